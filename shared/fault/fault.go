@@ -1,0 +1,153 @@
+// Package fault is the one catalogue of errors that cross a service boundary.
+//
+// A fault carries a code from a short, closed list, a sentence for the caller, and, for bad input, the fields at
+// fault. It travels over the wire as JSON and is rebuilt on the other side, so fault.Is works on both ends. An error
+// that is not a fault is a defect or a broken part: it reads as Internal, and its text never reaches a caller.
+package fault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Code names a kind of fault. The gateway maps each to one HTTP status.
+type Code string
+
+// The whole catalogue.
+const (
+	Invalid         Code = "invalid"             // the request is malformed or breaks a rule that is visible in it
+	Unauthenticated Code = "unauthenticated"     // no identity, or one that cannot be verified
+	Forbidden       Code = "forbidden"           // a known identity without the right
+	NotFound        Code = "not_found"           // it does not exist, or the caller may not know that it does
+	Conflict        Code = "conflict"            // the state of the thing does not allow it now
+	SoldOut         Code = "sold_out"            // no room left
+	Expired         Code = "expired"             // it was possible once
+	Precondition    Code = "precondition_failed" // If-Match did not match
+	TooLarge        Code = "too_large"           // the body is over its limit
+	Unprocessable   Code = "unprocessable"       // an idempotency key used again with another body
+	RateLimited     Code = "rate_limited"        // too many requests from this caller
+	Internal        Code = "internal"            // a defect
+	Unavailable     Code = "unavailable"         // a part is down or full; trying again later makes sense
+	Timeout         Code = "timeout"             // the deadline passed; the outcome may be unknown
+)
+
+// Codes lists the catalogue in documentation order.
+func Codes() []Code {
+	return []Code{Invalid, Unauthenticated, Forbidden, NotFound, Conflict, SoldOut, Expired, Precondition,
+		TooLarge, Unprocessable, RateLimited, Internal, Unavailable, Timeout}
+}
+
+// Field is one member of a request that is wrong, and why.
+type Field struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
+}
+
+// Error is a fault. Its JSON form is what travels between services; the cause stays at home.
+type Error struct {
+	Code       Code          `json:"code"`
+	Detail     string        `json:"detail"`
+	Fields     []Field       `json:"errors,omitempty"`
+	RetryAfter time.Duration `json:"retry_after,omitempty"` // for RateLimited and Unavailable, nanoseconds
+
+	cause error
+}
+
+// New returns a fault whose detail is safe to show to the caller.
+func New(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Wrap returns a fault that remembers cause for logs and errors.Is. The cause is never shown to the caller.
+func Wrap(cause error, code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Detail: fmt.Sprintf(format, args...), cause: cause}
+}
+
+// After returns a copy of e that tells the caller to try again after d.
+func (e *Error) After(d time.Duration) *Error {
+	c := *e
+	c.RetryAfter = d
+	return &c
+}
+
+// Error implements error. It includes the cause: it is for logs.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(string(e.Code))
+	b.WriteString(": ")
+	b.WriteString(e.Detail)
+	for _, f := range e.Fields {
+		fmt.Fprintf(&b, "; %s: %s", f.Field, f.Detail)
+	}
+	if e.cause != nil {
+		b.WriteString(": ")
+		b.WriteString(e.cause.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// Is reports whether err is, or wraps, a fault with the code.
+func Is(err error, code Code) bool { return err != nil && From(err).Code == code }
+
+// From returns the fault within err. A context error becomes Timeout; anything else unknown becomes Internal, with err
+// as its cause. From(nil) is nil.
+func From(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return Wrap(err, Timeout, "the request took too long")
+	}
+	return Wrap(err, Internal, "something went wrong on our side")
+}
+
+// Marshal returns the wire form of err.
+func Marshal(err error) []byte {
+	b, merr := json.Marshal(From(err))
+	if merr != nil { // cannot happen: the type holds only strings and a number
+		return []byte(`{"code":"internal","detail":"something went wrong on our side"}`)
+	}
+	return b
+}
+
+// Unmarshal rebuilds a fault from its wire form. Bytes that are none become Internal.
+func Unmarshal(b []byte) *Error {
+	var e Error
+	if err := json.Unmarshal(b, &e); err != nil || e.Code == "" {
+		return Wrap(fmt.Errorf("unreadable fault %q", b), Internal, "something went wrong on our side")
+	}
+	return &e
+}
+
+// Check collects what is wrong with a request, so that the caller learns all of it at once.
+type Check struct{ fields []Field }
+
+// Field records a wrong field unless ok.
+func (c *Check) Field(ok bool, field, format string, args ...any) {
+	if !ok {
+		c.fields = append(c.fields, Field{Field: field, Detail: fmt.Sprintf(format, args...)})
+	}
+}
+
+// Err returns an Invalid fault with all wrong fields, or nil.
+func (c *Check) Err() error {
+	if len(c.fields) == 0 {
+		return nil
+	}
+	detail := c.fields[0].Field + ": " + c.fields[0].Detail
+	if n := len(c.fields) - 1; n > 0 {
+		detail = fmt.Sprintf("%s (and %d more)", detail, n)
+	}
+	return &Error{Code: Invalid, Detail: detail, Fields: c.fields}
+}

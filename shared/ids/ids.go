@@ -1,0 +1,127 @@
+// Package ids makes and checks the identifiers of the system.
+//
+// An id is a three-letter prefix that names its kind, an underscore, and 26 characters of lower-case Crockford base 32:
+// 48 bits of Unix milliseconds followed by 80 random bits, so ids of one kind sort by age (the layout is that of ULID,
+// https://github.com/ulid/spec). Only [a-z0-9_] occurs: an id is safe as a NATS subject token, a KV key and a URL
+// segment, and this package is the only door through which text becomes one.
+package ids
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"time"
+)
+
+// ID is the identifier of a thing of kind K. The zero value means "none".
+type ID[K Kind] string
+
+// Kind is implemented by the marker type of each kind of thing.
+type Kind interface{ Prefix() string }
+
+// The kinds of things.
+type (
+	EventKind      struct{}
+	TicketTypeKind struct{}
+	UserKind       struct{}
+	OrderKind      struct{}
+	TicketKind     struct{}
+	PaymentKind    struct{}
+	RefundKind     struct{}
+	VenueKind      struct{}
+	AdmissionKind  struct{}
+	SessionKind    struct{}
+)
+
+// The identifiers in use.
+type (
+	Event      = ID[EventKind]
+	TicketType = ID[TicketTypeKind]
+	User       = ID[UserKind]
+	Order      = ID[OrderKind]
+	Ticket     = ID[TicketKind]
+	Payment    = ID[PaymentKind]
+	Refund     = ID[RefundKind]
+	Venue      = ID[VenueKind]
+	Admission  = ID[AdmissionKind]
+	Session    = ID[SessionKind]
+)
+
+// Prefix implements Kind.
+func (EventKind) Prefix() string      { return "evt" }
+func (TicketTypeKind) Prefix() string { return "tty" }
+func (UserKind) Prefix() string       { return "usr" }
+func (OrderKind) Prefix() string      { return "ord" }
+func (TicketKind) Prefix() string     { return "tkt" }
+func (PaymentKind) Prefix() string    { return "pay" }
+func (RefundKind) Prefix() string     { return "rfd" }
+func (VenueKind) Prefix() string      { return "ven" }
+func (AdmissionKind) Prefix() string  { return "adm" }
+func (SessionKind) Prefix() string    { return "ses" }
+
+const (
+	alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+	prefix   = 3
+	body     = 26
+	size     = prefix + 1 + body
+)
+
+// New returns a fresh id that sorts by now.
+func New[K Kind](now time.Time) ID[K] {
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:8], uint64(now.UnixMilli())<<16)
+	rand.Read(raw[6:]) // never fails, by its documentation
+	return encode[K](raw)
+}
+
+func encode[K Kind](raw [16]byte) ID[K] {
+	var k K
+	var out [size]byte
+	copy(out[:], k.Prefix())
+	out[prefix] = '_'
+	hi, lo := binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])
+	for i := size - 1; i > prefix; i-- { // 5 bits a character, from the low end
+		out[i] = alphabet[lo&31]
+		lo = lo>>5 | hi<<59
+		hi >>= 5
+	}
+	return ID[K](out[:])
+}
+
+// Parse checks that s is an id of kind K and returns it.
+func Parse[K Kind](s string) (ID[K], error) {
+	var k K
+	if len(s) != size || s[:prefix] != k.Prefix() || s[prefix] != '_' {
+		return "", fmt.Errorf("not an id of the form %s_…", k.Prefix())
+	}
+	for i := prefix + 1; i < size; i++ {
+		if !valid(s[i]) {
+			return "", fmt.Errorf("not an id of the form %s_…", k.Prefix())
+		}
+	}
+	return ID[K](s), nil
+}
+
+// valid reports whether c is a character of the base 32 alphabet: digits and lower-case letters but i, l, o, u.
+func valid(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' && c != 'i' && c != 'l' && c != 'o' && c != 'u'
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler, so a request with a wild id does not decode.
+func (id *ID[K]) UnmarshalText(b []byte) error {
+	v, err := Parse[K](string(b))
+	if err != nil {
+		return err
+	}
+	*id = v
+	return nil
+}
+
+// String returns the id as text.
+func (id ID[K]) String() string { return string(id) }
+
+// Pattern returns the regular expression of ids of the kind, for schemas.
+func (ID[K]) Pattern() string {
+	var k K
+	return "^" + k.Prefix() + "_[0-9a-hjkmnp-tv-z]{26}$"
+}

@@ -1,0 +1,68 @@
+package ids_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+func TestNewSortsByTimeAndParses(t *testing.T) {
+	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	var made []string
+	for i := range 100 {
+		id := ids.New[ids.OrderKind](start.Add(time.Duration(i) * time.Millisecond))
+		if _, err := ids.Parse[ids.OrderKind](id.String()); err != nil {
+			t.Fatalf("%s does not parse: %v", id, err)
+		}
+		made = append(made, id.String())
+	}
+	if !slices.IsSorted(made) {
+		t.Error("ids made one after another do not sort by age")
+	}
+	if len(slices.Compact(made)) != 100 {
+		t.Error("an id was made twice")
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	good := ids.New[ids.EventKind](time.Now()).String()
+	for _, s := range []string{"", "*", ">", ".", "evt_", "evt_*", "evt_>", good + "x", good[:29], strings.ToUpper(good),
+		"ord_" + good[4:], "evt." + good[4:], good[:10] + "\x00" + good[11:], good[:10] + "\r\n" + good[12:],
+		good[:10] + "." + good[11:], good[:10] + " " + good[11:], good[:10] + "u" + good[11:]} {
+		if id, err := ids.Parse[ids.EventKind](s); err == nil {
+			t.Errorf("Parse(%q) = %q, want an error", s, id)
+		}
+	}
+}
+
+func TestJSONRefusesWildIDs(t *testing.T) {
+	var v struct {
+		ID ids.Event `json:"id"`
+	}
+	if err := json.Unmarshal([]byte(`{"id":"evt_>"}`), &v); err == nil {
+		t.Errorf("decoded %q", v.ID)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(ids.New[ids.TicketKind](time.Now()).String())
+	f.Add("tkt_*")
+	f.Fuzz(func(t *testing.T, s string) {
+		id, err := ids.Parse[ids.TicketKind](s)
+		if err != nil {
+			return
+		}
+		if id.String() != s {
+			t.Fatalf("Parse(%q) = %q", s, id)
+		}
+		for _, c := range []byte(s) {
+			if c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+				t.Fatalf("%q has %q", s, c)
+			}
+		}
+	})
+}
