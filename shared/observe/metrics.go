@@ -1,0 +1,191 @@
+package observe
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/VictoriaMetrics/metrics"
+)
+
+// The handles that a Registry gives out. All are safe for concurrent use and cheap to update; keep the handle rather
+// than asking the Registry again on a hot path.
+type (
+	Counter   = metrics.Counter             // Inc, Add(n)
+	Float     = metrics.FloatCounter        // Add(x), for sums such as seconds or bytes of unknown size
+	Gauge     = metrics.Gauge               // Set, Inc, Dec, Add
+	Histogram = metrics.PrometheusHistogram // Update(seconds), UpdateDuration(start)
+)
+
+// kind is the type of a family as the text format names it.
+type kind string
+
+const (
+	kindCounter   kind = "counter"
+	kindGauge     kind = "gauge"
+	kindHistogram kind = "histogram"
+	kindSummary   kind = "summary"
+)
+
+// latencyBuckets are the upper bounds, in seconds, of every histogram made by Histogram: fine around the few
+// milliseconds that a synced write takes, coarse up to the longest deadline.
+func latencyBuckets() []float64 {
+	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+}
+
+// Registry holds the metrics of one process.
+//
+// Each family has a name in base units (seconds, bytes; counters end in _total), a help text and any number of series
+// that differ in their labels. Labels are given as name, value, name, value; asking twice for the same series returns
+// the same handle. A wrong declaration (a bad name, no help, one name with two types) panics: it is a mistake in the
+// program and every start finds it.
+type Registry struct {
+	set *metrics.Set
+
+	mu       sync.Mutex
+	families map[string]family
+}
+
+type family struct {
+	kind kind
+	help string
+}
+
+// NewRegistry returns a registry that has the metrics of the Go runtime and of the process and nothing else.
+func NewRegistry() *Registry {
+	return &Registry{set: metrics.NewSet(), families: make(map[string]family)}
+}
+
+// Counter returns the counter of that name and labels. The name must end in _total.
+func (r *Registry) Counter(name, help string, labels ...string) *Counter {
+	return r.set.GetOrCreateCounter(r.declare(kindCounter, name, help, labels))
+}
+
+// FloatCounter is Counter for sums that are not whole numbers. The name must end in _total.
+func (r *Registry) FloatCounter(name, help string, labels ...string) *Float {
+	return r.set.GetOrCreateFloatCounter(r.declare(kindCounter, name, help, labels))
+}
+
+// Gauge returns the gauge of that name and labels, to be set by the caller.
+func (r *Registry) Gauge(name, help string, labels ...string) *Gauge {
+	return r.set.GetOrCreateGauge(r.declare(kindGauge, name, help, labels), nil)
+}
+
+// GaugeFunc registers a gauge whose value is asked for when metrics are read. fn must be quick and safe for concurrent
+// use. A second registration of the same series replaces the first, so that a service can be started again in the same
+// process.
+func (r *Registry) GaugeFunc(name, help string, fn func() float64, labels ...string) {
+	series := r.declare(kindGauge, name, help, labels)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.set.UnregisterMetric(series)
+	r.set.NewGauge(series, fn)
+}
+
+// Histogram returns a latency histogram in seconds, from half a millisecond to ten seconds.
+func (r *Registry) Histogram(name, help string, labels ...string) *Histogram {
+	return r.HistogramBuckets(name, help, latencyBuckets(), labels...)
+}
+
+// HistogramBuckets returns a histogram with its own upper bounds, in increasing order. The bounds of the first call for
+// a series stay.
+func (r *Registry) HistogramBuckets(name, help string, bounds []float64, labels ...string) *Histogram {
+	return r.set.GetOrCreatePrometheusHistogramExt(r.declare(kindHistogram, name, help, labels), bounds)
+}
+
+// WriteTo writes everything in the Prometheus text format: families by name, each with HELP and TYPE.
+func (r *Registry) WriteTo(w io.Writer) (int64, error) {
+	return r.exposition().writeTo(w)
+}
+
+func (r *Registry) exposition() *exposition {
+	// Values are read before families: a series made meanwhile is missing from both or only described.
+	var buf bytes.Buffer
+	r.set.WritePrometheus(&buf)
+	writeRuntime(&buf)
+
+	e := newExposition()
+	r.mu.Lock()
+	for name, f := range r.families {
+		e.describe(name, f)
+	}
+	r.mu.Unlock()
+	for name, f := range runtimeFamilies() {
+		e.describe(name, f)
+	}
+	e.addSamples(buf.Bytes(), "")
+	return e
+}
+
+// declare remembers the family and returns the full name of the series.
+func (r *Registry) declare(k kind, name, help string, labels []string) string {
+	if help == "" {
+		panic(fmt.Sprintf("observe: metric %s has no help text", name))
+	}
+	if (k == kindCounter) != strings.HasSuffix(name, "_total") {
+		panic(fmt.Sprintf("observe: metric %s: counters, and only counters, end in _total", name))
+	}
+	if !validName(name) {
+		panic(fmt.Sprintf("observe: bad metric name %q", name))
+	}
+	series := seriesName(name, labels)
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known, ok := r.families[name]
+	if ok && known.kind != k {
+		panic(fmt.Sprintf("observe: metric %s is both a %s and a %s", name, known.kind, k))
+	}
+	if !ok {
+		r.families[name] = family{kind: k, help: help}
+	}
+	return series
+}
+
+// seriesName joins a metric name with its labels.
+func seriesName(name string, labels []string) string {
+	if len(labels) == 0 {
+		return name
+	}
+	if len(labels)%2 != 0 {
+		panic(fmt.Sprintf("observe: metric %s: labels come in pairs", name))
+	}
+	var b strings.Builder
+	b.WriteString(name)
+	for i := 0; i < len(labels); i += 2 {
+		if !validName(labels[i]) || strings.Contains(labels[i], ":") {
+			panic(fmt.Sprintf("observe: metric %s: bad label name %q", name, labels[i]))
+		}
+		if i == 0 {
+			b.WriteByte('{')
+		} else {
+			b.WriteByte(',')
+		}
+		b.WriteString(labels[i])
+		b.WriteString(`="`)
+		b.WriteString(escapeLabel(labels[i+1]))
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// escapeLabel makes a value safe between the quotes of the text format.
+func escapeLabel(v string) string {
+	v = strings.ToValidUTF8(v, "\uFFFD")
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(v)
+}
+
+func validName(s string) bool {
+	for i, c := range []byte(s) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '_', c == ':':
+		case c >= '0' && c <= '9' && i > 0:
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
