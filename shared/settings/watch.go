@@ -1,0 +1,233 @@
+package settings
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// probeEvery is how often the watch is compared with the bucket. The watch finds out by itself that its server was
+	// restarted, but after ten seconds only, and never that the bucket was made anew.
+	probeEvery = 2 * time.Second
+
+	// maxUnknown bounds how many unknown keys are remembered as warned of.
+	maxUnknown = 1000
+
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+var errWatchEnded = errors.New("the watch ended")
+
+// load starts a watch and brings the values up to date with it.
+func (l *Live) load(ctx context.Context) (jetstream.KeyWatcher, error) {
+	// Asked for first: what is older than this either comes with the watch or is gone.
+	at, err := l.newest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := l.kv.WatchAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.at = at
+	present := make(map[string]bool)
+	for {
+		select {
+		case entry, ok := <-watcher.Updates():
+			switch {
+			case !ok:
+				return nil, errors.Join(errWatchEnded, watcher.Stop())
+			case entry != nil:
+				present[entry.Key()] = true
+				l.apply(ctx, entry)
+				continue
+			}
+			// All there. What was set before and is not there now was deleted while nobody watched.
+			for key, c := range l.cells {
+				if !present[key] {
+					l.reset(c, 0)
+				}
+			}
+			return watcher, nil
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), watcher.Stop())
+		}
+	}
+}
+
+// follow applies changes until ctx ends, and starts a new watch when the one it has is lost.
+func (l *Live) follow(ctx context.Context, watcher jetstream.KeyWatcher) {
+	defer close(l.done)
+	wait := firstRetry
+	for {
+		if watcher != nil {
+			err := l.drink(ctx, watcher)
+			watcher.Stop() // of no interest: it is given up anyway
+			if ctx.Err() != nil {
+				return
+			}
+			l.log.Warn("settings are watched anew", "bucket", l.kv.Bucket(), "reason", err)
+		}
+		var err error
+		if watcher, err = l.load(ctx); err == nil {
+			wait = firstRetry
+			continue
+		}
+		watcher = nil
+		if ctx.Err() != nil {
+			return
+		}
+		l.log.Warn("settings cannot be watched; the values in force stay", "bucket", l.kv.Bucket(), "error", err, "retry_in", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		wait = min(2*wait, lastRetry)
+	}
+}
+
+// drink applies what the watcher brings. It returns when ctx ends or the watch is of no use any more.
+func (l *Live) drink(ctx context.Context, watcher jetstream.KeyWatcher) error {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	var behind uint64 // the revision that the last probe saw and the watch had not brought
+	for {
+		select {
+		case entry, ok := <-watcher.Updates():
+			if !ok {
+				return errWatchEnded
+			}
+			if entry != nil {
+				l.apply(ctx, entry)
+			}
+		case <-tick.C:
+			newest, err := l.newest(ctx)
+			switch {
+			case err != nil:
+				// NATS is away or slow. The watch goes on by itself when it is back.
+				behind = 0
+			case newest.seq < l.at.seq || !newest.created.Equal(l.at.created):
+				return errors.New("the bucket was made anew")
+			case behind > l.at.seq:
+				return fmt.Errorf("revision %d did not arrive", behind)
+			default:
+				behind = newest.seq
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// position is a point in the life of a bucket.
+type position struct {
+	created time.Time // when the bucket was made
+	seq     uint64    // its last revision
+}
+
+// newest returns where the bucket is now.
+func (l *Live) newest(ctx context.Context) (position, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	status, err := l.kv.Status(ctx)
+	if err != nil {
+		return position{}, err
+	}
+	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
+	if !ok {
+		return position{}, errors.New("the bucket does not tell its revision")
+	}
+	info := bucket.StreamInfo()
+	return position{created: info.Created, seq: info.State.LastSeq}, nil
+}
+
+// apply puts one entry of the bucket in force, or refuses it.
+func (l *Live) apply(ctx context.Context, entry jetstream.KeyValueEntry) {
+	l.at.seq = max(l.at.seq, entry.Revision())
+	key := entry.Key()
+	c, ok := l.cells[key]
+	if !ok {
+		if entry.Operation() == jetstream.KeyValuePut && !l.unknown[key] && len(l.unknown) < maxUnknown {
+			l.unknown[key] = true
+			l.log.Warn("unknown setting ignored", "setting", key, "revision", entry.Revision())
+		}
+		return
+	}
+	if entry.Operation() != jetstream.KeyValuePut {
+		l.reset(c, entry.Revision())
+		return
+	}
+	v, err := c.def.parseAny(string(entry.Value()))
+	if err == nil {
+		l.put(c, v, true, entry.Revision())
+		return
+	}
+	l.refuse(ctx, c, entry, err)
+}
+
+// put stores a value and tells those who listen if it is another one.
+func (l *Live) put(c *cell, v any, set bool, revision uint64) {
+	c.mu.Lock()
+	old := c.value.Swap(v)
+	c.set, c.revision, c.refused = set, revision, ""
+	c.mu.Unlock()
+	if old == v {
+		return
+	}
+	key := c.def.Spec().Key
+	l.log.Info("setting changed", "setting", key, "from", c.def.formatAny(old), "to", c.def.formatAny(v), "revision", revision)
+	l.notify(key)
+}
+
+func (l *Live) reset(c *cell, revision uint64) { l.put(c, c.def.defaultAny(), false, revision) }
+
+// refuse leaves the last good value in force. That is looked up in the history, so that a process that starts, or comes
+// back, while the newest entry is bad behaves like those that were there all the time.
+func (l *Live) refuse(ctx context.Context, c *cell, entry jetstream.KeyValueEntry, reason error) {
+	c.mu.Lock()
+	repeated := c.refused != "" && c.revision == entry.Revision()
+	c.mu.Unlock()
+	if repeated {
+		return // a new watch brought it again
+	}
+	if v, set, ok := l.lastGood(ctx, c.def, entry); ok {
+		l.put(c, v, set, entry.Revision())
+	}
+	c.mu.Lock()
+	c.refused, c.revision = reason.Error(), entry.Revision()
+	c.mu.Unlock()
+	c.rejected.Inc()
+	l.log.Warn("value of a setting refused", "setting", entry.Key(), "error", reason, "revision", entry.Revision(),
+		"in_force", c.def.formatAny(c.value.Load()))
+}
+
+// lastGood returns the newest acceptable value before bad: the default, with set false, if that was a deletion. ok is
+// false when the history does not reach back far enough to tell.
+func (l *Live) lastGood(ctx context.Context, def Definition, bad jetstream.KeyValueEntry) (v any, set, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	history, err := l.kv.History(ctx, bad.Key())
+	if err != nil {
+		l.log.Warn("history of a setting cannot be read", "setting", bad.Key(), "error", err)
+		return nil, false, false
+	}
+	for _, entry := range history { // oldest first
+		if entry.Revision() >= bad.Revision() {
+			break
+		}
+		if entry.Operation() != jetstream.KeyValuePut {
+			v, set, ok = def.defaultAny(), false, true
+			continue
+		}
+		if parsed, err := def.parseAny(string(entry.Value())); err == nil {
+			v, set, ok = parsed, true, true
+		}
+	}
+	return v, set, ok
+}
