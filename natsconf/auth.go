@@ -1,0 +1,221 @@
+package natsconf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// The roles that the rules of checkRoles know by name.
+const (
+	roleGateway   = "gateway"
+	roleTicketing = "ticketing"
+	roleDiscovery = "discovery"
+	roleOps       = "ops"
+)
+
+// Role is somebody who may connect, with the subjects it may publish to and subscribe to. Its own inbox is always
+// added. A role without any Publish may not publish at all.
+type Role struct {
+	Name      string
+	Publish   []string
+	Subscribe []string
+	Admin     bool // a person with the nats tool: manages JetStream, except for the inventory, and has the tool's inbox
+}
+
+// Grant is a piece of what a role may do.
+type Grant struct{ Publish, Subscribe []string }
+
+// NewRole returns the role that has the grants.
+func NewRole(name string, grants ...Grant) Role {
+	r := Role{Name: name}
+	for _, g := range grants {
+		r.Publish = append(r.Publish, g.Publish...)
+		r.Subscribe = append(r.Subscribe, g.Subscribe...)
+	}
+	return r
+}
+
+// InboxPrefix returns the prefix of the role's inboxes. No other role may subscribe below it.
+func InboxPrefix(role string) string { return "_INBOX_" + role }
+
+// Serve lets a role answer as a service on nats micro: requests on api.<service>, discovery, and replies to the inboxes
+// of the gateway, of discovery, of the nats tool, and of the roles in callers.
+//
+// The inboxes are listed, although NATS can allow whatever reply was asked for: that keeps a list of open replies for
+// each connection, and delivered stream messages count as asking, so a watcher of a busy bucket would be scanned for
+// it with every message.
+func Serve(service string, callers ...string) Grant {
+	g := Grant{Subscribe: []string{"$SRV.>", "api." + service + ".>"}, Publish: []string{"_INBOX.>"}}
+	for _, caller := range append([]string{roleGateway, roleDiscovery, roleOps}, callers...) {
+		g.Publish = append(g.Publish, InboxPrefix(caller)+".>")
+	}
+	return g
+}
+
+// Discover lets a role ask every service on nats micro who it is and how it does.
+func Discover() Grant { return PublishTo("$SRV.>") }
+
+// PublishTo lets a role publish to subjects: requests, events, jobs.
+func PublishTo(subjects ...string) Grant { return Grant{Publish: subjects} }
+
+// SubscribeTo lets a role subscribe to subjects.
+func SubscribeTo(subjects ...string) Grant { return Grant{Subscribe: subjects} }
+
+// ReadKV lets a role read and watch a bucket.
+func ReadKV(bucket string) Grant { return Replay("KV_" + bucket) }
+
+// WriteKV lets a role read, watch and write a bucket: put, delete, purge, atomic batches.
+func WriteKV(bucket string) Grant {
+	g := ReadKV(bucket)
+	g.Publish = append(g.Publish, "$KV."+bucket+".>", "$JS.API.STREAM.PURGE.KV_"+bucket)
+	return g
+}
+
+// Replay lets a role read a stream from any point, with consumers of its own that are gone afterwards. Names of such
+// consumers are random, so it may touch every consumer of that stream: where other roles have durable ones, use
+// Consume.
+func Replay(stream string) Grant {
+	return Grant{Publish: []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.STREAM.MSG.GET." + stream,
+		"$JS.API.DIRECT.GET." + stream,
+		"$JS.API.DIRECT.GET." + stream + ".>",
+		"$JS.API.CONSUMER.CREATE." + stream,
+		"$JS.API.CONSUMER.CREATE." + stream + ".>",
+		"$JS.API.CONSUMER.INFO." + stream + ".*",
+		"$JS.API.CONSUMER.DELETE." + stream + ".*",
+		"$JS.API.CONSUMER.MSG.NEXT." + stream + ".*",
+		"$JS.FC." + stream + ".>",
+		"$JS.FC.*.*." + stream + ".>",
+	}}
+}
+
+// Consume lets a role create, use and delete the named durable consumers of a stream, read single messages of it (for
+// dead letters), and hear when a message was delivered too often.
+//
+// NATS does not check where a consumer delivers to: whoever may create one (Consume, Replay, the KV grants) can have
+// messages of that stream pushed to any subject. Such a message always carries a reply subject below $JS.ACK, which
+// lets shared/rpc tell it from a request; a store of the system must be able to bear a stray value.
+func Consume(stream string, durables ...string) Grant {
+	g := Grant{Publish: []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.STREAM.MSG.GET." + stream,
+		"$JS.API.DIRECT.GET." + stream,
+	}}
+	for _, d := range durables {
+		name := stream + "." + d
+		g.Publish = append(g.Publish,
+			"$JS.API.CONSUMER.CREATE."+name,
+			"$JS.API.CONSUMER.CREATE."+name+".>", // with the filter subject as the last tokens
+			"$JS.API.CONSUMER.DURABLE.CREATE."+name,
+			"$JS.API.CONSUMER.INFO."+name,
+			"$JS.API.CONSUMER.DELETE."+name,
+			"$JS.API.CONSUMER.MSG.NEXT."+name,
+			"$JS.ACK."+name+".>",
+			"$JS.ACK.*.*."+name+".>", // the form with domain and account
+		)
+		g.Subscribe = append(g.Subscribe, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES."+name)
+	}
+	return g
+}
+
+// ManageStreams lets a role run Ensure and Guard: create, read and repair the settings of the declared streams.
+func ManageStreams() Grant {
+	g := Grant{Publish: []string{"$JS.API.INFO"}, Subscribe: []string{updatedAdvisory + "*", deletedAdvisory + "*"}}
+	for _, d := range declared() {
+		g.Publish = append(g.Publish, "$JS.API.STREAM.INFO."+d.Name, "$JS.API.STREAM.CREATE."+d.Name, "$JS.API.STREAM.UPDATE."+d.Name)
+	}
+	return g
+}
+
+// Ops returns the role for people with the nats tool: look at the services, manage and read JetStream, change live
+// settings. It may call no endpoint, and neither write nor reshape the inventory.
+func Ops() Role {
+	return Role{
+		Name:      roleOps,
+		Admin:     true,
+		Publish:   []string{"$SRV.>", "$KV.config.>"},
+		Subscribe: []string{"$KV.config.>", "ev.>", "facts.>", "logs.>", "dead.>"},
+	}
+}
+
+// permissions returns what stands in the credentials of a role.
+func (r Role) permissions() jwt.Permissions {
+	pub := slices.Clone(r.Publish)
+	sub := append(slices.Clone(r.Subscribe), InboxPrefix(r.Name)+".>")
+	var deny []string
+	if r.Admin {
+		pub = append(pub, "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$SYS.REQ.USER.INFO")
+		sub = append(sub, "_INBOX.>", "$JS.EVENT.>")
+		for _, op := range []string{"DELETE", "PURGE", "UPDATE", "RESTORE", "MSG.DELETE"} {
+			deny = append(deny, "$JS.API.STREAM."+op+"."+InventoryStream)
+		}
+	}
+	if len(pub) == 0 { // an empty list would allow everything
+		deny = append(deny, ">")
+	}
+	return jwt.Permissions{Pub: jwt.Permission{Allow: tidy(pub), Deny: tidy(deny)}, Sub: jwt.Permission{Allow: tidy(sub)}}
+}
+
+func tidy(subjects []string) jwt.StringList {
+	slices.Sort(subjects)
+	return slices.Compact(subjects)
+}
+
+// checkRoles refuses roles that break the rules of the house: the inventory is written by ticketing alone, an inbox is
+// read by its owner alone, nobody is allowed whole trees of endpoints. It makes the rules hold however the lists of
+// subjects came about.
+func checkRoles(roles []Role) error {
+	seen := make(map[string]bool)
+	for _, r := range roles {
+		if !plain(r.Name) || r.Name == "sys" {
+			return fmt.Errorf("natsconf: bad role name %q", r.Name)
+		}
+		if seen[r.Name] {
+			return fmt.Errorf("natsconf: role %s is there twice", r.Name)
+		}
+		seen[r.Name] = true
+	}
+	for _, r := range roles {
+		for _, s := range slices.Concat(r.Publish, r.Subscribe) {
+			// IsValidSubject lets spaces pass, and "subject queue" is a form that is silently dropped at times.
+			if !server.IsValidSubject(s) || strings.ContainsAny(s, " \t\r\n") {
+				return fmt.Errorf("natsconf: role %s: bad subject %q", r.Name, s)
+			}
+		}
+		for _, s := range r.Publish {
+			if r.Name != roleTicketing && server.SubjectsCollide(s, "$KV.inventory.>") {
+				return fmt.Errorf("natsconf: role %s must not publish %s: the inventory belongs to %s", r.Name, s, roleTicketing)
+			}
+			if server.SubjectsCollide(s, "api.>") && strings.ContainsAny(s, "*>") {
+				return fmt.Errorf("natsconf: role %s must not publish %s: name the endpoints", r.Name, s)
+			}
+		}
+		for _, s := range r.Subscribe {
+			if !r.Admin && server.SubjectsCollide(s, "_INBOX.>") {
+				return fmt.Errorf("natsconf: role %s must not subscribe to %s: an inbox of the nats tool", r.Name, s)
+			}
+			for other := range seen {
+				if other != r.Name && server.SubjectsCollide(s, InboxPrefix(other)+".>") {
+					return fmt.Errorf("natsconf: role %s must not subscribe to %s: the inbox of %s", r.Name, s, other)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// plain reports whether s is a word of [a-z0-9_] that begins with a letter: safe in a subject and as a file name.
+func plain(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c >= 'a' && c <= 'z'
+		if !letter && (i == 0 || (c != '_' && (c < '0' || c > '9'))) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
+}

@@ -1,0 +1,216 @@
+// Package natsconf is everything about the NATS servers of the system: it starts the embedded one, makes the keys and
+// the permissions of every role, connects roles to the embedded or to an outside server, and declares the streams and
+// buckets. It is the only package that knows nats-server.
+package natsconf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Limits of the embedded server. The .conf files say the same.
+const (
+	maxPayload = 1 << 20   // bytes of one message
+	maxPending = 64 << 20  // bytes that wait for a slow client before it is cut off
+	maxMemory  = 256 << 20 // bytes of JetStream in memory; the system keeps its streams in files
+
+	// maxStore is far above any disk on purpose. Left to itself the server takes three quarters of what is free at
+	// start, as if nothing were stored yet: a folder that holds more than that refuses writes after a restart.
+	maxStore = 1 << 40
+
+	readyWithin = 20 * time.Second // a large store is recovered before the server listens
+)
+
+// Config says how to start an embedded server.
+type Config struct {
+	Dir    string // data folder: DIR/jetstream, DIR/nats (keys), DIR/creds (one .creds file for each role)
+	Listen string // address for clients such as the nats tool: "127.0.0.1:4222", port 0 for a free one; empty: no listener
+	Name   string // of the server; default "starlight"
+	Roles  []Role // who may connect
+	Log    *slog.Logger
+
+	TLSCert, TLSKey string // PEM files; both set: the listener speaks TLS, 1.2 or newer. Connections in process do not.
+
+	// OnPermissionError is called, if set, whenever the server refuses a role a subject. It must not block.
+	OnPermissionError func(role string, err error)
+}
+
+// Server is an embedded NATS server with JetStream.
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	srv  *server.Server
+	lock *os.File
+	stop sync.Once
+}
+
+// Start starts a server and returns when JetStream has recovered its streams and clients can connect. The keys are made
+// on the first start and used again later. Only one server may use a folder; a second one is refused.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Name == "" {
+		cfg.Name = "starlight"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	log := cfg.Log.With("component", "nats-server")
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("natsconf: %w", err)
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := start(ctx, cfg, log)
+	if err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return &Server{cfg: cfg, log: log, srv: srv, lock: lock}, nil
+}
+
+func start(ctx context.Context, cfg Config, log *slog.Logger) (*server.Server, error) {
+	auth, err := prepare(cfg.Dir, cfg.Roles)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := cfg.options(auth)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: %w", err)
+	}
+	bridge := &logBridge{log: log, fatal: make(chan string, 1)}
+	srv.SetLoggerV2(bridge, false, false, false)
+
+	ready := make(chan bool, 1)
+	go func() {
+		srv.Start()
+		ready <- srv.ReadyForConnections(readyWithin)
+	}()
+	select {
+	case ok := <-ready:
+		err = bridge.failure()
+		if err == nil && !ok {
+			err = fmt.Errorf("natsconf: the server was not ready within %s", readyWithin)
+		}
+		if err == nil && !srv.JetStreamEnabled() {
+			err = errors.New("natsconf: JetStream did not start; see the log")
+		}
+	case msg := <-bridge.fatal:
+		err = fmt.Errorf("natsconf: %s", msg)
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		srv.Shutdown()
+		return nil, err
+	}
+	return srv, nil
+}
+
+func (cfg Config) options(auth *authority) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName:         cfg.Name,
+		NoSigs:             true,
+		JetStream:          true,
+		StoreDir:           filepath.Join(cfg.Dir, "jetstream"),
+		SyncAlways:         true,
+		JetStreamMaxMemory: maxMemory,
+		JetStreamMaxStore:  maxStore,
+		MaxPayload:         maxPayload,
+		MaxPending:         maxPending,
+	}
+	if err := auth.apply(opts); err != nil {
+		return nil, err
+	}
+	if cfg.Listen == "" {
+		opts.DontListen = true
+		return opts, nil
+	}
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: listen address %q: %w", cfg.Listen, err)
+	}
+	opts.Host = host
+	if opts.Port, err = strconv.Atoi(port); err != nil || opts.Port < 0 || opts.Port > 65535 {
+		return nil, fmt.Errorf("natsconf: listen address %q: bad port", cfg.Listen)
+	}
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	if cfg.TLSCert == "" && cfg.TLSKey == "" {
+		return opts, nil
+	}
+	tls, err := server.GenTLSConfig(&server.TLSConfigOpts{CertFile: cfg.TLSCert, KeyFile: cfg.TLSKey})
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: TLS: %w", err)
+	}
+	opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, tls, 5
+	return opts, nil
+}
+
+// URL returns the address for clients outside the process, nats://host:port, or "" when the server does not listen.
+func (s *Server) URL() string {
+	if s.cfg.Listen == "" {
+		return ""
+	}
+	return s.srv.ClientURL()
+}
+
+// Creds returns the path of the credentials file of a role.
+func (s *Server) Creds(role string) string { return credsFile(s.cfg.Dir, role) }
+
+// Healthy returns nil while the server runs and JetStream answers for all its streams.
+func (s *Server) Healthy() error {
+	if !s.srv.Running() {
+		return errors.New("natsconf: the server is not running")
+	}
+	if h := s.srv.Healthz(&server.HealthzOptions{}); h.Error != "" {
+		return fmt.Errorf("natsconf: %s", h.Error)
+	}
+	return nil
+}
+
+// Connect connects a role without a socket. The connection carries the role's name, permissions and inbox.
+func (s *Server) Connect(role string) (*nats.Conn, error) {
+	opts := connectOptions(role, s.cfg.Log, s.cfg.OnPermissionError)
+	opts = append(opts, nats.InProcessServer(s.srv), nats.UserCredentials(s.Creds(role)))
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: connect as %s: %w", role, err)
+	}
+	return nc, nil
+}
+
+// Shutdown stops the server and waits until its stores are closed, or until ctx ends. Drain the connections first.
+func (s *Server) Shutdown(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.stop.Do(func() {
+			s.srv.Shutdown()
+			s.srv.WaitForShutdown()
+			_ = s.lock.Close()
+		})
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("natsconf: shutdown: %w", ctx.Err())
+	}
+}

@@ -1,0 +1,225 @@
+package natsconf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The streams of the system. A bucket NAME is the stream KV_NAME.
+const (
+	InventoryStream = "KV_inventory"
+	ConfigStream    = "KV_config"
+	Events          = "EVENTS"        // domain events
+	Notifications   = "NOTIFICATIONS" // delivery jobs
+	Analytics       = "ANALYTICS"     // traffic facts of the gateway
+	Dead            = "DEAD"          // what could not be handled
+	Logs            = "LOGS"
+
+	InventoryBucket = "inventory"
+	ConfigBucket    = "config"
+)
+
+// How long and how much the streams keep.
+const (
+	day = 24 * time.Hour
+
+	// DedupWindow is how long a stream knows a message id. The outbox relay must not publish a row again later than
+	// this after its first try.
+	DedupWindow = 10 * time.Minute
+
+	EventsAge        = 366 * day
+	NotificationsAge = 30 * day
+	AnalyticsAge     = 30 * day
+	DeadAge          = 90 * day
+	LogsAge          = 7 * day
+
+	analyticsBytes = 1 << 30
+	logsBytes      = 512 << 20
+	settingBytes   = 64 << 10 // of one live setting
+	historyDepth   = 64       // revisions of a key; the most that the KV layer allows
+)
+
+// declared returns every stream of the system. A field that is not mentioned has no limit or is off.
+func declared() []jetstream.StreamConfig {
+	streams := []jetstream.StreamConfig{
+		{
+			// Reads decide about seats: they go to the leader, never to a replica that may be behind. Nothing ages out.
+			Name: InventoryStream, Description: "seats: pools and the orders that hold them", Subjects: []string{"$KV.inventory.>"},
+			MaxMsgsPerSubject: historyDepth, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
+			AllowAtomicPublish: true, AllowRollup: true, DenyDelete: true,
+		},
+		{
+			Name: ConfigStream, Description: "live settings", Subjects: []string{"$KV.config.>"},
+			MaxMsgsPerSubject: historyDepth, MaxMsgSize: settingBytes, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
+			AllowRollup: true, DenyDelete: true,
+		},
+		{
+			Name: Events, Description: "domain events", Subjects: []string{"ev.>"},
+			MaxAge: EventsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
+		},
+		{
+			Name: Notifications, Description: "mails and messages to deliver", Subjects: []string{"notify.>"},
+			Retention: jetstream.WorkQueuePolicy, MaxAge: NotificationsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
+		},
+		{
+			Name: Dead, Description: "messages that could not be handled", Subjects: []string{"dead.>"},
+			MaxAge: DeadAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
+		},
+		{
+			Name: Analytics, Description: "traffic facts", Subjects: []string{"facts.>"},
+			MaxAge: AnalyticsAge, MaxBytes: analyticsBytes, Duplicates: 2 * time.Minute, PersistMode: jetstream.AsyncPersistMode,
+		},
+		{
+			Name: Logs, Description: "logs of all services", Subjects: []string{"logs.>"},
+			MaxAge: LogsAge, MaxBytes: logsBytes, Duplicates: 2 * time.Minute, PersistMode: jetstream.AsyncPersistMode,
+		},
+	}
+	for i := range streams {
+		s := &streams[i]
+		s.Storage, s.Replicas = jetstream.FileStorage, 1
+		s.MaxMsgs, s.MaxConsumers = -1, -1
+		if s.MaxBytes == 0 {
+			s.MaxBytes = -1
+		}
+		if s.MaxMsgSize == 0 {
+			s.MaxMsgSize = -1
+		}
+		if s.MaxMsgsPerSubject == 0 {
+			s.MaxMsgsPerSubject = -1
+		}
+	}
+	return streams
+}
+
+// Declared returns the settings of every stream of the system, as Ensure makes them for one replica.
+func Declared() []jetstream.StreamConfig { return declared() }
+
+// ensureWithin is how long Ensure tries when its context has no deadline.
+const ensureWithin = 30 * time.Second
+
+// Ensure creates the streams and buckets that are missing and repairs the settings of those that have drifted from the
+// declaration. Replicas is the wanted number of copies, 1 or 3; 0 leaves what is there. It may run in several processes
+// at the same time, and tries again until ctx ends while JetStream is not available yet.
+func Ensure(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, ensureWithin)
+		defer cancel()
+	}
+	streams := declared()
+	errs := make([]error, len(streams))
+	var wg sync.WaitGroup
+	for i, want := range streams { // each creation waits for the disk several times
+		wg.Go(func() { _, errs[i] = ensure(ctx, js, want, replicas) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// ensure brings one stream to its declaration and returns the names of the settings that it had to repair.
+func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) ([]string, error) {
+	wait := 50 * time.Millisecond
+	for {
+		repaired, err := ensureOnce(ctx, js, want, replicas)
+		if err == nil {
+			return repaired, nil
+		}
+		if !passing(err) || ctx.Err() != nil {
+			return nil, fmt.Errorf("natsconf: stream %s: %w", want.Name, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("natsconf: stream %s: %w (%w)", want.Name, err, ctx.Err())
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, time.Second)
+	}
+}
+
+func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	stream, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if want.Replicas = max(replicas, 1); want.Replicas > 1 {
+			want.PersistMode = jetstream.DefaultPersistMode // the log of the replicas already spares the disk
+		}
+		_, err = js.CreateStream(ctx, want)
+		return nil, err
+	}
+	if err != nil {
+		return nil, err
+	}
+	have := stream.CachedInfo().Config
+	if have.Storage != want.Storage {
+		return nil, errors.New("it is kept in memory; delete it, nothing can repair that")
+	}
+	fixed, drifted := repair(have, want, replicas)
+	if len(drifted) == 0 {
+		return nil, nil
+	}
+	_, err = js.UpdateStream(ctx, fixed)
+	return drifted, err
+}
+
+// passing reports whether trying again may help: JetStream is starting, electing, or somebody else was faster.
+func passing(err error) bool {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return true
+	}
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.Code == 503
+}
+
+// repair returns have with the declared settings put right, and the names of those that were not. What the declaration
+// does not speak of, such as placement and the server's own metadata, stays.
+func repair(have, want jetstream.StreamConfig, replicas int) (jetstream.StreamConfig, []string) {
+	var drifted []string
+	note := func(name string, differs bool) bool {
+		if differs {
+			drifted = append(drifted, name)
+		}
+		return differs
+	}
+	if note("subjects", !slices.Equal(have.Subjects, want.Subjects)) {
+		have.Subjects = want.Subjects
+	}
+	if note("sources", have.Mirror != nil || len(have.Sources) > 0 || have.RePublish != nil || have.SubjectTransform != nil) {
+		have.Mirror, have.Sources, have.RePublish, have.SubjectTransform = nil, nil, nil, nil
+	}
+	set(note, "retention", &have.Retention, want.Retention)
+	set(note, "max_msgs", &have.MaxMsgs, want.MaxMsgs)
+	set(note, "max_bytes", &have.MaxBytes, want.MaxBytes)
+	set(note, "max_age", &have.MaxAge, want.MaxAge)
+	set(note, "max_msg_size", &have.MaxMsgSize, want.MaxMsgSize)
+	set(note, "max_msgs_per_subject", &have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	set(note, "max_consumers", &have.MaxConsumers, want.MaxConsumers)
+	set(note, "discard", &have.Discard, want.Discard)
+	set(note, "discard_new_per_subject", &have.DiscardNewPerSubject, false)
+	set(note, "no_ack", &have.NoAck, false)
+	set(note, "duplicate_window", &have.Duplicates, want.Duplicates)
+	set(note, "allow_atomic", &have.AllowAtomicPublish, want.AllowAtomicPublish)
+	set(note, "allow_direct", &have.AllowDirect, want.AllowDirect)
+	set(note, "allow_rollup", &have.AllowRollup, want.AllowRollup)
+	set(note, "deny_delete", &have.DenyDelete, want.DenyDelete)
+	set(note, "deny_purge", &have.DenyPurge, want.DenyPurge)
+	// A stream that was made for one server with asynchronous writes cannot be copied; it holds nothing that matters.
+	if replicas > 0 && have.PersistMode != jetstream.AsyncPersistMode {
+		set(note, "replicas", &have.Replicas, replicas)
+	}
+	return have, drifted
+}
+
+func set[T comparable](note func(string, bool) bool, name string, have *T, want T) {
+	if note(name, *have != want) {
+		*have = want
+	}
+}

@@ -1,0 +1,271 @@
+package natsconf_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+)
+
+func inventory(t testing.TB, js jetstream.JetStream) jetstream.StreamConfig {
+	t.Helper()
+	s, err := js.Stream(t.Context(), natsconf.InventoryStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().Config
+}
+
+// drift changes the inventory's settings the way `nats kv edit` does: it builds them anew from what a bucket knows.
+func drift(t testing.TB, js jetstream.JetStream) {
+	t.Helper()
+	cfg := inventory(t, js)
+	cfg.AllowAtomicPublish, cfg.AllowDirect = false, true
+	cfg.MaxMsgsPerSubject, cfg.MaxAge, cfg.AllowRollup = 1, time.Hour, false
+	cfg.RePublish = &jetstream.RePublish{Source: ">", Destination: "elsewhere.>"}
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkInventory(t testing.TB, cfg jetstream.StreamConfig) {
+	t.Helper()
+	if !healthy(cfg) {
+		t.Errorf("inventory: %+v", cfg)
+	}
+}
+
+func healthy(cfg jetstream.StreamConfig) bool {
+	return cfg.AllowAtomicPublish && !cfg.AllowDirect && cfg.AllowRollup && cfg.DenyDelete && cfg.MaxMsgsPerSubject == 64 &&
+		cfg.MaxAge == 0 && cfg.RePublish == nil && cfg.Discard == jetstream.DiscardNew && cfg.Storage == jetstream.FileStorage
+}
+
+func TestEnsure(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	var wg sync.WaitGroup
+	errs := make(chan error, 8)
+	for range 8 { // processes that start together
+		js := jetStream(t, connect(t, srv, "config"))
+		wg.Go(func() { errs <- natsconf.Ensure(t.Context(), js, 1) })
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	js := jetStream(t, connect(t, srv, "config"))
+	ops := jetStream(t, connect(t, srv, "ops"))
+	names := map[string]bool{}
+	for name := range ops.StreamNames(t.Context()).Name() {
+		names[name] = true
+	}
+	for _, want := range natsconf.Declared() {
+		if !names[want.Name] {
+			t.Errorf("%s is missing", want.Name)
+		}
+	}
+	if len(names) != len(natsconf.Declared()) {
+		t.Errorf("streams: %v", names)
+	}
+	checkInventory(t, inventory(t, js))
+
+	drift(t, js)
+	if healthy(inventory(t, js)) {
+		t.Fatal("the drift had no effect")
+	}
+	if err := natsconf.Ensure(t.Context(), js, 1); err != nil {
+		t.Fatal(err)
+	}
+	checkInventory(t, inventory(t, js))
+}
+
+// TestEnsureIsQuiet shows that a declared stream reads back as declared: otherwise every start would update it.
+func TestEnsureIsQuiet(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	js := ensured(t, srv)
+	updates, err := js.Conn().SubscribeSync("$JS.EVENT.ADVISORY.STREAM.UPDATED.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := natsconf.Ensure(t.Context(), js, 1); err != nil {
+		t.Fatal(err)
+	}
+	// A change that is certainly announced: whatever comes before it was done by Ensure.
+	ops := jetStream(t, connect(t, srv, "ops"))
+	mark := jetstream.StreamConfig{Name: "MARK", Subjects: []string{"mark.>"}}
+	if _, err := ops.CreateStream(t.Context(), mark); err != nil {
+		t.Fatal(err)
+	}
+	mark.MaxAge = time.Hour
+	if _, err := ops.UpdateStream(t.Context(), mark); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := updates.NextMsg(5 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg.Subject != "$JS.EVENT.ADVISORY.STREAM.UPDATED.MARK" {
+		t.Errorf("Ensure changed a stream that was as declared: %s", msg.Subject)
+	}
+}
+
+func TestEnsureRefusesMemory(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	js := jetStream(t, connect(t, srv, "config"))
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: natsconf.InventoryStream, Subjects: []string{"$KV.inventory.>"}, Storage: jetstream.MemoryStorage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := natsconf.Ensure(t.Context(), js, 1); err == nil {
+		t.Error("an inventory in memory was accepted")
+	}
+}
+
+func TestGuard(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	js := ensured(t, srv)
+	drift(t, js) // before the guard is there
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- natsconf.Guard(ctx, js, slog.New(slog.DiscardHandler), 1) }()
+	eventually(t, "the old drift is repaired", func() bool { return healthy(inventory(t, js)) })
+	for range 3 {
+		drift(t, js)
+		began := time.Now()
+		eventually(t, "the drift is repaired", func() bool { return healthy(inventory(t, js)) })
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the repair took %s", took)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInventoryBatch(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	ensured(t, srv)
+	js := jetStream(t, connect(t, srv, "ticketing"))
+	hold := func(expect uint64, order string) error {
+		batch, err := jetstreamext.NewBatchPublisher(js)
+		if err != nil {
+			return err
+		}
+		if err := batch.Add("$KV.inventory.pool.e1", []byte(order), jetstreamext.WithBatchExpectLastSequencePerSubject(expect)); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = batch.Commit(ctx, "$KV.inventory.order.e1."+order, []byte("held"), jetstreamext.WithBatchExpectLastSequencePerSubject(0))
+		return err
+	}
+	if err := hold(0, "o1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := hold(0, "o2"); err == nil {
+		t.Fatal("a stale batch was taken")
+	}
+	kv, err := js.KeyValue(t.Context(), natsconf.InventoryBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := kv.Get(t.Context(), "pool.e1"); err != nil || string(e.Value()) != "o1" {
+		t.Errorf("pool: %v, %v", e, err)
+	}
+	if _, err := kv.Get(t.Context(), "order.e1.o2"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("the order of the refused batch: %v", err)
+	}
+}
+
+// TestOutboxBatch shows that a relay may publish many events with message ids as one write.
+func TestOutboxBatch(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	ensured(t, srv)
+	js := jetStream(t, connect(t, srv, "ticketing"))
+	publish := func(first, last int) error {
+		batch, err := jetstreamext.NewBatchPublisher(js)
+		if err != nil {
+			return err
+		}
+		msg := func(i int) *nats.Msg {
+			m := nats.NewMsg("ev.ticketing.order.paid")
+			m.Header.Set(jetstream.MsgIDHeader, fmt.Sprint(i))
+			return m
+		}
+		for i := first; i < last; i++ {
+			if err := batch.AddMsg(msg(i)); err != nil {
+				return err
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = batch.CommitMsg(ctx, msg(last))
+		return err
+	}
+	if err := publish(1, 50); err != nil {
+		t.Fatal(err)
+	}
+	var api *jetstream.APIError
+	if err := publish(50, 60); !errors.As(err, &api) || api.ErrorCode != 10201 {
+		t.Errorf("a batch with a known id: %v", err)
+	}
+	if _, err := js.Publish(t.Context(), "ev.ticketing.order.paid", nil, jetstream.WithMsgID("60")); err != nil {
+		t.Fatal(err)
+	}
+	ops := jetStream(t, connect(t, srv, "ops"))
+	s, err := ops.Stream(t.Context(), natsconf.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Msgs; n != 51 {
+		t.Errorf("%d events, want 51", n)
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	ready := func(b *testing.B, dir string) *natsconf.Server {
+		srv, err := natsconf.Start(b.Context(), natsconf.Config{Dir: dir, Listen: "127.0.0.1:0", Roles: roles()})
+		if err != nil {
+			b.Fatal(err)
+		}
+		nc, err := srv.Connect("config")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer nc.Close()
+		if err := natsconf.Ensure(b.Context(), jetStream(b, nc), 1); err != nil {
+			b.Fatal(err)
+		}
+		return srv
+	}
+	b.Run("empty", func(b *testing.B) {
+		for b.Loop() {
+			srv := ready(b, b.TempDir())
+			b.StopTimer()
+			stop(b, srv)
+			b.StartTimer()
+		}
+	})
+	b.Run("used", func(b *testing.B) {
+		dir := b.TempDir()
+		stop(b, ready(b, dir))
+		for b.Loop() {
+			srv := ready(b, dir)
+			b.StopTimer()
+			stop(b, srv)
+			b.StartTimer()
+		}
+	})
+}
