@@ -1,0 +1,264 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func double(_ context.Context, ins []int) []batch.Result[int] {
+	out := make([]batch.Result[int], len(ins))
+	for i, in := range ins {
+		out[i].Out = 2 * in
+	}
+	return out
+}
+
+// TestEveryCallerGetsItsOwnResult draws a shape and a load, and checks the promises that hold for all of them.
+func TestEveryCallerGetsItsOwnResult(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := rapid.IntRange(1, 20).Draw(t, "limit")
+		parallel := rapid.IntRange(1, 3).Draw(t, "parallel")
+		callers := rapid.IntRange(1, 100).Draw(t, "callers")
+		bad := rapid.IntRange(2, 7).Draw(t, "bad")
+
+		var applied, running, tooBig, tooMany atomic.Int64
+		g := batch.New(limit, callers, func(_ context.Context, ins []int) []batch.Result[int] {
+			if running.Add(1) > int64(parallel) {
+				tooMany.Add(1)
+			}
+			defer running.Add(-1)
+			if len(ins) > limit || len(ins) == 0 {
+				tooBig.Add(1)
+			}
+			out := make([]batch.Result[int], len(ins))
+			for i, in := range ins {
+				applied.Add(1)
+				out[i].Out = in * in
+				if in%bad == 0 {
+					out[i].Err = fmt.Errorf("refused %d", in)
+				}
+			}
+			return out
+		}, batch.Parallel(parallel))
+
+		var wrong atomic.Int64
+		var wg sync.WaitGroup
+		for i := range callers {
+			wg.Go(func() {
+				got, err := g.Do(context.Background(), i)
+				if i%bad == 0 {
+					if err == nil || err.Error() != fmt.Sprintf("refused %d", i) {
+						wrong.Add(1)
+					}
+				} else if err != nil || got != i*i {
+					wrong.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		g.Close()
+		if wrong.Load() != 0 || tooBig.Load() != 0 || tooMany.Load() != 0 || applied.Load() != int64(callers) {
+			t.Fatalf("wrong=%d batches too big=%d too parallel=%d applied=%d of %d",
+				wrong.Load(), tooBig.Load(), tooMany.Load(), applied.Load(), callers)
+		}
+	})
+}
+
+// gate is a commit function that waits to be let through and remembers its batches.
+type gate struct {
+	entered chan struct{}
+	leave   chan struct{}
+	batches [][]int
+}
+
+func newGate() *gate {
+	return &gate{entered: make(chan struct{}, 100), leave: make(chan struct{}, 100)}
+}
+
+func (b *gate) commit(ctx context.Context, ins []int) []batch.Result[int] {
+	b.batches = append(b.batches, append([]int(nil), ins...))
+	b.entered <- struct{}{}
+	<-b.leave
+	return double(ctx, ins)
+}
+
+// fill starts a call for each in that only returns once the gate lets it, and waits until all are queued.
+func fill(g *batch.Group[int, int], wg *sync.WaitGroup, ins ...int) {
+	for _, in := range ins {
+		before := g.Waiting()
+		wg.Go(func() { g.Do(context.Background(), in) })
+		for g.Waiting() == before {
+			runtime.Gosched()
+		}
+	}
+}
+
+func TestWhatArrivesDuringACommitIsTheNextBatch(t *testing.T) {
+	b := newGate()
+	g := batch.New(3, 10, b.commit)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.Do(context.Background(), 1) })
+	<-b.entered
+	fill(g, &wg, 2, 3, 4, 5)
+	for range 3 {
+		b.leave <- struct{}{}
+	}
+	wg.Wait()
+	g.Close()
+	if got, want := fmt.Sprint(b.batches), "[[1] [2 3 4] [5]]"; got != want {
+		t.Errorf("batches %s, want %s", got, want)
+	}
+}
+
+func TestFullQueueSheds(t *testing.T) {
+	b := newGate()
+	g := batch.New(10, 2, b.commit)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.Do(context.Background(), 1) })
+	<-b.entered
+	fill(g, &wg, 2, 3)
+	if _, err := g.Do(context.Background(), 4); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("Do on a full queue: %v, want unavailable", err)
+	}
+	b.leave <- struct{}{}
+	b.leave <- struct{}{}
+	wg.Wait()
+	g.Close()
+}
+
+func TestCallerWhoLeavesEarlyIsNotCommitted(t *testing.T) {
+	b := newGate()
+	g := batch.New(10, 10, b.commit)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.Do(context.Background(), 1) })
+	<-b.entered
+
+	ctx, cancel := context.WithCancel(context.Background())
+	errs := make(chan error, 1)
+	go func() {
+		_, err := g.Do(ctx, 2)
+		errs <- err
+	}()
+	for g.Waiting() == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-errs; !errors.Is(err, context.Canceled) || !fault.Is(err, fault.Timeout) {
+		t.Errorf("Do with a cancelled context: %v", err)
+	}
+	fill(g, &wg, 3)
+	b.leave <- struct{}{}
+	b.leave <- struct{}{}
+	wg.Wait()
+	g.Close()
+	if got, want := fmt.Sprint(b.batches), "[[1] [3]]"; got != want {
+		t.Errorf("batches %s, want %s", got, want)
+	}
+}
+
+func TestCallerWhoLeavesDuringTheCommitDoesNotBlockIt(t *testing.T) {
+	b := newGate()
+	g := batch.New(10, 10, b.commit)
+	ctx, cancel := context.WithCancel(context.Background())
+	errs := make(chan error, 1)
+	go func() {
+		_, err := g.Do(ctx, 1)
+		errs <- err
+	}()
+	<-b.entered
+	cancel()
+	if err := <-errs; !errors.Is(err, context.Canceled) {
+		t.Errorf("Do: %v, want canceled", err)
+	}
+	b.leave <- struct{}{}
+	b.leave <- struct{}{}
+	if got, err := g.Do(context.Background(), 21); got != 42 || err != nil {
+		t.Errorf("the next Do: %d, %v", got, err)
+	}
+	g.Close()
+}
+
+func TestPanicFailsOnlyItsBatch(t *testing.T) {
+	g := batch.New(10, 10, func(ctx context.Context, ins []int) []batch.Result[int] {
+		if ins[0] == 13 {
+			panic("thirteen")
+		}
+		return double(ctx, ins)
+	})
+	defer g.Close()
+	if _, err := g.Do(context.Background(), 13); !fault.Is(err, fault.Internal) {
+		t.Errorf("Do with a panic: %v, want internal", err)
+	}
+	if got, err := g.Do(context.Background(), 21); got != 42 || err != nil {
+		t.Errorf("the next Do: %d, %v", got, err)
+	}
+}
+
+func TestWrongNumberOfResultsIsInternal(t *testing.T) {
+	g := batch.New(10, 10, func(context.Context, []int) []batch.Result[int] { return nil })
+	defer g.Close()
+	if _, err := g.Do(context.Background(), 1); !fault.Is(err, fault.Internal) {
+		t.Errorf("Do: %v, want internal", err)
+	}
+}
+
+func TestCloseCommitsWhatWaitsAndRefusesTheRest(t *testing.T) {
+	b := newGate()
+	g := batch.New(1, 10, b.commit)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.Do(context.Background(), 1) })
+	<-b.entered
+	fill(g, &wg, 2, 3)
+	for range 3 {
+		b.leave <- struct{}{}
+	}
+	g.Close()
+	g.Close() // harmless
+	wg.Wait()
+	if len(b.batches) != 3 {
+		t.Errorf("%d batches after Close, want 3", len(b.batches))
+	}
+	if _, err := g.Do(context.Background(), 4); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("Do after Close: %v, want unavailable", err)
+	}
+}
+
+func TestCommitContextEnds(t *testing.T) {
+	g := batch.New(10, 10, func(ctx context.Context, ins []int) []batch.Result[int] {
+		<-ctx.Done()
+		return batch.Fail[int](len(ins), ctx.Err())
+	}, batch.Timeout(10*time.Millisecond))
+	defer g.Close()
+	if _, err := g.Do(context.Background(), 1); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Do: %v, want deadline exceeded", err)
+	}
+}
+
+func BenchmarkDo(b *testing.B) {
+	g := batch.New(1000, 10000, double)
+	defer g.Close()
+	b.SetParallelism(100)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := g.Do(context.Background(), 1); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}

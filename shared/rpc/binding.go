@@ -1,0 +1,342 @@
+package rpc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+// binding is one endpoint with its handler: a bounded set of workers behind a bounded queue. The handlers of a micro
+// endpoint run one after another, and what its subscription cannot hold is dropped without a word; so accept only
+// queues, and says no when the queue is full.
+type binding struct {
+	server   *Server
+	spec     Spec
+	name     string // service.name
+	metadata map[string]string
+	plan     *plan
+	call     func(ctx context.Context, h nats.Header, body []byte) (answer, error)
+	quick    func(ctx context.Context, h nats.Header, body []byte) (answer, bool) // may be nil; see HandleCached
+	stats    stats
+
+	queue chan job
+	busy  atomic.Int64 // queued and running
+
+	mu      sync.Mutex
+	started int64 // workers
+	closed  bool
+}
+
+// job is a request that waits for a worker.
+type job struct {
+	request  micro.Request
+	received time.Time
+}
+
+// answer is a reply before it is sent.
+type answer struct {
+	status      int // 0 means the one in the spec
+	body        []byte
+	etag        string
+	contentType string
+	disposition string
+	replayed    bool
+}
+
+// accept runs on the subscription's goroutine and must not block.
+func (b *binding) accept(r micro.Request) {
+	b.stats.requests.Add(1)
+	if b.quick != nil && b.answerQuickly(r) {
+		return
+	}
+	workers := int64(b.spec.workers())
+	n := b.busy.Add(1)
+	if n > workers+int64(b.spec.queue()) {
+		b.busy.Add(-1)
+		b.shed(r)
+		return
+	}
+	if n <= workers {
+		b.employ(n)
+	}
+	b.queue <- job{r, time.Now()} // has room: its capacity is what busy may reach
+}
+
+// answerQuickly answers a request from memory. It reports false for everything else, mistakes included: those take the
+// long way.
+func (b *binding) answerQuickly(r micro.Request) (done bool) {
+	start := time.Now()
+	h := nats.Header(r.Headers())
+	ctx := &requestContext{base: b.server.base}
+	defer ctx.end()
+	defer func() {
+		if p := recover(); p != nil {
+			b.panicked(ctx, p)
+			done = false
+		}
+	}()
+	ctx.deadline = start.Add(parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta))
+	if b.admit(h, &ctx.meta) != nil {
+		return false
+	}
+	a, ok := b.quick(ctx, h, r.Data())
+	if !ok {
+		return false
+	}
+	b.stats.took(time.Since(start)) // before the reply: who has it finds it counted
+	b.stats.ok.Inc()
+	if err := b.respond(r, a); err != nil {
+		b.lost(err)
+	}
+	return true
+}
+
+// employ starts workers until there are n.
+func (b *binding) employ(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.started < n && !b.closed {
+		b.started++
+		b.server.workers.Add(1)
+		go b.work()
+	}
+}
+
+// close keeps new workers from starting.
+func (b *binding) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+}
+
+func (b *binding) work() {
+	defer b.server.workers.Done()
+	for {
+		select {
+		case j := <-b.queue:
+			b.serve(j)
+			b.busy.Add(-1)
+		case <-b.server.done:
+			return
+		}
+	}
+}
+
+func (b *binding) shed(r micro.Request) {
+	b.stats.shed.Inc()
+	b.refuse(r, fault.New(fault.Unavailable, "the %s service has too much to do", b.spec.Service).After(time.Second))
+}
+
+// serve answers one request.
+func (b *binding) serve(j job) {
+	h := nats.Header(j.request.Headers())
+	start := time.Now()
+	ctx := &requestContext{base: b.server.base}
+	defer ctx.end()
+	wait := parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta)
+	ctx.deadline = j.received.Add(wait)
+	if !start.Before(ctx.deadline) { // nobody waits any more
+		b.stats.expired.Inc()
+		return
+	}
+	err := b.admit(h, &ctx.meta)
+	var a answer
+	if err == nil {
+		a, err = b.run(ctx, h, j.request.Data())
+	}
+	b.stats.took(time.Since(start)) // before the reply: who has it finds it counted
+	if err == nil {
+		b.stats.ok.Inc()
+		if err = b.respond(j.request, a); err != nil {
+			err = fault.Wrap(err, fault.Internal, "the answer cannot be sent")
+		}
+	}
+	if err != nil {
+		f := fault.From(err)
+		b.log(ctx, f)
+		b.refuse(j.request, f)
+	}
+}
+
+// admit reads who asks into m and applies the access rule. The gateway has done so already; a service does not rely on
+// it.
+func (b *binding) admit(h nats.Header, m *Meta) error {
+	m.Endpoint = b.name
+	var err error
+	if m.Principal, err = ParsePrincipal(header(h, HeaderPrincipal)); err != nil {
+		return fault.Wrap(err, fault.Unauthenticated, "the identity is not readable")
+	}
+	switch b.spec.Access {
+	case User, Admin:
+		if !m.Principal.Known() {
+			return fault.New(fault.Unauthenticated, "sign in first")
+		}
+		if b.spec.Access == Admin && !m.Principal.Admin() {
+			return fault.New(fault.Forbidden, "only administrators may do this")
+		}
+	case Internal:
+		if !slices.Contains(b.spec.Callers, m.Caller) {
+			return fault.New(fault.Forbidden, "%s is not for %q", m.Endpoint, m.Caller)
+		}
+	}
+	return nil
+}
+
+// run calls the handler, and survives it.
+func (b *binding) run(ctx context.Context, h nats.Header, body []byte) (a answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.panicked(ctx, p)
+			err = fault.Wrap(errPanic, fault.Internal, "something went wrong on our side")
+		}
+	}()
+	key := header(h, HeaderHTTP+IdempotencyKey)
+	if !b.spec.Idempotent || key == "" {
+		return b.call(ctx, h, body)
+	}
+	return b.once(ctx, key, h, body)
+}
+
+func (b *binding) panicked(ctx context.Context, p any) {
+	b.stats.panics.Inc()
+	b.server.cfg.Log.ErrorContext(ctx, "a handler panicked", "endpoint", b.name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+}
+
+var errPanic = errors.New("the handler panicked")
+
+// once runs an idempotent request, or gives the answer that an earlier run stored.
+func (b *binding) once(ctx context.Context, key string, h nats.Header, body []byte) (answer, error) {
+	const longest = 255
+	if len(key) > longest || !plain(key) {
+		var check fault.Check
+		check.Field(false, IdempotencyKey, "must be plain text of at most %d bytes", longest)
+		return answer{}, check.Err()
+	}
+	m := *From(ctx)
+	m.IdempotencyKey = key
+	m.BodyHash = requestHash(b.spec, header(h, HeaderParams), body)
+	if a, found, err := b.stored(ctx, &m); found || err != nil {
+		return a, err
+	}
+	a, err := b.call(WithMeta(ctx, m), h, body)
+	if !errors.Is(err, ErrDuplicateAnswer) {
+		return a, err
+	}
+	a, found, err := b.stored(ctx, &m)
+	if err == nil && !found {
+		err = fault.New(fault.Conflict, "a request with this idempotency key is under way")
+	}
+	return a, err
+}
+
+func (b *binding) stored(ctx context.Context, m *Meta) (answer, bool, error) {
+	hash, status, body, found, err := b.server.cfg.Answers.Lookup(ctx, answerScope(m), m.IdempotencyKey)
+	if err != nil || !found {
+		return answer{}, false, err
+	}
+	if hash != m.BodyHash {
+		return answer{}, false, fault.New(fault.Unprocessable, "this idempotency key was used with another request")
+	}
+	b.stats.replayed.Add(1)
+	return answer{status: status, body: body, replayed: true}, true, nil
+}
+
+// requestHash identifies what a request asks for, but for its secrets: hex of SHA-256.
+func requestHash(spec Spec, params string, body []byte) string {
+	body = withoutSecrets(spec, body)
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s %s\n%s\n", spec.Method, spec.Path, params)
+	sum.Write(body)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// withoutSecrets returns the body without the members that the spec calls secret. A body that is no object stays as it
+// is: no handler will see it, and nothing is stored of it.
+func withoutSecrets(spec Spec, body []byte) []byte {
+	var members map[string]json.RawMessage
+	if len(spec.Secrets) == 0 || json.Unmarshal(body, &members) != nil {
+		return body
+	}
+	for _, name := range spec.Secrets {
+		delete(members, name)
+	}
+	rest, err := json.Marshal(members)
+	if err != nil { // cannot happen: it was read from JSON
+		return nil
+	}
+	return rest
+}
+
+// respond sends a success.
+func (b *binding) respond(r micro.Request, a answer) error {
+	h := make(nats.Header, 2)
+	if a.status != 0 && a.status != b.spec.Success() {
+		h[HeaderStatus] = []string{strconv.Itoa(a.status)}
+	}
+	if a.etag != "" {
+		h[HeaderETag] = []string{`"` + a.etag + `"`}
+	}
+	if a.contentType != "" {
+		h[HeaderContentType] = []string{a.contentType}
+	}
+	if a.disposition != "" {
+		h[HeaderDisposition] = []string{a.disposition}
+	}
+	if a.replayed {
+		h[HeaderReplayed] = []string{"true"}
+	}
+	return b.send(r, h, a.body)
+}
+
+// refuse sends a fault. Nobody is left to hear of an error: the caller will time out.
+func (b *binding) refuse(r micro.Request, f *fault.Error) {
+	b.stats.fault(f)
+	h := nats.Header{HeaderError: {string(f.Code)}, HeaderErrorCode: {strconv.Itoa(HTTPStatus(f.Code))}}
+	if err := b.send(r, h, fault.Marshal(f)); err != nil {
+		b.lost(err)
+	}
+}
+
+func (b *binding) lost(err error) {
+	b.server.cfg.Log.Warn("a reply was lost", "endpoint", b.name, "error", err)
+}
+
+// send publishes a reply. The methods of micro.Request would do, were they not read by micro itself, without a lock,
+// once its handler has returned: which ours does before there is a reply.
+func (b *binding) send(r micro.Request, h nats.Header, body []byte) error {
+	if r.Reply() == "" { // nobody asked for one
+		return nil
+	}
+	return b.server.nc.PublishMsg(&nats.Msg{Subject: r.Reply(), Header: h, Data: body})
+}
+
+// log tells of faults, loudly of those that are ours rather than the caller's.
+func (b *binding) log(ctx context.Context, f *fault.Error) {
+	if errors.Is(f, errPanic) {
+		return // told with its stack
+	}
+	level := slog.LevelDebug
+	switch f.Code {
+	case fault.Internal:
+		level = slog.LevelError
+	case fault.Unavailable, fault.Timeout:
+		level = slog.LevelWarn
+	}
+	m := From(ctx)
+	b.server.cfg.Log.Log(ctx, level, "a request failed", "endpoint", m.Endpoint, "code", f.Code, "error", f, "user", m.Principal.User)
+}

@@ -1,0 +1,160 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+// DefaultGrace is how long a call waits for an instance to appear when none is there.
+const DefaultGrace = 200 * time.Millisecond
+
+// ClientConfig says how a Client behaves.
+type ClientConfig struct {
+	Name  string        // the role that calls, as in Spec.Callers
+	Grace time.Duration // how long to look for an instance when there is none; 0 means DefaultGrace, negative not at all
+}
+
+// Client calls endpoints. It is safe for concurrent use.
+type Client struct {
+	nc    *nats.Conn
+	name  string
+	grace time.Duration
+	plans sync.Map // reflect.Type of a request -> *plan
+}
+
+// NewClient returns a client that calls over nc.
+func NewClient(nc *nats.Conn, cfg ClientConfig) *Client {
+	if cfg.Grace == 0 {
+		cfg.Grace = DefaultGrace
+	}
+	return &Client{nc: nc, name: cfg.Name, grace: cfg.Grace}
+}
+
+// Call asks an endpoint and returns its answer. It waits until the context's deadline, but never longer than the
+// endpoint's timeout, and carries the identity, request id and trace of the request that ctx belongs to.
+//
+// Faults of the endpoint come back as they were raised there. Without an instance the fault is Unavailable; without an
+// answer in time it is Timeout, and then the outcome is unknown.
+func Call[Req, Resp any](ctx context.Context, c *Client, ep Endpoint[Req, Resp], req *Req) (*Resp, error) {
+	pl, err := c.plan(ep.Spec, reflect.TypeFor[Req]())
+	if err != nil {
+		return nil, err
+	}
+	h := make(nats.Header, 4)
+	body, err := pl.encode(req, h)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the request cannot be encoded")
+	}
+	reply, err := c.Forward(ctx, ep.Spec, h, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := Fault(reply); err != nil {
+		return nil, err
+	}
+	resp := new(Resp)
+	switch r := any(resp).(type) {
+	case *None:
+	case *Blob:
+		r.ContentType, r.Data = header(reply.Header, HeaderContentType), reply.Data
+	default:
+		if err := json.Unmarshal(reply.Data, resp); err != nil {
+			return nil, fault.Wrap(err, fault.Internal, "the answer of %s is unreadable", ep.Subject())
+		}
+	}
+	return resp, nil
+}
+
+func (c *Client) plan(spec Spec, t reflect.Type) (*plan, error) {
+	if pl, ok := c.plans.Load(t); ok {
+		return pl.(*plan), nil
+	}
+	pl, err := newPlan(spec, t)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the request type of %s is wrong", spec.Subject())
+	}
+	c.plans.Store(t, pl)
+	return pl, nil
+}
+
+// Forward sends a request that is already in its wire form and returns the reply, which may be a fault: see Fault. It
+// adds to h what From(ctx) tells of the request; a HeaderPrincipal that is there stays. The error is a fault too:
+// Unavailable if there is no instance, Timeout if none answered, TooLarge if the body is more than the servers accept.
+func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []byte) (*nats.Msg, error) {
+	wait := spec.timeout()
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end))
+	}
+	if wait <= 0 {
+		return nil, fault.New(fault.Timeout, "the request took too long")
+	}
+	m := From(ctx)
+	h[HeaderCall] = []string{callHeader(wait, c.name, m)}
+	if m.Principal.Known() && h[HeaderPrincipal] == nil {
+		h[HeaderPrincipal] = []string{m.Principal.String()}
+	}
+	msg := &nats.Msg{Subject: spec.Subject(), Header: h, Data: body}
+
+	reply, err := c.request(ctx, msg, wait)
+	if errors.Is(err, nats.ErrNoResponders) && c.grace > 0 {
+		reply, err = c.again(ctx, msg, wait)
+	}
+	if err == nil {
+		return reply, nil
+	}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, nats.ErrTimeout),
+		errors.Is(err, nats.ErrDisconnected): // it was sent: the outcome is unknown, just as after a deadline
+		return nil, fault.Wrap(err, fault.Timeout, "the request took too long")
+	case errors.Is(err, nats.ErrMaxPayload):
+		return nil, fault.Wrap(err, fault.TooLarge, "the request is too large")
+	default: // no responders, closed, draining: it was not sent
+		return nil, fault.Wrap(err, fault.Unavailable, "the %s service is not available", spec.Service).After(time.Second)
+	}
+}
+
+// request asks once. A context that cannot be cancelled costs no timer of its own.
+func (c *Client) request(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
+	if ctx.Done() == nil {
+		return c.nc.RequestMsg(msg, wait)
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return c.nc.RequestMsgWithContext(ctx, msg)
+}
+
+// again repeats a request that reached nobody, until somebody is there or the grace is over. Such a request was not
+// run, so repeating it is safe whatever it does.
+func (c *Client) again(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
+	const pause = 20 * time.Millisecond
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for spent := pause; spent <= min(c.grace, wait-pause); spent += pause {
+		select {
+		case <-ctx.Done():
+			return nil, nats.ErrNoResponders
+		case <-tick.C:
+		}
+		reply, err := c.request(ctx, msg, wait-spent)
+		if !errors.Is(err, nats.ErrNoResponders) {
+			return reply, err
+		}
+	}
+	return nil, nats.ErrNoResponders
+}
+
+// Fault returns the fault that a reply carries, or nil if it is a success.
+func Fault(reply *nats.Msg) *fault.Error {
+	if header(reply.Header, HeaderErrorCode) == "" {
+		return nil
+	}
+	return fault.Unmarshal(reply.Data)
+}

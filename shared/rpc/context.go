@@ -1,0 +1,76 @@
+package rpc
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/observe"
+)
+
+// requestContext is the context of one request. It does what context.WithDeadline and two values would do, but the
+// timer, the channel and the values exist only once somebody asks for them: an answer from memory asks for none.
+type requestContext struct {
+	base     context.Context // of the server
+	deadline time.Time
+	meta     Meta
+
+	mu     sync.Mutex
+	inner  context.Context // base with the deadline and the request for logs
+	cancel context.CancelFunc
+	ended  bool
+}
+
+// Deadline implements context.Context.
+func (c *requestContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Done implements context.Context.
+func (c *requestContext) Done() <-chan struct{} { return c.full().Done() }
+
+// Err implements context.Context.
+func (c *requestContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.inner != nil:
+		return c.inner.Err()
+	case c.ended:
+		return context.Canceled
+	case c.base.Err() != nil:
+		return c.base.Err()
+	case !time.Now().Before(c.deadline):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// Value implements context.Context.
+func (c *requestContext) Value(key any) any {
+	if key == (metaKey{}) {
+		return &c.meta
+	}
+	return c.full().Value(key)
+}
+
+func (c *requestContext) full() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner == nil {
+		ctx := observe.ContextWithRequest(c.base, c.meta.RequestID, c.meta.TraceParent)
+		c.inner, c.cancel = context.WithDeadline(ctx, c.deadline)
+		if c.ended {
+			c.cancel()
+		}
+	}
+	return c.inner
+}
+
+// end tells everybody who still works for the request that it is over.
+func (c *requestContext) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.cancel != nil {
+		c.cancel()
+	}
+}

@@ -1,0 +1,95 @@
+// Package rpc carries typed requests over NATS.
+//
+// An endpoint is declared once, as a value in shared/api; a service binds a handler to it with Handle, another service
+// calls it with Call, the gateway forwards HTTP to it. The compiler checks that all three agree on the types.
+//
+// On the wire a request is a message on api.<service>.<endpoint> whose body is the JSON of the request and whose
+// headers carry everything else: path and query values, deadline, request id, trace, and the verified principal.
+package rpc
+
+import (
+	"reflect"
+	"time"
+)
+
+// Access says who may call an endpoint. Whether the caller owns the thing at hand is the service's own question.
+type Access int
+
+// The access rules.
+const (
+	Public   Access = iota // anybody; an identity is not even looked at
+	Optional               // anybody; the service sees the identity if there is one
+	User                   // any signed-in person
+	Admin                  // a person with the role "admin"
+	Internal               // only the services in Spec.Callers, never over HTTP
+)
+
+// String returns the rule as documentation shows it.
+func (a Access) String() string {
+	return [...]string{"public", "optional", "user", "admin", "internal"}[a]
+}
+
+// Spec is what there is to know about an endpoint besides its types.
+type Spec struct {
+	Service string // the role that serves it; also the queue group
+	Name    string // unique within the service, [a-z_]
+	Method  string // HTTP method, empty for Internal
+	Path    string // HTTP path with {name} segments, each a `path:"name"` field of the request
+	Access  Access
+	Callers []string // for Internal: the roles that may call
+	Status  int      // HTTP status of success; 0 means 200
+	Summary string   // one line of documentation
+	Detail  string   // more documentation, if needed
+
+	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with store.Remember
+	Secrets    []string // for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it away
+	Raw        bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
+	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`
+	MaxBody    int      // bytes; 0 means DefaultMaxBody
+	Limit      string   // rate limit class; "" is the general one, "login" the strict one
+
+	Timeout time.Duration // the longest a caller waits; 0 means DefaultTimeout
+	Workers int           // handlers that run at the same time in one instance; 0 means DefaultWorkers
+	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
+}
+
+// Defaults of a Spec.
+const (
+	DefaultMaxBody = 64 << 10
+	DefaultTimeout = 5 * time.Second
+	DefaultWorkers = 64
+	DefaultQueue   = 1024
+)
+
+// Subject returns the NATS subject of the endpoint.
+func (s Spec) Subject() string { return "api." + s.Service + "." + s.Name }
+
+// Endpoint ties a Spec to the types of its request and response.
+//
+// Fields of Req come from the JSON body by their json tag, or from the URL and the headers by the tags path, query and
+// header (then with json:"-"). Resp is encoded as JSON, unless it is a Blob. None stands for an empty body.
+type Endpoint[Req, Resp any] struct{ Spec }
+
+// Describe returns the endpoint without its type parameters, for lists such as api.All.
+func (e Endpoint[Req, Resp]) Describe() Descriptor {
+	return Descriptor{Spec: e.Spec, Request: reflect.TypeFor[Req](), Response: reflect.TypeFor[Resp]()}
+}
+
+// Descriptor is an Endpoint whose types are values.
+type Descriptor struct {
+	Spec
+	Request, Response reflect.Type
+}
+
+// None is the request or response without a body.
+type None struct{}
+
+// Blob is an answer that is not JSON.
+type Blob struct {
+	ContentType string
+	Filename    string // if set, sent as Content-Disposition: attachment
+	Data        []byte
+}
+
+// ETagger is implemented by responses that have a version. The value is an opaque token without quotes.
+type ETagger interface{ ETag() string }

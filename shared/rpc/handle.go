@@ -1,0 +1,179 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"mime"
+	"reflect"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+// Encoded is an answer that is JSON already, with its version if it has one. Handlers that keep hot answers encoded
+// return it through HandleEncoded.
+type Encoded struct {
+	JSON []byte
+	Tag  string // opaque token without quotes; "" means no ETag
+}
+
+// Handle binds a handler to an endpoint. A mistake in the declaration is reported by Start.
+//
+// The request is decoded and checked before the handler runs; its context ends when the caller stops waiting. A nil
+// answer without an error is an empty body. Errors that are not faults reach the caller as Internal, without their text.
+func Handle[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(context.Context, *Req) (*Resp, error)) {
+	bind[Req](s, ep.Describe(), func(ctx context.Context, req *Req) (answer, error) {
+		resp, err := handler(ctx, req)
+		if err != nil || resp == nil {
+			return answer{}, err
+		}
+		return answerOf(resp)
+	})
+}
+
+// HandleEncoded is Handle for handlers that return the JSON of a Resp, made earlier. The bytes are not changed and may
+// be shared by all requests.
+func HandleEncoded[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(context.Context, *Req) (Encoded, error)) {
+	bind[Req](s, ep.Describe(), func(ctx context.Context, req *Req) (answer, error) {
+		e, err := handler(ctx, req)
+		return answer{body: e.JSON, etag: e.Tag}, err
+	})
+}
+
+// HandleCached is HandleEncoded for answers that are often in memory already. Cached is asked first, on the goroutine that
+// receives the messages: it saves the way through the queue, and must not wait for anything. What it does not have, by
+// false, is left to the handler.
+func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(context.Context, *Req) (Encoded, bool),
+	handler func(context.Context, *Req) (Encoded, error)) {
+	b := bind[Req](s, ep.Describe(), func(ctx context.Context, req *Req) (answer, error) {
+		e, err := handler(ctx, req)
+		return answer{body: e.JSON, etag: e.Tag}, err
+	})
+	if b == nil {
+		return
+	}
+	b.quick = func(ctx context.Context, h nats.Header, body []byte) (answer, bool) {
+		req := new(Req)
+		if b.plan.decode(req, h, body) != nil {
+			return answer{}, false
+		}
+		e, ok := cached(ctx, req)
+		return b.unlessKnown(h, answer{body: e.JSON, etag: e.Tag}), ok
+	}
+}
+
+// bind adds a binding. It returns nil if the declaration is wrong, which Start will tell.
+func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (answer, error)) *binding {
+	pl, err := newPlan(d.Spec, d.Request)
+	if err != nil {
+		s.problems = append(s.problems, err)
+		return nil
+	}
+	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, plan: pl, metadata: metadata(d)}
+	b.queue = make(chan job, d.workers()+d.queue())
+	b.stats.register(s.cfg.Registry, b)
+	b.call = func(ctx context.Context, h nats.Header, body []byte) (answer, error) {
+		req := new(Req)
+		if err := pl.decode(req, h, body); err != nil {
+			return answer{}, err
+		}
+		a, err := run(ctx, req)
+		if err != nil {
+			return answer{}, err
+		}
+		return b.unlessKnown(h, a), nil
+	}
+	s.add(b)
+	return b
+}
+
+// unlessKnown turns an answer that the caller has already, by its If-None-Match, into a 304.
+func (b *binding) unlessKnown(h nats.Header, a answer) answer {
+	if a.etag != "" && b.spec.Method == "GET" && noneMatch(header(h, HeaderHTTP+IfNoneMatch), a.etag) {
+		return answer{status: 304, etag: a.etag}
+	}
+	return a
+}
+
+// answerOf encodes a response.
+func answerOf(resp any) (answer, error) {
+	var a answer
+	if t, ok := resp.(ETagger); ok {
+		a.etag = t.ETag()
+	}
+	switch r := resp.(type) {
+	case *None:
+		return a, nil
+	case *Encoded:
+		return answer{body: r.JSON, etag: r.Tag}, nil
+	case *Blob:
+		a.contentType, a.body = r.ContentType, r.Data
+		if r.Filename != "" {
+			a.disposition = mime.FormatMediaType("attachment", map[string]string{"filename": r.Filename})
+		}
+		return a, nil
+	}
+	body, err := json.Marshal(resp)
+	if err != nil {
+		return a, fault.Wrap(err, fault.Internal, "something went wrong on our side")
+	}
+	a.body = body
+	return a, nil
+}
+
+// metadata is what the micro protocol shows of an endpoint.
+func metadata(d Descriptor) map[string]string {
+	m := map[string]string{"access": d.Access.String(), "summary": d.Summary}
+	if d.Method != "" {
+		m["method"], m["path"] = d.Method, d.Path
+	}
+	if text := inlineSchema(d.Request, true); text != "" {
+		m["request"] = text
+	}
+	if text := inlineSchema(d.Response, false); text != "" {
+		m["response"] = text
+	}
+	return m
+}
+
+func inlineSchema(t reflect.Type, request bool) string {
+	schema := NewSchemas("#/$defs/")
+	var top map[string]any
+	if request {
+		top = schema.Request(t)
+	} else {
+		top = schema.Response(t)
+	}
+	if top == nil {
+		return ""
+	}
+	if len(schema.Named) > 0 {
+		top["$defs"] = schema.Named
+	}
+	b, err := json.Marshal(top)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+func (s Spec) timeout() time.Duration { return orDefault(s.Timeout, DefaultTimeout) }
+func (s Spec) workers() int           { return orDefault(s.Workers, DefaultWorkers) }
+func (s Spec) queue() int             { return orDefault(s.Queue, DefaultQueue) }
+
+// Success returns the HTTP status of success.
+func (s Spec) Success() int { return orDefault(s.Status, 200) }
+
+// BodyLimit returns how many bytes a body may have.
+func (s Spec) BodyLimit() int { return orDefault(s.MaxBody, DefaultMaxBody) }
+
+// orDefault returns v unless it is zero.
+func orDefault[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}

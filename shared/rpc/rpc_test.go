@@ -1,0 +1,781 @@
+package rpc_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"go.uber.org/goleak"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// thing is what the endpoints under test talk about.
+type thing struct {
+	ID      ids.Event `json:"id"`
+	Name    string    `json:"name"`
+	Version string    `json:"version"`
+}
+
+func (t thing) ETag() string { return t.Version }
+
+type thingRef struct {
+	ID    ids.Event `json:"-" path:"id"`
+	Match string    `json:"-" header:"If-Match"`
+	Limit int       `json:"-" query:"limit"`
+	Since time.Time `json:"-" query:"since"`
+	Tags  []string  `json:"-" query:"tag"`
+}
+
+type newThing struct {
+	Name string `json:"name"`
+}
+
+func (n *newThing) Validate() error {
+	var c fault.Check
+	c.Field(n.Name != "", "name", "must not be empty")
+	return c.Err()
+}
+
+func get() rpc.Endpoint[thingRef, thing] {
+	return rpc.Endpoint[thingRef, thing]{Spec: rpc.Spec{Service: "things", Name: "get", Method: "GET", Path: "/v1/things/{id}", Access: rpc.Optional, Timeout: 2 * time.Second}}
+}
+
+func create() rpc.Endpoint[newThing, thing] {
+	return rpc.Endpoint[newThing, thing]{Spec: rpc.Spec{Service: "things", Name: "create", Method: "POST", Path: "/v1/things", Access: rpc.User, Status: 201, Idempotent: true}}
+}
+
+// work has one worker and room for one more, to see a queue fill up.
+func work() rpc.Endpoint[rpc.None, rpc.None] {
+	return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "work", Method: "POST", Path: "/v1/work", Workers: 1, Queue: 1, Timeout: 2 * time.Second}}
+}
+
+// natsServer starts a server and returns its URL.
+func natsServer(t testing.TB, opts server.Options) string {
+	t.Helper()
+	opts.Host, opts.Port, opts.NoLog, opts.NoSigs = "127.0.0.1", -1, true, true
+	s, err := server.NewServer(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(5 * time.Second) {
+		t.Fatal("nats is not ready")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s.ClientURL()
+}
+
+func connect(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(url, append(opts, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// syncBuffer is a log that may be read while it is written.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// mesh is one service under test and a client of it.
+type mesh struct {
+	url      string
+	server   *rpc.Server
+	client   *rpc.Client
+	nc       *nats.Conn // of the client
+	registry *observe.Registry
+	log      *syncBuffer
+}
+
+func newMesh(t testing.TB, answers rpc.Answers, bind func(*rpc.Server)) *mesh {
+	t.Helper()
+	m := &mesh{url: natsServer(t, server.Options{}), registry: observe.NewRegistry(), log: &syncBuffer{}}
+	m.server = rpc.NewServer(connect(t, m.url), rpc.ServerConfig{Service: "things", Version: "1.2.3", Instance: "a",
+		Log: observe.NewLogger(m.log, "things", "a", slog.LevelDebug), Registry: m.registry, Answers: answers})
+	bind(m.server)
+	if err := m.server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		m.server.Drain(ctx)
+	})
+	m.nc = connect(t, m.url)
+	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: "gateway", Grace: -1})
+	return m
+}
+
+func somebody(roles ...string) rpc.Principal {
+	return rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Session: ids.New[ids.SessionKind](time.Now()), Roles: roles}
+}
+
+func wantCode(t *testing.T, err error, code fault.Code) {
+	t.Helper()
+	if !fault.Is(err, code) {
+		t.Fatalf("error is %v, want %s", err, code)
+	}
+}
+
+func TestCallCarriesEverything(t *testing.T) {
+	id, since := ids.New[ids.EventKind](time.Now()), time.Date(2026, 5, 1, 18, 0, 0, 0, time.UTC)
+	var got thingRef
+	var meta rpc.Meta
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, get(), func(ctx context.Context, r *thingRef) (*thing, error) {
+			got, meta = *r, *rpc.From(ctx)
+			if _, ok := ctx.Deadline(); !ok {
+				t.Error("the handler has no deadline")
+			}
+			return &thing{ID: r.ID, Name: "a & b", Version: "7"}, nil
+		})
+	})
+	who := somebody("admin", "door")
+	ctx := rpc.WithMeta(t.Context(), rpc.Meta{Principal: who, RequestID: "req_1", Address: "192.0.2.7",
+		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+	want := thingRef{ID: id, Match: `"7"`, Limit: -3, Since: since, Tags: []string{"x", "y&z"}}
+	resp, err := rpc.Call(ctx, m.client, get(), &want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.ID != id || resp.Name != "a & b" {
+		t.Errorf("answer is %+v", resp)
+	}
+	if got.ID != id || got.Match != want.Match || got.Limit != -3 || !got.Since.Equal(since) || strings.Join(got.Tags, " ") != "x y&z" {
+		t.Errorf("request arrived as %+v", got)
+	}
+	if meta.Principal.String() != who.String() || !meta.Principal.Admin() || meta.RequestID != "req_1" || meta.Address != "192.0.2.7" || meta.Caller != "gateway" || meta.Endpoint != "things.get" {
+		t.Errorf("meta arrived as %+v", meta)
+	}
+	if !strings.HasPrefix(meta.TraceParent, "00-0af7651916cd43dd8448eb211c80319c-") || strings.Contains(meta.TraceParent, "b7ad6b7169203331") {
+		t.Errorf("trace arrived as %s: want the same trace and a new span", meta.TraceParent)
+	}
+}
+
+func TestFaultsCrossTheWire(t *testing.T) {
+	cause := errors.New("secret cause")
+	var answer error
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) { return nil, answer })
+	})
+	for _, code := range fault.Codes() {
+		answer = fault.Wrap(cause, code, "detail of %s", code).After(3 * time.Second)
+		_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+		f := fault.From(err)
+		if f.Code != code || f.Detail != "detail of "+string(code) || f.RetryAfter != 3*time.Second || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s arrived as %v", code, err)
+		}
+	}
+	answer = cause
+	_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+	wantCode(t, err, fault.Internal)
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("the cause leaked: %v", err)
+	}
+	if !strings.Contains(m.log.String(), "secret cause") {
+		t.Error("the cause is not in the log")
+	}
+}
+
+func TestNoInstanceAndSilentInstance(t *testing.T) {
+	url := natsServer(t, server.Options{})
+	nc := connect(t, url)
+	client := rpc.NewClient(nc, rpc.ClientConfig{Name: "gateway", Grace: -1})
+	start := time.Now()
+	_, err := rpc.Call(t.Context(), client, work(), &rpc.None{})
+	wantCode(t, err, fault.Unavailable)
+	if took := time.Since(start); took > time.Second || fault.From(err).RetryAfter == 0 {
+		t.Errorf("took %v, retry after %v", took, fault.From(err).RetryAfter)
+	}
+	if _, err := nc.Subscribe(work().Subject(), func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err = rpc.Call(ctx, client, work(), &rpc.None{})
+	wantCode(t, err, fault.Timeout)
+}
+
+func TestCallWaitsForAnInstanceThatRestarts(t *testing.T) {
+	url := natsServer(t, server.Options{})
+	client := rpc.NewClient(connect(t, url), rpc.ClientConfig{Name: "gateway", Grace: 2 * time.Second})
+	s := rpc.NewServer(connect(t, url), rpc.ServerConfig{Service: "things", Log: slog.New(slog.DiscardHandler), Registry: observe.NewRegistry()})
+	rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) { return nil, nil })
+	result := make(chan error)
+	go func() {
+		_, err := rpc.Call(t.Context(), client, work(), &rpc.None{})
+		result <- err
+	}()
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Drain(t.Context())
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPanicIsAnInternalFault(t *testing.T) {
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) { panic("kaboom") })
+	})
+	for range 2 { // the only worker is still there
+		_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+		wantCode(t, err, fault.Internal)
+		if strings.Contains(err.Error(), "kaboom") {
+			t.Errorf("the panic leaked: %v", err)
+		}
+	}
+	log := m.log.String()
+	if strings.Count(log, "kaboom") != 2 || !strings.Contains(log, "rpc_test.go") || !strings.Contains(log, "request_id") {
+		t.Errorf("log has no stack, no request id, or not once a panic:\n%s", log)
+	}
+	if st := endpointStats(t, m, "work"); st.Panics != 2 || st.Errors != 2 {
+		t.Errorf("stats are %+v", st)
+	}
+}
+
+func TestFullQueueIsShedAtOnce(t *testing.T) {
+	started, release := make(chan struct{}, 8), make(chan struct{})
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) {
+			started <- struct{}{}
+			<-release
+			return nil, nil
+		})
+	})
+	results := make(chan error, 3)
+	call := func() {
+		_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+		results <- err
+	}
+	go call()
+	<-started // the worker is taken
+	go call() // one of these takes the queue's place, the other is refused
+	go call()
+	err := <-results
+	wantCode(t, err, fault.Unavailable)
+	if fault.From(err).RetryAfter <= 0 {
+		t.Error("no retry time")
+	}
+	close(release)
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if st := endpointStats(t, m, "work"); st.Shed != 1 || st.Requests != 3 || st.Busy != 0 {
+		t.Errorf("stats are %+v", st)
+	}
+}
+
+func TestExpiredRequestIsNotRun(t *testing.T) {
+	started, release := make(chan struct{}, 8), make(chan struct{})
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) {
+			started <- struct{}{}
+			<-release
+			return nil, nil
+		})
+	})
+	first := make(chan error, 1)
+	go func() {
+		_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+		first <- err
+	}()
+	<-started
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	_, err := rpc.Call(ctx, m.client, work(), &rpc.None{}) // queued behind the first, and gone when its turn comes
+	wantCode(t, err, fault.Timeout)
+	close(release)
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if err := m.server.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(started) != 0 {
+		t.Error("the expired request ran")
+	}
+	var metrics bytes.Buffer
+	m.registry.WriteTo(&metrics)
+	if want := `starlight_rpc_expired_total{service="things",endpoint="work"} 1`; !strings.Contains(metrics.String(), want) {
+		t.Errorf("no %s in\n%s", want, metrics.String())
+	}
+}
+
+func TestHandlerSeesTheDeadline(t *testing.T) {
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	_, err := rpc.Call(ctx, m.client, work(), &rpc.None{})
+	wantCode(t, err, fault.Timeout)
+	if err := m.server.Drain(t.Context()); err != nil { // returns: the handler has ended
+		t.Fatal(err)
+	}
+}
+
+func TestDrainAnswersWhatIsUnderWay(t *testing.T) {
+	started, release := make(chan struct{}, 8), make(chan struct{})
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) {
+			started <- struct{}{}
+			<-release
+			return nil, nil
+		})
+	})
+	results := make(chan error, 2)
+	for range 2 { // one runs, one is queued
+		go func() {
+			_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+			results <- err
+		}()
+	}
+	<-started
+	eventually(t, func() bool { return endpointStats(t, m, "work").Busy == 2 })
+	drained := make(chan error, 1)
+	go func() { drained <- m.server.Drain(t.Context()) }()
+	eventually(t, func() bool { return !m.server.Ready() })
+	select {
+	case err := <-drained:
+		t.Fatalf("drained with a request under way: %v", err)
+	default:
+	}
+	close(release)
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+	_, err := rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+	wantCode(t, err, fault.Unavailable)
+}
+
+func TestDrainGivesUpInTime(t *testing.T) {
+	started := make(chan struct{})
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, work(), func(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
+			close(started)
+			<-ctx.Done() // cancelled by the drain, long before its own deadline
+			return nil, ctx.Err()
+		})
+	})
+	go rpc.Call(t.Context(), m.client, work(), &rpc.None{})
+	<-started
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := m.server.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("drain returned %v, want a deadline", err)
+	}
+}
+
+func TestStartSeesMissingPermissions(t *testing.T) {
+	deny := &server.SubjectPermission{Deny: []string{"api.>"}}
+	url := natsServer(t, server.Options{Users: []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{Subscribe: deny}}}})
+	s := rpc.NewServer(connect(t, url, nats.UserInfo("u", "p")), rpc.ServerConfig{Service: "things", Log: slog.New(slog.DiscardHandler), Registry: observe.NewRegistry()})
+	rpc.Handle(s, work(), func(context.Context, *rpc.None) (*rpc.None, error) { return nil, nil })
+	if err := s.Start(t.Context()); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("Start returned %v, want a permission violation", err)
+	}
+	if s.Ready() {
+		t.Error("ready without its subscriptions")
+	}
+}
+
+func TestStartTellsWrongBindings(t *testing.T) {
+	type noID struct{}
+	wrong := rpc.Endpoint[noID, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "wrong", Method: "GET", Path: "/v1/{id}"}}
+	foreign := rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "others", Name: "foreign"}}
+	s := rpc.NewServer(nil, rpc.ServerConfig{Service: "things", Registry: observe.NewRegistry()})
+	none := func(context.Context, *rpc.None) (*rpc.None, error) { return nil, nil }
+	rpc.Handle(s, wrong, func(context.Context, *noID) (*rpc.None, error) { return nil, nil })
+	rpc.Handle(s, foreign, none)
+	rpc.Handle(s, work(), none)
+	rpc.Handle(s, work(), none)
+	rpc.Handle(s, create(), func(context.Context, *newThing) (*thing, error) { return nil, nil })
+	err := s.Start(t.Context())
+	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Start returned %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestAccessIsCheckedInTheService(t *testing.T) {
+	spec := func(name string, a rpc.Access, callers ...string) rpc.Endpoint[rpc.None, rpc.None] {
+		return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: name, Access: a, Callers: callers}}
+	}
+	open, user, admin := spec("open", rpc.Optional), spec("user", rpc.User), spec("admin", rpc.Admin)
+	ours, theirs := spec("ours", rpc.Internal, "gateway"), spec("theirs", rpc.Internal, "payment")
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		for _, ep := range []rpc.Endpoint[rpc.None, rpc.None]{open, user, admin, ours, theirs} {
+			rpc.Handle(s, ep, func(context.Context, *rpc.None) (*rpc.None, error) { return nil, nil })
+		}
+	})
+	nobody, anna, root := rpc.Principal{}, somebody(), somebody(rpc.RoleAdmin)
+	for _, c := range []struct {
+		ep   rpc.Endpoint[rpc.None, rpc.None]
+		who  rpc.Principal
+		want fault.Code // "" for none
+	}{
+		{open, nobody, ""}, {open, anna, ""},
+		{user, nobody, fault.Unauthenticated}, {user, anna, ""}, {user, root, ""},
+		{admin, nobody, fault.Unauthenticated}, {admin, anna, fault.Forbidden}, {admin, root, ""},
+		{ours, nobody, ""}, {theirs, root, fault.Forbidden},
+	} {
+		_, err := rpc.Call(rpc.WithPrincipal(t.Context(), c.who), m.client, c.ep, &rpc.None{})
+		if c.want == "" && err != nil || c.want != "" && !fault.Is(err, c.want) {
+			t.Errorf("%s as %q: %v, want %q", c.ep.Name, c.who, err, c.want)
+		}
+	}
+	msg := nats.NewMsg(user.Subject())
+	msg.Header.Set(rpc.HeaderPrincipal, "usr_>;;admin")
+	reply, err := m.nc.RequestMsg(msg, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := rpc.Fault(reply); f == nil || f.Code != fault.Unauthenticated {
+		t.Errorf("an unreadable principal gives %v", f)
+	}
+}
+
+// memory stores answers as the table of a service does.
+type memory struct {
+	mu   sync.Mutex
+	rows map[string]stored
+	miss int // lookups that find nothing although there is something, as when a transaction is not committed yet
+}
+
+type stored struct {
+	hash   string
+	status int
+	body   []byte
+}
+
+func (m *memory) Lookup(_ context.Context, scope, key string) (string, int, []byte, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[scope+" "+key]
+	if ok && m.miss > 0 {
+		m.miss--
+		ok = false
+	}
+	return r.hash, r.status, r.body, ok, nil
+}
+
+func (m *memory) remember(ctx context.Context, status int, v any) error {
+	scope, key, hash, ok := rpc.Answer(ctx)
+	if !ok {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.rows[scope+" "+key]; taken {
+		return rpc.ErrDuplicateAnswer
+	}
+	body, err := json.Marshal(v)
+	m.rows[scope+" "+key] = stored{hash, status, body}
+	return err
+}
+
+func TestIdempotencyKeys(t *testing.T) {
+	answers := &memory{rows: map[string]stored{}}
+	runs := 0
+	m := newMesh(t, answers, func(s *rpc.Server) {
+		rpc.Handle(s, create(), func(ctx context.Context, r *newThing) (*thing, error) {
+			runs++
+			out := &thing{ID: ids.New[ids.EventKind](time.Now()), Name: r.Name}
+			return out, answers.remember(ctx, 201, out)
+		})
+	})
+	anna, bert := somebody(), somebody()
+	send := func(who rpc.Principal, key, body string) *nats.Msg {
+		t.Helper()
+		h := nats.Header{rpc.HeaderPrincipal: {who.String()}}
+		if key != "" {
+			h[rpc.HeaderHTTP+rpc.IdempotencyKey] = []string{key}
+		}
+		reply, err := m.client.Forward(t.Context(), create().Spec, h, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	first := send(anna, "k", `{"name":"x"}`)
+	again := send(anna, "k", `{"name":"x"}`)
+	if runs != 1 || !bytes.Equal(first.Data, again.Data) || again.Header.Get(rpc.HeaderReplayed) != "true" || first.Header.Get(rpc.HeaderReplayed) != "" {
+		t.Errorf("%d runs; first %s, again %s %v", runs, first.Data, again.Data, again.Header)
+	}
+	if f := rpc.Fault(send(anna, "k", `{"name":"y"}`)); f == nil || f.Code != fault.Unprocessable {
+		t.Errorf("the key with another body gives %v", f)
+	}
+	send(bert, "k", `{"name":"y"}`) // somebody else's key is another key
+	send(anna, "", `{"name":"x"}`)
+	send(anna, "", `{"name":"x"}`)
+	if runs != 4 {
+		t.Errorf("%d runs, want 4", runs)
+	}
+	answers.miss = 1 // two at once: the second finds nothing, runs, and loses the race to store
+	lost := send(anna, "k", `{"name":"x"}`)
+	if runs != 5 || !bytes.Equal(first.Data, lost.Data) || lost.Header.Get(rpc.HeaderReplayed) != "true" {
+		t.Errorf("%d runs; the loser got %s, want %s", runs, lost.Data, first.Data)
+	}
+	if f := rpc.Fault(send(anna, strings.Repeat("k", 256), `{"name":"x"}`)); f == nil || f.Code != fault.Invalid {
+		t.Errorf("a key of 256 bytes gives %v", f)
+	}
+}
+
+func TestNotModified(t *testing.T) {
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.HandleEncoded(s, get(), func(context.Context, *thingRef) (rpc.Encoded, error) {
+			return rpc.Encoded{JSON: []byte(`{"version":"7"}`), Tag: "7"}, nil
+		})
+	})
+	for header, want := range map[string]string{"": "", `"7"`: "304", `W/"7"`: "304", `"1", W/"7" , "9"`: "304", "*": "304", `"8"`: "", "7": "", `"7`: ""} {
+		h := nats.Header{rpc.HeaderParams: {"id=" + string(ids.New[ids.EventKind](time.Now()))}}
+		if header != "" {
+			h[rpc.HeaderHTTP+rpc.IfNoneMatch] = []string{header}
+		}
+		reply, err := m.client.Forward(t.Context(), get().Spec, h, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := reply.Header.Get(rpc.HeaderStatus); got != want || reply.Header.Get(rpc.HeaderETag) != `"7"` || (want == "304") != (len(reply.Data) == 0) {
+			t.Errorf("If-None-Match %s: status %q, %d bytes, want %q", header, got, len(reply.Data), want)
+		}
+	}
+}
+
+func TestHandleCached(t *testing.T) {
+	hot, broken := ids.New[ids.EventKind](time.Now()), ids.New[ids.EventKind](time.Now())
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.HandleCached(s, get(), func(ctx context.Context, r *thingRef) (rpc.Encoded, bool) {
+			if r.ID == broken {
+				panic("kaboom")
+			}
+			return rpc.Encoded{JSON: []byte(`{"name":"from memory, for ` + string(rpc.Caller(ctx).User) + `"}`), Tag: "7"}, r.ID == hot
+		}, func(context.Context, *thingRef) (rpc.Encoded, error) {
+			return rpc.Encoded{JSON: []byte(`{"name":"found"}`)}, nil
+		})
+	})
+	who := somebody()
+	for id, want := range map[ids.Event]string{hot: "from memory, for " + string(who.User), broken: "found", ids.New[ids.EventKind](time.Now()): "found"} {
+		got, err := rpc.Call(rpc.WithPrincipal(t.Context(), who), m.client, get(), &thingRef{ID: id})
+		if err != nil || got.Name != want {
+			t.Errorf("got %+v, %v, want %q", got, err, want)
+		}
+	}
+	bad, err := m.client.Forward(t.Context(), get().Spec, nats.Header{rpc.HeaderParams: {"id=" + string(hot) + "&limit=x"}}, nil)
+	if err != nil || rpc.Fault(bad) == nil {
+		t.Errorf("a wrong parameter gives %v, %v", bad, err)
+	}
+	known, err := m.client.Forward(t.Context(), get().Spec, nats.Header{rpc.HeaderParams: {"id=" + string(hot)}, rpc.HeaderHTTP + rpc.IfNoneMatch: {`"7"`}}, nil)
+	if err != nil || known.Header.Get(rpc.HeaderStatus) != "304" {
+		t.Errorf("a known version gives %v, %v", known, err)
+	}
+	if st := endpointStats(t, m, "get"); st.Requests != 5 || st.Errors != 1 || st.Panics != 1 {
+		t.Errorf("stats are %+v", st)
+	}
+}
+
+func TestMatchETag(t *testing.T) {
+	for header, want := range map[string]bool{"": true, "*": true, `"7"`: true, `"1","7"`: true, `W/"7"`: false, `"8"`: false, "7": false} {
+		if got := rpc.MatchETag(header, "7"); got != want {
+			t.Errorf("MatchETag(%s) = %v", header, got)
+		}
+	}
+}
+
+func TestBlob(t *testing.T) {
+	ep := rpc.Endpoint[rpc.None, rpc.Blob]{Spec: rpc.Spec{Service: "things", Name: "file", Method: "GET", Path: "/file"}}
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, ep, func(context.Context, *rpc.None) (*rpc.Blob, error) {
+			return &rpc.Blob{ContentType: "text/calendar", Filename: "a\"\r\nb.ics", Data: []byte{0, 1}}, nil
+		})
+	})
+	got, err := rpc.Call(t.Context(), m.client, ep, &rpc.None{})
+	if err != nil || got.ContentType != "text/calendar" || !bytes.Equal(got.Data, []byte{0, 1}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	reply, err := m.client.Forward(t.Context(), ep.Spec, nats.Header{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := reply.Header.Get(rpc.HeaderDisposition); !strings.HasPrefix(d, "attachment") || strings.ContainsAny(d, "\r\n") {
+		t.Errorf("disposition is %q", d)
+	}
+}
+
+func TestMicroShowsTheService(t *testing.T) {
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, get(), func(_ context.Context, r *thingRef) (*thing, error) {
+			if r.Limit == 1 {
+				return nil, fault.New(fault.Conflict, "not now")
+			}
+			return &thing{ID: r.ID}, nil
+		})
+	})
+	id := ids.New[ids.EventKind](time.Now())
+	rpc.Call(t.Context(), m.client, get(), &thingRef{ID: id})
+	rpc.Call(t.Context(), m.client, get(), &thingRef{ID: id, Limit: 1})
+
+	reply, err := m.nc.Request("$SRV.INFO.things", nil, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info micro.Info
+	if err := json.Unmarshal(reply.Data, &info); err != nil {
+		t.Fatal(err)
+	}
+	ep := info.Endpoints[0]
+	if info.Version != "1.2.3" || info.Metadata["instance"] != "a" || ep.Subject != "api.things.get" || ep.QueueGroup != "things" ||
+		ep.Metadata["method"] != "GET" || ep.Metadata["path"] != "/v1/things/{id}" || ep.Metadata["access"] != "optional" || !strings.Contains(ep.Metadata["response"], `"pattern":"^evt_`) {
+		t.Errorf("info is %s", reply.Data)
+	}
+	st := endpointStats(t, m, "get")
+	if st.Requests != 2 || st.Errors != 1 || st.Codes["conflict"] != 1 || st.LastError != "conflict: not now" || st.P99Ms <= 0 {
+		t.Errorf("stats are %+v", st)
+	}
+	var metrics bytes.Buffer
+	m.registry.WriteTo(&metrics)
+	for _, want := range []string{`starlight_rpc_requests_total{service="things",endpoint="get",code="ok"} 1`,
+		`starlight_rpc_requests_total{service="things",endpoint="get",code="conflict"} 1`, `starlight_rpc_duration_seconds_count{service="things",endpoint="get"} 2`} {
+		if !strings.Contains(metrics.String(), want) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+}
+
+func TestPrincipal(t *testing.T) {
+	p := somebody("admin", "x_1")
+	q, err := rpc.ParsePrincipal(p.String())
+	if err != nil || q.String() != p.String() || q.Session != p.Session || !q.Is("x_1") {
+		t.Errorf("%s parses as %+v, %v", p, q, err)
+	}
+	u := string(p.User)
+	for _, bad := range []string{u, u + ";", "x;;", u + ";;Admin", u + ";;a,", u + ";;,a", u + ";;a b", u + ";ses_>;", u + ";;a;b", ";;admin", " "} {
+		if p, err := rpc.ParsePrincipal(bad); err == nil {
+			t.Errorf("%q parses as %+v", bad, p)
+		}
+	}
+}
+
+// endpointStats asks over the micro protocol, as the nats command line does.
+func endpointStats(t *testing.T, m *mesh, name string) rpc.EndpointStats {
+	t.Helper()
+	reply, err := m.nc.Request("$SRV.STATS.things", nil, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all micro.Stats
+	if err := json.Unmarshal(reply.Data, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all.Endpoints {
+		if e.Name != name {
+			continue
+		}
+		var st rpc.EndpointStats
+		if err := json.Unmarshal(e.Data, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	t.Fatalf("no endpoint %s", name)
+	return rpc.EndpointStats{}
+}
+
+// eventually polls until ok or for five seconds.
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(5 * time.Second)
+	for !ok() {
+		if time.Now().After(end) {
+			t.Fatal("it did not happen within five seconds")
+		}
+		<-tick.C
+	}
+}
+
+func BenchmarkRoundTrip(b *testing.B) {
+	m := newMesh(b, nil, func(s *rpc.Server) {
+		answer := rpc.Encoded{JSON: bytes.Repeat([]byte("x"), 1024), Tag: "7"}
+		rpc.HandleCached(s, get(), func(context.Context, *thingRef) (rpc.Encoded, bool) { return answer, true },
+			func(context.Context, *thingRef) (rpc.Encoded, error) { return answer, nil })
+	})
+	id := "id=" + string(ids.New[ids.EventKind](time.Now()))
+	ctx := rpc.WithMeta(context.Background(), rpc.Meta{RequestID: "req_1", TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", Address: "127.0.0.1"})
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h := nats.Header{rpc.HeaderParams: {id}}
+			if _, err := m.client.Forward(ctx, get().Spec, h, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkBareEcho is what NATS alone does with the same bytes.
+func BenchmarkBareEcho(b *testing.B) {
+	url := natsServer(b, server.Options{})
+	reply := bytes.Repeat([]byte("x"), 1024)
+	service := connect(b, url)
+	if _, err := service.QueueSubscribe("echo", "q", func(m *nats.Msg) { m.Respond(reply) }); err != nil {
+		b.Fatal(err)
+	}
+	service.Flush()
+	nc := connect(b, url)
+	b.ReportAllocs()
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := nc.Request("echo", nil, time.Second); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

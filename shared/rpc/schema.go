@@ -1,0 +1,166 @@
+package rpc
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Schemas makes JSON Schemas (2020-12) of Go types. Structs with a name are described once, in Named, and referred to.
+type Schemas struct {
+	Named map[string]any // by name
+	types map[string]reflect.Type
+	ref   string
+}
+
+// NewSchemas returns an empty collection whose references begin with ref, such as "#/components/schemas/".
+func NewSchemas(ref string) *Schemas {
+	return &Schemas{Named: map[string]any{}, types: map[string]reflect.Type{}, ref: ref}
+}
+
+// Request returns the schema of the JSON body of a request type, or nil if it has none. Members that are not declared
+// are refused, as the decoder does.
+func (s *Schemas) Request(t reflect.Type) map[string]any { return s.body(t, true) }
+
+// Response returns the schema of a response type, or nil if it has no JSON body.
+func (s *Schemas) Response(t reflect.Type) map[string]any { return s.body(t, false) }
+
+func (s *Schemas) body(t reflect.Type, closed bool) map[string]any {
+	switch t {
+	case reflect.TypeFor[None](), reflect.TypeFor[Blob](), reflect.TypeFor[Encoded]():
+		return nil
+	}
+	if t.Kind() == reflect.Struct && !hasMembers(t) {
+		return nil
+	}
+	schema := s.of(t, closed)
+	if named, ok := s.Named[s.name(t)].(map[string]any); ok && closed {
+		delete(named, "required") // what a request must hold is its handler's rule, which knows more than the type
+	}
+	return schema
+}
+
+func hasMembers(t reflect.Type) bool { return len(shapes{}.of(t).members) > 0 }
+
+// Value returns the schema of a type that stands by itself, such as that of a parameter.
+func (s *Schemas) Value(t reflect.Type) map[string]any { return s.of(t, false) }
+
+// patterned is implemented by the id types.
+type patterned interface{ Pattern() string }
+
+func (s *Schemas) of(t reflect.Type, closed bool) map[string]any {
+	if t.Kind() == reflect.Pointer {
+		return s.of(t.Elem(), closed)
+	}
+	if p, ok := reflect.Zero(t).Interface().(patterned); ok {
+		return map[string]any{"type": "string", "pattern": p.Pattern()}
+	}
+	switch t {
+	case reflect.TypeFor[time.Time]():
+		return map[string]any{"type": "string", "format": "date-time"}
+	case reflect.TypeFor[json.RawMessage]():
+		return map[string]any{}
+	case reflect.TypeFor[[]byte]():
+		return map[string]any{"type": "string", "contentEncoding": "base64"}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer", "format": "int64"}
+	case reflect.Int8, reflect.Int16, reflect.Int32:
+		return map[string]any{"type": "integer", "format": "int32"}
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return map[string]any{"type": "integer", "minimum": 0}
+	case reflect.Float32, reflect.Float64:
+		return map[string]any{"type": "number"}
+	case reflect.Slice, reflect.Array:
+		return map[string]any{"type": "array", "items": s.of(t.Elem(), closed)}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": s.of(t.Elem(), closed)}
+	case reflect.Struct:
+		return s.structure(t, closed)
+	}
+	return map[string]any{}
+}
+
+func (s *Schemas) structure(t reflect.Type, closed bool) map[string]any {
+	name := s.name(t)
+	if name == "" {
+		return s.object(t, closed)
+	}
+	schema, known := s.Named[name].(map[string]any)
+	if !known {
+		schema = map[string]any{}
+		s.Named[name], s.types[name] = schema, t
+		for k, v := range s.object(t, closed) {
+			schema[k] = v
+		}
+	} else if closed {
+		schema["additionalProperties"] = false
+	}
+	return map[string]any{"$ref": s.ref + name}
+}
+
+// name returns the name of a struct: that of the Go type, List[Event] becoming ListOfEvent. Two types with one name
+// get their package's name in front.
+func (s *Schemas) name(t reflect.Type) string {
+	name := t.Name()
+	if head, arg, generic := strings.Cut(name, "["); generic {
+		arg = strings.TrimSuffix(arg, "]")
+		name = head + "Of" + arg[strings.LastIndexByte(arg, '.')+1:]
+	}
+	if other, taken := s.types[name]; taken && other != t {
+		pkg := t.PkgPath()
+		name = pkg[strings.LastIndexByte(pkg, '/')+1:] + "." + name
+	}
+	return name
+}
+
+func (s *Schemas) object(t reflect.Type, closed bool) map[string]any {
+	properties, required := map[string]any{}, []string{}
+	s.properties(t, closed, properties, &required)
+	schema := map[string]any{"type": "object", "properties": properties}
+	if len(required) > 0 {
+		schema["required"] = required
+	}
+	if closed {
+		schema["additionalProperties"] = false
+	}
+	return schema
+}
+
+// properties adds the members of t, with those of embedded structs, in the order of their declaration.
+func (s *Schemas) properties(t reflect.Type, closed bool, to map[string]any, required *[]string) {
+	members := shapes{}.of(t).members
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("json")
+		if f.Anonymous && tag == "" && f.Type.Kind() == reflect.Struct {
+			s.properties(f.Type, closed, to, required)
+			continue
+		}
+		name, _, _ := strings.Cut(tag, ",")
+		if name == "" {
+			name = f.Name
+		}
+		m := members[name]
+		if m == nil || tag == "-" || !f.IsExported() {
+			continue
+		}
+		schema := s.of(f.Type, closed)
+		if doc := f.Tag.Get("doc"); doc != "" {
+			schema["description"] = doc
+		}
+		if f.Type.Kind() == reflect.Pointer && !m.optional {
+			schema = map[string]any{"oneOf": []any{schema, map[string]any{"type": "null"}}}
+		}
+		to[name] = schema
+		if !m.optional {
+			*required = append(*required, name)
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/starlightsymphony/starlight/shared/observe"
+)
+
+// ErrDuplicateAnswer is wrapped by the error of a handler that lost the race to store the answer of an idempotency
+// key. The server then sends the answer that won.
+var ErrDuplicateAnswer = errors.New("an answer is stored under this key")
+
+// Answers looks up the stored answers of idempotent requests.
+type Answers interface {
+	// Lookup returns the stored answer and the hash of the request it was given to. A status of 0 means the one that
+	// the endpoint declares.
+	Lookup(ctx context.Context, scope, key string) (hash string, status int, body []byte, found bool, err error)
+}
+
+// ServerConfig says what a Server is. Service, Log and Registry are required, and Answers if an endpoint is Idempotent.
+type ServerConfig struct {
+	Service     string // the role; also the queue group
+	Version     string // semantic version; "" means 0.0.0
+	Instance    string // names this process in listings, may be empty
+	Description string
+	Log         *slog.Logger
+	Registry    *observe.Registry
+	Answers     Answers
+}
+
+// Server answers the requests of one service. Bind its endpoints with Handle, then Start it.
+type Server struct {
+	nc       *nats.Conn
+	cfg      ServerConfig
+	bindings []*binding
+	problems []error // with the bindings; told by Start
+
+	base    context.Context // of all handlers
+	cancel  context.CancelFunc
+	service micro.Service
+	ready   atomic.Bool
+	done    chan struct{} // closed when the workers shall end
+	workers sync.WaitGroup
+}
+
+// NewServer returns a server that has no endpoints yet.
+func NewServer(nc *nats.Conn, cfg ServerConfig) *Server {
+	if cfg.Version == "" {
+		cfg.Version = "0.0.0"
+	}
+	base, cancel := context.WithCancel(context.Background())
+	return &Server{nc: nc, cfg: cfg, base: base, cancel: cancel, done: make(chan struct{})}
+}
+
+// Bound returns the specs of the endpoints that have a handler.
+func (s *Server) Bound() []Spec {
+	specs := make([]Spec, 0, len(s.bindings))
+	for _, b := range s.bindings {
+		specs = append(specs, b.spec)
+	}
+	return specs
+}
+
+// Ready reports whether the server is subscribed and takes requests.
+func (s *Server) Ready() bool { return s.ready.Load() }
+
+// add takes up a binding. A mistake is kept for Start, so that a service's list of handlers stays a list.
+func (s *Server) add(b *binding) {
+	if b.spec.Service != s.cfg.Service {
+		s.problems = append(s.problems, fmt.Errorf("%s is not an endpoint of %s", b.spec.Subject(), s.cfg.Service))
+	}
+	for _, other := range s.bindings {
+		if other.spec.Name == b.spec.Name {
+			s.problems = append(s.problems, fmt.Errorf("%s has two handlers", b.spec.Subject()))
+		}
+	}
+	if b.spec.Idempotent && s.cfg.Answers == nil {
+		s.problems = append(s.problems, fmt.Errorf("%s is idempotent, but the server has no store of answers", b.spec.Subject()))
+	}
+	s.bindings = append(s.bindings, b)
+}
+
+// Start registers the service and returns when requests reach it. It fails if a binding is wrong, or if the connection
+// may not subscribe to one of the subjects, which NATS tells only by the way.
+func (s *Server) Start(ctx context.Context) error {
+	if err := errors.Join(s.problems...); err != nil {
+		return fmt.Errorf("rpc: %s: %w", s.cfg.Service, err)
+	}
+	before := s.nc.LastError()
+	service, err := micro.AddService(s.nc, micro.Config{
+		Name:         s.cfg.Service,
+		Version:      s.cfg.Version,
+		Description:  s.cfg.Description,
+		QueueGroup:   s.cfg.Service,
+		Metadata:     map[string]string{"instance": s.cfg.Instance},
+		StatsHandler: s.stats,
+		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
+			s.cfg.Log.Error("a subscription failed", "subject", e.Subject, "error", e)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("rpc: %s: %w", s.cfg.Service, err)
+	}
+	s.service = service
+	for _, b := range s.bindings {
+		err := service.AddEndpoint(b.spec.Name, micro.HandlerFunc(b.accept), micro.WithEndpointSubject(b.spec.Subject()),
+			micro.WithEndpointMetadata(b.metadata))
+		if err != nil {
+			return s.abandon(fmt.Errorf("rpc: %s: %w", b.spec.Subject(), err))
+		}
+	}
+	if err := s.flush(ctx); err != nil {
+		return s.abandon(fmt.Errorf("rpc: %s: %w", s.cfg.Service, err))
+	}
+	if err := s.nc.LastError(); err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "Subscription") {
+		return s.abandon(fmt.Errorf("rpc: %s may not serve its endpoints: %w", s.cfg.Service, err))
+	}
+	s.ready.Store(true)
+	return nil
+}
+
+// flush waits until the NATS server has seen everything sent so far.
+func (s *Server) flush(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+	}
+	return s.nc.FlushWithContext(ctx)
+}
+
+func (s *Server) abandon(err error) error {
+	s.finish()
+	return errors.Join(err, s.service.Stop())
+}
+
+// Drain takes no new requests, waits until those under way are answered, and ends the workers. If ctx ends first, the
+// handlers still running are cancelled and an error tells how many there were. The connection stays open.
+func (s *Server) Drain(ctx context.Context) error {
+	defer s.finish()
+	s.ready.Store(false)
+	if s.service == nil {
+		return nil
+	}
+	if err := s.service.Stop(); err != nil {
+		return fmt.Errorf("rpc: %s: stop: %w", s.cfg.Service, err)
+	}
+	if s.nc.IsClosed() {
+		return nil
+	}
+	// After this round trip everything that the server had on its way to us is here.
+	if err := s.flush(ctx); err != nil {
+		return fmt.Errorf("rpc: %s: drain: %w", s.cfg.Service, err)
+	}
+	if err := s.quiet(ctx); err != nil {
+		return err
+	}
+	return s.flush(ctx) // the last replies
+}
+
+// quiet waits until no request is under way and none was taken up for a moment: nats.go hands over what it has already
+// received by goroutines that cannot be waited for.
+func (s *Server) quiet(ctx context.Context) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	const calm = 5 // ticks
+	var seen uint64
+	for still := 0; still < calm; {
+		busy, accepted := s.load()
+		if busy > 0 || accepted != seen {
+			still = 0
+		} else {
+			still++
+		}
+		seen = accepted
+		select {
+		case <-ctx.Done():
+			if busy == 0 {
+				return nil
+			}
+			return fmt.Errorf("rpc: %s: %d requests were cut off: %w", s.cfg.Service, busy, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (s *Server) load() (busy int64, accepted uint64) {
+	for _, b := range s.bindings {
+		busy += b.busy.Load()
+		accepted += b.stats.requests.Load()
+	}
+	return busy, accepted
+}
+
+// finish cancels what still runs and ends the workers. It does nothing the second time.
+func (s *Server) finish() {
+	s.cancel()
+	for _, b := range s.bindings {
+		b.close()
+	}
+	select {
+	case <-s.done:
+	default:
+		close(s.done)
+	}
+	s.workers.Wait()
+}

@@ -1,0 +1,257 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+)
+
+// The NATS headers of a request. A HTTP header that travels along is named HeaderHTTP + its canonical name. What every
+// request has is in one header: each costs all who handle the message.
+const (
+	HeaderCall      = "Starlight-Call"      // timeout in ms|caller|request id|traceparent|address
+	HeaderParams    = "Starlight-Params"    // path and query values, url.Values.Encode
+	HeaderPrincipal = "Starlight-Principal" // who asks, Principal.String
+	HeaderHTTP      = "Http-"
+)
+
+// The NATS headers of a domain event that tell of the request which caused it.
+const (
+	HeaderRequestID = "Starlight-Request-Id"
+	HeaderTrace     = "traceparent" // W3C trace context
+)
+
+// The NATS headers of a reply.
+const (
+	HeaderStatus      = "Starlight-Status" // HTTP status, if it is not the one that the Spec names
+	HeaderETag        = "ETag"
+	HeaderContentType = "Content-Type" // absent means JSON
+	HeaderDisposition = "Content-Disposition"
+	HeaderReplayed    = "Idempotency-Replayed"
+	HeaderError       = "Nats-Service-Error"      // the fault's code, as nats micro does it
+	HeaderErrorCode   = "Nats-Service-Error-Code" // HTTPStatus of the fault, likewise
+)
+
+// The HTTP request headers that rpc itself understands; the gateway forwards them to every endpoint.
+const (
+	IdempotencyKey = "Idempotency-Key"
+	IfNoneMatch    = "If-None-Match"
+)
+
+// RoleAdmin is the role of administrators.
+const RoleAdmin = "admin"
+
+// Principal is a verified identity. The zero value is nobody.
+type Principal struct {
+	User    ids.User
+	Session ids.Session
+	Roles   []string
+}
+
+// Known reports whether there is somebody.
+func (p Principal) Known() bool { return p.User != "" }
+
+// Is reports whether p has the role.
+func (p Principal) Is(role string) bool { return slices.Contains(p.Roles, role) }
+
+// Admin reports whether p is an administrator.
+func (p Principal) Admin() bool { return p.Is(RoleAdmin) }
+
+// String returns the wire form: user;session;role,role. It is empty for nobody.
+func (p Principal) String() string {
+	if !p.Known() {
+		return ""
+	}
+	return string(p.User) + ";" + string(p.Session) + ";" + strings.Join(p.Roles, ",")
+}
+
+// ParsePrincipal reads the wire form. It refuses anything that String does not make.
+func ParsePrincipal(s string) (Principal, error) {
+	var p Principal
+	if s == "" {
+		return p, nil
+	}
+	user, rest, ok := strings.Cut(s, ";")
+	session, roles, ok2 := strings.Cut(rest, ";")
+	if !ok || !ok2 {
+		return Principal{}, fmt.Errorf("principal %q: want user;session;roles", s)
+	}
+	var err error
+	if p.User, err = ids.Parse[ids.UserKind](user); err != nil {
+		return Principal{}, fmt.Errorf("principal: user: %w", err)
+	}
+	if session != "" {
+		if p.Session, err = ids.Parse[ids.SessionKind](session); err != nil {
+			return Principal{}, fmt.Errorf("principal: session: %w", err)
+		}
+	}
+	if roles == "" {
+		return p, nil
+	}
+	p.Roles = strings.Split(roles, ",")
+	for _, role := range p.Roles {
+		if !token(role) {
+			return Principal{}, fmt.Errorf("principal: bad role %q", role)
+		}
+	}
+	return p, nil
+}
+
+// token reports whether s is a plain word: 1 to 32 of [a-z0-9_].
+func token(s string) bool {
+	if s == "" || len(s) > 32 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// Meta is what a request carries besides its body.
+type Meta struct {
+	Endpoint       string // service.name of the endpoint being served
+	Principal      Principal
+	Caller         string // the role that sent the message: "gateway", "payment" ...
+	RequestID      string
+	TraceParent    string
+	Address        string // of the client, without a port
+	IdempotencyKey string // as the client gave it; only on endpoints declared Idempotent
+	BodyHash       string // with IdempotencyKey: hex of SHA-256 over method, path, query and body without Spec.Secrets
+}
+
+type metaKey struct{}
+
+// WithMeta returns a context that carries m: for work that does not begin with a request, and for tests.
+func WithMeta(ctx context.Context, m Meta) context.Context {
+	return context.WithValue(ctx, metaKey{}, &m)
+}
+
+// WithPrincipal returns a context in which p is the caller and everything else is as before.
+func WithPrincipal(ctx context.Context, p Principal) context.Context {
+	m := *From(ctx)
+	m.Principal = p
+	return WithMeta(ctx, m)
+}
+
+// From returns what the request in ctx carries. It is never nil, and must not be changed.
+func From(ctx context.Context) *Meta {
+	if m, ok := ctx.Value(metaKey{}).(*Meta); ok {
+		return m
+	}
+	return &Meta{}
+}
+
+// Caller returns who asks. It is the zero Principal if nobody is known.
+func Caller(ctx context.Context) Principal { return From(ctx).Principal }
+
+// Answer tells a handler how to store the answer of an idempotent request, in the transaction of the change itself. It
+// reports false if the client sent no key. Storing the same scope and key twice must fail with ErrDuplicateAnswer.
+func Answer(ctx context.Context) (scope, key, hash string, ok bool) {
+	m := From(ctx)
+	if m.IdempotencyKey == "" {
+		return "", "", "", false
+	}
+	return answerScope(m), m.IdempotencyKey, m.BodyHash, true
+}
+
+func answerScope(m *Meta) string { return m.Endpoint + ":" + string(m.Principal.User) }
+
+// HTTPStatus returns the HTTP status of a fault code. It is the one table from the catalogue to HTTP.
+func HTTPStatus(code fault.Code) int {
+	switch code {
+	case fault.Invalid:
+		return 400
+	case fault.Unauthenticated:
+		return 401
+	case fault.Forbidden:
+		return 403
+	case fault.NotFound:
+		return 404
+	case fault.Conflict, fault.SoldOut:
+		return 409
+	case fault.Expired:
+		return 410
+	case fault.Precondition:
+		return 412
+	case fault.TooLarge:
+		return 413
+	case fault.Unprocessable:
+		return 422
+	case fault.RateLimited:
+		return 429
+	case fault.Unavailable:
+		return 503
+	case fault.Timeout:
+		return 504
+	}
+	return 500
+}
+
+// NewRequestID returns a fresh request id. It names the request and is no secret.
+func NewRequestID() string {
+	const digits = 26
+	raw := strconv.AppendUint(make([]byte, 0, digits), rand.Uint64(), 36)
+	return "req_" + string(strconv.AppendUint(raw, rand.Uint64(), 36))
+}
+
+// ChildTrace returns the traceparent of a new span below parent, or of a new trace if parent is not valid. A new trace
+// is not sampled: nobody asked for a record of it.
+func ChildTrace(parent string) string {
+	t, ok := observe.ParseTraceparent(parent)
+	if !ok {
+		t = observe.NewTrace()
+		t.Sampled = false
+		return t.String()
+	}
+	return t.Child().String()
+}
+
+// callHeader writes the header of a call. The time the caller still waits is a duration, since clocks disagree; it is
+// rounded up to a millisecond.
+func callHeader(wait time.Duration, caller string, m *Meta) string {
+	id := m.RequestID
+	if id == "" {
+		id = NewRequestID()
+	}
+	b := make([]byte, 0, 160)
+	b = strconv.AppendInt(b, int64((wait+time.Millisecond-1)/time.Millisecond), 10)
+	for _, v := range [...]string{caller, id, ChildTrace(m.TraceParent), m.Address} {
+		b = append(append(b, '|'), v...)
+	}
+	return string(b)
+}
+
+// parseCall reads the header of a call into m and returns how long the caller waits, never longer than limit.
+func parseCall(call string, limit time.Duration, m *Meta) time.Duration {
+	var wait string
+	wait, call, _ = strings.Cut(call, "|")
+	m.Caller, call, _ = strings.Cut(call, "|")
+	m.RequestID, call, _ = strings.Cut(call, "|")
+	m.TraceParent, m.Address, _ = strings.Cut(call, "|")
+	ms, err := strconv.ParseInt(wait, 10, 64)
+	if err != nil || ms < 0 || ms > int64(limit/time.Millisecond) {
+		return limit
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// header returns the first value of a NATS header, without the canonicalization of http.Header.
+func header(h nats.Header, key string) string {
+	if v := h[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
