@@ -1,0 +1,39 @@
+// Package api is the contract of the system: every endpoint, request, response, domain event and live setting, declared
+// once. Services bind handlers to these values, other services call them, the gateway mounts them, and the OpenAPI
+// document, the permissions of each service on NATS and the micro metadata are derived from them.
+package api
+
+import (
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// All returns every endpoint in reading order.
+func All() []rpc.Descriptor {
+	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), paymentEndpoints(), configEndpoints(), discoveryEndpoints())
+}
+
+// Topic is a kind of domain event: the subject it is published on, in stream EVENTS, and the type of its payload.
+type Topic[T any] struct {
+	Subject string // ev.<service>.<entity>.<verb>
+	Summary string
+}
+
+// Money is an amount in the minor unit of an ISO 4217 currency: 2500 EUR is twenty-five euros.
+type Money struct {
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+// List is one page of a collection. NextCursor is empty on the last page.
+type List[T any] struct {
+	Items      []T    `json:"items"`
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+// Page is the part of a request that asks for a page.
+type Page struct {
+	Limit  int    `json:"-" query:"limit"`  // default 50, at most 200
+	Cursor string `json:"-" query:"cursor"` // next_cursor of the page before
+}

@@ -1,0 +1,232 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// The states of an event.
+const (
+	EventDraft     = "draft"
+	EventPublished = "published"
+	EventCancelled = "cancelled"
+)
+
+// Event is something people come to.
+type Event struct {
+	ID           ids.Event    `json:"id"`
+	Organizer    ids.User     `json:"organizer"`
+	Status       string       `json:"status"` // draft, published, cancelled
+	Name         string       `json:"name"`
+	Description  string       `json:"description"`
+	Category     string       `json:"category"`
+	StartsAt     time.Time    `json:"starts_at"`
+	EndsAt       time.Time    `json:"ends_at"`
+	Timezone     string       `json:"timezone"` // IANA, e.g. Europe/Berlin
+	Location     Location     `json:"location"`
+	Capacity     int          `json:"capacity"` // the ceiling on the sum of the ticket types' quantities
+	TicketTypes  []TicketType `json:"ticket_types"`
+	CancelReason string       `json:"cancel_reason,omitempty"`
+	Revision     int64        `json:"revision"`
+	CreatedAt    time.Time    `json:"created_at"`
+	UpdatedAt    time.Time    `json:"updated_at"`
+}
+
+// ETag implements rpc.ETagger.
+func (e Event) ETag() string { return strconv.FormatInt(e.Revision, 36) }
+
+// Location is where an event is.
+type Location struct {
+	Name      string   `json:"name"`
+	Address   string   `json:"address,omitempty"`
+	City      string   `json:"city"`
+	Country   string   `json:"country"`             // ISO 3166-1 alpha-2
+	Latitude  *float64 `json:"latitude,omitempty"`  // WGS 84 degrees
+	Longitude *float64 `json:"longitude,omitempty"` // WGS 84 degrees
+}
+
+// TicketType is a kind of ticket of an event.
+type TicketType struct {
+	ID          ids.TicketType `json:"id"`
+	Name        string         `json:"name"`
+	Price       Money          `json:"price"`
+	Quantity    int            `json:"quantity"`
+	MaxPerOrder int            `json:"max_per_order"` // 0: only the system's own limit
+	SalesStart  *time.Time     `json:"sales_start,omitempty"`
+	SalesEnd    *time.Time     `json:"sales_end,omitempty"` // nil: until the event ends
+}
+
+// NewEvent is the request of CreateEvent.
+type NewEvent struct {
+	Name        string          `json:"name"`
+	Description string          `json:"description"`
+	Category    string          `json:"category"`
+	StartsAt    time.Time       `json:"starts_at"`
+	EndsAt      time.Time       `json:"ends_at"`
+	Timezone    string          `json:"timezone"`
+	Location    Location        `json:"location"`
+	Capacity    int             `json:"capacity"` // 0: the sum of the ticket types' quantities
+	TicketTypes []NewTicketType `json:"ticket_types"`
+}
+
+// NewTicketType is a ticket type as the organizer first describes it.
+type NewTicketType struct {
+	Name        string     `json:"name"`
+	Price       Money      `json:"price"`
+	Quantity    int        `json:"quantity"`
+	MaxPerOrder int        `json:"max_per_order,omitempty"`
+	SalesStart  *time.Time `json:"sales_start,omitempty"`
+	SalesEnd    *time.Time `json:"sales_end,omitempty"`
+}
+
+// EventRef names an event in a path.
+type EventRef struct {
+	ID ids.Event `json:"-" path:"id"`
+}
+
+// PatchEvent is the request of UpdateEvent. What is absent stays as it is.
+type PatchEvent struct {
+	ID          ids.Event  `json:"-" path:"id"`
+	IfMatch     string     `json:"-" header:"If-Match"`
+	Name        *string    `json:"name,omitempty"`
+	Description *string    `json:"description,omitempty"`
+	Category    *string    `json:"category,omitempty"`
+	StartsAt    *time.Time `json:"starts_at,omitempty"`
+	EndsAt      *time.Time `json:"ends_at,omitempty"`
+	Timezone    *string    `json:"timezone,omitempty"`
+	Location    *Location  `json:"location,omitempty"`
+	Capacity    *int       `json:"capacity,omitempty"`
+}
+
+// CancelEventRequest is the request of CancelEvent.
+type CancelEventRequest struct {
+	ID     ids.Event `json:"-" path:"id"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// EventQuery is the request of ListEvents.
+type EventQuery struct {
+	Page
+	Q         string    `json:"-" query:"q"` // full text over name, description, place, category
+	Category  string    `json:"-" query:"category"`
+	City      string    `json:"-" query:"city"`
+	Country   string    `json:"-" query:"country"`
+	From      time.Time `json:"-" query:"from"` // ends at or after
+	To        time.Time `json:"-" query:"to"`   // starts before
+	Organizer ids.User  `json:"-" query:"organizer"`
+	Status    string    `json:"-" query:"status"` // other than published: only one's own
+}
+
+// AddTicketType is the request of the endpoint of that name.
+type AddTicketType struct {
+	EventID ids.Event `json:"-" path:"id"`
+	NewTicketType
+}
+
+// PatchTicketType is the request of UpdateTicketType. What is absent stays as it is.
+type PatchTicketType struct {
+	EventID     ids.Event      `json:"-" path:"id"`
+	ID          ids.TicketType `json:"-" path:"ticket_type_id"`
+	IfMatch     string         `json:"-" header:"If-Match"` // the event's ETag
+	Name        *string        `json:"name,omitempty"`
+	Price       *Money         `json:"price,omitempty"`
+	Quantity    *int           `json:"quantity,omitempty"`
+	MaxPerOrder *int           `json:"max_per_order,omitempty"`
+	SalesStart  *time.Time     `json:"sales_start,omitempty"`
+	SalesEnd    *time.Time     `json:"sales_end,omitempty"`
+}
+
+// TicketTypeRef names a ticket type in a path.
+type TicketTypeRef struct {
+	EventID ids.Event      `json:"-" path:"id"`
+	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
+}
+
+// The roles in a team. The organizer is always a manager.
+const (
+	TeamManager = "manager" // may change the event and read its numbers
+	TeamDoor    = "door"    // may admit
+)
+
+// TeamMember is somebody who works for an event.
+type TeamMember struct {
+	UserID ids.User `json:"user_id"`
+	Role   string   `json:"role"`
+}
+
+// SetTeamMember is the request of the endpoint of that name.
+type SetTeamMember struct {
+	EventID ids.Event `json:"-" path:"id"`
+	UserID  ids.User  `json:"-" path:"user_id"`
+	Role    string    `json:"role"`
+}
+
+// TeamMemberRef names a member of a team in a path.
+type TeamMemberRef struct {
+	EventID ids.Event `json:"-" path:"id"`
+	UserID  ids.User  `json:"-" path:"user_id"`
+}
+
+// OfferRequest is the request of the internal endpoint GetOffer.
+type OfferRequest struct {
+	EventID ids.Event `json:"event_id"`
+}
+
+// Offer is an event as those who sell and admit need it.
+type Offer struct {
+	Event Event        `json:"event"`
+	Team  []TeamMember `json:"team"`
+}
+
+// The endpoints of the event service.
+var (
+	CreateEvent = rpc.Endpoint[NewEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "create", Method: "POST", Path: "/v1/events",
+		Access: rpc.User, Status: 201, Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft"}}
+	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list", Method: "GET", Path: "/v1/events",
+		Access: rpc.Optional, Summary: "Browse and search events"}}
+	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET", Path: "/v1/events/{id}",
+		Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "Read an event"}}
+	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH", Path: "/v1/events/{id}",
+		Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Summary: "Change an event"}}
+	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE", Path: "/v1/events/{id}",
+		Access: rpc.User, Status: 204, Summary: "Delete an event that never sold a ticket"}}
+	PublishEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST", Path: "/v1/events/{id}/publish",
+		Access: rpc.User, Summary: "Put a draft on sale"}}
+	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel", Method: "POST", Path: "/v1/events/{id}/cancel",
+		Access: rpc.User, Summary: "Cancel an event"}}
+	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type", Method: "POST", Path: "/v1/events/{id}/ticket-types",
+		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Add a ticket type"}}
+	UpdateTicketType = rpc.Endpoint[PatchTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "update_ticket_type", Method: "PATCH",
+		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a ticket type"}}
+	DeleteTicketType = rpc.Endpoint[TicketTypeRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_ticket_type", Method: "DELETE",
+		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Status: 204, Summary: "Remove a ticket type that has not sold"}}
+	GetCalendar = rpc.Endpoint[EventRef, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar", Method: "GET", Path: "/v1/events/{id}/calendar.ics",
+		Access: rpc.Optional, Summary: "An event as iCalendar, RFC 5545"}}
+	ListTeam = rpc.Endpoint[EventRef, List[TeamMember]]{Spec: rpc.Spec{Service: "event", Name: "list_team", Method: "GET", Path: "/v1/events/{id}/team",
+		Access: rpc.User, Summary: "Who works for an event"}}
+	PutTeamMember = rpc.Endpoint[SetTeamMember, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "set_team_member", Method: "PUT",
+		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Summary: "Add a person to an event's team, or change the role"}}
+	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_team_member", Method: "DELETE",
+		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team"}}
+
+	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
+		Access: rpc.Internal, Callers: []string{"ticketing", "payment"}, Workers: 256, Summary: "What an event offers, and its team"}}
+)
+
+func eventEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(), UpdateEvent.Describe(), DeleteEvent.Describe(),
+		PublishEvent.Describe(), CancelEvent.Describe(), CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
+		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), GetOffer.Describe()}
+}
+
+// The topics of the event service. Each carries the offer as it is after the change; Revision orders them.
+var (
+	EventCreated      = Topic[Offer]{"ev.event.event.created", "a draft was made"}
+	EventUpdated      = Topic[Offer]{"ev.event.event.updated", "an event, its ticket types or its team changed"}
+	EventWasPublished = Topic[Offer]{"ev.event.event.published", "an event went on sale"}
+	EventWasCancelled = Topic[Offer]{"ev.event.event.cancelled", "an event was cancelled"}
+	EventDeleted      = Topic[Offer]{"ev.event.event.deleted", "an event was deleted"}
+)

@@ -1,0 +1,95 @@
+package api
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// Setting is a live setting: its documentation and what it is now.
+type Setting struct {
+	Key       string     `json:"key"`
+	Kind      string     `json:"kind"` // duration, int, bool, string, enum
+	Doc       string     `json:"doc"`
+	Bounds    string     `json:"bounds,omitempty"`
+	Default   string     `json:"default"`
+	Value     string     `json:"value"`    // what is in force
+	IsSet     bool       `json:"is_set"`   // false: the default is in force
+	Revision  uint64     `json:"revision"` // 0 when never set
+	UpdatedAt *time.Time `json:"updated_at,omitempty"`
+}
+
+// SettingRef names a setting in a path.
+type SettingRef struct {
+	Key string `json:"-" path:"key"`
+}
+
+// SetSetting is the request of PutSetting: the same text that `nats kv put config KEY VALUE` stores.
+type SetSetting struct {
+	Key   string `json:"-" path:"key"`
+	Value string `json:"value"`
+}
+
+// SettingChange is one entry of a setting's history.
+type SettingChange struct {
+	Revision uint64    `json:"revision"`
+	Value    string    `json:"value"`
+	Deleted  bool      `json:"deleted,omitempty"`
+	Valid    bool      `json:"valid"` // false: refused by the services, which stayed with the value before
+	At       time.Time `json:"at"`
+}
+
+// RollbackSetting is the request of the endpoint of that name.
+type RollbackSetting struct {
+	Key      string `json:"-" path:"key"`
+	Revision uint64 `json:"revision"` // from the history; 0: the value before the present one
+}
+
+// ServiceInstance is one running instance of a service, as it tells of itself over the NATS micro protocol.
+type ServiceInstance struct {
+	Service   string             `json:"service"`
+	ID        string             `json:"id"`
+	Version   string             `json:"version"`
+	Healthy   bool               `json:"healthy"` // answered the ping in time
+	Latency   float64            `json:"latency_ms"`
+	StartedAt time.Time          `json:"started_at"`
+	Endpoints []InstanceEndpoint `json:"endpoints"`
+}
+
+// InstanceEndpoint is an endpoint of an instance with its own numbers.
+type InstanceEndpoint struct {
+	Name      string  `json:"name"`
+	Subject   string  `json:"subject"`
+	Method    string  `json:"method,omitempty"`
+	Path      string  `json:"path,omitempty"`
+	Requests  uint64  `json:"requests"`
+	Errors    uint64  `json:"errors"`
+	MeanMs    float64 `json:"mean_ms"`
+	LastError string  `json:"last_error,omitempty"`
+}
+
+// The endpoints of the config and discovery services.
+var (
+	ListSettings = rpc.Endpoint[rpc.None, List[Setting]]{Spec: rpc.Spec{Service: "config", Name: "list", Method: "GET", Path: "/v1/config",
+		Access: rpc.Admin, Summary: "Every live setting with its documentation"}}
+	GetSetting = rpc.Endpoint[SettingRef, Setting]{Spec: rpc.Spec{Service: "config", Name: "get", Method: "GET", Path: "/v1/config/{key}",
+		Access: rpc.Admin, Summary: "Read a setting"}}
+	PutSetting = rpc.Endpoint[SetSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "put", Method: "PUT", Path: "/v1/config/{key}",
+		Access: rpc.Admin, Summary: "Change a setting; in force everywhere within a second"}}
+	DeleteSetting = rpc.Endpoint[SettingRef, rpc.None]{Spec: rpc.Spec{Service: "config", Name: "delete", Method: "DELETE", Path: "/v1/config/{key}",
+		Access: rpc.Admin, Status: 204, Summary: "Return a setting to its default"}}
+	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{Spec: rpc.Spec{Service: "config", Name: "history", Method: "GET", Path: "/v1/config/{key}/history",
+		Access: rpc.Admin, Summary: "The last values of a setting, newest first"}}
+	RollbackToSetting = rpc.Endpoint[RollbackSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "rollback", Method: "POST", Path: "/v1/config/{key}/rollback",
+		Access: rpc.Admin, Summary: "Return a setting to an earlier value"}}
+
+	ListServices = rpc.Endpoint[rpc.None, List[ServiceInstance]]{Spec: rpc.Spec{Service: "discovery", Name: "services", Method: "GET", Path: "/v1/mesh/services",
+		Access: rpc.Admin, Summary: "Every instance of every service, its endpoints, health, latency and errors"}}
+)
+
+func configEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{ListSettings.Describe(), GetSetting.Describe(), PutSetting.Describe(), DeleteSetting.Describe(),
+		GetSettingHistory.Describe(), RollbackToSetting.Describe()}
+}
+
+func discoveryEndpoints() []rpc.Descriptor { return []rpc.Descriptor{ListServices.Describe()} }

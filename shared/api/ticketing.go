@@ -1,0 +1,269 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// The states of an order.
+const (
+	OrderPending   = "pending"   // holds its seats until expires_at
+	OrderPaid      = "paid"      // has its tickets
+	OrderExpired   = "expired"   // was not paid in time; the seats are back
+	OrderCancelled = "cancelled" // given up by the buyer, or the event was cancelled
+	OrderRefunding = "refunding" // the money is on its way back
+	OrderRefunded  = "refunded"  // the money is back
+)
+
+// The states of a ticket.
+const (
+	TicketValid    = "valid"
+	TicketAdmitted = "admitted"
+	TicketRevoked  = "revoked"
+)
+
+// The results of an admission.
+const (
+	Admitted        = "admitted"
+	AlreadyAdmitted = "already_admitted"
+	InvalidCode     = "invalid"       // not a ticket of this system
+	WrongEvent      = "wrong_event"   // a ticket, but of another event
+	RevokedTicket   = "revoked"       // refunded, transferred (an old code), or the event was cancelled
+	NotYetValid     = "not_yet_valid" // the doors are not open yet
+	ExpiredTicket   = "expired"       // the event is over
+)
+
+// Availability is what is left of an event. For each ticket type quantity = available + held + sold.
+type Availability struct {
+	EventID     ids.Event          `json:"event_id"`
+	TicketTypes []TypeAvailability `json:"ticket_types"`
+}
+
+// TypeAvailability is what is left of a ticket type.
+type TypeAvailability struct {
+	ID        ids.TicketType `json:"id"`
+	Quantity  int            `json:"quantity"`
+	Available int            `json:"available"`
+	Held      int            `json:"held"`
+	Sold      int            `json:"sold"`
+}
+
+// NewOrder is the request of CreateOrder.
+type NewOrder struct {
+	EventID   ids.Event      `json:"event_id"`
+	Items     []NewOrderItem `json:"items"`
+	PromoCode string         `json:"promo_code,omitempty"`
+	Attendees []Attendee     `json:"attendees,omitempty"` // at most one for each ticket, in the order of the items
+}
+
+// NewOrderItem asks for tickets of one type.
+type NewOrderItem struct {
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	Quantity     int            `json:"quantity"`
+}
+
+// Attendee is who will come with a ticket.
+type Attendee struct {
+	Name  string `json:"name"`
+	Email string `json:"email,omitempty"`
+}
+
+// Order is a purchase from the first second to the last. Prices are those of the moment it was made.
+type Order struct {
+	ID        ids.Order   `json:"id"`
+	EventID   ids.Event   `json:"event_id"`
+	UserID    ids.User    `json:"user_id"`
+	Status    string      `json:"status"`
+	Items     []OrderItem `json:"items"`
+	Total     Money       `json:"total"`
+	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
+	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
+	PaidAt    *time.Time  `json:"paid_at,omitempty"`
+	Revision  int64       `json:"revision"`
+	CreatedAt time.Time   `json:"created_at"`
+	UpdatedAt time.Time   `json:"updated_at"`
+}
+
+// ETag implements rpc.ETagger.
+func (o Order) ETag() string { return strconv.FormatInt(o.Revision, 36) }
+
+// OrderItem is a line of an order.
+type OrderItem struct {
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	Name         string         `json:"name"`
+	Quantity     int            `json:"quantity"`
+	UnitPrice    Money          `json:"unit_price"`
+}
+
+// OrderRef names an order in a path.
+type OrderRef struct {
+	ID ids.Order `json:"-" path:"id"`
+}
+
+// Ticket lets one person in, once.
+type Ticket struct {
+	ID           ids.Ticket     `json:"id"`
+	Code         string         `json:"code"` // signed; what the QR code holds
+	Status       string         `json:"status"`
+	EventID      ids.Event      `json:"event_id"`
+	EventName    string         `json:"event_name"`
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	TypeName     string         `json:"ticket_type_name"`
+	OrderID      ids.Order      `json:"order_id"`
+	OwnerID      ids.User       `json:"owner_id"`
+	Holder       Attendee       `json:"holder"`
+	Revision     int64          `json:"revision"` // grows with each transfer; older codes are revoked
+	IssuedAt     time.Time      `json:"issued_at"`
+	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`
+}
+
+// TicketRef names a ticket in a path.
+type TicketRef struct {
+	ID ids.Ticket `json:"-" path:"id"`
+}
+
+// Transfer is the request of TransferTicket.
+type Transfer struct {
+	ID    ids.Ticket `json:"-" path:"id"`
+	Email string     `json:"email"` // the account of the new owner
+	Name  string     `json:"name,omitempty"`
+}
+
+// Admission is the request of AdmitTicket.
+type Admission struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Code    string    `json:"code"`
+	Gate    string    `json:"gate,omitempty"`
+}
+
+// AdmissionResult is the answer at the door.
+type AdmissionResult struct {
+	Result          string     `json:"result"`
+	Ticket          *Ticket    `json:"ticket,omitempty"`
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"`
+	FirstGate       string     `json:"first_gate,omitempty"`
+}
+
+// Scan is one look at a code at a door. Every one is kept.
+type Scan struct {
+	ID       ids.Admission `json:"id"`
+	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
+	Result   string        `json:"result"`
+	Gate     string        `json:"gate,omitempty"`
+	By       ids.User      `json:"by"`
+	At       time.Time     `json:"at"`
+}
+
+// EventPage is a page of something that belongs to an event.
+type EventPage struct {
+	Page
+	EventID ids.Event `json:"-" path:"id"`
+}
+
+// Resize is the request of the internal endpoint ResizeInventory: the quantities as they shall be. Types that are
+// missing shall have none.
+type Resize struct {
+	EventID    ids.Event              `json:"event_id"`
+	Revision   int64                  `json:"revision"` // of the event; an older one changes nothing
+	Quantities map[ids.TicketType]int `json:"quantities"`
+}
+
+// BeginPaymentOf is the request of the internal endpoint BeginPayment.
+type BeginPaymentOf struct {
+	OrderID   ids.Order   `json:"order_id"`
+	PaymentID ids.Payment `json:"payment_id"`
+}
+
+// PersonRef is the request of the internal endpoint ExportPerson.
+type PersonRef struct {
+	UserID ids.User `json:"user_id"`
+}
+
+// PersonRecords is what ticketing knows about a person.
+type PersonRecords struct {
+	Orders  []Order  `json:"orders"`
+	Tickets []Ticket `json:"tickets"`
+}
+
+// The endpoints of the ticketing service.
+var (
+	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Name: "availability", Method: "GET",
+		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event"}}
+	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order", Method: "POST", Path: "/v1/orders",
+		Access: rpc.User, Status: 201, Idempotent: true, Workers: 2048, Queue: 8192, Summary: "Take seats and hold them until they are paid",
+		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out."}}
+	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
+		Access: rpc.User, Summary: "Read an order"}}
+	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",
+		Access: rpc.User, Summary: "Give up a pending order"}}
+	ListMyOrders = rpc.Endpoint[Page, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_orders", Method: "GET", Path: "/v1/me/orders",
+		Access: rpc.User, Summary: "The caller's orders, newest first"}}
+	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets", Method: "GET", Path: "/v1/me/tickets",
+		Access: rpc.User, Summary: "The caller's tickets, newest first"}}
+	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "order_tickets", Method: "GET",
+		Path: "/v1/orders/{id}/tickets", Access: rpc.User, Summary: "The tickets of an order"}}
+	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "event_orders", Method: "GET",
+		Path: "/v1/events/{id}/orders", Access: rpc.User, Summary: "The orders of an event, for its managers"}}
+	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}",
+		Access: rpc.User, Summary: "Read a ticket"}}
+	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr", Method: "GET", Path: "/v1/tickets/{id}/qr.png",
+		Access: rpc.User, Summary: "A ticket's code as QR picture"}}
+	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket", Method: "POST", Path: "/v1/tickets/{id}/transfer",
+		Access: rpc.User, Limit: "login", Summary: "Give a ticket to another person", Detail: "The old code is revoked."}}
+	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions",
+		Access: rpc.User, Workers: 1024, Queue: 4096, Summary: "Admit a ticket at the door", Detail: "A ticket is admitted once; every later scan answers already_admitted."}}
+	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions", Method: "GET", Path: "/v1/events/{id}/admissions",
+		Access: rpc.User, Summary: "Every scan at the doors of an event, newest first"}}
+
+	ResizeInventory = rpc.Endpoint[Resize, rpc.None]{Spec: rpc.Spec{Service: "ticketing", Name: "resize",
+		Access: rpc.Internal, Callers: []string{"event"}, Summary: "Set the quantities of an event; refuses to go below held + sold"}}
+	BeginPayment = rpc.Endpoint[BeginPaymentOf, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
+		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
+	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "All that ticketing knows about a person"}}
+)
+
+func ticketingEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(), GetOrder.Describe(), CancelOrder.Describe(),
+		ListMyOrders.Describe(), ListMyTickets.Describe(), ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
+		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
+		ResizeInventory.Describe(), BeginPayment.Describe(), ExportPerson.Describe()}
+}
+
+// OrderEvent is the payload of the order topics: the order as it is after the change.
+type OrderEvent struct {
+	Order   Order        `json:"order"`
+	Tickets []ids.Ticket `json:"tickets,omitempty"` // with OrderWasPaid: those that were issued
+}
+
+// RefundDue is the payload of the topic of that name: money has arrived for which there are no seats.
+type RefundDue struct {
+	OrderID   ids.Order   `json:"order_id"`
+	PaymentID ids.Payment `json:"payment_id"`
+	Reason    string      `json:"reason"`
+}
+
+// TicketEvent is the payload of the ticket topics.
+type TicketEvent struct {
+	TicketID     ids.Ticket     `json:"ticket_id"`
+	EventID      ids.Event      `json:"event_id"`
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	OwnerID      ids.User       `json:"owner_id"`
+	Gate         string         `json:"gate,omitempty"`
+	At           time.Time      `json:"at"`
+}
+
+// The topics of the ticketing service.
+var (
+	OrderWasHeld      = Topic[OrderEvent]{"ev.ticketing.order.held", "seats are held for an order"}
+	OrderWasPaid      = Topic[OrderEvent]{"ev.ticketing.order.paid", "an order is paid and has its tickets"}
+	OrderHasExpired   = Topic[OrderEvent]{"ev.ticketing.order.expired", "an order was not paid in time"}
+	OrderWasCancelled = Topic[OrderEvent]{"ev.ticketing.order.cancelled", "an order was given up"}
+	OrderRefundDue    = Topic[RefundDue]{"ev.ticketing.order.refund_due", "money came for an order that has no seats any more"}
+	OrderWasRefunded  = Topic[OrderEvent]{"ev.ticketing.order.refunded", "an order's money is back"}
+	TicketTransferred = Topic[TicketEvent]{"ev.ticketing.ticket.transferred", "a ticket has a new owner"}
+	TicketAdmission   = Topic[TicketEvent]{"ev.ticketing.ticket.admitted", "somebody came in"}
+)

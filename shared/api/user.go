@@ -1,0 +1,246 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// User is a person with an account, as that person and administrators see it.
+type User struct {
+	ID        ids.User  `json:"id"`
+	Email     string    `json:"email"`
+	Name      string    `json:"name"`
+	Roles     []string  `json:"roles"` // "admin" or nothing; what somebody may do at an event is the event's team
+	Profile   Profile   `json:"profile"`
+	Revision  int64     `json:"revision"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ETag implements rpc.ETagger.
+func (u User) ETag() string { return strconv.FormatInt(u.Revision, 36) }
+
+// Profile is what a person may tell about themselves. All of it is optional.
+type Profile struct {
+	Phone             string `json:"phone,omitempty"`      // E.164
+	Language          string `json:"language,omitempty"`   // BCP 47
+	Timezone          string `json:"timezone,omitempty"`   // IANA
+	BirthYear         int    `json:"birth_year,omitempty"` // for age bands, with consent
+	City              string `json:"city,omitempty"`
+	Country           string `json:"country,omitempty"`            // ISO 3166-1 alpha-2
+	ShareDemographics bool   `json:"share_demographics,omitempty"` // consent to count in organizers' statistics
+}
+
+// Register is the request of RegisterUser.
+type Register struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+	Name     string `json:"name"`
+}
+
+// Login is the request of CreateSession.
+type Login struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+// Tokens is what a person is given at login and at each refresh.
+type Tokens struct {
+	AccessToken  string `json:"access_token"`
+	TokenType    string `json:"token_type"` // "Bearer"
+	ExpiresIn    int    `json:"expires_in"` // seconds
+	RefreshToken string `json:"refresh_token"`
+}
+
+// Refresh is the request of RefreshSession. The token is used up by it.
+type Refresh struct {
+	RefreshToken string `json:"refresh_token"`
+}
+
+// UpdateProfile is the request of UpdateMe. What is absent stays; a profile is replaced as a whole.
+type UpdateProfile struct {
+	IfMatch string   `json:"-" header:"If-Match"`
+	Name    *string  `json:"name,omitempty"`
+	Email   *string  `json:"email,omitempty"` // needs current_password
+	Profile *Profile `json:"profile,omitempty"`
+
+	CurrentPassword string `json:"current_password,omitempty"`
+}
+
+// DeleteAccount is the request of DeleteMe.
+type DeleteAccount struct {
+	Password string `json:"password"`
+}
+
+// ChangePassword is the request of the endpoint of that name.
+type ChangePassword struct {
+	CurrentPassword string `json:"current_password"`
+	NewPassword     string `json:"new_password"`
+}
+
+// RequestReset is the request of RequestPasswordReset.
+type RequestReset struct {
+	Email string `json:"email"`
+}
+
+// ConfirmReset is the request of ConfirmPasswordReset.
+type ConfirmReset struct {
+	Token       string `json:"token"`
+	NewPassword string `json:"new_password"`
+}
+
+// Export is all the system knows about a person.
+type Export struct {
+	ExportedAt time.Time     `json:"exported_at"`
+	User       User          `json:"user"`
+	Sessions   []SessionInfo `json:"sessions"`
+	Orders     []Order       `json:"orders"`
+	Tickets    []Ticket      `json:"tickets"`
+}
+
+// SessionInfo is a signed-in device.
+type SessionInfo struct {
+	ID        ids.Session `json:"id"`
+	CreatedAt time.Time   `json:"created_at"`
+	ExpiresAt time.Time   `json:"expires_at"`
+}
+
+// UserRef names a user in a path.
+type UserRef struct {
+	ID ids.User `json:"-" path:"id"`
+}
+
+// ListUsersQuery is the request of ListUsers.
+type ListUsersQuery struct {
+	Page
+	Q string `json:"-" query:"q"` // part of a name or address
+}
+
+// SetRoles is the request of SetUserRoles.
+type SetRoles struct {
+	ID    ids.User `json:"-" path:"id"`
+	Roles []string `json:"roles"`
+}
+
+// KeySet is a JSON Web Key Set, RFC 7517.
+type KeySet struct {
+	Keys []Key `json:"keys"`
+}
+
+// Key is an Ed25519 public key as a JSON Web Key, RFC 8037.
+type Key struct {
+	KeyType   string `json:"kty"` // "OKP"
+	Curve     string `json:"crv"` // "Ed25519"
+	ID        string `json:"kid"`
+	Use       string `json:"use"` // "sig"
+	Algorithm string `json:"alg"` // "EdDSA"
+	X         string `json:"x"`   // base64url
+}
+
+// FindUser is the request of the internal endpoint FindUserByEmail.
+type FindUser struct {
+	Email string `json:"email"`
+}
+
+// Contact is how to reach a person.
+type Contact struct {
+	ID       ids.User `json:"id"`
+	Email    string   `json:"email"`
+	Name     string   `json:"name"`
+	Phone    string   `json:"phone,omitempty"`
+	Language string   `json:"language,omitempty"`
+	Timezone string   `json:"timezone,omitempty"`
+}
+
+// MintReset is the request of the internal endpoint MintResetToken.
+type MintReset struct {
+	ResetID string `json:"reset_id"`
+}
+
+// MintedReset is a password reset ready to be mailed. The token exists nowhere else: the database holds its hash.
+type MintedReset struct {
+	Contact   Contact   `json:"contact"`
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// The endpoints of the user service.
+var (
+	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register", Method: "POST", Path: "/v1/users",
+		Access: rpc.Public, Status: 201, Idempotent: true, Secrets: []string{"password"}, Limit: "login", Workers: 256, Summary: "Create an account"}}
+	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login", Method: "POST", Path: "/v1/sessions",
+		Access: rpc.Public, Status: 201, Limit: "login", Workers: 256, Summary: "Log in"}}
+	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST", Path: "/v1/sessions/refresh",
+		Access: rpc.Public, Limit: "login", Summary: "Exchange a refresh token for new tokens",
+		Detail: "Each refresh token works once. Using one a second time ends the whole session, for everybody who holds a token of it."}}
+	EndSession = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "logout", Method: "DELETE", Path: "/v1/sessions/current",
+		Access: rpc.User, Status: 204, Summary: "Log out"}}
+	GetMe = rpc.Endpoint[rpc.None, User]{Spec: rpc.Spec{Service: "user", Name: "get_me", Method: "GET", Path: "/v1/me",
+		Access: rpc.User, Summary: "Read the own account"}}
+	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me", Method: "PATCH", Path: "/v1/me",
+		Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change the own account"}}
+	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me", Method: "DELETE", Path: "/v1/me",
+		Access: rpc.User, Status: 204, Summary: "Delete the own account",
+		Detail: "Personal data is erased. Orders and tickets stay as records without a name."}}
+	ChangeMyPassword = rpc.Endpoint[ChangePassword, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "change_password", Method: "POST", Path: "/v1/me/password",
+		Access: rpc.User, Status: 204, Limit: "login", Summary: "Change the own password", Detail: "Ends every other session."}}
+	ExportMe = rpc.Endpoint[rpc.None, Export]{Spec: rpc.Spec{Service: "user", Name: "export_me", Method: "GET", Path: "/v1/me/export",
+		Access: rpc.User, Summary: "Everything the system knows about the caller"}}
+	RequestPasswordReset = rpc.Endpoint[RequestReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "request_reset", Method: "POST", Path: "/v1/password-resets",
+		Access: rpc.Public, Status: 202, Limit: "login", Summary: "Ask for a password reset mail",
+		Detail: "The answer is the same whether or not the address has an account."}}
+	ConfirmPasswordReset = rpc.Endpoint[ConfirmReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "confirm_reset", Method: "POST", Path: "/v1/password-resets/confirm",
+		Access: rpc.Public, Status: 204, Limit: "login", Summary: "Set a new password with the token from the mail"}}
+	ListUsers = rpc.Endpoint[ListUsersQuery, List[User]]{Spec: rpc.Spec{Service: "user", Name: "list", Method: "GET", Path: "/v1/users",
+		Access: rpc.Admin, Summary: "List accounts"}}
+	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get", Method: "GET", Path: "/v1/users/{id}",
+		Access: rpc.Admin, Summary: "Read an account"}}
+	SetUserRoles = rpc.Endpoint[SetRoles, User]{Spec: rpc.Spec{Service: "user", Name: "set_roles", Method: "PUT", Path: "/v1/users/{id}/roles",
+		Access: rpc.Admin, Summary: "Replace the roles of an account"}}
+	GetKeys = rpc.Endpoint[rpc.None, KeySet]{Spec: rpc.Spec{Service: "user", Name: "keys", Method: "GET", Path: "/.well-known/jwks.json",
+		Access: rpc.Public, Summary: "The public keys of access tokens"}}
+
+	FindUserByEmail = rpc.Endpoint[FindUser, Contact]{Spec: rpc.Spec{Service: "user", Name: "find_by_email",
+		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "The person with an address"}}
+	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
+		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach a person"}}
+	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
+		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "Make the token of a password reset, at the moment it is mailed"}}
+)
+
+// GetContactOf is the request of GetContact.
+type GetContactOf struct {
+	ID ids.User `json:"id"`
+}
+
+func userEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(), RefreshSession.Describe(), EndSession.Describe(),
+		GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(), ChangeMyPassword.Describe(), ExportMe.Describe(),
+		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(), SetUserRoles.Describe(),
+		GetKeys.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), MintResetToken.Describe()}
+}
+
+// UserEvent is the payload of the user topics. Personal data stays in the user service.
+type UserEvent struct {
+	UserID ids.User  `json:"user_id"`
+	At     time.Time `json:"at"`
+}
+
+// ResetEvent is the payload of PasswordResetRequested.
+type ResetEvent struct {
+	UserID  ids.User  `json:"user_id"`
+	ResetID string    `json:"reset_id"` // names the request; is not the secret
+	At      time.Time `json:"at"`
+}
+
+// The topics of the user service.
+var (
+	UserRegistered         = Topic[UserEvent]{"ev.user.user.registered", "an account was made"}
+	UserUpdated            = Topic[UserEvent]{"ev.user.user.updated", "an account was changed"}
+	UserDeleted            = Topic[UserEvent]{"ev.user.user.deleted", "an account was deleted"}
+	PasswordChanged        = Topic[UserEvent]{"ev.user.password.changed", "a password was changed"}
+	PasswordResetRequested = Topic[ResetEvent]{"ev.user.reset.requested", "somebody asked for a password reset"}
+)
