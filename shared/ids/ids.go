@@ -8,6 +8,7 @@ package ids
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -72,6 +73,16 @@ func New[K Kind](now time.Time) ID[K] {
 	binary.BigEndian.PutUint64(raw[:8], uint64(now.UnixMilli())<<16)
 	rand.Read(raw[6:]) // never fails, by its documentation
 	return encode[K](raw)
+}
+
+// Derive returns the id that belongs to the parts: always the same one for the same parts. It does not sort by age.
+func Derive[K Kind](parts ...string) ID[K] {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p)))) // so that ("a","b") is not ("ab","")
+		h.Write([]byte(p))
+	}
+	return encode[K]([16]byte(h.Sum(nil)))
 }
 
 func encode[K Kind](raw [16]byte) ID[K] {

@@ -1,0 +1,236 @@
+// Package keyring keeps the Ed25519 keys with which a service signs: access tokens, tickets.
+//
+// The keys lie in the service's own database, so all its instances sign and verify alike and a restart changes nothing.
+// Whoever can read that database can sign. Rotate makes a new key; earlier ones never sign again but verify for as long
+// as they are kept, since a ticket may be older than many keys.
+package keyring
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+const (
+	freshFor      = 5 * time.Second // Public reads again what is older
+	reloadTimeout = 2 * time.Second
+)
+
+// Key is the public half of a signing key.
+type Key struct {
+	ID      string // the beginning of the key's JWK thumbprint (RFC 7638): 16 of [A-Za-z0-9_-]
+	Public  ed25519.PublicKey
+	Created time.Time
+	Current bool // the one that signs
+}
+
+// Ring holds the keys of one purpose. It is safe for concurrent use.
+type Ring struct {
+	db      *store.DB
+	purpose string
+	now     func() time.Time
+
+	mu     sync.RWMutex
+	keys   map[string]key // by id
+	signer key
+	read   time.Time // when keys was read
+
+	reloading sync.Mutex // one reload at a time
+}
+
+type key struct {
+	id         string
+	generation int64
+	private    ed25519.PrivateKey
+	created    time.Time
+}
+
+func (k key) public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
+
+// Open reads the keys of a purpose, such as "access" or "ticket", and makes the first if there is none. Instances that
+// open at the same time end up with the same key.
+func Open(ctx context.Context, db *store.DB, purpose string, now func() time.Time) (*Ring, error) {
+	if purpose == "" {
+		return nil, errors.New("keyring: no purpose")
+	}
+	if now == nil {
+		now = time.Now
+	}
+	r := &Ring{db: db, purpose: purpose, now: now}
+	if err := db.Migrate(ctx, "keyring", migrations); err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	if err := r.reload(ctx); err != nil {
+		return nil, err
+	}
+	if r.signer.private == nil {
+		if err := r.Rotate(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// ID returns the id of the current key.
+func (r *Ring) ID() string {
+	id, _ := r.Private()
+	return id
+}
+
+// Sign signs payload with the current key and returns the key's id with the signature.
+func (r *Ring) Sign(payload []byte) (kid string, sig []byte) {
+	kid, private := r.Private()
+	return kid, ed25519.Sign(private, payload)
+}
+
+// Private returns the current key and its id, for a library that signs by itself.
+func (r *Ring) Private() (kid string, private ed25519.PrivateKey) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.signer.id, r.signer.private
+}
+
+// Verify reports whether sig is a signature of payload by the key kid. An id that is not known may be that of a key which
+// another instance has just made: the keys are read again, at most once a second however many ask.
+func (r *Ring) Verify(ctx context.Context, kid string, payload, sig []byte) bool {
+	k, ok := r.lookup(kid)
+	if !ok && r.refresh(ctx, time.Second) {
+		k, ok = r.lookup(kid)
+	}
+	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.public(), payload, sig)
+}
+
+func (r *Ring) lookup(kid string) (key, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	k, ok := r.keys[kid]
+	return k, ok
+}
+
+// Public returns all keys, the newest first. They are read again if that was more than 5 seconds ago, so that a verifier
+// who asks one instance learns of the key of another; if the database cannot be reached, they are what is known.
+func (r *Ring) Public() []Key {
+	r.refresh(context.Background(), freshFor)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	sorted := make([]key, 0, len(r.keys))
+	for _, k := range r.keys {
+		sorted = append(sorted, k)
+	}
+	slices.SortFunc(sorted, func(a, b key) int { return int(b.generation - a.generation) })
+	keys := make([]Key, len(sorted))
+	for i, k := range sorted {
+		keys[i] = Key{ID: k.id, Public: k.public(), Created: k.created, Current: k.id == r.signer.id}
+	}
+	return keys
+}
+
+// Rotate makes a new key, with which this instance signs from now on; the others follow when they next read the keys,
+// which they do when they meet a signature by it. Of several instances that rotate at the same time one makes the key
+// and the others take it.
+func (r *Ring) Rotate(ctx context.Context) error {
+	r.mu.RLock()
+	next := r.signer.generation + 1
+	r.mu.RUnlock()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx,
+			"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (purpose, generation) DO NOTHING",
+			name(public), r.purpose, next, base64.StdEncoding.EncodeToString(private.Seed()), r.now())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	return r.reload(ctx)
+}
+
+// refresh reads the keys again unless that happened less than age ago. It reports whether they may have changed.
+func (r *Ring) refresh(ctx context.Context, age time.Duration) bool {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	r.mu.RLock()
+	read := r.read
+	r.mu.RUnlock()
+	if since := r.now().Sub(read); since >= 0 && since < age {
+		return true // perhaps by a neighbour, while this one waited
+	}
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
+	defer cancel()
+	if err := r.reload(ctx); err != nil {
+		// A database that is away is not asked again by everybody: what is known has to do for a while.
+		r.mu.Lock()
+		r.read = r.now()
+		r.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// reload reads the keys.
+func (r *Ring) reload(ctx context.Context) error {
+	var rows []struct {
+		ID         string
+		Generation int64
+		Seed       string
+		CreatedAt  time.Time
+	}
+	read := r.now() // before the query: a key made during it may be missing
+	err := r.db.Read().NewSelect().Table("signing_keys").Column("id", "generation", "seed", "created_at").
+		Where("purpose = ?", r.purpose).Order("generation").Scan(ctx, &rows)
+	if err != nil {
+		return fmt.Errorf("keyring: %w", store.OrNotFound(err, "no keys"))
+	}
+	keys := make(map[string]key, len(rows))
+	var newest key
+	for _, row := range rows {
+		seed, err := base64.StdEncoding.DecodeString(row.Seed)
+		if err != nil || len(seed) != ed25519.SeedSize {
+			return fmt.Errorf("keyring: the key %s is damaged", row.ID)
+		}
+		k := key{id: row.ID, generation: row.Generation, private: ed25519.NewKeyFromSeed(seed), created: row.CreatedAt}
+		if name(k.public()) != k.id {
+			return fmt.Errorf("keyring: the key %s is damaged", row.ID)
+		}
+		keys[k.id] = k
+		newest = k
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if newest.generation < r.signer.generation {
+		return nil // another reload, begun later, was faster
+	}
+	r.keys, r.signer, r.read = keys, newest, read
+	return nil
+}
+
+// name returns the id of a key. 96 bits are enough to tell keys apart, and ids are part of every ticket's bar code.
+func name(public ed25519.PublicKey) string { return thumbprint(public)[:16] }
+
+// thumbprint returns the RFC 7638 thumbprint of a key, in unpadded base64url.
+func thumbprint(public ed25519.PublicKey) string {
+	var b strings.Builder
+	b.WriteString(`{"crv":"Ed25519","kty":"OKP","x":"`)
+	b.WriteString(base64.RawURLEncoding.EncodeToString(public))
+	b.WriteString(`"}`)
+	sum := sha256.Sum256([]byte(b.String()))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}

@@ -1,0 +1,196 @@
+package keyring
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+func open(t *testing.T, db *store.DB, purpose string, now func() time.Time) *Ring {
+	t.Helper()
+	r, err := Open(t.Context(), db, purpose, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// The example of RFC 8037, appendix A.3.
+func TestThumbprint(t *testing.T) {
+	public, err := base64.RawURLEncoding.DecodeString("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := thumbprint(public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"; got != want {
+		t.Errorf("thumbprint %s, want %s", got, want)
+	}
+}
+
+func TestSignAndVerify(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		clock := testkit.NewClock(time.Time{})
+		r := open(t, db, "access", clock.Now)
+		kid, sig := r.Sign([]byte("hello"))
+		if !r.Verify(ctx, kid, []byte("hello"), sig) {
+			t.Error("a good signature was refused")
+		}
+		if id, private := r.Private(); id != kid || !r.Verify(ctx, kid, []byte("x"), ed25519.Sign(private, []byte("x"))) {
+			t.Error("Private is not the key that signs")
+		}
+		other := open(t, db, "ticket", clock.Now)
+		otherKid, otherSig := other.Sign([]byte("hello"))
+		for name, ok := range map[string]bool{
+			"payload":            r.Verify(ctx, kid, []byte("hallo"), sig),
+			"no signature":       r.Verify(ctx, kid, []byte("hello"), nil),
+			"short signature":    r.Verify(ctx, kid, []byte("hello"), sig[:63]),
+			"key of a purpose":   r.Verify(ctx, otherKid, []byte("hello"), otherSig),
+			"foreign signature":  r.Verify(ctx, kid, []byte("hello"), otherSig),
+			"unknown key":        r.Verify(ctx, "nobody", []byte("hello"), sig),
+			"empty key":          r.Verify(ctx, "", []byte("hello"), sig),
+			"injection in a key": r.Verify(ctx, "' OR 1=1 --", []byte("hello"), sig),
+		} {
+			if ok {
+				t.Errorf("%s: a bad signature was accepted", name)
+			}
+		}
+	})
+}
+
+func TestKeysSurviveRestartAndRotation(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		clock := testkit.NewClock(time.Time{})
+		r := open(t, db, "access", clock.Now)
+		first, sig := r.Sign([]byte("x"))
+		clock.Advance(time.Hour)
+		if err := r.Rotate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		second := r.ID()
+		if first == second {
+			t.Error("Rotate did not change the key")
+		}
+		again := open(t, db, "access", clock.Now)
+		if kid := again.ID(); kid != second {
+			t.Errorf("after a restart %s signs, want %s", kid, second)
+		}
+		if !again.Verify(ctx, first, []byte("x"), sig) {
+			t.Error("a retired key does not verify")
+		}
+		keys := again.Public()
+		if len(keys) != 2 || keys[0].ID != second || !keys[0].Current || keys[1].ID != first || keys[1].Current ||
+			!keys[0].Created.Equal(clock.Now()) || !ed25519.Verify(keys[1].Public, []byte("x"), sig) {
+			t.Errorf("Public: %+v", keys)
+		}
+	})
+}
+
+// Two instances with a connection each, and one that rotates.
+func TestInstancesLearnOfEachOthersKeys(t *testing.T) {
+	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			clock := testkit.NewClock(time.Time{})
+			at := url(t)
+
+			rings := make([]*Ring, 4) // all start at once on an empty database
+			dbs := make([]*store.DB, len(rings))
+			for i := range rings {
+				dbs[i] = testkit.Open(t, at, "user", nil)
+			}
+			var wg sync.WaitGroup
+			for i := range rings {
+				wg.Go(func() {
+					var err error
+					if rings[i], err = Open(ctx, dbs[i], "access", clock.Now); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if t.Failed() {
+				return
+			}
+			first := rings[0].ID()
+			for _, r := range rings {
+				if kid := r.ID(); kid != first {
+					t.Fatalf("instances sign with %s and %s", first, kid)
+				}
+			}
+
+			for i := range rings { // all rotate at once: one new key
+				wg.Go(func() {
+					if err := rings[i].Rotate(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if keys := rings[0].Public(); len(keys) != 2 {
+				t.Errorf("%d keys after a rotation, want 2", len(keys))
+			}
+
+			clock.Advance(time.Minute)
+			if err := rings[0].Rotate(ctx); err != nil {
+				t.Fatal(err)
+			}
+			kid, sig := rings[0].Sign([]byte("x"))
+			if !rings[1].Verify(ctx, kid, []byte("x"), sig) {
+				t.Error("the new key of another instance does not verify")
+			}
+			if next := rings[1].ID(); next != kid {
+				t.Error("an instance that met the new key still signs with the old one")
+			}
+			if keys := rings[2].Public(); len(keys) != 3 || keys[0].ID != kid {
+				t.Errorf("Public of another instance: %+v", keys)
+			}
+		})
+	}
+}
+
+// Unknown ids come from outside: they must not become a query each.
+func TestUnknownKeysDoNotFloodTheDatabase(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		clock := testkit.NewClock(time.Time{})
+		r, writer := open(t, db, "access", clock.Now), open(t, db, "access", clock.Now)
+		if err := writer.Rotate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		kid, sig := writer.Sign(nil)
+		if r.Verify(ctx, kid, nil, sig) {
+			t.Error("the keys were read twice within a second")
+		}
+		clock.Advance(time.Second)
+		if !r.Verify(ctx, kid, nil, sig) {
+			t.Error("the keys were not read again after a second")
+		}
+	})
+}
+
+func TestDamagedKeyIsNotUsed(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		open(t, db, "access", nil)
+		err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE signing_keys SET seed = ?", base64.StdEncoding.EncodeToString(make([]byte, 32)))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(t.Context(), db, "access", nil); err == nil {
+			t.Error("Open took a key that does not belong to its id")
+		}
+	})
+}

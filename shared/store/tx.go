@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/uptrace/bun"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+// attempts bounds how often a transaction runs that the database keeps refusing.
+const attempts = 8
+
+type txKey struct{}
+
+// txState is what is known of a running transaction. One goroutine uses it at a time, as with the transaction itself.
+type txState struct {
+	announced bool
+	failed    error // the first statement that failed
+}
+
+// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics.
+//
+// When the database refuses because of concurrent transactions (serialization failure, deadlock, busy), fn runs again
+// from the start, up to 8 times; it must have no effect but through tx, and must overwrite, not add to, what it leaves in
+// captured variables. Use the context it is given. Transactions do not nest: the one writer of SQLite would wait for
+// itself, so a Tx within a Tx is an error on both databases.
+//
+// An error of fn is returned as it is, so faults pass through. An unreachable or full database is a fault of code
+// Unavailable. If the connection breaks during the commit, the error matches ErrUnknown: the change may have happened.
+//
+// On PostgreSQL a transaction in which a statement failed cannot commit. Tx returns the failed statement's error even if
+// fn overlooked it; where a duplicate is expected use ON CONFLICT DO NOTHING.
+func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	return db.run(ctx, db.write, fn)
+}
+
+func (db *DB) run(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) error {
+	if ctx.Value(txKey{}) != nil {
+		return errors.New("store: Tx within a Tx")
+	}
+	for attempt := 1; ; attempt++ {
+		announced, err := db.once(ctx, pool, fn)
+		if err == nil {
+			if announced {
+				db.announce()
+			}
+			return nil
+		}
+		if !retryable(err) || attempt == attempts {
+			return inTime(ctx, err)
+		}
+		db.log.DebugContext(ctx, "transaction refused, trying again", "attempt", attempt, "error", err)
+		if !pause(ctx, attempt) {
+			return inTime(ctx, err)
+		}
+	}
+}
+
+// inTime is classify for an error under ctx: once ctx has ended, a broken connection only says so.
+func inTime(ctx context.Context, err error) error {
+	if cause := ctx.Err(); cause != nil && (unavailable(err) || liteCode(err)&0xff == sqlite3.SQLITE_INTERRUPT) {
+		return fault.Wrap(errors.Join(cause, err), fault.Timeout, "the request took too long")
+	}
+	return classify(err)
+}
+
+// once runs fn in one transaction.
+func (db *DB) once(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) (announced bool, err error) {
+	state := &txState{}
+	inner := context.WithValue(ctx, txKey{}, state)
+	tx, err := pool.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	done := false
+	defer func() {
+		if !done { // fn panicked, or ended its goroutine
+			tx.Rollback()
+		}
+	}()
+	err = fn(inner, tx)
+	done = true
+	if err == nil && db.Postgres() {
+		err = state.failed
+	}
+	if err != nil {
+		// Its own error adds nothing: the transaction is gone either way.
+		tx.Rollback()
+		return false, err
+	}
+	if err := tx.Commit(); err != nil {
+		return false, commitError(ctx, err)
+	}
+	return state.announced, nil
+}
+
+// pause waits before the next attempt, longer each time and never as long as a neighbour that started together.
+func pause(ctx context.Context, attempt int) bool {
+	t := time.NewTimer(time.Duration(1+rand.Int64N(1<<attempt)) * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Announce marks the transaction that ctx belongs to: after its commit the functions given to OnAnnounce are called.
+// Outside of a transaction it does nothing.
+func Announce(ctx context.Context) {
+	if state, ok := ctx.Value(txKey{}).(*txState); ok {
+		state.announced = true
+	}
+}
+
+// failures is a bun hook that remembers the first failed statement of a transaction. PostgreSQL answers COMMIT in such a
+// transaction by rolling back, and reports success.
+type failures struct{}
+
+func (failures) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
+
+func (failures) AfterQuery(ctx context.Context, event *bun.QueryEvent) {
+	if event.Err == nil || errors.Is(event.Err, sql.ErrNoRows) {
+		return
+	}
+	if state, ok := ctx.Value(txKey{}).(*txState); ok && state.failed == nil {
+		state.failed = fmt.Errorf("store: a statement of the transaction failed: %w", event.Err)
+	}
+}
+
+// commitError tells a refused commit, which surely did not happen, from a broken one.
+func commitError(ctx context.Context, err error) error {
+	if refused(err) || errors.Is(err, sql.ErrTxDone) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fault.Wrap(errors.Join(ErrUnknown, err), fault.Timeout, "the outcome is not known")
+}

@@ -1,0 +1,302 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+func TestTxRollsBackOnErrorAndPanic(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		boom := fault.New(fault.Conflict, "no")
+		write := func(ctx context.Context, tx bun.Tx) {
+			if _, err := tx.NewInsert().Model(&thing{ID: "a", At: time.Now()}).Exec(ctx); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { write(ctx, tx); return boom }); !errors.Is(err, boom) {
+			t.Errorf("Tx returned %v, want the function's own error", err)
+		}
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic did not come through")
+				}
+			}()
+			db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { write(ctx, tx); panic("boom") })
+		}()
+		var n int
+		if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(ctx, &n); err != nil || n != 0 {
+			t.Errorf("%d rows, %v; want none", n, err)
+		}
+		if err := db.Ping(ctx); err != nil { // the writer is free again
+			t.Error(err)
+		}
+	})
+}
+
+// A statement that failed must not look like success when the function overlooks it: PostgreSQL would answer the COMMIT
+// with a rollback and no error.
+func TestOverlookedFailureIsNotACommit(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if _, err := tx.NewInsert().Model(&thing{ID: "a", At: time.Now()}).Exec(ctx); err != nil {
+				return err
+			}
+			_, _ = tx.NewInsert().Model(&thing{ID: "b", N: -1, At: time.Now()}).Exec(ctx)
+			return nil
+		})
+		var n int
+		if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(ctx, &n); err != nil {
+			t.Fatal(err)
+		}
+		if committed := n == 1; committed != (err == nil) {
+			t.Errorf("Tx said %v, and %d rows are there", err, n)
+		}
+		if err != nil && !store.IsCheck(err) {
+			t.Errorf("Tx: %v, want the failed statement", err)
+		}
+	})
+}
+
+func TestTxDoesNotNest(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		err := db.Tx(t.Context(), func(ctx context.Context, _ bun.Tx) error { return db.Ping(ctx) })
+		if err == nil {
+			t.Error("a Tx within a Tx went through")
+		}
+	})
+}
+
+// Two instances add to the same rows in opposite order, at the isolation level that refuses most: nothing may be lost, and
+// the refusals may not reach the caller.
+func TestConcurrentTransactionsAreRetried(t *testing.T) {
+	for name, url := range databases() {
+		t.Run(name, func(t *testing.T) {
+			at := url(t)
+			instances := []*store.DB{testkit.Open(t, at, "user", schema()), testkit.Open(t, at, "user", schema())}
+			ids := []string{"a", "b"}
+			for _, id := range ids {
+				if err := insert(t.Context(), instances[0], &thing{ID: id, At: time.Now()}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const rounds = 10
+			runs := make([]int, 4)
+			var wg sync.WaitGroup
+			for worker := range runs {
+				db := instances[worker%2]
+				wg.Go(func() {
+					for range rounds {
+						err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+							runs[worker]++
+							for i := range ids {
+								_, err := tx.ExecContext(ctx, "UPDATE things SET n = n + 1 WHERE id = ?", ids[(i+worker)%2])
+								if err != nil {
+									return err
+								}
+							}
+							return nil
+						})
+						if err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			for _, id := range ids {
+				if got := value(t, instances[0], id); got != int64(len(runs)*rounds) {
+					t.Errorf("%s = %d, want %d", id, got, len(runs)*rounds)
+				}
+			}
+			t.Logf("the functions ran %v times for %d transactions each", runs, rounds)
+		})
+	}
+}
+
+func TestReadersDoNotWaitForTheWriter(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := insert(ctx, db, &thing{ID: "a", N: 1, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if _, err := tx.ExecContext(ctx, "UPDATE things SET n = 2"); err != nil {
+				return err
+			}
+			if got := value(t, db, "a"); got != 1 {
+				t.Errorf("read %d during the transaction, want 1", got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := value(t, db, "a"); got != 2 {
+			t.Errorf("read %d after the transaction, want 2", got)
+		}
+	})
+}
+
+func TestTimeoutAndLossAreFaults(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			cancel()
+			_, err := tx.NewInsert().Model(&thing{ID: "a", At: time.Now()}).Exec(ctx)
+			return err
+		})
+		if !fault.Is(err, fault.Timeout) {
+			t.Errorf("Tx with a cancelled context: %v, want timeout", err)
+		}
+		var n int
+		if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(t.Context(), &n); err != nil || n != 0 {
+			t.Errorf("%d rows, %v; want none", n, err)
+		}
+	})
+	t.Run("terminated", func(t *testing.T) {
+		db := testkit.Open(t, testkit.Postgres(t), "user", schema())
+		err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			var pid int
+			if err := tx.NewRaw("SELECT pg_backend_pid()").Scan(ctx, &pid); err != nil {
+				return err
+			}
+			if _, err := db.Read().ExecContext(ctx, "SELECT pg_terminate_backend(?)", pid); err != nil {
+				return err
+			}
+			return nil // the commit meets a dead connection
+		})
+		if !errors.Is(err, store.ErrUnknown) && !fault.Is(err, fault.Unavailable) {
+			t.Errorf("commit on a dead connection: %v", err)
+		}
+		if err := db.Ping(t.Context()); err != nil {
+			t.Errorf("the pool did not recover: %v", err)
+		}
+	})
+}
+
+func TestAnnounce(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		calls := 0
+		cancel := db.OnAnnounce(func() { calls++ })
+		tx := func(announce bool, result error) {
+			db.Tx(t.Context(), func(ctx context.Context, _ bun.Tx) error {
+				if announce {
+					store.Announce(ctx)
+				}
+				return result
+			})
+		}
+		tx(false, nil)
+		tx(true, errors.New("rolled back"))
+		if calls != 0 {
+			t.Errorf("%d calls without a commit that was announced", calls)
+		}
+		tx(true, nil)
+		if calls != 1 {
+			t.Errorf("%d calls, want 1", calls)
+		}
+		cancel()
+		tx(true, nil)
+		if calls != 1 {
+			t.Errorf("%d calls after cancel, want 1", calls)
+		}
+	})
+}
+
+func TestAnswers(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		answers := db.Answers()
+		remember := func(key, body string) error {
+			return db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+				return answers.Remember(ctx, tx, "orders", key, "h", 201, []byte(body))
+			})
+		}
+		if _, _, _, found, err := answers.Lookup(ctx, "orders", "k"); found || err != nil {
+			t.Fatalf("Lookup before Remember: %t, %v", found, err)
+		}
+		if err := remember("k", `{"a":"'?"}`); err != nil {
+			t.Fatal(err)
+		}
+		if err := remember("k", "other"); !errors.Is(err, store.ErrDuplicateAnswer) || !errors.Is(err, rpc.ErrDuplicateAnswer) {
+			t.Errorf("second Remember: %v", err)
+		}
+		hash, status, body, found, err := answers.Lookup(ctx, "orders", "k")
+		if err != nil || !found || hash != "h" || status != 201 || string(body) != `{"a":"'?"}` {
+			t.Errorf("Lookup: %s %d %s %t %v", hash, status, body, found, err)
+		}
+		if _, _, _, found, _ := answers.Lookup(ctx, "refunds", "k"); found {
+			t.Error("found in another scope")
+		}
+		if n, err := answers.Forget(ctx, time.Now().Add(-time.Hour)); n != 0 || err != nil {
+			t.Errorf("Forget of older ones: %d, %v", n, err)
+		}
+		if n, err := answers.Forget(ctx, time.Now().Add(time.Hour)); n != 1 || err != nil {
+			t.Errorf("Forget: %d, %v", n, err)
+		}
+
+		// Of many with one key exactly one makes the change.
+		var wg sync.WaitGroup
+		won := make(chan struct{}, 20)
+		for i := range cap(won) {
+			wg.Go(func() {
+				err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+					if err := store.Remember(ctx, tx, "orders", "race", "h", 201, nil); err != nil {
+						return err
+					}
+					_, err := tx.NewInsert().Model(&thing{ID: fmt.Sprint(i), At: time.Now()}).Exec(ctx)
+					return err
+				})
+				if err == nil {
+					won <- struct{}{}
+				} else if !errors.Is(err, store.ErrDuplicateAnswer) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		var n int
+		if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(ctx, &n); err != nil || n != 1 || len(won) != 1 {
+			t.Errorf("%d changes, %d winners, %v; want one", n, len(won), err)
+		}
+	})
+}
+
+func TestRememberAnswerTakesTheRequestFromTheContext(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		meta := rpc.Meta{Endpoint: "ticketing.order", IdempotencyKey: "k", BodyHash: "h"}
+		for _, m := range []rpc.Meta{{}, meta} {
+			ctx := rpc.WithMeta(t.Context(), m)
+			if err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+				return store.RememberAnswer(ctx, tx, 0, map[string]int{"a": 1})
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		scope, key, hash, _ := rpc.Answer(rpc.WithMeta(t.Context(), meta))
+		got, _, body, found, err := db.Answers().Lookup(t.Context(), scope, key)
+		if err != nil || !found || got != hash || string(body) != `{"a":1}` {
+			t.Errorf("Lookup: %s %s %t %v", got, body, found, err)
+		}
+		var n int
+		if err := db.Read().NewRaw("SELECT count(*) FROM answers").Scan(t.Context(), &n); err != nil || n != 1 {
+			t.Errorf("%d answers, %v; want 1", n, err)
+		}
+	})
+}
