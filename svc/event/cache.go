@@ -1,0 +1,144 @@
+package event
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+const (
+	cacheSize   = 4096            // events
+	cacheTTL    = time.Second     // how old an answer may be when the message that tells of a change is lost
+	loadTimeout = 5 * time.Second // of a read that several callers wait for
+)
+
+// view is an event as readers get it. It is shared and not changed.
+type view struct {
+	record  *record
+	encoded rpc.Encoded
+	until   time.Time
+}
+
+// cache keeps public events, encoded, for a moment; of concurrent reads of an event that it does not have, one goes to
+// the database. Drafts are not kept: few people read them.
+type cache struct {
+	load func(context.Context, ids.Event) (kept, error)
+	now  func() time.Time
+	hits *observe.Counter
+	miss *observe.Counter
+
+	mu      sync.RWMutex
+	views   map[ids.Event]*view
+	flights map[ids.Event]*flight
+}
+
+// flight is a read that is under way.
+type flight struct {
+	done chan struct{}
+	view *view
+	err  error
+}
+
+func newCache(load func(context.Context, ids.Event) (kept, error), now func() time.Time, metrics *observe.Registry) *cache {
+	const name, help = "event_cache_reads_total", "Reads of a single event, by whether memory had it."
+	return &cache{
+		load: load, now: now,
+		hits:    metrics.Counter(name, help, "result", "hit"),
+		miss:    metrics.Counter(name, help, "result", "miss"),
+		views:   make(map[ids.Event]*view),
+		flights: make(map[ids.Event]*flight),
+	}
+}
+
+// get returns an event, drafts too: whether the caller may see it is the caller's question.
+func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
+	now := c.now()
+	c.mu.RLock()
+	v := c.views[id]
+	c.mu.RUnlock()
+	if v != nil && now.Before(v.until) {
+		c.hits.Inc()
+		return v, nil
+	}
+	c.miss.Inc()
+	c.mu.Lock()
+	f, underway := c.flights[id]
+	if !underway {
+		f = &flight{done: make(chan struct{})}
+		c.flights[id] = f
+	}
+	c.mu.Unlock()
+	if !underway {
+		go c.fly(context.WithoutCancel(ctx), id, f) // others may wait longer than this caller
+	}
+	select {
+	case <-f.done:
+		return f.view, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fly reads an event for all who wait, and keeps it unless it was dropped meanwhile.
+func (c *cache) fly(ctx context.Context, id ids.Event, f *flight) {
+	defer close(f.done)
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	f.view, f.err = c.read(ctx, id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights[id] != f {
+		return
+	}
+	delete(c.flights, id)
+	if f.err != nil || !f.view.record.public() {
+		delete(c.views, id)
+		return
+	}
+	if _, have := c.views[id]; !have && len(c.views) >= cacheSize {
+		c.evict()
+	}
+	c.views[id] = f.view
+}
+
+func (c *cache) read(ctx context.Context, id ids.Event) (*view, error) {
+	until := c.now().Add(cacheTTL) // counted from before the read: what it finds is at least that new
+	k, err := c.load(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(k.Event)
+	if err != nil {
+		return nil, err
+	}
+	return &view{record: k.record, encoded: rpc.Encoded{JSON: body, Tag: k.Event.ETag()}, until: until}, nil
+}
+
+// evict makes room: everything that is over its time, or else some event.
+func (c *cache) evict() {
+	now := c.now()
+	for id, v := range c.views {
+		if !now.Before(v.until) {
+			delete(c.views, id)
+		}
+	}
+	for id := range c.views {
+		if len(c.views) < cacheSize {
+			return
+		}
+		delete(c.views, id)
+	}
+}
+
+// drop forgets an event that has changed. A read that began before is not kept, and nobody new waits for it.
+func (c *cache) drop(id ids.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.views, id)
+	delete(c.flights, id)
+}

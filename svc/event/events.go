@@ -1,0 +1,201 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, error) {
+	now := store.Time(s.now())
+	r := &record{AutoCapacity: req.Capacity == 0}
+	r.Team = []api.TeamMember{}
+	r.Event = api.Event{
+		ID: ids.New[ids.EventKind](now), Organizer: rpc.Caller(ctx).User, Status: api.EventDraft,
+		Name: req.Name, Description: req.Description, Category: req.Category,
+		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
+		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Revision: 1, CreatedAt: now, UpdatedAt: now,
+	}
+	for _, t := range req.TicketTypes {
+		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
+	}
+	r.tidy()
+	if err := r.validate(wholeEvent); err != nil {
+		return nil, err
+	}
+	r.fit()
+	c := change{Next: r, Subject: api.EventCreated.Subject, Answer: answerTo(ctx, api.CreateEvent.Success())}
+	err := s.books.insert(ctx, c)
+	if errors.Is(err, store.ErrUnknown) {
+		if _, found := s.books.load(ctx, r.Event.ID); found == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &r.Event, nil
+}
+
+func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, error) {
+	return s.edited(ctx, edit{event: req.ID, need: manage, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		before := *r
+		e := &r.Event
+		set(&e.Name, req.Name)
+		set(&e.Description, req.Description)
+		set(&e.Category, req.Category)
+		set(&e.StartsAt, req.StartsAt)
+		set(&e.EndsAt, req.EndsAt)
+		set(&e.Timezone, req.Timezone)
+		set(&e.Location, req.Location)
+		if req.Capacity != nil {
+			e.Capacity, r.AutoCapacity = *req.Capacity, *req.Capacity == 0
+		}
+		r.tidy()
+		var c fault.Check
+		r.check(&c, wholeEvent)
+		if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
+			c.Field(e.StartsAt.After(s.now()), "starts_at", "must be in the future")
+		}
+		if err := c.Err(); err != nil {
+			return err
+		}
+		r.fit()
+		if e.Status == api.EventPublished && e.Capacity < 1 {
+			return fault.New(fault.Conflict, "an event on sale needs room for somebody")
+		}
+		if before.same(r) {
+			return errUnchanged
+		}
+		return nil
+	}})
+}
+
+// same reports whether the events are alike but for their ticket types and teams.
+func (r *record) same(other *record) bool {
+	a, b := r.Event, other.Event
+	sameTimes := a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt)
+	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category && a.Timezone == b.Timezone
+	return sameTimes && sameText && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
+}
+
+func sameLocation(a, b api.Location) bool {
+	sameText := a.Name == b.Name && a.Address == b.Address && a.City == b.City && a.Country == b.Country
+	return sameText && equal(a.Latitude, b.Latitude) && equal(a.Longitude, b.Longitude)
+}
+
+func equal[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// set changes *field to *value, if there is a value.
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// open returns a Conflict fault if the event has ended its life.
+func (r *record) open() error {
+	if r.Event.Status == api.EventCancelled {
+		return fault.New(fault.Conflict, "the event is cancelled")
+	}
+	return nil
+}
+
+func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, error) {
+	return s.edited(ctx, edit{event: req.ID, need: manage, topic: api.EventWasPublished, apply: func(r *record) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		if r.Event.Status == api.EventPublished {
+			return errUnchanged
+		}
+		var c fault.Check
+		r.check(&c, wholeEvent)
+		c.Field(len(r.Event.TicketTypes) > 0, "ticket_types", "must be at least one")
+		c.Field(len(r.Event.TicketTypes) == 0 || r.Event.Capacity > 0, "capacity", "must be at least 1")
+		c.Field(r.Event.StartsAt.After(s.now()), "starts_at", "must be in the future")
+		if err := c.Err(); err != nil { // the request is well-formed; it is the draft that is not ready
+			f := *fault.From(err)
+			f.Code, f.Detail = fault.Conflict, "the event cannot be published yet: "+f.Detail
+			return &f
+		}
+		r.Event.Status = api.EventPublished
+		return nil
+	}})
+}
+
+func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api.Event, error) {
+	var c fault.Check
+	c.Field(utf8.RuneCountInString(req.Reason) <= maxReason, "reason", "must have at most %d characters", maxReason)
+	c.Field(clean(req.Reason, true), "reason", "must not contain control characters")
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	return s.edited(ctx, edit{event: req.ID, need: manage, topic: api.EventWasCancelled, apply: func(r *record) error {
+		switch r.Event.Status {
+		case api.EventCancelled:
+			return errUnchanged
+		case api.EventDraft:
+			return fault.New(fault.Conflict, "a draft cannot be cancelled; delete it")
+		}
+		r.Event.Status, r.Event.CancelReason = api.EventCancelled, req.Reason
+		return nil
+	}})
+}
+
+func (s *Service) delete(ctx context.Context, req *api.EventRef) (*rpc.None, error) {
+	_, err := s.change(ctx, edit{event: req.ID, need: manage, topic: api.EventDeleted, delete: true,
+		apply: func(*record) error { return nil }})
+	return nil, err
+}
+
+// edited makes an edit and answers with the event.
+func (s *Service) edited(ctx context.Context, ed edit) (*api.Event, error) {
+	r, err := s.change(ctx, ed)
+	if err != nil {
+		return nil, err
+	}
+	return &r.Event, nil
+}
+
+// get answers from memory where it can: a hot event is read far more often than it changes.
+func (s *Service) get(ctx context.Context, req *api.EventRef) (rpc.Encoded, error) {
+	v, err := s.cache.get(ctx, req.ID)
+	if err != nil {
+		return rpc.Encoded{}, err
+	}
+	if v.record.public() {
+		return v.encoded, nil
+	}
+	return v.encoded, v.record.permit(rpc.Caller(ctx), look)
+}
+
+func (s *Service) offer(ctx context.Context, req *api.OfferRequest) (*api.Offer, error) {
+	k, err := s.books.load(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	return &k.Offer, nil
+}
+
+func (s *Service) calendar(ctx context.Context, req *api.EventRef) (*rpc.Blob, error) {
+	v, err := s.cache.get(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.record.permit(rpc.Caller(ctx), look); err != nil {
+		return nil, err
+	}
+	return calendar(&v.record.Event)
+}

@@ -1,0 +1,113 @@
+package event
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// list answers with events by start. Without other wishes they are the published ones that are not over.
+func (s *Service) list(ctx context.Context, req *api.EventQuery) (*api.List[api.Event], error) {
+	f, err := s.filter(rpc.Caller(ctx), req)
+	if err != nil {
+		return nil, err
+	}
+	page := &api.List[api.Event]{Items: []api.Event{}}
+	if f.impossible {
+		return page, nil
+	}
+	limit := f.limit
+	f.limit++ // one more tells whether there is a next page
+	if page.Items, err = s.books.list(ctx, f); err != nil {
+		return nil, err
+	}
+	if len(page.Items) > limit {
+		page.Items = page.Items[:limit]
+		last := page.Items[limit-1]
+		page.NextCursor = encodeCursor(last.StartsAt, last.ID)
+	}
+	return page, nil
+}
+
+// filter checks a query and turns it into what the database is asked.
+func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
+	f := filter{
+		category: strings.ToLower(strings.TrimSpace(req.Category)), cityKey: fold(strings.TrimSpace(req.City)),
+		country: strings.ToUpper(req.Country), from: req.From, to: req.To, organizer: req.Organizer, status: req.Status,
+	}
+	var c fault.Check
+	c.Field(utf8.RuneCountInString(req.Q) <= maxQuery, "q", "must have at most %d characters", maxQuery)
+	c.Field(f.category == "" || categoryRule.MatchString(f.category), "category", "must be 1 to 40 of a-z, 0-9 and -")
+	c.Field(utf8.RuneCountInString(req.City) <= maxName, "city", "must have at most %d characters", maxName)
+	c.Field(f.country == "" || knownCountry(f.country), "country", "must be a country code of ISO 3166-1, such as DE")
+	if !f.from.IsZero() {
+		checkTime(&c, "from", f.from)
+	}
+	if !f.to.IsZero() {
+		checkTime(&c, "to", f.to)
+	}
+	if !f.from.IsZero() && !f.to.IsZero() {
+		c.Field(f.from.Before(f.to), "to", "must be after from")
+	}
+	switch f.status {
+	case "":
+		f.status = api.EventPublished
+	case api.EventDraft, api.EventPublished, api.EventCancelled:
+	default:
+		c.Field(false, "status", "must be draft, published or cancelled")
+	}
+	if err := c.Err(); err != nil {
+		return f, err
+	}
+	var err error
+	if f.limit, err = store.Limit(req.Limit); err != nil {
+		return f, err
+	}
+	if f.afterStart, f.after, err = decodeCursor(req.Cursor); err != nil {
+		return f, err
+	}
+	if f.from.IsZero() {
+		f.from = s.now()
+	}
+	if req.Q != "" {
+		f.words = words(req.Q)
+		if len(f.words) > maxQueryWords {
+			f.words = f.words[:maxQueryWords]
+		}
+		f.impossible = len(f.words) == 0 // only signs: no event has them
+	}
+	if f.status != api.EventPublished && !p.Admin() {
+		f.of = p.User
+		f.impossible = f.impossible || !p.Known()
+	}
+	return f, nil
+}
+
+// encodeCursor names the last event of a page by its sort key.
+func encodeCursor(start time.Time, id ids.Event) string {
+	return store.EncodeCursor(strconv.FormatInt(start.UnixMicro(), 36), id.String())
+}
+
+func decodeCursor(cursor string) (time.Time, ids.Event, error) {
+	key, err := store.DecodeCursor(cursor, 2)
+	if err != nil || key == nil {
+		return time.Time{}, "", err
+	}
+	micros, err := strconv.ParseInt(key[0], 36, 64)
+	id, idErr := ids.Parse[ids.EventKind](key[1])
+	start := time.UnixMicro(micros).UTC()
+	if err != nil || idErr != nil || start.Year() < firstYear || start.Year() > lastYear || encodeCursor(start, id) != cursor {
+		var c fault.Check
+		c.Field(false, "cursor", "is not one that a list returned")
+		return time.Time{}, "", c.Err()
+	}
+	return start, id, nil
+}

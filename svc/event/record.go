@@ -1,0 +1,111 @@
+package event
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// record is all there is to know about an event: what is offered, who works for it, and how its capacity came about.
+// What its pointers lead to is never changed.
+type record struct {
+	api.Offer
+	AutoCapacity bool `json:"auto_capacity"` // the capacity follows the ticket types
+}
+
+// clone returns a copy whose ticket types and team may be changed.
+func (r *record) clone() *record {
+	c := *r
+	c.Event.TicketTypes = slices.Clone(r.Event.TicketTypes)
+	c.Team = slices.Clone(r.Team)
+	return &c
+}
+
+// public reports whether everybody may see the event. A cancelled one was public before.
+func (r *record) public() bool { return r.Event.Status != api.EventDraft }
+
+// quantities is what ticketing is told.
+func (r *record) quantities() map[ids.TicketType]int {
+	m := make(map[ids.TicketType]int, len(r.Event.TicketTypes))
+	for _, t := range r.Event.TicketTypes {
+		m[t.ID] = t.Quantity
+	}
+	return m
+}
+
+func (r *record) sameQuantities(other *record) bool {
+	return maps.Equal(r.quantities(), other.quantities())
+}
+
+// fit sets the capacity to the sum of the quantities, unless the organizer chose one.
+func (r *record) fit() {
+	if r.AutoCapacity {
+		r.Event.Capacity = r.total()
+	}
+}
+
+func (r *record) total() int {
+	sum := 0
+	for _, t := range r.Event.TicketTypes {
+		sum += t.Quantity
+	}
+	return sum
+}
+
+func (r *record) typeIndex(id ids.TicketType) int {
+	return slices.IndexFunc(r.Event.TicketTypes, func(t api.TicketType) bool { return t.ID == id })
+}
+
+func (r *record) memberIndex(user ids.User) int {
+	return slices.IndexFunc(r.Team, func(m api.TeamMember) bool { return m.UserID == user })
+}
+
+// access is what a person may do with an event. Each step includes the ones before.
+type access int
+
+const (
+	nothing access = iota
+	look           // read it, as everybody may once it is public
+	work           // read it always, and its team
+	manage         // change it and its team
+)
+
+// allows returns what p may do.
+func (r *record) allows(p rpc.Principal) access {
+	switch {
+	case p.Admin(), p.Known() && p.User == r.Event.Organizer:
+		return manage
+	case p.Known():
+		if i := r.memberIndex(p.User); i >= 0 {
+			if r.Team[i].Role == api.TeamManager {
+				return manage
+			}
+			return work
+		}
+	}
+	if r.public() {
+		return look
+	}
+	return nothing
+}
+
+// permit returns nil if p has the access. What p may not see does not exist for p.
+func (r *record) permit(p rpc.Principal, need access) error {
+	has := r.allows(p)
+	switch {
+	case has >= need:
+		return nil
+	case has == nothing:
+		return errNoEvent()
+	default:
+		return fault.New(fault.Forbidden, "only the people who run this event may do this")
+	}
+}
+
+const noEvent = "there is no such event"
+
+func errNoEvent() error { return fault.New(fault.NotFound, noEvent) }

@@ -1,0 +1,148 @@
+// Package event keeps what is offered: events, their ticket types and prices, their teams.
+//
+// An event is a draft, then published, then perhaps cancelled. How many tickets are left is not known here: whoever
+// changes the quantities of an event that is on sale asks ticketing first.
+package event
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations returns the SQL of the service's tables.
+func Migrations() fs.FS { return migrations }
+
+// Deps is what the service needs.
+type Deps struct {
+	DB      *store.DB
+	JS      jetstream.JetStream // its connection must be allowed to subscribe to Changes
+	Client  *rpc.Client
+	Log     *slog.Logger
+	Metrics *observe.Registry
+	Now     func() time.Time // nil means time.Now
+}
+
+// Changes is the subject on which an instance hears of the changes that others make.
+const Changes = "ev.event.event.*"
+
+// sweepInterval is how often unfinished changes are looked for.
+const sweepInterval = 5 * time.Second
+
+// Service is the event service.
+type Service struct {
+	books   books
+	js      jetstream.JetStream
+	client  *rpc.Client
+	log     *slog.Logger
+	metrics *observe.Registry
+	now     func() time.Time
+	cache   *cache
+}
+
+// New prepares the service. It does no work in the background before Run.
+func New(_ context.Context, d Deps) (*Service, error) {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	s := &Service{books: books{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
+	s.cache = newCache(s.books.load, d.Now, d.Metrics)
+	return s, nil
+}
+
+// Register binds every endpoint of the service.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.CreateEvent, s.create)
+	rpc.Handle(srv, api.ListEvents, s.list)
+	rpc.HandleEncoded(srv, api.GetEvent, s.get)
+	rpc.Handle(srv, api.UpdateEvent, s.update)
+	rpc.Handle(srv, api.DeleteEvent, s.delete)
+	rpc.Handle(srv, api.PublishEvent, s.publish)
+	rpc.Handle(srv, api.CancelEvent, s.cancel)
+	rpc.Handle(srv, api.CreateTicketType, s.addType)
+	rpc.Handle(srv, api.UpdateTicketType, s.updateType)
+	rpc.Handle(srv, api.DeleteTicketType, s.deleteType)
+	rpc.Handle(srv, api.GetCalendar, s.calendar)
+	rpc.Handle(srv, api.ListTeam, s.team)
+	rpc.Handle(srv, api.PutTeamMember, s.putMember)
+	rpc.Handle(srv, api.DeleteTeamMember, s.deleteMember)
+	rpc.Handle(srv, api.GetOffer, s.offer)
+}
+
+// Run publishes domain events, listens for the changes of other instances and finishes what a dead one left. It returns
+// when ctx has ended and nothing is under way any more.
+func (s *Service) Run(ctx context.Context) error {
+	sub, err := s.js.Conn().Subscribe(Changes, s.heard)
+	if err != nil {
+		return fmt.Errorf("event: subscribe to %s: %w", Changes, err)
+	}
+	defer sub.Unsubscribe()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		work  sync.WaitGroup
+		relay error
+	)
+	work.Go(func() {
+		defer cancel()
+		relay = stream.NewRelay(s.books.db, s.js, s.log, s.metrics).Run(ctx)
+	})
+	work.Go(func() { s.sweeps(ctx) })
+	work.Wait()
+	if errors.Is(relay, context.Canceled) {
+		return nil
+	}
+	return relay
+}
+
+func (s *Service) sweeps(ctx context.Context) {
+	tick := time.NewTicker(sweepInterval)
+	defer tick.Stop()
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "unfinished changes cannot be looked for", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// heard forgets an event that was changed, by this instance or by another.
+func (s *Service) heard(m *nats.Msg) {
+	var offer struct {
+		Event struct {
+			ID ids.Event `json:"id"`
+		} `json:"event"`
+	}
+	if json.Unmarshal(m.Data, &offer) == nil && offer.Event.ID != "" {
+		s.cache.drop(offer.Event.ID)
+	}
+}
+
+// tell writes the domain event of a change into the transaction that makes it.
+func tell(ctx context.Context, tx bun.Tx, c change) error {
+	return stream.Add(ctx, tx, c.Subject, c.Next.Offer)
+}

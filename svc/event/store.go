@@ -1,0 +1,313 @@
+package event
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// books are the tables of events.
+type books struct {
+	db  *store.DB
+	now func() time.Time
+}
+
+// row is an event as it is kept.
+type row struct {
+	bun.BaseModel `bun:"table:events,alias:e"`
+
+	ID           ids.Event `bun:",pk"`
+	Organizer    ids.User
+	Status       string
+	Name         string
+	Description  string
+	Category     string
+	StartsAt     time.Time
+	EndsAt       time.Time
+	Timezone     string
+	Place        string
+	Address      string
+	City         string
+	CityKey      string
+	Country      string
+	Latitude     *float64
+	Longitude    *float64
+	Capacity     int
+	AutoCapacity bool
+	TicketTypes  []api.TicketType `bun:"type:text"`
+	CancelReason string
+	Revision     int64
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	SearchText   string
+
+	Pending   string    `bun:",scanonly"`
+	PendingAt time.Time `bun:",scanonly,nullzero"`
+	Team      string    `bun:",scanonly"` // user and role of each member: "usr_1 door,usr_2 manager"
+}
+
+func rowOf(r *record) *row {
+	e := &r.Event
+	return &row{
+		ID: e.ID, Organizer: e.Organizer, Status: e.Status, Name: e.Name, Description: e.Description, Category: e.Category,
+		StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: e.Timezone,
+		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: fold(e.Location.City),
+		Country: e.Location.Country, Latitude: e.Location.Latitude, Longitude: e.Location.Longitude,
+		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity, TicketTypes: slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
+		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
+		SearchText: searchText(e),
+	}
+}
+
+func (w *row) event() api.Event {
+	types := w.TicketTypes
+	if types == nil {
+		types = []api.TicketType{}
+	}
+	return api.Event{
+		ID: w.ID, Organizer: w.Organizer, Status: w.Status, Name: w.Name, Description: w.Description, Category: w.Category,
+		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
+		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
+			Latitude: w.Latitude, Longitude: w.Longitude},
+		Capacity: w.Capacity, TicketTypes: types, CancelReason: w.CancelReason, Revision: w.Revision,
+		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
+	}
+}
+
+func (w *row) record() *record {
+	r := &record{Offer: api.Offer{Event: w.event(), Team: []api.TeamMember{}}, AutoCapacity: w.AutoCapacity}
+	for member := range strings.SplitSeq(w.Team, ",") {
+		if user, role, ok := strings.Cut(member, " "); ok {
+			r.Team = append(r.Team, api.TeamMember{UserID: ids.User(user), Role: role})
+		}
+	}
+	slices.SortFunc(r.Team, func(a, b api.TeamMember) int { return cmp.Compare(a.UserID, b.UserID) })
+	return r
+}
+
+// columns are those of an event itself.
+const columns = `e.id, e.organizer, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
+	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types,
+	e.cancel_reason, e.revision, e.created_at, e.updated_at`
+
+// kept is an event as it is in the database, with the change that ticketing is being asked about, if there is one.
+type kept struct {
+	*record
+	pending   string // JSON of a change, or ""
+	pendingAt time.Time
+}
+
+// load returns an event with its team, both as of one moment, or a NotFound fault.
+func (b books) load(ctx context.Context, id ids.Event) (kept, error) {
+	var w row
+	err := b.db.Read().NewRaw(`SELECT `+columns+`, e.pending, e.pending_at,
+		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team
+		FROM events AS e WHERE e.id = ?`, id).Scan(ctx, &w)
+	if err != nil {
+		return kept{}, store.OrNotFound(err, noEvent)
+	}
+	return kept{record: w.record(), pending: w.Pending, pendingAt: w.PendingAt}, nil
+}
+
+// change is what happens to an event in one step.
+type change struct {
+	Next    *record `json:"next"`
+	Subject string  `json:"subject"` // of the domain event that tells of it
+	Delete  bool    `json:"delete,omitempty"`
+	Answer  *answer `json:"answer,omitempty"` // what the request that wanted it shall be told when it is repeated
+}
+
+// answer names a request that came with an Idempotency-Key.
+type answer struct {
+	Scope  string `json:"scope"`
+	Key    string `json:"key"`
+	Hash   string `json:"hash"`
+	Status int    `json:"status"`
+}
+
+// insert keeps a new event.
+func (b books) insert(ctx context.Context, c change) error {
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := remember(ctx, tx, c); err != nil {
+			return err
+		}
+		if _, err := tx.NewInsert().Model(rowOf(c.Next)).Exec(ctx); err != nil {
+			return err
+		}
+		return tell(ctx, tx, c)
+	})
+}
+
+// replace makes a change if the event still has the revision and the pending change that it is based on, and reports
+// whether it had.
+func (b books) replace(ctx context.Context, before kept, c change) (made bool, err error) {
+	id := before.Event.ID
+	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		made = false
+		if err := remember(ctx, tx, c); err != nil {
+			return err
+		}
+		query := `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND revision = ? AND pending = ?`
+		if c.Delete {
+			query = `DELETE FROM events WHERE id = ? AND revision = ? AND pending = ?`
+		}
+		if made, err = one(tx.ExecContext(ctx, query, id, before.Event.Revision, before.pending)); err != nil || !made {
+			return cmp.Or(err, errMoved)
+		}
+		if !c.Delete {
+			if _, err := tx.NewUpdate().Model(rowOf(c.Next)).WherePK().Exec(ctx); err != nil {
+				return err
+			}
+			if err := replaceTeam(ctx, tx, before.record, c.Next); err != nil {
+				return err
+			}
+		}
+		return tell(ctx, tx, c)
+	})
+	if err == errMoved {
+		return false, nil
+	}
+	return made, err
+}
+
+// replaceTeam writes the members that are new or different, and deletes those that are gone.
+func replaceTeam(ctx context.Context, tx bun.Tx, before, next *record) error {
+	id := next.Event.ID
+	for _, m := range before.Team {
+		if next.memberIndex(m.UserID) >= 0 {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM team WHERE event_id = ? AND user_id = ?", id, m.UserID); err != nil {
+			return err
+		}
+	}
+	for _, m := range next.Team {
+		if slices.Contains(before.Team, m) {
+			continue
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO team (event_id, user_id, role) VALUES (?, ?, ?)
+			ON CONFLICT (event_id, user_id) DO UPDATE SET role = excluded.role`, id, m.UserID, m.Role)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
+// Until that note is gone nobody else can change the event.
+func (b books) prepare(ctx context.Context, before kept, pending string) (bool, error) {
+	return b.note(ctx, `UPDATE events SET pending = ?, pending_at = ? WHERE id = ? AND revision = ? AND pending = ''`,
+		pending, store.Time(b.now()), before.Event.ID, before.Event.Revision)
+}
+
+// withdraw takes the note of a change away.
+func (b books) withdraw(ctx context.Context, id ids.Event, pending string) error {
+	_, err := b.note(ctx, `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND pending = ?`, id, pending)
+	return err
+}
+
+func (b books) note(ctx context.Context, query string, args ...any) (done bool, err error) {
+	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		done, err = one(tx.ExecContext(ctx, query, args...))
+		return err
+	})
+	return done, err
+}
+
+// unfinished returns events whose pending change is older than that, oldest first.
+func (b books) unfinished(ctx context.Context, before time.Time) ([]ids.Event, error) {
+	var found []ids.Event
+	err := b.db.Read().NewRaw("SELECT id FROM events WHERE pending_at < ? ORDER BY pending_at LIMIT 100", store.Time(before)).Scan(ctx, &found)
+	return found, err
+}
+
+// remember keeps the answer to the request that wanted the change, if it may be repeated.
+func remember(ctx context.Context, tx bun.Tx, c change) error {
+	if c.Answer == nil {
+		return nil
+	}
+	body, err := json.Marshal(c.Next.Event)
+	if err != nil {
+		return err
+	}
+	a := c.Answer
+	return store.Remember(ctx, tx, a.Scope, a.Key, a.Hash, a.Status, body)
+}
+
+// filter says which events a list has.
+type filter struct {
+	words      []string // all must occur, the last as the beginning of a word
+	category   string
+	cityKey    string
+	country    string
+	from, to   time.Time
+	organizer  ids.User
+	status     string
+	of         ids.User // only events that this person runs or works for
+	afterStart time.Time
+	after      ids.Event // with afterStart: the last one of the page before
+	limit      int
+	impossible bool // no event can match
+}
+
+// list returns events by start, without their teams.
+func (b books) list(ctx context.Context, f filter) ([]api.Event, error) {
+	q := b.db.Read().NewSelect().Model((*row)(nil)).ColumnExpr(columns).Where("e.status = ?", f.status)
+	if len(f.words) > 0 {
+		if b.db.Postgres() {
+			q = q.Where("e.search @@ ?::tsquery", tsquery(f.words))
+		} else {
+			q = q.Where("e.num IN (SELECT rowid FROM event_search WHERE event_search MATCH ?)", ftsquery(f.words))
+		}
+	}
+	equal := func(column, value string) {
+		if value != "" {
+			q = q.Where("? = ?", bun.Ident(column), value)
+		}
+	}
+	equal("e.category", f.category)
+	equal("e.city_key", f.cityKey)
+	equal("e.country", f.country)
+	equal("e.organizer", string(f.organizer))
+	if f.of != "" {
+		q = q.Where("(e.organizer = ? OR e.id IN (SELECT event_id FROM team WHERE user_id = ?))", f.of, f.of)
+	}
+	if !f.from.IsZero() {
+		q = q.Where("e.ends_at >= ?", store.Time(f.from))
+	}
+	if !f.to.IsZero() {
+		q = q.Where("e.starts_at < ?", store.Time(f.to))
+	}
+	if f.after != "" {
+		q = q.Where("(e.starts_at, e.id) > (?, ?)", store.Time(f.afterStart), f.after)
+	}
+	var rows []row
+	if err := q.OrderExpr("e.starts_at, e.id").Limit(int64(f.limit)).Scan(ctx, &rows); err != nil {
+		return nil, store.OrNotFound(err, "there are no events")
+	}
+	events := make([]api.Event, len(rows))
+	for i := range rows {
+		events[i] = rows[i].event()
+	}
+	return events, nil
+}
+
+// one reports whether a statement changed exactly one row.
+func one(res sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}

@@ -1,0 +1,65 @@
+package event
+
+import (
+	"context"
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// team lists the organizer, who is a manager without being entered, and the members.
+func (s *Service) team(ctx context.Context, req *api.EventRef) (*api.List[api.TeamMember], error) {
+	k, err := s.books.load(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.permit(rpc.Caller(ctx), work); err != nil {
+		return nil, err
+	}
+	organizer := api.TeamMember{UserID: k.Event.Organizer, Role: api.TeamManager}
+	return &api.List[api.TeamMember]{Items: append([]api.TeamMember{organizer}, k.Team...)}, nil
+}
+
+func (s *Service) putMember(ctx context.Context, req *api.SetTeamMember) (*api.TeamMember, error) {
+	var c fault.Check
+	c.Field(req.Role == api.TeamManager || req.Role == api.TeamDoor, "role", "must be %s or %s", api.TeamManager, api.TeamDoor)
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	member := api.TeamMember{UserID: req.UserID, Role: req.Role}
+	_, err := s.change(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, apply: func(r *record) error {
+		if req.UserID == r.Event.Organizer {
+			return fault.New(fault.Conflict, "the organizer is always a manager")
+		}
+		i := r.memberIndex(req.UserID)
+		switch {
+		case i >= 0 && r.Team[i] == member:
+			return errUnchanged
+		case i >= 0:
+			r.Team[i] = member
+		case len(r.Team) >= maxTeam:
+			return fault.New(fault.Conflict, "a team has at most %d members", maxTeam)
+		default:
+			r.Team = append(r.Team, member)
+		}
+		return nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return &member, nil
+}
+
+func (s *Service) deleteMember(ctx context.Context, req *api.TeamMemberRef) (*rpc.None, error) {
+	_, err := s.change(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, apply: func(r *record) error {
+		i := r.memberIndex(req.UserID)
+		if i < 0 {
+			return fault.New(fault.NotFound, "this person is not in the team")
+		}
+		r.Team = slices.Delete(r.Team, i, i+1)
+		return nil
+	}})
+	return nil, err
+}

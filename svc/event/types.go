@@ -1,0 +1,108 @@
+package event
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+func (s *Service) newType(t api.NewTicketType) api.TicketType {
+	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
+		MaxPerOrder: t.MaxPerOrder, SalesStart: t.SalesStart, SalesEnd: t.SalesEnd}
+}
+
+func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {
+	added := s.newType(req.NewTicketType)
+	return s.edited(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, status: api.CreateTicketType.Success(),
+		apply: func(r *record) error {
+			if err := r.open(); err != nil {
+				return err
+			}
+			r.Event.TicketTypes = append(r.Event.TicketTypes, added)
+			return r.accept(len(r.Event.TicketTypes) - 1)
+		}})
+}
+
+func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*api.Event, error) {
+	return s.edited(ctx, edit{event: req.EventID, need: manage, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		i := r.typeIndex(req.ID)
+		if i < 0 {
+			return errNoType()
+		}
+		t := &r.Event.TicketTypes[i]
+		before := *t
+		set(&t.Name, req.Name)
+		set(&t.Price, req.Price)
+		set(&t.Quantity, req.Quantity)
+		set(&t.MaxPerOrder, req.MaxPerOrder)
+		if req.SalesStart != nil {
+			t.SalesStart = req.SalesStart
+		}
+		if req.SalesEnd != nil {
+			t.SalesEnd = req.SalesEnd
+		}
+		if err := r.accept(i); err != nil {
+			return err
+		}
+		if sameType(before, *t) {
+			return errUnchanged
+		}
+		return nil
+	}})
+}
+
+func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.None, error) {
+	_, err := s.change(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, apply: func(r *record) error {
+		if err := r.open(); err != nil {
+			return err
+		}
+		i := r.typeIndex(req.ID)
+		if i < 0 {
+			return errNoType()
+		}
+		if r.public() && len(r.Event.TicketTypes) == 1 {
+			return fault.New(fault.Conflict, "an event on sale needs a ticket type")
+		}
+		r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
+		r.fit()
+		return r.roomy()
+	}})
+	return nil, err
+}
+
+// accept checks the event after a change of ticket type i.
+func (r *record) accept(i int) error {
+	r.tidy()
+	if err := r.validate(naming(i)); err != nil {
+		return err
+	}
+	r.fit()
+	return r.roomy()
+}
+
+// roomy returns a Conflict fault if the event is on sale and has room for nobody.
+func (r *record) roomy() error {
+	if r.Event.Status == api.EventPublished && r.Event.Capacity < 1 {
+		return fault.New(fault.Conflict, "an event on sale needs room for somebody")
+	}
+	return nil
+}
+
+func sameType(a, b api.TicketType) bool {
+	sameWindow := sameTime(a.SalesStart, b.SalesStart) && sameTime(a.SalesEnd, b.SalesEnd)
+	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity && a.MaxPerOrder == b.MaxPerOrder
+}
+
+func sameTime(a, b *time.Time) bool {
+	return a == b || a != nil && b != nil && a.Equal(*b)
+}
+
+func errNoType() error { return fault.New(fault.NotFound, "the event has no such ticket type") }
