@@ -1,0 +1,103 @@
+package ticketing
+
+import (
+	"context"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// admit answers at the door. Scans of all gates that arrive together are decided in one transaction.
+func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.AdmissionResult, error) {
+	offer, err := s.offerFor(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	if role(offer, rpc.Caller(ctx)) == "" {
+		return nil, fault.New(fault.Forbidden, "only the event's team may admit")
+	}
+	var check fault.Check
+	check.Field(req.Code != "", "code", "must not be empty")
+	check.Field(plain(req.Gate, 80), "gate", "must be at most 80 characters without control characters")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	now := store.Time(s.now())
+	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).User, At: now}}
+	c, genuine := s.readCode(ctx, req.Code)
+	switch {
+	case !genuine:
+		shown.row.Result = api.InvalidCode
+	case c.event != req.EventID:
+		shown.row.Result = api.WrongEvent
+	case offer.Event.Status == api.EventCancelled:
+		shown.row.Result = api.RevokedTicket
+	default:
+		shown.row.Result = s.doors(&offer.Event)
+	}
+	if genuine {
+		shown.row.TicketID, shown.revision = c.ticket, c.revision
+	}
+	v, err := s.scans.Do(ctx, shown)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.AdmissionResult{Result: v.result}
+	if v.ticket.ID != "" && v.result != api.WrongEvent {
+		t := s.ticket(v.ticket)
+		t.Code = "" // the door has it, or has an old one
+		out.Ticket = &t
+		out.FirstAdmittedAt, out.FirstGate = t.AdmittedAt, v.gate
+		if v.result == api.Admitted {
+			out.FirstGate = req.Gate
+		}
+	}
+	return out, nil
+}
+
+// doors returns why a ticket is not admitted at this time, or nothing.
+func (s *Service) doors(e *api.Event) string {
+	now := s.now()
+	if open := api.DoorsOpen.Get(s.live); open > 0 && now.Before(e.StartsAt.Add(-open)) {
+		return api.NotYetValid
+	}
+	if now.After(e.EndsAt.Add(api.DoorsClose.Get(s.live))) {
+		return api.ExpiredTicket
+	}
+	return ""
+}
+
+func (s *Service) commitScans(ctx context.Context, in []scan) []batch.Result[scanned] {
+	out, err := s.db.admit(ctx, in)
+	if err != nil {
+		return batch.Fail[scanned](len(in), err)
+	}
+	results := make([]batch.Result[scanned], len(in))
+	for i := range out {
+		results[i].Out = out[i]
+	}
+	return results
+}
+
+func (s *Service) admissions(ctx context.Context, req *api.EventPage) (*api.List[api.Scan], error) {
+	offer, err := s.offerFor(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	if role(offer, rpc.Caller(ctx)) == "" {
+		return nil, fault.New(fault.Forbidden, "only the event's team may see its admissions")
+	}
+	rows, next, err := list[scanRow](ctx, s.db, "at", "event_id", string(req.EventID), req.Page)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.List[api.Scan]{Items: make([]api.Scan, len(rows)), NextCursor: next}
+	for i, r := range rows {
+		out.Items[i] = api.Scan{ID: r.ID, TicketID: r.TicketID, Result: r.Result, Gate: r.Gate, By: r.ScannedBy, At: r.At.UTC()}
+	}
+	return out, nil
+}

@@ -1,0 +1,250 @@
+package ticketing
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// house is a NATS server, a database, and the ticketing service on them, with its neighbours played by small servers
+// that keep their side of the contract.
+type house struct {
+	t     *testing.T
+	nats  *testkit.NATSServer
+	db    *store.DB
+	clock *testkit.Clock
+	live  *settings.Live
+	conn  *nats.Conn // of the callers
+
+	mu     sync.Mutex
+	offers map[ids.Event]*api.Offer
+	people map[string]api.Contact // by address
+}
+
+// each runs a test on both databases.
+func each(t *testing.T, test func(*testing.T, *house)) {
+	t.Helper()
+	testkit.DB(t, "ticketing", Migrations(), func(t *testing.T, db *store.DB) { test(t, newHouse(t, db)) })
+}
+
+func newHouse(t *testing.T, db *store.DB) *house {
+	t.Helper()
+	h := &house{t: t, nats: testkit.NATS(t), db: db, clock: testkit.NewClock(time.Now().Truncate(time.Second)),
+		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}}
+	if err := natsconf.Ensure(t.Context(), h.nats.JS, 1); err != nil {
+		t.Fatal(err)
+	}
+	h.conn = h.nats.Connect()
+	h.serve("event", func(srv *rpc.Server) { rpc.Handle(srv, api.GetOffer, h.offer) })
+	h.serve("user", func(srv *rpc.Server) { rpc.Handle(srv, api.FindUserByEmail, h.find) })
+	return h
+}
+
+func (h *house) serve(name string, register func(*rpc.Server)) *rpc.Server {
+	h.t.Helper()
+	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: h.db.Answers()})
+	register(srv)
+	if err := srv.Start(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() {
+		if err := srv.Drain(context.Background()); err != nil {
+			h.t.Error(err)
+		}
+	})
+	return srv
+}
+
+// start starts an instance of the service. It is stopped when the test ends.
+func (h *house) start() *Service {
+	h.t.Helper()
+	nc := h.nats.Connect()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := New(h.t.Context(), Deps{DB: h.db, NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "ticketing"}), Live: h.live,
+		Log: testkit.Log(h.t), Metrics: observe.NewRegistry(), Now: h.clock.Now})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	h.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
+		s.Close()
+	})
+	h.serve("ticketing", s.Register)
+	return s
+}
+
+func (h *house) offer(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if o := h.offers[req.EventID]; o != nil {
+		c := *o
+		return &c, nil
+	}
+	return nil, fault.New(fault.NotFound, "there is no such event")
+}
+
+func (h *house) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c, ok := h.people[req.Email]; ok {
+		return &c, nil
+	}
+	return nil, fault.New(fault.NotFound, "there is no such person")
+}
+
+// publish makes an event with one ticket type for each price, of quantity tickets each.
+func (h *house) publish(quantity int, prices ...int64) *api.Offer {
+	now := h.clock.Now()
+	o := &api.Offer{Event: api.Event{ID: ids.New[ids.EventKind](now), Organizer: person(), Status: api.EventPublished, Name: "Nocturne", Revision: 1,
+		StartsAt: now.Add(30 * 24 * time.Hour), EndsAt: now.Add(30*24*time.Hour + 3*time.Hour), Timezone: "Europe/Berlin"}}
+	for i, price := range prices {
+		o.Event.TicketTypes = append(o.Event.TicketTypes, api.TicketType{ID: ids.New[ids.TicketTypeKind](now), Name: fmt.Sprintf("type %d", i),
+			Price: api.Money{Amount: price, Currency: "EUR"}, Quantity: quantity})
+	}
+	o.Event.Capacity = quantity * len(prices)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.offers[o.Event.ID] = o
+	return o
+}
+
+// change changes an event and tells of it, as the event service does.
+func (h *house) change(id ids.Event, subject string, f func(*api.Offer)) {
+	h.t.Helper()
+	h.mu.Lock()
+	o := *h.offers[id]
+	o.Event.Revision++
+	f(&o)
+	h.offers[id] = &o
+	h.mu.Unlock()
+	h.announce(subject, o)
+}
+
+// announce publishes a domain event of another service.
+func (h *house) announce(subject string, payload any) {
+	h.t.Helper()
+	row := stream.NewMessage(h.t.Context(), subject, payload)
+	if err := h.db.Tx(h.t.Context(), func(ctx context.Context, tx bun.Tx) error { return stream.AddAll(ctx, tx, row) }); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func person() ids.User { return ids.New[ids.UserKind](time.Now()) }
+
+// as returns a context in which the person is the caller.
+func (h *house) as(user ids.User, roles ...string) context.Context {
+	return rpc.WithPrincipal(h.t.Context(), rpc.Principal{User: user, Roles: roles})
+}
+
+// caller returns a client that may call the endpoint.
+func (h *house) caller(spec rpc.Spec) *rpc.Client {
+	name := "gateway"
+	if spec.Access == rpc.Internal {
+		name = spec.Callers[0]
+	}
+	return rpc.NewClient(h.conn, rpc.ClientConfig{Name: name})
+}
+
+func do[Req, Resp any](ctx context.Context, h *house, ep rpc.Endpoint[Req, Resp], req Req) (*Resp, error) {
+	return rpc.Call(ctx, h.caller(ep.Spec), ep, &req)
+}
+
+func must[Req, Resp any](ctx context.Context, h *house, ep rpc.Endpoint[Req, Resp], req Req) *Resp {
+	h.t.Helper()
+	resp, err := do(ctx, h, ep, req)
+	if err != nil {
+		h.t.Fatalf("%s: %v", ep.Subject(), err)
+	}
+	return resp
+}
+
+// order asks for n tickets of the event's first type.
+func order(o *api.Offer, n int) api.NewOrder {
+	return api.NewOrder{EventID: o.Event.ID, Items: []api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n}}}
+}
+
+// pay begins a payment of the order and tells that it has succeeded.
+func (h *house) pay(user ids.User, o *api.Order) ids.Payment {
+	h.t.Helper()
+	id := ids.New[ids.PaymentKind](h.clock.Now())
+	must(h.as(user), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID, PaymentID: id})
+	h.paid(o, id)
+	return id
+}
+
+func (h *house) paid(o *api.Order, id ids.Payment) {
+	h.announce(api.PaymentHasSucceeded.Subject, api.PaymentEvent{Payment: api.Payment{ID: id, OrderID: o.ID, UserID: o.UserID, Amount: o.Total, Status: api.PaymentSucceeded}})
+}
+
+// becomes waits until the order has the status.
+func (h *house) becomes(user ids.User, id ids.Order, status string) *api.Order {
+	h.t.Helper()
+	var got *api.Order
+	testkit.Eventually(h.t, 15*time.Second, func() error {
+		var err error
+		if got, err = do(h.as(user), h, api.GetOrder, api.OrderRef{ID: id}); err != nil {
+			return err
+		}
+		if got.Status != status {
+			return fmt.Errorf("order is %s, want %s", got.Status, status)
+		}
+		return nil
+	})
+	return got
+}
+
+// audit fails the test if the records do not agree, now or in a moment.
+func (h *house) audit() {
+	h.t.Helper()
+	testkit.Eventually(h.t, 15*time.Second, func() error {
+		findings, err := Audit(h.t.Context(), h.db, h.nats.JS)
+		if err != nil {
+			return err
+		}
+		for _, f := range findings {
+			if len(f.Broken) > 0 {
+				return fmt.Errorf("%s: %v", f.Check, f.Broken)
+			}
+		}
+		return nil
+	})
+}
+
+// told returns the messages of stream EVENTS with the subject, in order.
+func (h *house) told(subject string) []*jetstream.RawStreamMsg {
+	var out []*jetstream.RawStreamMsg
+	for _, m := range h.nats.Messages("EVENTS") {
+		if m.Subject == subject {
+			out = append(out, m)
+		}
+	}
+	return out
+}

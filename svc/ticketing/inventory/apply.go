@@ -1,0 +1,239 @@
+package inventory
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+type opKind int
+
+const (
+	take opKind = iota
+	confirm
+	release
+	giveBack
+	resize
+)
+
+// op is one change that somebody asked for and waits for.
+type op struct {
+	kind opKind
+	Ref
+	entry    Entry    // take: the entry to be; resize: Lines are the quantities
+	revision int64    // resize: of the event
+	look     bool     // take: the order may have an entry already, so read it first
+	loaded   *entryAt // the entry as the leader had it
+	loadedAt uint64   // the sequence of the pool before that
+}
+
+// write is one message of a batch. The batch is accepted if the last message of every key has the expected sequence; 0
+// means that there is none.
+type write struct {
+	key    string
+	data   []byte
+	delete bool
+	expect uint64
+}
+
+func poolKey(e ids.Event) string { return "pool." + e.String() }
+func orderKey(r Ref) string      { return "order." + r.Event.String() + "." + r.Order.String() }
+
+// A round is the attempt to apply a list of operations in one batch: what is known before, what will be written, and
+// what each operation will be told once the batch is accepted.
+//
+// Every pool that an operation looked at is written, changed or not: an accepted batch proves that all of its answers,
+// "sold out" among them, were true at the moment of its commit.
+type round struct {
+	pools   map[ids.Event]*roundPool
+	order   []ids.Event // pools in order of first use
+	entries map[ids.Order]*roundEntry
+	answers []error // one for each operation that is in the round
+	size    int     // messages so far
+}
+
+type roundPool struct {
+	Pool
+	seq    uint64
+	exists bool
+	orders []*roundEntry // in the order of change
+}
+
+type roundEntry struct {
+	Ref
+	before  Entry
+	seq     uint64 // 0: there is no entry
+	after   Entry  // State "" means none
+	changed bool
+}
+
+func newRound() *round {
+	return &round{pools: map[ids.Event]*roundPool{}, entries: map[ids.Order]*roundEntry{}}
+}
+
+// apply decides one operation against the round's state. It reports false if the operation does not fit: the batch is
+// full, or the order was changed by an earlier operation of it (a key is written at most once in a batch).
+func (r *round) apply(o op, pool poolAt, entry entryAt) bool {
+	p, seen := r.pools[o.Event]
+	need := 1
+	if !seen {
+		need++
+	}
+	if _, again := r.entries[o.Order]; (again && o.kind != resize) || r.size+need > maxBatch {
+		return false
+	}
+	if !seen {
+		p = &roundPool{Pool: Pool{Revision: pool.Revision, Types: slices.Clone(pool.Types)}, seq: pool.seq, exists: pool.seq != 0}
+		r.pools[o.Event] = p
+		r.order = append(r.order, o.Event)
+		r.size++
+	}
+	if o.kind == resize {
+		r.answers = append(r.answers, p.resize(o))
+		return true
+	}
+	e := &roundEntry{Ref: o.Ref, before: entry.Entry, seq: entry.seq}
+	err := p.change(o, e)
+	if e.changed {
+		r.entries[o.Order] = e
+		p.orders = append(p.orders, e)
+		r.size++
+	}
+	r.answers = append(r.answers, err)
+	return true
+}
+
+// change applies an operation on an order.
+func (p *roundPool) change(o op, e *roundEntry) error {
+	if !p.exists {
+		return ErrNoPool
+	}
+	switch o.kind {
+	case take:
+		return p.take(o, e)
+	case confirm:
+		switch e.before.State {
+		case Sold:
+			return nil
+		case Held:
+			p.add(e.before.Lines, -1, +1)
+			e.becomes(Entry{State: Sold, Lines: e.before.Lines, User: e.before.User, Op: e.before.Op})
+			return nil
+		}
+		return ErrGone
+	case release:
+		switch e.before.State {
+		case Sold:
+			return ErrSold
+		case Held:
+			p.add(e.before.Lines, -1, 0)
+			e.becomes(Entry{})
+		}
+		return nil
+	case giveBack:
+		switch e.before.State {
+		case Sold:
+			p.add(e.before.Lines, 0, -1)
+			e.becomes(Entry{})
+		case Held:
+			p.add(e.before.Lines, -1, 0)
+			e.becomes(Entry{})
+		}
+		return nil
+	}
+	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
+}
+
+func (p *roundPool) take(o op, e *roundEntry) error {
+	if e.before.State != "" {
+		if e.before.Op == o.entry.Op { // it is done already: an earlier attempt whose answer was lost
+			return nil
+		}
+		return fault.New(fault.Conflict, "the order has seats already")
+	}
+	held, sold := 1, 0
+	if o.entry.State == Sold {
+		held, sold = 0, 1
+	}
+	for i, l := range o.entry.Lines {
+		c := p.counts(l.Type)
+		if c == nil || l.N <= 0 || c.Available() < l.N {
+			p.add(o.entry.Lines[:i], -held, -sold)
+			return ErrSoldOut
+		}
+		p.add(o.entry.Lines[i:i+1], held, sold)
+	}
+	e.becomes(o.entry)
+	return nil
+}
+
+// add moves the lines into (+1) or out of (-1) the held and sold counts.
+func (p *roundPool) add(lines []Line, held, sold int) {
+	for _, l := range lines {
+		if c := p.counts(l.Type); c != nil {
+			c.Held += held * l.N
+			c.Sold += sold * l.N
+		}
+	}
+}
+
+func (e *roundEntry) becomes(after Entry) { e.after, e.changed = after, true }
+
+func (p *roundPool) resize(o op) error {
+	if p.exists && o.revision < p.Revision {
+		return nil
+	}
+	next := make([]Counts, 0, len(o.entry.Lines))
+	for _, q := range o.entry.Lines {
+		c := Counts{Type: q.Type, Capacity: q.N}
+		if old := p.counts(q.Type); old != nil {
+			c.Held, c.Sold = old.Held, old.Sold
+		}
+		if c.Available() < 0 {
+			return ErrBelow
+		}
+		next = append(next, c)
+	}
+	for _, old := range p.Types {
+		kept := false
+		for _, c := range next {
+			kept = kept || c.Type == old.Type
+		}
+		if !kept && old.Held+old.Sold > 0 {
+			return ErrBelow
+		}
+	}
+	p.Types, p.Revision, p.exists = next, o.revision, true
+	return nil
+}
+
+// writes returns the messages of the round. The orders of an event stand before its pool: a reader who has seen a pool
+// message has seen all that it counts.
+func (r *round) writes() ([]write, error) {
+	out := make([]write, 0, r.size)
+	for _, event := range r.order {
+		p := r.pools[event]
+		for _, e := range p.orders {
+			w := write{key: orderKey(e.Ref), expect: e.seq, delete: e.after.State == ""}
+			if !w.delete {
+				data, err := json.Marshal(e.after)
+				if err != nil {
+					return nil, err
+				}
+				w.data = data
+			}
+			out = append(out, w)
+		}
+		if !p.exists {
+			continue
+		}
+		data, err := json.Marshal(p.Pool)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, write{key: poolKey(event), data: data, expect: p.seq})
+	}
+	return out, nil
+}

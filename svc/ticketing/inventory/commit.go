@@ -1,0 +1,295 @@
+package inventory
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// How a batch can fail without being refused for good.
+var (
+	errConflict = errors.New("a key was changed by another instance") // nothing was written
+	errUnknown  = errors.New("the outcome of the batch is unknown")   // all or nothing was written
+)
+
+const (
+	publishTimeout = 3 * time.Second
+	maxRounds      = 64 // of one commit: conflicts end long before
+	loaders        = 16 // keys read at the same time after a conflict
+)
+
+// commit applies operations in as few batches as their sizes and the other instances allow.
+func (inv *Inventory) commit(ctx context.Context, ops []op) []batch.Result[struct{}] {
+	results := make([]batch.Result[struct{}], len(ops))
+	open := make([]int, len(ops)) // indexes of the undecided operations
+	for i := range ops {
+		open[i] = i
+	}
+	for n := 0; len(open) > 0; n++ {
+		if n == maxRounds {
+			return fail(results, open, fault.New(fault.Unavailable, "too many instances compete for the same seats").After(time.Second))
+		}
+		var err error
+		if open, err = inv.attempt(ctx, ops, open, results); err != nil {
+			return fail(results, open, err)
+		}
+	}
+	return results
+}
+
+func fail(results []batch.Result[struct{}], open []int, err error) []batch.Result[struct{}] {
+	for _, i := range open {
+		results[i].Err = err
+	}
+	return results
+}
+
+// attempt makes one round of the open operations and returns those that are open after it. An error means that the
+// inventory cannot be reached; what is open then may or may not have happened.
+func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results []batch.Result[struct{}]) ([]int, error) {
+	if err := inv.prepare(ctx, ops, open); err != nil {
+		return open, err
+	}
+	r := newRound()
+	var in, later []int
+	inv.mu.Lock()
+	for _, i := range open {
+		o := &ops[i]
+		pool := inv.pools[o.Event]
+		entry := inv.held[o.Order]
+		stale := false
+		if o.loaded != nil {
+			// An entry changes only together with its pool: what was read before the pool moved may be old.
+			entry, stale = *o.loaded, pool.seq != o.loadedAt
+		}
+		if !stale && r.apply(*o, pool, entry) {
+			in = append(in, i)
+			continue
+		}
+		o.loaded = nil
+		later = append(later, i)
+	}
+	inv.mu.Unlock()
+
+	writes, err := r.writes()
+	if err != nil {
+		return open, fault.Wrap(err, fault.Internal, "the inventory could not be encoded")
+	}
+	last := uint64(0)
+	if len(writes) > 0 {
+		last, err = inv.publish(ctx, writes)
+	}
+	switch {
+	case errors.Is(err, errConflict):
+		inv.metrics.conflicts.Inc()
+		inv.forget(ops, in)
+		return open, nil
+	case errors.Is(err, errUnknown):
+		// Either all of the batch was written or nothing. The order keys tell which: the next round reads them, and an
+		// operation that finds its own mark changes nothing.
+		inv.metrics.unknown.Inc()
+		inv.log.WarnContext(ctx, "inventory batch has an unknown outcome, reading back", "error", err, "messages", len(writes))
+		inv.forget(ops, in)
+		if ctx.Err() != nil {
+			return open, fault.Wrap(err, fault.Timeout, "the inventory did not answer in time")
+		}
+		return open, nil
+	case err != nil:
+		return open, fault.Wrap(err, fault.Unavailable, "the inventory cannot be reached").After(time.Second)
+	}
+	inv.metrics.batches.Inc()
+	inv.metrics.messages.Add(len(writes))
+	inv.accept(r, last-uint64(len(writes)))
+	for k, i := range in {
+		results[i].Err = r.answers[k]
+	}
+	return later, nil
+}
+
+// prepare reads the pools and entries that the operations need and this instance does not know.
+func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
+	pools := map[ids.Event]bool{}
+	inv.mu.Lock()
+	for _, i := range open {
+		if _, ok := inv.pools[ops[i].Event]; !ok {
+			pools[ops[i].Event] = true
+		}
+	}
+	inv.mu.Unlock()
+	for event := range pools {
+		if _, err := inv.loadPool(ctx, event); err != nil {
+			return err
+		}
+	}
+
+	var entries []int
+	inv.mu.Lock()
+	for _, i := range open {
+		o := &ops[i]
+		_, held := inv.held[o.Order]
+		fresh := o.kind == take && !o.look
+		if o.kind != resize && o.loaded == nil && !held && !fresh {
+			o.loadedAt = inv.pools[o.Event].seq
+			entries = append(entries, i)
+		}
+	}
+	inv.mu.Unlock()
+	return inv.loadEntries(ctx, ops, entries)
+}
+
+func (inv *Inventory) loadEntries(ctx context.Context, ops []op, which []int) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(which))
+	slots := make(chan struct{}, loaders)
+	for k, i := range which {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			e, err := inv.loadEntry(ctx, ops[i].Ref)
+			ops[i].loaded, errs[k] = &e, err
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// forget drops what the round believed, so that the next one reads it again.
+func (inv *Inventory) forget(ops []op, in []int) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	for _, i := range in {
+		o := &ops[i]
+		delete(inv.pools, o.Event)
+		if o.kind == resize {
+			continue
+		}
+		o.look, o.loaded = true, nil
+		inv.drop(o.Order)
+	}
+}
+
+// accept takes over the state that a committed round wrote at the sequences after first.
+func (inv *Inventory) accept(r *round, before uint64) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	seq := before
+	for _, event := range r.order {
+		p := r.pools[event]
+		for _, e := range p.orders {
+			seq++
+			inv.setEntry(e.Ref, e.after, seq)
+		}
+		if p.exists {
+			seq++
+			inv.setPool(event, p.Pool, seq)
+		}
+	}
+}
+
+// loadPool reads a pool from the stream's leader. A missing one is remembered with sequence 0.
+func (inv *Inventory) loadPool(ctx context.Context, event ids.Event) (poolAt, error) {
+	var p Pool
+	seq, err := inv.read(ctx, poolKey(event), &p)
+	if err != nil {
+		return poolAt{}, err
+	}
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	inv.setPool(event, p, seq)
+	return inv.pools[event], nil
+}
+
+// loadEntry reads an order's entry from the leader. One that was deleted comes back without a State, with the sequence
+// of its delete marker.
+func (inv *Inventory) loadEntry(ctx context.Context, ref Ref) (entryAt, error) {
+	var e Entry
+	seq, err := inv.read(ctx, orderKey(ref), &e)
+	return entryAt{Entry: e, event: ref.Event, seq: seq}, err
+}
+
+// read fetches the last message of a key. No message is sequence 0; a delete marker leaves v alone.
+func (inv *Inventory) read(ctx context.Context, key string, v any) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	msg, err := inv.stream.GetLastMsgForSubject(ctx, prefix+key)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fault.Wrap(err, fault.Unavailable, "the inventory cannot be reached").After(time.Second)
+	}
+	if msg.Header.Get(operationHeader) != "" {
+		return msg.Sequence, nil
+	}
+	if err := json.Unmarshal(msg.Data, v); err != nil {
+		return 0, fault.Wrap(fmt.Errorf("key %s: %w", key, err), fault.Internal, "the inventory holds something unreadable")
+	}
+	return msg.Sequence, nil
+}
+
+// operationHeader marks a deletion in a KV stream.
+const operationHeader = "KV-Operation"
+
+// publishBatch sends the writes as one atomic batch and returns the stream sequence of the last one. The sequences of a
+// batch are consecutive.
+func (inv *Inventory) publishBatch(ctx context.Context, writes []write) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	pub, err := jetstreamext.NewBatchPublisher(inv.js, jetstreamext.BatchFlowControl{})
+	if err != nil {
+		return 0, err
+	}
+	for i, w := range writes {
+		msg := &nats.Msg{Subject: prefix + w.key, Data: w.data}
+		if w.delete {
+			msg.Header = nats.Header{operationHeader: {"DEL"}}
+		}
+		expect := jetstreamext.WithBatchExpectLastSequencePerSubject(w.expect)
+		if i < len(writes)-1 {
+			if err := pub.AddMsg(msg, expect); err != nil {
+				return 0, err // nothing is written without the commit message
+			}
+			continue
+		}
+		ack, err := pub.CommitMsg(ctx, msg, expect)
+		if err != nil {
+			return 0, classify(err)
+		}
+		return ack.Sequence, nil
+	}
+	return 0, errors.New("empty batch")
+}
+
+// The server's codes for a compare-and-set that lost.
+const (
+	wrongLastSequence         jetstream.ErrorCode = 10071
+	wrongLastSequenceConstant jetstream.ErrorCode = 10164
+)
+
+func classify(err error) error {
+	var api *jetstream.APIError
+	if !errors.As(err, &api) {
+		if errors.Is(err, nats.ErrNoResponders) {
+			return err // nobody took the message
+		}
+		return fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	switch api.ErrorCode {
+	case wrongLastSequence, wrongLastSequenceConstant:
+		return errConflict
+	case jetstreamext.JSErrCodeBatchPublishIncomplete:
+		return errConflict // abandoned by the server, for example at a change of leader: nothing was written
+	}
+	return err
+}

@@ -1,0 +1,70 @@
+-- What events offer, as the event service told us: enough to sell and to admit while it is away.
+CREATE TABLE offers (
+    event_id TEXT   NOT NULL PRIMARY KEY,
+    revision BIGINT NOT NULL,
+    offer    TEXT   NOT NULL -- api.Offer as JSON
+);
+
+-- The fence: whatever happens elsewhere, this table refuses to sell a seat twice.
+CREATE TABLE stock (
+    ticket_type_id TEXT   NOT NULL PRIMARY KEY,
+    event_id       TEXT   NOT NULL,
+    capacity       BIGINT NOT NULL,
+    sold           BIGINT NOT NULL DEFAULT 0,
+    revision       BIGINT NOT NULL, -- of the event whose quantity this is
+    CHECK (sold >= 0 AND sold <= capacity)
+);
+CREATE INDEX stock_event ON stock (event_id);
+
+CREATE TABLE orders (
+    id         TEXT        NOT NULL PRIMARY KEY,
+    event_id   TEXT        NOT NULL,
+    user_id    TEXT        NOT NULL,
+    status     TEXT        NOT NULL,
+    items      TEXT        NOT NULL, -- []api.OrderItem as JSON
+    attendees  TEXT        NOT NULL, -- []api.Attendee as JSON
+    total      BIGINT      NOT NULL,
+    currency   TEXT        NOT NULL,
+    payment_id TEXT        NOT NULL,
+    expires_at TIMESTAMPTZ NOT NULL,
+    paid_at    TIMESTAMPTZ,
+    revision   BIGINT      NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL,
+    updated_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX orders_user ON orders (user_id, created_at, id);
+CREATE INDEX orders_event ON orders (event_id, created_at, id);
+CREATE INDEX orders_pending ON orders (expires_at) WHERE status = 'pending';
+
+CREATE TABLE tickets (
+    id             TEXT        NOT NULL PRIMARY KEY,
+    order_id       TEXT        NOT NULL,
+    position       BIGINT      NOT NULL, -- within the order: a ticket cannot be issued twice
+    event_id       TEXT        NOT NULL,
+    event_name     TEXT        NOT NULL,
+    ticket_type_id TEXT        NOT NULL,
+    type_name      TEXT        NOT NULL,
+    owner_id       TEXT        NOT NULL,
+    holder_name    TEXT        NOT NULL,
+    holder_email   TEXT        NOT NULL,
+    status         TEXT        NOT NULL,
+    revision       BIGINT      NOT NULL,
+    issued_at      TIMESTAMPTZ NOT NULL,
+    admitted_at    TIMESTAMPTZ,
+    UNIQUE (order_id, position)
+);
+CREATE INDEX tickets_owner ON tickets (owner_id, issued_at, id);
+CREATE INDEX tickets_event ON tickets (event_id, issued_at, id);
+
+-- Every scan at a door. The first that admitted a ticket is the one that counts, and there is only one.
+CREATE TABLE admissions (
+    id         TEXT        NOT NULL PRIMARY KEY,
+    event_id   TEXT        NOT NULL,
+    ticket_id  TEXT        NOT NULL, -- empty when the code was not one of ours
+    result     TEXT        NOT NULL,
+    gate       TEXT        NOT NULL,
+    scanned_by TEXT        NOT NULL,
+    at         TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX admissions_event ON admissions (event_id, at, id);
+CREATE UNIQUE INDEX admissions_once ON admissions (ticket_id) WHERE result = 'admitted';

@@ -1,0 +1,143 @@
+package ticketing
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// offerTTL bounds how old an offer can be when the message that tells of its change is lost.
+const offerTTL = time.Second
+
+// offerLimit bounds the memory of the cache, in events.
+const offerLimit = 10_000
+
+// offers knows what events offer. It asks the event service, remembers the answer for a second or until a message tells
+// of a change, and keeps a copy in SQL: with the event service away, sales and doors go on with what is known.
+type offers struct {
+	db     storage
+	client *rpc.Client
+	now    func() time.Time
+	asking singleflight.Group
+
+	mu    sync.Mutex
+	cache map[ids.Event]cachedOffer
+}
+
+type cachedOffer struct {
+	*api.Offer
+	until time.Time
+}
+
+func newOffers(db storage, client *rpc.Client, now func() time.Time) *offers {
+	return &offers{db: db, client: client, now: now, cache: map[ids.Event]cachedOffer{}}
+}
+
+// get returns what an event offers. The caller must not change it.
+func (o *offers) get(ctx context.Context, event ids.Event) (*api.Offer, error) {
+	o.mu.Lock()
+	c, ok := o.cache[event]
+	o.mu.Unlock()
+	if ok && o.now().Before(c.until) {
+		return c.Offer, nil
+	}
+	v, err, _ := o.asking.Do(event.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return o.fetch(ctx, event, c.Offer)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*api.Offer), nil
+}
+
+func (o *offers) fetch(ctx context.Context, event ids.Event, known *api.Offer) (*api.Offer, error) {
+	offer, err := rpc.Call(ctx, o.client, api.GetOffer, &api.OfferRequest{EventID: event})
+	switch {
+	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
+		if offer, err = o.db.offer(context.WithoutCancel(ctx), event); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case known == nil || known.Event.Revision != offer.Event.Revision:
+		if err := o.db.saveOffer(ctx, offer); err != nil {
+			return nil, err
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.cache) >= offerLimit {
+		clear(o.cache)
+	}
+	o.cache[event] = cachedOffer{offer, o.now().Add(offerTTL)}
+	return offer, nil
+}
+
+// forget makes the next get ask again.
+func (o *offers) forget(event ids.Event) {
+	o.asking.Forget(event.String())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.cache, event)
+}
+
+// ticketType returns a ticket type of the offer, or nil.
+func ticketType(o *api.Offer, id ids.TicketType) *api.TicketType {
+	for i := range o.Event.TicketTypes {
+		if o.Event.TicketTypes[i].ID == id {
+			return &o.Event.TicketTypes[i]
+		}
+	}
+	return nil
+}
+
+// role returns what a person is for an event: manager, door, or nothing. Administrators are managers everywhere.
+func role(o *api.Offer, p rpc.Principal) string {
+	if p.Admin() || p.User == o.Event.Organizer {
+		return api.TeamManager
+	}
+	for _, m := range o.Team {
+		if m.UserID == p.User {
+			return m.Role
+		}
+	}
+	return ""
+}
+
+// visible reports whether a person may know that the event exists.
+func visible(o *api.Offer, p rpc.Principal) bool {
+	return o.Event.Status != api.EventDraft || role(o, p) != ""
+}
+
+// offerFor returns an offer that the caller may see.
+func (s *Service) offerFor(ctx context.Context, event ids.Event) (*api.Offer, error) {
+	o, err := s.offers.get(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	if !visible(o, rpc.Caller(ctx)) {
+		return nil, fault.New(fault.NotFound, "there is no such event")
+	}
+	return o, nil
+}
+
+// managed returns an offer that the caller manages.
+func (s *Service) managed(ctx context.Context, event ids.Event) (*api.Offer, error) {
+	o, err := s.offerFor(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	if role(o, rpc.Caller(ctx)) != api.TeamManager {
+		return nil, fault.New(fault.Forbidden, "only the event's managers may do this")
+	}
+	return o, nil
+}

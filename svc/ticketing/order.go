@@ -1,0 +1,300 @@
+package ticketing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/mail"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// maxTotal bounds an order's total, in minor units, far below overflow.
+const maxTotal = 1e13
+
+// createOrder takes the seats, writes the order, and answers when both are on disk.
+func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Order, error) {
+	offer, err := s.offerFor(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	now := store.Time(s.now())
+	user := rpc.Caller(ctx).User
+	row, lines, err := s.draftOrder(req, offer, user, now)
+	if err != nil {
+		return nil, err
+	}
+	created := creation{free: row.Total == 0, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
+	if created.scope, created.key, created.hash, created.remember = rpc.Answer(ctx); created.remember {
+		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
+		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
+	}
+	created.row = row
+	if limit := api.MaxOpenOrders.Get(s.live); limit > 0 && s.inv.HeldBy(user) >= limit {
+		return nil, fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first", limit).After(api.HoldTTL.Get(s.live))
+	}
+	ref := inventory.Ref{Event: row.EventID, Order: row.ID}
+	if err := s.hold(ctx, ref, offer, user, lines, row.ExpiresAt); err != nil {
+		return nil, err
+	}
+	if created.remember {
+		if created.answer, err = json.Marshal(row.finished(created.free, now).order()); err != nil {
+			return nil, err
+		}
+	}
+	order, err := s.creations.Do(ctx, created)
+	if err != nil {
+		return nil, s.undoHold(ctx, ref, err)
+	}
+	if created.free {
+		// The order is paid, in SQL, which decides: should this be interrupted, the expiry of the hold finds a paid order
+		// and confirms it.
+		if err := s.inv.Confirm(ctx, ref); err != nil {
+			s.log.WarnContext(ctx, "free order will be confirmed by its expiry", "order", row.ID, "error", err)
+		}
+	}
+	return &order, nil
+}
+
+// draftOrder checks a request against the offer and returns the order as it will be written.
+func (s *Service) draftOrder(req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time) (orderRow, []inventory.Line, error) {
+	event := &offer.Event
+	var check fault.Check
+	check.Field(len(req.Items) > 0, "items", "must name at least one ticket type")
+	check.Field(len(req.Items) <= len(event.TicketTypes), "items", "has more entries than the event has ticket types")
+	check.Field(req.PromoCode == "", "promo_code", "there is no such promo code")
+	if err := check.Err(); err != nil {
+		return orderRow{}, nil, err
+	}
+	switch {
+	case event.Status == api.EventCancelled:
+		return orderRow{}, nil, fault.New(fault.Conflict, "the event is cancelled")
+	case event.Status != api.EventPublished:
+		return orderRow{}, nil, fault.New(fault.Conflict, "the event is not on sale")
+	case !now.Before(event.EndsAt):
+		return orderRow{}, nil, fault.New(fault.Conflict, "the event is over")
+	}
+	var (
+		total   int64
+		tickets int
+		items   = make([]api.OrderItem, 0, len(req.Items))
+		lines   = make([]inventory.Line, 0, len(req.Items))
+		limit   = api.MaxPerOrder.Get(s.live)
+		closed  error
+	)
+	for i, item := range req.Items {
+		field := fieldName("items", i)
+		t := ticketType(offer, item.TicketTypeID)
+		if t == nil {
+			check.Field(false, field+".ticket_type_id", "is no ticket type of this event")
+			continue
+		}
+		for _, l := range lines {
+			check.Field(l.Type != t.ID, field+".ticket_type_id", "is named twice")
+		}
+		check.Field(item.Quantity >= 1, field+".quantity", "must be at least 1")
+		check.Field(item.Quantity <= limit, field+".quantity", "must be at most %d", limit)
+		if t.MaxPerOrder > 0 {
+			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type", t.MaxPerOrder)
+		}
+		if item.Quantity < 1 || item.Quantity > limit {
+			continue
+		}
+		if t.SalesStart != nil && now.Before(*t.SalesStart) {
+			closed = fault.New(fault.Conflict, "%s is on sale from %s", t.Name, t.SalesStart.Format(time.RFC3339))
+		}
+		if t.SalesEnd != nil && !now.Before(*t.SalesEnd) {
+			closed = fault.New(fault.Conflict, "the sale of %s has ended", t.Name)
+		}
+		tickets += item.Quantity
+		total += t.Price.Amount * int64(item.Quantity)
+		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity, UnitPrice: t.Price})
+		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
+	}
+	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
+	check.Field(total <= maxTotal, "items", "the total is too large")
+	check.Field(len(req.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
+	for i, a := range req.Attendees {
+		checkAttendee(&check, fieldName("attendees", i), a)
+	}
+	if err := check.Err(); err != nil {
+		return orderRow{}, nil, err
+	}
+	if closed != nil {
+		return orderRow{}, nil, closed
+	}
+	return orderRow{ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending, Items: items,
+		Attendees: req.Attendees, Total: total, Currency: items[0].UnitPrice.Currency, ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))),
+		Revision: 1, CreatedAt: now, UpdatedAt: now}, lines, nil
+}
+
+func checkAttendee(check *fault.Check, field string, a api.Attendee) {
+	check.Field(plain(a.Name, 200), field+".name", "must be at most 200 characters without control characters")
+	if a.Email != "" {
+		check.Field(validEmail(a.Email), field+".email", "is not an email address")
+	}
+}
+
+// plain reports whether s is text for one line.
+func plain(s string, most int) bool {
+	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > most {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}
+
+func validEmail(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && a.Address == s && len(s) <= 254
+}
+
+// hold takes the seats, opening the event's pool if this is the first order for it.
+func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time) error {
+	err := s.inv.Hold(ctx, ref, user, lines, expires)
+	if !errors.Is(err, inventory.ErrNoPool) {
+		return err
+	}
+	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer)); err != nil {
+		return err
+	}
+	return s.inv.Hold(ctx, ref, user, lines, expires)
+}
+
+// undoHold gives the seats of an order back that could not be written. When it cannot be known whether it was written,
+// or the same request has written it, the hold stays.
+func (s *Service) undoHold(ctx context.Context, ref inventory.Ref, cause error) error {
+	if fault.Is(cause, fault.Timeout) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if errors.Is(cause, store.ErrDuplicateAnswer) {
+		if _, err := s.db.order(ctx, ref.Order); !fault.Is(err, fault.NotFound) {
+			return cause
+		}
+	}
+	if err := s.inv.Release(ctx, ref); err != nil {
+		s.log.WarnContext(ctx, "seats of an unwritten order stay held until they expire", "order", ref.Order, "error", err)
+	}
+	return cause
+}
+
+func quantities(o *api.Offer) []inventory.Line {
+	lines := make([]inventory.Line, len(o.Event.TicketTypes))
+	for i, t := range o.Event.TicketTypes {
+		lines[i] = inventory.Line{Type: t.ID, N: t.Quantity}
+	}
+	return lines
+}
+
+func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, error) {
+	row, err := s.visibleOrder(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	order := row.order()
+	return &order, nil
+}
+
+// visibleOrder returns an order to its buyer, the event's managers and administrators.
+func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, error) {
+	missing := fault.New(fault.NotFound, "there is no such order")
+	row, err := s.db.order(ctx, id)
+	if err != nil {
+		return orderRow{}, err
+	}
+	caller := rpc.Caller(ctx)
+	if row.UserID == caller.User || caller.Admin() {
+		return row, nil
+	}
+	offer, err := s.offers.get(ctx, row.EventID)
+	if err != nil || role(offer, caller) != api.TeamManager {
+		return orderRow{}, missing
+	}
+	return row, nil
+}
+
+// cancelOrder gives up a pending order. The inventory decides between it and a payment that arrives at the same moment.
+func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Order, error) {
+	row, err := s.visibleOrder(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	switch row.Status {
+	case api.OrderCancelled:
+		order := row.order()
+		return &order, nil
+	case api.OrderPending:
+	default:
+		return nil, fault.New(fault.Conflict, "the order is %s", row.Status)
+	}
+	err = s.inv.Release(ctx, row.ref())
+	if errors.Is(err, inventory.ErrSold) {
+		return nil, fault.New(fault.Conflict, "the order has just been paid")
+	}
+	if err != nil {
+		return nil, err
+	}
+	ended, err := s.db.endPending(ctx, []ids.Order{row.ID}, api.OrderCancelled, store.Time(s.now()))
+	if err != nil {
+		return nil, err
+	}
+	if len(ended) == 0 {
+		return nil, fault.New(fault.Conflict, "the order has just changed")
+	}
+	order := ended[0].order()
+	return &order, nil
+}
+
+// beginPayment ties a payment to a pending order of the caller, for the payment service.
+func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*api.Order, error) {
+	user, now := rpc.Caller(ctx).User, store.Time(s.now())
+	var row orderRow
+	err := s.writes.Do(ctx, func(ctx context.Context, tx tx) error {
+		var err error
+		row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, now)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	order := row.order()
+	return &order, nil
+}
+
+func (s *Service) myOrders(ctx context.Context, req *api.Page) (*api.List[api.Order], error) {
+	return s.orderList(ctx, "user_id", string(rpc.Caller(ctx).User), *req)
+}
+
+func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.List[api.Order], error) {
+	if _, err := s.managed(ctx, req.EventID); err != nil {
+		return nil, err
+	}
+	return s.orderList(ctx, "event_id", string(req.EventID), req.Page)
+}
+
+func (s *Service) orderList(ctx context.Context, column, value string, page api.Page) (*api.List[api.Order], error) {
+	rows, next, err := list[orderRow](ctx, s.db, "created_at", column, value, page)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.List[api.Order]{Items: make([]api.Order, len(rows)), NextCursor: next}
+	for i := range rows {
+		out.Items[i] = rows[i].order()
+	}
+	return out, nil
+}

@@ -1,0 +1,217 @@
+// Package ticketing sells seats and lets people in.
+//
+// The seats are decided in JetStream (package inventory); orders, tickets and admissions are recorded in SQL, which has a
+// fence of its own against overselling and from which the inventory can be rebuilt.
+package ticketing
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/keyring"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations returns the service's tables.
+func Migrations() fs.FS { return migrations }
+
+// Deps is what the service stands on.
+type Deps struct {
+	DB      *store.DB
+	NATS    *nats.Conn
+	JS      jetstream.JetStream
+	Client  *rpc.Client
+	Live    *settings.Live
+	Log     *slog.Logger
+	Metrics *observe.Registry
+	Now     func() time.Time
+}
+
+// Service is one instance of the ticketing service.
+type Service struct {
+	db     storage
+	nats   *nats.Conn
+	js     jetstream.JetStream
+	client *rpc.Client
+	live   *settings.Live
+	log    *slog.Logger
+	now    func() time.Time
+
+	inv    *inventory.Inventory
+	offers *offers
+	keys   *keyring.Ring
+	relay  *stream.Relay
+
+	creations *batch.Group[creation, api.Order]
+	receipts  *batch.Group[receipt, struct{}]
+	scans     *batch.Group[scan, scanned]
+	writes    *store.Group
+
+	metrics  metrics
+	registry *observe.Registry
+}
+
+type metrics struct {
+	late, refunds, fenced *observe.Counter
+}
+
+// batchSize is how many orders, payments or scans one transaction takes.
+const batchSize = 500
+
+// maxDeliver keeps a payment from becoming a dead letter while the inventory or the database are away: at one try every
+// 30 seconds it is several days.
+const maxDeliver = 20_000
+
+// New returns a service that runs nothing in the background yet.
+func New(ctx context.Context, d Deps) (*Service, error) {
+	inv, err := inventory.Open(ctx, d.JS, d.Log, d.Metrics, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keyring.Open(ctx, d.DB, "tickets", d.Now)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{db: storage{d.DB}, nats: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
+		inv: inv, keys: keys, registry: d.Metrics, writes: store.NewGroup(d.DB),
+		metrics: metrics{
+			late:    d.Metrics.Counter("starlight_ticketing_late_payments_total", "Payments that arrived when the hold was gone."),
+			refunds: d.Metrics.Counter("starlight_ticketing_refunds_due_total", "Payments that have to go back."),
+			fenced:  d.Metrics.Counter("starlight_ticketing_fenced_total", "Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
+		}}
+	s.offers = newOffers(s.db, d.Client, d.Now)
+	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
+	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
+	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts)
+	s.scans = batch.New(batchSize, 16*batchSize, s.commitScans)
+	return s, nil
+}
+
+// Register binds the endpoints.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.GetAvailability, s.availability)
+	rpc.Handle(srv, api.CreateOrder, s.createOrder)
+	rpc.Handle(srv, api.GetOrder, s.getOrder)
+	rpc.Handle(srv, api.CancelOrder, s.cancelOrder)
+	rpc.Handle(srv, api.ListMyOrders, s.myOrders)
+	rpc.Handle(srv, api.ListMyTickets, s.myTickets)
+	rpc.Handle(srv, api.ListOrderTickets, s.orderTickets)
+	rpc.Handle(srv, api.ListEventOrders, s.eventOrders)
+	rpc.Handle(srv, api.GetTicket, s.getTicket)
+	rpc.Handle(srv, api.GetTicketQR, s.ticketQR)
+	rpc.Handle(srv, api.TransferTicket, s.transferTicket)
+	rpc.Handle(srv, api.AdmitTicket, s.admit)
+	rpc.Handle(srv, api.ListAdmissions, s.admissions)
+
+	rpc.Handle(srv, api.ResizeInventory, s.resize)
+	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
+	rpc.Handle(srv, api.ExportPerson, s.exportPerson)
+}
+
+// Run does the work in the background until ctx ends, and then finishes what is under way.
+func (s *Service) Run(ctx context.Context) error {
+	sub, err := s.nats.Subscribe("ev.event.event.*", s.onChange)
+	if err != nil {
+		return err
+	}
+	defer sub.Unsubscribe()
+	running := make(chan error, 4)
+	go func() { running <- s.relay.Run(ctx) }()
+	go func() { running <- s.inv.Follow(ctx) }()
+	go func() { s.expire(ctx); running <- nil }()
+	go func() {
+		running <- stream.Consume(ctx, s.js, stream.Consumer{Stream: "EVENTS", Durable: consumer, Filters: subjects(), Concurrency: batchSize,
+			MaxDeliver: maxDeliver, Log: s.log, Registry: s.registry}, s.onEvent)
+	}()
+	var failed error
+	for range cap(running) {
+		failed = errors.Join(failed, <-running)
+	}
+	return failed
+}
+
+// Close finishes the operations under way. Call it when no request can come any more.
+func (s *Service) Close() {
+	s.creations.Close()
+	s.receipts.Close()
+	s.scans.Close()
+	s.writes.Close()
+	s.inv.Close()
+}
+
+// onChange drops an event's offer from the cache as soon as anybody has heard of a change.
+func (s *Service) onChange(msg *nats.Msg) {
+	var changed struct {
+		Event struct {
+			ID ids.Event `json:"id"`
+		} `json:"event"`
+	}
+	if json.Unmarshal(msg.Data, &changed) == nil {
+		s.offers.forget(changed.Event.ID)
+	}
+}
+
+// availability tells what is left. An event that nobody has ordered from yet has everything.
+func (s *Service) availability(ctx context.Context, req *api.EventRef) (*api.Availability, error) {
+	offer, err := s.offerFor(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := s.inv.Pool(ctx, req.ID)
+	if err != nil && !errors.Is(err, inventory.ErrNoPool) {
+		return nil, err
+	}
+	out := &api.Availability{EventID: req.ID, TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
+	for _, t := range offer.Event.TicketTypes {
+		c := inventory.Counts{Type: t.ID, Capacity: t.Quantity}
+		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
+			c = pool.Types[i]
+		}
+		out.TicketTypes = append(out.TicketTypes, api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold})
+	}
+	return out, nil
+}
+
+// resize sets the quantities of an event, for the event service.
+func (s *Service) resize(ctx context.Context, req *api.Resize) (*rpc.None, error) {
+	lines := make([]inventory.Line, 0, len(req.Quantities))
+	for _, t := range sortedKeys(req.Quantities) {
+		lines = append(lines, inventory.Line{Type: t, N: req.Quantities[t]})
+	}
+	return nil, s.setQuantities(ctx, req.EventID, req.Revision, lines)
+}
+
+// setQuantities moves the fence up, then the pool, then the fence down: at no time does the fence refuse what the pool
+// accepts.
+func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+	lines = slices.Clone(lines)
+	slices.SortFunc(lines, func(a, b inventory.Line) int { return strings.Compare(string(a.Type), string(b.Type)) })
+	if err := s.db.raiseStock(ctx, event, revision, lines); err != nil {
+		return err
+	}
+	if err := s.inv.Resize(ctx, event, revision, lines); err != nil {
+		return err
+	}
+	return s.db.settleStock(ctx, event, revision, lines)
+}

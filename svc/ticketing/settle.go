@@ -1,0 +1,297 @@
+package ticketing
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// consumer is the durable name under which this service reads the stream of domain events.
+const consumer = "ticketing"
+
+// onEvent follows what other services tell. It is safe to run twice for the same message.
+func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
+	switch msg.Subject {
+	case api.PaymentHasSucceeded.Subject:
+		var e api.PaymentEvent
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		return s.receive(ctx, e.Payment)
+	case api.PaymentWasRefunded.Subject:
+		var e api.PaymentEvent
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		return s.db.refunded(ctx, e.Payment.OrderID, e.Payment.ID, store.Time(s.now()))
+	case api.UserDeleted.Subject:
+		var e api.UserEvent
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		if err := s.giveUp(ctx, func() ([]inventory.Ref, error) { return s.db.pendingBy(ctx, e.UserID, sweepSize) }); err != nil {
+			return err
+		}
+		return s.db.forgetPerson(ctx, e.UserID)
+	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject:
+		var offer api.Offer
+		if err := msg.Decode(&offer); err != nil {
+			return err
+		}
+		return s.followEvent(ctx, &offer)
+	}
+	return nil
+}
+
+// subjects are the domain events that onEvent follows.
+func subjects() []string {
+	return []string{api.PaymentHasSucceeded.Subject, api.PaymentWasRefunded.Subject, api.UserDeleted.Subject,
+		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject}
+}
+
+// followEvent takes over an event as it is now.
+func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
+	if err := s.db.saveOffer(ctx, offer); err != nil {
+		return err
+	}
+	id := offer.Event.ID
+	s.offers.forget(id)
+	switch offer.Event.Status {
+	case api.EventPublished:
+		err := s.setQuantities(ctx, id, offer.Event.Revision, quantities(offer))
+		if fault.Is(err, fault.Conflict) {
+			// The event service asks before it lowers a quantity, so this is an older message than the pool.
+			s.log.WarnContext(ctx, "event asks for fewer tickets than are held or sold", "event", id, "revision", offer.Event.Revision)
+			return nil
+		}
+		return err
+	case api.EventCancelled:
+		return s.giveUp(ctx, func() ([]inventory.Ref, error) { return s.db.pendingOf(ctx, id, sweepSize) })
+	}
+	return nil
+}
+
+// giveUp cancels pending orders, page by page, until there are no more.
+func (s *Service) giveUp(ctx context.Context, page func() ([]inventory.Ref, error)) error {
+	for {
+		refs, err := page()
+		if err != nil || len(refs) == 0 {
+			return err
+		}
+		ended, err := s.end(ctx, refs, api.OrderCancelled)
+		if err != nil {
+			return err
+		}
+		if ended == 0 { // what is left is being paid at this moment
+			return nil
+		}
+	}
+}
+
+// receive turns money into tickets. The inventory decides first, then the order and its tickets are written in one
+// transaction. A crash between the two is healed by the message coming again: every step finds what it did before.
+func (s *Service) receive(ctx context.Context, p api.Payment) error {
+	order, err := s.db.order(ctx, p.OrderID)
+	if fault.Is(err, fault.NotFound) {
+		return fault.Wrap(err, fault.Invalid, "payment %s is for an order that does not exist", p.ID)
+	}
+	if err != nil {
+		return err
+	}
+	due := api.RefundDue{OrderID: order.ID, PaymentID: p.ID}
+	switch order.Status {
+	case api.OrderPaid:
+		if order.PaymentID == p.ID {
+			return nil
+		}
+		due.Reason = "paid twice"
+		return s.owe(ctx, due)
+	case api.OrderPending, api.OrderExpired:
+	default:
+		due.Reason = "the order was " + order.Status
+		return s.refuse(ctx, order, due)
+	}
+
+	err = s.inv.Confirm(ctx, order.ref())
+	if errors.Is(err, inventory.ErrGone) {
+		s.metrics.late.Inc()
+		err = s.inv.Sell(ctx, order.ref(), order.UserID, order.lines(), p.ID.String())
+	}
+	if fault.Is(err, fault.SoldOut) {
+		due.Reason = "paid too late: the seats are taken"
+		return s.owe(ctx, due)
+	}
+	if err != nil {
+		return err
+	}
+	name := ""
+	if offer, err := s.offers.get(ctx, order.EventID); err == nil {
+		name = offer.Event.Name
+	}
+	_, err = s.receipts.Do(ctx, receipt{order: order.ID, payment: p.ID, eventName: name,
+		message: stream.NewMessage(ctx, api.OrderWasPaid.Subject, nil)})
+	switch {
+	case errors.Is(err, errPaidTwice):
+		due.Reason = "paid twice"
+		return s.owe(ctx, due)
+	case errors.Is(err, errNotPayable):
+		due.Reason = "the order was given up"
+		return s.refuse(ctx, order, due)
+	}
+	return err
+}
+
+// refuse sends money back for an order that has been given up, and makes sure that it keeps no seats.
+func (s *Service) refuse(ctx context.Context, order orderRow, due api.RefundDue) error {
+	if err := s.inv.Return(ctx, order.ref()); err != nil {
+		return err
+	}
+	return s.owe(ctx, due)
+}
+
+func (s *Service) owe(ctx context.Context, due api.RefundDue) error {
+	s.metrics.refunds.Inc()
+	s.log.InfoContext(ctx, "money goes back", "order", due.OrderID, "payment", due.PaymentID, "reason", due.Reason)
+	return s.db.owe(ctx, due, store.Time(s.now()))
+}
+
+// commitReceipts pays orders together. If one of them breaks the transaction, each is tried alone, so that it stands
+// alone with its error.
+func (s *Service) commitReceipts(ctx context.Context, in []receipt) []batch.Result[struct{}] {
+	verdicts, err := s.db.pay(ctx, in, store.Time(s.now()))
+	results := make([]batch.Result[struct{}], len(in))
+	switch {
+	case err == nil:
+		for i := range verdicts {
+			results[i].Err = verdicts[i]
+		}
+	case len(in) == 1:
+		results[0].Err = s.fence(err)
+	default:
+		for i := range in {
+			results[i] = s.commitReceipts(ctx, in[i:i+1])[0]
+		}
+	}
+	return results
+}
+
+// commitCreations writes orders together, under the same rule.
+func (s *Service) commitCreations(ctx context.Context, in []creation) []batch.Result[api.Order] {
+	now := store.Time(s.now())
+	errs, err := s.db.create(ctx, in, now)
+	results := make([]batch.Result[api.Order], len(in))
+	switch {
+	case err == nil:
+		for i, c := range in {
+			results[i] = batch.Result[api.Order]{Out: c.row.finished(c.free, now).order(), Err: errs[i]}
+		}
+	case len(in) == 1:
+		results[0].Err = s.fence(err)
+	default:
+		for i := range in {
+			results[i] = s.commitCreations(ctx, in[i:i+1])[0]
+		}
+	}
+	return results
+}
+
+// fence makes noise when the database had to refuse an oversell that the inventory let through.
+func (s *Service) fence(err error) error {
+	if !store.IsCheck(err) {
+		return err
+	}
+	s.metrics.fenced.Inc()
+	s.log.Error("the stock refused a sale that the inventory had accepted", "error", err)
+	return fault.Wrap(err, fault.Internal, "the sale was refused")
+}
+
+// sweepSize is how many orders are ended together.
+const sweepSize = 500
+
+// expire ends the holds whose time is over, until ctx ends.
+func (s *Service) expire(ctx context.Context) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		refs := s.inv.Expired(s.now(), sweepSize)
+		if n%sweepEvery == 0 {
+			lost, err := s.db.overdue(ctx, store.Time(s.now().Add(-overdueAfter)), sweepSize)
+			if err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "looking for overdue orders", "error", err)
+			}
+			refs = append(refs, lost...)
+		}
+		if len(refs) == 0 {
+			continue
+		}
+		if _, err := s.end(ctx, refs, api.OrderExpired); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "ending overdue orders", "error", err)
+		}
+	}
+}
+
+// Orders that the queue of holds does not know, because they were written late or the queue was lost, are found in SQL:
+// every 5 seconds, when they are 5 seconds overdue.
+const (
+	sweepEvery   = 25
+	overdueAfter = 5 * time.Second
+)
+
+// end releases the seats of pending orders and moves them to status. It returns how many it moved. An order that SQL
+// knows as paid is confirmed instead: it was interrupted between the two.
+func (s *Service) end(ctx context.Context, refs []inventory.Ref, status string) (int, error) {
+	id := make([]ids.Order, len(refs))
+	for i, r := range refs {
+		id[i] = r.Order
+	}
+	rows, err := s.db.orders(ctx, s.db.Read(), id)
+	if err != nil {
+		for _, r := range refs {
+			s.inv.Requeue(r)
+		}
+		return 0, err
+	}
+	errs := make([]error, len(refs))
+	var wg sync.WaitGroup
+	for i, ref := range refs { // at the same time, so that they share a batch
+		wg.Go(func() {
+			if rows[ref.Order].Status == api.OrderPaid {
+				errs[i] = s.inv.Confirm(ctx, ref)
+				return
+			}
+			errs[i] = s.inv.Release(ctx, ref)
+		})
+	}
+	wg.Wait()
+	released := id[:0]
+	var failed error
+	for i, ref := range refs {
+		switch {
+		case errs[i] == nil:
+			released = append(released, ref.Order)
+		case errors.Is(errs[i], inventory.ErrSold): // paid at this moment
+		default:
+			s.inv.Requeue(ref)
+			failed = errs[i]
+		}
+	}
+	if len(released) == 0 {
+		return 0, failed
+	}
+	moved, err := s.db.endPending(ctx, released, status, store.Time(s.now()))
+	return len(moved), errors.Join(failed, err)
+}

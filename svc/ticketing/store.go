@@ -1,0 +1,145 @@
+package ticketing
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// storage is the service's database: offers and stock here, orders and tickets in files of their own.
+type storage struct{ *store.DB }
+
+type tx = bun.Tx
+
+// forUpdate is the clause that keeps rows from changing until the end of the transaction. SQLite needs none: it has one
+// writer.
+func (db storage) forUpdate() bun.Safe {
+	if db.Postgres() {
+		return "FOR UPDATE"
+	}
+	return ""
+}
+
+// offer returns the kept copy of an offer.
+func (db storage) offer(ctx context.Context, event ids.Event) (*api.Offer, error) {
+	var text string
+	err := db.Read().NewRaw("SELECT offer FROM offers WHERE event_id = ?", event).Scan(ctx, &text)
+	if err != nil {
+		return nil, store.OrNotFound(err, "there is no such event")
+	}
+	var offer api.Offer
+	if err := json.Unmarshal([]byte(text), &offer); err != nil {
+		return nil, fmt.Errorf("offer of %s: %w", event, err)
+	}
+	return &offer, nil
+}
+
+// saveOffer keeps a copy of an offer unless a newer one is there.
+func (db storage) saveOffer(ctx context.Context, offer *api.Offer) error {
+	text, err := json.Marshal(offer)
+	if err != nil {
+		return err
+	}
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO offers (event_id, revision, offer) VALUES (?, ?, ?)
+			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, offer = excluded.offer
+			WHERE offers.revision <= excluded.revision`,
+			offer.Event.ID, offer.Event.Revision, string(text))
+		return err
+	})
+}
+
+// raiseStock makes room in the fence for the quantities of a revision, without taking any away.
+func (db storage) raiseStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		for _, l := range lines {
+			if _, err := tx.ExecContext(ctx, `
+				INSERT INTO stock (ticket_type_id, event_id, capacity, sold, revision) VALUES (?, ?, ?, 0, ?)
+				ON CONFLICT (ticket_type_id) DO UPDATE SET capacity = excluded.capacity
+				WHERE stock.revision <= excluded.revision AND stock.capacity < excluded.capacity`,
+				l.Type, event, l.N, revision); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// settleStock sets the fence to the quantities of a revision, unless it stands at a newer one. Types that are not named
+// have none.
+func (db storage) settleStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		keep := []string{""} // never empty: "NOT IN ()" is not SQL
+		for _, l := range lines {
+			keep = append(keep, l.Type.String())
+			if _, err := tx.ExecContext(ctx,
+				"UPDATE stock SET capacity = ?, revision = ? WHERE ticket_type_id = ? AND revision <= ?",
+				l.N, revision, l.Type, revision); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE stock SET capacity = sold, revision = ? WHERE event_id = ? AND revision <= ? AND ticket_type_id NOT IN (?)",
+			revision, event, revision, bun.In(keep))
+		return err
+	})
+}
+
+// sell moves tickets into the fence. A CHECK violation means that the inventory and the fence disagree.
+func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
+	for _, t := range sortedKeys(sold) { // in one order, so that two transactions cannot wait for each other
+		res, err := tx.ExecContext(ctx, "UPDATE stock SET sold = sold + ? WHERE ticket_type_id = ?", sold[t], t)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			return fmt.Errorf("ticket type %s has no stock: %w", t, err)
+		}
+	}
+	return nil
+}
+
+// list returns a page of the rows that have value in column, newest first. at is the column of their age.
+func list[Row interface{ key() (time.Time, string) }](ctx context.Context, db storage, at, column, value string, page api.Page) (rows []Row, next string, err error) {
+	limit, err := store.Limit(page.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	query := db.Read().NewSelect().Model(&rows).Where("? = ?", bun.Ident(column), value).
+		OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
+	after, err := store.DecodeCursor(page.Cursor, 2)
+	if err != nil {
+		return nil, "", err
+	}
+	if after != nil {
+		then, err := time.Parse(time.RFC3339Nano, after[0])
+		if err != nil {
+			return nil, "", badCursor()
+		}
+		query = query.Where("(?, id) < (?, ?)", bun.Ident(at), then, after[1])
+	}
+	if err := query.Scan(ctx); err != nil {
+		return nil, "", store.OrNotFound(err, "there is no such list")
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		then, id := rows[limit-1].key()
+		next = store.EncodeCursor(then.UTC().Format(time.RFC3339Nano), id)
+	}
+	return rows, next, nil
+}
+
+func badCursor() error {
+	var check fault.Check
+	check.Field(false, "cursor", "is not one that a list returned")
+	return check.Err()
+}

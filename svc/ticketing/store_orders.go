@@ -1,0 +1,329 @@
+package ticketing
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// orderRow is a row of the table orders.
+type orderRow struct {
+	bun.BaseModel `bun:"table:orders,alias:orders"`
+
+	ID        ids.Order       `bun:"id,pk"`
+	EventID   ids.Event       `bun:"event_id"`
+	UserID    ids.User        `bun:"user_id"`
+	Status    string          `bun:"status"`
+	Items     []api.OrderItem `bun:"items,type:text"`
+	Attendees []api.Attendee  `bun:"attendees,type:text"`
+	Total     int64           `bun:"total"`
+	Currency  string          `bun:"currency"`
+	PaymentID ids.Payment     `bun:"payment_id"`
+	ExpiresAt time.Time       `bun:"expires_at"`
+	PaidAt    *time.Time      `bun:"paid_at"`
+	Revision  int64           `bun:"revision"`
+	CreatedAt time.Time       `bun:"created_at"`
+	UpdatedAt time.Time       `bun:"updated_at"`
+}
+
+func (r orderRow) key() (time.Time, string) { return r.CreatedAt, r.ID.String() }
+
+func (r orderRow) ref() inventory.Ref { return inventory.Ref{Event: r.EventID, Order: r.ID} }
+
+func (r orderRow) lines() []inventory.Line {
+	lines := make([]inventory.Line, len(r.Items))
+	for i, item := range r.Items {
+		lines[i] = inventory.Line{Type: item.TicketTypeID, N: item.Quantity}
+	}
+	return lines
+}
+
+// finished returns the row as it is paid, if free, and unchanged otherwise.
+func (r orderRow) finished(free bool, now time.Time) orderRow {
+	if free {
+		r.Status, r.PaidAt = api.OrderPaid, &now
+	}
+	return r
+}
+
+func (r orderRow) order() api.Order {
+	o := api.Order{ID: r.ID, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
+		Total: api.Money{Amount: r.Total, Currency: r.Currency}, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
+		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+	if r.Status == api.OrderPending {
+		expires := r.ExpiresAt.UTC()
+		o.ExpiresAt = &expires
+	}
+	return o
+}
+
+func (db storage) order(ctx context.Context, id ids.Order) (orderRow, error) {
+	var row orderRow
+	err := db.Read().NewRaw("SELECT * FROM orders WHERE id = ?", id).Scan(ctx, &row)
+	return row, store.OrNotFound(err, "there is no such order")
+}
+
+func (db storage) orders(ctx context.Context, from bun.IDB, id []ids.Order) (map[ids.Order]orderRow, error) {
+	var rows []orderRow
+	lock := bun.Safe("")
+	if _, ok := from.(tx); ok {
+		lock = db.forUpdate()
+	}
+	err := from.NewRaw("SELECT * FROM orders WHERE id IN (?) ORDER BY id ?", bun.In(id), lock).Scan(ctx, &rows)
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[ids.Order]orderRow, len(rows))
+	for _, row := range rows {
+		byID[row.ID] = row
+	}
+	return byID, nil
+}
+
+// creation is an order to be written, together with the answer to remember for its idempotency key.
+type creation struct {
+	row       orderRow
+	free      bool
+	eventName string
+	message   stream.Message // about it, belonging to the request
+
+	remember         bool
+	scope, key, hash string
+	answer           []byte
+}
+
+// create writes orders in one transaction, the free ones with their tickets. An order whose idempotency key has an answer
+// already is left out, with store.ErrDuplicateAnswer.
+func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]error, error) {
+	errs := make([]error, len(in))
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		clear(errs)
+		rows := make([]orderRow, 0, len(in))
+		events := make([]stream.Message, 0, len(in))
+		var issue issuing
+		for i, c := range in {
+			if c.remember {
+				if errs[i] = store.Remember(ctx, tx, c.scope, c.key, c.hash, 201, c.answer); errs[i] != nil {
+					continue
+				}
+			}
+			row := c.row.finished(c.free, now)
+			rows = append(rows, row)
+			topic := api.OrderWasHeld
+			var tickets []ids.Ticket
+			if c.free {
+				topic = api.OrderWasPaid
+				tickets = issue.order(row, c.eventName, now)
+			}
+			msg := c.message
+			msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: row.order(), Tickets: tickets}
+			events = append(events, msg)
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+			return err
+		}
+		if err := issue.write(ctx, tx); err != nil {
+			return err
+		}
+		return stream.AddAll(ctx, tx, events...)
+	})
+	return errs, err
+}
+
+// beginPayment ties a payment to a pending order of the user.
+func (db storage) beginPayment(ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, now time.Time) (orderRow, error) {
+	var row orderRow
+	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate()).Scan(ctx, &row)
+	if err != nil {
+		return orderRow{}, store.OrNotFound(err, "there is no such order")
+	}
+	switch {
+	case row.Status != api.OrderPending:
+		return orderRow{}, fault.New(fault.Conflict, "the order is %s", row.Status)
+	case !now.Before(row.ExpiresAt):
+		return orderRow{}, fault.New(fault.Expired, "the order has expired")
+	case row.PaymentID == payment:
+		return row, nil
+	}
+	row.PaymentID, row.UpdatedAt = payment, now
+	row.Revision++
+	_, err = tx.ExecContext(ctx, "UPDATE orders SET payment_id = ?, updated_at = ?, revision = ? WHERE id = ?", payment, now, row.Revision, id)
+	return row, err
+}
+
+// endPending moves orders that are still pending to expired or cancelled, and returns those that it moved.
+func (db storage) endPending(ctx context.Context, id []ids.Order, status string, now time.Time) ([]orderRow, error) {
+	topic := api.OrderHasExpired
+	if status == api.OrderCancelled {
+		topic = api.OrderWasCancelled
+	}
+	var moved []orderRow
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		moved = nil
+		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? RETURNING *",
+			status, now, bun.In(id), api.OrderPending).Scan(ctx, &moved)
+		if err != nil {
+			return err
+		}
+		return announceOrders(ctx, tx, topic, moved)
+	})
+	return moved, err
+}
+
+func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent], rows []orderRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	events := make([]stream.Message, len(rows))
+	for i, row := range rows {
+		events[i] = stream.Message{Subject: topic.Subject, Payload: api.OrderEvent{Order: row.order()}}
+	}
+	return stream.AddAll(ctx, tx, events...)
+}
+
+// overdue returns pending orders whose time ended before t.
+func (db storage) overdue(ctx context.Context, t time.Time, limit int) ([]inventory.Ref, error) {
+	return db.pending(ctx, "expires_at < ?", t, limit)
+}
+
+// pendingOf returns pending orders of an event.
+func (db storage) pendingOf(ctx context.Context, event ids.Event, limit int) ([]inventory.Ref, error) {
+	return db.pending(ctx, "event_id = ?", event, limit)
+}
+
+// pendingBy returns pending orders of a person.
+func (db storage) pendingBy(ctx context.Context, user ids.User, limit int) ([]inventory.Ref, error) {
+	return db.pending(ctx, "user_id = ?", user, limit)
+}
+
+func (db storage) pending(ctx context.Context, where string, arg any, limit int) ([]inventory.Ref, error) {
+	var rows []struct {
+		ID      ids.Order
+		EventID ids.Event
+	}
+	err := db.Read().NewRaw("SELECT id, event_id FROM orders WHERE status = 'pending' AND "+where+" ORDER BY id LIMIT ?", arg, limit).Scan(ctx, &rows)
+	refs := make([]inventory.Ref, len(rows))
+	for i, r := range rows {
+		refs[i] = inventory.Ref{Event: r.EventID, Order: r.ID}
+	}
+	return refs, err
+}
+
+// receipt is money that has arrived for an order whose seats the inventory has sold.
+type receipt struct {
+	order     ids.Order
+	payment   ids.Payment
+	eventName string
+	message   stream.Message // about it, belonging to the message that told of the payment
+}
+
+// The verdicts on a receipt.
+var (
+	errNotPayable = fault.New(fault.Conflict, "the order is not for sale any more")
+	errPaidTwice  = fault.New(fault.Conflict, "the order is paid by another payment")
+)
+
+// pay makes orders paid and issues their tickets, in one transaction. The verdict for each receipt is nil (also when that
+// payment had paid it before), errPaidTwice or errNotPayable.
+func (db storage) pay(ctx context.Context, in []receipt, now time.Time) ([]error, error) {
+	verdicts := make([]error, len(in))
+	id := make([]ids.Order, len(in))
+	for i, r := range in {
+		id[i] = r.order
+	}
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		clear(verdicts)
+		rows, err := db.orders(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		var (
+			issue  issuing
+			events []stream.Message
+		)
+		for i, r := range in {
+			row, ok := rows[r.order]
+			switch {
+			case !ok:
+				verdicts[i] = errNotPayable
+				continue
+			case row.Status == api.OrderPaid && row.PaymentID == r.payment:
+				continue
+			case row.Status == api.OrderPaid:
+				verdicts[i] = errPaidTwice
+				continue
+			case row.Status != api.OrderPending && row.Status != api.OrderExpired:
+				verdicts[i] = errNotPayable
+				continue
+			}
+			row = row.finished(true, now)
+			row.PaymentID, row.UpdatedAt = r.payment, now
+			row.Revision++
+			rows[r.order] = row
+			if _, err := tx.ExecContext(ctx, "UPDATE orders SET status = ?, payment_id = ?, paid_at = ?, updated_at = ?, revision = ? WHERE id = ?",
+				row.Status, row.PaymentID, now, now, row.Revision, row.ID); err != nil {
+				return err
+			}
+			tickets := issue.order(row, r.eventName, now)
+			msg := r.message
+			msg.Payload = api.OrderEvent{Order: row.order(), Tickets: tickets}
+			events = append(events, msg)
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		if err := issue.write(ctx, tx); err != nil {
+			return err
+		}
+		return stream.AddAll(ctx, tx, events...)
+	})
+	return verdicts, err
+}
+
+// owe records that the money of a payment must go back, once: an order that nobody can have becomes refunding.
+func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		first, err := stream.Once(ctx, tx, "refund due", due.PaymentID.String())
+		if err != nil || !first {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE orders SET status = ?, payment_id = ?, updated_at = ?, revision = revision + 1
+			WHERE id = ? AND status IN ('pending', 'expired', 'cancelled')`,
+			api.OrderRefunding, due.PaymentID, now, due.OrderID); err != nil {
+			return err
+		}
+		return stream.Add(ctx, tx, api.OrderRefundDue.Subject, due)
+	})
+}
+
+// refunded closes an order whose money is back.
+func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		var rows []orderRow
+		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? AND status = ? RETURNING *",
+			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
+		if err != nil {
+			return err
+		}
+		return announceOrders(ctx, tx, api.OrderWasRefunded, rows)
+	})
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func fieldName(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

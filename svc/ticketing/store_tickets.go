@@ -1,0 +1,231 @@
+package ticketing
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+// ticketRow is a row of the table tickets.
+type ticketRow struct {
+	bun.BaseModel `bun:"table:tickets,alias:tickets"`
+
+	ID           ids.Ticket     `bun:"id,pk"`
+	OrderID      ids.Order      `bun:"order_id"`
+	Position     int            `bun:"position"`
+	EventID      ids.Event      `bun:"event_id"`
+	EventName    string         `bun:"event_name"`
+	TicketTypeID ids.TicketType `bun:"ticket_type_id"`
+	TypeName     string         `bun:"type_name"`
+	OwnerID      ids.User       `bun:"owner_id"`
+	HolderName   string         `bun:"holder_name"`
+	HolderEmail  string         `bun:"holder_email"`
+	Status       string         `bun:"status"`
+	Revision     int64          `bun:"revision"`
+	IssuedAt     time.Time      `bun:"issued_at"`
+	AdmittedAt   *time.Time     `bun:"admitted_at"`
+}
+
+func (r ticketRow) key() (time.Time, string) { return r.IssuedAt, r.ID.String() }
+
+// issuing collects the tickets of the orders that a transaction pays for.
+type issuing struct {
+	tickets []ticketRow
+	sold    map[ids.TicketType]int
+}
+
+// order adds the tickets of a paid order and returns their ids.
+func (s *issuing) order(row orderRow, eventName string, now time.Time) []ids.Ticket {
+	if s.sold == nil {
+		s.sold = map[ids.TicketType]int{}
+	}
+	var made []ids.Ticket
+	for _, item := range row.Items {
+		s.sold[item.TicketTypeID] += item.Quantity
+		for range item.Quantity {
+			t := ticketRow{ID: ids.New[ids.TicketKind](now), OrderID: row.ID, Position: len(made), EventID: row.EventID, EventName: eventName,
+				TicketTypeID: item.TicketTypeID, TypeName: item.Name, OwnerID: row.UserID, Status: api.TicketValid, Revision: 1, IssuedAt: now}
+			if t.Position < len(row.Attendees) {
+				t.HolderName, t.HolderEmail = row.Attendees[t.Position].Name, row.Attendees[t.Position].Email
+			}
+			s.tickets = append(s.tickets, t)
+			made = append(made, t.ID)
+		}
+	}
+	return made
+}
+
+// write moves the stock and inserts the tickets.
+func (s *issuing) write(ctx context.Context, tx tx) error {
+	if len(s.tickets) == 0 {
+		return nil
+	}
+	if err := sell(ctx, tx, s.sold); err != nil {
+		return err
+	}
+	// In pieces: a statement has a limited number of parameters and a limited length.
+	for from := 0; from < len(s.tickets); from += 500 {
+		piece := s.tickets[from:min(from+500, len(s.tickets))]
+		if _, err := tx.NewInsert().Model(&piece).Exec(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (db storage) ticket(ctx context.Context, id ids.Ticket) (ticketRow, error) {
+	var row ticketRow
+	err := db.Read().NewRaw("SELECT * FROM tickets WHERE id = ?", id).Scan(ctx, &row)
+	return row, store.OrNotFound(err, "there is no such ticket")
+}
+
+func (db storage) ticketsOf(ctx context.Context, order ids.Order) ([]ticketRow, error) {
+	var rows []ticketRow
+	err := db.Read().NewRaw("SELECT * FROM tickets WHERE order_id = ? ORDER BY position", order).Scan(ctx, &rows)
+	return rows, err
+}
+
+// transfer gives a valid ticket of from to another person. It reports false if the ticket is not there to be given.
+func (db storage) transfer(ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (row ticketRow, ok bool, err error) {
+	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		var rows []ticketRow
+		err := tx.NewRaw(`UPDATE tickets SET owner_id = ?, holder_name = ?, holder_email = ?, revision = revision + 1
+			WHERE id = ? AND owner_id = ? AND status = ? RETURNING *`,
+			to, holder.Name, holder.Email, id, from, api.TicketValid).Scan(ctx, &rows)
+		if ok = len(rows) == 1; err != nil || !ok {
+			return err
+		}
+		row = rows[0]
+		return stream.Add(ctx, tx, api.TicketTransferred.Subject, api.TicketEvent{TicketID: row.ID,
+			EventID: row.EventID, TicketTypeID: row.TicketTypeID, OwnerID: row.OwnerID, At: now})
+	})
+	return row, ok, err
+}
+
+// forgetPerson takes the names of a person off their orders and tickets.
+func (db storage) forgetPerson(ctx context.Context, user ids.User) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "UPDATE tickets SET holder_name = '', holder_email = '' WHERE owner_id = ?", user)
+		return err
+	})
+}
+
+// scanRow is a row of the table admissions.
+type scanRow struct {
+	bun.BaseModel `bun:"table:admissions,alias:admissions"`
+
+	ID        ids.Admission `bun:"id,pk"`
+	EventID   ids.Event     `bun:"event_id"`
+	TicketID  ids.Ticket    `bun:"ticket_id"`
+	Result    string        `bun:"result"`
+	Gate      string        `bun:"gate"`
+	ScannedBy ids.User      `bun:"scanned_by"`
+	At        time.Time     `bun:"at"`
+}
+
+func (r scanRow) key() (time.Time, string) { return r.At, r.ID.String() }
+
+// scan is a code that was shown at a door: what its signature says, and the verdict as far as no ticket is needed for it.
+type scan struct {
+	row      scanRow // Result is set if the verdict is out already
+	revision int64
+}
+
+// scanned is the verdict on a scan.
+type scanned struct {
+	result string
+	ticket ticketRow // ID is empty if there is none
+	gate   string    // of the first admission
+}
+
+// admit decides scans, in their order, and keeps all of them, in one transaction.
+func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
+	out := make([]scanned, len(in))
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		clear(out)
+		tickets, err := db.scannedTickets(ctx, tx, in)
+		if err != nil {
+			return err
+		}
+		var (
+			rows   = make([]scanRow, 0, len(in))
+			events []stream.Message
+			gates  = map[ids.Ticket]string{}
+		)
+		for i, s := range in {
+			t, known := tickets[s.row.TicketID]
+			row := s.row
+			if row.Result == "" {
+				row.Result = verdict(t, known, s.revision)
+			}
+			if row.Result == api.Admitted {
+				at := row.At
+				t.Status, t.AdmittedAt = api.TicketAdmitted, &at
+				tickets[t.ID], gates[t.ID] = t, row.Gate
+				if _, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ?, admitted_at = ? WHERE id = ?", t.Status, at, t.ID); err != nil {
+					return err
+				}
+				events = append(events, stream.Message{Subject: api.TicketAdmission.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
+					TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Gate: row.Gate, At: at}})
+			}
+			rows = append(rows, row)
+			out[i] = scanned{result: row.Result, ticket: t}
+			if row.Result == api.AlreadyAdmitted {
+				gate, here := gates[t.ID]
+				if !here {
+					err := tx.NewRaw("SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted'", t.ID).Scan(ctx, &gate)
+					if err != nil {
+						return err
+					}
+				}
+				out[i].gate = gate
+			}
+		}
+		if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+			return err
+		}
+		return stream.AddAll(ctx, tx, events...)
+	})
+	return out, err
+}
+
+// verdict is the rule of the door: a genuine code of this event, shown for the first time.
+func verdict(t ticketRow, known bool, revision int64) string {
+	switch {
+	case !known:
+		return api.InvalidCode
+	case t.Revision != revision || t.Status == api.TicketRevoked:
+		return api.RevokedTicket
+	case t.Status == api.TicketAdmitted:
+		return api.AlreadyAdmitted
+	}
+	return api.Admitted
+}
+
+func (db storage) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids.Ticket]ticketRow, error) {
+	id := make([]ids.Ticket, 0, len(in))
+	for _, s := range in {
+		if s.row.TicketID != "" {
+			id = append(id, s.row.TicketID)
+		}
+	}
+	byID := make(map[ids.Ticket]ticketRow, len(id))
+	if len(id) == 0 {
+		return byID, nil
+	}
+	var rows []ticketRow
+	err := tx.NewRaw("SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", bun.In(id), db.forUpdate()).Scan(ctx, &rows)
+	for _, row := range rows {
+		byID[row.ID] = row
+	}
+	return byID, err
+}
