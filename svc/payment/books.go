@@ -1,0 +1,222 @@
+package payment
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// books are the tables of payments. Methods that end in a slice of results are commits of a batch.Group.
+type books struct {
+	db  *store.DB
+	now func() time.Time
+}
+
+// paymentRow is a payment as it is kept.
+type paymentRow struct {
+	bun.BaseModel `bun:"table:payments,alias:p"`
+
+	ID            ids.Payment `bun:",pk"`
+	OrderID       ids.Order
+	UserID        ids.User
+	Provider      string
+	Status        string
+	Amount        int64
+	Currency      string
+	Description   string
+	RemoteKey     string
+	RemoteID      string `bun:",nullzero"`
+	CheckoutURL   string
+	FailureReason string
+	Flag          string
+	Revision      int64
+	PollAt        time.Time
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+}
+
+func (r *paymentRow) money() api.Money { return api.Money{Amount: r.Amount, Currency: r.Currency} }
+
+// payment returns the row as callers see it.
+func (r *paymentRow) payment() api.Payment {
+	p := api.Payment{
+		ID: r.ID, OrderID: r.OrderID, UserID: r.UserID, Status: r.Status, Provider: r.Provider, Amount: r.money(),
+		FailureReason: r.FailureReason, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+	if r.Status == api.PaymentRequiresAction {
+		p.CheckoutURL = r.CheckoutURL
+	}
+	return p
+}
+
+// lock makes a query in a transaction keep what it reads from changing. On SQLite every transaction does.
+func (b *books) lock(q *bun.SelectQuery) *bun.SelectQuery {
+	if b.db.Postgres() {
+		return q.For("UPDATE")
+	}
+	return q
+}
+
+// take is lock for work that others may have taken: it is passed over.
+func (b *books) take(q *bun.SelectQuery) *bun.SelectQuery {
+	if b.db.Postgres() {
+		return q.For("UPDATE SKIP LOCKED")
+	}
+	return q
+}
+
+// payment reads one payment.
+func (b *books) payment(ctx context.Context, id ids.Payment) (*paymentRow, error) {
+	row := new(paymentRow)
+	if err := b.db.Read().NewSelect().Model(row).Where("p.id = ?", id).Scan(ctx); err != nil {
+		return nil, store.OrNotFound(err, "no such payment")
+	}
+	return row, nil
+}
+
+// ofOrders reads the payments of orders that are not failed.
+func (b *books) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result[[]*paymentRow] {
+	var rows []*paymentRow
+	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(orders)).
+		Where("p.status <> ?", api.PaymentFailed).Scan(ctx)
+	if err != nil {
+		return batch.Fail[[]*paymentRow](len(orders), store.OrNotFound(err, "no such order"))
+	}
+	of := make(map[ids.Order][]*paymentRow, len(orders))
+	for _, r := range rows {
+		of[r.OrderID] = append(of[r.OrderID], r)
+	}
+	results := make([]batch.Result[[]*paymentRow], len(orders))
+	for i, id := range orders {
+		results[i].Out = of[id]
+	}
+	return results
+}
+
+// begin keeps new payments. Each result is the payment that is open for the order and provider: the new one, or the one
+// of a request that was first.
+func (b *books) begin(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
+	type slot struct {
+		order    ids.Order
+		provider string
+	}
+	slotOf := func(r *paymentRow) slot { return slot{r.OrderID, r.Provider} }
+	// In one order everywhere, so that instances with the same orders at hand do not wait for each other in a circle.
+	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *paymentRow) int {
+		return cmp.Or(cmp.Compare(a.OrderID, b.OrderID), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.ID, b.ID))
+	})
+	orders := make([]ids.Order, len(inserts))
+	for i, r := range inserts {
+		orders[i] = r.OrderID
+	}
+	var open []*paymentRow
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		open = nil
+		if _, err := tx.NewInsert().Model(&inserts).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
+			return err
+		}
+		return tx.NewSelect().Model(&open).Where("p.order_id IN (?)", bun.List(orders)).
+			Where("p.status = ?", api.PaymentRequiresAction).Scan(ctx)
+	})
+	if err != nil {
+		return batch.Fail[*paymentRow](len(rows), err)
+	}
+	return match(rows, open, slotOf, slotOf, fault.New(fault.Conflict, "the order is being paid"))
+}
+
+// opened is a payment that the provider has made.
+type opened struct {
+	id     ids.Payment
+	remote Remote
+
+	// The stored answer of an idempotent request, if keyed.
+	scope, key, hash string
+	keyed            bool
+}
+
+// open writes down what the provider made, and the answers to those who asked. A payment whose remote id is known
+// already stays as it is.
+func (b *books) open(ctx context.Context, ins []opened) []batch.Result[*paymentRow] {
+	now := store.Time(b.now())
+	list := make([]ids.Payment, len(ins))
+	values := make([]bun.TupleValues, len(ins))
+	for i, in := range ins {
+		list[i] = in.id
+		values[i] = bun.Tuple([]string{in.id.String(), in.remote.ID, in.remote.CheckoutURL})
+	}
+	var results []batch.Result[*paymentRow]
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		// Both databases name the columns of VALUES so.
+		_, err := tx.NewRaw(`UPDATE payments SET remote_id = v.column2, checkout_url = v.column3, revision = revision + 1, updated_at = ?
+			FROM (VALUES ?) AS v WHERE payments.id = v.column1 AND payments.remote_id IS NULL`, now, bun.List(values)).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		var rows []*paymentRow
+		if err := tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Scan(ctx); err != nil {
+			return err
+		}
+		results = match(ins, rows, func(in opened) ids.Payment { return in.id }, func(r *paymentRow) ids.Payment { return r.ID },
+			fault.New(fault.Internal, "the payment was not kept"))
+		for i, in := range ins {
+			if !in.keyed || results[i].Err != nil {
+				continue
+			}
+			body, err := json.Marshal(results[i].Out.payment())
+			if err != nil {
+				return err
+			}
+			switch err := store.Remember(ctx, tx, in.scope, in.key, in.hash, 0, body); {
+			case errors.Is(err, store.ErrDuplicateAnswer):
+				results[i].Err = rpc.ErrDuplicateAnswer
+			case err != nil:
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return batch.Fail[*paymentRow](len(ins), err)
+	}
+	return results
+}
+
+// unfinished takes up payments that have been open for a while, to ask their provider. Each is asked again after as
+// long as it has been open, at least after interval: an abandoned checkout costs a call for each doubling of its age.
+func (b *books) unfinished(ctx context.Context, interval time.Duration, limit int) ([]*paymentRow, error) {
+	now := store.Time(b.now())
+	var rows []*paymentRow
+	// Looked at without a lock first: mostly there is nothing, and then nobody has to wait.
+	due := func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("p.status IN (?, ?)", api.PaymentRequiresAction, api.PaymentProcessing).Where("p.poll_at <= ?", now)
+	}
+	if any, err := due(b.db.Read().NewSelect().Model((*paymentRow)(nil))).Exists(ctx); err != nil || !any {
+		return nil, err
+	}
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		rows = nil
+		if err := b.take(due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
+			return err
+		}
+		for _, r := range rows {
+			next := now.Add(max(interval, now.Sub(r.CreatedAt)))
+			if _, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("poll_at = ?", next).Where("id = ?", r.ID).Exec(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return rows, err
+}

@@ -1,0 +1,274 @@
+package payment
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// callbackRow is a verified callback. Until DueAt it belongs to the instance that took it up.
+type callbackRow struct {
+	bun.BaseModel `bun:"table:payment_callbacks,alias:c"`
+
+	Provider    string `bun:",pk"`
+	EventID     string `bun:",pk"`
+	RemoteID    string
+	Type        string
+	Body        []byte
+	ReceivedAt  time.Time
+	DueAt       time.Time
+	Attempts    int
+	ProcessedAt *time.Time
+	Outcome     string
+}
+
+// callbackKey names a callback.
+type callbackKey struct{ provider, event string }
+
+func (r *callbackRow) key() callbackKey { return callbackKey{r.Provider, r.EventID} }
+
+// receive keeps callbacks, each once. A result tells whether it is new.
+func (b *books) receive(ctx context.Context, ins []*callbackRow) []batch.Result[bool] {
+	first := make(map[callbackKey]int, len(ins)) // several of one batch may be the same
+	for i, r := range slices.Backward(ins) {
+		first[r.key()] = i
+	}
+	inserts := make([]*callbackRow, 0, len(first))
+	for _, i := range first {
+		inserts = append(inserts, ins[i])
+	}
+	// In one order everywhere, so that instances with the same callbacks at hand do not wait for each other in a circle.
+	slices.SortFunc(inserts, func(a, b *callbackRow) int {
+		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.EventID, b.EventID))
+	})
+	var kept []struct{ Provider, EventID string }
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		kept = nil
+		_, err := tx.NewInsert().Model(&inserts).On("CONFLICT (provider, event_id) DO NOTHING").
+			Returning("provider, event_id").Exec(ctx, &kept)
+		return err
+	})
+	if err != nil {
+		return batch.Fail[bool](len(ins), err)
+	}
+	results := make([]batch.Result[bool], len(ins))
+	for _, k := range kept {
+		results[first[callbackKey{k.Provider, k.EventID}]].Out = true
+	}
+	return results
+}
+
+// waiting takes up callbacks that nobody is at, for as long as a lease.
+func (b *books) waiting(ctx context.Context, limit int) ([]*callbackRow, error) {
+	now := store.Time(b.now())
+	due := func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("c.processed_at IS NULL").Where("c.due_at <= ?", now)
+	}
+	if any, err := due(b.db.Read().NewSelect().Model((*callbackRow)(nil))).Exists(ctx); err != nil || !any {
+		return nil, err
+	}
+	var rows []*callbackRow
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		rows = nil
+		if err := b.take(due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
+			return err
+		}
+		for provider, events := range eventsByProvider(rows) {
+			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", now.Add(callbackLease)).
+				Where("provider = ?", provider).Where("event_id IN (?)", bun.List(events)).Exec(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return rows, err
+}
+
+func eventsByProvider(rows []*callbackRow) map[string][]string {
+	by := map[string][]string{}
+	for _, r := range rows {
+		by[r.Provider] = append(by[r.Provider], r.EventID)
+	}
+	return by
+}
+
+// postpone puts a callback off until next.
+func (b *books) postpone(ctx context.Context, key callbackKey, next time.Time) error {
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
+			Where("provider = ?", key.provider).Where("event_id = ?", key.event).Where("processed_at IS NULL").Exec(ctx)
+		return err
+	})
+}
+
+// observation is a look at a payment at its provider.
+type observation struct {
+	provider string
+	remote   RemoteState
+	unknown  bool         // the provider does not know the object
+	callback *callbackKey // what made us look; nil if it was the poller
+}
+
+// settlement is what an observation came to.
+type settlement struct {
+	verdict verdict
+	status  string // the payment's, after it
+	payment ids.Payment
+	fresh   bool // with mismatch and late_success: it was not flagged before
+}
+
+// settle moves payments by what was seen of them, with the events that tell of it, and finishes the callbacks.
+func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[settlement] {
+	now := store.Time(b.now())
+	var results []batch.Result[settlement]
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		results = make([]batch.Result[settlement], len(ins))
+		rows, err := b.observed(ctx, tx, ins)
+		if err != nil {
+			return err
+		}
+		var moved, adopted []*paymentRow
+		flagged := map[string][]ids.Payment{}
+		for i, in := range ins {
+			row := rows[in.remote.PaymentID]
+			switch out := &results[i].Out; {
+			case in.unknown || row == nil || row.Provider != in.provider:
+				out.verdict = verdictUnknown
+			case row.RemoteID != "" && row.RemoteID != in.remote.ID:
+				out.verdict, out.payment, out.status = verdictForeign, row.ID, row.Status
+			default:
+				if row.RemoteID == "" {
+					row.RemoteID = in.remote.ID // the answer to Create was lost, and this is it
+					adopted = append(adopted, row)
+				}
+				next, v := judge(row.Status, row.money(), in.remote)
+				if v == verdictMove {
+					row.Status = next
+					if next == api.PaymentFailed {
+						row.FailureReason = in.remote.Reason
+					}
+					moved = append(moved, row)
+				}
+				if (v == verdictMismatch || v == verdictLate) && row.Flag != string(v) {
+					row.Flag = string(v)
+					flagged[row.Flag] = append(flagged[row.Flag], row.ID)
+					out.fresh = true
+				}
+				out.verdict, out.payment, out.status = v, row.ID, row.Status
+			}
+		}
+		if err := b.adopt(ctx, tx, adopted, now); err != nil {
+			return err
+		}
+		for flag, list := range flagged {
+			_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("flag = ?", flag).Set("updated_at = ?", now).
+				Set("revision = revision + 1").Where("id IN (?)", bun.List(list)).Exec(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		if err := b.move(ctx, tx, moved, now); err != nil {
+			return err
+		}
+		return b.finish(ctx, tx, ins, results, now)
+	})
+	if err != nil {
+		return batch.Fail[settlement](len(ins), err)
+	}
+	return results
+}
+
+// observed reads, and locks in the order of their ids, the payments that were looked at.
+func (b *books) observed(ctx context.Context, tx bun.Tx, ins []observation) (map[ids.Payment]*paymentRow, error) {
+	list := make([]ids.Payment, 0, len(ins))
+	for _, in := range ins {
+		if in.remote.PaymentID != "" {
+			list = append(list, in.remote.PaymentID)
+		}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	var rows []*paymentRow
+	if err := b.lock(tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Order("p.id")).Scan(ctx); err != nil {
+		return nil, err
+	}
+	index := make(map[ids.Payment]*paymentRow, len(rows))
+	for _, r := range rows {
+		index[r.ID] = r
+	}
+	return index, nil
+}
+
+// adopt writes down remote ids that were learned by looking.
+func (b *books) adopt(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
+	for _, r := range rows {
+		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("remote_id = ?", r.RemoteID).Set("updated_at = ?", now).
+			Set("revision = revision + 1").Where("id = ?", r.ID).Where("remote_id IS NULL").Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// move writes new states, one statement for all payments that go the same way, and says so in the outbox. The rows are
+// locked; that the state only moves forward stands in the statement all the same.
+func (b *books) move(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
+	type step struct{ status, reason string }
+	steps := map[step][]ids.Payment{}
+	for _, r := range rows {
+		s := step{r.Status, r.FailureReason}
+		if !slices.Contains(steps[s], r.ID) {
+			steps[s] = append(steps[s], r.ID)
+		}
+	}
+	var told []*paymentRow
+	for s, list := range steps {
+		from := []string{api.PaymentRequiresAction}
+		if s.status != api.PaymentProcessing {
+			from = append(from, api.PaymentProcessing)
+		}
+		var after []*paymentRow
+		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", s.status).Set("failure_reason = ?", s.reason).
+			Set("updated_at = ?", now).Set("revision = revision + 1").
+			Where("id IN (?)", bun.List(list)).Where("status IN (?)", bun.List(from)).Returning("*").Exec(ctx, &after)
+		if err != nil {
+			return err
+		}
+		told = append(told, after...)
+	}
+	return b.tell(ctx, tx, told...)
+}
+
+// finish marks the callbacks as dealt with.
+func (b *books) finish(ctx context.Context, tx bun.Tx, ins []observation, results []batch.Result[settlement], now time.Time) error {
+	type outcome struct {
+		provider string
+		verdict  verdict
+	}
+	events := map[outcome][]string{}
+	for i, in := range ins {
+		if in.callback != nil {
+			o := outcome{in.callback.provider, results[i].Out.verdict}
+			events[o] = append(events[o], in.callback.event)
+		}
+	}
+	for o, list := range events {
+		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("processed_at = ?", now).Set("outcome = ?", string(o.verdict)).
+			Where("provider = ?", o.provider).Where("event_id IN (?)", bun.List(list)).Where("processed_at IS NULL").Exec(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

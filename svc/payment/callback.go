@@ -1,0 +1,160 @@
+package payment
+
+import (
+	"context"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+const (
+	// callbackLease is how long a callback belongs to the instance that took it up; longer than a look at it can last.
+	callbackLease = 30 * time.Second
+	// providerTimeout bounds one call of a provider.
+	providerTimeout = 10 * time.Second
+	// retryCreate is when a caller may try again after the provider failed.
+	retryCreate = 2 * time.Second
+)
+
+// receiveCallback verifies a callback, keeps it and answers. What it tells of is fetched afterwards, by the provider's
+// desk.
+//
+// A callback about a payment that we do not have is taken too, counted and logged: the provider can do nothing about it,
+// and would send it again for days.
+func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.None, error) {
+	desk, ok := s.desks[req.Provider]
+	if !ok {
+		return nil, fault.New(fault.NotFound, "no such payment provider")
+	}
+	event, err := desk.provider.ParseCallback(req.Signature, req.Body)
+	if err != nil {
+		s.metrics.received(req.Provider, "refused")
+		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider, "address", rpc.From(ctx).Address, "error", err)
+		return nil, err
+	}
+	now := store.Time(s.now())
+	row := &callbackRow{
+		Provider: req.Provider, EventID: event.ID, RemoteID: event.RemoteID, Type: event.Type, Body: req.Body,
+		ReceivedAt: now, DueAt: now.Add(callbackLease),
+	}
+	fresh, err := s.receipts.Do(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		s.metrics.received(req.Provider, "duplicate")
+		return &rpc.None{}, nil
+	}
+	s.metrics.received(req.Provider, "new")
+	desk.take(row)
+	return &rpc.None{}, nil
+}
+
+// desk is where the callbacks of one provider are worked on: each provider has its own workers, so a slow one keeps
+// nobody else waiting.
+type desk struct {
+	service  *Service
+	provider Provider
+	queue    chan *callbackRow
+}
+
+const (
+	deskWorkers = 128  // calls of one provider at the same time
+	deskQueue   = 8192 // callbacks that wait for a worker; those beyond it wait in the table
+)
+
+func newDesk(s *Service, p Provider) *desk {
+	return &desk{service: s, provider: p, queue: make(chan *callbackRow, deskQueue)}
+}
+
+// take works on a callback soon, if there is room; the sweep finds it otherwise.
+func (d *desk) take(row *callbackRow) {
+	select {
+	case d.queue <- row:
+	default:
+	}
+}
+
+// work deals with callbacks until ctx ends. Deployed deskWorkers times.
+func (d *desk) work(ctx context.Context) {
+	for {
+		select {
+		case row := <-d.queue:
+			d.look(context.WithoutCancel(ctx), row)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look fetches the object of a callback and moves the payment. If anything fails, the callback is taken up again later.
+func (d *desk) look(ctx context.Context, row *callbackRow) {
+	key := row.key()
+	err := d.service.settle(ctx, d.provider, row.RemoteID, &key)
+	if err == nil {
+		return
+	}
+	wait := backoff(row.Attempts, firstRetry, lastRetry)
+	d.service.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
+	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	if err := d.service.books.postpone(ctx, key, d.service.now().Add(wait)); err != nil {
+		d.service.log.WarnContext(ctx, "a callback cannot be put off", "callback", row.EventID, "error", err)
+	}
+}
+
+// settle looks at a payment at its provider and moves ours, with the events that tell of it. The callback that made us
+// look, if any, is finished in the same transaction.
+func (s *Service) settle(ctx context.Context, provider Provider, remoteID string, callback *callbackKey) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*providerTimeout)
+	defer cancel()
+	in := observation{provider: provider.Name(), callback: callback}
+	remote, err := s.fetch(ctx, provider, remoteID)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		in.unknown = true
+	case err != nil:
+		s.metrics.providerError(provider.Name(), "fetch")
+		return err
+	}
+	in.remote = remote
+	out, err := s.settlements.Do(ctx, in)
+	if err != nil {
+		return err
+	}
+	s.metrics.settled(provider.Name(), callback != nil, out)
+	switch out.verdict {
+	case verdictUnknown, verdictForeign:
+		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", provider.Name(),
+			"remote", remoteID, "verdict", out.verdict)
+	case verdictMismatch, verdictLate:
+		if out.fresh {
+			s.log.ErrorContext(ctx, "a payment needs a person", "provider", provider.Name(), "payment", out.payment,
+				"remote", remoteID, "verdict", out.verdict, "remote_amount", remote.Amount)
+		}
+	}
+	return nil
+}
+
+func (s *Service) fetch(ctx context.Context, provider Provider, remoteID string) (RemoteState, error) {
+	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	return provider.Fetch(ctx, remoteID)
+}
+
+// sweepCallbacks takes up callbacks whose worker is gone.
+func (s *Service) sweepCallbacks(ctx context.Context) error {
+	rows, err := s.books.waiting(ctx, sweepLimit)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if desk, ok := s.desks[r.Provider]; ok {
+			desk.take(r)
+		}
+	}
+	return nil
+}

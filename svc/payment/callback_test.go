@@ -1,0 +1,212 @@
+package payment
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// TestCallbacksInAnyOrder sends each callback of many payments five times, all of them shuffled, to two instances, with
+// forged ones among them. Every payment ends as its payer decided, and that is told once.
+func TestCallbacksInAnyOrder(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		kept := new(capture)
+		w.setDoor(kept.door)
+		i := w.run()
+		w.run()
+		const n = 20
+		outcomes := map[ids.Payment]string{}
+		for k := range n {
+			ctx, order := w.order()
+			p := w.create(ctx, order.ID)
+			outcomes[p.ID] = []string{"succeeded", "declined"}[k%2]
+			w.mustDecide(p.ID, outcomes[p.ID])
+		}
+		var calls []captured
+		for _, c := range kept.wait(t, n) {
+			for range 5 {
+				calls = append(calls, c)
+			}
+			calls = append(calls, captured{sign([]byte("a guess"), c.body, w.clock.Now()), c.body})
+		}
+		rand.Shuffle(len(calls), func(a, b int) { calls[a], calls[b] = calls[b], calls[a] })
+		results := make([]error, len(calls))
+		err := parallel(t.Context(), 8, slicesIndex(len(calls)), func(_ context.Context, k int) {
+			results[k] = w.callback(calls[k].signature, calls[k].body)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := 0
+		for _, err := range results {
+			if fault.Is(err, fault.Unauthenticated) {
+				forged++
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		if forged != n {
+			t.Errorf("%d callbacks were refused, want the %d forged ones", forged, n)
+		}
+		for id, outcome := range outcomes {
+			w.awaitStatus(id, map[string]string{"succeeded": api.PaymentSucceeded, "declined": api.PaymentFailed}[outcome], 0)
+		}
+		for _, topic := range []api.Topic[api.PaymentEvent]{api.PaymentHasSucceeded, api.PaymentHasFailed} {
+			told := map[ids.Payment]int{}
+			for _, p := range w.told(topic, n/2) {
+				told[p.ID]++
+			}
+			if len(told) != n/2 {
+				t.Errorf("%s of %d payments, want %d", topic.Subject, len(told), n/2)
+			}
+			for id, times := range told {
+				if times != 1 {
+					t.Errorf("%s of %s %d times", topic.Subject, id, times)
+				}
+			}
+		}
+		if rows := i.count(t, "SELECT count(*) FROM payment_callbacks"); rows != n {
+			t.Errorf("%d callbacks were kept, want %d", rows, n)
+		}
+
+		// Late ones, after everything is over: refused once they are old, harmless before.
+		if err := w.callback(calls[0].signature, calls[0].body); err != nil && !fault.Is(err, fault.Unauthenticated) {
+			t.Error(err)
+		}
+		w.clock.Advance(signatureTolerance + time.Second)
+		for _, c := range kept.wait(t, n) {
+			wantFault(t, w.callback(c.signature, c.body), fault.Unauthenticated)
+		}
+		if rows := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE processed_at IS NULL"); rows != 0 {
+			t.Errorf("%d callbacks wait", rows)
+		}
+	})
+}
+
+func slicesIndex(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// TestCallbackRefused shows what a forger and a broken provider are told.
+func TestCallbackRefused(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	i := w.run()
+	body := []byte(`{"id":"sbe_x","type":"payment.succeeded","payment":"sbp_x","created":1}`)
+	wantFault(t, w.callback("", body), fault.Unauthenticated)
+	wantFault(t, w.callback(sign([]byte("wrong"), body, w.clock.Now()), body), fault.Unauthenticated)
+	for _, garbage := range []string{"", "no JSON", `{"id":"sbe_x"}`} {
+		wantFault(t, w.callback(sign([]byte(testSandboxSecret), []byte(garbage), w.clock.Now()), []byte(garbage)), fault.Invalid)
+	}
+	if n := i.count(t, "SELECT count(*) FROM payment_callbacks"); n != 0 {
+		t.Errorf("%d callbacks were kept", n)
+	}
+	if n := i.counter("starlight_payment_callbacks_total", "-", "provider", "sandbox", "result", "refused"); n != 5 {
+		t.Errorf("%d counted as refused, want 5", n)
+	}
+}
+
+// TestUnknownPayment sends signed callbacks about payments that are not ours: they are taken, counted and done with.
+func TestUnknownPayment(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		send := func(event, remote string) {
+			t.Helper()
+			body, err := json.Marshal(callbackBody{ID: event, Type: "payment.succeeded", Payment: remote, Created: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.callback(sign([]byte(testSandboxSecret), body, w.clock.Now()), body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// One that the provider does not know either, and one that it made for somebody else.
+		foreign, err := i.sandbox.Create(t.Context(), CreateRequest{Key: "k", PaymentID: ids.New[ids.PaymentKind](w.clock.Now()),
+			OrderID: ids.New[ids.OrderKind](w.clock.Now()), Amount: api.Money{Amount: 1, Currency: "EUR"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send("sbe_1", "sbp_nothing")
+		send("sbe_2", foreign.ID)
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if n := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE outcome = 'unknown' AND processed_at IS NOT NULL"); n != 2 {
+				return fmt.Errorf("%d of 2 are done with", n)
+			}
+			return nil
+		})
+		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "callback", "verdict", "unknown"); n != 2 {
+			t.Errorf("%d counted, want 2", n)
+		}
+	})
+}
+
+// TestForeignObject lets the provider speak of our payment under another object of its own.
+func TestForeignObject(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	i := w.run()
+	ctx, order := w.order()
+	p := w.create(ctx, order.ID)
+	out, err := i.settlements.Do(t.Context(), observation{provider: "sandbox",
+		remote: RemoteState{ID: "sbp_other", PaymentID: p.ID, Status: RemoteSucceeded, Amount: p.Amount}})
+	if err != nil || out.verdict != verdictForeign || out.status != api.PaymentRequiresAction {
+		t.Errorf("got %+v, %v", out, err)
+	}
+}
+
+// TestCrashAfterReceipt stops an instance between keeping a callback and working on it: the next one finds it.
+func TestCrashAfterReceipt(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		cut := w.prepare() // nothing works on its queue
+		defer cut.Close()
+		ctx, order := w.order()
+		p, err := cut.createPayment(ctx, &api.NewPayment{OrderID: order.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		callback, err := cut.sandbox.decisions.Do(ctx, decision{reference: p.ID, outcome: sandboxSucceeded})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := callback.body()
+		signature := sign([]byte(testSandboxSecret), body, w.clock.Now())
+		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", Signature: signature, Body: body}); err != nil {
+			t.Fatal(err)
+		}
+		silent := new(capture)
+		w.setDoor(silent.door) // the sender would help, and so would the poller: neither is needed
+		err = cut.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE payments SET poll_at = ?", w.clock.Now().Add(24*time.Hour))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		i := w.run()
+		if got, err := rpc.Call(ctx, w.client, api.GetPayment, &api.PaymentRef{ID: p.ID}); err != nil || got.Status != api.PaymentRequiresAction {
+			t.Errorf("before the lease has run out: %+v, %v", got, err)
+		}
+		w.clock.Advance(callbackLease)
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "callback", "verdict", "moved"); n != 1 {
+			t.Errorf("%d callbacks moved a payment, want 1", n)
+		}
+		if told := w.told(api.PaymentHasSucceeded, 1); len(told) != 1 {
+			t.Errorf("told %d times", len(told))
+		}
+	})
+}

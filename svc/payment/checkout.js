@@ -1,0 +1,28 @@
+"use strict";
+(() => {
+  const main = document.querySelector("main");
+  const status = document.querySelector(".status");
+  const buttons = document.querySelectorAll("button");
+  const enable = (on) => buttons.forEach((b) => { b.disabled = !on; });
+  buttons.forEach((button) => button.addEventListener("click", async () => {
+    enable(false);
+    status.textContent = "Sending…";
+    try {
+      const answer = await fetch("/v1/sandbox/payments/" + encodeURIComponent(main.dataset.payment), {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ outcome: button.dataset.outcome }),
+      });
+      if (answer.ok) {
+        status.textContent = button.dataset.outcome === "succeeded" ? "Paid. Thank you!" : "Declined. Nothing was charged.";
+        return;
+      }
+      const problem = await answer.json().catch(() => ({}));
+      status.textContent = problem.detail || "That did not work. Please try again.";
+      enable(answer.status === 429 || answer.status >= 500);
+    } catch {
+      status.textContent = "The network did not answer. Please try again.";
+      enable(true);
+    }
+  }));
+})();

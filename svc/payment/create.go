@@ -1,0 +1,166 @@
+package payment
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// createPayment begins to pay an order of the caller.
+//
+// The payment and the key of its creation at the provider are on disk before the provider is asked. Whatever breaks after
+// that, the next request for the order, or the poller, finds the open payment and asks the provider again under the same
+// key, which gives the same checkout.
+func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.Payment, error) {
+	provider, err := s.choose(req.Provider)
+	if err != nil {
+		return nil, err
+	}
+	row, err := s.begin(ctx, provider, req.OrderID)
+	if err != nil {
+		return nil, err
+	}
+	in := opened{id: row.ID, remote: Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
+	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
+	if row.RemoteID == "" {
+		if in.remote, err = s.createRemote(ctx, provider, row); err != nil {
+			return nil, err
+		}
+	} else if !in.keyed {
+		p := row.payment()
+		return &p, nil
+	}
+	row, err = s.opens.Do(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	p := row.payment()
+	return &p, nil
+}
+
+// choose returns the provider of that name, or the default one.
+func (s *Service) choose(name string) (Provider, error) {
+	asked := name != ""
+	if !asked {
+		name = api.PaymentProvider.Get(s.live)
+	}
+	desk, ok := s.desks[name]
+	off := ok && name == sandboxName && !api.SandboxEnabled.Get(s.live)
+	switch {
+	case ok && !off:
+		return desk.provider, nil
+	case !asked:
+		return nil, fault.New(fault.Unavailable, "the default payment provider, %s, is not switched on", name)
+	}
+	var check fault.Check
+	check.Field(ok, "provider", "there is no such payment provider")
+	check.Field(!off, "provider", "the sandbox provider is switched off (setting %s)", api.SandboxEnabled.Key())
+	return nil, check.Err()
+}
+
+// begin returns the open payment of an order, and makes it if there is none. Ticketing decides whether the order can be
+// paid by the caller.
+func (s *Service) begin(ctx context.Context, provider Provider, orderID ids.Order) (*paymentRow, error) {
+	id, err := s.candidate(ctx, provider, orderID)
+	if err != nil {
+		return nil, err
+	}
+	const tries = 3
+	for range tries {
+		order, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: orderID, PaymentID: id})
+		if err != nil {
+			return nil, err
+		}
+		if order.Total.Amount <= 0 {
+			return nil, fault.New(fault.Conflict, "there is nothing to pay")
+		}
+		now := store.Time(s.now())
+		row, err := s.begins.Do(ctx, &paymentRow{
+			ID: id, OrderID: order.ID, UserID: order.UserID, Provider: provider.Name(), Status: api.PaymentRequiresAction,
+			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
+			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)), CreatedAt: now, UpdatedAt: now,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if row.ID == id {
+			return row, nil
+		}
+		id = row.ID // another request was first, and its payment is the one that the order has to know
+	}
+	return nil, fault.New(fault.Conflict, "the order is being paid")
+}
+
+// candidate returns the id of the caller's open payment of an order, or a fresh one.
+func (s *Service) candidate(ctx context.Context, provider Provider, orderID ids.Order) (ids.Payment, error) {
+	rows, err := s.lookups.Do(ctx, orderID)
+	if err != nil {
+		return "", err
+	}
+	id := ids.New[ids.PaymentKind](s.now())
+	for _, r := range rows {
+		switch {
+		case r.UserID != rpc.Caller(ctx).User: // ticketing will say that there is no such order
+		case r.Status == api.PaymentProcessing:
+			return "", fault.New(fault.Conflict, "the order is being paid")
+		case r.Status == api.PaymentSucceeded:
+			return "", fault.New(fault.Conflict, "the order is paid")
+		case r.Status == api.PaymentRequiresAction && r.Provider == provider.Name():
+			id = r.ID
+		}
+	}
+	return id, nil
+}
+
+// createRemote asks the provider for the checkout of a payment. Asking again gives the same.
+func (s *Service) createRemote(ctx context.Context, provider Provider, row *paymentRow) (Remote, error) {
+	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	remote, err := provider.Create(ctx, CreateRequest{
+		Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.money(), Description: row.Description,
+		ReturnURL: s.publicURL + "/",
+	})
+	if err != nil {
+		s.metrics.providerError(provider.Name(), "create")
+		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", provider.Name(), "payment", row.ID, "error", err)
+		return Remote{}, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(retryCreate)
+	}
+	return remote, nil
+}
+
+// remoteKey derives the idempotency key of a payment's creation at its provider.
+func remoteKey(id ids.Payment) string { return "starlight-create-" + id.String() }
+
+// describe says in a line what an order is, for the payer.
+func describe(order *api.Order) string {
+	const most = 200 // runes
+	var parts []string
+	for _, item := range order.Items {
+		parts = append(parts, fmt.Sprintf("%d × %s", item.Quantity, item.Name))
+	}
+	text := strings.Join(parts, ", ")
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most-1]) + "…"
+}
+
+// getPayment reads a payment of the caller, or any for an administrator.
+func (s *Service) getPayment(ctx context.Context, req *api.PaymentRef) (*api.Payment, error) {
+	row, err := s.books.payment(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if caller := rpc.Caller(ctx); row.UserID != caller.User && !caller.Admin() {
+		return nil, fault.New(fault.NotFound, "no such payment")
+	}
+	p := row.payment()
+	return &p, nil
+}

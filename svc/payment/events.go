@@ -1,0 +1,56 @@
+package payment
+
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+// tell puts what became of payments into the outbox, in the transaction that made it so.
+func (b *books) tell(ctx context.Context, tx bun.Tx, rows ...*paymentRow) error {
+	msgs := make([]stream.Message, 0, len(rows))
+	for _, r := range rows {
+		var subject string
+		switch r.Status {
+		case api.PaymentSucceeded:
+			subject = api.PaymentHasSucceeded.Subject
+		case api.PaymentFailed:
+			subject = api.PaymentHasFailed.Subject
+		case api.PaymentRefunded:
+			subject = api.PaymentWasRefunded.Subject
+		default:
+			continue // nobody outside has to hear of it
+		}
+		msgs = append(msgs, stream.Message{Subject: subject, Payload: api.PaymentEvent{Payment: r.payment()}})
+	}
+	if len(msgs) == 0 {
+		return nil
+	}
+	return stream.AddAll(ctx, tx, msgs...)
+}
+
+// consumer names the durable consumer of the events that concern payments.
+const consumer = "payment"
+
+// consume follows the events of ticketing until ctx ends.
+func (s *Service) consume(ctx context.Context) error {
+	return stream.Consume(ctx, s.js, stream.Consumer{
+		Stream: "EVENTS", Durable: consumer, Filters: []string{api.OrderRefundDue.Subject}, Concurrency: refundWorkers,
+		Log: s.log, Registry: s.registry,
+	}, s.onRefundDue)
+}
+
+// onRefundDue writes down that an order's money has to go back: ticketing has no seats for it. One payment is due once,
+// however often the event comes.
+func (s *Service) onRefundDue(ctx context.Context, m stream.Msg) error {
+	var due api.RefundDue
+	if err := m.Decode(&due); err != nil {
+		return err
+	}
+	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return s.books.owe(ctx, tx, due.PaymentID, "refund_due:"+due.PaymentID.String(), due.Reason)
+	})
+}

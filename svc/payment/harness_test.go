@@ -1,0 +1,344 @@
+package payment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
+
+// onBoth runs a test against a world on each database.
+func onBoth(t *testing.T, test func(t *testing.T, w *world)) {
+	t.Helper()
+	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
+		t.Run(name, func(t *testing.T) { test(t, newWorld(t, url(t))) })
+	}
+}
+
+// world is all that surrounds the payment service: NATS, a database, ticketing, and a door for HTTP.
+type world struct {
+	t     testing.TB
+	nats  *testkit.NATSServer
+	url   string // of the database
+	clock *testkit.Clock
+	live  *settings.Live
+	http  *httptest.Server
+	// client calls as the gateway.
+	client *rpc.Client
+
+	mu     sync.Mutex
+	orders map[ids.Order]*api.Order
+	tied   map[ids.Order]ids.Payment // what BeginPayment was told last
+	door   func(w http.ResponseWriter, r *http.Request, body []byte)
+}
+
+const testSandboxSecret = "the secret of the sandbox in tests"
+
+func newWorld(t testing.TB, url string) *world {
+	t.Helper()
+	n := testkit.NATS(t)
+	n.Stream("EVENTS", "ev.>")
+	w := &world{
+		t: t, nats: n, url: url, clock: testkit.NewClock(time.Time{}),
+		live:   settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default())),
+		client: rpc.NewClient(n.Conn, rpc.ClientConfig{Name: "gateway"}),
+		orders: map[ids.Order]*api.Order{}, tied: map[ids.Order]ids.Payment{},
+	}
+	w.door = w.forward
+	w.http = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			rw.WriteHeader(400)
+			return
+		}
+		w.mu.Lock()
+		door := w.door
+		w.mu.Unlock()
+		door(rw, r, body)
+	}))
+	t.Cleanup(w.http.Close)
+	w.serveTicketing()
+	return w
+}
+
+// forward does with callbacks what the gateway does.
+func (w *world) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
+	err := w.callback(r.Header.Get("Sandbox-Signature"), body)
+	if err != nil {
+		rw.WriteHeader(rpc.HTTPStatus(fault.From(err).Code))
+		return
+	}
+	rw.WriteHeader(http.StatusOK)
+}
+
+func (w *world) callback(signature string, body []byte) error {
+	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Signature: signature, Body: body})
+	return err
+}
+
+// setDoor replaces what happens to callbacks on their way.
+func (w *world) setDoor(door func(w http.ResponseWriter, r *http.Request, body []byte)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.door = door
+}
+
+// serveTicketing answers BeginPayment by the rules of ticketing.
+func (w *world) serveTicketing() {
+	w.t.Helper()
+	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
+	rpc.Handle(srv, api.BeginPayment, func(ctx context.Context, req *api.BeginPaymentOf) (*api.Order, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		order, ok := w.orders[req.OrderID]
+		switch {
+		case !ok || order.UserID != rpc.Caller(ctx).User:
+			return nil, fault.New(fault.NotFound, "no such order")
+		case order.Status != api.OrderPending:
+			return nil, fault.New(fault.Conflict, "the order is %s", order.Status)
+		}
+		w.tied[order.ID] = req.PaymentID
+		return order, nil
+	})
+	start(w.t, srv)
+}
+
+func start(t testing.TB, srv *rpc.Server) {
+	t.Helper()
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := srv.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// order makes a pending order and returns it with the context of its owner.
+func (w *world) order() (context.Context, *api.Order) {
+	now := w.clock.Now()
+	o := &api.Order{ID: ids.New[ids.OrderKind](now), UserID: ids.New[ids.UserKind](now), EventID: ids.New[ids.EventKind](now), Status: api.OrderPending,
+		Items: []api.OrderItem{{TicketTypeID: ids.New[ids.TicketTypeKind](now), Name: "Standing", Quantity: 2}}, Total: api.Money{Amount: 5000, Currency: "EUR"}}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.orders[o.ID] = o
+	return as(o.UserID), o
+}
+
+func as(user ids.User, roles ...string) context.Context {
+	return rpc.WithPrincipal(context.Background(), rpc.Principal{User: user, Roles: roles})
+}
+
+// instance is one running payment service.
+type instance struct {
+	*Service
+	registry *observe.Registry
+	stop     func()
+}
+
+// prepare makes an instance that serves nothing and does nothing in the background.
+func (w *world) prepare() *instance {
+	w.t.Helper()
+	db := testkit.Open(w.t, w.url, "payment", Migrations())
+	nc := w.nats.Connect(nats.Name("payment"))
+	reg := observe.NewRegistry()
+	s, err := New(w.t.Context(), Deps{
+		DB: db, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: w.live, Log: testkit.Log(w.t),
+		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", SandboxSecret: testSandboxSecret,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &instance{Service: s, registry: reg}
+}
+
+// run starts an instance and stops it with the test, or before by its stop.
+func (w *world) run() *instance {
+	w.t.Helper()
+	i := w.prepare()
+	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: i.db.Answers()})
+	i.Register(srv)
+	if err := srv.Start(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- i.Run(ctx) }()
+	i.stop = sync.OnceFunc(func() {
+		deadline, end := context.WithTimeout(context.Background(), 10*time.Second)
+		defer end()
+		if err := srv.Drain(deadline); err != nil {
+			w.t.Error(err)
+		}
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				w.t.Errorf("Run: %v", err)
+			}
+		case <-deadline.Done():
+			w.t.Error("Run does not return")
+		}
+		i.Close()
+	})
+	w.t.Cleanup(i.stop)
+	return i
+}
+
+// create begins to pay an order.
+func (w *world) create(ctx context.Context, order ids.Order) *api.Payment {
+	w.t.Helper()
+	p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order, Provider: "sandbox"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+// decide acts as the payer.
+func (w *world) decide(id ids.Payment, outcome string) error {
+	_, err := rpc.Call(context.Background(), w.client, api.DecideSandboxPayment, &api.SandboxOutcome{ID: id, Outcome: outcome})
+	return err
+}
+
+func (w *world) mustDecide(id ids.Payment, outcome string) {
+	w.t.Helper()
+	if err := w.decide(id, outcome); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// awaitStatus waits until a payment has the status. The clock moves on meanwhile, by step for each look.
+func (w *world) awaitStatus(id ids.Payment, status string, step time.Duration) *api.Payment {
+	w.t.Helper()
+	var p *api.Payment
+	testkit.Eventually(w.t, 20*time.Second, func() error {
+		w.clock.Advance(step)
+		var err error
+		if p, err = rpc.Call(as(adminID, rpc.RoleAdmin), w.client, api.GetPayment, &api.PaymentRef{ID: id}); err != nil {
+			return err
+		}
+		if p.Status != status {
+			return fmt.Errorf("payment is %s, want %s", p.Status, status)
+		}
+		return nil
+	})
+	return p
+}
+
+const adminID = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q0")
+
+// told returns the payments that events of a topic tell of, once there are at least n, oldest first.
+func (w *world) told(topic api.Topic[api.PaymentEvent], n int) []api.Payment {
+	w.t.Helper()
+	var list []api.Payment
+	testkit.Eventually(w.t, 20*time.Second, func() error {
+		list = list[:0]
+		for _, m := range w.nats.Messages("EVENTS") {
+			if m.Subject != topic.Subject {
+				continue
+			}
+			var e api.PaymentEvent
+			if err := json.Unmarshal(m.Data, &e); err != nil {
+				return err
+			}
+			list = append(list, e.Payment)
+		}
+		if len(list) < n {
+			return fmt.Errorf("%d of %d events %s", len(list), n, topic.Subject)
+		}
+		return nil
+	})
+	return list
+}
+
+// count reads one number from the database of an instance.
+func (i *instance) count(t testing.TB, query string, args ...any) int {
+	t.Helper()
+	var n int
+	if err := i.db.Read().NewRaw(query, args...).Scan(t.Context(), &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// counter reads a metric of an instance.
+func (i *instance) counter(name, help string, labels ...string) uint64 {
+	return i.registry.Counter(name, help, labels...).Get()
+}
+
+func wantFault(t testing.TB, err error, code fault.Code) {
+	t.Helper()
+	if !fault.Is(err, code) {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
+
+// capture keeps callbacks instead of passing them on. The sender believes that they arrived.
+type capture struct {
+	mu   sync.Mutex
+	kept []captured
+}
+
+type captured struct {
+	signature string
+	body      []byte
+}
+
+func (c *capture) door(rw http.ResponseWriter, r *http.Request, body []byte) {
+	c.mu.Lock()
+	c.kept = append(c.kept, captured{r.Header.Get("Sandbox-Signature"), body})
+	c.mu.Unlock()
+	rw.WriteHeader(http.StatusOK)
+}
+
+// wait returns the callbacks once there are n.
+func (c *capture) wait(t testing.TB, n int) []captured {
+	t.Helper()
+	var kept []captured
+	testkit.Eventually(t, 20*time.Second, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if kept = slices.Clone(c.kept); len(kept) < n {
+			return errors.New("callbacks are missing")
+		}
+		return nil
+	})
+	return kept
+}
+
+// insert puts a row into the database of an instance.
+func insert(t testing.TB, i *instance, row any) {
+	t.Helper()
+	err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(row).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,192 @@
+package payment
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// due publishes that ticketing owes a refund, as a new message each time.
+func (w *world) due(p *api.Payment) {
+	w.t.Helper()
+	data, err := json.Marshal(api.RefundDue{OrderID: p.OrderID, PaymentID: p.ID, Reason: "the seats are gone"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: api.OrderRefundDue.Subject, Data: data}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestRefundOnce has two instances hear several times that a refund is due.
+func TestRefundOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		j := w.run()
+		const n = 5
+		paid := make([]*api.Payment, n)
+		for k := range paid {
+			ctx, order := w.order()
+			p := w.create(ctx, order.ID)
+			w.mustDecide(p.ID, "succeeded")
+			paid[k] = w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		}
+		for range 5 {
+			for _, p := range paid {
+				w.due(p)
+			}
+		}
+		for _, p := range paid {
+			w.awaitStatus(p.ID, api.PaymentRefunded, 0)
+		}
+		told := w.told(api.PaymentWasRefunded, n)
+		if len(told) != n {
+			t.Errorf("told of %d refunds, want %d", len(told), n)
+		}
+		// Once more, when all is over, and straight at the work: nothing is left to do.
+		for _, p := range paid {
+			w.due(p)
+		}
+		var rows []*refundRow
+		if err := i.db.Read().NewSelect().Model(&rows).Scan(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var again sync.WaitGroup
+		for _, r := range rows {
+			for _, s := range []*instance{i, j} {
+				again.Go(func() { s.refund(t.Context(), r) })
+			}
+		}
+		again.Wait()
+		if len(rows) != n {
+			t.Errorf("%d refunds, want %d", len(rows), n)
+		}
+		for what, query := range map[string]string{
+			"refunds at the provider":        "SELECT count(*) FROM sandbox_refunds",
+			"payments refunded in full":      "SELECT count(*) FROM sandbox_payments WHERE refunded = amount",
+			"refunds that succeeded with us": "SELECT count(*) FROM payment_refunds WHERE status = 'succeeded'",
+		} {
+			if got := i.count(t, query); got != n {
+				t.Errorf("%d %s, want %d", got, what, n)
+			}
+		}
+		const consumed = "starlight_consumer_messages_total"
+		if got := i.counter(consumed, "-", "consumer", consumer, "outcome", "retried") + j.counter(consumed, "-", "consumer", consumer, "outcome", "retried"); got != 0 {
+			t.Errorf("%d duplicates were taken for failures", got)
+		}
+		const name = "starlight_payment_refunds_total"
+		if got := i.counter(name, "-", "result", "succeeded") + j.counter(name, "-", "result", "succeeded"); got != n {
+			t.Errorf("%d counted, want %d", got, n)
+		}
+	})
+}
+
+// TestRefundAtOnce lets two instances work on the same refund at the same time.
+func TestRefundAtOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i, j := w.run(), w.prepare()
+		defer j.Close()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		w.mustDecide(p.ID, "succeeded")
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		now := w.clock.Now()
+		row := &refundRow{ID: ids.New[ids.RefundKind](now), PaymentID: p.ID, RequestKey: "test", Amount: p.Amount.Amount, Currency: "EUR",
+			Status: refundPending, DueAt: now.Add(time.Hour), CreatedAt: now, UpdatedAt: now}
+		insert(t, i, row)
+		var work sync.WaitGroup
+		for _, s := range []*instance{i, j, i, j} {
+			work.Go(func() {
+				if err := s.tryRefund(t.Context(), row); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		work.Wait()
+		if told := w.told(api.PaymentWasRefunded, 1); len(told) != 1 || told[0].Status != api.PaymentRefunded {
+			t.Errorf("told %+v", told)
+		}
+		if n := i.count(t, "SELECT count(*) FROM sandbox_refunds"); n != 1 {
+			t.Errorf("%d refunds at the provider", n)
+		}
+	})
+}
+
+// TestRefundRefused owes money that was never taken: it waits while the payment is open and ends when that has failed.
+func TestRefundRefused(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	i := w.run()
+	ctx, order := w.order()
+	p := w.create(ctx, order.ID)
+	w.due(p)
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if n := i.count(t, "SELECT count(*) FROM payment_refunds WHERE status = 'pending' AND attempts > 0"); n != 1 {
+			return fmt.Errorf("no attempt yet")
+		}
+		return nil
+	})
+	w.mustDecide(p.ID, "declined")
+	w.awaitStatus(p.ID, api.PaymentFailed, 0)
+	testkit.Eventually(t, 10*time.Second, func() error {
+		w.clock.Advance(time.Second)
+		if n := i.count(t, "SELECT count(*) FROM payment_refunds WHERE status = 'failed'"); n != 1 {
+			return fmt.Errorf("not given up yet")
+		}
+		return nil
+	})
+	if n := i.count(t, "SELECT count(*) FROM sandbox_refunds"); n != 0 {
+		t.Errorf("%d refunds at the provider", n)
+	}
+}
+
+// TestSandboxRefund is the provider's own idea of refunds.
+func TestSandboxRefund(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		row, err := i.books.payment(ctx, p.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := RefundRequest{Key: "r1", RemoteID: row.RemoteID, Amount: api.Money{Amount: 2000, Currency: "EUR"}}
+		_, err = i.sandbox.Refund(ctx, req)
+		wantFault(t, err, fault.Conflict)
+		w.mustDecide(p.ID, "succeeded")
+
+		first, err := i.sandbox.Refund(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := i.sandbox.Refund(ctx, req); err != nil || again != first {
+			t.Errorf("the same key gave %v, %v; want %v", again, err, first)
+		}
+		for name, change := range map[string]func(*RefundRequest){
+			"another amount under the same key": func(r *RefundRequest) { r.Amount.Amount-- },
+			"more than is left":                 func(r *RefundRequest) { r.Key = "r2"; r.Amount.Amount = 3001 },
+			"nothing":                           func(r *RefundRequest) { r.Key = "r3"; r.Amount.Amount = 0 },
+			"less than nothing":                 func(r *RefundRequest) { r.Key = "r4"; r.Amount.Amount = -1 },
+			"another currency":                  func(r *RefundRequest) { r.Key = "r5"; r.Amount.Currency = "USD" },
+			"an unknown payment":                func(r *RefundRequest) { r.Key = "r6"; r.RemoteID = "sbp_nothing" },
+		} {
+			bad := req
+			change(&bad)
+			if _, err := i.sandbox.Refund(ctx, bad); !permanent(err) {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+		req.Key, req.Amount.Amount = "r7", 3000
+		if _, err := i.sandbox.Refund(ctx, req); err != nil {
+			t.Errorf("the rest: %v", err)
+		}
+	})
+}

@@ -1,0 +1,175 @@
+package payment
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/observe"
+)
+
+const (
+	// deliveryTimeout bounds one attempt to send a callback.
+	deliveryTimeout = 10 * time.Second
+	// deliveryLease is how long a callback belongs to the instance that took it up; longer than an attempt can last.
+	deliveryLease = 30 * time.Second
+	// deliveryWorkers bounds the callbacks that are being sent at the same time.
+	deliveryWorkers = 64
+	// deliveryQueue bounds the callbacks that wait for a worker; those beyond it wait in the table.
+	deliveryQueue = 4096
+
+	firstRetry = time.Second
+	lastRetry  = 5 * time.Minute
+)
+
+// sender delivers the callbacks of the sandbox over HTTP, like any outside provider, until they are acknowledged by a
+// status of 2xx. What is to be sent stands in a table first, so it outlives the process.
+type sender struct {
+	books   *sandboxBooks
+	url     string
+	secret  []byte
+	now     func() time.Time
+	log     *slog.Logger
+	client  *http.Client
+	queue   chan *sandboxCallback
+	settled *batch.Group[attempt, struct{}]
+
+	delivered, failed *observe.Counter
+}
+
+func newSender(books *sandboxBooks, base string, secret []byte, now func() time.Time, log *slog.Logger, metrics *observe.Registry) *sender {
+	const name, help = "starlight_payment_sandbox_deliveries_total", "Attempts of the sandbox provider to deliver a callback, by result."
+	return &sender{
+		books: books, url: base + "/v1/payments/callbacks/" + sandboxName, secret: secret, now: now, log: log,
+		client: &http.Client{
+			Timeout: deliveryTimeout,
+			Transport: &http.Transport{
+				DialContext:         (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+				TLSHandshakeTimeout: 3 * time.Second,
+				MaxIdleConns:        deliveryWorkers,
+				MaxIdleConnsPerHost: deliveryWorkers,
+				MaxConnsPerHost:     deliveryWorkers,
+				IdleConnTimeout:     time.Minute,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		queue:     make(chan *sandboxCallback, deliveryQueue),
+		settled:   batch.New(256, 2*deliveryWorkers, books.settle),
+		delivered: metrics.Counter(name, help, "result", "delivered"),
+		failed:    metrics.Counter(name, help, "result", "failed"),
+	}
+}
+
+func (s *sender) close() {
+	s.settled.Close()
+	s.client.CloseIdleConnections()
+}
+
+// take sends a callback soon, if there is room; the sweep finds it otherwise.
+func (s *sender) take(c *sandboxCallback) {
+	select {
+	case s.queue <- c:
+	default:
+	}
+}
+
+// run sends callbacks until ctx ends, and returns when the attempts under way are over.
+func (s *sender) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range deliveryWorkers {
+		workers.Go(func() {
+			for {
+				select {
+				case c := <-s.queue:
+					s.deliver(ctx, c)
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	every(ctx, sweepInterval, func() {
+		rows, err := s.books.due(ctx, deliveryQueue/4)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("the callbacks that are due cannot be read", "error", err)
+		}
+		for _, c := range rows {
+			s.take(c)
+		}
+	})
+	workers.Wait()
+}
+
+// deliver makes one attempt and writes down what came of it. If that fails, the lease runs out and the callback is sent
+// again, which the receiver has to bear.
+func (s *sender) deliver(ctx context.Context, c *sandboxCallback) {
+	// An attempt that has begun is finished, also while stopping: the receiver may have it already.
+	ctx = context.WithoutCancel(ctx)
+	err := s.post(ctx, c)
+	result := attempt{id: c.ID, delivered: err == nil}
+	if err != nil {
+		s.failed.Inc()
+		wait := backoff(c.Attempts, firstRetry, lastRetry)
+		result.next = s.now().Add(wait)
+		s.log.Debug("a callback was not taken", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
+	} else {
+		s.delivered.Inc()
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	if _, err := s.settled.Do(ctx, result); err != nil {
+		s.log.Warn("the fate of a callback cannot be kept", "callback", c.ID, "error", err)
+	}
+}
+
+func (s *sender) post(ctx context.Context, c *sandboxCallback) error {
+	body := c.body()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "Starlight-Sandbox/1")
+	req.Header.Set("Sandbox-Signature", sign(s.secret, body, s.now()))
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	const enough = 64 << 10
+	io.Copy(io.Discard, io.LimitReader(resp.Body, enough)) // read to its end, a connection can be used again
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return fmt.Errorf("the receiver answered %s", resp.Status)
+	}
+	return nil
+}
+
+// backoff returns how long to wait after attempt n, counted from 0: first, doubled each time, at most last.
+func backoff(n int, first, last time.Duration) time.Duration {
+	d := first
+	for ; n > 0 && d < last; n-- {
+		d *= 2
+	}
+	return min(d, last)
+}
+
+// every calls fn now and at each interval, until ctx ends.
+func every(ctx context.Context, interval time.Duration, fn func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		fn()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,224 @@
+// Package payment takes money for orders and gives it back.
+//
+// A Provider outside does the collecting. Here stands what we asked it for, what it told us, and a state machine that
+// only moves forward. Nothing moves because a callback says so: a callback is verified, kept once and acknowledged, and
+// then the payment is fetched from the provider and compared with ours. A poller does the same for payments whose
+// callback never came.
+//
+// The sandbox provider is built in and behaves like an outside party, see sandbox.
+package payment
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations returns the SQL of the service's tables.
+func Migrations() fs.FS { return migrations }
+
+// Deps is what the service needs.
+type Deps struct {
+	DB      *store.DB
+	JS      jetstream.JetStream
+	Client  *rpc.Client
+	Live    *settings.Live
+	Log     *slog.Logger
+	Metrics *observe.Registry
+	Now     func() time.Time // nil means time.Now
+
+	PublicURL   string // where buyers reach the gateway, without a trailing slash
+	CallbackURL string // where the sandbox reaches the gateway; "" means PublicURL
+
+	// SandboxSecret signs the callbacks of the sandbox. If it is empty, the service makes one and keeps it in DB.
+	SandboxSecret string
+}
+
+// Service is the payment service.
+type Service struct {
+	db        *store.DB
+	js        jetstream.JetStream
+	client    *rpc.Client
+	live      *settings.Live
+	log       *slog.Logger
+	registry  *observe.Registry
+	now       func() time.Time
+	publicURL string
+
+	books   *books
+	desks   map[string]*desk // by provider
+	sandbox *sandbox
+	page    *checkoutPage
+	metrics instruments
+
+	lookups     *batch.Group[ids.Order, []*paymentRow]
+	begins      *batch.Group[*paymentRow, *paymentRow]
+	opens       *batch.Group[opened, *paymentRow]
+	receipts    *batch.Group[*callbackRow, bool]
+	settlements *batch.Group[observation, settlement]
+}
+
+const (
+	sweepInterval = time.Second
+	sweepLimit    = 1000
+	pollWorkers   = 16
+	refundWorkers = 16
+	keepAnswers   = 48 * time.Hour // API: at least 24 hours
+)
+
+// New prepares the service. It does no work in the background before Run.
+func New(ctx context.Context, d Deps) (*Service, error) {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	page, err := newCheckoutPage()
+	if err != nil {
+		return nil, err
+	}
+	books := &books{db: d.DB, now: d.Now}
+	const limit, queue = 512, 16384
+	s := &Service{
+		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
+		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
+		books:     books, page: page,
+		lookups:     batch.New(limit, queue, books.ofOrders, batch.Parallel(2)),
+		begins:      batch.New(limit, queue, books.begin),
+		opens:       batch.New(limit, queue, books.open),
+		receipts:    batch.New(limit, queue, books.receive),
+		settlements: batch.New(limit, queue, books.settle),
+	}
+	if s.sandbox, err = s.newSandbox(ctx, d); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.desks = map[string]*desk{}
+	for _, p := range []Provider{s.sandbox} {
+		s.desks[p.Name()] = newDesk(s, p)
+	}
+	s.metrics = newInstruments(d.Metrics, s)
+	return s, nil
+}
+
+func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
+	books := &sandboxBooks{db: d.DB, now: d.Now}
+	secret := []byte(d.SandboxSecret)
+	if len(secret) == 0 {
+		var err error
+		if secret, err = books.secret(ctx); err != nil {
+			return nil, err
+		}
+	}
+	callbackURL := s.publicURL
+	if d.CallbackURL != "" {
+		callbackURL = strings.TrimSuffix(d.CallbackURL, "/")
+	}
+	return newSandbox(books, s.publicURL, secret, d.Now, newSender(books, callbackURL, secret, d.Now, d.Log, d.Metrics)), nil
+}
+
+// Register binds the endpoints.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.CreatePayment, s.createPayment)
+	rpc.Handle(srv, api.GetPayment, s.getPayment)
+	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
+	rpc.Handle(srv, api.DecideSandboxPayment, s.decideSandboxPayment)
+	rpc.Handle(srv, api.GetSandboxCheckout, s.getSandboxCheckout)
+}
+
+// Run publishes events, follows those of ticketing, and works on callbacks, refunds and lost payments, until ctx ends.
+// It returns when all of that has stopped, the outbox last.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var work sync.WaitGroup
+	for _, d := range s.desks {
+		for range deskWorkers {
+			work.Go(func() { d.work(ctx) })
+		}
+	}
+	work.Go(func() { s.sandbox.sender.run(ctx) })
+	work.Go(func() { s.sweep(ctx, "callbacks", sweepInterval, s.sweepCallbacks) })
+	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, s.sweepPayments) })
+	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.sweepRefunds) })
+	work.Go(func() { s.sweep(ctx, "answers", time.Hour, s.forgetAnswers) })
+
+	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRelay()
+	relayed := make(chan error, 1)
+	go func() {
+		defer cancel() // without a relay there is no point in going on
+		relayed <- stream.NewRelay(s.db, s.js, s.log, s.registry).Run(relaying)
+	}()
+	err := s.consume(ctx)
+	cancel()
+	work.Wait()
+	stopRelay()
+	return errors.Join(err, <-relayed)
+}
+
+// forgetAnswers deletes the stored answers of idempotent requests that are older than anybody may count on. Their age is
+// that of the process's clock, which store writes.
+func (s *Service) forgetAnswers(ctx context.Context) error {
+	_, err := s.db.Answers().Forget(ctx, time.Now().Add(-keepAnswers))
+	return err
+}
+
+// Close finishes the operations under way. Call it when no request can come any more and Run has returned.
+func (s *Service) Close() {
+	s.lookups.Close()
+	s.begins.Close()
+	s.opens.Close()
+	s.receipts.Close()
+	s.settlements.Close()
+	if s.sandbox != nil {
+		s.sandbox.close()
+		s.sandbox.sender.close()
+	}
+}
+
+// sweep runs fn now and at each interval until ctx ends.
+func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, fn func(context.Context) error) {
+	every(ctx, interval, func() {
+		if err := fn(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			s.log.Warn("a sweep failed", "what", what, "error", err)
+		}
+	})
+}
+
+// parallel calls fn for each item, n at a time. It returns when all are done, or the error of ctx when it ends first and
+// the calls under way are over.
+func parallel[T any](ctx context.Context, n int, items []T, fn func(context.Context, T)) error {
+	slots := make(chan struct{}, n)
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	for _, item := range items {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		calls.Go(func() {
+			defer func() { <-slots }()
+			fn(ctx, item)
+		})
+	}
+	return nil
+}
