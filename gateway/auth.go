@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/token"
+)
+
+const (
+	leeway      = 5 * time.Second  // for clocks that disagree
+	keysAge     = 5 * time.Minute  // after which the keys are read again, so that a withdrawn one ends
+	keysPause   = 10 * time.Second // the least time between two readings, whatever tokens come in
+	keysRetry   = time.Second      // the same after a failed reading
+	mostTokens  = 100_000          // verified tokens that are remembered
+	keysTimeout = 2 * time.Second
+)
+
+// authenticator verifies access tokens with the keys of the user service.
+type authenticator struct {
+	client *rpc.Client
+	now    func() time.Time
+
+	keys  atomic.Pointer[keySet]
+	fetch sync.Mutex // held while the keys are read
+	retry time.Time  // not before; guarded by fetch
+	aging atomic.Bool
+
+	mu     sync.RWMutex
+	tokens map[[sha256.Size]byte]verified
+}
+
+type keySet struct {
+	byID map[string]ed25519.PublicKey
+	at   time.Time
+}
+
+// verified is a token that was found good: checking a signature costs more than all the rest of a small request.
+type verified struct {
+	principal rpc.Principal
+	until     time.Time
+}
+
+func newAuthenticator(client *rpc.Client, now func() time.Time) *authenticator {
+	a := &authenticator{client: client, now: now, tokens: map[[sha256.Size]byte]verified{}}
+	a.keys.Store(&keySet{})
+	return a
+}
+
+// verify returns who a token speaks for. The fault is Unauthenticated for a bad token, and Unavailable if there are no
+// keys to judge it by.
+func (a *authenticator) verify(text []byte) (rpc.Principal, error) {
+	now := a.now()
+	a.age(now)
+	sum := sha256.Sum256(text)
+	a.mu.RLock()
+	v, ok := a.tokens[sum]
+	a.mu.RUnlock()
+	if ok && now.Before(v.until) {
+		return v.principal, nil
+	}
+	var noKeys error
+	c, err := token.Verify(string(text), func(kid string) (ed25519.PublicKey, bool) {
+		key, err := a.key(kid)
+		noKeys = err
+		return key, key != nil
+	}, now.Add(-leeway))
+	switch {
+	case noKeys != nil:
+		return rpc.Principal{}, noKeys
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return rpc.Principal{}, fault.Wrap(err, fault.Unauthenticated, "the access token has expired")
+	case err != nil:
+		return rpc.Principal{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
+	}
+	p, err := principal(c)
+	if err != nil {
+		return rpc.Principal{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
+	}
+	a.remember(sum, verified{p, c.ExpiresAt.Add(leeway)}, now)
+	return p, nil
+}
+
+// principal returns who the claims name. What the wire form cannot hold, or would read in another way, must not get onto
+// the wire.
+func principal(c token.Claims) (rpc.Principal, error) {
+	p := rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}
+	q, err := rpc.ParsePrincipal(p.String())
+	if err == nil && !slices.Equal(p.Roles, q.Roles) {
+		err = fmt.Errorf("roles %.80q", p.Roles)
+	}
+	return q, err
+}
+
+// remember keeps a verified token. When there is no room, expired tokens go, and if that is not enough any others.
+func (a *authenticator) remember(sum [sha256.Size]byte, v verified, now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.tokens) >= mostTokens {
+		maps.DeleteFunc(a.tokens, func(_ [sha256.Size]byte, v verified) bool { return !now.Before(v.until) })
+	}
+	spare := mostTokens / 10
+	for old := range a.tokens {
+		if len(a.tokens) < mostTokens || spare == 0 {
+			break
+		}
+		delete(a.tokens, old)
+		spare--
+	}
+	a.tokens[sum] = v
+}
+
+// key returns the key of an id, or nil if there is none. The error is a fault: there are no keys at all.
+func (a *authenticator) key(id string) (ed25519.PublicKey, error) {
+	if key, ok := a.keys.Load().byID[id]; ok {
+		return key, nil
+	}
+	if err := a.refresh(id); err != nil {
+		return nil, err
+	}
+	return a.keys.Load().byID[id], nil
+}
+
+// refresh reads the keys again because id is not among them, unless that was tried a moment ago.
+func (a *authenticator) refresh(id string) error {
+	a.fetch.Lock()
+	defer a.fetch.Unlock()
+	if _, ok := a.keys.Load().byID[id]; ok { // somebody else was quicker
+		return nil
+	}
+	now := a.now()
+	if now.Before(a.retry) {
+		if len(a.keys.Load().byID) == 0 {
+			return fault.New(fault.Unavailable, "access tokens cannot be checked at the moment").After(keysRetry)
+		}
+		return nil
+	}
+	return a.load(now)
+}
+
+// load reads the keys. The caller holds fetch.
+func (a *authenticator) load(now time.Time) error {
+	ctx, cancel := context.WithTimeout(context.Background(), keysTimeout)
+	defer cancel()
+	set, err := rpc.Call(ctx, a.client, api.GetKeys, &rpc.None{})
+	if err != nil {
+		a.retry = now.Add(keysRetry)
+		return fault.Wrap(err, fault.Unavailable, "access tokens cannot be checked at the moment").After(keysRetry)
+	}
+	fresh := &keySet{byID: map[string]ed25519.PublicKey{}, at: now}
+	for _, k := range set.Keys {
+		x, err := base64.RawURLEncoding.DecodeString(k.X)
+		if err == nil && k.KeyType == "OKP" && k.Curve == "Ed25519" && len(x) == ed25519.PublicKeySize && k.ID != "" {
+			fresh.byID[k.ID] = x
+		}
+	}
+	old := a.keys.Swap(fresh)
+	a.retry = now.Add(keysPause)
+	same := func(x, y ed25519.PublicKey) bool { return x.Equal(y) }
+	if !maps.EqualFunc(old.byID, fresh.byID, same) { // what a withdrawn key signed is no longer good
+		a.mu.Lock()
+		clear(a.tokens)
+		a.mu.Unlock()
+	}
+	return nil
+}
+
+// age has the keys read again in the background once they are old. Nobody waits for it, and while it fails the old
+// ones stay.
+func (a *authenticator) age(now time.Time) {
+	if at := a.keys.Load().at; at.IsZero() || now.Sub(at) < keysAge || !a.aging.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer a.aging.Store(false)
+		a.fetch.Lock()
+		defer a.fetch.Unlock()
+		if !now.Before(a.retry) {
+			_ = a.load(now) // told by its retry time
+		}
+	}()
+}

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	rc        *fasthttp.RequestCtx
+	fiber     *fiber.Ctx // for the values of the path
+	requestID string
+	address   netip.Addr
+	principal rpc.Principal
+}
+
+// begin reads who sends a request, and gives it its ids. The request id is in the answer from now on.
+func (g *Gateway) begin(rc *fasthttp.RequestCtx) *exchange {
+	x := &exchange{rc: rc, address: g.address(rc)}
+	if id := rc.Request.Header.Peek("X-Request-Id"); saneID(id) {
+		x.requestID = string(id)
+	} else {
+		x.requestID = rpc.NewRequestID()
+	}
+	rc.Response.Header.Set("X-Request-Id", x.requestID)
+	return x
+}
+
+// saneID reports whether a request id from outside may stand in logs and headers.
+func saneID(id []byte) bool {
+	if len(id) == 0 || len(id) > 64 {
+		return false
+	}
+	for _, c := range id {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func (x *exchange) text(status int, body string) error {
+	x.rc.Response.SetStatusCode(status)
+	x.rc.Response.Header.SetContentType("text/plain; charset=utf-8")
+	x.rc.Response.Header.Set("Cache-Control", "no-store")
+	x.rc.Response.SetBodyString(body)
+	return nil
+}
+
+// address returns where a request comes from. What proxies say counts only if we know them: their list is read from
+// the right, and the first address that is not one of them is the client.
+func (g *Gateway) address(rc *fasthttp.RequestCtx) netip.Addr {
+	peer := peerAddress(rc.RemoteAddr())
+	if len(g.cfg.TrustedProxies) == 0 || !g.trusted(peer) {
+		return peer
+	}
+	client := peer
+	var lists []string
+	for _, v := range rc.Request.Header.PeekAll("X-Forwarded-For") {
+		lists = append(lists, string(v))
+	}
+	hops := strings.Split(strings.Join(lists, ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		a, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		client = a.Unmap().WithZone("")
+		if !g.trusted(client) {
+			break
+		}
+	}
+	return client
+}
+
+func (g *Gateway) trusted(a netip.Addr) bool {
+	for _, p := range g.cfg.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+func peerAddress(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.Addr{}
+}
+
+// crossOrigin answers a preflight request from an allowed origin, and lets the answers to others be read there. It
+// reports whether the request is answered.
+func (g *Gateway) crossOrigin(rc *fasthttp.RequestCtx) bool {
+	if len(g.cfg.Origins) == 0 {
+		return false
+	}
+	h := &rc.Response.Header
+	h.Add("Vary", "Origin")
+	origin := string(rc.Request.Header.Peek("Origin"))
+	if origin == "" || !slices.Contains(g.cfg.Origins, origin) {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", "ETag, Location, Retry-After, X-Request-Id, Idempotency-Replayed")
+	if string(rc.Method()) != "OPTIONS" || len(rc.Request.Header.Peek("Access-Control-Request-Method")) == 0 {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, traceparent")
+	h.Set("Access-Control-Max-Age", "600")
+	rc.Response.SetStatusCode(fasthttp.StatusNoContent)
+	return true
+}
+
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,270 @@
+// Package gateway is the HTTP door of the system. It mounts every endpoint of shared/api, decides who asks and whether
+// they may, and forwards bytes: it decodes no body and knows no service.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+)
+
+// The limits of the HTTP server.
+const (
+	readTimeout  = 15 * time.Second // for a whole request
+	writeTimeout = 30 * time.Second // for a whole answer
+	idleTimeout  = 75 * time.Second // between requests of a connection
+	headerBytes  = 16 << 10         // request line and headers
+)
+
+// DefaultInFlight is how many requests are served at the same time before new ones are refused.
+const DefaultInFlight = 8192
+
+// Config says what a Gateway is. Client, Endpoints, Settings, Log and Registry are required.
+type Config struct {
+	Client    *rpc.Client
+	Endpoints []rpc.Descriptor // api.All
+	Settings  *settings.Live
+	Log       *slog.Logger
+	Registry  *observe.Registry
+
+	Ready          func(context.Context) bool // answers /readyz; nil means always
+	TrustedProxies []netip.Prefix             // whose X-Forwarded-For is believed
+	Origins        []string                   // that may call from a browser, as "https://example.org"; none means the same origin only
+	InFlight       int                        // 0 means DefaultInFlight
+	OpenAPI        []byte                     // the document at /openapi.json; nil means no documentation
+	Now            func() time.Time           // nil means time.Now
+}
+
+// Gateway is the HTTP server. Serve it on any number of listeners.
+type Gateway struct {
+	cfg     Config
+	app     *fiber.App
+	auth    *authenticator
+	limits  *limiter
+	metrics httpMetrics
+
+	constant [][2][]byte // headers of every answer
+	inFlight atomic.Int64
+	draining atomic.Bool
+}
+
+// New returns a gateway for the endpoints. It fails if two of them want the same method and path.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.InFlight == 0 {
+		cfg.InFlight = DefaultInFlight
+	}
+	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg.Client, cfg.Now), limits: newLimiter(cfg.Now), constant: constantHeaders()}
+	g.metrics.register(cfg.Registry, &g.inFlight)
+	g.app = fiber.New(fiber.Config{
+		Immutable:             true, // values outlive the request: they go into messages
+		StrictRouting:         true,
+		CaseSensitive:         true,
+		BodyLimit:             largestBody(cfg.Endpoints),
+		ReadTimeout:           readTimeout,
+		WriteTimeout:          writeTimeout,
+		IdleTimeout:           idleTimeout,
+		ReadBufferSize:        headerBytes,
+		ErrorHandler:          g.complain,
+		DisableStartupMessage: true,
+	})
+	if err := g.mount(); err != nil {
+		return nil, err
+	}
+	routes := g.app.Handler()
+	g.app.Server().Handler = func(rc *fasthttp.RequestCtx) { g.outermost(rc, routes) }
+	return g, nil
+}
+
+// largestBody returns the size from which on a body is not even read.
+func largestBody(endpoints []rpc.Descriptor) int {
+	most := rpc.DefaultMaxBody
+	for _, d := range endpoints {
+		most = max(most, d.BodyLimit())
+	}
+	return most
+}
+
+func (g *Gateway) mount() error {
+	taken := map[string]bool{}
+	gets := map[string]bool{}
+	for _, d := range g.cfg.Endpoints {
+		if d.Method == "GET" {
+			gets[d.Path] = true
+		}
+	}
+	for _, d := range g.cfg.Endpoints {
+		if d.Access == rpc.Internal {
+			continue
+		}
+		at := d.Method + " " + d.Path
+		if taken[at] {
+			return fmt.Errorf("gateway: %s is declared twice", at)
+		}
+		taken[at] = true
+		p := newProxy(g, d.Spec, gets[d.Path+"/{id}"])
+		g.handle(d.Method, d.Path, p.serve)
+	}
+	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
+	g.handle("GET", "/readyz", g.readyz)
+	if g.cfg.OpenAPI != nil {
+		return g.mountDocs()
+	}
+	return nil
+}
+
+// handle mounts one route; GET also answers HEAD. The path has its names in braces.
+func (g *Gateway) handle(method, path string, serve func(*exchange) error) {
+	m := g.metrics.route(method, path)
+	handler := func(c *fiber.Ctx) error {
+		g.around(c, m, serve)
+		return nil
+	}
+	pattern := strings.NewReplacer("{", ":", "}", "").Replace(path)
+	if method == "GET" {
+		g.app.Get(pattern, handler)
+		return
+	}
+	g.app.Add(method, pattern, handler)
+}
+
+func (g *Gateway) readyz(x *exchange) error {
+	if g.draining.Load() || g.cfg.Ready != nil && !g.cfg.Ready(context.Background()) {
+		return x.text(503, "not ready")
+	}
+	return x.text(200, "ready")
+}
+
+// around does for every route what is not its business: identity of the request, measures, panics, problems.
+func (g *Gateway) around(c *fiber.Ctx, m *routeMetrics, serve func(*exchange) error) {
+	start := time.Now()
+	x := g.begin(c.Context())
+	x.fiber = c
+	err := guard(x, serve)
+	if err != nil {
+		writeProblem(x.rc, x.requestID, err)
+	}
+	took := time.Since(start)
+	status := x.rc.Response.StatusCode()
+	m.count(status, took)
+	level := slog.LevelDebug
+	if status >= 500 {
+		level = slog.LevelInfo
+	}
+	if g.cfg.Log.Enabled(context.Background(), level) {
+		g.log(level, x, err, took)
+	}
+}
+
+func (g *Gateway) log(level slog.Level, x *exchange, err error, took time.Duration) {
+	attrs := []any{"method", string(x.rc.Method()), "path", string(x.rc.Path()), "status", x.rc.Response.StatusCode(),
+		"ms", float64(took.Microseconds()) / 1000, "request_id", x.requestID, "address", x.address.String(), "user", x.principal.User}
+	if err != nil {
+		attrs = append(attrs, "error", err.Error())
+	}
+	g.cfg.Log.Log(context.Background(), level, "a request was answered", attrs...)
+}
+
+// guard survives a panic of serve.
+func guard(x *exchange, serve func(*exchange) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.Wrap(fmt.Errorf("panic: %v\n%s", p, stack()), fault.Internal, "something went wrong on our side")
+		}
+	}()
+	return serve(x)
+}
+
+// outermost sees every request, also those that no route matches.
+func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHandler) {
+	n := g.inFlight.Add(1)
+	defer g.inFlight.Add(-1)
+	g.secure(rc)
+	if g.crossOrigin(rc) {
+		return
+	}
+	if n > int64(g.cfg.InFlight) {
+		g.metrics.overload.Inc()
+		g.refuse(rc, fault.New(fault.Unavailable, "there are too many requests under way").After(time.Second))
+		return
+	}
+	switch string(rc.Method()) {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		routes(rc)
+	default:
+		g.refuse(rc, ofFiber(fiber.ErrMethodNotAllowed))
+	}
+}
+
+// complain is Fiber's error handler: no route matched, or the request could not be read.
+func (g *Gateway) complain(c *fiber.Ctx, err error) error {
+	g.secure(c.Context())
+	g.refuse(c.Context(), ofFiber(err))
+	return nil
+}
+
+// refuse answers a request that got to no route.
+func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error) {
+	x := g.begin(rc)
+	writeProblem(rc, x.requestID, err)
+	g.metrics.none.count(rc.Response.StatusCode(), 0)
+}
+
+// constantHeaders are what every answer has. The documentation page replaces the content policy. The names are in
+// canonical form already, which saves looking at them for each answer.
+func constantHeaders() [][2][]byte {
+	var all [][2][]byte
+	for _, h := range [][2]string{
+		{"X-Content-Type-Options", "nosniff"},
+		{"X-Frame-Options", "DENY"},
+		{"Referrer-Policy", "no-referrer"},
+		{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+	} {
+		all = append(all, [2][]byte{[]byte(h[0]), []byte(h[1])})
+	}
+	return all
+}
+
+func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
+	h := &rc.Response.Header
+	for _, kv := range g.constant {
+		h.SetCanonical(kv[0], kv[1])
+	}
+	if rc.IsTLS() {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// Serve answers requests on ln until Shutdown. It returns nil then.
+func (g *Gateway) Serve(ln net.Listener) error {
+	err := g.app.Server().Serve(ln)
+	if g.draining.Load() && (err == nil || errors.Is(err, net.ErrClosed)) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown takes no new connections and waits until the requests under way are answered, or until ctx ends.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	g.draining.Store(true)
+	if err := g.app.Server().ShutdownWithContext(ctx); err != nil {
+		return fmt.Errorf("gateway: %d requests were cut off: %w", g.inFlight.Load(), err)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package gateway
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/observe"
+)
+
+// httpMetrics are the measures of the gateway. Each route has its handles from the start.
+type httpMetrics struct {
+	registry *observe.Registry
+	none     *routeMetrics // requests that got to no route
+	overload *observe.Counter
+	limited  map[limitBy]*observe.Counter
+}
+
+// limitBy says which limit refused a request.
+type limitBy string
+
+const (
+	byAddress limitBy = "address"
+	byPerson  limitBy = "person"
+	byLogin   limitBy = "login"
+)
+
+type routeMetrics struct {
+	classes [6]*observe.Counter // by the first digit of the status
+	latency *observe.Histogram
+}
+
+func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
+	m.registry = r
+	m.none = m.route("", "none")
+	m.overload = r.Counter("starlight_http_overload_total", "Requests refused because too many were under way.")
+	m.limited = map[limitBy]*observe.Counter{}
+	for _, by := range []limitBy{byAddress, byPerson, byLogin} {
+		m.limited[by] = r.Counter("starlight_http_rate_limited_total", "Requests refused by a rate limit.", "by", string(by))
+	}
+	r.GaugeFunc("starlight_http_in_flight", "Requests under way.", func() float64 { return float64(inFlight.Load()) })
+}
+
+func (m *httpMetrics) route(method, path string) *routeMetrics {
+	r := &routeMetrics{latency: m.registry.Histogram("starlight_http_duration_seconds", "How long a request took, from its last byte in to its answer.", "method", method, "route", path)}
+	for class := 2; class < len(r.classes); class++ {
+		r.classes[class] = m.registry.Counter("starlight_http_requests_total", "Requests by route and class of status.",
+			"method", method, "route", path, "class", strconv.Itoa(class)+"xx")
+	}
+	return r
+}
+
+func (r *routeMetrics) count(status int, took time.Duration) {
+	if class := status / 100; class >= 2 && class < len(r.classes) {
+		r.classes[class].Inc()
+	}
+	if took > 0 {
+		r.latency.Update(took.Seconds())
+	}
+}

@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// problem is an RFC 9457 answer.
+type problem struct {
+	Type      string        `json:"type"`
+	Title     string        `json:"title"`
+	Status    int           `json:"status"`
+	Detail    string        `json:"detail"`
+	Code      fault.Code    `json:"code"`
+	RequestID string        `json:"request_id"`
+	Errors    []fault.Field `json:"errors,omitempty"`
+}
+
+// title returns what a code is called. Its status is rpc.HTTPStatus.
+func title(code fault.Code) string {
+	switch code {
+	case fault.Invalid:
+		return "The request is not valid"
+	case fault.Unauthenticated:
+		return "Not signed in"
+	case fault.Forbidden:
+		return "Not allowed"
+	case fault.NotFound:
+		return "Not found"
+	case fault.Conflict:
+		return "Not possible in the present state"
+	case fault.SoldOut:
+		return "Sold out"
+	case fault.Expired:
+		return "No longer possible"
+	case fault.Precondition:
+		return "It was changed meanwhile"
+	case fault.TooLarge:
+		return "The request is too large"
+	case fault.Unprocessable:
+		return "The idempotency key was used with another request"
+	case fault.RateLimited:
+		return "Too many requests"
+	case fault.Unavailable:
+		return "Not available at the moment"
+	case fault.Timeout:
+		return "It took too long"
+	}
+	return "Something went wrong on our side"
+}
+
+// statusError is a fault of HTTP itself, whose status no code stands for.
+type statusError struct {
+	status int
+	fault  *fault.Error
+}
+
+func (e *statusError) Error() string { return e.fault.Error() }
+func (e *statusError) Unwrap() error { return e.fault }
+
+// writeProblem answers with err. What is not a fault is an internal error, and its text stays here.
+func writeProblem(rc *fasthttp.RequestCtx, requestID string, err error) {
+	f := fault.From(err)
+	p := problem{Type: "urn:starlight:problem:" + string(f.Code), Title: title(f.Code), Status: rpc.HTTPStatus(f.Code),
+		Detail: f.Detail, Code: f.Code, RequestID: requestID, Errors: f.Fields}
+	var special *statusError
+	if errors.As(err, &special) {
+		p.Status, p.Title = special.status, fasthttp.StatusMessage(special.status)
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // cannot happen: strings and a number
+		body = []byte(`{}`)
+	}
+	h := &rc.Response.Header
+	switch f.Code {
+	case fault.Unauthenticated:
+		h.Set("WWW-Authenticate", `Bearer realm="starlight"`)
+	case fault.RateLimited, fault.Unavailable:
+		h.Set("Retry-After", retryAfter(f.RetryAfter))
+	}
+	h.Set("Cache-Control", "no-store")
+	rc.Response.SetStatusCode(p.Status)
+	h.SetContentType("application/problem+json")
+	rc.Response.SetBody(body)
+}
+
+// retryAfter writes d in whole seconds, rounded up and at least one.
+func retryAfter(d time.Duration) string {
+	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
+}
+
+// ofFiber turns what Fiber and fasthttp complain about into a fault.
+func ofFiber(err error) error {
+	var e *fiber.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code {
+	case fiber.StatusNotFound:
+		return fault.New(fault.NotFound, "there is nothing under this address")
+	case fiber.StatusMethodNotAllowed:
+		return &statusError{e.Code, fault.New(fault.Invalid, "this address does not take this method")}
+	case fiber.StatusRequestEntityTooLarge:
+		return fault.New(fault.TooLarge, "the body is too large")
+	case fiber.StatusRequestHeaderFieldsTooLarge:
+		return fault.New(fault.TooLarge, "the address or the headers are too large")
+	case fiber.StatusRequestTimeout:
+		return &statusError{e.Code, fault.New(fault.Invalid, "the request did not arrive in time")}
+	}
+	if e.Code >= 500 {
+		return err
+	}
+	return fault.New(fault.Invalid, "the request is not readable")
+}

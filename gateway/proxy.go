@@ -1,0 +1,305 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"mime"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// proxy forwards one endpoint.
+type proxy struct {
+	g       *Gateway
+	spec    rpc.Spec
+	names   []string  // of the values in the path
+	forward []forward // headers that travel along
+	located bool      // what is created is found under the collection's path plus its id
+	cache   string    // Cache-Control of a success
+	varies  bool      // the answer depends on who asks
+}
+
+type forward struct{ http, nats string }
+
+func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
+	p := &proxy{g: g, spec: spec, names: rpc.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public}
+	headers := slices.Clone(spec.Headers)
+	if spec.Idempotent {
+		headers = append(headers, rpc.IdempotencyKey)
+	}
+	p.cache = "no-store"
+	if spec.Method == "GET" {
+		headers = append(headers, rpc.IfNoneMatch)
+		switch spec.Access {
+		case rpc.Public:
+			p.cache = "public, max-age=60"
+		case rpc.Optional:
+			p.cache = "no-cache"
+		default:
+			p.cache = "private, no-cache"
+		}
+	}
+	for _, name := range headers {
+		p.forward = append(p.forward, forward{name, rpc.HeaderHTTP + name})
+	}
+	return p
+}
+
+// serve answers one request.
+func (p *proxy) serve(x *exchange) error {
+	if err := p.g.limitAddress(x, p.spec.Limit); err != nil {
+		return err
+	}
+	if err := p.identify(x); err != nil {
+		return err
+	}
+	if err := p.g.limitPerson(x); err != nil {
+		return err
+	}
+	body, err := p.body(x)
+	if err != nil {
+		return err
+	}
+	params, err := p.params(x)
+	if err != nil {
+		return err
+	}
+	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
+		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
+	reply, err := p.g.cfg.Client.Forward(ctx, p.spec, p.headers(x, params), body)
+	if err != nil {
+		return err
+	}
+	if f := rpc.Fault(reply); f != nil {
+		return f
+	}
+	p.answer(x, reply)
+	return nil
+}
+
+// identify finds out who asks, as far as the access rule wants to know.
+func (p *proxy) identify(x *exchange) error {
+	if p.spec.Access == rpc.Public {
+		return nil
+	}
+	authorization := x.rc.Request.Header.Peek(fasthttp.HeaderAuthorization)
+	if len(authorization) == 0 {
+		if p.spec.Access == rpc.Optional {
+			return nil
+		}
+		return fault.New(fault.Unauthenticated, "sign in first: this needs an access token")
+	}
+	scheme, token, _ := bytes.Cut(authorization, []byte(" "))
+	if !bytes.EqualFold(scheme, []byte("Bearer")) {
+		return fault.New(fault.Unauthenticated, "the Authorization header must be Bearer and an access token")
+	}
+	var err error
+	if x.principal, err = p.g.auth.verify(bytes.TrimSpace(token)); err != nil {
+		return err
+	}
+	if p.spec.Access == rpc.Admin && !x.principal.Admin() {
+		return fault.New(fault.Forbidden, "only administrators may do this")
+	}
+	return nil
+}
+
+// body returns the body, copied: the message may outlive the request. Its contents are the service's business.
+func (p *proxy) body(x *exchange) ([]byte, error) {
+	body := x.rc.Request.Body()
+	if len(body) == 0 {
+		return nil, nil
+	}
+	if limit := p.spec.BodyLimit(); len(body) > limit {
+		return nil, fault.New(fault.TooLarge, "the body is larger than %d bytes", limit)
+	}
+	if coding := x.rc.Request.Header.ContentEncoding(); len(coding) > 0 && string(coding) != "identity" {
+		return nil, fault.New(fault.Invalid, "the body must not have a Content-Encoding")
+	}
+	if !p.spec.Raw && !isJSON(x.rc.Request.Header.ContentType()) {
+		return nil, fault.New(fault.Invalid, "the Content-Type must be application/json")
+	}
+	return bytes.Clone(body), nil
+}
+
+func isJSON(contentType []byte) bool {
+	if string(contentType) == "application/json" {
+		return true
+	}
+	media, params, err := mime.ParseMediaType(string(contentType))
+	if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) {
+		return false
+	}
+	charset := params["charset"]
+	return charset == "" || strings.EqualFold(charset, "utf-8")
+}
+
+// params joins the values of the path and of the query in the form of a query. The query must not name a value of the
+// path: which of the two would count?
+func (p *proxy) params(x *exchange) (string, error) {
+	query := x.rc.URI().QueryString()
+	if len(p.names) == 0 && len(query) == 0 {
+		return "", nil
+	}
+	out := make([]byte, 0, 64+len(query))
+	for _, name := range p.names {
+		value := x.fiber.Params(name)
+		if len(out) > 0 {
+			out = append(out, '&')
+		}
+		out = append(append(out, name...), '=')
+		if unreserved(value) {
+			out = append(out, value...)
+			continue
+		}
+		value, err := url.PathUnescape(value)
+		if err != nil {
+			return "", fault.New(fault.NotFound, "there is nothing under this address")
+		}
+		out = append(out, url.QueryEscape(value)...)
+	}
+	if len(query) == 0 {
+		return string(out), nil
+	}
+	if err := p.checkQuery(string(query)); err != nil {
+		return "", err
+	}
+	if len(out) > 0 {
+		out = append(out, '&')
+	}
+	return string(append(out, query...)), nil
+}
+
+func (p *proxy) checkQuery(query string) error {
+	for i := range len(query) {
+		if query[i] <= ' ' || query[i] >= 0x7f {
+			return fault.New(fault.Invalid, "the query is not URL-encoded")
+		}
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil {
+			return fault.New(fault.Invalid, "the query is not URL-encoded")
+		}
+		if slices.Contains(p.names, name) {
+			var check fault.Check
+			check.Field(false, name, "belongs to the path")
+			return check.Err()
+		}
+	}
+	return nil
+}
+
+// unreserved reports whether s means itself in a path and in a query alike.
+func unreserved(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && c != '_' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *proxy) headers(x *exchange, params string) nats.Header {
+	h := make(nats.Header, 4)
+	if params != "" {
+		h[rpc.HeaderParams] = []string{params}
+	}
+	for _, f := range p.forward {
+		if v := x.rc.Request.Header.Peek(f.http); len(v) > 0 {
+			h[f.nats] = []string{string(v)}
+		}
+	}
+	return h
+}
+
+// answer turns a reply into the HTTP answer.
+func (p *proxy) answer(x *exchange, reply *nats.Msg) {
+	r := &x.rc.Response
+	status := p.spec.Success()
+	contentType := "application/json"
+	for name, values := range reply.Header {
+		if len(values) == 0 {
+			continue
+		}
+		switch v := values[0]; name {
+		case rpc.HeaderStatus:
+			if n, err := strconv.Atoi(v); err == nil && n >= 200 && n < 600 {
+				status = n
+			}
+		case rpc.HeaderContentType:
+			contentType = v
+		case rpc.HeaderETag, rpc.HeaderDisposition, rpc.HeaderReplayed:
+			r.Header.Set(name, v)
+		}
+	}
+	r.SetStatusCode(status)
+	r.Header.Set("Cache-Control", p.cache)
+	if p.varies {
+		r.Header.Add("Vary", "Authorization")
+	}
+	if strings.HasPrefix(contentType, "text/html") { // a page brings the policy for its own contents along
+		r.Header.Set("Content-Security-Policy", "object-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+	}
+	if len(reply.Data) == 0 {
+		return
+	}
+	r.Header.SetContentType(contentType)
+	if p.located && status == fasthttp.StatusCreated {
+		if id := leadingID(reply.Data); id != "" {
+			r.Header.Set("Location", p.spec.Path+"/"+id)
+		}
+	}
+	r.SetBodyRaw(reply.Data)
+}
+
+// leadingID returns the id that a JSON object begins with, as all ours do.
+func leadingID(body []byte) string {
+	rest, ok := bytes.CutPrefix(body, []byte(`{"id":"`))
+	if !ok {
+		return ""
+	}
+	id, _, ok := bytes.Cut(rest, []byte(`"`))
+	if !ok || len(id) > 64 || !unreserved(string(id)) {
+		return ""
+	}
+	return string(id)
+}
+
+// limitAddress counts a request for its address, and for the class of the endpoint.
+func (g *Gateway) limitAddress(x *exchange, class string) error {
+	live := g.cfg.Settings
+	key := addressKey(x.address)
+	if wait, ok := g.limits.take("a"+key, api.RatePerAddress.Get(live)); !ok {
+		g.metrics.limited[byAddress].Inc()
+		return fault.New(fault.RateLimited, "too many requests from this address").After(wait)
+	}
+	if class != "login" {
+		return nil
+	}
+	if wait, ok := g.limits.take("l"+key, api.RateLogin.Get(live)); !ok {
+		g.metrics.limited[byLogin].Inc()
+		return fault.New(fault.RateLimited, "too many attempts from this address").After(wait)
+	}
+	return nil
+}
+
+func (g *Gateway) limitPerson(x *exchange) error {
+	if !x.principal.Known() {
+		return nil
+	}
+	if wait, ok := g.limits.take("p"+string(x.principal.User), api.RatePerPerson.Get(g.cfg.Settings)); !ok {
+		g.metrics.limited[byPerson].Inc()
+		return fault.New(fault.RateLimited, "too many requests").After(wait)
+	}
+	return nil
+}

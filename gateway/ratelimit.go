@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// limiter is a set of token buckets, one a key. A key may spend rate tokens a second, and what it saved up, at most
+// the tokens of one second.
+type limiter struct {
+	now    func() time.Time
+	seed   maphash.Seed
+	shards [shardCount]shard
+}
+
+const (
+	shardCount   = 32
+	shardBuckets = 4096 // in a shard: with 32 of them about 10 MB at the most
+)
+
+type shard struct {
+	mu      sync.Mutex
+	buckets map[string]bucket
+}
+
+// bucket was left with so many tokens at a time.
+type bucket struct {
+	tokens float64
+	at     time.Time
+}
+
+func newLimiter(now func() time.Time) *limiter {
+	l := &limiter{now: now, seed: maphash.MakeSeed()}
+	for i := range l.shards {
+		l.shards[i].buckets = map[string]bucket{}
+	}
+	return l
+}
+
+// take spends one token of the key. Without one it returns how long until there is one. A rate of 0 is no limit.
+func (l *limiter) take(key string, rate int) (wait time.Duration, ok bool) {
+	if rate <= 0 {
+		return 0, true
+	}
+	now := l.now()
+	s := &l.shards[maphash.String(l.seed, key)%shardCount]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, known := s.buckets[key]
+	if !known {
+		s.room(now)
+		b = bucket{float64(rate), now}
+	}
+	if passed := now.Sub(b.at); passed > 0 {
+		b.tokens = min(float64(rate), b.tokens+passed.Seconds()*float64(rate))
+		b.at = now
+	}
+	if b.tokens < 1 {
+		s.buckets[key] = b
+		return time.Duration((1 - b.tokens) / float64(rate) * float64(time.Second)), false
+	}
+	b.tokens--
+	s.buckets[key] = b
+	return 0, true
+}
+
+// room makes room for one more bucket. Those untouched for a second are full again: forgetting them changes nothing.
+// If a flood of keys leaves none of these, some others go; their owners gain one second's tokens.
+func (s *shard) room(now time.Time) {
+	if len(s.buckets) < shardBuckets {
+		return
+	}
+	for key, b := range s.buckets {
+		if now.Sub(b.at) >= time.Second {
+			delete(s.buckets, key)
+		}
+	}
+	for key := range s.buckets {
+		if len(s.buckets) < shardBuckets*3/4 {
+			return
+		}
+		delete(s.buckets, key)
+	}
+}
+
+// addressKey is what an address is counted by: an IPv6 customer has a whole /64.
+func addressKey(a netip.Addr) string {
+	a = a.Unmap()
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr().String()
+		}
+	}
+	return a.String()
+}
