@@ -1,0 +1,242 @@
+package user
+
+import (
+	"context"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+func (s *Service) me(ctx context.Context, _ *rpc.None) (*api.User, error) {
+	row, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return row.user(), nil
+}
+
+// confirm is prove for somebody who is signed in and must show that it is them. A thief of a session has no more guesses
+// than somebody who logs in.
+func (s *Service) confirm(ctx context.Context, row userRow, field, password string) (proof, error) {
+	var check fault.Check
+	check.Field(password != "", field, "must not be empty")
+	if err := check.Err(); err != nil {
+		return proof{}, err
+	}
+	return s.prove(ctx, row.address(), password, func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
+}
+
+// refused turns errWrong into what somebody who is signed in is told.
+func refused(err error) error {
+	if errors.Is(err, errWrong) {
+		return fault.New(fault.Forbidden, "the password is wrong")
+	}
+	return err
+}
+
+func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.User, error) {
+	row, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !rpc.MatchETag(req.IfMatch, row.user().ETag()) {
+		return nil, errStale()
+	}
+	change, err := s.checkUpdate(req)
+	if err != nil {
+		return nil, err
+	}
+	take := func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.lock(ctx, tx, row.ID) }
+	if change.address != nil && change.address.text != row.Email {
+		p, err := s.confirm(ctx, row, "current_password", req.CurrentPassword)
+		if err != nil {
+			return nil, refused(err)
+		}
+		take = func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.settle(ctx, tx, p) }
+	}
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		if row, err = take(ctx, tx); err != nil {
+			return err
+		}
+		if !rpc.MatchETag(req.IfMatch, row.user().ETag()) {
+			return errStale()
+		}
+		before := row
+		change.apply(&row)
+		if row == before {
+			return nil
+		}
+		if row.EmailKey != before.EmailKey {
+			// A reset mail that is still in the old mailbox must not open the account.
+			if err := endResets(ctx, tx, row.ID); err != nil {
+				return err
+			}
+		}
+		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
+			return err
+		}
+		return s.tell(ctx, tx, api.UserUpdated, row.ID)
+	})
+	if err != nil {
+		return nil, refused(err)
+	}
+	return row.user(), nil
+}
+
+func errStale() error {
+	return fault.New(fault.Precondition, "the account was changed meanwhile; read it again")
+}
+
+// update is a checked UpdateProfile; what is nil stays.
+type update struct {
+	name    *string
+	address *address
+	profile *api.Profile
+}
+
+func (s *Service) checkUpdate(req *api.UpdateProfile) (update, error) {
+	var u update
+	var check fault.Check
+	if req.Name != nil {
+		name := checkName(&check, *req.Name)
+		u.name = &name
+	}
+	if req.Email != nil {
+		a, err := parseAddress(*req.Email)
+		check.Field(err == nil, "email", "%v", err)
+		u.address = &a
+	}
+	if req.Profile != nil {
+		p := checkProfile(&check, *req.Profile, s.now())
+		u.profile = &p
+	}
+	return u, check.Err()
+}
+
+func (u update) apply(row *userRow) {
+	if u.name != nil {
+		row.Name = *u.name
+	}
+	if u.address != nil {
+		row.setAddress(*u.address)
+	}
+	if u.profile != nil {
+		row.setProfile(*u.profile)
+	}
+	row.index()
+}
+
+func (s *Service) changePassword(ctx context.Context, req *api.ChangePassword) (*rpc.None, error) {
+	row, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var check fault.Check
+	checkPassword(&check, "new_password", req.NewPassword, row.address())
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	p, err := s.confirm(ctx, row, "current_password", req.CurrentPassword)
+	if err != nil {
+		return nil, refused(err)
+	}
+	hash, err := s.newHash(ctx, req.NewPassword)
+	if err != nil {
+		return nil, err
+	}
+	keep := rpc.Caller(ctx).Session
+	return nil, refused(s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := s.settle(ctx, tx, p); err != nil {
+			return err
+		}
+		return s.replacePassword(ctx, tx, row.ID, hash, keep)
+	}))
+}
+
+// replacePassword sets a new password, and ends what was opened with the old one: sessions but the one to keep, and resets.
+func (s *Service) replacePassword(ctx context.Context, tx bun.Tx, id ids.User, hash string, keep ids.Session) error {
+	if err := savePassword(ctx, tx, id, hash); err != nil {
+		return err
+	}
+	if err := endSessions(ctx, tx, id, keep); err != nil {
+		return err
+	}
+	if err := endResets(ctx, tx, id); err != nil {
+		return err
+	}
+	return s.tell(ctx, tx, api.PasswordChanged, id)
+}
+
+func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.None, error) {
+	row, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.confirm(ctx, row, "password", req.Password)
+	if err != nil {
+		return nil, refused(err)
+	}
+	return nil, refused(s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		admins, err := s.lockAdmins(ctx, tx)
+		if err != nil {
+			return err
+		}
+		row, err := s.settle(ctx, tx, p)
+		if err != nil {
+			return err
+		}
+		if row.Admin && len(admins) < 2 {
+			return errLastAdmin()
+		}
+		return s.erase(ctx, tx, &row)
+	}))
+}
+
+func errLastAdmin() error {
+	return fault.New(fault.Conflict, "this is the last administrator; appoint another one first")
+}
+
+// erase removes a person: the account, with it by the foreign keys sessions and resets, and what else was kept under
+// their name or address.
+func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM users WHERE id = ?", row.ID); err != nil {
+		return err
+	}
+	if err := clearFailures(ctx, tx, newAttempt(ctx, row.address()).account); err != nil {
+		return err
+	}
+	// The stored answer to an idempotent registration shows the account.
+	if _, err := tx.ExecContext(ctx, "DELETE FROM answers WHERE body LIKE ?", "%"+row.ID.String()+"%"); err != nil {
+		return err
+	}
+	return s.tell(ctx, tx, api.UserDeleted, row.ID)
+}
+
+func (s *Service) export(ctx context.Context, _ *rpc.None) (*api.Export, error) {
+	row, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	var sessions []sessionRow
+	err = s.db.Read().NewRaw("SELECT * FROM sessions WHERE user_id = ? AND expires_at > ? ORDER BY id DESC", row.ID, now).Scan(ctx, &sessions)
+	if err != nil {
+		return nil, store.OrNotFound(err, noUser)
+	}
+	records, err := rpc.Call(ctx, s.client, api.ExportPerson, &api.PersonRef{UserID: row.ID})
+	if err != nil {
+		return nil, err
+	}
+	out := &api.Export{ExportedAt: now, User: *row.user(), Sessions: make([]api.SessionInfo, len(sessions)),
+		Orders: records.Orders, Tickets: records.Tickets}
+	for i, session := range sessions {
+		out.Sessions[i] = api.SessionInfo{ID: session.ID, CreatedAt: session.CreatedAt.UTC(), ExpiresAt: session.ExpiresAt.UTC()}
+	}
+	return out, nil
+}

@@ -1,0 +1,372 @@
+package user_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/user"
+)
+
+func TestRegisterRefuses(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", password)
+		_, err := rpc.Call(t.Context(), m.gateway, api.RegisterUser, &api.Register{Email: "ADA@EXAMPLE.ORG", Password: password, Name: "Eve"})
+		wantCode(t, err, fault.Conflict)
+		good := api.Register{Email: "eve@example.org", Password: password, Name: "Eve"}
+		for name, change := range map[string]func(*api.Register){
+			"email":    func(r *api.Register) { r.Email = "eve" },
+			"email ":   func(r *api.Register) { r.Email = "Eve <eve@example.org>" },
+			"email  ":  func(r *api.Register) { r.Email = "eve@example.org\r\nBcc: all@example.org" },
+			"password": func(r *api.Register) { r.Password = "short" },
+			"password ": func(r *api.Register) {
+				r.Password = strings.Repeat("x", 257)
+			},
+			"password  ":   func(r *api.Register) { r.Password = "EVE@example.org" },
+			"password   ":  func(r *api.Register) { r.Password = "Password1" },
+			"name":         func(r *api.Register) { r.Name = "  " },
+			"name ":        func(r *api.Register) { r.Name = "Eve\r\nBcc: all@example.org" },
+			"name  ":       func(r *api.Register) { r.Name = strings.Repeat("é", 201) },
+			"name   ":      func(r *api.Register) { r.Name = "Eve \u202egnp.exe" },
+			"password    ": func(r *api.Register) { r.Password = "" },
+		} {
+			req := good
+			change(&req)
+			_, err := rpc.Call(t.Context(), m.gateway, api.RegisterUser, &req)
+			f := wantCode(t, err, fault.Invalid)
+			if len(f.Fields) == 0 || f.Fields[0].Field != strings.TrimSpace(name) {
+				t.Errorf("%s: at fault are %v", name, f.Fields)
+			}
+		}
+		must(rpc.Call(t.Context(), m.gateway, api.RegisterUser, &good))(t)
+		if n := len(m.events(api.UserRegistered.Subject, 2)); n != 2 {
+			t.Errorf("%d events, want 2", n)
+		}
+	})
+}
+
+// A password is the same in whatever way its characters are composed.
+func TestPasswordNormalization(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", "pass\u00e9 compos\u00e9")
+		m.login("ada@example.org", "passe\u0301 compose\u0301")
+	})
+}
+
+func TestRegisterIsIdempotent(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		req := api.Register{Email: "ada@example.org", Password: password, Name: "Ada"}
+		const n = 6
+		var wg sync.WaitGroup
+		var answers [n]string
+		for i := range n {
+			wg.Go(func() {
+				reply, err := m.post(api.RegisterUser.Spec, "key-1", req)
+				if err != nil || rpc.Fault(reply) != nil {
+					t.Errorf("%v %v", err, rpc.Fault(reply))
+					return
+				}
+				answers[i] = string(reply.Data)
+			})
+		}
+		wg.Wait()
+		for _, a := range answers {
+			if a != answers[0] {
+				t.Errorf("answers %s and %s", a, answers[0])
+			}
+		}
+		var before, after string
+		hash := func(into *string) {
+			if err := m.db.Read().NewRaw("SELECT hash FROM answers").Scan(t.Context(), into); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hash(&before)
+		req.Password = "another password" // the stored hash must not tell a guesser which one it was
+		if reply := must(m.post(api.RegisterUser.Spec, "key-1", req))(t); string(reply.Data) != answers[0] {
+			t.Errorf("answer %s, want %s", reply.Data, answers[0])
+		}
+		if hash(&after); before == "" || before != after {
+			t.Errorf("hashes %q and %q", before, after)
+		}
+		req.Name = "Eve"
+		reply := must(m.post(api.RegisterUser.Spec, "key-1", req))(t)
+		wantCode(t, rpc.Fault(reply), fault.Unprocessable)
+	})
+}
+
+func TestUpdateMe(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("bob@example.org", password)
+		ada := m.register("ada@example.org", password)
+		tokens := m.login("ada@example.org", password)
+		patch := func(req api.UpdateProfile) (*api.User, error) {
+			return rpc.Call(m.as(tokens), m.gateway, api.UpdateMe, &req)
+		}
+
+		for field, p := range map[string]api.Profile{
+			"profile.phone":      {Phone: "030 123456"},
+			"profile.language":   {Language: "klingonese"},
+			"profile.timezone":   {Timezone: "../../etc/passwd"},
+			"profile.country":    {Country: "UK"},
+			"profile.birth_year": {BirthYear: 2031},
+			"profile.city":       {City: "Ber\nlin"},
+		} {
+			_, err := patch(api.UpdateProfile{Profile: &p})
+			if f := wantCode(t, err, fault.Invalid); len(f.Fields) != 1 || f.Fields[0].Field != field {
+				t.Errorf("%s: %v", field, f.Fields)
+			}
+		}
+		want := api.Profile{Phone: "+4930123456", Language: "pt-BR", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true}
+		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."), Profile: &want}))(t)
+		if got.Profile != want || got.Name != "Ada L." || got.Revision != 2 {
+			t.Errorf("got %+v", got)
+		}
+		_, err := patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Eve")})
+		wantCode(t, err, fault.Precondition)
+		if same := must(patch(api.UpdateProfile{}))(t); same.Revision != 2 {
+			t.Errorf("no change makes revision %d", same.Revision)
+		}
+
+		_, err = patch(api.UpdateProfile{Email: ptr("lovelace@example.org")})
+		wantCode(t, err, fault.Invalid)
+		_, err = patch(api.UpdateProfile{Email: ptr("lovelace@example.org"), CurrentPassword: "wrong password"})
+		wantCode(t, err, fault.Forbidden)
+		_, err = patch(api.UpdateProfile{Email: ptr("BOB@example.org"), CurrentPassword: password})
+		wantCode(t, err, fault.Conflict)
+		moved := must(patch(api.UpdateProfile{Email: ptr("lovelace@example.org"), CurrentPassword: password}))(t)
+		if moved.Email != "lovelace@example.org" {
+			t.Errorf("got %+v", moved)
+		}
+		_, err = m.tryLogin("192.0.2.1", "ada@example.org", password)
+		wantCode(t, err, fault.Unauthenticated)
+		m.login("lovelace@example.org", password)
+		m.events(api.UserUpdated.Subject, 2)
+	})
+}
+
+func TestChangePassword(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", password)
+		here, there := m.login("ada@example.org", password), m.login("ada@example.org", password)
+		change := func(current, next string) error {
+			_, err := rpc.Call(m.as(here), m.gateway, api.ChangeMyPassword, &api.ChangePassword{CurrentPassword: current, NewPassword: next})
+			return err
+		}
+		wantCode(t, change("wrong password", "another password"), fault.Forbidden)
+		wantCode(t, change(password, "short"), fault.Invalid)
+		if err := change(password, "another password"); err != nil {
+			t.Fatal(err)
+		}
+		must(m.refresh(here.RefreshToken))(t)
+		_, err := m.refresh(there.RefreshToken)
+		wantCode(t, err, fault.Unauthenticated)
+		_, err = m.tryLogin("192.0.2.1", "ada@example.org", password)
+		wantCode(t, err, fault.Unauthenticated)
+		m.login("ada@example.org", "another password")
+		m.events(api.PasswordChanged.Subject, 1)
+	})
+}
+
+// bindTicketing binds the one endpoint of ticketing that the user service calls.
+func bindTicketing(t *testing.T, m *mesh) {
+	t.Helper()
+	srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	rpc.Handle(srv, api.ExportPerson, func(_ context.Context, req *api.PersonRef) (*api.PersonRecords, error) {
+		return &api.PersonRecords{Orders: []api.Order{{ID: ids.New[ids.OrderKind](m.clock.Now()), EventID: ids.New[ids.EventKind](m.clock.Now()), UserID: req.UserID}}, Tickets: []api.Ticket{}}, nil
+	})
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestExportAndDelete(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		if reply := must(m.post(api.RegisterUser.Spec, "key-1", api.Register{Email: "ada@example.org", Password: password, Name: "Ada Lovelace"}))(t); rpc.Fault(reply) != nil {
+			t.Fatal(rpc.Fault(reply))
+		}
+		tokens := m.login("ada@example.org", password)
+		m.login("ada@example.org", password)
+		_, err := rpc.Call(m.as(tokens), m.gateway, api.ExportMe, &rpc.None{})
+		wantCode(t, err, fault.Unavailable)
+		bindTicketing(t, m)
+		out := must(rpc.Call(m.as(tokens), m.gateway, api.ExportMe, &rpc.None{}))(t)
+		if out.User.Email != "ada@example.org" || len(out.Sessions) != 2 || len(out.Orders) != 1 || out.Orders[0].UserID != out.User.ID || !out.ExportedAt.Equal(m.clock.Now()) {
+			t.Errorf("export %+v", out)
+		}
+
+		_, err = rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: "wrong password"})
+		wantCode(t, err, fault.Forbidden)
+		must(rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password}))(t)
+		_, err = rpc.Call(m.as(tokens), m.gateway, api.GetMe, &rpc.None{})
+		wantCode(t, err, fault.Unauthenticated)
+		_, err = m.refresh(tokens.RefreshToken)
+		wantCode(t, err, fault.Unauthenticated)
+		if all := m.dump(); strings.Contains(all, "ada@") || strings.Contains(all, "Lovelace") {
+			t.Errorf("something is left:\n%s", all)
+		}
+		var e api.UserEvent
+		if err := json.Unmarshal([]byte(m.events(api.UserDeleted.Subject, 1)[0]), &e); err != nil || e.UserID != out.User.ID {
+			t.Errorf("event %+v, %v", e, err)
+		}
+		if again := m.register("ada@example.org", password); again.ID == out.User.ID {
+			t.Error("the account is the old one")
+		}
+	})
+}
+
+func TestAdmins(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		tokens, root := m.admin()
+		ctx := m.as(tokens)
+		if created, generated, err := m.service.EnsureAdmin(t.Context(), "second@example.org", ""); created || generated != "" || err != nil {
+			t.Errorf("a second first administrator: %v %q %v", created, generated, err)
+		}
+		ada := m.register("ada@example.org", password)
+		visitor := m.login("ada@example.org", password)
+		_, err := rpc.Call(m.as(visitor), m.gateway, api.GetUser, &api.UserRef{ID: root.ID})
+		wantCode(t, err, fault.Forbidden)
+		_, err = rpc.Call(ctx, m.gateway, api.GetUser, &api.UserRef{ID: newUserID()})
+		wantCode(t, err, fault.NotFound)
+
+		// The last administrator stays.
+		_, err = rpc.Call(ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: root.ID, Roles: []string{}})
+		wantCode(t, err, fault.Conflict)
+		_, err = rpc.Call(ctx, m.gateway, api.DeleteMe, &api.DeleteAccount{Password: "the first of them"})
+		wantCode(t, err, fault.Conflict)
+		_, err = rpc.Call(ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: ada.ID, Roles: []string{"owner"}})
+		wantCode(t, err, fault.Invalid)
+		_, err = rpc.Call(ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: ada.ID})
+		wantCode(t, err, fault.Invalid)
+
+		if got := must(rpc.Call(ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: ada.ID, Roles: []string{"admin"}}))(t); len(got.Roles) != 1 {
+			t.Errorf("roles %v", got.Roles)
+		}
+		promoted := must(m.refresh(visitor.RefreshToken))(t) // the new token knows
+		must(rpc.Call(m.as(promoted), m.gateway, api.GetUser, &api.UserRef{ID: root.ID}))(t)
+
+		// Two administrators who demote each other: one stays, whatever the order.
+		var wg sync.WaitGroup
+		var errs [2]error
+		for i, job := range []struct {
+			ctx context.Context
+			id  ids.User
+		}{{ctx, ada.ID}, {m.as(promoted), root.ID}} {
+			wg.Go(func() {
+				_, errs[i] = rpc.Call(job.ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: job.id, Roles: []string{}})
+			})
+		}
+		wg.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) {
+			t.Errorf("%v and %v, want one success", errs[0], errs[1])
+		}
+	})
+}
+
+func TestEnsureAdmin(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		if _, _, err := m.service.EnsureAdmin(t.Context(), "root@example.org", "short"); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a bad password: %v", err)
+		}
+		squatter := m.register("root@example.org", password)
+		if created, _, err := m.service.EnsureAdmin(t.Context(), "root@example.org", ""); created || !fault.Is(err, fault.Conflict) {
+			t.Errorf("with the address of a visitor: %v, %v", created, err)
+		}
+		if len(m.login("root@example.org", password).AccessToken) == 0 || squatter.Roles == nil {
+			t.Error("the visitor's account changed")
+		}
+		var wg sync.WaitGroup
+		var passwords [4]string
+		for i := range passwords { // several instances start for the first time together
+			wg.Go(func() {
+				created, generated, err := m.service.EnsureAdmin(t.Context(), "", "")
+				if err != nil || created != (generated != "") {
+					t.Errorf("%v %q %v", created, generated, err)
+				}
+				passwords[i] = generated
+			})
+		}
+		wg.Wait()
+		all := strings.Join(passwords[:], "")
+		if len(all) < 20 || strings.Count(strings.Join(passwords[:], " "), " ") != 3 {
+			t.Errorf("passwords %q", passwords)
+		}
+		me := must(rpc.Call(m.as(m.login(user.DefaultAdminEmail, all)), m.gateway, api.GetMe, &rpc.None{}))(t)
+		if len(me.Roles) != 1 || me.Roles[0] != "admin" {
+			t.Errorf("roles %v", me.Roles)
+		}
+	})
+}
+
+func TestListUsers(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		tokens, _ := m.admin()
+		for _, name := range []string{"anna", "berta", "b_rta", "clara"} {
+			m.clock.Advance(time.Second)
+			m.register(name+"@example.org", password)
+		}
+		list := func(req api.ListUsersQuery) (*api.List[api.User], error) {
+			return rpc.Call(m.as(tokens), m.gateway, api.ListUsers, &req)
+		}
+		var seen []string
+		req := api.ListUsersQuery{Page: api.Page{Limit: 2}}
+		for {
+			page := must(list(req))(t)
+			for _, u := range page.Items {
+				seen = append(seen, u.Email)
+			}
+			if req.Cursor = page.NextCursor; req.Cursor == "" {
+				break
+			}
+		}
+		if want := "clara@example.org b_rta@example.org berta@example.org anna@example.org root@example.org"; strings.Join(seen, " ") != want {
+			t.Errorf("got %v, want %s", seen, want)
+		}
+		for q, want := range map[string]int{"B_RTA": 1, "ERTA": 1, "example.org": 5, "%": 0, `\`: 0, "ada": 4} {
+			if got := must(list(api.ListUsersQuery{Q: q}))(t); len(got.Items) != want {
+				t.Errorf("%q finds %d, want %d", q, len(got.Items), want)
+			}
+		}
+		for _, bad := range []api.ListUsersQuery{{Page: api.Page{Limit: 201}}, {Page: api.Page{Limit: -1}}, {Page: api.Page{Cursor: "x"}},
+			{Page: api.Page{Cursor: "Jw"}}, {Q: strings.Repeat("x", 300)}} {
+			_, err := list(bad)
+			wantCode(t, err, fault.Invalid)
+		}
+	})
+}
+
+func TestInternalEndpoints(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		ada := m.register("ada@example.org", password)
+		ticketing := rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "ticketing"})
+		found := must(rpc.Call(t.Context(), ticketing, api.FindUserByEmail, &api.FindUser{Email: "ADA@example.org"}))(t)
+		if found.ID != ada.ID || found.Name != "Ada" {
+			t.Errorf("found %+v", found)
+		}
+		_, err := rpc.Call(t.Context(), ticketing, api.FindUserByEmail, &api.FindUser{Email: "eve@example.org"})
+		wantCode(t, err, fault.NotFound)
+		_, err = rpc.Call(t.Context(), m.gateway, api.FindUserByEmail, &api.FindUser{Email: "ada@example.org"})
+		wantCode(t, err, fault.Forbidden)
+		_, err = rpc.Call(t.Context(), ticketing, api.MintResetToken, &api.MintReset{ResetID: "rst_x"})
+		wantCode(t, err, fault.Forbidden)
+		if c := must(rpc.Call(t.Context(), ticketing, api.GetContact, &api.GetContactOf{ID: ada.ID}))(t); c.Email != "ada@example.org" {
+			t.Errorf("contact %+v", c)
+		}
+	})
+}
+
+func ptr[T any](v T) *T { return &v }

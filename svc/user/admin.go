@@ -1,0 +1,148 @@
+package user
+
+import (
+	"context"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+const longestQuery = 200 // bytes
+
+// list returns accounts, newest first: ids sort by age.
+func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[api.User], error) {
+	if err := s.currentAdmin(ctx); err != nil {
+		return nil, err
+	}
+	limit, err := store.Limit(req.Limit)
+	if err != nil {
+		return nil, err
+	}
+	after, err := decodeCursor(req.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	q, ok := line(req.Q, longestQuery)
+	var check fault.Check
+	check.Field(ok, "q", "must be one line of at most %d characters", longestQuery)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	var rows []userRow
+	query := s.db.Read().NewSelect().Model(&rows).OrderExpr("id DESC").Limit(int64(limit + 1))
+	if after != "" {
+		query = query.Where("id < ?", after)
+	}
+	if q != "" {
+		query = query.Where(`search LIKE ? ESCAPE '\'`, "%"+escapeLike(strings.ToLower(q))+"%")
+	}
+	if err := query.Scan(ctx); err != nil {
+		return nil, store.OrNotFound(err, noUser)
+	}
+	out := &api.List[api.User]{Items: []api.User{}}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		out.NextCursor = store.EncodeCursor(rows[limit-1].ID.String())
+	}
+	for _, row := range rows {
+		out.Items = append(out.Items, *row.user())
+	}
+	return out, nil
+}
+
+// decodeCursor returns the id of the last item of the page before, or "" for the first page.
+func decodeCursor(s string) (ids.User, error) {
+	key, err := store.DecodeCursor(s, 1)
+	if key == nil || err != nil {
+		return "", err
+	}
+	id, err := ids.Parse[ids.UserKind](key[0])
+	var check fault.Check
+	check.Field(err == nil, "cursor", "is not one that a list returned")
+	return id, check.Err()
+}
+
+// escapeLike makes the characters stand for themselves that LIKE takes for more.
+func escapeLike(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(s)
+}
+
+func (s *Service) get(ctx context.Context, req *api.UserRef) (*api.User, error) {
+	if err := s.currentAdmin(ctx); err != nil {
+		return nil, err
+	}
+	row, err := s.byID(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	return row.user(), nil
+}
+
+func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, error) {
+	if err := s.currentAdmin(ctx); err != nil {
+		return nil, err
+	}
+	admin := false
+	var check fault.Check
+	check.Field(req.Roles != nil, "roles", "must be there; [] takes all roles away")
+	for _, role := range req.Roles {
+		check.Field(role == rpc.RoleAdmin, "roles", "may only have %q", rpc.RoleAdmin)
+		admin = true
+	}
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	var row userRow
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		admins, err := s.lockAdmins(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if row, err = s.lock(ctx, tx, req.ID); err != nil {
+			return err
+		}
+		if row.Admin == admin {
+			return nil
+		}
+		if row.Admin && len(admins) < 2 {
+			return errLastAdmin()
+		}
+		row.Admin = admin
+		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
+			return err
+		}
+		return s.tell(ctx, tx, api.UserUpdated, row.ID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return row.user(), nil
+}
+
+func (s *Service) find(ctx context.Context, req *api.FindUser) (*api.Contact, error) {
+	account, err := parseAddress(req.Email)
+	var check fault.Check
+	check.Field(err == nil, "email", "%v", err)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	row, err := s.byAddress(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	return row.contact(), nil
+}
+
+func (s *Service) contact(ctx context.Context, req *api.GetContactOf) (*api.Contact, error) {
+	row, err := s.byID(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	return row.contact(), nil
+}

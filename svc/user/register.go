@@ -1,0 +1,104 @@
+package user
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, error) {
+	var check fault.Check
+	account, err := parseAddress(req.Email)
+	check.Field(err == nil, "email", "%v", err)
+	checkPassword(&check, "password", req.Password, account)
+	name := checkName(&check, req.Name)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	hash, err := s.newHash(ctx, req.Password)
+	if err != nil {
+		return nil, err
+	}
+	row := newUserRow(account, name, hash, false, s.now())
+	answer := row.user()
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := store.RememberAnswer(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
+			return err
+		}
+		return s.add(ctx, tx, &row)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// add writes a new person and tells of it.
+func (s *Service) add(ctx context.Context, tx bun.Tx, row *userRow) error {
+	if err := insertUser(ctx, tx, row); err != nil {
+		return err
+	}
+	return s.tell(ctx, tx, api.UserRegistered, row.ID)
+}
+
+// tell writes the event that something happened to a person.
+func (s *Service) tell(ctx context.Context, tx bun.Tx, topic api.Topic[api.UserEvent], id ids.User) error {
+	return stream.Add(ctx, tx, topic.Subject, api.UserEvent{UserID: id, At: s.now()})
+}
+
+// DefaultAdminEmail is the address of the first administrator if none is given.
+const DefaultAdminEmail = "admin@localhost"
+
+// EnsureAdmin makes the first administrator. If there is one already it does nothing and returns created false.
+//
+// An empty email means DefaultAdminEmail. An empty password means a random one, which is returned, and which the caller
+// shows once: it is stored nowhere. An address or password that is no good is a fault of code Invalid; an account that
+// has the address and is no administrator is never promoted, but a fault of code Conflict.
+func (s *Service) EnsureAdmin(ctx context.Context, email, password string) (created bool, generated string, err error) {
+	if exists, err := s.adminExists(ctx); exists || err != nil {
+		return false, "", err
+	}
+	if email == "" {
+		email = DefaultAdminEmail
+	}
+	if password == "" {
+		generated = rand.Text()
+		password = generated
+	}
+	var check fault.Check
+	account, err := parseAddress(email)
+	check.Field(err == nil, "email", "%v", err)
+	checkPassword(&check, "password", password, account)
+	if err := check.Err(); err != nil {
+		return false, "", err
+	}
+	hash, err := s.newHash(ctx, password)
+	if err != nil {
+		return false, "", err
+	}
+	row := newUserRow(account, "Administrator", hash, true, s.now())
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return s.add(ctx, tx, &row) })
+	if err == nil {
+		return true, generated, nil
+	}
+	if !fault.Is(err, fault.Conflict) {
+		return false, "", err
+	}
+	if exists, err := s.adminExists(ctx); exists || err != nil { // another instance was quicker
+		return false, "", err
+	}
+	return false, "", fmt.Errorf("the first administrator: %w", err)
+}
+
+func (s *Service) adminExists(ctx context.Context) (exists bool, err error) {
+	err = s.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM users WHERE admin)").Scan(ctx, &exists)
+	return exists, err
+}

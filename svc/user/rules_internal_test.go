@@ -1,0 +1,176 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/mail"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+func TestParseAddress(t *testing.T) {
+	for in, want := range map[string]address{
+		"ada@example.org":             {"ada@example.org", "ada@example.org"},
+		" Ada.L+x@Mail.Example.ORG\t": {"Ada.L+x@mail.example.org", "ada.l+x@mail.example.org"},
+		"root@localhost":              {"root@localhost", "root@localhost"},
+		"x@xn--bcher-kva.example":     {"x@xn--bcher-kva.example", "x@xn--bcher-kva.example"},
+	} {
+		if got, err := parseAddress(in); err != nil || got != want {
+			t.Errorf("parseAddress(%q) = %+v, %v; want %+v", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", "ada", "@example.org", "ada@", "a@b@c", "Ada <ada@example.org>", "<ada@example.org>", `"ada b"@example.org`,
+		"ada(x)@example.org", "ada@[192.0.2.1]", "ada@example..org", "ada@.org", "ada@-a.org", "ada@example.org.", "ada@exa_mple.org",
+		"ada@example.org\nx", "ada@example.org\r\nBcc: x@y.z", "a b@example.org", "ädä@example.org", "ada@exämple.org", "\u212Aate@example.org",
+		"ada@example.org,eve@example.org", strings.Repeat("a", 65) + "@example.org", "a@" + strings.Repeat("a.", 130) + "org", "a\x00@example.org",
+		".ada@example.org", "ada.@example.org", "ada@" + strings.Repeat("a", 64) + ".org"} {
+		if got, err := parseAddress(in); err == nil {
+			t.Errorf("parseAddress(%q) = %+v, want an error", in, got)
+		}
+	}
+}
+
+func FuzzParseAddress(f *testing.F) {
+	f.Add("ada@example.org")
+	f.Add("\"a\"@b")
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := parseAddress(s)
+		if err != nil {
+			return
+		}
+		if strings.ContainsAny(a.text, "\r\n\t <>,;:\"()[]") || len(a.text) > longestAddress {
+			t.Fatalf("parseAddress(%q) = %q", s, a.text)
+		}
+		if back, err := mail.ParseAddress(a.text); err != nil || back.Address != a.text {
+			t.Fatalf("%q does not parse as itself: %v", a.text, err)
+		}
+		if again, err := parseAddress(a.text); err != nil || again != a {
+			t.Fatalf("%q becomes %+v, %v", a.text, again, err)
+		}
+	})
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add(store.EncodeCursor("usr_01arz3ndektsv4rrffq69g5fav"))
+	f.Add("Jw")
+	f.Fuzz(func(t *testing.T, s string) {
+		id, err := decodeCursor(s)
+		if err != nil && !fault.Is(err, fault.Invalid) {
+			t.Fatalf("%q: %v", s, err)
+		}
+		if err == nil && id != "" && store.EncodeCursor(id.String()) != s {
+			t.Fatalf("%q is a cursor for %s", s, id)
+		}
+	})
+}
+
+func TestCheckProfileIsCanonical(t *testing.T) {
+	var check fault.Check
+	got := checkProfile(&check, api.Profile{Language: "PT-br", Country: "de", City: " Köln ", BirthYear: 1900, Timezone: "UTC"}, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	want := api.Profile{Language: "pt-BR", Country: "DE", City: "Köln", BirthYear: 1900, Timezone: "UTC"}
+	if err := check.Err(); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for _, p := range []api.Profile{{Language: "de_DE"}, {Language: "x"}, {Language: "en-" + strings.Repeat("a", 8)}, {Country: "EU"}, {Country: "276"}, {Country: "ZZ"}, {Country: "SU"},
+		{Phone: "+0123456789"}, {Phone: "+49 30 1"}, {Phone: "+1234567890123456"}, {BirthYear: 1899}, {BirthYear: -5}, {Timezone: "Local"},
+		{Timezone: "Europe/Atlantis"}, {Timezone: "/etc/localtime"}, {City: strings.Repeat("x", 101)}} {
+		var check fault.Check
+		checkProfile(&check, p, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+		if check.Err() == nil {
+			t.Errorf("%+v passes", p)
+		}
+	}
+}
+
+func TestLimit(t *testing.T) {
+	l := accountLimit()
+	for failures, want := range map[int]time.Duration{0: 0, 4: 0, 5: time.Second, 6: 2 * time.Second, 14: 512 * time.Second,
+		15: 15 * time.Minute, 1000: 15 * time.Minute, math.MaxInt32: 15 * time.Minute} {
+		if got := l.wait(failures); got != want {
+			t.Errorf("after %d failures wait %s, want %s", failures, got, want)
+		}
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::/64",
+		"2001:db8:0:0:ffff::1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64", "": "", "localhost": ""} {
+		if got := network(in); got != want {
+			t.Errorf("network(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestHash(t *testing.T) {
+	h := newHasher(1, observe.NewRegistry())
+	a, b := h.hash("a password"), h.hash("a password")
+	if a == b {
+		t.Error("two hashes are the same: no salt")
+	}
+	if ok, outdated, err := h.verify("a password", a); !ok || outdated || err != nil {
+		t.Errorf("verify: %v %v %v", ok, outdated, err)
+	}
+	if ok, _, err := h.verify("b password", a); ok || err != nil {
+		t.Errorf("verify of another password: %v %v", ok, err)
+	}
+	if ok, _, err := h.verify("", h.dummy); ok || err != nil {
+		t.Errorf("verify against the dummy: %v %v", ok, err)
+	}
+	for _, bad := range []string{"", "$argon2i$v=19$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), "$argon2id$v=18$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
+		"$argon2id$v=19$m=4294967295,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), "$argon2id$v=19$m=19456,t=0,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), a[:len(a)-2], a + "$"} {
+		if _, _, err := h.verify("a password", bad); !errors.Is(err, errHash) {
+			t.Errorf("verify against %q: %v, want errHash", bad, err)
+		}
+	}
+}
+
+// What does not fit into the queue is refused at once, and what waits leaves when its caller does.
+func TestHasherSheds(t *testing.T) {
+	h := newHasher(1, observe.NewRegistry())
+	leave, err := h.enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	waiting := make(chan error, queueFor)
+	for range queueFor {
+		go func() {
+			_, err := h.enter(ctx)
+			waiting <- err
+		}()
+	}
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if n := h.within.Load(); n < 1+queueFor {
+			return fmt.Errorf("%d are within", n)
+		}
+		return nil
+	})
+	if _, err := h.enter(t.Context()); !fault.Is(err, fault.Unavailable) || fault.From(err).RetryAfter <= 0 {
+		t.Errorf("one too many: %v, want unavailable with a time to wait", err)
+	}
+	cancel()
+	for range queueFor {
+		if err := <-waiting; !errors.Is(err, context.Canceled) {
+			t.Errorf("a waiting one: %v", err)
+		}
+	}
+	leave()
+	leave, err = h.enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if n := h.within.Load(); n != 0 {
+		t.Errorf("%d are within, want none", n)
+	}
+}

@@ -1,0 +1,159 @@
+// Package user keeps people and their credentials: accounts, sessions, roles. Other services know a person by an id; what
+// that person is called, and how to reach them, stays here.
+package user
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/keyring"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations returns the SQL files of the service's database.
+func Migrations() fs.FS { return migrations }
+
+// keyPurpose names the keys of access tokens.
+const keyPurpose = "access"
+
+// Deps is what the service runs on. Hashers may be zero, everything else is needed.
+type Deps struct {
+	DB      *store.DB
+	JS      jetstream.JetStream
+	Client  *rpc.Client
+	Live    *settings.Live
+	Log     *slog.Logger
+	Metrics *observe.Registry
+	Now     func() time.Time
+	Hashers int // password hashes computed at the same time; 0 means one for each processor
+}
+
+// Service is the user service.
+type Service struct {
+	db      *store.DB
+	js      jetstream.JetStream
+	client  *rpc.Client
+	live    *settings.Live
+	log     *slog.Logger
+	metrics *observe.Registry
+	now     func() time.Time // to the microsecond, as it is stored
+	keys    *keyring.Ring
+	hasher  *hasher
+}
+
+// New returns the service. It makes the first signing key if there is none, and runs nothing in the background.
+func New(ctx context.Context, d Deps) (*Service, error) {
+	keys, err := keyring.Open(ctx, d.DB, keyPurpose, d.Now)
+	if err != nil {
+		return nil, err
+	}
+	hashers := d.Hashers
+	if hashers <= 0 {
+		hashers = runtime.NumCPU()
+	}
+	return &Service{
+		db:      d.DB,
+		js:      d.JS,
+		client:  d.Client,
+		live:    d.Live,
+		log:     d.Log,
+		metrics: d.Metrics,
+		now:     func() time.Time { return store.Time(d.Now()) },
+		keys:    keys,
+		hasher:  newHasher(hashers, d.Metrics),
+	}, nil
+}
+
+// Register binds every endpoint of the service.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.RegisterUser, s.register)
+	rpc.Handle(srv, api.CreateSession, s.login)
+	rpc.Handle(srv, api.RefreshSession, s.refresh)
+	rpc.Handle(srv, api.EndSession, s.logout)
+	rpc.Handle(srv, api.GetMe, s.me)
+	rpc.Handle(srv, api.UpdateMe, s.updateMe)
+	rpc.Handle(srv, api.DeleteMe, s.deleteMe)
+	rpc.Handle(srv, api.ChangeMyPassword, s.changePassword)
+	rpc.Handle(srv, api.ExportMe, s.export)
+	rpc.Handle(srv, api.RequestPasswordReset, s.requestReset)
+	rpc.Handle(srv, api.ConfirmPasswordReset, s.confirmReset)
+	rpc.Handle(srv, api.ListUsers, s.list)
+	rpc.Handle(srv, api.GetUser, s.get)
+	rpc.Handle(srv, api.SetUserRoles, s.setRoles)
+	rpc.Handle(srv, api.GetKeys, s.publicKeys)
+	rpc.Handle(srv, api.FindUserByEmail, s.find)
+	rpc.Handle(srv, api.GetContact, s.contact)
+	rpc.Handle(srv, api.MintResetToken, s.mintReset)
+}
+
+// Run publishes the events of the service and deletes what has had its time, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	relay := stream.NewRelay(s.db, s.js, s.log, s.metrics)
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "cannot delete what has had its time", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case err := <-done:
+			return err
+		}
+	}
+}
+
+// sweepEvery is how often what has had its time is deleted; answerTTL is how long a repeated request gets the first
+// answer, and failureTTL how long a failure is kept.
+const (
+	sweepEvery = 10 * time.Minute
+	answerTTL  = 48 * time.Hour
+	failureTTL = 24 * time.Hour
+)
+
+// sweep deletes sessions, refresh tokens, resets, failures and answers that have had their time.
+func (s *Service) sweep(ctx context.Context) error {
+	now := s.now()
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		for _, old := range []struct {
+			query string
+			until time.Time
+		}{
+			{"DELETE FROM sessions WHERE expires_at <= ?", now},
+			{"DELETE FROM refresh_tokens WHERE expires_at <= ?", now},
+			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},
+			{"DELETE FROM login_failures WHERE last_at <= ?", now.Add(-failureTTL)},
+		} {
+			if _, err := tx.ExecContext(ctx, old.query, old.until); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.db.Answers().Forget(ctx, now.Add(-answerTTL))
+	return err
+}
+
+func (s *Service) logins(outcome string) *observe.Counter {
+	return s.metrics.Counter("starlight_user_logins_total", "Attempts to give a password, by outcome.", "outcome", outcome)
+}

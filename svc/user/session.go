@@ -1,0 +1,291 @@
+package user
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/token"
+)
+
+// errWrong is the error of a password that is wrong, or of an account that does not exist: the caller cannot tell.
+var errWrong = errors.New("user: wrong password")
+
+// proof is a password that was right.
+type proof struct {
+	row     userRow
+	rehash  string // of the password at the present cost, if the stored hash is of another
+	failed  bool   // there were failures before
+	attempt attempt
+}
+
+// prove checks the password of the person that find returns. NotFound costs what a wrong password costs, in work and in
+// further attempts. It returns errWrong, or RateLimited after too many failures.
+//
+// The failures are looked at again when it is this request's turn: whoever sends a thousand guesses at once gets no more of
+// them than there are hashers.
+func (s *Service) prove(ctx context.Context, account address, password string, find func(context.Context) (userRow, error)) (proof, error) {
+	a := newAttempt(ctx, account)
+	if _, err := s.allow(ctx, a); err != nil {
+		return proof{}, err
+	}
+	leave, err := s.hasher.enter(ctx)
+	if err != nil {
+		return proof{}, err
+	}
+	defer leave()
+	failed, err := s.allow(ctx, a)
+	if err != nil {
+		return proof{}, err
+	}
+	row, err := find(ctx)
+	known := err == nil
+	if !known {
+		if !fault.Is(err, fault.NotFound) {
+			return proof{}, err
+		}
+		row.Password = s.hasher.dummy
+	}
+	ok, outdated, err := s.hasher.verify(password, row.Password)
+	if err != nil {
+		return proof{}, err
+	}
+	if !ok || !known {
+		s.logins("wrong").Inc()
+		if err := s.fail(context.WithoutCancel(ctx), a); err != nil { // counted even if the caller has gone
+			return proof{}, err
+		}
+		return proof{}, errWrong
+	}
+	s.logins("right").Inc()
+	p := proof{row: row, failed: failed, attempt: a}
+	if outdated {
+		p.rehash = s.hasher.hash(password)
+	}
+	return p, nil
+}
+
+// newHash returns the hash of a new password, when it is its turn.
+func (s *Service) newHash(ctx context.Context, password string) (string, error) {
+	leave, err := s.hasher.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	return s.hasher.hash(password), nil
+}
+
+// settle locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It returns
+// errWrong if the password was changed since.
+func (s *Service) settle(ctx context.Context, tx bun.Tx, p proof) (userRow, error) {
+	row, err := s.lock(ctx, tx, p.row.ID)
+	if fault.Is(err, fault.NotFound) || err == nil && row.Password != p.row.Password {
+		return row, errWrong
+	}
+	if err != nil {
+		return row, err
+	}
+	if p.failed {
+		if err := clearFailures(ctx, tx, p.attempt.account); err != nil {
+			return row, err
+		}
+	}
+	if p.rehash == "" {
+		return row, nil
+	}
+	row.Password = p.rehash
+	return row, savePassword(ctx, tx, row.ID, p.rehash)
+}
+
+func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error) {
+	var check fault.Check
+	account, err := parseAddress(req.Email)
+	check.Field(err == nil, "email", "%v", err)
+	check.Field(req.Password != "", "password", "must not be empty")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	p, err := s.prove(ctx, account, req.Password, func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
+	if err == nil {
+		var tokens *api.Tokens
+		if tokens, err = s.startSession(ctx, p); err == nil {
+			return tokens, nil
+		}
+	}
+	if errors.Is(err, errWrong) {
+		return nil, fault.New(fault.Unauthenticated, "the mail address or the password is wrong")
+	}
+	return nil, err
+}
+
+func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error) {
+	now := s.now()
+	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now, ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}
+	secret, hash := newSecret(refreshPrefix)
+	var row userRow
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		if row, err = s.settle(ctx, tx, p); err != nil {
+			return err
+		}
+		if _, err := tx.NewInsert().Model(&session).Exec(ctx); err != nil {
+			return err
+		}
+		return insertRefresh(ctx, tx, hash, session.ID, session.ExpiresAt)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.tokens(&row, session.ID, secret, now)
+}
+
+// refresh rotates a token. Of several requests with the same token one wins; each of the others meets a used token, takes
+// it for stolen, and ends the session, the winner's new token included.
+func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, error) {
+	if !isSecret(refreshPrefix, req.RefreshToken) {
+		return nil, errRefresh()
+	}
+	now := s.now()
+	secret, hash := newSecret(refreshPrefix)
+	var row userRow
+	var old refreshRow
+	var reused bool
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		reused = false
+		presented := hashText(req.RefreshToken)
+		if old, err = refreshByHash(ctx, tx, presented); err != nil {
+			return err
+		}
+		if row, err = s.lock(ctx, tx, old.UserID); err != nil {
+			return err
+		}
+		if old, err = refreshByHash(ctx, tx, presented); err != nil { // as it is behind the lock
+			return err
+		}
+		if old.Used {
+			reused = true
+			return endSession(ctx, tx, old.SessionID)
+		}
+		if !now.Before(old.ExpiresAt) {
+			return errRefresh()
+		}
+		return rotate(ctx, tx, presented, hash, old.SessionID, now.Add(api.RefreshTTL.Get(s.live)))
+	})
+	if fault.Is(err, fault.NotFound) {
+		return nil, errRefresh()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if reused {
+		s.metrics.Counter("starlight_user_refresh_reuse_total", "Used refresh tokens that were presented again; each ended its session.").Inc()
+		s.log.WarnContext(ctx, "a used refresh token came again; its session is ended", "user", old.UserID, "session", old.SessionID)
+		return nil, errRefresh()
+	}
+	return s.tokens(&row, old.SessionID, secret, now)
+}
+
+func errRefresh() error {
+	return fault.New(fault.Unauthenticated, "the refresh token is not valid; sign in again")
+}
+
+func rotate(ctx context.Context, tx bun.Tx, used, fresh string, session ids.Session, until time.Time) error {
+	res, err := tx.ExecContext(ctx, "UPDATE refresh_tokens SET used = ? WHERE hash = ? AND NOT used", true, used)
+	if err != nil {
+		return err
+	}
+	if err := changed(res, errRefresh()); err != nil {
+		return err
+	}
+	if err := insertRefresh(ctx, tx, fresh, session, until); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "UPDATE sessions SET expires_at = ? WHERE id = ?", until, session)
+	return err
+}
+
+func endSession(ctx context.Context, tx bun.Tx, id ids.Session) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ?", id)
+	return err
+}
+
+func (s *Service) logout(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
+	caller := rpc.Caller(ctx)
+	return nil, s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? AND user_id = ?", caller.Session, caller.User)
+		return err
+	})
+}
+
+// current returns the caller, whose access token was valid when it came in and whose session has not ended since: the
+// one may outlive the other by the life of an access token.
+func (s *Service) current(ctx context.Context) (userRow, error) {
+	row, err := s.bySession(ctx, rpc.Caller(ctx))
+	if fault.Is(err, fault.NotFound) {
+		return row, fault.New(fault.Unauthenticated, "the session has ended; sign in again")
+	}
+	return row, err
+}
+
+// currentAdmin is current for what only administrators may do, by the roles of this moment.
+func (s *Service) currentAdmin(ctx context.Context) error {
+	row, err := s.current(ctx)
+	if err == nil && !row.Admin {
+		return fault.New(fault.Forbidden, "only administrators may do this")
+	}
+	return err
+}
+
+// tokens returns what the client of a session is given.
+func (s *Service) tokens(row *userRow, session ids.Session, refresh string, now time.Time) (*api.Tokens, error) {
+	ttl := api.AccessTTL.Get(s.live)
+	kid, key := s.keys.Private()
+	access, err := token.Sign(key, kid, token.Claims{User: row.ID, Session: session, Roles: row.roles(), IssuedAt: now, ExpiresAt: now.Add(ttl)})
+	if err != nil {
+		return nil, err
+	}
+	return &api.Tokens{AccessToken: access, TokenType: "Bearer", ExpiresIn: int(ttl / time.Second), RefreshToken: refresh}, nil
+}
+
+func (s *Service) publicKeys(context.Context, *rpc.None) (*api.KeySet, error) {
+	set := &api.KeySet{Keys: []api.Key{}}
+	for _, k := range s.keys.Public() {
+		set.Keys = append(set.Keys, api.Key{KeyType: "OKP", Curve: "Ed25519", ID: k.ID, Use: "sig", Algorithm: "EdDSA",
+			X: base64.RawURLEncoding.EncodeToString(k.Public)})
+	}
+	return set, nil
+}
+
+// The prefixes tell what a secret that turns up somewhere is good for.
+const (
+	refreshPrefix = "rt_"
+	resetPrefix   = "pr_"
+	secretSize    = 32
+)
+
+// newSecret returns a random secret and its hash, which is all that is stored. Nobody can guess 256 bits, so the hash
+// needs no salt and no work.
+func newSecret(prefix string) (secret, hash string) {
+	raw := make([]byte, secretSize)
+	rand.Read(raw) // never fails, by its documentation
+	secret = prefix + base64.RawURLEncoding.EncodeToString(raw)
+	return secret, hashText(secret)
+}
+
+// isSecret reports whether s has the form that newSecret gives.
+func isSecret(prefix, s string) bool {
+	body, ok := strings.CutPrefix(s, prefix)
+	if !ok || len(body) != base64.RawURLEncoding.EncodedLen(secretSize) {
+		return false
+	}
+	_, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	return err == nil
+}

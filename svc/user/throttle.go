@@ -1,0 +1,139 @@
+package user
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// limit says how wrong passwords slow down further attempts: the first few cost nothing, each later one doubles the wait.
+type limit struct {
+	from   int           // the failure that is followed by the first wait
+	first  time.Duration // that wait
+	most   time.Duration // the longest wait
+	forget time.Duration // a failure this long after the one before starts anew
+}
+
+// Many people share an address, so it may fail more often than an account.
+func accountLimit() limit {
+	return limit{from: 5, first: time.Second, most: 15 * time.Minute, forget: time.Hour}
+}
+func addressLimit() limit {
+	return limit{from: 50, first: time.Second, most: 15 * time.Minute, forget: time.Hour}
+}
+
+// wait returns how long after the last failure the next attempt is allowed.
+func (l limit) wait(failures int) time.Duration {
+	over := failures - l.from
+	if over < 0 {
+		return 0
+	}
+	if over > 20 { // beyond any longest wait, and not yet beyond an int64
+		return l.most
+	}
+	return min(l.first<<over, l.most)
+}
+
+// attempt is somebody who is about to give a password: the keys under which failures are counted, and their limits. The
+// keys are hashes: what addresses people mistype is nobody's business, and unknown accounts count like known ones.
+type attempt struct {
+	account string
+	address string // "" if the client's address is not known
+}
+
+func newAttempt(ctx context.Context, account address) attempt {
+	a := attempt{account: hashText("account " + account.key)}
+	if client := network(rpc.From(ctx).Address); client != "" {
+		a.address = hashText("address " + client)
+	}
+	return a
+}
+
+// network returns what counts as one client: an IPv4 address, or an IPv6 network of 64 bits, which is what one
+// subscriber has.
+func network(s string) string {
+	ip, err := netip.ParseAddr(s)
+	if err != nil {
+		return ""
+	}
+	if ip = ip.Unmap().WithZone(""); ip.Is4() {
+		return ip.String()
+	}
+	prefix, err := ip.Prefix(64)
+	if err != nil {
+		return ""
+	}
+	return prefix.String()
+}
+
+func hashText(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+type failureRow struct {
+	bun.BaseModel `bun:"table:login_failures"`
+
+	Key      string    `bun:"key,pk"`
+	Failures int       `bun:"failures"`
+	LastAt   time.Time `bun:"last_at"`
+}
+
+// allow refuses an attempt that comes too early, with RateLimited. It reports whether the account has failures that a
+// success should clear.
+func (s *Service) allow(ctx context.Context, a attempt) (failed bool, err error) {
+	now := s.now()
+	var rows []failureRow
+	err = s.db.Read().NewRaw("SELECT * FROM login_failures WHERE key IN (?, ?)", a.account, a.address).Scan(ctx, &rows)
+	if err != nil {
+		return false, store.OrNotFound(err, "there is no such row")
+	}
+	var wait time.Duration
+	for _, row := range rows {
+		l := addressLimit()
+		if row.Key == a.account {
+			l, failed = accountLimit(), true
+		}
+		if now.Sub(row.LastAt) < l.forget {
+			wait = max(wait, row.LastAt.Add(l.wait(row.Failures)).Sub(now))
+		}
+	}
+	if wait > 0 {
+		s.logins("throttled").Inc()
+		return failed, fault.New(fault.RateLimited, "too many wrong passwords; wait and try again").After(wait)
+	}
+	return failed, nil
+}
+
+// fail counts a wrong password. The statement does the counting, so that no two instances count as one.
+func (s *Service) fail(ctx context.Context, a attempt) error {
+	now := s.now()
+	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := countFailure(ctx, tx, a.account, accountLimit(), now); err != nil || a.address == "" {
+			return err
+		}
+		return countFailure(ctx, tx, a.address, addressLimit(), now)
+	})
+}
+
+func countFailure(ctx context.Context, tx bun.Tx, key string, l limit, now time.Time) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO login_failures (key, failures, last_at) VALUES (?, 1, ?)
+		ON CONFLICT (key) DO UPDATE SET
+			failures = CASE WHEN login_failures.last_at <= ? THEN 1 ELSE login_failures.failures + 1 END,
+			last_at = excluded.last_at`, key, now, now.Add(-l.forget))
+	return err
+}
+
+func clearFailures(ctx context.Context, tx bun.Tx, account string) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM login_failures WHERE key = ?", account)
+	return err
+}
