@@ -20,6 +20,7 @@ const (
 	Notifications   = "NOTIFICATIONS" // delivery jobs
 	Analytics       = "ANALYTICS"     // traffic facts of the gateway
 	Dead            = "DEAD"          // what could not be handled
+	Probe           = "PROBE"         // written by readiness checks
 	Logs            = "LOGS"
 
 	InventoryBucket = "inventory"
@@ -75,6 +76,10 @@ func declared() []jetstream.StreamConfig {
 		{
 			Name: Analytics, Description: "traffic facts", Subjects: []string{"facts.>"},
 			MaxAge: AnalyticsAge, MaxBytes: analyticsBytes, Duplicates: 2 * time.Minute, PersistMode: jetstream.AsyncPersistMode,
+		},
+		{
+			Name: Probe, Description: "written to find out whether writing works", Subjects: []string{"probe.>"},
+			MaxMsgsPerSubject: 1, MaxAge: day, Duplicates: 2 * time.Minute,
 		},
 		{
 			Name: Logs, Description: "logs of all services", Subjects: []string{"logs.>"},

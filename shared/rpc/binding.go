@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,6 +61,12 @@ type answer struct {
 
 // accept runs on the subscription's goroutine and must not block.
 func (b *binding) accept(r micro.Request) {
+	if strings.HasPrefix(r.Reply(), "$JS.") {
+		// Not a request: a JetStream consumer delivers a stored message here. NATS lets whoever may create a consumer
+		// choose where it delivers to, and the message may carry any principal.
+		b.server.cfg.Log.Error("a stream message was delivered as a request, and ignored", "subject", b.spec.Subject())
+		return
+	}
 	b.stats.requests.Add(1)
 	if b.quick != nil && b.answerQuickly(r) {
 		return

@@ -55,14 +55,21 @@ func newCache(load func(context.Context, ids.Event) (kept, error), now func() ti
 	}
 }
 
-// get returns an event, drafts too: whether the caller may see it is the caller's question.
-func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
-	now := c.now()
+// peek returns an event that is in memory.
+func (c *cache) peek(id ids.Event) (*view, bool) {
 	c.mu.RLock()
 	v := c.views[id]
 	c.mu.RUnlock()
-	if v != nil && now.Before(v.until) {
-		c.hits.Inc()
+	if v == nil || !c.now().Before(v.until) {
+		return nil, false
+	}
+	c.hits.Inc()
+	return v, true
+}
+
+// get returns an event, drafts too: whether the caller may see it is the caller's question.
+func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
+	if v, ok := c.peek(id); ok {
 		return v, nil
 	}
 	c.miss.Inc()

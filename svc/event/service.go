@@ -74,7 +74,7 @@ func New(_ context.Context, d Deps) (*Service, error) {
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreateEvent, s.create)
 	rpc.Handle(srv, api.ListEvents, s.list)
-	rpc.HandleEncoded(srv, api.GetEvent, s.get)
+	rpc.HandleCached(srv, api.GetEvent, s.cached, s.get)
 	rpc.Handle(srv, api.UpdateEvent, s.update)
 	rpc.Handle(srv, api.DeleteEvent, s.delete)
 	rpc.Handle(srv, api.PublishEvent, s.publish)

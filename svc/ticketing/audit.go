@@ -141,3 +141,26 @@ func auditTickets(ctx context.Context, db storage, _ *inventory.Ledger) (Finding
 	}
 	return f, nil
 }
+
+// Paid is an order that money has paid for.
+type Paid struct {
+	OrderID   ids.Order
+	PaymentID ids.Payment
+	Total     api.Money
+}
+
+// Receipts returns the paid orders that cost something.
+func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
+	var rows []struct {
+		ID        ids.Order
+		PaymentID ids.Payment
+		Total     int64
+		Currency  string
+	}
+	err := db.Read().NewRaw("SELECT id, payment_id, total, currency FROM orders WHERE status = 'paid' AND total > 0").Scan(ctx, &rows)
+	out := make([]Paid, len(rows))
+	for i, r := range rows {
+		out[i] = Paid{OrderID: r.ID, PaymentID: r.PaymentID, Total: api.Money{Amount: r.Total, Currency: r.Currency}}
+	}
+	return out, err
+}

@@ -74,6 +74,7 @@ type Service struct {
 
 type metrics struct {
 	late, refunds, fenced *observe.Counter
+	write                 *observe.Histogram
 }
 
 // batchSize is how many orders, payments or scans one transaction takes.
@@ -98,6 +99,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		metrics: metrics{
 			late:    d.Metrics.Counter("starlight_ticketing_late_payments_total", "Payments that arrived when the hold was gone."),
 			refunds: d.Metrics.Counter("starlight_ticketing_refunds_due_total", "Payments that have to go back."),
+			write:   d.Metrics.Histogram("starlight_ticketing_write_seconds", "How long one transaction took that writes orders."),
 			fenced:  d.Metrics.Counter("starlight_ticketing_fenced_total", "Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
 		}}
 	s.offers = newOffers(s.db, d.Client, d.Now)

@@ -187,7 +187,9 @@ func (s *Service) commitReceipts(ctx context.Context, in []receipt) []batch.Resu
 // commitCreations writes orders together, under the same rule.
 func (s *Service) commitCreations(ctx context.Context, in []creation) []batch.Result[api.Order] {
 	now := store.Time(s.now())
+	start := time.Now()
 	errs, err := s.db.create(ctx, in, now)
+	s.metrics.write.UpdateDuration(start)
 	results := make([]batch.Result[api.Order], len(in))
 	switch {
 	case err == nil:

@@ -89,7 +89,7 @@ func (db storage) settleStock(ctx context.Context, event ids.Event, revision int
 			}
 		}
 		_, err := tx.ExecContext(ctx, "UPDATE stock SET capacity = sold, revision = ? WHERE event_id = ? AND revision <= ? AND ticket_type_id NOT IN (?)",
-			revision, event, revision, bun.In(keep))
+			revision, event, revision, bun.List(keep))
 		return err
 	})
 }

@@ -81,7 +81,7 @@ func (db storage) orders(ctx context.Context, from bun.IDB, id []ids.Order) (map
 	if _, ok := from.(tx); ok {
 		lock = db.forUpdate()
 	}
-	err := from.NewRaw("SELECT * FROM orders WHERE id IN (?) ORDER BY id ?", bun.In(id), lock).Scan(ctx, &rows)
+	err := from.NewRaw("SELECT * FROM orders WHERE id IN (?) ORDER BY id ?", bun.List(id), lock).Scan(ctx, &rows)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]e
 		if len(rows) == 0 {
 			return nil
 		}
-		if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
 		if err := issue.write(ctx, tx); err != nil {
@@ -176,7 +176,7 @@ func (db storage) endPending(ctx context.Context, id []ids.Order, status string,
 	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
 		moved = nil
 		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? RETURNING *",
-			status, now, bun.In(id), api.OrderPending).Scan(ctx, &moved)
+			status, now, bun.List(id), api.OrderPending).Scan(ctx, &moved)
 		if err != nil {
 			return err
 		}

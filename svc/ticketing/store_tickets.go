@@ -72,7 +72,7 @@ func (s *issuing) write(ctx context.Context, tx tx) error {
 	// In pieces: a statement has a limited number of parameters and a limited length.
 	for from := 0; from < len(s.tickets); from += 500 {
 		piece := s.tickets[from:min(from+500, len(s.tickets))]
-		if _, err := tx.NewInsert().Model(&piece).Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(&piece).Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
 	}
@@ -190,7 +190,7 @@ func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				out[i].gate = gate
 			}
 		}
-		if _, err := tx.NewInsert().Model(&rows).Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
 		return stream.AddAll(ctx, tx, events...)
@@ -223,7 +223,7 @@ func (db storage) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids
 		return byID, nil
 	}
 	var rows []ticketRow
-	err := tx.NewRaw("SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", bun.In(id), db.forUpdate()).Scan(ctx, &rows)
+	err := tx.NewRaw("SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", bun.List(id), db.forUpdate()).Scan(ctx, &rows)
 	for _, row := range rows {
 		byID[row.ID] = row
 	}

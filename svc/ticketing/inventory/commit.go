@@ -88,7 +88,9 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 	}
 	last := uint64(0)
 	if len(writes) > 0 {
+		start := time.Now()
 		last, err = inv.publish(ctx, writes)
+		inv.metrics.commit.UpdateDuration(start)
 	}
 	switch {
 	case errors.Is(err, errConflict):

@@ -129,6 +129,7 @@ type entryAt struct {
 
 type metrics struct {
 	batches, messages, conflicts, unknown *observe.Counter
+	commit                                *observe.Histogram
 }
 
 // Open returns an Inventory on the stream, which must exist. Call Follow to keep it current.
@@ -143,6 +144,7 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *ob
 			batches:   reg.Counter("starlight_inventory_batches_total", "Atomic batches committed to the inventory."),
 			messages:  reg.Counter("starlight_inventory_messages_total", "Messages in the committed batches."),
 			conflicts: reg.Counter("starlight_inventory_conflicts_total", "Batches refused because another instance was first."),
+			commit:    reg.Histogram("starlight_inventory_commit_seconds", "How long one atomic batch took to be on disk."),
 			unknown:   reg.Counter("starlight_inventory_unknown_total", "Batches whose outcome had to be read back."),
 		}}
 	inv.publish = inv.publishBatch

@@ -1,0 +1,152 @@
+// Package discovery tells who is there: every instance of every service, its endpoints, health and numbers, from what
+// the instances say of themselves over the NATS micro protocol. It keeps nothing and is told nothing.
+package discovery
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// An instance has patience to answer at all, and at most stall after the last one that did.
+const (
+	patience = time.Second
+	stall    = 150 * time.Millisecond
+)
+
+// Deps is what the service stands on.
+type Deps struct {
+	NATS *nats.Conn // may publish $SRV.>
+	Log  *slog.Logger
+}
+
+// Service is one instance of the discovery service.
+type Service struct {
+	nc  *nats.Conn
+	log *slog.Logger
+}
+
+// New returns the service.
+func New(_ context.Context, d Deps) (*Service, error) {
+	return &Service{nc: d.NATS, log: d.Log}, nil
+}
+
+// Register binds the endpoints.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.ListServices, s.services)
+}
+
+// Run waits for the end: the service does nothing by itself.
+func (s *Service) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// answer is what an instance said, and how long that took.
+type answer[T any] struct {
+	value T
+	after time.Duration
+}
+
+// services asks all instances at once who they are and how they do. One that answers only in part is not healthy.
+func (s *Service) services(ctx context.Context, _ *rpc.None) (*api.List[api.ServiceInstance], error) {
+	var (
+		pings []answer[micro.Ping]
+		infos []answer[micro.Info]
+		stats []answer[micro.Stats]
+		all   errgroup.Group
+	)
+	all.Go(func() (err error) { pings, err = ask[micro.Ping](ctx, s, micro.PingVerb); return err })
+	all.Go(func() (err error) { infos, err = ask[micro.Info](ctx, s, micro.InfoVerb); return err })
+	all.Go(func() (err error) { stats, err = ask[micro.Stats](ctx, s, micro.StatsVerb); return err })
+	if err := all.Wait(); err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "the services cannot be asked")
+	}
+	latency := map[string]time.Duration{}
+	for _, p := range pings {
+		latency[p.value.ID] = p.after
+	}
+	numbers := map[string]micro.Stats{}
+	for _, st := range stats {
+		numbers[st.value.ID] = st.value
+	}
+	out := &api.List[api.ServiceInstance]{Items: make([]api.ServiceInstance, 0, len(infos))}
+	for _, i := range infos {
+		out.Items = append(out.Items, s.instance(i.value, numbers[i.value.ID], latency))
+	}
+	slices.SortFunc(out.Items, func(a, b api.ServiceInstance) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return out, nil
+}
+
+func (s *Service) instance(info micro.Info, stats micro.Stats, latency map[string]time.Duration) api.ServiceInstance {
+	after, answered := latency[info.ID]
+	out := api.ServiceInstance{Service: info.Name, ID: info.ID, Version: info.Version, StartedAt: stats.Started.UTC(),
+		Healthy: answered && stats.ID != "", Latency: milliseconds(after), Endpoints: make([]api.InstanceEndpoint, 0, len(info.Endpoints))}
+	byName := map[string]*micro.EndpointStats{}
+	for _, e := range stats.Endpoints {
+		byName[e.Name] = e
+	}
+	for _, e := range info.Endpoints {
+		one := api.InstanceEndpoint{Name: e.Name, Subject: e.Subject, Method: e.Metadata["method"], Path: e.Metadata["path"]}
+		var own rpc.EndpointStats
+		if st := byName[e.Name]; st != nil && json.Unmarshal(st.Data, &own) == nil {
+			one.Requests, one.Errors, one.MeanMs, one.LastError = own.Requests, own.Errors, own.MeanMs, own.LastError
+		}
+		out.Endpoints = append(out.Endpoints, one)
+	}
+	return out
+}
+
+// ask sends one question to all instances and collects what comes back in time.
+func ask[T any](ctx context.Context, s *Service, verb micro.Verb) ([]answer[T], error) {
+	subject, err := micro.ControlSubject(verb, "", "")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	inbox := s.nc.NewInbox()
+	sub, err := s.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe()
+	start := time.Now()
+	if err := s.nc.PublishRequest(subject, inbox, nil); err != nil {
+		return nil, err
+	}
+	var out []answer[T]
+	for {
+		wait := patience
+		if len(out) > 0 {
+			wait = stall
+		}
+		next, stop := context.WithTimeout(ctx, wait)
+		msg, err := sub.NextMsgWithContext(next)
+		stop()
+		if err != nil || len(msg.Data) == 0 { // nobody more, or nobody at all
+			return out, nil
+		}
+		var v T
+		if err := json.Unmarshal(msg.Data, &v); err != nil {
+			s.log.WarnContext(ctx, "unreadable answer of a service", "subject", subject, "error", err)
+			continue
+		}
+		out = append(out, answer[T]{v, time.Since(start)})
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,148 @@
+package system
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment"
+	"github.com/starlightsymphony/starlight/svc/ticketing"
+)
+
+// AuditConfig says what to audit.
+type AuditConfig struct {
+	Data        string
+	DatabaseURL string // PostgreSQL; empty means the embedded SQLite in Data
+
+	// Connect reaches the running system. If it fails and the data folder has an inventory, that is opened instead.
+	Connect func(context.Context) (jetstream.JetStream, func(), error)
+}
+
+// What is found broken is looked at again, because on a running system something may be on its way.
+const (
+	auditLooks = 5
+	auditPause = 500 * time.Millisecond
+)
+
+// Audit proves the invariants on a running or a stopped system.
+func Audit(ctx context.Context, cfg AuditConfig) ([]ticketing.Finding, error) {
+	js, done, err := cfg.Connect(ctx)
+	if err != nil {
+		if js, done, err = openStopped(ctx, cfg.Data, err); err != nil {
+			return nil, err
+		}
+	}
+	defer done()
+	url := (&Config{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL}).databaseURL()
+	quiet := slog.New(slog.DiscardHandler)
+	tickets, err := store.Open(ctx, url, "ticketing", ticketing.Migrations(), quiet)
+	if err != nil {
+		return nil, err
+	}
+	defer tickets.Close()
+	money, err := store.Open(ctx, url, "payment", payment.Migrations(), quiet)
+	if err != nil {
+		return nil, err
+	}
+	defer money.Close()
+	for look := 1; ; look++ {
+		findings, err := audit(ctx, tickets, money, js)
+		if err != nil || look == auditLooks || clean(findings) {
+			return findings, err
+		}
+		select {
+		case <-time.After(auditPause):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// openStopped starts the NATS server of a data folder for the time of an audit.
+func openStopped(ctx context.Context, data string, cause error) (jetstream.JetStream, func(), error) {
+	if _, err := os.Stat(filepath.Join(data, "jetstream")); err != nil {
+		return nil, nil, cause
+	}
+	srv, err := natsconf.Start(ctx, natsconf.Config{Dir: data, Roles: Roles()})
+	if err != nil {
+		return nil, nil, fmt.Errorf("neither can a running system be reached (%w) nor the stopped one be opened: %w", cause, err)
+	}
+	nc, err := srv.Connect("ops")
+	if err == nil {
+		var js jetstream.JetStream
+		if js, err = jetstream.New(nc); err == nil {
+			return js, func() { nc.Close(); srv.Shutdown(context.WithoutCancel(ctx)) }, nil
+		}
+		nc.Close()
+	}
+	srv.Shutdown(ctx)
+	return nil, nil, err
+}
+
+func clean(findings []ticketing.Finding) bool {
+	for _, f := range findings {
+		if len(f.Broken) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream) ([]ticketing.Finding, error) {
+	findings, err := ticketing.Audit(ctx, tickets, js)
+	if err != nil {
+		return nil, err
+	}
+	paid, err := auditMoney(ctx, tickets, money)
+	if err != nil {
+		return nil, err
+	}
+	books := ticketing.Finding{Check: "sandbox: the provider has collected and given back what we say"}
+	if books.Compared, books.Broken, err = payment.AuditSandbox(ctx, money); err != nil {
+		return nil, err
+	}
+	return append(findings, paid, books), nil
+}
+
+// auditMoney compares what was collected with the orders: every payment that is not on its way back has paid its order in
+// full, and every paid order has its payment.
+func auditMoney(ctx context.Context, tickets, money *store.DB) (ticketing.Finding, error) {
+	f := ticketing.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is paid for"}
+	captured, err := payment.Ledger(ctx, money)
+	if err != nil {
+		return f, err
+	}
+	receipts, err := ticketing.Receipts(ctx, tickets)
+	if err != nil {
+		return f, err
+	}
+	orders := make(map[ids.Payment]ticketing.Paid, len(receipts))
+	for _, r := range receipts {
+		orders[r.PaymentID] = r
+	}
+	for _, c := range captured {
+		f.Compared++
+		r, found := orders[c.ID]
+		delete(orders, c.ID)
+		switch {
+		case found && c.Back:
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s is paid by payment %s, which goes back", r.OrderID, c.ID))
+		case !found && !c.Back:
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s of order %s has paid for nothing", c.ID, c.OrderID))
+		case found && (r.Total != c.Amount || r.OrderID != c.OrderID):
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s is %v for order %s, which costs %v", c.ID, c.Amount, r.OrderID, r.Total))
+		}
+	}
+	for _, r := range orders {
+		f.Broken = append(f.Broken, fmt.Sprintf("order %s is paid by payment %q, which collected nothing", r.OrderID, r.PaymentID))
+	}
+	return f, nil
+}

@@ -1,0 +1,241 @@
+// Package command is the command line of starlight.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/svc/system"
+)
+
+// commands is the grammar of the command line. Every flag is also the variable STARLIGHT_<NAME>.
+type commands struct {
+	Up      upCommand      `cmd:"" default:"withargs" help:"Run everything in this process (the default)."`
+	Run     runCommand     `cmd:"" help:"Run some roles as a member of a cluster."`
+	Config  configCommand  `cmd:"" help:"Read and change live settings of a running system."`
+	Logs    logsCommand    `cmd:"" help:"Read the logs of all services."`
+	Audit   auditCommand   `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
+	Auth    authCommand    `cmd:"" help:"Keys and credentials for an outside NATS server."`
+	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// streams are where a command writes.
+type streams struct {
+	out, err io.Writer
+	ctx      context.Context
+}
+
+// Main runs a command line and returns the exit code of the process.
+func Main(args []string, stdout, stderr io.Writer) int {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(300) // the live heap is small: memory is cheaper than collecting it often
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	var grammar commands
+	exit := -1
+	parser, err := kong.New(&grammar, kong.Name("starlight"), kong.Description("Events, tickets and doors, on NATS."),
+		kong.DefaultEnvars("STARLIGHT"), kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.UsageOnError())
+	if err != nil {
+		fmt.Fprintln(stderr, "starlight:", err)
+		return 1
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 { // --help
+		return exit
+	}
+	if err == nil {
+		err = parsed.Run(&streams{out: stdout, err: stderr, ctx: ctx})
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "starlight:", err)
+		return 1
+	}
+	return 0
+}
+
+// secret is a value that may also stand in a file.
+func secret(name string) (string, error) {
+	if v := os.Getenv(name); v != "" {
+		return v, nil
+	}
+	path := os.Getenv(name + "_FILE")
+	if path == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s_FILE: %w", name, err)
+	}
+	return strings.TrimRight(string(text), "\r\n"), nil
+}
+
+// common are the flags of everything that runs a part of the system.
+type common struct {
+	Data         string   `default:"./data" help:"Folder for everything that is kept." type:"path"`
+	HTTP         string   `name:"http" default:"127.0.0.1:8080" help:"Address of the gateway."`
+	Ops          string   `default:"127.0.0.1:9090" help:"Address of the operations listener, or off."`
+	NATSURL      string   `name:"nats-url" help:"An outside NATS server, instead of the embedded one."`
+	NATSCreds    string   `name:"nats-creds" help:"Credentials for it: a folder with ROLE.creds, or a file." type:"path"`
+	NATSCA       string   `name:"nats-ca" help:"PEM file of the authority that signed its certificate." type:"path"`
+	Replicas     int      `help:"Copies of each stream, 1 or 3."`
+	PublicURL    string   `name:"public-url" help:"Where people reach the gateway; default its own address."`
+	CallbackURL  string   `name:"callback-url" help:"Where the sandbox provider reaches it; default the public URL."`
+	TLSCert      string   `name:"tls-cert" help:"PEM file: the gateway speaks TLS." type:"path"`
+	TLSKey       string   `name:"tls-key" help:"PEM file of the certificate's key." type:"path"`
+	TrustedProxy []string `name:"trusted-proxy" help:"Address or range whose X-Forwarded-For counts."`
+	AdminEmail   string   `name:"admin-email" help:"Address of the first administrator."`
+}
+
+func (c *common) config() (system.Config, error) {
+	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds, NATSCA: c.NATSCA, Replicas: c.Replicas,
+		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"), TLSCert: c.TLSCert, TLSKey: c.TLSKey,
+		TrustedProxies: c.TrustedProxy, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return cfg, errors.New("--tls-cert and --tls-key belong together")
+	}
+	var err error
+	for name, to := range map[string]*string{"STARLIGHT_DATABASE_URL": &cfg.DatabaseURL, "STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret} {
+		if *to, err = secret(name); err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, nil
+}
+
+type upCommand struct {
+	common
+	NATS string `name:"nats" default:"127.0.0.1:4222" help:"Address of the embedded NATS server."`
+	Demo bool   `help:"Load a season of sample events and show one purchase, step by step."`
+}
+
+// Run runs everything until a signal comes.
+func (c *upCommand) Run(s *streams) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	cfg.NATS, cfg.Sandbox = c.NATS, c.Demo
+	return serve(s, cfg, c.Demo)
+}
+
+type runCommand struct {
+	common
+	Roles []string `arg:"" help:"Roles: ${enum}." enum:"gateway,event,user,ticketing,payment,notification,config,discovery"`
+}
+
+// Run runs some roles until a signal comes.
+func (c *runCommand) Run(s *streams) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	if cfg.NATSURL == "" || cfg.DatabaseURL == "" {
+		return errors.New("run is for members of a cluster: it needs STARLIGHT_NATS_URL and STARLIGHT_DATABASE_URL; for everything in one process use up")
+	}
+	cfg.Roles = c.Roles
+	return serve(s, cfg, false)
+}
+
+// closeWithin bounds how long a clean end may take.
+const closeWithin = 30 * time.Second
+
+// serve runs a system until a signal comes, or a part of it fails.
+func serve(s *streams, cfg system.Config, demo bool) error {
+	logs, where, err := logTarget(cfg.Data, s.err)
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	cfg.LogTo = logs
+	if where != "" {
+		fmt.Fprintln(s.out, "logs  ", where)
+	}
+	sys, err := system.Start(s.ctx, cfg)
+	if err != nil {
+		return explain(err)
+	}
+	if password := sys.NewAdminPassword(); password != "" {
+		fmt.Fprintf(s.out, "admin  %s  password %s  (shown this once)\n", sys.AdminEmail(), password)
+	}
+	if demo {
+		if err := sys.Demo(s.ctx, s.out); err != nil && s.ctx.Err() == nil {
+			fmt.Fprintln(s.out, "the demo stopped:", err)
+		}
+	}
+	fmt.Fprintln(s.out, sys.Ready())
+	select {
+	case <-s.ctx.Done():
+		fmt.Fprintln(s.out, "stopping: finishing what is under way")
+	case err = <-sys.Failed():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	defer cancel()
+	return errors.Join(err, sys.Close(ctx))
+}
+
+// explain makes one sentence of what keeps the system from starting.
+func explain(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("an address is taken, perhaps by another starlight: %w", err)
+	}
+	return err
+}
+
+// logTarget decides where logs go: to standard error, unless that is a terminal on which a person wants to read.
+func logTarget(data string, stderr io.Writer) (to io.WriteCloser, path string, err error) {
+	f, ok := stderr.(*os.File)
+	if !ok {
+		return keepOpen{stderr}, "", nil
+	}
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return keepOpen{stderr}, "", nil
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, "", err
+	}
+	path = filepath.Join(data, "starlight.log")
+	to, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return to, path, err
+}
+
+// keepOpen is a writer that others still need.
+type keepOpen struct{ io.Writer }
+
+// Close does nothing.
+func (keepOpen) Close() error { return nil }
+
+type openAPICommand struct{}
+
+// Run prints the document.
+func (openAPICommand) Run(s *streams) error {
+	document, err := api.OpenAPI(api.All(), system.BuildVersion())
+	if err != nil {
+		return err
+	}
+	_, err = s.out.Write(append(document, '\n'))
+	return err
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(s *streams) error {
+	_, err := fmt.Fprintln(s.out, "starlight", system.BuildVersion())
+	return err
+}

@@ -1,0 +1,151 @@
+package system
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/config"
+	"github.com/starlightsymphony/starlight/svc/discovery"
+	"github.com/starlightsymphony/starlight/svc/event"
+	"github.com/starlightsymphony/starlight/svc/notification"
+	"github.com/starlightsymphony/starlight/svc/payment"
+	"github.com/starlightsymphony/starlight/svc/ticketing"
+	"github.com/starlightsymphony/starlight/svc/user"
+)
+
+// The roles that are not services: every process has a connection as node, the gateway only calls.
+const (
+	roleNode    = "node"
+	roleGateway = "gateway"
+)
+
+// service is what every svc package offers.
+type service interface {
+	Register(*rpc.Server)
+	Run(context.Context) error
+}
+
+// role is one kind of member of the system. A new service is one more line in services.
+type role struct {
+	name        string
+	description string
+	migrations  func() fs.FS     // nil: the role has no database
+	grants      []natsconf.Grant // besides serving its endpoints and calling those that name it
+	start       func(context.Context, *member) (service, error)
+}
+
+// member is a running role.
+type member struct {
+	sys    *System
+	log    *slog.Logger
+	db     *store.DB
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	client *rpc.Client
+
+	server  *rpc.Server
+	service service
+}
+
+// services returns the services in the order in which they start.
+func services() []role {
+	return []role{
+		{name: "config", description: "live settings", grants: []natsconf.Grant{natsconf.WriteKV("config")},
+			start: func(ctx context.Context, m *member) (service, error) {
+				return config.New(ctx, config.Deps{JS: m.js, Log: m.log})
+			}},
+		{name: "discovery", description: "who is there and how they do", grants: []natsconf.Grant{natsconf.Discover()},
+			start: func(ctx context.Context, m *member) (service, error) {
+				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Log: m.log})
+			}},
+		{name: "user", description: "people and sessions", migrations: user.Migrations, grants: tells("user"),
+			start: func(ctx context.Context, m *member) (service, error) {
+				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+			}},
+		{name: "event", description: "what is offered", migrations: event.Migrations,
+			grants: append(tells("event"), natsconf.SubscribeTo(event.Changes)),
+			start: func(ctx context.Context, m *member) (service, error) {
+				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+			}},
+		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
+			grants: append(append(tells("ticketing"), hears("ticketing")...), natsconf.WriteKV("inventory"), natsconf.SubscribeTo(event.Changes)),
+			start: func(ctx context.Context, m *member) (service, error) {
+				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+			}},
+		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(tells("payment"), hears("payment")...),
+			start: func(ctx context.Context, m *member) (service, error) {
+				return payment.New(ctx, payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
+					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret})
+			}},
+		{name: "notification", description: "messages to people", migrations: notification.Migrations, grants: hears("notification"),
+			start: func(ctx context.Context, m *member) (service, error) {
+				return notification.New(ctx, notification.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
+					OutboxDir: m.sys.cfg.outboxDir(), PublicURL: m.sys.cfg.PublicURL})
+			}},
+	}
+}
+
+// tells lets a service publish its domain events.
+func tells(name string) []natsconf.Grant {
+	return []natsconf.Grant{natsconf.PublishTo("ev." + name + ".>")}
+}
+
+// hears lets a service follow the domain events of all, and put aside what it cannot handle.
+func hears(name string) []natsconf.Grant {
+	return []natsconf.Grant{natsconf.Consume("EVENTS", name), natsconf.PublishTo("dead." + name)}
+}
+
+// Roles returns every role that may connect, with exactly the permissions that shared/api implies: only the gateway may
+// send to an endpoint that has a path, and only the callers that an internal endpoint names may send to that.
+func Roles() []natsconf.Role {
+	all := api.All()
+	calls := func(name string) natsconf.Grant {
+		var subjects []string
+		for _, d := range all {
+			if name == roleGateway && d.Path != "" || slices.Contains(d.Callers, name) {
+				subjects = append(subjects, d.Subject())
+			}
+		}
+		return natsconf.PublishTo(subjects...)
+	}
+	callers := func(name string) []string {
+		var out []string
+		for _, d := range all {
+			if d.Service == name {
+				out = append(out, d.Callers...)
+			}
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
+	roles := []natsconf.Role{
+		natsconf.Ops(),
+		natsconf.NewRole(roleNode, natsconf.ManageStreams(), natsconf.ReadKV("config"),
+			natsconf.PublishTo("logs.>", "probe.>", observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"), natsconf.SubscribeTo(observe.MetricsSubject)),
+		natsconf.NewRole(roleGateway, calls(roleGateway)),
+	}
+	for _, r := range services() {
+		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)
+		roles = append(roles, natsconf.NewRole(r.name, grants...))
+	}
+	return roles
+}
+
+// Names returns the names of the roles that `starlight run` accepts.
+func Names() []string {
+	names := []string{roleGateway}
+	for _, r := range services() {
+		names = append(names, r.name)
+	}
+	return names
+}

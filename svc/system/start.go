@@ -1,0 +1,256 @@
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/gateway"
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/user"
+)
+
+// startNATS starts or finds NATS, and makes the streams what they shall be.
+func (s *System) startNATS(ctx, background context.Context) error {
+	if s.cfg.NATSURL == "" {
+		var err error
+		s.embedded, err = natsconf.Start(ctx, natsconf.Config{Dir: s.cfg.Data, Listen: s.cfg.NATS, Roles: Roles(), Log: s.logger("nats")})
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.node, err = s.connect(ctx, roleNode); err != nil {
+		return err
+	}
+	js, err := jetstream.New(s.node)
+	if err != nil {
+		return err
+	}
+	if err := natsconf.Ensure(ctx, js, s.cfg.Replicas); err != nil {
+		return err
+	}
+	s.background("stream guard", func() error { return natsconf.Guard(background, js, s.log, s.cfg.Replicas) })
+	s.running.Go(func() { s.shipper.Run(background, s.node) })
+	if _, err := observe.AnswerMetrics(s.node, s.instance, s.registry, s.log); err != nil {
+		return err
+	}
+	s.health.Add(observe.Check{Name: "jetstream", Run: func(ctx context.Context) error {
+		_, err := js.Publish(ctx, "probe."+natsToken(s.instance), []byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
+		return err
+	}})
+	return nil
+}
+
+// natsToken makes one subject token of a name.
+func natsToken(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == '*' || r == '>' || r <= ' ' {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+func (s *System) connect(ctx context.Context, role string) (*nats.Conn, error) {
+	if s.embedded != nil {
+		return s.embedded.Connect(role)
+	}
+	return natsconf.Dial(ctx, natsconf.DialConfig{URL: s.cfg.NATSURL, Role: role, Creds: s.cfg.NATSCreds, CA: s.cfg.NATSCA, Log: s.log})
+}
+
+// startLive opens the live settings.
+func (s *System) startLive(ctx, background context.Context) error {
+	js, err := jetstream.New(s.node)
+	if err != nil {
+		return err
+	}
+	kv, err := js.KeyValue(ctx, "config")
+	if err != nil {
+		return err
+	}
+	if s.live, err = settings.Open(background, kv, api.Settings(), s.log, s.registry); err != nil {
+		return err
+	}
+	level := func() { s.level.Set(api.LogLevel.Get(s.live)) }
+	level()
+	s.live.OnChange(api.LogLevel, level)
+	return nil
+}
+
+func (s *System) startServices(ctx, background context.Context) error {
+	for _, r := range services() {
+		if !s.cfg.runs(r.name) {
+			continue
+		}
+		if err := s.startService(ctx, background, r); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *System) startService(ctx, background context.Context, r role) error {
+	m := &member{sys: s, log: s.logger(r.name)}
+	s.members = append(s.members, m)
+	var err error
+	if m.nc, err = s.connect(ctx, r.name); err != nil {
+		return err
+	}
+	if m.js, err = jetstream.New(m.nc); err != nil {
+		return err
+	}
+	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name})
+	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description, Log: m.log, Registry: s.registry}
+	if r.migrations != nil {
+		if m.db, err = store.Open(ctx, s.cfg.databaseURL(), r.name, r.migrations(), m.log); err != nil {
+			return err
+		}
+		cfg.Answers = m.db.Answers()
+		s.health.Add(observe.Check{Name: "sql " + r.name, Run: m.db.Ping})
+	}
+	m.server = rpc.NewServer(m.nc, cfg)
+	if m.service, err = r.start(ctx, m); err != nil {
+		return err
+	}
+	if r.name == "config" && s.cfg.Sandbox {
+		if err := s.enableSandbox(ctx, m.js); err != nil {
+			return err
+		}
+	}
+	if people, ok := m.service.(*user.Service); ok {
+		if _, s.newAdmin, err = people.EnsureAdmin(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword); err != nil {
+			return err
+		}
+	}
+	m.service.Register(m.server)
+	if err := m.server.Start(ctx); err != nil {
+		return err
+	}
+	s.background(r.name, func() error { return m.service.Run(background) })
+	if m.db != nil {
+		s.running.Go(func() { m.tidy(background) })
+	}
+	return nil
+}
+
+// How long stored answers and the marks of handled messages are kept: an idempotency key works for 24 hours at least,
+// and a message may come again as long as it stays in its stream.
+const (
+	answersAge   = 48 * time.Hour
+	processedAge = 400 * 24 * time.Hour
+)
+
+// tidy deletes what a database need not remember any more, every hour until ctx ends.
+func (m *member) tidy(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		now := m.sys.cfg.Now()
+		_, err := m.db.Answers().Forget(ctx, now.Add(-answersAge))
+		if err == nil {
+			_, err = stream.Forget(ctx, m.db, now.Add(-processedAge))
+		}
+		if err != nil && ctx.Err() == nil {
+			m.log.Warn("old records are not deleted", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// listen takes the gateway's address.
+func (s *System) listen(_, _ context.Context) error {
+	if !s.cfg.runs(roleGateway) {
+		return nil
+	}
+	ln, err := net.Listen("tcp", s.cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	s.listener = ln
+	s.httpURL = "http://" + ln.Addr().String()
+	if s.cfg.TLSCert != "" {
+		s.httpURL = "https://" + ln.Addr().String()
+		if s.listener, err = gateway.TLS(ln, s.cfg.TLSCert, s.cfg.TLSKey, s.logger(roleGateway)); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+	}
+	if s.cfg.PublicURL == "" {
+		s.cfg.PublicURL = s.httpURL
+	}
+	return nil
+}
+
+func (s *System) startGateway(ctx, _ context.Context) error {
+	if !s.cfg.runs(roleGateway) {
+		return nil
+	}
+	var err error
+	if s.gateConn, err = s.connect(ctx, roleGateway); err != nil {
+		return err
+	}
+	proxies, err := parsePrefixes(s.cfg.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	document, err := api.OpenAPI(api.All(), s.cfg.Version)
+	if err != nil {
+		return err
+	}
+	s.gateway, err = gateway.New(gateway.Config{Client: rpc.NewClient(s.gateConn, rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(),
+		Settings: s.live, Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: proxies, OpenAPI: document, Now: s.cfg.Now})
+	if err != nil {
+		return err
+	}
+	ln := s.listener
+	s.background("gateway", func() error { return s.gateway.Serve(ln) })
+	return nil
+}
+
+// parsePrefixes reads addresses and CIDR ranges.
+func parsePrefixes(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range texts {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			out = append(out, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("trusted proxy: %w", err)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+func (s *System) startOps(_, background context.Context) error {
+	if s.cfg.Ops == "off" {
+		return nil
+	}
+	ln, err := net.Listen("tcp", s.cfg.Ops)
+	if err != nil {
+		return err
+	}
+	s.opsURL = "http://" + ln.Addr().String()
+	ops := &observe.Ops{Instance: s.instance, Registry: s.registry, NATS: s.node, Health: s.health, Log: s.log}
+	s.background("operations listener", func() error { return ops.Serve(background, ln) })
+	return nil
+}

@@ -1,0 +1,264 @@
+// Package system puts the parts together: it starts NATS, the databases, the services and the gateway in the right
+// order, in one process or as one member of a cluster, and stops them in the reverse. The command line and the tests
+// start the same System.
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/gateway"
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/svc/user"
+)
+
+// Config says which parts run here and what they stand on. The zero value of a field is its default.
+type Config struct {
+	Roles []string // the parts to run; empty means all
+
+	Data string // folder for everything that is kept here; default "./data"
+	HTTP string // address of the gateway; default 127.0.0.1:8080
+	Ops  string // address of the operations listener; default 127.0.0.1:9090, "off" for none
+	NATS string // address of the embedded NATS server; default 127.0.0.1:4222
+
+	NATSURL     string // an outside NATS server instead of the embedded one
+	NATSCreds   string // credentials for it: a folder with ROLE.creds, or a file
+	NATSCA      string // PEM file of the authority of its certificate
+	Replicas    int    // copies of each stream: 1 or 3
+	DatabaseURL string // PostgreSQL instead of the embedded SQLite
+
+	PublicURL       string   // where people reach the gateway; default http(s)://HTTP
+	CallbackURL     string   // where the sandbox provider reaches it; default PublicURL
+	TLSCert, TLSKey string   // PEM files: the gateway speaks TLS
+	TrustedProxies  []string // whose X-Forwarded-For counts: addresses and CIDR ranges
+
+	AdminEmail, AdminPassword string // of the first administrator
+	SandboxSecret             string // of the sandbox provider's signature
+
+	Sandbox bool             // turns the sandbox provider on unless its setting was ever changed
+	Version string           // of the program
+	LogTo   io.Writer        // JSON lines; default standard error
+	Now     func() time.Time // default time.Now
+}
+
+func (c *Config) defaults() {
+	set := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	set(&c.Data, "./data")
+	set(&c.HTTP, "127.0.0.1:8080")
+	set(&c.Ops, "127.0.0.1:9090")
+	set(&c.NATS, "127.0.0.1:4222")
+	set(&c.Version, "0.0.0")
+	if c.LogTo == nil {
+		c.LogTo = os.Stderr
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if len(c.Roles) == 0 {
+		c.Roles = Names()
+	}
+	if c.Replicas == 0 && c.NATSURL == "" {
+		c.Replicas = 1
+	}
+}
+
+func (c *Config) databaseURL() string {
+	if c.DatabaseURL != "" {
+		return c.DatabaseURL
+	}
+	return "sqlite:" + filepath.Join(c.Data, "sql")
+}
+
+func (c *Config) outboxDir() string { return filepath.Join(c.Data, "outbox") }
+
+func (c *Config) runs(role string) bool { return slices.Contains(c.Roles, role) }
+
+// System is a running process.
+type System struct {
+	cfg      Config
+	instance string
+	log      *slog.Logger
+	level    *slog.LevelVar
+	registry *observe.Registry
+	health   *observe.Health
+	shipper  *observe.Shipper
+
+	embedded *natsconf.Server // nil with an outside server
+	node     *nats.Conn
+	live     *settings.Live
+	members  []*member
+	gateway  *gateway.Gateway
+	gateConn *nats.Conn
+
+	httpURL, opsURL string
+	listener        net.Listener // of the gateway: taken first, because its address is part of what others are told
+	newAdmin        string       // the password that was made up for the first administrator
+
+	stop    context.CancelFunc // of everything in the background
+	running sync.WaitGroup
+	failed  chan error
+}
+
+// Start starts what the configuration names and returns when it is ready. If it fails, nothing is left running.
+func Start(ctx context.Context, cfg Config) (*System, error) {
+	cfg.defaults()
+	for _, name := range cfg.Roles {
+		if !slices.Contains(Names(), name) {
+			return nil, fmt.Errorf("unknown role %q; the roles are %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &System{cfg: cfg, instance: instanceName(), level: &slog.LevelVar{}, registry: observe.NewRegistry(), stop: stop, failed: make(chan error, 1)}
+	s.health = observe.NewHealth(cfg.Now)
+	s.shipper = observe.NewShipper(s.registry)
+	s.log = s.logger("node")
+	for _, step := range []func(ctx, background context.Context) error{s.listen, s.startNATS, s.startLive, s.startServices, s.startGateway, s.startOps} {
+		if err := step(ctx, background); err != nil {
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			return nil, errors.Join(err, s.Close(closing))
+		}
+	}
+	s.health.Start()
+	s.log.Info("ready", "http", s.httpURL, "ops", s.opsURL, "nats", s.NATSURL(), "roles", cfg.Roles)
+	return s, nil
+}
+
+func instanceName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return fmt.Sprintf("%s-%d", host, os.Getpid())
+}
+
+func (s *System) logger(service string) *slog.Logger {
+	return observe.NewShippingLogger(s.cfg.LogTo, service, s.instance, s.level, s.shipper)
+}
+
+// URL returns where the gateway listens, or "".
+func (s *System) URL() string { return s.httpURL }
+
+// OpsURL returns where the operations listener listens, or "".
+func (s *System) OpsURL() string { return s.opsURL }
+
+// NATSURL returns where NATS listens.
+func (s *System) NATSURL() string {
+	if s.embedded != nil {
+		return s.embedded.URL()
+	}
+	return s.cfg.NATSURL
+}
+
+// NewAdminPassword returns the password that was made up for the first administrator at this start, or "".
+func (s *System) NewAdminPassword() string { return s.newAdmin }
+
+// AdminEmail returns the address of the first administrator.
+func (s *System) AdminEmail() string {
+	if s.cfg.AdminEmail != "" {
+		return s.cfg.AdminEmail
+	}
+	return user.DefaultAdminEmail
+}
+
+// Ready returns the last line of the start: what listens where.
+func (s *System) Ready() string {
+	line := "ready"
+	if s.httpURL != "" {
+		line += "  " + s.httpURL + "  docs " + s.httpURL + "/docs"
+	}
+	if s.opsURL != "" {
+		line += "  ops " + s.opsURL
+	}
+	if s.embedded != nil {
+		line += "  nats " + s.embedded.URL() + " (" + s.embedded.Creds("ops") + ")"
+	}
+	return line
+}
+
+// Failed returns a channel that gets an error when a part ends by itself.
+func (s *System) Failed() <-chan error { return s.failed }
+
+// background runs fn until the system closes. Its failure is the system's.
+func (s *System) background(name string, fn func() error) {
+	s.running.Go(func() {
+		if err := fn(); err != nil {
+			s.log.Error("a part has failed", "part", name, "error", err)
+			select {
+			case s.failed <- fmt.Errorf("%s: %w", name, err):
+			default:
+			}
+		}
+	})
+}
+
+// Close stops taking requests, finishes those under way and what they set off, and closes everything. ctx bounds how
+// long that may take.
+func (s *System) Close(ctx context.Context) error {
+	s.health.Drain()
+	var errs []error
+	switch {
+	case s.gateway != nil:
+		errs = append(errs, s.gateway.Shutdown(ctx))
+	case s.listener != nil:
+		errs = append(errs, s.listener.Close())
+	}
+	for _, m := range slices.Backward(s.members) {
+		if m.server != nil && m.server.Ready() {
+			errs = append(errs, m.server.Drain(ctx))
+		}
+	}
+	s.stop()
+	s.running.Wait()
+	for _, m := range slices.Backward(s.members) {
+		if c, ok := m.service.(interface{ Close() }); ok {
+			c.Close()
+		}
+		if m.db != nil {
+			errs = append(errs, m.db.Close())
+		}
+		if m.nc != nil {
+			m.nc.Close()
+		}
+	}
+	if s.live != nil {
+		s.live.Close()
+	}
+	for _, nc := range []*nats.Conn{s.gateConn, s.node} {
+		if nc != nil {
+			nc.Close()
+		}
+	}
+	if s.embedded != nil {
+		errs = append(errs, s.embedded.Shutdown(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// BuildVersion returns the version that the Go toolchain wrote into the program.
+func BuildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || !strings.HasPrefix(info.Main.Version, "v") {
+		return "0.0.0"
+	}
+	return strings.TrimPrefix(info.Main.Version, "v")
+}
