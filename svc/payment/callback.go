@@ -12,7 +12,7 @@ import (
 
 const (
 	// callbackLease is how long a callback belongs to the instance that took it up; longer than a look at it can last.
-	callbackLease = 30 * time.Second
+	callbackLease = 15 * time.Second
 	// providerTimeout bounds one call of a provider.
 	providerTimeout = 10 * time.Second
 	// retryCreate is when a caller may try again after the provider failed.

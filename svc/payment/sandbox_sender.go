@@ -19,7 +19,7 @@ const (
 	// deliveryTimeout bounds one attempt to send a callback.
 	deliveryTimeout = 10 * time.Second
 	// deliveryLease is how long a callback belongs to the instance that took it up; longer than an attempt can last.
-	deliveryLease = 30 * time.Second
+	deliveryLease = 15 * time.Second
 	// deliveryWorkers bounds the callbacks that are being sent at the same time.
 	deliveryWorkers = 64
 	// deliveryQueue bounds the callbacks that wait for a worker; those beyond it wait in the table.

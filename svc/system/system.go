@@ -52,8 +52,8 @@ type Config struct {
 
 	Sandbox bool             // turns the sandbox provider on unless its setting was ever changed
 	Version string           // of the program
-	LogTo   io.Writer        // JSON lines; default standard error
-	Now     func() time.Time // default time.Now
+	LogTo   io.Writer        `json:"-"` // JSON lines; default standard error
+	Now     func() time.Time `json:"-"` // default time.Now
 }
 
 func (c *Config) defaults() {

@@ -84,6 +84,9 @@ const batchSize = 500
 // 30 seconds it is several days.
 const maxDeliver = 20_000
 
+// ackWait is how long a paid order waits for its tickets when the instance that had its message in hand dies.
+const ackWait = 8 * time.Second
+
 // New returns a service that runs nothing in the background yet.
 func New(ctx context.Context, d Deps) (*Service, error) {
 	inv, err := inventory.Open(ctx, d.JS, d.Log, d.Metrics, d.Now)
@@ -144,7 +147,7 @@ func (s *Service) Run(ctx context.Context) error {
 	go func() { s.expire(ctx); running <- nil }()
 	go func() {
 		running <- stream.Consume(ctx, s.js, stream.Consumer{Stream: "EVENTS", Durable: consumer, Filters: subjects(), Concurrency: batchSize,
-			MaxDeliver: maxDeliver, Log: s.log, Registry: s.registry}, s.onEvent)
+			MaxDeliver: maxDeliver, AckWait: ackWait, Log: s.log, Registry: s.registry}, s.onEvent)
 	}()
 	var failed error
 	for range cap(running) {
