@@ -313,7 +313,7 @@ type authCommand struct {
 }
 
 type authInit struct {
-	Out string `default:"./natsauth" help:"Folder to write to." type:"path"`
+	Out string `arg:"" optional:"" default:"./natsauth" help:"Folder to write to." type:"path"`
 }
 
 // Run writes the folder.

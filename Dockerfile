@@ -1,0 +1,16 @@
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /starlight . && mkdir /data
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /starlight /starlight
+COPY --from=build --chown=65532:65532 /data /data
+USER 65532:65532
+VOLUME /data
+EXPOSE 8080 9090
+ENTRYPOINT ["/starlight"]
+CMD ["up", "--data", "/data", "--http", "0.0.0.0:8080", "--ops", "0.0.0.0:9090"]
