@@ -72,8 +72,13 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 	if v, ok := c.peek(id); ok {
 		return v, nil
 	}
-	c.miss.Inc()
 	c.mu.Lock()
+	if v := c.views[id]; v != nil && c.now().Before(v.until) { // it landed while this caller was waiting for the lock
+		c.mu.Unlock()
+		c.hits.Inc()
+		return v, nil
+	}
+	c.miss.Inc()
 	f, underway := c.flights[id]
 	if !underway {
 		f = &flight{done: make(chan struct{})}
