@@ -779,3 +779,30 @@ func BenchmarkBareEcho(b *testing.B) {
 		}
 	})
 }
+
+// A JetStream consumer can be told to deliver stored messages to an endpoint's subject. They are not requests.
+func TestStreamDeliveryIsNoRequest(t *testing.T) {
+	nc := connect(t, natsServer(t, server.Options{}))
+	ran := make(chan string, 2)
+	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "things", Log: slog.New(slog.DiscardHandler), Registry: observe.NewRegistry()})
+	rpc.Handle(srv, work(), func(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
+		ran <- rpc.From(ctx).RequestID
+		return nil, nil
+	})
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Drain(context.Background())
+	forged := nats.NewMsg(work().Subject())
+	forged.Reply = "$JS.ACK.EVENTS.thief.1.1.1.1.0"
+	forged.Header.Set(rpc.HeaderPrincipal, "usr_00000000000000000000000000;;admin")
+	if err := nc.PublishMsg(forged); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rpc.Call(rpc.WithMeta(t.Context(), rpc.Meta{RequestID: "honest"}), rpc.NewClient(nc, rpc.ClientConfig{Name: "test"}), work(), &rpc.None{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-ran; got != "honest" || len(ran) != 0 {
+		t.Errorf("the handler ran for %q first", got)
+	}
+}

@@ -338,6 +338,22 @@ func TestMainPath(t *testing.T) {
 			t.Errorf("%s is not healthy", one.Service)
 		}
 	}
+	declared, bound := map[string]bool{}, map[string]bool{}
+	for _, one := range services {
+		for _, e := range one.Endpoints {
+			bound[e.Subject] = true
+		}
+	}
+	for _, d := range api.All() {
+		if declared[d.Subject()] = true; !bound[d.Subject()] {
+			t.Errorf("%s has no handler", d.Subject())
+		}
+	}
+	for subject := range bound {
+		if !declared[subject] {
+			t.Errorf("%s is not declared", subject)
+		}
+	}
 	s.refused("forbidden", "GET", "/v1/mesh/services", buyer, nil)
 	audit(t, cfg, ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds")))
 
