@@ -63,6 +63,9 @@ type State struct {
 //
 // Refused values are logged once, and counted in starlight_settings_rejected_total.
 func Open(ctx context.Context, kv jetstream.KeyValue, defs []Definition, log *slog.Logger, reg *observe.Registry) (*Live, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &Live{
 		cells:   make(map[string]*cell, len(defs)),

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -19,10 +20,11 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// An instance has patience to answer at all, and at most stall after the last one that did.
+// An instance has patience to answer at all, and at most stall after the last one that did: long enough for one that a
+// busy machine holds up, because a healthy instance that is missing from the list costs somebody a night.
 const (
 	patience = time.Second
-	stall    = 150 * time.Millisecond
+	stall    = 300 * time.Millisecond
 )
 
 // Deps is what the service stands on.
@@ -59,7 +61,15 @@ type answer[T any] struct {
 	after time.Duration
 }
 
-// services asks all instances at once who they are and how they do. One that answers only in part is not healthy.
+// instance is what one instance has answered; nil where it has not.
+type instance struct {
+	micro.ServiceIdentity
+	ping  *answer[micro.Ping]
+	info  *micro.Info
+	stats *micro.Stats
+}
+
+// services asks all instances at once who they are and how they do.
 func (s *Service) services(ctx context.Context, _ *rpc.None) (*api.List[api.ServiceInstance], error) {
 	var (
 		pings []answer[micro.Ping]
@@ -73,17 +83,25 @@ func (s *Service) services(ctx context.Context, _ *rpc.None) (*api.List[api.Serv
 	if err := all.Wait(); err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "the services cannot be asked")
 	}
-	latency := map[string]time.Duration{}
-	for _, p := range pings {
-		latency[p.value.ID] = p.after
+	found := make(map[string]*instance)
+	at := func(id micro.ServiceIdentity) *instance {
+		if found[id.ID] == nil {
+			found[id.ID] = &instance{ServiceIdentity: id}
+		}
+		return found[id.ID]
 	}
-	numbers := map[string]micro.Stats{}
-	for _, st := range stats {
-		numbers[st.value.ID] = st.value
+	for i := range pings {
+		at(pings[i].value.ServiceIdentity).ping = &pings[i]
 	}
-	out := &api.List[api.ServiceInstance]{Items: make([]api.ServiceInstance, 0, len(infos))}
-	for _, i := range infos {
-		out.Items = append(out.Items, s.instance(i.value, numbers[i.value.ID], latency))
+	for i := range infos {
+		at(infos[i].value.ServiceIdentity).info = &infos[i].value
+	}
+	for i := range stats {
+		at(stats[i].value.ServiceIdentity).stats = &stats[i].value
+	}
+	out := &api.List[api.ServiceInstance]{Items: make([]api.ServiceInstance, 0, len(found))}
+	for _, one := range found {
+		out.Items = append(out.Items, one.describe())
 	}
 	slices.SortFunc(out.Items, func(a, b api.ServiceInstance) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
@@ -91,15 +109,24 @@ func (s *Service) services(ctx context.Context, _ *rpc.None) (*api.List[api.Serv
 	return out, nil
 }
 
-func (s *Service) instance(info micro.Info, stats micro.Stats, latency map[string]time.Duration) api.ServiceInstance {
-	after, answered := latency[info.ID]
-	out := api.ServiceInstance{Service: info.Name, ID: info.ID, Version: info.Version, StartedAt: stats.Started.UTC(),
-		Healthy: answered && stats.ID != "", Latency: milliseconds(after), Endpoints: make([]api.InstanceEndpoint, 0, len(info.Endpoints))}
-	byName := map[string]*micro.EndpointStats{}
-	for _, e := range stats.Endpoints {
-		byName[e.Name] = e
+// describe puts the answers together. An instance that answered only in part is there, but not healthy.
+func (i *instance) describe() api.ServiceInstance {
+	out := api.ServiceInstance{Service: i.Name, ID: i.ID, Version: i.Version, Endpoints: []api.InstanceEndpoint{},
+		Healthy: i.ping != nil && i.info != nil && i.stats != nil}
+	if i.ping != nil {
+		out.Latency = milliseconds(i.ping.after)
 	}
-	for _, e := range info.Endpoints {
+	byName := map[string]*micro.EndpointStats{}
+	if i.stats != nil {
+		out.StartedAt = i.stats.Started.UTC()
+		for _, e := range i.stats.Endpoints {
+			byName[e.Name] = e
+		}
+	}
+	if i.info == nil {
+		return out
+	}
+	for _, e := range i.info.Endpoints {
 		one := api.InstanceEndpoint{Name: e.Name, Subject: e.Subject, Method: e.Metadata["method"], Path: e.Metadata["path"]}
 		var own rpc.EndpointStats
 		if st := byName[e.Name]; st != nil && json.Unmarshal(st.Data, &own) == nil {
@@ -107,6 +134,7 @@ func (s *Service) instance(info micro.Info, stats micro.Stats, latency map[strin
 		}
 		out.Endpoints = append(out.Endpoints, one)
 	}
+	slices.SortFunc(out.Endpoints, func(a, b api.InstanceEndpoint) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -137,7 +165,12 @@ func ask[T any](ctx context.Context, s *Service, verb micro.Verb) ([]answer[T], 
 		next, stop := context.WithTimeout(ctx, wait)
 		msg, err := sub.NextMsgWithContext(next)
 		stop()
-		if err != nil || len(msg.Data) == 0 { // nobody more, or nobody at all
+		switch {
+		case errors.Is(err, context.DeadlineExceeded): // nobody more
+			return out, nil
+		case err != nil:
+			return nil, err
+		case len(msg.Data) == 0: // NATS itself: nobody at all
 			return out, nil
 		}
 		var v T

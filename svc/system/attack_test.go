@@ -14,7 +14,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
-	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // mangled replaces the names in a path.
@@ -23,23 +22,6 @@ func mangled(path, with string) string {
 		path = strings.ReplaceAll(path, "{"+name+"}", with)
 	}
 	return path
-}
-
-// unlimited takes the rate limits away. Nothing tells when a limit is gone, but a process takes over settings in the order
-// in which they were written, so it waits for one that can be seen.
-func (s *site) unlimited(admin string) {
-	s.t.Helper()
-	for _, key := range []string{"gateway.rate_per_address", "gateway.rate_per_person", "gateway.rate_login"} {
-		s.set(admin, key, "0")
-	}
-	s.set(admin, "user.access_ttl", "777s")
-	testkit.Eventually(s.t, 5*time.Second, func() error {
-		got := call[api.Tokens](s, 201, "POST", "/v1/sessions", "", api.Login{Email: adminEmail, Password: password})
-		if got.ExpiresIn != 777 {
-			return fmt.Errorf("tokens last %d seconds", got.ExpiresIn)
-		}
-		return nil
-	})
 }
 
 // Whatever is thrown at an endpoint, it answers a documented problem: never a 5xx, never something else.
@@ -136,84 +118,6 @@ func TestMalformedRequests(t *testing.T) {
 	}
 	if panics == 0 {
 		t.Error("there is no metric for panics")
-	}
-}
-
-// Who may call what, from the declarations.
-func TestAccessMatrix(t *testing.T) {
-	s, _, _ := start(t, config(t.TempDir()))
-	admin := s.login(adminEmail)
-	_, stranger := s.join("stranger@example.org")
-	s.set(admin, "gateway.rate_login", "0")
-	for _, d := range api.All() {
-		path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
-		status := func(token string) int {
-			got, err := s.send(d.Method, path, token, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got.status
-		}
-		switch d.Access {
-		case rpc.Admin:
-			if got := status(stranger); got != 403 {
-				t.Errorf("%s %s as anybody: %d", d.Method, d.Path, got)
-			}
-			fallthrough
-		case rpc.User:
-			if got := status(""); got != 401 {
-				t.Errorf("%s %s as nobody: %d", d.Method, d.Path, got)
-			}
-			if got := status("not.a.token"); got != 401 {
-				t.Errorf("%s %s with rubbish: %d", d.Method, d.Path, got)
-			}
-		case rpc.Internal:
-			if got, err := s.send("POST", "/api/"+d.Service+"/"+d.Name, admin, nil); err != nil || got.status != 404 {
-				t.Errorf("%s over HTTP: %d", d.Subject(), got.status)
-			}
-		}
-	}
-}
-
-// What belongs to somebody else does not exist.
-func TestForeignThings(t *testing.T) {
-	cfg := config(t.TempDir())
-	cfg.Sandbox = true
-	s, _, _ := start(t, cfg)
-	_, organizer := s.join("organizer@example.org")
-	_, buyer := s.join("buyer@example.org")
-	_, stranger := s.join("stranger@example.org")
-	event := s.concert(organizer, 10, 1000)
-	draft := call[api.Event](s, 201, "POST", "/v1/events", organizer, api.NewEvent{Name: "Secret", StartsAt: event.StartsAt, EndsAt: event.EndsAt, Timezone: "UTC",
-		Location: event.Location, TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
-	order := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(event, 1))
-	ticket := s.pay(buyer, order)[0]
-	paid := call[api.Order](s, 200, "GET", "/v1/orders/"+order.ID.String(), buyer, nil)
-	pending := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(event, 1))
-	for _, c := range []struct{ method, path string }{
-		{"GET", "/v1/events/" + draft.ID.String()}, {"GET", "/v1/events/" + draft.ID.String() + "/availability"}, {"GET", "/v1/events/" + draft.ID.String() + "/calendar.ics"},
-		{"GET", "/v1/orders/" + order.ID.String()}, {"GET", "/v1/orders/" + order.ID.String() + "/tickets"}, {"POST", "/v1/orders/" + pending.ID.String() + "/cancel"},
-		{"POST", "/v1/orders/" + pending.ID.String() + "/payments"}, {"GET", "/v1/payments/" + paid.PaymentID.String()},
-		{"GET", "/v1/tickets/" + ticket.ID.String()}, {"GET", "/v1/tickets/" + ticket.ID.String() + "/qr.png"},
-	} {
-		var body any
-		if c.method == "POST" {
-			body = map[string]any{}
-		}
-		s.refused("not_found", c.method, c.path, stranger, body)
-	}
-	for _, c := range []struct{ method, path string }{
-		{"PATCH", "/v1/events/" + event.ID.String()}, {"DELETE", "/v1/events/" + event.ID.String()}, {"POST", "/v1/events/" + event.ID.String() + "/cancel"},
-		{"GET", "/v1/events/" + event.ID.String() + "/orders"}, {"GET", "/v1/events/" + event.ID.String() + "/admissions"},
-	} {
-		var body any
-		if c.method == "PATCH" || c.method == "POST" {
-			body = map[string]any{}
-		}
-		got, err := s.send(c.method, c.path, buyer, body)
-		if err != nil || got.status != 403 && got.status != 404 {
-			t.Errorf("%s %s as a buyer: %d %s", c.method, c.path, got.status, got.body)
-		}
 	}
 }
 

@@ -2,20 +2,18 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
-	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
-	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/svc/config"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
@@ -28,7 +26,7 @@ type target struct {
 }
 
 // dialWithin bounds how long a command looks for the system.
-const dialWithin = 5 * time.Second
+const dialWithin = 3 * time.Second
 
 // connect returns JetStream as ops sees it, and a function that ends the connection.
 func (t target) connect(ctx context.Context) (jetstream.JetStream, func(), error) {
@@ -59,53 +57,53 @@ type configCommand struct {
 	Rollback configRollback `cmd:"" help:"Return a setting to the value before, or to a revision."`
 }
 
-// open reads the settings of the running system.
-func (t target) open(ctx context.Context) (jetstream.KeyValue, *settings.Live, func(), error) {
+// open reaches the settings of the running system.
+func (t target) open(ctx context.Context) (*config.Values, func(), error) {
 	js, done, err := t.connect(ctx)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	kv, err := js.KeyValue(ctx, natsconf.ConfigBucket)
+	values, err := config.Open(ctx, js)
 	if err != nil {
 		done()
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
-	live, err := settings.Open(ctx, kv, api.Settings(), nil, observe.NewRegistry())
-	if err != nil {
-		done()
-		return nil, nil, nil, err
-	}
-	return kv, live, func() { live.Close(); done() }, nil
+	return values, done, nil
 }
 
-func definition(key string) (settings.Definition, error) {
-	for _, d := range api.Settings() {
-		if d.Spec().Key == key {
-			return d, nil
-		}
+// with does something with the settings of the running system.
+func (t target) with(ctx context.Context, key string, do func(*config.Values) error) error {
+	values, done, err := t.open(ctx)
+	if err != nil {
+		return err
 	}
-	return nil, fmt.Errorf("there is no setting %q; see starlight config list", key)
+	defer done()
+	err = do(values)
+	switch f := fault.From(err); {
+	case err == nil:
+		return nil
+	case f.Code == fault.NotFound || f.Code == fault.Invalid || f.Code == fault.Conflict: // a sentence for the person at the terminal
+		return fmt.Errorf("%s: %s", key, f.Detail)
+	}
+	return err
 }
 
 type configList struct{ target }
 
 // Run lists the settings.
 func (c configList) Run(s *streams) error {
-	_, live, done, err := c.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "SETTING\tVALUE\tDEFAULT\tBOUNDS\tWHAT IT IS")
-	for _, st := range live.States() {
-		bounds := st.Bounds
-		if bounds == "" {
-			bounds = strings.Join(st.Options, ", ")
+	return c.with(s.ctx, "settings", func(v *config.Values) error {
+		all, err := v.List(s.ctx)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", st.Key, st.Value, st.Default, bounds, st.Doc)
-	}
-	return w.Flush()
+		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(w, "SETTING\tVALUE\tDEFAULT\tBOUNDS\tWHAT IT IS")
+		for _, one := range all {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", one.Key, one.Value, one.Default, one.Bounds, one.Doc)
+		}
+		return w.Flush()
+	})
 }
 
 type configGet struct {
@@ -115,17 +113,14 @@ type configGet struct {
 
 // Run prints the value in force.
 func (c configGet) Run(s *streams) error {
-	if _, err := definition(c.Key); err != nil {
+	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+		one, err := v.Get(s.ctx, c.Key)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(s.out, one.Value)
 		return err
-	}
-	_, live, done, err := c.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	st, _ := live.State(c.Key)
-	_, err = fmt.Fprintln(s.out, st.Value)
-	return err
+	})
 }
 
 type configSet struct {
@@ -136,20 +131,10 @@ type configSet struct {
 
 // Run changes a setting.
 func (c configSet) Run(s *streams) error {
-	def, err := definition(c.Key)
-	if err != nil {
+	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+		_, err := v.Put(s.ctx, c.Key, c.Value)
 		return err
-	}
-	if err := def.Check(c.Value); err != nil {
-		return fmt.Errorf("%s: %w", c.Key, err)
-	}
-	kv, _, done, err := c.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	_, err = kv.PutString(s.ctx, c.Key, c.Value)
-	return err
+	})
 }
 
 type configReset struct {
@@ -159,15 +144,7 @@ type configReset struct {
 
 // Run returns a setting to its default.
 func (c configReset) Run(s *streams) error {
-	if _, err := definition(c.Key); err != nil {
-		return err
-	}
-	kv, _, done, err := c.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	return kv.Delete(s.ctx, c.Key)
+	return c.with(s.ctx, c.Key, func(v *config.Values) error { return v.Reset(s.ctx, c.Key) })
 }
 
 type configHistory struct {
@@ -177,36 +154,25 @@ type configHistory struct {
 
 // Run prints the history of a setting.
 func (c configHistory) Run(s *streams) error {
-	def, err := definition(c.Key)
-	if err != nil {
-		return err
-	}
-	kv, _, done, err := c.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	entries, err := kv.History(s.ctx, c.Key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "REVISION\tAT\tVALUE")
-	for i := len(entries) - 1; i >= 0; i-- {
-		e := entries[i]
-		value := strconv.Quote(string(e.Value()))
-		switch {
-		case e.Operation() != jetstream.KeyValuePut:
-			value = "(default)"
-		case def.Check(string(e.Value())) != nil:
-			value += "  refused"
+	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+		changes, err := v.History(s.ctx, c.Key)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\n", e.Revision(), e.Created().UTC().Format(time.RFC3339), value)
-	}
-	return w.Flush()
+		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(w, "REVISION\tAT\tVALUE")
+		for _, one := range changes {
+			value := strconv.Quote(one.Value) // somebody else may have written anything
+			switch {
+			case one.Deleted:
+				value = "(default)"
+			case !one.Valid:
+				value += "  refused"
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\n", one.Revision, one.At.Format(time.RFC3339), value)
+		}
+		return w.Flush()
+	})
 }
 
 type configRollback struct {
@@ -215,43 +181,16 @@ type configRollback struct {
 	Revision uint64 `arg:"" optional:"" help:"From the history; default the value before the present one."`
 }
 
-// Run returns a setting to an earlier value.
+// Run returns a setting to an earlier value and prints it.
 func (c configRollback) Run(s *streams) error {
-	def, err := definition(c.Key)
-	if err != nil {
-		return err
-	}
-	kv, _, done, err := c.open(s.ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	entries, err := kv.History(s.ctx, c.Key)
-	if err != nil {
-		return err
-	}
-	for i := len(entries) - 1; i >= 0; i-- {
-		e := entries[i]
-		wanted := e.Revision() == c.Revision || c.Revision == 0 && i < len(entries)-1
-		if !wanted {
-			continue
+	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+		one, err := v.Rollback(s.ctx, c.Key, c.Revision)
+		if err != nil {
+			return err
 		}
-		if e.Operation() != jetstream.KeyValuePut {
-			break
-		}
-		if err := def.Check(string(e.Value())); err != nil {
-			if c.Revision != 0 {
-				return fmt.Errorf("revision %d: %w", c.Revision, err)
-			}
-			continue
-		}
-		_, err := kv.Put(s.ctx, c.Key, e.Value())
+		_, err = fmt.Fprintln(s.out, one.Value)
 		return err
-	}
-	if c.Revision != 0 {
-		return fmt.Errorf("the history of %s has no value at revision %d", c.Key, c.Revision)
-	}
-	return kv.Delete(s.ctx, c.Key)
+	})
 }
 
 type logsCommand struct {
@@ -278,15 +217,18 @@ func (c logsCommand) Run(s *streams) error {
 	return err
 }
 
-type auditCommand struct{ target }
+type auditCommand struct {
+	target
+	database
+}
 
 // Run proves the invariants.
 func (c auditCommand) Run(s *streams) error {
-	database, err := secret("STARLIGHT_DATABASE_URL")
+	url, err := c.url()
 	if err != nil {
 		return err
 	}
-	findings, err := system.Audit(s.ctx, system.AuditConfig{Data: c.Data, DatabaseURL: database, Connect: c.connect})
+	findings, err := system.Audit(s.ctx, system.AuditConfig{Data: c.Data, DatabaseURL: url, Connect: c.connect})
 	if err != nil {
 		return err
 	}

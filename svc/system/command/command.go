@@ -85,8 +85,21 @@ func secret(name string) (string, error) {
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
+// database says where the SQL is.
+type database struct {
+	DatabaseURL string `name:"database-url" help:"PostgreSQL, instead of the embedded SQLite. Better in the variable, or in the file that STARLIGHT_DATABASE_URL_FILE names: other users see flags."`
+}
+
+func (d database) url() (string, error) {
+	if d.DatabaseURL != "" {
+		return d.DatabaseURL, nil
+	}
+	return secret("STARLIGHT_DATABASE_URL")
+}
+
 // common are the flags of everything that runs a part of the system.
 type common struct {
+	database
 	Data         string   `default:"./data" help:"Folder for everything that is kept." type:"path"`
 	HTTP         string   `name:"http" default:"127.0.0.1:8080" help:"Address of the gateway."`
 	Ops          string   `default:"127.0.0.1:9090" help:"Address of the operations listener, or off."`
@@ -110,7 +123,10 @@ func (c *common) config() (system.Config, error) {
 		return cfg, errors.New("--tls-cert and --tls-key belong together")
 	}
 	var err error
-	for name, to := range map[string]*string{"STARLIGHT_DATABASE_URL": &cfg.DatabaseURL, "STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret} {
+	if cfg.DatabaseURL, err = c.url(); err != nil {
+		return cfg, err
+	}
+	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret} {
 		if *to, err = secret(name); err != nil {
 			return cfg, err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -450,22 +451,50 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
+// The price of a hold by the number of buyers who wait at the same time, with every batch synced to the disk.
 func BenchmarkHold(b *testing.B) {
-	n := newStream(b)
-	inv := open(b, n)
-	event, typ := newEvent()
-	if err := inv.Resize(b.Context(), event, 1, one(typ, 1<<30)); err != nil {
-		b.Fatal(err)
-	}
-	expires := time.Now().Add(time.Hour)
-	b.SetParallelism(1000)
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := inv.Hold(b.Context(), newRef(event), anybody, one(typ, 1), expires); err != nil {
-				b.Error(err)
-				return
+	for _, buyers := range []int{64, 256, 1024} {
+		b.Run(fmt.Sprint(buyers), func(b *testing.B) {
+			srv, err := natsconf.Start(b.Context(), natsconf.Config{Dir: b.TempDir(), Roles: []natsconf.Role{
+				natsconf.NewRole("ticketing", natsconf.ManageStreams(), natsconf.WriteKV("inventory"))}})
+			if err != nil {
+				b.Fatal(err)
 			}
-		}
-	})
+			defer srv.Shutdown(context.Background())
+			nc, err := srv.Connect("ticketing")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer nc.Close()
+			js, err := jetstream.New(nc)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := natsconf.Ensure(b.Context(), js, 1); err != nil {
+				b.Fatal(err)
+			}
+			inv, err := Open(b.Context(), js, testkit.Log(b), observe.NewRegistry(), time.Now)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer inv.Close()
+			event, typ := newEvent()
+			if err := inv.Resize(b.Context(), event, 1, one(typ, 1<<30)); err != nil {
+				b.Fatal(err)
+			}
+			expires := time.Now().Add(time.Hour)
+			b.SetParallelism(buyers / runtime.GOMAXPROCS(0))
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := inv.Hold(b.Context(), newRef(event), anybody, one(typ, 1), expires); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(inv.metrics.messages.Get())/float64(inv.metrics.batches.Get()), "messages/batch")
+		})
+	}
 }

@@ -1,0 +1,263 @@
+package config_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const key = "ticketing.hold_ttl" // default 10m, from 1s to 24h
+
+// house is a running config service and an administrator who calls it.
+type house struct {
+	t      *testing.T
+	kv     jetstream.KeyValue
+	client *rpc.Client
+	admin  context.Context
+}
+
+func open(t *testing.T) *house {
+	t.Helper()
+	srv := testkit.NATS(t)
+	kv, err := srv.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: config.Bucket, History: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := config.New(t.Context(), config.Deps{JS: srv.JS, Log: testkit.Log(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := rpc.NewServer(srv.Conn, rpc.ServerConfig{Service: "config", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	s.Register(server)
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := server.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	admin := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](), Roles: []string{rpc.RoleAdmin}})
+	return &house{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
+}
+
+// ask calls an endpoint as the administrator; the call must succeed.
+func ask[Req, Resp any](h *house, ep rpc.Endpoint[Req, Resp], req *Req) *Resp {
+	h.t.Helper()
+	resp, err := rpc.Call(h.admin, h.client, ep, req)
+	if err != nil {
+		h.t.Fatalf("%s: %v", ep.Subject(), err)
+	}
+	return resp
+}
+
+// refused calls an endpoint as the administrator; the call must fail with the code.
+func refused[Req, Resp any](h *house, code fault.Code, ep rpc.Endpoint[Req, Resp], req *Req) *fault.Error {
+	h.t.Helper()
+	_, err := rpc.Call(h.admin, h.client, ep, req)
+	if !fault.Is(err, code) {
+		h.t.Fatalf("%s: %v, want %s", ep.Subject(), err, code)
+	}
+	return fault.From(err)
+}
+
+// store writes past the service, as the nats tool does.
+func (h *house) store(value string) uint64 {
+	h.t.Helper()
+	revision, err := h.kv.PutString(h.t.Context(), key, value)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return revision
+}
+
+// holds checks what is in force, and that the service says the same as a process that follows the bucket.
+func (h *house) holds(value string, set bool) {
+	h.t.Helper()
+	got := ask(h, api.GetSetting, &api.SettingRef{Key: key})
+	if got.Value != value || got.IsSet != set {
+		h.t.Errorf("the service says %q, set %v; want %q, %v", got.Value, got.IsSet, value, set)
+	}
+	live, err := settings.Open(h.t.Context(), h.kv, api.Settings(), testkit.Log(h.t), observe.NewRegistry())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer live.Close()
+	want, err := time.ParseDuration(value)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if there := api.HoldTTL.Get(live); there != want {
+		h.t.Errorf("the service says %s, but %s is in force", value, there)
+	}
+	if state, _ := live.State(key); state.Set != set || state.Revision != got.Revision {
+		h.t.Errorf("the service says revision %d, set %v; in force is %+v", got.Revision, got.IsSet, state)
+	}
+}
+
+func TestReadAndChange(t *testing.T) {
+	h := open(t)
+	all := ask(h, api.ListSettings, &rpc.None{}).Items
+	if len(all) != len(api.Settings()) {
+		t.Fatalf("%d settings, want %d", len(all), len(api.Settings()))
+	}
+	for i, one := range all {
+		spec := api.Settings()[i].Spec()
+		if one.Key != spec.Key || one.Doc == "" || one.Kind == "" || one.Value != spec.Default || one.IsSet || one.Revision != 0 || one.UpdatedAt != nil {
+			t.Errorf("setting %d is %+v", i, one)
+		}
+	}
+	h.holds("10m", false)
+
+	before := time.Now().Add(-time.Second)
+	put := ask(h, api.PutSetting, &api.SetSetting{Key: key, Value: " 5m "})
+	if put.Value != "5m" || !put.IsSet || put.Revision == 0 || put.UpdatedAt == nil || put.UpdatedAt.Before(before) {
+		t.Errorf("put answers %+v", put)
+	}
+	h.holds("5m", true)
+	for _, one := range ask(h, api.ListSettings, &rpc.None{}).Items {
+		if one.IsSet != (one.Key == key) {
+			t.Errorf("in the list: %+v", one)
+		}
+	}
+	ask(h, api.DeleteSetting, &api.SettingRef{Key: key})
+	h.holds("10m", false)
+	h.store("7m")
+	h.holds("7m", true)
+}
+
+func TestRefusals(t *testing.T) {
+	h := open(t)
+	h.store("5m")
+	for _, value := range []string{"", "soon", "-1s", "999ms", "25h", "5m\n6m", strings.Repeat("9", 2000), "\x00"} {
+		f := refused(h, fault.Invalid, api.PutSetting, &api.SetSetting{Key: key, Value: value})
+		if len(f.Fields) != 1 || f.Fields[0].Field != "value" || f.Fields[0].Detail == "" {
+			t.Errorf("%.20q: fields are %+v", value, f.Fields)
+		}
+	}
+	h.holds("5m", true)
+
+	before, err := h.kv.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"no.such", "", "*", ">", "ticketing.*", "ticketing.>", "ticketing.hold_ttl.x", "TICKETING.HOLD_TTL", "ticketing.hold_ttl ", "a\r\nb", "\x00", strings.Repeat("a.", 500)} {
+		refused(h, fault.NotFound, api.GetSetting, &api.SettingRef{Key: bad})
+		refused(h, fault.NotFound, api.PutSetting, &api.SetSetting{Key: bad, Value: "5m"})
+		refused(h, fault.NotFound, api.DeleteSetting, &api.SettingRef{Key: bad})
+		refused(h, fault.NotFound, api.GetSettingHistory, &api.SettingRef{Key: bad})
+		refused(h, fault.NotFound, api.RollbackToSetting, &api.RollbackSetting{Key: bad})
+	}
+	after, err := h.kv.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Values() != before.Values() {
+		t.Errorf("the bucket had %d entries and has %d", before.Values(), after.Values())
+	}
+}
+
+func TestOnlyForAdministrators(t *testing.T) {
+	h := open(t)
+	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind]()})
+	for code, ctx := range map[fault.Code]context.Context{fault.Unauthenticated: t.Context(), fault.Forbidden: somebody} {
+		if _, err := rpc.Call(ctx, h.client, api.ListSettings, &rpc.None{}); !fault.Is(err, code) {
+			t.Errorf("list: %v, want %s", err, code)
+		}
+		if _, err := rpc.Call(ctx, h.client, api.PutSetting, &api.SetSetting{Key: key, Value: "5m"}); !fault.Is(err, code) {
+			t.Errorf("put: %v, want %s", err, code)
+		}
+	}
+	h.holds("10m", false)
+}
+
+// A bad value that somebody stored with another tool is shown, but the last good one stays.
+func TestBadValueInTheBucket(t *testing.T) {
+	h := open(t)
+	h.store("rubbish")
+	h.holds("10m", false)
+	h.store("5m")
+	h.store("rubbish")
+	h.store("-1s")
+	h.holds("5m", true)
+	if err := h.kv.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	h.store("rubbish")
+	h.holds("10m", false)
+
+	history := ask(h, api.GetSettingHistory, &api.SettingRef{Key: key}).Items
+	type entry struct {
+		value          string
+		deleted, valid bool
+	}
+	want := []entry{{"rubbish", false, false}, {"", true, true}, {"-1s", false, false}, {"rubbish", false, false}, {"5m", false, true}, {"rubbish", false, false}}
+	if len(history) != len(want) {
+		t.Fatalf("%d entries, want %d", len(history), len(want))
+	}
+	for i, w := range want {
+		got := entry{history[i].Value, history[i].Deleted, history[i].Valid}
+		if got != w || history[i].At.IsZero() || i > 0 && history[i].Revision >= history[i-1].Revision {
+			t.Errorf("entry %d is %+v, want %+v", i, history[i], w)
+		}
+	}
+}
+
+func TestRollback(t *testing.T) {
+	h := open(t)
+	refused(h, fault.Conflict, api.RollbackToSetting, &api.RollbackSetting{Key: key})
+	first := h.store("5m")
+	back := func(revision uint64) *api.Setting {
+		t.Helper()
+		return ask(h, api.RollbackToSetting, &api.RollbackSetting{Key: key, Revision: revision})
+	}
+	if got := back(0); got.Value != "10m" || got.IsSet {
+		t.Errorf("before the first value: %+v", got)
+	}
+	h.holds("10m", false)
+	if got := back(first); got.Value != "5m" || !got.IsSet || got.Revision <= first {
+		t.Errorf("back to revision %d: %+v", first, got)
+	}
+	h.holds("5m", true)
+
+	h.store("6m")
+	bad := h.store("rubbish")
+	back(0) // 6m is in force; the newest entry is not
+	h.holds("6m", true)
+	f := refused(h, fault.Invalid, api.RollbackToSetting, &api.RollbackSetting{Key: key, Revision: bad})
+	if len(f.Fields) != 1 || f.Fields[0].Field != "revision" {
+		t.Errorf("fields are %+v", f.Fields)
+	}
+	refused(h, fault.NotFound, api.RollbackToSetting, &api.RollbackSetting{Key: key, Revision: bad + 1000})
+	h.holds("6m", true)
+
+	ask(h, api.DeleteSetting, &api.SettingRef{Key: key})
+	marker := ask(h, api.GetSettingHistory, &api.SettingRef{Key: key}).Items[0]
+	h.store("7m")
+	if !marker.Deleted {
+		t.Fatalf("the newest entry was %+v", marker)
+	}
+	back(marker.Revision)
+	h.holds("10m", false)
+	back(0)
+	h.holds("7m", true)
+	back(0)
+	h.holds("10m", false)
+}

@@ -1,0 +1,237 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/settings"
+)
+
+// Values reads and changes the settings in their bucket. The service and the command line do it alike. Errors are
+// faults: NotFound for a key that is not declared, Invalid for a value that its definition refuses, Conflict when
+// somebody else was faster, Unavailable when the bucket cannot be reached.
+type Values struct {
+	kv   jetstream.KeyValue
+	defs []settings.Definition
+}
+
+// Open returns the values of a system. The bucket must exist.
+func Open(ctx context.Context, js jetstream.JetStream) (*Values, error) {
+	kv, err := js.KeyValue(ctx, Bucket)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return &Values{kv: kv, defs: api.Settings()}, nil
+}
+
+func unavailable(err error) error {
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+		return fault.Wrap(err, fault.Conflict, "somebody else has just changed it")
+	}
+	return fault.Wrap(err, fault.Unavailable, "the settings cannot be reached")
+}
+
+// definition finds a setting. Only keys that are declared ever reach the bucket.
+func (v *Values) definition(key string) (settings.Definition, error) {
+	i := slices.IndexFunc(v.defs, func(d settings.Definition) bool { return d.Spec().Key == key })
+	if i < 0 {
+		return nil, fault.New(fault.NotFound, "there is no such setting")
+	}
+	return v.defs[i], nil
+}
+
+// entries returns the history of keys, newest first.
+func (v *Values) entries(ctx context.Context, keys ...string) (map[string][]jetstream.KeyValueEntry, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watcher, err := v.kv.WatchFiltered(ctx, keys, jetstream.IncludeHistory())
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer watcher.Stop() // of no interest: it ends with ctx anyway
+	out := make(map[string][]jetstream.KeyValueEntry)
+	for {
+		select {
+		case e, ok := <-watcher.Updates():
+			if !ok {
+				return nil, unavailable(errors.New("the watch ended"))
+			}
+			if e != nil {
+				out[e.Key()] = append(out[e.Key()], e)
+				continue
+			}
+			for _, list := range out {
+				slices.Reverse(list)
+			}
+			return out, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func isPut(e jetstream.KeyValueEntry) bool { return e.Operation() == jetstream.KeyValuePut }
+
+// describe tells what holds of a setting: the newest acceptable value, as every process decides it too.
+func describe(def settings.Definition, entries []jetstream.KeyValueEntry) api.Setting {
+	spec := def.Spec()
+	out := api.Setting{Key: spec.Key, Kind: string(spec.Kind), Doc: spec.Doc, Bounds: spec.Bounds, Default: spec.Default, Value: spec.Default}
+	if len(entries) == 0 {
+		return out
+	}
+	at := entries[0].Created().UTC()
+	out.Revision, out.UpdatedAt = entries[0].Revision(), &at
+	for _, e := range entries {
+		if !isPut(e) {
+			return out
+		}
+		if def.Check(string(e.Value())) == nil {
+			out.Value, out.IsSet = strings.TrimSpace(string(e.Value())), true
+			return out
+		}
+	}
+	return out
+}
+
+// List returns every setting in the order of documentation.
+func (v *Values) List(ctx context.Context) ([]api.Setting, error) {
+	keys := make([]string, 0, len(v.defs))
+	for _, def := range v.defs {
+		keys = append(keys, def.Spec().Key)
+	}
+	entries, err := v.entries(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Setting, 0, len(v.defs))
+	for i, def := range v.defs {
+		out = append(out, describe(def, entries[keys[i]]))
+	}
+	return out, nil
+}
+
+// Get returns a setting.
+func (v *Values) Get(ctx context.Context, key string) (api.Setting, error) {
+	def, err := v.definition(key)
+	if err != nil {
+		return api.Setting{}, err
+	}
+	entries, err := v.entries(ctx, key)
+	return describe(def, entries[key]), err
+}
+
+// Put changes a setting.
+func (v *Values) Put(ctx context.Context, key, value string) (api.Setting, error) {
+	def, err := v.definition(key)
+	if err != nil {
+		return api.Setting{}, err
+	}
+	if err := def.Check(value); err != nil {
+		var check fault.Check
+		check.Field(false, "value", "%v", err)
+		return api.Setting{}, check.Err()
+	}
+	revision, err := v.kv.PutString(ctx, key, value)
+	if err != nil {
+		return api.Setting{}, unavailable(err)
+	}
+	return v.written(ctx, def, revision)
+}
+
+// written returns a setting right after a value was stored. It asks for that very revision, because a replica that is
+// behind may not show it yet.
+func (v *Values) written(ctx context.Context, def settings.Definition, revision uint64) (api.Setting, error) {
+	e, err := v.kv.GetRevision(ctx, def.Spec().Key, revision)
+	if err != nil {
+		return api.Setting{}, unavailable(err)
+	}
+	return describe(def, []jetstream.KeyValueEntry{e}), nil
+}
+
+// Reset returns a setting to its default.
+func (v *Values) Reset(ctx context.Context, key string) error {
+	if _, err := v.definition(key); err != nil {
+		return err
+	}
+	if err := v.kv.Delete(ctx, key); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// History returns what was stored for a setting, newest first: values, refused ones too, and returns to the default.
+func (v *Values) History(ctx context.Context, key string) ([]api.SettingChange, error) {
+	def, err := v.definition(key)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := v.entries(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.SettingChange, 0, len(entries[key]))
+	for _, e := range entries[key] {
+		change := api.SettingChange{Revision: e.Revision(), Value: string(e.Value()), Deleted: !isPut(e), At: e.Created().UTC()}
+		change.Valid = change.Deleted || def.Check(change.Value) == nil
+		out = append(out, change)
+	}
+	return out, nil
+}
+
+// Rollback returns a setting to an entry of its history: to the value, or to the default if the entry is a return to
+// that. Revision 0 means what was in force before the newest entry. It fails with Conflict if the setting changes
+// meanwhile: what was looked at is no longer what would be replaced.
+func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api.Setting, error) {
+	def, err := v.definition(key)
+	if err != nil {
+		return api.Setting{}, err
+	}
+	all, err := v.entries(ctx, key)
+	if err != nil {
+		return api.Setting{}, err
+	}
+	entries := all[key]
+	target, found := earlier(entries, revision, def)
+	switch {
+	case !found && revision != 0:
+		return api.Setting{}, fault.New(fault.NotFound, "the history of %s has no revision %d", key, revision)
+	case len(entries) == 0:
+		return api.Setting{}, fault.New(fault.Conflict, "%s was never set", key)
+	}
+	newest := entries[0].Revision()
+	if !found || !isPut(target) { // before the first value there was the default
+		if err := v.kv.Delete(ctx, key, jetstream.LastRevision(newest)); err != nil {
+			return api.Setting{}, unavailable(err)
+		}
+		return v.Get(ctx, key)
+	}
+	if err := def.Check(string(target.Value())); err != nil {
+		var check fault.Check
+		check.Field(false, "revision", "its value was refused: %v", err)
+		return api.Setting{}, check.Err()
+	}
+	written, err := v.kv.Update(ctx, key, target.Value(), newest)
+	if err != nil {
+		return api.Setting{}, unavailable(err)
+	}
+	return v.written(ctx, def, written)
+}
+
+// earlier finds the entry to return to, in a history with the newest first.
+func earlier(entries []jetstream.KeyValueEntry, revision uint64, def settings.Definition) (jetstream.KeyValueEntry, bool) {
+	for i, e := range entries {
+		if revision != 0 && e.Revision() == revision {
+			return e, true
+		}
+		if revision == 0 && i > 0 && (!isPut(e) || def.Check(string(e.Value())) == nil) {
+			return e, true
+		}
+	}
+	return nil, false
+}

@@ -1,0 +1,84 @@
+package command_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
+	"github.com/starlightsymphony/starlight/svc/system/command"
+)
+
+// run runs a command line and returns what it printed.
+func run(args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = command.Main(args, &o, &e)
+	return code, o.String(), e.String()
+}
+
+func TestAgainstARunningSystem(t *testing.T) {
+	data := t.TempDir()
+	s, err := system.Start(t.Context(), system.Config{Data: data, HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0", AdminPassword: "a long enough one", LogTo: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	at := []string{"--data", data, "--nats-url", s.NATSURL()}
+	ok := func(want string, args ...string) {
+		t.Helper()
+		testkit.Eventually(t, 5*time.Second, func() error { // what was just written may take a moment to be seen
+			code, out, errs := run(append(args, at...)...)
+			if code != 0 || !strings.Contains(out, want) {
+				return fmt.Errorf("%v: exit %d, %q, %q; want %q", args, code, out, errs, want)
+			}
+			return nil
+		})
+	}
+	refused := func(want string, args ...string) {
+		t.Helper()
+		if code, _, errs := run(append(args, at...)...); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%v: exit %d, %q; want %q", args, code, errs, want)
+		}
+	}
+	ok("How long an unpaid order keeps its seats.", "config", "list")
+	ok("10m", "config", "get", "ticketing.hold_ttl")
+	ok("", "config", "set", "ticketing.hold_ttl", "5m")
+	ok("5m", "config", "get", "ticketing.hold_ttl")
+	refused("not a duration", "config", "set", "ticketing.hold_ttl", "soon")
+	refused("no setting", "config", "set", "no.such", "1")
+	ok("", "config", "set", "ticketing.hold_ttl", "7m")
+	ok(`"7m"`, "config", "history", "ticketing.hold_ttl")
+	ok("", "config", "rollback", "ticketing.hold_ttl")
+	ok("5m", "config", "get", "ticketing.hold_ttl")
+	refused("no value at revision", "config", "rollback", "ticketing.hold_ttl", "999")
+	ok("", "config", "reset", "ticketing.hold_ttl")
+	ok("10m", "config", "get", "ticketing.hold_ttl")
+	ok("ready", "logs", "--level", "info")
+	ok("ok ", "audit")
+}
+
+func TestAudit(t *testing.T) {
+	data := t.TempDir()
+	if code, _, errs := run("audit", "--data", data, "--nats-url", "nats://127.0.0.1:1", "--nats-creds", data); code != 1 || errs == "" {
+		t.Errorf("audit of nothing: exit %d, %q", code, errs)
+	}
+}
+
+func TestWithoutASystem(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"openapi"}, {"--help"}, {"auth", "init", filepath.Join(t.TempDir(), "auth")}} {
+		if code, out, errs := run(args...); code != 0 || out == "" {
+			t.Errorf("%v: exit %d, %q", args, code, errs)
+		}
+	}
+	for _, args := range [][]string{{"nonsense"}, {"run", "ticketing"}, {"run", "juggler"}, {"up", "--tls-cert", "x"}, {"config", "get", "no.such"}} {
+		if code, _, errs := run(args...); code != 1 || !strings.HasPrefix(errs[strings.LastIndex(strings.TrimSpace(errs), "\n")+1:], "starlight: ") {
+			t.Errorf("%v: exit %d, %q", args, code, errs)
+		}
+	}
+}

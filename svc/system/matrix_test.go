@@ -1,0 +1,346 @@
+package system_test
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// Who may do what with a thing of somebody. An endpoint of api.All with an id in its path that is not here, and not for
+// administrators only, fails the test: somebody has to decide.
+const (
+	managers = "owner manager admin"
+	team     = managers + " door"
+	holders  = managers + " buyer"
+)
+
+func mayCall() map[string]string {
+	return map[string]string{
+		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for everybody
+		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
+		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
+		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers,
+		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
+		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
+		"ticketing.admit": team, "ticketing.admissions": team,
+		"payment.create": "buyer", "payment.get": "buyer admin",
+	}
+}
+
+// person is somebody with a token.
+type person struct {
+	name, token string
+	id          ids.User
+}
+
+// cast are the people of the matrix. The stranger runs an event too, and has a ticket to it.
+func (s *site) cast(admin string) []person {
+	s.t.Helper()
+	people := []person{{name: "nobody"}, {name: "admin", token: admin}}
+	for _, name := range []string{"stranger", "buyer", "owner", "manager", "door"} {
+		u, token := s.join(name + "@example.org")
+		people = append(people, person{name, token, u.ID})
+	}
+	stranger := people[2].token
+	call[api.Order](s, 201, "POST", "/v1/orders", stranger, seats(s.concert(stranger, 5, 0), 1))
+	return people
+}
+
+// world is a set of things that belong to the owner and the buyer, none of which was touched yet.
+type world struct {
+	s             *site
+	admin         string
+	event, draft  api.Event
+	paid, pending api.Order
+	ticket        api.Ticket
+	members       map[string]ids.User // one that each person may remove from the team
+}
+
+func (s *site) world(people []person, admin string) *world {
+	s.t.Helper()
+	who := map[string]person{}
+	for _, p := range people {
+		who[p.name] = p
+	}
+	w := &world{s: s, admin: admin, members: map[string]ids.User{}}
+	owner, buyer := who["owner"].token, who["buyer"].token
+	w.event = s.concert(owner, 10, 1000)
+	w.draft = call[api.Event](s, 201, "POST", "/v1/events", owner, api.NewEvent{Name: "Secret", StartsAt: w.event.StartsAt, EndsAt: w.event.EndsAt, Timezone: "UTC",
+		Location: w.event.Location, TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
+	for _, p := range people {
+		w.members[p.name] = ids.New[ids.UserKind](time.Now())
+		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.TeamDoor})
+	}
+	for _, e := range []api.Event{w.event, w.draft} {
+		for _, role := range []string{api.TeamManager, api.TeamDoor} {
+			call[any](s, 200, "PUT", "/v1/events/"+e.ID.String()+"/team/"+who[role].id.String(), owner, map[string]string{"role": role})
+		}
+	}
+	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
+	w.ticket = s.pay(buyer, w.paid)[0]
+	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
+	w.pending = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
+	return w
+}
+
+// path fills the path of an endpoint with ids of the kinds that its request asks for.
+func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
+	order := w.paid
+	if d.Method != "GET" {
+		order = w.pending
+	}
+	path := d.Path
+	for f := range fields(d.Request) {
+		name := f.Tag.Get("path")
+		if name == "" {
+			continue
+		}
+		var id string
+		switch reflect.Zero(f.Type).Interface().(type) {
+		case ids.Event:
+			id = e.ID.String()
+		case ids.TicketType:
+			id = e.TicketTypes[0].ID.String()
+		case ids.Order:
+			id = order.ID.String()
+		case ids.Ticket:
+			id = w.ticket.ID.String()
+		case ids.Payment:
+			id = w.paid.PaymentID.String()
+		case ids.User:
+			id = w.members[p.name].String()
+		default:
+			w.s.t.Fatalf("%s: what is the %s in its path?", d.Subject(), name)
+		}
+		path = strings.ReplaceAll(path, "{"+name+"}", id)
+	}
+	return path
+}
+
+// fields yields the fields of a request, those of embedded structs too.
+func fields(t reflect.Type) func(func(reflect.StructField) bool) {
+	return slices.Values(slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Anonymous }))
+}
+
+// body returns a request that would be good if the right person sent it.
+func (w *world) body(d rpc.Descriptor) any {
+	switch d.Subject() {
+	case "api.event.update", "api.event.update_ticket_type":
+		return map[string]string{"name": "Another name"}
+	case "api.event.add_ticket_type":
+		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
+	case "api.event.set_team_member":
+		return map[string]string{"role": api.TeamManager}
+	case "api.ticketing.transfer_ticket":
+		return map[string]string{"email": "stranger@example.org"}
+	case "api.ticketing.admit":
+		return map[string]string{"code": w.ticket.Code}
+	case "api.payment.create":
+		return api.NewPayment{Provider: "sandbox"}
+	}
+	return nil
+}
+
+// seen is everything that could have been changed, as an administrator sees it.
+func (w *world) seen() string {
+	w.s.t.Helper()
+	event := "/v1/events/" + w.event.ID.String()
+	var b strings.Builder
+	for _, path := range []string{event, event + "/team", event + "/admissions", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
+		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String()} {
+		got, err := w.s.send("GET", path, w.admin, nil)
+		if err != nil || got.status != 200 {
+			w.s.t.Fatalf("%s: %d %v", path, got.status, err)
+		}
+		fmt.Fprintf(&b, "%s: %s\n", path, got.body)
+	}
+	return b.String()
+}
+
+// Who may do what with whose things, made from the declarations: first everybody who may not tries, and nothing changes;
+// then everybody who may.
+func TestAccessMatrix(t *testing.T) {
+	cfg := config(t.TempDir())
+	cfg.Sandbox = true
+	s, _, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	people := s.cast(admin)
+	may := mayCall()
+	reading := s.world(people, admin)
+	checked := 0
+	try := func(d rpc.Descriptor, w *world, e api.Event, p person) (answer, string) {
+		t.Helper()
+		checked++
+		what := fmt.Sprintf("%s %s as %s", d.Method, d.Path, p.name)
+		got, err := s.send(d.Method, w.path(d, e, p), p.token, w.body(d))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return got, what
+	}
+	for _, d := range api.All() {
+		if d.Access == rpc.Public || d.Access == rpc.Internal || d.Access == rpc.Admin || len(rpc.PathNames(d.Path)) == 0 {
+			continue
+		}
+		allowed, decided := may[d.Service+"."+d.Name]
+		if delete(may, d.Service+"."+d.Name); !decided {
+			t.Errorf("%s %s: who may?", d.Method, d.Path)
+			continue
+		}
+		w := reading
+		if d.Method != "GET" {
+			w = s.world(people, admin)
+		}
+		ofEvent := strings.HasPrefix(d.Path, "/v1/events/")
+		before := w.seen()
+		for _, p := range people {
+			if slices.Contains(strings.Fields(allowed), p.name) {
+				continue
+			}
+			want, secret := 404, 404 // what the caller may not see does not exist
+			if ofEvent {
+				want = 403
+				if p.name == "door" {
+					secret = 403 // knows the draft
+				}
+			}
+			if p.name == "nobody" && d.Access == rpc.User {
+				want, secret = 401, 401
+			}
+			if d.Access == rpc.User {
+				if got, what := try(d, w, w.event, p); got.status != want {
+					t.Errorf("%s: %d %s, want %d", what, got.status, got.body, want)
+				}
+			}
+			if ofEvent {
+				if got, what := try(d, w, w.draft, p); got.status != secret {
+					t.Errorf("%s, a draft: %d %s, want %d", what, got.status, got.body, secret)
+				}
+			}
+		}
+		if after := w.seen(); after != before {
+			t.Errorf("%s %s: people who may not do it have changed something:\n%s\n%s", d.Method, d.Path, before, after)
+		}
+		for _, p := range people {
+			if !slices.Contains(strings.Fields(allowed), p.name) {
+				continue
+			}
+			e := w.event
+			if d.Access == rpc.Optional {
+				e = w.draft
+			}
+			// A conflict is an answer to somebody who may: another one has done it before.
+			if got, what := try(d, w, e, p); got.status >= 300 && got.status != 409 {
+				t.Errorf("%s: %d %s", what, got.status, got.body)
+			}
+		}
+	}
+	for name := range may {
+		t.Errorf("%s is decided, but not declared", name)
+	}
+	if checked < 200 {
+		t.Errorf("only %d were tried", checked)
+	}
+
+	// Lists of one's own hold nothing of others.
+	for _, d := range api.All() {
+		if d.Method != "GET" || d.Access != rpc.User || len(rpc.PathNames(d.Path)) > 0 {
+			continue
+		}
+		got, err := s.send("GET", d.Path, people[2].token, nil)
+		if err != nil || got.status != 200 {
+			t.Errorf("%s as %s: %d %v", d.Path, people[2].name, got.status, err)
+		}
+		for _, foreign := range []string{reading.paid.ID.String(), reading.ticket.ID.String(), reading.paid.PaymentID.String(), "buyer@example.org"} {
+			if strings.Contains(string(got.body), foreign) {
+				t.Errorf("%s shows the stranger %s", d.Path, foreign)
+			}
+		}
+	}
+}
+
+// The rule at the door of every endpoint: who is nobody, who is not an administrator, and what HTTP does not reach.
+func TestAccessRules(t *testing.T) {
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	_, stranger := s.join("stranger@example.org")
+	for _, d := range api.All() {
+		path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
+		refused := func(who, token string, want int) {
+			t.Helper()
+			got, err := s.send(d.Method, path, token, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.status != want {
+				t.Errorf("%s %s as %s: %d %s, want %d", d.Method, d.Path, who, got.status, got.body, want)
+			}
+		}
+		switch d.Access {
+		case rpc.Admin:
+			refused("anybody", stranger, 403)
+			fallthrough
+		case rpc.User:
+			refused("nobody", "", 401)
+			fallthrough
+		case rpc.Optional:
+			refused("somebody with rubbish", "not.a.token", 401)
+		case rpc.Internal:
+			for _, path := range []string{"/api/" + d.Service + "/" + d.Name, "/" + d.Subject(), "/v1/" + d.Service + "/" + d.Name} {
+				if got, err := s.send("POST", path, admin, nil); err != nil || got.status != 404 && got.status != 405 {
+					t.Errorf("%s over HTTP: %d %s %v", d.Subject(), got.status, got.body, err)
+				}
+			}
+		}
+	}
+}
+
+// Ids of one thing where those of another belong.
+func TestCrossedThings(t *testing.T) {
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	_, rival := s.join("rival@example.org")
+	ours, theirs := s.concert(admin, 10, 0), s.concert(rival, 10, 0)
+	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(ours, 1))
+	ticket := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", admin, nil).Items[0]
+
+	mixed := api.NewOrder{EventID: ours.ID, Items: []api.NewOrderItem{{TicketTypeID: theirs.TicketTypes[0].ID, Quantity: 1}}}
+	if got, err := s.send("POST", "/v1/orders", rival, mixed); err != nil || got.status != 400 && got.status != 404 {
+		t.Errorf("an order of one event for seats of another: %d %s", got.status, got.body)
+	}
+	path := "/v1/events/" + theirs.ID.String()
+	s.refused("not_found", "PATCH", path+"/ticket-types/"+ours.TicketTypes[0].ID.String(), rival, map[string]string{"name": "Mine"})
+	s.refused("not_found", "DELETE", path+"/ticket-types/"+ours.TicketTypes[0].ID.String(), rival, nil)
+	if got := call[api.AdmissionResult](s, 200, "POST", path+"/admissions", rival, api.Admission{Code: ticket.Code}); got.Result != api.WrongEvent || got.Ticket != nil {
+		t.Errorf("a ticket at the door of another event: %+v", got)
+	}
+	if got := call[api.AdmissionResult](s, 200, "POST", "/v1/events/"+ours.ID.String()+"/admissions", admin, api.Admission{Code: ticket.Code}); got.Result != api.Admitted {
+		t.Errorf("the same ticket at its own door: %+v", got)
+	}
+	for _, d := range api.All() { // an id of every wrong kind
+		if d.Access == rpc.Internal {
+			continue
+		}
+		for f := range fields(d.Request) {
+			kind := reflect.Zero(f.Type).Interface()
+			for _, id := range []any{ours.ID, ours.TicketTypes[0].ID, order.ID, ticket.ID, order.UserID} {
+				if f.Tag.Get("path") == "" || reflect.TypeOf(id) == reflect.TypeOf(kind) || f.Type.Kind() == reflect.String && f.Type.Name() == "string" {
+					continue
+				}
+				target := mangled(d.Path, fmt.Sprint(id))
+				if got, err := s.send(d.Method, target, admin, nil); err != nil || got.status != 400 && got.status != 404 {
+					t.Errorf("%s %s: %d %s", d.Method, target, got.status, got.body)
+				}
+			}
+		}
+	}
+}

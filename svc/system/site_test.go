@@ -1,0 +1,276 @@
+package system_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
+)
+
+const (
+	adminEmail = "root@example.org"
+	password   = "a long enough sentence"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(memberEnv) != "" { // this process is a member of a cluster under test
+		os.Exit(member())
+	}
+	testkit.Main(m)
+}
+
+// site is a running system as a client sees it.
+type site struct {
+	t   *testing.T
+	url string
+}
+
+// config is a system of its own on free ports.
+func config(dir string) system.Config {
+	return system.Config{Data: dir, HTTP: "127.0.0.1:0", Ops: "127.0.0.1:0", NATS: "127.0.0.1:0", AdminEmail: adminEmail, AdminPassword: password, LogTo: io.Discard}
+}
+
+// start starts a system that is stopped when the test ends, or by the returned function.
+func start(t *testing.T, cfg system.Config) (*site, *system.System, func()) {
+	t.Helper()
+	s, err := system.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	stop := func() { once.Do(func() { closeSystem(t, s) }) }
+	t.Cleanup(stop)
+	return &site{t, s.URL()}, s, stop
+}
+
+func closeSystem(t *testing.T, s *system.System) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// answer is a HTTP response.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// problem is the body of an error.
+type problem struct {
+	Code      string `json:"code"`
+	Status    int    `json:"status"`
+	Title     string `json:"title"`
+	RequestID string `json:"request_id"`
+	Errors    []struct {
+		Field string `json:"field"`
+	} `json:"errors"`
+}
+
+// send sends a request and returns whatever comes back.
+func (s *site) send(method, path, token string, body any, headers ...string) (answer, error) {
+	var reader io.Reader
+	switch b := body.(type) {
+	case nil:
+	case []byte:
+		reader = bytes.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
+		if err != nil {
+			return answer{}, err
+		}
+		reader = bytes.NewReader(text)
+	}
+	req, err := http.NewRequest(method, s.url+path, reader)
+	if err != nil {
+		return answer{}, err
+	}
+	if reader != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, text}, err
+}
+
+// call sends a request that must succeed with the status, and decodes what comes back.
+func call[T any](s *site, want int, method, path, token string, body any) T {
+	s.t.Helper()
+	var out T
+	got, err := s.send(method, path, token, body)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	if got.status != want {
+		s.t.Fatalf("%s %s: %d %s, want %d", method, path, got.status, got.body, want)
+	}
+	if len(got.body) > 0 && got.header.Get("Content-Type") != "image/png" {
+		if err := json.Unmarshal(got.body, &out); err != nil {
+			s.t.Fatalf("%s %s: %v in %s", method, path, err, got.body)
+		}
+	}
+	return out
+}
+
+// refused sends a request that must fail with the code, as a documented problem.
+func (s *site) refused(code string, method, path, token string, body any) problem {
+	s.t.Helper()
+	got, err := s.send(method, path, token, body)
+	if err != nil {
+		s.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	var p problem
+	if err := json.Unmarshal(got.body, &p); err != nil || got.header.Get("Content-Type") != "application/problem+json" {
+		s.t.Fatalf("%s %s: %d %s is no problem", method, path, got.status, got.body)
+	}
+	if p.Code != code || p.Status != got.status || p.RequestID == "" || p.Title == "" {
+		s.t.Fatalf("%s %s: %d %s, want code %s", method, path, got.status, got.body, code)
+	}
+	return p
+}
+
+// login returns an access token.
+func (s *site) login(email string) string {
+	s.t.Helper()
+	return call[api.Tokens](s, 201, "POST", "/v1/sessions", "", api.Login{Email: email, Password: password}).AccessToken
+}
+
+// join makes an account and returns it with an access token.
+func (s *site) join(email string) (api.User, string) {
+	s.t.Helper()
+	u := call[api.User](s, 201, "POST", "/v1/users", "", api.Register{Email: email, Password: password, Name: "Somebody"})
+	return u, s.login(email)
+}
+
+// set changes a live setting, which is in force within a second.
+func (s *site) set(admin, key, value string) {
+	s.t.Helper()
+	call[api.Setting](s, 200, "PUT", "/v1/config/"+key, admin, map[string]string{"value": value})
+}
+
+// concert publishes an event with one ticket type.
+func (s *site) concert(token string, quantity int, price int64) api.Event {
+	s.t.Helper()
+	start := time.Now().AddDate(0, 2, 0).UTC().Truncate(time.Second)
+	e := call[api.Event](s, 201, "POST", "/v1/events", token, api.NewEvent{Name: "Nocturne in Blue", Description: "Strings after dark.", Category: "concert", StartsAt: start,
+		EndsAt: start.Add(2 * time.Hour), Timezone: "Europe/Berlin", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"}, Capacity: quantity,
+		TicketTypes: []api.NewTicketType{{Name: "Seat", Price: api.Money{Amount: price, Currency: "EUR"}, Quantity: quantity}}})
+	return call[api.Event](s, 200, "POST", "/v1/events/"+e.ID.String()+"/publish", token, nil)
+}
+
+func seats(e api.Event, n int) api.NewOrder {
+	return api.NewOrder{EventID: e.ID, Items: []api.NewOrderItem{{TicketTypeID: e.TicketTypes[0].ID, Quantity: n}}}
+}
+
+// pay pays an order at the sandbox and waits for its tickets.
+func (s *site) pay(token string, o api.Order) []api.Ticket {
+	s.t.Helper()
+	p := call[api.Payment](s, 201, "POST", "/v1/orders/"+o.ID.String()+"/payments", token, api.NewPayment{Provider: "sandbox"})
+	call[any](s, 202, "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"})
+	s.await(token, o, api.OrderPaid)
+	return call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+o.ID.String()+"/tickets", token, nil).Items
+}
+
+// await waits until an order has the status.
+func (s *site) await(token string, o api.Order, status string) {
+	s.t.Helper()
+	testkit.Eventually(s.t, 30*time.Second, func() error {
+		got, err := s.send("GET", "/v1/orders/"+o.ID.String(), token, nil)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(string(got.body), `"status":"`+status+`"`) {
+			return fmt.Errorf("want %s: %s", status, got.body)
+		}
+		return nil
+	})
+}
+
+func (s *site) left(e api.Event) api.TypeAvailability {
+	s.t.Helper()
+	return call[api.Availability](s, 200, "GET", "/v1/events/"+e.ID.String()+"/availability", "", nil).TicketTypes[0]
+}
+
+// audit fails the test unless the records agree, now or when what a killed process had in its hands is delivered again.
+func audit(t *testing.T, cfg system.Config, connect func(context.Context) (jetstream.JetStream, func(), error)) {
+	t.Helper()
+	testkit.Eventually(t, 40*time.Second, func() error {
+		findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})
+		if err != nil {
+			return err
+		}
+		compared := 0
+		for _, f := range findings {
+			compared += f.Compared
+			if len(f.Broken) > 0 {
+				return fmt.Errorf("%s: %v", f.Check, f.Broken)
+			}
+		}
+		if compared == 0 {
+			return errors.New("the audit compared nothing")
+		}
+		return nil
+	})
+}
+
+// ops connects to a running system as its operators do.
+func ops(t *testing.T, url, creds string) func(context.Context) (jetstream.JetStream, func(), error) {
+	return func(ctx context.Context) (jetstream.JetStream, func(), error) {
+		nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: url, Role: "ops", Creds: creds})
+		if err != nil {
+			return nil, nil, err
+		}
+		js, err := jetstream.New(nc)
+		return js, nc.Close, err
+	}
+}
+
+// stopped stands for a system that cannot be reached, so that its folder is opened.
+func stopped(context.Context) (jetstream.JetStream, func(), error) {
+	return nil, nil, errors.New("the system is stopped")
+}
+
+// unlimited takes the rate limits away. Nothing tells when a limit is gone, but a process takes over settings in the order
+// in which they were written, so it waits for one that can be seen.
+func (s *site) unlimited(admin string) {
+	s.t.Helper()
+	for _, key := range []string{"gateway.rate_per_address", "gateway.rate_per_person", "gateway.rate_login"} {
+		s.set(admin, key, "0")
+	}
+	s.set(admin, "user.access_ttl", "777s")
+	testkit.Eventually(s.t, 5*time.Second, func() error {
+		got := call[api.Tokens](s, 201, "POST", "/v1/sessions", "", api.Login{Email: adminEmail, Password: password})
+		if got.ExpiresIn != 777 {
+			return fmt.Errorf("tokens last %d seconds", got.ExpiresIn)
+		}
+		return nil
+	})
+}
