@@ -20,6 +20,7 @@ import (
 const (
 	window         = 512                   // messages under way at a time
 	pollEvery      = time.Second           // finds what another instance left
+	crowd          = 24                    // messages from which on one atomic batch is cheaper than a sync for each
 	busy           = 8                     // messages in one pass that tell of a crowd
 	breath         = 20 * time.Millisecond // lets a crowd gather: each pass costs the disk the same, however many it serves
 	measureEvery   = 5 * time.Second       // for the gauges
@@ -243,7 +244,7 @@ func remove(ctx context.Context, tx bun.Tx, seqs []int64) error {
 func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if len(rows) > 1 && r.publishTogether(ctx, rows) == nil {
+	if len(rows) >= crowd && r.publishTogether(ctx, rows) == nil {
 		acked = make([]int64, len(rows))
 		for i, row := range rows {
 			acked[i] = row.Seq

@@ -54,7 +54,7 @@ func open(t *testing.T) *house {
 			t.Error(err)
 		}
 	})
-	admin := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](), Roles: []string{rpc.RoleAdmin}})
+	admin := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
 	return &house{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
 }
 
@@ -176,7 +176,7 @@ func TestRefusals(t *testing.T) {
 
 func TestOnlyForAdministrators(t *testing.T) {
 	h := open(t)
-	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind]()})
+	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
 	for code, ctx := range map[fault.Code]context.Context{fault.Unauthenticated: t.Context(), fault.Forbidden: somebody} {
 		if _, err := rpc.Call(ctx, h.client, api.ListSettings, &rpc.None{}); !fault.Is(err, code) {
 			t.Errorf("list: %v, want %s", err, code)

@@ -48,7 +48,7 @@ func open(t *testing.T) *mesh {
 	}
 	m.serve(nc, "discovery", "4.5.6", s.Register)
 	m.client = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
-	m.admin = rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](), Roles: []string{rpc.RoleAdmin}})
+	m.admin = rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
 	return m
 }
 
@@ -231,7 +231,7 @@ func TestWithoutNATS(t *testing.T) {
 
 func TestOnlyForAdministrators(t *testing.T) {
 	m := open(t)
-	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind]()})
+	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
 	if _, err := rpc.Call(somebody, m.client, api.ListServices, &rpc.None{}); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a person gets %v", err)
 	}

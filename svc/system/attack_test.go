@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -24,56 +26,113 @@ func mangled(path, with string) string {
 	return path
 }
 
-// Whatever is thrown at an endpoint, it answers a documented problem: never a 5xx, never something else.
+// documented fails the test unless an answer is one that the documentation tells of: a success, or a problem with a code
+// of the catalogue, the status that belongs to it, and a request id; never a defect.
+func documented(t *testing.T, what string, got answer) {
+	t.Helper()
+	if got.status < 400 {
+		return
+	}
+	var p problem
+	if got.header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(got.body, &p) != nil || p.RequestID == "" || p.Title == "" || p.Status != got.status {
+		t.Errorf("%s: %d %.200s is no problem document", what, got.status, got.body)
+		return
+	}
+	code := fault.Code(p.Code)
+	special := got.status == 405 || got.status == 408 // of HTTP itself
+	if got.status >= 500 || !slices.Contains(fault.Codes(), code) || !special && rpc.HTTPStatus(code) != got.status {
+		t.Errorf("%s: %d %.200s", what, got.status, got.body)
+	}
+}
+
+// Whatever is thrown at an endpoint, it answers a documented problem, and nothing is lost.
 func TestMalformedRequests(t *testing.T) {
 	s, sys, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
+	event := s.concert(admin, 10, 1000)
+	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
 	id := ids.New[ids.EventKind](time.Now()).String()
 	bodies := map[string][]byte{
 		"unknown field": []byte(`{"surprise":1}`), "wrong types": []byte(`{"email":1,"name":[],"items":{},"quantity":"x","capacity":"y","value":{},"roles":7,"code":{},"outcome":[]}`),
 		"an array": []byte(`[]`), "half": []byte(`{"a":`), "two": []byte(`{} {}`), "not text": {'{', '"', 0xff, 0xfe, '"', ':', '1', '}'},
-		"deep": []byte(strings.Repeat("[", 50000)), "huge": []byte(`{"name":"` + strings.Repeat("x", 1<<20) + `"}`), "null": []byte("null"), "a nul": []byte("{\"name\":\"\x00\"}"),
+		"deep": []byte(strings.Repeat("[", 50000)), "deep objects": []byte(strings.Repeat(`{"a":`, 10000)), "huge": []byte(`{"name":"` + strings.Repeat("x", 1<<20) + `"}`),
+		"a nul": []byte("{\"name\":\"\x00\"}"), "a name twice": []byte(`{"surprise":1,"surprise":2}`),
 	}
 	checked := 0
-	check := func(what, method, path string, body any) {
+	check := func(what, method, path string, body any, headers ...string) {
 		t.Helper()
-		got, err := s.send(method, path, admin, body)
+		what = fmt.Sprintf("%s %.100s with %s", method, path, what)
+		got, err := s.send(method, path, admin, body, headers...)
 		if err != nil {
-			return // the server closed the connection on a body that it does not want
-		}
-		checked++
-		if got.status < 400 { // there are endpoints that a body does not concern
+			if len(fmt.Sprint(body)) < 1<<20 { // else the server closed the connection on a body that it does not want
+				t.Errorf("%s: %v", what, err)
+			}
 			return
 		}
-		var p problem
-		if got.status >= 500 || got.header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(got.body, &p) != nil || p.Code == "" || p.RequestID == "" {
-			t.Errorf("%s %s with %s: %d %.200s", method, path, what, got.status, got.body)
+		checked++
+		if documented(t, what, got); got.status < 400 {
+			t.Errorf("%s: %d %.200s", what, got.status, got.body)
 		}
 	}
 	for _, d := range api.All() {
-		if d.Path == "" || d.Name == "logout" || d.Name == "delete_me" {
+		if d.Path == "" {
 			continue
 		}
-		for _, wild := range []string{"*", ">", ".", "%00", "%0d%0aX:%20y", "evt_*", strings.Repeat("a", 3000), "%2e%2e%2f", "%ff", "ev%20t", id + "x", id} {
-			check("path "+wild, d.Method, mangled(d.Path, wild), nil)
+		hasBody := d.Method != "GET" && !d.Raw
+		if len(rpc.PathNames(d.Path)) > 0 {
+			for _, wild := range []string{"*", ">", "%2A", "%3E", "%2e", "%00", "a%00b", "%0d%0aX:%20y", "evt_*", "evt_%3E", strings.Repeat("a", 3000), "a%2f%2e%2e%2fb",
+				"%ff", "ev%20t", "$JS.API", "_INBOX.%3E", id + "x", strings.ToUpper(id), id + ".evil", "%E2%80%AE", "' or 1=1--", id} {
+				check("path "+wild, d.Method, mangled(d.Path, strings.ReplaceAll(wild, " ", "%20")), nil)
+			}
 		}
-		if d.Method != "GET" && !d.Raw {
+		if hasBody {
 			for what, body := range bodies {
 				check(what, d.Method, mangled(d.Path, id), body)
 			}
+			for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "multipart/form-data; boundary=x", "\"json"} {
+				check("content type "+kind, d.Method, mangled(d.Path, id), []byte(`{}`), "Content-Type", kind)
+			}
+			check("content encoding", d.Method, mangled(d.Path, id), []byte(`{}`), "Content-Encoding", "gzip")
 		}
-		for _, query := range []string{"?cursor=%00", "?cursor=!!!!", "?limit=-1", "?limit=100000000000000000000", "?limit=x", "?nonsense=1", "?from=yesterday", "?organizer=*", "?limit=1&limit=2"} {
-			if d.Method == "GET" {
-				check("query "+query, d.Method, mangled(d.Path, id)+query, nil)
+		if _, pages := d.Request.FieldByName("Cursor"); pages {
+			path := mangled(d.Path, event.ID.String())
+			for _, query := range []string{"cursor=%00", "cursor=!!!!", "cursor=bm90LWEtY3Vyc29y", "cursor=" + strings.Repeat("A", 4000), "limit=-1", "limit=0x10", "limit=201", "limit=x",
+				"limit=100000000000000000000", "cursor=%ff", "limit=%zz"} {
+				s.refused("invalid", "GET", path+"?"+query, admin, nil)
+				checked++
+			}
+		}
+		for f := range fields(d.Request) {
+			if name := f.Tag.Get("query"); name != "" && f.Type.Name() != "string" { // text may be anything
+				s.refused("invalid", "GET", mangled(d.Path, event.ID.String())+"?"+name+"=yesterday*", admin, nil)
+				checked++
 			}
 		}
 		check("another method", "TRACE", mangled(d.Path, id), nil)
+		check("another method", "LOCK", mangled(d.Path, id), nil)
 	}
-	if checked < 500 {
+	t.Logf("%d answers", checked)
+	if checked < 1000 {
 		t.Errorf("only %d answers were checked", checked)
 	}
-	event := func(change string) string {
+	s.wildEvents(admin)
+	s.wildOrders(admin, event)
+
+	// All of this has changed nothing.
+	if got := s.left(event); got.Held != 2 || got.Available != 8 {
+		t.Errorf("after all that: %+v", got)
+	}
+	if got := call[api.Order](s, 200, "GET", "/v1/orders/"+order.ID.String(), admin, nil); got.Revision != order.Revision {
+		t.Errorf("after all that the order is %+v", got)
+	}
+	s.noPanics(sys.OpsURL())
+}
+
+// wildEvents offers events that are wrong in one thing each.
+func (s *site) wildEvents(admin string) {
+	s.t.Helper()
+	event := func(change string) []byte {
 		start := time.Now().AddDate(0, 1, 0).UTC().Format(time.RFC3339)
 		end := time.Now().AddDate(0, 1, 1).UTC().Format(time.RFC3339)
 		fields := map[string]string{"name": `"N"`, "timezone": `"Europe/Berlin"`, "starts_at": `"` + start + `"`, "ends_at": `"` + end + `"`, "capacity": "10",
@@ -84,87 +143,134 @@ func TestMalformedRequests(t *testing.T) {
 		for k, v := range fields {
 			out = append(out, fmt.Sprintf("%q:%s", k, v))
 		}
-		return "{" + strings.Join(out, ",") + "}"
+		return []byte("{" + strings.Join(out, ",") + "}")
 	}
 	kind := func(price, currency, quantity string) string {
 		return fmt.Sprintf(`ticket_types=[{"name":"T","price":{"amount":%s,"currency":%q},"quantity":%s}]`, price, currency, quantity)
 	}
-	if got, err := s.send("POST", "/v1/events", admin, []byte(event("name=\"Good\""))); err != nil || got.status != 201 {
-		t.Fatalf("the good event is refused: %d %s", got.status, got.body)
-	}
+	good := call[api.Event](s, 201, "POST", "/v1/events", admin, event("name=\"Good\""))
+	types := "/v1/events/" + good.ID.String() + "/ticket-types"
 	for _, change := range []string{kind("1", "EUR", "-5"), kind("-1", "EUR", "5"), kind("9223372036854775807", "EUR", "5"), kind("92233720368547758070", "EUR", "5"), kind("1.5", "EUR", "5"),
-		kind("1", "XXQ", "5"), kind("1", "eur", "5"), kind("1", "", "5"), kind("1", "EUR", "99999999999"), `timezone="Mars/Olympus"`, `timezone="Local"`, `timezone="../../etc/passwd"`, `capacity=-1`,
-		`capacity=1e99`, `starts_at="soon"`, `ends_at="1999-01-01T00:00:00Z"`, `name=""`, `name="a\r\nb"`, `location={"name":"H","city":"B","country":"Q1"}`,
-		`location={"name":"H","city":"B","country":"DE","latitude":95,"longitude":1}`, `surprise=1`} {
-		s.refused("invalid", "POST", "/v1/events", admin, []byte(event(change)))
+		kind("1", "XXQ", "5"), kind("1", "eur", "5"), kind("1", "", "5"), kind("1", "EUR", "99999999999"), kind("1", "EUR", "1e3"), kind(`"1"`, "EUR", "5"), kind("1", "EUR", "9223372036854775807"),
+		`timezone="Mars/Olympus"`, `timezone="Local"`, `timezone="../../etc/passwd"`, `timezone=""`, `capacity=-1`, `capacity=1e99`, `capacity=2.5`, `starts_at="soon"`, `starts_at=1`,
+		`ends_at="1999-01-01T00:00:00Z"`, `ends_at="9999-12-31T23:59:59Z"`, `name=""`, `name="a\r\nb"`, `name="a\u0000b"`, `name="` + strings.Repeat("x", 100000) + `"`,
+		`location={"name":"H","city":"B","country":"Q1"}`, `location={"name":"H","city":"B","country":"DE","latitude":95,"longitude":1}`, `location={"name":"H","city":"B","country":"DE","latitude":1}`,
+		`category="a\nb"`, `surprise=1`} {
+		s.refused("invalid", "POST", "/v1/events", admin, event(change))
+		if name, value, _ := strings.Cut(change, "="); name != "ticket_types" {
+			s.refused("invalid", "PATCH", "/v1/events/"+good.ID.String(), admin, fmt.Appendf(nil, `{%q:%s}`, name, value))
+		} else {
+			one := []byte(strings.Trim(value, "[]"))
+			s.refused("invalid", "POST", types, admin, one)
+			s.refused("invalid", "PATCH", types+"/"+good.TicketTypes[0].ID.String(), admin, one)
+		}
 	}
-	resp, err := http.Get(sys.OpsURL() + "/metrics")
+	if got := call[api.Event](s, 200, "GET", "/v1/events/"+good.ID.String(), admin, nil); got.Revision != good.Revision {
+		s.t.Errorf("refused changes have changed the event: %+v", got)
+	}
+}
+
+// wildOrders asks for seats in every wrong way.
+func (s *site) wildOrders(admin string, event api.Event) {
+	s.t.Helper()
+	kind := event.TicketTypes[0].ID.String()
+	line := func(id, quantity string) string {
+		return fmt.Sprintf(`{"ticket_type_id":%q,"quantity":%s}`, id, quantity)
+	}
+	for _, items := range []string{"", line(kind, "0"), line(kind, "-1"), line(kind, "-9223372036854775808"), line(kind, "9223372036854775807"), line(kind, "9223372036854775808"), line(kind, "1e3"),
+		line(kind, "1.5"), line(kind, `"1"`), line(kind, "null"), line("*", "1"), line(">", "1"), line("", "1"), line(kind+".x", "1"), line(event.ID.String(), "1"),
+		line(kind, "2") + "," + line(kind, "-1"), line(kind, "9223372036854775807") + "," + line(kind, "9223372036854775807"), strings.TrimSuffix(strings.Repeat(line(kind, "1")+",", 1000), ","), "null"} {
+		got, err := s.send("POST", "/v1/orders", admin, fmt.Appendf(nil, `{"event_id":%q,"items":[%s]}`, event.ID, items))
+		if documented(s.t, "items "+items, got); err != nil || got.status != 400 {
+			s.t.Errorf("items %.200s: %d %.200s %v", items, got.status, got.body, err)
+		}
+	}
+	for _, id := range []string{`"*"`, `">"`, `""`, `"evt_*"`, "1", "null", "{}", fmt.Sprintf("%q", event.ID.String()+"\x00")} {
+		got, err := s.send("POST", "/v1/orders", admin, fmt.Appendf(nil, `{"event_id":%s,"items":[%s]}`, id, line(kind, "1")))
+		if documented(s.t, "event_id "+id, got); err != nil || got.status != 400 {
+			s.t.Errorf("event_id %s: %d %.200s %v", id, got.status, got.body, err)
+		}
+	}
+}
+
+// noPanics reads on the operations listener that no handler has panicked.
+func (s *site) noPanics(ops string) {
+	s.t.Helper()
+	resp, err := http.Get(ops + "/metrics")
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	panics := 0
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "starlight_rpc_panics_total{") {
+		if strings.HasPrefix(line, "starlight_") && strings.Contains(line, "panics_total{") {
 			panics++
 			if !strings.HasSuffix(line, " 0\n") {
-				t.Error(strings.TrimSpace(line))
+				s.t.Error(strings.TrimSpace(line))
 			}
 		}
 	}
 	if panics == 0 {
-		t.Error("there is no metric for panics")
+		s.t.Error("there is no metric for panics")
 	}
 }
 
-// A thousand orders at once for a hundred seats, over HTTP.
+// A thousand orders at once for a hundred seats, over HTTP, from a few accounts: paid ones and free ones.
 func TestThousandBuyers(t *testing.T) {
+	const buyers, seats = 1000, 100
 	cfg := config(t.TempDir())
 	s, _, stop := start(t, cfg)
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
-	event := s.concert(admin, 100, 1000)
+	tokens := []string{admin}
+	for i := range 3 {
+		_, token := s.join(fmt.Sprintf("buyer%d@example.org", i))
+		tokens = append(tokens, token)
+	}
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 200, MaxIdleConnsPerHost: 200}}
 	defer client.CloseIdleConnections()
-	body := fmt.Sprintf(`{"event_id":%q,"items":[{"ticket_type_id":%q,"quantity":1}]}`, event.ID, event.TicketTypes[0].ID)
-	var won, lost atomic.Int64
-	var wg sync.WaitGroup
-	for range 1000 {
-		wg.Go(func() {
-			req, err := http.NewRequest("POST", s.url+"/v1/orders", strings.NewReader(body))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			req.Header.Set("Content-Type", "application/json")
-			req.Header.Set("Authorization", "Bearer "+admin)
-			resp, err := client.Do(req)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer resp.Body.Close()
-			text, err := io.ReadAll(resp.Body)
-			switch {
-			case err == nil && resp.StatusCode == 201:
-				won.Add(1)
-			case err == nil && resp.StatusCode == 409 && strings.Contains(string(text), `"sold_out"`):
-				lost.Add(1)
-			default:
-				t.Errorf("%d %s %v", resp.StatusCode, text, err)
-			}
-		})
-	}
-	wg.Wait()
-	if won.Load() != 100 || lost.Load() != 900 {
-		t.Errorf("%d orders for 100 seats, %d sold out", won.Load(), lost.Load())
-	}
-	if got := s.left(event); got.Held != 100 || got.Available != 0 {
-		t.Errorf("%+v", got)
+	for _, price := range []int64{1000, 0} {
+		event := s.concert(admin, seats, price)
+		body := fmt.Sprintf(`{"event_id":%q,"items":[{"ticket_type_id":%q,"quantity":1}]}`, event.ID, event.TicketTypes[0].ID)
+		var won, lost atomic.Int64
+		var wg sync.WaitGroup
+		for i := range buyers {
+			wg.Go(func() {
+				req, err := http.NewRequest("POST", s.url+"/v1/orders", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Content-Type", "application/json")
+				req.Header.Set("Authorization", "Bearer "+tokens[i%len(tokens)])
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer resp.Body.Close()
+				text, err := io.ReadAll(resp.Body)
+				switch {
+				case err == nil && resp.StatusCode == 201:
+					won.Add(1)
+				case err == nil && resp.StatusCode == 409 && strings.Contains(string(text), `"sold_out"`):
+					lost.Add(1)
+				default:
+					t.Errorf("%d %s %v", resp.StatusCode, text, err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != seats || lost.Load() != buyers-seats {
+			t.Errorf("%d orders for %d seats, %d sold out", won.Load(), seats, lost.Load())
+		}
+		if got := s.left(event); got.Held+got.Sold != seats || got.Available != 0 || (got.Sold == 0) != (price > 0) {
+			t.Errorf("price %d: %+v", price, got)
+		}
 	}
 	stop()
 	audit(t, cfg, stopped)

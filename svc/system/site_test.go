@@ -28,16 +28,17 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(memberEnv) != "" { // this process is a member of a cluster under test
-		os.Exit(member())
+	if as := os.Getenv(actAs); as != "" { // this process is a part of a system under test
+		os.Exit(act(as))
 	}
 	testkit.Main(m)
 }
 
 // site is a running system as a client sees it.
 type site struct {
-	t   *testing.T
-	url string
+	t       *testing.T
+	url     string
+	timeout time.Duration // of a request; 0 means none
 }
 
 // config is a system of its own on free ports.
@@ -55,7 +56,7 @@ func start(t *testing.T, cfg system.Config) (*site, *system.System, func()) {
 	var once sync.Once
 	stop := func() { once.Do(func() { closeSystem(t, s) }) }
 	t.Cleanup(stop)
-	return &site{t, s.URL()}, s, stop
+	return &site{t: t, url: s.URL()}, s, stop
 }
 
 func closeSystem(t *testing.T, s *system.System) {
@@ -99,7 +100,13 @@ func (s *site) send(method, path, token string, body any, headers ...string) (an
 		}
 		reader = bytes.NewReader(text)
 	}
-	req, err := http.NewRequest(method, s.url+path, reader)
+	ctx := context.Background()
+	if s.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.timeout)
+		defer cancel()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.url+path, reader)
 	if err != nil {
 		return answer{}, err
 	}
@@ -176,12 +183,12 @@ func (s *site) set(admin, key, value string) {
 	call[api.Setting](s, 200, "PUT", "/v1/config/"+key, admin, map[string]string{"value": value})
 }
 
-// concert publishes an event with one ticket type.
+// concert publishes an event with one ticket type, and room for more.
 func (s *site) concert(token string, quantity int, price int64) api.Event {
 	s.t.Helper()
 	start := time.Now().AddDate(0, 2, 0).UTC().Truncate(time.Second)
 	e := call[api.Event](s, 201, "POST", "/v1/events", token, api.NewEvent{Name: "Nocturne in Blue", Description: "Strings after dark.", Category: "concert", StartsAt: start,
-		EndsAt: start.Add(2 * time.Hour), Timezone: "Europe/Berlin", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"}, Capacity: quantity,
+		EndsAt: start.Add(2 * time.Hour), Timezone: "Europe/Berlin", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"}, Capacity: quantity + 10,
 		TicketTypes: []api.NewTicketType{{Name: "Seat", Price: api.Money{Amount: price, Currency: "EUR"}, Quantity: quantity}}})
 	return call[api.Event](s, 200, "POST", "/v1/events/"+e.ID.String()+"/publish", token, nil)
 }

@@ -26,6 +26,8 @@ type op struct {
 	revision int64    // resize: of the event
 	look     bool     // take: the order may have an entry already, so read it first
 	loaded   *entryAt // the entry as the leader had it
+	lost     int      // how often it was part of a batch that was refused
+	lostAt   uint64   // the sequence of the pool in the last of them
 	loadedAt uint64   // the sequence of the pool before that
 }
 
@@ -74,8 +76,10 @@ func newRound() *round {
 }
 
 // apply decides one operation against the round's state. It reports false if the operation does not fit: the batch is
-// full, or the order was changed by an earlier operation of it (a key is written at most once in a batch).
-func (r *round) apply(o op, pool poolAt, entry entryAt) bool {
+// full, or the order was changed by an earlier operation of it (a key is written at most once in a batch), or it would
+// change nothing because of an entry that may be stale. One that changes the entry may go by a stale one: should it be
+// so, the batch is refused.
+func (r *round) apply(o op, pool poolAt, entry entryAt, stale bool) bool {
 	p, seen := r.pools[o.Event]
 	need := 1
 	if !seen {
@@ -96,6 +100,9 @@ func (r *round) apply(o op, pool poolAt, entry entryAt) bool {
 	}
 	e := &roundEntry{Ref: o.Ref, before: entry.Entry, seq: entry.seq}
 	err := p.change(o, e)
+	if stale && !e.changed {
+		return false
+	}
 	if e.changed {
 		r.entries[o.Order] = e
 		p.orders = append(p.orders, e)

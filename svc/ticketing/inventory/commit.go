@@ -25,8 +25,8 @@ var (
 
 const (
 	publishTimeout = 3 * time.Second
-	maxRounds      = 64 // of one commit: conflicts end long before
-	loaders        = 16 // keys read at the same time after a conflict
+	maxRounds      = 1000 // of one commit: its context ends long before
+	loaders        = 16   // keys read at the same time after a conflict
 )
 
 // commit applies operations in as few batches as their sizes and the other instances allow.
@@ -70,10 +70,10 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 		entry := inv.held[o.Order]
 		stale := false
 		if o.loaded != nil {
-			// An entry changes only together with its pool: what was read before the pool moved may be old.
+			// An entry changes only together with its pool, so what was read before the pool moved may be old.
 			entry, stale = *o.loaded, pool.seq != o.loadedAt
 		}
-		if !stale && r.apply(*o, pool, entry) {
+		if r.apply(*o, pool, entry, stale) {
 			in = append(in, i)
 			continue
 		}
@@ -95,7 +95,7 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 	switch {
 	case errors.Is(err, errConflict):
 		inv.metrics.conflicts.Inc()
-		inv.forget(ops, in)
+		inv.lose(ops, in, r)
 		return open, nil
 	case errors.Is(err, errUnknown):
 		// Either all of the batch was written or nothing. The order keys tell which: the next round reads them, and an
@@ -121,10 +121,11 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 
 // prepare reads the pools and entries that the operations need and this instance does not know.
 func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
+	inv.awaitNews(ctx, ops, open)
 	pools := map[ids.Event]bool{}
 	inv.mu.Lock()
 	for _, i := range open {
-		if _, ok := inv.pools[ops[i].Event]; !ok {
+		if p, ok := inv.pools[ops[i].Event]; !ok || ops[i].lost > 0 && p.seq == ops[i].lostAt {
 			pools[ops[i].Event] = true
 		}
 	}
@@ -134,6 +135,7 @@ func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
 			return err
 		}
 	}
+	inv.suspect(ops, open)
 
 	var entries []int
 	inv.mu.Lock()
@@ -166,18 +168,84 @@ func (inv *Inventory) loadEntries(ctx context.Context, ops []op, which []int) er
 	return errors.Join(errs...)
 }
 
+// lose takes note of a batch that was refused: nothing of it was written, and its pools have to be read again.
+func (inv *Inventory) lose(ops []op, in []int, r *round) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	for _, i := range in {
+		ops[i].lost++
+		ops[i].lostAt = r.pools[ops[i].Event].seq
+	}
+}
+
+// newsWithin is how long a batch that lost waits for the winner's state to be delivered before it asks for it.
+const newsWithin = 20 * time.Millisecond
+
+// awaitNews waits until a pool has moved on since a batch lost over it. Who won is delivered to all who follow, and comes
+// as soon as an answer to a question would: so the loser begins again when the winner does, and has the same chance.
+func (inv *Inventory) awaitNews(ctx context.Context, ops []op, open []int) {
+	var late <-chan time.Time
+	for {
+		lost, moved := false, false
+		inv.mu.Lock()
+		news := inv.news
+		for _, i := range open {
+			o := &ops[i]
+			lost = lost || o.lost > 0
+			moved = moved || o.lost > 0 && inv.pools[o.Event].seq != o.lostAt
+		}
+		inv.mu.Unlock()
+		if !lost || moved {
+			return
+		}
+		if late == nil {
+			late = time.After(newsWithin)
+		}
+		select {
+		case <-news:
+		case <-late:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// patience is how often an operation may lose before the entry that it goes by is read again.
+const patience = 3
+
+// suspect decides what a refused batch was refused for. Mostly another instance has moved a pool, and then what is known
+// of the orders is as good as before. If no pool has moved, or an operation loses again and again, it is the entries.
+func (inv *Inventory) suspect(ops []op, open []int) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	moved := false
+	for _, i := range open {
+		moved = moved || ops[i].lost > 0 && inv.pools[ops[i].Event].seq != ops[i].lostAt
+	}
+	for _, i := range open {
+		if o := &ops[i]; o.lost >= patience || o.lost > 0 && !moved {
+			inv.doubt(o)
+		}
+	}
+}
+
+// doubt makes the next round read the entry of an operation. inv.mu must be held.
+func (inv *Inventory) doubt(o *op) {
+	if o.kind == resize {
+		return
+	}
+	o.look, o.loaded, o.lost = true, nil, 0
+	inv.drop(o.Order)
+}
+
 // forget drops what the round believed, so that the next one reads it again.
 func (inv *Inventory) forget(ops []op, in []int) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	for _, i := range in {
-		o := &ops[i]
-		delete(inv.pools, o.Event)
-		if o.kind == resize {
-			continue
-		}
-		o.look, o.loaded = true, nil
-		inv.drop(o.Order)
+		delete(inv.pools, ops[i].Event)
+		inv.doubt(&ops[i])
 	}
 }
 

@@ -48,6 +48,8 @@ func (inv *Inventory) observe(msg jetstream.Msg) {
 		}
 		inv.mu.Lock()
 		inv.setPool(ids.Event(key[1]), p, seq)
+		close(inv.news)
+		inv.news = make(chan struct{})
 		inv.mu.Unlock()
 	case key[0] == "order" && len(key) == 3:
 		var e Entry

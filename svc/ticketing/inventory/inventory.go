@@ -112,6 +112,7 @@ type Inventory struct {
 	held    map[ids.Order]entryAt
 	expiry  expiryHeap
 	perUser map[ids.User]int
+	news    chan struct{} // closed, and made anew, when a pool has been heard of
 	metrics metrics
 }
 
@@ -139,7 +140,7 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *ob
 		return nil, err
 	}
 	inv := &Inventory{js: js, stream: stream, log: log, now: now,
-		pools: map[ids.Event]poolAt{}, held: map[ids.Order]entryAt{}, perUser: map[ids.User]int{},
+		pools: map[ids.Event]poolAt{}, held: map[ids.Order]entryAt{}, perUser: map[ids.User]int{}, news: make(chan struct{}),
 		metrics: metrics{
 			batches:   reg.Counter("starlight_inventory_batches_total", "Atomic batches committed to the inventory."),
 			messages:  reg.Counter("starlight_inventory_messages_total", "Messages in the committed batches."),

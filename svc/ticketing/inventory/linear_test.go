@@ -161,7 +161,7 @@ func TestRoundKeepsTheSums(t *testing.T) {
 				if rapid.IntRange(0, 9).Draw(t, "resize") == 0 {
 					o = op{kind: resize, Ref: Ref{Event: event}, entry: Entry{Lines: one(typ, rapid.IntRange(0, 6).Draw(t, "quantity"))}}
 				}
-				r.apply(o, pool, entries[order])
+				r.apply(o, pool, entries[order], false)
 			}
 			p, used := r.pools[event]
 			if !used {
