@@ -249,6 +249,7 @@ func (p *proxy) answer(x *exchange, reply *nats.Msg) {
 	}
 	if strings.HasPrefix(contentType, "text/html") { // a page brings the policy for its own contents along
 		r.Header.Set("Content-Security-Policy", "object-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+		r.Header.Set("Cache-Control", "no-store") // and shows a state
 	}
 	if len(reply.Data) == 0 {
 		return

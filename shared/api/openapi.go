@@ -40,7 +40,6 @@ func OpenAPI(endpoints []rpc.Descriptor, version string) ([]byte, error) {
 	schemas.Named["Problem"] = problemSchema()
 	doc := object{
 		"openapi":           "3.1.0",
-		"jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
 		"info": object{
 			"title":   "StarlightSymphony",
 			"version": version,

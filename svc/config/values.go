@@ -50,7 +50,7 @@ func (v *Values) definition(key string) (settings.Definition, error) {
 func (v *Values) entries(ctx context.Context, keys ...string) (map[string][]jetstream.KeyValueEntry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher, err := v.kv.WatchFiltered(ctx, keys, jetstream.IncludeHistory())
+	watcher, err := v.kv.WatchFiltered(ctx, slices.Clone(keys), jetstream.IncludeHistory()) // a clone: the client writes into the slice
 	if err != nil {
 		return nil, unavailable(err)
 	}

@@ -15,6 +15,34 @@ import (
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
+// unpaid tries everything that must not pay an order: a payment that is declined, and callbacks that the provider did not
+// sign.
+func (s *site) unpaid(token string, o api.Order) {
+	s.t.Helper()
+	p := call[api.Payment](s, 201, "POST", "/v1/orders/"+o.ID.String()+"/payments", token, api.NewPayment{Provider: "sandbox"})
+	if p.Amount != o.Total || p.Status != api.PaymentRequiresAction || p.CheckoutURL == "" {
+		s.t.Errorf("payment is %+v", p)
+	}
+	forged := fmt.Appendf(nil, `{"id":"1","type":"payment.succeeded","payment":%q,"status":"succeeded","amount":%d,"currency":"EUR"}`, p.ID, o.Total.Amount)
+	for _, signature := range []string{"", "t=1,v1=00", fmt.Sprintf("t=%d,v1=%064d", time.Now().Unix(), 0), "\x00"} {
+		if got, err := s.send("POST", "/v1/payments/callbacks/sandbox", "", forged, "Sandbox-Signature", signature); err == nil && (got.status < 400 || got.status >= 500) {
+			s.t.Errorf("a forged callback: %d %s", got.status, got.body)
+		}
+	}
+	s.refused("not_found", "POST", "/v1/payments/callbacks/nobody", "", forged)
+	s.refused("invalid", "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "perhaps"})
+	call[any](s, 202, "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "declined"})
+	testkit.Eventually(s.t, 10*time.Second, func() error {
+		if p = call[api.Payment](s, 200, "GET", "/v1/payments/"+p.ID.String(), token, nil); p.Status != api.PaymentFailed {
+			return fmt.Errorf("the declined payment is %s", p.Status)
+		}
+		return nil
+	})
+	if got := call[api.Order](s, 200, "GET", "/v1/orders/"+o.ID.String(), token, nil); got.Status != api.OrderPending {
+		s.t.Errorf("after a declined payment the order is %s", got.Status)
+	}
+}
+
 func TestMainPath(t *testing.T) {
 	cfg := config(t.TempDir())
 	s, sys, stop := start(t, cfg)
@@ -52,6 +80,7 @@ func TestMainPath(t *testing.T) {
 	}
 	s.refused("sold_out", "POST", "/v1/orders", organizer, seats(event, 8))
 	s.refused("not_found", "GET", "/v1/orders/"+order.ID.String(), door, nil)
+	s.unpaid(buyer, order)
 	tickets := s.pay(buyer, order)
 	if len(tickets) != 3 || s.left(event).Sold != 3 {
 		t.Fatalf("%d tickets, %+v", len(tickets), s.left(event))
