@@ -39,7 +39,7 @@ func OpenAPI(endpoints []rpc.Descriptor, version string) ([]byte, error) {
 	}
 	schemas.Named["Problem"] = problemSchema()
 	doc := object{
-		"openapi":           "3.1.0",
+		"openapi": "3.1.0",
 		"info": object{
 			"title":   "StarlightSymphony",
 			"version": version,

@@ -145,7 +145,7 @@ func (s *installation) end(sig os.Signal) {
 // does runs an administrator's command that must succeed, and returns what it prints.
 func (s *installation) does(args ...string) string {
 	s.t.Helper()
-	code, out, stderr := run(s.t, nil, append(args, "--data", s.data, "--nats-url", s.ready["nats"])...)
+	code, out, stderr := execute(s.t, nil, append(args, "--data", s.data, "--nats-url", s.ready["nats"])...)
 	if code != 0 || stderr != "" {
 		s.t.Errorf("%v: exit %d, %s", args, code, stderr)
 	}
