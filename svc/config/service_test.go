@@ -261,3 +261,34 @@ func TestRollback(t *testing.T) {
 	back(0)
 	h.holds("10m", false)
 }
+
+// Each rollback undoes what it saw: of those that come at the same time, one wins and the others are told.
+func TestRollbacksAtTheSameTime(t *testing.T) {
+	h := open(t)
+	h.store("5m")
+	h.store("6m")
+	results := make(chan error, 20)
+	for range cap(results) {
+		go func() {
+			_, err := rpc.Call(h.admin, h.client, api.RollbackToSetting, &api.RollbackSetting{Key: key})
+			results <- err
+		}()
+	}
+	won := 0
+	for range cap(results) {
+		if err := <-results; err == nil {
+			won++
+		} else if !fault.Is(err, fault.Conflict) {
+			t.Error(err)
+		}
+	}
+	history := ask(h, api.GetSettingHistory, &api.SettingRef{Key: key}).Items
+	if won == 0 || len(history) != won+2 {
+		t.Errorf("%d rollbacks have won, and the history has %d entries", won, len(history))
+	}
+	for i := range history[1:] {
+		if history[i].Value == history[i+1].Value {
+			t.Errorf("entry %d repeats %q: two rollbacks undid the same change", i, history[i].Value)
+		}
+	}
+}

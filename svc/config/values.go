@@ -200,9 +200,9 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 	target, found := earlier(entries, revision, def)
 	switch {
 	case !found && revision != 0:
-		return api.Setting{}, fault.New(fault.NotFound, "the history of %s has no revision %d", key, revision)
+		return api.Setting{}, fault.New(fault.NotFound, "its history has no revision %d", revision)
 	case len(entries) == 0:
-		return api.Setting{}, fault.New(fault.Conflict, "%s was never set", key)
+		return api.Setting{}, fault.New(fault.Conflict, "it was never set")
 	}
 	newest := entries[0].Revision()
 	if !found || !isPut(target) { // before the first value there was the default

@@ -27,7 +27,8 @@ type sale struct {
 
 	mu     sync.Mutex
 	orders []api.Order
-	asked  int // payments that the provider has accepted
+	asked  int      // payments that the provider has accepted
+	failed []string // what was answered, or not, instead of an order
 }
 
 func (s *site) sale(event api.Event, token string, buyers int) *sale {
@@ -54,6 +55,9 @@ func (x *sale) one() {
 	got, err := x.s.send("POST", "/v1/orders", x.token, seats(x.event, 1))
 	var o api.Order
 	if err != nil || got.status != 201 || json.Unmarshal(got.body, &o) != nil {
+		x.mu.Lock()
+		x.failed = append(x.failed, fmt.Sprintf("%d %s %v", got.status, got.body, err))
+		x.mu.Unlock()
 		select { // a refused buyer pauses before the next try
 		case <-x.stop:
 		case <-time.After(5 * time.Millisecond):
@@ -240,6 +244,17 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	x := s.sale(event, admin, 8)
+	x.progress(30)
+	for _, asked := range []*process{running[2], running[4], running[6]} { // to leave: what it has begun it finishes, and nobody notices
+		asked.terminate()
+		x.progress(30)
+		asked.again()
+	}
+	x.mu.Lock()
+	if len(x.failed) > 0 {
+		t.Errorf("while members came and went, %d orders failed: %s", len(x.failed), x.failed[0])
+	}
+	x.mu.Unlock()
 	for _, victim := range []*process{running[1], running[3], running[5]} { // each has a colleague
 		x.progress(30)
 		victim.kill()

@@ -17,8 +17,10 @@ import (
 // Stopped in the middle of a sale, the system answers what it has begun: there is no order of which its buyer was not
 // told, and none is forgotten. The same keys give the same answers after the restart.
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
-	cfg := config(t.TempDir())
-	s, _, stop := start(t, cfg)
+	address, data := freeAddress(t), t.TempDir()
+	p := spawn(t, "starlight", []string{"STARLIGHT_ADMIN_PASSWORD=" + password},
+		"up", "--data", data, "--http", address, "--nats", freeAddress(t), "--ops", "off", "--admin-email", adminEmail)
+	s := &site{t: t, url: "http://" + address}
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
 	event := s.concert(admin, 100000, 1000)
@@ -57,10 +59,10 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 		}
 		return nil
 	})
-	stop()
+	p.terminate()
 	wg.Wait()
 
-	s, _, _ = start(t, cfg)
+	p.again()
 	admin = s.login(adminEmail)
 	made := map[ids.Order]bool{}
 	for cursor := ""; ; {

@@ -219,6 +219,7 @@ func (s *System) Close(ctx context.Context) error {
 	switch {
 	case s.gateway != nil:
 		errs = append(errs, s.gateway.Shutdown(ctx))
+		s.listener.Close() // closed by now, unless the start failed before Serve began: then Serve would never end
 	case s.listener != nil:
 		errs = append(errs, s.listener.Close())
 	}

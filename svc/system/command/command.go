@@ -219,7 +219,11 @@ func logTarget(data string, stderr io.Writer) (to io.WriteCloser, path string, e
 	if !ok {
 		return keepOpen{stderr}, "", nil
 	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return keepOpen{stderr}, "", nil
+	}
+	if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) { // no terminal, though a device too
 		return keepOpen{stderr}, "", nil
 	}
 	if err := os.MkdirAll(data, 0o700); err != nil {
