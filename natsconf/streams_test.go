@@ -269,3 +269,25 @@ func BenchmarkStart(b *testing.B) {
 		}
 	})
 }
+
+// TestProbe shows that readiness checks can write, and that what they write does not pile up.
+func TestProbe(t *testing.T) {
+	prober := natsconf.NewRole("prober", natsconf.PublishTo("probe.>"))
+	srv := start(t, natsconf.Config{Roles: append(roles(), prober)})
+	ensured(t, srv)
+	nc := jetStream(t, connect(t, srv, "prober"))
+	for range 3 {
+		for _, instance := range []string{"probe.one", "probe.two"} {
+			if ack, err := nc.Publish(t.Context(), instance, []byte("now")); err != nil || ack.Stream != natsconf.Probe {
+				t.Fatalf("%s: %+v %v", instance, ack, err)
+			}
+		}
+	}
+	stream, err := jetStream(t, connect(t, srv, "config")).Stream(t.Context(), natsconf.Probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := stream.CachedInfo(); info.State.Msgs != 2 || info.Config.MaxAge != 24*time.Hour || info.Config.Storage != jetstream.FileStorage {
+		t.Errorf("%d messages, %+v", info.State.Msgs, info.Config)
+	}
+}

@@ -782,7 +782,7 @@ func BenchmarkBareEcho(b *testing.B) {
 
 // A JetStream consumer can be told to deliver stored messages to an endpoint's subject. They are not requests.
 func TestStreamDeliveryIsNoRequest(t *testing.T) {
-	nc := connect(t, natsServer(t, server.Options{}))
+	nc := connect(t, natsServer(t, server.Options{JetStream: true, StoreDir: t.TempDir()}))
 	ran := make(chan string, 2)
 	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "things", Log: slog.New(slog.DiscardHandler), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, work(), func(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
@@ -793,10 +793,32 @@ func TestStreamDeliveryIsNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer srv.Drain(context.Background())
-	forged := nats.NewMsg(work().Subject())
-	forged.Reply = "$JS.ACK.EVENTS.thief.1.1.1.1.0"
-	forged.Header.Set(rpc.HeaderPrincipal, "usr_00000000000000000000000000;;admin")
-	if err := nc.PublishMsg(forged); err != nil {
+
+	// Somebody who may write to a stream stores a request with a principal of their choice, and somebody who may create a
+	// consumer has it delivered to the endpoint.
+	js, err := nc.JetStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddStream(&nats.StreamConfig{Name: "EVENTS", Subjects: []string{"ev.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	forged := nats.NewMsg("ev.things.forged")
+	forged.Header.Set(rpc.HeaderPrincipal, somebody(rpc.RoleAdmin).String())
+	if _, err := js.PublishMsg(forged); err != nil {
+		t.Fatal(err)
+	}
+	seen, err := nc.SubscribeSync(work().Subject())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.AddConsumer("EVENTS", &nats.ConsumerConfig{DeliverSubject: work().Subject(), AckPolicy: nats.AckNonePolicy}); err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := seen.NextMsg(5 * time.Second); err != nil || !strings.HasPrefix(msg.Reply, "$JS.") {
+		t.Fatalf("what the consumer delivers is %+v, %v", msg, err)
+	}
+	if err := seen.Unsubscribe(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := rpc.Call(rpc.WithMeta(t.Context(), rpc.Meta{RequestID: "honest"}), rpc.NewClient(nc, rpc.ClientConfig{Name: "test"}), work(), &rpc.None{}); err != nil {

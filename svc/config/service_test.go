@@ -241,6 +241,10 @@ func TestRollback(t *testing.T) {
 	bad := h.store("rubbish")
 	back(0) // 6m is in force; the newest entry is not
 	h.holds("6m", true)
+	h.store("rubbish")
+	h.store("8m")
+	back(0) // past the value that was never in force
+	h.holds("6m", true)
 	f := refused(h, fault.Invalid, api.RollbackToSetting, &api.RollbackSetting{Key: key, Revision: bad})
 	if len(f.Fields) != 1 || f.Fields[0].Field != "revision" {
 		t.Errorf("fields are %+v", f.Fields)
