@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -17,7 +18,8 @@ import (
 // Demo loads the demo season and shows one purchase.
 func (s *System) Demo(ctx context.Context, out io.Writer) error {
 	client := &http.Client{Timeout: 30 * time.Second}
-	return demo.Run(ctx, demo.Config{BaseURL: s.httpURL, Client: client, Out: out, Now: s.cfg.Now})
+	return demo.Run(ctx, demo.Config{BaseURL: s.httpURL, Client: client, Out: out, Now: s.cfg.Now,
+		AdminEmail: s.AdminEmail(), AdminPassword: cmp.Or(s.newAdmin, s.cfg.AdminPassword)})
 }
 
 // enableSandbox turns the sandbox provider on, unless somebody has ever decided about it.
