@@ -181,8 +181,12 @@ func passing(err error) bool {
 		return true
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && api.Code == 503
+	return errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == storeFailed)
 }
+
+// storeFailed is what a server answers when it cannot make the folder of a stream. That happens, rarely, when several
+// processes create the first streams of a new account together. A full disk says the same, and stays so until ctx ends.
+const storeFailed jetstream.ErrorCode = 10049
 
 // repair returns have with the declared settings put right, and the names of those that were not. What the declaration
 // does not speak of, such as placement and the server's own metadata, stays.

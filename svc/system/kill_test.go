@@ -29,7 +29,7 @@ type sale struct {
 	mu     sync.Mutex
 	orders []api.Order
 	asked  int      // payments that the provider has accepted
-	failed []string // what was answered, or not, instead of an order
+	failed []string // what was not answered as it should be
 }
 
 func (s *site) sale(event api.Event, token string, buyers int) *sale {
@@ -53,12 +53,8 @@ func (s *site) sale(event api.Event, token string, buyers int) *sale {
 
 // one makes an order and pays every second of them. Errors are what happens when a process is killed.
 func (x *sale) one() {
-	got, err := x.s.send("POST", "/v1/orders", x.token, seats(x.event, 1))
 	var o api.Order
-	if err != nil || got.status != 201 || json.Unmarshal(got.body, &o) != nil {
-		x.mu.Lock()
-		x.failed = append(x.failed, fmt.Sprintf("%d %s %v", got.status, got.body, err))
-		x.mu.Unlock()
+	if !x.ask("POST", "/v1/orders", x.token, seats(x.event, 1), 201, &o) {
 		select { // a refused buyer pauses before the next try
 		case <-x.stop:
 		case <-time.After(5 * time.Millisecond):
@@ -72,16 +68,25 @@ func (x *sale) one() {
 	if n%2 == 0 {
 		return
 	}
-	got, err = x.s.send("POST", "/v1/orders/"+o.ID.String()+"/payments", x.token, api.NewPayment{Provider: "sandbox"})
 	var p api.Payment
-	if err != nil || got.status != 201 || json.Unmarshal(got.body, &p) != nil {
-		return
-	}
-	if got, err = x.s.send("POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"}); err == nil && got.status == 202 {
+	if x.ask("POST", "/v1/orders/"+o.ID.String()+"/payments", x.token, api.NewPayment{Provider: "sandbox"}, 201, &p) &&
+		x.ask("POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"}, 202, nil) {
 		x.mu.Lock()
 		x.asked++
 		x.mu.Unlock()
 	}
+}
+
+// ask reports whether a request got the answer that it should, decoded into what, and remembers it if not.
+func (x *sale) ask(method, path, token string, body any, want int, into any) bool {
+	got, err := x.s.send(method, path, token, body)
+	if err == nil && got.status == want && (into == nil || json.Unmarshal(got.body, into) == nil) {
+		return true
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.failed = append(x.failed, fmt.Sprintf("%s %s: %d %s %v", method, path, got.status, got.body, err))
+	return false
 }
 
 // progress waits until so many more orders have been acknowledged.
@@ -244,18 +249,18 @@ func TestCluster(t *testing.T) {
 			t.Errorf("scan: %s, want %s", got.Result, want)
 		}
 	}
-	x := s.sale(event, admin, 8)
-	x.progress(30)
+	calm := s.sale(s.concert(admin, 100000, 1500), admin, 8)
+	calm.progress(30)
 	for _, asked := range []*process{running[2], running[4], running[6]} { // to leave: what it has begun it finishes, and nobody notices
 		asked.terminate()
-		x.progress(30)
+		calm.progress(30)
 		asked.again()
 	}
-	x.mu.Lock()
-	if len(x.failed) > 0 {
-		t.Errorf("while members came and went, %d orders failed: %s", len(x.failed), x.failed[0])
+	if calm.end(); len(calm.failed) > 0 {
+		t.Errorf("while members came and went, %d requests failed: %s", len(calm.failed), calm.failed[0])
 	}
-	x.mu.Unlock()
+
+	x := s.sale(event, admin, 8)
 	for _, victim := range []*process{running[1], running[3], running[5]} { // each has a colleague
 		x.progress(30)
 		victim.kill()
@@ -266,6 +271,7 @@ func TestCluster(t *testing.T) {
 	x.progress(30)
 	x.end()
 	x.check(s, s.login(adminEmail))
+	calm.check(s, admin)
 	audit(t, base, ops(t, "nats://"+hub, filepath.Join(dir, "creds")))
 	for _, p := range []*process{running[7], running[6], running[4], running[2], running[0]} {
 		p.terminate()

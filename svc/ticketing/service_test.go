@@ -130,9 +130,12 @@ func TestUnpaidHoldExpires(t *testing.T) {
 		}
 		must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
 		h.audit()
-		if got := len(h.told(api.OrderHasExpired.Subject)); got != 1 {
-			t.Errorf("the expiry was told %d times", got)
-		}
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if got := len(h.told(api.OrderHasExpired.Subject)); got != 1 {
+				return fmt.Errorf("the expiry was told %d times", got)
+			}
+			return nil
+		})
 	})
 }
 
@@ -142,9 +145,12 @@ func TestLateAndOddMoney(t *testing.T) {
 		offer := h.publish(2, 1000)
 		due := func(want int) {
 			t.Helper()
-			if got := len(h.told(api.OrderRefundDue.Subject)); got != want {
-				t.Errorf("%d refunds are due, want %d", got, want)
-			}
+			testkit.Eventually(t, 10*time.Second, func() error { // what is written is told a moment later
+				if got := len(h.told(api.OrderRefundDue.Subject)); got != want {
+					return fmt.Errorf("%d refunds are due, want %d", got, want)
+				}
+				return nil
+			})
 		}
 		expired := func(n int) (ids.User, *api.Order, ids.Payment) {
 			t.Helper()
@@ -248,9 +254,12 @@ func TestCancelAgainstPay(t *testing.T) {
 			})
 		}
 		h.audit()
-		if got := len(h.told(api.OrderRefundDue.Subject)); got != len(orders)-paid {
-			t.Errorf("%d of %d orders are paid and %d refunds are due", paid, len(orders), got)
-		}
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if got := len(h.told(api.OrderRefundDue.Subject)); got != len(orders)-paid {
+				return fmt.Errorf("%d of %d orders are paid and %d refunds are due", paid, len(orders), got)
+			}
+			return nil
+		})
 		t.Logf("%d of %d orders were paid", paid, len(orders))
 	})
 }
