@@ -106,7 +106,7 @@ type OrderRef struct {
 // Ticket lets one person in, once.
 type Ticket struct {
 	ID           ids.Ticket     `json:"id"`
-	Code         string         `json:"code,omitempty"` // signed; what the QR code holds; its owner sees it
+	Code         string         `json:"code,omitempty"` // signed; what the QR code holds; for its owner and the event's managers
 	Status       string         `json:"status"`
 	EventID      ids.Event      `json:"event_id"`
 	EventName    string         `json:"event_name"`

@@ -115,7 +115,7 @@ func (x *sale) check(s *site, token string) {
 	if x.asked == 0 || len(x.orders) == x.asked {
 		s.t.Errorf("a sale that proves nothing")
 	}
-	testkit.Eventually(s.t, 45*time.Second, func() error {
+	testkit.Eventually(s.t, 90*time.Second, func() error {
 		if got := s.left(x.event); got.Held != 0 || got.Sold-x.before < x.asked || got.Available+got.Sold != got.Quantity {
 			return fmt.Errorf("%d payments were accepted: %+v", x.asked, got)
 		}
