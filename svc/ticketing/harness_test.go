@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -189,6 +190,36 @@ func must[Req, Resp any](ctx context.Context, h *house, ep rpc.Endpoint[Req, Res
 // order asks for n tickets of the event's first type.
 func order(o *api.Offer, n int) api.NewOrder {
 	return api.NewOrder{EventID: o.Event.ID, Items: []api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n}}}
+}
+
+// send orders with an idempotency key.
+func (h *house) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, error) {
+	body, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	header := map[string][]string{rpc.HeaderPrincipal: {rpc.Principal{User: buyer}.String()}, rpc.HeaderHTTP + rpc.IdempotencyKey: {key}}
+	reply, err := h.caller(api.CreateOrder.Spec).Forward(h.t.Context(), api.CreateOrder.Spec, header, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := rpc.Fault(reply); err != nil {
+		return nil, err
+	}
+	var made api.Order
+	return &made, json.Unmarshal(reply.Data, &made)
+}
+
+// insist orders as a good client does: without an answer it does not know what has become of its order, and asks again
+// with the same key.
+func (h *house) insist(buyer ids.User, o api.NewOrder) (*api.Order, error) {
+	key := "order-of-" + buyer.String()
+	for {
+		made, err := h.send(buyer, key, o)
+		if !fault.Is(err, fault.Timeout) || h.t.Context().Err() != nil {
+			return made, err
+		}
+	}
 }
 
 // pay begins a payment of the order and tells that it has succeeded.

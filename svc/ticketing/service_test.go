@@ -2,7 +2,6 @@ package ticketing
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"image/png"
 	"sync"
@@ -205,7 +204,7 @@ func TestHundredSeatsForThousandBuyers(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 1000 {
 			wg.Go(func() {
-				_, err := do(h.as(person()), h, api.CreateOrder, order(offer, 1))
+				_, err := h.insist(person(), order(offer, 1))
 				switch {
 				case err == nil:
 					won.Add(1)
@@ -268,22 +267,7 @@ func TestIdempotentOrder(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {
 		h.start()
 		offer, buyer := h.publish(10, 1000), person()
-		send := func(n int) (*api.Order, error) {
-			body, err := json.Marshal(order(offer, n))
-			if err != nil {
-				t.Fatal(err)
-			}
-			header := map[string][]string{rpc.HeaderPrincipal: {rpc.Principal{User: buyer}.String()}, rpc.HeaderHTTP + rpc.IdempotencyKey: {"k1"}}
-			reply, err := h.caller(api.CreateOrder.Spec).Forward(t.Context(), api.CreateOrder.Spec, header, body)
-			if err != nil {
-				return nil, err
-			}
-			if err := rpc.Fault(reply); err != nil {
-				return nil, err
-			}
-			var o api.Order
-			return &o, json.Unmarshal(reply.Data, &o)
-		}
+		send := func(n int) (*api.Order, error) { return h.send(buyer, "k1", order(offer, n)) }
 		var mu sync.Mutex
 		seen := map[ids.Order]int{}
 		var wg sync.WaitGroup
