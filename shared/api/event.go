@@ -29,6 +29,7 @@ type Event struct {
 	Location     Location     `json:"location"`
 	Capacity     int          `json:"capacity"` // the ceiling on the sum of the ticket types' quantities
 	TicketTypes  []TicketType `json:"ticket_types"`
+	Providers    []string     `json:"payment_providers,omitempty"` // that buyers may choose from; empty: any that is switched on
 	CancelReason string       `json:"cancel_reason,omitempty"`
 	Revision     int64        `json:"revision"`
 	CreatedAt    time.Time    `json:"created_at"`
@@ -70,6 +71,7 @@ type NewEvent struct {
 	Location    Location        `json:"location"`
 	Capacity    int             `json:"capacity"` // 0: the sum of the ticket types' quantities
 	TicketTypes []NewTicketType `json:"ticket_types"`
+	Providers   []string        `json:"payment_providers,omitempty"` // the first is the default; empty: any that is switched on
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
@@ -99,6 +101,7 @@ type PatchEvent struct {
 	Timezone    *string    `json:"timezone,omitempty"`
 	Location    *Location  `json:"location,omitempty"`
 	Capacity    *int       `json:"capacity,omitempty"`
+	Providers   *[]string  `json:"payment_providers,omitempty"`
 }
 
 // CancelEventRequest is the request of CancelEvent.
@@ -230,3 +233,17 @@ var (
 	EventWasCancelled = Topic[Offer]{"ev.event.event.cancelled", "an event was cancelled"}
 	EventDeleted      = Topic[Offer]{"ev.event.event.deleted", "an event was deleted"}
 )
+
+// Manages reports whether a person is the organizer or a manager of the event's team. Administrators may do the same, and
+// are for the caller to know.
+func (o *Offer) Manages(user ids.User) bool {
+	if user == o.Event.Organizer {
+		return true
+	}
+	for _, m := range o.Team {
+		if m.UserID == user && m.Role == TeamManager {
+			return true
+		}
+	}
+	return false
+}

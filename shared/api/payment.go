@@ -8,14 +8,18 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// The states of a payment. They only move forward, in this order, and failed and refunded are ends.
+// The states of a payment. They only move forward, in this order.
 const (
 	PaymentRequiresAction = "requires_action" // the buyer has to act at checkout_url
 	PaymentProcessing     = "processing"      // the provider is at it
+	PaymentFailed         = "failed"          // for good, unless the provider says later that the money came after all
 	PaymentSucceeded      = "succeeded"
-	PaymentFailed         = "failed"
-	PaymentRefunded       = "refunded"
+	PaymentRefunded       = "refunded" // all of the money is back
 )
+
+// PaymentProviders returns the names of every provider that there is. Which of them are switched on is up to settings and
+// credentials.
+func PaymentProviders() []string { return []string{"stripe", "sandbox", "manual"} }
 
 // Payment is one attempt to pay an order.
 type Payment struct {
@@ -25,6 +29,7 @@ type Payment struct {
 	Status        string      `json:"status"`
 	Provider      string      `json:"provider"`
 	Amount        Money       `json:"amount"`
+	Refunded      Money       `json:"refunded"`               // given back so far
 	CheckoutURL   string      `json:"checkout_url,omitempty"` // while requires_action
 	FailureReason string      `json:"failure_reason,omitempty"`
 	Revision      int64       `json:"revision"`
@@ -48,15 +53,90 @@ type PaymentRef struct {
 
 // Callback is a provider's webhook as it came.
 type Callback struct {
-	Provider  string `json:"-" path:"provider"`
-	Signature string `json:"-" header:"Sandbox-Signature"`
-	Body      []byte `json:"-" body:"raw"`
+	Provider         string `json:"-" path:"provider"`
+	SandboxSignature string `json:"-" header:"Sandbox-Signature"`
+	StripeSignature  string `json:"-" header:"Stripe-Signature"`
+	Body             []byte `json:"-" body:"raw"`
+}
+
+// The states of a refund.
+const (
+	RefundPending   = "pending"
+	RefundSucceeded = "succeeded"
+	RefundFailed    = "failed" // the provider refuses for good: a person has to look at it
+)
+
+// Refund is money on its way back to a buyer, or back.
+type Refund struct {
+	ID        ids.Refund   `json:"id"`
+	PaymentID ids.Payment  `json:"payment_id"`
+	OrderID   ids.Order    `json:"order_id"`
+	Status    string       `json:"status"`
+	Amount    Money        `json:"amount"`
+	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
+	Reason    string       `json:"reason,omitempty"`
+	CreatedAt time.Time    `json:"created_at"`
+	UpdatedAt time.Time    `json:"updated_at"`
+}
+
+// NewRefund is the request of CreateRefund. With tickets, their price goes back and they are revoked; with an amount,
+// that much goes back and the tickets stay; with neither, all that is left goes back and all tickets are revoked.
+type NewRefund struct {
+	PaymentID ids.Payment  `json:"-" path:"id"`
+	Tickets   []ids.Ticket `json:"tickets,omitempty"`
+	Amount    *Money       `json:"amount,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
+}
+
+// AccountBalance is the state of an account of the ledger. In each currency, the debits of all accounts are their credits.
+type AccountBalance struct {
+	Account string `json:"account"` // provider:<name>, sales, suspense or refunds_payable
+	Debit   Money  `json:"debit"`   // all that was ever entered
+	Credit  Money  `json:"credit"`
+}
+
+// OrdersToClose is the request of the internal endpoint ClosePayments.
+type OrdersToClose struct {
+	OrderIDs []ids.Order `json:"order_ids"` // at most 500
+}
+
+// ClosedOrders is its answer.
+type ClosedOrders struct {
+	OrderIDs []ids.Order `json:"order_ids"` // those that nobody can pay any more
 }
 
 // SandboxOutcome is the request of DecideSandboxPayment: what the payer did at the sandbox provider.
 type SandboxOutcome struct {
 	ID      ids.Payment `json:"-" path:"id"`
-	Outcome string      `json:"outcome"` // succeeded or declined
+	Outcome string      `json:"outcome"`          // succeeded, declined, or authenticated after a challenge
+	Reason  string      `json:"reason,omitempty"` // of a decline, such as insufficient_funds
+}
+
+// ManualPaymentRef names a manual payment by what the payer wrote on the bank transfer, or by its id.
+type ManualPaymentRef struct {
+	Reference string `json:"-" path:"reference"` // in any case, with or without spaces and hyphens; or a payment id
+}
+
+// ManualPayment is a payment that somebody brings by bank transfer or to the box office.
+type ManualPayment struct {
+	Payment      Payment    `json:"payment"`
+	Reference    string     `json:"reference"` // XXXX-XXXX, the last character checks the others
+	DueAt        time.Time  `json:"due_at"`
+	PaidAt       *time.Time `json:"paid_at,omitempty"` // when paid_by said that the money is there
+	PaidBy       ids.User   `json:"paid_by,omitempty"`
+	Instructions []string   `json:"instructions,omitempty"` // lines of the setting payment.manual_instructions
+}
+
+// MarkPaid is the request of MarkPaymentPaid.
+type MarkPaid struct {
+	ID     ids.Payment `json:"-" path:"id"`
+	Amount Money       `json:"amount"` // what came; must be what was to come
+}
+
+// RefundRef names a refund in a path.
+type RefundRef struct {
+	PaymentID ids.Payment `json:"-" path:"id"`
+	RefundID  ids.Refund  `json:"-" path:"refund_id"`
 }
 
 // The endpoints of the payment service.
@@ -65,18 +145,45 @@ var (
 		Access: rpc.User, Status: 201, Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order"}}
 	GetPayment = rpc.Endpoint[PaymentRef, Payment]{Spec: rpc.Spec{Service: "payment", Name: "get", Method: "GET", Path: "/v1/payments/{id}",
 		Access: rpc.User, Summary: "Read a payment"}}
+	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST", Path: "/v1/payments/{id}/refunds",
+		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Give money back, in whole, by ticket or in part, for the event's managers",
+		Detail: "The tickets are revoked and their seats come back at once; the money follows."}}
+	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Name: "refunds", Method: "GET", Path: "/v1/payments/{id}/refunds",
+		Access: rpc.User, Summary: "The refunds of a payment, oldest first"}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback", Method: "POST", Path: "/v1/payments/callbacks/{provider}",
-		Access: rpc.Public, Raw: true, Headers: []string{"Sandbox-Signature"}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook"}}
+		Access: rpc.Public, Raw: true, Headers: []string{"Sandbox-Signature", "Stripe-Signature"}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook"}}
 	DecideSandboxPayment = rpc.Endpoint[SandboxOutcome, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_decide", Method: "POST", Path: "/v1/sandbox/payments/{id}",
 		Access: rpc.Public, Status: 202, Workers: 512, Queue: 4096, Summary: "Act as the payer at the sandbox provider",
 		Detail: "The sandbox then sends its signed callback like a real provider. Off unless the setting payment.sandbox is true."}}
 	GetSandboxCheckout = rpc.Endpoint[PaymentRef, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_checkout", Method: "GET", Path: "/sandbox/checkout/{id}",
 		Access: rpc.Public, Summary: "The sandbox provider's checkout page"}}
+	GetManualCheckout = rpc.Endpoint[PaymentRef, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "manual_checkout", Method: "GET", Path: "/manual/checkout/{id}",
+		Access: rpc.Public, Summary: "What to pay by bank transfer or at the box office, where and until when, as a page"}}
+	GetManualPayment = rpc.Endpoint[ManualPaymentRef, ManualPayment]{Spec: rpc.Spec{Service: "payment", Name: "manual_payment", Method: "GET",
+		Path: "/v1/manual/payments/{reference}", Access: rpc.User, Summary: "Find a manual payment by its reference or id, for its payer and the event's managers"}}
+	MarkPaymentPaid = rpc.Endpoint[MarkPaid, Payment]{Spec: rpc.Spec{Service: "payment", Name: "mark_paid", Method: "POST", Path: "/v1/payments/{id}/mark-paid",
+		Access: rpc.User, Timeout: 15 * time.Second, Summary: "Say that the money of a manual payment is there, for the event's managers",
+		Detail: "Saying it again changes nothing. Money for an order whose hold is over is treated like late money of any provider."}}
+	MarkRefundPaid = rpc.Endpoint[RefundRef, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "mark_refund_paid", Method: "POST",
+		Path: "/v1/payments/{id}/refunds/{refund_id}/mark-paid", Access: rpc.User, Status: 202,
+		Summary: "Say that a refund of a manual payment has been paid out, for the event's managers",
+		Detail:  "The refund succeeds within seconds. Until somebody says so it stays pending."}}
+
+	GetSandboxReport = rpc.Endpoint[rpc.None, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_report", Method: "GET", Path: "/v1/sandbox/report.csv",
+		Access: rpc.Admin, Timeout: 30 * time.Second, Summary: "What the sandbox provider says it has collected and given back"}}
+	GetTrialBalance = rpc.Endpoint[rpc.None, List[AccountBalance]]{Spec: rpc.Spec{Service: "payment", Name: "trial_balance", Method: "GET",
+		Path: "/v1/ledger/trial-balance", Access: rpc.Admin, Timeout: 30 * time.Second, Summary: "Every account of the ledger, by currency"}}
+
+	ClosePayments = rpc.Endpoint[OrdersToClose, ClosedOrders]{Spec: rpc.Spec{Service: "payment", Name: "close",
+		Access: rpc.Internal, Callers: []string{"ticketing"}, Timeout: 15 * time.Second,
+		Summary: "End the open payments of orders at their providers, before the orders lose their seats"}}
 )
 
 func paymentEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{CreatePayment.Describe(), GetPayment.Describe(), ReceiveCallback.Describe(), DecideSandboxPayment.Describe(),
-		GetSandboxCheckout.Describe()}
+	return []rpc.Descriptor{CreatePayment.Describe(), GetPayment.Describe(), CreateRefund.Describe(), ListRefunds.Describe(), ReceiveCallback.Describe(),
+		DecideSandboxPayment.Describe(), GetSandboxCheckout.Describe(), GetSandboxReport.Describe(),
+		GetManualCheckout.Describe(), GetManualPayment.Describe(), MarkPaymentPaid.Describe(), MarkRefundPaid.Describe(),
+		GetTrialBalance.Describe(), ClosePayments.Describe()}
 }
 
 // PaymentEvent is the payload of the payment topics: the payment as it is after the change.
@@ -84,9 +191,24 @@ type PaymentEvent struct {
 	Payment Payment `json:"payment"`
 }
 
+// RefundEvent is the payload of RefundHasSucceeded: the refund and its payment as they are after it.
+type RefundEvent struct {
+	Refund  Refund  `json:"refund"`
+	Payment Payment `json:"payment"`
+}
+
+// PaymentReminder is the payload of PaymentReminderDue.
+type PaymentReminder struct {
+	Payment   Payment   `json:"payment"`
+	Reference string    `json:"reference"`
+	DueAt     time.Time `json:"due_at"`
+}
+
 // The topics of the payment service.
 var (
 	PaymentHasSucceeded = Topic[PaymentEvent]{"ev.payment.payment.succeeded", "the money is there"}
 	PaymentHasFailed    = Topic[PaymentEvent]{"ev.payment.payment.failed", "the provider declined"}
-	PaymentWasRefunded  = Topic[PaymentEvent]{"ev.payment.payment.refunded", "the money is back with the buyer"}
+	PaymentWasRefunded  = Topic[PaymentEvent]{"ev.payment.payment.refunded", "all of the money is back with the buyer"}
+	PaymentReminderDue  = Topic[PaymentReminder]{"ev.payment.payment.reminder", "half of the time to bring the money is over"}
+	RefundHasSucceeded  = Topic[RefundEvent]{"ev.payment.refund.succeeded", "some or all of the money is back with the buyer"}
 )

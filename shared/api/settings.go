@@ -15,6 +15,8 @@ var (
 		"The most tickets one order may have.", settings.Between(1, 1000))
 	MaxOpenOrders = settings.Int("ticketing.max_open_orders", 0,
 		"How many unpaid orders a person may have at a time; 0 means any number.", settings.Between(0, 100000))
+	PaymentGrace = settings.Duration("ticketing.payment_grace", 15*time.Minute,
+		"How long beyond its time an order keeps its seats while its payment cannot be ended at the provider.", settings.Between(time.Duration(0), 24*time.Hour))
 	DoorsOpen = settings.Duration("ticketing.doors_open", 0,
 		"How long before the start of an event tickets are admitted; 0s means at any time.", settings.Between(time.Duration(0), 30*24*time.Hour))
 	DoorsClose = settings.Duration("ticketing.doors_close", 12*time.Hour,
@@ -24,6 +26,30 @@ var (
 		"The payment provider of orders that name none.", 40)
 	SandboxEnabled = settings.Bool("payment.sandbox", false,
 		"Whether the built-in sandbox provider accepts payments. It moves no money: never true where real tickets are sold.")
+	SandboxChallenge = settings.Bool("payment.sandbox_challenge", false,
+		"Whether a payer of the sandbox has to pass a second step, as with 3-D Secure.")
+	SandboxCaptureDelay = settings.Duration("payment.sandbox_capture_delay", 0,
+		"How long after the payer's consent the sandbox takes the money, as a slow bank does.", settings.Between(time.Duration(0), time.Hour))
+	SandboxCallbackDelay = settings.Duration("payment.sandbox_callback_delay", 0,
+		"How long the sandbox waits before it sends a callback.", settings.Between(time.Duration(0), time.Hour))
+	SandboxShuffle = settings.Duration("payment.sandbox_shuffle", 0,
+		"Up to how much longer a callback of the sandbox waits, at random: they come in another order.", settings.Between(time.Duration(0), time.Hour))
+	SandboxCopies = settings.Int("payment.sandbox_copies", 1,
+		"How often the sandbox sends each callback.", settings.Between(1, 10))
+	SandboxLost = settings.Int("payment.sandbox_lost", 0,
+		"Of a hundred callbacks of the sandbox, how many are never sent.", settings.Between(0, 100))
+	SandboxTimeouts = settings.Int("payment.sandbox_timeouts", 0,
+		"Of a hundred calls of the sandbox, how many do what was asked and then do not answer.", settings.Between(0, 100))
+	SandboxWrongAmount = settings.Int("payment.sandbox_wrong_amount", 0,
+		"Of a hundred payments at the sandbox, how many collect another amount than was asked for.", settings.Between(0, 100))
+	SandboxChangesMind = settings.Int("payment.sandbox_changes_mind", 0,
+		"Of a hundred payments that were declined or cancelled at the sandbox, how many collect the money after all, seconds later.", settings.Between(0, 100))
+	ManualEnabled = settings.Bool("payment.manual", false,
+		"Whether orders may be paid by bank transfer or at the box office. Such an order keeps its seats for as long as payment.manual_ttl, unpaid.")
+	ManualTTL = settings.Duration("payment.manual_ttl", 7*24*time.Hour,
+		"How long a buyer may take to pay by bank transfer or at the box office.", settings.Between(time.Minute, 90*24*time.Hour))
+	ManualInstructions = settings.String("payment.manual_instructions", "",
+		"Where to pay by bank transfer or at the box office, for buyers to read: holder, bank, account. A | begins a new line.", 2000)
 	PaymentPollAfter = settings.Duration("payment.poll_after", 30*time.Second,
 		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.", settings.Between(time.Second, time.Hour))
 
@@ -44,6 +70,8 @@ var (
 
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
-	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, DoorsOpen, DoorsClose,
-		PaymentProvider, SandboxEnabled, PaymentPollAfter, AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LogLevel}
+	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
+		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
+		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter,
+		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LogLevel}
 }

@@ -13,7 +13,7 @@ const (
 	OrderPending   = "pending"   // holds its seats until expires_at
 	OrderPaid      = "paid"      // has its tickets
 	OrderExpired   = "expired"   // was not paid in time; the seats are back
-	OrderCancelled = "cancelled" // given up by the buyer, or the event was cancelled
+	OrderCancelled = "cancelled" // given up by the buyer, or the event was cancelled; nothing was paid
 	OrderRefunding = "refunding" // the money is on its way back
 	OrderRefunded  = "refunded"  // the money is back
 )
@@ -79,6 +79,7 @@ type Order struct {
 	Status    string      `json:"status"`
 	Items     []OrderItem `json:"items"`
 	Total     Money       `json:"total"`
+	Refunded  Money       `json:"refunded"`             // what goes back, or is back
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
 	PaidAt    *time.Time  `json:"paid_at,omitempty"`
@@ -175,6 +176,27 @@ type Resize struct {
 type BeginPaymentOf struct {
 	OrderID   ids.Order   `json:"order_id"`
 	PaymentID ids.Payment `json:"payment_id"`
+	// HoldUntil is set for a payment that takes its time, such as a bank transfer: the order is to keep its seats until
+	// then, or until the event begins if that is earlier, should its expires_at be before. It is the same for one payment
+	// however often it is begun.
+	HoldUntil *time.Time `json:"hold_until,omitempty"`
+}
+
+// Payable is the answer of BeginPayment.
+type Payable struct {
+	Order     Order    `json:"order"`
+	Providers []string `json:"providers,omitempty"` // that the event accepts; empty means any
+}
+
+// RefundOrder is the request of the internal endpoint of that name: NewRefund with the order that was paid and the id of
+// the refund. The same id again changes nothing.
+type RefundOrder struct {
+	RefundID  ids.Refund   `json:"refund_id"`
+	OrderID   ids.Order    `json:"order_id"`
+	PaymentID ids.Payment  `json:"payment_id"`
+	Tickets   []ids.Ticket `json:"tickets,omitempty"`
+	Amount    *Money       `json:"amount,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
 }
 
 // PersonRef is the request of the internal endpoint ExportPerson.
@@ -198,7 +220,7 @@ var (
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
 		Access: rpc.User, Summary: "Read an order"}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",
-		Access: rpc.User, Summary: "Give up a pending order"}}
+		Access: rpc.User, Summary: "Give up an order that is pending or free"}}
 	ListMyOrders = rpc.Endpoint[Page, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_orders", Method: "GET", Path: "/v1/me/orders",
 		Access: rpc.User, Summary: "The caller's orders, newest first"}}
 	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets", Method: "GET", Path: "/v1/me/tickets",
@@ -220,8 +242,10 @@ var (
 
 	ResizeInventory = rpc.Endpoint[Resize, rpc.None]{Spec: rpc.Spec{Service: "ticketing", Name: "resize",
 		Access: rpc.Internal, Callers: []string{"event"}, Summary: "Set the quantities of an event; refuses to go below held + sold"}}
-	BeginPayment = rpc.Endpoint[BeginPaymentOf, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
+	BeginPayment = rpc.Endpoint[BeginPaymentOf, Payable]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
 		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
+	DecideRefund = rpc.Endpoint[RefundOrder, RefundDue]{Spec: rpc.Spec{Service: "ticketing", Name: "decide_refund",
+		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Revoke tickets of a paid order and say how much goes back, for the event's managers"}}
 	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "All that ticketing knows about a person"}}
 )
@@ -230,7 +254,7 @@ func ticketingEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(), GetOrder.Describe(), CancelOrder.Describe(),
 		ListMyOrders.Describe(), ListMyTickets.Describe(), ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
-		ResizeInventory.Describe(), BeginPayment.Describe(), ExportPerson.Describe()}
+		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), ExportPerson.Describe()}
 }
 
 // OrderEvent is the payload of the order topics: the order as it is after the change.
@@ -239,11 +263,15 @@ type OrderEvent struct {
 	Tickets []ids.Ticket `json:"tickets,omitempty"` // with OrderWasPaid: those that were issued
 }
 
-// RefundDue is the payload of the topic of that name: money has arrived for which there are no seats.
+// RefundDue is the payload of OrderRefundDue: a decision that money goes back. The payment service carries it out, once
+// for each id.
 type RefundDue struct {
-	OrderID   ids.Order   `json:"order_id"`
-	PaymentID ids.Payment `json:"payment_id"`
-	Reason    string      `json:"reason"`
+	RefundID  ids.Refund   `json:"refund_id"`
+	OrderID   ids.Order    `json:"order_id"`
+	PaymentID ids.Payment  `json:"payment_id"`
+	Amount    Money        `json:"amount"`
+	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
+	Reason    string       `json:"reason"`
 }
 
 // TicketEvent is the payload of the ticket topics.
@@ -261,9 +289,10 @@ var (
 	OrderWasHeld      = Topic[OrderEvent]{"ev.ticketing.order.held", "seats are held for an order"}
 	OrderWasPaid      = Topic[OrderEvent]{"ev.ticketing.order.paid", "an order is paid and has its tickets"}
 	OrderHasExpired   = Topic[OrderEvent]{"ev.ticketing.order.expired", "an order was not paid in time"}
-	OrderWasCancelled = Topic[OrderEvent]{"ev.ticketing.order.cancelled", "an order was given up"}
-	OrderRefundDue    = Topic[RefundDue]{"ev.ticketing.order.refund_due", "money came for an order that has no seats any more"}
-	OrderWasRefunded  = Topic[OrderEvent]{"ev.ticketing.order.refunded", "an order's money is back"}
+	OrderWasCancelled = Topic[OrderEvent]{"ev.ticketing.order.cancelled", "an order was given up, or its event was cancelled before it cost anything"}
+	OrderRefundDue    = Topic[RefundDue]{"ev.ticketing.order.refund_due", "money goes back: refunded, or come for an order without seats"}
+	OrderWasRefunded  = Topic[OrderEvent]{"ev.ticketing.order.refunded", "all of an order's money is back"}
+	TicketWasRevoked  = Topic[TicketEvent]{"ev.ticketing.ticket.revoked", "a ticket is no longer valid: refunded, or its event was cancelled"}
 	TicketTransferred = Topic[TicketEvent]{"ev.ticketing.ticket.transferred", "a ticket has a new owner"}
 	TicketAdmission   = Topic[TicketEvent]{"ev.ticketing.ticket.admitted", "somebody came in"}
 )

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -97,6 +98,19 @@ func encode[K Kind](raw [16]byte) ID[K] {
 		hi >>= 5
 	}
 	return ID[K](out[:])
+}
+
+// Time returns when an id made by New was made, to the millisecond. For any other id the result means nothing.
+func (id ID[K]) Time() time.Time {
+	const stamped = 10 // characters: their 50 bits are the milliseconds and nothing else, as the top two are zero
+	if len(id) != size {
+		return time.Time{}
+	}
+	var ms int64
+	for _, c := range []byte(id[prefix+1 : prefix+1+stamped]) {
+		ms = ms<<5 | int64(strings.IndexByte(alphabet, c))
+	}
+	return time.UnixMilli(ms)
 }
 
 // Parse checks that s is an id of kind K and returns it.

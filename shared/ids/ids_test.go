@@ -28,6 +28,17 @@ func TestNewSortsByTimeAndParses(t *testing.T) {
 	}
 }
 
+func TestTime(t *testing.T) {
+	for _, at := range []time.Time{time.UnixMilli(0), time.UnixMilli(1<<48 - 1), time.Date(2026, 5, 1, 12, 0, 0, 123_000_000, time.UTC)} {
+		if got := ids.New[ids.PaymentKind](at).Time(); !got.Equal(at) {
+			t.Errorf("made at %v, says %v", at, got)
+		}
+	}
+	if got := ids.Order("").Time(); !got.IsZero() {
+		t.Errorf("no id was made at %v", got)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	good := ids.New[ids.EventKind](time.Now()).String()
 	for _, s := range []string{"", "*", ">", ".", "evt_", "evt_*", "evt_>", good + "x", good[:29], strings.ToUpper(good),

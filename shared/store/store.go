@@ -50,6 +50,8 @@ type DB struct {
 	write   *bun.DB // the same as read on PostgreSQL
 	dsn     string  // of PostgreSQL
 
+	aroundCommit func(done bool) // nil but in tests
+
 	mu        sync.RWMutex
 	announced []func()
 }

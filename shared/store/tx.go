@@ -95,10 +95,22 @@ func (db *DB) once(ctx context.Context, pool *bun.DB, fn func(ctx context.Contex
 		tx.Rollback()
 		return false, err
 	}
+	db.around(false)
 	if err := tx.Commit(); err != nil {
 		return false, commitError(ctx, err)
 	}
+	db.around(true)
 	return state.announced, nil
+}
+
+// AroundCommit has fn called before each commit and, with done, after it: a test can end the process there. Call it before
+// the database is used.
+func (db *DB) AroundCommit(fn func(done bool)) { db.aroundCommit = fn }
+
+func (db *DB) around(done bool) {
+	if db.aroundCommit != nil {
+		db.aroundCommit(done)
+	}
 }
 
 // pause waits before the next attempt, longer each time and never as long as a neighbour that started together.

@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -20,7 +21,7 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		ID: ids.New[ids.EventKind](now), Organizer: rpc.Caller(ctx).User, Status: api.EventDraft,
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
-		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Revision: 1, CreatedAt: now, UpdatedAt: now,
+		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
@@ -57,6 +58,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 		set(&e.EndsAt, req.EndsAt)
 		set(&e.Timezone, req.Timezone)
 		set(&e.Location, req.Location)
+		set(&e.Providers, req.Providers)
 		if req.Capacity != nil {
 			e.Capacity, r.AutoCapacity = *req.Capacity, *req.Capacity == 0
 		}
@@ -85,7 +87,7 @@ func (r *record) same(other *record) bool {
 	a, b := r.Event, other.Event
 	sameTimes := a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt)
 	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category && a.Timezone == b.Timezone
-	return sameTimes && sameText && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
+	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
 }
 
 func sameLocation(a, b api.Location) bool {

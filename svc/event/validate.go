@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -106,6 +107,16 @@ func (r *record) check(c *fault.Check, n naming) {
 		r.checkType(c, n, i)
 	}
 	r.checkCapacity(c, n)
+	checkProviders(c, e.Providers)
+}
+
+func checkProviders(c *fault.Check, names []string) {
+	known := api.PaymentProviders()
+	c.Field(len(names) <= len(known), "payment_providers", "must be at most %d", len(known))
+	for i, name := range names {
+		c.Field(slices.Contains(known, name), "payment_providers", "must be of %s", strings.Join(known, ", "))
+		c.Field(!slices.Contains(names[:i], name), "payment_providers", "must name each provider once")
+	}
 }
 
 func checkLocation(c *fault.Check, l api.Location) {

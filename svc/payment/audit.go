@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -11,60 +12,101 @@ import (
 
 // Captured is money that a provider has collected for us.
 type Captured struct {
-	ID       ids.Payment
-	OrderID  ids.Order
-	Amount   api.Money
-	Back     bool // it is refunded, or on its way back
-	Provider string
+	ID      ids.Payment
+	OrderID ids.Order
+	Kept    api.Money // without what goes back, or is back
 }
 
 // Ledger returns all money that was ever collected.
 func Ledger(ctx context.Context, db *store.DB) ([]Captured, error) {
-	var rows []struct {
-		ID       ids.Payment
-		OrderID  ids.Order
-		Provider string
-		Amount   int64
-		Currency string
-		Back     bool
-	}
-	err := db.Read().NewRaw(`SELECT id, order_id, provider, amount, currency,
-			(status = 'refunded' OR EXISTS (SELECT 1 FROM payment_refunds r WHERE r.payment_id = payments.id)) AS back
-		FROM payments WHERE status IN ('succeeded', 'refunded')`).Scan(ctx, &rows)
+	var rows []*paymentRow
+	err := db.Read().NewSelect().Model(&rows).Where("p.captured > 0").Scan(ctx)
 	out := make([]Captured, len(rows))
 	for i, r := range rows {
-		out[i] = Captured{ID: r.ID, OrderID: r.OrderID, Provider: r.Provider, Amount: api.Money{Amount: r.Amount, Currency: r.Currency}, Back: r.Back}
+		out[i] = Captured{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding, Currency: r.CapturedIn}}
 	}
 	return out, err
 }
 
-// AuditSandbox compares our books with those of the sandbox provider: what it says it collected and gave back is what we
-// say. It returns how many payments it compared and what differs.
-func AuditSandbox(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
-	var rows []struct {
-		ID       string
-		Amount   int64
-		Currency string
-		Status   string
-		Theirs   int64 // collected, as they say
-		Refunded int64
-		Money    string // its currency
+// sums is what a set of records says about one payment.
+type sums struct{ captured, owed, paid int64 }
+
+// AuditLedger compares the payments with the ledger and with the refunds, and looks at the trial balance. It returns how
+// many payments it compared and what differs.
+func AuditLedger(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
+	var payments []*paymentRow
+	if err := db.Read().NewSelect().Model(&payments).Scan(ctx); err != nil {
+		return 0, nil, err
 	}
-	err = db.Read().NewRaw(`SELECT p.id, p.amount, p.currency, p.status, s.amount AS theirs, s.refunded, s.currency AS money
-		FROM payments p JOIN sandbox_payments s ON s.reference = p.id
-		WHERE s.status = 'succeeded' OR p.status IN ('succeeded', 'refunded')`).Scan(ctx, &rows)
+	entered, err := sumsOf(ctx, db, `SELECT payment_id, kind, SUM(amount) AS amount FROM ledger_transfers GROUP BY payment_id, kind`)
 	if err != nil {
 		return 0, nil, err
 	}
-	for _, r := range rows {
-		switch {
-		case r.Status != api.PaymentSucceeded && r.Status != api.PaymentRefunded:
-			broken = append(broken, fmt.Sprintf("payment %s is %s and the provider has collected it", r.ID, r.Status))
-		case r.Amount != r.Theirs || r.Currency != r.Money:
-			broken = append(broken, fmt.Sprintf("payment %s is %d %s and the provider says %d %s", r.ID, r.Amount, r.Currency, r.Theirs, r.Money))
-		case (r.Status == api.PaymentRefunded) != (r.Refunded == r.Theirs):
-			broken = append(broken, fmt.Sprintf("payment %s is %s and the provider has given back %d of %d", r.ID, r.Status, r.Refunded, r.Theirs))
+	decided, err := sumsOf(ctx, db, `SELECT payment_id, 'refund_owed' AS kind, SUM(amount) AS amount FROM payment_refunds GROUP BY payment_id
+		UNION ALL SELECT payment_id, 'refund_paid', SUM(amount) FROM payment_refunds WHERE status = 'succeeded' GROUP BY payment_id`)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, p := range payments {
+		want := sums{p.Captured, p.Refunding, p.Refunded}
+		if got := entered[p.ID]; got != want {
+			broken = append(broken, fmt.Sprintf("payment %s is %+v and the ledger says %+v", p.ID, want, got))
+		}
+		want.captured = 0
+		if got := decided[p.ID]; got != want {
+			broken = append(broken, fmt.Sprintf("payment %s is %+v and its refunds say %+v", p.ID, want, got))
+		}
+		if (p.Status == api.PaymentSucceeded || p.Status == api.PaymentRefunded && p.Flag == "") && p.Captured != p.Amount {
+			broken = append(broken, fmt.Sprintf("payment %s is %s and has captured %d of %d", p.ID, p.Status, p.Captured, p.Amount))
 		}
 	}
-	return len(rows), broken, nil
+	balances, err := TrialBalance(ctx, db)
+	if err != nil {
+		return 0, nil, err
+	}
+	total := map[string]int64{}
+	for _, b := range balances {
+		total[b.Debit.Currency] += b.Debit.Amount - b.Credit.Amount
+		if b.Account == accountRefunds && b.Debit.Amount > b.Credit.Amount {
+			broken = append(broken, fmt.Sprintf("more was given back than was owed: %v of %v", b.Debit, b.Credit))
+		}
+	}
+	for currency, sum := range total {
+		if sum != 0 {
+			broken = append(broken, fmt.Sprintf("debits and credits of %s differ by %d", currency, sum))
+		}
+	}
+	return len(payments), broken, nil
+}
+
+func sumsOf(ctx context.Context, db *store.DB, query string) (map[ids.Payment]sums, error) {
+	var rows []struct {
+		PaymentID ids.Payment
+		Kind      string
+		Amount    int64
+	}
+	err := db.Read().NewRaw(query).Scan(ctx, &rows)
+	out := map[ids.Payment]sums{}
+	for _, r := range rows {
+		s := out[r.PaymentID]
+		switch r.Kind {
+		case transferCapture:
+			s.captured = r.Amount
+		case transferRefundOwed:
+			s.owed = r.Amount
+		case transferRefundPaid:
+			s.paid = r.Amount
+		}
+		out[r.PaymentID] = s
+	}
+	return out, err
+}
+
+// AuditSandbox reconciles our ledger with the sandbox provider's own books.
+func AuditSandbox(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
+	var report bytes.Buffer
+	if err := SandboxReport(ctx, db, &report); err != nil {
+		return 0, nil, err
+	}
+	return Reconcile(ctx, db, sandboxName, &report)
 }

@@ -29,6 +29,7 @@ type paymentRow struct {
 	bun.BaseModel `bun:"table:payments,alias:p"`
 
 	ID            ids.Payment `bun:",pk"`
+	EventID       ids.Event
 	OrderID       ids.Order
 	UserID        ids.User
 	Provider      string
@@ -41,6 +42,10 @@ type paymentRow struct {
 	CheckoutURL   string
 	FailureReason string
 	Flag          string
+	Captured      int64
+	CapturedIn    string `bun:"captured_currency"`
+	Refunding     int64
+	Refunded      int64
 	Revision      int64
 	PollAt        time.Time
 	CreatedAt     time.Time
@@ -49,11 +54,16 @@ type paymentRow struct {
 
 func (r *paymentRow) money() api.Money { return api.Money{Amount: r.Amount, Currency: r.Currency} }
 
+// open reports whether the payment may still succeed.
+func (r *paymentRow) open() bool {
+	return r.Status == api.PaymentRequiresAction || r.Status == api.PaymentProcessing
+}
+
 // payment returns the row as callers see it.
 func (r *paymentRow) payment() api.Payment {
 	p := api.Payment{
 		ID: r.ID, OrderID: r.OrderID, UserID: r.UserID, Status: r.Status, Provider: r.Provider, Amount: r.money(),
-		FailureReason: r.FailureReason, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+		Refunded: api.Money{Amount: r.Refunded, Currency: cmp.Or(r.CapturedIn, r.Currency)}, FailureReason: r.FailureReason, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
 	}
 	if r.Status == api.PaymentRequiresAction {
 		p.CheckoutURL = r.CheckoutURL
@@ -193,14 +203,19 @@ func (b *books) open(ctx context.Context, ins []opened) []batch.Result[*paymentR
 	return results
 }
 
-// unfinished takes up payments that have been open for a while, to ask their provider. Each is asked again after as
-// long as it has been open, at least after interval: an abandoned checkout costs a call for each doubling of its age.
+// watchFailed is for how long a failed payment is looked at: a provider may collect after all what it said was declined
+// or cancelled, and the callback that tells of it may be lost.
+const watchFailed = 72 * time.Hour
+
+// unfinished takes up payments that have been open, or failed, for a while, to ask their provider. Each is asked again
+// after as long as it has been there, at least after interval: an abandoned checkout costs a call for each doubling of
+// its age.
 func (b *books) unfinished(ctx context.Context, interval time.Duration, limit int) ([]*paymentRow, error) {
 	now := store.Time(b.now())
 	var rows []*paymentRow
 	// Looked at without a lock first: mostly there is nothing, and then nobody has to wait.
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("p.status IN (?, ?)", api.PaymentRequiresAction, api.PaymentProcessing).Where("p.poll_at <= ?", now)
+		return q.Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentFailed).Where("p.poll_at <= ?", now)
 	}
 	if any, err := due(b.db.Read().NewSelect().Model((*paymentRow)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
@@ -212,6 +227,9 @@ func (b *books) unfinished(ctx context.Context, interval time.Duration, limit in
 		}
 		for _, r := range rows {
 			next := now.Add(max(interval, now.Sub(r.CreatedAt)))
+			if r.Status == api.PaymentFailed && now.Sub(r.CreatedAt) > watchFailed {
+				next = now.AddDate(1000, 0, 0)
+			}
 			if _, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("poll_at = ?", next).Where("id = ?", r.ID).Exec(ctx); err != nil {
 				return err
 			}

@@ -123,7 +123,6 @@ type settlement struct {
 	verdict verdict
 	status  string // the payment's, after it
 	payment ids.Payment
-	fresh   bool // with mismatch and late_success: it was not flagged before
 }
 
 // settle moves payments by what was seen of them, with the events that tell of it, and finishes the callbacks.
@@ -137,7 +136,6 @@ func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[se
 			return err
 		}
 		var moved, adopted []*paymentRow
-		flagged := map[string][]ids.Payment{}
 		for i, in := range ins {
 			row := rows[in.remote.PaymentID]
 			switch out := &results[i].Out; {
@@ -146,35 +144,19 @@ func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[se
 			case row.RemoteID != "" && row.RemoteID != in.remote.ID:
 				out.verdict, out.payment, out.status = verdictForeign, row.ID, row.Status
 			default:
-				if row.RemoteID == "" {
+				if row.RemoteID == "" && in.remote.ID != "" {
 					row.RemoteID = in.remote.ID // the answer to Create was lost, and this is it
 					adopted = append(adopted, row)
 				}
-				next, v := judge(row.Status, row.money(), in.remote)
-				if v == verdictMove {
-					row.Status = next
-					if next == api.PaymentFailed {
-						row.FailureReason = in.remote.Reason
-					}
+				out.verdict = row.observe(in.remote)
+				if out.verdict != verdictNone {
 					moved = append(moved, row)
 				}
-				if (v == verdictMismatch || v == verdictLate) && row.Flag != string(v) {
-					row.Flag = string(v)
-					flagged[row.Flag] = append(flagged[row.Flag], row.ID)
-					out.fresh = true
-				}
-				out.verdict, out.payment, out.status = v, row.ID, row.Status
+				out.payment, out.status = row.ID, row.Status
 			}
 		}
 		if err := b.adopt(ctx, tx, adopted, now); err != nil {
 			return err
-		}
-		for flag, list := range flagged {
-			_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("flag = ?", flag).Set("updated_at = ?", now).
-				Set("revision = revision + 1").Where("id IN (?)", bun.List(list)).Exec(ctx)
-			if err != nil {
-				return err
-			}
 		}
 		if err := b.move(ctx, tx, moved, now); err != nil {
 			return err
@@ -185,6 +167,28 @@ func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[se
 		return batch.Fail[settlement](len(ins), err)
 	}
 	return results
+}
+
+// observe moves the row by what the provider says.
+func (r *paymentRow) observe(remote RemoteState) verdict {
+	if r.Flag != "" { // what came was not what was asked for, and has been dealt with
+		return verdictNone
+	}
+	next, v := judge(r.Status, r.money(), r.Captured > 0, remote)
+	switch {
+	case v == verdictNone:
+		return v
+	case v == verdictMismatch:
+		r.Flag, r.FailureReason = string(v), "wrong_amount"
+		r.Captured, r.CapturedIn = remote.Amount.Amount, remote.Amount.Currency
+	case next == api.PaymentSucceeded:
+		r.FailureReason = ""
+		r.Captured, r.CapturedIn = r.Amount, r.Currency
+	case next == api.PaymentFailed:
+		r.FailureReason = remote.Reason
+	}
+	r.Status = next
+	return v
 }
 
 // observed reads, and locks in the order of their ids, the payments that were looked at.
@@ -221,33 +225,70 @@ func (b *books) adopt(ctx context.Context, tx bun.Tx, rows []*paymentRow, now ti
 	return nil
 }
 
-// move writes new states, one statement for all payments that go the same way, and says so in the outbox. The rows are
-// locked; that the state only moves forward stands in the statement all the same.
+// move writes new states, one statement for all payments that go the same way, with what the ledger and the outbox say
+// of them. The rows are locked; that no money is captured twice stands in the ledger all the same.
 func (b *books) move(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
-	type step struct{ status, reason string }
+	type step struct {
+		status, reason, flag string
+		captured             bool
+	}
 	steps := map[step][]ids.Payment{}
+	var odd []*paymentRow
 	for _, r := range rows {
-		s := step{r.Status, r.FailureReason}
-		if !slices.Contains(steps[s], r.ID) {
-			steps[s] = append(steps[s], r.ID)
+		s := step{r.Status, r.FailureReason, r.Flag, r.Captured > 0}
+		if slices.Contains(steps[s], r.ID) {
+			continue
+		}
+		steps[s] = append(steps[s], r.ID)
+		if r.Flag == string(verdictMismatch) {
+			odd = append(odd, r)
 		}
 	}
 	var told []*paymentRow
 	for s, list := range steps {
-		from := []string{api.PaymentRequiresAction}
-		if s.status != api.PaymentProcessing {
-			from = append(from, api.PaymentProcessing)
-		}
 		var after []*paymentRow
-		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", s.status).Set("failure_reason = ?", s.reason).
-			Set("updated_at = ?", now).Set("revision = revision + 1").
-			Where("id IN (?)", bun.List(list)).Where("status IN (?)", bun.List(from)).Returning("*").Exec(ctx, &after)
-		if err != nil {
+		q := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", s.status).Set("failure_reason = ?", s.reason).
+			Set("flag = ?", s.flag).Set("updated_at = ?", now).Set("revision = revision + 1")
+		if s.captured && s.flag == "" {
+			q = q.Set("captured = amount").Set("captured_currency = currency")
+		}
+		if _, err := q.Where("id IN (?)", bun.List(list)).Returning("*").Exec(ctx, &after); err != nil {
 			return err
+		}
+		if s.captured && s.flag == "" {
+			if err := enterCaptures(ctx, tx, after, accountSales, now); err != nil {
+				return err
+			}
 		}
 		told = append(told, after...)
 	}
+	if err := b.giveBack(ctx, tx, odd, now); err != nil {
+		return err
+	}
 	return b.tell(ctx, tx, told...)
+}
+
+// giveBack writes down money that is not what was asked for, and that it goes back.
+func (b *books) giveBack(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
+	for _, r := range rows {
+		if r.Captured <= 0 {
+			continue // the provider says that it has collected nothing: there is nothing to give back
+		}
+		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("captured = ?", r.Captured).Set("captured_currency = ?", r.CapturedIn).
+			Where("id = ?", r.ID).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if err := enterCaptures(ctx, tx, []*paymentRow{r}, accountSuspense, now); err != nil {
+			return err
+		}
+		_, err = b.owe(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("wrong amount", r.ID.String()), OrderID: r.OrderID, PaymentID: r.ID,
+			Amount: api.Money{Amount: r.Captured, Currency: r.CapturedIn}, Reason: "not the amount that was asked for"})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish marks the callbacks as dealt with.

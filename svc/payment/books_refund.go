@@ -2,64 +2,103 @@ package payment
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
-)
-
-// The states of a refund.
-const (
-	refundPending   = "pending"
-	refundSucceeded = "succeeded"
-	refundFailed    = "failed" // the provider refuses for good: a person has to look at it
+	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
 // refundRow is money on its way back. Until DueAt it belongs to the instance that took it up.
 type refundRow struct {
 	bun.BaseModel `bun:"table:payment_refunds,alias:r"`
 
-	ID         ids.Refund `bun:",pk"`
-	PaymentID  ids.Payment
-	RequestKey string
-	Amount     int64
-	Currency   string
-	Reason     string
-	Status     string
-	RemoteID   string
-	Attempts   int
-	DueAt      time.Time
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
+	ID        ids.Refund `bun:",pk"`
+	PaymentID ids.Payment
+	OrderID   ids.Order
+	Amount    int64
+	Currency  string
+	Tickets   []ids.Ticket `bun:"type:text"`
+	Reason    string
+	Status    string
+	RemoteID  string
+	Attempts  int
+	DueAt     time.Time
+	CreatedAt time.Time
+	UpdatedAt time.Time
 }
 
 func (r *refundRow) money() api.Money { return api.Money{Amount: r.Amount, Currency: r.Currency} }
 
-// owe writes down, in the caller's transaction, that a payment is to be given back in full. The same request key again
-// changes nothing.
-func (b *books) owe(ctx context.Context, tx bun.Tx, payment ids.Payment, requestKey, reason string) error {
-	row := new(paymentRow)
-	if err := tx.NewSelect().Model(row).Where("p.id = ?", payment).Scan(ctx); err != nil {
-		return store.OrNotFound(err, "no such payment")
+// refund returns the row as callers see it.
+func (r *refundRow) refund() api.Refund {
+	return api.Refund{ID: r.ID, PaymentID: r.PaymentID, OrderID: r.OrderID, Status: r.Status, Amount: r.money(), Tickets: r.Tickets,
+		Reason: r.Reason, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+}
+
+// owe writes down, in the caller's transaction, that money of a payment goes back. The same decision again changes
+// nothing. More than was captured is refused by the table.
+func (b *books) owe(ctx context.Context, tx bun.Tx, due api.RefundDue) (*refundRow, error) {
+	var payments []*paymentRow
+	if err := b.lock(tx.NewSelect().Model(&payments).Where("p.id = ?", due.PaymentID)).Scan(ctx); err != nil {
+		return nil, err
 	}
+	if len(payments) == 0 {
+		return nil, fault.New(fault.NotFound, "no such payment")
+	}
+	payment := payments[0]
 	now := store.Time(b.now())
-	refund := &refundRow{
-		ID: ids.New[ids.RefundKind](now), PaymentID: payment, RequestKey: requestKey, Amount: row.Amount, Currency: row.Currency,
-		Reason: reason, Status: refundPending, DueAt: now, CreatedAt: now, UpdatedAt: now,
+	row := &refundRow{
+		ID: due.RefundID, PaymentID: payment.ID, OrderID: payment.OrderID, Amount: due.Amount.Amount, Currency: due.Amount.Currency, Tickets: due.Tickets,
+		Reason: due.Reason, Status: api.RefundPending, DueAt: now, CreatedAt: now, UpdatedAt: now,
 	}
-	_, err := tx.NewInsert().Model(refund).On("CONFLICT (request_key) DO NOTHING").Returning("NULL").Exec(ctx)
-	return err
+	if row.Tickets == nil {
+		row.Tickets = []ids.Ticket{}
+	}
+	res, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		if err == nil {
+			err = tx.NewSelect().Model(row).Where("r.id = ?", due.RefundID).Scan(ctx)
+		}
+		return row, err
+	}
+	switch {
+	case payment.Captured == 0 && payment.open():
+		return nil, fault.New(fault.Unavailable, "the payment has not succeeded yet")
+	case payment.CapturedIn != row.Currency || payment.Refunding+row.Amount > payment.Captured:
+		return nil, fault.New(fault.Conflict, "payment %s has captured %d %s, of which %d goes back already: %d %s is too much",
+			payment.ID, payment.Captured, payment.CapturedIn, payment.Refunding, row.Amount, row.Currency)
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE payments SET refunding = refunding + ?, updated_at = ? WHERE id = ?", row.Amount, now, payment.ID); err != nil {
+		return nil, err
+	}
+	from := accountSales
+	if payment.Flag == string(verdictMismatch) {
+		from = accountSuspense
+	}
+	return row, enter(ctx, tx, &transferRow{Kind: transferRefundOwed, PaymentID: payment.ID, RefundID: row.ID, Debit: from, Credit: accountRefunds,
+		Amount: row.Amount, Currency: row.Currency, At: now})
+}
+
+// refunds returns those of a payment, oldest first.
+func (b *books) refunds(ctx context.Context, payment ids.Payment) ([]*refundRow, error) {
+	var rows []*refundRow
+	err := b.db.Read().NewSelect().Model(&rows).Where("r.payment_id = ?", payment).Order("r.created_at", "r.id").Scan(ctx)
+	return rows, err
 }
 
 // owed takes up refunds that nobody is at, for as long as a lease.
 func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
 	now := store.Time(b.now())
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("r.status = ?", refundPending).Where("r.due_at <= ?", now)
+		return q.Where("r.status = ?", api.RefundPending).Where("r.due_at <= ?", now)
 	}
 	if any, err := due(b.db.Read().NewSelect().Model((*refundRow)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
@@ -82,16 +121,16 @@ func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
 
 // pending reports whether a refund is still to be made.
 func (b *books) pending(ctx context.Context, id ids.Refund) (bool, error) {
-	return b.db.Read().NewSelect().Model((*refundRow)(nil)).Where("r.id = ?", id).Where("r.status = ?", refundPending).Exists(ctx)
+	return b.db.Read().NewSelect().Model((*refundRow)(nil)).Where("r.id = ?", id).Where("r.status = ?", api.RefundPending).Exists(ctx)
 }
 
 // putOff lets a refund wait until next, or for ever if the provider refuses it.
 func (b *books) putOff(ctx context.Context, id ids.Refund, next time.Time, forGood bool) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
-			Set("updated_at = ?", store.Time(b.now())).Where("id = ?", id).Where("status = ?", refundPending)
+			Set("updated_at = ?", store.Time(b.now())).Where("id = ?", id).Where("status = ?", api.RefundPending)
 		if forGood {
-			q = q.Set("status = ?", refundFailed)
+			q = q.Set("status = ?", api.RefundFailed)
 		}
 		_, err := q.Exec(ctx)
 		return err
@@ -104,26 +143,33 @@ func (b *books) repaid(ctx context.Context, refund *refundRow, remoteID string) 
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		fresh = false
-		res, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("status = ?", refundSucceeded).Set("remote_id = ?", remoteID).
-			Set("updated_at = ?", now).Where("id = ?", refund.ID).Where("status = ?", refundPending).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
+		var done []*refundRow
+		_, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("status = ?", api.RefundSucceeded).Set("remote_id = ?", remoteID).
+			Set("updated_at = ?", now).Where("id = ?", refund.ID).Where("status = ?", api.RefundPending).Returning("*").Exec(ctx, &done)
+		if err != nil || len(done) == 0 {
 			return err
 		}
 		var after []*paymentRow
-		_, err = tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", api.PaymentRefunded).Set("updated_at = ?", now).
-			Set("revision = revision + 1").Where("id = ?", refund.PaymentID).Where("status = ?", api.PaymentSucceeded).
-			Returning("*").Exec(ctx, &after)
+		err = tx.NewRaw(`UPDATE payments SET refunded = refunded + ?, updated_at = ?, revision = revision + 1,
+				status = CASE WHEN refunded + ? = captured THEN ? ELSE status END
+			WHERE id = ? RETURNING *`, refund.Amount, now, refund.Amount, api.PaymentRefunded, refund.PaymentID).Scan(ctx, &after)
 		if err != nil {
 			return err
 		}
-		if len(after) != 1 {
-			return fmt.Errorf("refund %s: payment %s is not one that succeeded", refund.ID, refund.PaymentID)
-		}
 		fresh = true
-		return b.tell(ctx, tx, after[0])
+		payment := after[0]
+		err = enter(ctx, tx, &transferRow{Kind: transferRefundPaid, PaymentID: payment.ID, RefundID: refund.ID, Debit: accountRefunds,
+			Credit: accountOf(payment.Provider), Amount: refund.Amount, Currency: refund.Currency, At: now})
+		if err != nil {
+			return err
+		}
+		if err := stream.Add(ctx, tx, api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: done[0].refund(), Payment: payment.payment()}); err != nil {
+			return err
+		}
+		if payment.Status != api.PaymentRefunded {
+			return nil
+		}
+		return b.tell(ctx, tx, payment)
 	})
 	return fresh, err
 }

@@ -13,8 +13,6 @@ import (
 const (
 	// callbackLease is how long a callback belongs to the instance that took it up; longer than a look at it can last.
 	callbackLease = 15 * time.Second
-	// providerTimeout bounds one call of a provider.
-	providerTimeout = 10 * time.Second
 	// retryCreate is when a caller may try again after the provider failed.
 	retryCreate = 2 * time.Second
 )
@@ -29,11 +27,15 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 	if !ok {
 		return nil, fault.New(fault.NotFound, "no such payment provider")
 	}
-	event, err := desk.provider.ParseCallback(req.Signature, req.Body)
+	event, err := desk.provider.ParseCallback(req)
 	if err != nil {
 		s.metrics.received(req.Provider, "refused")
 		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider, "address", rpc.From(ctx).Address, "error", err)
 		return nil, err
+	}
+	if event.RemoteID == "" {
+		s.metrics.received(req.Provider, "passed over")
+		return &rpc.None{}, nil
 	}
 	now := store.Time(s.now())
 	row := &callbackRow{
@@ -111,38 +113,39 @@ func (d *desk) look(ctx context.Context, row *callbackRow) {
 func (s *Service) settle(ctx context.Context, provider Provider, remoteID string, callback *callbackKey) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*providerTimeout)
 	defer cancel()
-	in := observation{provider: provider.Name(), callback: callback}
-	remote, err := s.fetch(ctx, provider, remoteID)
-	switch {
+	in := observation{provider: provider.Name(), callback: callback, remote: RemoteState{ID: remoteID}}
+	source := "poller"
+	if callback != nil {
+		source = "callback"
+	}
+	switch remote, err := provider.Fetch(ctx, remoteID); {
 	case fault.Is(err, fault.NotFound):
 		in.unknown = true
 	case err != nil:
-		s.metrics.providerError(provider.Name(), "fetch")
 		return err
+	default:
+		in.remote = remote
 	}
-	in.remote = remote
+	_, err := s.observe(ctx, provider, source, in)
+	return err
+}
+
+// observe moves a payment by what was seen of it. The source is what made us look.
+func (s *Service) observe(ctx context.Context, provider Provider, source string, in observation) (settlement, error) {
 	out, err := s.settlements.Do(ctx, in)
 	if err != nil {
-		return err
+		return out, err
 	}
-	s.metrics.settled(provider.Name(), callback != nil, out)
+	s.metrics.settled(provider.Name(), source, out)
 	switch out.verdict {
 	case verdictUnknown, verdictForeign:
 		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", provider.Name(),
-			"remote", remoteID, "verdict", out.verdict)
+			"remote", in.remote.ID, "verdict", out.verdict)
 	case verdictMismatch, verdictLate:
-		if out.fresh {
-			s.log.ErrorContext(ctx, "a payment needs a person", "provider", provider.Name(), "payment", out.payment,
-				"remote", remoteID, "verdict", out.verdict, "remote_amount", remote.Amount)
-		}
+		s.log.WarnContext(ctx, "a payment went an odd way", "provider", provider.Name(), "payment", out.payment,
+			"remote", in.remote.ID, "verdict", out.verdict, "remote_amount", in.remote.Amount)
 	}
-	return nil
-}
-
-func (s *Service) fetch(ctx context.Context, provider Provider, remoteID string) (RemoteState, error) {
-	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
-	defer cancel()
-	return provider.Fetch(ctx, remoteID)
+	return out, nil
 }
 
 // sweepCallbacks takes up callbacks whose worker is gone.

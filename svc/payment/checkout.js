@@ -3,6 +3,13 @@
   const main = document.querySelector("main");
   const status = document.querySelector(".status");
   const buttons = document.querySelectorAll("button");
+  const reason = document.querySelector("select");
+  const choice = (button) => {
+    const c = { outcome: button.dataset.outcome };
+    const why = button.dataset.reason || (c.outcome === "declined" && reason ? reason.value : "");
+    if (why) c.reason = why;
+    return c;
+  };
   const enable = (on) => buttons.forEach((b) => { b.disabled = !on; });
   buttons.forEach((button) => button.addEventListener("click", async () => {
     enable(false);
@@ -11,10 +18,14 @@
       const answer = await fetch("/v1/sandbox/payments/" + encodeURIComponent(main.dataset.payment), {
         method: "POST",
         headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ outcome: button.dataset.outcome }),
+        body: JSON.stringify(choice(button)),
       });
       if (answer.ok) {
-        status.textContent = button.dataset.outcome === "succeeded" ? "Paid. Thank you!" : "Declined. Nothing was charged.";
+        if (button.dataset.outcome === "succeeded") {
+          location.reload(); // there may be another step
+          return;
+        }
+        status.textContent = button.dataset.outcome === "authenticated" ? "Paid. Thank you!" : "Declined. Nothing was charged.";
         return;
       }
       const problem = await answer.json().catch(() => ({}));

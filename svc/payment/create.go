@@ -3,7 +3,9 @@ package payment
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -23,10 +25,11 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.begin(ctx, provider, req.OrderID)
+	row, err := s.begin(ctx, provider, req)
 	if err != nil {
 		return nil, err
 	}
+	provider = s.desks[row.Provider].provider
 	in := opened{id: row.ID, remote: Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
 	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
 	if row.RemoteID == "" {
@@ -45,45 +48,76 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 	return &p, nil
 }
 
-// choose returns the provider of that name, or the default one.
+// choose returns the provider of that name, or the default one. The event may yet have another.
 func (s *Service) choose(name string) (Provider, error) {
 	asked := name != ""
 	if !asked {
 		name = api.PaymentProvider.Get(s.live)
 	}
 	desk, ok := s.desks[name]
-	off := ok && name == sandboxName && !api.SandboxEnabled.Get(s.live)
+	off := s.offReason(name)
 	switch {
-	case ok && !off:
+	case ok && off == "":
 		return desk.provider, nil
 	case !asked:
 		return nil, fault.New(fault.Unavailable, "the default payment provider, %s, is not switched on", name)
 	}
 	var check fault.Check
 	check.Field(ok, "provider", "there is no such payment provider")
-	check.Field(!off, "provider", "the sandbox provider is switched off (setting %s)", api.SandboxEnabled.Key())
+	check.Field(off == "", "provider", "%s", off)
 	return nil, check.Err()
 }
 
+// accept returns the provider if the event's buyers may choose it, and otherwise, if nobody asked for it by name, the
+// first that they may choose.
+func (s *Service) accept(provider Provider, asked bool, accepted []string) (Provider, error) {
+	if len(accepted) == 0 || slices.Contains(accepted, provider.Name()) {
+		return provider, nil
+	}
+	var check fault.Check
+	check.Field(!asked, "provider", "the event takes %s only", strings.Join(accepted, ", "))
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	for _, name := range accepted {
+		if other, err := s.choose(name); err == nil {
+			return other, nil
+		}
+	}
+	return nil, fault.New(fault.Unavailable, "no payment provider of this event is switched on")
+}
+
 // begin returns the open payment of an order, and makes it if there is none. Ticketing decides whether the order can be
-// paid by the caller.
-func (s *Service) begin(ctx context.Context, provider Provider, orderID ids.Order) (*paymentRow, error) {
-	id, err := s.candidate(ctx, provider, orderID)
+// paid by the caller, and knows which providers the event takes.
+func (s *Service) begin(ctx context.Context, provider Provider, req *api.NewPayment) (*paymentRow, error) {
+	id, err := s.candidate(ctx, provider, req.OrderID)
 	if err != nil {
 		return nil, err
 	}
-	const tries = 3
+	const tries = 4
 	for range tries {
-		order, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: orderID, PaymentID: id})
+		payable, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: req.OrderID, PaymentID: id, HoldUntil: s.holdUntil(provider.Name(), id)})
 		if err != nil {
 			return nil, err
+		}
+		order := &payable.Order
+		accepted, err := s.accept(provider, req.Provider != "", payable.Providers)
+		if err != nil {
+			return nil, err
+		}
+		if accepted != provider {
+			provider = accepted
+			if id, err = s.candidate(ctx, provider, req.OrderID); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		if order.Total.Amount <= 0 {
 			return nil, fault.New(fault.Conflict, "there is nothing to pay")
 		}
 		now := store.Time(s.now())
 		row, err := s.begins.Do(ctx, &paymentRow{
-			ID: id, OrderID: order.ID, UserID: order.UserID, Provider: provider.Name(), Status: api.PaymentRequiresAction,
+			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: provider.Name(), Status: api.PaymentRequiresAction,
 			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
 			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)), CreatedAt: now, UpdatedAt: now,
 		})
@@ -96,6 +130,16 @@ func (s *Service) begin(ctx context.Context, provider Provider, orderID ids.Orde
 		id = row.ID // another request was first, and its payment is the one that the order has to know
 	}
 	return nil, fault.New(fault.Conflict, "the order is being paid")
+}
+
+// holdUntil returns until when an order has to keep its seats for a payment that may take longer than its hold; nil if
+// the hold is long enough.
+func (s *Service) holdUntil(provider string, id ids.Payment) *time.Time {
+	if provider != manualName {
+		return nil
+	}
+	due := manualDue(id, s.live)
+	return &due
 }
 
 // candidate returns the id of the caller's open payment of an order, or a fresh one.
@@ -121,15 +165,19 @@ func (s *Service) candidate(ctx context.Context, provider Provider, orderID ids.
 
 // createRemote asks the provider for the checkout of a payment. Asking again gives the same.
 func (s *Service) createRemote(ctx context.Context, provider Provider, row *paymentRow) (Remote, error) {
-	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
-	defer cancel()
 	remote, err := provider.Create(ctx, CreateRequest{
 		Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.money(), Description: row.Description,
 		ReturnURL: s.publicURL + "/",
 	})
 	if err != nil {
-		s.metrics.providerError(provider.Name(), "create")
 		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", provider.Name(), "payment", row.ID, "error", err)
+		if permanent(err) {
+			refused := observation{provider: provider.Name(), remote: RemoteState{PaymentID: row.ID, Status: RemoteFailed, Reason: "refused"}}
+			if _, err := s.observe(ctx, provider, "create", refused); err != nil {
+				return Remote{}, err
+			}
+			return Remote{}, fault.Wrap(err, fault.Conflict, "the payment provider refuses this payment")
+		}
 		return Remote{}, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(retryCreate)
 	}
 	return remote, nil
@@ -152,15 +200,24 @@ func describe(order *api.Order) string {
 	return string([]rune(text)[:most-1]) + "…"
 }
 
-// getPayment reads a payment of the caller, or any for an administrator.
+// getPayment reads a payment.
 func (s *Service) getPayment(ctx context.Context, req *api.PaymentRef) (*api.Payment, error) {
-	row, err := s.books.payment(ctx, req.ID)
+	row, err := s.visible(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
-	if caller := rpc.Caller(ctx); row.UserID != caller.User && !caller.Admin() {
-		return nil, fault.New(fault.NotFound, "no such payment")
-	}
 	p := row.payment()
 	return &p, nil
+}
+
+// visible returns a payment to its payer, the event's managers and administrators.
+func (s *Service) visible(ctx context.Context, id ids.Payment) (*paymentRow, error) {
+	row, err := s.books.payment(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if row.UserID == rpc.Caller(ctx).User {
+		return row, nil
+	}
+	return row, s.staffOnly(ctx, row)
 }

@@ -43,14 +43,19 @@ func (s *Service) consume(ctx context.Context) error {
 	}, s.onRefundDue)
 }
 
-// onRefundDue writes down that an order's money has to go back: ticketing has no seats for it. One payment is due once,
-// however often the event comes.
+// onRefundDue writes down that money goes back, as ticketing has decided. One decision is carried out once, however often
+// the event comes.
 func (s *Service) onRefundDue(ctx context.Context, m stream.Msg) error {
 	var due api.RefundDue
 	if err := m.Decode(&due); err != nil {
 		return err
 	}
-	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return s.books.owe(ctx, tx, due.PaymentID, "refund_due:"+due.PaymentID.String(), due.Reason)
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := s.books.owe(ctx, tx, due)
+		return err
 	})
+	if err == nil {
+		s.refundNow()
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -44,13 +44,19 @@ type world struct {
 	clock *testkit.Clock
 	live  *settings.Live
 	http  *httptest.Server
+	// stripe is given to every instance.
+	stripe StripeConfig
+	log    *slog.Logger
 	// client calls as the gateway.
 	client *rpc.Client
 
 	mu     sync.Mutex
 	orders map[ids.Order]*api.Order
 	tied   map[ids.Order]ids.Payment // what BeginPayment was told last
+	held   map[ids.Order]*time.Time  // and until when
 	door   func(w http.ResponseWriter, r *http.Request, body []byte)
+
+	accepted []string // the providers of every event
 }
 
 const testSandboxSecret = "the secret of the sandbox in tests"
@@ -62,8 +68,8 @@ func newWorld(t testing.TB, url string) *world {
 	w := &world{
 		t: t, nats: n, url: url, clock: testkit.NewClock(time.Time{}),
 		live:   settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default())),
-		client: rpc.NewClient(n.Conn, rpc.ClientConfig{Name: "gateway"}),
-		orders: map[ids.Order]*api.Order{}, tied: map[ids.Order]ids.Payment{},
+		client: rpc.NewClient(n.Conn, rpc.ClientConfig{Name: "gateway"}), log: testkit.Log(t),
+		orders: map[ids.Order]*api.Order{}, tied: map[ids.Order]ids.Payment{}, held: map[ids.Order]*time.Time{},
 	}
 	w.door = w.forward
 	w.http = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -79,6 +85,7 @@ func newWorld(t testing.TB, url string) *world {
 	}))
 	t.Cleanup(w.http.Close)
 	w.serveTicketing()
+	w.serveOffers()
 	return w
 }
 
@@ -93,7 +100,7 @@ func (w *world) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 func (w *world) callback(signature string, body []byte) error {
-	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Signature: signature, Body: body})
+	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", SandboxSignature: signature, Body: body})
 	return err
 }
 
@@ -108,7 +115,7 @@ func (w *world) setDoor(door func(w http.ResponseWriter, r *http.Request, body [
 func (w *world) serveTicketing() {
 	w.t.Helper()
 	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
-	rpc.Handle(srv, api.BeginPayment, func(ctx context.Context, req *api.BeginPaymentOf) (*api.Order, error) {
+	rpc.Handle(srv, api.BeginPayment, func(ctx context.Context, req *api.BeginPaymentOf) (*api.Payable, error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		order, ok := w.orders[req.OrderID]
@@ -118,8 +125,38 @@ func (w *world) serveTicketing() {
 		case order.Status != api.OrderPending:
 			return nil, fault.New(fault.Conflict, "the order is %s", order.Status)
 		}
-		w.tied[order.ID] = req.PaymentID
-		return order, nil
+		w.tied[order.ID], w.held[order.ID] = req.PaymentID, req.HoldUntil
+		return &api.Payable{Order: *order, Providers: w.accepted}, nil
+	})
+	rpc.Handle(srv, api.DecideRefund, func(ctx context.Context, req *api.RefundOrder) (*api.RefundDue, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		order := w.orders[req.OrderID]
+		if rpc.Caller(ctx).User != organizerID {
+			return nil, fault.New(fault.Forbidden, "only the event's managers may do this")
+		}
+		due := &api.RefundDue{RefundID: req.RefundID, OrderID: req.OrderID, PaymentID: req.PaymentID, Amount: order.Total, Reason: req.Reason}
+		if req.Amount != nil {
+			due.Amount = *req.Amount
+		}
+		return due, nil
+	})
+	start(w.t, srv)
+}
+
+const (
+	managerID   = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q1")
+	doorID      = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q2")
+	organizerID = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q3")
+)
+
+// serveOffers answers GetOffer: every event has the same team.
+func (w *world) serveOffers() {
+	w.t.Helper()
+	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
+	rpc.Handle(srv, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
+		return &api.Offer{Event: api.Event{ID: req.EventID, Organizer: organizerID},
+			Team: []api.TeamMember{{UserID: managerID, Role: api.TeamManager}, {UserID: doorID, Role: api.TeamDoor}}}, nil
 	})
 	start(w.t, srv)
 }
@@ -167,8 +204,8 @@ func (w *world) prepare() *instance {
 	nc := w.nats.Connect(nats.Name("payment"))
 	reg := observe.NewRegistry()
 	s, err := New(w.t.Context(), Deps{
-		DB: db, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: w.live, Log: testkit.Log(w.t),
-		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", SandboxSecret: testSandboxSecret,
+		DB: db, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: w.live, Log: w.log,
+		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", SandboxSecret: testSandboxSecret, Stripe: w.stripe,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -331,14 +368,21 @@ func (c *capture) wait(t testing.TB, n int) []captured {
 	return kept
 }
 
-// insert puts a row into the database of an instance.
-func insert(t testing.TB, i *instance, row any) {
+// audit fails the test if the books of payments do not agree with each other or with the provider's, now or in a moment.
+func (i *instance) audit(t testing.TB) {
 	t.Helper()
-	err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(row).Exec(ctx)
-		return err
+	testkit.Eventually(t, 20*time.Second, func() error {
+		_, broken, err := AuditLedger(t.Context(), i.db)
+		if err != nil {
+			return err
+		}
+		_, differences, err := AuditSandbox(t.Context(), i.db)
+		if err != nil {
+			return err
+		}
+		if broken = append(broken, differences...); len(broken) > 0 {
+			return fmt.Errorf("%q", broken)
+		}
+		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -1,6 +1,8 @@
 package payment
 
 import (
+	"time"
+
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
@@ -23,21 +25,14 @@ func (m instruments) received(provider, result string) {
 		"provider", provider, "result", result).Inc()
 }
 
-// settled counts a look at a payment: made for a callback or by the poller.
-func (m instruments) settled(provider string, callback bool, out settlement) {
-	source := "poller"
-	if callback {
-		source = "callback"
-	}
+// settled counts a look at a payment: made for a callback, by the poller, or to end it.
+func (m instruments) settled(provider, source string, out settlement) {
 	m.registry.Counter("starlight_payment_observations_total", "Looks at payments at their provider, by what made us look and what it meant.",
 		"provider", provider, "source", source, "verdict", string(out.verdict)).Inc()
-	switch {
-	case out.verdict == verdictMove:
-		m.registry.Counter("starlight_payment_moves_total", "Payments that moved to a state.",
-			"provider", provider, "status", out.status).Inc()
-	case out.fresh:
-		m.registry.Counter("starlight_payment_flagged_total", "Payments that a person has to look at, by reason.",
-			"provider", provider, "reason", string(out.verdict)).Inc()
+	switch out.verdict {
+	case verdictMove, verdictLate, verdictMismatch:
+		m.registry.Counter("starlight_payment_moves_total", "Payments that moved to a state, by what made us look.",
+			"provider", provider, "status", out.status, "source", source).Inc()
 	}
 }
 
@@ -45,7 +40,17 @@ func (m instruments) refunded(result string) {
 	m.registry.Counter("starlight_payment_refunds_total", "Attempts to give money back, by result.", "result", result).Inc()
 }
 
-func (m instruments) providerError(provider, call string) {
-	m.registry.Counter("starlight_payment_provider_errors_total", "Calls of payment providers that failed.",
-		"provider", provider, "call", call).Inc()
+func (m instruments) providerError(provider, call, code string) {
+	m.registry.Counter("starlight_payment_provider_errors_total", "Calls of payment providers that failed or were not made, by call and code.",
+		"provider", provider, "call", call, "code", code).Inc()
+}
+
+func (m instruments) providerCall(provider, call string, start time.Time) {
+	m.registry.Histogram("starlight_payment_provider_seconds", "How long calls of payment providers took that were answered.",
+		"provider", provider, "call", call).UpdateDuration(start)
+}
+
+func (m instruments) guard(provider string, state, calls func() float64) {
+	m.registry.GaugeFunc("starlight_payment_provider_breaker", "The circuit breaker of a provider: 0 closed, 1 half open, 2 open.", state, "provider", provider)
+	m.registry.GaugeFunc("starlight_payment_provider_calls", "Calls of a provider at this moment.", calls, "provider", provider)
 }

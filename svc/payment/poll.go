@@ -16,7 +16,7 @@ func (s *Service) sweepPayments(ctx context.Context) error {
 	return parallel(ctx, pollWorkers, rows, s.poll)
 }
 
-// poll asks about one payment. A payment whose creation at the provider was cut off is created again, under its key.
+// poll asks about one payment.
 func (s *Service) poll(ctx context.Context, row *paymentRow) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*providerTimeout)
 	defer cancel()
@@ -24,18 +24,27 @@ func (s *Service) poll(ctx context.Context, row *paymentRow) {
 	if !ok {
 		return
 	}
-	if row.RemoteID == "" {
-		remote, err := s.createRemote(ctx, desk.provider, row)
-		if err != nil {
-			return // told there
-		}
-		if _, err := s.opens.Do(ctx, opened{id: row.ID, remote: remote}); err != nil {
-			s.log.WarnContext(ctx, "what a provider created cannot be kept", "payment", row.ID, "error", err)
-			return
-		}
-		row.RemoteID = remote.ID
+	err := s.complete(ctx, desk.provider, row)
+	if err == nil {
+		err = s.settle(ctx, desk.provider, row.RemoteID, nil)
 	}
-	if err := s.settle(ctx, desk.provider, row.RemoteID, nil); err != nil {
+	if err != nil {
 		s.log.WarnContext(ctx, "a payment cannot be looked up", "provider", row.Provider, "payment", row.ID, "error", err)
 	}
+}
+
+// complete creates a payment whose creation at the provider was cut off again, under its key.
+func (s *Service) complete(ctx context.Context, provider Provider, row *paymentRow) error {
+	if row.RemoteID != "" {
+		return nil
+	}
+	remote, err := s.createRemote(ctx, provider, row)
+	if err != nil {
+		return err
+	}
+	if _, err := s.opens.Do(ctx, opened{id: row.ID, remote: remote}); err != nil {
+		return err
+	}
+	row.RemoteID = remote.ID
+	return nil
 }

@@ -22,9 +22,13 @@ type Provider interface {
 	Fetch(ctx context.Context, remoteID string) (RemoteState, error)
 	// Refund gives money of a succeeded payment back.
 	Refund(ctx context.Context, req RefundRequest) (RemoteRefund, error)
-	// ParseCallback checks that body was signed by the provider a short time ago and says what it is about. A bad
+	// Cancel makes sure that a payment that has not succeeded never will, and returns it as it then is: failed, or
+	// succeeded if the payer was faster, or processing if the provider cannot stop it any more and the end is open. Doing
+	// it twice is fine.
+	Cancel(ctx context.Context, remoteID string) (RemoteState, error)
+	// ParseCallback checks that a callback was signed by the provider a short time ago and says what it is about. A bad
 	// signature is Unauthenticated, a signed body without meaning Invalid.
-	ParseCallback(signature string, body []byte) (CallbackEvent, error)
+	ParseCallback(cb *api.Callback) (CallbackEvent, error)
 }
 
 // CreateRequest asks a provider to collect a payment.
@@ -72,11 +76,14 @@ type RefundRequest struct {
 }
 
 // RemoteRefund is a refund at the provider.
-type RemoteRefund struct{ ID string }
+type RemoteRefund struct {
+	ID      string
+	Pending bool // it is under way: asking again under the same key tells when it is done
+}
 
 // CallbackEvent is what a verified callback says.
 type CallbackEvent struct {
 	ID       string // the provider's event id: the same event is sent again under the same id
-	RemoteID string // the payment it is about
+	RemoteID string // the payment it is about; "" if it is about nothing that concerns us
 	Type     string // for the record; what happened is fetched
 }

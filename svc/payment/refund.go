@@ -2,14 +2,80 @@ package payment
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 // refundLease is how long a refund belongs to the instance that took it up; longer than an attempt can last.
-const refundLease = time.Minute
+const refundLease = 15 * time.Second
+
+// createRefund gives money back because somebody who manages the event says so. Ticketing decides, and revokes the
+// tickets; the decision stands there, so what is interrupted here is carried out when its event arrives.
+func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Refund, error) {
+	missing := fault.New(fault.NotFound, "no such payment")
+	payment, err := s.books.payment(ctx, req.PaymentID)
+	if err != nil {
+		return nil, err
+	}
+	id := ids.New[ids.RefundKind](s.now())
+	if scope, key, hash, keyed := rpc.Answer(ctx); keyed {
+		id = ids.Derive[ids.RefundKind](scope, key, hash)
+	}
+	due, err := rpc.Call(ctx, s.client, api.DecideRefund, &api.RefundOrder{RefundID: id, OrderID: payment.OrderID, PaymentID: payment.ID,
+		Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason})
+	if fault.Is(err, fault.Forbidden) && payment.UserID != rpc.Caller(ctx).User {
+		return nil, missing
+	}
+	if err != nil {
+		return nil, err
+	}
+	var refund api.Refund
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		row, err := s.books.owe(ctx, tx, *due)
+		if err != nil {
+			return err
+		}
+		refund = row.refund()
+		return store.RememberAnswer(ctx, tx, api.CreateRefund.Success(), &refund)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.refundNow()
+	return &refund, nil
+}
+
+// listRefunds shows the refunds of a payment to who may see it.
+func (s *Service) listRefunds(ctx context.Context, req *api.PaymentRef) (*api.List[api.Refund], error) {
+	if _, err := s.visible(ctx, req.ID); err != nil {
+		return nil, err
+	}
+	rows, err := s.books.refunds(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.List[api.Refund]{Items: make([]api.Refund, len(rows))}
+	for i, r := range rows {
+		out.Items[i] = r.refund()
+	}
+	return out, nil
+}
+
+// refundNow makes the sweep look for refunds at once.
+func (s *Service) refundNow() {
+	select {
+	case s.refundsDue <- struct{}{}:
+	default: // it will look already
+	}
+}
 
 // sweepRefunds gives back what is due.
 func (s *Service) sweepRefunds(ctx context.Context) error {
@@ -23,7 +89,7 @@ func (s *Service) sweepRefunds(ctx context.Context) error {
 // refund asks the provider to give money back. The refund stands in its table with the key that the provider knows it
 // by; asking again gives the same refund.
 func (s *Service) refund(ctx context.Context, row *refundRow) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundLease/2)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundLease-2*time.Second)
 	defer cancel()
 	err := s.tryRefund(ctx, row)
 	if err == nil {
@@ -31,7 +97,9 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 	}
 	wait := backoff(row.Attempts, firstRetry, lastRetry)
 	forGood := permanent(err)
-	if forGood {
+	if errors.Is(err, errRefundPending) {
+		s.metrics.refunded("pending")
+	} else if forGood {
 		s.metrics.refunded("refused")
 		s.log.ErrorContext(ctx, "a refund needs a person", "refund", row.ID, "payment", row.PaymentID, "error", err)
 	} else {
@@ -52,25 +120,18 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 	if pending, err := s.books.pending(ctx, row.ID); err != nil || !pending {
 		return err
 	}
-	switch payment.Status {
-	case api.PaymentSucceeded:
-	case api.PaymentFailed, api.PaymentRefunded:
-		return fault.New(fault.Conflict, "a payment that is %s cannot be refunded", payment.Status)
-	default:
-		return fault.New(fault.Unavailable, "the payment has not succeeded yet")
-	}
 	desk, ok := s.desks[payment.Provider]
 	if !ok {
 		return fault.New(fault.Unavailable, "the provider %s is not configured", payment.Provider)
 	}
-	call, cancel := context.WithTimeout(ctx, providerTimeout)
-	defer cancel()
-	remote, err := desk.provider.Refund(call, RefundRequest{
-		Key: "starlight-refund-" + row.ID.String(), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
+	remote, err := desk.provider.Refund(ctx, RefundRequest{
+		Key: remoteRefundKey(row.ID), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
 	})
 	if err != nil {
-		s.metrics.providerError(payment.Provider, "refund")
 		return err
+	}
+	if remote.Pending {
+		return errRefundPending
 	}
 	fresh, err := s.books.repaid(ctx, row, remote.ID)
 	if err == nil && fresh {
@@ -78,6 +139,12 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 	}
 	return err
 }
+
+// remoteRefundKey derives the idempotency key of a refund at its provider.
+func remoteRefundKey(id ids.Refund) string { return "starlight-refund-" + id.String() }
+
+// errRefundPending is no failure: the provider has taken the refund, and will say later that it is done.
+var errRefundPending = fault.New(fault.Unavailable, "the refund is under way at the provider")
 
 // permanent reports whether trying again is pointless: the provider has understood, and refused.
 func permanent(err error) bool {

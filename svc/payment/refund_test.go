@@ -1,24 +1,24 @@
 package payment
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // due publishes that ticketing owes a refund, as a new message each time.
 func (w *world) due(p *api.Payment) {
 	w.t.Helper()
-	data, err := json.Marshal(api.RefundDue{OrderID: p.OrderID, PaymentID: p.ID, Reason: "the seats are gone"})
+	data, err := json.Marshal(api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", p.ID.String()), OrderID: p.OrderID, PaymentID: p.ID,
+		Amount: p.Amount, Reason: "the seats are gone"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -99,10 +99,15 @@ func TestRefundAtOnce(t *testing.T) {
 		p := w.create(ctx, order.ID)
 		w.mustDecide(p.ID, "succeeded")
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		now := w.clock.Now()
-		row := &refundRow{ID: ids.New[ids.RefundKind](now), PaymentID: p.ID, RequestKey: "test", Amount: p.Amount.Amount, Currency: "EUR",
-			Status: refundPending, DueAt: now.Add(time.Hour), CreatedAt: now, UpdatedAt: now}
-		insert(t, i, row)
+		var row *refundRow
+		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			var err error
+			row, err = i.books.owe(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID, Amount: p.Amount})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		var work sync.WaitGroup
 		for _, s := range []*instance{i, j, i, j} {
 			work.Go(func() {
@@ -121,31 +126,40 @@ func TestRefundAtOnce(t *testing.T) {
 	})
 }
 
-// TestRefundRefused owes money that was never taken: it waits while the payment is open and ends when that has failed.
+// TestRefundRefused owes money that was never taken, and more than was taken: neither is given, and the books refuse it.
 func TestRefundRefused(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
-	i := w.run()
-	ctx, order := w.order()
-	p := w.create(ctx, order.ID)
-	w.due(p)
-	testkit.Eventually(t, 10*time.Second, func() error {
-		if n := i.count(t, "SELECT count(*) FROM payment_refunds WHERE status = 'pending' AND attempts > 0"); n != 1 {
-			return fmt.Errorf("no attempt yet")
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		owe := func(amount int64, currency string) error {
+			return i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				_, err := i.books.owe(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID,
+					Amount: api.Money{Amount: amount, Currency: currency}})
+				return err
+			})
 		}
-		return nil
-	})
-	w.mustDecide(p.ID, "declined")
-	w.awaitStatus(p.ID, api.PaymentFailed, 0)
-	testkit.Eventually(t, 10*time.Second, func() error {
-		w.clock.Advance(time.Second)
-		if n := i.count(t, "SELECT count(*) FROM payment_refunds WHERE status = 'failed'"); n != 1 {
-			return fmt.Errorf("not given up yet")
+		wantFault(t, owe(1, "EUR"), fault.Unavailable) // not yet
+		w.mustDecide(p.ID, "succeeded")
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		wantFault(t, owe(5001, "EUR"), fault.Conflict)
+		wantFault(t, owe(1, "USD"), fault.Conflict)
+		if err := owe(4000, "EUR"); err != nil {
+			t.Fatal(err)
 		}
-		return nil
+		wantFault(t, owe(1001, "EUR"), fault.Conflict)
+		for _, change := range []string{"UPDATE ledger_transfers SET amount = 1", "DELETE FROM ledger_transfers",
+			"UPDATE payments SET refunding = captured + 1", "UPDATE payments SET refunded = refunding + 1"} {
+			err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				_, err := tx.ExecContext(ctx, change)
+				return err
+			})
+			if err == nil {
+				t.Errorf("%s: done", change)
+			}
+		}
+		i.audit(t)
 	})
-	if n := i.count(t, "SELECT count(*) FROM sandbox_refunds"); n != 0 {
-		t.Errorf("%d refunds at the provider", n)
-	}
 }
 
 // TestSandboxRefund is the provider's own idea of refunds.

@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
@@ -19,9 +20,12 @@ const sandboxName = "sandbox"
 
 // The states of a payment in the books of the sandbox.
 const (
-	sandboxPending   = "pending"
-	sandboxSucceeded = "succeeded"
-	sandboxDeclined  = "declined"
+	sandboxPending    = "pending"
+	sandboxChallenged = "challenged" // the payer consented, and has to prove who they are
+	sandboxProcessing = "processing" // the payer consented, and the money comes later
+	sandboxSucceeded  = "succeeded"
+	sandboxDeclined   = "declined"
+	sandboxCancelled  = "cancelled" // by us
 )
 
 // checkoutTTL is how long a checkout of the sandbox can be paid.
@@ -34,6 +38,7 @@ type sandbox struct {
 	publicURL string
 	secret    []byte
 	now       func() time.Time
+	live      *settings.Live
 	sender    *sender
 
 	creations *batch.Group[*sandboxPayment, *sandboxPayment]
@@ -41,16 +46,25 @@ type sandbox struct {
 	decisions *batch.Group[decision, *sandboxCallback]
 }
 
+// What a payer can do.
+const (
+	outcomeSucceeded     = "succeeded" // consent
+	outcomeDeclined      = "declined"
+	outcomeAuthenticated = "authenticated" // pass the challenge
+)
+
 // decision is what the payer of a payment did.
 type decision struct {
 	reference ids.Payment
-	outcome   string // sandboxSucceeded or sandboxDeclined
+	outcome   string
+	reason    string // of a decline
+	mood      mood
 }
 
-func newSandbox(books *sandboxBooks, publicURL string, secret []byte, now func() time.Time, s *sender) *sandbox {
+func newSandbox(books *sandboxBooks, publicURL string, secret []byte, now func() time.Time, live *settings.Live, s *sender) *sandbox {
 	const limit, queue = 256, 8192
 	return &sandbox{
-		books: books, publicURL: publicURL, secret: secret, now: now, sender: s,
+		books: books, publicURL: publicURL, secret: secret, now: now, live: live, sender: s,
 		creations: batch.New(limit, queue, books.create),
 		fetches:   batch.New(limit, queue, books.fetch, batch.Parallel(2)),
 		decisions: batch.New(limit, queue, books.decide),
@@ -80,6 +94,9 @@ func (s *sandbox) Create(ctx context.Context, req CreateRequest) (Remote, error)
 	if row.money() != req.Amount {
 		return Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
 	}
+	if err := s.silent(); err != nil {
+		return Remote{}, err
+	}
 	return Remote{ID: row.ID, CheckoutURL: s.publicURL + "/sandbox/checkout/" + row.Reference.String()}, nil
 }
 
@@ -89,16 +106,33 @@ func (s *sandbox) Fetch(ctx context.Context, remoteID string) (RemoteState, erro
 	if err != nil {
 		return RemoteState{}, err
 	}
+	if err := s.silent(); err != nil {
+		return RemoteState{}, err
+	}
 	state := RemoteState{ID: row.ID, PaymentID: row.Reference, Amount: row.money(), Status: RemotePending}
-	switch {
-	case row.Status == sandboxSucceeded:
-		state.Status = RemoteSucceeded
-	case row.Status == sandboxDeclined:
-		state.Status, state.Reason = RemoteFailed, "declined"
-	case !row.open(s.now()):
-		state.Status, state.Reason = RemoteFailed, "expired"
+	switch row.Status {
+	case sandboxSucceeded:
+		state.Status, state.Amount.Amount = RemoteSucceeded, row.Captured
+	case sandboxProcessing:
+		state.Status = RemoteProcessing
+	case sandboxDeclined:
+		state.Status, state.Reason = RemoteFailed, row.Reason
+	case sandboxCancelled:
+		state.Status, state.Reason = RemoteFailed, "cancelled"
+	default:
+		if !row.open(s.now()) {
+			state.Status, state.Reason = RemoteFailed, "expired"
+		}
 	}
 	return state, nil
+}
+
+// Cancel implements Provider.
+func (s *sandbox) Cancel(ctx context.Context, remoteID string) (RemoteState, error) {
+	if err := s.books.cancel(ctx, remoteID, s.mood()); err != nil {
+		return RemoteState{}, err
+	}
+	return s.Fetch(ctx, remoteID)
 }
 
 // Refund implements Provider.
@@ -107,6 +141,9 @@ func (s *sandbox) Refund(ctx context.Context, req RefundRequest) (RemoteRefund, 
 		ID: sandboxID("sbr_"), RequestKey: req.Key, PaymentID: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(s.now()),
 	}, req.Amount.Currency)
 	if err != nil {
+		return RemoteRefund{}, err
+	}
+	if err := s.silent(); err != nil {
 		return RemoteRefund{}, err
 	}
 	return RemoteRefund{ID: row.ID}, nil
@@ -127,11 +164,11 @@ const (
 )
 
 // ParseCallback implements Provider.
-func (s *sandbox) ParseCallback(signature string, body []byte) (CallbackEvent, error) {
-	if err := verify(s.secret, signature, body, s.now()); err != nil {
+func (s *sandbox) ParseCallback(cb *api.Callback) (CallbackEvent, error) {
+	if err := verify(s.secret, cb.SandboxSignature, cb.Body, s.now()); err != nil {
 		return CallbackEvent{}, err
 	}
-	return parseCallbackBody(body)
+	return parseCallbackBody(cb.Body)
 }
 
 // parseCallbackBody reads a body whose signature is right. Members that are not known are let pass: a provider adds some.
@@ -165,8 +202,8 @@ func printable(s string, limit int) bool {
 
 // decide records what the payer did and sends the callback. Deciding the same again changes nothing; deciding otherwise
 // is a Conflict, deciding after the checkout has expired is Expired.
-func (s *sandbox) decide(ctx context.Context, reference ids.Payment, outcome string) error {
-	callback, err := s.decisions.Do(ctx, decision{reference: reference, outcome: outcome})
+func (s *sandbox) decide(ctx context.Context, reference ids.Payment, outcome, reason string) error {
+	callback, err := s.decisions.Do(ctx, decision{reference: reference, outcome: outcome, reason: reason, mood: s.mood()})
 	if err != nil {
 		return err
 	}
@@ -183,7 +220,7 @@ func (p *sandboxPayment) money() api.Money { return api.Money{Amount: p.Amount, 
 
 // open reports whether the payer can still act.
 func (p *sandboxPayment) open(now time.Time) bool {
-	return p.Status == sandboxPending && now.Before(p.ExpiresAt)
+	return (p.Status == sandboxPending || p.Status == sandboxChallenged) && now.Before(p.ExpiresAt)
 }
 
 func (c *sandboxCallback) body() []byte {

@@ -37,6 +37,9 @@ type sandboxPayment struct {
 	Description string
 	ReturnURL   string
 	Status      string
+	Reason      string
+	Captured    int64
+	CaptureAt   *time.Time
 	Refunded    int64
 	CreatedAt   time.Time
 	ExpiresAt   time.Time
@@ -63,6 +66,8 @@ type sandboxCallback struct {
 	CreatedAt   time.Time
 	Attempts    int
 	DueAt       time.Time
+	Lost        bool
+	Copies      int
 	DeliveredAt *time.Time
 }
 
@@ -162,49 +167,131 @@ func (b *sandboxBooks) decide(ctx context.Context, ins []decision) []batch.Resul
 		if err := q.Scan(ctx); err != nil {
 			return err
 		}
-		decided := map[string][]string{} // outcome -> ids
-		var callbacks []*sandboxCallback
 		byReference := make(map[ids.Payment]*sandboxPayment, len(rows))
 		for _, r := range rows {
 			byReference[r.Reference] = r
 		}
+		var callbacks []*sandboxCallback
+		moved := map[*sandboxPayment]bool{}
 		results = make([]batch.Result[*sandboxCallback], len(ins))
 		for i, in := range ins {
 			row := byReference[in.reference]
-			switch {
-			case row == nil:
+			if row == nil {
 				results[i].Err = fault.New(fault.NotFound, "no such payment")
-			case row.Status == in.outcome:
-			case row.Status != sandboxPending:
-				results[i].Err = fault.New(fault.Conflict, "the payer has already decided: %s", row.Status)
-			case !row.open(now):
-				results[i].Err = fault.New(fault.Expired, "the checkout has expired")
-			default:
-				row.Status = in.outcome
-				decided[row.Status] = append(decided[row.Status], row.ID)
-				c := &sandboxCallback{ID: sandboxID("sbe_"), PaymentID: row.ID, Type: "payment." + row.Status,
-					CreatedAt: now, DueAt: now.Add(deliveryLease)}
-				callbacks = append(callbacks, c)
+				continue
+			}
+			changed, err := row.decide(in, now)
+			if results[i].Err = err; !changed {
+				continue
+			}
+			moved[row] = true
+			if row.Status == sandboxChallenged {
+				continue // nobody has to hear of it
+			}
+			c := in.mood.callback(row, now)
+			callbacks = append(callbacks, c)
+			if in.mood.prompt() {
+				c.DueAt = now.Add(deliveryLease)
 				results[i].Out = c
 			}
 		}
-		for outcome, list := range decided {
-			_, err := tx.NewUpdate().Model((*sandboxPayment)(nil)).Set("status = ?", outcome).Set("decided_at = ?", now).
-				Where("id IN (?)", bun.List(list)).Exec(ctx)
+		for row := range moved {
+			_, err := tx.NewUpdate().Model(row).Column("status", "reason", "captured", "capture_at", "decided_at").WherePK().Exec(ctx)
 			if err != nil {
 				return err
 			}
 		}
-		if len(callbacks) == 0 {
-			return nil
-		}
-		_, err := tx.NewInsert().Model(&callbacks).Returning("NULL").Exec(ctx)
-		return err
+		return insertCallbacks(ctx, tx, callbacks)
 	})
 	if err != nil {
 		return batch.Fail[*sandboxCallback](len(ins), err)
 	}
 	return results
+}
+
+func insertCallbacks(ctx context.Context, tx bun.Tx, rows []*sandboxCallback) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	_, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx)
+	return err
+}
+
+// decide moves the payment by what its payer did, and reports whether that changed it.
+func (p *sandboxPayment) decide(d decision, now time.Time) (changed bool, err error) {
+	consented := p.Status != sandboxPending && p.Status != sandboxDeclined && p.Status != sandboxCancelled
+	switch {
+	case p.Status == d.outcome, consented && d.outcome == outcomeSucceeded,
+		d.outcome == outcomeAuthenticated && (p.Status == sandboxProcessing || p.Status == sandboxSucceeded):
+		return false, nil // told again
+	case p.Status != sandboxPending && p.Status != sandboxChallenged:
+		return false, fault.New(fault.Conflict, "the payer has already decided: %s", p.Status)
+	case !p.open(now):
+		return false, fault.New(fault.Expired, "the checkout has expired")
+	case d.outcome == outcomeDeclined:
+		p.Status, p.Reason = sandboxDeclined, d.reason
+		if d.mood.changesMind {
+			at := now.Add(remorse)
+			p.CaptureAt, p.Captured = &at, p.Amount
+		}
+	case d.outcome == outcomeAuthenticated && p.Status == sandboxPending:
+		return false, fault.New(fault.Conflict, "there is no challenge")
+	case d.outcome == outcomeSucceeded && d.mood.challenge:
+		p.Status = sandboxChallenged
+	case d.mood.captureAfter > 0:
+		at := now.Add(d.mood.captureAfter)
+		p.Status, p.CaptureAt = sandboxProcessing, &at
+	default:
+		p.Status = sandboxSucceeded
+	}
+	if p.Status == sandboxSucceeded || p.Status == sandboxProcessing {
+		p.Captured = d.mood.collects(p.Amount)
+	}
+	p.DecidedAt = &now
+	return true, nil
+}
+
+// capture takes the money of payments whose time has come.
+func (b *sandboxBooks) capture(ctx context.Context, mood func() mood) error {
+	now := store.Time(b.now())
+	due := func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("p.capture_at <= ?", now)
+	}
+	if any, err := due(b.db.Read().NewSelect().Model((*sandboxPayment)(nil))).Exists(ctx); err != nil || !any {
+		return err
+	}
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var rows []*sandboxPayment
+		q := due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)
+		if b.db.Postgres() {
+			q = q.For("UPDATE SKIP LOCKED")
+		}
+		if err := q.Scan(ctx); err != nil {
+			return err
+		}
+		var callbacks []*sandboxCallback
+		for _, r := range rows {
+			r.Status, r.CaptureAt = sandboxSucceeded, nil
+			if _, err := tx.NewUpdate().Model(r).Column("status", "capture_at").WherePK().Exec(ctx); err != nil {
+				return err
+			}
+			callbacks = append(callbacks, mood().callback(r, now))
+		}
+		return insertCallbacks(ctx, tx, callbacks)
+	})
+}
+
+// cancel ends a payment that the payer has not decided on.
+func (b *sandboxBooks) cancel(ctx context.Context, id string, mood mood) error {
+	now := store.Time(b.now())
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		q := tx.NewUpdate().Model((*sandboxPayment)(nil)).Set("status = ?", sandboxCancelled).Set("decided_at = ?", now)
+		if mood.changesMind {
+			q = q.Set("capture_at = ?", now.Add(remorse)).Set("captured = amount")
+		}
+		_, err := q.Where("id = ?", id).Where("status IN (?, ?)", sandboxPending, sandboxChallenged).Exec(ctx)
+		return err
+	})
 }
 
 // refund gives money back, once for each key.
@@ -236,7 +323,7 @@ func (b *sandboxBooks) refund(ctx context.Context, row *sandboxRefund, currency 
 			return fault.New(fault.Conflict, "the payment has not succeeded")
 		case payment.Currency != currency:
 			return fault.New(fault.Invalid, "the payment was made in another currency")
-		case row.Amount <= 0 || row.Amount > payment.Amount-payment.Refunded:
+		case row.Amount <= 0 || row.Amount > payment.Captured-payment.Refunded:
 			return fault.New(fault.Conflict, "there is not so much left to refund")
 		}
 		*kept = *row
@@ -256,7 +343,7 @@ func (b *sandboxBooks) refund(ctx context.Context, row *sandboxRefund, currency 
 func (b *sandboxBooks) due(ctx context.Context, limit int) ([]*sandboxCallback, error) {
 	now := store.Time(b.now())
 	waiting := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("c.delivered_at IS NULL").Where("c.due_at <= ?", now)
+		return q.Where("c.delivered_at IS NULL").Where("NOT c.lost").Where("c.due_at <= ?", now)
 	}
 	// Looked at without a lock first: mostly there is nothing, and then nobody has to wait.
 	if any, err := waiting(b.db.Read().NewSelect().Model((*sandboxCallback)(nil))).Exists(ctx); err != nil || !any {

@@ -1,7 +1,11 @@
 package payment
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -15,12 +19,19 @@ func (s *Service) decideSandboxPayment(ctx context.Context, req *api.SandboxOutc
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(req.Outcome == sandboxSucceeded || req.Outcome == sandboxDeclined, "outcome", "must be %s or %s",
-		sandboxSucceeded, sandboxDeclined)
+	check.Field(req.Outcome == outcomeSucceeded || req.Outcome == outcomeDeclined || req.Outcome == outcomeAuthenticated, "outcome",
+		"must be %s, %s or %s", outcomeSucceeded, outcomeDeclined, outcomeAuthenticated)
+	check.Field(req.Reason == "" || req.Outcome == outcomeDeclined, "reason", "is for a decline only")
+	check.Field(req.Reason == "" || slices.Contains(declineReasons(), req.Reason), "reason", "must be of %s", strings.Join(declineReasons(), ", "))
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	return &rpc.None{}, s.sandbox.decide(ctx, req.ID, req.Outcome)
+	return &rpc.None{}, s.sandbox.decide(ctx, req.ID, req.Outcome, cmp.Or(req.Reason, outcomeDeclined))
+}
+
+// declineReasons returns why the sandbox may decline.
+func declineReasons() []string {
+	return []string{"insufficient_funds", "expired_card", "lost_card", "authentication_failed", "do_not_honor"}
 }
 
 // getSandboxCheckout shows the checkout page of a sandbox payment.
@@ -33,6 +44,15 @@ func (s *Service) getSandboxCheckout(ctx context.Context, req *api.PaymentRef) (
 		return nil, err
 	}
 	return s.page.render(row, row.open(s.now()))
+}
+
+// sandboxReport is what the sandbox would send its merchant at the end of the day.
+func (s *Service) sandboxReport(ctx context.Context, _ *rpc.None) (*rpc.Blob, error) {
+	var out bytes.Buffer
+	if err := SandboxReport(ctx, s.db, &out); err != nil {
+		return nil, err
+	}
+	return &rpc.Blob{ContentType: "text/csv; charset=utf-8", Data: out.Bytes()}, nil
 }
 
 func (s *Service) sandboxOn() error {

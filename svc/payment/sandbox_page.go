@@ -51,11 +51,13 @@ func sourceHash(text string) string {
 
 func (p *checkoutPage) render(row *sandboxPayment, open bool) (*rpc.Blob, error) {
 	status := map[string]string{
-		sandboxPending:   "",
-		sandboxSucceeded: "This payment is done.",
-		sandboxDeclined:  "This payment was declined.",
+		sandboxChallenged: "Your bank asks whether it is really you.",
+		sandboxProcessing: "This payment is being made.",
+		sandboxSucceeded:  "This payment is done.",
+		sandboxDeclined:   "This payment was declined.",
+		sandboxCancelled:  "This payment was cancelled by the shop.",
 	}[row.Status]
-	if row.Status == sandboxPending && !open {
+	if (row.Status == sandboxPending || row.Status == sandboxChallenged) && !open {
 		status = "This checkout has expired."
 	}
 	var buf bytes.Buffer
@@ -69,6 +71,8 @@ func (p *checkoutPage) render(row *sandboxPayment, open bool) (*rpc.Blob, error)
 		"Description": row.Description,
 		"ReturnURL":   row.ReturnURL,
 		"Open":        open,
+		"Challenged":  row.Status == sandboxChallenged,
+		"Reasons":     declineReasons(),
 		"Status":      status,
 	})
 	if err != nil {

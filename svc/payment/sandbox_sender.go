@@ -3,6 +3,7 @@ package payment
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,6 +41,7 @@ type sender struct {
 	client  *http.Client
 	queue   chan *sandboxCallback
 	settled *batch.Group[attempt, struct{}]
+	mood    func() mood // of the callbacks that it makes itself
 
 	delivered, failed *observe.Counter
 }
@@ -95,7 +97,10 @@ func (s *sender) run(ctx context.Context) {
 			}
 		})
 	}
-	every(ctx, sweepInterval, func() {
+	every(ctx, sweepInterval, nil, func() {
+		if err := s.books.capture(ctx, s.mood); err != nil && ctx.Err() == nil {
+			s.log.Warn("the sandbox cannot take the money that is due", "error", err)
+		}
 		rows, err := s.books.due(ctx, deliveryQueue/4)
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("the callbacks that are due cannot be read", "error", err)
@@ -113,6 +118,9 @@ func (s *sender) deliver(ctx context.Context, c *sandboxCallback) {
 	// An attempt that has begun is finished, also while stopping: the receiver may have it already.
 	ctx = context.WithoutCancel(ctx)
 	err := s.post(ctx, c)
+	for range c.Copies - 1 {
+		err = errors.Join(err, s.post(ctx, c))
+	}
 	result := attempt{id: c.ID, delivered: err == nil}
 	if err != nil {
 		s.failed.Inc()
@@ -160,8 +168,8 @@ func backoff(n int, first, last time.Duration) time.Duration {
 	return min(d, last)
 }
 
-// every calls fn now and at each interval, until ctx ends.
-func every(ctx context.Context, interval time.Duration, fn func()) {
+// every calls fn now, at each interval, and when it is woken, until ctx ends.
+func every(ctx context.Context, interval time.Duration, wake <-chan struct{}, fn func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -170,6 +178,7 @@ func every(ctx context.Context, interval time.Duration, fn func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-wake:
 		}
 	}
 }

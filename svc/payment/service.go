@@ -51,6 +51,9 @@ type Deps struct {
 
 	// SandboxSecret signs the callbacks of the sandbox. If it is empty, the service makes one and keeps it in DB.
 	SandboxSecret string
+
+	// Stripe is the account at Stripe. Without a key there is no such provider.
+	Stripe StripeConfig
 }
 
 // Service is the payment service.
@@ -67,8 +70,14 @@ type Service struct {
 	books   *books
 	desks   map[string]*desk // by provider
 	sandbox *sandbox
+	manual  *manual
+	stripe  *stripeProvider // nil without a key
 	page    *checkoutPage
-	metrics instruments
+
+	manualPage *manualPage
+	metrics    instruments
+
+	refundsDue chan struct{} // wakes the sweep of refunds
 
 	lookups     *batch.Group[ids.Order, []*paymentRow]
 	begins      *batch.Group[*paymentRow, *paymentRow]
@@ -94,12 +103,16 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	manualPage, err := newManualPage()
+	if err != nil {
+		return nil, err
+	}
 	books := &books{db: d.DB, now: d.Now}
 	const limit, queue = 512, 16384
 	s := &Service{
 		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
 		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
-		books:     books, page: page,
+		books:     books, page: page, manualPage: manualPage, refundsDue: make(chan struct{}, 1),
 		lookups:     batch.New(limit, queue, books.ofOrders, batch.Parallel(2)),
 		begins:      batch.New(limit, queue, books.begin),
 		opens:       batch.New(limit, queue, books.open),
@@ -110,11 +123,16 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		s.Close()
 		return nil, err
 	}
-	s.desks = map[string]*desk{}
-	for _, p := range []Provider{s.sandbox} {
-		s.desks[p.Name()] = newDesk(s, p)
+	providers, err := s.providers(d)
+	if err != nil {
+		s.Close()
+		return nil, err
 	}
+	s.desks = map[string]*desk{}
 	s.metrics = newInstruments(d.Metrics, s)
+	for _, p := range providers {
+		s.desks[p.Name()] = newDesk(s, newGuard(p, s.metrics, d.Log))
+	}
 	return s, nil
 }
 
@@ -131,16 +149,27 @@ func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
 	if d.CallbackURL != "" {
 		callbackURL = strings.TrimSuffix(d.CallbackURL, "/")
 	}
-	return newSandbox(books, s.publicURL, secret, d.Now, newSender(books, callbackURL, secret, d.Now, d.Log, d.Metrics)), nil
+	provider := newSandbox(books, s.publicURL, secret, d.Now, d.Live, newSender(books, callbackURL, secret, d.Now, d.Log, d.Metrics))
+	provider.sender.mood = provider.mood
+	return provider, nil
 }
 
 // Register binds the endpoints.
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreatePayment, s.createPayment)
 	rpc.Handle(srv, api.GetPayment, s.getPayment)
+	rpc.Handle(srv, api.CreateRefund, s.createRefund)
+	rpc.Handle(srv, api.ListRefunds, s.listRefunds)
+	rpc.Handle(srv, api.GetTrialBalance, s.trialBalance)
+	rpc.Handle(srv, api.GetSandboxReport, s.sandboxReport)
+	rpc.Handle(srv, api.ClosePayments, s.closePayments)
 	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
 	rpc.Handle(srv, api.DecideSandboxPayment, s.decideSandboxPayment)
 	rpc.Handle(srv, api.GetSandboxCheckout, s.getSandboxCheckout)
+	rpc.Handle(srv, api.GetManualCheckout, s.getManualCheckout)
+	rpc.Handle(srv, api.GetManualPayment, s.getManualPayment)
+	rpc.Handle(srv, api.MarkPaymentPaid, s.markPaymentPaid)
+	rpc.Handle(srv, api.MarkRefundPaid, s.markRefundPaid)
 }
 
 // Run publishes events, follows those of ticketing, and works on callbacks, refunds and lost payments, until ctx ends.
@@ -155,10 +184,11 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	work.Go(func() { s.sandbox.sender.run(ctx) })
-	work.Go(func() { s.sweep(ctx, "callbacks", sweepInterval, s.sweepCallbacks) })
-	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, s.sweepPayments) })
-	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.sweepRefunds) })
-	work.Go(func() { s.sweep(ctx, "answers", time.Hour, s.forgetAnswers) })
+	work.Go(func() { s.sweep(ctx, "callbacks", sweepInterval, nil, s.sweepCallbacks) })
+	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, nil, s.sweepPayments) })
+	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
+	work.Go(func() { s.sweep(ctx, "manual payments", sweepInterval, nil, s.sweepManual) })
+	work.Go(func() { s.sweep(ctx, "answers", time.Hour, nil, s.forgetAnswers) })
 
 	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRelay()
@@ -192,11 +222,14 @@ func (s *Service) Close() {
 		s.sandbox.close()
 		s.sandbox.sender.close()
 	}
+	if s.stripe != nil {
+		s.stripe.close()
+	}
 }
 
-// sweep runs fn now and at each interval until ctx ends.
-func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, fn func(context.Context) error) {
-	every(ctx, interval, func() {
+// sweep runs fn now, at each interval, and when it is woken, until ctx ends.
+func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, wake <-chan struct{}, fn func(context.Context) error) {
+	every(ctx, interval, wake, func() {
 		if err := fn(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			s.log.Warn("a sweep failed", "what", what, "error", err)
 		}

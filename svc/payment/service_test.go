@@ -203,12 +203,12 @@ func TestCreateCutOff(t *testing.T) {
 		cut := w.prepare()
 		defer cut.Close()
 		ctx, order := w.order()
-		row, err := cut.begin(ctx, cut.sandbox, order.ID)
+		row, err := cut.begin(ctx, cut.sandbox, &api.NewPayment{OrderID: order.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx2, order2 := w.order()
-		row2, err := cut.begin(ctx2, cut.sandbox, order2.ID)
+		row2, err := cut.begin(ctx2, cut.sandbox, &api.NewPayment{OrderID: order2.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestCreateCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, order3 := w.order()
-		row3, err := cut.begin(as(order3.UserID), cut.sandbox, order3.ID)
+		row3, err := cut.begin(as(order3.UserID), cut.sandbox, &api.NewPayment{OrderID: order3.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestPollerCompletesCreation(t *testing.T) {
 	w := newWorld(t, testkit.SQLite(t))
 	i := w.run()
 	ctx, order := w.order()
-	row, err := i.begin(ctx, i.sandbox, order.ID)
+	row, err := i.begin(ctx, i.sandbox, &api.NewPayment{OrderID: order.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestLostCallbackIsFound(t *testing.T) {
 func TestWrongAmount(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
 		i := w.run()
-		for _, change := range []string{"amount = amount - 1", "currency = 'HUF'"} {
+		for _, change := range []string{"amount = amount - 1", "amount = amount + 1", "currency = 'HUF'"} {
 			ctx, order := w.order()
 			p := w.create(ctx, order.ID)
 			err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -297,18 +297,19 @@ func TestWrongAmount(t *testing.T) {
 			w.mustDecide(p.ID, "succeeded")
 			testkit.Eventually(t, 20*time.Second, func() error {
 				row, err := i.books.payment(t.Context(), p.ID)
-				if err == nil && row.Flag != string(verdictMismatch) {
-					err = fault.New(fault.Conflict, "not flagged yet")
+				if err == nil && row.Status != api.PaymentRefunded {
+					err = fault.New(fault.Conflict, "not given back yet: %s", row.Status)
 				}
 				return err
 			})
-			if got := w.awaitStatus(p.ID, api.PaymentRequiresAction, 0); got.FailureReason != "" {
+			if got := w.awaitStatus(p.ID, api.PaymentRefunded, 0); got.FailureReason != "wrong_amount" {
 				t.Errorf("%s: %+v", change, got)
 			}
 		}
-		if n := i.counter("starlight_payment_flagged_total", "-", "provider", "sandbox", "reason", "mismatch"); n != 2 {
-			t.Errorf("flagged %d payments, want 2", n)
+		if told := w.told(api.PaymentHasFailed, 3); len(told) != 3 {
+			t.Errorf("told of %d failed payments, want 3", len(told))
 		}
+		i.audit(t)
 		if told := w.told(api.PaymentHasSucceeded, 0); len(told) != 0 {
 			t.Errorf("told of %+v", told)
 		}

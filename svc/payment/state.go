@@ -9,8 +9,8 @@ type verdict string
 const (
 	verdictNone     verdict = "unchanged"      // nothing new
 	verdictMove     verdict = "moved"          // the payment moves to another state
-	verdictMismatch verdict = "mismatch"       // amount or currency are not ours: never a success
-	verdictLate     verdict = "late_success"   // the money came after we had been told that it would not
+	verdictLate     verdict = "late_success"   // moved: the money came after we had been told that it would not
+	verdictMismatch verdict = "mismatch"       // amount or currency are not ours: failed, and what came goes back
 	verdictUnknown  verdict = "unknown"        // no payment of ours
 	verdictForeign  verdict = "foreign_object" // our payment, but another object of the provider
 )
@@ -22,21 +22,30 @@ func rank(status string) int {
 		return 0
 	case api.PaymentProcessing:
 		return 1
-	case api.PaymentSucceeded, api.PaymentFailed:
+	case api.PaymentFailed:
 		return 2
-	case api.PaymentRefunded:
+	case api.PaymentSucceeded:
 		return 3
+	case api.PaymentRefunded:
+		return 4
 	}
 	return -1
 }
 
-// judge says what seeing remote means for a payment of ours that is in status and over amount. With verdictMove, next
-// is the state to move to; with any other it is status.
+// judge says what seeing remote means for a payment of ours that is in status and over amount, and of which money has
+// been captured or not. next is the state that it is in afterwards.
 //
 // Whatever the order and number of observations of one remote history, the state in the end is that of the furthest.
-func judge(status string, amount api.Money, remote RemoteState) (next string, v verdict) {
-	if remote.Status == RemoteSucceeded && remote.Amount != amount {
-		return status, verdictMismatch
+func judge(status string, amount api.Money, captured bool, remote RemoteState) (next string, v verdict) {
+	if remote.Status == RemoteSucceeded {
+		switch {
+		case captured:
+			return status, verdictNone
+		case remote.Amount != amount:
+			return api.PaymentFailed, verdictMismatch
+		case status == api.PaymentFailed:
+			return api.PaymentSucceeded, verdictLate
+		}
 	}
 	switch remote.Status {
 	case RemoteProcessing:
@@ -48,10 +57,7 @@ func judge(status string, amount api.Money, remote RemoteState) (next string, v 
 	default:
 		return status, verdictNone
 	}
-	switch {
-	case next == api.PaymentSucceeded && status == api.PaymentFailed:
-		return status, verdictLate
-	case rank(next) <= rank(status):
+	if rank(next) <= rank(status) {
 		return status, verdictNone
 	}
 	return next, verdictMove

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,9 @@ type AuditConfig struct {
 
 	// Connect reaches the running system. If it fails and the data folder has an inventory, that is opened instead.
 	Connect func(context.Context) (jetstream.JetStream, func(), error)
+
+	// Reports are what payment providers say they have collected and given back, CSV of all time, by provider.
+	Reports map[string][]byte
 }
 
 // What is found broken is looked at again, because on a running system something may be on its way.
@@ -54,7 +58,7 @@ func Audit(ctx context.Context, cfg AuditConfig) ([]ticketing.Finding, error) {
 	}
 	defer money.Close()
 	for look := 1; ; look++ {
-		findings, err := audit(ctx, tickets, money, js)
+		findings, err := audit(ctx, tickets, money, js, cfg.Reports)
 		if err != nil || look == auditLooks || clean(findings) {
 			return findings, err
 		}
@@ -96,7 +100,7 @@ func clean(findings []ticketing.Finding) bool {
 	return true
 }
 
-func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream) ([]ticketing.Finding, error) {
+func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream, reports map[string][]byte) ([]ticketing.Finding, error) {
 	findings, err := ticketing.Audit(ctx, tickets, js)
 	if err != nil {
 		return nil, err
@@ -105,15 +109,27 @@ func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream
 	if err != nil {
 		return nil, err
 	}
-	books := ticketing.Finding{Check: "sandbox: the provider has collected and given back what we say"}
-	if books.Compared, books.Broken, err = payment.AuditSandbox(ctx, money); err != nil {
+	ledger := ticketing.Finding{Check: "ledger: every payment and refund stands in it, and debits are credits"}
+	if ledger.Compared, ledger.Broken, err = payment.AuditLedger(ctx, money); err != nil {
 		return nil, err
 	}
-	return append(findings, paid, books), nil
+	sandbox := ticketing.Finding{Check: "sandbox: the provider has collected and given back what we say"}
+	if sandbox.Compared, sandbox.Broken, err = payment.AuditSandbox(ctx, money); err != nil {
+		return nil, err
+	}
+	findings = append(findings, paid, ledger, sandbox)
+	for provider, report := range reports {
+		f := ticketing.Finding{Check: provider + ": the provider's report is what our ledger says"}
+		if f.Compared, f.Broken, err = payment.Reconcile(ctx, money, provider, bytes.NewReader(report)); err != nil {
+			return nil, fmt.Errorf("the report of %s: %w", provider, err)
+		}
+		findings = append(findings, f)
+	}
+	return findings, nil
 }
 
-// auditMoney compares what was collected with the orders: every payment that is not on its way back has paid its order in
-// full, and every paid order has its payment.
+// auditMoney compares what was collected with the orders: what is kept of a payment is what is kept of the order that it
+// paid, nothing is kept of any other, and every paid order has its payment.
 func auditMoney(ctx context.Context, tickets, money *store.DB) (ticketing.Finding, error) {
 	f := ticketing.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is paid for"}
 	captured, err := payment.Ledger(ctx, money)
@@ -133,12 +149,10 @@ func auditMoney(ctx context.Context, tickets, money *store.DB) (ticketing.Findin
 		r, found := orders[c.ID]
 		delete(orders, c.ID)
 		switch {
-		case found && c.Back:
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is paid by payment %s, which goes back", r.OrderID, c.ID))
-		case !found && !c.Back:
-			f.Broken = append(f.Broken, fmt.Sprintf("payment %s of order %s has paid for nothing", c.ID, c.OrderID))
-		case found && (r.Total != c.Amount || r.OrderID != c.OrderID):
-			f.Broken = append(f.Broken, fmt.Sprintf("payment %s is %v for order %s, which costs %v", c.ID, c.Amount, r.OrderID, r.Total))
+		case !found && c.Kept.Amount != 0:
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s of order %s has paid for nothing: %v", c.ID, c.OrderID, c.Kept))
+		case found && (r.Kept != c.Kept || r.OrderID != c.OrderID):
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s keeps %v of order %s, and order %s keeps %v", c.ID, c.Kept, c.OrderID, r.OrderID, r.Kept))
 		}
 	}
 	for _, r := range orders {

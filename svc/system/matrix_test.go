@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // Who may do what with a thing of somebody. An endpoint of api.All with an id in its path that is not here, and not for
@@ -30,7 +32,8 @@ func mayCall() map[string]string {
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
 		"ticketing.admit": team, "ticketing.admissions": team,
-		"payment.create": "buyer", "payment.get": "buyer admin",
+		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
+		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers,
 	}
 }
 
@@ -60,6 +63,7 @@ type world struct {
 	event, draft  api.Event
 	paid, pending api.Order
 	ticket        api.Ticket
+	manual        api.Payment         // of another pending order, by bank transfer
 	members       map[string]ids.User // one that each person may remove from the team
 }
 
@@ -87,6 +91,17 @@ func (s *site) world(people []person, admin string) *world {
 	w.ticket = s.pay(buyer, w.paid)[0]
 	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
 	w.pending = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
+	other := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
+	testkit.Eventually(s.t, 30*time.Second, func() error { // the setting may not be everywhere yet
+		got, err := s.send("POST", "/v1/orders/"+other.ID.String()+"/payments", buyer, api.NewPayment{Provider: "manual"})
+		if err == nil && got.status != 201 {
+			err = fmt.Errorf("%d %s", got.status, got.body)
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(got.body, &w.manual)
+	})
 	return w
 }
 
@@ -114,6 +129,10 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = w.ticket.ID.String()
 		case ids.Payment:
 			id = w.paid.PaymentID.String()
+		case ids.Refund:
+			id = ids.New[ids.RefundKind](time.Now()).String()
+		case string:
+			id = w.manual.ID.String()
 		case ids.User:
 			id = w.members[p.name].String()
 		default:
@@ -142,6 +161,10 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"email": "stranger@example.org"}
 	case "api.ticketing.admit":
 		return map[string]string{"code": w.ticket.Code}
+	case "api.payment.refund":
+		return api.NewRefund{Amount: &api.Money{Amount: 1, Currency: "EUR"}}
+	case "api.payment.mark_paid":
+		return api.MarkPaid{Amount: api.Money{Amount: 1000, Currency: "EUR"}}
 	case "api.payment.create":
 		return api.NewPayment{Provider: "sandbox"}
 	}
@@ -172,6 +195,7 @@ func TestAccessMatrix(t *testing.T) {
 	s, _, _ := start(t, cfg)
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
+	s.set(admin, api.ManualEnabled.Key(), "true")
 	people := s.cast(admin)
 	may := mayCall()
 	reading := s.world(people, admin)
@@ -211,6 +235,9 @@ func TestAccessMatrix(t *testing.T) {
 				if p.name == "door" {
 					secret = 403 // knows the draft
 				}
+			}
+			if d.Subject() == api.CreateRefund.Subject() && p.name == "buyer" {
+				want = 403 // sees the payment
 			}
 			if p.name == "nobody" && d.Access == rpc.User {
 				want, secret = 401, 401

@@ -26,8 +26,11 @@ import (
 const actAs = "STARLIGHT_TEST_ACT_AS"
 
 func act(as string) int {
-	if as == "starlight" {
+	switch as {
+	case "starlight":
 		return command.Main(os.Args[1:], os.Stdout, os.Stderr)
+	case "crashing":
+		return crashing(os.Args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

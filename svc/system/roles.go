@@ -85,7 +85,7 @@ func services() []role {
 		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(tells("payment"), hears("payment")...),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return payment.New(ctx, payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
-					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret})
+					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret, Stripe: m.sys.cfg.Stripe})
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations, grants: hears("notification"),
 			start: func(ctx context.Context, m *member) (service, error) {

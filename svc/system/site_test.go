@@ -229,7 +229,7 @@ func (s *site) left(e api.Event) api.TypeAvailability {
 // audit fails the test unless the records agree, now or when what a killed process had in its hands is delivered again.
 func audit(t *testing.T, cfg system.Config, connect func(context.Context) (jetstream.JetStream, func(), error)) {
 	t.Helper()
-	testkit.Eventually(t, 40*time.Second, func() error {
+	testkit.Eventually(t, 120*time.Second, func() error {
 		findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})
 		if err != nil {
 			return err

@@ -119,6 +119,9 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		if m.db, err = store.Open(ctx, s.cfg.databaseURL(), r.name, r.migrations(), m.log); err != nil {
 			return err
 		}
+		if around := s.cfg.AroundCommit; around != nil {
+			m.db.AroundCommit(func(done bool) { around(r.name, done) })
+		}
 		cfg.Answers = m.db.Answers()
 		s.health.Add(observe.Check{Name: "sql " + r.name, Run: m.db.Ping})
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/svc/payment"
 	"github.com/starlightsymphony/starlight/svc/user"
 )
 
@@ -49,11 +50,16 @@ type Config struct {
 
 	AdminEmail, AdminPassword string // of the first administrator
 	SandboxSecret             string // of the sandbox provider's signature
+	Stripe                    payment.StripeConfig
 
 	Sandbox bool             // turns the sandbox provider on unless its setting was ever changed
 	Version string           // of the program
 	LogTo   io.Writer        `json:"-"` // JSON lines; default standard error
 	Now     func() time.Time `json:"-"` // default time.Now
+
+	// AroundCommit is called before each commit of a service's database and, with done, after it: a test can end the
+	// process there.
+	AroundCommit func(service string, done bool) `json:"-"`
 }
 
 func (c *Config) defaults() {

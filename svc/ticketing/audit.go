@@ -3,8 +3,10 @@ package ticketing
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -68,99 +70,131 @@ func auditStock(ctx context.Context, db storage, ledger *inventory.Ledger) (Find
 
 // auditOrders compares the orders with what the inventory keeps for them.
 func auditOrders(ctx context.Context, db storage, ledger *inventory.Ledger) (Finding, error) {
-	f := Finding{Check: "orders: the inventory has sold to exactly those that are paid, and holds only for those that are pending"}
-	kept := map[ids.Order]string{}
-	ledger.Orders(func(ref inventory.Ref, e inventory.Entry) { kept[ref.Order] = e.State })
-	err := eachOrder(ctx, db, func(id ids.Order, status string) {
-		f.Compared++
-		state := kept[id]
-		delete(kept, id)
-		if (status == api.OrderPaid) != (state == inventory.Sold) || state == inventory.Held && status != api.OrderPending {
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and the inventory says %q", id, status, state))
-		}
-	})
-	for _, id := range sortedKeys(kept) {
-		if kept[id] == inventory.Sold { // a hold without an order expires by itself
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s has seats and does not exist", id))
-		}
-	}
-	return f, err
-}
-
-func eachOrder(ctx context.Context, db storage, f func(ids.Order, string)) error {
-	rows, err := db.Read().QueryContext(ctx, "SELECT id, status FROM orders")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id ids.Order
-		var status string
-		if err := rows.Scan(&id, &status); err != nil {
-			return err
-		}
-		f(id, status)
-	}
-	return rows.Err()
-}
-
-// auditTickets compares the tickets with the orders.
-func auditTickets(ctx context.Context, db storage, _ *inventory.Ledger) (Finding, error) {
-	f := Finding{Check: "tickets: a paid order has exactly its tickets, any other has none"}
-	var rows []orderRow
-	if err := db.Read().NewRaw("SELECT id, status, items FROM orders").Scan(ctx, &rows); err != nil {
-		return f, err
-	}
-	var counts []struct {
-		OrderID ids.Order
-		N       int
-	}
-	err := db.Read().NewRaw("SELECT order_id, COUNT(*) AS n FROM tickets WHERE status <> 'revoked' GROUP BY order_id").Scan(ctx, &counts)
+	f := Finding{Check: "orders: the inventory has sold to each paid order exactly its valid tickets, and holds only for those that are pending"}
+	rows, valid, err := ordersAndTickets(ctx, db)
 	if err != nil {
 		return f, err
 	}
-	issued := make(map[ids.Order]int, len(counts))
-	for _, c := range counts {
-		issued[c.OrderID] = c.N
-	}
+	kept := map[ids.Order]inventory.Entry{}
+	ledger.Orders(func(ref inventory.Ref, e inventory.Entry) { kept[ref.Order] = e })
 	for _, r := range rows {
 		f.Compared++
-		want := 0
-		if r.Status == api.OrderPaid {
-			for _, l := range r.lines() {
-				want += l.N
-			}
+		e := kept[r.ID]
+		delete(kept, r.ID)
+		if (r.Status == api.OrderPaid) != (e.State == inventory.Sold) || e.State == inventory.Held && r.Status != api.OrderPending {
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and the inventory says %q", r.ID, r.Status, e.State))
+			continue
 		}
-		if issued[r.ID] != want {
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has %d tickets, want %d", r.ID, r.Status, issued[r.ID], want))
+		if e.State != inventory.Sold {
+			continue
 		}
-		delete(issued, r.ID)
+		sold := map[ids.TicketType]int{}
+		for _, l := range e.Lines {
+			sold[l.Type] += l.N
+		}
+		if !maps.Equal(sold, valid[r.ID]) {
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s has valid tickets %v and the inventory has sold it %v", r.ID, valid[r.ID], sold))
+		}
 	}
-	for _, id := range sortedKeys(issued) {
-		f.Broken = append(f.Broken, fmt.Sprintf("%d tickets belong to order %s, which does not exist", issued[id], id))
+	for _, id := range sortedKeys(kept) {
+		if kept[id].State == inventory.Sold { // a hold without an order expires by itself
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s has seats and does not exist", id))
+		}
 	}
 	return f, nil
 }
 
-// Paid is an order that money has paid for.
+// ordersAndTickets returns every order, and for each the number of its valid tickets by type.
+func ordersAndTickets(ctx context.Context, db storage) ([]orderRow, map[ids.Order]map[ids.TicketType]int, error) {
+	var rows []orderRow
+	if err := db.Read().NewRaw("SELECT id, status, items, total, refunded, paid_at FROM orders").Scan(ctx, &rows); err != nil {
+		return nil, nil, err
+	}
+	valid, err := countTickets(ctx, db, "status <> 'revoked'")
+	return rows, valid, err
+}
+
+func countTickets(ctx context.Context, db storage, which string) (map[ids.Order]map[ids.TicketType]int, error) {
+	var counts []struct {
+		OrderID      ids.Order
+		TicketTypeID ids.TicketType
+		N            int
+	}
+	err := db.Read().NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE ? GROUP BY order_id, ticket_type_id", bun.Safe(which)).Scan(ctx, &counts)
+	out := map[ids.Order]map[ids.TicketType]int{}
+	for _, c := range counts {
+		if out[c.OrderID] == nil {
+			out[c.OrderID] = map[ids.TicketType]int{}
+		}
+		out[c.OrderID][c.TicketTypeID] = c.N
+	}
+	return out, err
+}
+
+// auditTickets compares the tickets with the orders.
+func auditTickets(ctx context.Context, db storage, _ *inventory.Ledger) (Finding, error) {
+	f := Finding{Check: "tickets: an order that was paid has exactly its tickets, those whose money went back are revoked, and no other order has any"}
+	rows, valid, err := ordersAndTickets(ctx, db)
+	if err != nil {
+		return f, err
+	}
+	revoked, err := countTickets(ctx, db, "status = 'revoked'")
+	if err != nil {
+		return f, err
+	}
+	for _, r := range rows {
+		f.Compared++
+		issued := map[ids.TicketType]int{}
+		back := int64(0)
+		for t, n := range valid[r.ID] {
+			issued[t] += n
+		}
+		for t, n := range revoked[r.ID] {
+			issued[t] += n
+			back += r.price(t) * int64(n)
+		}
+		want := map[ids.TicketType]int{}
+		if r.PaidAt != nil {
+			for _, l := range r.lines() {
+				want[l.Type] += l.N
+			}
+		}
+		switch {
+		case !maps.Equal(issued, want):
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has tickets %v, want %v", r.ID, r.Status, issued, want))
+		case (r.Status == api.OrderPaid) != (len(valid[r.ID]) > 0):
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has valid tickets %v", r.ID, r.Status, valid[r.ID]))
+		case r.Refunded < min(back, r.Total):
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s has revoked tickets for %d and %d goes back", r.ID, back, r.Refunded))
+		}
+		delete(valid, r.ID)
+	}
+	for _, id := range sortedKeys(valid) {
+		f.Broken = append(f.Broken, fmt.Sprintf("tickets %v belong to order %s, which does not exist", valid[id], id))
+	}
+	return f, nil
+}
+
+// Paid is what an order says about its money.
 type Paid struct {
 	OrderID   ids.Order
 	PaymentID ids.Payment
-	Total     api.Money
+	Kept      api.Money // its total without what goes back; nothing, if it is not paid
 }
 
-// Receipts returns the paid orders that cost something.
+// Receipts returns the orders that money has paid for, whatever became of them afterwards.
 func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
 	var rows []struct {
 		ID        ids.Order
 		PaymentID ids.Payment
 		Total     int64
+		Refunded  int64
 		Currency  string
 	}
-	err := db.Read().NewRaw("SELECT id, payment_id, total, currency FROM orders WHERE status = 'paid' AND total > 0").Scan(ctx, &rows)
+	err := db.Read().NewRaw("SELECT id, payment_id, total, refunded, currency FROM orders WHERE paid_at IS NOT NULL AND total > 0").Scan(ctx, &rows)
 	out := make([]Paid, len(rows))
 	for i, r := range rows {
-		out[i] = Paid{OrderID: r.ID, PaymentID: r.PaymentID, Total: api.Money{Amount: r.Total, Currency: r.Currency}}
+		out[i] = Paid{OrderID: r.ID, PaymentID: r.PaymentID, Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
 	}
 	return out, err
 }

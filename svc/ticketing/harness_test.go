@@ -39,6 +39,8 @@ type house struct {
 	mu     sync.Mutex
 	offers map[ids.Event]*api.Offer
 	people map[string]api.Contact // by address
+	unpaid map[ids.Order]bool     // what the payment service cannot close
+	away   bool                   // whether it can be asked at all
 }
 
 // each runs a test on both databases.
@@ -50,12 +52,13 @@ func each(t *testing.T, test func(*testing.T, *house)) {
 func newHouse(t *testing.T, db *store.DB) *house {
 	t.Helper()
 	h := &house{t: t, nats: testkit.NATS(t), db: db, clock: testkit.NewClock(time.Now().Truncate(time.Second)),
-		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}}
+		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, 1); err != nil {
 		t.Fatal(err)
 	}
 	h.conn = h.nats.Connect()
 	h.serve("event", func(srv *rpc.Server) { rpc.Handle(srv, api.GetOffer, h.offer) })
+	h.serve("payment", func(srv *rpc.Server) { rpc.Handle(srv, api.ClosePayments, h.closePayments) })
 	h.serve("user", func(srv *rpc.Server) { rpc.Handle(srv, api.FindUserByEmail, h.find) })
 	return h
 }
@@ -110,6 +113,21 @@ func (h *house) offer(_ context.Context, req *api.OfferRequest) (*api.Offer, err
 		return &c, nil
 	}
 	return nil, fault.New(fault.NotFound, "there is no such event")
+}
+
+func (h *house) closePayments(_ context.Context, req *api.OrdersToClose) (*api.ClosedOrders, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.away {
+		return nil, fault.New(fault.Unavailable, "the provider is away")
+	}
+	var out api.ClosedOrders
+	for _, id := range req.OrderIDs {
+		if !h.unpaid[id] {
+			out.OrderIDs = append(out.OrderIDs, id)
+		}
+	}
+	return &out, nil
 }
 
 func (h *house) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {

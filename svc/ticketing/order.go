@@ -228,7 +228,8 @@ func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, err
 	return row, nil
 }
 
-// cancelOrder gives up a pending order. The inventory decides between it and a payment that arrives at the same moment.
+// cancelOrder gives up an order that is pending, or cost nothing. The inventory decides between it and a payment that
+// arrives at the same moment.
 func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Order, error) {
 	row, err := s.visibleOrder(ctx, req.ID)
 	if err != nil {
@@ -239,8 +240,22 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 		order := row.order()
 		return &order, nil
 	case api.OrderPending:
+	case api.OrderPaid:
+		if row.Total == 0 {
+			return s.giveUpFree(ctx, row.ID)
+		}
+		return nil, fault.New(fault.Conflict, "the order is paid: only the organizer can refund it")
 	default:
 		return nil, fault.New(fault.Conflict, "the order is %s", row.Status)
+	}
+	if row.PaymentID != "" {
+		closed, err := s.close(ctx, []ids.Order{row.ID})
+		if err != nil {
+			return nil, err
+		}
+		if !closed[row.ID] {
+			return nil, fault.New(fault.Conflict, "the order is being paid")
+		}
 	}
 	err = s.inv.Release(ctx, row.ref())
 	if errors.Is(err, inventory.ErrSold) {
@@ -261,19 +276,51 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 }
 
 // beginPayment ties a payment to a pending order of the caller, for the payment service.
-func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*api.Order, error) {
+func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*api.Payable, error) {
 	user, now := rpc.Caller(ctx).User, store.Time(s.now())
+	var expires time.Time
+	if req.HoldUntil != nil {
+		var err error
+		if expires, err = s.holdUntil(ctx, req.OrderID, user, *req.HoldUntil); err != nil {
+			return nil, err
+		}
+	}
 	var row orderRow
 	err := s.writes.Do(ctx, func(ctx context.Context, tx tx) error {
 		var err error
-		row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, now)
+		row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, expires, now)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	order := row.order()
-	return &order, nil
+	offer, err := s.offers.get(ctx, row.EventID)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Payable{Order: row.order(), Providers: offer.Event.Providers}, nil
+}
+
+// holdUntil lets a pending order of the user keep its seats for longer, until the event begins at most, because its
+// payment takes its time. The inventory is told first: should that be all, the order ends by its row, no later than it
+// would have.
+func (s *Service) holdUntil(ctx context.Context, id ids.Order, user ids.User, until time.Time) (time.Time, error) {
+	row, err := s.db.order(ctx, id)
+	if err != nil || row.UserID != user || row.Status != api.OrderPending || !s.now().Before(row.ExpiresAt) {
+		return row.ExpiresAt, err // who ties the payment says what is wrong
+	}
+	offer, err := s.offers.get(ctx, row.EventID)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if offer.Event.StartsAt.Before(until) {
+		until = offer.Event.StartsAt
+	}
+	if !until.After(row.ExpiresAt) {
+		return row.ExpiresAt, nil
+	}
+	until = store.Time(until)
+	return until, s.inv.Extend(ctx, row.ref(), until)
 }
 
 func (s *Service) myOrders(ctx context.Context, req *api.Page) (*api.List[api.Order], error) {

@@ -73,8 +73,14 @@ type Service struct {
 }
 
 type metrics struct {
-	late, refunds, fenced *observe.Counter
-	write                 *observe.Histogram
+	registry        *observe.Registry
+	refunds, fenced *observe.Counter
+	write           *observe.Histogram
+}
+
+// branch counts an unusual way that an order's money has gone.
+func (m metrics) branch(name string) {
+	m.registry.Counter("starlight_ticketing_branches_total", "Unusual ways of orders and their money, by what happened.", "branch", name).Inc()
 }
 
 // batchSize is how many orders, payments or scans one transaction takes.
@@ -100,10 +106,10 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s := &Service{db: storage{d.DB}, nats: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
 		inv: inv, keys: keys, registry: d.Metrics, writes: store.NewGroup(d.DB),
 		metrics: metrics{
-			late:    d.Metrics.Counter("starlight_ticketing_late_payments_total", "Payments that arrived when the hold was gone."),
-			refunds: d.Metrics.Counter("starlight_ticketing_refunds_due_total", "Payments that have to go back."),
-			write:   d.Metrics.Histogram("starlight_ticketing_write_seconds", "How long one transaction took that writes orders."),
-			fenced:  d.Metrics.Counter("starlight_ticketing_fenced_total", "Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
+			registry: d.Metrics,
+			refunds:  d.Metrics.Counter("starlight_ticketing_refunds_due_total", "Payments that have to go back."),
+			write:    d.Metrics.Histogram("starlight_ticketing_write_seconds", "How long one transaction took that writes orders."),
+			fenced:   d.Metrics.Counter("starlight_ticketing_fenced_total", "Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
 		}}
 	s.offers = newOffers(s.db, d.Client, d.Now)
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
@@ -131,6 +137,7 @@ func (s *Service) Register(srv *rpc.Server) {
 
 	rpc.Handle(srv, api.ResizeInventory, s.resize)
 	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
+	rpc.Handle(srv, api.DecideRefund, s.decideRefund)
 	rpc.Handle(srv, api.ExportPerson, s.exportPerson)
 }
 

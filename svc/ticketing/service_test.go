@@ -182,7 +182,7 @@ func TestLateAndOddMoney(t *testing.T) {
 		if got := h.becomes(buyer, o.ID, api.OrderPaid); got.PaymentID != payment {
 			t.Errorf("the order is now paid by %s", got.PaymentID)
 		}
-		h.announce(api.PaymentWasRefunded.Subject, api.PaymentEvent{Payment: api.Payment{ID: payment2, OrderID: o2.ID, UserID: buyer2}})
+		h.announce(api.PaymentWasRefunded.Subject, api.PaymentEvent{Payment: api.Payment{ID: payment2, OrderID: o2.ID, UserID: buyer2, Amount: o2.Total}})
 		h.becomes(buyer2, o2.ID, api.OrderRefunded)
 
 		// Paid at the moment of giving up.

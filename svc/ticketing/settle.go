@@ -3,7 +3,6 @@ package ticketing
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -75,6 +74,10 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 		}
 		return err
 	case api.EventCancelled:
+		// From here on nothing of this event becomes paid: see storage.cancelled.
+		if err := s.refundEvent(ctx, id); err != nil {
+			return err
+		}
 		return s.giveUp(ctx, func() ([]inventory.Ref, error) { return s.db.pendingOf(ctx, id, sweepSize) })
 	}
 	return nil
@@ -91,8 +94,8 @@ func (s *Service) giveUp(ctx context.Context, page func() ([]inventory.Ref, erro
 		if err != nil {
 			return err
 		}
-		if ended == 0 { // what is left is being paid at this moment
-			return nil
+		if ended == 0 {
+			return fault.New(fault.Unavailable, "%d orders are being paid at this moment", len(refs))
 		}
 	}
 }
@@ -107,28 +110,28 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 	if err != nil {
 		return err
 	}
-	due := api.RefundDue{OrderID: order.ID, PaymentID: p.ID}
-	switch order.Status {
-	case api.OrderPaid:
-		if order.PaymentID == p.ID {
-			return nil
-		}
+	due := api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("no seats", p.ID.String()), OrderID: order.ID, PaymentID: p.ID, Amount: p.Amount}
+	switch {
+	case order.paidBy(p.ID):
+		return nil
+	case order.Status == api.OrderPaid:
 		due.Reason = "paid twice"
-		return s.owe(ctx, due)
-	case api.OrderPending, api.OrderExpired:
+		return s.owe(ctx, due, "paid_twice")
+	case order.Status == api.OrderPending, order.Status == api.OrderExpired:
 	default:
 		due.Reason = "the order was " + order.Status
 		return s.refuse(ctx, order, due)
 	}
 
+	late := false
 	err = s.inv.Confirm(ctx, order.ref())
 	if errors.Is(err, inventory.ErrGone) {
-		s.metrics.late.Inc()
+		late = true
 		err = s.inv.Sell(ctx, order.ref(), order.UserID, order.lines(), p.ID.String())
 	}
 	if fault.Is(err, fault.SoldOut) {
 		due.Reason = "paid too late: the seats are taken"
-		return s.owe(ctx, due)
+		return s.owe(ctx, due, "late_sold_out")
 	}
 	if err != nil {
 		return err
@@ -142,10 +145,12 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 	switch {
 	case errors.Is(err, errPaidTwice):
 		due.Reason = "paid twice"
-		return s.owe(ctx, due)
+		return s.owe(ctx, due, "paid_twice")
 	case errors.Is(err, errNotPayable):
 		due.Reason = "the order was given up"
 		return s.refuse(ctx, order, due)
+	case err == nil && late:
+		s.metrics.branch("late_resold")
 	}
 	return err
 }
@@ -155,13 +160,19 @@ func (s *Service) refuse(ctx context.Context, order orderRow, due api.RefundDue)
 	if err := s.inv.Return(ctx, order.ref()); err != nil {
 		return err
 	}
-	return s.owe(ctx, due)
+	return s.owe(ctx, due, "given_up")
 }
 
-func (s *Service) owe(ctx context.Context, due api.RefundDue) error {
+// owe sends money back. The branch is what brought it about, for the metric.
+func (s *Service) owe(ctx context.Context, due api.RefundDue, branch string) error {
+	first, err := s.db.owe(ctx, due, store.Time(s.now()))
+	if err != nil || !first {
+		return err
+	}
 	s.metrics.refunds.Inc()
+	s.metrics.branch(branch)
 	s.log.InfoContext(ctx, "money goes back", "order", due.OrderID, "payment", due.PaymentID, "reason", due.Reason)
-	return s.db.owe(ctx, due, store.Time(s.now()))
+	return nil
 }
 
 // commitReceipts pays orders together. If one of them breaks the transaction, each is tried alone, so that it stands
@@ -214,86 +225,4 @@ func (s *Service) fence(err error) error {
 	s.metrics.fenced.Inc()
 	s.log.Error("the stock refused a sale that the inventory had accepted", "error", err)
 	return fault.Wrap(err, fault.Internal, "the sale was refused")
-}
-
-// sweepSize is how many orders are ended together.
-const sweepSize = 500
-
-// expire ends the holds whose time is over, until ctx ends.
-func (s *Service) expire(ctx context.Context) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		refs := s.inv.Expired(s.now(), sweepSize)
-		if n%sweepEvery == 0 {
-			lost, err := s.db.overdue(ctx, store.Time(s.now().Add(-overdueAfter)), sweepSize)
-			if err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "looking for overdue orders", "error", err)
-			}
-			refs = append(refs, lost...)
-		}
-		if len(refs) == 0 {
-			continue
-		}
-		if _, err := s.end(ctx, refs, api.OrderExpired); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "ending overdue orders", "error", err)
-		}
-	}
-}
-
-// Orders that the queue of holds does not know, because they were written late or the queue was lost, are found in SQL:
-// every 5 seconds, when they are 5 seconds overdue.
-const (
-	sweepEvery   = 25
-	overdueAfter = 5 * time.Second
-)
-
-// end releases the seats of pending orders and moves them to status. It returns how many it moved. An order that SQL
-// knows as paid is confirmed instead: it was interrupted between the two.
-func (s *Service) end(ctx context.Context, refs []inventory.Ref, status string) (int, error) {
-	id := make([]ids.Order, len(refs))
-	for i, r := range refs {
-		id[i] = r.Order
-	}
-	rows, err := s.db.orders(ctx, s.db.Read(), id)
-	if err != nil {
-		for _, r := range refs {
-			s.inv.Requeue(r)
-		}
-		return 0, err
-	}
-	errs := make([]error, len(refs))
-	var wg sync.WaitGroup
-	for i, ref := range refs { // at the same time, so that they share a batch
-		wg.Go(func() {
-			if rows[ref.Order].Status == api.OrderPaid {
-				errs[i] = s.inv.Confirm(ctx, ref)
-				return
-			}
-			errs[i] = s.inv.Release(ctx, ref)
-		})
-	}
-	wg.Wait()
-	released := id[:0]
-	var failed error
-	for i, ref := range refs {
-		switch {
-		case errs[i] == nil:
-			released = append(released, ref.Order)
-		case errors.Is(errs[i], inventory.ErrSold): // paid at this moment
-		default:
-			s.inv.Requeue(ref)
-			failed = errs[i]
-		}
-	}
-	if len(released) == 0 {
-		return 0, failed
-	}
-	moved, err := s.db.endPending(ctx, released, status, store.Time(s.now()))
-	return len(moved), errors.Join(failed, err)
 }

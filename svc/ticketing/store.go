@@ -51,10 +51,10 @@ func (db storage) saveOffer(ctx context.Context, offer *api.Offer) error {
 	}
 	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO offers (event_id, revision, offer) VALUES (?, ?, ?)
-			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, offer = excluded.offer
+			INSERT INTO offers (event_id, revision, cancelled, offer) VALUES (?, ?, ?, ?)
+			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled, offer = excluded.offer
 			WHERE offers.revision <= excluded.revision`,
-			offer.Event.ID, offer.Event.Revision, string(text))
+			offer.Event.ID, offer.Event.Revision, offer.Event.Status == api.EventCancelled, string(text))
 		return err
 	})
 }
@@ -103,6 +103,35 @@ func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 		}
 		if n, err := res.RowsAffected(); err != nil || n != 1 {
 			return fmt.Errorf("ticket type %s has no stock: %w", t, err)
+		}
+	}
+	return nil
+}
+
+// cancelled returns those of the events that are cancelled. The transaction keeps it so until its end: who cancels the
+// tickets of an event afterwards finds those that this transaction issues.
+func (db storage) cancelled(ctx context.Context, tx tx, events map[ids.Event]bool) (map[ids.Event]bool, error) {
+	share := bun.Safe("")
+	if db.Postgres() {
+		share = "FOR SHARE"
+	}
+	var rows []struct {
+		EventID   ids.Event
+		Cancelled bool
+	}
+	err := tx.NewRaw("SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?", bun.List(sortedKeys(events)), share).Scan(ctx, &rows)
+	out := make(map[ids.Event]bool, len(rows))
+	for _, r := range rows {
+		out[r.EventID] = r.Cancelled
+	}
+	return out, err
+}
+
+// unsell takes revoked tickets out of the fence.
+func unsell(ctx context.Context, tx tx, returned map[ids.TicketType]int) error {
+	for _, t := range sortedKeys(returned) {
+		if _, err := tx.ExecContext(ctx, "UPDATE stock SET sold = sold - ? WHERE ticket_type_id = ?", returned[t], t); err != nil {
+			return err
 		}
 	}
 	return nil

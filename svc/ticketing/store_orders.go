@@ -30,6 +30,8 @@ type orderRow struct {
 	Attendees []api.Attendee  `bun:"attendees,type:text"`
 	Total     int64           `bun:"total"`
 	Currency  string          `bun:"currency"`
+	Refunded  int64           `bun:"refunded"`
+	SeatsDue  bool            `bun:"seats_due"`
 	PaymentID ids.Payment     `bun:"payment_id"`
 	ExpiresAt time.Time       `bun:"expires_at"`
 	PaidAt    *time.Time      `bun:"paid_at"`
@@ -41,6 +43,13 @@ type orderRow struct {
 func (r orderRow) key() (time.Time, string) { return r.CreatedAt, r.ID.String() }
 
 func (r orderRow) ref() inventory.Ref { return inventory.Ref{Event: r.EventID, Order: r.ID} }
+
+// paidBy reports whether the payment has paid the order. What became of the order afterwards does not matter.
+func (r orderRow) paidBy(p ids.Payment) bool { return r.PaidAt != nil && r.PaymentID == p }
+
+func (r orderRow) money(amount int64) api.Money {
+	return api.Money{Amount: amount, Currency: r.Currency}
+}
 
 func (r orderRow) lines() []inventory.Line {
 	lines := make([]inventory.Line, len(r.Items))
@@ -60,7 +69,7 @@ func (r orderRow) finished(free bool, now time.Time) orderRow {
 
 func (r orderRow) order() api.Order {
 	o := api.Order{ID: r.ID, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
-		Total: api.Money{Amount: r.Total, Currency: r.Currency}, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
+		Total: r.money(r.Total), Refunded: r.money(r.Refunded), PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 	if r.Status == api.OrderPending {
 		expires := r.ExpiresAt.UTC()
@@ -113,7 +122,15 @@ func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]e
 		rows := make([]orderRow, 0, len(in))
 		events := make([]stream.Message, 0, len(in))
 		var issue issuing
+		over, err := db.cancelledFree(ctx, tx, in)
+		if err != nil {
+			return err
+		}
 		for i, c := range in {
+			if over[c.row.EventID] {
+				errs[i] = fault.New(fault.Conflict, "the event is cancelled")
+				continue
+			}
 			if c.remember {
 				if errs[i] = store.Remember(ctx, tx, c.scope, c.key, c.hash, 201, c.answer); errs[i] != nil {
 					continue
@@ -145,8 +162,22 @@ func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]e
 	return errs, err
 }
 
-// beginPayment ties a payment to a pending order of the user.
-func (db storage) beginPayment(ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, now time.Time) (orderRow, error) {
+// cancelledFree returns the cancelled events among those with a free order, which is paid as it is written.
+func (db storage) cancelledFree(ctx context.Context, tx tx, in []creation) (map[ids.Event]bool, error) {
+	events := map[ids.Event]bool{}
+	for _, c := range in {
+		if c.free {
+			events[c.row.EventID] = true
+		}
+	}
+	if len(events) == 0 {
+		return nil, nil
+	}
+	return db.cancelled(ctx, tx, events)
+}
+
+// beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later.
+func (db storage) beginPayment(ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time) (orderRow, error) {
 	var row orderRow
 	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate()).Scan(ctx, &row)
 	if err != nil {
@@ -157,12 +188,16 @@ func (db storage) beginPayment(ctx context.Context, tx tx, id ids.Order, user id
 		return orderRow{}, fault.New(fault.Conflict, "the order is %s", row.Status)
 	case !now.Before(row.ExpiresAt):
 		return orderRow{}, fault.New(fault.Expired, "the order has expired")
-	case row.PaymentID == payment:
+	case row.PaymentID == payment && !expires.After(row.ExpiresAt):
 		return row, nil
 	}
 	row.PaymentID, row.UpdatedAt = payment, now
+	if expires.After(row.ExpiresAt) {
+		row.ExpiresAt = expires
+	}
 	row.Revision++
-	_, err = tx.ExecContext(ctx, "UPDATE orders SET payment_id = ?, updated_at = ?, revision = ? WHERE id = ?", payment, now, row.Revision, id)
+	_, err = tx.ExecContext(ctx, "UPDATE orders SET payment_id = ?, expires_at = ?, updated_at = ?, revision = ? WHERE id = ?",
+		payment, row.ExpiresAt, now, row.Revision, id)
 	return row, err
 }
 
@@ -252,6 +287,14 @@ func (db storage) pay(ctx context.Context, in []receipt, now time.Time) ([]error
 		if err != nil {
 			return err
 		}
+		of := map[ids.Event]bool{}
+		for _, row := range rows {
+			of[row.EventID] = true
+		}
+		over, err := db.cancelled(ctx, tx, of)
+		if err != nil {
+			return err
+		}
 		var (
 			issue  issuing
 			events []stream.Message
@@ -262,7 +305,10 @@ func (db storage) pay(ctx context.Context, in []receipt, now time.Time) ([]error
 			case !ok:
 				verdicts[i] = errNotPayable
 				continue
-			case row.Status == api.OrderPaid && row.PaymentID == r.payment:
+			case row.paidBy(r.payment):
+				continue
+			case over[row.EventID]:
+				verdicts[i] = errNotPayable
 				continue
 			case row.Status == api.OrderPaid:
 				verdicts[i] = errPaidTwice
@@ -293,35 +339,6 @@ func (db storage) pay(ctx context.Context, in []receipt, now time.Time) ([]error
 		return stream.AddAll(ctx, tx, events...)
 	})
 	return verdicts, err
-}
-
-// owe records that the money of a payment must go back, once: an order that nobody can have becomes refunding.
-func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) error {
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
-		first, err := stream.Once(ctx, tx, "refund due", due.PaymentID.String())
-		if err != nil || !first {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, `UPDATE orders SET status = ?, payment_id = ?, updated_at = ?, revision = revision + 1
-			WHERE id = ? AND status IN ('pending', 'expired', 'cancelled')`,
-			api.OrderRefunding, due.PaymentID, now, due.OrderID); err != nil {
-			return err
-		}
-		return stream.Add(ctx, tx, api.OrderRefundDue.Subject, due)
-	})
-}
-
-// refunded closes an order whose money is back.
-func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
-		var rows []orderRow
-		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? AND status = ? RETURNING *",
-			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
-		if err != nil {
-			return err
-		}
-		return announceOrders(ctx, tx, api.OrderWasRefunded, rows)
-	})
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

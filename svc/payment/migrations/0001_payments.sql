@@ -1,6 +1,7 @@
 CREATE TABLE payments (
     id             TEXT   NOT NULL PRIMARY KEY,
     order_id       TEXT   NOT NULL,
+    event_id       TEXT   NOT NULL,
     user_id        TEXT   NOT NULL,
     provider       TEXT   NOT NULL,
     status         TEXT   NOT NULL CHECK (status IN ('requires_action', 'processing', 'succeeded', 'failed', 'refunded')),
@@ -12,17 +13,22 @@ CREATE TABLE payments (
     checkout_url   TEXT   NOT NULL DEFAULT '',
     failure_reason TEXT   NOT NULL DEFAULT '',
     flag           TEXT   NOT NULL DEFAULT '',        -- why a person has to look at it
+    captured       BIGINT NOT NULL DEFAULT 0,         -- what the provider has collected, in captured_currency
+    captured_currency TEXT NOT NULL DEFAULT '',
+    refunding      BIGINT NOT NULL DEFAULT 0,         -- what goes back of it, or is back
+    refunded       BIGINT NOT NULL DEFAULT 0,         -- what is back
     revision       BIGINT NOT NULL,
     poll_at        TIMESTAMPTZ NOT NULL,                   -- when to ask the provider, should no callback come
     created_at     TIMESTAMPTZ NOT NULL,
-    updated_at     TIMESTAMPTZ NOT NULL
+    updated_at     TIMESTAMPTZ NOT NULL,
+    CHECK (refunded >= 0 AND refunded <= refunding AND refunding <= captured)
 );
 
 -- One checkout is open for an order at a time: two requests at once meet here.
 CREATE UNIQUE INDEX payments_open ON payments (order_id, provider) WHERE status = 'requires_action';
 CREATE UNIQUE INDEX payments_remote ON payments (provider, remote_id);
 CREATE INDEX payments_order ON payments (order_id);
-CREATE INDEX payments_poll ON payments (poll_at) WHERE status IN ('requires_action', 'processing');
+CREATE INDEX payments_poll ON payments (poll_at) WHERE status IN ('requires_action', 'processing', 'failed');
 
 -- Every verified callback, once.
 CREATE TABLE payment_callbacks (
@@ -41,13 +47,14 @@ CREATE TABLE payment_callbacks (
 
 CREATE INDEX payment_callbacks_due ON payment_callbacks (due_at) WHERE processed_at IS NULL;
 
--- Money on its way back. request_key names the cause, so one cause refunds once.
+-- Money on its way back. The id comes from who decided it, so one decision refunds once.
 CREATE TABLE payment_refunds (
     id          TEXT   NOT NULL PRIMARY KEY,
     payment_id  TEXT   NOT NULL REFERENCES payments (id),
-    request_key TEXT   NOT NULL UNIQUE,
+    order_id    TEXT   NOT NULL,
     amount      BIGINT NOT NULL CHECK (amount > 0),
     currency    TEXT   NOT NULL,
+    tickets     TEXT   NOT NULL,                      -- []ids.Ticket as JSON: those that were revoked for it
     reason      TEXT   NOT NULL,
     status      TEXT   NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed')),
     remote_id   TEXT   NOT NULL DEFAULT '',

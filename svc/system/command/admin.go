@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"text/tabwriter"
@@ -220,6 +221,7 @@ func (c logsCommand) Run(s *streams) error {
 type auditCommand struct {
 	target
 	database
+	Report map[string]string `help:"Reconcile the ledger with the report of a payment provider, CSV of all time: --report stripe=FILE." placeholder:"PROVIDER=FILE"`
 }
 
 // Run proves the invariants.
@@ -228,7 +230,13 @@ func (c auditCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	findings, err := system.Audit(s.ctx, system.AuditConfig{Data: c.Data, DatabaseURL: url, Connect: c.connect})
+	cfg := system.AuditConfig{Data: c.Data, DatabaseURL: url, Connect: c.connect, Reports: map[string][]byte{}}
+	for provider, file := range c.Report {
+		if cfg.Reports[provider], err = os.ReadFile(file); err != nil {
+			return err
+		}
+	}
+	findings, err := system.Audit(s.ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -112,6 +112,7 @@ type common struct {
 	TLSCert      string   `name:"tls-cert" help:"PEM file: the gateway speaks TLS." type:"path"`
 	TLSKey       string   `name:"tls-key" help:"PEM file of the certificate's key." type:"path"`
 	TrustedProxy []string `name:"trusted-proxy" help:"Address or range whose X-Forwarded-For counts."`
+	StripeURL    string   `name:"stripe-url" help:"Where the API of Stripe is; default https://api.stripe.com. STARLIGHT_STRIPE_KEY, or the file that STARLIGHT_STRIPE_KEY_FILE names, switches Stripe on."`
 	AdminEmail   string   `name:"admin-email" help:"Address of the first administrator."`
 }
 
@@ -126,7 +127,9 @@ func (c *common) config() (system.Config, error) {
 	if cfg.DatabaseURL, err = c.url(); err != nil {
 		return cfg, err
 	}
-	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret} {
+	cfg.Stripe.URL = c.StripeURL
+	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret,
+		"STARLIGHT_STRIPE_KEY": &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets} {
 		if *to, err = secret(name); err != nil {
 			return cfg, err
 		}

@@ -12,9 +12,11 @@ type opKind int
 
 const (
 	take opKind = iota
+	extend
 	confirm
 	release
 	giveBack
+	keep
 	resize
 )
 
@@ -22,7 +24,7 @@ const (
 type op struct {
 	kind opKind
 	Ref
-	entry    Entry    // take: the entry to be; resize: Lines are the quantities
+	entry    Entry    // take: the entry to be; extend: Expires; keep, resize: Lines
 	revision int64    // resize: of the event
 	look     bool     // take: the order may have an entry already, so read it first
 	loaded   *entryAt // the entry as the leader had it
@@ -120,6 +122,18 @@ func (p *roundPool) change(o op, e *roundEntry) error {
 	switch o.kind {
 	case take:
 		return p.take(o, e)
+	case extend:
+		switch e.before.State {
+		case Sold:
+			return ErrSold
+		case Held:
+			if after := e.before; o.entry.Expires > after.Expires {
+				after.Expires = o.entry.Expires
+				e.becomes(after)
+			}
+			return nil
+		}
+		return ErrGone
 	case confirm:
 		switch e.before.State {
 		case Sold:
@@ -149,8 +163,37 @@ func (p *roundPool) change(o op, e *roundEntry) error {
 			e.becomes(Entry{})
 		}
 		return nil
+	case keep:
+		if e.before.State == Sold {
+			p.keep(o, e)
+		}
+		return nil
 	}
 	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
+}
+
+// keep gives back what the order has bought beyond the lines.
+func (p *roundPool) keep(o op, e *roundEntry) {
+	after := e.before
+	after.Lines = nil
+	for _, l := range e.before.Lines {
+		kept := 0
+		for _, k := range o.entry.Lines {
+			if k.Type == l.Type {
+				kept = min(k.N, l.N)
+			}
+		}
+		p.add([]Line{{l.Type, l.N - kept}}, 0, -1)
+		if kept > 0 {
+			after.Lines = append(after.Lines, Line{l.Type, kept})
+		}
+	}
+	switch {
+	case len(after.Lines) == 0:
+		e.becomes(Entry{})
+	case !slices.Equal(after.Lines, e.before.Lines):
+		e.becomes(after)
+	}
 }
 
 func (p *roundPool) take(o op, e *roundEntry) error {

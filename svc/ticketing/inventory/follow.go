@@ -82,7 +82,7 @@ func (inv *Inventory) setEntry(ref Ref, e Entry, seq uint64) {
 	}
 	inv.held[ref.Order] = entryAt{Entry: e, event: ref.Event, seq: seq}
 	inv.perUser[e.User]++
-	heap.Push(&inv.expiry, expiring{at: e.Expires, Ref: ref})
+	heap.Push(&inv.expiry, expiring{at: e.Expires, expires: e.Expires, Ref: ref})
 }
 
 // drop forgets a hold. inv.mu must be held.
@@ -105,25 +105,26 @@ func (inv *Inventory) Expired(now time.Time, limit int) []Ref {
 	var out []Ref
 	for len(inv.expiry) > 0 && len(out) < limit && inv.expiry[0].at <= now.UnixMilli() {
 		x := heap.Pop(&inv.expiry).(expiring)
-		if e, ok := inv.held[x.Order]; ok && e.Expires == x.at {
+		if e, ok := inv.held[x.Order]; ok && e.Expires == x.expires {
 			out = append(out, x.Ref)
 		}
 	}
 	return out
 }
 
-// Requeue puts an order back whose release failed.
-func (inv *Inventory) Requeue(ref Ref) {
+// Requeue puts an order back that could not be released, to be found again at that time.
+func (inv *Inventory) Requeue(ref Ref, at time.Time) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	if e, ok := inv.held[ref.Order]; ok {
-		heap.Push(&inv.expiry, expiring{at: e.Expires, Ref: ref})
+		heap.Push(&inv.expiry, expiring{at: at.UnixMilli(), expires: e.Expires, Ref: ref})
 	}
 }
 
 // expiring is a hold in the queue of those that will end. Holds that ended otherwise are skipped when their turn comes.
 type expiring struct {
-	at int64 // Unix milliseconds
+	at      int64 // when to look at it, Unix milliseconds
+	expires int64 // of the hold that is meant
 	Ref
 }
 

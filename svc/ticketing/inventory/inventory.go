@@ -178,6 +178,12 @@ func (inv *Inventory) Confirm(ctx context.Context, ref Ref) error {
 	return inv.do(ctx, op{kind: confirm, Ref: ref})
 }
 
+// Extend lets a hold last until expires, if that is later. It returns ErrGone if nothing is held and ErrSold if the seats
+// are sold.
+func (inv *Inventory) Extend(ctx context.Context, ref Ref, expires time.Time) error {
+	return inv.do(ctx, op{kind: extend, Ref: ref, entry: Entry{Expires: expires.UnixMilli()}})
+}
+
 // Release gives back what an order holds. An order that holds nothing is fine; one whose seats are sold is ErrSold.
 func (inv *Inventory) Release(ctx context.Context, ref Ref) error {
 	return inv.do(ctx, op{kind: release, Ref: ref})
@@ -186,6 +192,11 @@ func (inv *Inventory) Release(ctx context.Context, ref Ref) error {
 // Return gives back what an order holds or has bought.
 func (inv *Inventory) Return(ctx context.Context, ref Ref) error {
 	return inv.do(ctx, op{kind: giveBack, Ref: ref})
+}
+
+// Keep gives back what an order has bought beyond the lines, all of it if there are none. It never takes more.
+func (inv *Inventory) Keep(ctx context.Context, ref Ref, lines []Line) error {
+	return inv.do(ctx, op{kind: keep, Ref: ref, entry: Entry{Lines: lines}})
 }
 
 // Resize sets the quantities of an event, opening its pool if need be. revision is the event's: an older one than the

@@ -247,11 +247,43 @@ func TestLifeOfAnOrder(t *testing.T) {
 	if err := inv.Sell(ctx, ref, anybody, one(typ, 3), "other"); !fault.Is(err, fault.Conflict) {
 		t.Fatalf("a second sale of the same order: %v", err)
 	}
+	for _, keep := range []int{2, 2, 3, 1} { // never more than it has
+		if err := inv.Keep(ctx, ref, one(typ, keep)); err != nil {
+			t.Fatal(err)
+		}
+		want(0, min(keep, 2))
+	}
+	if err := inv.Extend(ctx, ref, expires); !errors.Is(err, ErrSold) {
+		t.Fatalf("extension of a sold order: %v", err)
+	}
+	held := newRef(event)
+	if err := inv.Extend(ctx, held, expires); !errors.Is(err, ErrGone) {
+		t.Fatalf("extension of nothing: %v", err)
+	}
+	if err := inv.Hold(ctx, held, anybody, one(typ, 2), expires); err != nil {
+		t.Fatal(err)
+	}
+	for _, later := range []time.Duration{time.Hour, 0} { // never sooner
+		if err := inv.Extend(ctx, held, expires.Add(later)); err != nil {
+			t.Fatal(err)
+		}
+		if got := inv.Expired(expires.Add(time.Minute), 10); len(got) != 0 {
+			t.Fatalf("expired: %v", got)
+		}
+	}
+	if err := inv.Keep(ctx, held, nil); err != nil { // a hold is none of its business
+		t.Fatal(err)
+	}
+	want(2, 1)
+	if err := inv.Keep(ctx, ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	want(2, 0)
 	l, err := Audit(ctx, n.JS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(l.Broken) > 0 || l.Sold()[typ] != 3 {
+	if len(l.Broken) > 0 || l.Sold()[typ] != 0 {
 		t.Errorf("sold %d, broken: %v", l.Sold()[typ], l.Broken)
 	}
 }
@@ -386,7 +418,7 @@ func TestExpired(t *testing.T) {
 		if got := inv.Expired(start.Add(61*time.Second), 10); len(got) != 0 {
 			t.Errorf("%s: told twice", name)
 		}
-		inv.Requeue(soon)
+		inv.Requeue(soon, time.UnixMilli(0))
 		if got := inv.Expired(start.Add(61*time.Second), 10); len(got) != 1 {
 			t.Errorf("%s: not told again after Requeue", name)
 		}

@@ -153,7 +153,10 @@ func TestRoundKeepsTheSums(t *testing.T) {
 			r := newRound()
 			for range rapid.IntRange(1, 4).Draw(t, "operations") {
 				order := rapid.SampledFrom(orders).Draw(t, "order")
-				o := op{kind: opKind(rapid.IntRange(int(take), int(giveBack)).Draw(t, "kind")), Ref: Ref{event, order}}
+				o := op{kind: opKind(rapid.IntRange(int(take), int(keep)).Draw(t, "kind")), Ref: Ref{event, order}}
+				if o.kind == keep {
+					o.entry.Lines = one(typ, rapid.IntRange(0, 4).Draw(t, "kept"))
+				}
 				if o.kind == take {
 					o.entry = Entry{State: rapid.SampledFrom([]string{Held, Sold}).Draw(t, "state"), Lines: one(typ, rapid.IntRange(-1, 4).Draw(t, "n")),
 						Op: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "op")}

@@ -1,8 +1,9 @@
 -- What events offer, as the event service told us: enough to sell and to admit while it is away.
 CREATE TABLE offers (
-    event_id TEXT   NOT NULL PRIMARY KEY,
-    revision BIGINT NOT NULL,
-    offer    TEXT   NOT NULL -- api.Offer as JSON
+    event_id  TEXT    NOT NULL PRIMARY KEY,
+    revision  BIGINT  NOT NULL,
+    cancelled BOOLEAN NOT NULL,
+    offer     TEXT    NOT NULL -- api.Offer as JSON
 );
 
 -- The fence: whatever happens elsewhere, this table refuses to sell a seat twice.
@@ -25,16 +26,33 @@ CREATE TABLE orders (
     attendees  TEXT        NOT NULL, -- []api.Attendee as JSON
     total      BIGINT      NOT NULL,
     currency   TEXT        NOT NULL,
+    refunded   BIGINT      NOT NULL DEFAULT 0, -- what goes back, or is back
+    seats_due  BOOLEAN     NOT NULL DEFAULT FALSE, -- tickets were revoked and the inventory has not been told
     payment_id TEXT        NOT NULL,
     expires_at TIMESTAMPTZ NOT NULL,
     paid_at    TIMESTAMPTZ,
     revision   BIGINT      NOT NULL,
     created_at TIMESTAMPTZ NOT NULL,
-    updated_at TIMESTAMPTZ NOT NULL
+    updated_at TIMESTAMPTZ NOT NULL,
+    CHECK (refunded >= 0 AND refunded <= total)
 );
+CREATE INDEX orders_seats ON orders (id) WHERE seats_due;
 CREATE INDEX orders_user ON orders (user_id, created_at, id);
 CREATE INDEX orders_event ON orders (event_id, created_at, id);
 CREATE INDEX orders_pending ON orders (expires_at) WHERE status = 'pending';
+
+-- Decisions that money goes back. The payment service carries them out.
+CREATE TABLE refunds (
+    id         TEXT        NOT NULL PRIMARY KEY,
+    order_id   TEXT        NOT NULL,
+    payment_id TEXT        NOT NULL,
+    amount     BIGINT      NOT NULL CHECK (amount > 0),
+    currency   TEXT        NOT NULL,
+    tickets    TEXT        NOT NULL, -- []ids.Ticket as JSON: those that were revoked for it
+    reason     TEXT        NOT NULL,
+    created_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX refunds_order ON refunds (order_id);
 
 CREATE TABLE tickets (
     id             TEXT        NOT NULL PRIMARY KEY,

@@ -19,6 +19,7 @@ CREATE TABLE events (
     capacity      BIGINT      NOT NULL,
     auto_capacity BOOLEAN     NOT NULL, -- the capacity follows the ticket types
     ticket_types  TEXT        NOT NULL,
+    payment_providers TEXT    NOT NULL, -- that buyers may choose from, as JSON
     cancel_reason TEXT        NOT NULL,
     revision      BIGINT      NOT NULL,
     created_at    TIMESTAMPTZ NOT NULL,

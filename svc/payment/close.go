@@ -1,0 +1,75 @@
+package payment
+
+import (
+	"context"
+	"sync"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// closePayments ends the open payments of orders at their providers, for ticketing, which is about to give their seats to
+// others. An order that is in the answer cannot be paid any more; one that is not has been paid, is being paid, or its
+// provider does not answer.
+func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*api.ClosedOrders, error) {
+	const most = 500
+	if len(req.OrderIDs) > most {
+		return nil, fault.New(fault.Invalid, "at most %d orders can be closed together", most)
+	}
+	rows, err := s.books.payable(ctx, req.OrderIDs)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	open := map[ids.Order]bool{}
+	err = parallel(ctx, pollWorkers, rows, func(ctx context.Context, row *paymentRow) {
+		if !row.open() || !s.close(ctx, row) { // one that is not open has succeeded
+			mu.Lock()
+			defer mu.Unlock()
+			open[row.OrderID] = true
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &api.ClosedOrders{OrderIDs: []ids.Order{}}
+	for _, id := range req.OrderIDs {
+		if !open[id] {
+			out.OrderIDs = append(out.OrderIDs, id)
+		}
+	}
+	return out, nil
+}
+
+// close ends one payment at its provider, and reports whether it has failed for good.
+func (s *Service) close(ctx context.Context, row *paymentRow) bool {
+	desk, ok := s.desks[row.Provider]
+	if !ok {
+		return false
+	}
+	err := s.complete(ctx, desk.provider, row) // a creation that was cut off may have happened
+	var remote RemoteState
+	if err == nil {
+		remote, err = desk.provider.Cancel(ctx, row.RemoteID)
+	}
+	var out settlement
+	if err == nil {
+		out, err = s.observe(ctx, desk.provider, "close", observation{provider: row.Provider, remote: remote})
+	}
+	if err != nil {
+		s.log.WarnContext(ctx, "a payment cannot be ended", "provider", row.Provider, "payment", row.ID, "error", err)
+		return false
+	}
+	return out.status == api.PaymentFailed
+}
+
+// payable returns the payments of orders that have succeeded or still may.
+func (b *books) payable(ctx context.Context, orders []ids.Order) ([]*paymentRow, error) {
+	var rows []*paymentRow
+	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(append([]ids.Order{""}, orders...))).
+		Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentSucceeded).Scan(ctx)
+	return rows, err
+}

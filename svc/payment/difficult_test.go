@@ -1,0 +1,327 @@
+package payment
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// is gives the sandbox moods. Call it before run.
+func (w *world) is(moods ...settings.Override) {
+	w.live = settings.Fixed(append([]settings.Override{api.SandboxEnabled.Is(true)}, moods...)...)
+}
+
+func (w *world) close(orders ...ids.Order) []ids.Order {
+	w.t.Helper()
+	client := rpc.NewClient(w.nats.Conn, rpc.ClientConfig{Name: "ticketing"})
+	out, err := rpc.Call(w.t.Context(), client, api.ClosePayments, &api.OrdersToClose{OrderIDs: orders})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return out.OrderIDs
+}
+
+func TestChallenge(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.is(api.SandboxChallenge.Is(true))
+		i := w.run()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		wantFault(t, w.decide(p.ID, "authenticated"), fault.Conflict)
+		for range 2 { // told twice, it is one consent
+			w.mustDecide(p.ID, "succeeded")
+		}
+		page, err := rpc.Call(ctx, w.client, api.GetSandboxCheckout, &api.PaymentRef{ID: p.ID})
+		if err != nil || !strings.Contains(string(page.Data), "authenticated") {
+			t.Errorf("no challenge on the page: %v\n%s", err, page.Data)
+		}
+		if n := i.count(t, "SELECT count(*) FROM sandbox_callbacks"); n != 0 {
+			t.Errorf("%d callbacks before the challenge", n)
+		}
+		for range 2 {
+			w.mustDecide(p.ID, "authenticated")
+		}
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+
+		ctx, order = w.order()
+		p = w.create(ctx, order.ID)
+		w.mustDecide(p.ID, "succeeded")
+		_, err = rpc.Call(ctx, w.client, api.DecideSandboxPayment, &api.SandboxOutcome{ID: p.ID, Outcome: "declined", Reason: "authentication_failed"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.awaitStatus(p.ID, api.PaymentFailed, 0); got.FailureReason != "authentication_failed" {
+			t.Errorf("failed because of %q", got.FailureReason)
+		}
+		_, err = rpc.Call(ctx, w.client, api.DecideSandboxPayment, &api.SandboxOutcome{ID: p.ID, Outcome: "declined", Reason: "<script>"})
+		wantFault(t, err, fault.Invalid)
+		i.audit(t)
+	})
+}
+
+// A payer has consented and the money comes later: the payment cannot be ended, and is no success yet.
+func TestSlowCapture(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.is(api.SandboxCaptureDelay.Is(time.Minute))
+		i := w.run()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		w.mustDecide(p.ID, "succeeded")
+		w.awaitStatus(p.ID, api.PaymentProcessing, 0)
+		if got := w.close(order.ID); len(got) != 0 {
+			t.Errorf("closed while the money is on its way: %v", got)
+		}
+		_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID})
+		wantFault(t, err, fault.Conflict)
+		w.clock.Advance(time.Minute)
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		if got := w.close(order.ID); len(got) != 0 {
+			t.Errorf("closed although it is paid: %v", got)
+		}
+		i.audit(t)
+	})
+}
+
+// Before the seats of an order go to others, its payments are ended where they are made.
+func TestClosePayments(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		ctx, open := w.order()
+		p := w.create(ctx, open.ID)
+		_, untouched := w.order()
+		ctx, failed := w.order()
+		declined := w.create(ctx, failed.ID)
+		w.mustDecide(declined.ID, "declined")
+		w.awaitStatus(declined.ID, api.PaymentFailed, 0)
+		ctx, again := w.order()
+		first := w.create(ctx, again.ID)
+		w.mustDecide(first.ID, "succeeded")
+		w.awaitStatus(first.ID, api.PaymentSucceeded, 0)
+
+		got := w.close(open.ID, untouched.ID, failed.ID, again.ID)
+		if want := []ids.Order{open.ID, untouched.ID, failed.ID}; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("closed %v, want %v", got, want)
+		}
+		if got := w.awaitStatus(p.ID, api.PaymentFailed, 0); got.FailureReason != "cancelled" {
+			t.Errorf("failed because of %q", got.FailureReason)
+		}
+		wantFault(t, w.decide(p.ID, "succeeded"), fault.Conflict) // the payer comes too late
+		if told := w.told(api.PaymentHasFailed, 2); len(told) != 2 {
+			t.Errorf("told of %d failures", len(told))
+		}
+		i.audit(t)
+	})
+}
+
+// Payer and expiry at the same moment: either the order is closed and nothing is collected, or it is paid.
+func TestCloseAgainstPay(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		type outcome struct {
+			payment ids.Payment
+			closed  bool
+		}
+		outcomes := make([]outcome, 20)
+		var race sync.WaitGroup
+		for k := range outcomes {
+			ctx, order := w.order()
+			p := w.create(ctx, order.ID)
+			outcomes[k].payment = p.ID
+			race.Go(func() { w.decide(p.ID, "succeeded") })
+			race.Go(func() { outcomes[k].closed = len(w.close(order.ID)) == 1 })
+		}
+		race.Wait()
+		for _, o := range outcomes {
+			if o.closed {
+				w.awaitStatus(o.payment, api.PaymentFailed, 0)
+				continue
+			}
+			w.awaitStatus(o.payment, api.PaymentSucceeded, 0)
+		}
+		i.audit(t)
+	})
+}
+
+// With every mood on, each payment still ends as its payer decided, each event is told once, and the books agree.
+func TestEveryMoodAtOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		w.is(api.SandboxCallbackDelay.Is(time.Second), api.SandboxShuffle.Is(5*time.Second), api.SandboxCopies.Is(3), api.SandboxLost.Is(30),
+			api.SandboxTimeouts.Is(20), api.SandboxCaptureDelay.Is(2*time.Second), api.PaymentPollAfter.Is(5*time.Second))
+		i := w.run()
+		w.run()
+		const n = 40
+		paid := make([]*api.Payment, n)
+		for k := range paid {
+			ctx, order := w.order()
+			testkit.Eventually(t, 20*time.Second, func() (err error) { // a client asks again
+				paid[k], err = rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID})
+				return err
+			})
+			w.mustDecide(paid[k].ID, []string{"succeeded", "declined"}[k%2])
+		}
+		for k, p := range paid {
+			w.awaitStatus(p.ID, []string{api.PaymentSucceeded, api.PaymentFailed}[k%2], 500*time.Millisecond)
+		}
+		for k, p := range paid {
+			if k%2 == 0 {
+				w.due(p)
+			}
+		}
+		for k, p := range paid {
+			w.awaitStatus(p.ID, []string{api.PaymentRefunded, api.PaymentFailed}[k%2], 500*time.Millisecond)
+		}
+		for topic, want := range map[api.Topic[api.PaymentEvent]]int{api.PaymentHasSucceeded: n / 2, api.PaymentHasFailed: n / 2, api.PaymentWasRefunded: n / 2} {
+			if told := w.told(topic, want); len(told) != want {
+				t.Errorf("%s was told %d times, want %d", topic.Subject, len(told), want)
+			}
+		}
+		i.audit(t)
+	})
+}
+
+func TestCreateRefund(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		w.mustDecide(p.ID, "succeeded")
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		half := &api.Money{Amount: 2500, Currency: "EUR"}
+		ask := func(ctx context.Context) (*api.Refund, error) {
+			return rpc.Call(ctx, w.client, api.CreateRefund, &api.NewRefund{PaymentID: p.ID, Amount: half, Reason: "rain"})
+		}
+		_, err := ask(ctx)
+		wantFault(t, err, fault.Forbidden)
+		_, err = ask(as(ids.New[ids.UserKind](time.Now())))
+		wantFault(t, err, fault.NotFound)
+		refund, err := ask(as(organizerID))
+		if err != nil || refund.Amount != *half || refund.Status != api.RefundPending || refund.Reason != "rain" {
+			t.Fatalf("refund %+v, %v", refund, err)
+		}
+		testkit.Eventually(t, 20*time.Second, func() error {
+			list, err := rpc.Call(ctx, w.client, api.ListRefunds, &api.PaymentRef{ID: p.ID})
+			if err == nil && (len(list.Items) != 1 || list.Items[0].Status != api.RefundSucceeded) {
+				err = fmt.Errorf("refunds are %+v", list.Items)
+			}
+			return err
+		})
+		if got := w.awaitStatus(p.ID, api.PaymentSucceeded, 0); got.Refunded != *half {
+			t.Errorf("half of it is back, and the payment says %v", got.Refunded)
+		}
+		if _, err := ask(as(organizerID)); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.awaitStatus(p.ID, api.PaymentRefunded, 0); got.Refunded != order.Total {
+			t.Errorf("all of it is back, and the payment says %v", got.Refunded)
+		}
+		_, err = rpc.Call(as(ids.New[ids.UserKind](time.Now())), w.client, api.ListRefunds, &api.PaymentRef{ID: p.ID})
+		wantFault(t, err, fault.NotFound)
+		i.audit(t)
+	})
+}
+
+func TestProvidersOfTheEvent(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	w.run()
+	ctx, order := w.order()
+	for _, tt := range []struct {
+		accepted []string
+		asked    string
+		want     fault.Code
+	}{
+		{[]string{"sandbox"}, "", ""},
+		{[]string{"stripe", "sandbox"}, "", ""},
+		{[]string{"stripe", "sandbox"}, "sandbox", ""},
+		{[]string{"stripe"}, "sandbox", fault.Invalid},
+		{[]string{"stripe"}, "", fault.Unavailable},
+	} {
+		w.mu.Lock()
+		w.accepted = tt.accepted
+		w.mu.Unlock()
+		_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: tt.asked})
+		if tt.want == "" && err != nil || tt.want != "" && !fault.Is(err, tt.want) {
+			t.Errorf("the event takes %v, asked for %q: %v", tt.accepted, tt.asked, err)
+		}
+	}
+}
+
+// stuck is a provider that answers when it is let go, or fails.
+type stuck struct {
+	Provider
+	wait  chan struct{}
+	fails error
+	asked chan struct{}
+}
+
+func (s *stuck) Name() string { return "stuck" }
+
+func (s *stuck) Fetch(ctx context.Context, _ string) (RemoteState, error) {
+	s.asked <- struct{}{}
+	select {
+	case <-s.wait:
+		return RemoteState{}, s.fails
+	case <-ctx.Done():
+		return RemoteState{}, ctx.Err()
+	}
+}
+
+// A provider that hangs takes as many calls as it may have and no more: who comes then is told at once.
+func TestGuardBoundsCalls(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	i := w.run()
+	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, providerCalls+1)}
+	g := newGuard(s, i.metrics, testkit.Log(t))
+	var calls sync.WaitGroup
+	for range providerCalls {
+		calls.Go(func() {
+			if _, err := g.Fetch(t.Context(), "x"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range providerCalls {
+		<-s.asked
+	}
+	_, err := g.Fetch(t.Context(), "x")
+	wantFault(t, err, fault.Unavailable)
+
+	ctx, order := w.order() // the other provider is as well as ever
+	p := w.create(ctx, order.ID)
+	w.mustDecide(p.ID, "succeeded")
+	w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+	close(s.wait)
+	calls.Wait()
+}
+
+// A provider that fails again and again is left alone; one that refuses is not failing.
+func TestGuardBreaks(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	i := w.prepare()
+	defer i.Close()
+	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, 1000), fails: fault.New(fault.Conflict, "no")}
+	close(s.wait)
+	g := newGuard(s, i.metrics, slog.New(slog.DiscardHandler))
+	for range 3 * breakerFailures {
+		_, err := g.Fetch(t.Context(), "x")
+		wantFault(t, err, fault.Conflict)
+	}
+	s.fails = fault.New(fault.Unavailable, "away")
+	for range 3 * breakerFailures {
+		_, err := g.Fetch(t.Context(), "x")
+		wantFault(t, err, fault.Unavailable)
+	}
+	if got, want := len(s.asked), 4*breakerFailures; got != want {
+		t.Errorf("asked %d times, want %d", got, want)
+	}
+}

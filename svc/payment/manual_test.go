@@ -1,0 +1,338 @@
+package payment
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"html"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// withManual switches the manual provider on, before anything runs.
+func (w *world) withManual() *world {
+	w.t.Helper()
+	w.live = settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default()), api.ManualEnabled.Is(true),
+		api.ManualInstructions.Is("Tent & Stage Ltd | IBAN DE02 1203 0000 0000 2020 51 || <b>Bank</b>"))
+	return w
+}
+
+// payByHand begins a manual payment of a fresh order.
+func (w *world) payByHand() (context.Context, *api.Payment) {
+	w.t.Helper()
+	ctx, order := w.order()
+	p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manualName})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ctx, p
+}
+
+// reference returns what the payer of a payment has to write on the transfer.
+func (i *instance) reference(t testing.TB, id ids.Payment) string {
+	t.Helper()
+	m, err := i.manual.books.byPayment(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Reference
+}
+
+func (w *world) markPaid(ctx context.Context, p *api.Payment, amount api.Money) (*api.Payment, error) {
+	return rpc.Call(ctx, w.client, api.MarkPaymentPaid, &api.MarkPaid{ID: p.ID, Amount: amount})
+}
+
+// TestManualPurchase pays by bank transfer and is paid back.
+func TestManualPurchase(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.withManual().run()
+		buyer, p := w.payByHand()
+		ref := i.reference(t, p.ID)
+		due := p.ID.Time().Add(api.ManualTTL.Default())
+		if held := w.held[p.OrderID]; held == nil || !held.Equal(due) {
+			t.Errorf("the order is to be held until %v, want %v", held, due)
+		}
+		if want := i.publicURL + "/manual/checkout/" + p.ID.String(); p.CheckoutURL != want {
+			t.Errorf("the checkout is at %q, want %q", p.CheckoutURL, want)
+		}
+		w.clock.Advance(time.Hour) // asking again neither makes another payment nor puts the end off
+		again, err := rpc.Call(buyer, w.client, api.CreatePayment, &api.NewPayment{OrderID: p.OrderID, Provider: manualName})
+		if err != nil || again.ID != p.ID || i.reference(t, p.ID) != ref || !w.held[p.OrderID].Equal(due) {
+			t.Errorf("asked again: %+v, %v, held until %v", again, err, w.held[p.OrderID])
+		}
+		page, err := rpc.Call(t.Context(), w.client, api.GetManualCheckout, &api.PaymentRef{ID: p.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{ref, "50.00 EUR", "IBAN DE02 1203 0000 0000 2020 51", due.UTC().Format("2 January 2006, 15:04 UTC")} {
+			if !strings.Contains(string(page.Data), want) {
+				t.Errorf("the page lacks %q", want)
+			}
+		}
+
+		right := api.Money{Amount: 5000, Currency: "EUR"}
+		_, err = w.markPaid(as(ids.New[ids.UserKind](w.clock.Now())), p, right)
+		wantFault(t, err, fault.NotFound)
+		_, err = w.markPaid(as(doorID), p, right)
+		wantFault(t, err, fault.NotFound)
+		_, err = w.markPaid(buyer, p, right)
+		wantFault(t, err, fault.NotFound)
+		for _, wrong := range []api.Money{{}, {Amount: 4999, Currency: "EUR"}, {Amount: 5000, Currency: "USD"}} {
+			_, err = w.markPaid(as(managerID), p, wrong)
+			wantFault(t, err, fault.Invalid)
+		}
+		typed := strings.ToLower(strings.Replace(ref, "-", " ", 1))
+		for who, ctx := range map[string]context.Context{"payer": buyer, "manager": as(managerID), "organizer": as(organizerID), "admin": as(adminID, rpc.RoleAdmin)} {
+			got, err := rpc.Call(ctx, w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: typed})
+			if err != nil || got.Payment.ID != p.ID || got.Payment.Status != api.PaymentRequiresAction || got.Reference != ref || !got.DueAt.Equal(due) ||
+				got.PaidAt != nil || len(got.Instructions) != 3 {
+				t.Errorf("%s: %+v, %v", who, got, err)
+			}
+		}
+		for _, name := range []string{ref, p.ID.String()} {
+			_, err = rpc.Call(as(doorID), w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: name})
+			wantFault(t, err, fault.NotFound)
+			if got, err := rpc.Call(buyer, w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: name}); err != nil || got.Payment.ID != p.ID {
+				t.Errorf("by %s: %+v, %v", name, got, err)
+			}
+		}
+
+		for range 3 {
+			got, err := w.markPaid(as(managerID), p, right)
+			if err != nil || got.Status != api.PaymentSucceeded {
+				t.Fatalf("%+v, %v", got, err)
+			}
+		}
+		if told := w.told(api.PaymentHasSucceeded, 1); len(told) != 1 || told[0].ID != p.ID {
+			t.Errorf("told of %+v", told)
+		}
+		got, err := rpc.Call(as(managerID), w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: ref})
+		if err != nil || got.PaidAt == nil || got.PaidBy != managerID {
+			t.Errorf("afterwards: %+v, %v", got, err)
+		}
+
+		// The money goes back when somebody has sent it.
+		w.oweAll(i, p.ID)
+		var refund ids.Refund
+		testkit.Eventually(t, 20*time.Second, func() error {
+			if n := i.count(t, "SELECT count(*) FROM manual_refunds WHERE paid_at IS NULL"); n != 1 {
+				return fmt.Errorf("%d refunds are to be paid out, want 1", n)
+			}
+			return i.db.Read().NewRaw("SELECT id FROM payment_refunds WHERE payment_id = ?", p.ID).Scan(t.Context(), &refund)
+		})
+		ref2 := &api.RefundRef{PaymentID: p.ID, RefundID: refund}
+		_, err = rpc.Call(buyer, w.client, api.MarkRefundPaid, ref2)
+		wantFault(t, err, fault.NotFound)
+		_, err = rpc.Call(as(managerID), w.client, api.MarkRefundPaid, &api.RefundRef{PaymentID: p.ID, RefundID: ids.New[ids.RefundKind](w.clock.Now())})
+		wantFault(t, err, fault.NotFound)
+		if n := i.count(t, "SELECT count(*) FROM payments WHERE status = 'succeeded'"); n != 1 {
+			t.Error("the payment is refunded before anybody has paid it back")
+		}
+		for range 2 {
+			if _, err := rpc.Call(as(managerID), w.client, api.MarkRefundPaid, ref2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
+	})
+}
+
+// TestManualExpiry lets the time of payments run out under two instances: one reminder each, and an end. Money that comes
+// after that is late.
+func TestManualExpiry(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.withManual().run()
+		w.run()
+		_, late := w.payByHand()
+		_, paid := w.payByHand()
+		if _, err := w.markPaid(as(managerID), paid, paid.Amount); err != nil {
+			t.Fatal(err)
+		}
+		owner, both := w.payByHand() // and then by card: nobody wants the transfer any more
+		card := w.create(owner, both.OrderID)
+		w.mustDecide(card.ID, "succeeded")
+		w.awaitStatus(card.ID, api.PaymentSucceeded, time.Second)
+		w.clock.Advance(api.ManualTTL.Default()/2 + time.Second)
+		reminders := func() (list []api.PaymentReminder) {
+			for _, m := range w.nats.Messages("EVENTS") {
+				if m.Subject != api.PaymentReminderDue.Subject {
+					continue
+				}
+				var r api.PaymentReminder
+				if err := json.Unmarshal(m.Data, &r); err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, r)
+			}
+			return list
+		}
+		testkit.Eventually(t, 20*time.Second, func() error {
+			if len(reminders()) == 0 {
+				return fmt.Errorf("nobody was reminded")
+			}
+			return nil
+		})
+		w.clock.Advance(api.ManualTTL.Default() / 2)
+		p := w.awaitStatus(late.ID, api.PaymentFailed, 0)
+		if p.FailureReason != "expired" {
+			t.Errorf("it failed for %q", p.FailureReason)
+		}
+		w.awaitStatus(both.ID, api.PaymentFailed, 0)
+		if failed := w.told(api.PaymentHasFailed, 2); len(failed) != 2 {
+			t.Errorf("told of %+v", failed)
+		}
+		ref := i.reference(t, late.ID)
+		if got := reminders(); len(got) != 1 || got[0].Payment.ID != late.ID || got[0].Reference != ref || !got[0].DueAt.Equal(late.ID.Time().Add(api.ManualTTL.Default())) {
+			t.Errorf("reminders: %+v", got)
+		}
+		testkit.Eventually(t, 20*time.Second, func() error {
+			if n := i.count(t, "SELECT count(*) FROM manual_payments WHERE status = 'expired'"); n != 2 {
+				return fmt.Errorf("%d have expired, want 2", n)
+			}
+			return nil
+		})
+		page, err := rpc.Call(t.Context(), w.client, api.GetManualCheckout, &api.PaymentRef{ID: late.ID})
+		if err != nil || !strings.Contains(string(page.Data), "Please do not pay") || strings.Contains(string(page.Data), "IBAN") {
+			t.Errorf("the page of a closed payment: %s, %v", page.Data, err)
+		}
+
+		if got, err := w.markPaid(as(managerID), late, late.Amount); err != nil || got.ID != late.ID {
+			t.Errorf("late money: %+v, %v", got, err)
+		}
+		state, err := i.manual.Fetch(t.Context(), ref)
+		if err != nil || state.Status != RemoteSucceeded {
+			t.Errorf("late money is %+v, %v", state, err)
+		}
+		w.awaitStatus(late.ID, api.PaymentSucceeded, 0)
+	})
+}
+
+// TestManualRules walks through what the provider promises, without the service around it.
+func TestManualRules(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.withManual().prepare()
+		defer i.Close()
+		m, ctx := i.manual, t.Context()
+		req := newRequest(w.clock.Now())
+		first, err := m.Create(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := m.Create(ctx, req); err != nil || again != first {
+			t.Errorf("again: %+v, %v; want %+v", again, err, first)
+		}
+		other := req
+		other.Amount.Amount++
+		_, err = m.Create(ctx, other)
+		wantFault(t, err, fault.Unprocessable)
+		_, err = m.Fetch(ctx, "1111-1111")
+		wantFault(t, err, fault.NotFound)
+		_, err = m.Cancel(ctx, "1111-1111")
+		wantFault(t, err, fault.NotFound)
+		_, err = m.ParseCallback(&api.Callback{Body: []byte("{}")})
+		wantFault(t, err, fault.NotFound)
+
+		ask := func(key string, amount int64) (RemoteRefund, error) {
+			return m.Refund(ctx, RefundRequest{Key: key, RemoteID: first.ID, Amount: api.Money{Amount: amount, Currency: "EUR"}})
+		}
+		_, err = ask("a", 1)
+		wantFault(t, err, fault.Conflict) // nothing was paid
+		row, err := m.books.byReference(ctx, first.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.books.markPaid(ctx, row, managerID); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if state, err := m.Cancel(ctx, first.ID); err != nil || state.Status != RemoteSucceeded {
+				t.Errorf("cancelled after it was paid: %+v, %v", state, err)
+			}
+		}
+		part, err := ask("a", 3000)
+		if err != nil || !part.Pending {
+			t.Errorf("%+v, %v", part, err)
+		}
+		if again, err := ask("a", 3000); err != nil || again != part {
+			t.Errorf("again: %+v, %v", again, err)
+		}
+		_, err = ask("a", 2999)
+		wantFault(t, err, fault.Unprocessable)
+		_, err = ask("b", 2001)
+		wantFault(t, err, fault.Conflict)
+		if _, err = ask("b", 2000); err != nil {
+			t.Error(err)
+		}
+
+		second, err := m.Create(ctx, newRequest(w.clock.Now()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if state, err := m.Cancel(ctx, second.ID); err != nil || state.Status != RemoteFailed || state.Reason != "cancelled" {
+				t.Errorf("cancelled: %+v, %v", state, err)
+			}
+		}
+	})
+}
+
+// TestManualOff has the provider switched off: nothing begins, and what has begun goes on.
+func TestManualOff(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t)).withManual()
+	w.run()
+	_, p := w.payByHand()
+	if err := w.live.Change(api.ManualEnabled.Is(false)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, order := w.order()
+	_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manualName})
+	wantFault(t, err, fault.Invalid)
+	if err == nil || !strings.Contains(err.Error(), api.ManualEnabled.Key()) {
+		t.Errorf("%v does not name the setting", err)
+	}
+	if got, err := w.markPaid(as(organizerID), p, p.Amount); err != nil || got.Status != api.PaymentSucceeded {
+		t.Errorf("%+v, %v", got, err)
+	}
+	_, err = rpc.Call(t.Context(), w.client, api.GetManualCheckout, &api.PaymentRef{ID: ids.New[ids.PaymentKind](w.clock.Now())})
+	wantFault(t, err, fault.NotFound)
+	_, err = rpc.Call(ctx, w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: "1234-5678"})
+	wantFault(t, err, fault.Invalid)
+
+	// A payment at another provider is not marked by hand.
+	ctx, order = w.order()
+	card := w.create(ctx, order.ID)
+	_, err = w.markPaid(as(adminID, rpc.RoleAdmin), card, card.Amount)
+	wantFault(t, err, fault.Conflict)
+	if w.held[order.ID] != nil {
+		t.Error("an order that is paid by card is held for longer")
+	}
+}
+
+func TestManualPage(t *testing.T) {
+	page, err := newManualPage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := &manualPayment{Reference: "1234-567J", PaymentID: "pay_01kqx0m0q0q0q0q0q0q0q0q0q0", Amount: 123450, Currency: "EUR", Status: manualPaid}
+	blob, err := page.render(row, true, []string{"<script>alert(1)</script>"}, "javascript:alert(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(blob.Data)
+	if strings.Contains(text, "<script") || strings.Contains(text, "javascript:alert") {
+		t.Error("text of an operator became code")
+	}
+	for _, want := range []string{"1234.50 EUR", "1234-567J", "The money is there", "style-src '" + sourceHash(checkoutCSS) + "'"} {
+		if !strings.Contains(html.UnescapeString(text), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package payment
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+func TestReconcile(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		ctx, order := w.order()
+		p := w.create(ctx, order.ID)
+		w.mustDecide(p.ID, "succeeded")
+		p = w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		w.due(p)
+		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
+		i.audit(t)
+
+		var own bytes.Buffer
+		if err := SandboxReport(t.Context(), i.db, &own); err != nil {
+			t.Fatal(err)
+		}
+		stripe := "reporting_category,gross,currency,payment_metadata[payment_id]\n" +
+			"charge,50.00,eur," + p.ID.String() + "\nfee,-1.20,eur,\npartial_refund,-20.00,eur," + p.ID.String() + "\nrefund,-30,eur," + p.ID.String() + "\n"
+		for name, tt := range map[string]struct {
+			report string
+			want   int
+		}{
+			"ours":                {own.String(), 0},
+			"stripe's":            {stripe, 0},
+			"a charge is missing": {strings.ReplaceAll(stripe, "\ncharge", "\nother"), 1},
+			"a refund is missing": {strings.ReplaceAll(stripe, "partial_refund", "other"), 1},
+			"a cent more":         {strings.ReplaceAll(stripe, "50.00", "50.01"), 1},
+			"another currency":    {strings.ReplaceAll(stripe, "eur", "usd"), 2}, // one that we have and they do not, and the reverse
+			"a payment too many":  {stripe + "charge,1.00,eur,pay_unknown\n", 1},
+		} {
+			_, differences, err := Reconcile(t.Context(), i.db, "sandbox", strings.NewReader(tt.report))
+			if err != nil || len(differences) != tt.want {
+				t.Errorf("%s: %d differences, want %d: %q, %v", name, len(differences), tt.want, differences, err)
+			}
+		}
+	})
+}
+
+func TestBadReports(t *testing.T) {
+	for name, report := range map[string]string{
+		"nothing":              "",
+		"no columns":           "a,b,c\n1,2,3\n",
+		"no number":            "type,reference,amount,currency\ncharge,pay_1,ten,EUR\n",
+		"an exponent":          "reporting_category,gross,currency,payment_metadata[payment_id]\ncharge,1e999999999,eur,pay_1\n",
+		"too many decimals":    "reporting_category,gross,currency,payment_metadata[payment_id]\ncharge,1.001,eur,pay_1\n",
+		"an unknown currency":  "reporting_category,gross,currency,payment_metadata[payment_id]\ncharge,1.00,???,pay_1\n",
+		"a row that is short":  "type,reference,amount,currency\ncharge,pay_1\n",
+		"a quote left open":    "type,reference,amount,currency\n\"charge,pay_1,1,EUR\n",
+		"more than int64 says": "type,reference,amount,currency\ncharge,pay_1,99999999999999999999,EUR\n",
+	} {
+		if _, err := readReport(strings.NewReader(report)); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	got, err := readReport(strings.NewReader("reporting_category,gross,currency,payment_metadata[payment_id]\ncharge,2500,jpy,pay_1\ncharge,1.5,kwd,pay_2\n"))
+	if err != nil || got[account{"pay_1", "JPY"}].captured != 2500 || got[account{"pay_2", "KWD"}].captured != 1500 {
+		t.Errorf("read %v, %v", got, err)
+	}
+}
+
+func FuzzReport(f *testing.F) {
+	f.Add("type,reference,amount,currency\ncharge,pay_1,1,EUR\nrefund,pay_1,-1,EUR\n")
+	f.Add("reporting_category,gross,currency,payment_metadata[payment_id]\ncharge,50.00,eur,pay_1\n")
+	f.Fuzz(func(t *testing.T, report string) {
+		if _, err := readReport(strings.NewReader(report)); err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%v", err)
+		}
+	})
+}

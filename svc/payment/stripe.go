@@ -1,0 +1,325 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	stripesdk "github.com/stripe/stripe-go/v85"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// stripeName is what callers choose Stripe by.
+const stripeName = "stripe"
+
+// stripeOpen is how long after the beginning of a payment its checkout can be used. Stripe allows 30 minutes to 24 hours
+// from the moment it makes the session (https://docs.stripe.com/api/checkout/sessions/create). The end is counted from our
+// own beginning, so that a creation whose answer was lost is repeated with the same parameters, as its key demands; and
+// once Stripe may have forgotten the key, after a day, the repetition is refused rather than made a second checkout.
+const stripeOpen = 23 * time.Hour
+
+// StripeConfig is the account at Stripe. Without a key there is no such provider.
+type StripeConfig struct {
+	Key            string // secret or restricted API key
+	WebhookSecrets string // signing secrets of the webhook endpoint, separated by commas; any one of them is accepted
+	URL            string // of the API; default https://api.stripe.com
+}
+
+// stripeProvider collects by Stripe's hosted checkout. A payment of ours is a Checkout Session; the id that we keep is the
+// session's.
+type stripeProvider struct {
+	client  *stripesdk.Client
+	http    *http.Client
+	key     string
+	secrets [][]byte
+	now     func() time.Time
+}
+
+func newStripe(cfg StripeConfig, now func() time.Time) (*stripeProvider, error) {
+	if cfg.URL == "" {
+		cfg.URL = stripesdk.APIURL
+	}
+	if err := checkStripeURL(cfg); err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: deskWorkers, IdleConnTimeout: time.Minute,
+		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
+	}
+	s := &stripeProvider{
+		// The deadline is the context's. A redirection is an answer like any other: the key goes to nobody else.
+		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		key:  cfg.Key, now: now,
+	}
+	for secret := range strings.SplitSeq(cfg.WebhookSecrets, ",") {
+		if secret = strings.TrimSpace(secret); secret != "" {
+			s.secrets = append(s.secrets, []byte(secret))
+		}
+	}
+	s.client = stripesdk.NewClient(cfg.Key, stripesdk.WithBackends(stripesdk.NewBackendsWithConfig(&stripesdk.BackendConfig{
+		HTTPClient: s.http, URL: stripesdk.String(strings.TrimSuffix(cfg.URL, "/")),
+		MaxNetworkRetries: stripesdk.Int64(0), // those who call us try again
+		EnableTelemetry:   stripesdk.Bool(false),
+		LeveledLogger:     &stripesdk.LeveledLogger{Level: stripesdk.LevelNull}, // those who call us log
+	})))
+	return s, nil
+}
+
+// checkStripeURL refuses to send a live key in the clear. The errors do not show the URL: it might hold a password.
+func checkStripeURL(cfg StripeConfig) error {
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && u.Scheme != "http" {
+		return errors.New("the URL of Stripe must be https://HOST without user and query")
+	}
+	test := strings.HasPrefix(cfg.Key, "sk_test_") || strings.HasPrefix(cfg.Key, "rk_test_")
+	if u.Scheme == "http" && !test {
+		return errors.New("only a test key may go to Stripe without TLS")
+	}
+	return nil
+}
+
+func (s *stripeProvider) close() { s.http.CloseIdleConnections() }
+
+// Name implements Provider.
+func (s *stripeProvider) Name() string { return stripeName }
+
+// Create implements Provider.
+func (s *stripeProvider) Create(ctx context.Context, req CreateRequest) (Remote, error) {
+	amount, currency, err := toStripe(req.Amount)
+	if err != nil {
+		return Remote{}, err
+	}
+	description := req.Description
+	if description == "" {
+		description = "Tickets" // Stripe wants a name
+	}
+	reference := map[string]string{"payment_id": req.PaymentID.String(), "order_id": req.OrderID.String()}
+	params := &stripesdk.CheckoutSessionCreateParams{
+		Mode:              stripesdk.String(string(stripesdk.CheckoutSessionModePayment)),
+		SuccessURL:        &req.ReturnURL,
+		CancelURL:         &req.ReturnURL,
+		ExpiresAt:         stripesdk.Int64(req.PaymentID.Time().Add(stripeOpen).Unix()),
+		ClientReferenceID: stripesdk.String(req.PaymentID.String()),
+		Metadata:          reference,
+		PaymentIntentData: &stripesdk.CheckoutSessionCreatePaymentIntentDataParams{Metadata: reference, Description: &description},
+		// What is collected is to be what the order says, not what a rate of exchange makes of it.
+		AdaptivePricing: &stripesdk.CheckoutSessionCreateAdaptivePricingParams{Enabled: stripesdk.Bool(false)},
+		LineItems: []*stripesdk.CheckoutSessionCreateLineItemParams{{
+			Quantity: stripesdk.Int64(1),
+			PriceData: &stripesdk.CheckoutSessionCreateLineItemPriceDataParams{Currency: &currency, UnitAmount: &amount,
+				ProductData: &stripesdk.CheckoutSessionCreateLineItemPriceDataProductDataParams{Name: &description}},
+		}},
+	}
+	params.SetIdempotencyKey(req.Key)
+	session, err := s.client.V1CheckoutSessions.Create(ctx, params)
+	if err != nil {
+		return Remote{}, s.fault(ctx, err)
+	}
+	return Remote{ID: session.ID, CheckoutURL: session.URL}, nil
+}
+
+// Fetch implements Provider. It knows a session by the id of its payment intent too: the events of intents, charges and
+// refunds speak of that.
+func (s *stripeProvider) Fetch(ctx context.Context, remoteID string) (RemoteState, error) {
+	session, err := s.session(ctx, remoteID)
+	if err != nil {
+		return RemoteState{}, err
+	}
+	return stateOfSession(session)
+}
+
+// session reads a session with its payment intent.
+func (s *stripeProvider) session(ctx context.Context, remoteID string) (*stripesdk.CheckoutSession, error) {
+	switch {
+	case strings.HasPrefix(remoteID, "cs_"):
+		params := &stripesdk.CheckoutSessionRetrieveParams{}
+		params.AddExpand("payment_intent")
+		session, err := s.client.V1CheckoutSessions.Retrieve(ctx, remoteID, params)
+		return session, s.fault(ctx, err)
+	case strings.HasPrefix(remoteID, "pi_"):
+		params := &stripesdk.CheckoutSessionListParams{PaymentIntent: &remoteID}
+		params.AddExpand("data.payment_intent")
+		params.Limit = stripesdk.Int64(1)
+		for session, err := range s.client.V1CheckoutSessions.List(ctx, params).All(ctx) {
+			return session, s.fault(ctx, err)
+		}
+	}
+	return nil, fault.New(fault.NotFound, "Stripe has no checkout of that id")
+}
+
+// stateOfSession says what a session with its intent means. The intent is ahead: it knows of money that is under way after
+// the payer has left the checkout, and how much has come.
+func stateOfSession(session *stripesdk.CheckoutSession) (RemoteState, error) {
+	state := RemoteState{ID: session.ID, Status: RemotePending}
+	var err error
+	if state.PaymentID, err = ids.Parse[ids.PaymentKind](session.ClientReferenceID); err != nil {
+		return state, nil // somebody else uses the account too: it may be about anything, even without an amount
+	}
+	intent := session.PaymentIntent
+	if intent == nil {
+		intent = &stripesdk.PaymentIntent{}
+	}
+	amount, currency := session.AmountTotal, session.Currency
+	complete := session.Status == stripesdk.CheckoutSessionStatusComplete
+	switch {
+	case intent.Status == stripesdk.PaymentIntentStatusSucceeded:
+		state.Status = RemoteSucceeded
+		amount, currency = intent.AmountReceived, intent.Currency
+	case session.PaymentStatus == stripesdk.CheckoutSessionPaymentStatusPaid:
+		state.Status = RemoteSucceeded
+	case intent.Status == stripesdk.PaymentIntentStatusCanceled:
+		state.Status, state.Reason = RemoteFailed, "cancelled"
+	case intent.Status == stripesdk.PaymentIntentStatusProcessing, intent.Status == stripesdk.PaymentIntentStatusRequiresCapture:
+		state.Status = RemoteProcessing
+	case session.Status == stripesdk.CheckoutSessionStatusExpired:
+		state.Status, state.Reason = RemoteFailed, "expired"
+	case complete && intent.Status == stripesdk.PaymentIntentStatusRequiresPaymentMethod:
+		state.Status, state.Reason = RemoteFailed, declineReason(intent.LastPaymentError)
+	case complete: // a voucher or a bank transfer that the payer has yet to make
+		state.Status = RemoteProcessing
+	}
+	state.Amount, err = fromStripe(amount, string(currency))
+	return state, err
+}
+
+// declineReason returns what Stripe lets a payer know. The decline code may be more than that ("stolen_card").
+func declineReason(e *stripesdk.Error) string {
+	const most = 300 // bytes
+	if e == nil || e.Msg == "" {
+		return "declined"
+	}
+	return strings.ToValidUTF8(e.Msg[:min(len(e.Msg), most)], "")
+}
+
+// Cancel implements Provider. What the two changes answer does not count, only what stands there afterwards: a payer or
+// another instance may be faster. They need no key: doing them twice is doing them once, and a key would have Stripe
+// repeat its first answer for a day, were it even an error.
+func (s *stripeProvider) Cancel(ctx context.Context, remoteID string) (RemoteState, error) {
+	session, err := s.session(ctx, remoteID)
+	if err != nil {
+		return RemoteState{}, err
+	}
+	if session.Status == stripesdk.CheckoutSessionStatusOpen {
+		_, err = s.client.V1CheckoutSessions.Expire(ctx, session.ID, &stripesdk.CheckoutSessionExpireParams{})
+		if session, err = s.after(ctx, session.ID, err); err != nil {
+			return RemoteState{}, err
+		}
+	}
+	if state, err := stateOfSession(session); err != nil || state.Status == RemoteSucceeded {
+		return state, err
+	}
+	if intent := session.PaymentIntent; intent != nil && intent.Status != stripesdk.PaymentIntentStatusCanceled {
+		_, err = s.client.V1PaymentIntents.Cancel(ctx, intent.ID, &stripesdk.PaymentIntentCancelParams{})
+		if session, err = s.after(ctx, session.ID, err); err != nil {
+			return RemoteState{}, err
+		}
+	}
+	state, err := stateOfSession(session)
+	if err == nil && state.Status == RemotePending {
+		return RemoteState{}, fault.New(fault.Unavailable, "Stripe has not closed the checkout")
+	}
+	return state, err
+}
+
+// after reads a session again after a change that ended with err, unless the outcome of that is unknown.
+func (s *stripeProvider) after(ctx context.Context, id string, err error) (*stripesdk.CheckoutSession, error) {
+	if err := s.fault(ctx, err); err != nil && !permanent(err) {
+		return nil, err
+	}
+	return s.session(ctx, id)
+}
+
+// refundKey is where a refund at Stripe carries our key.
+const refundKey = "starlight_key"
+
+// Refund implements Provider. Stripe forgets an idempotency key after a day, but not the metadata of a refund: one that was
+// asked for under the key before is looked for first, however long ago that was.
+func (s *stripeProvider) Refund(ctx context.Context, req RefundRequest) (RemoteRefund, error) {
+	amount, _, err := toStripe(req.Amount)
+	if err != nil {
+		return RemoteRefund{}, err
+	}
+	session, err := s.session(ctx, req.RemoteID)
+	if err != nil {
+		return RemoteRefund{}, err
+	}
+	if session.PaymentIntent == nil {
+		return RemoteRefund{}, fault.New(fault.Conflict, "nothing was paid in this checkout")
+	}
+	intent := session.PaymentIntent.ID
+	list := &stripesdk.RefundListParams{PaymentIntent: &intent}
+	list.Limit = stripesdk.Int64(100)
+	for refund, err := range s.client.V1Refunds.List(ctx, list).All(ctx) {
+		if err != nil {
+			return RemoteRefund{}, s.fault(ctx, err)
+		}
+		if refund.Metadata[refundKey] == req.Key {
+			return remoteRefund(refund)
+		}
+	}
+	params := &stripesdk.RefundCreateParams{
+		PaymentIntent: &intent, Amount: &amount, Reason: stripesdk.String(string(stripesdk.RefundReasonRequestedByCustomer)),
+		Metadata: map[string]string{refundKey: req.Key},
+	}
+	params.SetIdempotencyKey(req.Key)
+	refund, err := s.client.V1Refunds.Create(ctx, params)
+	if err != nil {
+		return RemoteRefund{}, s.fault(ctx, err)
+	}
+	return remoteRefund(refund)
+}
+
+// remoteRefund says what became of a refund. Some ways to pay take days to give back, and may fail in the end.
+func remoteRefund(r *stripesdk.Refund) (RemoteRefund, error) {
+	switch r.Status {
+	case stripesdk.RefundStatusFailed, stripesdk.RefundStatusCanceled:
+		return RemoteRefund{}, fault.New(fault.Conflict, "Stripe's refund %s is %s (%s)", r.ID, r.Status, r.FailureReason)
+	case stripesdk.RefundStatusSucceeded:
+		return RemoteRefund{ID: r.ID}, nil
+	}
+	return RemoteRefund{ID: r.ID, Pending: true}, nil
+}
+
+// fault turns an error of Stripe into one of ours, https://docs.stripe.com/api/errors. A refused key is Unavailable: it is
+// for the operator to put right, and no reason to give a payment up. Nothing in it shows the key, whatever a server or a
+// proxy on the way has sent back.
+func (s *stripeProvider) fault(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	var refused *stripesdk.Error
+	if !errors.As(err, &refused) {
+		cause := errors.New(s.redact(err.Error()))
+		if ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+			return fault.Wrap(cause, fault.Timeout, "Stripe did not answer in time")
+		}
+		return fault.Wrap(cause, fault.Unavailable, "Stripe cannot be reached")
+	}
+	cause := errors.New(s.redact(fmt.Sprintf("stripe: %d %s %s %s: %s (request %s)", refused.HTTPStatusCode, refused.Type, refused.Code,
+		refused.Param, refused.Msg, refused.RequestID)))
+	switch status := refused.HTTPStatusCode; {
+	case refused.Type == stripesdk.ErrorTypeIdempotency:
+		return fault.Wrap(cause, fault.Unprocessable, "the key was used for another request at Stripe")
+	case refused.Code == stripesdk.ErrorCodeResourceMissing, status == http.StatusNotFound:
+		return fault.Wrap(cause, fault.NotFound, "Stripe does not know it")
+	case refused.Code == stripesdk.ErrorCodeBalanceInsufficient, refused.Code == stripesdk.ErrorCodeLockTimeout,
+		refused.Code == stripesdk.ErrorCodeIdempotencyKeyInUse, refused.Code == stripesdk.ErrorCodeRateLimit,
+		status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusConflict,
+		status == http.StatusTooManyRequests, status >= 500:
+		return fault.Wrap(cause, fault.Unavailable, "Stripe cannot do it now")
+	case refused.Code == stripesdk.ErrorCodeChargeAlreadyRefunded, refused.Code == stripesdk.ErrorCodeChargeDisputed,
+		refused.Code == stripesdk.ErrorCodePaymentIntentUnexpectedState:
+		return fault.Wrap(cause, fault.Conflict, "the state of the payment at Stripe does not allow it")
+	}
+	return fault.Wrap(cause, fault.Invalid, "Stripe refused it")
+}
+
+// redact takes the key out of a text.
+func (s *stripeProvider) redact(text string) string { return strings.ReplaceAll(text, s.key, "[key]") }

@@ -1,0 +1,202 @@
+package payment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// payAtStripe begins to pay a fresh order at Stripe, asking again while there is no answer, and returns the payment with
+// the id of its session.
+func (w *world) payAtStripe() (*api.Payment, string) {
+	w.t.Helper()
+	ctx, order := w.order()
+	var p *api.Payment
+	testkit.Eventually(w.t, 20*time.Second, func() (err error) {
+		p, err = rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripeName})
+		return err
+	})
+	at := strings.LastIndex(p.CheckoutURL, "/")
+	if !strings.HasPrefix(p.CheckoutURL, "https://checkout.stripe.com/c/pay/cs_") {
+		w.t.Fatalf("the checkout is at %q", p.CheckoutURL)
+	}
+	return p, p.CheckoutURL[at+1:]
+}
+
+// tellOfStripe sends a signed event of Stripe.
+func (w *world) tellOfStripe(id, kind, object string) error {
+	body := strings.Replace(event(kind, object), "evt_1", id, 1)
+	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, stripeSigned(testStripeSecret, body, w.clock.Now()))
+	return err
+}
+
+// TestStripePurchase pays at Stripe: told by callbacks that come five times, found by the poller when none comes, after a
+// creation whose answer was lost, and given back after a refund whose answer was lost.
+func TestStripePurchase(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		standin := newStripeStandin(t, w.clock.Now)
+		w.stripe = testStripeConfig(standin.URL)
+		i := w.run()
+		p, session := w.payAtStripe()
+		standin.pay(session)
+		for range 5 {
+			if err := w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"`+session+`"}`); err != nil {
+				t.Fatal(err)
+			}
+		}
+		intent := strings.Replace(session, "cs_", "pi_", 1)
+		if err := w.tellOfStripe("evt_b", "payment_intent.succeeded", `{"id":"`+intent+`"}`); err != nil {
+			t.Fatal(err)
+		}
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+
+		// Of this one no callback comes, and the answer to its creation is lost.
+		standin.set(func() { standin.cut = 1 })
+		lost, session2 := w.payAtStripe()
+		if n := i.count(t, "SELECT count(*) FROM payments WHERE id = ?", lost.ID); n != 1 || session2 == session {
+			t.Errorf("%d payments of %s", n, session2)
+		}
+		standin.pay(session2)
+		w.awaitStatus(lost.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
+
+		if told := w.told(api.PaymentHasSucceeded, 2); len(told) != 2 {
+			t.Errorf("told of %d successes, want 2", len(told))
+		}
+		if n := i.count(t, "SELECT count(*) FROM payment_callbacks"); n != 2 {
+			t.Errorf("%d callbacks were kept, want 2", n)
+		}
+		keys := map[string]bool{}
+		for _, r := range standin.made("POST /v1/checkout/sessions starlight-create-") {
+			keys[r] = true
+		}
+		if len(keys) != 2 {
+			t.Errorf("sessions were made under %v, want two keys", keys)
+		}
+
+		standin.set(func() { standin.cut = 1 })
+		w.oweAll(i, lost.ID)
+		w.awaitStatus(lost.ID, api.PaymentRefunded, time.Second)
+		if n := len(standin.made("POST /v1/refunds starlight-refund-")); n != 1 {
+			t.Errorf("%d refunds were asked for, want 1", n)
+		}
+	})
+}
+
+// oweAll makes all of a payment due to go back.
+func (w *world) oweAll(i *instance, id ids.Payment) {
+	w.t.Helper()
+	err := i.db.Tx(w.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		row, err := i.books.payment(ctx, id)
+		if err == nil {
+			_, err = i.books.owe(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", id.String()), OrderID: row.OrderID, PaymentID: id,
+				Amount: row.money(), Reason: "a test"})
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestStripeOffWithoutKey has no account: there is no such provider.
+func TestStripeOffWithoutKey(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	w.run()
+	ctx, order := w.order()
+	_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripeName})
+	wantFault(t, err, fault.Invalid)
+	wantFault(t, w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"cs_1"}`), fault.NotFound)
+}
+
+// journal is a log that can be read back.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// TestStripeSecretsStayInside lets every call of Stripe fail with the key in the answer, sends forged callbacks, and looks
+// for the secrets in the log, in the stream and in what callers are told.
+func TestStripeSecretsStayInside(t *testing.T) {
+	w := newWorld(t, testkit.SQLite(t))
+	standin := newStripeStandin(t, w.clock.Now)
+	w.stripe = testStripeConfig(standin.URL)
+	log := new(journal)
+	w.log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	i := w.run()
+	p, session := w.payAtStripe()
+	standin.pay(session)
+	w.awaitStatus(p.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
+	open, second := w.payAtStripe()
+
+	for _, status := range []int{400, 401, 404, 500} {
+		standin.set(func() {
+			standin.reply = func(rw http.ResponseWriter, r *http.Request) {
+				write(rw, status, refusal("invalid_request_error", "", r.Header.Get("Authorization")))
+			}
+		})
+		ctx, order := w.order()
+		_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripeName})
+		if err == nil || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%d: the caller is told %v", status, err)
+		}
+		if err := w.tellOfStripe(fmt.Sprintf("evt_%d", status), "checkout.session.completed", `{"id":"`+second+`"}`); err != nil {
+			t.Error(err)
+		}
+	}
+	w.oweAll(i, p.ID)
+	forged := stripeSigned("whsec_wrong", event("checkout.session.completed", `{"id":"`+second+`"}`), w.clock.Now())
+	_, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, forged)
+	wantFault(t, err, fault.Unauthenticated)
+	testkit.Eventually(t, 20*time.Second, func() error {
+		w.clock.Advance(time.Second)
+		for _, line := range []string{"a provider did not create a payment", "a callback waits", "a callback was refused", "a refund waits", "[key]"} {
+			if !strings.Contains(log.String(), line) {
+				return errors.New("the log lacks " + line)
+			}
+		}
+		return nil
+	})
+	standin.set(func() { standin.reply = nil })
+	standin.pay(second)
+	w.awaitStatus(open.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
+	w.told(api.PaymentHasSucceeded, 2)
+	i.stop()
+	var messages strings.Builder
+	for _, m := range w.nats.Messages("EVENTS") {
+		messages.Write(m.Data)
+	}
+	for where, text := range map[string]string{"log": log.String(), "stream": messages.String()} {
+		for _, secret := range []string{testStripeKey, "CANARY", testStripeSecret, "whsec_the_second"} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%q stands in the %s", secret, where)
+			}
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package system_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
+)
+
+// crashing is a process with the whole system that kills itself around one commit of the payment or the ticketing
+// service: the one whose number stands second in the file "crash" of its data folder, counted from when that file came,
+// before it if the number is negative. It removes the file first, so it does so once.
+func crashing(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg := config(args[0])
+	cfg.HTTP, cfg.NATS, cfg.Ops, cfg.LogTo = args[1], args[2], "off", os.Stderr
+	armed := filepath.Join(cfg.Data, "crash")
+	var mu sync.Mutex
+	var commits int
+	var counting string
+	cfg.AroundCommit = func(service string, done bool) {
+		if service != "payment" && service != "ticketing" {
+			return
+		}
+		text, err := os.ReadFile(armed)
+		var serial, at int
+		if _, scan := fmt.Sscan(string(text), &serial, &at); err != nil || scan != nil {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if counting != string(text) {
+			counting, commits = string(text), 0
+		}
+		n := commits
+		if !done {
+			commits++
+			n = -commits
+		}
+		if n == at {
+			os.Remove(armed)
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal is on its way
+		}
+	}
+	s, err := system.Start(ctx, cfg)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println("ready")
+	<-ctx.Done()
+	if s.Close(context.Background()) != nil {
+		return 1
+	}
+	return 0
+}
+
+// A purchase and its refund, with the process killed before and after every commit of their way: from the payer's consent
+// through callback, payment, tickets and news to the money's return. Whatever the moment, the order has its tickets in
+// the end, the money is collected once and given back once, and the records agree.
+func TestKillAtEveryStep(t *testing.T) {
+	t.Parallel()
+	cfg := config(t.TempDir())
+	cfg.HTTP, cfg.NATS = freeAddress(t), freeAddress(t)
+	p := spawn(t, "crashing", nil, cfg.Data, cfg.HTTP, cfg.NATS)
+	s := &site{t: t, url: "http://" + cfg.HTTP, timeout: 5 * time.Second}
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	s.set(admin, "payment.poll_after", "1s")
+	s.set(admin, "user.access_ttl", "1h")
+	admin = s.login(adminEmail)
+	event := s.concert(admin, 10000, 1500)
+
+	armed, serial := filepath.Join(cfg.Data, "crash"), 0
+	// survive does something while the process is to die at a point, again and again as a client does, and reports whether
+	// it died before the outcome was there.
+	survive := func(point int, act func() error, outcome func() error) (died bool) {
+		serial++
+		if err := os.WriteFile(armed, fmt.Appendf(nil, "%d %d ", serial, point), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		acted := false
+		testkit.Eventually(t, 90*time.Second, func() error {
+			if _, err := os.Stat(armed); err != nil && !died { // it has taken the file
+				died = true
+				p.cmd.Wait()
+				p.again()
+			}
+			if !acted {
+				if err := act(); err != nil {
+					return err
+				}
+				acted = true
+			}
+			return outcome()
+		})
+		if !died && os.Remove(armed) != nil { // it has just taken the file, and dies after all
+			died = true
+			p.cmd.Wait()
+			p.again()
+		}
+		return died
+	}
+	status := func(o api.Order, want string) func() error {
+		return func() error {
+			got, err := s.send("GET", "/v1/orders/"+o.ID.String(), admin, nil)
+			if err != nil {
+				return err
+			}
+			return got.is(200, `"status":"`+want+`"`)
+		}
+	}
+	var paid []api.Order
+	var payments []ids.Payment
+	deaths := 0
+	for step, alive := 1, 0; alive < 2; step++ {
+		for _, point := range []int{-step, step} {
+			o := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
+			pay := call[api.Payment](s, 201, "POST", "/v1/orders/"+o.ID.String()+"/payments", admin, api.NewPayment{Provider: "sandbox"})
+			consent := func() error {
+				got, err := s.send("POST", "/v1/sandbox/payments/"+pay.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"})
+				if err != nil {
+					return err
+				}
+				return got.is(202, "")
+			}
+			if survive(point, consent, status(o, api.OrderPaid)) {
+				deaths++
+				alive = 0
+			} else {
+				alive++
+			}
+			paid, payments = append(paid, o), append(payments, pay.ID)
+		}
+	}
+	t.Logf("a purchase was killed at %d moments", deaths)
+	if deaths < 8 {
+		t.Error("the way of a purchase has more steps")
+	}
+	deaths = 0
+	for n := range paid {
+		point := n/2 + 1
+		if n%2 == 0 {
+			point = -point
+		}
+		refund := func() error {
+			got, err := s.send("POST", "/v1/payments/"+payments[n].String()+"/refunds", admin, api.NewRefund{}, "Idempotency-Key", "refund-"+payments[n].String())
+			if err != nil {
+				return err
+			}
+			return got.is(201, "")
+		}
+		if survive(point, refund, status(paid[n], api.OrderRefunded)) {
+			deaths++
+		}
+	}
+	t.Logf("a refund was killed at %d moments", deaths)
+	if deaths < 8 {
+		t.Error("the way of a refund has more steps")
+	}
+	testkit.Eventually(t, 60*time.Second, func() error {
+		if got := s.left(event); got.Sold != 0 || got.Held != 0 {
+			return fmt.Errorf("seats did not come back: %+v", got)
+		}
+		return nil
+	})
+	audit(t, cfg, ops(t, "nats://"+cfg.NATS, filepath.Join(cfg.Data, "creds")))
+}
+
+// is checks an answer for its status and for text in its body.
+func (a answer) is(status int, text string) error {
+	if a.status != status || !strings.Contains(string(a.body), text) {
+		return fmt.Errorf("got %d %s", a.status, a.body)
+	}
+	return nil
+}

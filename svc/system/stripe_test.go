@@ -1,0 +1,64 @@
+package system_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stripe/stripe-go/v85/webhook"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment"
+)
+
+// TestStripeOverHTTP buys a ticket at Stripe: the system is given a key, a buyer is sent to the checkout, and a signed
+// webhook comes in by the gateway. What Stripe says is told by a few fixed answers; svc/payment has the rest.
+func TestStripeOverHTTP(t *testing.T) {
+	const secret = "whsec_system"
+	var session atomic.Pointer[map[string]any]
+	stripe := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			session.Store(&map[string]any{"id": "cs_test_1", "object": "checkout.session", "status": "open", "payment_status": "unpaid",
+				"amount_total": 1000, "currency": "eur", "client_reference_id": r.FormValue("client_reference_id"), "url": "https://checkout.stripe.com/c/pay/cs_test_1"})
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(session.Load()); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(stripe.Close)
+	cfg := config(t.TempDir())
+	cfg.Stripe = payment.StripeConfig{Key: "sk_test_system", WebhookSecrets: secret, URL: stripe.URL}
+	s, _, _ := start(t, cfg)
+	organizer := s.login(adminEmail)
+	_, buyer := s.join("buyer@example.org")
+	order := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(s.concert(organizer, 5, 1000), 1))
+	p := call[api.Payment](s, 201, "POST", "/v1/orders/"+order.ID.String()+"/payments", buyer, api.NewPayment{Provider: "stripe"})
+	if p.CheckoutURL != "https://checkout.stripe.com/c/pay/cs_test_1" {
+		t.Fatalf("the checkout is at %q", p.CheckoutURL)
+	}
+	paid := *session.Load()
+	paid["status"], paid["payment_status"] = "complete", "paid"
+	paid["payment_intent"] = map[string]any{"id": "pi_1", "object": "payment_intent", "status": "succeeded", "amount_received": 1000, "currency": "eur"}
+	session.Store(&paid)
+
+	const body = `{"id":"evt_1","object":"event","type":"checkout.session.completed","data":{"object":{"id":"cs_test_1"}}}`
+	for _, tt := range []struct {
+		secret string
+		want   int
+	}{{"whsec_other", 401}, {secret, 200}, {secret, 200}} {
+		signed := webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: tt.secret, Timestamp: time.Now()})
+		testkit.Eventually(t, 30*time.Second, func() error {
+			got, err := s.send("POST", "/v1/payments/callbacks/stripe", "", []byte(body), "Stripe-Signature", signed.Header)
+			if err == nil && got.status != tt.want {
+				t.Fatalf("signed with %s: %d %s, want %d", tt.secret, got.status, got.body, tt.want)
+			}
+			return err
+		})
+	}
+	s.await(buyer, order, api.OrderPaid)
+}

@@ -1,0 +1,208 @@
+package ticketing
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// sweepSize is how many orders are ended together.
+const sweepSize = 500
+
+// Orders that the queue of holds does not know, because they were written late or the queue was lost, are found in SQL:
+// every 5 seconds, when they are 5 seconds overdue. So are seats that did not come back at once.
+const (
+	sweepEvery   = 25
+	overdueAfter = 5 * time.Second
+)
+
+// A payment that cannot be ended at its provider is tried again after closeAgain, a few at a time and out of the way of
+// the orders that nobody began to pay.
+const (
+	closeAgain    = 2 * time.Second
+	closeTogether = 50
+	closers       = 4
+)
+
+// expire ends the holds whose time is over, until ctx ends.
+func (s *Service) expire(ctx context.Context) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var closing errgroup.Group
+	closing.SetLimit(closers)
+	defer closing.Wait()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		refs := s.inv.Expired(s.now(), sweepSize)
+		if n%sweepEvery == 0 {
+			refs = append(refs, s.forgotten(ctx)...)
+		}
+		if len(refs) == 0 {
+			continue
+		}
+		rows, err := s.rowsOf(ctx, refs)
+		if err != nil {
+			s.complain(ctx, err)
+			continue
+		}
+		open, tied := split(refs, rows)
+		_, err = s.release(ctx, open, rows, api.OrderExpired)
+		s.complain(ctx, err)
+		for len(tied) > 0 {
+			some := tied[:min(len(tied), closeTogether)]
+			tied = tied[len(some):]
+			started := closing.TryGo(func() error {
+				_, err := s.closeAndRelease(ctx, some, rows, api.OrderExpired)
+				s.complain(ctx, err)
+				return nil
+			})
+			if !started {
+				s.requeue(some)
+			}
+		}
+	}
+}
+
+func (s *Service) complain(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "ending overdue orders", "error", err)
+	}
+}
+
+// forgotten returns overdue orders that SQL knows of, and brings back seats that are still due.
+func (s *Service) forgotten(ctx context.Context) []inventory.Ref {
+	due, err := s.db.seatsDue(ctx, sweepSize)
+	s.complain(ctx, err)
+	s.returnSeats(ctx, due...)
+	refs, err := s.db.overdue(ctx, store.Time(s.now().Add(-overdueAfter)), sweepSize)
+	s.complain(ctx, err)
+	return refs
+}
+
+// end releases the seats of pending orders and moves them to status. It returns how many it moved. An order that SQL
+// knows as paid is confirmed instead: it was interrupted between the two.
+func (s *Service) end(ctx context.Context, refs []inventory.Ref, status string) (int, error) {
+	rows, err := s.rowsOf(ctx, refs)
+	if err != nil {
+		return 0, err
+	}
+	open, tied := split(refs, rows)
+	n, err := s.release(ctx, open, rows, status)
+	for len(tied) > 0 && err == nil {
+		some := tied[:min(len(tied), closeTogether)]
+		tied = tied[len(some):]
+		var more int
+		more, err = s.closeAndRelease(ctx, some, rows, status)
+		n += more
+	}
+	return n, err
+}
+
+// rowsOf reads the orders. If it cannot, they are put back into the queue.
+func (s *Service) rowsOf(ctx context.Context, refs []inventory.Ref) (map[ids.Order]orderRow, error) {
+	id := make([]ids.Order, len(refs))
+	for i, r := range refs {
+		id[i] = r.Order
+	}
+	rows, err := s.db.orders(ctx, s.db.Read(), id)
+	if err != nil {
+		s.requeue(refs)
+	}
+	return rows, err
+}
+
+func (s *Service) requeue(refs []inventory.Ref) {
+	for _, r := range refs {
+		s.inv.Requeue(r, s.now().Add(closeAgain))
+	}
+}
+
+// split parts the orders that nobody began to pay from those that somebody may be paying at this moment.
+func split(refs []inventory.Ref, rows map[ids.Order]orderRow) (open, tied []inventory.Ref) {
+	for _, r := range refs {
+		if row := rows[r.Order]; row.Status == api.OrderPending && row.PaymentID != "" {
+			tied = append(tied, r)
+			continue
+		}
+		open = append(open, r)
+	}
+	return open, tied
+}
+
+// closeAndRelease ends the payments of orders at their providers, and then the orders. Those whose payment cannot be
+// ended keep their seats for now: until the money comes, the provider answers, or the setting ticketing.payment_grace
+// has passed.
+func (s *Service) closeAndRelease(ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string) (int, error) {
+	id := make([]ids.Order, len(refs))
+	for i, r := range refs {
+		id[i] = r.Order
+	}
+	closed, failed := s.close(ctx, id)
+	patience := s.now().Add(-api.PaymentGrace.Get(s.live))
+	var free, kept []inventory.Ref
+	for _, r := range refs {
+		switch {
+		case closed[r.Order]:
+			s.metrics.branch("payment_closed_first")
+			free = append(free, r)
+		case rows[r.Order].ExpiresAt.Before(patience):
+			s.metrics.branch("grace_passed")
+			free = append(free, r)
+		default:
+			kept = append(kept, r)
+		}
+	}
+	s.requeue(kept)
+	n, err := s.release(ctx, free, rows, status)
+	return n, errors.Join(failed, err)
+}
+
+// release gives the seats of orders back and moves them to status.
+func (s *Service) release(ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string) (int, error) {
+	errs := make([]error, len(refs))
+	together(refs, func(i int, ref inventory.Ref) { // at the same time, so that they share a batch
+		if rows[ref.Order].Status == api.OrderPaid {
+			errs[i] = s.inv.Confirm(ctx, ref)
+			return
+		}
+		errs[i] = s.inv.Release(ctx, ref)
+	})
+	var released []ids.Order
+	var failed error
+	for i, ref := range refs {
+		switch {
+		case errs[i] == nil:
+			released = append(released, ref.Order)
+		case errors.Is(errs[i], inventory.ErrSold): // paid at this moment
+		default:
+			s.requeue(refs[i : i+1])
+			failed = errs[i]
+		}
+	}
+	if len(released) == 0 {
+		return 0, failed
+	}
+	moved, err := s.db.endPending(ctx, released, status, store.Time(s.now()))
+	return len(moved), errors.Join(failed, err)
+}
+
+// together calls fn for all items at once and returns when all are done.
+func together[T any](items []T, fn func(int, T)) {
+	var wg sync.WaitGroup
+	for i, item := range items {
+		wg.Go(func() { fn(i, item) })
+	}
+	wg.Wait()
+}

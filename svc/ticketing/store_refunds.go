@@ -1,0 +1,350 @@
+package ticketing
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// refundRow is a decision that money goes back.
+type refundRow struct {
+	bun.BaseModel `bun:"table:refunds,alias:refunds"`
+
+	ID        ids.Refund   `bun:"id,pk"`
+	OrderID   ids.Order    `bun:"order_id"`
+	PaymentID ids.Payment  `bun:"payment_id"`
+	Amount    int64        `bun:"amount"`
+	Currency  string       `bun:"currency"`
+	Tickets   []ids.Ticket `bun:"tickets,type:text"`
+	Reason    string       `bun:"reason"`
+	CreatedAt time.Time    `bun:"created_at"`
+}
+
+func (r refundRow) due() api.RefundDue {
+	return api.RefundDue{RefundID: r.ID, OrderID: r.OrderID, PaymentID: r.PaymentID,
+		Amount: api.Money{Amount: r.Amount, Currency: r.Currency}, Tickets: r.Tickets, Reason: r.Reason}
+}
+
+// owe records that all the money of a payment goes back, once: it came for an order that cannot have its seats. The order
+// becomes refunding, unless it lives on another payment.
+func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) (first bool, err error) {
+	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		if first, err = insertRefund(ctx, tx, due, now); err != nil || !first {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE orders SET status = ?, payment_id = ?, refunded = total, updated_at = ?, revision = revision + 1
+			WHERE id = ? AND status IN ('pending', 'expired', 'cancelled')`,
+			api.OrderRefunding, due.PaymentID, now, due.OrderID); err != nil {
+			return err
+		}
+		return stream.Add(ctx, tx, api.OrderRefundDue.Subject, due)
+	})
+	return first, err
+}
+
+// insertRefund keeps a decision. It reports false if it was kept before.
+func insertRefund(ctx context.Context, tx tx, due api.RefundDue, now time.Time) (bool, error) {
+	row := &refundRow{ID: due.RefundID, OrderID: due.OrderID, PaymentID: due.PaymentID, Amount: due.Amount.Amount, Currency: due.Amount.Currency,
+		Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now}
+	if row.Tickets == nil {
+		row.Tickets = []ids.Ticket{}
+	}
+	res, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+// refunded closes an order whose money is back.
+func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		var rows []orderRow
+		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? AND status = ? RETURNING *",
+			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
+		if err != nil {
+			return err
+		}
+		return announceOrders(ctx, tx, api.OrderWasRefunded, rows)
+	})
+}
+
+// decision is what is taken back of a paid order.
+type decision struct {
+	row     orderRow
+	revoked []ticketRow
+	left    int // tickets that stay valid
+	due     api.RefundDue
+}
+
+// refund decides about one order. Deciding again under the same id gives the same decision.
+func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
+	var due api.RefundDue
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		var row orderRow
+		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", req.OrderID, db.forUpdate()).Scan(ctx, &row)
+		if err != nil {
+			return store.OrNotFound(err, "there is no such order")
+		}
+		var known []refundRow
+		if err := tx.NewRaw("SELECT * FROM refunds WHERE id = ?", req.RefundID).Scan(ctx, &known); err != nil {
+			return err
+		}
+		if len(known) == 1 {
+			due = known[0].due()
+			return nil
+		}
+		var tickets []ticketRow
+		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", row.ID, api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+		if err != nil {
+			return err
+		}
+		d, err := decide(row, tickets, req)
+		if err != nil {
+			return err
+		}
+		due = d.due
+		return db.takeBack(ctx, tx, []decision{d}, now)
+	})
+	return due, err
+}
+
+// giveUpFree takes back a paid order that cost nothing, and returns it as it then is.
+func (db storage) giveUpFree(ctx context.Context, id ids.Order, now time.Time) (orderRow, error) {
+	var row orderRow
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", id, db.forUpdate()).Scan(ctx, &row)
+		if err != nil || row.Status != api.OrderPaid {
+			return err
+		}
+		var tickets []ticketRow
+		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", id, api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+		if err != nil {
+			return err
+		}
+		for _, t := range tickets {
+			if t.Status != api.TicketValid || t.OwnerID != row.UserID {
+				return fault.New(fault.Conflict, "a ticket of this order was used or given away")
+			}
+		}
+		if err := db.takeBack(ctx, tx, []decision{decideAll(row, tickets, "", "")}, now); err != nil {
+			return err
+		}
+		return tx.NewRaw("SELECT * FROM orders WHERE id = ?", id).Scan(ctx, &row)
+	})
+	return row, err
+}
+
+// refundEvent takes back paid orders of a cancelled event, at most limit of them, and returns them.
+func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, now time.Time) ([]ids.Order, error) {
+	var done []ids.Order
+	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		done = nil
+		var rows []orderRow
+		err := tx.NewRaw("SELECT * FROM orders WHERE event_id = ? AND status = ? ORDER BY id LIMIT ? ?", event, api.OrderPaid, limit, db.forUpdate()).Scan(ctx, &rows)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, row := range rows {
+			done = append(done, row.ID)
+		}
+		var tickets []ticketRow
+		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id IN (?) AND status <> ? ORDER BY id ?", bun.List(done), api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+		if err != nil {
+			return err
+		}
+		of := map[ids.Order][]ticketRow{}
+		for _, t := range tickets {
+			of[t.OrderID] = append(of[t.OrderID], t)
+		}
+		decisions := make([]decision, len(rows))
+		for i, row := range rows {
+			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()), "the event was cancelled")
+		}
+		return db.takeBack(ctx, tx, decisions, now)
+	})
+	return done, err
+}
+
+// takeBack writes decisions down: tickets and stock, orders, what goes back, and the news of it. That the inventory has
+// to be told is noted with the order.
+func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now time.Time) error {
+	returned := map[ids.TicketType]int{}
+	var revoked []ids.Ticket
+	var events []stream.Message
+	for _, d := range decisions {
+		for _, t := range d.revoked {
+			revoked = append(revoked, t.ID)
+			returned[t.TicketTypeID]++
+			events = append(events, stream.Message{Subject: api.TicketWasRevoked.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
+				TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, At: now}})
+		}
+		row := d.row
+		status := d.status()
+		var after []orderRow
+		err := tx.NewRaw(`UPDATE orders SET status = ?, refunded = refunded + ?, seats_due = ?, updated_at = ?, revision = revision + 1
+			WHERE id = ? RETURNING *`, status, d.due.Amount.Amount, row.SeatsDue || len(d.revoked) > 0, now, row.ID).Scan(ctx, &after)
+		if err != nil {
+			return err
+		}
+		if d.due.Amount.Amount > 0 {
+			if _, err := insertRefund(ctx, tx, d.due, now); err != nil {
+				return err
+			}
+			events = append(events, stream.Message{Subject: api.OrderRefundDue.Subject, Payload: d.due})
+		}
+		switch status {
+		case api.OrderCancelled:
+			events = append(events, stream.Message{Subject: api.OrderWasCancelled.Subject, Payload: api.OrderEvent{Order: after[0].order()}})
+		case api.OrderRefunded:
+			events = append(events, stream.Message{Subject: api.OrderWasRefunded.Subject, Payload: api.OrderEvent{Order: after[0].order()}})
+		}
+	}
+	if len(revoked) > 0 {
+		_, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ? WHERE id IN (?)", api.TicketRevoked, bun.List(revoked))
+		if err != nil {
+			return err
+		}
+	}
+	if err := unsell(ctx, tx, returned); err != nil {
+		return err
+	}
+	return stream.AddAll(ctx, tx, events...)
+}
+
+// seatsDue returns orders whose revoked tickets the inventory still counts as sold.
+func (db storage) seatsDue(ctx context.Context, limit int) ([]ids.Order, error) {
+	var list []ids.Order
+	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due ORDER BY id LIMIT ?", limit).Scan(ctx, &list)
+	return list, err
+}
+
+// keeps returns what an order has after its refunds: the lines of its valid tickets, and the revision of that.
+func (db storage) keeps(ctx context.Context, id ids.Order) (orderRow, []inventory.Line, error) {
+	row, err := db.order(ctx, id) // before the tickets: a newer revision is noticed by settled
+	if err != nil {
+		return row, nil, err
+	}
+	var counts []struct {
+		TicketTypeID ids.TicketType
+		N            int
+	}
+	err = db.Read().NewRaw("SELECT ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id = ? AND status <> ? GROUP BY ticket_type_id",
+		id, api.TicketRevoked).Scan(ctx, &counts)
+	lines := make([]inventory.Line, len(counts))
+	for i, c := range counts {
+		lines[i] = inventory.Line{Type: c.TicketTypeID, N: c.N}
+	}
+	return row, lines, err
+}
+
+// settled notes that the inventory knows what an order kept at a revision.
+func (db storage) settled(ctx context.Context, row orderRow) error {
+	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE orders SET seats_due = ? WHERE id = ? AND revision = ?", false, row.ID, row.Revision)
+		return err
+	})
+}
+
+// decide checks a request against the order and its valid tickets.
+func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, error) {
+	switch {
+	case row.Status != api.OrderPaid:
+		return decision{}, fault.New(fault.Conflict, "the order is %s", row.Status)
+	case row.PaymentID != req.PaymentID:
+		return decision{}, fault.New(fault.Conflict, "the order was paid by another payment")
+	}
+	remaining := row.Total - row.Refunded
+	if remaining == 0 {
+		return decision{}, fault.New(fault.Conflict, "all of the money has been given back")
+	}
+	var check fault.Check
+	check.Field(len(req.Tickets) == 0 || req.Amount == nil, "amount", "must not be given together with tickets")
+	if req.Amount != nil {
+		check.Field(req.Amount.Currency == row.Currency, "amount.currency", "must be %s, as it was paid", row.Currency)
+		check.Field(req.Amount.Amount > 0, "amount.amount", "must be greater than 0")
+		check.Field(req.Amount.Amount <= remaining, "amount.amount", "must be at most %d, which is left", remaining)
+	}
+	if err := check.Err(); err != nil {
+		return decision{}, err
+	}
+	all := decideAll(row, tickets, req.RefundID, req.Reason)
+	switch {
+	case req.Amount != nil:
+		all.revoked, all.left, all.due.Amount, all.due.Tickets = nil, len(tickets), *req.Amount, nil
+		return all, nil
+	case len(req.Tickets) == 0:
+		return all, nil
+	}
+	valid := make(map[ids.Ticket]ticketRow, len(tickets))
+	for _, t := range tickets {
+		valid[t.ID] = t
+	}
+	d := decision{row: row, due: all.due}
+	d.due.Amount.Amount, d.due.Tickets = 0, nil
+	for i, id := range req.Tickets {
+		t, ok := valid[id]
+		check.Field(ok, fieldName("tickets", i), "is no valid ticket of this order, or is named twice")
+		if !ok {
+			continue
+		}
+		delete(valid, id)
+		d.revoked = append(d.revoked, t)
+		d.due.Tickets = append(d.due.Tickets, id)
+		d.due.Amount.Amount += row.price(t.TicketTypeID)
+	}
+	if err := check.Err(); err != nil {
+		return decision{}, err
+	}
+	d.left = len(tickets) - len(d.revoked)
+	d.due.Amount.Amount = min(d.due.Amount.Amount, remaining)
+	if d.left == 0 {
+		d.due.Amount.Amount = remaining
+	}
+	if d.due.Amount.Amount == 0 {
+		return decision{}, fault.New(fault.Conflict, "these tickets were free: there is nothing to give back")
+	}
+	return d, nil
+}
+
+// decideAll takes back all that is left of an order.
+func decideAll(row orderRow, tickets []ticketRow, id ids.Refund, reason string) decision {
+	d := decision{row: row, revoked: tickets, due: api.RefundDue{RefundID: id, OrderID: row.ID, PaymentID: row.PaymentID,
+		Amount: row.money(row.Total - row.Refunded), Reason: reason}}
+	for _, t := range tickets {
+		d.due.Tickets = append(d.due.Tickets, t.ID)
+	}
+	return d
+}
+
+// status is that of the order after the decision.
+func (d decision) status() string {
+	switch {
+	case d.left > 0:
+		return api.OrderPaid
+	case d.row.Total == 0:
+		return api.OrderCancelled
+	case d.due.Amount.Amount == 0: // its money went back before
+		return api.OrderRefunded
+	}
+	return api.OrderRefunding
+}
+
+// price is what a ticket of the type cost in this order.
+func (r orderRow) price(t ids.TicketType) int64 {
+	for _, item := range r.Items {
+		if item.TicketTypeID == t {
+			return item.UnitPrice.Amount
+		}
+	}
+	return 0
+}
