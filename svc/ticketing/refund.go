@@ -39,6 +39,108 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 	return &due, nil
 }
 
+// decision is what is taken back of a paid order.
+type decision struct {
+	row     orderRow
+	revoked []ticketRow
+	left    int // tickets that stay valid
+	due     api.RefundDue
+}
+
+// decide checks a request against the order and its valid tickets.
+func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, error) {
+	switch {
+	case row.Status != api.OrderPaid:
+		return decision{}, fault.New(fault.Conflict, "the order is %s", row.Status)
+	case row.PaymentID != req.PaymentID:
+		return decision{}, fault.New(fault.Conflict, "the order was paid by another payment")
+	}
+	remaining := row.Total - row.Refunded
+	if remaining == 0 {
+		return decision{}, fault.New(fault.Conflict, "all of the money has been given back")
+	}
+	var check fault.Check
+	check.Field(len(req.Tickets) == 0 || req.Amount == nil, "amount", "must not be given together with tickets")
+	if req.Amount != nil {
+		check.Field(req.Amount.Currency == row.Currency, "amount.currency", "must be %s, as it was paid", row.Currency)
+		check.Field(req.Amount.Amount > 0, "amount.amount", "must be greater than 0")
+		check.Field(req.Amount.Amount <= remaining, "amount.amount", "must be at most %d, which is left", remaining)
+	}
+	if err := check.Err(); err != nil {
+		return decision{}, err
+	}
+	all := decideAll(row, tickets, req.RefundID, req.Reason)
+	switch {
+	case req.Amount != nil:
+		all.revoked, all.left, all.due.Amount, all.due.Tickets = nil, len(tickets), *req.Amount, nil
+		return all, nil
+	case len(req.Tickets) == 0:
+		return all, nil
+	}
+	valid := make(map[ids.Ticket]ticketRow, len(tickets))
+	for _, t := range tickets {
+		valid[t.ID] = t
+	}
+	d := decision{row: row, due: all.due}
+	d.due.Amount.Amount, d.due.Tickets = 0, nil
+	for i, id := range req.Tickets {
+		t, ok := valid[id]
+		check.Field(ok, fieldName("tickets", i), "is no valid ticket of this order, or is named twice")
+		if !ok {
+			continue
+		}
+		delete(valid, id)
+		d.revoked = append(d.revoked, t)
+		d.due.Tickets = append(d.due.Tickets, id)
+		d.due.Amount.Amount += row.price(t.TicketTypeID)
+	}
+	if err := check.Err(); err != nil {
+		return decision{}, err
+	}
+	d.left = len(tickets) - len(d.revoked)
+	d.due.Amount.Amount = min(d.due.Amount.Amount, remaining)
+	if d.left == 0 {
+		d.due.Amount.Amount = remaining
+	}
+	if d.due.Amount.Amount == 0 {
+		return decision{}, fault.New(fault.Conflict, "these tickets were free: there is nothing to give back")
+	}
+	return d, nil
+}
+
+// decideAll takes back all that is left of an order.
+func decideAll(row orderRow, tickets []ticketRow, id ids.Refund, reason string) decision {
+	d := decision{row: row, revoked: tickets, due: api.RefundDue{RefundID: id, OrderID: row.ID, PaymentID: row.PaymentID,
+		Amount: row.money(row.Total - row.Refunded), Reason: reason}}
+	for _, t := range tickets {
+		d.due.Tickets = append(d.due.Tickets, t.ID)
+	}
+	return d
+}
+
+// status is that of the order after the decision.
+func (d decision) status() string {
+	switch {
+	case d.left > 0:
+		return api.OrderPaid
+	case d.row.Total == 0:
+		return api.OrderCancelled
+	case d.due.Amount.Amount == 0: // its money went back before
+		return api.OrderRefunded
+	}
+	return api.OrderRefunding
+}
+
+// price is what a ticket of the type cost in this order.
+func (r orderRow) price(t ids.TicketType) int64 {
+	for _, item := range r.Items {
+		if item.TicketTypeID == t {
+			return item.UnitPrice.Amount
+		}
+	}
+	return 0
+}
+
 // returnSeats tells the inventory what orders keep after their tickets were revoked. What fails is found by the sweep:
 // SQL remembers it.
 func (s *Service) returnSeats(ctx context.Context, orders ...ids.Order) {

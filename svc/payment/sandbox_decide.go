@@ -1,0 +1,158 @@
+package payment
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// decide writes down what payers did, each with the callback that tells of it. The result is the callback to send, nil
+// if the same was decided before.
+func (b *sandboxBooks) decide(ctx context.Context, ins []decision) []batch.Result[*sandboxCallback] {
+	now := store.Time(b.now())
+	references := make([]ids.Payment, len(ins))
+	for i, d := range ins {
+		references[i] = d.reference
+	}
+	var results []batch.Result[*sandboxCallback]
+	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var rows []*sandboxPayment
+		q := tx.NewSelect().Model(&rows).Where("p.reference IN (?)", bun.List(references)).Order("p.id")
+		if b.db.Postgres() {
+			q = q.For("UPDATE")
+		}
+		if err := q.Scan(ctx); err != nil {
+			return err
+		}
+		byReference := make(map[ids.Payment]*sandboxPayment, len(rows))
+		for _, r := range rows {
+			byReference[r.Reference] = r
+		}
+		var callbacks []*sandboxCallback
+		moved := map[*sandboxPayment]bool{}
+		results = make([]batch.Result[*sandboxCallback], len(ins))
+		for i, in := range ins {
+			row := byReference[in.reference]
+			if row == nil {
+				results[i].Err = fault.New(fault.NotFound, "no such payment")
+				continue
+			}
+			changed, err := row.decide(in, now)
+			if results[i].Err = err; !changed {
+				continue
+			}
+			moved[row] = true
+			if row.Status == sandboxChallenged {
+				continue // nobody has to hear of it
+			}
+			c := in.mood.callback(row, now)
+			callbacks = append(callbacks, c)
+			if in.mood.prompt() {
+				c.DueAt = now.Add(deliveryLease)
+				results[i].Out = c
+			}
+		}
+		for row := range moved {
+			_, err := tx.NewUpdate().Model(row).Column("status", "reason", "captured", "capture_at", "decided_at").WherePK().Exec(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		return insertCallbacks(ctx, tx, callbacks)
+	})
+	if err != nil {
+		return batch.Fail[*sandboxCallback](len(ins), err)
+	}
+	return results
+}
+
+func insertCallbacks(ctx context.Context, tx bun.Tx, rows []*sandboxCallback) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	_, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx)
+	return err
+}
+
+// decide moves the payment by what its payer did, and reports whether that changed it.
+func (p *sandboxPayment) decide(d decision, now time.Time) (changed bool, err error) {
+	consented := p.Status != sandboxPending && p.Status != sandboxDeclined && p.Status != sandboxCancelled
+	switch {
+	case p.Status == d.outcome, consented && d.outcome == outcomeSucceeded,
+		d.outcome == outcomeAuthenticated && (p.Status == sandboxProcessing || p.Status == sandboxSucceeded):
+		return false, nil // told again
+	case p.Status != sandboxPending && p.Status != sandboxChallenged:
+		return false, fault.New(fault.Conflict, "the payment is %s already", p.Status)
+	case !p.open(now):
+		return false, fault.New(fault.Expired, "the checkout has expired")
+	case d.outcome == outcomeDeclined:
+		p.Status, p.Reason = sandboxDeclined, d.reason
+		if d.mood.changesMind {
+			at := now.Add(remorse)
+			p.CaptureAt, p.Captured = &at, p.Amount
+		}
+	case d.outcome == outcomeAuthenticated && p.Status == sandboxPending:
+		return false, fault.New(fault.Conflict, "there is no challenge")
+	case d.outcome == outcomeSucceeded && d.mood.challenge:
+		p.Status = sandboxChallenged
+	case d.mood.captureAfter > 0:
+		at := now.Add(d.mood.captureAfter)
+		p.Status, p.CaptureAt = sandboxProcessing, &at
+	default:
+		p.Status = sandboxSucceeded
+	}
+	if p.Status == sandboxSucceeded || p.Status == sandboxProcessing {
+		p.Captured = d.mood.collects(p.Amount)
+	}
+	p.DecidedAt = &now
+	return true, nil
+}
+
+// capture takes the money of payments whose time has come.
+func (b *sandboxBooks) capture(ctx context.Context, mood func() mood) error {
+	now := store.Time(b.now())
+	due := func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("p.capture_at <= ?", now)
+	}
+	if any, err := due(b.db.Read().NewSelect().Model((*sandboxPayment)(nil))).Exists(ctx); err != nil || !any {
+		return err
+	}
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var rows []*sandboxPayment
+		q := due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)
+		if b.db.Postgres() {
+			q = q.For("UPDATE SKIP LOCKED")
+		}
+		if err := q.Scan(ctx); err != nil {
+			return err
+		}
+		var callbacks []*sandboxCallback
+		for _, r := range rows {
+			r.Status, r.CaptureAt = sandboxSucceeded, nil
+			if _, err := tx.NewUpdate().Model(r).Column("status", "capture_at").WherePK().Exec(ctx); err != nil {
+				return err
+			}
+			callbacks = append(callbacks, mood().callback(r, now))
+		}
+		return insertCallbacks(ctx, tx, callbacks)
+	})
+}
+
+// cancel ends a payment that the payer has not decided on.
+func (b *sandboxBooks) cancel(ctx context.Context, id string, mood mood) error {
+	now := store.Time(b.now())
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		q := tx.NewUpdate().Model((*sandboxPayment)(nil)).Set("status = ?", sandboxCancelled).Set("decided_at = ?", now)
+		if mood.changesMind {
+			q = q.Set("capture_at = ?", now.Add(remorse)).Set("captured = amount")
+		}
+		_, err := q.Where("id = ?", id).Where("status IN (?, ?)", sandboxPending, sandboxChallenged).Exec(ctx)
+		return err
+	})
+}
