@@ -84,7 +84,7 @@ func startStripeMock(t *testing.T) string {
 		}
 		t.Skip("stripe-mock is not installed: go install github.com/stripe/stripe-mock@latest")
 	}
-	cmd := exec.Command(path, "-http-addr", "127.0.0.1:0")
+	cmd := exec.Command(path, "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0") // both: each has a fixed port of its own
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -97,13 +97,13 @@ func startStripeMock(t *testing.T) string {
 		_ = cmd.Process.Kill() // it may be over
 		_ = cmd.Wait()
 	})
-	address := regexp.MustCompile(`127\.0\.0\.1:[1-9][0-9]*`)
+	address := regexp.MustCompile(`HTTP at address: (127\.0\.0\.1:[1-9][0-9]*)`)
 	found := make(chan string, 1)
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if a := address.FindString(lines.Text()); a != "" {
+			if a := address.FindStringSubmatch(lines.Text()); a != nil {
 				select {
-				case found <- a:
+				case found <- a[1]:
 				default:
 				}
 			}
