@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.SetOutput(progress)
 	var (
 		b          = bench{Options: Options{progress: progress}, cores: runtime.NumCPU()}
-		scenario   = flags.String("scenario", "all", "browse, onsale, purchase, door, several with commas, or all")
+		scenario   = flags.String("scenario", "all", "browse, onsale, purchase, door, notify, several with commas, or all")
 		targets    = flags.String("targets", "", "only these, with commas: "+strings.Join(targetNames(), ", ")+" (default: all)")
 		jsonFile   = flags.String("json", "", "also write the report as JSON to this file")
 		reportFile = flags.String("markdown", "", "also write the report as Markdown to this file")
@@ -160,7 +160,7 @@ type scenario struct {
 
 // scenarios returns those of a list with commas.
 func (b *bench) scenarios(list string) ([]scenario, error) {
-	all := []scenario{{"browse", b.browse}, {"onsale", b.onsale}, {"purchase", b.purchase}, {"door", b.door}}
+	all := []scenario{{"browse", b.browse}, {"onsale", b.onsale}, {"purchase", b.purchase}, {"door", b.door}, {"notify", b.notify}}
 	if list == "all" {
 		return all, nil
 	}

@@ -50,6 +50,7 @@ func marks() []Ratio {
 		{Scenario: "browse", Of: "echo", To: "fiber"},
 		{Scenario: "onsale", Of: "system", To: "pgrow", Mark: 5},
 		{Scenario: "onsale", Of: "system", To: "pgone"},
+		{Scenario: "notify", Of: "system", To: "smtp", Mark: 0.7},
 	}
 }
 

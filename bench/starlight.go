@@ -97,7 +97,7 @@ type system struct {
 }
 
 // startSystem builds starlight unless binary names one, starts it, applies the settings, and signs people in.
-func startSystem(ctx context.Context, dir, binary string, extra []string) (*system, error) {
+func startSystem(ctx context.Context, dir, binary string, extra []string, env ...string) (*system, error) {
 	if binary == "" {
 		binary = filepath.Join(dir, "starlight")
 		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/starlightsymphony/starlight")
@@ -117,6 +117,7 @@ func startSystem(ctx context.Context, dir, binary string, extra []string) (*syst
 	cmd := exec.Command(binary, "up", "--data", filepath.Join(dir, "data"), "--http", addrs[0], "--ops", addrs[1], "--nats", addrs[2])
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "STARLIGHT_ADMIN_EMAIL="+email, "STARLIGHT_ADMIN_PASSWORD="+password)
+	cmd.Env = append(cmd.Env, env...)
 	p, err := startProcess("starlight", dir, cmd)
 	if err != nil {
 		return nil, err

@@ -61,9 +61,9 @@ func newAuthenticator(client *rpc.Client, now func() time.Time) *authenticator {
 	return a
 }
 
-// verify returns who a token speaks for. The fault is Unauthenticated for a bad token, and Unavailable if there are no
+// verify returns who a token speaks for, and until when. The fault is Unauthenticated for a bad token, and Unavailable if there are no
 // keys to judge it by.
-func (a *authenticator) verify(text []byte) (rpc.Principal, error) {
+func (a *authenticator) verify(text []byte) (verified, error) {
 	now := a.now()
 	a.age(now)
 	sum := sha256.Sum256(text)
@@ -71,7 +71,7 @@ func (a *authenticator) verify(text []byte) (rpc.Principal, error) {
 	v, ok := a.tokens[sum]
 	a.mu.RUnlock()
 	if ok && now.Before(v.until) {
-		return v.principal, nil
+		return v, nil
 	}
 	var noKeys error
 	c, err := token.Verify(string(text), func(kid string) (ed25519.PublicKey, bool) {
@@ -81,18 +81,19 @@ func (a *authenticator) verify(text []byte) (rpc.Principal, error) {
 	}, now.Add(-leeway))
 	switch {
 	case noKeys != nil:
-		return rpc.Principal{}, noKeys
+		return verified{}, noKeys
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return rpc.Principal{}, fault.Wrap(err, fault.Unauthenticated, "the access token has expired")
+		return verified{}, fault.Wrap(err, fault.Unauthenticated, "the access token has expired")
 	case err != nil:
-		return rpc.Principal{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
+		return verified{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
 	}
 	p, err := principal(c)
 	if err != nil {
-		return rpc.Principal{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
+		return verified{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
 	}
-	a.remember(sum, verified{p, c.ExpiresAt.Add(leeway)}, now)
-	return p, nil
+	v = verified{p, c.ExpiresAt.Add(leeway)}
+	a.remember(sum, v, now)
+	return v, nil
 }
 
 // principal returns who the claims name. What the wire form cannot hold, or would read in another way, must not get onto

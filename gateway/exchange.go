@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
@@ -20,6 +21,7 @@ type exchange struct {
 	requestID string
 	address   netip.Addr
 	principal rpc.Principal
+	until     time.Time // when the access token ends
 }
 
 // begin reads who sends a request, and gives it its ids. The request id is in the answer from now on.

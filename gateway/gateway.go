@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/nats-io/nats.go"
 	"github.com/valyala/fasthttp"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -33,8 +34,9 @@ const (
 // DefaultInFlight is how many requests are served at the same time before new ones are refused.
 const DefaultInFlight = 8192
 
-// Config says what a Gateway is. Client, Endpoints, Settings, Log and Registry are required.
+// Config says what a Gateway is. NATS, Client, Endpoints, Settings, Log and Registry are required.
 type Config struct {
+	NATS      *nats.Conn // live streams are followed on it
 	Client    *rpc.Client
 	Endpoints []rpc.Descriptor // api.All
 	Settings  *settings.Live
@@ -46,6 +48,7 @@ type Config struct {
 	Origins        []string                   // that may call from a browser, as "https://example.org"; none means the same origin only
 	InFlight       int                        // 0 means DefaultInFlight
 	OpenAPI        []byte                     // the document at /openapi.json; nil means no documentation
+	LiveBeat       time.Duration              // between two signs of life of a live stream; 0 means 15 s
 	Now            func() time.Time           // nil means time.Now
 }
 
@@ -55,6 +58,7 @@ type Gateway struct {
 	app     *fiber.App
 	auth    *authenticator
 	limits  *limiter
+	lives   *lives
 	metrics httpMetrics
 
 	constant [][2][]byte // headers of every answer
@@ -70,7 +74,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.InFlight == 0 {
 		cfg.InFlight = DefaultInFlight
 	}
-	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg.Client, cfg.Now), limits: newLimiter(cfg.Now), constant: constantHeaders()}
+	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg.Client, cfg.Now), limits: newLimiter(cfg.Now), lives: newLives(cfg), constant: constantHeaders()}
 	g.metrics.register(cfg.Registry, &g.inFlight)
 	g.app = fiber.New(fiber.Config{
 		Immutable:             true, // values outlive the request: they go into messages
@@ -261,8 +265,10 @@ func (g *Gateway) Serve(ln net.Listener) error {
 }
 
 // Shutdown takes no new connections and waits until the requests under way are answered, or until ctx ends.
+// Live streams end at once: their clients come back elsewhere.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.draining.Store(true)
+	g.lives.end()
 	if err := g.app.Server().ShutdownWithContext(ctx); err != nil {
 		return fmt.Errorf("gateway: %d requests were cut off: %w", g.inFlight.Load(), err)
 	}

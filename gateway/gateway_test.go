@@ -96,6 +96,7 @@ func open(t testing.TB, change ...func(*gateway.Config)) *door {
 		t.Fatal(err)
 	}
 	cfg := gateway.Config{
+		NATS:      d.nats.Conn,
 		Client:    rpc.NewClient(d.nats.Connect(), rpc.ClientConfig{Name: "gateway", Grace: -1}),
 		Endpoints: api.All(), Settings: d.live, Registry: observe.NewRegistry(), Now: d.clock.Now, OpenAPI: document,
 		Log: slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),

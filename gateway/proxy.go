@@ -37,7 +37,7 @@ func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
 		headers = append(headers, rpc.IdempotencyKey)
 	}
 	p.cache = "no-store"
-	if spec.Method == "GET" {
+	if spec.Method == "GET" && !spec.Live { // what is not there yet cannot be known already
 		headers = append(headers, rpc.IfNoneMatch)
 		switch spec.Access {
 		case rpc.Public:
@@ -75,12 +75,22 @@ func (p *proxy) serve(x *exchange) error {
 	}
 	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
 		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
-	reply, err := p.g.cfg.Client.Forward(ctx, p.spec, p.headers(x, params), body)
+	ask := func() (*nats.Msg, error) {
+		reply, err := p.g.cfg.Client.Forward(ctx, p.spec, p.headers(x, params), body)
+		if err != nil {
+			return nil, err
+		}
+		if f := rpc.Fault(reply); f != nil {
+			return nil, f
+		}
+		return reply, nil
+	}
+	if p.spec.Live {
+		return p.g.lives.serve(x, p.spec, ask)
+	}
+	reply, err := ask()
 	if err != nil {
 		return err
-	}
-	if f := rpc.Fault(reply); f != nil {
-		return f
 	}
 	p.answer(x, reply)
 	return nil
@@ -102,10 +112,11 @@ func (p *proxy) identify(x *exchange) error {
 	if !bytes.EqualFold(scheme, []byte("Bearer")) {
 		return fault.New(fault.Unauthenticated, "the Authorization header must be Bearer and an access token")
 	}
-	var err error
-	if x.principal, err = p.g.auth.verify(bytes.TrimSpace(token)); err != nil {
+	v, err := p.g.auth.verify(bytes.TrimSpace(token))
+	if err != nil {
 		return err
 	}
+	x.principal, x.until = v.principal, v.until
 	if p.spec.Access == rpc.Admin && !x.principal.Admin() {
 		return fault.New(fault.Forbidden, "only administrators may do this")
 	}

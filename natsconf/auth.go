@@ -138,7 +138,7 @@ func Ops() Role {
 	return Role{
 		Name:      roleOps,
 		Admin:     true,
-		Publish:   []string{"$SRV.>", "$KV.config.>"},
+		Publish:   []string{"$SRV.>", "$KV.config.>", "dead.replay.>"},
 		Subscribe: []string{"$KV.config.>", "ev.>", "facts.>", "logs.>", "dead.>"},
 	}
 }

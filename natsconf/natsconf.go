@@ -21,9 +21,10 @@ import (
 
 // Limits of the embedded server. The .conf files say the same.
 const (
-	maxPayload = 1 << 20   // bytes of one message
-	maxPending = 64 << 20  // bytes that wait for a slow client before it is cut off
-	maxMemory  = 256 << 20 // bytes of JetStream in memory; the system keeps its streams in files
+	maxPayload     = 1 << 20   // bytes of one message
+	maxPending     = 64 << 20  // bytes that wait for a slow client before it is cut off
+	maxControlLine = 16 << 10  // credentials that list many subjects make a long CONNECT
+	maxMemory      = 256 << 20 // bytes of JetStream in memory; the system keeps its streams in files
 
 	// maxStore is far above any disk on purpose. Left to itself the server takes three quarters of what is free at
 	// start, as if nothing were stored yet: a folder that holds more than that refuses writes after a restart.
@@ -133,6 +134,7 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 		JetStreamMaxStore:  maxStore,
 		MaxPayload:         maxPayload,
 		MaxPending:         maxPending,
+		MaxControlLine:     maxControlLine,
 	}
 	if err := auth.apply(opts); err != nil {
 		return nil, err

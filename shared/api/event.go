@@ -216,13 +216,15 @@ var (
 		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team"}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
-		Access: rpc.Internal, Callers: []string{"ticketing", "payment"}, Workers: 256, Summary: "What an event offers, and its team"}}
+		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256, Summary: "What an event offers, and its team"}}
+	GetCalendarFile = rpc.Endpoint[OfferRequest, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar_file",
+		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "GetCalendar for a mail"}}
 )
 
 func eventEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(), UpdateEvent.Describe(), DeleteEvent.Describe(),
 		PublishEvent.Describe(), CancelEvent.Describe(), CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
-		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), GetOffer.Describe()}
+		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), GetOffer.Describe(), GetCalendarFile.Describe()}
 }
 
 // The topics of the event service. Each carries the offer as it is after the change; Revision orders them.

@@ -146,7 +146,12 @@ func responses(d rpc.Descriptor, schemas *rpc.Schemas) object {
 	case reflect.TypeFor[rpc.Blob]():
 		success["content"] = object{"*/*": object{}}
 	default:
-		if schema := schemas.Response(d.Response); schema != nil {
+		schema := schemas.Response(d.Response)
+		switch {
+		case d.Live:
+			success["description"] = "A snapshot, as the event of that name, and then what changes"
+			success["content"] = object{"text/event-stream": object{"schema": schema}}
+		case schema != nil:
 			success["content"] = object{"application/json": object{"schema": schema}}
 		}
 	}

@@ -65,6 +65,11 @@ var (
 	RateLogin = settings.Int("gateway.rate_login", 20,
 		"Requests a second that one address may make to the endpoints that check passwords and tokens; 0 means any number.", settings.Between(0, 1000000))
 
+	LivePerPerson = settings.Int("gateway.live_per_person", 8,
+		"Live streams that one person may have open at a gateway.", settings.Between(1, 1000))
+	LiveStreams = settings.Int("gateway.live_streams", 10000,
+		"Live streams that may be open at a gateway.", settings.Between(1, 1000000))
+
 	LogLevel = settings.Level("log.level", slog.LevelInfo, "What is logged: debug, info, warn or error.")
 )
 
@@ -73,5 +78,5 @@ func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter,
-		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LogLevel}
+		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LivePerPerson, LiveStreams, LogLevel}
 }

@@ -199,6 +199,14 @@ type RefundOrder struct {
 	Reason    string       `json:"reason,omitempty"`
 }
 
+// HeldTickets is the request of the internal endpoint GetHeldTickets: a person, and of what. One of the three is given.
+type HeldTickets struct {
+	UserID   ids.User   `json:"user_id"`
+	EventID  ids.Event  `json:"event_id,omitempty"`
+	OrderID  ids.Order  `json:"order_id,omitempty"`
+	TicketID ids.Ticket `json:"ticket_id,omitempty"`
+}
+
 // PersonRef is the request of the internal endpoint ExportPerson.
 type PersonRef struct {
 	UserID ids.User `json:"user_id"`
@@ -246,6 +254,8 @@ var (
 		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
 	DecideRefund = rpc.Endpoint[RefundOrder, RefundDue]{Spec: rpc.Spec{Service: "ticketing", Name: "decide_refund",
 		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Revoke tickets of a paid order and say how much goes back, for the event's managers"}}
+	GetHeldTickets = rpc.Endpoint[HeldTickets, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "held_tickets",
+		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "The good tickets that a person holds of an event or order, for the mail that brings them"}}
 	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "All that ticketing knows about a person"}}
 )
@@ -254,7 +264,7 @@ func ticketingEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(), GetOrder.Describe(), CancelOrder.Describe(),
 		ListMyOrders.Describe(), ListMyTickets.Describe(), ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
-		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), ExportPerson.Describe()}
+		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(), ExportPerson.Describe()}
 }
 
 // OrderEvent is the payload of the order topics: the order as it is after the change.

@@ -207,6 +207,8 @@ var (
 		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "The person with an address"}}
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
 		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach a person"}}
+	GetContacts = rpc.Endpoint[GetContactsOf, List[Contact]]{Spec: rpc.Spec{Service: "user", Name: "contacts",
+		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "How to reach many people; those who are gone are left out"}}
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "Make the token of a password reset, at the moment it is mailed"}}
 )
@@ -216,11 +218,16 @@ type GetContactOf struct {
 	ID ids.User `json:"id"`
 }
 
+// GetContactsOf is the request of GetContacts.
+type GetContactsOf struct {
+	IDs []ids.User `json:"ids"` // at most 500
+}
+
 func userEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(), RefreshSession.Describe(), EndSession.Describe(),
 		GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(), ChangeMyPassword.Describe(), ExportMe.Describe(),
 		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(), SetUserRoles.Describe(),
-		GetKeys.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), MintResetToken.Describe()}
+		GetKeys.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -33,6 +33,10 @@ type (
 	VenueKind      struct{}
 	AdmissionKind  struct{}
 	SessionKind    struct{}
+
+	NotificationKind     struct{}
+	AnnouncementKind     struct{}
+	PushSubscriptionKind struct{}
 )
 
 // The identifiers in use.
@@ -47,6 +51,10 @@ type (
 	Venue      = ID[VenueKind]
 	Admission  = ID[AdmissionKind]
 	Session    = ID[SessionKind]
+
+	Notification     = ID[NotificationKind]
+	Announcement     = ID[AnnouncementKind]
+	PushSubscription = ID[PushSubscriptionKind]
 )
 
 // Prefix implements Kind.
@@ -60,6 +68,11 @@ func (RefundKind) Prefix() string     { return "rfd" }
 func (VenueKind) Prefix() string      { return "ven" }
 func (AdmissionKind) Prefix() string  { return "adm" }
 func (SessionKind) Prefix() string    { return "ses" }
+
+// Prefix implements Kind.
+func (NotificationKind) Prefix() string     { return "ntf" }
+func (AnnouncementKind) Prefix() string     { return "ann" }
+func (PushSubscriptionKind) Prefix() string { return "psh" }
 
 const (
 	alphabet = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -56,6 +56,7 @@ type answer struct {
 	etag        string
 	contentType string
 	disposition string
+	live        string
 	replayed    bool
 }
 
@@ -303,6 +304,9 @@ func (b *binding) respond(r micro.Request, a answer) error {
 	}
 	if a.disposition != "" {
 		h[HeaderDisposition] = []string{a.disposition}
+	}
+	if a.live != "" {
+		h[HeaderLive] = []string{a.live}
 	}
 	if a.replayed {
 		h[HeaderReplayed] = []string{"true"}

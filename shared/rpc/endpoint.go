@@ -46,6 +46,7 @@ type Spec struct {
 	Raw        bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
 	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`
 	MaxBody    int      // bytes; 0 means DefaultMaxBody
+	Live       bool     // GET only: the gateway sends the answer, then every change, as server-sent events; Resp is a LiveSnapshot
 	Limit      string   // rate limit class; "" is the general one, "login" the strict one
 
 	Timeout time.Duration // the longest a caller waits; 0 means DefaultTimeout

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"mime"
 	"reflect"
 	"time"
@@ -71,6 +72,10 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		s.problems = append(s.problems, err)
 		return nil
 	}
+	if d.Live && (d.Method != "GET" || !reflect.PointerTo(d.Response).Implements(reflect.TypeFor[LiveSnapshot]())) {
+		s.problems = append(s.problems, fmt.Errorf("%s is live, but no GET of a LiveSnapshot", d.Subject()))
+		return nil
+	}
 	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, plan: pl, metadata: metadata(d)}
 	b.queue = make(chan job, d.workers()+d.queue())
 	b.stats.register(s.cfg.Registry, b)
@@ -102,6 +107,9 @@ func answerOf(resp any) (answer, error) {
 	var a answer
 	if t, ok := resp.(ETagger); ok {
 		a.etag = t.ETag()
+	}
+	if l, ok := resp.(LiveSnapshot); ok {
+		a.live = l.LiveSubject()
 	}
 	switch r := resp.(type) {
 	case *None:

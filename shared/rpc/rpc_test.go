@@ -433,8 +433,11 @@ func TestStartTellsWrongBindings(t *testing.T) {
 	rpc.Handle(s, work(), none)
 	rpc.Handle(s, work(), none)
 	rpc.Handle(s, create(), func(context.Context, *newThing) (*thing, error) { return nil, nil })
+	mute := get()
+	mute.Name, mute.Live = "mute", true
+	rpc.Handle(s, mute, func(context.Context, *thingRef) (*thing, error) { return nil, nil })
 	err := s.Start(t.Context())
-	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers"} {
+	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "no GET of a LiveSnapshot"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Start returned %v, want %q in it", err, want)
 		}

@@ -75,9 +75,9 @@ func (c Consumer) withDefaults() (Consumer, error) {
 
 // config is the server's side. It sets no limit on deliveries: a message over the server's limit would silently stay
 // behind when the instances that tried it died, so the count is checked here.
-func (c Consumer) config() jetstream.ConsumerConfig {
+func (c Consumer) config(name string) jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
-		Durable:        c.Durable,
+		Durable:        name,
 		FilterSubjects: c.Filters,
 		AckPolicy:      jetstream.AckExplicitPolicy,
 		AckWait:        c.AckWait,
@@ -96,6 +96,7 @@ func (c Consumer) config() jetstream.ConsumerConfig {
 // consumption is a Consumer at work.
 type consumption struct {
 	Consumer
+	name    string // of the consumer at the server: Durable, or that of its replays
 	js      jetstream.JetStream
 	handler func(ctx context.Context, m Msg) error
 
@@ -109,7 +110,8 @@ type consumption struct {
 //
 // The handler's context ends with the message's time, not with ctx. A handler that fails or panics gets the message
 // again, after a pause. A message that failed MaxDeliver times, or failed with a fault of code Invalid, is published to
-// dead.<durable> in the stream DEAD, with its headers and the reason, and not delivered again.
+// dead.<durable> in the stream DEAD, with its headers and the reason, and not delivered again unless somebody calls
+// Replay. Those come from the stream DEAD, by a consumer of their own, and look to the handler as they did at first.
 func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler func(ctx context.Context, m Msg) error) error {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -123,28 +125,41 @@ func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler fu
 		dead:    c.Registry.Counter(name, help, "consumer", c.Durable, "outcome", "dead"),
 		pending: c.Registry.Gauge("starlight_consumer_pending", "Messages of the stream that the consumer has not been given.", "consumer", c.Durable),
 	}
+	again := *k
+	again.Consumer, again.name = k.replays(), ReplayDurable(c.Durable)
+	again.pending = c.Registry.Gauge("starlight_consumer_replays_pending", "Dead letters to try once more.", "consumer", c.Durable)
+	k.name = c.Durable
+	var both sync.WaitGroup
+	for _, one := range []*consumption{k, &again} {
+		both.Go(func() { one.keepOn(ctx) })
+	}
+	both.Wait()
+	return nil
+}
+
+// keepOn consumes until ctx ends.
+func (k *consumption) keepOn(ctx context.Context) {
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := k.session(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if time.Since(began) > time.Minute {
 			pause = 0
 		}
 		pause = min(max(2*pause, 100*time.Millisecond), 5*time.Second)
-		c.Log.WarnContext(ctx, "consumer interrupted", "error", err, "retry_in", pause)
+		k.Log.WarnContext(ctx, "consumer interrupted", "stream", k.Stream, "error", err, "retry_in", pause)
 		wait(ctx, pause, nil)
 	}
-	return nil
 }
 
 // session consumes until ctx ends or the server ends it.
 func (k *consumption) session(ctx context.Context) error {
 	setup, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	consumer, err := k.js.CreateOrUpdateConsumer(setup, k.Stream, k.config())
+	consumer, err := k.js.CreateOrUpdateConsumer(setup, k.Stream, k.config(k.name))
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
@@ -186,7 +201,7 @@ func (k *consumption) handle(ctx context.Context, raw jetstream.Msg) {
 		return
 	}
 	k.pending.Set(float64(meta.NumPending))
-	m := message(raw, meta)
+	m := asBefore(message(raw, meta))
 	ctx = rpc.WithMeta(ctx, rpc.Meta{
 		RequestID:   m.Header.Get(rpc.HeaderRequestID),
 		TraceParent: rpc.ChildTrace(m.Header.Get(rpc.HeaderTrace)),
@@ -258,11 +273,17 @@ func (k *consumption) bury(ctx context.Context, log *slog.Logger, raw jetstream.
 	}
 	letter.Header.Set(HeaderDeadReason, oneLine(cause.Error()))
 	letter.Header.Set(HeaderDeadSubject, m.Subject)
-	letter.Header.Set(HeaderDeadStream, meta.Stream)
-	letter.Header.Set(HeaderDeadSequence, strconv.FormatUint(m.Sequence, 10))
+	if meta.Stream != DeadStream { // a replay keeps what says where it came from at first
+		letter.Header.Set(HeaderDeadStream, meta.Stream)
+		letter.Header.Set(HeaderDeadSequence, strconv.FormatUint(m.Sequence, 10))
+	}
 	letter.Header.Set(HeaderDeadID, m.ID)
-	// Of one message each consumer may have its own dead letter.
-	if _, err := k.js.PublishMsg(ctx, letter, jetstream.WithMsgID(k.Durable+":"+m.ID)); err != nil {
+	// Of one message each consumer may have its own dead letter, and one more of each replay.
+	id := k.Durable + ":" + m.ID
+	if meta.Stream == DeadStream {
+		id += ":" + strconv.FormatUint(m.Sequence, 10)
+	}
+	if _, err := k.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
 		k.retry(ctx, log, raw, m, errors.Join(cause, fmt.Errorf("dead letter: %w", err)))
 		return
 	}

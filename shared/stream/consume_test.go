@@ -374,3 +374,62 @@ func TestBadConsumerIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A dead letter that is replayed reaches the consumer that gave it up, as the message it was at first, and no other.
+func TestReplay(t *testing.T) {
+	n := bench(t)
+	publish(t, n, "ev.a", "one", "data")
+	var mu sync.Mutex
+	var seen []string
+	var well atomic.Bool
+	consume(t, n, stream.Consumer{MaxDeliver: 1}, func(_ context.Context, m stream.Msg) error {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, m.ID+" "+m.Subject+" "+string(m.Data))
+		if well.Load() {
+			return nil
+		}
+		return errors.New("not yet")
+	})
+	var letters []stream.Letter
+	one := func(but uint64) {
+		t.Helper()
+		testkit.Eventually(t, long, func() (err error) {
+			letters, err = stream.DeadLetters(context.Background(), n.JS, 0, 10)
+			if err == nil && (len(letters) != 1 || letters[0].Sequence == but) {
+				err = fmt.Errorf("letters %+v", letters)
+			}
+			return err
+		})
+	}
+	one(0)
+	first := letters[0]
+	if first.Consumer != "c" || first.Stream != "EVENTS" || first.Subject != "ev.a" || first.ID != "one" {
+		t.Errorf("letter %+v", first)
+	}
+	if err := stream.Replay(t.Context(), n.JS, first.Sequence); err != nil {
+		t.Fatal(err)
+	}
+	one(first.Sequence) // it failed again
+	if again := letters[0]; again.Stream != "EVENTS" || again.Subject != "ev.a" || again.ID != "one" {
+		t.Errorf("letter %+v", again)
+	}
+	well.Store(true)
+	if err := stream.Replay(t.Context(), n.JS, letters[0].Sequence); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Replay(t.Context(), n.JS, first.Sequence); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a letter was replayed twice: %v", err)
+	}
+	testkit.Eventually(t, long, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if got, want := fmt.Sprint(seen), "[one ev.a data one ev.a data one ev.a data]"; got != want {
+			return fmt.Errorf("handled %s, want %s", got, want)
+		}
+		return nil
+	})
+	if left, err := stream.DeadLetters(t.Context(), n.JS, 0, 10); err != nil || len(left) != 0 {
+		t.Errorf("letters %+v, %v", left, err)
+	}
+}

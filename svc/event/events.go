@@ -200,6 +200,15 @@ func (s *Service) offer(ctx context.Context, req *api.OfferRequest) (*api.Offer,
 	return &k.Offer, nil
 }
 
+// calendarFile is calendar for another service.
+func (s *Service) calendarFile(ctx context.Context, req *api.OfferRequest) (*rpc.Blob, error) {
+	v, err := s.cache.get(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	return calendar(&v.record.Event)
+}
+
 func (s *Service) calendar(ctx context.Context, req *api.EventRef) (*rpc.Blob, error) {
 	v, err := s.cache.get(ctx, req.ID)
 	if err != nil {

@@ -87,6 +87,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.PutTeamMember, s.putMember)
 	rpc.Handle(srv, api.DeleteTeamMember, s.deleteMember)
 	rpc.Handle(srv, api.GetOffer, s.offer)
+	rpc.Handle(srv, api.GetCalendarFile, s.calendarFile)
 }
 
 // Run publishes domain events, listens for the changes of other instances and finishes what a dead one left. It returns

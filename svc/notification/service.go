@@ -1,64 +1,103 @@
-// Package notification tells people what concerns them. It hears of it through domain events, asks the user service how
-// to reach somebody at the moment of sending, and keeps no addresses of its own.
+// Package notification tells people what concerns them: by mail, SMS, push message, in their inbox and live.
+//
+// It hears of causes through domain events and keeps what it must know to tell whom they concern: events, and who holds
+// tickets. A cause becomes messages and delivery jobs in one transaction; the jobs travel through the stream
+// NOTIFICATIONS to a consumer for each channel. Addresses are asked of the user service at the moment of sending, and not
+// kept. Nobody waits for any of this: orders are paid while a mail server is down.
 package notification
 
 import (
 	"context"
+	"embed"
+	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/mail"
 	"net/url"
+	"regexp"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
+//go:embed migrations
+var migrations embed.FS
+
+// Migrations returns the SQL of the service's tables.
+func Migrations() fs.FS { return migrations }
+
 const (
-	consumer    = "notification"
-	events      = "EVENTS"
-	atATime     = 4
-	patience    = 2880 // deliveries before a message is given up: a day, at one each 30 seconds
-	forgetEvery = time.Hour
-	forgetAfter = 90 * 24 * time.Hour // longer than a message stays in the stream
+	consumer   = "notification"
+	atATime    = 8
+	patience   = 2880 // deliveries before an event is given up: a day, at one each 30 seconds
+	sweepEvery = time.Second
+	tidyEvery  = time.Hour
 )
 
-// Migrations returns nil: what every service's database has is enough.
-func Migrations() fs.FS { return nil }
+// Consumers returns the durable consumers of delivery jobs, for the service's permissions.
+func Consumers() []string {
+	var names []string
+	for _, subject := range []string{api.NotifyEmailUrgent, api.NotifyEmailBulk, api.NotifySMS, api.NotifyPush} {
+		names = append(names, api.NotificationDurable(subject))
+	}
+	return names
+}
 
-// Deps is what the service runs on. All of it is needed, but for From.
+// Deps is what the service runs on. The first group is needed.
 type Deps struct {
 	DB        *store.DB
+	NATS      *nats.Conn
 	JS        jetstream.JetStream
 	Client    *rpc.Client
 	Log       *slog.Logger
 	Metrics   *observe.Registry
 	Now       func() time.Time
-	OutboxDir string        // where messages go while there is no mail provider; made if missing
-	PublicURL string        // what links begin with, such as https://tickets.example
-	From      *mail.Address // of all messages; nil means no-reply at the host of PublicURL
+	OutboxDir string // where mails go while there is no mail provider; made if missing
+	PublicURL string // what links begin with, such as https://tickets.example
+
+	SMTPURL     string          // smtp://user:pass@host:port or smtps://; empty: the outbox
+	SMSURL      string          // https://account:token@host?from=NUMBER; empty: no SMS
+	From        *mail.Address   // of all mails; nil means no-reply at the host of PublicURL
+	PushPrivate bool            // push endpoints may be in private networks and without TLS
+	Pauses      []time.Duration // between attempts to deliver; nil means one second to ten minutes
 }
 
 // Service is the notification service.
 type Service struct {
 	Deps
-	from mail.Address
-	host string // of message ids
+	from   mail.Address
+	host   string // of message ids
+	texts  *catalogue
+	page   *template.Template
+	office postOffice
+	sms    *smsOffice // nil: none
+	push   *pushOffice
+	keys   *keyring.Ring
+	group  *store.Group
+	people *batch.Group[ids.User, *api.Contact]
 }
 
-// New returns the service. It makes the outbox folder, and runs nothing in the background.
-func New(_ context.Context, d Deps) (*Service, error) {
-	if err := makeOutbox(d.OutboxDir); err != nil {
-		return nil, fmt.Errorf("notification: %w", err)
+var hostRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
+
+// New prepares the service. It makes the outbox folder, and runs nothing in the background.
+func New(ctx context.Context, d Deps) (*Service, error) {
+	if d.Now == nil {
+		d.Now = time.Now
 	}
 	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
 	s := &Service{Deps: d, host: "localhost"}
@@ -69,74 +108,145 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.From != nil {
 		s.from = *d.From
 	}
+	if err := s.open(ctx); err != nil {
+		return nil, fmt.Errorf("notification: %w", err)
+	}
+	s.group = store.NewGroup(d.DB)
+	const limit, queue = 500, 4096
+	s.people = batch.New(limit, queue, s.lookUp, batch.Parallel(4))
 	return s, nil
 }
 
-// Register binds the endpoints of the service: none yet. It is on the mesh all the same, with its health and numbers.
-func (s *Service) Register(*rpc.Server) {}
+// open opens what messages go through.
+func (s *Service) open(ctx context.Context) (err error) {
+	if s.texts, err = newCatalogue(); err != nil {
+		return err
+	}
+	if s.page, err = unsubscribeTemplate(); err != nil {
+		return err
+	}
+	if s.SMTPURL != "" {
+		s.office, err = parseSMTP(s.SMTPURL)
+	} else {
+		s.office, err = newOutbox(s.OutboxDir)
+	}
+	if err != nil {
+		return err
+	}
+	if s.SMSURL != "" {
+		if s.sms, err = parseSMS(s.SMSURL); err != nil {
+			return err
+		}
+	}
+	if s.keys, err = keyring.Open(ctx, s.DB, "unsubscribe", s.Now); err != nil {
+		return err
+	}
+	s.push, err = openPush(ctx, s.Deps, "mailto:"+s.from.Address)
+	return err
+}
 
-// Run sends messages until ctx ends and those under way are sent.
+// lookUp asks how to reach people, for all who want to know at the moment.
+func (s *Service) lookUp(ctx context.Context, users []ids.User) []batch.Result[*api.Contact] {
+	list, err := rpc.Call(ctx, s.Client, api.GetContacts, &api.GetContactsOf{IDs: users})
+	if err != nil {
+		return batch.Fail[*api.Contact](len(users), err)
+	}
+	found := map[ids.User]*api.Contact{}
+	for i := range list.Items {
+		found[list.Items[i].ID] = &list.Items[i]
+	}
+	results := make([]batch.Result[*api.Contact], len(users))
+	for i, user := range users {
+		if results[i].Out = found[user]; results[i].Out == nil {
+			results[i].Err = fault.New(fault.NotFound, "there is no such person")
+		}
+	}
+	return results
+}
+
+// Register binds the endpoints.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.ListNotifications, s.listNotifications)
+	rpc.Handle(srv, api.MarkNotificationsRead, s.markRead)
+	rpc.Handle(srv, api.FollowNotifications, s.follow)
+	rpc.Handle(srv, api.GetPreferences, s.getPreferences)
+	rpc.Handle(srv, api.PutPreferences, s.setPreferences)
+	rpc.Handle(srv, api.GetPushKey, s.getPushKey)
+	rpc.Handle(srv, api.ListPushSubscriptions, s.listSubscriptions)
+	rpc.Handle(srv, api.CreatePushSubscription, s.subscribe)
+	rpc.Handle(srv, api.DeletePushSubscription, s.unsubscribePush)
+	rpc.Handle(srv, api.CreateAnnouncement, s.createAnnouncement)
+	rpc.Handle(srv, api.ListAnnouncements, s.listAnnouncements)
+	rpc.Handle(srv, api.GetUnsubscribePage, s.getUnsubscribePage)
+	rpc.Handle(srv, api.Unsubscribe, s.unsubscribe)
+	rpc.Handle(srv, api.ListTemplates, s.listTemplates)
+	rpc.Handle(srv, api.PreviewTemplate, s.preview)
+	rpc.Handle(srv, api.ListDeadLetters, s.listDead)
+	rpc.Handle(srv, api.ReplayDeadLetter, s.replay)
+}
+
+// Run plans and delivers messages until ctx ends and those under way are delivered. The outbox is published last.
 func (s *Service) Run(ctx context.Context) error {
-	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRelay()
+	relayed := make(chan error, 1)
 	go func() {
-		done <- stream.Consume(ctx, s.JS, stream.Consumer{
-			Stream:      events,
-			Durable:     consumer,
-			Filters:     []string{api.UserRegistered.Subject, api.PasswordResetRequested.Subject, api.OrderWasPaid.Subject},
-			Concurrency: atATime,
-			MaxDeliver:  patience,
-			DoubleAck:   true, // a message that is sent cannot be taken back
-			Log:         s.Log,
-			Registry:    s.Metrics,
-		}, s.handle)
+		defer cancel() // without a relay there is no point in going on
+		relayed <- stream.NewRelay(s.DB, s.JS, s.Log, s.Metrics).Run(relaying)
 	}()
-	tick := time.NewTicker(forgetEvery)
+
+	var work sync.WaitGroup
+	failures := make(chan error, len(s.lanes()))
+	for _, l := range s.lanes() {
+		work.Go(func() { failures <- s.work(ctx, l) })
+	}
+	nudge := make(chan struct{}, 1)
+	defer s.DB.OnAnnounce(func() { // a mailing begins at once
+		select {
+		case nudge <- struct{}{}:
+		default:
+		}
+	})()
+	work.Go(func() { s.sweep(ctx, "mailings", sweepEvery, nudge, s.sweepMailings) })
+	work.Go(func() { s.sweep(ctx, "reminders", sweepEvery, nil, s.sweepReminders) })
+	work.Go(func() { s.sweep(ctx, "old messages", tidyEvery, nil, s.forgetOld) })
+
+	err := stream.Consume(ctx, s.JS, stream.Consumer{
+		Stream: "EVENTS", Durable: consumer, Filters: heard(), Concurrency: atATime, MaxDeliver: patience,
+		Log: s.Log, Registry: s.Metrics,
+	}, s.plan)
+	cancel()
+	work.Wait()
+	close(failures)
+	for e := range failures {
+		err = errors.Join(err, e)
+	}
+	stopRelay()
+	return errors.Join(err, <-relayed)
+}
+
+// sweep runs fn now, at each interval and when nudged, until ctx ends.
+func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, nudge <-chan struct{}, fn func(context.Context) error) {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "a sweep failed", "what", what, "error", err)
+		}
 		select {
+		case <-ctx.Done():
+			return
 		case <-tick.C:
-			if _, err := stream.Forget(ctx, s.DB, s.Now().Add(-forgetAfter)); err != nil && ctx.Err() == nil {
-				s.Log.WarnContext(ctx, "cannot forget old messages", "error", err)
-			}
-		case err := <-done:
-			return err
+		case <-nudge:
 		}
 	}
 }
 
-// handle sends the message that an event calls for. An event that comes again after its message was sent does nothing;
-// after a crash between the two the message is sent again, with the same Message-ID.
-func (s *Service) handle(ctx context.Context, m stream.Msg) error {
-	if sent, err := s.sent(ctx, m.ID); sent || err != nil {
-		return err
-	}
-	msg, err := s.compose(ctx, m)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		// Deleted since, or the reset is used or too old: nobody waits for this message.
-		s.outcome(m.Subject, "dropped").Inc()
-		s.Log.InfoContext(ctx, "a message is dropped: who or what it is about is gone", "event", m.ID, "subject", m.Subject)
-	case err != nil:
-		return err
-	default:
-		if err := s.deliver(msg); err != nil {
-			return err
-		}
-		s.outcome(m.Subject, "sent").Inc()
-		s.Log.InfoContext(ctx, "a message is in the outbox", "event", m.ID, "subject", m.Subject, "message_id", msg.id)
-	}
-	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := stream.Once(ctx, tx, consumer, m.ID)
-		return err
-	})
-}
-
-func (s *Service) sent(ctx context.Context, id string) (sent bool, err error) {
-	err = s.DB.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM processed WHERE consumer = ? AND message_id = ?)", consumer, id).Scan(ctx, &sent)
-	return sent, store.OrNotFound(err, "there is no such message")
-}
-
-func (s *Service) outcome(subject, outcome string) *observe.Counter {
-	return s.Metrics.Counter("starlight_notification_messages_total", "Messages to people, by the event that called for them.",
-		"subject", subject, "outcome", outcome)
+// Close ends what is open. Call it when no request can come any more and Run has returned.
+func (s *Service) Close() {
+	s.group.Close()
+	s.people.Close()
+	s.office.close()
 }

@@ -1,302 +1,424 @@
 package notification_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"mime/quotedprintable"
-	"net/mail"
-	"os"
-	"path/filepath"
+	"net/url"
 	"regexp"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
-	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
-	"github.com/starlightsymphony/starlight/svc/notification"
-	"github.com/starlightsymphony/starlight/svc/user"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
-
-// records is a log that may be read while it is written.
-type records struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *records) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *records) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
-// system is the notification service beside the user service, on real NATS and SQL.
-type system struct {
-	t       *testing.T
-	nats    *testkit.NATSServer
-	clock   *testkit.Clock
-	outbox  string
-	log     *records
-	users   *store.DB
-	gateway *rpc.Client
-}
-
-type service interface {
-	Register(*rpc.Server)
-	Run(context.Context) error
-}
-
-func newSystem(t *testing.T, db *store.DB) *system {
-	t.Helper()
-	s := &system{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &records{}}
-	s.nats.Stream("EVENTS", "ev.>")
-	s.nats.Stream("DEAD", "dead.>")
-	s.gateway = rpc.NewClient(s.nats.Conn, rpc.ClientConfig{Name: "gateway"})
-	s.users = testkit.Open(t, testkit.SQLite(t), "user", user.Migrations())
-	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	people, err := user.New(t.Context(), user.Deps{DB: s.users, JS: s.nats.JS, Client: s.client("user"), Log: log, Metrics: observe.NewRegistry(), Now: s.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.start("user", people, s.users)
-	messages, err := notification.New(t.Context(), notification.Deps{DB: db, JS: s.nats.JS, Client: s.client("notification"), Log: log, Metrics: observe.NewRegistry(),
-		Now: s.clock.Now, OutboxDir: s.outbox, PublicURL: "https://tickets.example"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.start("notification", messages, db)
-	return s
-}
-
-func (s *system) client(name string) *rpc.Client {
-	return rpc.NewClient(s.nats.Connect(), rpc.ClientConfig{Name: name})
-}
-
-func (s *system) start(name string, svc service, db *store.DB) {
-	s.t.Helper()
-	srv := rpc.NewServer(s.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(s.t), Registry: observe.NewRegistry(), Answers: db.Answers()})
-	svc.Register(srv)
-	if err := srv.Start(s.t.Context()); err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- svc.Run(ctx) }()
-	s.t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			s.t.Error(err)
-		}
-		if err := srv.Drain(context.Background()); err != nil {
-			s.t.Error(err)
-		}
-	})
-}
-
-type received struct {
-	file, to, id, text string
-}
-
-// mails returns the messages of a kind, once there are at least n.
-func (s *system) mails(kind string, n int) (mails []received) {
-	s.t.Helper()
-	testkit.Eventually(s.t, 20*time.Second, func() error {
-		mails = nil
-		files, err := filepath.Glob(filepath.Join(s.outbox, "*_"+kind+".*.eml"))
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			m, err := read(file)
-			if err != nil {
-				return err
-			}
-			mails = append(mails, m)
-		}
-		if len(mails) < n {
-			return fmt.Errorf("%d messages %s, want %d", len(mails), kind, n)
-		}
-		return nil
-	})
-	return mails
-}
-
-func read(file string) (received, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		return received{}, err
-	}
-	m, err := mail.ReadMessage(bytes.NewReader(raw))
-	if err != nil {
-		return received{}, err
-	}
-	text, err := io.ReadAll(quotedprintable.NewReader(m.Body))
-	return received{file: filepath.Base(file), to: m.Header.Get("To"), id: m.Header.Get("Message-Id"), text: string(text)}, err
-}
-
-func (s *system) register(email string) *api.User {
-	s.t.Helper()
-	u, err := rpc.Call(s.t.Context(), s.gateway, api.RegisterUser, &api.Register{Email: email, Password: "correct horse battery", Name: "Ada Lovelace"})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return u
-}
-
-// publish puts an event on the stream.
-func (s *system) publish(subject, id string, payload any) {
-	s.t.Helper()
-	raw, err := json.Marshal(payload)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	msg := nats.NewMsg(subject)
-	msg.Data = raw
-	msg.Header.Set(nats.MsgIdHdr, id)
-	if _, err := s.nats.JS.PublishMsg(s.t.Context(), msg); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func onBoth(t *testing.T, test func(t *testing.T, s *system)) {
-	t.Helper()
-	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) { test(t, newSystem(t, db)) })
-}
-
 func TestPasswordReset(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *system) {
-		ada := s.register("ada@example.org")
-		if m := s.mails("welcome", 1)[0]; m.to != `"Ada Lovelace" <ada@example.org>` || m.id != "<welcome."+ada.ID.String()+"@tickets.example>" {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada := b.join("ada")
+		if m := b.mails("welcome", 1)[0]; m.header.Get("To") != `"ada" <ada@example.org>` || !strings.Contains(m.text(), "Hello ada,") {
 			t.Errorf("welcome %+v", m)
 		}
 		for _, email := range []string{"nobody@example.org", "ada@example.org"} {
-			if _, err := rpc.Call(t.Context(), s.gateway, api.RequestPasswordReset, &api.RequestReset{Email: email}); err != nil {
+			if _, err := rpc.Call(t.Context(), b.gateway, api.RequestPasswordReset, &api.RequestReset{Email: email}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		m := s.mails("reset", 1)[0]
-		token := regexp.MustCompile(`pr_[A-Za-z0-9_-]{43}`).FindString(m.text)
-		if token == "" || !strings.Contains(m.text, "17 May 2030 15:00 UTC") || !strings.Contains(m.to, "ada@example.org") {
+		m := b.mails("password_reset", 1)[0]
+		token := regexp.MustCompile(`pr_[A-Za-z0-9_-]{43}`).FindString(m.text())
+		if token == "" || !strings.Contains(m.text(), "17 May 2030, 15:00 UTC") || !strings.Contains(m.parts["text/html"], token) {
 			t.Fatalf("the message is %+v", m)
 		}
-		for _, msg := range s.nats.Messages("EVENTS") {
-			if strings.Contains(msg.Subject+string(msg.Data)+fmt.Sprint(msg.Header), token[3:]) {
-				t.Error("the token is in the stream")
+		b.settled()
+		for _, stream := range []string{"EVENTS", "NOTIFICATIONS", "DEAD"} {
+			for _, msg := range b.nats.Messages(stream) {
+				if strings.Contains(msg.Subject+string(msg.Data)+fmt.Sprint(msg.Header), token[3:]) {
+					t.Error("the token is in the stream", stream)
+				}
 			}
 		}
-		if log := s.log.String(); strings.Contains(log, token[3:]) || strings.Contains(log, "ada@") || !strings.Contains(log, "in the outbox") {
+		var stored string
+		if err := b.db.Read().NewRaw("SELECT facts || title || text FROM messages WHERE name = 'password_reset'").Scan(t.Context(), &stored); err != nil || strings.Contains(stored, token[3:]) {
+			t.Errorf("stored %q, %v", stored, err)
+		}
+		if log := b.log.String(); strings.Contains(log, token[3:]) || strings.Contains(log, "ada@") {
 			t.Errorf("the log is\n%s", log)
 		}
-		if _, err := rpc.Call(t.Context(), s.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: token, NewPassword: "another password"}); err != nil {
+		for _, n := range call(b, ada, api.ListNotifications, &api.NotificationQuery{}).Items {
+			if n.Name != "welcome" {
+				t.Errorf("in the inbox: %+v", n)
+			}
+		}
+		if _, err := rpc.Call(t.Context(), b.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: token, NewPassword: "another password"}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := rpc.Call(t.Context(), s.gateway, api.CreateSession, &api.Login{Email: "ada@example.org", Password: "another password"}); err != nil {
-			t.Fatal(err)
-		}
-		if n := len(s.mails("*", 2)); n != 2 {
-			t.Errorf("%d messages, want 2", n)
-		}
+		b.mails("password_changed", 1)
 	})
 }
 
 func TestTicketsOfAnOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *system) {
-		ada := s.register("ada@example.org")
-		s.mails("welcome", 1)
-		paid := s.clock.Now()
-		order := api.Order{ID: ids.New[ids.OrderKind](paid), EventID: ids.New[ids.EventKind](paid), UserID: ada.ID, Status: api.OrderPaid, PaidAt: &paid,
-			Total: api.Money{Amount: 5000, Currency: "EUR"}, Items: []api.OrderItem{{TicketTypeID: ids.New[ids.TicketTypeKind](paid), Name: "Parkett\r\nlinks",
-				Quantity: 2, UnitPrice: api.Money{Amount: 2500, Currency: "EUR"}}}}
-		tickets := []ids.Ticket{ids.New[ids.TicketKind](paid), ids.New[ids.TicketKind](paid)}
-		e := api.OrderEvent{Order: order, Tickets: tickets}
-		// The same fact, published twice: once more as the same message and once as another.
-		s.publish(api.OrderWasPaid.Subject, "msg-1", e)
-		s.publish(api.OrderWasPaid.Subject, "msg-1", e)
-		s.publish(api.OrderWasPaid.Subject, "msg-2", e)
+	onBoth(t, func(t *testing.T, b *box) {
+		ada := b.join("ada")
+		b.speaks(ada, api.Profile{Language: "de-AT"})
+		e := b.concert(ada)
+		b.settled()
+		b.clock.Advance(time.Second) // so that the inbox has an order
+		o, tickets := b.buys(ada, e, 2)
+		// The same fact again, as another message; somebody who is gone; and poison.
+		paid := api.OrderEvent{Order: o, Tickets: tickets}
+		b.publish(api.OrderWasPaid.Subject, "again", paid)
+		gone := paid
+		gone.Order.UserID, gone.Order.ID, gone.Tickets = ids.New[ids.UserKind](time.Now()), ids.New[ids.OrderKind](time.Now()), nil
+		b.publish(api.OrderWasPaid.Subject, "gone", gone)
+		b.publish(api.OrderWasPaid.Subject, "bad", "poison")
+		b.settled()
+		m := b.mails("order_paid", 1)[0]
+		for _, want := range []string{"Hallo ada,", "Nocturne & more", o.ID.String(), "50,00 EUR", "2 × Parkett  links, 25,00 EUR",
+			"24. Mai 2030, 16:00–19:00 CEST", "Hall, Berlin, DE", "https://tickets.example/v1/orders/" + o.ID.String() + "/tickets"} {
+			if !strings.Contains(m.text(), want) {
+				t.Errorf("%q is not in\n%s", want, m.text())
+			}
+		}
+		if !strings.Contains(m.parts["text/html"], "Nocturne &amp; more") || m.header.Get("List-Unsubscribe") != "" || m.header.Get("Auto-Submitted") != "auto-generated" {
+			t.Errorf("HTML or headers: %v\n%s", m.header, m.parts["text/html"])
+		}
+		for i, id := range tickets {
+			if png := m.parts[fmt.Sprintf("ticket-%d-%s.png", i+1, id)]; !strings.HasPrefix(png, "\x89PNG") {
+				t.Errorf("ticket %d is not attached: %.20q", i, png)
+			}
+		}
+		if !strings.HasPrefix(m.parts[e.ID.String()+".ics"], "BEGIN:VCALENDAR") {
+			t.Errorf("no calendar file among the parts")
+		}
+		inbox := call(b, ada, api.ListNotifications, &api.NotificationQuery{Page: api.Page{Limit: 1}})
+		if len(inbox.Items) != 1 || inbox.Items[0].Title != "Ihre Tickets: Nocturne & more" || inbox.Items[0].OrderID != o.ID || inbox.Unread != 2 || inbox.NextCursor == "" {
+			t.Errorf("inbox %+v", inbox)
+		}
+		rest := call(b, ada, api.ListNotifications, &api.NotificationQuery{Page: api.Page{Cursor: inbox.NextCursor}})
+		if len(rest.Items) != 1 || rest.Items[0].Name != "welcome" || rest.NextCursor != "" {
+			t.Errorf("the rest %+v", rest)
+		}
+		eve := b.join("eve")
+		if got := call(b, eve, api.MarkNotificationsRead, &api.MarkRead{IDs: []ids.Notification{inbox.Items[0].ID}}); got.Unread > 1 {
+			t.Errorf("eve has %d", got.Unread)
+		}
+		if got := call(b, ada, api.MarkNotificationsRead, &api.MarkRead{IDs: []ids.Notification{inbox.Items[0].ID}}); got.Unread != 1 {
+			t.Errorf("%d unread, want 1", got.Unread)
+		}
+		if left := call(b, ada, api.ListNotifications, &api.NotificationQuery{Unread: true}); len(left.Items) != 1 || left.Items[0].Name != "welcome" {
+			t.Errorf("unread %+v", left)
+		}
+	})
+}
 
-		// Somebody who is gone gets nothing, and holds up nobody.
-		gone := e
-		gone.Order.UserID = ids.New[ids.UserKind](paid)
-		gone.Order.ID = ids.New[ids.OrderKind](paid)
-		s.publish(api.OrderWasPaid.Subject, "msg-3", gone)
-		s.publish(api.OrderWasPaid.Subject, "msg-4", "poison")
-		testkit.Eventually(t, 20*time.Second, func() error {
-			log := s.log.String()
-			if strings.Count(log, "in the outbox") < 3 || !strings.Contains(log, "is dropped") {
-				return errors.New("not all are handled")
+// Everything that can happen to an order, a ticket or a payment tells the right person, once.
+func TestWhatIsTold(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada, bob := b.join("ada"), b.join("bob")
+		e := b.concert(ada)
+		b.settled()
+		o, tickets := b.buys(ada, e, 2)
+		b.settled()
+		b.publish(api.OrderHasExpired.Subject, "1", api.OrderEvent{Order: o})
+		b.publish(api.OrderWasCancelled.Subject, "2", api.OrderEvent{Order: o})
+		payment := api.Payment{ID: ids.New[ids.PaymentKind](time.Now()), OrderID: o.ID, UserID: ada.ID, Amount: api.Money{Amount: 5000, Currency: "EUR"}, FailureReason: "card_declined"}
+		b.publish(api.PaymentHasFailed.Subject, "3", api.PaymentEvent{Payment: payment})
+		b.publish(api.RefundHasSucceeded.Subject, "4", api.RefundEvent{Payment: payment, Refund: api.Refund{ID: ids.New[ids.RefundKind](time.Now()), OrderID: o.ID, PaymentID: payment.ID, Amount: api.Money{Amount: 1250, Currency: "EUR"}}})
+		b.mu.Lock()
+		b.held[bob.ID] = []api.Ticket{{ID: tickets[1], Code: "ST1.x", OwnerID: bob.ID, TicketTypeID: aType, EventID: e.ID, OrderID: o.ID}}
+		b.mu.Unlock()
+		b.publish(api.TicketTransferred.Subject, "5", api.TicketEvent{TicketTypeID: aType, TicketID: tickets[1], EventID: e.ID, OwnerID: bob.ID, At: b.clock.Now().Add(time.Second)})
+		b.settled()
+		for name, want := range map[string]string{"order_expired": "Nocturne", "order_cancelled": o.ID.String(), "payment_failed": "card_declined", "order_refunded": "12.50 EUR", "ticket_received": "Nocturne"} {
+			m := b.mails(name, 1)[0]
+			to := "ada@"
+			if name == "ticket_received" {
+				to = "bob@"
 			}
-			if len(s.nats.Messages("DEAD")) == 0 {
-				return errors.New("the unreadable one is not among the dead letters")
-			}
-			return nil
-		})
-		mails := s.mails("order-paid", 1)
-		if len(mails) != 1 {
-			t.Fatalf("%d messages, want 1", len(mails))
-		}
-		m := mails[0]
-		if m.id != "<order-paid."+order.ID.String()+"@tickets.example>" || !strings.HasPrefix(m.file, "20300517T140000.000000Z_order-paid.") {
-			t.Errorf("message %+v", m)
-		}
-		for _, want := range []string{order.ID.String(), "50.00 EUR", "2 × Parkett  links, 25.00 EUR each", tickets[0].String(),
-			"https://tickets.example/v1/tickets/" + tickets[1].String() + "/qr.png"} {
-			if !strings.Contains(m.text, want) {
-				t.Errorf("%q is not in\n%s", want, m.text)
+			if !strings.Contains(m.header.Get("To"), to) || !strings.Contains(m.text(), want) {
+				t.Errorf("%s to %s:\n%s", name, m.header.Get("To"), m.text())
 			}
 		}
 	})
 }
 
-// A message for somebody whose account was deleted is dropped; one that cannot be sent yet waits.
-func TestUserServiceAwayForAMoment(t *testing.T) {
-	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) {
-		n := testkit.NATS(t)
-		n.Stream("EVENTS", "ev.>")
-		s := &system{t: t, nats: n, clock: testkit.NewClock(time.Time{}), outbox: t.TempDir(), log: &records{}}
-		messages, err := notification.New(t.Context(), notification.Deps{DB: db, JS: n.JS, Client: s.client("notification"), Log: slog.New(slog.DiscardHandler),
-			Metrics: observe.NewRegistry(), Now: s.clock.Now, OutboxDir: s.outbox, PublicURL: "http://127.0.0.1:8080"})
+func TestEventsThatMove(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada, bob, eve := b.join("ada"), b.join("bob"), b.join("eve")
+		e := b.concert(eve)
+		b.settled()
+		b.buys(ada, e, 1)
+		_, tickets := b.buys(bob, e, 1)
+		b.settled()
+		same := e
+		same.Revision, same.Description = 2, "Another text"
+		b.tell(api.EventUpdated.Subject, same)
+		b.settled()
+		b.mails("event_changed", 0)
+
+		b.publish(api.TicketWasRevoked.Subject, "r", api.TicketEvent{TicketTypeID: aType, TicketID: tickets[0], EventID: e.ID, OwnerID: bob.ID, At: b.clock.Now()})
+		b.settled()
+		moved := e
+		moved.Revision, moved.StartsAt, moved.EndsAt = 3, e.StartsAt.Add(time.Hour), e.EndsAt.Add(time.Hour)
+		b.tell(api.EventUpdated.Subject, moved)
+		b.tell(api.EventUpdated.Subject, same) // late: older than what is known
+		b.settled()
+		m := b.mails("event_changed", 1)[0]
+		if !strings.Contains(m.header.Get("To"), "ada@") || !strings.Contains(m.text(), "New time: 24 May 2030, 17:00–20:00 CEST\nBefore: 24 May 2030, 16:00–19:00 CEST") ||
+			strings.Contains(m.text(), "New place") {
+			t.Errorf("to %s:\n%s", m.header.Get("To"), m.text())
+		}
+
+		// The cancellation revokes the tickets, perhaps before the mailing begins: their holders hear of it all the same.
+		b.clock.Advance(time.Minute)
+		off := moved
+		off.Revision, off.Status, off.CancelReason, off.UpdatedAt = 4, api.EventCancelled, "Rain", b.clock.Now()
+		for _, id := range b.held[ada.ID] {
+			b.publish(api.TicketWasRevoked.Subject, "r-"+id.ID.String(), api.TicketEvent{TicketTypeID: aType, TicketID: id.ID, EventID: e.ID, OwnerID: ada.ID, At: b.clock.Now()})
+		}
+		b.settled()
+		b.tell(api.EventWasCancelled.Subject, off)
+		b.settled()
+		if m := b.mails("event_cancelled", 1)[0]; !strings.Contains(m.header.Get("To"), "ada@") || !strings.Contains(m.text(), "The organizer writes: Rain") {
+			t.Errorf("to %s:\n%s", m.header.Get("To"), m.text())
+		}
+		b.clock.Set(moved.StartsAt.Add(-time.Hour)) // no reminder of what does not take place
+		b.settled()
+		b.mails("reminder", 0)
+	})
+}
+
+func TestReminders(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada, bob, eve := b.join("ada"), b.join("bob"), b.join("eve")
+		e := b.concert(eve)
+		b.settled()
+		b.buys(ada, e, 1)
+		b.buys(bob, e, 1)
+		b.settled()
+		moved := e
+		moved.Revision, moved.StartsAt, moved.EndsAt = 2, e.StartsAt.Add(48*time.Hour), e.EndsAt.Add(48*time.Hour)
+		b.tell(api.EventUpdated.Subject, moved)
+		b.settled()
+		b.clock.Set(e.StartsAt.Add(-time.Hour)) // both times of the old date are over
+		b.sweeps()
+		b.mails("reminder", 0)
+
+		b.stop() // nobody runs at the moment when the reminder is due
+		b.clock.Set(moved.StartsAt.Add(-23 * time.Hour))
+		b.mu.Lock()
+		b.held[bob.ID] = nil // refunded a second ago; the domain event is still on its way
+		b.mu.Unlock()
+		b.run()
+		m := b.mails("reminder", 1)[0]
+		b.settled()
+		b.mails("reminder", 1)
+		if !strings.Contains(m.header.Get("To"), "ada@") || !strings.Contains(m.text(), "tomorrow it is time") || !strings.Contains(m.text(), "26 May 2030, 16:00–19:00 CEST") ||
+			m.header.Get("List-Unsubscribe-Post") != "List-Unsubscribe=One-Click" {
+			t.Errorf("to %s, %v:\n%s", m.header.Get("To"), m.header, m.text())
+		}
+		// One click, and there is no second mail; the inbox still has it.
+		link, err := url.Parse(strings.Trim(m.header.Get("List-Unsubscribe"), "<>"))
+		if err != nil || link.Path != "/v1/unsubscribe" {
+			t.Fatalf("link %v, %v", link, err)
+		}
+		token := link.Query().Get("token")
+		page := call(b, api.User{}, api.GetUnsubscribePage, &api.UnsubscribePage{Token: token})
+		if !strings.Contains(string(page.Data), `<form method="post">`) {
+			t.Errorf("page %s", page.Data)
+		}
+		if p := call(b, ada, api.GetPreferences, &rpc.None{}); !wants(p, api.AboutReminders).Email {
+			t.Error("opening the link was enough")
+		}
+		call(b, api.User{}, api.Unsubscribe, &api.Unsubscription{Token: token, Body: []byte("List-Unsubscribe=One-Click")})
+		p := call(b, ada, api.GetPreferences, &rpc.None{})
+		if wants(p, api.AboutReminders).Email || !wants(p, api.AboutReminders).Inbox || !wants(p, api.AboutAnnouncements).Email {
+			t.Errorf("preferences %+v", p)
+		}
+		for _, bad := range []string{"", token + "x", strings.Replace(token, "reminders", "announcements", 1), "a.b.c.d"} {
+			if _, err := rpc.Call(t.Context(), b.gateway, api.Unsubscribe, &api.Unsubscription{Token: bad}); !fault.Is(err, fault.NotFound) {
+				t.Errorf("token %q: %v", bad, err)
+			}
+		}
+		b.clock.Set(moved.StartsAt.Add(-time.Hour))
+		b.sweeps()
+		b.settled()
+		b.mails("reminder", 1)
+		seen := 0
+		for _, n := range call(b, ada, api.ListNotifications, &api.NotificationQuery{}).Items {
+			if n.Name == "reminder" {
+				seen++
+			}
+		}
+		if seen != 2 {
+			t.Errorf("%d reminders in the inbox, want 2", seen)
+		}
+	})
+}
+
+// sweeps waits until nothing is due any more.
+func (b *box) sweeps() {
+	b.t.Helper()
+	testkit.Eventually(b.t, 30*time.Second, func() error {
+		var due int
+		err := b.db.Read().NewRaw("SELECT COUNT(*) FROM reminders WHERE due_at <= ?", b.clock.Now()).Scan(b.t.Context(), &due)
+		if err == nil && due > 0 {
+			err = fmt.Errorf("%d reminders are due", due)
+		}
+		return err
+	})
+}
+
+func wants(p *api.Preferences, kind string) api.Preference {
+	for _, k := range p.Kinds {
+		if k.Kind == kind {
+			return k
+		}
+	}
+	return api.Preference{}
+}
+
+func TestAnnouncements(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada, bob, eve := b.join("ada"), b.join("bob"), b.join("eve")
+		e := b.concert(eve)
+		b.settled()
+		b.buys(ada, e, 2)
+		b.buys(bob, e, 1)
+		b.settled()
+		req := &api.NewAnnouncement{EventID: e.ID, Subject: "Doors open early", Text: "Come <early>.\n\nThere is music."}
+		if _, err := rpc.Call(b.as(ada), b.gateway, api.CreateAnnouncement, req); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("a ticket holder announces: %v", err)
+		}
+		if _, err := rpc.Call(b.as(eve), b.gateway, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "a\r\nb", Text: ""}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a bad announcement: %v", err)
+		}
+		p := call(b, bob, api.GetPreferences, &rpc.None{})
+		for i := range p.Kinds {
+			if p.Kinds[i].Kind == api.AboutAnnouncements {
+				p.Kinds[i].Email = false
+			}
+		}
+		call(b, bob, api.PutPreferences, p)
+		a := call(b, eve, api.CreateAnnouncement, req)
+		b.settled()
+		m := b.mails("announcement", 1)[0]
+		if !strings.Contains(m.header.Get("To"), "ada@") || !strings.Contains(m.parts["text/html"], "Come &lt;early&gt;.") || !strings.Contains(m.text(), "Come <early>.") {
+			t.Errorf("to %s:\n%s\n%s", m.header.Get("To"), m.text(), m.parts["text/html"])
+		}
+		list := call(b, eve, api.ListAnnouncements, &api.EventPage{EventID: e.ID})
+		if len(list.Items) != 1 || list.Items[0].ID != a.ID || list.Items[0].Status != "sent" || list.Items[0].Recipients != 2 {
+			t.Errorf("announcements %+v", list)
+		}
+		if inbox := call(b, bob, api.ListNotifications, &api.NotificationQuery{}); len(inbox.Items) != 3 {
+			t.Errorf("bob's inbox %+v", inbox.Items)
+		}
+		p.Kinds[0].Email = false // about the account
+		if _, err := rpc.Call(b.as(bob), b.gateway, api.PutPreferences, p); !fault.Is(err, fault.Invalid) {
+			t.Errorf("mails about the account can be switched off: %v", err)
+		}
+	})
+}
+
+// A mailing is posted in pieces, and goes on where it was when the process ended.
+func TestMailingGoesOn(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		eve := b.join("eve")
+		e := b.concert(eve)
+		b.settled()
+		const people = 801
+		o := api.Order{ID: ids.New[ids.OrderKind](time.Now()), EventID: e.ID, UserID: eve.ID, UpdatedAt: b.clock.Now()}
+		for i := range people { // accounts that are gone: only how far it gets counts
+			o.UserID = ids.Derive[ids.UserKind](fmt.Sprint(i))
+			b.publish(api.OrderWasPaid.Subject, fmt.Sprint("p", i), api.OrderEvent{Order: o, Tickets: []ids.Ticket{ids.Derive[ids.TicketKind](fmt.Sprint(i))}})
+		}
+		b.buys(eve, e, 1)
+		b.settled()
+		call(b, eve, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Hello", Text: "All"})
+		b.stop()
+		b.run()
+		b.settled()
+		b.mails("announcement", 1)
+	})
+}
+
+func TestDeletedAccountsAreForgotten(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada := b.join("ada")
+		b.settled()
+		call(b, ada, api.PutPreferences, &api.Preferences{Kinds: []api.Preference{{Kind: api.AboutReminders, Email: true, SMS: true}}})
+		b.publish(api.UserDeleted.Subject, "d", api.UserEvent{UserID: ada.ID})
+		b.settled()
+		var left int
+		err := b.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM messages) + (SELECT COUNT(*) FROM deliveries) + (SELECT COUNT(*) FROM preferences)").Scan(t.Context(), &left)
+		if err != nil || left != 0 {
+			t.Errorf("%d rows are left, %v", left, err)
+		}
+	})
+}
+
+// Live: the snapshot, and what comes later.
+func TestLiveInbox(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada := b.join("ada")
+		b.settled()
+		snapshot := call(b, ada, api.FollowNotifications, &rpc.None{})
+		if snapshot.Unread != 1 || len(snapshot.Items) != 1 || snapshot.UserID != ada.ID {
+			t.Fatalf("snapshot %+v", snapshot)
+		}
+		sub, err := b.nats.Conn.SubscribeSync(snapshot.LiveSubject())
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.start("notification", messages, db)
-		id := ids.New[ids.UserKind](s.clock.Now())
-		s.publish(api.UserRegistered.Subject, "msg-1", api.UserEvent{UserID: id, At: s.clock.Now()})
-		var tries atomic.Int32
-		srv := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
-		rpc.Handle(srv, api.GetContact, func(_ context.Context, req *api.GetContactOf) (*api.Contact, error) {
-			if tries.Add(1) < 3 {
-				return nil, fault.New(fault.Unavailable, "the database is away")
-			}
-			return &api.Contact{ID: req.ID, Email: "ada@example.org", Name: "Ada"}, nil
-		})
-		if err := srv.Start(t.Context()); err != nil {
+		defer sub.Unsubscribe()
+		b.publish(api.PasswordChanged.Subject, "c", api.UserEvent{UserID: ada.ID})
+		msg, err := sub.NextMsg(20 * time.Second)
+		if err != nil {
 			t.Fatal(err)
 		}
-		defer srv.Drain(context.Background())
-		if m := s.mails("welcome", 1)[0]; m.id != "<welcome."+id.String()+"@127.0.0.1>" {
-			t.Errorf("message %+v", m)
+		var n api.Notification
+		if err := json.Unmarshal(msg.Data, &n); err != nil || n.Name != "password_changed" || msg.Header.Get(rpc.HeaderLiveEvent) != "notification" || msg.Header.Get(rpc.HeaderLiveID) != n.ID.String() {
+			t.Errorf("%v %s, %v", msg.Header, msg.Data, err)
+		}
+	})
+}
+
+func TestDeadLetters(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		root := b.join("root")
+		root.Roles = []string{rpc.RoleAdmin}
+		b.settled()
+		b.publish(api.UserRegistered.Subject, "poison", 5)
+		var list *api.List[api.DeadLetter]
+		testkit.Eventually(t, 20*time.Second, func() error {
+			if list = call(b, root, api.ListDeadLetters, &api.Page{}); len(list.Items) != 1 {
+				return errors.New("no dead letter")
+			}
+			return nil
+		})
+		l := list.Items[0]
+		if l.Consumer != "notification" || l.Subject != api.UserRegistered.Subject || l.MessageID != "poison" || l.Payload != "5" || l.Reason == "" {
+			t.Errorf("letter %+v", l)
+		}
+		call(b, root, api.ReplayDeadLetter, &api.DeadLetterRef{ID: l.ID})
+		testkit.Eventually(t, 20*time.Second, func() error { // it fails again, and is back under another id
+			list = call(b, root, api.ListDeadLetters, &api.Page{})
+			if len(list.Items) != 1 || list.Items[0].ID == l.ID {
+				return fmt.Errorf("letters %+v", list.Items)
+			}
+			return nil
+		})
+		if again := list.Items[0]; again.Consumer != l.Consumer || again.Subject != l.Subject || again.MessageID != l.MessageID || again.Stream != "EVENTS" {
+			t.Errorf("letter %+v, before %+v", again, l)
+		}
+		for _, id := range []string{"0", "x", "999", l.ID} {
+			if _, err := rpc.Call(b.as(root), b.gateway, api.ReplayDeadLetter, &api.DeadLetterRef{ID: id}); !fault.Is(err, fault.NotFound) {
+				t.Errorf("replay of %s: %v", id, err)
+			}
 		}
 	})
 }

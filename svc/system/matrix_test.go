@@ -32,6 +32,7 @@ func mayCall() map[string]string {
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
 		"ticketing.admit": team, "ticketing.admissions": team,
+		"notification.announce": managers, "notification.announcements": managers,
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers,
 	}
@@ -161,6 +162,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"email": "stranger@example.org"}
 	case "api.ticketing.admit":
 		return map[string]string{"code": w.ticket.Code}
+	case "api.notification.announce":
+		return map[string]string{"subject": "Doors", "text": "They open early."}
 	case "api.payment.refund":
 		return api.NewRefund{Amount: &api.Money{Amount: 1, Currency: "EUR"}}
 	case "api.payment.mark_paid":

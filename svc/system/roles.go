@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/config"
 	"github.com/starlightsymphony/starlight/svc/discovery"
 	"github.com/starlightsymphony/starlight/svc/event"
@@ -87,10 +88,13 @@ func services() []role {
 				return payment.New(ctx, payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
 					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret, Stripe: m.sys.cfg.Stripe})
 			}},
-		{name: "notification", description: "messages to people", migrations: notification.Migrations, grants: hears("notification"),
+		{name: "notification", description: "messages to people", migrations: notification.Migrations,
+			grants: slices.Concat(hears("notification"), consumes(natsconf.Notifications, notification.Consumers()...),
+				[]natsconf.Grant{natsconf.PublishTo("notify.>"), shows("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {
-				return notification.New(ctx, notification.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
-					OutboxDir: m.sys.cfg.outboxDir(), PublicURL: m.sys.cfg.PublicURL})
+				cfg := m.sys.cfg
+				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
+					OutboxDir: cfg.outboxDir(), PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom, PushPrivate: cfg.PushPrivate})
 			}},
 	}
 }
@@ -100,9 +104,28 @@ func tells(name string) []natsconf.Grant {
 	return []natsconf.Grant{natsconf.PublishTo("ev." + name + ".>")}
 }
 
+// shows lets a service tell those who follow it live.
+func shows(name string) natsconf.Grant { return natsconf.PublishTo("live." + name + ".>") }
+
 // hears lets a service follow the domain events of all, and put aside what it cannot handle.
 func hears(name string) []natsconf.Grant {
-	return []natsconf.Grant{natsconf.Consume("EVENTS", name), natsconf.PublishTo("dead." + name)}
+	return consumes("EVENTS", name)
+}
+
+// consumes lets a service work on a stream with durable consumers, put aside what it cannot handle, and take that up again
+// when it is told to.
+func consumes(of string, durables ...string) []natsconf.Grant {
+	grants := []natsconf.Grant{natsconf.Consume(of, durables...)}
+	for _, d := range durables {
+		grants = append(grants, natsconf.PublishTo("dead."+d), natsconf.Consume(stream.DeadStream, stream.ReplayDurable(d)))
+	}
+	return grants
+}
+
+// replays lets a role look at dead letters and hand them out again.
+func replays() natsconf.Grant {
+	return natsconf.PublishTo("$JS.API.STREAM.INFO."+natsconf.Dead, "$JS.API.STREAM.MSG.GET."+natsconf.Dead, "$JS.API.STREAM.MSG.DELETE."+natsconf.Dead,
+		"$JS.API.DIRECT.GET."+natsconf.Dead, "$JS.API.DIRECT.GET."+natsconf.Dead+".>", "dead.replay.>")
 }
 
 // Roles returns every role that may connect, with exactly the permissions that shared/api implies: only the gateway may
@@ -132,7 +155,7 @@ func Roles() []natsconf.Role {
 		natsconf.Ops(),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(), natsconf.ReadKV("config"),
 			natsconf.PublishTo("logs.>", "probe.>", observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"), natsconf.SubscribeTo(observe.MetricsSubject)),
-		natsconf.NewRole(roleGateway, calls(roleGateway)),
+		natsconf.NewRole(roleGateway, calls(roleGateway), natsconf.SubscribeTo("live.>")),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)

@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -124,8 +125,26 @@ func (s *site) send(method, path, token string, body any, headers ...string) (an
 		return answer{}, err
 	}
 	defer resp.Body.Close()
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		text, err := firstEvent(resp.Body)
+		return answer{resp.StatusCode, resp.Header, text}, err
+	}
 	text, err := io.ReadAll(resp.Body)
 	return answer{resp.StatusCode, resp.Header, text}, err
+}
+
+// firstEvent reads a stream that has no end up to the data of its first event, and returns that.
+func firstEvent(r io.Reader) ([]byte, error) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return nil, err
+		}
+		if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
+			return data, nil
+		}
+	}
 }
 
 // call sends a request that must succeed with the status, and decodes what comes back.

@@ -217,7 +217,7 @@ func (s *System) startGateway(ctx, _ context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.gateway, err = gateway.New(gateway.Config{Client: rpc.NewClient(s.gateConn, rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(),
+	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn, rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(),
 		Settings: s.live, Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: proxies, OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err

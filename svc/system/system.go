@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/mail"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -51,6 +52,11 @@ type Config struct {
 	AdminEmail, AdminPassword string // of the first administrator
 	SandboxSecret             string // of the sandbox provider's signature
 	Stripe                    payment.StripeConfig
+
+	SMTPURL     string        // where mails go; default the folder Data/outbox
+	SMSURL      string        // where SMS go; default nowhere
+	MailFrom    *mail.Address // of all mails; default no-reply at the host of PublicURL
+	PushPrivate bool          // push endpoints may be in private networks and without TLS
 
 	Sandbox bool             // turns the sandbox provider on unless its setting was ever changed
 	Version string           // of the program

@@ -138,6 +138,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ResizeInventory, s.resize)
 	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
 	rpc.Handle(srv, api.DecideRefund, s.decideRefund)
+	rpc.Handle(srv, api.GetHeldTickets, s.heldTickets)
 	rpc.Handle(srv, api.ExportPerson, s.exportPerson)
 }
 

@@ -229,3 +229,12 @@ func (db storage) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids
 	}
 	return byID, err
 }
+
+// held returns the good tickets of a person in which a column of the table has the value.
+func (db storage) held(ctx context.Context, owner ids.User, column, value string) ([]ticketRow, error) {
+	var rows []ticketRow
+	err := db.Read().NewRaw(`SELECT tickets.* FROM tickets JOIN orders ON orders.id = tickets.order_id
+		WHERE tickets.owner_id = ? AND tickets.? = ? AND tickets.status <> ? AND orders.status = ? ORDER BY tickets.issued_at, tickets.position`,
+		owner, bun.Ident(column), value, api.TicketRevoked, api.OrderPaid).Scan(ctx, &rows)
+	return rows, err
+}

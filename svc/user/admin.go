@@ -139,6 +139,28 @@ func (s *Service) find(ctx context.Context, req *api.FindUser) (*api.Contact, er
 	return row.contact(), nil
 }
 
+// contacts returns how to reach people, in no order and without those who are gone.
+func (s *Service) contacts(ctx context.Context, req *api.GetContactsOf) (*api.List[api.Contact], error) {
+	const most = 500
+	var check fault.Check
+	check.Field(len(req.IDs) <= most, "ids", "must be at most %d", most)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	list := &api.List[api.Contact]{Items: make([]api.Contact, 0, len(req.IDs))}
+	if len(req.IDs) == 0 {
+		return list, nil
+	}
+	var rows []userRow
+	if err := s.db.Read().NewRaw("SELECT * FROM users WHERE id IN (?)", bun.List(req.IDs)).Scan(ctx, &rows); err != nil {
+		return nil, store.OrNotFound(err, noUser)
+	}
+	for _, row := range rows {
+		list.Items = append(list.Items, *row.contact())
+	}
+	return list, nil
+}
+
 func (s *Service) contact(ctx context.Context, req *api.GetContactOf) (*api.Contact, error) {
 	row, err := s.byID(ctx, req.ID)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/mail"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -27,6 +28,7 @@ type commands struct {
 	Config  configCommand  `cmd:"" help:"Read and change live settings of a running system."`
 	Logs    logsCommand    `cmd:"" help:"Read the logs of all services."`
 	Audit   auditCommand   `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
+	Dead    deadCommand    `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
 	Auth    authCommand    `cmd:"" help:"Keys and credentials for an outside NATS server."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -113,23 +115,31 @@ type common struct {
 	TLSKey       string   `name:"tls-key" help:"PEM file of the certificate's key." type:"path"`
 	TrustedProxy []string `name:"trusted-proxy" help:"Address or range whose X-Forwarded-For counts."`
 	StripeURL    string   `name:"stripe-url" help:"Where the API of Stripe is; default https://api.stripe.com. STARLIGHT_STRIPE_KEY, or the file that STARLIGHT_STRIPE_KEY_FILE names, switches Stripe on."`
+	MailFrom     string   `name:"mail-from" help:"Sender of all mails, as in \"Tickets <tickets@example.org>\"; default no-reply at the public URL's host."`
+	PushPrivate  bool     `name:"push-private" help:"Push endpoints may be in private networks and without TLS."`
 	AdminEmail   string   `name:"admin-email" help:"Address of the first administrator."`
 }
 
 func (c *common) config() (system.Config, error) {
 	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds, NATSCA: c.NATSCA, Replicas: c.Replicas,
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"), TLSCert: c.TLSCert, TLSKey: c.TLSKey,
-		TrustedProxies: c.TrustedProxy, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
+		TrustedProxies: c.TrustedProxy, PushPrivate: c.PushPrivate, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return cfg, errors.New("--tls-cert and --tls-key belong together")
 	}
 	var err error
+	if c.MailFrom != "" {
+		if cfg.MailFrom, err = mail.ParseAddress(c.MailFrom); err != nil {
+			return cfg, fmt.Errorf("--mail-from: %w", err)
+		}
+	}
 	if cfg.DatabaseURL, err = c.url(); err != nil {
 		return cfg, err
 	}
 	cfg.Stripe.URL = c.StripeURL
 	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret,
-		"STARLIGHT_STRIPE_KEY": &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets} {
+		"STARLIGHT_STRIPE_KEY": &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets,
+		"STARLIGHT_SMTP_URL": &cfg.SMTPURL, "STARLIGHT_SMS_URL": &cfg.SMSURL} {
 		if *to, err = secret(name); err != nil {
 			return cfg, err
 		}

@@ -1,0 +1,273 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+const (
+	liveQueue    = 256               // messages that may wait for a client before it is cut off
+	livePatience = 10 * time.Second  // for a client to take what is written
+	liveFlush    = 2 * time.Second   // for the NATS server to know of a subscription
+	liveRetry    = "retry: 3000\n\n" // milliseconds after which a client comes back
+)
+
+// liveBeat is how often a stream says something: what stands between takes a silent connection for a dead one.
+const liveBeat = 15 * time.Second
+
+// lives are the live streams: an answer of an endpoint, then whatever is published on the subject it names, as
+// server-sent events until the client goes, its token ends, it is too slow, or the gateway drains.
+type lives struct {
+	cfg   Config
+	beat  time.Duration
+	ended chan struct{} // closed when the gateway drains
+
+	mu       sync.Mutex
+	closed   bool
+	open     int
+	byPerson map[ids.User]int
+
+	refused, slow *observe.Counter
+}
+
+func newLives(cfg Config) *lives {
+	l := &lives{cfg: cfg, beat: liveBeat, ended: make(chan struct{}), byPerson: map[ids.User]int{}}
+	if cfg.LiveBeat > 0 {
+		l.beat = cfg.LiveBeat
+	}
+	l.refused = cfg.Registry.Counter("starlight_live_refused_total", "Live streams refused because too many were open.")
+	l.slow = cfg.Registry.Counter("starlight_live_slow_total", "Live streams cut off because their client was too slow.")
+	cfg.Registry.GaugeFunc("starlight_live_streams", "Live streams that are open.", func() float64 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return float64(l.open)
+	})
+	return l
+}
+
+// end ends all streams and refuses new ones.
+func (l *lives) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.closed = true
+		close(l.ended)
+	}
+}
+
+// enter takes a place for a stream of the person, if there is one. The returned function gives it back.
+func (l *lives) enter(who ids.User) (leave func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, fault.New(fault.Unavailable, "the gateway is going down").After(time.Second)
+	case l.open >= api.LiveStreams.Get(l.cfg.Settings):
+		l.refused.Inc()
+		return nil, fault.New(fault.Unavailable, "there are too many live streams").After(10 * time.Second)
+	case who != "" && l.byPerson[who] >= api.LivePerPerson.Get(l.cfg.Settings):
+		l.refused.Inc()
+		return nil, fault.New(fault.RateLimited, "too many live streams are open; close one first").After(10 * time.Second)
+	}
+	l.open++
+	l.byPerson[who]++
+	return sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.open--
+		if l.byPerson[who]--; l.byPerson[who] == 0 {
+			delete(l.byPerson, who)
+		}
+	}), nil
+}
+
+// serve answers with a stream. It asks twice: the first answer authorizes and names the subject, and the second, asked
+// once that is followed, is the snapshot, so that no change falls between snapshot and stream.
+func (l *lives) serve(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) error {
+	leave, err := l.enter(x.principal.User)
+	if err != nil {
+		return err
+	}
+	s, err := l.begin(spec, ask)
+	if err != nil {
+		leave()
+		return err
+	}
+	h := &x.rc.Response.Header
+	h.SetContentType("text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // proxies in between shall pass on what comes, when it comes
+	x.rc.SetConnectionClose()        // from now on the connection belongs to the stream
+	if x.rc.IsHead() {
+		s.stop()
+		leave()
+		return nil
+	}
+	s.conn, s.beat, s.ended = x.rc.Conn(), l.beat, l.ended
+	var expire <-chan time.Time
+	if !x.until.IsZero() {
+		timer := time.NewTimer(x.until.Sub(l.cfg.Now()))
+		expire = timer.C
+	}
+	x.rc.SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer leave()
+		defer s.stop()
+		if s.run(w, expire) == errSlow {
+			l.slow.Inc()
+		}
+	})
+	return nil
+}
+
+// liveStream is one stream at work.
+type liveStream struct {
+	first []byte // the snapshot
+	sub   *nats.Subscription
+	queue chan *nats.Msg
+	full  chan struct{} // closed once queue had no room
+
+	conn  net.Conn
+	beat  time.Duration
+	ended <-chan struct{}
+}
+
+var errSlow = fault.New(fault.Timeout, "the client does not take what it is sent")
+
+// begin authorizes, follows and takes the snapshot.
+func (l *lives) begin(spec rpc.Spec, ask func() (*nats.Msg, error)) (*liveStream, error) {
+	reply, err := ask()
+	if err != nil {
+		return nil, err
+	}
+	subject, ok := rpc.LiveOf(spec, reply)
+	if !ok {
+		return nil, fault.New(fault.Internal, "%s names no live subject", spec.Subject())
+	}
+	s := &liveStream{queue: make(chan *nats.Msg, liveQueue), full: make(chan struct{})}
+	tooFull := sync.OnceFunc(func() { close(s.full) })
+	s.sub, err = l.cfg.NATS.Subscribe(subject, func(m *nats.Msg) {
+		select {
+		case s.queue <- m:
+		default:
+			tooFull()
+		}
+	})
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "live streams are not available").After(time.Second)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), liveFlush)
+	defer cancel()
+	err = l.cfg.NATS.FlushWithContext(ctx)
+	if err != nil {
+		err = fault.Wrap(err, fault.Unavailable, "live streams are not available").After(time.Second)
+	} else {
+		reply, err = ask()
+	}
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	s.first = reply.Data
+	return s, nil
+}
+
+func (s *liveStream) stop() {
+	_ = s.sub.Unsubscribe() // fails when the connection is closed, and then there is nothing to end
+}
+
+// run writes until the stream ends, and says why.
+func (s *liveStream) run(w *bufio.Writer, expire <-chan time.Time) error {
+	if err := s.write(w, []byte(liveRetry), event("snapshot", "", s.first)); err != nil {
+		return err
+	}
+	gone := s.watch()
+	beat := time.NewTicker(s.beat)
+	defer beat.Stop()
+	for {
+		var err error
+		select {
+		case m := <-s.queue:
+			err = s.write(w, event(m.Header.Get(rpc.HeaderLiveEvent), m.Header.Get(rpc.HeaderLiveID), m.Data))
+		case <-beat.C:
+			err = s.write(w, []byte(": still here\n\n"))
+		case <-s.full:
+			return errSlow
+		case <-expire:
+			return s.write(w, event("end", "", []byte(`{"reason":"the access token has expired"}`)))
+		case <-s.ended:
+			return s.write(w, event("end", "", []byte(`{"reason":"the gateway is going down"}`)))
+		case <-gone:
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// write sends pieces to the client, who has some seconds to take them.
+func (s *liveStream) write(w *bufio.Writer, pieces ...[]byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(livePatience)); err != nil {
+		return err
+	}
+	for _, p := range pieces {
+		if _, err := w.Write(p); err != nil {
+			return err
+		}
+	}
+	return w.Flush()
+}
+
+// watch returns a channel that is closed when the client closes the connection, or sends what it has no business to
+// send. The connection serves no further request, so nobody else reads from it.
+func (s *liveStream) watch() <-chan struct{} {
+	gone := make(chan struct{})
+	_ = s.conn.SetReadDeadline(time.Time{}) // fails on a closed connection, which Read will tell
+	go func() {
+		defer close(gone)
+		var b [1]byte
+		_, _ = s.conn.Read(b[:]) // whatever it is
+	}()
+	return gone
+}
+
+// event writes one server-sent event. Name and id come from services; a line break would begin another field.
+func event(name, id string, data []byte) []byte {
+	var b bytes.Buffer
+	for _, f := range [][2]string{{"id", id}, {"event", name}} {
+		if f[1] != "" {
+			b.WriteString(f[0] + ": " + firstLine(f[1]) + "\n")
+		}
+	}
+	for line := range bytes.Lines(data) {
+		b.WriteString("data: ")
+		b.Write(bytes.TrimRight(line, "\r\n"))
+		b.WriteByte('\n')
+	}
+	if len(data) == 0 {
+		b.WriteString("data:\n") // without data there would be no event
+	}
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+func firstLine(s string) string {
+	for i := range len(s) {
+		if s[i] < ' ' {
+			return s[:i]
+		}
+	}
+	return s
+}

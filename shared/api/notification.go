@@ -1,0 +1,269 @@
+package api
+
+import (
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// The kinds of messages that a person has preferences for. The first three are transactional: their mails always come,
+// since they tell of something the person did, paid for, or has to know.
+const (
+	AboutAccount       = "account"       // welcome, password resets and changes
+	AboutOrders        = "orders"        // tickets, expiries, refunds, payment trouble
+	AboutChanges       = "event_changes" // another time or place, cancellations
+	AboutReminders     = "reminders"     // a day and two hours before
+	AboutAnnouncements = "announcements" // what organizers write
+)
+
+// Notification is a message in a person's inbox.
+type Notification struct {
+	ID        ids.Notification `json:"id"`
+	Kind      string           `json:"kind"`
+	Name      string           `json:"name"` // of the template: order_paid, reminder ...
+	Title     string           `json:"title"`
+	Text      string           `json:"text"`
+	EventID   ids.Event        `json:"event_id,omitempty"`
+	OrderID   ids.Order        `json:"order_id,omitempty"`
+	CreatedAt time.Time        `json:"created_at"`
+	ReadAt    *time.Time       `json:"read_at,omitempty"`
+}
+
+// NotificationQuery is the request of ListNotifications.
+type NotificationQuery struct {
+	Page
+	Unread bool `json:"-" query:"unread"` // only those not read yet
+}
+
+// Inbox is a page of a person's messages, newest first.
+type Inbox struct {
+	Items      []Notification `json:"items"`
+	NextCursor string         `json:"next_cursor,omitempty"`
+	Unread     int            `json:"unread"` // in all of the inbox
+}
+
+// MarkRead is the request of MarkNotificationsRead.
+type MarkRead struct {
+	IDs []ids.Notification `json:"ids,omitempty"` // at most 200; none means all
+}
+
+// Unread is the answer of MarkNotificationsRead.
+type Unread struct {
+	Unread int `json:"unread"`
+}
+
+// LiveInbox is the snapshot of FollowNotifications: the newest messages. Each message that comes later is an event
+// "notification" with a Notification.
+type LiveInbox struct {
+	UserID ids.User       `json:"user_id"`
+	Items  []Notification `json:"items"` // the newest 20
+	Unread int            `json:"unread"`
+}
+
+// LiveSubject implements rpc.LiveSnapshot.
+func (l LiveInbox) LiveSubject() string { return rpc.LiveSubject("notification", string(l.UserID)) }
+
+// Preference is which channels a person wants for a kind of message.
+type Preference struct {
+	Kind          string `json:"kind"`
+	Transactional bool   `json:"transactional,omitempty"` // mails come in any case; only read
+	Email         bool   `json:"email"`
+	SMS           bool   `json:"sms"`
+	Push          bool   `json:"push"`
+	Inbox         bool   `json:"inbox"`
+}
+
+// The states of a person's address.
+const (
+	AddressWorks   = "ok"
+	AddressBounced = "bounced" // switched off: the other side says that it does not exist
+)
+
+// AddressState is whether mails reach a person. Putting "ok" switches the address on again.
+type AddressState struct {
+	Status string     `json:"status"`
+	Reason string     `json:"reason,omitempty"` // what the other side said; only read
+	Since  *time.Time `json:"since,omitempty"`  // only read
+}
+
+// Preferences is what a person wants to hear, and how. In a request the kinds that are absent stay as they are.
+type Preferences struct {
+	Kinds []Preference  `json:"kinds"`
+	Email *AddressState `json:"email_address,omitempty"`
+}
+
+// PushKeys are the keys of a browser's push subscription, in base64url.
+type PushKeys struct {
+	P256dh string `json:"p256dh"`
+	Auth   string `json:"auth"`
+}
+
+// NewPushSubscription is the request of CreatePushSubscription: what PushSubscription.toJSON gives in a browser.
+type NewPushSubscription struct {
+	Endpoint       string   `json:"endpoint"`
+	ExpirationTime *int64   `json:"expirationTime,omitempty"` // browsers send it; not used
+	Keys           PushKeys `json:"keys"`
+}
+
+// PushSubscription is a device that takes push messages.
+type PushSubscription struct {
+	ID        ids.PushSubscription `json:"id"`
+	Endpoint  string               `json:"endpoint"`
+	CreatedAt time.Time            `json:"created_at"`
+}
+
+// PushSubscriptionRef names a subscription by its endpoint, which is what a browser knows.
+type PushSubscriptionRef struct {
+	Endpoint string `json:"-" query:"endpoint"`
+}
+
+// PushKey is the key that browsers subscribe with, applicationServerKey: an uncompressed P-256 point in base64url.
+type PushKey struct {
+	Key string `json:"key"`
+}
+
+// NewAnnouncement is the request of CreateAnnouncement.
+type NewAnnouncement struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Subject string    `json:"subject"`
+	Text    string    `json:"text"` // plain; an empty line begins a paragraph
+}
+
+// Announcement is what an organizer writes to everybody who holds a ticket.
+type Announcement struct {
+	ID         ids.Announcement `json:"id"`
+	EventID    ids.Event        `json:"event_id"`
+	By         ids.User         `json:"by"`
+	Subject    string           `json:"subject"`
+	Text       string           `json:"text"`
+	Status     string           `json:"status"`     // sending, sent
+	Recipients int              `json:"recipients"` // so far
+	CreatedAt  time.Time        `json:"created_at"`
+}
+
+// Unsubscription is the request of Unsubscribe: the token from a mail. What the body says does not matter, RFC 8058.
+type Unsubscription struct {
+	Token string `json:"-" query:"token"`
+	Body  []byte `json:"-" body:"raw"`
+}
+
+// UnsubscribePage is the request of GetUnsubscribePage.
+type UnsubscribePage struct {
+	Token string `json:"-" query:"token"`
+}
+
+// Template is a message that the system can send.
+type Template struct {
+	Name          string   `json:"name"`
+	Kind          string   `json:"kind"`
+	Transactional bool     `json:"transactional"`
+	Languages     []string `json:"languages"`
+}
+
+// PreviewOf is the request of PreviewTemplate.
+type PreviewOf struct {
+	Name     string `json:"-" path:"name"`
+	Language string `json:"-" query:"language"` // default en
+}
+
+// Preview is a template filled with an example.
+type Preview struct {
+	Name     string `json:"name"`
+	Language string `json:"language"`
+	Subject  string `json:"subject"`
+	Short    string `json:"short"` // in the inbox, as SMS, as push message
+	Text     string `json:"text"`
+	HTML     string `json:"html"`
+}
+
+// DeadLetter is a message that a consumer gave up.
+type DeadLetter struct {
+	ID        string    `json:"id"` // its sequence in the stream DEAD
+	Consumer  string    `json:"consumer"`
+	Stream    string    `json:"stream"`
+	Subject   string    `json:"subject"`
+	MessageID string    `json:"message_id"`
+	Reason    string    `json:"reason"`
+	RequestID string    `json:"request_id,omitempty"`
+	Payload   string    `json:"payload"` // the first 4 KiB
+	At        time.Time `json:"at"`
+}
+
+// DeadLetterRef names a dead letter in a path.
+type DeadLetterRef struct {
+	ID string `json:"-" path:"id"`
+}
+
+// The endpoints of the notification service.
+var (
+	ListNotifications = rpc.Endpoint[NotificationQuery, Inbox]{Spec: rpc.Spec{Service: "notification", Name: "inbox", Method: "GET", Path: "/v1/me/notifications",
+		Access: rpc.User, Summary: "The caller's messages, newest first"}}
+	MarkNotificationsRead = rpc.Endpoint[MarkRead, Unread]{Spec: rpc.Spec{Service: "notification", Name: "mark_read", Method: "POST", Path: "/v1/me/notifications/read",
+		Access: rpc.User, Summary: "Mark messages as read, or all of them"}}
+	FollowNotifications = rpc.Endpoint[rpc.None, LiveInbox]{Spec: rpc.Spec{Service: "notification", Name: "live", Method: "GET", Path: "/v1/live",
+		Access: rpc.User, Live: true, Summary: "The caller's messages as they come"}}
+	GetPreferences = rpc.Endpoint[rpc.None, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "preferences", Method: "GET", Path: "/v1/me/notification-preferences",
+		Access: rpc.User, Summary: "What the caller wants to hear, and how"}}
+	PutPreferences = rpc.Endpoint[Preferences, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "set_preferences", Method: "PUT", Path: "/v1/me/notification-preferences",
+		Access: rpc.User, Summary: "Choose channels", Detail: "Takes what the GET returns. Kinds that are absent stay as they are."}}
+	GetPushKey = rpc.Endpoint[rpc.None, PushKey]{Spec: rpc.Spec{Service: "notification", Name: "push_key", Method: "GET", Path: "/v1/push-key",
+		Access: rpc.Public, Summary: "The key that browsers subscribe to push messages with"}}
+	ListPushSubscriptions = rpc.Endpoint[rpc.None, List[PushSubscription]]{Spec: rpc.Spec{Service: "notification", Name: "push_subscriptions", Method: "GET",
+		Path: "/v1/me/push-subscriptions", Access: rpc.User, Summary: "The caller's devices that take push messages"}}
+	CreatePushSubscription = rpc.Endpoint[NewPushSubscription, PushSubscription]{Spec: rpc.Spec{Service: "notification", Name: "subscribe", Method: "POST",
+		Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 201, Summary: "Send push messages to a device of the caller", Detail: "The same endpoint again replaces its keys."}}
+	DeletePushSubscription = rpc.Endpoint[PushSubscriptionRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe_push", Method: "DELETE",
+		Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 204, Summary: "Send no more push messages to a device of the caller"}}
+	CreateAnnouncement = rpc.Endpoint[NewAnnouncement, Announcement]{Spec: rpc.Spec{Service: "notification", Name: "announce", Method: "POST",
+		Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202, Idempotent: true, Summary: "Write to everybody who holds a ticket, as a manager of the event"}}
+	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification", Name: "announcements", Method: "GET",
+		Path: "/v1/events/{id}/announcements", Access: rpc.User, Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
+	GetUnsubscribePage = rpc.Endpoint[UnsubscribePage, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe_page", Method: "GET", Path: "/v1/unsubscribe",
+		Access: rpc.Public, Summary: "The page that a mail's unsubscribe link opens"}}
+	Unsubscribe = rpc.Endpoint[Unsubscription, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe", Method: "POST", Path: "/v1/unsubscribe",
+		Access: rpc.Public, Raw: true, Summary: "Stop one kind of mails, in one click", Detail: "RFC 8058: mail programs call it with the token from the header List-Unsubscribe."}}
+
+	ListTemplates = rpc.Endpoint[rpc.None, List[Template]]{Spec: rpc.Spec{Service: "notification", Name: "templates", Method: "GET", Path: "/v1/notification-templates",
+		Access: rpc.Admin, Summary: "The messages that the system can send"}}
+	PreviewTemplate = rpc.Endpoint[PreviewOf, Preview]{Spec: rpc.Spec{Service: "notification", Name: "preview", Method: "GET", Path: "/v1/notification-templates/{name}/preview",
+		Access: rpc.Admin, Summary: "A message filled with an example"}}
+	ListDeadLetters = rpc.Endpoint[Page, List[DeadLetter]]{Spec: rpc.Spec{Service: "notification", Name: "dead_letters", Method: "GET", Path: "/v1/dead-letters",
+		Access: rpc.Admin, Summary: "Messages that consumers gave up, oldest first"}}
+	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay", Method: "POST", Path: "/v1/dead-letters/{id}/replay",
+		Access: rpc.Admin, Status: 202, Summary: "Hand a dead letter to its consumer once more", Detail: "It leaves the list. If it fails again it comes back, under another id."}}
+)
+
+func notificationEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{ListNotifications.Describe(), MarkNotificationsRead.Describe(), FollowNotifications.Describe(), GetPreferences.Describe(),
+		PutPreferences.Describe(), GetPushKey.Describe(), ListPushSubscriptions.Describe(), CreatePushSubscription.Describe(), DeletePushSubscription.Describe(),
+		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
+		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe()}
+}
+
+// NotificationJob is what stands in the stream NOTIFICATIONS: one message to one person on one channel. Its subject is
+// one of those below; the rest is in the service's database.
+type NotificationJob struct {
+	MessageID ids.Notification     `json:"message_id"`
+	Channel   string               `json:"channel"`
+	Target    ids.PushSubscription `json:"target,omitempty"` // for push: the device
+}
+
+// The channels besides the inbox.
+const (
+	ChannelEmail = "email"
+	ChannelSMS   = "sms"
+	ChannelPush  = "push"
+)
+
+// The subjects of delivery jobs. Mailings to many go their own way, so that nobody waits behind them.
+const (
+	NotifyEmailUrgent = "notify.email.urgent"
+	NotifyEmailBulk   = "notify.email.bulk"
+	NotifySMS         = "notify.sms"
+	NotifyPush        = "notify.push"
+)
+
+// NotificationDurable returns the name of the consumer of a subject of delivery jobs: notify-email-urgent.
+func NotificationDurable(subject string) string { return strings.ReplaceAll(subject, ".", "-") }

@@ -1,0 +1,113 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+)
+
+// replayPrefix begins the subjects, in the stream DEAD, of dead letters that their consumers shall try once more. They do
+// not go back to the stream they came from: other consumers had them already, and whoever replays need not be allowed to
+// write there.
+const replayPrefix = deadPrefix + "replay."
+
+// letters are the subjects of dead letters: one token behind the prefix, the consumer.
+const letters = deadPrefix + "*"
+
+// Letter is a dead letter.
+type Letter struct {
+	Sequence uint64 // in the stream DEAD; names it
+	Consumer string
+	Stream   string // that the message came from
+	Subject  string
+	ID       string // of the message
+	Reason   string
+	Header   nats.Header
+	Data     []byte
+	Time     time.Time // when it was given up
+}
+
+// DeadLetters returns up to limit dead letters with a sequence above after, oldest first.
+func DeadLetters(ctx context.Context, js jetstream.JetStream, after uint64, limit int) ([]Letter, error) {
+	dead, err := js.Stream(ctx, DeadStream)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
+	}
+	var found []Letter
+	for len(found) < limit {
+		m, err := dead.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(letters))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			break
+		}
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
+		}
+		found = append(found, letter(m))
+		after = m.Sequence
+	}
+	return found, nil
+}
+
+func letter(m *jetstream.RawStreamMsg) Letter {
+	return Letter{Sequence: m.Sequence, Consumer: strings.TrimPrefix(m.Subject, deadPrefix), Stream: m.Header.Get(HeaderDeadStream),
+		Subject: m.Header.Get(HeaderDeadSubject), ID: m.Header.Get(HeaderDeadID), Reason: m.Header.Get(HeaderDeadReason),
+		Header: m.Header, Data: m.Data, Time: m.Time}
+}
+
+// Replay hands the dead letter of a sequence to its consumer once more and takes it off the list. If it fails again, it
+// is a dead letter again. Without such a letter the fault is NotFound.
+func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error {
+	dead, err := js.Stream(ctx, DeadStream)
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
+	}
+	m, err := dead.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && strings.Contains(strings.TrimPrefix(m.Subject, deadPrefix), ".") {
+		return fault.New(fault.NotFound, "there is no such dead letter")
+	}
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be read")
+	}
+	l := letter(m)
+	again := nats.NewMsg(replayPrefix + l.Consumer)
+	again.Data = l.Data
+	for name, values := range l.Header {
+		if !strings.HasPrefix(name, "Nats-") {
+			again.Header[name] = values
+		}
+	}
+	// Asked for twice at the same moment, it is replayed once.
+	if _, err := js.PublishMsg(ctx, again, jetstream.WithMsgID("replay:"+strconv.FormatUint(sequence, 10))); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be replayed")
+	}
+	if err := dead.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return fault.Wrap(err, fault.Unavailable, "the dead letter is replayed, but still listed")
+	}
+	return nil
+}
+
+// ReplayDurable returns the name of the consumer, of the stream DEAD, that takes the replays of a durable consumer.
+func ReplayDurable(durable string) string { return durable + "-replay" }
+
+// replays returns the consumer of what is replayed to c.
+func (c Consumer) replays() Consumer {
+	c.Stream, c.Filters, c.FromNow = DeadStream, []string{replayPrefix + c.Durable}, false
+	c.Concurrency = 1
+	return c
+}
+
+// asBefore gives a replayed message the id and the subject that it had at first.
+func asBefore(m Msg) Msg {
+	if !strings.HasPrefix(m.Subject, replayPrefix) {
+		return m
+	}
+	m.ID, m.Subject = m.Header.Get(HeaderDeadID), m.Header.Get(HeaderDeadSubject)
+	return m
+}

@@ -1,0 +1,176 @@
+package notification
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/mail"
+	"strings"
+	"time"
+
+	gomail "github.com/wneessen/go-mail"
+	"rsc.io/qr"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// How many mails are on their way at a time, in one instance: those that somebody waits for, and those to many.
+const (
+	urgentMails = 8
+	bulkMails   = 16
+)
+
+// post office: where mails go. It returns an undeliverable for an address that does not exist.
+type postOffice interface {
+	send(ctx context.Context, m *gomail.Msg, id string) error
+	close()
+}
+
+// attachment is a file in a mail.
+type attachment struct {
+	name, contentType string
+	data              []byte
+}
+
+// sendMail writes and sends one mail.
+func (s *Service) sendMail(ctx context.Context, out outgoing) error {
+	v := viewOf(s.texts.language(out.to.Language), out.to.Name, out.facts)
+	if out.row.Name == "password_reset" {
+		minted, err := rpc.Call(ctx, s.Client, api.MintResetToken, &api.MintReset{ResetID: out.facts.ResetID})
+		if fault.Is(err, fault.NotFound) {
+			return &moot{"the reset is used or too old"}
+		}
+		if err != nil {
+			return err
+		}
+		out.to = minted.Contact
+		v.Token, v.Until = minted.Token, moment(s.texts.language(out.to.Language), minted.ExpiresAt, out.to.Timezone)
+	} else {
+		// An address that is switched off gets nothing, but for the one mail without which the account would be lost.
+		_, off, err := s.bounced(ctx, out.to.ID, out.to.Email)
+		if err != nil {
+			return err
+		}
+		if off {
+			return &undeliverable{"the address is switched off"}
+		}
+	}
+	files, err := s.enclose(ctx, out)
+	if err != nil {
+		return err
+	}
+	msg, err := s.compose(out, v, files)
+	if err != nil {
+		return err
+	}
+	err = s.office.send(ctx, msg, s.messageID(out.row))
+	if gone, ok := err.(*noSuchAddress); ok {
+		if err := s.switchOff(ctx, out.to.ID, out.to.Email, gone.reason); err != nil {
+			return err
+		}
+		return &undeliverable{gone.reason}
+	}
+	return err
+}
+
+// noSuchAddress is the error of a mail whose address the other side refuses for good.
+type noSuchAddress struct{ reason string }
+
+func (n *noSuchAddress) Error() string { return n.reason }
+
+// messageID is derived from the message, so that a mail which is sent again after a crash is known as such.
+func (s *Service) messageID(row messageRow) string {
+	return row.Name + "." + row.ID.String() + "@" + s.host
+}
+
+// mostCodes bounds the pictures in one mail.
+const mostCodes = 50
+
+// enclose returns what goes with a mail: the codes of tickets, and the event for the calendar.
+func (s *Service) enclose(ctx context.Context, out outgoing) ([]attachment, error) {
+	what := api.HeldTickets{UserID: out.to.ID}
+	switch out.row.Name {
+	case "order_paid":
+		what.OrderID = out.facts.Order.ID
+	case "ticket_received":
+		what.TicketID = out.facts.Ticket
+	case "event_changed":
+		return s.calendar(ctx, out)
+	default:
+		return nil, nil
+	}
+	tickets, err := s.held(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	if len(tickets) == 0 {
+		return nil, &moot{"the tickets are given back, or given away"}
+	}
+	var files []attachment
+	for i, t := range tickets[:min(len(tickets), mostCodes)] {
+		code, err := qr.Encode(t.Code, qr.M)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "the code of %s cannot be drawn", t.ID)
+		}
+		files = append(files, attachment{fmt.Sprintf("ticket-%d-%s.png", i+1, t.ID), "image/png", code.PNG()})
+	}
+	event, err := s.calendar(ctx, out)
+	return append(files, event...), err
+}
+
+// calendar returns the event as a calendar file, if there is one for everybody.
+func (s *Service) calendar(ctx context.Context, out outgoing) ([]attachment, error) {
+	id := out.row.EventID
+	if out.facts.Order != nil {
+		id = out.facts.Order.EventID
+	}
+	file, err := rpc.Call(ctx, s.Client, api.GetCalendarFile, &api.OfferRequest{EventID: id})
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []attachment{{id.String() + ".ics", "text/calendar; charset=utf-8; method=PUBLISH", file.Data}}, nil
+}
+
+// compose puts a mail together. But for the boundaries between its parts, nothing in it depends on when it is sent.
+func (s *Service) compose(out outgoing, v view, files []attachment) (*gomail.Msg, error) {
+	lang := s.texts.language(out.to.Language)
+	to := links{action: s.texts.letters[out.row.Name].link(s.PublicURL, out.facts)}
+	var oneClick string
+	if !transactional(out.row.Kind) {
+		oneClick = s.unsubscribeURL(out.to.ID, out.row.Kind)
+		to.unsubscribe = oneClick
+	}
+	text, err := s.texts.write(lang, out.row.Name, v, out.facts, to)
+	if err != nil {
+		return nil, err
+	}
+	m := gomail.NewMsg(gomail.WithEncoding(gomail.EncodingQP), gomail.WithNoDefaultUserAgent())
+	recipient := mail.Address{Name: oneLine(out.to.Name), Address: out.to.Email}
+	if back, err := mail.ParseAddress(recipient.String()); err != nil || back.Address != recipient.Address || strings.ContainsAny(recipient.Address, "\r\n") {
+		return nil, &noSuchAddress{"it is not an address"}
+	}
+	m.FromMailAddress(&s.from)
+	m.ToMailAddress(&recipient)
+	m.Subject(text.subject)
+	m.SetMessageIDWithValue(s.messageID(out.row))
+	m.SetDateWithValue(out.row.CreatedAt.UTC().Truncate(time.Second))
+	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office answers
+	m.SetGenHeader("Content-Language", lang)
+	if oneClick != "" {
+		m.SetGenHeader("List-Unsubscribe", "<"+oneClick+">")
+		m.SetGenHeader("List-Unsubscribe-Post", "List-Unsubscribe=One-Click") // RFC 8058
+	}
+	m.SetBodyString(gomail.TypeTextPlain, text.text)
+	m.AddAlternativeString(gomail.TypeTextHTML, text.html)
+	for _, f := range files {
+		if err := m.AttachReader(f.name, bytes.NewReader(f.data), gomail.WithFileContentType(gomail.ContentType(f.contentType))); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}

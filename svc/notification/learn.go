@@ -1,0 +1,171 @@
+package notification
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// reminderHours are how long before the start of an event people are reminded.
+func reminderHours() []int { return []int{24, 2} }
+
+// learnEvent keeps an event as it is after a change, and begins the mailings that the change calls for. What is older than
+// what is known changes nothing: the difference between the two was told, or will be, as one.
+func (s *Service) learnEvent(ctx context.Context, tx bun.Tx, e api.Event, gone bool) error {
+	was, known, err := knownEvent(ctx, tx, e.ID)
+	if err != nil {
+		return err
+	}
+	if known && was.Revision >= e.Revision && !gone {
+		return nil
+	}
+	now := rowOf(e)
+	if gone {
+		now.Status = api.EventCancelled
+	}
+	res, err := tx.NewInsert().Model(&now).On("CONFLICT (id) DO UPDATE").
+		Set("revision = excluded.revision, status = excluded.status, name = excluded.name, starts_at = excluded.starts_at, ends_at = excluded.ends_at, timezone = excluded.timezone, place = excluded.place").
+		Where("known_events.revision <= excluded.revision").Exec(ctx)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 { // another instance was quicker with a newer one
+		return err
+	}
+	if err := s.schedule(ctx, tx, now); err != nil {
+		return err
+	}
+	if !known || gone || was.Status != api.EventPublished {
+		return nil
+	}
+	moved := !was.StartsAt.Equal(now.StartsAt) || !was.EndsAt.Equal(now.EndsAt) || was.Timezone != now.Timezone || was.Place != now.Place
+	switch {
+	case now.Status == api.EventCancelled:
+		return s.beginMailing(ctx, tx, mailing{cause: "event_cancelled." + e.ID.String(), name: "event_cancelled", event: e.ID, since: e.UpdatedAt,
+			facts: facts{Event: factsOf(e), Reason: e.CancelReason}})
+	case now.Status == api.EventPublished && moved:
+		return s.beginMailing(ctx, tx, mailing{cause: fmt.Sprintf("event_changed.%s.%d", e.ID, e.Revision), name: "event_changed", event: e.ID, since: never(),
+			facts: facts{Event: factsOf(e), Was: was.facts()}})
+	}
+	return nil
+}
+
+// schedule sets the reminders of an event by its start, and takes them back when there is nothing to be reminded of.
+func (s *Service) schedule(ctx context.Context, tx bun.Tx, e eventRow) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ?", e.ID); err != nil || e.Status != api.EventPublished {
+		return err
+	}
+	for _, hours := range reminderHours() {
+		due := e.StartsAt.Add(-time.Duration(hours) * time.Hour)
+		if !due.After(s.Now()) {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO reminders (event_id, hours, due_at) VALUES (?, ?, ?)", e.ID, hours, due); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mailing is a message to everybody who holds a ticket of an event.
+type mailing struct {
+	cause string
+	name  string
+	event ids.Event
+	facts facts
+	since time.Time // tickets revoked from then on still count: the cancellation itself revokes them
+	by    ids.User
+}
+
+// never is a time after which nothing is revoked.
+func never() time.Time { return time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// beginMailing writes a mailing down. The same cause again changes nothing.
+func (s *Service) beginMailing(ctx context.Context, tx bun.Tx, m mailing) error {
+	data, err := json.Marshal(m.facts)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO mailings (cause, name, event_id, facts, since, by_user, reached, recipients, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT (cause) DO NOTHING`, m.cause, m.name, m.event, string(data), m.since, m.by, s.Now())
+	store.Announce(ctx)
+	return err
+}
+
+// learnTickets keeps who holds the tickets of a paid order. A transfer that was heard of first stays.
+func learnTickets(ctx context.Context, tx bun.Tx, e api.OrderEvent) error {
+	at := e.Order.UpdatedAt
+	if e.Order.PaidAt != nil {
+		at = *e.Order.PaidAt
+	}
+	for _, id := range e.Tickets {
+		_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (ticket_id) DO UPDATE SET order_id = excluded.order_id`, id, e.Order.EventID, e.Order.ID, e.Order.UserID, at)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveTicket keeps the new owner of a ticket.
+func moveTicket(ctx context.Context, tx bun.Tx, e api.TicketEvent) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at) VALUES (?, ?, '', ?, ?)
+		ON CONFLICT (ticket_id) DO UPDATE SET user_id = excluded.user_id, given_at = excluded.given_at WHERE holders.given_at < excluded.given_at`,
+		e.TicketID, e.EventID, e.OwnerID, e.At)
+	return err
+}
+
+// revokeTicket keeps that a ticket is worth nothing any more, also when nobody was heard to hold it yet.
+func revokeTicket(ctx context.Context, tx bun.Tx, e api.TicketEvent) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, revoked_at) VALUES (?, ?, '', ?, ?, ?)
+		ON CONFLICT (ticket_id) DO UPDATE SET revoked_at = COALESCE(holders.revoked_at, excluded.revoked_at)`,
+		e.TicketID, e.EventID, e.OwnerID, e.At, e.At)
+	return err
+}
+
+// revokeOrder does the same for the tickets of an order whose money is back.
+func revokeOrder(ctx context.Context, tx bun.Tx, o api.Order) error {
+	_, err := tx.ExecContext(ctx, "UPDATE holders SET revoked_at = COALESCE(revoked_at, ?) WHERE order_id = ?", o.UpdatedAt, o.ID)
+	return err
+}
+
+// stillTrue reports whether a message that goes to ticket holders still concerns the person. A reminder is checked with
+// those who decide, at the moment it is sent: what was heard of a refund or a cancellation may be a second old.
+func (s *Service) stillTrue(ctx context.Context, m messageRow, f facts) (bool, error) {
+	switch m.Name {
+	case "event_changed", "announcement":
+		e, known, err := knownEvent(ctx, s.DB.Read(), m.EventID)
+		if err != nil || known && e.Status == api.EventCancelled {
+			return false, err
+		}
+		return holds(ctx, s.DB.Read(), m.EventID, m.UserID)
+	case "reminder":
+		return s.stillOn(ctx, m, f)
+	}
+	return true, nil
+}
+
+// stillOn asks the event service whether the event takes place at that time, and ticketing whether the person may come in.
+func (s *Service) stillOn(ctx context.Context, m messageRow, f facts) (bool, error) {
+	if f.Event == nil || !s.Now().Before(f.Event.StartsAt) {
+		return false, nil
+	}
+	offer, err := s.offer(ctx, m.EventID)
+	if fault.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	if err != nil || offer.Event.Status != api.EventPublished || !store.Time(offer.Event.StartsAt).Equal(store.Time(f.Event.StartsAt)) {
+		return false, err
+	}
+	held, err := s.held(ctx, api.HeldTickets{UserID: m.UserID, EventID: m.EventID})
+	return len(held) > 0, err
+}

@@ -1,0 +1,227 @@
+package notification
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// pieceOf is how many people of a mailing a transaction takes: few enough that it does not keep others waiting, and that
+// one call tells how to reach all of them.
+const pieceOf = 500
+
+// mailingRow is a row of the table mailings.
+type mailingRow struct {
+	bun.BaseModel `bun:"table:mailings,alias:mailings"`
+
+	Cause      string     `bun:"cause,pk"`
+	Name       string     `bun:"name"`
+	EventID    ids.Event  `bun:"event_id"`
+	Facts      string     `bun:"facts"`
+	Since      time.Time  `bun:"since"`
+	ByUser     ids.User   `bun:"by_user"`
+	Reached    ids.User   `bun:"reached"`
+	Recipients int        `bun:"recipients"`
+	CreatedAt  time.Time  `bun:"created_at"`
+	DoneAt     *time.Time `bun:"done_at"`
+}
+
+// sweepMailings takes every open mailing a piece further, until all are done. Where it stands is in the database with
+// what was posted, so a mailing goes on after a crash where it was, and of two instances at the same piece one wins.
+func (s *Service) sweepMailings(ctx context.Context) error {
+	for ctx.Err() == nil {
+		var open []mailingRow
+		if err := s.DB.Read().NewRaw("SELECT * FROM mailings WHERE done_at IS NULL ORDER BY created_at LIMIT 20").Scan(ctx, &open); err != nil || len(open) == 0 {
+			return err
+		}
+		errs := make([]error, len(open))
+		var pieces sync.WaitGroup
+		for i, m := range open { // side by side: a small mailing does not wait for a large one, and they share commits
+			pieces.Go(func() {
+				if err := s.advance(ctx, m); err != nil {
+					errs[i] = fmt.Errorf("mailing %s: %w", m.Cause, err)
+				}
+			})
+		}
+		pieces.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advance posts the next piece of a mailing.
+func (s *Service) advance(ctx context.Context, m mailingRow) error {
+	var f facts
+	if err := json.Unmarshal([]byte(m.Facts), &f); err != nil {
+		return err
+	}
+	var people []ids.User
+	err := s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR revoked_at >= ?)
+		ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Since, pieceOf).Scan(ctx, &people)
+	if err != nil {
+		return err
+	}
+	notices := make([]notice, len(people))
+	for i, user := range people {
+		notices[i] = notice{cause: m.Cause, user: user, name: m.Name, facts: f, bulk: true}
+	}
+	reach, err := s.contacts(ctx, notices)
+	if err != nil {
+		return err
+	}
+	var told []messageRow
+	err = s.group.Do(ctx, func(ctx context.Context, tx bun.Tx) error {
+		told = nil
+		reached, done := m.Reached, (*time.Time)(nil)
+		if len(people) > 0 {
+			reached = people[len(people)-1]
+		}
+		if len(people) < pieceOf {
+			now := s.Now()
+			done = &now
+		}
+		res, err := tx.ExecContext(ctx, `UPDATE mailings SET reached = ?, recipients = recipients + ?, done_at = ?
+			WHERE cause = ? AND reached = ? AND done_at IS NULL`, reached, len(reach), done, m.Cause, m.Reached)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // another instance was quicker
+			return err
+		}
+		told, err = s.post(ctx, tx, notices, reach)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.show(ctx, told)
+	return nil
+}
+
+// remindersAtATime bounds one sweep.
+const remindersAtATime = 100
+
+// sweepReminders begins the mailings of reminders that are due. Their times are in the database: a restart forgets none,
+// and one that was due while nobody ran is still sent, unless the event has begun.
+func (s *Service) sweepReminders(ctx context.Context) error {
+	now := s.Now()
+	var due []struct {
+		EventID ids.Event
+		Hours   int
+	}
+	err := s.DB.Read().NewRaw("SELECT event_id, hours FROM reminders WHERE due_at <= ? ORDER BY due_at LIMIT ?", now, remindersAtATime).Scan(ctx, &due)
+	if err != nil {
+		return err
+	}
+	for _, r := range due {
+		err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			res, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ? AND hours = ? AND due_at <= ?", r.EventID, r.Hours, now)
+			if err != nil {
+				return err
+			}
+			if n, err := res.RowsAffected(); err != nil || n == 0 { // moved, or begun by another instance
+				return err
+			}
+			e, known, err := knownEvent(ctx, tx, r.EventID)
+			if err != nil || !known || e.Status != api.EventPublished || !now.Before(e.StartsAt) {
+				return err
+			}
+			return s.beginMailing(ctx, tx, mailing{cause: fmt.Sprintf("reminder.%s.%d.%d", e.ID, r.Hours, e.StartsAt.Unix()), name: "reminder", event: e.ID,
+				since: never(), facts: facts{Event: e.facts(), Hours: r.Hours}})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// createAnnouncement begins a mailing of what a manager writes.
+func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnouncement) (*api.Announcement, error) {
+	e, err := s.managed(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	const longestSubject, longestText = 200, 20_000
+	var check fault.Check
+	check.Field(req.Subject != "" && len(req.Subject) <= longestSubject && oneLine(req.Subject) == req.Subject, "subject", "must be one line of 1 to %d bytes", longestSubject)
+	check.Field(req.Text != "" && len(req.Text) <= longestText, "text", "must have 1 to %d bytes", longestText)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	if e.Status != api.EventPublished {
+		return nil, fault.New(fault.Conflict, "the event is %s: nobody has tickets to it", e.Status)
+	}
+	now := store.Time(s.Now())
+	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID, By: callerOf(ctx), Subject: req.Subject, Text: req.Text, Status: "sending", CreatedAt: now}
+	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := store.RememberAnswer(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
+			return err
+		}
+		return s.beginMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, since: never(), by: a.By,
+			facts: facts{Event: factsOf(e), Subject: req.Subject, Text: req.Text, For: a.ID}})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func announcementCause(id ids.Announcement) string { return "announcement." + id.String() }
+
+// listAnnouncements returns what was announced to the holders of an event.
+func (s *Service) listAnnouncements(ctx context.Context, req *api.EventPage) (*api.List[api.Announcement], error) {
+	if _, err := s.managed(ctx, req.EventID); err != nil {
+		return nil, err
+	}
+	limit, err := store.Limit(req.Limit)
+	if err != nil {
+		return nil, err
+	}
+	before, err := store.DecodeCursor(req.Cursor, 1)
+	if err != nil {
+		return nil, err
+	}
+	query := s.DB.Read().NewSelect().Model((*mailingRow)(nil)).Where("event_id = ? AND name = 'announcement'", req.EventID)
+	if before != nil {
+		last, err := ids.Parse[ids.AnnouncementKind](before[0])
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "the cursor is not one that a list returned")
+		}
+		query = query.Where("cause < ?", announcementCause(last)) // causes sort by age, as the ids in them do
+	}
+	var rows []mailingRow
+	if err := query.Order("cause DESC").Limit(int64(limit+1)).Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	list := &api.List[api.Announcement]{Items: []api.Announcement{}}
+	more := len(rows) > limit
+	rows = rows[:min(len(rows), limit)]
+	for _, r := range rows {
+		var f facts
+		if err := json.Unmarshal([]byte(r.Facts), &f); err != nil {
+			return nil, err
+		}
+		a := api.Announcement{ID: f.For, EventID: r.EventID, By: r.ByUser, Subject: f.Subject, Text: f.Text, Status: "sending", Recipients: r.Recipients, CreatedAt: r.CreatedAt.UTC()}
+		if r.DoneAt != nil {
+			a.Status = "sent"
+		}
+		list.Items = append(list.Items, a)
+	}
+	if more {
+		list.NextCursor = store.EncodeCursor(list.Items[limit-1].ID.String())
+	}
+	return list, nil
+}

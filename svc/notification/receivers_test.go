@@ -1,0 +1,236 @@
+package notification_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/notification"
+)
+
+// The receivers are other people's programs.
+const (
+	maildevVersion = "2.2.1"
+	prismVersion   = "5.14.2"
+	webPushVersion = "1.2.2"
+)
+
+// fetch asks a receiver something.
+func fetch(t *testing.T, method, url string, body any, into any) error {
+	var in io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		in = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, url, in)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %d %s %w", method, url, resp.StatusCode, text, err)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(text, into)
+}
+
+// sunk is a mail as maildev tells of it.
+type sunk struct {
+	Subject, Text, HTML, MessageID string
+	To                             []struct{ Address, Name string }
+	Headers                        map[string]any
+	Attachments                    []struct{ FileName, ContentType string }
+}
+
+// maildev starts a SMTP sink and returns what it has.
+func maildev(t *testing.T, smtp, web string) (mails func() ([]sunk, error), stop func()) {
+	t.Helper()
+	at := testkit.NPM(t, "maildev", maildevVersion)
+	stop = testkit.Node(t, "127.0.0.1:"+web, filepath.Join(at, "bin", "maildev"), "--smtp", smtp, "--web", web, "--ip", "127.0.0.1", "--web-ip", "127.0.0.1",
+		"--mail-directory", t.TempDir())
+	return func() (all []sunk, err error) {
+		return all, fetch(t, "GET", "http://127.0.0.1:"+web+"/email", nil, &all)
+	}, stop
+}
+
+// While the mail server is down nothing is lost, and what a real one receives in the end is whole.
+func TestRealMailServer(t *testing.T) {
+	smtp, web := testkit.Port(t), testkit.Port(t)
+	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
+	ada := b.join("ada")
+	b.speaks(ada, api.Profile{Language: "fr"})
+	e := b.concert(ada)
+	testkit.Eventually(t, 20*time.Second, func() error { // it has been tried, in vain
+		if !strings.Contains(b.log.String(), "the mail server cannot be reached") {
+			return errors.New("nobody has tried")
+		}
+		return nil
+	})
+	o, tickets := b.buys(ada, e, 2)
+	mails, _ := maildev(t, smtp, web)
+	call(b, ada, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Bientôt", Text: "À demain."})
+	b.settled()
+	var all []sunk
+	testkit.Eventually(t, 30*time.Second, func() error {
+		var err error
+		if all, err = mails(); err == nil && len(all) != 3 {
+			err = fmt.Errorf("%d mails, want 3", len(all))
+		}
+		return err
+	})
+	for _, m := range all {
+		if len(m.To) != 1 || m.To[0].Address != "ada@example.org" || m.HTML == "" || m.Text == "" || m.Headers["auto-submitted"] != "auto-generated" {
+			t.Errorf("mail %+v", m)
+		}
+		switch {
+		case strings.HasPrefix(m.Subject, "Vos billets"):
+			if m.Subject != "Vos billets : Nocturne & more" || !strings.Contains(m.Text, o.ID.String()) || len(m.Attachments) != 3 || m.Attachments[0].ContentType != "image/png" ||
+				!strings.Contains(m.Attachments[0].FileName, tickets[0].String()) || m.Attachments[2].FileName != e.ID.String()+".ics" || m.Headers["list-unsubscribe"] != nil {
+				t.Errorf("tickets %+v", m)
+			}
+		case strings.Contains(m.Subject, "Bientôt"):
+			if post := m.Headers["list-unsubscribe-post"]; post != "List-Unsubscribe=One-Click" || m.Headers["list-unsubscribe"] == nil {
+				t.Errorf("announcement %+v", m.Headers)
+			}
+		}
+	}
+}
+
+// A message that was handed over, but not written down as such, goes out again with the same Message-ID.
+func TestCrashBetweenSendingAndWriting(t *testing.T) {
+	smtp, web := testkit.Port(t), testkit.Port(t)
+	mails, _ := maildev(t, smtp, web)
+	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
+	b.join("ada")
+	b.settled()
+	b.stop()
+	// As a process leaves it that is killed there: the job is back in the stream, and open in the database.
+	var id string
+	if err := b.db.Read().NewRaw("SELECT id FROM messages").Scan(t.Context(), &id); err != nil {
+		t.Fatal(err)
+	}
+	b.reopen(id)
+	b.run()
+	b.settled()
+	var all []sunk
+	testkit.Eventually(t, 30*time.Second, func() error {
+		var err error
+		if all, err = mails(); err == nil && len(all) != 2 {
+			err = fmt.Errorf("%d mails, want 2", len(all))
+		}
+		return err
+	})
+	if got := all[0].Headers["message-id"]; got == nil || got != all[1].Headers["message-id"] || !strings.Contains(fmt.Sprint(got), id) {
+		t.Errorf("ids %v and %v", got, all[1].Headers["message-id"])
+	}
+	// Once it is written down, the same job again sends nothing.
+	b.publish(api.NotifyEmailUrgent, "once more", map[string]string{"message_id": id, "channel": "email"})
+	b.settled()
+	if all, err := mails(); err != nil || len(all) != 2 {
+		t.Errorf("%d mails, %v", len(all), err)
+	}
+}
+
+// twilio describes the part of the API that is used.
+const twilio = `openapi: 3.0.3
+info: {title: Messages, version: "1"}
+servers: [{url: /}]
+security: [{basic: []}]
+paths:
+  /2010-04-01/Accounts/{AccountSid}/Messages.json:
+    post:
+      parameters: [{name: AccountSid, in: path, required: true, schema: {type: string, pattern: "^AC[0-9a-f]{32}$"}}]
+      requestBody:
+        required: true
+        content:
+          application/x-www-form-urlencoded:
+            schema:
+              type: object
+              required: [To, From, Body]
+              properties:
+                To: {type: string, pattern: "^\\+[1-9][0-9]{6,14}$"}
+                From: {type: string, minLength: 1}
+                Body: {type: string, minLength: 1, maxLength: 1600}
+      responses:
+        "201": {description: queued, content: {application/json: {schema: {type: object, required: [sid], properties: {sid: {type: string, example: SM1}}}}}}
+components: {securitySchemes: {basic: {type: http, scheme: basic}}}
+`
+
+func TestRealSMSDescription(t *testing.T) {
+	at, port := testkit.NPM(t, "@stoplight/prism-cli", prismVersion), testkit.Port(t)
+	document := filepath.Join(t.TempDir(), "twilio.yaml")
+	if err := os.WriteFile(document, []byte(twilio), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Node(t, "127.0.0.1:"+port, filepath.Join(at, "dist", "index.js"), "mock", "--errors", "-p", port, document)
+	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) {
+		d.SMSURL = "http://AC" + strings.Repeat("0a", 16) + ":secret@127.0.0.1:" + port + "?from=%2B4930123456"
+	})
+	ada := b.join("ada")
+	b.speaks(ada, api.Profile{Phone: "+4915112345678"})
+	call(b, ada, api.PutPreferences, &api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders, Email: true, SMS: true, Inbox: true}}})
+	b.buys(ada, b.concert(ada), 1)
+	b.delivered("sms", "sent", 1)
+	if log := b.log.String(); strings.Contains(log, "secret") || strings.Contains(log, "+49151") {
+		t.Errorf("the log is\n%s", log)
+	}
+}
+
+func TestRealPush(t *testing.T) {
+	at, port := testkit.NPM(t, "web-push-testing", webPushVersion), testkit.Port(t)
+	testkit.Node(t, "127.0.0.1:"+port, filepath.Join(at, "src", "bin", "server.js"), port)
+	base := "http://127.0.0.1:" + port
+	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.PushPrivate = true })
+	ada := b.join("ada")
+	key := call(b, ada, api.GetPushKey, &rpc.None{})
+	var browser struct {
+		Data struct {
+			api.NewPushSubscription
+			ClientHash string
+		}
+	}
+	if err := fetch(t, "POST", base+"/subscribe", map[string]any{"userVisibleOnly": "true", "applicationServerKey": key.Key}, &browser); err != nil {
+		t.Fatal(err)
+	}
+	browser.Data.Endpoint = strings.Replace(browser.Data.Endpoint, "localhost", "127.0.0.1", 1)
+	call(b, ada, api.CreatePushSubscription, &browser.Data.NewPushSubscription)
+	b.buys(ada, b.concert(ada), 1)
+	b.delivered("push", "sent", 1)
+	var got struct{ Data struct{ Messages []string } }
+	if err := fetch(t, "POST", base+"/get-notifications", map[string]string{"clientHash": browser.Data.ClientHash}, &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Data.Messages) != 1 || !strings.Contains(got.Data.Messages[0], `"kind":"orders"`) {
+		t.Errorf("the browser was shown %q", got.Data.Messages)
+	}
+	if err := fetch(t, "POST", base+"/expire-subscription/"+browser.Data.ClientHash, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.publish(api.PasswordChanged.Subject, "c", api.UserEvent{UserID: ada.ID})
+	b.delivered("push", "failed", 1)
+	if left := call(b, ada, api.ListPushSubscriptions, &rpc.None{}); len(left.Items) != 0 {
+		t.Errorf("still subscribed: %+v", left.Items)
+	}
+}

@@ -1,0 +1,129 @@
+package notification
+
+import (
+	"crypto/ecdh"
+	"encoding/base64"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// Every message in every language, as text and HTML.
+func TestGolden(t *testing.T) {
+	c, err := newCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range languages() {
+		for _, l := range letters() {
+			p, err := example(c, l, tag.String(), "https://tickets.example")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Subject == "" || p.Short == "" || strings.Contains(p.Text+p.HTML+p.Subject+p.Short, "<no value>") || strings.Contains(p.HTML, "<music>") {
+				t.Errorf("%s in %s: %+v", l.name, tag, p)
+			}
+			for ext, got := range map[string]string{".txt": "Subject: " + p.Subject + "\nShort: " + p.Short + "\n\n" + p.Text, ".html": p.HTML} {
+				file := filepath.Join("testdata", tag.String(), l.name+ext)
+				if *update {
+					if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+						t.Fatal(err)
+					}
+					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != string(want) {
+					t.Errorf("%s is not as it was; if that is right, run go test -update\n%s", file, got)
+				}
+			}
+		}
+	}
+}
+
+// Each language has the same pieces, and a button where the message leads somewhere.
+func TestLanguagesAreComplete(t *testing.T) {
+	c, err := newCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range languages() {
+		for _, l := range letters() {
+			for _, part := range []string{"subject", "short", "body"} {
+				if c.texts[tag.String()].Lookup(l.name+"."+part) == nil {
+					t.Errorf("%s has no %s.%s", tag, l.name, part)
+				}
+			}
+			if has := c.texts[tag.String()].Lookup(l.name+".action") != nil; has != (l.to != "") {
+				t.Errorf("%s: %s has a button: %v", tag, l.name, has)
+			}
+		}
+	}
+	for wanted, want := range map[string]string{"": "en", "de-AT": "de", "fr-CA": "fr", "es-419": "es", "ja": "en", "pt-BR": "en", "nonsense!": "en", "gsw": "de"} {
+		if got := c.language(wanted); got != want {
+			t.Errorf("%q speaks %s, want %s", wanted, got, want)
+		}
+	}
+}
+
+func TestAmount(t *testing.T) {
+	for want, m := range map[string]api.Money{"25.00 EUR": {Amount: 2500, Currency: "EUR"}, "0.05 USD": {Amount: 5, Currency: "USD"},
+		"2500 JPY": {Amount: 2500, Currency: "JPY"}, "2.500 KWD": {Amount: 2500, Currency: "KWD"}, "-1.20 EUR": {Amount: -120, Currency: "EUR"}} {
+		if got := amount("en", m); got != want {
+			t.Errorf("%+v is %s, want %s", m, got, want)
+		}
+	}
+	if got := amount("de", api.Money{Amount: 2500, Currency: "EUR"}); got != "25,00 EUR" {
+		t.Errorf("in German %s", got)
+	}
+}
+
+// The example of RFC 8291, section 5.
+func TestSealIsThatOfTheRFC(t *testing.T) {
+	raw := func(s string) []byte {
+		b, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	private, err := ecdh.P256().NewPrivateKey(raw("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		theirs = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+		auth   = "BTBZMqHH6r4Tts7J_aSIgg"
+		want   = "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
+	)
+	got, err := seal([]byte("When I grow up, I want to be a watermelon"), theirs, auth, private, raw("DGv6ra1nlYgDCS1FRnbzlw"))
+	if err != nil || base64.RawURLEncoding.EncodeToString(got) != want {
+		t.Errorf("sealed %s, %v", base64.RawURLEncoding.EncodeToString(got), err)
+	}
+	for _, keys := range [][2]string{{"", auth}, {theirs, ""}, {"AAAA", auth}, {theirs[:len(theirs)-4] + "AAAA", auth}} {
+		if _, _, err := subscriptionKeys(keys[0], keys[1]); err == nil {
+			t.Errorf("keys %q were taken", keys)
+		}
+	}
+}
+
+func TestOutside(t *testing.T) {
+	for text, want := range map[string]bool{"142.250.1.1": true, "2a00:1450:4001::1": true, "127.0.0.1": false, "10.1.2.3": false, "169.254.169.254": false,
+		"192.168.1.1": false, "100.64.0.1": false, "::1": false, "fe80::1": false, "fd00::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false,
+		"224.0.0.1": false, "64:ff9b::a00:1": false, "255.255.255.255": false} {
+		if got := outside(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s is outside: %v", text, got)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package notification
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/currency"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+)
+
+// oneLine takes out what would end a line: names are what people say they are.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// amount writes money with the digits of its currency and the decimal sign of the language: 2500 EUR is 25.00 EUR or
+// 25,00 EUR, 2500 JPY is 2500 JPY.
+func amount(lang string, m api.Money) string {
+	digits := 2
+	if unit, err := currency.ParseISO(m.Currency); err == nil {
+		digits, _ = currency.Standard.Rounding(unit)
+	}
+	if digits == 0 {
+		return fmt.Sprintf("%d %s", m.Amount, m.Currency)
+	}
+	sign, n := "", uint64(m.Amount)
+	if m.Amount < 0 {
+		sign, n = "-", -n
+	}
+	scale := uint64(1)
+	for range digits {
+		scale *= 10
+	}
+	point := ","
+	if lang == "en" {
+		point = "."
+	}
+	return fmt.Sprintf("%s%d%s%0*d %s", sign, n/scale, point, digits, n%scale, m.Currency)
+}
+
+// months returns the names of the months in a language.
+func months(lang string) []string {
+	switch lang {
+	case "de":
+		return []string{"Januar", "Februar", "März", "April", "Mai", "Juni", "Juli", "August", "September", "Oktober", "November", "Dezember"}
+	case "fr":
+		return []string{"janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre", "décembre"}
+	case "es":
+		return []string{"enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre"}
+	}
+	return []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
+}
+
+// date writes the day of t.
+func date(lang string, t time.Time) string {
+	month := months(lang)[t.Month()-1]
+	switch lang {
+	case "de":
+		return fmt.Sprintf("%d. %s %d", t.Day(), month, t.Year())
+	case "es":
+		return fmt.Sprintf("%d de %s de %d", t.Day(), month, t.Year())
+	}
+	return fmt.Sprintf("%d %s %d", t.Day(), month, t.Year())
+}
+
+// moment writes a time in a zone, or in UTC if that is not known.
+func moment(lang string, t time.Time, zone string) string {
+	t = in(t, zone)
+	return date(lang, t) + ", " + t.Format("15:04 MST")
+}
+
+// span writes from when to when something is, in its own zone: 17 May 2030, 20:00–23:00 CEST.
+func span(lang string, from, to time.Time, zone string) string {
+	from, to = in(from, zone), in(to, zone)
+	if from.YearDay() == to.YearDay() && from.Year() == to.Year() {
+		return date(lang, from) + ", " + from.Format("15:04") + "–" + to.Format("15:04 MST")
+	}
+	return date(lang, from) + ", " + from.Format("15:04") + " – " + date(lang, to) + ", " + to.Format("15:04 MST")
+}
+
+func in(t time.Time, zone string) time.Time {
+	loc, err := time.LoadLocation(zone) // "" is UTC
+	if err != nil {
+		loc = time.UTC
+	}
+	return t.In(loc)
+}

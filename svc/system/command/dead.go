@@ -1,0 +1,65 @@
+package command
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+type deadCommand struct {
+	List   deadList   `cmd:"" help:"Dead letters, oldest first."`
+	Replay deadReplay `cmd:"" help:"Hand dead letters to their consumers once more."`
+}
+
+// deadPage is how many dead letters are read at a time.
+const deadPage = 200
+
+type deadList struct{ target }
+
+// Run lists the dead letters.
+func (c deadList) Run(s *streams) error {
+	js, done, err := c.connect(s.ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tAT\tCONSUMER\tSUBJECT\tREASON")
+	for after := uint64(0); ; {
+		letters, err := stream.DeadLetters(s.ctx, js, after, deadPage)
+		if err != nil {
+			return err
+		}
+		for _, l := range letters {
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%.120q\n", l.Sequence, l.Time.Format(time.RFC3339), l.Consumer, l.Subject, l.Reason)
+			after = l.Sequence
+		}
+		if len(letters) < deadPage {
+			return w.Flush()
+		}
+	}
+}
+
+type deadReplay struct {
+	target
+	ID []uint64 `arg:"" help:"From the list."`
+}
+
+// Run replays dead letters.
+func (c deadReplay) Run(s *streams) error {
+	js, done, err := c.connect(s.ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for _, id := range c.ID {
+		if err := stream.Replay(s.ctx, js, id); err != nil {
+			return fmt.Errorf("%d: %s", id, fault.From(err).Detail)
+		}
+		fmt.Fprintln(s.out, "replayed", id)
+	}
+	return nil
+}
