@@ -29,7 +29,7 @@ type Payment struct {
 	Status        string      `json:"status"`
 	Provider      string      `json:"provider"`
 	Amount        Money       `json:"amount"`
-	Refunded      Money       `json:"refunded"`               // given back so far
+	Refunded      Money       `json:"refunded,omitzero"`      // given back so far; absent if nothing is
 	CheckoutURL   string      `json:"checkout_url,omitempty"` // while requires_action
 	FailureReason string      `json:"failure_reason,omitempty"`
 	Revision      int64       `json:"revision"`

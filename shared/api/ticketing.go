@@ -79,7 +79,7 @@ type Order struct {
 	Status    string      `json:"status"`
 	Items     []OrderItem `json:"items"`
 	Total     Money       `json:"total"`
-	Refunded  Money       `json:"refunded"`             // what goes back, or is back
+	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
 	PaidAt    *time.Time  `json:"paid_at,omitempty"`

@@ -63,7 +63,10 @@ func (r *paymentRow) open() bool {
 func (r *paymentRow) payment() api.Payment {
 	p := api.Payment{
 		ID: r.ID, OrderID: r.OrderID, UserID: r.UserID, Status: r.Status, Provider: r.Provider, Amount: r.money(),
-		Refunded: api.Money{Amount: r.Refunded, Currency: cmp.Or(r.CapturedIn, r.Currency)}, FailureReason: r.FailureReason, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+		FailureReason: r.FailureReason, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
+	}
+	if r.Refunded > 0 {
+		p.Refunded = api.Money{Amount: r.Refunded, Currency: r.CapturedIn}
 	}
 	if r.Status == api.PaymentRequiresAction {
 		p.CheckoutURL = r.CheckoutURL

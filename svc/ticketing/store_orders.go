@@ -69,8 +69,11 @@ func (r orderRow) finished(free bool, now time.Time) orderRow {
 
 func (r orderRow) order() api.Order {
 	o := api.Order{ID: r.ID, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
-		Total: r.money(r.Total), Refunded: r.money(r.Refunded), PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
+		Total: r.money(r.Total), PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+	if r.Refunded > 0 {
+		o.Refunded = r.money(r.Refunded)
+	}
 	if r.Status == api.OrderPending {
 		expires := r.ExpiresAt.UTC()
 		o.ExpiresAt = &expires
