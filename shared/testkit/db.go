@@ -3,7 +3,6 @@ package testkit
 import (
 	"context"
 	"io/fs"
-	"os"
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -55,9 +54,5 @@ func Postgres(t testing.TB) string {
 
 func missing(t testing.TB, why string) {
 	t.Helper()
-	const hint = "set STARLIGHT_TEST_DATABASE_URL or install PostgreSQL"
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("no PostgreSQL: %s; %s", why, hint)
-	}
-	t.Skipf("no PostgreSQL: %s; %s", why, hint)
+	Missing(t, "no PostgreSQL: "+why+"; set STARLIGHT_TEST_DATABASE_URL or install PostgreSQL")
 }

@@ -32,7 +32,7 @@ func NPM(t testing.TB, name, version string) string {
 	defer os.RemoveAll(fresh)
 	out, err := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--prefix", fresh, name+"@"+version).CombinedOutput()
 	if err != nil {
-		absent(t, "npm cannot install "+name+": "+err.Error()+"\n"+string(out))
+		Missing(t, "npm cannot install "+name+": "+err.Error()+"\n"+string(out))
 	}
 	if err := os.Rename(fresh, home); err != nil && !errors.Is(err, fs.ErrExist) { // another test process may have been quicker
 		if _, missing := os.Stat(at); missing != nil {
@@ -40,14 +40,6 @@ func NPM(t testing.TB, name, version string) string {
 		}
 	}
 	return at
-}
-
-func absent(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }
 
 // Node runs a script of an npm package until the test ends, or the returned function is called, and waits until something
@@ -58,7 +50,7 @@ func Node(t testing.TB, address, script string, args ...string) (stop func()) {
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	cmd.Dir = t.TempDir()
 	if err := cmd.Start(); err != nil {
-		absent(t, "node does not start: "+err.Error())
+		Missing(t, "node does not start: "+err.Error())
 	}
 	done := make(chan struct{})
 	go func() {

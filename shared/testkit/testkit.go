@@ -6,6 +6,7 @@ package testkit
 import (
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +31,15 @@ func Eventually(t testing.TB, timeout time.Duration, check func() error) {
 		<-pause.C
 		wait = min(2*wait, 50*time.Millisecond)
 	}
+}
+
+// Missing skips a test for which the machine lacks something, and says what. If CI=true the test fails.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
 }
 
 // Clock is a clock that stands still until it is told to move. It is safe for concurrent use.

@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -99,19 +100,11 @@ func (s *Service) managed(ctx context.Context, id ids.Event) (api.Event, error) 
 		return api.Event{}, err
 	}
 	caller := rpc.Caller(ctx)
-	if caller.Admin() || offer.Event.Organizer == caller.User {
+	if caller.Admin() || offer.Manages(caller.User) {
 		return offer.Event, nil
 	}
-	for _, member := range offer.Team {
-		if member.UserID != caller.User {
-			continue
-		}
-		if member.Role == api.TeamManager {
-			return offer.Event, nil
-		}
-		return api.Event{}, fault.New(fault.Forbidden, "only the event's managers may do this")
-	}
-	if offer.Event.Status != api.EventPublished {
+	helps := slices.ContainsFunc(offer.Team, func(m api.TeamMember) bool { return m.UserID == caller.User })
+	if !helps && offer.Event.Status != api.EventPublished {
 		return api.Event{}, fault.New(fault.NotFound, "there is no such event")
 	}
 	return api.Event{}, fault.New(fault.Forbidden, "only the event's managers may do this")

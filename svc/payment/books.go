@@ -75,16 +75,16 @@ func (r *paymentRow) payment() api.Payment {
 }
 
 // lock makes a query in a transaction keep what it reads from changing. On SQLite every transaction does.
-func (b *books) lock(q *bun.SelectQuery) *bun.SelectQuery {
-	if b.db.Postgres() {
+func lock(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
+	if db.Postgres() {
 		return q.For("UPDATE")
 	}
 	return q
 }
 
 // take is lock for work that others may have taken: it is passed over.
-func (b *books) take(q *bun.SelectQuery) *bun.SelectQuery {
-	if b.db.Postgres() {
+func take(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
+	if db.Postgres() {
 		return q.For("UPDATE SKIP LOCKED")
 	}
 	return q
@@ -225,7 +225,7 @@ func (b *books) unfinished(ctx context.Context, interval time.Duration, limit in
 	}
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := b.take(due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
+		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for _, r := range rows {

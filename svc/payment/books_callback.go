@@ -78,7 +78,7 @@ func (b *books) waiting(ctx context.Context, limit int) ([]*callbackRow, error) 
 	var rows []*callbackRow
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := b.take(due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
+		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for provider, events := range eventsByProvider(rows) {
@@ -203,7 +203,7 @@ func (b *books) observed(ctx context.Context, tx bun.Tx, ins []observation) (map
 		return nil, nil
 	}
 	var rows []*paymentRow
-	if err := b.lock(tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Order("p.id")).Scan(ctx); err != nil {
+	if err := lock(b.db, tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Order("p.id")).Scan(ctx); err != nil {
 		return nil, err
 	}
 	index := make(map[ids.Payment]*paymentRow, len(rows))

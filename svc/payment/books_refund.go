@@ -44,7 +44,7 @@ func (r *refundRow) refund() api.Refund {
 // nothing. More than was captured is refused by the table.
 func (b *books) owe(ctx context.Context, tx bun.Tx, due api.RefundDue) (*refundRow, error) {
 	var payments []*paymentRow
-	if err := b.lock(tx.NewSelect().Model(&payments).Where("p.id = ?", due.PaymentID)).Scan(ctx); err != nil {
+	if err := lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", due.PaymentID)).Scan(ctx); err != nil {
 		return nil, err
 	}
 	if len(payments) == 0 {
@@ -106,7 +106,7 @@ func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
 	var rows []*refundRow
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := b.take(due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		list := make([]ids.Refund, len(rows))

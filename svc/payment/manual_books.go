@@ -132,7 +132,7 @@ func (b *manualBooks) remind(ctx context.Context, limit int) error {
 	}
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*manualPayment
-		if err := b.take(half(tx.NewSelect().Model(&rows)).Order("m.remind_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := take(b.db, half(tx.NewSelect().Model(&rows)).Order("m.remind_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		of := make(map[ids.Payment]*manualPayment, len(rows))
@@ -166,7 +166,7 @@ func (b *manualBooks) refund(ctx context.Context, row *manualRefund, currency st
 	kept := new(manualRefund)
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		payment := new(manualPayment)
-		if err := b.lock(tx.NewSelect().Model(payment).Where("m.reference = ?", row.Reference)).Scan(ctx); err != nil {
+		if err := lock(b.db, tx.NewSelect().Model(payment).Where("m.reference = ?", row.Reference)).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "no such payment")
 		}
 		var list []*manualRefund

@@ -155,11 +155,7 @@ func (b *sandboxBooks) refund(ctx context.Context, row *sandboxRefund, currency 
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The row of the payment is the lock: refunds of one payment come one after another.
 		payment := new(sandboxPayment)
-		q := tx.NewSelect().Model(payment).Where("p.id = ?", row.PaymentID)
-		if b.db.Postgres() {
-			q = q.For("UPDATE")
-		}
-		if err := q.Scan(ctx); err != nil {
+		if err := lock(b.db, tx.NewSelect().Model(payment).Where("p.id = ?", row.PaymentID)).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "the sandbox does not know this payment")
 		}
 		*kept = sandboxRefund{}
@@ -207,11 +203,7 @@ func (b *sandboxBooks) due(ctx context.Context, limit int) ([]*sandboxCallback, 
 	var rows []*sandboxCallback
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		q := waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))
-		if b.db.Postgres() {
-			q = q.For("UPDATE SKIP LOCKED")
-		}
-		if err := q.Scan(ctx); err != nil || len(rows) == 0 {
+		if err := take(b.db, waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		list := make([]string, len(rows))

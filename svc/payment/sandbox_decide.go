@@ -24,10 +24,7 @@ func (b *sandboxBooks) decide(ctx context.Context, ins []decision) []batch.Resul
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*sandboxPayment
 		q := tx.NewSelect().Model(&rows).Where("p.reference IN (?)", bun.List(references)).Order("p.id")
-		if b.db.Postgres() {
-			q = q.For("UPDATE")
-		}
-		if err := q.Scan(ctx); err != nil {
+		if err := lock(b.db, q).Scan(ctx); err != nil {
 			return err
 		}
 		byReference := make(map[ids.Payment]*sandboxPayment, len(rows))
@@ -125,11 +122,7 @@ func (b *sandboxBooks) capture(ctx context.Context, mood func() mood) error {
 	}
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*sandboxPayment
-		q := due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)
-		if b.db.Postgres() {
-			q = q.For("UPDATE SKIP LOCKED")
-		}
-		if err := q.Scan(ctx); err != nil {
+		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)).Scan(ctx); err != nil {
 			return err
 		}
 		var callbacks []*sandboxCallback

@@ -18,6 +18,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // TestStripeMock makes every call to stripe-mock, which checks requests against Stripe's own description of its API and
@@ -79,10 +80,7 @@ func startStripeMock(t *testing.T) string {
 		path, err = exec.LookPath(filepath.Join(home, "go", "bin", "stripe-mock"))
 	}
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("stripe-mock is missing: go install github.com/stripe/stripe-mock@latest")
-		}
-		t.Skip("stripe-mock is not installed: go install github.com/stripe/stripe-mock@latest")
+		testkit.Missing(t, "stripe-mock is not installed: go install github.com/stripe/stripe-mock@latest")
 	}
 	cmd := exec.Command(path, "-http-addr", "127.0.0.1:0", "-https-addr", "127.0.0.1:0") // both: each has a fixed port of its own
 	out, err := cmd.StdoutPipe()

@@ -3,6 +3,7 @@ package ticketing
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,9 +61,7 @@ func (s *Service) expire(ctx context.Context) {
 		open, tied := split(refs, rows)
 		_, err = s.release(ctx, open, rows, api.OrderExpired)
 		s.complain(ctx, err)
-		for len(tied) > 0 {
-			some := tied[:min(len(tied), closeTogether)]
-			tied = tied[len(some):]
+		for some := range slices.Chunk(tied, closeTogether) {
 			started := closing.TryGo(func() error {
 				_, err := s.closeAndRelease(ctx, some, rows, api.OrderExpired)
 				s.complain(ctx, err)
@@ -100,9 +99,10 @@ func (s *Service) end(ctx context.Context, refs []inventory.Ref, status string) 
 	}
 	open, tied := split(refs, rows)
 	n, err := s.release(ctx, open, rows, status)
-	for len(tied) > 0 && err == nil {
-		some := tied[:min(len(tied), closeTogether)]
-		tied = tied[len(some):]
+	for some := range slices.Chunk(tied, closeTogether) {
+		if err != nil {
+			break
+		}
 		var more int
 		more, err = s.closeAndRelease(ctx, some, rows, status)
 		n += more
