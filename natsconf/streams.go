@@ -36,7 +36,7 @@ const (
 	DedupWindow = 10 * time.Minute
 
 	EventsAge        = 366 * day
-	NotificationsAge = 30 * day
+	NotificationsAge = 7 * day // a job is tried for two
 	AnalyticsAge     = 30 * day
 	DeadAge          = 90 * day
 	LogsAge          = 7 * day
@@ -67,7 +67,8 @@ func declared() []jetstream.StreamConfig {
 		},
 		{
 			Name: Notifications, Description: "mails and messages to deliver", Subjects: []string{"notify.>"},
-			Retention: jetstream.WorkQueuePolicy, MaxAge: NotificationsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
+			// Not a work queue: there each acknowledgement deletes a message, and a server that syncs always syncs each of them.
+			MaxAge: NotificationsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
 		},
 		{
 			Name: Dead, Description: "messages that could not be handled", Subjects: []string{"dead.>"},

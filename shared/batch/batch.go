@@ -2,7 +2,7 @@
 //
 // A path that waits for a disk is paid for by the commit, not by the operation: a hundred operations in one commit cost
 // little more than one. A Group collects what arrives while a commit runs and hands all of it to the next commit. It
-// never waits for company, so a lone operation is committed at once, and batches grow only as load does.
+// does not wait for company unless told to, so a lone operation is committed at once, and batches grow only as load does.
 package batch
 
 import (
@@ -33,6 +33,7 @@ type Option func(*options)
 type options struct {
 	parallel int
 	timeout  time.Duration
+	linger   time.Duration
 }
 
 // Parallel lets n commits run at the same time. The default is 1, which also keeps operations in the order of arrival.
@@ -41,11 +42,16 @@ func Parallel(n int) Option { return func(o *options) { o.parallel = max(n, 1) }
 // Timeout bounds one commit. The default is 10 seconds.
 func Timeout(d time.Duration) Option { return func(o *options) { o.timeout = d } }
 
+// Linger makes each batch wait d for company: for operations that nobody waits for, and that come one by one because
+// something behind them is slow. The default is 0.
+func Linger(d time.Duration) Option { return func(o *options) { o.linger = max(d, 0) } }
+
 // Group collects operations into batches. It is safe for concurrent use.
 type Group[In, Out any] struct {
 	commit  Commit[In, Out]
 	max     int
 	timeout time.Duration
+	linger  time.Duration
 	queue   chan *waiter[In, Out]
 	pool    sync.Pool
 	workers sync.WaitGroup
@@ -77,7 +83,7 @@ func New[In, Out any](limit, queue int, commit Commit[In, Out], opts ...Option) 
 	for _, opt := range opts {
 		opt(&o)
 	}
-	g := &Group[In, Out]{commit: commit, max: limit, timeout: o.timeout, queue: make(chan *waiter[In, Out], queue)}
+	g := &Group[In, Out]{commit: commit, max: limit, timeout: o.timeout, linger: o.linger, queue: make(chan *waiter[In, Out], queue)}
 	g.pool.New = func() any { return &waiter[In, Out]{done: make(chan Result[Out], 1)} }
 	g.workers.Add(o.parallel)
 	for range o.parallel {
@@ -164,6 +170,9 @@ func (g *Group[In, Out]) run() {
 	ins := make([]In, 0, g.max)
 	waiters := make([]*waiter[In, Out], 0, g.max)
 	for first := range g.queue {
+		if g.linger > 0 {
+			<-time.After(g.linger)
+		}
 		ins, waiters = g.take(first, ins[:0], waiters[:0])
 		if len(ins) > 0 {
 			g.settle(ins, waiters)

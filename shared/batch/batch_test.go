@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -259,6 +261,31 @@ func BenchmarkDo(b *testing.B) {
 				b.Error(err)
 				return
 			}
+		}
+	})
+}
+
+// One by one is what comes when something behind the callers is slow; a group that lingers still makes batches of it.
+func TestLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sizes []int
+		g := batch.New(100, 100, func(ctx context.Context, ins []int) []batch.Result[int] {
+			sizes = append(sizes, len(ins))
+			return double(ctx, ins)
+		}, batch.Linger(50*time.Millisecond))
+		var callers sync.WaitGroup
+		for i := range 10 {
+			callers.Go(func() {
+				if out, err := g.Do(t.Context(), i); out != 2*i || err != nil {
+					t.Errorf("%d, %v", out, err)
+				}
+			})
+			<-time.After(10 * time.Millisecond) // by the clock of the bubble
+		}
+		callers.Wait()
+		g.Close()
+		if !slices.Equal(sizes, []int{5, 5}) && !slices.Equal(sizes, []int{6, 4}) { // the sixth may come in the very moment
+			t.Errorf("batches of %v", sizes)
 		}
 	})
 }

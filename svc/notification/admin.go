@@ -74,8 +74,8 @@ func example(c *catalogue, l letter, lang, base string) (*api.Preview, error) {
 	case "announcement":
 		f.Subject, f.Text = "Doors open early", "Come from six.\n\nThere is <music> in the foyer."
 	}
-	v := viewOf(lang, "Ada Lovelace", f)
-	v.Token, v.Until = "example-token", moment(lang, start, "Europe/Berlin")
+	v := c.view(lang, "Ada Lovelace", f)
+	v.Token, v.Until = "example-token", c.zones.moment(lang, start, "Europe/Berlin")
 	to := links{action: l.link(base, f)}
 	if !transactional(l.kind) {
 		to.unsubscribe = base + "/v1/unsubscribe?token=example"

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -16,9 +17,24 @@ const jobsStream = "NOTIFICATIONS"
 // lane is a consumer of delivery jobs. Each channel has its own, and so have mails that somebody waits for: a mailing to
 // everybody fills its own lane and no other.
 type lane struct {
-	subject     string
-	concurrency int
-	deliver     func(ctx context.Context, out outgoing) error
+	subject string
+	ahead   int           // jobs in hand at a time: while some are handed over, others are looked up or written down
+	lines   chan struct{} // how many of them are handed over at a time: what the other side sees of us
+	deliver func(ctx context.Context, out *outgoing) error
+	loads   *batch.Group[api.NotificationJob, *outgoing]
+	ends    *batch.Group[outcome, struct{}]
+}
+
+// gather is how long jobs of a mailing wait for company: one look at the database then serves some dozens.
+const gather = 25 * time.Millisecond
+
+// newLane returns the lane of a subject. One for mails to many gathers its jobs.
+func (s *Service) newLane(subject string, lines, ahead int, deliver func(context.Context, *outgoing) error, wait time.Duration) lane {
+	const limit, queue = 500, 4096
+	return lane{
+		subject: subject, ahead: ahead, lines: make(chan struct{}, lines), deliver: deliver,
+		loads: batch.New(limit, queue, s.load, batch.Linger(wait)), ends: batch.New(limit, queue, s.settle, batch.Linger(wait)),
+	}
 }
 
 // How often a job is tried. With the pauses below that is about two days: longer than a provider is ever down.
@@ -28,16 +44,6 @@ func jobPauses() []time.Duration {
 	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute}
 }
 
-// lanes returns the consumers of delivery jobs.
-func (s *Service) lanes() []lane {
-	return []lane{
-		{api.NotifyEmailUrgent, urgentMails, s.sendMail},
-		{api.NotifyEmailBulk, bulkMails, s.sendMail},
-		{api.NotifySMS, 4, s.sendSMS},
-		{api.NotifyPush, 16, s.sendPush},
-	}
-}
-
 // work delivers the jobs of a lane until ctx ends.
 func (s *Service) work(ctx context.Context, l lane) error {
 	pauses := s.Pauses
@@ -45,18 +51,10 @@ func (s *Service) work(ctx context.Context, l lane) error {
 		pauses = jobPauses()
 	}
 	return stream.Consume(ctx, s.JS, stream.Consumer{
-		Stream: jobsStream, Durable: api.NotificationDurable(l.subject), Filters: []string{l.subject}, Concurrency: l.concurrency,
+		Stream: jobsStream, Durable: api.NotificationDurable(l.subject), Filters: []string{l.subject}, Concurrency: l.ahead,
 		AckWait: 2 * time.Minute, MaxDeliver: jobPatience, BackOff: pauses,
 		Log: s.Log, Registry: s.Metrics,
 	}, func(ctx context.Context, m stream.Msg) error { return s.deliver(ctx, l, m) })
-}
-
-// outgoing is a message on its way to one person on one channel.
-type outgoing struct {
-	job   api.NotificationJob
-	row   messageRow
-	facts facts
-	to    api.Contact
 }
 
 // undeliverable is the error of a message that cannot reach the person, however often it is tried. It is nobody's fault:
@@ -77,55 +75,50 @@ func (s *Service) deliver(ctx context.Context, l lane, m stream.Msg) error {
 	if err := m.Decode(&job); err != nil {
 		return err
 	}
-	row, err := s.pendingMessage(ctx, job)
+	out, err := l.loads.Do(ctx, job)
 	if fault.Is(err, fault.NotFound) { // done, or its person is gone
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	err = s.attempt(ctx, l, job, row)
+	end := outcome{job, sent, ""}
+	err = s.attempt(ctx, l, out)
 	var never *undeliverable
 	var late *moot
 	switch {
 	case err == nil:
-		s.count(job.Channel, sent)
-		return s.settle(ctx, job, sent, "")
 	case errors.As(err, &never):
-		s.count(job.Channel, failed)
-		s.Log.InfoContext(ctx, "a message cannot reach its person", "message", row.ID, "channel", job.Channel, "reason", never.reason)
-		return s.settle(ctx, job, failed, never.reason)
+		end.status, end.reason = failed, never.reason
+		s.Log.InfoContext(ctx, "a message cannot reach its person", "message", out.row.ID, "channel", job.Channel, "reason", never.reason)
 	case errors.As(err, &late):
-		s.count(job.Channel, dropped)
-		s.Log.InfoContext(ctx, "a message is dropped", "message", row.ID, "name", row.Name, "channel", job.Channel, "reason", late.reason)
-		return s.settle(ctx, job, dropped, late.reason)
+		end.status, end.reason = dropped, late.reason
+		s.Log.InfoContext(ctx, "a message is dropped", "message", out.row.ID, "name", out.row.Name, "channel", job.Channel, "reason", late.reason)
+	default:
+		return err
 	}
+	s.Metrics.Counter("starlight_notification_messages_total", "Messages to people, by channel and outcome.", "channel", job.Channel, "outcome", end.status).Inc()
+	_, err = l.ends.Do(ctx, end)
 	return err
 }
 
-func (s *Service) attempt(ctx context.Context, l lane, job api.NotificationJob, row messageRow) error {
-	f, err := row.facts()
-	if err != nil {
-		return err
+// attempt hands a message over, once a line is free.
+func (s *Service) attempt(ctx context.Context, l lane, out *outgoing) error {
+	if out.stop != nil {
+		return out.stop
 	}
-	good, err := s.stillTrue(ctx, row, f)
-	if err != nil {
-		return err
+	select {
+	case l.lines <- struct{}{}:
+		defer func() { <-l.lines }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	if !good {
-		return &moot{"it is no longer so"}
+	if out.row.Name == "reminder" {
+		if on, err := s.stillOn(ctx, out.row, out.facts); err != nil {
+			return err
+		} else if !on {
+			return &moot{"it is no longer so"}
+		}
 	}
-	contact, err := s.people.Do(ctx, row.UserID)
-	if fault.Is(err, fault.NotFound) {
-		return &moot{"the person is gone"}
-	}
-	if err != nil {
-		return err
-	}
-	return l.deliver(ctx, outgoing{job: job, row: row, facts: f, to: *contact})
-}
-
-func (s *Service) count(channel, outcome string) {
-	s.Metrics.Counter("starlight_notification_messages_total", "Messages to people, by channel and outcome.",
-		"channel", channel, "outcome", outcome).Inc()
+	return l.deliver(ctx, out)
 }

@@ -35,8 +35,8 @@ type attachment struct {
 }
 
 // sendMail writes and sends one mail.
-func (s *Service) sendMail(ctx context.Context, out outgoing) error {
-	v := viewOf(s.texts.language(out.to.Language), out.to.Name, out.facts)
+func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
+	v := s.texts.view(s.texts.language(out.to.Language), out.to.Name, out.facts)
 	if out.row.Name == "password_reset" {
 		minted, err := rpc.Call(ctx, s.Client, api.MintResetToken, &api.MintReset{ResetID: out.facts.ResetID})
 		if fault.Is(err, fault.NotFound) {
@@ -46,16 +46,7 @@ func (s *Service) sendMail(ctx context.Context, out outgoing) error {
 			return err
 		}
 		out.to = minted.Contact
-		v.Token, v.Until = minted.Token, moment(s.texts.language(out.to.Language), minted.ExpiresAt, out.to.Timezone)
-	} else {
-		// An address that is switched off gets nothing, but for the one mail without which the account would be lost.
-		_, off, err := s.bounced(ctx, out.to.ID, out.to.Email)
-		if err != nil {
-			return err
-		}
-		if off {
-			return &undeliverable{"the address is switched off"}
-		}
+		v.Token, v.Until = minted.Token, s.texts.zones.moment(s.texts.language(out.to.Language), minted.ExpiresAt, out.to.Timezone)
 	}
 	files, err := s.enclose(ctx, out)
 	if err != nil {
@@ -89,7 +80,7 @@ func (s *Service) messageID(row messageRow) string {
 const mostCodes = 50
 
 // enclose returns what goes with a mail: the codes of tickets, and the event for the calendar.
-func (s *Service) enclose(ctx context.Context, out outgoing) ([]attachment, error) {
+func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, error) {
 	what := api.HeldTickets{UserID: out.to.ID}
 	switch out.row.Name {
 	case "order_paid":
@@ -121,7 +112,7 @@ func (s *Service) enclose(ctx context.Context, out outgoing) ([]attachment, erro
 }
 
 // calendar returns the event as a calendar file, if there is one for everybody.
-func (s *Service) calendar(ctx context.Context, out outgoing) ([]attachment, error) {
+func (s *Service) calendar(ctx context.Context, out *outgoing) ([]attachment, error) {
 	id := out.row.EventID
 	if out.facts.Order != nil {
 		id = out.facts.Order.EventID
@@ -137,7 +128,7 @@ func (s *Service) calendar(ctx context.Context, out outgoing) ([]attachment, err
 }
 
 // compose puts a mail together. But for the boundaries between its parts, nothing in it depends on when it is sent.
-func (s *Service) compose(out outgoing, v view, files []attachment) (*gomail.Msg, error) {
+func (s *Service) compose(out *outgoing, v view, files []attachment) (*gomail.Msg, error) {
 	lang := s.texts.language(out.to.Language)
 	to := links{action: s.texts.letters[out.row.Name].link(s.PublicURL, out.facts)}
 	var oneClick string

@@ -138,23 +138,12 @@ func revokeOrder(ctx context.Context, tx bun.Tx, o api.Order) error {
 	return err
 }
 
-// stillTrue reports whether a message that goes to ticket holders still concerns the person. A reminder is checked with
-// those who decide, at the moment it is sent: what was heard of a refund or a cancellation may be a second old.
-func (s *Service) stillTrue(ctx context.Context, m messageRow, f facts) (bool, error) {
-	switch m.Name {
-	case "event_changed", "announcement":
-		e, known, err := knownEvent(ctx, s.DB.Read(), m.EventID)
-		if err != nil || known && e.Status == api.EventCancelled {
-			return false, err
-		}
-		return holds(ctx, s.DB.Read(), m.EventID, m.UserID)
-	case "reminder":
-		return s.stillOn(ctx, m, f)
-	}
-	return true, nil
-}
+// forHolders reports whether a message of the name concerns a person only as long as there is a ticket. Reminders are
+// checked with those who decide: see stillOn.
+func forHolders(name string) bool { return name == "event_changed" || name == "announcement" }
 
-// stillOn asks the event service whether the event takes place at that time, and ticketing whether the person may come in.
+// stillOn asks the event service whether the event takes place at that time, and ticketing whether the person may come in,
+// at the moment a reminder is sent: what was heard of a refund or a cancellation may be a second old.
 func (s *Service) stillOn(ctx context.Context, m messageRow, f facts) (bool, error) {
 	if f.Event == nil || !s.Now().Before(f.Event.StartsAt) {
 		return false, nil

@@ -3,9 +3,7 @@ package notification
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -16,9 +14,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// pieceOf is how many people of a mailing a transaction takes: few enough that it does not keep others waiting, and that
-// one call tells how to reach all of them.
-const pieceOf = 500
+// pieceOf is how many people of a mailing a transaction takes: few enough that somebody who waits for another message
+// does not wait for it, and that one call tells how to reach all of them.
+const pieceOf = 200
 
 // mailingRow is a row of the table mailings.
 type mailingRow struct {
@@ -44,18 +42,10 @@ func (s *Service) sweepMailings(ctx context.Context) error {
 		if err := s.DB.Read().NewRaw("SELECT * FROM mailings WHERE done_at IS NULL ORDER BY created_at LIMIT 20").Scan(ctx, &open); err != nil || len(open) == 0 {
 			return err
 		}
-		errs := make([]error, len(open))
-		var pieces sync.WaitGroup
-		for i, m := range open { // side by side: a small mailing does not wait for a large one, and they share commits
-			pieces.Go(func() {
-				if err := s.advance(ctx, m); err != nil {
-					errs[i] = fmt.Errorf("mailing %s: %w", m.Cause, err)
-				}
-			})
-		}
-		pieces.Wait()
-		if err := errors.Join(errs...); err != nil {
-			return err
+		for _, m := range open { // in turns: a small mailing does not wait for a large one
+			if err := s.advance(ctx, m); err != nil {
+				return fmt.Errorf("mailing %s: %w", m.Cause, err)
+			}
 		}
 	}
 	return nil
@@ -77,12 +67,12 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	for i, user := range people {
 		notices[i] = notice{cause: m.Cause, user: user, name: m.Name, facts: f, bulk: true}
 	}
-	reach, err := s.contacts(ctx, notices)
+	reach, err := s.contactsOf(ctx, notices)
 	if err != nil {
 		return err
 	}
 	var told []messageRow
-	err = s.group.Do(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		told = nil
 		reached, done := m.Reached, (*time.Time)(nil)
 		if len(people) > 0 {

@@ -8,7 +8,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -46,7 +45,7 @@ func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 	if err != nil {
 		return err
 	}
-	people, err := s.contacts(ctx, st.notices)
+	people, err := s.contactsOf(ctx, st.notices)
 	if err != nil {
 		return err
 	}
@@ -217,22 +216,18 @@ func (s *Service) about(ctx context.Context, id ids.Event) (facts, error) {
 	return facts{Event: factsOf(offer.Event)}, nil
 }
 
-// contacts returns how to reach the people of notices. Those who are gone are missing.
-func (s *Service) contacts(ctx context.Context, notices []notice) (map[ids.User]api.Contact, error) {
-	people := map[ids.User]api.Contact{}
-	if len(notices) == 0 {
-		return people, nil
+// contactsOf returns how to reach the people of notices.
+func (s *Service) contactsOf(ctx context.Context, notices []notice) (map[ids.User]api.Contact, error) {
+	if len(notices) != 1 {
+		people := set[ids.User]{}
+		for _, n := range notices {
+			people[n.user] = true
+		}
+		return s.contacts(ctx, people)
 	}
-	req := &api.GetContactsOf{}
-	for _, n := range notices {
-		req.IDs = append(req.IDs, n.user)
+	c, err := s.people.Do(ctx, notices[0].user) // together with those of the events beside this one
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
 	}
-	list, err := rpc.Call(ctx, s.Client, api.GetContacts, req)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range list.Items {
-		people[c.ID] = c
-	}
-	return people, nil
+	return map[ids.User]api.Contact{c.ID: c}, err
 }

@@ -23,7 +23,7 @@ func (s *Service) post(ctx context.Context, tx bun.Tx, notices []notice, people 
 	if err != nil {
 		return nil, err
 	}
-	b := &batchOf{now: s.Now(), jobs: map[ids.Notification][]stream.Message{}, deliveries: map[ids.Notification][]deliveryRow{}}
+	b := &batchOf{now: s.Now(), jobs: map[ids.Notification][]stream.Message{}}
 	for _, n := range notices {
 		c, here := people[n.user]
 		if !here { // deleted meanwhile: nobody waits for it
@@ -73,10 +73,9 @@ func (s *Service) wishes(ctx context.Context, tx bun.Tx, notices []notice) (map[
 
 // batchOf collects the rows of messages.
 type batchOf struct {
-	now        time.Time
-	messages   []messageRow
-	deliveries map[ids.Notification][]deliveryRow
-	jobs       map[ids.Notification][]stream.Message
+	now      time.Time
+	messages []messageRow
+	jobs     map[ids.Notification][]stream.Message
 }
 
 // add makes the rows of one message.
@@ -89,7 +88,7 @@ func (s *Service) add(b *batchOf, n notice, c api.Contact, w wish) error {
 	lang := s.texts.language(c.Language)
 	row := messageRow{ID: ids.Derive[ids.NotificationKind](n.cause, n.user.String()), UserID: n.user, Kind: l.kind, Name: n.name, Facts: string(data),
 		Inbox: w.Inbox && !n.hidden, CreatedAt: b.now}
-	if row.Title, row.Text, err = s.texts.headline(lang, n.name, viewOf(lang, c.Name, n.facts)); err != nil {
+	if row.Title, row.Text, err = s.texts.headline(lang, n.name, s.texts.view(lang, c.Name, n.facts)); err != nil {
 		return err
 	}
 	if n.facts.Event != nil {
@@ -118,7 +117,6 @@ func (s *Service) add(b *batchOf, n notice, c api.Contact, w wish) error {
 }
 
 func (b *batchOf) job(id ids.Notification, subject, channel string, target ids.PushSubscription) {
-	b.deliveries[id] = append(b.deliveries[id], deliveryRow{MessageID: id, Channel: channel, Target: target, Status: pending, UpdatedAt: b.now})
 	// The id is that of cause, person and channel, so that the stream too keeps one of two.
 	b.jobs[id] = append(b.jobs[id], stream.Message{Subject: subject, ID: id.String() + "." + channel + target.String(),
 		Payload: api.NotificationJob{MessageID: id, Channel: channel, Target: target}})
@@ -129,11 +127,8 @@ const rowsAtATime = 500
 
 // write inserts what is new and returns the messages among it that show in an inbox.
 func (b *batchOf) write(ctx context.Context, tx bun.Tx) ([]messageRow, error) {
-	var (
-		shown      []messageRow
-		deliveries []deliveryRow
-		jobs       []stream.Message
-	)
+	var shown []messageRow
+	var jobs []stream.Message
 	for len(b.messages) > 0 {
 		piece := b.messages[:min(rowsAtATime, len(b.messages))]
 		b.messages = b.messages[len(piece):]
@@ -150,18 +145,10 @@ func (b *batchOf) write(ctx context.Context, tx bun.Tx) ([]messageRow, error) {
 			if !isNew[row.ID] {
 				continue
 			}
-			deliveries = append(deliveries, b.deliveries[row.ID]...)
 			jobs = append(jobs, b.jobs[row.ID]...)
 			if row.Inbox {
 				shown = append(shown, row)
 			}
-		}
-	}
-	for len(deliveries) > 0 {
-		piece := deliveries[:min(rowsAtATime, len(deliveries))]
-		deliveries = deliveries[len(piece):]
-		if _, err := tx.NewInsert().Model(&piece).Exec(ctx); err != nil {
-			return nil, err
 		}
 	}
 	if len(jobs) == 0 {

@@ -75,7 +75,7 @@ type pushed struct {
 }
 
 // sendPush sends a message to one device.
-func (s *Service) sendPush(ctx context.Context, out outgoing) error {
+func (s *Service) sendPush(ctx context.Context, out *outgoing) error {
 	var device subscriptionRow
 	err := s.DB.Read().NewRaw("SELECT * FROM push_subscriptions WHERE id = ?", out.job.Target).Scan(ctx, &device)
 	if err = store.OrNotFound(err, "there is no such subscription"); fault.Is(err, fault.NotFound) {

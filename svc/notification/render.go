@@ -28,6 +28,7 @@ type catalogue struct {
 	plain   *text.Template
 	page    *html.Template
 	match   language.Matcher
+	zones   zones
 }
 
 func newCatalogue() (*catalogue, error) {
@@ -73,13 +74,13 @@ type view struct {
 
 type eventView struct{ Name, When, Where string }
 
-func viewOf(lang, name string, f facts) view {
+func (c *catalogue) view(lang, name string, f facts) view {
 	v := view{Name: oneLine(name), Reason: f.Reason, Subject: f.Subject, Text: f.Text, Hours: f.Hours}
 	if f.Event != nil {
-		v.Event = eventOf(lang, f.Event)
+		v.Event = c.event(lang, f.Event)
 	}
 	if f.Was != nil && f.Event != nil {
-		v.Was = eventOf(lang, f.Was)
+		v.Was = c.event(lang, f.Was)
 		v.Moved = !f.Was.StartsAt.Equal(f.Event.StartsAt) || !f.Was.EndsAt.Equal(f.Event.EndsAt) || f.Was.Timezone != f.Event.Timezone
 		v.Relocated = f.Was.Place != f.Event.Place
 	}
@@ -89,8 +90,8 @@ func viewOf(lang, name string, f facts) view {
 	return v
 }
 
-func eventOf(lang string, e *eventFacts) eventView {
-	return eventView{Name: oneLine(e.Name), When: span(lang, e.StartsAt, e.EndsAt, e.Timezone), Where: oneLine(e.Place)}
+func (c *catalogue) event(lang string, e *eventFacts) eventView {
+	return eventView{Name: oneLine(e.Name), When: c.zones.span(lang, e.StartsAt, e.EndsAt, e.Timezone), Where: oneLine(e.Place)}
 }
 
 // part is a named piece of a message: subject, short, body, action.

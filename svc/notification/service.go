@@ -14,9 +14,11 @@ import (
 	"html/template"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/mail"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,7 +91,8 @@ type Service struct {
 	push   *pushOffice
 	keys   *keyring.Ring
 	group  *store.Group
-	people *batch.Group[ids.User, *api.Contact]
+	people *batch.Group[ids.User, api.Contact]
+	lanes  []lane
 }
 
 var hostRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
@@ -114,6 +117,12 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s.group = store.NewGroup(d.DB)
 	const limit, queue = 500, 4096
 	s.people = batch.New(limit, queue, s.lookUp, batch.Parallel(4))
+	s.lanes = []lane{
+		s.newLane(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0),
+		s.newLane(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, gather),
+		s.newLane(api.NotifySMS, 4, 16, s.sendSMS, 0),
+		s.newLane(api.NotifyPush, 16, 64, s.sendPush, 0),
+	}
 	return s, nil
 }
 
@@ -145,19 +154,36 @@ func (s *Service) open(ctx context.Context) (err error) {
 	return err
 }
 
-// lookUp asks how to reach people, for all who want to know at the moment.
-func (s *Service) lookUp(ctx context.Context, users []ids.User) []batch.Result[*api.Contact] {
-	list, err := rpc.Call(ctx, s.Client, api.GetContacts, &api.GetContactsOf{IDs: users})
+// contacts returns how to reach people. Those who are gone are missing.
+func (s *Service) contacts(ctx context.Context, people set[ids.User]) (map[ids.User]api.Contact, error) {
+	found := map[ids.User]api.Contact{}
+	if len(people) == 0 {
+		return found, nil
+	}
+	list, err := rpc.Call(ctx, s.Client, api.GetContacts, &api.GetContactsOf{IDs: slices.Collect(maps.Keys(people))})
 	if err != nil {
-		return batch.Fail[*api.Contact](len(users), err)
+		return nil, err
 	}
-	found := map[ids.User]*api.Contact{}
-	for i := range list.Items {
-		found[list.Items[i].ID] = &list.Items[i]
+	for _, c := range list.Items {
+		found[c.ID] = c
 	}
-	results := make([]batch.Result[*api.Contact], len(users))
+	return found, nil
+}
+
+// lookUp asks how to reach people, for all who want to know at the moment. The fault of one who is gone is NotFound.
+func (s *Service) lookUp(ctx context.Context, users []ids.User) []batch.Result[api.Contact] {
+	people := set[ids.User]{}
+	for _, user := range users {
+		people[user] = true
+	}
+	found, err := s.contacts(ctx, people)
+	if err != nil {
+		return batch.Fail[api.Contact](len(users), err)
+	}
+	results := make([]batch.Result[api.Contact], len(users))
 	for i, user := range users {
-		if results[i].Out = found[user]; results[i].Out == nil {
+		var here bool
+		if results[i].Out, here = found[user]; !here {
 			results[i].Err = fault.New(fault.NotFound, "there is no such person")
 		}
 	}
@@ -198,8 +224,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}()
 
 	var work sync.WaitGroup
-	failures := make(chan error, len(s.lanes()))
-	for _, l := range s.lanes() {
+	failures := make(chan error, len(s.lanes))
+	for _, l := range s.lanes {
 		work.Go(func() { failures <- s.work(ctx, l) })
 	}
 	nudge := make(chan struct{}, 1)
@@ -247,6 +273,10 @@ func (s *Service) sweep(ctx context.Context, what string, interval time.Duration
 // Close ends what is open. Call it when no request can come any more and Run has returned.
 func (s *Service) Close() {
 	s.group.Close()
+	for _, l := range s.lanes {
+		l.loads.Close()
+		l.ends.Close()
+	}
 	s.people.Close()
 	s.office.close()
 }

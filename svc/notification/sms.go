@@ -48,7 +48,7 @@ func parseSMS(text string) (*smsOffice, error) {
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // sendSMS sends one message. The API has no idempotency: after a crash between its answer and ours it may come twice.
-func (s *Service) sendSMS(ctx context.Context, out outgoing) error {
+func (s *Service) sendSMS(ctx context.Context, out *outgoing) error {
 	if s.sms == nil || out.to.Phone == "" {
 		return &undeliverable{"there is no number, or no provider"}
 	}

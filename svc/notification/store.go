@@ -13,9 +13,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// The states of a delivery.
+// How a delivery ends.
 const (
-	pending = "pending"
 	sent    = "sent"
 	dropped = "dropped" // nobody should get it any more
 	failed  = "failed"  // it cannot reach the person
@@ -61,25 +60,7 @@ type deliveryRow struct {
 	Target    ids.PushSubscription `bun:"target,pk"`
 	Status    string               `bun:"status"`
 	Reason    string               `bun:"reason"`
-	UpdatedAt time.Time            `bun:"updated_at"`
-}
-
-// pendingMessage returns the message of a job. The fault is NotFound if it is gone, or the job is done already.
-func (s *Service) pendingMessage(ctx context.Context, job api.NotificationJob) (messageRow, error) {
-	var row messageRow
-	err := s.DB.Read().NewRaw(`SELECT messages.* FROM deliveries JOIN messages ON messages.id = deliveries.message_id
-		WHERE deliveries.message_id = ? AND deliveries.channel = ? AND deliveries.target = ? AND deliveries.status = ?`,
-		job.MessageID, job.Channel, job.Target, pending).Scan(ctx, &row)
-	return row, store.OrNotFound(err, "there is nothing to deliver")
-}
-
-// settle writes down what became of a job. Many jobs that end together share a transaction.
-func (s *Service) settle(ctx context.Context, job api.NotificationJob, status, reason string) error {
-	return s.group.Do(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE deliveries SET status = ?, reason = ?, updated_at = ?
-			WHERE message_id = ? AND channel = ? AND target = ?`, status, clip(reason, 500), s.Now(), job.MessageID, job.Channel, job.Target)
-		return err
-	})
+	EndedAt   time.Time            `bun:"ended_at"`
 }
 
 // eventRow is a row of the table known_events.
@@ -113,12 +94,6 @@ func knownEvent(ctx context.Context, db bun.IDB, id ids.Event) (row eventRow, kn
 		return row, false, nil
 	}
 	return row, err == nil, err
-}
-
-// holds reports whether a person has a ticket of the event, as far as was heard.
-func holds(ctx context.Context, db bun.IDB, event ids.Event, user ids.User) (yes bool, err error) {
-	err = db.NewRaw("SELECT EXISTS (SELECT 1 FROM holders WHERE event_id = ? AND user_id = ? AND revoked_at IS NULL)", event, user).Scan(ctx, &yes)
-	return yes, err
 }
 
 // preferenceRow is a row of the table preferences.

@@ -3,6 +3,7 @@ package notification
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
@@ -71,25 +72,33 @@ func date(lang string, t time.Time) string {
 	return fmt.Sprintf("%d %s %d", t.Day(), month, t.Year())
 }
 
-// moment writes a time in a zone, or in UTC if that is not known.
-func moment(lang string, t time.Time, zone string) string {
-	t = in(t, zone)
+// moment writes a time in a zone.
+func (z *zones) moment(lang string, t time.Time, zone string) string {
+	t = z.in(t, zone)
 	return date(lang, t) + ", " + t.Format("15:04 MST")
 }
 
 // span writes from when to when something is, in its own zone: 17 May 2030, 20:00–23:00 CEST.
-func span(lang string, from, to time.Time, zone string) string {
-	from, to = in(from, zone), in(to, zone)
+func (z *zones) span(lang string, from, to time.Time, zone string) string {
+	from, to = z.in(from, zone), z.in(to, zone)
 	if from.YearDay() == to.YearDay() && from.Year() == to.Year() {
 		return date(lang, from) + ", " + from.Format("15:04") + "–" + to.Format("15:04 MST")
 	}
 	return date(lang, from) + ", " + from.Format("15:04") + " – " + date(lang, to) + ", " + to.Format("15:04 MST")
 }
 
-func in(t time.Time, zone string) time.Time {
+// zones remembers time zones: to read one from the disk for each mail takes longer than to write the mail.
+type zones struct{ known sync.Map }
+
+// in returns t as clocks show it in a zone, or in UTC if there is no such zone.
+func (z *zones) in(t time.Time, zone string) time.Time {
+	if loc, ok := z.known.Load(zone); ok {
+		return t.In(loc.(*time.Location))
+	}
 	loc, err := time.LoadLocation(zone) // "" is UTC
 	if err != nil {
-		loc = time.UTC
+		return t.UTC()
 	}
+	z.known.Store(zone, loc)
 	return t.In(loc)
 }

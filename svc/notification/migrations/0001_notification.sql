@@ -41,14 +41,14 @@ CREATE TABLE messages (
 CREATE INDEX messages_inbox ON messages (user_id, created_at, id) WHERE inbox;
 CREATE INDEX messages_age ON messages (created_at);
 
--- What became of a message on a channel. The target is the device of a push message, and empty otherwise.
+-- What became of a message on a channel; nothing yet, while there is no row. The target is the device of a push message, and empty otherwise.
 CREATE TABLE deliveries (
     message_id TEXT NOT NULL,
     channel    TEXT NOT NULL,
     target     TEXT NOT NULL,
-    status     TEXT NOT NULL CHECK (status IN ('pending', 'sent', 'dropped', 'failed')),
+    status     TEXT NOT NULL CHECK (status IN ('sent', 'dropped', 'failed')),
     reason     TEXT NOT NULL,
-    updated_at TIMESTAMPTZ NOT NULL,
+    ended_at   TIMESTAMPTZ NOT NULL,
     PRIMARY KEY (message_id, channel, target)
 );
 

@@ -1,0 +1,188 @@
+package notification
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// outgoing is a message on its way to one person on one channel.
+type outgoing struct {
+	job   api.NotificationJob
+	row   messageRow
+	facts facts
+	to    api.Contact
+	stop  error // why it should not be sent: a moot or an undeliverable
+}
+
+// set is ids to ask for, each once.
+type set[ID comparable] map[ID]bool
+
+func (s set[ID]) list() schema.QueryAppender { return bun.List(slices.Collect(maps.Keys(s))) }
+
+// load finds out what jobs are about, for all that wait at the moment: some few statements, however many there are. The
+// fault of a job is NotFound if it is done already, or its message is gone.
+func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.Result[*outgoing] {
+	found, err := s.pendingMessages(ctx, jobs)
+	if err == nil {
+		err = s.address(ctx, found)
+	}
+	if err == nil {
+		err = s.leaveOutBounced(ctx, found)
+	}
+	if err == nil {
+		err = s.leaveOutStrangers(ctx, found)
+	}
+	if err != nil {
+		return batch.Fail[*outgoing](len(jobs), err)
+	}
+	results := make([]batch.Result[*outgoing], len(jobs))
+	for i, job := range jobs {
+		out, ok := found[job]
+		if !ok {
+			results[i].Err = fault.New(fault.NotFound, "there is nothing to deliver")
+			continue
+		}
+		results[i].Out = out
+	}
+	return results
+}
+
+// pendingMessages returns the messages of the jobs that are not done.
+func (s *Service) pendingMessages(ctx context.Context, jobs []api.NotificationJob) (map[api.NotificationJob]*outgoing, error) {
+	messages := set[ids.Notification]{}
+	for _, job := range jobs {
+		messages[job.MessageID] = true
+	}
+	var rows []messageRow
+	if err := s.DB.Read().NewRaw("SELECT * FROM messages WHERE id IN (?)", messages.list()).Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	var ended []api.NotificationJob
+	err := s.DB.Read().NewRaw("SELECT message_id, channel, target FROM deliveries WHERE message_id IN (?)", messages.list()).Scan(ctx, &ended)
+	if err != nil {
+		return nil, err
+	}
+	row := make(map[ids.Notification]messageRow, len(rows))
+	for _, r := range rows {
+		row[r.ID] = r
+	}
+	found := make(map[api.NotificationJob]*outgoing, len(jobs))
+	for _, job := range jobs {
+		if r, here := row[job.MessageID]; here && !slices.Contains(ended, job) {
+			out := &outgoing{job: job, row: r}
+			out.facts, out.stop = r.facts()
+			found[job] = out
+		}
+	}
+	return found, nil
+}
+
+// address finds out how to reach the people of messages.
+func (s *Service) address(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+	people := set[ids.User]{}
+	for _, out := range found {
+		people[out.row.UserID] = true
+	}
+	contacts, err := s.contacts(ctx, people)
+	if err != nil {
+		return err
+	}
+	for _, out := range found {
+		var here bool
+		if out.to, here = contacts[out.row.UserID]; !here {
+			out.stop = &moot{"the person is gone"}
+		}
+	}
+	return nil
+}
+
+// leaveOutBounced stops mails to addresses that are switched off, but for the one without which an account would be lost.
+func (s *Service) leaveOutBounced(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+	people := set[ids.User]{}
+	for _, out := range found {
+		if out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset" {
+			people[out.row.UserID] = true
+		}
+	}
+	if len(people) == 0 {
+		return nil
+	}
+	var rows []bounceRow
+	if err := s.DB.Read().NewRaw("SELECT * FROM bounces WHERE user_id IN (?)", people.list()).Scan(ctx, &rows); err != nil || len(rows) == 0 {
+		return err
+	}
+	off := map[ids.User]string{}
+	for _, row := range rows {
+		off[row.UserID] = row.Address
+	}
+	for _, out := range found {
+		hash, some := off[out.row.UserID]
+		if some && out.stop == nil && out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset" && hash == hashed(out.to.Email) {
+			out.stop = &undeliverable{"the address is switched off"}
+		}
+	}
+	return nil
+}
+
+// leaveOutStrangers stops messages to ticket holders that concern the person no more, as far as was heard.
+func (s *Service) leaveOutStrangers(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+	events, people := set[ids.Event]{}, set[ids.User]{}
+	for _, out := range found {
+		if forHolders(out.row.Name) {
+			events[out.row.EventID], people[out.row.UserID] = true, true
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	type seat struct {
+		EventID ids.Event
+		UserID  ids.User
+	}
+	var rows []seat
+	err := s.DB.Read().NewRaw(`SELECT DISTINCT event_id, user_id FROM holders WHERE event_id IN (?) AND user_id IN (?) AND revoked_at IS NULL
+		AND NOT EXISTS (SELECT 1 FROM known_events WHERE known_events.id = holders.event_id AND known_events.status = ?)`,
+		events.list(), people.list(), api.EventCancelled).Scan(ctx, &rows)
+	if err != nil {
+		return err
+	}
+	concerned := make(map[seat]bool, len(rows))
+	for _, row := range rows {
+		concerned[row] = true
+	}
+	for _, out := range found {
+		if out.stop == nil && forHolders(out.row.Name) && !concerned[seat{out.row.EventID, out.row.UserID}] {
+			out.stop = &moot{"it is no longer so"}
+		}
+	}
+	return nil
+}
+
+// outcome is what became of a job.
+type outcome struct {
+	job            api.NotificationJob
+	status, reason string
+}
+
+// settle writes down what became of jobs, for all that end together in one transaction. What is written first stays.
+func (s *Service) settle(ctx context.Context, outcomes []outcome) []batch.Result[struct{}] {
+	rows := make([]deliveryRow, len(outcomes))
+	now := s.Now()
+	for i, o := range outcomes {
+		rows[i] = deliveryRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target, Status: o.status, Reason: clip(o.reason, 500), EndedAt: now}
+	}
+	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx)
+		return err
+	})
+	return batch.Fail[struct{}](len(outcomes), err)
+}
