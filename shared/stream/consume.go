@@ -36,7 +36,8 @@ type Consumer struct {
 
 	Concurrency int             // handlers at a time in this instance; 0 means 1
 	Ordered     bool            // one message at a time over all instances: each in its turn, a failing one holds up the rest
-	AckWait     time.Duration   // a handler gets nine tenths of it, then the message is delivered again; 0 means 30 s
+	AckWait     time.Duration   // after which the message of an instance that died is delivered again; 0 means 30 s
+	HandlerTime time.Duration   // what a handler gets; 0 means nine tenths of AckWait
 	MaxDeliver  int             // deliveries after which a message is dead; 0 means 10
 	BackOff     []time.Duration // pauses after the first, second ... failure; the last one repeats; nil means 100 ms to 30 s
 	DoubleAck   bool            // wait for the server to confirm each ack: fewer repetitions, for handlers whose effect cannot be undone
@@ -56,6 +57,9 @@ func (c Consumer) withDefaults() (Consumer, error) {
 	}
 	if c.AckWait <= 0 {
 		c.AckWait = 30 * time.Second
+	}
+	if c.HandlerTime <= 0 {
+		c.HandlerTime = c.AckWait * 9 / 10
 	}
 	if c.MaxDeliver <= 0 {
 		c.MaxDeliver = 10
@@ -212,8 +216,7 @@ func (k *consumption) handle(ctx context.Context, raw jetstream.Msg) {
 		k.bury(ctx, log, raw, meta, m, errors.New("given up by its handlers"))
 		return
 	}
-	raw.InProgress() // it may have waited in the buffer; a lost signal costs a repetition at most
-	err = k.run(ctx, m)
+	err = k.run(ctx, raw, m)
 	switch {
 	case err == nil:
 		k.ack(ctx, log, raw)
@@ -225,15 +228,33 @@ func (k *consumption) handle(ctx context.Context, raw jetstream.Msg) {
 }
 
 // run calls the handler, and turns a panic into an error.
-func (k *consumption) run(ctx context.Context, m Msg) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, k.AckWait*9/10)
+func (k *consumption) run(ctx context.Context, raw jetstream.Msg, m Msg) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, k.HandlerTime)
 	defer cancel()
+	raw.InProgress() // it may have waited in the buffer; a lost signal costs a repetition at most
+	if k.HandlerTime > k.AckWait {
+		go k.attend(ctx, raw)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic in handler: %v\n%s", r, debug.Stack())
 		}
 	}()
 	return k.handler(ctx, m)
+}
+
+// attend tells the server that a message is being worked on, until ctx ends.
+func (k *consumption) attend(ctx context.Context, raw jetstream.Msg) {
+	tick := time.NewTicker(k.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			raw.InProgress()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (k *consumption) ack(ctx context.Context, log *slog.Logger, raw jetstream.Msg) {

@@ -300,6 +300,25 @@ func TestSlowHandlerIsToldToStop(t *testing.T) {
 	}
 }
 
+// A handler that takes its time keeps its message: no other instance is given it meanwhile.
+func TestSlowHandlerKeepsItsMessage(t *testing.T) {
+	n := bench(t)
+	publish(t, n, "ev.a", "1", "")
+	var calls atomic.Int32
+	slow := func(context.Context, stream.Msg) error {
+		calls.Add(1)
+		<-time.After(time.Second) // five times AckWait
+		return nil
+	}
+	for range 2 {
+		consume(t, n, stream.Consumer{AckWait: 200 * time.Millisecond, HandlerTime: 30 * time.Second}, slow)
+	}
+	settled(t, n)
+	if got := calls.Load(); got != 1 {
+		t.Errorf("the message was handled %d times", got)
+	}
+}
+
 func TestOrderedConsumerKeepsTheOrderOverFailures(t *testing.T) {
 	n := bench(t)
 	var mu sync.Mutex

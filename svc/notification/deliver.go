@@ -37,11 +37,12 @@ func (s *Service) newLane(subject string, lines, ahead int, deliver func(context
 	}
 }
 
-// How often a job is tried. With the pauses below that is about two days: longer than a provider is ever down.
-const jobPatience = 300
+// How often a job is tried. With the pauses below that is two days: longer than a provider is ever down. The last pause is
+// how long a mail may still lie here once the provider is back.
+const jobPatience = 1440
 
 func jobPauses() []time.Duration {
-	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute}
+	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 2 * time.Minute}
 }
 
 // work delivers the jobs of a lane until ctx ends.
@@ -52,7 +53,7 @@ func (s *Service) work(ctx context.Context, l lane) error {
 	}
 	return stream.Consume(ctx, s.JS, stream.Consumer{
 		Stream: jobsStream, Durable: api.NotificationDurable(l.subject), Filters: []string{l.subject}, Concurrency: l.ahead,
-		AckWait: 2 * time.Minute, MaxDeliver: jobPatience, BackOff: pauses,
+		HandlerTime: 2 * time.Minute, MaxDeliver: jobPatience, BackOff: pauses,
 		Log: s.Log, Registry: s.Metrics,
 	}, func(ctx context.Context, m stream.Msg) error { return s.deliver(ctx, l, m) })
 }

@@ -65,7 +65,8 @@ type box struct {
 	log     *records
 	db      *store.DB
 	gateway *rpc.Client
-	stop    func() // of the notification service
+	stop    func() // ends the notification service
+	cancel  func() // tells it to end
 	deps    notification.Deps
 
 	mu     sync.Mutex
@@ -114,14 +115,14 @@ func (b *box) run() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.stop = b.start("notification", messages, b.db)
+	b.cancel, b.stop = b.start("notification", messages, b.db)
 }
 
 func (b *box) client(name string) *rpc.Client {
 	return rpc.NewClient(b.nats.Connect(), rpc.ClientConfig{Name: name})
 }
 
-func (b *box) start(name string, svc service, db *store.DB) (stop func()) {
+func (b *box) start(name string, svc service, db *store.DB) (cancel, stop func()) {
 	b.t.Helper()
 	srv := rpc.NewServer(b.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: db.Answers()})
 	svc.Register(srv)
@@ -144,7 +145,7 @@ func (b *box) start(name string, svc service, db *store.DB) (stop func()) {
 		}
 	})
 	b.t.Cleanup(stop)
-	return stop
+	return cancel, stop
 }
 
 // neighbours answer for the event service and ticketing.

@@ -21,7 +21,6 @@ import (
 
 // The receivers are other people's programs.
 const (
-	maildevVersion = "2.2.1"
 	prismVersion   = "5.14.2"
 	webPushVersion = "1.2.2"
 )
@@ -56,25 +55,6 @@ func fetch(t *testing.T, method, url string, body any, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// sunk is a mail as maildev tells of it.
-type sunk struct {
-	Subject, Text, HTML, MessageID string
-	To                             []struct{ Address, Name string }
-	Headers                        map[string]any
-	Attachments                    []struct{ FileName, ContentType string }
-}
-
-// maildev starts a SMTP sink and returns what it has.
-func maildev(t *testing.T, smtp, web string) (mails func() ([]sunk, error), stop func()) {
-	t.Helper()
-	at := testkit.NPM(t, "maildev", maildevVersion)
-	stop = testkit.Node(t, "127.0.0.1:"+web, filepath.Join(at, "bin", "maildev"), "--smtp", smtp, "--web", web, "--ip", "127.0.0.1", "--web-ip", "127.0.0.1",
-		"--mail-directory", t.TempDir())
-	return func() (all []sunk, err error) {
-		return all, fetch(t, "GET", "http://127.0.0.1:"+web+"/email", nil, &all)
-	}, stop
-}
-
 // While the mail server is down nothing is lost, and what a real one receives in the end is whole.
 func TestRealMailServer(t *testing.T) {
 	smtp, web := testkit.Port(t), testkit.Port(t)
@@ -89,10 +69,10 @@ func TestRealMailServer(t *testing.T) {
 		return nil
 	})
 	o, tickets := b.buys(ada, e, 2)
-	mails, _ := maildev(t, smtp, web)
+	mails, _ := testkit.Maildev(t, smtp, web)
 	call(b, ada, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Bientôt", Text: "À demain."})
 	b.settled()
-	var all []sunk
+	var all []testkit.Mail
 	testkit.Eventually(t, 30*time.Second, func() error {
 		var err error
 		if all, err = mails(); err == nil && len(all) != 3 {
@@ -121,7 +101,7 @@ func TestRealMailServer(t *testing.T) {
 // A message that was handed over, but not written down as such, goes out again with the same Message-ID.
 func TestCrashBetweenSendingAndWriting(t *testing.T) {
 	smtp, web := testkit.Port(t), testkit.Port(t)
-	mails, _ := maildev(t, smtp, web)
+	mails, _ := testkit.Maildev(t, smtp, web)
 	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
 	b.join("ada")
 	b.settled()
@@ -134,7 +114,7 @@ func TestCrashBetweenSendingAndWriting(t *testing.T) {
 	b.reopen(id)
 	b.run()
 	b.settled()
-	var all []sunk
+	var all []testkit.Mail
 	testkit.Eventually(t, 30*time.Second, func() error {
 		var err error
 		if all, err = mails(); err == nil && len(all) != 2 {

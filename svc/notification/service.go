@@ -76,7 +76,7 @@ type Deps struct {
 	SMSURL      string          // https://account:token@host?from=NUMBER; empty: no SMS
 	From        *mail.Address   // of all mails; nil means no-reply at the host of PublicURL
 	PushPrivate bool            // push endpoints may be in private networks and without TLS
-	Pauses      []time.Duration // between attempts to deliver; nil means one second to ten minutes
+	Pauses      []time.Duration // between attempts to deliver; nil means one second to two minutes
 }
 
 // Service is the notification service.

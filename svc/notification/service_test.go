@@ -1,12 +1,14 @@
 package notification_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,7 +16,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/notification"
 )
 
 func TestPasswordReset(t *testing.T) {
@@ -326,7 +330,25 @@ func TestAnnouncements(t *testing.T) {
 
 // A mailing is posted in pieces, and goes on where it was when the process ended.
 func TestMailingGoesOn(t *testing.T) {
-	onBoth(t, func(t *testing.T, b *box) {
+	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) {
+		var b *box
+		reached := func() (who string, done bool) {
+			err := db.Read().NewRaw("SELECT COALESCE(MAX(reached), ''), COUNT(done_at) > 0 FROM mailings").Scan(context.Background(), &who, &done)
+			if err != nil {
+				t.Error(err)
+			}
+			return who, done
+		}
+		var armed atomic.Bool
+		db.AroundCommit(func(done bool) { // the process is told to end as soon as a piece is posted
+			if !done || !armed.Load() {
+				return
+			}
+			if who, _ := reached(); who != "" {
+				b.cancel()
+			}
+		})
+		b = open(t, db)
 		eve := b.join("eve")
 		e := b.concert(eve)
 		b.settled()
@@ -338,10 +360,25 @@ func TestMailingGoesOn(t *testing.T) {
 		}
 		b.buys(eve, e, 1)
 		b.settled()
+		armed.Store(true)
 		call(b, eve, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Hello", Text: "All"})
+		var before string
+		testkit.Eventually(t, 30*time.Second, func() error {
+			if before, _ = reached(); before == "" {
+				return errors.New("no piece is posted")
+			}
+			return nil
+		})
 		b.stop()
+		if _, done := reached(); done {
+			t.Error("the mailing was over before the process was")
+		}
+		armed.Store(false)
 		b.run()
 		b.settled()
+		if after, done := reached(); !done || after <= before {
+			t.Errorf("reached %q, then %q; done: %v", before, after, done)
+		}
 		b.mails("announcement", 1)
 	})
 }

@@ -1,94 +1,26 @@
 package notification
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 
 	gomail "github.com/wneessen/go-mail"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// refuser is a SMTP server that answers some commands as it is told: what no well-behaved sink does.
-type refuser struct {
-	mu      sync.Mutex
-	answers map[string]string // by command
-	taken   int
-	dials   int
-	hangUp  bool // after each mail
-}
-
-func (r *refuser) serve(conn net.Conn) {
-	defer conn.Close()
-	in := bufio.NewReader(conn)
-	fmt.Fprint(conn, "220 hello\r\n")
-	for {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return
-		}
-		command := strings.ToUpper(strings.Fields(line + " x")[0])
-		r.mu.Lock()
-		answer, hangUp := r.answers[command], r.hangUp
-		r.mu.Unlock()
-		switch {
-		case answer != "":
-		case command == "EHLO":
-			answer = "250-here\r\n250 ENHANCEDSTATUSCODES"
-		case command == "DATA":
-			fmt.Fprint(conn, "354 go on\r\n")
-			for line != ".\r\n" {
-				if line, err = in.ReadString('\n'); err != nil {
-					return
-				}
-			}
-			r.mu.Lock()
-			r.taken++
-			r.mu.Unlock()
-			fmt.Fprint(conn, "250 2.0.0 taken\r\n")
-			if hangUp {
-				return
-			}
-			continue
-		default:
-			answer = "250 2.0.0 fine"
-		}
-		fmt.Fprint(conn, answer+"\r\n")
-	}
-}
-
-func refusing(t *testing.T) (*refuser, *smtpOffice) {
+func refusing(t *testing.T) (*testkit.MailServer, *smtpOffice) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &refuser{answers: map[string]string{}}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			r.mu.Lock()
-			r.dials++
-			r.mu.Unlock()
-			go r.serve(conn)
-		}
-	}()
-	t.Cleanup(func() { ln.Close() })
-	o, err := parseSMTP("smtp://" + ln.Addr().String())
+	server := testkit.NewMailServer(t, "127.0.0.1:0")
+	o, err := parseSMTP("smtp://" + server.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.close)
-	return r, o
+	return server, o
 }
 
 func letterTo(t *testing.T) *gomail.Msg {
@@ -102,7 +34,7 @@ func letterTo(t *testing.T) *gomail.Msg {
 }
 
 func TestWhatRefusalsMean(t *testing.T) {
-	r, o := refusing(t)
+	server, o := refusing(t)
 	kind := func(err error) string {
 		var gone *noSuchAddress
 		var never *undeliverable
@@ -128,38 +60,33 @@ func TestWhatRefusalsMean(t *testing.T) {
 		{"DATA", "452 4.3.1 disk full", "unavailable"},
 		{"RSET", "500 what?", "sent"}, // after the mail was taken: a second time would be once too often
 	} {
-		r.mu.Lock()
-		r.answers = map[string]string{c.command: c.answer}
-		r.mu.Unlock()
+		server.Answer(c.command, c.answer)
 		if got := kind(o.send(context.Background(), letterTo(t), "")); got != c.want {
 			t.Errorf("%s answered %q means %s, want %s", c.command, c.answer, got, c.want)
 		}
+		server.Answer(c.command, "")
 	}
 }
 
 // Connections are used again, and one that died meanwhile costs nothing but a new one.
 func TestConnectionsAreKept(t *testing.T) {
-	r, o := refusing(t)
+	server, o := refusing(t)
 	for range 5 {
 		if err := o.send(context.Background(), letterTo(t), ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if r.dials != 1 || r.taken != 5 {
-		t.Errorf("%d mails over %d connections", r.taken, r.dials)
+	if taken, dials := len(server.Mails()), server.Dials(); dials != 1 || taken != 5 {
+		t.Errorf("%d mails over %d connections", taken, dials)
 	}
-	r.mu.Lock()
-	r.hangUp = true
-	r.mu.Unlock()
+	server.HangUp()
 	for range 4 {
 		if err := o.send(context.Background(), letterTo(t), ""); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.taken != 9 {
-		t.Errorf("%d mails arrived, want 9", r.taken)
+	if taken := len(server.Mails()); taken != 9 {
+		t.Errorf("%d mails arrived, want 9", taken)
 	}
 }
 

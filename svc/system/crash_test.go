@@ -18,25 +18,22 @@ import (
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
-// crashing is a process with the whole system that kills itself around one commit of the payment or the ticketing
-// service: the one whose number stands second in the file "crash" of its data folder, counted from when that file came,
-// before it if the number is negative. It removes the file first, so it does so once.
+// crashing is a process with the whole system that kills itself around one commit of some services: the one whose number
+// stands second in the file "crash" of its data folder, counted from when that file came, before it if the number is
+// negative. The services stand after it. It removes the file first, so it does so once.
 func crashing(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	cfg := config(args[0])
-	cfg.HTTP, cfg.NATS, cfg.Ops, cfg.LogTo = args[1], args[2], "off", os.Stderr
+	cfg.HTTP, cfg.NATS, cfg.SMTPURL, cfg.Ops, cfg.LogTo = args[1], args[2], args[3], "off", os.Stderr
 	armed := filepath.Join(cfg.Data, "crash")
 	var mu sync.Mutex
 	var commits int
 	var counting string
 	cfg.AroundCommit = func(service string, done bool) {
-		if service != "payment" && service != "ticketing" {
-			return
-		}
 		text, err := os.ReadFile(armed)
 		var serial, at int
-		if _, scan := fmt.Sscan(string(text), &serial, &at); err != nil || scan != nil {
+		if _, scan := fmt.Sscan(string(text), &serial, &at); err != nil || scan != nil || !strings.Contains(string(text), service) {
 			return
 		}
 		mu.Lock()
@@ -68,52 +65,69 @@ func crashing(args []string) int {
 	return 0
 }
 
-// A purchase and its refund, with the process killed before and after every commit of their way: from the payer's consent
-// through callback, payment, tickets and news to the money's return. Whatever the moment, the order has its tickets in
-// the end, the money is collected once and given back once, and the records agree.
-func TestKillAtEveryStep(t *testing.T) {
-	t.Parallel()
+// mortal is the whole system in a process that can be told to die.
+type mortal struct {
+	*site
+	cfg    system.Config
+	admin  string
+	p      *process
+	serial int
+}
+
+func startMortal(t *testing.T, smtpURL string) *mortal {
+	t.Helper()
 	cfg := config(t.TempDir())
 	cfg.HTTP, cfg.NATS = freeAddress(t), freeAddress(t)
-	p := spawn(t, "crashing", nil, cfg.Data, cfg.HTTP, cfg.NATS)
+	p := spawn(t, "crashing", nil, cfg.Data, cfg.HTTP, cfg.NATS, smtpURL)
 	s := &site{t: t, url: "http://" + cfg.HTTP, timeout: 5 * time.Second}
 	admin := s.login(adminEmail)
 	s.set(admin, "payment.sandbox", "true")
 	s.set(admin, "payment.poll_after", "1s")
 	s.set(admin, "user.access_ttl", "1h")
-	admin = s.login(adminEmail)
+	return &mortal{site: s, cfg: cfg, admin: s.login(adminEmail), p: p}
+}
+
+// survive does something while the process is to die around a commit of services, again and again as a client does, and
+// reports whether it died before the outcome was there.
+func (m *mortal) survive(services string, point int, act func() error, outcome func() error) (died bool) {
+	m.t.Helper()
+	armed := filepath.Join(m.cfg.Data, "crash")
+	m.serial++
+	if err := os.WriteFile(armed, fmt.Appendf(nil, "%d %d %s", m.serial, point, services), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	acted := false
+	testkit.Eventually(m.t, 90*time.Second, func() error {
+		if _, err := os.Stat(armed); err != nil && !died { // it has taken the file
+			died = true
+			m.p.cmd.Wait()
+			m.p.again()
+		}
+		if !acted {
+			if err := act(); err != nil {
+				return err
+			}
+			acted = true
+		}
+		return outcome()
+	})
+	if !died && os.Remove(armed) != nil { // it has just taken the file, and dies after all
+		died = true
+		m.p.cmd.Wait()
+		m.p.again()
+	}
+	return died
+}
+
+// A purchase and its refund, with the process killed before and after every commit of their way: from the payer's consent
+// through callback, payment, tickets and news to the money's return. Whatever the moment, the order has its tickets in
+// the end, the money is collected once and given back once, and the records agree.
+func TestKillAtEveryStep(t *testing.T) {
+	t.Parallel()
+	s := startMortal(t, "")
+	admin := s.admin
 	event := s.concert(admin, 10000, 1500)
 
-	armed, serial := filepath.Join(cfg.Data, "crash"), 0
-	// survive does something while the process is to die at a point, again and again as a client does, and reports whether
-	// it died before the outcome was there.
-	survive := func(point int, act func() error, outcome func() error) (died bool) {
-		serial++
-		if err := os.WriteFile(armed, fmt.Appendf(nil, "%d %d ", serial, point), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		acted := false
-		testkit.Eventually(t, 90*time.Second, func() error {
-			if _, err := os.Stat(armed); err != nil && !died { // it has taken the file
-				died = true
-				p.cmd.Wait()
-				p.again()
-			}
-			if !acted {
-				if err := act(); err != nil {
-					return err
-				}
-				acted = true
-			}
-			return outcome()
-		})
-		if !died && os.Remove(armed) != nil { // it has just taken the file, and dies after all
-			died = true
-			p.cmd.Wait()
-			p.again()
-		}
-		return died
-	}
 	status := func(o api.Order, want string) func() error {
 		return func() error {
 			got, err := s.send("GET", "/v1/orders/"+o.ID.String(), admin, nil)
@@ -128,8 +142,8 @@ func TestKillAtEveryStep(t *testing.T) {
 	deaths := 0
 	for step, alive := 1, 0; alive < 2; step++ {
 		for _, point := range []int{-step, step} {
-			o := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
-			pay := call[api.Payment](s, 201, "POST", "/v1/orders/"+o.ID.String()+"/payments", admin, api.NewPayment{Provider: "sandbox"})
+			o := call[api.Order](s.site, 201, "POST", "/v1/orders", admin, seats(event, 2))
+			pay := call[api.Payment](s.site, 201, "POST", "/v1/orders/"+o.ID.String()+"/payments", admin, api.NewPayment{Provider: "sandbox"})
 			consent := func() error {
 				got, err := s.send("POST", "/v1/sandbox/payments/"+pay.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"})
 				if err != nil {
@@ -137,7 +151,7 @@ func TestKillAtEveryStep(t *testing.T) {
 				}
 				return got.is(202, "")
 			}
-			if survive(point, consent, status(o, api.OrderPaid)) {
+			if s.survive("payment ticketing", point, consent, status(o, api.OrderPaid)) {
 				deaths++
 				alive = 0
 			} else {
@@ -163,7 +177,7 @@ func TestKillAtEveryStep(t *testing.T) {
 			}
 			return got.is(201, "")
 		}
-		if survive(point, refund, status(paid[n], api.OrderRefunded)) {
+		if s.survive("payment ticketing", point, refund, status(paid[n], api.OrderRefunded)) {
 			deaths++
 		}
 	}
@@ -177,7 +191,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 		return nil
 	})
-	audit(t, cfg, ops(t, "nats://"+cfg.NATS, filepath.Join(cfg.Data, "creds")))
+	audit(t, s.cfg, ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds")))
 }
 
 // is checks an answer for its status and for text in its body.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +63,49 @@ func TestAgainstARunningSystem(t *testing.T) {
 	ok("10m", "config", "get", "ticketing.hold_ttl")
 	ok("ready", "logs", "--level", "info")
 	ok("ok ", "audit")
+}
+
+// A mail that the mail server refuses for good is a dead letter, which an operator sees and hands over once more.
+func TestDeadLetters(t *testing.T) {
+	data, mails := t.TempDir(), testkit.NewMailServer(t, "127.0.0.1:0")
+	mails.Answer("DATA", "554 5.6.0 not from you")
+	s, err := system.Start(t.Context(), system.Config{Data: data, HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0", AdminPassword: "a long enough one", LogTo: io.Discard,
+		SMTPURL: "smtp://" + mails.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(context.Background())
+	at := []string{"--data", data, "--nats-url", s.NATSURL()}
+	resp, err := http.Post(s.URL()+"/v1/users", "application/json", strings.NewReader(`{"email":"ada@example.org","password":"a long enough one","name":"Ada"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	letter := regexp.MustCompile(`(?m)^(\d+) +\S+ +notify-email-urgent +notify\.email\.urgent +"invalid: the mail server refuses the mail for good: .*5\.6\.0 not from you`)
+	replay := []string{"dead", "replay"}
+	testkit.Eventually(t, 30*time.Second, func() error {
+		code, out, errs := run(append([]string{"dead", "list"}, at...)...)
+		found := letter.FindAllStringSubmatch(out, -1)
+		if code != 0 || len(found) != 2 { // the administrator is welcome too
+			return fmt.Errorf("exit %d, %q, %q", code, out, errs)
+		}
+		replay = append(replay, found[0][1], found[1][1])
+		return nil
+	})
+	if code, _, errs := run(append([]string{"dead", "replay", "999"}, at...)...); code != 1 || !strings.Contains(errs, "999: there is no such dead letter") {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+	mails.Answer("DATA", "")
+	if code, out, errs := run(append(replay, at...)...); code != 0 || strings.Count(out, "replayed") != 2 {
+		t.Errorf("exit %d, %q, %q", code, out, errs)
+	}
+	testkit.Eventually(t, 30*time.Second, func() error {
+		code, out, errs := run(append([]string{"dead", "list"}, at...)...)
+		if got := mails.Mails(); len(got) != 2 || !strings.Contains(got[0]+got[1], "ada@example.org") || code != 0 || letter.MatchString(out) {
+			return fmt.Errorf("mails %q; exit %d, %q, %q", got, code, out, errs)
+		}
+		return nil
+	})
 }
 
 func TestAudit(t *testing.T) {

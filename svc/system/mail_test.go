@@ -1,0 +1,246 @@
+package system_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// Tickets come by mail as they are at the API: the codes to be scanned, and the event for the calendar.
+func TestTicketsByMail(t *testing.T) {
+	t.Parallel()
+	smtp, web := testkit.Port(t), testkit.Port(t)
+	mails, _ := testkit.Maildev(t, smtp, web)
+	cfg := config(t.TempDir())
+	cfg.SMTPURL = "smtp://127.0.0.1:" + smtp
+	s, _, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	event := s.concert(admin, 100, 0)
+	_, ada := s.join("ada@example.org")
+	o := call[api.Order](s, 201, "POST", "/v1/orders", ada, seats(event, 2))
+	var m testkit.Mail
+	testkit.Eventually(t, 30*time.Second, func() error {
+		all, err := mails()
+		for _, m = range all {
+			if strings.Contains(m.Text, o.ID.String()) {
+				return err
+			}
+		}
+		return errors.Join(errors.New("the tickets have not arrived"), err)
+	})
+	if len(m.To) != 1 || m.To[0].Address != "ada@example.org" || !strings.HasPrefix(m.Subject, "Your tickets") || len(m.Attachments) != 3 {
+		t.Fatalf("mail %+v", m)
+	}
+	enclosed := func(name string) []byte {
+		t.Helper()
+		for _, a := range m.Attachments {
+			if a.FileName != name {
+				continue
+			}
+			resp, err := http.Get("http://127.0.0.1:" + web + "/email/" + m.ID + "/attachment/" + a.GeneratedFileName)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			data, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != 200 {
+				t.Fatalf("%s: %d, %v", name, resp.StatusCode, err)
+			}
+			return data
+		}
+		t.Fatalf("%s is not among %+v", name, m.Attachments)
+		return nil
+	}
+	tickets := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+o.ID.String()+"/tickets", ada, nil).Items
+	for i, ticket := range tickets {
+		code, err := s.send("GET", "/v1/tickets/"+ticket.ID.String()+"/qr.png", ada, nil)
+		if err != nil || code.status != 200 || !bytes.Equal(enclosed(fmt.Sprintf("ticket-%d-%s.png", i+1, ticket.ID)), code.body) {
+			t.Errorf("the code of ticket %d is another one than at the API: %d, %v", i, code.status, err)
+		}
+	}
+	calendar, err := s.send("GET", "/v1/events/"+event.ID.String()+"/calendar.ics", "", nil)
+	if got := enclosed(event.ID.String() + ".ics"); err != nil || calendar.status != 200 || !bytes.Equal(got, calendar.body) {
+		t.Errorf("the calendar file is\n%s, at the API it is\n%s, %v", got, calendar.body, err)
+	}
+}
+
+// The process is killed before and after every commit on the way from an order, or an announcement, to the mail. Whatever
+// the moment, the mail arrives; it arrives twice only after a crash, and then under one Message-ID.
+func TestMailAtEveryStep(t *testing.T) {
+	t.Parallel()
+	smtp, web := testkit.Port(t), testkit.Port(t)
+	mails, _ := testkit.Maildev(t, smtp, web)
+	s := startMortal(t, "smtp://127.0.0.1:"+smtp)
+	event := s.concert(s.admin, 10000, 0)
+	// about returns the mails that speak of something.
+	about := func(text string) (found []testkit.Mail, err error) {
+		all, err := mails()
+		for _, m := range all {
+			if strings.Contains(m.Text, text) {
+				found = append(found, m)
+			}
+		}
+		if len(found) == 0 {
+			err = errors.Join(err, fmt.Errorf("no mail speaks of %s", text))
+		}
+		return found, err
+	}
+	died := map[string]bool{} // by what the mail speaks of
+	post := func(path, key string, body any, want int, answer any) error {
+		got, err := s.send("POST", path, s.admin, body, "Idempotency-Key", key)
+		if err == nil {
+			err = got.is(want, "")
+		}
+		if err == nil {
+			err = json.Unmarshal(got.body, answer)
+		}
+		return err
+	}
+	killed := func(what string, act func(key string) (text string, err error)) {
+		t.Helper()
+		deaths := 0
+		for step, alive := 1, 0; alive < 2; step++ {
+			for _, point := range []int{-step, step} {
+				var text string
+				dead := s.survive("notification", point, func() (err error) {
+					text, err = act(fmt.Sprintf("%s %d", what, point))
+					return err
+				}, func() error {
+					_, err := about(text)
+					return err
+				})
+				if died[text] = dead; dead {
+					deaths++
+					alive = 0
+				} else {
+					alive++
+				}
+			}
+		}
+		t.Logf("the way from %s to the mail was cut at %d moments", what, deaths)
+		if deaths < 6 {
+			t.Errorf("the way from %s to the mail has more steps", what)
+		}
+	}
+	killed("an order", func(key string) (string, error) {
+		var o api.Order
+		err := post("/v1/orders", key, seats(event, 1), 201, &o)
+		return o.ID.String(), err
+	})
+	killed("an announcement", func(key string) (string, error) {
+		var a api.Announcement
+		return "This is " + key + ".", post("/v1/events/"+event.ID.String()+"/announcements", key, api.NewAnnouncement{Subject: "News", Text: "This is " + key + "."}, 202, &a)
+	})
+	// What a killed process had in hand comes again when its time is over.
+	js, done, err := ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds"))(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	testkit.Eventually(t, 240*time.Second, func() error {
+		jobs, err := js.Stream(t.Context(), natsconf.Notifications)
+		if err != nil {
+			return err
+		}
+		for c := range jobs.ListConsumers(t.Context()).Info() {
+			if c.NumAckPending+int(c.NumPending) > 0 {
+				return fmt.Errorf("%s has %d jobs in hand", c.Name, c.NumAckPending)
+			}
+		}
+		return nil
+	})
+	again := 0
+	for text, dead := range died {
+		found, err := about(text)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, m := range found[1:] {
+			again++
+			if !dead || m.MessageID == "" || m.MessageID != found[0].MessageID {
+				t.Errorf("a second mail of %s: %s after %s; died: %v", text, m.MessageID, found[0].MessageID, dead)
+			}
+		}
+	}
+	t.Logf("%d of %d mails came twice", again, len(died))
+	if again == 0 {
+		t.Error("no moment was between the sending and its record")
+	}
+}
+
+// While the mail server says nothing, refuses, or is not there, people buy as if nothing were. Afterwards every mail
+// arrives, once.
+func TestCheckoutWithoutMailServer(t *testing.T) {
+	t.Parallel()
+	smtp, web := testkit.Port(t), testkit.Port(t)
+	trouble := testkit.NewMailServer(t, "127.0.0.1:"+smtp)
+	trouble.Silence(true)
+	cfg := config(t.TempDir())
+	cfg.SMTPURL = "smtp://127.0.0.1:" + smtp
+	s, _, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	event := s.concert(admin, 1000, 1500)
+	_, ada := s.join("ada@example.org")
+	var orders []api.Order
+	buy := func() {
+		t.Helper()
+		for range 4 {
+			o := call[api.Order](s, 201, "POST", "/v1/orders", ada, seats(event, 1))
+			s.pay(ada, o)
+			orders = append(orders, o)
+		}
+	}
+	tried := func(what string, n func() int) {
+		t.Helper()
+		testkit.Eventually(t, 30*time.Second, func() error {
+			if n() == 0 {
+				return errors.New("nobody has tried while the server " + what)
+			}
+			return nil
+		})
+	}
+	buy()
+	tried("says nothing", trouble.Dials)
+	trouble.Answer("MAIL", "451 4.3.0 later")
+	trouble.Silence(false)
+	buy()
+	trouble.Answer("MAIL", "")
+	trouble.Answer("DATA", "452 4.3.1 disk full")
+	buy()
+	if got := trouble.Mails(); len(got) != 0 {
+		t.Fatalf("it took %d mails", len(got))
+	}
+	trouble.Stop()
+	buy()
+	mails, _ := testkit.Maildev(t, smtp, web)
+	testkit.Eventually(t, 120*time.Second, func() error {
+		all, err := mails()
+		if err != nil {
+			return err
+		}
+		for _, o := range orders {
+			n := 0
+			for _, m := range all {
+				if strings.Contains(m.Text, o.ID.String()) {
+					n++
+				}
+			}
+			if n != 1 {
+				return fmt.Errorf("%d mails with the tickets of an order; %d in all", n, len(all))
+			}
+		}
+		return nil
+	})
+}
