@@ -59,6 +59,7 @@ type Gateway struct {
 	auth    *authenticator
 	limits  *limiter
 	lives   *lives
+	facts   *facts
 	metrics httpMetrics
 
 	constant [][2][]byte // headers of every answer
@@ -88,6 +89,7 @@ func New(cfg Config) (*Gateway, error) {
 		ErrorHandler:          g.complain,
 		DisableStartupMessage: true,
 	})
+	g.facts = newFacts(cfg)
 	if err := g.mount(); err != nil {
 		return nil, err
 	}
@@ -257,6 +259,7 @@ func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
 
 // Serve answers requests on ln until Shutdown. It returns nil then.
 func (g *Gateway) Serve(ln net.Listener) error {
+	defer g.facts.start()()
 	err := g.app.Server().Serve(ln)
 	if g.draining.Load() && (err == nil || errors.Is(err, net.ErrClosed)) {
 		return nil

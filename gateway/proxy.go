@@ -21,17 +21,18 @@ import (
 type proxy struct {
 	g       *Gateway
 	spec    rpc.Spec
-	names   []string  // of the values in the path
-	forward []forward // headers that travel along
-	located bool      // what is created is found under the collection's path plus its id
-	cache   string    // Cache-Control of a success
-	varies  bool      // the answer depends on who asks
+	names   []string        // of the values in the path
+	forward []forward       // headers that travel along
+	located bool            // what is created is found under the collection's path plus its id
+	cache   string          // Cache-Control of a success
+	varies  bool            // the answer depends on who asks
+	watch   func(*exchange) // counts a good answer; may be nil
 }
 
 type forward struct{ http, nats string }
 
 func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
-	p := &proxy{g: g, spec: spec, names: rpc.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public}
+	p := &proxy{g: g, spec: spec, names: rpc.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public, watch: g.facts.watch(spec)}
 	headers := slices.Clone(spec.Headers)
 	if spec.Idempotent {
 		headers = append(headers, rpc.IdempotencyKey)
@@ -93,6 +94,9 @@ func (p *proxy) serve(x *exchange) error {
 		return err
 	}
 	p.answer(x, reply)
+	if p.watch != nil {
+		p.watch(x)
+	}
 	return nil
 }
 

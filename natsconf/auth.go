@@ -94,6 +94,18 @@ func Replay(stream string) Grant {
 	}}
 }
 
+// Follow lets a role read a stream from any point beside the durable consumers of others: with consumers of its own,
+// which end by themselves when nobody reads them, so it needs not delete any.
+func Follow(stream string) Grant {
+	return Grant{Publish: []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.CONSUMER.CREATE." + stream,
+		"$JS.API.CONSUMER.CREATE." + stream + ".*",
+		"$JS.API.CONSUMER.INFO." + stream + ".*",
+		"$JS.API.CONSUMER.MSG.NEXT." + stream + ".*",
+	}}
+}
+
 // Consume lets a role create, use and delete the named durable consumers of a stream, read single messages of it (for
 // dead letters), and hear when a message was delivered too often.
 //

@@ -70,6 +70,13 @@ var (
 	LiveStreams = settings.Int("gateway.live_streams", 10000,
 		"Live streams that may be open at a gateway.", settings.Between(1, 1000000))
 
+	AnalyticsMinutes = settings.Duration("analytics.minutes", 90*24*time.Hour,
+		"How long numbers are kept by the minute; older ones are kept by the quarter of an hour.", settings.Between(time.Hour, 10*365*24*time.Hour))
+	AnalyticsRetention = settings.Duration("analytics.retention", 5*365*24*time.Hour,
+		"How long after its end the numbers of an event are kept.", settings.Between(24*time.Hour, 50*365*24*time.Hour))
+	AnalyticsGeneration = settings.Int("analytics.generation", 0,
+		"Which build of the read model is in force: every change makes every instance fold its streams again from their beginning.", settings.Between(0, 1000000))
+
 	LogLevel = settings.Level("log.level", slog.LevelInfo, "What is logged: debug, info, warn or error.")
 )
 
@@ -78,5 +85,6 @@ func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter,
-		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LivePerPerson, LiveStreams, LogLevel}
+		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LivePerPerson, LiveStreams,
+		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, LogLevel}
 }

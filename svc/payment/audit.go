@@ -15,6 +15,7 @@ type Captured struct {
 	ID      ids.Payment
 	OrderID ids.Order
 	Kept    api.Money // without what goes back, or is back
+	Back    api.Money // what is back
 }
 
 // Ledger returns all money that was ever collected.
@@ -23,7 +24,8 @@ func Ledger(ctx context.Context, db *store.DB) ([]Captured, error) {
 	err := db.Read().NewSelect().Model(&rows).Where("p.captured > 0").Scan(ctx)
 	out := make([]Captured, len(rows))
 	for i, r := range rows {
-		out[i] = Captured{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding, Currency: r.CapturedIn}}
+		out[i] = Captured{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding, Currency: r.CapturedIn},
+			Back: api.Money{Amount: r.Refunded, Currency: r.CapturedIn}}
 	}
 	return out, err
 }

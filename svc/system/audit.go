@@ -125,7 +125,8 @@ func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream
 		}
 		findings = append(findings, f)
 	}
-	return findings, nil
+	numbers, err := auditNumbers(ctx, tickets, money, js)
+	return append(findings, numbers), err
 }
 
 // auditMoney compares what was collected with the orders: what is kept of a payment is what is kept of the order that it

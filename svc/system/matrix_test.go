@@ -30,6 +30,8 @@ func mayCall() map[string]string {
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers,
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
+		"analytics.summary": managers, "analytics.sales": managers, "analytics.attendance": managers, "analytics.funnel": managers,
+		"analytics.demographics": managers, "analytics.forecast": managers, "analytics.report": managers, "analytics.live": managers,
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
 		"ticketing.admit": team, "ticketing.admissions": team,
 		"notification.announce": managers, "notification.announcements": managers,
@@ -133,7 +135,9 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 		case ids.Refund:
 			id = ids.New[ids.RefundKind](time.Now()).String()
 		case string:
-			id = w.manual.ID.String()
+			if id = w.manual.ID.String(); name == "file" {
+				id = "sales.csv"
+			}
 		case ids.User:
 			id = w.members[p.name].String()
 		default:
@@ -267,6 +271,9 @@ func TestAccessMatrix(t *testing.T) {
 			if d.Access == rpc.Optional {
 				e = w.draft
 			}
+			if d.Live { // does not end; the answer is that of the endpoint beside it
+				continue
+			}
 			// A conflict is an answer to somebody who may: another one has done it before.
 			if got, what := try(d, w, e, p); got.status >= 300 && got.status != 409 {
 				t.Errorf("%s: %d %s", what, got.status, got.body)
@@ -282,7 +289,7 @@ func TestAccessMatrix(t *testing.T) {
 
 	// Lists of one's own hold nothing of others.
 	for _, d := range api.All() {
-		if d.Method != "GET" || d.Access != rpc.User || len(rpc.PathNames(d.Path)) > 0 {
+		if d.Method != "GET" || d.Access != rpc.User || d.Live || len(rpc.PathNames(d.Path)) > 0 {
 			continue
 		}
 		got, err := s.send("GET", d.Path, people[2].token, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
+	"path/filepath"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -15,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/analytics"
 	"github.com/starlightsymphony/starlight/svc/config"
 	"github.com/starlightsymphony/starlight/svc/discovery"
 	"github.com/starlightsymphony/starlight/svc/event"
@@ -96,6 +98,12 @@ func services() []role {
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
 					OutboxDir: cfg.outboxDir(), PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom, PushPrivate: cfg.PushPrivate})
 			}},
+		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{natsconf.Follow("EVENTS"), natsconf.Follow("ANALYTICS"),
+			natsconf.PublishTo("dead.analytics"), shows("analytics")},
+			start: func(ctx context.Context, m *member) (service, error) {
+				return analytics.New(ctx, analytics.Deps{Dir: filepath.Join(m.sys.cfg.Data, "analytics"), NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live,
+					Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+			}},
 	}
 }
 
@@ -155,7 +163,7 @@ func Roles() []natsconf.Role {
 		natsconf.Ops(),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(), natsconf.ReadKV("config"),
 			natsconf.PublishTo("logs.>", "probe.>", observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"), natsconf.SubscribeTo(observe.MetricsSubject)),
-		natsconf.NewRole(roleGateway, calls(roleGateway), natsconf.SubscribeTo("live.>")),
+		natsconf.NewRole(roleGateway, natsconf.PublishTo("facts.gateway.>"), calls(roleGateway), natsconf.SubscribeTo("live.>")),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)

@@ -178,6 +178,7 @@ func auditTickets(ctx context.Context, db storage, _ *inventory.Ledger) (Finding
 // Paid is what an order says about its money.
 type Paid struct {
 	OrderID   ids.Order
+	EventID   ids.Event
 	PaymentID ids.Payment
 	Kept      api.Money // its total without what goes back; nothing, if it is not paid
 }
@@ -186,15 +187,16 @@ type Paid struct {
 func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
 	var rows []struct {
 		ID        ids.Order
+		EventID   ids.Event
 		PaymentID ids.Payment
 		Total     int64
 		Refunded  int64
 		Currency  string
 	}
-	err := db.Read().NewRaw("SELECT id, payment_id, total, refunded, currency FROM orders WHERE paid_at IS NOT NULL AND total > 0").Scan(ctx, &rows)
+	err := db.Read().NewRaw("SELECT id, event_id, payment_id, total, refunded, currency FROM orders WHERE paid_at IS NOT NULL AND total > 0").Scan(ctx, &rows)
 	out := make([]Paid, len(rows))
 	for i, r := range rows {
-		out[i] = Paid{OrderID: r.ID, PaymentID: r.PaymentID, Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
+		out[i] = Paid{OrderID: r.ID, EventID: r.EventID, PaymentID: r.PaymentID, Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
 	}
 	return out, err
 }

@@ -97,6 +97,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.SetUserRoles, s.setRoles)
 	rpc.Handle(srv, api.GetKeys, s.publicKeys)
 	rpc.Handle(srv, api.FindUserByEmail, s.find)
+	rpc.Handle(srv, api.GetDemographics, s.demographics)
 	rpc.Handle(srv, api.GetContact, s.contact)
 	rpc.Handle(srv, api.GetContacts, s.contacts)
 	rpc.Handle(srv, api.MintResetToken, s.mintReset)

@@ -29,6 +29,7 @@ type commands struct {
 	Logs    logsCommand    `cmd:"" help:"Read the logs of all services."`
 	Audit   auditCommand   `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
 	Dead    deadCommand    `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
+	Rebuild rebuildCommand `cmd:"" help:"Build a read model again."`
 	Auth    authCommand    `cmd:"" help:"Keys and credentials for an outside NATS server."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -165,7 +166,7 @@ func (c *upCommand) Run(s *streams) error {
 
 type runCommand struct {
 	common
-	Roles []string `arg:"" help:"Roles: ${enum}." enum:"gateway,event,user,ticketing,payment,notification,config,discovery"`
+	Roles []string `arg:"" help:"Roles: ${enum}." enum:"gateway,event,user,ticketing,payment,notification,analytics,config,discovery"`
 }
 
 // Run runs some roles until a signal comes.

@@ -1,0 +1,215 @@
+package api
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// SmallestGroup is how many people a demographic group has at least when it is shown.
+const SmallestGroup = 5
+
+// Numbers are the counters of analytics. Each counts what happened, once: a refund takes nothing away from revenue.
+type Numbers struct {
+	Views           int64 `json:"views"`
+	OrdersHeld      int64 `json:"orders_held"`
+	OrdersPaid      int64 `json:"orders_paid"`
+	OrdersExpired   int64 `json:"orders_expired"`
+	OrdersCancelled int64 `json:"orders_cancelled"`
+	OrdersRefunded  int64 `json:"orders_refunded"` // all of their money is back
+	TicketsSold     int64 `json:"tickets_sold"`
+	TicketsRevoked  int64 `json:"tickets_revoked"`
+	Admitted        int64 `json:"admitted"`
+	Revenue         int64 `json:"revenue_amount"` // minor units of the event's currency
+	Refunds         int64 `json:"refunds_amount"`
+}
+
+// EventSummary is what the numbers of an event come to. The rates are between 0 and 1.
+type EventSummary struct {
+	EventID         ids.Event   `json:"event_id"`
+	Name            string      `json:"name"`
+	Timezone        string      `json:"timezone"`
+	StartsAt        time.Time   `json:"starts_at"`
+	Views           int64       `json:"views"`
+	OrdersHeld      int64       `json:"orders_held"`
+	OrdersPaid      int64       `json:"orders_paid"`
+	OrdersExpired   int64       `json:"orders_expired"`
+	OrdersCancelled int64       `json:"orders_cancelled"`
+	OrdersRefunded  int64       `json:"orders_refunded"`
+	TicketsSold     int64       `json:"tickets_sold"`
+	TicketsRevoked  int64       `json:"tickets_revoked"`
+	Admitted        int64       `json:"admitted"`
+	NoShows         int64       `json:"no_shows"` // once the event is over: valid tickets that did not come
+	Revenue         Money       `json:"revenue"`
+	Refunds         Money       `json:"refunds"`
+	Net             Money       `json:"net"`
+	Quantity        int64       `json:"quantity"`     // tickets on offer
+	SellThrough     float64     `json:"sell_through"` // tickets sold and not revoked, of those on offer
+	Conversion      float64     `json:"conversion"`   // paid orders of views
+	Attendance      float64     `json:"attendance"`   // admitted of valid tickets
+	TicketTypes     []Breakdown `json:"ticket_types"`
+	PromoCodes      []Breakdown `json:"promo_codes"`
+	Referrers       []Breakdown `json:"referrers"`
+}
+
+// LiveSubject implements rpc.LiveSnapshot.
+func (s EventSummary) LiveSubject() string { return rpc.LiveSubject("analytics", string(s.EventID)) }
+
+// Breakdown is the numbers of one ticket type, promo code, referrer or gate.
+type Breakdown struct {
+	Key  string `json:"key"`
+	Name string `json:"name,omitempty"`
+	Numbers
+}
+
+// SeriesQuery is the request of the series. Times are taken to the whole interval.
+type SeriesQuery struct {
+	ID       ids.Event `json:"-" path:"id"`
+	Interval string    `json:"-" query:"interval"` // minute, hour, day, week; "" means what suits the endpoint
+	From     time.Time `json:"-" query:"from"`     // default: the first fact
+	To       time.Time `json:"-" query:"to"`       // not included; default: after the last fact
+}
+
+// Series is numbers over time. An interval begins when it does in the event's zone: a day may have 23 or 25 hours.
+type Series struct {
+	EventID  ids.Event     `json:"event_id"`
+	Timezone string        `json:"timezone"`
+	Interval string        `json:"interval"`
+	Currency string        `json:"currency"`
+	Points   []SeriesPoint `json:"points"`
+	Gates    []Breakdown   `json:"gates,omitempty"` // of attendance: arrivals per gate in the same time
+	NoShows  int64         `json:"no_shows"`
+}
+
+// SeriesPoint is one interval. Admissions accumulate over the series.
+type SeriesPoint struct {
+	Start  time.Time `json:"start"` // with the offset of the event's zone
+	Inside int64     `json:"inside"`
+	Numbers
+}
+
+// Funnel is the way from a view to a seat.
+type Funnel struct {
+	EventID ids.Event    `json:"event_id"`
+	Steps   []FunnelStep `json:"steps"`
+}
+
+// FunnelStep is one step, and its part of the step before.
+type FunnelStep struct {
+	Name  string  `json:"name"`
+	Count int64   `json:"count"`
+	Rate  float64 `json:"rate"` // 0 where the step before is empty
+}
+
+// Demographics are the buyers of an event who agreed to be counted, in groups of at least SmallestGroup. Others are all
+// remaining buyers; there are either none or enough of them that no small group can be told from the difference.
+type Demographics struct {
+	EventID   ids.Event `json:"event_id"`
+	AgeBands  Groups    `json:"age_bands"`
+	Countries Groups    `json:"countries"`
+	Cities    Groups    `json:"cities"`
+}
+
+// Groups are people by one trait.
+type Groups struct {
+	Groups []Group `json:"groups"`
+	Others int64   `json:"others"`
+}
+
+// Group is people who have a trait in common.
+type Group struct {
+	Name   string `json:"name"`
+	People int64  `json:"people"`
+}
+
+// Forecast says when an event will be sold out if sales go on as lately. The times are absent where the rate of sales
+// gives no end.
+type Forecast struct {
+	EventID   ids.Event  `json:"event_id"`
+	Remaining int64      `json:"remaining"`
+	PerDay    float64    `json:"per_day"`
+	SoldOutAt *time.Time `json:"sold_out_at,omitempty"` // expected
+	Earliest  *time.Time `json:"earliest,omitempty"`    // nine times of ten it is between these two
+	Latest    *time.Time `json:"latest,omitempty"`
+	Basis     string     `json:"basis"`
+}
+
+// Overview is all events of an organizer.
+type Overview struct {
+	Items []EventSummary `json:"items"`
+}
+
+// CompareQuery is the request of CompareEvents.
+type CompareQuery struct {
+	Events []ids.Event `json:"-" query:"event"` // two to ten; none means all of one's own
+}
+
+// ReportRef names a report: sales, funnel, arrivals or demographics, as csv, svg, png or pdf.
+type ReportRef struct {
+	ID       ids.Event `json:"-" path:"id"`
+	File     string    `json:"-" path:"file"`
+	Interval string    `json:"-" query:"interval"`
+	From     time.Time `json:"-" query:"from"`
+	To       time.Time `json:"-" query:"to"`
+}
+
+// TrafficFact is the payload of the facts that the gateway tells: how often something was looked at.
+type TrafficFact struct {
+	At       time.Time `json:"at"`
+	EventID  ids.Event `json:"event_id,omitempty"`
+	Referrer string    `json:"referrer,omitempty"` // host only
+	Count    int64     `json:"count"`
+}
+
+// The subjects of the gateway's facts, in stream ANALYTICS.
+const (
+	FactViews    = "facts.gateway.views"
+	FactSearches = "facts.gateway.searches"
+)
+
+// PeopleRef is the request of the internal endpoint GetDemographics: at most 500 people.
+type PeopleRef struct {
+	UserIDs []ids.User `json:"user_ids"`
+}
+
+// PersonTraits is what a person agreed to be counted by; all empty without consent.
+type PersonTraits struct {
+	UserID  ids.User `json:"user_id"`
+	AgeBand string   `json:"age_band,omitempty"`
+	Country string   `json:"country,omitempty"`
+	City    string   `json:"city,omitempty"`
+}
+
+func analytics(name, path, summary string) rpc.Spec {
+	return rpc.Spec{Service: "analytics", Name: name, Method: "GET", Path: path, Access: rpc.User, Summary: summary,
+		Detail: "For the event's managers and administrators."}
+}
+
+func analyticsLive() rpc.Spec {
+	s := analytics("live", "/v1/events/{id}/analytics/live", "The numbers of an event, as they change")
+	s.Live = true
+	return s
+}
+
+// The endpoints of the analytics service.
+var (
+	GetEventAnalytics = rpc.Endpoint[EventRef, EventSummary]{Spec: analytics("summary", "/v1/events/{id}/analytics", "The numbers of an event")}
+	GetSales          = rpc.Endpoint[SeriesQuery, Series]{Spec: analytics("sales", "/v1/events/{id}/analytics/sales", "Sales over time")}
+	GetAttendance     = rpc.Endpoint[SeriesQuery, Series]{Spec: analytics("attendance", "/v1/events/{id}/analytics/attendance", "Arrivals over time and per gate")}
+	GetFunnel         = rpc.Endpoint[EventRef, Funnel]{Spec: analytics("funnel", "/v1/events/{id}/analytics/funnel", "From views to seats")}
+	GetBuyers         = rpc.Endpoint[EventRef, Demographics]{Spec: analytics("demographics", "/v1/events/{id}/analytics/demographics", "Who buys, in groups of five or more")}
+	GetForecast       = rpc.Endpoint[EventRef, Forecast]{Spec: analytics("forecast", "/v1/events/{id}/analytics/forecast", "When an event will be sold out")}
+	FollowAnalytics   = rpc.Endpoint[EventRef, EventSummary]{Spec: analyticsLive()}
+	GetReport         = rpc.Endpoint[ReportRef, rpc.Blob]{Spec: analytics("report", "/v1/events/{id}/reports/{file}", "A report as CSV, SVG, PNG or PDF: sales.csv, funnel.svg, arrivals.png, demographics.pdf")}
+	GetOverview       = rpc.Endpoint[rpc.None, Overview]{Spec: analytics("overview", "/v1/analytics/overview", "The numbers of all the caller's events")}
+	CompareEvents     = rpc.Endpoint[CompareQuery, Overview]{Spec: analytics("compare", "/v1/analytics/compare", "The numbers of events side by side: ?event=ID&event=ID")}
+
+	GetDemographics = rpc.Endpoint[PeopleRef, List[PersonTraits]]{Spec: rpc.Spec{Service: "user", Name: "demographics",
+		Access: rpc.Internal, Callers: []string{"analytics"}, Summary: "What people agreed to be counted by"}}
+)
+
+func analyticsEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{GetEventAnalytics.Describe(), GetSales.Describe(), GetAttendance.Describe(), GetFunnel.Describe(), GetBuyers.Describe(),
+		GetForecast.Describe(), FollowAnalytics.Describe(), GetReport.Describe(), GetOverview.Describe(), CompareEvents.Describe(), GetDemographics.Describe()}
+}

@@ -1,0 +1,281 @@
+package analytics
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+var update = flag.Bool("update", false, "write the golden pictures")
+
+var testEvent = ids.Derive[ids.EventKind]("1")
+
+func testOffer(zone string) *api.Offer {
+	return &api.Offer{Event: api.Event{ID: testEvent, Organizer: person("usr_org"), Name: "Nocturne", Timezone: zone, Status: api.EventPublished, Revision: 1,
+		StartsAt: testStart, EndsAt: testStart.Add(3 * time.Hour), TicketTypes: []api.TicketType{{ID: typeNumber(0), Name: "Standing", Quantity: 100, Price: api.Money{Amount: 1000, Currency: "EUR"}}}}}
+}
+
+// filled returns a service whose read model has one sale at each of the times.
+func filled(t *testing.T, times ...time.Time) *Service {
+	t.Helper()
+	s, err := bare(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	err = s.db.Update(func(tx *bolt.Tx) error {
+		f := newFold(tx)
+		if err := f.offer(testOffer("Europe/Berlin")); err != nil {
+			return err
+		}
+		for _, at := range times {
+			f.count(testEvent, byEvent, "", minuteOf(at), nSold, 1)
+			f.count(testEvent, byEvent, "", minuteOf(at), nPaid, 1)
+		}
+		return f.write()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *Service) seriesOf(t *testing.T, zone string, q api.SeriesQuery) *api.Series {
+	t.Helper()
+	var out *api.Series
+	err := s.db.View(func(tx *bolt.Tx) (err error) {
+		out, err = series(tx, testOffer(zone), &q, "day", func(counts) bool { return true })
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Days have 23, 24 or 25 hours; an hour that comes twice is two; nothing is lost, before and after cells are made coarser.
+func TestSeriesOverClockChanges(t *testing.T) {
+	for _, c := range []struct {
+		zone  string
+		day   time.Time // some time of the day of the change, UTC
+		hours int
+	}{
+		{"Europe/Berlin", time.Date(2027, 3, 28, 10, 0, 0, 0, time.UTC), 23},
+		{"Europe/Berlin", time.Date(2027, 10, 31, 10, 0, 0, 0, time.UTC), 25},
+		{"Asia/Kolkata", time.Date(2027, 5, 1, 10, 0, 0, 0, time.UTC), 24},
+		{"Asia/Beirut", time.Date(2027, 3, 28, 10, 0, 0, 0, time.UTC), 23}, // the clocks change at midnight
+		{"Australia/Lord_Howe", time.Date(2027, 4, 3, 20, 0, 0, 0, time.UTC), 25},
+	} {
+		t.Run(fmt.Sprint(c.zone, c.hours), func(t *testing.T) {
+			loc, err := time.LoadLocation(c.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			start := begin(c.day.In(loc), "day")
+			end := following(start, "day")
+			var times []time.Time
+			for at := start; at.Before(end); at = at.Add(10 * time.Minute) {
+				times = append(times, at.Add(3*time.Minute))
+			}
+			s := filled(t, append(times, start.Add(-time.Minute), end)...)
+			for range 2 {
+				days := s.seriesOf(t, c.zone, api.SeriesQuery{Interval: "day", From: start, To: end})
+				if len(days.Points) != 1 || days.Points[0].TicketsSold != int64(len(times)) {
+					t.Errorf("the day is %+v, want %d sold", days.Points, len(times))
+				}
+				hours := s.seriesOf(t, c.zone, api.SeriesQuery{Interval: "hour", From: start, To: end})
+				sum := int64(0)
+				for _, p := range hours.Points {
+					sum += p.TicketsSold
+				}
+				if len(hours.Points) != c.hours || sum != int64(len(times)) {
+					t.Errorf("%d hours with %d sold, want %d with %d", len(hours.Points), sum, c.hours, len(times))
+				}
+				if err := s.downsample(t.Context(), minuteOf(end.Add(time.Hour))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			weeks := s.seriesOf(t, c.zone, api.SeriesQuery{Interval: "week", From: start, To: end})
+			if len(weeks.Points) != 1 || weeks.Points[0].Start.Weekday() != time.Monday {
+				t.Errorf("weeks %+v", weeks.Points)
+			}
+		})
+	}
+}
+
+func TestDownsampleAndForget(t *testing.T) {
+	s := filled(t, testStart, testStart.Add(time.Minute), testStart.Add(14*time.Minute), testStart.Add(16*time.Minute))
+	if err := s.downsample(t.Context(), minuteOf(testStart.Add(16*time.Minute))); err != nil {
+		t.Fatal(err)
+	}
+	minutes := s.seriesOf(t, "UTC", api.SeriesQuery{Interval: "minute"})
+	if len(minutes.Points) != 17 || minutes.Points[0].TicketsSold != 3 || minutes.Points[16].TicketsSold != 1 {
+		t.Errorf("%d points: %+v", len(minutes.Points), minutes.Points)
+	}
+	if err := s.forget(t.Context(), testStart); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.seriesOf(t, "UTC", api.SeriesQuery{}); len(got.Points) != 1 {
+		t.Errorf("an event that is not over is forgotten")
+	}
+	if err := s.forget(t.Context(), testStart.Add(4*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.seriesOf(t, "UTC", api.SeriesQuery{}); len(got.Points) != 0 {
+		t.Errorf("an old event is still there: %+v", got.Points)
+	}
+}
+
+// No group below five is shown, and none can be told from the rest.
+func TestProtect(t *testing.T) {
+	for _, c := range []struct {
+		in     []api.Group
+		shown  int
+		others int64
+	}{
+		{nil, 0, 0},
+		{[]api.Group{{Name: "DE", People: 4}}, 0, 0},
+		{[]api.Group{{Name: "DE", People: 5}}, 1, 0},
+		{[]api.Group{{Name: "DE", People: 9}, {Name: "FR", People: 4}}, 0, 13}, // or FR would be the difference
+		{[]api.Group{{Name: "DE", People: 9}, {Name: "FR", People: 6}, {Name: "PL", People: 1}}, 1, 7},
+		{[]api.Group{{Name: "DE", People: 9}, {Name: "FR", People: 4}, {Name: "PL", People: 3}}, 1, 7},
+		{[]api.Group{{Name: "", People: 9}, {Name: "FR", People: 5}}, 1, 9},
+	} {
+		got := protect(c.in)
+		if len(got.Groups) != c.shown || got.Others != c.others {
+			t.Errorf("%v shows %+v", c.in, got)
+		}
+	}
+}
+
+func TestPeopleCountOnce(t *testing.T) {
+	s := filled(t)
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		f := newFold(tx)
+		for i := range 12 { // six people, each twice
+			if err := f.person(testEvent, ids.User(fmt.Sprint("usr_", i%6)), api.PersonTraits{AgeBand: "25-34", Country: "DE"}); err != nil {
+				return err
+			}
+		}
+		return f.write()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.db.View(func(tx *bolt.Tx) error {
+		d := buyers(tx, testEvent)
+		if len(d.Countries.Groups) != 1 || d.Countries.Groups[0].People != 6 || len(d.Cities.Groups) != 0 || d.Cities.Others != 6 {
+			t.Errorf("demographics %+v", d)
+		}
+		return tx.ForEach(func(_ []byte, b *bolt.Bucket) error {
+			return b.ForEach(func(k, v []byte) error {
+				if bytes.Contains(k, []byte("usr_0")) || bytes.Contains(v, []byte("usr_0")) {
+					t.Errorf("a person's id is in the store: %q", k)
+				}
+				return nil
+			})
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPredict(t *testing.T) {
+	now := testStart
+	f := predict(now, 100*time.Hour, 100, 200, 200)
+	if f.SoldOutAt == nil || f.SoldOutAt.Sub(now).Round(time.Hour) != 100*time.Hour {
+		t.Errorf("sold out at %v", f.SoldOutAt)
+	}
+	// The F distribution with 200 and 200 degrees of freedom has its 95 % quantile at 1.263 (Merrington and Thompson's tables).
+	if h := f.Latest.Sub(now).Hours(); h < 125 || h > 128 {
+		t.Errorf("latest after %.1f h", h)
+	}
+	if !f.Earliest.Before(*f.SoldOutAt) {
+		t.Error("earliest is not before the expectation")
+	}
+	if f := predict(now, time.Hour, 0, 0, 10); f.SoldOutAt != nil {
+		t.Error("without sales there is no end")
+	}
+	if f := predict(now, time.Hour, 3, 3, 0); f.SoldOutAt != nil || f.Remaining != 0 {
+		t.Error("a sold-out event has nothing to forecast")
+	}
+}
+
+func TestDefuse(t *testing.T) {
+	for in, want := range map[string]string{"=1+1": "'=1+1", "+1": "'+1", "-5": "-5", "-5+2": "'-5+2", "@x": "'@x", "\tx": "'\tx", "\rx": "'\rx", "plain": "plain", "": ""} {
+		if got := defuse(in); got != want {
+			t.Errorf("%q becomes %q, want %q", in, got, want)
+		}
+	}
+	r := &report{header: []string{"group"}, rows: [][]string{{"=cmd()"}, {`a "b", c`}}}
+	if got, err := r.csv(); err != nil || string(got) != "group\n'=cmd()\n\"a \"\"b\"\", c\"\n" {
+		t.Errorf("%q %v", got, err)
+	}
+}
+
+// sampleReports are reports as an organizer would see them.
+func sampleReports() map[string]*report {
+	s := &api.Series{Interval: "day", Currency: "EUR"}
+	for i := range 30 {
+		p := api.SeriesPoint{Start: testStart.AddDate(0, 0, i)}
+		p.TicketsSold, p.TicketsRevoked, p.Admitted = int64(40+(i*37)%60), int64(i%4), int64(i*(30-i))
+		p.Inside = int64(i * 150)
+		s.Points = append(s.Points, p)
+	}
+	return map[string]*report{
+		"sales": salesReport("Nocturne", s), "arrivals": arrivalsReport("Nocturne", s),
+		"funnel": funnelReport("Nocturne", funnelOf(counts{nViews: 5200, nHeld: 900, nPaid: 720, nSold: 1400, nAdmitted: 1290}, testEvent)),
+		"demographics": peopleReport("Nocturne", &api.Demographics{AgeBands: api.Groups{Groups: []api.Group{{Name: "25-34", People: 120}, {Name: "35-44", People: 60}}, Others: 30},
+			Countries: api.Groups{Groups: []api.Group{{Name: "DE", People: 180}}, Others: 30}}),
+		"empty": arrivalsReport("Nocturne", &api.Series{Interval: "hour"}),
+	}
+}
+
+func TestPictures(t *testing.T) {
+	for name, r := range sampleReports() {
+		svg, err := r.draw("svg")
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		golden := filepath.Join("testdata", name+".svg")
+		if *update {
+			if err := os.WriteFile(golden, svg, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(svg, want) {
+			t.Errorf("%s is drawn differently: look at it, then run with -update", name)
+		}
+		picture, err := r.draw("png")
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		if dir := os.Getenv("STARLIGHT_TEST_PICTURES"); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if cfg, err := png.DecodeConfig(bytes.NewReader(picture)); err != nil || cfg.Width != pictureWidth {
+			t.Errorf("%s: %+v %v", name, cfg, err)
+		}
+		pdf, err := r.pdf(testStart)
+		if err != nil || !bytes.HasPrefix(pdf, []byte("%PDF-")) || !bytes.Contains(pdf[len(pdf)-20:], []byte("%%EOF")) {
+			t.Errorf("%s: no PDF: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package analytics
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+)
+
+// Sums are what an audit compares, for one event.
+type Sums struct {
+	Orders, Tickets, Admitted int64
+	Revenue, Refunds          int64 // minor units
+}
+
+// Recount folds all of the stream EVENTS into a new read model in dir, without keeping anything else, and returns the
+// sums by event. It reports false when the stream has lost its beginning to age: nothing can be compared then.
+func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.Event]Sums, bool, error) {
+	st, err := js.Stream(ctx, eventsStream)
+	if err != nil {
+		return nil, false, err
+	}
+	state := st.CachedInfo().State
+	if state.Msgs > 0 && state.FirstSeq > 1 {
+		return nil, false, nil
+	}
+	db, err := openFile(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	db.NoSync = true
+	r := observe.NewRegistry()
+	s := &Service{db: db, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, touched: map[ids.Event]bool{},
+		folded: r.Counter("starlight_analytics_facts_total", "Messages folded."), dead: r.Counter("starlight_analytics_dead_total", "Messages not read."), discard: true}
+	defer s.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.follow(ctx, eventsStream)
+	}()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for read := uint64(0); read < state.LastSeq; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, false, ctx.Err()
+		}
+		if err := db.View(func(tx *bolt.Tx) error { read = number(tx, eventsStream); return nil }); err != nil {
+			return nil, false, err
+		}
+	}
+	sums := map[ids.Event]Sums{}
+	err = db.View(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketTotals).ForEach(func(k, v []byte) error {
+			if len(k) < 2 || k[len(k)-1] != byEvent || k[len(k)-2] != 0 {
+				return nil
+			}
+			var c counts
+			c.read(v)
+			sums[ids.Event(k[:len(k)-2])] = Sums{Orders: c[nPaid], Tickets: c[nSold], Admitted: c[nAdmitted], Revenue: c[nRevenue], Refunds: c[nRefunds]}
+			return nil
+		})
+	})
+	return sums, true, err
+}

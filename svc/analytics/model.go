@@ -1,0 +1,203 @@
+package analytics
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// The buckets of the file.
+var (
+	bucketMeta    = []byte("meta")    // sequences by stream, generation, salt
+	bucketEvents  = []byte("events")  // event -> api.Offer
+	bucketTotals  = []byte("totals")  // event kind dimension -> counts
+	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
+	bucketOrders  = []byte("orders")  // order -> orderState
+	bucketTickets = []byte("tickets") // ticket -> ticketState
+	bucketAsk     = []byte("ask")     // person and event, until the user service was asked for the person's traits
+	bucketPeople  = []byte("people")  // event and salted hash of a person who was counted
+)
+
+func buckets() [][]byte {
+	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketAsk, bucketPeople}
+}
+
+// The dimensions by which numbers are kept.
+const (
+	byEvent    = 'e'
+	byType     = 't'
+	byPromo    = 'p'
+	byReferrer = 'r'
+	byGate     = 'g'
+	byAge      = 'a'
+	byCountry  = 'c'
+	byCity     = 'y'
+)
+
+// counts are the counters of a cell, with a fixed width.
+type counts [12]int64
+
+const (
+	nViews = iota
+	nHeld
+	nPaid
+	nExpired
+	nCancelled
+	nRefunded
+	nSold
+	nRevoked
+	nAdmitted
+	nRevenue
+	nRefunds
+	nPeople
+)
+
+func (c *counts) add(o *counts) {
+	for i := range c {
+		c[i] += o[i]
+	}
+}
+
+func (c *counts) read(b []byte) {
+	for i := 0; i < len(c) && 8*i+8 <= len(b); i++ {
+		c[i] = int64(binary.BigEndian.Uint64(b[8*i:]))
+	}
+}
+
+func (c *counts) bytes() []byte {
+	b := make([]byte, 0, 8*len(c))
+	for _, n := range c {
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
+	return b
+}
+
+func (c *counts) numbers() api.Numbers {
+	return api.Numbers{Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired], OrdersCancelled: c[nCancelled],
+		OrdersRefunded: c[nRefunded], TicketsSold: c[nSold], TicketsRevoked: c[nRevoked], Admitted: c[nAdmitted], Revenue: c[nRevenue], Refunds: c[nRefunds]}
+}
+
+// prefix is the beginning of the keys of an event's dimension. Ids and dimensions hold no zero byte.
+func prefix(event ids.Event, kind byte) []byte {
+	return append(append([]byte(event), 0), kind)
+}
+
+func totalKey(event ids.Event, kind byte, dimension string) []byte {
+	return append(prefix(event, kind), dimension...)
+}
+
+func cellPrefix(event ids.Event, kind byte, dimension string) []byte {
+	return append(totalKey(event, kind, dimension), 0)
+}
+
+// orderState makes the facts of an order count once each, in whatever order they come.
+type orderState struct {
+	Event   ids.Event         `json:"e,omitempty"`
+	Seen    uint8             `json:"s"` // bits
+	Payment ids.Payment       `json:"p,omitempty"`
+	Refunds map[string]refund `json:"r,omitempty"` // by refund id
+}
+
+// refund is money that went back. Only what was taken by the payment that paid the order counts against its revenue.
+type refund struct {
+	Payment ids.Payment `json:"p"`
+	Amount  int64       `json:"a"`
+	At      int64       `json:"t"` // minutes since 1970
+	Counted bool        `json:"c,omitempty"`
+}
+
+const (
+	seenHeld = 1 << iota
+	seenPaid
+	seenExpired
+	seenCancelled
+	seenRefunded
+)
+
+// ticketState does the same for a ticket. The earliest admission is the one that counts.
+type ticketState struct {
+	Event    ids.Event `json:"e"`
+	Revoked  bool      `json:"r,omitempty"`
+	Admitted int64     `json:"a,omitempty"` // nanoseconds since 1970
+	Gate     string    `json:"g,omitempty"`
+}
+
+const (
+	mostInstances = 64                     // that share a folder
+	lockWait      = 100 * time.Millisecond // for the file of another instance
+)
+
+// openFile opens the read model of an instance: the first file of the folder that no other process has open. Which one it
+// is does not matter, for each says how far it has read.
+func openFile(dir string) (*bolt.DB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	var db *bolt.DB
+	err := boltErrors.ErrTimeout
+	for i := 1; i <= mostInstances && errors.Is(err, boltErrors.ErrTimeout); i++ {
+		name := filepath.Join(dir, fmt.Sprintf("analytics-%d.bolt", i))
+		db, err = bolt.Open(name, 0o600, &bolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("analytics: the read model in %s: %w", dir, err)
+	}
+	if err = db.Update(func(tx *bolt.Tx) error { return makeBuckets(tx) }); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+func makeBuckets(tx *bolt.Tx) error {
+	for _, name := range buckets() {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset forgets everything that was folded.
+func reset(tx *bolt.Tx, generation uint64) error {
+	for _, name := range buckets() {
+		if err := tx.DeleteBucket(name); err != nil && !errors.Is(err, boltErrors.ErrBucketNotFound) {
+			return err
+		}
+	}
+	if err := makeBuckets(tx); err != nil {
+		return err
+	}
+	return putNumber(tx, "generation", generation)
+}
+
+func number(tx *bolt.Tx, name string) uint64 {
+	b := tx.Bucket(bucketMeta).Get([]byte(name))
+	if len(b) != 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
+func putNumber(tx *bolt.Tx, name string, n uint64) error {
+	return tx.Bucket(bucketMeta).Put([]byte(name), binary.BigEndian.AppendUint64(nil, n))
+}
+
+// offer returns what is known of an event, or nil.
+func offer(tx *bolt.Tx, event ids.Event) (*api.Offer, error) {
+	b := tx.Bucket(bucketEvents).Get([]byte(event))
+	if b == nil {
+		return nil, nil
+	}
+	o := new(api.Offer)
+	return o, json.Unmarshal(b, o)
+}

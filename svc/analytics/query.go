@@ -1,0 +1,199 @@
+package analytics
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// manages reports whether a person may read the numbers of an event: its managers, and administrators.
+func manages(p rpc.Principal, o *api.Offer) bool {
+	return p.Admin() || p.Known() && (p.User == o.Event.Organizer ||
+		slices.Contains(o.Team, api.TeamMember{UserID: p.User, Role: api.TeamManager}))
+}
+
+// with calls fn with an event that the caller manages, in a transaction that sees one state of the read model. Whoever
+// works at its doors knows of the event and is refused; for all others it is not there, unless it is published.
+func (s *Service) with(ctx context.Context, event ids.Event, fn func(*bolt.Tx, *api.Offer) error) error {
+	return s.db.View(func(tx *bolt.Tx) error {
+		o, err := offer(tx, event)
+		if err != nil {
+			return err
+		}
+		p := rpc.Caller(ctx)
+		switch {
+		case o == nil:
+			return fault.New(fault.NotFound, "there is no such event")
+		case manages(p, o):
+			return fn(tx, o)
+		case o.Event.Status == api.EventDraft && !slices.ContainsFunc(o.Team, func(m api.TeamMember) bool { return m.UserID == p.User }):
+			return fault.New(fault.NotFound, "there is no such event")
+		}
+		return fault.New(fault.Forbidden, "only the event's managers may read its numbers")
+	})
+}
+
+func total(tx *bolt.Tx, event ids.Event, kind byte, dim string) counts {
+	var c counts
+	c.read(tx.Bucket(bucketTotals).Get(totalKey(event, kind, dim)))
+	return c
+}
+
+// dimensions calls fn for each total of a dimension, in the order of their names.
+func dimensions(tx *bolt.Tx, event ids.Event, kind byte, fn func(name string, c counts)) {
+	p := prefix(event, kind)
+	cursor := tx.Bucket(bucketTotals).Cursor()
+	for k, v := cursor.Seek(p); k != nil && bytes.HasPrefix(k, p); k, v = cursor.Next() {
+		var c counts
+		if c.read(v); c != (counts{}) {
+			fn(string(k[len(p):]), c)
+		}
+	}
+}
+
+func breakdown(tx *bolt.Tx, event ids.Event, kind byte) []api.Breakdown {
+	out := []api.Breakdown{}
+	dimensions(tx, event, kind, func(name string, c counts) { out = append(out, api.Breakdown{Key: name, Numbers: c.numbers()}) })
+	return out
+}
+
+func ratio(part, of int64) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(part) / float64(of)
+}
+
+func currency(o *api.Offer) string {
+	for _, t := range o.Event.TicketTypes {
+		if t.Price.Currency != "" {
+			return t.Price.Currency
+		}
+	}
+	return "EUR"
+}
+
+func noShows(o *api.Offer, c counts, now time.Time) int64 {
+	if now.Before(o.Event.EndsAt) || o.Event.Status == api.EventCancelled {
+		return 0
+	}
+	return max(c[nSold]-c[nRevoked]-c[nAdmitted], 0)
+}
+
+// summarize reads the totals of an event: as many as it has ticket types, codes and referrers, however many facts.
+func summarize(tx *bolt.Tx, o *api.Offer, now time.Time) *api.EventSummary {
+	e := &o.Event
+	c := total(tx, e.ID, byEvent, "")
+	money := func(n int64) api.Money { return api.Money{Amount: n, Currency: currency(o)} }
+	sum := &api.EventSummary{EventID: e.ID, Name: e.Name, Timezone: e.Timezone, StartsAt: e.StartsAt,
+		Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired], OrdersCancelled: c[nCancelled], OrdersRefunded: c[nRefunded],
+		TicketsSold: c[nSold], TicketsRevoked: c[nRevoked], Admitted: c[nAdmitted], NoShows: noShows(o, c, now),
+		Revenue: money(c[nRevenue]), Refunds: money(c[nRefunds]), Net: money(c[nRevenue] - c[nRefunds]),
+		Conversion: ratio(c[nPaid], c[nViews]), Attendance: ratio(c[nAdmitted], c[nSold]-c[nRevoked]),
+		TicketTypes: breakdown(tx, e.ID, byType), PromoCodes: breakdown(tx, e.ID, byPromo), Referrers: topReferrers(tx, e.ID)}
+	names := map[string]string{}
+	for _, t := range e.TicketTypes {
+		sum.Quantity += int64(t.Quantity)
+		names[string(t.ID)] = t.Name
+	}
+	for i := range sum.TicketTypes {
+		sum.TicketTypes[i].Name = names[sum.TicketTypes[i].Key]
+	}
+	sum.SellThrough = ratio(c[nSold]-c[nRevoked], sum.Quantity)
+	return sum
+}
+
+// topReferrers returns the twenty that led to most views.
+func topReferrers(tx *bolt.Tx, event ids.Event) []api.Breakdown {
+	const most = 20
+	all := breakdown(tx, event, byReferrer)
+	slices.SortStableFunc(all, func(a, b api.Breakdown) int { return cmp.Compare(b.Views, a.Views) })
+	return all[:min(most, len(all))]
+}
+
+func (s *Service) summary(ctx context.Context, req *api.EventRef) (out *api.EventSummary, err error) {
+	err = s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) error {
+		out = summarize(tx, o, s.now())
+		return nil
+	})
+	return out, err
+}
+
+func (s *Service) funnel(ctx context.Context, req *api.EventRef) (out *api.Funnel, err error) {
+	err = s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) error {
+		out = funnelOf(total(tx, req.ID, byEvent, ""), req.ID)
+		return nil
+	})
+	return out, err
+}
+
+func funnelOf(c counts, event ids.Event) *api.Funnel {
+	f := &api.Funnel{EventID: event}
+	before := int64(0)
+	for _, step := range []struct {
+		name  string
+		count int64
+	}{{"views", c[nViews]}, {"orders held", c[nHeld]}, {"orders paid", c[nPaid]}, {"tickets sold", c[nSold]}, {"admitted", c[nAdmitted]}} {
+		f.Steps = append(f.Steps, api.FunnelStep{Name: step.name, Count: step.count, Rate: ratio(step.count, before)})
+		before = step.count
+	}
+	return f
+}
+
+// overview lists the events that the caller organizes or manages, by their start, the latest first.
+func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, error) {
+	const most = 200
+	p := rpc.Caller(ctx)
+	out := &api.Overview{Items: []api.EventSummary{}}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		var mine []*api.Offer
+		err := tx.Bucket(bucketEvents).ForEach(func(_, v []byte) error {
+			o := new(api.Offer)
+			if err := json.Unmarshal(v, o); err != nil {
+				return err
+			}
+			if manages(rpc.Principal{User: p.User}, o) {
+				mine = append(mine, o)
+			}
+			return nil
+		})
+		slices.SortFunc(mine, func(a, b *api.Offer) int {
+			return cmp.Or(b.Event.StartsAt.Compare(a.Event.StartsAt), cmp.Compare(a.Event.ID, b.Event.ID))
+		})
+		for _, o := range mine[:min(most, len(mine))] {
+			out.Items = append(out.Items, *summarize(tx, o, s.now()))
+		}
+		return err
+	})
+	return out, err
+}
+
+func (s *Service) compare(ctx context.Context, req *api.CompareQuery) (*api.Overview, error) {
+	if len(req.Events) == 0 {
+		return s.overview(ctx, nil)
+	}
+	var check fault.Check
+	check.Field(len(req.Events) >= 2 && len(req.Events) <= 10, "event", "must name two to ten events")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	out := &api.Overview{Items: []api.EventSummary{}}
+	for _, id := range req.Events {
+		sum, err := s.summary(ctx, &api.EventRef{ID: id})
+		if err != nil {
+			return nil, err
+		}
+		out.Items = append(out.Items, *sum)
+	}
+	return out, nil
+}

@@ -1,0 +1,187 @@
+// Package analytics answers what an organizer asks of the numbers of an event. It is a read model in one bbolt file for
+// each instance, folded from the streams EVENTS and ANALYTICS: what a group of facts changes and how far the stream was
+// read commit in one transaction, so every fact counts exactly once, whenever the process ends.
+//
+// Nothing personal is kept: the traits of people are asked of the user service once, counted, and forgotten. That a
+// person was counted for an event is remembered by a hash whose salt never leaves the file.
+package analytics
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
+)
+
+// Deps is what the service needs.
+type Deps struct {
+	Dir     string // of the read models: each instance that shares it has a file of its own there
+	NATS    *nats.Conn
+	JS      jetstream.JetStream
+	Client  *rpc.Client
+	Live    *settings.Live
+	Log     *slog.Logger
+	Metrics *observe.Registry
+	Now     func() time.Time // nil means time.Now
+}
+
+// Service is one instance of the analytics service.
+type Service struct {
+	db     *bolt.DB
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	client *rpc.Client
+	live   *settings.Live
+	log    *slog.Logger
+	now    func() time.Time
+	folded *observe.Counter
+	dead   *observe.Counter
+
+	discard bool // of an audit: dead letters are the business of the instances
+
+	mu      sync.Mutex
+	touched map[ids.Event]bool // since the followers were told
+}
+
+// New opens the read model. It does no work in the background before Run.
+func New(_ context.Context, d Deps) (*Service, error) {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	db, err := openFile(d.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, touched: map[ids.Event]bool{},
+		folded: d.Metrics.Counter("starlight_analytics_facts_total", "Messages folded into the read model."),
+		dead:   d.Metrics.Counter("starlight_analytics_dead_total", "Messages that could not be read."),
+	}, nil
+}
+
+// Register binds the endpoints.
+func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.GetEventAnalytics, s.summary)
+	rpc.Handle(srv, api.FollowAnalytics, s.summary)
+	rpc.Handle(srv, api.GetSales, s.sales)
+	rpc.Handle(srv, api.GetAttendance, s.attendance)
+	rpc.Handle(srv, api.GetFunnel, s.funnel)
+	rpc.Handle(srv, api.GetBuyers, s.demographics)
+	rpc.Handle(srv, api.GetForecast, s.forecast)
+	rpc.Handle(srv, api.GetReport, s.report)
+	rpc.Handle(srv, api.GetOverview, s.overview)
+	rpc.Handle(srv, api.CompareEvents, s.compare)
+}
+
+const (
+	askInterval   = time.Second
+	tellInterval  = time.Second
+	sweepInterval = time.Hour
+)
+
+// Run folds until ctx ends. When the setting analytics.generation changes, it forgets the read model and folds again
+// from the beginning of the streams.
+func (s *Service) Run(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	if s.live != nil {
+		stop := s.live.OnChange(api.AnalyticsGeneration, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+		defer stop()
+	}
+	for ctx.Err() == nil {
+		if err := s.regenerate(); err != nil {
+			return err
+		}
+		life, cancel := context.WithCancel(ctx)
+		var work sync.WaitGroup
+		for _, name := range []string{eventsStream, factsStream} {
+			work.Go(func() { s.follow(life, name) })
+		}
+		work.Go(func() { s.every(life, askInterval, "demographics", s.askPeople) })
+		work.Go(func() { s.every(life, tellInterval, "live numbers", s.tell) })
+		work.Go(func() { s.every(life, sweepInterval, "retention", s.sweep) })
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		cancel()
+		work.Wait()
+	}
+	return nil
+}
+
+// Close closes the read model. Call it when no request can come any more and Run has returned.
+func (s *Service) Close() {
+	if err := s.db.Close(); err != nil {
+		s.log.Error("the read model does not close", "error", err)
+	}
+}
+
+// regenerate empties the read model if it is of another generation than the setting says.
+func (s *Service) regenerate() error {
+	want := uint64(api.AnalyticsGeneration.Get(s.live))
+	return s.db.Update(func(tx *bolt.Tx) error {
+		if number(tx, "generation") == want {
+			return nil
+		}
+		s.log.Info("the read model is built again", "generation", want)
+		return reset(tx, want)
+	})
+}
+
+// every runs fn now and at each interval until ctx ends.
+func (s *Service) every(ctx context.Context, interval time.Duration, what string, fn func(context.Context) error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("background work failed and is tried again", "what", what, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// tell sends the numbers that have changed to those who follow them, at most once a second for each event.
+func (s *Service) tell(context.Context) error {
+	s.mu.Lock()
+	touched := s.touched
+	s.touched = map[ids.Event]bool{}
+	s.mu.Unlock()
+	for event := range touched {
+		var sum *api.EventSummary
+		err := s.db.View(func(tx *bolt.Tx) error {
+			o, err := offer(tx, event)
+			if err == nil && o != nil {
+				sum = summarize(tx, o, s.now())
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if sum == nil {
+			continue
+		}
+		if err := rpc.PublishLive(s.nc, sum.LiveSubject(), "summary", "", sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}

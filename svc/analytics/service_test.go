@@ -1,0 +1,350 @@
+package analytics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+var otherEvent = ids.Derive[ids.EventKind]("2")
+
+// world is what surrounds the service: NATS with its streams, and somebody who knows people.
+type world struct {
+	t    *testing.T
+	nats *testkit.NATSServer
+}
+
+func newWorld(t *testing.T) *world {
+	n := testkit.NATS(t)
+	n.Stream("EVENTS", "ev.>")
+	n.Stream("ANALYTICS", "facts.>")
+	n.Stream("DEAD", "dead.>")
+	srv := rpc.NewServer(n.Conn, rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	rpc.Handle(srv, api.GetDemographics, func(_ context.Context, req *api.PeopleRef) (*api.List[api.PersonTraits], error) {
+		out := &api.List[api.PersonTraits]{}
+		for _, id := range req.UserIDs {
+			out.Items = append(out.Items, api.PersonTraits{UserID: id, AgeBand: "25-34", Country: "DE"})
+		}
+		return out, nil
+	})
+	serve(t, srv)
+	return &world{t, n}
+}
+
+func serve(t *testing.T, srv *rpc.Server) {
+	t.Helper()
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := srv.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// run starts an instance with a read model in dir. It ends with the test, or by stop.
+func (w *world) run(dir string) (s *Service, stop func()) {
+	w.t.Helper()
+	nc := w.nats.Connect()
+	s, err := New(w.t.Context(), Deps{Dir: dir, NATS: nc, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Log: testkit.Log(w.t),
+		Metrics: observe.NewRegistry(), Now: func() time.Time { return testStart }})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+		s.Close()
+	})
+	w.t.Cleanup(stop)
+	return s, stop
+}
+
+func (w *world) publish(f told) {
+	w.t.Helper()
+	if _, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: f.subject, Data: f.data}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func paid(i int) told {
+	at := testStart.Add(time.Duration(i) * time.Minute)
+	return tell(api.OrderWasPaid.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: testEvent, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), PaidAt: &at,
+		Items: []api.OrderItem{{TicketTypeID: typeNumber(0), Quantity: 2, UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}}, Total: api.Money{Amount: 2000, Currency: "EUR"}}})
+}
+
+func admin() context.Context {
+	return rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_admin"), Roles: []string{rpc.RoleAdmin}})
+}
+
+// sold waits until an instance has counted n paid orders.
+func (w *world) sold(s *Service, n int64) *api.EventSummary {
+	w.t.Helper()
+	var sum *api.EventSummary
+	testkit.Eventually(w.t, 30*time.Second, func() (err error) {
+		if sum, err = s.summary(admin(), &api.EventRef{ID: testEvent}); err == nil && sum.OrdersPaid != n {
+			err = fmt.Errorf("%d orders of %d", sum.OrdersPaid, n)
+		}
+		return err
+	})
+	return sum
+}
+
+// Two instances say the same, a poison message is put aside, a restart counts nothing twice, and what is built again is
+// the same again.
+func TestReplicasPoisonRestartRebuild(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	one, stop := w.run(dir)
+	two, _ := w.run(t.TempDir())
+	live, err := w.nats.Conn.SubscribeSync(rpc.LiveSubject("analytics", string(testEvent)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish(tell(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
+	for i := range 40 {
+		w.publish(paid(i))
+		if i == 20 {
+			w.publish(told{api.OrderWasPaid.Subject, []byte(`{"order":`)})
+		}
+	}
+	w.publish(paid(7)) // again
+	w.publish(tell(api.FactViews, api.TrafficFact{At: testStart, EventID: testEvent, Referrer: "example.org", Count: 80}))
+	first, second := w.sold(one, 40), w.sold(two, 40)
+	testkit.Eventually(t, 20*time.Second, func() error {
+		first, second = w.sold(one, 40), w.sold(two, 40)
+		if first.Views != 80 || !reflect.DeepEqual(first, second) {
+			return fmt.Errorf("one says %+v, two %+v", first, second)
+		}
+		return nil
+	})
+	if first.TicketsSold != 80 || first.Revenue.Amount != 80000 || first.SellThrough != 0.8 || first.Conversion != 0.5 || len(first.Referrers) != 1 {
+		t.Errorf("summary %+v", first)
+	}
+	if dead := w.nats.Messages("DEAD"); len(dead) != 1 || dead[0].Subject != "dead.analytics" {
+		t.Errorf("%d dead letters", len(dead))
+	}
+	msg, err := live.NextMsg(15 * time.Second)
+	if err != nil || msg.Header.Get(rpc.HeaderLiveEvent) != "summary" {
+		t.Errorf("live: %v", err)
+	}
+	testkit.Eventually(t, 20*time.Second, func() error {
+		d, err := one.demographics(admin(), &api.EventRef{ID: testEvent})
+		if err == nil && (len(d.Countries.Groups) != 1 || d.Countries.Groups[0].People != 40) {
+			err = fmt.Errorf("demographics %+v", d)
+		}
+		return err
+	})
+	stop()
+	w.publish(paid(40))
+	again, stopAgain := w.run(dir)
+	before := w.sold(again, 41)
+	if before.TicketsSold != 82 {
+		t.Errorf("after a restart %d sold", before.TicketsSold)
+	}
+	stopAgain()
+	db, err := openFile(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(func(tx *bolt.Tx) error { return reset(tx, 7) }), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	rebuilt, _ := w.run(dir) // of another generation: begins again
+	testkit.Eventually(t, 30*time.Second, func() error {
+		if after := w.sold(rebuilt, 41); !reflect.DeepEqual(after, before) {
+			return fmt.Errorf("rebuilt %+v, before %+v", after, before)
+		}
+		return nil
+	})
+}
+
+// Only the organizer, managers and administrators read numbers.
+func TestWhoMayRead(t *testing.T) {
+	s := filled(t, testStart)
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		f := newFold(tx)
+		draft := testOffer("UTC")
+		draft.Event.ID, draft.Event.Status = otherEvent, api.EventDraft
+		published := testOffer("UTC")
+		published.Event.Revision = 2
+		for _, o := range []*api.Offer{draft, published} {
+			o.Team = []api.TeamMember{{UserID: person("usr_manager"), Role: api.TeamManager}, {UserID: person("usr_door"), Role: api.TeamDoor}}
+			if err := f.offer(o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reads := map[string]func(context.Context, ids.Event) error{
+		"summary": func(c context.Context, e ids.Event) error { _, err := s.summary(c, &api.EventRef{ID: e}); return err },
+		"sales":   func(c context.Context, e ids.Event) error { _, err := s.sales(c, &api.SeriesQuery{ID: e}); return err },
+		"attendance": func(c context.Context, e ids.Event) error {
+			_, err := s.attendance(c, &api.SeriesQuery{ID: e})
+			return err
+		},
+		"funnel": func(c context.Context, e ids.Event) error { _, err := s.funnel(c, &api.EventRef{ID: e}); return err },
+		"demographics": func(c context.Context, e ids.Event) error {
+			_, err := s.demographics(c, &api.EventRef{ID: e})
+			return err
+		},
+		"forecast": func(c context.Context, e ids.Event) error { _, err := s.forecast(c, &api.EventRef{ID: e}); return err },
+		"report": func(c context.Context, e ids.Event) error {
+			_, err := s.report(c, &api.ReportRef{ID: e, File: "sales.csv"})
+			return err
+		},
+		"compare": func(c context.Context, e ids.Event) error {
+			_, err := s.compare(c, &api.CompareQuery{Events: []ids.Event{e, e}})
+			return err
+		},
+	}
+	for _, who := range []struct {
+		user             ids.User
+		roles            []string
+		published, draft fault.Code // "" is allowed
+	}{
+		{person("usr_org"), nil, "", ""}, {person("usr_manager"), nil, "", ""}, {person("usr_admin"), []string{rpc.RoleAdmin}, "", ""},
+		{person("usr_door"), nil, fault.Forbidden, fault.Forbidden}, {person("usr_other"), nil, fault.Forbidden, fault.NotFound}, {"", nil, fault.Forbidden, fault.NotFound},
+	} {
+		ctx := rpc.WithPrincipal(context.Background(), rpc.Principal{User: who.user, Roles: who.roles})
+		for name, read := range reads {
+			for event, want := range map[ids.Event]fault.Code{testEvent: who.published, otherEvent: who.draft, ids.Derive[ids.EventKind]("none"): fault.NotFound} {
+				err := read(ctx, event)
+				if want == "" && err != nil || want != "" && !fault.Is(err, want) {
+					t.Errorf("%s of %s by %q: %v, want %q", name, event, who.user, err, want)
+				}
+			}
+		}
+	}
+	ov, err := s.overview(rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_manager")}), nil)
+	if err != nil || len(ov.Items) != 2 {
+		t.Errorf("a manager sees %+v, %v", ov, err)
+	}
+	if ov, err = s.overview(rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_door")}), nil); err != nil || len(ov.Items) != 0 {
+		t.Errorf("door staff see %+v, %v", ov, err)
+	}
+}
+
+const (
+	foldDirEnv = "STARLIGHT_TEST_FOLD_DIR"
+	foldURLEnv = "STARLIGHT_TEST_FOLD_NATS"
+)
+
+// TestFoldChild is the process that TestKilledInMidFold kills.
+func TestFoldChild(t *testing.T) {
+	dir := os.Getenv(foldDirEnv)
+	if dir == "" {
+		t.Skip("only as a child of TestKilledInMidFold")
+	}
+	nc, err := nats.Connect(os.Getenv(foldURLEnv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(t.Context(), Deps{Dir: dir, NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Log: testkit.Log(t), Metrics: observe.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { // the end, as soon as something more is folded: it comes while the next group is under way
+		me, err := os.FindProcess(os.Getpid())
+		began := s.stored(t)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			if err != nil || s.stored(t) > began {
+				_ = me.Kill()
+			}
+		}
+	}()
+	t.Fatal(s.Run(t.Context()))
+}
+
+// stored returns how far EVENTS is folded.
+func (s *Service) stored(t *testing.T) (n uint64) {
+	t.Helper()
+	if err := s.db.View(func(tx *bolt.Tx) error { n = number(tx, eventsStream); return nil }); err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+func TestKilledInMidFold(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	w.publish(tell(api.EventWasPublished.Subject, testOffer("UTC")))
+	const orders = 30000
+	for i := range orders {
+		f := paid(i)
+		if _, err := w.nats.JS.PublishMsgAsync(&nats.Msg{Subject: f.subject, Data: f.data}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-w.nats.JS.PublishAsyncComplete():
+	case <-time.After(60 * time.Second):
+		t.Fatal("the facts are not published")
+	}
+	mid := 0
+	for range 3 {
+		child := exec.Command(os.Args[0], "-test.run=^TestFoldChild$")
+		child.Env = append(os.Environ(), foldDirEnv+"="+dir, foldURLEnv+"="+w.nats.Conn.ConnectedUrl())
+		out, err := child.CombinedOutput()
+		if child.ProcessState == nil || child.ProcessState.Exited() {
+			t.Fatalf("the child was not killed: %v\n%s", err, out)
+		}
+		db, err := openFile(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := (&Service{db: db}).stored(t)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if at == 0 {
+			t.Fatal("the child folded nothing")
+		}
+		if at > orders {
+			break
+		}
+		mid++
+	}
+	if mid == 0 {
+		t.Fatal("no child was killed in the middle")
+	}
+	s, _ := w.run(dir)
+	sum := w.sold(s, orders)
+	if sum.TicketsSold != 2*orders || sum.Revenue.Amount != 2000*orders {
+		t.Errorf("after three kills: %+v", sum)
+	}
+}
