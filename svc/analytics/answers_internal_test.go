@@ -35,7 +35,7 @@ func filled(t *testing.T, times ...time.Time) *Service {
 	t.Cleanup(s.Close)
 	err = s.db.Update(func(tx *bolt.Tx) error {
 		f := newFold(tx)
-		if err := f.offer(testOffer("Europe/Berlin")); err != nil {
+		if err := (*description)(testOffer("Europe/Berlin")).fold(f); err != nil {
 			return err
 		}
 		for _, at := range times {
@@ -163,7 +163,7 @@ func TestPeopleCountOnce(t *testing.T) {
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		f := newFold(tx)
 		for i := range 12 { // six people, each twice
-			if err := f.person(testEvent, ids.User(fmt.Sprint("usr_", i%6)), api.PersonTraits{AgeBand: "25-34", Country: "DE"}); err != nil {
+			if err := (&buyer{ids.User(fmt.Sprint("usr_", i%6)), testEvent, api.PersonTraits{AgeBand: "25-34", Country: "DE"}}).fold(f); err != nil {
 				return err
 			}
 		}

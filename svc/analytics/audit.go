@@ -34,16 +34,14 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 		return nil, false, err
 	}
 	db.NoSync = true
-	r := observe.NewRegistry()
-	s := &Service{db: db, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, touched: map[ids.Event]bool{},
-		folded: r.Counter("starlight_analytics_facts_total", "Messages folded."), dead: r.Counter("starlight_analytics_dead_total", "Messages not read."), discard: true}
+	s := &Service{db: db, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, metrics: observe.NewRegistry(), touched: map[ids.Event]bool{}}
 	defer s.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.follow(ctx, eventsStream)
+		s.follow(ctx, follower{place: eventsStream, stream: eventsStream, read: read}) // dead letters are the business of the instances
 	}()
 	defer func() {
 		cancel()

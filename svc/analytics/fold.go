@@ -3,6 +3,8 @@ package analytics
 import (
 	"encoding/binary"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,9 @@ func newFold(tx *bolt.Tx) *fold {
 	return &fold{tx: tx, cells: map[string]*counts{}, totals: map[string]*counts{}, orders: map[ids.Order]*orderState{},
 		tickets: map[ids.Ticket]*ticketState{}, touched: map[ids.Event]bool{}}
 }
+
+// searches stands where the id of an event would: a search belongs to none.
+const searches ids.Event = "searches"
 
 // longestName bounds what becomes part of a key, in bytes.
 const longestName = 100
@@ -63,45 +68,43 @@ func at(m map[string]*counts, key string) *counts {
 
 func minuteOf(t time.Time) int64 { return max(t.Unix()/60, 0) }
 
-// change is a readable fact. It cannot fail for reasons of its own.
-type change func(*fold) error
-
 // read makes a change of a message. What is not readable is a fault of code Invalid; what is of no interest is nil.
 func read(subject string, data []byte, stored time.Time) (change, error) {
 	switch subject {
 	case api.FactViews, api.FactSearches:
-		v, err := decode[api.TrafficFact](data)
+		v, err := decode[views](data)
 		if err != nil || v.Count < 0 || v.EventID == "" && subject == api.FactViews {
 			return nil, unreadable(subject, err)
 		}
-		return func(f *fold) error { f.views(v); return nil }, nil
+		return v, nil
 	case api.EventCreated.Subject, api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject:
-		v, err := decode[api.Offer](data)
+		v, err := decode[description](data)
 		if err != nil || v.Event.ID == "" {
 			return nil, unreadable(subject, err)
 		}
-		return func(f *fold) error { return f.offer(v) }, nil
+		return v, nil
 	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject:
 		v, err := decode[orderFact](data)
 		if err != nil || v.Order.ID == "" || v.Order.EventID == "" {
 			return nil, unreadable(subject, err)
 		}
-		return func(f *fold) error { return f.order(subject, v) }, nil
+		v.subject = subject
+		return v, nil
 	case api.RefundHasSucceeded.Subject:
 		v, err := decode[refundFact](data)
 		if err != nil || v.Refund.OrderID == "" || v.Refund.ID == "" {
 			return nil, unreadable(subject, err)
 		}
-		return func(f *fold) error { return f.refund(v) }, nil
+		return v, nil
 	case api.TicketWasRevoked.Subject, api.TicketAdmission.Subject:
-		v, err := decode[api.TicketEvent](data)
+		v, err := decode[ticketFact](data)
 		if err != nil || v.TicketID == "" || v.EventID == "" {
 			return nil, unreadable(subject, err)
 		}
-		if v.At.IsZero() {
+		if v.subject = subject; v.At.IsZero() {
 			v.At = stored
 		}
-		return func(f *fold) error { return f.ticket(subject, v) }, nil
+		return v, nil
 	}
 	return nil, nil
 }
@@ -118,32 +121,27 @@ func unreadable(subject string, err error) error {
 	return fault.Wrap(err, fault.Invalid, "a fact on %s is not readable", subject)
 }
 
-// orderFact is api.OrderEvent, with the promo code that an order may carry.
-type orderFact struct {
-	Order struct {
-		api.Order
-		PromoCode string `json:"promo_code"`
-	} `json:"order"`
-}
+// views are looks at an event, or searches.
+type views api.TrafficFact
 
-// refundFact is the part of api.RefundEvent that counts.
-type refundFact struct {
-	Refund api.Refund `json:"refund"`
-}
-
-func (f *fold) views(v *api.TrafficFact) {
+func (v *views) fold(f *fold) error {
+	minute := minuteOf(v.At)
 	if v.EventID == "" { // a search belongs to no event
-		f.count("searches", byEvent, "", minuteOf(v.At), nViews, v.Count)
-		return
+		f.count(searches, byEvent, "", minute, nViews, v.Count)
+		return nil
 	}
-	f.count(v.EventID, byEvent, "", minuteOf(v.At), nViews, v.Count)
+	f.count(v.EventID, byEvent, "", minute, nViews, v.Count)
 	if v.Referrer != "" {
-		f.count(v.EventID, byReferrer, v.Referrer, minuteOf(v.At), nViews, v.Count)
+		f.count(v.EventID, byReferrer, v.Referrer, minute, nViews, v.Count)
 	}
+	return nil
 }
 
-// offer keeps the newest description of an event.
-func (f *fold) offer(v *api.Offer) error {
+// description is an event as it is offered.
+type description api.Offer
+
+// fold keeps the newest description of an event.
+func (v *description) fold(f *fold) error {
 	known, err := offer(f.tx, v.Event.ID)
 	if err != nil {
 		return err
@@ -153,11 +151,33 @@ func (f *fold) offer(v *api.Offer) error {
 	}
 	f.touched[v.Event.ID] = true
 	v.Event.Description = ""
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	return f.tx.Bucket(bucketEvents).Put([]byte(v.Event.ID), b)
+	return putJSON(f.tx.Bucket(bucketEvents), string(v.Event.ID), v)
+}
+
+// orderFact is the part of api.OrderEvent that counts. Most of what the streams hold is orders: what is not named here is
+// not decoded.
+type orderFact struct {
+	subject string
+	Order   struct {
+		ID        ids.Order   `json:"id"`
+		EventID   ids.Event   `json:"event_id"`
+		PaymentID ids.Payment `json:"payment_id"`
+		PromoCode string      `json:"promo_code"`
+		Total     money       `json:"total"`
+		Items     []struct {
+			TicketTypeID ids.TicketType `json:"ticket_type_id"`
+			Quantity     int64          `json:"quantity"`
+			UnitPrice    money          `json:"unit_price"`
+		} `json:"items"`
+		CreatedAt time.Time  `json:"created_at"`
+		UpdatedAt time.Time  `json:"updated_at"`
+		PaidAt    *time.Time `json:"paid_at"`
+	} `json:"order"`
+}
+
+// money is minor units of the event's currency.
+type money struct {
+	Amount int64 `json:"amount"`
 }
 
 func (f *fold) orderState(id ids.Order) (*orderState, error) {
@@ -174,7 +194,7 @@ func (f *fold) orderState(id ids.Order) (*orderState, error) {
 	return s, nil
 }
 
-func (f *fold) order(subject string, v *orderFact) error {
+func (v *orderFact) fold(f *fold) error {
 	o := &v.Order
 	s, err := f.orderState(o.ID)
 	if err != nil {
@@ -192,7 +212,7 @@ func (f *fold) order(subject string, v *orderFact) error {
 		}
 		return true
 	}
-	switch subject {
+	switch v.subject {
 	case api.OrderWasHeld.Subject:
 		step(seenHeld, nHeld, o.CreatedAt)
 	case api.OrderHasExpired.Subject:
@@ -206,13 +226,11 @@ func (f *fold) order(subject string, v *orderFact) error {
 		if o.PaidAt != nil {
 			when = *o.PaidAt
 		}
-		if !step(seenPaid, nPaid, when) {
-			return nil
+		if step(seenPaid, nPaid, when) {
+			s.Payment = o.PaymentID
+			f.sold(v, minuteOf(when))
+			f.settle(s)
 		}
-		s.Payment = o.PaymentID
-		f.sold(v, minuteOf(when))
-		f.settle(s)
-		return f.tx.Bucket(bucketAsk).Put([]byte(string(o.UserID)+"\x00"+string(o.EventID)), []byte{})
 	}
 	return nil
 }
@@ -222,7 +240,7 @@ func (f *fold) sold(v *orderFact, minute int64) {
 	o := &v.Order
 	var tickets int64
 	for _, item := range o.Items {
-		n := int64(item.Quantity)
+		n := item.Quantity
 		tickets += n
 		f.count(o.EventID, byType, string(item.TicketTypeID), minute, nSold, n)
 		f.count(o.EventID, byType, string(item.TicketTypeID), minute, nRevenue, n*item.UnitPrice.Amount)
@@ -235,7 +253,12 @@ func (f *fold) sold(v *orderFact, minute int64) {
 	}
 }
 
-func (f *fold) refund(v *refundFact) error {
+// refundFact is the part of api.RefundEvent that counts.
+type refundFact struct {
+	Refund api.Refund `json:"refund"`
+}
+
+func (v *refundFact) fold(f *fold) error {
 	s, err := f.orderState(v.Refund.OrderID)
 	if err != nil {
 		return err
@@ -266,7 +289,13 @@ func (f *fold) settle(s *orderState) {
 	}
 }
 
-func (f *fold) ticket(subject string, v *api.TicketEvent) error {
+// ticketFact is what happened to a ticket.
+type ticketFact struct {
+	subject string
+	api.TicketEvent
+}
+
+func (v *ticketFact) fold(f *fold) error {
 	s := f.tickets[v.TicketID]
 	if s == nil {
 		s = new(ticketState)
@@ -278,7 +307,7 @@ func (f *fold) ticket(subject string, v *api.TicketEvent) error {
 		f.tickets[v.TicketID] = s
 	}
 	s.Event = v.EventID
-	if subject == api.TicketWasRevoked.Subject {
+	if v.subject == api.TicketWasRevoked.Subject {
 		if !s.Revoked {
 			s.Revoked = true
 			f.count(v.EventID, byEvent, "", minuteOf(v.At), nRevoked, 1)
@@ -298,32 +327,34 @@ func (f *fold) ticket(subject string, v *api.TicketEvent) error {
 	return nil
 }
 
-func (f *fold) admit(v *api.TicketEvent, minute int64, gate string, n int64) {
+func (f *fold) admit(v *ticketFact, minute int64, gate string, n int64) {
 	f.count(v.EventID, byEvent, "", minute, nAdmitted, n)
 	f.count(v.EventID, byType, string(v.TicketTypeID), minute, nAdmitted, n)
 	f.count(v.EventID, byGate, gate, minute, nAdmitted, n)
 }
 
-// write puts what has changed into the transaction.
+// write puts what has changed into the transaction, in the order of the keys: a page that grows at its end is cheap.
 func (f *fold) write() error {
 	for bucket, changed := range map[string]map[string]*counts{string(bucketCells): f.cells, string(bucketTotals): f.totals} {
 		b := f.tx.Bucket([]byte(bucket))
-		for key, c := range changed {
+		for _, key := range slices.Sorted(maps.Keys(changed)) {
 			var sum counts
 			sum.read(b.Get([]byte(key)))
-			sum.add(c)
+			sum.add(changed[key])
 			if err := b.Put([]byte(key), sum.bytes()); err != nil {
 				return err
 			}
 		}
 	}
-	for id, s := range f.orders {
-		if err := putJSON(f.tx.Bucket(bucketOrders), string(id), s); err != nil {
-			return err
-		}
+	if err := putStates(f.tx.Bucket(bucketOrders), f.orders); err != nil {
+		return err
 	}
-	for id, s := range f.tickets {
-		if err := putJSON(f.tx.Bucket(bucketTickets), string(id), s); err != nil {
+	return putStates(f.tx.Bucket(bucketTickets), f.tickets)
+}
+
+func putStates[ID ~string, State any](b *bolt.Bucket, states map[ID]*State) error {
+	for _, id := range slices.Sorted(maps.Keys(states)) {
+		if err := putJSON(b, string(id), states[id]); err != nil {
 			return err
 		}
 	}

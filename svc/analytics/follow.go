@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -22,17 +24,36 @@ const (
 )
 
 const (
-	groupLimit = 4096             // messages of one transaction
-	followWait = time.Second      // after a failure
-	idleLimit  = 30 * time.Second // after which the server forgets a consumer that nobody reads
+	groupLimit = 4096                   // messages of one transaction
+	gather     = 200 * time.Millisecond // a group waits for company: the disk belongs to those who buy
+	followWait = time.Second            // after a failure
+	idleLimit  = 30 * time.Second       // after which the server forgets a consumer that nobody reads
 	deadTopic  = "dead.analytics"
 )
 
+// follower reads a stream from where it stopped, and folds what it reads.
+type follower struct {
+	place   string // under which the read model keeps how far it was read
+	stream  string
+	filters []string // subjects; none means all
+	read    func(subject string, data []byte, stored time.Time) (change, error)
+	prepare func(ctx context.Context, group []message) error // before the transaction; may be nil
+}
+
+// followers returns what an instance reads.
+func (s *Service) followers() []follower {
+	return []follower{
+		{place: eventsStream, stream: eventsStream, read: read, prepare: s.buryUnreadable(eventsStream)},
+		{place: factsStream, stream: factsStream, read: read, prepare: s.buryUnreadable(factsStream)},
+		{place: "people", stream: eventsStream, filters: []string{api.OrderWasPaid.Subject}, read: readBuyer, prepare: s.ask},
+	}
+}
+
 // follow folds one stream until ctx ends. What goes wrong is logged and tried again from the last sequence on disk.
-func (s *Service) follow(ctx context.Context, name string) {
+func (s *Service) follow(ctx context.Context, fl follower) {
 	for ctx.Err() == nil {
-		if err := s.followOnce(ctx, name); err != nil && ctx.Err() == nil {
-			s.log.Warn("a stream is followed again", "stream", name, "error", err)
+		if err := s.followOnce(ctx, fl); err != nil && ctx.Err() == nil {
+			s.log.Warn("a stream is followed again", "stream", fl.stream, "for", fl.place, "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -41,7 +62,10 @@ func (s *Service) follow(ctx context.Context, name string) {
 	}
 }
 
-// message is a message with what it changes, or why it cannot be read.
+// change is what a message changes. It cannot fail for reasons of its own.
+type change interface{ fold(f *fold) error }
+
+// message is a message with what it changes, which may be nothing, or why it cannot be read.
 type message struct {
 	jetstream.Msg
 	seq    uint64
@@ -49,35 +73,35 @@ type message struct {
 	err    error
 }
 
-func (s *Service) followOnce(ctx context.Context, name string) error {
+func (s *Service) followOnce(ctx context.Context, fl follower) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	last, err := s.position(ctx, name)
+	last, err := s.position(ctx, fl)
 	if err != nil {
 		return err
 	}
-	consumer, err := s.js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last + 1, InactiveThreshold: idleLimit})
+	consumer, err := s.js.CreateConsumer(ctx, fl.stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
+		FilterSubjects: fl.filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last + 1, InactiveThreshold: idleLimit})
 	if err != nil {
 		return err
 	}
-	iter, err := consumer.Messages(jetstream.PullMaxMessages(groupLimit))
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(groupLimit))
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, iter.Stop)
+	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
-	defer iter.Stop()
+	defer messages.Stop()
 	arrived := make(chan message, groupLimit)
 	ended := make(chan error, 1)
 	go func() {
 		defer close(arrived)
-		ended <- pump(ctx, iter, arrived)
+		ended <- pump(ctx, messages, fl.read, arrived)
 	}()
 	for group := range groups(arrived) {
-		if err := s.commit(ctx, name, last, group); err != nil {
+		if err := s.commit(ctx, fl, last, group); err != nil {
 			cancel()
-			iter.Stop()
+			messages.Stop()
 			<-ended
 			return err
 		}
@@ -87,9 +111,9 @@ func (s *Service) followOnce(ctx context.Context, name string) error {
 }
 
 // pump reads messages and decodes them, beside the transactions.
-func pump(ctx context.Context, iter jetstream.MessagesContext, arrived chan<- message) error {
+func pump(ctx context.Context, messages jetstream.MessagesContext, read func(string, []byte, time.Time) (change, error), arrived chan<- message) error {
 	for next := uint64(1); ; next++ {
-		msg, err := iter.Next()
+		msg, err := messages.Next()
 		if err != nil {
 			return err
 		}
@@ -110,18 +134,19 @@ func pump(ctx context.Context, iter jetstream.MessagesContext, arrived chan<- me
 	}
 }
 
-// groups yields what has arrived meanwhile, at least one message at a time.
-func groups(arrived <-chan message) func(func([]message) bool) {
+// groups yields what arrives within a while of the first message, or as much as a transaction takes.
+func groups(arrived <-chan message) iter.Seq[[]message] {
 	return func(yield func([]message) bool) {
 		for m := range arrived {
 			group := []message{m}
+			enough := time.After(gather)
 			for more := true; more && len(group) < groupLimit; {
 				select {
 				case m, ok := <-arrived:
 					if more = ok; ok {
 						group = append(group, m)
 					}
-				default:
+				case <-enough:
 					more = false
 				}
 			}
@@ -134,37 +159,35 @@ func groups(arrived <-chan message) func(func([]message) bool) {
 
 // position returns the last sequence that is folded. A stream that has been made anew begins again: what counts once by
 // its id, still does.
-func (s *Service) position(ctx context.Context, name string) (uint64, error) {
-	st, err := s.js.Stream(ctx, name)
+func (s *Service) position(ctx context.Context, fl follower) (uint64, error) {
+	st, err := s.js.Stream(ctx, fl.stream)
 	if err != nil {
 		return 0, err
 	}
 	var last uint64
 	err = s.db.Update(func(tx *bolt.Tx) error {
-		if last = number(tx, name); last <= st.CachedInfo().State.LastSeq {
+		if last = number(tx, fl.place); last <= st.CachedInfo().State.LastSeq {
 			return nil
 		}
-		s.log.Warn("a stream is shorter than what was read of it: it is read from its beginning", "stream", name, "read", last)
+		s.log.Warn("a stream is shorter than what was read of it: it is read from its beginning", "stream", fl.stream, "read", last)
 		last = 0
-		return putNumber(tx, name, 0)
+		return putNumber(tx, fl.place, 0)
 	})
 	return last, err
 }
 
 var errMoved = errors.New("analytics: the read model has moved meanwhile")
 
-// commit folds a group and how far the stream was read in one transaction. What cannot be read is put aside before.
-func (s *Service) commit(ctx context.Context, name string, last uint64, group []message) error {
-	for _, m := range group {
-		if m.err != nil && !s.discard {
-			if err := s.bury(ctx, name, m); err != nil {
-				return err
-			}
+// commit folds a group and how far the stream was read in one transaction.
+func (s *Service) commit(ctx context.Context, fl follower, last uint64, group []message) error {
+	if fl.prepare != nil {
+		if err := fl.prepare(ctx, group); err != nil {
+			return err
 		}
 	}
 	var f *fold
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		if number(tx, name) != last {
+		if number(tx, fl.place) != last {
 			return errMoved
 		}
 		f = newFold(tx)
@@ -172,25 +195,40 @@ func (s *Service) commit(ctx context.Context, name string, last uint64, group []
 			if m.change == nil {
 				continue
 			}
-			if err := m.change(f); err != nil {
+			if err := m.change.fold(f); err != nil {
 				return err
 			}
 		}
 		if err := f.write(); err != nil {
 			return err
 		}
-		return putNumber(tx, name, group[len(group)-1].seq)
+		return putNumber(tx, fl.place, group[len(group)-1].seq)
 	})
 	if err != nil {
 		return err
 	}
-	s.folded.Add(len(group))
+	s.metrics.Counter("starlight_analytics_messages_total", "Messages folded into the read model.", "of", fl.place).Add(len(group))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for event := range f.touched {
 		s.touched[event] = true
 	}
 	return nil
+}
+
+// buryUnreadable puts the messages of a group that cannot be read aside: the fold goes on without them.
+func (s *Service) buryUnreadable(stream string) func(context.Context, []message) error {
+	return func(ctx context.Context, group []message) error {
+		for _, m := range group {
+			if m.err == nil {
+				continue
+			}
+			if err := s.bury(ctx, stream, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // bury puts a message that cannot be read into the dead letters. All instances find it: its id makes it one.
@@ -211,7 +249,7 @@ func (s *Service) bury(ctx context.Context, name string, m message) error {
 	if _, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: deadTopic, Header: h, Data: m.Data()}); err != nil {
 		return err
 	}
-	s.dead.Inc()
+	s.metrics.Counter("starlight_analytics_dead_total", "Messages that could not be read.").Inc()
 	s.log.Warn("a message cannot be read and is a dead letter", "stream", name, "sequence", m.seq, "error", m.err)
 	return nil
 }

@@ -24,12 +24,11 @@ var (
 	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
 	bucketOrders  = []byte("orders")  // order -> orderState
 	bucketTickets = []byte("tickets") // ticket -> ticketState
-	bucketAsk     = []byte("ask")     // person and event, until the user service was asked for the person's traits
 	bucketPeople  = []byte("people")  // event and salted hash of a person who was counted
 )
 
 func buckets() [][]byte {
-	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketAsk, bucketPeople}
+	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketPeople}
 }
 
 // The dimensions by which numbers are kept.

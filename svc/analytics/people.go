@@ -1,13 +1,14 @@
 package analytics
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"maps"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -16,73 +17,68 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
+// buyer is a person who paid an order of an event. The traits come from the user service, at the moment of counting: who
+// the person is never touches the disk.
+type buyer struct {
+	user   ids.User
+	event  ids.Event
+	traits api.PersonTraits
+}
+
+// readBuyer makes a buyer of a paid order. What cannot be read is a dead letter already.
+func readBuyer(_ string, data []byte, _ time.Time) (change, error) {
+	v, err := decode[struct {
+		Order struct {
+			EventID ids.Event `json:"event_id"`
+			UserID  ids.User  `json:"user_id"`
+		} `json:"order"`
+	}](data)
+	if err != nil || v.Order.EventID == "" || v.Order.UserID == "" {
+		return nil, nil
+	}
+	return &buyer{user: v.Order.UserID, event: v.Order.EventID}, nil
+}
+
 // askLimit is how many people are asked about at a time.
 const askLimit = 500
 
-// askPeople counts the buyers that the fold has noted, by what they agreed to be counted by, and forgets who they are.
-func (s *Service) askPeople(ctx context.Context) error {
-	for {
-		type buyer struct {
-			user  ids.User
-			event ids.Event
+// ask finds out what the buyers of a group agreed to be counted by.
+func (s *Service) ask(ctx context.Context, group []message) error {
+	buyers := map[ids.User][]*buyer{}
+	for _, m := range group {
+		if b, ok := m.change.(*buyer); ok {
+			buyers[b.user] = append(buyers[b.user], b)
 		}
-		var buyers []buyer
-		var users []ids.User
-		err := s.db.View(func(tx *bolt.Tx) error {
-			cursor := tx.Bucket(bucketAsk).Cursor()
-			for k, _ := cursor.First(); k != nil && len(buyers) < askLimit; k, _ = cursor.Next() {
-				user, event, _ := bytes.Cut(k, []byte{0})
-				buyers = append(buyers, buyer{ids.User(user), ids.Event(event)})
-				if u := ids.User(user); u != "" && (len(users) == 0 || users[len(users)-1] != u) {
-					users = append(users, u)
-				}
-			}
-			return nil
-		})
-		if err != nil || len(buyers) == 0 {
-			return err
-		}
+	}
+	for users := range slices.Chunk(slices.Collect(maps.Keys(buyers)), askLimit) {
 		answer, err := rpc.Call(ctx, s.client, api.GetDemographics, &api.PeopleRef{UserIDs: users})
 		if err != nil {
 			return err
 		}
-		traits := make(map[ids.User]api.PersonTraits, len(answer.Items))
 		for _, t := range answer.Items {
-			traits[t.UserID] = t
-		}
-		err = s.db.Update(func(tx *bolt.Tx) error {
-			f := newFold(tx)
-			for _, b := range buyers {
-				if err := f.person(b.event, b.user, traits[b.user]); err != nil {
-					return err
-				}
+			for _, b := range buyers[t.UserID] {
+				b.traits = t
 			}
-			return f.write()
-		})
-		if err != nil || ctx.Err() != nil {
-			return err
 		}
 	}
+	return nil
 }
 
-// person counts a buyer of an event once.
-func (f *fold) person(event ids.Event, user ids.User, t api.PersonTraits) error {
-	if err := f.tx.Bucket(bucketAsk).Delete([]byte(string(user) + "\x00" + string(event))); err != nil {
-		return err
-	}
+// fold counts a buyer of an event once.
+func (b *buyer) fold(f *fold) error {
 	salt, err := saltOf(f.tx)
 	if err != nil {
 		return err
 	}
 	mac := hmac.New(sha256.New, salt)
-	mac.Write([]byte(string(event) + "\x00" + string(user)))
-	key := mac.Sum(append([]byte(event), 0))
+	mac.Write([]byte(string(b.event) + "\x00" + string(b.user)))
+	key := mac.Sum(append([]byte(b.event), 0))
 	people := f.tx.Bucket(bucketPeople)
 	if people.Get(key) != nil {
 		return nil
 	}
-	for kind, name := range map[byte]string{byAge: t.AgeBand, byCountry: t.Country, byCity: t.City} {
-		at(f.totals, string(totalKey(event, kind, dimension(name))))[nPeople]++
+	for kind, name := range map[byte]string{byAge: b.traits.AgeBand, byCountry: b.traits.Country, byCity: b.traits.City} {
+		at(f.totals, string(totalKey(b.event, kind, dimension(name))))[nPeople]++
 	}
 	return people.Put(key, []byte{})
 }

@@ -37,17 +37,14 @@ type Deps struct {
 
 // Service is one instance of the analytics service.
 type Service struct {
-	db     *bolt.DB
-	nc     *nats.Conn
-	js     jetstream.JetStream
-	client *rpc.Client
-	live   *settings.Live
-	log    *slog.Logger
-	now    func() time.Time
-	folded *observe.Counter
-	dead   *observe.Counter
-
-	discard bool // of an audit: dead letters are the business of the instances
+	db      *bolt.DB
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	client  *rpc.Client
+	live    *settings.Live
+	log     *slog.Logger
+	now     func() time.Time
+	metrics *observe.Registry
 
 	mu      sync.Mutex
 	touched map[ids.Event]bool // since the followers were told
@@ -62,10 +59,7 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, touched: map[ids.Event]bool{},
-		folded: d.Metrics.Counter("starlight_analytics_facts_total", "Messages folded into the read model."),
-		dead:   d.Metrics.Counter("starlight_analytics_dead_total", "Messages that could not be read."),
-	}, nil
+	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, metrics: d.Metrics, touched: map[ids.Event]bool{}}, nil
 }
 
 // Register binds the endpoints.
@@ -83,7 +77,6 @@ func (s *Service) Register(srv *rpc.Server) {
 }
 
 const (
-	askInterval   = time.Second
 	tellInterval  = time.Second
 	sweepInterval = time.Hour
 )
@@ -107,10 +100,9 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		life, cancel := context.WithCancel(ctx)
 		var work sync.WaitGroup
-		for _, name := range []string{eventsStream, factsStream} {
-			work.Go(func() { s.follow(life, name) })
+		for _, fl := range s.followers() {
+			work.Go(func() { s.follow(life, fl) })
 		}
-		work.Go(func() { s.every(life, askInterval, "demographics", s.askPeople) })
 		work.Go(func() { s.every(life, tellInterval, "live numbers", s.tell) })
 		work.Go(func() { s.every(life, sweepInterval, "retention", s.sweep) })
 		select {

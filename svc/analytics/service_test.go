@@ -195,7 +195,7 @@ func TestWhoMayRead(t *testing.T) {
 		published.Event.Revision = 2
 		for _, o := range []*api.Offer{draft, published} {
 			o.Team = []api.TeamMember{{UserID: person("usr_manager"), Role: api.TeamManager}, {UserID: person("usr_door"), Role: api.TeamDoor}}
-			if err := f.offer(o); err != nil {
+			if err := (*description)(o).fold(f); err != nil {
 				return err
 			}
 		}
