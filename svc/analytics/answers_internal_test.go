@@ -173,7 +173,10 @@ func TestPeopleCountOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.db.View(func(tx *bolt.Tx) error {
-		d := buyers(tx, testEvent)
+		d, err := buyers(tx, testEvent)
+		if err != nil {
+			return err
+		}
 		if len(d.Countries.Groups) != 1 || d.Countries.Groups[0].People != 6 || len(d.Cities.Groups) != 0 || d.Cities.Others != 6 {
 			t.Errorf("demographics %+v", d)
 		}

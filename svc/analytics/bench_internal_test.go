@@ -17,15 +17,16 @@ func BenchmarkFold(b *testing.B) {
 	defer s.Close()
 	var group []message
 	seq, last := uint64(0), uint64(0)
+	var r reader
 	for b.Loop() {
 		f := paid(int(seq))
 		seq++
-		c, err := read(f.subject, f.data, testStart)
+		c, err := r.read(f.subject, f.data, testStart)
 		if err != nil {
 			b.Fatal(err)
 		}
 		if group = append(group, message{seq: seq, change: c}); len(group) == groupLimit {
-			if err := s.commit(context.Background(), toEvents, last, group); err != nil {
+			if err := s.commit(context.Background(), toEvents, last, group, false); err != nil {
 				b.Fatal(err)
 			}
 			group, last = nil, seq
@@ -53,7 +54,7 @@ func BenchmarkSummary(b *testing.B) {
 			}
 			defer s.Close()
 			group := []message{{seq: 1, change: (*description)(testOffer("UTC"))}, {seq: 2, change: sales(facts)}}
-			if err := s.commit(context.Background(), toEvents, 0, group); err != nil {
+			if err := s.commit(context.Background(), toEvents, 0, group, false); err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {

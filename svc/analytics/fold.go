@@ -11,7 +11,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
@@ -19,15 +18,23 @@ import (
 // a thousand facts of one minute write one cell.
 type fold struct {
 	tx      *bolt.Tx
-	cells   map[string]*counts
-	totals  map[string]*counts
+	cells   map[cell]*counts
+	totals  map[cell]*counts // of minute 0
 	orders  map[ids.Order]*orderState
 	tickets map[ids.Ticket]*ticketState
 	touched map[ids.Event]bool
 }
 
+// cell is what is counted together: a dimension of an event in one minute.
+type cell struct {
+	event  ids.Event
+	kind   byte
+	dim    string
+	minute uint32
+}
+
 func newFold(tx *bolt.Tx) *fold {
-	return &fold{tx: tx, cells: map[string]*counts{}, totals: map[string]*counts{}, orders: map[ids.Order]*orderState{},
+	return &fold{tx: tx, cells: map[cell]*counts{}, totals: map[cell]*counts{}, orders: map[ids.Order]*orderState{},
 		tickets: map[ids.Ticket]*ticketState{}, touched: map[ids.Event]bool{}}
 }
 
@@ -46,18 +53,17 @@ func dimension(s string) string {
 	return s
 }
 
-// count adds to a cell of time and to its total.
+// count adds to a cell and to its total.
 func (f *fold) count(event ids.Event, kind byte, dim string, minute int64, counter int, n int64) {
 	if n == 0 {
 		return
 	}
-	dim = dimension(dim)
 	f.touched[event] = true
-	at(f.totals, string(totalKey(event, kind, dim)))[counter] += n
-	at(f.cells, string(binary.BigEndian.AppendUint32(cellPrefix(event, kind, dim), uint32(minute))))[counter] += n
+	at(f.totals, cell{event, kind, dim, 0})[counter] += n
+	at(f.cells, cell{event, kind, dim, uint32(minute)})[counter] += n
 }
 
-func at(m map[string]*counts, key string) *counts {
+func at(m map[cell]*counts, key cell) *counts {
 	c := m[key]
 	if c == nil {
 		c = new(counts)
@@ -68,77 +74,18 @@ func at(m map[string]*counts, key string) *counts {
 
 func minuteOf(t time.Time) int64 { return max(t.Unix()/60, 0) }
 
-// read makes a change of a message. What is not readable is a fault of code Invalid; what is of no interest is nil.
-func read(subject string, data []byte, stored time.Time) (change, error) {
-	switch subject {
-	case api.FactViews, api.FactSearches:
-		v, err := decode[views](data)
-		if err != nil || v.Count < 0 || v.EventID == "" && subject == api.FactViews {
-			return nil, unreadable(subject, err)
-		}
-		return v, nil
-	case api.EventCreated.Subject, api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject:
-		v, err := decode[description](data)
-		if err != nil || v.Event.ID == "" {
-			return nil, unreadable(subject, err)
-		}
-		return v, nil
-	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject:
-		v, err := decode[orderFact](data)
-		if err != nil || v.Order.ID == "" || v.Order.EventID == "" {
-			return nil, unreadable(subject, err)
-		}
-		v.subject = subject
-		return v, nil
-	case api.RefundHasSucceeded.Subject:
-		v, err := decode[refundFact](data)
-		if err != nil || v.Refund.OrderID == "" || v.Refund.ID == "" {
-			return nil, unreadable(subject, err)
-		}
-		return v, nil
-	case api.TicketWasRevoked.Subject, api.TicketAdmission.Subject:
-		v, err := decode[ticketFact](data)
-		if err != nil || v.TicketID == "" || v.EventID == "" {
-			return nil, unreadable(subject, err)
-		}
-		if v.subject = subject; v.At.IsZero() {
-			v.At = stored
-		}
-		return v, nil
-	}
-	return nil, nil
-}
-
-func decode[T any](data []byte) (*T, error) {
-	v := new(T)
-	return v, json.Unmarshal(data, v)
-}
-
-func unreadable(subject string, err error) error {
-	if err == nil {
-		return fault.New(fault.Invalid, "a fact on %s lacks what it is about", subject)
-	}
-	return fault.Wrap(err, fault.Invalid, "a fact on %s is not readable", subject)
-}
-
-// views are looks at an event, or searches.
-type views api.TrafficFact
-
 func (v *views) fold(f *fold) error {
 	minute := minuteOf(v.At)
-	if v.EventID == "" { // a search belongs to no event
+	if v.EventID == "" {
 		f.count(searches, byEvent, "", minute, nViews, v.Count)
 		return nil
 	}
 	f.count(v.EventID, byEvent, "", minute, nViews, v.Count)
 	if v.Referrer != "" {
-		f.count(v.EventID, byReferrer, v.Referrer, minute, nViews, v.Count)
+		f.count(v.EventID, byReferrer, dimension(v.Referrer), minute, nViews, v.Count)
 	}
 	return nil
 }
-
-// description is an event as it is offered.
-type description api.Offer
 
 // fold keeps the newest description of an event.
 func (v *description) fold(f *fold) error {
@@ -151,84 +98,70 @@ func (v *description) fold(f *fold) error {
 	}
 	f.touched[v.Event.ID] = true
 	v.Event.Description = ""
-	return putJSON(f.tx.Bucket(bucketEvents), string(v.Event.ID), v)
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return f.tx.Bucket(bucketEvents).Put([]byte(v.Event.ID), data)
 }
 
-// orderFact is the part of api.OrderEvent that counts. Most of what the streams hold is orders: what is not named here is
-// not decoded.
-type orderFact struct {
-	subject string
-	Order   struct {
-		ID        ids.Order   `json:"id"`
-		EventID   ids.Event   `json:"event_id"`
-		PaymentID ids.Payment `json:"payment_id"`
-		PromoCode string      `json:"promo_code"`
-		Total     money       `json:"total"`
-		Items     []struct {
-			TicketTypeID ids.TicketType `json:"ticket_type_id"`
-			Quantity     int64          `json:"quantity"`
-			UnitPrice    money          `json:"unit_price"`
-		} `json:"items"`
-		CreatedAt time.Time  `json:"created_at"`
-		UpdatedAt time.Time  `json:"updated_at"`
-		PaidAt    *time.Time `json:"paid_at"`
-	} `json:"order"`
+// stored is the state of something, with its form on the disk.
+type stored[State any] interface {
+	*State
+	read([]byte) error
+	bytes() ([]byte, error)
 }
 
-// money is minor units of the event's currency.
-type money struct {
-	Amount int64 `json:"amount"`
-}
-
-func (f *fold) orderState(id ids.Order) (*orderState, error) {
-	if s := f.orders[id]; s != nil {
+// state returns the state of an order or a ticket, as this group has left it so far.
+func state[ID ~string, State any, S stored[State]](known map[ID]S, b *bolt.Bucket, id ID) (S, error) {
+	if s := known[id]; s != nil {
 		return s, nil
 	}
-	s := new(orderState)
-	if b := f.tx.Bucket(bucketOrders).Get([]byte(id)); b != nil {
-		if err := json.Unmarshal(b, s); err != nil {
+	s := S(new(State))
+	if data := b.Get([]byte(id)); data != nil {
+		if err := s.read(data); err != nil {
 			return nil, err
 		}
 	}
-	f.orders[id] = s
+	known[id] = s
 	return s, nil
 }
 
 func (v *orderFact) fold(f *fold) error {
-	o := &v.Order
-	s, err := f.orderState(o.ID)
+	s, err := state(f.orders, f.tx.Bucket(bucketOrders), v.id)
 	if err != nil {
 		return err
 	}
-	s.Event = o.EventID
+	s.event = v.event
+	promo := dimension(v.promo)
 	step := func(bit uint8, counter int, when time.Time) bool {
-		if s.Seen&bit != 0 {
+		if s.seen&bit != 0 {
 			return false
 		}
-		s.Seen |= bit
-		f.count(o.EventID, byEvent, "", minuteOf(when), counter, 1)
-		if o.PromoCode != "" {
-			f.count(o.EventID, byPromo, o.PromoCode, minuteOf(when), counter, 1)
+		s.seen |= bit
+		f.count(v.event, byEvent, "", minuteOf(when), counter, 1)
+		if promo != "" {
+			f.count(v.event, byPromo, promo, minuteOf(when), counter, 1)
 		}
 		return true
 	}
 	switch v.subject {
 	case api.OrderWasHeld.Subject:
-		step(seenHeld, nHeld, o.CreatedAt)
+		step(seenHeld, nHeld, v.created)
 	case api.OrderHasExpired.Subject:
-		step(seenExpired, nExpired, o.UpdatedAt)
+		step(seenExpired, nExpired, v.updated)
 	case api.OrderWasCancelled.Subject:
-		step(seenCancelled, nCancelled, o.UpdatedAt)
+		step(seenCancelled, nCancelled, v.updated)
 	case api.OrderWasRefunded.Subject:
-		step(seenRefunded, nRefunded, o.UpdatedAt)
+		step(seenRefunded, nRefunded, v.updated)
 	case api.OrderWasPaid.Subject:
-		when := o.UpdatedAt
-		if o.PaidAt != nil {
-			when = *o.PaidAt
+		when := v.paid
+		if when.IsZero() {
+			when = v.updated
 		}
 		if step(seenPaid, nPaid, when) {
-			s.Payment = o.PaymentID
-			f.sold(v, minuteOf(when))
+			s.payment = v.payment
+			f.sold(v, promo, minuteOf(when))
 			f.settle(s)
 		}
 	}
@@ -236,40 +169,33 @@ func (v *orderFact) fold(f *fold) error {
 }
 
 // sold counts what a paid order is about.
-func (f *fold) sold(v *orderFact, minute int64) {
-	o := &v.Order
+func (f *fold) sold(v *orderFact, promo string, minute int64) {
 	var tickets int64
-	for _, item := range o.Items {
-		n := item.Quantity
-		tickets += n
-		f.count(o.EventID, byType, string(item.TicketTypeID), minute, nSold, n)
-		f.count(o.EventID, byType, string(item.TicketTypeID), minute, nRevenue, n*item.UnitPrice.Amount)
+	for _, item := range v.items {
+		tickets += item.quantity
+		f.count(v.event, byType, dimension(string(item.typ)), minute, nSold, item.quantity)
+		f.count(v.event, byType, dimension(string(item.typ)), minute, nRevenue, item.quantity*item.price)
 	}
-	f.count(o.EventID, byEvent, "", minute, nSold, tickets)
-	f.count(o.EventID, byEvent, "", minute, nRevenue, o.Total.Amount)
-	if o.PromoCode != "" {
-		f.count(o.EventID, byPromo, o.PromoCode, minute, nSold, tickets)
-		f.count(o.EventID, byPromo, o.PromoCode, minute, nRevenue, o.Total.Amount)
+	f.count(v.event, byEvent, "", minute, nSold, tickets)
+	f.count(v.event, byEvent, "", minute, nRevenue, v.total)
+	if promo != "" {
+		f.count(v.event, byPromo, promo, minute, nSold, tickets)
+		f.count(v.event, byPromo, promo, minute, nRevenue, v.total)
 	}
-}
-
-// refundFact is the part of api.RefundEvent that counts.
-type refundFact struct {
-	Refund api.Refund `json:"refund"`
 }
 
 func (v *refundFact) fold(f *fold) error {
-	s, err := f.orderState(v.Refund.OrderID)
+	s, err := state(f.orders, f.tx.Bucket(bucketOrders), v.order)
 	if err != nil {
 		return err
 	}
-	if _, known := s.Refunds[string(v.Refund.ID)]; known {
+	if _, known := s.refunds[v.id]; known {
 		return nil
 	}
-	if s.Refunds == nil {
-		s.Refunds = map[string]refund{}
+	if s.refunds == nil {
+		s.refunds = map[ids.Refund]refund{}
 	}
-	s.Refunds[string(v.Refund.ID)] = refund{Payment: v.Refund.PaymentID, Amount: v.Refund.Amount.Amount, At: minuteOf(v.Refund.UpdatedAt)}
+	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at)}
 	f.settle(s)
 	return nil
 }
@@ -277,94 +203,96 @@ func (v *refundFact) fold(f *fold) error {
 // settle counts the refunds of an order once it is known to be paid. Money that came for an order without seats, and
 // went back, was never revenue.
 func (f *fold) settle(s *orderState) {
-	if s.Seen&seenPaid == 0 {
+	if s.seen&seenPaid == 0 {
 		return
 	}
-	for id, r := range s.Refunds {
-		if !r.Counted && r.Payment == s.Payment {
-			f.count(s.Event, byEvent, "", r.At, nRefunds, r.Amount)
+	for id, r := range s.refunds {
+		if !r.Counted && r.Payment == s.payment {
+			f.count(s.event, byEvent, "", r.At, nRefunds, r.Amount)
 			r.Counted = true
-			s.Refunds[id] = r
+			s.refunds[id] = r
 		}
 	}
-}
-
-// ticketFact is what happened to a ticket.
-type ticketFact struct {
-	subject string
-	api.TicketEvent
 }
 
 func (v *ticketFact) fold(f *fold) error {
-	s := f.tickets[v.TicketID]
-	if s == nil {
-		s = new(ticketState)
-		if b := f.tx.Bucket(bucketTickets).Get([]byte(v.TicketID)); b != nil {
-			if err := json.Unmarshal(b, s); err != nil {
-				return err
-			}
-		}
-		f.tickets[v.TicketID] = s
+	s, err := state(f.tickets, f.tx.Bucket(bucketTickets), v.id)
+	if err != nil {
+		return err
 	}
-	s.Event = v.EventID
+	s.event = v.event
 	if v.subject == api.TicketWasRevoked.Subject {
-		if !s.Revoked {
-			s.Revoked = true
-			f.count(v.EventID, byEvent, "", minuteOf(v.At), nRevoked, 1)
-			f.count(v.EventID, byType, string(v.TicketTypeID), minuteOf(v.At), nRevoked, 1)
+		if !s.revoked {
+			s.revoked = true
+			f.count(v.event, byEvent, "", minuteOf(v.at), nRevoked, 1)
+			f.count(v.event, byType, dimension(string(v.typ)), minuteOf(v.at), nRevoked, 1)
 		}
 		return nil
 	}
-	when := v.At.UnixNano()
-	if s.Admitted != 0 && (s.Admitted < when || s.Admitted == when && s.Gate <= v.Gate) {
+	when := v.at.UnixNano()
+	if s.admitted != 0 && (s.admitted < when || s.admitted == when && s.gate <= v.gate) {
 		return nil
 	}
-	if s.Admitted != 0 { // an earlier one came late
-		f.admit(v, minuteOf(time.Unix(0, s.Admitted)), s.Gate, -1)
+	if s.admitted != 0 { // an earlier one came late
+		f.admit(v, minuteOf(time.Unix(0, s.admitted)), s.gate, -1)
 	}
-	s.Admitted, s.Gate = when, v.Gate
-	f.admit(v, minuteOf(v.At), v.Gate, 1)
+	s.admitted, s.gate = when, v.gate
+	f.admit(v, minuteOf(v.at), v.gate, 1)
 	return nil
 }
 
 func (f *fold) admit(v *ticketFact, minute int64, gate string, n int64) {
-	f.count(v.EventID, byEvent, "", minute, nAdmitted, n)
-	f.count(v.EventID, byType, string(v.TicketTypeID), minute, nAdmitted, n)
-	f.count(v.EventID, byGate, gate, minute, nAdmitted, n)
+	f.count(v.event, byEvent, "", minute, nAdmitted, n)
+	f.count(v.event, byType, dimension(string(v.typ)), minute, nAdmitted, n)
+	f.count(v.event, byGate, dimension(gate), minute, nAdmitted, n)
 }
 
-// write puts what has changed into the transaction, in the order of the keys: a page that grows at its end is cheap.
+// write puts what has changed into the transaction.
 func (f *fold) write() error {
-	for bucket, changed := range map[string]map[string]*counts{string(bucketCells): f.cells, string(bucketTotals): f.totals} {
-		b := f.tx.Bucket([]byte(bucket))
-		for _, key := range slices.Sorted(maps.Keys(changed)) {
-			var sum counts
-			sum.read(b.Get([]byte(key)))
-			sum.add(changed[key])
-			if err := b.Put([]byte(key), sum.bytes()); err != nil {
-				return err
-			}
-		}
+	totals := make(map[string]*counts, len(f.totals))
+	for c, n := range f.totals {
+		totals[string(totalKey(c.event, c.kind, c.dim))] = n
 	}
-	if err := putStates(f.tx.Bucket(bucketOrders), f.orders); err != nil {
+	if err := add(f.tx.Bucket(bucketTotals), totals); err != nil {
 		return err
 	}
-	return putStates(f.tx.Bucket(bucketTickets), f.tickets)
+	cells := make(map[string]*counts, len(f.cells))
+	for c, n := range f.cells {
+		cells[string(binary.BigEndian.AppendUint32(cellPrefix(c.event, c.kind, c.dim), c.minute))] = n
+	}
+	if err := add(f.tx.Bucket(bucketCells), cells); err != nil {
+		return err
+	}
+	if err := keep(f.tx.Bucket(bucketOrders), f.orders); err != nil {
+		return err
+	}
+	return keep(f.tx.Bucket(bucketTickets), f.tickets)
 }
 
-func putStates[ID ~string, State any](b *bolt.Bucket, states map[ID]*State) error {
-	for _, id := range slices.Sorted(maps.Keys(states)) {
-		if err := putJSON(b, string(id), states[id]); err != nil {
+// add adds counts to those that are there. Here and below keys go in order: a page that grows at its end is cheap.
+func add(b *bolt.Bucket, changed map[string]*counts) error {
+	for _, key := range slices.Sorted(maps.Keys(changed)) {
+		var sum counts
+		sum.read(b.Get([]byte(key)))
+		sum.add(changed[key])
+		if err := b.Put([]byte(key), sum.bytes()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func putJSON(b *bolt.Bucket, key string, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return err
+// keep writes states. Most are of new orders and tickets, whose ids are the highest: pages are left nearly full.
+func keep[ID ~string, State any, S stored[State]](b *bolt.Bucket, states map[ID]S) error {
+	b.FillPercent = 0.9
+	for _, id := range slices.Sorted(maps.Keys(states)) {
+		data, err := states[id].bytes()
+		if err != nil {
+			return err
+		}
+		if err := b.Put([]byte(id), data); err != nil {
+			return err
+		}
 	}
-	return b.Put([]byte(key), data)
+	return nil
 }

@@ -21,6 +21,7 @@ import (
 const (
 	eventsStream = "EVENTS"
 	factsStream  = "ANALYTICS"
+	buyersPlace  = "people"
 )
 
 const (
@@ -43,9 +44,9 @@ type follower struct {
 // followers returns what an instance reads.
 func (s *Service) followers() []follower {
 	return []follower{
-		{place: eventsStream, stream: eventsStream, read: read, prepare: s.buryUnreadable(eventsStream)},
-		{place: factsStream, stream: factsStream, read: read, prepare: s.buryUnreadable(factsStream)},
-		{place: "people", stream: eventsStream, filters: []string{api.OrderWasPaid.Subject}, read: readBuyer, prepare: s.ask},
+		{place: eventsStream, stream: eventsStream, read: new(reader).read, prepare: s.buryUnreadable(eventsStream)},
+		{place: factsStream, stream: factsStream, read: new(reader).read, prepare: s.buryUnreadable(factsStream)},
+		{place: buyersPlace, stream: eventsStream, filters: []string{api.OrderWasPaid.Subject}, read: new(reader).readBuyer, prepare: s.ask},
 	}
 }
 
@@ -61,9 +62,6 @@ func (s *Service) follow(ctx context.Context, fl follower) {
 		}
 	}
 }
-
-// change is what a message changes. It cannot fail for reasons of its own.
-type change interface{ fold(f *fold) error }
 
 // message is a message with what it changes, which may be nothing, or why it cannot be read.
 type message struct {
@@ -98,8 +96,15 @@ func (s *Service) followOnce(ctx context.Context, fl follower) error {
 		defer close(arrived)
 		ended <- pump(ctx, messages, fl.read, arrived)
 	}()
+	due := int(consumer.CachedInfo().NumPending)
+	if due == 0 {
+		if err := s.db.Update(func(tx *bolt.Tx) error { return setCaughtUp(tx, fl.place) }); err != nil {
+			return err
+		}
+	}
 	for group := range groups(arrived) {
-		if err := s.commit(ctx, fl, last, group); err != nil {
+		due -= len(group)
+		if err := s.commit(ctx, fl, last, group, due <= 0); err != nil {
 			cancel()
 			messages.Stop()
 			<-ended
@@ -178,8 +183,9 @@ func (s *Service) position(ctx context.Context, fl follower) (uint64, error) {
 
 var errMoved = errors.New("analytics: the read model has moved meanwhile")
 
-// commit folds a group and how far the stream was read in one transaction.
-func (s *Service) commit(ctx context.Context, fl follower, last uint64, group []message) error {
+// commit folds a group and how far the stream was read in one transaction. After the last of those that were due when
+// reading began, the read model has caught up.
+func (s *Service) commit(ctx context.Context, fl follower, last uint64, group []message, upToDate bool) error {
 	if fl.prepare != nil {
 		if err := fl.prepare(ctx, group); err != nil {
 			return err
@@ -201,6 +207,11 @@ func (s *Service) commit(ctx context.Context, fl follower, last uint64, group []
 		}
 		if err := f.write(); err != nil {
 			return err
+		}
+		if upToDate && number(tx, caughtUpKey(fl.place)) == 0 {
+			if err := setCaughtUp(tx, fl.place); err != nil {
+				return err
+			}
 		}
 		return putNumber(tx, fl.place, group[len(group)-1].seq)
 	})

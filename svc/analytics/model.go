@@ -13,12 +13,13 @@ import (
 	boltErrors "go.etcd.io/bbolt/errors"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
 // The buckets of the file.
 var (
-	bucketMeta    = []byte("meta")    // sequences by stream, generation, salt
+	bucketMeta    = []byte("meta")    // sequences by place, what has caught up, generation, salt
 	bucketEvents  = []byte("events")  // event -> api.Offer
 	bucketTotals  = []byte("totals")  // event kind dimension -> counts
 	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
@@ -99,38 +100,6 @@ func cellPrefix(event ids.Event, kind byte, dimension string) []byte {
 	return append(totalKey(event, kind, dimension), 0)
 }
 
-// orderState makes the facts of an order count once each, in whatever order they come.
-type orderState struct {
-	Event   ids.Event         `json:"e,omitempty"`
-	Seen    uint8             `json:"s"` // bits
-	Payment ids.Payment       `json:"p,omitempty"`
-	Refunds map[string]refund `json:"r,omitempty"` // by refund id
-}
-
-// refund is money that went back. Only what was taken by the payment that paid the order counts against its revenue.
-type refund struct {
-	Payment ids.Payment `json:"p"`
-	Amount  int64       `json:"a"`
-	At      int64       `json:"t"` // minutes since 1970
-	Counted bool        `json:"c,omitempty"`
-}
-
-const (
-	seenHeld = 1 << iota
-	seenPaid
-	seenExpired
-	seenCancelled
-	seenRefunded
-)
-
-// ticketState does the same for a ticket. The earliest admission is the one that counts.
-type ticketState struct {
-	Event    ids.Event `json:"e"`
-	Revoked  bool      `json:"r,omitempty"`
-	Admitted int64     `json:"a,omitempty"` // nanoseconds since 1970
-	Gate     string    `json:"g,omitempty"`
-}
-
 const (
 	mostInstances = 64                     // that share a folder
 	lockWait      = 100 * time.Millisecond // for the file of another instance
@@ -190,6 +159,21 @@ func number(tx *bolt.Tx, name string) uint64 {
 func putNumber(tx *bolt.Tx, name string, n uint64) error {
 	return tx.Bucket(bucketMeta).Put([]byte(name), binary.BigEndian.AppendUint64(nil, n))
 }
+
+// caughtUp reports whether the streams were read to where they ended when reading began. What a read model says before is
+// not wrong but old, and nobody could tell.
+func caughtUp(tx *bolt.Tx, places ...string) error {
+	for _, place := range places {
+		if number(tx, caughtUpKey(place)) == 0 {
+			return fault.New(fault.Unavailable, "the numbers are being put together").After(time.Second)
+		}
+	}
+	return nil
+}
+
+func setCaughtUp(tx *bolt.Tx, place string) error { return putNumber(tx, caughtUpKey(place), 1) }
+
+func caughtUpKey(place string) string { return "caught up:" + place }
 
 // offer returns what is known of an event, or nil.
 func offer(tx *bolt.Tx, event ids.Event) (*api.Offer, error) {

@@ -26,17 +26,14 @@ type buyer struct {
 }
 
 // readBuyer makes a buyer of a paid order. What cannot be read is a dead letter already.
-func readBuyer(_ string, data []byte, _ time.Time) (change, error) {
-	v, err := decode[struct {
-		Order struct {
-			EventID ids.Event `json:"event_id"`
-			UserID  ids.User  `json:"user_id"`
-		} `json:"order"`
-	}](data)
-	if err != nil || v.Order.EventID == "" || v.Order.UserID == "" {
+func (r *reader) readBuyer(_ string, data []byte, _ time.Time) (change, error) {
+	o, err := r.object(data)
+	order := o.in("order")
+	b := &buyer{user: ids.User(order.text("user_id")), event: ids.Event(order.text("event_id"))}
+	if o.err(err) != nil || b.user == "" || b.event == "" {
 		return nil, nil
 	}
-	return &buyer{user: v.Order.UserID, event: v.Order.EventID}, nil
+	return b, nil
 }
 
 // askLimit is how many people are asked about at a time.
@@ -78,7 +75,7 @@ func (b *buyer) fold(f *fold) error {
 		return nil
 	}
 	for kind, name := range map[byte]string{byAge: b.traits.AgeBand, byCountry: b.traits.Country, byCity: b.traits.City} {
-		at(f.totals, string(totalKey(b.event, kind, dimension(name))))[nPeople]++
+		at(f.totals, cell{b.event, kind, dimension(name), 0})[nPeople]++
 	}
 	return people.Put(key, []byte{})
 }
@@ -95,20 +92,20 @@ func saltOf(tx *bolt.Tx) ([]byte, error) {
 }
 
 func (s *Service) demographics(ctx context.Context, req *api.EventRef) (out *api.Demographics, err error) {
-	err = s.with(ctx, req.ID, func(tx *bolt.Tx, _ *api.Offer) error {
-		out = buyers(tx, req.ID)
-		return nil
+	err = s.with(ctx, req.ID, func(tx *bolt.Tx, _ *api.Offer) (err error) {
+		out, err = buyers(tx, req.ID)
+		return err
 	})
 	return out, err
 }
 
-func buyers(tx *bolt.Tx, event ids.Event) *api.Demographics {
+func buyers(tx *bolt.Tx, event ids.Event) (*api.Demographics, error) {
 	by := func(kind byte) api.Groups {
 		var all []api.Group
 		dimensions(tx, event, kind, func(name string, c counts) { all = append(all, api.Group{Name: name, People: c[nPeople]}) })
 		return protect(all)
 	}
-	return &api.Demographics{EventID: event, AgeBands: by(byAge), Countries: by(byCountry), Cities: by(byCity)}
+	return &api.Demographics{EventID: event, AgeBands: by(byAge), Countries: by(byCountry), Cities: by(byCity)}, caughtUp(tx, buyersPlace)
 }
 
 // protect hides groups that are too small to be shown among the others. When the others are so few themselves that a

@@ -22,10 +22,20 @@ func manages(p rpc.Principal, o *api.Offer) bool {
 		slices.Contains(o.Team, api.TeamMember{UserID: p.User, Role: api.TeamManager}))
 }
 
+// view calls fn in a transaction that sees one state of a read model that has caught up.
+func (s *Service) view(fn func(*bolt.Tx) error) error {
+	return s.db.View(func(tx *bolt.Tx) error {
+		if err := caughtUp(tx, eventsStream, factsStream); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+}
+
 // with calls fn with an event that the caller manages, in a transaction that sees one state of the read model. Whoever
 // works at its doors knows of the event and is refused; for all others it is not there, unless it is published.
 func (s *Service) with(ctx context.Context, event ids.Event, fn func(*bolt.Tx, *api.Offer) error) error {
-	return s.db.View(func(tx *bolt.Tx) error {
+	return s.view(func(tx *bolt.Tx) error {
 		o, err := offer(tx, event)
 		if err != nil {
 			return err
@@ -155,7 +165,7 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 	const most = 200
 	p := rpc.Caller(ctx)
 	out := &api.Overview{Items: []api.EventSummary{}}
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		var mine []*api.Offer
 		err := tx.Bucket(bucketEvents).ForEach(func(_, v []byte) error {
 			o := new(api.Offer)

@@ -45,7 +45,10 @@ func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, er
 		case "funnel":
 			r = funnelReport(o.Event.Name, funnelOf(total(tx, req.ID, byEvent, ""), req.ID))
 		case "demographics":
-			r = peopleReport(o.Event.Name, buyers(tx, req.ID))
+			var data *api.Demographics
+			if data, err = buyers(tx, req.ID); err == nil {
+				r = peopleReport(o.Event.Name, data)
+			}
 		}
 		return err
 	})

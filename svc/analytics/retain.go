@@ -68,13 +68,7 @@ func (s *Service) forget(ctx context.Context, before time.Time) error {
 		event, _, _ := bytes.Cut(k, []byte{0})
 		return ids.Event(event), nil
 	}
-	byState := func(_, v []byte) (ids.Event, error) {
-		var state struct {
-			Event ids.Event `json:"e"`
-		}
-		err := json.Unmarshal(v, &state)
-		return state.Event, err
-	}
+	byState := func(_, v []byte) (ids.Event, error) { return eventOf(v) }
 	for _, part := range []struct {
 		bucket []byte
 		owner  func(k, v []byte) (ids.Event, error)

@@ -159,6 +159,9 @@ func (s *Service) tell(context.Context) error {
 	for event := range touched {
 		var sum *api.EventSummary
 		err := s.db.View(func(tx *bolt.Tx) error {
+			if caughtUp(tx, eventsStream, factsStream) != nil {
+				return nil
+			}
 			o, err := offer(tx, event)
 			if err == nil && o != nil {
 				sum = summarize(tx, o, s.now())

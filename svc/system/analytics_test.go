@@ -170,7 +170,14 @@ func TestAnalytics(t *testing.T) {
 		t.Errorf("referrers %+v", sum.Referrers)
 	}
 	people := func() error {
-		d := call[api.Demographics](s, 200, "GET", path+"/analytics/demographics", organizer, nil)
+		var d api.Demographics
+		got, err := s.send("GET", path+"/analytics/demographics", organizer, nil)
+		if err == nil && got.status != 200 {
+			err = fmt.Errorf("%d %s", got.status, got.body)
+		}
+		if err := errors.Join(err, json.Unmarshal(got.body, &d)); err != nil {
+			return err
+		}
 		if len(d.Countries.Groups) != 1 || d.Countries.Groups[0] != (api.Group{Name: "DE", People: 5}) || len(d.AgeBands.Groups) != 1 || len(d.Cities.Groups) != 1 {
 			return fmt.Errorf("demographics %+v", d)
 		}

@@ -1,0 +1,123 @@
+package analytics
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// orderState makes the facts of an order count once each, in whatever order they come.
+type orderState struct {
+	event   ids.Event
+	seen    uint8 // bits
+	payment ids.Payment
+	refunds map[ids.Refund]refund
+}
+
+// refund is money that went back. Only what was taken by the payment that paid the order counts against its revenue.
+type refund struct {
+	Payment ids.Payment `json:"p"`
+	Amount  int64       `json:"a"`
+	At      int64       `json:"t"` // minutes since 1970
+	Counted bool        `json:"c,omitempty"`
+}
+
+const (
+	seenHeld = 1 << iota
+	seenPaid
+	seenExpired
+	seenCancelled
+	seenRefunded
+)
+
+// ticketState does the same for a ticket. The earliest admission is the one that counts.
+type ticketState struct {
+	event    ids.Event
+	revoked  bool
+	admitted int64 // nanoseconds since 1970; 0: not
+	gate     string
+}
+
+// States are kept as one byte of flags and strings with their lengths before them. The event comes first in both.
+
+var errState = errors.New("analytics: a stored state is damaged")
+
+func appendText(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// cutText returns the string at the beginning of b, and the rest.
+func cutText(b []byte) (string, []byte, error) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || uint64(len(b)-size) < n {
+		return "", nil, errState
+	}
+	b = b[size:]
+	return string(b[:n]), b[n:], nil
+}
+
+// eventOf returns the event of a state.
+func eventOf(state []byte) (ids.Event, error) {
+	if len(state) == 0 {
+		return "", errState
+	}
+	event, _, err := cutText(state[1:])
+	return ids.Event(event), err
+}
+
+func (s *orderState) bytes() ([]byte, error) {
+	b := appendText(appendText([]byte{s.seen}, string(s.event)), string(s.payment))
+	if len(s.refunds) == 0 {
+		return b, nil
+	}
+	more, err := json.Marshal(s.refunds)
+	return append(b, more...), err
+}
+
+func (s *orderState) read(b []byte) error {
+	if len(b) == 0 {
+		return errState
+	}
+	s.seen = b[0]
+	event, b, err := cutText(b[1:])
+	if err != nil {
+		return err
+	}
+	payment, b, err := cutText(b)
+	if err != nil {
+		return err
+	}
+	s.event, s.payment = ids.Event(event), ids.Payment(payment)
+	if len(b) == 0 {
+		return nil
+	}
+	return json.Unmarshal(b, &s.refunds)
+}
+
+func (s *ticketState) bytes() ([]byte, error) {
+	flags := byte(0)
+	if s.revoked {
+		flags = 1
+	}
+	b := binary.AppendVarint(appendText([]byte{flags}, string(s.event)), s.admitted)
+	return append(b, s.gate...), nil
+}
+
+func (s *ticketState) read(b []byte) error {
+	if len(b) == 0 {
+		return errState
+	}
+	s.revoked = b[0] == 1
+	event, b, err := cutText(b[1:])
+	if err != nil {
+		return err
+	}
+	at, size := binary.Varint(b)
+	if size <= 0 {
+		return errState
+	}
+	s.event, s.admitted, s.gate = ids.Event(event), at, string(b[size:])
+	return nil
+}
