@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -207,6 +208,34 @@ func TestBaselines(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v %v", left, err)
+	}
+}
+
+// Every scenario on the system itself, as short as can be: what the harness checks holds, and every row is there.
+func TestScenarios(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report.json")
+	var progress bytes.Buffer
+	err := run(t.Context(), []string{"-targets", "system", "-duration", "100ms", "-rounds", "1", "-tickets", "40", "-facts", "2000", "-dir", t.TempDir(), "-json", file}, io.Discard, &progress)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &progress)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Report
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"browse system", "onsale system", "purchase system", "door system", "door again system", "notify system", "notify smtp",
+		"reset during a mailing system", "analytics system", "analytics drain", "summary of 2000 facts system"} {
+		i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.Scenario+" "+row.Target == want })
+		if i < 0 || r.Rows[i].Goodput <= 0 || r.Rows[i].Bad != 0 || r.Rows[i].Failed != 0 {
+			t.Errorf("no good row %q", want)
+		}
+	}
+	if !r.Correct || len(r.Checks) < 10 {
+		t.Errorf("correct %v: %+v", r.Correct, r.Checks)
 	}
 }
 

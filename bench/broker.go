@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/natsconf"
@@ -52,4 +54,19 @@ func (b *broker) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	_ = b.server.Shutdown(ctx) // the process ends next, and the folder is thrown away
+}
+
+// startOpenBroker starts a NATS server that syncs what it stores, as the system's does, and lets everybody do everything:
+// the harness writes what the services would.
+func startOpenBroker(dir string) (*server.Server, error) {
+	s, err := server.NewServer(&server.Options{ServerName: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT, StoreDir: dir, JetStream: true, SyncAlways: true, NoSigs: true, NoLog: true})
+	if err != nil {
+		return nil, err
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		s.Shutdown()
+		return nil, errors.New("the broker is not ready after 10 seconds")
+	}
+	return s, nil
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Conns    int // 0: the scenario's own
 	Rounds   int
 	Tickets  int // for the door, in each round
+	Facts    int // for analytics
 	progress io.Writer
 }
 

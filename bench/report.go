@@ -51,6 +51,8 @@ func marks() []Ratio {
 		{Scenario: "onsale", Of: "system", To: "pgrow", Mark: 5},
 		{Scenario: "onsale", Of: "system", To: "pgone"},
 		{Scenario: "notify", Of: "system", To: "smtp", Mark: 0.7},
+		{Scenario: "analytics", Of: "system", To: "drain", Mark: 0.5},
+		{Scenario: "analytics", Of: "system", To: "acked"},
 	}
 }
 

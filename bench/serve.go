@@ -51,6 +51,18 @@ func serve(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 			return err
 		}
 		defer stop()
+	case "broker":
+		nats, err := startOpenBroker(*dir)
+		if err != nil {
+			return err
+		}
+		defer nats.Shutdown()
+		hi.Addr = nats.ClientURL()
+		if err := json.NewEncoder(out).Encode(hi); err != nil {
+			return err
+		}
+		_, _ = io.Copy(io.Discard, in) // until the harness lets go
+		return nil
 	case "pgrow", "pgone":
 		shop, err := openShop(ctx, os.Getenv(databaseEnv), []byte(*offers), *pool, kind == "pgone")
 		if err != nil {

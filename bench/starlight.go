@@ -92,22 +92,32 @@ func settingsOfTheBench() []string {
 type system struct {
 	*process
 	client    *Client
+	nats      string   // its URL
+	data      string   // its folder
 	organizer string   // access tokens
 	buyers    []string //
 }
 
+// build returns the binary that is named, or else one that it makes in dir.
+func build(ctx context.Context, dir, binary string) (string, error) {
+	if binary != "" {
+		return binary, nil
+	}
+	binary = filepath.Join(dir, "starlight")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/starlightsymphony/starlight").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
 // startSystem builds starlight unless binary names one, starts it, applies the settings, and signs people in.
 func startSystem(ctx context.Context, dir, binary string, extra []string, env ...string) (*system, error) {
-	if binary == "" {
-		binary = filepath.Join(dir, "starlight")
-		build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/starlightsymphony/starlight")
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go build: %w\n%s", err, out)
-		}
+	binary, err := build(ctx, dir, binary)
+	if err != nil {
+		return nil, err
 	}
 	var addrs [3]string
 	for i := range addrs {
-		var err error
 		if addrs[i], err = freeAddr(); err != nil {
 			return nil, err
 		}
@@ -122,7 +132,7 @@ func startSystem(ctx context.Context, dir, binary string, extra []string, env ..
 	if err != nil {
 		return nil, err
 	}
-	s := &system{process: p, client: newClient(addrs[0])}
+	s := &system{process: p, client: newClient(addrs[0]), nats: "nats://" + addrs[2], data: filepath.Join(dir, "data")}
 	if err := s.prepare(ctx, newClient(addrs[1]), email, password, extra); err != nil {
 		err = fmt.Errorf("starlight: %w\n%s", err, p.tail())
 		return nil, errors.Join(err, s.stop())

@@ -41,7 +41,7 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.follow(ctx, follower{place: eventsStream, stream: eventsStream, read: new(reader).read}) // dead letters are the business of the instances
+		s.follow(ctx, follower{stream: eventsStream, read: new(reader).read}) // dead letters are the business of the instances
 	}()
 	defer func() {
 		cancel()

@@ -162,6 +162,7 @@ type orderFact struct {
 	subject                string
 	id                     ids.Order
 	event                  ids.Event
+	buyer                  *buyer // of a paid one
 	payment                ids.Payment
 	promo                  string
 	total                  int64 // minor units
@@ -182,6 +183,7 @@ func orderOf(subject string, o object) *orderFact {
 	case api.OrderWasPaid.Subject:
 		f.paid, f.updated, f.payment = o.time("paid_at"), o.time("updated_at"), ids.Payment(o.text("payment_id"))
 		f.total = o.in("total").number("amount")
+		f.buyer = &buyer{user: ids.User(o.text("user_id")), event: f.event}
 		for _, item := range o.list("items") {
 			f.items = append(f.items, itemFact{ids.TicketType(item.text("ticket_type_id")), item.number("quantity"), item.in("unit_price").number("amount")})
 		}

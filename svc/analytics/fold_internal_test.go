@@ -1,7 +1,6 @@
 package analytics
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -116,7 +115,7 @@ func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
 }
 
 // toEvents is a follower of EVENTS without anything around it.
-var toEvents = follower{place: eventsStream, stream: eventsStream, read: new(reader).read}
+var toEvents = follower{stream: eventsStream, read: new(reader).read}
 
 // bare returns a service with a read model and nothing else.
 func bare(dir string) (*Service, error) {
@@ -162,7 +161,7 @@ func TestFoldAnyHistory(t *testing.T) {
 				group = append(group, message{seq: seq, change: c})
 			}
 			facts = facts[len(group):]
-			if err := s.commit(context.Background(), toEvents, last, group, false); err != nil {
+			if err := s.commit(toEvents, last, group, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -198,7 +197,7 @@ func TestFoldAnyHistory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.commit(context.Background(), toEvents, seq+1, []message{{seq: seq + 2}}, false); err == nil {
+		if err := s.commit(toEvents, seq+1, []message{{seq: seq + 2}}, false); err == nil {
 			t.Fatal("a group was folded that does not follow the last one")
 		}
 	})

@@ -25,7 +25,7 @@ var (
 	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
 	bucketOrders  = []byte("orders")  // order -> orderState
 	bucketTickets = []byte("tickets") // ticket -> ticketState
-	bucketPeople  = []byte("people")  // event and salted hash of a person who was counted
+	bucketPeople  = []byte("people")  // a bucket for each event -> salted hashes of the people who were counted
 )
 
 func buckets() [][]byte {
@@ -171,7 +171,12 @@ func caughtUp(tx *bolt.Tx, places ...string) error {
 	return nil
 }
 
-func setCaughtUp(tx *bolt.Tx, place string) error { return putNumber(tx, caughtUpKey(place), 1) }
+func setCaughtUp(tx *bolt.Tx, place string) error {
+	if caughtUp(tx, place) == nil {
+		return nil
+	}
+	return putNumber(tx, caughtUpKey(place), 1)
+}
 
 func caughtUpKey(place string) string { return "caught up:" + place }
 

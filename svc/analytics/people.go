@@ -1,15 +1,17 @@
 package analytics
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"slices"
-	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -17,43 +19,55 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// buyer is a person who paid an order of an event. The traits come from the user service, at the moment of counting: who
-// the person is never touches the disk.
+// Buyers are counted as their orders are folded, in the same transaction, after the user service was asked what they
+// agreed to be counted by. When it does not answer the numbers go on without it: how far buyers are counted is kept by
+// itself, under buyersPlace, and what was left out is read again once it answers.
+const buyersPlace = "buyers"
+
+// buyer is a person who paid an order of an event. Who the person is never touches the disk.
 type buyer struct {
 	user   ids.User
 	event  ids.Event
+	asked  bool
 	traits api.PersonTraits
+	key    []byte // a salted hash
 }
 
-// readBuyer makes a buyer of a paid order. What cannot be read is a dead letter already.
-func (r *reader) readBuyer(_ string, data []byte, _ time.Time) (change, error) {
-	o, err := r.object(data)
-	order := o.in("order")
-	b := &buyer{user: ids.User(order.text("user_id")), event: ids.Event(order.text("event_id"))}
-	if o.err(err) != nil || b.user == "" || b.event == "" {
-		return nil, nil
-	}
-	return b, nil
-}
+// personKey is how much of a hash is kept, in bytes: that two people share one of 128 bits does not happen.
+const personKey = 16
 
 // askLimit is how many people are asked about at a time.
 const askLimit = 500
 
-// ask finds out what the buyers of a group agreed to be counted by.
-func (s *Service) ask(ctx context.Context, group []message) error {
-	buyers := map[ids.User][]*buyer{}
+// buyersOf returns the buyers of a group after a sequence.
+func buyersOf(group []message, after uint64) []*buyer {
+	var all []*buyer
 	for _, m := range group {
-		if b, ok := m.change.(*buyer); ok {
-			buyers[b.user] = append(buyers[b.user], b)
+		if o, ok := m.change.(*orderFact); ok && m.seq > after && o.buyer != nil && o.buyer.user != "" {
+			all = append(all, o.buyer)
 		}
 	}
-	for users := range slices.Chunk(slices.Collect(maps.Keys(buyers)), askLimit) {
+	return all
+}
+
+// ask finds out what buyers agreed to be counted by.
+func (s *Service) ask(ctx context.Context, buyers []*buyer) error {
+	byUser := map[ids.User][]*buyer{}
+	for _, b := range buyers {
+		byUser[b.user] = append(byUser[b.user], b)
+	}
+	for users := range slices.Chunk(slices.Collect(maps.Keys(byUser)), askLimit) {
 		answer, err := rpc.Call(ctx, s.client, api.GetDemographics, &api.PeopleRef{UserIDs: users})
 		if err != nil {
 			return err
 		}
+		for _, u := range users {
+			for _, b := range byUser[u] {
+				b.asked = true
+			}
+		}
 		for _, t := range answer.Items {
-			for _, b := range buyers[t.UserID] {
+			for _, b := range byUser[t.UserID] {
 				b.traits = t
 			}
 		}
@@ -61,23 +75,159 @@ func (s *Service) ask(ctx context.Context, group []message) error {
 	return nil
 }
 
-// fold counts a buyer of an event once.
-func (b *buyer) fold(f *fold) error {
+// askInPassing asks about the buyers of a group, unless some before them are not counted yet.
+func (s *Service) askInPassing(ctx context.Context, group []message) {
+	at, err := s.buyersAt()
+	if err == nil && at.counted >= at.folded {
+		err = s.ask(ctx, buyersOf(group, at.counted))
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("buyers are counted later", "error", err)
+	}
+}
+
+// countBuyers counts the buyers of a group if all before them are counted, and all of them were asked about.
+func countBuyers(f *fold, last uint64, group []message) error {
+	counted, end := number(f.tx, buyersPlace), group[len(group)-1].seq
+	buyers := buyersOf(group, counted)
+	if counted < last || counted >= end || slices.ContainsFunc(buyers, func(b *buyer) bool { return !b.asked }) {
+		return nil
+	}
+	if caughtUp(f.tx, eventsStream) == nil {
+		if err := setCaughtUp(f.tx, buyersPlace); err != nil {
+			return err
+		}
+	}
+	if err := f.countBuyers(buyers); err != nil {
+		return err
+	}
+	return putNumber(f.tx, buyersPlace, end)
+}
+
+// buyersPosition is how far buyers are counted, and how far the numbers are folded.
+type buyersPosition struct {
+	counted, folded    uint64
+	caughtUp, complete bool // the buyers, the numbers
+}
+
+func (s *Service) buyersAt() (p buyersPosition, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		p = buyersPosition{number(tx, buyersPlace), number(tx, eventsStream), caughtUp(tx, buyersPlace) == nil, caughtUp(tx, eventsStream) == nil}
+		return nil
+	})
+	return p, err
+}
+
+// catchUpBuyers counts the buyers that were left out.
+func (s *Service) catchUpBuyers(ctx context.Context) error {
+	at, err := s.buyersAt()
+	if err != nil {
+		return err
+	}
+	if at.counted >= at.folded {
+		if at.caughtUp || !at.complete {
+			return nil
+		}
+		return s.db.Update(func(tx *bolt.Tx) error { return setCaughtUp(tx, buyersPlace) })
+	}
+	st, err := s.js.Stream(ctx, eventsStream)
+	if err != nil {
+		return err
+	}
+	end := st.CachedInfo().State.LastSeq // nothing that comes before it is missing in what follows
+	consumer, err := st.CreateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: idleLimit,
+		FilterSubjects: []string{api.OrderWasPaid.Subject}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: at.counted + 1})
+	if err != nil {
+		return err
+	}
+	var decode reader
+	for next, due := uint64(1), consumer.CachedInfo().NumPending; due > 0; {
+		batch, err := consumer.FetchNoWait(int(min(due, groupLimit)))
+		if err != nil {
+			return err
+		}
+		var group []message
+		for msg := range batch.Messages() {
+			m, _, err := readMessage(msg, next, decode.read)
+			if err != nil {
+				return err
+			}
+			group = append(group, m)
+			next++
+			due--
+		}
+		if err := batch.Error(); err != nil {
+			return err
+		}
+		if len(group) == 0 {
+			return errors.New("the stream ends early")
+		}
+		if err := s.ask(ctx, buyersOf(group, 0)); err != nil {
+			return err
+		}
+		to := group[len(group)-1].seq
+		if due == 0 {
+			to = max(to, end)
+		}
+		if err := s.countLeftOut(at.counted, to, group); err != nil {
+			return err
+		}
+		at.counted = to
+	}
+	return s.countLeftOut(at.counted, max(at.counted, end), nil)
+}
+
+// countLeftOut counts the buyers of a group that follows the last one counted, up to a sequence.
+func (s *Service) countLeftOut(last, to uint64, group []message) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		if number(tx, buyersPlace) != last {
+			return errMoved
+		}
+		f := newFold(tx)
+		if err := f.countBuyers(buyersOf(group, last)); err != nil {
+			return err
+		}
+		if err := f.write(); err != nil {
+			return err
+		}
+		return putNumber(tx, buyersPlace, to)
+	})
+}
+
+// countBuyers counts each buyer of an event once. Hashes go in order, as in add.
+func (f *fold) countBuyers(buyers []*buyer) error {
+	if len(buyers) == 0 {
+		return nil
+	}
 	salt, err := saltOf(f.tx)
 	if err != nil {
 		return err
 	}
 	mac := hmac.New(sha256.New, salt)
-	mac.Write([]byte(string(b.event) + "\x00" + string(b.user)))
-	key := mac.Sum(append([]byte(b.event), 0))
-	people := f.tx.Bucket(bucketPeople)
-	if people.Get(key) != nil {
-		return nil
+	for _, b := range buyers {
+		mac.Reset()
+		mac.Write([]byte(string(b.event) + "\x00" + string(b.user)))
+		b.key = mac.Sum(b.key[:0])[:personKey]
 	}
-	for kind, name := range map[byte]string{byAge: b.traits.AgeBand, byCountry: b.traits.Country, byCity: b.traits.City} {
-		at(f.totals, cell{b.event, kind, dimension(name), 0})[nPeople]++
+	slices.SortFunc(buyers, func(a, b *buyer) int { return cmp.Or(cmp.Compare(a.event, b.event), bytes.Compare(a.key, b.key)) })
+	var people *bolt.Bucket
+	for i, b := range buyers {
+		if i == 0 || b.event != buyers[i-1].event {
+			if people, err = f.tx.Bucket(bucketPeople).CreateBucketIfNotExists([]byte(b.event)); err != nil {
+				return err
+			}
+		}
+		if people.Get(b.key) != nil {
+			continue
+		}
+		at(f.totals, cell{b.event, byAge, dimension(b.traits.AgeBand), 0})[nPeople]++
+		at(f.totals, cell{b.event, byCountry, dimension(b.traits.Country), 0})[nPeople]++
+		at(f.totals, cell{b.event, byCity, dimension(b.traits.City), 0})[nPeople]++
+		if err := people.Put(b.key, []byte{}); err != nil {
+			return err
+		}
 	}
-	return people.Put(key, []byte{})
+	return nil
 }
 
 // saltOf returns the salt of the file, which it makes when there is none.

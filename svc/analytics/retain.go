@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -69,10 +71,21 @@ func (s *Service) forget(ctx context.Context, before time.Time) error {
 		return ids.Event(event), nil
 	}
 	byState := func(_, v []byte) (ids.Event, error) { return eventOf(v) }
+	for event := range old {
+		err := s.db.Update(func(tx *bolt.Tx) error {
+			if err := tx.Bucket(bucketPeople).DeleteBucket([]byte(event)); !errors.Is(err, boltErrors.ErrBucketNotFound) {
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	for _, part := range []struct {
 		bucket []byte
 		owner  func(k, v []byte) (ids.Event, error)
-	}{{bucketCells, byPrefix}, {bucketTotals, byPrefix}, {bucketPeople, byPrefix}, {bucketOrders, byState}, {bucketTickets, byState}, {bucketEvents, byPrefix}} {
+	}{{bucketCells, byPrefix}, {bucketTotals, byPrefix}, {bucketOrders, byState}, {bucketTickets, byState}, {bucketEvents, byPrefix}} {
 		err := s.chunks(ctx, part.bucket, func(tx *bolt.Tx, k, v []byte) error {
 			event, err := part.owner(k, v)
 			if err != nil || !old[event] {

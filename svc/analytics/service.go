@@ -77,8 +77,9 @@ func (s *Service) Register(srv *rpc.Server) {
 }
 
 const (
-	tellInterval  = time.Second
-	sweepInterval = time.Hour
+	tellInterval   = time.Second
+	buyersInterval = time.Second
+	sweepInterval  = time.Hour
 )
 
 // Run folds until ctx ends. When the setting analytics.generation changes, it forgets the read model and folds again
@@ -104,6 +105,7 @@ func (s *Service) Run(ctx context.Context) error {
 			work.Go(func() { s.follow(life, fl) })
 		}
 		work.Go(func() { s.every(life, tellInterval, "live numbers", s.tell) })
+		work.Go(func() { s.every(life, buyersInterval, "buyers", s.catchUpBuyers) })
 		work.Go(func() { s.every(life, sweepInterval, "retention", s.sweep) })
 		select {
 		case <-changed:

@@ -32,11 +32,23 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	w := newLonelyWorld(t)
+	w.serveUsers()
+	return w
+}
+
+// newLonelyWorld is one where nobody knows people.
+func newLonelyWorld(t *testing.T) *world {
 	n := testkit.NATS(t)
 	n.Stream("EVENTS", "ev.>")
 	n.Stream("ANALYTICS", "facts.>")
 	n.Stream("DEAD", "dead.>")
-	srv := rpc.NewServer(n.Conn, rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	return &world{t, n}
+}
+
+func (w *world) serveUsers() {
+	w.t.Helper()
+	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "user", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.GetDemographics, func(_ context.Context, req *api.PeopleRef) (*api.List[api.PersonTraits], error) {
 		out := &api.List[api.PersonTraits]{}
 		for _, id := range req.UserIDs {
@@ -44,8 +56,7 @@ func newWorld(t *testing.T) *world {
 		}
 		return out, nil
 	})
-	serve(t, srv)
-	return &world{t, n}
+	serve(w.t, srv)
 }
 
 func serve(t *testing.T, srv *rpc.Server) {
@@ -183,6 +194,38 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// Without the user service the numbers go on, and who bought is counted once it is there: everybody, and each once.
+func TestBuyersAreCountedLater(t *testing.T) {
+	w := newLonelyWorld(t)
+	s, _ := w.run(t.TempDir())
+	w.publish(tell(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
+	for i := range 30 {
+		w.publish(paid(i))
+	}
+	w.publish(tell(api.OrderHasExpired.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("gone"), EventID: testEvent}}))
+	w.sold(s, 30)
+	if d, err := s.demographics(admin(), &api.EventRef{ID: testEvent}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("without the user service demographics are %+v, %v", d, err)
+	}
+	w.serveUsers()
+	counted := func(n int64) {
+		t.Helper()
+		testkit.Eventually(t, 20*time.Second, func() error {
+			d, err := s.demographics(admin(), &api.EventRef{ID: testEvent})
+			if err == nil && (len(d.Countries.Groups) != 1 || d.Countries.Groups[0].People != n) {
+				err = fmt.Errorf("demographics %+v, want %d", d, n)
+			}
+			return err
+		})
+	}
+	counted(30)
+	for i := range 35 { // five that are new
+		w.publish(paid(i))
+	}
+	w.sold(s, 35)
+	counted(35)
 }
 
 // Only the organizer, managers and administrators read numbers.

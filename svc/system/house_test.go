@@ -54,7 +54,7 @@ func TestImports(t *testing.T) {
 	only := map[string][]string{ // a library, and where it may be imported
 		"github.com/gofiber/fiber/v2":              {"gateway", "bench"},
 		"github.com/nats-io/nats.go/micro":         {"shared/rpc", "svc/discovery"}, // discovery reads what micro says
-		"github.com/nats-io/nats-server/v2/server": {"natsconf", "shared/testkit"},
+		"github.com/nats-io/nats-server/v2/server": {"natsconf", "shared/testkit", "bench"},
 		"github.com/uptrace/bun":                   {"shared/store", "shared/stream", "shared/keyring", "shared/testkit", "svc", "bench"},
 		"go.etcd.io/bbolt":                         {"svc/analytics", "svc/edge"},
 	}
