@@ -46,7 +46,8 @@ func newFacts(cfg Config) *facts {
 		dropped: cfg.Registry.Counter("starlight_http_facts_dropped_total", "Views and searches that were not counted.")}
 }
 
-// watch returns what to call after a good answer of an endpoint, or nil.
+// watch returns what to call after a good answer of an endpoint to a GET, or nil. Not modified is a good answer too: the
+// reader has the page in front of them again.
 func (f *facts) watch(spec rpc.Spec) func(*exchange) {
 	switch spec.Subject() {
 	case api.GetEvent.Subject():
@@ -57,7 +58,7 @@ func (f *facts) watch(spec rpc.Spec) func(*exchange) {
 		}
 	case api.ListEvents.Subject():
 		return func(x *exchange) {
-			if len(x.rc.QueryArgs().Peek("q")) > 0 {
+			if args := x.rc.QueryArgs(); len(args.Peek("q")) > 0 && len(args.Peek("cursor")) == 0 { // not its later pages
 				f.count(look{})
 			}
 		}

@@ -26,7 +26,7 @@ type proxy struct {
 	located bool            // what is created is found under the collection's path plus its id
 	cache   string          // Cache-Control of a success
 	varies  bool            // the answer depends on who asks
-	watch   func(*exchange) // counts a good answer; may be nil
+	watch   func(*exchange) // counts a good answer to a GET; may be nil
 }
 
 type forward struct{ http, nats string }
@@ -94,7 +94,7 @@ func (p *proxy) serve(x *exchange) error {
 		return err
 	}
 	p.answer(x, reply)
-	if p.watch != nil {
+	if p.watch != nil && x.rc.IsGet() {
 		p.watch(x)
 	}
 	return nil

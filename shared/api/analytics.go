@@ -135,9 +135,10 @@ type Forecast struct {
 	Basis     string     `json:"basis"`
 }
 
-// Overview is all events of an organizer.
+// Overview is events side by side. Searches are those in the catalogue, by anybody, for whatever event.
 type Overview struct {
-	Items []EventSummary `json:"items"`
+	Items    []EventSummary `json:"items"`
+	Searches int64          `json:"searches"`
 }
 
 // CompareQuery is the request of CompareEvents.

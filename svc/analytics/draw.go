@@ -7,6 +7,8 @@ import (
 
 	"codeberg.org/go-pdf/fpdf"
 	"github.com/go-analyze/charts"
+	"golang.org/x/image/font/gofont/gobold"
+	"golang.org/x/image/font/gofont/goregular"
 )
 
 // The size of a picture, in pixels.
@@ -53,6 +55,8 @@ func (r *report) draw(format string) ([]byte, error) {
 	return p.Bytes()
 }
 
+const pdfFont = "Go"
+
 // pdf puts the picture and the table of a report on pages.
 func (r *report) pdf(now time.Time) ([]byte, error) {
 	picture, err := r.draw("png")
@@ -60,29 +64,30 @@ func (r *report) pdf(now time.Time) ([]byte, error) {
 		return nil, err
 	}
 	doc := fpdf.New("P", "mm", "A4", "")
-	latin := doc.UnicodeTranslatorFromDescriptor("") // the built-in fonts know no more
+	doc.AddUTF8FontFromBytes(pdfFont, "", goregular.TTF) // the built-in fonts know western letters only
+	doc.AddUTF8FontFromBytes(pdfFont, "B", gobold.TTF)
 	doc.SetCreationDate(now)
 	doc.SetModificationDate(now)
 	doc.SetTitle(r.title, true)
 	doc.SetAutoPageBreak(true, 15)
 	doc.AddPage()
-	doc.SetFont("Helvetica", "B", 16)
-	doc.CellFormat(0, 10, latin(r.title), "", 1, "L", false, 0, "")
-	doc.SetFont("Helvetica", "", 9)
+	doc.SetFont(pdfFont, "B", 16)
+	doc.CellFormat(0, 10, r.title, "", 1, "L", false, 0, "")
+	doc.SetFont(pdfFont, "", 9)
 	doc.CellFormat(0, 6, now.UTC().Format("2006-01-02 15:04 UTC"), "", 1, "L", false, 0, "")
 	doc.RegisterImageOptionsReader("chart", fpdf.ImageOptions{ImageType: "PNG"}, bytes.NewReader(picture))
 	doc.ImageOptions("chart", 10, doc.GetY()+2, 190, 95, true, fpdf.ImageOptions{ImageType: "PNG"}, 0, "")
 	doc.Ln(4)
 	width := 190.0 / float64(len(r.header))
-	doc.SetFont("Helvetica", "B", 6.5)
+	doc.SetFont(pdfFont, "B", 6.5)
 	for _, cell := range r.header {
-		doc.CellFormat(width, 6, latin(cell), "B", 0, "L", false, 0, "")
+		doc.CellFormat(width, 6, cell, "B", 0, "L", false, 0, "")
 	}
 	doc.Ln(-1)
-	doc.SetFont("Helvetica", "", 6.5)
+	doc.SetFont(pdfFont, "", 6.5)
 	for _, row := range r.rows {
 		for _, cell := range row {
-			doc.CellFormat(width, 5, latin(cell), "", 0, "L", false, 0, "")
+			doc.CellFormat(width, 5, cell, "", 0, "L", false, 0, "")
 		}
 		doc.Ln(-1)
 	}

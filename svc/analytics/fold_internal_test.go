@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"testing"
 	"time"
 
@@ -17,7 +18,12 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-func TestMain(m *testing.M) { testkit.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(foldDirEnv) != "" {
+		foldAndDie()
+	}
+	testkit.Main(m)
+}
 
 var testStart = time.Date(2027, 3, 27, 20, 0, 0, 0, time.UTC)
 

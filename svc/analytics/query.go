@@ -183,6 +183,7 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 		for _, o := range mine[:min(most, len(mine))] {
 			out.Items = append(out.Items, *summarize(tx, o, s.now()))
 		}
+		out.Searches = total(tx, searches, byEvent, "")[nViews]
 		return err
 	})
 	return out, err
@@ -205,5 +206,8 @@ func (s *Service) compare(ctx context.Context, req *api.CompareQuery) (*api.Over
 		}
 		out.Items = append(out.Items, *sum)
 	}
-	return out, nil
+	return out, s.view(func(tx *bolt.Tx) error {
+		out.Searches = total(tx, searches, byEvent, "")[nViews]
+		return nil
+	})
 }

@@ -85,16 +85,10 @@ const (
 // Run folds until ctx ends. When the setting analytics.generation changes, it forgets the read model and folds again
 // from the beginning of the streams.
 func (s *Service) Run(ctx context.Context) error {
-	changed := make(chan struct{}, 1)
-	if s.live != nil {
-		stop := s.live.OnChange(api.AnalyticsGeneration, func() {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		})
-		defer stop()
-	}
+	rebuild, stop := s.changes(api.AnalyticsGeneration)
+	defer stop()
+	keep, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention)
+	defer stop()
 	for ctx.Err() == nil {
 		if err := s.regenerate(); err != nil {
 			return err
@@ -104,11 +98,11 @@ func (s *Service) Run(ctx context.Context) error {
 		for _, fl := range s.followers() {
 			work.Go(func() { s.follow(life, fl) })
 		}
-		work.Go(func() { s.every(life, tellInterval, "live numbers", s.tell) })
-		work.Go(func() { s.every(life, buyersInterval, "buyers", s.catchUpBuyers) })
-		work.Go(func() { s.every(life, sweepInterval, "retention", s.sweep) })
+		work.Go(func() { s.every(life, tellInterval, nil, "live numbers", s.tell) })
+		work.Go(func() { s.every(life, buyersInterval, nil, "buyers", s.catchUpBuyers) })
+		work.Go(func() { s.every(life, sweepInterval, keep, "retention", s.sweep) })
 		select {
-		case <-changed:
+		case <-rebuild:
 		case <-ctx.Done():
 		}
 		cancel()
@@ -136,8 +130,29 @@ func (s *Service) regenerate() error {
 	})
 }
 
-// every runs fn now and at each interval until ctx ends.
-func (s *Service) every(ctx context.Context, interval time.Duration, what string, fn func(context.Context) error) {
+// changes tells when a live setting changes, until stop is called.
+func (s *Service) changes(of ...settings.Definition) (changed <-chan struct{}, stop func()) {
+	told := make(chan struct{}, 1)
+	var stops []func()
+	for _, d := range of {
+		if s.live != nil {
+			stops = append(stops, s.live.OnChange(d, func() {
+				select {
+				case told <- struct{}{}:
+				default:
+				}
+			}))
+		}
+	}
+	return told, func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
+
+// every runs fn now, at each interval, and when it is asked for, until ctx ends.
+func (s *Service) every(ctx context.Context, interval time.Duration, asked <-chan struct{}, what string, fn func(context.Context) error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -148,6 +163,7 @@ func (s *Service) every(ctx context.Context, interval time.Duration, what string
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-asked:
 		}
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -29,6 +32,7 @@ var otherEvent = ids.Derive[ids.EventKind]("2")
 type world struct {
 	t    *testing.T
 	nats *testkit.NATSServer
+	live *settings.Live
 }
 
 func newWorld(t *testing.T) *world {
@@ -43,7 +47,7 @@ func newLonelyWorld(t *testing.T) *world {
 	n.Stream("EVENTS", "ev.>")
 	n.Stream("ANALYTICS", "facts.>")
 	n.Stream("DEAD", "dead.>")
-	return &world{t, n}
+	return &world{t, n, settings.Fixed(api.AnalyticsMinutes.Is(24 * time.Hour))}
 }
 
 func (w *world) serveUsers() {
@@ -77,7 +81,7 @@ func serve(t *testing.T, srv *rpc.Server) {
 func (w *world) run(dir string) (s *Service, stop func()) {
 	w.t.Helper()
 	nc := w.nats.Connect()
-	s, err := New(w.t.Context(), Deps{Dir: dir, NATS: nc, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Log: testkit.Log(w.t),
+	s, err := New(w.t.Context(), Deps{Dir: dir, NATS: nc, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Live: w.live, Log: testkit.Log(w.t),
 		Metrics: observe.NewRegistry(), Now: func() time.Time { return testStart }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -228,6 +232,72 @@ func TestBuyersAreCountedLater(t *testing.T) {
 	counted(35)
 }
 
+// How long numbers are kept by the minute is a live setting: it works at once.
+func TestMinutesAreKeptAsLongAsTheSettingSays(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.run(t.TempDir())
+	w.publish(tell(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
+	for i := range 7 {
+		w.publish(paid(-301 - i)) // five hours ago, and not at a quarter of an hour
+	}
+	w.sold(s, 7)
+	fine := func() (n int) {
+		err := s.db.View(func(tx *bolt.Tx) error {
+			cells(tx, testEvent, byEvent, "", 0, 1<<32, func(minute int64, c counts) {
+				if minute%coarse != 0 && c[nPaid] > 0 {
+					n++
+				}
+			})
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return n
+	}
+	if fine() != 7 {
+		t.Fatalf("%d minutes are kept, want 7", fine())
+	}
+	if err := w.live.Change(api.AnalyticsMinutes.Is(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if n := fine(); n != 0 {
+			return fmt.Errorf("%d minutes are kept", n)
+		}
+		return nil
+	})
+	w.sold(s, 7)
+}
+
+// Instances that share a folder have a file each, whoever comes first.
+func TestSharedFolder(t *testing.T) {
+	dir := t.TempDir()
+	var open []*bolt.DB
+	for range 3 {
+		db, err := openFile(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, db)
+	}
+	names := []string{open[0].Path(), open[1].Path(), open[2].Path()}
+	if slices.Sort(names); len(slices.Compact(names)) != 3 {
+		t.Errorf("files %v", names)
+	}
+	free := open[1].Path()
+	if err := open[1].Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openFile(dir)
+	if err != nil || again.Path() != free {
+		t.Errorf("the next instance has not the file that is free: %v", err)
+	}
+	if err := errors.Join(open[0].Close(), open[2].Close(), again.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Only the organizer, managers and administrators read numbers.
 func TestWhoMayRead(t *testing.T) {
 	s := filled(t, testStart)
@@ -302,45 +372,50 @@ const (
 	foldURLEnv = "STARLIGHT_TEST_FOLD_NATS"
 )
 
-// TestFoldChild is the process that TestKilledInMidFold kills.
-func TestFoldChild(t *testing.T) {
-	dir := os.Getenv(foldDirEnv)
-	if dir == "" {
-		t.Skip("only as a child of TestKilledInMidFold")
-	}
-	nc, err := nats.Connect(os.Getenv(foldURLEnv))
-	if err != nil {
-		t.Fatal(err)
-	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(t.Context(), Deps{Dir: dir, NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Log: testkit.Log(t), Metrics: observe.NewRegistry()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { // the end, as soon as something more is folded: it comes while the next group is under way
-		me, err := os.FindProcess(os.Getpid())
-		began := s.stored(t)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for range tick.C {
-			if err != nil || s.stored(t) > began {
-				_ = me.Kill()
-			}
+// foldAndDie is the process that TestKilledInMidFold starts. Its end comes as soon as something more is folded, while
+// the next group is under way.
+func foldAndDie() {
+	err := func() error {
+		nc, err := nats.Connect(os.Getenv(foldURLEnv))
+		if err != nil {
+			return err
 		}
+		js, err := jetstream.New(nc)
+		if err != nil {
+			return err
+		}
+		s, err := New(context.Background(), Deps{Dir: os.Getenv(foldDirEnv), NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}),
+			Log: slog.New(slog.DiscardHandler), Metrics: observe.NewRegistry()})
+		if err != nil {
+			return err
+		}
+		me, err := os.FindProcess(os.Getpid())
+		if err != nil {
+			return err
+		}
+		began, err := s.stored()
+		if err != nil {
+			return err
+		}
+		go func() {
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for range tick.C {
+				if now, err := s.stored(); err != nil || now > began {
+					_ = me.Kill()
+				}
+			}
+		}()
+		return s.Run(context.Background())
 	}()
-	t.Fatal(s.Run(t.Context()))
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 // stored returns how far EVENTS is folded.
-func (s *Service) stored(t *testing.T) (n uint64) {
-	t.Helper()
-	if err := s.db.View(func(tx *bolt.Tx) error { n = number(tx, eventsStream); return nil }); err != nil {
-		t.Error(err)
-	}
-	return n
+func (s *Service) stored() (n uint64, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error { n = number(tx, eventsStream); return nil })
+	return n, err
 }
 
 func TestKilledInMidFold(t *testing.T) {
@@ -361,7 +436,7 @@ func TestKilledInMidFold(t *testing.T) {
 	}
 	mid := 0
 	for range 3 {
-		child := exec.Command(os.Args[0], "-test.run=^TestFoldChild$")
+		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), foldDirEnv+"="+dir, foldURLEnv+"="+w.nats.Conn.ConnectedUrl())
 		out, err := child.CombinedOutput()
 		if child.ProcessState == nil || child.ProcessState.Exited() {
@@ -371,8 +446,8 @@ func TestKilledInMidFold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at := (&Service{db: db}).stored(t)
-		if err := db.Close(); err != nil {
+		at, err := (&Service{db: db}).stored()
+		if err := errors.Join(err, db.Close()); err != nil {
 			t.Fatal(err)
 		}
 		if at == 0 {

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
@@ -123,7 +126,10 @@ func TestAnalytics(t *testing.T) {
 	_, organizer := s.join("organizer@example.org")
 	event := s.concert(organizer, 40, 2500)
 	path := "/v1/events/" + event.ID.String()
+	creds := filepath.Join(cfg.Data, "creds")
+	poison(t, sys.NATSURL(), creds)
 
+	call[api.List[api.Event]](s, 200, "GET", "/v1/events?q=concert", "", nil)
 	var buyers []string
 	var orders []api.Order
 	var door []api.Ticket
@@ -191,7 +197,7 @@ func TestAnalytics(t *testing.T) {
 	for _, more := range []string{"sales?interval=day", "funnel", "forecast"} {
 		call[map[string]any](s, 200, "GET", path+"/analytics/"+more, organizer, nil)
 	}
-	if o := call[api.Overview](s, 200, "GET", "/v1/analytics/overview", organizer, nil); len(o.Items) != 1 || o.Items[0].Revenue != sum.Revenue {
+	if o := call[api.Overview](s, 200, "GET", "/v1/analytics/overview", organizer, nil); len(o.Items) != 1 || o.Items[0].Revenue != sum.Revenue || o.Searches != 1 {
 		t.Errorf("overview %+v", o)
 	}
 	if name, data := s.first(path+"/analytics/live", organizer); name != "snapshot" || !bytes.Equal(data, before) {
@@ -200,7 +206,8 @@ func TestAnalytics(t *testing.T) {
 	s.reports(organizer, path)
 	s.strangers(buyers[0], path)
 
-	connect := ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds"))
+	connect := ops(t, sys.NATSURL(), creds)
+	s.buried(connect)
 	audit(t, cfg, connect)
 	findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})
 	if err != nil || !slices.ContainsFunc(findings, func(f ticketing.Finding) bool {
@@ -233,6 +240,40 @@ func TestAnalytics(t *testing.T) {
 	s, _, _ = start(t, cfg)
 	organizer = s.login("organizer@example.org")
 	same()
+}
+
+// poison puts an event that nobody can read into the stream of all.
+func poison(t *testing.T, url, creds string) {
+	t.Helper()
+	nc, err := natsconf.Dial(t.Context(), natsconf.DialConfig{URL: url, Role: "ticketing", Creds: creds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), api.OrderWasPaid.Subject, []byte(`{"order":{"id":7}}`)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// buried looks for the poison among the dead letters of analytics.
+func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func(), error)) {
+	s.t.Helper()
+	js, done, err := connect(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer done()
+	dead, err := js.Stream(s.t.Context(), natsconf.Dead)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if msg, err := dead.GetLastMsgForSubject(s.t.Context(), "dead.analytics"); err != nil || string(msg.Data) != `{"order":{"id":7}}` {
+		s.t.Errorf("the event that nobody can read is no dead letter of analytics: %v", err)
+	}
 }
 
 // reports downloads every report in every form.
