@@ -151,14 +151,16 @@ func (s *Service) changes(of ...settings.Definition) (changed <-chan struct{}, s
 	}
 }
 
-// every runs fn now, at each interval, and when it is asked for, until ctx ends.
+// every runs fn now, at each interval, and when it is asked for, until ctx ends. Of failures in a row the first is logged.
 func (s *Service) every(ctx context.Context, interval time.Duration, asked <-chan struct{}, what string, fn func(context.Context) error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	for {
-		if err := fn(ctx); err != nil && ctx.Err() == nil {
+	for failed := false; ; {
+		err := fn(ctx)
+		if err != nil && !failed && ctx.Err() == nil {
 			s.log.Warn("background work failed and is tried again", "what", what, "error", err)
 		}
+		failed = err != nil
 		select {
 		case <-ctx.Done():
 			return
