@@ -30,11 +30,9 @@ type sunkMail struct {
 
 // id returns the Message-ID of the mail.
 func (m sunkMail) id() string {
-	head, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(m.raw))).ReadMIMEHeader()
-	if err != nil {
-		return ""
-	}
-	return head.Get("Message-Id")
+	_, rest, _ := bytes.Cut(m.raw, []byte("\nMessage-ID: ")) // not parsed: it would be work that the bare client is spared
+	id, _, _ := bytes.Cut(rest, []byte("\n"))
+	return string(bytes.TrimSpace(id))
 }
 
 func startSink(dir string) (*sink, error) {

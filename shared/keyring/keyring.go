@@ -8,6 +8,8 @@ package keyring
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -58,6 +60,7 @@ type key struct {
 	generation int64
 	private    ed25519.PrivateKey
 	created    time.Time
+	mac        []byte // derived from it
 }
 
 func (k key) public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
@@ -108,11 +111,38 @@ func (r *Ring) Private() (kid string, private ed25519.PrivateKey) {
 // Verify reports whether sig is a signature of payload by the key kid. An id that is not known may be that of a key which
 // another instance has just made: the keys are read again, at most once a second however many ask.
 func (r *Ring) Verify(ctx context.Context, kid string, payload, sig []byte) bool {
+	k, ok := r.find(ctx, kid)
+	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.public(), payload, sig)
+}
+
+// MAC authenticates payload with the current key, for nobody but this service: HMAC-SHA256 under a key that is derived by
+// HKDF. It costs a small part of what a signature does.
+func (r *Ring) MAC(payload []byte) (kid string, sum []byte) {
+	r.mu.RLock()
+	k := r.signer
+	r.mu.RUnlock()
+	return k.id, k.sum(payload)
+}
+
+// CheckMAC reports whether sum is what MAC returns for payload under the key kid. For an id that is not known see Verify.
+func (r *Ring) CheckMAC(ctx context.Context, kid string, payload, sum []byte) bool {
+	k, ok := r.find(ctx, kid)
+	return ok && hmac.Equal(sum, k.sum(payload))
+}
+
+func (k key) sum(payload []byte) []byte {
+	h := hmac.New(sha256.New, k.mac)
+	h.Write(payload)
+	return h.Sum(nil)
+}
+
+// find looks a key up, and reads all of them again if it is not known.
+func (r *Ring) find(ctx context.Context, kid string) (key, bool) {
 	k, ok := r.lookup(kid)
 	if !ok && r.refresh(ctx, time.Second) {
 		k, ok = r.lookup(kid)
 	}
-	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.public(), payload, sig)
+	return k, ok
 }
 
 func (r *Ring) lookup(kid string) (key, bool) {
@@ -209,6 +239,9 @@ func (r *Ring) reload(ctx context.Context) error {
 		k := key{id: row.ID, generation: row.Generation, private: ed25519.NewKeyFromSeed(seed), created: row.CreatedAt}
 		if name(k.public()) != k.id {
 			return fmt.Errorf("keyring: the key %s is damaged", row.ID)
+		}
+		if k.mac, err = hkdf.Key(sha256.New, seed, nil, "starlight "+r.purpose+" mac", sha256.Size); err != nil {
+			return fmt.Errorf("keyring: %w", err)
 		}
 		keys[k.id] = k
 		newest = k

@@ -67,6 +67,39 @@ func TestSignAndVerify(t *testing.T) {
 	})
 }
 
+func TestMAC(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		clock := testkit.NewClock(time.Time{})
+		r := open(t, db, "access", clock.Now)
+		kid, sum := r.MAC([]byte("hello"))
+		_, sig := r.Sign([]byte("hello"))
+		_, foreign := open(t, db, "ticket", clock.Now).MAC([]byte("hello"))
+		for name, ok := range map[string]bool{
+			"payload":        r.CheckMAC(ctx, kid, []byte("hallo"), sum),
+			"none":           r.CheckMAC(ctx, kid, []byte("hello"), nil),
+			"short":          r.CheckMAC(ctx, kid, []byte("hello"), sum[:31]),
+			"of a purpose":   r.CheckMAC(ctx, kid, []byte("hello"), foreign),
+			"a signature":    r.CheckMAC(ctx, kid, []byte("hello"), sig),
+			"as a signature": r.Verify(ctx, kid, []byte("hello"), sum),
+			"unknown key":    r.CheckMAC(ctx, "nobody", []byte("hello"), sum),
+		} {
+			if ok {
+				t.Errorf("accepted: %s", name)
+			}
+		}
+		if err := r.Rotate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if newKid, newSum := r.MAC([]byte("hello")); newKid == kid || string(newSum) == string(sum) {
+			t.Error("a new key authenticates like the old one")
+		}
+		if !open(t, db, "access", clock.Now).CheckMAC(ctx, kid, []byte("hello"), sum) {
+			t.Error("after a rotation and a restart a good code is refused")
+		}
+	})
+}
+
 func TestKeysSurviveRestartAndRotation(t *testing.T) {
 	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
 		ctx := t.Context()

@@ -14,11 +14,11 @@ import (
 )
 
 // unsubscribeURL returns where the mails of a kind can be stopped by whoever has the mail, without signing in: RFC 8058.
-// The token says who and what, and is signed; it can do nothing else.
+// The token says who and what, and is authenticated; it can do nothing else.
 func (s *Service) unsubscribeURL(user ids.User, kind string) string {
 	claim := user.String() + "." + kind
-	kid, sig := s.keys.Sign([]byte("unsubscribe " + claim))
-	return s.PublicURL + "/v1/unsubscribe?token=" + url.QueryEscape(claim+"."+kid+"."+b64.EncodeToString(sig))
+	kid, sum := s.keys.MAC([]byte("unsubscribe " + claim))
+	return s.PublicURL + "/v1/unsubscribe?token=" + url.QueryEscape(claim+"."+kid+"."+b64.EncodeToString(sum))
 }
 
 // readToken returns what an unsubscribe token is for.
@@ -32,8 +32,8 @@ func (s *Service) readToken(ctx context.Context, token string) (ids.User, string
 	if err != nil {
 		return "", "", bad
 	}
-	sig, err := b64.DecodeString(part[3])
-	if err != nil || !s.keys.Verify(ctx, part[2], []byte("unsubscribe "+part[0]+"."+part[1]), sig) || transactional(part[1]) {
+	sum, err := b64.DecodeString(part[3])
+	if err != nil || !s.keys.CheckMAC(ctx, part[2], []byte("unsubscribe "+part[0]+"."+part[1]), sum) || transactional(part[1]) {
 		return "", "", bad
 	}
 	return user, part[1], nil
