@@ -24,7 +24,7 @@ import (
 
 const (
 	fewFacts         = 100 // times fewer facts, for the cost of a question
-	questionRate     = 200 // a second
+	askers           = 2   // at the same time
 	analyticsWait    = 10 * time.Minute
 	foldedMetricName = "starlight_analytics_messages_total"
 )
@@ -46,6 +46,9 @@ func (b *bench) analytics(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := b.stopAll(); err != nil { // it shall not take part in what follows
+		return err
+	}
 	c, err := b.startCounting(ctx)
 	if err != nil {
 		return err
@@ -60,20 +63,25 @@ func (b *bench) analytics(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	asked := []series{nil, nil}
-	for i, span := range [][2]int{{0, few}, {few, purchases}} {
-		if err := tale.tell(ctx, c.js, span[0], span[1]); err != nil {
+	for _, amount := range []struct {
+		name     string
+		from, to int // purchases
+	}{{"few", 0, few}, {"many", few, purchases}} {
+		if err := tale.tell(ctx, c.js, amount.from, amount.to); err != nil {
 			return err
 		}
-		if err := c.await(ctx, tale.event, span[1]); err != nil {
+		if err := c.await(ctx, tale.event, amount.to); err != nil {
 			return err
 		}
 		question := target{"system", c.ask(tale.event), c.cpu}
-		Run(ctx, Load{Conns: 4, Duration: min(warmUp, b.Duration)}, question.newOp)
-		for range b.Rounds {
-			asked[i] = append(asked[i], measure(ctx, question, Load{Rate: questionRate, Conns: 4, Duration: b.Duration, Grace: b.Duration}))
+		load := Load{Conns: askers, Duration: b.Duration}
+		Run(ctx, Load{Conns: askers, Duration: min(warmUp, b.Duration)}, question.newOp)
+		var asked series
+		for round := range b.Rounds {
+			asked = append(asked, measure(ctx, question, load))
+			fmt.Fprintf(b.progress, "%-8s round %d  numbers of %d facts, p99 %.2f ms\n", "summary", round+1, amount.to*len(tale.told), float64(asked[round].Latency.ValueAtQuantile(99))/1e3)
 		}
-		b.rows = append(b.rows, asked[i].row(fmt.Sprintf("summary of %d facts", span[1]*len(tale.told)), "system", "paced", 4, b.cores))
+		b.rows = append(b.rows, asked.row("summary", amount.name, "capacity", askers, b.cores))
 	}
 	before, err := c.numbers(tale.event)
 	if err != nil {

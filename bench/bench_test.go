@@ -228,7 +228,7 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"browse system", "onsale system", "purchase system", "door system", "door again system", "notify system", "notify smtp",
-		"reset during a mailing system", "analytics system", "analytics drain", "summary of 2000 facts system"} {
+		"reset during a mailing system", "analytics system", "analytics drain", "summary few", "summary many"} {
 		i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.Scenario+" "+row.Target == want })
 		if i < 0 || r.Rows[i].Goodput <= 0 || r.Rows[i].Bad != 0 || r.Rows[i].Failed != 0 {
 			t.Errorf("no good row %q", want)

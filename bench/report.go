@@ -53,6 +53,7 @@ func marks() []Ratio {
 		{Scenario: "notify", Of: "system", To: "smtp", Mark: 0.7},
 		{Scenario: "analytics", Of: "system", To: "drain", Mark: 0.5},
 		{Scenario: "analytics", Of: "system", To: "acked"},
+		{Scenario: "summary", Of: "many", To: "few", Mark: 0.8},
 	}
 }
 
