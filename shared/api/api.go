@@ -4,7 +4,10 @@
 package api
 
 import (
+	"math/big"
 	"slices"
+
+	"golang.org/x/text/currency"
 
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -25,6 +28,20 @@ type Money struct {
 	Amount   int64  `json:"amount"`
 	Currency string `json:"currency"`
 }
+
+// Decimal writes the amount in major units, with as many decimals as the currency has: 25.00, or 2500 for yen. A currency
+// that is not known has two.
+func (m Money) Decimal() string {
+	decimals := 2
+	if unit, err := currency.ParseISO(m.Currency); err == nil {
+		decimals, _ = currency.Standard.Rounding(unit)
+	}
+	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
+	return new(big.Rat).SetFrac(big.NewInt(m.Amount), scale).FloatString(decimals)
+}
+
+// String is Decimal with the code of the currency: 25.00 EUR.
+func (m Money) String() string { return m.Decimal() + " " + m.Currency }
 
 // List is one page of a collection. NextCursor is empty on the last page.
 type List[T any] struct {

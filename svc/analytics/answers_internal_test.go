@@ -265,6 +265,7 @@ func sampleReports() map[string]*report {
 		"demographics": peopleReport("Nocturne", &api.Demographics{AgeBands: api.Groups{Groups: []api.Group{{Name: "25-34", People: 120}, {Name: "35-44", People: 60}}, Others: 30},
 			Countries: api.Groups{Groups: []api.Group{{Name: "DE", People: 180}}, Others: 30}}),
 		"empty": arrivalsReport("Nocturne", &api.Series{Interval: "hour"}),
+		"first": salesReport("Праздник", &api.Series{Interval: "day", Currency: "EUR", Points: []api.SeriesPoint{{Start: testStart, Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}}}),
 	}
 }
 
@@ -300,6 +301,11 @@ func TestPictures(t *testing.T) {
 			t.Errorf("%s: %+v %v", name, cfg, err)
 		}
 		pdf, err := r.pdf(testStart)
+		if dir := os.Getenv("STARLIGHT_TEST_PICTURES"); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, name+".pdf"), pdf, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err != nil || !bytes.HasPrefix(pdf, []byte("%PDF-")) || !bytes.Contains(pdf[len(pdf)-20:], []byte("%%EOF")) {
 			t.Errorf("%s: no PDF: %v", name, err)
 		}

@@ -23,6 +23,7 @@ func (r *report) draw(format string) ([]byte, error) {
 	p := charts.NewPainter(charts.PainterOptions{OutputFormat: format, Width: pictureWidth, Height: pictureHeight})
 	padding := charts.Box{Top: 20, Left: 20, Right: 40, Bottom: 20, IsSet: true}
 	whole := func(f float64) string { return fmt.Sprintf("%.0f", f) }
+	axis := []charts.ValueAxisOption{r.valueAxis()}
 	empty := len(r.labels) == 0
 	var err error
 	switch {
@@ -34,7 +35,10 @@ func (r *report) draw(format string) ([]byte, error) {
 	case r.bars:
 		opt := charts.NewBarChartOptionWithData(r.values)
 		opt.Title.Text, opt.Padding, opt.ValueFormatter = r.title, padding, whole
-		opt.CategoryAxis.Labels = r.labels
+		opt.CategoryAxis.Labels, opt.ValueAxis = r.labels, axis
+		if len(r.values) > 1 {
+			opt.Legend.SeriesNames, opt.Legend.Offset = r.legend, charts.OffsetRight
+		}
 		for i := range opt.SeriesList {
 			opt.SeriesList[i].Label.Show, opt.SeriesList[i].Label.ValueFormatter = charts.Ptr(true), whole
 		}
@@ -42,7 +46,7 @@ func (r *report) draw(format string) ([]byte, error) {
 	default:
 		opt := charts.NewLineChartOptionWithData(r.values)
 		opt.Title.Text, opt.Padding, opt.ValueFormatter = r.title, padding, whole
-		opt.XAxis.Labels = r.labels
+		opt.XAxis.Labels, opt.YAxis = r.labels, axis
 		opt.XAxis.LabelCount = min(len(r.labels), mostLabels)
 		opt.Legend.SeriesNames = r.legend
 		opt.Legend.Offset = charts.OffsetRight
@@ -53,6 +57,22 @@ func (r *report) draw(format string) ([]byte, error) {
 		return nil, fmt.Errorf("analytics: chart: %w", err)
 	}
 	return p.Bytes()
+}
+
+// valueAxis begins at zero and has whole numbers.
+func (r *report) valueAxis() charts.ValueAxisOption {
+	const few = 10
+	most := 1.0
+	for _, line := range r.values {
+		for _, v := range line {
+			most = max(most, v)
+		}
+	}
+	axis := charts.ValueAxisOption{Min: charts.Ptr(0.0)}
+	if most <= few {
+		axis.Max, axis.LabelCount = &most, int(most)+1
+	}
+	return axis
 }
 
 const pdfFont = "Go"
@@ -78,20 +98,46 @@ func (r *report) pdf(now time.Time) ([]byte, error) {
 	doc.RegisterImageOptionsReader("chart", fpdf.ImageOptions{ImageType: "PNG"}, bytes.NewReader(picture))
 	doc.ImageOptions("chart", 10, doc.GetY()+2, 190, 95, true, fpdf.ImageOptions{ImageType: "PNG"}, 0, "")
 	doc.Ln(4)
-	width := 190.0 / float64(len(r.header))
 	doc.SetFont(pdfFont, "B", 6.5)
-	for _, cell := range r.header {
-		doc.CellFormat(width, 6, cell, "B", 0, "L", false, 0, "")
+	widths := r.widths(doc)
+	for i, cell := range r.header {
+		doc.CellFormat(widths[i], 6, cell, "B", 0, align(i), false, 0, "")
 	}
 	doc.Ln(-1)
 	doc.SetFont(pdfFont, "", 6.5)
 	for _, row := range r.rows {
-		for _, cell := range row {
-			doc.CellFormat(width, 5, cell, "", 0, "L", false, 0, "")
+		for i, cell := range row {
+			doc.CellFormat(widths[i], 5, cell, "", 0, align(i), false, 0, "")
 		}
 		doc.Ln(-1)
 	}
 	var buf bytes.Buffer
 	err = doc.Output(&buf)
 	return buf.Bytes(), err
+}
+
+// widths shares the page among the columns by the longest of their cells, in millimetres.
+func (r *report) widths(doc *fpdf.Fpdf) []float64 {
+	widths := make([]float64, len(r.header))
+	for _, row := range append([][]string{r.header}, r.rows...) {
+		for i, cell := range row {
+			widths[i] = max(widths[i], doc.GetStringWidth(cell)+4)
+		}
+	}
+	sum := 0.0
+	for _, w := range widths {
+		sum += w
+	}
+	for i := range widths {
+		widths[i] *= 190 / sum
+	}
+	return widths
+}
+
+// align has numbers stand below each other.
+func align(column int) string {
+	if column == 0 {
+		return "L"
+	}
+	return "R"
 }

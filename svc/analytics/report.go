@@ -88,16 +88,21 @@ func timeLayout(interval string) string {
 	}
 }
 
+// fewPoints do not make a line.
+const fewPoints = 3
+
 func salesReport(event string, s *api.Series) *report {
 	r := &report{title: event + ": sales", legend: []string{"tickets sold", "tickets revoked"}, values: make([][]float64, 2),
 		header: []string{"start", "views", "orders_held", "orders_paid", "orders_expired", "tickets_sold", "tickets_revoked", "revenue_" + s.Currency, "refunds_" + s.Currency}}
 	for _, p := range s.Points {
 		r.rows = append(r.rows, append([]string{p.Start.Format("2006-01-02T15:04:05Z07:00")},
-			texts(p.Views, p.OrdersHeld, p.OrdersPaid, p.OrdersExpired, p.TicketsSold, p.TicketsRevoked, p.Revenue, p.Refunds)...))
+			append(texts(p.Views, p.OrdersHeld, p.OrdersPaid, p.OrdersExpired, p.TicketsSold, p.TicketsRevoked),
+				api.Money{Amount: p.Revenue, Currency: s.Currency}.Decimal(), api.Money{Amount: p.Refunds, Currency: s.Currency}.Decimal())...))
 		r.labels = append(r.labels, p.Start.Format(timeLayout(s.Interval)))
 		r.values[0] = append(r.values[0], float64(p.TicketsSold))
 		r.values[1] = append(r.values[1], float64(p.TicketsRevoked))
 	}
+	r.bars = len(r.labels) < fewPoints
 	return r
 }
 
@@ -109,6 +114,7 @@ func arrivalsReport(event string, s *api.Series) *report {
 		r.values[0] = append(r.values[0], float64(p.Admitted))
 		r.values[1] = append(r.values[1], float64(p.Inside))
 	}
+	r.bars = len(r.labels) < fewPoints
 	return r
 }
 

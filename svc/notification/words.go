@@ -7,8 +7,6 @@ import (
 	"time"
 	"unicode"
 
-	"golang.org/x/text/currency"
-
 	"github.com/starlightsymphony/starlight/shared/api"
 )
 
@@ -22,29 +20,12 @@ func oneLine(s string) string {
 	}, s)
 }
 
-// amount writes money with the digits of its currency and the decimal sign of the language: 2500 EUR is 25.00 EUR or
-// 25,00 EUR, 2500 JPY is 2500 JPY.
+// amount writes money with the decimal sign of the language: 2500 EUR is 25.00 EUR or 25,00 EUR.
 func amount(lang string, m api.Money) string {
-	digits := 2
-	if unit, err := currency.ParseISO(m.Currency); err == nil {
-		digits, _ = currency.Standard.Rounding(unit)
-	}
-	if digits == 0 {
-		return fmt.Sprintf("%d %s", m.Amount, m.Currency)
-	}
-	sign, n := "", uint64(m.Amount)
-	if m.Amount < 0 {
-		sign, n = "-", -n
-	}
-	scale := uint64(1)
-	for range digits {
-		scale *= 10
-	}
-	point := ","
 	if lang == "en" {
-		point = "."
+		return m.String()
 	}
-	return fmt.Sprintf("%s%d%s%0*d %s", sign, n/scale, point, digits, n%scale, m.Currency)
+	return strings.Replace(m.String(), ".", ",", 1)
 }
 
 // months returns the names of the months in a language.

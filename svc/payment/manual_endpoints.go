@@ -72,7 +72,7 @@ func (s *Service) markPaymentPaid(ctx context.Context, req *api.MarkPaid) (*api.
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(req.Amount == m.money(), "amount", "must be what was to be paid, %s; pay any other amount back by hand", formatMoney(m.money()))
+	check.Field(req.Amount == m.money(), "amount", "must be what was to be paid, %s; pay any other amount back by hand", m.money())
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

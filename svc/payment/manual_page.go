@@ -39,7 +39,7 @@ func (p *manualPage) render(row *manualPayment, open bool, instructions []string
 	err := p.tmpl.Execute(&buf, map[string]any{
 		"Policy":       p.policy,
 		"Style":        template.CSS(checkoutCSS),
-		"Amount":       formatMoney(row.money()),
+		"Amount":       row.money().String(),
 		"Reference":    row.Reference,
 		"Due":          row.DueAt.UTC().Format("2 January 2006, 15:04 UTC"),
 		"Payment":      row.PaymentID,

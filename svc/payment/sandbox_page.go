@@ -7,11 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
-	"math/big"
 
-	"golang.org/x/text/currency"
-
-	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -67,7 +63,7 @@ func (p *checkoutPage) render(row *sandboxPayment, open bool) (*rpc.Blob, error)
 		"Script":      template.JS(checkoutJS),
 		"Payment":     row.Reference,
 		"Order":       row.OrderID,
-		"Amount":      formatMoney(row.money()),
+		"Amount":      row.money().String(),
 		"Description": row.Description,
 		"ReturnURL":   row.ReturnURL,
 		"Open":        open,
@@ -79,15 +75,4 @@ func (p *checkoutPage) render(row *sandboxPayment, open bool) (*rpc.Blob, error)
 		return nil, fmt.Errorf("checkout page: %w", err)
 	}
 	return &rpc.Blob{ContentType: "text/html; charset=utf-8", Data: buf.Bytes()}, nil
-}
-
-// formatMoney writes an amount in major units with its currency code: 25.00 EUR, 2500 JPY. A currency that is not known
-// has two decimals.
-func formatMoney(m api.Money) string {
-	decimals := 2
-	if unit, err := currency.ParseISO(m.Currency); err == nil {
-		decimals, _ = currency.Standard.Rounding(unit)
-	}
-	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
-	return new(big.Rat).SetFrac(big.NewInt(m.Amount), scale).FloatString(decimals) + " " + m.Currency
 }

@@ -152,13 +152,13 @@ func gist(answer any) string {
 		}
 		return fmt.Sprintf("%s, %s, %s", a.Location.Name, a.Location.City, at.Format("Mon 2 Jan 2006 15:04 MST"))
 	case *api.Order:
-		text := a.Status + ", " + price(a.Total)
+		text := a.Status + ", " + a.Total.String()
 		if a.ExpiresAt != nil {
 			text += ", held for " + a.ExpiresAt.Sub(a.CreatedAt).String()
 		}
 		return text
 	case *api.Payment:
-		return a.Status + ", " + price(a.Amount)
+		return a.Status + ", " + a.Amount.String()
 	case *api.List[api.Ticket]:
 		if len(a.Items) == 0 {
 			return "none"
@@ -174,14 +174,6 @@ func gist(answer any) string {
 		return a.Result
 	}
 	return ""
-}
-
-// price writes an amount of one of the season's currencies, of which the yen alone has no smaller unit.
-func price(m api.Money) string {
-	if m.Currency == "JPY" {
-		return fmt.Sprintf("%d %s", m.Amount, m.Currency)
-	}
-	return fmt.Sprintf("%d.%02d %s", m.Amount/100, m.Amount%100, m.Currency)
 }
 
 // goodbye says what to try next. The lines work as they are, in a POSIX shell.
