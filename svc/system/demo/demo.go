@@ -225,7 +225,10 @@ func (t *tour) purchase(ctx context.Context, guest api.Register, event api.Event
 	if err := t.admit(ctx, at, tickets.Items[0].Code); err != nil {
 		return err
 	}
-	return t.availability(ctx, "what is left", at, kind)
+	if err := t.availability(ctx, "what is left", at, kind); err != nil {
+		return err
+	}
+	return t.numbers(ctx, at)
 }
 
 func (t *tour) availability(ctx context.Context, step, at string, kind int) error {
@@ -242,6 +245,25 @@ func (t *tour) availability(ctx context.Context, step, at string, kind int) erro
 		return fmt.Errorf("%s: %d available, %d held and %d sold are not %d", step, k.Available, k.Held, k.Sold, k.Quantity)
 	}
 	t.line(step, "GET", at+"/availability", http.StatusOK, took, fmt.Sprintf("%d of %d available, %d held, %d sold", k.Available, k.Quantity, k.Held, k.Sold))
+	return nil
+}
+
+// numbers shows what the organizer sees, once the purchase and the admission are counted.
+func (t *tour) numbers(ctx context.Context, at string) error {
+	if t.door == "" {
+		return nil
+	}
+	const step = "the numbers"
+	start := time.Now()
+	var sum api.EventSummary
+	err := t.wait(ctx, step, func() (bool, error) {
+		err := t.ask(ctx, step, "GET", at+"/analytics", t.door, nil, &sum)
+		return err == nil && sum.TicketsSold >= seats && sum.Admitted > 0, err
+	})
+	if err != nil {
+		return err
+	}
+	t.line(step, "GET", at+"/analytics", http.StatusOK, time.Since(start), fmt.Sprintf("%d tickets, %s, %d admitted", sum.TicketsSold, sum.Revenue, sum.Admitted))
 	return nil
 }
 

@@ -113,7 +113,7 @@ func TestTour(t *testing.T) {
 	}
 	says(t, out, "here already", "register Demo Guest", "log in", "search", "1 found", "read the event", "Seebühne", " 20:00 C", "what is left", "order two seats", "201",
 		"pending, 50.00 EUR, held for 10m", "switch the sandbox on", "pay", "requires_action", "act at the provider", "wait for the callback", "paid", "2 signed tickets", "pixels",
-		"at the door", "admitted", "the same ticket again", "already_admitted", "what is left", "29996 of 30000 available, 2 held, 2 sold", url+"/docs", "TOKEN=$(curl")
+		"at the door", "admitted", "the same ticket again", "already_admitted", "what is left", "29996 of 30000 available, 2 held, 2 sold", "the numbers", "2 tickets, 50.00 EUR, 1 admitted", url+"/docs", "TOKEN=$(curl")
 	complete(t, url)
 
 	// Without the administrator the walk ends at the tickets, and says why.
