@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -48,7 +47,7 @@ type door struct {
 	clock   *testkit.Clock
 	live    *settings.Live
 	nats    *testkit.NATSServer
-	log     *lockedBuffer
+	log     *testkit.Buffer
 	http    *http.Client
 
 	signer   ed25519.PrivateKey // with keyID guarded by mu, once served
@@ -63,30 +62,13 @@ type door struct {
 	handle func(ctx context.Context) error // what GetEvent does, besides answering; set by does
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func open(t testing.TB, change ...func(*gateway.Config)) *door {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{t: t, clock: testkit.NewClock(time.Time{}), live: settings.Fixed(api.RatePerAddress.Is(0), api.RatePerPerson.Is(0), api.RateLogin.Is(0)), nats: testkit.NATS(t), log: &lockedBuffer{},
+	d := &door{t: t, clock: testkit.NewClock(time.Time{}), live: settings.Fixed(api.RatePerAddress.Is(0), api.RatePerPerson.Is(0), api.RateLogin.Is(0)), nats: testkit.NATS(t), log: &testkit.Buffer{},
 		signer: private, keyID: "k1", http: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	d.serveUser()
 	d.serveEvent()

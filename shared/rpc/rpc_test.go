@@ -20,6 +20,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -90,24 +91,6 @@ func connect(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
 	return nc
 }
 
-// syncBuffer is a log that may be read while it is written.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // mesh is one service under test and a client of it.
 type mesh struct {
 	url      string
@@ -115,12 +98,12 @@ type mesh struct {
 	client   *rpc.Client
 	nc       *nats.Conn // of the client
 	registry *observe.Registry
-	log      *syncBuffer
+	log      *testkit.Buffer
 }
 
 func newMesh(t testing.TB, answers rpc.Answers, bind func(*rpc.Server)) *mesh {
 	t.Helper()
-	m := &mesh{url: natsServer(t, server.Options{}), registry: observe.NewRegistry(), log: &syncBuffer{}}
+	m := &mesh{url: natsServer(t, server.Options{}), registry: observe.NewRegistry(), log: &testkit.Buffer{}}
 	m.server = rpc.NewServer(connect(t, m.url), rpc.ServerConfig{Service: "things", Version: "1.2.3", Instance: "a",
 		Log: observe.NewLogger(m.log, "things", "a", slog.LevelDebug), Registry: m.registry, Answers: answers})
 	bind(m.server)

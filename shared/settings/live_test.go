@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,30 +20,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// logBuffer is a log that a test can read while others write to it.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) count(part string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.buf.String(), part)
-}
-
 type fixture struct {
 	t    *testing.T
 	nats *testkit.NATSServer
 	kv   jetstream.KeyValue
 	live *settings.Live
-	log  *logBuffer
+	log  *testkit.Buffer
 	reg  *observe.Registry
 }
 
@@ -69,7 +50,7 @@ func open(t *testing.T) *fixture {
 // reopen follows the bucket as a process does that starts now.
 func (f *fixture) reopen() {
 	f.t.Helper()
-	f.log, f.reg = &logBuffer{}, observe.NewRegistry()
+	f.log, f.reg = &testkit.Buffer{}, observe.NewRegistry()
 	live, err := settings.Open(f.t.Context(), f.kv, definitions(), slog.New(slog.NewJSONHandler(f.log, nil)), f.reg)
 	if err != nil {
 		f.t.Fatal(err)
@@ -99,7 +80,7 @@ func (f *fixture) soon(want time.Duration) {
 func (f *fixture) logged(times int, part string) {
 	f.t.Helper()
 	testkit.Eventually(f.t, 2*time.Second, func() error {
-		if got := f.log.count(part); got != times {
+		if got := strings.Count(f.log.String(), part); got != times {
 			return fmt.Errorf("logged %d times %q, want %d", got, part, times)
 		}
 		return nil

@@ -37,24 +37,6 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// records is a log that may be read while it is written.
-type records struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *records) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *records) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
 // box is the notification service beside the user service, on real NATS and SQL. What ticketing and the event service are
 // asked is answered from its fields.
 type box struct {
@@ -62,7 +44,7 @@ type box struct {
 	nats    *testkit.NATSServer
 	clock   *testkit.Clock
 	outbox  string
-	log     *records
+	log     *testkit.Buffer
 	db      *store.DB
 	gateway *rpc.Client
 	stop    func() // ends the notification service
@@ -82,7 +64,7 @@ type service interface {
 // open starts a box. Change may change what the service runs on.
 func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *box {
 	t.Helper()
-	b := &box{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &records{}, db: db,
+	b := &box{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &testkit.Buffer{}, db: db,
 		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}}
 	b.nats.Stream("EVENTS", "ev.>")
 	b.nats.Stream("DEAD", "dead.>")

@@ -1,14 +1,12 @@
 package payment
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -123,31 +121,13 @@ func TestStripeOffWithoutKey(t *testing.T) {
 	wantFault(t, w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"cs_1"}`), fault.NotFound)
 }
 
-// journal is a log that can be read back.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
 // TestStripeSecretsStayInside lets every call of Stripe fail with the key in the answer, sends forged callbacks, and looks
 // for the secrets in the log, in the stream and in what callers are told.
 func TestStripeSecretsStayInside(t *testing.T) {
 	w := newWorld(t, testkit.SQLite(t))
 	standin := newStripeStandin(t, w.clock.Now)
 	w.stripe = testStripeConfig(standin.URL)
-	log := new(journal)
+	log := new(testkit.Buffer)
 	w.log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	i := w.run()
 	p, session := w.payAtStripe()

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,24 +23,6 @@ import (
 	"github.com/starlightsymphony/starlight/svc/system/command"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
 )
-
-// notes is a log that a test reads.
-type notes struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (n *notes) Write(b []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.Write(b)
-}
-
-func (n *notes) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.text.String()
-}
 
 // first opens a live stream and returns the data of its first event.
 func (s *site) first(path, token string) (name string, data []byte) {
@@ -118,7 +99,7 @@ func (s *site) refund(token string, o api.Order, what api.NewRefund) {
 // model is built again.
 func TestAnalytics(t *testing.T) {
 	cfg := config(t.TempDir())
-	log := &notes{}
+	log := &testkit.Buffer{}
 	cfg.Sandbox, cfg.LogTo = true, log
 	s, sys, stop := start(t, cfg)
 	admin := s.login(adminEmail)

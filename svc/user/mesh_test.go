@@ -1,14 +1,12 @@
 package user_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,24 +26,6 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// records is a log that may be read while it is written. It keeps everything, as a careless logger would.
-type records struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (r *records) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.Write(p)
-}
-
-func (r *records) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.buf.String()
-}
-
 // mesh is the user service on real NATS and SQL, and those who call it.
 type mesh struct {
 	t       *testing.T
@@ -53,7 +33,7 @@ type mesh struct {
 	nats    *testkit.NATSServer
 	clock   *testkit.Clock
 	live    *settings.Live
-	log     *records
+	log     *testkit.Buffer
 	metrics *observe.Registry
 	service *user.Service
 	gateway *rpc.Client
@@ -61,7 +41,7 @@ type mesh struct {
 
 func newMesh(t *testing.T, db *store.DB) *mesh {
 	t.Helper()
-	m := &mesh{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &records{}, metrics: observe.NewRegistry(),
+	m := &mesh{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{}, metrics: observe.NewRegistry(),
 		live: settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour))}
 	m.nats.Stream("EVENTS", "ev.>")
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
