@@ -217,6 +217,39 @@ func TestPeopleCountOnce(t *testing.T) {
 	}
 }
 
+// Whoever makes up referrers makes neither the store nor a summary grow without end, and no view is lost.
+func TestReferrersAreBounded(t *testing.T) {
+	s := filled(t)
+	seq := uint64(0)
+	for range 4 {
+		var group []message
+		for range 300 {
+			seq++
+			group = append(group, message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: fmt.Sprintf("%d.example.org", seq), Count: 1}},
+				message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: "1.example.org", Count: 1}})
+		}
+		if err := s.commit(follower{stream: factsStream}, seq-300, group, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := s.db.View(func(tx *bolt.Tx) error {
+		all := breakdown(tx, testEvent, byReferrer)
+		sum := int64(0)
+		of := map[string]int64{}
+		for _, r := range all {
+			sum += r.Views
+			of[r.Key] = r.Views
+		}
+		if len(all) != mostReferrers+1 || sum != 2400 || of["1.example.org"] != 1201 || of[otherReferrers] != 700 {
+			t.Errorf("%d referrers with %d views, %d others: %v", len(all), sum, of[otherReferrers], of["1.example.org"])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPredict(t *testing.T) {
 	now := testStart
 	f := predict(now, 100*time.Hour, 100, 200, 200)

@@ -82,9 +82,29 @@ func (v *views) fold(f *fold) error {
 	}
 	f.count(v.EventID, byEvent, "", minute, nViews, v.Count)
 	if v.Referrer != "" {
-		f.count(v.EventID, byReferrer, dimension(v.Referrer), minute, nViews, v.Count)
+		f.count(v.EventID, byReferrer, f.referrer(v.EventID, dimension(v.Referrer)), minute, nViews, v.Count)
 	}
 	return nil
+}
+
+// mostReferrers of an event are told apart: anybody can make them up, and a summary reads them all.
+const mostReferrers = 500
+
+// otherReferrers are all that come later.
+const otherReferrers = "others"
+
+// referrer returns the name under which a referrer of an event counts.
+func (f *fold) referrer(event ids.Event, name string) string {
+	key := cell{event, byReferrer, name, 0}
+	if f.totals[key] != nil || f.tx.Bucket(bucketTotals).Get(totalKey(event, byReferrer, name)) != nil {
+		return name
+	}
+	different := at(f.totals, cell{event, referrersOf, "", 0})
+	if before := total(f.tx, event, referrersOf, ""); before[nViews]+different[nViews] >= mostReferrers {
+		return otherReferrers
+	}
+	different[nViews]++
+	return name
 }
 
 // fold keeps the newest description of an event.

@@ -42,6 +42,8 @@ const (
 	byAge      = 'a'
 	byCountry  = 'c'
 	byCity     = 'y'
+
+	referrersOf = 'n' // not a dimension: how many referrers there are
 )
 
 // counts are the counters of a cell, with a fixed width.
