@@ -349,5 +349,5 @@ func (b *binding) log(ctx context.Context, f *fault.Error) {
 		level = slog.LevelWarn
 	}
 	m := From(ctx)
-	b.server.cfg.Log.Log(ctx, level, "a request failed", "endpoint", m.Endpoint, "code", f.Code, "error", f, "user", m.Principal.User)
+	b.server.cfg.Log.Log(ctx, level, "a request failed", "endpoint", m.Endpoint, "error", f, "user", m.Principal.User)
 }
