@@ -298,10 +298,16 @@ func TestExpiredRequestIsNotRun(t *testing.T) {
 		first <- err
 	}()
 	<-started
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	const patience = 30 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := rpc.Call(ctx, m.client, work(), &rpc.None{}) // queued behind the first, and gone when its turn comes
 	wantCode(t, err, fault.Timeout)
+	// The service counts from the moment at which the request arrived, which is later than when it was sent.
+	eventually(t, func() bool { return endpointStats(t, m, "work").Busy == 2 })
+	arrived, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	<-arrived.Done()
 	close(release)
 	if err := <-first; err != nil {
 		t.Fatal(err)
