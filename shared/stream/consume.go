@@ -283,28 +283,7 @@ func (k *consumption) retry(ctx context.Context, log *slog.Logger, raw jetstream
 
 // bury moves a message to the dead letters. If that fails it stays, and is tried again.
 func (k *consumption) bury(ctx context.Context, log *slog.Logger, raw jetstream.Msg, meta *jetstream.MsgMetadata, m Msg, cause error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	letter := nats.NewMsg(deadPrefix + k.Durable)
-	letter.Data = m.Data
-	for name, values := range m.Header {
-		if !strings.HasPrefix(name, "Nats-") { // those are instructions to the stream, and were meant for another one
-			letter.Header[name] = values
-		}
-	}
-	letter.Header.Set(HeaderDeadReason, oneLine(cause.Error()))
-	letter.Header.Set(HeaderDeadSubject, m.Subject)
-	if meta.Stream != DeadStream { // a replay keeps what says where it came from at first
-		letter.Header.Set(HeaderDeadStream, meta.Stream)
-		letter.Header.Set(HeaderDeadSequence, strconv.FormatUint(m.Sequence, 10))
-	}
-	letter.Header.Set(HeaderDeadID, m.ID)
-	// Of one message each consumer may have its own dead letter, and one more of each replay.
-	id := k.Durable + ":" + m.ID
-	if meta.Stream == DeadStream {
-		id += ":" + strconv.FormatUint(m.Sequence, 10)
-	}
-	if _, err := k.js.PublishMsg(ctx, letter, jetstream.WithMsgID(id)); err != nil {
+	if err := bury(ctx, k.js, k.Durable, meta.Stream, m, cause); err != nil {
 		k.retry(ctx, log, raw, m, errors.Join(cause, fmt.Errorf("dead letter: %w", err)))
 		return
 	}

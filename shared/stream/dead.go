@@ -61,6 +61,42 @@ func letter(m *jetstream.RawStreamMsg) Letter {
 		Header: m.Header, Data: m.Data, Time: m.Time}
 }
 
+// Bury puts a message into the dead letters of a consumer that is not run by Consume. Instances that bury the same message
+// leave one letter.
+func Bury(ctx context.Context, js jetstream.JetStream, consumer string, raw jetstream.Msg, cause error) error {
+	meta, err := raw.Metadata()
+	if err != nil {
+		return err
+	}
+	return bury(ctx, js, consumer, meta.Stream, message(raw, meta), cause)
+}
+
+func bury(ctx context.Context, js jetstream.JetStream, consumer, from string, m Msg, cause error) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	letter := nats.NewMsg(deadPrefix + consumer)
+	letter.Data = m.Data
+	for name, values := range m.Header {
+		if !strings.HasPrefix(name, "Nats-") { // those are instructions to the stream, and were meant for another one
+			letter.Header[name] = values
+		}
+	}
+	letter.Header.Set(HeaderDeadReason, oneLine(cause.Error()))
+	letter.Header.Set(HeaderDeadSubject, m.Subject)
+	if from != DeadStream { // a replay keeps what says where it came from at first
+		letter.Header.Set(HeaderDeadStream, from)
+		letter.Header.Set(HeaderDeadSequence, strconv.FormatUint(m.Sequence, 10))
+	}
+	letter.Header.Set(HeaderDeadID, m.ID)
+	// Of one message each consumer may have its own dead letter, and one more of each replay.
+	id := consumer + ":" + m.ID
+	if from == DeadStream {
+		id += ":" + strconv.FormatUint(m.Sequence, 10)
+	}
+	_, err := js.PublishMsg(ctx, letter, jetstream.WithMsgID(id))
+	return err
+}
+
 // Replay hands the dead letter of a sequence to its consumer once more and takes it off the list. If it fails again, it
 // is a dead letter again. Without such a letter the fault is NotFound.
 func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error {

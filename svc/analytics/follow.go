@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,7 +11,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -27,7 +25,6 @@ const (
 	gather     = 200 * time.Millisecond // a group waits for company: the disk belongs to those who buy
 	followWait = time.Second            // after a failure
 	idleLimit  = 30 * time.Second       // after which the server forgets a consumer that nobody reads
-	deadTopic  = "dead.analytics"
 )
 
 // follower reads a stream from where it stopped, and folds what it reads.
@@ -46,11 +43,9 @@ func (s *Service) followers() []follower {
 	return []follower{
 		{stream: eventsStream, read: new(reader).read, also: countBuyers, prepare: func(ctx context.Context, group []message) error {
 			s.askInPassing(ctx, group)
-			return s.buryUnreadable(ctx, eventsStream, group)
+			return s.buryUnreadable(ctx, group)
 		}},
-		{stream: factsStream, read: new(reader).read, prepare: func(ctx context.Context, group []message) error {
-			return s.buryUnreadable(ctx, factsStream, group)
-		}},
+		{stream: factsStream, read: new(reader).read, prepare: s.buryUnreadable},
 	}
 }
 
@@ -270,38 +265,18 @@ func (s *Service) commit(fl follower, last uint64, group []message, upToDate boo
 	return nil
 }
 
-// buryUnreadable puts the messages of a group that cannot be read aside: the fold goes on without them.
-func (s *Service) buryUnreadable(ctx context.Context, stream string, group []message) error {
+// buryUnreadable puts the messages of a group that cannot be read into the dead letters: the fold goes on without them.
+// All instances find them; they are kept once.
+func (s *Service) buryUnreadable(ctx context.Context, group []message) error {
 	for _, m := range group {
 		if m.err == nil {
 			continue
 		}
-		if err := s.bury(ctx, stream, m); err != nil {
+		if err := stream.Bury(ctx, s.js, "analytics", m.raw, m.err); err != nil {
 			return err
 		}
+		s.metrics.Counter("starlight_analytics_dead_total", "Messages that could not be read.").Inc()
+		s.log.Warn("a message cannot be read and is a dead letter", "subject", m.raw.Subject(), "sequence", m.seq, "error", m.err)
 	}
-	return nil
-}
-
-// bury puts a message that cannot be read into the dead letters. All instances find it: its id makes it one.
-func (s *Service) bury(ctx context.Context, name string, m message) error {
-	h := nats.Header{}
-	for k, v := range m.raw.Headers() {
-		h[k] = v
-	}
-	seq := strconv.FormatUint(m.seq, 10)
-	h.Set(stream.HeaderDeadID, m.raw.Headers().Get(jetstream.MsgIDHeader))
-	h.Set(jetstream.MsgIDHeader, "analytics:"+name+":"+seq)
-	h.Set(stream.HeaderDeadReason, fault.From(m.err).Error())
-	h.Set(stream.HeaderDeadSubject, m.raw.Subject())
-	h.Set(stream.HeaderDeadStream, name)
-	h.Set(stream.HeaderDeadSequence, seq)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if _, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: deadTopic, Header: h, Data: m.raw.Data()}); err != nil {
-		return err
-	}
-	s.metrics.Counter("starlight_analytics_dead_total", "Messages that could not be read.").Inc()
-	s.log.Warn("a message cannot be read and is a dead letter", "stream", name, "sequence", m.seq, "error", m.err)
 	return nil
 }

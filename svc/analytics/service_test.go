@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -44,9 +45,12 @@ func newWorld(t *testing.T) *world {
 // newLonelyWorld is one where nobody knows people.
 func newLonelyWorld(t *testing.T) *world {
 	n := testkit.NATS(t)
-	n.Stream("EVENTS", "ev.>")
 	n.Stream("ANALYTICS", "facts.>")
-	n.Stream("DEAD", "dead.>")
+	for name, subject := range map[string]string{"EVENTS": "ev.>", "DEAD": "dead.>"} {
+		if _, err := n.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}, AllowAtomicPublish: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return &world{t, n, settings.Fixed(api.AnalyticsMinutes.Is(24 * time.Hour))}
 }
 
@@ -107,6 +111,26 @@ func (w *world) publish(f told) {
 	}
 }
 
+// publishTogether publishes facts in one atomic batch, as a crowded outbox does.
+func (w *world) publishTogether(facts ...told) {
+	w.t.Helper()
+	batch, err := jetstreamext.NewBatchPublisher(w.nats.JS, jetstreamext.BatchFlowControl{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i, f := range facts {
+		m := &nats.Msg{Subject: f.subject, Data: f.data, Header: nats.Header{}}
+		if i < len(facts)-1 {
+			err = batch.AddMsg(m)
+		} else {
+			_, err = batch.CommitMsg(w.t.Context(), m)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 func paid(i int) told {
 	at := testStart.Add(time.Duration(i) * time.Minute)
 	return tell(api.OrderWasPaid.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: testEvent, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), PaidAt: &at,
@@ -145,7 +169,7 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 	for i := range 40 {
 		w.publish(paid(i))
 		if i == 20 {
-			w.publish(told{api.OrderWasPaid.Subject, []byte(`{"order":`)})
+			w.publishTogether(told{api.OrderWasPaid.Subject, []byte(`{"order":`)}, paid(i))
 		}
 	}
 	w.publish(paid(7)) // again
