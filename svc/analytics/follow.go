@@ -41,7 +41,7 @@ type decoder func(subject string, data []byte, stored time.Time) (change, error)
 // followers returns what an instance reads.
 func (s *Service) followers() []follower {
 	return []follower{
-		{stream: eventsStream, read: new(reader).read, also: countBuyers, prepare: func(ctx context.Context, group []message) error {
+		{stream: eventsStream, read: new(reader).read, also: countInPassing, prepare: func(ctx context.Context, group []message) error {
 			s.askInPassing(ctx, group)
 			return s.buryUnreadable(ctx, group)
 		}},
@@ -76,8 +76,7 @@ func (s *Service) followOnce(ctx context.Context, fl follower) error {
 	if err != nil {
 		return err
 	}
-	consumer, err := s.js.CreateConsumer(ctx, fl.stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last + 1, InactiveThreshold: idleLimit})
+	consumer, err := s.consumer(ctx, fl.stream, last)
 	if err != nil {
 		return err
 	}
@@ -131,6 +130,12 @@ func (s *Service) followOnce(ctx context.Context, fl follower) error {
 		return ctx.Err()
 	})
 	return work.Wait()
+}
+
+// consumer makes a consumer of what comes after a sequence, which is gone when nobody reads it. No filters mean all.
+func (s *Service) consumer(ctx context.Context, stream string, after uint64, filters ...string) (jetstream.Consumer, error) {
+	return s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
+		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: idleLimit})
 }
 
 func send(ctx context.Context, to chan<- []message, group []message) bool {

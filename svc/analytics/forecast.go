@@ -20,10 +20,6 @@ func (s *Service) forecast(ctx context.Context, req *api.EventRef) (out *api.For
 	err = s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) error {
 		now := s.now()
 		sum := total(tx, req.ID, byEvent, "")
-		var quantity int64
-		for _, t := range o.Event.TicketTypes {
-			quantity += int64(t.Quantity)
-		}
 		first, _ := extent(tx, req.ID, func(c counts) bool { return c[nSold] > 0 })
 		start := now.Add(-forecastWindow)
 		if t := time.Unix(first*60, 0); first >= 0 && t.After(start) {
@@ -34,7 +30,7 @@ func (s *Service) forecast(ctx context.Context, req *api.EventRef) (out *api.For
 			orders += c[nPaid]
 			tickets += c[nSold]
 		})
-		out = predict(now, now.Sub(start), orders, tickets, max(quantity-sum[nSold]+sum[nRevoked], 0))
+		out = predict(now, now.Sub(start), orders, tickets, max(quantity(o)-sum[nSold]+sum[nRevoked], 0))
 		out.EventID = req.ID
 		return nil
 	})

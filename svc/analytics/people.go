@@ -11,7 +11,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/nats-io/nats.go/jetstream"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -86,8 +85,8 @@ func (s *Service) askInPassing(ctx context.Context, group []message) {
 	}
 }
 
-// countBuyers counts the buyers of a group if all before them are counted, and all of them were asked about.
-func countBuyers(f *fold, last uint64, group []message) error {
+// countInPassing counts the buyers of a group if all before them are counted, and all of them were asked about.
+func countInPassing(f *fold, last uint64, group []message) error {
 	counted, end := number(f.tx, buyersPlace), group[len(group)-1].seq
 	buyers := buyersOf(group, counted)
 	if counted < last || counted >= end || slices.ContainsFunc(buyers, func(b *buyer) bool { return !b.asked }) {
@@ -135,8 +134,7 @@ func (s *Service) catchUpBuyers(ctx context.Context) error {
 		return err
 	}
 	end := st.CachedInfo().State.LastSeq // nothing that comes before it is missing in what follows
-	consumer, err := st.CreateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: idleLimit,
-		FilterSubjects: []string{api.OrderWasPaid.Subject}, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: at.counted + 1})
+	consumer, err := s.consumer(ctx, eventsStream, at.counted, api.OrderWasPaid.Subject)
 	if err != nil {
 		return err
 	}
@@ -166,9 +164,6 @@ func (s *Service) catchUpBuyers(ctx context.Context) error {
 			return err
 		}
 		to := group[len(group)-1].seq
-		if due == 0 {
-			to = max(to, end)
-		}
 		if err := s.countLeftOut(at.counted, to, group); err != nil {
 			return err
 		}

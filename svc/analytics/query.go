@@ -18,8 +18,7 @@ import (
 
 // manages reports whether a person may read the numbers of an event: its managers, and administrators.
 func manages(p rpc.Principal, o *api.Offer) bool {
-	return p.Admin() || p.Known() && (p.User == o.Event.Organizer ||
-		slices.Contains(o.Team, api.TeamMember{UserID: p.User, Role: api.TeamManager}))
+	return p.Admin() || p.Known() && o.Manages(p.User)
 }
 
 // view calls fn in a transaction that sees one state of a read model that has caught up.
@@ -32,25 +31,34 @@ func (s *Service) view(fn func(*bolt.Tx) error) error {
 	})
 }
 
-// with calls fn with an event that the caller manages, in a transaction that sees one state of the read model. Whoever
-// works at its doors knows of the event and is refused; for all others it is not there, unless it is published.
+// with calls fn with an event that the caller manages.
 func (s *Service) with(ctx context.Context, event ids.Event, fn func(*bolt.Tx, *api.Offer) error) error {
 	return s.view(func(tx *bolt.Tx) error {
-		o, err := offer(tx, event)
+		o, err := managed(ctx, tx, event)
 		if err != nil {
 			return err
 		}
-		p := rpc.Caller(ctx)
-		switch {
-		case o == nil:
-			return fault.New(fault.NotFound, "there is no such event")
-		case manages(p, o):
-			return fn(tx, o)
-		case o.Event.Status == api.EventDraft && !slices.ContainsFunc(o.Team, func(m api.TeamMember) bool { return m.UserID == p.User }):
-			return fault.New(fault.NotFound, "there is no such event")
-		}
-		return fault.New(fault.Forbidden, "only the event's managers may read its numbers")
+		return fn(tx, o)
 	})
+}
+
+// managed returns an event that the caller manages. Whoever works at its doors knows of the event and is refused; for all
+// others it is not there, unless it is published.
+func managed(ctx context.Context, tx *bolt.Tx, event ids.Event) (*api.Offer, error) {
+	o, err := offer(tx, event)
+	if err != nil {
+		return nil, err
+	}
+	p := rpc.Caller(ctx)
+	switch {
+	case o == nil:
+		return nil, fault.New(fault.NotFound, "there is no such event")
+	case manages(p, o):
+		return o, nil
+	case o.Event.Status == api.EventDraft && !slices.ContainsFunc(o.Team, func(m api.TeamMember) bool { return m.UserID == p.User }):
+		return nil, fault.New(fault.NotFound, "there is no such event")
+	}
+	return nil, fault.New(fault.Forbidden, "only the event's managers may read its numbers")
 }
 
 func total(tx *bolt.Tx, event ids.Event, kind byte, dim string) counts {
@@ -58,6 +66,9 @@ func total(tx *bolt.Tx, event ids.Event, kind byte, dim string) counts {
 	c.read(tx.Bucket(bucketTotals).Get(totalKey(event, kind, dim)))
 	return c
 }
+
+// searched returns how often anybody has searched the catalogue.
+func searched(tx *bolt.Tx) int64 { return total(tx, searches, byEvent, "")[nViews] }
 
 // dimensions calls fn for each total of a dimension, in the order of their names.
 func dimensions(tx *bolt.Tx, event ids.Event, kind byte, fn func(name string, c counts)) {
@@ -93,6 +104,14 @@ func currency(o *api.Offer) string {
 	return "EUR"
 }
 
+// quantity returns how many tickets of an event there are.
+func quantity(o *api.Offer) (n int64) {
+	for _, t := range o.Event.TicketTypes {
+		n += int64(t.Quantity)
+	}
+	return n
+}
+
 func noShows(o *api.Offer, c counts, now time.Time) int64 {
 	if now.Before(o.Event.EndsAt) || o.Event.Status == api.EventCancelled {
 		return 0
@@ -111,9 +130,9 @@ func summarize(tx *bolt.Tx, o *api.Offer, now time.Time) *api.EventSummary {
 		Revenue: money(c[nRevenue]), Refunds: money(c[nRefunds]), Net: money(c[nRevenue] - c[nRefunds]),
 		Conversion: ratio(c[nPaid], c[nViews]), Attendance: ratio(c[nAdmitted], c[nSold]-c[nRevoked]),
 		TicketTypes: breakdown(tx, e.ID, byType), PromoCodes: breakdown(tx, e.ID, byPromo), Referrers: topReferrers(tx, e.ID)}
+	sum.Quantity = quantity(o)
 	names := map[string]string{}
 	for _, t := range e.TicketTypes {
-		sum.Quantity += int64(t.Quantity)
 		names[string(t.ID)] = t.Name
 	}
 	for i := range sum.TicketTypes {
@@ -183,7 +202,7 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 		for _, o := range mine[:min(most, len(mine))] {
 			out.Items = append(out.Items, *summarize(tx, o, s.now()))
 		}
-		out.Searches = total(tx, searches, byEvent, "")[nViews]
+		out.Searches = searched(tx)
 		return err
 	})
 	return out, err
@@ -199,15 +218,16 @@ func (s *Service) compare(ctx context.Context, req *api.CompareQuery) (*api.Over
 		return nil, err
 	}
 	out := &api.Overview{Items: []api.EventSummary{}}
-	for _, id := range req.Events {
-		sum, err := s.summary(ctx, &api.EventRef{ID: id})
-		if err != nil {
-			return nil, err
+	err := s.view(func(tx *bolt.Tx) error {
+		for _, id := range req.Events {
+			o, err := managed(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			out.Items = append(out.Items, *summarize(tx, o, s.now()))
 		}
-		out.Items = append(out.Items, *sum)
-	}
-	return out, s.view(func(tx *bolt.Tx) error {
-		out.Searches = total(tx, searches, byEvent, "")[nViews]
+		out.Searches = searched(tx)
 		return nil
 	})
+	return out, err
 }

@@ -34,12 +34,12 @@ func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, er
 		switch name {
 		case "sales":
 			var data *api.Series
-			if data, err = series(tx, o, query, "day", func(counts) bool { return true }); err == nil {
+			if data, err = salesOf(tx, o, query); err == nil {
 				r = salesReport(o.Event.Name, data)
 			}
 		case "arrivals":
 			var data *api.Series
-			if data, err = series(tx, o, query, "hour", func(c counts) bool { return c[nAdmitted] != 0 }); err == nil {
+			if data, err = arrivalsOf(tx, o, query); err == nil {
 				r = arrivalsReport(o.Event.Name, data)
 			}
 		case "funnel":

@@ -153,18 +153,28 @@ func series(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery, otherwise string, wan
 	return out, nil
 }
 
+// salesOf is the series of an event from its first fact to its last, unless something else is asked for.
+func salesOf(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery) (*api.Series, error) {
+	return series(tx, o, q, "day", func(counts) bool { return true })
+}
+
+// arrivalsOf is the same from the first admission to the last.
+func arrivalsOf(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery) (*api.Series, error) {
+	return series(tx, o, q, "hour", func(c counts) bool { return c[nAdmitted] != 0 })
+}
+
 func (s *Service) sales(ctx context.Context, req *api.SeriesQuery) (out *api.Series, err error) {
 	err = s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) (err error) {
-		out, err = series(tx, o, req, "day", func(counts) bool { return true })
+		out, err = salesOf(tx, o, req)
 		return err
 	})
 	return out, err
 }
 
-// attendance is the arrivals of an event, by default from the first to the last, and how many came through each gate.
+// attendance is the arrivals of an event, and how many came through each gate.
 func (s *Service) attendance(ctx context.Context, req *api.SeriesQuery) (out *api.Series, err error) {
 	err = s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) (err error) {
-		out, err = series(tx, o, req, "hour", func(c counts) bool { return c[nAdmitted] != 0 })
+		out, err = arrivalsOf(tx, o, req)
 		if err != nil || len(out.Points) == 0 {
 			return err
 		}

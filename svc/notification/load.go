@@ -107,9 +107,12 @@ func (s *Service) address(ctx context.Context, found map[api.NotificationJob]*ou
 
 // leaveOutBounced stops mails to addresses that are switched off, but for the one without which an account would be lost.
 func (s *Service) leaveOutBounced(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+	concerns := func(out *outgoing) bool {
+		return out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset"
+	}
 	people := set[ids.User]{}
 	for _, out := range found {
-		if out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset" {
+		if concerns(out) {
 			people[out.row.UserID] = true
 		}
 	}
@@ -126,7 +129,7 @@ func (s *Service) leaveOutBounced(ctx context.Context, found map[api.Notificatio
 	}
 	for _, out := range found {
 		hash, some := off[out.row.UserID]
-		if some && out.stop == nil && out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset" && hash == hashed(out.to.Email) {
+		if some && out.stop == nil && concerns(out) && hash == hashed(out.to.Email) {
 			out.stop = &undeliverable{"the address is switched off"}
 		}
 	}
