@@ -23,10 +23,9 @@ import (
 )
 
 const (
-	fewFacts         = 100 // times fewer facts, for the cost of a question
-	askers           = 2   // at the same time
-	analyticsWait    = 10 * time.Minute
-	foldedMetricName = "starlight_analytics_messages_total"
+	fewFacts      = 100 // times fewer facts, for the cost of a question
+	askers        = 2   // at the same time
+	analyticsWait = 10 * time.Minute
 )
 
 // rolesOfAnalytics are what it takes to count facts and to answer questions. No others: they would work on the facts, too.
@@ -114,10 +113,10 @@ func (b *bench) analytics(ctx context.Context) (err error) {
 	return nil
 }
 
-// counting is an analytics service on a broker of its own.
+// counting is an analytics service on a broker of its own. Its processor time is without the broker's, which does the
+// same for a bare consumer.
 type counting struct {
 	*process
-	broker *process
 	client *Client
 	ops    *Client
 	admin  string // access token
@@ -133,7 +132,7 @@ func (b *bench) startCounting(ctx context.Context) (*counting, error) {
 	if err != nil {
 		return nil, err
 	}
-	broker, at, err := b.start(ctx, "broker", []string{"-dir", dir}, nil)
+	_, at, err := b.start(ctx, "broker", []string{"-dir", dir}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +151,7 @@ func (b *bench) startCounting(ctx context.Context) (*counting, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &counting{process: p, broker: broker, client: newClient(addrs[0]), ops: newClient(addrs[1])}
+	c := &counting{process: p, client: newClient(addrs[0]), ops: newClient(addrs[1])}
 	if err := c.prepare(ctx, at.Addr, email, password); err != nil {
 		return nil, errors.Join(fmt.Errorf("analytics: %w\n%s", err, p.tail()), p.stop(syscall.SIGTERM, 20*time.Second))
 	}
@@ -186,9 +185,6 @@ func (c *counting) prepare(ctx context.Context, url, email, password string) err
 func (c *counting) set(key, value string) error {
 	return c.client.call("PUT", "/v1/config/"+key, c.admin, map[string]string{"value": value}, nil, 200)
 }
-
-// cpu is that of the service alone: the broker does the same for a bare consumer.
-func (c *counting) cpu() time.Duration { return c.process.cpu() }
 
 // numbers are those of an event by which the harness knows that all is counted.
 type numbers struct {
@@ -225,23 +221,6 @@ func (c *counting) await(ctx context.Context, event ids.Event, purchases int) er
 		return nil
 	}
 	return errors.Join(fmt.Errorf("the numbers are %+v, want %+v", n, want), err, ctx.Err())
-}
-
-// poll calls done until it is true, and reports whether it was.
-func poll(ctx context.Context, every, patience time.Duration, done func() bool) bool {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return false
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
 }
 
 // ask is the question for the numbers of an event.
@@ -281,12 +260,7 @@ func (c *counting) foldAgain(ctx context.Context, generation int) (Result, error
 	return whole(total, time.Since(start), c.cpu()-cpu), nil
 }
 
-// whole is a run that is measured by its end alone.
-func whole(n int64, took, cpu time.Duration) Result {
-	return Result{Elapsed: took, Sent: n, Good: n, Latency: newHistogram(), Lag: newHistogram(), Status: map[int]int64{}, TargetCPU: cpu}
-}
-
-var foldedMetric = regexp.MustCompile(`(?m)^` + foldedMetricName + `\{instance="[^"]*",of="EVENTS"\} (\d+)$`)
+var foldedMetric = regexp.MustCompile(`(?m)^starlight_analytics_messages_total\{instance="[^"]*",of="EVENTS"\} (\d+)$`)
 
 // folded asks how many messages the service has folded since it started.
 func (c *counting) folded() (int64, error) {

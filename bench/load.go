@@ -61,6 +61,28 @@ func (r Result) Goodput() float64 {
 	return float64(r.Good) / r.Elapsed.Seconds()
 }
 
+// whole is a run that is measured by its end alone.
+func whole(n int64, took, cpu time.Duration) Result {
+	return Result{Elapsed: took, Sent: n, Good: n, Latency: newHistogram(), Lag: newHistogram(), Status: map[int]int64{}, TargetCPU: cpu}
+}
+
+// poll calls done until it is true, and reports whether it was.
+func poll(ctx context.Context, every, patience time.Duration, done func() bool) bool {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	deadline := time.After(patience)
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // longest is the largest latency that a histogram tells apart; longer ones count as this long.
 const longest = 2 * time.Minute
 

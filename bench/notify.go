@@ -113,34 +113,26 @@ func (s *system) holdersOf(ctx context.Context, o offer) ([]string, error) {
 
 // await waits until the sink has taken n mails of a kind.
 func (s *sink) await(ctx context.Context, kind string, n int) error {
-	deadline := time.After(notifyPatience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		got := 0
+	got := 0
+	if poll(ctx, 10*time.Millisecond, notifyPatience, func() bool {
+		got = 0
 		for _, m := range s.taken() {
 			if strings.Contains(m.id(), kind) {
 				got++
 			}
 		}
-		if got >= n {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return fmt.Errorf("the sink has %d mails %s, want %d", got, kind, n)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return got >= n
+	}) {
+		return nil
 	}
+	return errors.Join(fmt.Errorf("the sink has %d mails %s, want %d", got, kind, n), ctx.Err())
 }
 
 // mailing sends announcements to all buyers and returns their mails. With resets, people ask for new passwords meanwhile.
 func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, people []string, withResets bool) (mails []sunkMail, run, late Result, err error) {
 	before := len(post.taken())
 	var arrived atomic.Int64
-	waiting := &resetters{asked: map[string]time.Time{}, result: Result{Latency: newHistogram(), Lag: newHistogram(), Status: map[int]int64{}}}
+	waiting := &resetters{asked: map[string]time.Time{}, result: whole(0, 0, 0)}
 	done := make(chan struct{})
 	total := int64(announcements * len(people))
 	post.tell(func(m sunkMail) {
@@ -169,7 +161,8 @@ func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, p
 	for n := 0; ; n++ {
 		select {
 		case <-done:
-			run = Result{Elapsed: time.Since(start), Sent: total, Good: total, Latency: newHistogram(), Lag: newHistogram(), Status: map[int]int64{250: total}, TargetCPU: sys.cpu() - cpu}
+			run = whole(total, time.Since(start), sys.cpu()-cpu)
+			run.Status[250] = total
 			if err := waiting.all(ctx); err != nil {
 				return nil, run, late, err
 			}
@@ -232,24 +225,16 @@ func (r *resetters) arrived(email string) {
 
 // all waits until nobody waits any more.
 func (r *resetters) all(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for {
+	left := 0
+	if poll(ctx, 5*time.Millisecond, 30*time.Second, func() bool {
 		r.mu.Lock()
-		left := len(r.asked)
-		r.mu.Unlock()
-		if left == 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return fmt.Errorf("%d people wait for a reset", left)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		defer r.mu.Unlock()
+		left = len(r.asked)
+		return left == 0
+	}) {
+		return nil
 	}
+	return errors.Join(fmt.Errorf("%d people wait for a reset", left), ctx.Err())
 }
 
 // handOver is the bare client: it hands mails over as fast as the server takes them, over as many connections.
@@ -280,8 +265,9 @@ func handOver(ctx context.Context, addr string, mails []sunkMail) (Result, error
 	close(work)
 	group.Wait()
 	close(errs)
-	n := int64(len(mails))
-	return Result{Elapsed: time.Since(start), Sent: n, Good: n, Latency: newHistogram(), Lag: newHistogram(), Status: map[int]int64{250: n}}, errors.Join(err, <-errs)
+	r := whole(int64(len(mails)), time.Since(start), 0)
+	r.Status[250] = r.Sent
+	return r, errors.Join(err, <-errs)
 }
 
 func sendAll(addr string, work <-chan sunkMail) error {

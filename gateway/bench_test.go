@@ -50,7 +50,7 @@ func openHot(b *testing.B) *door {
 	hot := rpc.Encoded{JSON: body, Tag: "1"}
 	rpc.HandleCached(s, api.ListTeam, func(context.Context, *api.EventRef) (rpc.Encoded, bool) { return hot, true },
 		func(context.Context, *api.EventRef) (rpc.Encoded, error) { return hot, nil })
-	d.start(s)
+	testkit.Serve(d.t, s)
 	return d
 }
 

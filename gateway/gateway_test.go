@@ -122,18 +122,6 @@ func (noAnswers) Lookup(context.Context, string, string) (string, int, []byte, b
 	return "", 0, nil, false, nil
 }
 
-func (d *door) start(s *rpc.Server) {
-	d.t.Helper()
-	if err := s.Start(d.t.Context()); err != nil {
-		d.t.Fatal(err)
-	}
-	d.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		s.Drain(ctx)
-	})
-}
-
 func (d *door) saw(ctx context.Context, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -170,7 +158,7 @@ func (d *door) serveUser() {
 		d.saw(ctx, "%s", r.Email)
 		return &api.Tokens{TokenType: "Bearer"}, nil
 	})
-	d.start(s)
+	testkit.Serve(d.t, s)
 }
 
 func (d *door) serveEvent() {
@@ -206,7 +194,7 @@ func (d *door) serveEvent() {
 	rpc.Handle(s, api.GetCalendar, func(context.Context, *api.EventRef) (*rpc.Blob, error) {
 		return &rpc.Blob{ContentType: "text/calendar; charset=utf-8", Filename: "event.ics", Data: []byte("BEGIN:VCALENDAR")}, nil
 	})
-	d.start(s)
+	testkit.Serve(d.t, s)
 }
 
 func (d *door) servePayment() {
@@ -215,7 +203,7 @@ func (d *door) servePayment() {
 		d.saw(ctx, "%+v", *r)
 		return nil, nil
 	})
-	d.start(s)
+	testkit.Serve(d.t, s)
 }
 
 const theEvent = ids.Event("evt_01hzzzzzzzzzzzzzzzzzzzzzzz")

@@ -60,7 +60,7 @@ func openBoards(t *testing.T, change ...func(*gateway.Config)) *boards {
 		}
 		return &board{b.count.Load(), b.name.Load().(string)}, nil
 	})
-	b.start(s)
+	testkit.Serve(b.t, s)
 	return b
 }
 

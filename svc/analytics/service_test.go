@@ -64,21 +64,7 @@ func (w *world) serveUsers() {
 		}
 		return out, nil
 	})
-	serve(w.t, srv)
-}
-
-func serve(t *testing.T, srv *rpc.Server) {
-	t.Helper()
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := srv.Drain(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	testkit.Serve(w.t, srv)
 }
 
 // run starts an instance with a read model in dir. It ends with the test, or by stop.

@@ -44,16 +44,7 @@ func open(t *testing.T) *house {
 	}
 	server := rpc.NewServer(srv.Conn, rpc.ServerConfig{Service: "config", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	s.Register(server)
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := server.Drain(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	testkit.Serve(t, server)
 	admin := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
 	return &house{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
 }

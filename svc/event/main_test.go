@@ -109,7 +109,7 @@ func startOn(t testing.TB, n *testkit.NATSServer, url string) *world {
 	}
 	seller := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(seller, api.ResizeInventory, w.ticketing.resize)
-	w.serve(seller)
+	testkit.Serve(w.t, seller)
 	w.service = w.instance()
 	w.client = rpc.NewClient(n.Connect(), rpc.ClientConfig{Name: "gateway"})
 	return w
@@ -131,7 +131,7 @@ func (w *world) instance() *Service {
 	}
 	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: metrics, Answers: w.db.Answers()})
 	s.Register(srv)
-	w.serve(srv)
+	testkit.Serve(w.t, srv)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -142,18 +142,6 @@ func (w *world) instance() *Service {
 		}
 	})
 	return s
-}
-
-func (w *world) serve(srv *rpc.Server) {
-	w.t.Helper()
-	if err := srv.Start(w.t.Context()); err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		srv.Drain(ctx)
-	})
 }
 
 // as returns a context in which somebody asks.

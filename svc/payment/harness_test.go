@@ -141,7 +141,7 @@ func (w *world) serveTicketing() {
 		}
 		return due, nil
 	})
-	start(w.t, srv)
+	testkit.Serve(w.t, srv)
 }
 
 const (
@@ -158,21 +158,7 @@ func (w *world) serveOffers() {
 		return &api.Offer{Event: api.Event{ID: req.EventID, Organizer: organizerID},
 			Team: []api.TeamMember{{UserID: managerID, Role: api.TeamManager}, {UserID: doorID, Role: api.TeamDoor}}}, nil
 	})
-	start(w.t, srv)
-}
-
-func start(t testing.TB, srv *rpc.Server) {
-	t.Helper()
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := srv.Drain(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	testkit.Serve(w.t, srv)
 }
 
 // order makes a pending order and returns it with the context of its owner.
