@@ -27,10 +27,13 @@ func (r *reader) read(subject string, data []byte, stored time.Time) (change, er
 			return nil, unreadable(subject, err)
 		}
 		return v, nil
-	case api.EventCreated.Subject, api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject:
+	case api.EventCreated.Subject, api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject, api.EventDeleted.Subject:
 		v := new(description)
 		if err := json.Unmarshal(data, v); err != nil || v.Event.ID == "" {
 			return nil, unreadable(subject, err)
+		}
+		if subject == api.EventDeleted.Subject {
+			v.Event.Status = deleted
 		}
 		return v, nil
 	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject:
@@ -153,6 +156,9 @@ func (o object) list(name string) []object {
 
 // views are looks at an event, or searches.
 type views api.TrafficFact
+
+// deleted is the status of an event that is not offered any more: what is told of it late does not bring it back.
+const deleted = "deleted"
 
 // description is an event as it is offered.
 type description api.Offer

@@ -109,7 +109,7 @@ func (f *fold) referrer(event ids.Event, name string) string {
 
 // fold keeps the newest description of an event.
 func (v *description) fold(f *fold) error {
-	known, err := offer(f.tx, v.Event.ID)
+	known, err := described(f.tx, v.Event.ID)
 	if err != nil {
 		return err
 	}

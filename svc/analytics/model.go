@@ -182,8 +182,17 @@ func setCaughtUp(tx *bolt.Tx, place string) error {
 
 func caughtUpKey(place string) string { return "caught up:" + place }
 
-// offer returns what is known of an event, or nil.
+// offer returns what is known of an event, or nil if nothing is, or it is deleted.
 func offer(tx *bolt.Tx, event ids.Event) (*api.Offer, error) {
+	o, err := described(tx, event)
+	if err != nil || o == nil || o.Event.Status == deleted {
+		return nil, err
+	}
+	return o, nil
+}
+
+// described returns the newest description of an event, or nil.
+func described(tx *bolt.Tx, event ids.Event) (*api.Offer, error) {
 	b := tx.Bucket(bucketEvents).Get([]byte(event))
 	if b == nil {
 		return nil, nil

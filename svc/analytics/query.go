@@ -191,7 +191,7 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 			if err := json.Unmarshal(v, o); err != nil {
 				return err
 			}
-			if manages(rpc.Principal{User: p.User}, o) {
+			if o.Event.Status != deleted && manages(rpc.Principal{User: p.User}, o) {
 				mine = append(mine, o)
 			}
 			return nil

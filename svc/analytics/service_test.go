@@ -377,6 +377,31 @@ func TestWhoMayRead(t *testing.T) {
 	}
 }
 
+// A deleted event is not shown, whatever is told of it late.
+func TestDeletedEvent(t *testing.T) {
+	s := filled(t, testStart)
+	gone := testOffer("UTC")
+	gone.Event.Revision = 5
+	late := testOffer("UTC")
+	late.Event.Revision = 4
+	for i, f := range []told{tell(api.EventDeleted.Subject, gone), tell(api.EventUpdated.Subject, late)} {
+		c, err := new(reader).read(f.subject, f.data, testStart)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.commit(toEvents, uint64(i), []message{{seq: uint64(i + 1), change: c}}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sum, err := s.summary(admin(), &api.EventRef{ID: testEvent}); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a deleted event has the numbers %+v, %v", sum, err)
+	}
+	ov, err := s.overview(rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_org")}), nil)
+	if err != nil || len(ov.Items) != 0 {
+		t.Errorf("the overview has %+v, %v", ov, err)
+	}
+}
+
 const (
 	foldDirEnv = "STARLIGHT_TEST_FOLD_DIR"
 	foldURLEnv = "STARLIGHT_TEST_FOLD_NATS"
