@@ -146,6 +146,86 @@ func TestLostOrderIsSeen(t *testing.T) {
 	}
 }
 
+// A server that refuses everything admits nobody twice, loses no order and sells no seat twice. It is wrong all the same.
+func TestRefusingServerIsSeen(t *testing.T) {
+	s := brokenShop(t, 1000)
+	app := quietly()
+	refuse := func(c *fiber.Ctx) error { return c.SendStatus(fiber.StatusServiceUnavailable) }
+	app.Post("/v1/orders", refuse)
+	app.Post("/v1/events/:id/admissions", refuse)
+	refusing := seller{name: "refusing", client: listen(t, app), tokens: s.tokens, hot: s.hot}
+	load := Load{Conns: 4, Count: 100}
+
+	books := &purchases{tickets: map[string]bool{}}
+	Run(t.Context(), load, purchaseOp(refusing, books))
+	var b bench
+	if err := b.checkPurchases(s, books); err != nil {
+		t.Fatal(err)
+	}
+	wantFailed(t, &b, "the buyers have what they came for")
+
+	var l ledger
+	Run(t.Context(), load, orderOp(refusing, s.hot, &l))
+	b = bench{}
+	if err := b.checkBooks("onsale", s, s.hot, &l); err != nil {
+		t.Fatal(err)
+	}
+	wantFailed(t, &b, "orders are acknowledged")
+
+	sys := &system{client: refusing.client}
+	codes := make([]string, load.Count)
+	var first, second doorCounts
+	r := Run(t.Context(), load, admitOp(sys, s.hot, codes, "admitted", &first))
+	Run(t.Context(), load, admitOp(sys, s.hot, codes, "already_admitted", &second))
+	b = bench{}
+	b.checkDoor(&first, &second)
+	wantFailed(t, &b, "every ticket is admitted", "and no ticket twice")
+
+	b = bench{rows: []Row{series{r}.row("door", "system", "capacity", 4, 1)}}
+	wantFailed(t, &b, "capacity: nearly all answers are good")
+}
+
+// wantFailed checks that just these checks have failed, and that the report says so.
+func wantFailed(t *testing.T, b *bench, want ...string) {
+	t.Helper()
+	r := b.report(Machine{})
+	var failed []string
+	for _, c := range r.Checks {
+		if !c.OK {
+			failed = append(failed, c.Name)
+		}
+	}
+	if r.Correct || !slices.Equal(failed, want) {
+		t.Errorf("correct %v, failed %q, want %q", r.Correct, failed, want)
+	}
+}
+
+// A mail that comes twice does not stand for one that never came.
+func TestMailsAreCountedOnce(t *testing.T) {
+	mail := func(n int, to string) sunkMail {
+		return sunkMail{to: to, raw: fmt.Appendf(nil, "Subject: News\r\nMessage-ID: <announcement-%d@example.org>\r\n\r\n", n)}
+	}
+	for name, test := range map[string]struct {
+		mails []sunkMail
+		wrong []string
+	}{
+		"all":            {[]sunkMail{mail(1, "ada"), mail(2, "bob")}, nil},
+		"one twice":      {[]sunkMail{mail(1, "ada"), mail(2, "bob"), mail(1, "ada")}, []string{"and none twice"}},
+		"twice, for two": {[]sunkMail{mail(1, "ada"), mail(1, "ada")}, []string{"every announcement arrives", "and none twice"}},
+		"none":           {nil, []string{"every announcement arrives"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bench
+			b.checkMails(test.mails, 2)
+			if test.wrong != nil {
+				wantFailed(t, &b, test.wrong...)
+			} else if r := b.report(Machine{}); !r.Correct {
+				t.Errorf("%+v", r.Checks)
+			}
+		})
+	}
+}
+
 // The whole harness on its baselines, short: the report has every row, ratio and check, and the processes are gone.
 func TestBaselines(t *testing.T) {
 	if _, err := findPostgres("initdb"); err != nil {
@@ -193,7 +273,7 @@ func TestBaselines(t *testing.T) {
 			t.Errorf("no row %q", want)
 		}
 	}
-	if !r.Correct || r.Oversold != 0 || len(r.Checks) != 14 {
+	if !r.Correct || r.Oversold != 0 || len(r.Checks) != 26 {
 		t.Errorf("correct %v, oversold %d, %d checks: %+v", r.Correct, r.Oversold, len(r.Checks), r.Checks)
 	}
 	if len(r.Ratios) != 1 || r.Ratios[0].Value <= 0 {

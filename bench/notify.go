@@ -38,6 +38,11 @@ func (b *bench) notify(ctx context.Context) (err error) {
 		return err
 	}
 	defer post.stop()
+	second, err := startSink(dir) // of the same kind, for the bare client: the first has just what the system sent
+	if err != nil {
+		return err
+	}
+	defer second.stop()
 	sys, err := startSystem(ctx, dir, b.binary, b.settings, "STARLIGHT_SMTP_URL=smtp://"+post.addr())
 	if err != nil {
 		return err
@@ -65,7 +70,7 @@ func (b *bench) notify(ctx context.Context) (err error) {
 		if late.Sent > 0 {
 			resets = append(resets, late)
 		}
-		again, err := handOver(ctx, post.addr(), mails)
+		again, err := handOver(ctx, second.addr(), mails)
 		if err != nil {
 			return err
 		}
@@ -74,7 +79,8 @@ func (b *bench) notify(ctx context.Context) (err error) {
 	}
 	b.rows = append(b.rows, system.row("notify", "system", "capacity", mailLines, b.cores), bare.row("notify", "smtp", "capacity", mailLines, b.cores),
 		resets.row("reset during a mailing", "system", "paced", 1, b.cores))
-	return err
+	b.checkMails(post.taken(), int64(b.Rounds*announcements*len(people)))
+	return nil
 }
 
 // holdersOf makes people who hold a ticket each, given to them by the buyers, and returns their addresses.
@@ -128,9 +134,29 @@ func (s *sink) await(ctx context.Context, kind string, n int) error {
 	return errors.Join(fmt.Errorf("the sink has %d mails %s, want %d", got, kind, n), ctx.Err())
 }
 
+// checkMails judges what a mail server has taken: each of the announcements to each of the people, once.
+func (b *bench) checkMails(mails []sunkMail, want int64) {
+	type delivery struct{ id, to string }
+	seen := map[string]bool{}
+	delivered := map[delivery]bool{}
+	var all int64
+	for _, m := range mails {
+		if !strings.Contains(m.id(), "announcement") {
+			continue
+		}
+		all++
+		seen[m.id()] = true
+		delivered[delivery{m.id(), m.to}] = true
+	}
+	b.check("notify", "system", "every announcement arrives", int64(len(seen)) == want && len(delivered) == len(seen),
+		"%d Message-IDs, %d with their recipients, want %d", len(seen), len(delivered), want)
+	b.check("notify", "system", "and none twice", all == int64(len(delivered)), "%d mails, %d different", all, len(delivered))
+}
+
 // mailing sends announcements to all buyers and returns their mails. With resets, people ask for new passwords meanwhile.
 func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, people []string, withResets bool) (mails []sunkMail, run, late Result, err error) {
 	before := len(post.taken())
+	distinct := map[string]bool{} // Message-IDs; only the sink's callback looks at it
 	var arrived atomic.Int64
 	waiting := &resetters{asked: map[string]time.Time{}, result: whole(0, 0, 0)}
 	done := make(chan struct{})
@@ -139,8 +165,11 @@ func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, p
 		id := m.id()
 		if strings.Contains(id, "password_reset") {
 			waiting.arrived(m.to)
-		} else if strings.Contains(id, "announcement") && arrived.Add(1) == total {
-			close(done)
+		} else if strings.Contains(id, "announcement") && !distinct[id] {
+			distinct[id] = true
+			if arrived.Add(1) == total {
+				close(done)
+			}
 		}
 	})
 	defer post.tell(nil)

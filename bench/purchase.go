@@ -28,17 +28,23 @@ func (b *bench) purchase(ctx context.Context) error {
 	if err := b.compare(ctx, "purchase", []target{{"system", purchaseOp(s, books), s.cpu}}, 32); err != nil {
 		return err
 	}
+	return b.checkPurchases(s, books)
+}
+
+// checkPurchases compares what a seller says with what the buyers hold, after the last purchase.
+func (b *bench) checkPurchases(s seller, books *purchases) error {
 	have, err := left(s.client, s.hot)
 	if err != nil {
 		return err
 	}
 	paid, unknown := books.paid, books.unfinished
 	b.oversold += max(0, have.Held+have.Sold-s.hot.Quantity)
-	b.check("purchase", "system", "a paid order has exactly its tickets, each once", books.wrong == 0 && int64(len(books.tickets)) == paid,
+	b.check("purchase", s.name, "the buyers have what they came for", mostly(paid, unknown), "%d paid, %d unfinished", paid, unknown)
+	b.check("purchase", s.name, "a paid order has exactly its tickets, each once", books.wrong == 0 && int64(len(books.tickets)) == paid,
 		"%d paid orders, %d different tickets, %d orders with a wrong number", paid, len(books.tickets), books.wrong)
-	b.check("purchase", "system", "sold = paid orders", have.Sold >= paid && have.Sold <= paid+unknown,
+	b.check("purchase", s.name, "sold = paid orders", have.Sold >= paid && have.Sold <= paid+unknown,
 		"%d sold, %d paid, %d unfinished", have.Sold, paid, unknown)
-	b.check("purchase", "system", "quantity = available + held + sold", have.Quantity == have.Available+have.Held+have.Sold,
+	b.check("purchase", s.name, "quantity = available + held + sold", have.Quantity == have.Available+have.Held+have.Sold,
 		"%d = %d + %d + %d", have.Quantity, have.Available, have.Held, have.Sold)
 	return nil
 }

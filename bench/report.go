@@ -89,7 +89,16 @@ func ratios(rows []Row) []Ratio {
 	return found
 }
 
+// checkRow adds the check that what was measured is what was wanted: refusals are quick, and no goodput.
+func (b *bench) checkRow(r Row) {
+	b.check(r.Scenario, r.Target, r.Mode+": nearly all answers are good", r.Goodput > 0 && mostly(r.Sent-r.Bad-r.Failed, r.Bad+r.Failed),
+		"%d of %d, %d others, %d failed", r.Sent-r.Bad-r.Failed, r.Sent, r.Bad, r.Failed)
+}
+
 func (b *bench) report(machine Machine) Report {
+	for _, row := range b.rows {
+		b.checkRow(row)
+	}
 	r := Report{At: time.Now().UTC().Truncate(time.Second), Machine: machine, Postgres: b.pgVersion, Ratios: ratios(b.rows), Rows: b.rows, Checks: b.checks,
 		Oversold: b.oversold, Correct: b.oversold == 0 && !slices.ContainsFunc(b.checks, func(c Check) bool { return !c.OK })}
 	r.Options.DurationSeconds, r.Options.Rounds, r.Options.Poisson = b.Duration.Seconds(), b.Rounds, b.Poisson
