@@ -44,7 +44,10 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 	}
 	now := s.now()
 	reset := resetRow{ID: ids.New[resetKind](now), Address: hashText(account.key), UserID: row.ID, RequestedAt: now}
-	return nil, s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.lockResets(ctx, tx, reset.Address); err != nil {
+			return err
+		}
 		var recent int
 		err := tx.NewRaw("SELECT count(*) FROM password_resets WHERE address = ? AND requested_at > ?",
 			reset.Address, now.Add(-resetsWindow)).Scan(ctx, &recent)
@@ -61,6 +64,20 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 		}
 		return stream.Add(ctx, tx, api.PasswordResetRequested.Subject, api.ResetEvent{UserID: reset.UserID, ResetID: reset.ID.String(), At: now})
 	})
+	if store.IsForeignKey(err) { // the account was deleted since the look
+		err = nil
+	}
+	return nil, err
+}
+
+// lockResets makes transactions that count the requests for an address wait for each other, whether or not the address has
+// an account. SQLite needs no lock: it has one writer.
+func (s *Service) lockResets(ctx context.Context, tx bun.Tx, address string) error {
+	if !s.db.Postgres() {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight user resets "+address)
+	return err
 }
 
 // mintReset makes the token of a reset at the moment when it is mailed, so that the token is in the mail and nowhere

@@ -3,6 +3,7 @@ package user_test
 import (
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +112,23 @@ func TestResetsPerAddress(t *testing.T) {
 		m.requestReset("nobody@example.org")
 		if n := len(m.events(api.PasswordResetRequested.Subject, 6)); n != 6 {
 			t.Errorf("%d mails, want 5 in the first hour and 1 after", n)
+		}
+	})
+}
+
+func TestResetsPerAddressAtOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", password)
+		var all sync.WaitGroup
+		for range 40 {
+			all.Go(func() { m.requestReset("ada@example.org") })
+			all.Go(func() { m.requestReset("nobody@example.org") })
+		}
+		all.Wait()
+		var known, unknown int
+		err := m.db.Read().NewRaw("SELECT count(user_id), count(*) - count(user_id) FROM password_resets").Scan(t.Context(), &known, &unknown)
+		if err != nil || known != 5 || unknown != 5 {
+			t.Errorf("%d requests for an account and %d for none were taken, want 5 of each; %v", known, unknown, err)
 		}
 	})
 }

@@ -31,8 +31,8 @@ type proof struct {
 // prove checks the password of the person that find returns. NotFound costs what a wrong password costs, in work and in
 // further attempts. It returns errWrong, or RateLimited after too many failures.
 //
-// The failures are looked at again when it is this request's turn: whoever sends a thousand guesses at once gets no more of
-// them than there are hashers.
+// The failures are looked at again when it is this request's turn, and an account that is being slowed down has its attempt
+// counted before the password is looked at: a thousand guesses sent at once, to any number of instances, are one guess.
 func (s *Service) prove(ctx context.Context, account address, password string, find func(context.Context) (userRow, error)) (proof, error) {
 	a := newAttempt(ctx, account)
 	if _, err := s.allow(ctx, a); err != nil {
@@ -43,7 +43,11 @@ func (s *Service) prove(ctx context.Context, account address, password string, f
 		return proof{}, err
 	}
 	defer leave()
-	failed, err := s.allow(ctx, a)
+	past, err := s.allow(ctx, a)
+	if err != nil {
+		return proof{}, err
+	}
+	claimed, err := s.claim(ctx, past)
 	if err != nil {
 		return proof{}, err
 	}
@@ -61,13 +65,13 @@ func (s *Service) prove(ctx context.Context, account address, password string, f
 	}
 	if !ok || !known {
 		s.logins("wrong").Inc()
-		if err := s.fail(context.WithoutCancel(ctx), a); err != nil { // counted even if the caller has gone
+		if err := s.fail(context.WithoutCancel(ctx), a, claimed); err != nil { // counted even if the caller has gone
 			return proof{}, err
 		}
 		return proof{}, errWrong
 	}
 	s.logins("right").Inc()
-	p := proof{row: row, failed: failed, attempt: a}
+	p := proof{row: row, failed: past.Failures > 0, attempt: a}
 	if outdated {
 		p.rehash = s.hasher.hash(password)
 	}

@@ -192,6 +192,28 @@ func TestThrottlingOfConcurrentGuesses(t *testing.T) {
 	})
 }
 
+// Each wait is followed by one guess, whatever the number of hashers and instances.
+func TestOneGuessAfterEachWait(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", password)
+		for range 5 {
+			m.tryLogin("192.0.2.7", "ada@example.org", "wrong password")
+		}
+		for wait := time.Second; wait <= 4*time.Second; wait *= 2 {
+			m.clock.Advance(wait)
+			before := m.hashes()
+			var all sync.WaitGroup
+			for range 40 {
+				all.Go(func() { m.tryLogin("192.0.2.7", "ada@example.org", "wrong password") })
+			}
+			all.Wait()
+			if n := m.hashes() - before; n != 1 {
+				t.Errorf("%d guesses were looked at after a wait of %s, want 1", n, wait)
+			}
+		}
+	})
+}
+
 // An account that does not exist costs the same work as one that does.
 func TestUnknownAccountCostsTheSame(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *mesh) {

@@ -87,20 +87,20 @@ type failureRow struct {
 	LastAt   time.Time `bun:"last_at"`
 }
 
-// allow refuses an attempt that comes too early, with RateLimited. It reports whether the account has failures that a
-// success should clear.
-func (s *Service) allow(ctx context.Context, a attempt) (failed bool, err error) {
+// allow refuses an attempt that comes too early, with RateLimited. It returns the failures of the account that still count,
+// if there are any.
+func (s *Service) allow(ctx context.Context, a attempt) (past failureRow, err error) {
 	now := s.now()
 	var rows []failureRow
 	err = s.db.Read().NewRaw("SELECT * FROM login_failures WHERE key IN (?, ?)", a.account, a.address).Scan(ctx, &rows)
 	if err != nil {
-		return false, store.OrNotFound(err, "there is no such row")
+		return past, store.OrNotFound(err, "there is no such row")
 	}
 	var wait time.Duration
 	for _, row := range rows {
 		l := addressLimit()
 		if row.Key == a.account {
-			l, failed = accountLimit(), true
+			l, past = accountLimit(), row
 		}
 		if now.Sub(row.LastAt) < l.forget {
 			wait = max(wait, row.LastAt.Add(l.wait(row.Failures)).Sub(now))
@@ -108,17 +108,48 @@ func (s *Service) allow(ctx context.Context, a attempt) (failed bool, err error)
 	}
 	if wait > 0 {
 		s.logins("throttled").Inc()
-		return failed, fault.New(fault.RateLimited, "too many wrong passwords; wait and try again").After(wait)
+		return past, errThrottled().After(wait)
 	}
-	return failed, nil
+	return past, nil
 }
 
-// fail counts a wrong password. The statement does the counting, so that no two instances count as one.
-func (s *Service) fail(ctx context.Context, a attempt) error {
+func errThrottled() *fault.Error {
+	return fault.New(fault.RateLimited, "too many wrong passwords; wait and try again")
+}
+
+// claim counts an attempt at an account that has to wait after each failure as the next failure, and reports whether it did.
+// Of several attempts that were allowed at the same moment one goes on; the others are RateLimited.
+func (s *Service) claim(ctx context.Context, past failureRow) (bool, error) {
+	l, now := accountLimit(), s.now()
+	if past.Failures < l.from || now.Sub(past.LastAt) >= l.forget {
+		return false, nil
+	}
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		res, err := tx.ExecContext(ctx, "UPDATE login_failures SET failures = failures + 1, last_at = ? WHERE key = ? AND failures = ?",
+			now, past.Key, past.Failures)
+		if err != nil {
+			return err
+		}
+		return changed(res, errThrottled().After(l.wait(past.Failures+1)))
+	})
+	if fault.Is(err, fault.RateLimited) {
+		s.logins("throttled").Inc()
+	}
+	return err == nil, err
+}
+
+// fail counts a wrong password, for the account unless the attempt is claimed. The statement does the counting, so that no
+// two instances count as one.
+func (s *Service) fail(ctx context.Context, a attempt, claimed bool) error {
 	now := s.now()
 	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := countFailure(ctx, tx, a.account, accountLimit(), now); err != nil || a.address == "" {
-			return err
+		if !claimed {
+			if err := countFailure(ctx, tx, a.account, accountLimit(), now); err != nil {
+				return err
+			}
+		}
+		if a.address == "" {
+			return nil
 		}
 		return countFailure(ctx, tx, a.address, addressLimit(), now)
 	})
