@@ -64,6 +64,8 @@ var (
 		"Requests a second that one person may make; 0 means any number.", settings.Between(0, 1000000))
 	RateLogin = settings.Int("gateway.rate_login", 20,
 		"Requests a second that one address may make to the endpoints that check passwords and tokens; 0 means any number.", settings.Between(0, 1000000))
+	ConnectionsPerAddress = settings.Int("gateway.connections_per_address", 1000,
+		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted proxies and the machine itself.", settings.Between(0, 1000000))
 
 	LivePerPerson = settings.Int("gateway.live_per_person", 8,
 		"Live streams that one person may have open at a gateway.", settings.Between(1, 1000))
@@ -85,6 +87,6 @@ func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter,
-		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, LivePerPerson, LiveStreams,
+		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, LogLevel}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/listen"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -183,15 +185,23 @@ func (s *System) listen(_, _ context.Context) error {
 	if !s.cfg.runs(roleGateway) {
 		return nil
 	}
+	var err error
+	if s.proxies, err = parsePrefixes(s.cfg.TrustedProxies); err != nil {
+		return err
+	}
 	ln, err := net.Listen("tcp", s.cfg.HTTP)
 	if err != nil {
 		return err
 	}
-	s.listener = ln
+	s.listener = listen.New(ln, listen.Config{Name: roleGateway, Log: s.logger(roleGateway), Registry: s.registry, Total: listen.Room(), Now: s.cfg.Now,
+		PerAddress: func() int { return api.ConnectionsPerAddress.Get(s.live) },
+		Exempt: func(a netip.Addr) bool { // what stands between people and here connects for all of them
+			return a.IsLoopback() || slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+		}})
 	s.httpURL = "http://" + ln.Addr().String()
 	if s.cfg.TLSCert != "" {
 		s.httpURL = "https://" + ln.Addr().String()
-		if s.listener, err = gateway.TLS(ln, s.cfg.TLSCert, s.cfg.TLSKey, s.logger(roleGateway)); err != nil {
+		if s.listener, err = gateway.TLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey, s.logger(roleGateway)); err != nil {
 			return errors.Join(err, ln.Close())
 		}
 	}
@@ -209,16 +219,12 @@ func (s *System) startGateway(ctx, _ context.Context) error {
 	if s.gateConn, err = s.connect(ctx, roleGateway); err != nil {
 		return err
 	}
-	proxies, err := parsePrefixes(s.cfg.TrustedProxies)
-	if err != nil {
-		return err
-	}
 	document, err := api.OpenAPI(api.All(), s.cfg.Version)
 	if err != nil {
 		return err
 	}
 	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn, rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(),
-		Settings: s.live, Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: proxies, OpenAPI: document, Now: s.cfg.Now})
+		Settings: s.live, Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies, OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err
 	}
@@ -244,6 +250,9 @@ func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	return out, nil
 }
 
+// opsConnections may be open to the operations listener: a few scrapers and people.
+const opsConnections = 128
+
 func (s *System) startOps(_, background context.Context) error {
 	if s.cfg.Ops == "off" {
 		return nil
@@ -253,6 +262,7 @@ func (s *System) startOps(_, background context.Context) error {
 		return err
 	}
 	s.opsURL = "http://" + ln.Addr().String()
+	ln = listen.New(ln, listen.Config{Name: "ops", Log: s.log, Registry: s.registry, Total: opsConnections, Now: s.cfg.Now})
 	ops := &observe.Ops{Instance: s.instance, Registry: s.registry, NATS: s.node, Health: s.health, Log: s.log}
 	s.background("operations listener", func() error { return ops.Serve(background, ln) })
 	return nil

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/mail"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -122,8 +123,9 @@ type System struct {
 	gateConn *nats.Conn
 
 	httpURL, opsURL string
-	listener        net.Listener // of the gateway: taken first, because its address is part of what others are told
-	newAdmin        string       // the password that was made up for the first administrator
+	proxies         []netip.Prefix // cfg.TrustedProxies
+	listener        net.Listener   // of the gateway: taken first, because its address is part of what others are told
+	newAdmin        string         // the password that was made up for the first administrator
 
 	stop    context.CancelFunc // of everything in the background
 	running sync.WaitGroup

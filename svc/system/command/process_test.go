@@ -93,8 +93,15 @@ type installation struct {
 // up starts the program on free ports and returns when it says ready.
 func up(t *testing.T, data string, args ...string) *installation {
 	t.Helper()
+	return upWith(t, data, func(*exec.Cmd) {}, args...)
+}
+
+// upWith does what up does with a process that was changed before its start.
+func upWith(t *testing.T, data string, change func(*exec.Cmd), args ...string) *installation {
+	t.Helper()
 	args = append([]string{"up", "--data", data, "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, args...)
 	s := &installation{t: t, cmd: program(t, nil, args...), data: data, ready: map[string]string{}}
+	change(s.cmd)
 	var log bytes.Buffer
 	s.cmd.Stderr = &log
 	pipe, err := s.cmd.StdoutPipe()
