@@ -207,15 +207,18 @@ type HeldTickets struct {
 	TicketID ids.Ticket `json:"ticket_id,omitempty"`
 }
 
-// PersonRef is the request of the internal endpoint ExportPerson.
+// PersonRef is the request of the internal endpoint ExportPerson: a person, and where the page before ended.
 type PersonRef struct {
 	UserID ids.User `json:"user_id"`
+	Cursor string   `json:"cursor,omitempty"`
 }
 
-// PersonRecords is what ticketing knows about a person.
+// PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets. An empty
+// NextCursor ends it.
 type PersonRecords struct {
-	Orders  []Order  `json:"orders"`
-	Tickets []Ticket `json:"tickets"`
+	Orders     []Order  `json:"orders"`
+	Tickets    []Ticket `json:"tickets"`
+	NextCursor string   `json:"next_cursor,omitempty"`
 }
 
 // The endpoints of the ticketing service.
@@ -257,7 +260,7 @@ var (
 	GetHeldTickets = rpc.Endpoint[HeldTickets, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "held_tickets",
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "The good tickets that a person holds of an event or order, for the mail that brings them"}}
 	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
-		Access: rpc.Internal, Callers: []string{"user"}, Summary: "All that ticketing knows about a person"}}
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of all that ticketing knows about a person"}}
 )
 
 func ticketingEndpoints() []rpc.Descriptor {

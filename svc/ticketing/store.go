@@ -138,14 +138,22 @@ func unsell(ctx context.Context, tx tx, returned map[ids.TicketType]int) error {
 }
 
 // list returns a page of the rows that have value in column, newest first. at is the column of their age.
-func list[Row interface{ key() (time.Time, string) }](ctx context.Context, db storage, at, column, value string, page api.Page) (rows []Row, next string, err error) {
+func list[Row keyed](ctx context.Context, db storage, at, column, value string, page api.Page) (rows []Row, next string, err error) {
 	limit, err := store.Limit(page.Limit)
 	if err != nil {
 		return nil, "", err
 	}
+	return newest[Row](ctx, db, at, column, value, page.Cursor, limit)
+}
+
+// keyed is a row that a cursor can stand for.
+type keyed interface{ key() (time.Time, string) }
+
+// newest is list with a limit that is the caller's own.
+func newest[Row keyed](ctx context.Context, db storage, at, column, value, cursor string, limit int) (rows []Row, next string, err error) {
 	query := db.Read().NewSelect().Model(&rows).Where("? = ?", bun.Ident(column), value).
 		OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
-	after, err := store.DecodeCursor(page.Cursor, 2)
+	after, err := store.DecodeCursor(cursor, 2)
 	if err != nil {
 		return nil, "", err
 	}
@@ -161,10 +169,15 @@ func list[Row interface{ key() (time.Time, string) }](ctx context.Context, db st
 	}
 	if len(rows) > limit {
 		rows = rows[:limit]
-		then, id := rows[limit-1].key()
-		next = store.EncodeCursor(then.UTC().Format(time.RFC3339Nano), id)
+		next = cursorAt(rows[limit-1])
 	}
 	return rows, next, nil
+}
+
+// cursorAt returns the cursor of the page that begins after the row.
+func cursorAt(row keyed) string {
+	then, id := row.key()
+	return store.EncodeCursor(then.UTC().Format(time.RFC3339Nano), id)
 }
 
 func badCursor() error {

@@ -188,31 +188,3 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	t.Code = "" // it is the new owner's
 	return &t, nil
 }
-
-// exportPerson returns all orders and tickets of a person, for the user service.
-func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.PersonRecords, error) {
-	out := &api.PersonRecords{Orders: []api.Order{}, Tickets: []api.Ticket{}}
-	page := api.Page{Limit: 200}
-	for {
-		rows, next, err := list[orderRow](ctx, s.db, "created_at", "user_id", string(req.UserID), page)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			out.Orders = append(out.Orders, r.order())
-		}
-		if page.Cursor = next; next == "" {
-			break
-		}
-	}
-	for {
-		rows, next, err := list[ticketRow](ctx, s.db, "issued_at", "owner_id", string(req.UserID), page)
-		if err != nil {
-			return nil, err
-		}
-		out.Tickets = append(out.Tickets, s.tickets(rows)...)
-		if page.Cursor = next; next == "" {
-			return out, nil
-		}
-	}
-}

@@ -229,12 +229,18 @@ func (s *Service) export(ctx context.Context, _ *rpc.None) (*api.Export, error) 
 	if err != nil {
 		return nil, store.OrNotFound(err, noUser)
 	}
-	records, err := rpc.Call(ctx, s.client, api.ExportPerson, &api.PersonRef{UserID: row.ID})
-	if err != nil {
-		return nil, err
-	}
 	out := &api.Export{ExportedAt: now, User: *row.user(), Sessions: make([]api.SessionInfo, len(sessions)),
-		Orders: records.Orders, Tickets: records.Tickets}
+		Orders: []api.Order{}, Tickets: []api.Ticket{}}
+	for page := (api.PersonRef{UserID: row.ID}); ; {
+		records, err := rpc.Call(ctx, s.client, api.ExportPerson, &page)
+		if err != nil {
+			return nil, err
+		}
+		out.Orders, out.Tickets = append(out.Orders, records.Orders...), append(out.Tickets, records.Tickets...)
+		if page.Cursor = records.NextCursor; page.Cursor == "" {
+			break
+		}
+	}
 	for i, session := range sessions {
 		out.Sessions[i] = api.SessionInfo{ID: session.ID, CreatedAt: session.CreatedAt.UTC(), ExpiresAt: session.ExpiresAt.UTC()}
 	}
