@@ -46,6 +46,12 @@ func (s *System) startNATS(ctx, background context.Context) error {
 		return err
 	}
 	s.background("stream guard", func() error { return natsconf.Guard(background, js, s.log, s.cfg.Replicas) })
+	clock, err := stream.NewClock(ctx, js, natsconf.InventoryStream, s.cfg.Now, s.log, s.registry)
+	if err != nil {
+		return err
+	}
+	s.cfg.Now = clock.Now // from here on all processes of the system agree what time it is
+	s.running.Go(func() { clock.Run(background) })
 	s.running.Go(func() { s.shipper.Run(background, s.node) })
 	if _, err := observe.AnswerMetrics(s.node, s.instance, s.registry, s.log); err != nil {
 		return err

@@ -62,7 +62,7 @@ type Config struct {
 	Sandbox bool             // turns the sandbox provider on unless its setting was ever changed
 	Version string           // of the program
 	LogTo   io.Writer        `json:"-"` // JSON lines; default standard error
-	Now     func() time.Time `json:"-"` // default time.Now
+	Now     func() time.Time `json:"-"` // the machine's clock; default time.Now
 
 	// AroundCommit is called before each commit of a service's database and, with done, after it: a test can end the
 	// process there.
