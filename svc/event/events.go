@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, error) {
@@ -138,9 +138,9 @@ func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, e
 }
 
 func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api.Event, error) {
+	reason := text.CleanLines(req.Reason)
 	var c fault.Check
-	c.Field(utf8.RuneCountInString(req.Reason) <= maxReason, "reason", "must have at most %d characters", maxReason)
-	c.Field(clean(req.Reason, true), "reason", "must not contain control characters")
+	text.CheckLines(&c, "reason", reason, 0, maxReason)
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 		case api.EventDraft:
 			return fault.New(fault.Conflict, "a draft cannot be cancelled; delete it")
 		}
-		r.Event.Status, r.Event.CancelReason = api.EventCancelled, req.Reason
+		r.Event.Status, r.Event.CancelReason = api.EventCancelled, reason
 		return nil
 	}})
 }

@@ -303,7 +303,11 @@ func TestCreateRefusesNonsense(t *testing.T) {
 	}
 	_, err = call(w, nob, api.CreateEvent, draftOf("X"))
 	wantCode(t, err, fault.Unauthenticated)
-	_, err = call(w, anna, api.CancelEvent, api.CancelEventRequest{ID: w.published("X").ID, Reason: strings.Repeat("x", 501)})
+	_, err = call(w, anna, api.CancelEvent, api.CancelEventRequest{ID: w.published("X").ID, Reason: strings.Repeat("ü", 501)})
+	if got := fields(err); !slices.Equal(got, []string{"reason"}) {
+		t.Errorf("fields %v", got)
+	}
+	_, err = call(w, anna, api.CancelEvent, api.CancelEventRequest{ID: w.published("Y").ID, Reason: "ding\a"})
 	if got := fields(err); !slices.Equal(got, []string{"reason"}) {
 		t.Errorf("fields %v", got)
 	}

@@ -6,12 +6,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // The bounds of an event. Texts are counted in characters.
@@ -61,19 +60,18 @@ func (n naming) sum() string {
 // tidy brings what a person typed into the form in which it is kept.
 func (r *record) tidy() {
 	e := &r.Event
-	e.Name = strings.TrimSpace(e.Name)
-	e.Description = strings.ReplaceAll(e.Description, "\r\n", "\n")
+	e.Name, e.Description = text.Clean(e.Name), text.CleanLines(e.Description)
 	e.Category = strings.ToLower(strings.TrimSpace(e.Category))
 	if e.Category == "" {
 		e.Category = otherCategory
 	}
 	e.StartsAt, e.EndsAt = store.Time(e.StartsAt), store.Time(e.EndsAt)
 	l := &e.Location
-	l.Name, l.Address = strings.TrimSpace(l.Name), strings.TrimSpace(l.Address)
-	l.City, l.Country = strings.TrimSpace(l.City), strings.TrimSpace(l.Country)
+	l.Name, l.Address = text.Clean(l.Name), text.Clean(l.Address)
+	l.City, l.Country = text.Clean(l.City), text.Clean(l.Country)
 	for i := range e.TicketTypes {
 		t := &e.TicketTypes[i]
-		t.Name = strings.TrimSpace(t.Name)
+		t.Name = text.Clean(t.Name)
 		t.SalesStart, t.SalesEnd = stored(t.SalesStart), stored(t.SalesEnd)
 	}
 }
@@ -95,11 +93,10 @@ func (r *record) validate(n naming) error {
 
 func (r *record) check(c *fault.Check, n naming) {
 	e := &r.Event
-	checkText(c, "name", e.Name, 1, maxName)
-	c.Field(utf8.RuneCountInString(e.Description) <= maxDescription, "description", "must have at most %d characters", maxDescription)
-	c.Field(clean(e.Description, true), "description", "must not contain control characters")
+	text.CheckLine(c, "name", e.Name, 1, maxName)
+	text.CheckLines(c, "description", e.Description, 0, maxDescription)
 	c.Field(categoryRule.MatchString(e.Category), "category", "must be 1 to 40 of a-z, 0-9 and -")
-	c.Field(knownZone(e.Timezone), "timezone", "must be a time zone of the IANA database, such as Europe/Berlin")
+	c.Field(text.Zone(e.Timezone), "timezone", "must be a time zone of the IANA database, such as Europe/Berlin")
 	r.checkTimes(c)
 	checkLocation(c, e.Location)
 	c.Field(len(e.TicketTypes) <= maxTypes, "ticket_types", "must be at most %d", maxTypes)
@@ -120,9 +117,9 @@ func checkProviders(c *fault.Check, names []string) {
 }
 
 func checkLocation(c *fault.Check, l api.Location) {
-	checkText(c, "location.name", l.Name, 0, maxName)
-	checkText(c, "location.address", l.Address, 0, maxAddress)
-	checkText(c, "location.city", l.City, 1, maxName)
+	text.CheckLine(c, "location.name", l.Name, 0, maxName)
+	text.CheckLine(c, "location.address", l.Address, 0, maxAddress)
+	text.CheckLine(c, "location.city", l.City, 1, maxName)
 	c.Field(knownCountry(l.Country), "location.country", "must be a country code of ISO 3166-1, such as DE")
 	if (l.Latitude == nil) != (l.Longitude == nil) {
 		c.Field(l.Latitude != nil, "location.latitude", "is required beside longitude")
@@ -158,7 +155,7 @@ func (r *record) checkCapacity(c *fault.Check, n naming) {
 
 func (r *record) checkType(c *fault.Check, n naming, i int) {
 	t := &r.Event.TicketTypes[i]
-	checkText(c, n.of(i, "name"), t.Name, 1, maxName)
+	text.CheckLine(c, n.of(i, "name"), t.Name, 1, maxName)
 	c.Field(t.Price.Amount >= 0 && t.Price.Amount <= maxPrice, n.of(i, "price.amount"), "must be from 0 to %d, in the currency's smallest unit", maxPrice)
 	switch currency := n.of(i, "price.currency"); {
 	case !knownCurrency(t.Price.Currency):
@@ -198,13 +195,6 @@ func (r *record) firstCurrency(n naming) string {
 	return own
 }
 
-func checkText(c *fault.Check, field, text string, least, most int) {
-	n := utf8.RuneCountInString(text)
-	c.Field(n >= least, field, "is required")
-	c.Field(n <= most, field, "must have at most %d characters", most)
-	c.Field(clean(text, false), field, "must not contain control characters")
-}
-
 // checkTime reports whether t is usable, and records the field if it is not.
 func checkTime(c *fault.Check, field string, t time.Time) bool {
 	if t.IsZero() {
@@ -214,31 +204,4 @@ func checkTime(c *fault.Check, field string, t time.Time) bool {
 	ok := t.Year() >= firstYear && t.Year() <= lastYear
 	c.Field(ok, field, "must be between the years %d and %d", firstYear, lastYear)
 	return ok
-}
-
-// clean reports whether text is valid UTF-8 without control characters, except line breaks where they are allowed.
-func clean(text string, lines bool) bool {
-	for _, r := range text {
-		if r == '\n' || r == '\r' {
-			if !lines {
-				return false
-			}
-			continue
-		}
-		if unicode.IsControl(r) {
-			return false
-		}
-	}
-	return utf8.ValidString(text)
-}
-
-// knownZone reports whether name is a zone of the IANA database. Go also knows "Local", and a system's zone folder holds
-// more than zones.
-func knownZone(name string) bool {
-	if name == "" || name == "Local" || len(name) > 64 || strings.HasPrefix(name, "posix") || strings.HasPrefix(name, "right/") ||
-		!clean(name, false) || name == "localtime" || name == "Factory" {
-		return false
-	}
-	_, err := time.LoadLocation(name)
-	return err == nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // pieceOf is how many people of a mailing a transaction takes: few enough that somebody who waits for another message
@@ -146,8 +147,9 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 	}
 	const longestSubject, longestText = 200, 20_000
 	var check fault.Check
-	check.Field(req.Subject != "" && len(req.Subject) <= longestSubject && oneLine(req.Subject) == req.Subject, "subject", "must be one line of 1 to %d bytes", longestSubject)
-	check.Field(req.Text != "" && len(req.Text) <= longestText, "text", "must have 1 to %d bytes", longestText)
+	req.Subject, req.Text = text.Clean(req.Subject), text.CleanLines(req.Text)
+	text.CheckLine(&check, "subject", req.Subject, 1, longestSubject)
+	text.CheckLines(&check, "text", req.Text, 1, longestText)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -298,8 +298,11 @@ func TestAnnouncements(t *testing.T) {
 		if _, err := rpc.Call(b.as(ada), b.gateway, api.CreateAnnouncement, req); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a ticket holder announces: %v", err)
 		}
-		if _, err := rpc.Call(b.as(eve), b.gateway, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "a\r\nb", Text: ""}); !fault.Is(err, fault.Invalid) {
-			t.Errorf("a bad announcement: %v", err)
+		for subject, text := range map[string]string{"a\r\nb": "Come.", "Doors": "", "Doors \u202e": "Come.", "\u200b": "Come.", "Late doors": "\x1b[2J",
+			strings.Repeat("ü", 201): "Come.", "Doors\a": "Come.", "Early doors": "a\u2028b"} {
+			if _, err := rpc.Call(b.as(eve), b.gateway, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: subject, Text: text}); !fault.Is(err, fault.Invalid) {
+				t.Errorf("a bad announcement, %q %q: %v", subject, text, err)
+			}
 		}
 		p := call(b, bob, api.GetPreferences, &rpc.None{})
 		for i := range p.Kinds {

@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // admit answers at the door. Scans of all gates that arrive together are decided in one transaction.
@@ -22,7 +23,7 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	}
 	var check fault.Check
 	check.Field(req.Code != "", "code", "must not be empty")
-	check.Field(plain(req.Gate, 80), "gate", "must be at most 80 characters without control characters")
+	text.CheckLine(&check, "gate", req.Gate, 0, 80)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"net/mail"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -15,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -138,23 +137,10 @@ func (s *Service) draftOrder(req *api.NewOrder, offer *api.Offer, user ids.User,
 }
 
 func checkAttendee(check *fault.Check, field string, a api.Attendee) {
-	check.Field(plain(a.Name, 200), field+".name", "must be at most 200 characters without control characters")
+	text.CheckLine(check, field+".name", a.Name, 0, 200)
 	if a.Email != "" {
 		check.Field(validEmail(a.Email), field+".email", "is not an email address")
 	}
-}
-
-// plain reports whether s is text for one line.
-func plain(s string, most int) bool {
-	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > most {
-		return false
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) {
-			return false
-		}
-	}
-	return true
 }
 
 func validEmail(s string) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // decideRefund revokes tickets of a paid order and says how much of its money goes back, for a manager of the event. The
@@ -22,7 +23,7 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(plain(req.Reason, 200), "reason", "must be at most 200 characters without control characters")
+	text.CheckLine(&check, "reason", req.Reason, 0, 200)
 	check.Field(len(req.Tickets) <= sweepSize, "tickets", "must be at most %d", sweepSize)
 	if err := check.Err(); err != nil {
 		return nil, err

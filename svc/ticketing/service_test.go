@@ -432,6 +432,7 @@ func TestOrderRules(t *testing.T) {
 		"promo code":        {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), PromoCode: "FREE"}, fault.Invalid},
 		"more attendees":    {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: make([]api.Attendee, 2)}, fault.Invalid},
 		"line break":        {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: []api.Attendee{{Name: "a\r\nb"}}}, fault.Invalid},
+		"reversed name":     {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: []api.Attendee{{Name: "Eve \u202eadA"}}}, fault.Invalid},
 		"bad address":       {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: []api.Attendee{{Email: "x"}}}, fault.Invalid},
 		"no such event":     {api.NewOrder{EventID: ids.New[ids.EventKind](now), Items: item(typ, 1)}, fault.NotFound},
 		"draft":             {order(draft, 1), fault.NotFound},

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // A ticket's code is ST1.<event>.<ticket>.<revision>.<key id>.<signature>: the ids without their prefixes, the ticket's
@@ -154,7 +155,7 @@ func (s *Service) myTickets(ctx context.Context, req *api.Page) (*api.List[api.T
 func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.Ticket, error) {
 	var check fault.Check
 	check.Field(validEmail(req.Email), "email", "is not an email address")
-	check.Field(plain(req.Name, 200), "name", "must be at most 200 characters without control characters")
+	text.CheckLine(&check, "name", req.Name, 0, 200)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

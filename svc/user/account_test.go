@@ -31,13 +31,15 @@ func TestRegisterRefuses(t *testing.T) {
 			"password ": func(r *api.Register) {
 				r.Password = strings.Repeat("x", 257)
 			},
-			"password  ":   func(r *api.Register) { r.Password = "EVE@example.org" },
-			"password   ":  func(r *api.Register) { r.Password = "Password1" },
-			"name":         func(r *api.Register) { r.Name = "  " },
-			"name ":        func(r *api.Register) { r.Name = "Eve\r\nBcc: all@example.org" },
-			"name  ":       func(r *api.Register) { r.Name = strings.Repeat("é", 201) },
-			"name   ":      func(r *api.Register) { r.Name = "Eve \u202egnp.exe" },
-			"password    ": func(r *api.Register) { r.Password = "" },
+			"password  ":    func(r *api.Register) { r.Password = "EVE@example.org" },
+			"password   ":   func(r *api.Register) { r.Password = "Password1" },
+			"name":          func(r *api.Register) { r.Name = "  " },
+			"name ":         func(r *api.Register) { r.Name = "Eve\r\nBcc: all@example.org" },
+			"name  ":        func(r *api.Register) { r.Name = strings.Repeat("é", 201) },
+			"name   ":       func(r *api.Register) { r.Name = "Eve \u202egnp.exe" },
+			"name    ":      func(r *api.Register) { r.Name = "\u200b\u2060" },
+			"password     ": func(r *api.Register) { r.Password = "🎻🎻🎻" }, // twelve bytes, three characters
+			"password    ":  func(r *api.Register) { r.Password = "" },
 		} {
 			req := good
 			change(&req)

@@ -11,9 +11,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
-const longestQuery = 200 // bytes
+const longestQuery = 200 // characters
 
 // list returns accounts, newest first: ids sort by age.
 func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[api.User], error) {
@@ -28,9 +29,9 @@ func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[
 	if err != nil {
 		return nil, err
 	}
-	q, ok := line(req.Q, longestQuery)
+	q := text.Clean(req.Q)
 	var check fault.Check
-	check.Field(ok, "q", "must be one line of at most %d characters", longestQuery)
+	text.CheckLine(&check, "q", q, 0, longestQuery)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func TestCheckProfileIsCanonical(t *testing.T) {
 	}
 	for _, p := range []api.Profile{{Language: "de_DE"}, {Language: "x"}, {Language: "en-" + strings.Repeat("a", 8)}, {Country: "EU"}, {Country: "276"}, {Country: "ZZ"}, {Country: "SU"},
 		{Phone: "+0123456789"}, {Phone: "+49 30 1"}, {Phone: "+1234567890123456"}, {BirthYear: 1899}, {BirthYear: -5}, {Timezone: "Local"},
-		{Timezone: "Europe/Atlantis"}, {Timezone: "/etc/localtime"}, {City: strings.Repeat("x", 101)}} {
+		{Timezone: "Europe/Atlantis"}, {Timezone: "/etc/localtime"}, {Timezone: "Europe//Vienna"}, {Timezone: "Europe/./Vienna"}, {City: "\u200b"}, {City: strings.Repeat("x", 101)}} {
 		var check fault.Check
 		checkProfile(&check, p, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 		if check.Err() == nil {

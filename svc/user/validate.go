@@ -4,7 +4,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/language"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // The bounds of what people tell about themselves, in characters.
@@ -22,16 +22,13 @@ const (
 	oldestBirthYear = 1900
 )
 
-// The bounds of a password, in bytes of its NFC form.
+// The bounds of a password, in characters of its NFC form.
 const (
 	shortestPassword = 8
 	longestPassword  = 256
 )
 
-var (
-	phoneRule = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`) // E.164
-	zoneRule  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+/-]{1,62}$`)
-)
+var phoneRule = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`) // E.164
 
 // commonPasswords are the leaders of every published list that are long enough to pass the other rules.
 const commonPasswords = ` password password1 password12 password123 password! passw0rd p@ssw0rd p@ssword 12345678 123456789
@@ -50,7 +47,8 @@ func normalPassword(s string) string { return norm.NFC.String(s) }
 func checkPassword(check *fault.Check, field, password string, owner address) {
 	p := normalPassword(password)
 	lower := strings.ToLower(p)
-	check.Field(len(p) >= shortestPassword && len(p) <= longestPassword, field, "must have %d to %d bytes", shortestPassword, longestPassword)
+	n := utf8.RuneCountInString(p)
+	check.Field(n >= shortestPassword && n <= longestPassword, field, "must have %d to %d characters", shortestPassword, longestPassword)
 	check.Field(utf8.ValidString(password), field, "must be text")
 	check.Field(owner.key == "" || lower != owner.key, field, "must not be the mail address")
 	check.Field(strings.ContainsAny(lower, " \n") || !strings.Contains(spaced(commonPasswords), " "+lower+" "), field, "is one of the most common passwords")
@@ -59,29 +57,16 @@ func checkPassword(check *fault.Check, field, password string, owner address) {
 // spaced returns a list of words with single spaces between, before and after them.
 func spaced(words string) string { return " " + strings.Join(strings.Fields(words), " ") + " " }
 
-// line cleans a line of text that others will read, and reports whether it is one: of at most max characters, none of
-// which steers a terminal, breaks a line, or reverses what follows it.
-func line(s string, max int) (string, bool) {
-	s = strings.TrimSpace(norm.NFC.String(s))
-	if !utf8.ValidString(s) || utf8.RuneCountInString(s) > max {
-		return "", false
-	}
-	return s, !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
-	})
-}
-
 func checkName(check *fault.Check, name string) string {
-	clean, ok := line(name, longestName)
-	check.Field(ok && clean != "", "name", "must be one line of 1 to %d characters", longestName)
+	clean := text.Clean(name)
+	text.CheckLine(check, "name", clean, 1, longestName)
 	return clean
 }
 
 // checkProfile returns the profile in its canonical form, and records what is wrong with it.
 func checkProfile(check *fault.Check, p api.Profile, now time.Time) api.Profile {
-	var ok bool
-	p.City, ok = line(p.City, longestCity)
-	check.Field(ok, "profile.city", "must be one line of at most %d characters", longestCity)
+	p.City = text.Clean(p.City)
+	text.CheckLine(check, "profile.city", p.City, 0, longestCity)
 	check.Field(p.Phone == "" || phoneRule.MatchString(p.Phone), "profile.phone", "must be a number of the form +4930123456")
 	if p.Language != "" {
 		tag, err := language.Parse(p.Language)
@@ -93,7 +78,7 @@ func checkProfile(check *fault.Check, p api.Profile, now time.Time) api.Profile 
 		p.Country = strings.ToUpper(p.Country)
 		check.Field(knownCountry(p.Country), "profile.country", "must be a country code such as DE")
 	}
-	check.Field(p.Timezone == "" || knownZone(p.Timezone), "profile.timezone", "must be an IANA time zone such as Europe/Berlin")
+	check.Field(p.Timezone == "" || text.Zone(p.Timezone), "profile.timezone", "must be an IANA time zone such as Europe/Berlin")
 	check.Field(p.BirthYear == 0 || p.BirthYear >= oldestBirthYear && p.BirthYear <= now.Year(),
 		"profile.birth_year", "must be %d to %d", oldestBirthYear, now.Year())
 	return p
@@ -105,12 +90,4 @@ const notAssigned = " AC AN CP CQ CS DG EA EZ FQ IC NT PC SU TA UN XK YU "
 func knownCountry(code string) bool {
 	region, err := language.ParseRegion(code)
 	return err == nil && len(code) == 2 && region.IsCountry() && region.Canonicalize() == region && !strings.Contains(notAssigned, code)
-}
-
-func knownZone(name string) bool {
-	if !zoneRule.MatchString(name) || name == "Local" {
-		return false
-	}
-	_, err := time.LoadLocation(name)
-	return err == nil
 }
