@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // The headers that a dead letter has besides those of the message.
@@ -38,7 +36,9 @@ type Consumer struct {
 	Ordered     bool            // one message at a time over all instances: each in its turn, a failing one holds up the rest
 	AckWait     time.Duration   // after which the message of an instance that died is delivered again; 0 means 30 s
 	HandlerTime time.Duration   // what a handler gets; 0 means nine tenths of AckWait
-	MaxDeliver  int             // deliveries after which a message is dead; 0 means 10
+	StopTime    time.Duration   // what handlers under way still get when Consume is to end; 0 means 20 s
+	MaxDeliver  int             // deliveries after which a message that fails is dead; 0 means 10
+	MaxAge      time.Duration   // age from which on a message that fails is dead for whatever reason; 0 means no such age
 	BackOff     []time.Duration // pauses after the first, second ... failure; the last one repeats; nil means 100 ms to 30 s
 	DoubleAck   bool            // wait for the server to confirm each ack: fewer repetitions, for handlers whose effect cannot be undone
 	FromNow     bool            // a new consumer begins with the next message instead of the oldest
@@ -60,6 +60,9 @@ func (c Consumer) withDefaults() (Consumer, error) {
 	}
 	if c.HandlerTime <= 0 {
 		c.HandlerTime = c.AckWait * 9 / 10
+	}
+	if c.StopTime <= 0 {
+		c.StopTime = 20 * time.Second
 	}
 	if c.MaxDeliver <= 0 {
 		c.MaxDeliver = 10
@@ -103,45 +106,113 @@ type consumption struct {
 	name    string // of the consumer at the server: Durable, or that of its replays
 	js      jetstream.JetStream
 	handler func(ctx context.Context, m Msg) error
+	hand    *hand
+	outage  outage
 
-	done, retried, dead *observe.Counter
-	pending             *observe.Gauge
+	done, retried, postponed, dead *observe.Counter
+	pending                        *observe.Gauge
 }
 
-// Consume hands the messages of a durable consumer to handler until ctx ends, then finishes those that have arrived and
-// returns nil. The consumer is created where missing. What goes wrong with the stream or the connection is logged and
-// tried again for ever; the only other error is an invalid Consumer.
+// Consume hands the messages of a durable consumer to handler until ctx ends. The consumer is created where missing. What
+// goes wrong with the stream or the connection is logged and tried again for ever; the only error is an invalid Consumer.
 //
-// The handler's context ends with the message's time, not with ctx. A handler that fails or panics gets the message
-// again, after a pause. A message that failed MaxDeliver times, or failed with a fault of code Invalid, is published to
-// dead.<durable> in the stream DEAD, with its headers and the reason, and not delivered again unless somebody calls
-// Replay. Those come from the stream DEAD, by a consumer of their own, and look to the handler as they did at first.
+// A message that this instance has taken is kept in progress until it is settled, however long it waits for a handler and
+// however long its handler takes: it is delivered again only when the instance dies or is cut off from the server.
+//
+// A handler that fails or panics gets the message again, after a pause. One that fails with a fault of code Unavailable or
+// Timeout says nothing about the message: it stays with this instance and is tried until it succeeds, or is MaxAge old. A
+// message that failed MaxDeliver times for other reasons, or failed with a fault of code Invalid, is published to
+// dead.<durable> in the stream DEAD, with its headers and the reason, and not delivered again before Replay is called.
+// Replays come from the stream DEAD, by a consumer of their own, and look to the handler as they did at first.
+//
+// The handler's context ends with the message's time, not with ctx. When ctx ends, messages without a handler go back to
+// the server at once, for other instances; handlers under way get StopTime, then their contexts end, and Consume returns
+// when they have. What a handler has done it writes down under the context of Recording.
 func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler func(ctx context.Context, m Msg) error) error {
 	c, err := c.withDefaults()
 	if err != nil {
 		return err
 	}
 	const name, help = "starlight_consumer_messages_total", "Messages handled, by outcome."
-	k := &consumption{
-		Consumer: c, js: js, handler: handler,
-		done:    c.Registry.Counter(name, help, "consumer", c.Durable, "outcome", "done"),
-		retried: c.Registry.Counter(name, help, "consumer", c.Durable, "outcome", "retried"),
-		dead:    c.Registry.Counter(name, help, "consumer", c.Durable, "outcome", "dead"),
-		pending: c.Registry.Gauge("starlight_consumer_pending", "Messages of the stream that the consumer has not been given.", "consumer", c.Durable),
+	counter := func(outcome string) *observe.Counter {
+		return c.Registry.Counter(name, help, "consumer", c.Durable, "outcome", outcome)
 	}
-	again := *k
-	again.Consumer, again.name = k.replays(), ReplayDurable(c.Durable)
-	again.pending = c.Registry.Gauge("starlight_consumer_replays_pending", "Dead letters to try once more.", "consumer", c.Durable)
-	k.name = c.Durable
+	gauge := func(name, help string) *observe.Gauge { return c.Registry.Gauge(name, help, "consumer", c.Durable) }
+	k := &consumption{
+		Consumer: c, name: c.Durable, js: js, handler: handler, hand: newHand(c),
+		done: counter("done"), retried: counter("retried"), postponed: counter("postponed"), dead: counter("dead"),
+		pending: gauge("starlight_consumer_pending", "Messages of the stream that the consumer has not been given."),
+	}
+	k.outage = outage{log: c.Log, waiting: gauge("starlight_consumer_waiting", "Messages that wait for what their handler needs.")}
+	again := &consumption{
+		Consumer: c.replays(), name: ReplayDurable(c.Durable), js: js, handler: handler, hand: newHand(c.replays()),
+		done: k.done, retried: k.retried, postponed: k.postponed, dead: k.dead,
+		pending: gauge("starlight_consumer_replays_pending", "Dead letters to try once more."),
+	}
+	again.outage = outage{log: c.Log, waiting: gauge("starlight_consumer_replays_waiting", "Replayed dead letters that wait for what their handler needs.")}
 	var both sync.WaitGroup
-	for _, one := range []*consumption{k, &again} {
-		both.Go(func() { one.keepOn(ctx) })
+	for _, one := range []*consumption{k, again} {
+		both.Go(func() { one.run(ctx) })
 	}
 	both.Wait()
 	return nil
 }
 
-// keepOn consumes until ctx ends.
+// run consumes until ctx ends.
+func (k *consumption) run(ctx context.Context) {
+	handling, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	over := make(chan struct{})
+	var workers, attendant sync.WaitGroup
+	for range k.Concurrency {
+		workers.Go(func() {
+			for it := k.hand.next(); it != nil; it = k.hand.next() {
+				k.handle(handling, it)
+			}
+		})
+	}
+	attendant.Go(func() { k.attend(over) })
+	defer context.AfterFunc(ctx, k.hand.stop)()
+
+	k.keepOn(ctx)
+	k.hand.stop()
+	k.release(func(*item) bool { return true }, func(it *item) { _ = it.raw.Nak() }) // after the last request, or they would come back
+	deadline := time.AfterFunc(k.StopTime, cancel)
+	defer deadline.Stop()
+	workers.Wait()
+	close(over)
+	attendant.Wait()
+}
+
+// attend keeps the messages in hand in progress at the server until over is closed. While the server cannot be reached,
+// what no handler runs is dropped once another instance may have it.
+func (k *consumption) attend(over <-chan struct{}) {
+	tick := time.NewTicker(k.AckWait / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			k.release(k.hand.expired, func(*item) {})
+			if k.js.Conn().IsConnected() {
+				k.hand.keepAlive()
+			}
+		case <-over:
+			return
+		}
+	}
+}
+
+// release drops messages that no handler runs and for which the condition holds, and calls fn for each.
+func (k *consumption) release(holds func(*item) bool, fn func(*item)) {
+	for _, it := range k.hand.idle(holds) {
+		if it.tries > 0 {
+			k.outage.over()
+		}
+		fn(it)
+	}
+}
+
+// keepOn takes messages until ctx ends.
 func (k *consumption) keepOn(ctx context.Context) {
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
@@ -153,13 +224,32 @@ func (k *consumption) keepOn(ctx context.Context) {
 		if time.Since(began) > time.Minute {
 			pause = 0
 		}
-		pause = min(max(2*pause, 100*time.Millisecond), 5*time.Second)
-		k.Log.WarnContext(ctx, "consumer interrupted", "stream", k.Stream, "error", err, "retry_in", pause)
+		next := min(max(2*pause, 100*time.Millisecond), longestPause)
+		k.Log.Log(ctx, interruption(pause, next), "consumer interrupted", "stream", k.Stream, "error", err, "retry_in", next)
+		pause = next
 		wait(ctx, pause, nil)
 	}
 }
 
-// session consumes until ctx ends or the server ends it.
+// interruption returns the level of a failure between two pauses. Leaders change in any cluster; a consumer that cannot go
+// on for seconds is worth one warning.
+func interruption(before, next time.Duration) slog.Level {
+	switch {
+	case before == 0:
+		return slog.LevelInfo
+	case next == longestPause && before < next:
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// How long the server keeps a request for messages, and how often it says that it still does.
+const (
+	pullTime  = 30 * time.Second
+	pullAlive = 2 * time.Second
+)
+
+// session takes messages until ctx ends or the server ends it.
 func (k *consumption) session(ctx context.Context) error {
 	setup, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -167,131 +257,40 @@ func (k *consumption) session(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
-	// What is buffered here is on its AckWait already, so no more than the handlers are about to take.
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(2*k.Concurrency), jetstream.PullExpiry(30*time.Second),
-		jetstream.WithMessagesErrOnMissingHeartbeat(false))
-	if err != nil {
-		return fmt.Errorf("pull: %w", err)
-	}
-	defer messages.Stop()
-	stop := context.AfterFunc(ctx, messages.Drain) // ends Next once what has arrived is handed out
-	defer stop()
-
-	work := make(chan jetstream.Msg)
-	var workers sync.WaitGroup
-	for range k.Concurrency {
-		workers.Go(func() {
-			for m := range work {
-				k.handle(context.WithoutCancel(ctx), m)
-			}
-		})
-	}
-	defer workers.Wait()
-	defer close(work)
+	// Each request is for as many messages as there is room for, so that none waits in the client's buffer, where it
+	// could not be kept in progress.
 	for {
-		m, err := messages.Next()
-		if err != nil {
-			return err
+		room := k.hand.room(ctx)
+		if room == 0 {
+			return ctx.Err()
 		}
-		work <- m
+		pull, end := context.WithTimeout(ctx, pullTime)
+		messages, err := consumer.Fetch(room, jetstream.FetchContext(pull), jetstream.FetchHeartbeat(pullAlive))
+		if err != nil {
+			end()
+			return fmt.Errorf("pull: %w", err)
+		}
+		for raw := range messages.Messages() {
+			k.take(ctx, raw)
+		}
+		end()
+		// A request whose server went away is made again, and so is one that is over.
+		err = messages.Error()
+		if err != nil && !errors.Is(err, jetstream.ErrNoHeartbeat) && !errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("pull: %w", err)
+		}
 	}
 }
 
-// handle runs the handler on one message and settles it.
-func (k *consumption) handle(ctx context.Context, raw jetstream.Msg) {
+// take puts a message into the hand and in line for a handler.
+func (k *consumption) take(ctx context.Context, raw jetstream.Msg) {
 	meta, err := raw.Metadata()
 	if err != nil {
 		k.Log.ErrorContext(ctx, "message without metadata", "subject", raw.Subject(), "error", err)
 		return
 	}
 	k.pending.Set(float64(meta.NumPending))
-	m := asBefore(message(raw, meta))
-	ctx = rpc.WithMeta(ctx, rpc.Meta{
-		RequestID:   m.Header.Get(rpc.HeaderRequestID),
-		TraceParent: rpc.ChildTrace(m.Header.Get(rpc.HeaderTrace)),
-	})
-	log := k.Log.With("message", m.ID, "subject", m.Subject, "delivery", m.Delivery)
-
-	if m.Delivery > k.MaxDeliver { // those who had it before ended without a word
-		k.bury(ctx, log, raw, meta, m, errors.New("given up by its handlers"))
-		return
-	}
-	err = k.run(ctx, raw, m)
-	switch {
-	case err == nil:
-		k.ack(ctx, log, raw)
-	case fault.Is(err, fault.Invalid) || m.Delivery >= k.MaxDeliver:
-		k.bury(ctx, log, raw, meta, m, err)
-	default:
-		k.retry(ctx, log, raw, m, err)
-	}
-}
-
-// run calls the handler, and turns a panic into an error.
-func (k *consumption) run(ctx context.Context, raw jetstream.Msg, m Msg) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, k.HandlerTime)
-	defer cancel()
-	raw.InProgress() // it may have waited in the buffer; a lost signal costs a repetition at most
-	if k.HandlerTime > k.AckWait {
-		go k.attend(ctx, raw)
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("panic in handler: %v\n%s", r, debug.Stack())
-		}
-	}()
-	return k.handler(ctx, m)
-}
-
-// attend tells the server that a message is being worked on, until ctx ends.
-func (k *consumption) attend(ctx context.Context, raw jetstream.Msg) {
-	tick := time.NewTicker(k.AckWait / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			raw.InProgress()
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (k *consumption) ack(ctx context.Context, log *slog.Logger, raw jetstream.Msg) {
-	k.done.Inc()
-	var err error
-	if k.DoubleAck {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		err = raw.DoubleAck(ctx)
-	} else {
-		err = raw.Ack()
-	}
-	if err != nil {
-		log.WarnContext(ctx, "message handled, but not acknowledged: it will come again", "error", err)
-	}
-}
-
-func (k *consumption) retry(ctx context.Context, log *slog.Logger, raw jetstream.Msg, m Msg, cause error) {
-	k.retried.Inc()
-	pause := k.BackOff[min(m.Delivery, len(k.BackOff))-1]
-	log.WarnContext(ctx, "message failed", "error", cause, "retry_in", pause)
-	if err := raw.NakWithDelay(pause); err != nil {
-		log.WarnContext(ctx, "message failed, and the pause could not be set", "error", err)
-	}
-}
-
-// bury moves a message to the dead letters. If that fails it stays, and is tried again.
-func (k *consumption) bury(ctx context.Context, log *slog.Logger, raw jetstream.Msg, meta *jetstream.MsgMetadata, m Msg, cause error) {
-	if err := bury(ctx, k.js, k.Durable, meta.Stream, m, cause); err != nil {
-		k.retry(ctx, log, raw, m, errors.Join(cause, fmt.Errorf("dead letter: %w", err)))
-		return
-	}
-	k.dead.Inc()
-	log.ErrorContext(ctx, "message given up, see the stream "+DeadStream, "error", cause)
-	if err := raw.Term(); err != nil {
-		log.WarnContext(ctx, "message given up, but not terminated", "error", err)
-	}
+	k.hand.take(&item{raw: raw, meta: meta, msg: asBefore(message(raw, meta))})
 }
 
 func message(raw jetstream.Msg, meta *jetstream.MsgMetadata) Msg {

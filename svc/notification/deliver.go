@@ -37,9 +37,12 @@ func (s *Service) newLane(subject string, lines, ahead int, deliver func(context
 	}
 }
 
-// How often a job is tried. With the pauses below that is two days: longer than a provider is ever down. The last pause is
-// how long a mail may still lie here once the provider is back.
-const jobPatience = 1440
+// How often and for how long a job is tried: longer than a provider is ever down. The last of the pauses below is how long
+// a mail may still lie here once the provider is back.
+const (
+	jobPatience = 1440
+	jobAge      = 48 * time.Hour
+)
 
 func jobPauses() []time.Duration {
 	return []time.Duration{time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 2 * time.Minute}
@@ -53,7 +56,7 @@ func (s *Service) work(ctx context.Context, l lane) error {
 	}
 	return stream.Consume(ctx, s.JS, stream.Consumer{
 		Stream: jobsStream, Durable: api.NotificationDurable(l.subject), Filters: []string{l.subject}, Concurrency: l.ahead,
-		HandlerTime: 2 * time.Minute, MaxDeliver: jobPatience, BackOff: pauses,
+		HandlerTime: 2 * time.Minute, MaxDeliver: jobPatience, MaxAge: jobAge, BackOff: pauses,
 		Log: s.Log, Registry: s.Metrics,
 	}, func(ctx context.Context, m stream.Msg) error { return s.deliver(ctx, l, m) })
 }

@@ -1,0 +1,178 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// recordingTime is what the context of Recording lasts.
+const recordingTime = 10 * time.Second
+
+// Recording returns a context for writing down what a handler has done outside: a mail that was sent, money that has gone.
+// It lasts ten seconds, even if the handler's time is over or the process is to stop, so that done work is not done again.
+func Recording(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), recordingTime)
+}
+
+// handle runs the handler on one message and settles it, or has it wait for another try.
+func (k *consumption) handle(ctx context.Context, it *item) {
+	m := it.msg
+	ctx = rpc.WithMeta(ctx, rpc.Meta{
+		RequestID:   m.Header.Get(rpc.HeaderRequestID),
+		TraceParent: rpc.ChildTrace(m.Header.Get(rpc.HeaderTrace)),
+	})
+	log := k.Log.With("message", m.ID, "subject", m.Subject, "delivery", m.Delivery)
+	if m.Delivery > k.MaxDeliver { // the instances that had it before died with it
+		k.bury(ctx, log, it, errors.New("given up by its handlers"))
+		return
+	}
+	err := k.call(ctx, m)
+	old := k.MaxAge > 0 && time.Since(m.Time) > k.MaxAge
+	switch {
+	case err == nil:
+		k.settled(it)
+		k.ack(ctx, log, it)
+	case fault.Is(err, fault.Invalid) || old || m.Delivery >= k.MaxDeliver && !passing(err):
+		k.bury(ctx, log, it, err)
+	case passing(err):
+		k.postpone(ctx, it, err)
+	default:
+		k.retry(ctx, log, it, err)
+	}
+}
+
+// passing reports whether an error is about what the handler needs, and not about the message.
+func passing(err error) bool { return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) }
+
+// call calls the handler, and turns a panic into an error.
+func (k *consumption) call(ctx context.Context, m Msg) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, k.HandlerTime)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in handler: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return k.handler(ctx, m)
+}
+
+// settled takes a message off the hand.
+func (k *consumption) settled(it *item) {
+	k.hand.drop(it)
+	if it.tries > 0 {
+		k.outage.over()
+	}
+}
+
+func (k *consumption) ack(ctx context.Context, log *slog.Logger, it *item) {
+	k.done.Inc()
+	var err error
+	if k.DoubleAck {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err = it.raw.DoubleAck(ctx)
+	} else {
+		err = it.raw.Ack()
+	}
+	if err != nil {
+		log.WarnContext(ctx, "message handled, but not acknowledged: it will come again", "error", err)
+	}
+}
+
+// retry gives a message that failed back, to be delivered again after a pause.
+func (k *consumption) retry(ctx context.Context, log *slog.Logger, it *item, cause error) {
+	k.retried.Inc()
+	pause := k.pause(it.msg.Delivery)
+	level := slog.LevelDebug
+	if it.msg.Delivery == 1 { // what becomes of it in the end is logged too
+		level = slog.LevelWarn
+	}
+	log.Log(ctx, level, "message failed", "error", cause, "retry_in", pause)
+	k.settled(it)
+	if err := it.raw.NakWithDelay(pause); err != nil {
+		log.WarnContext(ctx, "message failed, and the pause could not be set", "error", err)
+	}
+}
+
+func (k *consumption) pause(failures int) time.Duration {
+	return k.BackOff[min(max(failures, 1), len(k.BackOff))-1]
+}
+
+// postpone keeps a message here for another try: it was not the message's fault, and must not count as a delivery.
+func (k *consumption) postpone(ctx context.Context, it *item, cause error) {
+	k.postponed.Inc()
+	it.tries++
+	k.outage.failed(ctx, it.tries == 1, cause)
+	if !k.hand.park(it, k.pause(it.tries)) { // stopping: another instance may have what it needs
+		k.outage.over()
+		_ = it.raw.Nak() // without it, the server waits for AckWait
+	}
+}
+
+// bury moves a message to the dead letters. If that fails it stays, and is tried again.
+func (k *consumption) bury(ctx context.Context, log *slog.Logger, it *item, cause error) {
+	err := bury(context.WithoutCancel(ctx), k.js, k.Durable, it.meta.Stream, it.msg, cause)
+	if err != nil {
+		k.postpone(ctx, it, errors.Join(cause, fmt.Errorf("dead letter: %w", err)))
+		return
+	}
+	k.dead.Inc()
+	log.ErrorContext(ctx, "message given up, see the stream "+DeadStream, "error", cause)
+	k.settled(it)
+	if err := it.raw.Term(); err != nil {
+		log.WarnContext(ctx, "message given up, but not terminated", "error", err)
+	}
+}
+
+// outageAfter is how long messages wait before that is worth a line in the log.
+const outageAfter = 5 * time.Second
+
+// outage tells when messages begin to wait for something outside, and when none does any more: once each, not at each try.
+type outage struct {
+	log     *slog.Logger
+	waiting *observe.Gauge
+
+	mu     sync.Mutex
+	count  int
+	since  time.Time
+	logged bool
+}
+
+// failed notes that a message waits, for the first time or still.
+func (o *outage) failed(ctx context.Context, first bool, cause error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if first {
+		if o.count++; o.count == 1 {
+			o.since = time.Now()
+		}
+		o.waiting.Set(float64(o.count))
+	}
+	if o.logged || time.Since(o.since) < outageAfter {
+		return
+	}
+	o.logged = true
+	o.log.WarnContext(ctx, "messages wait: what their handler needs is not available", "messages", o.count, "error", cause)
+}
+
+// over notes that a message waits no more.
+func (o *outage) over() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.count--
+	o.waiting.Set(float64(o.count))
+	if o.count > 0 || !o.logged {
+		return
+	}
+	o.logged = false
+	o.log.Info("no message waits any more", "after", time.Since(o.since).Round(time.Second))
+}
