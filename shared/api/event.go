@@ -89,19 +89,19 @@ type EventRef struct {
 	ID ids.Event `json:"-" path:"id"`
 }
 
-// PatchEvent is the request of UpdateEvent. What is absent stays as it is.
+// PatchEvent is the request of UpdateEvent. What is absent stays as it is, null clears what can be cleared.
 type PatchEvent struct {
-	ID          ids.Event  `json:"-" path:"id"`
-	IfMatch     string     `json:"-" header:"If-Match"`
-	Name        *string    `json:"name,omitempty"`
-	Description *string    `json:"description,omitempty"`
-	Category    *string    `json:"category,omitempty"`
-	StartsAt    *time.Time `json:"starts_at,omitempty"`
-	EndsAt      *time.Time `json:"ends_at,omitempty"`
-	Timezone    *string    `json:"timezone,omitempty"`
-	Location    *Location  `json:"location,omitempty"`
-	Capacity    *int       `json:"capacity,omitempty"`
-	Providers   *[]string  `json:"payment_providers,omitempty"`
+	ID          ids.Event           `json:"-" path:"id"`
+	IfMatch     string              `json:"-" header:"If-Match"`
+	Name        *string             `json:"name,omitempty"`
+	Description rpc.Patch[string]   `json:"description,omitzero"`
+	Category    rpc.Patch[string]   `json:"category,omitzero"` // cleared: other
+	StartsAt    *time.Time          `json:"starts_at,omitempty"`
+	EndsAt      *time.Time          `json:"ends_at,omitempty"`
+	Timezone    *string             `json:"timezone,omitempty"`
+	Location    *Location           `json:"location,omitempty"`
+	Capacity    rpc.Patch[int]      `json:"capacity,omitzero"`          // cleared, or 0: the sum of the ticket types' quantities
+	Providers   rpc.Patch[[]string] `json:"payment_providers,omitzero"` // cleared: any that is switched on
 }
 
 // CancelEventRequest is the request of CancelEvent.
@@ -129,17 +129,17 @@ type AddTicketType struct {
 	NewTicketType
 }
 
-// PatchTicketType is the request of UpdateTicketType. What is absent stays as it is.
+// PatchTicketType is the request of UpdateTicketType. What is absent stays as it is, null clears what can be cleared.
 type PatchTicketType struct {
-	EventID     ids.Event      `json:"-" path:"id"`
-	ID          ids.TicketType `json:"-" path:"ticket_type_id"`
-	IfMatch     string         `json:"-" header:"If-Match"` // the event's ETag
-	Name        *string        `json:"name,omitempty"`
-	Price       *Money         `json:"price,omitempty"`
-	Quantity    *int           `json:"quantity,omitempty"`
-	MaxPerOrder *int           `json:"max_per_order,omitempty"`
-	SalesStart  *time.Time     `json:"sales_start,omitempty"`
-	SalesEnd    *time.Time     `json:"sales_end,omitempty"`
+	EventID     ids.Event            `json:"-" path:"id"`
+	ID          ids.TicketType       `json:"-" path:"ticket_type_id"`
+	IfMatch     string               `json:"-" header:"If-Match"` // the event's ETag
+	Name        *string              `json:"name,omitempty"`
+	Price       *Money               `json:"price,omitempty"`
+	Quantity    *int                 `json:"quantity,omitempty"`
+	MaxPerOrder rpc.Patch[int]       `json:"max_per_order,omitzero"` // cleared, or 0: only the system's own limit
+	SalesStart  rpc.Patch[time.Time] `json:"sales_start,omitzero"`   // cleared: since it was published
+	SalesEnd    rpc.Patch[time.Time] `json:"sales_end,omitzero"`     // cleared: until the event ends
 }
 
 // TicketTypeRef names a ticket type in a path.

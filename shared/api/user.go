@@ -60,12 +60,12 @@ type Refresh struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-// UpdateProfile is the request of UpdateMe. What is absent stays; a profile is replaced as a whole.
+// UpdateProfile is the request of UpdateMe. What is absent stays; a profile is replaced as a whole, and null clears it.
 type UpdateProfile struct {
-	IfMatch string   `json:"-" header:"If-Match"`
-	Name    *string  `json:"name,omitempty"`
-	Email   *string  `json:"email,omitempty"` // needs current_password
-	Profile *Profile `json:"profile,omitempty"`
+	IfMatch string             `json:"-" header:"If-Match"`
+	Name    *string            `json:"name,omitempty"`
+	Email   *string            `json:"email,omitempty"` // needs current_password
+	Profile rpc.Patch[Profile] `json:"profile,omitzero"`
 
 	CurrentPassword string `json:"current_password,omitempty"`
 }

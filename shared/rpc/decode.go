@@ -58,7 +58,7 @@ func (p *plan) decode(req any, h nats.Header, body []byte) error {
 func (p *plan) decodeBody(req any, body []byte) error {
 	body = bytes.TrimSpace(body)
 	if len(body) > 0 {
-		return p.body.unmarshal(body, req)
+		return p.body.unmarshal(body, req, p.spec.Method == "PATCH")
 	}
 	if p.needed {
 		return fault.New(fault.Invalid, "the request needs a JSON body")

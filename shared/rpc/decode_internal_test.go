@@ -2,8 +2,10 @@ package rpc
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,4 +224,58 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("id %s became %s", v.Get("id"), twin.ID)
 		}
 	})
+}
+
+type patchRequest struct {
+	ID    ids.Event        `json:"-" path:"id"`
+	Name  *string          `json:"name,omitempty"`
+	Note  Patch[string]    `json:"note,omitzero"`
+	Until Patch[time.Time] `json:"until,omitzero"`
+	Item  Patch[item]      `json:"item,omitzero"`
+}
+
+// Null clears what can be cleared, and nothing else passes for "leave it".
+func TestPatch(t *testing.T) {
+	p, err := newPlan(Spec{Service: "s", Name: "n", Method: "PATCH", Path: "/x/{id}"}, reflect.TypeFor[patchRequest]())
+	if err != nil {
+		t.Fatal(err)
+	}
+	decode := func(body string) (req patchRequest, err error) {
+		return req, p.decode(&req, nats.Header{HeaderParams: {"id=" + goodEvent}}, []byte(body))
+	}
+	req, err := decode(`{"note":null,"item": null}`)
+	if err != nil || !req.Note.Given || req.Note.Value != nil || !req.Item.Given || req.Until.Given || req.Name != nil {
+		t.Errorf("decoded %+v, %v", req, err)
+	}
+	note, until := "old", time.Now()
+	at := &until
+	req.Note.Apply(&note)
+	req.Until.ApplyTo(&at)
+	if note != "" || at != &until {
+		t.Errorf("applied: %q, %v", note, at)
+	}
+	req, err = decode(`{"note":"new","until":"2030-01-01T00:00:00Z","item":{"ticket_type_id":"` + goodType + `","quantity":2}}`)
+	req.Note.Apply(&note)
+	req.Until.ApplyTo(&at)
+	if err != nil || note != "new" || at == nil || at.Year() != 2030 || req.Item.Value.Quantity != 2 {
+		t.Errorf("decoded %+v, %v", req, err)
+	}
+	_, err = decode(`{"name": null,"until":"soon","note":3,"item":{"quantity":null,"x":1}}`)
+	var wrong []string
+	for _, f := range fault.From(err).Fields {
+		wrong = append(wrong, f.Field+" "+f.Detail)
+	}
+	want := []string{"name must not be null", "until must be a time as in 2026-05-01T18:00:00Z", "note must be text", "item.x unknown field"}
+	if !slices.Equal(wrong, want) {
+		t.Errorf("wrong are %q, want %q", wrong, want)
+	}
+	for _, want := range []patchRequest{{Note: Clear[string]()}, {Note: To("x")}, {}} {
+		want.ID = ids.Event(goodEvent)
+		h := nats.Header{}
+		body, err := p.encode(&want, h)
+		var got patchRequest
+		if err := errors.Join(err, p.decode(&got, h, body)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s became %+v, %v", body, got, err)
+		}
+	}
 }

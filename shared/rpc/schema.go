@@ -53,6 +53,9 @@ func (s *Schemas) of(t reflect.Type, closed bool) map[string]any {
 	if t.Kind() == reflect.Pointer {
 		return s.of(t.Elem(), closed)
 	}
+	if elem := patchedType(t); elem != nil {
+		return map[string]any{"oneOf": []any{s.of(elem, closed), map[string]any{"type": "null"}}}
+	}
 	if p, ok := reflect.Zero(t).Interface().(patterned); ok {
 		return map[string]any{"type": "string", "pattern": p.Pattern()}
 	}

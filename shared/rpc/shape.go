@@ -29,6 +29,7 @@ type member struct {
 	name     string
 	shape    *shape
 	optional bool
+	patch    bool // a Patch: null clears it
 }
 
 type shapeKind int
@@ -46,6 +47,9 @@ type shapes map[reflect.Type]*shape
 func (all shapes) of(t reflect.Type) *shape {
 	if t.Kind() == reflect.Pointer {
 		return all.of(t.Elem())
+	}
+	if elem := patchedType(t); elem != nil {
+		return all.of(elem)
 	}
 	if s := all[t]; s != nil {
 		return s
@@ -83,12 +87,12 @@ func (all shapes) addMembers(to map[string]*member, t reflect.Type) {
 			name = f.Name
 		}
 		optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero") || f.Type.Kind() == reflect.Pointer
-		to[name] = &member{name: name, shape: all.of(f.Type), optional: optional}
+		to[name] = &member{name: name, shape: all.of(f.Type), optional: optional, patch: patchedType(f.Type) != nil}
 	}
 }
 
-// unmarshal decodes data, which must hold exactly one JSON value of the shape, into v.
-func (s *shape) unmarshal(data []byte, v any) error {
+// unmarshal decodes data, which must hold exactly one JSON value of the shape, into v. In a patch only a Patch can be null.
+func (s *shape) unmarshal(data []byte, v any, patch bool) error {
 	if !utf8.Valid(data) {
 		return fault.New(fault.Invalid, "the body is not valid UTF-8")
 	}
@@ -96,7 +100,7 @@ func (s *shape) unmarshal(data []byte, v any) error {
 		return notJSON(data)
 	}
 	var w walker
-	w.data = data
+	w.data, w.patch = data, patch
 	w.value(s)
 	if len(w.wrong) == 0 {
 		err := json.Unmarshal(data, v)
@@ -105,7 +109,7 @@ func (s *shape) unmarshal(data []byte, v any) error {
 		}
 		w.wrong = nil
 	}
-	w = walker{data: data, leaves: true} // something is wrong: find out all of it
+	w = walker{data: data, patch: patch, leaves: true} // something is wrong: find out all of it
 	w.value(s)
 	if len(w.wrong) == 0 {
 		return fault.New(fault.Invalid, "the body does not have the expected form")
@@ -132,6 +136,7 @@ type walker struct {
 	data   []byte
 	pos    int
 	path   []step
+	patch  bool // the members of the outermost object are null only if they are Patches
 	leaves bool // also try to decode each leaf
 	wrong  []fault.Field
 }
@@ -268,6 +273,10 @@ func (w *walker) object(s *shape) {
 		seen[name] = true
 		switch {
 		case m != nil:
+			w.space()
+			if w.patch && len(w.path) == 1 && !m.patch && w.data[w.pos] == 'n' {
+				w.fail("must not be null")
+			}
 			w.value(m.shape)
 		case s != nil && s.kind == object:
 			w.fail("unknown field")

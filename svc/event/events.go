@@ -52,15 +52,16 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 		before := *r
 		e := &r.Event
 		set(&e.Name, req.Name)
-		set(&e.Description, req.Description)
-		set(&e.Category, req.Category)
+		req.Description.Apply(&e.Description)
+		req.Category.Apply(&e.Category)
 		set(&e.StartsAt, req.StartsAt)
 		set(&e.EndsAt, req.EndsAt)
 		set(&e.Timezone, req.Timezone)
 		set(&e.Location, req.Location)
-		set(&e.Providers, req.Providers)
-		if req.Capacity != nil {
-			e.Capacity, r.AutoCapacity = *req.Capacity, *req.Capacity == 0
+		req.Providers.Apply(&e.Providers)
+		if req.Capacity.Given {
+			req.Capacity.Apply(&e.Capacity)
+			r.AutoCapacity = e.Capacity == 0
 		}
 		r.tidy()
 		var c fault.Check

@@ -108,7 +108,7 @@ func TestPublishNeedsAReadyDraft(t *testing.T) {
 func TestPatch(t *testing.T) {
 	w := start(t)
 	e := w.draft("Quartet")
-	got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(" Quintet "), Description: at(""), Category: at("Jazz")})
+	got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(" Quintet "), Description: rpc.To(""), Category: rpc.To("Jazz")})
 	if got.Name != "Quintet" || got.Description != "" || got.Category != "jazz" || got.Revision != 2 || got.Capacity != e.Capacity ||
 		!got.StartsAt.Equal(e.StartsAt) || got.Location != e.Location {
 		t.Errorf("patched to %+v", got)
@@ -118,13 +118,21 @@ func TestPatch(t *testing.T) {
 	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Revision != 2 {
 		t.Error("a patch that changes nothing made a revision")
 	}
-	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at(""), Timezone: at("Local"), Capacity: at(100)})
+	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at(""), Timezone: at("Local"), Capacity: rpc.To(100)})
 	if got := fields(err); !slices.Equal(got, []string{"capacity", "name", "timezone"}) {
 		t.Errorf("fields %v", got)
 	}
 	// Capacity 0 follows the ticket types from now on.
-	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Capacity: at(0)}); got.Capacity != 140 {
+	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Capacity: rpc.To(0)}); got.Capacity != 140 {
 		t.Errorf("capacity %d", got.Capacity)
+	}
+	providers := api.PatchEvent{ID: e.ID, Providers: rpc.To([]string{"manual"})}
+	if got := must(w, anna, api.UpdateEvent, providers); !slices.Equal(got.Providers, []string{"manual"}) {
+		t.Errorf("providers %v", got.Providers)
+	}
+	bare := api.PatchEvent{ID: e.ID, Description: rpc.Clear[string](), Category: rpc.Clear[string](), Providers: rpc.Clear[[]string]()}
+	if got := must(w, anna, api.UpdateEvent, bare); got.Description != "" || got.Category != "other" || len(got.Providers) != 0 {
+		t.Errorf("null leaves %+v", got)
 	}
 	add := api.NewTicketType{Name: "Box", Price: api.Money{Amount: 9900, Currency: "EUR"}, Quantity: 20}
 	if got := must(w, anna, api.CreateTicketType, api.AddTicketType{EventID: e.ID, NewTicketType: add}); got.Capacity != 160 {
@@ -160,9 +168,17 @@ func TestTicketTypes(t *testing.T) {
 		t.Fatalf("added %+v %v", got, err)
 	}
 	id := got.TicketTypes[2].ID
-	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, Quantity: at(5), MaxPerOrder: at(2)})
+	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, Quantity: at(5), MaxPerOrder: rpc.To(2)})
 	if tt := got.TicketTypes[2]; tt.Quantity != 5 || tt.MaxPerOrder != 2 || tt.Price.Amount != 9900 || tt.Name != "Box" {
 		t.Errorf("patched to %+v", tt)
+	}
+	window := api.PatchTicketType{EventID: e.ID, ID: id, SalesStart: rpc.To(e.StartsAt.AddDate(0, 0, -9)), SalesEnd: rpc.To(e.StartsAt)}
+	if tt := must(w, anna, api.UpdateTicketType, window).TicketTypes[2]; tt.SalesStart == nil || tt.SalesEnd == nil || !tt.SalesEnd.Equal(e.StartsAt) {
+		t.Errorf("patched to %+v", tt)
+	}
+	open := api.PatchTicketType{EventID: e.ID, ID: id, SalesEnd: rpc.Clear[time.Time](), MaxPerOrder: rpc.Clear[int]()}
+	if tt := must(w, anna, api.UpdateTicketType, open).TicketTypes[2]; tt.SalesEnd != nil || tt.MaxPerOrder != 0 || tt.SalesStart == nil {
+		t.Errorf("null leaves %+v", tt)
 	}
 	_, err = call(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, IfMatch: `"1"`, Quantity: at(6)})
 	wantCode(t, err, fault.Precondition)
@@ -210,7 +226,7 @@ func TestAccess(t *testing.T) {
 			return only(call(w, p, api.GetCalendar, api.EventRef{ID: e.ID}))
 		}, [6]fault.Code{nf, nf, ok, ok, ok, ok}, [6]fault.Code{}},
 		{"update", func(p rpc.Principal, e *api.Event) error {
-			return only(call(w, p, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: at(string(p.User))}))
+			return only(call(w, p, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: rpc.To(string(p.User))}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"add ticket type", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.CreateTicketType, api.AddTicketType{EventID: e.ID,

@@ -42,13 +42,9 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 		set(&t.Name, req.Name)
 		set(&t.Price, req.Price)
 		set(&t.Quantity, req.Quantity)
-		set(&t.MaxPerOrder, req.MaxPerOrder)
-		if req.SalesStart != nil {
-			t.SalesStart = req.SalesStart
-		}
-		if req.SalesEnd != nil {
-			t.SalesEnd = req.SalesEnd
-		}
+		req.MaxPerOrder.Apply(&t.MaxPerOrder)
+		req.SalesStart.ApplyTo(&t.SalesStart)
+		req.SalesEnd.ApplyTo(&t.SalesEnd)
 		if err := r.accept(i); err != nil {
 			return err
 		}

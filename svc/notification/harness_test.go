@@ -287,7 +287,7 @@ func (b *box) speaks(u api.User, p api.Profile) {
 		b.t.Fatal(err)
 	}
 	ctx := rpc.WithMeta(b.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
-	if _, err := rpc.Call(ctx, b.gateway, api.UpdateMe, &api.UpdateProfile{Profile: &p}); err != nil {
+	if _, err := rpc.Call(ctx, b.gateway, api.UpdateMe, &api.UpdateProfile{Profile: rpc.To(p)}); err != nil {
 		b.t.Fatal(err)
 	}
 }

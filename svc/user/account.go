@@ -112,9 +112,10 @@ func (s *Service) checkUpdate(req *api.UpdateProfile) (update, error) {
 		check.Field(err == nil, "email", "%v", err)
 		u.address = &a
 	}
-	if req.Profile != nil {
-		p := checkProfile(&check, *req.Profile, s.now())
-		u.profile = &p
+	if req.Profile.Given {
+		u.profile = new(api.Profile)
+		req.Profile.Apply(u.profile)
+		*u.profile = checkProfile(&check, *u.profile, s.now())
 	}
 	return u, check.Err()
 }

@@ -123,13 +123,13 @@ func TestUpdateMe(t *testing.T) {
 			"profile.birth_year": {BirthYear: 2031},
 			"profile.city":       {City: "Ber\nlin"},
 		} {
-			_, err := patch(api.UpdateProfile{Profile: &p})
+			_, err := patch(api.UpdateProfile{Profile: rpc.To(p)})
 			if f := wantCode(t, err, fault.Invalid); len(f.Fields) != 1 || f.Fields[0].Field != field {
 				t.Errorf("%s: %v", field, f.Fields)
 			}
 		}
 		want := api.Profile{Phone: "+4930123456", Language: "pt-BR", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true}
-		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."), Profile: &want}))(t)
+		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."), Profile: rpc.To(want)}))(t)
 		if got.Profile != want || got.Name != "Ada L." || got.Revision != 2 {
 			t.Errorf("got %+v", got)
 		}
@@ -137,6 +137,10 @@ func TestUpdateMe(t *testing.T) {
 		wantCode(t, err, fault.Precondition)
 		if same := must(patch(api.UpdateProfile{}))(t); same.Revision != 2 {
 			t.Errorf("no change makes revision %d", same.Revision)
+		}
+
+		if cleared := must(patch(api.UpdateProfile{Profile: rpc.Clear[api.Profile]()}))(t); cleared.Profile != (api.Profile{}) || cleared.Name != "Ada L." {
+			t.Errorf("null leaves %+v", cleared)
 		}
 
 		_, err = patch(api.UpdateProfile{Email: ptr("lovelace@example.org")})

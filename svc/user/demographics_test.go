@@ -22,7 +22,7 @@ func TestDemographics(t *testing.T) {
 			t.Helper()
 			p := traits
 			p.ShareDemographics = consent
-			must(rpc.Call(m.as(m.login(email, password)), m.gateway, api.UpdateMe, &api.UpdateProfile{Profile: &p}))(t)
+			must(rpc.Call(m.as(m.login(email, password)), m.gateway, api.UpdateMe, &api.UpdateProfile{Profile: rpc.To(p)}))(t)
 		}
 		patch("shy@example.org", false)
 		patch("open@example.org", true)
