@@ -41,6 +41,33 @@ func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) er
 	return db.run(ctx, db.write, fn)
 }
 
+// settleWithin bounds how long TxRepeatable tries to find out what has become of a commit.
+const settleWithin = 5 * time.Second
+
+// TxRepeatable is Tx for an fn that recognises what an earlier run of it has done, by keys that stay the same, and then
+// changes nothing. If a commit is cut off, fn runs again, which waits for what is left of the first transaction and finds
+// it done or not: the caller knows the outcome. Only if the database stays away for longer than 5 seconds the error
+// matches ErrUnknown.
+func (db *DB) TxRepeatable(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	first := db.Tx(ctx, fn)
+	if !errors.Is(first, ErrUnknown) {
+		return first
+	}
+	db.log.InfoContext(ctx, "the outcome of a commit is not known, running the transaction again", "error", first)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+	defer cancel()
+	for attempt := 1; ; attempt = min(attempt+1, attempts) {
+		switch err := db.Tx(ctx, fn); {
+		case errors.Is(err, ErrUnknown), fault.Is(err, fault.Unavailable), fault.Is(err, fault.Timeout):
+		default:
+			return err
+		}
+		if !pause(ctx, attempt) {
+			return first
+		}
+	}
+}
+
 func (db *DB) run(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) error {
 	if ctx.Value(txKey{}) != nil {
 		return errors.New("store: Tx within a Tx")
@@ -65,6 +92,9 @@ func (db *DB) run(ctx context.Context, pool *bun.DB, fn func(ctx context.Context
 
 // inTime is classify for an error under ctx: once ctx has ended, a broken connection only says so.
 func inTime(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && rolledBack(ctx, err) {
+		return fault.Wrap(err, fault.Unavailable, "the database was too slow, and nothing was changed").After(time.Second)
+	}
 	if cause := ctx.Err(); cause != nil && (unavailable(err) || liteCode(err)&0xff == sqlite3.SQLITE_INTERRUPT) {
 		return fault.Wrap(errors.Join(cause, err), fault.Timeout, "the request took too long")
 	}
@@ -148,9 +178,14 @@ func (failures) AfterQuery(ctx context.Context, event *bun.QueryEvent) {
 	}
 }
 
+// rolledBack reports whether database/sql has ended the transaction by itself because its context had ended.
+func rolledBack(ctx context.Context, err error) bool {
+	return errors.Is(err, sql.ErrTxDone) || ctx.Err() != nil && errors.Is(err, ctx.Err())
+}
+
 // commitError tells a refused commit, which surely did not happen, from a broken one.
 func commitError(ctx context.Context, err error) error {
-	if refused(err) || errors.Is(err, sql.ErrTxDone) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if refused(err) || rolledBack(ctx, err) {
 		return err
 	}
 	return fault.Wrap(errors.Join(ErrUnknown, err), fault.Timeout, "the outcome is not known")

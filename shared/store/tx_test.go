@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -188,6 +189,69 @@ func TestTimeoutAndLossAreFaults(t *testing.T) {
 			t.Errorf("the pool did not recover: %v", err)
 		}
 	})
+}
+
+// The process was stopped for a while, or the database slow: the deadline has passed when the commit's turn comes.
+func TestATransactionThatTookTooLongIsUnavailable(t *testing.T) {
+	each(t, func(t *testing.T, db *store.DB) {
+		for name, fn := range map[string]func(context.Context, bun.Tx) error{
+			"commit": func(context.Context, bun.Tx) error { return nil },
+			"statement": func(_ context.Context, tx bun.Tx) error {
+				var err error
+				testkit.Eventually(t, 5*time.Second, func() error { // database/sql ends the transaction a moment later
+					if _, err = tx.ExecContext(t.Context(), "UPDATE things SET n = 1"); err == nil {
+						return errors.New("the transaction goes on")
+					}
+					return nil
+				})
+				return err
+			},
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			err := db.Tx(ctx, func(_ context.Context, tx bun.Tx) error {
+				if _, err := tx.NewInsert().Model(&thing{ID: "late", At: time.Now()}).Exec(t.Context()); err != nil {
+					return err
+				}
+				<-ctx.Done()
+				return fn(ctx, tx)
+			})
+			cancel()
+			if !fault.Is(err, fault.Unavailable) || errors.Is(err, store.ErrUnknown) {
+				t.Errorf("%s: %v, want unavailable", name, err)
+			}
+		}
+		var n int
+		if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(t.Context(), &n); err != nil || n != 0 {
+			t.Errorf("%d rows, %v; want none", n, err)
+		}
+	})
+}
+
+// The answer of a commit is lost: who repeats the transaction learns what has become of it.
+func TestLostCommit(t *testing.T) {
+	lose := testkit.LoseCommits(t, testkit.Postgres(t))
+	db := testkit.Open(t, lose.URL, "user", schema())
+	runs := 0
+	change := func(id string) func(context.Context, bun.Tx) error {
+		return func(ctx context.Context, tx bun.Tx) error {
+			runs++
+			_, err := tx.NewInsert().Model(&thing{ID: id, At: time.Now()}).On("CONFLICT DO NOTHING").Exec(ctx)
+			return err
+		}
+	}
+	insert := func(query []byte) bool { return bytes.Contains(query, []byte("INSERT")) }
+	lose.Next(insert)
+	if err := db.Tx(t.Context(), change("a")); !errors.Is(err, store.ErrUnknown) || !fault.Is(err, fault.Timeout) {
+		t.Errorf("Tx: %v, want an unknown outcome", err)
+	}
+	lose.Next(insert)
+	if err := db.TxRepeatable(t.Context(), change("b")); err != nil || !lose.Lost() || runs != 3 {
+		t.Errorf("TxRepeatable: %v after %d runs", err, runs)
+	}
+	var n int
+	if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(t.Context(), &n); err != nil || n != 2 {
+		t.Errorf("%d rows, %v; want both", n, err)
+	}
 }
 
 func TestAnnounce(t *testing.T) {

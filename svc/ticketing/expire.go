@@ -173,8 +173,8 @@ func (s *Service) closeAndRelease(ctx context.Context, refs []inventory.Ref, row
 func (s *Service) release(ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string) (int, error) {
 	errs := make([]error, len(refs))
 	together(refs, func(i int, ref inventory.Ref) { // at the same time, so that they share a batch
-		if rows[ref.Order].Status == api.OrderPaid {
-			errs[i] = s.inv.Confirm(ctx, ref)
+		if row := rows[ref.Order]; row.Status == api.OrderPaid {
+			errs[i] = s.confirm(ctx, row)
 			return
 		}
 		errs[i] = s.inv.Release(ctx, ref)

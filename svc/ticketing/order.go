@@ -33,6 +33,7 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 		return nil, err
 	}
 	created := creation{free: row.Total == 0, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
+	tag := row.ID.String() // of this call's hold
 	if created.scope, created.key, created.hash, created.remember = rpc.Answer(ctx); created.remember {
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
 		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
@@ -41,8 +42,11 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	if limit := api.MaxOpenOrders.Get(s.live); limit > 0 && s.inv.HeldBy(user) >= limit {
 		return nil, fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first", limit).After(api.HoldTTL.Get(s.live))
 	}
-	ref := inventory.Ref{Event: row.EventID, Order: row.ID}
-	if err := s.hold(ctx, ref, offer, user, lines, row.ExpiresAt); err != nil {
+	expires := row.ExpiresAt
+	if created.free {
+		expires = now.Add(freeHold)
+	}
+	if err := s.hold(ctx, row.ref(), offer, user, lines, expires, tag); err != nil {
 		return nil, err
 	}
 	if created.remember {
@@ -50,17 +54,20 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 			return nil, err
 		}
 	}
-	order, err := s.creations.Do(ctx, created)
+	made, err := s.creations.Do(ctx, created)
 	if err != nil {
-		return nil, s.undoHold(ctx, ref, err)
+		return nil, s.undoHold(ctx, row.ref(), tag, err)
 	}
-	if created.free {
-		// The order is paid, in SQL, which decides: should this be interrupted, the expiry of the hold finds a paid order
-		// and confirms it.
-		if err := s.inv.Confirm(ctx, ref); err != nil {
-			s.log.WarnContext(ctx, "free order will be confirmed by its expiry", "order", row.ID, "error", err)
+	switch made.Status {
+	case api.OrderPending:
+	case api.OrderPaid:
+		if err := s.confirm(ctx, made); err != nil {
+			s.log.InfoContext(ctx, "free order will be confirmed by its expiry", "order", made.ID, "error", err)
 		}
+	default: // an order of long ago under the same key, whose answer is not stored any more: it needs no seats
+		s.giveBackHold(ctx, made.ref(), tag)
 	}
+	order := made.order()
 	return &order, nil
 }
 
@@ -148,35 +155,41 @@ func validEmail(s string) bool {
 	return err == nil && a.Address == s && len(s) <= 254
 }
 
-// hold takes the seats, opening the event's pool if this is the first order for it.
-func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time) error {
-	err := s.inv.Hold(ctx, ref, user, lines, expires)
+// freeHold is how long the seats of a free order are held until it is written and confirmed. Should its instance not get
+// to that, the end of the hold makes any other confirm the order, or give the seats back if there is none.
+const freeHold = 15 * time.Second
+
+// hold takes the seats, opening the event's pool if this is the first order for it. The tag is the call's, for undoHold.
+func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time, tag string) error {
+	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
 	if !errors.Is(err, inventory.ErrNoPool) {
 		return err
 	}
 	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer)); err != nil {
 		return err
 	}
-	return s.inv.Hold(ctx, ref, user, lines, expires)
+	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
 }
 
-// undoHold gives the seats of an order back that could not be written. When it cannot be known whether it was written,
-// or the same request has written it, the hold stays.
-func (s *Service) undoHold(ctx context.Context, ref inventory.Ref, cause error) error {
+// undoHold gives back the seats that a call took for an order that it could not write, once SQL says that there is no
+// such order. When it cannot be known what becomes of the order, the hold stays until it expires.
+func (s *Service) undoHold(ctx context.Context, ref inventory.Ref, tag string, cause error) error {
 	if fault.Is(cause, fault.Timeout) {
 		return cause
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if errors.Is(cause, store.ErrDuplicateAnswer) {
-		if _, err := s.db.order(ctx, ref.Order); !fault.Is(err, fault.NotFound) {
-			return cause
-		}
-	}
-	if err := s.inv.Release(ctx, ref); err != nil {
-		s.log.WarnContext(ctx, "seats of an unwritten order stay held until they expire", "order", ref.Order, "error", err)
+	row, err := s.db.order(ctx, ref.Order)
+	if fault.Is(err, fault.NotFound) || err == nil && row.ended() {
+		s.giveBackHold(ctx, ref, tag)
 	}
 	return cause
+}
+
+func (s *Service) giveBackHold(ctx context.Context, ref inventory.Ref, tag string) {
+	if err := s.inv.Undo(ctx, ref, tag); err != nil {
+		s.log.InfoContext(ctx, "seats without an order stay held until they expire", "order", ref.Order, "error", err)
+	}
 }
 
 func quantities(o *api.Offer) []inventory.Line {

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
 // decideRefund revokes tickets of a paid order and says how much of its money goes back, for a manager of the event. The
@@ -149,7 +150,7 @@ func (s *Service) returnSeats(ctx context.Context, orders ...ids.Order) {
 	together(orders, func(i int, id ids.Order) { // at the same time, so that they share a batch
 		row, lines, err := s.db.keeps(ctx, id)
 		if err == nil {
-			err = s.inv.Keep(ctx, row.ref(), lines)
+			err = s.keep(ctx, row, lines)
 		}
 		if err == nil {
 			err = s.db.settled(ctx, row)
@@ -159,6 +160,20 @@ func (s *Service) returnSeats(ctx context.Context, orders ...ids.Order) {
 	if err := errors.Join(errs...); err != nil {
 		s.log.WarnContext(ctx, "seats will come back later", "error", err)
 	}
+}
+
+// keep tells the inventory what an order keeps. A free order may still be held there: what it does not keep must not be
+// confirmed afterwards.
+func (s *Service) keep(ctx context.Context, row orderRow, lines []inventory.Line) error {
+	if len(lines) == 0 {
+		return s.inv.Return(ctx, row.ref())
+	}
+	if row.Total == 0 {
+		if err := s.inv.Confirm(ctx, row.ref()); err != nil && !errors.Is(err, inventory.ErrGone) {
+			return err
+		}
+	}
+	return s.inv.Keep(ctx, row.ref(), lines)
 }
 
 // refundEvent gives back the money of every paid order of a cancelled event, page by page. Interrupted, it goes on where
@@ -177,7 +192,7 @@ func (s *Service) refundEvent(ctx context.Context, event ids.Event) error {
 
 // giveUpFree gives a paid order back that cost nothing.
 func (s *Service) giveUpFree(ctx context.Context, id ids.Order) (*api.Order, error) {
-	row, err := s.db.giveUpFree(ctx, id, store.Time(s.now()))
+	row, err := s.db.giveUpFree(ctx, id, false, store.Time(s.now()))
 	if err != nil {
 		return nil, err
 	}

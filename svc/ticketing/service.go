@@ -63,7 +63,7 @@ type Service struct {
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
-	creations *batch.Group[creation, api.Order]
+	creations *batch.Group[creation, orderRow]
 	receipts  *batch.Group[receipt, struct{}]
 	scans     *batch.Group[scan, scanned]
 	writes    *store.Group

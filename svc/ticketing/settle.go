@@ -120,7 +120,7 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 	case order.Status == api.OrderPending, order.Status == api.OrderExpired:
 	default:
 		due.Reason = "the order was " + order.Status
-		return s.refuse(ctx, order, due)
+		return s.refuse(ctx, order, due, "given_up")
 	}
 
 	late := false
@@ -148,19 +148,22 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 		return s.owe(ctx, due, "paid_twice")
 	case errors.Is(err, errNotPayable):
 		due.Reason = "the order was given up"
-		return s.refuse(ctx, order, due)
+		return s.refuse(ctx, order, due, "given_up")
+	case errors.Is(err, errFenced):
+		due.Reason = "the seats are not there"
+		return s.refuse(ctx, order, due, "fenced")
 	case err == nil && late:
 		s.metrics.branch("late_resold")
 	}
 	return err
 }
 
-// refuse sends money back for an order that has been given up, and makes sure that it keeps no seats.
-func (s *Service) refuse(ctx context.Context, order orderRow, due api.RefundDue) error {
+// refuse sends money back for an order that cannot be paid, and makes sure that it keeps no seats.
+func (s *Service) refuse(ctx context.Context, order orderRow, due api.RefundDue, branch string) error {
 	if err := s.inv.Return(ctx, order.ref()); err != nil {
 		return err
 	}
-	return s.owe(ctx, due, "given_up")
+	return s.owe(ctx, due, branch)
 }
 
 // owe sends money back. The branch is what brought it about, for the metric.
@@ -179,50 +182,53 @@ func (s *Service) owe(ctx context.Context, due api.RefundDue, branch string) err
 // alone with its error.
 func (s *Service) commitReceipts(ctx context.Context, in []receipt) []batch.Result[struct{}] {
 	verdicts, err := s.db.pay(ctx, in, store.Time(s.now()))
+	if err != nil {
+		return apart(ctx, in, err, s.fence, s.commitReceipts)
+	}
 	results := make([]batch.Result[struct{}], len(in))
-	switch {
-	case err == nil:
-		for i := range verdicts {
-			results[i].Err = verdicts[i]
-		}
-	case len(in) == 1:
-		results[0].Err = s.fence(err)
-	default:
-		for i := range in {
-			results[i] = s.commitReceipts(ctx, in[i:i+1])[0]
-		}
+	for i := range verdicts {
+		results[i].Err = verdicts[i]
 	}
 	return results
 }
 
 // commitCreations writes orders together, under the same rule.
-func (s *Service) commitCreations(ctx context.Context, in []creation) []batch.Result[api.Order] {
-	now := store.Time(s.now())
+func (s *Service) commitCreations(ctx context.Context, in []creation) []batch.Result[orderRow] {
 	start := time.Now()
-	errs, err := s.db.create(ctx, in, now)
+	results, err := s.db.create(ctx, in, store.Time(s.now()))
 	s.metrics.write.UpdateDuration(start)
-	results := make([]batch.Result[api.Order], len(in))
-	switch {
-	case err == nil:
-		for i, c := range in {
-			results[i] = batch.Result[api.Order]{Out: c.row.finished(c.free, now).order(), Err: errs[i]}
-		}
-	case len(in) == 1:
-		results[0].Err = s.fence(err)
-	default:
-		for i := range in {
-			results[i] = s.commitCreations(ctx, in[i:i+1])[0]
-		}
+	if err != nil {
+		return apart(ctx, in, err, s.fence, s.commitCreations)
 	}
 	return results
 }
 
+// apart commits each operation of a batch alone if one of them was refused, and so nothing was written. A database that
+// is away or slow says nothing about a single operation; nor does a commit whose outcome is unknown, of which each may
+// have happened.
+func apart[In, Out any](ctx context.Context, in []In, err error, alone func(error) error, commit batch.Commit[In, Out]) []batch.Result[Out] {
+	switch {
+	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
+		return batch.Fail[Out](len(in), err)
+	case len(in) == 1:
+		return batch.Fail[Out](1, alone(err))
+	}
+	results := make([]batch.Result[Out], len(in))
+	for i := range in {
+		results[i] = commit(ctx, in[i:i+1])[0]
+	}
+	return results
+}
+
+// errFenced is a sale that the inventory had accepted and the stock refused.
+var errFenced = fault.New(fault.Internal, "the sale was refused")
+
 // fence makes noise when the database had to refuse an oversell that the inventory let through.
 func (s *Service) fence(err error) error {
-	if !store.IsCheck(err) {
+	if !store.IsCheck(err) && !errors.Is(err, errNoStock) {
 		return err
 	}
 	s.metrics.fenced.Inc()
 	s.log.Error("the stock refused a sale that the inventory had accepted", "error", err)
-	return fault.Wrap(err, fault.Internal, "the sale was refused")
+	return errors.Join(errFenced, err)
 }

@@ -3,6 +3,7 @@ package ticketing
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -94,6 +95,9 @@ func (db storage) settleStock(ctx context.Context, event ids.Event, revision int
 	})
 }
 
+// errNoStock means that the fence knows nothing of a ticket type.
+var errNoStock = errors.New("there is no stock")
+
 // sell moves tickets into the fence. A CHECK violation means that the inventory and the fence disagree.
 func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 	for _, t := range sortedKeys(sold) { // in one order, so that two transactions cannot wait for each other
@@ -101,8 +105,11 @@ func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n != 1 {
-			return fmt.Errorf("ticket type %s has no stock: %w", t, err)
+		switch n, err := res.RowsAffected(); {
+		case err != nil:
+			return err
+		case n != 1:
+			return fmt.Errorf("ticket type %s: %w", t, errNoStock)
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package ticketing
 import (
 	"cmp"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -46,6 +49,9 @@ func (r orderRow) ref() inventory.Ref { return inventory.Ref{Event: r.EventID, O
 
 // paidBy reports whether the payment has paid the order. What became of the order afterwards does not matter.
 func (r orderRow) paidBy(p ids.Payment) bool { return r.PaidAt != nil && r.PaymentID == p }
+
+// ended reports whether the order has no seats and waits for no money.
+func (r orderRow) ended() bool { return r.Status != api.OrderPending && r.Status != api.OrderPaid }
 
 func (r orderRow) money(amount int64) api.Money {
 	return api.Money{Amount: amount, Currency: r.Currency}
@@ -116,53 +122,114 @@ type creation struct {
 	answer           []byte
 }
 
-// create writes orders in one transaction, the free ones with their tickets. An order whose idempotency key has an answer
-// already is left out, with store.ErrDuplicateAnswer.
-func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]error, error) {
-	errs := make([]error, len(in))
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
-		clear(errs)
-		rows := make([]orderRow, 0, len(in))
-		events := make([]stream.Message, 0, len(in))
-		var issue issuing
+// create writes orders in one transaction, the free ones with their tickets, and returns each as it then is. An order
+// that exists already is returned as it is. One whose idempotency key has an answer already is left out, with
+// store.ErrDuplicateAnswer.
+func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]batch.Result[orderRow], error) {
+	out := make([]batch.Result[orderRow], len(in))
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		clear(out)
 		over, err := db.cancelledFree(ctx, tx, in)
 		if err != nil {
 			return err
 		}
+		var rows []orderRow
 		for i, c := range in {
 			if over[c.row.EventID] {
-				errs[i] = fault.New(fault.Conflict, "the event is cancelled")
+				out[i].Err = fault.New(fault.Conflict, "the event is cancelled")
 				continue
 			}
 			if c.remember {
-				if errs[i] = store.Remember(ctx, tx, c.scope, c.key, c.hash, 201, c.answer); errs[i] != nil {
-					continue
+				if out[i].Err = store.Remember(ctx, tx, c.scope, c.key, c.hash, 201, c.answer); out[i].Err != nil {
+					if errors.Is(out[i].Err, store.ErrDuplicateAnswer) {
+						continue
+					}
+					return out[i].Err
 				}
 			}
-			row := c.row.finished(c.free, now)
-			rows = append(rows, row)
-			topic := api.OrderWasHeld
-			var tickets []ids.Ticket
-			if c.free {
-				topic = api.OrderWasPaid
-				tickets = issue.order(row, c.eventName, now)
-			}
-			msg := c.message
-			msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: row.order(), Tickets: tickets}
-			events = append(events, msg)
+			out[i].Out = c.row.finished(c.free, now)
+			rows = append(rows, out[i].Out)
 		}
 		if len(rows) == 0 {
 			return nil
 		}
-		if _, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx); err != nil {
+		var written []ids.Order
+		if err := tx.NewInsert().Model(&rows).On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx, &written); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
-		if err := issue.write(ctx, tx); err != nil {
-			return err
+		if len(written) < len(rows) {
+			if err := db.known(ctx, tx, in, out, written); err != nil {
+				return err
+			}
 		}
-		return stream.AddAll(ctx, tx, events...)
+		return db.announceNew(ctx, tx, in, out, written, now)
 	})
-	return errs, err
+	return out, err
+}
+
+// known finds the orders that are there already: this is the second run of the transaction, or their keys were used
+// before and the answers are not stored any more. The answer made for them now is not theirs.
+func (db storage) known(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order) error {
+	fresh := setOf(written)
+	var id []ids.Order
+	for i, c := range in {
+		if out[i].Err == nil && !fresh[c.row.ID] {
+			id = append(id, c.row.ID)
+		}
+	}
+	rows, err := db.orders(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	for i, c := range in {
+		row, ok := rows[c.row.ID]
+		if !ok || out[i].Err != nil {
+			continue
+		}
+		out[i].Out = row
+		if c.remember {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM answers WHERE scope = ? AND key = ?", c.scope, c.key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// announceNew issues the tickets of the free orders among those that were written, and tells of all.
+func (db storage) announceNew(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order, now time.Time) error {
+	var issue issuing
+	events := make([]stream.Message, 0, len(written))
+	fresh := setOf(written)
+	for i, c := range in {
+		if out[i].Err != nil || !fresh[c.row.ID] {
+			continue
+		}
+		topic := api.OrderWasHeld
+		var tickets []ids.Ticket
+		if c.free {
+			topic = api.OrderWasPaid
+			tickets = issue.order(out[i].Out, c.eventName, now)
+		}
+		msg := c.message
+		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: out[i].Out.order(), Tickets: tickets}
+		events = append(events, msg)
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	if err := issue.write(ctx, tx); err != nil {
+		return err
+	}
+	return stream.AddAll(ctx, tx, events...)
+}
+
+func setOf[T comparable](list []T) map[T]bool {
+	set := make(map[T]bool, len(list))
+	for _, v := range list {
+		set[v] = true
+	}
+	return set
 }
 
 // cancelledFree returns the cancelled events among those with a free order, which is paid as it is written.
@@ -284,7 +351,7 @@ func (db storage) pay(ctx context.Context, in []receipt, now time.Time) ([]error
 	for i, r := range in {
 		id[i] = r.order
 	}
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		clear(verdicts)
 		rows, err := db.orders(ctx, tx, id)
 		if err != nil {

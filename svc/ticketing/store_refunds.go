@@ -110,8 +110,9 @@ func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Tim
 	return due, err
 }
 
-// giveUpFree takes back a paid order that cost nothing, and returns it as it then is.
-func (db storage) giveUpFree(ctx context.Context, id ids.Order, now time.Time) (orderRow, error) {
+// giveUpFree takes back a paid order that cost nothing, and returns it as it then is. Unless forced it refuses if a ticket
+// was used or given away.
+func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
 	var row orderRow
 	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
 		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", id, db.forUpdate()).Scan(ctx, &row)
@@ -124,7 +125,7 @@ func (db storage) giveUpFree(ctx context.Context, id ids.Order, now time.Time) (
 			return err
 		}
 		for _, t := range tickets {
-			if t.Status != api.TicketValid || t.OwnerID != row.UserID {
+			if !force && (t.Status != api.TicketValid || t.OwnerID != row.UserID) {
 				return fault.New(fault.Conflict, "a ticket of this order was used or given away")
 			}
 		}

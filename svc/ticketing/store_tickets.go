@@ -150,11 +150,17 @@ type scanned struct {
 // admit decides scans, in their order, and keeps all of them, in one transaction.
 func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 	out := make([]scanned, len(in))
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	runs := 0
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		clear(out)
 		tickets, err := db.scannedTickets(ctx, tx, in)
 		if err != nil {
 			return err
+		}
+		if runs++; runs > 1 {
+			if done, err := kept(ctx, tx, in, tickets, out); err != nil || done {
+				return err
+			}
 		}
 		var (
 			rows   = make([]scanRow, 0, len(in))
@@ -182,7 +188,7 @@ func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 			if row.Result == api.AlreadyAdmitted {
 				gate, here := gates[t.ID]
 				if !here {
-					err := tx.NewRaw("SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted'", t.ID).Scan(ctx, &gate)
+					err := tx.NewRaw(firstGate, t.ID).Scan(ctx, &gate)
 					if err != nil {
 						return err
 					}
@@ -197,6 +203,35 @@ func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 	})
 	return out, err
 }
+
+// kept reports whether an earlier run of the transaction has kept the scans after all, and fills in what they were told:
+// one transaction keeps all of them or none.
+func kept(ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket]ticketRow, out []scanned) (bool, error) {
+	id := make([]ids.Admission, len(in))
+	for i, s := range in {
+		id[i] = s.row.ID
+	}
+	var rows []scanRow
+	if err := tx.NewRaw("SELECT * FROM admissions WHERE id IN (?)", bun.List(id)).Scan(ctx, &rows); err != nil || len(rows) == 0 {
+		return false, err
+	}
+	results := make(map[ids.Admission]string, len(rows))
+	for _, r := range rows {
+		results[r.ID] = r.Result
+	}
+	for i, s := range in {
+		out[i] = scanned{result: results[s.row.ID], ticket: tickets[s.row.TicketID]}
+		if out[i].result == api.AlreadyAdmitted {
+			if err := tx.NewRaw(firstGate, s.row.TicketID).Scan(ctx, &out[i].gate); err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// firstGate is the query for where a ticket was admitted.
+const firstGate = "SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted'"
 
 // verdict is the rule of the door: a genuine code of this event, shown for the first time.
 func verdict(t ticketRow, known bool, revision int64) string {

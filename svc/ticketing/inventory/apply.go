@@ -15,6 +15,7 @@ const (
 	extend
 	confirm
 	release
+	undo
 	giveBack
 	keep
 	resize
@@ -153,6 +154,12 @@ func (p *roundPool) change(o op, e *roundEntry) error {
 			e.becomes(Entry{})
 		}
 		return nil
+	case undo:
+		if e.before.State == Held && e.before.Op == o.entry.Op {
+			p.add(e.before.Lines, -1, 0)
+			e.becomes(Entry{})
+		}
+		return nil
 	case giveBack:
 		switch e.before.State {
 		case Sold:
@@ -197,10 +204,16 @@ func (p *roundPool) keep(o op, e *roundEntry) {
 }
 
 func (p *roundPool) take(o op, e *roundEntry) error {
-	if e.before.State != "" {
-		if e.before.Op == o.entry.Op { // it is done already: an earlier attempt whose answer was lost
-			return nil
+	switch {
+	case e.before.State == "":
+	case e.before.Op == o.entry.Op: // it is done already: an earlier attempt whose answer was lost
+		return nil
+	case o.entry.State == Held && slices.Equal(e.before.Lines, o.entry.Lines):
+		if e.before.State == Held {
+			e.share(o.entry.Expires)
 		}
+		return nil
+	default:
 		return fault.New(fault.Conflict, "the order has seats already")
 	}
 	held, sold := 1, 0
@@ -226,6 +239,15 @@ func (p *roundPool) add(lines []Line, held, sold int) {
 			c.Held += held * l.N
 			c.Sold += sold * l.N
 		}
+	}
+}
+
+// share makes a hold last until expires, if that is later, and takes it from the call that could undo it.
+func (e *roundEntry) share(expires int64) {
+	after := e.before
+	after.Expires, after.Op = max(after.Expires, expires), shared(e.Ref)
+	if after.Expires != e.before.Expires || after.Op != e.before.Op {
+		e.becomes(after)
 	}
 }
 

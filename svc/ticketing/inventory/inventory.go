@@ -164,8 +164,22 @@ func (inv *Inventory) Close() { inv.ops.Close() }
 // Hold takes seats for an order until expires. Doing it twice is fine. It returns ErrSoldOut when there is no room; that
 // answer is decided by compare-and-set like every other and is never a guess from a cache.
 func (inv *Inventory) Hold(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time) error {
-	return inv.do(ctx, op{kind: take, Ref: ref, entry: Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: ref.Order.String()}})
+	return inv.HoldAs(ctx, ref, user, lines, expires, shared(ref))
 }
+
+// HoldAs is Hold for a call with a tag of its own, which may Undo it. An order that has seats already keeps them: a hold
+// of another call lasts until expires now, if that is later, and is shared from then on, so that neither call can undo it.
+func (inv *Inventory) HoldAs(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time, tag string) error {
+	return inv.do(ctx, op{kind: take, Ref: ref, entry: Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: tag}})
+}
+
+// Undo gives back what HoldAs took under the tag. Seats that were taken otherwise, shared since, or sold stay.
+func (inv *Inventory) Undo(ctx context.Context, ref Ref, tag string) error {
+	return inv.do(ctx, op{kind: undo, Ref: ref, entry: Entry{Op: tag}})
+}
+
+// shared is the mark of a hold that belongs to no single call.
+func shared(ref Ref) string { return ref.Order.String() }
 
 // Sell takes seats for good, in one step: for free orders, and for money that arrives when the hold is gone. tag makes
 // the operation recognisable, so that doing it again changes nothing.

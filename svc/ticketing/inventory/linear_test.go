@@ -157,6 +157,9 @@ func TestRoundKeepsTheSums(t *testing.T) {
 				if o.kind == keep {
 					o.entry.Lines = one(typ, rapid.IntRange(0, 4).Draw(t, "kept"))
 				}
+				if o.kind == undo {
+					o.entry.Op = "a"
+				}
 				if o.kind == take {
 					o.entry = Entry{State: rapid.SampledFrom([]string{Held, Sold}).Draw(t, "state"), Lines: one(typ, rapid.IntRange(-1, 4).Draw(t, "n")),
 						Op: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "op")}
