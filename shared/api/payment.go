@@ -21,6 +21,42 @@ const (
 // credentials.
 func PaymentProviders() []string { return []string{"stripe", "sandbox", "manual"} }
 
+// Why a payment failed: codes, for programs and for translation. Providers have more reasons than a payer may be told.
+const (
+	FailureDeclined      = "declined"              // for a reason that its bank keeps to itself
+	FailureFunds         = "insufficient_funds"    // or a limit of the card
+	FailureExpiredCard   = "expired_card"          //
+	FailureDetails       = "incorrect_details"     // a number, date or code was mistyped
+	FailureAuthenticated = "authentication_failed" // the payer did not prove who they are
+	FailureUnsupported   = "not_supported"         // the way to pay is not for this amount, currency or country
+	FailureRefused       = "refused"               // the provider does not take this payment at all
+	FailureCancelled     = "cancelled"             // at the provider, while the order could still be paid
+	FailureExpired       = "expired"               // the time to pay was over
+	FailureWrongAmount   = "wrong_amount"          // what came was not what was asked for, and goes back
+	FailureOrderEnded    = "order_ended"           // the order expired or was cancelled before it was paid: that has an event of its own
+)
+
+// FailureReasons returns every failure reason of payments.
+func FailureReasons() []string {
+	return []string{FailureDeclined, FailureFunds, FailureExpiredCard, FailureDetails, FailureAuthenticated, FailureUnsupported, FailureRefused,
+		FailureCancelled, FailureExpired, FailureWrongAmount, FailureOrderEnded}
+}
+
+// Why the system gives money back: codes, for programs and for translation. A person who gives it back writes a reason of
+// their own.
+const (
+	RefundPaidTwice      = "paid_twice"      // the order was paid already
+	RefundOrderEnded     = "order_ended"     // the money came for an order that was cancelled or expired
+	RefundSoldOut        = "sold_out"        // the money came late, and the seats have gone to others
+	RefundEventCancelled = "event_cancelled" //
+	RefundWrongAmount    = "wrong_amount"    // what came was not what was asked for
+)
+
+// RefundReasons returns every refund reason of the system.
+func RefundReasons() []string {
+	return []string{RefundPaidTwice, RefundOrderEnded, RefundSoldOut, RefundEventCancelled, RefundWrongAmount}
+}
+
 // Payment is one attempt to pay an order.
 type Payment struct {
 	ID            ids.Payment `json:"id"`
@@ -29,12 +65,22 @@ type Payment struct {
 	Status        string      `json:"status"`
 	Provider      string      `json:"provider"`
 	Amount        Money       `json:"amount"`
-	Refunded      Money       `json:"refunded,omitzero"`      // given back so far; absent if nothing is
-	CheckoutURL   string      `json:"checkout_url,omitempty"` // while requires_action
-	FailureReason string      `json:"failure_reason,omitempty"`
+	Refunded      Money       `json:"refunded,omitzero"`        // given back so far; absent if nothing is
+	CheckoutURL   string      `json:"checkout_url,omitempty"`   // while requires_action
+	FailureReason string      `json:"failure_reason,omitempty"` // one of FailureReasons
 	Revision      int64       `json:"revision"`
 	CreatedAt     time.Time   `json:"created_at"`
 	UpdatedAt     time.Time   `json:"updated_at"`
+}
+
+// CanTryAgain reports whether the payment failed while its order could still be paid. If not, the end of the order, or the
+// money that goes back, is what its payer is told of.
+func (p Payment) CanTryAgain() bool {
+	switch p.FailureReason {
+	case FailureOrderEnded, FailureExpired, FailureWrongAmount:
+		return false
+	}
+	return p.Status == PaymentFailed
 }
 
 // ETag implements rpc.ETagger.
@@ -74,7 +120,7 @@ type Refund struct {
 	Status    string       `json:"status"`
 	Amount    Money        `json:"amount"`
 	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
-	Reason    string       `json:"reason,omitempty"`
+	Reason    string       `json:"reason,omitempty"`  // one of RefundReasons, or what the person who gave it back wrote
 	CreatedAt time.Time    `json:"created_at"`
 	UpdatedAt time.Time    `json:"updated_at"`
 }

@@ -41,6 +41,7 @@ type paymentRow struct {
 	RemoteID      string `bun:",nullzero"`
 	CheckoutURL   string
 	FailureReason string
+	Ending        string // why we end it at the provider: then that is why it fails, whatever the provider says
 	Flag          string
 	Captured      int64
 	CapturedIn    string `bun:"captured_currency"`

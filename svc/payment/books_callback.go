@@ -179,13 +179,13 @@ func (r *paymentRow) observe(remote RemoteState) verdict {
 	case v == verdictNone:
 		return v
 	case v == verdictMismatch:
-		r.Flag, r.FailureReason = string(v), "wrong_amount"
+		r.Flag, r.FailureReason = string(v), api.FailureWrongAmount
 		r.Captured, r.CapturedIn = remote.Amount.Amount, remote.Amount.Currency
 	case next == api.PaymentSucceeded:
 		r.FailureReason = ""
 		r.Captured, r.CapturedIn = r.Amount, r.Currency
 	case next == api.PaymentFailed:
-		r.FailureReason = remote.Reason
+		r.FailureReason = cmp.Or(r.Ending, remote.Reason)
 	}
 	r.Status = next
 	return v
@@ -283,7 +283,7 @@ func (b *books) giveBack(ctx context.Context, tx bun.Tx, rows []*paymentRow, now
 			return err
 		}
 		_, err = b.owe(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("wrong amount", r.ID.String()), OrderID: r.OrderID, PaymentID: r.ID,
-			Amount: api.Money{Amount: r.Captured, Currency: r.CapturedIn}, Reason: "not the amount that was asked for"})
+			Amount: api.Money{Amount: r.Captured, Currency: r.CapturedIn}, Reason: api.RefundWrongAmount})
 		if err != nil {
 			return err
 		}

@@ -23,6 +23,10 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 	if err != nil {
 		return nil, err
 	}
+	// Before the provider hears of it: its callback may come before its answer.
+	if err := s.books.ending(ctx, rows, api.FailureOrderEnded); err != nil {
+		return nil, err
+	}
 	var mu sync.Mutex
 	open := map[ids.Order]bool{}
 	err = parallel(ctx, pollWorkers, rows, func(ctx context.Context, row *paymentRow) {
@@ -72,4 +76,21 @@ func (b *books) payable(ctx context.Context, orders []ids.Order) ([]*paymentRow,
 	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(append([]ids.Order{""}, orders...))).
 		Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentSucceeded).Scan(ctx)
 	return rows, err
+}
+
+// ending writes down why payments are about to be ended.
+func (b *books) ending(ctx context.Context, rows []*paymentRow, why string) error {
+	var list []ids.Payment
+	for _, r := range rows {
+		if r.open() && r.Ending == "" {
+			list = append(list, r.ID)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("ending = ?", why).Where("id IN (?)", bun.List(list)).Exec(ctx)
+		return err
+	})
 }

@@ -172,7 +172,7 @@ func (s *Service) createRemote(ctx context.Context, provider Provider, row *paym
 	if err != nil {
 		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", provider.Name(), "payment", row.ID, "error", err)
 		if permanent(err) {
-			refused := observation{provider: provider.Name(), remote: RemoteState{PaymentID: row.ID, Status: RemoteFailed, Reason: "refused"}}
+			refused := observation{provider: provider.Name(), remote: RemoteState{PaymentID: row.ID, Status: RemoteFailed, Reason: api.FailureRefused}}
 			if _, err := s.observe(ctx, provider, "create", refused); err != nil {
 				return Remote{}, err
 			}

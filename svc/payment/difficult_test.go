@@ -113,14 +113,42 @@ func TestClosePayments(t *testing.T) {
 		if want := []ids.Order{open.ID, untouched.ID, failed.ID}; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("closed %v, want %v", got, want)
 		}
-		if got := w.awaitStatus(p.ID, api.PaymentFailed, 0); got.FailureReason != "cancelled" {
-			t.Errorf("failed because of %q", got.FailureReason)
+		if got := w.awaitStatus(p.ID, api.PaymentFailed, 0); got.FailureReason != api.FailureOrderEnded || got.CanTryAgain() {
+			t.Errorf("failed because of %q, can be tried again: %t", got.FailureReason, got.CanTryAgain())
 		}
 		wantFault(t, w.decide(p.ID, "succeeded"), fault.Conflict) // the payer comes too late
 		if told := w.told(api.PaymentHasFailed, 2); len(told) != 2 {
 			t.Errorf("told of %d failures", len(told))
 		}
 		i.audit(t)
+	})
+}
+
+// When the provider's own word of the end comes before our answer, the payment failed all the same because its order did.
+func TestReasonOfAnEndIsTheOrder(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.run()
+		ctx, o := w.order()
+		p := w.create(ctx, o.ID)
+		rows, err := i.books.payable(t.Context(), []ids.Order{o.ID})
+		if err != nil || len(rows) != 1 {
+			t.Fatal(rows, err)
+		}
+		if err := i.books.ending(t.Context(), rows, api.FailureOrderEnded); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.sandbox.Cancel(t.Context(), rows[0].RemoteID); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.settle(t.Context(), i.sandbox, rows[0].RemoteID, nil); err != nil { // as for a callback
+			t.Fatal(err)
+		}
+		if got := w.awaitStatus(p.ID, api.PaymentFailed, 0); got.FailureReason != api.FailureOrderEnded {
+			t.Errorf("failed because of %q", got.FailureReason)
+		}
+		if told := w.told(api.PaymentHasFailed, 1); told[0].CanTryAgain() {
+			t.Errorf("the payer is told to try again: %+v", told[0])
+		}
 	})
 }
 

@@ -72,9 +72,9 @@ func (m *manual) Fetch(ctx context.Context, remoteID string) (RemoteState, error
 	case row.Status == manualPaid:
 		state.Status = RemoteSucceeded
 	case row.Status == manualCancelled:
-		state.Status, state.Reason = RemoteFailed, "cancelled"
+		state.Status, state.Reason = RemoteFailed, api.FailureCancelled
 	case !row.open(m.now()):
-		state.Status, state.Reason = RemoteFailed, "expired"
+		state.Status, state.Reason = RemoteFailed, api.FailureExpired
 	}
 	return state, nil
 }

@@ -118,10 +118,10 @@ func (s *sandbox) Fetch(ctx context.Context, remoteID string) (RemoteState, erro
 	case sandboxDeclined:
 		state.Status, state.Reason = RemoteFailed, row.Reason
 	case sandboxCancelled:
-		state.Status, state.Reason = RemoteFailed, "cancelled"
+		state.Status, state.Reason = RemoteFailed, api.FailureCancelled
 	default:
 		if !row.open(s.now()) {
-			state.Status, state.Reason = RemoteFailed, "expired"
+			state.Status, state.Reason = RemoteFailed, api.FailureExpired
 		}
 	}
 	return state, nil

@@ -26,12 +26,12 @@ func (s *Service) decideSandboxPayment(ctx context.Context, req *api.SandboxOutc
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	return &rpc.None{}, s.sandbox.decide(ctx, req.ID, req.Outcome, cmp.Or(req.Reason, outcomeDeclined))
+	return &rpc.None{}, s.sandbox.decide(ctx, req.ID, req.Outcome, cmp.Or(req.Reason, api.FailureDeclined))
 }
 
 // declineReasons returns why the sandbox may decline.
 func declineReasons() []string {
-	return []string{"insufficient_funds", "expired_card", "lost_card", "authentication_failed", "do_not_honor"}
+	return []string{api.FailureFunds, api.FailureExpiredCard, api.FailureDetails, api.FailureAuthenticated, api.FailureUnsupported}
 }
 
 // getSandboxCheckout shows the checkout page of a sandbox payment.

@@ -12,6 +12,7 @@ import (
 
 	stripesdk "github.com/stripe/stripe-go/v85"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
@@ -175,11 +176,11 @@ func stateOfSession(session *stripesdk.CheckoutSession) (RemoteState, error) {
 	case session.PaymentStatus == stripesdk.CheckoutSessionPaymentStatusPaid:
 		state.Status = RemoteSucceeded
 	case intent.Status == stripesdk.PaymentIntentStatusCanceled:
-		state.Status, state.Reason = RemoteFailed, "cancelled"
+		state.Status, state.Reason = RemoteFailed, api.FailureCancelled
 	case intent.Status == stripesdk.PaymentIntentStatusProcessing, intent.Status == stripesdk.PaymentIntentStatusRequiresCapture:
 		state.Status = RemoteProcessing
 	case session.Status == stripesdk.CheckoutSessionStatusExpired:
-		state.Status, state.Reason = RemoteFailed, "expired"
+		state.Status, state.Reason = RemoteFailed, api.FailureExpired
 	case complete && intent.Status == stripesdk.PaymentIntentStatusRequiresPaymentMethod:
 		state.Status, state.Reason = RemoteFailed, declineReason(intent.LastPaymentError)
 	case complete: // a voucher or a bank transfer that the payer has yet to make
@@ -189,13 +190,35 @@ func stateOfSession(session *stripesdk.CheckoutSession) (RemoteState, error) {
 	return state, err
 }
 
-// declineReason returns what Stripe lets a payer know. The decline code may be more than that ("stolen_card").
+// declineReason returns what a payer may know of a decline, https://docs.stripe.com/declines/codes. Of a stolen card, or one
+// that is thought to be, the one who uses it is told nothing.
 func declineReason(e *stripesdk.Error) string {
-	const most = 300 // bytes
-	if e == nil || e.Msg == "" {
-		return "declined"
+	if e == nil {
+		return api.FailureDeclined
 	}
-	return strings.ToValidUTF8(e.Msg[:min(len(e.Msg), most)], "")
+	switch e.DeclineCode {
+	case stripesdk.DeclineCodeInsufficientFunds, stripesdk.DeclineCodeCardVelocityExceeded, stripesdk.DeclineCodeWithdrawalCountLimitExceeded:
+		return api.FailureFunds
+	case stripesdk.DeclineCodeExpiredCard:
+		return api.FailureExpiredCard
+	case stripesdk.DeclineCodeIncorrectCVC, stripesdk.DeclineCodeIncorrectNumber, stripesdk.DeclineCodeIncorrectPIN, stripesdk.DeclineCodeIncorrectZip,
+		stripesdk.DeclineCodeInvalidCVC, stripesdk.DeclineCodeInvalidExpiryMonth, stripesdk.DeclineCodeInvalidExpiryYear,
+		stripesdk.DeclineCodeInvalidNumber, stripesdk.DeclineCodeInvalidPIN, stripesdk.DeclineCodeInvalidAccount:
+		return api.FailureDetails
+	case stripesdk.DeclineCodeAuthenticationRequired:
+		return api.FailureAuthenticated
+	case stripesdk.DeclineCodeCardNotSupported, stripesdk.DeclineCodeCurrencyNotSupported, stripesdk.DeclineCodeInvalidAmount:
+		return api.FailureUnsupported
+	}
+	switch e.Code {
+	case stripesdk.ErrorCodeExpiredCard:
+		return api.FailureExpiredCard
+	case stripesdk.ErrorCodeIncorrectCVC, stripesdk.ErrorCodeIncorrectNumber, stripesdk.ErrorCodeInvalidCVC, stripesdk.ErrorCodeInvalidNumber:
+		return api.FailureDetails
+	case stripesdk.ErrorCodeAuthenticationRequired, stripesdk.ErrorCodePaymentIntentAuthenticationFailure:
+		return api.FailureAuthenticated
+	}
+	return api.FailureDeclined
 }
 
 // Cancel implements Provider. What the two changes answer does not count, only what stands there afterwards: a payer or

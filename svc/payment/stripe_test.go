@@ -27,6 +27,7 @@ func TestStripeStates(t *testing.T) {
 	standin := newStripeStandin(t, time.Now)
 	s := newTestStripe(t, standin.URL, now)
 	decline := object{"code": "card_declined", "decline_code": "stolen_card", "message": "Your card was declined.", "type": "card_error"}
+	poor := object{"code": "card_declined", "decline_code": "insufficient_funds", "message": "Your card has insufficient funds.", "type": "card_error"}
 	for _, tt := range []struct {
 		name            string
 		session, intent object
@@ -42,7 +43,8 @@ func TestStripeStates(t *testing.T) {
 		{"paid in part", object{"status": "complete", "payment_status": "paid"}, object{"status": "succeeded", "amount_received": 4000}, RemoteSucceeded, 4000, ""},
 		{"a debit is under way", object{"status": "complete"}, object{"status": "processing"}, RemoteProcessing, 5000, ""},
 		{"a voucher has to be paid", object{"status": "complete"}, object{"status": "requires_action"}, RemoteProcessing, 5000, ""},
-		{"the debit failed", object{"status": "complete"}, object{"status": "requires_payment_method", "last_payment_error": decline}, RemoteFailed, 5000, "Your card was declined."},
+		{"the debit failed", object{"status": "complete"}, object{"status": "requires_payment_method", "last_payment_error": decline}, RemoteFailed, 5000, "declined"},
+		{"the debit failed for want of money", object{"status": "complete"}, object{"status": "requires_payment_method", "last_payment_error": poor}, RemoteFailed, 5000, "insufficient_funds"},
 		{"the debit failed without a word", object{"status": "complete"}, object{"status": "requires_payment_method"}, RemoteFailed, 5000, "declined"},
 		{"expired", object{"status": "expired"}, nil, RemoteFailed, 5000, "expired"},
 		{"cancelled", object{"status": "complete"}, object{"status": "canceled"}, RemoteFailed, 5000, "cancelled"},

@@ -115,11 +115,11 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 	case order.paidBy(p.ID):
 		return nil
 	case order.Status == api.OrderPaid:
-		due.Reason = "paid twice"
+		due.Reason = api.RefundPaidTwice
 		return s.owe(ctx, due, "paid_twice")
 	case order.Status == api.OrderPending, order.Status == api.OrderExpired:
 	default:
-		due.Reason = "the order was " + order.Status
+		due.Reason = api.RefundOrderEnded
 		return s.refuse(ctx, order, due, "given_up")
 	}
 
@@ -130,7 +130,7 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 		err = s.inv.Sell(ctx, order.ref(), order.UserID, order.lines(), p.ID.String())
 	}
 	if fault.Is(err, fault.SoldOut) {
-		due.Reason = "paid too late: the seats are taken"
+		due.Reason = api.RefundSoldOut
 		return s.owe(ctx, due, "late_sold_out")
 	}
 	if err != nil {
@@ -144,13 +144,13 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 		message: stream.NewMessage(ctx, api.OrderWasPaid.Subject, nil)})
 	switch {
 	case errors.Is(err, errPaidTwice):
-		due.Reason = "paid twice"
+		due.Reason = api.RefundPaidTwice
 		return s.owe(ctx, due, "paid_twice")
 	case errors.Is(err, errNotPayable):
-		due.Reason = "the order was given up"
+		due.Reason = api.RefundOrderEnded
 		return s.refuse(ctx, order, due, "given_up")
 	case errors.Is(err, errFenced):
-		due.Reason = "the seats are not there"
+		due.Reason = api.RefundSoldOut
 		return s.refuse(ctx, order, due, "fenced")
 	case err == nil && late:
 		s.metrics.branch("late_resold")

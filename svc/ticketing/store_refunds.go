@@ -161,7 +161,7 @@ func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, n
 		}
 		decisions := make([]decision, len(rows))
 		for i, row := range rows {
-			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()), "the event was cancelled")
+			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()), api.RefundEventCancelled)
 		}
 		return db.takeBack(ctx, tx, decisions, now)
 	})
