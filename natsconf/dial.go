@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,17 +21,22 @@ type DialConfig struct {
 	CA    string // PEM file of authorities to trust for TLS; empty: those of the system
 	Log   *slog.Logger
 
+	// HomeAfter is about how long the connection stays at another server before it goes back to its own; 0 means 10 s.
+	HomeAfter time.Duration
+
 	// OnPermissionError is called, if set, whenever the server refuses the role a subject. It must not block.
 	OnPermissionError func(role string, err error)
 }
 
 // Dial connects to an outside server. While the server cannot be reached it tries again until ctx ends, so that
-// processes may be started in any order; a refusal of the credentials is final.
+// processes may be started in any order; a refusal of the credentials is final. A server that dies or hangs is left for
+// another of the list within seconds, and taken again once it is back.
 func Dial(ctx context.Context, cfg DialConfig) (*nats.Conn, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	opts := connectOptions(cfg.Role, cfg.Log, cfg.OnPermissionError)
+	opts := append(connectOptions(cfg.Role, cfg.Log, cfg.OnPermissionError),
+		nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsMissed))
 	if cfg.Creds != "" {
 		path := cfg.Creds
 		if info, err := os.Stat(path); err != nil {
@@ -46,18 +52,27 @@ func Dial(ctx context.Context, cfg DialConfig) (*nats.Conn, error) {
 	if cfg.CA != "" {
 		opts = append(opts, nats.RootCAs(cfg.CA))
 	}
+	home, servers := newHome(cfg.URL, cfg.HomeAfter, cfg.Log)
+	home.probe = serves(home.url, opts)
+	opts = append(opts, home.options()...)
+	opts = append(opts, nats.ReconnectHandler(func(nc *nats.Conn) {
+		cfg.Log.Info("connected to NATS again", "component", "nats", "role", cfg.Role, "server", nc.ConnectedServerName())
+		home.check(nc)
+	}))
 	wait := 100 * time.Millisecond
 	for {
-		nc, err := nats.Connect(cfg.URL, opts...)
+		nc, err := nats.Connect(strings.Join(servers, ","), opts...)
 		if err == nil {
 			return nc, nil
 		}
 		if !unreachable(err) {
+			home.close()
 			return nil, fmt.Errorf("natsconf: connect as %s: %w", cfg.Role, err)
 		}
 		cfg.Log.Warn("NATS cannot be reached yet", "role", cfg.Role, "error", err, "retry_in", wait)
 		select {
 		case <-ctx.Done():
+			home.close()
 			return nil, fmt.Errorf("natsconf: connect as %s: %w (%w)", cfg.Role, err, ctx.Err())
 		case <-time.After(wait):
 		}

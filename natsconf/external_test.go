@@ -33,6 +33,9 @@ func outside(t *testing.T, conf string, change func(*server.Options)) *server.Se
 	if !opts.JetStream || !opts.SyncAlways {
 		t.Errorf("%s: JetStream %v, sync always %v", conf, opts.JetStream, opts.SyncAlways)
 	}
+	if hung := opts.PingInterval * time.Duration(opts.MaxPingsOut+1); hung == 0 || hung > 20*time.Second {
+		t.Errorf("%s: a client that hangs is served for %s", conf, hung)
+	}
 	opts.Host, opts.Port, opts.NoSigs, opts.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
 	opts.StoreDir = t.TempDir()
 	change(opts)
@@ -99,6 +102,9 @@ func TestClusterConf(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if hung := opts.Cluster.PingInterval * time.Duration(opts.Cluster.MaxPingsOut+1); hung == 0 || hung > 3*time.Second {
+			t.Errorf("a server that hangs is a member for %s", hung)
+		}
 		if len(opts.Routes) != 3 || opts.Cluster.Name != "starlight" {
 			t.Fatalf("cluster: %+v", opts.Cluster)
 		}
@@ -129,6 +135,37 @@ func TestClusterConf(t *testing.T) {
 		}
 	}
 	checkInventory(t, inventory(t, js))
+}
+
+// Three servers on one machine share no port and no folder, and find each other.
+func TestLocalConfs(t *testing.T) {
+	dir := external(t)
+	taken := map[string]bool{}
+	alone := func(what string, v any) {
+		t.Helper()
+		key := fmt.Sprint(what, v)
+		if taken[key] {
+			t.Errorf("two servers have the %s %v", what, v)
+		}
+		taken[key] = true
+	}
+	for i := range 3 {
+		opts, err := server.ProcessConfigFile(filepath.Join(dir, fmt.Sprintf("local-n%d.conf", i+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone("name", opts.ServerName)
+		alone("folder", opts.StoreDir)
+		for _, port := range []int{opts.Port, opts.Cluster.Port, opts.LeafNode.Port} {
+			alone("port", port)
+		}
+		if route := opts.Routes[i].Host; len(opts.Routes) != 3 || route != fmt.Sprintf("127.0.0.1:%d", opts.Cluster.Port) {
+			t.Errorf("server %d listens to routes on %d, and is known as %s of %d", i+1, opts.Cluster.Port, route, len(opts.Routes))
+		}
+		if opts.Host != "127.0.0.1" || opts.Cluster.Host != "127.0.0.1" || opts.LeafNode.Host != "127.0.0.1" {
+			t.Errorf("server %d can be reached from outside", i+1)
+		}
+	}
 }
 
 func TestLeafConf(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -109,7 +110,7 @@ func start(ctx context.Context, cfg Config, log *slog.Logger) (*server.Server, e
 			err = fmt.Errorf("natsconf: the server was not ready within %s", readyWithin)
 		}
 		if err == nil && !srv.JetStreamEnabled() {
-			err = errors.New("natsconf: JetStream did not start; see the log")
+			err = fmt.Errorf("natsconf: JetStream did not start: %s", bridge.lastError())
 		}
 	case msg := <-bridge.fatal:
 		err = fmt.Errorf("natsconf: %s", msg)
@@ -183,6 +184,20 @@ func (s *Server) Healthy() error {
 	}
 	if h := s.srv.Healthz(&server.HealthzOptions{}); h.Error != "" {
 		return fmt.Errorf("natsconf: %s", h.Error)
+	}
+	return nil
+}
+
+// Failed returns why JetStream, or a stream of it, takes no writes any more, and nil while all do. A server closes what a
+// full disk has failed, and opens it again only when it is started anew.
+func (s *Server) Failed() error {
+	if !s.srv.JetStreamEnabled() {
+		return errors.New("natsconf: JetStream has stopped, as it does when the disk is full")
+	}
+	for _, e := range s.srv.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		if e.Type == server.HealthzErrorStream && strings.Contains(e.Error, "write error") {
+			return fmt.Errorf("natsconf: stream %s takes no writes: %s", e.Stream, e.Error)
+		}
 	}
 	return nil
 }
