@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,6 +109,32 @@ func (h *Health) Report(ctx context.Context) Report {
 		r.Ready, r.Reason = false, "draining"
 	}
 	return r
+}
+
+// Watch runs the checks every interval until ctx ends, and logs when the process stops being ready and when it is again.
+func (h *Health) Watch(ctx context.Context, log *slog.Logger, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	ready := true
+	for {
+		r := h.Report(ctx)
+		if h.state.Load() == stateServing && r.Ready != ready {
+			ready = r.Ready
+			if ready {
+				log.Info("ready again")
+			}
+			for _, c := range r.Checks {
+				if !c.OK {
+					log.Warn("not ready", "check", c.Name, "error", c.Error)
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (h *Health) run(ctx context.Context) Report {

@@ -56,6 +56,10 @@ func (s *System) startNATS(ctx, background context.Context) error {
 	if _, err := observe.AnswerMetrics(s.node, s.instance, s.registry, s.log); err != nil {
 		return err
 	}
+	if s.embedded != nil {
+		s.health.Add(observe.Check{Name: "nats", Run: func(context.Context) error { return s.embedded.Failed() }})
+		s.background("nats", func() error { return s.watchStores(background) })
+	}
 	s.health.Add(observe.Check{Name: "jetstream", Run: func(ctx context.Context) error {
 		_, err := js.Publish(ctx, "probe."+natsToken(s.instance), []byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
 		return err
@@ -132,6 +136,8 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		}
 		cfg.Answers = m.db.Answers()
 		s.health.Add(observe.Check{Name: "sql " + r.name, Run: m.db.Ping})
+		outbox := &outboxWatch{db: m.db, now: time.Now} // not cfg.Now: it measures a time that passes
+		s.health.Add(observe.Check{Name: "outbox " + r.name, Run: outbox.check})
 	}
 	m.server = rpc.NewServer(m.nc, cfg)
 	if m.service, err = r.start(ctx, m); err != nil {
@@ -146,6 +152,9 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		if _, s.newAdmin, err = people.EnsureAdmin(ctx, s.cfg.AdminEmail, s.cfg.AdminPassword); err != nil {
 			return err
 		}
+	}
+	if c, ok := m.service.(interface{ Ready(context.Context) error }); ok {
+		s.health.Add(observe.Check{Name: r.name, Run: c.Ready})
 	}
 	m.service.Register(m.server)
 	if err := m.server.Start(ctx); err != nil {

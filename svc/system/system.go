@@ -140,6 +140,11 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 			return nil, fmt.Errorf("unknown role %q; the roles are %s", name, strings.Join(Names(), ", "))
 		}
 	}
+	if cfg.NATSURL == "" || cfg.DatabaseURL == "" {
+		if err := takesWrites(cfg.Data); err != nil {
+			return nil, err
+		}
+	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &System{cfg: cfg, instance: instanceName(), level: &slog.LevelVar{}, registry: observe.NewRegistry(), stop: stop, failed: make(chan error, 1)}
 	s.health = observe.NewHealth(cfg.Now)
@@ -153,6 +158,7 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		}
 	}
 	s.health.Start()
+	s.running.Go(func() { s.health.Watch(background, s.log, watchEvery) })
 	s.log.Info("ready", "http", s.httpURL, "ops", s.opsURL, "nats", s.NATSURL(), "roles", cfg.Roles)
 	return s, nil
 }

@@ -224,6 +224,9 @@ func explain(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("an address is taken, perhaps by another starlight: %w", err)
 	}
+	if system.DiskFull(err) && !strings.Contains(err.Error(), "the disk is full") {
+		return fmt.Errorf("the disk is full: %w", err)
+	}
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system/command"
 )
 
@@ -88,6 +89,7 @@ type installation struct {
 	lines []string // up to ready
 	data  string
 	ready map[string]string // "": the gateway; docs, ops, nats
+	log   testkit.Buffer
 }
 
 // up starts the program on free ports and returns when it says ready.
@@ -102,8 +104,8 @@ func upWith(t *testing.T, data string, change func(*exec.Cmd), args ...string) *
 	args = append([]string{"up", "--data", data, "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, args...)
 	s := &installation{t: t, cmd: program(t, nil, args...), data: data, ready: map[string]string{}}
 	change(s.cmd)
-	var log bytes.Buffer
-	s.cmd.Stderr = &log
+	log := &s.log
+	s.cmd.Stderr = log
 	pipe, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
