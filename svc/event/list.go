@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // list answers with events by start. Without other wishes they are the published ones that are not over.
@@ -40,7 +41,7 @@ func (s *Service) list(ctx context.Context, req *api.EventQuery) (*api.List[api.
 // filter checks a query and turns it into what the database is asked.
 func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 	f := filter{
-		category: strings.ToLower(strings.TrimSpace(req.Category)), cityKey: fold(strings.TrimSpace(req.City)),
+		category: strings.ToLower(strings.TrimSpace(req.Category)), cityKey: text.Fold(strings.TrimSpace(req.City)),
 		country: strings.ToUpper(req.Country), from: req.From, to: req.To, organizer: req.Organizer, status: req.Status,
 	}
 	var c fault.Check
@@ -78,11 +79,8 @@ func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 		f.from = s.now()
 	}
 	if req.Q != "" {
-		f.words = words(req.Q)
-		if len(f.words) > maxQueryWords {
-			f.words = f.words[:maxQueryWords]
-		}
-		f.impossible = len(f.words) == 0 // only signs: no event has them
+		f.terms = terms(req.Q)
+		f.impossible = len(f.terms) == 0 // only signs: no event has them
 	}
 	if f.status != api.EventPublished && !p.Admin() {
 		f.of = p.User

@@ -368,27 +368,28 @@ func FuzzSearch(f *testing.F) {
 	db := testkit.Open(f, testkit.SQLite(f), "event", Migrations())
 	b := books{db: db, now: time.Now}
 	keep(f, b, func(*record) {})
-	for _, q := range []string{"quartet", `"`, "a OR b*", "NEAR(a b)", "search_text:x", "\x00", "ǘ", "' \\ :*", "ﬁ ½ ²", "ʼn"} {
+	for _, q := range []string{"quartet", `"`, "a OR b*", "NEAR(a b)", "search_text:x", "\x00", "ǘ", "' \\ :*", "ﬁ ½ ²", "ʼn", "AKB48劇場 大阪 交響楽団", "กรุงเทพ", "\u3099か"} {
 		f.Add(q)
 	}
 	f.Fuzz(func(t *testing.T, q string) {
-		found := words(q)
-		for _, w := range found {
-			if w == "" || strings.ContainsAny(w, "\"'\\*:&|!()<> \t\n\x00") {
-				t.Fatalf("%q has the word %q", q, w)
+		asked := terms(q)
+		for _, term := range asked {
+			if term.word == "" || strings.ContainsAny(term.word, "\"'\\*:&|!()<> \t\n\x00") {
+				t.Fatalf("%q has the word %q", q, term.word)
 			}
 		}
-		if len(found) == 0 || len(found) > maxQueryWords {
+		if len(asked) == 0 {
 			return
 		}
-		if _, err := b.list(t.Context(), filter{words: found, status: api.EventPublished, limit: 1}); err != nil {
+		if _, err := b.list(t.Context(), filter{terms: asked, status: api.EventPublished, limit: 1}); err != nil {
 			t.Errorf("%q: %v", q, err)
 		}
 		// A text finds itself.
-		e := api.Event{Name: q}
-		for _, w := range strings.Fields(searchText(&e)) {
-			if !slices.Contains(found, w) {
-				t.Errorf("%q is indexed by %q and searched by %q", q, w, found)
+		index := strings.Fields(searchText(&api.Event{Name: q}))
+		for _, term := range asked {
+			found := slices.ContainsFunc(index, func(w string) bool { return w == term.word || term.prefix && strings.HasPrefix(w, term.word) })
+			if !found {
+				t.Errorf("%q is indexed by %q and searched by %+v", q, index, asked)
 			}
 		}
 	})

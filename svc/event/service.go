@@ -108,7 +108,12 @@ func (s *Service) Run(ctx context.Context) error {
 		defer cancel()
 		relay = stream.NewRelay(s.books.db, s.js, s.log, s.metrics).Run(ctx)
 	})
-	work.Go(func() { s.sweeps(ctx) })
+	work.Go(func() {
+		if err := s.reindex(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "events of an older version cannot be indexed again; the next start tries it", "error", err)
+		}
+		s.sweeps(ctx)
+	})
 	work.Wait()
 	if errors.Is(relay, context.Canceled) {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // books are the tables of events.
@@ -26,31 +27,32 @@ type books struct {
 type row struct {
 	bun.BaseModel `bun:"table:events,alias:e"`
 
-	ID           ids.Event `bun:",pk"`
-	Organizer    ids.User
-	Status       string
-	Name         string
-	Description  string
-	Category     string
-	StartsAt     time.Time
-	EndsAt       time.Time
-	Timezone     string
-	Place        string
-	Address      string
-	City         string
-	CityKey      string
-	Country      string
-	Latitude     *float64
-	Longitude    *float64
-	Capacity     int
-	AutoCapacity bool
-	TicketTypes  []api.TicketType `bun:"type:text"`
-	Providers    []string         `bun:"payment_providers,type:text"`
-	CancelReason string
-	Revision     int64
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
-	SearchText   string
+	ID            ids.Event `bun:",pk"`
+	Organizer     ids.User
+	Status        string
+	Name          string
+	Description   string
+	Category      string
+	StartsAt      time.Time
+	EndsAt        time.Time
+	Timezone      string
+	Place         string
+	Address       string
+	City          string
+	CityKey       string
+	Country       string
+	Latitude      *float64
+	Longitude     *float64
+	Capacity      int
+	AutoCapacity  bool
+	TicketTypes   []api.TicketType `bun:"type:text"`
+	Providers     []string         `bun:"payment_providers,type:text"`
+	CancelReason  string
+	Revision      int64
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	SearchText    string
+	SearchVersion int
 
 	Pending   string    `bun:",scanonly"`
 	PendingAt time.Time `bun:",scanonly,nullzero"`
@@ -62,12 +64,12 @@ func rowOf(r *record) *row {
 	return &row{
 		ID: e.ID, Organizer: e.Organizer, Status: e.Status, Name: e.Name, Description: e.Description, Category: e.Category,
 		StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: e.Timezone,
-		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: fold(e.Location.City),
+		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: text.Fold(e.Location.City),
 		Country: e.Location.Country, Latitude: e.Location.Latitude, Longitude: e.Location.Longitude,
 		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity, TicketTypes: slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
 		Providers:    slices.Clip(append([]string{}, e.Providers...)),
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
-		SearchText: searchText(e),
+		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
 }
 
@@ -249,7 +251,7 @@ func remember(ctx context.Context, tx bun.Tx, c change) error {
 
 // filter says which events a list has.
 type filter struct {
-	words      []string // all must occur, the last as the beginning of a word
+	terms      []term // all must occur
 	category   string
 	cityKey    string
 	country    string
@@ -266,11 +268,11 @@ type filter struct {
 // list returns events by start, without their teams.
 func (b books) list(ctx context.Context, f filter) ([]api.Event, error) {
 	q := b.db.Read().NewSelect().Model((*row)(nil)).ColumnExpr(columns).Where("e.status = ?", f.status)
-	if len(f.words) > 0 {
+	if len(f.terms) > 0 {
 		if b.db.Postgres() {
-			q = q.Where("e.search @@ ?::tsquery", tsquery(f.words))
+			q = q.Where("e.search @@ ?::tsquery", tsquery(f.terms))
 		} else {
-			q = q.Where("e.num IN (SELECT rowid FROM event_search WHERE event_search MATCH ?)", ftsquery(f.words))
+			q = q.Where("e.num IN (SELECT rowid FROM event_search WHERE event_search MATCH ?)", ftsquery(f.terms))
 		}
 	}
 	equal := func(column, value string) {

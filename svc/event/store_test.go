@@ -8,11 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // onBoth runs a test of the store on SQLite and on PostgreSQL.
@@ -159,7 +162,8 @@ func TestStorePendingChangeBarsOthers(t *testing.T) {
 
 func TestStoreSearch(t *testing.T) {
 	onBoth(t, func(t *testing.T, b books) {
-		names := []string{"Rock'n'Roll Night: AC/DC", "Café Müller", "Ночь музыки", "東京 ジャズ", `"quoted" AND (or) NOT *`, "user@example.com v2.15.2"}
+		names := []string{"Rock'n'Roll Night: AC/DC", "Café Müller", "Ночь музыки", "東京 ジャズ", `"quoted" AND (or) NOT *`, "user@example.com v2.15.2",
+			"大阪交響楽団定期演奏会", "เทศกาลดนตรีกรุงเทพ", "서울국제음악제에서", "AKB48劇場公演", "Łódź Swing", "København synger", "IĞDIR Şenliği", "東京から京都へ", "市民ホール"}
 		for _, name := range names {
 			keep(t, b, func(r *record) { r.Event.Name, r.Event.Description = name, "" })
 		}
@@ -168,7 +172,7 @@ func TestStoreSearch(t *testing.T) {
 		})
 		find := func(q string) []string {
 			t.Helper()
-			events, err := b.list(t.Context(), filter{words: words(q), status: api.EventPublished, limit: 50})
+			events, err := b.list(t.Context(), filter{terms: terms(q), status: api.EventPublished, limit: 50})
 			if err != nil {
 				t.Fatalf("%q: %v", q, err)
 			}
@@ -180,20 +184,24 @@ func TestStoreSearch(t *testing.T) {
 		}
 		for q, want := range map[string]string{
 			"dc": names[0], "roll night": names[0], "NIGHT ro": names[0], "cafe": names[1], "MULLER": names[1], "mül": names[1],
-			"ночь": names[2], "музыки НО": names[2], "東京": names[3], `quoted" AND`: names[4], "* not": names[4],
+			"ночь": names[2], "музыки НО": names[2], "東京 ジャ": names[3], `quoted" AND`: names[4], "* not": names[4],
+			"交響楽団": names[6], "大阪交響楽団定期演奏会": names[6], "大阪": names[6], "会": names[6], "定期 大阪": names[6],
+			"ดนตรี": names[7], "กรุงเทพ": names[7], "음악제": names[8], "국제": names[8], "劇場": names[9], "akb48": names[9], "AKB48劇場": names[9],
+			"Lodz": names[10], "łódź": names[10], "Kobenhavn": names[11], "ığdır": names[12], "senligi": names[12], "igdir": names[12],
+			"京都へ": names[13], "ホール": names[14], "東京ジャズ": names[3],
 			"example": names[5], "15": names[5], "elbphil": "plain", "jaz": "plain",
 		} {
 			if got := find(q); !slices.Equal(got, []string{want}) {
 				t.Errorf("%q finds %q, want %q", q, got, want)
 			}
 		}
-		for _, q := range []string{"ight", "rock opera", "nothing", "roll OR cafe"} {
+		for _, q := range []string{"ight", "rock opera", "nothing", "roll OR cafe", "東京都", "ボール", "楽団交響", "k48"} {
 			if got := find(q); got != nil {
 				t.Errorf("%q finds %q", q, got)
 			}
 		}
 		// The index follows a change.
-		events, _ := b.list(t.Context(), filter{words: words("cafe"), status: api.EventPublished, limit: 1})
+		events, _ := b.list(t.Context(), filter{terms: terms("cafe"), status: api.EventPublished, limit: 1})
 		k, err := b.load(t.Context(), events[0].ID)
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +240,7 @@ func TestStoreFilters(t *testing.T) {
 		}{
 			{"all", filter{}, "abce"},
 			{"category", filter{category: "jazz"}, "a"},
-			{"city", filter{cityKey: fold("zürich")}, "b"},
+			{"city", filter{cityKey: text.Fold("zürich")}, "b"},
 			{"country", filter{country: "CH"}, "b"},
 			{"organizer", filter{organizer: ben.User}, "c"},
 			{"running at from", filter{from: day(3).Add(time.Hour)}, "ce"},
@@ -316,6 +324,44 @@ func TestStorePagesInOrder(t *testing.T) {
 		slices.Sort(want)
 		if !slices.Equal(got, want) {
 			t.Errorf("the pages have %d events, want each of %d once", len(got), n)
+		}
+	})
+}
+
+// What an older version wrote is found in the new way after a start.
+func TestReindex(t *testing.T) {
+	onBoth(t, func(t *testing.T, b books) {
+		const many = reindexSize + 1
+		for range many {
+			keep(t, b, func(r *record) { r.Event.Name, r.Event.Location.City = "大阪交響楽団", "Łódź" })
+		}
+		err := b.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE events SET search_text = '大阪交響楽団 łodz', city_key = 'łodz', search_version = 1")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := func() int {
+			t.Helper()
+			events, err := b.list(t.Context(), filter{terms: terms("楽団"), cityKey: text.Fold("Lodz"), status: api.EventPublished, limit: many + 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(events)
+		}
+		if n := found(); n != 0 {
+			t.Errorf("%d events are found before", n)
+		}
+		s := &Service{books: b, log: testkit.Log(t)}
+		if err := s.reindex(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := found(); n != many {
+			t.Errorf("%d events are found, want %d", n, many)
+		}
+		if n, err := b.reindex(t.Context()); n != 0 || err != nil {
+			t.Errorf("%d events were written again: %v", n, err)
 		}
 	})
 }
