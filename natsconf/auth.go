@@ -76,8 +76,8 @@ func WriteKV(bucket string) Grant {
 }
 
 // Replay lets a role read a stream from any point, with consumers of its own that are gone afterwards. Names of such
-// consumers are random, so it may touch every consumer of that stream: where other roles have durable ones, use
-// Consume.
+// consumers are random, so it may touch every consumer of that stream: checkRoles refuses it where another role has a
+// durable one. Use Follow or Consume there.
 func Replay(stream string) Grant {
 	return Grant{Publish: []string{
 		"$JS.API.STREAM.INFO." + stream,
@@ -94,16 +94,21 @@ func Replay(stream string) Grant {
 	}}
 }
 
-// Follow lets a role read a stream from any point beside the durable consumers of others: with consumers of its own,
-// which end by themselves when nobody reads them, so it needs not delete any.
-func Follow(stream string) Grant {
-	return Grant{Publish: []string{
-		"$JS.API.STREAM.INFO." + stream,
-		"$JS.API.CONSUMER.CREATE." + stream,
-		"$JS.API.CONSUMER.CREATE." + stream + ".*",
-		"$JS.API.CONSUMER.INFO." + stream + ".*",
-		"$JS.API.CONSUMER.MSG.NEXT." + stream + ".*",
-	}}
+// Follow lets a role read a stream from any point with the named consumers, which are gone afterwards, and single
+// messages of it.
+func Follow(stream string, consumers ...string) Grant {
+	g := Grant{Publish: []string{"$JS.API.STREAM.INFO." + stream, "$JS.API.STREAM.MSG.GET." + stream}}
+	for _, c := range consumers {
+		name := stream + "." + c
+		g.Publish = append(g.Publish,
+			"$JS.API.CONSUMER.CREATE."+name,
+			"$JS.API.CONSUMER.CREATE."+name+".>", // with the filter subject as the last tokens
+			"$JS.API.CONSUMER.INFO."+name,
+			"$JS.API.CONSUMER.DELETE."+name,
+			"$JS.API.CONSUMER.MSG.NEXT."+name,
+		)
+	}
+	return g
 }
 
 // Consume lets a role create, use and delete the named durable consumers of a stream, read single messages of it (for
@@ -179,8 +184,8 @@ func tidy(subjects []string) jwt.StringList {
 }
 
 // checkRoles refuses roles that break the rules of the house: the inventory is written by ticketing alone, an inbox is
-// read by its owner alone, nobody is allowed whole trees of endpoints. It makes the rules hold however the lists of
-// subjects came about.
+// read by its owner alone, a durable consumer is used by its owner alone, no role is allowed whole trees of endpoints. It
+// makes the rules hold however the lists of subjects came about.
 func checkRoles(roles []Role) error {
 	seen := make(map[string]bool)
 	for _, r := range roles {
@@ -191,6 +196,9 @@ func checkRoles(roles []Role) error {
 			return fmt.Errorf("natsconf: role %s is there twice", r.Name)
 		}
 		seen[r.Name] = true
+	}
+	if err := checkConsumers(roles); err != nil {
+		return err
 	}
 	for _, r := range roles {
 		for _, s := range slices.Concat(r.Publish, r.Subscribe) {
@@ -214,6 +222,37 @@ func checkRoles(roles []Role) error {
 			for other := range seen {
 				if other != r.Name && server.SubjectsCollide(s, InboxPrefix(other)+".>") {
 					return fmt.Errorf("natsconf: role %s must not subscribe to %s: the inbox of %s", r.Name, s, other)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// nextMessage begins the subjects on which a consumer is asked for messages.
+const nextMessage = "$JS.API.CONSUMER.MSG.NEXT."
+
+// checkConsumers refuses roles that may take what the consumer of another role is given, or change or delete it. A role
+// has the consumers that it names exactly.
+func checkConsumers(roles []Role) error {
+	for _, owner := range roles {
+		for _, s := range owner.Publish {
+			consumer, found := strings.CutPrefix(s, nextMessage)
+			if !found || strings.ContainsAny(consumer, "*>") {
+				continue
+			}
+			stream, _, _ := strings.Cut(consumer, ".")
+			touching := []string{s, "$JS.ACK." + consumer + ".1.1.1.1.1", "$JS.ACK.domain.account." + consumer + ".1.1.1.1.1.1", "$JS.API.CONSUMER.DURABLE.CREATE." + consumer,
+				"$JS.API.CONSUMER.CREATE." + stream, // the name stands in the request then
+				"$JS.API.CONSUMER.CREATE." + consumer, "$JS.API.CONSUMER.CREATE." + consumer + ".>", "$JS.API.CONSUMER.DELETE." + consumer}
+			for _, other := range roles {
+				if other.Name == owner.Name || other.Admin {
+					continue
+				}
+				for _, allowed := range other.Publish {
+					if slices.ContainsFunc(touching, func(t string) bool { return server.SubjectsCollide(t, allowed) }) {
+						return fmt.Errorf("natsconf: role %s must not publish %s: the consumer %s belongs to %s", other.Name, allowed, consumer, owner.Name)
+					}
 				}
 			}
 		}

@@ -61,6 +61,7 @@ func denied(t *testing.T, nc *nats.Conn, subject string) {
 	}
 }
 
+// What the grants come to. The roles of the system are asked in svc/system.
 func TestPermissions(t *testing.T) {
 	srv := start(t, natsconf.Config{})
 	ensured(t, srv)
@@ -268,12 +269,19 @@ func TestRolesThatBreakTheRules(t *testing.T) {
 		"has no name":                    natsconf.NewRole(""),
 		"is there twice":                 natsconf.NewRole("gateway"),
 		"has the name of the system":     natsconf.NewRole("sys"),
+		"takes another's messages":       natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.MSG.NEXT.EVENTS.*")),
+		"acknowledges for another":       natsconf.NewRole("x", natsconf.PublishTo("$JS.ACK.EVENTS.>")),
+		"reshapes another's consumer":    natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.CREATE.EVENTS.*")),
+		"names it in the request":        natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.CREATE.EVENTS")),
+		"deletes another's consumer":     natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.DELETE.*.durable")),
+		"has the same consumer":          natsconf.NewRole("x", natsconf.Follow(natsconf.Events, "durable")),
+		"replays where others consume":   natsconf.NewRole("x", natsconf.Replay(natsconf.Events)),
 		"an admin writes the inventory":  {Name: "x", Admin: true, Publish: []string{"$KV.inventory.pool.e1"}},
 		"an admin reads another's inbox": {Name: "x", Admin: true, Subscribe: []string{"_INBOX_gateway.>"}},
 	}
 	for name, role := range tests {
 		t.Run(name, func(t *testing.T) {
-			gateway := natsconf.NewRole("gateway")
+			gateway := natsconf.NewRole("gateway", natsconf.Consume(natsconf.Events, "durable"))
 			if role.Name == "gateway" && len(role.Publish) > 0 {
 				gateway.Name = "other"
 			}

@@ -137,8 +137,9 @@ type Forecast struct {
 
 // Overview is events side by side. Searches are those in the catalogue, by anybody, for whatever event.
 type Overview struct {
-	Items    []EventSummary `json:"items"`
-	Searches int64          `json:"searches"`
+	Items      []EventSummary `json:"items"`
+	Searches   int64          `json:"searches"`
+	Incomplete []ids.Event    `json:"incomplete,omitempty"` // events that are left out: facts of them were lost
 }
 
 // CompareQuery is the request of CompareEvents.

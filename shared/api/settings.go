@@ -78,6 +78,8 @@ var (
 		"How long after its end the numbers of an event are kept.", settings.Between(24*time.Hour, 50*365*24*time.Hour))
 	AnalyticsGeneration = settings.Int("analytics.generation", 0,
 		"Which build of the read model is in force: every change makes every instance fold its streams again from their beginning.", settings.Between(0, 1000000))
+	AnalyticsIncomplete = settings.Bool("analytics.incomplete", false,
+		"Whether the numbers of an event are shown although facts of it were lost before they could be counted.")
 
 	LogLevel = settings.Level("log.level", slog.LevelInfo, "What is logged: debug, info, warn or error.")
 )
@@ -88,5 +90,5 @@ func Settings() []settings.Definition {
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter,
 		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, LivePerPerson, LiveStreams,
-		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, LogLevel}
+		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

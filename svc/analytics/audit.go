@@ -19,14 +19,13 @@ type Sums struct {
 }
 
 // Recount folds all of the stream EVENTS into a new read model in dir, without keeping anything else, and returns the
-// sums by event. It reports false when the stream has lost its beginning to age: nothing can be compared then.
+// sums by event. It reports false when messages of the stream are gone: nothing can be compared then.
 func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.Event]Sums, bool, error) {
 	st, err := js.Stream(ctx, eventsStream)
 	if err != nil {
 		return nil, false, err
 	}
-	state := st.CachedInfo().State
-	if state.Msgs > 0 && state.FirstSeq > 1 {
+	if st.CachedInfo().State.FirstSeq > 1 {
 		return nil, false, nil
 	}
 	db, err := openFile(dir)
@@ -34,8 +33,10 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 		return nil, false, err
 	}
 	db.NoSync = true
-	s := &Service{db: db, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, metrics: observe.NewRegistry(), touched: map[ids.Event]bool{}}
+	s := &Service{db: db, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, metrics: observe.NewRegistry(),
+		id: newID(), progress: newProgress(), touched: map[ids.Event]uint64{}}
 	defer s.Close()
+	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -49,18 +50,17 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 	}()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for read := uint64(0); read < state.LastSeq; {
+	for s.progress.currentAt(eventsStream).Before(began) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
 		}
-		if err := db.View(func(tx *bolt.Tx) error { read = number(tx, eventsStream); return nil }); err != nil {
-			return nil, false, err
-		}
 	}
+	whole := false
 	sums := map[ids.Event]Sums{}
 	err = db.View(func(tx *bolt.Tx) error {
+		whole = number(tx, lostKey) == 0
 		return tx.Bucket(bucketTotals).ForEach(func(k, v []byte) error {
 			if len(k) < 2 || k[len(k)-1] != byEvent || k[len(k)-2] != 0 {
 				return nil
@@ -71,5 +71,5 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 			return nil
 		})
 	})
-	return sums, true, err
+	return sums, whole, err
 }

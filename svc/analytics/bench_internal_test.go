@@ -25,7 +25,7 @@ func BenchmarkFold(b *testing.B) {
 			b.Fatal(err)
 		}
 		if group = append(group, message{seq: seq, change: c}); len(group) == groupLimit {
-			if err := s.commit(toEvents, last, group, false); err != nil {
+			if err := s.commit(toEvents, last, group); err != nil {
 				b.Fatal(err)
 			}
 			group, last = nil, seq
@@ -53,7 +53,7 @@ func BenchmarkSummary(b *testing.B) {
 			}
 			defer s.Close()
 			group := []message{{seq: 1, change: (*description)(testOffer("UTC"))}, {seq: 2, change: sales(facts)}}
-			if err := s.commit(toEvents, 0, group, false); err != nil {
+			if err := s.commit(toEvents, 0, group); err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {

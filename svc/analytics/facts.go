@@ -35,6 +35,9 @@ func (r *reader) read(subject string, data []byte, stored time.Time) (change, er
 		if subject == api.EventDeleted.Subject {
 			v.Event.Status = deleted
 		}
+		if subject == api.EventCreated.Subject {
+			return &creation{v}, nil
+		}
 		return v, nil
 	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject:
 		o, err := r.object(data)
@@ -162,6 +165,9 @@ const deleted = "deleted"
 
 // description is an event as it is offered.
 type description api.Offer
+
+// creation is the first description of an event: no fact of it comes earlier.
+type creation struct{ *description }
 
 // orderFact is the part of api.OrderEvent that counts.
 type orderFact struct {

@@ -107,11 +107,21 @@ func (f *fold) referrer(event ids.Event, name string) string {
 	return name
 }
 
-// fold keeps the newest description of an event.
-func (v *description) fold(f *fold) error {
+func (v *creation) fold(f *fold) error { return v.keep(f, true) }
+
+func (v *description) fold(f *fold) error { return v.keep(f, false) }
+
+// keep keeps the newest description of an event. When facts are lost, those of an event that was created unseen are
+// among them.
+func (v *description) keep(f *fold, first bool) error {
 	known, err := described(f.tx, v.Event.ID)
 	if err != nil {
 		return err
+	}
+	if known == nil && !first && number(f.tx, lostKey) > 0 {
+		if err := f.tx.Bucket(bucketLacking).Put([]byte(v.Event.ID), []byte{}); err != nil {
+			return err
+		}
 	}
 	if known != nil && known.Event.Revision >= v.Event.Revision {
 		return nil

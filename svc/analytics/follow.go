@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
@@ -24,7 +25,7 @@ const (
 	groupLimit = 16384                  // messages of one transaction: the more, the more of them share a page
 	gather     = 200 * time.Millisecond // a group waits for company: the disk belongs to those who buy
 	followWait = time.Second            // after a failure
-	idleLimit  = 30 * time.Second       // after which the server forgets a consumer that nobody reads
+	idleLimit  = 15 * time.Second       // after which the server forgets the consumer of an instance that is gone
 )
 
 // follower reads a stream from where it stopped, and folds what it reads.
@@ -37,6 +38,14 @@ type follower struct {
 
 // decoder makes a change of a message, or nil if it is of no interest.
 type decoder func(subject string, data []byte, stored time.Time) (change, error)
+
+// lose notes that messages are gone. Views are as good as they can be: the gateway drops some, too.
+func (fl follower) lose(f *fold) error {
+	if fl.stream != eventsStream {
+		return nil
+	}
+	return f.lose()
+}
 
 // followers returns what an instance reads.
 func (s *Service) followers() []follower {
@@ -68,24 +77,24 @@ type message struct {
 	change change
 	err    error
 	raw    jetstream.Msg // of one that cannot be read
+	gone   bool          // from the stream, with all before it that were not read
 }
 
 // followOnce reads, prepares and commits groups of messages, each step beside the others, until one of them fails.
 func (s *Service) followOnce(ctx context.Context, fl follower) error {
-	last, err := s.position(ctx, fl)
+	st, err := s.js.Stream(ctx, fl.stream)
 	if err != nil {
 		return err
 	}
-	consumer, err := s.consumer(ctx, fl.stream, last)
+	last, err := s.position(fl, st.CachedInfo())
 	if err != nil {
 		return err
 	}
-	due := int(consumer.CachedInfo().NumPending)
-	if due == 0 {
-		if err := s.db.Update(func(tx *bolt.Tx) error { return setCaughtUp(tx, fl.stream) }); err != nil {
-			return err
-		}
+	consumer, done, err := s.consumer(ctx, fl.stream, last)
+	if err != nil {
+		return err
 	}
+	defer done()
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(groupLimit))
 	if err != nil {
 		return err
@@ -93,7 +102,9 @@ func (s *Service) followOnce(ctx context.Context, fl follower) error {
 	defer messages.Stop()
 	work, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, messages.Stop)()
-	read, prepared := make(chan []message), make(chan []message)
+	read, prepared, reached := make(chan []message), make(chan []message), make(chan struct{}, 1)
+	s.progress.moved(fl.stream, last)
+	work.Go(func() error { return s.watch(ctx, fl, st, reached) })
 	work.Go(func() error {
 		for next := uint64(1); ; {
 			group, err := readGroup(messages, next, fl.read)
@@ -121,21 +132,64 @@ func (s *Service) followOnce(ctx context.Context, fl follower) error {
 	})
 	work.Go(func() error {
 		for group, ok := receive(ctx, prepared); ok; group, ok = receive(ctx, prepared) {
-			due -= len(group)
-			if err := s.commit(fl, last, group, due <= 0); err != nil {
+			if err := s.commit(fl, last, group); err != nil {
 				return err
 			}
-			last = group[len(group)-1].seq
+			if last = group[len(group)-1].seq; s.progress.moved(fl.stream, last) {
+				signal(reached)
+			}
 		}
 		return ctx.Err()
 	})
 	return work.Wait()
 }
 
-// consumer makes a consumer of what comes after a sequence, which is gone when nobody reads it. No filters mean all.
-func (s *Service) consumer(ctx context.Context, stream string, after uint64, filters ...string) (jetstream.Consumer, error) {
-	return s.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: idleLimit})
+// mostInstances is how many instances may run at a time: their consumers have names that the role is allowed.
+const mostInstances = 10
+
+// Consumers returns the names of the consumers that instances make of a stream: one each, and of events one more while
+// buyers are counted that were left out.
+func Consumers(stream string) []string {
+	n := mostInstances
+	if stream == eventsStream {
+		n *= 2
+	}
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("analytics-%d", i+1)
+	}
+	return names
+}
+
+// consumer makes a consumer of what comes after a sequence, under the first name that no instance has. It is deleted by
+// done, or when no instance reads it. No filters mean all.
+func (s *Service) consumer(ctx context.Context, stream string, after uint64, filters ...string) (c jetstream.Consumer, done func(), err error) {
+	cfg := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, FilterSubjects: filters,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: idleLimit,
+		Metadata: map[string]string{"instance": s.id, "made": nuid.Next()}} // never the configuration of another one
+	for _, cfg.Name = range Consumers(stream) {
+		if c, err = s.js.CreateConsumer(ctx, stream, cfg); !errors.Is(err, jetstream.ErrConsumerExists) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), followWait)
+		defer cancel()
+		if err := s.js.DeleteConsumer(ctx, stream, cfg.Name); err != nil {
+			s.log.Debug("a consumer is left to the server", "stream", stream, "name", cfg.Name, "error", err)
+		}
+	}, nil
+}
+
+// signal wakes the reader of a channel that has room for one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func send(ctx context.Context, to chan<- []message, group []message) bool {
@@ -200,51 +254,57 @@ func readMessage(msg jetstream.Msg, next uint64, read decoder) (m message, pendi
 	return m, meta.NumPending, nil
 }
 
-// position returns the last sequence that is folded. A stream that has been made anew begins again: what counts once by
-// its id, still does.
-func (s *Service) position(ctx context.Context, fl follower) (uint64, error) {
-	st, err := s.js.Stream(ctx, fl.stream)
-	if err != nil {
-		return 0, err
-	}
-	var last uint64
+// position returns the last sequence that is folded. A stream of events that was made anew, or has lost its end, is read
+// again from its beginning: what counts once by its id, still does. Views have no ids: of the same stream they are read on
+// from its end.
+func (s *Service) position(fl follower, info *jetstream.StreamInfo) (last uint64, err error) {
+	made := uint64(info.Created.UnixNano())
 	err = s.db.Update(func(tx *bolt.Tx) error {
-		if last = number(tx, fl.stream); last <= st.CachedInfo().State.LastSeq {
-			return nil
-		}
-		s.log.Warn("a stream is shorter than what was read of it: it is read from its beginning", "stream", fl.stream, "read", last)
-		last = 0
-		if fl.stream == eventsStream {
-			if err := putNumber(tx, buyersPlace, 0); err != nil {
-				return err
+		last = number(tx, fl.stream)
+		known := number(tx, "made:"+fl.stream)
+		anew := known != 0 && known != made
+		if anew || last > info.State.LastSeq {
+			s.log.Warn("a stream is not the one that was read, or has lost its end: it is read again", "stream", fl.stream, "read", last, "end", info.State.LastSeq)
+			if last = max(info.State.FirstSeq, 1) - 1; fl.stream == factsStream && !anew {
+				last = info.State.LastSeq
+			}
+			if fl.stream == eventsStream {
+				if err := putNumber(tx, buyersPlace, 0); err != nil {
+					return err
+				}
 			}
 		}
-		return putNumber(tx, fl.stream, 0)
+		return errors.Join(putNumber(tx, "made:"+fl.stream, made), putNumber(tx, fl.stream, last))
 	})
 	return last, err
 }
 
 var errMoved = errors.New("analytics: the read model has moved meanwhile")
 
-// commit folds a group and how far the stream was read in one transaction. After the last of those that were due when
-// reading began, the read model has caught up.
-func (s *Service) commit(fl follower, last uint64, group []message, upToDate bool) error {
+// commit folds a group and how far the stream was read in one transaction. The server numbers the messages of a stream
+// without gaps: where one is, messages are gone.
+func (s *Service) commit(fl follower, last uint64, group []message) error {
 	var f *fold
+	var lost uint64
 	err := s.db.Update(func(tx *bolt.Tx) error {
 		if number(tx, fl.stream) != last {
 			return errMoved
 		}
-		f = newFold(tx)
+		f, lost = newFold(tx), 0
+		next := last + 1
 		for _, m := range group {
-			if m.change == nil {
+			if m.seq > next || m.gone {
+				if lost += m.seq - next; m.gone {
+					lost++
+				}
+				if err := fl.lose(f); err != nil {
+					return err
+				}
+			}
+			if next = m.seq + 1; m.change == nil {
 				continue
 			}
 			if err := m.change.fold(f); err != nil {
-				return err
-			}
-		}
-		if upToDate {
-			if err := setCaughtUp(tx, fl.stream); err != nil {
 				return err
 			}
 		}
@@ -261,11 +321,15 @@ func (s *Service) commit(fl follower, last uint64, group []message, upToDate boo
 	if err != nil {
 		return err
 	}
+	if lost > 0 {
+		s.metrics.Counter("starlight_analytics_lost_total", "Messages that were gone before they could be folded.", "of", fl.stream).Add(int(lost))
+		s.log.Warn("messages were gone before they could be counted", "stream", fl.stream, "after", last, "messages", lost)
+	}
 	s.metrics.Counter("starlight_analytics_messages_total", "Messages folded into the read model.", "of", fl.stream).Add(len(group))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for event := range f.touched {
-		s.touched[event] = true
+		s.touched[event] = s.beats
 	}
 	return nil
 }

@@ -13,23 +13,23 @@ import (
 	boltErrors "go.etcd.io/bbolt/errors"
 
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
 // The buckets of the file.
 var (
-	bucketMeta    = []byte("meta")    // sequences by place, what has caught up, generation, salt
+	bucketMeta    = []byte("meta")    // sequences by place, when streams were made, whether facts were lost, generation, salt
 	bucketEvents  = []byte("events")  // event -> api.Offer
 	bucketTotals  = []byte("totals")  // event kind dimension -> counts
 	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
 	bucketOrders  = []byte("orders")  // order -> orderState
 	bucketTickets = []byte("tickets") // ticket -> ticketState
 	bucketPeople  = []byte("people")  // a bucket for each event -> salted hashes of the people who were counted
+	bucketLacking = []byte("lacking") // event, of which facts were lost
 )
 
 func buckets() [][]byte {
-	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketPeople}
+	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketPeople, bucketLacking}
 }
 
 // The dimensions by which numbers are kept.
@@ -102,10 +102,7 @@ func cellPrefix(event ids.Event, kind byte, dimension string) []byte {
 	return append(totalKey(event, kind, dimension), 0)
 }
 
-const (
-	mostInstances = 64                     // that share a folder
-	lockWait      = 100 * time.Millisecond // for the file of another instance
-)
+const lockWait = 100 * time.Millisecond // for the file of another instance
 
 // openFile opens the read model of an instance: the first file of the folder that no other process has open. Which one it
 // is does not matter, for each says how far it has read.
@@ -161,26 +158,6 @@ func number(tx *bolt.Tx, name string) uint64 {
 func putNumber(tx *bolt.Tx, name string, n uint64) error {
 	return tx.Bucket(bucketMeta).Put([]byte(name), binary.BigEndian.AppendUint64(nil, n))
 }
-
-// caughtUp reports whether the streams were read to where they ended when reading began. What a read model says before is
-// not wrong but old, and nobody could tell.
-func caughtUp(tx *bolt.Tx, places ...string) error {
-	for _, place := range places {
-		if number(tx, caughtUpKey(place)) == 0 {
-			return fault.New(fault.Unavailable, "the numbers are being put together").After(time.Second)
-		}
-	}
-	return nil
-}
-
-func setCaughtUp(tx *bolt.Tx, place string) error {
-	if caughtUp(tx, place) == nil {
-		return nil
-	}
-	return putNumber(tx, caughtUpKey(place), 1)
-}
-
-func caughtUpKey(place string) string { return "caught up:" + place }
 
 // offer returns what is known of an event, or nil if nothing is, or it is deleted.
 func offer(tx *bolt.Tx, event ids.Event) (*api.Offer, error) {

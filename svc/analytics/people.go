@@ -10,10 +10,12 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -92,11 +94,6 @@ func countInPassing(f *fold, last uint64, group []message) error {
 	if counted < last || counted >= end || slices.ContainsFunc(buyers, func(b *buyer) bool { return !b.asked }) {
 		return nil
 	}
-	if caughtUp(f.tx, eventsStream) == nil {
-		if err := setCaughtUp(f.tx, buyersPlace); err != nil {
-			return err
-		}
-	}
 	if err := f.countBuyers(buyers); err != nil {
 		return err
 	}
@@ -104,14 +101,11 @@ func countInPassing(f *fold, last uint64, group []message) error {
 }
 
 // buyersPosition is how far buyers are counted, and how far the numbers are folded.
-type buyersPosition struct {
-	counted, folded    uint64
-	caughtUp, complete bool // the buyers, the numbers
-}
+type buyersPosition struct{ counted, folded uint64 }
 
 func (s *Service) buyersAt() (p buyersPosition, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
-		p = buyersPosition{number(tx, buyersPlace), number(tx, eventsStream), caughtUp(tx, buyersPlace) == nil, caughtUp(tx, eventsStream) == nil}
+		p = buyersPosition{number(tx, buyersPlace), number(tx, eventsStream)}
 		return nil
 	})
 	return p, err
@@ -124,20 +118,18 @@ func (s *Service) catchUpBuyers(ctx context.Context) error {
 		return err
 	}
 	if at.counted >= at.folded {
-		if at.caughtUp || !at.complete {
-			return nil
-		}
-		return s.db.Update(func(tx *bolt.Tx) error { return setCaughtUp(tx, buyersPlace) })
+		return nil
 	}
 	st, err := s.js.Stream(ctx, eventsStream)
 	if err != nil {
 		return err
 	}
 	end := st.CachedInfo().State.LastSeq // nothing that comes before it is missing in what follows
-	consumer, err := s.consumer(ctx, eventsStream, at.counted, api.OrderWasPaid.Subject)
+	consumer, done, err := s.consumer(ctx, eventsStream, at.counted, api.OrderWasPaid.Subject)
 	if err != nil {
 		return err
 	}
+	defer done()
 	var decode reader
 	for next, due := uint64(1), consumer.CachedInfo().NumPending; due > 0; {
 		batch, err := consumer.FetchNoWait(int(min(due, groupLimit)))
@@ -250,7 +242,10 @@ func buyers(tx *bolt.Tx, event ids.Event) (*api.Demographics, error) {
 		dimensions(tx, event, kind, func(name string, c counts) { all = append(all, api.Group{Name: name, People: c[nPeople]}) })
 		return protect(all)
 	}
-	return &api.Demographics{EventID: event, AgeBands: by(byAge), Countries: by(byCountry), Cities: by(byCity)}, caughtUp(tx, buyersPlace)
+	if number(tx, buyersPlace) < number(tx, eventsStream) {
+		return nil, fault.New(fault.Unavailable, "the buyers are being counted").After(time.Second)
+	}
+	return &api.Demographics{EventID: event, AgeBands: by(byAge), Countries: by(byCountry), Cities: by(byCity)}, nil
 }
 
 // protect hides groups that are too small to be shown among the others. When the others are so few themselves that a

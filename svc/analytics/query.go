@@ -21,10 +21,11 @@ func manages(p rpc.Principal, o *api.Offer) bool {
 	return p.Admin() || p.Known() && o.Manages(p.User)
 }
 
-// view calls fn in a transaction that sees one state of a read model that has caught up.
+// view calls fn in a transaction that sees one state of a read model that is current. What a read model says before is not
+// wrong but old, and nothing in the answer would show it.
 func (s *Service) view(fn func(*bolt.Tx) error) error {
 	return s.db.View(func(tx *bolt.Tx) error {
-		if err := caughtUp(tx, eventsStream, factsStream); err != nil {
+		if err := s.current(); err != nil {
 			return err
 		}
 		return fn(tx)
@@ -35,6 +36,9 @@ func (s *Service) view(fn func(*bolt.Tx) error) error {
 func (s *Service) with(ctx context.Context, event ids.Event, fn func(*bolt.Tx, *api.Offer) error) error {
 	return s.view(func(tx *bolt.Tx) error {
 		o, err := managed(ctx, tx, event)
+		if err == nil {
+			err = s.whole(tx, event)
+		}
 		if err != nil {
 			return err
 		}
@@ -200,6 +204,10 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 			return cmp.Or(b.Event.StartsAt.Compare(a.Event.StartsAt), cmp.Compare(a.Event.ID, b.Event.ID))
 		})
 		for _, o := range mine[:min(most, len(mine))] {
+			if s.whole(tx, o.Event.ID) != nil {
+				out.Incomplete = append(out.Incomplete, o.Event.ID)
+				continue
+			}
 			out.Items = append(out.Items, *summarize(tx, o, s.now()))
 		}
 		out.Searches = searched(tx)
@@ -221,6 +229,9 @@ func (s *Service) compare(ctx context.Context, req *api.CompareQuery) (*api.Over
 	err := s.view(func(tx *bolt.Tx) error {
 		for _, id := range req.Events {
 			o, err := managed(ctx, tx, id)
+			if err == nil {
+				err = s.whole(tx, id)
+			}
 			if err != nil {
 				return err
 			}

@@ -85,7 +85,7 @@ func (s *Service) forget(ctx context.Context, before time.Time) error {
 	for _, part := range []struct {
 		bucket []byte
 		owner  func(k, v []byte) (ids.Event, error)
-	}{{bucketCells, byPrefix}, {bucketTotals, byPrefix}, {bucketOrders, byState}, {bucketTickets, byState}, {bucketEvents, byPrefix}} {
+	}{{bucketCells, byPrefix}, {bucketTotals, byPrefix}, {bucketOrders, byState}, {bucketTickets, byState}, {bucketEvents, byPrefix}, {bucketLacking, byPrefix}} {
 		err := s.chunks(ctx, part.bucket, func(tx *bolt.Tx, k, v []byte) error {
 			event, err := part.owner(k, v)
 			if err != nil || !old[event] {

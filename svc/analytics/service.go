@@ -46,8 +46,14 @@ type Service struct {
 	now     func() time.Time
 	metrics *observe.Registry
 
+	id           string // of the instance: those that started later have greater ones
+	progress     *progress
+	beatInterval time.Duration
+
 	mu      sync.Mutex
-	touched map[ids.Event]bool // since the followers were told
+	touched map[ids.Event]uint64 // since the followers were told: the beat of the last change
+	beats   uint64               // of this instance
+	peers   map[string]uint64    // the beat at which each other instance was heard last
 }
 
 // New opens the read model. It does no work in the background before Run.
@@ -59,7 +65,8 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, metrics: d.Metrics, touched: map[ids.Event]bool{}}, nil
+	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, metrics: d.Metrics,
+		id: newID(), progress: newProgress(), beatInterval: beatInterval, touched: map[ids.Event]uint64{}, peers: map[string]uint64{}}, nil
 }
 
 // Register binds the endpoints.
@@ -77,7 +84,7 @@ func (s *Service) Register(srv *rpc.Server) {
 }
 
 const (
-	tellInterval   = time.Second
+	beatInterval   = time.Second
 	buyersInterval = time.Second
 	sweepInterval  = time.Hour
 )
@@ -89,6 +96,11 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop()
 	keep, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention)
 	defer stop()
+	heard, err := s.nc.Subscribe(Peers, s.hear)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = heard.Unsubscribe() }()
 	for ctx.Err() == nil {
 		if err := s.regenerate(); err != nil {
 			return err
@@ -98,7 +110,7 @@ func (s *Service) Run(ctx context.Context) error {
 		for _, fl := range s.followers() {
 			work.Go(func() { s.follow(life, fl) })
 		}
-		work.Go(func() { s.every(life, tellInterval, nil, "live numbers", s.tell) })
+		work.Go(func() { s.every(life, s.beatInterval, nil, "live numbers", s.tell) })
 		work.Go(func() { s.every(life, buyersInterval, nil, "buyers", s.catchUpBuyers) })
 		work.Go(func() { s.every(life, sweepInterval, keep, "retention", s.sweep) })
 		select {
@@ -126,6 +138,7 @@ func (s *Service) regenerate() error {
 			return nil
 		}
 		s.log.Info("the read model is built again", "generation", want)
+		s.progress.forget()
 		return reset(tx, want)
 	})
 }
@@ -136,12 +149,7 @@ func (s *Service) changes(of ...settings.Definition) (changed <-chan struct{}, s
 	var stops []func()
 	for _, d := range of {
 		if s.live != nil {
-			stops = append(stops, s.live.OnChange(d, func() {
-				select {
-				case told <- struct{}{}:
-				default:
-				}
-			}))
+			stops = append(stops, s.live.OnChange(d, func() { signal(told) }))
 		}
 	}
 	return told, func() {
@@ -168,35 +176,4 @@ func (s *Service) every(ctx context.Context, interval time.Duration, asked <-cha
 		case <-asked:
 		}
 	}
-}
-
-// tell sends the numbers that have changed to those who follow them, at most once a second for each event.
-func (s *Service) tell(context.Context) error {
-	s.mu.Lock()
-	touched := s.touched
-	s.touched = map[ids.Event]bool{}
-	s.mu.Unlock()
-	for event := range touched {
-		var sum *api.EventSummary
-		err := s.db.View(func(tx *bolt.Tx) error {
-			if caughtUp(tx, eventsStream, factsStream) != nil {
-				return nil
-			}
-			o, err := offer(tx, event)
-			if err == nil && o != nil {
-				sum = summarize(tx, o, s.now())
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if sum == nil {
-			continue
-		}
-		if err := rpc.PublishLive(s.nc, sum.LiveSubject(), "summary", "", sum); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -98,8 +98,9 @@ func services() []role {
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
 					OutboxDir: cfg.outboxDir(), PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom, PushPrivate: cfg.PushPrivate})
 			}},
-		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{natsconf.Follow("EVENTS"), natsconf.Follow("ANALYTICS"),
-			natsconf.PublishTo("dead.analytics"), shows("analytics")},
+		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{
+			natsconf.Follow(natsconf.Events, analytics.Consumers(natsconf.Events)...), natsconf.Follow(natsconf.Analytics, analytics.Consumers(natsconf.Analytics)...),
+			natsconf.PublishTo("dead.analytics", analytics.Peers), natsconf.SubscribeTo(analytics.Peers), shows("analytics")},
 			start: func(ctx context.Context, m *member) (service, error) {
 				return analytics.New(ctx, analytics.Deps{Dir: filepath.Join(m.sys.cfg.Data, "analytics"), NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live,
 					Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
@@ -133,7 +134,7 @@ func consumes(of string, durables ...string) []natsconf.Grant {
 // replays lets a role look at dead letters and hand them out again.
 func replays() natsconf.Grant {
 	return natsconf.PublishTo("$JS.API.STREAM.INFO."+natsconf.Dead, "$JS.API.STREAM.MSG.GET."+natsconf.Dead, "$JS.API.STREAM.MSG.DELETE."+natsconf.Dead,
-		"$JS.API.DIRECT.GET."+natsconf.Dead, "$JS.API.DIRECT.GET."+natsconf.Dead+".>", "dead.replay.>")
+		"$JS.API.DIRECT.GET."+natsconf.Dead, "$JS.API.DIRECT.GET."+natsconf.Dead+".>", "$JS.API.CONSUMER.INFO."+natsconf.Dead+".*", "dead.replay.>")
 }
 
 // Roles returns every role that may connect, with exactly the permissions that shared/api implies: only the gateway may

@@ -47,9 +47,11 @@ func config(dir string) system.Config {
 	return system.Config{Data: dir, HTTP: "127.0.0.1:0", Ops: "127.0.0.1:0", NATS: "127.0.0.1:0", AdminEmail: adminEmail, AdminPassword: password, LogTo: io.Discard}
 }
 
-// start starts a system that is stopped when the test ends, or by the returned function.
+// start starts a system that is stopped when the test ends, or by the returned function. No role may ask for what it is
+// not allowed, whatever the test does.
 func start(t *testing.T, cfg system.Config) (*site, *system.System, func()) {
 	t.Helper()
+	cfg.LogTo = io.MultiWriter(cfg.LogTo, denials{t})
 	s, err := system.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +60,16 @@ func start(t *testing.T, cfg system.Config) (*site, *system.System, func()) {
 	stop := func() { once.Do(func() { closeSystem(t, s) }) }
 	t.Cleanup(stop)
 	return &site{t: t, url: s.URL()}, s, stop
+}
+
+// denials fails a test for each line of a log that tells of a permission that is missing.
+type denials struct{ t *testing.T }
+
+func (d denials) Write(line []byte) (int, error) {
+	if bytes.Contains(bytes.ToLower(line), []byte("permissions violation")) {
+		d.t.Errorf("refused: %s", line)
+	}
+	return len(line), nil
 }
 
 func closeSystem(t *testing.T, s *system.System) {

@@ -1,0 +1,88 @@
+package analytics
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// Peers is the subject on which instances that have current numbers say so at each beat. The one that started first of
+// those that are heard tells the live numbers: told by several, they would go back and forth.
+const Peers = "peers.analytics"
+
+// silence is after how many beats an instance counts as gone.
+const silence = 3
+
+// newID returns the id of an instance that starts now.
+func newID() string { return fmt.Sprintf("%019d-%s", time.Now().UnixNano(), nuid.Next()) }
+
+// hear notes that another instance is there.
+func (s *Service) hear(m *nats.Msg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers[string(m.Data)] = s.beats
+}
+
+// beat begins the next beat of this instance. It returns the events to tell of: none while another instance does, which
+// may be silent for the first time since now.
+func (s *Service) beat() []ids.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beats++
+	first := s.beats > silence
+	for peer, heard := range s.peers {
+		if s.beats-heard > silence {
+			delete(s.peers, peer)
+		} else if peer < s.id {
+			first = false
+		}
+	}
+	var due []ids.Event
+	for event, changed := range s.touched {
+		if first {
+			due = append(due, event)
+		}
+		if first || s.beats-changed > 2*silence {
+			delete(s.touched, event)
+		}
+	}
+	return due
+}
+
+// tell sends the numbers that have changed to those who follow them, at most once a second for each event.
+func (s *Service) tell(context.Context) error {
+	if s.current() != nil {
+		return nil
+	}
+	if err := s.nc.Publish(Peers, []byte(s.id)); err != nil {
+		return err
+	}
+	for _, event := range s.beat() {
+		var sum *api.EventSummary
+		err := s.db.View(func(tx *bolt.Tx) error {
+			o, err := offer(tx, event)
+			if err == nil && o != nil && s.whole(tx, event) == nil {
+				sum = summarize(tx, o, s.now())
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if sum == nil {
+			continue
+		}
+		if err := rpc.PublishLive(s.nc, sum.LiveSubject(), "summary", "", sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
