@@ -232,7 +232,8 @@ var (
 	ListDeadLetters = rpc.Endpoint[Page, List[DeadLetter]]{Spec: rpc.Spec{Service: "notification", Name: "dead_letters", Method: "GET", Path: "/v1/dead-letters",
 		Access: rpc.Admin, Summary: "Messages that consumers gave up, oldest first"}}
 	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay", Method: "POST", Path: "/v1/dead-letters/{id}/replay",
-		Access: rpc.Admin, Status: 202, Summary: "Hand a dead letter to its consumer once more", Detail: "It leaves the list. If it fails again it comes back, under another id."}}
+		Access: rpc.Admin, Status: 202, Summary: "Hand a dead letter to its consumer once more", Detail: "It leaves the list. If it fails again it comes back, under another id. " +
+			"Where the consumer takes no replays, as analytics, the answer is 409; `starlight rebuild analytics` reads everything again."}}
 )
 
 func notificationEndpoints() []rpc.Descriptor {

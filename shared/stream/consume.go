@@ -150,6 +150,7 @@ func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler fu
 		pending: gauge("starlight_consumer_replays_pending", "Dead letters to try once more."),
 	}
 	again.outage = outage{log: c.Log, waiting: gauge("starlight_consumer_replays_waiting", "Replayed dead letters that wait for what their handler needs.")}
+	_, _ = again.create(ctx) // before a message can be given up; what fails is tried again below
 	var both sync.WaitGroup
 	for _, one := range []*consumption{k, again} {
 		both.Go(func() { one.run(ctx) })
@@ -249,11 +250,16 @@ const (
 	pullAlive = 2 * time.Second
 )
 
+// create makes the consumer at the server, or finds it there.
+func (k *consumption) create(ctx context.Context) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return k.js.CreateOrUpdateConsumer(ctx, k.Stream, k.config(k.name))
+}
+
 // session takes messages until ctx ends or the server ends it.
 func (k *consumption) session(ctx context.Context) error {
-	setup, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	consumer, err := k.js.CreateOrUpdateConsumer(setup, k.Stream, k.config(k.name))
+	consumer, err := k.create(ctx)
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}

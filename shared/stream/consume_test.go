@@ -457,3 +457,34 @@ func TestReplay(t *testing.T) {
 		t.Errorf("letters %+v, %v", left, err)
 	}
 }
+
+// A dead letter of a consumer that takes no replays stays where it is, and who wants to replay it is told.
+func TestReplayThatReachesNoConsumer(t *testing.T) {
+	n := bench(t)
+	publish(t, n, "ev.a", "one", "data")
+	st, err := n.JS.Stream(t.Context(), "EVENTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := st.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := reader.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Bury(t.Context(), n.JS, "readers", msg, errors.New("not readable")); err != nil {
+		t.Fatal(err)
+	}
+	letters, err := stream.DeadLetters(t.Context(), n.JS, 0, 10)
+	if err != nil || len(letters) != 1 {
+		t.Fatalf("letters %+v, %v", letters, err)
+	}
+	if err := stream.Replay(t.Context(), n.JS, letters[0].Sequence); !fault.Is(err, fault.Conflict) {
+		t.Errorf("replayed: %v", err)
+	}
+	if left := n.Messages(stream.DeadStream); len(left) != 1 || left[0].Sequence != letters[0].Sequence {
+		t.Errorf("%d letters are left", len(left))
+	}
+}

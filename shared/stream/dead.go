@@ -61,8 +61,8 @@ func letter(m *jetstream.RawStreamMsg) Letter {
 		Header: m.Header, Data: m.Data, Time: m.Time}
 }
 
-// Bury puts a message into the dead letters of a consumer that is not run by Consume. Instances that bury the same message
-// leave one letter.
+// Bury puts a message into the dead letters of a consumer that is not run by Consume, and so takes no replays. Instances
+// that bury the same message leave one letter.
 func Bury(ctx context.Context, js jetstream.JetStream, consumer string, raw jetstream.Msg, cause error) error {
 	meta, err := raw.Metadata()
 	if err != nil {
@@ -98,7 +98,8 @@ func bury(ctx context.Context, js jetstream.JetStream, consumer, from string, m 
 }
 
 // Replay hands the dead letter of a sequence to its consumer once more and takes it off the list. If it fails again, it
-// is a dead letter again. Without such a letter the fault is NotFound.
+// is a dead letter again. Without such a letter the fault is NotFound; where the consumer takes no replays it is Conflict,
+// and the letter stays.
 func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error {
 	dead, err := js.Stream(ctx, DeadStream)
 	if err != nil {
@@ -112,6 +113,9 @@ func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error 
 		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be read")
 	}
 	l := letter(m)
+	if err := takesReplays(ctx, js, l.Consumer); err != nil {
+		return err
+	}
 	again := nats.NewMsg(replayPrefix + l.Consumer)
 	again.Data = l.Data
 	for name, values := range l.Header {
@@ -125,6 +129,20 @@ func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error 
 	}
 	if err := dead.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 		return fault.Wrap(err, fault.Unavailable, "the dead letter is replayed, but still listed")
+	}
+	return nil
+}
+
+// takesReplays returns a fault unless a consumer has taken replays before: what runs it makes the consumer of its replays
+// when it starts.
+func takesReplays(ctx context.Context, js jetstream.JetStream, consumer string) error {
+	_, err := js.Consumer(ctx, DeadStream, ReplayDurable(consumer))
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return fault.New(fault.Conflict, "%s takes no replays: the dead letter stays. A read model that can read it by now counts it when it is built again, "+
+			"as by `starlight rebuild analytics`", consumer)
+	case err != nil:
+		return fault.Wrap(err, fault.Unavailable, "whether %s takes replays cannot be found out", consumer)
 	}
 	return nil
 }

@@ -191,7 +191,7 @@ func TestAnalytics(t *testing.T) {
 	s.strangers(buyers[0], path)
 
 	connect := ops(t, sys.NATSURL(), creds)
-	s.buried(connect)
+	s.buried(connect, admin)
 	audit(t, cfg, connect)
 	findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})
 	if err != nil || !slices.ContainsFunc(findings, func(f ticketing.Finding) bool {
@@ -243,8 +243,8 @@ func poison(t *testing.T, url, creds string) {
 	}
 }
 
-// buried looks for the poison among the dead letters of analytics.
-func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func(), error)) {
+// buried looks for the poison among the dead letters of analytics, which cannot be replayed and stay.
+func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func(), error), admin string) {
 	s.t.Helper()
 	js, done, err := connect(s.t.Context())
 	if err != nil {
@@ -257,6 +257,22 @@ func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func()
 	}
 	if msg, err := dead.GetLastMsgForSubject(s.t.Context(), "dead.analytics"); err != nil || string(msg.Data) != `{"order":{"id":7}}` {
 		s.t.Errorf("the event that nobody can read is no dead letter of analytics: %v", err)
+	}
+	letters := func() (ids []string) {
+		for _, l := range call[api.List[api.DeadLetter]](s, 200, "GET", "/v1/dead-letters", admin, nil).Items {
+			if l.Consumer == "analytics" {
+				ids = append(ids, l.ID)
+			}
+		}
+		return ids
+	}
+	found := letters()
+	if len(found) != 1 {
+		s.t.Fatalf("dead letters of analytics: %v", found)
+	}
+	s.refused("conflict", "POST", "/v1/dead-letters/"+found[0]+"/replay", admin, nil)
+	if left := letters(); !slices.Equal(left, found) {
+		s.t.Errorf("after the refusal %v are left", left)
 	}
 }
 
