@@ -27,11 +27,30 @@ type op struct {
 	Ref
 	entry    Entry    // take: the entry to be; extend: Expires; keep, resize: Lines
 	revision int64    // resize: of the event
-	look     bool     // take: the order may have an entry already, so read it first
+	look     bool     // read the entry from the leader, whatever the cache says
 	loaded   *entryAt // the entry as the leader had it
+	loadedAt uint64   // the sequence of the pool before that
+	asked    bool     // the leader was asked for the pool
 	lost     int      // how often it was part of a batch that was refused
 	lostAt   uint64   // the sequence of the pool in the last of them
-	loadedAt uint64   // the sequence of the pool before that
+}
+
+// reread makes the next round read the operation's entry from the leader.
+func (o *op) reread() {
+	if o.kind != resize {
+		o.look, o.loaded, o.lost = true, nil, 0
+	}
+}
+
+// view is what an instance believes of the pool and the entry that an operation is about.
+type view struct {
+	pool  poolAt
+	entry entryAt
+
+	// sure: if the pool is still at its sequence, the entry is what the leader has. Otherwise the entry may be old. An
+	// operation that changes an old entry is refused with its batch; one that changes nothing would not be, and is not
+	// decided by it.
+	sure bool
 }
 
 // write is one message of a batch. The batch is accepted if the last message of every key has the expected sequence; 0
@@ -61,8 +80,8 @@ type round struct {
 
 type roundPool struct {
 	Pool
-	seq    uint64
 	exists bool
+	before poolAt        // what the round began with
 	orders []*roundEntry // in the order of change
 }
 
@@ -80,9 +99,8 @@ func newRound() *round {
 
 // apply decides one operation against the round's state. It reports false if the operation does not fit: the batch is
 // full, or the order was changed by an earlier operation of it (a key is written at most once in a batch), or it would
-// change nothing because of an entry that may be stale. One that changes the entry may go by a stale one: should it be
-// so, the batch is refused.
-func (r *round) apply(o op, pool poolAt, entry entryAt, stale bool) bool {
+// change nothing because of an entry that may be old.
+func (r *round) apply(o op, v view) bool {
 	p, seen := r.pools[o.Event]
 	need := 1
 	if !seen {
@@ -92,19 +110,22 @@ func (r *round) apply(o op, pool poolAt, entry entryAt, stale bool) bool {
 		return false
 	}
 	if !seen {
-		p = &roundPool{Pool: Pool{Revision: pool.Revision, Types: slices.Clone(pool.Types)}, seq: pool.seq, exists: pool.seq != 0}
+		p = &roundPool{Pool: Pool{Revision: v.pool.Revision, Types: slices.Clone(v.pool.Types)}, before: v.pool, exists: v.pool.exists}
+	}
+	var err error
+	e := &roundEntry{Ref: o.Ref, before: v.entry.Entry, seq: v.entry.seq}
+	if o.kind == resize {
+		err = p.resize(o)
+	} else {
+		err = p.change(o, e)
+		if p.exists && !v.sure && !e.changed {
+			return false
+		}
+	}
+	if !seen {
 		r.pools[o.Event] = p
 		r.order = append(r.order, o.Event)
 		r.size++
-	}
-	if o.kind == resize {
-		r.answers = append(r.answers, p.resize(o))
-		return true
-	}
-	e := &roundEntry{Ref: o.Ref, before: entry.Entry, seq: entry.seq}
-	err := p.change(o, e)
-	if stale && !e.changed {
-		return false
 	}
 	if e.changed {
 		r.entries[o.Order] = e
@@ -128,10 +149,7 @@ func (p *roundPool) change(o op, e *roundEntry) error {
 		case Sold:
 			return ErrSold
 		case Held:
-			if after := e.before; o.entry.Expires > after.Expires {
-				after.Expires = o.entry.Expires
-				e.becomes(after)
-			}
+			e.lasts(o.entry.Expires, e.before.Op)
 			return nil
 		}
 		return ErrGone
@@ -171,16 +189,23 @@ func (p *roundPool) change(o op, e *roundEntry) error {
 		}
 		return nil
 	case keep:
-		if e.before.State == Sold {
-			p.keep(o, e)
-		}
+		p.keep(o, e)
 		return nil
 	}
 	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
 }
 
-// keep gives back what the order has bought beyond the lines.
+// keep gives back what the order holds or has bought beyond the lines.
 func (p *roundPool) keep(o op, e *roundEntry) {
+	held, sold := 0, 0
+	switch e.before.State {
+	case Held:
+		held = -1
+	case Sold:
+		sold = -1
+	default:
+		return
+	}
 	after := e.before
 	after.Lines = nil
 	for _, l := range e.before.Lines {
@@ -190,7 +215,7 @@ func (p *roundPool) keep(o op, e *roundEntry) {
 				kept = min(k.N, l.N)
 			}
 		}
-		p.add([]Line{{l.Type, l.N - kept}}, 0, -1)
+		p.add([]Line{{l.Type, l.N - kept}}, held, sold)
 		if kept > 0 {
 			after.Lines = append(after.Lines, Line{l.Type, kept})
 		}
@@ -207,10 +232,13 @@ func (p *roundPool) take(o op, e *roundEntry) error {
 	switch {
 	case e.before.State == "":
 	case e.before.Op == o.entry.Op: // it is done already: an earlier attempt whose answer was lost
+		if e.before.State == Held && o.entry.State == Held {
+			e.lasts(o.entry.Expires, e.before.Op)
+		}
 		return nil
 	case o.entry.State == Held && slices.Equal(e.before.Lines, o.entry.Lines):
 		if e.before.State == Held {
-			e.share(o.entry.Expires)
+			e.lasts(o.entry.Expires, shared(e.Ref)) // it is of more than one call now: none of them may undo it
 		}
 		return nil
 	default:
@@ -242,10 +270,10 @@ func (p *roundPool) add(lines []Line, held, sold int) {
 	}
 }
 
-// share makes a hold last until expires, if that is later, and takes it from the call that could undo it.
-func (e *roundEntry) share(expires int64) {
+// lasts makes a hold last until expires, if that is later, with the mark op.
+func (e *roundEntry) lasts(expires int64, op string) {
 	after := e.before
-	after.Expires, after.Op = max(after.Expires, expires), shared(e.Ref)
+	after.Expires, after.Op = max(after.Expires, expires), op
 	if after.Expires != e.before.Expires || after.Op != e.before.Op {
 		e.becomes(after)
 	}
@@ -305,7 +333,7 @@ func (r *round) writes() ([]write, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, write{key: poolKey(event), data: data, expect: p.seq})
+		out = append(out, write{key: poolKey(event), data: data, expect: p.before.seq})
 	}
 	return out, nil
 }

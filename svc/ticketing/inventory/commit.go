@@ -2,7 +2,6 @@ package inventory
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -66,17 +65,12 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 	inv.mu.Lock()
 	for _, i := range open {
 		o := &ops[i]
-		pool := inv.pools[o.Event]
-		entry := inv.held[o.Order]
-		stale := false
-		if o.loaded != nil {
-			// An entry changes only together with its pool, so what was read before the pool moved may be old.
-			entry, stale = *o.loaded, pool.seq != o.loadedAt
-		}
-		if r.apply(*o, pool, entry, stale) {
+		v := inv.believe(o)
+		if r.apply(*o, v) {
 			in = append(in, i)
 			continue
 		}
+		o.look = o.look || !v.sure
 		o.loaded = nil
 		later = append(later, i)
 	}
@@ -108,15 +102,29 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 		}
 		return open, nil
 	case err != nil:
-		return open, fault.Wrap(err, fault.Unavailable, "the inventory cannot be reached").After(time.Second)
+		return open, unreachable(err)
 	}
 	inv.metrics.batches.Inc()
 	inv.metrics.messages.Add(len(writes))
-	inv.accept(r, last-uint64(len(writes)))
+	inv.accept(r, last-uint64(len(writes)), ops, in)
 	for k, i := range in {
 		results[i].Err = r.answers[k]
 	}
 	return later, nil
+}
+
+// view returns what an operation goes by. inv.mu must be held.
+func (inv *Inventory) view(o *op) view {
+	v := view{pool: inv.pools[o.Event]}
+	if o.loaded != nil {
+		// An entry changes only together with its pool, so what was read before the pool moved may be old.
+		v.entry, v.sure = *o.loaded, v.pool.seq == o.loadedAt
+		return v
+	}
+	cached := false
+	v.entry, cached = inv.held[o.Order]
+	v.sure = !cached && v.pool.gap == 0
+	return v
 }
 
 // prepare reads the pools and entries that the operations need and this instance does not know.
@@ -125,8 +133,11 @@ func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
 	pools := map[ids.Event]bool{}
 	inv.mu.Lock()
 	for _, i := range open {
-		if p, ok := inv.pools[ops[i].Event]; !ok || ops[i].lost > 0 && p.seq == ops[i].lostAt {
-			pools[ops[i].Event] = true
+		// That there is no pool is an answer without a batch that would prove it, so the leader is asked once.
+		o := &ops[i]
+		if p, ok := inv.pools[o.Event]; !ok || !p.exists && !o.asked || o.lost > 0 && p.seq == o.lostAt {
+			pools[o.Event] = true
+			o.asked = true
 		}
 	}
 	inv.mu.Unlock()
@@ -143,7 +154,7 @@ func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
 		o := &ops[i]
 		_, held := inv.held[o.Order]
 		fresh := o.kind == take && !o.look
-		if o.kind != resize && o.loaded == nil && !held && !fresh {
+		if o.kind != resize && o.loaded == nil && (o.look || !held && !fresh) {
 			o.loadedAt = inv.pools[o.Event].seq
 			entries = append(entries, i)
 		}
@@ -174,7 +185,7 @@ func (inv *Inventory) lose(ops []op, in []int, r *round) {
 	defer inv.mu.Unlock()
 	for _, i := range in {
 		ops[i].lost++
-		ops[i].lostAt = r.pools[ops[i].Event].seq
+		ops[i].lostAt = r.pools[ops[i].Event].before.seq
 	}
 }
 
@@ -225,18 +236,9 @@ func (inv *Inventory) suspect(ops []op, open []int) {
 	}
 	for _, i := range open {
 		if o := &ops[i]; o.lost >= patience || o.lost > 0 && !moved {
-			inv.doubt(o)
+			o.reread()
 		}
 	}
-}
-
-// doubt makes the next round read the entry of an operation. inv.mu must be held.
-func (inv *Inventory) doubt(o *op) {
-	if o.kind == resize {
-		return
-	}
-	o.look, o.loaded, o.lost = true, nil, 0
-	inv.drop(o.Order)
 }
 
 // forget drops what the round believed, so that the next one reads it again.
@@ -245,12 +247,12 @@ func (inv *Inventory) forget(ops []op, in []int) {
 	defer inv.mu.Unlock()
 	for _, i := range in {
 		delete(inv.pools, ops[i].Event)
-		inv.doubt(&ops[i])
+		ops[i].reread()
 	}
 }
 
-// accept takes over the state that a committed round wrote at the sequences after first.
-func (inv *Inventory) accept(r *round, before uint64) {
+// accept takes over the state that a committed round wrote at the sequences after before, and what it has proven.
+func (inv *Inventory) accept(r *round, before uint64, ops []op, in []int) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	seq := before
@@ -262,54 +264,26 @@ func (inv *Inventory) accept(r *round, before uint64) {
 		}
 		if p.exists {
 			seq++
-			inv.setPool(event, p.Pool, seq)
+			inv.setPool(event, poolAt{Pool: p.Pool, exists: true, seq: seq, at: seq, gap: p.before.gap})
+		}
+	}
+	for _, i := range in {
+		if o := &ops[i]; o.loaded != nil && r.entries[o.Order] == nil {
+			inv.learn(o)
 		}
 	}
 }
 
-// loadPool reads a pool from the stream's leader. A missing one is remembered with sequence 0.
-func (inv *Inventory) loadPool(ctx context.Context, event ids.Event) (poolAt, error) {
-	var p Pool
-	seq, err := inv.read(ctx, poolKey(event), &p)
-	if err != nil {
-		return poolAt{}, err
+// learn takes over an entry that was read from the leader and that stayed as it was. inv.mu must be held.
+func (inv *Inventory) learn(o *op) {
+	if o.loaded.State == Held {
+		inv.setEntry(o.Ref, o.loaded.Entry, o.loaded.seq)
+		return
 	}
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.setPool(event, p, seq)
-	return inv.pools[event], nil
+	if old, ok := inv.held[o.Order]; ok && old.seq <= o.loadedAt {
+		inv.drop(o.Order)
+	}
 }
-
-// loadEntry reads an order's entry from the leader. One that was deleted comes back without a State, with the sequence
-// of its delete marker.
-func (inv *Inventory) loadEntry(ctx context.Context, ref Ref) (entryAt, error) {
-	var e Entry
-	seq, err := inv.read(ctx, orderKey(ref), &e)
-	return entryAt{Entry: e, event: ref.Event, seq: seq}, err
-}
-
-// read fetches the last message of a key. No message is sequence 0; a delete marker leaves v alone.
-func (inv *Inventory) read(ctx context.Context, key string, v any) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	msg, err := inv.stream.GetLastMsgForSubject(ctx, prefix+key)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fault.Wrap(err, fault.Unavailable, "the inventory cannot be reached").After(time.Second)
-	}
-	if msg.Header.Get(operationHeader) != "" {
-		return msg.Sequence, nil
-	}
-	if err := json.Unmarshal(msg.Data, v); err != nil {
-		return 0, fault.Wrap(fmt.Errorf("key %s: %w", key, err), fault.Internal, "the inventory holds something unreadable")
-	}
-	return msg.Sequence, nil
-}
-
-// operationHeader marks a deletion in a KV stream.
-const operationHeader = "KV-Operation"
 
 // publishBatch sends the writes as one atomic batch and returns the stream sequence of the last one. The sequences of a
 // batch are consecutive.

@@ -47,7 +47,8 @@ func (inv *Inventory) observe(msg jetstream.Msg) {
 			return
 		}
 		inv.mu.Lock()
-		inv.setPool(ids.Event(key[1]), p, seq)
+		inv.closeGap(ids.Event(key[1]), seq)
+		inv.setPool(ids.Event(key[1]), poolAt{Pool: p, exists: !deleted, seq: seq, at: seq})
 		close(inv.news)
 		inv.news = make(chan struct{})
 		inv.mu.Unlock()
@@ -63,16 +64,28 @@ func (inv *Inventory) observe(msg jetstream.Msg) {
 	}
 }
 
-// setPool remembers a pool unless a newer one is known. inv.mu must be held.
-func (inv *Inventory) setPool(event ids.Event, p Pool, seq uint64) {
-	if old, ok := inv.pools[event]; ok && old.seq >= seq && seq != 0 {
+// closeGap takes note that all of an event was heard of up to a sequence. inv.mu must be held.
+func (inv *Inventory) closeGap(event ids.Event, seq uint64) {
+	if p := inv.pools[event]; p.gap != 0 && p.gap <= seq {
+		p.gap = 0
+		inv.pools[event] = p
+	}
+}
+
+// setPool remembers a pool unless a newer state of it is known. inv.mu must be held.
+func (inv *Inventory) setPool(event ids.Event, p poolAt) {
+	old, ok := inv.pools[event]
+	if ok && (p.at < old.at || p.at == old.at && p.seq == old.seq) {
 		return
 	}
-	inv.pools[event] = poolAt{Pool: p, seq: seq}
+	inv.pools[event] = p
 }
 
 // setEntry remembers a hold, or forgets it when the entry is not one any more. inv.mu must be held.
 func (inv *Inventory) setEntry(ref Ref, e Entry, seq uint64) {
+	if p := inv.pools[ref.Event]; p.gap == 0 && seq <= p.at {
+		return // all holds of that time are known, and this one may have ended since
+	}
 	if old, ok := inv.held[ref.Order]; ok && old.seq >= seq {
 		return
 	}

@@ -105,7 +105,8 @@ type Inventory struct {
 	now    func() time.Time
 	ops    *batch.Group[op, struct{}]
 
-	publish func(context.Context, []write) (last uint64, err error) // a seam: tests break it on purpose
+	publish func(context.Context, []write) (last uint64, err error) // these two are seams: tests break them on purpose
+	believe func(*op) view
 
 	mu      sync.Mutex
 	pools   map[ids.Event]poolAt
@@ -116,12 +117,16 @@ type Inventory struct {
 	metrics metrics
 }
 
-// poolAt and entryAt are values with the stream sequence that wrote them.
+// poolAt is a pool, or the absence of one, as of a sequence of the stream.
 type poolAt struct {
 	Pool
-	seq uint64
+	exists bool
+	seq    uint64 // of the message that wrote it, or deleted it; 0 if there is none
+	at     uint64 // it was so at this sequence, which is seq unless there is no message
+	gap    uint64 // holds that were written up to this sequence may be missing from the cache; 0 if none is
 }
 
+// entryAt is an entry with the sequence of the message that wrote it.
 type entryAt struct {
 	Entry
 	event ids.Event
@@ -148,7 +153,7 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *ob
 			commit:    reg.Histogram("starlight_inventory_commit_seconds", "How long one atomic batch took to be on disk."),
 			unknown:   reg.Counter("starlight_inventory_unknown_total", "Batches whose outcome had to be read back."),
 		}}
-	inv.publish = inv.publishBatch
+	inv.publish, inv.believe = inv.publishBatch, inv.view
 	inv.ops = batch.New(maxBatch, 8*maxBatch, inv.commit)
 	reg.GaugeFunc("starlight_inventory_held_orders", "Orders that hold seats, as this instance sees it.", func() float64 {
 		inv.mu.Lock()
@@ -161,8 +166,9 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *ob
 // Close finishes the operations under way and refuses new ones.
 func (inv *Inventory) Close() { inv.ops.Close() }
 
-// Hold takes seats for an order until expires. Doing it twice is fine. It returns ErrSoldOut when there is no room; that
-// answer is decided by compare-and-set like every other and is never a guess from a cache.
+// Hold takes seats for an order until expires. Doing it twice is fine; the hold then lasts until the later of the two. It
+// returns ErrSoldOut when there is no room; that answer is decided by compare-and-set like every other and is never a
+// guess from a cache. Only an order whose seats are sold, and are the last, may be told so too.
 func (inv *Inventory) Hold(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time) error {
 	return inv.HoldAs(ctx, ref, user, lines, expires, shared(ref))
 }
@@ -208,7 +214,7 @@ func (inv *Inventory) Return(ctx context.Context, ref Ref) error {
 	return inv.do(ctx, op{kind: giveBack, Ref: ref})
 }
 
-// Keep gives back what an order has bought beyond the lines, all of it if there are none. It never takes more.
+// Keep gives back what an order holds or has bought beyond the lines, all of it if there are none. It never takes more.
 func (inv *Inventory) Keep(ctx context.Context, ref Ref, lines []Line) error {
 	return inv.do(ctx, op{kind: keep, Ref: ref, entry: Entry{Lines: lines}})
 }
@@ -233,7 +239,7 @@ func (inv *Inventory) Pool(ctx context.Context, event ids.Event) (Pool, error) {
 			return Pool{}, err
 		}
 	}
-	if p.seq == 0 {
+	if !p.exists {
 		return Pool{}, ErrNoPool
 	}
 	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types)}, nil

@@ -271,14 +271,16 @@ func TestLifeOfAnOrder(t *testing.T) {
 			t.Fatalf("expired: %v", got)
 		}
 	}
-	if err := inv.Keep(ctx, held, nil); err != nil { // a hold is none of its business
-		t.Fatal(err)
+	for _, keep := range []int{3, 1, 1, 0} { // of a hold, too
+		if err := inv.Keep(ctx, held, one(typ, keep)); err != nil {
+			t.Fatal(err)
+		}
+		want(min(keep, 2), 1)
 	}
-	want(2, 1)
 	if err := inv.Keep(ctx, ref, nil); err != nil {
 		t.Fatal(err)
 	}
-	want(2, 0)
+	want(0, 0)
 	l, err := Audit(ctx, n.JS)
 	if err != nil {
 		t.Fatal(err)

@@ -146,7 +146,7 @@ func TestSoldOutIsNoGuess(t *testing.T) {
 func TestRoundKeepsTheSums(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		event, typ := newEvent()
-		pool := poolAt{Pool: Pool{Types: []Counts{{Type: typ, Capacity: rapid.IntRange(0, 6).Draw(t, "capacity")}}}, seq: 1}
+		pool := poolAt{Pool: Pool{Types: []Counts{{Type: typ, Capacity: rapid.IntRange(0, 6).Draw(t, "capacity")}}}, exists: true, seq: 1}
 		entries := map[ids.Order]entryAt{}
 		orders := []ids.Order{newRef(event).Order, newRef(event).Order, newRef(event).Order}
 		for range rapid.IntRange(1, 40).Draw(t, "rounds") {
@@ -167,7 +167,7 @@ func TestRoundKeepsTheSums(t *testing.T) {
 				if rapid.IntRange(0, 9).Draw(t, "resize") == 0 {
 					o = op{kind: resize, Ref: Ref{Event: event}, entry: Entry{Lines: one(typ, rapid.IntRange(0, 6).Draw(t, "quantity"))}}
 				}
-				r.apply(o, pool, entries[order], false)
+				r.apply(o, view{pool: pool, entry: entries[order], sure: true})
 			}
 			p, used := r.pools[event]
 			if !used {
