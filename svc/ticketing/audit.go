@@ -2,8 +2,10 @@ package ticketing
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/uptrace/bun"
@@ -19,81 +21,132 @@ type Finding struct {
 	Check    string   // what must hold
 	Compared int      // how many things were looked at
 	Broken   []string // where it does not hold
+	Pending  []string // where it does not hold yet: something is on its way, for less than a minute
 }
+
+// onItsWay is how long something may be on its way between the inventory and SQL, in either direction.
+const onItsWay = time.Minute
 
 // Audit proves that seats, orders and tickets agree: the inventory with itself at every revision it still has, the fence
 // with the inventory, the orders with what the inventory holds and has sold, and the tickets with the orders.
 //
-// On a running system something may be on its way between the inventory and SQL. What is found broken should be looked
-// at again a moment later: only what stays is broken.
+// On a running system an order that has just changed may be on its way between the inventory and SQL: that is pending.
+// What is found broken should be looked at again a moment later: only what stays is broken.
 func Audit(ctx context.Context, db *store.DB, js jetstream.JetStream) ([]Finding, error) {
 	ledger, err := inventory.Audit(ctx, js)
 	if err != nil {
 		return nil, err
 	}
-	findings := []Finding{{Check: "inventory: at every revision, held and sold are the sums over the orders, within capacity",
-		Compared: ledger.Checked, Broken: ledger.Broken}}
-	for _, check := range []func(context.Context, storage, *inventory.Ledger) (Finding, error){auditStock, auditOrders, auditTickets} {
-		f, err := check(ctx, storage{db}, ledger)
-		if err != nil {
-			return nil, err
-		}
-		findings = append(findings, f)
+	r, err := readRecords(ctx, storage{db})
+	if err != nil {
+		return nil, err
 	}
-	return findings, nil
+	orders, moving := r.auditOrders(ledger)
+	return []Finding{
+		{Check: "inventory: at every revision, held and sold are the sums over the orders, within capacity", Compared: ledger.Checked, Broken: ledger.Broken},
+		r.auditStock(ledger, moving), orders, r.auditTickets(),
+	}, nil
 }
 
-// auditStock compares the fence with the inventory.
-func auditStock(ctx context.Context, db storage, ledger *inventory.Ledger) (Finding, error) {
-	f := Finding{Check: "stock: what SQL counts as sold is what the inventory has sold"}
-	var rows []struct {
-		TicketTypeID ids.TicketType
-		Capacity     int
-		Sold         int
+// records are what SQL says at one moment.
+type records struct {
+	stock  []stockRow
+	orders []orderRow
+
+	valid, revoked ticketCounts
+	seated         ticketCounts // that take a seat: the valid ones, and those that were admitted before they were revoked
+}
+
+type stockRow struct {
+	TicketTypeID ids.TicketType
+	Sold         int
+}
+
+// ticketCounts are numbers of tickets by order and type.
+type ticketCounts map[ids.Order]map[ids.TicketType]int
+
+func readRecords(ctx context.Context, db storage) (*records, error) {
+	var opts sql.TxOptions
+	if db.Postgres() {
+		opts = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	}
-	if err := db.Read().NewRaw("SELECT ticket_type_id, capacity, sold FROM stock").Scan(ctx, &rows); err != nil {
-		return f, err
+	tx, err := db.Read().BeginTx(ctx, &opts) // on SQLite the first read fixes what all see
+	if err != nil {
+		return nil, err
 	}
-	sold := ledger.Sold()
-	for _, r := range rows {
-		f.Compared++
-		if r.Sold != sold[r.TicketTypeID] {
-			f.Broken = append(f.Broken, fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", r.TicketTypeID, r.Sold, sold[r.TicketTypeID]))
+	defer tx.Rollback()
+	var r records
+	if err := tx.NewRaw("SELECT ticket_type_id, sold FROM stock").Scan(ctx, &r.stock); err != nil {
+		return nil, err
+	}
+	err = tx.NewRaw("SELECT id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx, &r.orders)
+	if err != nil {
+		return nil, err
+	}
+	for where, counts := range map[string]*ticketCounts{"status <> 'revoked'": &r.valid, "status = 'revoked'": &r.revoked, seated: &r.seated} {
+		if *counts, err = countTickets(ctx, tx, where); err != nil {
+			return nil, err
 		}
-		delete(sold, r.TicketTypeID)
+	}
+	return &r, nil
+}
+
+// auditStock compares the fence with the inventory. moving is by how much SQL is ahead because of orders on their way.
+func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType]int) Finding {
+	f := Finding{Check: "stock: what SQL counts as sold is what the inventory has sold"}
+	sold := ledger.Sold()
+	for _, row := range r.stock {
+		f.Compared++
+		switch ahead := row.Sold - sold[row.TicketTypeID]; {
+		case ahead != moving[row.TicketTypeID]:
+			f.Broken = append(f.Broken, fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", row.TicketTypeID, row.Sold, sold[row.TicketTypeID]))
+		case ahead != 0:
+			f.Pending = append(f.Pending, fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", row.TicketTypeID, row.Sold, sold[row.TicketTypeID]))
+		}
+		delete(sold, row.TicketTypeID)
 	}
 	for _, t := range sortedKeys(sold) {
 		f.Broken = append(f.Broken, fmt.Sprintf("ticket type %s: SQL knows nothing of %d sold", t, sold[t]))
 	}
-	return f, nil
+	return f
 }
 
-// auditOrders compares the orders with what the inventory keeps for them.
-func auditOrders(ctx context.Context, db storage, ledger *inventory.Ledger) (Finding, error) {
-	f := Finding{Check: "orders: the inventory has sold to each paid order exactly its valid tickets, and holds only for those that are pending"}
-	rows, valid, err := ordersAndTickets(ctx, db)
-	if err != nil {
-		return f, err
-	}
+// auditOrders compares the orders with what the inventory keeps for them. It also returns by how much SQL is ahead of the
+// inventory, by ticket type, because of orders on their way.
+func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.TicketType]int) {
+	f := Finding{Check: "orders: the inventory has sold to each order exactly the seats of its tickets, and holds only for those that are pending"}
+	moving := map[ids.TicketType]int{}
 	kept := map[ids.Order]inventory.Entry{}
 	ledger.Orders(func(ref inventory.Ref, e inventory.Entry) { kept[ref.Order] = e })
-	for _, r := range rows {
+	for _, row := range r.orders {
 		f.Compared++
-		e := kept[r.ID]
-		delete(kept, r.ID)
-		if (r.Status == api.OrderPaid) != (e.State == inventory.Sold) || e.State == inventory.Held && r.Status != api.OrderPending {
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and the inventory says %q", r.ID, r.Status, e.State))
-			continue
-		}
-		if e.State != inventory.Sold {
-			continue
-		}
+		e := kept[row.ID]
+		delete(kept, row.ID)
 		sold := map[ids.TicketType]int{}
-		for _, l := range e.Lines {
-			sold[l.Type] += l.N
+		if e.State == inventory.Sold {
+			for _, l := range e.Lines {
+				sold[l.Type] += l.N
+			}
 		}
-		if !maps.Equal(sold, valid[r.ID]) {
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s has valid tickets %v and the inventory has sold it %v", r.ID, valid[r.ID], sold))
+		want := r.seated[row.ID]
+		if maps.Equal(sold, want) && (e.State != inventory.Held || row.Status == api.OrderPending) {
+			continue
+		}
+		text := fmt.Sprintf("order %s is %s with seats %v, and the inventory says %q %v", row.ID, row.Status, want, e.State, e.Lines)
+		changed := row.UpdatedAt
+		if at := ledger.Changed(row.ID); at.After(changed) {
+			changed = at
+		}
+		if ledger.ReadAt.Sub(changed) > onItsWay {
+			f.Broken = append(f.Broken, text)
+			continue
+		}
+		f.Pending = append(f.Pending, text)
+		for t, n := range want {
+			moving[t] += n
+		}
+		for t, n := range sold {
+			moving[t] -= n
 		}
 	}
 	for _, id := range sortedKeys(kept) {
@@ -101,27 +154,17 @@ func auditOrders(ctx context.Context, db storage, ledger *inventory.Ledger) (Fin
 			f.Broken = append(f.Broken, fmt.Sprintf("order %s has seats and does not exist", id))
 		}
 	}
-	return f, nil
+	return f, moving
 }
 
-// ordersAndTickets returns every order, and for each the number of its valid tickets by type.
-func ordersAndTickets(ctx context.Context, db storage) ([]orderRow, map[ids.Order]map[ids.TicketType]int, error) {
-	var rows []orderRow
-	if err := db.Read().NewRaw("SELECT id, status, items, total, refunded, paid_at FROM orders").Scan(ctx, &rows); err != nil {
-		return nil, nil, err
-	}
-	valid, err := countTickets(ctx, db, "status <> 'revoked'")
-	return rows, valid, err
-}
-
-func countTickets(ctx context.Context, db storage, which string) (map[ids.Order]map[ids.TicketType]int, error) {
+func countTickets(ctx context.Context, tx bun.Tx, which string) (ticketCounts, error) {
 	var counts []struct {
 		OrderID      ids.Order
 		TicketTypeID ids.TicketType
 		N            int
 	}
-	err := db.Read().NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE ? GROUP BY order_id, ticket_type_id", bun.Safe(which)).Scan(ctx, &counts)
-	out := map[ids.Order]map[ids.TicketType]int{}
+	err := tx.NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE ? GROUP BY order_id, ticket_type_id", bun.Safe(which)).Scan(ctx, &counts)
+	out := ticketCounts{}
 	for _, c := range counts {
 		if out[c.OrderID] == nil {
 			out[c.OrderID] = map[ids.TicketType]int{}
@@ -132,47 +175,40 @@ func countTickets(ctx context.Context, db storage, which string) (map[ids.Order]
 }
 
 // auditTickets compares the tickets with the orders.
-func auditTickets(ctx context.Context, db storage, _ *inventory.Ledger) (Finding, error) {
+func (r *records) auditTickets() Finding {
 	f := Finding{Check: "tickets: an order that was paid has exactly its tickets, those whose money went back are revoked, and no other order has any"}
-	rows, valid, err := ordersAndTickets(ctx, db)
-	if err != nil {
-		return f, err
-	}
-	revoked, err := countTickets(ctx, db, "status = 'revoked'")
-	if err != nil {
-		return f, err
-	}
-	for _, r := range rows {
+	valid := maps.Clone(r.valid)
+	for _, row := range r.orders {
 		f.Compared++
 		issued := map[ids.TicketType]int{}
 		back := int64(0)
-		for t, n := range valid[r.ID] {
+		for t, n := range valid[row.ID] {
 			issued[t] += n
 		}
-		for t, n := range revoked[r.ID] {
+		for t, n := range r.revoked[row.ID] {
 			issued[t] += n
-			back += r.price(t) * int64(n)
+			back += row.price(t) * int64(n)
 		}
 		want := map[ids.TicketType]int{}
-		if r.PaidAt != nil {
-			for _, l := range r.lines() {
+		if row.PaidAt != nil {
+			for _, l := range row.lines() {
 				want[l.Type] += l.N
 			}
 		}
 		switch {
 		case !maps.Equal(issued, want):
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has tickets %v, want %v", r.ID, r.Status, issued, want))
-		case (r.Status == api.OrderPaid) != (len(valid[r.ID]) > 0):
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has valid tickets %v", r.ID, r.Status, valid[r.ID]))
-		case r.Refunded < min(back, r.Total):
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s has revoked tickets for %d and %d goes back", r.ID, back, r.Refunded))
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has tickets %v, want %v", row.ID, row.Status, issued, want))
+		case (row.Status == api.OrderPaid) != (len(valid[row.ID]) > 0):
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has valid tickets %v", row.ID, row.Status, valid[row.ID]))
+		case row.Refunded < min(back, row.Total):
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s has revoked tickets for %d and %d goes back", row.ID, back, row.Refunded))
 		}
-		delete(valid, r.ID)
+		delete(valid, row.ID)
 	}
 	for _, id := range sortedKeys(valid) {
 		f.Broken = append(f.Broken, fmt.Sprintf("tickets %v belong to order %s, which does not exist", valid[id], id))
 	}
-	return f, nil
+	return f
 }
 
 // Paid is what an order says about its money.

@@ -40,6 +40,7 @@ func (s *Service) expire(ctx context.Context) {
 	var closing errgroup.Group
 	closing.SetLimit(closers)
 	defer closing.Wait()
+	var at sweep
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
@@ -48,7 +49,7 @@ func (s *Service) expire(ctx context.Context) {
 		}
 		refs := s.inv.Expired(s.now(), sweepSize)
 		if n%sweepEvery == 0 {
-			refs = append(refs, s.forgotten(ctx)...)
+			refs = append(refs, s.forgotten(ctx, &at)...)
 		}
 		if len(refs) == 0 {
 			continue
@@ -80,13 +81,25 @@ func (s *Service) complain(ctx context.Context, err error) {
 	}
 }
 
+// sweep is how far the search of SQL for forgotten orders has come. It goes on where it stopped, so that orders which
+// cannot be ended yet do not keep it from the others.
+type sweep struct{ seats, overdue ids.Order }
+
 // forgotten returns overdue orders that SQL knows of, and brings back seats that are still due.
-func (s *Service) forgotten(ctx context.Context) []inventory.Ref {
-	due, err := s.db.seatsDue(ctx, sweepSize)
+func (s *Service) forgotten(ctx context.Context, at *sweep) []inventory.Ref {
+	due, err := s.db.seatsDue(ctx, at.seats, sweepSize)
 	s.complain(ctx, err)
 	s.returnSeats(ctx, due...)
-	refs, err := s.db.overdue(ctx, store.Time(s.now().Add(-overdueAfter)), sweepSize)
+	at.seats = ""
+	if len(due) == sweepSize {
+		at.seats = due[len(due)-1]
+	}
+	refs, err := s.db.pending(ctx, "expires_at", "<", store.Time(s.now().Add(-overdueAfter)), at.overdue, sweepSize)
 	s.complain(ctx, err)
+	at.overdue = ""
+	if len(refs) == sweepSize {
+		at.overdue = refs[len(refs)-1].Order
+	}
 	return refs
 }
 

@@ -19,11 +19,11 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	if !errors.Is(err, inventory.ErrGone) {
 		return err
 	}
-	row, lines, err := s.db.keeps(ctx, row.ID)
-	if err != nil || row.Status != api.OrderPaid {
+	known, err := s.db.keeps(ctx, row.ID)
+	if row = known[row.ID].row; err != nil || row.Status != api.OrderPaid {
 		return err
 	}
-	err = s.inv.Sell(ctx, row.ref(), row.UserID, lines, "free")
+	err = s.inv.Sell(ctx, row.ref(), row.UserID, known[row.ID].lines, "free")
 	if fault.Is(err, fault.SoldOut) {
 		s.metrics.branch("free_sold_out")
 		s.log.WarnContext(ctx, "free order is taken back: its hold had ended and its seats are taken", "order", row.ID)

@@ -279,8 +279,8 @@ func (h *house) audit() {
 			return err
 		}
 		for _, f := range findings {
-			if len(f.Broken) > 0 {
-				return fmt.Errorf("%s: %v", f.Check, f.Broken)
+			if len(f.Broken) > 0 || len(f.Pending) > 0 {
+				return fmt.Errorf("%s: %v, pending %v", f.Check, f.Broken, f.Pending)
 			}
 		}
 		return nil

@@ -3,6 +3,8 @@ package ticketing
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -146,42 +148,46 @@ func (r orderRow) price(t ids.TicketType) int64 {
 // returnSeats tells the inventory what orders keep after their tickets were revoked. What fails is found by the sweep:
 // SQL remembers it.
 func (s *Service) returnSeats(ctx context.Context, orders ...ids.Order) {
-	errs := make([]error, len(orders))
-	together(orders, func(i int, id ids.Order) { // at the same time, so that they share a batch
-		row, lines, err := s.db.keeps(ctx, id)
-		if err == nil {
-			err = s.keep(ctx, row, lines)
+	if len(orders) == 0 {
+		return
+	}
+	all, err := s.db.keeps(ctx, orders...)
+	if err == nil {
+		list := slices.Collect(maps.Values(all))
+		errs := make([]error, len(list))
+		together(list, func(i int, k kept) { errs[i] = s.keep(ctx, k) }) // at the same time, so that they share a batch
+		var told []orderRow
+		for i, k := range list {
+			if errs[i] == nil {
+				told = append(told, k.row)
+			}
 		}
-		if err == nil {
-			err = s.db.settled(ctx, row)
-		}
-		errs[i] = err
-	})
-	if err := errors.Join(errs...); err != nil {
-		s.log.WarnContext(ctx, "seats will come back later", "error", err)
+		err = errors.Join(errors.Join(errs...), s.db.settled(ctx, told))
+	}
+	if err != nil {
+		s.log.InfoContext(ctx, "seats will come back later", "error", err)
 	}
 }
 
 // keep tells the inventory what an order keeps. A free order may still be held there: what it does not keep must not be
 // confirmed afterwards.
-func (s *Service) keep(ctx context.Context, row orderRow, lines []inventory.Line) error {
-	if len(lines) == 0 {
-		return s.inv.Return(ctx, row.ref())
+func (s *Service) keep(ctx context.Context, k kept) error {
+	if len(k.lines) == 0 {
+		return s.inv.Return(ctx, k.row.ref())
 	}
-	if row.Total == 0 {
-		if err := s.inv.Confirm(ctx, row.ref()); err != nil && !errors.Is(err, inventory.ErrGone) {
+	if k.row.Total == 0 {
+		if err := s.inv.Confirm(ctx, k.row.ref()); err != nil && !errors.Is(err, inventory.ErrGone) {
 			return err
 		}
 	}
-	return s.inv.Keep(ctx, row.ref(), lines)
+	return s.inv.Keep(ctx, k.row.ref(), k.lines)
 }
 
 // refundEvent gives back the money of every paid order of a cancelled event, page by page. Interrupted, it goes on where
 // it was.
 func (s *Service) refundEvent(ctx context.Context, event ids.Event) error {
-	const page = 100
 	for {
-		done, err := s.db.refundEvent(ctx, event, page, store.Time(s.now()))
+		done, err := s.db.refundEvent(ctx, event, sweepSize, store.Time(s.now()))
 		if err != nil || len(done) == 0 {
 			return err
 		}

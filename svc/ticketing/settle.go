@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -37,7 +39,7 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		if err := s.giveUp(ctx, func() ([]inventory.Ref, error) { return s.db.pendingBy(ctx, e.UserID, sweepSize) }); err != nil {
+		if err := s.giveUp(ctx, "user_id", e.UserID); err != nil {
 			return err
 		}
 		return s.db.forgetPerson(ctx, e.UserID)
@@ -78,26 +80,33 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 		if err := s.refundEvent(ctx, id); err != nil {
 			return err
 		}
-		return s.giveUp(ctx, func() ([]inventory.Ref, error) { return s.db.pendingOf(ctx, id, sweepSize) })
+		return s.giveUp(ctx, "event_id", id)
 	}
 	return nil
 }
 
-// giveUp cancels pending orders, page by page, until there are no more.
-func (s *Service) giveUp(ctx context.Context, page func() ([]inventory.Ref, error)) error {
+// giveUp cancels pending orders, page by page, all that can be. Of those that are being paid the next try decides.
+func (s *Service) giveUp(ctx context.Context, column string, value any) error {
+	left, after := 0, ids.Order("")
 	for {
-		refs, err := page()
-		if err != nil || len(refs) == 0 {
+		refs, err := s.db.pending(ctx, bun.Ident(column), "=", value, after, sweepSize)
+		if err != nil {
 			return err
 		}
+		if len(refs) == 0 {
+			break
+		}
+		after = refs[len(refs)-1].Order
 		ended, err := s.end(ctx, refs, api.OrderCancelled)
 		if err != nil {
 			return err
 		}
-		if ended == 0 {
-			return fault.New(fault.Unavailable, "%d orders are being paid at this moment", len(refs))
-		}
+		left += len(refs) - ended
 	}
+	if left > 0 {
+		return fault.New(fault.Unavailable, "%d orders are being paid at this moment", left)
+	}
+	return nil
 }
 
 // receive turns money into tickets. The inventory decides first, then the order and its tickets are written in one
@@ -160,7 +169,11 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 
 // refuse sends money back for an order that cannot be paid, and makes sure that it keeps no seats.
 func (s *Service) refuse(ctx context.Context, order orderRow, due api.RefundDue, branch string) error {
-	if err := s.inv.Return(ctx, order.ref()); err != nil {
+	known, err := s.db.keeps(ctx, order.ID)
+	if err == nil {
+		err = s.keep(ctx, known[order.ID])
+	}
+	if err != nil {
 		return err
 	}
 	return s.owe(ctx, due, branch)

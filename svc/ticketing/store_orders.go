@@ -301,27 +301,14 @@ func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent],
 	return stream.AddAll(ctx, tx, events...)
 }
 
-// overdue returns pending orders whose time ended before t.
-func (db storage) overdue(ctx context.Context, t time.Time, limit int) ([]inventory.Ref, error) {
-	return db.pending(ctx, "expires_at < ?", t, limit)
-}
-
-// pendingOf returns pending orders of an event.
-func (db storage) pendingOf(ctx context.Context, event ids.Event, limit int) ([]inventory.Ref, error) {
-	return db.pending(ctx, "event_id = ?", event, limit)
-}
-
-// pendingBy returns pending orders of a person.
-func (db storage) pendingBy(ctx context.Context, user ids.User, limit int) ([]inventory.Ref, error) {
-	return db.pending(ctx, "user_id = ?", user, limit)
-}
-
-func (db storage) pending(ctx context.Context, where string, arg any, limit int) ([]inventory.Ref, error) {
+// pending returns pending orders after the given one whose column compares so with the value.
+func (db storage) pending(ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int) ([]inventory.Ref, error) {
 	var rows []struct {
 		ID      ids.Order
 		EventID ids.Event
 	}
-	err := db.Read().NewRaw("SELECT id, event_id FROM orders WHERE status = 'pending' AND "+where+" ORDER BY id LIMIT ?", arg, limit).Scan(ctx, &rows)
+	err := db.Read().NewRaw("SELECT id, event_id FROM orders WHERE status = 'pending' AND ? ? ? AND id > ? ORDER BY id LIMIT ?",
+		column, compare, value, after, limit).Scan(ctx, &rows)
 	refs := make([]inventory.Ref, len(rows))
 	for i, r := range rows {
 		refs[i] = inventory.Ref{Event: r.EventID, Order: r.ID}

@@ -33,6 +33,15 @@ func (r refundRow) due() api.RefundDue {
 		Amount: api.Money{Amount: r.Amount, Currency: r.Currency}, Tickets: r.Tickets, Reason: r.Reason}
 }
 
+func newRefund(due api.RefundDue, now time.Time) refundRow {
+	row := refundRow{ID: due.RefundID, OrderID: due.OrderID, PaymentID: due.PaymentID, Amount: due.Amount.Amount, Currency: due.Amount.Currency,
+		Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now}
+	if row.Tickets == nil {
+		row.Tickets = []ids.Ticket{}
+	}
+	return row
+}
+
 // owe records that all the money of a payment goes back, once: it came for an order that cannot have its seats. The order
 // becomes refunding, unless it lives on another payment.
 func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) (first bool, err error) {
@@ -52,12 +61,8 @@ func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) (fi
 
 // insertRefund keeps a decision. It reports false if it was kept before.
 func insertRefund(ctx context.Context, tx tx, due api.RefundDue, now time.Time) (bool, error) {
-	row := &refundRow{ID: due.RefundID, OrderID: due.OrderID, PaymentID: due.PaymentID, Amount: due.Amount.Amount, Currency: due.Amount.Currency,
-		Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now}
-	if row.Tickets == nil {
-		row.Tickets = []ids.Ticket{}
-	}
-	res, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+	row := newRefund(due, now)
+	res, err := tx.NewInsert().Model(&row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -81,7 +86,7 @@ func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Pay
 // refund decides about one order. Deciding again under the same id gives the same decision.
 func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
 	var due api.RefundDue
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var row orderRow
 		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", req.OrderID, db.forUpdate()).Scan(ctx, &row)
 		if err != nil {
@@ -140,7 +145,7 @@ func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now 
 // refundEvent takes back paid orders of a cancelled event, at most limit of them, and returns them.
 func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, now time.Time) ([]ids.Order, error) {
 	var done []ids.Order
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		done = nil
 		var rows []orderRow
 		err := tx.NewRaw("SELECT * FROM orders WHERE event_id = ? AND status = ? ORDER BY id LIMIT ? ?", event, api.OrderPaid, limit, db.forUpdate()).Scan(ctx, &rows)
@@ -168,43 +173,56 @@ func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, n
 	return done, err
 }
 
-// takeBack writes decisions down: tickets and stock, orders, what goes back, and the news of it. That the inventory has
-// to be told is noted with the order.
+// takeBack writes decisions about orders down that the transaction has locked: tickets and stock, orders, what goes back,
+// and the news of it. That the inventory has to be told is noted with the order. The seat of a ticket that was admitted is
+// not for sale again.
 func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now time.Time) error {
+	if len(decisions) == 0 {
+		return nil
+	}
 	returned := map[ids.TicketType]int{}
 	var revoked []ids.Ticket
+	var refunds []refundRow
 	var events []stream.Message
-	for _, d := range decisions {
+	changes := make([]bun.TupleValues, len(decisions))
+	for i, d := range decisions {
 		for _, t := range d.revoked {
 			revoked = append(revoked, t.ID)
-			returned[t.TicketTypeID]++
+			if t.AdmittedAt == nil {
+				returned[t.TicketTypeID]++
+			}
 			events = append(events, stream.Message{Subject: api.TicketWasRevoked.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
 				TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, At: now}})
 		}
-		row := d.row
-		status := d.status()
-		var after []orderRow
-		err := tx.NewRaw(`UPDATE orders SET status = ?, refunded = refunded + ?, seats_due = ?, updated_at = ?, revision = revision + 1
-			WHERE id = ? RETURNING *`, status, d.due.Amount.Amount, row.SeatsDue || len(d.revoked) > 0, now, row.ID).Scan(ctx, &after)
-		if err != nil {
-			return err
-		}
+		after := d.row
+		after.Status, after.Refunded = d.status(), d.row.Refunded+d.due.Amount.Amount
+		after.SeatsDue = d.row.SeatsDue || len(d.revoked) > 0
+		after.UpdatedAt, after.Revision = now, d.row.Revision+1
+		changes[i] = bun.Tuple([]any{after.ID, after.Status, after.Refunded, after.SeatsDue, after.Revision})
 		if d.due.Amount.Amount > 0 {
-			if _, err := insertRefund(ctx, tx, d.due, now); err != nil {
-				return err
-			}
+			refunds = append(refunds, newRefund(d.due, now))
 			events = append(events, stream.Message{Subject: api.OrderRefundDue.Subject, Payload: d.due})
 		}
-		switch status {
+		switch after.Status {
 		case api.OrderCancelled:
-			events = append(events, stream.Message{Subject: api.OrderWasCancelled.Subject, Payload: api.OrderEvent{Order: after[0].order()}})
+			events = append(events, stream.Message{Subject: api.OrderWasCancelled.Subject, Payload: api.OrderEvent{Order: after.order()}})
 		case api.OrderRefunded:
-			events = append(events, stream.Message{Subject: api.OrderWasRefunded.Subject, Payload: api.OrderEvent{Order: after[0].order()}})
+			events = append(events, stream.Message{Subject: api.OrderWasRefunded.Subject, Payload: api.OrderEvent{Order: after.order()}})
+		}
+	}
+	// Both databases name the columns of VALUES so.
+	_, err := tx.ExecContext(ctx, `UPDATE orders SET status = v.column2, refunded = v.column3, seats_due = v.column4, revision = v.column5, updated_at = ?
+		FROM (VALUES ?) AS v WHERE orders.id = v.column1`, now, bun.List(changes))
+	if err != nil {
+		return err
+	}
+	if len(refunds) > 0 {
+		if _, err := tx.NewInsert().Model(&refunds).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
+			return err
 		}
 	}
 	if len(revoked) > 0 {
-		_, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ? WHERE id IN (?)", api.TicketRevoked, bun.List(revoked))
-		if err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ? WHERE id IN (?)", api.TicketRevoked, bun.List(revoked)); err != nil {
 			return err
 		}
 	}
@@ -214,36 +232,59 @@ func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now
 	return stream.AddAll(ctx, tx, events...)
 }
 
-// seatsDue returns orders whose revoked tickets the inventory still counts as sold.
-func (db storage) seatsDue(ctx context.Context, limit int) ([]ids.Order, error) {
+// seatsDue returns orders after the given one whose revoked tickets the inventory still counts as sold.
+func (db storage) seatsDue(ctx context.Context, after ids.Order, limit int) ([]ids.Order, error) {
 	var list []ids.Order
-	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due ORDER BY id LIMIT ?", limit).Scan(ctx, &list)
+	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due AND id > ? ORDER BY id LIMIT ?", after, limit).Scan(ctx, &list)
 	return list, err
 }
 
-// keeps returns what an order has after its refunds: the lines of its valid tickets, and the revision of that.
-func (db storage) keeps(ctx context.Context, id ids.Order) (orderRow, []inventory.Line, error) {
-	row, err := db.order(ctx, id) // before the tickets: a newer revision is noticed by settled
+// seated is the condition for a ticket that takes a seat: a valid one, and one that was admitted before it was revoked.
+const seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
+
+// kept is an order with the lines of the seats that it has after its refunds.
+type kept struct {
+	row   orderRow
+	lines []inventory.Line
+}
+
+// keeps returns what orders have.
+func (db storage) keeps(ctx context.Context, id ...ids.Order) (map[ids.Order]kept, error) {
+	rows, err := db.orders(ctx, db.Read(), id) // before the tickets: a newer revision is noticed by settled
 	if err != nil {
-		return row, nil, err
+		return nil, err
+	}
+	out := make(map[ids.Order]kept, len(rows))
+	for id, row := range rows {
+		out[id] = kept{row: row}
 	}
 	var counts []struct {
+		OrderID      ids.Order
 		TicketTypeID ids.TicketType
 		N            int
 	}
-	err = db.Read().NewRaw("SELECT ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id = ? AND status <> ? GROUP BY ticket_type_id",
-		id, api.TicketRevoked).Scan(ctx, &counts)
-	lines := make([]inventory.Line, len(counts))
-	for i, c := range counts {
-		lines[i] = inventory.Line{Type: c.TicketTypeID, N: c.N}
+	err = db.Read().NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id IN (?) AND ? GROUP BY order_id, ticket_type_id",
+		bun.List(id), bun.Safe(seated)).Scan(ctx, &counts)
+	for _, c := range counts {
+		k := out[c.OrderID]
+		k.lines = append(k.lines, inventory.Line{Type: c.TicketTypeID, N: c.N})
+		out[c.OrderID] = k
 	}
-	return row, lines, err
+	return out, err
 }
 
-// settled notes that the inventory knows what an order kept at a revision.
-func (db storage) settled(ctx context.Context, row orderRow) error {
+// settled notes that the inventory knows what orders kept at their revisions.
+func (db storage) settled(ctx context.Context, rows []orderRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	known := make([]bun.TupleValues, len(rows))
+	for i, r := range rows {
+		known[i] = bun.Tuple([]any{r.ID, r.Revision})
+	}
 	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE orders SET seats_due = ? WHERE id = ? AND revision = ?", false, row.ID, row.Revision)
+		_, err := tx.ExecContext(ctx, "UPDATE orders SET seats_due = ? FROM (VALUES ?) AS v WHERE orders.id = v.column1 AND orders.revision = v.column2",
+			false, bun.List(known))
 		return err
 	})
 }

@@ -158,7 +158,7 @@ func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 			return err
 		}
 		if runs++; runs > 1 {
-			if done, err := kept(ctx, tx, in, tickets, out); err != nil || done {
+			if done, err := scannedBefore(ctx, tx, in, tickets, out); err != nil || done {
 				return err
 			}
 		}
@@ -204,9 +204,9 @@ func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 	return out, err
 }
 
-// kept reports whether an earlier run of the transaction has kept the scans after all, and fills in what they were told:
+// scannedBefore reports whether an earlier run of the transaction has kept the scans after all, and fills in what they were told:
 // one transaction keeps all of them or none.
-func kept(ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket]ticketRow, out []scanned) (bool, error) {
+func scannedBefore(ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket]ticketRow, out []scanned) (bool, error) {
 	id := make([]ids.Admission, len(in))
 	for i, s := range in {
 		id[i] = s.row.ID

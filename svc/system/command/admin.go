@@ -247,7 +247,7 @@ func (c auditCommand) Run(s *streams) error {
 			mark = "BROKEN"
 			broken++
 		}
-		fmt.Fprintf(s.out, "%s  %s (%d compared)\n", mark, f.Check, f.Compared)
+		fmt.Fprintf(s.out, "%s  %s (%d compared, %d on their way)\n", mark, f.Check, f.Compared, len(f.Pending))
 		for _, b := range f.Broken {
 			fmt.Fprintln(s.out, "        ", b)
 		}

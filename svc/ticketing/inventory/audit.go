@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -18,8 +19,11 @@ type Ledger struct {
 	orders map[ids.Order]ledgerEntry
 	sums   map[ids.TicketType]*Counts
 
-	Checked int      // pool revisions that were compared
-	Broken  []string // what did not hold, in words
+	changed map[ids.Order]time.Time // when the server stored the newest word on an order
+
+	Checked int       // pool revisions that were compared
+	Broken  []string  // what did not hold, in words
+	ReadAt  time.Time // by the server's clock
 }
 
 type ledgerEntry struct {
@@ -29,7 +33,7 @@ type ledgerEntry struct {
 
 // NewLedger returns an empty ledger: the state before the first message.
 func NewLedger() *Ledger {
-	return &Ledger{pools: map[ids.Event]Pool{}, orders: map[ids.Order]ledgerEntry{}, sums: map[ids.TicketType]*Counts{}}
+	return &Ledger{pools: map[ids.Event]Pool{}, orders: map[ids.Order]ledgerEntry{}, sums: map[ids.TicketType]*Counts{}, changed: map[ids.Order]time.Time{}}
 }
 
 // Apply takes in the next message of the stream.
@@ -121,6 +125,9 @@ func (l *Ledger) Orders(f func(Ref, Entry)) {
 	}
 }
 
+// Changed returns when the seats of an order changed last.
+func (l *Ledger) Changed(order ids.Order) time.Time { return l.changed[order] }
+
 // Audit reads the stream up to its present end into a ledger.
 //
 // The stream keeps the last 64 values of each key. An order has fewer, so all of its history is there; of a pool that
@@ -131,6 +138,7 @@ func Audit(ctx context.Context, js jetstream.JetStream) (*Ledger, error) {
 		return nil, err
 	}
 	l := NewLedger()
+	l.ReadAt = stream.CachedInfo().TimeStamp
 	if stream.CachedInfo().State.Msgs == 0 {
 		return l, nil
 	}
@@ -156,6 +164,9 @@ func Audit(ctx context.Context, js jetstream.JetStream) (*Ledger, error) {
 			return nil, err
 		}
 		if meta.Sequence.Stream <= end {
+			if ref, ok := orderOf(msg.Subject()); ok {
+				l.changed[ref.Order] = meta.Timestamp
+			}
 			l.Apply(strings.TrimPrefix(msg.Subject(), prefix), msg.Data(), msg.Headers().Get(operationHeader) != "", meta.Sequence.Stream)
 		}
 		if meta.Sequence.Stream >= end || meta.NumPending == 0 {
@@ -169,4 +180,13 @@ func errOr(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return err
+}
+
+// orderOf returns the order that a subject of the stream is about.
+func orderOf(subject string) (Ref, bool) {
+	part := strings.Split(strings.TrimPrefix(subject, prefix), ".")
+	if len(part) != 3 || part[0] != "order" {
+		return Ref{}, false
+	}
+	return Ref{ids.Event(part[1]), ids.Order(part[2])}, true
 }
