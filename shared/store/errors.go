@@ -114,6 +114,9 @@ func classify(err error) error {
 	return err
 }
 
+// Unavailable reports whether err, as a query returned it, says that the database or the way to it is away for now.
+func Unavailable(err error) bool { return err != nil && unavailable(err) }
+
 func unavailable(err error) bool {
 	switch liteCode(err) & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,

@@ -9,9 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 // recordingTime is what the context of Recording lasts.
@@ -50,8 +54,21 @@ func (k *consumption) handle(ctx context.Context, it *item) {
 	}
 }
 
-// passing reports whether an error is about what the handler needs, and not about the message.
-func passing(err error) bool { return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout) }
+// passing reports whether an error is about what the handler needs, and not about the message. Errors of the database and of
+// NATS count as what they are, even if the handler made no faults of them.
+func passing(err error) bool {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return f.Code == fault.Unavailable || f.Code == fault.Timeout
+	}
+	for _, away := range []error{context.DeadlineExceeded, context.Canceled, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
+		nats.ErrConnectionClosed, jetstream.ErrNoStreamResponse} {
+		if errors.Is(err, away) {
+			return true
+		}
+	}
+	return store.Unavailable(err)
+}
 
 // call calls the handler, and turns a panic into an error.
 func (k *consumption) call(ctx context.Context, m Msg) (err error) {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -71,8 +74,14 @@ func TestOutageLosesNoMessage(t *testing.T) {
 		case !away.Load():
 			runs.Add(1)
 			return nil
-		case i%2 == 0:
+		case i%5 == 0:
 			return fault.New(fault.Timeout, "no answer")
+		case i%5 == 1: // as queries and clients return them
+			return fmt.Errorf("read: %w", io.EOF)
+		case i%5 == 2:
+			return &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+		case i%5 == 3:
+			return nats.ErrNoResponders
 		}
 		return fault.Wrap(errors.New("connection refused"), fault.Unavailable, "the database is not available")
 	})

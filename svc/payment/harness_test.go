@@ -203,6 +203,13 @@ func (w *world) prepare() *instance {
 func (w *world) run() *instance {
 	w.t.Helper()
 	i := w.prepare()
+	w.start(i)
+	return i
+}
+
+// start runs an instance.
+func (w *world) start(i *instance) {
+	w.t.Helper()
 	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: i.db.Answers()})
 	i.Register(srv)
 	if err := srv.Start(w.t.Context()); err != nil {
@@ -229,7 +236,6 @@ func (w *world) run() *instance {
 		i.Close()
 	})
 	w.t.Cleanup(i.stop)
-	return i
 }
 
 // create begins to pay an order.

@@ -3,8 +3,10 @@ package payment
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/uptrace/bun"
@@ -12,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // due publishes that ticketing owes a refund, as a new message each time.
@@ -88,6 +91,58 @@ func TestRefundOnce(t *testing.T) {
 			t.Errorf("%d counted, want %d", got, n)
 		}
 	})
+}
+
+// An event with many paid orders is cancelled while the database is away: every refund that is due is made when it is back.
+func TestOutageLosesNoRefund(t *testing.T) {
+	outage := testkit.NewOutage(t, testkit.Postgres(t))
+	w := newWorld(t, outage.URL)
+	w.nats.Stream("DEAD", "dead.>")
+	i := w.prepare()
+	i.pauses = []time.Duration{10 * time.Millisecond, 100 * time.Millisecond}
+	w.start(i)
+	const n = 200
+	paid := make([]*api.Payment, n)
+	each := make([]**api.Payment, n)
+	for k := range each {
+		each[k] = &paid[k]
+	}
+	err := parallel(t.Context(), 50, each, func(_ context.Context, p **api.Payment) {
+		owner, order := w.order()
+		*p = w.create(owner, order.ID)
+		w.mustDecide((*p).ID, "succeeded")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, time.Minute, func() error {
+		if got := i.count(t, "SELECT count(*) FROM payments WHERE status = 'succeeded'"); got != n {
+			return fmt.Errorf("%d of %d payments have succeeded", got, n)
+		}
+		return nil
+	})
+	outage.Begin()
+	for _, p := range paid {
+		w.due(p)
+	}
+	testkit.Eventually(t, time.Minute, func() error {
+		postponed := i.counter("starlight_consumer_messages_total", "-", "consumer", consumer, "outcome", "postponed")
+		if postponed < 12*n {
+			return fmt.Errorf("%d tries", postponed)
+		}
+		return nil
+	})
+	outage.End()
+	testkit.Eventually(t, time.Minute, func() error {
+		if got := i.count(t, "SELECT count(*) FROM payments WHERE status = 'refunded'"); got != n {
+			return fmt.Errorf("%d of %d payments are refunded", got, n)
+		}
+		return nil
+	})
+	if got := len(w.nats.Messages("DEAD")); got != 0 {
+		t.Errorf("%d dead letters", got)
+	}
+	i.audit(t)
 }
 
 // TestRefundAtOnce lets two instances work on the same refund at the same time.

@@ -77,7 +77,8 @@ type Service struct {
 	manualPage *manualPage
 	metrics    instruments
 
-	refundsDue chan struct{} // wakes the sweep of refunds
+	refundsDue chan struct{}   // wakes the sweep of refunds
+	pauses     []time.Duration // of the consumer; nil: its own
 
 	lookups     *batch.Group[ids.Order, []*paymentRow]
 	begins      *batch.Group[*paymentRow, *paymentRow]
