@@ -46,8 +46,10 @@ type MailServer struct {
 	conns   map[net.Conn]bool
 	answers map[string]string
 	silent  chan struct{} // closed when it speaks again; nil: it speaks
+	after   string        // the command from which on it is silent; empty: any
 	hangUp  bool
 	dials   int
+	last    string // command
 	mails   []string
 }
 
@@ -85,8 +87,18 @@ func (m *MailServer) Answer(command, answer string) {
 
 // Silence makes the server keep whoever talks to it waiting, or ends that.
 func (m *MailServer) Silence(on bool) {
+	m.silence(on, "")
+}
+
+// SilenceAfter makes the server say nothing more once it has got a command. After DATA it has the mail.
+func (m *MailServer) SilenceAfter(command string) {
+	m.silence(true, command)
+}
+
+func (m *MailServer) silence(on bool, after string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.after = after
 	if m.silent != nil {
 		close(m.silent)
 		m.silent = nil
@@ -117,6 +129,13 @@ func (m *MailServer) Dials() int {
 	return m.dials
 }
 
+// LastCommand returns what the server was asked last, such as DATA; of a mail it is the whole.
+func (m *MailServer) LastCommand() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
+}
+
 // Stop ends the server and its connections: nobody listens at the address any more.
 func (m *MailServer) Stop() {
 	m.Silence(false)
@@ -136,10 +155,13 @@ func (m *MailServer) serve(conn net.Conn) {
 		delete(m.conns, conn)
 	}()
 	in := bufio.NewReader(conn)
-	answer := "220 hello"
+	answer, command := "220 hello", ""
 	for {
 		m.mu.Lock()
 		silent := m.silent
+		if m.after != "" && m.after != command {
+			silent = nil
+		}
 		m.mu.Unlock()
 		if silent != nil {
 			<-silent
@@ -151,9 +173,12 @@ func (m *MailServer) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		command := strings.ToUpper(strings.Fields(line + " x")[0])
+		command = strings.ToUpper(strings.Fields(line + " x")[0])
 		m.mu.Lock()
 		answer = m.answers[command]
+		if m.last = command; command == "DATA" {
+			m.last = "" // it is yet to come
+		}
 		m.mu.Unlock()
 		switch {
 		case answer != "":
@@ -187,6 +212,7 @@ func (m *MailServer) take(conn net.Conn, in *bufio.Reader) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mails = append(m.mails, mail.String())
+	m.last = "DATA"
 	if m.hangUp {
 		fmt.Fprint(conn, "250 2.0.0 taken\r\n")
 		return net.ErrClosed

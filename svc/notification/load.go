@@ -28,10 +28,11 @@ type set[ID comparable] map[ID]bool
 
 func (s set[ID]) list() schema.QueryAppender { return bun.List(slices.Collect(maps.Keys(s))) }
 
-// load finds out what jobs are about, for all that wait at the moment: some few statements, however many there are. The
-// fault of a job is NotFound if it is done already, or its message is gone.
+// load claims jobs and finds out what they are about, for all that wait at the moment: some few statements, however many
+// there are. The fault of a job is NotFound if it is done already, or its message is gone, and Conflict while another
+// instance is sending it.
 func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.Result[*outgoing] {
-	found, err := s.pendingMessages(ctx, jobs)
+	found, elsewhere, err := s.claimMessages(ctx, jobs)
 	if err == nil {
 		err = s.address(ctx, found)
 	}
@@ -47,43 +48,60 @@ func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.
 	results := make([]batch.Result[*outgoing], len(jobs))
 	for i, job := range jobs {
 		out, ok := found[job]
-		if !ok {
+		switch {
+		case ok:
+			results[i].Out = out
+		case elsewhere[job]:
+			results[i].Err = fault.New(fault.Conflict, "another instance is sending the message")
+		default:
 			results[i].Err = fault.New(fault.NotFound, "there is nothing to deliver")
-			continue
 		}
-		results[i].Out = out
 	}
 	return results
 }
 
-// pendingMessages returns the messages of the jobs that are not done.
-func (s *Service) pendingMessages(ctx context.Context, jobs []api.NotificationJob) (map[api.NotificationJob]*outgoing, error) {
+// claimMessages claims jobs and returns the messages of those that are not done, and the jobs that another instance has.
+// It looks after it has claimed: what another instance had until then is written down by now.
+func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob) (found map[api.NotificationJob]*outgoing, elsewhere set[api.NotificationJob], err error) {
 	messages := set[ids.Notification]{}
 	for _, job := range jobs {
 		messages[job.MessageID] = true
 	}
-	var rows []messageRow
-	if err := s.DB.Read().NewRaw("SELECT * FROM messages WHERE id IN (?)", messages.list()).Scan(ctx, &rows); err != nil {
-		return nil, err
-	}
-	var ended []api.NotificationJob
-	err := s.DB.Read().NewRaw("SELECT message_id, channel, target FROM deliveries WHERE message_id IN (?)", messages.list()).Scan(ctx, &ended)
-	if err != nil {
-		return nil, err
-	}
-	row := make(map[ids.Notification]messageRow, len(rows))
-	for _, r := range rows {
-		row[r.ID] = r
-	}
-	found := make(map[api.NotificationJob]*outgoing, len(jobs))
-	for _, job := range jobs {
-		if r, here := row[job.MessageID]; here && !slices.Contains(ended, job) {
-			out := &outgoing{job: job, row: r}
-			out.facts, out.stop = r.facts()
-			found[job] = out
+	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		found, elsewhere = map[api.NotificationJob]*outgoing{}, set[api.NotificationJob]{}
+		mine, err := s.claims.take(ctx, tx, jobs)
+		if err != nil {
+			return err
 		}
-	}
-	return found, nil
+		var rows []messageRow
+		if err := tx.NewRaw("SELECT * FROM messages WHERE id IN (?)", messages.list()).Scan(ctx, &rows); err != nil {
+			return err
+		}
+		var ended []api.NotificationJob
+		if err := tx.NewRaw("SELECT message_id, channel, target FROM deliveries WHERE message_id IN (?)", messages.list()).Scan(ctx, &ended); err != nil {
+			return err
+		}
+		row := make(map[ids.Notification]messageRow, len(rows))
+		for _, r := range rows {
+			row[r.ID] = r
+		}
+		var void []api.NotificationJob
+		for _, job := range jobs {
+			r, here := row[job.MessageID]
+			switch {
+			case !here || slices.Contains(ended, job):
+				void = append(void, job)
+			case !slices.Contains(mine, job):
+				elsewhere[job] = true
+			default:
+				out := &outgoing{job: job, row: r}
+				out.facts, out.stop = r.facts()
+				found[job] = out
+			}
+		}
+		return s.claims.release(ctx, tx, void)
+	})
+	return found, elsewhere, err
 }
 
 // address finds out how to reach the people of messages.
@@ -170,22 +188,31 @@ func (s *Service) leaveOutStrangers(ctx context.Context, found map[api.Notificat
 	return nil
 }
 
-// outcome is what became of a job.
+// outcome is what became of a job. Without a status it is to be tried again.
 type outcome struct {
 	job            api.NotificationJob
 	status, reason string
 }
 
-// settle writes down what became of jobs, for all that end together in one transaction. What is written first stays.
+// settle writes down what became of jobs and ends the claims to them, for all that end together in one transaction. What
+// is written first stays.
 func (s *Service) settle(ctx context.Context, outcomes []outcome) []batch.Result[struct{}] {
-	rows := make([]deliveryRow, len(outcomes))
+	var rows []deliveryRow
+	jobs := make([]api.NotificationJob, len(outcomes))
 	now := s.Now()
 	for i, o := range outcomes {
-		rows[i] = deliveryRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target, Status: o.status, Reason: clip(o.reason, 500), EndedAt: now}
+		jobs[i] = o.job
+		if o.status != "" {
+			rows = append(rows, deliveryRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target, Status: o.status, Reason: clip(o.reason, 500), EndedAt: now})
+		}
 	}
 	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx)
-		return err
+		if len(rows) > 0 {
+			if _, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
+				return err
+			}
+		}
+		return s.claims.release(ctx, tx, jobs)
 	})
 	return batch.Fail[struct{}](len(outcomes), err)
 }

@@ -92,6 +92,7 @@ type Service struct {
 	keys   *keyring.Ring
 	group  *store.Group
 	people *batch.Group[ids.User, api.Contact]
+	claims *claims
 	lanes  []lane
 }
 
@@ -114,7 +115,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("notification: %w", err)
 	}
-	s.group = store.NewGroup(d.DB)
+	s.group, s.claims = store.NewGroup(d.DB), newClaims(d.DB)
 	const limit, queue = 500, 4096
 	s.people = batch.New(limit, queue, s.lookUp, batch.Parallel(4))
 	s.lanes = []lane{
@@ -217,6 +218,8 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel()
 	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRelay()
+	var renewing sync.WaitGroup // until the last job is done
+	renewing.Go(func() { s.sweep(relaying, "claims", renewEvery, nil, s.claims.renew) })
 	relayed := make(chan error, 1)
 	go func() {
 		defer cancel() // without a relay there is no point in going on
@@ -250,6 +253,7 @@ func (s *Service) Run(ctx context.Context) error {
 		err = errors.Join(err, e)
 	}
 	stopRelay()
+	renewing.Wait()
 	return errors.Join(err, <-relayed)
 }
 

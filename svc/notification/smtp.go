@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -18,7 +19,9 @@ import (
 )
 
 const (
-	smtpTimeout = 60 * time.Second // for a command; RFC 5321 asks for patience
+	dialTimeout = 20 * time.Second // until the server has greeted, and knows us
+	smtpTimeout = 60 * time.Second // for a mail: RFC 5321 asks for patience
+	byeTimeout  = time.Second      // for a goodbye, which does not matter
 	smtpIdle    = 20 * time.Second // after which a connection is not used again: servers hang up on the silent
 	perLine     = 200              // mails after which a connection is renewed, as some providers want it
 )
@@ -26,14 +29,25 @@ const (
 // smtpOffice is the post office at the end of a SMTP connection. Connections are kept for the next mail.
 type smtpOffice struct {
 	client *gomail.Client
+	tls    *tls.Config
 	idle   chan *smtpLine
 }
 
 type smtpLine struct {
 	conn *smtp.Client
+	raw  net.Conn // below conn: closing it ends whatever waits for the server
 	used time.Time
 	sent int
 }
+
+func (l *smtpLine) close() {
+	if l.raw != nil {
+		l.raw.Close()
+	}
+}
+
+// holdKey is the context key of what is given a connection as soon as it is open.
+type holdKey struct{}
 
 // parseSMTP reads smtp://user:pass@host:port (STARTTLS) or smtps:// (TLS from the beginning). Without TLS is only allowed
 // to the machine itself, or with ?insecure=true.
@@ -42,11 +56,12 @@ func parseSMTP(text string) (*smtpOffice, error) {
 	if err != nil || u.Hostname() == "" || u.Scheme != "smtp" && u.Scheme != "smtps" {
 		return nil, errors.New("the SMTP address must have the form smtp://user:password@host:port") // not err: it would show the password
 	}
-	port := 587
-	options := []gomail.Option{gomail.WithTimeout(smtpTimeout), gomail.WithoutNoop(), gomail.WithTLSConfig(&tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12})}
-	if u.Scheme == "smtps" {
+	port, implicit := 587, u.Scheme == "smtps"
+	o := &smtpOffice{tls: &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}, idle: make(chan *smtpLine, urgentMails+bulkMails)}
+	options := []gomail.Option{gomail.WithTimeout(smtpTimeout), gomail.WithoutNoop(), gomail.WithTLSConfig(o.tls), gomail.WithDialContextFunc(o.dialer(implicit))}
+	if implicit {
 		port = 465
-		options = append(options, gomail.WithSSL())
+		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic)) // it is there before the first word
 	} else if local(u.Hostname()) || u.Query().Get("insecure") == "true" {
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
 	} else {
@@ -65,11 +80,33 @@ func parseSMTP(text string) (*smtpOffice, error) {
 		}
 		options = append(options, gomail.WithSMTPAuth(auth), gomail.WithUsername(u.User.Username()), gomail.WithPassword(password))
 	}
-	client, err := gomail.NewClient(u.Hostname(), append(options, gomail.WithPort(port))...)
-	if err != nil {
+	if o.client, err = gomail.NewClient(u.Hostname(), append(options, gomail.WithPort(port))...); err != nil {
 		return nil, fmt.Errorf("the SMTP address: %w", err)
 	}
-	return &smtpOffice{client: client, idle: make(chan *smtpLine, urgentMails+bulkMails)}, nil
+	return o, nil
+}
+
+// dialer returns what opens connections, with TLS from the beginning if it is implicit.
+func (o *smtpOffice) dialer(implicit bool) gomail.DialContextFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		if hold, ok := ctx.Value(holdKey{}).(func(net.Conn)); ok {
+			hold(conn)
+		}
+		if !implicit {
+			return conn, nil
+		}
+		secure := tls.Client(conn, o.tls)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return secure, nil
+	}
 }
 
 func local(host string) bool {
@@ -77,14 +114,19 @@ func local(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// send hands a mail over. A connection that was kept may be dead: the mail then goes over a new one.
+// send hands a mail over. A connection that was kept may be dead: the mail then goes over a new one. When ctx ends, so
+// does the connection.
 func (o *smtpOffice) send(ctx context.Context, m *gomail.Msg, _ string) error {
 	for {
 		line, kept, err := o.line(ctx)
 		if err != nil {
 			return fault.Wrap(err, fault.Unavailable, "the mail server cannot be reached")
 		}
+		over := context.AfterFunc(ctx, line.close)
 		err = o.client.SendWithSMTPClient(line.conn, m)
+		if !over() && err == nil {
+			err = ctx.Err()
+		}
 		if m.IsDelivered() { // whatever came after it: a second time would be once too often
 			o.put(line, err)
 			return nil
@@ -94,7 +136,7 @@ func (o *smtpOffice) send(ctx context.Context, m *gomail.Msg, _ string) error {
 			o.put(line, nil)
 			return judge(refused)
 		}
-		line.conn.Close()
+		line.close()
 		if !kept || ctx.Err() != nil {
 			return fault.Wrap(err, fault.Unavailable, "the mail server did not take the mail")
 		}
@@ -123,44 +165,65 @@ func (o *smtpOffice) line(ctx context.Context) (line *smtpLine, kept bool, err e
 			if time.Since(line.used) < smtpIdle {
 				return line, true, nil
 			}
-			o.hangUp(line)
+			line.hangUp()
 			continue
 		default:
 		}
-		conn, err := o.client.DialToSMTPClientWithContext(ctx)
-		if err != nil {
-			return nil, false, err
-		}
-		return &smtpLine{conn: conn}, false, nil
+		line, err := o.dial(ctx)
+		return line, false, err
 	}
+}
+
+// dial opens a connection and introduces us. A server that accepts and then says nothing is left when ctx ends.
+func (o *smtpOffice) dial(ctx context.Context) (*smtpLine, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	line, over := &smtpLine{}, func() bool { return true }
+	hold := func(conn net.Conn) {
+		line.raw = conn
+		over = context.AfterFunc(ctx, line.close)
+	}
+	var err error
+	line.conn, err = o.client.DialToSMTPClientWithContext(context.WithValue(ctx, holdKey{}, hold))
+	if !over() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		line.close()
+		return nil, err
+	}
+	return line, nil
 }
 
 // put keeps a connection for the next mail, if it is good for one.
 func (o *smtpOffice) put(line *smtpLine, err error) {
 	line.used = time.Now()
 	if line.sent++; err != nil || line.sent >= perLine {
-		o.hangUp(line)
+		line.hangUp()
 		return
 	}
 	select {
 	case o.idle <- line:
 	default:
-		o.hangUp(line)
+		line.hangUp()
 	}
 }
 
-func (o *smtpOffice) hangUp(line *smtpLine) {
-	_ = line.conn.UpdateDeadline(time.Second) // for the goodbye, which does not matter
-	if line.conn.Quit() != nil {
-		line.conn.Close()
+func (l *smtpLine) hangUp() {
+	_ = l.conn.UpdateDeadline(byeTimeout)
+	if l.conn.Quit() != nil {
+		l.close()
 	}
 }
 
+// close says goodbye on all connections at a time: a server may be silent on each of them.
 func (o *smtpOffice) close() {
+	var goodbyes sync.WaitGroup
+	defer goodbyes.Wait()
 	for {
 		select {
 		case line := <-o.idle:
-			o.hangUp(line)
+			goodbyes.Go(line.hangUp)
 		default:
 			return
 		}

@@ -2,9 +2,16 @@ package notification
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	gomail "github.com/wneessen/go-mail"
 
@@ -104,5 +111,106 @@ func TestAddressesOfProviders(t *testing.T) {
 		if _, err := parseSMS(bad); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// A server that says nothing keeps a mail only as long as there is time for it, whatever it was asked last.
+func TestSilentServerIsLeft(t *testing.T) {
+	for _, command := range []string{"", "EHLO", "MAIL", "DATA", "RSET"} {
+		server, o := refusing(t)
+		if command == "" {
+			server.Silence(true)
+		} else {
+			server.SilenceAfter(command)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- o.send(ctx, letterTo(t), "") }()
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if got := server.LastCommand(); got != command || server.Dials() == 0 {
+				return fmt.Errorf("the last command is %q", got)
+			}
+			return nil
+		})
+		cancel()
+		select {
+		case err := <-done:
+			if taken := command == "RSET"; (err == nil) != taken || err != nil && !fault.Is(err, fault.Unavailable) {
+				t.Errorf("silent after %q: %v", command, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("silent after %q: the mail still waits", command)
+		}
+	}
+}
+
+// Idle connections to a silent server do not hold up the end.
+func TestGoodbyeIsBounded(t *testing.T) {
+	server, o := refusing(t)
+	var lines []*smtpLine
+	for range urgentMails + bulkMails {
+		line, err := o.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	for _, line := range lines {
+		o.put(line, nil)
+	}
+	server.Silence(true)
+	began := time.Now()
+	o.close()
+	if took := time.Since(began); took > 5*byeTimeout {
+		t.Errorf("the end took %v", took)
+	}
+}
+
+// smtps:// is TLS before the first word, and passwords go over it.
+func TestImplicitTLS(t *testing.T) {
+	server, _ := refusing(t)
+	server.Answer("EHLO", "250-here\r\n250-AUTH PLAIN LOGIN\r\n250 ENHANCEDSTATUSCODES")
+	server.Answer("AUTH", "235 2.7.0 welcome")
+	front := httptest.NewUnstartedServer(nil) // for its certificate, which is for example.com
+	front.StartTLS()
+	defer front.Close()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", front.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			back, err := net.Dial("tcp", server.Addr)
+			if err != nil {
+				conn.Close()
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(conn, back)
+			}()
+			go func() {
+				defer back.Close()
+				_, _ = io.Copy(back, conn)
+			}()
+		}
+	}()
+	o, err := parseSMTP("smtps://user:secret@" + ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.close()
+	if err := o.send(t.Context(), letterTo(t), ""); err == nil {
+		t.Error("a certificate of nobody we know was taken")
+	}
+	o.tls.RootCAs = x509.NewCertPool()
+	o.tls.RootCAs.AddCert(front.Certificate())
+	if err := o.send(t.Context(), letterTo(t), ""); err != nil || len(server.Mails()) != 1 {
+		t.Errorf("%d mails, %v", len(server.Mails()), err)
 	}
 }

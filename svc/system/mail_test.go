@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/mail"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -243,4 +244,64 @@ func TestCheckoutWithoutMailServer(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A mail server takes a mail and is slow to say so. Meanwhile the stream delivers the job again, and again: the mail
+// is sent once all the same.
+func TestMailIsSentOnceThoughDeliveredAgain(t *testing.T) {
+	t.Parallel()
+	slow := testkit.NewMailServer(t, "127.0.0.1:0")
+	cfg := config(t.TempDir())
+	cfg.SMTPURL = "smtp://" + slow.Addr
+	s, sys, _ := start(t, cfg)
+	js, done, err := ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds"))(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	jobs, err := js.Consumer(t.Context(), natsconf.Notifications, api.NotificationDurable(api.NotifyEmailUrgent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	impatient := jobs.CachedInfo().Config
+	impatient.AckWait = 500 * time.Millisecond
+	if jobs, err = js.UpdateConsumer(t.Context(), natsconf.Notifications, impatient); err != nil {
+		t.Fatal(err)
+	}
+	slow.SilenceAfter("DATA")
+	const people = 3
+	for i := range people {
+		s.join(fmt.Sprintf("slow%d@example.org", i))
+	}
+	testkit.Eventually(t, 30*time.Second, func() error {
+		info, err := jobs.Info(t.Context())
+		if err == nil && (len(slow.Mails()) < people || info.Delivered.Consumer < 4*people) {
+			err = fmt.Errorf("%d mails were taken, of %d deliveries", len(slow.Mails()), info.Delivered.Consumer)
+		}
+		return err
+	})
+	slow.Silence(false)
+	testkit.Eventually(t, 60*time.Second, func() error {
+		info, err := jobs.Info(t.Context())
+		if err == nil && info.NumAckPending+int(info.NumPending) > 0 {
+			err = fmt.Errorf("%d jobs are not done", info.NumAckPending)
+		}
+		return err
+	})
+	times := map[string]int{}
+	for _, m := range slow.Mails() {
+		parsed, err := mail.ReadMessage(strings.NewReader(m))
+		if err != nil {
+			t.Fatal(err)
+		}
+		times[parsed.Header.Get("Message-Id")]++
+	}
+	if len(times) < people {
+		t.Errorf("%d mails, want %d", len(times), people)
+	}
+	for id, n := range times {
+		if n != 1 {
+			t.Errorf("mail %s was sent %d times", id, n)
+		}
+	}
 }
