@@ -287,6 +287,9 @@ type RefundDue struct {
 	Reason    string       `json:"reason"`
 }
 
+// RevokedByCancellation is the cause of a revocation because the ticket's event was cancelled.
+const RevokedByCancellation = "event_cancelled"
+
 // TicketEvent is the payload of the ticket topics.
 type TicketEvent struct {
 	TicketID     ids.Ticket     `json:"ticket_id"`
@@ -294,6 +297,7 @@ type TicketEvent struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	OwnerID      ids.User       `json:"owner_id"`
 	Gate         string         `json:"gate,omitempty"`
+	Cause        string         `json:"cause,omitempty"` // with TicketWasRevoked: RevokedByCancellation, or empty if the order was refunded or given up
 	At           time.Time      `json:"at"`
 }
 

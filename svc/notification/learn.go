@@ -18,8 +18,12 @@ import (
 func reminderHours() []int { return []int{24, 2} }
 
 // learnEvent keeps an event as it is after a change, and begins the mailings that the change calls for. What is older than
-// what is known changes nothing: the difference between the two was told, or will be, as one.
+// what is known changes nothing: the difference between the two was told, or will be, as one. Two instances take turns at
+// an event: what one compares with, the other must not be about to change.
 func (s *Service) learnEvent(ctx context.Context, tx bun.Tx, e api.Event, gone bool) error {
+	if err := s.lockEvent(ctx, tx, e.ID); err != nil {
+		return err
+	}
 	was, known, err := knownEvent(ctx, tx, e.ID)
 	if err != nil {
 		return err
@@ -37,7 +41,7 @@ func (s *Service) learnEvent(ctx context.Context, tx bun.Tx, e api.Event, gone b
 	if err != nil {
 		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 { // another instance was quicker with a newer one
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
 		return err
 	}
 	if err := s.schedule(ctx, tx, now); err != nil {
@@ -49,26 +53,41 @@ func (s *Service) learnEvent(ctx context.Context, tx bun.Tx, e api.Event, gone b
 	moved := !was.StartsAt.Equal(now.StartsAt) || !was.EndsAt.Equal(now.EndsAt) || was.Timezone != now.Timezone || was.Place != now.Place
 	switch {
 	case now.Status == api.EventCancelled:
-		return s.beginMailing(ctx, tx, mailing{cause: "event_cancelled." + e.ID.String(), name: "event_cancelled", event: e.ID, since: e.UpdatedAt,
+		return s.beginMailing(ctx, tx, mailing{cause: "event_cancelled." + e.ID.String(), name: "event_cancelled", event: e.ID,
 			facts: facts{Event: factsOf(e), Reason: e.CancelReason}})
 	case now.Status == api.EventPublished && moved:
-		return s.beginMailing(ctx, tx, mailing{cause: fmt.Sprintf("event_changed.%s.%d", e.ID, e.Revision), name: "event_changed", event: e.ID, since: never(),
+		return s.beginMailing(ctx, tx, mailing{cause: fmt.Sprintf("event_changed.%s.%d", e.ID, e.Revision), name: "event_changed", event: e.ID,
 			facts: facts{Event: factsOf(e), Was: was.facts()}})
 	}
 	return nil
 }
 
-// schedule sets the reminders of an event by its start, and takes them back when there is nothing to be reminded of.
+// lockEvent holds up other transactions that lock the event until this one ends. On SQLite there is no other.
+func (s *Service) lockEvent(ctx context.Context, tx bun.Tx, id ids.Event) error {
+	if !s.DB.Postgres() {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight notification "+id.String())
+	return err
+}
+
+// schedule sets the reminders of an event by its start, and takes them back when there is nothing to be reminded of. One
+// that is right already stays, also when it is due and about to be sent.
 func (s *Service) schedule(ctx context.Context, tx bun.Tx, e eventRow) error {
-	if _, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ?", e.ID); err != nil || e.Status != api.EventPublished {
+	if e.Status != api.EventPublished {
+		_, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ?", e.ID)
 		return err
 	}
 	for _, hours := range reminderHours() {
 		due := e.StartsAt.Add(-time.Duration(hours) * time.Hour)
+		if _, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ? AND hours = ? AND due_at <> ?", e.ID, hours, due); err != nil {
+			return err
+		}
 		if !due.After(s.Now()) {
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, "INSERT INTO reminders (event_id, hours, due_at) VALUES (?, ?, ?)", e.ID, hours, due); err != nil {
+		_, err := tx.ExecContext(ctx, "INSERT INTO reminders (event_id, hours, due_at) VALUES (?, ?, ?) ON CONFLICT (event_id, hours) DO NOTHING", e.ID, hours, due)
+		if err != nil {
 			return err
 		}
 	}
@@ -81,12 +100,8 @@ type mailing struct {
 	name  string
 	event ids.Event
 	facts facts
-	since time.Time // tickets revoked from then on still count: the cancellation itself revokes them
 	by    ids.User
 }
-
-// never is a time after which nothing is revoked.
-func never() time.Time { return time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // beginMailing writes a mailing down. The same cause again changes nothing.
 func (s *Service) beginMailing(ctx context.Context, tx bun.Tx, m mailing) error {
@@ -94,8 +109,8 @@ func (s *Service) beginMailing(ctx context.Context, tx bun.Tx, m mailing) error 
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO mailings (cause, name, event_id, facts, since, by_user, reached, recipients, created_at)
-		VALUES (?, ?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT (cause) DO NOTHING`, m.cause, m.name, m.event, string(data), m.since, m.by, s.Now())
+	_, err = tx.ExecContext(ctx, `INSERT INTO mailings (cause, name, event_id, facts, by_user, reached, recipients, created_at)
+		VALUES (?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT (cause) DO NOTHING`, m.cause, m.name, m.event, string(data), m.by, s.Now())
 	store.Announce(ctx)
 	return err
 }
@@ -116,25 +131,20 @@ func learnTickets(ctx context.Context, tx bun.Tx, e api.OrderEvent) error {
 	return nil
 }
 
-// moveTicket keeps the new owner of a ticket.
-func moveTicket(ctx context.Context, tx bun.Tx, e api.TicketEvent) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at) VALUES (?, ?, '', ?, ?)
-		ON CONFLICT (ticket_id) DO UPDATE SET user_id = excluded.user_id, given_at = excluded.given_at WHERE holders.given_at < excluded.given_at`,
-		e.TicketID, e.EventID, e.OwnerID, e.At)
+// moveTicket keeps the new owner of a ticket. Of two transfers the one that is later in the stream counts.
+func moveTicket(ctx context.Context, tx bun.Tx, e api.TicketEvent, sequence uint64) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, given_seq) VALUES (?, ?, '', ?, ?, ?)
+		ON CONFLICT (ticket_id) DO UPDATE SET user_id = excluded.user_id, given_at = excluded.given_at, given_seq = excluded.given_seq
+		WHERE holders.given_seq < excluded.given_seq`, e.TicketID, e.EventID, e.OwnerID, e.At, sequence)
 	return err
 }
 
-// revokeTicket keeps that a ticket is worth nothing any more, also when nobody was heard to hold it yet.
+// revokeTicket keeps that a ticket is worth nothing any more, also when nobody was heard to hold it yet. A ticket is revoked
+// once, so what it was revoked for does not change.
 func revokeTicket(ctx context.Context, tx bun.Tx, e api.TicketEvent) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, revoked_at) VALUES (?, ?, '', ?, ?, ?)
-		ON CONFLICT (ticket_id) DO UPDATE SET revoked_at = COALESCE(holders.revoked_at, excluded.revoked_at)`,
-		e.TicketID, e.EventID, e.OwnerID, e.At, e.At)
-	return err
-}
-
-// revokeOrder does the same for the tickets of an order whose money is back.
-func revokeOrder(ctx context.Context, tx bun.Tx, o api.Order) error {
-	_, err := tx.ExecContext(ctx, "UPDATE holders SET revoked_at = COALESCE(revoked_at, ?) WHERE order_id = ?", o.UpdatedAt, o.ID)
+	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, revoked_at, cancelled) VALUES (?, ?, '', ?, ?, ?, ?)
+		ON CONFLICT (ticket_id) DO UPDATE SET revoked_at = COALESCE(holders.revoked_at, excluded.revoked_at), cancelled = excluded.cancelled`,
+		e.TicketID, e.EventID, e.OwnerID, e.At, e.At, e.Cause == api.RevokedByCancellation)
 	return err
 }
 

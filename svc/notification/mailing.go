@@ -27,7 +27,6 @@ type mailingRow struct {
 	Name       string     `bun:"name"`
 	EventID    ids.Event  `bun:"event_id"`
 	Facts      string     `bun:"facts"`
-	Since      time.Time  `bun:"since"`
 	ByUser     ids.User   `bun:"by_user"`
 	Reached    ids.User   `bun:"reached"`
 	Recipients int        `bun:"recipients"`
@@ -58,9 +57,7 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	if err := json.Unmarshal([]byte(m.Facts), &f); err != nil {
 		return err
 	}
-	var people []ids.User
-	err := s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR revoked_at >= ?)
-		ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Since, pieceOf).Scan(ctx, &people)
+	people, err := s.recipients(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -101,6 +98,14 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	return nil
 }
 
+// recipients returns the next people that a mailing concerns, in order. The cancellation of an event revokes its tickets,
+// perhaps before this is read: their holders are told all the same.
+func (s *Service) recipients(ctx context.Context, m mailingRow) (people []ids.User, err error) {
+	err = s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR cancelled AND ?)
+		ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Name == "event_cancelled", pieceOf).Scan(ctx, &people)
+	return people, err
+}
+
 // remindersAtATime bounds one sweep.
 const remindersAtATime = 100
 
@@ -130,7 +135,7 @@ func (s *Service) sweepReminders(ctx context.Context) error {
 				return err
 			}
 			return s.beginMailing(ctx, tx, mailing{cause: fmt.Sprintf("reminder.%s.%d.%d", e.ID, r.Hours, e.StartsAt.Unix()), name: "reminder", event: e.ID,
-				since: never(), facts: facts{Event: e.facts(), Hours: r.Hours}})
+				facts: facts{Event: e.facts(), Hours: r.Hours}})
 		})
 		if err != nil {
 			return err
@@ -162,7 +167,7 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 		if err := store.RememberAnswer(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
 			return err
 		}
-		return s.beginMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, since: never(), by: a.By,
+		return s.beginMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, by: a.By,
 			facts: facts{Event: factsOf(e), Subject: req.Subject, Text: req.Text, For: a.ID}})
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/uptrace/bun"
 
@@ -16,7 +17,7 @@ func heard() []string {
 	return []string{
 		api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject, api.PasswordResetRequested.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject, api.EventDeleted.Subject,
-		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject,
+		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject,
 	}
@@ -90,7 +91,7 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		}
 		gone := m.Subject == api.EventDeleted.Subject
 		return step{change: func(ctx context.Context, tx bun.Tx) error { return s.learnEvent(ctx, tx, offer.Event, gone) }}, nil
-	case api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject:
+	case api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject:
 		return s.onOrder(ctx, m)
 	case api.TicketTransferred.Subject, api.TicketWasRevoked.Subject:
 		return s.onTicket(ctx, m)
@@ -133,11 +134,8 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 		return step{notices: tell("order_paid"), change: func(ctx context.Context, tx bun.Tx) error { return learnTickets(ctx, tx, e) }}, nil
 	case api.OrderHasExpired.Subject:
 		return step{notices: tell("order_expired")}, nil
-	case api.OrderWasCancelled.Subject:
-		return step{notices: tell("order_cancelled")}, nil
 	}
-	// Of the money RefundHasSucceeded tells.
-	return step{change: func(ctx context.Context, tx bun.Tx) error { return revokeOrder(ctx, tx, o) }}, nil
+	return step{notices: tell("order_cancelled")}, nil
 }
 
 func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
@@ -155,8 +153,16 @@ func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
 	f.Ticket = e.TicketID
 	return step{
 		notices: []notice{{cause: m.ID, user: e.OwnerID, name: "ticket_received", facts: f}},
-		change:  func(ctx context.Context, tx bun.Tx) error { return moveTicket(ctx, tx, e) },
+		change:  func(ctx context.Context, tx bun.Tx) error { return moveTicket(ctx, tx, e, sequence(m)) },
 	}, nil
+}
+
+// sequence returns where a domain event stands in its stream, also when it comes from the dead letters.
+func sequence(m stream.Msg) uint64 {
+	if was, err := strconv.ParseUint(m.Header.Get(stream.HeaderDeadSequence), 10, 64); err == nil {
+		return was
+	}
+	return m.Sequence
 }
 
 // onMoney tells of payments that failed and money that goes back. Payments know no event: the order does, if a message

@@ -182,7 +182,7 @@ func TestEventsThatMove(t *testing.T) {
 		off := moved
 		off.Revision, off.Status, off.CancelReason, off.UpdatedAt = 4, api.EventCancelled, "Rain", b.clock.Now()
 		for _, id := range b.held[ada.ID] {
-			b.publish(api.TicketWasRevoked.Subject, "r-"+id.ID.String(), api.TicketEvent{TicketTypeID: aType, TicketID: id.ID, EventID: e.ID, OwnerID: ada.ID, At: b.clock.Now()})
+			b.publish(api.TicketWasRevoked.Subject, "r-"+id.ID.String(), api.TicketEvent{TicketTypeID: aType, TicketID: id.ID, EventID: e.ID, OwnerID: ada.ID, Cause: api.RevokedByCancellation, At: b.clock.Now()})
 		}
 		b.settled()
 		b.tell(api.EventWasCancelled.Subject, off)

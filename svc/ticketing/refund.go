@@ -49,6 +49,7 @@ type decision struct {
 	revoked []ticketRow
 	left    int // tickets that stay valid
 	due     api.RefundDue
+	cause   string // of the revocations, as api.TicketEvent has it
 }
 
 // decide checks a request against the order and its valid tickets.

@@ -329,6 +329,13 @@ func TestEventChanges(t *testing.T) {
 			t.Errorf("admission to a cancelled event: %+v", got)
 		}
 		h.audit()
+		testkit.Eventually(t, 15*time.Second, func() error {
+			told := h.told(api.TicketWasRevoked.Subject)
+			if len(told) != 3 || !bytes.Contains(told[0].Data, []byte(`"cause":"event_cancelled"`)) {
+				return fmt.Errorf("%d revocations are told, or not why", len(told))
+			}
+			return nil
+		})
 	})
 }
 

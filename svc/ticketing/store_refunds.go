@@ -167,6 +167,7 @@ func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, n
 		decisions := make([]decision, len(rows))
 		for i, row := range rows {
 			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()), api.RefundEventCancelled)
+			decisions[i].cause = api.RevokedByCancellation
 		}
 		return db.takeBack(ctx, tx, decisions, now)
 	})
@@ -192,7 +193,7 @@ func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now
 				returned[t.TicketTypeID]++
 			}
 			events = append(events, stream.Message{Subject: api.TicketWasRevoked.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
-				TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, At: now}})
+				TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Cause: d.cause, At: now}})
 		}
 		after := d.row
 		after.Status, after.Refunded = d.status(), d.row.Refunded+d.due.Amount.Amount
