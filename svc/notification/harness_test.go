@@ -322,20 +322,13 @@ func (b *box) publish(subject, id string, payload any) {
 	}
 }
 
-// settled waits until every domain event is dealt with, and every job of a mailing posted.
+// settled waits until every domain event is dealt with, every job of it posted, and every job done: what has not come by
+// then does not come.
 func (b *box) settled() {
 	b.t.Helper()
 	testkit.Eventually(b.t, 30*time.Second, func() error {
-		for _, stream := range []string{"EVENTS", "NOTIFICATIONS"} {
-			s, err := b.nats.JS.Stream(context.Background(), stream)
-			if err != nil {
-				return err
-			}
-			for c := range s.ListConsumers(context.Background()).Info() {
-				if left := int(c.NumPending) + c.NumAckPending; left > 0 && c.Name != "user" {
-					return fmt.Errorf("%s has %d messages before it", c.Name, left)
-				}
-			}
+		if err := b.consumed("EVENTS"); err != nil {
+			return err
 		}
 		var open int
 		err := b.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM mailings WHERE done_at IS NULL) + (SELECT COUNT(*) FROM outbox)").
@@ -343,8 +336,39 @@ func (b *box) settled() {
 		if err == nil && open > 0 {
 			err = fmt.Errorf("%d things are open", open)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return b.consumed("NOTIFICATIONS")
 	})
+}
+
+// consumed reports whether every consumer has dealt with the last message of each of its subjects. That a consumer has
+// none pending does not say so: it may not have noticed the message yet.
+func (b *box) consumed(name string) error {
+	ctx := context.Background()
+	s, err := b.nats.JS.Stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	for c := range s.ListConsumers(ctx).Info() {
+		if c.Name == "user" {
+			continue
+		}
+		for _, subject := range append([]string{c.Config.FilterSubject}, c.Config.FilterSubjects...) {
+			last, err := s.GetLastMsgForSubject(ctx, subject)
+			if subject == "" || errors.Is(err, jetstream.ErrMsgNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if c.Delivered.Stream < last.Sequence || c.NumAckPending > 0 {
+				return fmt.Errorf("%s is at %d with %d in hand, %s at %d", c.Name, c.Delivered.Stream, c.NumAckPending, subject, last.Sequence)
+			}
+		}
+	}
+	return nil
 }
 
 // concert is a published event of somebody, a week from now.
