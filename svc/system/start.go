@@ -45,20 +45,20 @@ func (s *System) startNATS(ctx, background context.Context) error {
 	if err := natsconf.Ensure(ctx, js, s.cfg.Replicas); err != nil {
 		return err
 	}
-	s.background("stream guard", func() error { return natsconf.Guard(background, js, s.log, s.cfg.Replicas) })
+	s.background(background, "stream guard", func(background context.Context) error { return natsconf.Guard(background, js, s.log, s.cfg.Replicas) })
 	clock, err := stream.NewClock(ctx, js, natsconf.InventoryStream, s.cfg.Now, s.log, s.registry)
 	if err != nil {
 		return err
 	}
 	s.cfg.Now = clock.Now // from here on all processes of the system agree what time it is
-	s.running.Go(func() { clock.Run(background) })
-	s.running.Go(func() { s.shipper.Run(background, s.node) })
+	s.running.run("clock", func() { clock.Run(background) })
+	s.shipped.Go(func() { s.shipper.Run(s.shipping, s.node) })
 	if _, err := observe.AnswerMetrics(s.node, s.instance, s.registry, s.log); err != nil {
 		return err
 	}
 	if s.embedded != nil {
 		s.health.Add(observe.Check{Name: "nats", Run: func(context.Context) error { return s.embedded.Failed() }})
-		s.background("nats", func() error { return s.watchStores(background) })
+		s.background(background, "nats", s.watchStores)
 	}
 	s.health.Add(observe.Check{Name: "jetstream", Run: func(ctx context.Context) error {
 		_, err := js.Publish(ctx, "probe."+natsToken(s.instance), []byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
@@ -140,9 +140,11 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		s.health.Add(observe.Check{Name: "outbox " + r.name, Run: outbox.check})
 	}
 	m.server = rpc.NewServer(m.nc, cfg)
-	if m.service, err = r.start(ctx, m); err != nil {
-		return err
+	started, err := r.start(ctx, m)
+	if err != nil {
+		return err // and started is a nil pointer in an interface, which is not nil
 	}
+	m.service = started
 	if r.name == "config" && s.cfg.Sandbox {
 		if err := s.enableSandbox(ctx, m.js); err != nil {
 			return err
@@ -160,9 +162,9 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	if err := m.server.Start(ctx); err != nil {
 		return err
 	}
-	s.background(r.name, func() error { return m.service.Run(background) })
+	s.background(background, r.name, m.service.Run)
 	if m.db != nil {
-		s.running.Go(func() { m.tidy(background) })
+		s.running.run(r.name+" tidying", func() { m.tidy(background) })
 	}
 	return nil
 }
@@ -226,7 +228,7 @@ func (s *System) listen(_, _ context.Context) error {
 	return nil
 }
 
-func (s *System) startGateway(ctx, _ context.Context) error {
+func (s *System) startGateway(ctx, background context.Context) error {
 	if !s.cfg.runs(roleGateway) {
 		return nil
 	}
@@ -244,7 +246,7 @@ func (s *System) startGateway(ctx, _ context.Context) error {
 		return err
 	}
 	ln := s.listener
-	s.background("gateway", func() error { return s.gateway.Serve(ln) })
+	s.background(background, "gateway", func(context.Context) error { return s.gateway.Serve(ln) })
 	return nil
 }
 
@@ -279,6 +281,6 @@ func (s *System) startOps(_, background context.Context) error {
 	s.opsURL = "http://" + ln.Addr().String()
 	ln = listen.New(ln, listen.Config{Name: "ops", Log: s.log, Registry: s.registry, Total: opsConnections, Now: s.cfg.Now})
 	ops := &observe.Ops{Instance: s.instance, Registry: s.registry, NATS: s.node, Health: s.health, Log: s.log}
-	s.background("operations listener", func() error { return ops.Serve(background, ln) })
+	s.background(background, "operations listener", func(ctx context.Context) error { return ops.Serve(ctx, ln) })
 	return nil
 }

@@ -5,7 +5,6 @@ package system
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -127,9 +127,13 @@ type System struct {
 	listener        net.Listener   // of the gateway: taken first, because its address is part of what others are told
 	newAdmin        string         // the password that was made up for the first administrator
 
-	stop    context.CancelFunc // of everything in the background
-	running sync.WaitGroup
-	failed  chan error
+	stop     context.CancelFunc // of everything in the background
+	running  parts
+	shipping context.Context    // of the log shipper, which hears out all others
+	quiet    context.CancelFunc // ends it
+	shipped  sync.WaitGroup
+	closing  atomic.Bool
+	failed   chan error
 }
 
 // Start starts what the configuration names and returns when it is ready. If it fails, nothing is left running.
@@ -146,19 +150,24 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		}
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &System{cfg: cfg, instance: instanceName(), level: &slog.LevelVar{}, registry: observe.NewRegistry(), stop: stop, failed: make(chan error, 1)}
+	shipping, quiet := context.WithCancel(context.WithoutCancel(ctx))
+	s := &System{quiet: quiet, cfg: cfg, instance: instanceName(), level: &slog.LevelVar{}, registry: observe.NewRegistry(), stop: stop, failed: make(chan error, 1)}
 	s.health = observe.NewHealth(cfg.Now)
 	s.shipper = observe.NewShipper(s.registry)
 	s.log = s.logger("node")
+	s.shipping = shipping
 	for _, step := range []func(ctx, background context.Context) error{s.listen, s.startNATS, s.startLive, s.startServices, s.startGateway, s.startOps} {
 		if err := step(ctx, background); err != nil {
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()
-			return nil, errors.Join(err, s.Close(closing))
+			if failed := s.Close(closing); failed != nil { // one clear line is worth more than what came of it
+				s.log.Warn("what had been started did not end cleanly", "error", failed)
+			}
+			return nil, err
 		}
 	}
 	s.health.Start()
-	s.running.Go(func() { s.health.Watch(background, s.log, watchEvery) })
+	s.running.run("health", func() { s.health.Watch(background, s.log, watchEvery) })
 	s.log.Info("ready", "http", s.httpURL, "ops", s.opsURL, "nats", s.NATSURL(), "roles", cfg.Roles)
 	return s, nil
 }
@@ -217,63 +226,6 @@ func (s *System) Ready() string {
 
 // Failed returns a channel that gets an error when a part ends by itself.
 func (s *System) Failed() <-chan error { return s.failed }
-
-// background runs fn until the system closes. Its failure is the system's.
-func (s *System) background(name string, fn func() error) {
-	s.running.Go(func() {
-		if err := fn(); err != nil {
-			s.log.Error("a part has failed", "part", name, "error", err)
-			select {
-			case s.failed <- fmt.Errorf("%s: %w", name, err):
-			default:
-			}
-		}
-	})
-}
-
-// Close stops taking requests, finishes those under way and what they set off, and closes everything. ctx bounds how
-// long that may take.
-func (s *System) Close(ctx context.Context) error {
-	s.health.Drain()
-	var errs []error
-	switch {
-	case s.gateway != nil:
-		errs = append(errs, s.gateway.Shutdown(ctx))
-		s.listener.Close() // closed by now, unless the start failed before Serve began: then Serve would never end
-	case s.listener != nil:
-		errs = append(errs, s.listener.Close())
-	}
-	for _, m := range slices.Backward(s.members) {
-		if m.server != nil && m.server.Ready() {
-			errs = append(errs, m.server.Drain(ctx))
-		}
-	}
-	s.stop()
-	s.running.Wait()
-	for _, m := range slices.Backward(s.members) {
-		if c, ok := m.service.(interface{ Close() }); ok {
-			c.Close()
-		}
-		if m.db != nil {
-			errs = append(errs, m.db.Close())
-		}
-		if m.nc != nil {
-			m.nc.Close()
-		}
-	}
-	if s.live != nil {
-		s.live.Close()
-	}
-	for _, nc := range []*nats.Conn{s.gateConn, s.node} {
-		if nc != nil {
-			nc.Close()
-		}
-	}
-	if s.embedded != nil {
-		errs = append(errs, s.embedded.Shutdown(ctx))
-	}
-	return errors.Join(errs...)
-}
 
 // BuildVersion returns the version that the Go toolchain wrote into the program.
 func BuildVersion() string {

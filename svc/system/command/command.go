@@ -119,6 +119,8 @@ type common struct {
 	MailFrom     string   `name:"mail-from" help:"Sender of all mails, as in \"Tickets <tickets@example.org>\"; default no-reply at the public URL's host."`
 	PushPrivate  bool     `name:"push-private" help:"Push endpoints may be in private networks and without TLS."`
 	AdminEmail   string   `name:"admin-email" help:"Address of the first administrator."`
+
+	StopWithin time.Duration `name:"stop-within" default:"30s" help:"How long a clean end may take; what is not finished by then is cut off."`
 }
 
 func (c *common) config() (system.Config, error) {
@@ -161,7 +163,7 @@ func (c *upCommand) Run(s *streams) error {
 		return err
 	}
 	cfg.NATS, cfg.Sandbox = c.NATS, c.Demo
-	return serve(s, cfg, c.Demo)
+	return serve(s, cfg, c.StopWithin, c.Demo)
 }
 
 type runCommand struct {
@@ -179,14 +181,11 @@ func (c *runCommand) Run(s *streams) error {
 		return errors.New("run is for members of a cluster: it needs STARLIGHT_NATS_URL and STARLIGHT_DATABASE_URL; for everything in one process use up")
 	}
 	cfg.Roles = c.Roles
-	return serve(s, cfg, false)
+	return serve(s, cfg, c.StopWithin, false)
 }
 
-// closeWithin bounds how long a clean end may take.
-const closeWithin = 30 * time.Second
-
 // serve runs a system until a signal comes, or a part of it fails.
-func serve(s *streams, cfg system.Config, demo bool) error {
+func serve(s *streams, cfg system.Config, stopWithin time.Duration, demo bool) error {
 	logs, where, err := logTarget(cfg.Data, s.err)
 	if err != nil {
 		return err
@@ -214,7 +213,7 @@ func serve(s *streams, cfg system.Config, demo bool) error {
 		fmt.Fprintln(s.out, "stopping: finishing what is under way")
 	case err = <-sys.Failed():
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
 	return errors.Join(err, sys.Close(ctx))
 }
