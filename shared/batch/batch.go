@@ -17,6 +17,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
+// ErrAbandoned is within the error of a call whose context ended before a commit took the operation: nothing has
+// happened, and nothing will.
+var ErrAbandoned = errors.New("batch: the caller left before its operation was taken")
+
 // Result is the outcome of one operation of a batch.
 type Result[Out any] struct {
 	Out Out
@@ -95,11 +99,12 @@ func New[In, Out any](limit, queue int, commit Commit[In, Out], opts ...Option) 
 // Do hands in to the next batch and waits for its result.
 //
 // A full queue and a closed group are faults of code Unavailable, and nothing has happened. If ctx ends first, Do returns
-// a fault of code Timeout that wraps ctx.Err(); an operation that was already part of a commit may still take effect.
+// a fault of code Timeout that wraps ctx.Err(). It wraps ErrAbandoned, too, unless the operation was already part of a
+// commit: then it may still take effect.
 func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var none Out
 	if err := ctx.Err(); err != nil {
-		return none, gone(err)
+		return none, gone(fmt.Errorf("%w: %w", ErrAbandoned, err))
 	}
 	w := g.pool.Get().(*waiter[In, Out])
 	w.in = in
@@ -113,15 +118,16 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 		g.release(w)
 		return r.Out, r.Err
 	case <-ctx.Done():
-		if !w.state.CompareAndSwap(waiting, abandoned) {
-			// The commit has it. If the result is there already, it is worth more than the deadline. Otherwise w is left
-			// to the committer's late send and to the garbage collector.
-			select {
-			case r := <-w.done:
-				g.release(w)
-				return r.Out, r.Err
-			default:
-			}
+		if w.state.CompareAndSwap(waiting, abandoned) {
+			return none, gone(fmt.Errorf("%w: %w", ErrAbandoned, ctx.Err()))
+		}
+		// The commit has it. If the result is there already, it is worth more than the deadline. Otherwise w is left to the
+		// committer's late send and to the garbage collector.
+		select {
+		case r := <-w.done:
+			g.release(w)
+			return r.Out, r.Err
+		default:
 		}
 		return none, gone(ctx.Err())
 	}

@@ -159,8 +159,11 @@ func TestCallerWhoLeavesEarlyIsNotCommitted(t *testing.T) {
 		runtime.Gosched()
 	}
 	cancel()
-	if err := <-errs; !errors.Is(err, context.Canceled) || !fault.Is(err, fault.Timeout) {
+	if err := <-errs; !errors.Is(err, context.Canceled) || !fault.Is(err, fault.Timeout) || !errors.Is(err, batch.ErrAbandoned) {
 		t.Errorf("Do with a cancelled context: %v", err)
+	}
+	if _, err := g.Do(ctx, 4); !errors.Is(err, context.Canceled) || !errors.Is(err, batch.ErrAbandoned) {
+		t.Errorf("Do with a context that was cancelled before: %v", err)
 	}
 	fill(g, &wg, 3)
 	b.leave <- struct{}{}
@@ -183,8 +186,8 @@ func TestCallerWhoLeavesDuringTheCommitDoesNotBlockIt(t *testing.T) {
 	}()
 	<-b.entered
 	cancel()
-	if err := <-errs; !errors.Is(err, context.Canceled) {
-		t.Errorf("Do: %v, want canceled", err)
+	if err := <-errs; !errors.Is(err, context.Canceled) || errors.Is(err, batch.ErrAbandoned) {
+		t.Errorf("Do: %v, want canceled and not abandoned", err)
 	}
 	b.leave <- struct{}{}
 	b.leave <- struct{}{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -47,6 +48,9 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 		expires = now.Add(freeHold)
 	}
 	if err := s.hold(ctx, row.ref(), offer, user, lines, expires, tag); err != nil {
+		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) { // it may be held all the same, or be so soon
+			s.giveBackHold(ctx, row.ref(), tag)
+		}
 		return nil, err
 	}
 	if created.remember {
@@ -171,13 +175,16 @@ func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer,
 	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
 }
 
+// undoWithin bounds how long the request of a failed order takes to give its seats back.
+const undoWithin = 5 * time.Second
+
 // undoHold gives back the seats that a call took for an order that it could not write, once SQL says that there is no
 // such order. When it cannot be known what becomes of the order, the hold stays until it expires.
 func (s *Service) undoHold(ctx context.Context, ref inventory.Ref, tag string, cause error) error {
-	if fault.Is(cause, fault.Timeout) {
+	if fault.Is(cause, fault.Timeout) && !errors.Is(cause, batch.ErrAbandoned) {
 		return cause
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
 	defer cancel()
 	row, err := s.db.order(ctx, ref.Order)
 	if fault.Is(err, fault.NotFound) || err == nil && row.ended() {
@@ -186,7 +193,10 @@ func (s *Service) undoHold(ctx context.Context, ref inventory.Ref, tag string, c
 	return cause
 }
 
+// giveBackHold gives back the seats that a call took, though its context may have ended.
 func (s *Service) giveBackHold(ctx context.Context, ref inventory.Ref, tag string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
+	defer cancel()
 	if err := s.inv.Undo(ctx, ref, tag); err != nil {
 		s.log.InfoContext(ctx, "seats without an order stay held until they expire", "order", ref.Order, "error", err)
 	}
