@@ -52,6 +52,9 @@ var (
 		"Where to pay by bank transfer or at the box office, for buyers to read: holder, bank, account. A | begins a new line.", 2000)
 	PaymentPollAfter = settings.Duration("payment.poll_after", 30*time.Second,
 		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.", settings.Between(time.Second, time.Hour))
+	CallbackRetention = settings.Duration("payment.callback_retention", 30*24*time.Hour,
+		"How long the callbacks of payment providers are kept once they have been dealt with. Providers repeat a callback for up to three days.",
+		settings.Between(4*24*time.Hour, 10*365*24*time.Hour))
 
 	AccessTTL = settings.Duration("user.access_ttl", 15*time.Minute,
 		"How long an access token is valid.", settings.Between(10*time.Second, 24*time.Hour))
@@ -88,7 +91,7 @@ var (
 func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
-		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter,
+		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter, CallbackRetention,
 		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

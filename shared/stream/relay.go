@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -377,6 +379,7 @@ func (r *Relay) measure(ctx context.Context) {
 		return
 	}
 	r.measured = time.Now()
+	r.forget(ctx)
 	var depth int
 	var at []time.Time
 	err := r.db.Read().NewRaw("SELECT count(*) FROM outbox").Scan(ctx, &depth)
@@ -392,4 +395,18 @@ func (r *Relay) measure(ctx context.Context) {
 	} else {
 		r.oldest.Set(time.Since(at[0]).Seconds())
 	}
+}
+
+// forget drops what is remembered of rows that another instance has published meanwhile.
+func (r *Relay) forget(ctx context.Context) {
+	if len(r.tries) == 0 {
+		return
+	}
+	var left []int64
+	err := r.db.Read().NewSelect().Table("outbox").Column("seq").Where("seq IN (?)", bun.List(slices.Collect(maps.Keys(r.tries)))).Scan(ctx, &left)
+	if err != nil {
+		return // pass meets the same error and tells it
+	}
+	maps.DeleteFunc(r.tries, func(seq int64, _ int) bool { return !slices.Contains(left, seq) })
+	maps.DeleteFunc(r.held, func(seq int64, _ time.Time) bool { return !slices.Contains(left, seq) })
 }

@@ -76,21 +76,43 @@ func (b *books) waiting(ctx context.Context, limit int) ([]*callbackRow, error) 
 		return nil, err
 	}
 	var rows []*callbackRow
+	until := store.Time(now.Add(callbackLease))
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
 		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for provider, events := range eventsByProvider(rows) {
-			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", now.Add(callbackLease)).
+			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", until).
 				Where("provider = ?", provider).Where("event_id IN (?)", bun.List(events)).Exec(ctx)
 			if err != nil {
 				return err
 			}
 		}
+		for _, r := range rows {
+			r.DueAt = until
+		}
 		return nil
 	})
 	return rows, err
+}
+
+// renew begins the lease of a callback anew. If the lease is over and another instance has the callback, or is done with
+// it, the error is errTaken.
+func (b *books) renew(ctx context.Context, row *callbackRow) error {
+	until := store.Time(b.now().Add(callbackLease))
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		res, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", until).Where("provider = ?", row.Provider).
+			Where("event_id = ?", row.EventID).Where("processed_at IS NULL").Where("due_at = ?", row.DueAt).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return cmp.Or(err, errTaken)
+		}
+		row.DueAt = until
+		return nil
+	})
 }
 
 func eventsByProvider(rows []*callbackRow) map[string][]string {
@@ -312,4 +334,35 @@ func (b *books) finish(ctx context.Context, tx bun.Tx, ins []observation, result
 		}
 	}
 	return nil
+}
+
+// forgetCallbacks deletes the callbacks that were dealt with before olderThan, and those that the sandbox has sent or never
+// will.
+func (b *books) forgetCallbacks(ctx context.Context, olderThan time.Time) error {
+	at := store.Time(olderThan)
+	err := b.deleteSome(ctx, `DELETE FROM payment_callbacks WHERE (provider, event_id) IN
+		(SELECT provider, event_id FROM payment_callbacks WHERE processed_at < ? ORDER BY processed_at LIMIT ?)`, at, sweepLimit)
+	if err != nil {
+		return err
+	}
+	return b.deleteSome(ctx, `DELETE FROM sandbox_callbacks WHERE id IN
+		(SELECT id FROM sandbox_callbacks WHERE delivered_at < ? OR lost AND due_at < ? LIMIT ?)`, at, at, sweepLimit)
+}
+
+// deleteSome runs a statement that deletes up to sweepLimit rows until it finds fewer: small transactions keep no writer
+// waiting.
+func (b *books) deleteSome(ctx context.Context, query string, args ...any) error {
+	for {
+		var deleted int64
+		err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			res, err := tx.ExecContext(ctx, query, args...)
+			if err == nil {
+				deleted, err = res.RowsAffected()
+			}
+			return err
+		})
+		if err != nil || deleted < sweepLimit {
+			return err
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -113,10 +114,32 @@ func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
 		for i, r := range rows {
 			list[i] = r.ID
 		}
-		_, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", now.Add(refundLease)).Where("id IN (?)", bun.List(list)).Exec(ctx)
+		until := store.Time(now.Add(refundLease))
+		for _, r := range rows {
+			r.DueAt = until
+		}
+		_, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", until).Where("id IN (?)", bun.List(list)).Exec(ctx)
 		return err
 	})
 	return rows, err
+}
+
+// renewRefund begins the lease of a refund anew. If the lease is over and another instance has the refund, or is done with
+// it, the error is errTaken.
+func (b *books) renewRefund(ctx context.Context, row *refundRow) error {
+	until := store.Time(b.now().Add(refundLease))
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		res, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", until).Where("id = ?", row.ID).
+			Where("status = ?", api.RefundPending).Where("due_at = ?", row.DueAt).Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return cmp.Or(err, errTaken)
+		}
+		row.DueAt = until
+		return nil
+	})
 }
 
 // pending reports whether a refund is still to be made.

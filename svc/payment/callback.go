@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -11,8 +12,11 @@ import (
 )
 
 const (
-	// callbackLease is how long a callback belongs to the instance that took it up; longer than a look at it can last.
-	callbackLease = 15 * time.Second
+	// lookTime bounds one look at a payment: a call of its provider and a transaction.
+	lookTime = 2 * providerTimeout
+	// callbackLease is how long a callback belongs to the instance that took it up: longer than a look at it can last, with
+	// putting it off.
+	callbackLease = lookTime + providerTimeout
 	// retryCreate is when a caller may try again after the provider failed.
 	retryCreate = 2 * time.Second
 )
@@ -95,8 +99,11 @@ func (d *desk) work(ctx context.Context) {
 // look fetches the object of a callback and moves the payment. If anything fails, the callback is taken up again later.
 func (d *desk) look(ctx context.Context, row *callbackRow) {
 	key := row.key()
-	err := d.service.settle(ctx, d.provider, row.RemoteID, &key)
+	err := d.hold(ctx, row)
 	if err == nil {
+		err = d.service.settle(ctx, d.provider, row.RemoteID, &key)
+	}
+	if err == nil || errors.Is(err, errTaken) {
 		return
 	}
 	wait := backoff(row.Attempts, firstRetry, lastRetry)
@@ -108,10 +115,23 @@ func (d *desk) look(ctx context.Context, row *callbackRow) {
 	}
 }
 
+// errTaken says that another instance has taken up the work meanwhile.
+var errTaken = errors.New("another instance has taken it up")
+
+// hold makes sure that a callback is this instance's for as long as a look may last: it may have waited for its worker.
+func (d *desk) hold(ctx context.Context, row *callbackRow) error {
+	if d.service.now().Add(lookTime).Before(row.DueAt) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	return d.service.books.renew(ctx, row)
+}
+
 // settle looks at a payment at its provider and moves ours, with the events that tell of it. The callback that made us
 // look, if any, is finished in the same transaction.
 func (s *Service) settle(ctx context.Context, provider Provider, remoteID string, callback *callbackKey) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*providerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	in := observation{provider: provider.Name(), callback: callback, remote: RemoteState{ID: remoteID}}
 	source := "poller"
@@ -160,4 +180,9 @@ func (s *Service) sweepCallbacks(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forgetCallbacks deletes callbacks that have been dealt with for longer than the setting payment.callback_retention.
+func (s *Service) forgetCallbacks(ctx context.Context) error {
+	return s.books.forgetCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
 }

@@ -18,7 +18,7 @@ func (s *Service) sweepPayments(ctx context.Context) error {
 
 // poll asks about one payment.
 func (s *Service) poll(ctx context.Context, row *paymentRow) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*providerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
 	desk, ok := s.desks[row.Provider]
 	if !ok {

@@ -14,8 +14,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// refundLease is how long a refund belongs to the instance that took it up; longer than an attempt can last.
-const refundLease = 15 * time.Second
+const (
+	// refundTime bounds an attempt to give money back: a call of the provider and its transactions.
+	refundTime = providerTimeout + 5*time.Second
+	// refundLease is how long a refund belongs to the instance that took it up: longer than an attempt can last, with
+	// putting it off.
+	refundLease = refundTime + providerTimeout
+)
 
 // createRefund gives money back because somebody who manages the event says so. Ticketing decides, and revokes the
 // tickets; the decision stands there, so what is interrupted here is carried out when its event arrives.
@@ -89,10 +94,16 @@ func (s *Service) sweepRefunds(ctx context.Context) error {
 // refund asks the provider to give money back. The refund stands in its table with the key that the provider knows it
 // by; asking again gives the same refund.
 func (s *Service) refund(ctx context.Context, row *refundRow) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundLease-2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTime)
 	defer cancel()
-	err := s.tryRefund(ctx, row)
+	var err error
+	if !s.now().Add(refundTime).Before(row.DueAt) { // it has waited for its turn
+		err = s.books.renewRefund(ctx, row)
+	}
 	if err == nil {
+		err = s.tryRefund(ctx, row)
+	}
+	if err == nil || errors.Is(err, errTaken) {
 		return
 	}
 	wait := backoff(row.Attempts, firstRetry, lastRetry)
@@ -106,6 +117,8 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 		s.metrics.refunded("delayed")
 		s.log.WarnContext(ctx, "a refund waits", "refund", row.ID, "payment", row.PaymentID, "again_in", wait, "error", err)
 	}
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), providerTimeout)
+	defer end()
 	if err := s.books.putOff(ctx, row.ID, s.now().Add(wait), forGood); err != nil {
 		s.log.WarnContext(ctx, "a refund cannot be put off", "refund", row.ID, "error", err)
 	}

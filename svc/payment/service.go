@@ -190,6 +190,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
 	work.Go(func() { s.sweep(ctx, "manual payments", sweepInterval, nil, s.sweepManual) })
 	work.Go(func() { s.sweep(ctx, "answers", time.Hour, nil, s.forgetAnswers) })
+	work.Go(func() { s.sweep(ctx, "old callbacks", time.Hour, nil, s.forgetCallbacks) })
 
 	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRelay()

@@ -1,0 +1,83 @@
+package payment
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// A callback belongs to one instance for as long as the work on it may last, counted from when the work begins.
+func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
+	if callbackLease <= lookTime || refundLease <= refundTime {
+		t.Fatalf("a lease of %v for work of %v, and one of %v for %v", callbackLease, lookTime, refundLease, refundTime)
+	}
+	onBoth(t, func(t *testing.T, w *world) {
+		i, j := w.prepare(), w.prepare() // nothing runs: the test is the worker
+		defer i.Close()
+		defer j.Close()
+		now := store.Time(w.clock.Now())
+		row := &callbackRow{Provider: "sandbox", EventID: "evt_1", RemoteID: "sbp_1", Type: "x", Body: []byte("{}"), ReceivedAt: now, DueAt: now.Add(callbackLease)}
+		if _, err := i.receipts.Do(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		desk := i.desks["sandbox"]
+		w.clock.Advance(callbackLease - lookTime) // it waits for its worker: what is left would not do
+		if err := desk.hold(t.Context(), row); err != nil {
+			t.Fatal(err)
+		}
+		if left := row.DueAt.Sub(w.clock.Now()); left < lookTime {
+			t.Errorf("the work begins with a lease of %v", left)
+		}
+		w.clock.Advance(callbackLease) // it waits too long
+		rows, err := j.books.waiting(t.Context(), 10)
+		if err != nil || len(rows) != 1 {
+			t.Fatalf("%d rows, %v", len(rows), err)
+		}
+		if err := desk.hold(t.Context(), row); err != errTaken {
+			t.Errorf("two instances work on a callback: %v", err)
+		}
+		if err := j.desks["sandbox"].hold(t.Context(), rows[0]); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Callbacks are kept for a while and not for ever. One that waits stays.
+func TestOldCallbacksAreForgotten(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		i := w.prepare()
+		defer i.Close()
+		const old, waiting = sweepLimit + 5, 3
+		at := store.Time(w.clock.Now())
+		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			rows := make([]*callbackRow, 0, old+waiting)
+			for k := range old + waiting {
+				r := &callbackRow{Provider: "sandbox", EventID: ids.New[ids.PaymentKind](at).String(), RemoteID: "r", Type: "x", Body: []byte("{}"), ReceivedAt: at, DueAt: at}
+				if k < old {
+					r.ProcessedAt = &at
+				}
+				rows = append(rows, r)
+			}
+			_, err := tx.NewInsert().Model(&rows).Exec(ctx)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := func() int { return i.count(t, "SELECT count(*) FROM payment_callbacks") }
+		w.clock.Advance(api.CallbackRetention.Default() - time.Minute)
+		if err := i.forgetCallbacks(t.Context()); err != nil || count() != old+waiting {
+			t.Errorf("%d callbacks are left before their time is over (%v)", count(), err)
+		}
+		w.clock.Advance(2 * time.Minute)
+		if err := i.forgetCallbacks(t.Context()); err != nil || count() != waiting {
+			t.Errorf("%d callbacks are left, want %d (%v)", count(), waiting, err)
+		}
+	})
+}
