@@ -51,6 +51,6 @@ type List[T any] struct {
 
 // Page is the part of a request that asks for a page.
 type Page struct {
-	Limit  int    `json:"-" query:"limit"`  // default 50, at most 200
-	Cursor string `json:"-" query:"cursor"` // next_cursor of the page before
+	Limit  int    `json:"-" query:"limit" minimum:"1"` // default 50, at most 200
+	Cursor string `json:"-" query:"cursor"`            // next_cursor of the page before
 }

@@ -125,13 +125,16 @@ type Refund struct {
 	UpdatedAt time.Time    `json:"updated_at"`
 }
 
-// NewRefund is the request of CreateRefund. With tickets, their price goes back and they are revoked; with an amount,
-// that much goes back and the tickets stay; with neither, all that is left goes back and all tickets are revoked.
+// NewRefund is the request of CreateRefund. With tickets, their price goes back, as far as it is not back yet, and they are
+// revoked. With an amount that much goes back; the tickets stay, unless it is all that is left. With neither, all that is
+// left goes back and all tickets are revoked. Tickets can be revoked after their money is back; then the amount is 0.
 type NewRefund struct {
 	PaymentID ids.Payment  `json:"-" path:"id"`
 	Tickets   []ids.Ticket `json:"tickets,omitempty"`
 	Amount    *Money       `json:"amount,omitempty"`
 	Reason    string       `json:"reason,omitempty"`
+
+	KeepTickets bool `json:"keep_tickets,omitempty"` // the tickets stay valid even if all of the money goes back
 }
 
 // AccountBalance is the state of an account of the ledger. In each currency, the debits of all accounts are their credits.
@@ -193,7 +196,8 @@ var (
 		Access: rpc.User, Summary: "Read a payment"}}
 	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST", Path: "/v1/payments/{id}/refunds",
 		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Give money back, in whole, by ticket or in part, for the event's managers",
-		Detail: "The tickets are revoked and their seats come back at once; the money follows."}}
+		Detail: "The tickets are revoked and their seats come back at once; the money follows. " +
+			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is all that is left revokes the tickets too, unless keep_tickets is true."}}
 	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Name: "refunds", Method: "GET", Path: "/v1/payments/{id}/refunds",
 		Access: rpc.User, Summary: "The refunds of a payment, oldest first"}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback", Method: "POST", Path: "/v1/payments/callbacks/{provider}",

@@ -197,6 +197,8 @@ type RefundOrder struct {
 	Tickets   []ids.Ticket `json:"tickets,omitempty"`
 	Amount    *Money       `json:"amount,omitempty"`
 	Reason    string       `json:"reason,omitempty"`
+
+	KeepTickets bool `json:"keep_tickets,omitempty"`
 }
 
 // HeldTickets is the request of the internal endpoint GetHeldTickets: a person, and of what. One of the three is given.
@@ -231,7 +233,7 @@ var (
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
 		Access: rpc.User, Summary: "Read an order"}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",
-		Access: rpc.User, Summary: "Give up an order that is pending or free"}}
+		Access: rpc.User, Summary: "Give up an order that is pending, was free, or whose money is all back"}}
 	ListMyOrders = rpc.Endpoint[Page, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_orders", Method: "GET", Path: "/v1/me/orders",
 		Access: rpc.User, Summary: "The caller's orders, newest first"}}
 	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets", Method: "GET", Path: "/v1/me/tickets",

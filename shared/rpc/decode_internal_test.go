@@ -17,7 +17,7 @@ import (
 )
 
 type page struct {
-	Limit  int    `json:"-" query:"limit"`
+	Limit  int    `json:"-" query:"limit" minimum:"1"`
 	Cursor string `json:"-" query:"cursor"`
 }
 
@@ -110,6 +110,7 @@ func TestDecodeTellsWhatIsWrong(t *testing.T) {
 		{"id=" + goodEvent + "%0d%0a", `{"name":"x"}`, fault.NotFound, ""},
 		{"id=", `{"name":"x"}`, fault.NotFound, ""},
 		{"id=%zz", `{"name":"x"}`, fault.NotFound, ""},
+		{path + "&limit=0", `{"name":"x"}`, fault.Invalid, "limit"},
 		{path + "&limit=ten", `{"name":"x"}`, fault.Invalid, "limit"},
 		{path + "&limit=1&limit=2", `{"name":"x"}`, fault.Invalid, "limit"},
 		{path + "&cursor=a%00", `{"name":"x"}`, fault.Invalid, "cursor"},

@@ -116,6 +116,11 @@ func (p *plan) collect(t reflect.Type, at []int) error {
 		if err != nil {
 			return fmt.Errorf("field %s: %w", f.Name, err)
 		}
+		if least, ok := f.Tag.Lookup("minimum"); ok {
+			if set, err = atLeast(least, f.Type, set); err != nil {
+				return fmt.Errorf("field %s: %w", f.Name, err)
+			}
+		}
 		q := param{name: name, index: index, path: kind == "path", set: set, multi: f.Type.Kind() == reflect.Slice}
 		if kind == "header" {
 			p.headers = append(p.headers, q)
@@ -183,6 +188,23 @@ func setterOf(t reflect.Type) (setter, error) {
 		}, err
 	}
 	return nil, fmt.Errorf("type %v cannot come from text", t)
+}
+
+// atLeast refuses numbers that are too small: also 0, which a missing value would be.
+func atLeast(least string, t reflect.Type, set setter) (setter, error) {
+	n, err := strconv.ParseInt(least, 10, 64)
+	if err != nil || t.Kind() != reflect.Int {
+		return nil, fmt.Errorf("tag minimum wants a number, and a field of type int")
+	}
+	return func(v reflect.Value, s string) error {
+		if err := set(v, s); err != nil {
+			return err
+		}
+		if v.Int() < n {
+			return fmt.Errorf("must be at least %d", n)
+		}
+		return nil
+	}, nil
 }
 
 func setTime(v reflect.Value, s string) error {

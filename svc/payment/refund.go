@@ -35,7 +35,7 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 		id = ids.Derive[ids.RefundKind](scope, key, hash)
 	}
 	due, err := rpc.Call(ctx, s.client, api.DecideRefund, &api.RefundOrder{RefundID: id, OrderID: payment.OrderID, PaymentID: payment.ID,
-		Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason})
+		Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason, KeepTickets: req.KeepTickets})
 	if fault.Is(err, fault.Forbidden) && payment.UserID != rpc.Caller(ctx).User {
 		return nil, missing
 	}
@@ -44,6 +44,12 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 	}
 	var refund api.Refund
 	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if due.Amount.Amount == 0 { // tickets were revoked whose money is back already: there is nothing to carry out
+			now := store.Time(s.now())
+			refund = api.Refund{ID: due.RefundID, PaymentID: due.PaymentID, OrderID: due.OrderID, Status: api.RefundSucceeded, Amount: due.Amount,
+				Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now, UpdatedAt: now}
+			return store.RememberAnswer(ctx, tx, api.CreateRefund.Success(), &refund)
+		}
 		row, err := s.books.owe(ctx, tx, *due)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
@@ -21,15 +22,16 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	if role(offer, rpc.Caller(ctx)) == "" {
 		return nil, fault.New(fault.Forbidden, "only the event's team may admit")
 	}
+	code := strings.TrimSpace(req.Code) // scanners add a line end, people a blank
 	var check fault.Check
-	check.Field(req.Code != "", "code", "must not be empty")
+	check.Field(code != "", "code", "must not be empty")
 	text.CheckLine(&check, "gate", req.Gate, 0, 80)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	now := store.Time(s.now())
 	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).User, At: now}}
-	c, genuine := s.readCode(ctx, req.Code)
+	c, genuine := s.readCode(ctx, code)
 	switch {
 	case !genuine:
 		shown.row.Result = api.InvalidCode

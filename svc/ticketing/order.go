@@ -250,7 +250,7 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 		return &order, nil
 	case api.OrderPending:
 	case api.OrderPaid:
-		if row.Total == 0 {
+		if row.Total == row.Refunded {
 			return s.giveUpFree(ctx, row.ID)
 		}
 		return nil, fault.New(fault.Conflict, "the order is paid: only the organizer can refund it")

@@ -61,11 +61,12 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 		return decision{}, fault.New(fault.Conflict, "the order was paid by another payment")
 	}
 	remaining := row.Total - row.Refunded
-	if remaining == 0 {
+	if remaining == 0 && (req.Amount != nil || req.KeepTickets) {
 		return decision{}, fault.New(fault.Conflict, "all of the money has been given back")
 	}
 	var check fault.Check
 	check.Field(len(req.Tickets) == 0 || req.Amount == nil, "amount", "must not be given together with tickets")
+	check.Field(len(req.Tickets) == 0 || !req.KeepTickets, "keep_tickets", "must not be true when tickets are named")
 	if req.Amount != nil {
 		check.Field(req.Amount.Currency == row.Currency, "amount.currency", "must be %s, as it was paid", row.Currency)
 		check.Field(req.Amount.Amount > 0, "amount.amount", "must be greater than 0")
@@ -76,10 +77,13 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 	}
 	all := decideAll(row, tickets, req.RefundID, req.Reason)
 	switch {
-	case req.Amount != nil:
-		all.revoked, all.left, all.due.Amount, all.due.Tickets = nil, len(tickets), *req.Amount, nil
+	case req.KeepTickets, req.Amount != nil && req.Amount.Amount < remaining:
+		if req.Amount != nil {
+			all.due.Amount = *req.Amount
+		}
+		all.revoked, all.left, all.due.Tickets = nil, len(tickets), nil
 		return all, nil
-	case len(req.Tickets) == 0:
+	case len(req.Tickets) == 0: // also when the amount is all that is left
 		return all, nil
 	}
 	valid := make(map[ids.Ticket]ticketRow, len(tickets))
@@ -106,9 +110,6 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 	d.due.Amount.Amount = min(d.due.Amount.Amount, remaining)
 	if d.left == 0 {
 		d.due.Amount.Amount = remaining
-	}
-	if d.due.Amount.Amount == 0 {
-		return decision{}, fault.New(fault.Conflict, "these tickets were free: there is nothing to give back")
 	}
 	return d, nil
 }

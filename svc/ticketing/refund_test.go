@@ -310,3 +310,91 @@ func TestSlowPaymentKeepsTheSeats(t *testing.T) {
 		h.audit()
 	})
 }
+
+// A refund of all that is left, given as an amount, is a refund of all. With keep_tickets the tickets stay, and can be
+// revoked later, though no money goes back with them.
+func TestRefundOfTheWholeSum(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		h.start()
+		offer := h.publish(20, 1000)
+		organizer := h.as(offer.Event.Organizer)
+		whole := api.Money{Amount: 2000, Currency: "EUR"}
+
+		b := h.buy(offer, 2)
+		if due := must(organizer, h, api.DecideRefund, b.refund(&whole)); due.Amount != whole || len(due.Tickets) != 2 {
+			t.Errorf("the whole sum: %+v", due)
+		}
+		h.becomes(b.buyer, b.ID, api.OrderRefunding)
+		h.sold(offer, 0)
+
+		keep := func(b bought, amount *api.Money) {
+			t.Helper()
+			req := b.refund(amount)
+			req.KeepTickets = true
+			if due := must(organizer, h, api.DecideRefund, req); due.Amount != whole || len(due.Tickets) != 0 {
+				t.Errorf("the whole sum, and the tickets stay: %+v", due)
+			}
+			if got := h.becomes(b.buyer, b.ID, api.OrderPaid); got.Refunded != whole {
+				t.Errorf("refunded %v", got.Refunded)
+			}
+			req = b.refund(amount)
+			req.KeepTickets = true
+			if _, err := do(organizer, h, api.DecideRefund, req); !fault.Is(err, fault.Conflict) {
+				t.Errorf("the whole sum twice: %v", err)
+			}
+		}
+		one := h.buy(offer, 2)
+		keep(one, &whole)
+		req := one.refund(nil, one.tickets[0].ID)
+		for range 2 { // asked again, it is the same decision
+			if due := must(organizer, h, api.DecideRefund, req); due.Amount.Amount != 0 || len(due.Tickets) != 1 {
+				t.Errorf("a ticket whose money is back: %+v", due)
+			}
+		}
+		h.sold(offer, 1)
+		if due := must(organizer, h, api.DecideRefund, one.refund(nil)); due.Amount.Amount != 0 || len(due.Tickets) != 1 {
+			t.Errorf("the last ticket: %+v", due)
+		}
+		h.becomes(one.buyer, one.ID, api.OrderRefunded)
+
+		two := h.buy(offer, 2)
+		keep(two, nil)
+		if got := must(h.as(two.buyer), h, api.CancelOrder, api.OrderRef{ID: two.ID}); got.Status != api.OrderRefunded {
+			t.Errorf("given up, an order whose money is back is %s", got.Status)
+		}
+		h.sold(offer, 0)
+		h.audit()
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if due, revoked := len(h.told(api.OrderRefundDue.Subject)), len(h.told(api.TicketWasRevoked.Subject)); due != 3 || revoked != 6 {
+				return fmt.Errorf("%d refunds were told, and %d revoked tickets", due, revoked)
+			}
+			return nil
+		})
+	})
+}
+
+// The guest of an admitted ticket that is refunded may still be inside: the seat is not sold again.
+func TestSeatOfAnAdmittedTicketIsNotSoldAgain(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		h.start()
+		offer := h.publish(2, 1000)
+		b := h.buy(offer, 2)
+		must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: b.tickets[0].Code})
+		if due := must(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil)); due.Amount != b.Total || len(due.Tickets) != 2 {
+			t.Errorf("refund: %+v", due)
+		}
+		h.sold(offer, 1)
+		must(h.as(person()), h, api.CreateOrder, order(offer, 1))
+		if _, err := do(h.as(person()), h, api.CreateOrder, order(offer, 1)); !fault.Is(err, fault.SoldOut) {
+			t.Errorf("the seat of a guest who is inside is sold: %v", err)
+		}
+		h.paid(b.Order, ids.New[ids.PaymentKind](h.clock.Now())) // money that comes late for it changes nothing there
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if got := len(h.told(api.OrderRefundDue.Subject)); got != 2 {
+				return fmt.Errorf("%d refunds are due, want 2", got)
+			}
+			return nil
+		})
+		h.audit()
+	})
+}

@@ -52,7 +52,7 @@ func TestBuyAndEnter(t *testing.T) {
 		admit := func(code string) *api.AdmissionResult {
 			return must(door, h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code, Gate: "north"})
 		}
-		if got := admit(tickets[0].Code); got.Result != api.Admitted || got.Ticket.ID != tickets[0].ID || got.FirstAdmittedAt == nil {
+		if got := admit(" \t" + tickets[0].Code + "\r\n"); got.Result != api.Admitted || got.Ticket.ID != tickets[0].ID || got.FirstAdmittedAt == nil {
 			t.Errorf("first scan: %+v", got)
 		}
 		first := h.clock.Now()

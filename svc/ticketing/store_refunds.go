@@ -115,7 +115,7 @@ func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Tim
 	return due, err
 }
 
-// giveUpFree takes back a paid order that cost nothing, and returns it as it then is. Unless forced it refuses if a ticket
+// giveUpFree takes back a paid order of which nothing is left to refund, and returns it as it then is. Unless forced it refuses if a ticket
 // was used or given away.
 func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
 	var row orderRow
@@ -200,8 +200,10 @@ func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now
 		after.SeatsDue = d.row.SeatsDue || len(d.revoked) > 0
 		after.UpdatedAt, after.Revision = now, d.row.Revision+1
 		changes[i] = bun.Tuple([]any{after.ID, after.Status, after.Refunded, after.SeatsDue, after.Revision})
-		if d.due.Amount.Amount > 0 {
+		if d.due.RefundID != "" {
 			refunds = append(refunds, newRefund(d.due, now))
+		}
+		if d.due.Amount.Amount > 0 {
 			events = append(events, stream.Message{Subject: api.OrderRefundDue.Subject, Payload: d.due})
 		}
 		switch after.Status {
