@@ -200,6 +200,40 @@ func wantFailed(t *testing.T, b *bench, want ...string) {
 	}
 }
 
+// A crowd is served badly when an order is left without an answer, when none is served, or late, and when what was refused
+// has its seat all the same.
+func TestCrowdIsJudged(t *testing.T) {
+	const late, unknown, did = "what is served is served in time", "what is not is refused, and not left waiting", "what was refused did not happen"
+	for name, test := range map[string]struct {
+		created, refused, unknown, taken int64
+		latency                          time.Duration
+		wrong                            []string
+	}{
+		"well":               {100, 900, 10, 105, time.Second, nil},
+		"none":               {0, 900, 0, 0, 0, []string{late}},
+		"late":               {100, 900, 0, 100, 2 * mostWait, []string{late}},
+		"left waiting":       {100, 900, 11, 100, time.Second, []string{unknown}},
+		"done, but refused":  {100, 900, 1, 102, time.Second, []string{did}},
+		"acknowledged, lost": {100, 900, 0, 99, time.Second, []string{did}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			crowded := newTurnout()
+			crowded.created.Store(test.created)
+			crowded.refused.Store(test.refused)
+			crowded.unknown.Store(test.unknown)
+			record(crowded.latency, test.latency)
+			crowded.served()
+			var b bench
+			b.checkCrowd(newTurnout(), crowded, typeAvailability{Quantity: plenty, Held: test.taken})
+			if test.wrong != nil {
+				wantFailed(t, &b, test.wrong...)
+			} else if r := b.report(Machine{}); !r.Correct {
+				t.Errorf("%+v", r.Checks)
+			}
+		})
+	}
+}
+
 // A mail that comes twice does not stand for one that never came.
 func TestMailsAreCountedOnce(t *testing.T) {
 	mail := func(n int, to string) sunkMail {
@@ -295,7 +329,7 @@ func TestBaselines(t *testing.T) {
 func TestScenarios(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	var progress bytes.Buffer
-	err := run(t.Context(), []string{"-targets", "system", "-duration", "100ms", "-rounds", "1", "-tickets", "40", "-facts", "2000", "-dir", t.TempDir(), "-json", file}, io.Discard, &progress)
+	err := run(t.Context(), []string{"-targets", "system", "-duration", "100ms", "-rounds", "1", "-tickets", "40", "-facts", "2000", "-crowd", "300", "-dir", t.TempDir(), "-json", file}, io.Discard, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
@@ -307,7 +341,7 @@ func TestScenarios(t *testing.T) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"browse system", "onsale system", "purchase system", "door system", "door again system", "notify system", "notify smtp",
+	for _, want := range []string{"browse system", "onsale system", "overload usual", "overload crowd", "purchase system", "door system", "door again system", "notify system", "notify smtp",
 		"reset during a mailing system", "analytics system", "analytics drain", "summary few", "summary many"} {
 		i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.Scenario+" "+row.Target == want })
 		if i < 0 || r.Rows[i].Goodput <= 0 || r.Rows[i].Bad != 0 || r.Rows[i].Failed != 0 {

@@ -13,6 +13,9 @@ import (
 // answerTimeout is how long a connection waits for an answer before the operation counts as failed.
 const answerTimeout = 15 * time.Second
 
+// mostConns is how many connections a client has at most.
+const mostConns = 16384
+
 // Client speaks HTTP/1.1 with keep-alive to one server on the loopback.
 type Client struct {
 	addr string
@@ -22,7 +25,7 @@ type Client struct {
 func newClient(addr string) *Client {
 	return &Client{addr: addr, http: &fasthttp.HostClient{
 		Addr:                          addr,
-		MaxConns:                      4096,
+		MaxConns:                      mostConns,
 		ReadTimeout:                   answerTimeout,
 		WriteTimeout:                  answerTimeout,
 		MaxIdleConnDuration:           5 * time.Second, // well below the servers' own, so that none is closed under a request

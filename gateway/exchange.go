@@ -22,6 +22,7 @@ type exchange struct {
 	address   netip.Addr
 	principal rpc.Principal
 	until     time.Time // when the access token ends
+	shed      bool      // refused for want of time
 }
 
 // begin reads who sends a request, and gives it its ids. The request id is in the answer from now on.

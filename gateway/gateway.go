@@ -170,7 +170,7 @@ func (g *Gateway) around(c *fiber.Ctx, m *routeMetrics, serve func(*exchange) er
 	status := x.rc.Response.StatusCode()
 	m.count(status, took)
 	level := slog.LevelDebug
-	if status >= 500 {
+	if status >= 500 && !x.shed { // those are counted: a line for each would be work when there is too much of it
 		level = slog.LevelInfo
 	}
 	if g.cfg.Log.Enabled(context.Background(), level) {

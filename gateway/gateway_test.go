@@ -479,6 +479,36 @@ func TestOverloadIsRefused(t *testing.T) {
 	}
 }
 
+// What a service refuses for want of time is counted, not logged: that would be work when there is too much of it. An
+// endpoint whose service says for other reasons that something is not available goes on being asked.
+func TestRefusals(t *testing.T) {
+	d := open(t, func(c *gateway.Config) { c.InFlight = 2 }) // half of it for each endpoint
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	d.does(func(context.Context) error {
+		entered <- struct{}{}
+		<-release
+		return nil
+	})
+	path := "/v1/events/" + string(theEvent)
+	first := make(chan int, 1)
+	go func() { first <- d.do("GET", path, "").StatusCode }()
+	<-entered
+	wantProblem(t, d.do("GET", path, ""), 503, fault.Unavailable)
+	close(release)
+	if status := <-first; status != 200 {
+		t.Errorf("the first request got %d", status)
+	}
+	if log := d.log.String(); !strings.Contains(log, "status=503") || strings.Contains(log, "level=INFO msg=\"a request was answered\"") {
+		t.Errorf("log:\n%s", log)
+	}
+	for range 3 * 64 {
+		d.does(func(context.Context) error { return fault.New(fault.Unavailable, "the provider is away") })
+		if p := wantProblem(t, d.do("GET", path, ""), 503, fault.Unavailable); p.Detail != "the provider is away" {
+			t.Fatal(p.Detail)
+		}
+	}
+}
+
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	d := open(t)
 	entered, release := make(chan struct{}), make(chan struct{})

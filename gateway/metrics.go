@@ -33,7 +33,7 @@ type routeMetrics struct {
 func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 	m.registry = r
 	m.none = m.route("", "none")
-	m.overload = r.Counter("starlight_http_overload_total", "Requests refused because too many were under way.")
+	m.overload = r.Counter("starlight_http_overload_total", "Requests refused at once because there were more than can be served.")
 	m.limited = map[limitBy]*observe.Counter{}
 	for _, by := range []limitBy{byAddress, byPerson, byLogin} {
 		m.limited[by] = r.Counter("starlight_http_rate_limited_total", "Requests refused by a rate limit.", "by", string(by))

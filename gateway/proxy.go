@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"mime"
 	"net/url"
 	"slices"
@@ -27,12 +28,14 @@ type proxy struct {
 	cache   string          // Cache-Control of a success
 	varies  bool            // the answer depends on who asks
 	watch   func(*exchange) // counts a good answer to a GET; may be nil
+	load    throttle
 }
 
 type forward struct{ http, nats string }
 
 func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
 	p := &proxy{g: g, spec: spec, names: rpc.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public, watch: g.facts.watch(spec)}
+	p.load.most = max(1, g.cfg.InFlight/throttleShare)
 	headers := slices.Clone(spec.Headers)
 	if spec.Idempotent {
 		headers = append(headers, rpc.IdempotencyKey)
@@ -76,16 +79,7 @@ func (p *proxy) serve(x *exchange) error {
 	}
 	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
 		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
-	ask := func() (*nats.Msg, error) {
-		reply, err := p.g.cfg.Client.Forward(ctx, p.spec, p.headers(x, params), body)
-		if err != nil {
-			return nil, err
-		}
-		if f := rpc.Fault(reply); f != nil {
-			return nil, f
-		}
-		return reply, nil
-	}
+	ask := func() (*nats.Msg, error) { return p.ask(ctx, x, p.headers(x, params), body) }
 	if p.spec.Live {
 		return p.g.lives.serve(x, p.spec, ask)
 	}
@@ -98,6 +92,30 @@ func (p *proxy) serve(x *exchange) error {
 		p.watch(x)
 	}
 	return nil
+}
+
+// ask forwards a request, unless the service has more than enough to do. A fault of the service is an error.
+func (p *proxy) ask(ctx context.Context, x *exchange, h nats.Header, body []byte) (*nats.Msg, error) {
+	if err := p.load.admit(p.g.cfg.Now(), rand.Float64()); err != nil {
+		p.g.metrics.overload.Inc()
+		x.shed = true
+		return nil, err
+	}
+	reply, err := p.g.cfg.Client.Forward(ctx, p.spec, h, body)
+	if err != nil {
+		p.load.done(p.g.cfg.Now(), fault.From(err))
+		return nil, err
+	}
+	f := rpc.Fault(reply)
+	if x.shed = rpc.Shed(reply); x.shed {
+		p.load.done(p.g.cfg.Now(), f)
+	} else {
+		p.load.done(p.g.cfg.Now(), nil)
+	}
+	if f != nil {
+		return nil, f
+	}
+	return reply, nil
 }
 
 // identify finds out who asks, as far as the access rule wants to know.

@@ -228,7 +228,7 @@ var (
 	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Name: "availability", Method: "GET",
 		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event"}}
 	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order", Method: "POST", Path: "/v1/orders",
-		Access: rpc.User, Status: 201, Idempotent: true, Workers: 2048, Queue: 8192, Summary: "Take seats and hold them until they are paid",
+		Access: rpc.User, Status: 201, Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
 		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out."}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
 		Access: rpc.User, Summary: "Read an order"}}

@@ -59,6 +59,7 @@ type Group[In, Out any] struct {
 	queue   chan *waiter[In, Out]
 	pool    sync.Pool
 	workers sync.WaitGroup
+	took    atomic.Int64 // how long a commit lately took, in nanoseconds
 
 	mu     sync.RWMutex // held for reading while sending to queue, for writing while closing it
 	closed bool
@@ -68,6 +69,8 @@ type Group[In, Out any] struct {
 type waiter[In, Out any] struct {
 	in    In
 	state atomic.Int32
+	since time.Time
+	until time.Time        // when its caller stops waiting; zero: never
 	done  chan Result[Out] // room for one, so that a committer never waits for a caller
 }
 
@@ -98,16 +101,17 @@ func New[In, Out any](limit, queue int, commit Commit[In, Out], opts ...Option) 
 
 // Do hands in to the next batch and waits for its result.
 //
-// A full queue and a closed group are faults of code Unavailable, and nothing has happened. If ctx ends first, Do returns
-// a fault of code Timeout that wraps ctx.Err(). It wraps ErrAbandoned, too, unless the operation was already part of a
-// commit: then it may still take effect.
+// A full queue and a closed group are faults of code Unavailable, and nothing has happened; so is a turn that comes when
+// there is no time left for a commit before ctx ends. If ctx ends first, Do returns a fault of code Timeout that wraps
+// ctx.Err(). It wraps ErrAbandoned, too, unless the operation was already part of a commit: then it may still take effect.
 func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var none Out
 	if err := ctx.Err(); err != nil {
 		return none, gone(fmt.Errorf("%w: %w", ErrAbandoned, err))
 	}
 	w := g.pool.Get().(*waiter[In, Out])
-	w.in = in
+	w.in, w.since = in, time.Now()
+	w.until, _ = ctx.Deadline()
 	w.state.Store(waiting)
 	if err := g.enqueue(w); err != nil {
 		g.release(w)
@@ -147,8 +151,12 @@ func (g *Group[In, Out]) enqueue(w *waiter[In, Out]) error {
 	case g.queue <- w:
 		return nil
 	default:
-		return fault.New(fault.Unavailable, "the service is overloaded").After(time.Second)
+		return overloaded()
 	}
+}
+
+func overloaded() error {
+	return fault.New(fault.Unavailable, "the service is overloaded").After(time.Second)
 }
 
 func (g *Group[In, Out]) release(w *waiter[In, Out]) {
@@ -191,11 +199,14 @@ func (g *Group[In, Out]) run() {
 // take collects first and whatever else waits right now.
 func (g *Group[In, Out]) take(w *waiter[In, Out], ins []In, waiters []*waiter[In, Out]) ([]In, []*waiter[In, Out]) {
 	for {
-		if w.state.CompareAndSwap(waiting, taken) {
+		switch {
+		case !w.state.CompareAndSwap(waiting, taken):
+			g.release(w) // its caller is gone
+		case g.late(w):
+			w.done <- Result[Out]{Err: overloaded()}
+		default:
 			ins = append(ins, w.in)
 			waiters = append(waiters, w)
-		} else {
-			g.release(w) // its caller is gone
 		}
 		if len(ins) == g.max {
 			return ins, waiters
@@ -210,6 +221,17 @@ func (g *Group[In, Out]) take(w *waiter[In, Out], ins []In, waiters []*waiter[In
 			return ins, waiters
 		}
 	}
+}
+
+// late reports whether a commit, as long as they lately took, would come too late for an operation. One that has most of
+// its time left is never late: should one commit have taken very long, others follow.
+func (g *Group[In, Out]) late(w *waiter[In, Out]) bool {
+	if w.until.IsZero() {
+		return false
+	}
+	const most = 4 // th part of what the operation had when it came
+	need := min(time.Duration(g.took.Load()), w.until.Sub(w.since)/most)
+	return time.Until(w.until) < need
 }
 
 func (g *Group[In, Out]) settle(ins []In, waiters []*waiter[In, Out]) {
@@ -242,8 +264,12 @@ func (g *Group[In, Out]) protected(ins []In) (results []Result[Out], err error) 
 		}
 		err = fault.Wrap(cause, fault.Internal, "something went wrong on our side")
 	}()
+	start := time.Now()
 	results = g.commit(ctx, ins)
 	returned = true
+	const part = 4 // of the newest in the mean
+	took := time.Duration(g.took.Load())
+	g.took.Store(int64(took + (time.Since(start)-took)/part))
 	return results, nil
 }
 

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,9 +21,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// binding is one endpoint with its handler: a bounded set of workers behind a bounded queue. The handlers of a micro
+// binding is one endpoint with its handler: a bounded set of workers behind a bounded line. The handlers of a micro
 // endpoint run one after another, and what its subscription cannot hold is dropped without a word; so accept only
-// queues, and says no when the queue is full.
+// queues, and says no to what cannot be served in time.
 type binding struct {
 	server   *Server
 	spec     Spec
@@ -35,18 +34,12 @@ type binding struct {
 	quick    func(ctx context.Context, h nats.Header, body []byte) (answer, bool) // may be nil; see HandleCached
 	stats    stats
 
-	queue chan job
-	busy  atomic.Int64 // queued and running
+	line  line
+	queue chan job // to the workers; has room for all that may run
 
 	mu      sync.Mutex
-	started int64 // workers
+	started int // workers
 	closed  bool
-}
-
-// job is a request that waits for a worker.
-type job struct {
-	request  micro.Request
-	received time.Time
 }
 
 // answer is a reply before it is sent.
@@ -72,17 +65,17 @@ func (b *binding) accept(r micro.Request) {
 	if b.quick != nil && b.answerQuickly(r) {
 		return
 	}
-	workers := int64(b.spec.workers())
-	n := b.busy.Add(1)
-	if n > workers+int64(b.spec.queue()) {
-		b.busy.Add(-1)
-		b.shed(r)
+	now := time.Now()
+	j := job{r, now, now.Add(callWait(header(nats.Header(r.Headers()), HeaderCall), b.spec.timeout()))}
+	running, refused := b.line.join(j)
+	if refused > 0 {
+		b.shed(r, refused)
 		return
 	}
-	if n <= workers {
-		b.employ(n)
+	if running > 0 {
+		b.employ(running)
+		b.queue <- j
 	}
-	b.queue <- job{r, time.Now()} // has room: its capacity is what busy may reach
 }
 
 // answerQuickly answers a request from memory. It reports false for everything else, mistakes included: those take the
@@ -115,7 +108,7 @@ func (b *binding) answerQuickly(r micro.Request) (done bool) {
 }
 
 // employ starts workers until there are n.
-func (b *binding) employ(n int64) {
+func (b *binding) employ(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.started < n && !b.closed {
@@ -137,27 +130,45 @@ func (b *binding) work() {
 	for {
 		select {
 		case j := <-b.queue:
-			b.serve(j)
-			b.busy.Add(-1)
+			for ok := true; ok && b.server.base.Err() == nil; {
+				start := time.Now()
+				b.serve(j, start)
+				j, ok = b.next(j, start)
+			}
 		case <-b.server.done:
 			return
 		}
 	}
 }
 
-func (b *binding) shed(r micro.Request) {
+// next returns the request that the worker of one that is done serves now.
+func (b *binding) next(done job, started time.Time) (next job, ok bool) {
+	now := time.Now()
+	next, ok, late := b.line.leave(done, started, now)
+	for _, j := range late {
+		if now.Before(j.deadline) {
+			b.shed(j.request, time.Second)
+		} else {
+			b.stats.expired.Inc()
+		}
+	}
+	return next, ok
+}
+
+// shed refuses a request of which nothing was done.
+func (b *binding) shed(r micro.Request, retry time.Duration) {
 	b.stats.shed.Inc()
-	b.refuse(r, fault.New(fault.Unavailable, "the %s service has too much to do", b.spec.Service).After(time.Second))
+	f := fault.New(fault.Unavailable, "the %s service has too much to do", b.spec.Service).After(retry)
+	b.sendFault(r, f, nats.Header{HeaderShed: {"true"}})
 }
 
 // serve answers one request.
-func (b *binding) serve(j job) {
+func (b *binding) serve(j job, start time.Time) {
 	h := nats.Header(j.request.Headers())
-	start := time.Now()
 	ctx := &requestContext{base: b.server.base}
 	defer ctx.end()
-	wait := parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta)
-	ctx.deadline = j.received.Add(wait)
+	parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta)
+	ctx.deadline = j.deadline
 	if !start.Before(ctx.deadline) { // nobody waits any more
 		b.stats.expired.Inc()
 		return
@@ -316,8 +327,12 @@ func (b *binding) respond(r micro.Request, a answer) error {
 
 // refuse sends a fault. Nobody is left to hear of an error: the caller will time out.
 func (b *binding) refuse(r micro.Request, f *fault.Error) {
+	b.sendFault(r, f, make(nats.Header, 2))
+}
+
+func (b *binding) sendFault(r micro.Request, f *fault.Error, h nats.Header) {
 	b.stats.fault(f)
-	h := nats.Header{HeaderError: {string(f.Code)}, HeaderErrorCode: {strconv.Itoa(HTTPStatus(f.Code))}}
+	h[HeaderError], h[HeaderErrorCode] = []string{string(f.Code)}, []string{strconv.Itoa(HTTPStatus(f.Code))}
 	if err := b.send(r, h, fault.Marshal(f)); err != nil {
 		b.lost(err)
 	}

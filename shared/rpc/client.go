@@ -151,6 +151,9 @@ func (c *Client) again(ctx context.Context, msg *nats.Msg, wait time.Duration) (
 	return nil, nats.ErrNoResponders
 }
 
+// Shed reports whether a reply refuses a request because the service has too much to do.
+func Shed(reply *nats.Msg) bool { return header(reply.Header, HeaderShed) != "" }
+
 // Fault returns the fault that a reply carries, or nil if it is a success.
 func Fault(reply *nats.Msg) *fault.Error {
 	if header(reply.Header, HeaderErrorCode) == "" {

@@ -77,7 +77,8 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		return nil
 	}
 	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, plan: pl, metadata: metadata(d)}
-	b.queue = make(chan job, d.workers()+d.queue())
+	b.line = line{workers: d.workers(), room: d.queue(), timeout: d.timeout()}
+	b.queue = make(chan job, d.workers())
 	b.stats.register(s.cfg.Registry, b)
 	b.call = func(ctx context.Context, h nats.Header, body []byte) (answer, error) {
 		req := new(Req)

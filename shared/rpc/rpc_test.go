@@ -272,13 +272,17 @@ func TestFullQueueIsShedAtOnce(t *testing.T) {
 	if fault.From(err).RetryAfter <= 0 {
 		t.Error("no retry time")
 	}
+	reply, err := m.client.Forward(t.Context(), work().Spec, nats.Header{}, nil)
+	if err != nil || !rpc.Shed(reply) {
+		t.Errorf("a refusal is not marked as one: %v, %v", reply, err)
+	}
 	close(release)
 	for range 2 {
 		if err := <-results; err != nil {
 			t.Error(err)
 		}
 	}
-	if st := endpointStats(t, m, "work"); st.Shed != 1 || st.Requests != 3 || st.Busy != 0 {
+	if st := endpointStats(t, m, "work"); st.Shed != 2 || st.Requests != 4 || st.Busy != 0 {
 		t.Errorf("stats are %+v", st)
 	}
 }

@@ -197,7 +197,7 @@ func (s *Server) quiet(ctx context.Context) error {
 
 func (s *Server) load() (busy int64, accepted uint64) {
 	for _, b := range s.bindings {
-		busy += b.busy.Load()
+		busy += b.line.busy()
 		accepted += b.stats.requests.Load()
 	}
 	return busy, accepted

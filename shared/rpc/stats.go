@@ -20,7 +20,7 @@ type EndpointStats struct {
 	Codes     map[string]uint64 `json:"codes,omitempty"`
 	LastError string            `json:"last_error,omitempty"` // code and detail as the caller was told
 	Busy      int64             `json:"busy"`                 // waiting and running now
-	Shed      uint64            `json:"shed"`                 // refused because the queue was full
+	Shed      uint64            `json:"shed"`                 // refused because there was no time for them
 	Expired   uint64            `json:"expired"`              // dropped because the caller had stopped waiting
 	Panics    uint64            `json:"panics"`
 	Replayed  uint64            `json:"replayed"` // stored answers given again
@@ -55,10 +55,10 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 		s.codes[code] = r.Counter(requests, help, with("code", string(code))...)
 	}
 	s.latency = r.Histogram("starlight_rpc_duration_seconds", "How long a handler took, with decoding and encoding.", labels...)
-	s.shed = r.Counter("starlight_rpc_shed_total", "Requests refused because the queue was full.", labels...)
+	s.shed = r.Counter("starlight_rpc_shed_total", "Requests refused because they could not be served in time.", labels...)
 	s.expired = r.Counter("starlight_rpc_expired_total", "Requests dropped unrun because their caller had stopped waiting.", labels...)
 	s.panics = r.Counter("starlight_rpc_panics_total", "Handlers that panicked.", labels...)
-	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.", func() float64 { return float64(b.busy.Load()) }, labels...)
+	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.", func() float64 { return float64(b.line.busy()) }, labels...)
 }
 
 // took records that a request ran for d.
@@ -105,7 +105,7 @@ func (s *Server) stats(e *micro.Endpoint) any {
 func (b *binding) snapshot() EndpointStats {
 	s := &b.stats
 	out := EndpointStats{
-		Requests: s.requests.Load(), Errors: s.errors.Load(), Busy: b.busy.Load(), Replayed: s.replayed.Load(),
+		Requests: s.requests.Load(), Errors: s.errors.Load(), Busy: b.line.busy(), Replayed: s.replayed.Load(),
 		Shed: s.shed.Get(), Expired: s.expired.Get(), Panics: s.panics.Get(), Codes: map[string]uint64{},
 	}
 	for code, c := range s.codes {

@@ -37,6 +37,7 @@ const (
 	HeaderETag        = "ETag"
 	HeaderContentType = "Content-Type" // absent means JSON
 	HeaderDisposition = "Content-Disposition"
+	HeaderShed        = "Starlight-Shed" // true: nothing was done, for want of time
 	HeaderReplayed    = "Idempotency-Replayed"
 	HeaderError       = "Nats-Service-Error"      // the fault's code, as nats micro does it
 	HeaderErrorCode   = "Nats-Service-Error-Code" // HTTPStatus of the fault, likewise
@@ -236,11 +237,17 @@ func callHeader(wait time.Duration, caller string, m *Meta) string {
 
 // parseCall reads the header of a call into m and returns how long the caller waits, never longer than limit.
 func parseCall(call string, limit time.Duration, m *Meta) time.Duration {
-	var wait string
-	wait, call, _ = strings.Cut(call, "|")
+	wait := callWait(call, limit)
+	_, call, _ = strings.Cut(call, "|")
 	m.Caller, call, _ = strings.Cut(call, "|")
 	m.RequestID, call, _ = strings.Cut(call, "|")
 	m.TraceParent, m.Address, _ = strings.Cut(call, "|")
+	return wait
+}
+
+// callWait returns how long the caller waits, never longer than limit.
+func callWait(call string, limit time.Duration) time.Duration {
+	wait, _, _ := strings.Cut(call, "|")
 	ms, err := strconv.ParseInt(wait, 10, 64)
 	if err != nil || ms < 0 || ms > int64(limit/time.Millisecond) {
 		return limit
