@@ -149,6 +149,8 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	defer sub.Unsubscribe()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	running := make(chan error, 4)
 	go func() { running <- s.relay.Run(ctx) }()
 	go func() { running <- s.inv.Follow(ctx) }()
@@ -160,9 +162,13 @@ func (s *Service) Run(ctx context.Context) error {
 	var failed error
 	for range cap(running) {
 		failed = errors.Join(failed, <-running)
+		cancel() // without one of its parts the service does not run on
 	}
 	return failed
 }
+
+// Ready returns an error while this instance cannot know what is held and sold.
+func (s *Service) Ready(ctx context.Context) error { return s.inv.Ready(ctx) }
 
 // Close finishes the operations under way. Call it when no request can come any more.
 func (s *Service) Close() {

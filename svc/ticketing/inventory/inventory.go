@@ -113,6 +113,7 @@ type Inventory struct {
 	held    map[ids.Order]entryAt
 	expiry  expiryHeap
 	perUser map[ids.User]int
+	at      follower
 	news    chan struct{} // closed, and made anew, when a pool has been heard of
 	metrics metrics
 }
@@ -134,8 +135,9 @@ type entryAt struct {
 }
 
 type metrics struct {
-	batches, messages, conflicts, unknown *observe.Counter
-	commit                                *observe.Histogram
+	batches, messages, conflicts, unknown, followFailures *observe.Counter
+
+	commit *observe.Histogram
 }
 
 // Open returns an Inventory on the stream, which must exist. Call Follow to keep it current.
@@ -152,9 +154,14 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *ob
 			conflicts: reg.Counter("starlight_inventory_conflicts_total", "Batches refused because another instance was first."),
 			commit:    reg.Histogram("starlight_inventory_commit_seconds", "How long one atomic batch took to be on disk."),
 			unknown:   reg.Counter("starlight_inventory_unknown_total", "Batches whose outcome had to be read back."),
+
+			followFailures: reg.Counter("starlight_inventory_follow_failures_total", "How often following the inventory ended, or could not begin, and was tried again."),
 		}}
 	inv.publish, inv.believe = inv.publishBatch, inv.view
 	inv.ops = batch.New(maxBatch, 8*maxBatch, inv.commit)
+	inv.at.created, inv.at.current = stream.CachedInfo().Created, now()
+	reg.GaugeFunc("starlight_inventory_view_age_seconds", "How long ago this instance's view of the inventory was known to be current.",
+		func() float64 { return inv.viewAge().Seconds() })
 	reg.GaugeFunc("starlight_inventory_held_orders", "Orders that hold seats, as this instance sees it.", func() float64 {
 		inv.mu.Lock()
 		defer inv.mu.Unlock()

@@ -43,17 +43,22 @@ func open(t testing.TB, n *testkit.NATSServer) *Inventory {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(inv.Close)
+	follow(t, inv)
+	return inv
+}
+
+// follow lets an instance follow the stream until the test ends.
+func follow(t testing.TB, inv *Inventory) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- inv.Follow(ctx) }()
 	t.Cleanup(func() {
-		inv.Close()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return inv
 }
 
 func newEvent() (ids.Event, ids.TicketType) {
