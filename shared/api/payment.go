@@ -50,11 +50,12 @@ const (
 	RefundSoldOut        = "sold_out"        // the money came late, and the seats have gone to others
 	RefundEventCancelled = "event_cancelled" //
 	RefundWrongAmount    = "wrong_amount"    // what came was not what was asked for
+	RefundByOrganizer    = "by_organizer"    // who gave no other reason
 )
 
 // RefundReasons returns every refund reason of the system.
 func RefundReasons() []string {
-	return []string{RefundPaidTwice, RefundOrderEnded, RefundSoldOut, RefundEventCancelled, RefundWrongAmount}
+	return []string{RefundPaidTwice, RefundOrderEnded, RefundSoldOut, RefundEventCancelled, RefundWrongAmount, RefundByOrganizer}
 }
 
 // Payment is one attempt to pay an order.

@@ -39,6 +39,7 @@ type Register struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
 	Name     string `json:"name"`
+	Speaks   string `json:"-" header:"Accept-Language"` // the welcome is in this language
 }
 
 // Login is the request of CreateSession.
@@ -170,7 +171,7 @@ type MintedReset struct {
 // The endpoints of the user service.
 var (
 	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register", Method: "POST", Path: "/v1/users",
-		Access: rpc.Public, Status: 201, Idempotent: true, Secrets: []string{"password"}, Limit: "login", Workers: 256, Summary: "Create an account"}}
+		Access: rpc.Public, Headers: []string{"Accept-Language"}, Status: 201, Idempotent: true, Secrets: []string{"password"}, Limit: "login", Workers: 256, Summary: "Create an account"}}
 	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login", Method: "POST", Path: "/v1/sessions",
 		Access: rpc.Public, Status: 201, Limit: "login", Workers: 256, Summary: "Log in"}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST", Path: "/v1/sessions/refresh",
@@ -232,8 +233,9 @@ func userEndpoints() []rpc.Descriptor {
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.
 type UserEvent struct {
-	UserID ids.User  `json:"user_id"`
-	At     time.Time `json:"at"`
+	UserID   ids.User  `json:"user_id"`
+	Language string    `json:"language,omitempty"` // with UserRegistered: what the browser asked for, the best first
+	At       time.Time `json:"at"`
 }
 
 // ResetEvent is the payload of PasswordResetRequested.

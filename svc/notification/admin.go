@@ -62,7 +62,10 @@ func example(c *catalogue, l letter, lang, base string) (*api.Preview, error) {
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event, Total: api.Money{Amount: 8400, Currency: "EUR"},
 			Items: []api.OrderItem{{Name: "Balcony", Quantity: 2, UnitPrice: price}}}
 	case "order_refunded", "payment_failed":
-		f.Amount, f.Reason = &price, "card_declined"
+		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.FailureDeclined
+		if l.name == "order_refunded" {
+			f.Code = api.RefundSoldOut
+		}
 	case "ticket_received":
 		f.Ticket = ids.Derive[ids.TicketKind]("example")
 	case "event_changed":

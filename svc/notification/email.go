@@ -3,10 +3,12 @@ package notification
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/mail"
 	"strings"
 	"time"
+	"unicode"
 
 	gomail "github.com/wneessen/go-mail"
 	"rsc.io/qr"
@@ -36,7 +38,8 @@ type attachment struct {
 
 // sendMail writes and sends one mail.
 func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
-	v := s.texts.view(s.texts.language(out.to.Language), out.to.Name, out.facts)
+	lang := s.texts.speech(out.to, out.facts)
+	v := s.texts.view(lang, out.to.Name, out.facts)
 	if out.row.Name == "password_reset" {
 		minted, err := rpc.Call(ctx, s.Client, api.MintResetToken, &api.MintReset{ResetID: out.facts.ResetID})
 		if fault.Is(err, fault.NotFound) {
@@ -46,7 +49,7 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 			return err
 		}
 		out.to = minted.Contact
-		v.Token, v.Until = minted.Token, s.texts.zones.moment(s.texts.language(out.to.Language), minted.ExpiresAt, out.to.Timezone)
+		v.Token, v.Until = minted.Token, s.texts.zones.moment(lang, minted.ExpiresAt, out.to.Timezone)
 	}
 	files, err := s.enclose(ctx, out)
 	if err != nil {
@@ -129,7 +132,7 @@ func (s *Service) calendar(ctx context.Context, out *outgoing) ([]attachment, er
 
 // compose puts a mail together. But for the boundaries between its parts, nothing in it depends on when it is sent.
 func (s *Service) compose(out *outgoing, v view, files []attachment) (*gomail.Msg, error) {
-	lang := s.texts.language(out.to.Language)
+	lang := s.texts.speech(out.to, out.facts)
 	to := links{action: s.texts.letters[out.row.Name].link(s.PublicURL, out.facts)}
 	var oneClick string
 	if !transactional(out.row.Kind) {
@@ -146,8 +149,8 @@ func (s *Service) compose(out *outgoing, v view, files []attachment) (*gomail.Ms
 		return nil, &noSuchAddress{"it is not an address"}
 	}
 	m.FromMailAddress(&s.from)
-	m.ToMailAddress(&recipient)
-	m.Subject(text.subject)
+	addressTo(m, &recipient)
+	m.Subject(unambiguous(text.subject))
 	m.SetMessageIDWithValue(s.messageID(out.row))
 	m.SetDateWithValue(out.row.CreatedAt.UTC().Truncate(time.Second))
 	m.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no out-of-office answers
@@ -164,4 +167,30 @@ func (s *Service) compose(out *outgoing, v view, files []attachment) (*gomail.Ms
 		}
 	}
 	return m, nil
+}
+
+// addressTo sets the recipient of a mail. A name that looks like an encoded word would be quoted by the library, and read as
+// one by many mail programs: then the header is written here, and the address travels in the envelope alone.
+func addressTo(m *gomail.Msg, to *mail.Address) {
+	encoded := unambiguous(to.Name)
+	if encoded == to.Name {
+		m.ToMailAddress(to)
+		return
+	}
+	m.BccMailAddress(&mail.Address{Address: to.Address})
+	m.SetGenHeader("To", encoded+" <"+to.Address+">")
+}
+
+// unambiguous encodes a text for a header, RFC 2047, that would be taken for an encoded word and decoded by its reader. The
+// library encodes what is not ASCII, and leaves such a text as it is.
+func unambiguous(s string) string {
+	if !strings.Contains(s, "=?") || strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return s
+	}
+	const most = 42 // bytes in one word, which has at most 75 characters
+	var words []string
+	for ; s != ""; s = s[min(most, len(s)):] {
+		words = append(words, "=?UTF-8?b?"+base64.StdEncoding.EncodeToString([]byte(s[:min(most, len(s))]))+"?=")
+	}
+	return strings.Join(words, " ") // blanks between encoded words are not part of the text
 }

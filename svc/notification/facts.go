@@ -15,12 +15,23 @@ type facts struct {
 	Order   *api.Order       `json:"order,omitempty"`
 	Ticket  ids.Ticket       `json:"ticket,omitempty"` // that was given to the person
 	Amount  *api.Money       `json:"amount,omitempty"`
-	Reason  string           `json:"reason,omitempty"`
-	Subject string           `json:"subject,omitempty"` // of an announcement
+	Speaks  string           `json:"speaks,omitempty"`   // the language of the person, where the account has none
+	OrderID ids.Order        `json:"order_id,omitempty"` // without the order
+	Code    string           `json:"code,omitempty"`     // why: a code of payments and refunds
+	Reason  string           `json:"reason,omitempty"`   // why: what a person wrote
+	Subject string           `json:"subject,omitempty"`  // of an announcement
 	Text    string           `json:"text,omitempty"`
 	ResetID string           `json:"reset_id,omitempty"`
 	Hours   int              `json:"hours,omitempty"` // before the start
 	For     ids.Announcement `json:"for,omitempty"`
+}
+
+// order returns the order that a message is about, if it is about one.
+func (f facts) order() ids.Order {
+	if f.Order != nil {
+		return f.Order.ID
+	}
+	return f.OrderID
 }
 
 // eventFacts is an event as messages speak of it.
@@ -89,13 +100,11 @@ func (l letter) link(base string, f facts) string {
 	if l.to == "" {
 		return ""
 	}
-	event, order := "", ""
+	event := ""
 	if f.Event != nil {
 		event = f.Event.ID.String()
 	}
-	if f.Order != nil {
-		order = f.Order.ID.String()
-	}
+	order := f.order().String()
 	if event == "" && strings.Contains(l.to, "{event}") || order == "" && strings.Contains(l.to, "{order}") {
 		return ""
 	}

@@ -429,6 +429,19 @@ func (b *box) delivered(channel, status string, n int) {
 	})
 }
 
+// posted waits until there are so many messages of a template.
+func (b *box) posted(name string, n int) {
+	b.t.Helper()
+	testkit.Eventually(b.t, 30*time.Second, func() error {
+		var got int
+		err := b.db.Read().NewRaw("SELECT COUNT(*) FROM messages WHERE name = ?", name).Scan(context.Background(), &got)
+		if err == nil && got != n {
+			err = fmt.Errorf("%d messages are %s, want %d", got, name, n)
+		}
+		return err
+	})
+}
+
 // reopen makes a message look as if nobody had written down that its mail was sent.
 func (b *box) reopen(id string) {
 	b.t.Helper()

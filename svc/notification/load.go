@@ -42,6 +42,9 @@ func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.
 	if err == nil {
 		err = s.leaveOutStrangers(ctx, found)
 	}
+	if err == nil {
+		err = s.leaveOutEnded(ctx, found)
+	}
 	if err != nil {
 		return batch.Fail[*outgoing](len(jobs), err)
 	}
@@ -183,6 +186,36 @@ func (s *Service) leaveOutStrangers(ctx context.Context, found map[api.Notificat
 	for _, out := range found {
 		if out.stop == nil && forHolders(out.row.Name) && !concerned[seat{out.row.EventID, out.row.UserID}] {
 			out.stop = &moot{"it is no longer so"}
+		}
+	}
+	return nil
+}
+
+// leaveOutEnded stops messages that ask to pay again for an order that has ended, or is paid by now.
+func (s *Service) leaveOutEnded(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+	about := map[ids.Notification]ids.Order{} // by the messages that tell of an order's end
+	for _, out := range found {
+		if out.row.Name != "payment_failed" {
+			continue
+		}
+		for _, id := range ends(out.row.OrderID, out.row.UserID) {
+			about[id] = out.row.OrderID
+		}
+	}
+	if len(about) == 0 {
+		return nil
+	}
+	var told []ids.Notification
+	if err := s.DB.Read().NewRaw("SELECT id FROM messages WHERE id IN (?)", bun.List(slices.Collect(maps.Keys(about)))).Scan(ctx, &told); err != nil {
+		return err
+	}
+	ended := set[ids.Order]{}
+	for _, id := range told {
+		ended[about[id]] = true
+	}
+	for _, out := range found {
+		if out.stop == nil && out.row.Name == "payment_failed" && ended[out.row.OrderID] {
+			out.stop = &moot{"the order has ended, or is paid"}
 		}
 	}
 	return nil

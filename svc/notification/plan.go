@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/uptrace/bun"
@@ -108,7 +109,7 @@ func (s *Service) onUser(m stream.Msg) (step, error) {
 	}
 	switch m.Subject {
 	case api.UserRegistered.Subject:
-		return step{notices: []notice{{cause: "welcome", user: e.UserID, name: "welcome"}}}, nil
+		return step{notices: []notice{{cause: "welcome", user: e.UserID, name: "welcome", facts: facts{Speaks: e.Language}}}}, nil
 	case api.PasswordChanged.Subject:
 		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "password_changed"}}}, nil
 	}
@@ -127,7 +128,7 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 	}
 	f.Order = &o
 	tell := func(name string) []notice {
-		return []notice{{cause: name + "." + o.ID.String(), user: o.UserID, name: name, facts: f}}
+		return []notice{{cause: orderCause(name, o.ID), user: o.UserID, name: name, facts: f}}
 	}
 	switch m.Subject {
 	case api.OrderWasPaid.Subject:
@@ -136,6 +137,16 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 		return step{notices: tell("order_expired")}, nil
 	}
 	return step{notices: tell("order_cancelled")}, nil
+}
+
+func orderCause(name string, order ids.Order) string { return name + "." + order.String() }
+
+// ends returns the messages of which one tells a person that an order is paid, or that it will not be.
+func ends(order ids.Order, user ids.User) (told []ids.Notification) {
+	for _, name := range []string{"order_paid", "order_expired", "order_cancelled"} {
+		told = append(told, messageID(orderCause(name, order), user))
+	}
+	return told
 }
 
 func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
@@ -166,29 +177,34 @@ func sequence(m stream.Msg) uint64 {
 }
 
 // onMoney tells of payments that failed and money that goes back. Payments know no event: the order does, if a message
-// or a ticket of it was seen.
+// or a ticket of it was seen. A payment that ended with its order is no news: the order's end is.
 func (s *Service) onMoney(ctx context.Context, m stream.Msg) (step, error) {
 	n := notice{cause: m.ID}
-	var order ids.Order
 	if m.Subject == api.PaymentHasFailed.Subject {
 		var e api.PaymentEvent
-		if err := m.Decode(&e); err != nil {
+		if err := m.Decode(&e); err != nil || e.Payment.FailureReason == api.FailureOrderEnded {
 			return step{}, err
 		}
-		order = e.Payment.OrderID
+		var ended bool
+		err := s.DB.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM messages WHERE id IN (?))", bun.List(ends(e.Payment.OrderID, e.Payment.UserID))).Scan(ctx, &ended)
+		if err != nil || ended {
+			return step{}, err
+		}
 		n.cause, n.user, n.name = "payment_failed."+e.Payment.ID.String(), e.Payment.UserID, "payment_failed"
-		n.facts = facts{Amount: &e.Payment.Amount, Reason: e.Payment.FailureReason}
+		n.facts = facts{OrderID: e.Payment.OrderID, Amount: &e.Payment.Amount, Code: e.Payment.FailureReason}
 	} else {
 		var e api.RefundEvent
 		if err := m.Decode(&e); err != nil {
 			return step{}, err
 		}
-		order = e.Payment.OrderID
 		n.cause, n.user, n.name = "order_refunded."+e.Refund.ID.String(), e.Payment.UserID, "order_refunded"
-		n.facts = facts{Amount: &e.Refund.Amount, Reason: e.Refund.Reason}
+		n.facts = facts{OrderID: e.Payment.OrderID, Amount: &e.Refund.Amount, Code: e.Refund.Reason}
+		if !slices.Contains(api.RefundReasons(), e.Refund.Reason) {
+			n.facts.Code, n.facts.Reason = "", e.Refund.Reason
+		}
 	}
 	var event ids.Event
-	err := s.DB.Read().NewRaw("SELECT COALESCE(MAX(event_id), '') FROM holders WHERE order_id = ?", order).Scan(ctx, &event)
+	err := s.DB.Read().NewRaw("SELECT COALESCE(MAX(event_id), '') FROM holders WHERE order_id = ?", n.facts.OrderID).Scan(ctx, &event)
 	if err != nil {
 		return step{}, err
 	}

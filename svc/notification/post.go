@@ -85,8 +85,8 @@ func (s *Service) add(b *batchOf, n notice, c api.Contact, w wish) error {
 		return err
 	}
 	l := s.texts.letters[n.name]
-	lang := s.texts.language(c.Language)
-	row := messageRow{ID: ids.Derive[ids.NotificationKind](n.cause, n.user.String()), UserID: n.user, Kind: l.kind, Name: n.name, Facts: string(data),
+	lang := s.texts.speech(c, n.facts)
+	row := messageRow{ID: messageID(n.cause, n.user), UserID: n.user, Kind: l.kind, Name: n.name, Facts: string(data),
 		Inbox: w.Inbox && !n.hidden, CreatedAt: b.now}
 	if row.Title, row.Text, err = s.texts.headline(lang, n.name, s.texts.view(lang, c.Name, n.facts)); err != nil {
 		return err
@@ -94,9 +94,7 @@ func (s *Service) add(b *batchOf, n notice, c api.Contact, w wish) error {
 	if n.facts.Event != nil {
 		row.EventID = n.facts.Event.ID
 	}
-	if n.facts.Order != nil {
-		row.OrderID = n.facts.Order.ID
-	}
+	row.OrderID = n.facts.order()
 	b.messages = append(b.messages, row)
 	if w.Email || transactional(l.kind) {
 		subject := api.NotifyEmailUrgent
@@ -114,6 +112,11 @@ func (s *Service) add(b *batchOf, n notice, c api.Contact, w wish) error {
 		}
 	}
 	return nil
+}
+
+// messageID is that of what a person is told for a cause: the same again is the same message.
+func messageID(cause string, user ids.User) ids.Notification {
+	return ids.Derive[ids.NotificationKind](cause, user.String())
 }
 
 func (b *batchOf) job(id ids.Notification, subject, channel string, target ids.PushSubscription) {

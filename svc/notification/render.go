@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/text/language"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
@@ -61,6 +62,14 @@ func (c *catalogue) language(wanted string) string {
 	return languages()[i].String()
 }
 
+// speech returns the language in which a person is told something.
+func (c *catalogue) speech(person api.Contact, f facts) string {
+	if person.Language == "" {
+		return c.language(f.Speaks)
+	}
+	return c.language(person.Language)
+}
+
 // view is what the texts are filled with, in the words of a language.
 type view struct {
 	Name             string // of the person
@@ -75,7 +84,7 @@ type view struct {
 type eventView struct{ Name, When, Where string }
 
 func (c *catalogue) view(lang, name string, f facts) view {
-	v := view{Name: oneLine(name), Reason: f.Reason, Subject: f.Subject, Text: f.Text, Hours: f.Hours}
+	v := view{Name: oneLine(name), Reason: c.reason(lang, f), Subject: f.Subject, Text: f.Text, Hours: f.Hours}
 	if f.Event != nil {
 		v.Event = c.event(lang, f.Event)
 	}
@@ -88,6 +97,16 @@ func (c *catalogue) view(lang, name string, f facts) view {
 		v.Amount = amount(lang, *f.Amount)
 	}
 	return v
+}
+
+// reason writes why something happened. That is a code of the system, which the language has words for, or what a person
+// wrote. A code without words is for programs.
+func (c *catalogue) reason(lang string, f facts) string {
+	words, err := c.part(lang, "reason."+f.Code, view{})
+	if err != nil || words == "" {
+		return f.Reason
+	}
+	return words
 }
 
 func (c *catalogue) event(lang string, e *eventFacts) eventView {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 )
@@ -73,6 +74,53 @@ func TestLanguagesAreComplete(t *testing.T) {
 	for wanted, want := range map[string]string{"": "en", "de-AT": "de", "fr-CA": "fr", "es-419": "es", "ja": "en", "pt-BR": "en", "nonsense!": "en", "gsw": "de"} {
 		if got := c.language(wanted); got != want {
 			t.Errorf("%q speaks %s, want %s", wanted, got, want)
+		}
+	}
+}
+
+// Each language has words for every reason that the system gives; what a person wrote stays as it is.
+func TestReasonsAreTranslated(t *testing.T) {
+	c, err := newCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range languages() {
+		for _, code := range append(api.FailureReasons(), api.RefundReasons()...) {
+			got := c.view(tag.String(), "", facts{Code: code}).Reason
+			if got == "" || strings.Contains(got, "_") {
+				t.Errorf("%s in %s is %q", code, tag, got)
+			}
+		}
+		if got := c.view(tag.String(), "", facts{Code: "try_again_later"}).Reason; got != "" {
+			t.Errorf("a code without words is %q", got)
+		}
+		if got := c.view(tag.String(), "", facts{Reason: "declined"}).Reason; got != "declined" {
+			t.Errorf("what a person wrote is %q", got)
+		}
+	}
+}
+
+// Over a change of the clocks each time has its own zone.
+func TestSpan(t *testing.T) {
+	for _, c := range []struct{ from, to, zone, en, de string }{
+		{"2030-05-17T18:00:00Z", "2030-05-17T21:00:00Z", "Europe/Berlin", "17 May 2030, 20:00–23:00 CEST", "17. Mai 2030, 20:00–23:00 CEST"},
+		{"2030-10-27T00:45:00Z", "2030-10-27T01:15:00Z", "Europe/Berlin", "27 October 2030, 02:45 CEST – 02:15 CET", "27. Oktober 2030, 02:45 CEST – 02:15 CET"},
+		{"2030-10-26T20:00:00Z", "2030-10-27T02:00:00Z", "Europe/Berlin", "26 October 2030, 22:00 CEST – 27 October 2030, 03:00 CET",
+			"26. Oktober 2030, 22:00 CEST – 27. Oktober 2030, 03:00 CET"},
+		{"2030-05-17T20:00:00Z", "2030-05-18T01:00:00Z", "Europe/Berlin", "17 May 2030, 22:00 – 18 May 2030, 03:00 CEST", "17. Mai 2030, 22:00 – 18. Mai 2030, 03:00 CEST"},
+		{"2030-05-17T20:00:00Z", "2031-05-17T20:00:00Z", "UTC", "17 May 2030, 20:00 – 17 May 2031, 20:00 UTC", "17. Mai 2030, 20:00 – 17. Mai 2031, 20:00 UTC"},
+		{"2030-11-03T05:30:00Z", "2030-11-03T06:30:00Z", "America/New_York", "3 November 2030, 01:30 EDT – 01:30 EST", "3. November 2030, 01:30 EDT – 01:30 EST"},
+	} {
+		at := func(s string) time.Time {
+			got, err := time.Parse(time.RFC3339, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		var z zones
+		if en, de := z.span("en", at(c.from), at(c.to), c.zone), z.span("de", at(c.from), at(c.to), c.zone); en != c.en || de != c.de {
+			t.Errorf("%s to %s is %q and %q, want %q and %q", c.from, c.to, en, de, c.en, c.de)
 		}
 	}
 }

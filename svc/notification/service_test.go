@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"strings"
@@ -64,6 +65,28 @@ func TestPasswordReset(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.mails("password_changed", 1)
+	})
+}
+
+// Somebody without a language in the account is welcomed in the one that the browser asked for.
+func TestWelcomeFollowsTheRegistration(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		for name, speaks := range map[string]string{"fleur": "ja, fr-CA;q=0.8, en;q=0.5", "max": "de", "ann": "", "bad": ";;=", "kei": "ja"} {
+			_, err := rpc.Call(t.Context(), b.gateway, api.RegisterUser, &api.Register{Email: name + "@example.org", Password: "correct horse battery", Name: name, Speaks: speaks})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		hello := map[string]string{"fleur": "fr", "max": "de", "ann": "en", "bad": "en", "kei": "en"}
+		for _, m := range b.mails("welcome", len(hello)) {
+			to, err := m.header.AddressList("To")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.header.Get("Content-Language"); got != hello[to[0].Name] {
+				t.Errorf("%s is welcomed in %q", to[0].Name, got)
+			}
+		}
 	})
 }
 
@@ -132,15 +155,16 @@ func TestWhatIsTold(t *testing.T) {
 		b.settled()
 		b.publish(api.OrderHasExpired.Subject, "1", api.OrderEvent{Order: o})
 		b.publish(api.OrderWasCancelled.Subject, "2", api.OrderEvent{Order: o})
-		payment := api.Payment{ID: ids.New[ids.PaymentKind](time.Now()), OrderID: o.ID, UserID: ada.ID, Amount: api.Money{Amount: 5000, Currency: "EUR"}, FailureReason: "card_declined"}
+		payment := api.Payment{ID: ids.New[ids.PaymentKind](time.Now()), OrderID: ids.New[ids.OrderKind](time.Now()), UserID: ada.ID,
+			Amount: api.Money{Amount: 5000, Currency: "EUR"}, FailureReason: api.FailureDeclined}
 		b.publish(api.PaymentHasFailed.Subject, "3", api.PaymentEvent{Payment: payment})
-		b.publish(api.RefundHasSucceeded.Subject, "4", api.RefundEvent{Payment: payment, Refund: api.Refund{ID: ids.New[ids.RefundKind](time.Now()), OrderID: o.ID, PaymentID: payment.ID, Amount: api.Money{Amount: 1250, Currency: "EUR"}}})
+		b.publish(api.RefundHasSucceeded.Subject, "4", api.RefundEvent{Payment: payment, Refund: api.Refund{ID: ids.New[ids.RefundKind](time.Now()), OrderID: o.ID, PaymentID: payment.ID, Amount: api.Money{Amount: 1250, Currency: "EUR"}, Reason: "for your patience"}})
 		b.mu.Lock()
 		b.held[bob.ID] = []api.Ticket{{ID: tickets[1], Code: "ST1.x", OwnerID: bob.ID, TicketTypeID: aType, EventID: e.ID, OrderID: o.ID}}
 		b.mu.Unlock()
 		b.publish(api.TicketTransferred.Subject, "5", api.TicketEvent{TicketTypeID: aType, TicketID: tickets[1], EventID: e.ID, OwnerID: bob.ID, At: b.clock.Now().Add(time.Second)})
 		b.settled()
-		for name, want := range map[string]string{"order_expired": "Nocturne", "order_cancelled": o.ID.String(), "payment_failed": "card_declined", "order_refunded": "12.50 EUR", "ticket_received": "Nocturne"} {
+		for name, want := range map[string]string{"order_expired": "Nocturne", "order_cancelled": o.ID.String(), "payment_failed": "did not go through: the bank declined it.", "order_refunded": "Reason: for your patience", "ticket_received": "Nocturne"} {
 			m := b.mails(name, 1)[0]
 			to := "ada@"
 			if name == "ticket_received" {
@@ -150,6 +174,60 @@ func TestWhatIsTold(t *testing.T) {
 				t.Errorf("%s to %s:\n%s", name, m.header.Get("To"), m.text())
 			}
 		}
+	})
+}
+
+// An order that has ended is not told to try again: not for a payment that ended with it, not for one that failed before
+// and is heard of later, and not by a mail that waited until then. One cause is one mail.
+func TestEndedOrdersAreNotToBePaid(t *testing.T) {
+	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) {
+		server := testkit.NewMailServer(t, "127.0.0.1:0")
+		b := open(t, db, func(d *notification.Deps) { d.SMTPURL = "smtp://" + server.Addr })
+		ada := b.join("ada")
+		e := b.concert(ada)
+		b.settled()
+		failed := func(order, cause, reason string) {
+			t.Helper()
+			p := api.Payment{ID: ids.Derive[ids.PaymentKind](order, cause), OrderID: ids.Derive[ids.OrderKind](order), UserID: ada.ID, Amount: api.Money{Amount: 5000, Currency: "EUR"}, FailureReason: reason}
+			b.publish(api.PaymentHasFailed.Subject, "failed-"+p.ID.String(), api.PaymentEvent{Payment: p})
+		}
+		ended := func(subject, order string) {
+			t.Helper()
+			b.publish(subject, subject+order, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](order), EventID: e.ID, UserID: ada.ID, Total: api.Money{Amount: 5000, Currency: "EUR"}}})
+			b.settled()
+		}
+		server.Answer("MAIL", "451 4.3.0 later")
+		failed("one", "bank", api.FailureFunds) // its mail waits
+		testkit.Eventually(t, 20*time.Second, func() error {
+			if server.LastCommand() != "RSET" {
+				return errors.New("nothing was tried")
+			}
+			return nil
+		})
+		b.posted("payment_failed", 1)
+		b.publish(api.OrderHasExpired.Subject, "expired one", api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("one"), EventID: e.ID, UserID: ada.ID, Total: api.Money{Amount: 5000, Currency: "EUR"}}})
+		b.posted("order_expired", 1)
+		server.Answer("MAIL", "")
+		b.settled()
+
+		failed("two", "end", api.FailureOrderEnded)
+		ended(api.OrderHasExpired.Subject, "two")
+		ended(api.OrderWasCancelled.Subject, "three")
+		failed("three", "late", api.FailureDeclined)
+		b.settled()
+		got := map[string]int{}
+		for _, raw := range server.Mails() {
+			m, err := parse([]byte(raw))
+			if err != nil {
+				t.Fatal(err)
+			}
+			name, _, _ := strings.Cut(strings.TrimPrefix(m.header.Get("Message-Id"), "<"), ".")
+			got[name]++
+		}
+		if want := map[string]int{"welcome": 1, "order_expired": 2, "order_cancelled": 1}; !maps.Equal(got, want) {
+			t.Errorf("mails %v, want %v", got, want)
+		}
+		b.posted("payment_failed", 1)
 	})
 }
 

@@ -59,13 +59,20 @@ func (z *zones) moment(lang string, t time.Time, zone string) string {
 	return date(lang, t) + ", " + t.Format("15:04 MST")
 }
 
-// span writes from when to when something is, in its own zone: 17 May 2030, 20:00–23:00 CEST.
+// span writes from when to when something is, in its own zone: 17 May 2030, 20:00–23:00 CEST. Over a change of the clocks
+// each time has its own: 27 October 2030, 02:45 CEST – 02:15 CET.
 func (z *zones) span(lang string, from, to time.Time, zone string) string {
 	from, to = z.in(from, zone), z.in(to, zone)
-	if from.YearDay() == to.YearDay() && from.Year() == to.Year() {
-		return date(lang, from) + ", " + from.Format("15:04") + "–" + to.Format("15:04 MST")
+	begin, dash, end := from.Format("15:04"), " – ", to.Format("15:04 MST")
+	if from.Format("MST -0700") != to.Format("MST -0700") {
+		begin = from.Format("15:04 MST")
+	} else if from.Format(time.DateOnly) == to.Format(time.DateOnly) {
+		dash = "–"
 	}
-	return date(lang, from) + ", " + from.Format("15:04") + " – " + date(lang, to) + ", " + to.Format("15:04 MST")
+	if from.Format(time.DateOnly) != to.Format(time.DateOnly) {
+		end = date(lang, to) + ", " + end
+	}
+	return date(lang, from) + ", " + begin + dash + end
 }
 
 // zones remembers time zones: to read one from the disk for each mail takes longer than to write the mail.

@@ -32,7 +32,7 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 		return nil, err
 	}
 	if req.Reason == "" {
-		req.Reason = "refunded by the organizer"
+		req.Reason = api.RefundByOrganizer
 	}
 	due, err := s.db.refund(ctx, req, store.Time(s.now()))
 	if err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
+	"golang.org/x/text/language"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -33,7 +35,7 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 		if err := store.RememberAnswer(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
 			return err
 		}
-		return s.add(ctx, tx, &row)
+		return s.add(ctx, tx, &row, spoken(req.Speaks))
 	})
 	if err != nil {
 		return nil, err
@@ -41,12 +43,26 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	return answer, nil
 }
 
-// add writes a new person and tells of it.
-func (s *Service) add(ctx context.Context, tx bun.Tx, row *userRow) error {
+// spoken returns the languages of an Accept-Language header, the best first, and nothing if it is not readable.
+func spoken(header string) string {
+	const most = 5
+	tags, _, err := language.ParseAcceptLanguage(header)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, tag := range tags[:min(len(tags), most)] {
+		names = append(names, tag.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+// add writes a new person, who speaks a language if it is known, and tells of it.
+func (s *Service) add(ctx context.Context, tx bun.Tx, row *userRow, language string) error {
 	if err := insertUser(ctx, tx, row); err != nil {
 		return err
 	}
-	return s.tell(ctx, tx, api.UserRegistered, row.ID)
+	return stream.Add(ctx, tx, api.UserRegistered.Subject, api.UserEvent{UserID: row.ID, Language: language, At: s.now()})
 }
 
 // tell writes the event that something happened to a person.
@@ -85,7 +101,7 @@ func (s *Service) EnsureAdmin(ctx context.Context, email, password string) (crea
 		return false, "", err
 	}
 	row := newUserRow(account, "Administrator", hash, true, s.now())
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return s.add(ctx, tx, &row) })
+	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return s.add(ctx, tx, &row, "") })
 	if err == nil {
 		return true, generated, nil
 	}
