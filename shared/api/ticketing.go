@@ -170,6 +170,7 @@ type Resize struct {
 	EventID    ids.Event              `json:"event_id"`
 	Revision   int64                  `json:"revision"` // of the event; an older one changes nothing
 	Quantities map[ids.TicketType]int `json:"quantities"`
+	Currency   string                 `json:"currency,omitempty"` // of the ticket types' prices; refused if orders were made in another
 }
 
 // BeginPaymentOf is the request of the internal endpoint BeginPayment.
@@ -254,7 +255,7 @@ var (
 		Access: rpc.User, Summary: "Every scan at the doors of an event, newest first"}}
 
 	ResizeInventory = rpc.Endpoint[Resize, rpc.None]{Spec: rpc.Spec{Service: "ticketing", Name: "resize",
-		Access: rpc.Internal, Callers: []string{"event"}, Summary: "Set the quantities of an event; refuses to go below held + sold"}}
+		Access: rpc.Internal, Callers: []string{"event"}, Summary: "Set the quantities and the currency of an event; refuses to go below held + sold, and to leave the currency of its orders"}}
 	BeginPayment = rpc.Endpoint[BeginPaymentOf, Payable]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
 		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
 	DecideRefund = rpc.Endpoint[RefundOrder, RefundDue]{Spec: rpc.Spec{Service: "ticketing", Name: "decide_refund",

@@ -111,7 +111,7 @@ func answerTo(ctx context.Context, status int) *answer {
 // make makes a change, or returns errMoved. If it moves the quantities of an event that has been on sale, ticketing
 // decides first.
 func (s *Service) make(ctx context.Context, before kept, c change) (*record, error) {
-	if before.public() && (c.Delete || !before.sameQuantities(c.Next)) {
+	if before.public() && (c.Delete || !before.sameStock(c.Next)) {
 		return s.negotiate(ctx, before, c)
 	}
 	made, err := s.books.replace(ctx, before, c)
@@ -174,9 +174,9 @@ func (s *Service) negotiate(ctx context.Context, before kept, c change) (*record
 // stays, for adopt.
 func (s *Service) finish(ctx context.Context, before kept, c change) (*record, error) {
 	id := before.Event.ID
-	resize := &api.Resize{EventID: id, Revision: c.Next.Event.Revision, Quantities: c.Next.quantities()}
+	resize := &api.Resize{EventID: id, Revision: c.Next.Event.Revision, Quantities: c.Next.quantities(), Currency: c.Next.currency()}
 	if c.Delete {
-		resize.Quantities = map[ids.TicketType]int{}
+		resize.Quantities, resize.Currency = map[ids.TicketType]int{}, ""
 	}
 	_, err := rpc.Call(ctx, s.client, api.ResizeInventory, resize)
 

@@ -41,6 +41,19 @@ func (r *record) sameQuantities(other *record) bool {
 	return maps.Equal(r.quantities(), other.quantities())
 }
 
+// currency returns that of the ticket types' prices, which is one, or "" if there are none.
+func (r *record) currency() string {
+	if len(r.Event.TicketTypes) == 0 {
+		return ""
+	}
+	return r.Event.TicketTypes[0].Price.Currency
+}
+
+// sameStock reports whether ticketing needs not be asked about the change to other.
+func (r *record) sameStock(other *record) bool {
+	return r.sameQuantities(other) && r.currency() == other.currency()
+}
+
 // fit sets the capacity to the sum of the quantities, unless the organizer chose one.
 func (r *record) fit() {
 	if r.AutoCapacity {

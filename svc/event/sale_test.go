@@ -55,6 +55,17 @@ func TestQuantitiesOnSaleAreAgreedWithTicketing(t *testing.T) {
 		t.Errorf("ticketing has %v, want %v", w.ticketing.pool(e.ID), want)
 	}
 
+	// Another currency is ticketing's to decide, too.
+	must(w, anna, api.DeleteTicketType, api.TicketTypeRef{EventID: e.ID, ID: got.TicketTypes[1].ID})
+	yen := api.PatchTicketType{EventID: e.ID, ID: stalls, Price: &api.Money{Amount: 900, Currency: "JPY"}}
+	w.ticketing.set(func() { w.ticketing.failure = fault.New(fault.Conflict, "tickets were sold in EUR") })
+	_, err = call(w, anna, api.UpdateTicketType, yen)
+	wantCode(t, err, fault.Conflict)
+	w.ticketing.set(func() { w.ticketing.failure = nil })
+	if got = must(w, anna, api.UpdateTicketType, yen); got.TicketTypes[0].Price.Currency != "JPY" || w.ticketing.pools[e.ID].Currency != "JPY" {
+		t.Errorf("the price is %+v, and ticketing was told %+v", got.TicketTypes[0].Price, w.ticketing.pools[e.ID])
+	}
+
 	w.ticketing.set(func() { clear(w.ticketing.sold) })
 	must(w, anna, api.DeleteEvent, api.EventRef{ID: e.ID})
 	if pool := w.ticketing.pool(e.ID); len(pool) != 0 {

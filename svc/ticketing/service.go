@@ -20,6 +20,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -212,13 +213,25 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (*api.Ava
 	return out, nil
 }
 
-// resize sets the quantities of an event, for the event service.
+// resize sets the quantities of an event and the currency it sells in, for the event service.
 func (s *Service) resize(ctx context.Context, req *api.Resize) (*rpc.None, error) {
 	lines := make([]inventory.Line, 0, len(req.Quantities))
 	for _, t := range sortedKeys(req.Quantities) {
 		lines = append(lines, inventory.Line{Type: t, N: req.Quantities[t]})
 	}
-	return nil, s.setQuantities(ctx, req.EventID, req.Revision, lines)
+	before := req.Currency
+	if req.Currency != "" {
+		var err error
+		if before, err = s.db.setCurrency(ctx, req.EventID, req.Currency); err != nil {
+			return nil, err
+		}
+	}
+	err := s.setQuantities(ctx, req.EventID, req.Revision, lines)
+	if fault.Is(err, fault.Conflict) && before != req.Currency {
+		_, back := s.db.setCurrency(context.WithoutCancel(ctx), req.EventID, before) // refused in whole
+		err = errors.Join(err, back)
+	}
+	return nil, err
 }
 
 // setQuantities moves the fence up, then the pool, then the fence down: at no time does the fence refuse what the pool

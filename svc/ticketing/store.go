@@ -30,6 +30,14 @@ func (db storage) forUpdate() bun.Safe {
 	return ""
 }
 
+// forShare is forUpdate for rows that others may read so at the same time.
+func (db storage) forShare() bun.Safe {
+	if db.Postgres() {
+		return "FOR SHARE"
+	}
+	return ""
+}
+
 // offer returns the kept copy of an offer.
 func (db storage) offer(ctx context.Context, event ids.Event) (*api.Offer, error) {
 	var text string
@@ -118,15 +126,11 @@ func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 // cancelled returns those of the events that are cancelled. The transaction keeps it so until its end: who cancels the
 // tickets of an event afterwards finds those that this transaction issues.
 func (db storage) cancelled(ctx context.Context, tx tx, events map[ids.Event]bool) (map[ids.Event]bool, error) {
-	share := bun.Safe("")
-	if db.Postgres() {
-		share = "FOR SHARE"
-	}
 	var rows []struct {
 		EventID   ids.Event
 		Cancelled bool
 	}
-	err := tx.NewRaw("SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?", bun.List(sortedKeys(events)), share).Scan(ctx, &rows)
+	err := tx.NewRaw("SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?", bun.List(sortedKeys(events)), db.forShare()).Scan(ctx, &rows)
 	out := make(map[ids.Event]bool, len(rows))
 	for _, r := range rows {
 		out[r.EventID] = r.Cancelled

@@ -133,10 +133,18 @@ func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]b
 		if err != nil {
 			return err
 		}
+		currency, err := db.currencies(ctx, tx, in)
+		if err != nil {
+			return err
+		}
 		var rows []orderRow
 		for i, c := range in {
-			if over[c.row.EventID] {
+			switch now := currency[c.row.EventID]; {
+			case over[c.row.EventID]:
 				out[i].Err = fault.New(fault.Conflict, "the event is cancelled")
+				continue
+			case now != c.row.Currency:
+				out[i].Err = fault.New(fault.Conflict, "the event sells in %s now: look at its prices again", now)
 				continue
 			}
 			if c.remember {
