@@ -4,10 +4,7 @@
 package api
 
 import (
-	"math/big"
 	"slices"
-
-	"golang.org/x/text/currency"
 
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -22,26 +19,6 @@ type Topic[T any] struct {
 	Subject string // ev.<service>.<entity>.<verb>
 	Summary string
 }
-
-// Money is an amount in the minor unit of an ISO 4217 currency: 2500 EUR is twenty-five euros.
-type Money struct {
-	Amount   int64  `json:"amount"`
-	Currency string `json:"currency"`
-}
-
-// Decimal writes the amount in major units, with as many decimals as the currency has: 25.00, or 2500 for yen. A currency
-// that is not known has two.
-func (m Money) Decimal() string {
-	decimals := 2
-	if unit, err := currency.ParseISO(m.Currency); err == nil {
-		decimals, _ = currency.Standard.Rounding(unit)
-	}
-	scale := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
-	return new(big.Rat).SetFrac(big.NewInt(m.Amount), scale).FloatString(decimals)
-}
-
-// String is Decimal with the code of the currency: 25.00 EUR.
-func (m Money) String() string { return m.Decimal() + " " + m.Currency }
 
 // List is one page of a collection. NextCursor is empty on the last page.
 type List[T any] struct {

@@ -23,8 +23,8 @@ const (
 	maxCapacity    = 1_000_000
 	maxTypes       = 50
 	maxTeam        = 500
-	maxPrice       = 100_000_000 // minor units
-	otherCategory  = "other"     // of an event that names none
+	maxPrice       = 1_000_000_000_000 // minor units: whatever is sold of an event, and in an order, can be summed up
+	otherCategory  = "other"           // of an event that names none
 )
 
 // Years outside of these are typing errors, and some cannot be written as RFC 3339.
@@ -158,7 +158,7 @@ func (r *record) checkType(c *fault.Check, n naming, i int) {
 	text.CheckLine(c, n.of(i, "name"), t.Name, 1, maxName)
 	c.Field(t.Price.Amount >= 0 && t.Price.Amount <= maxPrice, n.of(i, "price.amount"), "must be from 0 to %d, in the currency's smallest unit", maxPrice)
 	switch currency := n.of(i, "price.currency"); {
-	case !knownCurrency(t.Price.Currency):
+	case !api.KnownCurrency(t.Price.Currency):
 		c.Field(false, currency, "must be a currency code of ISO 4217, such as EUR")
 	default:
 		first := r.firstCurrency(n)
@@ -184,7 +184,7 @@ func (r *record) checkType(c *fault.Check, n naming, i int) {
 func (r *record) firstCurrency(n naming) string {
 	own := ""
 	for i, t := range r.Event.TicketTypes {
-		if !knownCurrency(t.Price.Currency) {
+		if !api.KnownCurrency(t.Price.Currency) {
 			continue
 		}
 		if i != int(n) {

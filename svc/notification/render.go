@@ -94,7 +94,7 @@ func (c *catalogue) view(lang, name string, f facts) view {
 		v.Relocated = f.Was.Place != f.Event.Place
 	}
 	if f.Amount != nil {
-		v.Amount = amount(lang, *f.Amount)
+		v.Amount = f.Amount.In(lang)
 	}
 	return v
 }
@@ -225,9 +225,9 @@ func (c *catalogue) details(lang string, v view, f facts) ([]pair, error) {
 	if f.Order != nil {
 		all = append(all, row{"order", f.Order.ID.String()})
 		for _, item := range f.Order.Items {
-			all = append(all, row{"ticket", fmt.Sprintf("%d × %s, %s", item.Quantity, oneLine(item.Name), amount(lang, item.UnitPrice))})
+			all = append(all, row{"ticket", fmt.Sprintf("%d × %s, %s", item.Quantity, oneLine(item.Name), item.UnitPrice.In(lang))})
 		}
-		all = append(all, row{"total", amount(lang, f.Order.Total)})
+		all = append(all, row{"total", f.Order.Total.In(lang)})
 	}
 	for _, r := range all {
 		if err := add(r.label, r.value); err != nil {

@@ -127,12 +127,12 @@ func TestSpan(t *testing.T) {
 
 func TestAmount(t *testing.T) {
 	for want, m := range map[string]api.Money{"25.00 EUR": {Amount: 2500, Currency: "EUR"}, "0.05 USD": {Amount: 5, Currency: "USD"},
-		"2500 JPY": {Amount: 2500, Currency: "JPY"}, "2.500 KWD": {Amount: 2500, Currency: "KWD"}, "-1.20 EUR": {Amount: -120, Currency: "EUR"}} {
-		if got := amount("en", m); got != want {
+		"2,500 JPY": {Amount: 2500, Currency: "JPY"}, "2.500 KWD": {Amount: 2500, Currency: "KWD"}, "-1.20 EUR": {Amount: -120, Currency: "EUR"}} {
+		if got := m.In("en"); got != want {
 			t.Errorf("%+v is %s, want %s", m, got, want)
 		}
 	}
-	if got := amount("de", api.Money{Amount: 2500, Currency: "EUR"}); got != "25,00 EUR" {
+	if got := (api.Money{Amount: 2500, Currency: "EUR"}).In("de"); got != "25,00 EUR" {
 		t.Errorf("in German %s", got)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 	"unicode"
-
-	"github.com/starlightsymphony/starlight/shared/api"
 )
 
 // oneLine takes out what would end a line: names are what people say they are.
@@ -18,14 +16,6 @@ func oneLine(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// amount writes money with the decimal sign of the language: 2500 EUR is 25.00 EUR or 25,00 EUR.
-func amount(lang string, m api.Money) string {
-	if lang == "en" {
-		return m.String()
-	}
-	return strings.Replace(m.String(), ".", ",", 1)
 }
 
 // months returns the names of the months in a language.

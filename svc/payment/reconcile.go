@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/text/currency"
-
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -171,22 +169,6 @@ func (c columns) minor(text, code string) (int64, error) {
 	if !c.major {
 		return strconv.ParseInt(text, 10, 64)
 	}
-	// Only plain decimals: big.Rat would read fractions and exponents, and an exponent can be enormous.
-	if text == "" || len(text) > 30 || strings.Trim(text, "-0123456789.") != "" {
-		return 0, errors.New("not a number")
-	}
-	v, ok := new(big.Rat).SetString(text)
-	if !ok {
-		return 0, errors.New("not a number")
-	}
-	unit, err := currency.ParseISO(code)
-	if err != nil {
-		return 0, err
-	}
-	decimals, _ := currency.Standard.Rounding(unit)
-	v.Mul(v, new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)))
-	if !v.IsInt() || !v.Num().IsInt64() {
-		return 0, errors.New("it has too many digits")
-	}
-	return v.Num().Int64(), nil
+	m, err := api.ParseMoney(text, code)
+	return m.Amount, err
 }

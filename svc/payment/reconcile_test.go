@@ -66,6 +66,12 @@ func TestBadReports(t *testing.T) {
 	if err != nil || got[account{"pay_1", "JPY"}].captured != 2500 || got[account{"pay_2", "KWD"}].captured != 1500 {
 		t.Errorf("read %v, %v", got, err)
 	}
+	for code, want := range map[string]int64{"RSD": 1234500, "COP": 1234500, "IQD": 12345000, "SLE": 1234500, "XCG": 1234500, "VES": 1234500, "MRU": 1234500, "ZWG": 1234500} {
+		got, err := readReport(strings.NewReader("reporting_category,gross,currency,payment_metadata[payment_id]\ncharge,12345.00," + strings.ToLower(code) + ",pay_1\n"))
+		if err != nil || got[account{"pay_1", code}].captured != want {
+			t.Errorf("12345.00 %s is read as %v, %v", code, got, err)
+		}
+	}
 }
 
 func FuzzReport(f *testing.F) {

@@ -1,0 +1,81 @@
+package api
+
+import (
+	"errors"
+	"math/big"
+	"strings"
+
+	"github.com/bojanz/currency"
+)
+
+// Money is an amount in the minor unit of an ISO 4217 currency: 2500 EUR is twenty-five euros.
+type Money struct {
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+// decimals returns how many digits of ISO 4217 a currency has behind the point. What people write is often fewer, as for
+// rupiahs, and is not what amounts are counted in. A currency that is not known has two.
+func decimals(code string) int {
+	if n, ok := currency.GetDigits(code); ok {
+		return int(n)
+	}
+	return 2
+}
+
+func power(decimals int) *big.Int {
+	return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
+}
+
+// KnownCurrency reports whether code is a currency of ISO 4217 that is money in use, and no fund or unit of account.
+func KnownCurrency(code string) bool {
+	switch code {
+	case "", "BOV", "CHE", "CHW", "CLF", "COU", "MXV", "USN", "UYI", "UYW", "XAD":
+		return false
+	}
+	return currency.IsValid(code)
+}
+
+// Decimal writes the amount in major units, with as many decimals as the currency has: 25.00, or 2500 for yen.
+func (m Money) Decimal() string {
+	n := decimals(m.Currency)
+	return new(big.Rat).SetFrac(big.NewInt(m.Amount), power(n)).FloatString(n)
+}
+
+// String is Decimal with the code of the currency: 25.00 EUR.
+func (m Money) String() string { return m.Decimal() + " " + m.Currency }
+
+// In writes the amount for readers of a language, a BCP 47 tag: 1,234.50 EUR in English, 1.234,50 EUR in German. The
+// currency is its code: there are many dollars.
+func (m Money) In(language string) string {
+	amount, err := currency.NewAmountFromInt64(m.Amount, m.Currency)
+	if err != nil {
+		return m.String()
+	}
+	f := currency.NewFormatter(currency.NewLocale(language))
+	f.CurrencyDisplay = currency.DisplayNone
+	return f.Format(amount) + " " + m.Currency
+}
+
+// ParseMoney reads what Decimal writes. It refuses more decimals than the currency has, unless they are zero, and a
+// currency that is not known.
+func ParseMoney(text, code string) (Money, error) {
+	m := Money{Currency: code}
+	if !currency.IsValid(code) || code == "" {
+		return m, errors.New("not a currency")
+	}
+	// Only plain decimals: big.Rat would read fractions and exponents, and an exponent can be enormous.
+	if text == "" || len(text) > 30 || strings.Trim(text, "-0123456789.") != "" {
+		return m, errors.New("not a number")
+	}
+	v, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return m, errors.New("not a number")
+	}
+	v.Mul(v, new(big.Rat).SetInt(power(decimals(code))))
+	if !v.IsInt() || !v.Num().IsInt64() {
+		return m, errors.New("too many digits")
+	}
+	m.Amount = v.Num().Int64()
+	return m, nil
+}
