@@ -79,15 +79,24 @@ func (p *proxy) serve(x *exchange) error {
 	}
 	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
 		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
-	ask := func() (*nats.Msg, error) { return p.ask(ctx, x, p.headers(x, params), body) }
-	if p.spec.Live {
-		return p.g.lives.serve(x, p.spec, ask)
+	h := p.headers(x, params)
+	ask := func(part string) (*nats.Msg, error) {
+		if part != "" {
+			h[rpc.HeaderPart] = []string{part}
+		}
+		return p.ask(ctx, x, h, body)
 	}
-	reply, err := ask()
+	if p.spec.Live {
+		return p.g.lives.serve(x, p.spec, func() (*nats.Msg, error) { return ask("") })
+	}
+	reply, err := ask("")
 	if err != nil {
 		return err
 	}
 	p.answer(x, reply)
+	if next := reply.Header.Get(rpc.HeaderNext); next != "" {
+		x.rc.Response.SetBodyStream(&parts{g: p.g, x: x, endpoint: p.spec.Subject(), conn: x.rc.Conn(), ask: ask, rest: reply.Data, next: next}, -1)
+	}
 	if p.watch != nil && x.rc.IsGet() {
 		p.watch(x)
 	}

@@ -167,6 +167,12 @@ type SetTeamMember struct {
 	Role    string    `json:"role"`
 }
 
+// SetOrganizer is the request of the endpoint of that name.
+type SetOrganizer struct {
+	EventID ids.Event `json:"-" path:"id"`
+	UserID  ids.User  `json:"user_id"` // a member of the team
+}
+
 // TeamMemberRef names a member of a team in a path.
 type TeamMemberRef struct {
 	EventID ids.Event `json:"-" path:"id"`
@@ -214,9 +220,16 @@ var (
 		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Summary: "Add a person to an event's team, or change the role"}}
 	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_team_member", Method: "DELETE",
 		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team"}}
+	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event", Name: "set_organizer", Method: "PUT",
+		Path: "/v1/events/{id}/organizer", Access: rpc.User, Summary: "Hand an event over to a member of its team",
+		Detail: "Only the organizer and administrators may. The organizer before becomes a manager of the team."}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
 		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256, Summary: "What an event offers, and its team"}}
+	ExportEvents = rpc.Endpoint[PersonRef, List[PersonEvent]]{Spec: rpc.Spec{Service: "event", Name: "export_person",
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the events that a person runs or works for"}}
+	GetRunningEvents = rpc.Endpoint[PersonRef, List[RunningEvent]]{Spec: rpc.Spec{Service: "event", Name: "running",
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "Published events of an organizer that are not over, at most ten"}}
 	GetCalendarFile = rpc.Endpoint[OfferRequest, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar_file",
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "GetCalendar for a mail"}}
 )
@@ -224,7 +237,8 @@ var (
 func eventEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(), UpdateEvent.Describe(), DeleteEvent.Describe(),
 		PublishEvent.Describe(), CancelEvent.Describe(), CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
-		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), GetOffer.Describe(), GetCalendarFile.Describe()}
+		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), PutOrganizer.Describe(), GetOffer.Describe(), GetCalendarFile.Describe(),
+		ExportEvents.Describe(), GetRunningEvents.Describe()}
 }
 
 // The topics of the event service. Each carries the offer as it is after the change; Revision orders them.

@@ -234,13 +234,18 @@ var (
 	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay", Method: "POST", Path: "/v1/dead-letters/{id}/replay",
 		Access: rpc.Admin, Status: 202, Summary: "Hand a dead letter to its consumer once more", Detail: "It leaves the list. If it fails again it comes back, under another id. " +
 			"Where the consumer takes no replays, as analytics, the answer is 409; `starlight rebuild analytics` reads everything again."}}
+
+	ExportMessages = rpc.Endpoint[PersonRef, List[Notification]]{Spec: rpc.Spec{Service: "notification", Name: "export_person",
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the messages of a person"}}
+	ExportChoices = rpc.Endpoint[PersonRef, PersonChoices]{Spec: rpc.Spec{Service: "notification", Name: "export_choices",
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "What a person wants to hear, and on what devices"}}
 )
 
 func notificationEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{ListNotifications.Describe(), MarkNotificationsRead.Describe(), FollowNotifications.Describe(), GetPreferences.Describe(),
 		PutPreferences.Describe(), GetPushKey.Describe(), ListPushSubscriptions.Describe(), CreatePushSubscription.Describe(), DeletePushSubscription.Describe(),
 		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
-		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe()}
+		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe(), ExportMessages.Describe(), ExportChoices.Describe()}
 }
 
 // NotificationJob is what stands in the stream NOTIFICATIONS: one message to one person on one channel. Its subject is

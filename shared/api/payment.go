@@ -228,13 +228,15 @@ var (
 	ClosePayments = rpc.Endpoint[OrdersToClose, ClosedOrders]{Spec: rpc.Spec{Service: "payment", Name: "close",
 		Access: rpc.Internal, Callers: []string{"ticketing"}, Timeout: 15 * time.Second,
 		Summary: "End the open payments of orders at their providers, before the orders lose their seats"}}
+	ExportPayments = rpc.Endpoint[PersonRef, List[Payment]]{Spec: rpc.Spec{Service: "payment", Name: "export_person",
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the payments of a person"}}
 )
 
 func paymentEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreatePayment.Describe(), GetPayment.Describe(), CreateRefund.Describe(), ListRefunds.Describe(), ReceiveCallback.Describe(),
 		DecideSandboxPayment.Describe(), GetSandboxCheckout.Describe(), GetSandboxReport.Describe(),
 		GetManualCheckout.Describe(), GetManualPayment.Describe(), MarkPaymentPaid.Describe(), MarkRefundPaid.Describe(),
-		GetTrialBalance.Describe(), ClosePayments.Describe()}
+		GetTrialBalance.Describe(), ClosePayments.Describe(), ExportPayments.Describe()}
 }
 
 // PaymentEvent is the payload of the payment topics: the payment as it is after the change.

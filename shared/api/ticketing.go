@@ -210,12 +210,6 @@ type HeldTickets struct {
 	TicketID ids.Ticket `json:"ticket_id,omitempty"`
 }
 
-// PersonRef is the request of the internal endpoint ExportPerson: a person, and where the page before ended.
-type PersonRef struct {
-	UserID ids.User `json:"user_id"`
-	Cursor string   `json:"cursor,omitempty"`
-}
-
 // PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets. An empty
 // NextCursor ends it.
 type PersonRecords struct {

@@ -93,15 +93,6 @@ type ConfirmReset struct {
 	NewPassword string `json:"new_password"`
 }
 
-// Export is all the system knows about a person.
-type Export struct {
-	ExportedAt time.Time     `json:"exported_at"`
-	User       User          `json:"user"`
-	Sessions   []SessionInfo `json:"sessions"`
-	Orders     []Order       `json:"orders"`
-	Tickets    []Ticket      `json:"tickets"`
-}
-
 // SessionInfo is a signed-in device.
 type SessionInfo struct {
 	ID        ids.Session `json:"id"`
@@ -189,7 +180,8 @@ var (
 	ChangeMyPassword = rpc.Endpoint[ChangePassword, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "change_password", Method: "POST", Path: "/v1/me/password",
 		Access: rpc.User, Status: 204, Limit: "login", Summary: "Change the own password", Detail: "Ends every other session."}}
 	ExportMe = rpc.Endpoint[rpc.None, Export]{Spec: rpc.Spec{Service: "user", Name: "export_me", Method: "GET", Path: "/v1/me/export",
-		Access: rpc.User, Summary: "Everything the system knows about the caller"}}
+		Access: rpc.User, Summary: "Everything the system knows about the caller",
+		Detail: "The answer is sent while it is gathered. If it breaks off, what has come is not valid JSON."}}
 	RequestPasswordReset = rpc.Endpoint[RequestReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "request_reset", Method: "POST", Path: "/v1/password-resets",
 		Access: rpc.Public, Status: 202, Limit: "login", Summary: "Ask for a password reset mail",
 		Detail: "The answer is the same whether or not the address has an account."}}

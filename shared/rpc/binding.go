@@ -50,6 +50,7 @@ type answer struct {
 	contentType string
 	disposition string
 	live        string
+	next        string // see HandleParts
 	replayed    bool
 }
 
@@ -318,6 +319,9 @@ func (b *binding) respond(r micro.Request, a answer) error {
 	}
 	if a.live != "" {
 		h[HeaderLive] = []string{a.live}
+	}
+	if a.next != "" {
+		h[HeaderNext] = []string{a.next}
 	}
 	if a.replayed {
 		h[HeaderReplayed] = []string{"true"}

@@ -85,13 +85,14 @@ const (
 	look           // read it, as everybody may once it is public
 	work           // read it always, and its team
 	manage         // change it and its team
+	own            // hand it over
 )
 
 // allows returns what p may do.
 func (r *record) allows(p rpc.Principal) access {
 	switch {
 	case p.Admin(), p.Known() && p.User == r.Event.Organizer:
-		return manage
+		return own
 	case p.Known():
 		if i := r.memberIndex(p.User); i >= 0 {
 			if r.Team[i].Role == api.TeamManager {
@@ -114,6 +115,8 @@ func (r *record) permit(p rpc.Principal, need access) error {
 		return nil
 	case has == nothing:
 		return errNoEvent()
+	case need == own:
+		return fault.New(fault.Forbidden, "only the organizer of this event may do this")
 	default:
 		return fault.New(fault.Forbidden, "only the people who run this event may do this")
 	}

@@ -86,8 +86,11 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListTeam, s.team)
 	rpc.Handle(srv, api.PutTeamMember, s.putMember)
 	rpc.Handle(srv, api.DeleteTeamMember, s.deleteMember)
+	rpc.Handle(srv, api.PutOrganizer, s.handOver)
 	rpc.Handle(srv, api.GetOffer, s.offer)
 	rpc.Handle(srv, api.GetCalendarFile, s.calendarFile)
+	rpc.Handle(srv, api.ExportEvents, s.exportPerson)
+	rpc.Handle(srv, api.GetRunningEvents, s.running)
 }
 
 // Run publishes domain events, listens for the changes of other instances and finishes what a dead one left. It returns

@@ -247,6 +247,9 @@ func TestAccess(t *testing.T) {
 		{"remove member", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.DeleteTeamMember, api.TeamMemberRef{EventID: e.ID, UserID: door.User}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
+		{"hand over", func(p rpc.Principal, e *api.Event) error {
+			return only(call(w, p, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: door.User}))
+		}, [6]fault.Code{un, nf, fb, fb, ok, ok}, [6]fault.Code{un, fb, fb, fb, ok, ok}},
 		{"publish", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.PublishEvent, api.EventRef{ID: e.ID}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
@@ -327,4 +330,31 @@ func TestCreateRefusesNonsense(t *testing.T) {
 	if got := fields(err); !slices.Equal(got, []string{"reason"}) {
 		t.Errorf("fields %v", got)
 	}
+}
+
+func TestHandOver(t *testing.T) {
+	w := start(t)
+	e := w.published("Quartet")
+	_, err := call(w, anna, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: ben.User})
+	wantCode(t, err, fault.Conflict)
+	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.TeamDoor})
+	for range 2 { // the second time as a manager, who may not
+		got, err := call(w, anna, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: ben.User})
+		if err == nil && got.Organizer != ben.User {
+			t.Errorf("handed over to %s", got.Organizer)
+		}
+	}
+	want := []api.TeamMember{{UserID: ben.User, Role: api.TeamManager}, {UserID: anna.User, Role: api.TeamManager}}
+	if got := must(w, ben, api.ListTeam, api.EventRef{ID: e.ID}).Items; !slices.Equal(got, want) {
+		t.Errorf("team %v, want %v", got, want)
+	}
+	_, err = call(w, anna, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: anna.User})
+	wantCode(t, err, fault.Forbidden)
+	testkit.Eventually(t, 10*time.Second, func() error {
+		subjects, offers := w.told(e.ID)
+		if n := len(offers); n == 0 || subjects[n-1] != api.EventUpdated.Subject || offers[n-1].Event.Organizer != ben.User {
+			return fmt.Errorf("told: %v", subjects)
+		}
+		return nil
+	})
 }

@@ -63,3 +63,19 @@ func (s *Service) deleteMember(ctx context.Context, req *api.TeamMemberRef) (*rp
 	}})
 	return nil, err
 }
+
+// handOver makes a member of the team the organizer, and the organizer before a manager.
+func (s *Service) handOver(ctx context.Context, req *api.SetOrganizer) (*api.Event, error) {
+	return s.edited(ctx, edit{event: req.EventID, need: own, topic: api.EventUpdated, apply: func(r *record) error {
+		if req.UserID == r.Event.Organizer {
+			return errUnchanged
+		}
+		i := r.memberIndex(req.UserID)
+		if i < 0 {
+			return fault.New(fault.Conflict, "an event is handed over to a member of its team; add this person first")
+		}
+		r.Team[i] = api.TeamMember{UserID: r.Event.Organizer, Role: api.TeamManager}
+		r.Event.Organizer = req.UserID
+		return nil
+	}})
+}

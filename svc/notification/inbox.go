@@ -45,13 +45,18 @@ func (s *Service) listNotifications(ctx context.Context, req *api.NotificationQu
 	if len(rows) > limit {
 		rows = rows[:limit]
 		last := rows[limit-1]
-		inbox.NextCursor = store.EncodeCursor(last.CreatedAt.UTC().Format(time.RFC3339Nano), last.ID.String())
+		inbox.NextCursor = inboxCursor(last.CreatedAt, last.ID)
 	}
 	for _, row := range rows {
 		inbox.Items = append(inbox.Items, row.notification())
 	}
 	inbox.Unread, err = unread(ctx, s.DB.Read(), callerOf(ctx))
 	return inbox, err
+}
+
+// inboxCursor names the last message of a page.
+func inboxCursor(at time.Time, id ids.Notification) string {
+	return store.EncodeCursor(at.UTC().Format(time.RFC3339Nano), id.String())
 }
 
 func unread(ctx context.Context, db bun.IDB, user ids.User) (n int, err error) {

@@ -210,6 +210,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.PreviewTemplate, s.preview)
 	rpc.Handle(srv, api.ListDeadLetters, s.listDead)
 	rpc.Handle(srv, api.ReplayDeadLetter, s.replay)
+	rpc.Handle(srv, api.ExportMessages, s.exportMessages)
+	rpc.Handle(srv, api.ExportChoices, s.exportChoices)
 }
 
 // Run plans and delivers messages until ctx ends and those under way are delivered. The outbox is published last.

@@ -550,3 +550,27 @@ func TestDeadLetters(t *testing.T) {
 		}
 	})
 }
+
+func TestExportPerson(t *testing.T) {
+	onBoth(t, func(t *testing.T, b *box) {
+		ada, eve := b.join("ada"), b.join("eve")
+		e := b.concert(eve)
+		b.settled()
+		b.buys(ada, e, 1)
+		b.settled()
+		user := b.client("user")
+		ctx := b.t.Context()
+		page, err := rpc.Call(ctx, user, api.ExportMessages, &api.PersonRef{UserID: ada.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inbox := call(b, ada, api.ListNotifications, &api.NotificationQuery{})
+		if len(page.Items) == 0 || len(page.Items) != len(inbox.Items) || page.Items[0].ID != inbox.Items[0].ID || page.NextCursor != "" {
+			t.Errorf("exported %+v, the inbox is %+v", page, inbox)
+		}
+		choices, err := rpc.Call(ctx, user, api.ExportChoices, &api.PersonRef{UserID: ada.ID})
+		if err != nil || len(choices.Preferences.Kinds) != 5 || choices.PushSubscriptions == nil {
+			t.Errorf("exported %+v, %v", choices, err)
+		}
+	})
+}

@@ -157,6 +157,7 @@ func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
 
 // Register binds the endpoints.
 func (s *Service) Register(srv *rpc.Server) {
+	rpc.Handle(srv, api.ExportPayments, s.exportPerson)
 	rpc.Handle(srv, api.CreatePayment, s.createPayment)
 	rpc.Handle(srv, api.GetPayment, s.getPayment)
 	rpc.Handle(srv, api.CreateRefund, s.createRefund)

@@ -3,6 +3,8 @@ package user
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -10,7 +12,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
-	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 func (s *Service) me(ctx context.Context, _ *rpc.None) (*api.User, error) {
@@ -183,6 +184,9 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 	if err != nil {
 		return nil, refused(err)
 	}
+	if err := s.free(ctx, row.ID); err != nil {
+		return nil, err
+	}
 	return nil, refused(s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		admins, err := s.lockAdmins(ctx, tx)
 		if err != nil {
@@ -197,6 +201,19 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 		}
 		return s.erase(ctx, tx, &row)
 	}))
+}
+
+// free returns a Conflict that names the events which still need their organizer, or nil if there are none.
+func (s *Service) free(ctx context.Context, id ids.User) error {
+	events, err := rpc.Call(ctx, s.client, api.GetRunningEvents, &api.PersonRef{UserID: id})
+	if err != nil || len(events.Items) == 0 {
+		return err
+	}
+	names := make([]string, len(events.Items))
+	for i, e := range events.Items {
+		names[i] = fmt.Sprintf("%s (%s)", e.Name, e.ID)
+	}
+	return fault.New(fault.Conflict, "this account organizes events that are not over; hand them over or cancel them first: %s", strings.Join(names, ", "))
 }
 
 func errLastAdmin() error {
@@ -217,33 +234,4 @@ func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
 		return err
 	}
 	return s.tell(ctx, tx, api.UserDeleted, row.ID)
-}
-
-func (s *Service) export(ctx context.Context, _ *rpc.None) (*api.Export, error) {
-	row, err := s.current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	now := s.now()
-	var sessions []sessionRow
-	err = s.db.Read().NewRaw("SELECT * FROM sessions WHERE user_id = ? AND expires_at > ? ORDER BY id DESC", row.ID, now).Scan(ctx, &sessions)
-	if err != nil {
-		return nil, store.OrNotFound(err, noUser)
-	}
-	out := &api.Export{ExportedAt: now, User: *row.user(), Sessions: make([]api.SessionInfo, len(sessions)),
-		Orders: []api.Order{}, Tickets: []api.Ticket{}}
-	for page := (api.PersonRef{UserID: row.ID}); ; {
-		records, err := rpc.Call(ctx, s.client, api.ExportPerson, &page)
-		if err != nil {
-			return nil, err
-		}
-		out.Orders, out.Tickets = append(out.Orders, records.Orders...), append(out.Tickets, records.Tickets...)
-		if page.Cursor = records.NextCursor; page.Cursor == "" {
-			break
-		}
-	}
-	for i, session := range sessions {
-		out.Sessions[i] = api.SessionInfo{ID: session.ID, CreatedAt: session.CreatedAt.UTC(), ExpiresAt: session.ExpiresAt.UTC()}
-	}
-	return out, nil
 }

@@ -3,10 +3,13 @@ package user_test
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -183,38 +186,185 @@ func TestChangePassword(t *testing.T) {
 	})
 }
 
-// bindTicketing binds the one endpoint of ticketing that the user service calls.
-func bindTicketing(t *testing.T, m *mesh) {
+// neighbours are the services that the user service asks about a person.
+type neighbours struct {
+	mu sync.Mutex
+	has
+}
+
+// has is what a person has.
+type has struct {
+	orders, tickets int
+	running         []api.RunningEvent
+}
+
+func (n *neighbours) get() has {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.has
+}
+
+func (n *neighbours) set(h has) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.has = h
+}
+
+func (n *neighbours) serve(t *testing.T, m *mesh) {
 	t.Helper()
-	srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
-	rpc.Handle(srv, api.ExportPerson, func(_ context.Context, req *api.PersonRef) (*api.PersonRecords, error) {
-		return &api.PersonRecords{Orders: []api.Order{{ID: ids.New[ids.OrderKind](m.clock.Now()), EventID: ids.New[ids.EventKind](m.clock.Now()), UserID: req.UserID}}, Tickets: []api.Ticket{}}, nil
-	})
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
+	const rows = 100
+	srv := func(name string) *rpc.Server {
+		return rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	}
-	t.Cleanup(func() {
-		if err := srv.Drain(context.Background()); err != nil {
-			t.Error(err)
+	ticketing := srv("ticketing")
+	rpc.Handle(ticketing, api.ExportPerson, func(_ context.Context, req *api.PersonRef) (*api.PersonRecords, error) {
+		n := n.get()
+		cursor, inTickets := strings.CutPrefix(req.Cursor, "t.")
+		from, _ := strconv.Atoi(cursor)
+		out := &api.PersonRecords{Orders: []api.Order{}, Tickets: []api.Ticket{}}
+		if inTickets {
+			for i := from; i < min(from+rows, n.tickets); i++ {
+				out.Tickets = append(out.Tickets, api.Ticket{ID: ids.Derive[ids.TicketKind]("t"), EventID: ids.Derive[ids.EventKind]("e"), TicketTypeID: ids.Derive[ids.TicketTypeKind]("y"),
+					OrderID: ids.Derive[ids.OrderKind]("o"), OwnerID: req.UserID, Revision: int64(i), EventName: strings.Repeat("n", 400)})
+			}
+			if from+rows < n.tickets {
+				out.NextCursor = "t." + strconv.Itoa(from+rows)
+			}
+			return out, nil
+		}
+		for i := from; i < min(from+rows, n.orders); i++ {
+			out.Orders = append(out.Orders, api.Order{ID: ids.Derive[ids.OrderKind]("o"), EventID: ids.Derive[ids.EventKind]("e"), UserID: req.UserID, Revision: int64(i)})
+		}
+		if out.NextCursor = "t."; from+rows < n.orders {
+			out.NextCursor = strconv.Itoa(from + rows)
+		}
+		return out, nil
+	})
+	event := srv("event")
+	rpc.Handle(event, api.ExportEvents, func(_ context.Context, req *api.PersonRef) (*api.List[api.PersonEvent], error) {
+		return &api.List[api.PersonEvent]{Items: []api.PersonEvent{{Role: "organizer", Event: api.Event{ID: ids.Derive[ids.EventKind]("e"), Organizer: req.UserID, Name: "Gala"}}}}, nil
+	})
+	rpc.Handle(event, api.GetRunningEvents, func(context.Context, *api.PersonRef) (*api.List[api.RunningEvent], error) {
+		return &api.List[api.RunningEvent]{Items: n.get().running}, nil
+	})
+	payment := srv("payment")
+	rpc.Handle(payment, api.ExportPayments, func(_ context.Context, req *api.PersonRef) (*api.List[api.Payment], error) {
+		return &api.List[api.Payment]{Items: []api.Payment{{ID: ids.Derive[ids.PaymentKind]("p"), OrderID: ids.Derive[ids.OrderKind]("o"), UserID: req.UserID}}}, nil
+	})
+	notification := srv("notification")
+	rpc.Handle(notification, api.ExportMessages, func(_ context.Context, req *api.PersonRef) (*api.List[api.Notification], error) {
+		if req.Cursor == "" {
+			return &api.List[api.Notification]{Items: []api.Notification{{ID: ids.Derive[ids.NotificationKind]("2"), Title: "second"}}, NextCursor: "more"}, nil
+		}
+		return &api.List[api.Notification]{Items: []api.Notification{{ID: ids.Derive[ids.NotificationKind]("1"), Title: "first"}}}, nil
+	})
+	rpc.Handle(notification, api.ExportChoices, func(context.Context, *api.PersonRef) (*api.PersonChoices, error) {
+		return &api.PersonChoices{Preferences: api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders}}}, PushSubscriptions: []api.PushSubscription{{ID: ids.Derive[ids.PushSubscriptionKind]("d"), Endpoint: "https://push.example.org/1"}}}, nil
+	})
+	for _, s := range []*rpc.Server{ticketing, event, payment, notification} {
+		testkit.Serve(t, s)
+	}
+}
+
+// export joins the parts of an export, as the gateway does.
+func (m *mesh) export(tokens *api.Tokens) (*api.Export, error) {
+	m.t.Helper()
+	var all []byte
+	for next := ""; ; {
+		h := nats.Header{}
+		if next != "" {
+			h[rpc.HeaderPart] = []string{next}
+		}
+		reply, err := m.gateway.Forward(m.as(tokens), api.ExportMe.Spec, h, nil)
+		if err != nil {
+			return nil, err
+		}
+		if f := rpc.Fault(reply); f != nil {
+			return nil, f
+		}
+		if len(reply.Data) > 900<<10 {
+			m.t.Errorf("a part has %d bytes", len(reply.Data))
+		}
+		all = append(all, reply.Data...)
+		if next = reply.Header.Get(rpc.HeaderNext); next == "" {
+			break
+		}
+	}
+	out := new(api.Export)
+	if err := json.Unmarshal(all, out); err != nil {
+		m.t.Fatalf("%v in %.2000s", err, all)
+	}
+	return out, nil
+}
+
+// An export is whole, however much there is.
+func TestExport(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", password)
+		tokens := m.login("ada@example.org", password)
+		_, err := m.export(tokens)
+		wantCode(t, err, fault.Unavailable)
+		n := &neighbours{}
+		n.serve(t, m)
+		for _, size := range [][2]int{{0, 0}, {1, 0}, {100, 100}, {0, 101}, {10_000, 12_345}} {
+			n.set(has{orders: size[0], tickets: size[1]})
+			out := must(m.export(tokens))(t)
+			if out.User.Email != "ada@example.org" || !out.ExportedAt.Equal(m.clock.Now()) || len(out.Sessions) != 1 || len(out.Events) != 1 || len(out.Payments) != 1 ||
+				len(out.Notifications) != 2 || len(out.Preferences) != 1 || len(out.PushSubscriptions) != 1 {
+				t.Errorf("export %+v", out)
+			}
+			for i, o := range out.Orders {
+				if o.UserID != out.User.ID || o.Revision != int64(i) {
+					t.Fatalf("order %d is %+v", i, o)
+				}
+			}
+			for i, o := range out.Tickets {
+				if o.OwnerID != out.User.ID || o.Revision != int64(i) {
+					t.Fatalf("ticket %d is %+v", i, o)
+				}
+			}
+			if len(out.Orders) != size[0] || len(out.Tickets) != size[1] {
+				t.Errorf("%d orders and %d tickets, want %v", len(out.Orders), len(out.Tickets), size)
+			}
+		}
+		for _, wild := range []string{"x", "1.true.true", "-1.true.true.", "9.false.false."} {
+			reply := must(m.gateway.Forward(m.as(tokens), api.ExportMe.Spec, nats.Header{rpc.HeaderPart: {wild}}, nil))(t)
+			if f := rpc.Fault(reply); f != nil && f.Code != fault.Invalid {
+				t.Errorf("part %q: %v", wild, f)
+			}
 		}
 	})
 }
 
-func TestExportAndDelete(t *testing.T) {
+// Who still organizes events cannot leave them behind.
+func TestOrganizerStays(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *mesh) {
+		m.register("ada@example.org", password)
+		tokens := m.login("ada@example.org", password)
+		n := &neighbours{}
+		n.set(has{running: []api.RunningEvent{{ID: ids.New[ids.EventKind](m.clock.Now()), Name: "Gala"}}})
+		n.serve(t, m)
+		_, err := rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password})
+		if f := wantCode(t, err, fault.Conflict); !strings.Contains(f.Detail, "Gala (evt_") {
+			t.Errorf("the fault says %q", f.Detail)
+		}
+		must(rpc.Call(m.as(tokens), m.gateway, api.GetMe, &rpc.None{}))(t)
+		n.set(has{})
+		must(rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password}))(t)
+	})
+}
+
+func TestDelete(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *mesh) {
 		if reply := must(m.post(api.RegisterUser.Spec, "key-1", api.Register{Email: "ada@example.org", Password: password, Name: "Ada Lovelace"}))(t); rpc.Fault(reply) != nil {
 			t.Fatal(rpc.Fault(reply))
 		}
 		tokens := m.login("ada@example.org", password)
 		m.login("ada@example.org", password)
-		_, err := rpc.Call(m.as(tokens), m.gateway, api.ExportMe, &rpc.None{})
-		wantCode(t, err, fault.Unavailable)
-		bindTicketing(t, m)
-		out := must(rpc.Call(m.as(tokens), m.gateway, api.ExportMe, &rpc.None{}))(t)
-		if out.User.Email != "ada@example.org" || len(out.Sessions) != 2 || len(out.Orders) != 1 || out.Orders[0].UserID != out.User.ID || !out.ExportedAt.Equal(m.clock.Now()) {
-			t.Errorf("export %+v", out)
-		}
-
+		me := must(rpc.Call(m.as(tokens), m.gateway, api.GetMe, &rpc.None{}))(t)
+		_, err := rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password})
+		wantCode(t, err, fault.Unavailable) // whether events need their organizer is not known
+		(&neighbours{}).serve(t, m)
 		_, err = rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: "wrong password"})
 		wantCode(t, err, fault.Forbidden)
 		must(rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password}))(t)
@@ -226,10 +376,10 @@ func TestExportAndDelete(t *testing.T) {
 			t.Errorf("something is left:\n%s", all)
 		}
 		var e api.UserEvent
-		if err := json.Unmarshal([]byte(m.events(api.UserDeleted.Subject, 1)[0]), &e); err != nil || e.UserID != out.User.ID {
+		if err := json.Unmarshal([]byte(m.events(api.UserDeleted.Subject, 1)[0]), &e); err != nil || e.UserID != me.ID {
 			t.Errorf("event %+v, %v", e, err)
 		}
-		if again := m.register("ada@example.org", password); again.ID == out.User.ID {
+		if again := m.register("ada@example.org", password); again.ID == me.ID {
 			t.Error("the account is the old one")
 		}
 	})
@@ -237,6 +387,7 @@ func TestExportAndDelete(t *testing.T) {
 
 func TestAdmins(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *mesh) {
+		(&neighbours{}).serve(t, m)
 		tokens, root := m.admin()
 		ctx := m.as(tokens)
 		if created, generated, err := m.service.EnsureAdmin(t.Context(), "second@example.org", ""); created || generated != "" || err != nil {

@@ -89,7 +89,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.UpdateMe, s.updateMe)
 	rpc.Handle(srv, api.DeleteMe, s.deleteMe)
 	rpc.Handle(srv, api.ChangeMyPassword, s.changePassword)
-	rpc.Handle(srv, api.ExportMe, s.export)
+	rpc.HandleParts(srv, api.ExportMe, s.export)
 	rpc.Handle(srv, api.RequestPasswordReset, s.requestReset)
 	rpc.Handle(srv, api.ConfirmPasswordReset, s.confirmReset)
 	rpc.Handle(srv, api.ListUsers, s.list)

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// Export is all the system knows about a person.
+type Export struct {
+	Head
+	Sessions      []SessionInfo  `json:"sessions"`
+	Events        []PersonEvent  `json:"events"`
+	Orders        []Order        `json:"orders"`
+	Tickets       []Ticket       `json:"tickets"`
+	Payments      []Payment      `json:"payments"`
+	Notifications []Notification `json:"notifications"`
+}
+
+// Head is what an Export begins with.
+type Head struct {
+	ExportedAt        time.Time          `json:"exported_at"`
+	User              User               `json:"user"`
+	Preferences       []Preference       `json:"notification_preferences"`
+	Email             *AddressState      `json:"email_address,omitempty"`
+	PushSubscriptions []PushSubscription `json:"push_subscriptions"` // devices
+}
+
+// PersonEvent is an event that a person runs or works for.
+type PersonEvent struct {
+	Role  string `json:"role"` // organizer, or that in the team
+	Event Event  `json:"event"`
+}
+
+// PersonRef is the request of the internal endpoints that export what a service knows about a person: who, and where the page
+// before ended.
+type PersonRef struct {
+	UserID ids.User `json:"user_id"`
+	Cursor string   `json:"cursor,omitempty"`
+}
+
+// PersonChoices is what a person wants to hear, and on what devices.
+type PersonChoices struct {
+	Preferences       Preferences        `json:"preferences"`
+	PushSubscriptions []PushSubscription `json:"push_subscriptions"`
+}
+
+// RunningEvent is a published event that is not over.
+type RunningEvent struct {
+	ID   ids.Event `json:"id"`
+	Name string    `json:"name"`
+}
+
+// exportBytes is how much of an export fits into a page: well below the largest message of NATS.
+const exportBytes = 512 << 10
+
+// FitExport returns how many of the items, but at least one if there are any, make a page of an export.
+func FitExport[T any](items []T) (int, error) {
+	size := 0
+	for i, item := range items {
+		text, err := json.Marshal(item)
+		if err != nil {
+			return 0, err
+		}
+		if size += len(text); size > exportBytes && i > 0 {
+			return i, nil
+		}
+	}
+	return len(items), nil
+}
