@@ -208,7 +208,7 @@ func (s *System) listen(_, _ context.Context) error {
 	}
 	ln, err := net.Listen("tcp", s.cfg.HTTP)
 	if err != nil {
-		return err
+		return fmt.Errorf("gateway: %w; --http gives it another address", err)
 	}
 	s.listener = listen.New(ln, listen.Config{Name: roleGateway, Log: s.logger(roleGateway), Registry: s.registry, Total: listen.Room(), Now: s.cfg.Now,
 		PerAddress: func() int { return api.ConnectionsPerAddress.Get(s.live) },
@@ -276,7 +276,7 @@ func (s *System) startOps(_, background context.Context) error {
 	}
 	ln, err := net.Listen("tcp", s.cfg.Ops)
 	if err != nil {
-		return err
+		return fmt.Errorf("operations listener: %w; --ops gives it another address, --ops off none", err)
 	}
 	s.opsURL = "http://" + ln.Addr().String()
 	ln = listen.New(ln, listen.Config{Name: "ops", Log: s.log, Registry: s.registry, Total: opsConnections, Now: s.cfg.Now})

@@ -195,6 +195,9 @@ func serve(s *streams, cfg system.Config, stopWithin time.Duration, demo bool) e
 	if where != "" {
 		fmt.Fprintln(s.out, "logs  ", where)
 	}
+	if err := check(cfg); err != nil {
+		return err
+	}
 	sys, err := system.Start(s.ctx, cfg)
 	if err != nil {
 		return explain(err)
@@ -220,7 +223,7 @@ func serve(s *streams, cfg system.Config, stopWithin time.Duration, demo bool) e
 
 // explain makes one sentence of what keeps the system from starting.
 func explain(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
+	if errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "address already in use") { // NATS says it in words
 		return fmt.Errorf("an address is taken, perhaps by another starlight: %w", err)
 	}
 	if system.DiskFull(err) && !strings.Contains(err.Error(), "the disk is full") {
