@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
@@ -16,6 +17,14 @@ import (
 
 // readers bounds the connections that read one SQLite file.
 const readers = 4
+
+// walLimit is how large the write-ahead log may stay, in bytes, and checkpointWait how long writers wait for readers to let
+// it shrink.
+const (
+	walLimit       = 32 << 20
+	busyTimeout    = 5 * time.Second
+	checkpointWait = 100 * time.Millisecond
+)
 
 // openSQLite opens, or creates, <dir>/<service>.db.
 func (db *DB) openSQLite(ctx context.Context, dir string) error {
@@ -37,7 +46,7 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	db.dialect = SQLite
+	db.dialect, db.path = SQLite, path
 	if db.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return err
 	}
@@ -55,15 +64,43 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 	return err
 }
 
+// Checkpoint empties the write-ahead log of SQLite if that is large. The automatic checkpoints copy it into the database,
+// but begin it anew only at a moment without readers, which a busy service may never have; this waits a moment for one.
+// With PostgreSQL there is nothing to do. Call it now and then.
+func (db *DB) Checkpoint(ctx context.Context) error {
+	if db.dialect != SQLite {
+		return nil
+	}
+	info, err := os.Stat(db.path + "-wal")
+	if err != nil || info.Size() <= walLimit {
+		return nil // there is none, or it is fine
+	}
+	conn, err := db.write.DB.Conn(ctx) // the one that writes: nothing is written meanwhile
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	wait := func(d time.Duration) error {
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
+		return err
+	}
+	if err := wait(checkpointWait); err != nil {
+		return err
+	}
+	var busy, frames, done int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &done)
+	return errors.Join(err, wait(busyTimeout)) // busy: next time
+}
+
 // sqlitePool opens path with room for n connections and one more parameter of the driver.
 func sqlitePool(path string, n int, param, value string) (*bun.DB, error) {
 	q := url.Values{
-		"_busy_timeout": {"5000"},
+		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
 		"_foreign_keys": {"1"},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
-		"_dqs":          {"0"},                                        // a misspelt column is an error, not a string
-		"_pragma":       {"cache_size(-16000)", "temp_store(memory)"}, // 16 MB a connection
+		"_dqs":          {"0"},                                                                                         // a misspelt column is an error, not a string
+		"_pragma":       {"cache_size(-16000)", "temp_store(memory)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}, // 16 MB a connection
 		param:           {value},
 	}
 	sqldb, err := sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String())

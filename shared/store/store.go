@@ -49,6 +49,7 @@ type DB struct {
 	read    *bun.DB
 	write   *bun.DB // the same as read on PostgreSQL
 	dsn     string  // of PostgreSQL
+	path    string  // of the file of SQLite
 
 	aroundCommit func(done bool) // nil but in tests
 
@@ -67,7 +68,7 @@ func Open(ctx context.Context, url, service string, migrations fs.FS, log *slog.
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	db := &DB{service: service, log: log.With("service", service)}
+	db := &DB{service: service, log: log}
 	var err error
 	switch scheme, rest, _ := strings.Cut(url, ":"); scheme {
 	case "sqlite":

@@ -102,7 +102,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		switch {
 		case err != nil && ctx.Err() == nil:
 			pause = min(max(2*pause, 50*time.Millisecond), longestPause)
-			r.log.WarnContext(ctx, "outbox: cannot publish", "service", r.db.Service(), "error", err, "retry_in", pause)
+			r.log.WarnContext(ctx, "outbox: cannot publish", "error", err, "retry_in", pause)
 			wait(ctx, pause, nil)
 		case n == window:
 			pause = 0
@@ -124,7 +124,7 @@ func (r *Relay) drain(ctx context.Context) error {
 	for {
 		n, err := r.pass(ctx)
 		if err != nil {
-			r.log.WarnContext(ctx, "outbox: messages left for the next start", "service", r.db.Service(), "error", err)
+			r.log.WarnContext(ctx, "outbox: messages left for the next start", "error", err)
 			return nil
 		}
 		if n < window {
@@ -315,7 +315,7 @@ func (r *Relay) blame(ctx context.Context, rows []row, errs []error, others bool
 		if len(r.held) < maxHeld && (refused && others || tries >= holdAfter && (refused || others)) {
 			d := min(time.Second<<min(max(tries-holdAfter, 0), 6), longestHold)
 			r.held[row.Seq] = time.Now().Add(d)
-			r.log.ErrorContext(ctx, "outbox: message refused", "service", r.db.Service(), "subject", row.Subject, "id", row.ID,
+			r.log.ErrorContext(ctx, "outbox: message refused", "subject", row.Subject, "id", row.ID,
 				"attempts", tries, "retry_in", d, "error", errs[i])
 		} else if first == nil {
 			first = errs[i]

@@ -62,12 +62,17 @@ func start(t *testing.T, cfg system.Config) (*site, *system.System, func()) {
 	return &site{t: t, url: s.URL()}, s, stop
 }
 
-// denials fails a test for each line of a log that tells of a permission that is missing.
+// denials fails a test for each line of a log that tells of a permission that is missing, or says something twice.
 type denials struct{ t *testing.T }
 
 func (d denials) Write(line []byte) (int, error) {
 	if bytes.Contains(bytes.ToLower(line), []byte("permissions violation")) {
 		d.t.Errorf("refused: %s", line)
+	}
+	for _, key := range []string{"service", "instance", "component", "role", "request_id", "error"} {
+		if bytes.Count(line, []byte(`,"`+key+`":`)) > 1 {
+			d.t.Errorf("%s stands twice in %s", key, line)
+		}
 	}
 	return len(line), nil
 }

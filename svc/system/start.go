@@ -176,24 +176,35 @@ const (
 	processedAge = 400 * 24 * time.Hour
 )
 
-// tidy deletes what a database need not remember any more, every hour until ctx ends.
+// tidy deletes what a database need not remember any more, every hour, and keeps the log of SQLite small, until ctx ends.
 func (m *member) tidy(ctx context.Context) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
+	forget := time.NewTicker(time.Hour)
+	defer forget.Stop()
+	checkpoint := time.NewTicker(10 * time.Second)
+	defer checkpoint.Stop()
+	m.forget(ctx)
 	for {
-		now := m.sys.cfg.Now()
-		_, err := m.db.Answers().Forget(ctx, now.Add(-answersAge))
-		if err == nil {
-			_, err = stream.Forget(ctx, m.db, now.Add(-processedAge))
-		}
-		if err != nil && ctx.Err() == nil {
-			m.log.Warn("old records are not deleted", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-forget.C:
+			m.forget(ctx)
+		case <-checkpoint.C:
+			if err := m.db.Checkpoint(ctx); err != nil && ctx.Err() == nil {
+				m.log.Warn("the log of the database cannot be emptied", "error", err)
+			}
 		}
+	}
+}
+
+func (m *member) forget(ctx context.Context) {
+	now := m.sys.cfg.Now()
+	_, err := m.db.Answers().Forget(ctx, now.Add(-answersAge))
+	if err == nil {
+		_, err = stream.Forget(ctx, m.db, now.Add(-processedAge))
+	}
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn("old records are not deleted", "error", err)
 	}
 }
 
