@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -15,6 +16,7 @@ const (
 	cacheSize   = 4096            // events
 	cacheTTL    = time.Second     // how old an answer may be when the message that tells of a change is lost
 	loadTimeout = 5 * time.Second // of a read that several callers wait for
+	patience    = time.Second     // of a caller for whom there is an older answer
 )
 
 // view is an event as readers get it. It is shared and not changed.
@@ -25,12 +27,14 @@ type view struct {
 }
 
 // cache keeps public events, encoded, for a moment; of concurrent reads of an event that it does not have, one goes to
-// the database. Drafts are not kept: few people read them.
+// the database. While that is away, what was read before is still good for reading. Drafts are not kept: few people read
+// them.
 type cache struct {
-	load func(context.Context, ids.Event) (kept, error)
-	now  func() time.Time
-	hits *observe.Counter
-	miss *observe.Counter
+	load  func(context.Context, ids.Event) (kept, error)
+	now   func() time.Time
+	hits  *observe.Counter
+	miss  *observe.Counter
+	stale *observe.Counter
 
 	mu      sync.RWMutex
 	views   map[ids.Event]*view
@@ -50,6 +54,7 @@ func newCache(load func(context.Context, ids.Event) (kept, error), now func() ti
 		load: load, now: now,
 		hits:    metrics.Counter(name, help, "result", "hit"),
 		miss:    metrics.Counter(name, help, "result", "miss"),
+		stale:   metrics.Counter(name, help, "result", "stale"),
 		views:   make(map[ids.Event]*view),
 		flights: make(map[ids.Event]*flight),
 	}
@@ -79,6 +84,7 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 		return v, nil
 	}
 	c.miss.Inc()
+	older := c.views[id]
 	f, underway := c.flights[id]
 	if !underway {
 		f = &flight{done: make(chan struct{})}
@@ -88,9 +94,18 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 	if !underway {
 		go c.fly(context.WithoutCancel(ctx), id, f) // others may wait longer than this caller
 	}
+	var enough <-chan time.Time
+	if older != nil {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		enough = timer.C
+	}
 	select {
 	case <-f.done:
 		return f.view, f.err
+	case <-enough:
+		c.stale.Inc()
+		return older, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -108,6 +123,14 @@ func (c *cache) fly(ctx context.Context, id ids.Event, f *flight) {
 		return
 	}
 	delete(c.flights, id)
+	if older := c.views[id]; older != nil && f.err != nil && !fault.Is(f.err, fault.NotFound) {
+		again := *older
+		again.until = c.now().Add(cacheTTL) // until then nobody waits for the database
+		c.views[id] = &again
+		f.view, f.err = &again, nil
+		c.stale.Inc()
+		return
+	}
 	if f.err != nil || !f.view.record.public() {
 		delete(c.views, id)
 		return
