@@ -21,7 +21,7 @@ import (
 // target says which running system a command talks to: over NATS, as ops.
 type target struct {
 	Data      string `default:"./data" help:"Data folder, for the credentials." type:"path"`
-	NATSURL   string `name:"nats-url" default:"nats://127.0.0.1:4222" help:"The system's NATS server."`
+	NATSURL   string `name:"nats-url" help:"The system's NATS server; default what the data folder remembers, or nats://127.0.0.1:4222."`
 	NATSCreds string `name:"nats-creds" help:"Credentials; default DATA/creds." type:"path"`
 	NATSCA    string `name:"nats-ca" help:"PEM file of the authority that signed its certificate." type:"path"`
 }
@@ -37,9 +37,10 @@ func (t target) connect(ctx context.Context) (jetstream.JetStream, func(), error
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
-	nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: t.NATSURL, Role: "ops", Creds: creds, CA: t.NATSCA})
+	url := t.natsURL()
+	nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: url, Role: "ops", Creds: creds, CA: t.NATSCA})
 	if err != nil {
-		return nil, nil, fmt.Errorf("the system cannot be reached at %s: %w", t.NATSURL, err)
+		return nil, nil, fmt.Errorf("the system cannot be reached at %s: %w", url, err)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {

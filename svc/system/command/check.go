@@ -36,7 +36,7 @@ func check(cfg system.Config) error {
 		{"STARLIGHT_PUBLIC_URL", base(cfg.PublicURL)},
 		{"STARLIGHT_CALLBACK_URL", base(cfg.CallbackURL)},
 		{"STARLIGHT_STRIPE_URL", base(cfg.Stripe.URL)},
-		{"STARLIGHT_SMTP_URL", outside(cfg.SMTPURL, "smtp://user:password@host:port or smtps://…", "smtp", "smtps")},
+		{"STARLIGHT_SMTP_URL", outside(cfg.SMTPURL, "smtp://user:password@host:port or the same with smtps", "smtp", "smtps")},
 		{"STARLIGHT_SMS_URL", outside(cfg.SMSURL, "https://account:token@host?from=NUMBER", "https", "http")},
 		{"STARLIGHT_TRUSTED_PROXY", proxies(cfg.TrustedProxies)},
 		{"STARLIGHT_ADMIN_EMAIL", or("", cfg.AdminEmail, plainAddress)},
@@ -137,7 +137,7 @@ func servers(list string) error {
 func databaseURL(value string) error {
 	scheme, _, _ := strings.Cut(value, ":")
 	if value != "" && !slices.Contains([]string{"sqlite", "postgres", "postgresql"}, scheme) {
-		return errors.New("it must begin with postgres:// or sqlite:")
+		return errors.New("a database URL begins with postgres:// or sqlite:DIR")
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func TestWrongSettings(t *testing.T) {
 		"STARLIGHT_REPLICAS=3":                          "STARLIGHT_REPLICAS: the embedded NATS server is one server",
 		"STARLIGHT_ADMIN_PASSWORD=short":                "STARLIGHT_ADMIN_PASSWORD: it must have 8 to 256 characters",
 		"STARLIGHT_ADMIN_EMAIL=ada":                     `STARLIGHT_ADMIN_EMAIL: "ada" is no mail address`,
-		"STARLIGHT_DATABASE_URL=mysql://u:hunter22@db":  "STARLIGHT_DATABASE_URL: it must begin with postgres://",
+		"STARLIGHT_DATABASE_URL=mysql://u:hunter22@db":  "STARLIGHT_DATABASE_URL: a database URL begins with postgres://",
 		"STARLIGHT_NATS_URL=http://n1":                  "STARLIGHT_NATS_URL: it must have the form nats://",
 		"STARLIGHT_TRUSTED_PROXY=proxy":                 `STARLIGHT_TRUSTED_PROXY: "proxy" is neither`,
 	} {

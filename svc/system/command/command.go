@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,9 +31,12 @@ type commands struct {
 	Audit   auditCommand   `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
 	Dead    deadCommand    `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
 	Rebuild rebuildCommand `cmd:"" help:"Build a read model again."`
+	Healthy healthyCommand `cmd:"" help:"Ask a process whether it is ready; exit 1 if not. For health checks of containers."`
 	Auth    authCommand    `cmd:"" help:"Keys and credentials for an outside NATS server."`
 	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
 }
 
 // streams are where a command writes.
@@ -53,7 +57,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	var grammar commands
 	exit := -1
 	parser, err := kong.New(&grammar, kong.Name("starlight"), kong.Description("Events, tickets and doors, on NATS."),
-		kong.DefaultEnvars("STARLIGHT"), kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.UsageOnError())
+		kong.DefaultEnvars("STARLIGHT"), kong.Vars{"version": "starlight " + system.BuildVersion()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.UsageOnError())
 	if err != nil {
 		fmt.Fprintln(stderr, "starlight:", err)
 		return 1
@@ -126,7 +130,7 @@ type common struct {
 func (c *common) config() (system.Config, error) {
 	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds, NATSCA: c.NATSCA, Replicas: c.Replicas,
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"), TLSCert: c.TLSCert, TLSKey: c.TLSKey,
-		TrustedProxies: c.TrustedProxy, PushPrivate: c.PushPrivate, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
+		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }), PushPrivate: c.PushPrivate, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return cfg, errors.New("--tls-cert and --tls-key belong together")
 	}
@@ -209,6 +213,9 @@ func serve(s *streams, cfg system.Config, stopWithin time.Duration, demo bool) e
 		if err := sys.Demo(s.ctx, s.out); err != nil && s.ctx.Err() == nil {
 			fmt.Fprintln(s.out, "the demo stopped:", err)
 		}
+	}
+	if err := remember(cfg, sys); err != nil {
+		fmt.Fprintln(s.err, "starlight: the commands will need --nats-url:", err)
 	}
 	fmt.Fprintln(s.out, sys.Ready())
 	select {

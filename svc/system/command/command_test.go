@@ -127,3 +127,13 @@ func TestWithoutASystem(t *testing.T) {
 		}
 	}
 }
+
+// The version is asked for in either way, and is that of the build.
+func TestVersion(t *testing.T) {
+	for _, arg := range []string{"version", "--version"} {
+		var out, err bytes.Buffer
+		if code := command.Main([]string{arg}, &out, &err); code != 0 || out.String() != "starlight "+system.BuildVersion()+"\n" || err.Len() > 0 {
+			t.Errorf("%s: exit %d, %q, %q", arg, code, out.String(), err.String())
+		}
+	}
+}

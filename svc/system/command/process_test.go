@@ -154,7 +154,7 @@ func (s *installation) end(sig os.Signal) {
 // does runs an administrator's command that must succeed, and returns what it prints.
 func (s *installation) does(args ...string) string {
 	s.t.Helper()
-	code, out, stderr := execute(s.t, nil, append(args, "--data", s.data, "--nats-url", s.ready["nats"])...)
+	code, out, stderr := execute(s.t, nil, append(args, "--data", s.data)...) // which remembers where the system listens
 	if code != 0 || stderr != "" {
 		s.t.Errorf("%v: exit %d, %s", args, code, stderr)
 	}
@@ -184,6 +184,10 @@ func TestUp(t *testing.T) {
 	}
 	s.settings()
 	s.logs()
+	ops := strings.TrimPrefix(s.ready["ops"], "http://")
+	if code, out, _ := execute(t, nil, "healthy", "--ops", ops); code != 0 || out != "ready\n" {
+		t.Errorf("healthy: exit %d, %q", code, out)
+	}
 
 	findings := strings.Split(strings.TrimSpace(s.does("audit")), "\n")
 	for _, line := range findings {
@@ -215,6 +219,7 @@ func TestUp(t *testing.T) {
 		t.Errorf("audit of the stopped system: %s", out)
 	}
 	fails(t, nil, "cannot be reached", s.admin("config", "list")...)
+	fails(t, nil, "connection refused", "healthy", "--ops", ops)
 
 	again := up(t, s.data)
 	if len(again.lines) != 1 {
@@ -244,6 +249,9 @@ func (s *installation) settings() {
 	fails(s.t, nil, key+": value: ", s.admin("config", "set", key, "soon")...)
 	fails(s.t, nil, "there is no such setting", s.admin("config", "set", "no.such", "5m")...)
 	fails(s.t, nil, "there is no such setting", s.admin("config", "get", "ticketing.*")...)
+	for _, verb := range []string{"reset", "history", "rollback"} {
+		fails(s.t, nil, "there is no such setting", s.admin("config", verb, "ticketing.hold_tll")...)
+	}
 	get("5m")
 	s.does("config", "reset", key)
 	get("10m")
