@@ -15,6 +15,8 @@ import (
 const (
 	clockEvery   = 5 * time.Second
 	clockTimeout = 2 * time.Second
+	clockFirst   = 20 * time.Second // for the first reading
+	clockAgain   = 50 * time.Millisecond
 
 	// clockError is the greatest error of a reading that replaces another: half of the time that its answer took.
 	clockError = 250 * time.Millisecond
@@ -42,12 +44,30 @@ type reading struct{ local, server time.Time }
 // NewClock returns a clock that has been read once. local is the machine's: time.Now, if it is to survive being set.
 func NewClock(ctx context.Context, js jetstream.JetStream, stream string, local func() time.Time, log *slog.Logger, reg *observe.Registry) (*Clock, error) {
 	c := &Clock{js: js, stream: stream, local: local, log: log}
-	if err := c.Read(ctx); err != nil {
+	if err := c.first(ctx); err != nil {
 		return nil, err
 	}
 	reg.GaugeFunc("starlight_clock_offset_seconds", "How far the machine's clock is ahead of the NATS server's, by which the system goes.",
 		func() float64 { return c.offset().Seconds() })
 	return c, nil
+}
+
+// first reads the time until that succeeds. A server of a cluster hears of a stream later than the one that made it, and
+// a stream whose servers choose a leader does not answer.
+func (c *Clock) first(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, clockFirst)
+	defer cancel()
+	for {
+		err := c.Read(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(clockAgain):
+		}
+	}
 }
 
 // Now returns the server's time.

@@ -28,6 +28,29 @@ func TestClockGoesByTheServer(t *testing.T) {
 }
 
 // A clock that runs wrong is put right by the next reading, and runs on while the server is away.
+// A process may start before its server has heard of the stream.
+func TestClockWaitsForItsStream(t *testing.T) {
+	n := testkit.NATS(t)
+	looked, err := n.Conn.SubscribeSync("$JS.API.STREAM.INFO.TIME")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error, 1)
+	go func() {
+		_, err := stream.NewClock(t.Context(), n.JS, "TIME", time.Now, testkit.Log(t), observe.NewRegistry())
+		started <- err
+	}()
+	for range 2 { // the second look shows that the first found nothing
+		if _, err := looked.NextMsg(10 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.Stream("TIME", "time")
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestClockIsReadAgain(t *testing.T) {
 	n := testkit.NATS(t)
 	n.Stream("TIME", "time")
