@@ -11,6 +11,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -103,13 +104,14 @@ func peerAddress(a net.Addr) netip.Addr {
 // crossOrigin answers a preflight request from an allowed origin, and lets the answers to others be read there. It
 // reports whether the request is answered.
 func (g *Gateway) crossOrigin(rc *fasthttp.RequestCtx) bool {
-	if len(g.cfg.Origins) == 0 {
+	origins := api.Origins.Get(g.cfg.Settings)
+	if origins == "" {
 		return false
 	}
 	h := &rc.Response.Header
 	h.Add("Vary", "Origin")
 	origin := string(rc.Request.Header.Peek("Origin"))
-	if origin == "" || !slices.Contains(g.cfg.Origins, origin) {
+	if origin == "" || !api.OriginAllowed(origins, origin) {
 		return false
 	}
 	h.Set("Access-Control-Allow-Origin", origin)

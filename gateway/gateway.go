@@ -45,7 +45,6 @@ type Config struct {
 
 	Ready          func(context.Context) bool // answers /readyz; nil means always
 	TrustedProxies []netip.Prefix             // whose X-Forwarded-For is believed
-	Origins        []string                   // that may call from a browser, as "https://example.org"; none means the same origin only
 	InFlight       int                        // 0 means DefaultInFlight
 	OpenAPI        []byte                     // the document at /openapi.json; nil means no documentation
 	LiveBeat       time.Duration              // between two signs of life of a live stream; 0 means 15 s
@@ -221,6 +220,13 @@ func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHand
 // complain is Fiber's error handler: no route matched, or the request could not be read.
 func (g *Gateway) complain(c *fiber.Ctx, err error) error {
 	g.secure(c.Context())
+	var e *fiber.Error
+	if c.Method() == fiber.MethodOptions && errors.As(err, &e) && e.Code == fiber.StatusMethodNotAllowed {
+		g.begin(c.Context())                             // names the request
+		c.Append(fiber.HeaderAllow, fiber.MethodOptions) // which has the other methods already
+		c.Status(fiber.StatusNoContent)
+		return nil
+	}
 	g.refuse(c.Context(), ofFiber(err))
 	return nil
 }

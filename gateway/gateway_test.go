@@ -315,8 +315,10 @@ func TestScenarios(t *testing.T) {
 		{"wrong case", "GET", "/V1/events", "", nil, 404, fault.NotFound, nil},
 		{"internal endpoints have no address", "POST", "/api.event.offer", "{}", json, 404, fault.NotFound, nil},
 		{"dots in the path", "GET", "/v1/x/../events", "", nil, 404, fault.NotFound, nil},
-		{"wrong method", "PUT", "/v1/events", "{}", json, 405, fault.Invalid, map[string]string{"Allow": "GET, HEAD, POST"}},
-		{"unknown method", "TRACE", "/v1/events", "", nil, 405, fault.Invalid, nil},
+		{"wrong method", "PUT", "/v1/events", "{}", json, 405, fault.WrongMethod, map[string]string{"Allow": "GET, HEAD, POST"}},
+		{"unknown method", "TRACE", "/v1/events", "", nil, 405, fault.WrongMethod, nil},
+		{"what can be done", "OPTIONS", "/v1/events", "", nil, 204, "", map[string]string{"Allow": "GET, HEAD, POST, OPTIONS"}},
+		{"what can be done nowhere", "OPTIONS", "/v1/nothing", "", nil, 404, fault.NotFound, nil},
 		{"wild id", "GET", "/v1/events/*", "", nil, 404, fault.NotFound, nil},
 		{"wilder id", "GET", "/v1/events/%3E", "", nil, 404, fault.NotFound, nil},
 		{"dot id", "GET", "/v1/events/.", "", nil, 404, fault.NotFound, nil},
@@ -336,10 +338,10 @@ func TestScenarios(t *testing.T) {
 		{"wrong type", "POST", "/v1/sessions", `{"email":5,"password":"b"}`, json, 400, fault.Invalid, map[string]string{"body": `"field":"email"`}},
 		{"NUL in a body", "POST", "/v1/sessions", `{"email":"a\u0000","password":"b"}`, json, 400, fault.Invalid, map[string]string{"body": `"field":"email"`}},
 		{"no body", "POST", "/v1/sessions", "", json, 400, fault.Invalid, nil},
-		{"a form", "POST", "/v1/sessions", "email=a", []string{"Content-Type", "application/x-www-form-urlencoded"}, 400, fault.Invalid, nil},
-		{"no content type", "POST", "/v1/sessions", "{}", nil, 400, fault.Invalid, nil},
-		{"strange charset", "POST", "/v1/sessions", "{}", []string{"Content-Type", "application/json; charset=utf-7"}, 400, fault.Invalid, nil},
-		{"compressed body", "POST", "/v1/sessions", "{}", with(json, "Content-Encoding", "gzip"), 400, fault.Invalid, nil},
+		{"a form", "POST", "/v1/sessions", "email=a", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, fault.WrongMedia, nil},
+		{"no content type", "POST", "/v1/sessions", "{}", nil, 415, fault.WrongMedia, nil},
+		{"strange charset", "POST", "/v1/sessions", "{}", []string{"Content-Type", "application/json; charset=utf-7"}, 415, fault.WrongMedia, nil},
+		{"compressed body", "POST", "/v1/sessions", "{}", with(json, "Content-Encoding", "gzip"), 415, fault.WrongMedia, nil},
 		{"body over the endpoint's limit", "POST", "/v1/sessions", big, json, 413, fault.TooLarge, nil},
 		{"the same body where there is room", "POST", "/v1/events", strings.Replace(newEvent, `"name":"n"`, `"name":"`+strings.Repeat("x", 70<<10)+`"`, 1), with(json, "Authorization", anna), 201, "", nil},
 		{"deep nesting", "POST", "/v1/sessions", strings.Repeat("[", 60000), json, 400, fault.Invalid, nil},
@@ -540,16 +542,28 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestCrossOrigin(t *testing.T) {
-	d := open(t, func(c *gateway.Config) { c.Origins = []string{"https://shop.example"} })
+	d := open(t, func(c *gateway.Config) {
+		c.Settings = settings.Fixed(api.Origins.Is("https://a.example, https://shop.example"))
+	})
 	preflight := []string{"Access-Control-Request-Method", "POST", "Origin"}
 	if a := d.do("OPTIONS", "/v1/orders", "", append(preflight, "https://shop.example")...); a.StatusCode != 204 || a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
 		t.Errorf("preflight: %d %v", a.StatusCode, a.Header)
 	}
-	if a := d.do("OPTIONS", "/v1/orders", "", append(preflight, "https://evil.example")...); a.StatusCode != 405 || a.Header.Get("Access-Control-Allow-Origin") != "" {
+	if a := d.do("OPTIONS", "/v1/orders", "", append(preflight, "https://evil.example")...); a.StatusCode != 204 || a.Header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("foreign preflight: %d %v", a.StatusCode, a.Header)
 	}
 	if a := d.do("GET", "/v1/events", "", "Origin", "https://shop.example"); a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" || a.StatusCode != 200 {
 		t.Errorf("request: %d %v", a.StatusCode, a.Header)
+	}
+	anybody := open(t, func(c *gateway.Config) { c.Settings = settings.Fixed(api.Origins.Is("*")) })
+	if a := anybody.do("OPTIONS", "/v1/orders", "", append(preflight, "https://any.example")...); a.StatusCode != 204 || a.Header.Get("Access-Control-Allow-Origin") != "https://any.example" {
+		t.Errorf("preflight of any: %d %v", a.StatusCode, a.Header)
+	}
+	for text, good := range map[string]bool{"": true, "*": true, "https://a.example,http://localhost:5173": true, "a.example": false, "https://a.example/": false, "https://a.example ,http://b.example": true,
+		"https://A.example": false, "*,https://a.example": false, "null": false} {
+		if err := api.Origins.Check(text); (err == nil) != good {
+			t.Errorf("the setting %q: %v", text, err)
+		}
 	}
 	same := open(t)
 	if a := same.do("GET", "/v1/events", "", "Origin", "https://shop.example"); a.Header.Get("Access-Control-Allow-Origin") != "" {

@@ -36,6 +36,8 @@ func title(code fault.Code) string {
 		return "Not allowed"
 	case fault.NotFound:
 		return "Not found"
+	case fault.WrongMethod:
+		return "Not the way to use this address"
 	case fault.Conflict:
 		return "Not possible in the present state"
 	case fault.SoldOut:
@@ -46,6 +48,8 @@ func title(code fault.Code) string {
 		return "It was changed meanwhile"
 	case fault.TooLarge:
 		return "The request is too large"
+	case fault.WrongMedia:
+		return "Not in a form that this address takes"
 	case fault.Unprocessable:
 		return "The idempotency key was used with another request"
 	case fault.RateLimited:
@@ -108,7 +112,7 @@ func ofFiber(err error) error {
 	case fiber.StatusNotFound:
 		return fault.New(fault.NotFound, "there is nothing under this address")
 	case fiber.StatusMethodNotAllowed:
-		return &statusError{e.Code, fault.New(fault.Invalid, "this address does not take this method")}
+		return fault.New(fault.WrongMethod, "this address does not take this method")
 	case fiber.StatusRequestEntityTooLarge:
 		return fault.New(fault.TooLarge, "the body is too large")
 	case fiber.StatusRequestHeaderFieldsTooLarge:

@@ -164,10 +164,10 @@ func (p *proxy) body(x *exchange) ([]byte, error) {
 		return nil, fault.New(fault.TooLarge, "the body is larger than %d bytes", limit)
 	}
 	if coding := x.rc.Request.Header.ContentEncoding(); len(coding) > 0 && string(coding) != "identity" {
-		return nil, fault.New(fault.Invalid, "the body must not have a Content-Encoding")
+		return nil, fault.New(fault.WrongMedia, "the body must not have a Content-Encoding")
 	}
 	if !p.spec.Raw && !isJSON(x.rc.Request.Header.ContentType()) {
-		return nil, fault.New(fault.Invalid, "the Content-Type must be application/json")
+		return nil, fault.New(fault.WrongMedia, "the Content-Type must be application/json")
 	}
 	return bytes.Clone(body), nil
 }

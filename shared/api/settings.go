@@ -1,7 +1,10 @@
 package api
 
 import (
+	"fmt"
 	"log/slog"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -69,6 +72,8 @@ var (
 		"Requests a second that one address may make to the endpoints that check passwords and tokens; 0 means any number.", settings.Between(0, 1000000))
 	ConnectionsPerAddress = settings.Int("gateway.connections_per_address", 1000,
 		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted proxies and the machine itself.", settings.Between(0, 1000000))
+	Origins = settings.CheckedString("gateway.origins", "",
+		"Web pages of which origins may call from a browser: \"https://shop.example.org\", several with commas between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins)
 
 	LivePerPerson = settings.Int("gateway.live_per_person", 8,
 		"Live streams that one person may have open at a gateway.", settings.Between(1, 1000))
@@ -87,11 +92,39 @@ var (
 	LogLevel = settings.Level("log.level", slog.LevelInfo, "What is logged: debug, info, warn or error.")
 )
 
+// checkOrigins checks the text of Origins. An origin is a scheme and a host, perhaps with a port, as browsers send it.
+func checkOrigins(text string) error {
+	if text == "" || text == "*" {
+		return nil
+	}
+	for o := range strings.SplitSeq(text, ",") {
+		o = strings.TrimSpace(o)
+		u, err := url.Parse(o)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != o || strings.ToLower(o) != o {
+			return fmt.Errorf("%q is no origin such as https://shop.example.org", o)
+		}
+	}
+	return nil
+}
+
+// OriginAllowed reports whether a text of Origins has the origin.
+func OriginAllowed(text, origin string) bool {
+	if text == "*" {
+		return true
+	}
+	for o := range strings.SplitSeq(text, ",") {
+		if strings.TrimSpace(o) == origin {
+			return true
+		}
+	}
+	return false
+}
+
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter, CallbackRetention,
-		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, LivePerPerson, LiveStreams,
+		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins, LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

@@ -28,17 +28,19 @@ const (
 	Expired         Code = "expired"             // it was possible once
 	Precondition    Code = "precondition_failed" // If-Match did not match
 	TooLarge        Code = "too_large"           // the body is over its limit
-	Unprocessable   Code = "unprocessable"       // an idempotency key used again with another body
-	RateLimited     Code = "rate_limited"        // too many requests from this caller
-	Internal        Code = "internal"            // a defect
-	Unavailable     Code = "unavailable"         // a part is down or full; trying again later makes sense
-	Timeout         Code = "timeout"             // the deadline passed; the outcome may be unknown
+	WrongMethod     Code = "method_not_allowed"  // the address does not take the method
+	WrongMedia      Code = "unsupported_media_type"
+	Unprocessable   Code = "unprocessable" // an idempotency key used again with another body
+	RateLimited     Code = "rate_limited"  // too many requests from this caller
+	Internal        Code = "internal"      // a defect
+	Unavailable     Code = "unavailable"   // a part is down or full; trying again later makes sense
+	Timeout         Code = "timeout"       // the deadline passed; the outcome may be unknown
 )
 
 // Codes lists the catalogue in documentation order.
 func Codes() []Code {
 	return []Code{Invalid, Unauthenticated, Forbidden, NotFound, Conflict, SoldOut, Expired, Precondition,
-		TooLarge, Unprocessable, RateLimited, Internal, Unavailable, Timeout}
+		WrongMethod, TooLarge, WrongMedia, Unprocessable, RateLimited, Internal, Unavailable, Timeout}
 }
 
 // Field is one member of a request that is wrong, and why.

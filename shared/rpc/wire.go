@@ -181,6 +181,8 @@ func HTTPStatus(code fault.Code) int {
 		return 403
 	case fault.NotFound:
 		return 404
+	case fault.WrongMethod:
+		return 405
 	case fault.Conflict, fault.SoldOut:
 		return 409
 	case fault.Expired:
@@ -189,6 +191,8 @@ func HTTPStatus(code fault.Code) int {
 		return 412
 	case fault.TooLarge:
 		return 413
+	case fault.WrongMedia:
+		return 415
 	case fault.Unprocessable:
 		return 422
 	case fault.RateLimited:

@@ -170,6 +170,11 @@ func Bool(key string, def bool, doc string) *Setting[bool] {
 
 // String declares a setting that is one line of text of at most max bytes. The empty text is allowed.
 func String(key, def, doc string, max int) *Setting[string] {
+	return CheckedString(key, def, doc, max, func(string) error { return nil })
+}
+
+// CheckedString declares a String that has to pass a check of its own.
+func CheckedString(key, def, doc string, max int, check func(string) error) *Setting[string] {
 	parse := func(text string) (string, error) {
 		if len(text) > max {
 			return "", fmt.Errorf("longer than %d bytes", max)
@@ -177,7 +182,7 @@ func String(key, def, doc string, max int) *Setting[string] {
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
 			return "", errors.New("not one line of plain text")
 		}
-		return text, nil
+		return text, check(text)
 	}
 	spec := Spec{Key: key, Kind: KindString, Doc: doc, Bounds: fmt.Sprintf("at most %d bytes", max)}
 	return declare(spec, def, parse, func(s string) string { return s })

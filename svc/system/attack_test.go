@@ -39,7 +39,7 @@ func documented(t *testing.T, what string, got answer) {
 		return
 	}
 	code := fault.Code(p.Code)
-	special := got.status == 405 || got.status == 408 // of HTTP itself
+	special := got.status == 408 // of HTTP itself
 	if got.status >= 500 || !slices.Contains(fault.Codes(), code) || !special && rpc.HTTPStatus(code) != got.status {
 		t.Errorf("%s: %d %.200s", what, got.status, got.body)
 	}
