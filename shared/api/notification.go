@@ -220,6 +220,8 @@ var (
 		Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202, Idempotent: true, Summary: "Write to everybody who holds a ticket, as a manager of the event"}}
 	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification", Name: "announcements", Method: "GET",
 		Path: "/v1/events/{id}/announcements", Access: rpc.User, Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
+	GetTicketPages = rpc.Endpoint[OrderRef, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "ticket_pages", Method: "GET", Path: "/v1/orders/{id}/tickets.pdf",
+		Access: rpc.User, Summary: "The caller's valid tickets of an order as PDF, one on each page, as the mail brings them"}}
 	GetUnsubscribePage = rpc.Endpoint[UnsubscribePage, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe_page", Method: "GET", Path: "/v1/unsubscribe",
 		Access: rpc.Public, Summary: "The page that a mail's unsubscribe link opens"}}
 	Unsubscribe = rpc.Endpoint[Unsubscription, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe", Method: "POST", Path: "/v1/unsubscribe",
@@ -244,7 +246,7 @@ var (
 func notificationEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{ListNotifications.Describe(), MarkNotificationsRead.Describe(), FollowNotifications.Describe(), GetPreferences.Describe(),
 		PutPreferences.Describe(), GetPushKey.Describe(), ListPushSubscriptions.Describe(), CreatePushSubscription.Describe(), DeletePushSubscription.Describe(),
-		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
+		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetTicketPages.Describe(), GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
 		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe(), ExportMessages.Describe(), ExportChoices.Describe()}
 }
 

@@ -23,6 +23,7 @@ func PDF(title string, made time.Time, pages ...*Drawing) ([]byte, error) {
 	doc := fpdf.New("P", "pt", "A4", "")
 	doc.AddUTF8FontFromBytes(pdfFont, "", goregular.TTF)
 	doc.AddUTF8FontFromBytes(pdfFont, "B", gobold.TTF)
+	doc.SetCatalogSort(true) // the same drawings are the same file
 	doc.SetCreationDate(made)
 	doc.SetModificationDate(made)
 	doc.SetTitle(utf16Text(title), false)

@@ -10,13 +10,20 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
+// calendarOwner is an address that no mail reaches: calendars compare it, and people write to whom the event names.
+const calendarOwner = "mailto:no-reply@starlightsymphony.invalid"
+
 // calendar writes an event as iCalendar, RFC 5545. Times are in UTC, which every calendar shows in its owner's zone and
 // which needs no table of the zone's rules; the event's zone stands beside them.
 func calendar(e *api.Event) (*rpc.Blob, error) {
 	cal := ics.NewCalendarFor("StarlightSymphony")
 	cal.SetMethod(ics.MethodPublish)
+	if e.Status == api.EventCancelled { // the entry with this UID and a lower sequence is taken back
+		cal.SetMethod(ics.MethodCancel)
+	}
 	cal.SetXWRTimezone(e.Timezone)
 	v := cal.AddEvent(e.ID.String() + "@starlightsymphony")
+	v.SetOrganizer(calendarOwner, ics.WithCN("StarlightSymphony")) // RFC 5546 wants one for either method
 	v.SetDtStampTime(e.UpdatedAt)
 	v.SetCreatedTime(e.CreatedAt)
 	v.SetModifiedAt(e.UpdatedAt)

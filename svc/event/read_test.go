@@ -338,8 +338,16 @@ func TestCalendar(t *testing.T) {
 	if strings.Count(text, "BEGIN:VEVENT\r\n") != 1 {
 		t.Errorf("a description became an event:\n%s", text)
 	}
+	organizer := v.GetProperty(ics.ComponentPropertyOrganizer)
+	if !strings.Contains(text, "\r\nMETHOD:PUBLISH\r\n") || organizer == nil {
+		t.Errorf("no method or organizer in\n%s", text)
+	}
 	must(w, anna, api.CancelEvent, api.CancelEventRequest{ID: e.ID, Reason: "rain, again"})
-	v, _ = read()
+	v, text = read()
+	if by := v.GetProperty(ics.ComponentPropertyOrganizer); by == nil || by.Value != organizer.Value || !strings.Contains(text, "\r\nMETHOD:CANCEL\r\n") ||
+		v.GetProperty(ics.ComponentPropertyUniqueId).Value != e.ID.String()+"@starlightsymphony" || v.GetProperty(ics.ComponentPropertySequence).Value != "3" {
+		t.Errorf("the entry is not taken back by\n%s", text)
+	}
 	if got := v.GetProperty(ics.ComponentPropertyStatus).Value; got != "CANCELLED" {
 		t.Errorf("status %q", got)
 	}

@@ -79,10 +79,10 @@ func (s *Service) messageID(row messageRow) string {
 	return row.Name + "." + row.ID.String() + "@" + s.host
 }
 
-// mostCodes bounds the pictures in one mail.
+// mostCodes bounds the tickets in one mail.
 const mostCodes = 50
 
-// enclose returns what goes with a mail: the codes of tickets, and the event for the calendar.
+// enclose returns what goes with a mail: tickets to print and their codes for phones, and the event for the calendar.
 func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, error) {
 	what := api.HeldTickets{UserID: out.to.ID}
 	switch out.row.Name {
@@ -90,7 +90,7 @@ func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, err
 		what.OrderID = out.facts.Order.ID
 	case "ticket_received":
 		what.TicketID = out.facts.Ticket
-	case "event_changed":
+	case "event_changed", "event_cancelled":
 		return s.calendar(ctx, out)
 	default:
 		return nil, nil
@@ -102,8 +102,13 @@ func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, err
 	if len(tickets) == 0 {
 		return nil, &moot{"the tickets are given back, or given away"}
 	}
-	var files []attachment
-	for i, t := range tickets[:min(len(tickets), mostCodes)] {
+	tickets = tickets[:min(len(tickets), mostCodes)]
+	pages, err := s.ticketPages(printed{lang: s.texts.speech(out.to, out.facts), event: out.facts.Event, order: out.facts.Order, tickets: tickets, made: out.row.CreatedAt})
+	if err != nil {
+		return nil, err
+	}
+	files := []attachment{{ticketFile(tickets[0].OrderID), "application/pdf", pages}}
+	for i, t := range tickets {
 		code, err := qr.Encode(t.Code, qr.M)
 		if err != nil {
 			return nil, fault.Wrap(err, fault.Invalid, "the code of %s cannot be drawn", t.ID)
@@ -114,7 +119,8 @@ func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, err
 	return append(files, event...), err
 }
 
-// calendar returns the event as a calendar file, if there is one for everybody.
+// calendar returns the event as a calendar file, if there is one for everybody. That of a cancelled event takes the entry
+// back.
 func (s *Service) calendar(ctx context.Context, out *outgoing) ([]attachment, error) {
 	id := out.row.EventID
 	if out.facts.Order != nil {
@@ -127,7 +133,14 @@ func (s *Service) calendar(ctx context.Context, out *outgoing) ([]attachment, er
 	if err != nil {
 		return nil, err
 	}
-	return []attachment{{id.String() + ".ics", "text/calendar; charset=utf-8; method=PUBLISH", file.Data}}, nil
+	method := "PUBLISH" // as the file says
+	if bytes.Contains(file.Data, []byte("\nMETHOD:CANCEL\r\n")) {
+		method = "CANCEL"
+	}
+	if out.row.Name == "event_cancelled" && method != "CANCEL" {
+		return nil, fault.New(fault.Unavailable, "the instance of the event service that was asked has not heard of the cancellation")
+	}
+	return []attachment{{id.String() + ".ics", "text/calendar; charset=utf-8; method=" + method, file.Data}}, nil
 }
 
 // compose puts a mail together. But for the boundaries between its parts, nothing in it depends on when it is sent.

@@ -146,8 +146,14 @@ func (b *box) neighbours() {
 		}
 		return &offer, nil
 	})
-	rpc.Handle(events, api.GetCalendarFile, func(context.Context, *api.OfferRequest) (*rpc.Blob, error) {
-		return &rpc.Blob{ContentType: "text/calendar", Data: []byte("BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n")}, nil
+	rpc.Handle(events, api.GetCalendarFile, func(_ context.Context, req *api.OfferRequest) (*rpc.Blob, error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		method := "PUBLISH"
+		if b.offers[req.EventID].Event.Status == api.EventCancelled {
+			method = "CANCEL"
+		}
+		return &rpc.Blob{ContentType: "text/calendar", Data: []byte("BEGIN:VCALENDAR\r\nMETHOD:" + method + "\r\nEND:VCALENDAR\r\n")}, nil
 	})
 	office := rpc.NewServer(b.nats.Connect(), cfg("ticketing"))
 	rpc.Handle(office, api.GetHeldTickets, func(_ context.Context, req *api.HeldTickets) (*api.List[api.Ticket], error) {
@@ -167,7 +173,7 @@ func (b *box) neighbours() {
 type mailFile struct {
 	file   string
 	header mail.Header
-	parts  map[string]string // by content type; files by their name
+	parts  map[string]string // by content type; files by their name, with their type on a line before them
 }
 
 // parse reads a mail with other code than that which wrote it.
@@ -199,7 +205,7 @@ func (m mailFile) collect(contentType, encoding string, body io.Reader) error {
 				if err != nil {
 					return err
 				}
-				m.parts[p.FileName()] = string(data)
+				m.parts[p.FileName()] = p.Header.Get("Content-Type") + "\n" + string(data)
 				continue
 			}
 			if err := m.collect(p.Header.Get("Content-Type"), p.Header.Get("Content-Transfer-Encoding"), p); err != nil {

@@ -86,8 +86,9 @@ func TestRealMailServer(t *testing.T) {
 		}
 		switch {
 		case strings.HasPrefix(m.Subject, "Vos billets"):
-			if m.Subject != "Vos billets : Nocturne & more" || !strings.Contains(m.Text, o.ID.String()) || len(m.Attachments) != 3 || m.Attachments[0].ContentType != "image/png" ||
-				!strings.Contains(m.Attachments[0].FileName, tickets[0].String()) || m.Attachments[2].FileName != e.ID.String()+".ics" || m.Headers["list-unsubscribe"] != nil {
+			if m.Subject != "Vos billets : Nocturne & more" || !strings.Contains(m.Text, o.ID.String()) || len(m.Attachments) != 4 || m.Attachments[1].ContentType != "image/png" ||
+				m.Attachments[0].ContentType != "application/pdf" || m.Attachments[0].FileName != "tickets-"+o.ID.String()+".pdf" ||
+				!strings.Contains(m.Attachments[1].FileName, tickets[0].String()) || m.Attachments[3].FileName != e.ID.String()+".ics" || m.Headers["list-unsubscribe"] != nil {
 				t.Errorf("tickets %+v", m)
 			}
 		case strings.Contains(m.Subject, "Bientôt"):

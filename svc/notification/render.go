@@ -152,8 +152,8 @@ type pair struct{ Label, Value string }
 
 type anchor struct{ Label, URL string }
 
-// document is a message before it has a form.
-type document struct {
+// draft is a message before it has a form.
+type draft struct {
 	Lang, Subject, Greeting string
 	Paragraphs              [][]string // lines
 	Details                 []pair
@@ -173,7 +173,7 @@ func (c *catalogue) write(lang, name string, v view, f facts, to links) (written
 	if !ok {
 		return written{}, fault.New(fault.Invalid, "there is no message %q", name)
 	}
-	d := document{Lang: lang}
+	d := draft{Lang: lang}
 	var (
 		body, label, unsubscribe string
 		err                      error

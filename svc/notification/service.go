@@ -28,6 +28,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
+	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/keyring"
@@ -90,6 +91,7 @@ type Service struct {
 	sms    *smsOffice // nil: none
 	push   *pushOffice
 	keys   *keyring.Ring
+	fonts  *document.Fonts
 	group  *store.Group
 	people *batch.Group[ids.User, api.Contact]
 	claims *claims
@@ -133,6 +135,9 @@ func (s *Service) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.page, err = unsubscribeTemplate(); err != nil {
+		return err
+	}
+	if s.fonts, err = document.NewFonts(document.FontConfig{Log: s.Log}); err != nil {
 		return err
 	}
 	if s.SMTPURL != "" {
@@ -204,6 +209,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.DeletePushSubscription, s.unsubscribePush)
 	rpc.Handle(srv, api.CreateAnnouncement, s.createAnnouncement)
 	rpc.Handle(srv, api.ListAnnouncements, s.listAnnouncements)
+	rpc.Handle(srv, api.GetTicketPages, s.getTicketPages)
 	rpc.Handle(srv, api.GetUnsubscribePage, s.getUnsubscribePage)
 	rpc.Handle(srv, api.Unsubscribe, s.unsubscribe)
 	rpc.Handle(srv, api.ListTemplates, s.listTemplates)

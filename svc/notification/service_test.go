@@ -117,12 +117,19 @@ func TestTicketsOfAnOrder(t *testing.T) {
 			t.Errorf("HTML or headers: %v\n%s", m.header, m.parts["text/html"])
 		}
 		for i, id := range tickets {
-			if png := m.parts[fmt.Sprintf("ticket-%d-%s.png", i+1, id)]; !strings.HasPrefix(png, "\x89PNG") {
+			if png := m.parts[fmt.Sprintf("ticket-%d-%s.png", i+1, id)]; !strings.HasPrefix(png, "image/png") || !strings.Contains(png, "\n\x89PNG") {
 				t.Errorf("ticket %d is not attached: %.20q", i, png)
 			}
 		}
-		if !strings.HasPrefix(m.parts[e.ID.String()+".ics"], "BEGIN:VCALENDAR") {
-			t.Errorf("no calendar file among the parts")
+		if ics := m.parts[e.ID.String()+".ics"]; !strings.Contains(ics, "method=PUBLISH") || !strings.Contains(ics, "\nBEGIN:VCALENDAR") {
+			t.Errorf("no calendar file among the parts: %q", ics)
+		}
+		if pages := m.parts["tickets-"+o.ID.String()+".pdf"]; !strings.HasPrefix(pages, "application/pdf") || !strings.Contains(pages, "\n%PDF-") {
+			t.Errorf("no tickets to print: %.40q", pages)
+		}
+		blob := call(b, ada, api.GetTicketPages, &api.OrderRef{ID: o.ID})
+		if blob.ContentType != "application/pdf" || !strings.HasPrefix(string(blob.Data), "%PDF-") {
+			t.Errorf("tickets to print: %s %.20q", blob.ContentType, blob.Data)
 		}
 		inbox := call(b, ada, api.ListNotifications, &api.NotificationQuery{Page: api.Page{Limit: 1}})
 		if len(inbox.Items) != 1 || inbox.Items[0].Title != "Ihre Tickets: Nocturne & more" || inbox.Items[0].OrderID != o.ID || inbox.Unread != 2 || inbox.NextCursor == "" {
@@ -270,6 +277,8 @@ func TestEventsThatMove(t *testing.T) {
 		b.settled()
 		if m := b.mails("event_cancelled", 1)[0]; !strings.Contains(m.header.Get("To"), "ada@") || !strings.Contains(m.text(), "The organizer writes: Rain") {
 			t.Errorf("to %s:\n%s", m.header.Get("To"), m.text())
+		} else if ics := m.parts[e.ID.String()+".ics"]; !strings.Contains(ics, "method=CANCEL") || !strings.Contains(ics, "METHOD:CANCEL") {
+			t.Errorf("the calendar entry is not taken back: %q", ics)
 		}
 		b.clock.Set(moved.StartsAt.Add(-time.Hour)) // no reminder of what does not take place
 		b.sweeps()

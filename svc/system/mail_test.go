@@ -40,7 +40,7 @@ func TestTicketsByMail(t *testing.T) {
 		}
 		return errors.Join(errors.New("the tickets have not arrived"), err)
 	})
-	if len(m.To) != 1 || m.To[0].Address != "ada@example.org" || !strings.HasPrefix(m.Subject, "Your tickets") || len(m.Attachments) != 3 {
+	if len(m.To) != 1 || m.To[0].Address != "ada@example.org" || !strings.HasPrefix(m.Subject, "Your tickets") || len(m.Attachments) != 4 {
 		t.Fatalf("mail %+v", m)
 	}
 	enclosed := func(name string) []byte {
@@ -69,6 +69,13 @@ func TestTicketsByMail(t *testing.T) {
 		if err != nil || code.status != 200 || !bytes.Equal(enclosed(fmt.Sprintf("ticket-%d-%s.png", i+1, ticket.ID)), code.body) {
 			t.Errorf("the code of ticket %d is another one than at the API: %d, %v", i, code.status, err)
 		}
+	}
+	pages, err := s.send("GET", "/v1/orders/"+o.ID.String()+"/tickets.pdf", ada, nil)
+	if mailed := enclosed("tickets-" + o.ID.String() + ".pdf"); err != nil || pages.status != 200 || !bytes.HasPrefix(mailed, []byte("%PDF-")) || len(pages.body) != len(mailed) {
+		t.Errorf("%d bytes of tickets by mail, %d at the API, %d, %v", len(mailed), len(pages.body), pages.status, err)
+	}
+	if other, err := s.send("GET", "/v1/orders/"+o.ID.String()+"/tickets.pdf", admin, nil); err != nil || other.status != 404 {
+		t.Errorf("tickets of somebody else: %d, %v", other.status, err)
 	}
 	calendar, err := s.send("GET", "/v1/events/"+event.ID.String()+"/calendar.ics", "", nil)
 	if got := enclosed(event.ID.String() + ".ics"); err != nil || calendar.status != 200 || !bytes.Equal(got, calendar.body) {
