@@ -110,7 +110,7 @@ type Callback struct {
 const (
 	RefundPending   = "pending"
 	RefundSucceeded = "succeeded"
-	RefundFailed    = "failed" // the provider refuses for good: a person has to look at it
+	RefundFailed    = "failed" // refused by the provider, or the money did not arrive: a person has to look at it, and may repeat it
 )
 
 // Refund is money on its way back to a buyer, or back.
@@ -122,6 +122,7 @@ type Refund struct {
 	Amount    Money        `json:"amount"`
 	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
 	Reason    string       `json:"reason,omitempty"`  // one of RefundReasons, or what the person who gave it back wrote
+	Failure   string       `json:"failure,omitempty"` // what the provider says of a failed one
 	CreatedAt time.Time    `json:"created_at"`
 	UpdatedAt time.Time    `json:"updated_at"`
 }
@@ -138,9 +139,29 @@ type NewRefund struct {
 	KeepTickets bool `json:"keep_tickets,omitempty"` // the tickets stay valid even if all of the money goes back
 }
 
+// The states of a dispute.
+const (
+	DisputeInquiry = "inquiry" // a bank asks; the money is still here
+	DisputeOpen    = "open"    // the provider has taken the money until the bank decides
+	DisputeWon     = "won"     // the money is back
+	DisputeLost    = "lost"
+)
+
+// Dispute is money that a payer reclaims by a bank. It is answered at the provider.
+type Dispute struct {
+	ID        string      `json:"id"` // at the provider
+	PaymentID ids.Payment `json:"payment_id"`
+	Status    string      `json:"status"`
+	Amount    Money       `json:"amount"`
+	Reason    string      `json:"reason,omitempty"` // the provider's code, such as fraudulent
+	AnswerBy  *time.Time  `json:"answer_by,omitempty"`
+	CreatedAt time.Time   `json:"created_at"`
+	UpdatedAt time.Time   `json:"updated_at"`
+}
+
 // AccountBalance is the state of an account of the ledger. In each currency, the debits of all accounts are their credits.
 type AccountBalance struct {
-	Account string `json:"account"` // provider:<name>, sales, suspense or refunds_payable
+	Account string `json:"account"` // provider:<name>, sales, suspense, refunds_payable or disputes
 	Debit   Money  `json:"debit"`   // all that was ever entered
 	Credit  Money  `json:"credit"`
 }
@@ -201,6 +222,12 @@ var (
 			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is all that is left revokes the tickets too, unless keep_tickets is true."}}
 	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Name: "refunds", Method: "GET", Path: "/v1/payments/{id}/refunds",
 		Access: rpc.User, Summary: "The refunds of a payment, oldest first"}}
+	RepeatRefund = rpc.Endpoint[RefundRef, Refund]{Spec: rpc.Spec{Service: "payment", Name: "repeat_refund", Method: "POST",
+		Path: "/v1/payments/{id}/refunds/{refund_id}/repeat", Access: rpc.User, Status: 202,
+		Summary: "Make a refund that has failed once more, for the event's managers",
+		Detail:  "A refund may fail days after it had succeeded, when the buyer's bank sends the money back. Repeating one that is under way changes nothing."}}
+	ListDisputes = rpc.Endpoint[PaymentRef, List[Dispute]]{Spec: rpc.Spec{Service: "payment", Name: "disputes", Method: "GET", Path: "/v1/payments/{id}/disputes",
+		Access: rpc.User, Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers"}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback", Method: "POST", Path: "/v1/payments/callbacks/{provider}",
 		Access: rpc.Public, Raw: true, Headers: []string{"Sandbox-Signature", "Stripe-Signature"}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook"}}
 	DecideSandboxPayment = rpc.Endpoint[SandboxOutcome, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_decide", Method: "POST", Path: "/v1/sandbox/payments/{id}",
@@ -233,7 +260,7 @@ var (
 )
 
 func paymentEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{CreatePayment.Describe(), GetPayment.Describe(), CreateRefund.Describe(), ListRefunds.Describe(), ReceiveCallback.Describe(),
+	return []rpc.Descriptor{CreatePayment.Describe(), GetPayment.Describe(), CreateRefund.Describe(), ListRefunds.Describe(), RepeatRefund.Describe(), ListDisputes.Describe(), ReceiveCallback.Describe(),
 		DecideSandboxPayment.Describe(), GetSandboxCheckout.Describe(), GetSandboxReport.Describe(),
 		GetManualCheckout.Describe(), GetManualPayment.Describe(), MarkPaymentPaid.Describe(), MarkRefundPaid.Describe(),
 		GetTrialBalance.Describe(), ClosePayments.Describe(), ExportPayments.Describe()}
@@ -244,7 +271,13 @@ type PaymentEvent struct {
 	Payment Payment `json:"payment"`
 }
 
-// RefundEvent is the payload of RefundHasSucceeded: the refund and its payment as they are after it.
+// DisputeEvent is the payload of PaymentDisputed.
+type DisputeEvent struct {
+	Dispute Dispute `json:"dispute"`
+	Payment Payment `json:"payment"`
+}
+
+// RefundEvent is the payload of the refund topics: the refund and its payment as they are after it.
 type RefundEvent struct {
 	Refund  Refund  `json:"refund"`
 	Payment Payment `json:"payment"`
@@ -264,4 +297,6 @@ var (
 	PaymentWasRefunded  = Topic[PaymentEvent]{"ev.payment.payment.refunded", "all of the money is back with the buyer"}
 	PaymentReminderDue  = Topic[PaymentReminder]{"ev.payment.payment.reminder", "half of the time to bring the money is over"}
 	RefundHasSucceeded  = Topic[RefundEvent]{"ev.payment.refund.succeeded", "some or all of the money is back with the buyer"}
+	RefundHasFailed     = Topic[RefundEvent]{"ev.payment.refund.failed", "a refund that had succeeded did not arrive: a person has to repeat it"}
+	PaymentDisputed     = Topic[DisputeEvent]{"ev.payment.dispute.changed", "a payer reclaims money by a bank, or that has come to an end"}
 )

@@ -31,7 +31,7 @@ func Ledger(ctx context.Context, db *store.DB) ([]Captured, error) {
 }
 
 // sums is what a set of records says about one payment.
-type sums struct{ captured, owed, paid int64 }
+type sums struct{ captured, owed, paid, disputed int64 }
 
 // AuditLedger compares the payments with the ledger and with the refunds, and looks at the trial balance. It returns how
 // many payments it compared and what differs.
@@ -45,12 +45,13 @@ func AuditLedger(ctx context.Context, db *store.DB) (compared int, broken []stri
 		return 0, nil, err
 	}
 	decided, err := sumsOf(ctx, db, `SELECT payment_id, 'refund_owed' AS kind, SUM(amount) AS amount FROM payment_refunds GROUP BY payment_id
-		UNION ALL SELECT payment_id, 'refund_paid', SUM(amount) FROM payment_refunds WHERE status = 'succeeded' GROUP BY payment_id`)
+		UNION ALL SELECT payment_id, 'refund_paid', SUM(amount) FROM payment_refunds WHERE status = 'succeeded' GROUP BY payment_id
+		UNION ALL SELECT payment_id, 'dispute', SUM(amount) FROM payment_disputes WHERE status IN ('open', 'lost') GROUP BY payment_id`)
 	if err != nil {
 		return 0, nil, err
 	}
 	for _, p := range payments {
-		want := sums{p.Captured, p.Refunding, p.Refunded}
+		want := sums{p.Captured, p.Refunding, p.Refunded, decided[p.ID].disputed}
 		if got := entered[p.ID]; got != want {
 			broken = append(broken, fmt.Sprintf("payment %s is %+v and the ledger says %+v", p.ID, want, got))
 		}
@@ -81,6 +82,23 @@ func AuditLedger(ctx context.Context, db *store.DB) (compared int, broken []stri
 	return len(payments), broken, nil
 }
 
+func (s *sums) add(kind string, amount int64) {
+	switch kind {
+	case transferCapture:
+		s.captured += amount
+	case transferRefundOwed:
+		s.owed += amount
+	case transferRefundPaid:
+		s.paid += amount
+	case transferRefundFailed:
+		s.paid -= amount
+	case transferDispute:
+		s.disputed += amount
+	case transferDisputeWon:
+		s.disputed -= amount
+	}
+}
+
 func sumsOf(ctx context.Context, db *store.DB, query string) (map[ids.Payment]sums, error) {
 	var rows []struct {
 		PaymentID ids.Payment
@@ -91,14 +109,7 @@ func sumsOf(ctx context.Context, db *store.DB, query string) (map[ids.Payment]su
 	out := map[ids.Payment]sums{}
 	for _, r := range rows {
 		s := out[r.PaymentID]
-		switch r.Kind {
-		case transferCapture:
-			s.captured = r.Amount
-		case transferRefundOwed:
-			s.owed = r.Amount
-		case transferRefundPaid:
-			s.paid = r.Amount
-		}
+		s.add(r.Kind, r.Amount)
 		out[r.PaymentID] = s
 	}
 	return out, err

@@ -3,6 +3,7 @@ package payment
 import (
 	"cmp"
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -27,6 +28,8 @@ type refundRow struct {
 	Reason    string
 	Status    string
 	RemoteID  string
+	Repeats   int    // how often a person had it made again
+	Failure   string // what the provider says of a failed one
 	Attempts  int
 	DueAt     time.Time
 	CreatedAt time.Time
@@ -38,8 +41,19 @@ func (r *refundRow) money() api.Money { return api.Money{Amount: r.Amount, Curre
 // refund returns the row as callers see it.
 func (r *refundRow) refund() api.Refund {
 	return api.Refund{ID: r.ID, PaymentID: r.PaymentID, OrderID: r.OrderID, Status: r.Status, Amount: r.money(), Tickets: r.Tickets,
-		Reason: r.Reason, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+		Reason: r.Reason, Failure: r.Failure, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
+
+// entry names the refund in the ledger: each time that it is made again anew.
+func (r *refundRow) entry() ids.Refund {
+	if r.Repeats == 0 {
+		return r.ID
+	}
+	return r.ID + ids.Refund("/"+strconv.Itoa(r.Repeats))
+}
+
+// key is the idempotency key of the refund at its provider.
+func (r *refundRow) key() string { return "starlight-refund-" + r.entry().String() }
 
 // owe writes down, in the caller's transaction, that money of a payment goes back. The same decision again changes
 // nothing. More than was captured is refused by the table.
@@ -181,7 +195,7 @@ func (b *books) repaid(ctx context.Context, refund *refundRow, remoteID string) 
 		}
 		fresh = true
 		payment := after[0]
-		err = enter(ctx, tx, &transferRow{Kind: transferRefundPaid, PaymentID: payment.ID, RefundID: refund.ID, Debit: accountRefunds,
+		err = enter(ctx, tx, &transferRow{Kind: transferRefundPaid, PaymentID: payment.ID, RefundID: done[0].entry(), Debit: accountRefunds,
 			Credit: accountOf(payment.Provider), Amount: refund.Amount, Currency: refund.Currency, At: now})
 		if err != nil {
 			return err

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// lookTime bounds one look at a payment: a call of its provider and a transaction.
+	// lookTime bounds one look at a payment: a call or two of its provider and a transaction.
 	lookTime = 2 * providerTimeout
 	// callbackLease is how long a callback belongs to the instance that took it up: longer than a look at it can last, with
-	// putting it off.
-	callbackLease = lookTime + providerTimeout
+	// looking at what came afterwards and putting it off.
+	callbackLease = 2*lookTime + providerTimeout
 	// retryCreate is when a caller may try again after the provider failed.
 	retryCreate = 2 * time.Second
 )
@@ -101,7 +101,10 @@ func (d *desk) look(ctx context.Context, row *callbackRow) {
 	key := row.key()
 	err := d.hold(ctx, row)
 	if err == nil {
-		err = d.service.settle(ctx, d.provider, row.RemoteID, &key)
+		err = d.service.lookAfterwards(ctx, d.provider, row)
+	}
+	if err == nil {
+		err = d.service.settle(ctx, d.provider, row.RemoteID, &key) // finishes the callback
 	}
 	if err == nil || errors.Is(err, errTaken) {
 		return
@@ -120,7 +123,7 @@ var errTaken = errors.New("another instance has taken it up")
 
 // hold makes sure that a callback is this instance's for as long as a look may last: it may have waited for its worker.
 func (d *desk) hold(ctx context.Context, row *callbackRow) error {
-	if d.service.now().Add(lookTime).Before(row.DueAt) {
+	if d.service.now().Add(2 * lookTime).Before(row.DueAt) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, providerTimeout)

@@ -14,7 +14,7 @@ import (
 
 // A callback belongs to one instance for as long as the work on it may last, counted from when the work begins.
 func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
-	if callbackLease <= lookTime || refundLease <= refundTime {
+	if callbackLease <= 2*lookTime || refundLease <= refundTime {
 		t.Fatalf("a lease of %v for work of %v, and one of %v for %v", callbackLease, lookTime, refundLease, refundTime)
 	}
 	onBoth(t, func(t *testing.T, w *world) {
@@ -27,11 +27,11 @@ func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
 			t.Fatal(err)
 		}
 		desk := i.desks["sandbox"]
-		w.clock.Advance(callbackLease - lookTime) // it waits for its worker: what is left would not do
+		w.clock.Advance(callbackLease - 2*lookTime) // it waits for its worker: what is left would not do
 		if err := desk.hold(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
-		if left := row.DueAt.Sub(w.clock.Now()); left < lookTime {
+		if left := row.DueAt.Sub(w.clock.Now()); left < 2*lookTime {
 			t.Errorf("the work begins with a lease of %v", left)
 		}
 		w.clock.Advance(callbackLease) // it waits too long

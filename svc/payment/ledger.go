@@ -20,6 +20,9 @@ import (
 //	             provider:<name> → suspense         somebody has paid what was not asked for
 //	refund_owed  sales, suspense → refunds_payable  it was decided that money goes back
 //	refund_paid  refunds_payable → provider:<name>  the provider has given it back
+//	refund_failed  provider:<name> → refunds_payable  the money did not arrive, and is with the provider again
+//	dispute      disputes → provider:<name>         the provider has taken what a payer reclaims
+//	dispute_won  provider:<name> → disputes         and has given it back to us
 //
 // The arrow goes from the account that is debited to the one that is credited.
 type transferRow struct {
@@ -41,6 +44,10 @@ const (
 	transferCapture    = "capture"
 	transferRefundOwed = "refund_owed"
 	transferRefundPaid = "refund_paid"
+
+	transferRefundFailed = "refund_failed"
+	transferDispute      = "dispute"
+	transferDisputeWon   = "dispute_won"
 )
 
 // The accounts beside those of the providers.
@@ -48,6 +55,7 @@ const (
 	accountSales    = "sales"           // what was sold: owed to the organizers
 	accountSuspense = "suspense"        // what came without having been asked for
 	accountRefunds  = "refunds_payable" // what buyers are owed
+	accountDisputes = "disputes"        // what buyers have reclaimed by their banks
 )
 
 // accountOf is the money that a provider has collected for us.

@@ -204,8 +204,11 @@ func (b *manualBooks) refund(ctx context.Context, row *manualRefund, currency st
 func (b *manualBooks) markRefunded(ctx context.Context, reference string, refund ids.Refund, by ids.User) error {
 	now := store.Time(b.now())
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		due := new(manualRefund)
-		err := tx.NewSelect().Model(due).Where("mr.request_key = ?", remoteRefundKey(refund)).Where("mr.reference = ?", reference).Scan(ctx)
+		due, row := new(manualRefund), new(refundRow)
+		if err := tx.NewSelect().Model(row).Where("r.id = ?", refund).Scan(ctx); err != nil {
+			return store.OrNotFound(err, "no such refund is to be paid out")
+		}
+		err := tx.NewSelect().Model(due).Where("mr.request_key = ?", row.key()).Where("mr.reference = ?", reference).Scan(ctx)
 		if err != nil {
 			return store.OrNotFound(err, "no such refund is to be paid out")
 		}

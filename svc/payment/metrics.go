@@ -40,6 +40,10 @@ func (m instruments) refunded(result string) {
 	m.registry.Counter("starlight_payment_refunds_total", "Attempts to give money back, by result.", "result", result).Inc()
 }
 
+func (m instruments) disputed(status string) {
+	m.registry.Counter("starlight_payment_disputes_total", "Changes of disputes, by what they are now.", "status", status).Inc()
+}
+
 func (m instruments) providerError(provider, call, code string) {
 	m.registry.Counter("starlight_payment_provider_errors_total", "Calls of payment providers that failed or were not made, by call and code.",
 		"provider", provider, "call", call, "code", code).Inc()

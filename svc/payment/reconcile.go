@@ -83,7 +83,7 @@ type account struct {
 }
 
 // Reconcile compares our ledger with a provider's report, to the cent and for each payment. It returns how many payments
-// it compared and the differences. Rows of the report that are neither charges nor refunds, such as fees and payouts, are
+// it compared and the differences. Rows of the report that are of no payment, such as fees and payouts, are
 // passed over. The report has to be of all time.
 func Reconcile(ctx context.Context, db *store.DB, provider string, report io.Reader) (compared int, differences []string, err error) {
 	theirs, err := readReport(report)
@@ -105,11 +105,7 @@ func Reconcile(ctx context.Context, db *store.DB, provider string, report io.Rea
 	for _, r := range rows {
 		a := account{r.PaymentID.String(), r.Currency}
 		s := ours[a]
-		if r.Kind == transferCapture {
-			s.captured = r.Amount
-		} else {
-			s.paid = r.Amount
-		}
+		s.add(r.Kind, r.Amount)
 		ours[a] = s
 	}
 	all := maps.Clone(ours)
@@ -118,8 +114,8 @@ func Reconcile(ctx context.Context, db *store.DB, provider string, report io.Rea
 		return cmp.Or(cmp.Compare(a.payment, b.payment), cmp.Compare(a.currency, b.currency))
 	}) {
 		if we, they := ours[a], theirs[a]; we != they {
-			differences = append(differences, fmt.Sprintf("payment %s: we say %d %s collected and %d given back, %s says %d and %d",
-				a.payment, we.captured, a.currency, we.paid, provider, they.captured, they.paid))
+			differences = append(differences, fmt.Sprintf("payment %s: we say %d %s collected, %d given back and %d disputed, %s says %d, %d and %d",
+				a.payment, we.captured, a.currency, we.paid, we.disputed, provider, they.captured, they.paid, they.disputed))
 		}
 	}
 	return len(all), differences, nil
@@ -146,7 +142,9 @@ func readReport(r io.Reader) (map[account]sums, error) {
 		}
 		line, _ := in.FieldPos(0)
 		kind := strings.TrimPrefix(strings.ToLower(row[c.kind]), "partial_")
-		if kind != "charge" && kind != "refund" {
+		switch kind {
+		case "charge", "refund", "refund_failure", "dispute", "dispute_reversal":
+		default:
 			continue
 		}
 		a := account{row[c.reference], strings.ToUpper(row[c.currency])}
@@ -155,10 +153,13 @@ func readReport(r io.Reader) (map[account]sums, error) {
 			return nil, fault.Wrap(err, fault.Invalid, "line %d of the report: %q is no amount of %s", line, row[c.amount], a.currency)
 		}
 		s := out[a]
-		if kind == "charge" {
+		switch kind {
+		case "charge":
 			s.captured += amount
-		} else {
+		case "refund", "refund_failure":
 			s.paid -= amount
+		default:
+			s.disputed -= amount
 		}
 		out[a] = s
 	}

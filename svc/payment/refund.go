@@ -144,7 +144,7 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 		return fault.New(fault.Unavailable, "the provider %s is not configured", payment.Provider)
 	}
 	remote, err := desk.provider.Refund(ctx, RefundRequest{
-		Key: remoteRefundKey(row.ID), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
+		Key: row.key(), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
 	})
 	if err != nil {
 		return err
@@ -158,9 +158,6 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 	}
 	return err
 }
-
-// remoteRefundKey derives the idempotency key of a refund at its provider.
-func remoteRefundKey(id ids.Refund) string { return "starlight-refund-" + id.String() }
 
 // errRefundPending is no failure: the provider has taken the refund, and will say later that it is done.
 var errRefundPending = fault.New(fault.Unavailable, "the refund is under way at the provider")

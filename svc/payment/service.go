@@ -162,6 +162,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetPayment, s.getPayment)
 	rpc.Handle(srv, api.CreateRefund, s.createRefund)
 	rpc.Handle(srv, api.ListRefunds, s.listRefunds)
+	rpc.Handle(srv, api.RepeatRefund, s.repeatRefund)
+	rpc.Handle(srv, api.ListDisputes, s.listDisputes)
 	rpc.Handle(srv, api.GetTrialBalance, s.trialBalance)
 	rpc.Handle(srv, api.GetSandboxReport, s.sandboxReport)
 	rpc.Handle(srv, api.ClosePayments, s.closePayments)

@@ -41,6 +41,7 @@ type stripeStandin struct {
 	mu       sync.Mutex
 	objects  map[string]object // sessions and intents, by id
 	refunds  []object
+	disputes []object
 	answers  map[string]answer // by idempotency key
 	requests []string          // "POST /v1/refunds key"
 	cut      int               // of so many POSTs the answer is lost
@@ -127,6 +128,12 @@ func (s *stripeStandin) get(u *url.URL) (int, any) {
 				list = append(list, o)
 			}
 		}
+	case "/v1/disputes":
+		for _, o := range s.disputes {
+			if o["payment_intent"] == intent {
+				list = append(list, o)
+			}
+		}
 	}
 	return 200, object{"object": "list", "data": list, "has_more": false, "url": u.Path}
 }
@@ -188,7 +195,7 @@ func (s *stripeStandin) post(path string, form url.Values) (int, any) {
 		}
 		left := intent["amount_received"].(int)
 		for _, r := range s.refunds {
-			if r["payment_intent"] == intent["id"] {
+			if r["payment_intent"] == intent["id"] && r["status"] != "failed" {
 				left -= r["amount"].(int)
 			}
 		}

@@ -183,7 +183,7 @@ func TestStripeUnknownOutcome(t *testing.T) {
 	if n := len(standin.made("POST /v1/refunds")); n != 1 {
 		t.Errorf("%d refunds were asked for, want 1", n)
 	}
-	refund = RefundRequest{Key: "starlight-refund-2", RemoteID: first.ID, Amount: api.Money{Amount: 3001, Currency: "EUR"}}
+	refund = RefundRequest{Key: "starlight-refund-2", RemoteID: first.ID, Amount: api.Money{Amount: 5001, Currency: "EUR"}}
 	_, err = s.Refund(t.Context(), refund)
 	wantFault(t, err, fault.Conflict) // more than is left
 	unpaid, err := s.Create(t.Context(), newRequest(now))
