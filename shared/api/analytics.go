@@ -46,7 +46,7 @@ type EventSummary struct {
 	Net             Money       `json:"net"`
 	Quantity        int64       `json:"quantity"`     // tickets on offer
 	SellThrough     float64     `json:"sell_through"` // tickets sold and not revoked, of those on offer
-	Conversion      float64     `json:"conversion"`   // paid orders of views
+	Conversion      float64     `json:"conversion"`   // paid orders of views; an order without a view counts as one
 	Attendance      float64     `json:"attendance"`   // admitted of valid tickets
 	TicketTypes     []Breakdown `json:"ticket_types"`
 	PromoCodes      []Breakdown `json:"promo_codes"`
@@ -78,7 +78,8 @@ type Series struct {
 	Interval string        `json:"interval"`
 	Currency string        `json:"currency"`
 	Points   []SeriesPoint `json:"points"`
-	Gates    []Breakdown   `json:"gates,omitempty"` // of attendance: arrivals per gate in the same time
+	Types    []Breakdown   `json:"ticket_types,omitempty"` // of sales: what was sold of each ticket type in the same time
+	Gates    []Breakdown   `json:"gates,omitempty"`        // of attendance: arrivals per gate in the same time
 	NoShows  int64         `json:"no_shows"`
 }
 
@@ -89,13 +90,15 @@ type SeriesPoint struct {
 	Numbers
 }
 
-// Funnel is the way from a view to a seat.
+// Funnel is the way from a view to a paid order, and the tickets of those orders.
 type Funnel struct {
-	EventID ids.Event    `json:"event_id"`
-	Steps   []FunnelStep `json:"steps"`
+	EventID     ids.Event    `json:"event_id"`
+	Steps       []FunnelStep `json:"steps"`
+	TicketsSold int64        `json:"tickets_sold"`
+	Admitted    int64        `json:"admitted"`
 }
 
-// FunnelStep is one step, and its part of the step before.
+// FunnelStep is one step, and its part of the step before: no step is larger than that.
 type FunnelStep struct {
 	Name  string  `json:"name"`
 	Count int64   `json:"count"`
@@ -124,7 +127,7 @@ type Group struct {
 }
 
 // Forecast says when an event will be sold out if sales go on as lately. The times are absent where the rate of sales
-// gives no end.
+// gives no end. Before there are ten orders over a day at least, it gives neither times nor a rate.
 type Forecast struct {
 	EventID   ids.Event  `json:"event_id"`
 	Remaining int64      `json:"remaining"`

@@ -134,7 +134,9 @@ func (f *Fonts) wrap(signs []rune, s Style, width float64, most int, faces shapi
 	shape := func(signs []rune) (outs []shaping.Output) {
 		in := shaping.Input{Text: signs, RunEnd: len(signs), Direction: dir, Size: toFixed(s.Size)}
 		for _, part := range f.segmenter.Split(in, faces) {
-			outs = append(outs, f.shaper.Shape(part))
+			out := f.shaper.Shape(part)
+			narrow(&out, signs)
+			outs = append(outs, out)
 		}
 		return outs
 	}
@@ -152,6 +154,18 @@ func (f *Fonts) wrap(signs []rune, s Style, width float64, most int, faces shapi
 		lines = append(lines, f.text(l, signs, s))
 	}
 	return lines, nil
+}
+
+// narrow gives blanks the width that they have in text: those of fonts of pictures are as wide as the pictures.
+func narrow(out *shaping.Output, signs []rune) {
+	const blank = 0.28 // of the size
+	for i := range out.Glyphs {
+		g := &out.Glyphs[i]
+		if signs[g.TextIndex()] == ' ' && g.Advance > out.Size/2 {
+			g.Advance = fixed.Int26_6(float64(out.Size) * blank)
+		}
+	}
+	out.RecomputeAdvance()
 }
 
 // text copies a line out of the shaper, in the order in which it is seen.

@@ -1,143 +1,205 @@
 package analytics
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
-	"codeberg.org/go-pdf/fpdf"
-	"github.com/go-analyze/charts"
-	"golang.org/x/image/font/gofont/gobold"
-	"golang.org/x/image/font/gofont/goregular"
+	"github.com/starlightsymphony/starlight/shared/document"
 )
 
-// The size of a picture, in pixels.
+// The size of a picture, in points and pixels.
 const (
 	pictureWidth  = 960
 	pictureHeight = 480
-	mostLabels    = 7 // of an axis of time, so that they do not touch
+	pictureMargin = 24
 )
 
-// draw makes the picture of a report, as svg or png.
-func (r *report) draw(format string) ([]byte, error) {
-	p := charts.NewPainter(charts.PainterOptions{OutputFormat: format, Width: pictureWidth, Height: pictureHeight})
-	padding := charts.Box{Top: 20, Left: 20, Right: 40, Bottom: 20, IsSet: true}
-	whole := func(f float64) string { return fmt.Sprintf("%.0f", f) }
-	axis := []charts.ValueAxisOption{r.valueAxis()}
-	empty := len(r.labels) == 0
-	var err error
-	switch {
-	case empty: // an axis needs a point
-		opt := charts.NewBarChartOptionWithData([][]float64{{0}})
-		opt.Title.Text, opt.Padding = r.title+" (nothing yet)", padding
-		opt.CategoryAxis.Labels = []string{""}
-		err = p.BarChart(opt)
-	case r.bars:
-		opt := charts.NewBarChartOptionWithData(r.values)
-		opt.Title.Text, opt.Padding, opt.ValueFormatter = r.title, padding, whole
-		opt.CategoryAxis.Labels, opt.ValueAxis = r.labels, axis
-		if len(r.values) > 1 {
-			opt.Legend.SeriesNames, opt.Legend.Offset = r.legend, charts.OffsetRight
-		}
-		for i := range opt.SeriesList {
-			opt.SeriesList[i].Label.Show, opt.SeriesList[i].Label.ValueFormatter = charts.Ptr(true), whole
-		}
-		err = p.BarChart(opt)
-	default:
-		opt := charts.NewLineChartOptionWithData(r.values)
-		opt.Title.Text, opt.Padding, opt.ValueFormatter = r.title, padding, whole
-		opt.XAxis.Labels, opt.YAxis = r.labels, axis
-		opt.XAxis.LabelCount = min(len(r.labels), mostLabels)
-		opt.Legend.SeriesNames = r.legend
-		opt.Legend.Offset = charts.OffsetRight
-		opt.LineStrokeWidth = 2
-		err = p.LineChart(opt)
+// titleLines is in how many lines the name of an event is written at most.
+const titleLines = 2
+
+// picture draws the charts of a report beside a title.
+func (r *report) picture(f *document.Fonts) *document.Drawing {
+	d := &document.Drawing{Width: pictureWidth, Height: pictureHeight, Title: r.title}
+	d.Rect(0, 0, d.Width, d.Height, document.Color{R: 255, G: 255, B: 255})
+	y := float64(pictureMargin)
+	for _, l := range f.Wrap(r.title, document.Style{Size: 18, Bold: true}, d.Width-2*pictureMargin, titleLines) {
+		d.Text(pictureMargin, y+14, l, chartInk)
+		y += 24
 	}
-	if err != nil {
-		return nil, fmt.Errorf("analytics: chart: %w", err)
+	y += 10
+	const foot = 40 // for a footnote, too
+	w := (d.Width - 2*pictureMargin - float64(len(r.charts)-1)*pictureMargin) / float64(len(r.charts))
+	for i := range r.charts {
+		r.charts[i].draw(d, f, pictureMargin+float64(i)*(w+pictureMargin), y, w, d.Height-y-foot, 12)
 	}
-	return p.Bytes()
+	d.Footnote(f, pictureMargin, chartGrey)
+	return d
 }
 
-// valueAxis begins at zero and has whole numbers.
-func (r *report) valueAxis() charts.ValueAxisOption {
-	const few = 10
-	most := 1.0
-	for _, line := range r.values {
-		for _, v := range line {
-			most = max(most, v)
-		}
-	}
-	axis := charts.ValueAxisOption{Min: charts.Ptr(0.0)}
-	if most <= few {
-		axis.Max, axis.LabelCount = &most, int(most)+1
-	}
-	return axis
+// The measures of a page of a report, in points.
+const (
+	pageMargin  = 42.0
+	chartHeight = 200.0
+	rowHeight   = 13.0
+	cellSize    = 8.0
+	cellGap     = 8.0
+)
+
+// pages lays out a report on sheets of paper.
+type pages struct {
+	f    *document.Fonts
+	all  []*document.Drawing
+	y    float64 // where the next thing goes
+	page *document.Drawing
 }
 
-const pdfFont = "Go"
-
-// pdf puts the picture and the table of a report on pages.
-func (r *report) pdf(now time.Time) ([]byte, error) {
-	picture, err := r.draw("png")
-	if err != nil {
-		return nil, err
-	}
-	doc := fpdf.New("P", "mm", "A4", "")
-	doc.AddUTF8FontFromBytes(pdfFont, "", goregular.TTF) // the built-in fonts know western letters only
-	doc.AddUTF8FontFromBytes(pdfFont, "B", gobold.TTF)
-	doc.SetCreationDate(now)
-	doc.SetModificationDate(now)
-	doc.SetTitle(r.title, true)
-	doc.SetAutoPageBreak(true, 15)
-	doc.AddPage()
-	doc.SetFont(pdfFont, "B", 16)
-	doc.CellFormat(0, 10, r.title, "", 1, "L", false, 0, "")
-	doc.SetFont(pdfFont, "", 9)
-	doc.CellFormat(0, 6, now.UTC().Format("2006-01-02 15:04 UTC"), "", 1, "L", false, 0, "")
-	doc.RegisterImageOptionsReader("chart", fpdf.ImageOptions{ImageType: "PNG"}, bytes.NewReader(picture))
-	doc.ImageOptions("chart", 10, doc.GetY()+2, 190, 95, true, fpdf.ImageOptions{ImageType: "PNG"}, 0, "")
-	doc.Ln(4)
-	doc.SetFont(pdfFont, "B", 6.5)
-	widths := r.widths(doc)
-	for i, cell := range r.header {
-		doc.CellFormat(widths[i], 6, cell, "B", 0, align(i), false, 0, "")
-	}
-	doc.Ln(-1)
-	doc.SetFont(pdfFont, "", 6.5)
-	for _, row := range r.rows {
-		for i, cell := range row {
-			doc.CellFormat(widths[i], 5, cell, "", 0, align(i), false, 0, "")
-		}
-		doc.Ln(-1)
-	}
-	var buf bytes.Buffer
-	err = doc.Output(&buf)
-	return buf.Bytes(), err
+func (p *pages) next() {
+	p.page = &document.Drawing{Width: document.A4Width, Height: document.A4Height}
+	p.all = append(p.all, p.page)
+	p.y = pageMargin
 }
 
-// widths shares the page among the columns by the longest of their cells, in millimetres.
-func (r *report) widths(doc *fpdf.Fpdf) []float64 {
-	widths := make([]float64, len(r.header))
-	for _, row := range append([][]string{r.header}, r.rows...) {
-		for i, cell := range row {
-			widths[i] = max(widths[i], doc.GetStringWidth(cell)+4)
+// room begins a new page if there is not so much left on this one.
+func (p *pages) room(h float64) (fresh bool) {
+	if p.page != nil && p.y+h <= document.A4Height-pageMargin-10 {
+		return false
+	}
+	p.next()
+	return true
+}
+
+func (p *pages) line(text string, s document.Style, c document.Color, most int) {
+	for _, l := range p.f.Wrap(text, s, document.A4Width-2*pageMargin, most) {
+		p.page.Text(pageMargin, p.y+s.Size, l, c)
+		p.y += s.Size * lineHeight
+	}
+}
+
+// pdf puts the charts and the tables of a report on pages.
+func (r *report) pdf(f *document.Fonts, now time.Time) ([]byte, error) {
+	p := &pages{f: f}
+	p.next()
+	p.line(r.title, document.Style{Size: 18, Bold: true}, chartInk, 3)
+	p.y += 2
+	p.line(now.In(r.zone).Format("Monday, 2 January 2006, 15:04 MST"), document.Style{Size: 9}, chartGrey, 1)
+	p.y += 12
+	for i := range r.charts {
+		p.room(chartHeight)
+		r.charts[i].draw(p.page, f, pageMargin, p.y, document.A4Width-2*pageMargin, chartHeight, 9)
+		p.y += chartHeight + 16
+	}
+	for _, t := range r.tables {
+		p.table(t)
+	}
+	for i, page := range p.all {
+		number := f.Line(fmt.Sprintf("%d / %d", i+1, len(p.all)), document.Style{Size: 7})
+		page.TextRight(page.Width-pageMargin, page.Height-pageMargin/2, number, chartGrey)
+		page.Footnote(f, pageMargin, chartGrey)
+	}
+	return document.PDF(r.title, now, p.all...)
+}
+
+// table is what people read: its headings are words, its times are local.
+type table struct {
+	title  string
+	header []string
+	rows   [][]string
+	text   int // how many columns, from the first, are words: the others are numbers, which stand below each other
+}
+
+func (p *pages) table(t table) {
+	if len(t.rows) == 0 {
+		return
+	}
+	p.room(4 * rowHeight)
+	p.line(t.title, document.Style{Size: 11, Bold: true}, chartInk, 1)
+	p.y += 6
+	widths := p.widths(t)
+	head := p.cells(t.header, widths, true)
+	p.row(t, head, widths, true)
+	for _, row := range t.rows {
+		cells := p.cells(row, widths, false)
+		if p.room(height(cells)) {
+			p.row(t, head, widths, true)
+		}
+		p.row(t, cells, widths, false)
+	}
+	p.y += 16
+}
+
+// mostCellLines is in how many lines a cell is broken.
+const mostCellLines = 3
+
+// cells breaks the cells of a row into lines.
+func (p *pages) cells(row []string, widths []float64, bold bool) [][]document.Text {
+	out := make([][]document.Text, len(row))
+	for i, text := range row {
+		out[i] = p.f.Wrap(text, document.Style{Size: cellSize, Bold: bold}, widths[i], mostCellLines)
+	}
+	return out
+}
+
+func height(cells [][]document.Text) float64 {
+	lines := 1
+	for _, c := range cells {
+		lines = max(lines, len(c))
+	}
+	return rowHeight + float64(lines-1)*cellSize*lineHeight
+}
+
+func (p *pages) row(t table, cells [][]document.Text, widths []float64, heading bool) {
+	x := pageMargin
+	for i, lines := range cells {
+		for k, l := range lines {
+			y := p.y + cellSize + float64(k)*cellSize*lineHeight
+			if i < t.text {
+				p.page.Text(x, y, l, chartInk)
+			} else {
+				p.page.TextRight(x+widths[i], y, l, chartInk)
+			}
+		}
+		x += widths[i] + cellGap
+	}
+	p.y += height(cells)
+	if heading {
+		p.page.Line(0.6, chartGrey, document.Point{X: pageMargin, Y: p.y - 3}, document.Point{X: document.A4Width - pageMargin, Y: p.y - 3})
+		p.y += 2
+	}
+}
+
+// widths gives each column what its longest cell needs. Where the page is too narrow, the widest give way.
+func (p *pages) widths(t table) []float64 {
+	widths := make([]float64, len(t.header))
+	for i, text := range t.header { // a heading may be broken at its blanks
+		for _, l := range p.f.Wrap(text, document.Style{Size: cellSize, Bold: true}, 60, mostCellLines) {
+			widths[i] = max(widths[i], l.Width+1)
 		}
 	}
-	sum := 0.0
-	for _, w := range widths {
-		sum += w
+	longest := make([]int, len(t.header)) // measured are those that are longer than all before
+	for _, row := range t.rows {
+		for i, text := range row {
+			if n := len(text); n >= longest[i] {
+				longest[i] = n
+				widths[i] = max(widths[i], p.f.Line(text, document.Style{Size: cellSize}).Width+1)
+			}
+		}
 	}
-	for i := range widths {
-		widths[i] *= 190 / sum
+	room := document.A4Width - 2*pageMargin - cellGap*float64(len(widths)-1)
+	for sum(widths) > room {
+		widest := 0
+		for i := range widths {
+			if widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		widths[widest] -= min(sum(widths)-room+0.01, widths[widest]*0.1)
 	}
 	return widths
 }
 
-// align has numbers stand below each other.
-func align(column int) string {
-	if column == 0 {
-		return "L"
+func sum(all []float64) (s float64) {
+	for _, v := range all {
+		s += v
 	}
-	return "R"
+	return s
 }

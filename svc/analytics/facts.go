@@ -193,6 +193,7 @@ func orderOf(subject string, o object) *orderFact {
 	case api.OrderWasHeld.Subject:
 		f.created = o.time("created_at")
 	case api.OrderWasPaid.Subject:
+		f.created = o.time("created_at")
 		f.paid, f.updated, f.payment = o.time("paid_at"), o.time("updated_at"), ids.Payment(o.text("payment_id"))
 		f.total = o.in("total").number("amount")
 		f.buyer = &buyer{user: ids.User(o.text("user_id")), event: f.event}

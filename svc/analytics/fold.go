@@ -189,6 +189,10 @@ func (v *orderFact) fold(f *fold) error {
 		if when.IsZero() {
 			when = v.updated
 		}
+		if v.created.IsZero() {
+			v.created = when
+		}
+		step(seenHeld, nHeld, v.created) // a free order is paid at once
 		if step(seenPaid, nPaid, when) {
 			s.payment = v.payment
 			f.sold(v, promo, minuteOf(when))

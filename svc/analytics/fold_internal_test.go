@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -128,7 +129,11 @@ func bare(dir string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{db: db, now: func() time.Time { return testStart }, progress: newProgress(), touched: map[ids.Event]uint64{}, metrics: observe.NewRegistry()}
+	fonts, err := document.NewFonts(document.FontConfig{BuiltInOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{db: db, fonts: fonts, now: func() time.Time { return testStart }, progress: newProgress(), touched: map[ids.Event]uint64{}, metrics: observe.NewRegistry()}
 	s.progress.looked(eventsStream, 0, testStart)
 	s.progress.looked(factsStream, 0, testStart)
 	return s, nil

@@ -13,6 +13,12 @@ import (
 // forecastWindow is what "lately" is.
 const forecastWindow = 14 * 24 * time.Hour
 
+// With fewer orders, or over a shorter time, a forecast would say anything.
+const (
+	fewOrders   = 10
+	shortWindow = 24 * time.Hour
+)
+
 // quantile is that of the normal distribution at 0.95: nine tenths lie between -quantile and +quantile.
 const quantile = 1.6448536269514722
 
@@ -46,9 +52,12 @@ func (s *Service) forecast(ctx context.Context, req *api.EventRef) (out *api.For
 // Source: Johnson, Kotz, Balakrishnan: Continuous Univariate Distributions 2, chapter 27 (F) and 17.8 (log gamma).
 func predict(now time.Time, window time.Duration, orders, tickets, remaining int64) *api.Forecast {
 	f := &api.Forecast{Remaining: remaining, Basis: "orders of the last 14 days, or since the first, as a Poisson process; nine times of ten between earliest and latest"}
-	window = max(window, time.Hour) // a first minute says nothing of a day
-	f.PerDay = float64(tickets) / window.Hours() * 24
-	if remaining == 0 || orders == 0 || tickets == 0 {
+	if remaining > 0 && (orders < fewOrders || window < shortWindow) {
+		f.Basis = "there is not enough to tell from yet: ten orders over a day, at least"
+		return f
+	}
+	f.PerDay = float64(tickets) / max(window, time.Hour).Hours() * 24
+	if remaining == 0 || tickets == 0 {
 		return f
 	}
 	n := float64(orders)

@@ -132,13 +132,10 @@ func summarize(tx *bolt.Tx, o *api.Offer, now time.Time) *api.EventSummary {
 		Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired], OrdersCancelled: c[nCancelled], OrdersRefunded: c[nRefunded],
 		TicketsSold: c[nSold], TicketsRevoked: c[nRevoked], Admitted: c[nAdmitted], NoShows: noShows(o, c, now),
 		Revenue: money(c[nRevenue]), Refunds: money(c[nRefunds]), Net: money(c[nRevenue] - c[nRefunds]),
-		Conversion: ratio(c[nPaid], c[nViews]), Attendance: ratio(c[nAdmitted], c[nSold]-c[nRevoked]),
+		Conversion: ratio(c[nPaid], viewed(c)), Attendance: ratio(c[nAdmitted], c[nSold]-c[nRevoked]),
 		TicketTypes: breakdown(tx, e.ID, byType), PromoCodes: breakdown(tx, e.ID, byPromo), Referrers: topReferrers(tx, e.ID)}
 	sum.Quantity = quantity(o)
-	names := map[string]string{}
-	for _, t := range e.TicketTypes {
-		names[string(t.ID)] = t.Name
-	}
+	names := typeNames(o)
 	for i := range sum.TicketTypes {
 		sum.TicketTypes[i].Name = names[sum.TicketTypes[i].Key]
 	}
@@ -170,13 +167,18 @@ func (s *Service) funnel(ctx context.Context, req *api.EventRef) (out *api.Funne
 	return out, err
 }
 
+// viewed returns how often an event was looked at. Who orders has looked, also where the look was not counted.
+func viewed(c counts) int64 { return max(c[nViews], c[nHeld]) }
+
+// funnelOf counts looks and the orders that came of them. Each step is a part of the one before; how many tickets that
+// is stands beside it.
 func funnelOf(c counts, event ids.Event) *api.Funnel {
-	f := &api.Funnel{EventID: event}
+	f := &api.Funnel{EventID: event, TicketsSold: c[nSold], Admitted: c[nAdmitted]}
 	before := int64(0)
 	for _, step := range []struct {
 		name  string
 		count int64
-	}{{"views", c[nViews]}, {"orders held", c[nHeld]}, {"orders paid", c[nPaid]}, {"tickets sold", c[nSold]}, {"admitted", c[nAdmitted]}} {
+	}{{"views", viewed(c)}, {"orders held", c[nHeld]}, {"orders paid", c[nPaid]}} {
 		f.Steps = append(f.Steps, api.FunnelStep{Name: step.name, Count: step.count, Rate: ratio(step.count, before)})
 		before = step.count
 	}

@@ -2,11 +2,15 @@ package analytics
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -15,15 +19,14 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// report is a table that can also be drawn.
+// report is numbers as a file: rows for programs, charts and tables for people.
 type report struct {
 	title  string
-	header []string
+	zone   *time.Location
+	header []string // of the rows, which a program reads
 	rows   [][]string
-	labels []string    // of what is drawn
-	legend []string    // of the lines; bars have one
-	values [][]float64 // by line
-	bars   bool
+	charts []chart
+	tables []table
 }
 
 func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, error) {
@@ -35,19 +38,19 @@ func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, er
 		case "sales":
 			var data *api.Series
 			if data, err = salesOf(tx, o, query); err == nil {
-				r = salesReport(o.Event.Name, data)
+				r = salesReport(o.Event.Name, zone(o), data)
 			}
 		case "arrivals":
 			var data *api.Series
 			if data, err = arrivalsOf(tx, o, query); err == nil {
-				r = arrivalsReport(o.Event.Name, data)
+				r = arrivalsReport(o.Event.Name, zone(o), data)
 			}
 		case "funnel":
-			r = funnelReport(o.Event.Name, funnelOf(total(tx, req.ID, byEvent, ""), req.ID))
+			r = funnelReport(o.Event.Name, zone(o), funnelOf(total(tx, req.ID, byEvent, ""), req.ID))
 		case "demographics":
 			var data *api.Demographics
 			if data, err = buyers(tx, req.ID); err == nil {
-				r = peopleReport(o.Event.Name, data)
+				r = peopleReport(o.Event.Name, zone(o), data)
 			}
 		}
 		return err
@@ -65,87 +68,155 @@ func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, er
 		blob.Data, err = r.csv()
 	case "svg":
 		blob.ContentType = "image/svg+xml"
-		blob.Data, err = r.draw("svg")
+		blob.Data = r.picture(s.fonts).SVG()
 	case "png":
 		blob.ContentType = "image/png"
-		blob.Data, err = r.draw("png")
+		blob.Data, err = r.picture(s.fonts).PNG(1)
 	case "pdf":
 		blob.ContentType, blob.Filename = "application/pdf", req.File
-		blob.Data, err = r.pdf(s.now())
+		blob.Data, err = r.pdf(s.fonts, s.now())
 	default:
 		err = fault.New(fault.NotFound, "reports are csv, svg, png or pdf")
 	}
 	return blob, err
 }
 
-// timeLayout is how a point in time is labelled, by interval.
+// timeLayout is how a point in time is labelled below an axis, by interval.
 func timeLayout(interval string) string {
 	switch interval {
 	case "day", "week":
-		return "Jan 2"
+		return "2 Jan"
 	default:
-		return "Jan 2 15:04"
+		return "2 Jan 15:04"
+	}
+}
+
+// cellTime writes the beginning of an interval for people, by the clocks of the event.
+func cellTime(t time.Time, interval string) string {
+	switch interval {
+	case "day":
+		return t.Format("Mon 2 Jan 2006")
+	case "week":
+		return "week of " + t.Format("2 Jan 2006")
+	default:
+		return t.Format("Mon 2 Jan 2006 15:04 MST")
 	}
 }
 
 // fewPoints do not make a line.
 const fewPoints = 3
 
-func salesReport(event string, s *api.Series) *report {
-	r := &report{title: event + ": sales", legend: []string{"tickets sold", "tickets revoked"}, values: make([][]float64, 2),
+func countOf(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) }
+
+// moneyOf writes values that are minor units of a currency.
+func moneyOf(currency string) func(float64) string {
+	return func(v float64) string {
+		return api.Money{Amount: int64(math.Round(v)), Currency: currency}.Decimal()
+	}
+}
+
+// over makes a chart of a series.
+func over(s *api.Series, title string, write func(float64) string, lines []string, values func(api.SeriesPoint) []int64) chart {
+	c := chart{title: title, write: write, whole: true, bars: len(s.Points) < fewPoints}
+	for _, name := range lines {
+		c.lines = append(c.lines, chartLine{name: name})
+	}
+	for _, p := range s.Points {
+		c.labels = append(c.labels, p.Start.Format(timeLayout(s.Interval)))
+		for i, v := range values(p) {
+			c.lines[i].values = append(c.lines[i].values, float64(v))
+		}
+	}
+	return c
+}
+
+func salesReport(event string, zone *time.Location, s *api.Series) *report {
+	money := moneyOf(s.Currency)
+	r := &report{title: event + ": sales", zone: zone,
 		header: []string{"start", "views", "orders_held", "orders_paid", "orders_expired", "tickets_sold", "tickets_revoked", "revenue_" + s.Currency, "refunds_" + s.Currency}}
-	for _, p := range s.Points {
-		r.rows = append(r.rows, append([]string{p.Start.Format("2006-01-02T15:04:05Z07:00")},
-			append(texts(p.Views, p.OrdersHeld, p.OrdersPaid, p.OrdersExpired, p.TicketsSold, p.TicketsRevoked),
-				api.Money{Amount: p.Revenue, Currency: s.Currency}.Decimal(), api.Money{Amount: p.Refunds, Currency: s.Currency}.Decimal())...))
-		r.labels = append(r.labels, p.Start.Format(timeLayout(s.Interval)))
-		r.values[0] = append(r.values[0], float64(p.TicketsSold))
-		r.values[1] = append(r.values[1], float64(p.TicketsRevoked))
+	r.charts = []chart{
+		over(s, "Tickets", countOf, []string{"sold", "revoked"}, func(p api.SeriesPoint) []int64 { return []int64{p.TicketsSold, p.TicketsRevoked} }),
+		over(s, "Money, "+s.Currency, money, []string{"revenue", "refunds"}, func(p api.SeriesPoint) []int64 { return []int64{p.Revenue, p.Refunds} }),
 	}
-	r.bars = len(r.labels) < fewPoints
+	types := table{title: "Ticket types", text: 1, header: []string{"Ticket type", "Sold", "Revoked", "Revenue " + s.Currency}}
+	for _, t := range s.Types {
+		types.rows = append(types.rows, append([]string{cmp.Or(t.Name, t.Key)}, append(texts(t.TicketsSold, t.TicketsRevoked), money(float64(t.Revenue)))...))
+	}
+	times := table{title: "Over time, " + zone.String(), text: 1,
+		header: []string{"From", "Views", "Orders held", "Orders paid", "Orders expired", "Tickets sold", "Tickets revoked", "Revenue " + s.Currency, "Refunds " + s.Currency}}
+	for _, p := range s.Points {
+		cells := append(texts(p.Views, p.OrdersHeld, p.OrdersPaid, p.OrdersExpired, p.TicketsSold, p.TicketsRevoked), money(float64(p.Revenue)), money(float64(p.Refunds)))
+		r.rows = append(r.rows, append([]string{p.Start.Format(time.RFC3339)}, cells...))
+		times.rows = append(times.rows, append([]string{cellTime(p.Start, s.Interval)}, cells...))
+	}
+	r.tables = []table{types, times}
 	return r
 }
 
-func arrivalsReport(event string, s *api.Series) *report {
-	r := &report{title: event + ": arrivals", legend: []string{"arrived", "inside"}, values: make([][]float64, 2), header: []string{"start", "admitted", "inside"}}
+func arrivalsReport(event string, zone *time.Location, s *api.Series) *report {
+	r := &report{title: event + ": arrivals", zone: zone, header: []string{"start", "admitted", "inside"}}
+	r.charts = []chart{over(s, "People", countOf, []string{"arrived", "inside"}, func(p api.SeriesPoint) []int64 { return []int64{p.Admitted, p.Inside} })}
+	times := table{title: "Over time, " + zone.String(), text: 1, header: []string{"From", "Arrived", "Inside"}}
 	for _, p := range s.Points {
-		r.rows = append(r.rows, append([]string{p.Start.Format("2006-01-02T15:04:05Z07:00")}, texts(p.Admitted, p.Inside)...))
-		r.labels = append(r.labels, p.Start.Format(timeLayout(s.Interval)))
-		r.values[0] = append(r.values[0], float64(p.Admitted))
-		r.values[1] = append(r.values[1], float64(p.Inside))
+		cells := texts(p.Admitted, p.Inside)
+		r.rows = append(r.rows, append([]string{p.Start.Format(time.RFC3339)}, cells...))
+		times.rows = append(times.rows, append([]string{cellTime(p.Start, s.Interval)}, cells...))
 	}
-	r.bars = len(r.labels) < fewPoints
+	r.tables = []table{times}
 	return r
 }
 
-func funnelReport(event string, f *api.Funnel) *report {
-	r := &report{title: event + ": from views to seats", bars: true, legend: []string{"count"}, values: make([][]float64, 1), header: []string{"step", "count", "rate"}}
-	for _, step := range f.Steps {
+func funnelReport(event string, zone *time.Location, f *api.Funnel) *report {
+	r := &report{title: event + ": from views to orders", zone: zone, header: []string{"step", "count", "rate"}}
+	c := chart{title: fmt.Sprintf("Orders; their tickets: %d sold, %d admitted", f.TicketsSold, f.Admitted), bars: true, whole: true, write: countOf, lines: make([]chartLine, 1)}
+	t := table{title: "Steps", text: 1, header: []string{"Step", "Count", "Of the step before"}}
+	for i, step := range f.Steps {
 		r.rows = append(r.rows, []string{step.Name, strconv.FormatInt(step.Count, 10), strconv.FormatFloat(step.Rate, 'f', 4, 64)})
-		r.labels = append(r.labels, step.Name)
-		r.values[0] = append(r.values[0], float64(step.Count))
+		part := ""
+		if i > 0 {
+			part = strconv.FormatFloat(100*step.Rate, 'f', 1, 64) + " %"
+		}
+		t.rows = append(t.rows, []string{step.Name, strconv.FormatInt(step.Count, 10), part})
+		c.labels = append(c.labels, step.Name)
+		c.lines[0].values = append(c.lines[0].values, float64(step.Count))
 	}
+	if c.most() == 0 {
+		c.labels = nil
+	}
+	tickets := table{title: "Tickets", text: 1, header: []string{"Tickets", "Count"}, rows: [][]string{
+		{"sold", strconv.FormatInt(f.TicketsSold, 10)}, {"admitted", strconv.FormatInt(f.Admitted, 10)}}}
+	for _, row := range tickets.rows {
+		r.rows = append(r.rows, []string{"tickets " + row[0], row[1], ""})
+	}
+	r.charts, r.tables = []chart{c}, []table{t, tickets}
 	return r
 }
 
-func peopleReport(event string, d *api.Demographics) *report {
-	r := &report{title: event + ": who buys", bars: true, legend: []string{"people"}, values: make([][]float64, 1), header: []string{"trait", "group", "people"}}
-	for _, t := range []struct {
+// mostGroups are drawn; the table has them all.
+const mostGroups = 8
+
+func peopleReport(event string, zone *time.Location, d *api.Demographics) *report {
+	r := &report{title: event + ": who buys", zone: zone, header: []string{"trait", "group", "people"}}
+	c := chart{title: "People", bars: true, whole: true, write: countOf, lines: make([]chartLine, 1)}
+	t := table{title: "Groups", text: 2, header: []string{"Trait", "Group", "People"}}
+	for _, trait := range []struct {
 		name   string
 		groups api.Groups
 	}{{"age", d.AgeBands}, {"country", d.Countries}, {"city", d.Cities}} {
-		all := t.groups.Groups
-		if t.groups.Others > 0 {
-			all = append(all, api.Group{Name: "others", People: t.groups.Others})
+		all := trait.groups.Groups
+		if trait.groups.Others > 0 {
+			all = append(slices.Clip(all), api.Group{Name: "others", People: trait.groups.Others})
 		}
 		for i, g := range all {
-			r.rows = append(r.rows, []string{t.name, g.Name, strconv.FormatInt(g.People, 10)})
-			if i < 8 {
-				r.labels = append(r.labels, t.name+" "+g.Name)
-				r.values[0] = append(r.values[0], float64(g.People))
+			row := []string{trait.name, g.Name, strconv.FormatInt(g.People, 10)}
+			r.rows, t.rows = append(r.rows, row), append(t.rows, row)
+			if i < mostGroups {
+				c.labels = append(c.labels, trait.name+" "+g.Name)
+				c.lines[0].values = append(c.lines[0].values, float64(g.People))
 			}
 		}
 	}
+	r.charts, r.tables = []chart{c}, []table{t}
 	return r
 }
 

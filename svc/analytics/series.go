@@ -155,7 +155,42 @@ func series(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery, otherwise string, wan
 
 // salesOf is the series of an event from its first fact to its last, unless something else is asked for.
 func salesOf(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery) (*api.Series, error) {
-	return series(tx, o, q, "day", func(counts) bool { return true })
+	out, err := series(tx, o, q, "day", func(counts) bool { return true })
+	if err != nil {
+		return nil, err
+	}
+	out.Types = within(tx, out, byType)
+	names := typeNames(o)
+	for i := range out.Types {
+		out.Types[i].Name = names[out.Types[i].Key]
+	}
+	return out, nil
+}
+
+// within adds up each value of a dimension over the time of a series.
+func within(tx *bolt.Tx, s *api.Series, kind byte) (out []api.Breakdown) {
+	if len(s.Points) == 0 {
+		return nil
+	}
+	from := minuteOf(s.Points[0].Start)
+	to := minuteOf(following(s.Points[len(s.Points)-1].Start, s.Interval))
+	dimensions(tx, s.EventID, kind, func(name string, _ counts) {
+		var sum counts
+		cells(tx, s.EventID, kind, name, from, to, func(_ int64, c counts) { sum.add(&c) })
+		if sum != (counts{}) {
+			out = append(out, api.Breakdown{Key: name, Numbers: sum.numbers()})
+		}
+	})
+	return out
+}
+
+// typeNames returns the names of the ticket types of an event by their ids.
+func typeNames(o *api.Offer) map[string]string {
+	names := map[string]string{}
+	for _, t := range o.Event.TicketTypes {
+		names[string(t.ID)] = t.Name
+	}
+	return names
 }
 
 // arrivalsOf is the same from the first admission to the last.
@@ -178,15 +213,7 @@ func (s *Service) attendance(ctx context.Context, req *api.SeriesQuery) (out *ap
 		if err != nil || len(out.Points) == 0 {
 			return err
 		}
-		from := minuteOf(out.Points[0].Start)
-		to := minuteOf(following(out.Points[len(out.Points)-1].Start, out.Interval))
-		dimensions(tx, req.ID, byGate, func(gate string, _ counts) {
-			var sum counts
-			cells(tx, req.ID, byGate, gate, from, to, func(_ int64, c counts) { sum.add(&c) })
-			if sum != (counts{}) {
-				out.Gates = append(out.Gates, api.Breakdown{Key: gate, Numbers: sum.numbers()})
-			}
-		})
+		out.Gates = within(tx, out, byGate)
 		out.NoShows = noShows(o, total(tx, req.ID, byEvent, ""), s.now())
 		return nil
 	})

@@ -17,6 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -45,6 +46,7 @@ type Service struct {
 	log     *slog.Logger
 	now     func() time.Time
 	metrics *observe.Registry
+	fonts   *document.Fonts
 
 	id           string // of the instance: those that started later have greater ones
 	progress     *progress
@@ -61,11 +63,15 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	fonts, err := document.NewFonts(document.FontConfig{Cache: d.Dir, Log: d.Log})
+	if err != nil {
+		return nil, err
+	}
 	db, err := openFile(d.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, metrics: d.Metrics,
+	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, metrics: d.Metrics, fonts: fonts,
 		id: newID(), progress: newProgress(), beatInterval: beatInterval, touched: map[ids.Event]uint64{}, peers: map[string]uint64{}}, nil
 }
 

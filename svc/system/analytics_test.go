@@ -178,7 +178,11 @@ func TestAnalytics(t *testing.T) {
 	if len(at.Gates) != 2 || at.Gates[0].Admitted != 2 || at.Gates[1].Admitted != 1 {
 		t.Errorf("gates %+v", at.Gates)
 	}
-	for _, more := range []string{"sales?interval=day", "funnel", "forecast"} {
+	sales := call[api.Series](s, 200, "GET", path+"/analytics/sales?interval=day", organizer, nil)
+	if len(sales.Types) != 1 || sales.Types[0].Name == "" || sales.Types[0].TicketsSold != 10 || sales.Types[0].Numbers.Revenue != 25000 {
+		t.Errorf("sales by ticket type %+v", sales.Types)
+	}
+	for _, more := range []string{"funnel", "forecast"} {
 		call[map[string]any](s, 200, "GET", path+"/analytics/"+more, organizer, nil)
 	}
 	if o := call[api.Overview](s, 200, "GET", "/v1/analytics/overview", organizer, nil); len(o.Items) != 1 || o.Items[0].Revenue != sum.Revenue || o.Searches != 1 {
