@@ -76,6 +76,7 @@ type Order struct {
 	ID        ids.Order   `json:"id"`
 	EventID   ids.Event   `json:"event_id"`
 	UserID    ids.User    `json:"user_id"`
+	Buyer     *Attendee   `json:"buyer,omitempty"` // in the organizer's list: who has the account, as long as there is one
 	Status    string      `json:"status"`
 	Items     []OrderItem `json:"items"`
 	Total     Money       `json:"total"`

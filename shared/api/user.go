@@ -201,7 +201,7 @@ var (
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
 		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach a person"}}
 	GetContacts = rpc.Endpoint[GetContactsOf, List[Contact]]{Spec: rpc.Spec{Service: "user", Name: "contacts",
-		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "How to reach many people; those who are gone are left out"}}
+		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach many people; those who are gone are left out"}}
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "Make the token of a password reset, at the moment it is mailed"}}
 )

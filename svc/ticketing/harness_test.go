@@ -59,7 +59,10 @@ func newHouse(t *testing.T, db *store.DB) *house {
 	h.conn = h.nats.Connect()
 	h.serve("event", func(srv *rpc.Server) { rpc.Handle(srv, api.GetOffer, h.offer) })
 	h.serve("payment", func(srv *rpc.Server) { rpc.Handle(srv, api.ClosePayments, h.closePayments) })
-	h.serve("user", func(srv *rpc.Server) { rpc.Handle(srv, api.FindUserByEmail, h.find) })
+	h.serve("user", func(srv *rpc.Server) {
+		rpc.Handle(srv, api.FindUserByEmail, h.find)
+		rpc.Handle(srv, api.GetContacts, h.contacts)
+	})
 	return h
 }
 

@@ -340,7 +340,11 @@ func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.Lis
 	if _, err := s.managed(ctx, req.EventID); err != nil {
 		return nil, err
 	}
-	return s.orderList(ctx, "event_id", string(req.EventID), req.Page)
+	list, err := s.orderList(ctx, "event_id", string(req.EventID), req.Page)
+	if err != nil {
+		return nil, err
+	}
+	return list, s.nameBuyers(ctx, list.Items)
 }
 
 func (s *Service) orderList(ctx context.Context, column, value string, page api.Page) (*api.List[api.Order], error) {

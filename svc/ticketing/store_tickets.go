@@ -91,6 +91,20 @@ func (db storage) ticketsOf(ctx context.Context, order ids.Order) ([]ticketRow, 
 	return rows, err
 }
 
+// setHolder says who comes with a valid ticket of the owner. It reports false if there is no such ticket.
+func (db storage) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, holder api.Attendee) (row ticketRow, ok bool, err error) {
+	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
+		var rows []ticketRow
+		err := tx.NewRaw("UPDATE tickets SET holder_name = ?, holder_email = ? WHERE id = ? AND owner_id = ? AND status = ? RETURNING *",
+			holder.Name, holder.Email, id, owner, api.TicketValid).Scan(ctx, &rows)
+		if ok = len(rows) == 1; ok {
+			row = rows[0]
+		}
+		return err
+	})
+	return row, ok, err
+}
+
 // transfer gives a valid ticket of from to another person. It reports false if the ticket is not there to be given.
 func (db storage) transfer(ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (row ticketRow, ok bool, err error) {
 	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {

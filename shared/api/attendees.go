@@ -1,0 +1,62 @@
+package api
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// EventAttendee is who comes with a ticket, as the organizer sees it. Name and email are the holder's, or where the ticket
+// names none, those of the account that owns it.
+type EventAttendee struct {
+	Name         string         `json:"name"`
+	Email        string         `json:"email"`
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	TypeName     string         `json:"ticket_type_name"`
+	Status       string         `json:"status"`
+	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`
+	OrderID      ids.Order      `json:"order_id"`
+	TicketID     ids.Ticket     `json:"ticket_id"`
+}
+
+// AttendeePage is the request of ListAttendees.
+type AttendeePage struct {
+	EventPage
+	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
+}
+
+// EventExport is the request for a table of an event as a file. A file has at most 5,000 rows; the next ones are in the
+// next part.
+type EventExport struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Part    int       `json:"-" query:"part" minimum:"1"` // default 1
+}
+
+// NewHolder is the request of UpdateTicket: who comes with a ticket.
+type NewHolder struct {
+	ID     ids.Ticket `json:"-" path:"id"`
+	Holder Attendee   `json:"holder"`
+}
+
+// The endpoints about who comes.
+var (
+	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees", Method: "GET",
+		Path: "/v1/events/{id}/attendees", Access: rpc.User, Summary: "Who comes to an event, for its managers, newest tickets first",
+		Detail: "A search looks at 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor."}}
+	GetAttendeesCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_csv", Method: "GET",
+		Path: "/v1/events/{id}/attendees.csv", Access: rpc.User, Summary: "Who comes to an event, as CSV"}}
+	GetAttendeesXLSX = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_xlsx", Method: "GET",
+		Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User, Summary: "Who comes to an event, as an Excel workbook"}}
+	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_csv", Method: "GET",
+		Path: "/v1/events/{id}/orders.csv", Access: rpc.User, Summary: "The orders of an event with their buyers, as CSV"}}
+	GetOrdersXLSX = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_xlsx", Method: "GET",
+		Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User, Summary: "The orders of an event with their buyers, as an Excel workbook"}}
+	UpdateTicket = rpc.Endpoint[NewHolder, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "update_ticket", Method: "PATCH", Path: "/v1/tickets/{id}",
+		Access: rpc.User, Summary: "Say who comes with a ticket", Detail: "For its owner, until it is used or revoked. The code stays good."}}
+)
+
+func attendeeEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{ListAttendees.Describe(), GetAttendeesCSV.Describe(), GetAttendeesXLSX.Describe(),
+		GetOrdersCSV.Describe(), GetOrdersXLSX.Describe(), UpdateTicket.Describe()}
+}

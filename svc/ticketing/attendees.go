@@ -1,0 +1,231 @@
+package ticketing
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/sheet"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
+)
+
+const (
+	lookAt     = 500  // records that are read, and whose people are asked for, at a time
+	searchMost = 2000 // tickets that one page of a search looks at
+	exportMost = 5000 // rows of a file
+)
+
+// attendees lists who comes to an event, for its managers.
+func (s *Service) attendees(ctx context.Context, req *api.AttendeePage) (*api.List[api.EventAttendee], error) {
+	if _, err := s.managed(ctx, req.EventID); err != nil {
+		return nil, err
+	}
+	limit, err := store.Limit(req.Limit)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := s.attending(ctx, req.EventID, text.Fold(strings.TrimSpace(req.Query)), req.Cursor, limit, searchMost)
+	return &api.List[api.EventAttendee]{Items: items, NextCursor: next}, err
+}
+
+// attending returns up to limit attendees who match the folded query, after looking at about most tickets.
+func (s *Service) attending(ctx context.Context, event ids.Event, query, cursor string, limit, most int) ([]api.EventAttendee, string, error) {
+	out := []api.EventAttendee{}
+	size := lookAt
+	if query == "" {
+		size = min(limit, lookAt)
+	}
+	for looked := 0; looked < most; looked += size {
+		rows, next, err := newest[ticketRow](ctx, s.db, "issued_at", "event_id", string(event), cursor, size)
+		if err != nil {
+			return nil, "", err
+		}
+		owners := make([]ids.User, len(rows))
+		for i, r := range rows {
+			owners[i] = r.OwnerID
+		}
+		people, err := s.people(ctx, owners)
+		if err != nil {
+			return nil, "", err
+		}
+		for i, r := range rows {
+			a := r.attendee(people[r.OwnerID])
+			if !matches(a, query) {
+				continue
+			}
+			out = append(out, a)
+			if len(out) == limit {
+				if i == len(rows)-1 {
+					return out, next, nil
+				}
+				return out, cursorAt(r), nil
+			}
+		}
+		if cursor = next; next == "" {
+			break
+		}
+	}
+	return out, cursor, nil
+}
+
+func (r ticketRow) attendee(owner api.Contact) api.EventAttendee {
+	a := api.EventAttendee{Name: r.HolderName, Email: r.HolderEmail, TicketTypeID: r.TicketTypeID, TypeName: r.TypeName, Status: r.Status,
+		AdmittedAt: r.AdmittedAt, OrderID: r.OrderID, TicketID: r.ID}
+	if a.Name == "" {
+		a.Name = owner.Name
+	}
+	if a.Email == "" {
+		a.Email = owner.Email
+	}
+	return a
+}
+
+func matches(a api.EventAttendee, query string) bool {
+	return query == "" || strings.Contains(text.Fold(a.Name), query) || strings.Contains(text.Fold(a.Email), query) ||
+		strings.Contains(a.OrderID.String(), query) || strings.Contains(a.TicketID.String(), query)
+}
+
+// people returns how to reach at most lookAt people. Those whose account is gone are left out.
+func (s *Service) people(ctx context.Context, who []ids.User) (map[ids.User]api.Contact, error) {
+	people := make(map[ids.User]api.Contact, len(who))
+	if len(who) == 0 {
+		return people, nil
+	}
+	list, err := rpc.Call(ctx, s.client, api.GetContacts, &api.GetContactsOf{IDs: sortedKeys(setOf(who))})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list.Items {
+		people[c.ID] = c
+	}
+	return people, nil
+}
+
+// nameBuyers says whose the orders are, for the organizer.
+func (s *Service) nameBuyers(ctx context.Context, orders []api.Order) error {
+	buyers := make([]ids.User, len(orders))
+	for i, o := range orders {
+		buyers[i] = o.UserID
+	}
+	people, err := s.people(ctx, buyers)
+	for i := range orders {
+		if c, ok := people[orders[i].UserID]; ok {
+			orders[i].Buyer = &api.Attendee{Name: c.Name, Email: c.Email}
+		}
+	}
+	return err
+}
+
+// exported returns a handler that gives the event's managers a table as a file.
+func (s *Service) exported(table func(context.Context, ids.Event, int) (sheet.Table, error), format sheet.Format) func(context.Context, *api.EventExport) (*rpc.Blob, error) {
+	return func(ctx context.Context, req *api.EventExport) (*rpc.Blob, error) {
+		if _, err := s.managed(ctx, req.EventID); err != nil {
+			return nil, err
+		}
+		part := max(req.Part, 1)
+		t, err := table(ctx, req.EventID, part)
+		if err != nil {
+			return nil, err
+		}
+		if part > 1 {
+			t.Name += "-" + strconv.Itoa(part)
+		}
+		return format(t)
+	}
+}
+
+// part returns a part of rows of which there are so many before, or a NotFound fault.
+func part[T any](n int, page func(cursor string, limit int) ([]T, string, error)) ([]T, error) {
+	var rows []T
+	cursor := ""
+	for k := 1; ; k++ {
+		var err error
+		if rows, cursor, err = page(cursor, exportMost); err != nil || k == n {
+			return rows, err
+		}
+		if cursor == "" {
+			return nil, fault.New(fault.NotFound, "there are only %d parts", k)
+		}
+	}
+}
+
+func (s *Service) attendeeTable(ctx context.Context, event ids.Event, n int) (sheet.Table, error) {
+	all, err := part(n, func(cursor string, limit int) ([]api.EventAttendee, string, error) {
+		return s.attending(ctx, event, "", cursor, limit, limit)
+	})
+	t := sheet.Table{Name: "attendees", Header: []string{"name", "email", "ticket_type_id", "ticket_type_name", "status", "admitted_at", "order_id", "ticket_id"}}
+	for _, a := range all {
+		t.Rows = append(t.Rows, []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName, a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()})
+	}
+	return t, err
+}
+
+func (s *Service) orderTable(ctx context.Context, event ids.Event, n int) (sheet.Table, error) {
+	rows, err := part(n, func(cursor string, limit int) ([]orderRow, string, error) {
+		return newest[orderRow](ctx, s.db, "created_at", "event_id", string(event), cursor, limit)
+	})
+	t := sheet.Table{Name: "orders", Header: []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded", "currency", "created_at", "paid_at"}}
+	for from := 0; from < len(rows) && err == nil; from += lookAt {
+		some := rows[from:min(from+lookAt, len(rows))]
+		orders := make([]api.Order, len(some))
+		for i, r := range some {
+			orders[i] = r.order()
+		}
+		err = s.nameBuyers(ctx, orders)
+		for i, o := range orders {
+			var buyer api.Attendee
+			if o.Buyer != nil {
+				buyer = *o.Buyer
+			}
+			tickets := make([]string, len(o.Items))
+			for k, item := range o.Items {
+				tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Name)
+			}
+			t.Rows = append(t.Rows, []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "), o.Total.Decimal(),
+				some[i].money(some[i].Refunded).Decimal(), o.Total.Currency, stamp(&o.CreatedAt), stamp(o.PaidAt)})
+		}
+	}
+	return t, err
+}
+
+// stamp writes a time, or nothing.
+func stamp(at *time.Time) string {
+	if at == nil {
+		return ""
+	}
+	return at.UTC().Format(time.RFC3339)
+}
+
+// updateTicket says who comes with a ticket of the caller.
+func (s *Service) updateTicket(ctx context.Context, req *api.NewHolder) (*api.Ticket, error) {
+	var check fault.Check
+	req.Holder.Name = text.Clean(req.Holder.Name)
+	checkAttendee(&check, "holder", req.Holder)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	caller := rpc.Caller(ctx).User
+	row, err := s.db.ticket(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if row.OwnerID != caller {
+		return nil, fault.New(fault.NotFound, "there is no such ticket")
+	}
+	row, ok, err := s.db.setHolder(ctx, req.ID, caller, req.Holder)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fault.New(fault.Conflict, "the ticket is used, revoked or given away")
+	}
+	t := s.ticket(row)
+	return &t, nil
+}
