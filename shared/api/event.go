@@ -156,8 +156,23 @@ const (
 
 // TeamMember is somebody who works for an event.
 type TeamMember struct {
-	UserID ids.User `json:"user_id"`
-	Role   string   `json:"role"`
+	UserID  ids.User `json:"user_id,omitempty"`
+	Role    string   `json:"role"`
+	Email   string   `json:"email,omitempty"`   // of an invitation
+	Invited bool     `json:"invited,omitempty"` // the address has no account yet; only managers see it
+}
+
+// Invite is the request of InviteTeamMember.
+type Invite struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Email   string    `json:"email"`
+	Role    string    `json:"role"`
+}
+
+// InvitationRef names an invitation.
+type InvitationRef struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Email   string    `json:"-" query:"email"`
 }
 
 // SetTeamMember is the request of the endpoint of that name.
@@ -220,6 +235,11 @@ var (
 		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Summary: "Add a person to an event's team, or change the role"}}
 	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_team_member", Method: "DELETE",
 		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team"}}
+	InviteTeamMember = rpc.Endpoint[Invite, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "invite", Method: "POST",
+		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: "login", Summary: "Add a person to an event's team by mail address",
+		Detail: "An address without an account is invited: the invitation takes effect when the address gets one."}}
+	DeleteInvitation = rpc.Endpoint[InvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "uninvite", Method: "DELETE",
+		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204, Summary: "Take an invitation to an event's team back"}}
 	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event", Name: "set_organizer", Method: "PUT",
 		Path: "/v1/events/{id}/organizer", Access: rpc.User, Summary: "Hand an event over to a member of its team",
 		Detail: "Only the organizer and administrators may. The organizer before becomes a manager of the team."}}
@@ -237,7 +257,8 @@ var (
 func eventEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(), UpdateEvent.Describe(), DeleteEvent.Describe(),
 		PublishEvent.Describe(), CancelEvent.Describe(), CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
-		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), PutOrganizer.Describe(), GetOffer.Describe(), GetCalendarFile.Describe(),
+		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), PutOrganizer.Describe(), InviteTeamMember.Describe(), DeleteInvitation.Describe(),
+		GetOffer.Describe(), GetCalendarFile.Describe(),
 		ExportEvents.Describe(), GetRunningEvents.Describe()}
 }
 

@@ -197,9 +197,9 @@ var (
 		Access: rpc.Public, Summary: "The public keys of access tokens"}}
 
 	FindUserByEmail = rpc.Endpoint[FindUser, Contact]{Spec: rpc.Spec{Service: "user", Name: "find_by_email",
-		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "The person with an address"}}
+		Access: rpc.Internal, Callers: []string{"event", "ticketing"}, Summary: "The person with an address"}}
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
-		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach a person"}}
+		Access: rpc.Internal, Callers: []string{"event", "notification", "ticketing"}, Summary: "How to reach a person"}}
 	GetContacts = rpc.Endpoint[GetContactsOf, List[Contact]]{Spec: rpc.Spec{Service: "user", Name: "contacts",
 		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach many people; those who are gone are left out"}}
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",

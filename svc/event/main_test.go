@@ -97,6 +97,39 @@ type world struct {
 	service   *Service
 	client    *rpc.Client // the gateway's
 	ticketing *ticketing
+	people    *people
+}
+
+// people keeps to the contract of the user service: who has which address.
+type people struct {
+	mu        sync.Mutex
+	addresses map[string]ids.User
+}
+
+func (p *people) set(email string, id ids.User) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.addresses[email] = id
+}
+
+func (p *people) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if id, ok := p.addresses[req.Email]; ok {
+		return &api.Contact{ID: id, Email: req.Email}, nil
+	}
+	return nil, fault.New(fault.NotFound, "there is no such person")
+}
+
+func (p *people) contact(_ context.Context, req *api.GetContactOf) (*api.Contact, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for email, id := range p.addresses {
+		if id == req.ID {
+			return &api.Contact{ID: id, Email: email}, nil
+		}
+	}
+	return nil, fault.New(fault.NotFound, "there is no such person")
 }
 
 func start(t testing.TB) *world { return startOn(t, testkit.NATS(t), testkit.SQLite(t)) }
@@ -107,9 +140,15 @@ func startOn(t testing.TB, n *testkit.NATSServer, url string) *world {
 	if _, err := n.JS.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"ev.>"}}); err != nil {
 		t.Fatal(err)
 	}
+	n.Stream("DEAD", "dead.>")
 	seller := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(seller, api.ResizeInventory, w.ticketing.resize)
 	testkit.Serve(w.t, seller)
+	w.people = &people{addresses: map[string]ids.User{}}
+	users := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	rpc.Handle(users, api.FindUserByEmail, w.people.find)
+	rpc.Handle(users, api.GetContact, w.people.contact)
+	testkit.Serve(w.t, users)
 	w.service = w.instance()
 	w.client = rpc.NewClient(n.Connect(), rpc.ClientConfig{Name: "gateway"})
 	return w

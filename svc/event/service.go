@@ -87,6 +87,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.PutTeamMember, s.putMember)
 	rpc.Handle(srv, api.DeleteTeamMember, s.deleteMember)
 	rpc.Handle(srv, api.PutOrganizer, s.handOver)
+	rpc.Handle(srv, api.InviteTeamMember, s.invite)
+	rpc.Handle(srv, api.DeleteInvitation, s.uninvite)
 	rpc.Handle(srv, api.GetOffer, s.offer)
 	rpc.Handle(srv, api.GetCalendarFile, s.calendarFile)
 	rpc.Handle(srv, api.ExportEvents, s.exportPerson)
@@ -106,7 +108,12 @@ func (s *Service) Run(ctx context.Context) error {
 	var (
 		work  sync.WaitGroup
 		relay error
+		teams error
 	)
+	work.Go(func() {
+		defer cancel()
+		teams = s.welcome(ctx)
+	})
 	work.Go(func() {
 		defer cancel()
 		relay = stream.NewRelay(s.books.db, s.js, s.log, s.metrics).Run(ctx)
@@ -118,17 +125,19 @@ func (s *Service) Run(ctx context.Context) error {
 		s.sweeps(ctx)
 	})
 	work.Wait()
-	if errors.Is(relay, context.Canceled) {
-		return nil
+	for _, err := range []error{relay, teams} {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
 	}
-	return relay
+	return nil
 }
 
 func (s *Service) sweeps(ctx context.Context) {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(s.sweep(ctx), s.forgetInvitations(ctx)); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "unfinished changes cannot be looked for", "error", err)
 		}
 		select {

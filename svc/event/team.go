@@ -19,13 +19,19 @@ func (s *Service) team(ctx context.Context, req *api.EventRef) (*api.List[api.Te
 		return nil, err
 	}
 	organizer := api.TeamMember{UserID: k.Event.Organizer, Role: api.TeamManager}
-	return &api.List[api.TeamMember]{Items: append([]api.TeamMember{organizer}, k.Team...)}, nil
+	list := &api.List[api.TeamMember]{Items: append([]api.TeamMember{organizer}, k.Team...)}
+	if k.allows(rpc.Caller(ctx)) < manage {
+		return list, nil
+	}
+	waiting, err := s.books.invitations(ctx, "event_id", req.ID.String())
+	for _, inv := range waiting {
+		list.Items = append(list.Items, inv.member())
+	}
+	return list, err
 }
 
 func (s *Service) putMember(ctx context.Context, req *api.SetTeamMember) (*api.TeamMember, error) {
-	var c fault.Check
-	c.Field(req.Role == api.TeamManager || req.Role == api.TeamDoor, "role", "must be %s or %s", api.TeamManager, api.TeamDoor)
-	if err := c.Err(); err != nil {
+	if err := checkRole(req.Role); err != nil {
 		return nil, err
 	}
 	member := api.TeamMember{UserID: req.UserID, Role: req.Role}
@@ -50,6 +56,12 @@ func (s *Service) putMember(ctx context.Context, req *api.SetTeamMember) (*api.T
 		return nil, err
 	}
 	return &member, nil
+}
+
+func checkRole(role string) error {
+	var c fault.Check
+	c.Field(role == api.TeamManager || role == api.TeamDoor, "role", "must be %s or %s", api.TeamManager, api.TeamDoor)
+	return c.Err()
 }
 
 func (s *Service) deleteMember(ctx context.Context, req *api.TeamMemberRef) (*rpc.None, error) {

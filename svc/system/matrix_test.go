@@ -28,7 +28,7 @@ func mayCall() map[string]string {
 		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for everybody
 		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
-		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": "owner admin",
+		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": "owner admin", "event.invite": managers, "event.uninvite": managers,
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
 		"analytics.summary": managers, "analytics.sales": managers, "analytics.attendance": managers, "analytics.funnel": managers,
 		"analytics.demographics": managers, "analytics.forecast": managers, "analytics.report": managers, "analytics.live": managers,
@@ -147,6 +147,9 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 		}
 		path = strings.ReplaceAll(path, "{"+name+"}", id)
 	}
+	if d.Subject() == api.DeleteInvitation.Subject() {
+		path += "?email=new@example.org"
+	}
 	return path
 }
 
@@ -162,6 +165,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"name": "Another name"}
 	case "api.event.add_ticket_type":
 		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
+	case "api.event.invite":
+		return api.Invite{Email: "new@example.org", Role: api.TeamDoor}
 	case "api.event.set_organizer":
 		return api.SetOrganizer{UserID: w.event.Organizer} // who has it: handing it over would change who may do the rest
 	case "api.event.set_team_member":

@@ -76,7 +76,7 @@ func services() []role {
 				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
-			grants: append(tells("event"), natsconf.SubscribeTo(event.Changes)),
+			grants: append(append(tells("event"), hears("event")...), natsconf.SubscribeTo(event.Changes)),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},

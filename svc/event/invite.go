@@ -1,0 +1,185 @@
+package event
+
+import (
+	"context"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+// invitation asks the owner of an address to join a team.
+type invitation struct {
+	bun.BaseModel `bun:"table:invitations"`
+
+	EventID ids.Event `bun:",pk"`
+	Email   string    `bun:",pk"` // in lower case
+	Role    string
+}
+
+func (i invitation) member() api.TeamMember {
+	return api.TeamMember{Email: i.Email, Role: i.Role, Invited: true}
+}
+
+// invite adds a person to a team by mail address: at once if the address has an account, otherwise when it gets one.
+//
+// So the people who manage an event learn whether an address has an account. They are signed in, asked for it by name, and are
+// limited like those who log in; registering tells as much to everybody. Nobody else does: invitations are for managers.
+func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember, error) {
+	if err := checkRole(req.Role); err != nil {
+		return nil, err
+	}
+	k, err := s.books.load(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.permit(rpc.Caller(ctx), manage); err != nil {
+		return nil, err
+	}
+	inv := invitation{EventID: req.EventID, Email: addressKey(req.Email), Role: req.Role}
+	member, err := s.addAccount(ctx, inv)
+	if !fault.Is(err, fault.NotFound) {
+		return member, err
+	}
+	if err := s.books.invite(ctx, inv); err != nil {
+		return nil, err
+	}
+	// The account may have been made between the look and the invitation, and its event may have passed by.
+	member, err = s.addAccount(ctx, inv)
+	if fault.Is(err, fault.NotFound) {
+		waiting := inv.member()
+		return &waiting, nil
+	}
+	if err == nil {
+		err = s.books.withdrawInvitation(ctx, inv.EventID, inv.Email)
+	}
+	return member, err
+}
+
+func addressKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
+
+// addAccount adds the account of an address to a team, or returns NotFound if there is none.
+func (s *Service) addAccount(ctx context.Context, inv invitation) (*api.TeamMember, error) {
+	person, err := rpc.Call(ctx, s.client, api.FindUserByEmail, &api.FindUser{Email: inv.Email})
+	if err != nil {
+		return nil, err
+	}
+	return s.putMember(ctx, &api.SetTeamMember{EventID: inv.EventID, UserID: person.ID, Role: inv.Role})
+}
+
+func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.None, error) {
+	var c fault.Check
+	c.Field(req.Email != "", "email", "must name the invitation")
+	if err := c.Err(); err != nil {
+		return nil, err
+	}
+	k, err := s.books.load(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.permit(rpc.Caller(ctx), manage); err != nil {
+		return nil, err
+	}
+	return nil, s.books.withdrawInvitation(ctx, req.EventID, addressKey(req.Email))
+}
+
+// invite keeps an invitation; the same again replaces the role.
+func (b books) invite(ctx context.Context, inv invitation) error {
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var waiting int
+		if err := tx.NewRaw("SELECT count(*) FROM invitations WHERE event_id = ?", inv.EventID).Scan(ctx, &waiting); err != nil {
+			return err
+		}
+		if waiting >= maxTeam {
+			return fault.New(fault.Conflict, "at most %d invitations can wait", maxTeam)
+		}
+		_, err := tx.NewInsert().Model(&inv).On("CONFLICT (event_id, email) DO UPDATE").Set("role = excluded.role").Exec(ctx)
+		return err
+	})
+}
+
+// withdrawInvitation forgets an invitation. One that is not there is no mistake.
+func (b books) withdrawInvitation(ctx context.Context, id ids.Event, email string) error {
+	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id = ? AND email = ?", id, email)
+		return err
+	})
+}
+
+// invitations returns those to an event, or those of an address to all events.
+func (b books) invitations(ctx context.Context, column, value string) ([]invitation, error) {
+	var all []invitation
+	err := b.db.Read().NewSelect().Model(&all).Where("? = ?", bun.Ident(column), value).Order("event_id", "email").Scan(ctx)
+	return all, err
+}
+
+// forgetInvitations deletes those to events that are over.
+func (s *Service) forgetInvitations(ctx context.Context) error {
+	return s.books.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id IN (SELECT id FROM events WHERE ends_at < ?)", store.Time(s.now()))
+		return err
+	})
+}
+
+// consumer names the durable consumer of the events that concern teams.
+const consumer = "event"
+
+// welcome lets invitations take effect when their address has an account, until ctx ends.
+func (s *Service) welcome(ctx context.Context) error {
+	return stream.Consume(ctx, s.js, stream.Consumer{
+		Stream: "EVENTS", Durable: consumer, Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
+		FromNow: true, Log: s.log, Registry: s.metrics,
+	}, s.arrived)
+}
+
+// arrived adds a person with a new account, or a new address, to the teams that wait for that address. Once more changes
+// nothing.
+func (s *Service) arrived(ctx context.Context, m stream.Msg) error {
+	var e api.UserEvent
+	if err := m.Decode(&e); err != nil {
+		return err
+	}
+	var some bool
+	err := s.books.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM invitations)").Scan(ctx, &some)
+	if err != nil || !some {
+		return err
+	}
+	person, err := rpc.Call(ctx, s.client, api.GetContact, &api.GetContactOf{ID: e.UserID})
+	if fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	waiting, err := s.books.invitations(ctx, "email", addressKey(person.Email))
+	if err != nil {
+		return err
+	}
+	for _, inv := range waiting {
+		if err := s.admit(ctx, inv, person.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admit makes an invitation take effect, unless the person works for the event already.
+func (s *Service) admit(ctx context.Context, inv invitation, user ids.User) error {
+	_, err := s.change(ctx, edit{event: inv.EventID, need: nothing, topic: api.EventUpdated, apply: func(r *record) error {
+		if user == r.Event.Organizer || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
+			return errUnchanged
+		}
+		r.Team = append(r.Team, api.TeamMember{UserID: user, Role: inv.Role})
+		return nil
+	}})
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return s.books.withdrawInvitation(ctx, inv.EventID, inv.Email)
+}

@@ -1,0 +1,86 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// register makes an account, as the user service tells of it.
+func (w *world) register(email string, id ids.User) {
+	w.t.Helper()
+	w.people.set(email, id)
+	if _, err := w.nats.JS.Publish(w.t.Context(), api.UserRegistered.Subject, []byte(jsonOf(api.UserEvent{UserID: id, At: w.clock.Now()}))); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// works waits until a person works for an event.
+func (w *world) works(id ids.Event, member api.TeamMember) {
+	w.t.Helper()
+	testkit.Eventually(w.t, 20*time.Second, func() error {
+		team := must(w, anna, api.ListTeam, api.EventRef{ID: id}).Items
+		if !slices.Contains(team, member) || slices.ContainsFunc(team, func(m api.TeamMember) bool { return m.Invited }) {
+			return fmt.Errorf("the team is %+v", team)
+		}
+		return nil
+	})
+}
+
+func TestInvitations(t *testing.T) {
+	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			w := startOn(t, testkit.NATS(t), url(t))
+			e, other := w.published("Quartet"), w.published("Quintet")
+			carl, door := person("kar"), person("dr")
+			must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: door.User, Role: api.TeamDoor})
+
+			w.people.set("ben@example.org", ben.User)
+			if got := must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: " BEN@example.org", Role: api.TeamManager}); *got != (api.TeamMember{UserID: ben.User, Role: api.TeamManager}) {
+				t.Errorf("an account became %+v", got)
+			}
+			waiting := api.TeamMember{Email: "carl@example.org", Role: api.TeamDoor, Invited: true}
+			for range 2 {
+				if got := must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "Carl@Example.org", Role: api.TeamDoor}); *got != waiting {
+					t.Errorf("an address became %+v", got)
+				}
+			}
+			if got := must(w, ben, api.ListTeam, api.EventRef{ID: e.ID}).Items; len(got) != 4 || got[3] != waiting {
+				t.Errorf("the manager sees %+v", got)
+			}
+			if got := must(w, door, api.ListTeam, api.EventRef{ID: e.ID}).Items; len(got) != 3 {
+				t.Errorf("door staff see %+v", got)
+			}
+			_, err := call(w, carl, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "ben@example.org", Role: api.TeamDoor})
+			wantCode(t, err, fault.Forbidden)
+			_, err = call(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "x@example.org", Role: "boss"})
+			wantCode(t, err, fault.Invalid)
+
+			must(w, anna, api.InviteTeamMember, api.Invite{EventID: other.ID, Email: "carl@example.org", Role: api.TeamManager})
+			must(w, anna, api.DeleteInvitation, api.InvitationRef{EventID: other.ID, Email: "carl@example.org"})
+			w.register("dora@example.org", person("dra").User) // who is not invited
+			w.register("carl@example.org", carl.User)
+			w.works(e.ID, api.TeamMember{UserID: carl.User, Role: api.TeamDoor})
+			if got := must(w, anna, api.ListTeam, api.EventRef{ID: other.ID}).Items; len(got) != 1 {
+				t.Errorf("an invitation that was taken back made %+v", got)
+			}
+
+			must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "late@example.org", Role: api.TeamDoor})
+			w.clock.Set(e.EndsAt.Add(time.Second))
+			if err := w.service.forgetInvitations(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if left, err := w.service.books.invitations(t.Context(), "event_id", e.ID.String()); err != nil || len(left) != 0 {
+				t.Error(errors.Join(err, fmt.Errorf("left: %+v", left)))
+			}
+		})
+	}
+}
