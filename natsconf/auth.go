@@ -150,14 +150,14 @@ func ManageStreams() Grant {
 }
 
 // Ops returns the role for people with the nats tool: look at the services, manage and read JetStream, change live
-// settings. It may call no endpoint, and neither write nor reshape the inventory.
-func Ops() Role {
-	return Role{
-		Name:      roleOps,
-		Admin:     true,
+// settings. It may call only the endpoints that it is granted, and neither write nor reshape the inventory.
+func Ops(grants ...Grant) Role {
+	r := NewRole(roleOps, append(grants, Grant{
 		Publish:   []string{"$SRV.>", "$KV.config.>", "dead.replay.>"},
 		Subscribe: []string{"$KV.config.>", "ev.>", "facts.>", "logs.>", "dead.>"},
-	}
+	})...)
+	r.Admin = true
+	return r
 }
 
 // permissions returns what stands in the credentials of a role.

@@ -211,6 +211,21 @@ type HeldTickets struct {
 	TicketID ids.Ticket `json:"ticket_id,omitempty"`
 }
 
+// RebuildOf is the request of the internal endpoint RebuildInventory: an event, or the one before the one that is meant.
+type RebuildOf struct {
+	EventID ids.Event `json:"event_id,omitempty"`
+	After   ids.Event `json:"after,omitempty"` // without event_id: the first event after this one
+}
+
+// RebuiltInventory is what became of an event's inventory. Without an event there is none left.
+type RebuiltInventory struct {
+	EventID ids.Event `json:"event_id,omitempty"`
+	Orders  int       `json:"orders"`  // that have seats, or had some
+	Mended  int       `json:"mended"`  // whose seats were not what SQL says
+	Waiting int       `json:"waiting"` // that differ, but were changed a moment ago
+	NoRoom  int       `json:"no_room"` // that should have seats which others have
+}
+
 // PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets. An empty
 // NextCursor ends it.
 type PersonRecords struct {
@@ -259,13 +274,16 @@ var (
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "The good tickets that a person holds of an event or order, for the mail that brings them"}}
 	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of all that ticketing knows about a person"}}
+	RebuildInventory = rpc.Endpoint[RebuildOf, RebuiltInventory]{Spec: rpc.Spec{Service: "ticketing", Name: "rebuild_inventory",
+		Access: rpc.Internal, Callers: []string{"ops"}, Timeout: 2 * time.Minute, Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
 )
 
 func ticketingEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(), GetOrder.Describe(), CancelOrder.Describe(),
 		ListMyOrders.Describe(), ListMyTickets.Describe(), ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
-		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(), ExportPerson.Describe()}
+		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(), ExportPerson.Describe(),
+		RebuildInventory.Describe()}
 }
 
 // OrderEvent is the payload of the order topics: the order as it is after the change.

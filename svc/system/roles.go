@@ -161,7 +161,7 @@ func Roles() []natsconf.Role {
 		return slices.Compact(out)
 	}
 	roles := []natsconf.Role{
-		natsconf.Ops(),
+		natsconf.Ops(calls("ops")),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(), natsconf.ReadKV("config"),
 			natsconf.PublishTo("logs.>", "probe.>", observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"), natsconf.SubscribeTo(observe.MetricsSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo("facts.gateway.>"), calls(roleGateway), natsconf.SubscribeTo("live.>")),

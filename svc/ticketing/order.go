@@ -166,7 +166,15 @@ const freeHold = 15 * time.Second
 // hold takes the seats, opening the event's pool if this is the first order for it. The tag is the call's, for undoHold.
 func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time, tag string) error {
 	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
-	if !errors.Is(err, inventory.ErrNoPool) {
+	switch {
+	case errors.Is(err, inventory.ErrClosed): // an instance that filled it in again did not come to its end
+		err = s.refill(ctx, ref.Event)
+	case errors.Is(err, inventory.ErrNoPool):
+		err = nil
+	default:
+		return err
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer)); err != nil {

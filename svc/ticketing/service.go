@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
@@ -69,6 +70,7 @@ type Service struct {
 	receipts  *batch.Group[receipt, struct{}]
 	scans     *batch.Group[scan, scanned]
 	writes    *store.Group
+	rebuilds  singleflight.Group
 
 	metrics  metrics
 	registry *observe.Registry
@@ -148,6 +150,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.DecideRefund, s.decideRefund)
 	rpc.Handle(srv, api.GetHeldTickets, s.heldTickets)
 	rpc.Handle(srv, api.ExportPerson, s.exportPerson)
+	rpc.Handle(srv, api.RebuildInventory, s.rebuildInventory)
 }
 
 // Run does the work in the background until ctx ends, and then finishes what is under way.
@@ -242,12 +245,17 @@ func (s *Service) resize(ctx context.Context, req *api.Resize) (*rpc.None, error
 }
 
 // setQuantities moves the fence up, then the pool, then the fence down: at no time does the fence refuse what the pool
-// accepts.
+// accepts. A pool that is gone though the event has orders is filled in again first.
 func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
 	lines = slices.Clone(lines)
 	slices.SortFunc(lines, func(a, b inventory.Line) int { return strings.Compare(string(a.Type), string(b.Type)) })
 	if err := s.db.raiseStock(ctx, event, revision, lines); err != nil {
 		return err
+	}
+	if _, err := s.inv.Pool(ctx, event); errors.Is(err, inventory.ErrNoPool) {
+		if err := s.refill(ctx, event); err != nil {
+			return err
+		}
 	}
 	if err := s.inv.Resize(ctx, event, revision, lines); err != nil {
 		return err

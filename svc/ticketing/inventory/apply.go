@@ -18,14 +18,18 @@ const (
 	undo
 	giveBack
 	keep
+	mend
 	resize
+	reopen
 )
 
 // op is one change that somebody asked for and waits for.
 type op struct {
 	kind opKind
 	Ref
-	entry    Entry    // take: the entry to be; extend: Expires; keep, resize: Lines
+	entry    Entry    // take, mend: the entry to be; extend: Expires; keep, resize: Lines
+	seen     uint64   // mend: the sequence of the entry that it replaces
+	first    bool     // resize: only if there is no pool, which is closed then
 	revision int64    // resize: of the event
 	look     bool     // read the entry from the leader, whatever the cache says
 	loaded   *entryAt // the entry as the leader had it
@@ -37,10 +41,13 @@ type op struct {
 
 // reread makes the next round read the operation's entry from the leader.
 func (o *op) reread() {
-	if o.kind != resize {
+	if !o.ofPool() {
 		o.look, o.loaded, o.lost = true, nil, 0
 	}
 }
+
+// ofPool reports whether the operation is about a pool, and not about an order.
+func (o *op) ofPool() bool { return o.kind >= resize }
 
 // view is what an instance believes of the pool and the entry that an operation is about.
 type view struct {
@@ -106,16 +113,16 @@ func (r *round) apply(o op, v view) bool {
 	if !seen {
 		need++
 	}
-	if _, again := r.entries[o.Order]; (again && o.kind != resize) || r.size+need > maxBatch {
+	if _, again := r.entries[o.Order]; (again && !o.ofPool()) || r.size+need > maxBatch {
 		return false
 	}
 	if !seen {
-		p = &roundPool{Pool: Pool{Revision: v.pool.Revision, Types: slices.Clone(v.pool.Types)}, before: v.pool, exists: v.pool.exists}
+		p = &roundPool{Pool: Pool{Revision: v.pool.Revision, Types: slices.Clone(v.pool.Types), Closed: v.pool.Closed}, before: v.pool, exists: v.pool.exists}
 	}
 	var err error
 	e := &roundEntry{Ref: o.Ref, before: v.entry.Entry, seq: v.entry.seq}
-	if o.kind == resize {
-		err = p.resize(o)
+	if o.ofPool() {
+		err = p.adapt(o)
 	} else {
 		err = p.change(o, e)
 		if p.exists && !v.sure && !e.changed {
@@ -191,21 +198,18 @@ func (p *roundPool) change(o op, e *roundEntry) error {
 	case keep:
 		p.keep(o, e)
 		return nil
+	case mend:
+		return p.mend(o, e)
 	}
 	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
 }
 
 // keep gives back what the order holds or has bought beyond the lines.
 func (p *roundPool) keep(o op, e *roundEntry) {
-	held, sold := 0, 0
-	switch e.before.State {
-	case Held:
-		held = -1
-	case Sold:
-		sold = -1
-	default:
+	if e.before.State == "" {
 		return
 	}
+	held, sold := e.before.signs()
 	after := e.before
 	after.Lines = nil
 	for _, l := range e.before.Lines {
@@ -215,7 +219,7 @@ func (p *roundPool) keep(o op, e *roundEntry) {
 				kept = min(k.N, l.N)
 			}
 		}
-		p.add([]Line{{l.Type, l.N - kept}}, held, sold)
+		p.add([]Line{{l.Type, l.N - kept}}, -held, -sold)
 		if kept > 0 {
 			after.Lines = append(after.Lines, Line{l.Type, kept})
 		}
@@ -244,10 +248,15 @@ func (p *roundPool) take(o op, e *roundEntry) error {
 	default:
 		return fault.New(fault.Conflict, "the order has seats already")
 	}
-	held, sold := 1, 0
-	if o.entry.State == Sold {
-		held, sold = 0, 1
+	if p.Closed {
+		return ErrClosed
 	}
+	return p.fill(o, e)
+}
+
+// fill gives an order that has nothing the seats of the operation, all or none.
+func (p *roundPool) fill(o op, e *roundEntry) error {
+	held, sold := o.entry.signs()
 	for i, l := range o.entry.Lines {
 		c := p.counts(l.Type)
 		if c == nil || l.N <= 0 || c.Available() < l.N {
@@ -258,6 +267,32 @@ func (p *roundPool) take(o op, e *roundEntry) error {
 	}
 	e.becomes(o.entry)
 	return nil
+}
+
+// mend makes the entry of an order what it should be, if it is still the one that was seen.
+func (p *roundPool) mend(o op, e *roundEntry) error {
+	if e.seq != o.seen {
+		return errMoved
+	}
+	held, sold := e.before.signs()
+	p.add(e.before.Lines, -held, -sold)
+	if err := p.fill(o, e); err != nil {
+		p.add(e.before.Lines, held, sold)
+		return err
+	}
+	e.changed = e.before.State != "" || e.after.State != ""
+	return nil
+}
+
+// signs are 1 for what the entry's lines count as, held or sold, and 0 otherwise.
+func (e Entry) signs() (held, sold int) {
+	switch e.State {
+	case Held:
+		return 1, 0
+	case Sold:
+		return 0, 1
+	}
+	return 0, 0
 }
 
 // add moves the lines into (+1) or out of (-1) the held and sold counts.
@@ -280,6 +315,23 @@ func (e *roundEntry) lasts(expires int64, op string) {
 }
 
 func (e *roundEntry) becomes(after Entry) { e.after, e.changed = after, true }
+
+// adapt applies an operation on the pool itself.
+func (p *roundPool) adapt(o op) error {
+	switch {
+	case o.kind == reopen:
+		if !p.exists {
+			return ErrNoPool
+		}
+		p.Closed = false
+		return nil
+	case o.first && p.exists:
+		return nil
+	case o.first:
+		p.Closed = true
+	}
+	return p.resize(o)
+}
 
 func (p *roundPool) resize(o op) error {
 	if p.exists && o.revision < p.Revision {

@@ -154,7 +154,7 @@ func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
 		o := &ops[i]
 		_, held := inv.held[o.Order]
 		fresh := o.kind == take && !o.look
-		if o.kind != resize && o.loaded == nil && (o.look || !held && !fresh) {
+		if !o.ofPool() && o.loaded == nil && (o.look || !held && !fresh) {
 			o.loadedAt = inv.pools[o.Event].seq
 			entries = append(entries, i)
 		}

@@ -55,6 +55,7 @@ func (c Counts) Available() int { return c.Capacity - c.Held - c.Sold }
 type Pool struct {
 	Revision int64    `json:"r"` // of the event whose quantities these are
 	Types    []Counts `json:"types"`
+	Closed   bool     `json:"x,omitempty"` // its orders are being filled in again, so no other may have seats
 }
 
 func (p *Pool) counts(t ids.TicketType) *Counts {
@@ -95,6 +96,9 @@ var (
 	ErrNoPool  = fault.New(fault.NotFound, "the event is not on sale")
 	ErrGone    = fault.New(fault.Expired, "the order holds no seats any more")
 	ErrSold    = fault.New(fault.Conflict, "the order's seats are sold")
+	ErrClosed  = fault.New(fault.Unavailable, "the seats of the event are being counted again").After(time.Second)
+
+	errMoved = fault.New(fault.Conflict, "the order has just changed")
 )
 
 // Inventory is one instance's view of the bucket and its way to change it.
@@ -249,7 +253,7 @@ func (inv *Inventory) Pool(ctx context.Context, event ids.Event) (Pool, error) {
 	if !p.exists {
 		return Pool{}, ErrNoPool
 	}
-	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types)}, nil
+	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types), Closed: p.Closed}, nil
 }
 
 // HeldBy returns how many orders of a person hold seats, as this instance sees it.

@@ -153,9 +153,12 @@ func TestRoundKeepsTheSums(t *testing.T) {
 			r := newRound()
 			for range rapid.IntRange(1, 4).Draw(t, "operations") {
 				order := rapid.SampledFrom(orders).Draw(t, "order")
-				o := op{kind: opKind(rapid.IntRange(int(take), int(keep)).Draw(t, "kind")), Ref: Ref{event, order}}
+				o := op{kind: opKind(rapid.IntRange(int(take), int(mend)).Draw(t, "kind")), Ref: Ref{event, order}}
 				if o.kind == keep {
 					o.entry.Lines = one(typ, rapid.IntRange(0, 4).Draw(t, "kept"))
+				}
+				if o.kind == mend {
+					o.entry = rapid.SampledFrom([]Entry{{}, {State: Held, Lines: one(typ, 2)}, {State: Sold, Lines: one(typ, 3)}}).Draw(t, "mended")
 				}
 				if o.kind == undo {
 					o.entry.Op = "a"

@@ -1,0 +1,167 @@
+package ticketing
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+)
+
+// rebuildWithin bounds the rebuild of one event.
+const rebuildWithin = 2 * time.Minute
+
+// rebuildInventory makes the inventory of an event what SQL says, for operators: of the one that is named, or of the next
+// one after another.
+func (s *Service) rebuildInventory(ctx context.Context, req *api.RebuildOf) (*api.RebuiltInventory, error) {
+	event := req.EventID
+	if event == "" {
+		var err error
+		if event, err = s.db.stockedAfter(ctx, req.After); err != nil || event == "" {
+			return &api.RebuiltInventory{}, err
+		}
+	}
+	return s.rebuild(ctx, event)
+}
+
+// refill rebuilds the inventory of an event whose pool is gone, or was never filled in again, before any seat of it is
+// given to others. An event that nobody has ordered from needs nothing.
+func (s *Service) refill(ctx context.Context, event ids.Event) error {
+	if ordered, err := s.db.hasOrders(ctx, event); err != nil || !ordered {
+		return err
+	}
+	done := s.rebuilds.DoChan(event.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rebuildWithin)
+		defer cancel()
+		return s.rebuild(ctx, event)
+	})
+	select {
+	case r := <-done:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// rebuild makes the inventory of an event what SQL says. What was changed a moment ago may be on its way between the
+// two, and is left alone; every change depends on the entry being what was seen. So sales may go on meanwhile.
+//
+// A pool that is missing stays closed until all that SQL knows has its seats again.
+func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInventory, error) {
+	out := &api.RebuiltInventory{EventID: event}
+	revision, quantities, err := s.db.stockOf(ctx, event)
+	if err != nil || len(quantities) == 0 {
+		return out, err
+	}
+	if err := s.inv.OpenClosed(ctx, event, revision, quantities); err != nil {
+		return nil, err
+	}
+	pool, err := s.inv.Pool(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.inv.Entries(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	rows, seats, err := s.db.seats(ctx, event, sortedKeys(known))
+	if err != nil {
+		return nil, err
+	}
+	out.Orders = len(rows)
+	var phases [3][]repair // what gives seats back comes first, then what is sold, then what is held
+	for _, id := range sortedKeys(rows) {
+		r := repair{ref: inventory.Ref{Event: event, Order: id}, known: known[id], should: s.shouldHave(rows[id], seats[id], known[id])}
+		switch {
+		case r.known.State == inventory.Held && rows[id].ID == "": // about to be written, or it expires
+		case sameSeats(r.known.Entry, r.should):
+		case !pool.Closed && s.now().Sub(later(r.known.At, rows[id].UpdatedAt)) < onItsWay:
+			out.Waiting++
+		default:
+			phase := map[string]int{"": 0, inventory.Sold: 1, inventory.Held: 2}[r.should.State]
+			phases[phase] = append(phases[phase], r)
+		}
+	}
+	for _, repairs := range phases {
+		if err := s.mend(ctx, repairs, out); err != nil {
+			return nil, err
+		}
+	}
+	if pool.Closed {
+		if err := s.inv.Reopen(ctx, event); err != nil {
+			return nil, err
+		}
+	}
+	if out.Mended > 0 || out.NoRoom > 0 {
+		s.log.InfoContext(ctx, "the inventory of an event was mended", "event", event, "orders", out.Orders, "mended", out.Mended, "no_room", out.NoRoom)
+	}
+	return out, nil
+}
+
+// repair is an order whose entry is not what it should be.
+type repair struct {
+	ref    inventory.Ref
+	known  inventory.Known
+	should inventory.Entry
+}
+
+// mend makes repairs, and counts them.
+func (s *Service) mend(ctx context.Context, repairs []repair, out *api.RebuiltInventory) error {
+	errs := make([]error, len(repairs))
+	for start := 0; start < len(repairs); start += batchSize {
+		some := repairs[start:min(start+batchSize, len(repairs))]
+		together(some, func(i int, r repair) { errs[start+i] = s.inv.Mend(ctx, r.ref, r.known, r.should) })
+	}
+	for _, err := range errs {
+		switch {
+		case err == nil:
+			out.Mended++
+		case fault.Is(err, fault.SoldOut):
+			out.NoRoom++
+		case fault.Is(err, fault.Conflict): // it has just changed
+			out.Waiting++
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// shouldHave returns what the inventory should have for an order with so many seats.
+func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known inventory.Known) inventory.Entry {
+	e := inventory.Entry{User: row.UserID, Op: row.ID.String()}
+	switch {
+	case len(seats) > 0:
+		e.State = inventory.Sold
+		for _, t := range sortedKeys(seats) {
+			e.Lines = append(e.Lines, inventory.Line{Type: t, N: seats[t]})
+		}
+	case row.Status == api.OrderPending && (known.State != "" || s.now().Before(row.ExpiresAt)): // one that is overdue is about to end
+		e.State, e.Lines, e.Expires = inventory.Held, row.lines(), row.ExpiresAt.UnixMilli()
+	default:
+		return inventory.Entry{}
+	}
+	return e
+}
+
+// sameSeats reports whether two entries are the same for the pool.
+func sameSeats(a, b inventory.Entry) bool {
+	count := func(e inventory.Entry) map[ids.TicketType]int {
+		n := map[ids.TicketType]int{}
+		for _, l := range e.Lines {
+			n[l.Type] += l.N
+		}
+		return n
+	}
+	return a.State == b.State && maps.Equal(count(a), count(b))
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
