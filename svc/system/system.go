@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -79,7 +78,7 @@ func (c *Config) defaults() {
 	set(&c.HTTP, "127.0.0.1:8080")
 	set(&c.Ops, "127.0.0.1:9090")
 	set(&c.NATS, "127.0.0.1:4222")
-	set(&c.Version, "0.0.0")
+	set(&c.Version, BuildVersion())
 	if c.LogTo == nil {
 		c.LogTo = os.Stderr
 	}
@@ -226,12 +225,3 @@ func (s *System) Ready() string {
 
 // Failed returns a channel that gets an error when a part ends by itself.
 func (s *System) Failed() <-chan error { return s.failed }
-
-// BuildVersion returns the version that the Go toolchain wrote into the program.
-func BuildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || !strings.HasPrefix(info.Main.Version, "v") {
-		return "0.0.0"
-	}
-	return strings.TrimPrefix(info.Main.Version, "v")
-}
