@@ -59,6 +59,32 @@ func (g *Gateway) mountDocs() error {
 	for at, pg := range pages {
 		g.handle("GET", at, pg.serve)
 	}
+	g.handle("GET", "/docs/", func(x *exchange) error {
+		x.rc.Response.Header.Set("Location", "/docs")
+		x.rc.Response.SetStatusCode(308)
+		return nil
+	})
+	return nil
+}
+
+// faviconSVG is what browsers show beside the title: a star on dark ground.
+const faviconSVG = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#14142b"/>` +
+	`<path fill="#ffd166" d="m16 5 3.2 7.1 7.8.8-5.8 5.2 1.6 7.7-6.8-3.9-6.8 3.9 1.6-7.7L5 12.9l7.8-.8z"/></svg>`
+
+// robotsTxt keeps machines off what is for programs: its answers are no pages, and each of them is work.
+const robotsTxt = "User-agent: *\nDisallow: /v1/\n"
+
+// mountAsides mounts what browsers and robots ask for by themselves.
+func (g *Gateway) mountAsides() {
+	g.handle("GET", "/favicon.ico", func(x *exchange) error { return x.file("image/svg+xml", faviconSVG) })
+	g.handle("GET", "/robots.txt", func(x *exchange) error { return x.file("text/plain; charset=utf-8", robotsTxt) })
+}
+
+// file answers with something that never changes.
+func (x *exchange) file(contentType, body string) error {
+	x.rc.Response.Header.SetContentType(contentType)
+	x.rc.Response.Header.Set("Cache-Control", "public, max-age=86400")
+	x.rc.Response.SetBodyString(body)
 	return nil
 }
 

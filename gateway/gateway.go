@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -128,6 +129,7 @@ func (g *Gateway) mount() error {
 	}
 	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
 	g.handle("GET", "/readyz", g.readyz)
+	g.mountAsides()
 	if g.cfg.OpenAPI != nil {
 		return g.mountDocs()
 	}
@@ -166,25 +168,47 @@ func (g *Gateway) around(c *fiber.Ctx, m *routeMetrics, serve func(*exchange) er
 		writeProblem(x.rc, x.requestID, err)
 	}
 	took := time.Since(start)
-	status := x.rc.Response.StatusCode()
-	m.count(status, took)
-	level := slog.LevelDebug
-	if status >= 500 && !x.shed { // those are counted: a line for each would be work when there is too much of it
-		level = slog.LevelInfo
-	}
-	if g.cfg.Log.Enabled(context.Background(), level) {
-		g.log(level, x, err, took)
-	}
+	m.count(x.rc.Response.StatusCode(), took)
+	g.log(x, err, took)
 }
 
-func (g *Gateway) log(level slog.Level, x *exchange, err error, took time.Duration) {
-	attrs := []any{"method", string(x.rc.Method()), "path", string(x.rc.Path()), "status", x.rc.Response.StatusCode(),
+// log writes the line of a request that was answered.
+func (g *Gateway) log(x *exchange, err error, took time.Duration) {
+	level := slog.LevelDebug
+	if g.told(x) {
+		level = slog.LevelInfo
+	}
+	if !g.cfg.Log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []any{"method", string(x.rc.Method()), "path", clipped(x.rc.Path()), "status", x.rc.Response.StatusCode(),
 		"ms", float64(took.Microseconds()) / 1000, "request_id", x.requestID, "address", x.address.String(), "user", x.principal.User}
 	if err != nil {
 		attrs = append(attrs, "error", err.Error())
 	}
 	g.cfg.Log.Log(context.Background(), level, "a request was answered", attrs...)
 }
+
+// linesPerSecond is how many requests with one status are told at the level that people read.
+const linesPerSecond = 100
+
+// told reports whether a request is one that people ask about: it went wrong, or may have changed something. What was
+// refused for want of time is only counted, as is what is over the bound: lines would be work when there is too much of it.
+func (g *Gateway) told(x *exchange) bool {
+	status := x.rc.Response.StatusCode()
+	reads := x.rc.IsGet() || x.rc.IsHead() || x.rc.IsOptions()
+	if x.shed || status < 400 && reads {
+		return false
+	}
+	_, ok := g.limits.take("w"+strconv.Itoa(status), linesPerSecond)
+	if !ok {
+		g.metrics.untold.Inc()
+	}
+	return ok
+}
+
+// clipped returns a path as far as a line needs it: where no route is, it may be anything.
+func clipped(path []byte) string { return string(path[:min(len(path), 256)]) }
 
 // guard survives a panic of serve.
 func guard(x *exchange, serve func(*exchange) error) (err error) {
@@ -206,14 +230,14 @@ func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHand
 	}
 	if n > int64(g.cfg.InFlight) {
 		g.metrics.overload.Inc()
-		g.refuse(rc, fault.New(fault.Unavailable, "there are too many requests under way").After(time.Second))
+		g.refuse(rc, fault.New(fault.Unavailable, "there are too many requests under way").After(time.Second), true)
 		return
 	}
 	switch string(rc.Method()) {
 	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
 		routes(rc)
 	default:
-		g.refuse(rc, ofFiber(fiber.ErrMethodNotAllowed))
+		g.refuse(rc, ofFiber(fiber.ErrMethodNotAllowed), false)
 	}
 }
 
@@ -227,15 +251,17 @@ func (g *Gateway) complain(c *fiber.Ctx, err error) error {
 		c.Status(fiber.StatusNoContent)
 		return nil
 	}
-	g.refuse(c.Context(), ofFiber(err))
+	g.refuse(c.Context(), ofFiber(err), false)
 	return nil
 }
 
-// refuse answers a request that got to no route.
-func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error) {
+// refuse answers a request that got to no route, by its own fault or, shed, for want of time.
+func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error, shed bool) {
 	x := g.begin(rc)
+	x.shed = shed
 	writeProblem(rc, x.requestID, err)
 	g.metrics.none.count(rc.Response.StatusCode(), 0)
+	g.log(x, err, 0)
 }
 
 // constantHeaders are what every answer has. The documentation page replaces the content policy. The names are in
