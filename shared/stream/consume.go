@@ -107,7 +107,7 @@ type consumption struct {
 	js      jetstream.JetStream
 	handler func(ctx context.Context, m Msg) error
 	hand    *hand
-	outage  outage
+	outage  *observe.Outage
 
 	done, retried, postponed, dead *observe.Counter
 	pending                        *observe.Gauge
@@ -143,13 +143,16 @@ func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler fu
 		done: counter("done"), retried: counter("retried"), postponed: counter("postponed"), dead: counter("dead"),
 		pending: gauge("starlight_consumer_pending", "Messages of the stream that the consumer has not been given."),
 	}
-	k.outage = outage{log: c.Log, waiting: gauge("starlight_consumer_waiting", "Messages that wait for what their handler needs.")}
+	outage := func(waiting *observe.Gauge) *observe.Outage {
+		return observe.NewOutage(c.Log, "messages wait: what their handler needs is not available", "no message waits any more", waiting)
+	}
+	k.outage = outage(gauge("starlight_consumer_waiting", "Messages that wait for what their handler needs."))
 	again := &consumption{
 		Consumer: c.replays(), name: ReplayDurable(c.Durable), js: js, handler: handler, hand: newHand(c.replays()),
 		done: k.done, retried: k.retried, postponed: k.postponed, dead: k.dead,
 		pending: gauge("starlight_consumer_replays_pending", "Dead letters to try once more."),
 	}
-	again.outage = outage{log: c.Log, waiting: gauge("starlight_consumer_replays_waiting", "Replayed dead letters that wait for what their handler needs.")}
+	again.outage = outage(gauge("starlight_consumer_replays_waiting", "Replayed dead letters that wait for what their handler needs."))
 	_, _ = again.create(ctx) // before a message can be given up; what fails is tried again below
 	var both sync.WaitGroup
 	for _, one := range []*consumption{k, again} {
@@ -207,7 +210,7 @@ func (k *consumption) attend(over <-chan struct{}) {
 func (k *consumption) release(holds func(*item) bool, fn func(*item)) {
 	for _, it := range k.hand.idle(holds) {
 		if it.tries > 0 {
-			k.outage.over()
+			k.outage.Over(context.Background())
 		}
 		fn(it)
 	}

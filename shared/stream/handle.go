@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -86,7 +84,7 @@ func (k *consumption) call(ctx context.Context, m Msg) (err error) {
 func (k *consumption) settled(it *item) {
 	k.hand.drop(it)
 	if it.tries > 0 {
-		k.outage.over()
+		k.outage.Over(context.Background())
 	}
 }
 
@@ -128,9 +126,9 @@ func (k *consumption) pause(failures int) time.Duration {
 func (k *consumption) postpone(ctx context.Context, it *item, cause error) {
 	k.postponed.Inc()
 	it.tries++
-	k.outage.failed(ctx, it.tries == 1, cause)
+	k.outage.Failed(ctx, it.tries == 1, cause)
 	if !k.hand.park(it, k.pause(it.tries)) { // stopping: another instance may have what it needs
-		k.outage.over()
+		k.outage.Over(context.Background())
 		_ = it.raw.Nak() // without it, the server waits for AckWait
 	}
 }
@@ -148,48 +146,4 @@ func (k *consumption) bury(ctx context.Context, log *slog.Logger, it *item, caus
 	if err := it.raw.Term(); err != nil {
 		log.WarnContext(ctx, "message given up, but not terminated", "error", err)
 	}
-}
-
-// outageAfter is how long messages wait before that is worth a line in the log.
-const outageAfter = 5 * time.Second
-
-// outage tells when messages begin to wait for something outside, and when none does any more: once each, not at each try.
-type outage struct {
-	log     *slog.Logger
-	waiting *observe.Gauge
-
-	mu     sync.Mutex
-	count  int
-	since  time.Time
-	logged bool
-}
-
-// failed notes that a message waits, for the first time or still.
-func (o *outage) failed(ctx context.Context, first bool, cause error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if first {
-		if o.count++; o.count == 1 {
-			o.since = time.Now()
-		}
-		o.waiting.Set(float64(o.count))
-	}
-	if o.logged || time.Since(o.since) < outageAfter {
-		return
-	}
-	o.logged = true
-	o.log.WarnContext(ctx, "messages wait: what their handler needs is not available", "messages", o.count, "error", cause)
-}
-
-// over notes that a message waits no more.
-func (o *outage) over() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.count--
-	o.waiting.Set(float64(o.count))
-	if o.count > 0 || !o.logged {
-		return
-	}
-	o.logged = false
-	o.log.Info("no message waits any more", "after", time.Since(o.since).Round(time.Second))
 }

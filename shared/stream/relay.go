@@ -96,13 +96,16 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.db.OnAnnounce(r.Nudge)()
 
 	pause := time.Duration(0)
+	outage := observe.NewOutage(r.log, "outbox: cannot publish", "outbox: published again", nil)
 	for ctx.Err() == nil {
 		n, err := r.pass(ctx)
 		r.measure(ctx)
+		if ctx.Err() == nil {
+			outage.Report(ctx, err)
+		}
 		switch {
 		case err != nil && ctx.Err() == nil:
 			pause = min(max(2*pause, 50*time.Millisecond), longestPause)
-			r.log.WarnContext(ctx, "outbox: cannot publish", "error", err, "retry_in", pause)
 			wait(ctx, pause, nil)
 		case n == window:
 			pause = 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -204,6 +205,37 @@ func TestOutageDelaysAndLosesNothing(t *testing.T) {
 		empty(t, db)
 		expect(t, n, 10)
 	})
+}
+
+// An outage is one warning and one line at its end, not a line for each attempt.
+func TestOutageOfTheRelayIsLoggedOnce(t *testing.T) {
+	db := testkit.Open(t, testkit.SQLite(t), "ticketing", nil)
+	n := testkit.NATS(t)
+	n.Stream("EVENTS", "ev.>")
+	var log testkit.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- stream.NewRelay(db, n.JS, slog.New(slog.NewTextHandler(&log, nil)), observe.NewRegistry()).Run(ctx)
+	}()
+	logged := func(line string, want int) error {
+		if got := strings.Count(log.String(), line); got != want {
+			return fmt.Errorf("%q is logged %d times, want %d:\n%s", line, got, want, log.String())
+		}
+		return nil
+	}
+	n.Stop()
+	add(t, db, numbered("ev.a", 0, 5)...)
+	testkit.Eventually(t, long, func() error { return logged("outbox: cannot publish", 1) })
+	n.Start()
+	testkit.Eventually(t, long, func() error { return logged("outbox: published again", 1) })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := logged("WARN", 1); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRefusedMessageStepsAside(t *testing.T) {

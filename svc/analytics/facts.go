@@ -46,9 +46,10 @@ func (r *reader) read(subject string, data []byte, stored time.Time) (change, er
 			return nil, unreadable(subject, err)
 		}
 		return v, nil
-	case api.RefundHasSucceeded.Subject:
+	case api.RefundHasSucceeded.Subject, api.RefundHasFailed.Subject:
 		o, err := r.object(data)
 		v := refundOf(o.in("refund"))
+		v.failed = subject == api.RefundHasFailed.Subject
 		if err = o.err(err); err != nil || v.order == "" || v.id == "" {
 			return nil, unreadable(subject, err)
 		}
@@ -214,6 +215,7 @@ type refundFact struct {
 	payment ids.Payment
 	amount  int64 // minor units
 	at      time.Time
+	failed  bool // after it had succeeded: the money did not arrive
 }
 
 func refundOf(o object) *refundFact {

@@ -223,13 +223,21 @@ func (v *refundFact) fold(f *fold) error {
 	if err != nil {
 		return err
 	}
-	if _, known := s.refunds[v.id]; known {
+	var changed int64
+	if !v.at.IsZero() {
+		changed = v.at.UnixNano()
+	}
+	before, known := s.refunds[v.id]
+	if known && changed <= before.Changed {
 		return nil
+	}
+	if before.Counted {
+		f.count(s.event, byEvent, "", before.At, nRefunds, -before.Amount)
 	}
 	if s.refunds == nil {
 		s.refunds = map[ids.Refund]refund{}
 	}
-	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at)}
+	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at), Failed: v.failed, Changed: changed}
 	f.settle(s)
 	return nil
 }
@@ -241,7 +249,7 @@ func (f *fold) settle(s *orderState) {
 		return
 	}
 	for id, r := range s.refunds {
-		if !r.Counted && r.Payment == s.payment {
+		if !r.Counted && !r.Failed && r.Payment == s.payment {
 			f.count(s.event, byEvent, "", r.At, nRefunds, r.Amount)
 			r.Counted = true
 			s.refunds[id] = r

@@ -92,8 +92,20 @@ func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
 		}
 		for k := range gone {
 			at := paidAt.Add(time.Duration(k) * time.Hour)
+			refund := api.Refund{ID: ids.Derive[ids.RefundKind](fmt.Sprint(i), fmt.Sprint(k)), OrderID: o.ID, PaymentID: o.PaymentID, Amount: api.Money{Amount: 1000, Currency: "EUR"}, UpdatedAt: at}
 			facts = append(facts, tell(api.TicketWasRevoked.Subject, api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event, TicketTypeID: typ, OwnerID: o.UserID, At: at}),
-				tell(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: api.Refund{ID: ids.Derive[ids.RefundKind](fmt.Sprint(i), fmt.Sprint(k)), OrderID: o.ID, PaymentID: o.PaymentID, Amount: api.Money{Amount: 1000, Currency: "EUR"}, UpdatedAt: at}}))
+				tell(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
+			fails := rapid.SampledFrom([]string{"", "", "fails", "is repeated"}).Draw(t, "refund fails") // after it had succeeded
+			if fails != "" {
+				refund.UpdatedAt = at.Add(24 * time.Hour)
+				facts = append(facts, tell(api.RefundHasFailed.Subject, api.RefundEvent{Refund: refund}))
+				l.refunds -= 1000
+			}
+			if fails == "is repeated" {
+				refund.UpdatedAt = at.Add(48 * time.Hour)
+				facts = append(facts, tell(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
+				l.refunds += 1000
+			}
 			l.revoked++
 			l.refunds += 1000
 		}

@@ -22,6 +22,8 @@ type refund struct {
 	Amount  int64       `json:"a"`
 	At      int64       `json:"t"` // minutes since 1970
 	Counted bool        `json:"c,omitempty"`
+	Failed  bool        `json:"f,omitempty"`
+	Changed int64       `json:"u,omitempty"` // nanoseconds since 1970: of several facts of a refund the latest counts
 }
 
 const (

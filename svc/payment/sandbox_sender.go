@@ -97,13 +97,12 @@ func (s *sender) run(ctx context.Context) {
 			}
 		})
 	}
+	outage := observe.NewOutage(s.log, "the sandbox cannot read or write its payments and callbacks", "the sandbox works again", nil)
 	every(ctx, sweepInterval, nil, func() {
-		if err := s.books.capture(ctx, s.mood); err != nil && ctx.Err() == nil {
-			s.log.Warn("the sandbox cannot take the money that is due", "error", err)
-		}
+		captured := s.books.capture(ctx, s.mood)
 		rows, err := s.books.due(ctx, deliveryQueue/4)
-		if err != nil && ctx.Err() == nil {
-			s.log.Warn("the callbacks that are due cannot be read", "error", err)
+		if ctx.Err() == nil {
+			outage.Report(ctx, errors.Join(captured, err))
 		}
 		for _, c := range rows {
 			s.take(c)

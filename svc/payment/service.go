@@ -232,11 +232,12 @@ func (s *Service) Close() {
 	}
 }
 
-// sweep runs fn now, at each interval, and when it is woken, until ctx ends.
+// sweep runs fn now, at each interval, and when it is woken, until ctx ends. A sweep that keeps failing is logged once.
 func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, wake <-chan struct{}, fn func(context.Context) error) {
+	outage := observe.NewOutage(s.log.With("what", what), "a sweep fails", "a sweep works again", nil)
 	every(ctx, interval, wake, func() {
-		if err := fn(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			s.log.Warn("a sweep failed", "what", what, "error", err)
+		if err := fn(ctx); !errors.Is(err, context.Canceled) {
+			outage.Report(ctx, err)
 		}
 	})
 }
