@@ -154,7 +154,7 @@ const (
 	TeamDoor    = "door"    // may admit
 )
 
-// TeamMember is somebody who works for an event.
+// TeamMember is a person who works for an event.
 type TeamMember struct {
 	UserID  ids.User `json:"user_id,omitempty"`
 	Role    string   `json:"role"`

@@ -327,5 +327,5 @@ var (
 	OrderWasRefunded  = Topic[OrderEvent]{"ev.ticketing.order.refunded", "all of an order's money is back"}
 	TicketWasRevoked  = Topic[TicketEvent]{"ev.ticketing.ticket.revoked", "a ticket is no longer valid: refunded, or its event was cancelled"}
 	TicketTransferred = Topic[TicketEvent]{"ev.ticketing.ticket.transferred", "a ticket has a new owner"}
-	TicketAdmission   = Topic[TicketEvent]{"ev.ticketing.ticket.admitted", "somebody came in"}
+	TicketAdmission   = Topic[TicketEvent]{"ev.ticketing.ticket.admitted", "a ticket was admitted"}
 )

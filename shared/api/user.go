@@ -243,5 +243,5 @@ var (
 	UserUpdated            = Topic[UserEvent]{"ev.user.user.updated", "an account was changed"}
 	UserDeleted            = Topic[UserEvent]{"ev.user.user.deleted", "an account was deleted"}
 	PasswordChanged        = Topic[UserEvent]{"ev.user.password.changed", "a password was changed"}
-	PasswordResetRequested = Topic[ResetEvent]{"ev.user.reset.requested", "somebody asked for a password reset"}
+	PasswordResetRequested = Topic[ResetEvent]{"ev.user.reset.requested", "a password reset was requested"}
 )
