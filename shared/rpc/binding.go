@@ -16,14 +16,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/micro"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// binding is one endpoint with its handler: a bounded set of workers behind a bounded line. The handlers of a micro
-// endpoint run one after another, and what its subscription cannot hold is dropped without a word; so accept only
-// queues, and says no to what cannot be served in time.
+// binding is one endpoint with its handler: a bounded set of workers behind a bounded line. The callbacks of a
+// subscription run one after another, and what it cannot hold is dropped without a word; so accept only queues, and says
+// no to what cannot be served in time.
 type binding struct {
 	server   *Server
 	spec     Spec
@@ -55,8 +54,8 @@ type answer struct {
 }
 
 // accept runs on the subscription's goroutine and must not block.
-func (b *binding) accept(r micro.Request) {
-	if strings.HasPrefix(r.Reply(), "$JS.") {
+func (b *binding) accept(r *nats.Msg) {
+	if strings.HasPrefix(r.Reply, "$JS.") {
 		// Not a request: a JetStream consumer delivers a stored message here. NATS lets whoever may create a consumer
 		// choose where it delivers to, and the message may carry any principal.
 		b.server.cfg.Log.Error("a stream message was delivered as a request, and ignored", "subject", b.spec.Subject())
@@ -67,7 +66,7 @@ func (b *binding) accept(r micro.Request) {
 		return
 	}
 	now := time.Now()
-	j := job{r, now, now.Add(callWait(header(nats.Header(r.Headers()), HeaderCall), b.spec.timeout()))}
+	j := job{r, now, now.Add(callWait(header(r.Header, HeaderCall), b.spec.timeout()))}
 	running, refused := b.line.join(j)
 	if refused > 0 {
 		b.shed(r, refused)
@@ -81,9 +80,9 @@ func (b *binding) accept(r micro.Request) {
 
 // answerQuickly answers a request from memory. It reports false for everything else, mistakes included: those take the
 // long way.
-func (b *binding) answerQuickly(r micro.Request) (done bool) {
+func (b *binding) answerQuickly(r *nats.Msg) (done bool) {
 	start := time.Now()
-	h := nats.Header(r.Headers())
+	h := r.Header
 	ctx := &requestContext{base: b.server.base}
 	defer ctx.end()
 	defer func() {
@@ -96,7 +95,7 @@ func (b *binding) answerQuickly(r micro.Request) (done bool) {
 	if b.admit(h, &ctx.meta) != nil {
 		return false
 	}
-	a, ok := b.quick(ctx, h, r.Data())
+	a, ok := b.quick(ctx, h, r.Data)
 	if !ok {
 		return false
 	}
@@ -157,7 +156,7 @@ func (b *binding) next(done job, started time.Time) (next job, ok bool) {
 }
 
 // shed refuses a request of which nothing was done.
-func (b *binding) shed(r micro.Request, retry time.Duration) {
+func (b *binding) shed(r *nats.Msg, retry time.Duration) {
 	b.stats.shed.Inc()
 	f := fault.New(fault.Unavailable, "the %s service has too much to do", b.spec.Service).After(retry)
 	b.sendFault(r, f, nats.Header{HeaderShed: {"true"}})
@@ -165,7 +164,7 @@ func (b *binding) shed(r micro.Request, retry time.Duration) {
 
 // serve answers one request.
 func (b *binding) serve(j job, start time.Time) {
-	h := nats.Header(j.request.Headers())
+	h := j.request.Header
 	ctx := &requestContext{base: b.server.base}
 	defer ctx.end()
 	parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta)
@@ -177,7 +176,7 @@ func (b *binding) serve(j job, start time.Time) {
 	err := b.admit(h, &ctx.meta)
 	var a answer
 	if err == nil {
-		a, err = b.run(ctx, h, j.request.Data())
+		a, err = b.run(ctx, h, j.request.Data)
 	}
 	b.stats.took(time.Since(start)) // before the reply: who has it finds it counted
 	if err == nil {
@@ -303,7 +302,7 @@ func withoutSecrets(spec Spec, body []byte) []byte {
 }
 
 // respond sends a success.
-func (b *binding) respond(r micro.Request, a answer) error {
+func (b *binding) respond(r *nats.Msg, a answer) error {
 	h := make(nats.Header, 2)
 	if a.status != 0 && a.status != b.spec.Success() {
 		h[HeaderStatus] = []string{strconv.Itoa(a.status)}
@@ -330,11 +329,11 @@ func (b *binding) respond(r micro.Request, a answer) error {
 }
 
 // refuse sends a fault. Nobody is left to hear of an error: the caller will time out.
-func (b *binding) refuse(r micro.Request, f *fault.Error) {
+func (b *binding) refuse(r *nats.Msg, f *fault.Error) {
 	b.sendFault(r, f, make(nats.Header, 2))
 }
 
-func (b *binding) sendFault(r micro.Request, f *fault.Error, h nats.Header) {
+func (b *binding) sendFault(r *nats.Msg, f *fault.Error, h nats.Header) {
 	b.stats.fault(f)
 	h[HeaderError], h[HeaderErrorCode] = []string{string(f.Code)}, []string{strconv.Itoa(HTTPStatus(f.Code))}
 	if err := b.send(r, h, fault.Marshal(f)); err != nil {
@@ -346,13 +345,12 @@ func (b *binding) lost(err error) {
 	b.server.cfg.Log.Warn("a reply was lost", "endpoint", b.name, "error", err)
 }
 
-// send publishes a reply. The methods of micro.Request would do, were they not read by micro itself, without a lock,
-// once its handler has returned: which ours does before there is a reply.
-func (b *binding) send(r micro.Request, h nats.Header, body []byte) error {
-	if r.Reply() == "" { // nobody asked for one
+// send publishes a reply.
+func (b *binding) send(r *nats.Msg, h nats.Header, body []byte) error {
+	if r.Reply == "" { // nobody asked for one
 		return nil
 	}
-	return b.server.nc.PublishMsg(&nats.Msg{Subject: r.Reply(), Header: h, Data: body})
+	return b.server.nc.PublishMsg(&nats.Msg{Subject: r.Reply, Header: h, Data: body})
 }
 
 // log tells of faults, loudly of those that are ours rather than the caller's.

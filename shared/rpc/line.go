@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nats.go"
 )
 
 // How a line judges what can be served in time.
@@ -42,7 +42,7 @@ type line struct {
 
 // job is a request on its way to a worker.
 type job struct {
-	request            micro.Request
+	request            *nats.Msg
 	received, deadline time.Time
 }
 

@@ -696,8 +696,106 @@ func TestPrincipal(t *testing.T) {
 	}
 }
 
-// endpointStats asks over the micro protocol, as the nats command line does.
+// The numbers that `nats micro stats` shows are those of the handlers, although these answer after the callback.
+func TestMicroCountsWhatHandlersDo(t *testing.T) {
+	entered, release := make(chan time.Time), make(chan struct{})
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, get(), func(_ context.Context, r *thingRef) (*thing, error) {
+			entered <- time.Now()
+			<-release
+			if r.Limit == 1 {
+				return nil, fault.New(fault.Conflict, "not now")
+			}
+			return &thing{ID: r.ID}, nil
+		})
+	})
+	if st := microStats(t, m, "get"); st.NumRequests != 0 || st.AverageProcessingTime != 0 || st.QueueGroup != "things" || st.Subject != "api.things.get" {
+		t.Errorf("before the first request: %+v", st)
+	}
+	var least time.Duration // that the handlers took
+	for limit := range 2 {
+		done := make(chan error)
+		go func() {
+			_, err := rpc.Call(t.Context(), m.client, get(), &thingRef{ID: ids.New[ids.EventKind](time.Now()), Limit: limit})
+			done <- err
+		}()
+		start := <-entered
+		for range 20 { // it takes a while
+			microStats(t, m, "get")
+		}
+		least += time.Since(start)
+		release <- struct{}{}
+		if err := <-done; (err != nil) != (limit == 1) {
+			t.Fatal(err)
+		}
+	}
+	st := microStats(t, m, "get")
+	if st.NumRequests != 2 || st.NumErrors != 1 || st.LastError != "conflict: not now" {
+		t.Errorf("%d requests, %d errors, the last %q; want 2, 1, conflict", st.NumRequests, st.NumErrors, st.LastError)
+	}
+	if st.ProcessingTime < least || st.AverageProcessingTime != st.ProcessingTime/2 {
+		t.Errorf("they took %v, %v each; want at least %v in all", st.ProcessingTime, st.AverageProcessingTime, least)
+	}
+}
+
+// Every way to ask for services finds one, once; after the end nothing does.
+func TestMicroAnswers(t *testing.T) {
+	m := newMesh(t, nil, func(s *rpc.Server) {
+		rpc.Handle(s, get(), func(context.Context, *thingRef) (*thing, error) { return nil, nil })
+	})
+	reply, err := m.nc.Request("$SRV.PING", nil, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ping micro.Ping
+	if err := json.Unmarshal(reply.Data, &ping); err != nil || ping.Name != "things" || ping.ID == "" || ping.Type != micro.PingResponseType {
+		t.Fatalf("ping is %s, %v", reply.Data, err)
+	}
+	var all []string
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		for _, whom := range []string{"", ".things", ".things." + ping.ID} {
+			all = append(all, "$SRV."+verb+whom)
+		}
+	}
+	for _, subject := range all {
+		inbox := nats.NewInbox()
+		sub, err := m.nc.SubscribeSync(inbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.nc.PublishRequest(subject, inbox, nil); err != nil {
+			t.Fatal(err)
+		}
+		var id micro.ServiceIdentity
+		if msg, err := sub.NextMsg(time.Second); err != nil || json.Unmarshal(msg.Data, &id) != nil || id.ID != ping.ID {
+			t.Errorf("%s: %+v, %v", subject, msg, err)
+		}
+		if msg, err := sub.NextMsg(20 * time.Millisecond); err == nil {
+			t.Errorf("%s: a second answer, %s", subject, msg.Data)
+		}
+	}
+	if err := m.server.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, subject := range all {
+		if msg, err := m.nc.Request(subject, nil, time.Second); !errors.Is(err, nats.ErrNoResponders) {
+			t.Errorf("%s after the end: %+v, %v", subject, msg, err)
+		}
+	}
+}
+
+// endpointStats returns our own numbers of an endpoint.
 func endpointStats(t *testing.T, m *mesh, name string) rpc.EndpointStats {
+	t.Helper()
+	var st rpc.EndpointStats
+	if err := json.Unmarshal(microStats(t, m, name).Data, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+// microStats asks over the micro protocol, as the nats command line does.
+func microStats(t *testing.T, m *mesh, name string) *micro.EndpointStats {
 	t.Helper()
 	reply, err := m.nc.Request("$SRV.STATS.things", nil, time.Second)
 	if err != nil {
@@ -708,17 +806,12 @@ func endpointStats(t *testing.T, m *mesh, name string) rpc.EndpointStats {
 		t.Fatal(err)
 	}
 	for _, e := range all.Endpoints {
-		if e.Name != name {
-			continue
+		if e.Name == name {
+			return e
 		}
-		var st rpc.EndpointStats
-		if err := json.Unmarshal(e.Data, &st); err != nil {
-			t.Fatal(err)
-		}
-		return st
 	}
 	t.Fatalf("no endpoint %s", name)
-	return rpc.EndpointStats{}
+	return nil
 }
 
 // eventually polls until ok or for five seconds.

@@ -47,7 +47,7 @@ type Server struct {
 
 	base    context.Context // of all handlers
 	cancel  context.CancelFunc
-	service micro.Service
+	service *service
 	ready   atomic.Bool
 	done    chan struct{} // closed when the workers shall end
 	workers sync.WaitGroup
@@ -97,27 +97,13 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("rpc: %s: %w", s.cfg.Service, err)
 	}
 	before := s.nc.LastError()
-	service, err := micro.AddService(s.nc, micro.Config{
-		Name:         s.cfg.Service,
-		Version:      s.cfg.Version,
-		Description:  s.cfg.Description,
-		QueueGroup:   s.cfg.Service,
-		Metadata:     map[string]string{"instance": s.cfg.Instance},
-		StatsHandler: s.stats,
-		ErrorHandler: func(_ micro.Service, e *micro.NATSError) {
-			s.cfg.Log.Error("a subscription failed", "subject", e.Subject, "error", e)
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("rpc: %s: %w", s.cfg.Service, err)
-	}
-	s.service = service
-	for _, b := range s.bindings {
-		err := service.AddEndpoint(b.spec.Name, micro.HandlerFunc(b.accept), micro.WithEndpointSubject(b.spec.Subject()),
-			micro.WithEndpointMetadata(b.metadata))
-		if err != nil {
-			return s.abandon(fmt.Errorf("rpc: %s: %w", b.spec.Subject(), err))
-		}
+	s.service = &service{nc: s.nc, bindings: s.bindings, description: s.cfg.Description,
+		id: micro.ServiceIdentity{Name: s.cfg.Service, Version: s.cfg.Version, Metadata: map[string]string{"instance": s.cfg.Instance}},
+		log: func(subject string, err error) {
+			s.cfg.Log.Warn("a question about this service was not answered", "subject", subject, "error", err)
+		}}
+	if err := s.service.start(); err != nil {
+		return s.abandon(fmt.Errorf("rpc: %s: %w", s.cfg.Service, err))
 	}
 	if err := s.flush(ctx); err != nil {
 		return s.abandon(fmt.Errorf("rpc: %s: %w", s.cfg.Service, err))
@@ -141,7 +127,7 @@ func (s *Server) flush(ctx context.Context) error {
 
 func (s *Server) abandon(err error) error {
 	s.finish()
-	return errors.Join(err, s.service.Stop())
+	return errors.Join(err, s.service.stop())
 }
 
 // Drain takes no new requests, waits until those under way are answered, and ends the workers. If ctx ends first, the
@@ -152,7 +138,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	if s.service == nil {
 		return nil
 	}
-	if err := s.service.Stop(); err != nil {
+	if err := s.service.stop(); err != nil {
 		return fmt.Errorf("rpc: %s: stop: %w", s.cfg.Service, err)
 	}
 	if s.nc.IsClosed() {

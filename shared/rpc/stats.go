@@ -6,14 +6,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/micro"
-
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
 // EndpointStats is what one instance counted for one endpoint since it started: the data member of an endpoint in the
-// STATS answer of the micro protocol. Micro's own numbers see only how long a request took to be queued.
+// STATS answer of the micro protocol.
 type EndpointStats struct {
 	Requests  uint64            `json:"requests"`
 	Errors    uint64            `json:"errors"` // faults of any code
@@ -90,16 +88,6 @@ func (s *stats) fault(f *fault.Error) {
 	s.mu.Lock()
 	s.last = string(f.Code) + ": " + f.Detail
 	s.mu.Unlock()
-}
-
-// stats implements micro.StatsHandler.
-func (s *Server) stats(e *micro.Endpoint) any {
-	for _, b := range s.bindings {
-		if b.spec.Name == e.Name {
-			return b.snapshot()
-		}
-	}
-	return nil
 }
 
 func (b *binding) snapshot() EndpointStats {

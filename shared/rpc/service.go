@@ -1,0 +1,110 @@
+package rpc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nuid"
+)
+
+// service is the part of a server that NATS sees: its subscriptions, and its answers to PING, INFO and STATS of the micro
+// protocol, in micro's own types. It stands in for micro.AddService, which counts a request as done without error when
+// its callback returns, and lets nothing correct that: here a callback only queues.
+type service struct {
+	nc          *nats.Conn
+	id          micro.ServiceIdentity
+	description string
+	started     time.Time
+	bindings    []*binding
+	log         func(subject string, err error)
+	subs        []*nats.Subscription
+}
+
+// start subscribes. What it has subscribed to when it fails, stop ends.
+func (s *service) start() error {
+	s.started = time.Now().UTC()
+	s.id.ID = nuid.Next()
+	for _, b := range s.bindings {
+		sub, err := s.nc.QueueSubscribe(b.spec.Subject(), s.id.Name, b.accept)
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.spec.Subject(), err)
+		}
+		s.subs = append(s.subs, sub)
+	}
+	for verb, tell := range map[micro.Verb]func() any{
+		micro.PingVerb:  func() any { return micro.Ping{ServiceIdentity: s.id, Type: micro.PingResponseType} },
+		micro.InfoVerb:  func() any { return s.info() },
+		micro.StatsVerb: func() any { return s.stats() },
+	} {
+		for _, whom := range [][2]string{{"", ""}, {s.id.Name, ""}, {s.id.Name, s.id.ID}} {
+			if err := s.answer(verb, whom[0], whom[1], tell); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// answer answers a question that is put to all services, to those of a name, or to one instance.
+func (s *service) answer(verb micro.Verb, name, id string, tell func() any) error {
+	subject, err := micro.ControlSubject(verb, name, id)
+	if err != nil {
+		return err
+	}
+	sub, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
+		body, err := json.Marshal(tell())
+		if err == nil {
+			err = m.Respond(body)
+		}
+		if err != nil {
+			s.log(subject, err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", subject, err)
+	}
+	s.subs = append(s.subs, sub)
+	return nil
+}
+
+// stop ends the subscriptions; what the NATS server has sent already is still handled.
+func (s *service) stop() error {
+	var errs []error
+	for _, sub := range s.subs {
+		if err := sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			errs = append(errs, fmt.Errorf("%s: %w", sub.Subject, err))
+		}
+	}
+	s.subs = nil
+	return errors.Join(errs...)
+}
+
+func (s *service) info() micro.Info {
+	info := micro.Info{ServiceIdentity: s.id, Type: micro.InfoResponseType, Description: s.description, Endpoints: []micro.EndpointInfo{}}
+	for _, b := range s.bindings {
+		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: b.spec.Name, Subject: b.spec.Subject(), QueueGroup: s.id.Name,
+			Metadata: maps.Clone(b.metadata)})
+	}
+	return info
+}
+
+func (s *service) stats() micro.Stats {
+	stats := micro.Stats{ServiceIdentity: s.id, Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{}}
+	for _, b := range s.bindings {
+		own := b.snapshot()
+		one := &micro.EndpointStats{Name: b.spec.Name, Subject: b.spec.Subject(), QueueGroup: s.id.Name,
+			NumRequests: int(own.Requests), NumErrors: int(own.Errors), LastError: own.LastError}
+		if ran := b.stats.ran.Load(); ran > 0 {
+			one.ProcessingTime = time.Duration(b.stats.nanos.Load())
+			one.AverageProcessingTime = one.ProcessingTime / time.Duration(ran)
+		}
+		one.Data, _ = json.Marshal(own) // numbers and strings: it cannot fail
+		stats.Endpoints = append(stats.Endpoints, one)
+	}
+	return stats
+}
