@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -52,6 +54,19 @@ func TestOpenAPIGolden(t *testing.T) {
 			}
 		}
 		t.Errorf("the contract differs from %s from line %d on; if that is meant: go test ./shared/api -update", file, line)
+	}
+}
+
+// docs/api.md has every code of the catalogue with its status.
+func TestAPIPageHasEveryCode(t *testing.T) {
+	page, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range fault.Codes() {
+		if row := fmt.Sprintf("| `%s` | %d | ", code, rpc.HTTPStatus(code)); !strings.Contains(string(page), row) {
+			t.Errorf("docs/api.md has no row that begins with %s", row)
+		}
 	}
 }
 
