@@ -34,10 +34,10 @@ type Drawing struct {
 	missing []rune
 }
 
-// item is one thing on a drawing: exactly one of rect, line, and text is there.
+// item is one thing on a drawing: exactly one of rects, line, and text is there.
 type item struct {
 	color Color
-	rect  *rect
+	rects []rect // that follow each other
 	line  *line
 	text  *placedText
 }
@@ -56,7 +56,12 @@ type placedText struct {
 
 // Rect fills a rectangle.
 func (d *Drawing) Rect(x, y, w, h float64, c Color) {
-	d.items = append(d.items, item{color: c, rect: &rect{x, y, w, h}})
+	r := rect{x, y, w, h}
+	if n := len(d.items); n > 0 && d.items[n-1].rects != nil && d.items[n-1].color == c {
+		d.items[n-1].rects = append(d.items[n-1].rects, r)
+		return
+	}
+	d.items = append(d.items, item{color: c, rects: []rect{r}})
 }
 
 // Line draws a line through points.

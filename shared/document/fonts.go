@@ -1,7 +1,6 @@
 package document
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,12 +21,12 @@ type FontConfig struct {
 	Log         *slog.Logger // nil: none
 }
 
-// Fonts shapes text. It is safe for concurrent use.
+// Fonts shapes text. The built-in fonts are parsed once, here. It is safe for concurrent use.
 type Fonts struct {
 	cfg FontConfig
 
 	mu            sync.Mutex
-	regular, bold *font.Face
+	regular, bold *typeface
 	system        *fontscan.FontMap // nil until it is needed, or when there is none
 	searched      bool
 	shaper        shaping.HarfbuzzShaper
@@ -51,17 +50,17 @@ func NewFonts(cfg FontConfig) (*Fonts, error) {
 		f.cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if f.regular, err = font.ParseTTF(bytes.NewReader(goregular.TTF)); err != nil {
-		return nil, fmt.Errorf("document: %w", err)
+	if f.regular, err = parseTypeface("GoRegular", goregular.TTF); err != nil {
+		return nil, err
 	}
-	if f.bold, err = font.ParseTTF(bytes.NewReader(gobold.TTF)); err != nil {
-		return nil, fmt.Errorf("document: %w", err)
+	if f.bold, err = parseTypeface("GoBold", gobold.TTF); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
 
-// builtIn returns the built-in face of a style.
-func (f *Fonts) builtIn(bold bool) *font.Face {
+// builtIn returns the built-in font of a style.
+func (f *Fonts) builtIn(bold bool) *typeface {
 	if bold {
 		return f.bold
 	}
@@ -76,7 +75,7 @@ type resolver struct {
 
 // ResolveFace implements shaping.Fontmap. Where no font has a sign, it is the built-in one that draws its box.
 func (r resolver) ResolveFace(sign rune) *font.Face {
-	face := r.builtIn(r.bold)
+	face := r.builtIn(r.bold).Face
 	if has(face, sign) {
 		return face
 	}

@@ -36,10 +36,10 @@ type painter struct {
 }
 
 func (p painter) paint(it item) (err error) {
-	switch {
-	case it.rect != nil:
-		r := it.rect
+	for _, r := range it.rects {
 		p.fill(polygon(Point{r.x, r.y}, Point{r.x + r.w, r.y}, Point{r.x + r.w, r.y + r.h}, Point{r.x, r.y + r.h}), it.color)
+	}
+	switch {
 	case it.line != nil:
 		for i, q := range it.line.points {
 			p.fill(disc(q, it.line.width/2), it.color)

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
-	"strconv"
 )
 
 // SVG writes the drawing as a picture that needs no fonts.
@@ -17,9 +16,10 @@ func (d *Drawing) SVG() []byte {
 	b.WriteString("</title>\n")
 	for _, it := range d.items {
 		color := fmt.Sprintf("#%02x%02x%02x", it.color.R, it.color.G, it.color.B)
+		for _, r := range it.rects {
+			fmt.Fprintf(&b, `<rect x="%s" y="%s" width="%s" height="%s" fill="%s"/>`+"\n", short(r.x), short(r.y), short(r.w), short(r.h), color)
+		}
 		switch {
-		case it.rect != nil:
-			fmt.Fprintf(&b, `<rect x="%s" y="%s" width="%s" height="%s" fill="%s"/>`+"\n", short(it.rect.x), short(it.rect.y), short(it.rect.w), short(it.rect.h), color)
 		case it.line != nil:
 			b.WriteString(`<polyline points="`)
 			for i, p := range it.line.points {
@@ -67,14 +67,5 @@ func btoi(b bool) int {
 	return 0
 }
 
-// short writes a number with at most two decimals.
-func short(f float64) string {
-	return strconv.FormatFloat(float64(int64(f*100+sign(f)*0.5))/100, 'f', -1, 64)
-}
-
-func sign(f float64) float64 {
-	if f < 0 {
-		return -1
-	}
-	return 1
-}
+// short returns a number with at most two decimals.
+func short(f float64) string { return string(appendNumber(nil, f)) }

@@ -33,12 +33,13 @@ type run struct {
 	scale  float64 // points of a font unit
 	glyphs []placedGlyph
 
-	plain string // the text, where a built-in font has it sign by sign from left to right
-	style Style
+	font  *typeface // where a built-in font has the text sign by sign from left to right, else nil
+	signs []rune    // then, of the glyphs
 }
 
 type placedGlyph struct {
 	*glyph
+	id   font.GID
 	x, y float64 // of its origin from that of the run, in points; y grows downwards
 }
 
@@ -179,19 +180,21 @@ func (f *Fonts) text(l shaping.Line, signs []rune, s Style) Text {
 		if out == nil {
 			continue
 		}
-		r := run{x: t.Width, scale: s.Size / float64(out.Face.Upem()), style: s}
+		r := run{x: t.Width, scale: s.Size / float64(out.Face.Upem())}
 		var missing []rune
-		x := 0.0
+		x, level := 0.0, true
 		for _, g := range out.Glyphs {
 			if g.GlyphID == 0 {
 				missing = append(missing, absent(out.Face, signs, g)...)
 			}
-			r.glyphs = append(r.glyphs, placedGlyph{f.glyph(out.Face, g.GlyphID), x + toFloat(g.XOffset), -toFloat(g.YOffset)})
+			r.glyphs = append(r.glyphs, placedGlyph{f.glyph(out.Face, g.GlyphID), g.GlyphID, x + toFloat(g.XOffset), -toFloat(g.YOffset)})
+			level = level && g.YOffset == 0
 			x += toFloat(g.Advance)
 		}
 		ellipsis := out.Runes.Count == 0 || out.Runes.Offset+out.Runes.Count > len(signs)
-		if out.Face == f.builtIn(s.Bold) && out.Direction == di.DirectionLTR && len(missing) == 0 && !ellipsis && len(out.Glyphs) == out.Runes.Count {
-			r.plain = string(signs[out.Runes.Offset : out.Runes.Offset+out.Runes.Count])
+		own := f.builtIn(s.Bold)
+		if out.Face == own.Face && out.Direction == di.DirectionLTR && len(missing) == 0 && !ellipsis && level && len(out.Glyphs) == out.Runes.Count {
+			r.font, r.signs = own, signs[out.Runes.Offset:out.Runes.Offset+out.Runes.Count]
 		}
 		t.missing = append(t.missing, missing...)
 		t.runs = append(t.runs, r)

@@ -11,7 +11,6 @@ import (
 	"unicode"
 
 	gomail "github.com/wneessen/go-mail"
-	"rsc.io/qr"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -103,17 +102,18 @@ func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, err
 		return nil, &moot{"the tickets are given back, or given away"}
 	}
 	tickets = tickets[:min(len(tickets), mostCodes)]
-	pages, err := s.ticketPages(printed{lang: s.texts.speech(out.to, out.facts), event: out.facts.Event, order: out.facts.Order, tickets: tickets, made: out.row.CreatedAt})
+	codes, err := encoded(tickets)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := s.ticketPages(printed{lang: s.texts.speech(out.to, out.facts), event: out.facts.Event, order: out.facts.Order, tickets: tickets, codes: codes,
+		made: out.row.CreatedAt})
 	if err != nil {
 		return nil, err
 	}
 	files := []attachment{{ticketFile(tickets[0].OrderID), "application/pdf", pages}}
 	for i, t := range tickets {
-		code, err := qr.Encode(t.Code, qr.M)
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, "the code of %s cannot be drawn", t.ID)
-		}
-		files = append(files, attachment{fmt.Sprintf("ticket-%d-%s.png", i+1, t.ID), "image/png", code.PNG()})
+		files = append(files, attachment{fmt.Sprintf("ticket-%d-%s.png", i+1, t.ID), "image/png", codes[i].PNG()})
 	}
 	event, err := s.calendar(ctx, out)
 	return append(files, event...), err

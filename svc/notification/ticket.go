@@ -34,7 +34,21 @@ type printed struct {
 	event   *eventFacts // nil if it is not known
 	order   *api.Order  // nil if it is not known; then no price is shown
 	tickets []api.Ticket
+	codes   []*qr.Code // of the tickets
 	made    time.Time
+}
+
+// encoded returns the QR codes of tickets.
+func encoded(tickets []api.Ticket) ([]*qr.Code, error) {
+	codes := make([]*qr.Code, len(tickets))
+	for i, t := range tickets {
+		code, err := qr.Encode(t.Code, qr.M)
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "the code of %s cannot be drawn", t.ID)
+		}
+		codes[i] = code
+	}
+	return codes, nil
 }
 
 // ticketPages writes tickets as one PDF, each on a page of its own.
@@ -57,10 +71,6 @@ func (s *Service) ticketPages(p printed) ([]byte, error) {
 // ticketPage draws one ticket.
 func (s *Service) ticketPage(p printed, n int) (*document.Drawing, error) {
 	t := p.tickets[n]
-	code, err := qr.Encode(t.Code, qr.M)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the code of %s cannot be drawn", t.ID)
-	}
 	d := &document.Drawing{Width: document.A4Width, Height: document.A4Height}
 	w := writer{fonts: s.fonts, d: d, y: pageMargin}
 	width := d.Width - 2*pageMargin
@@ -84,7 +94,7 @@ func (s *Service) ticketPage(p printed, n int) (*document.Drawing, error) {
 	w.y += 24
 
 	top := w.y
-	drawCode(d, code, d.Width-pageMargin-codeSize, top)
+	drawCode(d, p.codes[n], d.Width-pageMargin-codeSize, top)
 	column := width - codeSize - 24
 	rows := []pair{{"type", oneLine(t.TypeName)}, {"price", price(p.lang, p.order, t.TicketTypeID)}, {"holder", v.Name},
 		{"order", t.OrderID.String()}, {"number", t.ID.String()}}
@@ -187,6 +197,9 @@ func (s *Service) getTicketPages(ctx context.Context, req *api.OrderRef) (*rpc.B
 		return nil, err
 	}
 	p := printed{lang: s.texts.language(contact.Language), event: about.Event, tickets: tickets, made: s.Now()}
+	if p.codes, err = encoded(tickets); err != nil {
+		return nil, err
+	}
 	if p.order, err = s.paidOrder(ctx, req.ID, user); err != nil {
 		return nil, err
 	}

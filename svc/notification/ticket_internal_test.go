@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,16 @@ func printer(t *testing.T) (*Service, printed) {
 		p.tickets = append(p.tickets, api.Ticket{ID: id, Code: "ST1." + id.String() + "." + strings.Repeat("aB3_", 24), EventName: "x", OrderID: order, TicketTypeID: typ,
 			TypeName: "Parkett links, Reihe 12", Holder: api.Attendee{Name: name}})
 	}
+	if p.codes, err = encoded(p.tickets); err != nil {
+		t.Fatal(err)
+	}
 	return s, p
+}
+
+// first leaves the first tickets of what is printed.
+func (p printed) first(n int) printed {
+	p.tickets, p.codes = p.tickets[:n], p.codes[:n]
+	return p
 }
 
 // Each ticket has a page, whatever its names are made of. STARLIGHT_KEEP is a folder to look at them in.
@@ -65,12 +75,36 @@ func TestTicketPages(t *testing.T) {
 	}
 }
 
+// A document is cheap: fonts are not parsed for it, and it has the letters that it uses.
+func TestTicketPagesAreCheap(t *testing.T) {
+	s, p := printer(t)
+	p = p.first(1)
+	data, err := s.ticketPages(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size, allocations = 24_000, 2_500
+	if len(data) > size {
+		t.Errorf("%d bytes, want at most %d", len(data), size)
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = s.ticketPages(p) }); n > allocations {
+		t.Errorf("%.0f allocations, want at most %d", n, allocations)
+	}
+}
+
 func BenchmarkTicketPages(b *testing.B) {
 	s, p := printer(&testing.T{})
-	p.tickets = p.tickets[:2]
-	for b.Loop() {
-		if _, err := s.ticketPages(p); err != nil {
-			b.Fatal(err)
-		}
+	for _, n := range []int{1, 2} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			p := p.first(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				data, err := s.ticketPages(p)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(len(data)), "bytes/document")
+			}
+		})
 	}
 }
