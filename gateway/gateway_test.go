@@ -73,7 +73,7 @@ func open(t testing.TB, change ...func(*gateway.Config)) *door {
 	d.serveUser()
 	d.serveEvent()
 	d.servePayment()
-	document, err := api.OpenAPI(api.All(), "1.0.0")
+	document, err := api.OpenAPI("1.0.0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,45 +12,45 @@ const SmallestGroup = 5
 
 // Numbers are the counters of analytics. Each counts what happened, once: a refund takes nothing away from revenue.
 type Numbers struct {
-	Views           int64 `json:"views"`
-	OrdersHeld      int64 `json:"orders_held"`
-	OrdersPaid      int64 `json:"orders_paid"`
-	OrdersExpired   int64 `json:"orders_expired"`
-	OrdersCancelled int64 `json:"orders_cancelled"`
-	OrdersRefunded  int64 `json:"orders_refunded"` // all of their money is back
-	TicketsSold     int64 `json:"tickets_sold"`
-	TicketsRevoked  int64 `json:"tickets_revoked"`
-	Admitted        int64 `json:"admitted"`
-	Revenue         int64 `json:"revenue_amount"` // minor units of the event's currency
-	Refunds         int64 `json:"refunds_amount"`
+	Views           int64 `json:"views"`            // how often the event was looked at
+	OrdersHeld      int64 `json:"orders_held"`      // orders that held seats, free ones included
+	OrdersPaid      int64 `json:"orders_paid"`      // orders that were paid, free ones included
+	OrdersExpired   int64 `json:"orders_expired"`   // orders that were not paid in time
+	OrdersCancelled int64 `json:"orders_cancelled"` // orders that were cancelled unpaid
+	OrdersRefunded  int64 `json:"orders_refunded"`  // all of their money is back
+	TicketsSold     int64 `json:"tickets_sold"`     // tickets that were issued
+	TicketsRevoked  int64 `json:"tickets_revoked"`  // tickets that were revoked
+	Admitted        int64 `json:"admitted"`         // people who came in
+	Revenue         int64 `json:"revenue_amount"`   // minor units of the event's currency
+	Refunds         int64 `json:"refunds_amount"`   // what was given back, in minor units of the event's currency
 }
 
 // EventSummary is what the numbers of an event come to. The rates are between 0 and 1.
 type EventSummary struct {
 	EventID         ids.Event   `json:"event_id"`
-	Name            string      `json:"name"`
-	Timezone        string      `json:"timezone"`
-	StartsAt        time.Time   `json:"starts_at"`
-	Views           int64       `json:"views"`
-	OrdersHeld      int64       `json:"orders_held"`
-	OrdersPaid      int64       `json:"orders_paid"`
-	OrdersExpired   int64       `json:"orders_expired"`
-	OrdersCancelled int64       `json:"orders_cancelled"`
-	OrdersRefunded  int64       `json:"orders_refunded"`
-	TicketsSold     int64       `json:"tickets_sold"`
-	TicketsRevoked  int64       `json:"tickets_revoked"`
-	Admitted        int64       `json:"admitted"`
-	NoShows         int64       `json:"no_shows"` // once the event is over: valid tickets that did not come
-	Revenue         Money       `json:"revenue"`
-	Refunds         Money       `json:"refunds"`
-	Net             Money       `json:"net"`
-	Quantity        int64       `json:"quantity"`     // tickets on offer
-	SellThrough     float64     `json:"sell_through"` // tickets sold and not revoked, of those on offer
-	Conversion      float64     `json:"conversion"`   // paid orders of views; an order without a view counts as one
-	Attendance      float64     `json:"attendance"`   // admitted of valid tickets
-	TicketTypes     []Breakdown `json:"ticket_types"`
-	PromoCodes      []Breakdown `json:"promo_codes"`
-	Referrers       []Breakdown `json:"referrers"`
+	Name            string      `json:"name"`             // of the event
+	Timezone        string      `json:"timezone"`         // of the event, from the IANA database
+	StartsAt        time.Time   `json:"starts_at"`        // when the event begins
+	Views           int64       `json:"views"`            // how often the event was looked at
+	OrdersHeld      int64       `json:"orders_held"`      // orders that held seats, free ones included
+	OrdersPaid      int64       `json:"orders_paid"`      // orders that were paid, free ones included
+	OrdersExpired   int64       `json:"orders_expired"`   // orders that were not paid in time
+	OrdersCancelled int64       `json:"orders_cancelled"` // orders that were cancelled unpaid
+	OrdersRefunded  int64       `json:"orders_refunded"`  // orders of which all money is back
+	TicketsSold     int64       `json:"tickets_sold"`     // tickets that were issued
+	TicketsRevoked  int64       `json:"tickets_revoked"`  // tickets that were revoked
+	Admitted        int64       `json:"admitted"`         // people who came in
+	NoShows         int64       `json:"no_shows"`         // once the event is over: valid tickets that did not come
+	Revenue         Money       `json:"revenue"`          // what was paid; a refund takes nothing away from it
+	Refunds         Money       `json:"refunds"`          // what was given back
+	Net             Money       `json:"net"`              // revenue less refunds
+	Quantity        int64       `json:"quantity"`         // tickets on offer
+	SellThrough     float64     `json:"sell_through"`     // tickets sold and not revoked, of those on offer
+	Conversion      float64     `json:"conversion"`       // paid orders of views; an order without a view counts as one
+	Attendance      float64     `json:"attendance"`       // admitted of valid tickets
+	TicketTypes     []Breakdown `json:"ticket_types"`     // the numbers of each ticket type
+	PromoCodes      []Breakdown `json:"promo_codes"`      // the numbers of each promo code
+	Referrers       []Breakdown `json:"referrers"`        // the numbers of each site that visitors came from
 }
 
 // LiveSubject implements rpc.LiveSnapshot.
@@ -58,51 +58,51 @@ func (s EventSummary) LiveSubject() string { return rpc.LiveSubject("analytics",
 
 // Breakdown is the numbers of one ticket type, promo code, referrer or gate.
 type Breakdown struct {
-	Key  string `json:"key"`
-	Name string `json:"name,omitempty"`
+	Key  string `json:"key"`            // the id, code, host or gate
+	Name string `json:"name,omitempty"` // of the ticket type
 	Numbers
 }
 
 // SeriesQuery is the request of the series. Times are taken to the whole interval.
 type SeriesQuery struct {
 	ID       ids.Event `json:"-" path:"id"`
-	Interval string    `json:"-" query:"interval"` // minute, hour, day, week; "" means what suits the endpoint
-	From     time.Time `json:"-" query:"from"`     // default: the first fact
-	To       time.Time `json:"-" query:"to"`       // not included; default: after the last fact
+	Interval string    `json:"-" query:"interval" enum:"minute,hour,day,week"` // absent: what suits the series
+	From     time.Time `json:"-" query:"from"`                                 // taken down to the whole interval; absent: the first fact
+	To       time.Time `json:"-" query:"to"`                                   // not included, taken up to the whole interval; absent: after the last fact
 }
 
 // Series is numbers over time. An interval begins when it does in the event's zone: a day may have 23 or 25 hours.
 type Series struct {
 	EventID  ids.Event     `json:"event_id"`
-	Timezone string        `json:"timezone"`
-	Interval string        `json:"interval"`
-	Currency string        `json:"currency"`
-	Points   []SeriesPoint `json:"points"`
-	Types    []Breakdown   `json:"ticket_types,omitempty"` // of sales: what was sold of each ticket type in the same time
-	Gates    []Breakdown   `json:"gates,omitempty"`        // of attendance: arrivals per gate in the same time
-	NoShows  int64         `json:"no_shows"`
+	Timezone string        `json:"timezone"`                             // of the event, from the IANA database
+	Interval string        `json:"interval" enum:"minute,hour,day,week"` // of each point
+	Currency string        `json:"currency"`                             // of the amounts, ISO 4217
+	Points   []SeriesPoint `json:"points"`                               // the intervals in order
+	Types    []Breakdown   `json:"ticket_types,omitempty"`               // of sales: what was sold of each ticket type in the same time
+	Gates    []Breakdown   `json:"gates,omitempty"`                      // of attendance: arrivals per gate in the same time
+	NoShows  int64         `json:"no_shows"`                             // valid tickets that did not come, once the event is over
 }
 
 // SeriesPoint is one interval. Admissions accumulate over the series.
 type SeriesPoint struct {
-	Start  time.Time `json:"start"` // with the offset of the event's zone
-	Inside int64     `json:"inside"`
+	Start  time.Time `json:"start"`  // with the offset of the event's zone
+	Inside int64     `json:"inside"` // people who have come in until the end of the interval
 	Numbers
 }
 
 // Funnel is the way from a view to a paid order, and the tickets of those orders.
 type Funnel struct {
 	EventID     ids.Event    `json:"event_id"`
-	Steps       []FunnelStep `json:"steps"`
-	TicketsSold int64        `json:"tickets_sold"`
-	Admitted    int64        `json:"admitted"`
+	Steps       []FunnelStep `json:"steps"`        // from views to paid orders
+	TicketsSold int64        `json:"tickets_sold"` // tickets of the paid orders
+	Admitted    int64        `json:"admitted"`     // people who came in
 }
 
 // FunnelStep is one step, and its part of the step before: no step is larger than that.
 type FunnelStep struct {
-	Name  string  `json:"name"`
-	Count int64   `json:"count"`
-	Rate  float64 `json:"rate"` // 0 where the step before is empty
+	Name  string  `json:"name"`                         // what is counted
+	Count int64   `json:"count"`                        // how many
+	Rate  float64 `json:"rate" minimum:"0" maximum:"1"` // part of the step before, 0 where that is empty
 }
 
 // Demographics are the buyers of an event who agreed to be counted, in groups of at least SmallestGroup. Others are all
@@ -116,47 +116,47 @@ type Demographics struct {
 
 // Groups are people by one trait.
 type Groups struct {
-	Groups []Group `json:"groups"`
-	Others int64   `json:"others"`
+	Groups []Group `json:"groups"` // the largest first
+	Others int64   `json:"others"` // all remaining buyers
 }
 
 // Group is people who have a trait in common.
 type Group struct {
-	Name   string `json:"name"`
-	People int64  `json:"people"`
+	Name   string `json:"name"`   // the band, country or city
+	People int64  `json:"people"` // how many
 }
 
 // Forecast says when an event will be sold out if sales go on as lately. The times are absent where the rate of sales
 // gives no end. Before there are ten orders over a day at least, it gives neither times nor a rate.
 type Forecast struct {
 	EventID   ids.Event  `json:"event_id"`
-	Remaining int64      `json:"remaining"`
-	PerDay    float64    `json:"per_day"`
+	Remaining int64      `json:"remaining"`             // tickets that are left
+	PerDay    float64    `json:"per_day"`               // tickets sold a day, lately
 	SoldOutAt *time.Time `json:"sold_out_at,omitempty"` // expected
 	Earliest  *time.Time `json:"earliest,omitempty"`    // nine times of ten it is between these two
-	Latest    *time.Time `json:"latest,omitempty"`
-	Basis     string     `json:"basis"`
+	Latest    *time.Time `json:"latest,omitempty"`      // see earliest
+	Basis     string     `json:"basis"`                 // what it rests on, in words
 }
 
 // Overview is events side by side. Searches are those in the catalogue, by anybody, for whatever event.
 type Overview struct {
-	Items      []EventSummary `json:"items"`
-	Searches   int64          `json:"searches"`
+	Items      []EventSummary `json:"items"`                // one for each event
+	Searches   int64          `json:"searches"`             // in the catalogue, by anybody, for whatever event
 	Incomplete []ids.Event    `json:"incomplete,omitempty"` // events that are left out: facts of them were lost
 }
 
 // CompareQuery is the request of CompareEvents.
 type CompareQuery struct {
-	Events []ids.Event `json:"-" query:"event"` // two to ten; none means all of one's own
+	Events []ids.Event `json:"-" query:"event"` // two to ten; none means all of the caller's own
 }
 
 // ReportRef names a report: sales, funnel, arrivals or demographics, as csv, svg, png or pdf.
 type ReportRef struct {
 	ID       ids.Event `json:"-" path:"id"`
-	File     string    `json:"-" path:"file"`
-	Interval string    `json:"-" query:"interval"`
-	From     time.Time `json:"-" query:"from"`
-	To       time.Time `json:"-" query:"to"`
+	File     string    `json:"-" path:"file"`                                  // sales, funnel, arrivals or demographics, with .csv, .svg, .png or .pdf
+	Interval string    `json:"-" query:"interval" enum:"minute,hour,day,week"` // absent: what suits the report
+	From     time.Time `json:"-" query:"from"`                                 // taken down to the whole interval; absent: the first fact
+	To       time.Time `json:"-" query:"to"`                                   // not included, taken up to the whole interval; absent: after the last fact
 }
 
 // TrafficFact is the payload of the facts that the gateway tells: how often something was looked at.

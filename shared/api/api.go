@@ -20,14 +20,14 @@ type Topic[T any] struct {
 	Summary string
 }
 
-// List is one page of a collection. NextCursor is empty on the last page.
+// List is one page of a collection.
 type List[T any] struct {
-	Items      []T    `json:"items"`
-	NextCursor string `json:"next_cursor,omitempty"`
+	Items      []T    `json:"items"`                 // what is on the page
+	NextCursor string `json:"next_cursor,omitempty"` // for the parameter cursor of the next page; absent on the last one
 }
 
 // Page is the part of a request that asks for a page.
 type Page struct {
-	Limit  int    `json:"-" query:"limit" minimum:"1"` // default 50, at most 200
-	Cursor string `json:"-" query:"cursor"`            // next_cursor of the page before
+	Limit  int    `json:"-" query:"limit" minimum:"1" maximum:"200" default:"50"` // how many items a page has at most
+	Cursor string `json:"-" query:"cursor"`                                       // the next_cursor of the page before
 }

@@ -10,12 +10,12 @@ import (
 // EventAttendee is who comes with a ticket, as the organizer sees it. Name and email are the holder's, or where the ticket
 // names none, those of the account that owns it.
 type EventAttendee struct {
-	Name         string         `json:"name"`
-	Email        string         `json:"email"`
+	Name         string         `json:"name"`  // of the holder, or of the account that owns the ticket
+	Email        string         `json:"email"` // of the holder, or of the account that owns the ticket
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	TypeName     string         `json:"ticket_type_name"`
-	Status       string         `json:"status"`
-	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`
+	TypeName     string         `json:"ticket_type_name"`                     // what the ticket type is called
+	Status       string         `json:"status" enum:"valid,admitted,revoked"` // of the ticket
+	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`                // when the person came in
 	OrderID      ids.Order      `json:"order_id"`
 	TicketID     ids.Ticket     `json:"ticket_id"`
 }
@@ -30,7 +30,7 @@ type AttendeePage struct {
 // next part.
 type EventExport struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Part    int       `json:"-" query:"part" minimum:"1"` // default 1
+	Part    int       `json:"-" query:"part" minimum:"1" default:"1"` // which part of the table
 }
 
 // NewHolder is the request of UpdateTicket: who comes with a ticket.

@@ -17,23 +17,24 @@ const (
 
 // Event is something people come to.
 type Event struct {
-	ID           ids.Event    `json:"id"`
-	Organizer    ids.User     `json:"organizer"`
-	Status       string       `json:"status"` // draft, published, cancelled
-	Name         string       `json:"name"`
-	Description  string       `json:"description"`
-	Category     string       `json:"category"`
-	StartsAt     time.Time    `json:"starts_at"`
-	EndsAt       time.Time    `json:"ends_at"`
-	Timezone     string       `json:"timezone"` // IANA, e.g. Europe/Berlin
-	Location     Location     `json:"location"`
-	Capacity     int          `json:"capacity"` // the ceiling on the sum of the ticket types' quantities
-	TicketTypes  []TicketType `json:"ticket_types"`
-	Providers    []string     `json:"payment_providers,omitempty"` // that buyers may choose from; empty: any that is switched on
-	CancelReason string       `json:"cancel_reason,omitempty"`
-	Revision     int64        `json:"revision"`
-	CreatedAt    time.Time    `json:"created_at"`
-	UpdatedAt    time.Time    `json:"updated_at"`
+	ID          ids.Event    `json:"id"`
+	Organizer   ids.User     `json:"organizer"`
+	Status      string       `json:"status" enum:"draft,published,cancelled"` // a draft is seen by its team alone
+	Name        string       `json:"name" maxLength:"200"`                    // what it is called, on one line
+	Description string       `json:"description" maxLength:"20000"`           // what people want to know of it; several lines of plain text
+	Category    string       `json:"category" pattern:"^[a-z0-9-]{1,40}$"`    // what kind of event it is, such as concert
+	StartsAt    time.Time    `json:"starts_at"`                               // when it begins
+	EndsAt      time.Time    `json:"ends_at"`                                 // when it ends
+	Timezone    string       `json:"timezone"`                                // of the place, from the IANA database, such as Europe/Berlin
+	Location    Location     `json:"location"`
+	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"` // the ceiling on the sum of the ticket types' quantities
+	TicketTypes []TicketType `json:"ticket_types"`
+	// that buyers may choose from; without any, all that are switched on
+	Providers    []string  `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
+	CancelReason string    `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
+	Revision     int64     `json:"revision"`                // grows with each change
+	CreatedAt    time.Time `json:"created_at"`              // when it was made
+	UpdatedAt    time.Time `json:"updated_at"`              // when it was last changed
 }
 
 // ETag implements rpc.ETagger.
@@ -41,47 +42,52 @@ func (e Event) ETag() string { return strconv.FormatInt(e.Revision, 36) }
 
 // Location is where an event is.
 type Location struct {
-	Name      string   `json:"name"`
-	Address   string   `json:"address,omitempty"`
-	City      string   `json:"city"`
-	Country   string   `json:"country"`             // ISO 3166-1 alpha-2
-	Latitude  *float64 `json:"latitude,omitempty"`  // WGS 84 degrees
-	Longitude *float64 `json:"longitude,omitempty"` // WGS 84 degrees
+	Name      string   `json:"name" maxLength:"200" required:"false"`            // of the hall or place
+	Address   string   `json:"address,omitempty" maxLength:"500"`                // street and number
+	City      string   `json:"city" minLength:"1" maxLength:"200"`               // the town, in its own language
+	Country   string   `json:"country" pattern:"^[A-Z]{2}$"`                     // ISO 3166-1 alpha-2
+	Latitude  *float64 `json:"latitude,omitempty" minimum:"-90" maximum:"90"`    // WGS 84 degrees; together with longitude
+	Longitude *float64 `json:"longitude,omitempty" minimum:"-180" maximum:"180"` // WGS 84 degrees; together with latitude
 }
 
 // TicketType is a kind of ticket of an event.
 type TicketType struct {
-	ID          ids.TicketType `json:"id"`
-	Name        string         `json:"name"`
-	Price       Money          `json:"price"`
-	Quantity    int            `json:"quantity"`
-	MaxPerOrder int            `json:"max_per_order"` // 0: only the system's own limit
-	SalesStart  *time.Time     `json:"sales_start,omitempty"`
-	SalesEnd    *time.Time     `json:"sales_end,omitempty"` // nil: until the event ends
+	ID       ids.TicketType `json:"id"`
+	Name     string         `json:"name" maxLength:"200"` // what it is called, on one line
+	Price    Money          `json:"price"`
+	Quantity int            `json:"quantity" minimum:"0" maximum:"1000000"` // how many tickets there are, sold ones included
+	// the most that one order may have; 0 means no other limit than that of all orders
+	MaxPerOrder int        `json:"max_per_order" minimum:"0" maximum:"1000000"`
+	SalesStart  *time.Time `json:"sales_start,omitempty"` // from when on it is sold; absent: since the event was published
+	SalesEnd    *time.Time `json:"sales_end,omitempty"`   // until when it is sold; absent: until the event ends
 }
 
 // NewEvent is the request of CreateEvent.
 type NewEvent struct {
-	Name        string          `json:"name"`
-	Description string          `json:"description"`
-	Category    string          `json:"category"`
-	StartsAt    time.Time       `json:"starts_at"`
-	EndsAt      time.Time       `json:"ends_at"`
-	Timezone    string          `json:"timezone"`
-	Location    Location        `json:"location"`
-	Capacity    int             `json:"capacity"` // 0: the sum of the ticket types' quantities
-	TicketTypes []NewTicketType `json:"ticket_types"`
-	Providers   []string        `json:"payment_providers,omitempty"` // the first is the default; empty: any that is switched on
+	Name string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
+	// what people want to know of it; several lines of plain text
+	Description string    `json:"description" maxLength:"20000" required:"false"`
+	Category    string    `json:"category" default:"other" required:"false"` // what kind of event it is: 1 to 40 of a-z, 0-9 and -
+	StartsAt    time.Time `json:"starts_at"`                                 // when it begins, in the years 1970 to 2200
+	EndsAt      time.Time `json:"ends_at"`                                   // when it ends: after starts_at, within a year of it
+	Timezone    string    `json:"timezone"`                                  // of the place, from the IANA database, such as Europe/Berlin
+	Location    Location  `json:"location"`
+	// the ceiling on the sum of the ticket types' quantities; 0 means their sum
+	Capacity    int             `json:"capacity" minimum:"0" maximum:"1000000" default:"0" required:"false"`
+	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"` // all in one currency; a draft may have none
+	// that buyers may choose from, the default first; without any, all that are switched on
+	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
 type NewTicketType struct {
-	Name        string     `json:"name"`
-	Price       Money      `json:"price"`
-	Quantity    int        `json:"quantity"`
-	MaxPerOrder int        `json:"max_per_order,omitempty"`
-	SalesStart  *time.Time `json:"sales_start,omitempty"`
-	SalesEnd    *time.Time `json:"sales_end,omitempty"`
+	Name     string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
+	Price    Money  `json:"price"`
+	Quantity int    `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"` // how many tickets there are
+	// the most that one order may have; 0 means no other limit than that of all orders
+	MaxPerOrder int        `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
+	SalesStart  *time.Time `json:"sales_start,omitempty"` // from when on it is sold; absent: since the event was published
+	SalesEnd    *time.Time `json:"sales_end,omitempty"`   // until when it is sold; absent: until the event ends
 }
 
 // EventRef names an event in a path.
@@ -91,36 +97,39 @@ type EventRef struct {
 
 // PatchEvent is the request of UpdateEvent. What is absent stays as it is, null clears what can be cleared.
 type PatchEvent struct {
-	ID          ids.Event           `json:"-" path:"id"`
-	IfMatch     string              `json:"-" header:"If-Match"`
-	Name        *string             `json:"name,omitempty"`
-	Description rpc.Patch[string]   `json:"description,omitzero"`
-	Category    rpc.Patch[string]   `json:"category,omitzero"` // cleared: other
-	StartsAt    *time.Time          `json:"starts_at,omitempty"`
-	EndsAt      *time.Time          `json:"ends_at,omitempty"`
-	Timezone    *string             `json:"timezone,omitempty"`
-	Location    *Location           `json:"location,omitempty"`
-	Capacity    rpc.Patch[int]      `json:"capacity,omitzero"`          // cleared, or 0: the sum of the ticket types' quantities
-	Providers   rpc.Patch[[]string] `json:"payment_providers,omitzero"` // cleared: any that is switched on
+	ID          ids.Event         `json:"-" path:"id"`
+	IfMatch     string            `json:"-" header:"If-Match"`                           // the ETag that was read; if it is not the present one, nothing is changed
+	Name        *string           `json:"name,omitempty" minLength:"1" maxLength:"200"`  // what it is called, on one line
+	Description rpc.Patch[string] `json:"description,omitzero" maxLength:"20000"`        // several lines of plain text; null clears it
+	Category    rpc.Patch[string] `json:"category,omitzero" pattern:"^[a-z0-9-]{1,40}$"` // null means other
+	StartsAt    *time.Time        `json:"starts_at,omitempty"`                           // when it begins
+	EndsAt      *time.Time        `json:"ends_at,omitempty"`                             // when it ends: after starts_at, within a year of it
+	Timezone    *string           `json:"timezone,omitempty"`                            // of the place, from the IANA database
+	Location    *Location         `json:"location,omitempty"`                            // replaces the whole location
+	// null or 0 means the sum of the ticket types' quantities
+	Capacity rpc.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
+	// null means all that are switched on
+	Providers rpc.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
 }
 
 // CancelEventRequest is the request of CancelEvent.
 type CancelEventRequest struct {
 	ID     ids.Event `json:"-" path:"id"`
-	Reason string    `json:"reason,omitempty"`
+	Reason string    `json:"reason,omitempty" maxLength:"500"` // what ticket holders are told
 }
 
 // EventQuery is the request of ListEvents.
 type EventQuery struct {
 	Page
-	Q         string    `json:"-" query:"q"` // full text over name, description, place, category
-	Category  string    `json:"-" query:"category"`
-	City      string    `json:"-" query:"city"`
-	Country   string    `json:"-" query:"country"`
-	From      time.Time `json:"-" query:"from"` // ends at or after
-	To        time.Time `json:"-" query:"to"`   // starts before
-	Organizer ids.User  `json:"-" query:"organizer"`
-	Status    string    `json:"-" query:"status"` // other than published: only one's own
+	Q         string    `json:"-" query:"q"`         // words that the name, description, place or category has, without case and accents
+	Category  string    `json:"-" query:"category"`  // only this category
+	City      string    `json:"-" query:"city"`      // only this city, without case and accents
+	Country   string    `json:"-" query:"country"`   // only this country, ISO 3166-1 alpha-2
+	From      time.Time `json:"-" query:"from"`      // only events that end then or later
+	To        time.Time `json:"-" query:"to"`        // only events that start before
+	Organizer ids.User  `json:"-" query:"organizer"` // only those of this organizer
+	// anything but published finds only the caller's own
+	Status string `json:"-" query:"status" enum:"draft,published,cancelled" default:"published"`
 }
 
 // AddTicketType is the request of the endpoint of that name.
@@ -131,15 +140,17 @@ type AddTicketType struct {
 
 // PatchTicketType is the request of UpdateTicketType. What is absent stays as it is, null clears what can be cleared.
 type PatchTicketType struct {
-	EventID     ids.Event            `json:"-" path:"id"`
-	ID          ids.TicketType       `json:"-" path:"ticket_type_id"`
-	IfMatch     string               `json:"-" header:"If-Match"` // the event's ETag
-	Name        *string              `json:"name,omitempty"`
-	Price       *Money               `json:"price,omitempty"`
-	Quantity    *int                 `json:"quantity,omitempty"`
-	MaxPerOrder rpc.Patch[int]       `json:"max_per_order,omitzero"` // cleared, or 0: only the system's own limit
-	SalesStart  rpc.Patch[time.Time] `json:"sales_start,omitzero"`   // cleared: since it was published
-	SalesEnd    rpc.Patch[time.Time] `json:"sales_end,omitzero"`     // cleared: until the event ends
+	EventID ids.Event      `json:"-" path:"id"`
+	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
+	// the ETag of the event that was read; if it is not the present one, nothing is changed
+	IfMatch  string  `json:"-" header:"If-Match"`
+	Name     *string `json:"name,omitempty" minLength:"1" maxLength:"200"` // what it is called, on one line
+	Price    *Money  `json:"price,omitempty"`
+	Quantity *int    `json:"quantity,omitempty" minimum:"0" maximum:"1000000"` // not less than are held and sold
+	// null or 0 means no other limit than that of all orders
+	MaxPerOrder rpc.Patch[int]       `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
+	SalesStart  rpc.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
+	SalesEnd    rpc.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
 }
 
 // TicketTypeRef names a ticket type in a path.
@@ -157,29 +168,29 @@ const (
 // TeamMember is a person who works for an event.
 type TeamMember struct {
 	UserID  ids.User `json:"user_id,omitempty"`
-	Role    string   `json:"role"`
-	Email   string   `json:"email,omitempty"`   // of an invitation
-	Invited bool     `json:"invited,omitempty"` // the address has no account yet; only managers see it
+	Role    string   `json:"role" enum:"manager,door"` // a manager may change the event and read its numbers, the door may admit
+	Email   string   `json:"email,omitempty"`          // of an invitation
+	Invited bool     `json:"invited,omitempty"`        // the address has no account yet; only managers see it
 }
 
 // Invite is the request of InviteTeamMember.
 type Invite struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Email   string    `json:"email"`
-	Role    string    `json:"role"`
+	Email   string    `json:"email" format:"email"`     // of an account, or of a person who has none yet
+	Role    string    `json:"role" enum:"manager,door"` // a manager may change the event and read its numbers, the door may admit
 }
 
 // InvitationRef names an invitation.
 type InvitationRef struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Email   string    `json:"-" query:"email"`
+	Email   string    `json:"-" query:"email" required:"true"` // the address that was invited
 }
 
 // SetTeamMember is the request of the endpoint of that name.
 type SetTeamMember struct {
 	EventID ids.Event `json:"-" path:"id"`
 	UserID  ids.User  `json:"-" path:"user_id"`
-	Role    string    `json:"role"`
+	Role    string    `json:"role" enum:"manager,door"` // a manager may change the event and read its numbers, the door may admit
 }
 
 // SetOrganizer is the request of the endpoint of that name.

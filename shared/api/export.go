@@ -10,17 +10,17 @@ import (
 // Export is all the system knows about a person.
 type Export struct {
 	Head
-	Sessions      []SessionInfo  `json:"sessions"`
-	Events        []PersonEvent  `json:"events"`
-	Orders        []Order        `json:"orders"`
-	Tickets       []Ticket       `json:"tickets"`
-	Payments      []Payment      `json:"payments"`
-	Notifications []Notification `json:"notifications"`
+	Sessions      []SessionInfo  `json:"sessions"`      // where the person is signed in
+	Events        []PersonEvent  `json:"events"`        // that the person runs or works for
+	Orders        []Order        `json:"orders"`        // that the person made
+	Tickets       []Ticket       `json:"tickets"`       // that the person owns
+	Payments      []Payment      `json:"payments"`      // that the person made
+	Notifications []Notification `json:"notifications"` // messages to the person
 }
 
 // Head is what an Export begins with.
 type Head struct {
-	ExportedAt        time.Time          `json:"exported_at"`
+	ExportedAt        time.Time          `json:"exported_at"` // when the export was made
 	User              User               `json:"user"`
 	Preferences       []Preference       `json:"notification_preferences"`
 	Email             *AddressState      `json:"email_address,omitempty"`

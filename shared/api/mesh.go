@@ -8,64 +8,64 @@ import (
 
 // Setting is a live setting: its documentation and what it is now.
 type Setting struct {
-	Key       string     `json:"key"`
-	Kind      string     `json:"kind"` // duration, int, bool, string, enum
-	Doc       string     `json:"doc"`
-	Bounds    string     `json:"bounds,omitempty"`
-	Default   string     `json:"default"`
-	Value     string     `json:"value"`    // what is in force
-	IsSet     bool       `json:"is_set"`   // false: the default is in force
-	Revision  uint64     `json:"revision"` // 0 when never set
-	UpdatedAt *time.Time `json:"updated_at,omitempty"`
+	Key       string     `json:"key"`                  // what it is called, such as ticketing.hold_ttl
+	Kind      string     `json:"kind"`                 // of value
+	Doc       string     `json:"doc"`                  // what it does
+	Bounds    string     `json:"bounds,omitempty"`     // what values may be
+	Default   string     `json:"default"`              // in force unless another is set
+	Value     string     `json:"value"`                // what is in force
+	IsSet     bool       `json:"is_set"`               // false: the default is in force
+	Revision  uint64     `json:"revision"`             // 0 when never set
+	UpdatedAt *time.Time `json:"updated_at,omitempty"` // when it was last set
 }
 
 // SettingRef names a setting in a path.
 type SettingRef struct {
-	Key string `json:"-" path:"key"`
+	Key string `json:"-" path:"key"` // what the setting is called, such as ticketing.hold_ttl
 }
 
 // SetSetting is the request of PutSetting: the same text that `nats kv put config KEY VALUE` stores.
 type SetSetting struct {
-	Key   string `json:"-" path:"key"`
-	Value string `json:"value"`
+	Key   string `json:"-" path:"key"` // what the setting is called, such as ticketing.hold_ttl
+	Value string `json:"value"`        // the text that `nats kv put config KEY VALUE` stores, such as 5m
 }
 
 // SettingChange is one entry of a setting's history.
 type SettingChange struct {
-	Revision uint64    `json:"revision"`
-	Value    string    `json:"value"`
-	Deleted  bool      `json:"deleted,omitempty"`
-	Valid    bool      `json:"valid"` // false: refused by the services, which stayed with the value before
-	At       time.Time `json:"at"`
+	Revision uint64    `json:"revision"`          // names the entry, for a rollback
+	Value    string    `json:"value"`             // what was set
+	Deleted  bool      `json:"deleted,omitempty"` // the setting was returned to its default
+	Valid    bool      `json:"valid"`             // false: refused by the services, which stayed with the value before
+	At       time.Time `json:"at"`                // when it was set
 }
 
 // RollbackSetting is the request of the endpoint of that name.
 type RollbackSetting struct {
-	Key      string `json:"-" path:"key"`
-	Revision uint64 `json:"revision"` // from the history; 0: the value before the present one
+	Key      string `json:"-" path:"key"`                                      // what the setting is called, such as ticketing.hold_ttl
+	Revision uint64 `json:"revision" minimum:"0" required:"false" default:"0"` // from the history; 0 means the value before the present one
 }
 
 // ServiceInstance is one running instance of a service, as it tells of itself over the NATS micro protocol.
 type ServiceInstance struct {
-	Service   string             `json:"service"`
-	ID        string             `json:"id"`
-	Version   string             `json:"version"`
-	Healthy   bool               `json:"healthy"` // answered the ping in time
-	Latency   float64            `json:"latency_ms"`
-	StartedAt time.Time          `json:"started_at"`
+	Service   string             `json:"service"`    // what it is called
+	ID        string             `json:"id"`         // of the instance, from the NATS micro protocol
+	Version   string             `json:"version"`    // of the program
+	Healthy   bool               `json:"healthy"`    // answered the ping in time
+	Latency   float64            `json:"latency_ms"` // how long the answer to the ping took
+	StartedAt time.Time          `json:"started_at"` // when it was started
 	Endpoints []InstanceEndpoint `json:"endpoints"`
 }
 
 // InstanceEndpoint is an endpoint of an instance with its own numbers.
 type InstanceEndpoint struct {
-	Name      string  `json:"name"`
-	Subject   string  `json:"subject"`
-	Method    string  `json:"method,omitempty"`
-	Path      string  `json:"path,omitempty"`
-	Requests  uint64  `json:"requests"`
-	Errors    uint64  `json:"errors"`
-	MeanMs    float64 `json:"mean_ms"`
-	LastError string  `json:"last_error,omitempty"`
+	Name      string  `json:"name"`                 // what it is called
+	Subject   string  `json:"subject"`              // that it answers on
+	Method    string  `json:"method,omitempty"`     // of HTTP
+	Path      string  `json:"path,omitempty"`       // of HTTP
+	Requests  uint64  `json:"requests"`             // how many it was sent
+	Errors    uint64  `json:"errors"`               // how many it answered with an error
+	MeanMs    float64 `json:"mean_ms"`              // how long it takes on average
+	LastError string  `json:"last_error,omitempty"` // the newest error
 }
 
 // The endpoints of the config and discovery services.

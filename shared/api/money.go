@@ -10,8 +10,8 @@ import (
 
 // Money is an amount in the minor unit of an ISO 4217 currency: 2500 EUR is twenty-five euros.
 type Money struct {
-	Amount   int64  `json:"amount"`
-	Currency string `json:"currency"`
+	Amount   int64  `json:"amount"`                        // in the minor unit of the currency: 2500 for 25.00 EUR, and for 2500 JPY
+	Currency string `json:"currency" pattern:"^[A-Z]{3}$"` // ISO 4217
 }
 
 // decimals returns how many digits of ISO 4217 a currency has behind the point. What people write is often fewer, as for

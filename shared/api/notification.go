@@ -21,45 +21,45 @@ const (
 // Notification is a message in a person's inbox.
 type Notification struct {
 	ID        ids.Notification `json:"id"`
-	Kind      string           `json:"kind"`
-	Name      string           `json:"name"` // of the template: order_paid, reminder ...
-	Title     string           `json:"title"`
-	Text      string           `json:"text"`
+	Kind      string           `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what it is about
+	Name      string           `json:"name"`                                                             // of its template, such as order_paid or reminder
+	Title     string           `json:"title"`                                                            // in one line
+	Text      string           `json:"text"`                                                             // all of it, as plain text
 	EventID   ids.Event        `json:"event_id,omitempty"`
 	OrderID   ids.Order        `json:"order_id,omitempty"`
-	CreatedAt time.Time        `json:"created_at"`
-	ReadAt    *time.Time       `json:"read_at,omitempty"`
+	CreatedAt time.Time        `json:"created_at"`        // when it was written
+	ReadAt    *time.Time       `json:"read_at,omitempty"` // when it was read
 }
 
 // NotificationQuery is the request of ListNotifications.
 type NotificationQuery struct {
 	Page
-	Unread bool `json:"-" query:"unread"` // only those not read yet
+	Unread bool `json:"-" query:"unread" default:"false"` // only those not read yet
 }
 
 // Inbox is a page of a person's messages, newest first.
 type Inbox struct {
-	Items      []Notification `json:"items"`
-	NextCursor string         `json:"next_cursor,omitempty"`
-	Unread     int            `json:"unread"` // in all of the inbox
+	Items      []Notification `json:"items"`                 // the newest first
+	NextCursor string         `json:"next_cursor,omitempty"` // for the parameter cursor of the next page; absent on the last one
+	Unread     int            `json:"unread" minimum:"0"`    // how many are not read, in all of the inbox
 }
 
 // MarkRead is the request of MarkNotificationsRead.
 type MarkRead struct {
-	IDs []ids.Notification `json:"ids,omitempty"` // at most 200; none means all
+	IDs []ids.Notification `json:"ids,omitempty" maxItems:"200"` // at most 200; without any, all are marked
 }
 
-// Unread is the answer of MarkNotificationsRead.
+// Unread is how many messages a person has not read.
 type Unread struct {
-	Unread int `json:"unread"`
+	Unread int `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
 }
 
 // LiveInbox is the snapshot of FollowNotifications: the newest messages. Each message that comes later is an event
 // "notification" with a Notification.
 type LiveInbox struct {
 	UserID ids.User       `json:"user_id"`
-	Items  []Notification `json:"items"` // the newest 20
-	Unread int            `json:"unread"`
+	Items  []Notification `json:"items"`              // the newest 20
+	Unread int            `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
 }
 
 // LiveSubject implements rpc.LiveSnapshot.
@@ -67,12 +67,12 @@ func (l LiveInbox) LiveSubject() string { return rpc.LiveSubject("notification",
 
 // Preference is which channels a person wants for a kind of message.
 type Preference struct {
-	Kind          string `json:"kind"`
-	Transactional bool   `json:"transactional,omitempty"` // mails come in any case; only read
-	Email         bool   `json:"email"`
-	SMS           bool   `json:"sms"`
-	Push          bool   `json:"push"`
-	Inbox         bool   `json:"inbox"`
+	Kind          string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what the messages are about
+	Transactional bool   `json:"transactional,omitempty"`                                          // mails come in any case; only read
+	Email         bool   `json:"email"`                                                            // whether mails are sent
+	SMS           bool   `json:"sms"`                                                              // whether text messages are sent
+	Push          bool   `json:"push"`                                                             // whether push messages are sent
+	Inbox         bool   `json:"inbox"`                                                            // whether it is in the list of messages
 }
 
 // The states of a person's address.
@@ -83,7 +83,8 @@ const (
 
 // AddressState is whether mails reach a person. Putting "ok" switches the address on again.
 type AddressState struct {
-	Status string     `json:"status"`
+	// bounced: switched off, since the other side says that it does not exist; ok switches it on again
+	Status string     `json:"status" enum:"ok,bounced"`
 	Reason string     `json:"reason,omitempty"` // what the other side said; only read
 	Since  *time.Time `json:"since,omitempty"`  // only read
 }
@@ -96,13 +97,13 @@ type Preferences struct {
 
 // PushKeys are the keys of a browser's push subscription, in base64url.
 type PushKeys struct {
-	P256dh string `json:"p256dh"`
-	Auth   string `json:"auth"`
+	P256dh string `json:"p256dh"` // the public key of the browser, a P-256 point
+	Auth   string `json:"auth"`   // the secret of the browser
 }
 
 // NewPushSubscription is the request of CreatePushSubscription: what PushSubscription.toJSON gives in a browser.
 type NewPushSubscription struct {
-	Endpoint       string   `json:"endpoint"`
+	Endpoint       string   `json:"endpoint" format:"uri"`    // a https address of a push service
 	ExpirationTime *int64   `json:"expirationTime,omitempty"` // browsers send it; not used
 	Keys           PushKeys `json:"keys"`
 }
@@ -110,25 +111,25 @@ type NewPushSubscription struct {
 // PushSubscription is a device that takes push messages.
 type PushSubscription struct {
 	ID        ids.PushSubscription `json:"id"`
-	Endpoint  string               `json:"endpoint"`
-	CreatedAt time.Time            `json:"created_at"`
+	Endpoint  string               `json:"endpoint" format:"uri"` // the address at the push service
+	CreatedAt time.Time            `json:"created_at"`            // when it was made
 }
 
 // PushSubscriptionRef names a subscription by its endpoint, which is what a browser knows.
 type PushSubscriptionRef struct {
-	Endpoint string `json:"-" query:"endpoint"`
+	Endpoint string `json:"-" query:"endpoint" required:"true"` // the address at the push service
 }
 
 // PushKey is the key that browsers subscribe with, applicationServerKey: an uncompressed P-256 point in base64url.
 type PushKey struct {
-	Key string `json:"key"`
+	Key string `json:"key"` // an uncompressed P-256 point in base64url
 }
 
 // NewAnnouncement is the request of CreateAnnouncement.
 type NewAnnouncement struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Subject string    `json:"subject"`
-	Text    string    `json:"text"` // plain; an empty line begins a paragraph
+	Subject string    `json:"subject"` // the subject of the mail, on one line
+	Text    string    `json:"text"`    // plain; an empty line begins a paragraph
 }
 
 // Announcement is what an organizer writes to everybody who holds a ticket.
@@ -136,64 +137,64 @@ type Announcement struct {
 	ID         ids.Announcement `json:"id"`
 	EventID    ids.Event        `json:"event_id"`
 	By         ids.User         `json:"by"`
-	Subject    string           `json:"subject"`
-	Text       string           `json:"text"`
-	Status     string           `json:"status"`     // sending, sent
-	Recipients int              `json:"recipients"` // so far
-	CreatedAt  time.Time        `json:"created_at"`
+	Subject    string           `json:"subject"`                    // the subject of the mail
+	Text       string           `json:"text"`                       // plain; an empty line begins a paragraph
+	Status     string           `json:"status" enum:"sending,sent"` // whether all have been written to
+	Recipients int              `json:"recipients" minimum:"0"`     // how many were written to so far
+	CreatedAt  time.Time        `json:"created_at"`                 // when it was written
 }
 
 // Unsubscription is the request of Unsubscribe: the token from a mail. What the body says does not matter, RFC 8058.
 type Unsubscription struct {
-	Token string `json:"-" query:"token"`
+	Token string `json:"-" query:"token" required:"true"` // from the link in a mail
 	Body  []byte `json:"-" body:"raw"`
 }
 
 // UnsubscribePage is the request of GetUnsubscribePage.
 type UnsubscribePage struct {
-	Token string `json:"-" query:"token"`
+	Token string `json:"-" query:"token" required:"true"` // from the link in a mail
 }
 
 // Template is a message that the system can send.
 type Template struct {
-	Name          string   `json:"name"`
-	Kind          string   `json:"kind"`
-	Transactional bool     `json:"transactional"`
-	Languages     []string `json:"languages"`
+	Name          string   `json:"name"`                                                             // what it is called, such as order_paid
+	Kind          string   `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what it is about
+	Transactional bool     `json:"transactional"`                                                    // mails come whatever the recipient prefers
+	Languages     []string `json:"languages"`                                                        // that it is written in, BCP 47
 }
 
 // PreviewOf is the request of PreviewTemplate.
 type PreviewOf struct {
-	Name     string `json:"-" path:"name"`
-	Language string `json:"-" query:"language"` // default en
+	Name     string `json:"-" path:"name"`                   // of the template, from the list
+	Language string `json:"-" query:"language" default:"en"` // one that the list names
 }
 
 // Preview is a template filled with an example.
 type Preview struct {
-	Name     string `json:"name"`
-	Language string `json:"language"`
-	Subject  string `json:"subject"`
-	Short    string `json:"short"` // in the inbox, as SMS, as push message
-	Text     string `json:"text"`
-	HTML     string `json:"html"`
+	Name     string `json:"name"`     // of the template
+	Language string `json:"language"` // that it is written in
+	Subject  string `json:"subject"`  // of the mail
+	Short    string `json:"short"`    // in the inbox, as SMS, as push message
+	Text     string `json:"text"`     // the mail as plain text
+	HTML     string `json:"html"`     // the mail as HTML
 }
 
 // DeadLetter is a message that a consumer gave up.
 type DeadLetter struct {
-	ID        string    `json:"id"` // its sequence in the stream DEAD
-	Consumer  string    `json:"consumer"`
-	Stream    string    `json:"stream"`
-	Subject   string    `json:"subject"`
-	MessageID string    `json:"message_id"`
-	Reason    string    `json:"reason"`
-	RequestID string    `json:"request_id,omitempty"`
-	Payload   string    `json:"payload"` // the first 4 KiB
-	At        time.Time `json:"at"`
+	ID        string    `json:"id"`                   // its sequence in the stream DEAD
+	Consumer  string    `json:"consumer"`             // who gave it up
+	Stream    string    `json:"stream"`               // that it came from
+	Subject   string    `json:"subject"`              // that it was published on
+	MessageID string    `json:"message_id"`           // what it was deduplicated by
+	Reason    string    `json:"reason"`               // why it was given up
+	RequestID string    `json:"request_id,omitempty"` // of the request that it came from
+	Payload   string    `json:"payload"`              // the first 4 KiB
+	At        time.Time `json:"at"`                   // when it was given up
 }
 
 // DeadLetterRef names a dead letter in a path.
 type DeadLetterRef struct {
-	ID string `json:"-" path:"id"`
+	ID string `json:"-" path:"id"` // its sequence in the stream DEAD
 }
 
 // The endpoints of the notification service.

@@ -60,18 +60,20 @@ func RefundReasons() []string {
 
 // Payment is one attempt to pay an order.
 type Payment struct {
-	ID            ids.Payment `json:"id"`
-	OrderID       ids.Order   `json:"order_id"`
-	UserID        ids.User    `json:"user_id"`
-	Status        string      `json:"status"`
-	Provider      string      `json:"provider"`
-	Amount        Money       `json:"amount"`
-	Refunded      Money       `json:"refunded,omitzero"`        // given back so far; absent if nothing is
-	CheckoutURL   string      `json:"checkout_url,omitempty"`   // while requires_action
-	FailureReason string      `json:"failure_reason,omitempty"` // one of FailureReasons
-	Revision      int64       `json:"revision"`
-	CreatedAt     time.Time   `json:"created_at"`
-	UpdatedAt     time.Time   `json:"updated_at"`
+	ID      ids.Payment `json:"id"`
+	OrderID ids.Order   `json:"order_id"`
+	UserID  ids.User    `json:"user_id"`
+	// they only move forward; a failed one may still succeed when the provider says so later
+	Status      string `json:"status" enum:"requires_action,processing,failed,succeeded,refunded"`
+	Provider    string `json:"provider" enum:"stripe,sandbox,manual"` // where it is made
+	Amount      Money  `json:"amount"`
+	Refunded    Money  `json:"refunded,omitzero"`      // given back so far; absent if nothing is
+	CheckoutURL string `json:"checkout_url,omitempty"` // while requires_action
+	// why it failed
+	FailureReason string    `json:"failure_reason,omitempty" enum:"declined,insufficient_funds,expired_card,incorrect_details,authentication_failed,not_supported,refused,cancelled,expired,wrong_amount,order_ended"`
+	Revision      int64     `json:"revision"`   // grows with each change
+	CreatedAt     time.Time `json:"created_at"` // when it was begun
+	UpdatedAt     time.Time `json:"updated_at"` // when it was last changed
 }
 
 // CanTryAgain reports whether the payment failed while its order could still be paid. If not, the end of the order, or the
@@ -89,8 +91,9 @@ func (p Payment) ETag() string { return strconv.FormatInt(p.Revision, 36) }
 
 // NewPayment is the request of CreatePayment.
 type NewPayment struct {
-	OrderID  ids.Order `json:"-" path:"id"`
-	Provider string    `json:"provider,omitempty"` // default: the system's default provider
+	OrderID ids.Order `json:"-" path:"id"`
+	// one that the event accepts; absent: the first of the event, or that of the setting payment.provider
+	Provider string `json:"provider,omitempty" enum:"stripe,sandbox,manual"`
 }
 
 // PaymentRef names a payment in a path.
@@ -100,9 +103,9 @@ type PaymentRef struct {
 
 // Callback is a provider's webhook as it came.
 type Callback struct {
-	Provider         string `json:"-" path:"provider"`
-	SandboxSignature string `json:"-" header:"Sandbox-Signature"`
-	StripeSignature  string `json:"-" header:"Stripe-Signature"`
+	Provider         string `json:"-" path:"provider" enum:"stripe,sandbox"` // who sends it
+	SandboxSignature string `json:"-" header:"Sandbox-Signature"`            // of the sandbox: time and HMAC of the body
+	StripeSignature  string `json:"-" header:"Stripe-Signature"`             // of Stripe: time and HMAC of the body
 	Body             []byte `json:"-" body:"raw"`
 }
 
@@ -118,13 +121,13 @@ type Refund struct {
 	ID        ids.Refund   `json:"id"`
 	PaymentID ids.Payment  `json:"payment_id"`
 	OrderID   ids.Order    `json:"order_id"`
-	Status    string       `json:"status"`
+	Status    string       `json:"status" enum:"pending,succeeded,failed"` // a failed one has to be looked at, and may be repeated
 	Amount    Money        `json:"amount"`
 	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
 	Reason    string       `json:"reason,omitempty"`  // one of RefundReasons, or what the person who gave it back wrote
 	Failure   string       `json:"failure,omitempty"` // what the provider says of a failed one
-	CreatedAt time.Time    `json:"created_at"`
-	UpdatedAt time.Time    `json:"updated_at"`
+	CreatedAt time.Time    `json:"created_at"`        // when it was decided
+	UpdatedAt time.Time    `json:"updated_at"`        // when it was last changed
 }
 
 // NewRefund is the request of CreateRefund. With tickets, their price goes back, as far as it is not back yet, and they are
@@ -132,9 +135,9 @@ type Refund struct {
 // left goes back and all tickets are revoked. Tickets can be revoked after their money is back; then the amount is 0.
 type NewRefund struct {
 	PaymentID ids.Payment  `json:"-" path:"id"`
-	Tickets   []ids.Ticket `json:"tickets,omitempty"`
-	Amount    *Money       `json:"amount,omitempty"`
-	Reason    string       `json:"reason,omitempty"`
+	Tickets   []ids.Ticket `json:"tickets,omitempty" maxItems:"500"` // whose price goes back and that are revoked; not together with amount
+	Amount    *Money       `json:"amount,omitempty"`                 // how much goes back, in the currency that was paid
+	Reason    string       `json:"reason,omitempty"`                 // what the buyer is told
 
 	KeepTickets bool `json:"keep_tickets,omitempty"` // the tickets stay valid even if all of the money goes back
 }
@@ -151,12 +154,13 @@ const (
 type Dispute struct {
 	ID        string      `json:"id"` // at the provider
 	PaymentID ids.Payment `json:"payment_id"`
-	Status    string      `json:"status"`
-	Amount    Money       `json:"amount"`
-	Reason    string      `json:"reason,omitempty"` // the provider's code, such as fraudulent
-	AnswerBy  *time.Time  `json:"answer_by,omitempty"`
-	CreatedAt time.Time   `json:"created_at"`
-	UpdatedAt time.Time   `json:"updated_at"`
+	// an inquiry leaves the money here, an open one takes it until the bank decides
+	Status    string     `json:"status" enum:"inquiry,open,won,lost"`
+	Amount    Money      `json:"amount"`
+	Reason    string     `json:"reason,omitempty"`    // the provider's code, such as fraudulent
+	AnswerBy  *time.Time `json:"answer_by,omitempty"` // until when the provider takes an answer
+	CreatedAt time.Time  `json:"created_at"`          // when the provider told of it
+	UpdatedAt time.Time  `json:"updated_at"`          // when it was last changed
 }
 
 // AccountBalance is the state of an account of the ledger. In each currency, the debits of all accounts are their credits.
@@ -179,8 +183,8 @@ type ClosedOrders struct {
 // SandboxOutcome is the request of DecideSandboxPayment: what the payer did at the sandbox provider.
 type SandboxOutcome struct {
 	ID      ids.Payment `json:"-" path:"id"`
-	Outcome string      `json:"outcome"`          // succeeded, declined, or authenticated after a challenge
-	Reason  string      `json:"reason,omitempty"` // of a decline, such as insufficient_funds
+	Outcome string      `json:"outcome" enum:"succeeded,declined,authenticated"` // what the payer did; authenticated passes a challenge
+	Reason  string      `json:"reason,omitempty"`                                // of a decline, such as insufficient_funds
 }
 
 // ManualPaymentRef names a manual payment by what the payer wrote on the bank transfer, or by its id.
@@ -191,8 +195,8 @@ type ManualPaymentRef struct {
 // ManualPayment is a payment that somebody brings by bank transfer or to the box office.
 type ManualPayment struct {
 	Payment      Payment    `json:"payment"`
-	Reference    string     `json:"reference"` // XXXX-XXXX, the last character checks the others
-	DueAt        time.Time  `json:"due_at"`
+	Reference    string     `json:"reference"`         // XXXX-XXXX, the last character checks the others
+	DueAt        time.Time  `json:"due_at"`            // until when to pay
 	PaidAt       *time.Time `json:"paid_at,omitempty"` // when paid_by said that the money is there
 	PaidBy       ids.User   `json:"paid_by,omitempty"`
 	Instructions []string   `json:"instructions,omitempty"` // lines of the setting payment.manual_instructions

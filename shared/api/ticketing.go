@@ -45,48 +45,49 @@ type Availability struct {
 // TypeAvailability is what is left of a ticket type.
 type TypeAvailability struct {
 	ID        ids.TicketType `json:"id"`
-	Quantity  int            `json:"quantity"`
-	Available int            `json:"available"`
-	Held      int            `json:"held"`
-	Sold      int            `json:"sold"`
+	Quantity  int            `json:"quantity" minimum:"0"`  // how many tickets there are
+	Available int            `json:"available" minimum:"0"` // how many can be bought now
+	Held      int            `json:"held" minimum:"0"`      // how many unpaid orders hold
+	Sold      int            `json:"sold" minimum:"0"`      // how many are sold
 }
 
 // NewOrder is the request of CreateOrder.
 type NewOrder struct {
 	EventID   ids.Event      `json:"event_id"`
-	Items     []NewOrderItem `json:"items"`
-	PromoCode string         `json:"promo_code,omitempty"`
-	Attendees []Attendee     `json:"attendees,omitempty"` // at most one for each ticket, in the order of the items
+	Items     []NewOrderItem `json:"items"`                // what to buy, each ticket type once
+	PromoCode string         `json:"promo_code,omitempty"` // of a discount, if the event has one
+	Attendees []Attendee     `json:"attendees,omitempty"`  // who comes, in the order of the items: at most one for each ticket
 }
 
 // NewOrderItem asks for tickets of one type.
 type NewOrderItem struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	Quantity     int            `json:"quantity"`
+	Quantity     int            `json:"quantity" minimum:"1"` // how many; settings and the ticket type limit it
 }
 
 // Attendee is who will come with a ticket.
 type Attendee struct {
-	Name  string `json:"name"`
-	Email string `json:"email,omitempty"`
+	Name  string `json:"name"`                           // who comes, on one line
+	Email string `json:"email,omitempty" format:"email"` // where to reach this person
 }
 
 // Order is a purchase from the first second to the last. Prices are those of the moment it was made.
 type Order struct {
-	ID        ids.Order   `json:"id"`
-	EventID   ids.Event   `json:"event_id"`
-	UserID    ids.User    `json:"user_id"`
-	Buyer     *Attendee   `json:"buyer,omitempty"` // in the organizer's list: who has the account, as long as there is one
-	Status    string      `json:"status"`
+	ID      ids.Order `json:"id"`
+	EventID ids.Event `json:"event_id"`
+	UserID  ids.User  `json:"user_id"`
+	Buyer   *Attendee `json:"buyer,omitempty"` // in the organizer's list: who has the account, as long as there is one
+	// pending holds its seats until expires_at; refunding and refunded are about all of its money
+	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`
 	Total     Money       `json:"total"`
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
-	PaidAt    *time.Time  `json:"paid_at,omitempty"`
-	Revision  int64       `json:"revision"`
-	CreatedAt time.Time   `json:"created_at"`
-	UpdatedAt time.Time   `json:"updated_at"`
+	PaidAt    *time.Time  `json:"paid_at,omitempty"`    // when it was paid
+	Revision  int64       `json:"revision"`             // grows with each change
+	CreatedAt time.Time   `json:"created_at"`           // when it was made
+	UpdatedAt time.Time   `json:"updated_at"`           // when it was last changed
 }
 
 // ETag implements rpc.ETagger.
@@ -95,8 +96,8 @@ func (o Order) ETag() string { return strconv.FormatInt(o.Revision, 36) }
 // OrderItem is a line of an order.
 type OrderItem struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	Name         string         `json:"name"`
-	Quantity     int            `json:"quantity"`
+	Name         string         `json:"name"`                 // of the ticket type, when the order was made
+	Quantity     int            `json:"quantity" minimum:"1"` // how many tickets
 	UnitPrice    Money          `json:"unit_price"`
 }
 
@@ -107,19 +108,20 @@ type OrderRef struct {
 
 // Ticket lets one person in, once.
 type Ticket struct {
-	ID           ids.Ticket     `json:"id"`
-	Code         string         `json:"code,omitempty"` // signed; what the QR code holds; for its owner and the event's managers
-	Status       string         `json:"status"`
+	ID   ids.Ticket `json:"id"`
+	Code string     `json:"code,omitempty"` // signed; what the QR code holds; for its owner and the event's managers
+	// a valid one lets a person in, an admitted one has done so, a revoked one does not
+	Status       string         `json:"status" enum:"valid,admitted,revoked"`
 	EventID      ids.Event      `json:"event_id"`
-	EventName    string         `json:"event_name"`
+	EventName    string         `json:"event_name"` // what the event is called
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	TypeName     string         `json:"ticket_type_name"`
+	TypeName     string         `json:"ticket_type_name"` // what the ticket type is called
 	OrderID      ids.Order      `json:"order_id"`
 	OwnerID      ids.User       `json:"owner_id"`
 	Holder       Attendee       `json:"holder"`
-	Revision     int64          `json:"revision"` // grows with each transfer; older codes are revoked
-	IssuedAt     time.Time      `json:"issued_at"`
-	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`
+	Revision     int64          `json:"revision"`              // grows with each transfer; older codes are revoked
+	IssuedAt     time.Time      `json:"issued_at"`             // when it was made
+	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"` // when its holder came in
 }
 
 // TicketRef names a ticket in a path.
@@ -130,33 +132,35 @@ type TicketRef struct {
 // Transfer is the request of TransferTicket.
 type Transfer struct {
 	ID    ids.Ticket `json:"-" path:"id"`
-	Email string     `json:"email"` // the account of the new owner
-	Name  string     `json:"name,omitempty"`
+	Email string     `json:"email" format:"email"` // of the account of the new owner
+	Name  string     `json:"name,omitempty"`       // who comes with it; absent: the new owner
 }
 
 // Admission is the request of AdmitTicket.
 type Admission struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Code    string    `json:"code"`
-	Gate    string    `json:"gate,omitempty"`
+	Code    string    `json:"code" minLength:"1"` // what the QR code holds
+	Gate    string    `json:"gate,omitempty"`     // where the scan was made
 }
 
 // AdmissionResult is the answer at the door.
 type AdmissionResult struct {
-	Result          string     `json:"result"`
+	// admitted lets the person in, anything else does not
+	Result          string     `json:"result" enum:"admitted,already_admitted,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Ticket          *Ticket    `json:"ticket,omitempty"`
-	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"`
-	FirstGate       string     `json:"first_gate,omitempty"`
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // with already_admitted: when
+	FirstGate       string     `json:"first_gate,omitempty"`        // with already_admitted: where
 }
 
 // Scan is one look at a code at a door. Every one is kept.
 type Scan struct {
 	ID       ids.Admission `json:"id"`
 	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
-	Result   string        `json:"result"`
-	Gate     string        `json:"gate,omitempty"`
-	By       ids.User      `json:"by"`
-	At       time.Time     `json:"at"`
+	// the answer that was given
+	Result string    `json:"result" enum:"admitted,already_admitted,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Gate   string    `json:"gate,omitempty"` // where the scan was made
+	By     ids.User  `json:"by"`             // who scanned
+	At     time.Time `json:"at"`             // when the scan was made
 }
 
 // EventPage is a page of something that belongs to an event.

@@ -11,13 +11,13 @@ import (
 // User is a person with an account, as that person and administrators see it.
 type User struct {
 	ID        ids.User  `json:"id"`
-	Email     string    `json:"email"`
-	Name      string    `json:"name"`
-	Roles     []string  `json:"roles"` // "admin" or nothing; what somebody may do at an event is the event's team
+	Email     string    `json:"email" format:"email"` // the address to log in with and to write to
+	Name      string    `json:"name"`                 // what the person is called
+	Roles     []string  `json:"roles" enum:"admin"`   // admin, or nothing: what a person may do at an event is said by its team
 	Profile   Profile   `json:"profile"`
-	Revision  int64     `json:"revision"`
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
+	Revision  int64     `json:"revision"`   // grows with each change
+	CreatedAt time.Time `json:"created_at"` // when it was made
+	UpdatedAt time.Time `json:"updated_at"` // when it was last changed
 }
 
 // ETag implements rpc.ETagger.
@@ -25,79 +25,79 @@ func (u User) ETag() string { return strconv.FormatInt(u.Revision, 36) }
 
 // Profile is what a person may tell about themselves. All of it is optional.
 type Profile struct {
-	Phone             string `json:"phone,omitempty"`      // E.164
-	Language          string `json:"language,omitempty"`   // BCP 47
-	Timezone          string `json:"timezone,omitempty"`   // IANA
-	BirthYear         int    `json:"birth_year,omitempty"` // for age bands, with consent
-	City              string `json:"city,omitempty"`
-	Country           string `json:"country,omitempty"`            // ISO 3166-1 alpha-2
-	ShareDemographics bool   `json:"share_demographics,omitempty"` // consent to count in organizers' statistics
+	Phone             string `json:"phone,omitempty" pattern:"^\\+[1-9][0-9]{6,14}$"` // E.164, such as +4930123456
+	Language          string `json:"language,omitempty" maxLength:"35"`               // BCP 47, such as pt-BR; of mails and messages
+	Timezone          string `json:"timezone,omitempty"`                              // from the IANA database; of times in messages
+	BirthYear         int    `json:"birth_year,omitempty" minimum:"1900"`             // for age bands, with consent; 1900 to the present year
+	City              string `json:"city,omitempty" maxLength:"100"`                  // where the person lives
+	Country           string `json:"country,omitempty"`                               // ISO 3166-1 alpha-2
+	ShareDemographics bool   `json:"share_demographics,omitempty"`                    // consent to count in organizers' statistics
 }
 
 // Register is the request of RegisterUser.
 type Register struct {
-	Email    string `json:"email"`
-	Password string `json:"password"`
-	Name     string `json:"name"`
-	Speaks   string `json:"-" header:"Accept-Language"` // the welcome is in this language
+	Email    string `json:"email" format:"email"`                   // the address to log in with and to write to
+	Password string `json:"password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
+	Name     string `json:"name" minLength:"1" maxLength:"200"`     // what the person is called
+	Speaks   string `json:"-" header:"Accept-Language"`             // the welcome is in this language
 }
 
 // Login is the request of CreateSession.
 type Login struct {
-	Email    string `json:"email"`
-	Password string `json:"password"`
+	Email    string `json:"email" format:"email"`   // of the account
+	Password string `json:"password" minLength:"1"` // of the account
 }
 
 // Tokens is what a person is given at login and at each refresh.
 type Tokens struct {
-	AccessToken  string `json:"access_token"`
-	TokenType    string `json:"token_type"` // "Bearer"
-	ExpiresIn    int    `json:"expires_in"` // seconds
-	RefreshToken string `json:"refresh_token"`
+	AccessToken  string `json:"access_token"`             // a JWT, for the header Authorization: Bearer
+	TokenType    string `json:"token_type" enum:"Bearer"` // how the access token is sent
+	ExpiresIn    int    `json:"expires_in"`               // seconds until the access token is over
+	RefreshToken string `json:"refresh_token"`            // for POST /v1/sessions/refresh; works once
 }
 
 // Refresh is the request of RefreshSession. The token is used up by it.
 type Refresh struct {
-	RefreshToken string `json:"refresh_token"`
+	RefreshToken string `json:"refresh_token"` // of the last login or refresh; it is used up
 }
 
 // UpdateProfile is the request of UpdateMe. What is absent stays; a profile is replaced as a whole, and null clears it.
 type UpdateProfile struct {
-	IfMatch string             `json:"-" header:"If-Match"`
-	Name    *string            `json:"name,omitempty"`
-	Email   *string            `json:"email,omitempty"` // needs current_password
-	Profile rpc.Patch[Profile] `json:"profile,omitzero"`
+	IfMatch string             `json:"-" header:"If-Match"`                          // the ETag that was read; if it is not the present one, nothing is changed
+	Name    *string            `json:"name,omitempty" minLength:"1" maxLength:"200"` // what the person is called
+	Email   *string            `json:"email,omitempty" format:"email"`               // needs current_password
+	Profile rpc.Patch[Profile] `json:"profile,omitzero"`                             // replaces the whole profile; null clears it
 
-	CurrentPassword string `json:"current_password,omitempty"`
+	CurrentPassword string `json:"current_password,omitempty"` // needed to change the address
 }
 
 // DeleteAccount is the request of DeleteMe.
 type DeleteAccount struct {
-	Password string `json:"password"`
+	Password string `json:"password" minLength:"1"` // of the account, as a confirmation
 }
 
 // ChangePassword is the request of the endpoint of that name.
 type ChangePassword struct {
-	CurrentPassword string `json:"current_password"`
-	NewPassword     string `json:"new_password"`
+	CurrentPassword string `json:"current_password" minLength:"1"`             // the password until now
+	NewPassword     string `json:"new_password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
 }
 
 // RequestReset is the request of RequestPasswordReset.
 type RequestReset struct {
-	Email string `json:"email"`
+	Email string `json:"email" format:"email"` // of the account
 }
 
 // ConfirmReset is the request of ConfirmPasswordReset.
 type ConfirmReset struct {
-	Token       string `json:"token"`
-	NewPassword string `json:"new_password"`
+	Token       string `json:"token"`                                      // from the link in the mail
+	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
 }
 
 // SessionInfo is a signed-in device.
 type SessionInfo struct {
 	ID        ids.Session `json:"id"`
-	CreatedAt time.Time   `json:"created_at"`
-	ExpiresAt time.Time   `json:"expires_at"`
+	CreatedAt time.Time   `json:"created_at"` // when the person logged in
+	ExpiresAt time.Time   `json:"expires_at"` // when it ends unless it is refreshed
 }
 
 // UserRef names a user in a path.
@@ -108,13 +108,13 @@ type UserRef struct {
 // ListUsersQuery is the request of ListUsers.
 type ListUsersQuery struct {
 	Page
-	Q string `json:"-" query:"q"` // part of a name or address
+	Q string `json:"-" query:"q"` // a part of a name or address
 }
 
 // SetRoles is the request of SetUserRoles.
 type SetRoles struct {
 	ID    ids.User `json:"-" path:"id"`
-	Roles []string `json:"roles"`
+	Roles []string `json:"roles" enum:"admin"` // admin, or an empty list that takes it away
 }
 
 // KeySet is a JSON Web Key Set, RFC 7517.
@@ -124,12 +124,12 @@ type KeySet struct {
 
 // Key is an Ed25519 public key as a JSON Web Key, RFC 8037.
 type Key struct {
-	KeyType   string `json:"kty"` // "OKP"
-	Curve     string `json:"crv"` // "Ed25519"
-	ID        string `json:"kid"`
-	Use       string `json:"use"` // "sig"
-	Algorithm string `json:"alg"` // "EdDSA"
-	X         string `json:"x"`   // base64url
+	KeyType   string `json:"kty" enum:"OKP"`     // the type of the key
+	Curve     string `json:"crv" enum:"Ed25519"` // the curve
+	ID        string `json:"kid"`                // the id of the key, which access tokens name
+	Use       string `json:"use" enum:"sig"`     // what the key is for
+	Algorithm string `json:"alg" enum:"EdDSA"`   // the algorithm
+	X         string `json:"x"`                  // the public key in base64url
 }
 
 // FindUser is the request of the internal endpoint FindUserByEmail.

@@ -10,6 +10,8 @@ package rpc
 import (
 	"reflect"
 	"time"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
 // Access says who may call an endpoint. Whether the caller owns the thing at hand is the service's own question.
@@ -40,6 +42,9 @@ type Spec struct {
 	Status  int      // HTTP status of success; 0 means 200
 	Summary string   // one line of documentation
 	Detail  string   // more documentation, if needed
+
+	// Faults says when the endpoint answers with faults that do not follow from the rest of its declaration.
+	Faults map[fault.Code]string
 
 	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with store.Remember
 	Secrets    []string // for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it away

@@ -9,14 +9,18 @@ import (
 
 // Schemas makes JSON Schemas (2020-12) of Go types. Structs with a name are described once, in Named, and referred to.
 type Schemas struct {
-	Named map[string]any // by name
-	types map[string]reflect.Type
-	ref   string
+	Named map[string]any          // by name
+	Types map[string]reflect.Type // of Named
+
+	// Annotate, if set, adds to the schema of a member what its type does not tell, such as a description.
+	Annotate func(owner reflect.Type, f reflect.StructField, schema map[string]any)
+
+	ref string
 }
 
 // NewSchemas returns an empty collection whose references begin with ref, such as "#/components/schemas/".
 func NewSchemas(ref string) *Schemas {
-	return &Schemas{Named: map[string]any{}, types: map[string]reflect.Type{}, ref: ref}
+	return &Schemas{Named: map[string]any{}, Types: map[string]reflect.Type{}, ref: ref}
 }
 
 // Request returns the schema of the JSON body of a request type, or nil if it has none. Members that are not declared
@@ -34,11 +38,7 @@ func (s *Schemas) body(t reflect.Type, closed bool) map[string]any {
 	if t.Kind() == reflect.Struct && !hasMembers(t) {
 		return nil
 	}
-	schema := s.of(t, closed)
-	if named, ok := s.Named[s.name(t)].(map[string]any); ok && closed {
-		delete(named, "required") // what a request must hold is its handler's rule, which knows more than the type
-	}
-	return schema
+	return s.of(t, closed)
 }
 
 func hasMembers(t reflect.Type) bool { return len(shapes{}.of(t).members) > 0 }
@@ -98,7 +98,7 @@ func (s *Schemas) structure(t reflect.Type, closed bool) map[string]any {
 	schema, known := s.Named[name].(map[string]any)
 	if !known {
 		schema = map[string]any{}
-		s.Named[name], s.types[name] = schema, t
+		s.Named[name], s.Types[name] = schema, t
 		for k, v := range s.object(t, closed) {
 			schema[k] = v
 		}
@@ -116,7 +116,7 @@ func (s *Schemas) name(t reflect.Type) string {
 		arg = strings.TrimSuffix(arg, "]")
 		name = head + "Of" + arg[strings.LastIndexByte(arg, '.')+1:]
 	}
-	if other, taken := s.types[name]; taken && other != t {
+	if other, taken := s.Types[name]; taken && other != t {
 		pkg := t.PkgPath()
 		name = pkg[strings.LastIndexByte(pkg, '/')+1:] + "." + name
 	}
@@ -155,11 +155,11 @@ func (s *Schemas) properties(t reflect.Type, closed bool, to map[string]any, req
 			continue
 		}
 		schema := s.of(f.Type, closed)
-		if doc := f.Tag.Get("doc"); doc != "" {
-			schema["description"] = doc
-		}
 		if f.Type.Kind() == reflect.Pointer && !m.optional {
 			schema = map[string]any{"oneOf": []any{schema, map[string]any{"type": "null"}}}
+		}
+		if s.Annotate != nil {
+			s.Annotate(t, f, schema)
 		}
 		to[name] = schema
 		if !m.optional {

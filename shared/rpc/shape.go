@@ -86,7 +86,7 @@ func (all shapes) addMembers(to map[string]*member, t reflect.Type) {
 		if name == "" {
 			name = f.Name
 		}
-		optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero") || f.Type.Kind() == reflect.Pointer
+		optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero") || f.Type.Kind() == reflect.Pointer || f.Tag.Get("required") == "false"
 		to[name] = &member{name: name, shape: all.of(f.Type), optional: optional, patch: patchedType(f.Type) != nil}
 	}
 }

@@ -247,7 +247,7 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	if s.gateConn, err = s.connect(ctx, roleGateway); err != nil {
 		return err
 	}
-	document, err := api.OpenAPI(api.All(), s.cfg.Version)
+	document, err := api.OpenAPI(s.cfg.Version)
 	if err != nil {
 		return err
 	}

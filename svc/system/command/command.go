@@ -270,7 +270,7 @@ type openAPICommand struct{}
 
 // Run prints the document.
 func (openAPICommand) Run(s *streams) error {
-	document, err := api.OpenAPI(api.All(), system.BuildVersion())
+	document, err := api.OpenAPI(system.BuildVersion())
 	if err != nil {
 		return err
 	}
