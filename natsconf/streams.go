@@ -182,8 +182,11 @@ func passing(err error) bool {
 		return true
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == storeFailed)
+	return errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == storeFailed || api.ErrorCode == noPeers)
 }
+
+// noPeers is what a cluster answers that has not yet heard of enough of its servers.
+const noPeers jetstream.ErrorCode = 10005
 
 // storeFailed is what a server answers when it cannot make the folder of a stream. That happens, rarely, when several
 // processes create the first streams of a new account together. A full disk says the same, and stays so until ctx ends.

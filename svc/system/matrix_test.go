@@ -36,7 +36,7 @@ func mayCall() map[string]string {
 		"ticketing.attendees": managers, "ticketing.attendees_csv": managers, "ticketing.attendees_xlsx": managers, "ticketing.orders_csv": managers,
 		"ticketing.orders_xlsx": managers, "ticketing.update_ticket": "buyer",
 		"ticketing.admit": team, "ticketing.admissions": team,
-		"notification.announce": managers, "notification.announcements": managers,
+		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
 	}
