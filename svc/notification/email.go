@@ -106,7 +106,7 @@ func (s *Service) enclose(ctx context.Context, out *outgoing) ([]attachment, err
 	if err != nil {
 		return nil, err
 	}
-	pages, err := s.ticketPages(printed{lang: s.texts.speech(out.to, out.facts), event: out.facts.Event, order: out.facts.Order, tickets: tickets, codes: codes,
+	pages, err := s.ticketPages(printed{lang: s.texts.speech(out.to, out.facts), event: out.facts.Event, order: out.facts.Order, owner: out.to.Name, tickets: tickets, codes: codes,
 		made: out.row.CreatedAt})
 	if err != nil {
 		return nil, err

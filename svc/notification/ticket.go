@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,7 @@ type printed struct {
 	lang    string
 	event   *eventFacts // nil if it is not known
 	order   *api.Order  // nil if it is not known; then no price is shown
+	owner   string      // holds the tickets that name no holder
 	tickets []api.Ticket
 	codes   []*qr.Code // of the tickets
 	made    time.Time
@@ -80,7 +82,7 @@ func (s *Service) ticketPage(p printed, n int) (*document.Drawing, error) {
 	d.Text(pageMargin, w.y, s.fonts.Line(s.from.Name, document.Style{Size: 10}), grey())
 	d.TextRight(d.Width-pageMargin, w.y, s.fonts.Line(fmt.Sprintf("%d / %d", n+1, len(p.tickets)), document.Style{Size: 10}), grey())
 	w.y += 26
-	v := s.texts.view(p.lang, t.Holder.Name, facts{Event: p.event})
+	v := s.texts.view(p.lang, cmp.Or(t.Holder.Name, p.owner), facts{Event: p.event})
 	name := t.EventName
 	if v.Event.Name != "" {
 		name = v.Event.Name
@@ -196,7 +198,7 @@ func (s *Service) getTicketPages(ctx context.Context, req *api.OrderRef) (*rpc.B
 	if err != nil {
 		return nil, err
 	}
-	p := printed{lang: s.texts.language(contact.Language), event: about.Event, tickets: tickets, made: s.Now()}
+	p := printed{lang: s.texts.language(contact.Language), event: about.Event, owner: contact.Name, tickets: tickets, made: s.Now()}
 	if p.codes, err = encoded(tickets); err != nil {
 		return nil, err
 	}

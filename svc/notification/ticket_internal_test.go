@@ -75,6 +75,20 @@ func TestTicketPages(t *testing.T) {
 	}
 }
 
+// A ticket that names no holder is its owner's.
+func TestTicketPageOfAnOwner(t *testing.T) {
+	s, p := printer(t)
+	p = p.first(1)
+	named, err := s.ticketPages(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.owner, p.tickets[0].Holder = p.tickets[0].Holder.Name, api.Attendee{}
+	if data, err := s.ticketPages(p); err != nil || !bytes.Equal(data, named) {
+		t.Errorf("the page does not name the owner, %v", err)
+	}
+}
+
 // A document is cheap: fonts are not parsed for it, and it has the letters that it uses.
 func TestTicketPagesAreCheap(t *testing.T) {
 	s, p := printer(t)
