@@ -132,18 +132,7 @@ func (p *proxy) identify(x *exchange) error {
 	if p.spec.Access == rpc.Public {
 		return nil
 	}
-	authorization := x.rc.Request.Header.Peek(fasthttp.HeaderAuthorization)
-	if len(authorization) == 0 {
-		if p.spec.Access == rpc.Optional {
-			return nil
-		}
-		return fault.New(fault.Unauthenticated, "sign in first: this needs an access token")
-	}
-	scheme, token, _ := bytes.Cut(authorization, []byte(" "))
-	if !bytes.EqualFold(scheme, []byte("Bearer")) {
-		return fault.New(fault.Unauthenticated, "the Authorization header must be Bearer and an access token")
-	}
-	v, err := p.g.auth.verify(bytes.TrimSpace(token))
+	v, err := p.credentials(x)
 	if err != nil {
 		return err
 	}
@@ -152,6 +141,26 @@ func (p *proxy) identify(x *exchange) error {
 		return fault.New(fault.Forbidden, "only administrators may do this")
 	}
 	return nil
+}
+
+// credentials looks for what shows who asks: an access token, or the ticket of a live stream. (A cookie of the pages would
+// be looked for here.) It is the zero value where nothing does and nothing needs to.
+func (p *proxy) credentials(x *exchange) (verified, error) {
+	authorization := x.rc.Request.Header.Peek(fasthttp.HeaderAuthorization)
+	if len(authorization) > 0 {
+		scheme, token, _ := bytes.Cut(authorization, []byte(" "))
+		if !bytes.EqualFold(scheme, []byte("Bearer")) {
+			return verified{}, fault.New(fault.Unauthenticated, "the Authorization header must be Bearer and an access token")
+		}
+		return p.g.auth.verify(bytes.TrimSpace(token))
+	}
+	if ticket := x.rc.QueryArgs().Peek(ticketParam); p.spec.Live && x.rc.IsGet() && len(ticket) > 0 {
+		return p.g.auth.redeem(x, string(ticket))
+	}
+	if p.spec.Access == rpc.Optional {
+		return verified{}, nil
+	}
+	return verified{}, fault.New(fault.Unauthenticated, "sign in first: this needs an access token")
 }
 
 // body returns the body, copied: the message may outlive the request. Its contents are the service's business.
@@ -207,6 +216,9 @@ func (p *proxy) params(x *exchange) (string, error) {
 			return "", fault.New(fault.NotFound, "there is nothing under this address")
 		}
 		out = append(out, url.QueryEscape(value)...)
+	}
+	if p.spec.Live {
+		query = withoutTicket(query)
 	}
 	if len(query) == 0 {
 		return string(out), nil

@@ -159,6 +159,25 @@ type MintedReset struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
+// LiveTicket opens one live stream, for clients that cannot send a header, such as the EventSource of browsers.
+type LiveTicket struct {
+	Ticket    string `json:"ticket"`     // for ?ticket= of the stream; works once
+	ExpiresIn int    `json:"expires_in"` // seconds until it is over
+}
+
+// UseTicket is the request of the internal endpoint UseLiveTicket.
+type UseTicket struct {
+	Ticket string `json:"ticket"`
+}
+
+// LivePass is whom a ticket was made for.
+type LivePass struct {
+	UserID    ids.User    `json:"user_id"`
+	SessionID ids.Session `json:"session_id"`
+	Roles     []string    `json:"roles"`
+	Until     time.Time   `json:"until"` // when the stream ends: an access token made now would end then
+}
+
 // The endpoints of the user service.
 var (
 	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register", Method: "POST", Path: "/v1/users",
@@ -196,6 +215,11 @@ var (
 	GetKeys = rpc.Endpoint[rpc.None, KeySet]{Spec: rpc.Spec{Service: "user", Name: "keys", Method: "GET", Path: "/.well-known/jwks.json",
 		Access: rpc.Public, Summary: "The public keys of access tokens"}}
 
+	CreateLiveTicket = rpc.Endpoint[rpc.None, LiveTicket]{Spec: rpc.Spec{Service: "user", Name: "create_live_ticket", Method: "POST", Path: "/v1/live/tickets",
+		Access: rpc.User, Status: 201, Summary: "Make a ticket for one live stream",
+		Detail: "For clients that cannot send a header, such as the EventSource of browsers: GET the stream with ?ticket=. A ticket is good once, for a minute, through any gateway."}}
+	UseLiveTicket = rpc.Endpoint[UseTicket, LivePass]{Spec: rpc.Spec{Service: "user", Name: "use_live_ticket",
+		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second, Summary: "Use up the ticket of a live stream"}}
 	FindUserByEmail = rpc.Endpoint[FindUser, Contact]{Spec: rpc.Spec{Service: "user", Name: "find_by_email",
 		Access: rpc.Internal, Callers: []string{"event", "ticketing"}, Summary: "The person with an address"}}
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
@@ -220,7 +244,7 @@ func userEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(), RefreshSession.Describe(), EndSession.Describe(),
 		GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(), ChangeMyPassword.Describe(), ExportMe.Describe(),
 		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(), SetUserRoles.Describe(),
-		GetKeys.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
+		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -101,6 +101,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetContact, s.contact)
 	rpc.Handle(srv, api.GetContacts, s.contacts)
 	rpc.Handle(srv, api.MintResetToken, s.mintReset)
+	rpc.Handle(srv, api.CreateLiveTicket, s.issueTicket)
+	rpc.Handle(srv, api.UseLiveTicket, s.useTicket)
 }
 
 // Run publishes the events of the service and deletes what has had its time, until ctx ends.
@@ -140,6 +142,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		}{
 			{"DELETE FROM sessions WHERE expires_at <= ?", now},
 			{"DELETE FROM refresh_tokens WHERE expires_at <= ?", now},
+			{"DELETE FROM live_tickets WHERE expires_at <= ?", now},
 			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},
 			{"DELETE FROM login_failures WHERE last_at <= ?", now.Add(-failureTTL)},
 		} {

@@ -74,7 +74,9 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 			"schemas":   g.schemas.Named,
 			"responses": g.problems,
 			"securitySchemes": object{"bearer": object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-				"description": "The short-lived access_token of POST /v1/sessions or POST /v1/sessions/refresh."}},
+				"description": "The short-lived access_token of POST /v1/sessions or POST /v1/sessions/refresh."},
+				"ticket": object{"type": "apiKey", "in": "query", "name": "ticket",
+					"description": "The one-time ticket of POST /v1/live/tickets, for clients that cannot send a header."}},
 		},
 	}
 	var out bytes.Buffer

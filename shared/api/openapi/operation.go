@@ -21,7 +21,7 @@ func (g *generator) operation(d rpc.Descriptor) (object, error) {
 		"tags":        []any{d.Service},
 		"summary":     d.Summary,
 		"description": description(d),
-		"security":    security(d.Access),
+		"security":    security(d),
 		"responses":   g.responses(d),
 	}
 	if len(params) > 0 {
@@ -63,10 +63,13 @@ const live = "The answer is a stream of server-sent events. The first has the na
 	"the data of a change. A comment comes every 15 seconds so that silence means a broken connection. The stream ends when the access token does, " +
 	"or when a client does not take what it is sent; clients come back after the time in `retry`, and are sent a new snapshot."
 
-func security(a rpc.Access) []any {
+func security(d rpc.Descriptor) []any {
 	bearer := object{"bearer": []any{}}
-	switch a {
+	switch d.Access {
 	case rpc.User, rpc.Admin:
+		if d.Live {
+			return []any{bearer, object{"ticket": []any{}}}
+		}
 		return []any{bearer}
 	case rpc.Optional:
 		return []any{object{}, bearer}
