@@ -13,28 +13,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
-
-// watcher is a provider at which money may move after a payment or refund has succeeded.
-type watcher interface {
-	// Afterwards returns what has become of the refunds of a payment, and who reclaims its money.
-	Afterwards(ctx context.Context, remoteID string) (Afterwards, error)
-}
-
-// Afterwards is what a provider says of a payment that has succeeded.
-type Afterwards struct {
-	FailedRefunds map[string]string // reasons, by the provider's id of the refund
-	Disputes      []RemoteDispute
-}
-
-// RemoteDispute is a dispute as the provider has it.
-type RemoteDispute struct {
-	ID       string
-	Amount   api.Money
-	Reason   string
-	Status   string // one of the states of api.Dispute
-	AnswerBy time.Time
-}
 
 // disputeRow is a dispute as it is kept.
 type disputeRow struct {
@@ -57,28 +37,20 @@ func (r *disputeRow) dispute() api.Dispute {
 }
 
 // lookAfterwards notices refunds that have failed after they had succeeded, and disputes, if a callback may be about one.
-func (s *Service) lookAfterwards(ctx context.Context, provider Provider, row *callbackRow) error {
-	if !strings.HasPrefix(row.Type, "charge.") && !strings.HasPrefix(row.Type, "refund.") {
-		return nil
-	}
-	g, ok := provider.(*guard)
-	if !ok {
-		return nil
-	}
-	w, ok := g.Provider.(watcher)
-	if !ok {
+func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *callbackRow) error {
+	if !strings.HasPrefix(row.Type, "charge.") && !strings.HasPrefix(row.Type, "refund.") || !g.Watches() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	remote, err := g.Fetch(ctx, row.RemoteID) // names our payment
-	if fault.Is(err, fault.NotFound) || err == nil && (remote.PaymentID == "" || remote.Status != RemoteSucceeded) {
+	if fault.Is(err, fault.NotFound) || err == nil && (remote.PaymentID == "" || remote.Status != provider.Succeeded) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	seen, err := guarded(ctx, g, "afterwards", func(ctx context.Context) (Afterwards, error) { return w.Afterwards(ctx, row.RemoteID) })
+	seen, err := g.Afterwards(ctx, row.RemoteID)
 	if err != nil || len(seen.FailedRefunds) == 0 && len(seen.Disputes) == 0 {
 		return err
 	}
@@ -95,7 +67,7 @@ func (s *Service) lookAfterwards(ctx context.Context, provider Provider, row *ca
 }
 
 // afterwards writes down what was seen of a payment, with its transfers, and returns what is news.
-func (b *books) afterwards(ctx context.Context, id ids.Payment, seen Afterwards) (failed []*refundRow, disputed []*disputeRow, err error) {
+func (b *books) afterwards(ctx context.Context, id ids.Payment, seen provider.Afterwards) (failed []*refundRow, disputed []*disputeRow, err error) {
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		failed, disputed = nil, nil
@@ -153,7 +125,7 @@ func (b *books) takeBack(ctx context.Context, tx bun.Tx, payment *paymentRow, r 
 }
 
 // dispute writes down what has become of a dispute, and returns it if that is news.
-func (b *books) dispute(ctx context.Context, tx bun.Tx, payment *paymentRow, d RemoteDispute, now time.Time) (*disputeRow, error) {
+func (b *books) dispute(ctx context.Context, tx bun.Tx, payment *paymentRow, d provider.Dispute, now time.Time) (*disputeRow, error) {
 	var kept []*disputeRow
 	if err := tx.NewSelect().Model(&kept).Where("d.id = ?", d.ID).Scan(ctx); err != nil {
 		return nil, err

@@ -10,18 +10,21 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe/stripetest"
+
+	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 )
 
 // A refund that fails at Stripe after it had succeeded is noticed and shown, a person makes it again, and the ledger agrees
 // with Stripe's report at every step. What a payer reclaims by a bank is noticed and shown too.
 func TestWhatHappensAfterwards(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
-		standin := newStripeStandin(t, w.clock.Now)
-		w.stripe = testStripeConfig(standin.URL)
+		standin := stripetest.New(t, w.clock.Now)
+		w.stripe = standin.URL
 		i := w.run()
 		p, session := w.payAtStripe()
 		intent := strings.Replace(session, "cs_", "pi_", 1)
-		standin.pay(session)
+		standin.Pay(session)
 		tell := func(id, kind string) {
 			t.Helper()
 			if err := w.tellOfStripe(id, kind, `{"id":"x","payment_intent":"`+intent+`"}`); err != nil {
@@ -31,7 +34,7 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		agrees := func(lines ...string) {
 			t.Helper()
 			report := "type,reference,amount,currency\ncharge," + p.ID.String() + ",5000,EUR\n" + strings.ReplaceAll(strings.Join(lines, ""), "ID", p.ID.String())
-			_, differences, err := Reconcile(t.Context(), i.db, stripeName, strings.NewReader(report))
+			_, differences, err := Reconcile(t.Context(), i.db, stripe.Name, strings.NewReader(report))
 			if err != nil || len(differences) > 0 {
 				t.Errorf("Stripe's report differs: %q, %v", differences, err)
 			}
@@ -47,8 +50,8 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		const back, bounced = "refund,ID,-5000,EUR\n", "refund_failure,ID,5000,EUR\n"
 		agrees(back)
 
-		standin.set(func() {
-			standin.refunds[0]["status"], standin.refunds[0]["failure_reason"] = "failed", "lost_or_stolen_card"
+		standin.Set(func() {
+			standin.Refunds[0]["status"], standin.Refunds[0]["failure_reason"] = "failed", "lost_or_stolen_card"
 		})
 		tell("evt_2", "refund.failed")
 		tell("evt_3", "charge.refund.updated") // the same, told twice
@@ -70,17 +73,17 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		wantFault(t, err, fault.Conflict)
 		tell("evt_4", "charge.refunded") // the failed one is still on Stripe's list, and is the past
 		agrees(back, bounced, back)
-		if n := len(standin.made("POST /v1/refunds starlight-refund-")); n != 2 {
+		if n := len(standin.Made("POST /v1/refunds starlight-refund-")); n != 2 {
 			t.Errorf("%d refunds were asked for, want 2", n)
 		}
 
-		disputed := object{"id": "dp_1", "object": "dispute", "payment_intent": intent, "amount": 5000, "currency": "eur", "reason": "fraudulent"}
+		disputed := stripetest.Object{"id": "dp_1", "object": "dispute", "payment_intent": intent, "amount": 5000, "currency": "eur", "reason": "fraudulent"}
 		for k, step := range []struct{ remote, ours string }{
 			{"warning_needs_response", api.DisputeInquiry}, {"needs_response", api.DisputeOpen}, {"under_review", api.DisputeOpen}, {"won", api.DisputeWon},
 		} {
-			standin.set(func() {
+			standin.Set(func() {
 				disputed["status"] = step.remote
-				standin.disputes = []object{disputed}
+				standin.Disputes = []stripetest.Object{disputed}
 			})
 			tell(fmt.Sprint("evt_d", k), "charge.dispute.updated")
 			testkit.Eventually(t, 20*time.Second, func() error {

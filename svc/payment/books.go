@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // books are the tables of payments. Methods that end in a slice of results are commits of a batch.Group.
@@ -153,7 +154,7 @@ func (b *books) begin(ctx context.Context, rows []*paymentRow) []batch.Result[*p
 // opened is a payment that the provider has made.
 type opened struct {
 	id     ids.Payment
-	remote Remote
+	remote provider.Remote
 
 	// The stored answer of an idempotent request, if keyed.
 	scope, key, hash string

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // callbackRow is a verified callback. Until DueAt it belongs to the instance that took it up.
@@ -135,7 +136,7 @@ func (b *books) postpone(ctx context.Context, key callbackKey, next time.Time) e
 // observation is a look at a payment at its provider.
 type observation struct {
 	provider string
-	remote   RemoteState
+	remote   provider.State
 	unknown  bool         // the provider does not know the object
 	callback *callbackKey // what made us look; nil if it was the poller
 }
@@ -192,7 +193,7 @@ func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[se
 }
 
 // observe moves the row by what the provider says.
-func (r *paymentRow) observe(remote RemoteState) verdict {
+func (r *paymentRow) observe(remote provider.State) verdict {
 	if r.Flag != "" { // what came was not what was asked for, and has been dealt with
 		return verdictNone
 	}

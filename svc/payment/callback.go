@@ -3,22 +3,20 @@ package payment
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 const (
 	// lookTime bounds one look at a payment: a call or two of its provider and a transaction.
-	lookTime = 2 * providerTimeout
+	lookTime = 2 * provider.CallTimeout
 	// callbackLease is how long a callback belongs to the instance that took it up: longer than a look at it can last, with
 	// looking at what came afterwards and putting it off.
-	callbackLease = 2*lookTime + providerTimeout
-	// retryCreate is when a caller may try again after the provider failed.
-	retryCreate = 2 * time.Second
+	callbackLease = 2*lookTime + provider.CallTimeout
 )
 
 // receiveCallback verifies a callback, keeps it and answers. What it tells of is fetched afterwards, by the provider's
@@ -63,7 +61,7 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 // nobody else waiting.
 type desk struct {
 	service  *Service
-	provider Provider
+	provider *provider.Guard
 	queue    chan *callbackRow
 }
 
@@ -72,7 +70,7 @@ const (
 	deskQueue   = 8192 // callbacks that wait for a worker; those beyond it wait in the table
 )
 
-func newDesk(s *Service, p Provider) *desk {
+func newDesk(s *Service, p *provider.Guard) *desk {
 	return &desk{service: s, provider: p, queue: make(chan *callbackRow, deskQueue)}
 }
 
@@ -111,7 +109,7 @@ func (d *desk) look(ctx context.Context, row *callbackRow) {
 	}
 	wait := backoff(row.Attempts, firstRetry, lastRetry)
 	d.service.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
-	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
 	if err := d.service.books.postpone(ctx, key, d.service.now().Add(wait)); err != nil {
 		d.service.log.WarnContext(ctx, "a callback cannot be put off", "callback", row.EventID, "error", err)
@@ -126,22 +124,22 @@ func (d *desk) hold(ctx context.Context, row *callbackRow) error {
 	if d.service.now().Add(2 * lookTime).Before(row.DueAt) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, providerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
 	return d.service.books.renew(ctx, row)
 }
 
 // settle looks at a payment at its provider and moves ours, with the events that tell of it. The callback that made us
 // look, if any, is finished in the same transaction.
-func (s *Service) settle(ctx context.Context, provider Provider, remoteID string, callback *callbackKey) error {
+func (s *Service) settle(ctx context.Context, p provider.Provider, remoteID string, callback *callbackKey) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	in := observation{provider: provider.Name(), callback: callback, remote: RemoteState{ID: remoteID}}
+	in := observation{provider: p.Name(), callback: callback, remote: provider.State{ID: remoteID}}
 	source := "poller"
 	if callback != nil {
 		source = "callback"
 	}
-	switch remote, err := provider.Fetch(ctx, remoteID); {
+	switch remote, err := p.Fetch(ctx, remoteID); {
 	case fault.Is(err, fault.NotFound):
 		in.unknown = true
 	case err != nil:
@@ -149,23 +147,23 @@ func (s *Service) settle(ctx context.Context, provider Provider, remoteID string
 	default:
 		in.remote = remote
 	}
-	_, err := s.observe(ctx, provider, source, in)
+	_, err := s.observe(ctx, p, source, in)
 	return err
 }
 
 // observe moves a payment by what was seen of it. The source is what made us look.
-func (s *Service) observe(ctx context.Context, provider Provider, source string, in observation) (settlement, error) {
+func (s *Service) observe(ctx context.Context, p provider.Provider, source string, in observation) (settlement, error) {
 	out, err := s.settlements.Do(ctx, in)
 	if err != nil {
 		return out, err
 	}
-	s.metrics.settled(provider.Name(), source, out)
+	s.metrics.settled(p.Name(), source, out)
 	switch out.verdict {
 	case verdictUnknown, verdictForeign:
-		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", provider.Name(),
+		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", p.Name(),
 			"remote", in.remote.ID, "verdict", out.verdict)
 	case verdictMismatch, verdictLate:
-		s.log.WarnContext(ctx, "a payment went an odd way", "provider", provider.Name(), "payment", out.payment,
+		s.log.WarnContext(ctx, "a payment went an odd way", "provider", p.Name(), "payment", out.payment,
 			"remote", in.remote.ID, "verdict", out.verdict, "remote_amount", in.remote.Amount)
 	}
 	return out, nil

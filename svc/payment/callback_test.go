@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // TestCallbacksInAnyOrder sends each callback of many payments five times, all of them shuffled, to two instances, with
@@ -38,7 +39,7 @@ func TestCallbacksInAnyOrder(t *testing.T) {
 			for range 5 {
 				calls = append(calls, c)
 			}
-			calls = append(calls, captured{sign([]byte("a guess"), c.body, w.clock.Now()), c.body})
+			calls = append(calls, captured{provider.Sign([]byte("a guess"), c.body, w.clock.Now()), c.body})
 		}
 		rand.Shuffle(len(calls), func(a, b int) { calls[a], calls[b] = calls[b], calls[a] })
 		results := make([]error, len(calls))
@@ -84,7 +85,7 @@ func TestCallbacksInAnyOrder(t *testing.T) {
 		if err := w.callback(calls[0].signature, calls[0].body); err != nil && !fault.Is(err, fault.Unauthenticated) {
 			t.Error(err)
 		}
-		w.clock.Advance(signatureTolerance + time.Second)
+		w.clock.Advance(provider.SignatureTolerance + time.Second)
 		for _, c := range kept.wait(t, n) {
 			wantFault(t, w.callback(c.signature, c.body), fault.Unauthenticated)
 		}
@@ -108,9 +109,9 @@ func TestCallbackRefused(t *testing.T) {
 	i := w.run()
 	body := []byte(`{"id":"sbe_x","type":"payment.succeeded","payment":"sbp_x","created":1}`)
 	wantFault(t, w.callback("", body), fault.Unauthenticated)
-	wantFault(t, w.callback(sign([]byte("wrong"), body, w.clock.Now()), body), fault.Unauthenticated)
+	wantFault(t, w.callback(provider.Sign([]byte("wrong"), body, w.clock.Now()), body), fault.Unauthenticated)
 	for _, garbage := range []string{"", "no JSON", `{"id":"sbe_x"}`} {
-		wantFault(t, w.callback(sign([]byte(testSandboxSecret), []byte(garbage), w.clock.Now()), []byte(garbage)), fault.Invalid)
+		wantFault(t, w.callback(provider.Sign([]byte(testSandboxSecret), []byte(garbage), w.clock.Now()), []byte(garbage)), fault.Invalid)
 	}
 	if n := i.count(t, "SELECT count(*) FROM payment_callbacks"); n != 0 {
 		t.Errorf("%d callbacks were kept", n)
@@ -130,12 +131,12 @@ func TestUnknownPayment(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := w.callback(sign([]byte(testSandboxSecret), body, w.clock.Now()), body); err != nil {
+			if err := w.callback(provider.Sign([]byte(testSandboxSecret), body, w.clock.Now()), body); err != nil {
 				t.Fatal(err)
 			}
 		}
 		// One that the provider does not know either, and one that it made for somebody else.
-		foreign, err := i.sandbox.Create(t.Context(), CreateRequest{Key: "k", PaymentID: ids.New[ids.PaymentKind](w.clock.Now()),
+		foreign, err := i.sandbox.Create(t.Context(), provider.CreateRequest{Key: "k", PaymentID: ids.New[ids.PaymentKind](w.clock.Now()),
 			OrderID: ids.New[ids.OrderKind](w.clock.Now()), Amount: api.Money{Amount: 1, Currency: "EUR"}})
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +162,7 @@ func TestForeignObject(t *testing.T) {
 	ctx, order := w.order()
 	p := w.create(ctx, order.ID)
 	out, err := i.settlements.Do(t.Context(), observation{provider: "sandbox",
-		remote: RemoteState{ID: "sbp_other", PaymentID: p.ID, Status: RemoteSucceeded, Amount: p.Amount}})
+		remote: provider.State{ID: "sbp_other", PaymentID: p.ID, Status: provider.Succeeded, Amount: p.Amount}})
 	if err != nil || out.verdict != verdictForeign || out.status != api.PaymentRequiresAction {
 		t.Errorf("got %+v, %v", out, err)
 	}
@@ -182,7 +183,7 @@ func TestCrashAfterReceipt(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := callback.body()
-		signature := sign([]byte(testSandboxSecret), body, w.clock.Now())
+		signature := provider.Sign([]byte(testSandboxSecret), body, w.clock.Now())
 		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", SandboxSignature: signature, Body: body}); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // closePayments ends the open payments of orders at their providers, for ticketing, which is about to give their seats to
@@ -55,7 +56,7 @@ func (s *Service) close(ctx context.Context, row *paymentRow) bool {
 		return false
 	}
 	err := s.complete(ctx, desk.provider, row) // a creation that was cut off may have happened
-	var remote RemoteState
+	var remote provider.State
 	if err == nil {
 		remote, err = desk.provider.Cancel(ctx, row.RemoteID)
 	}

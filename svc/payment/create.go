@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -13,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // createPayment begins to pay an order of the caller.
@@ -21,41 +21,44 @@ import (
 // that, the next request for the order, or the poller, finds the open payment and asks the provider again under the same
 // key, which gives the same checkout.
 func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.Payment, error) {
-	provider, err := s.choose(req.Provider)
+	chosen, err := s.choose(req.Provider)
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.begin(ctx, provider, req)
+	row, err := s.begin(ctx, chosen, req)
 	if err != nil {
 		return nil, err
 	}
-	provider = s.desks[row.Provider].provider
-	in := opened{id: row.ID, remote: Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
+	p := s.desks[row.Provider].provider
+	in := opened{id: row.ID, remote: provider.Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
 	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
 	if row.RemoteID == "" {
-		if in.remote, err = s.createRemote(ctx, provider, row); err != nil {
+		if in.remote, err = s.createRemote(ctx, p, row); err != nil {
 			return nil, err
 		}
 	} else if !in.keyed {
-		p := row.payment()
-		return &p, nil
+		out := row.payment()
+		return &out, nil
 	}
 	row, err = s.opens.Do(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	p := row.payment()
-	return &p, nil
+	out := row.payment()
+	return &out, nil
 }
 
 // choose returns the provider of that name, or the default one. The event may yet have another.
-func (s *Service) choose(name string) (Provider, error) {
+func (s *Service) choose(name string) (*provider.Guard, error) {
 	asked := name != ""
 	if !asked {
 		name = api.PaymentProvider.Get(s.live)
 	}
 	desk, ok := s.desks[name]
-	off := s.offReason(name)
+	off := ""
+	if ok {
+		off = desk.provider.OffReason()
+	}
 	switch {
 	case ok && off == "":
 		return desk.provider, nil
@@ -70,9 +73,9 @@ func (s *Service) choose(name string) (Provider, error) {
 
 // accept returns the provider if the event's buyers may choose it, and otherwise, if nobody asked for it by name, the
 // first that they may choose.
-func (s *Service) accept(provider Provider, asked bool, accepted []string) (Provider, error) {
-	if len(accepted) == 0 || slices.Contains(accepted, provider.Name()) {
-		return provider, nil
+func (s *Service) accept(p *provider.Guard, asked bool, accepted []string) (*provider.Guard, error) {
+	if len(accepted) == 0 || slices.Contains(accepted, p.Name()) {
+		return p, nil
 	}
 	var check fault.Check
 	check.Field(!asked, "provider", "the event takes %s only", strings.Join(accepted, ", "))
@@ -89,25 +92,25 @@ func (s *Service) accept(provider Provider, asked bool, accepted []string) (Prov
 
 // begin returns the open payment of an order, and makes it if there is none. Ticketing decides whether the order can be
 // paid by the caller, and knows which providers the event takes.
-func (s *Service) begin(ctx context.Context, provider Provider, req *api.NewPayment) (*paymentRow, error) {
-	id, err := s.candidate(ctx, provider, req.OrderID)
+func (s *Service) begin(ctx context.Context, p *provider.Guard, req *api.NewPayment) (*paymentRow, error) {
+	id, err := s.candidate(ctx, p, req.OrderID)
 	if err != nil {
 		return nil, err
 	}
 	const tries = 4
 	for range tries {
-		payable, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: req.OrderID, PaymentID: id, HoldUntil: s.holdUntil(provider.Name(), id)})
+		payable, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: req.OrderID, PaymentID: id, HoldUntil: p.HoldUntil(id)})
 		if err != nil {
 			return nil, err
 		}
 		order := &payable.Order
-		accepted, err := s.accept(provider, req.Provider != "", payable.Providers)
+		accepted, err := s.accept(p, req.Provider != "", payable.Providers)
 		if err != nil {
 			return nil, err
 		}
-		if accepted != provider {
-			provider = accepted
-			if id, err = s.candidate(ctx, provider, req.OrderID); err != nil {
+		if accepted != p {
+			p = accepted
+			if id, err = s.candidate(ctx, p, req.OrderID); err != nil {
 				return nil, err
 			}
 			continue
@@ -117,7 +120,7 @@ func (s *Service) begin(ctx context.Context, provider Provider, req *api.NewPaym
 		}
 		now := store.Time(s.now())
 		row, err := s.begins.Do(ctx, &paymentRow{
-			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: provider.Name(), Status: api.PaymentRequiresAction,
+			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: p.Name(), Status: api.PaymentRequiresAction,
 			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
 			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)), CreatedAt: now, UpdatedAt: now,
 		})
@@ -132,18 +135,8 @@ func (s *Service) begin(ctx context.Context, provider Provider, req *api.NewPaym
 	return nil, fault.New(fault.Conflict, "the order is being paid")
 }
 
-// holdUntil returns until when an order has to keep its seats for a payment that may take longer than its hold; nil if
-// the hold is long enough.
-func (s *Service) holdUntil(provider string, id ids.Payment) *time.Time {
-	if provider != manualName {
-		return nil
-	}
-	due := manualDue(id, s.live)
-	return &due
-}
-
 // candidate returns the id of the caller's open payment of an order, or a fresh one.
-func (s *Service) candidate(ctx context.Context, provider Provider, orderID ids.Order) (ids.Payment, error) {
+func (s *Service) candidate(ctx context.Context, p provider.Provider, orderID ids.Order) (ids.Payment, error) {
 	rows, err := s.lookups.Do(ctx, orderID)
 	if err != nil {
 		return "", err
@@ -156,7 +149,7 @@ func (s *Service) candidate(ctx context.Context, provider Provider, orderID ids.
 			return "", fault.New(fault.Conflict, "the order is being paid")
 		case r.Status == api.PaymentSucceeded:
 			return "", fault.New(fault.Conflict, "the order is paid")
-		case r.Status == api.PaymentRequiresAction && r.Provider == provider.Name():
+		case r.Status == api.PaymentRequiresAction && r.Provider == p.Name():
 			id = r.ID
 		}
 	}
@@ -164,21 +157,21 @@ func (s *Service) candidate(ctx context.Context, provider Provider, orderID ids.
 }
 
 // createRemote asks the provider for the checkout of a payment. Asking again gives the same.
-func (s *Service) createRemote(ctx context.Context, provider Provider, row *paymentRow) (Remote, error) {
-	remote, err := provider.Create(ctx, CreateRequest{
+func (s *Service) createRemote(ctx context.Context, p provider.Provider, row *paymentRow) (provider.Remote, error) {
+	remote, err := p.Create(ctx, provider.CreateRequest{
 		Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.money(), Description: row.Description,
 		ReturnURL: s.publicURL + "/",
 	})
 	if err != nil {
-		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", provider.Name(), "payment", row.ID, "error", err)
-		if permanent(err) {
-			refused := observation{provider: provider.Name(), remote: RemoteState{PaymentID: row.ID, Status: RemoteFailed, Reason: api.FailureRefused}}
-			if _, err := s.observe(ctx, provider, "create", refused); err != nil {
-				return Remote{}, err
+		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", p.Name(), "payment", row.ID, "error", err)
+		if provider.Permanent(err) {
+			refused := observation{provider: p.Name(), remote: provider.State{PaymentID: row.ID, Status: provider.Failed, Reason: api.FailureRefused}}
+			if _, err := s.observe(ctx, p, "create", refused); err != nil {
+				return provider.Remote{}, err
 			}
-			return Remote{}, fault.Wrap(err, fault.Conflict, "the payment provider refuses this payment")
+			return provider.Remote{}, fault.Wrap(err, fault.Conflict, "the payment provider refuses this payment")
 		}
-		return Remote{}, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(retryCreate)
+		return provider.Remote{}, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(provider.RetryAfter)
 	}
 	return remote, nil
 }

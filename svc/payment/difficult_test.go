@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // is gives the sandbox moods. Call it before run.
@@ -286,7 +287,7 @@ func TestProvidersOfTheEvent(t *testing.T) {
 
 // stuck is a provider that answers when it is let go, or fails.
 type stuck struct {
-	Provider
+	provider.Provider
 	wait  chan struct{}
 	fails error
 	asked chan struct{}
@@ -294,13 +295,13 @@ type stuck struct {
 
 func (s *stuck) Name() string { return "stuck" }
 
-func (s *stuck) Fetch(ctx context.Context, _ string) (RemoteState, error) {
+func (s *stuck) Fetch(ctx context.Context, _ string) (provider.State, error) {
 	s.asked <- struct{}{}
 	select {
 	case <-s.wait:
-		return RemoteState{}, s.fails
+		return provider.State{}, s.fails
 	case <-ctx.Done():
-		return RemoteState{}, ctx.Err()
+		return provider.State{}, ctx.Err()
 	}
 }
 
@@ -308,17 +309,17 @@ func (s *stuck) Fetch(ctx context.Context, _ string) (RemoteState, error) {
 func TestGuardBoundsCalls(t *testing.T) {
 	w := newWorld(t, testkit.SQLite(t))
 	i := w.run()
-	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, providerCalls+1)}
-	g := newGuard(s, i.metrics, testkit.Log(t))
+	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, provider.MaxCalls+1)}
+	g := provider.NewGuard(s, i.registry, testkit.Log(t))
 	var calls sync.WaitGroup
-	for range providerCalls {
+	for range provider.MaxCalls {
 		calls.Go(func() {
 			if _, err := g.Fetch(t.Context(), "x"); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	for range providerCalls {
+	for range provider.MaxCalls {
 		<-s.asked
 	}
 	_, err := g.Fetch(t.Context(), "x")
@@ -339,17 +340,17 @@ func TestGuardBreaks(t *testing.T) {
 	defer i.Close()
 	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, 1000), fails: fault.New(fault.Conflict, "no")}
 	close(s.wait)
-	g := newGuard(s, i.metrics, slog.New(slog.DiscardHandler))
-	for range 3 * breakerFailures {
+	g := provider.NewGuard(s, i.registry, slog.New(slog.DiscardHandler))
+	for range 3 * provider.BreakerFailures {
 		_, err := g.Fetch(t.Context(), "x")
 		wantFault(t, err, fault.Conflict)
 	}
 	s.fails = fault.New(fault.Unavailable, "away")
-	for range 3 * breakerFailures {
+	for range 3 * provider.BreakerFailures {
 		_, err := g.Fetch(t.Context(), "x")
 		wantFault(t, err, fault.Unavailable)
 	}
-	if got, want := len(s.asked), 4*breakerFailures; got != want {
+	if got, want := len(s.asked), 4*provider.BreakerFailures; got != want {
 		t.Errorf("asked %d times, want %d", got, want)
 	}
 }

@@ -24,6 +24,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe/stripetest"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -38,14 +41,14 @@ func onBoth(t *testing.T, test func(t *testing.T, w *world)) {
 
 // world is all that surrounds the payment service: NATS, a database, ticketing, and a door for HTTP.
 type world struct {
-	t     testing.TB
-	nats  *testkit.NATSServer
-	url   string // of the database
-	clock *testkit.Clock
-	live  *settings.Live
-	http  *httptest.Server
-	// stripe is given to every instance.
-	stripe StripeConfig
+	t      testing.TB
+	nats   *testkit.NATSServer
+	url    string // of the database
+	clock  *testkit.Clock
+	live   *settings.Live
+	http   *httptest.Server
+	stripe string              // the URL of Stripe; "" for none
+	others []provider.Provider // that every instance has too
 	log    *slog.Logger
 	// client calls as the gateway.
 	client *rpc.Client
@@ -189,9 +192,18 @@ func (w *world) prepare() *instance {
 	db := testkit.Open(w.t, w.url, "payment", Migrations())
 	nc := w.nats.Connect(nats.Name("payment"))
 	reg := observe.NewRegistry()
+	others := slices.Clone(w.others)
+	if w.stripe != "" {
+		cfg := stripe.Config{Key: stripetest.Key, WebhookSecrets: stripetest.Secret + ", " + stripetest.SecondSecret, URL: w.stripe}
+		p, err := stripe.New(cfg, w.clock.Now, w.log)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		others = append(others, p)
+	}
 	s, err := New(w.t.Context(), Deps{
 		DB: db, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: w.live, Log: w.log,
-		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", SandboxSecret: testSandboxSecret, Stripe: w.stripe,
+		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", SandboxSecret: testSandboxSecret, Providers: others,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -377,4 +389,11 @@ func (i *instance) audit(t testing.TB) {
 		}
 		return nil
 	})
+}
+
+// newRequest returns the beginning of a payment of 50 EUR, as a provider gets it.
+func newRequest(now time.Time) provider.CreateRequest {
+	id := ids.New[ids.PaymentKind](now)
+	return provider.CreateRequest{Key: remoteKey(id), PaymentID: id, OrderID: ids.New[ids.OrderKind](now), Amount: api.Money{Amount: 5000, Currency: "EUR"},
+		Description: "2 × Standing", ReturnURL: "https://tickets.example/"}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // manualName is what callers choose the manual provider by.
@@ -42,65 +43,71 @@ func manualDue(id ids.Payment, live *settings.Live) time.Time {
 	return store.Time(id.Time().Add(api.ManualTTL.Get(live)))
 }
 
-// Name implements Provider.
+// Name implements provider.Provider.
 func (m *manual) Name() string { return manualName }
 
-// Create implements Provider.
-func (m *manual) Create(ctx context.Context, req CreateRequest) (Remote, error) {
+// OffReason implements provider.Switched.
+func (m *manual) OffReason() string { return provider.OffReason(m.Name(), api.ManualEnabled, m.live) }
+
+// HoldUntil implements provider.Holder.
+func (m *manual) HoldUntil(id ids.Payment) time.Time { return manualDue(id, m.live) }
+
+// Create implements provider.Provider.
+func (m *manual) Create(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
 	now, due := store.Time(m.now()), manualDue(req.PaymentID, m.live)
 	row, err := m.books.create(ctx, &manualPayment{
 		RequestKey: req.Key, PaymentID: req.PaymentID, Amount: req.Amount.Amount, Currency: req.Amount.Currency,
 		Status: manualPending, CreatedAt: now, RemindAt: now.Add(due.Sub(now) / 2), DueAt: due,
 	})
 	if err != nil {
-		return Remote{}, err
+		return provider.Remote{}, err
 	}
 	if row.money() != req.Amount {
-		return Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
+		return provider.Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
 	}
-	return Remote{ID: row.Reference, CheckoutURL: m.publicURL + "/manual/checkout/" + row.PaymentID.String()}, nil
+	return provider.Remote{ID: row.Reference, CheckoutURL: m.publicURL + "/manual/checkout/" + row.PaymentID.String()}, nil
 }
 
-// Fetch implements Provider.
-func (m *manual) Fetch(ctx context.Context, remoteID string) (RemoteState, error) {
+// Fetch implements provider.Provider.
+func (m *manual) Fetch(ctx context.Context, remoteID string) (provider.State, error) {
 	row, err := m.books.byReference(ctx, remoteID)
 	if err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
-	state := RemoteState{ID: row.Reference, PaymentID: row.PaymentID, Amount: row.money(), Status: RemotePending}
+	state := provider.State{ID: row.Reference, PaymentID: row.PaymentID, Amount: row.money(), Status: provider.Pending}
 	switch {
 	case row.Status == manualPaid:
-		state.Status = RemoteSucceeded
+		state.Status = provider.Succeeded
 	case row.Status == manualCancelled:
-		state.Status, state.Reason = RemoteFailed, api.FailureCancelled
+		state.Status, state.Reason = provider.Failed, api.FailureCancelled
 	case !row.open(m.now()):
-		state.Status, state.Reason = RemoteFailed, api.FailureExpired
+		state.Status, state.Reason = provider.Failed, api.FailureExpired
 	}
 	return state, nil
 }
 
-// Cancel implements Provider.
-func (m *manual) Cancel(ctx context.Context, remoteID string) (RemoteState, error) {
+// Cancel implements provider.Provider.
+func (m *manual) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
 	if err := m.books.end(ctx, manualCancelled, remoteID); err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
 	return m.Fetch(ctx, remoteID)
 }
 
-// Refund implements Provider.
-func (m *manual) Refund(ctx context.Context, req RefundRequest) (RemoteRefund, error) {
+// Refund implements provider.Provider.
+func (m *manual) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
 	row, err := m.books.refund(ctx, &manualRefund{
 		ID: "mr_" + rand.Text(), RequestKey: req.Key, Reference: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(m.now()),
 	}, req.Amount.Currency)
 	if err != nil {
-		return RemoteRefund{}, err
+		return provider.Refund{}, err
 	}
-	return RemoteRefund{ID: row.ID, Pending: row.PaidAt == nil}, nil
+	return provider.Refund{ID: row.ID, Pending: row.PaidAt == nil}, nil
 }
 
-// ParseCallback implements Provider.
-func (m *manual) ParseCallback(*api.Callback) (CallbackEvent, error) {
-	return CallbackEvent{}, fault.New(fault.NotFound, "nobody calls back about manual payments")
+// ParseCallback implements provider.Provider.
+func (m *manual) ParseCallback(*api.Callback) (provider.CallbackEvent, error) {
+	return provider.CallbackEvent{}, fault.New(fault.NotFound, "nobody calls back about manual payments")
 }
 
 // open reports whether the payer is in time.

@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // withManual switches the manual provider on, before anything runs.
@@ -208,7 +209,7 @@ func TestManualExpiry(t *testing.T) {
 			t.Errorf("late money: %+v, %v", got, err)
 		}
 		state, err := i.manual.Fetch(t.Context(), ref)
-		if err != nil || state.Status != RemoteSucceeded {
+		if err != nil || state.Status != provider.Succeeded {
 			t.Errorf("late money is %+v, %v", state, err)
 		}
 		w.awaitStatus(late.ID, api.PaymentSucceeded, 0)
@@ -240,8 +241,8 @@ func TestManualRules(t *testing.T) {
 		_, err = m.ParseCallback(&api.Callback{Body: []byte("{}")})
 		wantFault(t, err, fault.NotFound)
 
-		ask := func(key string, amount int64) (RemoteRefund, error) {
-			return m.Refund(ctx, RefundRequest{Key: key, RemoteID: first.ID, Amount: api.Money{Amount: amount, Currency: "EUR"}})
+		ask := func(key string, amount int64) (provider.Refund, error) {
+			return m.Refund(ctx, provider.RefundRequest{Key: key, RemoteID: first.ID, Amount: api.Money{Amount: amount, Currency: "EUR"}})
 		}
 		_, err = ask("a", 1)
 		wantFault(t, err, fault.Conflict) // nothing was paid
@@ -253,7 +254,7 @@ func TestManualRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if state, err := m.Cancel(ctx, first.ID); err != nil || state.Status != RemoteSucceeded {
+			if state, err := m.Cancel(ctx, first.ID); err != nil || state.Status != provider.Succeeded {
 				t.Errorf("cancelled after it was paid: %+v, %v", state, err)
 			}
 		}
@@ -277,7 +278,7 @@ func TestManualRules(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			if state, err := m.Cancel(ctx, second.ID); err != nil || state.Status != RemoteFailed || state.Reason != "cancelled" {
+			if state, err := m.Cancel(ctx, second.ID); err != nil || state.Status != provider.Failed || state.Reason != "cancelled" {
 				t.Errorf("cancelled: %+v, %v", state, err)
 			}
 		}

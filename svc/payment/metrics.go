@@ -1,8 +1,6 @@
 package payment
 
 import (
-	"time"
-
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
@@ -42,19 +40,4 @@ func (m instruments) refunded(result string) {
 
 func (m instruments) disputed(status string) {
 	m.registry.Counter("starlight_payment_disputes_total", "Changes of disputes, by what they are now.", "status", status).Inc()
-}
-
-func (m instruments) providerError(provider, call, code string) {
-	m.registry.Counter("starlight_payment_provider_errors_total", "Calls of payment providers that failed or were not made, by call and code.",
-		"provider", provider, "call", call, "code", code).Inc()
-}
-
-func (m instruments) providerCall(provider, call string, start time.Time) {
-	m.registry.Histogram("starlight_payment_provider_seconds", "How long calls of payment providers took that were answered.",
-		"provider", provider, "call", call).UpdateDuration(start)
-}
-
-func (m instruments) guard(provider string, state, calls func() float64) {
-	m.registry.GaugeFunc("starlight_payment_provider_breaker", "The circuit breaker of a provider: 0 closed, 1 half open, 2 open.", state, "provider", provider)
-	m.registry.GaugeFunc("starlight_payment_provider_calls", "Calls of a provider at this moment.", calls, "provider", provider)
 }

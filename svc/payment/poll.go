@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // sweepPayments asks the providers about payments that are open for longer than the setting payment.poll_after: their
@@ -34,11 +35,11 @@ func (s *Service) poll(ctx context.Context, row *paymentRow) {
 }
 
 // complete creates a payment whose creation at the provider was cut off again, under its key.
-func (s *Service) complete(ctx context.Context, provider Provider, row *paymentRow) error {
+func (s *Service) complete(ctx context.Context, p provider.Provider, row *paymentRow) error {
 	if row.RemoteID != "" {
 		return nil
 	}
-	remote, err := s.createRemote(ctx, provider, row)
+	remote, err := s.createRemote(ctx, p, row)
 	if err != nil {
 		return err
 	}

@@ -12,14 +12,15 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 const (
 	// refundTime bounds an attempt to give money back: a call of the provider and its transactions.
-	refundTime = providerTimeout + 5*time.Second
+	refundTime = provider.CallTimeout + 5*time.Second
 	// refundLease is how long a refund belongs to the instance that took it up: longer than an attempt can last, with
 	// putting it off.
-	refundLease = refundTime + providerTimeout
+	refundLease = refundTime + provider.CallTimeout
 )
 
 // createRefund gives money back because somebody who manages the event says so. Ticketing decides, and revokes the
@@ -113,7 +114,7 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 		return
 	}
 	wait := backoff(row.Attempts, firstRetry, lastRetry)
-	forGood := permanent(err)
+	forGood := provider.Permanent(err)
 	if errors.Is(err, errRefundPending) {
 		s.metrics.refunded("pending")
 	} else if forGood {
@@ -123,7 +124,7 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 		s.metrics.refunded("delayed")
 		s.log.WarnContext(ctx, "a refund waits", "refund", row.ID, "payment", row.PaymentID, "again_in", wait, "error", err)
 	}
-	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), providerTimeout)
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), provider.CallTimeout)
 	defer end()
 	if err := s.books.putOff(ctx, row.ID, s.now().Add(wait), forGood); err != nil {
 		s.log.WarnContext(ctx, "a refund cannot be put off", "refund", row.ID, "error", err)
@@ -143,7 +144,7 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 	if !ok {
 		return fault.New(fault.Unavailable, "the provider %s is not configured", payment.Provider)
 	}
-	remote, err := desk.provider.Refund(ctx, RefundRequest{
+	remote, err := desk.provider.Refund(ctx, provider.RefundRequest{
 		Key: row.key(), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
 	})
 	if err != nil {
@@ -161,12 +162,3 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 
 // errRefundPending is no failure: the provider has taken the refund, and will say later that it is done.
 var errRefundPending = fault.New(fault.Unavailable, "the refund is under way at the provider")
-
-// permanent reports whether trying again is pointless: the provider has understood, and refused.
-func permanent(err error) bool {
-	switch fault.From(err).Code {
-	case fault.Invalid, fault.NotFound, fault.Conflict, fault.Unprocessable, fault.Forbidden:
-		return true
-	}
-	return false
-}

@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // due publishes that ticketing owes a refund, as a new message each time.
@@ -227,7 +228,7 @@ func TestSandboxRefund(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		req := RefundRequest{Key: "r1", RemoteID: row.RemoteID, Amount: api.Money{Amount: 2000, Currency: "EUR"}}
+		req := provider.RefundRequest{Key: "r1", RemoteID: row.RemoteID, Amount: api.Money{Amount: 2000, Currency: "EUR"}}
 		_, err = i.sandbox.Refund(ctx, req)
 		wantFault(t, err, fault.Conflict)
 		w.mustDecide(p.ID, "succeeded")
@@ -239,17 +240,17 @@ func TestSandboxRefund(t *testing.T) {
 		if again, err := i.sandbox.Refund(ctx, req); err != nil || again != first {
 			t.Errorf("the same key gave %v, %v; want %v", again, err, first)
 		}
-		for name, change := range map[string]func(*RefundRequest){
-			"another amount under the same key": func(r *RefundRequest) { r.Amount.Amount-- },
-			"more than is left":                 func(r *RefundRequest) { r.Key = "r2"; r.Amount.Amount = 3001 },
-			"nothing":                           func(r *RefundRequest) { r.Key = "r3"; r.Amount.Amount = 0 },
-			"less than nothing":                 func(r *RefundRequest) { r.Key = "r4"; r.Amount.Amount = -1 },
-			"another currency":                  func(r *RefundRequest) { r.Key = "r5"; r.Amount.Currency = "USD" },
-			"an unknown payment":                func(r *RefundRequest) { r.Key = "r6"; r.RemoteID = "sbp_nothing" },
+		for name, change := range map[string]func(*provider.RefundRequest){
+			"another amount under the same key": func(r *provider.RefundRequest) { r.Amount.Amount-- },
+			"more than is left":                 func(r *provider.RefundRequest) { r.Key = "r2"; r.Amount.Amount = 3001 },
+			"nothing":                           func(r *provider.RefundRequest) { r.Key = "r3"; r.Amount.Amount = 0 },
+			"less than nothing":                 func(r *provider.RefundRequest) { r.Key = "r4"; r.Amount.Amount = -1 },
+			"another currency":                  func(r *provider.RefundRequest) { r.Key = "r5"; r.Amount.Currency = "USD" },
+			"an unknown payment":                func(r *provider.RefundRequest) { r.Key = "r6"; r.RemoteID = "sbp_nothing" },
 		} {
 			bad := req
 			change(&bad)
-			if _, err := i.sandbox.Refund(ctx, bad); !permanent(err) {
+			if _, err := i.sandbox.Refund(ctx, bad); !provider.Permanent(err) {
 				t.Errorf("%s: got %v", name, err)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // sandboxName is what callers choose the sandbox provider by.
@@ -71,17 +72,25 @@ func newSandbox(books *sandboxBooks, publicURL string, secret []byte, now func()
 	}
 }
 
-func (s *sandbox) close() {
+// Close implements provider.Closer.
+func (s *sandbox) Close() {
 	s.creations.Close()
 	s.fetches.Close()
 	s.decisions.Close()
+	s.sender.close()
 }
 
-// Name implements Provider.
+// Run implements provider.Runner: it sends the callbacks.
+func (s *sandbox) Run(ctx context.Context) { s.sender.run(ctx) }
+
+// OffReason implements provider.Switched.
+func (s *sandbox) OffReason() string { return provider.OffReason(s.Name(), api.SandboxEnabled, s.live) }
+
+// Name implements provider.Provider.
 func (s *sandbox) Name() string { return sandboxName }
 
-// Create implements Provider.
-func (s *sandbox) Create(ctx context.Context, req CreateRequest) (Remote, error) {
+// Create implements provider.Provider.
+func (s *sandbox) Create(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
 	now := store.Time(s.now())
 	row, err := s.creations.Do(ctx, &sandboxPayment{
 		ID: sandboxID("sbp_"), RequestKey: req.Key, Reference: req.PaymentID, OrderID: req.OrderID,
@@ -89,64 +98,64 @@ func (s *sandbox) Create(ctx context.Context, req CreateRequest) (Remote, error)
 		Status: sandboxPending, CreatedAt: now, ExpiresAt: now.Add(checkoutTTL),
 	})
 	if err != nil {
-		return Remote{}, err
+		return provider.Remote{}, err
 	}
 	if row.money() != req.Amount {
-		return Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
+		return provider.Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
 	}
 	if err := s.silent(); err != nil {
-		return Remote{}, err
+		return provider.Remote{}, err
 	}
-	return Remote{ID: row.ID, CheckoutURL: s.publicURL + "/sandbox/checkout/" + row.Reference.String()}, nil
+	return provider.Remote{ID: row.ID, CheckoutURL: s.publicURL + "/sandbox/checkout/" + row.Reference.String()}, nil
 }
 
-// Fetch implements Provider.
-func (s *sandbox) Fetch(ctx context.Context, remoteID string) (RemoteState, error) {
+// Fetch implements provider.Provider.
+func (s *sandbox) Fetch(ctx context.Context, remoteID string) (provider.State, error) {
 	row, err := s.fetches.Do(ctx, remoteID)
 	if err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
 	if err := s.silent(); err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
-	state := RemoteState{ID: row.ID, PaymentID: row.Reference, Amount: row.money(), Status: RemotePending}
+	state := provider.State{ID: row.ID, PaymentID: row.Reference, Amount: row.money(), Status: provider.Pending}
 	switch row.Status {
 	case sandboxSucceeded:
-		state.Status, state.Amount.Amount = RemoteSucceeded, row.Captured
+		state.Status, state.Amount.Amount = provider.Succeeded, row.Captured
 	case sandboxProcessing:
-		state.Status = RemoteProcessing
+		state.Status = provider.Processing
 	case sandboxDeclined:
-		state.Status, state.Reason = RemoteFailed, row.Reason
+		state.Status, state.Reason = provider.Failed, row.Reason
 	case sandboxCancelled:
-		state.Status, state.Reason = RemoteFailed, api.FailureCancelled
+		state.Status, state.Reason = provider.Failed, api.FailureCancelled
 	default:
 		if !row.open(s.now()) {
-			state.Status, state.Reason = RemoteFailed, api.FailureExpired
+			state.Status, state.Reason = provider.Failed, api.FailureExpired
 		}
 	}
 	return state, nil
 }
 
-// Cancel implements Provider.
-func (s *sandbox) Cancel(ctx context.Context, remoteID string) (RemoteState, error) {
+// Cancel implements provider.Provider.
+func (s *sandbox) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
 	if err := s.books.cancel(ctx, remoteID, s.mood()); err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
 	return s.Fetch(ctx, remoteID)
 }
 
-// Refund implements Provider.
-func (s *sandbox) Refund(ctx context.Context, req RefundRequest) (RemoteRefund, error) {
+// Refund implements provider.Provider.
+func (s *sandbox) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
 	row, err := s.books.refund(ctx, &sandboxRefund{
 		ID: sandboxID("sbr_"), RequestKey: req.Key, PaymentID: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(s.now()),
 	}, req.Amount.Currency)
 	if err != nil {
-		return RemoteRefund{}, err
+		return provider.Refund{}, err
 	}
 	if err := s.silent(); err != nil {
-		return RemoteRefund{}, err
+		return provider.Refund{}, err
 	}
-	return RemoteRefund{ID: row.ID}, nil
+	return provider.Refund{ID: row.ID}, nil
 }
 
 // callbackBody is the body of a callback of the sandbox.
@@ -157,47 +166,31 @@ type callbackBody struct {
 	Created int64  `json:"created"` // Unix seconds
 }
 
-// The bounds of a callback's members, in bytes.
-const (
-	maxRemoteID = 128
-	maxType     = 64
-)
+// maxType bounds the type of a callback, in bytes.
+const maxType = 64
 
-// ParseCallback implements Provider.
-func (s *sandbox) ParseCallback(cb *api.Callback) (CallbackEvent, error) {
-	if err := verify(s.secret, cb.SandboxSignature, cb.Body, s.now()); err != nil {
-		return CallbackEvent{}, err
+// ParseCallback implements provider.Provider.
+func (s *sandbox) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
+	if err := provider.Verify(s.secret, cb.SandboxSignature, cb.Body, s.now()); err != nil {
+		return provider.CallbackEvent{}, err
 	}
 	return parseCallbackBody(cb.Body)
 }
 
 // parseCallbackBody reads a body whose signature is right. Members that are not known are let pass: a provider adds some.
-func parseCallbackBody(body []byte) (CallbackEvent, error) {
+func parseCallbackBody(body []byte) (provider.CallbackEvent, error) {
 	var b callbackBody
 	if err := json.Unmarshal(body, &b); err != nil {
-		return CallbackEvent{}, fault.Wrap(err, fault.Invalid, "the callback is not the JSON object that it should be")
+		return provider.CallbackEvent{}, fault.Wrap(err, fault.Invalid, "the callback is not the JSON object that it should be")
 	}
 	var check fault.Check
-	check.Field(printable(b.ID, maxRemoteID), "id", "must be 1 to %d printable ASCII characters", maxRemoteID)
-	check.Field(printable(b.Payment, maxRemoteID), "payment", "must be 1 to %d printable ASCII characters", maxRemoteID)
-	check.Field(printable(b.Type, maxType), "type", "must be 1 to %d printable ASCII characters", maxType)
+	check.Field(provider.Printable(b.ID, provider.MaxID), "id", "must be 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(provider.Printable(b.Payment, provider.MaxID), "payment", "must be 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(provider.Printable(b.Type, maxType), "type", "must be 1 to %d printable ASCII characters", maxType)
 	if err := check.Err(); err != nil {
-		return CallbackEvent{}, err
+		return provider.CallbackEvent{}, err
 	}
-	return CallbackEvent{ID: b.ID, RemoteID: b.Payment, Type: b.Type}, nil
-}
-
-// printable reports whether s has 1 to limit bytes, all of them visible ASCII.
-func printable(s string, limit int) bool {
-	if s == "" || len(s) > limit {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return provider.CallbackEvent{ID: b.ID, RemoteID: b.Payment, Type: b.Type}, nil
 }
 
 // decide records what the payer did and sends the callback. Deciding the same again changes nothing; deciding otherwise

@@ -14,6 +14,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 const (
@@ -144,7 +145,7 @@ func (s *sender) post(ctx context.Context, c *sandboxCallback) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Starlight-Sandbox/1")
-	req.Header.Set("Sandbox-Signature", sign(s.secret, body, s.now()))
+	req.Header.Set("Sandbox-Signature", provider.Sign(s.secret, body, s.now()))
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 //go:embed migrations
@@ -52,8 +53,8 @@ type Deps struct {
 	// SandboxSecret signs the callbacks of the sandbox. If it is empty, the service makes one and keeps it in DB.
 	SandboxSecret string
 
-	// Stripe is the account at Stripe. Without a key there is no such provider.
-	Stripe StripeConfig
+	// Providers are those beside the built-in ones, which are the sandbox and the manual one.
+	Providers []provider.Provider
 }
 
 // Service is the payment service.
@@ -71,7 +72,6 @@ type Service struct {
 	desks   map[string]*desk // by provider
 	sandbox *sandbox
 	manual  *manual
-	stripe  *stripeProvider // nil without a key
 	page    *checkoutPage
 
 	manualPage *manualPage
@@ -114,6 +114,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
 		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
 		books:     books, page: page, manualPage: manualPage, refundsDue: make(chan struct{}, 1),
+		desks:       map[string]*desk{},
 		lookups:     batch.New(limit, queue, books.ofOrders, batch.Parallel(2)),
 		begins:      batch.New(limit, queue, books.begin),
 		opens:       batch.New(limit, queue, books.open),
@@ -124,15 +125,10 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		s.Close()
 		return nil, err
 	}
-	providers, err := s.providers(d)
-	if err != nil {
-		s.Close()
-		return nil, err
-	}
-	s.desks = map[string]*desk{}
+	s.manual = &manual{books: &manualBooks{s.books}, live: s.live, publicURL: s.publicURL, now: s.now}
 	s.metrics = newInstruments(d.Metrics, s)
-	for _, p := range providers {
-		s.desks[p.Name()] = newDesk(s, newGuard(p, s.metrics, d.Log))
+	for _, p := range append([]provider.Provider{s.sandbox, s.manual}, d.Providers...) {
+		s.desks[p.Name()] = newDesk(s, provider.NewGuard(p, d.Metrics, d.Log))
 	}
 	return s, nil
 }
@@ -150,9 +146,9 @@ func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
 	if d.CallbackURL != "" {
 		callbackURL = strings.TrimSuffix(d.CallbackURL, "/")
 	}
-	provider := newSandbox(books, s.publicURL, secret, d.Now, d.Live, newSender(books, callbackURL, secret, d.Now, d.Log, d.Metrics))
-	provider.sender.mood = provider.mood
-	return provider, nil
+	p := newSandbox(books, s.publicURL, secret, d.Now, d.Live, newSender(books, callbackURL, secret, d.Now, d.Log, d.Metrics))
+	p.sender.mood = p.mood
+	return p, nil
 }
 
 // Register binds the endpoints.
@@ -186,8 +182,10 @@ func (s *Service) Run(ctx context.Context) error {
 		for range deskWorkers {
 			work.Go(func() { d.work(ctx) })
 		}
+		if r, ok := d.provider.Provider.(provider.Runner); ok {
+			work.Go(func() { r.Run(ctx) })
+		}
 	}
-	work.Go(func() { s.sandbox.sender.run(ctx) })
 	work.Go(func() { s.sweep(ctx, "callbacks", sweepInterval, nil, s.sweepCallbacks) })
 	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, nil, s.sweepPayments) })
 	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
@@ -223,12 +221,10 @@ func (s *Service) Close() {
 	s.opens.Close()
 	s.receipts.Close()
 	s.settlements.Close()
-	if s.sandbox != nil {
-		s.sandbox.close()
-		s.sandbox.sender.close()
-	}
-	if s.stripe != nil {
-		s.stripe.close()
+	for _, d := range s.desks {
+		if c, ok := d.provider.Provider.(provider.Closer); ok {
+			c.Close()
+		}
 	}
 }
 

@@ -203,12 +203,12 @@ func TestCreateCutOff(t *testing.T) {
 		cut := w.prepare()
 		defer cut.Close()
 		ctx, order := w.order()
-		row, err := cut.begin(ctx, cut.sandbox, &api.NewPayment{OrderID: order.ID})
+		row, err := cut.begin(ctx, cut.desks[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx2, order2 := w.order()
-		row2, err := cut.begin(ctx2, cut.sandbox, &api.NewPayment{OrderID: order2.ID})
+		row2, err := cut.begin(ctx2, cut.desks[sandboxName].provider, &api.NewPayment{OrderID: order2.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestCreateCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, order3 := w.order()
-		row3, err := cut.begin(as(order3.UserID), cut.sandbox, &api.NewPayment{OrderID: order3.ID})
+		row3, err := cut.begin(as(order3.UserID), cut.desks[sandboxName].provider, &api.NewPayment{OrderID: order3.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func TestPollerCompletesCreation(t *testing.T) {
 	w := newWorld(t, testkit.SQLite(t))
 	i := w.run()
 	ctx, order := w.order()
-	row, err := i.begin(ctx, i.sandbox, &api.NewPayment{OrderID: order.ID})
+	row, err := i.begin(ctx, i.desks[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package payment
 
-import "github.com/starlightsymphony/starlight/shared/api"
+import (
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
+)
 
 // verdict is what an observation of the provider means for a payment.
 type verdict string
@@ -36,8 +39,8 @@ func rank(status string) int {
 // been captured or not. next is the state that it is in afterwards.
 //
 // Whatever the order and number of observations of one remote history, the state in the end is that of the furthest.
-func judge(status string, amount api.Money, captured bool, remote RemoteState) (next string, v verdict) {
-	if remote.Status == RemoteSucceeded {
+func judge(status string, amount api.Money, captured bool, remote provider.State) (next string, v verdict) {
+	if remote.Status == provider.Succeeded {
 		switch {
 		case captured:
 			return status, verdictNone
@@ -48,11 +51,11 @@ func judge(status string, amount api.Money, captured bool, remote RemoteState) (
 		}
 	}
 	switch remote.Status {
-	case RemoteProcessing:
+	case provider.Processing:
 		next = api.PaymentProcessing
-	case RemoteSucceeded:
+	case provider.Succeeded:
 		next = api.PaymentSucceeded
-	case RemoteFailed:
+	case provider.Failed:
 		next = api.PaymentFailed
 	default:
 		return status, verdictNone

@@ -6,35 +6,36 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 func TestJudge(t *testing.T) {
 	amount := api.Money{Amount: 2500, Currency: "EUR"}
-	state := func(s RemoteStatus, m api.Money) RemoteState { return RemoteState{Status: s, Amount: m} }
+	state := func(s provider.Status, m api.Money) provider.State { return provider.State{Status: s, Amount: m} }
 	tests := []struct {
 		status string
-		remote RemoteState
+		remote provider.State
 		next   string
 		v      verdict
 	}{
-		{api.PaymentRequiresAction, state(RemotePending, amount), api.PaymentRequiresAction, verdictNone},
-		{api.PaymentRequiresAction, state(RemoteProcessing, amount), api.PaymentProcessing, verdictMove},
-		{api.PaymentRequiresAction, state(RemoteSucceeded, amount), api.PaymentSucceeded, verdictMove},
-		{api.PaymentRequiresAction, state(RemoteFailed, amount), api.PaymentFailed, verdictMove},
-		{api.PaymentProcessing, state(RemotePending, amount), api.PaymentProcessing, verdictNone},
-		{api.PaymentProcessing, state(RemoteSucceeded, amount), api.PaymentSucceeded, verdictMove},
-		{api.PaymentProcessing, state(RemoteFailed, amount), api.PaymentFailed, verdictMove},
-		{api.PaymentSucceeded, state(RemoteSucceeded, amount), api.PaymentSucceeded, verdictNone},
-		{api.PaymentSucceeded, state(RemoteFailed, amount), api.PaymentSucceeded, verdictNone},
-		{api.PaymentSucceeded, state(RemotePending, amount), api.PaymentSucceeded, verdictNone},
-		{api.PaymentFailed, state(RemoteFailed, amount), api.PaymentFailed, verdictNone},
-		{api.PaymentFailed, state(RemoteSucceeded, amount), api.PaymentSucceeded, verdictLate},
-		{api.PaymentRefunded, state(RemoteSucceeded, amount), api.PaymentRefunded, verdictNone},
-		{api.PaymentRefunded, state(RemoteProcessing, amount), api.PaymentRefunded, verdictNone},
+		{api.PaymentRequiresAction, state(provider.Pending, amount), api.PaymentRequiresAction, verdictNone},
+		{api.PaymentRequiresAction, state(provider.Processing, amount), api.PaymentProcessing, verdictMove},
+		{api.PaymentRequiresAction, state(provider.Succeeded, amount), api.PaymentSucceeded, verdictMove},
+		{api.PaymentRequiresAction, state(provider.Failed, amount), api.PaymentFailed, verdictMove},
+		{api.PaymentProcessing, state(provider.Pending, amount), api.PaymentProcessing, verdictNone},
+		{api.PaymentProcessing, state(provider.Succeeded, amount), api.PaymentSucceeded, verdictMove},
+		{api.PaymentProcessing, state(provider.Failed, amount), api.PaymentFailed, verdictMove},
+		{api.PaymentSucceeded, state(provider.Succeeded, amount), api.PaymentSucceeded, verdictNone},
+		{api.PaymentSucceeded, state(provider.Failed, amount), api.PaymentSucceeded, verdictNone},
+		{api.PaymentSucceeded, state(provider.Pending, amount), api.PaymentSucceeded, verdictNone},
+		{api.PaymentFailed, state(provider.Failed, amount), api.PaymentFailed, verdictNone},
+		{api.PaymentFailed, state(provider.Succeeded, amount), api.PaymentSucceeded, verdictLate},
+		{api.PaymentRefunded, state(provider.Succeeded, amount), api.PaymentRefunded, verdictNone},
+		{api.PaymentRefunded, state(provider.Processing, amount), api.PaymentRefunded, verdictNone},
 
-		{api.PaymentRequiresAction, state(RemoteSucceeded, api.Money{Amount: 2499, Currency: "EUR"}), api.PaymentFailed, verdictMismatch},
-		{api.PaymentRequiresAction, state(RemoteSucceeded, api.Money{Amount: 2501, Currency: "EUR"}), api.PaymentFailed, verdictMismatch},
-		{api.PaymentProcessing, state(RemoteSucceeded, api.Money{Amount: 2500, Currency: "HUF"}), api.PaymentFailed, verdictMismatch},
+		{api.PaymentRequiresAction, state(provider.Succeeded, api.Money{Amount: 2499, Currency: "EUR"}), api.PaymentFailed, verdictMismatch},
+		{api.PaymentRequiresAction, state(provider.Succeeded, api.Money{Amount: 2501, Currency: "EUR"}), api.PaymentFailed, verdictMismatch},
+		{api.PaymentProcessing, state(provider.Succeeded, api.Money{Amount: 2500, Currency: "HUF"}), api.PaymentFailed, verdictMismatch},
 		{api.PaymentRequiresAction, state("something new", amount), api.PaymentRequiresAction, verdictNone},
 	}
 	for _, tt := range tests {
@@ -49,20 +50,20 @@ func TestJudge(t *testing.T) {
 // the end the state is that of the furthest look, it never went back, and it succeeded at most once.
 func TestJudgeAnyOrder(t *testing.T) {
 	amount := api.Money{Amount: 2500, Currency: "EUR"}
-	want := map[RemoteStatus]string{
-		RemotePending: api.PaymentRequiresAction, RemoteProcessing: api.PaymentProcessing,
-		RemoteSucceeded: api.PaymentSucceeded, RemoteFailed: api.PaymentFailed,
+	want := map[provider.Status]string{
+		provider.Pending: api.PaymentRequiresAction, provider.Processing: api.PaymentProcessing,
+		provider.Succeeded: api.PaymentSucceeded, provider.Failed: api.PaymentFailed,
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		history := []RemoteStatus{RemotePending}
+		history := []provider.Status{provider.Pending}
 		if rapid.Bool().Draw(t, "processing") {
-			history = append(history, RemoteProcessing)
+			history = append(history, provider.Processing)
 		}
-		if end := rapid.SampledFrom([]RemoteStatus{"", RemoteSucceeded, RemoteFailed}).Draw(t, "end"); end != "" {
+		if end := rapid.SampledFrom([]provider.Status{"", provider.Succeeded, provider.Failed}).Draw(t, "end"); end != "" {
 			history = append(history, end)
 		}
-		if history[len(history)-1] == RemoteFailed && rapid.Bool().Draw(t, "after all") {
-			history = append(history, RemoteSucceeded)
+		if history[len(history)-1] == provider.Failed && rapid.Bool().Draw(t, "after all") {
+			history = append(history, provider.Succeeded)
 		}
 		looks := rapid.SliceOfN(rapid.SampledFrom(history), 0, 20).Draw(t, "looks")
 		looks = append(looks, history[len(history)-1]) // the last is seen by somebody: callback or poller
@@ -70,7 +71,7 @@ func TestJudgeAnyOrder(t *testing.T) {
 
 		status, moves := api.PaymentRequiresAction, map[string]int{}
 		for _, look := range looks {
-			next, v := judge(status, amount, moves[api.PaymentSucceeded] > 0, RemoteState{Status: look, Amount: amount})
+			next, v := judge(status, amount, moves[api.PaymentSucceeded] > 0, provider.State{Status: look, Amount: amount})
 			if (v == verdictMove || v == verdictLate) != (next != status) {
 				t.Fatalf("%s → %s with verdict %s", status, next, v)
 			}

@@ -17,6 +17,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe/stripetest"
+
+	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 )
 
 // payAtStripe begins to pay a fresh order at Stripe, asking again while there is no answer, and returns the payment with
@@ -26,7 +29,7 @@ func (w *world) payAtStripe() (*api.Payment, string) {
 	ctx, order := w.order()
 	var p *api.Payment
 	testkit.Eventually(w.t, 20*time.Second, func() (err error) {
-		p, err = rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripeName})
+		p, err = rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripe.Name})
 		return err
 	})
 	at := strings.LastIndex(p.CheckoutURL, "/")
@@ -36,10 +39,15 @@ func (w *world) payAtStripe() (*api.Payment, string) {
 	return p, p.CheckoutURL[at+1:]
 }
 
+// signedByStripe returns a callback with a body that Stripe has signed.
+func signedByStripe(secret, body string, at time.Time) *api.Callback {
+	return &api.Callback{Provider: stripe.Name, StripeSignature: stripetest.Sign(secret, body, at), Body: []byte(body)}
+}
+
 // tellOfStripe sends a signed event of Stripe.
 func (w *world) tellOfStripe(id, kind, object string) error {
-	body := strings.Replace(event(kind, object), "evt_1", id, 1)
-	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, stripeSigned(testStripeSecret, body, w.clock.Now()))
+	body := strings.Replace(stripetest.Event(kind, object), "evt_1", id, 1)
+	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, signedByStripe(stripetest.Secret, body, w.clock.Now()))
 	return err
 }
 
@@ -47,11 +55,11 @@ func (w *world) tellOfStripe(id, kind, object string) error {
 // creation whose answer was lost, and given back after a refund whose answer was lost.
 func TestStripePurchase(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *world) {
-		standin := newStripeStandin(t, w.clock.Now)
-		w.stripe = testStripeConfig(standin.URL)
+		standin := stripetest.New(t, w.clock.Now)
+		w.stripe = standin.URL
 		i := w.run()
 		p, session := w.payAtStripe()
-		standin.pay(session)
+		standin.Pay(session)
 		for range 5 {
 			if err := w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"`+session+`"}`); err != nil {
 				t.Fatal(err)
@@ -64,12 +72,12 @@ func TestStripePurchase(t *testing.T) {
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 
 		// Of this one no callback comes, and the answer to its creation is lost.
-		standin.set(func() { standin.cut = 1 })
+		standin.Set(func() { standin.Cut = 1 })
 		lost, session2 := w.payAtStripe()
 		if n := i.count(t, "SELECT count(*) FROM payments WHERE id = ?", lost.ID); n != 1 || session2 == session {
 			t.Errorf("%d payments of %s", n, session2)
 		}
-		standin.pay(session2)
+		standin.Pay(session2)
 		w.awaitStatus(lost.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
 
 		if told := w.told(api.PaymentHasSucceeded, 2); len(told) != 2 {
@@ -79,17 +87,17 @@ func TestStripePurchase(t *testing.T) {
 			t.Errorf("%d callbacks were kept, want 2", n)
 		}
 		keys := map[string]bool{}
-		for _, r := range standin.made("POST /v1/checkout/sessions starlight-create-") {
+		for _, r := range standin.Made("POST /v1/checkout/sessions starlight-create-") {
 			keys[r] = true
 		}
 		if len(keys) != 2 {
 			t.Errorf("sessions were made under %v, want two keys", keys)
 		}
 
-		standin.set(func() { standin.cut = 1 })
+		standin.Set(func() { standin.Cut = 1 })
 		w.oweAll(i, lost.ID)
 		w.awaitStatus(lost.ID, api.PaymentRefunded, time.Second)
-		if n := len(standin.made("POST /v1/refunds starlight-refund-")); n != 1 {
+		if n := len(standin.Made("POST /v1/refunds starlight-refund-")); n != 1 {
 			t.Errorf("%d refunds were asked for, want 1", n)
 		}
 	})
@@ -116,7 +124,7 @@ func TestStripeOffWithoutKey(t *testing.T) {
 	w := newWorld(t, testkit.SQLite(t))
 	w.run()
 	ctx, order := w.order()
-	_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripeName})
+	_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripe.Name})
 	wantFault(t, err, fault.Invalid)
 	wantFault(t, w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"cs_1"}`), fault.NotFound)
 }
@@ -125,24 +133,24 @@ func TestStripeOffWithoutKey(t *testing.T) {
 // for the secrets in the log, in the stream and in what callers are told.
 func TestStripeSecretsStayInside(t *testing.T) {
 	w := newWorld(t, testkit.SQLite(t))
-	standin := newStripeStandin(t, w.clock.Now)
-	w.stripe = testStripeConfig(standin.URL)
+	standin := stripetest.New(t, w.clock.Now)
+	w.stripe = standin.URL
 	log := new(testkit.Buffer)
 	w.log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	i := w.run()
 	p, session := w.payAtStripe()
-	standin.pay(session)
+	standin.Pay(session)
 	w.awaitStatus(p.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
 	open, second := w.payAtStripe()
 
 	for _, status := range []int{400, 401, 404, 500} {
-		standin.set(func() {
-			standin.reply = func(rw http.ResponseWriter, r *http.Request) {
-				write(rw, status, refusal("invalid_request_error", "", r.Header.Get("Authorization")))
+		standin.Set(func() {
+			standin.Reply = func(rw http.ResponseWriter, r *http.Request) {
+				stripetest.Write(rw, status, stripetest.Refusal("invalid_request_error", "", r.Header.Get("Authorization")))
 			}
 		})
 		ctx, order := w.order()
-		_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripeName})
+		_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripe.Name})
 		if err == nil || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%d: the caller is told %v", status, err)
 		}
@@ -151,7 +159,7 @@ func TestStripeSecretsStayInside(t *testing.T) {
 		}
 	}
 	w.oweAll(i, p.ID)
-	forged := stripeSigned("whsec_wrong", event("checkout.session.completed", `{"id":"`+second+`"}`), w.clock.Now())
+	forged := signedByStripe("whsec_wrong", stripetest.Event("checkout.session.completed", `{"id":"`+second+`"}`), w.clock.Now())
 	_, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, forged)
 	wantFault(t, err, fault.Unauthenticated)
 	testkit.Eventually(t, 20*time.Second, func() error {
@@ -163,8 +171,8 @@ func TestStripeSecretsStayInside(t *testing.T) {
 		}
 		return nil
 	})
-	standin.set(func() { standin.reply = nil })
-	standin.pay(second)
+	standin.Set(func() { standin.Reply = nil })
+	standin.Pay(second)
 	w.awaitStatus(open.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
 	w.told(api.PaymentHasSucceeded, 2)
 	i.stop()
@@ -173,7 +181,7 @@ func TestStripeSecretsStayInside(t *testing.T) {
 		messages.Write(m.Data)
 	}
 	for where, text := range map[string]string{"log": log.String(), "stream": messages.String()} {
-		for _, secret := range []string{testStripeKey, "CANARY", testStripeSecret, "whsec_the_second"} {
+		for _, secret := range []string{stripetest.Key, "CANARY", stripetest.Secret, stripetest.SecondSecret} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%q stands in the %s", secret, where)
 			}

@@ -87,8 +87,12 @@ func services() []role {
 			}},
 		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(tells("payment"), hears("payment")...),
 			start: func(ctx context.Context, m *member) (service, error) {
+				outside, err := providers(m.sys.cfg, m.log)
+				if err != nil {
+					return nil, err
+				}
 				return payment.New(ctx, payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
-					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret, Stripe: m.sys.cfg.Stripe})
+					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret, Providers: outside})
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
 			grants: slices.Concat(hears("notification"), consumes(natsconf.Notifications, notification.Consumers()...),

@@ -12,7 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
-	"github.com/starlightsymphony/starlight/svc/payment"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 )
 
 // TestStripeOverHTTP buys a ticket at Stripe: the system is given a key, a buyer is sent to the checkout, and a signed
@@ -20,7 +20,7 @@ import (
 func TestStripeOverHTTP(t *testing.T) {
 	const secret = "whsec_system"
 	var session atomic.Pointer[map[string]any]
-	stripe := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
 			session.Store(&map[string]any{"id": "cs_test_1", "object": "checkout.session", "status": "open", "payment_status": "unpaid",
 				"amount_total": 1000, "currency": "eur", "client_reference_id": r.FormValue("client_reference_id"), "url": "https://checkout.stripe.com/c/pay/cs_test_1"})
@@ -30,9 +30,9 @@ func TestStripeOverHTTP(t *testing.T) {
 			t.Error(err)
 		}
 	}))
-	t.Cleanup(stripe.Close)
+	t.Cleanup(server.Close)
 	cfg := config(t.TempDir())
-	cfg.Stripe = payment.StripeConfig{Key: "sk_test_system", WebhookSecrets: secret, URL: stripe.URL}
+	cfg.Stripe = stripe.Config{Key: "sk_test_system", WebhookSecrets: secret, URL: server.URL}
 	s, _, _ := start(t, cfg)
 	organizer := s.login(adminEmail)
 	_, buyer := s.join("buyer@example.org")

@@ -25,7 +25,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/settings"
-	"github.com/starlightsymphony/starlight/svc/payment"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 	"github.com/starlightsymphony/starlight/svc/user"
 )
 
@@ -51,7 +51,7 @@ type Config struct {
 
 	AdminEmail, AdminPassword string // of the first administrator
 	SandboxSecret             string // of the sandbox provider's signature
-	Stripe                    payment.StripeConfig
+	Stripe                    stripe.Config
 
 	SMTPURL     string        // where mails go; default the folder Data/outbox
 	SMSURL      string        // where SMS go; default nowhere

@@ -1,4 +1,4 @@
-package payment
+package stripe
 
 import (
 	"encoding/json"
@@ -6,11 +6,12 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// stripeEvent is what we read of an event of Stripe, https://docs.stripe.com/api/events/object. The rest of it depends on
+// event is what we read of an event of Stripe, https://docs.stripe.com/api/events/object. The rest of it depends on
 // the version of the API that the endpoint is set to; these members do not, and what happened is fetched anyway.
-type stripeEvent struct {
+type event struct {
 	ID     string `json:"id"`
 	Object string `json:"object"`
 	Type   string `json:"type"`
@@ -22,41 +23,41 @@ type stripeEvent struct {
 	} `json:"data"`
 }
 
-// ParseCallback implements Provider. The signature is the scheme that verify knows,
+// ParseCallback implements provider.Provider. The signature is the scheme of provider.Verify,
 // https://docs.stripe.com/webhooks#verify-manually; while a secret is rolled, either one is right.
-func (s *stripeProvider) ParseCallback(cb *api.Callback) (CallbackEvent, error) {
+func (s *Provider) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
 	err := error(fault.New(fault.Unauthenticated, "there is no secret to check callbacks of Stripe with"))
 	for _, secret := range s.secrets {
-		if err = verify(secret, cb.StripeSignature, cb.Body, s.now()); err == nil {
-			return parseStripeEvent(cb.Body)
+		if err = provider.Verify(secret, cb.StripeSignature, cb.Body, s.now()); err == nil {
+			return parseEvent(cb.Body)
 		}
 	}
-	return CallbackEvent{}, err
+	return provider.CallbackEvent{}, err
 }
 
-// parseStripeEvent reads an event whose signature is right.
-func parseStripeEvent(body []byte) (CallbackEvent, error) {
-	var e stripeEvent
+// parseEvent reads an event whose signature is right.
+func parseEvent(body []byte) (provider.CallbackEvent, error) {
+	var e event
 	if err := json.Unmarshal(body, &e); err != nil {
-		return CallbackEvent{}, fault.Wrap(err, fault.Invalid, "the callback is not the JSON object that it should be")
+		return provider.CallbackEvent{}, fault.Wrap(err, fault.Invalid, "the callback is not the JSON object that it should be")
 	}
 	remote := e.about()
 	var check fault.Check
 	check.Field(e.Object == "event", "object", "must be event")
-	check.Field(printable(e.ID, maxRemoteID), "id", "must be 1 to %d printable ASCII characters", maxRemoteID)
-	check.Field(printable(e.Type, maxStripeType), "type", "must be 1 to %d printable ASCII characters", maxStripeType)
-	check.Field(remote == "" || printable(remote, maxRemoteID), "data.object", "must have an id of 1 to %d printable ASCII characters", maxRemoteID)
+	check.Field(provider.Printable(e.ID, provider.MaxID), "id", "must be 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(provider.Printable(e.Type, maxType), "type", "must be 1 to %d printable ASCII characters", maxType)
+	check.Field(remote == "" || provider.Printable(remote, provider.MaxID), "data.object", "must have an id of 1 to %d printable ASCII characters", provider.MaxID)
 	if err := check.Err(); err != nil {
-		return CallbackEvent{}, err
+		return provider.CallbackEvent{}, err
 	}
-	return CallbackEvent{ID: e.ID, RemoteID: remote, Type: e.Type}, nil
+	return provider.CallbackEvent{ID: e.ID, RemoteID: remote, Type: e.Type}, nil
 }
 
-// maxStripeType bounds the type of an event, in bytes. The longest one that Stripe documents has 73.
-const maxStripeType = 128
+// maxType bounds the type of an event, in bytes. The longest one that Stripe documents has 73.
+const maxType = 128
 
 // about returns the session or intent that an event may have changed something of, or "".
-func (e *stripeEvent) about() string {
+func (e *event) about() string {
 	switch e.Type {
 	case "checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
 		"checkout.session.expired":

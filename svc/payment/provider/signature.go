@@ -1,4 +1,4 @@
-package payment
+package provider
 
 import (
 	"crypto/hmac"
@@ -11,14 +11,14 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// signatureTolerance is how far the time in a signature may be from ours, in either direction.
-const signatureTolerance = 5 * time.Minute
+// SignatureTolerance is how far the time in a signature may be from ours, in either direction.
+const SignatureTolerance = 5 * time.Minute
 
 // maxSignature bounds the header that is looked at, in bytes: a time and a few signatures.
 const maxSignature = 1024
 
-// sign returns the signature header of body: "t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">".
-func sign(secret, body []byte, at time.Time) string {
+// Sign returns the signature header of body: "t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">".
+func Sign(secret, body []byte, at time.Time) string {
 	t := strconv.FormatInt(at.Unix(), 10)
 	return "t=" + t + ",v1=" + hex.EncodeToString(signatureOf(secret, t, body))
 }
@@ -31,9 +31,9 @@ func signatureOf(secret []byte, t string, body []byte) []byte {
 	return mac.Sum(nil)
 }
 
-// verify checks a signature header made by sign. Several v1 members may stand in it, as while a secret is changed; one
+// Verify checks a signature header made by Sign. Several v1 members may stand in it, as while a secret is changed; one
 // has to match. Every refusal is Unauthenticated with the same detail, so that a forger learns nothing from it.
-func verify(secret []byte, header string, body []byte, now time.Time) error {
+func Verify(secret []byte, header string, body []byte, now time.Time) error {
 	refused := fault.New(fault.Unauthenticated, "the signature of the callback is missing, wrong or too old")
 	if len(secret) == 0 || len(header) > maxSignature {
 		return refused
@@ -66,7 +66,7 @@ func verify(secret []byte, header string, body []byte, now time.Time) error {
 		ok = hmac.Equal(c, want) || ok
 	}
 	// Compared in whole seconds: a wild number of seconds would overflow a Duration.
-	tolerance := int64(signatureTolerance / time.Second)
+	tolerance := int64(SignatureTolerance / time.Second)
 	if age := now.Unix() - seconds; !ok || age > tolerance || age < -tolerance {
 		return refused
 	}

@@ -1,4 +1,4 @@
-package payment
+package stripe
 
 import (
 	"cmp"
@@ -8,11 +8,12 @@ import (
 	stripesdk "github.com/stripe/stripe-go/v85"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// Afterwards implements watcher. A refund may fail days after it succeeded, https://docs.stripe.com/refunds#failed-refunds.
-func (s *stripeProvider) Afterwards(ctx context.Context, remoteID string) (Afterwards, error) {
-	seen := Afterwards{FailedRefunds: map[string]string{}}
+// Afterwards implements provider.Watcher. A refund may fail days after it succeeded, https://docs.stripe.com/refunds#failed-refunds.
+func (s *Provider) Afterwards(ctx context.Context, remoteID string) (provider.Afterwards, error) {
+	seen := provider.Afterwards{FailedRefunds: map[string]string{}}
 	session, err := s.session(ctx, remoteID)
 	if err != nil || session.PaymentIntent == nil {
 		return seen, err
@@ -38,7 +39,7 @@ func (s *stripeProvider) Afterwards(ctx context.Context, remoteID string) (After
 		if err != nil {
 			return seen, err
 		}
-		one := RemoteDispute{ID: d.ID, Amount: amount, Reason: string(d.Reason), Status: disputeStatus(d.Status)}
+		one := provider.Dispute{ID: d.ID, Amount: amount, Reason: string(d.Reason), Status: disputeStatus(d.Status)}
 		if d.EvidenceDetails != nil && d.EvidenceDetails.DueBy > 0 {
 			one.AnswerBy = time.Unix(d.EvidenceDetails.DueBy, 0)
 		}

@@ -1,4 +1,4 @@
-package payment
+package stripe
 
 import (
 	"math"
@@ -12,7 +12,7 @@ import (
 // a multiple of step.
 type ratio struct{ times, parts, step int64 }
 
-// stripeRatio says how Stripe counts a currency, given in upper case. ok is false for a currency that Stripe does not take.
+// ratioOf says how Stripe counts a currency, given in upper case. ok is false for a currency that Stripe does not take.
 //
 // Ours are the minor units of ISO 4217 (list one, https://www.six-group.com/en/products-services/financial-information/data-standards.html).
 // Stripe's are the same (https://docs.stripe.com/currencies, "zero-decimal", "three-decimal" and "special cases") but for
@@ -21,7 +21,7 @@ type ratio struct{ times, parts, step int64 }
 //   - BHD, JOD, KWD, OMR, TND: three decimals with both, but Stripe wants the last one to be zero.
 //
 // The other currencies with three or four decimals, and the units of account UYI and UYW, are not taken by Stripe.
-func stripeRatio(currency string) (r ratio, ok bool) {
+func ratioOf(currency string) (r ratio, ok bool) {
 	switch currency {
 	case "ISK", "UGX":
 		return ratio{100, 1, 100}, true
@@ -37,7 +37,7 @@ func stripeRatio(currency string) (r ratio, ok bool) {
 
 // toStripe returns an amount in Stripe's units and its currency as Stripe writes it. What Stripe cannot express is Invalid.
 func toStripe(m api.Money) (amount int64, currency string, err error) {
-	r, ok := stripeRatio(m.Currency)
+	r, ok := ratioOf(m.Currency)
 	if !ok {
 		return 0, "", fault.New(fault.Invalid, "Stripe does not take %s", m.Currency)
 	}
@@ -50,7 +50,7 @@ func toStripe(m api.Money) (amount int64, currency string, err error) {
 // fromStripe returns an amount of Stripe in ours. One that we cannot express is Unprocessable.
 func fromStripe(amount int64, currency string) (api.Money, error) {
 	m := api.Money{Currency: strings.ToUpper(currency)}
-	r, ok := stripeRatio(m.Currency)
+	r, ok := ratioOf(m.Currency)
 	if ok {
 		m.Amount, ok = scale(amount, r.parts, r.times)
 	}

@@ -1,9 +1,11 @@
-package payment
+// Package stripe collects by the hosted checkout of Stripe.
+package stripe
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,27 +17,28 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// stripeName is what callers choose Stripe by.
-const stripeName = "stripe"
+// Name is what callers choose Stripe by.
+const Name = "stripe"
 
-// stripeOpen is how long after the beginning of a payment its checkout can be used. Stripe allows 30 minutes to 24 hours
+// openTime is how long after the beginning of a payment its checkout can be used. Stripe allows 30 minutes to 24 hours
 // from the moment it makes the session (https://docs.stripe.com/api/checkout/sessions/create). The end is counted from our
 // own beginning, so that a creation whose answer was lost is repeated with the same parameters, as its key demands; and
 // once Stripe may have forgotten the key, after a day, the repetition is refused rather than made a second checkout.
-const stripeOpen = 23 * time.Hour
+const openTime = 23 * time.Hour
 
-// StripeConfig is the account at Stripe. Without a key there is no such provider.
-type StripeConfig struct {
+// Config is the account at Stripe.
+type Config struct {
 	Key            string // secret or restricted API key
 	WebhookSecrets string // signing secrets of the webhook endpoint, separated by commas; any one of them is accepted
 	URL            string // of the API; default https://api.stripe.com
 }
 
-// stripeProvider collects by Stripe's hosted checkout. A payment of ours is a Checkout Session; the id that we keep is the
+// Provider collects by Stripe's hosted checkout. A payment of ours is a Checkout Session; the id that we keep is the
 // session's.
-type stripeProvider struct {
+type Provider struct {
 	client  *stripesdk.Client
 	http    *http.Client
 	key     string
@@ -43,18 +46,22 @@ type stripeProvider struct {
 	now     func() time.Time
 }
 
-func newStripe(cfg StripeConfig, now func() time.Time) (*stripeProvider, error) {
+// New returns the provider of an account. A nil now means time.Now. Its errors do not show the key.
+func New(cfg Config, now func() time.Time, log *slog.Logger) (*Provider, error) {
+	if now == nil {
+		now = time.Now
+	}
 	if cfg.URL == "" {
 		cfg.URL = stripesdk.APIURL
 	}
-	if err := checkStripeURL(cfg); err != nil {
+	if err := checkURL(cfg); err != nil {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: deskWorkers, IdleConnTimeout: time.Minute,
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: provider.MaxCalls, IdleConnTimeout: time.Minute,
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
 	}
-	s := &stripeProvider{
+	s := &Provider{
 		// The deadline is the context's. A redirection is an answer like any other: the key goes to nobody else.
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		key:  cfg.Key, now: now,
@@ -63,6 +70,9 @@ func newStripe(cfg StripeConfig, now func() time.Time) (*stripeProvider, error) 
 		if secret = strings.TrimSpace(secret); secret != "" {
 			s.secrets = append(s.secrets, []byte(secret))
 		}
+	}
+	if len(s.secrets) == 0 {
+		log.Warn("there is no webhook secret of Stripe: payments are found by asking only")
 	}
 	s.client = stripesdk.NewClient(cfg.Key, stripesdk.WithBackends(stripesdk.NewBackendsWithConfig(&stripesdk.BackendConfig{
 		HTTPClient: s.http, URL: stripesdk.String(strings.TrimSuffix(cfg.URL, "/")),
@@ -73,8 +83,8 @@ func newStripe(cfg StripeConfig, now func() time.Time) (*stripeProvider, error) 
 	return s, nil
 }
 
-// checkStripeURL refuses to send a live key in the clear. The errors do not show the URL: it might hold a password.
-func checkStripeURL(cfg StripeConfig) error {
+// checkURL refuses to send a live key in the clear. The errors do not show the URL: it might hold a password.
+func checkURL(cfg Config) error {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Scheme != "https" && u.Scheme != "http" {
 		return errors.New("the URL of Stripe must be https://HOST without user and query")
@@ -86,16 +96,17 @@ func checkStripeURL(cfg StripeConfig) error {
 	return nil
 }
 
-func (s *stripeProvider) close() { s.http.CloseIdleConnections() }
+// Close implements provider.Closer.
+func (s *Provider) Close() { s.http.CloseIdleConnections() }
 
-// Name implements Provider.
-func (s *stripeProvider) Name() string { return stripeName }
+// Name implements provider.Provider.
+func (s *Provider) Name() string { return Name }
 
-// Create implements Provider.
-func (s *stripeProvider) Create(ctx context.Context, req CreateRequest) (Remote, error) {
+// Create implements provider.Provider.
+func (s *Provider) Create(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
 	amount, currency, err := toStripe(req.Amount)
 	if err != nil {
-		return Remote{}, err
+		return provider.Remote{}, err
 	}
 	description := req.Description
 	if description == "" {
@@ -106,7 +117,7 @@ func (s *stripeProvider) Create(ctx context.Context, req CreateRequest) (Remote,
 		Mode:              stripesdk.String(string(stripesdk.CheckoutSessionModePayment)),
 		SuccessURL:        &req.ReturnURL,
 		CancelURL:         &req.ReturnURL,
-		ExpiresAt:         stripesdk.Int64(req.PaymentID.Time().Add(stripeOpen).Unix()),
+		ExpiresAt:         stripesdk.Int64(req.PaymentID.Time().Add(openTime).Unix()),
 		ClientReferenceID: stripesdk.String(req.PaymentID.String()),
 		Metadata:          reference,
 		PaymentIntentData: &stripesdk.CheckoutSessionCreatePaymentIntentDataParams{Metadata: reference, Description: &description},
@@ -121,23 +132,23 @@ func (s *stripeProvider) Create(ctx context.Context, req CreateRequest) (Remote,
 	params.SetIdempotencyKey(req.Key)
 	session, err := s.client.V1CheckoutSessions.Create(ctx, params)
 	if err != nil {
-		return Remote{}, s.fault(ctx, err)
+		return provider.Remote{}, s.fault(ctx, err)
 	}
-	return Remote{ID: session.ID, CheckoutURL: session.URL}, nil
+	return provider.Remote{ID: session.ID, CheckoutURL: session.URL}, nil
 }
 
-// Fetch implements Provider. It knows a session by the id of its payment intent too: the events of intents, charges and
+// Fetch implements provider.Provider. It knows a session by the id of its payment intent too: the events of intents, charges and
 // refunds speak of that.
-func (s *stripeProvider) Fetch(ctx context.Context, remoteID string) (RemoteState, error) {
+func (s *Provider) Fetch(ctx context.Context, remoteID string) (provider.State, error) {
 	session, err := s.session(ctx, remoteID)
 	if err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
 	return stateOfSession(session)
 }
 
 // session reads a session with its payment intent.
-func (s *stripeProvider) session(ctx context.Context, remoteID string) (*stripesdk.CheckoutSession, error) {
+func (s *Provider) session(ctx context.Context, remoteID string) (*stripesdk.CheckoutSession, error) {
 	switch {
 	case strings.HasPrefix(remoteID, "cs_"):
 		params := &stripesdk.CheckoutSessionRetrieveParams{}
@@ -157,8 +168,8 @@ func (s *stripeProvider) session(ctx context.Context, remoteID string) (*stripes
 
 // stateOfSession says what a session with its intent means. The intent is ahead: it knows of money that is under way after
 // the payer has left the checkout, and how much has come.
-func stateOfSession(session *stripesdk.CheckoutSession) (RemoteState, error) {
-	state := RemoteState{ID: session.ID, Status: RemotePending}
+func stateOfSession(session *stripesdk.CheckoutSession) (provider.State, error) {
+	state := provider.State{ID: session.ID, Status: provider.Pending}
 	var err error
 	if state.PaymentID, err = ids.Parse[ids.PaymentKind](session.ClientReferenceID); err != nil {
 		return state, nil // somebody else uses the account too: it may be about anything, even without an amount
@@ -171,20 +182,20 @@ func stateOfSession(session *stripesdk.CheckoutSession) (RemoteState, error) {
 	complete := session.Status == stripesdk.CheckoutSessionStatusComplete
 	switch {
 	case intent.Status == stripesdk.PaymentIntentStatusSucceeded:
-		state.Status = RemoteSucceeded
+		state.Status = provider.Succeeded
 		amount, currency = intent.AmountReceived, intent.Currency
 	case session.PaymentStatus == stripesdk.CheckoutSessionPaymentStatusPaid:
-		state.Status = RemoteSucceeded
+		state.Status = provider.Succeeded
 	case intent.Status == stripesdk.PaymentIntentStatusCanceled:
-		state.Status, state.Reason = RemoteFailed, api.FailureCancelled
+		state.Status, state.Reason = provider.Failed, api.FailureCancelled
 	case intent.Status == stripesdk.PaymentIntentStatusProcessing, intent.Status == stripesdk.PaymentIntentStatusRequiresCapture:
-		state.Status = RemoteProcessing
+		state.Status = provider.Processing
 	case session.Status == stripesdk.CheckoutSessionStatusExpired:
-		state.Status, state.Reason = RemoteFailed, api.FailureExpired
+		state.Status, state.Reason = provider.Failed, api.FailureExpired
 	case complete && intent.Status == stripesdk.PaymentIntentStatusRequiresPaymentMethod:
-		state.Status, state.Reason = RemoteFailed, declineReason(intent.LastPaymentError)
+		state.Status, state.Reason = provider.Failed, declineReason(intent.LastPaymentError)
 	case complete: // a voucher or a bank transfer that the payer has yet to make
-		state.Status = RemoteProcessing
+		state.Status = provider.Processing
 	}
 	state.Amount, err = fromStripe(amount, string(currency))
 	return state, err
@@ -221,39 +232,39 @@ func declineReason(e *stripesdk.Error) string {
 	return api.FailureDeclined
 }
 
-// Cancel implements Provider. What the two changes answer does not count, only what stands there afterwards: a payer or
+// Cancel implements provider.Provider. What the two changes answer does not count, only what stands there afterwards: a payer or
 // another instance may be faster. They need no key: doing them twice is doing them once, and a key would have Stripe
 // repeat its first answer for a day, were it even an error.
-func (s *stripeProvider) Cancel(ctx context.Context, remoteID string) (RemoteState, error) {
+func (s *Provider) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
 	session, err := s.session(ctx, remoteID)
 	if err != nil {
-		return RemoteState{}, err
+		return provider.State{}, err
 	}
 	if session.Status == stripesdk.CheckoutSessionStatusOpen {
 		_, err = s.client.V1CheckoutSessions.Expire(ctx, session.ID, &stripesdk.CheckoutSessionExpireParams{})
 		if session, err = s.after(ctx, session.ID, err); err != nil {
-			return RemoteState{}, err
+			return provider.State{}, err
 		}
 	}
-	if state, err := stateOfSession(session); err != nil || state.Status == RemoteSucceeded {
+	if state, err := stateOfSession(session); err != nil || state.Status == provider.Succeeded {
 		return state, err
 	}
 	if intent := session.PaymentIntent; intent != nil && intent.Status != stripesdk.PaymentIntentStatusCanceled {
 		_, err = s.client.V1PaymentIntents.Cancel(ctx, intent.ID, &stripesdk.PaymentIntentCancelParams{})
 		if session, err = s.after(ctx, session.ID, err); err != nil {
-			return RemoteState{}, err
+			return provider.State{}, err
 		}
 	}
 	state, err := stateOfSession(session)
-	if err == nil && state.Status == RemotePending {
-		return RemoteState{}, fault.New(fault.Unavailable, "Stripe has not closed the checkout")
+	if err == nil && state.Status == provider.Pending {
+		return provider.State{}, fault.New(fault.Unavailable, "Stripe has not closed the checkout")
 	}
 	return state, err
 }
 
 // after reads a session again after a change that ended with err, unless the outcome of that is unknown.
-func (s *stripeProvider) after(ctx context.Context, id string, err error) (*stripesdk.CheckoutSession, error) {
-	if err := s.fault(ctx, err); err != nil && !permanent(err) {
+func (s *Provider) after(ctx context.Context, id string, err error) (*stripesdk.CheckoutSession, error) {
+	if err := s.fault(ctx, err); err != nil && !provider.Permanent(err) {
 		return nil, err
 	}
 	return s.session(ctx, id)
@@ -262,26 +273,26 @@ func (s *stripeProvider) after(ctx context.Context, id string, err error) (*stri
 // refundKey is where a refund at Stripe carries our key.
 const refundKey = "starlight_key"
 
-// Refund implements Provider. Stripe forgets an idempotency key after a day, but not the metadata of a refund: one that was
+// Refund implements provider.Provider. Stripe forgets an idempotency key after a day, but not the metadata of a refund: one that was
 // asked for under the key before is looked for first, however long ago that was.
-func (s *stripeProvider) Refund(ctx context.Context, req RefundRequest) (RemoteRefund, error) {
+func (s *Provider) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
 	amount, _, err := toStripe(req.Amount)
 	if err != nil {
-		return RemoteRefund{}, err
+		return provider.Refund{}, err
 	}
 	session, err := s.session(ctx, req.RemoteID)
 	if err != nil {
-		return RemoteRefund{}, err
+		return provider.Refund{}, err
 	}
 	if session.PaymentIntent == nil {
-		return RemoteRefund{}, fault.New(fault.Conflict, "nothing was paid in this checkout")
+		return provider.Refund{}, fault.New(fault.Conflict, "nothing was paid in this checkout")
 	}
 	intent := session.PaymentIntent.ID
 	list := &stripesdk.RefundListParams{PaymentIntent: &intent}
 	list.Limit = stripesdk.Int64(100)
 	for refund, err := range s.client.V1Refunds.List(ctx, list).All(ctx) {
 		if err != nil {
-			return RemoteRefund{}, s.fault(ctx, err)
+			return provider.Refund{}, s.fault(ctx, err)
 		}
 		if refund.Metadata[refundKey] == req.Key {
 			return remoteRefund(refund)
@@ -294,26 +305,26 @@ func (s *stripeProvider) Refund(ctx context.Context, req RefundRequest) (RemoteR
 	params.SetIdempotencyKey(req.Key)
 	refund, err := s.client.V1Refunds.Create(ctx, params)
 	if err != nil {
-		return RemoteRefund{}, s.fault(ctx, err)
+		return provider.Refund{}, s.fault(ctx, err)
 	}
 	return remoteRefund(refund)
 }
 
 // remoteRefund says what became of a refund. Some ways to pay take days to give back, and may fail in the end.
-func remoteRefund(r *stripesdk.Refund) (RemoteRefund, error) {
+func remoteRefund(r *stripesdk.Refund) (provider.Refund, error) {
 	switch r.Status {
 	case stripesdk.RefundStatusFailed, stripesdk.RefundStatusCanceled:
-		return RemoteRefund{}, fault.New(fault.Conflict, "Stripe's refund %s is %s (%s)", r.ID, r.Status, r.FailureReason)
+		return provider.Refund{}, fault.New(fault.Conflict, "Stripe's refund %s is %s (%s)", r.ID, r.Status, r.FailureReason)
 	case stripesdk.RefundStatusSucceeded:
-		return RemoteRefund{ID: r.ID}, nil
+		return provider.Refund{ID: r.ID}, nil
 	}
-	return RemoteRefund{ID: r.ID, Pending: true}, nil
+	return provider.Refund{ID: r.ID, Pending: true}, nil
 }
 
 // fault turns an error of Stripe into one of ours, https://docs.stripe.com/api/errors. A refused key is Unavailable: it is
 // for the operator to put right, and no reason to give a payment up. Nothing in it shows the key, whatever a server or a
 // proxy on the way has sent back.
-func (s *stripeProvider) fault(ctx context.Context, err error) error {
+func (s *Provider) fault(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -345,4 +356,4 @@ func (s *stripeProvider) fault(ctx context.Context, err error) error {
 }
 
 // redact takes the key out of a text.
-func (s *stripeProvider) redact(text string) string { return strings.ReplaceAll(text, s.key, "[key]") }
+func (s *Provider) redact(text string) string { return strings.ReplaceAll(text, s.key, "[key]") }

@@ -1,4 +1,4 @@
-package payment
+package stripe
 
 import (
 	"bufio"
@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 // TestStripeMock makes every call to stripe-mock, which checks requests against Stripe's own description of its API and
@@ -26,7 +27,7 @@ import (
 func TestStripeMock(t *testing.T) {
 	door := newRecorder(t, startStripeMock(t))
 	now := time.Now()
-	s := newTestStripe(t, door.URL, now)
+	s := newTest(t, door.URL, now)
 	req := newRequest(now)
 	remote, err := s.Create(t.Context(), req)
 	if err != nil || !strings.HasPrefix(remote.ID, "cs_") {
@@ -61,7 +62,7 @@ func TestStripeMock(t *testing.T) {
 	for _, call := range []string{"POST /v1/checkout/sessions/" + remote.ID + "/expire", "POST /v1/payment_intents/"} {
 		door.only(t, call)
 	}
-	refund, err := s.Refund(t.Context(), RefundRequest{Key: "starlight-refund-1", RemoteID: remote.ID, Amount: api.Money{Amount: 2000, Currency: "EUR"}})
+	refund, err := s.Refund(t.Context(), provider.RefundRequest{Key: "starlight-refund-1", RemoteID: remote.ID, Amount: api.Money{Amount: 2000, Currency: "EUR"}})
 	if err != nil || !strings.HasPrefix(refund.ID, "re_") {
 		t.Errorf("refund: %+v, %v", refund, err)
 	}

@@ -1,0 +1,118 @@
+package payment
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
+)
+
+// giro is a provider that the service has never heard of. It implements every optional interface but Watcher.
+type giro struct {
+	mu       sync.Mutex
+	payments map[string]provider.State // by its id
+	off      string
+	until    time.Time
+	running  chan struct{}
+	ended    chan struct{}
+	closed   bool
+}
+
+func (g *giro) Name() string { return "giro" }
+
+func (g *giro) OffReason() string { return g.off }
+
+func (g *giro) HoldUntil(ids.Payment) time.Time { return g.until }
+
+func (g *giro) Run(ctx context.Context) {
+	close(g.running)
+	<-ctx.Done()
+	close(g.ended)
+}
+
+func (g *giro) Close() { g.closed = true }
+
+func (g *giro) Create(_ context.Context, req provider.CreateRequest) (provider.Remote, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	id := "giro_" + req.PaymentID.String()
+	g.payments[id] = provider.State{ID: id, PaymentID: req.PaymentID, Status: provider.Pending, Amount: req.Amount}
+	return provider.Remote{ID: id, CheckoutURL: "https://giro.example/" + id}, nil
+}
+
+func (g *giro) Fetch(_ context.Context, remoteID string) (provider.State, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state, ok := g.payments[remoteID]
+	if !ok {
+		return state, fault.New(fault.NotFound, "giro does not know it")
+	}
+	return state, nil
+}
+
+func (g *giro) Refund(context.Context, provider.RefundRequest) (provider.Refund, error) {
+	return provider.Refund{ID: "giro_refund"}, nil
+}
+
+func (g *giro) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
+	return g.Fetch(ctx, remoteID)
+}
+
+func (g *giro) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
+	return provider.CallbackEvent{ID: "event of " + string(cb.Body), RemoteID: string(cb.Body), Type: "paid"}, nil
+}
+
+func (g *giro) succeed(remoteID string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state := g.payments[remoteID]
+	state.Status = provider.Succeeded
+	g.payments[remoteID] = state
+}
+
+// A provider more is given to the service, and that is all: it is chosen by its name, holds seats as long as it says, works
+// in the background, is told by its callbacks, and gives money back.
+func TestFourthProvider(t *testing.T) {
+	onBoth(t, func(t *testing.T, w *world) {
+		g := &giro{payments: map[string]provider.State{}, until: w.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
+		w.others = append(w.others, g)
+		i := w.run()
+		<-g.running
+		ctx, order := w.order()
+		p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+		if err != nil || p.CheckoutURL != "https://giro.example/giro_"+p.ID.String() {
+			t.Fatalf("created %+v, %v", p, err)
+		}
+		w.mu.Lock()
+		held := w.held[order.ID]
+		w.mu.Unlock()
+		if held == nil || !held.Equal(g.until) {
+			t.Errorf("the seats are held until %v, want %v", held, g.until)
+		}
+		remote := "giro_" + p.ID.String()
+		g.succeed(remote)
+		if _, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, &api.Callback{Provider: "giro", Body: []byte(remote)}); err != nil {
+			t.Fatal(err)
+		}
+		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		w.oweAll(i, p.ID)
+		i.refundNow()
+		w.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
+
+		g.off = "giro has a day off"
+		ctx, order = w.order()
+		_, err = rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+		wantFault(t, err, fault.Invalid)
+		i.stop()
+		<-g.ended
+		if !g.closed {
+			t.Error("the provider is not closed")
+		}
+	})
+}
