@@ -137,7 +137,7 @@ func (b *books) begin(ctx context.Context, rows []*paymentRow) []batch.Result[*p
 		orders[i] = r.OrderID
 	}
 	var open []*paymentRow
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		open = nil
 		if _, err := tx.NewInsert().Model(&inserts).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
 			return err
@@ -172,7 +172,7 @@ func (b *books) open(ctx context.Context, ins []opened) []batch.Result[*paymentR
 		values[i] = bun.Tuple([]string{in.id.String(), in.remote.ID, in.remote.CheckoutURL})
 	}
 	var results []batch.Result[*paymentRow]
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// Both databases name the columns of VALUES so.
 		_, err := tx.NewRaw(`UPDATE payments SET remote_id = v.column2, checkout_url = v.column3, revision = revision + 1, updated_at = ?
 			FROM (VALUES ?) AS v WHERE payments.id = v.column1 AND payments.remote_id IS NULL`, now, bun.List(values)).Exec(ctx)

@@ -51,10 +51,12 @@ func (b *books) receive(ctx context.Context, ins []*callbackRow) []batch.Result[
 		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.EventID, b.EventID))
 	})
 	var kept []struct{ Provider, EventID string }
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		before := kept // by a run that may have committed
 		kept = nil
 		_, err := tx.NewInsert().Model(&inserts).On("CONFLICT (provider, event_id) DO NOTHING").
 			Returning("provider, event_id").Exec(ctx, &kept)
+		kept = append(kept, before...)
 		return err
 	})
 	if err != nil {

@@ -61,15 +61,19 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		}
 		take = func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.settle(ctx, tx, p) }
 	}
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	runs := 0
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		if row, err = take(ctx, tx); err != nil {
 			return err
 		}
-		if !rpc.MatchETag(req.IfMatch, row.user().ETag()) {
-			return errStale()
-		}
 		before := row
 		change.apply(&row)
+		if runs++; runs > 1 && row == before {
+			return nil // an earlier run has done it
+		}
+		if !rpc.MatchETag(req.IfMatch, before.user().ETag()) {
+			return errStale()
+		}
 		if row == before {
 			return nil
 		}
@@ -153,7 +157,10 @@ func (s *Service) changePassword(ctx context.Context, req *api.ChangePassword) (
 		return nil, err
 	}
 	keep := rpc.Caller(ctx).Session
-	return nil, refused(s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return nil, refused(s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if now, err := s.lock(ctx, tx, row.ID); err == nil && now.Password == hash {
+			return nil // an earlier run has done it
+		}
 		if _, err := s.settle(ctx, tx, p); err != nil {
 			return err
 		}
@@ -187,11 +194,16 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 	if err := s.free(ctx, row.ID); err != nil {
 		return nil, err
 	}
-	return nil, refused(s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	runs := 0
+	return nil, refused(s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		admins, err := s.lockAdmins(ctx, tx)
 		if err != nil {
 			return err
 		}
+		if _, err := s.lock(ctx, tx, row.ID); runs > 0 && fault.Is(err, fault.NotFound) {
+			return nil // an earlier run has done it
+		}
+		runs++
 		row, err := s.settle(ctx, tx, p)
 		if err != nil {
 			return err

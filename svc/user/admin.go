@@ -100,7 +100,7 @@ func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, e
 		return nil, err
 	}
 	var row userRow
-	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		admins, err := s.lockAdmins(ctx, tx)
 		if err != nil {
 			return err

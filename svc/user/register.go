@@ -31,7 +31,7 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	}
 	row := newUserRow(account, name, hash, false, s.now())
 	answer := row.user()
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := store.RememberAnswer(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
 			return err
 		}
@@ -57,9 +57,9 @@ func spoken(header string) string {
 	return strings.Join(names, ", ")
 }
 
-// add writes a new person, who speaks a language if it is known, and tells of it.
+// add writes a new person, who speaks a language if it is known, and tells of it. One that is written already stays.
 func (s *Service) add(ctx context.Context, tx bun.Tx, row *userRow, language string) error {
-	if err := insertUser(ctx, tx, row); err != nil {
+	if fresh, err := insertUser(ctx, tx, row); err != nil || !fresh {
 		return err
 	}
 	return stream.Add(ctx, tx, api.UserRegistered.Subject, api.UserEvent{UserID: row.ID, Language: language, At: s.now()})
@@ -101,7 +101,7 @@ func (s *Service) EnsureAdmin(ctx context.Context, email, password string) (crea
 		return false, "", err
 	}
 	row := newUserRow(account, "Administrator", hash, true, s.now())
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return s.add(ctx, tx, &row, "") })
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return s.add(ctx, tx, &row, "") })
 	if err == nil {
 		return true, generated, nil
 	}

@@ -44,7 +44,7 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 	}
 	now := s.now()
 	reset := resetRow{ID: ids.New[resetKind](now), Address: hashText(account.key), UserID: row.ID, RequestedAt: now}
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := s.lockResets(ctx, tx, reset.Address); err != nil {
 			return err
 		}
@@ -54,7 +54,11 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 		if err != nil || recent >= resetsMost {
 			return err
 		}
-		if _, err := tx.NewInsert().Model(&reset).Exec(ctx); err != nil {
+		res, err := tx.NewInsert().Model(&reset).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has done it
 			return err
 		}
 		if reset.UserID == "" {
@@ -91,7 +95,7 @@ func (s *Service) mintReset(ctx context.Context, req *api.MintReset) (*api.Minte
 	now := s.now()
 	secret, hash := newSecret(resetPrefix)
 	var row userRow
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var reset resetRow
 		err := tx.NewRaw("SELECT * FROM password_resets WHERE id = ? AND user_id IS NOT NULL AND requested_at > ?",
 			id, now.Add(-resetKept)).Scan(ctx, &reset)
@@ -132,9 +136,9 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return nil, s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		row, err := s.lock(ctx, tx, reset.UserID)
-		if err != nil {
+		if err != nil || row.Password == hash { // an earlier run has done it
 			return err
 		}
 		res, err := tx.ExecContext(ctx, "DELETE FROM password_resets WHERE id = ? AND token_hash = ?", reset.ID, reset.TokenHash)

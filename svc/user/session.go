@@ -92,7 +92,8 @@ func (s *Service) newHash(ctx context.Context, password string) (string, error) 
 // errWrong if the password was changed since.
 func (s *Service) settle(ctx context.Context, tx bun.Tx, p proof) (userRow, error) {
 	row, err := s.lock(ctx, tx, p.row.ID)
-	if fault.Is(err, fault.NotFound) || err == nil && row.Password != p.row.Password {
+	rehashed := err == nil && p.rehash != "" && row.Password == p.rehash
+	if fault.Is(err, fault.NotFound) || err == nil && row.Password != p.row.Password && !rehashed {
 		return row, errWrong
 	}
 	if err != nil {
@@ -136,11 +137,15 @@ func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error
 	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now, ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}
 	secret, hash := newSecret(refreshPrefix)
 	var row userRow
-	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		if row, err = s.settle(ctx, tx, p); err != nil {
 			return err
 		}
-		if _, err := tx.NewInsert().Model(&session).Exec(ctx); err != nil {
+		res, err := tx.NewInsert().Model(&session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
 			return err
 		}
 		return insertRefresh(ctx, tx, hash, session.ID, session.ExpiresAt)
@@ -162,7 +167,7 @@ func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, e
 	var row userRow
 	var old refreshRow
 	var reused bool
-	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		reused = false
 		presented := hashText(req.RefreshToken)
 		if old, err = refreshByHash(ctx, tx, presented); err != nil {
@@ -175,6 +180,12 @@ func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, e
 			return err
 		}
 		if old.Used {
+			switch _, err := refreshByHash(ctx, tx, hash); { // only this request has ever known the new token
+			case err == nil:
+				return nil
+			case !fault.Is(err, fault.NotFound):
+				return err
+			}
 			reused = true
 			return endSession(ctx, tx, old.SessionID)
 		}
@@ -223,7 +234,7 @@ func endSession(ctx context.Context, tx bun.Tx, id ids.Session) error {
 
 func (s *Service) logout(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
 	caller := rpc.Caller(ctx)
-	return nil, s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return nil, s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? AND user_id = ?", caller.Session, caller.User)
 		return err
 	})

@@ -123,13 +123,21 @@ func (s *Service) lockAdmins(ctx context.Context, tx bun.Tx) (admins []ids.User,
 	return admins, err
 }
 
-// insertUser adds a person, or returns Conflict if the address is taken.
-func insertUser(ctx context.Context, tx bun.Tx, row *userRow) error {
+// insertUser writes a person. It reports false if the person is there already, and a Conflict if the address is another's.
+func insertUser(ctx context.Context, tx bun.Tx, row *userRow) (fresh bool, err error) {
 	res, err := tx.NewInsert().Model(row).On("CONFLICT (email_key) DO NOTHING").Exec(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return changed(res, errTaken())
+	if n, err := res.RowsAffected(); err != nil || n > 0 {
+		return true, err
+	}
+	var own bool
+	err = tx.NewRaw("SELECT EXISTS (SELECT 1 FROM users WHERE id = ?)", row.ID).Scan(ctx, &own)
+	if err == nil && !own {
+		err = errTaken()
+	}
+	return false, err
 }
 
 func errTaken() error { return fault.New(fault.Conflict, "this mail address has an account already") }
