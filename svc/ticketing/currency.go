@@ -10,14 +10,21 @@ import (
 )
 
 // setCurrency makes a currency that of the event's orders, unless there are orders in another: an event sells in one
-// currency, so that its sums are sums. It returns the one before.
-func (db storage) setCurrency(ctx context.Context, event ids.Event, currency string) (before string, err error) {
-	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO currencies (event_id, currency) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING", event, currency)
+// currency, so that its sums are sums. If that changes anything, agree is called before the commit and can refuse; no order
+// is written meanwhile. Like all of a transaction, agree may be called again.
+func (db storage) setCurrency(ctx context.Context, event ids.Event, currency string, agree func(context.Context) error) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		res, err := tx.ExecContext(ctx, "INSERT INTO currencies (event_id, currency) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING", event, currency)
 		if err != nil {
 			return err
 		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 1 {
+			return agree(ctx)
+		}
 		// Who writes orders has the row locked: after this there are no others on their way.
+		var before string
 		if err := tx.NewRaw("SELECT currency FROM currencies WHERE event_id = ? ?", event, db.forUpdate()).Scan(ctx, &before); err != nil || before == currency {
 			return err
 		}
@@ -29,10 +36,12 @@ func (db storage) setCurrency(ctx context.Context, event ids.Event, currency str
 		if sold {
 			return fault.New(fault.Conflict, "tickets of this event were sold or held in %s: its currency cannot change", before)
 		}
+		if err := agree(ctx); err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, "UPDATE currencies SET currency = ? WHERE event_id = ?", currency, event)
 		return err
 	})
-	return before, err
 }
 
 // currencies returns in which currency orders of each event of the batch are written, and keeps it so until the end of

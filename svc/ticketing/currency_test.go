@@ -1,7 +1,9 @@
 package ticketing
 
 import (
+	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,6 +75,45 @@ func TestCurrencyIsFrozenByOrders(t *testing.T) {
 			t.Errorf("below what is held: %v", err)
 		}
 		must(h.as(buyer), h, api.CreateOrder, order(other, 1))
+	})
+}
+
+// No moment of a change that the inventory refuses leaves the new currency behind: a process that ends there, ends nothing.
+func TestRefusedChangeNeverShowsItsCurrency(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		var watched atomic.Value // ids.Event
+		var shown atomic.Bool
+		h.db.AroundCommit(func(done bool) {
+			event, _ := watched.Load().(ids.Event)
+			if !done || event == "" {
+				return
+			}
+			var currency string
+			if err := h.db.Read().NewRaw("SELECT currency FROM currencies WHERE event_id = ?", event).Scan(context.Background(), &currency); err != nil {
+				t.Error(err)
+			}
+			if currency != "EUR" {
+				shown.Store(true)
+			}
+		})
+		s := h.start()
+		offer := h.publish(5, 1000)
+		if err := h.resize(offer, 5, "EUR"); err != nil {
+			t.Fatal(err)
+		}
+		ref := inventory.Ref{Event: offer.Event.ID, Order: ids.New[ids.OrderKind](h.clock.Now())}
+		lines := []inventory.Line{{Type: offer.Event.TicketTypes[0].ID, N: 3}}
+		if err := s.inv.Hold(t.Context(), ref, person(), lines, h.clock.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		watched.Store(offer.Event.ID)
+		if err := h.resize(offer, 2, "JPY"); !fault.Is(err, fault.Conflict) {
+			t.Errorf("below what is held: %v", err)
+		}
+		if shown.Load() {
+			t.Error("the currency of a refused change was there")
+		}
+		must(h.as(person()), h, api.CreateOrder, order(offer, 1))
 	})
 }
 

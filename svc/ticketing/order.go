@@ -177,7 +177,7 @@ func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer,
 	if err != nil {
 		return err
 	}
-	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer)); err != nil {
+	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer), ""); err != nil {
 		return err
 	}
 	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag)

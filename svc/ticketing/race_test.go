@@ -92,6 +92,38 @@ func TestLostCommitOfScans(t *testing.T) {
 	}
 }
 
+// The answers to a transfer and to a cancellation are lost on their way from the database: both are answered as done, once.
+func TestLostCommitOfATransfer(t *testing.T) {
+	lose := testkit.LoseCommits(t, testkit.Postgres(t))
+	h := newHouse(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
+	h.start()
+	to := person()
+	h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", Name: "Bo"}
+	b := h.buy(h.publish(10, 0), 1)
+	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte("UPDATE tickets SET owner_id")) })
+	got, err := do(h.as(b.buyer), h, api.TransferTicket, api.Transfer{ID: b.tickets[0].ID, Email: "bo@example.org"})
+	if err != nil || got.OwnerID != to || got.Revision != 2 || !lose.Lost() {
+		t.Errorf("the transfer: %+v, %v", got, err)
+	}
+
+	buyer, offer := person(), h.publish(1, 1000)
+	made := must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
+	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte("UPDATE orders SET status")) })
+	ended, err := do(h.as(buyer), h, api.CancelOrder, api.OrderRef{ID: made.ID})
+	if err != nil || ended.Status != api.OrderCancelled || !lose.Lost() {
+		t.Errorf("the cancellation: %+v, %v", ended, err)
+	}
+	for subject, want := range map[string]int{api.TicketTransferred.Subject: 1, api.OrderWasCancelled.Subject: 1} {
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if n := len(h.told(subject)); n != want {
+				return fmt.Errorf("%d of %s", n, subject)
+			}
+			return nil
+		})
+	}
+	h.audit()
+}
+
 // The answer under a key is no longer stored. The key still means its order: no second one, and no seat lost or won.
 func TestKeyOutlivesItsAnswer(t *testing.T) {
 	each(t, func(t *testing.T, h *house) {

@@ -21,7 +21,6 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -229,24 +228,13 @@ func (s *Service) resize(ctx context.Context, req *api.Resize) (*rpc.None, error
 	for _, t := range sortedKeys(req.Quantities) {
 		lines = append(lines, inventory.Line{Type: t, N: req.Quantities[t]})
 	}
-	before := req.Currency
-	if req.Currency != "" {
-		var err error
-		if before, err = s.db.setCurrency(ctx, req.EventID, req.Currency); err != nil {
-			return nil, err
-		}
-	}
-	err := s.setQuantities(ctx, req.EventID, req.Revision, lines)
-	if fault.Is(err, fault.Conflict) && before != req.Currency {
-		_, back := s.db.setCurrency(context.WithoutCancel(ctx), req.EventID, before) // refused in whole
-		err = errors.Join(err, back)
-	}
-	return nil, err
+	return nil, s.setQuantities(ctx, req.EventID, req.Revision, lines, req.Currency)
 }
 
 // setQuantities moves the fence up, then the pool, then the fence down: at no time does the fence refuse what the pool
-// accepts. A pool that is gone though the event has orders is filled in again first.
-func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+// accepts. A pool that is gone though the event has orders is filled in again first. A new currency is there when the pool
+// has agreed, and before anything is sold in it. Without a currency that stays.
+func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string) error {
 	lines = slices.Clone(lines)
 	slices.SortFunc(lines, func(a, b inventory.Line) int { return strings.Compare(string(a.Type), string(b.Type)) })
 	if err := s.db.raiseStock(ctx, event, revision, lines); err != nil {
@@ -257,7 +245,13 @@ func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision i
 			return err
 		}
 	}
-	if err := s.inv.Resize(ctx, event, revision, lines); err != nil {
+	resize := func(ctx context.Context) error { return s.inv.Resize(ctx, event, revision, lines) }
+	if currency != "" {
+		if err := s.db.setCurrency(ctx, event, currency, resize); err != nil {
+			return err
+		}
+	}
+	if err := resize(ctx); err != nil { // again is no harm: the pool has the revision
 		return err
 	}
 	return s.db.settleStock(ctx, event, revision, lines)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image/png"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -352,7 +353,7 @@ func TestTransfer(t *testing.T) {
 		if _, err := do(h.as(to), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("transfer of somebody else's ticket: %v", err)
 		}
-		must(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"})
+		done := must(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"})
 		if _, err := do(h.as(from), h, api.GetTicket, api.TicketRef{ID: ticket.ID}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("the old owner still reads the ticket: %v", err)
 		}
@@ -368,6 +369,18 @@ func TestTransfer(t *testing.T) {
 		}
 		if _, err := do(h.as(to), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("transfer of a used ticket: %v", err)
+		}
+
+		// Who has not heard the answer asks again, and learns no more than the first time.
+		again := must(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"})
+		if !reflect.DeepEqual(again, done) || again.OwnerID != to || again.Code != "" {
+			t.Errorf("the transfer again: %+v, first %+v", again, done)
+		}
+		h.people["cy@example.org"] = api.Contact{ID: person(), Email: "cy@example.org"}
+		for caller, target := range map[ids.User]string{from: "cy@example.org", person(): "bo@example.org"} {
+			if _, err := do(h.as(caller), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: target}); !fault.Is(err, fault.NotFound) {
+				t.Errorf("transfer of another's ticket to %s: %v", target, err)
+			}
 		}
 	})
 }

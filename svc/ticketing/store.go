@@ -58,7 +58,7 @@ func (db storage) saveOffer(ctx context.Context, offer *api.Offer) error {
 	if err != nil {
 		return err
 	}
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		_, err := tx.ExecContext(ctx, `
 			INSERT INTO offers (event_id, revision, cancelled, offer) VALUES (?, ?, ?, ?)
 			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled, offer = excluded.offer
@@ -70,7 +70,7 @@ func (db storage) saveOffer(ctx context.Context, offer *api.Offer) error {
 
 // raiseStock makes room in the fence for the quantities of a revision, without taking any away.
 func (db storage) raiseStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		for _, l := range lines {
 			if _, err := tx.ExecContext(ctx, `
 				INSERT INTO stock (ticket_type_id, event_id, capacity, sold, revision) VALUES (?, ?, ?, 0, ?)
@@ -87,7 +87,7 @@ func (db storage) raiseStock(ctx context.Context, event ids.Event, revision int6
 // settleStock sets the fence to the quantities of a revision, unless it stands at a newer one. Types that are not named
 // have none.
 func (db storage) settleStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		keep := []string{""} // never empty: "NOT IN ()" is not SQL
 		for _, l := range lines {
 			keep = append(keep, l.Type.String())

@@ -286,16 +286,28 @@ func (db storage) endPending(ctx context.Context, id []ids.Order, status string,
 		topic = api.OrderWasCancelled
 	}
 	var moved []orderRow
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		before := moved
 		moved = nil
 		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? RETURNING *",
 			status, now, bun.List(id), api.OrderPending).Scan(ctx, &moved)
 		if err != nil {
 			return err
 		}
+		if len(moved) == 0 && len(before) > 0 { // an earlier run has done it after all, or another request
+			return tx.NewRaw("SELECT * FROM orders WHERE id IN (?) AND status = ?", bun.List(orderIDs(before)), status).Scan(ctx, &moved)
+		}
 		return announceOrders(ctx, tx, topic, moved)
 	})
 	return moved, err
+}
+
+func orderIDs(rows []orderRow) []ids.Order {
+	out := make([]ids.Order, len(rows))
+	for i, r := range rows {
+		out[i] = r.ID
+	}
+	return out
 }
 
 func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent], rows []orderRow) error {

@@ -45,7 +45,7 @@ func newRefund(due api.RefundDue, now time.Time) refundRow {
 // owe records that all the money of a payment goes back, once: it came for an order that cannot have its seats. The order
 // becomes refunding, unless it lives on another payment.
 func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) (first bool, err error) {
-	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if first, err = insertRefund(ctx, tx, due, now); err != nil || !first {
 			return err
 		}
@@ -72,7 +72,7 @@ func insertRefund(ctx context.Context, tx tx, due api.RefundDue, now time.Time) 
 
 // refunded closes an order whose money is back.
 func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []orderRow
 		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? AND status = ? RETURNING *",
 			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
@@ -119,7 +119,7 @@ func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Tim
 // was used or given away.
 func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
 	var row orderRow
-	err := db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", id, db.forUpdate()).Scan(ctx, &row)
 		if err != nil || row.Status != api.OrderPaid {
 			return err
@@ -285,7 +285,7 @@ func (db storage) settled(ctx context.Context, rows []orderRow) error {
 	for i, r := range rows {
 		known[i] = bun.Tuple([]any{r.ID, r.Revision})
 	}
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE orders SET seats_due = ? FROM (VALUES ?) AS v WHERE orders.id = v.column1 AND orders.revision = v.column2",
 			false, bun.List(known))
 		return err

@@ -30,6 +30,7 @@ type ticketRow struct {
 	Revision     int64          `bun:"revision"`
 	IssuedAt     time.Time      `bun:"issued_at"`
 	AdmittedAt   *time.Time     `bun:"admitted_at"`
+	GivenBy      ids.User       `bun:"given_by"` // the owner before; "" if the ticket was never given away
 }
 
 func (r ticketRow) key() (time.Time, string) { return r.IssuedAt, r.ID.String() }
@@ -93,7 +94,7 @@ func (db storage) ticketsOf(ctx context.Context, order ids.Order) ([]ticketRow, 
 
 // setHolder says who comes with a valid ticket of the owner. It reports false if there is no such ticket.
 func (db storage) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, holder api.Attendee) (row ticketRow, ok bool, err error) {
-	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []ticketRow
 		err := tx.NewRaw("UPDATE tickets SET holder_name = ?, holder_email = ? WHERE id = ? AND owner_id = ? AND status = ? RETURNING *",
 			holder.Name, holder.Email, id, owner, api.TicketValid).Scan(ctx, &rows)
@@ -105,14 +106,22 @@ func (db storage) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, 
 	return row, ok, err
 }
 
-// transfer gives a valid ticket of from to another person. It reports false if the ticket is not there to be given.
+// transfer gives a valid ticket of from to another person, and finds that done if it was done before. It reports false if
+// the ticket is not there to be given.
 func (db storage) transfer(ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (row ticketRow, ok bool, err error) {
-	err = db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []ticketRow
-		err := tx.NewRaw(`UPDATE tickets SET owner_id = ?, holder_name = ?, holder_email = ?, revision = revision + 1
+		err := tx.NewRaw(`UPDATE tickets SET owner_id = ?, holder_name = ?, holder_email = ?, given_by = ?, revision = revision + 1
 			WHERE id = ? AND owner_id = ? AND status = ? RETURNING *`,
-			to, holder.Name, holder.Email, id, from, api.TicketValid).Scan(ctx, &rows)
-		if ok = len(rows) == 1; err != nil || !ok {
+			to, holder.Name, holder.Email, from, id, from, api.TicketValid).Scan(ctx, &rows)
+		if err != nil {
+			return err
+		}
+		if ok = len(rows) == 1; !ok {
+			err := tx.NewRaw("SELECT * FROM tickets WHERE id = ? AND owner_id = ? AND given_by = ?", id, to, from).Scan(ctx, &rows)
+			if ok = len(rows) == 1; ok {
+				row = rows[0].asGiven(holder)
+			}
 			return err
 		}
 		row = rows[0]
@@ -122,9 +131,16 @@ func (db storage) transfer(ctx context.Context, id ids.Ticket, from, to ids.User
 	return row, ok, err
 }
 
+// asGiven is the ticket as it was when it was given away: what its new owner did with it since is not for the one before.
+func (r ticketRow) asGiven(holder api.Attendee) ticketRow {
+	r.Status, r.AdmittedAt = api.TicketValid, nil
+	r.HolderName, r.HolderEmail = holder.Name, holder.Email
+	return r
+}
+
 // forgetPerson takes the names of a person off their orders and tickets.
 func (db storage) forgetPerson(ctx context.Context, user ids.User) error {
-	return db.Tx(ctx, func(ctx context.Context, tx tx) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
 			return err
 		}

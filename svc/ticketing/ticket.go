@@ -151,7 +151,8 @@ func (s *Service) myTickets(ctx context.Context, req *api.Page) (*api.List[api.T
 	return &api.List[api.Ticket]{Items: s.tickets(rows), NextCursor: next}, nil
 }
 
-// transferTicket gives a ticket to another account. The revision moves on, so codes made before are revoked.
+// transferTicket gives a ticket to another account. The revision moves on, so codes made before are revoked. Who has given a
+// ticket to a person, and says so again because no answer came, hears that it is done.
 func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.Ticket, error) {
 	var check fault.Check
 	check.Field(validEmail(req.Email), "email", "is not an email address")
@@ -164,7 +165,7 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	if err != nil {
 		return nil, err
 	}
-	if row.OwnerID != caller.User {
+	if row.OwnerID != caller.User && row.GivenBy != caller.User {
 		return nil, fault.New(fault.NotFound, "there is no such ticket")
 	}
 	person, err := rpc.Call(ctx, s.client, api.FindUserByEmail, &api.FindUser{Email: req.Email})
@@ -178,9 +179,13 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	if holder.Name == "" {
 		holder.Name = person.Name
 	}
+	before := row.OwnerID
 	row, ok, err := s.db.transfer(ctx, req.ID, caller.User, person.ID, holder, store.Time(s.now()))
 	if err != nil {
 		return nil, err
+	}
+	if !ok && before != caller.User {
+		return nil, fault.New(fault.NotFound, "there is no such ticket")
 	}
 	if !ok {
 		return nil, fault.New(fault.Conflict, "the ticket is used or revoked")
