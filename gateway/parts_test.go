@@ -36,9 +36,9 @@ func TestAnswerInParts(t *testing.T) {
 		}
 		text := fmt.Sprintf("%08d", n) + strings.Repeat("x", size-8)
 		if n == pieces-1 {
-			return rpc.Part{JSON: []byte(text)}, nil
+			return rpc.Part{Body: []byte(text)}, nil
 		}
-		return rpc.Part{JSON: []byte(text), Next: strconv.Itoa(n + 1)}, nil
+		return rpc.Part{Body: []byte(text), Next: strconv.Itoa(n + 1)}, nil
 	})
 	testkit.Serve(t, s)
 	bearer := "Bearer " + d.token(person())

@@ -26,11 +26,28 @@ type AttendeePage struct {
 	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
 }
 
-// EventExport is the request for a table of an event as a file. A file has at most 5,000 rows; the next ones are in the
-// next part.
+// EventExport is the request for a table of an event as CSV.
 type EventExport struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Part    int       `json:"-" query:"part" minimum:"1" default:"1"` // which part of the table
+}
+
+// AttendeeExport is the request of GetAttendeesCSV.
+type AttendeeExport struct {
+	EventExport
+	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
+}
+
+// EventWorkbook is the request for a table of an event as an Excel workbook. One has at most 5,000 rows; the next ones are in
+// the next part.
+type EventWorkbook struct {
+	EventExport
+	Part int `json:"-" query:"part" minimum:"1" default:"1"` // which 5,000 rows of the table
+}
+
+// AttendeeWorkbook is the request of GetAttendeesXLSX.
+type AttendeeWorkbook struct {
+	EventWorkbook
+	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
 }
 
 // NewHolder is the request of UpdateTicket: who comes with a ticket.
@@ -39,19 +56,28 @@ type NewHolder struct {
 	Holder Attendee   `json:"holder"`
 }
 
+const (
+	workbookWithin = 30 * time.Second
+	workbookBound  = "A workbook has at most 5,000 rows; part=2 has the next ones. CSV has no bound."
+)
+
 // The endpoints about who comes.
 var (
 	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees", Method: "GET",
 		Path: "/v1/events/{id}/attendees", Access: rpc.User, Summary: "Who comes to an event, for its managers, newest tickets first",
 		Detail: "A search looks at 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor."}}
-	GetAttendeesCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_csv", Method: "GET",
-		Path: "/v1/events/{id}/attendees.csv", Access: rpc.User, Summary: "Who comes to an event, as CSV"}}
-	GetAttendeesXLSX = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_xlsx", Method: "GET",
-		Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User, Summary: "Who comes to an event, as an Excel workbook"}}
+	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_csv", Method: "GET",
+		Path: "/v1/events/{id}/attendees.csv", Access: rpc.User, Summary: "Who comes to an event, as CSV",
+		Detail: "All of them, or with q those whom the list finds, however many they are."}}
+	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_xlsx", Method: "GET",
+		Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User, Summary: "Who comes to an event, as an Excel workbook",
+		Timeout: workbookWithin, Workers: 4, Detail: workbookBound}}
 	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_csv", Method: "GET",
-		Path: "/v1/events/{id}/orders.csv", Access: rpc.User, Summary: "The orders of an event with their buyers, as CSV"}}
-	GetOrdersXLSX = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_xlsx", Method: "GET",
-		Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User, Summary: "The orders of an event with their buyers, as an Excel workbook"}}
+		Path: "/v1/events/{id}/orders.csv", Access: rpc.User, Summary: "The orders of an event with their buyers, as CSV",
+		Detail: "All of them, however many they are."}}
+	GetOrdersXLSX = rpc.Endpoint[EventWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_xlsx", Method: "GET",
+		Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User, Summary: "The orders of an event with their buyers, as an Excel workbook",
+		Timeout: workbookWithin, Workers: 4, Detail: workbookBound}}
 	UpdateTicket = rpc.Endpoint[NewHolder, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "update_ticket", Method: "PATCH", Path: "/v1/tickets/{id}",
 		Access: rpc.User, Summary: "Say who comes with a ticket", Detail: "For its owner, until it is used or revoked. The code stays good."}}
 )

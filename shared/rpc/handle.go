@@ -118,10 +118,7 @@ func answerOf(resp any) (answer, error) {
 	case *Encoded:
 		return answer{body: r.JSON, etag: r.Tag}, nil
 	case *Blob:
-		a.contentType, a.body = r.ContentType, r.Data
-		if r.Filename != "" {
-			a.disposition = mime.FormatMediaType("attachment", map[string]string{"filename": r.Filename})
-		}
+		a.contentType, a.body, a.disposition = r.ContentType, r.Data, attachment(r.Filename)
 		return a, nil
 	}
 	body, err := json.Marshal(resp)
@@ -130,6 +127,14 @@ func answerOf(resp any) (answer, error) {
 	}
 	a.body = body
 	return a, nil
+}
+
+// attachment is the Content-Disposition of a file, or "".
+func attachment(filename string) string {
+	if filename == "" {
+		return ""
+	}
+	return mime.FormatMediaType("attachment", map[string]string{"filename": filename})
 }
 
 // metadata is what the micro protocol shows of an endpoint.

@@ -13,10 +13,13 @@ const (
 	HeaderPart = "Starlight-Part" // of a request: the part that it asks for. No client can send it
 )
 
-// Part is a piece of an answer. Its JSON is valid only when all pieces are joined.
+// Part is a piece of an answer. It is valid only when all pieces are joined.
 type Part struct {
-	JSON []byte // below the largest message of NATS, 1 MiB
+	Body []byte // below the largest message of NATS, 1 MiB
 	Next string // what the handler is asked by for the next part; "" ends the answer
+
+	// What an answer is that is a Blob, as there.
+	ContentType, Filename string
 }
 
 // HandleParts binds a handler whose answers come in parts, for a GET that is forwarded by the gateway. The handler gets "" for
@@ -33,6 +36,6 @@ func HandleParts[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(
 			return answer{}, err
 		}
 		p, err := handler(ctx, req, header(h, HeaderPart))
-		return answer{body: p.JSON, next: p.Next}, err
+		return answer{body: p.Body, next: p.Next, contentType: p.ContentType, disposition: attachment(p.Filename)}, err
 	}
 }

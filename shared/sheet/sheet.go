@@ -20,14 +20,20 @@ type Table struct {
 	Rows   [][]string
 }
 
-// Format writes a table as one kind of file.
-type Format func(Table) (*rpc.Blob, error)
+// TypeCSV is the media type of CSV.
+const TypeCSV = "text/csv; charset=utf-8"
 
 // CSV writes a table as RFC 4180, in UTF-8. A cell that a spreadsheet would take for a formula begins with an apostrophe.
 func CSV(t Table) (*rpc.Blob, error) {
+	data, err := Lines(append([][]string{t.Header}, t.Rows...))
+	return &rpc.Blob{ContentType: TypeCSV, Filename: t.Name + ".csv", Data: data}, err
+}
+
+// Lines writes rows as CSV does, for a file that is made in pieces.
+func Lines(rows [][]string) ([]byte, error) {
 	var buf bytes.Buffer
 	w := csv.NewWriter(&buf)
-	for _, row := range append([][]string{t.Header}, t.Rows...) {
+	for _, row := range rows {
 		safe := make([]string, len(row))
 		for i, cell := range row {
 			safe[i] = defuse(cell)
@@ -37,7 +43,7 @@ func CSV(t Table) (*rpc.Blob, error) {
 		}
 	}
 	w.Flush()
-	return &rpc.Blob{ContentType: "text/csv; charset=utf-8", Filename: t.Name + ".csv", Data: buf.Bytes()}, w.Error()
+	return buf.Bytes(), w.Error()
 }
 
 // defuse keeps a spreadsheet from taking a cell for a formula. A plain negative number is none.

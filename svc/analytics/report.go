@@ -1,10 +1,8 @@
 package analytics
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/csv"
 	"fmt"
 	"math"
 	"slices"
@@ -17,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/sheet"
 )
 
 // report is numbers as a file: rows for programs, charts and tables for people.
@@ -229,28 +228,9 @@ func texts(numbers ...int64) []string {
 }
 
 func (r *report) csv() ([]byte, error) {
-	var buf bytes.Buffer
-	w := csv.NewWriter(&buf)
-	for _, row := range append([][]string{r.header}, r.rows...) {
-		safe := make([]string, len(row))
-		for i, cell := range row {
-			safe[i] = defuse(cell)
-		}
-		if err := w.Write(safe); err != nil {
-			return nil, fmt.Errorf("analytics: csv: %w", err)
-		}
+	blob, err := sheet.CSV(sheet.Table{Header: r.header, Rows: r.rows})
+	if err != nil {
+		return nil, err
 	}
-	w.Flush()
-	return buf.Bytes(), w.Error()
-}
-
-// defuse keeps a spreadsheet from taking a cell for a formula. A plain negative number is none.
-func defuse(cell string) string {
-	if cell == "" || !strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return cell
-	}
-	if _, err := strconv.ParseInt(cell, 10, 64); err == nil && cell[0] == '-' {
-		return cell
-	}
-	return "'" + cell
+	return blob.Data, nil
 }

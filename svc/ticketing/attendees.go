@@ -2,16 +2,12 @@ package ticketing
 
 import (
 	"context"
-	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
-	"github.com/starlightsymphony/starlight/shared/sheet"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
 )
@@ -19,7 +15,6 @@ import (
 const (
 	lookAt     = 500  // records that are read, and whose people are asked for, at a time
 	searchMost = 2000 // tickets that one page of a search looks at
-	exportMost = 5000 // rows of a file
 )
 
 // attendees lists who comes to an event, for its managers.
@@ -121,86 +116,6 @@ func (s *Service) nameBuyers(ctx context.Context, orders []api.Order) error {
 		}
 	}
 	return err
-}
-
-// exported returns a handler that gives the event's managers a table as a file.
-func (s *Service) exported(table func(context.Context, ids.Event, int) (sheet.Table, error), format sheet.Format) func(context.Context, *api.EventExport) (*rpc.Blob, error) {
-	return func(ctx context.Context, req *api.EventExport) (*rpc.Blob, error) {
-		if _, err := s.managed(ctx, req.EventID); err != nil {
-			return nil, err
-		}
-		part := max(req.Part, 1)
-		t, err := table(ctx, req.EventID, part)
-		if err != nil {
-			return nil, err
-		}
-		if part > 1 {
-			t.Name += "-" + strconv.Itoa(part)
-		}
-		return format(t)
-	}
-}
-
-// part returns a part of rows of which there are so many before, or a NotFound fault.
-func part[T any](n int, page func(cursor string, limit int) ([]T, string, error)) ([]T, error) {
-	var rows []T
-	cursor := ""
-	for k := 1; ; k++ {
-		var err error
-		if rows, cursor, err = page(cursor, exportMost); err != nil || k == n {
-			return rows, err
-		}
-		if cursor == "" {
-			return nil, fault.New(fault.NotFound, "there are only %d parts", k)
-		}
-	}
-}
-
-func (s *Service) attendeeTable(ctx context.Context, event ids.Event, n int) (sheet.Table, error) {
-	all, err := part(n, func(cursor string, limit int) ([]api.EventAttendee, string, error) {
-		return s.attending(ctx, event, "", cursor, limit, limit)
-	})
-	t := sheet.Table{Name: "attendees", Header: []string{"name", "email", "ticket_type_id", "ticket_type_name", "status", "admitted_at", "order_id", "ticket_id"}}
-	for _, a := range all {
-		t.Rows = append(t.Rows, []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName, a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()})
-	}
-	return t, err
-}
-
-func (s *Service) orderTable(ctx context.Context, event ids.Event, n int) (sheet.Table, error) {
-	rows, err := part(n, func(cursor string, limit int) ([]orderRow, string, error) {
-		return newest[orderRow](ctx, s.db, "created_at", "event_id", string(event), cursor, limit)
-	})
-	t := sheet.Table{Name: "orders", Header: []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded", "currency", "created_at", "paid_at"}}
-	for from := 0; from < len(rows) && err == nil; from += lookAt {
-		some := rows[from:min(from+lookAt, len(rows))]
-		orders := make([]api.Order, len(some))
-		for i, r := range some {
-			orders[i] = r.order()
-		}
-		err = s.nameBuyers(ctx, orders)
-		for i, o := range orders {
-			var buyer api.Attendee
-			if o.Buyer != nil {
-				buyer = *o.Buyer
-			}
-			tickets := make([]string, len(o.Items))
-			for k, item := range o.Items {
-				tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Name)
-			}
-			t.Rows = append(t.Rows, []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "), o.Total.Decimal(),
-				some[i].money(some[i].Refunded).Decimal(), o.Total.Currency, stamp(&o.CreatedAt), stamp(o.PaidAt)})
-		}
-	}
-	return t, err
-}
-
-// stamp writes a time, or nothing.
-func stamp(at *time.Time) string {
-	if at == nil {
-		return ""
-	}
-	return at.UTC().Format(time.RFC3339)
 }
 
 // updateTicket says who comes with a ticket of the caller.

@@ -5,14 +5,20 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
+	"net/url"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/uptrace/bun"
 	"github.com/xuri/excelize/v2"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 func (h *house) contacts(_ context.Context, req *api.GetContactsOf) (*api.List[api.Contact], error) {
@@ -92,7 +98,9 @@ func TestAttendees(t *testing.T) {
 			}
 			return rows
 		}
-		rows := lines(must(organizer, h, api.GetAttendeesCSV, api.EventExport{EventID: event}).Data)
+		of := api.EventExport{EventID: event}
+		book := api.EventWorkbook{EventExport: of}
+		rows := lines(must(organizer, h, api.GetAttendeesCSV, api.AttendeeExport{EventExport: of}).Data)
 		defused := false
 		for _, r := range rows {
 			defused = defused || r[0] == "'=cmd()"
@@ -100,22 +108,95 @@ func TestAttendees(t *testing.T) {
 		if len(rows) != 6 || !defused {
 			t.Errorf("attendees.csv: %q", rows)
 		}
-		if rows := lines(must(organizer, h, api.GetOrdersCSV, api.EventExport{EventID: event}).Data); len(rows) != 5 || rows[2][4] != "2 × type 0" || rows[2][3] != "p2@example.org" {
+		if rows := lines(must(organizer, h, api.GetOrdersCSV, of).Data); len(rows) != 5 || rows[2][4] != "2 × type 0" || rows[2][3] != "p2@example.org" {
 			t.Errorf("orders.csv: %q", rows)
 		}
-		for _, book := range [][]byte{must(organizer, h, api.GetAttendeesXLSX, api.EventExport{EventID: event}).Data, must(organizer, h, api.GetOrdersXLSX, api.EventExport{EventID: event}).Data} {
-			if _, err := excelize.OpenReader(bytes.NewReader(book)); err != nil {
+		for _, file := range [][]byte{must(organizer, h, api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: book}).Data, must(organizer, h, api.GetOrdersXLSX, book).Data} {
+			if _, err := excelize.OpenReader(bytes.NewReader(file)); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := do(organizer, h, api.GetAttendeesCSV, api.EventExport{EventID: event, Part: 2}); !fault.Is(err, fault.NotFound) {
+		if _, err := do(organizer, h, api.GetOrdersXLSX, api.EventWorkbook{EventExport: of, Part: 2}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a part that is not there: %v", err)
+		}
+		if rows := lines(must(organizer, h, api.GetAttendeesCSV, api.AttendeeExport{EventExport: of, Query: "MULLER"}).Data); len(rows) != 2 || rows[1][0] != "Zoë Müller" {
+			t.Errorf("attendees.csv of a search: %q", rows)
+		}
+		found, err := excelize.OpenReader(bytes.NewReader(must(organizer, h, api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: book, Query: "MULLER"}).Data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows, err := found.GetRows(found.GetSheetName(0)); err != nil || len(rows) != 2 {
+			t.Errorf("attendees.xlsx of a search: %q, %v", rows, err)
 		}
 		if _, err := do(h.as(buyers[0]), h, api.ListAttendees, api.AttendeePage{EventPage: api.EventPage{EventID: event}}); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a buyer sees who comes: %v", err)
 		}
-		if _, err := do(h.as(buyers[0]), h, api.GetOrdersXLSX, api.EventExport{EventID: event}); !fault.Is(err, fault.Forbidden) {
+		if _, err := do(h.as(buyers[0]), h, api.GetOrdersXLSX, book); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a buyer sees the orders: %v", err)
+		}
+	})
+}
+
+// A CSV has all rows, each once and in the order of the list; a workbook has parts.
+func TestTablesOfAnyLength(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		h.start()
+		const n = workbookRows + lookAt + 1
+		offer := h.publish(10, 0)
+		rows := make([]ticketRow, n)
+		for i := range rows {
+			at := store.Time(h.clock.Now().Add(time.Duration(i/3) * time.Second))
+			rows[i] = ticketRow{ID: ids.New[ids.TicketKind](at), OrderID: ids.New[ids.OrderKind](at), EventID: offer.Event.ID, TicketTypeID: offer.Event.TicketTypes[0].ID,
+				OwnerID: offer.Event.Organizer, HolderName: "Ada", Status: api.TicketValid, Revision: 1, IssuedAt: at}
+		}
+		rows[n-1].HolderName, rows[0].HolderName = "Grace", "Grace"
+		if err := h.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for some := range slices.Chunk(rows, 500) {
+				if _, err := tx.NewInsert().Model(&some).Exec(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for query, want := range map[string]int{"": n, "grace": 2} {
+			var file []byte
+			ask := nats.Header{rpc.HeaderParams: {url.Values{"id": {offer.Event.ID.String()}, "q": {query}}.Encode()}}
+			for parts := 1; ; parts++ {
+				reply, err := h.caller(api.GetAttendeesCSV.Spec).Forward(h.as(offer.Event.Organizer), api.GetAttendeesCSV.Spec, ask, nil)
+				if err != nil || rpc.Fault(reply) != nil {
+					t.Fatal(err, rpc.Fault(reply))
+				}
+				if parts == 1 && (reply.Header.Get(rpc.HeaderContentType) != "text/csv; charset=utf-8" || reply.Header.Get(rpc.HeaderDisposition) != "attachment; filename=attendees.csv") {
+					t.Errorf("the header is %v", reply.Header)
+				}
+				file = append(file, reply.Data...)
+				next := reply.Header.Get(rpc.HeaderNext)
+				if next == "" {
+					break
+				}
+				ask[rpc.HeaderPart] = []string{next}
+			}
+			lines, err := csv.NewReader(bytes.NewReader(file)).ReadAll()
+			seen := map[string]bool{}
+			for _, l := range lines {
+				seen[l[7]] = true
+			}
+			if err != nil || len(lines) != want+1 || len(seen) != want+1 || lines[0][7] != "ticket_id" {
+				t.Errorf("%q: %d lines, %d tickets, %v", query, len(lines), len(seen), err)
+			}
+		}
+		for part, want := range map[int]int{1: workbookRows, 2: lookAt + 1} {
+			blob := must(h.as(offer.Event.Organizer), h, api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: api.EventWorkbook{EventExport: api.EventExport{EventID: offer.Event.ID}, Part: part}})
+			f, err := excelize.OpenReader(bytes.NewReader(blob.Data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := f.GetRows(f.GetSheetName(0)); err != nil || len(got) != want+1 {
+				t.Errorf("part %d has %d rows, %v", part, len(got), err)
+			}
 		}
 	})
 }

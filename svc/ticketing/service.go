@@ -26,7 +26,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
-	"github.com/starlightsymphony/starlight/shared/sheet"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -133,10 +132,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListOrderTickets, s.orderTickets)
 	rpc.Handle(srv, api.ListEventOrders, s.eventOrders)
 	rpc.Handle(srv, api.ListAttendees, s.attendees)
-	rpc.Handle(srv, api.GetAttendeesCSV, s.exported(s.attendeeTable, sheet.CSV))
-	rpc.Handle(srv, api.GetAttendeesXLSX, s.exported(s.attendeeTable, sheet.XLSX))
-	rpc.Handle(srv, api.GetOrdersCSV, s.exported(s.orderTable, sheet.CSV))
-	rpc.Handle(srv, api.GetOrdersXLSX, s.exported(s.orderTable, sheet.XLSX))
+	s.registerTables(srv)
 	rpc.Handle(srv, api.UpdateTicket, s.updateTicket)
 	rpc.Handle(srv, api.GetTicket, s.getTicket)
 	rpc.Handle(srv, api.GetTicketQR, s.ticketQR)

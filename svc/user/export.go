@@ -80,9 +80,9 @@ func (s *Service) export(ctx context.Context, _ *rpc.None, at string) (rpc.Part,
 		}
 	}
 	if place.section < len(all) {
-		return rpc.Part{JSON: out, Next: place.String()}, nil
+		return rpc.Part{Body: out, Next: place.String()}, nil
 	}
-	return rpc.Part{JSON: append(out, '}')}, nil
+	return rpc.Part{Body: append(out, '}')}, nil
 }
 
 // exportHead returns the beginning of an export, an object that is still open.
