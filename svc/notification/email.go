@@ -50,11 +50,7 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 		out.to = minted.Contact
 		v.Token, v.Until = minted.Token, s.texts.zones.moment(lang, minted.ExpiresAt, out.to.Timezone)
 	}
-	files, err := s.enclose(ctx, out)
-	if err != nil {
-		return err
-	}
-	msg, err := s.compose(out, v, files)
+	msg, err := s.write(ctx, out, v)
 	if err != nil {
 		return err
 	}
@@ -66,6 +62,20 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 		return &undeliverable{gone.reason}
 	}
 	return err
+}
+
+// write writes a mail, when it is its turn.
+func (s *Service) write(ctx context.Context, out *outgoing, v view) (*gomail.Msg, error) {
+	leave, err := s.throttle.enter(ctx)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "the mail could not be written in time")
+	}
+	defer leave()
+	files, err := s.enclose(ctx, out)
+	if err != nil {
+		return nil, err
+	}
+	return s.compose(out, v, files)
 }
 
 // noSuchAddress is the error of a mail whose address the other side refuses for good.

@@ -96,6 +96,9 @@ type Service struct {
 	people *batch.Group[ids.User, api.Contact]
 	claims *claims
 	lanes  []lane
+
+	throttle *throttle   // of mails that are written
+	isBusy   func() bool // whether the process is, since the last call
 }
 
 var hostRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
@@ -120,6 +123,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s.group, s.claims = store.NewGroup(d.DB), newClaims(d.DB)
 	const limit, queue = 500, 4096
 	s.people = batch.New(limit, queue, s.lookUp, batch.Parallel(4))
+	s.throttle, s.isBusy = newThrottle(urgentMails+bulkMails), newScheduling().busy
 	s.lanes = []lane{
 		s.newLane(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0),
 		s.newLane(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, gather),
@@ -228,6 +232,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stopRelay()
 	var renewing sync.WaitGroup // until the last job is done
 	renewing.Go(func() { s.sweep(relaying, "claims", renewEvery, nil, s.claims.renew) })
+	renewing.Go(func() { s.giveWay(relaying) })
 	relayed := make(chan error, 1)
 	go func() {
 		defer cancel() // without a relay there is no point in going on
