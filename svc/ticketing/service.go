@@ -173,8 +173,13 @@ func (s *Service) Run(ctx context.Context) error {
 	return failed
 }
 
-// Ready returns an error while this instance cannot know what is held and sold.
-func (s *Service) Ready(ctx context.Context) error { return s.inv.Ready(ctx) }
+// Ready returns an error while this instance cannot know what is held and sold, or cannot change it.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.inv.Ready(ctx); err != nil {
+		return err
+	}
+	return s.inv.Probe(ctx)
+}
 
 // Close finishes the operations under way. Call it when no request can come any more.
 func (s *Service) Close() {

@@ -66,6 +66,7 @@ func (l *Ledger) Apply(key string, data []byte, deleted bool, seq uint64) {
 		}
 		l.pools[ids.Event(part[1])] = p
 		l.check(ids.Event(part[1]), p, seq)
+	case key == probeKey:
 	default:
 		l.broken(seq, "key %s is neither a pool nor an order", key)
 	}
