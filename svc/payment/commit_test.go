@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// The answers to the commits that begin a payment, open it, and keep its callback are lost: the payer is not told to wait, and
-// the callback is not sent again.
+// The answers to the commits that begin a payment, open it, keep its callback and a refund are lost: all are done, and none is
+// to be asked for again.
 func TestLostCommits(t *testing.T) {
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
 	w := newWorld(t, lose.URL)
@@ -33,5 +34,12 @@ func TestLostCommits(t *testing.T) {
 		t.Errorf("%d callbacks were sent again", n)
 	}
 	w.told(api.PaymentHasSucceeded, 1)
+
+	// A refund that was asked for without a key: asked for again, it would be another one.
+	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte(`INSERT INTO "payment_refunds"`)) })
+	half := &api.Money{Amount: p.Amount.Amount / 2, Currency: p.Amount.Currency}
+	if got, err := rpc.Call(as(organizerID), w.client, api.CreateRefund, &api.NewRefund{PaymentID: p.ID, Amount: half, Reason: "rain"}); err != nil || got.Amount != *half || !lose.Lost() {
+		t.Errorf("the refund: %+v, %v", got, err)
+	}
 	i.audit(t)
 }

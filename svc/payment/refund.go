@@ -44,7 +44,7 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 		return nil, err
 	}
 	var refund api.Refund
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if due.Amount.Amount == 0 { // tickets were revoked whose money is back already: there is nothing to carry out
 			now := store.Time(s.now())
 			refund = api.Refund{ID: due.RefundID, PaymentID: due.PaymentID, OrderID: due.OrderID, Status: api.RefundSucceeded, Amount: due.Amount,
