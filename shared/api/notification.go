@@ -91,7 +91,7 @@ type AddressState struct {
 
 // Preferences is what a person wants to hear, and how. In a request the kinds that are absent stay as they are.
 type Preferences struct {
-	Kinds []Preference  `json:"kinds"`
+	Kinds []Preference  `json:"kinds" required:"false"`
 	Email *AddressState `json:"email_address,omitempty"`
 }
 

@@ -139,7 +139,7 @@ func TestOpenAPIIsSound(t *testing.T) {
 	public := 0
 	for _, d := range api.All() {
 		if d.Access != rpc.Internal {
-			public++
+			public += len(openapi.SpelledOut(d))
 		}
 	}
 	if operations != public {

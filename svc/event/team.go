@@ -78,6 +78,11 @@ func (s *Service) deleteMember(ctx context.Context, req *api.TeamMemberRef) (*rp
 
 // handOver makes a member of the team the organizer, and the organizer before a manager.
 func (s *Service) handOver(ctx context.Context, req *api.SetOrganizer) (*api.Event, error) {
+	var check fault.Check
+	check.Field(req.UserID != "", "user_id", "is required")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
 	return s.edited(ctx, edit{event: req.EventID, need: own, topic: api.EventUpdated, apply: func(r *record) error {
 		if req.UserID == r.Event.Organizer {
 			return errUnchanged

@@ -122,6 +122,7 @@ func (s *Service) nameBuyers(ctx context.Context, orders []api.Order) error {
 func (s *Service) updateTicket(ctx context.Context, req *api.NewHolder) (*api.Ticket, error) {
 	var check fault.Check
 	req.Holder.Name = text.Clean(req.Holder.Name)
+	check.Field(req.Holder != api.Attendee{}, "holder", "must have a name or an email")
 	checkAttendee(&check, "holder", req.Holder)
 	if err := check.Err(); err != nil {
 		return nil, err

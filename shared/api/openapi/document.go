@@ -45,16 +45,18 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 			seen[d.Service] = true
 			tags = append(tags, object{"name": d.Service, "description": tagText[d.Service]})
 		}
-		item, ok := paths[d.Path].(object)
-		if !ok {
-			item = object{}
-			paths[d.Path] = item
+		for _, d := range SpelledOut(d) {
+			item, ok := paths[d.Path].(object)
+			if !ok {
+				item = object{}
+				paths[d.Path] = item
+			}
+			op, err := g.operation(d)
+			if err != nil {
+				return nil, err
+			}
+			item[strings.ToLower(d.Method)] = op
 		}
-		op, err := g.operation(d)
-		if err != nil {
-			return nil, err
-		}
-		item[strings.ToLower(d.Method)] = op
 	}
 	g.describeTypes()
 	g.schemas.Named["Problem"] = problemSchema()
@@ -64,6 +66,7 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 			"title":       "StarlightSymphony",
 			"version":     Version,
 			"description": introduction,
+			"contact":     object{"name": "StarlightSymphony", "url": "https://github.com/starlightsymphony/starlight"},
 			"license":     object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 		},
 		"servers":  []any{object{"url": "/", "description": "The gateway that serves this document."}},
@@ -132,6 +135,26 @@ func (g *generator) bodyOf(d rpc.Descriptor, schema object) {
 func asText(v any) string {
 	s, _ := v.(string)
 	return s
+}
+
+// SpelledOut returns an endpoint whose path has a parameter of few values as one for each of them. A generated client or
+// router could not tell /payments/callbacks/{provider} from /payments/{id}/refunds.
+func SpelledOut(d rpc.Descriptor) []rpc.Descriptor {
+	for _, f := range reflect.VisibleFields(d.Request) {
+		name, inPath := f.Tag.Lookup("path")
+		values, few := f.Tag.Lookup("enum")
+		if !inPath || !few {
+			continue
+		}
+		var all []rpc.Descriptor
+		for value := range strings.SplitSeq(values, ",") {
+			one := d
+			one.Name, one.Path = d.Name+"_"+value, strings.Replace(d.Path, "{"+name+"}", value, 1)
+			all = append(all, one)
+		}
+		return all
+	}
+	return []rpc.Descriptor{d}
 }
 
 func operationID(d rpc.Descriptor) string { return d.Service + "_" + d.Name }

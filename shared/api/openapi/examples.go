@@ -1,14 +1,260 @@
 package openapi
 
 import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// Example is a call that a system with the demo accepts, after those before it.
+// Example is a call that a system with the demo accepts after those before it. Administrators send those of endpoints
+// for them, the person of the last login all others.
 type Example struct {
 	Endpoint rpc.Descriptor
 	Request  any
 }
 
-// Examples returns the examples.
-func Examples() []Example { return nil }
+// Call returns where the example is sent, with its query, and its JSON body if it has one.
+func (e Example) Call() (target string, body []byte, err error) {
+	target, query := e.Endpoint.Path, url.Values{}
+	v := reflect.ValueOf(e.Request)
+	for _, f := range reflect.VisibleFields(v.Type()) {
+		text := fmt.Sprint(v.FieldByIndex(f.Index).Interface())
+		if name, ok := f.Tag.Lookup("path"); ok {
+			target = strings.Replace(target, "{"+name+"}", text, 1)
+		}
+		if name, ok := f.Tag.Lookup("query"); ok && !v.FieldByIndex(f.Index).IsZero() {
+			query.Set(name, text)
+		}
+	}
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	if rpc.NewSchemas("").Request(v.Type()) != nil {
+		body, err = json.Marshal(e.Request)
+	}
+	return target, body, err
+}
+
+func example[Req, Resp any](e rpc.Endpoint[Req, Resp], req Req) Example {
+	return Example{e.Describe(), req}
+}
+
+// The ids of examples. Each stands for the last one of its kind that an answer had: what a client has just made or read.
+const (
+	anEvent   ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aType     ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aUser     ids.User       = "usr_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	anOrder   ids.Order      = "ord_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aTicket   ids.Ticket     = "tkt_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aPayment  ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aRefund   ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	lastToken                = "the refresh_token of the last answer that had one"
+	lastCode                 = "the code of the last answer that had one"
+)
+
+const (
+	jo          = "jo@example.org"
+	kim         = "kim@example.org"
+	oldPassword = "six candles on a cake"
+	newPassword = "seven candles on a cake"
+)
+
+// Examples returns the examples. The first of each endpoint is the one that the document shows.
+func Examples() []Example {
+	var all []Example
+	for _, part := range [][]Example{account(), event(), purchase(), tickets(), numbers(), messages(), manual(), settings(), ending()} {
+		all = append(all, part...)
+	}
+	return all
+}
+
+func account() []Example {
+	name := "Jo Star-Fisher"
+	return []Example{
+		example(api.RegisterUser, api.Register{Email: kim, Password: oldPassword, Name: "Kim Day"}),
+		example(api.RegisterUser, api.Register{Email: jo, Password: oldPassword, Name: "Jo Star"}),
+		example(api.CreateSession, api.Login{Email: jo, Password: oldPassword}),
+		example(api.RefreshSession, api.Refresh{RefreshToken: lastToken}),
+		example(api.GetMe, rpc.None{}),
+		example(api.UpdateMe, api.UpdateProfile{Name: &name, Profile: rpc.To(api.Profile{Phone: "+4930123456", Language: "de", Timezone: "Europe/Berlin",
+			BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})}),
+		example(api.GetKeys, rpc.None{}),
+		example(api.ExportMe, rpc.None{}),
+	}
+}
+
+// concert is a new event. Its date is far away, for the document does not change from day to day.
+func concert() api.NewEvent {
+	latitude, longitude := 52.5101, 13.3698
+	return api.NewEvent{Name: "Open Air under the Stars", Description: "Holst, The Planets, with the lights off.", Category: "concert",
+		StartsAt: time.Date(2040, 6, 1, 18, 0, 0, 0, time.UTC), EndsAt: time.Date(2040, 6, 1, 21, 0, 0, 0, time.UTC), Timezone: "Europe/Berlin",
+		Location: api.Location{Name: "Philharmonie", Address: "Herbert-von-Karajan-Straße 1", City: "Berlin", Country: "DE", Latitude: &latitude, Longitude: &longitude},
+		Capacity: 2000, TicketTypes: []api.NewTicketType{{Name: "Standard", Price: api.Money{Amount: 2500, Currency: "EUR"}, Quantity: 1500, MaxPerOrder: 10}}}
+}
+
+func event() []Example {
+	start := time.Date(2025, 6, 1, 8, 0, 0, 0, time.UTC)
+	quantity := 150
+	return []Example{
+		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
+		example(api.CreateEvent, concert()),
+		example(api.GetEvent, api.EventRef{ID: anEvent}),
+		example(api.UpdateEvent, api.PatchEvent{ID: anEvent, Description: rpc.To("Holst, The Planets, with the lights off. Bring a blanket."), Capacity: rpc.To(2200)}),
+		example(api.CreateTicketType, api.AddTicketType{EventID: anEvent,
+			NewTicketType: api.NewTicketType{Name: "Balcony", Price: api.Money{Amount: 4000, Currency: "EUR"}, Quantity: 100, SalesStart: &start}}),
+		example(api.UpdateTicketType, api.PatchTicketType{EventID: anEvent, ID: aType, Quantity: &quantity, SalesStart: rpc.Clear[time.Time]()}),
+		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
+		example(api.PublishEvent, api.EventRef{ID: anEvent}),
+		example(api.GetAvailability, api.EventRef{ID: anEvent}),
+		example(api.GetCalendar, api.EventRef{ID: anEvent}),
+		example(api.InviteTeamMember, api.Invite{EventID: anEvent, Email: "robin@example.org", Role: api.TeamDoor}),
+		example(api.ListTeam, api.EventRef{ID: anEvent}),
+		example(api.DeleteInvitation, api.InvitationRef{EventID: anEvent, Email: "robin@example.org"}),
+	}
+}
+
+func order() Example {
+	return example(api.CreateOrder, api.NewOrder{EventID: anEvent, Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 2}},
+		Attendees: []api.Attendee{{Name: "Jo Star", Email: jo}, {Name: "A Friend"}}})
+}
+
+func purchase() []Example {
+	return []Example{
+		example(api.PutSetting, api.SetSetting{Key: api.SandboxEnabled.Key(), Value: "true"}),
+		order(),
+		example(api.GetOrder, api.OrderRef{ID: anOrder}),
+		example(api.CreatePayment, api.NewPayment{OrderID: anOrder, Provider: "sandbox"}),
+		example(api.GetPayment, api.PaymentRef{ID: aPayment}),
+		example(api.GetSandboxCheckout, api.PaymentRef{ID: aPayment}),
+		example(api.DecideSandboxPayment, api.SandboxOutcome{ID: aPayment, Outcome: "succeeded"}),
+	}
+}
+
+func tickets() []Example {
+	page := api.Page{Limit: 10}
+	at := api.EventPage{Page: page, EventID: anEvent}
+	file := api.EventExport{EventID: anEvent}
+	workbook := api.EventWorkbook{EventExport: file, Part: 1}
+	return []Example{
+		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
+		example(api.GetTicket, api.TicketRef{ID: aTicket}),
+		example(api.GetTicketQR, api.TicketRef{ID: aTicket}),
+		example(api.GetTicketPages, api.OrderRef{ID: anOrder}),
+		example(api.UpdateTicket, api.NewHolder{ID: aTicket, Holder: api.Attendee{Name: "Another Friend", Email: "friend@example.org"}}),
+		example(api.TransferTicket, api.Transfer{ID: aTicket, Email: kim, Name: "Kim Day"}),
+		example(api.ListMyOrders, page),
+		example(api.ListMyTickets, page),
+		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
+		example(api.AdmitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
+		example(api.ListAdmissions, at),
+		example(api.ListEventOrders, at),
+		example(api.ListAttendees, api.AttendeePage{EventPage: at, Query: "kim"}),
+		example(api.GetAttendeesCSV, api.AttendeeExport{EventExport: file, Query: "kim"}),
+		example(api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: workbook, Query: "kim"}),
+		example(api.GetOrdersCSV, file),
+		example(api.GetOrdersXLSX, workbook),
+		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Amount: &api.Money{Amount: 500, Currency: "EUR"}, Reason: "the view was poor"}),
+		example(api.ListRefunds, api.PaymentRef{ID: aPayment}),
+		example(api.ListDisputes, api.PaymentRef{ID: aPayment}),
+		order(),
+		example(api.CancelOrder, api.OrderRef{ID: anOrder}),
+	}
+}
+
+func numbers() []Example {
+	at := api.EventRef{ID: anEvent}
+	return []Example{
+		example(api.GetEventAnalytics, at),
+		example(api.GetSales, api.SeriesQuery{ID: anEvent, Interval: "day"}),
+		example(api.GetAttendance, api.SeriesQuery{ID: anEvent, Interval: "hour"}),
+		example(api.GetFunnel, at),
+		example(api.GetBuyers, at),
+		example(api.GetForecast, at),
+		example(api.FollowAnalytics, at),
+		example(api.GetReport, api.ReportRef{ID: anEvent, File: "sales.csv", Interval: "day"}),
+		example(api.GetOverview, rpc.None{}),
+		example(api.CompareEvents, api.CompareQuery{}),
+	}
+}
+
+func messages() []Example {
+	const device = "https://push.example.net/push/JzLQ3raZJfFBR0aqvOMsLrt54w4rJUsV" // and its keys: RFC 8291, 5
+	return []Example{
+		example(api.ListNotifications, api.NotificationQuery{Page: api.Page{Limit: 10}, Unread: true}),
+		example(api.MarkNotificationsRead, api.MarkRead{}),
+		example(api.CreateLiveTicket, rpc.None{}),
+		example(api.FollowNotifications, rpc.None{}),
+		example(api.GetPreferences, rpc.None{}),
+		example(api.PutPreferences, api.Preferences{Kinds: []api.Preference{{Kind: api.AboutReminders, Push: true, Inbox: true}}}),
+		example(api.GetPushKey, rpc.None{}),
+		example(api.CreatePushSubscription, api.NewPushSubscription{Endpoint: device, Keys: api.PushKeys{
+			P256dh: "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4", Auth: "BTBZMqHH6r4Tts7J_aSIgg"}}),
+		example(api.ListPushSubscriptions, rpc.None{}),
+		example(api.DeletePushSubscription, api.PushSubscriptionRef{Endpoint: device}),
+		example(api.CreateAnnouncement, api.NewAnnouncement{EventID: anEvent, Subject: "Doors open at seven", Text: "Please come early.\n\nThe bar is open."}),
+		example(api.ListAnnouncements, api.EventPage{EventID: anEvent, Page: api.Page{Limit: 10}}),
+		example(api.ListTemplates, rpc.None{}),
+		example(api.PreviewTemplate, api.PreviewOf{Name: "order_paid", Language: "de"}),
+		example(api.ListDeadLetters, api.Page{Limit: 10}),
+	}
+}
+
+// manual is a purchase by bank transfer.
+func manual() []Example {
+	return []Example{
+		example(api.PutSetting, api.SetSetting{Key: api.ManualEnabled.Key(), Value: "true"}),
+		order(),
+		example(api.CreatePayment, api.NewPayment{OrderID: anOrder, Provider: "manual"}),
+		example(api.GetManualCheckout, api.PaymentRef{ID: aPayment}),
+		example(api.GetManualPayment, api.ManualPaymentRef{Reference: aPayment.String()}),
+		example(api.MarkPaymentPaid, api.MarkPaid{ID: aPayment, Amount: api.Money{Amount: 5000, Currency: "EUR"}}),
+		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Reason: "the buyer is ill"}),
+		example(api.MarkRefundPaid, api.RefundRef{PaymentID: aPayment, RefundID: aRefund}),
+		example(api.GetSandboxReport, rpc.None{}),
+		example(api.GetTrialBalance, rpc.None{}),
+	}
+}
+
+func settings() []Example {
+	key := api.HoldTTL.Key()
+	return []Example{
+		example(api.ListSettings, rpc.None{}),
+		example(api.GetSetting, api.SettingRef{Key: key}),
+		example(api.PutSetting, api.SetSetting{Key: key, Value: "15m"}),
+		example(api.PutSetting, api.SetSetting{Key: key, Value: "20m"}),
+		example(api.GetSettingHistory, api.SettingRef{Key: key}),
+		example(api.RollbackToSetting, api.RollbackSetting{Key: key}),
+		example(api.DeleteSetting, api.SettingRef{Key: key}),
+		example(api.ListServices, rpc.None{}),
+	}
+}
+
+// ending is what ends things: events are handed over, cancelled and deleted, and an account is closed.
+func ending() []Example {
+	return []Example{
+		example(api.ListUsers, api.ListUsersQuery{Page: api.Page{Limit: 10}, Q: "kim"}),
+		example(api.GetUser, api.UserRef{ID: aUser}),
+		example(api.SetUserRoles, api.SetRoles{ID: aUser, Roles: []string{}}),
+		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.TeamManager}),
+		example(api.DeleteTeamMember, api.TeamMemberRef{EventID: anEvent, UserID: aUser}),
+		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.TeamManager}),
+		example(api.PutOrganizer, api.SetOrganizer{EventID: anEvent, UserID: aUser}),
+		example(api.CreateEvent, concert()),
+		example(api.PublishEvent, api.EventRef{ID: anEvent}),
+		example(api.CancelEvent, api.CancelEventRequest{ID: anEvent, Reason: "A storm is coming."}),
+		example(api.CreateEvent, concert()),
+		example(api.DeleteEvent, api.EventRef{ID: anEvent}),
+		example(api.RequestPasswordReset, api.RequestReset{Email: jo}),
+		example(api.ChangeMyPassword, api.ChangePassword{CurrentPassword: oldPassword, NewPassword: newPassword}),
+		example(api.EndSession, rpc.None{}),
+		example(api.CreateSession, api.Login{Email: jo, Password: newPassword}),
+		example(api.DeleteMe, api.DeleteAccount{Password: newPassword}),
+	}
+}

@@ -70,6 +70,9 @@ func security(d rpc.Descriptor) []any {
 		if d.Live {
 			return []any{bearer, object{"ticket": []any{}}}
 		}
+		if d.Live {
+			return []any{bearer, object{"ticket": []any{}}}
+		}
 		return []any{bearer}
 	case rpc.Optional:
 		return []any{object{}, bearer}
@@ -139,7 +142,7 @@ func (g *generator) fields(d rpc.Descriptor, t reflect.Type) ([]any, error) {
 		}
 		for _, in := range []string{"path", "query", "header"} {
 			name, ok := f.Tag.Lookup(in)
-			if !ok {
+			if !ok || in == "path" && !strings.Contains(d.Path, "{"+name+"}") {
 				continue
 			}
 			schema := g.schemas.Value(f.Type)
