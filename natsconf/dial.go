@@ -109,7 +109,7 @@ func connectOptions(role string, log *slog.Logger, denied func(string, error)) [
 		nats.PermissionErrOnSubscribe(true),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("disconnected from NATS", "error", err)
+				log.Info("disconnected from NATS", "error", err)
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS again", "server", nc.ConnectedServerName()) }),

@@ -130,19 +130,29 @@ func Ensure(ctx context.Context, js jetstream.JetStream, replicas int) error {
 }
 
 // ensure brings one stream to its declaration and returns the names of the settings that it had to repair.
-func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) ([]string, error) {
+func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) (repaired []string, err error) {
+	err = Retry(ctx, func(ctx context.Context) error {
+		repaired, err = ensureOnce(ctx, js, want, replicas)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: stream %s: %w", want.Name, err)
+	}
+	return repaired, nil
+}
+
+// Retry calls do until it succeeds, or fails for another reason than that NATS servers are starting, come together or
+// elect a leader. When ctx ends first, the error wraps both the last one and that of ctx.
+func Retry(ctx context.Context, do func(context.Context) error) error {
 	wait := 50 * time.Millisecond
 	for {
-		repaired, err := ensureOnce(ctx, js, want, replicas)
-		if err == nil {
-			return repaired, nil
-		}
-		if !passing(err) || ctx.Err() != nil {
-			return nil, fmt.Errorf("natsconf: stream %s: %w", want.Name, err)
+		err := do(ctx)
+		if err == nil || !passing(err) || ctx.Err() != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("natsconf: stream %s: %w (%w)", want.Name, err, ctx.Err())
+			return fmt.Errorf("%w (%w)", err, ctx.Err())
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, time.Second)

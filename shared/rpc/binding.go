@@ -353,7 +353,7 @@ func (b *binding) send(r *nats.Msg, h nats.Header, body []byte) error {
 	return b.server.nc.PublishMsg(&nats.Msg{Subject: r.Reply, Header: h, Data: body})
 }
 
-// log tells of faults, loudly of those that are ours rather than the caller's.
+// log tells of faults: errors are those that are ours, not the caller's and not those of a part that is away.
 func (b *binding) log(ctx context.Context, f *fault.Error) {
 	if errors.Is(f, errPanic) {
 		return // told with its stack
@@ -362,8 +362,8 @@ func (b *binding) log(ctx context.Context, f *fault.Error) {
 	switch f.Code {
 	case fault.Internal:
 		level = slog.LevelError
-	case fault.Unavailable, fault.Timeout:
-		level = slog.LevelWarn
+	case fault.Unavailable, fault.Timeout: // counted by code; what is away says so itself
+		level = slog.LevelInfo
 	}
 	m := From(ctx)
 	b.server.cfg.Log.Log(ctx, level, "a request failed", "endpoint", m.Endpoint, "error", f, "user", m.Principal.User)

@@ -84,17 +84,26 @@ func (s *System) connect(ctx context.Context, role string) (*nats.Conn, error) {
 	return natsconf.Dial(ctx, natsconf.DialConfig{URL: s.cfg.NATSURL, Role: role, Creds: s.cfg.NATSCreds, CA: s.cfg.NATSCA, Log: s.log})
 }
 
+// liveWithin is how long a process waits for the live settings.
+const liveWithin = 30 * time.Second
+
 // startLive opens the live settings.
 func (s *System) startLive(ctx, background context.Context) error {
 	js, err := jetstream.New(s.node)
 	if err != nil {
 		return err
 	}
-	kv, err := js.KeyValue(ctx, "config")
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, liveWithin)
+	defer cancel()
+	err = natsconf.Retry(ctx, func(ctx context.Context) error { // a leader may be elected just now
+		kv, err := js.KeyValue(ctx, natsconf.ConfigBucket)
+		if err != nil {
+			return err
+		}
+		s.live, err = settings.Open(background, kv, api.Settings(), s.log, s.registry)
 		return err
-	}
-	if s.live, err = settings.Open(background, kv, api.Settings(), s.log, s.registry); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	level := func() { s.level.Set(api.LogLevel.Get(s.live)) }

@@ -95,7 +95,7 @@ func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results
 		// Either all of the batch was written or nothing. The order keys tell which: the next round reads them, and an
 		// operation that finds its own mark changes nothing.
 		inv.metrics.unknown.Inc()
-		inv.log.WarnContext(ctx, "inventory batch has an unknown outcome, reading back", "error", err, "messages", len(writes))
+		inv.log.InfoContext(ctx, "inventory batch has an unknown outcome, reading back", "error", err, "messages", len(writes))
 		inv.forget(ops, in)
 		if ctx.Err() != nil {
 			return open, fault.Wrap(err, fault.Timeout, "the inventory did not answer in time")

@@ -53,7 +53,7 @@ func (inv *Inventory) Follow(ctx context.Context) error {
 		}
 		inv.metrics.followFailures.Inc()
 		if !failed {
-			inv.log.WarnContext(ctx, "the inventory cannot be followed and is tried again", "error", err)
+			inv.log.InfoContext(ctx, "the inventory cannot be followed and is tried again", "error", err)
 		}
 		failed = true
 		if time.Since(began) > staleAfter {
