@@ -13,7 +13,6 @@ import (
 
 // ErrDuplicateAnswer is returned by Remember if the scope and key have an answer already. The caller rolls back and
 // returns it, and shared/rpc sends the answer that was first.
-// the answer up.
 var ErrDuplicateAnswer = rpc.ErrDuplicateAnswer
 
 // Answers keeps the answers to requests that carry an Idempotency-Key, so that a repeated request gets the first answer
@@ -40,11 +39,6 @@ func (a Answers) Lookup(ctx context.Context, scope, key string) (hash string, st
 		return "", 0, nil, false, inTime(ctx, err)
 	}
 	return row.Hash, row.Status, []byte(row.Body), true, nil
-}
-
-// Remember is the function Remember.
-func (a Answers) Remember(ctx context.Context, tx bun.IDB, scope, key, hash string, status int, body []byte) error {
-	return Remember(ctx, tx, scope, key, hash, status, body)
 }
 
 // Forget deletes the answers given before olderThan.

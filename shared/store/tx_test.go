@@ -289,7 +289,7 @@ func TestAnswers(t *testing.T) {
 		answers := db.Answers()
 		remember := func(key, body string) error {
 			return db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-				return answers.Remember(ctx, tx, "orders", key, "h", 201, []byte(body))
+				return store.Remember(ctx, tx, "orders", key, "h", 201, []byte(body))
 			})
 		}
 		if _, _, _, found, err := answers.Lookup(ctx, "orders", "k"); found || err != nil {

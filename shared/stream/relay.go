@@ -175,7 +175,7 @@ type row struct {
 // pass publishes one window of the outbox and deletes what the stream has acknowledged. It returns how many rows it saw.
 // An error means that nothing got through.
 func (r *Relay) pass(ctx context.Context) (n int, err error) {
-	if any, err := r.any(ctx); err != nil || !any {
+	if found, err := r.pending(ctx); err != nil || !found {
 		return 0, err
 	}
 	if !r.js.Conn().IsConnected() {
@@ -215,10 +215,10 @@ func (r *Relay) pass(ctx context.Context) (n int, err error) {
 	return n, errors.Join(err, perr)
 }
 
-// any reports whether the outbox holds anything, without waiting for another instance.
-func (r *Relay) any(ctx context.Context) (any bool, err error) {
-	err = r.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM outbox)").Scan(ctx, &any)
-	return any, err
+// pending reports whether the outbox holds anything, without waiting for another instance.
+func (r *Relay) pending(ctx context.Context) (found bool, err error) {
+	err = r.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM outbox)").Scan(ctx, &found)
+	return found, err
 }
 
 // rows returns the oldest rows but those that stepped aside.
