@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -233,10 +234,12 @@ var (
 	ListDisputes = rpc.Endpoint[PaymentRef, List[Dispute]]{Spec: rpc.Spec{Service: "payment", Name: "disputes", Method: "GET", Path: "/v1/payments/{id}/disputes",
 		Access: rpc.User, Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers"}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback", Method: "POST", Path: "/v1/payments/callbacks/{provider}",
-		Access: rpc.Public, Raw: true, Headers: []string{"Sandbox-Signature", "Stripe-Signature"}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook"}}
+		Access: rpc.Public, Raw: true, Headers: []string{"Sandbox-Signature", "Stripe-Signature"}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook",
+		Faults: map[fault.Code]string{fault.Unauthenticated: "the signature is missing, wrong or too old"}}}
 	DecideSandboxPayment = rpc.Endpoint[SandboxOutcome, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_decide", Method: "POST", Path: "/v1/sandbox/payments/{id}",
 		Access: rpc.Public, Status: 202, Workers: 512, Queue: 4096, Summary: "Act as the payer at the sandbox provider",
-		Detail: "The sandbox then sends its signed callback like a real provider. Off unless the setting payment.sandbox is true."}}
+		Detail: "The sandbox then sends its signed callback like a real provider. Off unless the setting payment.sandbox is true.",
+		Faults: map[fault.Code]string{fault.Expired: "the checkout has expired", fault.Conflict: "the payment is decided already, or there is no challenge"}}}
 	GetSandboxCheckout = rpc.Endpoint[PaymentRef, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_checkout", Method: "GET", Path: "/sandbox/checkout/{id}",
 		Access: rpc.Public, Summary: "The sandbox provider's checkout page"}}
 	GetManualCheckout = rpc.Endpoint[PaymentRef, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "manual_checkout", Method: "GET", Path: "/manual/checkout/{id}",

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -244,7 +245,8 @@ var (
 		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event"}}
 	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order", Method: "POST", Path: "/v1/orders",
 		Access: rpc.User, Status: 201, Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
-		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out."}}
+		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out.",
+		Faults: map[fault.Code]string{fault.SoldOut: "there is no room left", fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
 		Access: rpc.User, Summary: "Read an order"}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",

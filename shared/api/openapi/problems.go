@@ -28,11 +28,15 @@ func problems(d rpc.Descriptor) []problem {
 	if d.Access != rpc.Public {
 		all[fault.Unauthenticated] = "the access token is missing, wrong or over"
 	}
-	if d.Access == rpc.Admin {
-		all[fault.Forbidden] = "the caller is no administrator"
+	inPath := strings.Contains(d.Path, "{")
+	if d.Access == rpc.Admin || d.Access == rpc.User && inPath {
+		all[fault.Forbidden] = "the caller may not do this"
 	}
-	if strings.Contains(d.Path, "{") {
+	if inPath {
 		all[fault.NotFound] = "there is no such thing, or the caller may not see it"
+	}
+	if d.Idempotent || d.Method != "GET" && inPath {
+		all[fault.Conflict] = "its state does not allow it now, or a request with the same Idempotency-Key has not ended yet"
 	}
 	if d.Method != "GET" {
 		all[fault.TooLarge] = "the body is over its limit"
@@ -44,13 +48,9 @@ func problems(d rpc.Descriptor) []problem {
 		all[fault.Precondition] = "it was changed since the ETag in If-Match was read"
 	}
 	if d.Idempotent {
-		all[fault.Conflict] = "the request before with the same Idempotency-Key has not ended yet"
 		all[fault.Unprocessable] = "the Idempotency-Key was used for another request"
 	}
 	for code, when := range d.Faults {
-		if derived := all[code]; derived != "" && code == fault.Conflict {
-			when += "; or " + derived
-		}
 		all[code] = when
 	}
 	var list []problem
