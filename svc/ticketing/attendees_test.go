@@ -150,7 +150,7 @@ func TestTablesOfAnyLength(t *testing.T) {
 			rows[i] = ticketRow{ID: ids.New[ids.TicketKind](at), OrderID: ids.New[ids.OrderKind](at), EventID: offer.Event.ID, TicketTypeID: offer.Event.TicketTypes[0].ID,
 				OwnerID: offer.Event.Organizer, HolderName: "Ada", Status: api.TicketValid, Revision: 1, IssuedAt: at}
 		}
-		rows[n-1].HolderName, rows[0].HolderName = "Grace", "Grace"
+		rows[n-1].HolderName, rows[0].HolderName = "Lilou", "Lilou" // letters that no id has
 		if err := h.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			for some := range slices.Chunk(rows, 500) {
 				if _, err := tx.NewInsert().Model(&some).Exec(ctx); err != nil {
@@ -161,7 +161,7 @@ func TestTablesOfAnyLength(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		for query, want := range map[string]int{"": n, "grace": 2} {
+		for query, want := range map[string]int{"": n, "lilou": 2} {
 			var file []byte
 			ask := nats.Header{rpc.HeaderParams: {url.Values{"id": {offer.Event.ID.String()}, "q": {query}}.Encode()}}
 			for parts := 1; ; parts++ {
