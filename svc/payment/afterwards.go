@@ -54,7 +54,7 @@ func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *ca
 	if err != nil || len(seen.FailedRefunds) == 0 && len(seen.Disputes) == 0 {
 		return err
 	}
-	failed, disputed, err := s.books.afterwards(ctx, remote.PaymentID, seen)
+	failed, disputed, err := s.store.afterwards(ctx, remote.PaymentID, seen)
 	for _, r := range failed {
 		s.metrics.refunded("failed_later")
 		s.log.ErrorContext(ctx, "a refund has failed after it had succeeded: a person has to make it again", "refund", r.ID, "payment", r.PaymentID, "reason", r.Failure)
@@ -67,7 +67,7 @@ func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *ca
 }
 
 // afterwards writes down what was seen of a payment, with its transfers, and returns what is news.
-func (b *books) afterwards(ctx context.Context, id ids.Payment, seen provider.Afterwards) (failed []*refundRow, disputed []*disputeRow, err error) {
+func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment, seen provider.Afterwards) (failed []*refundRow, disputed []*disputeRow, err error) {
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		failed, disputed = nil, nil
@@ -85,7 +85,7 @@ func (b *books) afterwards(ctx context.Context, id ids.Payment, seen provider.Af
 			if !ok || r.RemoteID == "" {
 				continue
 			}
-			if err := b.takeBack(ctx, tx, payment, r, why, now); err != nil {
+			if err := b.refundFailed(ctx, tx, payment, r, why, now); err != nil {
 				return err
 			}
 			failed = append(failed, r)
@@ -104,8 +104,8 @@ func (b *books) afterwards(ctx context.Context, id ids.Payment, seen provider.Af
 	return failed, disputed, err
 }
 
-// takeBack writes down that the money of a refund has come back to the provider: the buyer is owed it as before.
-func (b *books) takeBack(ctx context.Context, tx bun.Tx, payment *paymentRow, r *refundRow, why string, now time.Time) error {
+// refundFailed writes down that the money of a refund has come back to the provider: the buyer is owed it as before.
+func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *paymentRow, r *refundRow, why string, now time.Time) error {
 	r.Status, r.Failure, r.UpdatedAt = api.RefundFailed, why, now
 	if _, err := tx.NewUpdate().Model(r).Column("status", "failure", "updated_at").WherePK().Exec(ctx); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (b *books) takeBack(ctx context.Context, tx bun.Tx, payment *paymentRow, r 
 }
 
 // dispute writes down what has become of a dispute, and returns it if that is news.
-func (b *books) dispute(ctx context.Context, tx bun.Tx, payment *paymentRow, d provider.Dispute, now time.Time) (*disputeRow, error) {
+func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *paymentRow, d provider.Dispute, now time.Time) (*disputeRow, error) {
 	var kept []*disputeRow
 	if err := tx.NewSelect().Model(&kept).Where("d.id = ?", d.ID).Scan(ctx); err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func taken(status string) bool { return status == api.DisputeOpen || status == a
 
 // listDisputes shows who reclaims the money of a payment.
 func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.List[api.Dispute], error) {
-	payment, err := s.books.payment(ctx, req.ID)
+	payment, err := s.store.payment(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.L
 
 // repeatRefund makes a refund that has failed once more, because a person says so.
 func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Refund, error) {
-	payment, err := s.books.payment(ctx, req.PaymentID)
+	payment, err := s.store.payment(ctx, req.PaymentID)
 	if err != nil {
 		return nil, err
 	}

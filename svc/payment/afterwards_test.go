@@ -18,16 +18,16 @@ import (
 // A refund that fails at Stripe after it had succeeded is noticed and shown, a person makes it again, and the ledger agrees
 // with Stripe's report at every step. What a payer reclaims by a bank is noticed and shown too.
 func TestWhatHappensAfterwards(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		standin := stripetest.New(t, w.clock.Now)
 		w.stripe = standin.URL
 		i := w.run()
 		p, session := w.payAtStripe()
 		intent := strings.Replace(session, "cs_", "pi_", 1)
 		standin.Pay(session)
-		tell := func(id, kind string) {
+		publish := func(id, kind string) {
 			t.Helper()
-			if err := w.tellOfStripe(id, kind, `{"id":"x","payment_intent":"`+intent+`"}`); err != nil {
+			if err := w.sendStripeEvent(id, kind, `{"id":"x","payment_intent":"`+intent+`"}`); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -42,9 +42,9 @@ func TestWhatHappensAfterwards(t *testing.T) {
 				t.Errorf("the ledger is broken: %q, %v", broken, err)
 			}
 		}
-		tell("evt_1", "charge.succeeded")
+		publish("evt_1", "charge.succeeded")
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		w.oweAll(i, p.ID)
+		w.refundAll(i, p.ID)
 		i.refundNow()
 		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		const back, bounced = "refund,ID,-5000,EUR\n", "refund_failure,ID,5000,EUR\n"
@@ -53,8 +53,8 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		standin.Set(func() {
 			standin.Refunds[0]["status"], standin.Refunds[0]["failure_reason"] = "failed", "lost_or_stolen_card"
 		})
-		tell("evt_2", "refund.failed")
-		tell("evt_3", "charge.refund.updated") // the same, told twice
+		publish("evt_2", "refund.failed")
+		publish("evt_3", "charge.refund.updated") // the same, told twice
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		refunds, err := rpc.Call(as(organizerID), w.client, api.ListRefunds, &api.PaymentRef{ID: p.ID})
 		if err != nil || len(refunds.Items) != 1 || refunds.Items[0].Status != api.RefundFailed || refunds.Items[0].Failure != "lost_or_stolen_card" {
@@ -71,7 +71,7 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		_, err = rpc.Call(as(organizerID), w.client, api.RepeatRefund, again)
 		wantFault(t, err, fault.Conflict)
-		tell("evt_4", "charge.refunded") // the failed one is still on Stripe's list, and is the past
+		publish("evt_4", "charge.refunded") // the failed one is still on Stripe's list, and is the past
 		agrees(back, bounced, back)
 		if n := len(standin.Made("POST /v1/refunds starlight-refund-")); n != 2 {
 			t.Errorf("%d refunds were asked for, want 2", n)
@@ -85,7 +85,7 @@ func TestWhatHappensAfterwards(t *testing.T) {
 				disputed["status"] = step.remote
 				standin.Disputes = []stripetest.Object{disputed}
 			})
-			tell(fmt.Sprint("evt_d", k), "charge.dispute.updated")
+			publish(fmt.Sprint("evt_d", k), "charge.dispute.updated")
 			testkit.Eventually(t, 20*time.Second, func() error {
 				list, err := rpc.Call(as(organizerID), w.client, api.ListDisputes, &api.PaymentRef{ID: p.ID})
 				if err != nil {
@@ -104,11 +104,11 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		}
 		_, err = rpc.Call(as(p.UserID), w.client, api.ListDisputes, &api.PaymentRef{ID: p.ID})
 		wantFault(t, err, fault.NotFound)
-		if told := w.told(api.Topic[api.PaymentEvent]{Subject: api.RefundHasFailed.Subject}, 1); len(told) != 1 {
-			t.Errorf("told of %d failed refunds, want 1", len(told))
+		if published := w.published(api.Topic[api.PaymentEvent]{Subject: api.RefundHasFailed.Subject}, 1); len(published) != 1 {
+			t.Errorf("told of %d failed refunds, want 1", len(published))
 		}
-		if told := w.told(api.Topic[api.PaymentEvent]{Subject: api.PaymentDisputed.Subject}, 3); len(told) != 3 {
-			t.Errorf("told of %d changes of the dispute, want 3", len(told))
+		if published := w.published(api.Topic[api.PaymentEvent]{Subject: api.PaymentDisputed.Subject}, 3); len(published) != 3 {
+			t.Errorf("told of %d changes of the dispute, want 3", len(published))
 		}
 	})
 }

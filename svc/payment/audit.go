@@ -86,7 +86,7 @@ func (s *sums) add(kind string, amount int64) {
 	switch kind {
 	case transferCapture:
 		s.captured += amount
-	case transferRefundOwed:
+	case transferRefundDue:
 		s.owed += amount
 	case transferRefundPaid:
 		s.paid += amount
@@ -115,7 +115,7 @@ func sumsOf(ctx context.Context, db *store.DB, query string) (map[ids.Payment]su
 	return out, err
 }
 
-// AuditSandbox reconciles our ledger with the sandbox provider's own books.
+// AuditSandbox reconciles our ledger with the sandbox provider's own records.
 func AuditSandbox(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
 	var report bytes.Buffer
 	if err := SandboxReport(ctx, db, &report); err != nil {

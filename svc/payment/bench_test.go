@@ -15,7 +15,7 @@ import (
 func BenchmarkPay(b *testing.B) {
 	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
 		b.Run(name, func(b *testing.B) {
-			w := newWorld(b, url(b))
+			w := newHarness(b, url(b))
 			i := w.run()
 			b.ResetTimer()
 			err := parallel(b.Context(), 256, slicesIndex(b.N), func(_ context.Context, _ int) {

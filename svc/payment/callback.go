@@ -19,17 +19,17 @@ const (
 	callbackLease = 2*lookTime + provider.CallTimeout
 )
 
-// receiveCallback verifies a callback, keeps it and answers. What it tells of is fetched afterwards, by the provider's
-// desk.
+// receiveCallback verifies a callback, keeps it and answers. The payment that it is about is fetched afterwards, by a
+// callback worker of the provider.
 //
 // A callback about a payment that we do not have is taken too, counted and logged: the provider can do nothing about it,
 // and would send it again for days.
 func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.None, error) {
-	desk, ok := s.desks[req.Provider]
+	worker, ok := s.workers[req.Provider]
 	if !ok {
 		return nil, fault.New(fault.NotFound, "no such payment provider")
 	}
-	event, err := desk.provider.ParseCallback(req)
+	event, err := worker.provider.ParseCallback(req)
 	if err != nil {
 		s.metrics.received(req.Provider, "refused")
 		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider, "address", rpc.From(ctx).Address, "error", err)
@@ -53,37 +53,37 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 		return &rpc.None{}, nil
 	}
 	s.metrics.received(req.Provider, "new")
-	desk.take(row)
+	worker.enqueue(row)
 	return &rpc.None{}, nil
 }
 
-// desk is where the callbacks of one provider are worked on: each provider has its own workers, so a slow one keeps
-// nobody else waiting.
-type desk struct {
+// callbackWorker is where the callbacks of one provider are worked on: each provider has its own workers, so a slow one
+// does not delay the others.
+type callbackWorker struct {
 	service  *Service
 	provider *provider.Guard
 	queue    chan *callbackRow
 }
 
 const (
-	deskWorkers = 128  // calls of one provider at the same time
-	deskQueue   = 8192 // callbacks that wait for a worker; those beyond it wait in the table
+	callbackWorkers = 128  // calls of one provider at the same time
+	callbackQueue   = 8192 // callbacks that wait for a worker; those beyond it wait in the table
 )
 
-func newDesk(s *Service, p *provider.Guard) *desk {
-	return &desk{service: s, provider: p, queue: make(chan *callbackRow, deskQueue)}
+func newCallbackWorker(s *Service, p *provider.Guard) *callbackWorker {
+	return &callbackWorker{service: s, provider: p, queue: make(chan *callbackRow, callbackQueue)}
 }
 
-// take works on a callback soon, if there is room; the sweep finds it otherwise.
-func (d *desk) take(row *callbackRow) {
+// enqueue works on a callback soon, if there is room; the sweep finds it otherwise.
+func (d *callbackWorker) enqueue(row *callbackRow) {
 	select {
 	case d.queue <- row:
 	default:
 	}
 }
 
-// work deals with callbacks until ctx ends. Deployed deskWorkers times.
-func (d *desk) work(ctx context.Context) {
+// work deals with callbacks until ctx ends. It runs callbackWorkers times.
+func (d *callbackWorker) work(ctx context.Context) {
 	for {
 		select {
 		case row := <-d.queue:
@@ -95,14 +95,14 @@ func (d *desk) work(ctx context.Context) {
 }
 
 // look fetches the object of a callback and moves the payment. If anything fails, the callback is taken up again later.
-func (d *desk) look(ctx context.Context, row *callbackRow) {
+func (d *callbackWorker) look(ctx context.Context, row *callbackRow) {
 	key := row.key()
 	err := d.hold(ctx, row)
 	if err == nil {
 		err = d.service.lookAfterwards(ctx, d.provider, row)
 	}
 	if err == nil {
-		err = d.service.settle(ctx, d.provider, row.RemoteID, &key) // finishes the callback
+		err = d.service.confirm(ctx, d.provider, row.RemoteID, &key) // finishes the callback
 	}
 	if err == nil || errors.Is(err, errTaken) {
 		return
@@ -111,7 +111,7 @@ func (d *desk) look(ctx context.Context, row *callbackRow) {
 	d.service.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
 	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
-	if err := d.service.books.postpone(ctx, key, d.service.now().Add(wait)); err != nil {
+	if err := d.service.store.postpone(ctx, key, d.service.now().Add(wait)); err != nil {
 		d.service.log.WarnContext(ctx, "a callback cannot be put off", "callback", row.EventID, "error", err)
 	}
 }
@@ -120,18 +120,18 @@ func (d *desk) look(ctx context.Context, row *callbackRow) {
 var errTaken = errors.New("another instance has taken it up")
 
 // hold makes sure that a callback is this instance's for as long as a look may last: it may have waited for its worker.
-func (d *desk) hold(ctx context.Context, row *callbackRow) error {
+func (d *callbackWorker) hold(ctx context.Context, row *callbackRow) error {
 	if d.service.now().Add(2 * lookTime).Before(row.DueAt) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
-	return d.service.books.renew(ctx, row)
+	return d.service.store.renew(ctx, row)
 }
 
-// settle looks at a payment at its provider and moves ours, with the events that tell of it. The callback that made us
+// confirm looks at a payment at its provider and moves ours, with the events about it. The callback that made us
 // look, if any, is finished in the same transaction.
-func (s *Service) settle(ctx context.Context, p provider.Provider, remoteID string, callback *callbackKey) error {
+func (s *Service) confirm(ctx context.Context, p provider.Provider, remoteID string, callback *callbackKey) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	in := observation{provider: p.Name(), callback: callback, remote: provider.State{ID: remoteID}}
@@ -152,12 +152,12 @@ func (s *Service) settle(ctx context.Context, p provider.Provider, remoteID stri
 }
 
 // observe moves a payment by what was seen of it. The source is what made us look.
-func (s *Service) observe(ctx context.Context, p provider.Provider, source string, in observation) (settlement, error) {
-	out, err := s.settlements.Do(ctx, in)
+func (s *Service) observe(ctx context.Context, p provider.Provider, source string, in observation) (confirmation, error) {
+	out, err := s.confirmations.Do(ctx, in)
 	if err != nil {
 		return out, err
 	}
-	s.metrics.settled(p.Name(), source, out)
+	s.metrics.confirmed(p.Name(), source, out)
 	switch out.verdict {
 	case verdictUnknown, verdictForeign:
 		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", p.Name(),
@@ -169,21 +169,21 @@ func (s *Service) observe(ctx context.Context, p provider.Provider, source strin
 	return out, nil
 }
 
-// sweepCallbacks takes up callbacks whose worker is gone.
+// sweepCallbacks claims callbacks whose worker is gone.
 func (s *Service) sweepCallbacks(ctx context.Context) error {
-	rows, err := s.books.waiting(ctx, sweepLimit)
+	rows, err := s.store.waiting(ctx, sweepLimit)
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
-		if desk, ok := s.desks[r.Provider]; ok {
-			desk.take(r)
+		if worker, ok := s.workers[r.Provider]; ok {
+			worker.enqueue(r)
 		}
 	}
 	return nil
 }
 
-// forgetCallbacks deletes callbacks that have been dealt with for longer than the setting payment.callback_retention.
-func (s *Service) forgetCallbacks(ctx context.Context) error {
-	return s.books.forgetCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
+// deleteCallbacks deletes callbacks that have been dealt with for longer than the setting payment.callback_retention.
+func (s *Service) deleteCallbacks(ctx context.Context) error {
+	return s.store.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
 }

@@ -21,7 +21,7 @@ import (
 // TestCallbacksInAnyOrder sends each callback of many payments five times, all of them shuffled, to two instances, with
 // forged ones among them. Every payment ends as its payer decided, and that is told once.
 func TestCallbacksInAnyOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		kept := new(capture)
 		w.setDoor(kept.door)
 		i := w.run()
@@ -64,14 +64,14 @@ func TestCallbacksInAnyOrder(t *testing.T) {
 			w.awaitStatus(id, map[string]string{"succeeded": api.PaymentSucceeded, "declined": api.PaymentFailed}[outcome], 0)
 		}
 		for _, topic := range []api.Topic[api.PaymentEvent]{api.PaymentHasSucceeded, api.PaymentHasFailed} {
-			told := map[ids.Payment]int{}
-			for _, p := range w.told(topic, n/2) {
-				told[p.ID]++
+			published := map[ids.Payment]int{}
+			for _, p := range w.published(topic, n/2) {
+				published[p.ID]++
 			}
-			if len(told) != n/2 {
-				t.Errorf("%s of %d payments, want %d", topic.Subject, len(told), n/2)
+			if len(published) != n/2 {
+				t.Errorf("%s of %d payments, want %d", topic.Subject, len(published), n/2)
 			}
-			for id, times := range told {
+			for id, times := range published {
 				if times != 1 {
 					t.Errorf("%s of %s %d times", topic.Subject, id, times)
 				}
@@ -105,7 +105,7 @@ func slicesIndex(n int) []int {
 
 // TestCallbackRefused shows what a forger and a broken provider are told.
 func TestCallbackRefused(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	i := w.run()
 	body := []byte(`{"id":"sbe_x","type":"payment.succeeded","payment":"sbp_x","created":1}`)
 	wantFault(t, w.callback("", body), fault.Unauthenticated)
@@ -123,7 +123,7 @@ func TestCallbackRefused(t *testing.T) {
 
 // TestUnknownPayment sends signed callbacks about payments that are not ours: they are taken, counted and done with.
 func TestUnknownPayment(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		send := func(event, remote string) {
 			t.Helper()
@@ -135,7 +135,7 @@ func TestUnknownPayment(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// One that the provider does not know either, and one that it made for somebody else.
+		// One that the provider does not know either, and one that it made for another merchant.
 		foreign, err := i.sandbox.Create(t.Context(), provider.CreateRequest{Key: "k", PaymentID: ids.New[ids.PaymentKind](w.clock.Now()),
 			OrderID: ids.New[ids.OrderKind](w.clock.Now()), Amount: api.Money{Amount: 1, Currency: "EUR"}})
 		if err != nil {
@@ -157,11 +157,11 @@ func TestUnknownPayment(t *testing.T) {
 
 // TestForeignObject lets the provider speak of our payment under another object of its own.
 func TestForeignObject(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	i := w.run()
 	ctx, order := w.order()
 	p := w.create(ctx, order.ID)
-	out, err := i.settlements.Do(t.Context(), observation{provider: "sandbox",
+	out, err := i.confirmations.Do(t.Context(), observation{provider: "sandbox",
 		remote: provider.State{ID: "sbp_other", PaymentID: p.ID, Status: provider.Succeeded, Amount: p.Amount}})
 	if err != nil || out.verdict != verdictForeign || out.status != api.PaymentRequiresAction {
 		t.Errorf("got %+v, %v", out, err)
@@ -170,7 +170,7 @@ func TestForeignObject(t *testing.T) {
 
 // TestCrashAfterReceipt stops an instance between keeping a callback and working on it: the next one finds it.
 func TestCrashAfterReceipt(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		cut := w.prepare() // nothing works on its queue
 		defer cut.Close()
 		ctx, order := w.order()
@@ -206,8 +206,8 @@ func TestCrashAfterReceipt(t *testing.T) {
 		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "callback", "verdict", "moved"); n != 1 {
 			t.Errorf("%d callbacks moved a payment, want 1", n)
 		}
-		if told := w.told(api.PaymentHasSucceeded, 1); len(told) != 1 {
-			t.Errorf("told %d times", len(told))
+		if published := w.published(api.PaymentHasSucceeded, 1); len(published) != 1 {
+			t.Errorf("told %d times", len(published))
 		}
 	})
 }

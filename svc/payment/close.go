@@ -20,12 +20,12 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 	if len(req.OrderIDs) > most {
 		return nil, fault.New(fault.Invalid, "at most %d orders can be closed together", most)
 	}
-	rows, err := s.books.payable(ctx, req.OrderIDs)
+	rows, err := s.store.payable(ctx, req.OrderIDs)
 	if err != nil {
 		return nil, err
 	}
 	// Before the provider hears of it: its callback may come before its answer.
-	if err := s.books.ending(ctx, rows, api.FailureOrderEnded); err != nil {
+	if err := s.store.ending(ctx, rows, api.FailureOrderEnded); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
@@ -51,18 +51,18 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 
 // close ends one payment at its provider, and reports whether it has failed for good.
 func (s *Service) close(ctx context.Context, row *paymentRow) bool {
-	desk, ok := s.desks[row.Provider]
+	worker, ok := s.workers[row.Provider]
 	if !ok {
 		return false
 	}
-	err := s.complete(ctx, desk.provider, row) // a creation that was cut off may have happened
+	err := s.complete(ctx, worker.provider, row) // a creation that was cut off may have happened
 	var remote provider.State
 	if err == nil {
-		remote, err = desk.provider.Cancel(ctx, row.RemoteID)
+		remote, err = worker.provider.Cancel(ctx, row.RemoteID)
 	}
-	var out settlement
+	var out confirmation
 	if err == nil {
-		out, err = s.observe(ctx, desk.provider, "close", observation{provider: row.Provider, remote: remote})
+		out, err = s.observe(ctx, worker.provider, "close", observation{provider: row.Provider, remote: remote})
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "a payment cannot be ended", "provider", row.Provider, "payment", row.ID, "error", err)
@@ -72,7 +72,7 @@ func (s *Service) close(ctx context.Context, row *paymentRow) bool {
 }
 
 // payable returns the payments of orders that have succeeded or still may.
-func (b *books) payable(ctx context.Context, orders []ids.Order) ([]*paymentRow, error) {
+func (b *paymentStore) payable(ctx context.Context, orders []ids.Order) ([]*paymentRow, error) {
 	var rows []*paymentRow
 	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(append([]ids.Order{""}, orders...))).
 		Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentSucceeded).Scan(ctx)
@@ -80,7 +80,7 @@ func (b *books) payable(ctx context.Context, orders []ids.Order) ([]*paymentRow,
 }
 
 // ending writes down why payments are about to be ended.
-func (b *books) ending(ctx context.Context, rows []*paymentRow, why string) error {
+func (b *paymentStore) ending(ctx context.Context, rows []*paymentRow, why string) error {
 	var list []ids.Payment
 	for _, r := range rows {
 		if r.open() && r.Ending == "" {

@@ -13,7 +13,7 @@ import (
 // to be asked for again.
 func TestLostCommits(t *testing.T) {
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
-	w := newWorld(t, lose.URL)
+	w := newHarness(t, lose.URL)
 	i := w.run()
 	for _, statement := range []string{`INSERT INTO "payments"`, "UPDATE payments SET remote_id"} {
 		ctx, order := w.order()
@@ -33,7 +33,7 @@ func TestLostCommits(t *testing.T) {
 	if n := i.count(t, "SELECT count(*) FROM sandbox_callbacks WHERE attempts > 1"); n != 0 {
 		t.Errorf("%d callbacks were sent again", n)
 	}
-	w.told(api.PaymentHasSucceeded, 1)
+	w.published(api.PaymentHasSucceeded, 1)
 
 	// A refund that was asked for without a key: asked for again, it would be another one.
 	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte(`INSERT INTO "payment_refunds"`)) })

@@ -29,7 +29,7 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 	if err != nil {
 		return nil, err
 	}
-	p := s.desks[row.Provider].provider
+	p := s.workers[row.Provider].provider
 	in := opened{id: row.ID, remote: provider.Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
 	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
 	if row.RemoteID == "" {
@@ -54,14 +54,14 @@ func (s *Service) choose(name string) (*provider.Guard, error) {
 	if !asked {
 		name = api.PaymentProvider.Get(s.live)
 	}
-	desk, ok := s.desks[name]
+	worker, ok := s.workers[name]
 	off := ""
 	if ok {
-		off = desk.provider.OffReason()
+		off = worker.provider.OffReason()
 	}
 	switch {
 	case ok && off == "":
-		return desk.provider, nil
+		return worker.provider, nil
 	case !asked:
 		return nil, fault.New(fault.Unavailable, "the default payment provider, %s, is not switched on", name)
 	}
@@ -71,7 +71,7 @@ func (s *Service) choose(name string) (*provider.Guard, error) {
 	return nil, check.Err()
 }
 
-// accept returns the provider if the event's buyers may choose it, and otherwise, if nobody asked for it by name, the
+// accept returns the provider if the event's buyers may choose it, and otherwise, if the caller named none, the
 // first that they may choose.
 func (s *Service) accept(p *provider.Guard, asked bool, accepted []string) (*provider.Guard, error) {
 	if len(accepted) == 0 || slices.Contains(accepted, p.Name()) {
@@ -205,7 +205,7 @@ func (s *Service) getPayment(ctx context.Context, req *api.PaymentRef) (*api.Pay
 
 // visible returns a payment to its payer, the event's managers and administrators.
 func (s *Service) visible(ctx context.Context, id ids.Payment) (*paymentRow, error) {
-	row, err := s.books.payment(ctx, id)
+	row, err := s.store.payment(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -18,12 +18,12 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// is gives the sandbox moods. Call it before run.
-func (w *world) is(moods ...settings.Override) {
-	w.live = settings.Fixed(append([]settings.Override{api.SandboxEnabled.Is(true)}, moods...)...)
+// is has the sandbox inject faults. Call it before run.
+func (w *harness) is(faults ...settings.Override) {
+	w.live = settings.Fixed(append([]settings.Override{api.SandboxEnabled.Is(true)}, faults...)...)
 }
 
-func (w *world) close(orders ...ids.Order) []ids.Order {
+func (w *harness) close(orders ...ids.Order) []ids.Order {
 	w.t.Helper()
 	client := rpc.NewClient(w.nats.Conn, rpc.ClientConfig{Name: "ticketing"})
 	out, err := rpc.Call(w.t.Context(), client, api.ClosePayments, &api.OrdersToClose{OrderIDs: orders})
@@ -34,7 +34,7 @@ func (w *world) close(orders ...ids.Order) []ids.Order {
 }
 
 func TestChallenge(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		w.is(api.SandboxChallenge.Is(true))
 		i := w.run()
 		ctx, order := w.order()
@@ -73,7 +73,7 @@ func TestChallenge(t *testing.T) {
 
 // A payer has consented and the money comes later: the payment cannot be ended, and is no success yet.
 func TestSlowCapture(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		w.is(api.SandboxCaptureDelay.Is(time.Minute))
 		i := w.run()
 		ctx, order := w.order()
@@ -96,7 +96,7 @@ func TestSlowCapture(t *testing.T) {
 
 // Before the seats of an order go to others, its payments are ended where they are made.
 func TestClosePayments(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, open := w.order()
 		p := w.create(ctx, open.ID)
@@ -118,8 +118,8 @@ func TestClosePayments(t *testing.T) {
 			t.Errorf("failed because of %q, can be tried again: %t", got.FailureReason, got.CanTryAgain())
 		}
 		wantFault(t, w.decide(p.ID, "succeeded"), fault.Conflict) // the payer comes too late
-		if told := w.told(api.PaymentHasFailed, 2); len(told) != 2 {
-			t.Errorf("told of %d failures", len(told))
+		if published := w.published(api.PaymentHasFailed, 2); len(published) != 2 {
+			t.Errorf("told of %d failures", len(published))
 		}
 		i.audit(t)
 	})
@@ -127,35 +127,35 @@ func TestClosePayments(t *testing.T) {
 
 // When the provider's own word of the end comes before our answer, the payment failed all the same because its order did.
 func TestReasonOfAnEndIsTheOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, o := w.order()
 		p := w.create(ctx, o.ID)
-		rows, err := i.books.payable(t.Context(), []ids.Order{o.ID})
+		rows, err := i.store.payable(t.Context(), []ids.Order{o.ID})
 		if err != nil || len(rows) != 1 {
 			t.Fatal(rows, err)
 		}
-		if err := i.books.ending(t.Context(), rows, api.FailureOrderEnded); err != nil {
+		if err := i.store.ending(t.Context(), rows, api.FailureOrderEnded); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := i.sandbox.Cancel(t.Context(), rows[0].RemoteID); err != nil {
 			t.Fatal(err)
 		}
-		if err := i.settle(t.Context(), i.sandbox, rows[0].RemoteID, nil); err != nil { // as for a callback
+		if err := i.confirm(t.Context(), i.sandbox, rows[0].RemoteID, nil); err != nil { // as for a callback
 			t.Fatal(err)
 		}
 		if got := w.awaitStatus(p.ID, api.PaymentFailed, 0); got.FailureReason != api.FailureOrderEnded {
 			t.Errorf("failed because of %q", got.FailureReason)
 		}
-		if told := w.told(api.PaymentHasFailed, 1); told[0].CanTryAgain() {
-			t.Errorf("the payer is told to try again: %+v", told[0])
+		if published := w.published(api.PaymentHasFailed, 1); published[0].CanTryAgain() {
+			t.Errorf("the payer is told to try again: %+v", published[0])
 		}
 	})
 }
 
 // Payer and expiry at the same moment: either the order is closed and nothing is collected, or it is paid.
 func TestCloseAgainstPay(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		type outcome struct {
 			payment ids.Payment
@@ -182,9 +182,10 @@ func TestCloseAgainstPay(t *testing.T) {
 	})
 }
 
-// With every mood on, each payment still ends as its payer decided, each event is told once, and the books agree.
+// With every fault injected, each payment still ends as its payer decided, each event is published once, and the records
+// agree.
 func TestEveryMoodAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		w.is(api.SandboxCallbackDelay.Is(time.Second), api.SandboxShuffle.Is(5*time.Second), api.SandboxCopies.Is(3), api.SandboxLost.Is(30),
 			api.SandboxTimeouts.Is(20), api.SandboxCaptureDelay.Is(2*time.Second), api.PaymentPollAfter.Is(5*time.Second))
 		i := w.run()
@@ -211,8 +212,8 @@ func TestEveryMoodAtOnce(t *testing.T) {
 			w.awaitStatus(p.ID, []string{api.PaymentRefunded, api.PaymentFailed}[k%2], 500*time.Millisecond)
 		}
 		for topic, want := range map[api.Topic[api.PaymentEvent]]int{api.PaymentHasSucceeded: n / 2, api.PaymentHasFailed: n / 2, api.PaymentWasRefunded: n / 2} {
-			if told := w.told(topic, want); len(told) != want {
-				t.Errorf("%s was told %d times, want %d", topic.Subject, len(told), want)
+			if published := w.published(topic, want); len(published) != want {
+				t.Errorf("%s was told %d times, want %d", topic.Subject, len(published), want)
 			}
 		}
 		i.audit(t)
@@ -220,7 +221,7 @@ func TestEveryMoodAtOnce(t *testing.T) {
 }
 
 func TestCreateRefund(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		p := w.create(ctx, order.ID)
@@ -261,7 +262,7 @@ func TestCreateRefund(t *testing.T) {
 }
 
 func TestProvidersOfTheEvent(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	w.run()
 	ctx, order := w.order()
 	for _, tt := range []struct {
@@ -307,7 +308,7 @@ func (s *stuck) Fetch(ctx context.Context, _ string) (provider.State, error) {
 
 // A provider that hangs takes as many calls as it may have and no more: who comes then is told at once.
 func TestGuardBoundsCalls(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	i := w.run()
 	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, provider.MaxCalls+1)}
 	g := provider.NewGuard(s, i.registry, testkit.Log(t))
@@ -335,7 +336,7 @@ func TestGuardBoundsCalls(t *testing.T) {
 
 // A provider that fails again and again is left alone; one that refuses is not failing.
 func TestGuardBreaks(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	i := w.prepare()
 	defer i.Close()
 	s := &stuck{wait: make(chan struct{}), asked: make(chan struct{}, 1000), fails: fault.New(fault.Conflict, "no")}

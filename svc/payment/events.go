@@ -9,8 +9,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
-// tell puts what became of payments into the outbox, in the transaction that made it so.
-func (b *books) tell(ctx context.Context, tx bun.Tx, rows ...*paymentRow) error {
+// publish puts what became of payments into the outbox, in the transaction that made it so.
+func (b *paymentStore) publish(ctx context.Context, tx bun.Tx, rows ...*paymentRow) error {
 	msgs := make([]stream.Message, 0, len(rows))
 	for _, r := range rows {
 		var subject string
@@ -22,7 +22,7 @@ func (b *books) tell(ctx context.Context, tx bun.Tx, rows ...*paymentRow) error 
 		case api.PaymentRefunded:
 			subject = api.PaymentWasRefunded.Subject
 		default:
-			continue // nobody outside has to hear of it
+			continue // no other service needs it
 		}
 		msgs = append(msgs, stream.Message{Subject: subject, Payload: api.PaymentEvent{Payment: r.payment()}})
 	}
@@ -51,7 +51,7 @@ func (s *Service) onRefundDue(ctx context.Context, m stream.Msg) error {
 		return err
 	}
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := s.books.owe(ctx, tx, due)
+		_, err := s.store.addRefund(ctx, tx, due)
 		return err
 	})
 	if err == nil {

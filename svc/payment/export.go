@@ -16,7 +16,7 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Li
 	if err != nil {
 		return nil, err
 	}
-	query := s.books.db.Read().NewSelect().Where("p.user_id = ?", req.UserID)
+	query := s.store.db.Read().NewSelect().Where("p.user_id = ?", req.UserID)
 	if key != nil {
 		query = query.Where("p.id > ?", key[0])
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 func TestExportPerson(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		mine := w.create(ctx, order.ID)

@@ -79,7 +79,7 @@ func (g *giro) succeed(remoteID string) {
 // A provider more is given to the service, and that is all: it is chosen by its name, holds seats as long as it says, works
 // in the background, is told by its callbacks, and gives money back.
 func TestFourthProvider(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		g := &giro{payments: map[string]provider.State{}, until: w.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
 		w.others = append(w.others, g)
 		i := w.run()
@@ -101,7 +101,7 @@ func TestFourthProvider(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		w.oweAll(i, p.ID)
+		w.refundAll(i, p.ID)
 		i.refundNow()
 		w.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
 

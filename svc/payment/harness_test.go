@@ -31,16 +31,16 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// onBoth runs a test against a world on each database.
-func onBoth(t *testing.T, test func(t *testing.T, w *world)) {
+// onBoth runs a test against a harness on each database.
+func onBoth(t *testing.T, test func(t *testing.T, w *harness)) {
 	t.Helper()
 	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
-		t.Run(name, func(t *testing.T) { test(t, newWorld(t, url(t))) })
+		t.Run(name, func(t *testing.T) { test(t, newHarness(t, url(t))) })
 	}
 }
 
-// world is all that surrounds the payment service: NATS, a database, ticketing, and a door for HTTP.
-type world struct {
+// harness is all that surrounds the payment service: NATS, a database, ticketing, and a door for HTTP.
+type harness struct {
 	t      testing.TB
 	nats   *testkit.NATSServer
 	url    string // of the database
@@ -55,7 +55,7 @@ type world struct {
 
 	mu     sync.Mutex
 	orders map[ids.Order]*api.Order
-	tied   map[ids.Order]ids.Payment // what BeginPayment was told last
+	tied   map[ids.Order]ids.Payment // of the last BeginPayment
 	held   map[ids.Order]*time.Time  // and until when
 	door   func(w http.ResponseWriter, r *http.Request, body []byte)
 
@@ -64,11 +64,11 @@ type world struct {
 
 const testSandboxSecret = "the secret of the sandbox in tests"
 
-func newWorld(t testing.TB, url string) *world {
+func newHarness(t testing.TB, url string) *harness {
 	t.Helper()
 	n := testkit.NATS(t)
 	n.Stream("EVENTS", "ev.>")
-	w := &world{
+	w := &harness{
 		t: t, nats: n, url: url, clock: testkit.NewClock(time.Time{}),
 		live:   settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default())),
 		client: rpc.NewClient(n.Conn, rpc.ClientConfig{Name: "gateway"}), log: testkit.Log(t),
@@ -93,7 +93,7 @@ func newWorld(t testing.TB, url string) *world {
 }
 
 // forward does with callbacks what the gateway does.
-func (w *world) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
+func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
 	err := w.callback(r.Header.Get("Sandbox-Signature"), body)
 	if err != nil {
 		rw.WriteHeader(rpc.HTTPStatus(fault.From(err).Code))
@@ -102,20 +102,20 @@ func (w *world) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
 	rw.WriteHeader(http.StatusOK)
 }
 
-func (w *world) callback(signature string, body []byte) error {
+func (w *harness) callback(signature string, body []byte) error {
 	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", SandboxSignature: signature, Body: body})
 	return err
 }
 
 // setDoor replaces what happens to callbacks on their way.
-func (w *world) setDoor(door func(w http.ResponseWriter, r *http.Request, body []byte)) {
+func (w *harness) setDoor(door func(w http.ResponseWriter, r *http.Request, body []byte)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.door = door
 }
 
 // serveTicketing answers BeginPayment by the rules of ticketing.
-func (w *world) serveTicketing() {
+func (w *harness) serveTicketing() {
 	w.t.Helper()
 	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.BeginPayment, func(ctx context.Context, req *api.BeginPaymentOf) (*api.Payable, error) {
@@ -154,7 +154,7 @@ const (
 )
 
 // serveOffers answers GetOffer: every event has the same team.
-func (w *world) serveOffers() {
+func (w *harness) serveOffers() {
 	w.t.Helper()
 	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
@@ -165,7 +165,7 @@ func (w *world) serveOffers() {
 }
 
 // order makes a pending order and returns it with the context of its owner.
-func (w *world) order() (context.Context, *api.Order) {
+func (w *harness) order() (context.Context, *api.Order) {
 	now := w.clock.Now()
 	o := &api.Order{ID: ids.New[ids.OrderKind](now), UserID: ids.New[ids.UserKind](now), EventID: ids.New[ids.EventKind](now), Status: api.OrderPending,
 		Items: []api.OrderItem{{TicketTypeID: ids.New[ids.TicketTypeKind](now), Name: "Standing", Quantity: 2}}, Total: api.Money{Amount: 5000, Currency: "EUR"}}
@@ -187,7 +187,7 @@ type instance struct {
 }
 
 // prepare makes an instance that serves nothing and does nothing in the background.
-func (w *world) prepare() *instance {
+func (w *harness) prepare() *instance {
 	w.t.Helper()
 	db := testkit.Open(w.t, w.url, "payment", Migrations())
 	nc := w.nats.Connect(nats.Name("payment"))
@@ -212,7 +212,7 @@ func (w *world) prepare() *instance {
 }
 
 // run starts an instance and stops it with the test, or before by its stop.
-func (w *world) run() *instance {
+func (w *harness) run() *instance {
 	w.t.Helper()
 	i := w.prepare()
 	w.start(i)
@@ -220,7 +220,7 @@ func (w *world) run() *instance {
 }
 
 // start runs an instance.
-func (w *world) start(i *instance) {
+func (w *harness) start(i *instance) {
 	w.t.Helper()
 	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: i.db.Answers()})
 	i.Register(srv)
@@ -251,7 +251,7 @@ func (w *world) start(i *instance) {
 }
 
 // create begins to pay an order.
-func (w *world) create(ctx context.Context, order ids.Order) *api.Payment {
+func (w *harness) create(ctx context.Context, order ids.Order) *api.Payment {
 	w.t.Helper()
 	p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order, Provider: "sandbox"})
 	if err != nil {
@@ -261,12 +261,12 @@ func (w *world) create(ctx context.Context, order ids.Order) *api.Payment {
 }
 
 // decide acts as the payer.
-func (w *world) decide(id ids.Payment, outcome string) error {
+func (w *harness) decide(id ids.Payment, outcome string) error {
 	_, err := rpc.Call(context.Background(), w.client, api.DecideSandboxPayment, &api.SandboxOutcome{ID: id, Outcome: outcome})
 	return err
 }
 
-func (w *world) mustDecide(id ids.Payment, outcome string) {
+func (w *harness) mustDecide(id ids.Payment, outcome string) {
 	w.t.Helper()
 	if err := w.decide(id, outcome); err != nil {
 		w.t.Fatal(err)
@@ -274,7 +274,7 @@ func (w *world) mustDecide(id ids.Payment, outcome string) {
 }
 
 // awaitStatus waits until a payment has the status. The clock moves on meanwhile, by step for each look.
-func (w *world) awaitStatus(id ids.Payment, status string, step time.Duration) *api.Payment {
+func (w *harness) awaitStatus(id ids.Payment, status string, step time.Duration) *api.Payment {
 	w.t.Helper()
 	var p *api.Payment
 	testkit.Eventually(w.t, 20*time.Second, func() error {
@@ -293,8 +293,8 @@ func (w *world) awaitStatus(id ids.Payment, status string, step time.Duration) *
 
 const adminID = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q0")
 
-// told returns the payments that events of a topic tell of, once there are at least n, oldest first.
-func (w *world) told(topic api.Topic[api.PaymentEvent], n int) []api.Payment {
+// published returns the payments that events of a topic tell of, once there are at least n, oldest first.
+func (w *harness) published(topic api.Topic[api.PaymentEvent], n int) []api.Payment {
 	w.t.Helper()
 	var list []api.Payment
 	testkit.Eventually(w.t, 20*time.Second, func() error {
@@ -372,7 +372,7 @@ func (c *capture) wait(t testing.TB, n int) []captured {
 	return kept
 }
 
-// audit fails the test if the books of payments do not agree with each other or with the provider's, now or in a moment.
+// audit fails the test if the records of payments do not agree with each other or with the provider's, now or in a moment.
 func (i *instance) audit(t testing.TB) {
 	t.Helper()
 	testkit.Eventually(t, 20*time.Second, func() error {

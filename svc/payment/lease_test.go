@@ -17,7 +17,7 @@ func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
 	if callbackLease <= 2*lookTime || refundLease <= refundTime {
 		t.Fatalf("a lease of %v for work of %v, and one of %v for %v", callbackLease, lookTime, refundLease, refundTime)
 	}
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i, j := w.prepare(), w.prepare() // nothing runs: the test is the worker
 		defer i.Close()
 		defer j.Close()
@@ -26,23 +26,23 @@ func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
 		if _, err := i.receipts.Do(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
-		desk := i.desks["sandbox"]
+		worker := i.workers["sandbox"]
 		w.clock.Advance(callbackLease - 2*lookTime) // it waits for its worker: what is left would not do
-		if err := desk.hold(t.Context(), row); err != nil {
+		if err := worker.hold(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
 		if left := row.DueAt.Sub(w.clock.Now()); left < 2*lookTime {
 			t.Errorf("the work begins with a lease of %v", left)
 		}
 		w.clock.Advance(callbackLease) // it waits too long
-		rows, err := j.books.waiting(t.Context(), 10)
+		rows, err := j.store.waiting(t.Context(), 10)
 		if err != nil || len(rows) != 1 {
 			t.Fatalf("%d rows, %v", len(rows), err)
 		}
-		if err := desk.hold(t.Context(), row); err != errTaken {
+		if err := worker.hold(t.Context(), row); err != errTaken {
 			t.Errorf("two instances work on a callback: %v", err)
 		}
-		if err := j.desks["sandbox"].hold(t.Context(), rows[0]); err != nil {
+		if err := j.workers["sandbox"].hold(t.Context(), rows[0]); err != nil {
 			t.Error(err)
 		}
 	})
@@ -50,7 +50,7 @@ func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
 
 // Callbacks are kept for a while and not for ever. One that waits stays.
 func TestOldCallbacksAreForgotten(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.prepare()
 		defer i.Close()
 		const old, waiting = sweepLimit + 5, 3
@@ -72,11 +72,11 @@ func TestOldCallbacksAreForgotten(t *testing.T) {
 		}
 		count := func() int { return i.count(t, "SELECT count(*) FROM payment_callbacks") }
 		w.clock.Advance(api.CallbackRetention.Default() - time.Minute)
-		if err := i.forgetCallbacks(t.Context()); err != nil || count() != old+waiting {
+		if err := i.deleteCallbacks(t.Context()); err != nil || count() != old+waiting {
 			t.Errorf("%d callbacks are left before their time is over (%v)", count(), err)
 		}
 		w.clock.Advance(2 * time.Minute)
-		if err := i.forgetCallbacks(t.Context()); err != nil || count() != waiting {
+		if err := i.deleteCallbacks(t.Context()); err != nil || count() != waiting {
 			t.Errorf("%d callbacks are left, want %d (%v)", count(), waiting, err)
 		}
 	})

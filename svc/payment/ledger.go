@@ -13,11 +13,11 @@ import (
 )
 
 // The ledger says where money is. Every row is a transfer: it debits one account and credits another with the same
-// amount, so the books balance by construction (the model of two-phase-free transfers in TigerBeetle's documentation,
+// amount, so the accounts balance by construction (the model of two-phase-free transfers in TigerBeetle's documentation,
 // "Data Modeling"). Money of different currencies never meets.
 //
-//	capture      provider:<name> → sales            somebody has paid
-//	             provider:<name> → suspense         somebody has paid what was not asked for
+//	capture      provider:<name> → sales            a payer has paid
+//	             provider:<name> → suspense         a payer has paid what was not asked for
 //	refund_owed  sales, suspense → refunds_payable  it was decided that money goes back
 //	refund_paid  refunds_payable → provider:<name>  the provider has given it back
 //	refund_failed  provider:<name> → refunds_payable  the money did not arrive, and is with the provider again
@@ -42,7 +42,7 @@ type transferRow struct {
 // The kinds of transfers.
 const (
 	transferCapture    = "capture"
-	transferRefundOwed = "refund_owed"
+	transferRefundDue  = "refund_owed"
 	transferRefundPaid = "refund_paid"
 
 	transferRefundFailed = "refund_failed"

@@ -16,7 +16,7 @@ import (
 // manualName is what callers choose the manual provider by.
 const manualName = "manual"
 
-// The states of a manual payment in its books.
+// The states of a manual payment in its tables.
 const (
 	manualPending   = "pending"
 	manualPaid      = "paid"
@@ -26,12 +26,12 @@ const (
 
 // manual is the provider without machinery: the payer gets a reference number, brings the money by bank transfer or to the
 // box office, and a manager of the event says that it is there. Money goes back the same way: a refund is due until
-// somebody says that it has been paid out.
+// a manager says that it has been paid out.
 //
 // Nobody can keep a transfer from arriving. Money that comes after the end of its payment is therefore taken note of like
 // any other, and is a late success for those who look.
 type manual struct {
-	books     *manualBooks
+	store     *manualStore
 	live      *settings.Live
 	publicURL string
 	now       func() time.Time
@@ -55,7 +55,7 @@ func (m *manual) HoldUntil(id ids.Payment) time.Time { return manualDue(id, m.li
 // Create implements provider.Provider.
 func (m *manual) Create(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
 	now, due := store.Time(m.now()), manualDue(req.PaymentID, m.live)
-	row, err := m.books.create(ctx, &manualPayment{
+	row, err := m.store.create(ctx, &manualPayment{
 		RequestKey: req.Key, PaymentID: req.PaymentID, Amount: req.Amount.Amount, Currency: req.Amount.Currency,
 		Status: manualPending, CreatedAt: now, RemindAt: now.Add(due.Sub(now) / 2), DueAt: due,
 	})
@@ -70,7 +70,7 @@ func (m *manual) Create(ctx context.Context, req provider.CreateRequest) (provid
 
 // Fetch implements provider.Provider.
 func (m *manual) Fetch(ctx context.Context, remoteID string) (provider.State, error) {
-	row, err := m.books.byReference(ctx, remoteID)
+	row, err := m.store.byReference(ctx, remoteID)
 	if err != nil {
 		return provider.State{}, err
 	}
@@ -88,7 +88,7 @@ func (m *manual) Fetch(ctx context.Context, remoteID string) (provider.State, er
 
 // Cancel implements provider.Provider.
 func (m *manual) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
-	if err := m.books.end(ctx, manualCancelled, remoteID); err != nil {
+	if err := m.store.end(ctx, manualCancelled, remoteID); err != nil {
 		return provider.State{}, err
 	}
 	return m.Fetch(ctx, remoteID)
@@ -96,7 +96,7 @@ func (m *manual) Cancel(ctx context.Context, remoteID string) (provider.State, e
 
 // Refund implements provider.Provider.
 func (m *manual) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
-	row, err := m.books.refund(ctx, &manualRefund{
+	row, err := m.store.refund(ctx, &manualRefund{
 		ID: "mr_" + rand.Text(), RequestKey: req.Key, Reference: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(m.now()),
 	}, req.Amount.Currency)
 	if err != nil {
@@ -119,17 +119,17 @@ func (p *manualPayment) money() api.Money { return api.Money{Amount: p.Amount, C
 
 // sweepManual reminds of payments that are half way to their end, once each, and ends those that are at it.
 func (s *Service) sweepManual(ctx context.Context) error {
-	if err := s.manual.books.remind(ctx, sweepLimit); err != nil {
+	if err := s.manual.store.remind(ctx, sweepLimit); err != nil {
 		return err
 	}
-	due, err := s.manual.books.overdue(ctx, sweepLimit)
+	due, err := s.manual.store.overdue(ctx, sweepLimit)
 	if err != nil {
 		return err
 	}
 	return parallel(ctx, pollWorkers, due, func(ctx context.Context, reference string) {
-		err := s.settle(ctx, s.manual, reference, nil) // it finds that the time is over
+		err := s.confirm(ctx, s.manual, reference, nil) // it finds that the time is over
 		if err == nil {
-			err = s.manual.books.end(ctx, manualExpired, reference)
+			err = s.manual.store.end(ctx, manualExpired, reference)
 		}
 		if err != nil {
 			s.log.WarnContext(ctx, "a manual payment cannot be ended", "reference", reference, "error", err)

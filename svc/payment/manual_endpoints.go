@@ -10,10 +10,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// getManualCheckout shows a payer what to pay, where, until when, and under which reference. Whoever knows the payment's
+// getManualCheckout shows a payer what to pay, where, until when, and under which reference. A caller who knows the payment's
 // id is the payer, as with the secret address of any hosted checkout.
 func (s *Service) getManualCheckout(ctx context.Context, req *api.PaymentRef) (*rpc.Blob, error) {
-	row, err := s.manual.books.byPayment(ctx, req.ID)
+	row, err := s.manual.store.byPayment(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -51,13 +51,13 @@ func (s *Service) getManualPayment(ctx context.Context, req *api.ManualPaymentRe
 
 func (s *Service) findManual(ctx context.Context, name string) (*manualPayment, error) {
 	if id, err := ids.Parse[ids.PaymentKind](name); err == nil {
-		return s.manual.books.byPayment(ctx, id)
+		return s.manual.store.byPayment(ctx, id)
 	}
 	reference, err := parseReference(name)
 	if err != nil {
 		return nil, err
 	}
-	return s.manual.books.byReference(ctx, reference)
+	return s.manual.store.byReference(ctx, reference)
 }
 
 // markPaymentPaid takes the word of a manager that the money of a manual payment is there. It may be late: what that means
@@ -67,7 +67,7 @@ func (s *Service) markPaymentPaid(ctx context.Context, req *api.MarkPaid) (*api.
 	if err != nil {
 		return nil, err
 	}
-	m, err := s.manual.books.byPayment(ctx, row.ID)
+	m, err := s.manual.store.byPayment(ctx, row.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -76,14 +76,14 @@ func (s *Service) markPaymentPaid(ctx context.Context, req *api.MarkPaid) (*api.
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.manual.books.markPaid(ctx, m, rpc.Caller(ctx).User); err != nil {
+	if err := s.manual.store.markPaid(ctx, m, rpc.Caller(ctx).User); err != nil {
 		return nil, err
 	}
-	if err := s.settle(ctx, s.manual, m.Reference, nil); err != nil {
+	if err := s.confirm(ctx, s.manual, m.Reference, nil); err != nil {
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "a manual payment was marked as paid", "payment", row.ID, "reference", m.Reference, "by", rpc.Caller(ctx).User)
-	if row, err = s.books.payment(ctx, row.ID); err != nil {
+	if row, err = s.store.payment(ctx, row.ID); err != nil {
 		return nil, err
 	}
 	p := row.payment()
@@ -96,7 +96,7 @@ func (s *Service) markRefundPaid(ctx context.Context, req *api.RefundRef) (*rpc.
 	if err != nil {
 		return nil, err
 	}
-	if err := s.manual.books.markRefunded(ctx, row.RemoteID, req.RefundID, rpc.Caller(ctx).User); err != nil {
+	if err := s.manual.store.markRefunded(ctx, row.RemoteID, req.RefundID, rpc.Caller(ctx).User); err != nil {
 		return nil, err
 	}
 	s.refundNow()
@@ -106,7 +106,7 @@ func (s *Service) markRefundPaid(ctx context.Context, req *api.RefundRef) (*rpc.
 
 // manualRow reads a manual payment on which the caller may act.
 func (s *Service) manualRow(ctx context.Context, req *api.PaymentRef) (*paymentRow, error) {
-	row, err := s.books.payment(ctx, req.ID)
+	row, err := s.store.payment(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (s *Service) manualRow(ctx context.Context, req *api.PaymentRef) (*paymentR
 	return row, nil
 }
 
-// staffOnly refuses everybody but the managers of the payment's event and administrators: to others there is no such
+// staffOnly refuses all but the managers of the payment's event and administrators: to others there is no such
 // payment.
 func (s *Service) staffOnly(ctx context.Context, row *paymentRow) error {
 	caller := rpc.Caller(ctx)

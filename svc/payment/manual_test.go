@@ -19,7 +19,7 @@ import (
 )
 
 // withManual switches the manual provider on, before anything runs.
-func (w *world) withManual() *world {
+func (w *harness) withManual() *harness {
 	w.t.Helper()
 	w.live = settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default()), api.ManualEnabled.Is(true),
 		api.ManualInstructions.Is("Tent & Stage Ltd | IBAN DE02 1203 0000 0000 2020 51 || <b>Bank</b>"))
@@ -27,7 +27,7 @@ func (w *world) withManual() *world {
 }
 
 // payByHand begins a manual payment of a fresh order.
-func (w *world) payByHand() (context.Context, *api.Payment) {
+func (w *harness) payByHand() (context.Context, *api.Payment) {
 	w.t.Helper()
 	ctx, order := w.order()
 	p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manualName})
@@ -40,20 +40,20 @@ func (w *world) payByHand() (context.Context, *api.Payment) {
 // reference returns what the payer of a payment has to write on the transfer.
 func (i *instance) reference(t testing.TB, id ids.Payment) string {
 	t.Helper()
-	m, err := i.manual.books.byPayment(t.Context(), id)
+	m, err := i.manual.store.byPayment(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m.Reference
 }
 
-func (w *world) markPaid(ctx context.Context, p *api.Payment, amount api.Money) (*api.Payment, error) {
+func (w *harness) markPaid(ctx context.Context, p *api.Payment, amount api.Money) (*api.Payment, error) {
 	return rpc.Call(ctx, w.client, api.MarkPaymentPaid, &api.MarkPaid{ID: p.ID, Amount: amount})
 }
 
 // TestManualPurchase pays by bank transfer and is paid back.
 func TestManualPurchase(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.withManual().run()
 		buyer, p := w.payByHand()
 		ref := i.reference(t, p.ID)
@@ -112,16 +112,16 @@ func TestManualPurchase(t *testing.T) {
 				t.Fatalf("%+v, %v", got, err)
 			}
 		}
-		if told := w.told(api.PaymentHasSucceeded, 1); len(told) != 1 || told[0].ID != p.ID {
-			t.Errorf("told of %+v", told)
+		if published := w.published(api.PaymentHasSucceeded, 1); len(published) != 1 || published[0].ID != p.ID {
+			t.Errorf("told of %+v", published)
 		}
 		got, err := rpc.Call(as(managerID), w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: ref})
 		if err != nil || got.PaidAt == nil || got.PaidBy != managerID {
 			t.Errorf("afterwards: %+v, %v", got, err)
 		}
 
-		// The money goes back when somebody has sent it.
-		w.oweAll(i, p.ID)
+		// The money goes back when a manager has sent it.
+		w.refundAll(i, p.ID)
 		var refund ids.Refund
 		testkit.Eventually(t, 20*time.Second, func() error {
 			if n := i.count(t, "SELECT count(*) FROM manual_refunds WHERE paid_at IS NULL"); n != 1 {
@@ -149,7 +149,7 @@ func TestManualPurchase(t *testing.T) {
 // TestManualExpiry lets the time of payments run out under two instances: one reminder each, and an end. Money that comes
 // after that is late.
 func TestManualExpiry(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.withManual().run()
 		w.run()
 		_, late := w.payByHand()
@@ -157,7 +157,7 @@ func TestManualExpiry(t *testing.T) {
 		if _, err := w.markPaid(as(managerID), paid, paid.Amount); err != nil {
 			t.Fatal(err)
 		}
-		owner, both := w.payByHand() // and then by card: nobody wants the transfer any more
+		owner, both := w.payByHand() // and then by card: the transfer is not wanted any more
 		card := w.create(owner, both.OrderID)
 		w.mustDecide(card.ID, "succeeded")
 		w.awaitStatus(card.ID, api.PaymentSucceeded, time.Second)
@@ -187,7 +187,7 @@ func TestManualExpiry(t *testing.T) {
 			t.Errorf("it failed for %q", p.FailureReason)
 		}
 		w.awaitStatus(both.ID, api.PaymentFailed, 0)
-		if failed := w.told(api.PaymentHasFailed, 2); len(failed) != 2 {
+		if failed := w.published(api.PaymentHasFailed, 2); len(failed) != 2 {
 			t.Errorf("told of %+v", failed)
 		}
 		ref := i.reference(t, late.ID)
@@ -218,7 +218,7 @@ func TestManualExpiry(t *testing.T) {
 
 // TestManualRules walks through what the provider promises, without the service around it.
 func TestManualRules(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.withManual().prepare()
 		defer i.Close()
 		m, ctx := i.manual, t.Context()
@@ -246,11 +246,11 @@ func TestManualRules(t *testing.T) {
 		}
 		_, err = ask("a", 1)
 		wantFault(t, err, fault.Conflict) // nothing was paid
-		row, err := m.books.byReference(ctx, first.ID)
+		row, err := m.store.byReference(ctx, first.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := m.books.markPaid(ctx, row, managerID); err != nil {
+		if err := m.store.markPaid(ctx, row, managerID); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
@@ -287,7 +287,7 @@ func TestManualRules(t *testing.T) {
 
 // TestManualOff has the provider switched off: nothing begins, and what has begun goes on.
 func TestManualOff(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t)).withManual()
+	w := newHarness(t, testkit.SQLite(t)).withManual()
 	w.run()
 	_, p := w.payByHand()
 	if err := w.live.Change(api.ManualEnabled.Is(false)); err != nil {

@@ -10,7 +10,7 @@ type instruments struct{ registry *observe.Registry }
 func newInstruments(r *observe.Registry, s *Service) instruments {
 	r.GaugeFunc("starlight_payment_callbacks_waiting", "Callbacks in memory that wait for a worker.", func() float64 {
 		n := 0
-		for _, d := range s.desks {
+		for _, d := range s.workers {
 			n += len(d.queue)
 		}
 		return float64(n)
@@ -23,8 +23,8 @@ func (m instruments) received(provider, result string) {
 		"provider", provider, "result", result).Inc()
 }
 
-// settled counts a look at a payment: made for a callback, by the poller, or to end it.
-func (m instruments) settled(provider, source string, out settlement) {
+// confirmed counts a look at a payment: made for a callback, by the poller, or to end it.
+func (m instruments) confirmed(provider, source string, out confirmation) {
 	m.registry.Counter("starlight_payment_observations_total", "Looks at payments at their provider, by what made us look and what it meant.",
 		"provider", provider, "source", source, "verdict", string(out.verdict)).Inc()
 	switch out.verdict {

@@ -10,7 +10,7 @@ import (
 // sweepPayments asks the providers about payments that are open for longer than the setting payment.poll_after: their
 // callback may be lost.
 func (s *Service) sweepPayments(ctx context.Context) error {
-	rows, err := s.books.unfinished(ctx, api.PaymentPollAfter.Get(s.live), sweepLimit)
+	rows, err := s.store.unfinished(ctx, api.PaymentPollAfter.Get(s.live), sweepLimit)
 	if err != nil {
 		return err
 	}
@@ -21,13 +21,13 @@ func (s *Service) sweepPayments(ctx context.Context) error {
 func (s *Service) poll(ctx context.Context, row *paymentRow) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
-	desk, ok := s.desks[row.Provider]
+	worker, ok := s.workers[row.Provider]
 	if !ok {
 		return
 	}
-	err := s.complete(ctx, desk.provider, row)
+	err := s.complete(ctx, worker.provider, row)
 	if err == nil {
-		err = s.settle(ctx, desk.provider, row.RemoteID, nil)
+		err = s.confirm(ctx, worker.provider, row.RemoteID, nil)
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "a payment cannot be looked up", "provider", row.Provider, "payment", row.ID, "error", err)

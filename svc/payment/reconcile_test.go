@@ -10,7 +10,7 @@ import (
 )
 
 func TestReconcile(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		p := w.create(ctx, order.ID)

@@ -23,11 +23,11 @@ const (
 	refundLease = refundTime + provider.CallTimeout
 )
 
-// createRefund gives money back because somebody who manages the event says so. Ticketing decides, and revokes the
+// createRefund gives money back as a manager of the event decides. Ticketing decides, and revokes the
 // tickets; the decision stands there, so what is interrupted here is carried out when its event arrives.
 func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Refund, error) {
 	missing := fault.New(fault.NotFound, "no such payment")
-	payment, err := s.books.payment(ctx, req.PaymentID)
+	payment, err := s.store.payment(ctx, req.PaymentID)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 				Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now, UpdatedAt: now}
 			return store.RememberAnswer(ctx, tx, api.CreateRefund.Success(), &refund)
 		}
-		row, err := s.books.owe(ctx, tx, *due)
+		row, err := s.store.addRefund(ctx, tx, *due)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (s *Service) listRefunds(ctx context.Context, req *api.PaymentRef) (*api.Li
 	if _, err := s.visible(ctx, req.ID); err != nil {
 		return nil, err
 	}
-	rows, err := s.books.refunds(ctx, req.ID)
+	rows, err := s.store.refunds(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (s *Service) refundNow() {
 
 // sweepRefunds gives back what is due.
 func (s *Service) sweepRefunds(ctx context.Context) error {
-	rows, err := s.books.owed(ctx, sweepLimit)
+	rows, err := s.store.dueRefunds(ctx, sweepLimit)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 	defer cancel()
 	var err error
 	if !s.now().Add(refundTime).Before(row.DueAt) { // it has waited for its turn
-		err = s.books.renewRefund(ctx, row)
+		err = s.store.renewRefund(ctx, row)
 	}
 	if err == nil {
 		err = s.tryRefund(ctx, row)
@@ -126,25 +126,25 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 	}
 	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), provider.CallTimeout)
 	defer end()
-	if err := s.books.putOff(ctx, row.ID, s.now().Add(wait), forGood); err != nil {
+	if err := s.store.postponeRefund(ctx, row.ID, s.now().Add(wait), forGood); err != nil {
 		s.log.WarnContext(ctx, "a refund cannot be put off", "refund", row.ID, "error", err)
 	}
 }
 
 func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
-	payment, err := s.books.payment(ctx, row.PaymentID)
+	payment, err := s.store.payment(ctx, row.PaymentID)
 	if err != nil {
 		return err
 	}
 	// Read after the payment: if another worker has just finished, this shows it.
-	if pending, err := s.books.pending(ctx, row.ID); err != nil || !pending {
+	if pending, err := s.store.pending(ctx, row.ID); err != nil || !pending {
 		return err
 	}
-	desk, ok := s.desks[payment.Provider]
+	worker, ok := s.workers[payment.Provider]
 	if !ok {
 		return fault.New(fault.Unavailable, "the provider %s is not configured", payment.Provider)
 	}
-	remote, err := desk.provider.Refund(ctx, provider.RefundRequest{
+	remote, err := worker.provider.Refund(ctx, provider.RefundRequest{
 		Key: row.key(), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 	if remote.Pending {
 		return errRefundPending
 	}
-	fresh, err := s.books.repaid(ctx, row, remote.ID)
+	fresh, err := s.store.refundDone(ctx, row, remote.ID)
 	if err == nil && fresh {
 		s.metrics.refunded("succeeded")
 	}

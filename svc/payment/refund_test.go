@@ -19,7 +19,7 @@ import (
 )
 
 // due publishes that ticketing owes a refund, as a new message each time.
-func (w *world) due(p *api.Payment) {
+func (w *harness) due(p *api.Payment) {
 	w.t.Helper()
 	data, err := json.Marshal(api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", p.ID.String()), OrderID: p.OrderID, PaymentID: p.ID,
 		Amount: p.Amount, Reason: "the seats are gone"})
@@ -33,7 +33,7 @@ func (w *world) due(p *api.Payment) {
 
 // TestRefundOnce has two instances hear several times that a refund is due.
 func TestRefundOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		j := w.run()
 		const n = 5
@@ -52,9 +52,9 @@ func TestRefundOnce(t *testing.T) {
 		for _, p := range paid {
 			w.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		}
-		told := w.told(api.PaymentWasRefunded, n)
-		if len(told) != n {
-			t.Errorf("told of %d refunds, want %d", len(told), n)
+		published := w.published(api.PaymentWasRefunded, n)
+		if len(published) != n {
+			t.Errorf("told of %d refunds, want %d", len(published), n)
 		}
 		// Once more, when all is over, and straight at the work: nothing is left to do.
 		for _, p := range paid {
@@ -97,7 +97,7 @@ func TestRefundOnce(t *testing.T) {
 // An event with many paid orders is cancelled while the database is away: every refund that is due is made when it is back.
 func TestOutageLosesNoRefund(t *testing.T) {
 	outage := testkit.NewOutage(t, testkit.Postgres(t))
-	w := newWorld(t, outage.URL)
+	w := newHarness(t, outage.URL)
 	w.nats.Stream("DEAD", "dead.>")
 	i := w.prepare()
 	i.pauses = []time.Duration{10 * time.Millisecond, 100 * time.Millisecond}
@@ -148,7 +148,7 @@ func TestOutageLosesNoRefund(t *testing.T) {
 
 // TestRefundAtOnce lets two instances work on the same refund at the same time.
 func TestRefundAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i, j := w.run(), w.prepare()
 		defer j.Close()
 		ctx, order := w.order()
@@ -158,7 +158,7 @@ func TestRefundAtOnce(t *testing.T) {
 		var row *refundRow
 		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			var err error
-			row, err = i.books.owe(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID, Amount: p.Amount})
+			row, err = i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID, Amount: p.Amount})
 			return err
 		})
 		if err != nil {
@@ -173,8 +173,8 @@ func TestRefundAtOnce(t *testing.T) {
 			})
 		}
 		work.Wait()
-		if told := w.told(api.PaymentWasRefunded, 1); len(told) != 1 || told[0].Status != api.PaymentRefunded {
-			t.Errorf("told %+v", told)
+		if published := w.published(api.PaymentWasRefunded, 1); len(published) != 1 || published[0].Status != api.PaymentRefunded {
+			t.Errorf("told %+v", published)
 		}
 		if n := i.count(t, "SELECT count(*) FROM sandbox_refunds"); n != 1 {
 			t.Errorf("%d refunds at the provider", n)
@@ -182,28 +182,28 @@ func TestRefundAtOnce(t *testing.T) {
 	})
 }
 
-// TestRefundRefused owes money that was never taken, and more than was taken: neither is given, and the books refuse it.
+// TestRefundRefused owes money that was never taken, and more than was taken: neither is given, and the tables refuse it.
 func TestRefundRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		p := w.create(ctx, order.ID)
-		owe := func(amount int64, currency string) error {
+		addRefund := func(amount int64, currency string) error {
 			return i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-				_, err := i.books.owe(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID,
+				_, err := i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID,
 					Amount: api.Money{Amount: amount, Currency: currency}})
 				return err
 			})
 		}
-		wantFault(t, owe(1, "EUR"), fault.Unavailable) // not yet
+		wantFault(t, addRefund(1, "EUR"), fault.Unavailable) // not yet
 		w.mustDecide(p.ID, "succeeded")
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		wantFault(t, owe(5001, "EUR"), fault.Conflict)
-		wantFault(t, owe(1, "USD"), fault.Conflict)
-		if err := owe(4000, "EUR"); err != nil {
+		wantFault(t, addRefund(5001, "EUR"), fault.Conflict)
+		wantFault(t, addRefund(1, "USD"), fault.Conflict)
+		if err := addRefund(4000, "EUR"); err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, owe(1001, "EUR"), fault.Conflict)
+		wantFault(t, addRefund(1001, "EUR"), fault.Conflict)
 		for _, change := range []string{"UPDATE ledger_transfers SET amount = 1", "DELETE FROM ledger_transfers",
 			"UPDATE payments SET refunding = captured + 1", "UPDATE payments SET refunded = refunding + 1"} {
 			err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -220,11 +220,11 @@ func TestRefundRefused(t *testing.T) {
 
 // TestSandboxRefund is the provider's own idea of refunds.
 func TestSandboxRefund(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		p := w.create(ctx, order.ID)
-		row, err := i.books.payment(ctx, p.ID)
+		row, err := i.store.payment(ctx, p.ID)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,7 @@ import (
 // sandboxName is what callers choose the sandbox provider by.
 const sandboxName = "sandbox"
 
-// The states of a payment in the books of the sandbox.
+// The states of a payment in the tables of the sandbox.
 const (
 	sandboxPending    = "pending"
 	sandboxChallenged = "challenged" // the payer consented, and has to prove who they are
@@ -32,10 +32,10 @@ const (
 // checkoutTTL is how long a checkout of the sandbox can be paid.
 const checkoutTTL = 24 * time.Hour
 
-// sandbox is the built-in provider. It behaves like an outside party: it has its own ids and books, knows nothing of our
+// sandbox is the built-in provider. It behaves like an outside party: it has its own ids and tables, knows nothing of our
 // tables, and tells of what the payer did by a signed callback over HTTP.
 type sandbox struct {
-	books     *sandboxBooks
+	store     *sandboxStore
 	publicURL string
 	secret    []byte
 	now       func() time.Time
@@ -59,16 +59,16 @@ type decision struct {
 	reference ids.Payment
 	outcome   string
 	reason    string // of a decline
-	mood      mood
+	faults    faults
 }
 
-func newSandbox(books *sandboxBooks, publicURL string, secret []byte, now func() time.Time, live *settings.Live, s *sender) *sandbox {
+func newSandbox(st *sandboxStore, publicURL string, secret []byte, now func() time.Time, live *settings.Live, s *sender) *sandbox {
 	const limit, queue = 256, 8192
 	return &sandbox{
-		books: books, publicURL: publicURL, secret: secret, now: now, live: live, sender: s,
-		creations: batch.New(limit, queue, books.create),
-		fetches:   batch.New(limit, queue, books.fetch, batch.Parallel(2)),
-		decisions: batch.New(limit, queue, books.decide),
+		store: st, publicURL: publicURL, secret: secret, now: now, live: live, sender: s,
+		creations: batch.New(limit, queue, st.create),
+		fetches:   batch.New(limit, queue, st.fetch, batch.Parallel(2)),
+		decisions: batch.New(limit, queue, st.decide),
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *sandbox) Create(ctx context.Context, req provider.CreateRequest) (provi
 	if row.money() != req.Amount {
 		return provider.Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
 	}
-	if err := s.silent(); err != nil {
+	if err := s.lostAnswer(); err != nil {
 		return provider.Remote{}, err
 	}
 	return provider.Remote{ID: row.ID, CheckoutURL: s.publicURL + "/sandbox/checkout/" + row.Reference.String()}, nil
@@ -115,7 +115,7 @@ func (s *sandbox) Fetch(ctx context.Context, remoteID string) (provider.State, e
 	if err != nil {
 		return provider.State{}, err
 	}
-	if err := s.silent(); err != nil {
+	if err := s.lostAnswer(); err != nil {
 		return provider.State{}, err
 	}
 	state := provider.State{ID: row.ID, PaymentID: row.Reference, Amount: row.money(), Status: provider.Pending}
@@ -138,7 +138,7 @@ func (s *sandbox) Fetch(ctx context.Context, remoteID string) (provider.State, e
 
 // Cancel implements provider.Provider.
 func (s *sandbox) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
-	if err := s.books.cancel(ctx, remoteID, s.mood()); err != nil {
+	if err := s.store.cancel(ctx, remoteID, s.faults()); err != nil {
 		return provider.State{}, err
 	}
 	return s.Fetch(ctx, remoteID)
@@ -146,13 +146,13 @@ func (s *sandbox) Cancel(ctx context.Context, remoteID string) (provider.State, 
 
 // Refund implements provider.Provider.
 func (s *sandbox) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
-	row, err := s.books.refund(ctx, &sandboxRefund{
+	row, err := s.store.refund(ctx, &sandboxRefund{
 		ID: sandboxID("sbr_"), RequestKey: req.Key, PaymentID: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(s.now()),
 	}, req.Amount.Currency)
 	if err != nil {
 		return provider.Refund{}, err
 	}
-	if err := s.silent(); err != nil {
+	if err := s.lostAnswer(); err != nil {
 		return provider.Refund{}, err
 	}
 	return provider.Refund{ID: row.ID}, nil
@@ -196,17 +196,17 @@ func parseCallbackBody(body []byte) (provider.CallbackEvent, error) {
 // decide records what the payer did and sends the callback. Deciding the same again changes nothing; deciding otherwise
 // is a Conflict, deciding after the checkout has expired is Expired.
 func (s *sandbox) decide(ctx context.Context, reference ids.Payment, outcome, reason string) error {
-	callback, err := s.decisions.Do(ctx, decision{reference: reference, outcome: outcome, reason: reason, mood: s.mood()})
+	callback, err := s.decisions.Do(ctx, decision{reference: reference, outcome: outcome, reason: reason, faults: s.faults()})
 	if err != nil {
 		return err
 	}
 	if callback != nil {
-		s.sender.take(callback)
+		s.sender.enqueue(callback)
 	}
 	return nil
 }
 
-// sandboxID returns a fresh id of the sandbox, which nobody can guess.
+// sandboxID returns a fresh id of the sandbox, which cannot be guessed.
 func sandboxID(prefix string) string { return prefix + rand.Text() }
 
 func (p *sandboxPayment) money() api.Money { return api.Money{Amount: p.Amount, Currency: p.Currency} }

@@ -14,7 +14,7 @@ import (
 
 // decide writes down what payers did, each with the callback that tells of it. The result is the callback to send, nil
 // if the same was decided before.
-func (b *sandboxBooks) decide(ctx context.Context, ins []decision) []batch.Result[*sandboxCallback] {
+func (b *sandboxStore) decide(ctx context.Context, ins []decision) []batch.Result[*sandboxCallback] {
 	now := store.Time(b.now())
 	references := make([]ids.Payment, len(ins))
 	for i, d := range ins {
@@ -46,11 +46,11 @@ func (b *sandboxBooks) decide(ctx context.Context, ins []decision) []batch.Resul
 			}
 			moved[row] = true
 			if row.Status == sandboxChallenged {
-				continue // nobody has to hear of it
+				continue // no callback follows
 			}
-			c := in.mood.callback(row, now)
+			c := in.faults.callback(row, now)
 			callbacks = append(callbacks, c)
-			if in.mood.prompt() {
+			if in.faults.prompt() {
 				c.DueAt = now.Add(deliveryLease)
 				results[i].Out = c
 			}
@@ -90,29 +90,29 @@ func (p *sandboxPayment) decide(d decision, now time.Time) (changed bool, err er
 		return false, fault.New(fault.Expired, "the checkout has expired")
 	case d.outcome == outcomeDeclined:
 		p.Status, p.Reason = sandboxDeclined, d.reason
-		if d.mood.changesMind {
-			at := now.Add(remorse)
+		if d.faults.capturesLate {
+			at := now.Add(lateCapture)
 			p.CaptureAt, p.Captured = &at, p.Amount
 		}
 	case d.outcome == outcomeAuthenticated && p.Status == sandboxPending:
 		return false, fault.New(fault.Conflict, "there is no challenge")
-	case d.outcome == outcomeSucceeded && d.mood.challenge:
+	case d.outcome == outcomeSucceeded && d.faults.challenge:
 		p.Status = sandboxChallenged
-	case d.mood.captureAfter > 0:
-		at := now.Add(d.mood.captureAfter)
+	case d.faults.captureAfter > 0:
+		at := now.Add(d.faults.captureAfter)
 		p.Status, p.CaptureAt = sandboxProcessing, &at
 	default:
 		p.Status = sandboxSucceeded
 	}
 	if p.Status == sandboxSucceeded || p.Status == sandboxProcessing {
-		p.Captured = d.mood.collects(p.Amount)
+		p.Captured = d.faults.collects(p.Amount)
 	}
 	p.DecidedAt = &now
 	return true, nil
 }
 
 // capture takes the money of payments whose time has come.
-func (b *sandboxBooks) capture(ctx context.Context, mood func() mood) error {
+func (b *sandboxStore) capture(ctx context.Context, faults func() faults) error {
 	now := store.Time(b.now())
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("p.capture_at <= ?", now)
@@ -122,7 +122,7 @@ func (b *sandboxBooks) capture(ctx context.Context, mood func() mood) error {
 	}
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*sandboxPayment
-		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)).Scan(ctx); err != nil {
+		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)).Scan(ctx); err != nil {
 			return err
 		}
 		var callbacks []*sandboxCallback
@@ -131,19 +131,19 @@ func (b *sandboxBooks) capture(ctx context.Context, mood func() mood) error {
 			if _, err := tx.NewUpdate().Model(r).Column("status", "capture_at").WherePK().Exec(ctx); err != nil {
 				return err
 			}
-			callbacks = append(callbacks, mood().callback(r, now))
+			callbacks = append(callbacks, faults().callback(r, now))
 		}
 		return insertCallbacks(ctx, tx, callbacks)
 	})
 }
 
 // cancel ends a payment that the payer has not decided on.
-func (b *sandboxBooks) cancel(ctx context.Context, id string, mood mood) error {
+func (b *sandboxStore) cancel(ctx context.Context, id string, faults faults) error {
 	now := store.Time(b.now())
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewUpdate().Model((*sandboxPayment)(nil)).Set("status = ?", sandboxCancelled).Set("decided_at = ?", now)
-		if mood.changesMind {
-			q = q.Set("capture_at = ?", now.Add(remorse)).Set("captured = amount")
+		if faults.capturesLate {
+			q = q.Set("capture_at = ?", now.Add(lateCapture)).Set("captured = amount")
 		}
 		_, err := q.Where("id = ?", id).Where("status IN (?, ?)", sandboxPending, sandboxChallenged).Exec(ctx)
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// decideSandboxPayment lets the payer of a sandbox payment pay or decline. Whoever knows the payment's id is the payer,
+// decideSandboxPayment lets the payer of a sandbox payment pay or decline. A caller who knows the payment's id is the payer,
 // as with the secret address of any hosted checkout.
 func (s *Service) decideSandboxPayment(ctx context.Context, req *api.SandboxOutcome) (*rpc.None, error) {
 	if err := s.sandboxOn(); err != nil {
@@ -39,7 +39,7 @@ func (s *Service) getSandboxCheckout(ctx context.Context, req *api.PaymentRef) (
 	if err := s.sandboxOn(); err != nil {
 		return nil, err
 	}
-	row, err := s.sandbox.books.byReference(ctx, req.ID)
+	row, err := s.sandbox.store.byReference(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -34,23 +34,23 @@ const (
 // sender delivers the callbacks of the sandbox over HTTP, like any outside provider, until they are acknowledged by a
 // status of 2xx. What is to be sent stands in a table first, so it outlives the process.
 type sender struct {
-	books   *sandboxBooks
-	url     string
-	secret  []byte
-	now     func() time.Time
-	log     *slog.Logger
-	client  *http.Client
-	queue   chan *sandboxCallback
-	settled *batch.Group[attempt, struct{}]
-	mood    func() mood // of the callbacks that it makes itself
+	store    *sandboxStore
+	url      string
+	secret   []byte
+	now      func() time.Time
+	log      *slog.Logger
+	client   *http.Client
+	queue    chan *sandboxCallback
+	attempts *batch.Group[attempt, struct{}]
+	faults   func() faults // of the callbacks that it makes itself
 
 	delivered, failed *observe.Counter
 }
 
-func newSender(books *sandboxBooks, base string, secret []byte, now func() time.Time, log *slog.Logger, metrics *observe.Registry) *sender {
+func newSender(st *sandboxStore, base string, secret []byte, now func() time.Time, log *slog.Logger, metrics *observe.Registry) *sender {
 	const name, help = "starlight_payment_sandbox_deliveries_total", "Attempts of the sandbox provider to deliver a callback, by result."
 	return &sender{
-		books: books, url: base + "/v1/payments/callbacks/" + sandboxName, secret: secret, now: now, log: log,
+		store: st, url: base + "/v1/payments/callbacks/" + sandboxName, secret: secret, now: now, log: log,
 		client: &http.Client{
 			Timeout: deliveryTimeout,
 			Transport: &http.Transport{
@@ -64,19 +64,19 @@ func newSender(books *sandboxBooks, base string, secret []byte, now func() time.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		queue:     make(chan *sandboxCallback, deliveryQueue),
-		settled:   batch.New(256, 2*deliveryWorkers, books.settle),
+		attempts:  batch.New(256, 2*deliveryWorkers, st.recordAttempts),
 		delivered: metrics.Counter(name, help, "result", "delivered"),
 		failed:    metrics.Counter(name, help, "result", "failed"),
 	}
 }
 
 func (s *sender) close() {
-	s.settled.Close()
+	s.attempts.Close()
 	s.client.CloseIdleConnections()
 }
 
-// take sends a callback soon, if there is room; the sweep finds it otherwise.
-func (s *sender) take(c *sandboxCallback) {
+// enqueue sends a callback soon, if there is room; the sweep finds it otherwise.
+func (s *sender) enqueue(c *sandboxCallback) {
 	select {
 	case s.queue <- c:
 	default:
@@ -100,13 +100,13 @@ func (s *sender) run(ctx context.Context) {
 	}
 	outage := observe.NewOutage(s.log, "the sandbox cannot read or write its payments and callbacks", "the sandbox works again", nil)
 	every(ctx, sweepInterval, nil, func() {
-		captured := s.books.capture(ctx, s.mood)
-		rows, err := s.books.due(ctx, deliveryQueue/4)
+		captured := s.store.capture(ctx, s.faults)
+		rows, err := s.store.due(ctx, deliveryQueue/4)
 		if ctx.Err() == nil {
 			outage.Report(ctx, errors.Join(captured, err))
 		}
 		for _, c := range rows {
-			s.take(c)
+			s.enqueue(c)
 		}
 	})
 	workers.Wait()
@@ -132,7 +132,7 @@ func (s *sender) deliver(ctx context.Context, c *sandboxCallback) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()
-	if _, err := s.settled.Do(ctx, result); err != nil {
+	if _, err := s.attempts.Do(ctx, result); err != nil {
 		s.log.Warn("the fate of a callback cannot be kept", "callback", c.ID, "error", err)
 	}
 }

@@ -68,8 +68,8 @@ type Service struct {
 	now       func() time.Time
 	publicURL string
 
-	books   *books
-	desks   map[string]*desk // by provider
+	store   *paymentStore
+	workers map[string]*callbackWorker // by provider
 	sandbox *sandbox
 	manual  *manual
 	page    *checkoutPage
@@ -80,11 +80,11 @@ type Service struct {
 	refundsDue chan struct{}   // wakes the sweep of refunds
 	pauses     []time.Duration // of the consumer; nil: its own
 
-	lookups     *batch.Group[ids.Order, []*paymentRow]
-	begins      *batch.Group[*paymentRow, *paymentRow]
-	opens       *batch.Group[opened, *paymentRow]
-	receipts    *batch.Group[*callbackRow, bool]
-	settlements *batch.Group[observation, settlement]
+	lookups       *batch.Group[ids.Order, []*paymentRow]
+	begins        *batch.Group[*paymentRow, *paymentRow]
+	opens         *batch.Group[opened, *paymentRow]
+	receipts      *batch.Group[*callbackRow, bool]
+	confirmations *batch.Group[observation, confirmation]
 }
 
 const (
@@ -108,37 +108,37 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	books := &books{db: d.DB, now: d.Now}
+	st := &paymentStore{db: d.DB, now: d.Now}
 	const limit, queue = 512, 16384
 	s := &Service{
 		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
 		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
-		books:     books, page: page, manualPage: manualPage, refundsDue: make(chan struct{}, 1),
-		desks:       map[string]*desk{},
-		lookups:     batch.New(limit, queue, books.ofOrders, batch.Parallel(2)),
-		begins:      batch.New(limit, queue, books.begin),
-		opens:       batch.New(limit, queue, books.open),
-		receipts:    batch.New(limit, queue, books.receive),
-		settlements: batch.New(limit, queue, books.settle),
+		store:     st, page: page, manualPage: manualPage, refundsDue: make(chan struct{}, 1),
+		workers:       map[string]*callbackWorker{},
+		lookups:       batch.New(limit, queue, st.ofOrders, batch.Parallel(2)),
+		begins:        batch.New(limit, queue, st.begin),
+		opens:         batch.New(limit, queue, st.open),
+		receipts:      batch.New(limit, queue, st.receive),
+		confirmations: batch.New(limit, queue, st.confirm),
 	}
 	if s.sandbox, err = s.newSandbox(ctx, d); err != nil {
 		s.Close()
 		return nil, err
 	}
-	s.manual = &manual{books: &manualBooks{s.books}, live: s.live, publicURL: s.publicURL, now: s.now}
+	s.manual = &manual{store: &manualStore{s.store}, live: s.live, publicURL: s.publicURL, now: s.now}
 	s.metrics = newInstruments(d.Metrics, s)
 	for _, p := range append([]provider.Provider{s.sandbox, s.manual}, d.Providers...) {
-		s.desks[p.Name()] = newDesk(s, provider.NewGuard(p, d.Metrics, d.Log))
+		s.workers[p.Name()] = newCallbackWorker(s, provider.NewGuard(p, d.Metrics, d.Log))
 	}
 	return s, nil
 }
 
 func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
-	books := &sandboxBooks{db: d.DB, now: d.Now}
+	st := &sandboxStore{db: d.DB, now: d.Now}
 	secret := []byte(d.SandboxSecret)
 	if len(secret) == 0 {
 		var err error
-		if secret, err = books.secret(ctx); err != nil {
+		if secret, err = st.secret(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -146,8 +146,8 @@ func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
 	if d.CallbackURL != "" {
 		callbackURL = strings.TrimSuffix(d.CallbackURL, "/")
 	}
-	p := newSandbox(books, s.publicURL, secret, d.Now, d.Live, newSender(books, callbackURL, secret, d.Now, d.Log, d.Metrics))
-	p.sender.mood = p.mood
+	p := newSandbox(st, s.publicURL, secret, d.Now, d.Live, newSender(st, callbackURL, secret, d.Now, d.Log, d.Metrics))
+	p.sender.faults = p.faults
 	return p, nil
 }
 
@@ -178,8 +178,8 @@ func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var work sync.WaitGroup
-	for _, d := range s.desks {
-		for range deskWorkers {
+	for _, d := range s.workers {
+		for range callbackWorkers {
 			work.Go(func() { d.work(ctx) })
 		}
 		if r, ok := d.provider.Provider.(provider.Runner); ok {
@@ -190,8 +190,8 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, nil, s.sweepPayments) })
 	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
 	work.Go(func() { s.sweep(ctx, "manual payments", sweepInterval, nil, s.sweepManual) })
-	work.Go(func() { s.sweep(ctx, "answers", time.Hour, nil, s.forgetAnswers) })
-	work.Go(func() { s.sweep(ctx, "old callbacks", time.Hour, nil, s.forgetCallbacks) })
+	work.Go(func() { s.sweep(ctx, "answers", time.Hour, nil, s.deleteAnswers) })
+	work.Go(func() { s.sweep(ctx, "old callbacks", time.Hour, nil, s.deleteCallbacks) })
 
 	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRelay()
@@ -207,9 +207,9 @@ func (s *Service) Run(ctx context.Context) error {
 	return errors.Join(err, <-relayed)
 }
 
-// forgetAnswers deletes the stored answers of idempotent requests that are older than anybody may count on. Their age is
+// deleteAnswers deletes the stored answers of idempotent requests that are older than the API promises. Their age is
 // that of the process's clock, which store writes.
-func (s *Service) forgetAnswers(ctx context.Context) error {
+func (s *Service) deleteAnswers(ctx context.Context) error {
 	_, err := s.db.Answers().Forget(ctx, time.Now().Add(-keepAnswers))
 	return err
 }
@@ -220,8 +220,8 @@ func (s *Service) Close() {
 	s.begins.Close()
 	s.opens.Close()
 	s.receipts.Close()
-	s.settlements.Close()
-	for _, d := range s.desks {
+	s.confirmations.Close()
+	for _, d := range s.workers {
 		if c, ok := d.provider.Provider.(provider.Closer); ok {
 			c.Close()
 		}

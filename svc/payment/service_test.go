@@ -19,7 +19,7 @@ import (
 )
 
 func TestPay(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		p := w.create(ctx, order.ID)
@@ -46,8 +46,8 @@ func TestPay(t *testing.T) {
 		if paid.CheckoutURL != "" || paid.Revision <= p.Revision {
 			t.Errorf("paid %+v", paid)
 		}
-		if told := w.told(api.PaymentHasSucceeded, 1); len(told) != 1 || told[0] != *paid {
-			t.Errorf("told %+v, want one with %+v", told, paid)
+		if published := w.published(api.PaymentHasSucceeded, 1); len(published) != 1 || published[0] != *paid {
+			t.Errorf("told %+v, want one with %+v", published, paid)
 		}
 
 		w.mustDecide(p.ID, "succeeded")
@@ -65,7 +65,7 @@ func TestPay(t *testing.T) {
 }
 
 func TestDecline(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		w.run()
 		ctx, order := w.order()
 		p := w.create(ctx, order.ID)
@@ -74,8 +74,8 @@ func TestDecline(t *testing.T) {
 		if failed.FailureReason != "declined" {
 			t.Errorf("failed because of %q", failed.FailureReason)
 		}
-		if told := w.told(api.PaymentHasFailed, 1); len(told) != 1 || told[0] != *failed {
-			t.Errorf("told %+v", told)
+		if published := w.published(api.PaymentHasFailed, 1); len(published) != 1 || published[0] != *failed {
+			t.Errorf("told %+v", published)
 		}
 		wantFault(t, w.decide(p.ID, "succeeded"), fault.Conflict)
 
@@ -89,7 +89,7 @@ func TestDecline(t *testing.T) {
 }
 
 func TestCreateRefuses(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	w.run()
 	ctx, order := w.order()
 	call := func(ctx context.Context, order ids.Order, provider string) error {
@@ -127,7 +127,7 @@ func TestCreateRefuses(t *testing.T) {
 }
 
 func TestCheckoutExpires(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	w.run()
 	ctx, order := w.order()
 	p := w.create(ctx, order.ID)
@@ -138,10 +138,10 @@ func TestCheckoutExpires(t *testing.T) {
 	}
 }
 
-// TestCreateAtOnce lets many requests, on two instances, open a payment of one order: there is one payment, everybody gets
+// TestCreateAtOnce lets many requests, on two instances, open a payment of one order: there is one payment, every request gets
 // it, and it is the one that ticketing knows.
 func TestCreateAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		w.run()
 		ctx, order := w.order()
@@ -174,7 +174,7 @@ func TestCreateAtOnce(t *testing.T) {
 }
 
 func TestIdempotencyKey(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		ctx, order := w.order()
 		meta := *rpc.From(ctx)
@@ -197,18 +197,18 @@ func TestIdempotencyKey(t *testing.T) {
 }
 
 // TestCreateCutOff stops an instance between the payment on disk and the provider, and once between the provider and the
-// payment on disk. Whoever comes next finds the one checkout.
+// payment on disk. The next request finds the one checkout.
 func TestCreateCutOff(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		cut := w.prepare()
 		defer cut.Close()
 		ctx, order := w.order()
-		row, err := cut.begin(ctx, cut.desks[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
+		row, err := cut.begin(ctx, cut.workers[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx2, order2 := w.order()
-		row2, err := cut.begin(ctx2, cut.desks[sandboxName].provider, &api.NewPayment{OrderID: order2.ID})
+		row2, err := cut.begin(ctx2, cut.workers[sandboxName].provider, &api.NewPayment{OrderID: order2.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func TestCreateCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, order3 := w.order()
-		row3, err := cut.begin(as(order3.UserID), cut.desks[sandboxName].provider, &api.NewPayment{OrderID: order3.ID})
+		row3, err := cut.begin(as(order3.UserID), cut.workers[sandboxName].provider, &api.NewPayment{OrderID: order3.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,22 +243,22 @@ func TestCreateCutOff(t *testing.T) {
 
 // TestPollerCompletesCreation leaves a payment without a provider's answer to the poller.
 func TestPollerCompletesCreation(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	i := w.run()
 	ctx, order := w.order()
-	row, err := i.begin(ctx, i.desks[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
+	row, err := i.begin(ctx, i.workers[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.clock.Advance(api.PaymentPollAfter.Default())
 	testkit.Eventually(t, 10*time.Second, func() error {
-		_, err := i.sandbox.books.byReference(ctx, row.ID)
+		_, err := i.sandbox.store.byReference(ctx, row.ID)
 		return err
 	})
 }
 
 func TestLostCallbackIsFound(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		lost := new(capture)
 		w.setDoor(lost.door)
 		i := w.run()
@@ -271,8 +271,8 @@ func TestLostCallbackIsFound(t *testing.T) {
 		}
 		w.clock.Advance(api.PaymentPollAfter.Default())
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		if told := w.told(api.PaymentHasSucceeded, 1); len(told) != 1 {
-			t.Errorf("told %d times", len(told))
+		if published := w.published(api.PaymentHasSucceeded, 1); len(published) != 1 {
+			t.Errorf("told %d times", len(published))
 		}
 		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "poller", "verdict", "moved"); n != 1 {
 			t.Errorf("the poller moved %d payments", n)
@@ -282,7 +282,7 @@ func TestLostCallbackIsFound(t *testing.T) {
 
 // TestWrongAmount changes what the provider collected: such money is never a success.
 func TestWrongAmount(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		i := w.run()
 		for _, change := range []string{"amount = amount - 1", "amount = amount + 1", "currency = 'HUF'"} {
 			ctx, order := w.order()
@@ -296,7 +296,7 @@ func TestWrongAmount(t *testing.T) {
 			}
 			w.mustDecide(p.ID, "succeeded")
 			testkit.Eventually(t, 20*time.Second, func() error {
-				row, err := i.books.payment(t.Context(), p.ID)
+				row, err := i.store.payment(t.Context(), p.ID)
 				if err == nil && row.Status != api.PaymentRefunded {
 					err = fault.New(fault.Conflict, "not given back yet: %s", row.Status)
 				}
@@ -306,19 +306,19 @@ func TestWrongAmount(t *testing.T) {
 				t.Errorf("%s: %+v", change, got)
 			}
 		}
-		if told := w.told(api.PaymentHasFailed, 3); len(told) != 3 {
-			t.Errorf("told of %d failed payments, want 3", len(told))
+		if published := w.published(api.PaymentHasFailed, 3); len(published) != 3 {
+			t.Errorf("told of %d failed payments, want 3", len(published))
 		}
 		i.audit(t)
-		if told := w.told(api.PaymentHasSucceeded, 0); len(told) != 0 {
-			t.Errorf("told of %+v", told)
+		if published := w.published(api.PaymentHasSucceeded, 0); len(published) != 0 {
+			t.Errorf("told of %+v", published)
 		}
 	})
 }
 
 // TestSenderGoesOn has the receiver refuse and the sender die: the callback arrives all the same.
 func TestSenderGoesOn(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		var mu sync.Mutex
 		seen := 0
 		w.setDoor(func(rw http.ResponseWriter, r *http.Request, body []byte) {
@@ -355,7 +355,7 @@ func TestSenderGoesOn(t *testing.T) {
 
 // TestStopLeavesNothing stops an instance that has work under way: afterwards none of its goroutines runs.
 func TestStopLeavesNothing(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	i := w.run()
 	for range 10 {
 		ctx, order := w.order()

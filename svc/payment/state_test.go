@@ -66,7 +66,7 @@ func TestJudgeAnyOrder(t *testing.T) {
 			history = append(history, provider.Succeeded)
 		}
 		looks := rapid.SliceOfN(rapid.SampledFrom(history), 0, 20).Draw(t, "looks")
-		looks = append(looks, history[len(history)-1]) // the last is seen by somebody: callback or poller
+		looks = append(looks, history[len(history)-1]) // the last is seen by a callback or the poller
 		looks = rapid.Permutation(looks).Draw(t, "order")
 
 		status, moves := api.PaymentRequiresAction, map[string]int{}

@@ -24,7 +24,7 @@ import (
 
 // payAtStripe begins to pay a fresh order at Stripe, asking again while there is no answer, and returns the payment with
 // the id of its session.
-func (w *world) payAtStripe() (*api.Payment, string) {
+func (w *harness) payAtStripe() (*api.Payment, string) {
 	w.t.Helper()
 	ctx, order := w.order()
 	var p *api.Payment
@@ -44,8 +44,8 @@ func signedByStripe(secret, body string, at time.Time) *api.Callback {
 	return &api.Callback{Provider: stripe.Name, StripeSignature: stripetest.Sign(secret, body, at), Body: []byte(body)}
 }
 
-// tellOfStripe sends a signed event of Stripe.
-func (w *world) tellOfStripe(id, kind, object string) error {
+// sendStripeEvent sends a signed event of Stripe.
+func (w *harness) sendStripeEvent(id, kind, object string) error {
 	body := strings.Replace(stripetest.Event(kind, object), "evt_1", id, 1)
 	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, signedByStripe(stripetest.Secret, body, w.clock.Now()))
 	return err
@@ -54,19 +54,19 @@ func (w *world) tellOfStripe(id, kind, object string) error {
 // TestStripePurchase pays at Stripe: told by callbacks that come five times, found by the poller when none comes, after a
 // creation whose answer was lost, and given back after a refund whose answer was lost.
 func TestStripePurchase(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *world) {
+	onBoth(t, func(t *testing.T, w *harness) {
 		standin := stripetest.New(t, w.clock.Now)
 		w.stripe = standin.URL
 		i := w.run()
 		p, session := w.payAtStripe()
 		standin.Pay(session)
 		for range 5 {
-			if err := w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"`+session+`"}`); err != nil {
+			if err := w.sendStripeEvent("evt_a", "checkout.session.completed", `{"id":"`+session+`"}`); err != nil {
 				t.Fatal(err)
 			}
 		}
 		intent := strings.Replace(session, "cs_", "pi_", 1)
-		if err := w.tellOfStripe("evt_b", "payment_intent.succeeded", `{"id":"`+intent+`"}`); err != nil {
+		if err := w.sendStripeEvent("evt_b", "payment_intent.succeeded", `{"id":"`+intent+`"}`); err != nil {
 			t.Fatal(err)
 		}
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
@@ -80,8 +80,8 @@ func TestStripePurchase(t *testing.T) {
 		standin.Pay(session2)
 		w.awaitStatus(lost.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
 
-		if told := w.told(api.PaymentHasSucceeded, 2); len(told) != 2 {
-			t.Errorf("told of %d successes, want 2", len(told))
+		if published := w.published(api.PaymentHasSucceeded, 2); len(published) != 2 {
+			t.Errorf("told of %d successes, want 2", len(published))
 		}
 		if n := i.count(t, "SELECT count(*) FROM payment_callbacks"); n != 2 {
 			t.Errorf("%d callbacks were kept, want 2", n)
@@ -95,7 +95,7 @@ func TestStripePurchase(t *testing.T) {
 		}
 
 		standin.Set(func() { standin.Cut = 1 })
-		w.oweAll(i, lost.ID)
+		w.refundAll(i, lost.ID)
 		w.awaitStatus(lost.ID, api.PaymentRefunded, time.Second)
 		if n := len(standin.Made("POST /v1/refunds starlight-refund-")); n != 1 {
 			t.Errorf("%d refunds were asked for, want 1", n)
@@ -103,13 +103,13 @@ func TestStripePurchase(t *testing.T) {
 	})
 }
 
-// oweAll makes all of a payment due to go back.
-func (w *world) oweAll(i *instance, id ids.Payment) {
+// refundAll makes all of a payment due to go back.
+func (w *harness) refundAll(i *instance, id ids.Payment) {
 	w.t.Helper()
 	err := i.db.Tx(w.t.Context(), func(ctx context.Context, tx bun.Tx) error {
-		row, err := i.books.payment(ctx, id)
+		row, err := i.store.payment(ctx, id)
 		if err == nil {
-			_, err = i.books.owe(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", id.String()), OrderID: row.OrderID, PaymentID: id,
+			_, err = i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", id.String()), OrderID: row.OrderID, PaymentID: id,
 				Amount: row.money(), Reason: "a test"})
 		}
 		return err
@@ -121,18 +121,18 @@ func (w *world) oweAll(i *instance, id ids.Payment) {
 
 // TestStripeOffWithoutKey has no account: there is no such provider.
 func TestStripeOffWithoutKey(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	w.run()
 	ctx, order := w.order()
 	_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: stripe.Name})
 	wantFault(t, err, fault.Invalid)
-	wantFault(t, w.tellOfStripe("evt_a", "checkout.session.completed", `{"id":"cs_1"}`), fault.NotFound)
+	wantFault(t, w.sendStripeEvent("evt_a", "checkout.session.completed", `{"id":"cs_1"}`), fault.NotFound)
 }
 
 // TestStripeSecretsStayInside lets every call of Stripe fail with the key in the answer, sends forged callbacks, and looks
 // for the secrets in the log, in the stream and in what callers are told.
 func TestStripeSecretsStayInside(t *testing.T) {
-	w := newWorld(t, testkit.SQLite(t))
+	w := newHarness(t, testkit.SQLite(t))
 	standin := stripetest.New(t, w.clock.Now)
 	w.stripe = standin.URL
 	log := new(testkit.Buffer)
@@ -154,11 +154,11 @@ func TestStripeSecretsStayInside(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%d: the caller is told %v", status, err)
 		}
-		if err := w.tellOfStripe(fmt.Sprintf("evt_%d", status), "checkout.session.completed", `{"id":"`+second+`"}`); err != nil {
+		if err := w.sendStripeEvent(fmt.Sprintf("evt_%d", status), "checkout.session.completed", `{"id":"`+second+`"}`); err != nil {
 			t.Error(err)
 		}
 	}
-	w.oweAll(i, p.ID)
+	w.refundAll(i, p.ID)
 	forged := signedByStripe("whsec_wrong", stripetest.Event("checkout.session.completed", `{"id":"`+second+`"}`), w.clock.Now())
 	_, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, forged)
 	wantFault(t, err, fault.Unauthenticated)
@@ -174,7 +174,7 @@ func TestStripeSecretsStayInside(t *testing.T) {
 	standin.Set(func() { standin.Reply = nil })
 	standin.Pay(second)
 	w.awaitStatus(open.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
-	w.told(api.PaymentHasSucceeded, 2)
+	w.published(api.PaymentHasSucceeded, 2)
 	i.stop()
 	var messages strings.Builder
 	for _, m := range w.nats.Messages("EVENTS") {

@@ -62,7 +62,7 @@ func New(cfg Config, now func() time.Time, log *slog.Logger) (*Provider, error) 
 		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
 	}
 	s := &Provider{
-		// The deadline is the context's. A redirection is an answer like any other: the key goes to nobody else.
+		// The deadline is the context's. A redirection is an answer like any other: the key goes nowhere else.
 		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		key:  cfg.Key, now: now,
 	}
@@ -172,7 +172,7 @@ func stateOfSession(session *stripesdk.CheckoutSession) (provider.State, error) 
 	state := provider.State{ID: session.ID, Status: provider.Pending}
 	var err error
 	if state.PaymentID, err = ids.Parse[ids.PaymentKind](session.ClientReferenceID); err != nil {
-		return state, nil // somebody else uses the account too: it may be about anything, even without an amount
+		return state, nil // the account has other uses too: it may be about anything, even without an amount
 	}
 	intent := session.PaymentIntent
 	if intent == nil {

@@ -103,7 +103,7 @@ func TestStripeStates(t *testing.T) {
 	}
 }
 
-// TestStripeCancel ends payments, some of which somebody is faster with.
+// TestStripeCancel ends payments, some of which the payer is faster with.
 func TestStripeCancel(t *testing.T) {
 	now := time.Now()
 	standin := stripetest.New(t, time.Now)

@@ -18,8 +18,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// sandboxBooks are the tables of the sandbox provider.
-type sandboxBooks struct {
+// sandboxStore has the tables of the sandbox provider.
+type sandboxStore struct {
 	db  *store.DB
 	now func() time.Time
 }
@@ -72,7 +72,7 @@ type sandboxCallback struct {
 }
 
 // secret returns the secret of callbacks, which the first instance that asks for it makes.
-func (b *sandboxBooks) secret(ctx context.Context) ([]byte, error) {
+func (b *sandboxStore) secret(ctx context.Context) ([]byte, error) {
 	fresh := make([]byte, 32)
 	rand.Read(fresh) // never fails, by its documentation
 	var value []byte
@@ -90,7 +90,7 @@ func (b *sandboxBooks) secret(ctx context.Context) ([]byte, error) {
 }
 
 // create opens payments, or returns those that were opened under the same keys.
-func (b *sandboxBooks) create(ctx context.Context, rows []*sandboxPayment) []batch.Result[*sandboxPayment] {
+func (b *sandboxStore) create(ctx context.Context, rows []*sandboxPayment) []batch.Result[*sandboxPayment] {
 	// In one order everywhere, so that instances with the same keys at hand do not wait for each other in a circle.
 	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *sandboxPayment) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
 	keys := make([]string, len(inserts))
@@ -113,7 +113,7 @@ func (b *sandboxBooks) create(ctx context.Context, rows []*sandboxPayment) []bat
 }
 
 // fetch reads payments by id.
-func (b *sandboxBooks) fetch(ctx context.Context, wanted []string) []batch.Result[*sandboxPayment] {
+func (b *sandboxStore) fetch(ctx context.Context, wanted []string) []batch.Result[*sandboxPayment] {
 	var found []*sandboxPayment
 	if err := b.db.Read().NewSelect().Model(&found).Where("p.id IN (?)", bun.List(wanted)).Scan(ctx); err != nil {
 		return batch.Fail[*sandboxPayment](len(wanted), store.OrNotFound(err, "no such payment"))
@@ -141,7 +141,7 @@ func match[In, Row any, Key comparable](ins []In, rows []Row, of func(In) Key, b
 }
 
 // byReference reads one payment by the merchant's id.
-func (b *sandboxBooks) byReference(ctx context.Context, reference ids.Payment) (*sandboxPayment, error) {
+func (b *sandboxStore) byReference(ctx context.Context, reference ids.Payment) (*sandboxPayment, error) {
 	row := new(sandboxPayment)
 	if err := b.db.Read().NewSelect().Model(row).Where("p.reference = ?", reference).Scan(ctx); err != nil {
 		return nil, store.OrNotFound(err, "no such payment")
@@ -150,7 +150,7 @@ func (b *sandboxBooks) byReference(ctx context.Context, reference ids.Payment) (
 }
 
 // refund gives money back, once for each key.
-func (b *sandboxBooks) refund(ctx context.Context, row *sandboxRefund, currency string) (*sandboxRefund, error) {
+func (b *sandboxStore) refund(ctx context.Context, row *sandboxRefund, currency string) (*sandboxRefund, error) {
 	kept := new(sandboxRefund)
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The row of the payment is the lock: refunds of one payment come one after another.
@@ -190,20 +190,20 @@ func (b *sandboxBooks) refund(ctx context.Context, row *sandboxRefund, currency 
 	return kept, nil
 }
 
-// due takes up callbacks that wait, for as long as a lease.
-func (b *sandboxBooks) due(ctx context.Context, limit int) ([]*sandboxCallback, error) {
+// due claims callbacks that wait, for as long as a lease.
+func (b *sandboxStore) due(ctx context.Context, limit int) ([]*sandboxCallback, error) {
 	now := store.Time(b.now())
 	waiting := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("c.delivered_at IS NULL").Where("NOT c.lost").Where("c.due_at <= ?", now)
 	}
-	// Looked at without a lock first: mostly there is nothing, and then nobody has to wait.
+	// Looked at without a lock first: mostly there is nothing, and then no instance has to wait.
 	if any, err := waiting(b.db.Read().NewSelect().Model((*sandboxCallback)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
 	}
 	var rows []*sandboxCallback
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := take(b.db, waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := claim(b.db, waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		list := make([]string, len(rows))
@@ -223,8 +223,8 @@ type attempt struct {
 	next      time.Time // when to try again, if not delivered
 }
 
-// settle writes down what became of callbacks.
-func (b *sandboxBooks) settle(ctx context.Context, ins []attempt) []batch.Result[struct{}] {
+// recordAttempts writes down what became of callbacks.
+func (b *sandboxStore) recordAttempts(ctx context.Context, ins []attempt) []batch.Result[struct{}] {
 	now := store.Time(b.now())
 	var delivered []string
 	for _, a := range ins {

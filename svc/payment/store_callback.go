@@ -37,7 +37,7 @@ type callbackKey struct{ provider, event string }
 func (r *callbackRow) key() callbackKey { return callbackKey{r.Provider, r.EventID} }
 
 // receive keeps callbacks, each once. A result tells whether it is new.
-func (b *books) receive(ctx context.Context, ins []*callbackRow) []batch.Result[bool] {
+func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.Result[bool] {
 	first := make(map[callbackKey]int, len(ins)) // several of one batch may be the same
 	for i, r := range slices.Backward(ins) {
 		first[r.key()] = i
@@ -69,8 +69,8 @@ func (b *books) receive(ctx context.Context, ins []*callbackRow) []batch.Result[
 	return results
 }
 
-// waiting takes up callbacks that nobody is at, for as long as a lease.
-func (b *books) waiting(ctx context.Context, limit int) ([]*callbackRow, error) {
+// waiting claims callbacks that no instance has, for as long as a lease.
+func (b *paymentStore) waiting(ctx context.Context, limit int) ([]*callbackRow, error) {
 	now := store.Time(b.now())
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("c.processed_at IS NULL").Where("c.due_at <= ?", now)
@@ -82,7 +82,7 @@ func (b *books) waiting(ctx context.Context, limit int) ([]*callbackRow, error) 
 	until := store.Time(now.Add(callbackLease))
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
+		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for provider, events := range eventsByProvider(rows) {
@@ -102,7 +102,7 @@ func (b *books) waiting(ctx context.Context, limit int) ([]*callbackRow, error) 
 
 // renew begins the lease of a callback anew. If the lease is over and another instance has the callback, or is done with
 // it, the error is errTaken.
-func (b *books) renew(ctx context.Context, row *callbackRow) error {
+func (b *paymentStore) renew(ctx context.Context, row *callbackRow) error {
 	until := store.Time(b.now().Add(callbackLease))
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		res, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", until).Where("provider = ?", row.Provider).
@@ -127,7 +127,7 @@ func eventsByProvider(rows []*callbackRow) map[string][]string {
 }
 
 // postpone puts a callback off until next.
-func (b *books) postpone(ctx context.Context, key callbackKey, next time.Time) error {
+func (b *paymentStore) postpone(ctx context.Context, key callbackKey, next time.Time) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
 			Where("provider = ?", key.provider).Where("event_id = ?", key.event).Where("processed_at IS NULL").Exec(ctx)
@@ -143,19 +143,19 @@ type observation struct {
 	callback *callbackKey // what made us look; nil if it was the poller
 }
 
-// settlement is what an observation came to.
-type settlement struct {
+// confirmation is what an observation came to.
+type confirmation struct {
 	verdict verdict
 	status  string // the payment's, after it
 	payment ids.Payment
 }
 
-// settle moves payments by what was seen of them, with the events that tell of it, and finishes the callbacks.
-func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[settlement] {
+// confirm moves payments by what was seen of them, with the events about it, and finishes the callbacks.
+func (b *paymentStore) confirm(ctx context.Context, ins []observation) []batch.Result[confirmation] {
 	now := store.Time(b.now())
-	var results []batch.Result[settlement]
+	var results []batch.Result[confirmation]
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		results = make([]batch.Result[settlement], len(ins))
+		results = make([]batch.Result[confirmation], len(ins))
 		rows, err := b.observed(ctx, tx, ins)
 		if err != nil {
 			return err
@@ -189,7 +189,7 @@ func (b *books) settle(ctx context.Context, ins []observation) []batch.Result[se
 		return b.finish(ctx, tx, ins, results, now)
 	})
 	if err != nil {
-		return batch.Fail[settlement](len(ins), err)
+		return batch.Fail[confirmation](len(ins), err)
 	}
 	return results
 }
@@ -217,7 +217,7 @@ func (r *paymentRow) observe(remote provider.State) verdict {
 }
 
 // observed reads, and locks in the order of their ids, the payments that were looked at.
-func (b *books) observed(ctx context.Context, tx bun.Tx, ins []observation) (map[ids.Payment]*paymentRow, error) {
+func (b *paymentStore) observed(ctx context.Context, tx bun.Tx, ins []observation) (map[ids.Payment]*paymentRow, error) {
 	list := make([]ids.Payment, 0, len(ins))
 	for _, in := range ins {
 		if in.remote.PaymentID != "" {
@@ -239,7 +239,7 @@ func (b *books) observed(ctx context.Context, tx bun.Tx, ins []observation) (map
 }
 
 // adopt writes down remote ids that were learned by looking.
-func (b *books) adopt(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
+func (b *paymentStore) adopt(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
 	for _, r := range rows {
 		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("remote_id = ?", r.RemoteID).Set("updated_at = ?", now).
 			Set("revision = revision + 1").Where("id = ?", r.ID).Where("remote_id IS NULL").Exec(ctx)
@@ -252,7 +252,7 @@ func (b *books) adopt(ctx context.Context, tx bun.Tx, rows []*paymentRow, now ti
 
 // move writes new states, one statement for all payments that go the same way, with what the ledger and the outbox say
 // of them. The rows are locked; that no money is captured twice stands in the ledger all the same.
-func (b *books) move(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
+func (b *paymentStore) move(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
 	type step struct {
 		status, reason, flag string
 		captured             bool
@@ -269,7 +269,7 @@ func (b *books) move(ctx context.Context, tx bun.Tx, rows []*paymentRow, now tim
 			odd = append(odd, r)
 		}
 	}
-	var told []*paymentRow
+	var changed []*paymentRow
 	for s, list := range steps {
 		var after []*paymentRow
 		q := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", s.status).Set("failure_reason = ?", s.reason).
@@ -285,16 +285,16 @@ func (b *books) move(ctx context.Context, tx bun.Tx, rows []*paymentRow, now tim
 				return err
 			}
 		}
-		told = append(told, after...)
+		changed = append(changed, after...)
 	}
-	if err := b.giveBack(ctx, tx, odd, now); err != nil {
+	if err := b.refundMismatch(ctx, tx, odd, now); err != nil {
 		return err
 	}
-	return b.tell(ctx, tx, told...)
+	return b.publish(ctx, tx, changed...)
 }
 
-// giveBack writes down money that is not what was asked for, and that it goes back.
-func (b *books) giveBack(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
+// refundMismatch writes down money that is not what was asked for, and that it goes back.
+func (b *paymentStore) refundMismatch(ctx context.Context, tx bun.Tx, rows []*paymentRow, now time.Time) error {
 	for _, r := range rows {
 		if r.Captured <= 0 {
 			continue // the provider says that it has collected nothing: there is nothing to give back
@@ -307,7 +307,7 @@ func (b *books) giveBack(ctx context.Context, tx bun.Tx, rows []*paymentRow, now
 		if err := enterCaptures(ctx, tx, []*paymentRow{r}, accountSuspense, now); err != nil {
 			return err
 		}
-		_, err = b.owe(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("wrong amount", r.ID.String()), OrderID: r.OrderID, PaymentID: r.ID,
+		_, err = b.addRefund(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("wrong amount", r.ID.String()), OrderID: r.OrderID, PaymentID: r.ID,
 			Amount: api.Money{Amount: r.Captured, Currency: r.CapturedIn}, Reason: api.RefundWrongAmount})
 		if err != nil {
 			return err
@@ -317,7 +317,7 @@ func (b *books) giveBack(ctx context.Context, tx bun.Tx, rows []*paymentRow, now
 }
 
 // finish marks the callbacks as dealt with.
-func (b *books) finish(ctx context.Context, tx bun.Tx, ins []observation, results []batch.Result[settlement], now time.Time) error {
+func (b *paymentStore) finish(ctx context.Context, tx bun.Tx, ins []observation, results []batch.Result[confirmation], now time.Time) error {
 	type outcome struct {
 		provider string
 		verdict  verdict
@@ -339,9 +339,9 @@ func (b *books) finish(ctx context.Context, tx bun.Tx, ins []observation, result
 	return nil
 }
 
-// forgetCallbacks deletes the callbacks that were dealt with before olderThan, and those that the sandbox has sent or never
+// deleteCallbacks deletes the callbacks that were dealt with before olderThan, and those that the sandbox has sent or never
 // will.
-func (b *books) forgetCallbacks(ctx context.Context, olderThan time.Time) error {
+func (b *paymentStore) deleteCallbacks(ctx context.Context, olderThan time.Time) error {
 	at := store.Time(olderThan)
 	err := b.deleteSome(ctx, `DELETE FROM payment_callbacks WHERE (provider, event_id) IN
 		(SELECT provider, event_id FROM payment_callbacks WHERE processed_at < ? ORDER BY processed_at LIMIT ?)`, at, sweepLimit)
@@ -354,7 +354,7 @@ func (b *books) forgetCallbacks(ctx context.Context, olderThan time.Time) error 
 
 // deleteSome runs a statement that deletes up to sweepLimit rows until it finds fewer: small transactions keep no writer
 // waiting.
-func (b *books) deleteSome(ctx context.Context, query string, args ...any) error {
+func (b *paymentStore) deleteSome(ctx context.Context, query string, args ...any) error {
 	for {
 		var deleted int64
 		err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {

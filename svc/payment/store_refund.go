@@ -55,9 +55,9 @@ func (r *refundRow) entry() ids.Refund {
 // key is the idempotency key of the refund at its provider.
 func (r *refundRow) key() string { return "starlight-refund-" + r.entry().String() }
 
-// owe writes down, in the caller's transaction, that money of a payment goes back. The same decision again changes
+// addRefund writes down, in the caller's transaction, that money of a payment goes back. The same decision again changes
 // nothing. More than was captured is refused by the table.
-func (b *books) owe(ctx context.Context, tx bun.Tx, due api.RefundDue) (*refundRow, error) {
+func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundDue) (*refundRow, error) {
 	var payments []*paymentRow
 	if err := lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", due.PaymentID)).Scan(ctx); err != nil {
 		return nil, err
@@ -98,19 +98,19 @@ func (b *books) owe(ctx context.Context, tx bun.Tx, due api.RefundDue) (*refundR
 	if payment.Flag == string(verdictMismatch) {
 		from = accountSuspense
 	}
-	return row, enter(ctx, tx, &transferRow{Kind: transferRefundOwed, PaymentID: payment.ID, RefundID: row.ID, Debit: from, Credit: accountRefunds,
+	return row, enter(ctx, tx, &transferRow{Kind: transferRefundDue, PaymentID: payment.ID, RefundID: row.ID, Debit: from, Credit: accountRefunds,
 		Amount: row.Amount, Currency: row.Currency, At: now})
 }
 
 // refunds returns those of a payment, oldest first.
-func (b *books) refunds(ctx context.Context, payment ids.Payment) ([]*refundRow, error) {
+func (b *paymentStore) refunds(ctx context.Context, payment ids.Payment) ([]*refundRow, error) {
 	var rows []*refundRow
 	err := b.db.Read().NewSelect().Model(&rows).Where("r.payment_id = ?", payment).Order("r.created_at", "r.id").Scan(ctx)
 	return rows, err
 }
 
-// owed takes up refunds that nobody is at, for as long as a lease.
-func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
+// dueRefunds claims refunds that no instance has, for as long as a lease.
+func (b *paymentStore) dueRefunds(ctx context.Context, limit int) ([]*refundRow, error) {
 	now := store.Time(b.now())
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("r.status = ?", api.RefundPending).Where("r.due_at <= ?", now)
@@ -121,7 +121,7 @@ func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
 	var rows []*refundRow
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		list := make([]ids.Refund, len(rows))
@@ -140,7 +140,7 @@ func (b *books) owed(ctx context.Context, limit int) ([]*refundRow, error) {
 
 // renewRefund begins the lease of a refund anew. If the lease is over and another instance has the refund, or is done with
 // it, the error is errTaken.
-func (b *books) renewRefund(ctx context.Context, row *refundRow) error {
+func (b *paymentStore) renewRefund(ctx context.Context, row *refundRow) error {
 	until := store.Time(b.now().Add(refundLease))
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		res, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", until).Where("id = ?", row.ID).
@@ -157,12 +157,12 @@ func (b *books) renewRefund(ctx context.Context, row *refundRow) error {
 }
 
 // pending reports whether a refund is still to be made.
-func (b *books) pending(ctx context.Context, id ids.Refund) (bool, error) {
+func (b *paymentStore) pending(ctx context.Context, id ids.Refund) (bool, error) {
 	return b.db.Read().NewSelect().Model((*refundRow)(nil)).Where("r.id = ?", id).Where("r.status = ?", api.RefundPending).Exists(ctx)
 }
 
-// putOff lets a refund wait until next, or for ever if the provider refuses it.
-func (b *books) putOff(ctx context.Context, id ids.Refund, next time.Time, forGood bool) error {
+// postponeRefund lets a refund wait until next, or for ever if the provider refuses it.
+func (b *paymentStore) postponeRefund(ctx context.Context, id ids.Refund, next time.Time, forGood bool) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
 			Set("updated_at = ?", store.Time(b.now())).Where("id = ?", id).Where("status = ?", api.RefundPending)
@@ -174,9 +174,9 @@ func (b *books) putOff(ctx context.Context, id ids.Refund, next time.Time, forGo
 	})
 }
 
-// repaid writes down that the provider has given the money back, and says so in the outbox. It reports whether this was
+// refundDone writes down that the provider has given the money back, and says so in the outbox. It reports whether this was
 // news: of several workers with the same refund, one says so.
-func (b *books) repaid(ctx context.Context, refund *refundRow, remoteID string) (fresh bool, err error) {
+func (b *paymentStore) refundDone(ctx context.Context, refund *refundRow, remoteID string) (fresh bool, err error) {
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		fresh = false
@@ -206,7 +206,7 @@ func (b *books) repaid(ctx context.Context, refund *refundRow, remoteID string) 
 		if payment.Status != api.PaymentRefunded {
 			return nil
 		}
-		return b.tell(ctx, tx, payment)
+		return b.publish(ctx, tx, payment)
 	})
 	return fresh, err
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
-// manualPayment is money that somebody has been asked to bring.
+// manualPayment is money that a payer has been asked to bring.
 type manualPayment struct {
 	bun.BaseModel `bun:"table:manual_payments,alias:m"`
 
@@ -31,7 +31,7 @@ type manualPayment struct {
 	PaidBy     ids.User
 }
 
-// manualRefund is money that somebody has to pay out.
+// manualRefund is money that a manager has to pay out.
 type manualRefund struct {
 	bun.BaseModel `bun:"table:manual_refunds,alias:mr"`
 
@@ -44,13 +44,13 @@ type manualRefund struct {
 	PaidBy     ids.User
 }
 
-// manualBooks are the tables of the manual provider.
-type manualBooks struct {
-	*books
+// manualStore has the tables of the manual provider.
+type manualStore struct {
+	*paymentStore
 }
 
-// create keeps a new payment under a reference that nobody has, or returns the one of that request key.
-func (b *manualBooks) create(ctx context.Context, row *manualPayment) (*manualPayment, error) {
+// create keeps a new payment under a fresh reference, or returns the one of that request key.
+func (b *manualStore) create(ctx context.Context, row *manualPayment) (*manualPayment, error) {
 	const tries = 5 // of 31^7 references, the chance to hit one of a million is one in 27,000
 	for range tries {
 		row.Reference = newReference()
@@ -72,15 +72,15 @@ func (b *manualBooks) create(ctx context.Context, row *manualPayment) (*manualPa
 	return nil, fault.New(fault.Unavailable, "no reference number is free")
 }
 
-func (b *manualBooks) byReference(ctx context.Context, reference string) (*manualPayment, error) {
+func (b *manualStore) byReference(ctx context.Context, reference string) (*manualPayment, error) {
 	return b.find(ctx, "m.reference = ?", reference)
 }
 
-func (b *manualBooks) byPayment(ctx context.Context, id ids.Payment) (*manualPayment, error) {
+func (b *manualStore) byPayment(ctx context.Context, id ids.Payment) (*manualPayment, error) {
 	return b.find(ctx, "m.payment_id = ?", id)
 }
 
-func (b *manualBooks) find(ctx context.Context, where string, arg any) (*manualPayment, error) {
+func (b *manualStore) find(ctx context.Context, where string, arg any) (*manualPayment, error) {
 	row := new(manualPayment)
 	if err := b.db.Read().NewSelect().Model(row).Where(where, arg).Scan(ctx); err != nil {
 		return nil, store.OrNotFound(err, "no such payment")
@@ -89,8 +89,8 @@ func (b *manualBooks) find(ctx context.Context, where string, arg any) (*manualP
 }
 
 // markPaid writes down that the money is there, and who says so. The first who says so counts. The poller looks at the
-// payment soon, should nobody else come to it.
-func (b *manualBooks) markPaid(ctx context.Context, m *manualPayment, by ids.User) error {
+// payment soon, if the request is cut off.
+func (b *manualStore) markPaid(ctx context.Context, m *manualPayment, by ids.User) error {
 	now := store.Time(b.now())
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewUpdate().Model((*manualPayment)(nil)).Set("status = ?", manualPaid).Set("paid_at = ?", now).
@@ -103,8 +103,8 @@ func (b *manualBooks) markPaid(ctx context.Context, m *manualPayment, by ids.Use
 	})
 }
 
-// end moves a payment that nobody has made to its end. Any other stays as it is.
-func (b *manualBooks) end(ctx context.Context, status, reference string) error {
+// end moves a payment that has not been made to its end. Any other stays as it is.
+func (b *manualStore) end(ctx context.Context, status, reference string) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewUpdate().Model((*manualPayment)(nil)).Set("status = ?", status).
 			Where("reference = ?", reference).Where("status = ?", manualPending).Exec(ctx)
@@ -112,8 +112,8 @@ func (b *manualBooks) end(ctx context.Context, status, reference string) error {
 	})
 }
 
-// overdue returns the references of payments that nobody has made in time.
-func (b *manualBooks) overdue(ctx context.Context, limit int) ([]string, error) {
+// overdue returns the references of payments that were not made in time.
+func (b *manualStore) overdue(ctx context.Context, limit int) ([]string, error) {
 	var list []string
 	err := b.db.Read().NewSelect().Model((*manualPayment)(nil)).Column("m.reference").Where("m.status = ?", manualPending).
 		Where("m.due_at <= ?", store.Time(b.now())).Order("m.due_at").Limit(int64(limit)).Scan(ctx, &list)
@@ -122,7 +122,7 @@ func (b *manualBooks) overdue(ctx context.Context, limit int) ([]string, error) 
 
 // remind says once of each payment that is half way to its end that it is. One whose end has come is past that, and so is
 // one whose order is paid in another way.
-func (b *manualBooks) remind(ctx context.Context, limit int) error {
+func (b *manualStore) remind(ctx context.Context, limit int) error {
 	now := store.Time(b.now())
 	half := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("m.status = ?", manualPending).Where("m.reminded_at IS NULL").Where("m.remind_at <= ?", now).Where("m.due_at > ?", now)
@@ -132,7 +132,7 @@ func (b *manualBooks) remind(ctx context.Context, limit int) error {
 	}
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*manualPayment
-		if err := take(b.db, half(tx.NewSelect().Model(&rows)).Order("m.remind_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := claim(b.db, half(tx.NewSelect().Model(&rows)).Order("m.remind_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		of := make(map[ids.Payment]*manualPayment, len(rows))
@@ -162,7 +162,7 @@ func (b *manualBooks) remind(ctx context.Context, limit int) error {
 }
 
 // refund keeps what is to be paid out, or returns what is kept under that request key.
-func (b *manualBooks) refund(ctx context.Context, row *manualRefund, currency string) (*manualRefund, error) {
+func (b *manualStore) refund(ctx context.Context, row *manualRefund, currency string) (*manualRefund, error) {
 	kept := new(manualRefund)
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		payment := new(manualPayment)
@@ -201,7 +201,7 @@ func (b *manualBooks) refund(ctx context.Context, row *manualRefund, currency st
 }
 
 // markRefunded writes down that a refund has been paid out and by whom, and lets our refund be looked at now.
-func (b *manualBooks) markRefunded(ctx context.Context, reference string, refund ids.Refund, by ids.User) error {
+func (b *manualStore) markRefunded(ctx context.Context, reference string, refund ids.Refund, by ids.User) error {
 	now := store.Time(b.now())
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		due, row := new(manualRefund), new(refundRow)

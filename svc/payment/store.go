@@ -19,8 +19,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// books are the tables of payments. Methods that end in a slice of results are commits of a batch.Group.
-type books struct {
+// paymentStore has the tables of payments. Methods that end in a slice of results are commits of a batch.Group.
+type paymentStore struct {
 	db  *store.DB
 	now func() time.Time
 }
@@ -84,8 +84,8 @@ func lock(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
-// take is lock for work that others may have taken: it is passed over.
-func take(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
+// claim is lock for work that others may have taken: it is passed over.
+func claim(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 	if db.Postgres() {
 		return q.For("UPDATE SKIP LOCKED")
 	}
@@ -93,7 +93,7 @@ func take(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 }
 
 // payment reads one payment.
-func (b *books) payment(ctx context.Context, id ids.Payment) (*paymentRow, error) {
+func (b *paymentStore) payment(ctx context.Context, id ids.Payment) (*paymentRow, error) {
 	row := new(paymentRow)
 	if err := b.db.Read().NewSelect().Model(row).Where("p.id = ?", id).Scan(ctx); err != nil {
 		return nil, store.OrNotFound(err, "no such payment")
@@ -102,7 +102,7 @@ func (b *books) payment(ctx context.Context, id ids.Payment) (*paymentRow, error
 }
 
 // ofOrders reads the payments of orders that are not failed.
-func (b *books) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result[[]*paymentRow] {
+func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result[[]*paymentRow] {
 	var rows []*paymentRow
 	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(orders)).
 		Where("p.status <> ?", api.PaymentFailed).Scan(ctx)
@@ -122,7 +122,7 @@ func (b *books) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result
 
 // begin keeps new payments. Each result is the payment that is open for the order and provider: the new one, or the one
 // of a request that was first.
-func (b *books) begin(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
+func (b *paymentStore) begin(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
 	type slot struct {
 		order    ids.Order
 		provider string
@@ -163,7 +163,7 @@ type opened struct {
 
 // open writes down what the provider made, and the answers to those who asked. A payment whose remote id is known
 // already stays as it is.
-func (b *books) open(ctx context.Context, ins []opened) []batch.Result[*paymentRow] {
+func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*paymentRow] {
 	now := store.Time(b.now())
 	list := make([]ids.Payment, len(ins))
 	values := make([]bun.TupleValues, len(ins))
@@ -212,13 +212,13 @@ func (b *books) open(ctx context.Context, ins []opened) []batch.Result[*paymentR
 // or cancelled, and the callback that tells of it may be lost.
 const watchFailed = 72 * time.Hour
 
-// unfinished takes up payments that have been open, or failed, for a while, to ask their provider. Each is asked again
+// unfinished claims payments that have been open, or failed, for a while, to ask their provider. Each is asked again
 // after as long as it has been there, at least after interval: an abandoned checkout costs a call for each doubling of
 // its age.
-func (b *books) unfinished(ctx context.Context, interval time.Duration, limit int) ([]*paymentRow, error) {
+func (b *paymentStore) unfinished(ctx context.Context, interval time.Duration, limit int) ([]*paymentRow, error) {
 	now := store.Time(b.now())
 	var rows []*paymentRow
-	// Looked at without a lock first: mostly there is nothing, and then nobody has to wait.
+	// Looked at without a lock first: mostly there is nothing, and then no instance has to wait.
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentFailed).Where("p.poll_at <= ?", now)
 	}
@@ -227,7 +227,7 @@ func (b *books) unfinished(ctx context.Context, interval time.Duration, limit in
 	}
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := take(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
+		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for _, r := range rows {
