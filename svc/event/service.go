@@ -134,11 +134,12 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) sweeps(ctx context.Context) {
+	outage := observe.NewOutage(s.log, "unfinished changes cannot be looked for", "unfinished changes are looked for again", nil)
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
 	for {
-		if err := errors.Join(s.sweep(ctx), s.forgetInvitations(ctx)); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "unfinished changes cannot be looked for", "error", err)
+		if err := errors.Join(s.sweep(ctx), s.forgetInvitations(ctx)); ctx.Err() == nil {
+			outage.Report(ctx, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -270,13 +270,14 @@ func (s *Service) Run(ctx context.Context) error {
 	return errors.Join(err, <-relayed)
 }
 
-// sweep runs fn now, at each interval and when nudged, until ctx ends.
+// sweep runs fn now, at each interval and when nudged, until ctx ends. A sweep that keeps failing is logged once.
 func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, nudge <-chan struct{}, fn func(context.Context) error) {
+	outage := observe.NewOutage(s.Log.With("what", what), "a sweep fails", "a sweep works again", nil)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		if err := fn(ctx); err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "a sweep failed", "what", what, "error", err)
+		if err := fn(ctx); ctx.Err() == nil {
+			outage.Report(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
