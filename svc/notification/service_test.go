@@ -214,6 +214,15 @@ func TestEndedOrdersAreNotToBePaid(t *testing.T) {
 		b.posted("payment_failed", 1)
 		b.publish(api.OrderHasExpired.Subject, "expired one", api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("one"), EventID: e.ID, UserID: ada.ID, Total: api.Money{Amount: 5000, Currency: "EUR"}}})
 		b.posted("order_expired", 1)
+		testkit.Eventually(t, 60*time.Second, func() error { // a try that began before that is refused, too
+			var dropped int
+			err := db.Read().NewRaw(`SELECT COUNT(*) FROM deliveries JOIN messages ON id = message_id
+				WHERE name = 'payment_failed' AND status = 'dropped'`).Scan(t.Context(), &dropped)
+			if err == nil && dropped != 1 {
+				err = errors.New("the mail still waits")
+			}
+			return err
+		})
 		server.Answer("MAIL", "")
 		b.settled()
 
