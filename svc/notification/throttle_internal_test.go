@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // While the process is busy one mail is written at a time, never none; afterwards as many as before.
@@ -18,7 +19,7 @@ func TestMailsGiveWay(t *testing.T) {
 		var busy atomic.Bool
 		busy.Store(true)
 		th := newThrottle(most)
-		s := &Service{throttle: th, isBusy: busy.Load}
+		s := &Service{Deps: Deps{Log: testkit.Log(t)}, throttle: th, isBusy: busy.Load}
 		go s.giveWay(ctx)
 		<-time.After(3 * throttleEvery) // of the clock of the test: 8, 4, 2, 1
 		synctest.Wait()
