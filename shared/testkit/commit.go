@@ -3,7 +3,6 @@ package testkit
 import (
 	"bytes"
 	"net"
-	"net/url"
 	"sync"
 	"testing"
 )
@@ -14,7 +13,7 @@ type LostCommit struct {
 	// URL is that of the database, through this.
 	URL string
 
-	network, target string
+	dial func() (net.Conn, error)
 
 	mu    sync.Mutex
 	match func(query []byte) bool // of a statement in the transaction whose answer is lost next; nil: none
@@ -23,23 +22,9 @@ type LostCommit struct {
 // LoseCommits returns a way to the database at dsn that loses nothing yet. It ends with the test.
 func LoseCommits(t testing.TB, dsn string) *LostCommit {
 	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln, through, dial := between(t, dsn)
 	t.Cleanup(func() { ln.Close() })
-	l := &LostCommit{network: "tcp", target: u.Host}
-	q := u.Query()
-	if folder := q.Get("host"); folder != "" {
-		l.network, l.target = "unix", folder+"/.s.PGSQL."+u.Port()
-		q.Del("host")
-	}
-	u.Host, u.RawQuery = ln.Addr().String(), q.Encode()
-	l.URL = u.String()
+	l := &LostCommit{URL: through, dial: dial}
 	go func() {
 		for {
 			client, err := ln.Accept()
@@ -68,7 +53,7 @@ func (l *LostCommit) Lost() bool {
 
 func (l *LostCommit) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial(l.network, l.target)
+	server, err := l.dial()
 	if err != nil {
 		return
 	}

@@ -3,7 +3,6 @@ package testkit
 import (
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"testing"
 )
@@ -12,7 +11,7 @@ import (
 type Outage struct {
 	URL string // of the database, through this
 
-	network, target string
+	dial func() (net.Conn, error)
 
 	mu    sync.Mutex
 	on    bool
@@ -22,22 +21,8 @@ type Outage struct {
 // NewOutage returns a way to the database at dsn that is open. It ends with the test.
 func NewOutage(t testing.TB, dsn string) *Outage {
 	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &Outage{network: "tcp", target: u.Host, conns: map[net.Conn]bool{}}
-	q := u.Query()
-	if folder := q.Get("host"); folder != "" {
-		o.network, o.target = "unix", folder+"/.s.PGSQL."+u.Port()
-		q.Del("host")
-	}
-	u.Host, u.RawQuery = ln.Addr().String(), q.Encode()
-	o.URL = u.String()
+	ln, through, dial := between(t, dsn)
+	o := &Outage{URL: through, dial: dial, conns: map[net.Conn]bool{}}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -75,7 +60,7 @@ func (o *Outage) End() {
 
 func (o *Outage) serve(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial(o.network, o.target)
+	server, err := o.dial()
 	if err != nil {
 		return
 	}

@@ -252,3 +252,23 @@ func freePort() (int, error) {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
+
+// between returns a listener for what stands between a test and the database at dsn, the URL of the database through it,
+// and the way from there to the database itself: TCP, or a socket in a folder.
+func between(t testing.TB, dsn string) (ln net.Listener, through string, dial func() (net.Conn, error)) {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	network, target, q := "tcp", u.Host, u.Query()
+	if folder := q.Get("host"); folder != "" {
+		network, target = "unix", folder+"/.s.PGSQL."+u.Port()
+		q.Del("host")
+	}
+	u.Host, u.RawQuery = ln.Addr().String(), q.Encode()
+	return ln, u.String(), func() (net.Conn, error) { return net.Dial(network, target) }
+}
