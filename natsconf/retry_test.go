@@ -3,8 +3,10 @@ package natsconf_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
@@ -12,15 +14,19 @@ import (
 
 func TestRetry(t *testing.T) {
 	electing := &jetstream.APIError{Code: 503, ErrorCode: 10008, Description: "JetStream system temporarily unavailable"}
+	watching := &nats.APIError{Code: 503, ErrorCode: 10008, Description: electing.Description} // what the watch of a bucket returns
 	tries := 0
-	err := natsconf.Retry(t.Context(), func(context.Context) error {
-		if tries++; tries < 3 {
-			return electing
+	for _, electing := range []error{electing, watching} {
+		tries = 0
+		err := natsconf.Retry(t.Context(), func(context.Context) error {
+			if tries++; tries < 3 {
+				return fmt.Errorf("reading a bucket: %w", electing)
+			}
+			return nil
+		})
+		if err != nil || tries != 3 {
+			t.Errorf("%T: an election was waited for with %d tries: %v", electing, tries, err)
 		}
-		return nil
-	})
-	if err != nil || tries != 3 {
-		t.Errorf("an election was waited for with %d tries: %v", tries, err)
 	}
 	wrong := errors.New("the bucket is broken")
 	tries = 0

@@ -192,7 +192,11 @@ func passing(err error) bool {
 		return true
 	}
 	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.Code == 503 || api.ErrorCode == storeFailed || api.ErrorCode == noPeers)
+	if errors.As(err, &api) {
+		return api.Code == 503 || api.ErrorCode == storeFailed || api.ErrorCode == noPeers
+	}
+	var older *nats.APIError // watching a bucket still goes by the client's first edition
+	return errors.As(err, &older) && (older.Code == 503 || older.ErrorCode == nats.ErrorCode(noPeers))
 }
 
 // noPeers is what a cluster answers that has not yet heard of enough of its servers.

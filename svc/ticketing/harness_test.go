@@ -231,14 +231,19 @@ func (h *house) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, er
 	return &made, json.Unmarshal(reply.Data, &made)
 }
 
-// insist orders as a good client does: without an answer it does not know what has become of its order, and asks again
-// with the same key.
+// insist orders as a good client does: without an answer, or when the service is too busy, it asks again with the same
+// key.
 func (h *house) insist(buyer ids.User, o api.NewOrder) (*api.Order, error) {
 	key := "order-of-" + buyer.String()
 	for {
 		made, err := h.send(buyer, key, o)
-		if !fault.Is(err, fault.Timeout) || h.t.Context().Err() != nil {
+		if !fault.Is(err, fault.Timeout) && !fault.Is(err, fault.Unavailable) {
 			return made, err
+		}
+		select {
+		case <-h.t.Context().Done():
+			return nil, err
+		case <-time.After(max(fault.From(err).RetryAfter, 50*time.Millisecond)):
 		}
 	}
 }
