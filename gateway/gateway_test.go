@@ -306,7 +306,7 @@ func TestScenarios(t *testing.T) {
 		{"search", "GET", "/v1/events?q=a%26b+c%C3%A9&limit=3&cursor=x", "", nil, 200, "", map[string]string{"arrived": "q=a&b cé limit=3 cursor=x"}},
 		{"calendar", "GET", event + "/calendar.ics", "", nil, 200, "", map[string]string{"Content-Type": "text/calendar; charset=utf-8",
 			"Content-Disposition": "attachment; filename=event.ics", "body": "BEGIN:VCALENDAR"}},
-		{"raw webhook", "POST", "/v1/payments/callbacks/sandbox", "\xff not json", []string{"Content-Type", "text/plain", "Sandbox-Signature", "t=1,v1=2"}, 200, "", map[string]string{"arrived": "t=1,v1=2"}},
+		{"raw webhook", "POST", "/v1/payments/callbacks/sandbox", "\xff not json", []string{"Content-Type", "text/plain", "Sandbox-Signature", "t=1,v1=2"}, 200, "", map[string]string{"arrived": "Sandbox-Signature:t=1,v1=2"}},
 		{"health", "GET", "/healthz", "", nil, 200, "", map[string]string{"body": "ok"}},
 		{"readiness", "GET", "/readyz", "", nil, 200, "", map[string]string{"body": "ready"}},
 
@@ -597,5 +597,19 @@ func TestDocumentation(t *testing.T) {
 		if again := d.do("GET", path, "", "If-None-Match", plain.Header.Get("ETag")); again.StatusCode != 304 {
 			t.Errorf("%s: %d for its own ETag", path, again.StatusCode)
 		}
+	}
+}
+
+// A webhook brings all its headers along, since each provider signs in another one, but no credentials.
+func TestHeadersOfAWebhook(t *testing.T) {
+	d := open(t)
+	a := d.do("POST", "/v1/payments/callbacks/sandbox", "{}", "X-Provider-Signature", "abc", "Authorization", "Bearer x", "Proxy-Authorization", "Basic x",
+		"Cookie", "session=x")
+	if a.StatusCode != 200 {
+		t.Fatalf("answered %d", a.StatusCode)
+	}
+	_, got := d.arrived()
+	if !strings.Contains(got, "X-Provider-Signature:abc") || strings.Contains(got, "Authorization") || strings.Contains(got, "Cookie") {
+		t.Errorf("%s arrived", got)
 	}
 }

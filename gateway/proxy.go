@@ -24,6 +24,7 @@ type proxy struct {
 	spec    rpc.Spec
 	names   []string        // of the values in the path
 	forward []forward       // headers that travel along
+	every   bool            // all of them do but credentials
 	located bool            // what is created is found under the collection's path plus its id
 	cache   string          // Cache-Control of a success
 	varies  bool            // the answer depends on who asks
@@ -37,6 +38,9 @@ func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
 	p := &proxy{g: g, spec: spec, names: rpc.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public, watch: g.facts.watch(spec)}
 	p.load.most = max(1, g.cfg.InFlight/throttleShare)
 	headers := slices.Clone(spec.Headers)
+	if p.every = slices.Contains(headers, rpc.AllHeaders); p.every {
+		headers = nil
+	}
 	if spec.Idempotent {
 		headers = append(headers, rpc.IdempotencyKey)
 	}
@@ -268,12 +272,29 @@ func (p *proxy) headers(x *exchange, params string) nats.Header {
 	if params != "" {
 		h[rpc.HeaderParams] = []string{params}
 	}
+	if p.every {
+		for name, value := range x.rc.Request.Header.All() {
+			key := rpc.HeaderHTTP + string(name)
+			if _, twice := h[key]; !twice && !credential(string(name)) {
+				h[key] = []string{string(value)}
+			}
+		}
+	}
 	for _, f := range p.forward {
 		if v := x.rc.Request.Header.Peek(f.http); len(v) > 0 {
 			h[f.nats] = []string{string(v)}
 		}
 	}
 	return h
+}
+
+// credential reports whether a header shows who asks. The gateway reads it, and no service does.
+func credential(name string) bool {
+	switch name {
+	case fasthttp.HeaderAuthorization, fasthttp.HeaderProxyAuthorization, fasthttp.HeaderCookie:
+		return true
+	}
+	return false
 }
 
 // answer turns a reply into the HTTP answer.

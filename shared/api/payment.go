@@ -104,10 +104,9 @@ type PaymentRef struct {
 
 // Callback is a provider's webhook as it came.
 type Callback struct {
-	Provider         string `json:"-" path:"provider" enum:"stripe,sandbox"` // who sends it
-	SandboxSignature string `json:"-" header:"Sandbox-Signature"`            // of the sandbox: time and HMAC of the body
-	StripeSignature  string `json:"-" header:"Stripe-Signature"`             // of Stripe: time and HMAC of the body
-	Body             []byte `json:"-" body:"raw"`
+	Provider string            `json:"-" path:"provider" enum:"stripe,sandbox"` // who sends it
+	Headers  map[string]string `json:"-" header:"*"`                            // by their canonical names; one of them has the signature
+	Body     []byte            `json:"-" body:"raw"`
 }
 
 // The states of a refund.
@@ -234,7 +233,8 @@ var (
 	ListDisputes = rpc.Endpoint[PaymentRef, List[Dispute]]{Spec: rpc.Spec{Service: "payment", Name: "disputes", Method: "GET", Path: "/v1/payments/{id}/disputes",
 		Access: rpc.User, Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers"}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback", Method: "POST", Path: "/v1/payments/callbacks/{provider}",
-		Access: rpc.Public, Raw: true, Headers: []string{"Sandbox-Signature", "Stripe-Signature"}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook",
+		Access: rpc.Public, Raw: true, Headers: []string{rpc.AllHeaders}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook",
+		Detail: "The signature is read from the header in which the provider sends it, such as Stripe-Signature.",
 		Faults: map[fault.Code]string{fault.Unauthenticated: "the signature is missing, wrong or too old"}}}
 	DecideSandboxPayment = rpc.Endpoint[SandboxOutcome, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_decide", Method: "POST", Path: "/v1/sandbox/payments/{id}",
 		Access: rpc.Public, Status: 202, Workers: 512, Queue: 4096, Summary: "Act as the payer at the sandbox provider",

@@ -44,6 +44,9 @@ func (p *plan) decode(req any, h nats.Header, body []byte) error {
 	if err := check.Err(); err != nil {
 		return err
 	}
+	if p.every != nil {
+		v.FieldByIndex(p.every).Set(reflect.ValueOf(headersOf(h)))
+	}
 	if p.raw != nil {
 		v.FieldByIndex(p.raw).SetBytes(body)
 	} else if err := p.decodeBody(req, body); err != nil {
@@ -53,6 +56,18 @@ func (p *plan) decode(req any, h nats.Header, body []byte) error {
 		return judge.Validate()
 	}
 	return nil
+}
+
+// headersOf returns the HTTP headers that travelled along, by their canonical names. One that is not plain text is left
+// out.
+func headersOf(h nats.Header) map[string]string {
+	all := map[string]string{}
+	for key, values := range h {
+		if name, ok := strings.CutPrefix(key, HeaderHTTP); ok && len(values) > 0 && plain(values[0]) {
+			all[name] = values[0]
+		}
+	}
+	return all
 }
 
 func (p *plan) decodeBody(req any, body []byte) error {

@@ -167,20 +167,21 @@ func TestBodyWhereNoneBelongs(t *testing.T) {
 
 func TestRawBodyIsLeftAlone(t *testing.T) {
 	type callback struct {
-		Provider  string `json:"-" path:"provider"`
-		Signature string `json:"-" header:"Sandbox-Signature"`
-		Body      []byte `json:"-" body:"raw"`
+		Provider string            `json:"-" path:"provider"`
+		Headers  map[string]string `json:"-" header:"*"`
+		Body     []byte            `json:"-" body:"raw"`
 	}
 	p, err := newPlan(Spec{Path: "/callbacks/{provider}"}, reflect.TypeFor[callback]())
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := callback{Provider: "sandbox", Signature: "t=1,v=2", Body: []byte(" {\xff not json ")}
+	in := callback{Provider: "sandbox", Headers: map[string]string{"Sandbox-Signature": "t=1,v=2", "Content-Type": "text/plain"}, Body: []byte(" {\xff not json ")}
 	h := nats.Header{}
 	body, err := p.encode(&in, h)
 	if err != nil {
 		t.Fatal(err)
 	}
+	h[HeaderHTTP+"Strange"] = []string{"\x00"} // no text: left out
 	var out callback
 	if err := p.decode(&out, h, body); err != nil || !reflect.DeepEqual(in, out) {
 		t.Errorf("%+v became %+v, %v", in, out, err)

@@ -49,7 +49,7 @@ type Spec struct {
 	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with store.Remember
 	Secrets    []string // for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it away
 	Raw        bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
-	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`
+	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`; or AllHeaders
 	MaxBody    int      // bytes; 0 means DefaultMaxBody
 	Live       bool     // GET only: the gateway sends the answer, then every change, as server-sent events; Resp is a LiveSnapshot
 	Limit      string   // rate limit class; "" is the general one, "login" the strict one
@@ -58,6 +58,10 @@ type Spec struct {
 	Workers int           // handlers that run at the same time in one instance; 0 means DefaultWorkers
 	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
 }
+
+// AllHeaders lets every HTTP header of a request travel along but those that carry a caller's credentials, for a field of
+// type map[string]string tagged `header:"*"`. It has them by their canonical names.
+const AllHeaders = "*"
 
 // Defaults of a Spec.
 const (

@@ -21,6 +21,7 @@ type plan struct {
 	spec    Spec
 	params  []param
 	headers []param
+	every   []int  // index of the field that takes all HTTP headers, or nil
 	raw     []int  // index of the field that takes the body as it is, or nil
 	body    *shape // of the JSON body
 	fields  bool   // there are JSON fields at all
@@ -78,7 +79,7 @@ func newPlan(spec Spec, t reflect.Type) (*plan, error) {
 			return nil, fmt.Errorf("%s: path %s has no {%s}", spec.Subject(), spec.Path, q.name)
 		}
 	}
-	p.none = len(p.params) == 0 && len(p.headers) == 0 && p.raw == nil && !p.fields
+	p.none = len(p.params) == 0 && len(p.headers) == 0 && p.every == nil && p.raw == nil && !p.fields
 	return p, nil
 }
 
@@ -110,6 +111,13 @@ func (p *plan) collect(t reflect.Type, at []int) error {
 				return fmt.Errorf("field %s: body:\"raw\" wants []byte", f.Name)
 			}
 			p.raw = index
+			continue
+		}
+		if kind == "header" && name == AllHeaders {
+			if f.Type != reflect.TypeFor[map[string]string]() {
+				return fmt.Errorf("field %s: header:%q wants map[string]string", f.Name, name)
+			}
+			p.every = index
 			continue
 		}
 		set, err := setterOf(f.Type)
@@ -244,6 +252,11 @@ func (p *plan) encode(req any, h nats.Header) ([]byte, error) {
 	for _, q := range p.headers {
 		if texts := textsOf(v.FieldByIndex(q.index)); len(texts) > 0 {
 			h[HeaderHTTP+q.name] = texts[:1]
+		}
+	}
+	if p.every != nil {
+		for name, value := range v.FieldByIndex(p.every).Interface().(map[string]string) {
+			h[HeaderHTTP+name] = []string{value}
 		}
 	}
 	if p.raw != nil {

@@ -185,7 +185,7 @@ func TestCrashAfterReceipt(t *testing.T) {
 		}
 		body := callback.body()
 		signature := provider.Sign([]byte(testSandboxSecret), body, w.clock.Now())
-		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", SandboxSignature: signature, Body: body}); err != nil {
+		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", Headers: map[string]string{signatureHeader: signature}, Body: body}); err != nil {
 			t.Fatal(err)
 		}
 		silent := new(capture)

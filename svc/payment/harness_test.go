@@ -94,7 +94,7 @@ func newHarness(t testing.TB, url string) *harness {
 
 // forward does with callbacks what the gateway does.
 func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
-	err := w.callback(r.Header.Get("Sandbox-Signature"), body)
+	err := w.callback(r.Header.Get(signatureHeader), body)
 	if err != nil {
 		rw.WriteHeader(rpc.HTTPStatus(fault.From(err).Code))
 		return
@@ -103,7 +103,7 @@ func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) 
 }
 
 func (w *harness) callback(signature string, body []byte) error {
-	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", SandboxSignature: signature, Body: body})
+	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Headers: map[string]string{signatureHeader: signature}, Body: body})
 	return err
 }
 
@@ -352,7 +352,7 @@ type captured struct {
 
 func (c *capture) door(rw http.ResponseWriter, r *http.Request, body []byte) {
 	c.mu.Lock()
-	c.kept = append(c.kept, captured{r.Header.Get("Sandbox-Signature"), body})
+	c.kept = append(c.kept, captured{r.Header.Get(signatureHeader), body})
 	c.mu.Unlock()
 	rw.WriteHeader(http.StatusOK)
 }

@@ -166,12 +166,15 @@ type callbackBody struct {
 	Created int64  `json:"created"` // Unix seconds
 }
 
+// signatureHeader is the header in which the signature of a callback comes.
+const signatureHeader = "Sandbox-Signature"
+
 // maxType bounds the type of a callback, in bytes.
 const maxType = 64
 
 // ParseCallback implements provider.Provider.
 func (s *sandbox) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
-	if err := provider.Verify(s.secret, cb.SandboxSignature, cb.Body, s.now()); err != nil {
+	if err := provider.Verify(s.secret, cb.Headers[signatureHeader], cb.Body, s.now()); err != nil {
 		return provider.CallbackEvent{}, err
 	}
 	return parseCallbackBody(cb.Body)

@@ -42,10 +42,10 @@ func FuzzCallback(f *testing.F) {
 	f.Add("", []byte(`{"id":"\ud800","type":[],"payment":{}}`))
 	s := &sandbox{secret: testSecret, now: func() time.Time { return signedAt }}
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
-		if _, err := s.ParseCallback(&api.Callback{SandboxSignature: header, Body: body}); !fault.Is(err, fault.Unauthenticated) && !signed(header, body) {
+		if _, err := s.ParseCallback(&api.Callback{Headers: map[string]string{signatureHeader: header}, Body: body}); !fault.Is(err, fault.Unauthenticated) && !signed(header, body) {
 			t.Fatalf("an unsigned callback got in: %q", header)
 		}
-		event, err := s.ParseCallback(&api.Callback{SandboxSignature: provider.Sign(testSecret, body, signedAt), Body: body})
+		event, err := s.ParseCallback(&api.Callback{Headers: map[string]string{signatureHeader: provider.Sign(testSecret, body, signedAt)}, Body: body})
 		if err != nil {
 			if !fault.Is(err, fault.Invalid) {
 				t.Fatalf("a signed body was refused with %v", err)

@@ -145,7 +145,7 @@ func (s *sender) post(ctx context.Context, c *sandboxCallback) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "Starlight-Sandbox/1")
-	req.Header.Set("Sandbox-Signature", provider.Sign(s.secret, body, s.now()))
+	req.Header.Set(signatureHeader, provider.Sign(s.secret, body, s.now()))
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return err

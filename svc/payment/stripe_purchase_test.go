@@ -41,7 +41,7 @@ func (w *harness) payAtStripe() (*api.Payment, string) {
 
 // signedByStripe returns a callback with a body that Stripe has signed.
 func signedByStripe(secret, body string, at time.Time) *api.Callback {
-	return &api.Callback{Provider: stripe.Name, StripeSignature: stripetest.Sign(secret, body, at), Body: []byte(body)}
+	return &api.Callback{Provider: stripe.Name, Headers: map[string]string{stripe.SignatureHeader: stripetest.Sign(secret, body, at)}, Body: []byte(body)}
 }
 
 // sendStripeEvent sends a signed event of Stripe.

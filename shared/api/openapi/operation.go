@@ -142,7 +142,7 @@ func (g *generator) fields(d rpc.Descriptor, t reflect.Type) ([]any, error) {
 		}
 		for _, in := range []string{"path", "query", "header"} {
 			name, ok := f.Tag.Lookup(in)
-			if !ok || in == "path" && !strings.Contains(d.Path, "{"+name+"}") {
+			if !ok || name == rpc.AllHeaders || in == "path" && !strings.Contains(d.Path, "{"+name+"}") {
 				continue
 			}
 			schema := g.schemas.Value(f.Type)

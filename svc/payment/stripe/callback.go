@@ -23,12 +23,15 @@ type event struct {
 	} `json:"data"`
 }
 
+// SignatureHeader is the header in which the signature of a callback comes.
+const SignatureHeader = "Stripe-Signature"
+
 // ParseCallback implements provider.Provider. The signature is the scheme of provider.Verify,
 // https://docs.stripe.com/webhooks#verify-manually; while a secret is rolled, either one is right.
 func (s *Provider) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
 	err := error(fault.New(fault.Unauthenticated, "there is no secret to check callbacks of Stripe with"))
 	for _, secret := range s.secrets {
-		if err = provider.Verify(secret, cb.StripeSignature, cb.Body, s.now()); err == nil {
+		if err = provider.Verify(secret, cb.Headers[SignatureHeader], cb.Body, s.now()); err == nil {
 			return parseEvent(cb.Body)
 		}
 	}

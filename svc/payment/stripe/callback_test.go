@@ -14,7 +14,7 @@ import (
 
 // signed returns a callback that Stripe's own library has signed.
 func signed(secret, body string, at time.Time) *api.Callback {
-	return &api.Callback{Provider: Name, StripeSignature: stripetest.Sign(secret, body, at), Body: []byte(body)}
+	return &api.Callback{Provider: Name, Headers: map[string]string{SignatureHeader: stripetest.Sign(secret, body, at)}, Body: []byte(body)}
 }
 
 // TestStripeEvents reads the events that matter, in the forms that different versions of the API give them, and others.
@@ -61,11 +61,11 @@ func TestStripeSignatures(t *testing.T) {
 	s := newTest(t, "", now) // with two secrets
 	body := stripetest.Event("checkout.session.completed", `{"id":"cs_1"}`)
 	good := signed(stripetest.Secret, body, now)
-	header := good.StripeSignature
+	header := good.Headers[SignatureHeader]
 	stamp, signature, _ := strings.Cut(header, ",")
-	_, wrong, _ := strings.Cut(signed("whsec_wrong", body, now).StripeSignature, ",")
+	_, wrong, _ := strings.Cut(signed("whsec_wrong", body, now).Headers[SignatureHeader], ",")
 	with := func(header, body string) *api.Callback {
-		return &api.Callback{Provider: Name, StripeSignature: header, Body: []byte(body)}
+		return &api.Callback{Provider: Name, Headers: map[string]string{SignatureHeader: header}, Body: []byte(body)}
 	}
 	for name, cb := range map[string]*api.Callback{
 		"as it is":               good,
@@ -93,7 +93,7 @@ func TestStripeSignatures(t *testing.T) {
 		"two times":           with("t=1,"+header, body),
 		"no time":             with(signature, body),
 		"only v0":             with(stamp+","+strings.Replace(signature, "v1", "v0", 1), body),
-		"of the sandbox":      {Provider: Name, SandboxSignature: header, Body: []byte(body)},
+		"of the sandbox":      {Provider: Name, Headers: map[string]string{"Sandbox-Signature": header}, Body: []byte(body)},
 		"empty":               with(stamp+",v1=", body),
 	} {
 		_, err := s.ParseCallback(cb)
@@ -111,10 +111,10 @@ func FuzzStripeCallback(f *testing.F) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	s := newTest(f, "", now)
 	for _, body := range []string{stripetest.Event("charge.refunded", `{"id":"ch_1","payment_intent":{"id":"pi_1"}}`), "null", `{"data":1}`} {
-		f.Add(signed(stripetest.Secret, body, now).StripeSignature, []byte(body))
+		f.Add(signed(stripetest.Secret, body, now).Headers[SignatureHeader], []byte(body))
 	}
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
-		_, err := s.ParseCallback(&api.Callback{StripeSignature: header, Body: body})
+		_, err := s.ParseCallback(&api.Callback{Headers: map[string]string{SignatureHeader: header}, Body: body})
 		if err == nil && provider.Verify([]byte(stripetest.Secret), header, body, now) != nil {
 			t.Fatal("a callback that nobody signed was taken")
 		}
