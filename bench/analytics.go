@@ -18,7 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
@@ -236,7 +236,7 @@ func (c *counting) ask(event ids.Event) func(int) Op {
 
 // foldAgain has the numbers put together again, and returns when all of the stream is folded.
 func (c *counting) foldAgain(ctx context.Context, generation int) (Result, error) {
-	stream, err := c.js.Stream(ctx, natsconf.Events)
+	stream, err := c.js.Stream(ctx, api.EventsStream)
 	if err != nil {
 		return Result{}, err
 	}
@@ -260,7 +260,7 @@ func (c *counting) foldAgain(ctx context.Context, generation int) (Result, error
 	return whole(total, time.Since(start), c.cpu()-cpu), nil
 }
 
-var foldedMetric = regexp.MustCompile(`(?m)^starlight_analytics_messages_total\{instance="[^"]*",of="EVENTS"\} (\d+)$`)
+var foldedMetric = regexp.MustCompile(`(?m)^starlight_analytics_messages_total\{instance="[^"]*",of="` + api.EventsStream + `"\} (\d+)$`)
 
 // folded asks how many messages the service has folded since it started.
 func (c *counting) folded() (int64, error) {
@@ -282,7 +282,7 @@ func (c *counting) folded() (int64, error) {
 
 // drain reads all of the stream with a bare consumer.
 func (c *counting) drain(ctx context.Context, ack jetstream.AckPolicy) (Result, error) {
-	consumer, err := c.js.CreateConsumer(ctx, natsconf.Events, jetstream.ConsumerConfig{AckPolicy: ack, MemoryStorage: true, InactiveThreshold: time.Minute, MaxAckPending: -1})
+	consumer, err := c.js.CreateConsumer(ctx, api.EventsStream, jetstream.ConsumerConfig{AckPolicy: ack, MemoryStorage: true, InactiveThreshold: time.Minute, MaxAckPending: -1})
 	if err != nil {
 		return Result{}, err
 	}

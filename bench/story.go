@@ -17,6 +17,7 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
@@ -83,7 +84,7 @@ func recordStory(ctx context.Context, sys *system) (*story, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	consumer, err := js.OrderedConsumer(ctx, natsconf.Events, jetstream.OrderedConsumerConfig{})
+	consumer, err := js.OrderedConsumer(ctx, api.EventsStream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return nil, err
 	}

@@ -7,27 +7,28 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // The roles that the rules of checkRoles know by name.
 const (
 	roleGateway   = "gateway"
-	roleTicketing = "ticketing"
 	roleDiscovery = "discovery"
 	roleOps       = "ops"
 )
 
-// Role is somebody who may connect, with the subjects it may publish to and subscribe to. Its own inbox is always
+// Role is a member that may connect, with the subjects it may publish to and subscribe to. Its own inbox is always
 // added. A role without any Publish may not publish at all.
 type Role struct {
 	Name      string
 	Publish   []string
 	Subscribe []string
-	Admin     bool // a person with the nats tool: manages JetStream, except for the inventory, and has the tool's inbox
+	Owns      []string // buckets that no other role may write
+	Admin     bool     // an operator with the nats tool: manages JetStream except for owned buckets, and has the tool's inbox
 }
 
 // Grant is a piece of what a role may do.
-type Grant struct{ Publish, Subscribe []string }
+type Grant struct{ Publish, Subscribe, Owns []string }
 
 // NewRole returns the role that has the grants.
 func NewRole(name string, grants ...Grant) Role {
@@ -35,6 +36,7 @@ func NewRole(name string, grants ...Grant) Role {
 	for _, g := range grants {
 		r.Publish = append(r.Publish, g.Publish...)
 		r.Subscribe = append(r.Subscribe, g.Subscribe...)
+		r.Owns = append(r.Owns, g.Owns...)
 	}
 	return r
 }
@@ -72,6 +74,14 @@ func ReadKV(bucket string) Grant { return Replay("KV_" + bucket) }
 func WriteKV(bucket string) Grant {
 	g := ReadKV(bucket)
 	g.Publish = append(g.Publish, "$KV."+bucket+".>", "$JS.API.STREAM.PURGE.KV_"+bucket)
+	return g
+}
+
+// OwnKV is WriteKV for a role that alone may write the bucket: checkRoles refuses any other role that could, and an
+// operator may not delete, purge or reshape it.
+func OwnKV(bucket string) Grant {
+	g := WriteKV(bucket)
+	g.Owns = []string{bucket}
 	return g
 }
 
@@ -141,35 +151,36 @@ func Consume(stream string, durables ...string) Grant {
 }
 
 // ManageStreams lets a role run Ensure and Guard: create, read and repair the settings of the declared streams.
-func ManageStreams() Grant {
+func ManageStreams(streams []jetstream.StreamConfig) Grant {
 	g := Grant{Publish: []string{"$JS.API.INFO"}, Subscribe: []string{updatedAdvisory + "*", deletedAdvisory + "*"}}
-	for _, d := range declared() {
-		g.Publish = append(g.Publish, "$JS.API.STREAM.INFO."+d.Name, "$JS.API.STREAM.CREATE."+d.Name, "$JS.API.STREAM.UPDATE."+d.Name)
+	for _, s := range streams {
+		for _, op := range []string{"INFO", "CREATE", "UPDATE"} {
+			g.Publish = append(g.Publish, "$JS.API.STREAM."+op+"."+s.Name)
+		}
 	}
 	return g
 }
 
-// Ops returns the role for people with the nats tool: look at the services, manage and read JetStream, change live
-// settings. It may call only the endpoints that it is granted, and neither write nor reshape the inventory.
+// Ops returns the role for operators with the nats tool, who look at the services and manage and read JetStream. Beyond
+// that it may do only what it is granted, and it may neither write nor reshape an owned bucket.
 func Ops(grants ...Grant) Role {
-	r := NewRole(roleOps, append(grants, Grant{
-		Publish:   []string{"$SRV.>", "$KV.config.>", "dead.replay.>"},
-		Subscribe: []string{"$KV.config.>", "ev.>", "facts.>", "logs.>", "dead.>"},
-	})...)
+	r := NewRole(roleOps, append(grants, Discover())...)
 	r.Admin = true
 	return r
 }
 
-// permissions returns what stands in the credentials of a role.
-func (r Role) permissions() jwt.Permissions {
+// permissions returns what stands in the credentials of a role. The owned buckets are those of all roles.
+func (r Role) permissions(owned []string) jwt.Permissions {
 	pub := slices.Clone(r.Publish)
 	sub := append(slices.Clone(r.Subscribe), InboxPrefix(r.Name)+".>")
 	var deny []string
 	if r.Admin {
 		pub = append(pub, "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$SYS.REQ.USER.INFO")
 		sub = append(sub, "_INBOX.>", "$JS.EVENT.>")
-		for _, op := range []string{"DELETE", "PURGE", "UPDATE", "RESTORE", "MSG.DELETE"} {
-			deny = append(deny, "$JS.API.STREAM."+op+"."+InventoryStream)
+		for _, bucket := range owned {
+			for _, op := range []string{"DELETE", "PURGE", "UPDATE", "RESTORE", "MSG.DELETE"} {
+				deny = append(deny, "$JS.API.STREAM."+op+".KV_"+bucket)
+			}
 		}
 	}
 	if len(pub) == 0 { // an empty list would allow everything
@@ -183,7 +194,18 @@ func tidy(subjects []string) jwt.StringList {
 	return slices.Compact(subjects)
 }
 
-// checkRoles refuses roles that break the rules of the house: the inventory is written by ticketing alone, an inbox is
+// ownedBuckets returns the buckets that one role alone may write, with that role.
+func ownedBuckets(roles []Role) map[string]string {
+	owners := make(map[string]string)
+	for _, r := range roles {
+		for _, bucket := range r.Owns {
+			owners[bucket] = r.Name
+		}
+	}
+	return owners
+}
+
+// checkRoles refuses roles that break the rules of the house: an owned bucket is written by its owner alone, an inbox is
 // read by its owner alone, a durable consumer is used by its owner alone, no role is allowed whole trees of endpoints. It
 // makes the rules hold however the lists of subjects came about.
 func checkRoles(roles []Role) error {
@@ -200,6 +222,7 @@ func checkRoles(roles []Role) error {
 	if err := checkConsumers(roles); err != nil {
 		return err
 	}
+	owners := ownedBuckets(roles)
 	for _, r := range roles {
 		for _, s := range slices.Concat(r.Publish, r.Subscribe) {
 			// IsValidSubject lets spaces pass, and "subject queue" is a form that is silently dropped at times.
@@ -208,8 +231,10 @@ func checkRoles(roles []Role) error {
 			}
 		}
 		for _, s := range r.Publish {
-			if r.Name != roleTicketing && server.SubjectsCollide(s, "$KV.inventory.>") {
-				return fmt.Errorf("natsconf: role %s must not publish %s: the inventory belongs to %s", r.Name, s, roleTicketing)
+			for bucket, owner := range owners {
+				if r.Name != owner && server.SubjectsCollide(s, "$KV."+bucket+".>") {
+					return fmt.Errorf("natsconf: role %s must not publish %s: the bucket %s belongs to %s", r.Name, s, bucket, owner)
+				}
 			}
 			if server.SubjectsCollide(s, "api.>") && strings.ContainsAny(s, "*>") {
 				return fmt.Errorf("natsconf: role %s must not publish %s: name the endpoints", r.Name, s)

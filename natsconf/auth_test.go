@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/settings"
 )
 
 // mayPublish asks the server itself: the publish is followed by a round trip, and a refusal arrives before its answer.
@@ -185,7 +187,7 @@ func TestRolesCanWork(t *testing.T) {
 	ask(connect(t, srv, "ops"), "$SRV.INFO.ticketing")
 
 	// A watch of the live settings, and a change by the role that may.
-	kv, err := jetStream(t, gateway).KeyValue(t.Context(), natsconf.ConfigBucket)
+	kv, err := jetStream(t, gateway).KeyValue(t.Context(), settings.Bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +195,7 @@ func TestRolesCanWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer, err := jetStream(t, connect(t, srv, "config")).KeyValue(t.Context(), natsconf.ConfigBucket)
+	writer, err := jetStream(t, connect(t, srv, "config")).KeyValue(t.Context(), settings.Bucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +229,7 @@ func TestRolesCanWork(t *testing.T) {
 	}
 	js := jetStream(t, connect(t, srv, "notification"))
 	for _, filters := range [][]string{{"ev.ticketing.>"}, {"ev.ticketing.>", "ev.user.>"}, nil} {
-		consumer, err := js.CreateOrUpdateConsumer(t.Context(), natsconf.Events, jetstream.ConsumerConfig{Durable: "notification",
+		consumer, err := js.CreateOrUpdateConsumer(t.Context(), api.EventsStream, jetstream.ConsumerConfig{Durable: "notification",
 			AckPolicy: jetstream.AckExplicitPolicy, FilterSubjects: filters, AckWait: time.Second})
 		if err != nil {
 			t.Fatal(filters, err)
@@ -252,7 +254,8 @@ func TestRolesCanWork(t *testing.T) {
 
 func TestRolesThatBreakTheRules(t *testing.T) {
 	tests := map[string]natsconf.Role{
-		"writes the inventory":           natsconf.NewRole("x", natsconf.WriteKV(natsconf.InventoryBucket)),
+		"writes the inventory":           natsconf.NewRole("x", natsconf.WriteKV(api.InventoryBucket)),
+		"owns another's bucket":          natsconf.NewRole("x", natsconf.OwnKV(api.InventoryBucket)),
 		"writes all buckets":             natsconf.NewRole("x", natsconf.PublishTo("$KV.>")),
 		"writes by a wildcard":           natsconf.NewRole("x", natsconf.PublishTo("*.inventory.pool.*")),
 		"publishes everything":           natsconf.NewRole("ticketing", natsconf.PublishTo(">")),
@@ -274,18 +277,19 @@ func TestRolesThatBreakTheRules(t *testing.T) {
 		"reshapes another's consumer":    natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.CREATE.EVENTS.*")),
 		"names it in the request":        natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.CREATE.EVENTS")),
 		"deletes another's consumer":     natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.DELETE.*.durable")),
-		"has the same consumer":          natsconf.NewRole("x", natsconf.Follow(natsconf.Events, "durable")),
-		"replays where others consume":   natsconf.NewRole("x", natsconf.Replay(natsconf.Events)),
+		"has the same consumer":          natsconf.NewRole("x", natsconf.Follow(api.EventsStream, "durable")),
+		"replays where others consume":   natsconf.NewRole("x", natsconf.Replay(api.EventsStream)),
 		"an admin writes the inventory":  {Name: "x", Admin: true, Publish: []string{"$KV.inventory.pool.e1"}},
 		"an admin reads another's inbox": {Name: "x", Admin: true, Subscribe: []string{"_INBOX_gateway.>"}},
 	}
 	for name, role := range tests {
 		t.Run(name, func(t *testing.T) {
-			gateway := natsconf.NewRole("gateway", natsconf.Consume(natsconf.Events, "durable"))
+			gateway := natsconf.NewRole("gateway", natsconf.Consume(api.EventsStream, "durable"))
 			if role.Name == "gateway" && len(role.Publish) > 0 {
 				gateway.Name = "other"
 			}
-			srv, err := natsconf.Start(t.Context(), natsconf.Config{Dir: t.TempDir(), Roles: []natsconf.Role{gateway, role}})
+			owner := natsconf.NewRole("owner", natsconf.OwnKV(api.InventoryBucket))
+			srv, err := natsconf.Start(t.Context(), natsconf.Config{Dir: t.TempDir(), Roles: []natsconf.Role{gateway, owner, role}})
 			if err == nil {
 				stop(t, srv)
 				t.Error("accepted")

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 )
 
 // A server that cannot make the folder of a stream may be able to a moment later: many processes that start together on
@@ -17,24 +18,24 @@ func TestEnsureTriesAgain(t *testing.T) {
 	js := ensured(t, srv)
 	folder := ""
 	if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && d.Name() == natsconf.Probe {
+		if err == nil && d.IsDir() && d.Name() == api.ProbeStream {
 			folder = path
 		}
 		return err
 	}); err != nil || folder == "" {
 		t.Fatalf("no folder of the stream: %v", err)
 	}
-	if err := jetStream(t, connect(t, srv, "ops")).DeleteStream(t.Context(), natsconf.Probe); err != nil {
+	if err := jetStream(t, connect(t, srv, "ops")).DeleteStream(t.Context(), api.ProbeStream); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the folder is gone", func() bool { _, err := os.Stat(folder); return os.IsNotExist(err) })
 	if err := os.WriteFile(folder, nil, 0o600); err != nil { // nobody can make a folder where a file is
 		t.Fatal(err)
 	}
-	if err := natsconf.Ensure(t.Context(), js, 1); err != nil { // the server clears away what is left of the first try
+	if err := natsconf.Ensure(t.Context(), js, api.Streams(), 1); err != nil { // the server clears away what is left of the first try
 		t.Error(err)
 	}
-	if _, err := js.Stream(t.Context(), natsconf.Probe); err != nil {
+	if _, err := js.Stream(t.Context(), api.ProbeStream); err != nil {
 		t.Error(err)
 	}
 }

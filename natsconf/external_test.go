@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 )
 
 func external(t *testing.T) string {
@@ -65,7 +66,7 @@ func TestHubConf(t *testing.T) {
 		defer nc.Close()
 		switch role.Name {
 		case "config":
-			if err := natsconf.Ensure(t.Context(), jetStream(t, nc), 1); err != nil {
+			if err := natsconf.Ensure(t.Context(), jetStream(t, nc), api.Streams(), 1); err != nil {
 				t.Fatal(err)
 			}
 			checkInventory(t, inventory(t, jetStream(t, nc)))
@@ -122,10 +123,10 @@ func TestClusterConf(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	js := jetStream(t, nc)
-	if err := natsconf.Ensure(ctx, js, 3); err != nil { // waits for the election
+	if err := natsconf.Ensure(ctx, js, api.Streams(), 3); err != nil { // waits for the election
 		t.Fatal(err)
 	}
-	for _, want := range natsconf.Declared() {
+	for _, want := range api.Streams() {
 		s, err := js.Stream(ctx, want.Name)
 		if err != nil {
 			t.Fatal(err)

@@ -20,11 +20,13 @@ const (
 	guardInterval = 30 * time.Second
 )
 
-// Guard repairs the settings of the streams as soon as somebody changes them, until ctx ends: changing bucket settings
-// with the nats tool, for one, silently switches atomic batches off, and the next sale would fail. It may run in several
-// processes. A stream that is deleted is reported but not made again: an empty inventory must not look like a fresh one.
-func Guard(ctx context.Context, js jetstream.JetStream, log *slog.Logger, replicas int) error {
-	streams := declared()
+// Guard repairs the settings of the declared streams as soon as they are changed, until ctx ends. Changing the settings
+// of a bucket with the nats tool, for one, silently switches atomic batches off, and the next sale would fail. It may run
+// in several processes. A stream that is deleted is reported but not made again: an empty inventory must not look like a
+// fresh one.
+func Guard(
+	ctx context.Context, js jetstream.JetStream, streams []jetstream.StreamConfig, replicas int, log *slog.Logger,
+) error {
 	changed := make(chan *nats.Msg, 256)
 	nc := js.Conn()
 	for _, subject := range []string{updatedAdvisory + "*", deletedAdvisory + "*"} {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,8 +155,9 @@ func (a *authority) sign(path string, claims jwt.Claims) (string, error) {
 // revocation is on disk before the file that it is for goes away.
 func (a *authority) issue(roles []Role) error {
 	wanted := make(map[string]jwt.Permissions, len(roles))
+	owned := slices.Sorted(maps.Keys(ownedBuckets(roles)))
 	for _, r := range roles {
-		wanted[r.Name] = r.permissions()
+		wanted[r.Name] = r.permissions(owned)
 	}
 	have, err := a.issued()
 	if err != nil {

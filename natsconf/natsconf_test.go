@@ -21,6 +21,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
 // roles is a small house with every kind of role in it.
@@ -28,17 +31,17 @@ func roles() []natsconf.Role {
 	return []natsconf.Role{
 		natsconf.NewRole("gateway",
 			natsconf.PublishTo("api.ticketing.create_order", "api.event.get", "api.config.put", "facts.http.request"),
-			natsconf.ReadKV(natsconf.ConfigBucket)),
+			natsconf.ReadKV(settings.Bucket)),
 		natsconf.NewRole("ticketing", natsconf.Serve("ticketing", "payment"),
 			natsconf.PublishTo("api.event.offer", "ev.ticketing.>"),
-			natsconf.WriteKV(natsconf.InventoryBucket), natsconf.ReadKV(natsconf.ConfigBucket)),
+			natsconf.OwnKV(api.InventoryBucket), natsconf.ReadKV(settings.Bucket)),
 		natsconf.NewRole("payment", natsconf.Serve("payment"), natsconf.PublishTo("api.ticketing.begin_payment", "ev.payment.>"),
-			natsconf.ReadKV(natsconf.ConfigBucket)),
+			natsconf.ReadKV(settings.Bucket)),
 		natsconf.NewRole("notification", natsconf.Serve("notification"), natsconf.PublishTo("dead.notification.>"),
-			natsconf.Consume(natsconf.Events, "notification")),
-		natsconf.NewRole("config", natsconf.Serve("config"), natsconf.WriteKV(natsconf.ConfigBucket), natsconf.ManageStreams()),
+			natsconf.Consume(api.EventsStream, "notification")),
+		natsconf.NewRole("config", natsconf.Serve("config"), natsconf.WriteKV(settings.Bucket), natsconf.ManageStreams(api.Streams())),
 		natsconf.NewRole("mute"),
-		natsconf.Ops(),
+		natsconf.Ops(natsconf.PublishTo(api.SettingSubjects, stream.ReplaySubjects), natsconf.SubscribeTo(api.EventSubjects)),
 	}
 }
 
@@ -89,7 +92,7 @@ func jetStream(t testing.TB, nc *nats.Conn) jetstream.JetStream {
 func ensured(t testing.TB, srv *natsconf.Server) jetstream.JetStream {
 	t.Helper()
 	js := jetStream(t, connect(t, srv, "config"))
-	if err := natsconf.Ensure(t.Context(), js, 1); err != nil {
+	if err := natsconf.Ensure(t.Context(), js, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	return js
@@ -115,7 +118,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	srv := start(t, natsconf.Config{Dir: dir})
 	ensured(t, srv)
 	nc := connect(t, srv, "ticketing")
-	kv, err := jetStream(t, nc).KeyValue(t.Context(), natsconf.InventoryBucket)
+	kv, err := jetStream(t, nc).KeyValue(t.Context(), api.InventoryBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +134,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 
 	srv = start(t, natsconf.Config{Dir: dir})
 	ensured(t, srv)
-	kv, err = jetStream(t, connect(t, srv, "ticketing")).KeyValue(t.Context(), natsconf.InventoryBucket)
+	kv, err = jetStream(t, connect(t, srv, "ticketing")).KeyValue(t.Context(), api.InventoryBucket)
 	if err != nil {
 		t.Fatal(err)
 	}

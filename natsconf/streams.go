@@ -12,114 +12,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The streams of the system. A bucket NAME is the stream KV_NAME.
-const (
-	InventoryStream = "KV_inventory"
-	ConfigStream    = "KV_config"
-	Events          = "EVENTS"        // domain events
-	Notifications   = "NOTIFICATIONS" // delivery jobs
-	Analytics       = "ANALYTICS"     // traffic facts of the gateway
-	Dead            = "DEAD"          // what could not be handled
-	Probe           = "PROBE"         // written by readiness checks
-	Logs            = "LOGS"
-
-	InventoryBucket = "inventory"
-	ConfigBucket    = "config"
-)
-
-// How long and how much the streams keep.
-const (
-	day = 24 * time.Hour
-
-	// DedupWindow is how long a stream knows a message id. The outbox relay must not publish a row again later than
-	// this after its first try.
-	DedupWindow = 10 * time.Minute
-
-	EventsAge        = 366 * day
-	NotificationsAge = 7 * day // a job is tried for two
-	AnalyticsAge     = 30 * day
-	DeadAge          = 90 * day
-	LogsAge          = 7 * day
-
-	analyticsBytes = 1 << 30
-	logsBytes      = 512 << 20
-	settingBytes   = 64 << 10 // of one live setting
-	historyDepth   = 64       // revisions of a key; the most that the KV layer allows
-)
-
-// declared returns every stream of the system. A field that is not mentioned has no limit or is off.
-func declared() []jetstream.StreamConfig {
-	streams := []jetstream.StreamConfig{
-		{
-			// Reads decide about seats: they go to the leader, never to a replica that may be behind. Nothing ages out.
-			Name: InventoryStream, Description: "seats: pools and the orders that hold them", Subjects: []string{"$KV.inventory.>"},
-			MaxMsgsPerSubject: historyDepth, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
-			AllowAtomicPublish: true, AllowRollup: true, DenyDelete: true,
-		},
-		{
-			Name: ConfigStream, Description: "live settings", Subjects: []string{"$KV.config.>"},
-			MaxMsgsPerSubject: historyDepth, MaxMsgSize: settingBytes, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
-			AllowRollup: true, DenyDelete: true,
-		},
-		{
-			Name: Events, Description: "domain events", Subjects: []string{"ev.>"},
-			MaxAge: EventsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
-		},
-		{
-			Name: Notifications, Description: "mails and messages to deliver", Subjects: []string{"notify.>"},
-			// Not a work queue: there each acknowledgement deletes a message, and a server that syncs always syncs each of them.
-			MaxAge: NotificationsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
-		},
-		{
-			Name: Dead, Description: "messages that could not be handled", Subjects: []string{"dead.>"},
-			MaxAge: DeadAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
-		},
-		{
-			Name: Analytics, Description: "traffic facts", Subjects: []string{"facts.>"},
-			MaxAge: AnalyticsAge, MaxBytes: analyticsBytes, Duplicates: 2 * time.Minute, PersistMode: jetstream.AsyncPersistMode,
-		},
-		{
-			Name: Probe, Description: "written to find out whether writing works", Subjects: []string{"probe.>"},
-			MaxMsgsPerSubject: 1, MaxAge: day, Duplicates: 2 * time.Minute,
-		},
-		{
-			Name: Logs, Description: "logs of all services", Subjects: []string{"logs.>"},
-			MaxAge: LogsAge, MaxBytes: logsBytes, Duplicates: 2 * time.Minute, PersistMode: jetstream.AsyncPersistMode,
-		},
-	}
-	for i := range streams {
-		s := &streams[i]
-		s.Storage, s.Replicas = jetstream.FileStorage, 1
-		s.MaxMsgs, s.MaxConsumers = -1, -1
-		if s.MaxBytes == 0 {
-			s.MaxBytes = -1
-		}
-		if s.MaxMsgSize == 0 {
-			s.MaxMsgSize = -1
-		}
-		if s.MaxMsgsPerSubject == 0 {
-			s.MaxMsgsPerSubject = -1
-		}
-	}
-	return streams
-}
-
-// Declared returns the settings of every stream of the system, as Ensure makes them for one replica.
-func Declared() []jetstream.StreamConfig { return declared() }
-
 // ensureWithin is how long Ensure tries when its context has no deadline.
 const ensureWithin = 30 * time.Second
 
-// Ensure creates the streams and buckets that are missing and repairs the settings of those that have drifted from the
-// declaration. Replicas is the wanted number of copies, 1 or 3; 0 leaves what is there. It may run in several processes
-// at the same time, and tries again until ctx ends while JetStream is not available yet.
-func Ensure(ctx context.Context, js jetstream.JetStream, replicas int) error {
+// Ensure creates the declared streams and buckets that are missing, and repairs the settings of those that have drifted
+// from their declaration. Replicas is the wanted number of copies, 1 or 3; 0 leaves what is there. It may run in several
+// processes at the same time, and tries again until ctx ends while JetStream is not available yet.
+func Ensure(ctx context.Context, js jetstream.JetStream, streams []jetstream.StreamConfig, replicas int) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, ensureWithin)
 		defer cancel()
 	}
-	streams := declared()
 	errs := make([]error, len(streams))
 	var wg sync.WaitGroup
 	for i, want := range streams { // each creation waits for the disk several times

@@ -14,11 +14,12 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 )
 
 func inventory(t testing.TB, js jetstream.JetStream) jetstream.StreamConfig {
 	t.Helper()
-	s, err := js.Stream(t.Context(), natsconf.InventoryStream)
+	s, err := js.Stream(t.Context(), api.InventoryStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestEnsure(t *testing.T) {
 	errs := make(chan error, 8)
 	for range 8 { // processes that start together
 		js := jetStream(t, connect(t, srv, "config"))
-		wg.Go(func() { errs <- natsconf.Ensure(t.Context(), js, 1) })
+		wg.Go(func() { errs <- natsconf.Ensure(t.Context(), js, api.Streams(), 1) })
 	}
 	wg.Wait()
 	close(errs)
@@ -70,12 +71,12 @@ func TestEnsure(t *testing.T) {
 	for name := range ops.StreamNames(t.Context()).Name() {
 		names[name] = true
 	}
-	for _, want := range natsconf.Declared() {
+	for _, want := range api.Streams() {
 		if !names[want.Name] {
 			t.Errorf("%s is missing", want.Name)
 		}
 	}
-	if len(names) != len(natsconf.Declared()) {
+	if len(names) != len(api.Streams()) {
 		t.Errorf("streams: %v", names)
 	}
 	checkInventory(t, inventory(t, js))
@@ -84,7 +85,7 @@ func TestEnsure(t *testing.T) {
 	if healthy(inventory(t, js)) {
 		t.Fatal("the drift had no effect")
 	}
-	if err := natsconf.Ensure(t.Context(), js, 1); err != nil {
+	if err := natsconf.Ensure(t.Context(), js, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	checkInventory(t, inventory(t, js))
@@ -98,7 +99,7 @@ func TestEnsureIsQuiet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := natsconf.Ensure(t.Context(), js, 1); err != nil {
+	if err := natsconf.Ensure(t.Context(), js, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	// A change that is certainly announced: whatever comes before it was done by Ensure.
@@ -123,11 +124,11 @@ func TestEnsureIsQuiet(t *testing.T) {
 func TestEnsureRefusesMemory(t *testing.T) {
 	srv := start(t, natsconf.Config{})
 	js := jetStream(t, connect(t, srv, "config"))
-	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: natsconf.InventoryStream, Subjects: []string{"$KV.inventory.>"}, Storage: jetstream.MemoryStorage})
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: api.InventoryStream, Subjects: []string{"$KV.inventory.>"}, Storage: jetstream.MemoryStorage})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := natsconf.Ensure(t.Context(), js, 1); err == nil {
+	if err := natsconf.Ensure(t.Context(), js, api.Streams(), 1); err == nil {
 		t.Error("an inventory in memory was accepted")
 	}
 }
@@ -138,7 +139,7 @@ func TestGuard(t *testing.T) {
 	drift(t, js) // before the guard is there
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- natsconf.Guard(ctx, js, slog.New(slog.DiscardHandler), 1) }()
+	go func() { done <- natsconf.Guard(ctx, js, api.Streams(), 1, slog.New(slog.DiscardHandler)) }()
 	eventually(t, "the old drift is repaired", func() bool { return healthy(inventory(t, js)) })
 	for range 3 {
 		drift(t, js)
@@ -177,7 +178,7 @@ func TestInventoryBatch(t *testing.T) {
 	if err := hold(0, "o2"); err == nil {
 		t.Fatal("a stale batch was taken")
 	}
-	kv, err := js.KeyValue(t.Context(), natsconf.InventoryBucket)
+	kv, err := js.KeyValue(t.Context(), api.InventoryBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,15 +218,15 @@ func TestOutboxBatch(t *testing.T) {
 	if err := publish(1, 50); err != nil {
 		t.Fatal(err)
 	}
-	var api *jetstream.APIError
-	if err := publish(50, 60); !errors.As(err, &api) || api.ErrorCode != 10201 {
+	var refused *jetstream.APIError
+	if err := publish(50, 60); !errors.As(err, &refused) || refused.ErrorCode != 10201 {
 		t.Errorf("a batch with a known id: %v", err)
 	}
 	if _, err := js.Publish(t.Context(), "ev.ticketing.order.paid", nil, jetstream.WithMsgID("60")); err != nil {
 		t.Fatal(err)
 	}
 	ops := jetStream(t, connect(t, srv, "ops"))
-	s, err := ops.Stream(t.Context(), natsconf.Events)
+	s, err := ops.Stream(t.Context(), api.EventsStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +246,7 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer nc.Close()
-		if err := natsconf.Ensure(b.Context(), jetStream(b, nc), 1); err != nil {
+		if err := natsconf.Ensure(b.Context(), jetStream(b, nc), api.Streams(), 1); err != nil {
 			b.Fatal(err)
 		}
 		return srv
@@ -278,12 +279,12 @@ func TestProbe(t *testing.T) {
 	nc := jetStream(t, connect(t, srv, "prober"))
 	for range 3 {
 		for _, instance := range []string{"probe.one", "probe.two"} {
-			if ack, err := nc.Publish(t.Context(), instance, []byte("now")); err != nil || ack.Stream != natsconf.Probe {
+			if ack, err := nc.Publish(t.Context(), instance, []byte("now")); err != nil || ack.Stream != api.ProbeStream {
 				t.Fatalf("%s: %+v %v", instance, ack, err)
 			}
 		}
 	}
-	stream, err := jetStream(t, connect(t, srv, "config")).Stream(t.Context(), natsconf.Probe)
+	stream, err := jetStream(t, connect(t, srv, "config")).Stream(t.Context(), api.ProbeStream)
 	if err != nil {
 		t.Fatal(err)
 	}

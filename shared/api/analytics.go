@@ -169,8 +169,8 @@ type TrafficFact struct {
 
 // The subjects of the gateway's facts, in stream ANALYTICS.
 const (
-	FactViews    = "facts.gateway.views"
-	FactSearches = "facts.gateway.searches"
+	FactViews    = trafficPrefix + "gateway.views"
+	FactSearches = trafficPrefix + "gateway.searches"
 )
 
 // PeopleRef is the request of the internal endpoint GetDemographics: at most 500 people.

@@ -268,10 +268,10 @@ const (
 
 // The subjects of delivery jobs. Mailings to many go their own way, so that nobody waits behind them.
 const (
-	NotifyEmailUrgent = "notify.email.urgent"
-	NotifyEmailBulk   = "notify.email.bulk"
-	NotifySMS         = "notify.sms"
-	NotifyPush        = "notify.push"
+	NotifyEmailUrgent = jobPrefix + "email.urgent"
+	NotifyEmailBulk   = jobPrefix + "email.bulk"
+	NotifySMS         = jobPrefix + "sms"
+	NotifyPush        = jobPrefix + "push"
 )
 
 // NotificationDurable returns the name of the consumer of a subject of delivery jobs: notify-email-urgent.

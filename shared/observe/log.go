@@ -23,7 +23,7 @@ func NewLogger(w io.Writer, service, instance string, level slog.Leveler) *slog.
 // must be a NATS subject token. A nil s ships nothing.
 func NewShippingLogger(w io.Writer, service, instance string, level slog.Leveler, s *Shipper) *slog.Logger {
 	if s != nil {
-		w = &teeWriter{w: w, shipper: s, prefix: "logs." + service + "."}
+		w = &teeWriter{w: w, shipper: s, prefix: logPrefix + service + "."}
 	}
 	h := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: replaceAttr})
 	return slog.New(requestHandler{h}).With("service", service, "instance", instance)

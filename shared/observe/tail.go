@@ -17,7 +17,11 @@ import (
 )
 
 // LogStream is the stream that keeps the log lines of every process, on the subjects logs.<service>.<level>.
-const LogStream = "LOGS"
+const (
+	LogStream   = "LOGS"
+	LogSubjects = logPrefix + ">"
+	logPrefix   = "logs."
+)
 
 // TailOptions say which log lines Tail reads. The zero value means all that the stream has.
 type TailOptions struct {
@@ -101,7 +105,7 @@ func tailSubjects(opts TailOptions) ([]string, error) {
 		service = opts.Service
 	}
 	if opts.Level == "" {
-		return []string{"logs." + service + ".*"}, nil
+		return []string{logPrefix + service + ".*"}, nil
 	}
 	levels := []string{"debug", "info", "warn", "error"}
 	from := slices.Index(levels, strings.ToLower(opts.Level))
@@ -110,7 +114,7 @@ func tailSubjects(opts TailOptions) ([]string, error) {
 	}
 	subjects := make([]string, 0, len(levels))
 	for _, level := range levels[from:] {
-		subjects = append(subjects, "logs."+service+"."+level)
+		subjects = append(subjects, logPrefix+service+"."+level)
 	}
 	return subjects, nil
 }

@@ -28,8 +28,17 @@ type LiveSnapshot interface {
 
 // LiveSubject returns the subject live.<service>.<token>…, on which a service tells of changes. The tokens are ids.
 func LiveSubject(service string, tokens ...string) string {
-	return "live." + service + "." + strings.Join(tokens, ".")
+	return livePrefix + service + "." + strings.Join(tokens, ".")
 }
+
+// LiveSubjectsOf returns the subjects on which a service tells of changes.
+func LiveSubjectsOf(service string) string { return livePrefix + service + ".>" }
+
+// LiveSubjects are those of all services.
+const (
+	LiveSubjects = livePrefix + ">"
+	livePrefix   = "live."
+)
 
 // PublishLive tells those who follow a subject of a change, at most once and to whoever is there: what must not be lost
 // is in the next snapshot. The payload is sent as JSON; the id may be empty.
@@ -49,7 +58,7 @@ func PublishLive(nc *nats.Conn, subject, event, id string, payload any) error {
 // below the endpoint's own service.
 func LiveOf(spec Spec, reply *nats.Msg) (subject string, ok bool) {
 	subject = header(reply.Header, HeaderLive)
-	rest, ok := strings.CutPrefix(subject, "live."+spec.Service+".")
+	rest, ok := strings.CutPrefix(subject, livePrefix+spec.Service+".")
 	if !ok || len(subject) > 255 {
 		return "", false
 	}

@@ -13,10 +13,12 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// replayPrefix begins the subjects, in the stream DEAD, of dead letters that their consumers shall try once more. They do
-// not go back to the stream they came from: other consumers had them already, and whoever replays need not be allowed to
-// write there.
-const replayPrefix = deadPrefix + "replay."
+// ReplaySubjects are those, in the stream DEAD, of dead letters that their consumers shall try once more. They do not go
+// back to the stream they came from: other consumers had them already, and a replay needs no right to write there.
+const (
+	replayPrefix   = deadPrefix + "replay."
+	ReplaySubjects = replayPrefix + ">"
+)
 
 // letters are the subjects of dead letters: one token behind the prefix, the consumer.
 const letters = deadPrefix + "*"
@@ -74,7 +76,7 @@ func Bury(ctx context.Context, js jetstream.JetStream, consumer string, raw jets
 func bury(ctx context.Context, js jetstream.JetStream, consumer, from string, m Msg, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	letter := nats.NewMsg(deadPrefix + consumer)
+	letter := nats.NewMsg(DeadSubject(consumer))
 	letter.Data = m.Data
 	for name, values := range m.Header {
 		if !strings.HasPrefix(name, "Nats-") { // those are instructions to the stream, and were meant for another one

@@ -24,11 +24,15 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// The stream that keeps messages which no handler could deal with, and the beginning of their subjects.
+// The stream of dead letters, the messages that no handler could deal with, and its subjects.
 const (
-	DeadStream = "DEAD"
-	deadPrefix = "dead."
+	DeadStream   = "DEAD"
+	DeadSubjects = deadPrefix + ">"
+	deadPrefix   = "dead."
 )
+
+// DeadSubject returns the subject of a consumer's dead letters.
+func DeadSubject(consumer string) string { return deadPrefix + consumer }
 
 // messageKind names the ids of messages.
 type messageKind struct{}

@@ -230,7 +230,7 @@ func TestReferrersAreBounded(t *testing.T) {
 			group = append(group, message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: fmt.Sprintf("%d.example.org", seq), Count: 1}},
 				message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: "1.example.org", Count: 1}})
 		}
-		if err := s.commit(follower{stream: factsStream}, seq-300, group); err != nil {
+		if err := s.commit(follower{stream: api.AnalyticsStream}, seq-300, group); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
@@ -21,7 +22,7 @@ type Sums struct {
 // Recount folds all of the stream EVENTS into a new read model in dir, without keeping anything else, and returns the
 // sums by event. It reports false when messages of the stream are gone: nothing can be compared then.
 func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.Event]Sums, bool, error) {
-	st, err := js.Stream(ctx, eventsStream)
+	st, err := js.Stream(ctx, api.EventsStream)
 	if err != nil {
 		return nil, false, err
 	}
@@ -42,7 +43,7 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.follow(ctx, follower{stream: eventsStream, read: new(reader).read}) // dead letters are the business of the instances
+		s.follow(ctx, follower{stream: api.EventsStream, read: new(reader).read}) // dead letters are the business of the instances
 	}()
 	defer func() {
 		cancel()
@@ -50,7 +51,7 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 	}()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for s.progress.currentAt(eventsStream).Before(began) {
+	for s.progress.currentAt(api.EventsStream).Before(began) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -133,7 +133,7 @@ func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
 }
 
 // toEvents is a follower of EVENTS without anything around it.
-var toEvents = follower{stream: eventsStream, read: new(reader).read}
+var toEvents = follower{stream: api.EventsStream, read: new(reader).read}
 
 // bare returns a service with a read model and nothing else.
 func bare(dir string) (*Service, error) {
@@ -146,8 +146,8 @@ func bare(dir string) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{db: db, fonts: fonts, now: func() time.Time { return testStart }, progress: newProgress(), touched: map[ids.Event]uint64{}, metrics: observe.NewRegistry()}
-	s.progress.looked(eventsStream, 0, testStart)
-	s.progress.looked(factsStream, 0, testStart)
+	s.progress.looked(api.EventsStream, 0, testStart)
+	s.progress.looked(api.AnalyticsStream, 0, testStart)
 	return s, nil
 }
 

@@ -12,13 +12,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/stream"
-)
-
-// The streams that are folded.
-const (
-	eventsStream = "EVENTS"
-	factsStream  = "ANALYTICS"
 )
 
 const (
@@ -41,7 +36,7 @@ type decoder func(subject string, data []byte, stored time.Time) (change, error)
 
 // lose notes that messages are gone. Views are as good as they can be: the gateway drops some, too.
 func (fl follower) lose(f *fold) error {
-	if fl.stream != eventsStream {
+	if fl.stream != api.EventsStream {
 		return nil
 	}
 	return f.lose()
@@ -50,11 +45,11 @@ func (fl follower) lose(f *fold) error {
 // followers returns what an instance reads.
 func (s *Service) followers() []follower {
 	return []follower{
-		{stream: eventsStream, read: new(reader).read, also: countInPassing, prepare: func(ctx context.Context, group []message) error {
+		{stream: api.EventsStream, read: new(reader).read, also: countInPassing, prepare: func(ctx context.Context, group []message) error {
 			s.askInPassing(ctx, group)
 			return s.buryUnreadable(ctx, group)
 		}},
-		{stream: factsStream, read: new(reader).read, prepare: s.buryUnreadable},
+		{stream: api.AnalyticsStream, read: new(reader).read, prepare: s.buryUnreadable},
 	}
 }
 
@@ -151,7 +146,7 @@ const mostInstances = 10
 // buyers are counted that were left out.
 func Consumers(stream string) []string {
 	n := mostInstances
-	if stream == eventsStream {
+	if stream == api.EventsStream {
 		n *= 2
 	}
 	names := make([]string, n)
@@ -265,10 +260,10 @@ func (s *Service) position(fl follower, info *jetstream.StreamInfo) (last uint64
 		anew := known != 0 && known != made
 		if anew || last > info.State.LastSeq {
 			s.log.Warn("a stream is not the one that was read, or has lost its end: it is read again", "stream", fl.stream, "read", last, "end", info.State.LastSeq)
-			if last = max(info.State.FirstSeq, 1) - 1; fl.stream == factsStream && !anew {
+			if last = max(info.State.FirstSeq, 1) - 1; fl.stream == api.AnalyticsStream && !anew {
 				last = info.State.LastSeq
 			}
-			if fl.stream == eventsStream {
+			if fl.stream == api.EventsStream {
 				if err := putNumber(tx, buyersPlace, 0); err != nil {
 					return err
 				}

@@ -105,7 +105,7 @@ type buyersPosition struct{ counted, folded uint64 }
 
 func (s *Service) buyersAt() (p buyersPosition, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error {
-		p = buyersPosition{number(tx, buyersPlace), number(tx, eventsStream)}
+		p = buyersPosition{number(tx, buyersPlace), number(tx, api.EventsStream)}
 		return nil
 	})
 	return p, err
@@ -120,12 +120,12 @@ func (s *Service) catchUpBuyers(ctx context.Context) error {
 	if at.counted >= at.folded {
 		return nil
 	}
-	st, err := s.js.Stream(ctx, eventsStream)
+	st, err := s.js.Stream(ctx, api.EventsStream)
 	if err != nil {
 		return err
 	}
 	end := st.CachedInfo().State.LastSeq // nothing that comes before it is missing in what follows
-	consumer, done, err := s.consumer(ctx, eventsStream, at.counted, api.OrderWasPaid.Subject)
+	consumer, done, err := s.consumer(ctx, api.EventsStream, at.counted, api.OrderWasPaid.Subject)
 	if err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func buyers(tx *bolt.Tx, event ids.Event) (*api.Demographics, error) {
 		dimensions(tx, event, kind, func(name string, c counts) { all = append(all, api.Group{Name: name, People: c[nPeople]}) })
 		return protect(all)
 	}
-	if number(tx, buyersPlace) < number(tx, eventsStream) {
+	if number(tx, buyersPlace) < number(tx, api.EventsStream) {
 		return nil, fault.New(fault.Unavailable, "the buyers are being counted").After(time.Second)
 	}
 	return &api.Demographics{EventID: event, AgeBands: by(byAge), Countries: by(byCountry), Cities: by(byCity)}, nil

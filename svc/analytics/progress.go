@@ -44,7 +44,7 @@ func newProgress() *progress {
 func (p *progress) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.places = map[string]*place{eventsStream: {}, factsStream: {}}
+	p.places = map[string]*place{api.EventsStream: {}, api.AnalyticsStream: {}}
 }
 
 // looked notes where a stream ended at a time.
@@ -82,7 +82,7 @@ func (p *progress) currentAt(stream string) time.Time {
 
 // current returns a fault unless all that was in the streams a moment ago is folded.
 func (s *Service) current() error {
-	for _, stream := range []string{eventsStream, factsStream} {
+	for _, stream := range []string{api.EventsStream, api.AnalyticsStream} {
 		if at := s.progress.currentAt(stream); at.IsZero() || s.now().Sub(at) > oldAfter {
 			return fault.New(fault.Unavailable, "the numbers are being put together").After(time.Second)
 		}

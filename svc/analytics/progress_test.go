@@ -102,7 +102,7 @@ func TestHole(t *testing.T) {
 			for i := range 10 {
 				w.publish(paid(2 + i))
 			}
-			st, err := w.nats.JS.Stream(t.Context(), eventsStream)
+			st, err := w.nats.JS.Stream(t.Context(), api.EventsStream)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +156,7 @@ func TestHoleAtTheBeginning(t *testing.T) {
 	w := newWorld(t)
 	w.publish(tell(api.EventCreated.Subject, testOffer("UTC")))
 	w.publish(paid(1))
-	st, err := w.nats.JS.Stream(t.Context(), eventsStream)
+	st, err := w.nats.JS.Stream(t.Context(), api.EventsStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestRecountWithoutTheNewest(t *testing.T) {
 	for i := range 3 {
 		w.publish(paid(i))
 	}
-	st, err := w.nats.JS.Stream(t.Context(), eventsStream)
+	st, err := w.nats.JS.Stream(t.Context(), api.EventsStream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,13 +219,13 @@ func TestWhereReadingBegins(t *testing.T) {
 		first, last    uint64
 		before, wanted uint64
 	}{
-		{factsStream, made, 1, 10, 0, 0},
-		{factsStream, made, 1, 10, 10, 10},
-		{factsStream, made, 1, 8, 10, 8}, // its end is lost
-		{factsStream, made.Add(time.Hour), 1, 20, 10, 0},
-		{eventsStream, made, 1, 10, 10, 10},
-		{eventsStream, made, 4, 8, 10, 3},
-		{eventsStream, made.Add(time.Hour), 1, 20, 10, 0},
+		{api.AnalyticsStream, made, 1, 10, 0, 0},
+		{api.AnalyticsStream, made, 1, 10, 10, 10},
+		{api.AnalyticsStream, made, 1, 8, 10, 8}, // its end is lost
+		{api.AnalyticsStream, made.Add(time.Hour), 1, 20, 10, 0},
+		{api.EventsStream, made, 1, 10, 10, 10},
+		{api.EventsStream, made, 4, 8, 10, 3},
+		{api.EventsStream, made.Add(time.Hour), 1, 20, 10, 0},
 	} {
 		group := []message{{seq: step.before}}
 		at, err := s.stored(step.stream)
@@ -305,25 +305,25 @@ func TestConsumersHaveNamesOfTheirOwn(t *testing.T) {
 	defer s.Close()
 	seen := map[string]bool{}
 	var free func()
-	for range Consumers(factsStream) {
-		c, done, err := s.consumer(t.Context(), factsStream, 0)
+	for range Consumers(api.AnalyticsStream) {
+		c, done, err := s.consumer(t.Context(), api.AnalyticsStream, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		seen[c.CachedInfo().Name] = true
 		free = done
 	}
-	if len(seen) != len(Consumers(factsStream)) {
+	if len(seen) != len(Consumers(api.AnalyticsStream)) {
 		t.Errorf("consumers %v", seen)
 	}
-	if _, _, err := s.consumer(t.Context(), factsStream, 0); err == nil {
+	if _, _, err := s.consumer(t.Context(), api.AnalyticsStream, 0); err == nil {
 		t.Error("one more has a name")
 	}
 	free()
-	if _, _, err := s.consumer(t.Context(), factsStream, 0); err != nil {
+	if _, _, err := s.consumer(t.Context(), api.AnalyticsStream, 0); err != nil {
 		t.Errorf("a name that is free again: %v", err)
 	}
-	if n := fmt.Sprint(len(Consumers(eventsStream))); n != "20" {
+	if n := fmt.Sprint(len(Consumers(api.EventsStream))); n != "20" {
 		t.Errorf("%s names for events", n)
 	}
 }

@@ -102,7 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer stop()
 	keep, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention)
 	defer stop()
-	heard, err := s.nc.Subscribe(Peers, s.hear)
+	heard, err := s.nc.Subscribe(api.AnalyticsPeers, s.hear)
 	if err != nil {
 		return err
 	}

@@ -143,7 +143,7 @@ func admin() context.Context {
 // folded waits until an instance has folded all that is in the streams.
 func (w *world) folded(s *Service) {
 	w.t.Helper()
-	for _, name := range []string{eventsStream, factsStream} {
+	for _, name := range []string{api.EventsStream, api.AnalyticsStream} {
 		st, err := w.nats.JS.Stream(w.t.Context(), name)
 		if err != nil {
 			w.t.Fatal(err)
@@ -465,7 +465,7 @@ func foldAndDie() {
 		if err != nil {
 			return err
 		}
-		began, err := s.stored(eventsStream)
+		began, err := s.stored(api.EventsStream)
 		if err != nil {
 			return err
 		}
@@ -473,7 +473,7 @@ func foldAndDie() {
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
 			for range tick.C {
-				if now, err := s.stored(eventsStream); err != nil || now > began {
+				if now, err := s.stored(api.EventsStream); err != nil || now > began {
 					_ = me.Kill()
 				}
 			}
@@ -512,7 +512,7 @@ func TestKilledInMidFold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at, err := (&Service{db: db}).stored(eventsStream)
+		at, err := (&Service{db: db}).stored(api.EventsStream)
 		if err := errors.Join(err, db.Close()); err != nil {
 			t.Fatal(err)
 		}

@@ -14,10 +14,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// Peers is the subject on which instances that have current numbers say so at each beat. The one that started first of
-// those that are heard tells the live numbers: told by several, they would go back and forth.
-const Peers = "peers.analytics"
-
 // silence is after how many beats an instance counts as gone.
 const silence = 3
 
@@ -62,7 +58,7 @@ func (s *Service) tell(context.Context) error {
 	if s.current() != nil {
 		return nil
 	}
-	if err := s.nc.Publish(Peers, []byte(s.id)); err != nil {
+	if err := s.nc.Publish(api.AnalyticsPeers, []byte(s.id)); err != nil {
 		return err
 	}
 	for _, event := range s.beat() {

@@ -133,7 +133,7 @@ const consumer = "event"
 // welcome lets invitations take effect when their address has an account, until ctx ends.
 func (s *Service) welcome(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
-		Stream: "EVENTS", Durable: consumer, Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
+		Stream: api.EventsStream, Durable: consumer, Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
 		FromNow: true, Log: s.log, Registry: s.metrics,
 	}, s.arrived)
 }

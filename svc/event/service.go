@@ -36,15 +36,12 @@ func Migrations() fs.FS { return migrations }
 // Deps is what the service needs.
 type Deps struct {
 	DB      *store.DB
-	JS      jetstream.JetStream // its connection must be allowed to subscribe to Changes
+	JS      jetstream.JetStream // its connection must be allowed to subscribe to api.EventChanges
 	Client  *rpc.Client
 	Log     *slog.Logger
 	Metrics *observe.Registry
 	Now     func() time.Time // nil means time.Now
 }
-
-// Changes is the subject on which an instance hears of the changes that others make.
-const Changes = "ev.event.event.*"
 
 // sweepInterval is how often unfinished changes are looked for.
 const sweepInterval = 5 * time.Second
@@ -98,9 +95,9 @@ func (s *Service) Register(srv *rpc.Server) {
 // Run publishes domain events, listens for the changes of other instances and finishes what a dead one left. It returns
 // when ctx has ended and nothing is under way any more.
 func (s *Service) Run(ctx context.Context) error {
-	sub, err := s.js.Conn().Subscribe(Changes, s.heard)
+	sub, err := s.js.Conn().Subscribe(api.EventChanges, s.heard)
 	if err != nil {
-		return fmt.Errorf("event: subscribe to %s: %w", Changes, err)
+		return fmt.Errorf("event: subscribe to %s: %w", api.EventChanges, err)
 	}
 	defer sub.Unsubscribe()
 	ctx, cancel := context.WithCancel(ctx)

@@ -11,9 +11,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
-// jobsStream is the stream of delivery jobs.
-const jobsStream = "NOTIFICATIONS"
-
 // lane is a consumer of delivery jobs. Each channel has its own, and so have mails that somebody waits for: a mailing to
 // everybody fills its own lane and no other.
 type lane struct {
@@ -55,7 +52,7 @@ func (s *Service) work(ctx context.Context, l lane) error {
 		pauses = jobPauses()
 	}
 	return stream.Consume(ctx, s.JS, stream.Consumer{
-		Stream: jobsStream, Durable: api.NotificationDurable(l.subject), Filters: []string{l.subject}, Concurrency: l.ahead,
+		Stream: api.NotificationsStream, Durable: api.NotificationDurable(l.subject), Filters: []string{l.subject}, Concurrency: l.ahead,
 		HandlerTime: jobTime, MaxDeliver: jobPatience, MaxAge: jobAge, BackOff: pauses,
 		Log: s.Log, Registry: s.Metrics,
 	}, func(ctx context.Context, m stream.Msg) error { return s.deliver(ctx, l, m) })

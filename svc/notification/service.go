@@ -256,7 +256,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go(func() { s.sweep(ctx, "old messages", tidyEvery, nil, s.forgetOld) })
 
 	err := stream.Consume(ctx, s.JS, stream.Consumer{
-		Stream: "EVENTS", Durable: consumer, Filters: heard(), Concurrency: atATime, MaxDeliver: patience,
+		Stream: api.EventsStream, Durable: consumer, Filters: heard(), Concurrency: atATime, MaxDeliver: patience,
 		Log: s.Log, Registry: s.Metrics,
 	}, s.plan)
 	cancel()

@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
 	"github.com/starlightsymphony/starlight/svc/system/command"
@@ -255,7 +256,7 @@ func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func()
 		s.t.Fatal(err)
 	}
 	defer done()
-	dead, err := js.Stream(s.t.Context(), natsconf.Dead)
+	dead, err := js.Stream(s.t.Context(), stream.DeadStream)
 	if err != nil {
 		s.t.Fatal(err)
 	}

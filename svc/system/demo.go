@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/svc/system/demo"
 )
 
@@ -24,7 +24,7 @@ func (s *System) Demo(ctx context.Context, out io.Writer) error {
 
 // enableSandbox turns the sandbox provider on, unless somebody has ever decided about it.
 func (s *System) enableSandbox(ctx context.Context, js jetstream.JetStream) error {
-	kv, err := js.KeyValue(ctx, natsconf.ConfigBucket)
+	kv, err := js.KeyValue(ctx, settings.Bucket)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -162,7 +161,7 @@ func TestMailAtEveryStep(t *testing.T) {
 	}
 	defer done()
 	testkit.Eventually(t, 240*time.Second, func() error {
-		jobs, err := js.Stream(t.Context(), natsconf.Notifications)
+		jobs, err := js.Stream(t.Context(), api.NotificationsStream)
 		if err != nil {
 			return err
 		}
@@ -271,13 +270,13 @@ func TestMailIsSentOnceThoughDeliveredAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	jobs, err := js.Consumer(t.Context(), natsconf.Notifications, api.NotificationDurable(api.NotifyEmailUrgent))
+	jobs, err := js.Consumer(t.Context(), api.NotificationsStream, api.NotificationDurable(api.NotifyEmailUrgent))
 	if err != nil {
 		t.Fatal(err)
 	}
 	impatient := jobs.CachedInfo().Config
 	impatient.AckWait = 500 * time.Millisecond
-	if jobs, err = js.UpdateConsumer(t.Context(), natsconf.Notifications, impatient); err != nil {
+	if jobs, err = js.UpdateConsumer(t.Context(), api.NotificationsStream, impatient); err != nil {
 		t.Fatal(err)
 	}
 	slow.SilenceAfter("DATA")

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/analytics"
@@ -63,7 +64,7 @@ type member struct {
 // services returns the services in the order in which they start.
 func services() []role {
 	return []role{
-		{name: "config", description: "live settings", grants: []natsconf.Grant{natsconf.WriteKV("config")},
+		{name: "config", description: "live settings", grants: []natsconf.Grant{natsconf.WriteKV(settings.Bucket)},
 			start: func(ctx context.Context, m *member) (service, error) {
 				return config.New(ctx, config.Deps{JS: m.js, Log: m.log})
 			}},
@@ -71,21 +72,21 @@ func services() []role {
 			start: func(ctx context.Context, m *member) (service, error) {
 				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Log: m.log})
 			}},
-		{name: "user", description: "people and sessions", migrations: user.Migrations, grants: tells("user"),
+		{name: "user", description: "people and sessions", migrations: user.Migrations, grants: publishes("user"),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
-			grants: append(append(tells("event"), hears("event")...), natsconf.SubscribeTo(event.Changes)),
+			grants: append(append(publishes("event"), consumesEvents("event")...), natsconf.SubscribeTo(api.EventChanges)),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
-			grants: append(append(tells("ticketing"), hears("ticketing")...), natsconf.WriteKV("inventory"), natsconf.SubscribeTo(event.Changes)),
+			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...), natsconf.OwnKV(api.InventoryBucket), natsconf.SubscribeTo(api.EventChanges)),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
-		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(tells("payment"), hears("payment")...),
+		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(publishes("payment"), consumesEvents("payment")...),
 			start: func(ctx context.Context, m *member) (service, error) {
 				outside, err := providers(m.sys.cfg, m.log)
 				if err != nil {
@@ -95,16 +96,16 @@ func services() []role {
 					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret, Providers: outside})
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
-			grants: slices.Concat(hears("notification"), consumes(natsconf.Notifications, notification.Consumers()...),
-				[]natsconf.Grant{natsconf.PublishTo("notify.>"), shows("notification"), replays()}),
+			grants: slices.Concat(consumesEvents("notification"), consumes(api.NotificationsStream, notification.Consumers()...),
+				[]natsconf.Grant{natsconf.PublishTo(api.JobSubjects), publishesLive("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {
 				cfg := m.sys.cfg
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
 					OutboxDir: cfg.outboxDir(), PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom, PushPrivate: cfg.PushPrivate})
 			}},
 		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{
-			natsconf.Follow(natsconf.Events, analytics.Consumers(natsconf.Events)...), natsconf.Follow(natsconf.Analytics, analytics.Consumers(natsconf.Analytics)...),
-			natsconf.PublishTo("dead.analytics", analytics.Peers), natsconf.SubscribeTo(analytics.Peers), shows("analytics")},
+			natsconf.Follow(api.EventsStream, analytics.Consumers(api.EventsStream)...), natsconf.Follow(api.AnalyticsStream, analytics.Consumers(api.AnalyticsStream)...),
+			natsconf.PublishTo(stream.DeadSubject("analytics"), api.AnalyticsPeers), natsconf.SubscribeTo(api.AnalyticsPeers), publishesLive("analytics")},
 			start: func(ctx context.Context, m *member) (service, error) {
 				return analytics.New(ctx, analytics.Deps{Dir: filepath.Join(m.sys.cfg.Data, "analytics"), NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live,
 					Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
@@ -112,33 +113,42 @@ func services() []role {
 	}
 }
 
-// tells lets a service publish its domain events.
-func tells(name string) []natsconf.Grant {
-	return []natsconf.Grant{natsconf.PublishTo("ev." + name + ".>")}
+// publishes lets a service publish its domain events.
+func publishes(name string) []natsconf.Grant {
+	return []natsconf.Grant{natsconf.PublishTo(api.EventSubjectsOf(name))}
 }
 
-// shows lets a service tell those who follow it live.
-func shows(name string) natsconf.Grant { return natsconf.PublishTo("live." + name + ".>") }
+// publishesLive lets a service publish changes to the clients that follow them.
+func publishesLive(name string) natsconf.Grant { return natsconf.PublishTo(rpc.LiveSubjectsOf(name)) }
 
-// hears lets a service follow the domain events of all, and put aside what it cannot handle.
-func hears(name string) []natsconf.Grant {
-	return consumes("EVENTS", name)
-}
+// consumesEvents lets a service consume the domain events of all services.
+func consumesEvents(name string) []natsconf.Grant { return consumes(api.EventsStream, name) }
 
-// consumes lets a service work on a stream with durable consumers, put aside what it cannot handle, and take that up again
-// when it is told to.
+// consumes lets a service work on a stream with durable consumers, put aside what it cannot handle, and take replays of
+// that.
 func consumes(of string, durables ...string) []natsconf.Grant {
 	grants := []natsconf.Grant{natsconf.Consume(of, durables...)}
 	for _, d := range durables {
-		grants = append(grants, natsconf.PublishTo("dead."+d), natsconf.Consume(stream.DeadStream, stream.ReplayDurable(d)))
+		grants = append(grants, natsconf.PublishTo(stream.DeadSubject(d)),
+			natsconf.Consume(stream.DeadStream, stream.ReplayDurable(d)))
 	}
 	return grants
 }
 
-// replays lets a role look at dead letters and hand them out again.
+// replays lets a role read dead letters and replay them.
 func replays() natsconf.Grant {
-	return natsconf.PublishTo("$JS.API.STREAM.INFO."+natsconf.Dead, "$JS.API.STREAM.MSG.GET."+natsconf.Dead, "$JS.API.STREAM.MSG.DELETE."+natsconf.Dead,
-		"$JS.API.DIRECT.GET."+natsconf.Dead, "$JS.API.DIRECT.GET."+natsconf.Dead+".>", "$JS.API.CONSUMER.INFO."+natsconf.Dead+".*", "dead.replay.>")
+	const dead, js = stream.DeadStream, "$JS.API."
+	return natsconf.PublishTo(js+"STREAM.INFO."+dead, js+"STREAM.MSG.GET."+dead, js+"STREAM.MSG.DELETE."+dead,
+		js+"DIRECT.GET."+dead, js+"DIRECT.GET."+dead+".>", js+"CONSUMER.INFO."+dead+".*", stream.ReplaySubjects)
+}
+
+// operator lets an operator with the nats tool change live settings, replay dead letters, and look on.
+func operator() natsconf.Grant {
+	settings := api.SettingSubjects
+	return natsconf.Grant{
+		Publish:   []string{settings, stream.ReplaySubjects},
+		Subscribe: []string{settings, api.EventSubjects, api.TrafficSubjects, observe.LogSubjects, stream.DeadSubjects},
+	}
 }
 
 // Roles returns every role that may connect, with exactly the permissions that shared/api implies: only the gateway may
@@ -165,10 +175,12 @@ func Roles() []natsconf.Role {
 		return slices.Compact(out)
 	}
 	roles := []natsconf.Role{
-		natsconf.Ops(calls("ops")),
-		natsconf.NewRole(roleNode, natsconf.ManageStreams(), natsconf.ReadKV("config"),
-			natsconf.PublishTo("logs.>", "probe.>", observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"), natsconf.SubscribeTo(observe.MetricsSubject)),
-		natsconf.NewRole(roleGateway, natsconf.PublishTo("facts.gateway.>"), calls(roleGateway), natsconf.SubscribeTo("live.>")),
+		natsconf.Ops(calls("ops"), operator()),
+		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
+			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"),
+			natsconf.SubscribeTo(observe.MetricsSubject)),
+		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
+			natsconf.SubscribeTo(rpc.LiveSubjects)),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)

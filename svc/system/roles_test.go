@@ -14,6 +14,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/analytics"
 	"github.com/starlightsymphony/starlight/svc/notification"
 	"github.com/starlightsymphony/starlight/svc/system"
@@ -91,24 +92,24 @@ func (a *asked) refused(verb string, subjects []string, do func(string) error) m
 
 // durables are the consumers of the system, by their owners.
 func durables() map[string][][2]string {
-	named := func(stream string, names ...string) (out [][2]string) {
+	named := func(of string, names ...string) (out [][2]string) {
 		for _, n := range names {
-			out = append(out, [2]string{stream, n})
+			out = append(out, [2]string{of, n})
 		}
 		return out
 	}
-	withReplays := func(stream string, names ...string) [][2]string {
-		out := named(stream, names...)
+	withReplays := func(of string, names ...string) [][2]string {
+		out := named(of, names...)
 		for _, n := range names {
-			out = append(out, [2]string{natsconf.Dead, n + "-replay"})
+			out = append(out, [2]string{stream.DeadStream, n + "-replay"})
 		}
 		return out
 	}
 	return map[string][][2]string{
-		"ticketing":    withReplays(natsconf.Events, "ticketing"),
-		"payment":      withReplays(natsconf.Events, "payment"),
-		"notification": append(withReplays(natsconf.Events, "notification"), withReplays(natsconf.Notifications, notification.Consumers()...)...),
-		"analytics":    append(named(natsconf.Events, analytics.Consumers(natsconf.Events)...), named(natsconf.Analytics, analytics.Consumers(natsconf.Analytics)...)...),
+		"ticketing":    withReplays(api.EventsStream, "ticketing"),
+		"payment":      withReplays(api.EventsStream, "payment"),
+		"notification": append(withReplays(api.EventsStream, "notification"), withReplays(api.NotificationsStream, notification.Consumers()...)...),
+		"analytics":    append(named(api.EventsStream, analytics.Consumers(api.EventsStream)...), named(api.AnalyticsStream, analytics.Consumers(api.AnalyticsStream)...)...),
 	}
 }
 
@@ -140,7 +141,7 @@ func TestRoles(t *testing.T) {
 		"dead.replay.ticketing":                 {"notification", "ops"},
 		"live.analytics.e1":                     {"analytics"},
 		"live.notification.u1":                  {"notification"},
-		analytics.Peers:                         {"analytics"},
+		api.AnalyticsPeers:                      {"analytics"},
 		"$SRV.PING":                             {"discovery", "ops"},
 		"$SYS.REQ.SERVER.PING":                  nil,
 		"_INBOX.x":                              services,
@@ -175,7 +176,7 @@ func TestRoles(t *testing.T) {
 
 	subscribe := map[string][]string{
 		">": nil, "$SYS.>": nil, "$JS.API.>": nil, "$KV.inventory.>": nil, "notify.>": nil, "api.>": nil,
-		"ev.>": {"ops"}, "facts.>": {"ops"}, "_INBOX.>": {"ops"}, "live.>": {"gateway"}, "$SRV.>": services, analytics.Peers: {"analytics"},
+		"ev.>": {"ops"}, "facts.>": {"ops"}, "_INBOX.>": {"ops"}, "live.>": {"gateway"}, "$SRV.>": services, api.AnalyticsPeers: {"analytics"},
 	}
 	for _, n := range names {
 		subscribe[natsconf.InboxPrefix(n)+".>"] = []string{n}
@@ -217,25 +218,25 @@ func TestConsumersOfOthers(t *testing.T) {
 		}
 		return js
 	}
-	if err := natsconf.Ensure(t.Context(), streams("node"), 1); err != nil {
+	if err := natsconf.Ensure(t.Context(), streams("node"), api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	owner := streams("ticketing")
 	cfg := jetstream.ConsumerConfig{Durable: "ticketing", AckPolicy: jetstream.AckExplicitPolicy, FilterSubjects: []string{"ev.payment.>"}}
-	if _, err := owner.CreateOrUpdateConsumer(t.Context(), natsconf.Events, cfg); err != nil {
+	if _, err := owner.CreateOrUpdateConsumer(t.Context(), api.EventsStream, cfg); err != nil {
 		t.Fatal(err)
 	}
 	deaf := cfg
 	deaf.FilterSubjects = []string{"ev.nothing"}
-	if _, err := streams("analytics").CreateOrUpdateConsumer(t.Context(), natsconf.Events, deaf); err == nil {
+	if _, err := streams("analytics").CreateOrUpdateConsumer(t.Context(), api.EventsStream, deaf); err == nil {
 		t.Error("analytics has changed the consumer of ticketing")
 	}
-	if c, err := streams("analytics").Consumer(t.Context(), natsconf.Events, "ticketing"); err == nil {
+	if c, err := streams("analytics").Consumer(t.Context(), api.EventsStream, "ticketing"); err == nil {
 		if batch, err := c.FetchNoWait(1); err == nil && batch.Error() == nil {
 			t.Error("analytics asks for the messages of ticketing")
 		}
 	}
-	c, err := owner.Consumer(t.Context(), natsconf.Events, "ticketing")
+	c, err := owner.Consumer(t.Context(), api.EventsStream, "ticketing")
 	if err != nil || c.CachedInfo().Config.FilterSubject+strings.Join(c.CachedInfo().Config.FilterSubjects, "") != "ev.payment.>" {
 		t.Errorf("the consumer of ticketing is %+v, %v", c.CachedInfo().Config, err)
 	}

@@ -42,11 +42,13 @@ func (s *System) startNATS(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := natsconf.Ensure(ctx, js, s.cfg.Replicas); err != nil {
+	if err := natsconf.Ensure(ctx, js, api.Streams(), s.cfg.Replicas); err != nil {
 		return err
 	}
-	s.background(background, "stream guard", func(background context.Context) error { return natsconf.Guard(background, js, s.log, s.cfg.Replicas) })
-	clock, err := stream.NewClock(ctx, js, natsconf.InventoryStream, s.cfg.Now, s.log, s.registry)
+	s.background(background, "stream guard", func(background context.Context) error {
+		return natsconf.Guard(background, js, api.Streams(), s.cfg.Replicas, s.log)
+	})
+	clock, err := stream.NewClock(ctx, js, api.InventoryStream, s.cfg.Now, s.log, s.registry)
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func (s *System) startNATS(ctx, background context.Context) error {
 		s.background(background, "nats", s.watchStores)
 	}
 	s.health.Add(observe.Check{Name: "jetstream", Run: func(ctx context.Context) error {
-		_, err := js.Publish(ctx, "probe."+natsToken(s.instance), []byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
+		_, err := js.Publish(ctx, api.ProbeSubject(natsToken(s.instance)), []byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
 		return err
 	}})
 	return nil
@@ -96,7 +98,7 @@ func (s *System) startLive(ctx, background context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, liveWithin)
 	defer cancel()
 	err = natsconf.Retry(ctx, func(ctx context.Context) error { // a leader may be elected just now
-		kv, err := js.KeyValue(ctx, natsconf.ConfigBucket)
+		kv, err := js.KeyValue(ctx, settings.Bucket)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func newHouse(t *testing.T, db *store.DB) *house {
 	t.Helper()
 	h := &house{t: t, nats: testkit.NATS(t), db: db, clock: testkit.NewClock(time.Now().Truncate(time.Second)),
 		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
-	if err := natsconf.Ensure(t.Context(), h.nats.JS, 1); err != nil {
+	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	h.conn = h.nats.Connect()

@@ -3,7 +3,7 @@ package ticketing
 import (
 	"testing"
 
-	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 )
 
 // Seats that cannot be changed make an instance unready, although it reads all that there is.
@@ -13,7 +13,7 @@ func TestReady(t *testing.T) {
 		if err := s.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		stream, err := h.nats.JS.Stream(t.Context(), natsconf.InventoryStream)
+		stream, err := h.nats.JS.Stream(t.Context(), api.InventoryStream)
 		if err != nil {
 			t.Fatal(err)
 		}

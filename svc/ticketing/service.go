@@ -150,7 +150,7 @@ func (s *Service) Register(srv *rpc.Server) {
 
 // Run does the work in the background until ctx ends, and then finishes what is under way.
 func (s *Service) Run(ctx context.Context) error {
-	sub, err := s.nats.Subscribe("ev.event.event.*", s.onChange)
+	sub, err := s.nats.Subscribe(api.EventChanges, s.onChange)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Service) Run(ctx context.Context) error {
 	go func() { running <- s.inv.Follow(ctx) }()
 	go func() { s.expire(ctx); running <- nil }()
 	go func() {
-		running <- stream.Consume(ctx, s.js, stream.Consumer{Stream: "EVENTS", Durable: consumer, Filters: subjects(), Concurrency: batchSize,
+		running <- stream.Consume(ctx, s.js, stream.Consumer{Stream: api.EventsStream, Durable: consumer, Filters: subjects(), Concurrency: batchSize,
 			MaxDeliver: maxDeliver, AckWait: ackWait, Log: s.log, Registry: s.registry}, s.onEvent)
 	}()
 	var failed error

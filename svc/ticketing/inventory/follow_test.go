@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -92,7 +93,7 @@ func TestFollowStreamMadeAnew(t *testing.T) {
 		if err := n.JS.DeleteStream(t.Context(), Stream); err != nil {
 			t.Fatal(err)
 		}
-		if err := natsconf.Ensure(t.Context(), n.JS, 1); err != nil {
+		if err := natsconf.Ensure(t.Context(), n.JS, api.Streams(), 1); err != nil {
 			t.Fatal(err)
 		}
 		for _, inv := range []*Inventory{a, b} {

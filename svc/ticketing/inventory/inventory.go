@@ -19,6 +19,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -27,8 +28,8 @@ import (
 
 // Stream is the JetStream stream behind the bucket, and Prefix what its subjects begin with.
 const (
-	Stream = "KV_inventory"
-	prefix = "$KV.inventory."
+	Stream = api.InventoryStream
+	prefix = api.InventoryPrefix
 )
 
 // maxBatch is the server's limit on the messages of an atomic batch.

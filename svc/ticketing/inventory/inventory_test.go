@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -26,7 +27,7 @@ import (
 func newStream(t testing.TB) *testkit.NATSServer {
 	t.Helper()
 	n := testkit.NATS(t)
-	if err := natsconf.Ensure(t.Context(), n.JS, 1); err != nil {
+	if err := natsconf.Ensure(t.Context(), n.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -495,7 +496,7 @@ func BenchmarkHold(b *testing.B) {
 	for _, buyers := range []int{64, 256, 1024} {
 		b.Run(fmt.Sprint(buyers), func(b *testing.B) {
 			srv, err := natsconf.Start(b.Context(), natsconf.Config{Dir: b.TempDir(), Roles: []natsconf.Role{
-				natsconf.NewRole("ticketing", natsconf.ManageStreams(), natsconf.WriteKV("inventory"))}})
+				natsconf.NewRole("ticketing", natsconf.ManageStreams(api.Streams()), natsconf.OwnKV(api.InventoryBucket))}})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -509,7 +510,7 @@ func BenchmarkHold(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if err := natsconf.Ensure(b.Context(), js, 1); err != nil {
+			if err := natsconf.Ensure(b.Context(), js, api.Streams(), 1); err != nil {
 				b.Fatal(err)
 			}
 			inv, err := Open(b.Context(), js, testkit.Log(b), observe.NewRegistry(), time.Now)
