@@ -49,12 +49,13 @@ var (
 // bench is one run of the harness: what it was asked for, what it has started, and what it has found.
 type bench struct {
 	Options
-	targets  []string // empty: all
-	binary   string
-	settings []string
-	workDir  string
-	cores    int
-	pool     int // database connections of the order baselines
+	targets    []string // empty: all
+	binary     string
+	settings   []string
+	pgSettings []string // of PostgreSQL, beside its own
+	workDir    string
+	cores      int
+	pool       int // database connections of the order baselines
 
 	sys     *system
 	pg      *postgres
@@ -92,6 +93,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.StringVar(&b.binary, "binary", "", "starlight to measure (default: built from this module)")
 	flags.Func("set", "key=value: a live setting of the system, may be repeated", func(s string) error {
 		b.settings = append(b.settings, s)
+		return nil
+	})
+	flags.Func("pg", "key=value: a setting of PostgreSQL, may be repeated", func(s string) error {
+		b.pgSettings = append(b.pgSettings, s)
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
@@ -178,7 +183,9 @@ func (b *bench) scenarios(list string) ([]scenario, error) {
 }
 
 // targetNames returns what there is to measure.
-func targetNames() []string { return []string{"system", "echo", "fiber", "pgrow", "pgone"} }
+func targetNames() []string {
+	return []string{"system", "echo", "fiber", "pgrow", "pgone", "pgpurchase"}
+}
 
 // wants says whether a target shall be measured.
 func (b *bench) wants(name string) bool {
@@ -224,7 +231,7 @@ func (b *bench) baseline(ctx context.Context, kind string, payload []byte) (*pro
 // shop starts an order baseline, and the database when it is first needed.
 func (b *bench) shop(ctx context.Context, kind string, offers []offer) (*process, hello, error) {
 	if b.pg == nil {
-		pg, err := startPostgres(ctx, filepath.Dir(b.workDir), b.workDir)
+		pg, err := startPostgres(ctx, filepath.Dir(b.workDir), b.workDir, b.pgSettings)
 		if err != nil {
 			return nil, hello{}, err
 		}
@@ -234,7 +241,8 @@ func (b *bench) shop(ctx context.Context, kind string, offers []offer) (*process
 	if err != nil {
 		return nil, hello{}, err
 	}
-	return b.start(ctx, kind, []string{"-offers", string(text), "-pool", strconv.Itoa(b.pool)}, []string{databaseEnv + "=" + b.pg.url})
+	args := []string{"-offers", string(text), "-pool", strconv.Itoa(b.pool), "-dir", filepath.Join(b.workDir, kind)}
+	return b.start(ctx, kind, args, []string{databaseEnv + "=" + b.pg.url})
 }
 
 func (b *bench) start(ctx context.Context, kind string, args, env []string) (*process, hello, error) {

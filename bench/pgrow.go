@@ -156,11 +156,9 @@ func (s *shop) createOrder(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	var in newOrder
-	decoder := json.NewDecoder(bytes.NewReader(c.Body()))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&in); err != nil || len(in.Items) != 1 || in.Items[0].Quantity < 1 || in.Items[0].Quantity > 10 {
-		return fiber.ErrBadRequest
+	in, err := readOrder(c.Body())
+	if err != nil {
+		return err
 	}
 	place := s.placeInTransaction
 	if s.one {
@@ -168,13 +166,27 @@ func (s *shop) createOrder(c *fiber.Ctx) error {
 	}
 	o, err := place(c.Context(), ids.User(user), in)
 	if errors.Is(err, errNoRoom) {
-		c.Set(fiber.HeaderContentType, "application/problem+json")
-		return c.Status(fiber.StatusConflict).SendString(`{"title":"Sold out","status":409,"code":"sold_out"}`)
+		return soldOut(c)
 	}
 	if err != nil {
 		return err
 	}
 	return c.Status(fiber.StatusCreated).JSON(o)
+}
+
+// readOrder decodes an order strictly.
+func readOrder(body []byte) (in newOrder, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&in); err != nil || len(in.Items) != 1 || in.Items[0].Quantity < 1 || in.Items[0].Quantity > 10 {
+		return in, fiber.ErrBadRequest
+	}
+	return in, nil
+}
+
+func soldOut(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderContentType, "application/problem+json")
+	return c.Status(fiber.StatusConflict).SendString(`{"title":"Sold out","status":409,"code":"sold_out"}`)
 }
 
 // shopOrder is the baseline's answer, of the same shape as the system's.

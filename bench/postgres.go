@@ -41,7 +41,7 @@ func findPostgres(program string) (string, error) {
 
 // startPostgres makes a new cluster in a folder of its own under parent, and starts it with fsync on. Its output goes to
 // logs.
-func startPostgres(ctx context.Context, parent, logs string) (_ *postgres, err error) {
+func startPostgres(ctx context.Context, parent, logs string, settings []string) (_ *postgres, err error) {
 	initdb, err := findPostgres("initdb")
 	if err != nil {
 		return nil, fmt.Errorf("no PostgreSQL on this machine: %w", err)
@@ -78,7 +78,7 @@ func startPostgres(ctx context.Context, parent, logs string) (_ *postgres, err e
 		return nil, err
 	}
 	args := []string{"-D", data, "-h", "127.0.0.1", "-p", addr[len("127.0.0.1:"):]}
-	for _, setting := range postgresSettings() {
+	for _, setting := range append(postgresSettings(), settings...) {
 		args = append(args, "-c", setting)
 	}
 	cmd := exec.Command(server, args...)

@@ -5,43 +5,77 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
 // payPatience is how long a purchase waits for the order to be paid and its tickets to be there.
 const payPatience = 10 * time.Second
 
+// comeAgain is how long a buyer waits who was refused.
+const comeAgain = 100 * time.Millisecond
+
 // purchase is the whole way of a buyer: order, payment, the payer's consent at the sandbox provider (whose signed
 // callback comes over HTTP), waiting until the order is paid, and reading the tickets. One operation is one purchase.
 func (b *bench) purchase(ctx context.Context) error {
-	if !b.wants("system") {
-		return nil
+	var sellers []seller
+	if b.wants("system") {
+		sys, err := b.system(ctx)
+		if err != nil {
+			return err
+		}
+		s := seller{name: "system", client: sys.client, tokens: sys.buyers, cpu: sys.cpu}
+		if s.hot, err = sys.sell("Purchase", 2500, plenty); err != nil {
+			return err
+		}
+		sellers = append(sellers, s)
 	}
-	sys, err := b.system(ctx)
-	if err != nil {
+	if b.wants("pgpurchase") {
+		hot := offer{ids.New[ids.EventKind](time.Now()), ids.New[ids.TicketTypeKind](time.Now()), plenty}
+		p, h, err := b.shop(ctx, "pgpurchase", []offer{hot})
+		if err != nil {
+			return err
+		}
+		database := b.pg
+		cpu := func() time.Duration { return p.cpu() + database.cpu() }
+		sellers = append(sellers, seller{name: "pgpurchase", client: newClient(h.Addr), tokens: h.Tokens, hot: hot, cpu: cpu})
+	}
+	bought := make([]purchases, len(sellers))
+	var targets []target
+	for i, s := range sellers {
+		bought[i].tickets = make(map[string]bool)
+		targets = append(targets, target{s.name, purchaseOp(s, &bought[i]), s.cpu})
+	}
+	if err := b.compare(ctx, "purchase", targets, 32); err != nil {
 		return err
 	}
-	s := seller{name: "system", client: sys.client, tokens: sys.buyers, cpu: sys.cpu}
-	if s.hot, err = sys.sell("Purchase", 2500, plenty); err != nil {
-		return err
+	if len(targets) > 0 && b.Conns == 0 { // one buyer at a time, who waits for every disk in turn, and a crowd of them
+		for name, conns := range map[string]int{"purchase idle": 1, "purchase crowd": 256} {
+			closed := Load{Conns: conns, Duration: b.Duration}
+			b.rows = append(b.rows, alternate(ctx, name, "capacity", targets, closed, b.cores, b.Options)...)
+		}
 	}
-	books := &purchases{tickets: make(map[string]bool)}
-	if err := b.compare(ctx, "purchase", []target{{"system", purchaseOp(s, books), s.cpu}}, 32); err != nil {
-		return err
+	for i, s := range sellers {
+		if err := b.checkPurchases(s, &bought[i]); err != nil {
+			return err
+		}
 	}
-	return b.checkPurchases(s, books)
+	return nil
 }
 
 // checkPurchases compares what a seller says with what the buyers hold, after the last purchase.
-func (b *bench) checkPurchases(s seller, books *purchases) error {
+func (b *bench) checkPurchases(s seller, bought *purchases) error {
 	have, err := left(s.client, s.hot)
 	if err != nil {
 		return err
 	}
-	paid, unknown := books.paid, books.unfinished
+	paid, unknown := bought.paid, bought.unfinished
 	b.oversold += max(0, have.Held+have.Sold-s.hot.Quantity)
 	b.check("purchase", s.name, "the buyers have what they came for", mostly(paid, unknown), "%d paid, %d unfinished", paid, unknown)
-	b.check("purchase", s.name, "a paid order has exactly its tickets, each once", books.wrong == 0 && int64(len(books.tickets)) == paid,
-		"%d paid orders, %d different tickets, %d orders with a wrong number", paid, len(books.tickets), books.wrong)
+	b.check("purchase", s.name, "a paid order has exactly its tickets, each once", bought.wrong == 0 && int64(len(bought.tickets)) == paid,
+		"%d paid orders, %d different tickets, %d orders with a wrong number", paid, len(bought.tickets), bought.wrong)
 	b.check("purchase", s.name, "sold = paid orders", have.Sold >= paid && have.Sold <= paid+unknown,
 		"%d sold, %d paid, %d unfinished", have.Sold, paid, unknown)
 	b.check("purchase", s.name, "quantity = available + held + sold", have.Quantity == have.Available+have.Held+have.Sold,
@@ -76,18 +110,20 @@ func (p *purchases) leftOff() {
 }
 
 // purchaseOp buys one ticket. Its status is that of the step that failed, or 200.
-func purchaseOp(s seller, books *purchases) func(int) Op {
+func purchaseOp(s seller, bought *purchases) func(int) Op {
 	order := orderBody(s.hot, 1)
 	return func(conn int) Op {
 		token := s.tokens[conn%len(s.tokens)]
 		r := s.client.prepare("POST", "/v1/orders", token, order)
-		// step does one request and decodes its answer.
+		// step does one request and decodes its answer. Who is refused for want of room comes again.
 		step := func(method, path string, body []byte, want int, out any) (status int, ok bool) {
-			r.set(method, path, token, body)
-			if status = r.send(); status != want {
-				return status, false
+			for deadline := time.Now().Add(payPatience); ; time.Sleep(comeAgain) {
+				r.set(method, path, token, body)
+				if status = r.send(); status != fasthttp.StatusServiceUnavailable || time.Now().After(deadline) {
+					break
+				}
 			}
-			return status, out == nil || json.Unmarshal(r.resp.Body(), out) == nil
+			return status, status == want && (out == nil || json.Unmarshal(r.resp.Body(), out) == nil)
 		}
 		buy := func(ctx context.Context) (status int, ok bool) {
 			var placed, payment ref
@@ -122,13 +158,13 @@ func purchaseOp(s seller, books *purchases) func(int) Op {
 			if status, ok = step("GET", "/v1/orders/"+placed.ID+"/tickets", nil, 200, &list); !ok {
 				return status, false
 			}
-			books.finished(list.Items)
+			bought.finished(list.Items)
 			return status, len(list.Items) == 1
 		}
 		return func(ctx context.Context, _ int64) Outcome {
 			status, ok := buy(ctx)
 			if !ok {
-				books.leftOff()
+				bought.leftOff()
 			}
 			return Outcome{Status: status, Good: ok}
 		}

@@ -26,7 +26,7 @@ func serve(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 	kind := args[0]
 	flags := flag.NewFlagSet("serve "+kind, flag.ContinueOnError)
 	payloadFile := flags.String("payload", "", "file with the bytes to answer")
-	dir := flags.String("dir", "", "folder for the broker's files")
+	dir := flags.String("dir", "", "folder for the files of the broker, or for mails")
 	offers := flags.String("offers", "", "what the order baseline sells, JSON")
 	pool := flags.Int("pool", 16, "database connections")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -36,6 +36,7 @@ func serve(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 	app := fiber.New(fiber.Config{DisableStartupMessage: true, Immutable: true, BodyLimit: 1 << 20,
 		ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute})
 	hi := hello{}
+	listening := func(addr string) {}
 	switch kind {
 	case "fiber", "echo":
 		payload, err := os.ReadFile(*payloadFile)
@@ -71,6 +72,15 @@ func serve(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 		defer shop.close()
 		shop.mount(app)
 		hi.Tokens = shop.tokens
+	case "pgpurchase":
+		till, err := openTill(ctx, os.Getenv(databaseEnv), []byte(*offers), *pool, *dir)
+		if err != nil {
+			return err
+		}
+		defer till.close()
+		till.mount(app)
+		listening = func(addr string) { till.run(ctx, addr) }
+		hi.Tokens = till.tokens
 	default:
 		return fmt.Errorf("serve: no baseline %q", kind)
 	}
@@ -80,6 +90,7 @@ func serve(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 		return err
 	}
 	hi.Addr = listener.Addr().String()
+	listening(hi.Addr)
 	if err := json.NewEncoder(out).Encode(hi); err != nil {
 		return err
 	}
