@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -53,17 +54,21 @@ func (s *Service) followers() []follower {
 	}
 }
 
-// follow folds one stream until ctx ends. What goes wrong is logged and tried again from the last sequence on disk.
-func (s *Service) follow(ctx context.Context, fl follower) {
+// follow folds one stream until ctx ends. What goes wrong is tried again from the last sequence on disk; it is logged
+// once until messages are folded again.
+func (s *Service) follow(ctx context.Context, fl follower) error {
+	outage := observe.NewOutage(s.log.With("stream", fl.stream), "a stream cannot be followed", "the stream is followed again", nil)
 	for ctx.Err() == nil {
-		if err := s.followOnce(ctx, fl); err != nil && ctx.Err() == nil {
-			s.log.Warn("a stream is followed again", "stream", fl.stream, "error", err)
+		err := s.followOnce(ctx, fl, func() { outage.Report(ctx, nil) })
+		if err != nil && ctx.Err() == nil {
+			outage.Report(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(followWait):
 		}
 	}
+	return nil
 }
 
 // message is what a message of a stream changes, which may be nothing, or why it cannot be read.
@@ -75,8 +80,9 @@ type message struct {
 	gone   bool          // from the stream, with all before it that were not read
 }
 
-// followOnce reads, prepares and commits groups of messages, each step beside the others, until one of them fails.
-func (s *Service) followOnce(ctx context.Context, fl follower) error {
+// followOnce reads, prepares and commits groups of messages, each step beside the others, until one of them fails. It
+// calls folded after each commit.
+func (s *Service) followOnce(ctx context.Context, fl follower, folded func()) error {
 	st, err := s.js.Stream(ctx, fl.stream)
 	if err != nil {
 		return err
@@ -130,6 +136,7 @@ func (s *Service) followOnce(ctx context.Context, fl follower) error {
 			if err := s.commit(fl, last, group); err != nil {
 				return err
 			}
+			folded()
 			if last = group[len(group)-1].seq; s.progress.moved(fl.stream, last) {
 				signal(reached)
 			}

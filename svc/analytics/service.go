@@ -21,6 +21,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 )
 
@@ -111,22 +112,33 @@ func (s *Service) Run(ctx context.Context) error {
 		if err := s.regenerate(); err != nil {
 			return err
 		}
-		life, cancel := context.WithCancel(ctx)
-		var work sync.WaitGroup
-		for _, fl := range s.followers() {
-			work.Go(func() { s.follow(life, fl) })
+		if err := s.runUntil(ctx, rebuild, keep); err != nil {
+			return err
 		}
-		work.Go(func() { s.every(life, s.beatInterval, nil, "live numbers", s.tell) })
-		work.Go(func() { s.every(life, buyersInterval, nil, "buyers", s.catchUpBuyers) })
-		work.Go(func() { s.every(life, sweepInterval, keep, "retention", s.sweep) })
-		select {
-		case <-rebuild:
-		case <-ctx.Done():
-		}
-		cancel()
-		work.Wait()
 	}
 	return nil
+}
+
+// runUntil folds until ctx ends or the read model is to be built again.
+func (s *Service) runUntil(ctx context.Context, rebuild, keep <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	work := run.NewGroup(s.log)
+	for _, fl := range s.followers() {
+		work.Go(fl.stream, func(ctx context.Context) error { return s.follow(ctx, fl) })
+	}
+	work.Every(run.Loop{Name: "live numbers", Interval: s.beatInterval, Do: s.tell})
+	work.Every(run.Loop{Name: "buyers", Interval: buyersInterval, Do: s.catchUpBuyers})
+	work.Every(run.Loop{Name: "retention", Interval: sweepInterval, Wake: keep, Do: s.sweep})
+	work.Go("rebuild", func(ctx context.Context) error {
+		select {
+		case <-rebuild:
+			cancel()
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	return work.Run(ctx)
 }
 
 // Close closes the read model. Call it when no request can come any more and Run has returned.
@@ -161,25 +173,6 @@ func (s *Service) changes(of ...settings.Definition) (changed <-chan struct{}, s
 	return told, func() {
 		for _, stop := range stops {
 			stop()
-		}
-	}
-}
-
-// every runs fn now, at each interval, and when it is asked for, until ctx ends. Of failures in a row the first is logged.
-func (s *Service) every(ctx context.Context, interval time.Duration, asked <-chan struct{}, what string, fn func(context.Context) error) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for failed := false; ; {
-		err := fn(ctx)
-		if err != nil && !failed && ctx.Err() == nil {
-			s.log.Warn("background work failed and is tried again", "what", what, "error", err)
-		}
-		failed = err != nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-asked:
 		}
 	}
 }

@@ -50,12 +50,6 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.RollbackToSetting, s.rollback)
 }
 
-// Run waits for the end: the service does nothing by itself.
-func (s *Service) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
 func (s *Service) list(ctx context.Context, _ *rpc.None) (*api.List[api.Setting], error) {
 	all, err := s.values.List(ctx)
 	return &api.List[api.Setting]{Items: all}, err

@@ -49,12 +49,6 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListServices, s.services)
 }
 
-// Run waits for the end: the service does nothing by itself.
-func (s *Service) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
 // answer is what an instance said, and how long that took.
 type answer[T any] struct {
 	value T

@@ -8,11 +8,9 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +21,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -43,8 +42,11 @@ type Deps struct {
 	Now     func() time.Time // nil means time.Now
 }
 
-// sweepInterval is how often unfinished changes are looked for.
-const sweepInterval = 5 * time.Second
+// How often unfinished changes are looked for, and events of which an older version made what is searched.
+const (
+	sweepInterval   = 5 * time.Second
+	reindexInterval = time.Hour
+)
 
 // Service is the event service.
 type Service struct {
@@ -100,50 +102,13 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("event: subscribe to %s: %w", api.EventChanges, err)
 	}
 	defer sub.Unsubscribe()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var (
-		work  sync.WaitGroup
-		relay error
-		teams error
-	)
-	work.Go(func() {
-		defer cancel()
-		teams = s.welcome(ctx)
-	})
-	work.Go(func() {
-		defer cancel()
-		relay = stream.NewRelay(s.books.db, s.js, s.log, s.metrics).Run(ctx)
-	})
-	work.Go(func() {
-		if err := s.reindex(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "events of an older version cannot be indexed again; the next start tries it", "error", err)
-		}
-		s.sweeps(ctx)
-	})
-	work.Wait()
-	for _, err := range []error{relay, teams} {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Service) sweeps(ctx context.Context) {
-	outage := observe.NewOutage(s.log, "unfinished changes cannot be looked for", "unfinished changes are looked for again", nil)
-	tick := time.NewTicker(sweepInterval)
-	defer tick.Stop()
-	for {
-		if err := errors.Join(s.sweep(ctx), s.forgetInvitations(ctx)); ctx.Err() == nil {
-			outage.Report(ctx, err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	work := run.NewGroup(s.log)
+	work.Go("consumer", s.welcome)
+	work.Every(run.Loop{Name: "search index", Interval: reindexInterval, Do: s.reindex})
+	work.Every(run.Loop{Name: "unfinished changes", Interval: sweepInterval, Do: s.sweep})
+	work.Every(run.Loop{Name: "old invitations", Interval: sweepInterval, Do: s.forgetInvitations})
+	work.Last.Go("outbox", stream.NewRelay(s.books.db, s.js, s.log, s.metrics).Run)
+	return work.Run(ctx)
 }
 
 // heard forgets an event that was changed, by this instance or by another.

@@ -33,10 +33,9 @@ const (
 	roleGateway = "gateway"
 )
 
-// service is what every svc package offers.
+// service is what every svc package offers. One that works in the background has a method Run, too.
 type service interface {
 	Register(*rpc.Server)
-	Run(context.Context) error
 }
 
 // role is one kind of member of the system. A new service is one more line in services.
@@ -51,6 +50,7 @@ type role struct {
 // member is a running role.
 type member struct {
 	sys    *System
+	name   string
 	log    *slog.Logger
 	db     *store.DB
 	nc     *nats.Conn

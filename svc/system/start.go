@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/listen"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -127,7 +128,7 @@ func (s *System) startServices(ctx, background context.Context) error {
 }
 
 func (s *System) startService(ctx, background context.Context, r role) error {
-	m := &member{sys: s, log: s.logger(r.name)}
+	m := &member{sys: s, name: r.name, log: s.logger(r.name)}
 	s.members = append(s.members, m)
 	var err error
 	if m.nc, err = s.connect(ctx, r.name); err != nil {
@@ -173,9 +174,11 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	if err := m.server.Start(ctx); err != nil {
 		return err
 	}
-	s.background(background, r.name, m.service.Run)
+	if r, ok := m.service.(interface{ Run(context.Context) error }); ok {
+		s.background(background, m.name, r.Run)
+	}
 	if m.db != nil {
-		s.running.run(r.name+" tidying", func() { m.tidy(background) })
+		s.background(background, m.name+" tidying", m.tidy)
 	}
 	return nil
 }
@@ -188,35 +191,18 @@ const (
 )
 
 // tidy deletes what a database need not remember any more, every hour, and keeps the log of SQLite small, until ctx ends.
-func (m *member) tidy(ctx context.Context) {
-	forget := time.NewTicker(time.Hour)
-	defer forget.Stop()
-	checkpoint := time.NewTicker(10 * time.Second)
-	defer checkpoint.Stop()
-	m.forget(ctx)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-forget.C:
-			m.forget(ctx)
-		case <-checkpoint.C:
-			if err := m.db.Checkpoint(ctx); err != nil && ctx.Err() == nil {
-				m.log.Warn("the log of the database cannot be emptied", "error", err)
-			}
-		}
-	}
+func (m *member) tidy(ctx context.Context) error {
+	work := run.NewGroup(m.log)
+	work.Every(run.Loop{Name: "old answers and marks", Interval: time.Hour, Jitter: time.Minute, Do: m.forget})
+	work.Every(run.Loop{Name: "write-ahead log", Interval: 10 * time.Second, Do: m.db.Checkpoint})
+	return work.Run(ctx)
 }
 
-func (m *member) forget(ctx context.Context) {
+func (m *member) forget(ctx context.Context) error {
 	now := m.sys.cfg.Now()
-	_, err := m.db.Answers().Forget(ctx, now.Add(-answersAge))
-	if err == nil {
-		_, err = stream.Forget(ctx, m.db, now.Add(-processedAge))
-	}
-	if err != nil && ctx.Err() == nil {
-		m.log.Warn("old records are not deleted", "error", err)
-	}
+	_, answers := m.db.Answers().Forget(ctx, now.Add(-answersAge))
+	_, marks := stream.Forget(ctx, m.db, now.Add(-processedAge))
+	return errors.Join(answers, marks)
 }
 
 // listen takes the gateway's address.

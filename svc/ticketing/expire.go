@@ -11,6 +11,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
@@ -21,7 +22,8 @@ const sweepSize = 500
 // Orders that the queue of holds does not know, because they were written late or the queue was lost, are found in SQL:
 // every 5 seconds, when they are 5 seconds overdue. So are seats that did not come back at once.
 const (
-	sweepEvery   = 25
+	expireEvery  = 200 * time.Millisecond
+	sweepEvery   = 25 // passes
 	overdueAfter = 5 * time.Second
 )
 
@@ -33,74 +35,85 @@ const (
 	closers       = 4
 )
 
+// expiry is the state of expire between its passes.
+type expiry struct {
+	*Service
+	n       int // passes so far
+	closing errgroup.Group
+
+	// How far the search of SQL for missed orders has come. It goes on where it stopped, so that orders which cannot be
+	// ended yet do not keep it from the others.
+	seats, overdue ids.Order
+
+	// What came of the last try of each kind. What fails is tried again, so that an outage lasts as long as one of them.
+	searched, released error
+	mu                 sync.Mutex
+	closed             error
+}
+
 // expire ends the holds whose time is over, until ctx ends.
-func (s *Service) expire(ctx context.Context) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	var closing errgroup.Group
-	closing.SetLimit(closers)
-	defer closing.Wait()
-	var at sweep
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		refs := s.inv.Expired(s.now(), sweepSize)
-		if n%sweepEvery == 0 {
-			refs = append(refs, s.forgotten(ctx, &at)...)
-		}
-		if len(refs) == 0 {
-			continue
-		}
-		rows, err := s.rowsOf(ctx, refs)
-		if err != nil {
-			s.complain(ctx, err)
-			continue
-		}
-		open, tied := split(refs, rows)
-		_, err = s.release(ctx, open, rows, api.OrderExpired)
-		s.complain(ctx, err)
-		for some := range slices.Chunk(tied, closeTogether) {
-			started := closing.TryGo(func() error {
-				_, err := s.closeAndRelease(ctx, some, rows, api.OrderExpired)
-				s.complain(ctx, err)
-				return nil
-			})
-			if !started {
-				s.requeue(some)
-			}
-		}
-	}
+func (s *Service) expire(ctx context.Context) error {
+	x := &expiry{Service: s}
+	x.closing.SetLimit(closers)
+	defer x.closing.Wait()
+	return run.Loop{Name: "overdue orders", Interval: expireEvery, Do: x.pass}.Run(ctx, s.log)
 }
 
-func (s *Service) complain(ctx context.Context, err error) {
-	if err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "ending overdue orders", "error", err)
+// pass ends what is overdue now. The error tells what failed when it was tried last, in this pass or before.
+func (x *expiry) pass(ctx context.Context) error {
+	refs := x.inv.Expired(x.now(), sweepSize)
+	if x.n%sweepEvery == 0 {
+		var missed []inventory.Ref
+		missed, x.searched = x.missed(ctx)
+		refs = append(refs, missed...)
 	}
+	x.n++
+	if len(refs) > 0 {
+		x.released = x.attempt(ctx, refs)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return errors.Join(x.searched, x.released, x.closed)
 }
 
-// sweep is how far the search of SQL for forgotten orders has come. It goes on where it stopped, so that orders which
-// cannot be ended yet do not keep it from the others.
-type sweep struct{ seats, overdue ids.Order }
+// attempt ends orders. Those that are being paid are left to a few goroutines, and wait if all of those are busy.
+func (x *expiry) attempt(ctx context.Context, refs []inventory.Ref) error {
+	rows, err := x.rowsOf(ctx, refs)
+	if err != nil {
+		return err
+	}
+	open, tied := split(refs, rows)
+	_, err = x.release(ctx, open, rows, api.OrderExpired)
+	for some := range slices.Chunk(tied, closeTogether) {
+		started := x.closing.TryGo(func() error {
+			_, err := x.closeAndRelease(ctx, some, rows, api.OrderExpired)
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.closed = err
+			return nil
+		})
+		if !started {
+			x.requeue(some)
+		}
+	}
+	return err
+}
 
-// forgotten returns overdue orders that SQL knows of, and brings back seats that are still due.
-func (s *Service) forgotten(ctx context.Context, at *sweep) []inventory.Ref {
-	due, err := s.db.seatsDue(ctx, at.seats, sweepSize)
-	s.complain(ctx, err)
-	s.returnSeats(ctx, due...)
-	at.seats = ""
+// missed returns overdue orders that SQL knows of, and brings back seats that are still due.
+func (x *expiry) missed(ctx context.Context) ([]inventory.Ref, error) {
+	due, failed := x.db.seatsDue(ctx, x.seats, sweepSize)
+	failed = errors.Join(failed, x.tryReturnSeats(ctx, due...))
+	x.seats = ""
 	if len(due) == sweepSize {
-		at.seats = due[len(due)-1]
+		x.seats = due[len(due)-1]
 	}
-	refs, err := s.db.pending(ctx, "expires_at", "<", store.Time(s.now().Add(-overdueAfter)), at.overdue, sweepSize)
-	s.complain(ctx, err)
-	at.overdue = ""
+	before := store.Time(x.now().Add(-overdueAfter))
+	refs, err := x.db.pending(ctx, "expires_at", "<", before, x.overdue, sweepSize)
+	x.overdue = ""
 	if len(refs) == sweepSize {
-		at.overdue = refs[len(refs)-1].Order
+		x.overdue = refs[len(refs)-1].Order
 	}
-	return refs
+	return refs, errors.Join(failed, err)
 }
 
 // end releases the seats of pending orders and moves them to status. It returns how many it moved. An order that SQL

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +36,7 @@ type house struct {
 	clock *testkit.Clock
 	live  *settings.Live
 	conn  *nats.Conn // of the callers
+	log   *slog.Logger
 
 	mu     sync.Mutex
 	offers map[ids.Event]*api.Offer
@@ -51,7 +53,7 @@ func each(t *testing.T, test func(*testing.T, *house)) {
 
 func newHouse(t *testing.T, db *store.DB) *house {
 	t.Helper()
-	h := &house{t: t, nats: testkit.NATS(t), db: db, clock: testkit.NewClock(time.Now().Truncate(time.Second)),
+	h := &house{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t), clock: testkit.NewClock(time.Now().Truncate(time.Second)),
 		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
@@ -90,7 +92,7 @@ func (h *house) start() *Service {
 		h.t.Fatal(err)
 	}
 	s, err := New(h.t.Context(), Deps{DB: h.db, NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "ticketing"}), Live: h.live,
-		Log: testkit.Log(h.t), Metrics: observe.NewRegistry(), Now: h.clock.Now})
+		Log: h.log, Metrics: observe.NewRegistry(), Now: h.clock.Now})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -150,25 +150,29 @@ func (r orderRow) price(t ids.TicketType) int64 {
 // returnSeats tells the inventory what orders keep after their tickets were revoked. What fails is found by the sweep:
 // SQL remembers it.
 func (s *Service) returnSeats(ctx context.Context, orders ...ids.Order) {
-	if len(orders) == 0 {
-		return
-	}
-	all, err := s.db.keeps(ctx, orders...)
-	if err == nil {
-		list := slices.Collect(maps.Values(all))
-		errs := make([]error, len(list))
-		together(list, func(i int, k kept) { errs[i] = s.keep(ctx, k) }) // at the same time, so that they share a batch
-		var told []orderRow
-		for i, k := range list {
-			if errs[i] == nil {
-				told = append(told, k.row)
-			}
-		}
-		err = errors.Join(errors.Join(errs...), s.db.settled(ctx, told))
-	}
-	if err != nil {
+	if err := s.tryReturnSeats(ctx, orders...); err != nil {
 		s.log.InfoContext(ctx, "seats will come back later", "error", err)
 	}
+}
+
+func (s *Service) tryReturnSeats(ctx context.Context, orders ...ids.Order) error {
+	if len(orders) == 0 {
+		return nil
+	}
+	all, err := s.db.keeps(ctx, orders...)
+	if err != nil {
+		return err
+	}
+	list := slices.Collect(maps.Values(all))
+	errs := make([]error, len(list))
+	together(list, func(i int, k kept) { errs[i] = s.keep(ctx, k) }) // at the same time, so that they share a batch
+	var done []orderRow
+	for i, k := range list {
+		if errs[i] == nil {
+			done = append(done, k.row)
+		}
+	}
+	return errors.Join(errors.Join(errs...), s.db.settled(ctx, done))
 }
 
 // keep tells the inventory what an order keeps. A free order may still be held there: what it does not keep must not be

@@ -25,6 +25,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -155,22 +156,15 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	defer sub.Unsubscribe()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	running := make(chan error, 4)
-	go func() { running <- s.relay.Run(ctx) }()
-	go func() { running <- s.inv.Follow(ctx) }()
-	go func() { s.expire(ctx); running <- nil }()
-	go func() {
-		running <- stream.Consume(ctx, s.js, stream.Consumer{Stream: api.EventsStream, Durable: consumer, Filters: subjects(), Concurrency: batchSize,
+	work := run.NewGroup(s.log)
+	work.Go("inventory", s.inv.Follow)
+	work.Go("consumer", func(ctx context.Context) error {
+		return stream.Consume(ctx, s.js, stream.Consumer{Stream: api.EventsStream, Durable: consumer, Filters: subjects(), Concurrency: batchSize,
 			MaxDeliver: maxDeliver, AckWait: ackWait, Log: s.log, Registry: s.registry}, s.onEvent)
-	}()
-	var failed error
-	for range cap(running) {
-		failed = errors.Join(failed, <-running)
-		cancel() // without one of its parts the service does not run on
-	}
-	return failed
+	})
+	work.Go("overdue orders", s.expire)
+	work.Last.Go("outbox", s.relay.Run)
+	return work.Run(ctx)
 }
 
 // Ready returns an error while this instance cannot know what is held and sold, or cannot change it.

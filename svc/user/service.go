@@ -17,6 +17,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -105,37 +106,24 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.UseLiveTicket, s.useTicket)
 }
 
-// Run publishes the events of the service and deletes what has had its time, until ctx ends.
+// Run publishes the events of the service and deletes what has expired, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	relay := stream.NewRelay(s.db, s.js, s.log, s.metrics)
-	done := make(chan error, 1)
-	go func() { done <- relay.Run(ctx) }()
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "cannot delete what has had its time", "error", err)
-		}
-		select {
-		case <-tick.C:
-		case err := <-done:
-			return err
-		}
-	}
+	work := run.NewGroup(s.log)
+	work.Every(run.Loop{Name: "expired sessions", Interval: sweepEvery, Jitter: sweepEvery / 10, Do: s.sweep})
+	work.Last.Go("outbox", stream.NewRelay(s.db, s.js, s.log, s.metrics).Run)
+	return work.Run(ctx)
 }
 
-// sweepEvery is how often what has had its time is deleted; answerTTL is how long a repeated request gets the first
-// answer, and failureTTL how long a failure is kept.
+// sweepEvery is how often what has expired is deleted, and failureTTL how long a failed login is kept.
 const (
 	sweepEvery = 10 * time.Minute
-	answerTTL  = 48 * time.Hour
 	failureTTL = 24 * time.Hour
 )
 
-// sweep deletes sessions, refresh tokens, resets, failures and answers that have had their time.
+// sweep deletes sessions, refresh tokens, resets and failed logins that have expired.
 func (s *Service) sweep(ctx context.Context) error {
 	now := s.now()
-	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		for _, old := range []struct {
 			query string
 			until time.Time
@@ -152,11 +140,6 @@ func (s *Service) sweep(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	_, err = s.db.Answers().Forget(ctx, now.Add(-answerTTL))
-	return err
 }
 
 func (s *Service) logins(outcome string) *observe.Counter {
