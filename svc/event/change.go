@@ -48,7 +48,7 @@ type edit struct {
 // Nobody waits for a lock: the edit is applied to the event as it was read, and written if the event still is like that;
 // otherwise everything begins again, so a precondition is checked against what it meets in the end.
 func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
-	defer s.cache.drop(ed.event)
+	defer s.evict(ed.event)
 	for attempt := range maxAttempts {
 		if attempt > 0 && !pause(ctx, attempt) {
 			return nil, ctx.Err()
@@ -196,7 +196,7 @@ func (s *Service) finish(ctx context.Context, before kept, c change) (*record, e
 		return nil, err
 	}
 	made, err := s.books.replace(ctx, before, c)
-	s.cache.drop(id)
+	s.evict(id)
 	if err == nil && !made {
 		err = errMoved
 	}

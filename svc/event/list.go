@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,15 +22,40 @@ func (s *Service) list(ctx context.Context, req *api.EventQuery) (*api.List[api.
 	if err != nil {
 		return nil, err
 	}
-	page := &api.List[api.Event]{Items: []api.Event{}}
 	if f.impossible {
-		return page, nil
+		return &api.List[api.Event]{Items: []api.Event{}}, nil
 	}
+	if f.status != api.EventPublished {
+		return s.page(ctx, f)
+	}
+	fromNow := req.From.IsZero()
+	page, err := s.recent.get(ctx, listKey(f, fromNow), func(ctx context.Context) (*api.List[api.Event], error) {
+		return s.page(ctx, f)
+	})
+	if err != nil || !fromNow {
+		return page, err
+	}
+	return withoutPast(page, f.from), nil
+}
+
+// withoutPast returns a page without the events that were over at a moment.
+func withoutPast(page *api.List[api.Event], at time.Time) *api.List[api.Event] {
+	over := func(e api.Event) bool { return e.EndsAt.Before(at) }
+	if !slices.ContainsFunc(page.Items, over) {
+		return page
+	}
+	return &api.List[api.Event]{Items: slices.DeleteFunc(slices.Clone(page.Items), over), NextCursor: page.NextCursor}
+}
+
+// page reads a page of events from the database.
+func (s *Service) page(ctx context.Context, f filter) (*api.List[api.Event], error) {
 	limit := f.limit
 	f.limit++ // one more tells whether there is a next page
-	if page.Items, err = s.books.list(ctx, f); err != nil {
+	items, err := s.books.list(ctx, f)
+	if err != nil {
 		return nil, err
 	}
+	page := &api.List[api.Event]{Items: items}
 	if len(page.Items) > limit {
 		page.Items = page.Items[:limit]
 		last := page.Items[limit-1]

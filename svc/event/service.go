@@ -57,6 +57,7 @@ type Service struct {
 	metrics *observe.Registry
 	now     func() time.Time
 	cache   *cache
+	recent  *recent
 }
 
 // New prepares the service. It does no work in the background before Run.
@@ -66,6 +67,7 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	}
 	s := &Service{books: books{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
 	s.cache = newCache(s.books.load, d.Now, d.Metrics)
+	s.recent = newRecent(d.Now, d.Metrics)
 	return s, nil
 }
 
@@ -119,8 +121,14 @@ func (s *Service) heard(m *nats.Msg) {
 		} `json:"event"`
 	}
 	if json.Unmarshal(m.Data, &offer) == nil && offer.Event.ID != "" {
-		s.cache.drop(offer.Event.ID)
+		s.evict(offer.Event.ID)
 	}
+}
+
+// evict removes an event that was changed from memory.
+func (s *Service) evict(id ids.Event) {
+	s.cache.drop(id)
+	s.recent.drop(id)
 }
 
 // tell writes the domain event of a change into the transaction that makes it.
