@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // Every endpoint there is, by everybody who might come. Most have no service here: whoever gets past the door finds
@@ -26,7 +27,7 @@ func TestAccessOfEveryEndpoint(t *testing.T) {
 			continue
 		}
 		path := e.Path
-		for _, name := range rpc.PathNames(e.Path) {
+		for _, name := range codec.PathNames(e.Path) {
 			path = strings.Replace(path, "{"+name+"}", string(theEvent), 1)
 		}
 		want := map[rpc.Access][3]int{rpc.Public: {passed, passed, passed}, rpc.Optional: {passed, passed, passed}, rpc.User: {401, passed, passed}, rpc.Admin: {401, 403, passed}}[e.Access]

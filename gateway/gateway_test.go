@@ -442,7 +442,7 @@ func TestFaultsBecomeProblems(t *testing.T) {
 			return f
 		})
 		a := d.do("GET", "/v1/events/"+string(theEvent), "")
-		p := wantProblem(t, a, rpc.HTTPStatus(code), code)
+		p := wantProblem(t, a, code.Status(), code)
 		if p.Detail != "about "+string(code) || len(p.Errors) != 1 {
 			t.Errorf("%s: %+v", code, p)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 const (
@@ -151,7 +152,7 @@ func (l *lives) begin(spec rpc.Spec, ask func() (*nats.Msg, error)) (*liveStream
 	if err != nil {
 		return nil, err
 	}
-	subject, ok := rpc.LiveOf(spec, reply)
+	subject, ok := live.SubjectOf(spec.Service, reply)
 	if !ok {
 		return nil, fault.New(fault.Internal, "%s names no live subject", spec.Subject())
 	}
@@ -199,7 +200,7 @@ func (s *liveStream) run(w *bufio.Writer, expire <-chan time.Time) error {
 		var err error
 		select {
 		case m := <-s.queue:
-			err = s.write(w, event(m.Header.Get(rpc.HeaderLiveEvent), m.Header.Get(rpc.HeaderLiveID), m.Data))
+			err = s.write(w, event(m.Header.Get(live.HeaderEvent), m.Header.Get(live.HeaderEventID), m.Data))
 		case <-beat.C:
 			err = s.write(w, []byte(": still here\n\n"))
 		case <-s.full:

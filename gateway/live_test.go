@@ -18,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -45,7 +46,7 @@ type boards struct {
 func openBoards(t *testing.T, change ...func(*gateway.Config)) *boards {
 	t.Helper()
 	b := &boards{second: make(chan struct{}, 64)}
-	b.name.Store(rpc.LiveSubject("boards", string(theEvent)))
+	b.name.Store(live.Subject("boards", string(theEvent)))
 	b.door = open(t, append([]func(*gateway.Config){func(c *gateway.Config) {
 		c.Endpoints = append(c.Endpoints, getBoard.Describe())
 		c.Settings = settings.Fixed(api.RatePerAddress.Is(0), api.RatePerPerson.Is(0), api.LivePerPerson.Is(2))
@@ -68,7 +69,7 @@ func openBoards(t *testing.T, change ...func(*gateway.Config)) *boards {
 func (b *boards) tell(n int64, id string) {
 	b.t.Helper()
 	b.count.Store(n)
-	if err := rpc.PublishLive(b.nats.Conn, rpc.LiveSubject("boards", string(theEvent)), "changed", id, map[string]int64{"count": n}); err != nil {
+	if err := live.Publish(b.nats.Conn, live.Subject("boards", string(theEvent)), "changed", id, map[string]int64{"count": n}); err != nil {
 		b.t.Fatal(err)
 	}
 	if err := b.nats.Conn.Flush(); err != nil {
@@ -144,7 +145,7 @@ func TestLive(t *testing.T) {
 	b.tell(5, "")
 	f.want(`changed|four|{"count":4}`)
 	f.want(`changed||{"count":5}`)
-	if err := b.nats.Conn.Publish(rpc.LiveSubject("boards", string(theEvent)), []byte("{\n}")); err != nil {
+	if err := b.nats.Conn.Publish(live.Subject("boards", string(theEvent)), []byte("{\n}")); err != nil {
 		t.Fatal(err)
 	}
 	f.want(`||{}`)
@@ -192,7 +193,7 @@ func TestLiveRefuses(t *testing.T) {
 		b.name.Store(subject)
 		wantProblem(t, b.do("GET", path, "", "Authorization", "Bearer "+b.token(person())), 500, fault.Internal)
 	}
-	b.name.Store(rpc.LiveSubject("boards", string(theEvent)))
+	b.name.Store(live.Subject("boards", string(theEvent)))
 	anna := b.token(person())
 	if a := b.do("HEAD", path, "", "Authorization", "Bearer "+anna); a.StatusCode != 200 || a.body != "" {
 		t.Errorf("HEAD: %d %q", a.StatusCode, a.body)
@@ -255,13 +256,13 @@ func TestLiveCutsOffTheSlow(t *testing.T) {
 	<-b.second
 	quick := b.follow(t, b.token(person()))
 	quick.want(`snapshot||{"count":0}`)
-	subject := rpc.LiveSubject("boards", string(theEvent))
+	subject := live.Subject("boards", string(theEvent))
 	payload := strings.Repeat("x", 64<<10)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for i := range 2000 { // more than any buffer on the way holds
-			if err := rpc.PublishLive(b.nats.Conn, subject, "big", fmt.Sprint(i), payload); err != nil {
+			if err := live.Publish(b.nats.Conn, subject, "big", fmt.Sprint(i), payload); err != nil {
 				t.Error(err)
 				return
 			}

@@ -11,7 +11,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // problem is an RFC 9457 answer.
@@ -23,43 +22,6 @@ type problem struct {
 	Code      fault.Code    `json:"code"`
 	RequestID string        `json:"request_id"`
 	Errors    []fault.Field `json:"errors,omitempty"`
-}
-
-// title returns what a code is called. Its status is rpc.HTTPStatus.
-func title(code fault.Code) string {
-	switch code {
-	case fault.Invalid:
-		return "The request is not valid"
-	case fault.Unauthenticated:
-		return "Not signed in"
-	case fault.Forbidden:
-		return "Not allowed"
-	case fault.NotFound:
-		return "Not found"
-	case fault.WrongMethod:
-		return "Not the way to use this address"
-	case fault.Conflict:
-		return "Not possible in the present state"
-	case fault.SoldOut:
-		return "Sold out"
-	case fault.Expired:
-		return "No longer possible"
-	case fault.Precondition:
-		return "It was changed meanwhile"
-	case fault.TooLarge:
-		return "The request is too large"
-	case fault.WrongMedia:
-		return "Not in a form that this address takes"
-	case fault.Unprocessable:
-		return "The idempotency key was used with another request"
-	case fault.RateLimited:
-		return "Too many requests"
-	case fault.Unavailable:
-		return "Not available at the moment"
-	case fault.Timeout:
-		return "It took too long"
-	}
-	return "Something went wrong on our side"
 }
 
 // statusError is a fault of HTTP itself, whose status no code stands for.
@@ -74,7 +36,7 @@ func (e *statusError) Unwrap() error { return e.fault }
 // writeProblem answers with err. What is not a fault is an internal error, and its text stays here.
 func writeProblem(rc *fasthttp.RequestCtx, requestID string, err error) {
 	f := fault.From(err)
-	p := problem{Type: "urn:starlight:problem:" + string(f.Code), Title: title(f.Code), Status: rpc.HTTPStatus(f.Code),
+	p := problem{Type: "urn:starlight:problem:" + string(f.Code), Title: f.Code.Title(), Status: f.Code.Status(),
 		Detail: f.Detail, Code: f.Code, RequestID: requestID, Errors: f.Fields}
 	var special *statusError
 	if errors.As(err, &special) {

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // proxy forwards one endpoint.
@@ -35,7 +36,7 @@ type proxy struct {
 type forward struct{ http, nats string }
 
 func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
-	p := &proxy{g: g, spec: spec, names: rpc.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public, watch: g.facts.watch(spec)}
+	p := &proxy{g: g, spec: spec, names: codec.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public, watch: g.facts.watch(spec)}
 	p.load.most = max(1, g.cfg.InFlight/throttleShare)
 	headers := slices.Clone(spec.Headers)
 	if p.every = slices.Contains(headers, rpc.AllHeaders); p.every {

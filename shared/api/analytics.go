@@ -5,6 +5,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 // SmallestGroup is how many people a demographic group has at least when it is shown.
@@ -12,7 +13,7 @@ const SmallestGroup = 5
 
 // Numbers are the counters of analytics. Each counts what happened, once: a refund takes nothing away from revenue.
 type Numbers struct {
-	Views           int64 `json:"views"`            // how often the event was looked at
+	Views           int64 `json:"views"`            // how often the page of the event was read
 	OrdersHeld      int64 `json:"orders_held"`      // orders that held seats, free ones included
 	OrdersPaid      int64 `json:"orders_paid"`      // orders that were paid, free ones included
 	OrdersExpired   int64 `json:"orders_expired"`   // orders that were not paid in time
@@ -31,7 +32,7 @@ type EventSummary struct {
 	Name            string      `json:"name"`             // of the event
 	Timezone        string      `json:"timezone"`         // of the event, from the IANA database
 	StartsAt        time.Time   `json:"starts_at"`        // when the event begins
-	Views           int64       `json:"views"`            // how often the event was looked at
+	Views           int64       `json:"views"`            // how often the page of the event was read
 	OrdersHeld      int64       `json:"orders_held"`      // orders that held seats, free ones included
 	OrdersPaid      int64       `json:"orders_paid"`      // orders that were paid, free ones included
 	OrdersExpired   int64       `json:"orders_expired"`   // orders that were not paid in time
@@ -53,8 +54,8 @@ type EventSummary struct {
 	Referrers       []Breakdown `json:"referrers"`        // the numbers of each site that visitors came from
 }
 
-// LiveSubject implements rpc.LiveSnapshot.
-func (s EventSummary) LiveSubject() string { return rpc.LiveSubject("analytics", string(s.EventID)) }
+// LiveSubject implements live.Snapshot.
+func (s EventSummary) LiveSubject() string { return live.Subject("analytics", string(s.EventID)) }
 
 // Breakdown is the numbers of one ticket type, promo code, referrer or gate.
 type Breakdown struct {
@@ -106,7 +107,7 @@ type FunnelStep struct {
 }
 
 // Demographics are the buyers of an event who agreed to be counted, in groups of at least SmallestGroup. Others are all
-// remaining buyers; there are either none or enough of them that no small group can be told from the difference.
+// remaining buyers; there are either none or enough of them that no small group can be inferred from the difference.
 type Demographics struct {
 	EventID   ids.Event `json:"event_id"`
 	AgeBands  Groups    `json:"age_bands"`
@@ -138,10 +139,10 @@ type Forecast struct {
 	Basis     string     `json:"basis"`                 // what it rests on, in words
 }
 
-// Overview is events side by side. Searches are those in the catalogue, by anybody, for whatever event.
+// Overview is events side by side. Searches are those in the catalogue, by all visitors, for any event.
 type Overview struct {
 	Items      []EventSummary `json:"items"`                // one for each event
-	Searches   int64          `json:"searches"`             // in the catalogue, by anybody, for whatever event
+	Searches   int64          `json:"searches"`             // in the catalogue, by all visitors, for any event
 	Incomplete []ids.Event    `json:"incomplete,omitempty"` // events that are left out: facts of them were lost
 }
 
@@ -159,7 +160,7 @@ type ReportRef struct {
 	To       time.Time `json:"-" query:"to"`                                   // not included, taken up to the whole interval; absent: after the last fact
 }
 
-// TrafficFact is the payload of the facts that the gateway tells: how often something was looked at.
+// TrafficFact is the payload of the facts that the gateway publishes: how often something was read.
 type TrafficFact struct {
 	At       time.Time `json:"at"`
 	EventID  ids.Event `json:"event_id,omitempty"`

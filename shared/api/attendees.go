@@ -65,10 +65,10 @@ const (
 var (
 	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees", Method: "GET",
 		Path: "/v1/events/{id}/attendees", Access: rpc.User, Summary: "Who comes to an event, for its managers, newest tickets first",
-		Detail: "A search looks at 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor."}}
+		Detail: "A search reads 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor."}}
 	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_csv", Method: "GET",
 		Path: "/v1/events/{id}/attendees.csv", Access: rpc.User, Summary: "Who comes to an event, as CSV",
-		Detail: "All of them, or with q those whom the list finds, however many they are."}}
+		Detail: "All of them, or with q those that the list finds, however many they are."}}
 	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_xlsx", Method: "GET",
 		Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User, Summary: "Who comes to an event, as an Excel workbook",
 		Timeout: workbookWithin, Workers: 4, Detail: workbookBound}}

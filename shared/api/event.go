@@ -6,6 +6,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // The states of an event.
@@ -97,25 +98,25 @@ type EventRef struct {
 
 // PatchEvent is the request of UpdateEvent. What is absent stays as it is, null clears what can be cleared.
 type PatchEvent struct {
-	ID          ids.Event         `json:"-" path:"id"`
-	IfMatch     string            `json:"-" header:"If-Match"`                           // the ETag that was read; if it is not the present one, nothing is changed
-	Name        *string           `json:"name,omitempty" minLength:"1" maxLength:"200"`  // what it is called, on one line
-	Description rpc.Patch[string] `json:"description,omitzero" maxLength:"20000"`        // several lines of plain text; null clears it
-	Category    rpc.Patch[string] `json:"category,omitzero" pattern:"^[a-z0-9-]{1,40}$"` // null means other
-	StartsAt    *time.Time        `json:"starts_at,omitempty"`                           // when it begins
-	EndsAt      *time.Time        `json:"ends_at,omitempty"`                             // when it ends: after starts_at, within a year of it
-	Timezone    *string           `json:"timezone,omitempty"`                            // of the place, from the IANA database
-	Location    *Location         `json:"location,omitempty"`                            // replaces the whole location
+	ID          ids.Event           `json:"-" path:"id"`
+	IfMatch     string              `json:"-" header:"If-Match"`                           // the ETag that was read; if it is not the present one, nothing is changed
+	Name        *string             `json:"name,omitempty" minLength:"1" maxLength:"200"`  // what it is called, on one line
+	Description codec.Patch[string] `json:"description,omitzero" maxLength:"20000"`        // several lines of plain text; null clears it
+	Category    codec.Patch[string] `json:"category,omitzero" pattern:"^[a-z0-9-]{1,40}$"` // null means other
+	StartsAt    *time.Time          `json:"starts_at,omitempty"`                           // when it begins
+	EndsAt      *time.Time          `json:"ends_at,omitempty"`                             // when it ends: after starts_at, within a year of it
+	Timezone    *string             `json:"timezone,omitempty"`                            // of the place, from the IANA database
+	Location    *Location           `json:"location,omitempty"`                            // replaces the whole location
 	// null or 0 means the sum of the ticket types' quantities
-	Capacity rpc.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
+	Capacity codec.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
 	// null means all that are switched on
-	Providers rpc.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
+	Providers codec.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
 }
 
 // CancelEventRequest is the request of CancelEvent.
 type CancelEventRequest struct {
 	ID     ids.Event `json:"-" path:"id"`
-	Reason string    `json:"reason,omitempty" maxLength:"500"` // what ticket holders are told
+	Reason string    `json:"reason,omitempty" maxLength:"500"` // for the ticket holders
 }
 
 // EventQuery is the request of ListEvents.
@@ -148,9 +149,9 @@ type PatchTicketType struct {
 	Price    *Money  `json:"price,omitempty"`
 	Quantity *int    `json:"quantity,omitempty" minimum:"0" maximum:"1000000"` // not less than are held and sold
 	// null or 0 means no other limit than that of all orders
-	MaxPerOrder rpc.Patch[int]       `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
-	SalesStart  rpc.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
-	SalesEnd    rpc.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
+	MaxPerOrder codec.Patch[int]       `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
+	SalesStart  codec.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
+	SalesEnd    codec.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
 }
 
 // TicketTypeRef names a ticket type in a path.

@@ -40,7 +40,7 @@ type PersonRef struct {
 	Cursor string   `json:"cursor,omitempty"`
 }
 
-// PersonChoices is what a person wants to hear, and on what devices.
+// PersonChoices is what a person wants to be notified of, and on what devices.
 type PersonChoices struct {
 	Preferences       Preferences        `json:"preferences"`
 	PushSubscriptions []PushSubscription `json:"push_subscriptions"`

@@ -45,7 +45,7 @@ type RollbackSetting struct {
 	Revision uint64 `json:"revision" minimum:"0" required:"false" default:"0"` // from the history; 0 means the value before the present one
 }
 
-// ServiceInstance is one running instance of a service, as it tells of itself over the NATS micro protocol.
+// ServiceInstance is one running instance of a service, as it describes itself over the NATS micro protocol.
 type ServiceInstance struct {
 	Service   string             `json:"service"`    // what it is called
 	ID        string             `json:"id"`         // of the instance, from the NATS micro protocol

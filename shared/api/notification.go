@@ -6,10 +6,11 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 // The kinds of messages that a person has preferences for. The first three are transactional: their mails always come,
-// since they tell of something the person did, paid for, or has to know.
+// since they are about something the person did, paid for, or has to know.
 const (
 	AboutAccount       = "account"       // welcome, password resets and changes
 	AboutOrders        = "orders"        // tickets, expiries, refunds, payment trouble
@@ -62,8 +63,8 @@ type LiveInbox struct {
 	Unread int            `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
 }
 
-// LiveSubject implements rpc.LiveSnapshot.
-func (l LiveInbox) LiveSubject() string { return rpc.LiveSubject("notification", string(l.UserID)) }
+// LiveSubject implements live.Snapshot.
+func (l LiveInbox) LiveSubject() string { return live.Subject("notification", string(l.UserID)) }
 
 // Preference is which channels a person wants for a kind of message.
 type Preference struct {
@@ -89,7 +90,7 @@ type AddressState struct {
 	Since  *time.Time `json:"since,omitempty"`  // only read
 }
 
-// Preferences is what a person wants to hear, and how. In a request the kinds that are absent stay as they are.
+// Preferences is what a person wants to be notified of, and how. In a request the kinds that are absent stay as they are.
 type Preferences struct {
 	Kinds []Preference  `json:"kinds" required:"false"`
 	Email *AddressState `json:"email_address,omitempty"`
@@ -132,7 +133,7 @@ type NewAnnouncement struct {
 	Text    string    `json:"text"`    // plain; an empty line begins a paragraph
 }
 
-// Announcement is what an organizer writes to everybody who holds a ticket.
+// Announcement is what an organizer writes to all ticket holders.
 type Announcement struct {
 	ID         ids.Announcement `json:"id"`
 	EventID    ids.Event        `json:"event_id"`
@@ -206,7 +207,7 @@ var (
 	FollowNotifications = rpc.Endpoint[rpc.None, LiveInbox]{Spec: rpc.Spec{Service: "notification", Name: "live", Method: "GET", Path: "/v1/live",
 		Access: rpc.User, Live: true, Summary: "The caller's messages as they come"}}
 	GetPreferences = rpc.Endpoint[rpc.None, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "preferences", Method: "GET", Path: "/v1/me/notification-preferences",
-		Access: rpc.User, Summary: "What the caller wants to hear, and how"}}
+		Access: rpc.User, Summary: "What the caller wants to be notified of, and how"}}
 	PutPreferences = rpc.Endpoint[Preferences, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "set_preferences", Method: "PUT", Path: "/v1/me/notification-preferences",
 		Access: rpc.User, Summary: "Choose channels", Detail: "Takes what the GET returns. Kinds that are absent stay as they are."}}
 	GetPushKey = rpc.Endpoint[rpc.None, PushKey]{Spec: rpc.Spec{Service: "notification", Name: "push_key", Method: "GET", Path: "/v1/push-key",
@@ -218,7 +219,7 @@ var (
 	DeletePushSubscription = rpc.Endpoint[PushSubscriptionRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe_push", Method: "DELETE",
 		Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 204, Summary: "Send no more push messages to a device of the caller"}}
 	CreateAnnouncement = rpc.Endpoint[NewAnnouncement, Announcement]{Spec: rpc.Spec{Service: "notification", Name: "announce", Method: "POST",
-		Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202, Idempotent: true, Summary: "Write to everybody who holds a ticket, as a manager of the event"}}
+		Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202, Idempotent: true, Summary: "Write to all ticket holders, as a manager of the event"}}
 	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification", Name: "announcements", Method: "GET",
 		Path: "/v1/events/{id}/announcements", Access: rpc.User, Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
 	GetTicketPages = rpc.Endpoint[OrderRef, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "ticket_pages", Method: "GET", Path: "/v1/orders/{id}/tickets.pdf",
@@ -241,7 +242,7 @@ var (
 	ExportMessages = rpc.Endpoint[PersonRef, List[Notification]]{Spec: rpc.Spec{Service: "notification", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the messages of a person"}}
 	ExportChoices = rpc.Endpoint[PersonRef, PersonChoices]{Spec: rpc.Spec{Service: "notification", Name: "export_choices",
-		Access: rpc.Internal, Callers: []string{"user"}, Summary: "What a person wants to hear, and on what devices"}}
+		Access: rpc.Internal, Callers: []string{"user"}, Summary: "What a person wants to be notified of, and on what devices"}}
 )
 
 func notificationEndpoints() []rpc.Descriptor {
@@ -266,7 +267,7 @@ const (
 	ChannelPush  = "push"
 )
 
-// The subjects of delivery jobs. Mailings to many go their own way, so that nobody waits behind them.
+// The subjects of delivery jobs. Mailings to many go their own way, so that no other message waits behind them.
 const (
 	NotifyEmailUrgent = jobPrefix + "email.urgent"
 	NotifyEmailBulk   = jobPrefix + "email.bulk"

@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/openapi"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 var update = flag.Bool("update", false, "rewrite the documents")
@@ -67,7 +68,7 @@ func TestAPIPageHasEveryCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, code := range fault.Codes() {
-		if row := fmt.Sprintf("| `%s` | %d | ", code, rpc.HTTPStatus(code)); !strings.Contains(string(page), row) {
+		if row := fmt.Sprintf("| `%s` | %d | ", code, code.Status()); !strings.Contains(string(page), row) {
 			t.Errorf("docs/api.md has no row that begins with %s", row)
 		}
 	}
@@ -163,7 +164,7 @@ func checkParameters(t *testing.T, at, path string, op object) {
 			t.Errorf("%s: parameter %s has no schema", at, p["name"])
 		}
 	}
-	want := rpc.PathNames(path)
+	want := codec.PathNames(path)
 	slices.Sort(inPath)
 	slices.Sort(want)
 	if !slices.Equal(inPath, want) {

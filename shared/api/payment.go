@@ -22,7 +22,7 @@ const (
 // credentials.
 func PaymentProviders() []string { return []string{"stripe", "sandbox", "manual"} }
 
-// Why a payment failed: codes, for programs and for translation. Providers have more reasons than a payer may be told.
+// Why a payment failed: codes, for programs and for translation. Providers have more reasons than a payer may learn.
 const (
 	FailureDeclined      = "declined"              // for a reason that its bank keeps to itself
 	FailureFunds         = "insufficient_funds"    // or a limit of the card
@@ -78,7 +78,7 @@ type Payment struct {
 }
 
 // CanTryAgain reports whether the payment failed while its order could still be paid. If not, the end of the order, or the
-// money that goes back, is what its payer is told of.
+// money that goes back, is what its payer is notified of.
 func (p Payment) CanTryAgain() bool {
 	switch p.FailureReason {
 	case FailureOrderEnded, FailureExpired, FailureWrongAmount:
@@ -113,7 +113,7 @@ type Callback struct {
 const (
 	RefundPending   = "pending"
 	RefundSucceeded = "succeeded"
-	RefundFailed    = "failed" // refused by the provider, or the money did not arrive: a person has to look at it, and may repeat it
+	RefundFailed    = "failed" // refused by the provider, or the money did not arrive: a person has to check it, and may repeat it
 )
 
 // Refund is money on its way back to a buyer, or back.
@@ -121,7 +121,7 @@ type Refund struct {
 	ID        ids.Refund   `json:"id"`
 	PaymentID ids.Payment  `json:"payment_id"`
 	OrderID   ids.Order    `json:"order_id"`
-	Status    string       `json:"status" enum:"pending,succeeded,failed"` // a failed one has to be looked at, and may be repeated
+	Status    string       `json:"status" enum:"pending,succeeded,failed"` // a failed one has to be checked, and may be repeated
 	Amount    Money        `json:"amount"`
 	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
 	Reason    string       `json:"reason,omitempty"`  // one of RefundReasons, or what the person who gave it back wrote
@@ -137,7 +137,7 @@ type NewRefund struct {
 	PaymentID ids.Payment  `json:"-" path:"id"`
 	Tickets   []ids.Ticket `json:"tickets,omitempty" maxItems:"500"` // whose price goes back and that are revoked; not together with amount
 	Amount    *Money       `json:"amount,omitempty"`                 // how much goes back, in the currency that was paid
-	Reason    string       `json:"reason,omitempty"`                 // what the buyer is told
+	Reason    string       `json:"reason,omitempty"`                 // for the buyer
 
 	KeepTickets bool `json:"keep_tickets,omitempty"` // the tickets stay valid even if all of the money goes back
 }
@@ -159,7 +159,7 @@ type Dispute struct {
 	Amount    Money      `json:"amount"`
 	Reason    string     `json:"reason,omitempty"`    // the provider's code, such as fraudulent
 	AnswerBy  *time.Time `json:"answer_by,omitempty"` // until when the provider takes an answer
-	CreatedAt time.Time  `json:"created_at"`          // when the provider told of it
+	CreatedAt time.Time  `json:"created_at"`          // when the provider reported it
 	UpdatedAt time.Time  `json:"updated_at"`          // when it was last changed
 }
 
@@ -177,7 +177,7 @@ type OrdersToClose struct {
 
 // ClosedOrders is its answer.
 type ClosedOrders struct {
-	OrderIDs []ids.Order `json:"order_ids"` // those that nobody can pay any more
+	OrderIDs []ids.Order `json:"order_ids"` // those that can no longer be paid
 }
 
 // SandboxOutcome is the request of DecideSandboxPayment: what the payer did at the sandbox provider.
@@ -192,7 +192,7 @@ type ManualPaymentRef struct {
 	Reference string `json:"-" path:"reference"` // in any case, with or without spaces and hyphens; or a payment id
 }
 
-// ManualPayment is a payment that somebody brings by bank transfer or to the box office.
+// ManualPayment is a payment that the payer brings by bank transfer or to the box office.
 type ManualPayment struct {
 	Payment      Payment    `json:"payment"`
 	Reference    string     `json:"reference"`         // XXXX-XXXX, the last character checks the others
@@ -252,7 +252,7 @@ var (
 	MarkRefundPaid = rpc.Endpoint[RefundRef, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "mark_refund_paid", Method: "POST",
 		Path: "/v1/payments/{id}/refunds/{refund_id}/mark-paid", Access: rpc.User, Status: 202,
 		Summary: "Say that a refund of a manual payment has been paid out, for the event's managers",
-		Detail:  "The refund succeeds within seconds. Until somebody says so it stays pending."}}
+		Detail:  "The refund succeeds within seconds. Until a manager says so it stays pending."}}
 
 	GetSandboxReport = rpc.Endpoint[rpc.None, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_report", Method: "GET", Path: "/v1/sandbox/report.csv",
 		Access: rpc.Admin, Timeout: 30 * time.Second, Summary: "What the sandbox provider says it has collected and given back"}}

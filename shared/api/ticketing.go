@@ -153,7 +153,7 @@ type AdmissionResult struct {
 	FirstGate       string     `json:"first_gate,omitempty"`        // with already_admitted: where
 }
 
-// Scan is one look at a code at a door. Every one is kept.
+// Scan is one reading of a code at a door. Every one is kept.
 type Scan struct {
 	ID       ids.Admission `json:"id"`
 	TicketID ids.Ticket    `json:"ticket_id,omitempty"`

@@ -7,6 +7,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // User is a person with an account, as that person and administrators see it.
@@ -24,7 +25,7 @@ type User struct {
 // ETag implements rpc.ETagger.
 func (u User) ETag() string { return strconv.FormatInt(u.Revision, 36) }
 
-// Profile is what a person may tell about themselves. All of it is optional.
+// Profile is what a person may say about themselves. All of it is optional.
 type Profile struct {
 	Phone             string `json:"phone,omitempty" pattern:"^\\+[1-9][0-9]{6,14}$"` // E.164, such as +4930123456
 	Language          string `json:"language,omitempty" maxLength:"35"`               // BCP 47, such as pt-BR; of mails and messages
@@ -64,10 +65,10 @@ type Refresh struct {
 
 // UpdateProfile is the request of UpdateMe. What is absent stays; a profile is replaced as a whole, and null clears it.
 type UpdateProfile struct {
-	IfMatch string             `json:"-" header:"If-Match"`                          // the ETag that was read; if it is not the present one, nothing is changed
-	Name    *string            `json:"name,omitempty" minLength:"1" maxLength:"200"` // what the person is called
-	Email   *string            `json:"email,omitempty" format:"email"`               // needs current_password
-	Profile rpc.Patch[Profile] `json:"profile,omitzero"`                             // replaces the whole profile; null clears it
+	IfMatch string               `json:"-" header:"If-Match"`                          // the ETag that was read; if it is not the present one, nothing is changed
+	Name    *string              `json:"name,omitempty" minLength:"1" maxLength:"200"` // what the person is called
+	Email   *string              `json:"email,omitempty" format:"email"`               // needs current_password
+	Profile codec.Patch[Profile] `json:"profile,omitzero"`                             // replaces the whole profile; null clears it
 
 	CurrentPassword string `json:"current_password,omitempty"` // needed to change the address
 }
@@ -171,7 +172,7 @@ type UseTicket struct {
 	Ticket string `json:"ticket"`
 }
 
-// LivePass is whom a ticket was made for.
+// LivePass is the person that a ticket was made for.
 type LivePass struct {
 	UserID    ids.User    `json:"user_id"`
 	SessionID ids.Session `json:"session_id"`
@@ -189,7 +190,7 @@ var (
 		Faults: map[fault.Code]string{fault.Unauthenticated: "the address or the password is wrong"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST", Path: "/v1/sessions/refresh",
 		Access: rpc.Public, Limit: "login", Summary: "Exchange a refresh token for new tokens",
-		Detail: "Each refresh token works once. Using one a second time ends the whole session, for everybody who holds a token of it.",
+		Detail: "Each refresh token works once. Using one a second time ends the whole session, for all holders of a token of it.",
 		Faults: map[fault.Code]string{fault.Unauthenticated: "the token is wrong, over or used up"}}}
 	EndSession = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "logout", Method: "DELETE", Path: "/v1/sessions/current",
 		Access: rpc.User, Status: 204, Summary: "Log out"}}

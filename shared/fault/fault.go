@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Code names a kind of fault. The gateway maps each to one HTTP status.
+// Code names a kind of fault.
 type Code string
 
 // The whole catalogue.
@@ -27,8 +27,8 @@ const (
 	SoldOut         Code = "sold_out"            // no room left
 	Expired         Code = "expired"             // it was possible once
 	Precondition    Code = "precondition_failed" // If-Match did not match
-	TooLarge        Code = "too_large"           // the body is over its limit
 	WrongMethod     Code = "method_not_allowed"  // the address does not take the method
+	TooLarge        Code = "too_large"           // the body is over its limit
 	WrongMedia      Code = "unsupported_media_type"
 	Unprocessable   Code = "unprocessable" // an idempotency key used again with another body
 	RateLimited     Code = "rate_limited"  // too many requests from this caller
@@ -37,10 +37,57 @@ const (
 	Timeout         Code = "timeout"       // the deadline passed; the outcome may be unknown
 )
 
-// Codes lists the catalogue in documentation order.
+// catalogue is the table from codes to HTTP: problem details, replies on the wire and the OpenAPI document follow it.
+var catalogue = [...]struct {
+	code   Code
+	status int
+	title  string
+}{
+	{Invalid, 400, "The request is not valid"},
+	{Unauthenticated, 401, "Not signed in"},
+	{Forbidden, 403, "Not allowed"},
+	{NotFound, 404, "Not found"},
+	{WrongMethod, 405, "Not the way to use this address"},
+	{Conflict, 409, "Not possible in the present state"},
+	{SoldOut, 409, "Sold out"},
+	{Expired, 410, "No longer possible"},
+	{Precondition, 412, "It was changed meanwhile"},
+	{TooLarge, 413, "The request is too large"},
+	{WrongMedia, 415, "Not in a form that this address takes"},
+	{Unprocessable, 422, "The idempotency key was used with another request"},
+	{RateLimited, 429, "Too many requests"},
+	{Internal, 500, "Something went wrong on our side"},
+	{Unavailable, 503, "Not available at the moment"},
+	{Timeout, 504, "It took too long"},
+}
+
+// Codes lists the catalogue by HTTP status.
 func Codes() []Code {
-	return []Code{Invalid, Unauthenticated, Forbidden, NotFound, Conflict, SoldOut, Expired, Precondition,
-		WrongMethod, TooLarge, WrongMedia, Unprocessable, RateLimited, Internal, Unavailable, Timeout}
+	all := make([]Code, len(catalogue))
+	for i, k := range catalogue {
+		all[i] = k.code
+	}
+	return all
+}
+
+// Status returns the HTTP status of a code, 500 for one that is not in the catalogue.
+func (c Code) Status() int {
+	for i := range catalogue {
+		if catalogue[i].code == c {
+			return catalogue[i].status
+		}
+	}
+	return 500
+}
+
+// Title returns what a code is called in problem details.
+func (c Code) Title() string {
+	for i := range catalogue {
+		if catalogue[i].code == c {
+			return catalogue[i].title
+		}
+	}
+	return Internal.Title()
 }
 
 // Field is one member of a request that is wrong, and why.
@@ -69,7 +116,7 @@ func Wrap(cause error, code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Detail: fmt.Sprintf(format, args...), cause: cause}
 }
 
-// After returns a copy of e that tells the caller to try again after d.
+// After returns a copy of e that asks the caller to try again after d.
 func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d

@@ -2,9 +2,6 @@ package rpc
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,23 +15,25 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
-// binding is one endpoint with its handler: a bounded set of workers behind a bounded line. The callbacks of a
-// subscription run one after another, and what it cannot hold is dropped without a word; so accept only queues, and says
-// no to what cannot be served in time.
+// binding is one endpoint with its handler: a bounded set of workers behind a bounded queue. The callbacks of a
+// subscription run one after another, and it drops silently what it cannot hold. So accept only queues, and refuses
+// what cannot be served in time.
 type binding struct {
 	server   *Server
 	spec     Spec
 	name     string // service.name
 	metadata map[string]string
-	plan     *plan
+	codec    *codec.Request
 	call     func(ctx context.Context, h nats.Header, body []byte) (answer, error)
 	quick    func(ctx context.Context, h nats.Header, body []byte) (answer, bool) // may be nil; see HandleCached
 	stats    stats
 
-	line  line
-	queue chan job // to the workers; has room for all that may run
+	queue queue
+	jobs  chan job // to the workers; has room for all that may run
 
 	mu      sync.Mutex
 	started int // workers
@@ -56,8 +55,8 @@ type answer struct {
 // accept runs on the subscription's goroutine and must not block.
 func (b *binding) accept(r *nats.Msg) {
 	if strings.HasPrefix(r.Reply, "$JS.") {
-		// Not a request: a JetStream consumer delivers a stored message here. NATS lets whoever may create a consumer
-		// choose where it delivers to, and the message may carry any principal.
+		// Not a request: a JetStream consumer delivers a stored message here. NATS lets a user who may create a
+		// consumer choose where it delivers to, and the message may carry any principal.
 		b.server.cfg.Log.Error("a stream message was delivered as a request, and ignored", "subject", b.spec.Subject())
 		return
 	}
@@ -67,14 +66,14 @@ func (b *binding) accept(r *nats.Msg) {
 	}
 	now := time.Now()
 	j := job{r, now, now.Add(callWait(header(r.Header, HeaderCall), b.spec.timeout()))}
-	running, refused := b.line.join(j)
+	running, refused := b.queue.join(j)
 	if refused > 0 {
 		b.shed(r, refused)
 		return
 	}
 	if running > 0 {
-		b.employ(running)
-		b.queue <- j
+		b.startWorkers(running)
+		b.jobs <- j
 	}
 }
 
@@ -99,7 +98,7 @@ func (b *binding) answerQuickly(r *nats.Msg) (done bool) {
 	if !ok {
 		return false
 	}
-	b.stats.took(time.Since(start)) // before the reply: who has it finds it counted
+	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
 	b.stats.ok.Inc()
 	if err := b.respond(r, a); err != nil {
 		b.lost(err)
@@ -107,8 +106,8 @@ func (b *binding) answerQuickly(r *nats.Msg) (done bool) {
 	return true
 }
 
-// employ starts workers until there are n.
-func (b *binding) employ(n int) {
+// startWorkers starts workers until there are n.
+func (b *binding) startWorkers(n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.started < n && !b.closed {
@@ -129,7 +128,7 @@ func (b *binding) work() {
 	defer b.server.workers.Done()
 	for {
 		select {
-		case j := <-b.queue:
+		case j := <-b.jobs:
 			for ok := true; ok && b.server.base.Err() == nil; {
 				start := time.Now()
 				b.serve(j, start)
@@ -144,7 +143,7 @@ func (b *binding) work() {
 // next returns the request that the worker of one that is done serves now.
 func (b *binding) next(done job, started time.Time) (next job, ok bool) {
 	now := time.Now()
-	next, ok, late := b.line.leave(done, started, now)
+	next, ok, late := b.queue.leave(done, started, now)
 	for _, j := range late {
 		if now.Before(j.deadline) {
 			b.shed(j.request, time.Second)
@@ -169,7 +168,7 @@ func (b *binding) serve(j job, start time.Time) {
 	defer ctx.end()
 	parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta)
 	ctx.deadline = j.deadline
-	if !start.Before(ctx.deadline) { // nobody waits any more
+	if !start.Before(ctx.deadline) { // the caller has stopped waiting
 		b.stats.expired.Inc()
 		return
 	}
@@ -178,7 +177,7 @@ func (b *binding) serve(j job, start time.Time) {
 	if err == nil {
 		a, err = b.run(ctx, h, j.request.Data)
 	}
-	b.stats.took(time.Since(start)) // before the reply: who has it finds it counted
+	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
 	if err == nil {
 		b.stats.ok.Inc()
 		if err = b.respond(j.request, a); err != nil {
@@ -192,7 +191,7 @@ func (b *binding) serve(j job, start time.Time) {
 	}
 }
 
-// admit reads who asks into m and applies the access rule. The gateway has done so already; a service does not rely on
+// admit reads the principal into m and applies the access rule. The gateway has done so already; a service does not rely on
 // it.
 func (b *binding) admit(h nats.Header, m *Meta) error {
 	m.Endpoint = b.name
@@ -238,69 +237,6 @@ func (b *binding) panicked(ctx context.Context, p any) {
 
 var errPanic = errors.New("the handler panicked")
 
-// once runs an idempotent request, or gives the answer that an earlier run stored.
-func (b *binding) once(ctx context.Context, key string, h nats.Header, body []byte) (answer, error) {
-	const longest = 255
-	if len(key) > longest || !plain(key) {
-		var check fault.Check
-		check.Field(false, IdempotencyKey, "must be plain text of at most %d bytes", longest)
-		return answer{}, check.Err()
-	}
-	m := *From(ctx)
-	m.IdempotencyKey = key
-	m.BodyHash = requestHash(b.spec, header(h, HeaderParams), body)
-	if a, found, err := b.stored(ctx, &m); found || err != nil {
-		return a, err
-	}
-	a, err := b.call(WithMeta(ctx, m), h, body)
-	if !errors.Is(err, ErrDuplicateAnswer) {
-		return a, err
-	}
-	a, found, err := b.stored(ctx, &m)
-	if err == nil && !found {
-		err = fault.New(fault.Conflict, "a request with this idempotency key is under way")
-	}
-	return a, err
-}
-
-func (b *binding) stored(ctx context.Context, m *Meta) (answer, bool, error) {
-	hash, status, body, found, err := b.server.cfg.Answers.Lookup(ctx, answerScope(m), m.IdempotencyKey)
-	if err != nil || !found {
-		return answer{}, false, err
-	}
-	if hash != m.BodyHash {
-		return answer{}, false, fault.New(fault.Unprocessable, "this idempotency key was used with another request")
-	}
-	b.stats.replayed.Add(1)
-	return answer{status: status, body: body, replayed: true}, true, nil
-}
-
-// requestHash identifies what a request asks for, but for its secrets: hex of SHA-256.
-func requestHash(spec Spec, params string, body []byte) string {
-	body = withoutSecrets(spec, body)
-	sum := sha256.New()
-	fmt.Fprintf(sum, "%s %s\n%s\n", spec.Method, spec.Path, params)
-	sum.Write(body)
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// withoutSecrets returns the body without the members that the spec calls secret. A body that is no object stays as it
-// is: no handler will see it, and nothing is stored of it.
-func withoutSecrets(spec Spec, body []byte) []byte {
-	var members map[string]json.RawMessage
-	if len(spec.Secrets) == 0 || json.Unmarshal(body, &members) != nil {
-		return body
-	}
-	for _, name := range spec.Secrets {
-		delete(members, name)
-	}
-	rest, err := json.Marshal(members)
-	if err != nil { // cannot happen: it was read from JSON
-		return nil
-	}
-	return rest
-}
-
 // respond sends a success.
 func (b *binding) respond(r *nats.Msg, a answer) error {
 	h := make(nats.Header, 2)
@@ -317,7 +253,7 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 		h[HeaderDisposition] = []string{a.disposition}
 	}
 	if a.live != "" {
-		h[HeaderLive] = []string{a.live}
+		h[live.HeaderSubject] = []string{a.live}
 	}
 	if a.next != "" {
 		h[HeaderNext] = []string{a.next}
@@ -328,14 +264,14 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 	return b.send(r, h, a.body)
 }
 
-// refuse sends a fault. Nobody is left to hear of an error: the caller will time out.
+// refuse sends a fault. If that fails the caller times out.
 func (b *binding) refuse(r *nats.Msg, f *fault.Error) {
 	b.sendFault(r, f, make(nats.Header, 2))
 }
 
 func (b *binding) sendFault(r *nats.Msg, f *fault.Error, h nats.Header) {
 	b.stats.fault(f)
-	h[HeaderError], h[HeaderErrorCode] = []string{string(f.Code)}, []string{strconv.Itoa(HTTPStatus(f.Code))}
+	h[HeaderError], h[HeaderErrorCode] = []string{string(f.Code)}, []string{strconv.Itoa(f.Code.Status())}
 	if err := b.send(r, h, fault.Marshal(f)); err != nil {
 		b.lost(err)
 	}
@@ -347,22 +283,22 @@ func (b *binding) lost(err error) {
 
 // send publishes a reply.
 func (b *binding) send(r *nats.Msg, h nats.Header, body []byte) error {
-	if r.Reply == "" { // nobody asked for one
+	if r.Reply == "" { // the sender wants none
 		return nil
 	}
 	return b.server.nc.PublishMsg(&nats.Msg{Subject: r.Reply, Header: h, Data: body})
 }
 
-// log tells of faults: errors are those that are ours, not the caller's and not those of a part that is away.
+// log logs a fault. Errors are those that are ours: not the caller's, and not those of a part that is away.
 func (b *binding) log(ctx context.Context, f *fault.Error) {
 	if errors.Is(f, errPanic) {
-		return // told with its stack
+		return // logged with its stack
 	}
 	level := slog.LevelDebug
 	switch f.Code {
 	case fault.Internal:
 		level = slog.LevelError
-	case fault.Unavailable, fault.Timeout: // counted by code; what is away says so itself
+	case fault.Unavailable, fault.Timeout: // counted by code; what is away logs that itself
 		level = slog.LevelInfo
 	}
 	m := From(ctx)

@@ -11,23 +11,24 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
-// DefaultGrace is how long a call waits for an instance to appear when none is there.
+// DefaultGrace is how long a call waits for an instance to appear when there is none.
 const DefaultGrace = 200 * time.Millisecond
 
 // ClientConfig says how a Client behaves.
 type ClientConfig struct {
 	Name  string        // the role that calls, as in Spec.Callers
-	Grace time.Duration // how long to look for an instance when there is none; 0 means DefaultGrace, negative not at all
+	Grace time.Duration // how long to wait for an instance when there is none; 0 means DefaultGrace, negative not at all
 }
 
 // Client calls endpoints. It is safe for concurrent use.
 type Client struct {
-	nc    *nats.Conn
-	name  string
-	grace time.Duration
-	plans sync.Map // reflect.Type of a request -> *plan
+	nc     *nats.Conn
+	name   string
+	grace  time.Duration
+	codecs sync.Map // reflect.Type of a request -> *codec.Request
 }
 
 // NewClient returns a client that calls over nc.
@@ -44,16 +45,18 @@ func NewClient(nc *nats.Conn, cfg ClientConfig) *Client {
 // Faults of the endpoint come back as they were raised there. Without an instance the fault is Unavailable; without an
 // answer in time it is Timeout, and then the outcome is unknown.
 func Call[Req, Resp any](ctx context.Context, c *Client, ep Endpoint[Req, Resp], req *Req) (*Resp, error) {
-	pl, err := c.plan(ep.Spec, reflect.TypeFor[Req]())
+	request, err := c.codec(ep.Spec, reflect.TypeFor[Req]())
 	if err != nil {
 		return nil, err
 	}
-	h := make(nats.Header, 4)
-	body, err := pl.encode(req, h)
+	m, err := request.Encode(req)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the request cannot be encoded")
 	}
-	reply, err := c.Forward(ctx, ep.Spec, h, body)
+	if m.Params != "" {
+		m.Header[HeaderParams] = []string{m.Params}
+	}
+	reply, err := c.Forward(ctx, ep.Spec, m.Header, m.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -73,20 +76,20 @@ func Call[Req, Resp any](ctx context.Context, c *Client, ep Endpoint[Req, Resp],
 	return resp, nil
 }
 
-func (c *Client) plan(spec Spec, t reflect.Type) (*plan, error) {
-	if pl, ok := c.plans.Load(t); ok {
-		return pl.(*plan), nil
+func (c *Client) codec(spec Spec, t reflect.Type) (*codec.Request, error) {
+	if known, ok := c.codecs.Load(t); ok {
+		return known.(*codec.Request), nil
 	}
-	pl, err := newPlan(spec, t)
+	made, err := codecOf(spec, t)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the request type of %s is wrong", spec.Subject())
 	}
-	c.plans.Store(t, pl)
-	return pl, nil
+	c.codecs.Store(t, made)
+	return made, nil
 }
 
 // Forward sends a request that is already in its wire form and returns the reply, which may be a fault: see Fault. It
-// adds to h what From(ctx) tells of the request; a HeaderPrincipal that is there stays. The error is a fault too:
+// adds to h what From(ctx) says of the request; a HeaderPrincipal that is there stays. The error is a fault too:
 // Unavailable if there is no instance, Timeout if none answered, TooLarge if the body is more than the servers accept.
 func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []byte) (*nats.Msg, error) {
 	wait := spec.timeout()
@@ -131,7 +134,7 @@ func (c *Client) request(ctx context.Context, msg *nats.Msg, wait time.Duration)
 	return c.nc.RequestMsgWithContext(ctx, msg)
 }
 
-// again repeats a request that reached nobody, until somebody is there or the grace is over. Such a request was not
+// again repeats a request that reached no instance, until one is there or the grace is over. Such a request was not
 // run, so repeating it is safe whatever it does.
 func (c *Client) again(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
 	const pause = 20 * time.Millisecond

@@ -9,7 +9,7 @@ import (
 )
 
 // requestContext is the context of one request. It does what context.WithDeadline and two values would do, but the
-// timer, the channel and the values exist only once somebody asks for them: an answer from memory asks for none.
+// timer, the channel and the values are made when they are first needed: an answer from memory needs none.
 type requestContext struct {
 	base     context.Context // of the server
 	deadline time.Time
@@ -65,7 +65,7 @@ func (c *requestContext) full() context.Context {
 	return c.inner
 }
 
-// end tells everybody who still works for the request that it is over.
+// end cancels the work that still goes on for the request.
 func (c *requestContext) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // Access says who may call an endpoint. Whether the caller owns the thing at hand is the service's own question.
@@ -19,8 +20,8 @@ type Access int
 
 // The access rules.
 const (
-	Public   Access = iota // anybody; an identity is not even looked at
-	Optional               // anybody; the service sees the identity if there is one
+	Public   Access = iota // every caller; an identity is not read
+	Optional               // every caller; the service sees the identity if there is one
 	User                   // any signed-in person
 	Admin                  // a person with the role "admin"
 	Internal               // only the services in Spec.Callers, never over HTTP
@@ -46,12 +47,12 @@ type Spec struct {
 	// Faults says when the endpoint answers with faults that do not follow from the rest of its declaration.
 	Faults map[fault.Code]string
 
-	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with store.Remember
+	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with idempotency.Keep
 	Secrets    []string // for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it away
 	Raw        bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
 	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`; or AllHeaders
 	MaxBody    int      // bytes; 0 means DefaultMaxBody
-	Live       bool     // GET only: the gateway sends the answer, then every change, as server-sent events; Resp is a LiveSnapshot
+	Live       bool     // GET only: the gateway sends the answer, then every change, as server-sent events; Resp is a live.Snapshot
 	Limit      string   // rate limit class; "" is the general one, "login" the strict one
 
 	Timeout time.Duration // the longest a caller waits; 0 means DefaultTimeout
@@ -61,7 +62,7 @@ type Spec struct {
 
 // AllHeaders lets every HTTP header of a request travel along but those that carry a caller's credentials, for a field of
 // type map[string]string tagged `header:"*"`. It has them by their canonical names.
-const AllHeaders = "*"
+const AllHeaders = codec.AllHeaders
 
 // Defaults of a Spec.
 const (
@@ -100,6 +101,9 @@ type Blob struct {
 	Filename    string // if set, sent as Content-Disposition: attachment
 	Data        []byte
 }
+
+// Binary implements codec.Binary.
+func (Blob) Binary() {}
 
 // ETagger is implemented by responses that have a version. The value is an opaque token without quotes.
 type ETagger interface{ ETag() string }

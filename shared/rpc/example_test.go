@@ -42,8 +42,8 @@ func Example() {
 	// The service binds a handler to the declaration.
 	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "greeter", Log: slog.New(slog.DiscardHandler), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, Greet, func(_ context.Context, req *Greeting) (*Greeted, error) {
-		if req.Name == "nobody" {
-			return nil, fault.New(fault.NotFound, "nobody is there")
+		if req.Name == "Eve" {
+			return nil, fault.New(fault.NotFound, "Eve is not here")
 		}
 		return &Greeted{Text: "hello " + req.Name}, nil
 	})
@@ -58,9 +58,9 @@ func Example() {
 	client := rpc.NewClient(nc, rpc.ClientConfig{Name: "caller"})
 	resp, err := rpc.Call(ctx, client, Greet, &Greeting{Name: "Ada"})
 	fmt.Println(resp.Text, err)
-	_, err = rpc.Call(ctx, client, Greet, &Greeting{Name: "nobody"})
+	_, err = rpc.Call(ctx, client, Greet, &Greeting{Name: "Eve"})
 	fmt.Println(err, fault.Is(err, fault.NotFound))
 	// Output:
 	// hello Ada <nil>
-	// not_found: nobody is there true
+	// not_found: Eve is not here true
 }

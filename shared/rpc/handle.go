@@ -11,10 +11,12 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
-// Encoded is an answer that is JSON already, with its version if it has one. Handlers that keep hot answers encoded
-// return it through HandleEncoded.
+// Encoded is an answer that is JSON already, with its version if it has one. HandleCached takes it. The bytes are not
+// changed and may be shared by all requests.
 type Encoded struct {
 	JSON []byte
 	Tag  string // opaque token without quotes; "" means no ETag
@@ -34,16 +36,7 @@ func Handle[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(conte
 	})
 }
 
-// HandleEncoded is Handle for handlers that return the JSON of a Resp, made earlier. The bytes are not changed and may
-// be shared by all requests.
-func HandleEncoded[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(context.Context, *Req) (Encoded, error)) {
-	bind[Req](s, ep.Describe(), func(ctx context.Context, req *Req) (answer, error) {
-		e, err := handler(ctx, req)
-		return answer{body: e.JSON, etag: e.Tag}, err
-	})
-}
-
-// HandleCached is HandleEncoded for answers that are often in memory already. Cached is asked first, on the goroutine that
+// HandleCached is Handle for answers that are often in memory already. Cached is asked first, on the goroutine that
 // receives the messages: it saves the way through the queue, and must not wait for anything. What it does not have, by
 // false, is left to the handler.
 func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(context.Context, *Req) (Encoded, bool),
@@ -57,7 +50,7 @@ func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(
 	}
 	b.quick = func(ctx context.Context, h nats.Header, body []byte) (answer, bool) {
 		req := new(Req)
-		if b.plan.decode(req, h, body) != nil {
+		if b.decode(req, h, body) != nil {
 			return answer{}, false
 		}
 		e, ok := cached(ctx, req)
@@ -65,24 +58,24 @@ func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(
 	}
 }
 
-// bind adds a binding. It returns nil if the declaration is wrong, which Start will tell.
+// bind adds a binding. It returns nil if the declaration is wrong, which Start reports.
 func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (answer, error)) *binding {
-	pl, err := newPlan(d.Spec, d.Request)
+	c, err := codecOf(d.Spec, d.Request)
 	if err != nil {
 		s.problems = append(s.problems, err)
 		return nil
 	}
-	if d.Live && (d.Method != "GET" || !reflect.PointerTo(d.Response).Implements(reflect.TypeFor[LiveSnapshot]())) {
-		s.problems = append(s.problems, fmt.Errorf("%s is live, but no GET of a LiveSnapshot", d.Subject()))
+	if d.Live && (d.Method != "GET" || !reflect.PointerTo(d.Response).Implements(reflect.TypeFor[live.Snapshot]())) {
+		s.problems = append(s.problems, fmt.Errorf("%s is live, but no GET of a live.Snapshot", d.Subject()))
 		return nil
 	}
-	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, plan: pl, metadata: metadata(d)}
-	b.line = line{workers: d.workers(), room: d.queue(), timeout: d.timeout()}
-	b.queue = make(chan job, d.workers())
+	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, codec: c, metadata: metadata(d)}
+	b.queue = queue{workers: d.workers(), room: d.queue(), timeout: d.timeout()}
+	b.jobs = make(chan job, d.workers())
 	b.stats.register(s.cfg.Registry, b)
 	b.call = func(ctx context.Context, h nats.Header, body []byte) (answer, error) {
 		req := new(Req)
-		if err := pl.decode(req, h, body); err != nil {
+		if err := b.decode(req, h, body); err != nil {
 			return answer{}, err
 		}
 		a, err := run(ctx, req)
@@ -93,6 +86,20 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 	}
 	s.add(b)
 	return b
+}
+
+// decode reads a request into req.
+func (b *binding) decode(req any, h nats.Header, body []byte) error {
+	return b.codec.Decode(req, codec.Message{Params: header(h, HeaderParams), Header: h, Body: body})
+}
+
+// codecOf returns the codec of an endpoint's request type.
+func codecOf(spec Spec, t reflect.Type) (*codec.Request, error) {
+	c, err := codec.NewRequest(t, codec.Config{Path: spec.Path, Patch: spec.Method == "PATCH", HeaderPrefix: HeaderHTTP})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.Subject(), err)
+	}
+	return c, nil
 }
 
 // unlessKnown turns an answer that the caller has already, by its If-None-Match, into a 304.
@@ -109,14 +116,12 @@ func answerOf(resp any) (answer, error) {
 	if t, ok := resp.(ETagger); ok {
 		a.etag = t.ETag()
 	}
-	if l, ok := resp.(LiveSnapshot); ok {
+	if l, ok := resp.(live.Snapshot); ok {
 		a.live = l.LiveSubject()
 	}
 	switch r := resp.(type) {
 	case *None:
 		return a, nil
-	case *Encoded:
-		return answer{body: r.JSON, etag: r.Tag}, nil
 	case *Blob:
 		a.contentType, a.body, a.disposition = r.ContentType, r.Data, attachment(r.Filename)
 		return a, nil
@@ -153,7 +158,7 @@ func metadata(d Descriptor) map[string]string {
 }
 
 func inlineSchema(t reflect.Type, request bool) string {
-	schema := NewSchemas("#/$defs/")
+	schema := codec.NewSchemas("#/$defs/")
 	var top map[string]any
 	if request {
 		top = schema.Request(t)

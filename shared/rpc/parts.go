@@ -32,7 +32,7 @@ func HandleParts[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(
 	}
 	b.call = func(ctx context.Context, h nats.Header, body []byte) (answer, error) {
 		req := new(Req)
-		if err := b.plan.decode(req, h, body); err != nil {
+		if err := b.decode(req, h, body); err != nil {
 			return answer{}, err
 		}
 		p, err := handler(ctx, req, header(h, HeaderPart))

@@ -120,7 +120,7 @@ func newMesh(t testing.TB, answers rpc.Answers, bind func(*rpc.Server)) *mesh {
 	return m
 }
 
-func somebody(roles ...string) rpc.Principal {
+func principal(roles ...string) rpc.Principal {
 	return rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Session: ids.New[ids.SessionKind](time.Now()), Roles: roles}
 }
 
@@ -144,7 +144,7 @@ func TestCallCarriesEverything(t *testing.T) {
 			return &thing{ID: r.ID, Name: "a & b", Version: "7"}, nil
 		})
 	})
-	who := somebody("admin", "door")
+	who := principal("admin", "door")
 	ctx := rpc.WithMeta(t.Context(), rpc.Meta{Principal: who, RequestID: "req_1", Address: "192.0.2.7",
 		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
 	want := thingRef{ID: id, Match: `"7"`, Limit: -3, Since: since, Tags: []string{"x", "y&z"}}
@@ -430,7 +430,7 @@ func TestStartTellsWrongBindings(t *testing.T) {
 	mute.Name, mute.Live = "mute", true
 	rpc.Handle(s, mute, func(context.Context, *thingRef) (*thing, error) { return nil, nil })
 	err := s.Start(t.Context())
-	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "no GET of a LiveSnapshot"} {
+	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "no GET of a live.Snapshot"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Start returned %v, want %q in it", err, want)
 		}
@@ -448,16 +448,16 @@ func TestAccessIsCheckedInTheService(t *testing.T) {
 			rpc.Handle(s, ep, func(context.Context, *rpc.None) (*rpc.None, error) { return nil, nil })
 		}
 	})
-	nobody, anna, root := rpc.Principal{}, somebody(), somebody(rpc.RoleAdmin)
+	anonymous, anna, root := rpc.Principal{}, principal(), principal(rpc.RoleAdmin)
 	for _, c := range []struct {
 		ep   rpc.Endpoint[rpc.None, rpc.None]
 		who  rpc.Principal
 		want fault.Code // "" for none
 	}{
-		{open, nobody, ""}, {open, anna, ""},
-		{user, nobody, fault.Unauthenticated}, {user, anna, ""}, {user, root, ""},
-		{admin, nobody, fault.Unauthenticated}, {admin, anna, fault.Forbidden}, {admin, root, ""},
-		{ours, nobody, ""}, {theirs, root, fault.Forbidden},
+		{open, anonymous, ""}, {open, anna, ""},
+		{user, anonymous, fault.Unauthenticated}, {user, anna, ""}, {user, root, ""},
+		{admin, anonymous, fault.Unauthenticated}, {admin, anna, fault.Forbidden}, {admin, root, ""},
+		{ours, anonymous, ""}, {theirs, root, fault.Forbidden},
 	} {
 		_, err := rpc.Call(rpc.WithPrincipal(t.Context(), c.who), m.client, c.ep, &rpc.None{})
 		if c.want == "" && err != nil || c.want != "" && !fault.Is(err, c.want) {
@@ -524,7 +524,7 @@ func TestIdempotencyKeys(t *testing.T) {
 			return out, answers.remember(ctx, 201, out)
 		})
 	})
-	anna, bert := somebody(), somebody()
+	anna, bert := principal(), principal()
 	send := func(who rpc.Principal, key, body string) *nats.Msg {
 		t.Helper()
 		h := nats.Header{rpc.HeaderPrincipal: {who.String()}}
@@ -545,7 +545,7 @@ func TestIdempotencyKeys(t *testing.T) {
 	if f := rpc.Fault(send(anna, "k", `{"name":"y"}`)); f == nil || f.Code != fault.Unprocessable {
 		t.Errorf("the key with another body gives %v", f)
 	}
-	send(bert, "k", `{"name":"y"}`) // somebody else's key is another key
+	send(bert, "k", `{"name":"y"}`) // another person's key is another key
 	send(anna, "", `{"name":"x"}`)
 	send(anna, "", `{"name":"x"}`)
 	if runs != 4 {
@@ -563,7 +563,8 @@ func TestIdempotencyKeys(t *testing.T) {
 
 func TestNotModified(t *testing.T) {
 	m := newMesh(t, nil, func(s *rpc.Server) {
-		rpc.HandleEncoded(s, get(), func(context.Context, *thingRef) (rpc.Encoded, error) {
+		missing := func(context.Context, *thingRef) (rpc.Encoded, bool) { return rpc.Encoded{}, false }
+		rpc.HandleCached(s, get(), missing, func(context.Context, *thingRef) (rpc.Encoded, error) {
 			return rpc.Encoded{JSON: []byte(`{"version":"7"}`), Tag: "7"}, nil
 		})
 	})
@@ -594,7 +595,7 @@ func TestHandleCached(t *testing.T) {
 			return rpc.Encoded{JSON: []byte(`{"name":"found"}`)}, nil
 		})
 	})
-	who := somebody()
+	who := principal()
 	for id, want := range map[ids.Event]string{hot: "from memory, for " + string(who.User), broken: "found", ids.New[ids.EventKind](time.Now()): "found"} {
 		got, err := rpc.Call(rpc.WithPrincipal(t.Context(), who), m.client, get(), &thingRef{ID: id})
 		if err != nil || got.Name != want {
@@ -683,7 +684,7 @@ func TestMicroShowsTheService(t *testing.T) {
 }
 
 func TestPrincipal(t *testing.T) {
-	p := somebody("admin", "x_1")
+	p := principal("admin", "x_1")
 	q, err := rpc.ParsePrincipal(p.String())
 	if err != nil || q.String() != p.String() || q.Session != p.Session || !q.Is("x_1") {
 		t.Errorf("%s parses as %+v, %v", p, q, err)
@@ -753,8 +754,8 @@ func TestMicroAnswers(t *testing.T) {
 	}
 	var all []string
 	for _, verb := range []string{"PING", "INFO", "STATS"} {
-		for _, whom := range []string{"", ".things", ".things." + ping.ID} {
-			all = append(all, "$SRV."+verb+whom)
+		for _, scope := range []string{"", ".things", ".things." + ping.ID} {
+			all = append(all, "$SRV."+verb+scope)
 		}
 	}
 	for _, subject := range all {
@@ -869,7 +870,7 @@ func BenchmarkBareEcho(b *testing.B) {
 	})
 }
 
-// A JetStream consumer can be told to deliver stored messages to an endpoint's subject. They are not requests.
+// A JetStream consumer can be made to deliver stored messages to an endpoint's subject. They are not requests.
 func TestStreamDeliveryIsNoRequest(t *testing.T) {
 	nc := connect(t, natsServer(t, server.Options{JetStream: true, StoreDir: t.TempDir()}))
 	ran := make(chan string, 2)
@@ -883,7 +884,7 @@ func TestStreamDeliveryIsNoRequest(t *testing.T) {
 	}
 	defer srv.Drain(context.Background())
 
-	// Somebody who may write to a stream stores a request with a principal of their choice, and somebody who may create a
+	// A user who may write to a stream stores a request with a principal of their choice, and one who may create a
 	// consumer has it delivered to the endpoint.
 	js, err := nc.JetStream()
 	if err != nil {
@@ -893,7 +894,7 @@ func TestStreamDeliveryIsNoRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged := nats.NewMsg("ev.things.forged")
-	forged.Header.Set(rpc.HeaderPrincipal, somebody(rpc.RoleAdmin).String())
+	forged.Header.Set(rpc.HeaderPrincipal, principal(rpc.RoleAdmin).String())
 	if _, err := js.PublishMsg(forged); err != nil {
 		t.Fatal(err)
 	}

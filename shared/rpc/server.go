@@ -16,17 +16,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
-// ErrDuplicateAnswer is wrapped by the error of a handler that lost the race to store the answer of an idempotency
-// key. The server then sends the answer that won.
-var ErrDuplicateAnswer = errors.New("an answer is stored under this key")
-
-// Answers looks up the stored answers of idempotent requests.
-type Answers interface {
-	// Lookup returns the stored answer and the hash of the request it was given to. A status of 0 means the one that
-	// the endpoint declares.
-	Lookup(ctx context.Context, scope, key string) (hash string, status int, body []byte, found bool, err error)
-}
-
 // ServerConfig says what a Server is. Service, Log and Registry are required, and Answers if an endpoint is Idempotent.
 type ServerConfig struct {
 	Service     string // the role; also the queue group
@@ -43,11 +32,11 @@ type Server struct {
 	nc       *nats.Conn
 	cfg      ServerConfig
 	bindings []*binding
-	problems []error // with the bindings; told by Start
+	problems []error // of the bindings; Start returns them
 
 	base    context.Context // of all handlers
 	cancel  context.CancelFunc
-	service *service
+	micro   *microService
 	ready   atomic.Bool
 	done    chan struct{} // closed when the workers shall end
 	workers sync.WaitGroup
@@ -74,7 +63,7 @@ func (s *Server) Bound() []Spec {
 // Ready reports whether the server is subscribed and takes requests.
 func (s *Server) Ready() bool { return s.ready.Load() }
 
-// add takes up a binding. A mistake is kept for Start, so that a service's list of handlers stays a list.
+// add adds a binding. A mistake is kept for Start, so that a service's list of handlers stays a list.
 func (s *Server) add(b *binding) {
 	if b.spec.Service != s.cfg.Service {
 		s.problems = append(s.problems, fmt.Errorf("%s is not an endpoint of %s", b.spec.Subject(), s.cfg.Service))
@@ -91,18 +80,18 @@ func (s *Server) add(b *binding) {
 }
 
 // Start registers the service and returns when requests reach it. It fails if a binding is wrong, or if the connection
-// may not subscribe to one of the subjects, which NATS tells only by the way.
+// may not subscribe to one of the subjects, which NATS reports only asynchronously.
 func (s *Server) Start(ctx context.Context) error {
 	if err := errors.Join(s.problems...); err != nil {
 		return fmt.Errorf("rpc: %s: %w", s.cfg.Service, err)
 	}
 	before := s.nc.LastError()
-	s.service = &service{nc: s.nc, bindings: s.bindings, description: s.cfg.Description,
+	s.micro = &microService{nc: s.nc, bindings: s.bindings, description: s.cfg.Description,
 		id: micro.ServiceIdentity{Name: s.cfg.Service, Version: s.cfg.Version, Metadata: map[string]string{"instance": s.cfg.Instance}},
 		log: func(subject string, err error) {
-			s.cfg.Log.Warn("a question about this service was not answered", "subject", subject, "error", err)
+			s.cfg.Log.Warn("a request for information about this service was not answered", "subject", subject, "error", err)
 		}}
-	if err := s.service.start(); err != nil {
+	if err := s.micro.start(); err != nil {
 		return s.abandon(fmt.Errorf("rpc: %s: %w", s.cfg.Service, err))
 	}
 	if err := s.flush(ctx); err != nil {
@@ -127,18 +116,18 @@ func (s *Server) flush(ctx context.Context) error {
 
 func (s *Server) abandon(err error) error {
 	s.finish()
-	return errors.Join(err, s.service.stop())
+	return errors.Join(err, s.micro.stop())
 }
 
 // Drain takes no new requests, waits until those under way are answered, and ends the workers. If ctx ends first, the
-// handlers still running are cancelled and an error tells how many there were. The connection stays open.
+// handlers still running are cancelled and the error says how many there were. The connection stays open.
 func (s *Server) Drain(ctx context.Context) error {
 	defer s.finish()
 	s.ready.Store(false)
-	if s.service == nil {
+	if s.micro == nil {
 		return nil
 	}
-	if err := s.service.stop(); err != nil {
+	if err := s.micro.stop(); err != nil {
 		return fmt.Errorf("rpc: %s: stop: %w", s.cfg.Service, err)
 	}
 	if s.nc.IsClosed() {
@@ -148,15 +137,15 @@ func (s *Server) Drain(ctx context.Context) error {
 	if err := s.flush(ctx); err != nil {
 		return fmt.Errorf("rpc: %s: drain: %w", s.cfg.Service, err)
 	}
-	if err := s.quiet(ctx); err != nil {
+	if err := s.waitIdle(ctx); err != nil {
 		return err
 	}
 	return s.flush(ctx) // the last replies
 }
 
-// quiet waits until no request is under way and none was taken up for a moment: nats.go hands over what it has already
-// received by goroutines that cannot be waited for.
-func (s *Server) quiet(ctx context.Context) error {
+// waitIdle waits until no request is under way and none was accepted for a moment: nats.go hands over what it has
+// already received by goroutines that cannot be waited for.
+func (s *Server) waitIdle(ctx context.Context) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	const calm = 5 // ticks
@@ -183,7 +172,7 @@ func (s *Server) quiet(ctx context.Context) error {
 
 func (s *Server) load() (busy int64, accepted uint64) {
 	for _, b := range s.bindings {
-		busy += b.line.busy()
+		busy += b.queue.busy()
 		accepted += b.stats.requests.Load()
 	}
 	return busy, accepted

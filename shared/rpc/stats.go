@@ -16,7 +16,7 @@ type EndpointStats struct {
 	Requests  uint64            `json:"requests"`
 	Errors    uint64            `json:"errors"` // faults of any code
 	Codes     map[string]uint64 `json:"codes,omitempty"`
-	LastError string            `json:"last_error,omitempty"` // code and detail as the caller was told
+	LastError string            `json:"last_error,omitempty"` // code and detail that the caller was sent
 	Busy      int64             `json:"busy"`                 // waiting and running now
 	Shed      uint64            `json:"shed"`                 // refused because there was no time for them
 	Expired   uint64            `json:"expired"`              // dropped because the caller had stopped waiting
@@ -56,7 +56,7 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 	s.shed = r.Counter("starlight_rpc_shed_total", "Requests refused because they could not be served in time.", labels...)
 	s.expired = r.Counter("starlight_rpc_expired_total", "Requests dropped unrun because their caller had stopped waiting.", labels...)
 	s.panics = r.Counter("starlight_rpc_panics_total", "Handlers that panicked.", labels...)
-	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.", func() float64 { return float64(b.line.busy()) }, labels...)
+	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.", func() float64 { return float64(b.queue.busy()) }, labels...)
 }
 
 // took records that a request ran for d.
@@ -93,7 +93,7 @@ func (s *stats) fault(f *fault.Error) {
 func (b *binding) snapshot() EndpointStats {
 	s := &b.stats
 	out := EndpointStats{
-		Requests: s.requests.Load(), Errors: s.errors.Load(), Busy: b.line.busy(), Replayed: s.replayed.Load(),
+		Requests: s.requests.Load(), Errors: s.errors.Load(), Busy: b.queue.busy(), Replayed: s.replayed.Load(),
 		Shed: s.shed.Get(), Expired: s.expired.Get(), Panics: s.panics.Get(), Codes: map[string]uint64{},
 	}
 	for code, c := range s.codes {

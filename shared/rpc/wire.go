@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
@@ -21,11 +20,11 @@ import (
 const (
 	HeaderCall      = "Starlight-Call"      // timeout in ms|caller|request id|traceparent|address
 	HeaderParams    = "Starlight-Params"    // path and query values, url.Values.Encode
-	HeaderPrincipal = "Starlight-Principal" // who asks, Principal.String
+	HeaderPrincipal = "Starlight-Principal" // Principal.String
 	HeaderHTTP      = "Http-"
 )
 
-// The NATS headers of a domain event that tell of the request which caused it.
+// The NATS headers of a domain event that name the request which caused it.
 const (
 	HeaderRequestID = "Starlight-Request-Id"
 	HeaderTrace     = "traceparent" // W3C trace context
@@ -40,7 +39,7 @@ const (
 	HeaderShed        = "Starlight-Shed" // true: nothing was done, for want of time
 	HeaderReplayed    = "Idempotency-Replayed"
 	HeaderError       = "Nats-Service-Error"      // the fault's code, as nats micro does it
-	HeaderErrorCode   = "Nats-Service-Error-Code" // HTTPStatus of the fault, likewise
+	HeaderErrorCode   = "Nats-Service-Error-Code" // the HTTP status of the fault, likewise
 )
 
 // The HTTP request headers that rpc itself understands; the gateway forwards them to every endpoint.
@@ -52,14 +51,14 @@ const (
 // RoleAdmin is the role of administrators.
 const RoleAdmin = "admin"
 
-// Principal is a verified identity. The zero value is nobody.
+// Principal is a verified identity. The zero value is a caller without one.
 type Principal struct {
 	User    ids.User
 	Session ids.Session
 	Roles   []string
 }
 
-// Known reports whether there is somebody.
+// Known reports whether there is an identity.
 func (p Principal) Known() bool { return p.User != "" }
 
 // Is reports whether p has the role.
@@ -68,7 +67,7 @@ func (p Principal) Is(role string) bool { return slices.Contains(p.Roles, role) 
 // Admin reports whether p is an administrator.
 func (p Principal) Admin() bool { return p.Is(RoleAdmin) }
 
-// String returns the wire form: user;session;role,role. It is empty for nobody.
+// String returns the wire form: user;session;role,role. It is empty without an identity.
 func (p Principal) String() string {
 	if !p.Known() {
 		return ""
@@ -155,55 +154,8 @@ func From(ctx context.Context) *Meta {
 	return &Meta{}
 }
 
-// Caller returns who asks. It is the zero Principal if nobody is known.
+// Caller returns the identity of the caller, the zero Principal without one.
 func Caller(ctx context.Context) Principal { return From(ctx).Principal }
-
-// Answer tells a handler how to store the answer of an idempotent request, in the transaction of the change itself. It
-// reports false if the client sent no key. Storing the same scope and key twice must fail with ErrDuplicateAnswer.
-func Answer(ctx context.Context) (scope, key, hash string, ok bool) {
-	m := From(ctx)
-	if m.IdempotencyKey == "" {
-		return "", "", "", false
-	}
-	return answerScope(m), m.IdempotencyKey, m.BodyHash, true
-}
-
-func answerScope(m *Meta) string { return m.Endpoint + ":" + string(m.Principal.User) }
-
-// HTTPStatus returns the HTTP status of a fault code. It is the one table from the catalogue to HTTP.
-func HTTPStatus(code fault.Code) int {
-	switch code {
-	case fault.Invalid:
-		return 400
-	case fault.Unauthenticated:
-		return 401
-	case fault.Forbidden:
-		return 403
-	case fault.NotFound:
-		return 404
-	case fault.WrongMethod:
-		return 405
-	case fault.Conflict, fault.SoldOut:
-		return 409
-	case fault.Expired:
-		return 410
-	case fault.Precondition:
-		return 412
-	case fault.TooLarge:
-		return 413
-	case fault.WrongMedia:
-		return 415
-	case fault.Unprocessable:
-		return 422
-	case fault.RateLimited:
-		return 429
-	case fault.Unavailable:
-		return 503
-	case fault.Timeout:
-		return 504
-	}
-	return 500
-}
 
 // NewRequestID returns a fresh request id. It names the request and is no secret.
 func NewRequestID() string {
@@ -213,7 +165,7 @@ func NewRequestID() string {
 }
 
 // ChildTrace returns the traceparent of a new span below parent, or of a new trace if parent is not valid. A new trace
-// is not sampled: nobody asked for a record of it.
+// is not sampled, because no caller wants a record of it.
 func ChildTrace(parent string) string {
 	t, ok := observe.ParseTraceparent(parent)
 	if !ok {

@@ -188,19 +188,6 @@ func CheckedString(key, def, doc string, max int, check func(string) error) *Set
 	return declare(spec, def, parse, func(s string) string { return s })
 }
 
-// Enum declares a setting that is one of the options.
-func Enum(key, def, doc string, options ...string) *Setting[string] {
-	options = slices.Clone(options)
-	parse := func(text string) (string, error) {
-		if !slices.Contains(options, text) {
-			return "", fmt.Errorf("%s is none of %s", strconv.Quote(text), strings.Join(options, ", "))
-		}
-		return text, nil
-	}
-	spec := Spec{Key: key, Kind: KindEnum, Doc: doc, Bounds: "one of " + strings.Join(options, ", "), Options: options}
-	return declare(spec, def, parse, func(s string) string { return s })
-}
-
 // Level declares a setting that is a log level: debug, info, warn or error.
 func Level(key string, def slog.Level, doc string) *Setting[slog.Level] {
 	options := []string{"debug", "info", "warn", "error"}

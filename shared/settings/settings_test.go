@@ -16,12 +16,11 @@ var (
 	perOrder = settings.Int("ticketing.max_per_order", 20, "Tickets in one order.", settings.Between(1, 100))
 	sandbox  = settings.Bool("payment.sandbox", true, "Whether the sandbox provider is on.")
 	sender   = settings.String("notification.sender", "Starlight", "The name on mails.", 20)
-	theme    = settings.Enum("gateway.theme", "dark", "Colours of the documentation.", "dark", "light")
 	logLevel = settings.Level("log.level", slog.LevelInfo, "What is logged.")
 )
 
 func definitions() []settings.Definition {
-	return []settings.Definition{holdTTL, perOrder, sandbox, sender, theme, logLevel}
+	return []settings.Definition{holdTTL, perOrder, sandbox, sender, logLevel}
 }
 
 func TestCheck(t *testing.T) {
@@ -51,8 +50,6 @@ func TestCheck(t *testing.T) {
 		{sender, "a\xff", "not one line"},
 		{sender, strings.Repeat("x", 21), "longer than 20"},
 		{sender, strings.Repeat("x", 2000), "longer than 1024"},
-		{theme, "light", ""},
-		{theme, "Light", "none of dark, light"},
 		{logLevel, "debug", ""},
 		{logLevel, "trace", "none of"},
 	}
@@ -79,7 +76,6 @@ func TestSpec(t *testing.T) {
 		{perOrder, settings.KindInt, "20", "1 to 100", ""},
 		{sandbox, settings.KindBool, "true", "true or false", ""},
 		{sender, settings.KindString, "Starlight", "at most 20 bytes", ""},
-		{theme, settings.KindEnum, "dark", "one of dark, light", "dark light"},
 		{logLevel, settings.KindEnum, "info", "one of debug, info, warn, error", "debug info warn error"},
 	}
 	for _, tt := range tests {
@@ -96,7 +92,6 @@ func TestSpec(t *testing.T) {
 func TestContradictionsPanic(t *testing.T) {
 	tests := map[string]func(){
 		"default out of bounds": func() { settings.Int("a.b", 0, "Doc.", settings.Between(1, 2)) },
-		"default no option":     func() { settings.Enum("a.b", "x", "Doc.", "y") },
 		"wild key":              func() { settings.Bool("a.>", true, "Doc.") },
 		"key of one word":       func() { settings.Bool("a", true, "Doc.") },
 		"no documentation":      func() { settings.Bool("a.b", true, "") },

@@ -81,17 +81,17 @@ func (db *DB) run(ctx context.Context, pool *bun.DB, fn func(ctx context.Context
 			return nil
 		}
 		if !retryable(err) || attempt == attempts {
-			return inTime(ctx, err)
+			return FaultOf(ctx, err)
 		}
 		db.log.DebugContext(ctx, "transaction refused, trying again", "attempt", attempt, "error", err)
 		if !pause(ctx, attempt) {
-			return inTime(ctx, err)
+			return FaultOf(ctx, err)
 		}
 	}
 }
 
-// inTime is classify for an error under ctx: once ctx has ended, a broken connection only says so.
-func inTime(ctx context.Context, err error) error {
+// FaultOf returns what an error of a query under ctx is to a caller: once ctx has ended, a broken connection only says so.
+func FaultOf(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && rolledBack(ctx, err) {
 		return fault.Wrap(err, fault.Unavailable, "the database was too slow, and nothing was changed").After(time.Second)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -279,88 +277,6 @@ func TestAnnounce(t *testing.T) {
 		tx(true, nil)
 		if calls != 1 {
 			t.Errorf("%d calls after cancel, want 1", calls)
-		}
-	})
-}
-
-func TestAnswers(t *testing.T) {
-	each(t, func(t *testing.T, db *store.DB) {
-		ctx := t.Context()
-		answers := db.Answers()
-		remember := func(key, body string) error {
-			return db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-				return store.Remember(ctx, tx, "orders", key, "h", 201, []byte(body))
-			})
-		}
-		if _, _, _, found, err := answers.Lookup(ctx, "orders", "k"); found || err != nil {
-			t.Fatalf("Lookup before Remember: %t, %v", found, err)
-		}
-		if err := remember("k", `{"a":"'?"}`); err != nil {
-			t.Fatal(err)
-		}
-		if err := remember("k", "other"); !errors.Is(err, store.ErrDuplicateAnswer) || !errors.Is(err, rpc.ErrDuplicateAnswer) {
-			t.Errorf("second Remember: %v", err)
-		}
-		hash, status, body, found, err := answers.Lookup(ctx, "orders", "k")
-		if err != nil || !found || hash != "h" || status != 201 || string(body) != `{"a":"'?"}` {
-			t.Errorf("Lookup: %s %d %s %t %v", hash, status, body, found, err)
-		}
-		if _, _, _, found, _ := answers.Lookup(ctx, "refunds", "k"); found {
-			t.Error("found in another scope")
-		}
-		if n, err := answers.Forget(ctx, time.Now().Add(-time.Hour)); n != 0 || err != nil {
-			t.Errorf("Forget of older ones: %d, %v", n, err)
-		}
-		if n, err := answers.Forget(ctx, time.Now().Add(time.Hour)); n != 1 || err != nil {
-			t.Errorf("Forget: %d, %v", n, err)
-		}
-
-		// Of many with one key exactly one makes the change.
-		var wg sync.WaitGroup
-		won := make(chan struct{}, 20)
-		for i := range cap(won) {
-			wg.Go(func() {
-				err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-					if err := store.Remember(ctx, tx, "orders", "race", "h", 201, nil); err != nil {
-						return err
-					}
-					_, err := tx.NewInsert().Model(&thing{ID: fmt.Sprint(i), At: time.Now()}).Exec(ctx)
-					return err
-				})
-				if err == nil {
-					won <- struct{}{}
-				} else if !errors.Is(err, store.ErrDuplicateAnswer) {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		var n int
-		if err := db.Read().NewRaw("SELECT count(*) FROM things").Scan(ctx, &n); err != nil || n != 1 || len(won) != 1 {
-			t.Errorf("%d changes, %d winners, %v; want one", n, len(won), err)
-		}
-	})
-}
-
-func TestRememberAnswerTakesTheRequestFromTheContext(t *testing.T) {
-	each(t, func(t *testing.T, db *store.DB) {
-		meta := rpc.Meta{Endpoint: "ticketing.order", IdempotencyKey: "k", BodyHash: "h"}
-		for _, m := range []rpc.Meta{{}, meta} {
-			ctx := rpc.WithMeta(t.Context(), m)
-			if err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-				return store.RememberAnswer(ctx, tx, 0, map[string]int{"a": 1})
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		scope, key, hash, _ := rpc.Answer(rpc.WithMeta(t.Context(), meta))
-		got, _, body, found, err := db.Answers().Lookup(t.Context(), scope, key)
-		if err != nil || !found || got != hash || string(body) != `{"a":1}` {
-			t.Errorf("Lookup: %s %s %t %v", got, body, found, err)
-		}
-		var n int
-		if err := db.Read().NewRaw("SELECT count(*) FROM answers").Scan(t.Context(), &n); err != nil || n != 1 {
-			t.Errorf("%d answers, %v; want 1", n, err)
 		}
 	})
 }

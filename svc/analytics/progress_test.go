@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -248,7 +249,7 @@ func TestWhereReadingBegins(t *testing.T) {
 // gone, another one does.
 func TestOneInstanceTells(t *testing.T) {
 	w := newWorld(t)
-	live, err := w.nats.Conn.SubscribeSync(rpc.LiveSubject("analytics", string(testEvent)))
+	changes, err := w.nats.Conn.SubscribeSync(live.Subject("analytics", string(testEvent)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +263,7 @@ func TestOneInstanceTells(t *testing.T) {
 	told := []int64{}
 	next := func() {
 		t.Helper()
-		msg, err := live.NextMsg(20 * time.Second)
+		msg, err := changes.NextMsg(20 * time.Second)
 		if err != nil {
 			t.Fatalf("after %v: %v", told, err)
 		}

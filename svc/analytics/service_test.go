@@ -23,6 +23,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -188,7 +189,7 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 	dir := t.TempDir()
 	one, stop := w.run(dir)
 	two, _ := w.run(t.TempDir())
-	live, err := w.nats.Conn.SubscribeSync(rpc.LiveSubject("analytics", string(testEvent)))
+	changes, err := w.nats.Conn.SubscribeSync(live.Subject("analytics", string(testEvent)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,8 +212,8 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 	if dead := w.nats.Messages("DEAD"); len(dead) != 1 || dead[0].Subject != "dead.analytics" {
 		t.Errorf("%d dead letters", len(dead))
 	}
-	msg, err := live.NextMsg(15 * time.Second)
-	if err != nil || msg.Header.Get(rpc.HeaderLiveEvent) != "summary" {
+	msg, err := changes.NextMsg(15 * time.Second)
+	if err != nil || msg.Header.Get(live.HeaderEvent) != "summary" {
 		t.Errorf("live: %v", err)
 	}
 	testkit.Eventually(t, 20*time.Second, func() error {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 // silence is after how many beats an instance counts as gone.
@@ -76,7 +76,7 @@ func (s *Service) tell(context.Context) error {
 		if sum == nil {
 			continue
 		}
-		if err := rpc.PublishLive(s.nc, sum.LiveSubject(), "summary", "", sum); err != nil {
+		if err := live.Publish(s.nc, sum.LiveSubject(), "summary", "", sum); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -147,7 +148,7 @@ func (s *Service) settle(ctx context.Context, c change, cause error) (*record, e
 // finds the note, asks again, which is harmless, and finishes the change.
 func (s *Service) negotiate(ctx context.Context, before kept, c change) (*record, error) {
 	if c.Answer != nil { // a repeated request must not reach ticketing: it would add a second ticket type
-		_, _, _, found, err := s.books.db.Answers().Lookup(ctx, c.Answer.Scope, c.Answer.Key)
+		_, _, _, found, err := idempotency.In(s.books.db).Lookup(ctx, c.Answer.Scope, c.Answer.Key)
 		if err != nil {
 			return nil, err
 		}

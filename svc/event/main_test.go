@@ -18,6 +18,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -168,7 +169,7 @@ func (w *world) instance() *Service {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: metrics, Answers: w.db.Answers()})
+	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: metrics, Answers: idempotency.In(w.db)})
 	s.Register(srv)
 	testkit.Serve(w.t, srv)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -108,7 +109,7 @@ func TestPublishNeedsAReadyDraft(t *testing.T) {
 func TestPatch(t *testing.T) {
 	w := start(t)
 	e := w.draft("Quartet")
-	got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(" Quintet "), Description: rpc.To(""), Category: rpc.To("Jazz")})
+	got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(" Quintet "), Description: codec.To(""), Category: codec.To("Jazz")})
 	if got.Name != "Quintet" || got.Description != "" || got.Category != "jazz" || got.Revision != 2 || got.Capacity != e.Capacity ||
 		!got.StartsAt.Equal(e.StartsAt) || got.Location != e.Location {
 		t.Errorf("patched to %+v", got)
@@ -118,19 +119,19 @@ func TestPatch(t *testing.T) {
 	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Revision != 2 {
 		t.Error("a patch that changes nothing made a revision")
 	}
-	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at(""), Timezone: at("Local"), Capacity: rpc.To(100)})
+	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at(""), Timezone: at("Local"), Capacity: codec.To(100)})
 	if got := fields(err); !slices.Equal(got, []string{"capacity", "name", "timezone"}) {
 		t.Errorf("fields %v", got)
 	}
 	// Capacity 0 follows the ticket types from now on.
-	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Capacity: rpc.To(0)}); got.Capacity != 140 {
+	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Capacity: codec.To(0)}); got.Capacity != 140 {
 		t.Errorf("capacity %d", got.Capacity)
 	}
-	providers := api.PatchEvent{ID: e.ID, Providers: rpc.To([]string{"manual"})}
+	providers := api.PatchEvent{ID: e.ID, Providers: codec.To([]string{"manual"})}
 	if got := must(w, anna, api.UpdateEvent, providers); !slices.Equal(got.Providers, []string{"manual"}) {
 		t.Errorf("providers %v", got.Providers)
 	}
-	bare := api.PatchEvent{ID: e.ID, Description: rpc.Clear[string](), Category: rpc.Clear[string](), Providers: rpc.Clear[[]string]()}
+	bare := api.PatchEvent{ID: e.ID, Description: codec.Clear[string](), Category: codec.Clear[string](), Providers: codec.Clear[[]string]()}
 	if got := must(w, anna, api.UpdateEvent, bare); got.Description != "" || got.Category != "other" || len(got.Providers) != 0 {
 		t.Errorf("null leaves %+v", got)
 	}
@@ -168,15 +169,15 @@ func TestTicketTypes(t *testing.T) {
 		t.Fatalf("added %+v %v", got, err)
 	}
 	id := got.TicketTypes[2].ID
-	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, Quantity: at(5), MaxPerOrder: rpc.To(2)})
+	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, Quantity: at(5), MaxPerOrder: codec.To(2)})
 	if tt := got.TicketTypes[2]; tt.Quantity != 5 || tt.MaxPerOrder != 2 || tt.Price.Amount != 9900 || tt.Name != "Box" {
 		t.Errorf("patched to %+v", tt)
 	}
-	window := api.PatchTicketType{EventID: e.ID, ID: id, SalesStart: rpc.To(e.StartsAt.AddDate(0, 0, -9)), SalesEnd: rpc.To(e.StartsAt)}
+	window := api.PatchTicketType{EventID: e.ID, ID: id, SalesStart: codec.To(e.StartsAt.AddDate(0, 0, -9)), SalesEnd: codec.To(e.StartsAt)}
 	if tt := must(w, anna, api.UpdateTicketType, window).TicketTypes[2]; tt.SalesStart == nil || tt.SalesEnd == nil || !tt.SalesEnd.Equal(e.StartsAt) {
 		t.Errorf("patched to %+v", tt)
 	}
-	open := api.PatchTicketType{EventID: e.ID, ID: id, SalesEnd: rpc.Clear[time.Time](), MaxPerOrder: rpc.Clear[int]()}
+	open := api.PatchTicketType{EventID: e.ID, ID: id, SalesEnd: codec.Clear[time.Time](), MaxPerOrder: codec.Clear[int]()}
 	if tt := must(w, anna, api.UpdateTicketType, open).TicketTypes[2]; tt.SalesEnd != nil || tt.MaxPerOrder != 0 || tt.SalesStart == nil {
 		t.Errorf("null leaves %+v", tt)
 	}
@@ -226,7 +227,7 @@ func TestAccess(t *testing.T) {
 			return only(call(w, p, api.GetCalendar, api.EventRef{ID: e.ID}))
 		}, [6]fault.Code{nf, nf, ok, ok, ok, ok}, [6]fault.Code{}},
 		{"update", func(p rpc.Principal, e *api.Event) error {
-			return only(call(w, p, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: rpc.To(string(p.User))}))
+			return only(call(w, p, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: codec.To(string(p.User))}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"add ticket type", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.CreateTicketType, api.AddTicketType{EventID: e.ID,

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -246,7 +247,7 @@ func remember(ctx context.Context, tx bun.Tx, c change) error {
 		return err
 	}
 	a := c.Answer
-	return store.Remember(ctx, tx, a.Scope, a.Key, a.Hash, a.Status, body)
+	return idempotency.Keep(ctx, tx, a.Scope, a.Key, a.Hash, a.Status, body)
 }
 
 // filter says which events a list has.

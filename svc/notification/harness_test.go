@@ -26,9 +26,11 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/notification"
@@ -106,7 +108,7 @@ func (b *box) client(name string) *rpc.Client {
 
 func (b *box) start(name string, svc service, db *store.DB) (cancel, stop func()) {
 	b.t.Helper()
-	srv := rpc.NewServer(b.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: db.Answers()})
+	srv := rpc.NewServer(b.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: idempotency.In(db)})
 	svc.Register(srv)
 	if err := srv.Start(b.t.Context()); err != nil {
 		b.t.Fatal(err)
@@ -134,7 +136,7 @@ func (b *box) start(name string, svc service, db *store.DB) (cancel, stop func()
 func (b *box) neighbours() {
 	b.t.Helper()
 	cfg := func(name string) rpc.ServerConfig {
-		return rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: b.db.Answers()}
+		return rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: idempotency.In(b.db)}
 	}
 	events := rpc.NewServer(b.nats.Connect(), cfg("event"))
 	rpc.Handle(events, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
@@ -293,7 +295,7 @@ func (b *box) speaks(u api.User, p api.Profile) {
 		b.t.Fatal(err)
 	}
 	ctx := rpc.WithMeta(b.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
-	if _, err := rpc.Call(ctx, b.gateway, api.UpdateMe, &api.UpdateProfile{Profile: rpc.To(p)}); err != nil {
+	if _, err := rpc.Call(ctx, b.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(p)}); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -164,7 +165,7 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 	now := store.Time(s.Now())
 	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID, By: callerOf(ctx), Subject: req.Subject, Text: req.Text, Status: "sending", CreatedAt: now}
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := store.RememberAnswer(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
+		if err := idempotency.KeepFor(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
 			return err
 		}
 		return s.beginMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, by: a.By,

@@ -9,7 +9,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -163,7 +163,7 @@ func (b *batchOf) write(ctx context.Context, tx bun.Tx) ([]messageRow, error) {
 // show tells those who follow their inbox live. It is after the commit and may be lost: the inbox is not.
 func (s *Service) show(ctx context.Context, rows []messageRow) {
 	for _, row := range rows {
-		err := rpc.PublishLive(s.NATS, api.LiveInbox{UserID: row.UserID}.LiveSubject(), "notification", row.ID.String(), row.notification())
+		err := live.Publish(s.NATS, api.LiveInbox{UserID: row.UserID}.LiveSubject(), "notification", row.ID.String(), row.notification())
 		if err != nil {
 			s.Log.WarnContext(ctx, "a message was not shown live", "message", row.ID, "error", err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/notification"
@@ -527,7 +528,7 @@ func TestLiveInbox(t *testing.T) {
 			t.Fatal(err)
 		}
 		var n api.Notification
-		if err := json.Unmarshal(msg.Data, &n); err != nil || n.Name != "password_changed" || msg.Header.Get(rpc.HeaderLiveEvent) != "notification" || msg.Header.Get(rpc.HeaderLiveID) != n.ID.String() {
+		if err := json.Unmarshal(msg.Data, &n); err != nil || n.Name != "password_changed" || msg.Header.Get(live.HeaderEvent) != "notification" || msg.Header.Get(live.HeaderEventID) != n.ID.String() {
 			t.Errorf("%v %s, %v", msg.Header, msg.Data, err)
 		}
 	})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -96,7 +97,7 @@ func newHarness(t testing.TB, url string) *harness {
 func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
 	err := w.callback(r.Header.Get(signatureHeader), body)
 	if err != nil {
-		rw.WriteHeader(rpc.HTTPStatus(fault.From(err).Code))
+		rw.WriteHeader(fault.From(err).Code.Status())
 		return
 	}
 	rw.WriteHeader(http.StatusOK)
@@ -222,7 +223,7 @@ func (w *harness) run() *instance {
 // start runs an instance.
 func (w *harness) start(i *instance) {
 	w.t.Helper()
-	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: i.db.Answers()})
+	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: idempotency.In(i.db)})
 	i.Register(srv)
 	if err := srv.Start(w.t.Context()); err != nil {
 		w.t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -49,14 +50,14 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 			now := store.Time(s.now())
 			refund = api.Refund{ID: due.RefundID, PaymentID: due.PaymentID, OrderID: due.OrderID, Status: api.RefundSucceeded, Amount: due.Amount,
 				Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now, UpdatedAt: now}
-			return store.RememberAnswer(ctx, tx, api.CreateRefund.Success(), &refund)
+			return idempotency.KeepFor(ctx, tx, api.CreateRefund.Success(), &refund)
 		}
 		row, err := s.store.addRefund(ctx, tx, *due)
 		if err != nil {
 			return err
 		}
 		refund = row.refund()
-		return store.RememberAnswer(ctx, tx, api.CreateRefund.Success(), &refund)
+		return idempotency.KeepFor(ctx, tx, api.CreateRefund.Success(), &refund)
 	})
 	if err != nil {
 		return nil, err

@@ -92,7 +92,6 @@ const (
 	sweepLimit    = 1000
 	pollWorkers   = 16
 	refundWorkers = 16
-	keepAnswers   = 48 * time.Hour // API: at least 24 hours
 )
 
 // New prepares the service. It does no work in the background before Run.
@@ -190,7 +189,6 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, nil, s.sweepPayments) })
 	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
 	work.Go(func() { s.sweep(ctx, "manual payments", sweepInterval, nil, s.sweepManual) })
-	work.Go(func() { s.sweep(ctx, "answers", time.Hour, nil, s.deleteAnswers) })
 	work.Go(func() { s.sweep(ctx, "old callbacks", time.Hour, nil, s.deleteCallbacks) })
 
 	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
@@ -205,13 +203,6 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Wait()
 	stopRelay()
 	return errors.Join(err, <-relayed)
-}
-
-// deleteAnswers deletes the stored answers of idempotent requests that are older than the API promises. Their age is
-// that of the process's clock, which store writes.
-func (s *Service) deleteAnswers(ctx context.Context) error {
-	_, err := s.db.Answers().Forget(ctx, time.Now().Add(-keepAnswers))
-	return err
 }
 
 // Close finishes the operations under way. Call it when no request can come any more and Run has returned.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -185,7 +186,7 @@ func TestIdempotencyKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		scope, key, hash, _ := rpc.Answer(ctx)
-		kept, _, body, found, err := i.db.Answers().Lookup(ctx, scope, key)
+		kept, _, body, found, err := idempotency.In(i.db).Lookup(ctx, scope, key)
 		if err != nil || !found || kept != hash || !strings.Contains(string(body), p.ID.String()) || !strings.Contains(string(body), p.CheckoutURL) {
 			t.Errorf("stored %q, %v, %v", body, found, err)
 		}

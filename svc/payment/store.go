@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -193,8 +194,8 @@ func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*p
 			if err != nil {
 				return err
 			}
-			switch err := store.Remember(ctx, tx, in.scope, in.key, in.hash, 0, body); {
-			case errors.Is(err, store.ErrDuplicateAnswer):
+			switch err := idempotency.Keep(ctx, tx, in.scope, in.key, in.hash, 0, body); {
+			case errors.Is(err, rpc.ErrDuplicateAnswer):
 				results[i].Err = rpc.ErrDuplicateAnswer
 			case err != nil:
 				return err

@@ -18,7 +18,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
@@ -120,7 +120,7 @@ func TestAnalytics(t *testing.T) {
 	var door []api.Ticket
 	for i := range 5 {
 		_, buyer := s.join(fmt.Sprintf("buyer%d@example.org", i))
-		call[api.User](s, 200, "PATCH", "/v1/me", buyer, api.UpdateProfile{Profile: rpc.To(api.Profile{BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})})
+		call[api.User](s, 200, "PATCH", "/v1/me", buyer, api.UpdateProfile{Profile: codec.To(api.Profile{BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})})
 		if got, err := s.send("GET", path, buyer, nil, "Referer", "https://news.example.com/a/page?q=1"); err != nil || got.status != 200 {
 			t.Fatalf("a view: %d %v", got.status, err)
 		}

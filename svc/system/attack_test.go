@@ -15,12 +15,12 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // mangled replaces the names in a path.
 func mangled(path, with string) string {
-	for _, name := range rpc.PathNames(path) {
+	for _, name := range codec.PathNames(path) {
 		path = strings.ReplaceAll(path, "{"+name+"}", with)
 	}
 	return path
@@ -40,7 +40,7 @@ func documented(t *testing.T, what string, got answer) {
 	}
 	code := fault.Code(p.Code)
 	special := got.status == 408 // of HTTP itself
-	if got.status >= 500 || !slices.Contains(fault.Codes(), code) || !special && rpc.HTTPStatus(code) != got.status {
+	if got.status >= 500 || !slices.Contains(fault.Codes(), code) || !special && code.Status() != got.status {
 		t.Errorf("%s: %d %.200s", what, got.status, got.body)
 	}
 }
@@ -80,7 +80,7 @@ func TestMalformedRequests(t *testing.T) {
 			continue
 		}
 		hasBody := d.Method != "GET" && !d.Raw
-		if len(rpc.PathNames(d.Path)) > 0 {
+		if len(codec.PathNames(d.Path)) > 0 {
 			for _, wild := range []string{"*", ">", "%2A", "%3E", "%2e", "%00", "a%00b", "%0d%0aX:%20y", "evt_*", "evt_%3E", strings.Repeat("a", 3000), "a%2f%2e%2e%2fb",
 				"%ff", "ev%20t", "$JS.API", "_INBOX.%3E", id + "x", strings.ToUpper(id), id + ".evil", "%E2%80%AE", "' or 1=1--", id} {
 				check("path "+wild, d.Method, mangled(d.Path, strings.ReplaceAll(wild, " ", "%20")), nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -229,7 +230,7 @@ func TestAccessMatrix(t *testing.T) {
 		return got, what
 	}
 	for _, d := range api.All() {
-		if d.Access == rpc.Public || d.Access == rpc.Internal || d.Access == rpc.Admin || len(rpc.PathNames(d.Path)) == 0 {
+		if d.Access == rpc.Public || d.Access == rpc.Internal || d.Access == rpc.Admin || len(codec.PathNames(d.Path)) == 0 {
 			continue
 		}
 		allowed, decided := may[d.Service+"."+d.Name]
@@ -304,7 +305,7 @@ func TestAccessMatrix(t *testing.T) {
 
 	// Lists of one's own hold nothing of others.
 	for _, d := range api.All() {
-		if d.Method != "GET" || d.Access != rpc.User || d.Live || len(rpc.PathNames(d.Path)) > 0 {
+		if d.Method != "GET" || d.Access != rpc.User || d.Live || len(codec.PathNames(d.Path)) > 0 {
 			continue
 		}
 		got, err := s.send("GET", d.Path, people[2].token, nil)

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -119,7 +120,7 @@ func publishes(name string) []natsconf.Grant {
 }
 
 // publishesLive lets a service publish changes to the clients that follow them.
-func publishesLive(name string) natsconf.Grant { return natsconf.PublishTo(rpc.LiveSubjectsOf(name)) }
+func publishesLive(name string) natsconf.Grant { return natsconf.PublishTo(live.SubjectsOf(name)) }
 
 // consumesEvents lets a service consume the domain events of all services.
 func consumesEvents(name string) []natsconf.Grant { return consumes(api.EventsStream, name) }
@@ -180,7 +181,7 @@ func Roles() []natsconf.Role {
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"),
 			natsconf.SubscribeTo(observe.MetricsSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
-			natsconf.SubscribeTo(rpc.LiveSubjects)),
+			natsconf.SubscribeTo(live.Subjects)),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)

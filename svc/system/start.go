@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/listen"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -146,7 +147,7 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		if around := s.cfg.AroundCommit; around != nil {
 			m.db.AroundCommit(func(done bool) { around(r.name, done) })
 		}
-		cfg.Answers = m.db.Answers()
+		cfg.Answers = idempotency.In(m.db)
 		s.health.Add(observe.Check{Name: "sql " + r.name, Run: m.db.Ping})
 		outbox := &outboxWatch{db: m.db, now: time.Now} // not cfg.Now: it measures a time that passes
 		s.health.Add(observe.Check{Name: "outbox " + r.name, Run: outbox.check})
@@ -200,7 +201,7 @@ func (m *member) tidy(ctx context.Context) error {
 
 func (m *member) forget(ctx context.Context) error {
 	now := m.sys.cfg.Now()
-	_, answers := m.db.Answers().Forget(ctx, now.Add(-answersAge))
+	_, answers := idempotency.In(m.db).DeleteBefore(ctx, now.Add(-answersAge))
 	_, marks := stream.Forget(ctx, m.db, now.Add(-processedAge))
 	return errors.Join(answers, marks)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -70,7 +71,7 @@ func newHouse(t *testing.T, db *store.DB) *house {
 
 func (h *house) serve(name string, register func(*rpc.Server)) *rpc.Server {
 	h.t.Helper()
-	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: h.db.Answers()})
+	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: idempotency.In(h.db)})
 	register(srv)
 	if err := srv.Start(h.t.Context()); err != nil {
 		h.t.Fatal(err)

@@ -15,7 +15,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -124,7 +126,7 @@ type creation struct {
 
 // create writes orders in one transaction, the free ones with their tickets, and returns each as it then is. An order
 // that exists already is returned as it is. One whose idempotency key has an answer already is left out, with
-// store.ErrDuplicateAnswer.
+// rpc.ErrDuplicateAnswer.
 func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]batch.Result[orderRow], error) {
 	out := make([]batch.Result[orderRow], len(in))
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
@@ -148,8 +150,8 @@ func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]b
 				continue
 			}
 			if c.remember {
-				if out[i].Err = store.Remember(ctx, tx, c.scope, c.key, c.hash, 201, c.answer); out[i].Err != nil {
-					if errors.Is(out[i].Err, store.ErrDuplicateAnswer) {
+				if out[i].Err = idempotency.Keep(ctx, tx, c.scope, c.key, c.hash, 201, c.answer); out[i].Err != nil {
+					if errors.Is(out[i].Err, rpc.ErrDuplicateAnswer) {
 						continue
 					}
 					return out[i].Err
@@ -196,7 +198,7 @@ func (db storage) known(ctx context.Context, tx tx, in []creation, out []batch.R
 		}
 		out[i].Out = row
 		if c.remember {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM answers WHERE scope = ? AND key = ?", c.scope, c.key); err != nil {
+			if err := idempotency.Delete(ctx, tx, c.scope, c.key); err != nil {
 				return err
 			}
 		}

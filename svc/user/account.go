@@ -10,6 +10,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -242,7 +243,7 @@ func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
 		return err
 	}
 	// The stored answer to an idempotent registration shows the account.
-	if _, err := tx.ExecContext(ctx, "DELETE FROM answers WHERE body LIKE ?", "%"+row.ID.String()+"%"); err != nil {
+	if err := idempotency.DeleteAbout(ctx, tx, row.ID.String()); err != nil {
 		return err
 	}
 	return s.tell(ctx, tx, api.UserDeleted, row.ID)

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/user"
 )
@@ -126,13 +127,13 @@ func TestUpdateMe(t *testing.T) {
 			"profile.birth_year": {BirthYear: 2031},
 			"profile.city":       {City: "Ber\nlin"},
 		} {
-			_, err := patch(api.UpdateProfile{Profile: rpc.To(p)})
+			_, err := patch(api.UpdateProfile{Profile: codec.To(p)})
 			if f := wantCode(t, err, fault.Invalid); len(f.Fields) != 1 || f.Fields[0].Field != field {
 				t.Errorf("%s: %v", field, f.Fields)
 			}
 		}
 		want := api.Profile{Phone: "+4930123456", Language: "pt-BR", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true}
-		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."), Profile: rpc.To(want)}))(t)
+		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."), Profile: codec.To(want)}))(t)
 		if got.Profile != want || got.Name != "Ada L." || got.Revision != 2 {
 			t.Errorf("got %+v", got)
 		}
@@ -142,7 +143,7 @@ func TestUpdateMe(t *testing.T) {
 			t.Errorf("no change makes revision %d", same.Revision)
 		}
 
-		if cleared := must(patch(api.UpdateProfile{Profile: rpc.Clear[api.Profile]()}))(t); cleared.Profile != (api.Profile{}) || cleared.Name != "Ada L." {
+		if cleared := must(patch(api.UpdateProfile{Profile: codec.Clear[api.Profile]()}))(t); cleared.Profile != (api.Profile{}) || cleared.Name != "Ada L." {
 			t.Errorf("null leaves %+v", cleared)
 		}
 

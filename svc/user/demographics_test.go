@@ -7,6 +7,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // Only who agreed is counted, and until the account is gone.
@@ -22,7 +23,7 @@ func TestDemographics(t *testing.T) {
 			t.Helper()
 			p := traits
 			p.ShareDemographics = consent
-			must(rpc.Call(m.as(m.login(email, password)), m.gateway, api.UpdateMe, &api.UpdateProfile{Profile: rpc.To(p)}))(t)
+			must(rpc.Call(m.as(m.login(email, password)), m.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(p)}))(t)
 		}
 		patch("shy@example.org", false)
 		patch("open@example.org", true)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -47,7 +48,7 @@ func newMesh(t *testing.T, db *store.DB) *mesh {
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
 	logger := slog.New(slog.NewJSONHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m.service = m.newService(m.metrics, logger)
-	srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "user", Log: logger, Registry: m.metrics, Answers: db.Answers()})
+	srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "user", Log: logger, Registry: m.metrics, Answers: idempotency.In(db)})
 	m.service.Register(srv)
 	if err := srv.Start(t.Context()); err != nil {
 		t.Fatal(err)

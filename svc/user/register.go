@@ -11,8 +11,8 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -32,7 +32,7 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	row := newUserRow(account, name, hash, false, s.now())
 	answer := row.user()
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := store.RememberAnswer(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
+		if err := idempotency.KeepFor(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
 			return err
 		}
 		return s.add(ctx, tx, &row, spoken(req.Speaks))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -134,7 +135,7 @@ func TestLoginThrottling(t *testing.T) {
 		}
 		// Another instance, which has never heard of it, holds to it.
 		again := m.newService(observe.NewRegistry(), testkit.Log(t))
-		srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry(), Answers: m.db.Answers()})
+		srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry(), Answers: idempotency.In(m.db)})
 		again.Register(srv)
 		if err := srv.Start(t.Context()); err != nil {
 			t.Fatal(err)

@@ -3,9 +3,10 @@ package openapi
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // The tags of fields that are members of their schema. Their values are what the handlers check; for a list enum holds
@@ -17,8 +18,8 @@ var (
 )
 
 // annotate adds to a schema what the field says in its comment and tags.
-func (g *generator) annotate(owner reflect.Type, f reflect.StructField, schema object) {
-	if text := g.comments.Field(owner, f); text != "" {
+func (g *generator) annotate(f codec.Field, schema object) {
+	if text := g.comments.Field(f); text != "" {
 		schema["description"] = text
 	}
 	limit(f, inner(schema))
@@ -35,7 +36,7 @@ func inner(schema object) object {
 	}
 }
 
-func limit(f reflect.StructField, schema object) {
+func limit(f codec.Field, schema object) {
 	for _, tag := range numberTags {
 		if text, ok := f.Tag.Lookup(tag); ok {
 			schema[tag] = json.Number(text)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // Comments are what the source of package api says of its types and their fields.
@@ -95,9 +97,9 @@ func (c *Comments) Type(t reflect.Type) string {
 	return c.types[name]
 }
 
-// Field returns what a field of a type is: its comment, or if it has none, what its type is.
-func (c *Comments) Field(owner reflect.Type, f reflect.StructField) string {
-	name, _, _ := strings.Cut(owner.Name(), "[")
+// Field returns what a field is: its comment, or if it has none, what its type is.
+func (c *Comments) Field(f codec.Field) string {
+	name, _, _ := strings.Cut(f.Owner.Name(), "[")
 	if text := c.fields[name+"."+f.Name]; text != "" {
 		return text
 	}

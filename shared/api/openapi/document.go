@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // object is a JSON object. Its keys are written in alphabetical order, so the document is the same every time.
@@ -19,7 +20,7 @@ const Version = "0.0.0"
 
 type generator struct {
 	comments *Comments
-	schemas  *rpc.Schemas
+	schemas  *codec.Schemas
 	examples map[string]Example // by operation id
 	problems object             // responses that endpoints share, by status
 	requests map[string]string  // by schema: what it is the body of, such as POST /v1/events
@@ -27,7 +28,7 @@ type generator struct {
 
 // Document returns the OpenAPI 3.1 document of the endpoints that have a path, as indented JSON.
 func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example) ([]byte, error) {
-	g := &generator{comments: comments, schemas: rpc.NewSchemas("#/components/schemas/"), examples: map[string]Example{}, problems: object{}, requests: map[string]string{}}
+	g := &generator{comments: comments, schemas: codec.NewSchemas("#/components/schemas/"), examples: map[string]Example{}, problems: object{}, requests: map[string]string{}}
 	g.schemas.Annotate = g.annotate
 	for _, e := range examples {
 		if id := operationID(e.Endpoint); g.examples[id].Request == nil { // the first one is shown
@@ -138,18 +139,17 @@ func asText(v any) string {
 }
 
 // SpelledOut returns an endpoint whose path has a parameter of few values as one for each of them. A generated client or
-// router could not tell /payments/callbacks/{provider} from /payments/{id}/refunds.
+// router could not distinguish /payments/callbacks/{provider} from /payments/{id}/refunds.
 func SpelledOut(d rpc.Descriptor) []rpc.Descriptor {
-	for _, f := range reflect.VisibleFields(d.Request) {
-		name, inPath := f.Tag.Lookup("path")
+	for _, f := range codec.Fields(d.Request) {
 		values, few := f.Tag.Lookup("enum")
-		if !inPath || !few {
+		if f.In != codec.Path || !few {
 			continue
 		}
 		var all []rpc.Descriptor
 		for value := range strings.SplitSeq(values, ",") {
 			one := d
-			one.Name, one.Path = d.Name+"_"+value, strings.Replace(d.Path, "{"+name+"}", value, 1)
+			one.Name, one.Path = d.Name+"_"+value, strings.Replace(d.Path, "{"+f.Key+"}", value, 1)
 			all = append(all, one)
 		}
 		return all

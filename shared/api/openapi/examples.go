@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // Example is a call that a system with the demo accepts after those before it. Administrators send those of endpoints
@@ -24,19 +25,19 @@ type Example struct {
 func (e Example) Call() (target string, body []byte, err error) {
 	target, query := e.Endpoint.Path, url.Values{}
 	v := reflect.ValueOf(e.Request)
-	for _, f := range reflect.VisibleFields(v.Type()) {
-		text := fmt.Sprint(v.FieldByIndex(f.Index).Interface())
-		if name, ok := f.Tag.Lookup("path"); ok {
-			target = strings.Replace(target, "{"+name+"}", text, 1)
-		}
-		if name, ok := f.Tag.Lookup("query"); ok && !v.FieldByIndex(f.Index).IsZero() {
-			query.Set(name, text)
+	for _, f := range codec.Fields(v.Type()) {
+		value := v.FieldByIndex(f.Path)
+		switch text := fmt.Sprint(value.Interface()); {
+		case f.In == codec.Path:
+			target = strings.Replace(target, "{"+f.Key+"}", text, 1)
+		case f.In == codec.Query && !value.IsZero():
+			query.Set(f.Key, text)
 		}
 	}
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
-	if rpc.NewSchemas("").Request(v.Type()) != nil {
+	if codec.NewSchemas("").Request(v.Type()) != nil {
 		body, err = json.Marshal(e.Request)
 	}
 	return target, body, err
@@ -83,7 +84,7 @@ func account() []Example {
 		example(api.CreateSession, api.Login{Email: jo, Password: oldPassword}),
 		example(api.RefreshSession, api.Refresh{RefreshToken: lastToken}),
 		example(api.GetMe, rpc.None{}),
-		example(api.UpdateMe, api.UpdateProfile{Name: &name, Profile: rpc.To(api.Profile{Phone: "+4930123456", Language: "de", Timezone: "Europe/Berlin",
+		example(api.UpdateMe, api.UpdateProfile{Name: &name, Profile: codec.To(api.Profile{Phone: "+4930123456", Language: "de", Timezone: "Europe/Berlin",
 			BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
@@ -106,10 +107,10 @@ func event() []Example {
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
 		example(api.CreateEvent, concert()),
 		example(api.GetEvent, api.EventRef{ID: anEvent}),
-		example(api.UpdateEvent, api.PatchEvent{ID: anEvent, Description: rpc.To("Holst, The Planets, with the lights off. Bring a blanket."), Capacity: rpc.To(2200)}),
+		example(api.UpdateEvent, api.PatchEvent{ID: anEvent, Description: codec.To("Holst, The Planets, with the lights off. Bring a blanket."), Capacity: codec.To(2200)}),
 		example(api.CreateTicketType, api.AddTicketType{EventID: anEvent,
 			NewTicketType: api.NewTicketType{Name: "Balcony", Price: api.Money{Amount: 4000, Currency: "EUR"}, Quantity: 100, SalesStart: &start}}),
-		example(api.UpdateTicketType, api.PatchTicketType{EventID: anEvent, ID: aType, Quantity: &quantity, SalesStart: rpc.Clear[time.Time]()}),
+		example(api.UpdateTicketType, api.PatchTicketType{EventID: anEvent, ID: aType, Quantity: &quantity, SalesStart: codec.Clear[time.Time]()}),
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
 		example(api.GetAvailability, api.EventRef{ID: anEvent}),

@@ -9,13 +9,10 @@ import (
 	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 func (g *generator) operation(d rpc.Descriptor) (object, error) {
-	params, err := g.parameters(d)
-	if err != nil {
-		return nil, err
-	}
 	op := object{
 		"operationId": operationID(d),
 		"tags":        []any{d.Service},
@@ -24,7 +21,7 @@ func (g *generator) operation(d rpc.Descriptor) (object, error) {
 		"security":    security(d),
 		"responses":   g.responses(d),
 	}
-	if len(params) > 0 {
+	if params := g.parameters(d); len(params) > 0 {
 		op["parameters"] = params
 	}
 	body, err := g.body(d)
@@ -70,9 +67,6 @@ func security(d rpc.Descriptor) []any {
 		if d.Live {
 			return []any{bearer, object{"ticket": []any{}}}
 		}
-		if d.Live {
-			return []any{bearer, object{"ticket": []any{}}}
-		}
 		return []any{bearer}
 	case rpc.Optional:
 		return []any{object{}, bearer}
@@ -111,11 +105,8 @@ func (g *generator) required(schema object) bool {
 	return len(list) > 0
 }
 
-func (g *generator) parameters(d rpc.Descriptor) ([]any, error) {
-	params, err := g.fields(d, d.Request)
-	if err != nil {
-		return nil, err
-	}
+func (g *generator) parameters(d rpc.Descriptor) []any {
+	params := g.fields(d)
 	if d.Idempotent {
 		params = append(params, object{"name": rpc.IdempotencyKey, "in": "header", "schema": object{"type": "string", "maxLength": 255},
 			"description": "The same key with the same request gives the same answer again, for at least 24 hours, and changes nothing."})
@@ -124,50 +115,39 @@ func (g *generator) parameters(d rpc.Descriptor) ([]any, error) {
 		params = append(params, object{"name": rpc.IfNoneMatch, "in": "header", "schema": object{"type": "string"},
 			"description": "An ETag: if it is still the present one, the answer is 304 without a body."})
 	}
-	return params, nil
+	return params
 }
 
-// fields returns the fields of a request that do not stand in its body, with those of embedded structs.
-func (g *generator) fields(d rpc.Descriptor, t reflect.Type) ([]any, error) {
+// fields returns the fields of a request that do not stand in its body.
+func (g *generator) fields(d rpc.Descriptor) []any {
 	var params []any
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if f.Anonymous && f.Type.Kind() == reflect.Struct && f.Tag.Get("json") == "" {
-			inner, err := g.fields(d, f.Type)
-			if err != nil {
-				return nil, err
-			}
-			params = append(params, inner...)
+	for _, f := range codec.Fields(d.Request) {
+		inPath := f.In == codec.Path && strings.Contains(d.Path, "{"+f.Key+"}")
+		if !inPath && f.In != codec.Query && f.In != codec.Header || f.Key == codec.AllHeaders {
 			continue
 		}
-		for _, in := range []string{"path", "query", "header"} {
-			name, ok := f.Tag.Lookup(in)
-			if !ok || name == rpc.AllHeaders || in == "path" && !strings.Contains(d.Path, "{"+name+"}") {
-				continue
-			}
-			schema := g.schemas.Value(f.Type)
-			limit(f, schema)
-			p := object{"name": name, "in": in, "schema": schema, "description": g.comments.Field(t, f)}
-			if in == "path" || f.Tag.Get("required") == "true" {
-				p["required"] = true
-			}
-			if v := g.exampleOf(d, f.Name); v != nil && in != "header" {
-				p["example"] = v
-			}
-			params = append(params, p)
+		schema := g.schemas.Value(f.Type)
+		limit(f, schema)
+		p := object{"name": f.Key, "in": string(f.In), "schema": schema, "description": g.comments.Field(f)}
+		if f.Required {
+			p["required"] = true
 		}
+		if v := g.exampleOf(d, f); v != nil && f.In != codec.Header {
+			p["example"] = v
+		}
+		params = append(params, p)
 	}
-	return params, nil
+	return params
 }
 
 // exampleOf returns the value of a field in the example of an endpoint, or nil if it has none.
-func (g *generator) exampleOf(d rpc.Descriptor, field string) any {
+func (g *generator) exampleOf(d rpc.Descriptor, f codec.Field) any {
 	e, ok := g.examples[operationID(d)]
 	if !ok {
 		return nil
 	}
-	v := reflect.ValueOf(e.Request).FieldByName(field)
-	if !v.IsValid() || v.IsZero() {
+	v := reflect.ValueOf(e.Request).FieldByIndex(f.Path)
+	if v.IsZero() {
 		return nil
 	}
 	return v.Interface()
@@ -196,8 +176,8 @@ func (g *generator) responses(d rpc.Descriptor) object {
 	}
 	own, texts := map[int]bool{}, map[int][]string{}
 	for _, p := range problems(d) {
-		status := rpc.HTTPStatus(p.code)
-		texts[status] = append(texts[status], fmt.Sprintf("`%s`: %s.", p.code, p.when))
+		status := p.code.Status()
+		texts[status] = append(texts[status], fmt.Sprintf("`%s` (%s): %s.", p.code, p.code.Title(), p.when))
 		own[status] = own[status] || p.own
 	}
 	for status, list := range texts {

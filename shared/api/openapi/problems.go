@@ -67,7 +67,7 @@ func problemResponse(status int, text string) object {
 		"description": text,
 		"content":     object{"application/problem+json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}},
 	}
-	if status == rpc.HTTPStatus(fault.RateLimited) || status == rpc.HTTPStatus(fault.Unavailable) {
+	if status == fault.RateLimited.Status() || status == fault.Unavailable.Status() {
 		r["headers"] = object{"Retry-After": object{"description": "After how many seconds to try again.", "schema": object{"type": "integer"}}}
 	}
 	return r

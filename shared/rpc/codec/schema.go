@@ -1,8 +1,9 @@
-package rpc
+package codec
 
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,8 +13,8 @@ type Schemas struct {
 	Named map[string]any          // by name
 	Types map[string]reflect.Type // of Named
 
-	// Annotate, if set, adds to the schema of a member what its type does not tell, such as a description.
-	Annotate func(owner reflect.Type, f reflect.StructField, schema map[string]any)
+	// Annotate, if set, adds to the schema of a member what its type does not say, such as a description.
+	Annotate func(f Field, schema map[string]any)
 
 	ref string
 }
@@ -23,6 +24,9 @@ func NewSchemas(ref string) *Schemas {
 	return &Schemas{Named: map[string]any{}, Types: map[string]reflect.Type{}, ref: ref}
 }
 
+// Binary is implemented by types whose wire form is not JSON. They have no schema.
+type Binary interface{ Binary() }
+
 // Request returns the schema of the JSON body of a request type, or nil if it has none. Members that are not declared
 // are refused, as the decoder does.
 func (s *Schemas) Request(t reflect.Type) map[string]any { return s.body(t, true) }
@@ -31,17 +35,12 @@ func (s *Schemas) Request(t reflect.Type) map[string]any { return s.body(t, true
 func (s *Schemas) Response(t reflect.Type) map[string]any { return s.body(t, false) }
 
 func (s *Schemas) body(t reflect.Type, closed bool) map[string]any {
-	switch t {
-	case reflect.TypeFor[None](), reflect.TypeFor[Blob](), reflect.TypeFor[Encoded]():
-		return nil
-	}
-	if t.Kind() == reflect.Struct && !hasMembers(t) {
+	inBody := func(f Field) bool { return f.In == Body }
+	if t.Implements(reflect.TypeFor[Binary]()) || t.Kind() == reflect.Struct && !slices.ContainsFunc(Fields(t), inBody) {
 		return nil
 	}
 	return s.of(t, closed)
 }
-
-func hasMembers(t reflect.Type) bool { return len(shapes{}.of(t).members) > 0 }
 
 // Value returns the schema of a type that stands by itself, such as that of a parameter.
 func (s *Schemas) Value(t reflect.Type) map[string]any { return s.of(t, false) }
@@ -125,7 +124,19 @@ func (s *Schemas) name(t reflect.Type) string {
 
 func (s *Schemas) object(t reflect.Type, closed bool) map[string]any {
 	properties, required := map[string]any{}, []string{}
-	s.properties(t, closed, properties, &required)
+	for _, f := range Fields(t) {
+		if f.In != Body {
+			continue
+		}
+		schema := s.of(f.Type, closed)
+		if s.Annotate != nil {
+			s.Annotate(f, schema)
+		}
+		properties[f.Key] = schema
+		if f.Required {
+			required = append(required, f.Key)
+		}
+	}
 	schema := map[string]any{"type": "object", "properties": properties}
 	if len(required) > 0 {
 		schema["required"] = required
@@ -134,36 +145,4 @@ func (s *Schemas) object(t reflect.Type, closed bool) map[string]any {
 		schema["additionalProperties"] = false
 	}
 	return schema
-}
-
-// properties adds the members of t, with those of embedded structs, in the order of their declaration.
-func (s *Schemas) properties(t reflect.Type, closed bool, to map[string]any, required *[]string) {
-	members := shapes{}.of(t).members
-	for i := range t.NumField() {
-		f := t.Field(i)
-		tag := f.Tag.Get("json")
-		if f.Anonymous && tag == "" && f.Type.Kind() == reflect.Struct {
-			s.properties(f.Type, closed, to, required)
-			continue
-		}
-		name, _, _ := strings.Cut(tag, ",")
-		if name == "" {
-			name = f.Name
-		}
-		m := members[name]
-		if m == nil || tag == "-" || !f.IsExported() {
-			continue
-		}
-		schema := s.of(f.Type, closed)
-		if f.Type.Kind() == reflect.Pointer && !m.optional {
-			schema = map[string]any{"oneOf": []any{schema, map[string]any{"type": "null"}}}
-		}
-		if s.Annotate != nil {
-			s.Annotate(t, f, schema)
-		}
-		to[name] = schema
-		if !m.optional {
-			*required = append(*required, name)
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package rpc
+package codec
 
 import (
 	"bytes"
@@ -15,8 +15,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// shape is what a JSON value of a Go type looks like. encoding/json takes "Name" for "name", the last of two equal keys,
-// and the NUL character that no database text can hold; and it does not say which field had a wild id. So a body is
+// shape is the form of the JSON values of a Go type. encoding/json takes "Name" for "name", the last of two equal keys,
+// and the NUL character that no database text can hold; and it does not say which field held a malformed id. So a body is
 // walked along its shape first.
 type shape struct {
 	kind    shapeKind
@@ -26,10 +26,8 @@ type shape struct {
 }
 
 type member struct {
-	name     string
-	shape    *shape
-	optional bool
-	patch    bool // a Patch: null clears it
+	shape *shape
+	patch bool // a Patch: null clears it
 }
 
 type shapeKind int
@@ -62,33 +60,17 @@ func (all shapes) of(t reflect.Type) *shape {
 	case t.Kind() == reflect.Struct:
 		s.kind = object
 		s.members = map[string]*member{}
-		all.addMembers(s.members, t)
+		for _, f := range Fields(t) {
+			if f.In == Body {
+				s.members[f.Key] = &member{shape: all.of(f.Type), patch: f.Patch}
+			}
+		}
 	case t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8, t.Kind() == reflect.Array:
 		s.kind, s.elem = list, all.of(t.Elem())
 	case t.Kind() == reflect.Map:
 		s.kind, s.elem = dictionary, all.of(t.Elem())
 	}
 	return s
-}
-
-func (all shapes) addMembers(to map[string]*member, t reflect.Type) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		tag := f.Tag.Get("json")
-		if f.Anonymous && tag == "" && f.Type.Kind() == reflect.Struct {
-			all.addMembers(to, f.Type)
-			continue
-		}
-		if tag == "-" || !f.IsExported() {
-			continue
-		}
-		name, options, _ := strings.Cut(tag, ",")
-		if name == "" {
-			name = f.Name
-		}
-		optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero") || f.Type.Kind() == reflect.Pointer || f.Tag.Get("required") == "false"
-		to[name] = &member{name: name, shape: all.of(f.Type), optional: optional, patch: patchedType(f.Type) != nil}
-	}
 }
 
 // unmarshal decodes data, which must hold exactly one JSON value of the shape, into v. In a patch only a Patch can be null.
@@ -313,7 +295,7 @@ func (w *walker) list(s *shape) {
 	}
 }
 
-// try decodes a leaf and records in plain words why it does not fit.
+// try decodes a leaf and records why it does not fit.
 func (w *walker) try(t reflect.Type, raw []byte) {
 	err := json.Unmarshal(raw, reflect.New(t).Interface())
 	if err == nil {

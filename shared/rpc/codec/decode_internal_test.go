@@ -1,4 +1,4 @@
-package rpc
+package codec
 
 import (
 	"encoding/json"
@@ -10,11 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
+
+// prefix is that of the headers in these tests.
+const prefix = "Http-"
 
 type page struct {
 	Limit  int    `json:"-" query:"limit" minimum:"1"`
@@ -44,9 +45,9 @@ type everything struct {
 	Next    *everything       `json:"next,omitempty"`
 }
 
-func everythingPlan(t testing.TB) *plan {
+func everythingCodec(t testing.TB) *Request {
 	t.Helper()
-	p, err := newPlan(Spec{Service: "s", Name: "n", Method: "POST", Path: "/x/{id}"}, reflect.TypeFor[everything]())
+	p, err := NewRequest(reflect.TypeFor[everything](), Config{Path: "/x/{id}", HeaderPrefix: prefix})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,8 +59,8 @@ var (
 	goodType  = string(ids.New[ids.TicketTypeKind](time.Now()))
 )
 
-func TestDecodeTellsWhatIsWrong(t *testing.T) {
-	p := everythingPlan(t)
+func TestDecodeNamesWhatIsWrong(t *testing.T) {
+	p := everythingCodec(t)
 	path := "id=" + goodEvent
 	for _, c := range []struct {
 		params, body string
@@ -122,7 +123,7 @@ func TestDecodeTellsWhatIsWrong(t *testing.T) {
 		{path + "&name=y", `{"name":"x"}`, fault.Invalid, "name"},
 	} {
 		var req everything
-		err := p.decode(&req, nats.Header{HeaderParams: {c.params}}, []byte(c.body))
+		err := p.Decode(&req, Message{Params: c.params, Body: []byte(c.body)})
 		body := c.body[:min(len(c.body), 60)]
 		if c.code == "" {
 			if err != nil {
@@ -142,25 +143,25 @@ func TestDecodeTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestDecodeTellsAllThatIsWrong(t *testing.T) {
+func TestDecodeNamesAllThatIsWrong(t *testing.T) {
 	var req everything
-	err := everythingPlan(t).decode(&req, nats.Header{HeaderParams: {"id=" + goodEvent}}, []byte(`{"name":1,"what":2,"yes":3}`))
+	err := everythingCodec(t).Decode(&req, Message{Params: "id=" + goodEvent, Body: []byte(`{"name":1,"what":2,"yes":3}`)})
 	if f := fault.From(err); len(f.Fields) != 3 {
 		t.Errorf("fields are %v, want three", f.Fields)
 	}
 }
 
 func TestBodyWhereNoneBelongs(t *testing.T) {
-	p, err := newPlan(Spec{}, reflect.TypeFor[None]())
+	p, err := NewRequest(reflect.TypeFor[struct{}](), Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for body, ok := range map[string]bool{"": true, "{}": true, " \n": true, `{"a":1}`: false, "[]": false, "x": false} {
-		if err := p.decode(&None{}, nil, []byte(body)); (err == nil) != ok {
+		if err := p.Decode(&struct{}{}, Message{Body: []byte(body)}); (err == nil) != ok {
 			t.Errorf("body %q: %v", body, err)
 		}
 	}
-	if err := p.decode(&None{}, nats.Header{HeaderParams: {"a=1"}}, nil); !fault.Is(err, fault.Invalid) {
+	if err := p.Decode(&struct{}{}, Message{Params: "a=1"}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("an unknown parameter gives %v", err)
 	}
 }
@@ -171,19 +172,18 @@ func TestRawBodyIsLeftAlone(t *testing.T) {
 		Headers  map[string]string `json:"-" header:"*"`
 		Body     []byte            `json:"-" body:"raw"`
 	}
-	p, err := newPlan(Spec{Path: "/callbacks/{provider}"}, reflect.TypeFor[callback]())
+	p, err := NewRequest(reflect.TypeFor[callback](), Config{Path: "/callbacks/{provider}", HeaderPrefix: prefix})
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := callback{Provider: "sandbox", Headers: map[string]string{"Sandbox-Signature": "t=1,v=2", "Content-Type": "text/plain"}, Body: []byte(" {\xff not json ")}
-	h := nats.Header{}
-	body, err := p.encode(&in, h)
+	m, err := p.Encode(&in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h[HeaderHTTP+"Strange"] = []string{"\x00"} // no text: left out
+	m.Header[prefix+"Strange"] = []string{"\x00"} // no text: left out
 	var out callback
-	if err := p.decode(&out, h, body); err != nil || !reflect.DeepEqual(in, out) {
+	if err := p.Decode(&out, m); err != nil || !reflect.DeepEqual(in, out) {
 		t.Errorf("%+v became %+v, %v", in, out, err)
 	}
 }
@@ -193,11 +193,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add("id="+goodEvent, `"7"`, []byte(`{"name":"x","items":[{"quantity":1}],"labels":{"a":"b"}}`))
 	f.Add("id=evt_>&limit=-1&on=x", "", []byte(`{"name":"\u0000","next":{"next":null}}`))
 	f.Add("%=&&&=&id", "\r\n", []byte(`[{"":[]}]`))
-	p := everythingPlan(f)
+	p := everythingCodec(f)
 	f.Fuzz(func(t *testing.T, params, match string, body []byte) {
-		h := nats.Header{HeaderParams: {params}, HeaderHTTP + "If-Match": {match}}
 		var req everything
-		err := p.decode(&req, h, body)
+		err := p.Decode(&req, Message{Params: params, Header: map[string][]string{prefix + "If-Match": {match}}, Body: body})
 		if err != nil {
 			if code := fault.From(err).Code; code != fault.Invalid && code != fault.NotFound {
 				t.Fatalf("%v", err)
@@ -210,19 +209,18 @@ func FuzzDecode(f *testing.F) {
 		if len(body) > 0 && !json.Valid(body) {
 			t.Fatalf("took %q for JSON", body)
 		}
-		again := nats.Header{}
-		text, err := p.encode(&req, again)
+		again, err := p.Encode(&req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var twin everything
-		if req.ID == "" || strings.Contains(string(text), `"ticket_type_id":""`) {
+		if req.ID == "" || strings.Contains(string(again.Body), `"ticket_type_id":""`) {
 			return // an id that was left out cannot be sent as an empty one
 		}
-		if err := p.decode(&twin, again, text); err != nil {
-			t.Fatalf("does not survive a second trip: %v; %s %s", err, again, text)
+		if err := p.Decode(&twin, again); err != nil {
+			t.Fatalf("does not survive a second trip: %v; %v", err, again)
 		}
-		if v, _ := url.ParseQuery(header(again, HeaderParams)); v.Get("id") != string(twin.ID) {
+		if v, _ := url.ParseQuery(again.Params); v.Get("id") != string(twin.ID) {
 			t.Fatalf("id %s became %s", v.Get("id"), twin.ID)
 		}
 	})
@@ -238,12 +236,12 @@ type patchRequest struct {
 
 // Null clears what can be cleared, and nothing else passes for "leave it".
 func TestPatch(t *testing.T) {
-	p, err := newPlan(Spec{Service: "s", Name: "n", Method: "PATCH", Path: "/x/{id}"}, reflect.TypeFor[patchRequest]())
+	p, err := NewRequest(reflect.TypeFor[patchRequest](), Config{Path: "/x/{id}", Patch: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	decode := func(body string) (req patchRequest, err error) {
-		return req, p.decode(&req, nats.Header{HeaderParams: {"id=" + goodEvent}}, []byte(body))
+		return req, p.Decode(&req, Message{Params: "id=" + goodEvent, Body: []byte(body)})
 	}
 	req, err := decode(`{"note":null,"item": null}`)
 	if err != nil || !req.Note.Given || req.Note.Value != nil || !req.Item.Given || req.Until.Given || req.Name != nil {
@@ -273,11 +271,10 @@ func TestPatch(t *testing.T) {
 	}
 	for _, want := range []patchRequest{{Note: Clear[string]()}, {Note: To("x")}, {}} {
 		want.ID = ids.Event(goodEvent)
-		h := nats.Header{}
-		body, err := p.encode(&want, h)
+		m, err := p.Encode(&want)
 		var got patchRequest
-		if err := errors.Join(err, p.decode(&got, h, body)); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s became %+v, %v", body, got, err)
+		if err := errors.Join(err, p.Decode(&got, m)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s became %+v, %v", m.Body, got, err)
 		}
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// lineTest is a line whose handlers wait for something that serves one after another, such as a disk: each takes an even
+// queueTest is a queue whose handlers wait for something that serves one after another, such as a disk: each takes an even
 // share of a second. Time is virtual.
-type lineTest struct {
-	line
+type queueTest struct {
+	queue
 	t     *testing.T
 	now   time.Time
 	each  time.Duration // 0: nothing is served
@@ -26,12 +26,12 @@ type running struct {
 	started, ends time.Time
 }
 
-func newLineTest(t *testing.T, each time.Duration) *lineTest {
+func newQueueTest(t *testing.T, each time.Duration) *queueTest {
 	now := time.Unix(1e9, 0)
-	return &lineTest{line: line{workers: 512, room: 8192, timeout: DefaultTimeout}, t: t, now: now, each: each, free: now}
+	return &queueTest{queue: queue{workers: 512, room: 8192, timeout: DefaultTimeout}, t: t, now: now, each: each, free: now}
 }
 
-func (l *lineTest) start(j job) {
+func (l *queueTest) start(j job) {
 	if !l.now.Before(j.deadline) { // as serve does it
 		l.expired++
 		l.finish(running{j, l.now, l.now})
@@ -48,7 +48,7 @@ func (l *lineTest) start(j job) {
 	l.handlers = append(l.handlers, running{j, l.now, ends})
 }
 
-func (l *lineTest) arrive(n int) {
+func (l *queueTest) arrive(n int) {
 	for range n {
 		j := job{received: l.now, deadline: l.now.Add(l.timeout)}
 		run, refused := l.join(j)
@@ -61,7 +61,7 @@ func (l *lineTest) arrive(n int) {
 	}
 }
 
-func (l *lineTest) finish(r running) {
+func (l *queueTest) finish(r running) {
 	next, ok, late := l.leave(r.job, r.started, l.now)
 	for _, j := range late {
 		if l.now.Before(j.deadline) {
@@ -76,7 +76,7 @@ func (l *lineTest) finish(r running) {
 }
 
 // pass lets time go by in which n requests a second arrive.
-func (l *lineTest) pass(d time.Duration, rate int) {
+func (l *queueTest) pass(d time.Duration, rate int) {
 	const step = 10 * time.Millisecond
 	for end := l.now.Add(d); l.now.Before(end); l.now = l.now.Add(step) {
 		l.arrive(rate * int(step) / int(time.Second))
@@ -95,12 +95,12 @@ func (l *lineTest) pass(d time.Duration, rate int) {
 	}
 }
 
-func (l *lineTest) forget() { l.served, l.late, l.refused, l.expired, l.slowest = 0, 0, 0, 0, 0 }
+func (l *queueTest) forget() { l.served, l.late, l.refused, l.expired, l.slowest = 0, 0, 0, 0, 0 }
 
 // Ten times what can be served comes all the time: as much is served as ever, in time, and all others are refused.
 func TestOverloadKeepsGoodput(t *testing.T) {
 	const rate = 400
-	l := newLineTest(t, time.Second/rate)
+	l := newQueueTest(t, time.Second/rate)
 	l.arrive(5000) // at once, when there was nothing to do
 	l.pass(5*time.Second, 10*rate)
 	if l.late > 0 || l.expired > 0 || l.served < 4*rate {
@@ -121,7 +121,7 @@ func TestOverloadKeepsGoodput(t *testing.T) {
 
 // What can be served in time is not refused, however much of it comes at once after a time with little to do.
 func TestBurstIsServed(t *testing.T) {
-	l := newLineTest(t, time.Second/2000)
+	l := newQueueTest(t, time.Second/2000)
 	l.pass(10*time.Second, 100)
 	l.arrive(4000)
 	l.pass(5*time.Second, 100)
@@ -130,9 +130,9 @@ func TestBurstIsServed(t *testing.T) {
 	}
 }
 
-// Handlers that wait for somebody far away are slow however few there are. That is no reason to refuse more of them.
+// Handlers that wait for a distant system are slow however few there are. That is no reason to refuse more of them.
 func TestSlowIsNotOverload(t *testing.T) {
-	l := newLineTest(t, time.Microsecond)
+	l := newQueueTest(t, time.Microsecond)
 	l.timeout, l.least = 15*time.Second, 4*time.Second
 	l.arrive(1)
 	l.pass(5*time.Second, 0)
@@ -148,13 +148,13 @@ func TestSlowIsNotOverload(t *testing.T) {
 // When what handlers wait for hangs, few wait with it; when it is back, requests are served as before.
 func TestHungThenBack(t *testing.T) {
 	const rate = 400
-	l := newLineTest(t, time.Second/rate)
+	l := newQueueTest(t, time.Second/rate)
 	l.pass(5*time.Second, rate/2)
 	l.each = 0
 	l.pass(10*time.Second, rate/2)
 	l.forget()
 	l.pass(10*time.Second, rate/2)
-	if l.late > 4*lineFloor || l.refused < 9*rate/2 {
+	if l.late > 4*queueFloor || l.refused < 9*rate/2 {
 		t.Errorf("hung: %d late, %d refused", l.late, l.refused)
 	}
 	l.each, l.free = time.Second/rate, l.now

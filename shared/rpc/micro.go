@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// service is the part of a server that NATS sees: its subscriptions, and its answers to PING, INFO and STATS of the micro
+// microService is the part of a server that NATS sees: its subscriptions, and its answers to PING, INFO and STATS of the micro
 // protocol, in micro's own types. It stands in for micro.AddService, which counts a request as done without error when
 // its callback returns, and lets nothing correct that: here a callback only queues.
-type service struct {
+type microService struct {
 	nc          *nats.Conn
 	id          micro.ServiceIdentity
 	description string
@@ -26,7 +26,7 @@ type service struct {
 }
 
 // start subscribes. What it has subscribed to when it fails, stop ends.
-func (s *service) start() error {
+func (s *microService) start() error {
 	s.started = time.Now().UTC()
 	s.id.ID = nuid.Next()
 	for _, b := range s.bindings {
@@ -36,13 +36,13 @@ func (s *service) start() error {
 		}
 		s.subs = append(s.subs, sub)
 	}
-	for verb, tell := range map[micro.Verb]func() any{
+	for verb, content := range map[micro.Verb]func() any{
 		micro.PingVerb:  func() any { return micro.Ping{ServiceIdentity: s.id, Type: micro.PingResponseType} },
 		micro.InfoVerb:  func() any { return s.info() },
 		micro.StatsVerb: func() any { return s.stats() },
 	} {
-		for _, whom := range [][2]string{{"", ""}, {s.id.Name, ""}, {s.id.Name, s.id.ID}} {
-			if err := s.answer(verb, whom[0], whom[1], tell); err != nil {
+		for _, to := range [][2]string{{"", ""}, {s.id.Name, ""}, {s.id.Name, s.id.ID}} {
+			if err := s.answer(verb, to[0], to[1], content); err != nil {
 				return err
 			}
 		}
@@ -51,13 +51,13 @@ func (s *service) start() error {
 }
 
 // answer answers a question that is put to all services, to those of a name, or to one instance.
-func (s *service) answer(verb micro.Verb, name, id string, tell func() any) error {
+func (s *microService) answer(verb micro.Verb, name, id string, content func() any) error {
 	subject, err := micro.ControlSubject(verb, name, id)
 	if err != nil {
 		return err
 	}
 	sub, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
-		body, err := json.Marshal(tell())
+		body, err := json.Marshal(content())
 		if err == nil {
 			err = m.Respond(body)
 		}
@@ -73,7 +73,7 @@ func (s *service) answer(verb micro.Verb, name, id string, tell func() any) erro
 }
 
 // stop ends the subscriptions; what the NATS server has sent already is still handled.
-func (s *service) stop() error {
+func (s *microService) stop() error {
 	var errs []error
 	for _, sub := range s.subs {
 		if err := sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
@@ -84,7 +84,7 @@ func (s *service) stop() error {
 	return errors.Join(errs...)
 }
 
-func (s *service) info() micro.Info {
+func (s *microService) info() micro.Info {
 	info := micro.Info{ServiceIdentity: s.id, Type: micro.InfoResponseType, Description: s.description, Endpoints: []micro.EndpointInfo{}}
 	for _, b := range s.bindings {
 		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: b.spec.Name, Subject: b.spec.Subject(), QueueGroup: s.id.Name,
@@ -93,7 +93,7 @@ func (s *service) info() micro.Info {
 	return info
 }
 
-func (s *service) stats() micro.Stats {
+func (s *microService) stats() micro.Stats {
 	stats := micro.Stats{ServiceIdentity: s.id, Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{}}
 	for _, b := range s.bindings {
 		own := b.snapshot()

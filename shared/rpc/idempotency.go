@@ -1,0 +1,101 @@
+package rpc
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+)
+
+// ErrDuplicateAnswer is wrapped by the error of a handler that lost the race to store the answer of an idempotency
+// key. The server then sends the answer that won.
+var ErrDuplicateAnswer = errors.New("an answer is stored under this key")
+
+// Answers looks up the stored answers of idempotent requests. Package idempotency keeps them.
+type Answers interface {
+	// Lookup returns the stored answer and the hash of the request it was given to. A status of 0 means the one that
+	// the endpoint declares.
+	Lookup(ctx context.Context, scope, key string) (hash string, status int, body []byte, found bool, err error)
+}
+
+// Answer returns how a handler stores the answer of an idempotent request, in the transaction of the change itself. It
+// reports false if the client sent no key. Storing the same scope and key twice must fail with ErrDuplicateAnswer.
+func Answer(ctx context.Context) (scope, key, hash string, ok bool) {
+	m := From(ctx)
+	if m.IdempotencyKey == "" {
+		return "", "", "", false
+	}
+	return answerScope(m), m.IdempotencyKey, m.BodyHash, true
+}
+
+func answerScope(m *Meta) string { return m.Endpoint + ":" + string(m.Principal.User) }
+
+// once runs an idempotent request, or gives the answer that an earlier run stored.
+func (b *binding) once(ctx context.Context, key string, h nats.Header, body []byte) (answer, error) {
+	const longest = 255
+	if len(key) > longest || !codec.Plain(key) {
+		var check fault.Check
+		check.Field(false, IdempotencyKey, "must be plain text of at most %d bytes", longest)
+		return answer{}, check.Err()
+	}
+	m := *From(ctx)
+	m.IdempotencyKey = key
+	m.BodyHash = requestHash(b.spec, header(h, HeaderParams), body)
+	if a, found, err := b.stored(ctx, &m); found || err != nil {
+		return a, err
+	}
+	a, err := b.call(WithMeta(ctx, m), h, body)
+	if !errors.Is(err, ErrDuplicateAnswer) {
+		return a, err
+	}
+	a, found, err := b.stored(ctx, &m)
+	if err == nil && !found {
+		err = fault.New(fault.Conflict, "a request with this idempotency key is under way")
+	}
+	return a, err
+}
+
+func (b *binding) stored(ctx context.Context, m *Meta) (answer, bool, error) {
+	hash, status, body, found, err := b.server.cfg.Answers.Lookup(ctx, answerScope(m), m.IdempotencyKey)
+	if err != nil || !found {
+		return answer{}, false, err
+	}
+	if hash != m.BodyHash {
+		return answer{}, false, fault.New(fault.Unprocessable, "this idempotency key was used with another request")
+	}
+	b.stats.replayed.Add(1)
+	return answer{status: status, body: body, replayed: true}, true, nil
+}
+
+// requestHash identifies what a request asks for, but for its secrets: hex of SHA-256.
+func requestHash(spec Spec, params string, body []byte) string {
+	body = withoutSecrets(spec, body)
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s %s\n%s\n", spec.Method, spec.Path, params)
+	sum.Write(body)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// withoutSecrets returns the body without the members that the spec calls secret. A body that is no object stays as it
+// is: no handler will see it, and nothing is stored of it.
+func withoutSecrets(spec Spec, body []byte) []byte {
+	var members map[string]json.RawMessage
+	if len(spec.Secrets) == 0 || json.Unmarshal(body, &members) != nil {
+		return body
+	}
+	for _, name := range spec.Secrets {
+		delete(members, name)
+	}
+	rest, err := json.Marshal(members)
+	if err != nil { // cannot happen: it was read from JSON
+		return nil
+	}
+	return rest
+}
