@@ -28,3 +28,5 @@ func kernel() string { return "unknown" }
 func loadAverage() float64 { return 0 }
 
 func fileSystem(string) string { return "unknown" }
+
+func residentBytes(int) int64 { return 0 }

@@ -62,6 +62,7 @@ type bench struct {
 	started []*process // baselines of the present scenario
 
 	rows     []Row
+	sizes    []Size
 	checks   []Check
 	oversold int64
 

@@ -21,9 +21,14 @@ const comeAgain = 100 * time.Millisecond
 // callback comes over HTTP), waiting until the order is paid, and reading the tickets. One operation is one purchase.
 func (b *bench) purchase(ctx context.Context) error {
 	var sellers []seller
+	var sys *system
+	var before footprint
 	if b.wants("system") {
-		sys, err := b.system(ctx)
-		if err != nil {
+		var err error
+		if sys, err = b.system(ctx); err != nil {
+			return err
+		}
+		if before, err = sys.footprint(); err != nil {
 			return err
 		}
 		s := seller{name: "system", client: sys.client, tokens: sys.buyers, cpu: sys.cpu}
@@ -56,6 +61,13 @@ func (b *bench) purchase(ctx context.Context) error {
 			closed := Load{Conns: conns, Duration: b.Duration}
 			b.rows = append(b.rows, alternate(ctx, name, "capacity", targets, closed, b.cores, b.Options)...)
 		}
+	}
+	if sys != nil {
+		after, err := sys.footprint()
+		if err != nil {
+			return err
+		}
+		b.grown("purchase", before, after, bought[0].paid)
 	}
 	for i, s := range sellers {
 		if err := b.checkPurchases(s, &bought[i]); err != nil {

@@ -22,6 +22,7 @@ type Report struct {
 	} `json:"options"`
 	Ratios  []Ratio `json:"ratios"`
 	Rows    []Row   `json:"rows"`
+	Sizes   []Size  `json:"sizes,omitempty"`
 	Checks  []Check `json:"checks"`
 	Correct bool    `json:"correct"`
 	// Oversold is the number of seats sold beyond what there were, over all targets.
@@ -106,7 +107,7 @@ func (b *bench) report(machine Machine) Report {
 	for _, row := range b.rows {
 		b.checkRow(row)
 	}
-	r := Report{At: time.Now().UTC().Truncate(time.Second), Machine: machine, Postgres: b.pgVersion, Ratios: ratios(b.rows), Rows: b.rows, Checks: b.checks,
+	r := Report{At: time.Now().UTC().Truncate(time.Second), Machine: machine, Postgres: b.pgVersion, Ratios: ratios(b.rows), Rows: b.rows, Sizes: b.sizes, Checks: b.checks,
 		Oversold: b.oversold, Correct: b.oversold == 0 && !slices.ContainsFunc(b.checks, func(c Check) bool { return !c.OK })}
 	r.Options.DurationSeconds, r.Options.Rounds, r.Options.Poisson = b.Duration.Seconds(), b.Rounds, b.Poisson
 	return r
@@ -165,6 +166,7 @@ func (r Report) markdown(w io.Writer) error {
 
 	r.capacityTable(&t)
 	r.pacedTable(&t)
+	r.sizeTable(&t)
 
 	if len(r.Checks) > 0 {
 		fmt.Fprintf(&t, "\nOversold: **%d**\n\n| check | | |\n|---|---|---|\n", r.Oversold)
@@ -178,6 +180,16 @@ func (r Report) markdown(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, t.String())
 	return err
+}
+
+func (r Report) sizeTable(t *strings.Builder) {
+	if len(r.Sizes) == 0 {
+		return
+	}
+	t.WriteString("\nMemory and disk:\n\n| scenario | | kB |\n|---|---|---:|\n")
+	for _, x := range r.Sizes {
+		fmt.Fprintf(t, "| %s | %s | %.1f |\n", x.Scenario, x.Name, x.Bytes/1000)
+	}
 }
 
 func (r Report) capacityTable(t *strings.Builder) {
