@@ -99,3 +99,18 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+func TestOneLineAndShorten(t *testing.T) {
+	if got := text.OneLine("a\r\nb\u2028c\x00d é"); got != "a  b c d é" {
+		t.Errorf("one line is %q", got)
+	}
+	for _, c := range []struct {
+		text string
+		n    int
+		want string
+	}{{"", 3, ""}, {"abc", 3, "abc"}, {"ééé", 3, "ééé"}, {"abcd", 3, "ab…"}, {"a bcd", 3, "a…"}} {
+		if got := text.Shorten(c.text, c.n); got != c.want {
+			t.Errorf("%q in %d characters is %q, want %q", c.text, c.n, got, c.want)
+		}
+	}
+}

@@ -18,9 +18,9 @@ const (
 	renewEvery = 5 * time.Second
 )
 
-// claims are the jobs that this instance has in hand. A job is claimed before it is sent, in memory against the handlers
-// beside it and in the database against other instances: a slow server makes the stream deliver a job again that is
-// being sent. A claim is renewed as long as its job is in hand, and ends by itself when the instance dies.
+// claims are the jobs that this instance has in progress. A job is claimed before its message is sent, in memory against
+// the other handlers and in the database against other instances: a slow server makes the stream redeliver a job that is
+// in progress. A claim is renewed as long as that lasts, and expires when the instance dies.
 type claims struct {
 	db    *store.DB
 	owner string
@@ -29,11 +29,11 @@ type claims struct {
 	held map[api.NotificationJob]*claim
 }
 
-// claim is a job in hand.
+// claim is a job in progress.
 type claim struct {
-	at   time.Time // when it was made or renewed, at the earliest
-	busy bool      // a handler is at it
-	end  *outcome  // what could not be written down yet; without a handler, the job waits for another try
+	at      time.Time // when it was made or renewed, at the earliest
+	busy    bool      // a handler has it
+	outcome *outcome  // that could not be stored yet; without a handler, the job waits for another try
 }
 
 func newClaims(db *store.DB) *claims {
@@ -51,9 +51,9 @@ type claimRow struct {
 	Until     int64                `bun:"until"`
 }
 
-// enter takes a job in hand, and returns what became of it if it was done before and is only to be written down. It
-// reports false if another handler of this instance has it.
-func (c *claims) enter(job api.NotificationJob) (end *outcome, free bool) {
+// enter claims a job in memory, and returns its outcome if it was done before and that is only to be stored. It reports
+// false if another handler of this instance has the job.
+func (c *claims) enter(job api.NotificationJob) (o *outcome, free bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	one := c.held[job]
@@ -65,39 +65,43 @@ func (c *claims) enter(job api.NotificationJob) (end *outcome, free bool) {
 		return nil, false
 	}
 	one.busy = true
-	return one.end, true
+	return one.outcome, true
 }
 
-// leave puts a job down. With an outcome that could not be written down, this instance remembers it.
-func (c *claims) leave(job api.NotificationJob, end *outcome) {
+// leave ends the claim to a job in memory. An outcome that could not be stored stays.
+func (c *claims) leave(job api.NotificationJob, unrecorded *outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if end == nil {
+	if unrecorded == nil {
 		delete(c.held, job)
 		return
 	}
-	c.held[job].busy, c.held[job].end = false, end
+	c.held[job].busy, c.held[job].outcome = false, unrecorded
 }
 
-// isCurrent reports whether the claim to a job still holds. That of a process which stood still may be over.
+// isCurrent reports whether the claim to a job still holds. That of a process which was stopped may have expired.
 func (c *claims) isCurrent(job api.NotificationJob) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Since(c.held[job].at) < claimTime
 }
 
-// take claims jobs, each of them once, and returns those that no other instance is sending.
-func (c *claims) take(ctx context.Context, tx bun.Tx, jobs []api.NotificationJob) (mine []api.NotificationJob, err error) {
+// acquire claims jobs, each of them once, and returns those that no other instance has claimed.
+func (c *claims) acquire(ctx context.Context, tx bun.Tx, jobs []api.NotificationJob) ([]api.NotificationJob, error) {
 	now, err := c.now(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
+	var mine []api.NotificationJob
 	rows := make([]claimRow, len(jobs))
 	for i, job := range jobs {
-		rows[i] = claimRow{MessageID: job.MessageID, Channel: job.Channel, Target: job.Target, Owner: c.owner, Until: now + claimTime.Milliseconds()}
+		rows[i] = claimRow{MessageID: job.MessageID, Channel: job.Channel, Target: job.Target, Owner: c.owner,
+			Until: now + claimTime.Milliseconds()}
 	}
-	err = tx.NewInsert().Model(&rows).On("CONFLICT (message_id, channel, target) DO UPDATE").Set("owner = excluded.owner, until = excluded.until").
-		Where("claims.until < ? OR claims.owner = excluded.owner", now).Returning("message_id, channel, target").Scan(ctx, &mine)
+	err = tx.NewInsert().Model(&rows).On("CONFLICT (message_id, channel, target) DO UPDATE").
+		Set("owner = excluded.owner, until = excluded.until").
+		Where("claims.until < ? OR claims.owner = excluded.owner", now).
+		Returning("message_id, channel, target").Scan(ctx, &mine)
 	return mine, err
 }
 
@@ -111,12 +115,12 @@ func (c *claims) release(ctx context.Context, tx bun.Tx, jobs []api.Notification
 		messages[job.MessageID] = true
 		keys[i] = job.MessageID.String() + "." + job.Channel + "." + job.Target.String()
 	}
-	_, err := tx.ExecContext(ctx, "DELETE FROM claims WHERE owner = ? AND message_id IN (?) AND message_id || '.' || channel || '.' || target IN (?)",
-		c.owner, messages.list(), bun.List(keys))
+	_, err := tx.ExecContext(ctx, `DELETE FROM claims WHERE owner = ? AND message_id IN (?)
+		AND message_id || '.' || channel || '.' || target IN (?)`, c.owner, messages.list(), bun.List(keys))
 	return err
 }
 
-// renew prolongs the claims to what has been in hand for a while.
+// renew prolongs the claims to what has been in progress for a while.
 func (c *claims) renew(ctx context.Context) error {
 	began := time.Now()
 	var jobs []api.NotificationJob
@@ -137,7 +141,8 @@ func (c *claims) renew(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE claims SET until = ? WHERE owner = ? AND message_id IN (?)", now+claimTime.Milliseconds(), c.owner, messages.list())
+		_, err = tx.ExecContext(ctx, "UPDATE claims SET until = ? WHERE owner = ? AND message_id IN (?)",
+			now+claimTime.Milliseconds(), c.owner, messages.list())
 		return err
 	})
 	if err != nil {

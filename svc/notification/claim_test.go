@@ -18,23 +18,23 @@ import (
 )
 
 // another starts one more instance on the same database.
-func (b *box) another() {
-	b.t.Helper()
-	deps := b.deps
-	deps.Metrics, deps.Client = observe.NewRegistry(), b.client("notification")
-	second, err := notification.New(b.t.Context(), deps)
+func (h *harness) another() {
+	h.t.Helper()
+	deps := h.deps
+	deps.Metrics, deps.Client = observe.NewRegistry(), h.client("notification")
+	second, err := notification.New(h.t.Context(), deps)
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	b.start("notification", second, b.db)
+	h.start("notification", second, h.db)
 }
 
 // logged waits until something was logged so many times.
-func (b *box) logged(what string, n int) {
-	b.t.Helper()
-	testkit.Eventually(b.t, 30*time.Second, func() error {
-		if got := strings.Count(b.log.String(), what); got < n {
-			return fmt.Errorf("%q was logged %d times, want %d; the log is\n%s", what, got, n, b.log.String())
+func (h *harness) logged(what string, n int) {
+	h.t.Helper()
+	testkit.Eventually(h.t, 30*time.Second, func() error {
+		if got := strings.Count(h.log.String(), what); got < n {
+			return fmt.Errorf("%q was logged %d times, want %d; the log is\n%s", what, got, n, h.log.String())
 		}
 		return nil
 	})
@@ -52,15 +52,15 @@ func taken(t *testing.T, server *testkit.MailServer, n int) []string {
 	return server.Mails()
 }
 
-// A mail that a slow server has taken and not acknowledged yet is in hand: its job, delivered again to the same instance
-// and to another one, sends nothing, and neither does one that comes when the mail is written down.
+// A mail that a slow server has taken and not acknowledged yet is in progress: its job, redelivered to the same instance
+// and to another one, sends nothing, and neither does one that comes when the outcome is stored.
 func TestOneMailFromASlowServer(t *testing.T) {
 	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) {
 		server := testkit.NewMailServer(t, "127.0.0.1:0")
-		b := open(t, db, func(d *notification.Deps) { d.SMTPURL = "smtp://" + server.Addr })
-		b.another()
+		h := open(t, db, func(d *notification.Deps) { d.SMTPURL = "smtp://" + server.Addr })
+		h.another()
 		server.SilenceAfter("DATA")
-		b.join("ada")
+		h.join("ada")
 		taken(t, server, 1)
 		job := api.NotificationJob{Channel: api.ChannelEmail}
 		if err := db.Read().NewRaw("SELECT id FROM messages").Scan(t.Context(), &job.MessageID); err != nil {
@@ -68,12 +68,12 @@ func TestOneMailFromASlowServer(t *testing.T) {
 		}
 		const again = 6 // over two instances
 		for i := range again {
-			b.publish(api.NotifyEmailUrgent, fmt.Sprint("again ", i), job)
+			h.publish(api.NotifyEmailUrgent, fmt.Sprint("again ", i), job)
 		}
-		b.refused(again)
+		h.refused(again)
 		server.Silence(false)
-		b.settled()
-		b.delivered(api.ChannelEmail, "sent", 1)
+		h.settled()
+		h.delivered(api.ChannelEmail, "sent", 1)
 		if got := server.Mails(); len(got) != 1 {
 			t.Errorf("the server was given %d mails, want 1", len(got))
 		}
@@ -84,13 +84,13 @@ func TestOneMailFromASlowServer(t *testing.T) {
 	})
 }
 
-// A mail that has left is written down even when the database does not take it at first.
-func TestSentIsWrittenDown(t *testing.T) {
+// The outcome of a mail that was sent is stored even when the database refuses it at first.
+func TestOutcomeIsStored(t *testing.T) {
 	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) {
 		server := testkit.NewMailServer(t, "127.0.0.1:0")
-		b := open(t, db, func(d *notification.Deps) { d.SMTPURL = "smtp://" + server.Addr })
+		h := open(t, db, func(d *notification.Deps) { d.SMTPURL = "smtp://" + server.Addr })
 		server.SilenceAfter("DATA")
-		b.join("ada")
+		h.join("ada")
 		taken(t, server, 1)
 		rename := func(from, to string) {
 			t.Helper()
@@ -104,23 +104,23 @@ func TestSentIsWrittenDown(t *testing.T) {
 		}
 		rename("deliveries", "broken")
 		server.Silence(false)
-		b.logged("cannot be written down", 1)
+		h.logged("cannot be stored", 1)
 		rename("broken", "deliveries")
-		b.settled()
-		b.delivered(api.ChannelEmail, "sent", 1)
+		h.settled()
+		h.delivered(api.ChannelEmail, "sent", 1)
 		if got := server.Mails(); len(got) != 1 {
 			t.Errorf("the server was given %d mails, want 1", len(got))
 		}
 	})
 }
 
-// The claim of an instance that died is over by itself; that of one that lives is not.
+// The claim of an instance that died expires; that of a running one does not.
 func TestClaimsOfDeadInstances(t *testing.T) {
 	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) {
-		b := open(t, db)
-		ada := b.join("ada")
-		b.settled()
-		b.mails("welcome", 1)
+		h := open(t, db)
+		ada := h.join("ada")
+		h.settled()
+		h.mails("welcome", 1)
 		claim := func(id string, until int64) {
 			t.Helper()
 			err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -131,17 +131,17 @@ func TestClaimsOfDeadInstances(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		b.publish(api.PasswordChanged.Subject, "c", api.UserEvent{UserID: ada.ID})
-		m := b.mails("password_changed", 1)[0]
+		h.publish(api.PasswordChanged.Subject, "c", api.UserEvent{UserID: ada.ID})
+		m := h.mails("password_changed", 1)[0]
 		_, rest, _ := strings.Cut(m.header.Get("Message-Id"), "password_changed.")
 		id, _, ok := strings.Cut(rest, "@")
 		if !ok {
 			t.Fatal(errors.New(m.header.Get("Message-Id")))
 		}
-		b.settled()
+		h.settled()
 		claim(id, time.Now().Add(time.Hour).UnixMilli())
-		b.reopen(id)
-		b.refused(1)
+		h.reopen(id)
+		h.refused(1)
 		var count int
 		if err := db.Read().NewRaw("SELECT COUNT(*) FROM deliveries WHERE message_id = ?", id).Scan(t.Context(), &count); err != nil || count != 0 {
 			t.Errorf("%d deliveries of what another instance is sending, %v", count, err)
@@ -153,10 +153,12 @@ func TestClaimsOfDeadInstances(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.settled()
-		b.delivered(api.ChannelEmail, "sent", 2)
+		h.settled()
+		h.delivered(api.ChannelEmail, "sent", 2)
 	})
 }
 
 // refused waits until so many jobs were left alone because their messages are being sent.
-func (b *box) refused(n int) { b.logged(`a job came again while its message is being sent`, n) }
+func (h *harness) refused(n int) {
+	h.logged(`a job was redelivered while its message is being sent`, n)
+}

@@ -39,9 +39,9 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// box is the notification service beside the user service, on real NATS and SQL. What ticketing and the event service are
-// asked is answered from its fields.
-type box struct {
+// harness is the notification service beside the user service, on real NATS and SQL. Ticketing and the event service are
+// answered for from its fields.
+type harness struct {
 	t       *testing.T
 	nats    *testkit.NATSServer
 	clock   *testkit.Clock
@@ -50,7 +50,7 @@ type box struct {
 	db      *store.DB
 	gateway *rpc.Client
 	stop    func() // ends the notification service
-	cancel  func() // tells it to end
+	cancel  func() // asks it to stop
 	deps    notification.Deps
 
 	mu     sync.Mutex
@@ -63,55 +63,55 @@ type service interface {
 	Run(context.Context) error
 }
 
-// open starts a box. Change may change what the service runs on.
-func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *box {
+// open starts a harness. Change may change what the service runs on.
+func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *harness {
 	t.Helper()
-	b := &box{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &testkit.Buffer{}, db: db,
+	h := &harness{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &testkit.Buffer{}, db: db,
 		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}}
-	b.nats.Stream("EVENTS", "ev.>")
-	b.nats.Stream("DEAD", "dead.>")
-	_, err := b.nats.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NOTIFICATIONS", Subjects: []string{"notify.>"}, AllowAtomicPublish: true})
+	h.nats.Stream("EVENTS", "ev.>")
+	h.nats.Stream("DEAD", "dead.>")
+	_, err := h.nats.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NOTIFICATIONS", Subjects: []string{"notify.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.gateway = rpc.NewClient(b.nats.Conn, rpc.ClientConfig{Name: "gateway"})
-	log := slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h.gateway = rpc.NewClient(h.nats.Conn, rpc.ClientConfig{Name: "gateway"})
+	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	users := testkit.Open(t, testkit.SQLite(t), "user", user.Migrations())
-	people, err := user.New(t.Context(), user.Deps{DB: users, JS: b.nats.JS, Client: b.client("user"), Log: log, Metrics: observe.NewRegistry(), Now: b.clock.Now})
+	people, err := user.New(t.Context(), user.Deps{DB: users, JS: h.nats.JS, Client: h.client("user"), Log: log, Metrics: observe.NewRegistry(), Now: h.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.start("user", people, users)
-	b.neighbours()
-	b.deps = notification.Deps{DB: db, NATS: b.nats.Conn, JS: b.nats.JS, Client: b.client("notification"), Log: log, Metrics: observe.NewRegistry(),
-		Now: b.clock.Now, OutboxDir: b.outbox, PublicURL: "https://tickets.example", Pauses: []time.Duration{50 * time.Millisecond}}
+	h.start("user", people, users)
+	h.neighbours()
+	h.deps = notification.Deps{DB: db, NATS: h.nats.Conn, JS: h.nats.JS, Client: h.client("notification"), Log: log, Metrics: observe.NewRegistry(),
+		Now: h.clock.Now, OutboxDir: h.outbox, PublicURL: "https://tickets.example", Pauses: []time.Duration{50 * time.Millisecond}}
 	for _, f := range change {
-		f(&b.deps)
+		f(&h.deps)
 	}
-	b.run()
-	return b
+	h.run()
+	return h
 }
 
 // run starts the notification service.
-func (b *box) run() {
-	b.t.Helper()
-	messages, err := notification.New(b.t.Context(), b.deps)
+func (h *harness) run() {
+	h.t.Helper()
+	messages, err := notification.New(h.t.Context(), h.deps)
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	b.cancel, b.stop = b.start("notification", messages, b.db)
+	h.cancel, h.stop = h.start("notification", messages, h.db)
 }
 
-func (b *box) client(name string) *rpc.Client {
-	return rpc.NewClient(b.nats.Connect(), rpc.ClientConfig{Name: name})
+func (h *harness) client(name string) *rpc.Client {
+	return rpc.NewClient(h.nats.Connect(), rpc.ClientConfig{Name: name})
 }
 
-func (b *box) start(name string, svc service, db *store.DB) (cancel, stop func()) {
-	b.t.Helper()
-	srv := rpc.NewServer(b.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: idempotency.In(db)})
+func (h *harness) start(name string, svc service, db *store.DB) (cancel, stop func()) {
+	h.t.Helper()
+	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: idempotency.In(db)})
 	svc.Register(srv)
-	if err := srv.Start(b.t.Context()); err != nil {
-		b.t.Fatal(err)
+	if err := srv.Start(h.t.Context()); err != nil {
+		h.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -119,55 +119,55 @@ func (b *box) start(name string, svc service, db *store.DB) (cancel, stop func()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			b.t.Error(err)
+			h.t.Error(err)
 		}
 		if err := srv.Drain(context.Background()); err != nil {
-			b.t.Error(err)
+			h.t.Error(err)
 		}
 		if c, ok := svc.(interface{ Close() }); ok {
 			c.Close()
 		}
 	})
-	b.t.Cleanup(stop)
+	h.t.Cleanup(stop)
 	return cancel, stop
 }
 
-// neighbours answer for the event service and ticketing.
-func (b *box) neighbours() {
-	b.t.Helper()
+// neighbours answers for the event service and ticketing.
+func (h *harness) neighbours() {
+	h.t.Helper()
 	cfg := func(name string) rpc.ServerConfig {
-		return rpc.ServerConfig{Service: name, Log: testkit.Log(b.t), Registry: observe.NewRegistry(), Answers: idempotency.In(b.db)}
+		return rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: idempotency.In(h.db)}
 	}
-	events := rpc.NewServer(b.nats.Connect(), cfg("event"))
+	events := rpc.NewServer(h.nats.Connect(), cfg("event"))
 	rpc.Handle(events, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		offer, ok := b.offers[req.EventID]
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		offer, ok := h.offers[req.EventID]
 		if !ok {
 			return nil, fault.New(fault.NotFound, "there is no such event")
 		}
 		return &offer, nil
 	})
 	rpc.Handle(events, api.GetCalendarFile, func(_ context.Context, req *api.OfferRequest) (*rpc.Blob, error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		method := "PUBLISH"
-		if b.offers[req.EventID].Event.Status == api.EventCancelled {
+		if h.offers[req.EventID].Event.Status == api.EventCancelled {
 			method = "CANCEL"
 		}
 		return &rpc.Blob{ContentType: "text/calendar", Data: []byte("BEGIN:VCALENDAR\r\nMETHOD:" + method + "\r\nEND:VCALENDAR\r\n")}, nil
 	})
-	office := rpc.NewServer(b.nats.Connect(), cfg("ticketing"))
-	rpc.Handle(office, api.GetHeldTickets, func(_ context.Context, req *api.HeldTickets) (*api.List[api.Ticket], error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return &api.List[api.Ticket]{Items: b.held[req.UserID]}, nil
+	ticketing := rpc.NewServer(h.nats.Connect(), cfg("ticketing"))
+	rpc.Handle(ticketing, api.GetHeldTickets, func(_ context.Context, req *api.HeldTickets) (*api.List[api.Ticket], error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return &api.List[api.Ticket]{Items: h.held[req.UserID]}, nil
 	})
-	for _, s := range []*rpc.Server{events, office} {
-		if err := s.Start(b.t.Context()); err != nil {
-			b.t.Fatal(err)
+	for _, s := range []*rpc.Server{events, ticketing} {
+		if err := s.Start(h.t.Context()); err != nil {
+			h.t.Fatal(err)
 		}
-		b.t.Cleanup(func() { s.Drain(context.Background()) })
+		h.t.Cleanup(func() { s.Drain(context.Background()) })
 	}
 }
 
@@ -226,16 +226,16 @@ func (m mailFile) collect(contentType, encoding string, body io.Reader) error {
 func (m mailFile) text() string { return m.parts["text/plain"] }
 
 // mails returns the mails of a template, once there are n.
-func (b *box) mails(name string, n int) (found []mailFile) {
-	b.t.Helper()
+func (h *harness) mails(name string, n int) (found []mailFile) {
+	h.t.Helper()
 	defer func() {
-		if b.t.Failed() {
-			b.t.Log(b.log.String())
+		if h.t.Failed() {
+			h.t.Log(h.log.String())
 		}
 	}()
-	testkit.Eventually(b.t, 30*time.Second, func() error {
+	testkit.Eventually(h.t, 30*time.Second, func() error {
 		found = nil
-		files, err := filepath.Glob(filepath.Join(b.outbox, "*_"+name+".*.eml"))
+		files, err := filepath.Glob(filepath.Join(h.outbox, "*_"+name+".*.eml"))
 		if err != nil {
 			return err
 		}
@@ -259,87 +259,87 @@ func (b *box) mails(name string, n int) (found []mailFile) {
 	return found
 }
 
-// join makes an account, and returns when its welcome is on its way.
-func (b *box) join(name string) api.User {
-	b.t.Helper()
-	u, err := rpc.Call(b.t.Context(), b.gateway, api.RegisterUser, &api.Register{Email: name + "@example.org", Password: "correct horse battery", Name: name})
+// join makes an account, and returns when its welcome is planned.
+func (h *harness) join(name string) api.User {
+	h.t.Helper()
+	u, err := rpc.Call(h.t.Context(), h.gateway, api.RegisterUser, &api.Register{Email: name + "@example.org", Password: "correct horse battery", Name: name})
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	testkit.Eventually(b.t, 30*time.Second, func() error {
+	testkit.Eventually(h.t, 30*time.Second, func() error {
 		var known bool
-		err := b.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM messages WHERE user_id = ?)", u.ID).Scan(context.Background(), &known)
+		err := h.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM messages WHERE user_id = ?)", u.ID).Scan(context.Background(), &known)
 		if err == nil && !known {
-			err = errors.New("the account is not heard of")
+			err = errors.New("the welcome is not planned")
 		}
 		return err
 	})
 	return *u
 }
 
-// speaks sets the language of somebody.
-func (b *box) speaks(u api.User, p api.Profile) {
-	b.t.Helper()
-	tokens, err := rpc.Call(b.t.Context(), b.gateway, api.CreateSession, &api.Login{Email: u.Email, Password: "correct horse battery"})
+// setProfile changes the profile of a user.
+func (h *harness) setProfile(u api.User, p api.Profile) {
+	h.t.Helper()
+	tokens, err := rpc.Call(h.t.Context(), h.gateway, api.CreateSession, &api.Login{Email: u.Email, Password: "correct horse battery"})
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	claims, err := base64.RawURLEncoding.DecodeString(strings.Split(tokens.AccessToken, ".")[1])
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	var session struct {
 		ID ids.Session `json:"sid"`
 	}
 	if err := json.Unmarshal(claims, &session); err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	ctx := rpc.WithMeta(b.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
-	if _, err := rpc.Call(ctx, b.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(p)}); err != nil {
-		b.t.Fatal(err)
+	ctx := rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
+	if _, err := rpc.Call(ctx, h.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(p)}); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
-// as is a request of somebody.
-func (b *box) as(u api.User) context.Context {
-	return rpc.WithMeta(b.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: ids.New[ids.SessionKind](time.Now()), Roles: u.Roles}})
+// as returns the context of a request of a user.
+func (h *harness) as(u api.User) context.Context {
+	return rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: ids.New[ids.SessionKind](time.Now()), Roles: u.Roles}})
 }
 
-// call asks an endpoint as somebody.
-func call[Req, Resp any](b *box, u api.User, ep rpc.Endpoint[Req, Resp], req *Req) *Resp {
-	b.t.Helper()
-	resp, err := rpc.Call(b.as(u), b.gateway, ep, req)
+// call calls an endpoint as a user.
+func call[Req, Resp any](h *harness, u api.User, ep rpc.Endpoint[Req, Resp], req *Req) *Resp {
+	h.t.Helper()
+	resp, err := rpc.Call(h.as(u), h.gateway, ep, req)
 	if err != nil {
-		b.t.Fatalf("%s: %v", ep.Subject(), err)
+		h.t.Fatalf("%s: %v", ep.Subject(), err)
 	}
 	return resp
 }
 
 // publish puts an event on the stream.
-func (b *box) publish(subject, id string, payload any) {
-	b.t.Helper()
+func (h *harness) publish(subject, id string, payload any) {
+	h.t.Helper()
 	raw, err := json.Marshal(payload)
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	msg := nats.NewMsg(subject)
 	msg.Data = raw
 	msg.Header.Set(nats.MsgIdHdr, id)
-	if _, err := b.nats.JS.PublishMsg(b.t.Context(), msg); err != nil {
-		b.t.Fatal(err)
+	if _, err := h.nats.JS.PublishMsg(h.t.Context(), msg); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
-// settled waits until every domain event is dealt with, every job of it posted, and every job done: what has not come by
-// then does not come.
-func (b *box) settled() {
-	b.t.Helper()
-	testkit.Eventually(b.t, 30*time.Second, func() error {
-		if err := b.consumed("EVENTS"); err != nil {
+// settled waits until every domain event is consumed, every job of it published, and every job done: what has not been
+// sent by then will not be.
+func (h *harness) settled() {
+	h.t.Helper()
+	testkit.Eventually(h.t, 30*time.Second, func() error {
+		if err := h.consumed("EVENTS"); err != nil {
 			return err
 		}
 		var open int
-		err := b.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM mailings WHERE done_at IS NULL) + (SELECT COUNT(*) FROM outbox)").
+		err := h.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM mailings WHERE done_at IS NULL) + (SELECT COUNT(*) FROM outbox)").
 			Scan(context.Background(), &open)
 		if err == nil && open > 0 {
 			err = fmt.Errorf("%d things are open", open)
@@ -347,15 +347,15 @@ func (b *box) settled() {
 		if err != nil {
 			return err
 		}
-		return b.consumed("NOTIFICATIONS")
+		return h.consumed("NOTIFICATIONS")
 	})
 }
 
-// consumed reports whether every consumer has dealt with the last message of each of its subjects. That a consumer has
-// none pending does not say so: it may not have noticed the message yet.
-func (b *box) consumed(name string) error {
+// consumed reports whether every consumer is done with the last message of each of its subjects. That a consumer has none
+// pending does not say so: it may not have received the message yet.
+func (h *harness) consumed(name string) error {
 	ctx := context.Background()
-	s, err := b.nats.JS.Stream(ctx, name)
+	s, err := h.nats.JS.Stream(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -372,77 +372,77 @@ func (b *box) consumed(name string) error {
 				return err
 			}
 			if c.Delivered.Stream < last.Sequence || c.NumAckPending > 0 {
-				return fmt.Errorf("%s is at %d with %d in hand, %s at %d", c.Name, c.Delivered.Stream, c.NumAckPending, subject, last.Sequence)
+				return fmt.Errorf("%s is at %d with %d in progress, %s at %d", c.Name, c.Delivered.Stream, c.NumAckPending, subject, last.Sequence)
 			}
 		}
 	}
 	return nil
 }
 
-// concert is a published event of somebody, a week from now.
-func (b *box) concert(by api.User) api.Event {
-	b.t.Helper()
-	start := b.clock.Now().Add(7 * 24 * time.Hour)
+// concert publishes an event of a user, a week from now.
+func (h *harness) concert(by api.User) api.Event {
+	h.t.Helper()
+	start := h.clock.Now().Add(7 * 24 * time.Hour)
 	e := api.Event{ID: ids.New[ids.EventKind](start), Organizer: by.ID, Status: api.EventPublished, Name: "Nocturne & more", StartsAt: start, EndsAt: start.Add(3 * time.Hour),
-		Timezone: "Europe/Berlin", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"}, Revision: 1, UpdatedAt: b.clock.Now()}
-	b.tell(api.EventWasPublished.Subject, e)
+		Timezone: "Europe/Berlin", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"}, Revision: 1, UpdatedAt: h.clock.Now()}
+	h.change(api.EventWasPublished.Subject, e)
 	return e
 }
 
-// tell publishes an event as it is now.
-func (b *box) tell(subject string, e api.Event) {
-	b.t.Helper()
+// change publishes an event as it is now.
+func (h *harness) change(subject string, e api.Event) {
+	h.t.Helper()
 	offer := api.Offer{Event: e}
-	b.mu.Lock()
-	b.offers[e.ID] = offer
-	b.mu.Unlock()
-	b.publish(subject, fmt.Sprintf("%s-%s-%d", subject, e.ID, e.Revision), offer)
+	h.mu.Lock()
+	h.offers[e.ID] = offer
+	h.mu.Unlock()
+	h.publish(subject, fmt.Sprintf("%s-%s-%d", subject, e.ID, e.Revision), offer)
 }
 
 const aType = ids.TicketType("tty_01hzzzzzzzzzzzzzzzzzzzzzzz")
 
-// buys gives somebody tickets of an event.
-func (b *box) buys(u api.User, e api.Event, n int) (api.Order, []ids.Ticket) {
-	b.t.Helper()
-	now := b.clock.Now()
+// buys gives a user tickets of an event.
+func (h *harness) buys(u api.User, e api.Event, n int) (api.Order, []ids.Ticket) {
+	h.t.Helper()
+	now := h.clock.Now()
 	o := api.Order{ID: ids.New[ids.OrderKind](now), EventID: e.ID, UserID: u.ID, Status: api.OrderPaid, PaidAt: &now, UpdatedAt: now, Total: api.Money{Amount: int64(2500 * n), Currency: "EUR"},
 		Items: []api.OrderItem{{TicketTypeID: aType, Name: "Parkett\r\nlinks", Quantity: n, UnitPrice: api.Money{Amount: 2500, Currency: "EUR"}}}}
 	var tickets []ids.Ticket
-	b.mu.Lock()
+	h.mu.Lock()
 	for range n {
 		id := ids.New[ids.TicketKind](now)
 		tickets = append(tickets, id)
-		b.held[u.ID] = append(b.held[u.ID], api.Ticket{ID: id, Code: "ST1." + id.String(), EventID: e.ID, OrderID: o.ID, OwnerID: u.ID, TicketTypeID: aType})
+		h.held[u.ID] = append(h.held[u.ID], api.Ticket{ID: id, Code: "ST1." + id.String(), EventID: e.ID, OrderID: o.ID, OwnerID: u.ID, TicketTypeID: aType})
 	}
-	b.mu.Unlock()
-	b.publish(api.OrderWasPaid.Subject, "paid-"+o.ID.String(), api.OrderEvent{Order: o, Tickets: tickets})
+	h.mu.Unlock()
+	h.publish(api.OrderWasPaid.Subject, "paid-"+o.ID.String(), api.OrderEvent{Order: o, Tickets: tickets})
 	return o, tickets
 }
 
-func onBoth(t *testing.T, test func(t *testing.T, b *box)) {
+func onBoth(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Helper()
 	testkit.DB(t, "notification", notification.Migrations(), func(t *testing.T, db *store.DB) { test(t, open(t, db)) })
 }
 
 // delivered waits until so many deliveries on a channel have the status.
-func (b *box) delivered(channel, status string, n int) {
-	b.t.Helper()
-	testkit.Eventually(b.t, 30*time.Second, func() error {
+func (h *harness) delivered(channel, status string, n int) {
+	h.t.Helper()
+	testkit.Eventually(h.t, 30*time.Second, func() error {
 		var got int
-		err := b.db.Read().NewRaw("SELECT COUNT(*) FROM deliveries WHERE channel = ? AND status = ?", channel, status).Scan(context.Background(), &got)
+		err := h.db.Read().NewRaw("SELECT COUNT(*) FROM deliveries WHERE channel = ? AND status = ?", channel, status).Scan(context.Background(), &got)
 		if err == nil && got != n {
-			err = fmt.Errorf("%d deliveries by %s are %s, want %d; the log is\n%s", got, channel, status, n, b.log.String())
+			err = fmt.Errorf("%d deliveries by %s are %s, want %d; the log is\n%s", got, channel, status, n, h.log.String())
 		}
 		return err
 	})
 }
 
 // posted waits until there are so many messages of a template.
-func (b *box) posted(name string, n int) {
-	b.t.Helper()
-	testkit.Eventually(b.t, 30*time.Second, func() error {
+func (h *harness) posted(name string, n int) {
+	h.t.Helper()
+	testkit.Eventually(h.t, 30*time.Second, func() error {
 		var got int
-		err := b.db.Read().NewRaw("SELECT COUNT(*) FROM messages WHERE name = ?", name).Scan(context.Background(), &got)
+		err := h.db.Read().NewRaw("SELECT COUNT(*) FROM messages WHERE name = ?", name).Scan(context.Background(), &got)
 		if err == nil && got != n {
 			err = fmt.Errorf("%d messages are %s, want %d", got, name, n)
 		}
@@ -450,15 +450,15 @@ func (b *box) posted(name string, n int) {
 	})
 }
 
-// reopen makes a message look as if nobody had written down that its mail was sent.
-func (b *box) reopen(id string) {
-	b.t.Helper()
-	err := b.db.Tx(b.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+// reopen makes a message look as if the outcome of its mail had not been stored.
+func (h *harness) reopen(id string) {
+	h.t.Helper()
+	err := h.db.Tx(h.t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM deliveries WHERE message_id = ?", id)
 		return err
 	})
 	if err != nil {
-		b.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	b.publish(api.NotifyEmailUrgent, "again "+id, map[string]string{"message_id": id, "channel": "email"})
+	h.publish(api.NotifyEmailUrgent, "again "+id, map[string]string{"message_id": id, "channel": "email"})
 }

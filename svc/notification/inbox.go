@@ -64,7 +64,7 @@ func unread(ctx context.Context, db bun.IDB, user ids.User) (n int, err error) {
 	return n, err
 }
 
-// markRead marks messages of the caller as read, and passes over those of others.
+// markRead marks messages of the caller as read, and ignores those of others.
 func (s *Service) markRead(ctx context.Context, req *api.MarkRead) (*api.Unread, error) {
 	const most = 200
 	var check fault.Check
@@ -74,7 +74,8 @@ func (s *Service) markRead(ctx context.Context, req *api.MarkRead) (*api.Unread,
 	}
 	left := 0
 	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		query := tx.NewUpdate().Model((*messageRow)(nil)).Set("read_at = ?", s.Now()).Where("user_id = ? AND inbox AND read_at IS NULL", callerOf(ctx))
+		query := tx.NewUpdate().Model((*messageRow)(nil)).Set("read_at = ?", s.Now()).
+			Where("user_id = ? AND inbox AND read_at IS NULL", callerOf(ctx))
 		if len(req.IDs) > 0 {
 			query = query.Where("id IN (?)", bun.List(req.IDs))
 		}
@@ -119,10 +120,24 @@ func (s *Service) offer(ctx context.Context, id ids.Event) (*api.Offer, error) {
 	return rpc.Call(ctx, s.Client, api.GetOffer, &api.OfferRequest{EventID: id})
 }
 
-func (s *Service) held(ctx context.Context, what api.HeldTickets) ([]api.Ticket, error) {
-	list, err := rpc.Call(ctx, s.Client, api.GetHeldTickets, &what)
+// exportMessages returns a page of a person's inbox, for the user service.
+func (s *Service) exportMessages(ctx context.Context, req *api.PersonRef) (*api.List[api.Notification], error) {
+	const rows = 200
+	page := api.Page{Limit: rows, Cursor: req.Cursor}
+	inbox, err := s.listNotifications(asPerson(ctx, req), &api.NotificationQuery{Page: page})
 	if err != nil {
 		return nil, err
 	}
-	return list.Items, nil
+	n, err := api.FitExport(inbox.Items)
+	if n == len(inbox.Items) || err != nil {
+		return &api.List[api.Notification]{Items: inbox.Items, NextCursor: inbox.NextCursor}, err
+	}
+	last := inbox.Items[n-1]
+	next := inboxCursor(last.CreatedAt, last.ID)
+	return &api.List[api.Notification]{Items: inbox.Items[:n], NextCursor: next}, nil
+}
+
+// asPerson makes the person who is exported the caller.
+func asPerson(ctx context.Context, req *api.PersonRef) context.Context {
+	return rpc.WithPrincipal(ctx, rpc.Principal{User: req.UserID})
 }

@@ -12,15 +12,18 @@ import (
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/notification/channel"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
 // outgoing is a message on its way to one person on one channel.
 type outgoing struct {
 	job   api.NotificationJob
 	row   messageRow
-	facts facts
+	facts render.Facts
 	to    api.Contact
-	stop  error // why it should not be sent: a moot or an undeliverable
+	stop  error // why it should not be sent: *obsolete or *channel.Undeliverable
 }
 
 // set is ids to ask for, each once.
@@ -28,25 +31,19 @@ type set[ID comparable] map[ID]bool
 
 func (s set[ID]) list() schema.QueryAppender { return bun.List(slices.Collect(maps.Keys(s))) }
 
-// load claims jobs and finds out what they are about, for all that wait at the moment: some few statements, however many
-// there are. The fault of a job is NotFound if it is done already, or its message is gone, and Conflict while another
-// instance is sending it.
+// load claims jobs and reads what they are about, for all that wait at the moment: a few statements, however many there
+// are. The fault of a job is NotFound if it is done or its message is deleted, and Conflict while another instance has it.
 func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.Result[*outgoing] {
 	found, elsewhere, err := s.claimMessages(ctx, jobs)
-	if err == nil {
-		err = s.address(ctx, found)
-	}
-	if err == nil {
-		err = s.leaveOutBounced(ctx, found)
-	}
-	if err == nil {
-		err = s.leaveOutStrangers(ctx, found)
-	}
-	if err == nil {
-		err = s.leaveOutEnded(ctx, found)
-	}
 	if err != nil {
 		return batch.Fail[*outgoing](len(jobs), err)
+	}
+	for _, step := range []func(context.Context, map[api.NotificationJob]*outgoing) error{
+		s.address, s.stopBlocked, s.stopFormerHolders, s.stopEndedOrders,
+	} {
+		if err := step(ctx, found); err != nil {
+			return batch.Fail[*outgoing](len(jobs), err)
+		}
 	}
 	results := make([]batch.Result[*outgoing], len(jobs))
 	for i, job := range jobs {
@@ -64,15 +61,16 @@ func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.
 }
 
 // claimMessages claims jobs and returns the messages of those that are not done, and the jobs that another instance has.
-// It looks after it has claimed: what another instance had until then is written down by now.
-func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob) (found map[api.NotificationJob]*outgoing, elsewhere set[api.NotificationJob], err error) {
+// It reads after it has claimed: what another instance had until then is stored by now.
+func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob) (
+	found map[api.NotificationJob]*outgoing, elsewhere set[api.NotificationJob], err error) {
 	messages := set[ids.Notification]{}
 	for _, job := range jobs {
 		messages[job.MessageID] = true
 	}
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		found, elsewhere = map[api.NotificationJob]*outgoing{}, set[api.NotificationJob]{}
-		mine, err := s.claims.take(ctx, tx, jobs)
+		mine, err := s.claims.acquire(ctx, tx, jobs)
 		if err != nil {
 			return err
 		}
@@ -81,7 +79,9 @@ func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob)
 			return err
 		}
 		var ended []api.NotificationJob
-		if err := tx.NewRaw("SELECT message_id, channel, target FROM deliveries WHERE message_id IN (?)", messages.list()).Scan(ctx, &ended); err != nil {
+		err = tx.NewRaw("SELECT message_id, channel, target FROM deliveries WHERE message_id IN (?)", messages.list()).
+			Scan(ctx, &ended)
+		if err != nil {
 			return err
 		}
 		row := make(map[ids.Notification]messageRow, len(rows))
@@ -98,7 +98,7 @@ func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob)
 				elsewhere[job] = true
 			default:
 				out := &outgoing{job: job, row: r}
-				out.facts, out.stop = r.facts()
+				out.facts, out.stop = r.decodeFacts()
 				found[job] = out
 			}
 		}
@@ -107,27 +107,27 @@ func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob)
 	return found, elsewhere, err
 }
 
-// address finds out how to reach the people of messages.
+// address adds how to reach the recipients of messages.
 func (s *Service) address(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
 	people := set[ids.User]{}
 	for _, out := range found {
 		people[out.row.UserID] = true
 	}
-	contacts, err := s.contacts(ctx, people)
+	contacts, err := s.contactsOf(ctx, people)
 	if err != nil {
 		return err
 	}
 	for _, out := range found {
-		var here bool
-		if out.to, here = contacts[out.row.UserID]; !here {
-			out.stop = &moot{"the person is gone"}
+		var ok bool
+		if out.to, ok = contacts[out.row.UserID]; !ok {
+			out.stop = &obsolete{"the account is deleted"}
 		}
 	}
 	return nil
 }
 
-// leaveOutBounced stops mails to addresses that are switched off, but for the one without which an account would be lost.
-func (s *Service) leaveOutBounced(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+// stopBlocked stops mails to addresses that do not exist, but for the one without which an account would be lost.
+func (s *Service) stopBlocked(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
 	concerns := func(out *outgoing) bool {
 		return out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset"
 	}
@@ -141,7 +141,8 @@ func (s *Service) leaveOutBounced(ctx context.Context, found map[api.Notificatio
 		return nil
 	}
 	var rows []bounceRow
-	if err := s.DB.Read().NewRaw("SELECT * FROM bounces WHERE user_id IN (?)", people.list()).Scan(ctx, &rows); err != nil || len(rows) == 0 {
+	err := s.DB.Read().NewRaw("SELECT * FROM bounces WHERE user_id IN (?)", people.list()).Scan(ctx, &rows)
+	if err != nil || len(rows) == 0 {
 		return err
 	}
 	off := map[ids.User]string{}
@@ -151,14 +152,14 @@ func (s *Service) leaveOutBounced(ctx context.Context, found map[api.Notificatio
 	for _, out := range found {
 		hash, some := off[out.row.UserID]
 		if some && out.stop == nil && concerns(out) && hash == hashed(out.to.Email) {
-			out.stop = &undeliverable{"the address is switched off"}
+			out.stop = &channel.Undeliverable{Reason: "the address is switched off"}
 		}
 	}
 	return nil
 }
 
-// leaveOutStrangers stops messages to ticket holders that concern the person no more, as far as was heard.
-func (s *Service) leaveOutStrangers(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+// stopFormerHolders stops messages to ticket holders whose recipient holds no ticket any more, by the projection.
+func (s *Service) stopFormerHolders(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
 	events, people := set[ids.Event]{}, set[ids.User]{}
 	for _, out := range found {
 		if forHolders(out.row.Name) {
@@ -173,70 +174,75 @@ func (s *Service) leaveOutStrangers(ctx context.Context, found map[api.Notificat
 		UserID  ids.User
 	}
 	var rows []seat
-	err := s.DB.Read().NewRaw(`SELECT DISTINCT event_id, user_id FROM holders WHERE event_id IN (?) AND user_id IN (?) AND revoked_at IS NULL
+	err := s.DB.Read().NewRaw(`SELECT DISTINCT event_id, user_id FROM holders
+		WHERE event_id IN (?) AND user_id IN (?) AND revoked_at IS NULL
 		AND NOT EXISTS (SELECT 1 FROM known_events WHERE known_events.id = holders.event_id AND known_events.status = ?)`,
 		events.list(), people.list(), api.EventCancelled).Scan(ctx, &rows)
 	if err != nil {
 		return err
 	}
-	concerned := make(map[seat]bool, len(rows))
+	holds := make(map[seat]bool, len(rows))
 	for _, row := range rows {
-		concerned[row] = true
+		holds[row] = true
 	}
 	for _, out := range found {
-		if out.stop == nil && forHolders(out.row.Name) && !concerned[seat{out.row.EventID, out.row.UserID}] {
-			out.stop = &moot{"it is no longer so"}
+		if out.stop == nil && forHolders(out.row.Name) && !holds[seat{out.row.EventID, out.row.UserID}] {
+			out.stop = &obsolete{"it is no longer so"}
 		}
 	}
 	return nil
 }
 
-// leaveOutEnded stops messages that ask to pay again for an order that has ended, or is paid by now.
-func (s *Service) leaveOutEnded(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
-	about := map[ids.Notification]ids.Order{} // by the messages that tell of an order's end
+// stopEndedOrders stops messages that ask to pay again for an order that has ended, or is paid by now.
+func (s *Service) stopEndedOrders(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
+	about := map[ids.Notification]ids.Order{} // by the messages about an order's end
 	for _, out := range found {
 		if out.row.Name != "payment_failed" {
 			continue
 		}
-		for _, id := range ends(out.row.OrderID, out.row.UserID) {
+		for _, id := range finalMessages(out.row.OrderID, out.row.UserID) {
 			about[id] = out.row.OrderID
 		}
 	}
 	if len(about) == 0 {
 		return nil
 	}
-	var told []ids.Notification
-	if err := s.DB.Read().NewRaw("SELECT id FROM messages WHERE id IN (?)", bun.List(slices.Collect(maps.Keys(about)))).Scan(ctx, &told); err != nil {
+	var final []ids.Notification
+	err := s.DB.Read().NewRaw("SELECT id FROM messages WHERE id IN (?)", bun.List(slices.Collect(maps.Keys(about)))).
+		Scan(ctx, &final)
+	if err != nil {
 		return err
 	}
 	ended := set[ids.Order]{}
-	for _, id := range told {
+	for _, id := range final {
 		ended[about[id]] = true
 	}
 	for _, out := range found {
 		if out.stop == nil && out.row.Name == "payment_failed" && ended[out.row.OrderID] {
-			out.stop = &moot{"the order has ended, or is paid"}
+			out.stop = &obsolete{"the order has ended, or is paid"}
 		}
 	}
 	return nil
 }
 
-// outcome is what became of a job. Without a status it is to be tried again.
+// outcome is how a job ended. Without a status it is to be tried again.
 type outcome struct {
 	job            api.NotificationJob
 	status, reason string
 }
 
-// settle writes down what became of jobs and ends the claims to them, for all that end together in one transaction. What
-// is written first stays.
-func (s *Service) settle(ctx context.Context, outcomes []outcome) []batch.Result[struct{}] {
+// storeOutcomes stores the outcomes of jobs and ends the claims to them, for all that end together in one transaction. The
+// first outcome of a job stays.
+func (s *Service) storeOutcomes(ctx context.Context, outcomes []outcome) []batch.Result[struct{}] {
 	var rows []deliveryRow
 	jobs := make([]api.NotificationJob, len(outcomes))
+	const maxReason = 500 // characters
 	now := s.Now()
 	for i, o := range outcomes {
 		jobs[i] = o.job
 		if o.status != "" {
-			rows = append(rows, deliveryRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target, Status: o.status, Reason: clip(o.reason, 500), EndedAt: now})
+			rows = append(rows, deliveryRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target,
+				Status: o.status, Reason: text.Shorten(o.reason, maxReason), EndedAt: now})
 		}
 	}
 	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -247,5 +253,8 @@ func (s *Service) settle(ctx context.Context, outcomes []outcome) []batch.Result
 		}
 		return s.claims.release(ctx, tx, jobs)
 	})
-	return batch.Fail[struct{}](len(outcomes), err)
+	if err != nil {
+		return batch.Fail[struct{}](len(outcomes), err)
+	}
+	return make([]batch.Result[struct{}], len(outcomes))
 }

@@ -14,11 +14,35 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
-// pieceOf is how many people of a mailing a transaction takes: few enough that somebody who waits for another message
-// does not wait for it, and that one call tells how to reach all of them.
-const pieceOf = 200
+// mailingPage is how many recipients of a mailing a transaction takes: few enough that other messages hardly wait for it,
+// and that one call returns all of their contacts.
+const mailingPage = 200
+
+// mailing is a message to all who hold a ticket of an event.
+type mailing struct {
+	cause string
+	name  string
+	event ids.Event
+	facts render.Facts
+	by    ids.User
+}
+
+// startMailing stores a mailing. The same cause again changes nothing.
+func (s *Service) startMailing(ctx context.Context, tx bun.Tx, m mailing) error {
+	data, err := json.Marshal(m.facts)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO mailings
+		(cause, name, event_id, facts, by_user, reached, recipients, created_at)
+		VALUES (?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT (cause) DO NOTHING`,
+		m.cause, m.name, m.event, string(data), m.by, s.Now())
+	store.Announce(ctx)
+	return err
+}
 
 // mailingRow is a row of the table mailings.
 type mailingRow struct {
@@ -35,12 +59,14 @@ type mailingRow struct {
 	DoneAt     *time.Time `bun:"done_at"`
 }
 
-// sweepMailings takes every open mailing a piece further, until all are done. Where it stands is in the database with
-// what was posted, so a mailing goes on after a crash where it was, and of two instances at the same piece one wins.
+// sweepMailings advances every open mailing by a page, until all are done. Its position is in the transaction of what was
+// posted, so a mailing goes on after a crash where it was, and of two instances at the same page one wins.
 func (s *Service) sweepMailings(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var open []mailingRow
-		if err := s.DB.Read().NewRaw("SELECT * FROM mailings WHERE done_at IS NULL ORDER BY created_at LIMIT 20").Scan(ctx, &open); err != nil || len(open) == 0 {
+		const query = "SELECT * FROM mailings WHERE done_at IS NULL ORDER BY created_at LIMIT 20"
+		err := s.DB.Read().NewRaw(query).Scan(ctx, &open)
+		if err != nil || len(open) == 0 {
 			return err
 		}
 		for _, m := range open { // in turns: a small mailing does not wait for a large one
@@ -52,9 +78,9 @@ func (s *Service) sweepMailings(ctx context.Context) error {
 	return nil
 }
 
-// advance posts the next piece of a mailing.
+// advance posts the next page of a mailing.
 func (s *Service) advance(ctx context.Context, m mailingRow) error {
-	var f facts
+	var f render.Facts
 	if err := json.Unmarshal([]byte(m.Facts), &f); err != nil {
 		return err
 	}
@@ -66,77 +92,80 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	for i, user := range people {
 		notices[i] = notice{cause: m.Cause, user: user, name: m.Name, facts: f, bulk: true}
 	}
-	reach, err := s.contactsOf(ctx, notices)
+	contacts, err := s.recipientsOf(ctx, notices)
 	if err != nil {
 		return err
 	}
-	var told []messageRow
+	var created []messageRow
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		told = nil
+		created = nil
 		reached, done := m.Reached, (*time.Time)(nil)
 		if len(people) > 0 {
 			reached = people[len(people)-1]
 		}
-		if len(people) < pieceOf {
+		if len(people) < mailingPage {
 			now := s.Now()
 			done = &now
 		}
 		res, err := tx.ExecContext(ctx, `UPDATE mailings SET reached = ?, recipients = recipients + ?, done_at = ?
-			WHERE cause = ? AND reached = ? AND done_at IS NULL`, reached, len(reach), done, m.Cause, m.Reached)
+			WHERE cause = ? AND reached = ? AND done_at IS NULL`, reached, len(contacts), done, m.Cause, m.Reached)
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 { // another instance was quicker
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // another instance was first
 			return err
 		}
-		told, err = s.post(ctx, tx, notices, reach)
+		created, err = s.post(ctx, tx, notices, contacts)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.show(ctx, told)
+	s.publishLive(ctx, created)
 	return nil
 }
 
 // recipients returns the next people that a mailing concerns, in order. The cancellation of an event revokes its tickets,
-// perhaps before this is read: their holders are told all the same.
+// perhaps before this is read: it concerns their holders all the same.
 func (s *Service) recipients(ctx context.Context, m mailingRow) (people []ids.User, err error) {
-	err = s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR cancelled AND ?)
-		ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Name == "event_cancelled", pieceOf).Scan(ctx, &people)
+	err = s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders
+		WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR cancelled AND ?)
+		ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Name == "event_cancelled", mailingPage).Scan(ctx, &people)
 	return people, err
 }
 
-// remindersAtATime bounds one sweep.
-const remindersAtATime = 100
+// maxReminders bounds one sweep.
+const maxReminders = 100
 
-// sweepReminders begins the mailings of reminders that are due. Their times are in the database: a restart forgets none,
-// and one that was due while nobody ran is still sent, unless the event has begun.
+// sweepReminders starts the mailings of reminders that are due. Their times are in the database: one that was due while no
+// instance ran is still sent, unless the event has begun.
 func (s *Service) sweepReminders(ctx context.Context) error {
 	now := s.Now()
 	var due []struct {
 		EventID ids.Event
 		Hours   int
 	}
-	err := s.DB.Read().NewRaw("SELECT event_id, hours FROM reminders WHERE due_at <= ? ORDER BY due_at LIMIT ?", now, remindersAtATime).Scan(ctx, &due)
+	err := s.DB.Read().NewRaw("SELECT event_id, hours FROM reminders WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+		now, maxReminders).Scan(ctx, &due)
 	if err != nil {
 		return err
 	}
 	for _, r := range due {
 		err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			res, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ? AND hours = ? AND due_at <= ?", r.EventID, r.Hours, now)
+			res, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ? AND hours = ? AND due_at <= ?",
+				r.EventID, r.Hours, now)
 			if err != nil {
 				return err
 			}
-			if n, err := res.RowsAffected(); err != nil || n == 0 { // moved, or begun by another instance
+			if n, err := res.RowsAffected(); err != nil || n == 0 { // moved, or started by another instance
 				return err
 			}
 			e, known, err := knownEvent(ctx, tx, r.EventID)
 			if err != nil || !known || e.Status != api.EventPublished || !now.Before(e.StartsAt) {
 				return err
 			}
-			return s.beginMailing(ctx, tx, mailing{cause: fmt.Sprintf("reminder.%s.%d.%d", e.ID, r.Hours, e.StartsAt.Unix()), name: "reminder", event: e.ID,
-				facts: facts{Event: e.facts(), Hours: r.Hours}})
+			return s.startMailing(ctx, tx, mailing{cause: fmt.Sprintf("reminder.%s.%d.%d", e.ID, r.Hours, e.StartsAt.Unix()),
+				name: "reminder", event: e.ID, facts: render.Facts{Event: e.event(), Hours: r.Hours}})
 		})
 		if err != nil {
 			return err
@@ -145,31 +174,32 @@ func (s *Service) sweepReminders(ctx context.Context) error {
 	return nil
 }
 
-// createAnnouncement begins a mailing of what a manager writes.
+// createAnnouncement starts a mailing of what a manager writes.
 func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnouncement) (*api.Announcement, error) {
 	e, err := s.managed(ctx, req.EventID)
 	if err != nil {
 		return nil, err
 	}
-	const longestSubject, longestText = 200, 20_000
+	const maxSubject, maxText = 200, 20_000 // characters
 	var check fault.Check
 	req.Subject, req.Text = text.Clean(req.Subject), text.CleanLines(req.Text)
-	text.CheckLine(&check, "subject", req.Subject, 1, longestSubject)
-	text.CheckLines(&check, "text", req.Text, 1, longestText)
+	text.CheckLine(&check, "subject", req.Subject, 1, maxSubject)
+	text.CheckLines(&check, "text", req.Text, 1, maxText)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	if e.Status != api.EventPublished {
-		return nil, fault.New(fault.Conflict, "the event is %s: nobody has tickets to it", e.Status)
+		return nil, fault.New(fault.Conflict, "the event is %s: there are no tickets to it", e.Status)
 	}
 	now := store.Time(s.Now())
-	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID, By: callerOf(ctx), Subject: req.Subject, Text: req.Text, Status: "sending", CreatedAt: now}
+	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID, By: callerOf(ctx), Subject: req.Subject,
+		Text: req.Text, Status: "sending", CreatedAt: now}
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := idempotency.KeepFor(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
 			return err
 		}
-		return s.beginMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, by: a.By,
-			facts: facts{Event: factsOf(e), Subject: req.Subject, Text: req.Text, For: a.ID}})
+		return s.startMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, by: a.By,
+			facts: render.Facts{Event: render.EventOf(e), Subject: req.Subject, Text: req.Text, For: a.ID}})
 	})
 	if err != nil {
 		return nil, err
@@ -192,7 +222,8 @@ func (s *Service) listAnnouncements(ctx context.Context, req *api.EventPage) (*a
 	if err != nil {
 		return nil, err
 	}
-	query := s.DB.Read().NewSelect().Model((*mailingRow)(nil)).Where("event_id = ? AND name = 'announcement'", req.EventID)
+	query := s.DB.Read().NewSelect().Model((*mailingRow)(nil)).
+		Where("event_id = ? AND name = 'announcement'", req.EventID)
 	if before != nil {
 		last, err := ids.Parse[ids.AnnouncementKind](before[0])
 		if err != nil {
@@ -208,11 +239,12 @@ func (s *Service) listAnnouncements(ctx context.Context, req *api.EventPage) (*a
 	more := len(rows) > limit
 	rows = rows[:min(len(rows), limit)]
 	for _, r := range rows {
-		var f facts
+		var f render.Facts
 		if err := json.Unmarshal([]byte(r.Facts), &f); err != nil {
 			return nil, err
 		}
-		a := api.Announcement{ID: f.For, EventID: r.EventID, By: r.ByUser, Subject: f.Subject, Text: f.Text, Status: "sending", Recipients: r.Recipients, CreatedAt: r.CreatedAt.UTC()}
+		a := api.Announcement{ID: f.For, EventID: r.EventID, By: r.ByUser, Subject: f.Subject, Text: f.Text,
+			Status: "sending", Recipients: r.Recipients, CreatedAt: r.CreatedAt.UTC()}
 		if r.DoneAt != nil {
 			a.Status = "sent"
 		}

@@ -3,7 +3,9 @@ package notification
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +17,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
 func (s *Service) getPreferences(ctx context.Context, _ *rpc.None) (*api.Preferences, error) {
@@ -27,22 +31,23 @@ func (s *Service) preferencesOf(ctx context.Context, user ids.User) (*api.Prefer
 		return nil, err
 	}
 	p := &api.Preferences{Email: &api.AddressState{Status: api.AddressWorks}}
-	for _, kind := range kinds() {
-		row := usual(user, kind)
+	for _, kind := range render.Kinds() {
+		row := defaultPreference(user, kind)
 		if i := slices.IndexFunc(rows, func(r preferenceRow) bool { return r.Kind == kind }); i >= 0 {
 			row = rows[i]
 		}
-		must := transactional(kind)
-		p.Kinds = append(p.Kinds, api.Preference{Kind: kind, Transactional: must, Email: row.Email || must, SMS: row.SMS, Push: row.Push, Inbox: row.Inbox})
+		always := render.IsTransactional(kind)
+		p.Kinds = append(p.Kinds, api.Preference{Kind: kind, Transactional: always, Email: row.Email || always, SMS: row.SMS,
+			Push: row.Push, Inbox: row.Inbox})
 	}
-	c, err := s.people.Do(ctx, user)
+	c, err := s.contacts.Do(ctx, user)
 	if fault.Is(err, fault.NotFound) {
 		return p, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	b, blocked, err := s.bounced(ctx, user, c.Email)
+	b, blocked, err := s.bounceOf(ctx, user, c.Email)
 	if err == nil && blocked {
 		at := b.At.UTC()
 		p.Email = &api.AddressState{Status: api.AddressBounced, Reason: b.Reason, Since: &at}
@@ -50,17 +55,19 @@ func (s *Service) preferencesOf(ctx context.Context, user ids.User) (*api.Prefer
 	return p, err
 }
 
-// setPreferences keeps what the caller chose.
+// setPreferences stores what the caller chose.
 func (s *Service) setPreferences(ctx context.Context, req *api.Preferences) (*api.Preferences, error) {
 	var check fault.Check
 	seen := map[string]bool{}
 	for _, p := range req.Kinds {
-		check.Field(slices.Contains(kinds(), p.Kind) && !seen[p.Kind], "kinds", "must name each of %s at most once", strings.Join(kinds(), ", "))
-		check.Field(p.Email || !transactional(p.Kind), "kinds", "mails about %s cannot be switched off", p.Kind)
+		known := slices.Contains(render.Kinds(), p.Kind) && !seen[p.Kind]
+		check.Field(known, "kinds", "must name each of %s at most once", strings.Join(render.Kinds(), ", "))
+		check.Field(p.Email || !render.IsTransactional(p.Kind), "kinds", "mails about %s cannot be switched off", p.Kind)
 		seen[p.Kind] = true
 	}
 	if a := req.Email; a != nil {
-		check.Field(a.Status == api.AddressWorks || a.Status == api.AddressBounced, "email_address", "must have the status ok or bounced")
+		check.Field(a.Status == api.AddressWorks || a.Status == api.AddressBounced, "email_address",
+			"must have the status ok or bounced")
 	}
 	if err := check.Err(); err != nil {
 		return nil, err
@@ -68,7 +75,8 @@ func (s *Service) setPreferences(ctx context.Context, req *api.Preferences) (*ap
 	user := callerOf(ctx)
 	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		for _, p := range req.Kinds {
-			if err := prefer(ctx, tx, preferenceRow{UserID: user, Kind: p.Kind, Email: p.Email, SMS: p.SMS, Push: p.Push, Inbox: p.Inbox}); err != nil {
+			row := preferenceRow{UserID: user, Kind: p.Kind, Email: p.Email, SMS: p.SMS, Push: p.Push, Inbox: p.Inbox}
+			if err := upsertPreference(ctx, tx, row); err != nil {
 				return err
 			}
 		}
@@ -84,7 +92,7 @@ func (s *Service) setPreferences(ctx context.Context, req *api.Preferences) (*ap
 	return s.preferencesOf(ctx, user)
 }
 
-func prefer(ctx context.Context, tx bun.Tx, row preferenceRow) error {
+func upsertPreference(ctx context.Context, tx bun.Tx, row preferenceRow) error {
 	_, err := tx.NewInsert().Model(&row).On("CONFLICT (user_id, kind) DO UPDATE").
 		Set("email = excluded.email, sms = excluded.sms, push = excluded.push, inbox = excluded.inbox").Exec(ctx)
 	return err
@@ -93,9 +101,10 @@ func prefer(ctx context.Context, tx bun.Tx, row preferenceRow) error {
 // stopMails switches the mails of a kind off for a person.
 func (s *Service) stopMails(ctx context.Context, user ids.User, kind string) error {
 	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		row := usual(user, kind)
+		row := defaultPreference(user, kind)
 		row.Email = false
-		_, err := tx.NewInsert().Model(&row).On("CONFLICT (user_id, kind) DO UPDATE").Set("email = excluded.email").Exec(ctx)
+		_, err := tx.NewInsert().Model(&row).On("CONFLICT (user_id, kind) DO UPDATE").Set("email = excluded.email").
+			Exec(ctx)
 		return err
 	})
 }
@@ -110,21 +119,25 @@ type bounceRow struct {
 	At      time.Time `bun:"at"`
 }
 
-// bounced returns why an address of a person is switched off, if it is.
-func (s *Service) bounced(ctx context.Context, user ids.User, address string) (bounceRow, bool, error) {
+// bounceOf returns why an address of a person is switched off, if it is.
+func (s *Service) bounceOf(ctx context.Context, user ids.User, address string) (bounceRow, bool, error) {
 	var row bounceRow
-	err := s.DB.Read().NewRaw("SELECT * FROM bounces WHERE user_id = ? AND address = ?", user, hashed(address)).Scan(ctx, &row)
+	err := s.DB.Read().NewRaw("SELECT * FROM bounces WHERE user_id = ? AND address = ?", user, hashed(address)).
+		Scan(ctx, &row)
 	if err = store.OrNotFound(err, "the address works"); fault.Is(err, fault.NotFound) {
 		return row, false, nil
 	}
 	return row, err == nil, err
 }
 
-// switchOff keeps that an address does not exist.
-func (s *Service) switchOff(ctx context.Context, user ids.User, address, reason string) error {
+// blockAddress stores that an address does not exist: no more mails go there.
+func (s *Service) blockAddress(ctx context.Context, user ids.User, address, reason string) error {
 	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		row := bounceRow{UserID: user, Address: hashed(address), Reason: clip(oneLine(reason), 300), At: s.Now()}
-		_, err := tx.NewInsert().Model(&row).On("CONFLICT (user_id) DO UPDATE").Set("address = excluded.address, reason = excluded.reason, at = excluded.at").Exec(ctx)
+		const maxReason = 300 // characters
+		reason := text.Shorten(text.OneLine(reason), maxReason)
+		row := bounceRow{UserID: user, Address: hashed(address), Reason: reason, At: s.Now()}
+		_, err := tx.NewInsert().Model(&row).On("CONFLICT (user_id) DO UPDATE").
+			Set("address = excluded.address, reason = excluded.reason, at = excluded.at").Exec(ctx)
 		return err
 	})
 }
@@ -132,4 +145,81 @@ func (s *Service) switchOff(ctx context.Context, user ids.User, address, reason 
 func hashed(address string) string {
 	sum := sha256.Sum256([]byte(strings.ToLower(address)))
 	return hex.EncodeToString(sum[:])
+}
+
+// exportChoices returns the preferences of a person, and the devices.
+func (s *Service) exportChoices(ctx context.Context, req *api.PersonRef) (*api.PersonChoices, error) {
+	ctx = asPerson(ctx, req)
+	preferences, err := s.preferencesOf(ctx, req.UserID)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := s.listSubscriptions(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &api.PersonChoices{Preferences: *preferences, PushSubscriptions: devices.Items}, nil
+}
+
+// unsubscribeURL returns where a reader stops the mails of a kind without signing in: RFC 8058. The token names person and
+// kind, is authenticated, and is good for nothing else.
+func (s *Service) unsubscribeURL(user ids.User, kind string) string {
+	claim := user.String() + "." + kind
+	kid, sum := s.keys.MAC([]byte("unsubscribe " + claim))
+	token := claim + "." + kid + "." + base64.RawURLEncoding.EncodeToString(sum)
+	return s.PublicURL + "/v1/unsubscribe?token=" + url.QueryEscape(token)
+}
+
+// readToken returns what an unsubscribe token is for.
+func (s *Service) readToken(ctx context.Context, token string) (ids.User, string, error) {
+	bad := fault.New(fault.NotFound, "this link is not complete; please use the one in the mail")
+	part := strings.Split(token, ".")
+	if len(token) > 512 || len(part) != 4 {
+		return "", "", bad
+	}
+	user, err := ids.Parse[ids.UserKind](part[0])
+	if err != nil {
+		return "", "", bad
+	}
+	sum, err := base64.RawURLEncoding.DecodeString(part[3])
+	if err != nil || !s.keys.CheckMAC(ctx, part[2], []byte("unsubscribe "+part[0]+"."+part[1]), sum) {
+		return "", "", bad
+	}
+	if render.IsTransactional(part[1]) {
+		return "", "", bad
+	}
+	return user, part[1], nil
+}
+
+// getUnsubscribePage shows a button: opening a link must change nothing, since mail programs open links by themselves.
+func (s *Service) getUnsubscribePage(ctx context.Context, req *api.UnsubscribePage) (*rpc.Blob, error) {
+	user, _, err := s.readToken(ctx, req.Token)
+	if err != nil {
+		return nil, err
+	}
+	return s.unsubscribePage(ctx, user, true)
+}
+
+func (s *Service) unsubscribe(ctx context.Context, req *api.Unsubscription) (*rpc.Blob, error) {
+	user, kind, err := s.readToken(ctx, req.Token)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.stopMails(ctx, user, kind); err != nil {
+		return nil, err
+	}
+	return s.unsubscribePage(ctx, user, false)
+}
+
+// unsubscribePage is in the language of the person, if that is known.
+func (s *Service) unsubscribePage(ctx context.Context, user ids.User, ask bool) (*rpc.Blob, error) {
+	wanted := ""
+	if c, err := s.contacts.Do(ctx, user); err == nil {
+		wanted = c.Language
+	}
+	page, err := s.texts.UnsubscribePage(s.texts.Language(wanted), ask)
+	if err != nil {
+		return nil, err
+	}
+	return &rpc.Blob{ContentType: "text/html; charset=utf-8", Data: page}, nil
 }

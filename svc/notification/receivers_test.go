@@ -58,20 +58,20 @@ func fetch(t *testing.T, method, url string, body any, into any) error {
 // While the mail server is down nothing is lost, and what a real one receives in the end is whole.
 func TestRealMailServer(t *testing.T) {
 	smtp, web := testkit.Port(t), testkit.Port(t)
-	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
-	ada := b.join("ada")
-	b.speaks(ada, api.Profile{Language: "fr"})
-	e := b.concert(ada)
+	h := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
+	ada := h.join("ada")
+	h.setProfile(ada, api.Profile{Language: "fr"})
+	e := h.concert(ada)
 	testkit.Eventually(t, 20*time.Second, func() error { // it has been tried, in vain
-		if !strings.Contains(b.log.String(), "the mail server cannot be reached") {
-			return errors.New("nobody has tried")
+		if !strings.Contains(h.log.String(), "the mail server cannot be reached") {
+			return errors.New("nothing was tried")
 		}
 		return nil
 	})
-	o, tickets := b.buys(ada, e, 2)
+	o, tickets := h.buys(ada, e, 2)
 	mails, _ := testkit.Maildev(t, smtp, web)
-	call(b, ada, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Bientôt", Text: "À demain."})
-	b.settled()
+	call(h, ada, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Bientôt", Text: "À demain."})
+	h.settled()
 	var all []testkit.Mail
 	testkit.Eventually(t, 30*time.Second, func() error {
 		var err error
@@ -99,22 +99,22 @@ func TestRealMailServer(t *testing.T) {
 	}
 }
 
-// A message that was handed over, but not written down as such, goes out again with the same Message-ID.
+// A message that was sent, but whose outcome was not stored, is sent again with the same Message-ID.
 func TestCrashBetweenSendingAndWriting(t *testing.T) {
 	smtp, web := testkit.Port(t), testkit.Port(t)
 	mails, _ := testkit.Maildev(t, smtp, web)
-	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
-	b.join("ada")
-	b.settled()
-	b.stop()
+	h := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.SMTPURL = "smtp://127.0.0.1:" + smtp })
+	h.join("ada")
+	h.settled()
+	h.stop()
 	// As a process leaves it that is killed there: the job is back in the stream, and open in the database.
 	var id string
-	if err := b.db.Read().NewRaw("SELECT id FROM messages").Scan(t.Context(), &id); err != nil {
+	if err := h.db.Read().NewRaw("SELECT id FROM messages").Scan(t.Context(), &id); err != nil {
 		t.Fatal(err)
 	}
-	b.reopen(id)
-	b.run()
-	b.settled()
+	h.reopen(id)
+	h.run()
+	h.settled()
 	var all []testkit.Mail
 	testkit.Eventually(t, 30*time.Second, func() error {
 		var err error
@@ -126,9 +126,9 @@ func TestCrashBetweenSendingAndWriting(t *testing.T) {
 	if got := all[0].Headers["message-id"]; got == nil || got != all[1].Headers["message-id"] || !strings.Contains(fmt.Sprint(got), id) {
 		t.Errorf("ids %v and %v", got, all[1].Headers["message-id"])
 	}
-	// Once it is written down, the same job again sends nothing.
-	b.publish(api.NotifyEmailUrgent, "once more", map[string]string{"message_id": id, "channel": "email"})
-	b.settled()
+	// Once that is stored, the same job again sends nothing.
+	h.publish(api.NotifyEmailUrgent, "once more", map[string]string{"message_id": id, "channel": "email"})
+	h.settled()
 	if all, err := mails(); err != nil || len(all) != 2 {
 		t.Errorf("%d mails, %v", len(all), err)
 	}
@@ -166,15 +166,15 @@ func TestRealSMSDescription(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Node(t, "127.0.0.1:"+port, filepath.Join(at, "dist", "index.js"), "mock", "--errors", "-p", port, document)
-	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) {
+	h := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) {
 		d.SMSURL = "http://AC" + strings.Repeat("0a", 16) + ":secret@127.0.0.1:" + port + "?from=%2B4930123456"
 	})
-	ada := b.join("ada")
-	b.speaks(ada, api.Profile{Phone: "+4915112345678"})
-	call(b, ada, api.PutPreferences, &api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders, Email: true, SMS: true, Inbox: true}}})
-	b.buys(ada, b.concert(ada), 1)
-	b.delivered("sms", "sent", 1)
-	if log := b.log.String(); strings.Contains(log, "secret") || strings.Contains(log, "+49151") {
+	ada := h.join("ada")
+	h.setProfile(ada, api.Profile{Phone: "+4915112345678"})
+	call(h, ada, api.PutPreferences, &api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders, Email: true, SMS: true, Inbox: true}}})
+	h.buys(ada, h.concert(ada), 1)
+	h.delivered("sms", "sent", 1)
+	if log := h.log.String(); strings.Contains(log, "secret") || strings.Contains(log, "+49151") {
 		t.Errorf("the log is\n%s", log)
 	}
 }
@@ -183,9 +183,9 @@ func TestRealPush(t *testing.T) {
 	at, port := testkit.NPM(t, "web-push-testing", webPushVersion), testkit.Port(t)
 	testkit.Node(t, "127.0.0.1:"+port, filepath.Join(at, "src", "bin", "server.js"), port)
 	base := "http://127.0.0.1:" + port
-	b := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.PushPrivate = true })
-	ada := b.join("ada")
-	key := call(b, ada, api.GetPushKey, &rpc.None{})
+	h := open(t, testkit.Open(t, testkit.SQLite(t), "notification", notification.Migrations()), func(d *notification.Deps) { d.PushPrivate = true })
+	ada := h.join("ada")
+	key := call(h, ada, api.GetPushKey, &rpc.None{})
 	var browser struct {
 		Data struct {
 			api.NewPushSubscription
@@ -196,9 +196,9 @@ func TestRealPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser.Data.Endpoint = strings.Replace(browser.Data.Endpoint, "localhost", "127.0.0.1", 1)
-	call(b, ada, api.CreatePushSubscription, &browser.Data.NewPushSubscription)
-	b.buys(ada, b.concert(ada), 1)
-	b.delivered("push", "sent", 1)
+	call(h, ada, api.CreatePushSubscription, &browser.Data.NewPushSubscription)
+	h.buys(ada, h.concert(ada), 1)
+	h.delivered("push", "sent", 1)
 	var got struct{ Data struct{ Messages []string } }
 	if err := fetch(t, "POST", base+"/get-notifications", map[string]string{"clientHash": browser.Data.ClientHash}, &got); err != nil {
 		t.Fatal(err)
@@ -209,9 +209,9 @@ func TestRealPush(t *testing.T) {
 	if err := fetch(t, "POST", base+"/expire-subscription/"+browser.Data.ClientHash, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	b.publish(api.PasswordChanged.Subject, "c", api.UserEvent{UserID: ada.ID})
-	b.delivered("push", "failed", 1)
-	if left := call(b, ada, api.ListPushSubscriptions, &rpc.None{}); len(left.Items) != 0 {
+	h.publish(api.PasswordChanged.Subject, "c", api.UserEvent{UserID: ada.ID})
+	h.delivered("push", "failed", 1)
+	if left := call(h, ada, api.ListPushSubscriptions, &rpc.None{}); len(left.Items) != 0 {
 		t.Errorf("still subscribed: %+v", left.Items)
 	}
 }

@@ -1,17 +1,17 @@
-// Package notification tells people what concerns them: by mail, SMS, push message, in their inbox and live.
+// Package notification sends people what concerns them: by mail, SMS and push message, to their inbox and live.
 //
-// It hears of causes through domain events and keeps what it must know to tell whom they concern: events, and who holds
-// tickets. A cause becomes messages and delivery jobs in one transaction; the jobs travel through the stream
-// NOTIFICATIONS to a consumer for each channel. Addresses are asked of the user service at the moment of sending, and not
-// kept. Nobody waits for any of this: orders are paid while a mail server is down.
+// Causes are domain events. A projection of these (events, and who holds tickets) says whom a cause concerns. A cause
+// becomes messages and delivery jobs in one transaction; the jobs travel through the stream NOTIFICATIONS to a worker for
+// each channel. Addresses are asked of the user service when a message is sent, and are not stored. No request waits for
+// any of this: orders are paid while a mail server is down.
+//
+// The packages channel/email, channel/sms and channel/webpush each send one message; render writes what is sent.
 package notification
 
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
-	"html/template"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -20,7 +20,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,8 +33,14 @@ import (
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/notification/channel/email"
+	"github.com/starlightsymphony/starlight/svc/notification/channel/sms"
+	"github.com/starlightsymphony/starlight/svc/notification/channel/webpush"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
+	"github.com/starlightsymphony/starlight/svc/notification/throttle"
 )
 
 //go:embed migrations
@@ -45,11 +50,11 @@ var migrations embed.FS
 func Migrations() fs.FS { return migrations }
 
 const (
-	consumer   = "notification"
-	atATime    = 8
-	patience   = 2880 // deliveries before an event is given up: a day, at one each 30 seconds
-	sweepEvery = time.Second
-	tidyEvery  = time.Hour
+	consumer    = "notification"
+	planners    = 8
+	maxPlanning = 2880 // deliveries before an event is given up: a day, at one each 30 seconds
+	sweepEvery  = time.Second
+	tidyEvery   = time.Hour
 )
 
 // Consumers returns the durable consumers of delivery jobs, for the service's permissions.
@@ -83,23 +88,25 @@ type Deps struct {
 // Service is the notification service.
 type Service struct {
 	Deps
-	from   mail.Address
-	host   string // of message ids
-	texts  *catalogue
-	page   *template.Template
-	office postOffice
-	sms    *smsOffice // nil: none
-	push   *pushOffice
-	keys   *keyring.Ring
-	fonts  *document.Fonts
-	group  *store.Group
-	people *batch.Group[ids.User, api.Contact]
-	claims *claims
-	lanes  []lane
-
-	throttle *throttle   // of mails that are written
-	isBusy   func() bool // whether the process is, since the last call
+	from     mail.Address
+	host     string // of message ids
+	texts    *render.Catalogue
+	mails    email.Sender
+	sms      *sms.Sender // nil: none
+	push     *webpush.Sender
+	keys     *keyring.Ring
+	group    *store.Group
+	contacts *batch.Group[ids.User, api.Contact]
+	claims   *claims
+	workers  []channelWorker
+	throttle *throttle.Throttle // of mails that are written
 }
+
+// How many mails are sent at a time, by one instance: those that people wait for, and those of mailings.
+const (
+	urgentMails = 8
+	bulkMails   = 16
+)
 
 var hostRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
 
@@ -109,7 +116,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		d.Now = time.Now
 	}
 	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
-	s := &Service{Deps: d, host: "localhost"}
+	s := &Service{Deps: d, host: "localhost", throttle: throttle.New(urgentMails + bulkMails)}
 	if u, err := url.Parse(d.PublicURL); err == nil && hostRule.MatchString(u.Hostname()) {
 		s.host = u.Hostname()
 	}
@@ -122,38 +129,35 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	}
 	s.group, s.claims = store.NewGroup(d.DB), newClaims(d.DB)
 	const limit, queue = 500, 4096
-	s.people = batch.New(limit, queue, s.lookUp, batch.Parallel(4))
-	s.throttle, s.isBusy = newThrottle(urgentMails+bulkMails), newScheduling().busy
-	s.lanes = []lane{
-		s.newLane(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0),
-		s.newLane(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, gather),
-		s.newLane(api.NotifySMS, 4, 16, s.sendSMS, 0),
-		s.newLane(api.NotifyPush, 16, 64, s.sendPush, 0),
+	s.contacts = batch.New(limit, queue, s.lookUpContacts, batch.Parallel(4))
+	s.workers = []channelWorker{
+		s.newWorker(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0),
+		s.newWorker(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, bulkLinger),
+		s.newWorker(api.NotifySMS, 4, 16, s.sendSMS, 0),
+		s.newWorker(api.NotifyPush, 16, 64, s.sendPush, 0),
 	}
 	return s, nil
 }
 
-// open opens what messages go through.
-func (s *Service) open(ctx context.Context) (err error) {
-	if s.texts, err = newCatalogue(); err != nil {
+// open opens what messages are written with and sent through.
+func (s *Service) open(ctx context.Context) error {
+	fonts, err := document.NewFonts(document.FontConfig{Log: s.Log})
+	if err != nil {
 		return err
 	}
-	if s.page, err = unsubscribeTemplate(); err != nil {
-		return err
-	}
-	if s.fonts, err = document.NewFonts(document.FontConfig{Log: s.Log}); err != nil {
+	if s.texts, err = render.New(fonts, s.from.Name); err != nil {
 		return err
 	}
 	if s.SMTPURL != "" {
-		s.office, err = parseSMTP(s.SMTPURL)
+		s.mails, err = email.NewSMTP(s.SMTPURL, urgentMails+bulkMails)
 	} else {
-		s.office, err = newOutbox(s.OutboxDir)
+		s.mails, err = email.NewFolder(s.OutboxDir)
 	}
 	if err != nil {
 		return err
 	}
 	if s.SMSURL != "" {
-		if s.sms, err = parseSMS(s.SMSURL); err != nil {
+		if s.sms, err = sms.New(s.SMSURL); err != nil {
 			return err
 		}
 	}
@@ -164,13 +168,13 @@ func (s *Service) open(ctx context.Context) (err error) {
 	return err
 }
 
-// contacts returns how to reach people. Those who are gone are missing.
-func (s *Service) contacts(ctx context.Context, people set[ids.User]) (map[ids.User]api.Contact, error) {
+// contactsOf returns how to reach people. Those whose accounts are deleted are missing.
+func (s *Service) contactsOf(ctx context.Context, users set[ids.User]) (map[ids.User]api.Contact, error) {
 	found := map[ids.User]api.Contact{}
-	if len(people) == 0 {
+	if len(users) == 0 {
 		return found, nil
 	}
-	list, err := rpc.Call(ctx, s.Client, api.GetContacts, &api.GetContactsOf{IDs: slices.Collect(maps.Keys(people))})
+	list, err := rpc.Call(ctx, s.Client, api.GetContacts, &api.GetContactsOf{IDs: slices.Collect(maps.Keys(users))})
 	if err != nil {
 		return nil, err
 	}
@@ -180,20 +184,20 @@ func (s *Service) contacts(ctx context.Context, people set[ids.User]) (map[ids.U
 	return found, nil
 }
 
-// lookUp asks how to reach people, for all who want to know at the moment. The fault of one who is gone is NotFound.
-func (s *Service) lookUp(ctx context.Context, users []ids.User) []batch.Result[api.Contact] {
-	people := set[ids.User]{}
+// lookUpContacts returns how to reach people, for all callers that wait at the moment. A deleted account is NotFound.
+func (s *Service) lookUpContacts(ctx context.Context, users []ids.User) []batch.Result[api.Contact] {
+	wanted := set[ids.User]{}
 	for _, user := range users {
-		people[user] = true
+		wanted[user] = true
 	}
-	found, err := s.contacts(ctx, people)
+	found, err := s.contactsOf(ctx, wanted)
 	if err != nil {
 		return batch.Fail[api.Contact](len(users), err)
 	}
 	results := make([]batch.Result[api.Contact], len(users))
 	for i, user := range users {
-		var here bool
-		if results[i].Out, here = found[user]; !here {
+		var ok bool
+		if results[i].Out, ok = found[user]; !ok {
 			results[i].Err = fault.New(fault.NotFound, "there is no such person")
 		}
 	}
@@ -224,77 +228,41 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ExportChoices, s.exportChoices)
 }
 
-// Run plans and delivers messages until ctx ends and those under way are delivered. The outbox is published last.
+// Run plans and delivers messages until ctx ends and those in progress are delivered. The outbox is published last.
 func (s *Service) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopRelay()
-	var renewing sync.WaitGroup // until the last job is done
-	renewing.Go(func() { s.sweep(relaying, "claims", renewEvery, nil, s.claims.renew) })
-	renewing.Go(func() { s.giveWay(relaying) })
-	relayed := make(chan error, 1)
-	go func() {
-		defer cancel() // without a relay there is no point in going on
-		relayed <- stream.NewRelay(s.DB, s.JS, s.Log, s.Metrics).Run(relaying)
-	}()
-
-	var work sync.WaitGroup
-	failures := make(chan error, len(s.lanes))
-	for _, l := range s.lanes {
-		work.Go(func() { failures <- s.work(ctx, l) })
-	}
-	nudge := make(chan struct{}, 1)
-	defer s.DB.OnAnnounce(func() { // a mailing begins at once
+	wake := make(chan struct{}, 1)
+	defer s.DB.OnAnnounce(func() { // a mailing starts at once
 		select {
-		case nudge <- struct{}{}:
+		case wake <- struct{}{}:
 		default:
 		}
 	})()
-	work.Go(func() { s.sweep(ctx, "mailings", sweepEvery, nudge, s.sweepMailings) })
-	work.Go(func() { s.sweep(ctx, "reminders", sweepEvery, nil, s.sweepReminders) })
-	work.Go(func() { s.sweep(ctx, "old messages", tidyEvery, nil, s.forgetOld) })
-
-	err := stream.Consume(ctx, s.JS, stream.Consumer{
-		Stream: api.EventsStream, Durable: consumer, Filters: heard(), Concurrency: atATime, MaxDeliver: patience,
-		Log: s.Log, Registry: s.Metrics,
-	}, s.plan)
-	cancel()
-	work.Wait()
-	close(failures)
-	for e := range failures {
-		err = errors.Join(err, e)
+	g := run.NewGroup(s.Log)
+	g.Last.Go("relay", stream.NewRelay(s.DB, s.JS, s.Log, s.Metrics).Run)
+	g.Last.Every(run.Loop{Name: "claims", Interval: renewEvery, Do: s.claims.renew})
+	g.Last.Go("throttle", s.throttle.Run)
+	for _, w := range s.workers {
+		g.Go(w.subject, func(ctx context.Context) error { return s.work(ctx, w) })
 	}
-	stopRelay()
-	renewing.Wait()
-	return errors.Join(err, <-relayed)
-}
-
-// sweep runs fn now, at each interval and when nudged, until ctx ends. A sweep that keeps failing is logged once.
-func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, nudge <-chan struct{}, fn func(context.Context) error) {
-	outage := observe.NewOutage(s.Log.With("what", what), "a sweep fails", "a sweep works again", nil)
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		if err := fn(ctx); ctx.Err() == nil {
-			outage.Report(ctx, err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-nudge:
-		}
-	}
+	g.Every(run.Loop{Name: "mailings", Interval: sweepEvery, Wake: wake, Do: s.sweepMailings})
+	g.Every(run.Loop{Name: "reminders", Interval: sweepEvery, Do: s.sweepReminders})
+	g.Every(run.Loop{Name: "old messages", Interval: tidyEvery, Do: s.deleteOld})
+	g.Go("events", func(ctx context.Context) error {
+		return stream.Consume(ctx, s.JS, stream.Consumer{
+			Stream: api.EventsStream, Durable: consumer, Filters: consumed(), Concurrency: planners, MaxDeliver: maxPlanning,
+			Log: s.Log, Registry: s.Metrics,
+		}, s.plan)
+	})
+	return g.Run(ctx)
 }
 
 // Close ends what is open. Call it when no request can come any more and Run has returned.
 func (s *Service) Close() {
 	s.group.Close()
-	for _, l := range s.lanes {
-		l.loads.Close()
-		l.ends.Close()
+	for _, w := range s.workers {
+		w.loads.Close()
+		w.outcomes.Close()
 	}
-	s.people.Close()
-	s.office.close()
+	s.contacts.Close()
+	s.mails.Close()
 }

@@ -11,13 +11,14 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
 // How a delivery ends.
 const (
 	sent    = "sent"
-	dropped = "dropped" // nobody should get it any more
-	failed  = "failed"  // it cannot reach the person
+	dropped = "dropped" // it is obsolete
+	failed  = "failed"  // it cannot reach its recipient
 )
 
 // messageRow is a row of the table messages.
@@ -38,8 +39,8 @@ type messageRow struct {
 	ReadAt    *time.Time       `bun:"read_at"`
 }
 
-func (r messageRow) facts() (facts, error) {
-	var f facts
+func (r messageRow) decodeFacts() (render.Facts, error) {
+	var f render.Facts
 	if err := json.Unmarshal([]byte(r.Facts), &f); err != nil {
 		return f, fault.Wrap(err, fault.Invalid, "the facts of %s are not readable", r.ID)
 	}
@@ -47,8 +48,8 @@ func (r messageRow) facts() (facts, error) {
 }
 
 func (r messageRow) notification() api.Notification {
-	return api.Notification{ID: r.ID, Kind: r.Kind, Name: r.Name, Title: r.Title, Text: r.Text, EventID: r.EventID, OrderID: r.OrderID,
-		CreatedAt: r.CreatedAt.UTC(), ReadAt: r.ReadAt}
+	return api.Notification{ID: r.ID, Kind: r.Kind, Name: r.Name, Title: r.Title, Text: r.Text, EventID: r.EventID,
+		OrderID: r.OrderID, CreatedAt: r.CreatedAt.UTC(), ReadAt: r.ReadAt}
 }
 
 // deliveryRow is a row of the table deliveries.
@@ -77,16 +78,17 @@ type eventRow struct {
 	Place    string    `bun:"place"`
 }
 
-func (r eventRow) facts() *eventFacts {
-	return &eventFacts{ID: r.ID, Name: r.Name, StartsAt: r.StartsAt.UTC(), EndsAt: r.EndsAt.UTC(), Timezone: r.Timezone, Place: r.Place}
+func (r eventRow) event() *render.Event {
+	return &render.Event{ID: r.ID, Name: r.Name, StartsAt: r.StartsAt.UTC(), EndsAt: r.EndsAt.UTC(), Timezone: r.Timezone,
+		Place: r.Place}
 }
 
 func rowOf(e api.Event) eventRow {
-	return eventRow{ID: e.ID, Revision: e.Revision, Status: e.Status, Name: e.Name, StartsAt: store.Time(e.StartsAt), EndsAt: store.Time(e.EndsAt),
-		Timezone: e.Timezone, Place: place(e.Location)}
+	return eventRow{ID: e.ID, Revision: e.Revision, Status: e.Status, Name: e.Name, StartsAt: store.Time(e.StartsAt),
+		EndsAt: store.Time(e.EndsAt), Timezone: e.Timezone, Place: render.Place(e.Location)}
 }
 
-// knownEvent returns an event as it was last heard of. It reports false if it was not.
+// knownEvent returns an event of the projection. It reports false if there is none.
 func knownEvent(ctx context.Context, db bun.IDB, id ids.Event) (row eventRow, known bool, err error) {
 	err = db.NewRaw("SELECT * FROM known_events WHERE id = ?", id).Scan(ctx, &row)
 	err = store.OrNotFound(err, "there is no such event")
@@ -108,8 +110,8 @@ type preferenceRow struct {
 	Inbox  bool     `bun:"inbox"`
 }
 
-// usual is what people get who never chose.
-func usual(user ids.User, kind string) preferenceRow {
+// defaultPreference is that of people who never chose.
+func defaultPreference(user ids.User, kind string) preferenceRow {
 	return preferenceRow{UserID: user, Kind: kind, Email: true, Push: true, Inbox: true}
 }
 
@@ -125,8 +127,8 @@ type subscriptionRow struct {
 	CreatedAt time.Time            `bun:"created_at"`
 }
 
-// forgetPerson deletes what is known of somebody whose account is gone.
-func forgetPerson(ctx context.Context, tx bun.Tx, user ids.User) error {
+// deletePerson deletes what is stored about the owner of a deleted account.
+func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
 	for _, query := range []string{
 		"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE user_id = ?)",
 		"DELETE FROM messages WHERE user_id = ?",
@@ -142,12 +144,12 @@ func forgetPerson(ctx context.Context, tx bun.Tx, user ids.User) error {
 	return nil
 }
 
-// messagesKept is how long messages stay in inboxes.
-const messagesKept = 400 * 24 * time.Hour
+// retention is how long messages stay in inboxes.
+const retention = 400 * 24 * time.Hour
 
-// forgetOld deletes messages and mailings that are older than anybody looks.
-func (s *Service) forgetOld(ctx context.Context) error {
-	before := s.Now().Add(-messagesKept)
+// deleteOld deletes messages and mailings whose retention is over.
+func (s *Service) deleteOld(ctx context.Context) error {
+	before := s.Now().Add(-retention)
 	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		for _, query := range []string{
 			"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE created_at < ?)",

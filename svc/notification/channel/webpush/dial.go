@@ -1,0 +1,58 @@
+package webpush
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/starlightsymphony/starlight/svc/notification/channel"
+)
+
+// errNotPublic is the error of an address within a private network.
+var errNotPublic = errors.New("the address is not a public one")
+
+// guardedClient returns a client for addresses that users gave us. It checks the address at the moment of dialing, after
+// names are resolved, follows no redirects and takes no proxy.
+func guardedClient(allowPrivate bool) *http.Client {
+	dialer := &net.Dialer{Timeout: 10 * time.Second}
+	if !allowPrivate {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			at, err := netip.ParseAddrPort(address)
+			if err != nil || !isPublic(at.Addr()) {
+				return errNotPublic
+			}
+			return nil
+		}
+	}
+	transport := &http.Transport{DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8,
+		IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
+	return &http.Client{Timeout: channel.HTTPTimeout, CheckRedirect: channel.NoRedirect, Transport: transport}
+}
+
+// reserved returns the ranges, beside those that netip knows, that lead to no public host: RFC 6890.
+func reserved() []netip.Prefix {
+	var all []netip.Prefix
+	for _, p := range []string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.0.2.0/24", "198.18.0.0/15",
+		"198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23",
+		"2001:db8::/32", "2002::/16"} {
+		all = append(all, netip.MustParsePrefix(p))
+	}
+	return all
+}
+
+// isPublic reports whether an address is that of a host in the public Internet.
+func isPublic(a netip.Addr) bool {
+	a = a.Unmap()
+	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+		return false
+	}
+	for _, p := range reserved() {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,48 @@
+package webpush
+
+import (
+	"crypto/ecdh"
+	"encoding/base64"
+	"net/netip"
+	"testing"
+)
+
+// The example of RFC 8291, section 5.
+func TestSealIsThatOfTheRFC(t *testing.T) {
+	raw := func(s string) []byte {
+		b, err := base64.RawURLEncoding.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	private, err := ecdh.P256().NewPrivateKey(raw("yfWPiYE-n46HLnH0KqZOF1fJJU3MYrct3AELtAQ-oRw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		theirs = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+		auth   = "BTBZMqHH6r4Tts7J_aSIgg"
+		want   = "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A_yl95bQpu6cVPTpK4Mqgkf1CXztLVBSt2Ks3oZwbuwXPXLWyouBWLVWGNWQexSgSxsj_Qulcy4a-fN"
+	)
+	got, err := seal([]byte("When I grow up, I want to be a watermelon"), theirs, auth, private, raw("DGv6ra1nlYgDCS1FRnbzlw"))
+	if err != nil || base64.RawURLEncoding.EncodeToString(got) != want {
+		t.Errorf("sealed %s, %v", base64.RawURLEncoding.EncodeToString(got), err)
+	}
+	for _, keys := range [][2]string{{"", auth}, {theirs, ""}, {"AAAA", auth}, {theirs[:len(theirs)-4] + "AAAA", auth}} {
+		if _, _, err := subscriptionKeys(keys[0], keys[1]); err == nil {
+			t.Errorf("keys %q were taken", keys)
+		}
+	}
+}
+
+// No address of this machine, of a private network or of a reserved range is dialed.
+func TestIsPublic(t *testing.T) {
+	for text, want := range map[string]bool{"142.250.1.1": true, "2a00:1450:4001::1": true, "127.0.0.1": false, "10.1.2.3": false, "169.254.169.254": false,
+		"192.168.1.1": false, "100.64.0.1": false, "::1": false, "fe80::1": false, "fd00::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false,
+		"224.0.0.1": false, "64:ff9b::a00:1": false, "255.255.255.255": false} {
+		if got := isPublic(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s is public: %v", text, got)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package render
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// Example writes a message about an event that does not exist.
+func (c *Catalogue) Example(t Template, lang, base string) (*api.Preview, error) {
+	f := exampleFacts(t.Name)
+	v := c.View(lang, "Ada Lovelace", f)
+	v.Token, v.Until = "example-token", c.Moment(lang, exampleStart(), "Europe/Berlin")
+	links := Links{Action: t.Link(base, f)}
+	if !IsTransactional(t.Kind) {
+		links.Unsubscribe = base + "/v1/unsubscribe?token=example"
+	}
+	m, err := c.Message(lang, t.Name, v, f, links)
+	if err != nil {
+		return nil, err
+	}
+	_, short, err := c.Headline(lang, t.Name, v)
+	return &api.Preview{Name: t.Name, Language: lang, Subject: m.Subject, Short: short, Text: m.Text, HTML: m.HTML}, err
+}
+
+func exampleStart() time.Time { return time.Date(2030, 5, 17, 18, 0, 0, 0, time.UTC) }
+
+func exampleFacts(template string) Facts {
+	start := exampleStart()
+	event := ids.Derive[ids.EventKind]("example")
+	f := Facts{
+		Event: &Event{ID: event, Name: "Starlight & Strings", StartsAt: start, EndsAt: start.Add(3 * time.Hour),
+			Timezone: "Europe/Berlin", Place: "Philharmonie, Berlin, DE"},
+		Hours: 24,
+	}
+	price := api.Money{Amount: 4200, Currency: "EUR"}
+	switch template {
+	case "welcome", "password_reset", "password_changed":
+		f.Event = nil
+	case "order_paid", "order_expired", "order_cancelled":
+		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,
+			Total: api.Money{Amount: 8400, Currency: "EUR"},
+			Items: []api.OrderItem{{Name: "Balcony", Quantity: 2, UnitPrice: price}}}
+	case "order_refunded":
+		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.RefundSoldOut
+	case "payment_failed":
+		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.FailureDeclined
+	case "ticket_received":
+		f.Ticket = ids.Derive[ids.TicketKind]("example")
+	case "event_changed":
+		was := *f.Event
+		was.StartsAt, was.EndsAt, was.Place = start.Add(-time.Hour), start.Add(2*time.Hour), "Waldbühne, Berlin, DE"
+		f.Was = &was
+	case "event_cancelled":
+		f.Reason = "The soloist is ill."
+	case "announcement":
+		f.Subject, f.Text = "Doors open early", "Come from six.\n\nThere is <music> in the foyer."
+	}
+	return f
+}

@@ -1,0 +1,60 @@
+package render
+
+import (
+	"strings"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+)
+
+// Template is one kind of message, with texts in every language.
+type Template struct {
+	Name string
+	Kind string // what preferences know it by
+	path string // where its button leads, below the public URL; {event}, {order} and {ticket} are filled in
+}
+
+// Templates returns every message that the system can send.
+func Templates() []Template {
+	return []Template{
+		{"welcome", api.AboutAccount, "/v1/events"},
+		{"password_reset", api.AboutAccount, ""},
+		{"password_changed", api.AboutAccount, ""},
+		{"order_paid", api.AboutOrders, "/v1/orders/{order}/tickets"},
+		{"order_expired", api.AboutOrders, "/v1/events/{event}"},
+		{"order_cancelled", api.AboutOrders, ""},
+		{"order_refunded", api.AboutOrders, ""},
+		{"payment_failed", api.AboutOrders, "/v1/orders/{order}"},
+		{"ticket_received", api.AboutOrders, "/v1/tickets/{ticket}/qr.png"},
+		{"event_changed", api.AboutChanges, "/v1/events/{event}"},
+		{"event_cancelled", api.AboutChanges, ""},
+		{"reminder", api.AboutReminders, "/v1/me/tickets"},
+		{"announcement", api.AboutAnnouncements, "/v1/events/{event}"},
+	}
+}
+
+// Kinds returns the kinds of messages in the order in which preferences show them.
+func Kinds() []string {
+	return []string{api.AboutAccount, api.AboutOrders, api.AboutChanges, api.AboutReminders, api.AboutAnnouncements}
+}
+
+// IsTransactional reports whether mails of the kind are always sent.
+func IsTransactional(kind string) bool {
+	return kind == api.AboutAccount || kind == api.AboutOrders || kind == api.AboutChanges
+}
+
+// Link returns where a message's button leads, or nothing if it has none.
+func (t Template) Link(base string, f Facts) string {
+	if t.path == "" {
+		return ""
+	}
+	event := ""
+	if f.Event != nil {
+		event = f.Event.ID.String()
+	}
+	order := f.AboutOrder().String()
+	if event == "" && strings.Contains(t.path, "{event}") || order == "" && strings.Contains(t.path, "{order}") {
+		return ""
+	}
+	ids := strings.NewReplacer("{event}", event, "{order}", order, "{ticket}", f.Ticket.String())
+	return base + ids.Replace(t.path)
+}

@@ -1,0 +1,116 @@
+package render
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// printer returns a catalogue, and tickets with names of every script.
+func printer(t *testing.T) (*Catalogue, Tickets) {
+	t.Helper()
+	c := open(t)
+	start := time.Date(2030, 5, 17, 18, 0, 0, 0, time.UTC)
+	const typ = ids.TicketType("tty_01hzzzzzzzzzzzzzzzzzzzzzzz")
+	order := ids.Derive[ids.OrderKind]("x")
+	p := Tickets{Language: "en", Made: start, Order: &api.Order{ID: order, Items: []api.OrderItem{{TicketTypeID: typ, UnitPrice: api.Money{Amount: 4250, Currency: "EUR"}}}},
+		Event: &Event{Name: "Starlight & Strings: an evening of nocturnes, with the Philharmonic Youth Orchestra of the Northern Provinces and guests " + strings.Repeat("from afar ", 8),
+			StartsAt: start, EndsAt: start.Add(3 * time.Hour), Timezone: "Europe/Berlin", Place: "Großer Saal der Philharmonie, Herbert-von-Karajan-Straße 1, 10785 Berlin, DE"}}
+	for _, name := range []string{"Ada Lovelace", "Wolfeschlegelsteinhausenbergerdorff " + strings.Repeat("von und zu Hohenlohe-Langenburg ", 5), "Пётр Ильич Чайковский",
+		"Μίκης Θεοδωράκης", "大阪交響楽団 山田 花子", "Zoë 🎵 Müller", "\U0010ffff\r\nx"} {
+		id := ids.Derive[ids.TicketKind](name)
+		p.Tickets = append(p.Tickets, api.Ticket{ID: id, Code: "ST1." + id.String() + "." + strings.Repeat("aB3_", 24), EventName: "x", OrderID: order, TicketTypeID: typ,
+			TypeName: "Parkett links, Reihe 12", Holder: api.Attendee{Name: name}})
+	}
+	var err error
+	if p.Codes, err = Codes(p.Tickets); err != nil {
+		t.Fatal(err)
+	}
+	return c, p
+}
+
+// first leaves the first tickets of what is printed.
+func (p Tickets) first(n int) Tickets {
+	p.Tickets, p.Codes = p.Tickets[:n], p.Codes[:n]
+	return p
+}
+
+// Each ticket has a page, whatever its names are made of. STARLIGHT_KEEP is a folder to look at them in.
+func TestTicketPages(t *testing.T) {
+	c, p := printer(t)
+	for _, tag := range Languages() {
+		p.Language = tag.String()
+		data, err := c.TicketsPDF(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := c.TicketsPDF(p)
+		if err != nil || !bytes.Equal(data, again) {
+			t.Errorf("the same tickets again are another file, %v", err)
+		}
+		if pages := len(regexp.MustCompile(`/Type /Page\b[^s]`).FindAll(data, -1)); !bytes.HasPrefix(data, []byte("%PDF-")) || pages != len(p.Tickets) {
+			t.Errorf("%d pages, want %d", pages, len(p.Tickets))
+		}
+		if dir := os.Getenv("STARLIGHT_KEEP"); dir != "" {
+			if err := os.WriteFile(filepath.Join(dir, "tickets-"+p.Language+".pdf"), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A ticket that names no holder is its owner's.
+func TestTicketPageOfAnOwner(t *testing.T) {
+	c, p := printer(t)
+	p = p.first(1)
+	named, err := c.TicketsPDF(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Owner, p.Tickets[0].Holder = p.Tickets[0].Holder.Name, api.Attendee{}
+	if data, err := c.TicketsPDF(p); err != nil || !bytes.Equal(data, named) {
+		t.Errorf("the page does not name the owner, %v", err)
+	}
+}
+
+// A document is cheap: fonts are not parsed for it, and it has the letters that it uses.
+func TestTicketPagesAreCheap(t *testing.T) {
+	c, p := printer(t)
+	p = p.first(1)
+	data, err := c.TicketsPDF(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size, allocations = 24_000, 2_500
+	if len(data) > size {
+		t.Errorf("%d bytes, want at most %d", len(data), size)
+	}
+	if n := testing.AllocsPerRun(10, func() { _, _ = c.TicketsPDF(p) }); n > allocations {
+		t.Errorf("%.0f allocations, want at most %d", n, allocations)
+	}
+}
+
+func BenchmarkTicketPages(b *testing.B) {
+	c, p := printer(&testing.T{})
+	for _, n := range []int{1, 2} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			p := p.first(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				data, err := c.TicketsPDF(p)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(len(data)), "bytes/document")
+			}
+		})
+	}
+}

@@ -1,0 +1,106 @@
+package throttle
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// While the process is busy one mail is written at a time, never none; afterwards as many as before.
+func TestMailsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, mails = 8, 100
+		ctx, stop := context.WithCancel(t.Context())
+		var busy atomic.Bool
+		busy.Store(true)
+		th := New(most)
+		th.isBusy = busy.Load
+		go th.Run(ctx)
+		<-time.After(4 * adjustEvery) // of the clock of the test: 8, 4, 2, 1
+		synctest.Wait()
+
+		var working, highest, done atomic.Int64
+		write := make(chan struct{})
+		for range mails {
+			go func() {
+				leave, err := th.Enter(ctx)
+				if err != nil {
+					return
+				}
+				if n := working.Add(1); n > highest.Load() {
+					highest.Store(n)
+				}
+				<-write
+				working.Add(-1)
+				done.Add(1)
+				leave()
+			}()
+		}
+		for n := range int64(5) {
+			synctest.Wait()
+			if working.Load() != 1 || done.Load() != n {
+				t.Fatalf("busy: %d at work, %d done, want 1 and %d", working.Load(), done.Load(), n)
+			}
+			write <- struct{}{}
+		}
+		busy.Store(false)
+		<-time.After(most * adjustEvery)
+		synctest.Wait()
+		if working.Load() != most {
+			t.Errorf("not busy: %d at work, want %d", working.Load(), most)
+		}
+		for range mails - 5 {
+			write <- struct{}{}
+		}
+		synctest.Wait()
+		if done.Load() != mails || highest.Load() != most || th.used != 0 {
+			t.Errorf("%d done, at most %d at a time, %d left; want %d, %d and 0", done.Load(), highest.Load(), th.used, mails, most)
+		}
+		stop()
+	})
+}
+
+// A mail whose time ends while it waits gives its place up, and takes no turn from the next.
+func TestCancelledWaitersGiveUpTheirPlace(t *testing.T) {
+	th := New(1)
+	leave, err := th.Enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := th.Enter(ctx); err == nil {
+		t.Fatal("it entered beside another")
+	}
+	leave()
+	next, err := th.Enter(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next()
+	if th.used != 0 || len(th.waiting) != 0 {
+		t.Errorf("%d at work, %d waiting", th.used, len(th.waiting))
+	}
+}
+
+// The share of long waits is that since the last look.
+func TestScheduling(t *testing.T) {
+	s := newScheduling()
+	if s.before == nil {
+		t.Fatal("the runtime has no such metric")
+	}
+	for _, c := range []struct {
+		short, long uint64
+		busy        bool
+	}{{0, 0, false}, {100, 0, false}, {100, 9, false}, {80, 20, true}, {100, 0, false}} {
+		counts := make([]uint64, len(s.before))
+		copy(counts, s.before)
+		counts[0] += c.short
+		counts[len(counts)-1] += c.long
+		if got := s.judge(counts, s.sample[0].Value.Float64Histogram().Buckets); got != c.busy {
+			t.Errorf("%d short and %d long waits: busy %v", c.short, c.long, got)
+		}
+	}
+}
