@@ -282,17 +282,3 @@ var (
 	EventWasCancelled = Topic[Offer]{"ev.event.event.cancelled", "an event was cancelled"}
 	EventDeleted      = Topic[Offer]{"ev.event.event.deleted", "an event was deleted"}
 )
-
-// Manages reports whether a person is the organizer or a manager of the event's team. Administrators may do the same, and
-// are for the caller to know.
-func (o *Offer) Manages(user ids.User) bool {
-	if user == o.Event.Organizer {
-		return true
-	}
-	for _, m := range o.Team {
-		if m.UserID == user && m.Role == TeamManager {
-			return true
-		}
-	}
-	return false
-}

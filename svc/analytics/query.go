@@ -16,11 +16,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// manages reports whether a person may read the numbers of an event: its managers, and administrators.
-func manages(p rpc.Principal, o *api.Offer) bool {
-	return p.Admin() || p.Known() && o.Manages(p.User)
-}
-
 // view calls fn in a transaction that sees one state of a read model that is current. What a read model says before is not
 // wrong but old, and nothing in the answer would show it.
 func (s *Service) view(fn func(*bolt.Tx) error) error {
@@ -46,23 +41,16 @@ func (s *Service) with(ctx context.Context, event ids.Event, fn func(*bolt.Tx, *
 	})
 }
 
-// managed returns an event that the caller manages. Whoever works at its doors knows of the event and is refused; for all
-// others it is not there, unless it is published.
+// managed returns an event that the caller manages.
 func managed(ctx context.Context, tx *bolt.Tx, event ids.Event) (*api.Offer, error) {
 	o, err := offer(tx, event)
 	if err != nil {
 		return nil, err
 	}
-	p := rpc.Caller(ctx)
-	switch {
-	case o == nil:
-		return nil, fault.New(fault.NotFound, "there is no such event")
-	case manages(p, o):
-		return o, nil
-	case o.Event.Status == api.EventDraft && !slices.ContainsFunc(o.Team, func(m api.TeamMember) bool { return m.UserID == p.User }):
-		return nil, fault.New(fault.NotFound, "there is no such event")
+	if o == nil {
+		return nil, fault.New(fault.NotFound, api.NoSuchEvent)
 	}
-	return nil, fault.New(fault.Forbidden, "only the event's managers may read its numbers")
+	return o, o.Require(rpc.Caller(ctx), api.RoleManager)
 }
 
 func total(tx *bolt.Tx, event ids.Event, kind byte, dim string) counts {
@@ -197,7 +185,7 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 			if err := json.Unmarshal(v, o); err != nil {
 				return err
 			}
-			if o.Event.Status != deleted && manages(rpc.Principal{User: p.User}, o) {
+			if o.Event.Status != deleted && o.RoleOf(rpc.Principal{User: p.User}) >= api.RoleManager {
 				mine = append(mine, o)
 			}
 			return nil

@@ -36,7 +36,7 @@ var (
 // edit is a change that somebody asks for.
 type edit struct {
 	event   ids.Event
-	need    access
+	need    api.Role
 	ifMatch string
 	topic   api.Topic[api.Offer]
 	delete  bool
@@ -58,7 +58,7 @@ func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := before.permit(rpc.Caller(ctx), ed.need); err != nil {
+		if err := before.Require(rpc.Caller(ctx), ed.need); err != nil {
 			return nil, err
 		}
 		if before.pending != "" {

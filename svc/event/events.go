@@ -45,7 +45,7 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 }
 
 func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: manage, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
+	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
 		if err := r.open(); err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (r *record) open() error {
 }
 
 func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: manage, topic: api.EventWasPublished, apply: func(r *record) error {
+	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasPublished, apply: func(r *record) error {
 		if err := r.open(); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	return s.edited(ctx, edit{event: req.ID, need: manage, topic: api.EventWasCancelled, apply: func(r *record) error {
+	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasCancelled, apply: func(r *record) error {
 		switch r.Event.Status {
 		case api.EventCancelled:
 			return errUnchanged
@@ -158,7 +158,7 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 }
 
 func (s *Service) delete(ctx context.Context, req *api.EventRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.ID, need: manage, topic: api.EventDeleted, delete: true,
+	_, err := s.change(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventDeleted, delete: true,
 		apply: func(*record) error { return nil }})
 	return nil, err
 }
@@ -190,7 +190,7 @@ func (s *Service) get(ctx context.Context, req *api.EventRef) (rpc.Encoded, erro
 	if v.record.public() {
 		return v.encoded, nil
 	}
-	return v.encoded, v.record.permit(rpc.Caller(ctx), look)
+	return v.encoded, v.record.Require(rpc.Caller(ctx), api.RoleVisitor)
 }
 
 func (s *Service) offer(ctx context.Context, req *api.OfferRequest) (*api.Offer, error) {
@@ -215,7 +215,7 @@ func (s *Service) calendar(ctx context.Context, req *api.EventRef) (*rpc.Blob, e
 	if err != nil {
 		return nil, err
 	}
-	if err := v.record.permit(rpc.Caller(ctx), look); err != nil {
+	if err := v.record.Require(rpc.Caller(ctx), api.RoleVisitor); err != nil {
 		return nil, err
 	}
 	return calendar(&v.record.Event)

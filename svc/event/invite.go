@@ -39,7 +39,7 @@ func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember,
 	if err != nil {
 		return nil, err
 	}
-	if err := k.permit(rpc.Caller(ctx), manage); err != nil {
+	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil {
 		return nil, err
 	}
 	inv := invitation{EventID: req.EventID, Email: addressKey(req.Email), Role: req.Role}
@@ -83,7 +83,7 @@ func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.No
 	if err != nil {
 		return nil, err
 	}
-	if err := k.permit(rpc.Caller(ctx), manage); err != nil {
+	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil {
 		return nil, err
 	}
 	return nil, s.books.withdrawInvitation(ctx, req.EventID, addressKey(req.Email))
@@ -171,7 +171,7 @@ func (s *Service) arrived(ctx context.Context, m stream.Msg) error {
 
 // admit makes an invitation take effect, unless the person works for the event already.
 func (s *Service) admit(ctx context.Context, inv invitation, user ids.User) error {
-	_, err := s.change(ctx, edit{event: inv.EventID, need: nothing, topic: api.EventUpdated, apply: func(r *record) error {
+	_, err := s.change(ctx, edit{event: inv.EventID, need: api.RoleNone, topic: api.EventUpdated, apply: func(r *record) error {
 		if user == r.Event.Organizer || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
 			return errUnchanged
 		}

@@ -7,7 +7,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // record is all there is to know about an event: what is offered, who works for it, and how its capacity came about.
@@ -77,51 +76,4 @@ func (r *record) memberIndex(user ids.User) int {
 	return slices.IndexFunc(r.Team, func(m api.TeamMember) bool { return m.UserID == user })
 }
 
-// access is what a person may do with an event. Each step includes the ones before.
-type access int
-
-const (
-	nothing access = iota
-	look           // read it, as everybody may once it is public
-	work           // read it always, and its team
-	manage         // change it and its team
-	own            // hand it over
-)
-
-// allows returns what p may do.
-func (r *record) allows(p rpc.Principal) access {
-	switch {
-	case p.Admin(), p.Known() && p.User == r.Event.Organizer:
-		return own
-	case p.Known():
-		if i := r.memberIndex(p.User); i >= 0 {
-			if r.Team[i].Role == api.TeamManager {
-				return manage
-			}
-			return work
-		}
-	}
-	if r.public() {
-		return look
-	}
-	return nothing
-}
-
-// permit returns nil if p has the access. What p may not see does not exist for p.
-func (r *record) permit(p rpc.Principal, need access) error {
-	has := r.allows(p)
-	switch {
-	case has >= need:
-		return nil
-	case has == nothing:
-		return errNoEvent()
-	case need == own:
-		return fault.New(fault.Forbidden, "only the organizer of this event may do this")
-	default:
-		return fault.New(fault.Forbidden, "only the people who run this event may do this")
-	}
-}
-
-const noEvent = "there is no such event"
-
-func errNoEvent() error { return fault.New(fault.NotFound, noEvent) }
+func errNoEvent() error { return fault.New(fault.NotFound, api.NoSuchEvent) }

@@ -119,7 +119,7 @@ func (b books) load(ctx context.Context, id ids.Event) (kept, error) {
 		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team
 		FROM events AS e WHERE e.id = ?`, id).Scan(ctx, &w)
 	if err != nil {
-		return kept{}, store.OrNotFound(err, noEvent)
+		return kept{}, store.OrNotFound(err, api.NoSuchEvent)
 	}
 	return kept{record: w.record(), pending: w.Pending, pendingAt: w.PendingAt}, nil
 }

@@ -15,12 +15,12 @@ func (s *Service) team(ctx context.Context, req *api.EventRef) (*api.List[api.Te
 	if err != nil {
 		return nil, err
 	}
-	if err := k.permit(rpc.Caller(ctx), work); err != nil {
+	if err := k.Require(rpc.Caller(ctx), api.RoleDoor); err != nil {
 		return nil, err
 	}
 	organizer := api.TeamMember{UserID: k.Event.Organizer, Role: api.TeamManager}
 	list := &api.List[api.TeamMember]{Items: append([]api.TeamMember{organizer}, k.Team...)}
-	if k.allows(rpc.Caller(ctx)) < manage {
+	if k.RoleOf(rpc.Caller(ctx)) < api.RoleManager {
 		return list, nil
 	}
 	waiting, err := s.books.invitations(ctx, "event_id", req.ID.String())
@@ -35,7 +35,7 @@ func (s *Service) putMember(ctx context.Context, req *api.SetTeamMember) (*api.T
 		return nil, err
 	}
 	member := api.TeamMember{UserID: req.UserID, Role: req.Role}
-	_, err := s.change(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, apply: func(r *record) error {
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, apply: func(r *record) error {
 		if req.UserID == r.Event.Organizer {
 			return fault.New(fault.Conflict, "the organizer is always a manager")
 		}
@@ -65,7 +65,7 @@ func checkRole(role string) error {
 }
 
 func (s *Service) deleteMember(ctx context.Context, req *api.TeamMemberRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, apply: func(r *record) error {
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, apply: func(r *record) error {
 		i := r.memberIndex(req.UserID)
 		if i < 0 {
 			return fault.New(fault.NotFound, "this person is not in the team")
@@ -83,7 +83,7 @@ func (s *Service) handOver(ctx context.Context, req *api.SetOrganizer) (*api.Eve
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	return s.edited(ctx, edit{event: req.EventID, need: own, topic: api.EventUpdated, apply: func(r *record) error {
+	return s.edited(ctx, edit{event: req.EventID, need: api.RoleOrganizer, topic: api.EventUpdated, apply: func(r *record) error {
 		if req.UserID == r.Event.Organizer {
 			return errUnchanged
 		}

@@ -18,7 +18,7 @@ func (s *Service) newType(t api.NewTicketType) api.TicketType {
 
 func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {
 	added := s.newType(req.NewTicketType)
-	return s.edited(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, status: api.CreateTicketType.Success(),
+	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, status: api.CreateTicketType.Success(),
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err
@@ -29,7 +29,7 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 }
 
 func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.EventID, need: manage, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
+	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
 		if err := r.open(); err != nil {
 			return err
 		}
@@ -56,7 +56,7 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 }
 
 func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.EventID, need: manage, topic: api.EventUpdated, apply: func(r *record) error {
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, apply: func(r *record) error {
 		if err := r.open(); err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package notification
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -99,21 +98,13 @@ func (s *Service) follow(ctx context.Context, _ *rpc.None) (*api.LiveInbox, erro
 	return &api.LiveInbox{UserID: callerOf(ctx), Items: page.Items, Unread: page.Unread}, nil
 }
 
-// managed returns an event that the caller manages. Others may know that a published event is there, and no more.
+// managed returns an event that the caller manages.
 func (s *Service) managed(ctx context.Context, id ids.Event) (api.Event, error) {
 	offer, err := s.offer(ctx, id)
 	if err != nil {
 		return api.Event{}, err
 	}
-	caller := rpc.Caller(ctx)
-	if caller.Admin() || offer.Manages(caller.User) {
-		return offer.Event, nil
-	}
-	helps := slices.ContainsFunc(offer.Team, func(m api.TeamMember) bool { return m.UserID == caller.User })
-	if !helps && offer.Event.Status != api.EventPublished {
-		return api.Event{}, fault.New(fault.NotFound, "there is no such event")
-	}
-	return api.Event{}, fault.New(fault.Forbidden, "only the event's managers may do this")
+	return offer.Event, offer.Require(rpc.Caller(ctx), api.RoleManager)
 }
 
 func (s *Service) offer(ctx context.Context, id ids.Event) (*api.Offer, error) {

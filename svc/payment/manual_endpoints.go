@@ -130,7 +130,7 @@ func (s *Service) staffOnly(ctx context.Context, row *paymentRow) error {
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if err != nil || !offer.Manages(caller.User) {
+	if err != nil || offer.RoleOf(caller) < api.RoleManager {
 		return fault.New(fault.NotFound, "no such payment")
 	}
 	return nil

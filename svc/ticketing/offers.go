@@ -100,44 +100,11 @@ func ticketType(o *api.Offer, id ids.TicketType) *api.TicketType {
 	return nil
 }
 
-// role returns what a person is for an event: manager, door, or nothing. Administrators are managers everywhere.
-func role(o *api.Offer, p rpc.Principal) string {
-	if p.Admin() || p.User == o.Event.Organizer {
-		return api.TeamManager
-	}
-	for _, m := range o.Team {
-		if m.UserID == p.User {
-			return m.Role
-		}
-	}
-	return ""
-}
-
-// visible reports whether a person may know that the event exists.
-func visible(o *api.Offer, p rpc.Principal) bool {
-	return o.Event.Status != api.EventDraft || role(o, p) != ""
-}
-
-// offerFor returns an offer that the caller may see.
-func (s *Service) offerFor(ctx context.Context, event ids.Event) (*api.Offer, error) {
+// offerAs returns an offer to a caller who has at least the role.
+func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
 	o, err := s.offers.get(ctx, event)
 	if err != nil {
 		return nil, err
 	}
-	if !visible(o, rpc.Caller(ctx)) {
-		return nil, fault.New(fault.NotFound, "there is no such event")
-	}
-	return o, nil
-}
-
-// managed returns an offer that the caller manages.
-func (s *Service) managed(ctx context.Context, event ids.Event) (*api.Offer, error) {
-	o, err := s.offerFor(ctx, event)
-	if err != nil {
-		return nil, err
-	}
-	if role(o, rpc.Caller(ctx)) != api.TeamManager {
-		return nil, fault.New(fault.Forbidden, "only the event's managers may do this")
-	}
-	return o, nil
+	return o, o.Require(rpc.Caller(ctx), need)
 }

@@ -23,7 +23,7 @@ const maxTotal = 1e13
 
 // createOrder takes the seats, writes the order, and answers when both are on disk.
 func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Order, error) {
-	offer, err := s.offerFor(ctx, req.EventID)
+	offer, err := s.offerAs(ctx, req.EventID, api.RoleVisitor)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, err
 		return row, nil
 	}
 	offer, err := s.offers.get(ctx, row.EventID)
-	if err != nil || role(offer, caller) != api.TeamManager {
+	if err != nil || offer.RoleOf(caller) < api.RoleManager {
 		return orderRow{}, missing
 	}
 	return row, nil
@@ -345,7 +345,7 @@ func (s *Service) myOrders(ctx context.Context, req *api.Page) (*api.List[api.Or
 }
 
 func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.List[api.Order], error) {
-	if _, err := s.managed(ctx, req.EventID); err != nil {
+	if _, err := s.offerAs(ctx, req.EventID, api.RoleManager); err != nil {
 		return nil, err
 	}
 	list, err := s.orderList(ctx, "event_id", string(req.EventID), req.Page)

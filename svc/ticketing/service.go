@@ -198,7 +198,7 @@ func (s *Service) onChange(msg *nats.Msg) {
 
 // availability tells what is left. An event that nobody has ordered from yet has everything.
 func (s *Service) availability(ctx context.Context, req *api.EventRef) (*api.Availability, error) {
-	offer, err := s.offerFor(ctx, req.ID)
+	offer, err := s.offerAs(ctx, req.ID, api.RoleVisitor)
 	if err != nil {
 		return nil, err
 	}

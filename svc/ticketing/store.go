@@ -43,7 +43,7 @@ func (db storage) offer(ctx context.Context, event ids.Event) (*api.Offer, error
 	var text string
 	err := db.Read().NewRaw("SELECT offer FROM offers WHERE event_id = ?", event).Scan(ctx, &text)
 	if err != nil {
-		return nil, store.OrNotFound(err, "there is no such event")
+		return nil, store.OrNotFound(err, api.NoSuchEvent)
 	}
 	var offer api.Offer
 	if err := json.Unmarshal([]byte(text), &offer); err != nil {

@@ -94,7 +94,7 @@ func (s *Service) visibleTicket(ctx context.Context, id ids.Ticket) (ticketRow, 
 		return row, nil
 	}
 	offer, err := s.offers.get(ctx, row.EventID)
-	if err != nil || role(offer, caller) != api.TeamManager {
+	if err != nil || offer.RoleOf(caller) < api.RoleManager {
 		return ticketRow{}, fault.New(fault.NotFound, "there is no such ticket")
 	}
 	return row, nil
