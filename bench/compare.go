@@ -24,6 +24,7 @@ type Options struct {
 	Rounds   int
 	Tickets  int // for the door, in each round
 	Facts    int // for analytics
+	Orders   int // that were made before, for growth
 	Crowd    int // buyers at the same time when there are too many
 	progress io.Writer
 }

@@ -74,8 +74,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(progress)
 	var (
-		b          = bench{Options: Options{progress: progress}, cores: runtime.NumCPU()}
-		scenario   = flags.String("scenario", "all", "browse, onsale, overload, purchase, door, notify, analytics, several with commas, or all")
+		b        = bench{Options: Options{progress: progress}, cores: runtime.NumCPU()}
+		scenario = flags.String("scenario", "all",
+			"browse, onsale, overload, purchase, door, notify, analytics, several with commas, or all; growth is only run by its name")
 		targets    = flags.String("targets", "", "only these, with commas: "+strings.Join(targetNames(), ", ")+" (default: all)")
 		jsonFile   = flags.String("json", "", "also write the report as JSON to this file")
 		reportFile = flags.String("markdown", "", "also write the report as Markdown to this file")
@@ -89,6 +90,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.IntVar(&b.Rounds, "rounds", 3, "how often each target is measured, in turns")
 	flags.IntVar(&b.Tickets, "tickets", 4000, "tickets at the door in each round")
 	flags.IntVar(&b.Crowd, "crowd", 5000, "buyers at the same time in the scenario overload")
+	flags.IntVar(&b.Orders, "orders", 100_000, "orders that were made before, in the scenario growth")
 	flags.IntVar(&b.Facts, "facts", 1_000_000, "facts that analytics counts")
 	flags.IntVar(&b.pool, "pool", 16, "database connections of the PostgreSQL baselines")
 	flags.StringVar(&b.binary, "binary", "", "starlight to measure (default: built from this module)")
@@ -106,8 +108,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if b.Rounds < 1 || b.Duration <= 0 || b.Rate < 0 || b.Conns < 0 || b.Tickets < 2 || b.Facts < 1 || b.Crowd < 1 || b.Crowd > mostConns || flags.NArg() > 0 {
-		return fmt.Errorf("%w: rounds, duration, tickets, facts and crowd must be positive, rate and conns not negative, and nothing may follow the flags", errUsage)
+	if b.Rounds < 1 || b.Duration <= 0 || b.Rate < 0 || b.Conns < 0 || b.Tickets < 2 || b.Facts < 1 || b.Orders < 1 || b.Crowd < 1 || b.Crowd > mostConns || flags.NArg() > 0 {
+		return fmt.Errorf("%w: rounds, duration, tickets, facts, orders and crowd must be positive, rate and conns not negative, and nothing may follow the flags", errUsage)
 	}
 	if *targets != "" {
 		b.targets = strings.Split(*targets, ",")
@@ -172,6 +174,7 @@ func (b *bench) scenarios(list string) ([]scenario, error) {
 	if list == "all" {
 		return all, nil
 	}
+	all = append(all, scenario{"growth", b.growth})
 	var chosen []scenario
 	for name := range strings.SplitSeq(list, ",") {
 		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
