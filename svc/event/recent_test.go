@@ -26,6 +26,7 @@ func TestListsWhileTheDatabaseIsAway(t *testing.T) {
 	opera := must(w, anna, api.PublishEvent, api.EventRef{ID: must(w, anna, api.CreateEvent, later).ID})
 	w.draft("Draft")
 	w.clock.Advance(concert.EndsAt.Sub(w.clock.Now()) - time.Hour)
+	w.evicted(5 + 2)
 	queries := []api.EventQuery{{}, {Q: "philharmonie conc"}, {City: "berlin", Page: api.Page{Limit: 1}}}
 	var before [][]string
 	for _, q := range queries {
@@ -60,6 +61,19 @@ func TestListsWhileTheDatabaseIsAway(t *testing.T) {
 	}
 }
 
+// evicted waits for evictions: one for each domain event, and one for each edit that the service made itself.
+func (w *world) evicted(n int) {
+	w.t.Helper()
+	testkit.Eventually(w.t, 10*time.Second, func() error {
+		w.service.recent.mu.Lock()
+		defer w.service.recent.mu.Unlock()
+		if got := w.service.recent.changes; got != n {
+			return fmt.Errorf("%d of %d", got, n)
+		}
+		return nil
+	})
+}
+
 // A database that takes questions and does not answer is away, too.
 func TestListsWhileTheDatabaseHangs(t *testing.T) {
 	u, err := url.Parse(testkit.Postgres(t))
@@ -70,6 +84,7 @@ func TestListsWhileTheDatabaseHangs(t *testing.T) {
 	u.Host = proxy.Addr
 	w := startOn(t, testkit.NATS(t), u.String())
 	w.published("Concert")
+	w.evicted(2 + 1)
 	want := names(must(w, nob, api.ListEvents, api.EventQuery{}))
 	defer proxy.Pause()()
 	if got := names(must(w, nob, api.ListEvents, api.EventQuery{})); !slices.Equal(got, want) {
