@@ -107,7 +107,7 @@ func (d *callbackWorker) look(ctx context.Context, row *callbackRow) {
 	if err == nil || errors.Is(err, errTaken) {
 		return
 	}
-	wait := backoff(row.Attempts, firstRetry, lastRetry)
+	wait := provider.Backoff(row.Attempts)
 	d.service.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
 	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
@@ -127,46 +127,6 @@ func (d *callbackWorker) hold(ctx context.Context, row *callbackRow) error {
 	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
 	return d.service.store.renew(ctx, row)
-}
-
-// confirm looks at a payment at its provider and moves ours, with the events about it. The callback that made us
-// look, if any, is finished in the same transaction.
-func (s *Service) confirm(ctx context.Context, p provider.Provider, remoteID string, callback *callbackKey) error {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	in := observation{provider: p.Name(), callback: callback, remote: provider.State{ID: remoteID}}
-	source := "poller"
-	if callback != nil {
-		source = "callback"
-	}
-	switch remote, err := p.Fetch(ctx, remoteID); {
-	case fault.Is(err, fault.NotFound):
-		in.unknown = true
-	case err != nil:
-		return err
-	default:
-		in.remote = remote
-	}
-	_, err := s.observe(ctx, p, source, in)
-	return err
-}
-
-// observe moves a payment by what was seen of it. The source is what made us look.
-func (s *Service) observe(ctx context.Context, p provider.Provider, source string, in observation) (confirmation, error) {
-	out, err := s.confirmations.Do(ctx, in)
-	if err != nil {
-		return out, err
-	}
-	s.metrics.confirmed(p.Name(), source, out)
-	switch out.verdict {
-	case verdictUnknown, verdictForeign:
-		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", p.Name(),
-			"remote", in.remote.ID, "verdict", out.verdict)
-	case verdictMismatch, verdictLate:
-		s.log.WarnContext(ctx, "a payment went an odd way", "provider", p.Name(), "payment", out.payment,
-			"remote", in.remote.ID, "verdict", out.verdict, "remote_amount", in.remote.Amount)
-	}
-	return out, nil
 }
 
 // sweepCallbacks claims callbacks whose worker is gone.

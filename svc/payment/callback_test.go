@@ -2,7 +2,6 @@ package payment
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -95,6 +94,11 @@ func TestCallbacksInAnyOrder(t *testing.T) {
 	})
 }
 
+// sandboxCallback returns the body of a callback of the sandbox that a payment has succeeded.
+func sandboxCallback(event, remote string) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"type":"payment.succeeded","payment":%q,"created":1}`, event, remote)
+}
+
 func slicesIndex(n int) []int {
 	list := make([]int, n)
 	for i := range list {
@@ -127,10 +131,7 @@ func TestUnknownPayment(t *testing.T) {
 		i := w.run()
 		send := func(event, remote string) {
 			t.Helper()
-			body, err := json.Marshal(callbackBody{ID: event, Type: "payment.succeeded", Payment: remote, Created: 1})
-			if err != nil {
-				t.Fatal(err)
-			}
+			body := sandboxCallback(event, remote)
 			if err := w.callback(provider.Sign([]byte(testSandboxSecret), body, w.clock.Now()), body); err != nil {
 				t.Fatal(err)
 			}
@@ -179,18 +180,21 @@ func TestCrashAfterReceipt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		callback, err := cut.sandbox.decisions.Do(ctx, decision{reference: p.ID, outcome: sandboxSucceeded})
+		row, err := cut.store.payment(ctx, p.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := callback.body()
+		body := sandboxCallback("sbe_1", row.RemoteID)
 		signature := provider.Sign([]byte(testSandboxSecret), body, w.clock.Now())
-		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", Headers: map[string]string{signatureHeader: signature}, Body: body}); err != nil {
+		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", Headers: map[string]string{sandboxSignature: signature}, Body: body}); err != nil {
 			t.Fatal(err)
 		}
 		silent := new(capture)
 		w.setDoor(silent.door) // the sender would help, and so would the poller: neither is needed
 		err = cut.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			if _, err := tx.ExecContext(ctx, "UPDATE sandbox_payments SET status = 'succeeded', captured = amount"); err != nil { // the payer has paid
+				return err
+			}
 			_, err := tx.ExecContext(ctx, "UPDATE payments SET poll_at = ?", w.clock.Now().Add(24*time.Hour))
 			return err
 		})

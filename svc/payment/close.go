@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // closePayments ends the open payments of orders at their providers, for ticketing, which is about to give their seats to
@@ -30,8 +31,8 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 	}
 	var mu sync.Mutex
 	open := map[ids.Order]bool{}
-	err = parallel(ctx, pollWorkers, rows, func(ctx context.Context, row *paymentRow) {
-		if !row.open() || !s.close(ctx, row) { // one that is not open has succeeded
+	err = parallel(ctx, pollWorkers, rows, func(ctx context.Context, row *record.Payment) {
+		if !row.IsOpen() || !s.close(ctx, row) { // one that is not open has succeeded
 			mu.Lock()
 			defer mu.Unlock()
 			open[row.OrderID] = true
@@ -50,7 +51,7 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 }
 
 // close ends one payment at its provider, and reports whether it has failed for good.
-func (s *Service) close(ctx context.Context, row *paymentRow) bool {
+func (s *Service) close(ctx context.Context, row *record.Payment) bool {
 	worker, ok := s.workers[row.Provider]
 	if !ok {
 		return false
@@ -72,18 +73,18 @@ func (s *Service) close(ctx context.Context, row *paymentRow) bool {
 }
 
 // payable returns the payments of orders that have succeeded or still may.
-func (b *paymentStore) payable(ctx context.Context, orders []ids.Order) ([]*paymentRow, error) {
-	var rows []*paymentRow
+func (b *paymentStore) payable(ctx context.Context, orders []ids.Order) ([]*record.Payment, error) {
+	var rows []*record.Payment
 	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(append([]ids.Order{""}, orders...))).
 		Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentSucceeded).Scan(ctx)
 	return rows, err
 }
 
 // ending writes down why payments are about to be ended.
-func (b *paymentStore) ending(ctx context.Context, rows []*paymentRow, why string) error {
+func (b *paymentStore) ending(ctx context.Context, rows []*record.Payment, why string) error {
 	var list []ids.Payment
 	for _, r := range rows {
-		if r.open() && r.Ending == "" {
+		if r.IsOpen() && r.Ending == "" {
 			list = append(list, r.ID)
 		}
 	}
@@ -91,7 +92,7 @@ func (b *paymentStore) ending(ctx context.Context, rows []*paymentRow, why strin
 		return nil
 	}
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("ending = ?", why).Where("id IN (?)", bun.List(list)).Exec(ctx)
+		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("ending = ?", why).Where("id IN (?)", bun.List(list)).Exec(ctx)
 		return err
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // createPayment begins to pay an order of the caller.
@@ -37,14 +38,14 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 			return nil, err
 		}
 	} else if !in.keyed {
-		out := row.payment()
+		out := row.Payment()
 		return &out, nil
 	}
 	row, err = s.opens.Do(ctx, in)
 	if err != nil {
 		return nil, err
 	}
-	out := row.payment()
+	out := row.Payment()
 	return &out, nil
 }
 
@@ -92,7 +93,7 @@ func (s *Service) accept(p *provider.Guard, asked bool, accepted []string) (*pro
 
 // begin returns the open payment of an order, and makes it if there is none. Ticketing decides whether the order can be
 // paid by the caller, and knows which providers the event takes.
-func (s *Service) begin(ctx context.Context, p *provider.Guard, req *api.NewPayment) (*paymentRow, error) {
+func (s *Service) begin(ctx context.Context, p *provider.Guard, req *api.NewPayment) (*record.Payment, error) {
 	id, err := s.candidate(ctx, p, req.OrderID)
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func (s *Service) begin(ctx context.Context, p *provider.Guard, req *api.NewPaym
 			return nil, fault.New(fault.Conflict, "there is nothing to pay")
 		}
 		now := store.Time(s.now())
-		row, err := s.begins.Do(ctx, &paymentRow{
+		row, err := s.begins.Do(ctx, &record.Payment{
 			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: p.Name(), Status: api.PaymentRequiresAction,
 			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
 			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)), CreatedAt: now, UpdatedAt: now,
@@ -157,9 +158,9 @@ func (s *Service) candidate(ctx context.Context, p provider.Provider, orderID id
 }
 
 // createRemote asks the provider for the checkout of a payment. Asking again gives the same.
-func (s *Service) createRemote(ctx context.Context, p provider.Provider, row *paymentRow) (provider.Remote, error) {
+func (s *Service) createRemote(ctx context.Context, p provider.Provider, row *record.Payment) (provider.Remote, error) {
 	remote, err := p.Create(ctx, provider.CreateRequest{
-		Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.money(), Description: row.Description,
+		Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.Money(), Description: row.Description,
 		ReturnURL: s.publicURL + "/",
 	})
 	if err != nil {
@@ -195,16 +196,16 @@ func describe(order *api.Order) string {
 
 // getPayment reads a payment.
 func (s *Service) getPayment(ctx context.Context, req *api.PaymentRef) (*api.Payment, error) {
-	row, err := s.visible(ctx, req.ID)
+	row, err := s.Visible(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
-	p := row.payment()
+	p := row.Payment()
 	return &p, nil
 }
 
-// visible returns a payment to its payer, the event's managers and administrators.
-func (s *Service) visible(ctx context.Context, id ids.Payment) (*paymentRow, error) {
+// Visible implements provider.Payments.
+func (s *Service) Visible(ctx context.Context, id ids.Payment) (*record.Payment, error) {
 	row, err := s.store.payment(ctx, id)
 	if err != nil {
 		return nil, err
@@ -212,5 +213,30 @@ func (s *Service) visible(ctx context.Context, id ids.Payment) (*paymentRow, err
 	if row.UserID == rpc.Caller(ctx).User {
 		return row, nil
 	}
-	return row, s.staffOnly(ctx, row)
+	return row, s.requireManager(ctx, row)
+}
+
+// Managed implements provider.Payments.
+func (s *Service) Managed(ctx context.Context, id ids.Payment) (*record.Payment, error) {
+	row, err := s.store.payment(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return row, s.requireManager(ctx, row)
+}
+
+// requireManager refuses all but the managers of the payment's event and administrators: to others there is no such payment.
+func (s *Service) requireManager(ctx context.Context, row *record.Payment) error {
+	caller := rpc.Caller(ctx)
+	if caller.Admin() {
+		return nil
+	}
+	offer, err := rpc.Call(ctx, s.client, api.GetOffer, &api.OfferRequest{EventID: row.EventID})
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if err != nil || offer.RoleOf(caller) < api.RoleManager {
+		return fault.New(fault.NotFound, "no such payment")
+	}
+	return nil
 }

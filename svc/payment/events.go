@@ -7,10 +7,11 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // publish puts what became of payments into the outbox, in the transaction that made it so.
-func (b *paymentStore) publish(ctx context.Context, tx bun.Tx, rows ...*paymentRow) error {
+func (b *paymentStore) publish(ctx context.Context, tx bun.Tx, rows ...*record.Payment) error {
 	msgs := make([]stream.Message, 0, len(rows))
 	for _, r := range rows {
 		var subject string
@@ -24,7 +25,7 @@ func (b *paymentStore) publish(ctx context.Context, tx bun.Tx, rows ...*paymentR
 		default:
 			continue // no other service needs it
 		}
-		msgs = append(msgs, stream.Message{Subject: subject, Payload: api.PaymentEvent{Payment: r.payment()}})
+		msgs = append(msgs, stream.Message{Subject: subject, Payload: api.PaymentEvent{Payment: r.Payment()}})
 	}
 	if len(msgs) == 0 {
 		return nil
@@ -55,7 +56,7 @@ func (s *Service) onRefundDue(ctx context.Context, m stream.Msg) error {
 		return err
 	})
 	if err == nil {
-		s.refundNow()
+		s.RefundNow()
 	}
 	return err
 }

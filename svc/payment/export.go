@@ -5,6 +5,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // exportRows is how many payments an export reads at a time.
@@ -20,13 +21,13 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Li
 	if key != nil {
 		query = query.Where("p.id > ?", key[0])
 	}
-	var rows []paymentRow
+	var rows []record.Payment
 	if err := query.Model(&rows).Order("p.id").Limit(exportRows).Scan(ctx); err != nil {
 		return nil, err
 	}
 	page := &api.List[api.Payment]{Items: []api.Payment{}}
 	for i := range rows {
-		page.Items = append(page.Items, rows[i].payment())
+		page.Items = append(page.Items, rows[i].Payment())
 	}
 	n, err := api.FitExport(page.Items)
 	if n < len(rows) || len(rows) == exportRows {

@@ -2,6 +2,11 @@ package payment
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +27,7 @@ type giro struct {
 	running  chan struct{}
 	ended    chan struct{}
 	closed   bool
+	service  provider.Payments
 }
 
 func (g *giro) Name() string { return "giro" }
@@ -37,6 +43,8 @@ func (g *giro) Run(ctx context.Context) {
 }
 
 func (g *giro) Close() { g.closed = true }
+
+func (g *giro) Register(_ *rpc.Server, payments provider.Payments) { g.service = payments }
 
 func (g *giro) Create(_ context.Context, req provider.CreateRequest) (provider.Remote, error) {
 	g.mu.Lock()
@@ -65,6 +73,9 @@ func (g *giro) Cancel(ctx context.Context, remoteID string) (provider.State, err
 }
 
 func (g *giro) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
+	if cb.Headers["X-Giro-Signature"] != "giro" {
+		return provider.CallbackEvent{}, fault.New(fault.Unauthenticated, "giro has not sent this")
+	}
 	return provider.CallbackEvent{ID: "event of " + string(cb.Body), RemoteID: string(cb.Body), Type: "paid"}, nil
 }
 
@@ -77,7 +88,7 @@ func (g *giro) succeed(remoteID string) {
 }
 
 // A provider more is given to the service, and that is all: it is chosen by its name, holds seats as long as it says, works
-// in the background, is told by its callbacks, and gives money back.
+// in the background, calls back with a header of its own, has endpoints, and gives money back.
 func TestFourthProvider(t *testing.T) {
 	onBoth(t, func(t *testing.T, w *harness) {
 		g := &giro{payments: map[string]provider.State{}, until: w.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
@@ -97,12 +108,25 @@ func TestFourthProvider(t *testing.T) {
 		}
 		remote := "giro_" + p.ID.String()
 		g.succeed(remote)
-		if _, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, &api.Callback{Provider: "giro", Body: []byte(remote)}); err != nil {
+		callback := &api.Callback{Provider: "giro", Body: []byte(remote)}
+		_, err = rpc.Call(t.Context(), w.client, api.ReceiveCallback, callback)
+		wantFault(t, err, fault.Unauthenticated)
+		callback.Headers = map[string]string{"X-Giro-Signature": "giro"}
+		if _, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, callback); err != nil {
 			t.Fatal(err)
 		}
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		row, err := g.service.Visible(ctx, p.ID)
+		if err == nil {
+			row, err = g.service.Confirm(ctx, row) // as for an endpoint of its own
+		}
+		if err != nil || row.Status != api.PaymentSucceeded {
+			t.Errorf("confirmed: %+v, %v", row, err)
+		}
+		_, err = g.service.Managed(ctx, p.ID)
+		wantFault(t, err, fault.NotFound)
 		w.refundAll(i, p.ID)
-		i.refundNow()
+		i.RefundNow()
 		w.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
 
 		g.off = "giro has a day off"
@@ -115,4 +139,26 @@ func TestFourthProvider(t *testing.T) {
 			t.Error("the provider is not closed")
 		}
 	})
+}
+
+// The service knows no provider by name, and has no more files than a reader can keep in mind.
+func TestCoreNamesNoProvider(t *testing.T) {
+	names := regexp.MustCompile(`(?i)` + strings.Join(api.PaymentProviders(), "|"))
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
+	if len(files) == 0 || len(files) > 15 {
+		t.Errorf("%d files", len(files))
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name := names.Find(text); name != nil {
+			t.Errorf("%s names %s", f, name)
+		}
+	}
 }

@@ -25,7 +25,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
+	"github.com/starlightsymphony/starlight/svc/payment/manual"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe/stripetest"
 )
@@ -63,7 +66,10 @@ type harness struct {
 	accepted []string // the providers of every event
 }
 
-const testSandboxSecret = "the secret of the sandbox in tests"
+const (
+	testSandboxSecret = "the secret of the sandbox in tests"
+	sandboxSignature  = "Sandbox-Signature"
+)
 
 func newHarness(t testing.TB, url string) *harness {
 	t.Helper()
@@ -95,7 +101,7 @@ func newHarness(t testing.TB, url string) *harness {
 
 // forward does with callbacks what the gateway does.
 func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
-	err := w.callback(r.Header.Get(signatureHeader), body)
+	err := w.callback(r.Header.Get(sandboxSignature), body)
 	if err != nil {
 		rw.WriteHeader(fault.From(err).Code.Status())
 		return
@@ -104,7 +110,7 @@ func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) 
 }
 
 func (w *harness) callback(signature string, body []byte) error {
-	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Headers: map[string]string{signatureHeader: signature}, Body: body})
+	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Headers: map[string]string{sandboxSignature: signature}, Body: body})
 	return err
 }
 
@@ -183,6 +189,8 @@ func as(user ids.User, roles ...string) context.Context {
 // instance is one running payment service.
 type instance struct {
 	*Service
+	sandbox  *sandbox.Provider
+	manual   *manual.Provider
 	registry *observe.Registry
 	stop     func()
 }
@@ -193,23 +201,29 @@ func (w *harness) prepare() *instance {
 	db := testkit.Open(w.t, w.url, "payment", Migrations())
 	nc := w.nats.Connect(nats.Name("payment"))
 	reg := observe.NewRegistry()
-	others := slices.Clone(w.others)
+	box, err := sandbox.New(w.t.Context(), sandbox.Config{DB: db, Live: w.live, Log: w.log, Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/",
+		Secret: testSandboxSecret})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	hand, err := manual.New(manual.Config{DB: db, Live: w.live, Log: w.log, Now: w.clock.Now, PublicURL: w.http.URL + "/"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	list := append([]provider.Provider{box, hand}, w.others...)
 	if w.stripe != "" {
 		cfg := stripe.Config{Key: stripetest.Key, WebhookSecrets: stripetest.Secret + ", " + stripetest.SecondSecret, URL: w.stripe}
 		p, err := stripe.New(cfg, w.clock.Now, w.log)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		others = append(others, p)
+		list = append(list, p)
 	}
-	s, err := New(w.t.Context(), Deps{
+	s := New(Deps{
 		DB: db, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: w.live, Log: w.log,
-		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", SandboxSecret: testSandboxSecret, Providers: others,
+		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", Providers: list,
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return &instance{Service: s, registry: reg}
+	return &instance{Service: s, sandbox: box, manual: hand, registry: reg}
 }
 
 // run starts an instance and stops it with the test, or before by its stop.
@@ -353,7 +367,7 @@ type captured struct {
 
 func (c *capture) door(rw http.ResponseWriter, r *http.Request, body []byte) {
 	c.mu.Lock()
-	c.kept = append(c.kept, captured{r.Header.Get(signatureHeader), body})
+	c.kept = append(c.kept, captured{r.Header.Get(sandboxSignature), body})
 	c.mu.Unlock()
 	rw.WriteHeader(http.StatusOK)
 }
@@ -377,11 +391,11 @@ func (c *capture) wait(t testing.TB, n int) []captured {
 func (i *instance) audit(t testing.TB) {
 	t.Helper()
 	testkit.Eventually(t, 20*time.Second, func() error {
-		_, broken, err := AuditLedger(t.Context(), i.db)
+		_, broken, err := ledger.Audit(t.Context(), i.db)
 		if err != nil {
 			return err
 		}
-		_, differences, err := AuditSandbox(t.Context(), i.db)
+		_, differences, err := sandbox.Audit(t.Context(), i.db)
 		if err != nil {
 			return err
 		}
@@ -390,11 +404,4 @@ func (i *instance) audit(t testing.TB) {
 		}
 		return nil
 	})
-}
-
-// newRequest returns the beginning of a payment of 50 EUR, as a provider gets it.
-func newRequest(now time.Time) provider.CreateRequest {
-	id := ids.New[ids.PaymentKind](now)
-	return provider.CreateRequest{Key: remoteKey(id), PaymentID: id, OrderID: ids.New[ids.OrderKind](now), Amount: api.Money{Amount: 5000, Currency: "EUR"},
-		Description: "2 × Standing", ReturnURL: "https://tickets.example/"}
 }

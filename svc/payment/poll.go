@@ -5,6 +5,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // sweepPayments asks the providers about payments that are open for longer than the setting payment.poll_after: their
@@ -18,7 +19,7 @@ func (s *Service) sweepPayments(ctx context.Context) error {
 }
 
 // poll asks about one payment.
-func (s *Service) poll(ctx context.Context, row *paymentRow) {
+func (s *Service) poll(ctx context.Context, row *record.Payment) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
 	worker, ok := s.workers[row.Provider]
@@ -35,7 +36,7 @@ func (s *Service) poll(ctx context.Context, row *paymentRow) {
 }
 
 // complete creates a payment whose creation at the provider was cut off again, under its key.
-func (s *Service) complete(ctx context.Context, p provider.Provider, row *paymentRow) error {
+func (s *Service) complete(ctx context.Context, p provider.Provider, row *record.Payment) error {
 	if row.RemoteID != "" {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 const (
@@ -56,19 +57,19 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 		if err != nil {
 			return err
 		}
-		refund = row.refund()
+		refund = row.Refund()
 		return idempotency.KeepFor(ctx, tx, api.CreateRefund.Success(), &refund)
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.refundNow()
+	s.RefundNow()
 	return &refund, nil
 }
 
 // listRefunds shows the refunds of a payment to who may see it.
 func (s *Service) listRefunds(ctx context.Context, req *api.PaymentRef) (*api.List[api.Refund], error) {
-	if _, err := s.visible(ctx, req.ID); err != nil {
+	if _, err := s.Visible(ctx, req.ID); err != nil {
 		return nil, err
 	}
 	rows, err := s.store.refunds(ctx, req.ID)
@@ -77,13 +78,13 @@ func (s *Service) listRefunds(ctx context.Context, req *api.PaymentRef) (*api.Li
 	}
 	out := &api.List[api.Refund]{Items: make([]api.Refund, len(rows))}
 	for i, r := range rows {
-		out.Items[i] = r.refund()
+		out.Items[i] = r.Refund()
 	}
 	return out, nil
 }
 
-// refundNow makes the sweep look for refunds at once.
-func (s *Service) refundNow() {
+// RefundNow implements provider.Payments: it makes the sweep look for refunds at once.
+func (s *Service) RefundNow() {
 	select {
 	case s.refundsDue <- struct{}{}:
 	default: // it will look already
@@ -101,7 +102,7 @@ func (s *Service) sweepRefunds(ctx context.Context) error {
 
 // refund asks the provider to give money back. The refund stands in its table with the key that the provider knows it
 // by; asking again gives the same refund.
-func (s *Service) refund(ctx context.Context, row *refundRow) {
+func (s *Service) refund(ctx context.Context, row *record.Refund) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTime)
 	defer cancel()
 	var err error
@@ -114,7 +115,7 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 	if err == nil || errors.Is(err, errTaken) {
 		return
 	}
-	wait := backoff(row.Attempts, firstRetry, lastRetry)
+	wait := provider.Backoff(row.Attempts)
 	forGood := provider.Permanent(err)
 	if errors.Is(err, errRefundPending) {
 		s.metrics.refunded("pending")
@@ -132,7 +133,7 @@ func (s *Service) refund(ctx context.Context, row *refundRow) {
 	}
 }
 
-func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
+func (s *Service) tryRefund(ctx context.Context, row *record.Refund) error {
 	payment, err := s.store.payment(ctx, row.PaymentID)
 	if err != nil {
 		return err
@@ -146,7 +147,7 @@ func (s *Service) tryRefund(ctx context.Context, row *refundRow) error {
 		return fault.New(fault.Unavailable, "the provider %s is not configured", payment.Provider)
 	}
 	remote, err := worker.provider.Refund(ctx, provider.RefundRequest{
-		Key: row.key(), RemoteID: payment.RemoteID, Amount: row.money(), Reason: row.Reason,
+		Key: row.Key(), RemoteID: payment.RemoteID, Amount: row.Money(), Reason: row.Reason,
 	})
 	if err != nil {
 		return err

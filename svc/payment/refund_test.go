@@ -15,7 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/testkit"
-	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // due publishes that ticketing owes a refund, as a new message each time.
@@ -60,7 +60,7 @@ func TestRefundOnce(t *testing.T) {
 		for _, p := range paid {
 			w.due(p)
 		}
-		var rows []*refundRow
+		var rows []*record.Refund
 		if err := i.db.Read().NewSelect().Model(&rows).Scan(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestRefundAtOnce(t *testing.T) {
 		p := w.create(ctx, order.ID)
 		w.mustDecide(p.ID, "succeeded")
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		var row *refundRow
+		var row *record.Refund
 		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			var err error
 			row, err = i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID, Amount: p.Amount})
@@ -215,48 +215,5 @@ func TestRefundRefused(t *testing.T) {
 			}
 		}
 		i.audit(t)
-	})
-}
-
-// TestSandboxRefund is the provider's own idea of refunds.
-func TestSandboxRefund(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.run()
-		ctx, order := w.order()
-		p := w.create(ctx, order.ID)
-		row, err := i.store.payment(ctx, p.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req := provider.RefundRequest{Key: "r1", RemoteID: row.RemoteID, Amount: api.Money{Amount: 2000, Currency: "EUR"}}
-		_, err = i.sandbox.Refund(ctx, req)
-		wantFault(t, err, fault.Conflict)
-		w.mustDecide(p.ID, "succeeded")
-
-		first, err := i.sandbox.Refund(ctx, req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if again, err := i.sandbox.Refund(ctx, req); err != nil || again != first {
-			t.Errorf("the same key gave %v, %v; want %v", again, err, first)
-		}
-		for name, change := range map[string]func(*provider.RefundRequest){
-			"another amount under the same key": func(r *provider.RefundRequest) { r.Amount.Amount-- },
-			"more than is left":                 func(r *provider.RefundRequest) { r.Key = "r2"; r.Amount.Amount = 3001 },
-			"nothing":                           func(r *provider.RefundRequest) { r.Key = "r3"; r.Amount.Amount = 0 },
-			"less than nothing":                 func(r *provider.RefundRequest) { r.Key = "r4"; r.Amount.Amount = -1 },
-			"another currency":                  func(r *provider.RefundRequest) { r.Key = "r5"; r.Amount.Currency = "USD" },
-			"an unknown payment":                func(r *provider.RefundRequest) { r.Key = "r6"; r.RemoteID = "sbp_nothing" },
-		} {
-			bad := req
-			change(&bad)
-			if _, err := i.sandbox.Refund(ctx, bad); !provider.Permanent(err) {
-				t.Errorf("%s: got %v", name, err)
-			}
-		}
-		req.Key, req.Amount.Amount = "r7", 3000
-		if _, err := i.sandbox.Refund(ctx, req); err != nil {
-			t.Errorf("the rest: %v", err)
-		}
 	})
 }

@@ -1,11 +1,9 @@
 // Package payment takes money for orders and gives it back.
 //
-// A Provider outside does the collecting. Here stands what we asked it for, what it told us, and a state machine that
-// only moves forward. Nothing moves because a callback says so: a callback is verified, kept once and acknowledged, and
-// then the payment is fetched from the provider and compared with ours. A poller does the same for payments whose
-// callback never came.
-//
-// The sandbox provider is built in and behaves like an outside party, see sandbox.
+// A provider does the collecting, see the package provider. Here stands what it was asked for, what it answered, and a state
+// machine that only moves forward. Nothing moves because a callback says so: a callback is verified, stored once and
+// acknowledged, and then the payment is fetched from the provider and compared with ours. A poller does the same for
+// payments whose callback never came. Where the money is stands in the package ledger.
 package payment
 
 import (
@@ -28,7 +26,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 //go:embed migrations
@@ -47,13 +47,9 @@ type Deps struct {
 	Metrics *observe.Registry
 	Now     func() time.Time // nil means time.Now
 
-	PublicURL   string // where buyers reach the gateway, without a trailing slash
-	CallbackURL string // where the sandbox reaches the gateway; "" means PublicURL
+	PublicURL string // where buyers reach the gateway
 
-	// SandboxSecret signs the callbacks of the sandbox. If it is empty, the service makes one and keeps it in DB.
-	SandboxSecret string
-
-	// Providers are those beside the built-in ones, which are the sandbox and the manual one.
+	// Providers are the parties that payments can be made at. The service runs and closes them.
 	Providers []provider.Provider
 }
 
@@ -70,19 +66,14 @@ type Service struct {
 
 	store   *paymentStore
 	workers map[string]*callbackWorker // by provider
-	sandbox *sandbox
-	manual  *manual
-	page    *checkoutPage
-
-	manualPage *manualPage
-	metrics    instruments
+	metrics instruments
 
 	refundsDue chan struct{}   // wakes the sweep of refunds
 	pauses     []time.Duration // of the consumer; nil: its own
 
-	lookups       *batch.Group[ids.Order, []*paymentRow]
-	begins        *batch.Group[*paymentRow, *paymentRow]
-	opens         *batch.Group[opened, *paymentRow]
+	lookups       *batch.Group[ids.Order, []*record.Payment]
+	begins        *batch.Group[*record.Payment, *record.Payment]
+	opens         *batch.Group[opened, *record.Payment]
 	receipts      *batch.Group[*callbackRow, bool]
 	confirmations *batch.Group[observation, confirmation]
 }
@@ -95,24 +86,16 @@ const (
 )
 
 // New prepares the service. It does no work in the background before Run.
-func New(ctx context.Context, d Deps) (*Service, error) {
+func New(d Deps) *Service {
 	if d.Now == nil {
 		d.Now = time.Now
-	}
-	page, err := newCheckoutPage()
-	if err != nil {
-		return nil, err
-	}
-	manualPage, err := newManualPage()
-	if err != nil {
-		return nil, err
 	}
 	st := &paymentStore{db: d.DB, now: d.Now}
 	const limit, queue = 512, 16384
 	s := &Service{
 		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
 		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
-		store:     st, page: page, manualPage: manualPage, refundsDue: make(chan struct{}, 1),
+		store:     st, refundsDue: make(chan struct{}, 1),
 		workers:       map[string]*callbackWorker{},
 		lookups:       batch.New(limit, queue, st.ofOrders, batch.Parallel(2)),
 		begins:        batch.New(limit, queue, st.begin),
@@ -120,34 +103,11 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		receipts:      batch.New(limit, queue, st.receive),
 		confirmations: batch.New(limit, queue, st.confirm),
 	}
-	if s.sandbox, err = s.newSandbox(ctx, d); err != nil {
-		s.Close()
-		return nil, err
-	}
-	s.manual = &manual{store: &manualStore{s.store}, live: s.live, publicURL: s.publicURL, now: s.now}
 	s.metrics = newInstruments(d.Metrics, s)
-	for _, p := range append([]provider.Provider{s.sandbox, s.manual}, d.Providers...) {
+	for _, p := range d.Providers {
 		s.workers[p.Name()] = newCallbackWorker(s, provider.NewGuard(p, d.Metrics, d.Log))
 	}
-	return s, nil
-}
-
-func (s *Service) newSandbox(ctx context.Context, d Deps) (*sandbox, error) {
-	st := &sandboxStore{db: d.DB, now: d.Now}
-	secret := []byte(d.SandboxSecret)
-	if len(secret) == 0 {
-		var err error
-		if secret, err = st.secret(ctx); err != nil {
-			return nil, err
-		}
-	}
-	callbackURL := s.publicURL
-	if d.CallbackURL != "" {
-		callbackURL = strings.TrimSuffix(d.CallbackURL, "/")
-	}
-	p := newSandbox(st, s.publicURL, secret, d.Now, d.Live, newSender(st, callbackURL, secret, d.Now, d.Log, d.Metrics))
-	p.sender.faults = p.faults
-	return p, nil
+	return s
 }
 
 // Register binds the endpoints.
@@ -159,16 +119,14 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListRefunds, s.listRefunds)
 	rpc.Handle(srv, api.RepeatRefund, s.repeatRefund)
 	rpc.Handle(srv, api.ListDisputes, s.listDisputes)
-	rpc.Handle(srv, api.GetTrialBalance, s.trialBalance)
-	rpc.Handle(srv, api.GetSandboxReport, s.sandboxReport)
 	rpc.Handle(srv, api.ClosePayments, s.closePayments)
 	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
-	rpc.Handle(srv, api.DecideSandboxPayment, s.decideSandboxPayment)
-	rpc.Handle(srv, api.GetSandboxCheckout, s.getSandboxCheckout)
-	rpc.Handle(srv, api.GetManualCheckout, s.getManualCheckout)
-	rpc.Handle(srv, api.GetManualPayment, s.getManualPayment)
-	rpc.Handle(srv, api.MarkPaymentPaid, s.markPaymentPaid)
-	rpc.Handle(srv, api.MarkRefundPaid, s.markRefundPaid)
+	ledger.Register(srv, s.db)
+	for _, w := range s.workers {
+		if p, ok := w.provider.Provider.(provider.Resident); ok {
+			p.Register(srv, s)
+		}
+	}
 }
 
 // Run publishes events, follows those of ticketing, and works on callbacks, refunds and lost payments, until ctx ends.
@@ -188,7 +146,6 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go(func() { s.sweep(ctx, "callbacks", sweepInterval, nil, s.sweepCallbacks) })
 	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, nil, s.sweepPayments) })
 	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
-	work.Go(func() { s.sweep(ctx, "manual payments", sweepInterval, nil, s.sweepManual) })
 	work.Go(func() { s.sweep(ctx, "old callbacks", time.Hour, nil, s.deleteCallbacks) })
 
 	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
@@ -222,7 +179,7 @@ func (s *Service) Close() {
 // sweep runs fn now, at each interval, and when it is woken, until ctx ends. A sweep that keeps failing is logged once.
 func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, wake <-chan struct{}, fn func(context.Context) error) {
 	outage := observe.NewOutage(s.log.With("what", what), "a sweep fails", "a sweep works again", nil)
-	every(ctx, interval, wake, func() {
+	provider.Every(ctx, interval, wake, func() {
 		if err := fn(ctx); !errors.Is(err, context.Canceled) {
 			outage.Report(ctx, err)
 		}

@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"runtime"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
 )
 
 func TestPay(t *testing.T) {
@@ -132,7 +134,7 @@ func TestCheckoutExpires(t *testing.T) {
 	w.run()
 	ctx, order := w.order()
 	p := w.create(ctx, order.ID)
-	w.clock.Advance(checkoutTTL)
+	w.clock.Advance(sandbox.CheckoutTTL)
 	wantFault(t, w.decide(p.ID, "succeeded"), fault.Expired)
 	if failed := w.awaitStatus(p.ID, api.PaymentFailed, 0); failed.FailureReason != "expired" {
 		t.Errorf("failed because of %q", failed.FailureReason)
@@ -204,12 +206,12 @@ func TestCreateCutOff(t *testing.T) {
 		cut := w.prepare()
 		defer cut.Close()
 		ctx, order := w.order()
-		row, err := cut.begin(ctx, cut.workers[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
+		row, err := cut.begin(ctx, cut.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx2, order2 := w.order()
-		row2, err := cut.begin(ctx2, cut.workers[sandboxName].provider, &api.NewPayment{OrderID: order2.ID})
+		row2, err := cut.begin(ctx2, cut.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order2.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,7 +220,7 @@ func TestCreateCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, order3 := w.order()
-		row3, err := cut.begin(as(order3.UserID), cut.workers[sandboxName].provider, &api.NewPayment{OrderID: order3.ID})
+		row3, err := cut.begin(as(order3.UserID), cut.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order3.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,14 +249,16 @@ func TestPollerCompletesCreation(t *testing.T) {
 	w := newHarness(t, testkit.SQLite(t))
 	i := w.run()
 	ctx, order := w.order()
-	row, err := i.begin(ctx, i.workers[sandboxName].provider, &api.NewPayment{OrderID: order.ID})
+	row, err := i.begin(ctx, i.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.clock.Advance(api.PaymentPollAfter.Default())
 	testkit.Eventually(t, 10*time.Second, func() error {
-		_, err := i.sandbox.store.byReference(ctx, row.ID)
-		return err
+		if n := i.count(t, "SELECT count(*) FROM sandbox_payments WHERE reference = ?", row.ID); n != 1 {
+			return fmt.Errorf("the provider has %d payments", n)
+		}
+		return nil
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // paymentStore has the tables of payments. Methods that end in a slice of results are commits of a batch.Group.
@@ -26,76 +27,9 @@ type paymentStore struct {
 	now func() time.Time
 }
 
-// paymentRow is a payment as it is kept.
-type paymentRow struct {
-	bun.BaseModel `bun:"table:payments,alias:p"`
-
-	ID            ids.Payment `bun:",pk"`
-	EventID       ids.Event
-	OrderID       ids.Order
-	UserID        ids.User
-	Provider      string
-	Status        string
-	Amount        int64
-	Currency      string
-	Description   string
-	RemoteKey     string
-	RemoteID      string `bun:",nullzero"`
-	CheckoutURL   string
-	FailureReason string
-	Ending        string // why we end it at the provider: then that is why it fails, whatever the provider says
-	Flag          string
-	Captured      int64
-	CapturedIn    string `bun:"captured_currency"`
-	Refunding     int64
-	Refunded      int64
-	Revision      int64
-	PollAt        time.Time
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
-}
-
-func (r *paymentRow) money() api.Money { return api.Money{Amount: r.Amount, Currency: r.Currency} }
-
-// open reports whether the payment may still succeed.
-func (r *paymentRow) open() bool {
-	return r.Status == api.PaymentRequiresAction || r.Status == api.PaymentProcessing
-}
-
-// payment returns the row as callers see it.
-func (r *paymentRow) payment() api.Payment {
-	p := api.Payment{
-		ID: r.ID, OrderID: r.OrderID, UserID: r.UserID, Status: r.Status, Provider: r.Provider, Amount: r.money(),
-		FailureReason: r.FailureReason, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
-	}
-	if r.Refunded > 0 {
-		p.Refunded = api.Money{Amount: r.Refunded, Currency: r.CapturedIn}
-	}
-	if r.Status == api.PaymentRequiresAction {
-		p.CheckoutURL = r.CheckoutURL
-	}
-	return p
-}
-
-// lock makes a query in a transaction keep what it reads from changing. On SQLite every transaction does.
-func lock(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
-	if db.Postgres() {
-		return q.For("UPDATE")
-	}
-	return q
-}
-
-// claim is lock for work that others may have taken: it is passed over.
-func claim(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
-	if db.Postgres() {
-		return q.For("UPDATE SKIP LOCKED")
-	}
-	return q
-}
-
 // payment reads one payment.
-func (b *paymentStore) payment(ctx context.Context, id ids.Payment) (*paymentRow, error) {
-	row := new(paymentRow)
+func (b *paymentStore) payment(ctx context.Context, id ids.Payment) (*record.Payment, error) {
+	row := new(record.Payment)
 	if err := b.db.Read().NewSelect().Model(row).Where("p.id = ?", id).Scan(ctx); err != nil {
 		return nil, store.OrNotFound(err, "no such payment")
 	}
@@ -103,18 +37,18 @@ func (b *paymentStore) payment(ctx context.Context, id ids.Payment) (*paymentRow
 }
 
 // ofOrders reads the payments of orders that are not failed.
-func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result[[]*paymentRow] {
-	var rows []*paymentRow
+func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result[[]*record.Payment] {
+	var rows []*record.Payment
 	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(orders)).
 		Where("p.status <> ?", api.PaymentFailed).Scan(ctx)
 	if err != nil {
-		return batch.Fail[[]*paymentRow](len(orders), store.OrNotFound(err, "no such order"))
+		return batch.Fail[[]*record.Payment](len(orders), store.OrNotFound(err, "no such order"))
 	}
-	of := make(map[ids.Order][]*paymentRow, len(orders))
+	of := make(map[ids.Order][]*record.Payment, len(orders))
 	for _, r := range rows {
 		of[r.OrderID] = append(of[r.OrderID], r)
 	}
-	results := make([]batch.Result[[]*paymentRow], len(orders))
+	results := make([]batch.Result[[]*record.Payment], len(orders))
 	for i, id := range orders {
 		results[i].Out = of[id]
 	}
@@ -123,21 +57,21 @@ func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch
 
 // begin keeps new payments. Each result is the payment that is open for the order and provider: the new one, or the one
 // of a request that was first.
-func (b *paymentStore) begin(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
+func (b *paymentStore) begin(ctx context.Context, rows []*record.Payment) []batch.Result[*record.Payment] {
 	type slot struct {
 		order    ids.Order
 		provider string
 	}
-	slotOf := func(r *paymentRow) slot { return slot{r.OrderID, r.Provider} }
+	slotOf := func(r *record.Payment) slot { return slot{r.OrderID, r.Provider} }
 	// In one order everywhere, so that instances with the same orders at hand do not wait for each other in a circle.
-	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *paymentRow) int {
+	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *record.Payment) int {
 		return cmp.Or(cmp.Compare(a.OrderID, b.OrderID), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.ID, b.ID))
 	})
 	orders := make([]ids.Order, len(inserts))
 	for i, r := range inserts {
 		orders[i] = r.OrderID
 	}
-	var open []*paymentRow
+	var open []*record.Payment
 	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		open = nil
 		if _, err := tx.NewInsert().Model(&inserts).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
@@ -147,9 +81,9 @@ func (b *paymentStore) begin(ctx context.Context, rows []*paymentRow) []batch.Re
 			Where("p.status = ?", api.PaymentRequiresAction).Scan(ctx)
 	})
 	if err != nil {
-		return batch.Fail[*paymentRow](len(rows), err)
+		return batch.Fail[*record.Payment](len(rows), err)
 	}
-	return match(rows, open, slotOf, slotOf, fault.New(fault.Conflict, "the order is being paid"))
+	return record.Match(rows, open, slotOf, slotOf, fault.New(fault.Conflict, "the order is being paid"))
 }
 
 // opened is a payment that the provider has made.
@@ -164,7 +98,7 @@ type opened struct {
 
 // open writes down what the provider made, and the answers to those who asked. A payment whose remote id is known
 // already stays as it is.
-func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*paymentRow] {
+func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*record.Payment] {
 	now := store.Time(b.now())
 	list := make([]ids.Payment, len(ins))
 	values := make([]bun.TupleValues, len(ins))
@@ -172,7 +106,7 @@ func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*p
 		list[i] = in.id
 		values[i] = bun.Tuple([]string{in.id.String(), in.remote.ID, in.remote.CheckoutURL})
 	}
-	var results []batch.Result[*paymentRow]
+	var results []batch.Result[*record.Payment]
 	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// Both databases name the columns of VALUES so.
 		_, err := tx.NewRaw(`UPDATE payments SET remote_id = v.column2, checkout_url = v.column3, revision = revision + 1, updated_at = ?
@@ -180,17 +114,17 @@ func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*p
 		if err != nil {
 			return err
 		}
-		var rows []*paymentRow
+		var rows []*record.Payment
 		if err := tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Scan(ctx); err != nil {
 			return err
 		}
-		results = match(ins, rows, func(in opened) ids.Payment { return in.id }, func(r *paymentRow) ids.Payment { return r.ID },
+		results = record.Match(ins, rows, func(in opened) ids.Payment { return in.id }, func(r *record.Payment) ids.Payment { return r.ID },
 			fault.New(fault.Internal, "the payment was not kept"))
 		for i, in := range ins {
 			if !in.keyed || results[i].Err != nil {
 				continue
 			}
-			body, err := json.Marshal(results[i].Out.payment())
+			body, err := json.Marshal(results[i].Out.Payment())
 			if err != nil {
 				return err
 			}
@@ -204,7 +138,7 @@ func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*p
 		return nil
 	})
 	if err != nil {
-		return batch.Fail[*paymentRow](len(ins), err)
+		return batch.Fail[*record.Payment](len(ins), err)
 	}
 	return results
 }
@@ -216,19 +150,19 @@ const watchFailed = 72 * time.Hour
 // unfinished claims payments that have been open, or failed, for a while, to ask their provider. Each is asked again
 // after as long as it has been there, at least after interval: an abandoned checkout costs a call for each doubling of
 // its age.
-func (b *paymentStore) unfinished(ctx context.Context, interval time.Duration, limit int) ([]*paymentRow, error) {
+func (b *paymentStore) unfinished(ctx context.Context, interval time.Duration, limit int) ([]*record.Payment, error) {
 	now := store.Time(b.now())
-	var rows []*paymentRow
+	var rows []*record.Payment
 	// Looked at without a lock first: mostly there is nothing, and then no instance has to wait.
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentFailed).Where("p.poll_at <= ?", now)
 	}
-	if any, err := due(b.db.Read().NewSelect().Model((*paymentRow)(nil))).Exists(ctx); err != nil || !any {
+	if any, err := due(b.db.Read().NewSelect().Model((*record.Payment)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
 	}
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
+		if err := record.LockFree(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for _, r := range rows {
@@ -236,7 +170,7 @@ func (b *paymentStore) unfinished(ctx context.Context, interval time.Duration, l
 			if r.Status == api.PaymentFailed && now.Sub(r.CreatedAt) > watchFailed {
 				next = now.AddDate(1000, 0, 0)
 			}
-			if _, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("poll_at = ?", next).Where("id = ?", r.ID).Exec(ctx); err != nil {
+			if _, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("poll_at = ?", next).Where("id = ?", r.ID).Exec(ctx); err != nil {
 				return err
 			}
 		}

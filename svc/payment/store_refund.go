@@ -3,7 +3,6 @@ package payment
 import (
 	"cmp"
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -13,53 +12,15 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// refundRow is money on its way back. Until DueAt it belongs to the instance that took it up.
-type refundRow struct {
-	bun.BaseModel `bun:"table:payment_refunds,alias:r"`
-
-	ID        ids.Refund `bun:",pk"`
-	PaymentID ids.Payment
-	OrderID   ids.Order
-	Amount    int64
-	Currency  string
-	Tickets   []ids.Ticket `bun:"type:text"`
-	Reason    string
-	Status    string
-	RemoteID  string
-	Repeats   int    // how often a person had it made again
-	Failure   string // what the provider says of a failed one
-	Attempts  int
-	DueAt     time.Time
-	CreatedAt time.Time
-	UpdatedAt time.Time
-}
-
-func (r *refundRow) money() api.Money { return api.Money{Amount: r.Amount, Currency: r.Currency} }
-
-// refund returns the row as callers see it.
-func (r *refundRow) refund() api.Refund {
-	return api.Refund{ID: r.ID, PaymentID: r.PaymentID, OrderID: r.OrderID, Status: r.Status, Amount: r.money(), Tickets: r.Tickets,
-		Reason: r.Reason, Failure: r.Failure, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
-}
-
-// entry names the refund in the ledger: each time that it is made again anew.
-func (r *refundRow) entry() ids.Refund {
-	if r.Repeats == 0 {
-		return r.ID
-	}
-	return r.ID + ids.Refund("/"+strconv.Itoa(r.Repeats))
-}
-
-// key is the idempotency key of the refund at its provider.
-func (r *refundRow) key() string { return "starlight-refund-" + r.entry().String() }
-
-// addRefund writes down, in the caller's transaction, that money of a payment goes back. The same decision again changes
+// addRefund records, in the caller's transaction, that money of a payment goes back. The same decision again changes
 // nothing. More than was captured is refused by the table.
-func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundDue) (*refundRow, error) {
-	var payments []*paymentRow
-	if err := lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", due.PaymentID)).Scan(ctx); err != nil {
+func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundDue) (*record.Refund, error) {
+	var payments []*record.Payment
+	if err := record.Lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", due.PaymentID)).Scan(ctx); err != nil {
 		return nil, err
 	}
 	if len(payments) == 0 {
@@ -67,7 +28,7 @@ func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundD
 	}
 	payment := payments[0]
 	now := store.Time(b.now())
-	row := &refundRow{
+	row := &record.Refund{
 		ID: due.RefundID, PaymentID: payment.ID, OrderID: payment.OrderID, Amount: due.Amount.Amount, Currency: due.Amount.Currency, Tickets: due.Tickets,
 		Reason: due.Reason, Status: api.RefundPending, DueAt: now, CreatedAt: now, UpdatedAt: now,
 	}
@@ -85,7 +46,7 @@ func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundD
 		return row, err
 	}
 	switch {
-	case payment.Captured == 0 && payment.open():
+	case payment.Captured == 0 && payment.IsOpen():
 		return nil, fault.New(fault.Unavailable, "the payment has not succeeded yet")
 	case payment.CapturedIn != row.Currency || payment.Refunding+row.Amount > payment.Captured:
 		return nil, fault.New(fault.Conflict, "payment %s has captured %d %s, of which %d goes back already: %d %s is too much",
@@ -94,34 +55,29 @@ func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundD
 	if _, err := tx.ExecContext(ctx, "UPDATE payments SET refunding = refunding + ?, updated_at = ? WHERE id = ?", row.Amount, now, payment.ID); err != nil {
 		return nil, err
 	}
-	from := accountSales
-	if payment.Flag == string(verdictMismatch) {
-		from = accountSuspense
-	}
-	return row, enter(ctx, tx, &transferRow{Kind: transferRefundDue, PaymentID: payment.ID, RefundID: row.ID, Debit: from, Credit: accountRefunds,
-		Amount: row.Amount, Currency: row.Currency, At: now})
+	return row, ledger.Enter(ctx, tx, ledger.RefundDue(payment, row, now))
 }
 
 // refunds returns those of a payment, oldest first.
-func (b *paymentStore) refunds(ctx context.Context, payment ids.Payment) ([]*refundRow, error) {
-	var rows []*refundRow
+func (b *paymentStore) refunds(ctx context.Context, payment ids.Payment) ([]*record.Refund, error) {
+	var rows []*record.Refund
 	err := b.db.Read().NewSelect().Model(&rows).Where("r.payment_id = ?", payment).Order("r.created_at", "r.id").Scan(ctx)
 	return rows, err
 }
 
 // dueRefunds claims refunds that no instance has, for as long as a lease.
-func (b *paymentStore) dueRefunds(ctx context.Context, limit int) ([]*refundRow, error) {
+func (b *paymentStore) dueRefunds(ctx context.Context, limit int) ([]*record.Refund, error) {
 	now := store.Time(b.now())
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("r.status = ?", api.RefundPending).Where("r.due_at <= ?", now)
 	}
-	if any, err := due(b.db.Read().NewSelect().Model((*refundRow)(nil))).Exists(ctx); err != nil || !any {
+	if any, err := due(b.db.Read().NewSelect().Model((*record.Refund)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
 	}
-	var rows []*refundRow
+	var rows []*record.Refund
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := record.LockFree(b.db, due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		list := make([]ids.Refund, len(rows))
@@ -132,7 +88,7 @@ func (b *paymentStore) dueRefunds(ctx context.Context, limit int) ([]*refundRow,
 		for _, r := range rows {
 			r.DueAt = until
 		}
-		_, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", until).Where("id IN (?)", bun.List(list)).Exec(ctx)
+		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("due_at = ?", until).Where("id IN (?)", bun.List(list)).Exec(ctx)
 		return err
 	})
 	return rows, err
@@ -140,10 +96,10 @@ func (b *paymentStore) dueRefunds(ctx context.Context, limit int) ([]*refundRow,
 
 // renewRefund begins the lease of a refund anew. If the lease is over and another instance has the refund, or is done with
 // it, the error is errTaken.
-func (b *paymentStore) renewRefund(ctx context.Context, row *refundRow) error {
+func (b *paymentStore) renewRefund(ctx context.Context, row *record.Refund) error {
 	until := store.Time(b.now().Add(refundLease))
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		res, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", until).Where("id = ?", row.ID).
+		res, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("due_at = ?", until).Where("id = ?", row.ID).
 			Where("status = ?", api.RefundPending).Where("due_at = ?", row.DueAt).Exec(ctx)
 		if err != nil {
 			return err
@@ -158,13 +114,13 @@ func (b *paymentStore) renewRefund(ctx context.Context, row *refundRow) error {
 
 // pending reports whether a refund is still to be made.
 func (b *paymentStore) pending(ctx context.Context, id ids.Refund) (bool, error) {
-	return b.db.Read().NewSelect().Model((*refundRow)(nil)).Where("r.id = ?", id).Where("r.status = ?", api.RefundPending).Exists(ctx)
+	return b.db.Read().NewSelect().Model((*record.Refund)(nil)).Where("r.id = ?", id).Where("r.status = ?", api.RefundPending).Exists(ctx)
 }
 
 // postponeRefund lets a refund wait until next, or for ever if the provider refuses it.
 func (b *paymentStore) postponeRefund(ctx context.Context, id ids.Refund, next time.Time, forGood bool) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		q := tx.NewUpdate().Model((*refundRow)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
+		q := tx.NewUpdate().Model((*record.Refund)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
 			Set("updated_at = ?", store.Time(b.now())).Where("id = ?", id).Where("status = ?", api.RefundPending)
 		if forGood {
 			q = q.Set("status = ?", api.RefundFailed)
@@ -174,19 +130,19 @@ func (b *paymentStore) postponeRefund(ctx context.Context, id ids.Refund, next t
 	})
 }
 
-// refundDone writes down that the provider has given the money back, and says so in the outbox. It reports whether this was
-// news: of several workers with the same refund, one says so.
-func (b *paymentStore) refundDone(ctx context.Context, refund *refundRow, remoteID string) (fresh bool, err error) {
+// refundDone records that the provider has given the money back, and publishes it. It reports whether this is new: of several
+// workers with the same refund, one publishes.
+func (b *paymentStore) refundDone(ctx context.Context, refund *record.Refund, remoteID string) (fresh bool, err error) {
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		fresh = false
-		var done []*refundRow
-		_, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("status = ?", api.RefundSucceeded).Set("remote_id = ?", remoteID).
+		var done []*record.Refund
+		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("status = ?", api.RefundSucceeded).Set("remote_id = ?", remoteID).
 			Set("updated_at = ?", now).Where("id = ?", refund.ID).Where("status = ?", api.RefundPending).Returning("*").Exec(ctx, &done)
 		if err != nil || len(done) == 0 {
 			return err
 		}
-		var after []*paymentRow
+		var after []*record.Payment
 		err = tx.NewRaw(`UPDATE payments SET refunded = refunded + ?, updated_at = ?, revision = revision + 1,
 				status = CASE WHEN refunded + ? = captured THEN ? ELSE status END
 			WHERE id = ? RETURNING *`, refund.Amount, now, refund.Amount, api.PaymentRefunded, refund.PaymentID).Scan(ctx, &after)
@@ -195,12 +151,10 @@ func (b *paymentStore) refundDone(ctx context.Context, refund *refundRow, remote
 		}
 		fresh = true
 		payment := after[0]
-		err = enter(ctx, tx, &transferRow{Kind: transferRefundPaid, PaymentID: payment.ID, RefundID: done[0].entry(), Debit: accountRefunds,
-			Credit: accountOf(payment.Provider), Amount: refund.Amount, Currency: refund.Currency, At: now})
-		if err != nil {
+		if err := ledger.Enter(ctx, tx, ledger.RefundPaid(payment, done[0], now)); err != nil {
 			return err
 		}
-		if err := stream.Add(ctx, tx, api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: done[0].refund(), Payment: payment.payment()}); err != nil {
+		if err := stream.Add(ctx, tx, api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: done[0].Refund(), Payment: payment.Payment()}); err != nil {
 			return err
 		}
 		if payment.Status != api.PaymentRefunded {

@@ -110,7 +110,7 @@ func (w *harness) refundAll(i *instance, id ids.Payment) {
 		row, err := i.store.payment(ctx, id)
 		if err == nil {
 			_, err = i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", id.String()), OrderID: row.OrderID, PaymentID: id,
-				Amount: row.money(), Reason: "a test"})
+				Amount: row.Money(), Reason: "a test"})
 		}
 		return err
 	})

@@ -15,6 +15,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
+	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
 )
 
@@ -109,18 +111,18 @@ func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream
 	if err != nil {
 		return nil, err
 	}
-	ledger := ticketing.Finding{Check: "ledger: every payment and refund stands in it, and debits are credits"}
-	if ledger.Compared, ledger.Broken, err = payment.AuditLedger(ctx, money); err != nil {
+	entries := ticketing.Finding{Check: "ledger: every payment and refund stands in it, and debits are credits"}
+	if entries.Compared, entries.Broken, err = ledger.Audit(ctx, money); err != nil {
 		return nil, err
 	}
-	sandbox := ticketing.Finding{Check: "sandbox: the provider has collected and given back what we say"}
-	if sandbox.Compared, sandbox.Broken, err = payment.AuditSandbox(ctx, money); err != nil {
+	theirs := ticketing.Finding{Check: "sandbox: the provider has collected and given back what we say"}
+	if theirs.Compared, theirs.Broken, err = sandbox.Audit(ctx, money); err != nil {
 		return nil, err
 	}
-	findings = append(findings, paid, ledger, sandbox)
+	findings = append(findings, paid, entries, theirs)
 	for provider, report := range reports {
 		f := ticketing.Finding{Check: provider + ": the provider's report is what our ledger says"}
-		if f.Compared, f.Broken, err = payment.Reconcile(ctx, money, provider, bytes.NewReader(report)); err != nil {
+		if f.Compared, f.Broken, err = ledger.Reconcile(ctx, money, provider, bytes.NewReader(report)); err != nil {
 			return nil, fmt.Errorf("the report of %s: %w", provider, err)
 		}
 		findings = append(findings, f)
@@ -133,7 +135,7 @@ func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream
 // paid, nothing is kept of any other, and every paid order has its payment.
 func auditMoney(ctx context.Context, tickets, money *store.DB) (ticketing.Finding, error) {
 	f := ticketing.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is paid for"}
-	captured, err := payment.Ledger(ctx, money)
+	captured, err := ledger.Captures(ctx, money)
 	if err != nil {
 		return f, err
 	}

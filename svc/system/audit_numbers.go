@@ -10,7 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/analytics"
-	"github.com/starlightsymphony/starlight/svc/payment"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
 )
 
@@ -59,7 +59,7 @@ func refundsByEvent(ctx context.Context, tickets, money *store.DB) (map[ids.Even
 	if err != nil {
 		return nil, err
 	}
-	captured, err := payment.Ledger(ctx, money)
+	captured, err := ledger.Captures(ctx, money)
 	if err != nil {
 		return nil, err
 	}

@@ -1,23 +1,28 @@
 package system
 
 import (
-	"fmt"
-	"log/slog"
+	"context"
+	"errors"
 
+	"github.com/starlightsymphony/starlight/svc/payment/manual"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 )
 
-// providers makes the payment providers outside that there are credentials for. The sandbox and the manual provider are
-// built into the payment service.
-func providers(cfg Config, log *slog.Logger) ([]provider.Provider, error) {
+// providers makes the payment providers: those that a live setting switches on, and those that there are credentials for.
+func providers(ctx context.Context, m *member) ([]provider.Provider, error) {
 	var list []provider.Provider
-	if cfg.Stripe.Key != "" {
-		p, err := stripe.New(cfg.Stripe, cfg.Now, log)
-		if err != nil {
-			return nil, fmt.Errorf("stripe: %w", err)
-		}
-		list = append(list, p)
+	var failed error
+	add := func(p provider.Provider, err error) {
+		list, failed = append(list, p), errors.Join(failed, err)
 	}
-	return list, nil
+	cfg := m.sys.cfg
+	add(sandbox.New(ctx, sandbox.Config{DB: m.db, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now, PublicURL: cfg.PublicURL,
+		CallbackURL: cfg.CallbackURL, Secret: cfg.SandboxSecret}))
+	add(manual.New(manual.Config{DB: m.db, Live: m.sys.live, Log: m.log, Now: cfg.Now, PublicURL: cfg.PublicURL}))
+	if cfg.Stripe.Key != "" {
+		add(stripe.New(cfg.Stripe, cfg.Now, m.log))
+	}
+	return list, failed
 }

@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -89,12 +90,12 @@ func services() []role {
 			}},
 		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(publishes("payment"), consumesEvents("payment")...),
 			start: func(ctx context.Context, m *member) (service, error) {
-				outside, err := providers(m.sys.cfg, m.log)
+				list, err := providers(ctx, m)
 				if err != nil {
-					return nil, err
+					return nil, fmt.Errorf("payment providers: %w", err)
 				}
-				return payment.New(ctx, payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
-					PublicURL: m.sys.cfg.PublicURL, CallbackURL: m.sys.cfg.CallbackURL, SandboxSecret: m.sys.cfg.SandboxSecret, Providers: outside})
+				return payment.New(payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
+					PublicURL: m.sys.cfg.PublicURL, Providers: list}), nil
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
 			grants: slices.Concat(consumesEvents("notification"), consumes(api.NotificationsStream, notification.Consumers()...),

@@ -28,7 +28,7 @@ const (
 	breakerPause    = 5 * time.Second
 )
 
-// guard stands before a provider: every call has a deadline, there are only so many at a time, and while the provider
+// Guard stands before a provider: every call has a deadline, there are only so many at a time, and while the provider
 // fails it is not asked at all. Callers see that as Unavailable: the outcome is unknown or nothing was done, and asking
 // again later makes sense.
 type Guard struct {
@@ -115,10 +115,10 @@ func (g *Guard) OffReason() string {
 	return ""
 }
 
-// Watches reports whether the provider is a Watcher.
-func (g *Guard) Watches() bool {
-	_, ok := g.Provider.(Watcher)
-	return ok
+// Concerns implements Watcher. It is false for a provider that is none.
+func (g *Guard) Concerns(eventType string) bool {
+	w, ok := g.Provider.(Watcher)
+	return ok && w.Concerns(eventType)
 }
 
 // Afterwards implements Watcher. It is empty for a provider that is none.

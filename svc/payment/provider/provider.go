@@ -1,5 +1,5 @@
-// Package provider is the port to those who collect money outside: what the payment service asks of them, and what may be
-// asked of some.
+// Package provider is the port to those who collect money: what the payment service asks of them, and what may be asked of
+// some.
 //
 // A new provider is a package that implements Provider, and a line where the parts of the system are put together.
 package provider
@@ -12,13 +12,15 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // Provider is a party outside that takes money for us.
 //
 // Every call that changes something carries a key of ours that was stored before the call, and is idempotent on it: a
-// call whose outcome is unknown is settled by making it again. Errors are faults: Unavailable and Timeout say that the
+// call whose outcome is unknown is made again to learn it. Errors are faults: Unavailable and Timeout say that the
 // outcome is unknown and trying again makes sense, NotFound that the provider does not know the object, any other that
 // the provider refused for good.
 type Provider interface {
@@ -57,6 +59,24 @@ type Runner interface {
 	Run(ctx context.Context)
 }
 
+// A Resident provider lives in the process of the payment service and has endpoints of its own.
+type Resident interface {
+	// Register binds the endpoints, before Run.
+	Register(srv *rpc.Server, payments Payments)
+}
+
+// Payments is what the payment service does for a resident provider, which it knows by the interfaces of this package only.
+type Payments interface {
+	// Visible returns a payment to its payer, the event's managers and administrators; to any other caller it is NotFound.
+	Visible(ctx context.Context, id ids.Payment) (*record.Payment, error)
+	// Managed returns a payment to the event's managers and administrators; to any other caller it is NotFound.
+	Managed(ctx context.Context, id ids.Payment) (*record.Payment, error)
+	// Confirm looks at a payment at its provider, moves it accordingly, and returns it as it then is.
+	Confirm(ctx context.Context, payment *record.Payment) (*record.Payment, error)
+	// RefundNow has refunds that are due made at once.
+	RefundNow()
+}
+
 // A Closer holds resources until the service stops.
 type Closer interface {
 	Close()
@@ -64,6 +84,8 @@ type Closer interface {
 
 // A Watcher is a provider at which money may move after a payment or refund has succeeded.
 type Watcher interface {
+	// Concerns reports whether a callback of that type may be about such money.
+	Concerns(eventType string) bool
 	// Afterwards returns what has become of the refunds of a payment, and who reclaims its money.
 	Afterwards(ctx context.Context, remoteID string) (Afterwards, error)
 }

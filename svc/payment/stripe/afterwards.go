@@ -3,6 +3,7 @@ package stripe
 import (
 	"cmp"
 	"context"
+	"strings"
 	"time"
 
 	stripesdk "github.com/stripe/stripe-go/v85"
@@ -10,6 +11,11 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
+
+// Concerns implements provider.Watcher: events of charges, among which are disputes, and of refunds.
+func (s *Provider) Concerns(eventType string) bool {
+	return strings.HasPrefix(eventType, "charge.") || strings.HasPrefix(eventType, "refund.")
+}
 
 // Afterwards implements provider.Watcher. A refund may fail days after it succeeded, https://docs.stripe.com/refunds#failed-refunds.
 func (s *Provider) Afterwards(ctx context.Context, remoteID string) (provider.Afterwards, error) {

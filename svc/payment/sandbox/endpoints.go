@@ -1,4 +1,4 @@
-package payment
+package sandbox
 
 import (
 	"bytes"
@@ -10,12 +10,20 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// decideSandboxPayment lets the payer of a sandbox payment pay or decline. A caller who knows the payment's id is the payer,
+// Register implements provider.Resident.
+func (s *Provider) Register(srv *rpc.Server, _ provider.Payments) {
+	rpc.Handle(srv, api.DecideSandboxPayment, s.decidePayment)
+	rpc.Handle(srv, api.GetSandboxCheckout, s.getCheckout)
+	rpc.Handle(srv, api.GetSandboxReport, s.getReport)
+}
+
+// decidePayment lets the payer of a payment pay or decline. A caller who knows the payment's id is the payer,
 // as with the secret address of any hosted checkout.
-func (s *Service) decideSandboxPayment(ctx context.Context, req *api.SandboxOutcome) (*rpc.None, error) {
-	if err := s.sandboxOn(); err != nil {
+func (s *Provider) decidePayment(ctx context.Context, req *api.SandboxOutcome) (*rpc.None, error) {
+	if err := s.isOn(); err != nil {
 		return nil, err
 	}
 	var check fault.Check
@@ -26,7 +34,7 @@ func (s *Service) decideSandboxPayment(ctx context.Context, req *api.SandboxOutc
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	return &rpc.None{}, s.sandbox.decide(ctx, req.ID, req.Outcome, cmp.Or(req.Reason, api.FailureDeclined))
+	return &rpc.None{}, s.decide(ctx, req.ID, req.Outcome, cmp.Or(req.Reason, api.FailureDeclined))
 }
 
 // declineReasons returns why the sandbox may decline.
@@ -34,28 +42,28 @@ func declineReasons() []string {
 	return []string{api.FailureFunds, api.FailureExpiredCard, api.FailureDetails, api.FailureAuthenticated, api.FailureUnsupported}
 }
 
-// getSandboxCheckout shows the checkout page of a sandbox payment.
-func (s *Service) getSandboxCheckout(ctx context.Context, req *api.PaymentRef) (*rpc.Blob, error) {
-	if err := s.sandboxOn(); err != nil {
+// getCheckout shows the checkout page of a payment.
+func (s *Provider) getCheckout(ctx context.Context, req *api.PaymentRef) (*rpc.Blob, error) {
+	if err := s.isOn(); err != nil {
 		return nil, err
 	}
-	row, err := s.sandbox.store.byReference(ctx, req.ID)
+	row, err := s.tables.byReference(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
-	return s.page.render(row, row.open(s.now()))
+	return render(s.page, row, row.open(s.now()))
 }
 
-// sandboxReport is what the sandbox would send its merchant at the end of the day.
-func (s *Service) sandboxReport(ctx context.Context, _ *rpc.None) (*rpc.Blob, error) {
+// getReport returns what the sandbox would send its merchant at the end of the day.
+func (s *Provider) getReport(ctx context.Context, _ *rpc.None) (*rpc.Blob, error) {
 	var out bytes.Buffer
-	if err := SandboxReport(ctx, s.db, &out); err != nil {
+	if err := Report(ctx, s.tables.db, &out); err != nil {
 		return nil, err
 	}
 	return &rpc.Blob{ContentType: "text/csv; charset=utf-8", Data: out.Bytes()}, nil
 }
 
-func (s *Service) sandboxOn() error {
+func (s *Provider) isOn() error {
 	if !api.SandboxEnabled.Get(s.live) {
 		return fault.New(fault.NotFound, "the sandbox provider is switched off")
 	}

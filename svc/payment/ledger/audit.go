@@ -1,30 +1,30 @@
-package payment
+package ledger
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// Captured is money that a provider has collected for us.
-type Captured struct {
+// Collected is money that a provider has collected for us.
+type Collected struct {
 	ID      ids.Payment
 	OrderID ids.Order
 	Kept    api.Money // without what goes back, or is back
 	Back    api.Money // what is back
 }
 
-// Ledger returns all money that was ever collected.
-func Ledger(ctx context.Context, db *store.DB) ([]Captured, error) {
-	var rows []*paymentRow
+// Captures returns all money that was ever collected.
+func Captures(ctx context.Context, db *store.DB) ([]Collected, error) {
+	var rows []*record.Payment
 	err := db.Read().NewSelect().Model(&rows).Where("p.captured > 0").Scan(ctx)
-	out := make([]Captured, len(rows))
+	out := make([]Collected, len(rows))
 	for i, r := range rows {
-		out[i] = Captured{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding, Currency: r.CapturedIn},
+		out[i] = Collected{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding, Currency: r.CapturedIn},
 			Back: api.Money{Amount: r.Refunded, Currency: r.CapturedIn}}
 	}
 	return out, err
@@ -33,10 +33,10 @@ func Ledger(ctx context.Context, db *store.DB) ([]Captured, error) {
 // sums is what a set of records says about one payment.
 type sums struct{ captured, owed, paid, disputed int64 }
 
-// AuditLedger compares the payments with the ledger and with the refunds, and looks at the trial balance. It returns how
+// Audit compares the payments with the ledger and with the refunds, and looks at the trial balance. It returns how
 // many payments it compared and what differs.
-func AuditLedger(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
-	var payments []*paymentRow
+func Audit(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
+	var payments []*record.Payment
 	if err := db.Read().NewSelect().Model(&payments).Scan(ctx); err != nil {
 		return 0, nil, err
 	}
@@ -70,7 +70,7 @@ func AuditLedger(ctx context.Context, db *store.DB) (compared int, broken []stri
 	total := map[string]int64{}
 	for _, b := range balances {
 		total[b.Debit.Currency] += b.Debit.Amount - b.Credit.Amount
-		if b.Account == accountRefunds && b.Debit.Amount > b.Credit.Amount {
+		if b.Account == refundsPayable && b.Debit.Amount > b.Credit.Amount {
 			broken = append(broken, fmt.Sprintf("more was given back than was owed: %v of %v", b.Debit, b.Credit))
 		}
 	}
@@ -84,17 +84,17 @@ func AuditLedger(ctx context.Context, db *store.DB) (compared int, broken []stri
 
 func (s *sums) add(kind string, amount int64) {
 	switch kind {
-	case transferCapture:
+	case kindCapture:
 		s.captured += amount
-	case transferRefundDue:
+	case kindRefundDue:
 		s.owed += amount
-	case transferRefundPaid:
+	case kindRefundPaid:
 		s.paid += amount
-	case transferRefundFailed:
+	case kindRefundFailed:
 		s.paid -= amount
-	case transferDispute:
+	case kindDispute:
 		s.disputed += amount
-	case transferDisputeWon:
+	case kindDisputeWon:
 		s.disputed -= amount
 	}
 }
@@ -113,13 +113,4 @@ func sumsOf(ctx context.Context, db *store.DB, query string) (map[ids.Payment]su
 		out[r.PaymentID] = s
 	}
 	return out, err
-}
-
-// AuditSandbox reconciles our ledger with the sandbox provider's own records.
-func AuditSandbox(ctx context.Context, db *store.DB) (compared int, broken []string, err error) {
-	var report bytes.Buffer
-	if err := SandboxReport(ctx, db, &report); err != nil {
-		return 0, nil, err
-	}
-	return Reconcile(ctx, db, sandboxName, &report)
 }

@@ -1,4 +1,4 @@
-package payment
+package sandbox
 
 import (
 	"context"
@@ -10,30 +10,31 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 // decide writes down what payers did, each with the callback that tells of it. The result is the callback to send, nil
 // if the same was decided before.
-func (b *sandboxStore) decide(ctx context.Context, ins []decision) []batch.Result[*sandboxCallback] {
-	now := store.Time(b.now())
+func (t *tables) decide(ctx context.Context, ins []decision) []batch.Result[*callbackRow] {
+	now := store.Time(t.now())
 	references := make([]ids.Payment, len(ins))
 	for i, d := range ins {
 		references[i] = d.reference
 	}
-	var results []batch.Result[*sandboxCallback]
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		var rows []*sandboxPayment
+	var results []batch.Result[*callbackRow]
+	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var rows []*paymentRow
 		q := tx.NewSelect().Model(&rows).Where("p.reference IN (?)", bun.List(references)).Order("p.id")
-		if err := lock(b.db, q).Scan(ctx); err != nil {
+		if err := record.Lock(t.db, q).Scan(ctx); err != nil {
 			return err
 		}
-		byReference := make(map[ids.Payment]*sandboxPayment, len(rows))
+		byReference := make(map[ids.Payment]*paymentRow, len(rows))
 		for _, r := range rows {
 			byReference[r.Reference] = r
 		}
-		var callbacks []*sandboxCallback
-		moved := map[*sandboxPayment]bool{}
-		results = make([]batch.Result[*sandboxCallback], len(ins))
+		var callbacks []*callbackRow
+		moved := map[*paymentRow]bool{}
+		results = make([]batch.Result[*callbackRow], len(ins))
 		for i, in := range ins {
 			row := byReference[in.reference]
 			if row == nil {
@@ -45,7 +46,7 @@ func (b *sandboxStore) decide(ctx context.Context, ins []decision) []batch.Resul
 				continue
 			}
 			moved[row] = true
-			if row.Status == sandboxChallenged {
+			if row.Status == statusChallenged {
 				continue // no callback follows
 			}
 			c := in.faults.callback(row, now)
@@ -64,12 +65,12 @@ func (b *sandboxStore) decide(ctx context.Context, ins []decision) []batch.Resul
 		return insertCallbacks(ctx, tx, callbacks)
 	})
 	if err != nil {
-		return batch.Fail[*sandboxCallback](len(ins), err)
+		return batch.Fail[*callbackRow](len(ins), err)
 	}
 	return results
 }
 
-func insertCallbacks(ctx context.Context, tx bun.Tx, rows []*sandboxCallback) error {
+func insertCallbacks(ctx context.Context, tx bun.Tx, rows []*callbackRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -78,33 +79,33 @@ func insertCallbacks(ctx context.Context, tx bun.Tx, rows []*sandboxCallback) er
 }
 
 // decide moves the payment by what its payer did, and reports whether that changed it.
-func (p *sandboxPayment) decide(d decision, now time.Time) (changed bool, err error) {
-	consented := p.Status != sandboxPending && p.Status != sandboxDeclined && p.Status != sandboxCancelled
+func (p *paymentRow) decide(d decision, now time.Time) (changed bool, err error) {
+	consented := p.Status != statusPending && p.Status != statusDeclined && p.Status != statusCancelled
 	switch {
 	case p.Status == d.outcome, consented && d.outcome == outcomeSucceeded,
-		d.outcome == outcomeAuthenticated && (p.Status == sandboxProcessing || p.Status == sandboxSucceeded):
-		return false, nil // told again
-	case p.Status != sandboxPending && p.Status != sandboxChallenged:
+		d.outcome == outcomeAuthenticated && (p.Status == statusProcessing || p.Status == statusSucceeded):
+		return false, nil // the same again
+	case p.Status != statusPending && p.Status != statusChallenged:
 		return false, fault.New(fault.Conflict, "the payment is %s already", p.Status)
 	case !p.open(now):
 		return false, fault.New(fault.Expired, "the checkout has expired")
 	case d.outcome == outcomeDeclined:
-		p.Status, p.Reason = sandboxDeclined, d.reason
+		p.Status, p.Reason = statusDeclined, d.reason
 		if d.faults.capturesLate {
 			at := now.Add(lateCapture)
 			p.CaptureAt, p.Captured = &at, p.Amount
 		}
-	case d.outcome == outcomeAuthenticated && p.Status == sandboxPending:
+	case d.outcome == outcomeAuthenticated && p.Status == statusPending:
 		return false, fault.New(fault.Conflict, "there is no challenge")
 	case d.outcome == outcomeSucceeded && d.faults.challenge:
-		p.Status = sandboxChallenged
+		p.Status = statusChallenged
 	case d.faults.captureAfter > 0:
 		at := now.Add(d.faults.captureAfter)
-		p.Status, p.CaptureAt = sandboxProcessing, &at
+		p.Status, p.CaptureAt = statusProcessing, &at
 	default:
-		p.Status = sandboxSucceeded
+		p.Status = statusSucceeded
 	}
-	if p.Status == sandboxSucceeded || p.Status == sandboxProcessing {
+	if p.Status == statusSucceeded || p.Status == statusProcessing {
 		p.Captured = d.faults.collects(p.Amount)
 	}
 	p.DecidedAt = &now
@@ -112,22 +113,22 @@ func (p *sandboxPayment) decide(d decision, now time.Time) (changed bool, err er
 }
 
 // capture takes the money of payments whose time has come.
-func (b *sandboxStore) capture(ctx context.Context, faults func() faults) error {
-	now := store.Time(b.now())
+func (t *tables) capture(ctx context.Context, faults func() faults) error {
+	now := store.Time(t.now())
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("p.capture_at <= ?", now)
 	}
-	if any, err := due(b.db.Read().NewSelect().Model((*sandboxPayment)(nil))).Exists(ctx); err != nil || !any {
+	if any, err := due(t.db.Read().NewSelect().Model((*paymentRow)(nil))).Exists(ctx); err != nil || !any {
 		return err
 	}
-	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		var rows []*sandboxPayment
-		if err := claim(b.db, due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)).Scan(ctx); err != nil {
+	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var rows []*paymentRow
+		if err := record.LockFree(t.db, due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)).Scan(ctx); err != nil {
 			return err
 		}
-		var callbacks []*sandboxCallback
+		var callbacks []*callbackRow
 		for _, r := range rows {
-			r.Status, r.CaptureAt = sandboxSucceeded, nil
+			r.Status, r.CaptureAt = statusSucceeded, nil
 			if _, err := tx.NewUpdate().Model(r).Column("status", "capture_at").WherePK().Exec(ctx); err != nil {
 				return err
 			}
@@ -138,14 +139,14 @@ func (b *sandboxStore) capture(ctx context.Context, faults func() faults) error 
 }
 
 // cancel ends a payment that the payer has not decided on.
-func (b *sandboxStore) cancel(ctx context.Context, id string, faults faults) error {
-	now := store.Time(b.now())
-	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		q := tx.NewUpdate().Model((*sandboxPayment)(nil)).Set("status = ?", sandboxCancelled).Set("decided_at = ?", now)
+func (t *tables) cancel(ctx context.Context, id string, faults faults) error {
+	now := store.Time(t.now())
+	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		q := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", statusCancelled).Set("decided_at = ?", now)
 		if faults.capturesLate {
 			q = q.Set("capture_at = ?", now.Add(lateCapture)).Set("captured = amount")
 		}
-		_, err := q.Where("id = ?", id).Where("status IN (?, ?)", sandboxPending, sandboxChallenged).Exec(ctx)
+		_, err := q.Where("id = ?", id).Where("status IN (?, ?)", statusPending, statusChallenged).Exec(ctx)
 		return err
 	})
 }

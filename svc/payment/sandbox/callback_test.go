@@ -1,4 +1,4 @@
-package payment
+package sandbox
 
 import (
 	"encoding/json"
@@ -40,7 +40,7 @@ func FuzzCallback(f *testing.F) {
 	f.Add("t=1905256800,v1="+strings.Repeat("0", 64), testBody)
 	f.Add("t=,v1=,", []byte("{}"))
 	f.Add("", []byte(`{"id":"\ud800","type":[],"payment":{}}`))
-	s := &sandbox{secret: testSecret, now: func() time.Time { return signedAt }}
+	s := &Provider{secret: testSecret, now: func() time.Time { return signedAt }}
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
 		if _, err := s.ParseCallback(&api.Callback{Headers: map[string]string{signatureHeader: header}, Body: body}); !fault.Is(err, fault.Unauthenticated) && !signed(header, body) {
 			t.Fatalf("an unsigned callback got in: %q", header)

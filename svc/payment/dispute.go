@@ -2,7 +2,6 @@ package payment
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -13,10 +12,12 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// disputeRow is a dispute as it is kept.
+// disputeRow is a dispute as it is stored.
 type disputeRow struct {
 	bun.BaseModel `bun:"table:payment_disputes,alias:d"`
 
@@ -31,14 +32,16 @@ type disputeRow struct {
 	UpdatedAt time.Time
 }
 
+func (r *disputeRow) amount() api.Money { return api.Money{Amount: r.Amount, Currency: r.Currency} }
+
 func (r *disputeRow) dispute() api.Dispute {
-	return api.Dispute{ID: r.ID, PaymentID: r.PaymentID, Amount: api.Money{Amount: r.Amount, Currency: r.Currency}, Reason: r.Reason,
+	return api.Dispute{ID: r.ID, PaymentID: r.PaymentID, Amount: r.amount(), Reason: r.Reason,
 		Status: r.Status, AnswerBy: r.AnswerBy, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
-// lookAfterwards notices refunds that have failed after they had succeeded, and disputes, if a callback may be about one.
+// lookAfterwards records refunds that have failed after they had succeeded, and disputes, if a callback may be about one.
 func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *callbackRow) error {
-	if !strings.HasPrefix(row.Type, "charge.") && !strings.HasPrefix(row.Type, "refund.") || !g.Watches() {
+	if !g.Concerns(row.Type) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
@@ -66,17 +69,17 @@ func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *ca
 	return err
 }
 
-// afterwards writes down what was seen of a payment, with its transfers, and returns what is news.
-func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment, seen provider.Afterwards) (failed []*refundRow, disputed []*disputeRow, err error) {
+// afterwards records what was seen of a payment, with its transfers, and returns what is new.
+func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment, seen provider.Afterwards) (failed []*record.Refund, disputed []*disputeRow, err error) {
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		failed, disputed = nil, nil
-		var payments []*paymentRow
-		if err := lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", id)).Scan(ctx); err != nil || len(payments) == 0 {
+		var payments []*record.Payment
+		if err := record.Lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", id)).Scan(ctx); err != nil || len(payments) == 0 {
 			return err
 		}
 		payment := payments[0]
-		var refunds []*refundRow
+		var refunds []*record.Refund
 		if err := tx.NewSelect().Model(&refunds).Where("r.payment_id = ?", id).Where("r.status = ?", api.RefundSucceeded).Order("r.id").Scan(ctx); err != nil {
 			return err
 		}
@@ -104,8 +107,8 @@ func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment, seen prov
 	return failed, disputed, err
 }
 
-// refundFailed writes down that the money of a refund has come back to the provider: the buyer is owed it as before.
-func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *paymentRow, r *refundRow, why string, now time.Time) error {
+// refundFailed records that the money of a refund has come back to the provider: the buyer is owed it as before.
+func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *record.Payment, r *record.Refund, why string, now time.Time) error {
 	r.Status, r.Failure, r.UpdatedAt = api.RefundFailed, why, now
 	if _, err := tx.NewUpdate().Model(r).Column("status", "failure", "updated_at").WherePK().Exec(ctx); err != nil {
 		return err
@@ -116,16 +119,14 @@ func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *pay
 	if err != nil {
 		return err
 	}
-	err = enter(ctx, tx, &transferRow{Kind: transferRefundFailed, PaymentID: payment.ID, RefundID: r.entry(), Debit: accountOf(payment.Provider),
-		Credit: accountRefunds, Amount: r.Amount, Currency: r.Currency, At: now})
-	if err != nil {
+	if err := ledger.Enter(ctx, tx, ledger.RefundFailed(payment, r, now)); err != nil {
 		return err
 	}
-	return stream.Add(ctx, tx, api.RefundHasFailed.Subject, api.RefundEvent{Refund: r.refund(), Payment: payment.payment()})
+	return stream.Add(ctx, tx, api.RefundHasFailed.Subject, api.RefundEvent{Refund: r.Refund(), Payment: payment.Payment()})
 }
 
-// dispute writes down what has become of a dispute, and returns it if that is news.
-func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *paymentRow, d provider.Dispute, now time.Time) (*disputeRow, error) {
+// dispute records what has become of a dispute, and returns it if that is new.
+func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.Payment, d provider.Dispute, now time.Time) (*disputeRow, error) {
 	var kept []*disputeRow
 	if err := tx.NewSelect().Model(&kept).Where("d.id = ?", d.ID).Scan(ctx); err != nil {
 		return nil, err
@@ -148,19 +149,16 @@ func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *paymentR
 	if err != nil {
 		return nil, err
 	}
-	transfer := &transferRow{Kind: transferDispute, PaymentID: payment.ID, RefundID: ids.Refund(row.ID), Debit: accountDisputes,
-		Credit: accountOf(payment.Provider), Amount: row.Amount, Currency: row.Currency, At: now}
 	switch has := taken(row.Status); {
 	case has && !had:
-		err = enter(ctx, tx, transfer)
+		err = ledger.Enter(ctx, tx, ledger.Dispute(payment, row.ID, row.amount(), now))
 	case had && !has:
-		transfer.Kind, transfer.Debit, transfer.Credit = transferDisputeWon, transfer.Credit, transfer.Debit
-		err = enter(ctx, tx, transfer)
+		err = ledger.Enter(ctx, tx, ledger.DisputeWon(payment, row.ID, row.amount(), now))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return row, stream.Add(ctx, tx, api.PaymentDisputed.Subject, api.DisputeEvent{Dispute: row.dispute(), Payment: payment.payment()})
+	return row, stream.Add(ctx, tx, api.PaymentDisputed.Subject, api.DisputeEvent{Dispute: row.dispute(), Payment: payment.Payment()})
 }
 
 // taken reports whether the provider has taken the money of a dispute in that state: all but inquiries, until it is won.
@@ -168,11 +166,7 @@ func taken(status string) bool { return status == api.DisputeOpen || status == a
 
 // listDisputes shows who reclaims the money of a payment.
 func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.List[api.Dispute], error) {
-	payment, err := s.store.payment(ctx, req.ID)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.staffOnly(ctx, payment); err != nil {
+	if _, err := s.Managed(ctx, req.ID); err != nil {
 		return nil, err
 	}
 	var rows []*disputeRow
@@ -188,18 +182,14 @@ func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.L
 
 // repeatRefund makes a refund that has failed once more, because a person says so.
 func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Refund, error) {
-	payment, err := s.store.payment(ctx, req.PaymentID)
-	if err != nil {
+	if _, err := s.Managed(ctx, req.PaymentID); err != nil {
 		return nil, err
 	}
-	if err := s.staffOnly(ctx, payment); err != nil {
-		return nil, err
-	}
-	var rows []*refundRow
-	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	var rows []*record.Refund
+	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
 		// The provider knows the failed attempt by its key: the next one has another.
-		_, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("status = ?", api.RefundPending).Set("repeats = repeats + 1").Set("attempts = 0").
+		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("status = ?", api.RefundPending).Set("repeats = repeats + 1").Set("attempts = 0").
 			Set("failure = ''").Set("due_at = ?", store.Time(s.now())).Set("updated_at = ?", store.Time(s.now())).
 			Where("id = ?", req.RefundID).Where("payment_id = ?", req.PaymentID).Where("status = ?", api.RefundFailed).Returning("NULL").Exec(ctx)
 		if err != nil {
@@ -216,7 +206,7 @@ func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Re
 		return nil, fault.New(fault.Conflict, "the refund has succeeded")
 	}
 	s.log.InfoContext(ctx, "a refund is made again", "refund", req.RefundID, "payment", req.PaymentID, "by", rpc.Caller(ctx).User)
-	s.refundNow()
-	out := rows[0].refund()
+	s.RefundNow()
+	out := rows[0].Refund()
 	return &out, nil
 }

@@ -1,4 +1,4 @@
-package payment
+package sandbox
 
 import (
 	"cmp"
@@ -16,16 +16,17 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// sandboxStore has the tables of the sandbox provider.
-type sandboxStore struct {
+// tables has the sandbox's own tables. The methods that take a slice are commits of a batch.Group.
+type tables struct {
 	db  *store.DB
 	now func() time.Time
 }
 
-// sandboxPayment is a payment as the sandbox has it.
-type sandboxPayment struct {
+// paymentRow is a payment as the sandbox has it.
+type paymentRow struct {
 	bun.BaseModel `bun:"table:sandbox_payments,alias:p"`
 
 	ID          string `bun:",pk"`
@@ -46,7 +47,7 @@ type sandboxPayment struct {
 	DecidedAt   *time.Time
 }
 
-type sandboxRefund struct {
+type refundRow struct {
 	bun.BaseModel `bun:"table:sandbox_refunds,alias:r"`
 
 	ID         string `bun:",pk"`
@@ -56,8 +57,8 @@ type sandboxRefund struct {
 	CreatedAt  time.Time
 }
 
-// sandboxCallback is a callback on its way. Until DueAt it belongs to the instance that took it up.
-type sandboxCallback struct {
+// callbackRow is a callback on its way. Until DueAt it belongs to the instance that took it up.
+type callbackRow struct {
 	bun.BaseModel `bun:"table:sandbox_callbacks,alias:c"`
 
 	ID          string `bun:",pk"`
@@ -72,11 +73,11 @@ type sandboxCallback struct {
 }
 
 // secret returns the secret of callbacks, which the first instance that asks for it makes.
-func (b *sandboxStore) secret(ctx context.Context) ([]byte, error) {
+func (t *tables) secret(ctx context.Context) ([]byte, error) {
 	fresh := make([]byte, 32)
 	rand.Read(fresh) // never fails, by its documentation
 	var value []byte
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		const insert = "INSERT INTO sandbox_secrets (name, value) VALUES ('callback', ?) ON CONFLICT (name) DO NOTHING"
 		if _, err := tx.ExecContext(ctx, insert, fresh); err != nil {
 			return err
@@ -90,15 +91,15 @@ func (b *sandboxStore) secret(ctx context.Context) ([]byte, error) {
 }
 
 // create opens payments, or returns those that were opened under the same keys.
-func (b *sandboxStore) create(ctx context.Context, rows []*sandboxPayment) []batch.Result[*sandboxPayment] {
+func (t *tables) create(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
 	// In one order everywhere, so that instances with the same keys at hand do not wait for each other in a circle.
-	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *sandboxPayment) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
+	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *paymentRow) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
 	keys := make([]string, len(inserts))
 	for i, r := range inserts {
 		keys[i] = r.RequestKey
 	}
-	var found []*sandboxPayment
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	var found []*paymentRow
+	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		found = nil
 		if _, err := tx.NewInsert().Model(&inserts).On("CONFLICT (request_key) DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
 			return err
@@ -106,59 +107,41 @@ func (b *sandboxStore) create(ctx context.Context, rows []*sandboxPayment) []bat
 		return tx.NewSelect().Model(&found).Where("p.request_key IN (?)", bun.List(keys)).Scan(ctx)
 	})
 	if err != nil {
-		return batch.Fail[*sandboxPayment](len(rows), err)
+		return batch.Fail[*paymentRow](len(rows), err)
 	}
-	return match(rows, found, func(r *sandboxPayment) string { return r.RequestKey },
-		func(r *sandboxPayment) string { return r.RequestKey }, fault.New(fault.Internal, "the payment was not kept"))
+	return record.Match(rows, found, func(r *paymentRow) string { return r.RequestKey },
+		func(r *paymentRow) string { return r.RequestKey }, fault.New(fault.Internal, "the payment was not kept"))
 }
 
 // fetch reads payments by id.
-func (b *sandboxStore) fetch(ctx context.Context, wanted []string) []batch.Result[*sandboxPayment] {
-	var found []*sandboxPayment
-	if err := b.db.Read().NewSelect().Model(&found).Where("p.id IN (?)", bun.List(wanted)).Scan(ctx); err != nil {
-		return batch.Fail[*sandboxPayment](len(wanted), store.OrNotFound(err, "no such payment"))
+func (t *tables) fetch(ctx context.Context, wanted []string) []batch.Result[*paymentRow] {
+	var found []*paymentRow
+	if err := t.db.Read().NewSelect().Model(&found).Where("p.id IN (?)", bun.List(wanted)).Scan(ctx); err != nil {
+		return batch.Fail[*paymentRow](len(wanted), store.OrNotFound(err, "no such payment"))
 	}
-	return match(wanted, found, func(id string) string { return id }, func(r *sandboxPayment) string { return r.ID },
+	return record.Match(wanted, found, func(id string) string { return id }, func(r *paymentRow) string { return r.ID },
 		fault.New(fault.NotFound, "the sandbox does not know this payment"))
 }
 
-// match gives each input the row with its key, or the fault.
-func match[In, Row any, Key comparable](ins []In, rows []Row, of func(In) Key, by func(Row) Key, missing error) []batch.Result[Row] {
-	index := make(map[Key]Row, len(rows))
-	for _, r := range rows {
-		index[by(r)] = r
-	}
-	results := make([]batch.Result[Row], len(ins))
-	for i, in := range ins {
-		row, ok := index[of(in)]
-		if !ok {
-			results[i].Err = missing
-			continue
-		}
-		results[i].Out = row
-	}
-	return results
-}
-
 // byReference reads one payment by the merchant's id.
-func (b *sandboxStore) byReference(ctx context.Context, reference ids.Payment) (*sandboxPayment, error) {
-	row := new(sandboxPayment)
-	if err := b.db.Read().NewSelect().Model(row).Where("p.reference = ?", reference).Scan(ctx); err != nil {
+func (t *tables) byReference(ctx context.Context, reference ids.Payment) (*paymentRow, error) {
+	row := new(paymentRow)
+	if err := t.db.Read().NewSelect().Model(row).Where("p.reference = ?", reference).Scan(ctx); err != nil {
 		return nil, store.OrNotFound(err, "no such payment")
 	}
 	return row, nil
 }
 
 // refund gives money back, once for each key.
-func (b *sandboxStore) refund(ctx context.Context, row *sandboxRefund, currency string) (*sandboxRefund, error) {
-	kept := new(sandboxRefund)
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*refundRow, error) {
+	kept := new(refundRow)
+	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The row of the payment is the lock: refunds of one payment come one after another.
-		payment := new(sandboxPayment)
-		if err := lock(b.db, tx.NewSelect().Model(payment).Where("p.id = ?", row.PaymentID)).Scan(ctx); err != nil {
+		payment := new(paymentRow)
+		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("p.id = ?", row.PaymentID)).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "the sandbox does not know this payment")
 		}
-		*kept = sandboxRefund{}
+		*kept = refundRow{}
 		err := tx.NewSelect().Model(kept).Where("r.request_key = ?", row.RequestKey).Scan(ctx)
 		if err == nil {
 			if kept.PaymentID != row.PaymentID || kept.Amount != row.Amount {
@@ -170,7 +153,7 @@ func (b *sandboxStore) refund(ctx context.Context, row *sandboxRefund, currency 
 			return err
 		}
 		switch {
-		case payment.Status != sandboxSucceeded:
+		case payment.Status != statusSucceeded:
 			return fault.New(fault.Conflict, "the payment has not succeeded")
 		case payment.Currency != currency:
 			return fault.New(fault.Invalid, "the payment was made in another currency")
@@ -181,7 +164,7 @@ func (b *sandboxStore) refund(ctx context.Context, row *sandboxRefund, currency 
 		if _, err := tx.NewInsert().Model(kept).Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
-		_, err = tx.NewUpdate().Model((*sandboxPayment)(nil)).Set("refunded = refunded + ?", row.Amount).Where("id = ?", row.PaymentID).Exec(ctx)
+		_, err = tx.NewUpdate().Model((*paymentRow)(nil)).Set("refunded = refunded + ?", row.Amount).Where("id = ?", row.PaymentID).Exec(ctx)
 		return err
 	})
 	if err != nil {
@@ -191,26 +174,26 @@ func (b *sandboxStore) refund(ctx context.Context, row *sandboxRefund, currency 
 }
 
 // due claims callbacks that wait, for as long as a lease.
-func (b *sandboxStore) due(ctx context.Context, limit int) ([]*sandboxCallback, error) {
-	now := store.Time(b.now())
+func (t *tables) due(ctx context.Context, limit int) ([]*callbackRow, error) {
+	now := store.Time(t.now())
 	waiting := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("c.delivered_at IS NULL").Where("NOT c.lost").Where("c.due_at <= ?", now)
 	}
 	// Looked at without a lock first: mostly there is nothing, and then no instance has to wait.
-	if any, err := waiting(b.db.Read().NewSelect().Model((*sandboxCallback)(nil))).Exists(ctx); err != nil || !any {
+	if any, err := waiting(t.db.Read().NewSelect().Model((*callbackRow)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
 	}
-	var rows []*sandboxCallback
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	var rows []*callbackRow
+	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := claim(b.db, waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := record.LockFree(t.db, waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		list := make([]string, len(rows))
 		for i, r := range rows {
 			list[i] = r.ID
 		}
-		_, err := tx.NewUpdate().Model((*sandboxCallback)(nil)).Set("due_at = ?", now.Add(deliveryLease)).Where("id IN (?)", bun.List(list)).Exec(ctx)
+		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", now.Add(deliveryLease)).Where("id IN (?)", bun.List(list)).Exec(ctx)
 		return err
 	})
 	return rows, err
@@ -224,17 +207,17 @@ type attempt struct {
 }
 
 // recordAttempts writes down what became of callbacks.
-func (b *sandboxStore) recordAttempts(ctx context.Context, ins []attempt) []batch.Result[struct{}] {
-	now := store.Time(b.now())
+func (t *tables) recordAttempts(ctx context.Context, ins []attempt) []batch.Result[struct{}] {
+	now := store.Time(t.now())
 	var delivered []string
 	for _, a := range ins {
 		if a.delivered {
 			delivered = append(delivered, a.id)
 		}
 	}
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if len(delivered) > 0 {
-			_, err := tx.NewUpdate().Model((*sandboxCallback)(nil)).Set("delivered_at = ?", now).Set("attempts = attempts + 1").
+			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("delivered_at = ?", now).Set("attempts = attempts + 1").
 				Where("id IN (?)", bun.List(delivered)).Exec(ctx)
 			if err != nil {
 				return err
@@ -244,7 +227,7 @@ func (b *sandboxStore) recordAttempts(ctx context.Context, ins []attempt) []batc
 			if a.delivered {
 				continue
 			}
-			_, err := tx.NewUpdate().Model((*sandboxCallback)(nil)).Set("due_at = ?", store.Time(a.next)).Set("attempts = attempts + 1").
+			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", store.Time(a.next)).Set("attempts = attempts + 1").
 				Where("id = ?", a.id).Exec(ctx)
 			if err != nil {
 				return err
@@ -256,4 +239,11 @@ func (b *sandboxStore) recordAttempts(ctx context.Context, ins []attempt) []batc
 		return batch.Fail[struct{}](len(ins), err)
 	}
 	return make([]batch.Result[struct{}], len(ins))
+}
+
+// deleteCallbacks deletes callbacks that were sent, or were due and never will be, before olderThan.
+func (t *tables) deleteCallbacks(ctx context.Context, olderThan time.Time) error {
+	at := store.Time(olderThan)
+	return record.DeleteSome(ctx, t.db, `DELETE FROM sandbox_callbacks WHERE id IN
+		(SELECT id FROM sandbox_callbacks WHERE delivered_at < ? OR lost AND due_at < ? LIMIT ?)`, at, at)
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
-	"github.com/starlightsymphony/starlight/svc/payment/stripe/stripetest"
-
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
+	"github.com/starlightsymphony/starlight/svc/payment/stripe/stripetest"
 )
 
 // A refund that fails at Stripe after it had succeeded is noticed and shown, a person makes it again, and the ledger agrees
@@ -34,18 +34,18 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		agrees := func(lines ...string) {
 			t.Helper()
 			report := "type,reference,amount,currency\ncharge," + p.ID.String() + ",5000,EUR\n" + strings.ReplaceAll(strings.Join(lines, ""), "ID", p.ID.String())
-			_, differences, err := Reconcile(t.Context(), i.db, stripe.Name, strings.NewReader(report))
+			_, differences, err := ledger.Reconcile(t.Context(), i.db, stripe.Name, strings.NewReader(report))
 			if err != nil || len(differences) > 0 {
 				t.Errorf("Stripe's report differs: %q, %v", differences, err)
 			}
-			if _, broken, err := AuditLedger(t.Context(), i.db); err != nil || len(broken) > 0 {
+			if _, broken, err := ledger.Audit(t.Context(), i.db); err != nil || len(broken) > 0 {
 				t.Errorf("the ledger is broken: %q, %v", broken, err)
 			}
 		}
 		publish("evt_1", "charge.succeeded")
 		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		w.refundAll(i, p.ID)
-		i.refundNow()
+		i.RefundNow()
 		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		const back, bounced = "refund,ID,-5000,EUR\n", "refund_failure,ID,5000,EUR\n"
 		agrees(back)

@@ -1,4 +1,4 @@
-package payment
+package sandbox
 
 import (
 	"math/rand/v2"
@@ -20,7 +20,7 @@ type faults struct {
 	lost   bool          // it never is
 }
 
-func (s *sandbox) faults() faults {
+func (s *Provider) faults() faults {
 	m := faults{
 		challenge:    api.SandboxChallenge.Get(s.live),
 		captureAfter: api.SandboxCaptureDelay.Get(s.live),
@@ -37,7 +37,7 @@ func (s *sandbox) faults() faults {
 }
 
 // lostAnswer is what a call that has done its work ends with: mostly nil, and sometimes a Timeout, as if the answer was lost.
-func (s *sandbox) lostAnswer() error {
+func (s *Provider) lostAnswer() error {
 	if chance(api.SandboxTimeouts.Get(s.live)) {
 		return fault.New(fault.Timeout, "the sandbox does not answer")
 	}
@@ -59,8 +59,8 @@ func (m faults) collects(amount int64) int64 {
 const lateCapture = 2 * time.Second
 
 // callback returns the callback that tells of a payment's status.
-func (m faults) callback(payment *sandboxPayment, now time.Time) *sandboxCallback {
-	return &sandboxCallback{ID: sandboxID("sbe_"), PaymentID: payment.ID, Type: "payment." + payment.Status, CreatedAt: now,
+func (m faults) callback(payment *paymentRow, now time.Time) *callbackRow {
+	return &callbackRow{ID: newID("sbe_"), PaymentID: payment.ID, Type: "payment." + payment.Status, CreatedAt: now,
 		DueAt: now.Add(m.delay), Lost: m.lost, Copies: m.copies}
 }
 

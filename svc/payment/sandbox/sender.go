@@ -1,4 +1,4 @@
-package payment
+package sandbox
 
 import (
 	"bytes"
@@ -26,31 +26,30 @@ const (
 	deliveryWorkers = 64
 	// deliveryQueue bounds the callbacks that wait for a worker; those beyond it wait in the table.
 	deliveryQueue = 4096
-
-	firstRetry = time.Second
-	lastRetry  = 5 * time.Minute
+	// sweepInterval is how often callbacks are looked for that no instance has.
+	sweepInterval = time.Second
 )
 
 // sender delivers the callbacks of the sandbox over HTTP, like any outside provider, until they are acknowledged by a
 // status of 2xx. What is to be sent stands in a table first, so it outlives the process.
 type sender struct {
-	store    *sandboxStore
+	tables   *tables
 	url      string
 	secret   []byte
 	now      func() time.Time
 	log      *slog.Logger
 	client   *http.Client
-	queue    chan *sandboxCallback
+	queue    chan *callbackRow
 	attempts *batch.Group[attempt, struct{}]
 	faults   func() faults // of the callbacks that it makes itself
 
 	delivered, failed *observe.Counter
 }
 
-func newSender(st *sandboxStore, base string, secret []byte, now func() time.Time, log *slog.Logger, metrics *observe.Registry) *sender {
+func newSender(t *tables, base string, secret []byte, cfg Config, faults func() faults) *sender {
 	const name, help = "starlight_payment_sandbox_deliveries_total", "Attempts of the sandbox provider to deliver a callback, by result."
 	return &sender{
-		store: st, url: base + "/v1/payments/callbacks/" + sandboxName, secret: secret, now: now, log: log,
+		tables: t, url: base + "/v1/payments/callbacks/" + Name, secret: secret, now: cfg.Now, log: cfg.Log, faults: faults,
 		client: &http.Client{
 			Timeout: deliveryTimeout,
 			Transport: &http.Transport{
@@ -63,10 +62,10 @@ func newSender(st *sandboxStore, base string, secret []byte, now func() time.Tim
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		queue:     make(chan *sandboxCallback, deliveryQueue),
-		attempts:  batch.New(256, 2*deliveryWorkers, st.recordAttempts),
-		delivered: metrics.Counter(name, help, "result", "delivered"),
-		failed:    metrics.Counter(name, help, "result", "failed"),
+		queue:     make(chan *callbackRow, deliveryQueue),
+		attempts:  batch.New(256, 2*deliveryWorkers, t.recordAttempts),
+		delivered: cfg.Metrics.Counter(name, help, "result", "delivered"),
+		failed:    cfg.Metrics.Counter(name, help, "result", "failed"),
 	}
 }
 
@@ -76,7 +75,7 @@ func (s *sender) close() {
 }
 
 // enqueue sends a callback soon, if there is room; the sweep finds it otherwise.
-func (s *sender) enqueue(c *sandboxCallback) {
+func (s *sender) enqueue(c *callbackRow) {
 	select {
 	case s.queue <- c:
 	default:
@@ -99,9 +98,9 @@ func (s *sender) run(ctx context.Context) {
 		})
 	}
 	outage := observe.NewOutage(s.log, "the sandbox cannot read or write its payments and callbacks", "the sandbox works again", nil)
-	every(ctx, sweepInterval, nil, func() {
-		captured := s.store.capture(ctx, s.faults)
-		rows, err := s.store.due(ctx, deliveryQueue/4)
+	provider.Every(ctx, sweepInterval, nil, func() {
+		captured := s.tables.capture(ctx, s.faults)
+		rows, err := s.tables.due(ctx, deliveryQueue/4)
 		if ctx.Err() == nil {
 			outage.Report(ctx, errors.Join(captured, err))
 		}
@@ -113,8 +112,8 @@ func (s *sender) run(ctx context.Context) {
 }
 
 // deliver makes one attempt and writes down what came of it. If that fails, the lease runs out and the callback is sent
-// again, which the receiver has to bear.
-func (s *sender) deliver(ctx context.Context, c *sandboxCallback) {
+// again: a receiver has to expect that.
+func (s *sender) deliver(ctx context.Context, c *callbackRow) {
 	// An attempt that has begun is finished, also while stopping: the receiver may have it already.
 	ctx = context.WithoutCancel(ctx)
 	err := s.post(ctx, c)
@@ -124,7 +123,7 @@ func (s *sender) deliver(ctx context.Context, c *sandboxCallback) {
 	result := attempt{id: c.ID, delivered: err == nil}
 	if err != nil {
 		s.failed.Inc()
-		wait := backoff(c.Attempts, firstRetry, lastRetry)
+		wait := provider.Backoff(c.Attempts)
 		result.next = s.now().Add(wait)
 		s.log.Debug("a callback was not taken", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
 	} else {
@@ -133,11 +132,11 @@ func (s *sender) deliver(ctx context.Context, c *sandboxCallback) {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()
 	if _, err := s.attempts.Do(ctx, result); err != nil {
-		s.log.Warn("the fate of a callback cannot be kept", "callback", c.ID, "error", err)
+		s.log.Warn("what became of a callback cannot be stored", "callback", c.ID, "error", err)
 	}
 }
 
-func (s *sender) post(ctx context.Context, c *sandboxCallback) error {
+func (s *sender) post(ctx context.Context, c *callbackRow) error {
 	body := c.body()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
@@ -157,28 +156,4 @@ func (s *sender) post(ctx context.Context, c *sandboxCallback) error {
 		return fmt.Errorf("the receiver answered %s", resp.Status)
 	}
 	return nil
-}
-
-// backoff returns how long to wait after attempt n, counted from 0: first, doubled each time, at most last.
-func backoff(n int, first, last time.Duration) time.Duration {
-	d := first
-	for ; n > 0 && d < last; n-- {
-		d *= 2
-	}
-	return min(d, last)
-}
-
-// every calls fn now, at each interval, and when it is woken, until ctx ends.
-func every(ctx context.Context, interval time.Duration, wake <-chan struct{}, fn func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		fn()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-wake:
-		}
-	}
 }

@@ -1,22 +1,24 @@
-package payment
+package sandbox
 
 import (
 	"html"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/starlightsymphony/starlight/svc/payment/checkout"
 )
 
 func TestCheckoutPage(t *testing.T) {
-	page, err := newCheckoutPage()
+	page, err := newPage()
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := &sandboxPayment{
+	row := &paymentRow{
 		Reference: "pay_01kqx0m0q0q0q0q0q0q0q0q0q0", OrderID: "ord_01kqx0m0q0q0q0q0q0q0q0q0q0", Amount: 123450, Currency: "EUR",
-		Description: `2 × "><script>alert(1)</script>`, ReturnURL: "javascript:alert(1)", Status: sandboxPending,
+		Description: `2 × "><script>alert(1)</script>`, ReturnURL: "javascript:alert(1)", Status: statusPending,
 	}
-	blob, err := page.render(row, true)
+	blob, err := render(page, row, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +38,7 @@ func TestCheckoutPage(t *testing.T) {
 		if len(body) != 1 {
 			t.Fatalf("%d <%s> elements, want 1", len(body), tag)
 		}
-		if want := tag + "-src '" + sourceHash(body[0][1]) + "'"; !strings.Contains(policy, want) {
+		if want := tag + "-src '" + checkout.Source(body[0][1]) + "'"; !strings.Contains(policy, want) {
 			t.Errorf("the policy %q lacks %q", policy, want)
 		}
 	}
@@ -45,10 +47,10 @@ func TestCheckoutPage(t *testing.T) {
 	}
 
 	for _, tt := range []struct{ status, says string }{
-		{sandboxSucceeded, "is done"}, {sandboxDeclined, "was declined"}, {sandboxPending, "has expired"},
+		{statusSucceeded, "is done"}, {statusDeclined, "was declined"}, {statusPending, "has expired"},
 	} {
 		row.Status = tt.status
-		blob, err := page.render(row, false)
+		blob, err := render(page, row, false)
 		if err != nil {
 			t.Fatal(err)
 		}

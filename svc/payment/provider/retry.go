@@ -1,0 +1,36 @@
+package provider
+
+import (
+	"context"
+	"time"
+)
+
+// The pauses before work with a provider is tried again.
+const (
+	FirstRetry = time.Second
+	LastRetry  = 5 * time.Minute
+)
+
+// Backoff returns how long to wait after attempt n, counted from 0: FirstRetry, doubled each time, at most LastRetry.
+func Backoff(n int) time.Duration {
+	d := FirstRetry
+	for ; n > 0 && d < LastRetry; n-- {
+		d *= 2
+	}
+	return min(d, LastRetry)
+}
+
+// Every calls fn now, at each interval, and when it is woken, until ctx ends.
+func Every(ctx context.Context, interval time.Duration, wake <-chan struct{}, fn func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		fn()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-wake:
+		}
+	}
+}
