@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/token"
 )
@@ -34,6 +36,8 @@ const (
 type authenticator struct {
 	client *rpc.Client
 	now    func() time.Time
+	log    *slog.Logger
+	failed *observe.Counter
 
 	keys  atomic.Pointer[keySet]
 	fetch sync.Mutex // held while the keys are read
@@ -55,14 +59,15 @@ type verified struct {
 	until     time.Time
 }
 
-func newAuthenticator(client *rpc.Client, now func() time.Time) *authenticator {
-	a := &authenticator{client: client, now: now, tokens: map[[sha256.Size]byte]verified{}}
+func newAuthenticator(cfg Config) *authenticator {
+	a := &authenticator{client: cfg.Client, now: cfg.Now, log: cfg.Log, tokens: map[[sha256.Size]byte]verified{}}
+	a.failed = cfg.Registry.Counter("starlight_http_keys_failed_total", "Failed attempts to read the keys of access tokens.")
 	a.keys.Store(&keySet{})
 	return a
 }
 
-// verify returns who a token speaks for, and until when. The fault is Unauthenticated for a bad token, and Unavailable if there are no
-// keys to judge it by.
+// verify returns the principal of a token, and until when it is good. The fault is Unauthenticated for a bad token, and
+// Unavailable if there are no keys to verify it with.
 func (a *authenticator) verify(text []byte) (verified, error) {
 	now := a.now()
 	a.age(now)
@@ -96,7 +101,7 @@ func (a *authenticator) verify(text []byte) (verified, error) {
 	return v, nil
 }
 
-// principal returns who the claims name. What the wire form cannot hold, or would read in another way, must not get onto
+// principal returns the principal of the claims. What the wire form cannot hold, or would read in another way, must not get onto
 // the wire.
 func principal(c token.Claims) (rpc.Principal, error) {
 	p := rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}
@@ -107,7 +112,7 @@ func principal(c token.Claims) (rpc.Principal, error) {
 	return q, err
 }
 
-// remember keeps a verified token. When there is no room, expired tokens go, and if that is not enough any others.
+// remember caches a verified token. When there is no room, expired tokens go, and if that is not enough any others.
 func (a *authenticator) remember(sum [sha256.Size]byte, v verified, now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -140,7 +145,7 @@ func (a *authenticator) key(id string) (ed25519.PublicKey, error) {
 func (a *authenticator) refresh(id string) error {
 	a.fetch.Lock()
 	defer a.fetch.Unlock()
-	if _, ok := a.keys.Load().byID[id]; ok { // somebody else was quicker
+	if _, ok := a.keys.Load().byID[id]; ok { // another request was quicker
 		return nil
 	}
 	now := a.now()
@@ -160,6 +165,8 @@ func (a *authenticator) load(now time.Time) error {
 	set, err := rpc.Call(ctx, a.client, api.GetKeys, &rpc.None{})
 	if err != nil {
 		a.retry = now.Add(keysRetry)
+		a.failed.Inc()
+		a.log.Warn("the keys of access tokens cannot be read, the known ones stay", "known", len(a.keys.Load().byID), "error", err)
 		return fault.Wrap(err, fault.Unavailable, "access tokens cannot be checked at the moment").After(keysRetry)
 	}
 	fresh := &keySet{byID: map[string]ed25519.PublicKey{}, at: now}
@@ -180,7 +187,7 @@ func (a *authenticator) load(now time.Time) error {
 	return nil
 }
 
-// age has the keys read again in the background once they are old. Nobody waits for it, and while it fails the old
+// age has the keys read again in the background once they are old. No request waits for it, and while it fails the old
 // ones stay.
 func (a *authenticator) age(now time.Time) {
 	if at := a.keys.Load().at; at.IsZero() || now.Sub(at) < keysAge || !a.aging.CompareAndSwap(false, true) {
@@ -191,7 +198,7 @@ func (a *authenticator) age(now time.Time) {
 		a.fetch.Lock()
 		defer a.fetch.Unlock()
 		if !now.Before(a.retry) {
-			_ = a.load(now) // told by its retry time
+			_ = a.load(now) // logged, and tried again after a while
 		}
 	}()
 }

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +15,11 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// Every endpoint there is, by everybody who might come. Most have no service here: whoever gets past the door finds
-// that it is not available, or gets told what is wrong with the request.
+// Every endpoint there is, by every kind of caller. Most have no service here: a caller whom the gateway lets through
+// learns that it is not available, or what is wrong with the request.
 func TestAccessOfEveryEndpoint(t *testing.T) {
 	d := open(t)
 	user, admin := "Bearer "+d.token(person()), "Bearer "+d.token(person(rpc.RoleAdmin))
@@ -38,7 +40,7 @@ func TestAccessOfEveryEndpoint(t *testing.T) {
 			}
 			got := d.do(e.Method, path, "", headers...).StatusCode
 			if want[i] == passed && (got == 401 || got == 403 || got == 405 || got == 500) || want[i] != passed && got != want[i] {
-				t.Errorf("%s %s (%s) as %s: %d, want %d", e.Method, e.Path, e.Access, []string{"nobody", "user", "admin"}[i], got, want[i])
+				t.Errorf("%s %s (%s) as %s: %d, want %d", e.Method, e.Path, e.Access, []string{"anonymous", "user", "admin"}[i], got, want[i])
 			}
 		}
 	}
@@ -82,8 +84,8 @@ func TestTokensThatAreNot(t *testing.T) {
 		"expired":              claim("exp", now.Add(-time.Minute).Unix()),
 		"no expiry":            claim("exp", nil),
 		"from the future":      claim("nbf", now.Add(time.Hour).Unix()),
-		"for somebody else":    claim("aud", "others"),
-		"by somebody else":     claim("iss", "others"),
+		"for another audience": claim("aud", "others"),
+		"by another issuer":    claim("iss", "others"),
 		"no subject":           claim("sub", ""),
 		"wild subject":         claim("sub", "usr_>"),
 		"wild session":         claim("sid", "a;b"),
@@ -158,4 +160,17 @@ func TestKeysAreReadWhenNeeded(t *testing.T) {
 		t.Errorf("with the new key: %d %s", a.StatusCode, a.body)
 	}
 	wantProblem(t, get(old), 401, fault.Unauthenticated)
+
+	// A failed reading in the background changes nothing for callers, and is in the log.
+	d.clock.Advance(6 * time.Minute)
+	d.keyFault.Store(fault.New(fault.Unavailable, "not now"))
+	if a := get(d.token(person())); a.StatusCode != 200 {
+		t.Errorf("with old keys: %d %s", a.StatusCode, a.body)
+	}
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if !strings.Contains(d.log.String(), "the keys of access tokens cannot be read") || !strings.Contains(d.log.String(), "known=1") {
+			return errors.New("the failure is not in the log")
+		}
+		return nil
+	})
 }

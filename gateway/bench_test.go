@@ -44,7 +44,7 @@ func hammer(b *testing.B, url string, headers ...string) {
 const teamPath = "/v1/events/" + string(theEvent) + "/team"
 
 func openHot(b *testing.B) *door {
-	d := open(b, quiet)
+	d := open(b, withoutLog)
 	body := bytes.Repeat([]byte("x"), 420)
 	s := d.server("event")
 	hot := rpc.Encoded{JSON: body, Tag: "1"}
@@ -84,5 +84,5 @@ func BenchmarkBareEcho(b *testing.B) {
 	hammer(b, "http://"+ln.Addr().String()+"/v1/events/"+string(theEvent))
 }
 
-// quiet logs as a production system does.
-func quiet(c *gateway.Config) { c.Log = slog.New(slog.DiscardHandler) }
+// withoutLog discards the log.
+func withoutLog(c *gateway.Config) { c.Log = slog.New(slog.DiscardHandler) }

@@ -26,8 +26,8 @@ type exchange struct {
 	shed      bool      // refused for want of time
 }
 
-// begin reads who sends a request, and gives it its ids. The request id is in the answer from now on.
-func (g *Gateway) begin(rc *fasthttp.RequestCtx) *exchange {
+// newExchange reads where a request comes from, and gives it its id. The request id is in the answer from now on.
+func (g *Gateway) newExchange(rc *fasthttp.RequestCtx) *exchange {
 	x := &exchange{rc: rc, address: g.address(rc)}
 	if id := rc.Request.Header.Peek("X-Request-Id"); saneID(id) {
 		x.requestID = string(id)

@@ -1,5 +1,5 @@
-// Package gateway is the HTTP door of the system. It mounts every endpoint of shared/api, decides who asks and whether
-// they may, and forwards bytes: it decodes no body and knows no service.
+// Package gateway is the HTTP entry of the system. It mounts every endpoint of shared/api, authenticates the caller,
+// applies access rules and limits, and forwards bytes: it decodes no body and knows no endpoint.
 package gateway
 
 import (
@@ -37,7 +37,7 @@ const DefaultInFlight = 8192
 
 // Config says what a Gateway is. NATS, Client, Endpoints, Settings, Log and Registry are required.
 type Config struct {
-	NATS      *nats.Conn // live streams are followed on it
+	NATS      *nats.Conn // live streams subscribe on it
 	Client    *rpc.Client
 	Endpoints []rpc.Descriptor // api.All
 	Settings  *settings.Live
@@ -58,8 +58,8 @@ type Gateway struct {
 	app     *fiber.App
 	auth    *authenticator
 	limits  *limiter
-	lives   *lives
-	facts   *facts
+	hub     *hub
+	traffic *traffic
 	metrics httpMetrics
 
 	constant [][2][]byte // headers of every answer
@@ -75,7 +75,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.InFlight == 0 {
 		cfg.InFlight = DefaultInFlight
 	}
-	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg.Client, cfg.Now), limits: newLimiter(cfg.Now), lives: newLives(cfg), constant: constantHeaders()}
+	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg), constant: constantHeaders()}
 	g.metrics.register(cfg.Registry, &g.inFlight)
 	g.app = fiber.New(fiber.Config{
 		Immutable:             true, // values outlive the request: they go into messages
@@ -89,7 +89,7 @@ func New(cfg Config) (*Gateway, error) {
 		ErrorHandler:          g.complain,
 		DisableStartupMessage: true,
 	})
-	g.facts = newFacts(cfg)
+	g.traffic = newTraffic(cfg)
 	if err := g.mount(); err != nil {
 		return nil, err
 	}
@@ -109,12 +109,6 @@ func largestBody(endpoints []rpc.Descriptor) int {
 
 func (g *Gateway) mount() error {
 	taken := map[string]bool{}
-	gets := map[string]bool{}
-	for _, d := range g.cfg.Endpoints {
-		if d.Method == "GET" {
-			gets[d.Path] = true
-		}
-	}
 	for _, d := range g.cfg.Endpoints {
 		if d.Access == rpc.Internal {
 			continue
@@ -124,7 +118,7 @@ func (g *Gateway) mount() error {
 			return fmt.Errorf("gateway: %s is declared twice", at)
 		}
 		taken[at] = true
-		p := newProxy(g, d.Spec, gets[d.Path+"/{id}"])
+		p := newProxy(g, d.Spec)
 		g.handle(d.Method, d.Path, p.serve)
 	}
 	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
@@ -158,10 +152,10 @@ func (g *Gateway) readyz(x *exchange) error {
 	return x.text(200, "ready")
 }
 
-// around does for every route what is not its business: identity of the request, measures, panics, problems.
+// around does for every route what all have in common: request id, metrics, panics, problems.
 func (g *Gateway) around(c *fiber.Ctx, m *routeMetrics, serve func(*exchange) error) {
 	start := time.Now()
-	x := g.begin(c.Context())
+	x := g.newExchange(c.Context())
 	x.fiber = c
 	err := guard(x, serve)
 	if err != nil {
@@ -175,7 +169,7 @@ func (g *Gateway) around(c *fiber.Ctx, m *routeMetrics, serve func(*exchange) er
 // log writes the line of a request that was answered.
 func (g *Gateway) log(x *exchange, err error, took time.Duration) {
 	level := slog.LevelDebug
-	if g.told(x) {
+	if g.isNotable(x) {
 		level = slog.LevelInfo
 	}
 	if !g.cfg.Log.Enabled(context.Background(), level) {
@@ -189,20 +183,20 @@ func (g *Gateway) log(x *exchange, err error, took time.Duration) {
 	g.cfg.Log.Log(context.Background(), level, "a request was answered", attrs...)
 }
 
-// linesPerSecond is how many requests with one status are told at the level that people read.
+// linesPerSecond is how many requests with one status are logged at level info.
 const linesPerSecond = 100
 
-// told reports whether a request is one that people ask about: it went wrong, or may have changed something. What was
-// refused for want of time is only counted, as is what is over the bound: lines would be work when there is too much of it.
-func (g *Gateway) told(x *exchange) bool {
+// isNotable reports whether a request is logged at level info: it failed, or may have changed something. What was refused
+// for want of time is only counted, as is what is over the bound: lines would be work when there is too much of it.
+func (g *Gateway) isNotable(x *exchange) bool {
 	status := x.rc.Response.StatusCode()
 	reads := x.rc.IsGet() || x.rc.IsHead() || x.rc.IsOptions()
 	if x.shed || status < 400 && reads {
 		return false
 	}
-	_, ok := g.limits.take("w"+strconv.Itoa(status), linesPerSecond)
+	_, ok := g.limits.spend("w"+strconv.Itoa(status), linesPerSecond)
 	if !ok {
-		g.metrics.untold.Inc()
+		g.metrics.unlogged.Inc()
 	}
 	return ok
 }
@@ -246,7 +240,7 @@ func (g *Gateway) complain(c *fiber.Ctx, err error) error {
 	g.secure(c.Context())
 	var e *fiber.Error
 	if c.Method() == fiber.MethodOptions && errors.As(err, &e) && e.Code == fiber.StatusMethodNotAllowed {
-		g.begin(c.Context())                             // names the request
+		g.newExchange(c.Context())                       // names the request
 		c.Append(fiber.HeaderAllow, fiber.MethodOptions) // which has the other methods already
 		c.Status(fiber.StatusNoContent)
 		return nil
@@ -257,7 +251,7 @@ func (g *Gateway) complain(c *fiber.Ctx, err error) error {
 
 // refuse answers a request that got to no route, by its own fault or, shed, for want of time.
 func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error, shed bool) {
-	x := g.begin(rc)
+	x := g.newExchange(rc)
 	x.shed = shed
 	writeProblem(rc, x.requestID, err)
 	g.metrics.none.count(rc.Response.StatusCode(), 0)
@@ -291,7 +285,7 @@ func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
 
 // Serve answers requests on ln until Shutdown. It returns nil then.
 func (g *Gateway) Serve(ln net.Listener) error {
-	defer g.facts.start()()
+	defer g.traffic.start()()
 	err := g.app.Server().Serve(ln)
 	if g.draining.Load() && (err == nil || errors.Is(err, net.ErrClosed)) {
 		return nil
@@ -303,7 +297,7 @@ func (g *Gateway) Serve(ln net.Listener) error {
 // Live streams end at once: their clients come back elsewhere.
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.draining.Store(true)
-	g.lives.end()
+	g.hub.close()
 	if err := g.app.Server().ShutdownWithContext(ctx); err != nil {
 		return fmt.Errorf("gateway: %d requests were cut off: %w", g.inFlight.Load(), err)
 	}

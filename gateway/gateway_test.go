@@ -31,7 +31,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// These of fasthttp sleep for some seconds before they look whether they are still needed, or run for ever.
+	// These of fasthttp sleep for some seconds before they check whether they are still needed, or run for ever.
 	var idle []goleak.Option
 	for _, name := range []string{"(*workerPool).Start.func2", "updateServerDate.func1", "(*HostClient).connsCleaner", "(*Client).mCleaner", "(*TCPDialer).tcpAddrsClean"} {
 		idle = append(idle, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp."+name))
@@ -555,8 +555,8 @@ func TestCrossOrigin(t *testing.T) {
 	if a := d.do("GET", "/v1/events", "", "Origin", "https://shop.example"); a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" || a.StatusCode != 200 {
 		t.Errorf("request: %d %v", a.StatusCode, a.Header)
 	}
-	anybody := open(t, func(c *gateway.Config) { c.Settings = settings.Fixed(api.Origins.Is("*")) })
-	if a := anybody.do("OPTIONS", "/v1/orders", "", append(preflight, "https://any.example")...); a.StatusCode != 204 || a.Header.Get("Access-Control-Allow-Origin") != "https://any.example" {
+	anyOrigin := open(t, func(c *gateway.Config) { c.Settings = settings.Fixed(api.Origins.Is("*")) })
+	if a := anyOrigin.do("OPTIONS", "/v1/orders", "", append(preflight, "https://any.example")...); a.StatusCode != 204 || a.Header.Get("Access-Control-Allow-Origin") != "https://any.example" {
 		t.Errorf("preflight of any: %d %v", a.StatusCode, a.Header)
 	}
 	for text, good := range map[string]bool{"": true, "*": true, "https://a.example,http://localhost:5173": true, "a.example": false, "https://a.example/": false, "https://a.example ,http://b.example": true,

@@ -1,10 +1,9 @@
 package gateway_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
-
-	"net/netip"
 
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/shared/api"

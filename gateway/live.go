@@ -25,108 +25,108 @@ const (
 	liveRetry    = "retry: 3000\n\n" // milliseconds after which a client comes back
 )
 
-// liveBeat is how often a stream says something: what stands between takes a silent connection for a dead one.
+// liveBeat is the interval of comments on an idle stream: proxies take a silent connection for a dead one.
 const liveBeat = 15 * time.Second
 
-// lives are the live streams: an answer of an endpoint, then whatever is published on the subject it names, as
-// server-sent events until the client goes, its token ends, it is too slow, or the gateway drains.
-type lives struct {
+// hub serves the live streams: the answer of an endpoint, then whatever its service publishes on the subject that the
+// endpoint declares, as server-sent events until the client goes, its token ends, it is too slow, or the gateway drains.
+type hub struct {
 	cfg   Config
 	beat  time.Duration
 	ended chan struct{} // closed when the gateway drains
 
 	mu       sync.Mutex
 	closed   bool
-	open     int
+	streams  int
 	byPerson map[ids.User]int
 
 	refused, slow *observe.Counter
 }
 
-func newLives(cfg Config) *lives {
-	l := &lives{cfg: cfg, beat: liveBeat, ended: make(chan struct{}), byPerson: map[ids.User]int{}}
+func newHub(cfg Config) *hub {
+	h := &hub{cfg: cfg, beat: liveBeat, ended: make(chan struct{}), byPerson: map[ids.User]int{}}
 	if cfg.LiveBeat > 0 {
-		l.beat = cfg.LiveBeat
+		h.beat = cfg.LiveBeat
 	}
-	l.refused = cfg.Registry.Counter("starlight_live_refused_total", "Live streams refused because too many were open.")
-	l.slow = cfg.Registry.Counter("starlight_live_slow_total", "Live streams cut off because their client was too slow.")
+	h.refused = cfg.Registry.Counter("starlight_live_refused_total", "Live streams refused because too many were open.")
+	h.slow = cfg.Registry.Counter("starlight_live_slow_total", "Live streams cut off because their client was too slow.")
 	cfg.Registry.GaugeFunc("starlight_live_streams", "Live streams that are open.", func() float64 {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return float64(l.open)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return float64(h.streams)
 	})
-	return l
+	return h
 }
 
-// end ends all streams and refuses new ones.
-func (l *lives) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.closed {
-		l.closed = true
-		close(l.ended)
+// close ends all streams and refuses new ones.
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.closed {
+		h.closed = true
+		close(h.ended)
 	}
 }
 
 // enter takes a place for a stream of the person, if there is one. The returned function gives it back.
-func (l *lives) enter(who ids.User) (leave func(), err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (h *hub) enter(who ids.User) (leave func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
-	case l.closed:
+	case h.closed:
 		return nil, fault.New(fault.Unavailable, "the gateway is going down").After(time.Second)
-	case l.open >= api.LiveStreams.Get(l.cfg.Settings):
-		l.refused.Inc()
+	case h.streams >= api.LiveStreams.Get(h.cfg.Settings):
+		h.refused.Inc()
 		return nil, fault.New(fault.Unavailable, "there are too many live streams").After(10 * time.Second)
-	case who != "" && l.byPerson[who] >= api.LivePerPerson.Get(l.cfg.Settings):
-		l.refused.Inc()
+	case who != "" && h.byPerson[who] >= api.LivePerPerson.Get(h.cfg.Settings):
+		h.refused.Inc()
 		return nil, fault.New(fault.RateLimited, "too many live streams are open; close one first").After(10 * time.Second)
 	}
-	l.open++
-	l.byPerson[who]++
+	h.streams++
+	h.byPerson[who]++
 	return sync.OnceFunc(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.open--
-		if l.byPerson[who]--; l.byPerson[who] == 0 {
-			delete(l.byPerson, who)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.streams--
+		if h.byPerson[who]--; h.byPerson[who] == 0 {
+			delete(h.byPerson, who)
 		}
 	}), nil
 }
 
-// serve answers with a stream. It asks twice: the first answer authorizes and names the subject, and the second, asked
-// once that is followed, is the snapshot, so that no change falls between snapshot and stream.
-func (l *lives) serve(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) error {
-	leave, err := l.enter(x.principal.User)
+// serve answers with a stream. It subscribes first and asks for the snapshot then, so that no change falls between the
+// two. The service authorizes the caller by answering: until it has, nothing that was received goes out.
+func (h *hub) serve(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) error {
+	leave, err := h.enter(x.principal.User)
 	if err != nil {
 		return err
 	}
-	s, err := l.begin(spec, ask)
+	s, err := h.open(x, spec, ask)
 	if err != nil {
 		leave()
 		return err
 	}
-	h := &x.rc.Response.Header
-	h.SetContentType("text/event-stream")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // proxies in between shall pass on what comes, when it comes
-	x.rc.SetConnectionClose()        // from now on the connection belongs to the stream
+	header := &x.rc.Response.Header
+	header.SetContentType("text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // proxies in between shall pass on what comes, when it comes
+	x.rc.SetConnectionClose()             // from now on the connection belongs to the stream
 	if x.rc.IsHead() {
 		s.stop()
 		leave()
 		return nil
 	}
-	s.conn, s.beat, s.ended = x.rc.Conn(), l.beat, l.ended
+	s.conn, s.beat, s.ended = x.rc.Conn(), h.beat, h.ended
 	var expire <-chan time.Time
 	if !x.until.IsZero() {
-		timer := time.NewTimer(x.until.Sub(l.cfg.Now()))
+		timer := time.NewTimer(x.until.Sub(h.cfg.Now()))
 		expire = timer.C
 	}
 	x.rc.SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer leave()
 		defer s.stop()
 		if s.run(w, expire) == errSlow {
-			l.slow.Inc()
+			h.slow.Inc()
 		}
 	})
 	return nil
@@ -146,19 +146,16 @@ type liveStream struct {
 
 var errSlow = fault.New(fault.Timeout, "the client does not take what it is sent")
 
-// begin authorizes, follows and takes the snapshot.
-func (l *lives) begin(spec rpc.Spec, ask func() (*nats.Msg, error)) (*liveStream, error) {
-	reply, err := ask()
-	if err != nil {
-		return nil, err
-	}
-	subject, ok := live.SubjectOf(spec.Service, reply)
-	if !ok {
-		return nil, fault.New(fault.Internal, "%s names no live subject", spec.Subject())
+// open subscribes and takes the snapshot.
+func (h *hub) open(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) (*liveStream, error) {
+	token := spec.Live.Token(x.principal.User, func(name string) string { return x.fiber.Params(name) })
+	if !live.IsToken(token) {
+		return nil, fault.New(fault.NotFound, "there is nothing under this address")
 	}
 	s := &liveStream{queue: make(chan *nats.Msg, liveQueue), full: make(chan struct{})}
 	tooFull := sync.OnceFunc(func() { close(s.full) })
-	s.sub, err = l.cfg.NATS.Subscribe(subject, func(m *nats.Msg) {
+	var err error
+	s.sub, err = h.cfg.NATS.Subscribe(live.Subject(spec.Service, token), func(m *nats.Msg) {
 		select {
 		case s.queue <- m:
 		default:
@@ -168,27 +165,32 @@ func (l *lives) begin(spec rpc.Spec, ask func() (*nats.Msg, error)) (*liveStream
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "live streams are not available").After(time.Second)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), liveFlush)
-	defer cancel()
-	err = l.cfg.NATS.FlushWithContext(ctx)
-	if err != nil {
-		err = fault.Wrap(err, fault.Unavailable, "live streams are not available").After(time.Second)
-	} else {
-		reply, err = ask()
-	}
-	if err != nil {
+	if s.first, err = h.snapshot(ask); err != nil {
 		s.stop()
 		return nil, err
 	}
-	s.first = reply.Data
 	return s, nil
+}
+
+// snapshot asks for the state once the NATS server knows of the subscription.
+func (h *hub) snapshot(ask func() (*nats.Msg, error)) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), liveFlush)
+	defer cancel()
+	if err := h.cfg.NATS.FlushWithContext(ctx); err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "live streams are not available").After(time.Second)
+	}
+	reply, err := ask()
+	if err != nil {
+		return nil, err
+	}
+	return reply.Data, nil
 }
 
 func (s *liveStream) stop() {
 	_ = s.sub.Unsubscribe() // fails when the connection is closed, and then there is nothing to end
 }
 
-// run writes until the stream ends, and says why.
+// run writes until the stream ends, and returns why.
 func (s *liveStream) run(w *bufio.Writer, expire <-chan time.Time) error {
 	if err := s.write(w, []byte(liveRetry), event("snapshot", "", s.first)); err != nil {
 		return err
@@ -232,10 +234,10 @@ func (s *liveStream) write(w *bufio.Writer, pieces ...[]byte) error {
 }
 
 // watch returns a channel that is closed when the client closes the connection, or sends what it has no business to
-// send. The connection serves no further request, so nobody else reads from it.
+// send. The connection serves no further request, so there is no other reader.
 func (s *liveStream) watch() <-chan struct{} {
 	gone := make(chan struct{})
-	_ = s.conn.SetReadDeadline(time.Time{}) // fails on a closed connection, which Read will tell
+	_ = s.conn.SetReadDeadline(time.Time{}) // fails on a closed connection, as Read will
 	go func() {
 		defer close(gone)
 		var b [1]byte

@@ -24,7 +24,7 @@ func TestRequestsAreFoundInTheLog(t *testing.T) {
 	for i, c := range []struct {
 		method, path, body string
 		status             int
-		told               bool
+		logged             bool
 	}{
 		{"GET", event, "", 200, false},
 		{"HEAD", event, "", 200, false},
@@ -41,8 +41,8 @@ func TestRequestsAreFoundInTheLog(t *testing.T) {
 		if a.StatusCode != c.status {
 			t.Errorf("%s %.40s: status %d, want %d", c.method, c.path, a.StatusCode, c.status)
 		}
-		if told := strings.Contains(log.String(), "request_id="+id+" "); told != c.told {
-			t.Errorf("%s %.40s, %d: in the log: %t, want %t", c.method, c.path, c.status, told, c.told)
+		if logged := strings.Contains(log.String(), "request_id="+id+" "); logged != c.logged {
+			t.Errorf("%s %.40s, %d: in the log: %t, want %t", c.method, c.path, c.status, logged, c.logged)
 		}
 	}
 	if n := len(log.String()); n > 6*600 {

@@ -13,7 +13,7 @@ type httpMetrics struct {
 	registry *observe.Registry
 	none     *routeMetrics // requests that got to no route
 	overload *observe.Counter
-	untold   *observe.Counter
+	unlogged *observe.Counter
 	limited  map[limitBy]*observe.Counter
 }
 
@@ -35,7 +35,7 @@ func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 	m.registry = r
 	m.none = m.route("", "none")
 	m.overload = r.Counter("starlight_http_overload_total", "Requests refused at once because there were more than can be served.")
-	m.untold = r.Counter("starlight_http_log_lines_dropped_total", "Requests that failed or changed something and are in no log line, because there were too many in that second.")
+	m.unlogged = r.Counter("starlight_http_log_lines_dropped_total", "Requests that failed or changed something and are in no log line, because there were too many in that second.")
 	m.limited = map[limitBy]*observe.Counter{}
 	for _, by := range []limitBy{byAddress, byPerson, byLogin} {
 		m.limited[by] = r.Counter("starlight_http_rate_limited_total", "Requests refused by a rate limit.", "by", string(by))

@@ -72,6 +72,6 @@ func TestAnswerInParts(t *testing.T) {
 		t.Errorf("an answer that broke off after %d bytes reads as whole", n)
 	}
 	if !strings.Contains(d.log.String(), "an answer broke off") {
-		t.Error("the log does not tell")
+		t.Error("the log has no line of it")
 	}
 }

@@ -23,20 +23,18 @@ import (
 type proxy struct {
 	g       *Gateway
 	spec    rpc.Spec
-	names   []string        // of the values in the path
-	forward []forward       // headers that travel along
-	every   bool            // all of them do but credentials
-	located bool            // what is created is found under the collection's path plus its id
-	cache   string          // Cache-Control of a success
-	varies  bool            // the answer depends on who asks
-	watch   func(*exchange) // counts a good answer to a GET; may be nil
+	names   []string  // of the values in the path
+	forward []forward // headers that travel along
+	every   bool      // all of them do but credentials
+	cache   string    // Cache-Control of a success
+	varies  bool      // the answer depends on the caller
 	load    throttle
 }
 
 type forward struct{ http, nats string }
 
-func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
-	p := &proxy{g: g, spec: spec, names: codec.PathNames(spec.Path), located: readable && spec.Method == "POST", varies: spec.Access != rpc.Public, watch: g.facts.watch(spec)}
+func newProxy(g *Gateway, spec rpc.Spec) *proxy {
+	p := &proxy{g: g, spec: spec, names: codec.PathNames(spec.Path), varies: spec.Access != rpc.Public}
 	p.load.most = max(1, g.cfg.InFlight/throttleShare)
 	headers := slices.Clone(spec.Headers)
 	if p.every = slices.Contains(headers, rpc.AllHeaders); p.every {
@@ -46,7 +44,7 @@ func newProxy(g *Gateway, spec rpc.Spec, readable bool) *proxy {
 		headers = append(headers, rpc.IdempotencyKey)
 	}
 	p.cache = "no-store"
-	if spec.Method == "GET" && !spec.Live { // what is not there yet cannot be known already
+	if spec.Method == "GET" && !spec.Live.Is() { // what is not there yet cannot be known already
 		headers = append(headers, rpc.IfNoneMatch)
 		switch spec.Access {
 		case rpc.Public:
@@ -91,8 +89,8 @@ func (p *proxy) serve(x *exchange) error {
 		}
 		return p.ask(ctx, x, h, body)
 	}
-	if p.spec.Live {
-		return p.g.lives.serve(x, p.spec, func() (*nats.Msg, error) { return ask("") })
+	if p.spec.Live.Is() {
+		return p.g.hub.serve(x, p.spec, func() (*nats.Msg, error) { return ask("") })
 	}
 	reply, err := ask("")
 	if err != nil {
@@ -102,8 +100,8 @@ func (p *proxy) serve(x *exchange) error {
 	if next := reply.Header.Get(rpc.HeaderNext); next != "" {
 		x.rc.Response.SetBodyStream(&parts{g: p.g, x: x, endpoint: p.spec.Subject(), conn: x.rc.Conn(), ask: ask, rest: reply.Data, next: next}, -1)
 	}
-	if p.watch != nil && x.rc.IsGet() {
-		p.watch(x)
+	if p.spec.Traffic != nil && x.rc.IsGet() {
+		p.g.traffic.record(x, p.spec.Traffic)
 	}
 	return nil
 }
@@ -132,7 +130,7 @@ func (p *proxy) ask(ctx context.Context, x *exchange, h nats.Header, body []byte
 	return reply, nil
 }
 
-// identify finds out who asks, as far as the access rule wants to know.
+// identify authenticates the caller, as far as the access rule needs it.
 func (p *proxy) identify(x *exchange) error {
 	if p.spec.Access == rpc.Public {
 		return nil
@@ -148,8 +146,8 @@ func (p *proxy) identify(x *exchange) error {
 	return nil
 }
 
-// credentials looks for what shows who asks: an access token, or the ticket of a live stream. (A cookie of the pages would
-// be looked for here.) It is the zero value where nothing does and nothing needs to.
+// credentials verifies an access token, or the ticket of a live stream. (A cookie of the pages would be verified here.)
+// The zero value stands for a caller without either, where that is allowed.
 func (p *proxy) credentials(x *exchange) (verified, error) {
 	authorization := x.rc.Request.Header.Peek(fasthttp.HeaderAuthorization)
 	if len(authorization) > 0 {
@@ -159,7 +157,7 @@ func (p *proxy) credentials(x *exchange) (verified, error) {
 		}
 		return p.g.auth.verify(bytes.TrimSpace(token))
 	}
-	if ticket := x.rc.QueryArgs().Peek(ticketParam); p.spec.Live && x.rc.IsGet() && len(ticket) > 0 {
+	if ticket := x.rc.QueryArgs().Peek(ticketParam); p.spec.Live.Is() && x.rc.IsGet() && len(ticket) > 0 {
 		return p.g.auth.redeem(x, string(ticket))
 	}
 	if p.spec.Access == rpc.Optional {
@@ -222,7 +220,7 @@ func (p *proxy) params(x *exchange) (string, error) {
 		}
 		out = append(out, url.QueryEscape(value)...)
 	}
-	if p.spec.Live {
+	if p.spec.Live.Is() {
 		query = withoutTicket(query)
 	}
 	if len(query) == 0 {
@@ -314,6 +312,10 @@ func (p *proxy) answer(x *exchange, reply *nats.Msg) {
 			}
 		case rpc.HeaderContentType:
 			contentType = v
+		case rpc.HeaderID:
+			if p.spec.Location != "" && unreserved(v) {
+				r.Header.Set(fasthttp.HeaderLocation, strings.Replace(p.spec.Location, "{id}", v, 1))
+			}
 		case rpc.HeaderETag, rpc.HeaderDisposition, rpc.HeaderReplayed:
 			r.Header.Set(name, v)
 		}
@@ -331,39 +333,21 @@ func (p *proxy) answer(x *exchange, reply *nats.Msg) {
 		return
 	}
 	r.Header.SetContentType(contentType)
-	if p.located && status == fasthttp.StatusCreated {
-		if id := leadingID(reply.Data); id != "" {
-			r.Header.Set("Location", p.spec.Path+"/"+id)
-		}
-	}
 	r.SetBodyRaw(reply.Data)
 }
 
-// leadingID returns the id that a JSON object begins with, as all ours do.
-func leadingID(body []byte) string {
-	rest, ok := bytes.CutPrefix(body, []byte(`{"id":"`))
-	if !ok {
-		return ""
-	}
-	id, _, ok := bytes.Cut(rest, []byte(`"`))
-	if !ok || len(id) > 64 || !unreserved(string(id)) {
-		return ""
-	}
-	return string(id)
-}
-
 // limitAddress counts a request for its address, and for the class of the endpoint.
-func (g *Gateway) limitAddress(x *exchange, class string) error {
+func (g *Gateway) limitAddress(x *exchange, class rpc.Limit) error {
 	live := g.cfg.Settings
 	key := addressKey(x.address)
-	if wait, ok := g.limits.take("a"+key, api.RatePerAddress.Get(live)); !ok {
+	if wait, ok := g.limits.spend("a"+key, api.RatePerAddress.Get(live)); !ok {
 		g.metrics.limited[byAddress].Inc()
 		return fault.New(fault.RateLimited, "too many requests from this address").After(wait)
 	}
-	if class != "login" {
+	if class != rpc.LoginLimit {
 		return nil
 	}
-	if wait, ok := g.limits.take("l"+key, api.RateLogin.Get(live)); !ok {
+	if wait, ok := g.limits.spend("l"+key, api.RateLogin.Get(live)); !ok {
 		g.metrics.limited[byLogin].Inc()
 		return fault.New(fault.RateLimited, "too many attempts from this address").After(wait)
 	}
@@ -374,7 +358,7 @@ func (g *Gateway) limitPerson(x *exchange) error {
 	if !x.principal.Known() {
 		return nil
 	}
-	if wait, ok := g.limits.take("p"+string(x.principal.User), api.RatePerPerson.Get(g.cfg.Settings)); !ok {
+	if wait, ok := g.limits.spend("p"+string(x.principal.User), api.RatePerPerson.Get(g.cfg.Settings)); !ok {
 		g.metrics.limited[byPerson].Inc()
 		return fault.New(fault.RateLimited, "too many requests").After(wait)
 	}

@@ -39,8 +39,8 @@ func newLimiter(now func() time.Time) *limiter {
 	return l
 }
 
-// take spends one token of the key. Without one it returns how long until there is one. A rate of 0 is no limit.
-func (l *limiter) take(key string, rate int) (wait time.Duration, ok bool) {
+// spend spends one token of the key. Without one it returns how long until there is one. A rate of 0 is no limit.
+func (l *limiter) spend(key string, rate int) (wait time.Duration, ok bool) {
 	if rate <= 0 {
 		return 0, true
 	}
@@ -66,7 +66,7 @@ func (l *limiter) take(key string, rate int) (wait time.Duration, ok bool) {
 	return 0, true
 }
 
-// room makes room for one more bucket. Those untouched for a second are full again: forgetting them changes nothing.
+// room makes room for one more bucket. Those untouched for a second are full again: evicting them changes nothing.
 // If a flood of keys leaves none of these, some others go; their owners gain one second's tokens.
 func (s *shard) room(now time.Time) {
 	if len(s.buckets) < shardBuckets {

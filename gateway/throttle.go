@@ -29,11 +29,11 @@ type throttle struct {
 	retry           time.Duration // what the service last said
 }
 
-// admit lets a request through, or refuses it. dice is random in [0, 1). One that is admitted must be told to done.
+// admit lets a request through, or refuses it. dice is random in [0, 1). Each one that is admitted ends with a call of done.
 func (t *throttle) admit(now time.Time, dice float64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.forget(now)
+	t.decay(now)
 	refuse := t.underWay >= throttleFloor && dice < (t.asked-throttleFactor*t.accepted)/(t.asked+1)
 	if !refuse && t.underWay < t.most {
 		t.underWay++
@@ -55,7 +55,7 @@ func (t *throttle) hint() time.Duration {
 func (t *throttle) done(now time.Time, refused *fault.Error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.forget(now)
+	t.decay(now)
 	t.underWay--
 	t.asked++
 	if refused != nil {
@@ -65,7 +65,7 @@ func (t *throttle) done(now time.Time, refused *fault.Error) {
 	t.accepted++
 }
 
-func (t *throttle) forget(now time.Time) {
+func (t *throttle) decay(now time.Time) {
 	kept := math.Exp(-now.Sub(t.counted).Seconds() / throttleMemory.Seconds())
 	t.asked, t.accepted, t.counted = t.asked*kept, t.accepted*kept, now
 }

@@ -13,7 +13,7 @@ import (
 // ticketParam is the query value that opens a live stream where a client cannot send a header.
 const ticketParam = "ticket"
 
-// redeem uses up the ticket of a live stream and returns whom it was made for. All instances of the user service know what
+// redeem uses up the ticket of a live stream and returns the person that it was made for. All instances of the user service know what
 // is used, so it does not matter which gateway is asked.
 func (a *authenticator) redeem(x *exchange, ticket string) (verified, error) {
 	ctx := rpc.WithMeta(context.Background(), rpc.Meta{RequestID: x.requestID, Address: x.address.String()})

@@ -37,7 +37,7 @@ func (s *tickets) use(d *door) func(context.Context, *api.UseTicket) (*api.LiveP
 	}
 }
 
-// A browser's EventSource sends no header: a ticket opens one stream, at whichever gateway, and is told to nothing else.
+// A browser's EventSource sends no header: a ticket opens one stream, at any gateway, and no service sees it.
 func TestLiveByTicket(t *testing.T) {
 	var cfg gateway.Config
 	b := openBoards(t, func(c *gateway.Config) { cfg = *c })

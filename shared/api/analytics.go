@@ -54,7 +54,7 @@ type EventSummary struct {
 	Referrers       []Breakdown `json:"referrers"`        // the numbers of each site that visitors came from
 }
 
-// LiveSubject implements live.Snapshot.
+// LiveSubject returns where changes of the summary are published.
 func (s EventSummary) LiveSubject() string { return live.Subject("analytics", string(s.EventID)) }
 
 // Breakdown is the numbers of one ticket type, promo code, referrer or gate.
@@ -194,7 +194,7 @@ func analytics(name, path, summary string) rpc.Spec {
 
 func analyticsLive() rpc.Spec {
 	s := analytics("live", "/v1/events/{id}/analytics/live", "The numbers of an event, as they change")
-	s.Live = true
+	s.Live = rpc.LiveByPath("id")
 	return s
 }
 

@@ -220,11 +220,11 @@ type Offer struct {
 // The endpoints of the event service.
 var (
 	CreateEvent = rpc.Endpoint[NewEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "create", Method: "POST", Path: "/v1/events",
-		Access: rpc.User, Status: 201, Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft"}}
+		Access: rpc.User, Status: 201, Location: "/v1/events/{id}", Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft"}}
 	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list", Method: "GET", Path: "/v1/events",
-		Access: rpc.Optional, Summary: "Browse and search events"}}
+		Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q", Without: "cursor"}, Summary: "Browse and search events"}}
 	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET", Path: "/v1/events/{id}",
-		Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "Read an event"}}
+		Access: rpc.Optional, Workers: 256, Queue: 4096, Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Summary: "Read an event"}}
 	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH", Path: "/v1/events/{id}",
 		Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Summary: "Change an event"}}
 	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE", Path: "/v1/events/{id}",
@@ -248,7 +248,7 @@ var (
 	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_team_member", Method: "DELETE",
 		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team"}}
 	InviteTeamMember = rpc.Endpoint[Invite, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "invite", Method: "POST",
-		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: "login", Summary: "Add a person to an event's team by mail address",
+		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: rpc.LoginLimit, Summary: "Add a person to an event's team by mail address",
 		Detail: "An address without an account is invited: the invitation takes effect when the address gets one."}}
 	DeleteInvitation = rpc.Endpoint[InvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "uninvite", Method: "DELETE",
 		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204, Summary: "Take an invitation to an event's team back"}}

@@ -63,7 +63,7 @@ type LiveInbox struct {
 	Unread int            `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
 }
 
-// LiveSubject implements live.Snapshot.
+// LiveSubject returns where new messages are published.
 func (l LiveInbox) LiveSubject() string { return live.Subject("notification", string(l.UserID)) }
 
 // Preference is which channels a person wants for a kind of message.
@@ -205,7 +205,7 @@ var (
 	MarkNotificationsRead = rpc.Endpoint[MarkRead, Unread]{Spec: rpc.Spec{Service: "notification", Name: "mark_read", Method: "POST", Path: "/v1/me/notifications/read",
 		Access: rpc.User, Summary: "Mark messages as read, or all of them"}}
 	FollowNotifications = rpc.Endpoint[rpc.None, LiveInbox]{Spec: rpc.Spec{Service: "notification", Name: "live", Method: "GET", Path: "/v1/live",
-		Access: rpc.User, Live: true, Summary: "The caller's messages as they come"}}
+		Access: rpc.User, Live: rpc.LiveByCaller(), Summary: "The caller's messages as they come"}}
 	GetPreferences = rpc.Endpoint[rpc.None, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "preferences", Method: "GET", Path: "/v1/me/notification-preferences",
 		Access: rpc.User, Summary: "What the caller wants to be notified of, and how"}}
 	PutPreferences = rpc.Endpoint[Preferences, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "set_preferences", Method: "PUT", Path: "/v1/me/notification-preferences",

@@ -217,7 +217,7 @@ type RefundRef struct {
 // The endpoints of the payment service.
 var (
 	CreatePayment = rpc.Endpoint[NewPayment, Payment]{Spec: rpc.Spec{Service: "payment", Name: "create", Method: "POST", Path: "/v1/orders/{id}/payments",
-		Access: rpc.User, Status: 201, Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order"}}
+		Access: rpc.User, Status: 201, Location: "/v1/payments/{id}", Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order"}}
 	GetPayment = rpc.Endpoint[PaymentRef, Payment]{Spec: rpc.Spec{Service: "payment", Name: "get", Method: "GET", Path: "/v1/payments/{id}",
 		Access: rpc.User, Summary: "Read a payment"}}
 	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST", Path: "/v1/payments/{id}/refunds",

@@ -244,7 +244,7 @@ var (
 	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Name: "availability", Method: "GET",
 		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event"}}
 	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order", Method: "POST", Path: "/v1/orders",
-		Access: rpc.User, Status: 201, Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
+		Access: rpc.User, Status: 201, Location: "/v1/orders/{id}", Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
 		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out.",
 		Faults: map[fault.Code]string{fault.SoldOut: "there is no room left", fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
@@ -264,7 +264,7 @@ var (
 	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr", Method: "GET", Path: "/v1/tickets/{id}/qr.png",
 		Access: rpc.User, Summary: "A ticket's code as QR picture"}}
 	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket", Method: "POST", Path: "/v1/tickets/{id}/transfer",
-		Access: rpc.User, Limit: "login", Summary: "Give a ticket to another person", Detail: "The old code is revoked."}}
+		Access: rpc.User, Limit: rpc.LoginLimit, Summary: "Give a ticket to another person", Detail: "The old code is revoked."}}
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions",
 		Access: rpc.User, Workers: 1024, Queue: 4096, Summary: "Admit a ticket at the door", Detail: "A ticket is admitted once; every later scan answers already_admitted."}}
 	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions", Method: "GET", Path: "/v1/events/{id}/admissions",

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
-	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 // binding is one endpoint with its handler: a bounded set of workers behind a bounded queue. The callbacks of a
@@ -47,7 +47,6 @@ type answer struct {
 	etag        string
 	contentType string
 	disposition string
-	live        string
 	next        string // see HandleParts
 	replayed    bool
 }
@@ -252,8 +251,8 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 	if a.disposition != "" {
 		h[HeaderDisposition] = []string{a.disposition}
 	}
-	if a.live != "" {
-		h[live.HeaderSubject] = []string{a.live}
+	if id := b.createdID(a); id != "" {
+		h[HeaderID] = []string{id}
 	}
 	if a.next != "" {
 		h[HeaderNext] = []string{a.next}
@@ -262,6 +261,17 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 		h[HeaderReplayed] = []string{"true"}
 	}
 	return b.send(r, h, a.body)
+}
+
+// createdID returns the id of what an endpoint with a location has created, or "".
+func (b *binding) createdID(a answer) string {
+	status := orDefault(a.status, b.spec.Success())
+	rest, ok := bytes.CutPrefix(a.body, []byte(`{"id":"`)) // see checkSpec
+	if b.spec.Location == "" || status != 201 || !ok {
+		return ""
+	}
+	id, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(id)
 }
 
 // refuse sends a fault. If that fails the caller times out.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
@@ -52,12 +53,55 @@ type Spec struct {
 	Raw        bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
 	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`; or AllHeaders
 	MaxBody    int      // bytes; 0 means DefaultMaxBody
-	Live       bool     // GET only: the gateway sends the answer, then every change, as server-sent events; Resp is a live.Snapshot
-	Limit      string   // rate limit class; "" is the general one, "login" the strict one
+	Limit      Limit    // rate limit class
+	Live       Live     // GET only: the gateway sends the answer, then every change, as server-sent events
+	Traffic    *Traffic // what a good answer to a GET is counted as; nil means that it is not counted
+
+	// Location is where a 201 is read, a path with {id}: the gateway puts the id of the answer there. It is the first
+	// member of Resp, "id".
+	Location string
 
 	Timeout time.Duration // the longest a caller waits; 0 means DefaultTimeout
 	Workers int           // handlers that run at the same time in one instance; 0 means DefaultWorkers
 	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
+}
+
+// Limit is a class of rate limits. Each bounds the requests of an address a second.
+type Limit int
+
+// The classes.
+const (
+	GeneralLimit Limit = iota
+	LoginLimit         // for endpoints that guess at secrets or write to others: the general limit, and a strict one
+)
+
+// Live says whose changes a live endpoint sends: those that its service publishes on live.Subject(service, token). The
+// zero value is no live endpoint.
+type Live struct{ token string }
+
+// LiveByCaller sends changes of what belongs to the caller: the token is the caller's user id.
+func LiveByCaller() Live { return Live{"*"} }
+
+// LiveByPath sends changes of what a value of the path names: that value is the token.
+func LiveByPath(name string) Live { return Live{name} }
+
+// Is reports whether an endpoint is live.
+func (l Live) Is() bool { return l != Live{} }
+
+// Token returns the token of a request: of its caller and its path values.
+func (l Live) Token(caller ids.User, path func(name string) string) string {
+	if l == LiveByCaller() {
+		return string(caller)
+	}
+	return path(l.token)
+}
+
+// Traffic is what a good answer to a GET is counted as, for analytics.
+type Traffic struct {
+	Subject string // that the counts are published on
+	Path    string // the path value that names what was read; "" if nothing does
+	With    string // counted only with this query value, if set
+	Without string // and only without this one
 }
 
 // AllHeaders lets every HTTP header of a request travel along but those that carry a caller's credentials, for a field of

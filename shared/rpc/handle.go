@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"mime"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
-	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 // Encoded is an answer that is JSON already, with its version if it has one. HandleCached takes it. The bytes are not
@@ -65,8 +65,8 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		s.problems = append(s.problems, err)
 		return nil
 	}
-	if d.Live && (d.Method != "GET" || !reflect.PointerTo(d.Response).Implements(reflect.TypeFor[live.Snapshot]())) {
-		s.problems = append(s.problems, fmt.Errorf("%s is live, but no GET of a live.Snapshot", d.Subject()))
+	if err := checkSpec(d); err != nil {
+		s.problems = append(s.problems, err)
 		return nil
 	}
 	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, codec: c, metadata: metadata(d)}
@@ -86,6 +86,31 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 	}
 	s.add(b)
 	return b
+}
+
+// checkSpec reports what is declared of an endpoint but cannot be.
+func checkSpec(d Descriptor) error {
+	names := codec.PathNames(d.Path)
+	switch {
+	case d.Live.Is() && d.Method != "GET":
+		return fmt.Errorf("%s is live, but no GET", d.Subject())
+	case d.Live.Is() && d.Live != LiveByCaller() && !slices.Contains(names, d.Live.token):
+		return fmt.Errorf("%s is live by {%s}, which its path has not", d.Subject(), d.Live.token)
+	case d.Traffic != nil && d.Traffic.Path != "" && !slices.Contains(names, d.Traffic.Path):
+		return fmt.Errorf("%s counts {%s}, which its path has not", d.Subject(), d.Traffic.Path)
+	case d.Location != "" && !beginsWithID(d.Response):
+		return fmt.Errorf("%s has a location, but its answer does not begin with an id", d.Subject())
+	}
+	return nil
+}
+
+func beginsWithID(t reflect.Type) bool {
+	for _, f := range codec.Fields(t) {
+		if f.In == codec.Body {
+			return f.Key == "id"
+		}
+	}
+	return false
 }
 
 // decode reads a request into req.
@@ -115,9 +140,6 @@ func answerOf(resp any) (answer, error) {
 	var a answer
 	if t, ok := resp.(ETagger); ok {
 		a.etag = t.ETag()
-	}
-	if l, ok := resp.(live.Snapshot); ok {
-		a.live = l.LiveSubject()
 	}
 	switch r := resp.(type) {
 	case *None:

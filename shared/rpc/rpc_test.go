@@ -415,7 +415,7 @@ func TestStartSeesMissingPermissions(t *testing.T) {
 	}
 }
 
-func TestStartTellsWrongBindings(t *testing.T) {
+func TestStartReportsWrongBindings(t *testing.T) {
 	type noID struct{}
 	wrong := rpc.Endpoint[noID, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "wrong", Method: "GET", Path: "/v1/{id}"}}
 	foreign := rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "others", Name: "foreign"}}
@@ -426,11 +426,21 @@ func TestStartTellsWrongBindings(t *testing.T) {
 	rpc.Handle(s, work(), none)
 	rpc.Handle(s, work(), none)
 	rpc.Handle(s, create(), func(context.Context, *newThing) (*thing, error) { return nil, nil })
-	mute := get()
-	mute.Name, mute.Live = "mute", true
-	rpc.Handle(s, mute, func(context.Context, *thingRef) (*thing, error) { return nil, nil })
+	for name, change := range map[string]func(*rpc.Spec){
+		"posted":    func(s *rpc.Spec) { s.Method, s.Live = "POST", rpc.LiveByPath("id") },
+		"nameless":  func(s *rpc.Spec) { s.Live = rpc.LiveByPath("other") },
+		"uncounted": func(s *rpc.Spec) { s.Traffic = &rpc.Traffic{Path: "other"} },
+	} {
+		ep := get()
+		ep.Name = name
+		change(&ep.Spec)
+		rpc.Handle(s, ep, func(context.Context, *thingRef) (*thing, error) { return nil, nil })
+	}
+	lost := rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "lost", Method: "POST", Path: "/v1/lost", Location: "/v1/lost/{id}"}}
+	rpc.Handle(s, lost, none)
 	err := s.Start(t.Context())
-	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "no GET of a live.Snapshot"} {
+	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "posted is live, but no GET",
+		"nameless is live by {other}", "uncounted counts {other}", "lost has a location"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Start returned %v, want %q in it", err, want)
 		}

@@ -34,6 +34,7 @@ const (
 const (
 	HeaderStatus      = "Starlight-Status" // HTTP status, if it is not the one that the Spec names
 	HeaderETag        = "ETag"
+	HeaderID          = "Starlight-Id" // of what was created, on endpoints with a Location
 	HeaderContentType = "Content-Type" // absent means JSON
 	HeaderDisposition = "Content-Disposition"
 	HeaderShed        = "Starlight-Shed" // true: nothing was done, for want of time

@@ -47,10 +47,10 @@ func description(d rpc.Descriptor) string {
 	case rpc.Admin:
 		parts = append(parts, "Needs the access token of an administrator.")
 	}
-	if d.Live {
+	if d.Live.Is() {
 		parts = append(parts, live)
 	}
-	if d.Limit == "login" {
+	if d.Limit == rpc.LoginLimit {
 		parts = append(parts, "The limit on attempts from one address is strict: see the setting gateway.rate_login.")
 	}
 	return strings.Join(parts, "\n\n")
@@ -64,7 +64,7 @@ func security(d rpc.Descriptor) []any {
 	bearer := object{"bearer": []any{}}
 	switch d.Access {
 	case rpc.User, rpc.Admin:
-		if d.Live {
+		if d.Live.Is() {
 			return []any{bearer, object{"ticket": []any{}}}
 		}
 		return []any{bearer}
@@ -160,7 +160,7 @@ func (g *generator) responses(d rpc.Descriptor) object {
 	case d.Response == reflect.TypeFor[rpc.Blob]():
 		success["description"] = "The file."
 		success["content"] = object{mediaType(d.Path): object{}}
-	case d.Live:
+	case d.Live.Is():
 		success["description"] = "A stream of events. The schema is that of the data of the first, `snapshot`."
 		success["content"] = object{"text/event-stream": object{"schema": schema}}
 	case schema != nil:

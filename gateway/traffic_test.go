@@ -14,9 +14,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// Looks are told once each: of people who saw a page, by the host that led them there; not of those who only asked
-// whether it is there, or were refused.
-func TestFactsAreCountedOnce(t *testing.T) {
+// Every read page is counted once, by the host that led there. A HEAD and a refused request are not.
+func TestTrafficIsCountedOnce(t *testing.T) {
 	d := open(t)
 	d.nats.Stream("ANALYTICS", "facts.>")
 	ask := func(method, path string, want int, headers ...string) *http.Response {
@@ -72,7 +71,7 @@ func TestFactsAreCountedOnce(t *testing.T) {
 			got[m.Subject+" "+string(f.EventID)+" "+f.Referrer] += f.Count
 		}
 		if !maps.Equal(got, want) {
-			return fmt.Errorf("told %v, want %v", got, want)
+			return fmt.Errorf("counted %v, want %v", got, want)
 		}
 		return nil
 	})
