@@ -34,12 +34,21 @@ type Drawing struct {
 	missing []rune
 }
 
-// item is one thing on a drawing: exactly one of rects, line, and text is there.
+// item is one thing on a drawing: exactly one of rects, code, line, and text is there.
 type item struct {
 	color Color
 	rects []rect // that follow each other
+	code  *placedCode
 	line  *line
 	text  *placedText
+}
+
+// squares returns the rectangles of an item.
+func (it item) squares() []rect {
+	if it.code != nil {
+		return it.code.squares()
+	}
+	return it.rects
 }
 
 type rect struct{ x, y, w, h float64 }

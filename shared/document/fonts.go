@@ -33,6 +33,7 @@ type Fonts struct {
 	segmenter     shaping.Segmenter
 	wrapper       shaping.LineWrapper
 	glyphs        map[glyphKey]*glyph
+	laidOut       map[layoutKey][]Text // by what was asked for: documents of one kind repeat each other
 }
 
 type glyphKey struct {
@@ -40,12 +41,24 @@ type glyphKey struct {
 	id   font.GID
 }
 
-// mostGlyphs bounds what is remembered of how glyphs look.
-const mostGlyphs = 20_000
+// layoutKey is a call of Wrap.
+type layoutKey struct {
+	text  string
+	style Style
+	width float64
+	most  int
+}
+
+// Bounds of what is remembered: how glyphs look, and how texts are laid out that are no longer than so many bytes.
+const (
+	mostGlyphs  = 20_000
+	mostLaidOut = 1_000
+	longestKept = 500
+)
 
 // NewFonts returns the built-in fonts, and those of the machine unless they are not wanted.
 func NewFonts(cfg FontConfig) (*Fonts, error) {
-	f := &Fonts{cfg: cfg, glyphs: map[glyphKey]*glyph{}}
+	f := &Fonts{cfg: cfg, glyphs: map[glyphKey]*glyph{}, laidOut: map[layoutKey][]Text{}}
 	if f.cfg.Log == nil {
 		f.cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -3,7 +3,6 @@ package document
 import (
 	"bytes"
 	"fmt"
-	"hash/adler32"
 	"image"
 	"image/draw"
 	"image/png"
@@ -11,8 +10,6 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf16"
-
-	"github.com/klauspost/compress/flate"
 )
 
 // PDF writes drawings as the pages of one document. Text of the built-in fonts can be searched and copied; all other is
@@ -21,7 +18,9 @@ func PDF(title string, made time.Time, pages ...*Drawing) ([]byte, error) {
 	var f pdfFile
 	f.WriteString("%PDF-1.4\n%\xe2\xe3\xcf\xd3\n")
 	catalog, tree, resources, info := f.reserve(), f.reserve(), f.reserve(), f.reserve()
-	w := pdfWriter{file: &f, pictures: map[*byte]int{}}
+	const usual = 16 << 10 // bytes of a page, and of a document
+	f.Grow(usual)
+	w := pdfWriter{file: &f, pictures: map[*byte]int{}, content: make([]byte, 0, usual)}
 	var kids []byte
 	for _, d := range pages {
 		w.content, w.height = append(w.content[:0], "1 j 1 J\n"...), d.Height
@@ -83,12 +82,8 @@ func (f *pdfFile) object(number int, format string, args ...any) {
 
 // stream writes an object that is compressed data. The entries say what it is.
 func (f *pdfFile) stream(number int, entries string, data []byte) {
-	var packed bytes.Buffer
-	packed.WriteString("\x78\x01")                       // the header of zlib, RFC 1950
-	_ = flate.StatelessDeflate(&packed, data, true, nil) // a buffer does not fail
-	sum := adler32.Checksum(data)                        // its trailer
-	packed.Write([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
-	f.object(number, "<<%s /Filter /FlateDecode /Length %d>>\nstream\n%s\nendstream", entries, packed.Len(), packed.Bytes())
+	packed := deflated(data)
+	f.object(number, "<<%s /Filter /FlateDecode /Length %d>>\nstream\n%s\nendstream", entries, len(packed), packed)
 }
 
 // trailer ends the file with the table of its objects.
@@ -140,6 +135,9 @@ func (w *pdfWriter) write(it item) error {
 		}
 		w.content = append(w.content, "f\n"...)
 	}
+	if it.code != nil {
+		w.code(it.code, it.color)
+	}
 	if it.line != nil && len(it.line.points) > 1 {
 		w.line(it.line, it.color)
 	}
@@ -153,6 +151,18 @@ func (w *pdfWriter) write(it item) error {
 		}
 	}
 	return nil
+}
+
+// code draws a code in its own coordinates, whose unit is a module: they have few digits.
+func (w *pdfWriter) code(p *placedCode, c Color) {
+	w.setFill(c)
+	w.content = append(w.content, "q "...)
+	module := p.module()
+	w.content = fmt.Appendf(w.content, "%.4f 0 0 %.4f %s %s cm\n", module, -module, short(p.x), short(w.height-p.y))
+	p.runs(func(column, row, length int) {
+		w.numbers("re", float64(column), float64(row), float64(length), overlap)
+	})
+	w.content = append(w.content, "f Q\n"...)
 }
 
 func (w *pdfWriter) line(l *line, c Color) {

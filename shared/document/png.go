@@ -36,7 +36,7 @@ type painter struct {
 }
 
 func (p painter) paint(it item) (err error) {
-	for _, r := range it.rects {
+	for _, r := range it.squares() {
 		p.fill(polygon(Point{r.x, r.y}, Point{r.x + r.w, r.y}, Point{r.x + r.w, r.y + r.h}, Point{r.x, r.y + r.h}), it.color)
 	}
 	switch {

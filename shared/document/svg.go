@@ -16,7 +16,7 @@ func (d *Drawing) SVG() []byte {
 	b.WriteString("</title>\n")
 	for _, it := range d.items {
 		color := fmt.Sprintf("#%02x%02x%02x", it.color.R, it.color.G, it.color.B)
-		for _, r := range it.rects {
+		for _, r := range it.squares() {
 			fmt.Fprintf(&b, `<rect x="%s" y="%s" width="%s" height="%s" fill="%s"/>`+"\n", short(r.x), short(r.y), short(r.w), short(r.h), color)
 		}
 		switch {

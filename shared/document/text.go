@@ -75,14 +75,19 @@ func (f *Fonts) Line(text string, s Style) Text {
 	return lines[0]
 }
 
-// Wrap shapes text and breaks it into at most so many lines of a width. What does not fit ends in an ellipsis.
+// Wrap shapes text and breaks it into at most so many lines of a width. What does not fit ends in an ellipsis. The lines are
+// shared: a caller must not change the slice.
 func (f *Fonts) Wrap(text string, s Style, width float64, most int) []Text {
+	key := layoutKey{text, s, width, most}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if lines, known := f.laidOut[key]; known {
+		return lines
+	}
 	signs := readable(text)
 	if len(signs) == 0 {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	lines, err := f.wrap(signs, s, width, most, resolver{f, s.Bold})
 	if err != nil { // a font of the machine is broken: without them all
 		f.cfg.Log.Warn("text is shaped without the fonts of the machine", "error", err)
@@ -91,6 +96,13 @@ func (f *Fonts) Wrap(text string, s Style, width float64, most int) []Text {
 			f.cfg.Log.Error("text cannot be shaped", "error", err)
 		}
 	}
+	if err != nil || len(text) > longestKept {
+		return lines
+	}
+	if len(f.laidOut) >= mostLaidOut {
+		clear(f.laidOut)
+	}
+	f.laidOut[key] = lines
 	return lines
 }
 

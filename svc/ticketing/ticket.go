@@ -7,9 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"rsc.io/qr"
-
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -114,7 +113,7 @@ func (s *Service) ticketQR(ctx context.Context, req *api.TicketRef) (*rpc.Blob, 
 	if err != nil {
 		return nil, err
 	}
-	code, err := qr.Encode(s.codeOf(row), qr.M)
+	code, err := document.NewQR(s.codeOf(row))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the code could not be drawn")
 	}

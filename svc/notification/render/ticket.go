@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"rsc.io/qr"
-
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -19,7 +17,6 @@ import (
 const (
 	pageMargin = 56.0
 	codeSize   = 220.0 // of the QR code, with the light edge that readers need
-	codeEdge   = 4     // of it, in modules
 	labelSize  = 9.0
 	valueSize  = 13.0
 )
@@ -34,15 +31,15 @@ type Tickets struct {
 	Order    *api.Order // nil if it is not known; then no price is shown
 	Owner    string     // holds the tickets that name no holder
 	Tickets  []api.Ticket
-	Codes    []*qr.Code // of the tickets
+	Codes    []*document.QR // of the tickets
 	Made     time.Time
 }
 
 // Codes returns the QR codes of tickets.
-func Codes(tickets []api.Ticket) ([]*qr.Code, error) {
-	codes := make([]*qr.Code, len(tickets))
+func Codes(tickets []api.Ticket) ([]*document.QR, error) {
+	codes := make([]*document.QR, len(tickets))
 	for i, t := range tickets {
-		code, err := qr.Encode(t.Code, qr.M)
+		code, err := document.NewQR(t.Code)
 		if err != nil {
 			return nil, fault.Wrap(err, fault.Invalid, "the code of %s cannot be drawn", t.ID)
 		}
@@ -95,7 +92,7 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 	w.y += 24
 
 	top := w.y
-	drawCode(d, p.Codes[n], d.Width-pageMargin-codeSize, top)
+	d.QR(d.Width-pageMargin-codeSize, top, codeSize, p.Codes[n], black())
 	column := width - codeSize - 24
 	rows := []detail{{"type", text.OneLine(t.TypeName)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
 		{"holder", v.Name}, {"order", t.OrderID.String()}, {"number", t.ID.String()}}
@@ -148,24 +145,6 @@ func (w *writer) text(x, width float64, line string, style document.Style, most 
 		w.y += style.Size
 		w.d.Text(x, w.y, line, color)
 		w.y += style.Size * 0.3
-	}
-}
-
-// drawCode draws a QR code with its light edge. Dark modules beside each other are one rectangle: no printer leaves a gap.
-func drawCode(d *document.Drawing, code *qr.Code, x, y float64) {
-	module := codeSize / float64(code.Size+2*codeEdge)
-	for row := range code.Size {
-		for from := 0; from < code.Size; from++ {
-			to := from
-			for to < code.Size && code.Black(to, row) {
-				to++
-			}
-			if to > from {
-				left, above := x+module*float64(from+codeEdge), y+module*float64(row+codeEdge)
-				d.Rect(left, above, module*float64(to-from), module*1.02, black())
-				from = to
-			}
-		}
 	}
 }
 
