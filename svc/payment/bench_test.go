@@ -11,18 +11,18 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// BenchmarkPay takes a payment from its creation to the event that tells of its success, many buyers at the same time.
+// BenchmarkPay takes a payment from its creation to the event of its success, many buyers at the same time.
 func BenchmarkPay(b *testing.B) {
 	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
 		b.Run(name, func(b *testing.B) {
-			w := newHarness(b, url(b))
-			i := w.run()
+			h := newHarness(b, url(b))
+			i := h.run()
 			b.ResetTimer()
 			err := parallel(b.Context(), 256, slicesIndex(b.N), func(_ context.Context, _ int) {
-				ctx, order := w.order()
-				p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID})
+				ctx, order := h.order()
+				p, err := rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID})
 				if err == nil {
-					err = w.decide(p.ID, "succeeded")
+					err = h.decide(p.ID, "succeeded")
 				}
 				if err != nil {
 					b.Error(err)

@@ -19,10 +19,10 @@ const (
 	callbackLease = 2*lookTime + provider.CallTimeout
 )
 
-// receiveCallback verifies a callback, keeps it and answers. The payment that it is about is fetched afterwards, by a
+// receiveCallback verifies a callback, stores it and answers. The payment that it is about is fetched afterwards, by a
 // callback worker of the provider.
 //
-// A callback about a payment that we do not have is taken too, counted and logged: the provider can do nothing about it,
+// A callback about a payment that we do not have is accepted too, counted and logged: the provider can do nothing about it,
 // and would send it again for days.
 func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.None, error) {
 	worker, ok := s.workers[req.Provider]

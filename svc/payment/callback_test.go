@@ -18,32 +18,32 @@ import (
 )
 
 // TestCallbacksInAnyOrder sends each callback of many payments five times, all of them shuffled, to two instances, with
-// forged ones among them. Every payment ends as its payer decided, and that is told once.
+// forged ones among them. Every payment ends as its payer decided, and that is published once.
 func TestCallbacksInAnyOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		kept := new(capture)
-		w.setDoor(kept.door)
-		i := w.run()
-		w.run()
+	onBoth(t, func(t *testing.T, h *harness) {
+		kept := new(recorder)
+		h.setReceiver(kept.receive)
+		i := h.run()
+		h.run()
 		const n = 20
 		outcomes := map[ids.Payment]string{}
 		for k := range n {
-			ctx, order := w.order()
-			p := w.create(ctx, order.ID)
+			ctx, order := h.order()
+			p := h.create(ctx, order.ID)
 			outcomes[p.ID] = []string{"succeeded", "declined"}[k%2]
-			w.mustDecide(p.ID, outcomes[p.ID])
+			h.mustDecide(p.ID, outcomes[p.ID])
 		}
-		var calls []captured
+		var calls []recorded
 		for _, c := range kept.wait(t, n) {
 			for range 5 {
 				calls = append(calls, c)
 			}
-			calls = append(calls, captured{provider.Sign([]byte("a guess"), c.body, w.clock.Now()), c.body})
+			calls = append(calls, recorded{provider.Sign([]byte("a guess"), c.body, h.clock.Now()), c.body})
 		}
 		rand.Shuffle(len(calls), func(a, b int) { calls[a], calls[b] = calls[b], calls[a] })
 		results := make([]error, len(calls))
 		err := parallel(t.Context(), 8, slicesIndex(len(calls)), func(_ context.Context, k int) {
-			results[k] = w.callback(calls[k].signature, calls[k].body)
+			results[k] = h.callback(calls[k].signature, calls[k].body)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -60,11 +60,11 @@ func TestCallbacksInAnyOrder(t *testing.T) {
 			t.Errorf("%d callbacks were refused, want the %d forged ones", forged, n)
 		}
 		for id, outcome := range outcomes {
-			w.awaitStatus(id, map[string]string{"succeeded": api.PaymentSucceeded, "declined": api.PaymentFailed}[outcome], 0)
+			h.awaitStatus(id, map[string]string{"succeeded": api.PaymentSucceeded, "declined": api.PaymentFailed}[outcome], 0)
 		}
 		for _, topic := range []api.Topic[api.PaymentEvent]{api.PaymentHasSucceeded, api.PaymentHasFailed} {
 			published := map[ids.Payment]int{}
-			for _, p := range w.published(topic, n/2) {
+			for _, p := range h.published(topic, n/2) {
 				published[p.ID]++
 			}
 			if len(published) != n/2 {
@@ -77,16 +77,16 @@ func TestCallbacksInAnyOrder(t *testing.T) {
 			}
 		}
 		if rows := i.count(t, "SELECT count(*) FROM payment_callbacks"); rows != n {
-			t.Errorf("%d callbacks were kept, want %d", rows, n)
+			t.Errorf("%d callbacks are stored, want %d", rows, n)
 		}
 
 		// Late ones, after everything is over: refused once they are old, harmless before.
-		if err := w.callback(calls[0].signature, calls[0].body); err != nil && !fault.Is(err, fault.Unauthenticated) {
+		if err := h.callback(calls[0].signature, calls[0].body); err != nil && !fault.Is(err, fault.Unauthenticated) {
 			t.Error(err)
 		}
-		w.clock.Advance(provider.SignatureTolerance + time.Second)
+		h.clock.Advance(provider.SignatureTolerance + time.Second)
 		for _, c := range kept.wait(t, n) {
-			wantFault(t, w.callback(c.signature, c.body), fault.Unauthenticated)
+			wantFault(t, h.callback(c.signature, c.body), fault.Unauthenticated)
 		}
 		if rows := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE processed_at IS NULL"); rows != 0 {
 			t.Errorf("%d callbacks wait", rows)
@@ -107,18 +107,18 @@ func slicesIndex(n int) []int {
 	return list
 }
 
-// TestCallbackRefused shows what a forger and a broken provider are told.
+// TestCallbackRefused shows what a forger and a broken provider are answered.
 func TestCallbackRefused(t *testing.T) {
-	w := newHarness(t, testkit.SQLite(t))
-	i := w.run()
+	h := newHarness(t, testkit.SQLite(t))
+	i := h.run()
 	body := []byte(`{"id":"sbe_x","type":"payment.succeeded","payment":"sbp_x","created":1}`)
-	wantFault(t, w.callback("", body), fault.Unauthenticated)
-	wantFault(t, w.callback(provider.Sign([]byte("wrong"), body, w.clock.Now()), body), fault.Unauthenticated)
+	wantFault(t, h.callback("", body), fault.Unauthenticated)
+	wantFault(t, h.callback(provider.Sign([]byte("wrong"), body, h.clock.Now()), body), fault.Unauthenticated)
 	for _, garbage := range []string{"", "no JSON", `{"id":"sbe_x"}`} {
-		wantFault(t, w.callback(provider.Sign([]byte(testSandboxSecret), []byte(garbage), w.clock.Now()), []byte(garbage)), fault.Invalid)
+		wantFault(t, h.callback(provider.Sign([]byte(testSandboxSecret), []byte(garbage), h.clock.Now()), []byte(garbage)), fault.Invalid)
 	}
 	if n := i.count(t, "SELECT count(*) FROM payment_callbacks"); n != 0 {
-		t.Errorf("%d callbacks were kept", n)
+		t.Errorf("%d callbacks are stored", n)
 	}
 	if n := i.counter("starlight_payment_callbacks_total", "-", "provider", "sandbox", "result", "refused"); n != 5 {
 		t.Errorf("%d counted as refused, want 5", n)
@@ -127,18 +127,18 @@ func TestCallbackRefused(t *testing.T) {
 
 // TestUnknownPayment sends signed callbacks about payments that are not ours: they are taken, counted and done with.
 func TestUnknownPayment(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.run()
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.run()
 		send := func(event, remote string) {
 			t.Helper()
 			body := sandboxCallback(event, remote)
-			if err := w.callback(provider.Sign([]byte(testSandboxSecret), body, w.clock.Now()), body); err != nil {
+			if err := h.callback(provider.Sign([]byte(testSandboxSecret), body, h.clock.Now()), body); err != nil {
 				t.Fatal(err)
 			}
 		}
 		// One that the provider does not know either, and one that it made for another merchant.
-		foreign, err := i.sandbox.Create(t.Context(), provider.CreateRequest{Key: "k", PaymentID: ids.New[ids.PaymentKind](w.clock.Now()),
-			OrderID: ids.New[ids.OrderKind](w.clock.Now()), Amount: api.Money{Amount: 1, Currency: "EUR"}})
+		foreign, err := i.sandbox.Create(t.Context(), provider.CreateRequest{Key: "k", PaymentID: ids.New[ids.PaymentKind](h.clock.Now()),
+			OrderID: ids.New[ids.OrderKind](h.clock.Now()), Amount: api.Money{Amount: 1, Currency: "EUR"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -159,10 +159,10 @@ func TestUnknownPayment(t *testing.T) {
 
 // TestForeignObject lets the provider speak of our payment under another object of its own.
 func TestForeignObject(t *testing.T) {
-	w := newHarness(t, testkit.SQLite(t))
-	i := w.run()
-	ctx, order := w.order()
-	p := w.create(ctx, order.ID)
+	h := newHarness(t, testkit.SQLite(t))
+	i := h.run()
+	ctx, order := h.order()
+	p := h.create(ctx, order.ID)
 	out, err := i.confirmations.Do(t.Context(), observation{provider: "sandbox",
 		remote: provider.State{ID: "sbp_other", PaymentID: p.ID, Status: provider.Succeeded, Amount: p.Amount}})
 	if err != nil || out.verdict != verdictForeign || out.status != api.PaymentRequiresAction {
@@ -170,12 +170,12 @@ func TestForeignObject(t *testing.T) {
 	}
 }
 
-// TestCrashAfterReceipt stops an instance between keeping a callback and working on it: the next one finds it.
+// TestCrashAfterReceipt stops an instance between storing a callback and working on it: the next one finds it.
 func TestCrashAfterReceipt(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		cut := w.prepare() // nothing works on its queue
+	onBoth(t, func(t *testing.T, h *harness) {
+		cut := h.prepare() // nothing works on its queue
 		defer cut.Close()
-		ctx, order := w.order()
+		ctx, order := h.order()
 		p, err := cut.createPayment(ctx, &api.NewPayment{OrderID: order.ID})
 		if err != nil {
 			t.Fatal(err)
@@ -185,34 +185,34 @@ func TestCrashAfterReceipt(t *testing.T) {
 			t.Fatal(err)
 		}
 		body := sandboxCallback("sbe_1", row.RemoteID)
-		signature := provider.Sign([]byte(testSandboxSecret), body, w.clock.Now())
+		signature := provider.Sign([]byte(testSandboxSecret), body, h.clock.Now())
 		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", Headers: map[string]string{sandboxSignature: signature}, Body: body}); err != nil {
 			t.Fatal(err)
 		}
-		silent := new(capture)
-		w.setDoor(silent.door) // the sender would help, and so would the poller: neither is needed
+		unused := new(recorder)
+		h.setReceiver(unused.receive) // the sender would help, and so would the poller: neither is needed
 		err = cut.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			if _, err := tx.ExecContext(ctx, "UPDATE sandbox_payments SET status = 'succeeded', captured = amount"); err != nil { // the payer has paid
 				return err
 			}
-			_, err := tx.ExecContext(ctx, "UPDATE payments SET poll_at = ?", w.clock.Now().Add(24*time.Hour))
+			_, err := tx.ExecContext(ctx, "UPDATE payments SET poll_at = ?", h.clock.Now().Add(24*time.Hour))
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 
-		i := w.run()
-		if got, err := rpc.Call(ctx, w.client, api.GetPayment, &api.PaymentRef{ID: p.ID}); err != nil || got.Status != api.PaymentRequiresAction {
+		i := h.run()
+		if got, err := rpc.Call(ctx, h.client, api.GetPayment, &api.PaymentRef{ID: p.ID}); err != nil || got.Status != api.PaymentRequiresAction {
 			t.Errorf("before the lease has run out: %+v, %v", got, err)
 		}
-		w.clock.Advance(callbackLease)
-		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		h.clock.Advance(callbackLease)
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "callback", "verdict", "moved"); n != 1 {
 			t.Errorf("%d callbacks moved a payment, want 1", n)
 		}
-		if published := w.published(api.PaymentHasSucceeded, 1); len(published) != 1 {
-			t.Errorf("told %d times", len(published))
+		if published := h.published(api.PaymentHasSucceeded, 1); len(published) != 1 {
+			t.Errorf("published %d times", len(published))
 		}
 	})
 }

@@ -25,7 +25,7 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 	if err != nil {
 		return nil, err
 	}
-	// Before the provider hears of it: its callback may come before its answer.
+	// Before the provider is asked: its callback may come before its answer.
 	if err := s.store.ending(ctx, rows, api.FailureOrderEnded); err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (b *paymentStore) payable(ctx context.Context, orders []ids.Order) ([]*reco
 	return rows, err
 }
 
-// ending writes down why payments are about to be ended.
+// ending records why payments are about to be ended.
 func (b *paymentStore) ending(ctx context.Context, rows []*record.Payment, why string) error {
 	var list []ids.Payment
 	for _, r := range rows {

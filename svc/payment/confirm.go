@@ -40,10 +40,10 @@ func (s *Service) observe(ctx context.Context, p provider.Provider, source strin
 	s.metrics.confirmed(p.Name(), source, out)
 	switch out.verdict {
 	case verdictUnknown, verdictForeign:
-		s.log.WarnContext(ctx, "a provider speaks of a payment that is not ours", "provider", p.Name(),
+		s.log.WarnContext(ctx, "the payment at the provider is none of ours", "provider", p.Name(),
 			"remote", in.remote.ID, "verdict", out.verdict)
 	case verdictMismatch, verdictLate:
-		s.log.WarnContext(ctx, "a payment went an odd way", "provider", p.Name(), "payment", out.payment,
+		s.log.WarnContext(ctx, "a payment ended otherwise than asked for", "provider", p.Name(), "payment", out.payment,
 			"remote", in.remote.ID, "verdict", out.verdict, "remote_amount", in.remote.Amount)
 	}
 	return out, nil
@@ -71,7 +71,7 @@ type verdict string
 const (
 	verdictNone     verdict = "unchanged"         // nothing new
 	verdictMove     verdict = "moved"             // the payment moves to another state
-	verdictLate     verdict = "late_success"      // moved: the money came after we had been told that it would not
+	verdictLate     verdict = "late_success"      // moved: the money came although the provider had said that it would not
 	verdictMismatch verdict = record.FlagMismatch // amount or currency are not ours: failed, and what came goes back
 	verdictUnknown  verdict = "unknown"           // no payment of ours
 	verdictForeign  verdict = "foreign_object"    // our payment, but another object of the provider
@@ -94,8 +94,8 @@ func rank(status string) int {
 	return -1
 }
 
-// judge says what seeing remote means for a payment of ours that is in status and over amount, and of which money has
-// been captured or not. next is the state that it is in afterwards.
+// judge returns what seeing remote means for a payment of ours that is in status and over amount. Captured reports whether
+// money has been collected. next is the state that it is in afterwards.
 //
 // Whatever the order and number of observations of one remote history, the state in the end is that of the furthest.
 func judge(status string, amount api.Money, captured bool, remote provider.State) (next string, v verdict) {

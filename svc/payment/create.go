@@ -16,7 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// createPayment begins to pay an order of the caller.
+// createPayment creates the payment of an order of the caller, or returns the one that is open.
 //
 // The payment and the key of its creation at the provider are on disk before the provider is asked. Whatever breaks after
 // that, the next request for the order, or the poller, finds the open payment and asks the provider again under the same
@@ -26,12 +26,12 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.begin(ctx, chosen, req)
+	row, err := s.openPayment(ctx, chosen, req)
 	if err != nil {
 		return nil, err
 	}
 	p := s.workers[row.Provider].provider
-	in := opened{id: row.ID, remote: provider.Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
+	in := remoteCreated{id: row.ID, remote: provider.Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
 	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
 	if row.RemoteID == "" {
 		if in.remote, err = s.createRemote(ctx, p, row); err != nil {
@@ -41,7 +41,7 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 		out := row.Payment()
 		return &out, nil
 	}
-	row, err = s.opens.Do(ctx, in)
+	row, err = s.remotes.Do(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -91,9 +91,9 @@ func (s *Service) accept(p *provider.Guard, asked bool, accepted []string) (*pro
 	return nil, fault.New(fault.Unavailable, "no payment provider of this event is switched on")
 }
 
-// begin returns the open payment of an order, and makes it if there is none. Ticketing decides whether the order can be
+// openPayment returns the open payment of an order, and creates it if there is none. Ticketing decides whether the order can be
 // paid by the caller, and knows which providers the event takes.
-func (s *Service) begin(ctx context.Context, p *provider.Guard, req *api.NewPayment) (*record.Payment, error) {
+func (s *Service) openPayment(ctx context.Context, p *provider.Guard, req *api.NewPayment) (*record.Payment, error) {
 	id, err := s.candidate(ctx, p, req.OrderID)
 	if err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func (s *Service) begin(ctx context.Context, p *provider.Guard, req *api.NewPaym
 			return nil, fault.New(fault.Conflict, "there is nothing to pay")
 		}
 		now := store.Time(s.now())
-		row, err := s.begins.Do(ctx, &record.Payment{
+		row, err := s.creations.Do(ctx, &record.Payment{
 			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: p.Name(), Status: api.PaymentRequiresAction,
 			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
 			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)), CreatedAt: now, UpdatedAt: now,
@@ -180,7 +180,7 @@ func (s *Service) createRemote(ctx context.Context, p provider.Provider, row *re
 // remoteKey derives the idempotency key of a payment's creation at its provider.
 func remoteKey(id ids.Payment) string { return "starlight-create-" + id.String() }
 
-// describe says in a line what an order is, for the payer.
+// describe returns a line about an order, for the payer.
 func describe(order *api.Order) string {
 	const most = 200 // runes
 	var parts []string

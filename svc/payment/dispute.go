@@ -127,13 +127,13 @@ func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *rec
 
 // dispute records what has become of a dispute, and returns it if that is new.
 func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.Payment, d provider.Dispute, now time.Time) (*disputeRow, error) {
-	var kept []*disputeRow
-	if err := tx.NewSelect().Model(&kept).Where("d.id = ?", d.ID).Scan(ctx); err != nil {
+	var stored []*disputeRow
+	if err := tx.NewSelect().Model(&stored).Where("d.id = ?", d.ID).Scan(ctx); err != nil {
 		return nil, err
 	}
 	row := &disputeRow{ID: d.ID, PaymentID: payment.ID, Amount: d.Amount.Amount, Currency: d.Amount.Currency, Reason: d.Reason, CreatedAt: now}
-	if len(kept) > 0 {
-		row = kept[0]
+	if len(stored) > 0 {
+		row = stored[0]
 	}
 	if row.Status == d.Status {
 		return nil, nil

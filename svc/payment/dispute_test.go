@@ -18,16 +18,16 @@ import (
 // A refund that fails at Stripe after it had succeeded is noticed and shown, a person makes it again, and the ledger agrees
 // with Stripe's report at every step. What a payer reclaims by a bank is noticed and shown too.
 func TestWhatHappensAfterwards(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		standin := stripetest.New(t, w.clock.Now)
-		w.stripe = standin.URL
-		i := w.run()
-		p, session := w.payAtStripe()
+	onBoth(t, func(t *testing.T, h *harness) {
+		standin := stripetest.New(t, h.clock.Now)
+		h.stripe = standin.URL
+		i := h.run()
+		p, session := h.payAtStripe()
 		intent := strings.Replace(session, "cs_", "pi_", 1)
 		standin.Pay(session)
 		publish := func(id, kind string) {
 			t.Helper()
-			if err := w.sendStripeEvent(id, kind, `{"id":"x","payment_intent":"`+intent+`"}`); err != nil {
+			if err := h.sendStripeEvent(id, kind, `{"id":"x","payment_intent":"`+intent+`"}`); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -43,10 +43,10 @@ func TestWhatHappensAfterwards(t *testing.T) {
 			}
 		}
 		publish("evt_1", "charge.succeeded")
-		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		w.refundAll(i, p.ID)
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		h.refundAll(i, p.ID)
 		i.RefundNow()
-		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
+		h.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		const back, bounced = "refund,ID,-5000,EUR\n", "refund_failure,ID,5000,EUR\n"
 		agrees(back)
 
@@ -54,22 +54,22 @@ func TestWhatHappensAfterwards(t *testing.T) {
 			standin.Refunds[0]["status"], standin.Refunds[0]["failure_reason"] = "failed", "lost_or_stolen_card"
 		})
 		publish("evt_2", "refund.failed")
-		publish("evt_3", "charge.refund.updated") // the same, told twice
-		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		refunds, err := rpc.Call(as(organizerID), w.client, api.ListRefunds, &api.PaymentRef{ID: p.ID})
+		publish("evt_3", "charge.refund.updated") // the same once more
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		refunds, err := rpc.Call(as(organizerID), h.client, api.ListRefunds, &api.PaymentRef{ID: p.ID})
 		if err != nil || len(refunds.Items) != 1 || refunds.Items[0].Status != api.RefundFailed || refunds.Items[0].Failure != "lost_or_stolen_card" {
 			t.Fatalf("refunds %+v, %v", refunds, err)
 		}
 		agrees(back, bounced)
 
 		again := &api.RefundRef{PaymentID: p.ID, RefundID: refunds.Items[0].ID}
-		_, err = rpc.Call(as(doorID), w.client, api.RepeatRefund, again)
+		_, err = rpc.Call(as(doorID), h.client, api.RepeatRefund, again)
 		wantFault(t, err, fault.NotFound)
-		if got, err := rpc.Call(as(organizerID), w.client, api.RepeatRefund, again); err != nil || got.Status != api.RefundPending {
+		if got, err := rpc.Call(as(organizerID), h.client, api.RepeatRefund, again); err != nil || got.Status != api.RefundPending {
 			t.Fatalf("repeated: %+v, %v", got, err)
 		}
-		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
-		_, err = rpc.Call(as(organizerID), w.client, api.RepeatRefund, again)
+		h.awaitStatus(p.ID, api.PaymentRefunded, 0)
+		_, err = rpc.Call(as(organizerID), h.client, api.RepeatRefund, again)
 		wantFault(t, err, fault.Conflict)
 		publish("evt_4", "charge.refunded") // the failed one is still on Stripe's list, and is the past
 		agrees(back, bounced, back)
@@ -87,7 +87,7 @@ func TestWhatHappensAfterwards(t *testing.T) {
 			})
 			publish(fmt.Sprint("evt_d", k), "charge.dispute.updated")
 			testkit.Eventually(t, 20*time.Second, func() error {
-				list, err := rpc.Call(as(organizerID), w.client, api.ListDisputes, &api.PaymentRef{ID: p.ID})
+				list, err := rpc.Call(as(organizerID), h.client, api.ListDisputes, &api.PaymentRef{ID: p.ID})
 				if err != nil {
 					return err
 				}
@@ -102,13 +102,13 @@ func TestWhatHappensAfterwards(t *testing.T) {
 			}
 			agrees(lines...)
 		}
-		_, err = rpc.Call(as(p.UserID), w.client, api.ListDisputes, &api.PaymentRef{ID: p.ID})
+		_, err = rpc.Call(as(p.UserID), h.client, api.ListDisputes, &api.PaymentRef{ID: p.ID})
 		wantFault(t, err, fault.NotFound)
-		if published := w.published(api.Topic[api.PaymentEvent]{Subject: api.RefundHasFailed.Subject}, 1); len(published) != 1 {
-			t.Errorf("told of %d failed refunds, want 1", len(published))
+		if published := h.published(api.Topic[api.PaymentEvent]{Subject: api.RefundHasFailed.Subject}, 1); len(published) != 1 {
+			t.Errorf("published %d failed refunds, want 1", len(published))
 		}
-		if published := w.published(api.Topic[api.PaymentEvent]{Subject: api.PaymentDisputed.Subject}, 3); len(published) != 3 {
-			t.Errorf("told of %d changes of the dispute, want 3", len(published))
+		if published := h.published(api.Topic[api.PaymentEvent]{Subject: api.PaymentDisputed.Subject}, 3); len(published) != 3 {
+			t.Errorf("published %d changes of the dispute, want 3", len(published))
 		}
 	})
 }

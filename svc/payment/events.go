@@ -44,7 +44,7 @@ func (s *Service) consume(ctx context.Context) error {
 	}, s.onRefundDue)
 }
 
-// onRefundDue writes down that money goes back, as ticketing has decided. One decision is carried out once, however often
+// onRefundDue records that money goes back, as ticketing has decided. One decision is carried out once, however often
 // the event comes.
 func (s *Service) onRefundDue(ctx context.Context, m stream.Msg) error {
 	var due api.RefundDue

@@ -18,7 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
-// giro is a provider that the service has never heard of. It implements every optional interface but Watcher.
+// giro is a provider that the service does not know. It implements every optional interface but Watcher.
 type giro struct {
 	mu       sync.Mutex
 	payments map[string]provider.State // by its id
@@ -90,32 +90,32 @@ func (g *giro) succeed(remoteID string) {
 // A provider more is given to the service, and that is all: it is chosen by its name, holds seats as long as it says, works
 // in the background, calls back with a header of its own, has endpoints, and gives money back.
 func TestFourthProvider(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		g := &giro{payments: map[string]provider.State{}, until: w.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
-		w.others = append(w.others, g)
-		i := w.run()
+	onBoth(t, func(t *testing.T, h *harness) {
+		g := &giro{payments: map[string]provider.State{}, until: h.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
+		h.others = append(h.others, g)
+		i := h.run()
 		<-g.running
-		ctx, order := w.order()
-		p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+		ctx, order := h.order()
+		p, err := rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
 		if err != nil || p.CheckoutURL != "https://giro.example/giro_"+p.ID.String() {
 			t.Fatalf("created %+v, %v", p, err)
 		}
-		w.mu.Lock()
-		held := w.held[order.ID]
-		w.mu.Unlock()
+		h.mu.Lock()
+		held := h.held[order.ID]
+		h.mu.Unlock()
 		if held == nil || !held.Equal(g.until) {
 			t.Errorf("the seats are held until %v, want %v", held, g.until)
 		}
 		remote := "giro_" + p.ID.String()
 		g.succeed(remote)
 		callback := &api.Callback{Provider: "giro", Body: []byte(remote)}
-		_, err = rpc.Call(t.Context(), w.client, api.ReceiveCallback, callback)
+		_, err = rpc.Call(t.Context(), h.client, api.ReceiveCallback, callback)
 		wantFault(t, err, fault.Unauthenticated)
 		callback.Headers = map[string]string{"X-Giro-Signature": "giro"}
-		if _, err := rpc.Call(t.Context(), w.client, api.ReceiveCallback, callback); err != nil {
+		if _, err := rpc.Call(t.Context(), h.client, api.ReceiveCallback, callback); err != nil {
 			t.Fatal(err)
 		}
-		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		row, err := g.service.Visible(ctx, p.ID)
 		if err == nil {
 			row, err = g.service.Confirm(ctx, row) // as for an endpoint of its own
@@ -125,13 +125,13 @@ func TestFourthProvider(t *testing.T) {
 		}
 		_, err = g.service.Managed(ctx, p.ID)
 		wantFault(t, err, fault.NotFound)
-		w.refundAll(i, p.ID)
+		h.refundAll(i, p.ID)
 		i.RefundNow()
-		w.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
+		h.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
 
 		g.off = "giro has a day off"
-		ctx, order = w.order()
-		_, err = rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+		ctx, order = h.order()
+		_, err = rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
 		wantFault(t, err, fault.Invalid)
 		i.stop()
 		<-g.ended

@@ -36,14 +36,14 @@ import (
 func TestMain(m *testing.M) { testkit.Main(m) }
 
 // onBoth runs a test against a harness on each database.
-func onBoth(t *testing.T, test func(t *testing.T, w *harness)) {
+func onBoth(t *testing.T, test func(t *testing.T, h *harness)) {
 	t.Helper()
 	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
 		t.Run(name, func(t *testing.T) { test(t, newHarness(t, url(t))) })
 	}
 }
 
-// harness is all that surrounds the payment service: NATS, a database, ticketing, and a door for HTTP.
+// harness is all that surrounds the payment service: NATS, a database, ticketing, and a receiver of callbacks over HTTP.
 type harness struct {
 	t      testing.TB
 	nats   *testkit.NATSServer
@@ -57,11 +57,11 @@ type harness struct {
 	// client calls as the gateway.
 	client *rpc.Client
 
-	mu     sync.Mutex
-	orders map[ids.Order]*api.Order
-	tied   map[ids.Order]ids.Payment // of the last BeginPayment
-	held   map[ids.Order]*time.Time  // and until when
-	door   func(w http.ResponseWriter, r *http.Request, body []byte)
+	mu       sync.Mutex
+	orders   map[ids.Order]*api.Order
+	payments map[ids.Order]ids.Payment // of the last BeginPayment
+	held     map[ids.Order]*time.Time  // and until when
+	receive  func(rw http.ResponseWriter, r *http.Request, body []byte)
 
 	accepted []string // the providers of every event
 }
@@ -75,33 +75,33 @@ func newHarness(t testing.TB, url string) *harness {
 	t.Helper()
 	n := testkit.NATS(t)
 	n.Stream("EVENTS", "ev.>")
-	w := &harness{
+	h := &harness{
 		t: t, nats: n, url: url, clock: testkit.NewClock(time.Time{}),
 		live:   settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default())),
 		client: rpc.NewClient(n.Conn, rpc.ClientConfig{Name: "gateway"}), log: testkit.Log(t),
-		orders: map[ids.Order]*api.Order{}, tied: map[ids.Order]ids.Payment{}, held: map[ids.Order]*time.Time{},
+		orders: map[ids.Order]*api.Order{}, payments: map[ids.Order]ids.Payment{}, held: map[ids.Order]*time.Time{},
 	}
-	w.door = w.forward
-	w.http = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	h.receive = h.forward
+	h.http = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			rw.WriteHeader(400)
 			return
 		}
-		w.mu.Lock()
-		door := w.door
-		w.mu.Unlock()
-		door(rw, r, body)
+		h.mu.Lock()
+		receive := h.receive
+		h.mu.Unlock()
+		receive(rw, r, body)
 	}))
-	t.Cleanup(w.http.Close)
-	w.serveTicketing()
-	w.serveOffers()
-	return w
+	t.Cleanup(h.http.Close)
+	h.serveTicketing()
+	h.serveOffers()
+	return h
 }
 
 // forward does with callbacks what the gateway does.
-func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
-	err := w.callback(r.Header.Get(sandboxSignature), body)
+func (h *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) {
+	err := h.callback(r.Header.Get(sandboxSignature), body)
 	if err != nil {
 		rw.WriteHeader(fault.From(err).Code.Status())
 		return
@@ -109,39 +109,39 @@ func (w *harness) forward(rw http.ResponseWriter, r *http.Request, body []byte) 
 	rw.WriteHeader(http.StatusOK)
 }
 
-func (w *harness) callback(signature string, body []byte) error {
-	_, err := rpc.Call(context.Background(), w.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Headers: map[string]string{sandboxSignature: signature}, Body: body})
+func (h *harness) callback(signature string, body []byte) error {
+	_, err := rpc.Call(context.Background(), h.client, api.ReceiveCallback, &api.Callback{Provider: "sandbox", Headers: map[string]string{sandboxSignature: signature}, Body: body})
 	return err
 }
 
-// setDoor replaces what happens to callbacks on their way.
-func (w *harness) setDoor(door func(w http.ResponseWriter, r *http.Request, body []byte)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.door = door
+// setReceiver replaces what happens to callbacks on their way.
+func (h *harness) setReceiver(receive func(rw http.ResponseWriter, r *http.Request, body []byte)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.receive = receive
 }
 
 // serveTicketing answers BeginPayment by the rules of ticketing.
-func (w *harness) serveTicketing() {
-	w.t.Helper()
-	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
+func (h *harness) serveTicketing() {
+	h.t.Helper()
+	srv := rpc.NewServer(h.nats.Conn, rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(h.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.BeginPayment, func(ctx context.Context, req *api.BeginPaymentOf) (*api.Payable, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		order, ok := w.orders[req.OrderID]
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		order, ok := h.orders[req.OrderID]
 		switch {
 		case !ok || order.UserID != rpc.Caller(ctx).User:
 			return nil, fault.New(fault.NotFound, "no such order")
 		case order.Status != api.OrderPending:
 			return nil, fault.New(fault.Conflict, "the order is %s", order.Status)
 		}
-		w.tied[order.ID], w.held[order.ID] = req.PaymentID, req.HoldUntil
-		return &api.Payable{Order: *order, Providers: w.accepted}, nil
+		h.payments[order.ID], h.held[order.ID] = req.PaymentID, req.HoldUntil
+		return &api.Payable{Order: *order, Providers: h.accepted}, nil
 	})
 	rpc.Handle(srv, api.DecideRefund, func(ctx context.Context, req *api.RefundOrder) (*api.RefundDue, error) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		order := w.orders[req.OrderID]
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		order := h.orders[req.OrderID]
 		if rpc.Caller(ctx).User != organizerID {
 			return nil, fault.New(fault.Forbidden, "only the event's managers may do this")
 		}
@@ -151,7 +151,7 @@ func (w *harness) serveTicketing() {
 		}
 		return due, nil
 	})
-	testkit.Serve(w.t, srv)
+	testkit.Serve(h.t, srv)
 }
 
 const (
@@ -161,24 +161,24 @@ const (
 )
 
 // serveOffers answers GetOffer: every event has the same team.
-func (w *harness) serveOffers() {
-	w.t.Helper()
-	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
+func (h *harness) serveOffers() {
+	h.t.Helper()
+	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: "event", Log: testkit.Log(h.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
 		return &api.Offer{Event: api.Event{ID: req.EventID, Organizer: organizerID},
 			Team: []api.TeamMember{{UserID: managerID, Role: api.TeamManager}, {UserID: doorID, Role: api.TeamDoor}}}, nil
 	})
-	testkit.Serve(w.t, srv)
+	testkit.Serve(h.t, srv)
 }
 
 // order makes a pending order and returns it with the context of its owner.
-func (w *harness) order() (context.Context, *api.Order) {
-	now := w.clock.Now()
+func (h *harness) order() (context.Context, *api.Order) {
+	now := h.clock.Now()
 	o := &api.Order{ID: ids.New[ids.OrderKind](now), UserID: ids.New[ids.UserKind](now), EventID: ids.New[ids.EventKind](now), Status: api.OrderPending,
 		Items: []api.OrderItem{{TicketTypeID: ids.New[ids.TicketTypeKind](now), Name: "Standing", Quantity: 2}}, Total: api.Money{Amount: 5000, Currency: "EUR"}}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.orders[o.ID] = o
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.orders[o.ID] = o
 	return as(o.UserID), o
 }
 
@@ -196,51 +196,51 @@ type instance struct {
 }
 
 // prepare makes an instance that serves nothing and does nothing in the background.
-func (w *harness) prepare() *instance {
-	w.t.Helper()
-	db := testkit.Open(w.t, w.url, "payment", Migrations())
-	nc := w.nats.Connect(nats.Name("payment"))
+func (h *harness) prepare() *instance {
+	h.t.Helper()
+	db := testkit.Open(h.t, h.url, "payment", Migrations())
+	nc := h.nats.Connect(nats.Name("payment"))
 	reg := observe.NewRegistry()
-	box, err := sandbox.New(w.t.Context(), sandbox.Config{DB: db, Live: w.live, Log: w.log, Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/",
+	box, err := sandbox.New(h.t.Context(), sandbox.Config{DB: db, Live: h.live, Log: h.log, Metrics: reg, Now: h.clock.Now, PublicURL: h.http.URL + "/",
 		Secret: testSandboxSecret})
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	hand, err := manual.New(manual.Config{DB: db, Live: w.live, Log: w.log, Now: w.clock.Now, PublicURL: w.http.URL + "/"})
+	hand, err := manual.New(manual.Config{DB: db, Live: h.live, Log: h.log, Now: h.clock.Now, PublicURL: h.http.URL + "/"})
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	list := append([]provider.Provider{box, hand}, w.others...)
-	if w.stripe != "" {
-		cfg := stripe.Config{Key: stripetest.Key, WebhookSecrets: stripetest.Secret + ", " + stripetest.SecondSecret, URL: w.stripe}
-		p, err := stripe.New(cfg, w.clock.Now, w.log)
+	list := append([]provider.Provider{box, hand}, h.others...)
+	if h.stripe != "" {
+		cfg := stripe.Config{Key: stripetest.Key, WebhookSecrets: stripetest.Secret + ", " + stripetest.SecondSecret, URL: h.stripe}
+		p, err := stripe.New(cfg, h.clock.Now, h.log)
 		if err != nil {
-			w.t.Fatal(err)
+			h.t.Fatal(err)
 		}
 		list = append(list, p)
 	}
 	s := New(Deps{
-		DB: db, JS: w.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: w.live, Log: w.log,
-		Metrics: reg, Now: w.clock.Now, PublicURL: w.http.URL + "/", Providers: list,
+		DB: db, JS: h.nats.JS, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "payment"}), Live: h.live, Log: h.log,
+		Metrics: reg, Now: h.clock.Now, PublicURL: h.http.URL + "/", Providers: list,
 	})
 	return &instance{Service: s, sandbox: box, manual: hand, registry: reg}
 }
 
 // run starts an instance and stops it with the test, or before by its stop.
-func (w *harness) run() *instance {
-	w.t.Helper()
-	i := w.prepare()
-	w.start(i)
+func (h *harness) run() *instance {
+	h.t.Helper()
+	i := h.prepare()
+	h.start(i)
 	return i
 }
 
 // start runs an instance.
-func (w *harness) start(i *instance) {
-	w.t.Helper()
-	srv := rpc.NewServer(w.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: idempotency.In(i.db)})
+func (h *harness) start(i *instance) {
+	h.t.Helper()
+	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: idempotency.In(i.db)})
 	i.Register(srv)
-	if err := srv.Start(w.t.Context()); err != nil {
-		w.t.Fatal(err)
+	if err := srv.Start(h.t.Context()); err != nil {
+		h.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -249,53 +249,53 @@ func (w *harness) start(i *instance) {
 		deadline, end := context.WithTimeout(context.Background(), 10*time.Second)
 		defer end()
 		if err := srv.Drain(deadline); err != nil {
-			w.t.Error(err)
+			h.t.Error(err)
 		}
 		cancel()
 		select {
 		case err := <-done:
 			if err != nil {
-				w.t.Errorf("Run: %v", err)
+				h.t.Errorf("Run: %v", err)
 			}
 		case <-deadline.Done():
-			w.t.Error("Run does not return")
+			h.t.Error("Run does not return")
 		}
 		i.Close()
 	})
-	w.t.Cleanup(i.stop)
+	h.t.Cleanup(i.stop)
 }
 
-// create begins to pay an order.
-func (w *harness) create(ctx context.Context, order ids.Order) *api.Payment {
-	w.t.Helper()
-	p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order, Provider: "sandbox"})
+// create creates the payment of an order.
+func (h *harness) create(ctx context.Context, order ids.Order) *api.Payment {
+	h.t.Helper()
+	p, err := rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order, Provider: "sandbox"})
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return p
 }
 
 // decide acts as the payer.
-func (w *harness) decide(id ids.Payment, outcome string) error {
-	_, err := rpc.Call(context.Background(), w.client, api.DecideSandboxPayment, &api.SandboxOutcome{ID: id, Outcome: outcome})
+func (h *harness) decide(id ids.Payment, outcome string) error {
+	_, err := rpc.Call(context.Background(), h.client, api.DecideSandboxPayment, &api.SandboxOutcome{ID: id, Outcome: outcome})
 	return err
 }
 
-func (w *harness) mustDecide(id ids.Payment, outcome string) {
-	w.t.Helper()
-	if err := w.decide(id, outcome); err != nil {
-		w.t.Fatal(err)
+func (h *harness) mustDecide(id ids.Payment, outcome string) {
+	h.t.Helper()
+	if err := h.decide(id, outcome); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
 // awaitStatus waits until a payment has the status. The clock moves on meanwhile, by step for each look.
-func (w *harness) awaitStatus(id ids.Payment, status string, step time.Duration) *api.Payment {
-	w.t.Helper()
+func (h *harness) awaitStatus(id ids.Payment, status string, step time.Duration) *api.Payment {
+	h.t.Helper()
 	var p *api.Payment
-	testkit.Eventually(w.t, 20*time.Second, func() error {
-		w.clock.Advance(step)
+	testkit.Eventually(h.t, 20*time.Second, func() error {
+		h.clock.Advance(step)
 		var err error
-		if p, err = rpc.Call(as(adminID, rpc.RoleAdmin), w.client, api.GetPayment, &api.PaymentRef{ID: id}); err != nil {
+		if p, err = rpc.Call(as(adminID, rpc.RoleAdmin), h.client, api.GetPayment, &api.PaymentRef{ID: id}); err != nil {
 			return err
 		}
 		if p.Status != status {
@@ -308,13 +308,13 @@ func (w *harness) awaitStatus(id ids.Payment, status string, step time.Duration)
 
 const adminID = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q0")
 
-// published returns the payments that events of a topic tell of, once there are at least n, oldest first.
-func (w *harness) published(topic api.Topic[api.PaymentEvent], n int) []api.Payment {
-	w.t.Helper()
+// published returns the payments in the events of a topic, once there are at least n, oldest first.
+func (h *harness) published(topic api.Topic[api.PaymentEvent], n int) []api.Payment {
+	h.t.Helper()
 	var list []api.Payment
-	testkit.Eventually(w.t, 20*time.Second, func() error {
+	testkit.Eventually(h.t, 20*time.Second, func() error {
 		list = list[:0]
-		for _, m := range w.nats.Messages("EVENTS") {
+		for _, m := range h.nats.Messages("EVENTS") {
 			if m.Subject != topic.Subject {
 				continue
 			}
@@ -354,37 +354,37 @@ func wantFault(t testing.TB, err error, code fault.Code) {
 	}
 }
 
-// capture keeps callbacks instead of passing them on. The sender believes that they arrived.
-type capture struct {
-	mu   sync.Mutex
-	kept []captured
+// recorder records callbacks instead of passing them on. The sender believes that they arrived.
+type recorder struct {
+	mu    sync.Mutex
+	calls []recorded
 }
 
-type captured struct {
+type recorded struct {
 	signature string
 	body      []byte
 }
 
-func (c *capture) door(rw http.ResponseWriter, r *http.Request, body []byte) {
+func (c *recorder) receive(rw http.ResponseWriter, r *http.Request, body []byte) {
 	c.mu.Lock()
-	c.kept = append(c.kept, captured{r.Header.Get(sandboxSignature), body})
+	c.calls = append(c.calls, recorded{r.Header.Get(sandboxSignature), body})
 	c.mu.Unlock()
 	rw.WriteHeader(http.StatusOK)
 }
 
 // wait returns the callbacks once there are n.
-func (c *capture) wait(t testing.TB, n int) []captured {
+func (c *recorder) wait(t testing.TB, n int) []recorded {
 	t.Helper()
-	var kept []captured
+	var calls []recorded
 	testkit.Eventually(t, 20*time.Second, func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if kept = slices.Clone(c.kept); len(kept) < n {
+		if calls = slices.Clone(c.calls); len(calls) < n {
 			return errors.New("callbacks are missing")
 		}
 		return nil
 	})
-	return kept
+	return calls
 }
 
 // audit fails the test if the records of payments do not agree with each other or with the provider's, now or in a moment.

@@ -11,14 +11,14 @@ import (
 )
 
 func TestReconcile(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.run()
-		ctx, order := w.order()
-		p := w.create(ctx, order.ID)
-		w.mustDecide(p.ID, "succeeded")
-		p = w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		w.due(p)
-		w.awaitStatus(p.ID, api.PaymentRefunded, 0)
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.run()
+		ctx, order := h.order()
+		p := h.create(ctx, order.ID)
+		h.mustDecide(p.ID, "succeeded")
+		p = h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		h.due(p)
+		h.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		i.audit(t)
 
 		var own bytes.Buffer

@@ -19,20 +19,20 @@ import (
 )
 
 // withManual switches the manual provider on, before anything runs.
-func (w *harness) withManual() *harness {
-	w.t.Helper()
-	w.live = settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default()), api.ManualEnabled.Is(true),
+func (h *harness) withManual() *harness {
+	h.t.Helper()
+	h.live = settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default()), api.ManualEnabled.Is(true),
 		api.ManualInstructions.Is("Tent & Stage Ltd | IBAN DE02 1203 0000 0000 2020 51 || <b>Bank</b>"))
-	return w
+	return h
 }
 
-// payByHand begins a manual payment of a fresh order.
-func (w *harness) payByHand() (context.Context, *api.Payment) {
-	w.t.Helper()
-	ctx, order := w.order()
-	p, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manual.Name})
+// payByHand creates a manual payment of a fresh order.
+func (h *harness) payByHand() (context.Context, *api.Payment) {
+	h.t.Helper()
+	ctx, order := h.order()
+	p, err := rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manual.Name})
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	return ctx, p
 }
@@ -47,29 +47,29 @@ func (i *instance) reference(t testing.TB, id ids.Payment) string {
 	return reference
 }
 
-func (w *harness) markPaid(ctx context.Context, p *api.Payment, amount api.Money) (*api.Payment, error) {
-	return rpc.Call(ctx, w.client, api.MarkPaymentPaid, &api.MarkPaid{ID: p.ID, Amount: amount})
+func (h *harness) markPaid(ctx context.Context, p *api.Payment, amount api.Money) (*api.Payment, error) {
+	return rpc.Call(ctx, h.client, api.MarkPaymentPaid, &api.MarkPaid{ID: p.ID, Amount: amount})
 }
 
 // TestManualPurchase pays by bank transfer and is paid back.
 func TestManualPurchase(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.withManual().run()
-		buyer, p := w.payByHand()
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.withManual().run()
+		buyer, p := h.payByHand()
 		ref := i.reference(t, p.ID)
 		due := p.ID.Time().Add(api.ManualTTL.Default())
-		if held := w.held[p.OrderID]; held == nil || !held.Equal(due) {
+		if held := h.held[p.OrderID]; held == nil || !held.Equal(due) {
 			t.Errorf("the order is to be held until %v, want %v", held, due)
 		}
 		if want := i.publicURL + "/manual/checkout/" + p.ID.String(); p.CheckoutURL != want {
 			t.Errorf("the checkout is at %q, want %q", p.CheckoutURL, want)
 		}
-		w.clock.Advance(time.Hour) // asking again neither makes another payment nor puts the end off
-		again, err := rpc.Call(buyer, w.client, api.CreatePayment, &api.NewPayment{OrderID: p.OrderID, Provider: manual.Name})
-		if err != nil || again.ID != p.ID || i.reference(t, p.ID) != ref || !w.held[p.OrderID].Equal(due) {
-			t.Errorf("asked again: %+v, %v, held until %v", again, err, w.held[p.OrderID])
+		h.clock.Advance(time.Hour) // asking again neither makes another payment nor puts the end off
+		again, err := rpc.Call(buyer, h.client, api.CreatePayment, &api.NewPayment{OrderID: p.OrderID, Provider: manual.Name})
+		if err != nil || again.ID != p.ID || i.reference(t, p.ID) != ref || !h.held[p.OrderID].Equal(due) {
+			t.Errorf("asked again: %+v, %v, held until %v", again, err, h.held[p.OrderID])
 		}
-		page, err := rpc.Call(t.Context(), w.client, api.GetManualCheckout, &api.PaymentRef{ID: p.ID})
+		page, err := rpc.Call(t.Context(), h.client, api.GetManualCheckout, &api.PaymentRef{ID: p.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,48 +80,48 @@ func TestManualPurchase(t *testing.T) {
 		}
 
 		right := api.Money{Amount: 5000, Currency: "EUR"}
-		_, err = w.markPaid(as(ids.New[ids.UserKind](w.clock.Now())), p, right)
+		_, err = h.markPaid(as(ids.New[ids.UserKind](h.clock.Now())), p, right)
 		wantFault(t, err, fault.NotFound)
-		_, err = w.markPaid(as(doorID), p, right)
+		_, err = h.markPaid(as(doorID), p, right)
 		wantFault(t, err, fault.NotFound)
-		_, err = w.markPaid(buyer, p, right)
+		_, err = h.markPaid(buyer, p, right)
 		wantFault(t, err, fault.NotFound)
 		for _, wrong := range []api.Money{{}, {Amount: 4999, Currency: "EUR"}, {Amount: 5000, Currency: "USD"}} {
-			_, err = w.markPaid(as(managerID), p, wrong)
+			_, err = h.markPaid(as(managerID), p, wrong)
 			wantFault(t, err, fault.Invalid)
 		}
 		typed := strings.ToLower(strings.Replace(ref, "-", " ", 1))
 		for who, ctx := range map[string]context.Context{"payer": buyer, "manager": as(managerID), "organizer": as(organizerID), "admin": as(adminID, rpc.RoleAdmin)} {
-			got, err := rpc.Call(ctx, w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: typed})
+			got, err := rpc.Call(ctx, h.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: typed})
 			if err != nil || got.Payment.ID != p.ID || got.Payment.Status != api.PaymentRequiresAction || got.Reference != ref || !got.DueAt.Equal(due) ||
 				got.PaidAt != nil || len(got.Instructions) != 3 {
 				t.Errorf("%s: %+v, %v", who, got, err)
 			}
 		}
 		for _, name := range []string{ref, p.ID.String()} {
-			_, err = rpc.Call(as(doorID), w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: name})
+			_, err = rpc.Call(as(doorID), h.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: name})
 			wantFault(t, err, fault.NotFound)
-			if got, err := rpc.Call(buyer, w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: name}); err != nil || got.Payment.ID != p.ID {
+			if got, err := rpc.Call(buyer, h.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: name}); err != nil || got.Payment.ID != p.ID {
 				t.Errorf("by %s: %+v, %v", name, got, err)
 			}
 		}
 
 		for range 3 {
-			got, err := w.markPaid(as(managerID), p, right)
+			got, err := h.markPaid(as(managerID), p, right)
 			if err != nil || got.Status != api.PaymentSucceeded {
 				t.Fatalf("%+v, %v", got, err)
 			}
 		}
-		if published := w.published(api.PaymentHasSucceeded, 1); len(published) != 1 || published[0].ID != p.ID {
-			t.Errorf("told of %+v", published)
+		if published := h.published(api.PaymentHasSucceeded, 1); len(published) != 1 || published[0].ID != p.ID {
+			t.Errorf("published %+v", published)
 		}
-		got, err := rpc.Call(as(managerID), w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: ref})
+		got, err := rpc.Call(as(managerID), h.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: ref})
 		if err != nil || got.PaidAt == nil || got.PaidBy != managerID {
 			t.Errorf("afterwards: %+v, %v", got, err)
 		}
 
 		// The money goes back when a manager has sent it.
-		w.refundAll(i, p.ID)
+		h.refundAll(i, p.ID)
 		var refund ids.Refund
 		testkit.Eventually(t, 20*time.Second, func() error {
 			if n := i.count(t, "SELECT count(*) FROM manual_refunds WHERE paid_at IS NULL"); n != 1 {
@@ -130,40 +130,40 @@ func TestManualPurchase(t *testing.T) {
 			return i.db.Read().NewRaw("SELECT id FROM payment_refunds WHERE payment_id = ?", p.ID).Scan(t.Context(), &refund)
 		})
 		ref2 := &api.RefundRef{PaymentID: p.ID, RefundID: refund}
-		_, err = rpc.Call(buyer, w.client, api.MarkRefundPaid, ref2)
+		_, err = rpc.Call(buyer, h.client, api.MarkRefundPaid, ref2)
 		wantFault(t, err, fault.NotFound)
-		_, err = rpc.Call(as(managerID), w.client, api.MarkRefundPaid, &api.RefundRef{PaymentID: p.ID, RefundID: ids.New[ids.RefundKind](w.clock.Now())})
+		_, err = rpc.Call(as(managerID), h.client, api.MarkRefundPaid, &api.RefundRef{PaymentID: p.ID, RefundID: ids.New[ids.RefundKind](h.clock.Now())})
 		wantFault(t, err, fault.NotFound)
 		if n := i.count(t, "SELECT count(*) FROM payments WHERE status = 'succeeded'"); n != 1 {
-			t.Error("the payment is refunded before anybody has paid it back")
+			t.Error("the payment is refunded before it was paid back")
 		}
 		for range 2 {
-			if _, err := rpc.Call(as(managerID), w.client, api.MarkRefundPaid, ref2); err != nil {
+			if _, err := rpc.Call(as(managerID), h.client, api.MarkRefundPaid, ref2); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
+		h.awaitStatus(p.ID, api.PaymentRefunded, time.Second)
 	})
 }
 
 // TestManualExpiry lets the time of payments run out under two instances: one reminder each, and an end. Money that comes
 // after that is late.
 func TestManualExpiry(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.withManual().run()
-		w.run()
-		_, late := w.payByHand()
-		_, paid := w.payByHand()
-		if _, err := w.markPaid(as(managerID), paid, paid.Amount); err != nil {
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.withManual().run()
+		h.run()
+		_, late := h.payByHand()
+		_, paid := h.payByHand()
+		if _, err := h.markPaid(as(managerID), paid, paid.Amount); err != nil {
 			t.Fatal(err)
 		}
-		owner, both := w.payByHand() // and then by card: the transfer is not wanted any more
-		card := w.create(owner, both.OrderID)
-		w.mustDecide(card.ID, "succeeded")
-		w.awaitStatus(card.ID, api.PaymentSucceeded, time.Second)
-		w.clock.Advance(api.ManualTTL.Default()/2 + time.Second)
+		owner, both := h.payByHand() // and then by card: the transfer is not wanted any more
+		card := h.create(owner, both.OrderID)
+		h.mustDecide(card.ID, "succeeded")
+		h.awaitStatus(card.ID, api.PaymentSucceeded, time.Second)
+		h.clock.Advance(api.ManualTTL.Default()/2 + time.Second)
 		reminders := func() (list []api.PaymentReminder) {
-			for _, m := range w.nats.Messages("EVENTS") {
+			for _, m := range h.nats.Messages("EVENTS") {
 				if m.Subject != api.PaymentReminderDue.Subject {
 					continue
 				}
@@ -177,18 +177,18 @@ func TestManualExpiry(t *testing.T) {
 		}
 		testkit.Eventually(t, 20*time.Second, func() error {
 			if len(reminders()) == 0 {
-				return fmt.Errorf("nobody was reminded")
+				return fmt.Errorf("no payer was reminded")
 			}
 			return nil
 		})
-		w.clock.Advance(api.ManualTTL.Default() / 2)
-		p := w.awaitStatus(late.ID, api.PaymentFailed, 0)
+		h.clock.Advance(api.ManualTTL.Default() / 2)
+		p := h.awaitStatus(late.ID, api.PaymentFailed, 0)
 		if p.FailureReason != "expired" {
 			t.Errorf("it failed for %q", p.FailureReason)
 		}
-		w.awaitStatus(both.ID, api.PaymentFailed, 0)
-		if failed := w.published(api.PaymentHasFailed, 2); len(failed) != 2 {
-			t.Errorf("told of %+v", failed)
+		h.awaitStatus(both.ID, api.PaymentFailed, 0)
+		if failed := h.published(api.PaymentHasFailed, 2); len(failed) != 2 {
+			t.Errorf("published %+v", failed)
 		}
 		ref := i.reference(t, late.ID)
 		if got := reminders(); len(got) != 1 || got[0].Payment.ID != late.ID || got[0].Reference != ref || !got[0].DueAt.Equal(late.ID.Time().Add(api.ManualTTL.Default())) {
@@ -200,50 +200,50 @@ func TestManualExpiry(t *testing.T) {
 			}
 			return nil
 		})
-		page, err := rpc.Call(t.Context(), w.client, api.GetManualCheckout, &api.PaymentRef{ID: late.ID})
+		page, err := rpc.Call(t.Context(), h.client, api.GetManualCheckout, &api.PaymentRef{ID: late.ID})
 		if err != nil || !strings.Contains(string(page.Data), "Please do not pay") || strings.Contains(string(page.Data), "IBAN") {
 			t.Errorf("the page of a closed payment: %s, %v", page.Data, err)
 		}
 
-		if got, err := w.markPaid(as(managerID), late, late.Amount); err != nil || got.ID != late.ID {
+		if got, err := h.markPaid(as(managerID), late, late.Amount); err != nil || got.ID != late.ID {
 			t.Errorf("late money: %+v, %v", got, err)
 		}
 		state, err := i.manual.Fetch(t.Context(), ref)
 		if err != nil || state.Status != provider.Succeeded {
 			t.Errorf("late money is %+v, %v", state, err)
 		}
-		w.awaitStatus(late.ID, api.PaymentSucceeded, 0)
+		h.awaitStatus(late.ID, api.PaymentSucceeded, 0)
 	})
 }
 
-// TestManualOff has the provider switched off: nothing begins, and what has begun goes on.
+// TestManualOff has the provider switched off: nothing is created, and what was created goes on.
 func TestManualOff(t *testing.T) {
-	w := newHarness(t, testkit.SQLite(t)).withManual()
-	w.run()
-	_, p := w.payByHand()
-	if err := w.live.Change(api.ManualEnabled.Is(false)); err != nil {
+	h := newHarness(t, testkit.SQLite(t)).withManual()
+	h.run()
+	_, p := h.payByHand()
+	if err := h.live.Change(api.ManualEnabled.Is(false)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, order := w.order()
-	_, err := rpc.Call(ctx, w.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manual.Name})
+	ctx, order := h.order()
+	_, err := rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: manual.Name})
 	wantFault(t, err, fault.Invalid)
 	if err == nil || !strings.Contains(err.Error(), api.ManualEnabled.Key()) {
 		t.Errorf("%v does not name the setting", err)
 	}
-	if got, err := w.markPaid(as(organizerID), p, p.Amount); err != nil || got.Status != api.PaymentSucceeded {
+	if got, err := h.markPaid(as(organizerID), p, p.Amount); err != nil || got.Status != api.PaymentSucceeded {
 		t.Errorf("%+v, %v", got, err)
 	}
-	_, err = rpc.Call(t.Context(), w.client, api.GetManualCheckout, &api.PaymentRef{ID: ids.New[ids.PaymentKind](w.clock.Now())})
+	_, err = rpc.Call(t.Context(), h.client, api.GetManualCheckout, &api.PaymentRef{ID: ids.New[ids.PaymentKind](h.clock.Now())})
 	wantFault(t, err, fault.NotFound)
-	_, err = rpc.Call(ctx, w.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: "1234-5678"})
+	_, err = rpc.Call(ctx, h.client, api.GetManualPayment, &api.ManualPaymentRef{Reference: "1234-5678"})
 	wantFault(t, err, fault.Invalid)
 
 	// A payment at another provider is not marked by hand.
-	ctx, order = w.order()
-	card := w.create(ctx, order.ID)
-	_, err = w.markPaid(as(adminID, rpc.RoleAdmin), card, card.Amount)
+	ctx, order = h.order()
+	card := h.create(ctx, order.ID)
+	_, err = h.markPaid(as(adminID, rpc.RoleAdmin), card, card.Amount)
 	wantFault(t, err, fault.Conflict)
-	if w.held[order.ID] != nil {
+	if h.held[order.ID] != nil {
 		t.Error("an order that is paid by card is held for longer")
 	}
 }

@@ -19,7 +19,7 @@ func newInstruments(r *observe.Registry, s *Service) instruments {
 }
 
 func (m instruments) received(provider, result string) {
-	m.registry.Counter("starlight_payment_callbacks_total", "Callbacks of payment providers by what became of them at the door.",
+	m.registry.Counter("starlight_payment_callbacks_total", "Callbacks of payment providers by what became of them on arrival.",
 		"provider", provider, "result", result).Inc()
 }
 

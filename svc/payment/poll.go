@@ -44,7 +44,7 @@ func (s *Service) complete(ctx context.Context, p provider.Provider, row *record
 	if err != nil {
 		return err
 	}
-	if _, err := s.opens.Do(ctx, opened{id: row.ID, remote: remote}); err != nil {
+	if _, err := s.remotes.Do(ctx, remoteCreated{id: row.ID, remote: remote}); err != nil {
 		return err
 	}
 	row.RemoteID = remote.ID

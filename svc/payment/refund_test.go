@@ -19,46 +19,46 @@ import (
 )
 
 // due publishes that ticketing owes a refund, as a new message each time.
-func (w *harness) due(p *api.Payment) {
-	w.t.Helper()
+func (h *harness) due(p *api.Payment) {
+	h.t.Helper()
 	data, err := json.Marshal(api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("test", p.ID.String()), OrderID: p.OrderID, PaymentID: p.ID,
 		Amount: p.Amount, Reason: "the seats are gone"})
 	if err != nil {
-		w.t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	if _, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: api.OrderRefundDue.Subject, Data: data}); err != nil {
-		w.t.Fatal(err)
+	if _, err := h.nats.JS.PublishMsg(h.t.Context(), &nats.Msg{Subject: api.OrderRefundDue.Subject, Data: data}); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
-// TestRefundOnce has two instances hear several times that a refund is due.
+// TestRefundOnce has two instances consume several times that a refund is due.
 func TestRefundOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.run()
-		j := w.run()
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.run()
+		j := h.run()
 		const n = 5
 		paid := make([]*api.Payment, n)
 		for k := range paid {
-			ctx, order := w.order()
-			p := w.create(ctx, order.ID)
-			w.mustDecide(p.ID, "succeeded")
-			paid[k] = w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+			ctx, order := h.order()
+			p := h.create(ctx, order.ID)
+			h.mustDecide(p.ID, "succeeded")
+			paid[k] = h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		}
 		for range 5 {
 			for _, p := range paid {
-				w.due(p)
+				h.due(p)
 			}
 		}
 		for _, p := range paid {
-			w.awaitStatus(p.ID, api.PaymentRefunded, 0)
+			h.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		}
-		published := w.published(api.PaymentWasRefunded, n)
+		published := h.published(api.PaymentWasRefunded, n)
 		if len(published) != n {
-			t.Errorf("told of %d refunds, want %d", len(published), n)
+			t.Errorf("published %d refunds, want %d", len(published), n)
 		}
 		// Once more, when all is over, and straight at the work: nothing is left to do.
 		for _, p := range paid {
-			w.due(p)
+			h.due(p)
 		}
 		var rows []*record.Refund
 		if err := i.db.Read().NewSelect().Model(&rows).Scan(t.Context()); err != nil {
@@ -97,11 +97,11 @@ func TestRefundOnce(t *testing.T) {
 // An event with many paid orders is cancelled while the database is away: every refund that is due is made when it is back.
 func TestOutageLosesNoRefund(t *testing.T) {
 	outage := testkit.NewOutage(t, testkit.Postgres(t))
-	w := newHarness(t, outage.URL)
-	w.nats.Stream("DEAD", "dead.>")
-	i := w.prepare()
+	h := newHarness(t, outage.URL)
+	h.nats.Stream("DEAD", "dead.>")
+	i := h.prepare()
 	i.pauses = []time.Duration{10 * time.Millisecond, 100 * time.Millisecond}
-	w.start(i)
+	h.start(i)
 	const n = 200
 	paid := make([]*api.Payment, n)
 	each := make([]**api.Payment, n)
@@ -109,9 +109,9 @@ func TestOutageLosesNoRefund(t *testing.T) {
 		each[k] = &paid[k]
 	}
 	err := parallel(t.Context(), 50, each, func(_ context.Context, p **api.Payment) {
-		owner, order := w.order()
-		*p = w.create(owner, order.ID)
-		w.mustDecide((*p).ID, "succeeded")
+		owner, order := h.order()
+		*p = h.create(owner, order.ID)
+		h.mustDecide((*p).ID, "succeeded")
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestOutageLosesNoRefund(t *testing.T) {
 	})
 	outage.Begin()
 	for _, p := range paid {
-		w.due(p)
+		h.due(p)
 	}
 	testkit.Eventually(t, time.Minute, func() error {
 		postponed := i.counter("starlight_consumer_messages_total", "-", "consumer", consumer, "outcome", "postponed")
@@ -140,7 +140,7 @@ func TestOutageLosesNoRefund(t *testing.T) {
 		}
 		return nil
 	})
-	if got := len(w.nats.Messages("DEAD")); got != 0 {
+	if got := len(h.nats.Messages("DEAD")); got != 0 {
 		t.Errorf("%d dead letters", got)
 	}
 	i.audit(t)
@@ -148,17 +148,17 @@ func TestOutageLosesNoRefund(t *testing.T) {
 
 // TestRefundAtOnce lets two instances work on the same refund at the same time.
 func TestRefundAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i, j := w.run(), w.prepare()
+	onBoth(t, func(t *testing.T, h *harness) {
+		i, j := h.run(), h.prepare()
 		defer j.Close()
-		ctx, order := w.order()
-		p := w.create(ctx, order.ID)
-		w.mustDecide(p.ID, "succeeded")
-		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		ctx, order := h.order()
+		p := h.create(ctx, order.ID)
+		h.mustDecide(p.ID, "succeeded")
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		var row *record.Refund
 		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			var err error
-			row, err = i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID, Amount: p.Amount})
+			row, err = i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](h.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID, Amount: p.Amount})
 			return err
 		})
 		if err != nil {
@@ -173,8 +173,8 @@ func TestRefundAtOnce(t *testing.T) {
 			})
 		}
 		work.Wait()
-		if published := w.published(api.PaymentWasRefunded, 1); len(published) != 1 || published[0].Status != api.PaymentRefunded {
-			t.Errorf("told %+v", published)
+		if published := h.published(api.PaymentWasRefunded, 1); len(published) != 1 || published[0].Status != api.PaymentRefunded {
+			t.Errorf("published %+v", published)
 		}
 		if n := i.count(t, "SELECT count(*) FROM sandbox_refunds"); n != 1 {
 			t.Errorf("%d refunds at the provider", n)
@@ -184,20 +184,20 @@ func TestRefundAtOnce(t *testing.T) {
 
 // TestRefundRefused owes money that was never taken, and more than was taken: neither is given, and the tables refuse it.
 func TestRefundRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T, w *harness) {
-		i := w.run()
-		ctx, order := w.order()
-		p := w.create(ctx, order.ID)
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.run()
+		ctx, order := h.order()
+		p := h.create(ctx, order.ID)
 		addRefund := func(amount int64, currency string) error {
 			return i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-				_, err := i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](w.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID,
+				_, err := i.store.addRefund(ctx, tx, api.RefundDue{RefundID: ids.New[ids.RefundKind](h.clock.Now()), OrderID: p.OrderID, PaymentID: p.ID,
 					Amount: api.Money{Amount: amount, Currency: currency}})
 				return err
 			})
 		}
 		wantFault(t, addRefund(1, "EUR"), fault.Unavailable) // not yet
-		w.mustDecide(p.ID, "succeeded")
-		w.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		h.mustDecide(p.ID, "succeeded")
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
 		wantFault(t, addRefund(5001, "EUR"), fault.Conflict)
 		wantFault(t, addRefund(1, "USD"), fault.Conflict)
 		if err := addRefund(4000, "EUR"); err != nil {

@@ -72,8 +72,8 @@ type Service struct {
 	pauses     []time.Duration // of the consumer; nil: its own
 
 	lookups       *batch.Group[ids.Order, []*record.Payment]
-	begins        *batch.Group[*record.Payment, *record.Payment]
-	opens         *batch.Group[opened, *record.Payment]
+	creations     *batch.Group[*record.Payment, *record.Payment]
+	remotes       *batch.Group[remoteCreated, *record.Payment]
 	receipts      *batch.Group[*callbackRow, bool]
 	confirmations *batch.Group[observation, confirmation]
 }
@@ -98,8 +98,8 @@ func New(d Deps) *Service {
 		store:     st, refundsDue: make(chan struct{}, 1),
 		workers:       map[string]*callbackWorker{},
 		lookups:       batch.New(limit, queue, st.ofOrders, batch.Parallel(2)),
-		begins:        batch.New(limit, queue, st.begin),
-		opens:         batch.New(limit, queue, st.open),
+		creations:     batch.New(limit, queue, st.create),
+		remotes:       batch.New(limit, queue, st.setRemote),
 		receipts:      batch.New(limit, queue, st.receive),
 		confirmations: batch.New(limit, queue, st.confirm),
 	}
@@ -165,8 +165,8 @@ func (s *Service) Run(ctx context.Context) error {
 // Close finishes the operations under way. Call it when no request can come any more and Run has returned.
 func (s *Service) Close() {
 	s.lookups.Close()
-	s.begins.Close()
-	s.opens.Close()
+	s.creations.Close()
+	s.remotes.Close()
 	s.receipts.Close()
 	s.confirmations.Close()
 	for _, d := range s.workers {

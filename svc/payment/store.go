@@ -55,9 +55,9 @@ func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch
 	return results
 }
 
-// begin keeps new payments. Each result is the payment that is open for the order and provider: the new one, or the one
+// create stores new payments. Each result is the payment that is open for the order and provider: the new one, or the one
 // of a request that was first.
-func (b *paymentStore) begin(ctx context.Context, rows []*record.Payment) []batch.Result[*record.Payment] {
+func (b *paymentStore) create(ctx context.Context, rows []*record.Payment) []batch.Result[*record.Payment] {
 	type slot struct {
 		order    ids.Order
 		provider string
@@ -86,8 +86,8 @@ func (b *paymentStore) begin(ctx context.Context, rows []*record.Payment) []batc
 	return record.Match(rows, open, slotOf, slotOf, fault.New(fault.Conflict, "the order is being paid"))
 }
 
-// opened is a payment that the provider has made.
-type opened struct {
+// remoteCreated is a payment that the provider has created.
+type remoteCreated struct {
 	id     ids.Payment
 	remote provider.Remote
 
@@ -96,9 +96,9 @@ type opened struct {
 	keyed            bool
 }
 
-// open writes down what the provider made, and the answers to those who asked. A payment whose remote id is known
+// setRemote stores what the provider created, and the answers to those who asked. A payment whose remote id is known
 // already stays as it is.
-func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*record.Payment] {
+func (b *paymentStore) setRemote(ctx context.Context, ins []remoteCreated) []batch.Result[*record.Payment] {
 	now := store.Time(b.now())
 	list := make([]ids.Payment, len(ins))
 	values := make([]bun.TupleValues, len(ins))
@@ -118,8 +118,8 @@ func (b *paymentStore) open(ctx context.Context, ins []opened) []batch.Result[*r
 		if err := tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Scan(ctx); err != nil {
 			return err
 		}
-		results = record.Match(ins, rows, func(in opened) ids.Payment { return in.id }, func(r *record.Payment) ids.Payment { return r.ID },
-			fault.New(fault.Internal, "the payment was not kept"))
+		results = record.Match(ins, rows, func(in remoteCreated) ids.Payment { return in.id }, func(r *record.Payment) ids.Payment { return r.ID },
+			fault.New(fault.Internal, "the payment was not stored"))
 		for i, in := range ins {
 			if !in.keyed || results[i].Err != nil {
 				continue

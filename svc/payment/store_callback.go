@@ -34,7 +34,7 @@ type callbackKey struct{ provider, event string }
 
 func (r *callbackRow) key() callbackKey { return callbackKey{r.Provider, r.EventID} }
 
-// receive keeps callbacks, each once. A result tells whether it is new.
+// receive stores callbacks, each once. A result reports whether it is new.
 func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.Result[bool] {
 	first := make(map[callbackKey]int, len(ins)) // several of one batch may be the same
 	for i, r := range slices.Backward(ins) {
@@ -48,20 +48,20 @@ func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.
 	slices.SortFunc(inserts, func(a, b *callbackRow) int {
 		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.EventID, b.EventID))
 	})
-	var kept []struct{ Provider, EventID string }
+	var stored []struct{ Provider, EventID string }
 	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		before := kept // by a run that may have committed
-		kept = nil
+		before := stored // by a run that may have committed
+		stored = nil
 		_, err := tx.NewInsert().Model(&inserts).On("CONFLICT (provider, event_id) DO NOTHING").
-			Returning("provider, event_id").Exec(ctx, &kept)
-		kept = append(kept, before...)
+			Returning("provider, event_id").Exec(ctx, &stored)
+		stored = append(stored, before...)
 		return err
 	})
 	if err != nil {
 		return batch.Fail[bool](len(ins), err)
 	}
 	results := make([]batch.Result[bool], len(ins))
-	for _, k := range kept {
+	for _, k := range stored {
 		results[first[callbackKey{k.Provider, k.EventID}]].Out = true
 	}
 	return results

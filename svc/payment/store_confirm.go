@@ -140,7 +140,7 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 		captured             bool
 	}
 	steps := map[step][]ids.Payment{}
-	var odd []*record.Payment
+	var mismatched []*record.Payment
 	for _, r := range rows {
 		s := step{r.Status, r.FailureReason, r.Flag, r.Captured > 0}
 		if slices.Contains(steps[s], r.ID) {
@@ -148,7 +148,7 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 		}
 		steps[s] = append(steps[s], r.ID)
 		if r.Flag == record.FlagMismatch {
-			odd = append(odd, r)
+			mismatched = append(mismatched, r)
 		}
 	}
 	var changed []*record.Payment
@@ -169,7 +169,7 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 		}
 		changed = append(changed, after...)
 	}
-	if err := b.refundMismatch(ctx, tx, odd, now); err != nil {
+	if err := b.refundMismatch(ctx, tx, mismatched, now); err != nil {
 		return err
 	}
 	return b.publish(ctx, tx, changed...)

@@ -56,19 +56,19 @@ func (t *tables) create(ctx context.Context, row *paymentRow) (*paymentRow, erro
 	const tries = 5 // of 31^7 references, the chance to hit one of a million is one in 27,000
 	for range tries {
 		row.Reference = newReference()
-		var kept []*paymentRow
+		var found []*paymentRow
 		err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			kept = nil
+			found = nil
 			if _, err := tx.NewInsert().Model(row).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
 				return err
 			}
-			return tx.NewSelect().Model(&kept).Where("m.request_key = ?", row.RequestKey).Scan(ctx)
+			return tx.NewSelect().Model(&found).Where("m.request_key = ?", row.RequestKey).Scan(ctx)
 		})
 		if err != nil {
 			return nil, err
 		}
-		if len(kept) == 1 {
-			return kept[0], nil
+		if len(found) == 1 {
+			return found[0], nil
 		}
 	}
 	return nil, fault.New(fault.Unavailable, "no reference number is free")
@@ -139,8 +139,8 @@ func (t *tables) expire(ctx context.Context, limit int) error {
 	})
 }
 
-// remind says once of each payment that is half way to its end that it is. One whose end has come is past that, and so is
-// one whose order is paid in another way.
+// remind publishes once of each payment that it is half way to its end. One whose end has come is past that, and so is one
+// whose order is paid in another way.
 func (t *tables) remind(ctx context.Context, limit int) error {
 	now := store.Time(t.now())
 	half := func(q *bun.SelectQuery) *bun.SelectQuery {
@@ -182,7 +182,7 @@ func (t *tables) remind(ctx context.Context, limit int) error {
 
 // refund stores what is to be paid out, or returns what is stored under that request key.
 func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*refundRow, error) {
-	kept := new(refundRow)
+	stored := new(refundRow)
 	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		payment := new(paymentRow)
 		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("m.reference = ?", row.Reference)).Scan(ctx); err != nil {
@@ -198,7 +198,7 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 				if r.Amount != row.Amount {
 					return fault.New(fault.Unprocessable, "the key was used for another refund")
 				}
-				*kept = *r
+				*stored = *r
 				return nil
 			}
 			left -= r.Amount
@@ -209,14 +209,14 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 		case payment.Currency != currency || row.Amount <= 0 || row.Amount > left:
 			return fault.New(fault.Conflict, "there are %d %s left to refund", left, payment.Currency)
 		}
-		*kept = *row
+		*stored = *row
 		_, err := tx.NewInsert().Model(row).Returning("NULL").Exec(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return kept, nil
+	return stored, nil
 }
 
 // markRefunded records that a refund has been paid out and by whom, and has it taken up now.

@@ -56,7 +56,7 @@ func NewGuard(p Provider, reg *observe.Registry, log *slog.Logger) *Guard {
 	return g
 }
 
-// passing reports whether an error says nothing about what was asked, but about the provider.
+// passing reports whether an error is of the provider's state, not an answer to what was asked.
 func passing(err error) bool {
 	switch fault.From(err).Code {
 	case fault.Unavailable, fault.Timeout, fault.Internal:

@@ -26,7 +26,7 @@ import (
 type Provider interface {
 	// Name is what callers choose it by and the last segment of its callback path.
 	Name() string
-	// Create begins to collect a payment.
+	// Create has the provider collect a payment.
 	Create(ctx context.Context, req CreateRequest) (Remote, error)
 	// Fetch returns a payment as the provider has it now. Decisions are made on this, never on what a callback says.
 	Fetch(ctx context.Context, remoteID string) (State, error)
@@ -152,7 +152,7 @@ type RefundRequest struct {
 // Refund is a refund at the provider.
 type Refund struct {
 	ID      string
-	Pending bool // it is under way: asking again under the same key tells when it is done
+	Pending bool // it is under way: asking again under the same key shows when it is done
 }
 
 // CallbackEvent is what a verified callback says.

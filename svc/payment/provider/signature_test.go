@@ -72,6 +72,6 @@ func TestVerify(t *testing.T) {
 		})
 	}
 	if err := Verify(nil, Sign(nil, testBody, signedAt), testBody, signedAt); !fault.Is(err, fault.Unauthenticated) {
-		t.Errorf("with an empty secret anybody can sign: got %v", err)
+		t.Errorf("with an empty secret any sender can sign: got %v", err)
 	}
 }

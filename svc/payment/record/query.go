@@ -9,7 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// Lock makes a query in a transaction keep what it reads from changing. On SQLite every transaction does.
+// Lock has a query in a transaction lock the rows that it reads. On SQLite every transaction does.
 func Lock(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 	if db.Postgres() {
 		return q.For("UPDATE")

@@ -33,7 +33,7 @@ func TestCallbackBody(t *testing.T) {
 	}
 }
 
-// FuzzCallback feeds headers and bodies to the door for callbacks: nothing may pass that was not signed, and what was
+// FuzzCallback feeds headers and bodies to the parser of callbacks: nothing may pass that was not signed, and what was
 // signed is either understood within bounds or Invalid.
 func FuzzCallback(f *testing.F) {
 	f.Add(provider.Sign(testSecret, testBody, signedAt), testBody)

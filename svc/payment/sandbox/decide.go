@@ -13,7 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// decide writes down what payers did, each with the callback that tells of it. The result is the callback to send, nil
+// decide records what payers did, each with the callback about it. The result is the callback to send, nil
 // if the same was decided before.
 func (t *tables) decide(ctx context.Context, ins []decision) []batch.Result[*callbackRow] {
 	now := store.Time(t.now())

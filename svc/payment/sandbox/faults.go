@@ -58,7 +58,7 @@ func (m faults) collects(amount int64) int64 {
 // lateCapture is how much later a payment is collected that had been declined or cancelled.
 const lateCapture = 2 * time.Second
 
-// callback returns the callback that tells of a payment's status.
+// callback returns the callback about a payment's status.
 func (m faults) callback(payment *paymentRow, now time.Time) *callbackRow {
 	return &callbackRow{ID: newID("sbe_"), PaymentID: payment.ID, Type: "payment." + payment.Status, CreatedAt: now,
 		DueAt: now.Add(m.delay), Lost: m.lost, Copies: m.copies}

@@ -111,7 +111,7 @@ func (s *sender) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// deliver makes one attempt and writes down what came of it. If that fails, the lease runs out and the callback is sent
+// deliver makes one attempt and records its outcome. If that fails, the lease runs out and the callback is sent
 // again: a receiver has to expect that.
 func (s *sender) deliver(ctx context.Context, c *callbackRow) {
 	// An attempt that has begun is finished, also while stopping: the receiver may have it already.

@@ -90,7 +90,7 @@ func (t *tables) secret(ctx context.Context) ([]byte, error) {
 	return value, nil
 }
 
-// create opens payments, or returns those that were opened under the same keys.
+// create stores payments, or returns those that were created under the same keys.
 func (t *tables) create(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
 	// In one order everywhere, so that instances with the same keys at hand do not wait for each other in a circle.
 	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *paymentRow) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
@@ -110,7 +110,7 @@ func (t *tables) create(ctx context.Context, rows []*paymentRow) []batch.Result[
 		return batch.Fail[*paymentRow](len(rows), err)
 	}
 	return record.Match(rows, found, func(r *paymentRow) string { return r.RequestKey },
-		func(r *paymentRow) string { return r.RequestKey }, fault.New(fault.Internal, "the payment was not kept"))
+		func(r *paymentRow) string { return r.RequestKey }, fault.New(fault.Internal, "the payment was not stored"))
 }
 
 // fetch reads payments by id.
@@ -134,17 +134,17 @@ func (t *tables) byReference(ctx context.Context, reference ids.Payment) (*payme
 
 // refund gives money back, once for each key.
 func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*refundRow, error) {
-	kept := new(refundRow)
+	stored := new(refundRow)
 	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The row of the payment is the lock: refunds of one payment come one after another.
 		payment := new(paymentRow)
 		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("p.id = ?", row.PaymentID)).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "the sandbox does not know this payment")
 		}
-		*kept = refundRow{}
-		err := tx.NewSelect().Model(kept).Where("r.request_key = ?", row.RequestKey).Scan(ctx)
+		*stored = refundRow{}
+		err := tx.NewSelect().Model(stored).Where("r.request_key = ?", row.RequestKey).Scan(ctx)
 		if err == nil {
-			if kept.PaymentID != row.PaymentID || kept.Amount != row.Amount {
+			if stored.PaymentID != row.PaymentID || stored.Amount != row.Amount {
 				return fault.New(fault.Unprocessable, "the key was used for another refund")
 			}
 			return nil
@@ -160,8 +160,8 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 		case row.Amount <= 0 || row.Amount > payment.Captured-payment.Refunded:
 			return fault.New(fault.Conflict, "there is not so much left to refund")
 		}
-		*kept = *row
-		if _, err := tx.NewInsert().Model(kept).Returning("NULL").Exec(ctx); err != nil {
+		*stored = *row
+		if _, err := tx.NewInsert().Model(stored).Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
 		_, err = tx.NewUpdate().Model((*paymentRow)(nil)).Set("refunded = refunded + ?", row.Amount).Where("id = ?", row.PaymentID).Exec(ctx)
@@ -170,7 +170,7 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 	if err != nil {
 		return nil, err
 	}
-	return kept, nil
+	return stored, nil
 }
 
 // due claims callbacks that wait, for as long as a lease.
@@ -206,7 +206,7 @@ type attempt struct {
 	next      time.Time // when to try again, if not delivered
 }
 
-// recordAttempts writes down what became of callbacks.
+// recordAttempts records what became of callbacks.
 func (t *tables) recordAttempts(ctx context.Context, ins []attempt) []batch.Result[struct{}] {
 	now := store.Time(t.now())
 	var delivered []string

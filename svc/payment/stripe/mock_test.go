@@ -48,7 +48,7 @@ func TestStripeMock(t *testing.T) {
 	}
 	for _, id := range []string{remote.ID, "pi_1"} {
 		state, err := s.Fetch(t.Context(), id)
-		// The example is of nobody's payment.
+		// The example is of no payment of ours.
 		if err != nil || !strings.HasPrefix(state.ID, "cs_") || state.PaymentID != "" {
 			t.Errorf("fetch %s: %+v, %v", id, state, err)
 		}

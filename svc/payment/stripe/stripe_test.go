@@ -60,7 +60,7 @@ func TestStripeStates(t *testing.T) {
 		amount          int64
 		reason          string
 	}{
-		{"nobody acts", stripetest.Object{}, nil, provider.Pending, 5000, ""},
+		{"the payer does not act", stripetest.Object{}, nil, provider.Pending, 5000, ""},
 		{"3-D Secure is asked for", stripetest.Object{}, stripetest.Object{"status": "requires_action"}, provider.Pending, 5000, ""},
 		{"declined, may try again", stripetest.Object{}, stripetest.Object{"status": "requires_payment_method", "last_payment_error": decline}, provider.Pending, 5000, ""},
 		{"paid", stripetest.Object{"status": "complete", "payment_status": "paid"}, stripetest.Object{"status": "succeeded", "amount_received": 5000}, provider.Succeeded, 5000, ""},

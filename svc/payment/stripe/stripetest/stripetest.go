@@ -93,7 +93,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.Cut > 0 {
 		s.Cut--
-		breakOff(w) // the work is done, and nobody hears of it
+		breakOff(w) // the work is done, and its answer lost
 	}
 	Write(w, a.status, a.body)
 }
