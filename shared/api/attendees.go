@@ -3,6 +3,7 @@ package api
 import (
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
@@ -65,21 +66,27 @@ const (
 var (
 	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees", Method: "GET",
 		Path: "/v1/events/{id}/attendees", Access: rpc.User, Summary: "Who comes to an event, for its managers, newest tickets first",
-		Detail: "A search reads 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor."}}
+		Detail: "A search reads 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor.",
+		Faults: forManagers(nil)}}
 	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_csv", Method: "GET",
 		Path: "/v1/events/{id}/attendees.csv", Access: rpc.User, Summary: "Who comes to an event, as CSV",
-		Detail: "All of them, or with q those that the list finds, however many they are."}}
+		Detail: "All of them, or with q those that the list finds, however many they are.",
+		Faults: forManagers(nil)}}
 	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_xlsx", Method: "GET",
 		Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User, Summary: "Who comes to an event, as an Excel workbook",
-		Timeout: workbookWithin, Workers: 4, Detail: workbookBound}}
+		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the workbook has no such part"})}}
 	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_csv", Method: "GET",
 		Path: "/v1/events/{id}/orders.csv", Access: rpc.User, Summary: "The orders of an event with their buyers, as CSV",
-		Detail: "All of them, however many they are."}}
+		Detail: "All of them, however many they are.",
+		Faults: forManagers(nil)}}
 	GetOrdersXLSX = rpc.Endpoint[EventWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_xlsx", Method: "GET",
 		Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User, Summary: "The orders of an event with their buyers, as an Excel workbook",
-		Timeout: workbookWithin, Workers: 4, Detail: workbookBound}}
+		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the workbook has no such part"})}}
 	UpdateTicket = rpc.Endpoint[NewHolder, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "update_ticket", Method: "PATCH", Path: "/v1/tickets/{id}",
-		Access: rpc.User, Summary: "Say who comes with a ticket", Detail: "For its owner, until it is used or revoked. The code stays good."}}
+		Access: rpc.User, Summary: "Say who comes with a ticket", Detail: "For its owner, until it is used or revoked. The code stays good.",
+		Faults: hidden(notOwned, "the ticket was used, revoked or given away")}}
 )
 
 func attendeeEndpoints() []rpc.Descriptor {

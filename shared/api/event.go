@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
@@ -220,41 +221,59 @@ type Offer struct {
 // The endpoints of the event service.
 var (
 	CreateEvent = rpc.Endpoint[NewEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "create", Method: "POST", Path: "/v1/events",
-		Access: rpc.User, Status: 201, Location: "/v1/events/{id}", Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft"}}
+		Access: rpc.User, Status: 201, Location: "/v1/events/{id}", Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft",
+		Faults: rpc.Faults{fault.Conflict: inFlight}}}
 	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list", Method: "GET", Path: "/v1/events",
 		Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q", Without: "cursor"}, Summary: "Browse and search events"}}
 	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET", Path: "/v1/events/{id}",
-		Access: rpc.Optional, Workers: 256, Queue: 4096, Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Summary: "Read an event"}}
+		Access: rpc.Optional, Workers: 256, Queue: 4096, Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Summary: "Read an event",
+		Faults: public()}}
 	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH", Path: "/v1/events/{id}",
-		Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Summary: "Change an event"}}
+		Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Summary: "Change an event",
+		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; or " + busyEvent})}}
 	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE", Path: "/v1/events/{id}",
-		Access: rpc.User, Status: 204, Summary: "Delete an event that never sold a ticket"}}
+		Access: rpc.User, Status: 204, Summary: "Delete an event that never sold a ticket",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "tickets of it are held or sold: cancel it instead"})}}
 	PublishEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST", Path: "/v1/events/{id}/publish",
-		Access: rpc.User, Summary: "Put a draft on sale"}}
+		Access: rpc.User, Summary: "Put a draft on sale",
+		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + ", or the draft is not complete: errors names what is missing"})}}
 	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel", Method: "POST", Path: "/v1/events/{id}/cancel",
-		Access: rpc.User, Summary: "Cancel an event"}}
+		Access: rpc.User, Summary: "Cancel an event",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "it is a draft, which is deleted instead"})}}
 	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type", Method: "POST", Path: "/v1/events/{id}/ticket-types",
-		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Add a ticket type"}}
+		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Add a ticket type",
+		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; tickets were sold or held in another currency; or " + inFlight})}}
 	UpdateTicketType = rpc.Endpoint[PatchTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "update_ticket_type", Method: "PATCH",
-		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a ticket type"}}
+		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a ticket type",
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
+			fault.Conflict: cancelled + "; " + belowSold + "; " + noRoom + "; or tickets were sold or held in another currency"})}}
 	DeleteTicketType = rpc.Endpoint[TicketTypeRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_ticket_type", Method: "DELETE",
-		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Status: 204, Summary: "Remove a ticket type that has not sold"}}
+		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Status: 204, Summary: "Remove a ticket type that has not sold",
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
+			fault.Conflict: cancelled + "; tickets of the type are held or sold; or an event on sale would be left without one"})}}
 	GetCalendar = rpc.Endpoint[EventRef, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar", Method: "GET", Path: "/v1/events/{id}/calendar.ics",
-		Access: rpc.Optional, Summary: "An event as iCalendar, RFC 5545"}}
+		Access: rpc.Optional, Summary: "An event as iCalendar, RFC 5545",
+		Faults: public()}}
 	ListTeam = rpc.Endpoint[EventRef, List[TeamMember]]{Spec: rpc.Spec{Service: "event", Name: "list_team", Method: "GET", Path: "/v1/events/{id}/team",
-		Access: rpc.User, Summary: "Who works for an event"}}
+		Access: rpc.User, Summary: "Who works for an event",
+		Faults: forRole("in its team", nil)}}
 	PutTeamMember = rpc.Endpoint[SetTeamMember, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "set_team_member", Method: "PUT",
-		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Summary: "Add a person to an event's team, or change the role"}}
+		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Summary: "Add a person to an event's team, or change the role",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, who is always a manager, or the team is full"})}}
 	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_team_member", Method: "DELETE",
-		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team"}}
+		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team",
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the person is not in the team", fault.Conflict: busyEvent})}}
 	InviteTeamMember = rpc.Endpoint[Invite, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "invite", Method: "POST",
 		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: rpc.LoginLimit, Summary: "Add a person to an event's team by mail address",
-		Detail: "An address without an account is invited: the invitation takes effect when the address gets one."}}
+		Detail: "An address without an account is invited: the invitation takes effect when the address gets one.",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, the team is full, or too many invitations wait"})}}
 	DeleteInvitation = rpc.Endpoint[InvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "uninvite", Method: "DELETE",
-		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204, Summary: "Take an invitation to an event's team back"}}
+		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204, Summary: "Take an invitation to an event's team back",
+		Faults: forManagers(rpc.Faults{fault.Conflict: ""})}}
 	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event", Name: "set_organizer", Method: "PUT",
 		Path: "/v1/events/{id}/organizer", Access: rpc.User, Summary: "Hand an event over to a member of its team",
-		Detail: "Only the organizer and administrators may. The organizer before becomes a manager of the team."}}
+		Detail: "Only the organizer and administrators may. The organizer before becomes a manager of the team.",
+		Faults: forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
 		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256, Summary: "What an event offers, and its team"}}

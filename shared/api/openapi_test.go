@@ -235,3 +235,31 @@ func TestDeclarations(t *testing.T) {
 		}
 	}
 }
+
+// Orders, payments, tickets and events say when each of their endpoints refuses: the general sentence helps no client.
+func TestEndpointsNameTheirRefusals(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]struct {
+			Tags      []string
+			Responses map[string]struct {
+				Ref string `json:"$ref"`
+			}
+		}
+	}
+	if err := json.Unmarshal(document(t), &doc); err != nil {
+		t.Fatal(err)
+	}
+	admins := map[string]bool{"/v1/ledger/trial-balance": true, "/v1/sandbox/report.csv": true}
+	for path, item := range doc.Paths {
+		for method, op := range item {
+			if !slices.Contains([]string{"event", "ticketing", "payment"}, op.Tags[0]) || admins[path] {
+				continue
+			}
+			for _, status := range []string{"403", "404", "409"} {
+				if op.Responses[status].Ref != "" {
+					t.Errorf("%s %s: %s is the general one", strings.ToUpper(method), path, status)
+				}
+			}
+		}
+	}
+}

@@ -217,42 +217,56 @@ type RefundRef struct {
 // The endpoints of the payment service.
 var (
 	CreatePayment = rpc.Endpoint[NewPayment, Payment]{Spec: rpc.Spec{Service: "payment", Name: "create", Method: "POST", Path: "/v1/orders/{id}/payments",
-		Access: rpc.User, Status: 201, Location: "/v1/payments/{id}", Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order"}}
+		Access: rpc.User, Status: 201, Location: "/v1/payments/{id}", Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order",
+		Faults: rpc.Faults{fault.NotFound: "there is no such order, or the caller is not its buyer", fault.Forbidden: "",
+			fault.Conflict: "the order is paid, is being paid, costs nothing or has ended; the provider refuses the payment; or " + inFlight,
+			fault.Expired:  "the order has lost its seats"}}}
 	GetPayment = rpc.Endpoint[PaymentRef, Payment]{Spec: rpc.Spec{Service: "payment", Name: "get", Method: "GET", Path: "/v1/payments/{id}",
-		Access: rpc.User, Summary: "Read a payment"}}
+		Access: rpc.User, Summary: "Read a payment",
+		Faults: hidden(noPayment, "")}}
 	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST", Path: "/v1/payments/{id}/refunds",
 		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Give money back, in whole, by ticket or in part, for the event's managers",
 		Detail: "The tickets are revoked and their seats come back at once; the money follows. " +
-			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is all that is left revokes the tickets too, unless keep_tickets is true."}}
+			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is all that is left revokes the tickets too, unless keep_tickets is true.",
+		Faults: rpc.Faults{fault.NotFound: notManaged, fault.Forbidden: "the caller is the payer, but no manager of the event",
+			fault.Conflict: "the order is not paid or was paid by another payment; less money than that is left; a ticket was used or given away; or " + inFlight}}}
 	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Name: "refunds", Method: "GET", Path: "/v1/payments/{id}/refunds",
-		Access: rpc.User, Summary: "The refunds of a payment, oldest first"}}
+		Access: rpc.User, Summary: "The refunds of a payment, oldest first",
+		Faults: hidden(noPayment, "")}}
 	RepeatRefund = rpc.Endpoint[RefundRef, Refund]{Spec: rpc.Spec{Service: "payment", Name: "repeat_refund", Method: "POST",
 		Path: "/v1/payments/{id}/refunds/{refund_id}/repeat", Access: rpc.User, Status: 202,
 		Summary: "Make a refund that has failed once more, for the event's managers",
-		Detail:  "A refund may fail days after it had succeeded, when the buyer's bank sends the money back. Repeating one that is under way changes nothing."}}
+		Detail:  "A refund may fail days after it had succeeded, when the buyer's bank sends the money back. Repeating one that is under way changes nothing.",
+		Faults:  hidden(notManaged+"; or it has no such refund", "the refund has succeeded")}}
 	ListDisputes = rpc.Endpoint[PaymentRef, List[Dispute]]{Spec: rpc.Spec{Service: "payment", Name: "disputes", Method: "GET", Path: "/v1/payments/{id}/disputes",
-		Access: rpc.User, Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers"}}
+		Access: rpc.User, Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers",
+		Faults: hidden(notManaged, "")}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback", Method: "POST", Path: "/v1/payments/callbacks/{provider}",
 		Access: rpc.Public, Raw: true, Headers: []string{rpc.AllHeaders}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Summary: "A provider's signed webhook",
 		Detail: "The signature is read from the header in which the provider sends it, such as Stripe-Signature.",
-		Faults: map[fault.Code]string{fault.Unauthenticated: "the signature is missing, wrong or too old"}}}
+		Faults: rpc.Faults{fault.Unauthenticated: "the signature is missing, wrong or too old"}}}
 	DecideSandboxPayment = rpc.Endpoint[SandboxOutcome, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_decide", Method: "POST", Path: "/v1/sandbox/payments/{id}",
 		Access: rpc.Public, Status: 202, Workers: 512, Queue: 4096, Summary: "Act as the payer at the sandbox provider",
 		Detail: "The sandbox then sends its signed callback like a real provider. Off unless the setting payment.sandbox is true.",
-		Faults: map[fault.Code]string{fault.Expired: "the checkout has expired", fault.Conflict: "the payment is decided already, or there is no challenge"}}}
+		Faults: rpc.Faults{fault.NotFound: "the sandbox does not know this payment, or is switched off", fault.Expired: "the checkout has expired", fault.Conflict: "the payment is decided already, or there is no challenge"}}}
 	GetSandboxCheckout = rpc.Endpoint[PaymentRef, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_checkout", Method: "GET", Path: "/sandbox/checkout/{id}",
-		Access: rpc.Public, Summary: "The sandbox provider's checkout page"}}
+		Access: rpc.Public, Summary: "The sandbox provider's checkout page",
+		Faults: hidden("the sandbox does not know this payment, or is switched off", "")}}
 	GetManualCheckout = rpc.Endpoint[PaymentRef, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "manual_checkout", Method: "GET", Path: "/manual/checkout/{id}",
-		Access: rpc.Public, Summary: "What to pay by bank transfer or at the box office, where and until when, as a page"}}
+		Access: rpc.Public, Summary: "What to pay by bank transfer or at the box office, where and until when, as a page",
+		Faults: hidden("there is no such manual payment", "")}}
 	GetManualPayment = rpc.Endpoint[ManualPaymentRef, ManualPayment]{Spec: rpc.Spec{Service: "payment", Name: "manual_payment", Method: "GET",
-		Path: "/v1/manual/payments/{reference}", Access: rpc.User, Summary: "Find a manual payment by its reference or id, for its payer and the event's managers"}}
+		Path: "/v1/manual/payments/{reference}", Access: rpc.User, Summary: "Find a manual payment by its reference or id, for its payer and the event's managers",
+		Faults: hidden("there is no manual payment of this reference, or the caller is neither its payer nor a manager of its event", "")}}
 	MarkPaymentPaid = rpc.Endpoint[MarkPaid, Payment]{Spec: rpc.Spec{Service: "payment", Name: "mark_paid", Method: "POST", Path: "/v1/payments/{id}/mark-paid",
 		Access: rpc.User, Timeout: 15 * time.Second, Summary: "Say that the money of a manual payment is there, for the event's managers",
-		Detail: "Saying it again changes nothing. Money for an order whose hold is over is treated like late money of any provider."}}
+		Detail: "Saying it again changes nothing. Money for an order whose hold is over is treated like late money of any provider.",
+		Faults: hidden(notManaged, "it is no manual payment")}}
 	MarkRefundPaid = rpc.Endpoint[RefundRef, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "mark_refund_paid", Method: "POST",
 		Path: "/v1/payments/{id}/refunds/{refund_id}/mark-paid", Access: rpc.User, Status: 202,
 		Summary: "Say that a refund of a manual payment has been paid out, for the event's managers",
-		Detail:  "The refund succeeds within seconds. Until a manager says so it stays pending."}}
+		Detail:  "The refund succeeds within seconds. Until a manager says so it stays pending.",
+		Faults:  hidden(notManaged+"; or it has no such refund", "it is no manual payment, or cannot be refunded")}}
 
 	GetSandboxReport = rpc.Endpoint[rpc.None, rpc.Blob]{Spec: rpc.Spec{Service: "payment", Name: "sandbox_report", Method: "GET", Path: "/v1/sandbox/report.csv",
 		Access: rpc.Admin, Timeout: 30 * time.Second, Summary: "What the sandbox provider says it has collected and given back"}}

@@ -242,33 +242,43 @@ type PersonRecords struct {
 // The endpoints of the ticketing service.
 var (
 	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Name: "availability", Method: "GET",
-		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event"}}
+		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event",
+		Faults: public()}}
 	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order", Method: "POST", Path: "/v1/orders",
 		Access: rpc.User, Status: 201, Location: "/v1/orders/{id}", Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
 		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out.",
-		Faults: map[fault.Code]string{fault.SoldOut: "there is no room left", fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
+		Faults: rpc.Faults{fault.SoldOut: "there is no room left", fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
-		Access: rpc.User, Summary: "Read an order"}}
+		Access: rpc.User, Summary: "Read an order",
+		Faults: hidden(noOrder, "")}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",
-		Access: rpc.User, Summary: "Give up an order that is pending, was free, or whose money is all back"}}
+		Access: rpc.User, Summary: "Give up an order that is pending, was free, or whose money is all back",
+		Faults: hidden(noOrder, "the order is paid, which only its organizer can refund; is being paid; or has ended")}}
 	ListMyOrders = rpc.Endpoint[Page, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_orders", Method: "GET", Path: "/v1/me/orders",
 		Access: rpc.User, Summary: "The caller's orders, newest first"}}
 	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets", Method: "GET", Path: "/v1/me/tickets",
 		Access: rpc.User, Summary: "The caller's tickets, newest first"}}
 	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "order_tickets", Method: "GET",
-		Path: "/v1/orders/{id}/tickets", Access: rpc.User, Summary: "The tickets of an order"}}
+		Path: "/v1/orders/{id}/tickets", Access: rpc.User, Summary: "The tickets of an order",
+		Faults: hidden(noOrder, "")}}
 	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "event_orders", Method: "GET",
-		Path: "/v1/events/{id}/orders", Access: rpc.User, Summary: "The orders of an event, for its managers"}}
+		Path: "/v1/events/{id}/orders", Access: rpc.User, Summary: "The orders of an event, for its managers",
+		Faults: forManagers(nil)}}
 	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}",
-		Access: rpc.User, Summary: "Read a ticket"}}
+		Access: rpc.User, Summary: "Read a ticket",
+		Faults: hidden(noTicket, "")}}
 	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr", Method: "GET", Path: "/v1/tickets/{id}/qr.png",
-		Access: rpc.User, Summary: "A ticket's code as QR picture"}}
+		Access: rpc.User, Summary: "A ticket's code as QR picture",
+		Faults: hidden(noTicket, "")}}
 	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket", Method: "POST", Path: "/v1/tickets/{id}/transfer",
-		Access: rpc.User, Limit: rpc.LoginLimit, Summary: "Give a ticket to another person", Detail: "The old code is revoked."}}
+		Access: rpc.User, Limit: rpc.LoginLimit, Summary: "Give a ticket to another person", Detail: "The old code is revoked.",
+		Faults: hidden(notOwned+"; or no account has that address", "the ticket was used or revoked")}}
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions",
-		Access: rpc.User, Workers: 1024, Queue: 4096, Summary: "Admit a ticket at the door", Detail: "A ticket is admitted once; every later scan answers already_admitted."}}
+		Access: rpc.User, Workers: 1024, Queue: 4096, Summary: "Admit a ticket at the door", Detail: "A ticket is admitted once; every later scan answers already_admitted.",
+		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
 	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions", Method: "GET", Path: "/v1/events/{id}/admissions",
-		Access: rpc.User, Summary: "Every scan at the doors of an event, newest first"}}
+		Access: rpc.User, Summary: "Every scan at the doors of an event, newest first",
+		Faults: forRole("in its team", nil)}}
 
 	ResizeInventory = rpc.Endpoint[Resize, rpc.None]{Spec: rpc.Spec{Service: "ticketing", Name: "resize",
 		Access: rpc.Internal, Callers: []string{"event"}, Summary: "Set the quantities and the currency of an event; refuses to go below held + sold, and to leave the currency of its orders"}}

@@ -184,28 +184,28 @@ type LivePass struct {
 var (
 	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register", Method: "POST", Path: "/v1/users",
 		Access: rpc.Public, Headers: []string{"Accept-Language"}, Status: 201, Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"}, Limit: rpc.LoginLimit, Workers: 256, Summary: "Create an account",
-		Faults: map[fault.Code]string{fault.Conflict: "the address has an account already, or a request with the same Idempotency-Key has not ended yet"}}}
+		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same Idempotency-Key has not ended yet"}}}
 	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login", Method: "POST", Path: "/v1/sessions",
 		Access: rpc.Public, Status: 201, Limit: rpc.LoginLimit, Workers: 256, Summary: "Log in",
-		Faults: map[fault.Code]string{fault.Unauthenticated: "the address or the password is wrong"}}}
+		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST", Path: "/v1/sessions/refresh",
 		Access: rpc.Public, Limit: rpc.LoginLimit, Summary: "Exchange a refresh token for new tokens",
 		Detail: "Each refresh token works once. Using one a second time ends the whole session, for all holders of a token of it.",
-		Faults: map[fault.Code]string{fault.Unauthenticated: "the token is wrong, over or used up"}}}
+		Faults: rpc.Faults{fault.Unauthenticated: "the token is wrong, over or used up"}}}
 	EndSession = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "logout", Method: "DELETE", Path: "/v1/sessions/current",
 		Access: rpc.User, Status: 204, Summary: "Log out"}}
 	GetMe = rpc.Endpoint[rpc.None, User]{Spec: rpc.Spec{Service: "user", Name: "get_me", Method: "GET", Path: "/v1/me",
 		Access: rpc.User, Summary: "Read the own account"}}
 	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me", Method: "PATCH", Path: "/v1/me",
 		Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change the own account",
-		Faults: map[fault.Code]string{fault.Forbidden: "the password is wrong", fault.Conflict: "the address has an account already"}}}
+		Faults: rpc.Faults{fault.Forbidden: "the password is wrong", fault.Conflict: "the address has an account already"}}}
 	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me", Method: "DELETE", Path: "/v1/me",
 		Access: rpc.User, Status: 204, Summary: "Delete the own account",
 		Detail: "Personal data is erased. Orders and tickets stay as records without a name.",
-		Faults: map[fault.Code]string{fault.Forbidden: "the password is wrong", fault.Conflict: "the account organizes events that are not over, or is the last administrator"}}}
+		Faults: rpc.Faults{fault.Forbidden: "the password is wrong", fault.Conflict: "the account organizes events that are not over, or is the last administrator"}}}
 	ChangeMyPassword = rpc.Endpoint[ChangePassword, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "change_password", Method: "POST", Path: "/v1/me/password",
 		Access: rpc.User, Status: 204, Limit: rpc.LoginLimit, Summary: "Change the own password", Detail: "Ends every other session.",
-		Faults: map[fault.Code]string{fault.Forbidden: "the password is wrong"}}}
+		Faults: rpc.Faults{fault.Forbidden: "the password is wrong"}}}
 	ExportMe = rpc.Endpoint[rpc.None, Export]{Spec: rpc.Spec{Service: "user", Name: "export_me", Method: "GET", Path: "/v1/me/export",
 		Access: rpc.User, Summary: "Everything the system knows about the caller",
 		Detail: "The answer is sent while it is gathered. If it breaks off, what has come is not valid JSON."}}
@@ -214,7 +214,7 @@ var (
 		Detail: "The answer is the same whether or not the address has an account."}}
 	ConfirmPasswordReset = rpc.Endpoint[ConfirmReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "confirm_reset", Method: "POST", Path: "/v1/password-resets/confirm",
 		Access: rpc.Public, Status: 204, Limit: rpc.LoginLimit, Summary: "Set a new password with the token from the mail",
-		Faults: map[fault.Code]string{fault.NotFound: "there is no such token", fault.Expired: "the reset is over"}}}
+		Faults: rpc.Faults{fault.NotFound: "there is no such token", fault.Expired: "the reset is over"}}}
 	ListUsers = rpc.Endpoint[ListUsersQuery, List[User]]{Spec: rpc.Spec{Service: "user", Name: "list", Method: "GET", Path: "/v1/users",
 		Access: rpc.Admin, Summary: "List accounts"}}
 	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get", Method: "GET", Path: "/v1/users/{id}",

@@ -45,8 +45,8 @@ type Spec struct {
 	Summary string   // one line of documentation
 	Detail  string   // more documentation, if needed
 
-	// Faults says when the endpoint answers with faults that do not follow from the rest of its declaration.
-	Faults map[fault.Code]string
+	// Faults says when the endpoint answers with faults, where that does not follow from the rest of its declaration.
+	Faults Faults
 
 	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with idempotency.Keep
 	Secrets    []string // for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it away
@@ -65,6 +65,10 @@ type Spec struct {
 	Workers int           // handlers that run at the same time in one instance; 0 means DefaultWorkers
 	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
 }
+
+// Faults are codes that an endpoint answers with, and when it does: a clause without a capital and a full stop. An empty
+// one means that it never does, though others like it may.
+type Faults map[fault.Code]string
 
 // Limit is a class of rate limits. Each bounds the requests of an address a second.
 type Limit int

@@ -55,8 +55,9 @@ func problems(d rpc.Descriptor) []problem {
 	}
 	var list []problem
 	for code, when := range all {
-		_, own := d.Faults[code]
-		list = append(list, problem{code, when, own})
+		if _, own := d.Faults[code]; when != "" {
+			list = append(list, problem{code, when, own})
+		}
 	}
 	return list
 }
