@@ -46,7 +46,7 @@ func Parallel(n int) Option { return func(o *options) { o.parallel = max(n, 1) }
 // Timeout bounds one commit. The default is 10 seconds.
 func Timeout(d time.Duration) Option { return func(o *options) { o.timeout = d } }
 
-// Linger makes each batch wait d for company: for operations that nobody waits for, and that come one by one because
+// Linger makes each batch wait d for company: for operations that no caller waits for, and that come one by one because
 // something behind them is slow. The default is 0.
 func Linger(d time.Duration) Option { return func(o *options) { o.linger = max(d, 0) } }
 
@@ -65,7 +65,7 @@ type Group[In, Out any] struct {
 	closed bool
 }
 
-// waiter is one operation on its way. Whoever moves state on from waiting decides what becomes of it.
+// waiter is one operation on its way. The side that moves state on from waiting decides what becomes of it.
 type waiter[In, Out any] struct {
 	in    In
 	state atomic.Int32

@@ -1,7 +1,7 @@
 // Package keyring keeps the Ed25519 keys with which a service signs: access tokens, tickets.
 //
 // The keys lie in the service's own database, so all its instances sign and verify alike and a restart changes nothing.
-// Whoever can read that database can sign. Rotate makes a new key; earlier ones never sign again but verify for as long
+// With read access to that database one can sign. Rotate makes a new key; earlier ones never sign again but verify for as long
 // as they are kept, since a ticket may be older than many keys.
 package keyring
 
@@ -115,7 +115,7 @@ func (r *Ring) Verify(ctx context.Context, kid string, payload, sig []byte) bool
 	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.public(), payload, sig)
 }
 
-// MAC authenticates payload with the current key, for nobody but this service: HMAC-SHA256 under a key that is derived by
+// MAC authenticates payload with the current key, for this service alone: HMAC-SHA256 under a key that is derived by
 // HKDF. It costs a small part of what a signature does.
 func (r *Ring) MAC(payload []byte) (kid string, sum []byte) {
 	r.mu.RLock()
@@ -206,7 +206,7 @@ func (r *Ring) refresh(ctx context.Context, age time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	if err := r.reload(ctx); err != nil {
-		// A database that is away is not asked again by everybody: what is known has to do for a while.
+		// A database that is away is not asked again with every call: the known keys serve for a while.
 		r.mu.Lock()
 		r.read = r.now()
 		r.mu.Unlock()

@@ -96,7 +96,7 @@ func (h *Health) Ready(ctx context.Context) bool { return h.Report(ctx).Ready }
 func (h *Health) Report(ctx context.Context) Report {
 	h.mu.Lock()
 	if h.last.At.IsZero() || h.now().Sub(h.last.At) >= checkFresh {
-		// The report outlives the caller: somebody who hangs up early must not make the others see a failure.
+		// The report outlives the caller: a caller who hangs up early must not make the others see a failure.
 		h.last = h.run(context.WithoutCancel(ctx))
 	}
 	r := h.last

@@ -38,7 +38,7 @@ func TestGatherMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Somebody who answers nonsense must not spoil the rest, and one who disagrees about a type is left out there.
+	// An instance that answers nonsense must not spoil the rest, and one who disagrees about a type is left out there.
 	if _, err := srv.Conn.Subscribe(observe.MetricsSubject, func(m *nats.Msg) {
 		answer := nats.NewMsg(m.Reply)
 		answer.Header.Set("Starlight-Instance", "broken-1")
@@ -208,7 +208,7 @@ func TestTailFollows(t *testing.T) {
 	<-shipping
 }
 
-// Lines beyond the queue are dropped and counted; nobody waits.
+// Lines beyond the queue are dropped and counted; no caller waits.
 func TestShipperNeverBlocks(t *testing.T) {
 	reg := observe.NewRegistry()
 	shipper := observe.NewShipper(reg)

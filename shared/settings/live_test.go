@@ -109,7 +109,7 @@ func TestChangeWithinASecond(t *testing.T) {
 
 	f.put("ticketing.hold_ttl", "5m")
 	f.soon(5 * time.Minute)
-	f.put("ticketing.hold_ttl", "5m0s") // the same value: nobody need be told
+	f.put("ticketing.hold_ttl", "5m0s") // the same value: no call
 	f.put("ticketing.max_per_order", "3")
 	f.put("ticketing.hold_ttl", "6m")
 	f.soon(6 * time.Minute)

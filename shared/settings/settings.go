@@ -6,7 +6,7 @@
 //		"How long an unpaid order keeps its seats.", settings.Between(time.Second, 24*time.Hour))
 //
 // Its value lives as text in the JetStream key-value bucket "config" and is read with HoldTTL.Get(live), which costs a
-// map lookup. Whoever changes the key, `nats kv put config ticketing.hold_ttl 5m` included, changes every process within
+// map lookup. A change of the key, by `nats kv put config ticketing.hold_ttl 5m` too, reaches every process within
 // a second. Text that does not pass the check changes nothing: the last good value stays.
 package settings
 

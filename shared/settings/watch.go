@@ -47,7 +47,7 @@ func (l *Live) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 				l.apply(ctx, entry)
 				continue
 			}
-			// All there. What was set before and is not there now was deleted while nobody watched.
+			// All there. What was set before and is not there now was deleted while the watch was off.
 			for key, c := range l.cells {
 				if !present[key] {
 					l.reset(c, 0)

@@ -85,7 +85,7 @@ func (m *MailServer) Answer(command, answer string) {
 	m.answers[command] = answer
 }
 
-// Silence makes the server keep whoever talks to it waiting, or ends that.
+// Silence makes the server keep its clients waiting, or ends that.
 func (m *MailServer) Silence(on bool) {
 	m.silence(on, "")
 }
@@ -136,7 +136,7 @@ func (m *MailServer) LastCommand() string {
 	return m.last
 }
 
-// Stop ends the server and its connections: nobody listens at the address any more.
+// Stop ends the server and its connections: the address is free.
 func (m *MailServer) Stop() {
 	m.Silence(false)
 	m.mu.Lock()

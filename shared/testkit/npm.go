@@ -77,7 +77,7 @@ func Node(t testing.TB, address, script string, args ...string) (stop func()) {
 	return stop
 }
 
-// Port returns a port of 127.0.0.1 that nobody listens at, for a program that must be told one.
+// Port returns a free port of 127.0.0.1, for a program that must be told one.
 func Port(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -120,8 +120,8 @@ func TestDownsampleAndForget(t *testing.T) {
 	s := filled(t, testStart, testStart.Add(time.Minute), testStart.Add(14*time.Minute), testStart.Add(16*time.Minute))
 	err := s.db.Update(func(tx *bolt.Tx) error { // something of everything
 		f := newFold(tx)
-		return errors.Join((&orderFact{subject: api.OrderWasHeld.Subject, id: "ord_1", event: testEvent, created: testStart, promo: "EARLY"}).fold(f),
-			(&ticketFact{subject: api.TicketAdmission.Subject, id: "tkt_1", event: testEvent, gate: "north", at: testStart}).fold(f),
+		return errors.Join((&orderChange{subject: api.OrderWasHeld.Subject, id: "ord_1", event: testEvent, created: testStart, promo: "EARLY"}).fold(f),
+			(&ticketChange{subject: api.TicketAdmission.Subject, id: "tkt_1", event: testEvent, gate: "north", at: testStart}).fold(f),
 			f.countBuyers([]*buyer{{user: "usr_1", event: testEvent}}), f.write())
 	})
 	if err != nil {
@@ -134,13 +134,13 @@ func TestDownsampleAndForget(t *testing.T) {
 	if len(minutes.Points) != 17 || minutes.Points[0].TicketsSold != 3 || minutes.Points[16].TicketsSold != 1 {
 		t.Errorf("%d points: %+v", len(minutes.Points), minutes.Points)
 	}
-	if err := s.forget(t.Context(), testStart); err != nil {
+	if err := s.deleteEnded(t.Context(), testStart); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.seriesOf(t, "UTC", api.SeriesQuery{}); len(got.Points) != 1 {
 		t.Errorf("an event that is not over is forgotten")
 	}
-	if err := s.forget(t.Context(), testStart.Add(4*time.Hour)); err != nil {
+	if err := s.deleteEnded(t.Context(), testStart.Add(4*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.seriesOf(t, "UTC", api.SeriesQuery{}); len(got.Points) != 0 {
@@ -159,7 +159,7 @@ func TestDownsampleAndForget(t *testing.T) {
 	}
 }
 
-// No group below five is shown, and none can be told from the rest.
+// No group below five is shown, and none can be computed from the rest.
 func TestProtect(t *testing.T) {
 	for _, c := range []struct {
 		in     []api.Group
@@ -219,7 +219,7 @@ func TestPeopleCountOnce(t *testing.T) {
 	}
 }
 
-// Whoever makes up referrers makes neither the store nor a summary grow without end, and no view is lost.
+// A client that makes up referrers makes neither the store nor a summary grow without end, and no view is lost.
 func TestReferrersAreBounded(t *testing.T) {
 	s := filled(t)
 	seq := uint64(0)
@@ -406,7 +406,7 @@ func TestFreeOrder(t *testing.T) {
 	}
 	defer s.Close()
 	order := api.Order{ID: ids.Derive[ids.OrderKind]("free"), EventID: testEvent, CreatedAt: testStart}
-	for i, f := range []told{tell(api.OrderWasPaid.Subject, api.OrderEvent{Order: order}), tell(api.OrderWasHeld.Subject, api.OrderEvent{Order: order})} {
+	for i, f := range []published{publish(api.OrderWasPaid.Subject, api.OrderEvent{Order: order}), publish(api.OrderWasHeld.Subject, api.OrderEvent{Order: order})} {
 		c, err := new(reader).read(f.subject, f.data, testStart)
 		if err != nil {
 			t.Fatal(err)

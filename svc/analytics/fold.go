@@ -87,7 +87,7 @@ func (v *views) fold(f *fold) error {
 	return nil
 }
 
-// mostReferrers of an event are told apart: anybody can make them up, and a summary reads them all.
+// mostReferrers of an event are counted by name: a client can make them up, and a summary reads them all.
 const mostReferrers = 500
 
 // otherReferrers are all that come later.
@@ -107,13 +107,13 @@ func (f *fold) referrer(event ids.Event, name string) string {
 	return name
 }
 
-func (v *creation) fold(f *fold) error { return v.keep(f, true) }
+func (v *creation) fold(f *fold) error { return v.keepNewest(f, true) }
 
-func (v *description) fold(f *fold) error { return v.keep(f, false) }
+func (v *description) fold(f *fold) error { return v.keepNewest(f, false) }
 
-// keep keeps the newest description of an event. When facts are lost, those of an event that was created unseen are
+// keepNewest keeps the newest description of an event. When facts are lost, those of an event that was created unseen are
 // among them.
-func (v *description) keep(f *fold, first bool) error {
+func (v *description) keepNewest(f *fold, first bool) error {
 	known, err := described(f.tx, v.Event.ID)
 	if err != nil {
 		return err
@@ -135,15 +135,15 @@ func (v *description) keep(f *fold, first bool) error {
 	return f.tx.Bucket(bucketEvents).Put([]byte(v.Event.ID), data)
 }
 
-// stored is the state of something, with its form on the disk.
-type stored[State any] interface {
+// persistent is the state of something, with its form on the disk.
+type persistent[State any] interface {
 	*State
 	read([]byte) error
 	bytes() ([]byte, error)
 }
 
 // state returns the state of an order or a ticket, as this group has left it so far.
-func state[ID ~string, State any, S stored[State]](known map[ID]S, b *bolt.Bucket, id ID) (S, error) {
+func state[ID ~string, State any, S persistent[State]](known map[ID]S, b *bolt.Bucket, id ID) (S, error) {
 	if s := known[id]; s != nil {
 		return s, nil
 	}
@@ -157,7 +157,7 @@ func state[ID ~string, State any, S stored[State]](known map[ID]S, b *bolt.Bucke
 	return s, nil
 }
 
-func (v *orderFact) fold(f *fold) error {
+func (v *orderChange) fold(f *fold) error {
 	s, err := state(f.orders, f.tx.Bucket(bucketOrders), v.id)
 	if err != nil {
 		return err
@@ -196,14 +196,14 @@ func (v *orderFact) fold(f *fold) error {
 		if step(seenPaid, nPaid, when) {
 			s.payment = v.payment
 			f.sold(v, promo, minuteOf(when))
-			f.settle(s)
+			f.countRefunds(s)
 		}
 	}
 	return nil
 }
 
 // sold counts what a paid order is about.
-func (f *fold) sold(v *orderFact, promo string, minute int64) {
+func (f *fold) sold(v *orderChange, promo string, minute int64) {
 	var tickets int64
 	for _, item := range v.items {
 		tickets += item.quantity
@@ -218,7 +218,7 @@ func (f *fold) sold(v *orderFact, promo string, minute int64) {
 	}
 }
 
-func (v *refundFact) fold(f *fold) error {
+func (v *refundChange) fold(f *fold) error {
 	s, err := state(f.orders, f.tx.Bucket(bucketOrders), v.order)
 	if err != nil {
 		return err
@@ -238,13 +238,13 @@ func (v *refundFact) fold(f *fold) error {
 		s.refunds = map[ids.Refund]refund{}
 	}
 	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at), Failed: v.failed, Changed: changed}
-	f.settle(s)
+	f.countRefunds(s)
 	return nil
 }
 
-// settle counts the refunds of an order once it is known to be paid. Money that came for an order without seats, and
+// countRefunds counts the refunds of an order once it is known to be paid. Money that came for an order without seats, and
 // went back, was never revenue.
-func (f *fold) settle(s *orderState) {
+func (f *fold) countRefunds(s *orderState) {
 	if s.seen&seenPaid == 0 {
 		return
 	}
@@ -257,7 +257,7 @@ func (f *fold) settle(s *orderState) {
 	}
 }
 
-func (v *ticketFact) fold(f *fold) error {
+func (v *ticketChange) fold(f *fold) error {
 	s, err := state(f.tickets, f.tx.Bucket(bucketTickets), v.id)
 	if err != nil {
 		return err
@@ -283,7 +283,7 @@ func (v *ticketFact) fold(f *fold) error {
 	return nil
 }
 
-func (f *fold) admit(v *ticketFact, minute int64, gate string, n int64) {
+func (f *fold) admit(v *ticketChange, minute int64, gate string, n int64) {
 	f.count(v.event, byEvent, "", minute, nAdmitted, n)
 	f.count(v.event, byType, dimension(string(v.typ)), minute, nAdmitted, n)
 	f.count(v.event, byGate, dimension(gate), minute, nAdmitted, n)
@@ -305,10 +305,10 @@ func (f *fold) write() error {
 	if err := add(f.tx.Bucket(bucketCells), cells); err != nil {
 		return err
 	}
-	if err := keep(f.tx.Bucket(bucketOrders), f.orders); err != nil {
+	if err := writeStates(f.tx.Bucket(bucketOrders), f.orders); err != nil {
 		return err
 	}
-	return keep(f.tx.Bucket(bucketTickets), f.tickets)
+	return writeStates(f.tx.Bucket(bucketTickets), f.tickets)
 }
 
 // add adds counts to those that are there. Here and below keys go in order: a page that grows at its end is cheap.
@@ -324,8 +324,8 @@ func add(b *bolt.Bucket, changed map[string]*counts) error {
 	return nil
 }
 
-// keep writes states. Most are of new orders and tickets, whose ids are the highest: pages are left nearly full.
-func keep[ID ~string, State any, S stored[State]](b *bolt.Bucket, states map[ID]S) error {
+// writeStates writes states. Most are of new orders and tickets, whose ids are the highest: pages are left nearly full.
+func writeStates[ID ~string, State any, S persistent[State]](b *bolt.Bucket, states map[ID]S) error {
 	b.FillPercent = 0.9
 	for _, id := range slices.Sorted(maps.Keys(states)) {
 		data, err := states[id].bytes()

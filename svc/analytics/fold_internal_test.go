@@ -31,31 +31,31 @@ func typeNumber(i int) ids.TicketType { return ids.Derive[ids.TicketTypeKind](fm
 
 func person(name string) ids.User { return ids.Derive[ids.UserKind](name) }
 
-// told is one fact, as a stream holds it.
-type told struct {
+// published is one fact, as a stream holds it.
+type published struct {
 	subject string
 	data    []byte
 }
 
-func tell(subject string, v any) told {
+func publish(subject string, v any) published {
 	data, err := json.Marshal(v)
 	if err != nil {
 		panic(err)
 	}
-	return told{subject, data}
+	return published{subject, data}
 }
 
-// ledger is the naive recount: what was done, kept while it is done.
-type ledger struct {
+// recount is the naive recount: what was done, kept while it is done.
+type recount struct {
 	held, paid, expired, cancelled, refunded, sold, revoked, admitted, revenue, refunds int64
 	minutes                                                                             map[int64]int64 // tickets sold
 	gates                                                                               map[string]int64
 }
 
 // history makes what may happen to orders of an event, and its recount.
-func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
-	l := &ledger{minutes: map[int64]int64{}, gates: map[string]int64{}}
-	var facts []told
+func history(t *rapid.T, event ids.Event) ([]published, *recount) {
+	l := &recount{minutes: map[int64]int64{}, gates: map[string]int64{}}
+	var facts []published
 	for i := range rapid.IntRange(1, 12).Draw(t, "orders") {
 		made := testStart.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "made")) * time.Minute)
 		paidAt := made.Add(time.Minute)
@@ -63,25 +63,25 @@ func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
 		typ := typeNumber(rapid.IntRange(0, 1).Draw(t, "type"))
 		o := api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: event, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), Status: api.OrderPending, CreatedAt: made, UpdatedAt: paidAt,
 			Items: []api.OrderItem{{TicketTypeID: typ, Quantity: n, UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}}, Total: api.Money{Amount: int64(n) * 1000, Currency: "EUR"}}
-		facts = append(facts, tell(api.OrderWasHeld.Subject, api.OrderEvent{Order: o}))
+		facts = append(facts, publish(api.OrderWasHeld.Subject, api.OrderEvent{Order: o}))
 		l.held++
 		switch rapid.SampledFrom([]string{"paid", "paid", "paid", "expired", "cancelled", "late"}).Draw(t, "end") {
 		case "expired":
-			facts = append(facts, tell(api.OrderHasExpired.Subject, api.OrderEvent{Order: o}))
+			facts = append(facts, publish(api.OrderHasExpired.Subject, api.OrderEvent{Order: o}))
 			l.expired++
 			continue
 		case "cancelled":
-			facts = append(facts, tell(api.OrderWasCancelled.Subject, api.OrderEvent{Order: o}))
+			facts = append(facts, publish(api.OrderWasCancelled.Subject, api.OrderEvent{Order: o}))
 			l.cancelled++
 			continue
 		case "late": // money that came for an expired order goes back: it was never revenue
-			facts = append(facts, tell(api.OrderHasExpired.Subject, api.OrderEvent{Order: o}),
-				tell(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: api.Refund{ID: ids.Derive[ids.RefundKind]("late", string(o.ID)), OrderID: o.ID, PaymentID: ids.Derive[ids.PaymentKind]("late"), Amount: o.Total, UpdatedAt: paidAt}}))
+			facts = append(facts, publish(api.OrderHasExpired.Subject, api.OrderEvent{Order: o}),
+				publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: api.Refund{ID: ids.Derive[ids.RefundKind]("late", string(o.ID)), OrderID: o.ID, PaymentID: ids.Derive[ids.PaymentKind]("late"), Amount: o.Total, UpdatedAt: paidAt}}))
 			l.expired++
 			continue
 		}
 		o.Status, o.PaidAt, o.PaymentID = api.OrderPaid, &paidAt, ids.Derive[ids.PaymentKind](string(o.ID))
-		facts = append(facts, tell(api.OrderWasPaid.Subject, api.OrderEvent{Order: o}))
+		facts = append(facts, publish(api.OrderWasPaid.Subject, api.OrderEvent{Order: o}))
 		l.paid++
 		l.sold += int64(n)
 		l.revenue += o.Total.Amount
@@ -93,24 +93,24 @@ func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
 		for k := range gone {
 			at := paidAt.Add(time.Duration(k) * time.Hour)
 			refund := api.Refund{ID: ids.Derive[ids.RefundKind](fmt.Sprint(i), fmt.Sprint(k)), OrderID: o.ID, PaymentID: o.PaymentID, Amount: api.Money{Amount: 1000, Currency: "EUR"}, UpdatedAt: at}
-			facts = append(facts, tell(api.TicketWasRevoked.Subject, api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event, TicketTypeID: typ, OwnerID: o.UserID, At: at}),
-				tell(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
+			facts = append(facts, publish(api.TicketWasRevoked.Subject, api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event, TicketTypeID: typ, OwnerID: o.UserID, At: at}),
+				publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
 			fails := rapid.SampledFrom([]string{"", "", "fails", "is repeated"}).Draw(t, "refund fails") // after it had succeeded
 			if fails != "" {
 				refund.UpdatedAt = at.Add(24 * time.Hour)
-				facts = append(facts, tell(api.RefundHasFailed.Subject, api.RefundEvent{Refund: refund}))
+				facts = append(facts, publish(api.RefundHasFailed.Subject, api.RefundEvent{Refund: refund}))
 				l.refunds -= 1000
 			}
 			if fails == "is repeated" {
 				refund.UpdatedAt = at.Add(48 * time.Hour)
-				facts = append(facts, tell(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
+				facts = append(facts, publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
 				l.refunds += 1000
 			}
 			l.revoked++
 			l.refunds += 1000
 		}
 		if gone == n {
-			facts = append(facts, tell(api.OrderWasRefunded.Subject, api.OrderEvent{Order: o}))
+			facts = append(facts, publish(api.OrderWasRefunded.Subject, api.OrderEvent{Order: o}))
 			l.refunded++
 		}
 		for k := gone; k < n; k++ {
@@ -120,10 +120,10 @@ func history(t *rapid.T, event ids.Event) ([]told, *ledger) {
 			gate := rapid.SampledFrom([]string{"north", "south"}).Draw(t, "gate")
 			at := paidAt.Add(time.Duration(k+1) * 24 * time.Hour)
 			entry := api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event, TicketTypeID: typ, OwnerID: o.UserID, Gate: gate, At: at}
-			facts = append(facts, tell(api.TicketAdmission.Subject, entry))
+			facts = append(facts, publish(api.TicketAdmission.Subject, entry))
 			if rapid.Bool().Draw(t, "twice") { // two doors that were cut off from each other
 				entry.Gate, entry.At = "east", at.Add(time.Hour)
-				facts = append(facts, tell(api.TicketAdmission.Subject, entry))
+				facts = append(facts, publish(api.TicketAdmission.Subject, entry))
 			}
 			l.admitted++
 			l.gates[gate]++
@@ -146,8 +146,8 @@ func bare(dir string) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{db: db, fonts: fonts, now: func() time.Time { return testStart }, progress: newProgress(), touched: map[ids.Event]uint64{}, metrics: observe.NewRegistry()}
-	s.progress.looked(api.EventsStream, 0, testStart)
-	s.progress.looked(api.AnalyticsStream, 0, testStart)
+	s.progress.setEnd(api.EventsStream, 0, testStart)
+	s.progress.setEnd(api.AnalyticsStream, 0, testStart)
 	return s, nil
 }
 

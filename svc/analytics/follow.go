@@ -19,7 +19,7 @@ import (
 
 const (
 	groupLimit = 16384                  // messages of one transaction: the more, the more of them share a page
-	gather     = 200 * time.Millisecond // a group waits for company: the disk belongs to those who buy
+	linger     = 200 * time.Millisecond // a group waits for company: the disk belongs to those who buy
 	followWait = time.Second            // after a failure
 	idleLimit  = 15 * time.Second       // after which the server forgets the consumer of an instance that is gone
 )
@@ -33,14 +33,14 @@ type follower struct {
 }
 
 // decoder makes a change of a message, or nil if it is of no interest.
-type decoder func(subject string, data []byte, stored time.Time) (change, error)
+type decoder func(subject string, data []byte, persistent time.Time) (change, error)
 
-// lose notes that messages are gone. Views are as good as they can be: the gateway drops some, too.
-func (fl follower) lose(f *fold) error {
+// markIncomplete notes that messages are gone. Views are as good as they can be: the gateway drops some, too.
+func (fl follower) markIncomplete(f *fold) error {
 	if fl.stream != api.EventsStream {
 		return nil
 	}
-	return f.lose()
+	return f.markIncomplete()
 }
 
 // followers returns what an instance reads.
@@ -104,7 +104,7 @@ func (s *Service) followOnce(ctx context.Context, fl follower, folded func()) er
 	work, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, messages.Stop)()
 	read, prepared, reached := make(chan []message), make(chan []message), make(chan struct{}, 1)
-	s.progress.moved(fl.stream, last)
+	s.progress.setFolded(fl.stream, last)
 	work.Go(func() error { return s.watch(ctx, fl, st, reached) })
 	work.Go(func() error {
 		for next := uint64(1); ; {
@@ -137,7 +137,7 @@ func (s *Service) followOnce(ctx context.Context, fl follower, folded func()) er
 				return err
 			}
 			folded()
-			if last = group[len(group)-1].seq; s.progress.moved(fl.stream, last) {
+			if last = group[len(group)-1].seq; s.progress.setFolded(fl.stream, last) {
 				signal(reached)
 			}
 		}
@@ -216,7 +216,7 @@ func receive(ctx context.Context, from <-chan []message) ([]message, bool) {
 // takes. The first is the consumer's message number next.
 func readGroup(messages jetstream.MessagesContext, next uint64, read decoder) (group []message, err error) {
 	msg, err := messages.Next()
-	for enough := time.Now().Add(gather); err == nil; {
+	for enough := time.Now().Add(linger); err == nil; {
 		var m message
 		var pending uint64
 		if m, pending, err = readMessage(msg, next, read); err != nil {
@@ -299,7 +299,7 @@ func (s *Service) commit(fl follower, last uint64, group []message) error {
 				if lost += m.seq - next; m.gone {
 					lost++
 				}
-				if err := fl.lose(f); err != nil {
+				if err := fl.markIncomplete(f); err != nil {
 					return err
 				}
 			}

@@ -53,7 +53,7 @@ func (s *Service) forecast(ctx context.Context, req *api.EventRef) (out *api.For
 func predict(now time.Time, window time.Duration, orders, tickets, remaining int64) *api.Forecast {
 	f := &api.Forecast{Remaining: remaining, Basis: "orders of the last 14 days, or since the first, as a Poisson process; nine times of ten between earliest and latest"}
 	if remaining > 0 && (orders < fewOrders || window < shortWindow) {
-		f.Basis = "there is not enough to tell from yet: ten orders over a day, at least"
+		f.Basis = "not enough orders yet: a forecast needs at least ten, over a day"
 		return f
 	}
 	f.PerDay = float64(tickets) / max(window, time.Hour).Hours() * 24

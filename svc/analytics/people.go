@@ -44,7 +44,7 @@ const askLimit = 500
 func buyersOf(group []message, after uint64) []*buyer {
 	var all []*buyer
 	for _, m := range group {
-		if o, ok := m.change.(*orderFact); ok && m.seq > after && o.buyer != nil && o.buyer.user != "" {
+		if o, ok := m.change.(*orderChange); ok && m.seq > after && o.buyer != nil && o.buyer.user != "" {
 			all = append(all, o.buyer)
 		}
 	}
@@ -249,7 +249,7 @@ func buyers(tx *bolt.Tx, event ids.Event) (*api.Demographics, error) {
 }
 
 // protect hides groups that are too small to be shown among the others. When the others are so few themselves that a
-// small group could be told from the difference to a known total, the smallest groups shown join them.
+// small group could be computed from the difference to a known total, the smallest groups shown join them.
 func protect(all []api.Group) api.Groups {
 	out := api.Groups{Groups: []api.Group{}}
 	for _, g := range all {
@@ -262,7 +262,7 @@ func protect(all []api.Group) api.Groups {
 	slices.SortFunc(out.Groups, func(a, b api.Group) int { return cmp.Or(cmp.Compare(b.People, a.People), cmp.Compare(a.Name, b.Name)) })
 	for out.Others > 0 && out.Others < api.SmallestGroup {
 		last := len(out.Groups) - 1
-		if last < 0 { // nobody but a few: not even their number is told
+		if last < 0 { // only a few: not even their number is shown
 			out.Others = 0
 			break
 		}

@@ -23,11 +23,11 @@ const (
 // current before a restart says nothing about now. It is safe for concurrent use.
 type progress struct {
 	mu     sync.Mutex
-	places map[string]*place
+	places map[string]*streamPosition
 }
 
-// place is how far a stream is folded. Of the looks at its end one is remembered, until that end is folded.
-type place struct {
+// streamPosition is how far a stream is folded. Of the looks at its end one is remembered, until that end is folded.
+type streamPosition struct {
 	folded    uint64
 	end       uint64
 	lookedAt  time.Time // zero: no end is waited for
@@ -36,19 +36,19 @@ type place struct {
 
 func newProgress() *progress {
 	p := new(progress)
-	p.forget()
+	p.reset()
 	return p
 }
 
-// forget makes nothing current.
-func (p *progress) forget() {
+// reset makes nothing current.
+func (p *progress) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.places = map[string]*place{api.EventsStream: {}, api.AnalyticsStream: {}}
+	p.places = map[string]*streamPosition{api.EventsStream: {}, api.AnalyticsStream: {}}
 }
 
-// looked notes where a stream ended at a time.
-func (p *progress) looked(stream string, end uint64, at time.Time) {
+// setEnd notes where a stream ended at a time.
+func (p *progress) setEnd(stream string, end uint64, at time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl := p.places[stream]
@@ -60,8 +60,8 @@ func (p *progress) looked(stream string, end uint64, at time.Time) {
 	}
 }
 
-// moved notes how far a stream is folded. It reports whether an end that was waited for is reached.
-func (p *progress) moved(stream string, folded uint64) (reached bool) {
+// setFolded notes how far a stream is folded. It reports whether an end that was waited for is reached.
+func (p *progress) setFolded(stream string, folded uint64) (reached bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pl := p.places[stream]
@@ -95,7 +95,7 @@ func (s *Service) watch(ctx context.Context, fl follower, st jetstream.Stream, r
 	tick := time.NewTicker(lookInterval)
 	defer tick.Stop()
 	for {
-		if err := s.look(ctx, fl, st); err != nil {
+		if err := s.noteEnd(ctx, fl, st); err != nil {
 			return err
 		}
 		select {
@@ -107,16 +107,16 @@ func (s *Service) watch(ctx context.Context, fl follower, st jetstream.Stream, r
 	}
 }
 
-// look notes where a stream ends. When it ends in messages that are gone, nothing will come that says so.
-func (s *Service) look(ctx context.Context, fl follower, st jetstream.Stream) error {
+// noteEnd notes where a stream ends. When it ends in messages that are gone, nothing will come that says so.
+func (s *Service) noteEnd(ctx context.Context, fl follower, st jetstream.Stream) error {
 	at := s.now()
 	info, err := st.Info(ctx)
 	if err != nil {
 		return err
 	}
 	end := info.State.LastSeq
-	s.progress.looked(fl.stream, end, at)
-	folded, err := s.stored(fl.stream)
+	s.progress.setEnd(fl.stream, end, at)
+	folded, err := s.foldedSequence(fl.stream)
 	if err != nil || folded >= end {
 		return err
 	}
@@ -130,8 +130,8 @@ func (s *Service) look(ctx context.Context, fl follower, st jetstream.Stream) er
 	return errMoved // the consumer begins behind them
 }
 
-// stored returns how far a stream is folded.
-func (s *Service) stored(stream string) (n uint64, err error) {
+// foldedSequence returns how far a stream is folded.
+func (s *Service) foldedSequence(stream string) (n uint64, err error) {
 	err = s.db.View(func(tx *bolt.Tx) error { n = number(tx, stream); return nil })
 	return n, err
 }
@@ -139,16 +139,16 @@ func (s *Service) stored(stream string) (n uint64, err error) {
 // lostKey names the number that is 1 when facts were gone before they could be folded.
 const lostKey = "lost"
 
-// lose marks every event that is known as lacking facts. An event whose creation is folded later lacks none.
-func (f *fold) lose() error {
+// markIncomplete marks every event that is known as lacking facts. An event whose creation is folded later lacks none.
+func (f *fold) markIncomplete() error {
 	if err := putNumber(f.tx, lostKey, 1); err != nil {
 		return err
 	}
 	return f.tx.Bucket(bucketEvents).ForEach(func(event, _ []byte) error { return f.tx.Bucket(bucketLacking).Put(event, []byte{}) })
 }
 
-// whole returns a fault if facts of an event are gone, unless the setting says that what is left is good enough.
-func (s *Service) whole(tx *bolt.Tx, event ids.Event) error {
+// checkComplete returns a fault if facts of an event are gone, unless the setting says that what is left is good enough.
+func (s *Service) checkComplete(tx *bolt.Tx, event ids.Event) error {
 	if tx.Bucket(bucketLacking).Get([]byte(event)) == nil || s.live != nil && api.AnalyticsIncomplete.Get(s.live) {
 		return nil
 	}

@@ -20,10 +20,10 @@ import (
 
 // What an instance knew when it ended is old: after a restart it says nothing before it has read on.
 func TestNothingOldAfterARestart(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	dir := t.TempDir()
 	s, stop := w.run(dir)
-	w.publish(tell(api.EventCreated.Subject, testOffer("UTC")))
+	w.publish(publish(api.EventCreated.Subject, testOffer("UTC")))
 	w.publish(paid(0))
 	w.sold(s, 1)
 	stop()
@@ -50,13 +50,13 @@ func TestNothingOldAfterARestart(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// An instance that does not hear from the streams any more says so.
+// An instance that gets nothing from the streams any more says so.
 func TestNothingOldWithoutTheStreams(t *testing.T) {
 	clock := testkit.NewClock(testStart)
-	w := newWorld(t)
+	w := newHarness(t)
 	w.now = clock.Now
 	s, _ := w.run(t.TempDir())
-	w.publish(tell(api.EventCreated.Subject, testOffer("UTC")))
+	w.publish(publish(api.EventCreated.Subject, testOffer("UTC")))
 	w.publish(paid(0))
 	w.sold(s, 1)
 	w.nats.Stop()
@@ -93,10 +93,10 @@ func TestHole(t *testing.T) {
 		"all": func(st jetstream.Stream) error { return st.Purge(t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := newHarness(t)
 			dir := t.TempDir()
 			s, stop := w.run(dir)
-			w.publish(tell(api.EventCreated.Subject, testOffer("UTC")))
+			w.publish(publish(api.EventCreated.Subject, testOffer("UTC")))
 			w.publish(paid(1))
 			w.sold(s, 1)
 			stop()
@@ -118,7 +118,7 @@ func TestHole(t *testing.T) {
 
 			later := testOffer("UTC")
 			later.Event.ID = otherEvent
-			w.publish(tell(api.EventCreated.Subject, later))
+			w.publish(publish(api.EventCreated.Subject, later))
 			w.publish(paid(20))
 			w.folded(s)
 			w.current(s)
@@ -147,15 +147,15 @@ func TestHole(t *testing.T) {
 }
 
 // current waits until an instance says that it has current numbers.
-func (w *world) current(s *Service) {
+func (w *harness) current(s *Service) {
 	w.t.Helper()
 	testkit.Eventually(w.t, 20*time.Second, s.current)
 }
 
 // An event whose creation was gone lacks facts, too.
 func TestHoleAtTheBeginning(t *testing.T) {
-	w := newWorld(t)
-	w.publish(tell(api.EventCreated.Subject, testOffer("UTC")))
+	w := newHarness(t)
+	w.publish(publish(api.EventCreated.Subject, testOffer("UTC")))
 	w.publish(paid(1))
 	st, err := w.nats.JS.Stream(t.Context(), api.EventsStream)
 	if err != nil {
@@ -166,7 +166,7 @@ func TestHoleAtTheBeginning(t *testing.T) {
 	}
 	newer := testOffer("UTC")
 	newer.Event.Revision++
-	w.publish(tell(api.EventUpdated.Subject, newer))
+	w.publish(publish(api.EventUpdated.Subject, newer))
 	s, _ := w.run(t.TempDir())
 	w.folded(s)
 	w.current(s)
@@ -177,7 +177,7 @@ func TestHoleAtTheBeginning(t *testing.T) {
 
 // A recount ends also when the newest messages of the stream are gone.
 func TestRecountWithoutTheNewest(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	for i := range 3 {
 		w.publish(paid(i))
 	}
@@ -229,7 +229,7 @@ func TestWhereReadingBegins(t *testing.T) {
 		{api.EventsStream, made.Add(time.Hour), 1, 20, 10, 0},
 	} {
 		group := []message{{seq: step.before}}
-		at, err := s.stored(step.stream)
+		at, err := s.foldedSequence(step.stream)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,10 +245,10 @@ func TestWhereReadingBegins(t *testing.T) {
 	}
 }
 
-// However many instances there are, those who follow an event are told of each change once; when the one that tells is
+// However many instances there are, each change of an event is published once; when the one that publishes is
 // gone, another one does.
 func TestOneInstanceTells(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	changes, err := w.nats.Conn.SubscribeSync(live.Subject("analytics", string(testEvent)))
 	if err != nil {
 		t.Fatal(err)
@@ -256,52 +256,52 @@ func TestOneInstanceTells(t *testing.T) {
 	one, stop := w.run(t.TempDir())
 	two, _ := w.run(t.TempDir())
 	three, _ := w.run(t.TempDir())
-	w.publish(tell(api.EventCreated.Subject, testOffer("UTC")))
+	w.publish(publish(api.EventCreated.Subject, testOffer("UTC")))
 	for _, s := range []*Service{one, two, three} {
 		w.sold(s, 0)
 	}
-	told := []int64{}
+	published := []int64{}
 	next := func() {
 		t.Helper()
 		msg, err := changes.NextMsg(20 * time.Second)
 		if err != nil {
-			t.Fatalf("after %v: %v", told, err)
+			t.Fatalf("after %v: %v", published, err)
 		}
 		var sum api.EventSummary
 		if err := json.Unmarshal(msg.Data, &sum); err != nil {
 			t.Fatal(err)
 		}
-		told = append(told, sum.OrdersPaid)
+		published = append(published, sum.OrdersPaid)
 	}
 	until := func(n int64) {
 		t.Helper()
 		w.publish(paid(int(n)))
-		for len(told) == 0 || told[len(told)-1] != n {
+		for len(published) == 0 || published[len(published)-1] != n {
 			next()
 		}
 	}
 	until(1)
-	before := len(told)
+	before := len(published)
 	for n := int64(2); n <= 6; n++ {
 		until(n)
 	}
-	if want := []int64{2, 3, 4, 5, 6}; !slices.Equal(told[before:], want) {
-		t.Errorf("told %v, want %v", told[before:], want)
+	if want := []int64{2, 3, 4, 5, 6}; !slices.Equal(published[before:], want) {
+		t.Errorf("published %v, want %v", published[before:], want)
 	}
 	stop()
-	until(7) // the last that the other one has told may come again
-	before = len(told)
+	until(7) // the last that the other one has published may come again
+	before = len(published)
 	for n := int64(8); n <= 9; n++ {
 		until(n)
 	}
-	if want := []int64{8, 9}; !slices.Equal(told[before:], want) {
-		t.Errorf("by another one %v, want %v", told[before:], want)
+	if want := []int64{8, 9}; !slices.Equal(published[before:], want) {
+		t.Errorf("by another one %v, want %v", published[before:], want)
 	}
 }
 
 // No instance takes the consumer of another, and there are as many names as instances may run.
 func TestConsumersHaveNamesOfTheirOwn(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	s := w.open(t.TempDir())
 	defer s.Close()
 	seen := map[string]bool{}

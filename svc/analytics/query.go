@@ -32,7 +32,7 @@ func (s *Service) with(ctx context.Context, event ids.Event, fn func(*bolt.Tx, *
 	return s.view(func(tx *bolt.Tx) error {
 		o, err := managed(ctx, tx, event)
 		if err == nil {
-			err = s.whole(tx, event)
+			err = s.checkComplete(tx, event)
 		}
 		if err != nil {
 			return err
@@ -59,7 +59,7 @@ func total(tx *bolt.Tx, event ids.Event, kind byte, dim string) counts {
 	return c
 }
 
-// searched returns how often anybody has searched the catalogue.
+// searched returns how often the catalogue was searched.
 func searched(tx *bolt.Tx) int64 { return total(tx, searches, byEvent, "")[nViews] }
 
 // dimensions calls fn for each total of a dimension, in the order of their names.
@@ -194,7 +194,7 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 			return cmp.Or(b.Event.StartsAt.Compare(a.Event.StartsAt), cmp.Compare(a.Event.ID, b.Event.ID))
 		})
 		for _, o := range mine[:min(most, len(mine))] {
-			if s.whole(tx, o.Event.ID) != nil {
+			if s.checkComplete(tx, o.Event.ID) != nil {
 				out.Incomplete = append(out.Incomplete, o.Event.ID)
 				continue
 			}
@@ -220,7 +220,7 @@ func (s *Service) compare(ctx context.Context, req *api.CompareQuery) (*api.Over
 		for _, id := range req.Events {
 			o, err := managed(ctx, tx, id)
 			if err == nil {
-				err = s.whole(tx, id)
+				err = s.checkComplete(tx, id)
 			}
 			if err != nil {
 				return err

@@ -27,7 +27,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err := s.downsample(ctx, minuteOf(s.now().Add(-api.AnalyticsMinutes.Get(s.live)))); err != nil {
 		return err
 	}
-	return s.forget(ctx, s.now().Add(-api.AnalyticsRetention.Get(s.live)))
+	return s.deleteEnded(ctx, s.now().Add(-api.AnalyticsRetention.Get(s.live)))
 }
 
 func (s *Service) downsample(ctx context.Context, before int64) error {
@@ -50,8 +50,8 @@ func (s *Service) downsample(ctx context.Context, before int64) error {
 	})
 }
 
-// forget deletes all that is known of events that ended before a time.
-func (s *Service) forget(ctx context.Context, before time.Time) error {
+// deleteEnded deletes all that is known of events that ended before a time.
+func (s *Service) deleteEnded(ctx context.Context, before time.Time) error {
 	old := map[ids.Event]bool{}
 	err := s.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketEvents).ForEach(func(k, v []byte) error {

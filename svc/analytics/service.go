@@ -54,7 +54,7 @@ type Service struct {
 	beatInterval time.Duration
 
 	mu      sync.Mutex
-	touched map[ids.Event]uint64 // since the followers were told: the beat of the last change
+	touched map[ids.Event]uint64 // not published yet: the beat of the last change
 	beats   uint64               // of this instance
 	peers   map[string]uint64    // the beat at which each other instance was heard last
 }
@@ -101,18 +101,18 @@ const (
 func (s *Service) Run(ctx context.Context) error {
 	rebuild, stop := s.changes(api.AnalyticsGeneration)
 	defer stop()
-	keep, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention)
+	writeStates, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention)
 	defer stop()
-	heard, err := s.nc.Subscribe(api.AnalyticsPeers, s.hear)
+	peers, err := s.nc.Subscribe(api.AnalyticsPeers, s.onPeer)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = heard.Unsubscribe() }()
+	defer func() { _ = peers.Unsubscribe() }()
 	for ctx.Err() == nil {
 		if err := s.regenerate(); err != nil {
 			return err
 		}
-		if err := s.runUntil(ctx, rebuild, keep); err != nil {
+		if err := s.runUntil(ctx, rebuild, writeStates); err != nil {
 			return err
 		}
 	}
@@ -120,16 +120,16 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 // runUntil folds until ctx ends or the read model is to be built again.
-func (s *Service) runUntil(ctx context.Context, rebuild, keep <-chan struct{}) error {
+func (s *Service) runUntil(ctx context.Context, rebuild, writeStates <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	work := run.NewGroup(s.log)
 	for _, fl := range s.followers() {
 		work.Go(fl.stream, func(ctx context.Context) error { return s.follow(ctx, fl) })
 	}
-	work.Every(run.Loop{Name: "live numbers", Interval: s.beatInterval, Do: s.tell})
+	work.Every(run.Loop{Name: "live numbers", Interval: s.beatInterval, Do: s.publishLive})
 	work.Every(run.Loop{Name: "buyers", Interval: buyersInterval, Do: s.catchUpBuyers})
-	work.Every(run.Loop{Name: "retention", Interval: sweepInterval, Wake: keep, Do: s.sweep})
+	work.Every(run.Loop{Name: "retention", Interval: sweepInterval, Wake: writeStates, Do: s.sweep})
 	work.Go("rebuild", func(ctx context.Context) error {
 		select {
 		case <-rebuild:
@@ -156,21 +156,21 @@ func (s *Service) regenerate() error {
 			return nil
 		}
 		s.log.Info("the read model is built again", "generation", want)
-		s.progress.forget()
+		s.progress.reset()
 		return reset(tx, want)
 	})
 }
 
 // changes tells when a live setting changes, until stop is called.
 func (s *Service) changes(of ...settings.Definition) (changed <-chan struct{}, stop func()) {
-	told := make(chan struct{}, 1)
+	published := make(chan struct{}, 1)
 	var stops []func()
 	for _, d := range of {
 		if s.live != nil {
-			stops = append(stops, s.live.OnChange(d, func() { signal(told) }))
+			stops = append(stops, s.live.OnChange(d, func() { signal(published) }))
 		}
 	}
-	return told, func() {
+	return published, func() {
 		for _, stop := range stops {
 			stop()
 		}

@@ -30,22 +30,22 @@ import (
 
 var otherEvent = ids.Derive[ids.EventKind]("2")
 
-// world is what surrounds the service: NATS with its streams, and somebody who knows people.
-type world struct {
+// harness is what surrounds the service: NATS with its streams, and a user service.
+type harness struct {
 	t    *testing.T
 	nats *testkit.NATSServer
 	live *settings.Live
 	now  func() time.Time
 }
 
-func newWorld(t *testing.T) *world {
-	w := newLonelyWorld(t)
+func newHarness(t *testing.T) *harness {
+	w := newHarnessWithoutUsers(t)
 	w.serveUsers()
 	return w
 }
 
-// newLonelyWorld is one where nobody knows people.
-func newLonelyWorld(t *testing.T) *world {
+// newHarnessWithoutUsers is one without a user service.
+func newHarnessWithoutUsers(t *testing.T) *harness {
 	n := testkit.NATS(t)
 	n.Stream("ANALYTICS", "facts.>")
 	for name, subject := range map[string]string{"EVENTS": "ev.>", "DEAD": "dead.>"} {
@@ -53,10 +53,10 @@ func newLonelyWorld(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	return &world{t, n, settings.Fixed(api.AnalyticsMinutes.Is(24*time.Hour), api.AnalyticsIncomplete.Is(false)), func() time.Time { return testStart }}
+	return &harness{t, n, settings.Fixed(api.AnalyticsMinutes.Is(24*time.Hour), api.AnalyticsIncomplete.Is(false)), func() time.Time { return testStart }}
 }
 
-func (w *world) serveUsers() {
+func (w *harness) serveUsers() {
 	w.t.Helper()
 	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "user", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.GetDemographics, func(_ context.Context, req *api.PeopleRef) (*api.List[api.PersonTraits], error) {
@@ -70,7 +70,7 @@ func (w *world) serveUsers() {
 }
 
 // open opens the read model in dir.
-func (w *world) open(dir string) *Service {
+func (w *harness) open(dir string) *Service {
 	w.t.Helper()
 	nc := w.nats.Connect()
 	js, err := jetstream.New(nc)
@@ -87,7 +87,7 @@ func (w *world) open(dir string) *Service {
 }
 
 // run starts an instance with a read model in dir. It ends with the test, or by stop.
-func (w *world) run(dir string) (s *Service, stop func()) {
+func (w *harness) run(dir string) (s *Service, stop func()) {
 	w.t.Helper()
 	s = w.open(dir)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -104,7 +104,7 @@ func (w *world) run(dir string) (s *Service, stop func()) {
 	return s, stop
 }
 
-func (w *world) publish(f told) {
+func (w *harness) publish(f published) {
 	w.t.Helper()
 	if _, err := w.nats.JS.PublishMsg(w.t.Context(), &nats.Msg{Subject: f.subject, Data: f.data}); err != nil {
 		w.t.Fatal(err)
@@ -112,7 +112,7 @@ func (w *world) publish(f told) {
 }
 
 // publishTogether publishes facts in one atomic batch, as a crowded outbox does.
-func (w *world) publishTogether(facts ...told) {
+func (w *harness) publishTogether(facts ...published) {
 	w.t.Helper()
 	batch, err := jetstreamext.NewBatchPublisher(w.nats.JS, jetstreamext.BatchFlowControl{})
 	if err != nil {
@@ -131,9 +131,9 @@ func (w *world) publishTogether(facts ...told) {
 	}
 }
 
-func paid(i int) told {
+func paid(i int) published {
 	at := testStart.Add(time.Duration(i) * time.Minute)
-	return tell(api.OrderWasPaid.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: testEvent, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), PaidAt: &at,
+	return publish(api.OrderWasPaid.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: testEvent, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), PaidAt: &at,
 		Items: []api.OrderItem{{TicketTypeID: typeNumber(0), Quantity: 2, UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}}, Total: api.Money{Amount: 2000, Currency: "EUR"}}})
 }
 
@@ -142,7 +142,7 @@ func admin() context.Context {
 }
 
 // folded waits until an instance has folded all that is in the streams.
-func (w *world) folded(s *Service) {
+func (w *harness) folded(s *Service) {
 	w.t.Helper()
 	for _, name := range []string{api.EventsStream, api.AnalyticsStream} {
 		st, err := w.nats.JS.Stream(w.t.Context(), name)
@@ -150,7 +150,7 @@ func (w *world) folded(s *Service) {
 			w.t.Fatal(err)
 		}
 		testkit.Eventually(w.t, 30*time.Second, func() error {
-			n, err := s.stored(name)
+			n, err := s.foldedSequence(name)
 			if err == nil && n < st.CachedInfo().State.LastSeq {
 				err = fmt.Errorf("%s is folded to %d of %d", name, n, st.CachedInfo().State.LastSeq)
 			}
@@ -160,7 +160,7 @@ func (w *world) folded(s *Service) {
 }
 
 // sold waits until an instance has folded all there is, and looks once whether that is n paid orders.
-func (w *world) sold(s *Service, n int64) *api.EventSummary {
+func (w *harness) sold(s *Service, n int64) *api.EventSummary {
 	w.t.Helper()
 	w.folded(s)
 	sum := w.first(s)
@@ -171,7 +171,7 @@ func (w *world) sold(s *Service, n int64) *api.EventSummary {
 }
 
 // first returns the first summary that an instance gives: until then it refuses.
-func (w *world) first(s *Service) (sum *api.EventSummary) {
+func (w *harness) first(s *Service) (sum *api.EventSummary) {
 	w.t.Helper()
 	testkit.Eventually(w.t, 30*time.Second, func() (err error) {
 		if sum, err = s.summary(admin(), &api.EventRef{ID: testEvent}); err != nil && !fault.Is(err, fault.Unavailable) {
@@ -185,7 +185,7 @@ func (w *world) first(s *Service) (sum *api.EventSummary) {
 // Two instances say the same, a poison message is put aside, a restart counts nothing twice, and what is built again is
 // the same again.
 func TestReplicasPoisonRestartRebuild(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	dir := t.TempDir()
 	one, stop := w.run(dir)
 	two, _ := w.run(t.TempDir())
@@ -193,15 +193,15 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.publish(tell(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
+	w.publish(publish(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
 	for i := range 40 {
 		w.publish(paid(i))
 		if i == 20 {
-			w.publishTogether(told{api.OrderWasPaid.Subject, []byte(`{"order":`)}, paid(i))
+			w.publishTogether(published{api.OrderWasPaid.Subject, []byte(`{"order":`)}, paid(i))
 		}
 	}
 	w.publish(paid(7)) // again
-	w.publish(tell(api.FactViews, api.TrafficFact{At: testStart, EventID: testEvent, Referrer: "example.org", Count: 80}))
+	w.publish(publish(api.FactViews, api.TrafficFact{At: testStart, EventID: testEvent, Referrer: "example.org", Count: 80}))
 	first, second := w.sold(one, 40), w.sold(two, 40)
 	if first.Views != 80 || !reflect.DeepEqual(first, second) {
 		t.Fatalf("one says %+v, two %+v", first, second)
@@ -250,13 +250,13 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 
 // Without the user service the numbers go on, and who bought is counted once it is there: everybody, and each once.
 func TestBuyersAreCountedLater(t *testing.T) {
-	w := newLonelyWorld(t)
+	w := newHarnessWithoutUsers(t)
 	s, _ := w.run(t.TempDir())
-	w.publish(tell(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
+	w.publish(publish(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
 	for i := range 30 {
 		w.publish(paid(i))
 	}
-	w.publish(tell(api.OrderHasExpired.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("gone"), EventID: testEvent}}))
+	w.publish(publish(api.OrderHasExpired.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("gone"), EventID: testEvent}}))
 	w.sold(s, 30)
 	if d, err := s.demographics(admin(), &api.EventRef{ID: testEvent}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("without the user service demographics are %+v, %v", d, err)
@@ -282,9 +282,9 @@ func TestBuyersAreCountedLater(t *testing.T) {
 
 // How long numbers are kept by the minute is a live setting: it works at once.
 func TestMinutesAreKeptAsLongAsTheSettingSays(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	s, _ := w.run(t.TempDir())
-	w.publish(tell(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
+	w.publish(publish(api.EventWasPublished.Subject, testOffer("Europe/Berlin")))
 	for i := range 7 {
 		w.publish(paid(-301 - i)) // five hours ago, and not at a quarter of an hour
 	}
@@ -318,7 +318,7 @@ func TestMinutesAreKeptAsLongAsTheSettingSays(t *testing.T) {
 	w.sold(s, 7)
 }
 
-// Instances that share a folder have a file each, whoever comes first.
+// Instances that share a folder have a file each, in whatever order they start.
 func TestSharedFolder(t *testing.T) {
 	dir := t.TempDir()
 	var open []*bolt.DB
@@ -415,14 +415,14 @@ func TestWhoMayRead(t *testing.T) {
 	}
 }
 
-// A deleted event is not shown, whatever is told of it late.
+// A deleted event is not shown, whatever comes late.
 func TestDeletedEvent(t *testing.T) {
 	s := filled(t, testStart)
 	gone := testOffer("UTC")
 	gone.Event.Revision = 5
 	late := testOffer("UTC")
 	late.Event.Revision = 4
-	for i, f := range []told{tell(api.EventDeleted.Subject, gone), tell(api.EventUpdated.Subject, late)} {
+	for i, f := range []published{publish(api.EventDeleted.Subject, gone), publish(api.EventUpdated.Subject, late)} {
 		c, err := new(reader).read(f.subject, f.data, testStart)
 		if err != nil {
 			t.Fatal(err)
@@ -466,7 +466,7 @@ func foldAndDie() {
 		if err != nil {
 			return err
 		}
-		began, err := s.stored(api.EventsStream)
+		began, err := s.foldedSequence(api.EventsStream)
 		if err != nil {
 			return err
 		}
@@ -474,7 +474,7 @@ func foldAndDie() {
 			tick := time.NewTicker(time.Millisecond)
 			defer tick.Stop()
 			for range tick.C {
-				if now, err := s.stored(api.EventsStream); err != nil || now > began {
+				if now, err := s.foldedSequence(api.EventsStream); err != nil || now > began {
 					_ = me.Kill()
 				}
 			}
@@ -486,9 +486,9 @@ func foldAndDie() {
 }
 
 func TestKilledInMidFold(t *testing.T) {
-	w := newWorld(t)
+	w := newHarness(t)
 	dir := t.TempDir()
-	w.publish(tell(api.EventWasPublished.Subject, testOffer("UTC")))
+	w.publish(publish(api.EventWasPublished.Subject, testOffer("UTC")))
 	const orders = 30000
 	for i := range orders {
 		f := paid(i)
@@ -513,7 +513,7 @@ func TestKilledInMidFold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		at, err := (&Service{db: db}).stored(api.EventsStream)
+		at, err := (&Service{db: db}).foldedSequence(api.EventsStream)
 		if err := errors.Join(err, db.Close()); err != nil {
 			t.Fatal(err)
 		}

@@ -23,15 +23,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const key = "ticketing.hold_ttl" // default 10m, from 1s to 24h
 
-// house is a running config service and an administrator who calls it.
-type house struct {
+// harness is a running config service and an administrator who calls it.
+type harness struct {
 	t      *testing.T
 	kv     jetstream.KeyValue
 	client *rpc.Client
 	admin  context.Context
 }
 
-func open(t *testing.T) *house {
+func open(t *testing.T) *harness {
 	t.Helper()
 	srv := testkit.NATS(t)
 	kv, err := srv.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: config.Bucket, History: 64})
@@ -46,11 +46,11 @@ func open(t *testing.T) *house {
 	s.Register(server)
 	testkit.Serve(t, server)
 	admin := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
-	return &house{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
+	return &harness{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
 }
 
 // ask calls an endpoint as the administrator; the call must succeed.
-func ask[Req, Resp any](h *house, ep rpc.Endpoint[Req, Resp], req *Req) *Resp {
+func ask[Req, Resp any](h *harness, ep rpc.Endpoint[Req, Resp], req *Req) *Resp {
 	h.t.Helper()
 	resp, err := rpc.Call(h.admin, h.client, ep, req)
 	if err != nil {
@@ -60,7 +60,7 @@ func ask[Req, Resp any](h *house, ep rpc.Endpoint[Req, Resp], req *Req) *Resp {
 }
 
 // refused calls an endpoint as the administrator; the call must fail with the code.
-func refused[Req, Resp any](h *house, code fault.Code, ep rpc.Endpoint[Req, Resp], req *Req) *fault.Error {
+func refused[Req, Resp any](h *harness, code fault.Code, ep rpc.Endpoint[Req, Resp], req *Req) *fault.Error {
 	h.t.Helper()
 	_, err := rpc.Call(h.admin, h.client, ep, req)
 	if !fault.Is(err, code) {
@@ -70,7 +70,7 @@ func refused[Req, Resp any](h *house, code fault.Code, ep rpc.Endpoint[Req, Resp
 }
 
 // store writes past the service, as the nats tool does.
-func (h *house) store(value string) uint64 {
+func (h *harness) store(value string) uint64 {
 	h.t.Helper()
 	revision, err := h.kv.PutString(h.t.Context(), key, value)
 	if err != nil {
@@ -80,7 +80,7 @@ func (h *house) store(value string) uint64 {
 }
 
 // holds checks what is in force, and that the service says the same as a process that follows the bucket.
-func (h *house) holds(value string, set bool) {
+func (h *harness) holds(value string, set bool) {
 	h.t.Helper()
 	got := ask(h, api.GetSetting, &api.SettingRef{Key: key})
 	if got.Value != value || got.IsSet != set {
@@ -167,8 +167,8 @@ func TestRefusals(t *testing.T) {
 
 func TestOnlyForAdministrators(t *testing.T) {
 	h := open(t)
-	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
-	for code, ctx := range map[fault.Code]context.Context{fault.Unauthenticated: t.Context(), fault.Forbidden: somebody} {
+	stranger := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
+	for code, ctx := range map[fault.Code]context.Context{fault.Unauthenticated: t.Context(), fault.Forbidden: stranger} {
 		if _, err := rpc.Call(ctx, h.client, api.ListSettings, &rpc.None{}); !fault.Is(err, code) {
 			t.Errorf("list: %v, want %s", err, code)
 		}
@@ -179,7 +179,7 @@ func TestOnlyForAdministrators(t *testing.T) {
 	h.holds("10m", false)
 }
 
-// A bad value that somebody stored with another tool is shown, but the last good one stays.
+// A bad value that was stored with another tool is shown, but the last good one stays.
 func TestBadValueInTheBucket(t *testing.T) {
 	h := open(t)
 	h.store("rubbish")

@@ -15,7 +15,7 @@ import (
 
 // Values reads and changes the settings in their bucket. The service and the command line do it alike. Errors are
 // faults: NotFound for a key that is not declared, Invalid for a value that its definition refuses, Conflict when
-// somebody else was faster, Unavailable when the bucket cannot be reached.
+// another writer was faster, Unavailable when the bucket cannot be reached.
 type Values struct {
 	kv   jetstream.KeyValue
 	defs []settings.Definition
@@ -32,7 +32,7 @@ func Open(ctx context.Context, js jetstream.JetStream) (*Values, error) {
 
 func unavailable(err error) error {
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
-		return fault.Wrap(err, fault.Conflict, "somebody else has just changed it")
+		return fault.Wrap(err, fault.Conflict, "it has just been changed by another writer")
 	}
 	return fault.Wrap(err, fault.Unavailable, "the settings cannot be reached")
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // An instance has patience to answer at all, and at most stall after the last one that did: long enough for one that a
-// busy machine holds up, because a healthy instance that is missing from the list costs somebody a night.
+// busy machine holds up: a healthy instance that is missing from the list would mislead an operator.
 const (
 	patience = time.Second
 	stall    = 300 * time.Millisecond
@@ -160,11 +160,11 @@ func ask[T any](ctx context.Context, s *Service, verb micro.Verb) ([]answer[T], 
 		msg, err := sub.NextMsgWithContext(next)
 		stop()
 		switch {
-		case errors.Is(err, context.DeadlineExceeded): // nobody more
+		case errors.Is(err, context.DeadlineExceeded): // no instance more
 			return out, nil
 		case err != nil:
 			return nil, err
-		case len(msg.Data) == 0: // NATS itself: nobody at all
+		case len(msg.Data) == 0: // NATS itself: no instance at all
 			return out, nil
 		}
 		var v T

@@ -30,17 +30,17 @@ func fail() rpc.Endpoint[rpc.None, rpc.None] {
 	return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "fail", Method: "POST", Path: "/v1/things"}}
 }
 
-// mesh is a discovery service, and what it discovers.
-type mesh struct {
+// harness is a discovery service, and what it discovers.
+type harness struct {
 	t      *testing.T
 	nats   *testkit.NATSServer
 	client *rpc.Client
 	admin  context.Context
 }
 
-func open(t *testing.T) *mesh {
+func open(t *testing.T) *harness {
 	t.Helper()
-	m := &mesh{t: t, nats: testkit.NATS(t)}
+	m := &harness{t: t, nats: testkit.NATS(t)}
 	nc := m.nats.Connect()
 	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, Log: testkit.Log(t)})
 	if err != nil {
@@ -53,7 +53,7 @@ func open(t *testing.T) *mesh {
 }
 
 // serve starts an instance and returns what stops it.
-func (m *mesh) serve(nc *nats.Conn, service, version string, register func(*rpc.Server)) (stop func()) {
+func (m *harness) serve(nc *nats.Conn, service, version string, register func(*rpc.Server)) (stop func()) {
 	m.t.Helper()
 	server := rpc.NewServer(nc, rpc.ServerConfig{Service: service, Version: version, Log: testkit.Log(m.t), Registry: observe.NewRegistry()})
 	register(server)
@@ -84,7 +84,7 @@ func things(srv *rpc.Server) {
 }
 
 // list returns the instances of a service, or of all.
-func (m *mesh) list(service string) []api.ServiceInstance {
+func (m *harness) list(service string) []api.ServiceInstance {
 	m.t.Helper()
 	all, err := rpc.Call(m.admin, m.client, api.ListServices, &rpc.None{})
 	if err != nil {
@@ -231,8 +231,8 @@ func TestWithoutNATS(t *testing.T) {
 
 func TestOnlyForAdministrators(t *testing.T) {
 	m := open(t)
-	somebody := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
-	if _, err := rpc.Call(somebody, m.client, api.ListServices, &rpc.None{}); !fault.Is(err, fault.Forbidden) {
+	stranger := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
+	if _, err := rpc.Call(stranger, m.client, api.ListServices, &rpc.None{}); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a person gets %v", err)
 	}
 }

@@ -14,9 +14,9 @@ import (
 
 const (
 	cacheSize   = 4096            // events
-	cacheTTL    = time.Second     // how old an answer may be when the message that tells of a change is lost
+	cacheTTL    = time.Second     // how old an answer may be when the domain event of a change is lost
 	loadTimeout = 5 * time.Second // of a read that several callers wait for
-	patience    = time.Second     // of a caller for whom there is an older answer
+	staleAfter  = time.Second     // how long a caller waits for whom there is an older answer
 )
 
 // view is an event as readers get it. It is shared and not changed.
@@ -30,7 +30,7 @@ type view struct {
 // the database. While that is away, what was read before is still good for reading. Drafts are not kept: few people read
 // them.
 type cache struct {
-	load  func(context.Context, ids.Event) (kept, error)
+	load  func(context.Context, ids.Event) (storedEvent, error)
 	now   func() time.Time
 	hits  *observe.Counter
 	miss  *observe.Counter
@@ -48,7 +48,7 @@ type flight struct {
 	err  error
 }
 
-func newCache(load func(context.Context, ids.Event) (kept, error), now func() time.Time, metrics *observe.Registry) *cache {
+func newCache(load func(context.Context, ids.Event) (storedEvent, error), now func() time.Time, metrics *observe.Registry) *cache {
 	const name, help = "event_cache_reads_total", "Reads of a single event, by whether memory had it."
 	return &cache{
 		load: load, now: now,
@@ -78,7 +78,7 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 		return v, nil
 	}
 	c.mu.Lock()
-	if v := c.views[id]; v != nil && c.now().Before(v.until) { // it landed while this caller was waiting for the lock
+	if v := c.views[id]; v != nil && c.now().Before(v.until) { // it was read while this caller was waiting for the lock
 		c.mu.Unlock()
 		c.hits.Inc()
 		return v, nil
@@ -96,7 +96,7 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 	}
 	var enough <-chan time.Time
 	if older != nil {
-		timer := time.NewTimer(patience)
+		timer := time.NewTimer(staleAfter)
 		defer timer.Stop()
 		enough = timer.C
 	}
@@ -125,7 +125,7 @@ func (c *cache) fly(ctx context.Context, id ids.Event, f *flight) {
 	delete(c.flights, id)
 	if older := c.views[id]; older != nil && f.err != nil && !fault.Is(f.err, fault.NotFound) {
 		again := *older
-		again.until = c.now().Add(cacheTTL) // until then nobody waits for the database
+		again.until = c.now().Add(cacheTTL) // until then no caller waits for the database
 		c.views[id] = &again
 		f.view, f.err = &again, nil
 		c.stale.Inc()
@@ -170,7 +170,7 @@ func (c *cache) evict() {
 	}
 }
 
-// drop forgets an event that has changed. A read that began before is not kept, and nobody new waits for it.
+// drop removes an event that has changed. A read that began before is not kept, and no new caller waits for it.
 func (c *cache) drop(id ids.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

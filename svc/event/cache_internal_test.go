@@ -22,14 +22,14 @@ func TestCacheAnswersWhileTheDatabaseIsAway(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	hanging := errors.New("hangs")
-	c := newCache(func(ctx context.Context, id ids.Event) (kept, error) {
+	c := newCache(func(ctx context.Context, id ids.Event) (storedEvent, error) {
 		if err := failure.Load(); err != nil {
 			if *err == hanging {
 				<-release
 			}
-			return kept{}, *err
+			return storedEvent{}, *err
 		}
-		return kept{record: &record{Offer: api.Offer{Event: api.Event{ID: id, Name: "Concert", Status: api.EventPublished}}}}, nil
+		return storedEvent{record: &record{Offer: api.Offer{Event: api.Event{ID: id, Name: "Concert", Status: api.EventPublished}}}}, nil
 	}, clock.Now, observe.NewRegistry())
 	get := func(what string) {
 		t.Helper()

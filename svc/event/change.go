@@ -18,10 +18,10 @@ import (
 const (
 	// maxAttempts bounds how often a change is begun again because the event changed meanwhile.
 	maxAttempts = 100
-	// barredAttempts is after how many attempts a caller is told that a pending change of somebody else is in the way:
+	// barredAttempts is after how many attempts a caller is told that a pending change of another caller is in the way:
 	// about a second, of which ticketing usually needs a few hundredths.
 	barredAttempts = 40
-	// unfinishedAfter is how old a pending change must be before somebody other than its owner finishes it. It is
+	// unfinishedAfter is how old a pending change must be before another instance than its owner finishes it. It is
 	// longer than any request lives, so that the owner is surely gone.
 	unfinishedAfter = 15 * time.Second
 	// finishTimeout bounds the work that must be done although the caller may have left.
@@ -29,11 +29,11 @@ const (
 )
 
 var (
-	errMoved     = errors.New("event: it was changed by somebody else")
+	errMoved     = errors.New("event: it was changed by another caller")
 	errUnchanged = errors.New("event: it is already so")
 )
 
-// edit is a change that somebody asks for.
+// edit is a change that a caller asks for.
 type edit struct {
 	event   ids.Event
 	need    api.Role
@@ -46,7 +46,7 @@ type edit struct {
 
 // change makes an edit and returns the event as it is afterwards.
 //
-// Nobody waits for a lock: the edit is applied to the event as it was read, and written if the event still is like that;
+// No caller waits for a lock: the edit is applied to the event as it was read, and written if the event still is like that;
 // otherwise everything begins again, so a precondition is checked against what it meets in the end.
 func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 	defer s.evict(ed.event)
@@ -54,7 +54,7 @@ func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 		if attempt > 0 && !pause(ctx, attempt) {
 			return nil, ctx.Err()
 		}
-		before, err := s.books.load(ctx, ed.event)
+		before, err := s.store.load(ctx, ed.event)
 		if err != nil {
 			return nil, err
 		}
@@ -63,9 +63,9 @@ func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 		}
 		if before.pending != "" {
 			if attempt >= barredAttempts {
-				return nil, fault.New(fault.Unavailable, "another change of this event is being settled").After(unfinishedAfter)
+				return nil, fault.New(fault.Unavailable, "another change of this event is being finished").After(unfinishedAfter)
 			}
-			s.adopt(ctx, before)
+			s.takeOver(ctx, before)
 			continue
 		}
 		if !rpc.MatchETag(ed.ifMatch, before.Event.ETag()) {
@@ -78,7 +78,7 @@ func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 		if err != nil {
 			return nil, err
 		}
-		after, err := s.make(ctx, before, c)
+		after, err := s.apply(ctx, before, c)
 		if !errors.Is(err, errMoved) {
 			return after, err
 		}
@@ -87,7 +87,7 @@ func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 }
 
 // draft applies an edit to a copy of the event.
-func (s *Service) draft(ctx context.Context, before kept, ed edit) (change, error) {
+func (s *Service) draft(ctx context.Context, before storedEvent, ed edit) (change, error) {
 	next := before.clone()
 	if err := ed.apply(next); err != nil {
 		return change{}, err
@@ -109,15 +109,15 @@ func answerTo(ctx context.Context, status int) *answer {
 	return &answer{Scope: scope, Key: key, Hash: hash, Status: status}
 }
 
-// make makes a change, or returns errMoved. If it moves the quantities of an event that has been on sale, ticketing
+// apply makes a change, or returns errMoved. If it moves the quantities of an event that has been on sale, ticketing
 // decides first.
-func (s *Service) make(ctx context.Context, before kept, c change) (*record, error) {
+func (s *Service) apply(ctx context.Context, before storedEvent, c change) (*record, error) {
 	if before.public() && (c.Delete || !before.sameStock(c.Next)) {
 		return s.negotiate(ctx, before, c)
 	}
-	made, err := s.books.replace(ctx, before, c)
+	made, err := s.store.replace(ctx, before, c)
 	if errors.Is(err, store.ErrUnknown) {
-		return s.settle(ctx, c, err)
+		return s.resolve(ctx, c, err)
 	}
 	if err == nil && !made {
 		err = errMoved
@@ -125,9 +125,9 @@ func (s *Service) make(ctx context.Context, before kept, c change) (*record, err
 	return c.Next, err
 }
 
-// settle finds out whether a change happened whose commit was cut off, or that somebody else may have finished.
-func (s *Service) settle(ctx context.Context, c change, cause error) (*record, error) {
-	now, err := s.books.load(ctx, c.Next.Event.ID)
+// resolve finds out whether a change happened whose commit was cut off, or that another instance may have finished.
+func (s *Service) resolve(ctx context.Context, c change, cause error) (*record, error) {
+	now, err := s.store.load(ctx, c.Next.Event.ID)
 	switch {
 	case fault.Is(err, fault.NotFound) && c.Delete:
 		return c.Next, nil
@@ -143,12 +143,12 @@ func (s *Service) settle(ctx context.Context, c change, cause error) (*record, e
 
 // negotiate makes a change that ticketing may refuse.
 //
-// The change is noted in the event's row before ticketing is asked. While the note is there nobody else changes the
-// event, so what ticketing has agreed to is what will be written; and should this process end in between, another one
-// finds the note, asks again, which is harmless, and finishes the change.
-func (s *Service) negotiate(ctx context.Context, before kept, c change) (*record, error) {
+// The change is noted in the event's row before ticketing is asked. While the note is there the event is not changed
+// otherwise, so what ticketing has agreed to is what will be written. If this process ends in between, another one finds
+// the note, asks again, which is harmless, and finishes the change.
+func (s *Service) negotiate(ctx context.Context, before storedEvent, c change) (*record, error) {
 	if c.Answer != nil { // a repeated request must not reach ticketing: it would add a second ticket type
-		_, _, _, found, err := idempotency.In(s.books.db).Lookup(ctx, c.Answer.Scope, c.Answer.Key)
+		_, _, _, found, err := idempotency.In(s.store.db).Lookup(ctx, c.Answer.Scope, c.Answer.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -160,7 +160,7 @@ func (s *Service) negotiate(ctx context.Context, before kept, c change) (*record
 	if err != nil {
 		return nil, err
 	}
-	ok, err := s.books.prepare(ctx, before, string(note))
+	ok, err := s.store.prepare(ctx, before, string(note))
 	if err == nil && !ok {
 		err = errMoved
 	}
@@ -173,7 +173,7 @@ func (s *Service) negotiate(ctx context.Context, before kept, c change) (*record
 
 // finish asks ticketing about a noted change and makes it, or takes the note away. If the outcome is unknown the note
 // stays, for adopt.
-func (s *Service) finish(ctx context.Context, before kept, c change) (*record, error) {
+func (s *Service) finish(ctx context.Context, before storedEvent, c change) (*record, error) {
 	id := before.Event.ID
 	resize := &api.Resize{EventID: id, Revision: c.Next.Event.Revision, Quantities: c.Next.quantities(), Currency: c.Next.currency()}
 	if c.Delete {
@@ -188,7 +188,7 @@ func (s *Service) finish(ctx context.Context, before kept, c change) (*record, e
 		if fault.Is(err, fault.Timeout) || fault.Is(err, fault.Internal) {
 			return nil, err // it may have happened
 		}
-		if werr := s.books.withdraw(ctx, id, before.pending); werr != nil {
+		if werr := s.store.withdraw(ctx, id, before.pending); werr != nil {
 			return nil, werr
 		}
 		if c.Delete && fault.Is(err, fault.Conflict) {
@@ -196,19 +196,19 @@ func (s *Service) finish(ctx context.Context, before kept, c change) (*record, e
 		}
 		return nil, err
 	}
-	made, err := s.books.replace(ctx, before, c)
+	made, err := s.store.replace(ctx, before, c)
 	s.evict(id)
 	if err == nil && !made {
 		err = errMoved
 	}
 	if errors.Is(err, store.ErrUnknown) || errors.Is(err, errMoved) {
-		return s.settle(ctx, c, err)
+		return s.resolve(ctx, c, err)
 	}
 	return c.Next, err
 }
 
-// adopt finishes a pending change whose owner is gone. A younger one is left to its owner.
-func (s *Service) adopt(ctx context.Context, k kept) {
+// takeOver finishes a pending change whose owner is gone. A younger one is left to its owner.
+func (s *Service) takeOver(ctx context.Context, k storedEvent) {
 	if s.now().Sub(k.pendingAt) < unfinishedAfter {
 		return
 	}
@@ -224,17 +224,17 @@ func (s *Service) adopt(ctx context.Context, k kept) {
 
 // sweep adopts all changes whose owners are gone.
 func (s *Service) sweep(ctx context.Context) error {
-	found, err := s.books.unfinished(ctx, s.now().Add(-unfinishedAfter))
+	found, err := s.store.unfinished(ctx, s.now().Add(-unfinishedAfter))
 	if err != nil {
 		return err
 	}
 	for _, id := range found {
-		k, err := s.books.load(ctx, id)
+		k, err := s.store.load(ctx, id)
 		if err != nil {
 			return err
 		}
 		if k.pending != "" {
-			s.adopt(ctx, k)
+			s.takeOver(ctx, k)
 		}
 	}
 	return nil

@@ -26,15 +26,15 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
 	}
-	r.tidy()
+	r.normalize()
 	if err := r.validate(wholeEvent); err != nil {
 		return nil, err
 	}
-	r.fit()
+	r.fitCapacity()
 	c := change{Next: r, Subject: api.EventCreated.Subject, Answer: answerTo(ctx, api.CreateEvent.Success())}
-	err := s.books.insert(ctx, c)
+	err := s.store.insert(ctx, c)
 	if errors.Is(err, store.ErrUnknown) {
-		if _, found := s.books.load(ctx, r.Event.ID); found == nil {
+		if _, found := s.store.load(ctx, r.Event.ID); found == nil {
 			err = nil
 		}
 	}
@@ -63,7 +63,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 			req.Capacity.Apply(&e.Capacity)
 			r.AutoCapacity = e.Capacity == 0
 		}
-		r.tidy()
+		r.normalize()
 		var c fault.Check
 		r.check(&c, wholeEvent)
 		if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
@@ -72,9 +72,9 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 		if err := c.Err(); err != nil {
 			return err
 		}
-		r.fit()
+		r.fitCapacity()
 		if e.Status == api.EventPublished && e.Capacity < 1 {
-			return fault.New(fault.Conflict, "an event on sale needs room for somebody")
+			return fault.New(fault.Conflict, "an event on sale needs room for at least one")
 		}
 		if before.same(r) {
 			return errUnchanged
@@ -194,7 +194,7 @@ func (s *Service) get(ctx context.Context, req *api.EventRef) (rpc.Encoded, erro
 }
 
 func (s *Service) offer(ctx context.Context, req *api.OfferRequest) (*api.Offer, error) {
-	k, err := s.books.load(ctx, req.EventID)
+	k, err := s.store.load(ctx, req.EventID)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Li
 	if key != nil {
 		after = key[0]
 	}
-	rows, err := s.books.ofPerson(ctx, req.UserID, after)
+	rows, err := s.store.ofPerson(ctx, req.UserID, after)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Li
 }
 
 // ofPerson returns events that a person runs or works for, with the role in Team: "" for the organizer.
-func (b books) ofPerson(ctx context.Context, user ids.User, after string) ([]row, error) {
+func (b eventStore) ofPerson(ctx context.Context, user ids.User, after string) ([]row, error) {
 	var rows []row
 	err := b.db.Read().NewRaw(`SELECT `+columns+`,
 		COALESCE((SELECT t.role FROM team AS t WHERE t.event_id = e.id AND t.user_id = ?), '') AS team
@@ -55,7 +55,7 @@ func (b books) ofPerson(ctx context.Context, user ids.User, after string) ([]row
 func (s *Service) running(ctx context.Context, req *api.PersonRef) (*api.List[api.RunningEvent], error) {
 	const most = 10
 	list := &api.List[api.RunningEvent]{Items: []api.RunningEvent{}}
-	err := s.books.db.Read().NewRaw("SELECT id, name FROM events WHERE organizer = ? AND status = ? AND ends_at > ? ORDER BY starts_at, id LIMIT ?",
+	err := s.store.db.Read().NewRaw("SELECT id, name FROM events WHERE organizer = ? AND status = ? AND ends_at > ? ORDER BY starts_at, id LIMIT ?",
 		req.UserID, api.EventPublished, store.Time(s.now()), most).Scan(ctx, &list.Items)
 	return list, err
 }

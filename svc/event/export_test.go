@@ -12,8 +12,8 @@ import (
 )
 
 func TestExportPerson(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
-		s := &Service{books: b, now: b.now}
+	onBoth(t, func(t *testing.T, b eventStore) {
+		s := &Service{store: b, now: b.now}
 		want := map[ids.Event]string{}
 		for i := range exportRows + 2 {
 			r := keep(t, b, func(r *record) { r.Event.Name = fmt.Sprint("Gala ", i) })

@@ -30,12 +30,12 @@ func (i invitation) member() api.TeamMember {
 // invite adds a person to a team by mail address: at once if the address has an account, otherwise when it gets one.
 //
 // So the people who manage an event learn whether an address has an account. They are signed in, asked for it by name, and are
-// limited like those who log in; registering tells as much to everybody. Nobody else does: invitations are for managers.
+// limited like logins, and registering tells any caller as much. No other caller learns it: invitations are for managers.
 func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember, error) {
 	if err := checkRole(req.Role); err != nil {
 		return nil, err
 	}
-	k, err := s.books.load(ctx, req.EventID)
+	k, err := s.store.load(ctx, req.EventID)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember,
 	if !fault.Is(err, fault.NotFound) {
 		return member, err
 	}
-	if err := s.books.invite(ctx, inv); err != nil {
+	if err := s.store.invite(ctx, inv); err != nil {
 		return nil, err
 	}
 	// The account may have been made between the look and the invitation, and its event may have passed by.
@@ -57,7 +57,7 @@ func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember,
 		return &waiting, nil
 	}
 	if err == nil {
-		err = s.books.withdrawInvitation(ctx, inv.EventID, inv.Email)
+		err = s.store.withdrawInvitation(ctx, inv.EventID, inv.Email)
 	}
 	return member, err
 }
@@ -79,18 +79,18 @@ func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.No
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	k, err := s.books.load(ctx, req.EventID)
+	k, err := s.store.load(ctx, req.EventID)
 	if err != nil {
 		return nil, err
 	}
 	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil {
 		return nil, err
 	}
-	return nil, s.books.withdrawInvitation(ctx, req.EventID, addressKey(req.Email))
+	return nil, s.store.withdrawInvitation(ctx, req.EventID, addressKey(req.Email))
 }
 
 // invite keeps an invitation; the same again replaces the role.
-func (b books) invite(ctx context.Context, inv invitation) error {
+func (b eventStore) invite(ctx context.Context, inv invitation) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var waiting int
 		if err := tx.NewRaw("SELECT count(*) FROM invitations WHERE event_id = ?", inv.EventID).Scan(ctx, &waiting); err != nil {
@@ -105,7 +105,7 @@ func (b books) invite(ctx context.Context, inv invitation) error {
 }
 
 // withdrawInvitation forgets an invitation. One that is not there is no mistake.
-func (b books) withdrawInvitation(ctx context.Context, id ids.Event, email string) error {
+func (b eventStore) withdrawInvitation(ctx context.Context, id ids.Event, email string) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id = ? AND email = ?", id, email)
 		return err
@@ -113,7 +113,7 @@ func (b books) withdrawInvitation(ctx context.Context, id ids.Event, email strin
 }
 
 // invitations returns those to an event, or those of an address to all events.
-func (b books) invitations(ctx context.Context, column, value string) ([]invitation, error) {
+func (b eventStore) invitations(ctx context.Context, column, value string) ([]invitation, error) {
 	var all []invitation
 	err := b.db.Read().NewSelect().Model(&all).Where("? = ?", bun.Ident(column), value).Order("event_id", "email").Scan(ctx)
 	return all, err
@@ -121,7 +121,7 @@ func (b books) invitations(ctx context.Context, column, value string) ([]invitat
 
 // forgetInvitations deletes those to events that are over.
 func (s *Service) forgetInvitations(ctx context.Context) error {
-	return s.books.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return s.store.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id IN (SELECT id FROM events WHERE ends_at < ?)", store.Time(s.now()))
 		return err
 	})
@@ -130,23 +130,23 @@ func (s *Service) forgetInvitations(ctx context.Context) error {
 // consumer names the durable consumer of the events that concern teams.
 const consumer = "event"
 
-// welcome lets invitations take effect when their address has an account, until ctx ends.
-func (s *Service) welcome(ctx context.Context) error {
+// consumeUsers lets invitations take effect when their address has an account, until ctx ends.
+func (s *Service) consumeUsers(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
 		Stream: api.EventsStream, Durable: consumer, Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
 		FromNow: true, Log: s.log, Registry: s.metrics,
-	}, s.arrived)
+	}, s.onAddress)
 }
 
-// arrived adds a person with a new account, or a new address, to the teams that wait for that address. Once more changes
+// onAddress adds a person with a new account, or a new address, to the teams that wait for that address. Once more changes
 // nothing.
-func (s *Service) arrived(ctx context.Context, m stream.Msg) error {
+func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 	var e api.UserEvent
 	if err := m.Decode(&e); err != nil {
 		return err
 	}
 	var some bool
-	err := s.books.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM invitations)").Scan(ctx, &some)
+	err := s.store.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM invitations)").Scan(ctx, &some)
 	if err != nil || !some {
 		return err
 	}
@@ -157,20 +157,20 @@ func (s *Service) arrived(ctx context.Context, m stream.Msg) error {
 	if err != nil {
 		return err
 	}
-	waiting, err := s.books.invitations(ctx, "email", addressKey(person.Email))
+	waiting, err := s.store.invitations(ctx, "email", addressKey(person.Email))
 	if err != nil {
 		return err
 	}
 	for _, inv := range waiting {
-		if err := s.admit(ctx, inv, person.ID); err != nil {
+		if err := s.accept(ctx, inv, person.ID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// admit makes an invitation take effect, unless the person works for the event already.
-func (s *Service) admit(ctx context.Context, inv invitation, user ids.User) error {
+// accept makes an invitation take effect, unless the person works for the event already.
+func (s *Service) accept(ctx context.Context, inv invitation, user ids.User) error {
 	_, err := s.change(ctx, edit{event: inv.EventID, need: api.RoleNone, topic: api.EventUpdated, apply: func(r *record) error {
 		if user == r.Event.Organizer || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
 			return errUnchanged
@@ -181,5 +181,5 @@ func (s *Service) admit(ctx context.Context, inv invitation, user ids.User) erro
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	return s.books.withdrawInvitation(ctx, inv.EventID, inv.Email)
+	return s.store.withdrawInvitation(ctx, inv.EventID, inv.Email)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // register makes an account, as the user service tells of it.
-func (w *world) register(email string, id ids.User) {
+func (w *harness) register(email string, id ids.User) {
 	w.t.Helper()
 	w.people.set(email, id)
 	if _, err := w.nats.JS.Publish(w.t.Context(), api.UserRegistered.Subject, []byte(jsonOf(api.UserEvent{UserID: id, At: w.clock.Now()}))); err != nil {
@@ -24,7 +24,7 @@ func (w *world) register(email string, id ids.User) {
 }
 
 // works waits until a person works for an event.
-func (w *world) works(id ids.Event, member api.TeamMember) {
+func (w *harness) works(id ids.Event, member api.TeamMember) {
 	w.t.Helper()
 	testkit.Eventually(w.t, 20*time.Second, func() error {
 		team := must(w, anna, api.ListTeam, api.EventRef{ID: id}).Items
@@ -78,7 +78,7 @@ func TestInvitations(t *testing.T) {
 			if err := w.service.forgetInvitations(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if left, err := w.service.books.invitations(t.Context(), "event_id", e.ID.String()); err != nil || len(left) != 0 {
+			if left, err := w.service.store.invitations(t.Context(), "event_id", e.ID.String()); err != nil || len(left) != 0 {
 				t.Error(errors.Join(err, fmt.Errorf("left: %+v", left)))
 			}
 		})

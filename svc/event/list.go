@@ -51,7 +51,7 @@ func withoutPast(page *api.List[api.Event], at time.Time) *api.List[api.Event] {
 func (s *Service) page(ctx context.Context, f filter) (*api.List[api.Event], error) {
 	limit := f.limit
 	f.limit++ // one more tells whether there is a next page
-	items, err := s.books.list(ctx, f)
+	items, err := s.store.list(ctx, f)
 	if err != nil {
 		return nil, err
 	}

@@ -89,8 +89,8 @@ func (k *ticketing) pool(id ids.Event) map[ids.TicketType]int {
 	return maps.Clone(k.pools[id].Quantities)
 }
 
-// world is the event service on a real NATS and a real database, with its counterpart.
-type world struct {
+// harness is the event service on a real NATS and a real database, with its counterpart.
+type harness struct {
 	t         testing.TB
 	nats      *testkit.NATSServer
 	db        *store.DB
@@ -133,10 +133,10 @@ func (p *people) contact(_ context.Context, req *api.GetContactOf) (*api.Contact
 	return nil, fault.New(fault.NotFound, "there is no such person")
 }
 
-func start(t testing.TB) *world { return startOn(t, testkit.NATS(t), testkit.SQLite(t)) }
+func start(t testing.TB) *harness { return startOn(t, testkit.NATS(t), testkit.SQLite(t)) }
 
-func startOn(t testing.TB, n *testkit.NATSServer, url string) *world {
-	w := &world{t: t, nats: n, db: testkit.Open(t, url, "event", Migrations()), clock: testkit.NewClock(time.Time{}),
+func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
+	w := &harness{t: t, nats: n, db: testkit.Open(t, url, "event", Migrations()), clock: testkit.NewClock(time.Time{}),
 		ticketing: &ticketing{sold: map[ids.TicketType]int{}, pools: map[ids.Event]api.Resize{}}}
 	if _, err := n.JS.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"ev.>"}}); err != nil {
 		t.Fatal(err)
@@ -156,7 +156,7 @@ func startOn(t testing.TB, n *testkit.NATSServer, url string) *world {
 }
 
 // instance starts one more instance of the service on the same database.
-func (w *world) instance() *Service {
+func (w *harness) instance() *Service {
 	w.t.Helper()
 	nc := w.nats.Connect()
 	js, err := jetstream.New(nc)
@@ -184,8 +184,8 @@ func (w *world) instance() *Service {
 	return s
 }
 
-// as returns a context in which somebody asks.
-func (w *world) as(p rpc.Principal) context.Context {
+// as returns a context with a caller.
+func (w *harness) as(p rpc.Principal) context.Context {
 	return rpc.WithPrincipal(w.t.Context(), p)
 }
 
@@ -205,11 +205,11 @@ var (
 	admin = rpc.Principal{User: person("adm").User, Roles: []string{rpc.RoleAdmin}}
 )
 
-func call[Req, Resp any](w *world, p rpc.Principal, ep rpc.Endpoint[Req, Resp], req Req) (*Resp, error) {
+func call[Req, Resp any](w *harness, p rpc.Principal, ep rpc.Endpoint[Req, Resp], req Req) (*Resp, error) {
 	return rpc.Call(w.as(p), w.client, ep, &req)
 }
 
-func must[Req, Resp any](w *world, p rpc.Principal, ep rpc.Endpoint[Req, Resp], req Req) *Resp {
+func must[Req, Resp any](w *harness, p rpc.Principal, ep rpc.Endpoint[Req, Resp], req Req) *Resp {
 	w.t.Helper()
 	resp, err := call(w, p, ep, req)
 	if err != nil {
@@ -232,18 +232,18 @@ func draftOf(name string) api.NewEvent {
 	}
 }
 
-func (w *world) draft(name string) *api.Event {
+func (w *harness) draft(name string) *api.Event {
 	w.t.Helper()
 	return must(w, anna, api.CreateEvent, draftOf(name))
 }
 
-func (w *world) published(name string) *api.Event {
+func (w *harness) published(name string) *api.Event {
 	w.t.Helper()
 	return must(w, anna, api.PublishEvent, api.EventRef{ID: w.draft(name).ID})
 }
 
-// told returns the domain events about an event so far, as subject and revision.
-func (w *world) told(id ids.Event) (subjects []string, offers []api.Offer) {
+// events returns the domain events about an event so far, as subject and revision.
+func (w *harness) events(id ids.Event) (subjects []string, offers []api.Offer) {
 	for _, m := range w.nats.Messages("EVENTS") {
 		var o api.Offer
 		if err := json.Unmarshal(m.Data, &o); err != nil {

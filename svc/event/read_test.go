@@ -171,7 +171,7 @@ type source struct {
 	err   error
 }
 
-func (s *source) load(ctx context.Context, id ids.Event) (kept, error) {
+func (s *source) load(ctx context.Context, id ids.Event) (storedEvent, error) {
 	s.reads.Add(1)
 	s.mu.Lock()
 	e, err := s.event, s.err
@@ -180,11 +180,11 @@ func (s *source) load(ctx context.Context, id ids.Event) (kept, error) {
 		select {
 		case <-s.gate:
 		case <-ctx.Done():
-			return kept{}, ctx.Err()
+			return storedEvent{}, ctx.Err()
 		}
 	}
 	e.ID = id
-	return kept{record: &record{Offer: api.Offer{Event: e}}}, err
+	return storedEvent{record: &record{Offer: api.Offer{Event: e}}}, err
 }
 
 func TestCache(t *testing.T) {
@@ -374,7 +374,7 @@ func FuzzCursor(f *testing.F) {
 
 func FuzzSearch(f *testing.F) {
 	db := testkit.Open(f, testkit.SQLite(f), "event", Migrations())
-	b := books{db: db, now: time.Now}
+	b := eventStore{db: db, now: time.Now}
 	keep(f, b, func(*record) {})
 	for _, q := range []string{"quartet", `"`, "a OR b*", "NEAR(a b)", "search_text:x", "\x00", "ǘ", "' \\ :*", "ﬁ ½ ²", "ʼn", "AKB48劇場 大阪 交響楽団", "กรุงเทพ", "\u3099か"} {
 		f.Add(q)

@@ -69,7 +69,7 @@ func (r *recent) get(
 	loading := ctx
 	if earlier != nil {
 		var cancel context.CancelFunc
-		loading, cancel = context.WithTimeout(ctx, patience)
+		loading, cancel = context.WithTimeout(ctx, staleAfter)
 		defer cancel()
 	}
 	page, err := load(loading)

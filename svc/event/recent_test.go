@@ -62,7 +62,7 @@ func TestListsWhileTheDatabaseIsAway(t *testing.T) {
 }
 
 // evicted waits for evictions: one for each domain event, and one for each edit that the service made itself.
-func (w *world) evicted(n int) {
+func (w *harness) evicted(n int) {
 	w.t.Helper()
 	testkit.Eventually(w.t, 10*time.Second, func() error {
 		w.service.recent.mu.Lock()

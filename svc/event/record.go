@@ -24,7 +24,7 @@ func (r *record) clone() *record {
 	return &c
 }
 
-// public reports whether everybody may see the event. A cancelled one was public before.
+// public reports whether any caller may see the event. A cancelled one was public before.
 func (r *record) public() bool { return r.Event.Status != api.EventDraft }
 
 // quantities is what ticketing is told.
@@ -53,8 +53,8 @@ func (r *record) sameStock(other *record) bool {
 	return r.sameQuantities(other) && r.currency() == other.currency()
 }
 
-// fit sets the capacity to the sum of the quantities, unless the organizer chose one.
-func (r *record) fit() {
+// fitCapacity sets the capacity to the sum of the quantities, unless the organizer chose one.
+func (r *record) fitCapacity() {
 	if r.AutoCapacity {
 		r.Event.Capacity = r.total()
 	}

@@ -13,7 +13,7 @@ const reindexSize = 200
 // written by that change.
 func (s *Service) reindex(ctx context.Context) error {
 	for {
-		n, err := s.books.reindex(ctx)
+		n, err := s.store.reindex(ctx)
 		if err != nil || n == 0 {
 			return err
 		}
@@ -22,7 +22,7 @@ func (s *Service) reindex(ctx context.Context) error {
 }
 
 // reindex writes some events again and returns how many there were.
-func (b books) reindex(ctx context.Context) (n int, err error) {
+func (b eventStore) reindex(ctx context.Context) (n int, err error) {
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []row
 		err := tx.NewSelect().Model(&rows).ColumnExpr(columns).Where("e.search_version < ?", searchVersion).Limit(reindexSize).Scan(ctx)

@@ -74,7 +74,7 @@ func TestQuantitiesOnSaleAreAgreedWithTicketing(t *testing.T) {
 	_, err = call(w, anna, api.GetEvent, api.EventRef{ID: e.ID})
 	wantCode(t, err, fault.NotFound)
 	testkit.Eventually(t, 5*time.Second, func() error {
-		if subjects, _ := w.told(e.ID); len(subjects) == 0 || subjects[len(subjects)-1] != api.EventDeleted.Subject {
+		if subjects, _ := w.events(e.ID); len(subjects) == 0 || subjects[len(subjects)-1] != api.EventDeleted.Subject {
 			return fmt.Errorf("told %v", subjects)
 		}
 		return nil
@@ -95,7 +95,7 @@ func TestTicketingAway(t *testing.T) {
 }
 
 // TestUnknownOutcomeIsSettled has ticketing answer with a timeout: the change may have happened there. Until that is
-// settled nobody changes the event; then it is, in favour of the change.
+// settled the event does not change; then it is, in favour of the change.
 func TestUnknownOutcomeIsSettled(t *testing.T) {
 	w := start(t)
 	e := w.published("Quartet")
@@ -137,13 +137,13 @@ func TestUnknownOutcomeIsSettled(t *testing.T) {
 func TestNextChangeAdopts(t *testing.T) {
 	w := start(t)
 	e := w.published("Quartet")
-	k, err := w.service.books.load(t.Context(), e.ID)
+	k, err := w.service.store.load(t.Context(), e.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := change{Next: k.clone(), Subject: api.EventDeleted.Subject, Delete: true}
 	c.Next.Event.Revision++
-	if ok, err := w.service.books.prepare(t.Context(), k, jsonOf(c)); !ok || err != nil {
+	if ok, err := w.service.store.prepare(t.Context(), k, jsonOf(c)); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	w.ticketing.set(func() {
@@ -191,7 +191,7 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			k, err := w.service.books.load(t.Context(), e.ID)
+			k, err := w.service.store.load(t.Context(), e.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -202,7 +202,7 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 				t.Errorf("ticketing has %v, the event %v", pool, k.quantities())
 			}
 			testkit.Eventually(t, 10*time.Second, func() error {
-				subjects, offers := w.told(e.ID)
+				subjects, offers := w.events(e.ID)
 				if len(subjects) != 2+2*writers {
 					return fmt.Errorf("%d domain events, want %d", len(subjects), 2+2*writers)
 				}
@@ -245,7 +245,7 @@ func TestOneOfManyWithTheSamePreconditionWins(t *testing.T) {
 }
 
 // post sends a request as the gateway does, with an Idempotency-Key.
-func (w *world) post(spec rpc.Spec, params, key string, body any) (*nats.Msg, error) {
+func (w *harness) post(spec rpc.Spec, params, key string, body any) (*nats.Msg, error) {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
@@ -301,7 +301,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if len(list.Items) != 1 {
 		t.Errorf("%d events were created", len(list.Items))
 	}
-	k, err := w.service.books.load(t.Context(), e.ID)
+	k, err := w.service.store.load(t.Context(), e.ID)
 	if err != nil || len(k.Event.TicketTypes) != 3 || !maps.Equal(w.ticketing.pool(e.ID), k.quantities()) {
 		t.Errorf("%d ticket types, ticketing has %v, %v", len(k.Event.TicketTypes), w.ticketing.pool(e.ID), err)
 	}

@@ -50,7 +50,7 @@ const (
 
 // Service is the event service.
 type Service struct {
-	books   books
+	store   eventStore
 	js      jetstream.JetStream
 	client  *rpc.Client
 	log     *slog.Logger
@@ -65,8 +65,8 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &Service{books: books{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
-	s.cache = newCache(s.books.load, d.Now, d.Metrics)
+	s := &Service{store: eventStore{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
+	s.cache = newCache(s.store.load, d.Now, d.Metrics)
 	s.recent = newRecent(d.Now, d.Metrics)
 	return s, nil
 }
@@ -99,22 +99,22 @@ func (s *Service) Register(srv *rpc.Server) {
 // Run publishes domain events, listens for the changes of other instances and finishes what a dead one left. It returns
 // when ctx has ended and nothing is under way any more.
 func (s *Service) Run(ctx context.Context) error {
-	sub, err := s.js.Conn().Subscribe(api.EventChanges, s.heard)
+	sub, err := s.js.Conn().Subscribe(api.EventChanges, s.onChange)
 	if err != nil {
 		return fmt.Errorf("event: subscribe to %s: %w", api.EventChanges, err)
 	}
 	defer sub.Unsubscribe()
 	work := run.NewGroup(s.log)
-	work.Go("consumer", s.welcome)
+	work.Go("consumer", s.consumeUsers)
 	work.Every(run.Loop{Name: "search index", Interval: reindexInterval, Do: s.reindex})
 	work.Every(run.Loop{Name: "unfinished changes", Interval: sweepInterval, Do: s.sweep})
 	work.Every(run.Loop{Name: "old invitations", Interval: sweepInterval, Do: s.forgetInvitations})
-	work.Last.Go("outbox", stream.NewRelay(s.books.db, s.js, s.log, s.metrics).Run)
+	work.Last.Go("outbox", stream.NewRelay(s.store.db, s.js, s.log, s.metrics).Run)
 	return work.Run(ctx)
 }
 
-// heard forgets an event that was changed, by this instance or by another.
-func (s *Service) heard(m *nats.Msg) {
+// onChange evicts an event that was changed, by this instance or by another.
+func (s *Service) onChange(m *nats.Msg) {
 	var offer struct {
 		Event struct {
 			ID ids.Event `json:"id"`
@@ -131,7 +131,7 @@ func (s *Service) evict(id ids.Event) {
 	s.recent.drop(id)
 }
 
-// tell writes the domain event of a change into the transaction that makes it.
-func tell(ctx context.Context, tx bun.Tx, c change) error {
+// publishChange writes the domain event of a change into the transaction that makes it.
+func publishChange(ctx context.Context, tx bun.Tx, c change) error {
 	return stream.Add(ctx, tx, c.Subject, c.Next.Offer)
 }

@@ -62,7 +62,7 @@ func TestLifecycle(t *testing.T) {
 
 	want := []string{api.EventCreated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject}
 	testkit.Eventually(t, 5*time.Second, func() error {
-		subjects, offers := w.told(e.ID)
+		subjects, offers := w.events(e.ID)
 		if !slices.Equal(subjects, want) {
 			return fmt.Errorf("told %v, want %v", subjects, want)
 		}
@@ -191,14 +191,14 @@ func TestTicketTypes(t *testing.T) {
 	}
 }
 
-// TestAccess tries every endpoint as everybody, on a draft and on a published event.
+// TestAccess tries every endpoint as every kind of caller, on a draft and on a published event.
 func TestAccess(t *testing.T) {
 	w := start(t)
 	manager, door := person("man"), person("dr")
 	people := []struct {
 		name string
 		p    rpc.Principal
-	}{{"nobody", nob}, {"stranger", ben}, {"door", door}, {"manager", manager}, {"owner", anna}, {"admin", admin}}
+	}{{"anonymous", nob}, {"stranger", ben}, {"door", door}, {"manager", manager}, {"owner", anna}, {"admin", admin}}
 	make := func(publish bool) *api.Event {
 		e := w.draft("Quartet")
 		must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: manager.User, Role: api.TeamManager})
@@ -217,7 +217,7 @@ func TestAccess(t *testing.T) {
 	for _, c := range []struct {
 		name      string
 		try       attempt
-		draft     [6]fault.Code // of nobody, stranger, door, manager, owner, admin
+		draft     [6]fault.Code // of anonymous, stranger, door, manager, owner, admin
 		published [6]fault.Code
 	}{
 		{"get", func(p rpc.Principal, e *api.Event) error {
@@ -352,7 +352,7 @@ func TestHandOver(t *testing.T) {
 	_, err = call(w, anna, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: anna.User})
 	wantCode(t, err, fault.Forbidden)
 	testkit.Eventually(t, 10*time.Second, func() error {
-		subjects, offers := w.told(e.ID)
+		subjects, offers := w.events(e.ID)
 		if n := len(offers); n == 0 || subjects[n-1] != api.EventUpdated.Subject || offers[n-1].Event.Organizer != ben.User {
 			return fmt.Errorf("told: %v", subjects)
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/text"
 )
 
-// books are the tables of events.
-type books struct {
+// eventStore reads and writes the tables of events.
+type eventStore struct {
 	db  *store.DB
 	now func() time.Time
 }
@@ -105,31 +105,31 @@ const columns = `e.id, e.organizer, e.status, e.name, e.description, e.category,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.payment_providers,
 	e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
-// kept is an event as it is in the database, with the change that ticketing is being asked about, if there is one.
-type kept struct {
+// storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is one.
+type storedEvent struct {
 	*record
 	pending   string // JSON of a change, or ""
 	pendingAt time.Time
 }
 
 // load returns an event with its team, both as of one moment, or a NotFound fault.
-func (b books) load(ctx context.Context, id ids.Event) (kept, error) {
+func (b eventStore) load(ctx context.Context, id ids.Event) (storedEvent, error) {
 	var w row
 	err := b.db.Read().NewRaw(`SELECT `+columns+`, e.pending, e.pending_at,
 		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team
 		FROM events AS e WHERE e.id = ?`, id).Scan(ctx, &w)
 	if err != nil {
-		return kept{}, store.OrNotFound(err, api.NoSuchEvent)
+		return storedEvent{}, store.OrNotFound(err, api.NoSuchEvent)
 	}
-	return kept{record: w.record(), pending: w.Pending, pendingAt: w.PendingAt}, nil
+	return storedEvent{record: w.record(), pending: w.Pending, pendingAt: w.PendingAt}, nil
 }
 
 // change is what happens to an event in one step.
 type change struct {
 	Next    *record `json:"next"`
-	Subject string  `json:"subject"` // of the domain event that tells of it
+	Subject string  `json:"subject"` // of its domain event
 	Delete  bool    `json:"delete,omitempty"`
-	Answer  *answer `json:"answer,omitempty"` // what the request that wanted it shall be told when it is repeated
+	Answer  *answer `json:"answer,omitempty"` // the answer to the request when it is repeated
 }
 
 // answer names a request that came with an Idempotency-Key.
@@ -141,25 +141,25 @@ type answer struct {
 }
 
 // insert keeps a new event.
-func (b books) insert(ctx context.Context, c change) error {
+func (b eventStore) insert(ctx context.Context, c change) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := remember(ctx, tx, c); err != nil {
+		if err := keepAnswer(ctx, tx, c); err != nil {
 			return err
 		}
 		if _, err := tx.NewInsert().Model(rowOf(c.Next)).Exec(ctx); err != nil {
 			return err
 		}
-		return tell(ctx, tx, c)
+		return publishChange(ctx, tx, c)
 	})
 }
 
 // replace makes a change if the event still has the revision and the pending change that it is based on, and reports
 // whether it had.
-func (b books) replace(ctx context.Context, before kept, c change) (made bool, err error) {
+func (b eventStore) replace(ctx context.Context, before storedEvent, c change) (made bool, err error) {
 	id := before.Event.ID
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		made = false
-		if err := remember(ctx, tx, c); err != nil {
+		if err := keepAnswer(ctx, tx, c); err != nil {
 			return err
 		}
 		query := `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND revision = ? AND pending = ?`
@@ -177,7 +177,7 @@ func (b books) replace(ctx context.Context, before kept, c change) (made bool, e
 				return err
 			}
 		}
-		return tell(ctx, tx, c)
+		return publishChange(ctx, tx, c)
 	})
 	if err == errMoved {
 		return false, nil
@@ -210,19 +210,19 @@ func replaceTeam(ctx context.Context, tx bun.Tx, before, next *record) error {
 }
 
 // prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
-// Until that note is gone nobody else can change the event.
-func (b books) prepare(ctx context.Context, before kept, pending string) (bool, error) {
+// Until that note is gone no other change can be made to the event.
+func (b eventStore) prepare(ctx context.Context, before storedEvent, pending string) (bool, error) {
 	return b.note(ctx, `UPDATE events SET pending = ?, pending_at = ? WHERE id = ? AND revision = ? AND pending = ''`,
 		pending, store.Time(b.now()), before.Event.ID, before.Event.Revision)
 }
 
 // withdraw takes the note of a change away.
-func (b books) withdraw(ctx context.Context, id ids.Event, pending string) error {
+func (b eventStore) withdraw(ctx context.Context, id ids.Event, pending string) error {
 	_, err := b.note(ctx, `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND pending = ?`, id, pending)
 	return err
 }
 
-func (b books) note(ctx context.Context, query string, args ...any) (done bool, err error) {
+func (b eventStore) note(ctx context.Context, query string, args ...any) (done bool, err error) {
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		done, err = one(tx.ExecContext(ctx, query, args...))
 		return err
@@ -231,14 +231,14 @@ func (b books) note(ctx context.Context, query string, args ...any) (done bool, 
 }
 
 // unfinished returns events whose pending change is older than that, oldest first.
-func (b books) unfinished(ctx context.Context, before time.Time) ([]ids.Event, error) {
+func (b eventStore) unfinished(ctx context.Context, before time.Time) ([]ids.Event, error) {
 	var found []ids.Event
 	err := b.db.Read().NewRaw("SELECT id FROM events WHERE pending_at < ? ORDER BY pending_at LIMIT 100", store.Time(before)).Scan(ctx, &found)
 	return found, err
 }
 
-// remember keeps the answer to the request that wanted the change, if it may be repeated.
-func remember(ctx context.Context, tx bun.Tx, c change) error {
+// keepAnswer keeps the answer to the request that wanted the change, if it may be repeated.
+func keepAnswer(ctx context.Context, tx bun.Tx, c change) error {
 	if c.Answer == nil {
 		return nil
 	}
@@ -267,7 +267,7 @@ type filter struct {
 }
 
 // list returns events by start, without their teams.
-func (b books) list(ctx context.Context, f filter) ([]api.Event, error) {
+func (b eventStore) list(ctx context.Context, f filter) ([]api.Event, error) {
 	q := b.db.Read().NewSelect().Model((*row)(nil)).ColumnExpr(columns).Where("e.status = ?", f.status)
 	if len(f.terms) > 0 {
 		if b.db.Postgres() {

@@ -19,21 +19,21 @@ import (
 )
 
 // onBoth runs a test of the store on SQLite and on PostgreSQL.
-func onBoth(t *testing.T, test func(t *testing.T, b books)) {
+func onBoth(t *testing.T, test func(t *testing.T, b eventStore)) {
 	testkit.DB(t, "event", Migrations(), func(t *testing.T, db *store.DB) {
-		test(t, books{db: db, now: testkit.NewClock(time.Time{}).Now})
+		test(t, eventStore{db: db, now: testkit.NewClock(time.Time{}).Now})
 	})
 }
 
 // keep stores an event made from the usual draft.
-func keep(t testing.TB, b books, edit func(*record)) *record {
+func keep(t testing.TB, b eventStore, edit func(*record)) *record {
 	t.Helper()
 	r := recordOf(draftOf("Quartet"))
 	now := store.Time(b.now())
 	r.Event.Organizer, r.Event.Status, r.Event.Revision, r.Event.CreatedAt, r.Event.UpdatedAt = anna.User, api.EventPublished, 1, now, now
 	r.Team = []api.TeamMember{}
 	edit(r)
-	r.tidy()
+	r.normalize()
 	if err := b.insert(t.Context(), change{Next: r, Subject: api.EventCreated.Subject}); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func next(r *record, edit func(*record)) change {
 	return c
 }
 
-func outbox(t testing.TB, b books) (subjects []string) {
+func outbox(t testing.TB, b eventStore) (subjects []string) {
 	t.Helper()
 	if err := b.db.Read().NewRaw("SELECT subject FROM outbox ORDER BY seq").Scan(t.Context(), &subjects); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func outbox(t testing.TB, b books) (subjects []string) {
 }
 
 func TestStoreKeepsAll(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		berlin := time.FixedZone("", 2*3600)
 		want := keep(t, b, func(r *record) {
 			r.Event.StartsAt = time.Date(2030, 6, 1, 20, 0, 0, 123456789, berlin)
@@ -83,9 +83,9 @@ func TestStoreKeepsAll(t *testing.T) {
 func sameOffer(a, b api.Offer) bool { return jsonOf(a) == jsonOf(b) }
 
 func TestStoreReplacesOnlyWhatItKnows(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		r := keep(t, b, func(*record) {})
-		before := kept{record: r}
+		before := storedEvent{record: r}
 		first := next(r, func(n *record) {
 			n.Event.Name = "First"
 			n.Team = []api.TeamMember{{UserID: anna.User, Role: api.TeamDoor}, {UserID: ben.User, Role: api.TeamManager}}
@@ -126,9 +126,9 @@ func TestStoreReplacesOnlyWhatItKnows(t *testing.T) {
 }
 
 func TestStorePendingChangeBarsOthers(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		r := keep(t, b, func(*record) {})
-		before := kept{record: r}
+		before := storedEvent{record: r}
 		if ok, err := b.prepare(t.Context(), before, "note"); !ok || err != nil {
 			t.Fatalf("prepare: %v %v", ok, err)
 		}
@@ -161,7 +161,7 @@ func TestStorePendingChangeBarsOthers(t *testing.T) {
 }
 
 func TestStoreSearch(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		names := []string{"Rock'n'Roll Night: AC/DC", "Café Müller", "Ночь музыки", "東京 ジャズ", `"quoted" AND (or) NOT *`, "user@example.com v2.15.2",
 			"大阪交響楽団定期演奏会", "เทศกาลดนตรีกรุงเทพ", "서울국제음악제에서", "AKB48劇場公演", "Łódź Swing", "København synger", "IĞDIR Şenliği", "東京から京都へ", "市民ホール"}
 		for _, name := range names {
@@ -219,7 +219,7 @@ func TestStoreSearch(t *testing.T) {
 }
 
 func TestStoreFilters(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		day := func(n int) time.Time { return time.Date(2030, 7, n, 20, 0, 0, 0, time.UTC) }
 		make := func(name string, n int, edit func(*record)) {
 			keep(t, b, func(r *record) {
@@ -277,12 +277,12 @@ func TestStoreFilters(t *testing.T) {
 }
 
 // keepTeam stores an event for which ben works.
-func keepTeam(t testing.TB, b books, name string, start time.Time) {
+func keepTeam(t testing.TB, b eventStore, name string, start time.Time) {
 	r := keep(t, b, func(r *record) {
 		r.Event.Name, r.Event.StartsAt, r.Event.EndsAt = name, start, start.Add(time.Hour)
 		r.Event.TicketTypes = nil
 	})
-	ok, err := b.replace(t.Context(), kept{record: r}, next(r, func(n *record) {
+	ok, err := b.replace(t.Context(), storedEvent{record: r}, next(r, func(n *record) {
 		n.Team = []api.TeamMember{{UserID: ben.User, Role: api.TeamDoor}}
 	}))
 	if !ok || err != nil {
@@ -291,7 +291,7 @@ func keepTeam(t testing.TB, b books, name string, start time.Time) {
 }
 
 func TestStorePagesInOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		const n = 23
 		var want []ids.Event
 		for range n { // many share a start
@@ -330,7 +330,7 @@ func TestStorePagesInOrder(t *testing.T) {
 
 // What an older version wrote is found in the new way after a start.
 func TestReindex(t *testing.T) {
-	onBoth(t, func(t *testing.T, b books) {
+	onBoth(t, func(t *testing.T, b eventStore) {
 		const many = reindexSize + 1
 		for range many {
 			keep(t, b, func(r *record) { r.Event.Name, r.Event.Location.City = "大阪交響楽団", "Łódź" })
@@ -353,7 +353,7 @@ func TestReindex(t *testing.T) {
 		if n := found(); n != 0 {
 			t.Errorf("%d events are found before", n)
 		}
-		s := &Service{books: b, log: testkit.Log(t)}
+		s := &Service{store: b, log: testkit.Log(t)}
 		if err := s.reindex(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,7 @@ import (
 
 // team lists the organizer, who is a manager without being entered, and the members.
 func (s *Service) team(ctx context.Context, req *api.EventRef) (*api.List[api.TeamMember], error) {
-	k, err := s.books.load(ctx, req.ID)
+	k, err := s.store.load(ctx, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +23,7 @@ func (s *Service) team(ctx context.Context, req *api.EventRef) (*api.List[api.Te
 	if k.RoleOf(rpc.Caller(ctx)) < api.RoleManager {
 		return list, nil
 	}
-	waiting, err := s.books.invitations(ctx, "event_id", req.ID.String())
+	waiting, err := s.store.invitations(ctx, "event_id", req.ID.String())
 	for _, inv := range waiting {
 		list.Items = append(list.Items, inv.member())
 	}

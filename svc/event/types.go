@@ -68,26 +68,26 @@ func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.
 			return fault.New(fault.Conflict, "an event on sale needs a ticket type")
 		}
 		r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
-		r.fit()
-		return r.roomy()
+		r.fitCapacity()
+		return r.checkRoom()
 	}})
 	return nil, err
 }
 
 // accept checks the event after a change of ticket type i.
 func (r *record) accept(i int) error {
-	r.tidy()
+	r.normalize()
 	if err := r.validate(naming(i)); err != nil {
 		return err
 	}
-	r.fit()
-	return r.roomy()
+	r.fitCapacity()
+	return r.checkRoom()
 }
 
-// roomy returns a Conflict fault if the event is on sale and has room for nobody.
-func (r *record) roomy() error {
+// checkRoom returns a Conflict fault if the event is on sale and has no room.
+func (r *record) checkRoom() error {
 	if r.Event.Status == api.EventPublished && r.Event.Capacity < 1 {
-		return fault.New(fault.Conflict, "an event on sale needs room for somebody")
+		return fault.New(fault.Conflict, "an event on sale needs room for at least one")
 	}
 	return nil
 }

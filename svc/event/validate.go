@@ -57,8 +57,8 @@ func (n naming) sum() string {
 	return "quantity"
 }
 
-// tidy brings what a person typed into the form in which it is kept.
-func (r *record) tidy() {
+// normalize brings what a person typed into the form in which it is kept.
+func (r *record) normalize() {
 	e := &r.Event
 	e.Name, e.Description = text.Clean(e.Name), text.CleanLines(e.Description)
 	e.Category = strings.ToLower(strings.TrimSpace(e.Category))

@@ -19,7 +19,7 @@ func recordOf(req api.NewEvent) *record {
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, (&Service{now: time.Now}).newType(t))
 	}
-	r.tidy()
+	r.normalize()
 	return r
 }
 

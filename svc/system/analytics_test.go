@@ -231,7 +231,7 @@ func TestAnalytics(t *testing.T) {
 	same()
 }
 
-// poison puts an event that nobody can read into the stream of all.
+// poison puts an event that no consumer can read into the stream of all.
 func poison(t *testing.T, url, creds string) {
 	t.Helper()
 	nc, err := natsconf.Dial(t.Context(), natsconf.DialConfig{URL: url, Role: "ticketing", Creds: creds})
@@ -261,7 +261,7 @@ func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func()
 		s.t.Fatal(err)
 	}
 	if msg, err := dead.GetLastMsgForSubject(s.t.Context(), "dead.analytics"); err != nil || string(msg.Data) != `{"order":{"id":7}}` {
-		s.t.Errorf("the event that nobody can read is no dead letter of analytics: %v", err)
+		s.t.Errorf("the event that cannot be read is no dead letter of analytics: %v", err)
 	}
 	letters := func() (ids []string) {
 		for _, l := range call[api.List[api.DeadLetter]](s, 200, "GET", "/v1/dead-letters", admin, nil).Items {

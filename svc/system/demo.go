@@ -22,7 +22,7 @@ func (s *System) Demo(ctx context.Context, out io.Writer) error {
 		AdminEmail: s.AdminEmail(), AdminPassword: cmp.Or(s.newAdmin, s.cfg.AdminPassword)})
 }
 
-// enableSandbox turns the sandbox provider on, unless somebody has ever decided about it.
+// enableSandbox turns the sandbox provider on, unless it was ever set.
 func (s *System) enableSandbox(ctx context.Context, js jetstream.JetStream) error {
 	kv, err := js.KeyValue(ctx, settings.Bucket)
 	if err != nil {

@@ -140,7 +140,7 @@ func (x *sale) check(s *site, token string) {
 	}
 }
 
-// shortHolds lets what nobody pays for come back while the test runs, but not before a payment that is on its way.
+// shortHolds lets unpaid holds end while the test runs, but not before a payment that is on its way.
 func (s *site) shortHolds(admin string) {
 	s.t.Helper()
 	s.set(admin, "ticketing.hold_ttl", "5s")
@@ -251,7 +251,7 @@ func TestCluster(t *testing.T) {
 	}
 	calm := s.sale(s.concert(admin, 100000, 1500), admin, 8)
 	calm.progress(30)
-	for _, asked := range []*process{running[2], running[4], running[6]} { // to leave: what it has begun it finishes, and nobody notices
+	for _, asked := range []*process{running[2], running[4], running[6]} { // to leave: what it has begun it finishes, unnoticed
 		asked.terminate()
 		calm.progress(30)
 		asked.again()

@@ -218,7 +218,7 @@ func TestCheckoutWithoutMailServer(t *testing.T) {
 		t.Helper()
 		testkit.Eventually(t, 30*time.Second, func() error {
 			if n() == 0 {
-				return errors.New("nobody has tried while the server " + what)
+				return errors.New("no delivery was tried while the server " + what)
 			}
 			return nil
 		})

@@ -16,8 +16,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// Who may do what with a thing of somebody. An endpoint of api.All with an id in its path that is not here, and not for
-// administrators only, fails the test: somebody has to decide.
+// Who may do what with the things of others. An endpoint of api.All with an id in its path that is not here, and not for
+// administrators only, fails the test: its row has to be written.
 const (
 	managers = "owner manager admin"
 	team     = managers + " door"
@@ -26,7 +26,7 @@ const (
 
 func mayCall() map[string]string {
 	return map[string]string{
-		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for everybody
+		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for all
 		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": "owner admin", "event.invite": managers, "event.uninvite": managers,
@@ -43,7 +43,7 @@ func mayCall() map[string]string {
 	}
 }
 
-// person is somebody with a token.
+// person is a caller with a token.
 type person struct {
 	name, token string
 	id          ids.User
@@ -52,7 +52,7 @@ type person struct {
 // cast are the people of the matrix. The stranger runs an event too, and has a ticket to it.
 func (s *site) cast(admin string) []person {
 	s.t.Helper()
-	people := []person{{name: "nobody"}, {name: "admin", token: admin}}
+	people := []person{{name: "anonymous"}, {name: "admin", token: admin}}
 	for _, name := range []string{"stranger", "buyer", "owner", "manager", "door"} {
 		u, token := s.join(name + "@example.org")
 		people = append(people, person{name, token, u.ID})
@@ -206,8 +206,7 @@ func (w *world) seen() string {
 	return b.String()
 }
 
-// Who may do what with whose things, made from the declarations: first everybody who may not tries, and nothing changes;
-// then everybody who may.
+// Who may do what with whose things, made from the declarations: first all who may not try, and nothing changes; then all who may.
 func TestAccessMatrix(t *testing.T) {
 	cfg := config(t.TempDir())
 	cfg.Sandbox = true
@@ -258,7 +257,7 @@ func TestAccessMatrix(t *testing.T) {
 			if d.Subject() == api.CreateRefund.Subject() && p.name == "buyer" {
 				want = 403 // sees the payment
 			}
-			if p.name == "nobody" && d.Access == rpc.User {
+			if p.name == "anonymous" && d.Access == rpc.User {
 				want, secret = 401, 401
 			}
 			if d.Access == rpc.User {
@@ -286,7 +285,7 @@ func TestAccessMatrix(t *testing.T) {
 			if d.Live.Is() { // does not end; the answer is that of the endpoint beside it
 				continue
 			}
-			// A conflict is an answer to somebody who may: another one has done it before.
+			// A conflict is an answer to a caller who may: another one has done it before.
 			got, what := try(d, w, e, p)
 			if d.Subject() == api.RepeatRefund.Subject() && strings.Contains(string(got.body), "no such refund") {
 				continue // which those who may not are not told
@@ -320,7 +319,7 @@ func TestAccessMatrix(t *testing.T) {
 	}
 }
 
-// The rule at the door of every endpoint: who is nobody, who is not an administrator, and what HTTP does not reach.
+// The rule at the door of every endpoint: who is anonymous, who is not an administrator, and what HTTP does not reach.
 func TestAccessRules(t *testing.T) {
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
@@ -340,13 +339,13 @@ func TestAccessRules(t *testing.T) {
 		}
 		switch d.Access {
 		case rpc.Admin:
-			refused("anybody", stranger, 403)
+			refused("stranger", stranger, 403)
 			fallthrough
 		case rpc.User:
-			refused("nobody", "", 401)
+			refused("anonymous", "", 401)
 			fallthrough
 		case rpc.Optional:
-			refused("somebody with rubbish", "not.a.token", 401)
+			refused("a bad token", "not.a.token", 401)
 		case rpc.Internal:
 			for _, path := range []string{"/api/" + d.Service + "/" + d.Name, "/" + d.Subject(), "/v1/" + d.Service + "/" + d.Name} {
 				if got, err := s.send("POST", path, admin, nil); err != nil || got.status != 404 && got.status != 405 {

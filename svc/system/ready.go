@@ -31,7 +31,7 @@ type outboxWatch struct {
 	rows  []int64
 }
 
-// check is a readiness check: money that is taken is of no use to anybody as long as nothing tells of it.
+// check is a readiness check: money that is taken is of no use as long as its domain event is not published.
 func (w *outboxWatch) check(ctx context.Context) error {
 	var rows []int64
 	if err := w.db.Read().NewRaw("SELECT seq FROM outbox ORDER BY seq LIMIT ?", outboxSeen).Scan(ctx, &rows); err != nil {

@@ -35,7 +35,7 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 				key := fmt.Sprintf("buyer-%d-order-%d", buyer, n)
 				got, err := s.send("POST", "/v1/orders", admin, seats(event, 1), "Idempotency-Key", key)
 				if err != nil {
-					return // nobody listens any more
+					return // the listener is closed
 				}
 				var o api.Order
 				if got.status == 201 && json.Unmarshal(got.body, &o) == nil {
@@ -79,7 +79,7 @@ func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	}
 	for id := range made {
 		if told[id] == "" {
-			t.Errorf("nobody was told of order %s", id)
+			t.Errorf("order %s was not published", id)
 		}
 	}
 	for id := range told {

@@ -23,8 +23,8 @@ func (s *Service) me(ctx context.Context, _ *rpc.None) (*api.User, error) {
 	return row.user(), nil
 }
 
-// confirm is prove for somebody who is signed in and must show that it is them. A thief of a session has no more guesses
-// than somebody who logs in.
+// confirm is prove for a caller who is signed in and gives the password once more. With a stolen session there are no
+// more guesses than at login.
 func (s *Service) confirm(ctx context.Context, row userRow, field, password string) (proof, error) {
 	var check fault.Check
 	check.Field(password != "", field, "must not be empty")
@@ -34,7 +34,7 @@ func (s *Service) confirm(ctx context.Context, row userRow, field, password stri
 	return s.prove(ctx, row.address(), password, func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
 }
 
-// refused turns errWrong into what somebody who is signed in is told.
+// refused turns errWrong into the answer for a caller who is signed in.
 func refused(err error) error {
 	if errors.Is(err, errWrong) {
 		return fault.New(fault.Forbidden, "the password is wrong")
@@ -60,7 +60,7 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		if err != nil {
 			return nil, refused(err)
 		}
-		take = func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.settle(ctx, tx, p) }
+		take = func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.lockProven(ctx, tx, p) }
 	}
 	runs := 0
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -87,7 +87,7 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
 			return err
 		}
-		return s.tell(ctx, tx, api.UserUpdated, row.ID)
+		return s.publish(ctx, tx, api.UserUpdated, row.ID)
 	})
 	if err != nil {
 		return nil, refused(err)
@@ -162,7 +162,7 @@ func (s *Service) changePassword(ctx context.Context, req *api.ChangePassword) (
 		if now, err := s.lock(ctx, tx, row.ID); err == nil && now.Password == hash {
 			return nil // an earlier run has done it
 		}
-		if _, err := s.settle(ctx, tx, p); err != nil {
+		if _, err := s.lockProven(ctx, tx, p); err != nil {
 			return err
 		}
 		return s.replacePassword(ctx, tx, row.ID, hash, keep)
@@ -180,7 +180,7 @@ func (s *Service) replacePassword(ctx context.Context, tx bun.Tx, id ids.User, h
 	if err := endResets(ctx, tx, id); err != nil {
 		return err
 	}
-	return s.tell(ctx, tx, api.PasswordChanged, id)
+	return s.publish(ctx, tx, api.PasswordChanged, id)
 }
 
 func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.None, error) {
@@ -192,7 +192,7 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 	if err != nil {
 		return nil, refused(err)
 	}
-	if err := s.free(ctx, row.ID); err != nil {
+	if err := s.mayLeave(ctx, row.ID); err != nil {
 		return nil, err
 	}
 	runs := 0
@@ -205,7 +205,7 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 			return nil // an earlier run has done it
 		}
 		runs++
-		row, err := s.settle(ctx, tx, p)
+		row, err := s.lockProven(ctx, tx, p)
 		if err != nil {
 			return err
 		}
@@ -216,8 +216,8 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 	}))
 }
 
-// free returns a Conflict that names the events which still need their organizer, or nil if there are none.
-func (s *Service) free(ctx context.Context, id ids.User) error {
+// mayLeave returns a Conflict that names the events which still need their organizer, or nil if there are none.
+func (s *Service) mayLeave(ctx context.Context, id ids.User) error {
 	events, err := rpc.Call(ctx, s.client, api.GetRunningEvents, &api.PersonRef{UserID: id})
 	if err != nil || len(events.Items) == 0 {
 		return err
@@ -246,5 +246,5 @@ func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
 	if err := idempotency.DeleteAbout(ctx, tx, row.ID.String()); err != nil {
 		return err
 	}
-	return s.tell(ctx, tx, api.UserDeleted, row.ID)
+	return s.publish(ctx, tx, api.UserDeleted, row.ID)
 }

@@ -22,7 +22,7 @@ import (
 )
 
 func TestRegisterRefuses(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		_, err := rpc.Call(t.Context(), m.gateway, api.RegisterUser, &api.Register{Email: "ADA@EXAMPLE.ORG", Password: password, Name: "Eve"})
 		wantCode(t, err, fault.Conflict)
@@ -62,14 +62,14 @@ func TestRegisterRefuses(t *testing.T) {
 
 // A password is the same in whatever way its characters are composed.
 func TestPasswordNormalization(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", "pass\u00e9 compos\u00e9")
 		m.login("ada@example.org", "passe\u0301 compose\u0301")
 	})
 }
 
 func TestRegisterIsIdempotent(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		req := api.Register{Email: "ada@example.org", Password: password, Name: "Ada"}
 		const n = 6
 		var wg sync.WaitGroup
@@ -111,7 +111,7 @@ func TestRegisterIsIdempotent(t *testing.T) {
 }
 
 func TestUpdateMe(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("bob@example.org", password)
 		ada := m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
@@ -165,7 +165,7 @@ func TestUpdateMe(t *testing.T) {
 }
 
 func TestChangePassword(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		here, there := m.login("ada@example.org", password), m.login("ada@example.org", password)
 		change := func(current, next string) error {
@@ -211,7 +211,7 @@ func (n *neighbours) set(h has) {
 	n.has = h
 }
 
-func (n *neighbours) serve(t *testing.T, m *mesh) {
+func (n *neighbours) serve(t *testing.T, m *harness) {
 	t.Helper()
 	const rows = 100
 	srv := func(name string) *rpc.Server {
@@ -268,7 +268,7 @@ func (n *neighbours) serve(t *testing.T, m *mesh) {
 }
 
 // export joins the parts of an export, as the gateway does.
-func (m *mesh) export(tokens *api.Tokens) (*api.Export, error) {
+func (m *harness) export(tokens *api.Tokens) (*api.Export, error) {
 	m.t.Helper()
 	var all []byte
 	for next := ""; ; {
@@ -300,7 +300,7 @@ func (m *mesh) export(tokens *api.Tokens) (*api.Export, error) {
 
 // An export is whole, however much there is.
 func TestExport(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
 		_, err := m.export(tokens)
@@ -339,7 +339,7 @@ func TestExport(t *testing.T) {
 
 // Who still organizes events cannot leave them behind.
 func TestOrganizerStays(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
 		n := &neighbours{}
@@ -356,7 +356,7 @@ func TestOrganizerStays(t *testing.T) {
 }
 
 func TestDelete(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		if reply := must(m.post(api.RegisterUser.Spec, "key-1", api.Register{Email: "ada@example.org", Password: password, Name: "Ada Lovelace"}))(t); rpc.Fault(reply) != nil {
 			t.Fatal(rpc.Fault(reply))
 		}
@@ -387,7 +387,7 @@ func TestDelete(t *testing.T) {
 }
 
 func TestAdmins(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		(&neighbours{}).serve(t, m)
 		tokens, root := m.admin()
 		ctx := m.as(tokens)
@@ -436,7 +436,7 @@ func TestAdmins(t *testing.T) {
 }
 
 func TestEnsureAdmin(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		if _, _, err := m.service.EnsureAdmin(t.Context(), "root@example.org", "short"); !fault.Is(err, fault.Invalid) {
 			t.Errorf("a bad password: %v", err)
 		}
@@ -471,7 +471,7 @@ func TestEnsureAdmin(t *testing.T) {
 }
 
 func TestListUsers(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		tokens, _ := m.admin()
 		for _, name := range []string{"anna", "berta", "b_rta", "clara"} {
 			m.clock.Advance(time.Second)
@@ -508,7 +508,7 @@ func TestListUsers(t *testing.T) {
 }
 
 func TestInternalEndpoints(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		ada := m.register("ada@example.org", password)
 		ticketing := rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "ticketing"})
 		found := must(rpc.Call(t.Context(), ticketing, api.FindUserByEmail, &api.FindUser{Email: "ADA@example.org"}))(t)

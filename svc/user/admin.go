@@ -118,7 +118,7 @@ func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, e
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
 			return err
 		}
-		return s.tell(ctx, tx, api.UserUpdated, row.ID)
+		return s.publish(ctx, tx, api.UserUpdated, row.ID)
 	})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 func TestLostCommits(t *testing.T) {
 	const old, fresh = "correct horse battery", "staple battery horse"
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
-	m := newMesh(t, testkit.Open(t, lose.URL, "user", user.Migrations()))
+	m := newHarness(t, testkit.Open(t, lose.URL, "user", user.Migrations()))
 	new(neighbours).serve(t, m)
 	var (
 		tokens *api.Tokens
@@ -26,7 +26,7 @@ func TestLostCommits(t *testing.T) {
 		run             func() error
 	}{
 		{"register", `INSERT INTO "users"`, func() error {
-			_, err := rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.RegisterUser, &api.Register{Email: "ada@example.org", Password: old, Name: "Ada"})
+			_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RegisterUser, &api.Register{Email: "ada@example.org", Password: old, Name: "Ada"})
 			return err
 		}},
 		{"log in", `INSERT INTO "sessions"`, func() (err error) {
@@ -53,7 +53,7 @@ func TestLostCommits(t *testing.T) {
 			return err
 		}},
 		{"ask for a reset", `INSERT INTO "password_resets"`, func() error {
-			_, err := rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.RequestPasswordReset, &api.RequestReset{Email: "ada@example.org"})
+			_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RequestPasswordReset, &api.RequestReset{Email: "ada@example.org"})
 			return err
 		}},
 		{"delete", "DELETE FROM users", func() error {

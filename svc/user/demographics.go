@@ -33,7 +33,7 @@ func (s *Service) demographics(ctx context.Context, req *api.PeopleRef) (*api.Li
 	return out, nil
 }
 
-// ageBand returns the band of years that somebody is in, by the year of birth; "" for none.
+// ageBand returns the age band of a year of birth; "" for none.
 func ageBand(born, year int) string {
 	age := year - born
 	if born == 0 || age < 0 || age > 130 {

@@ -12,7 +12,7 @@ import (
 
 // Only who agreed is counted, and until the account is gone.
 func TestDemographics(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		analytics := rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "analytics"})
 		ask := func(people ...ids.User) (*api.List[api.PersonTraits], error) {
 			return rpc.Call(t.Context(), analytics, api.GetDemographics, &api.PeopleRef{UserIDs: people})
@@ -37,7 +37,7 @@ func TestDemographics(t *testing.T) {
 			t.Errorf("without consent %+v", got.Items)
 		}
 		if got := must(ask())(t); len(got.Items) != 0 {
-			t.Errorf("nobody is %+v", got.Items)
+			t.Errorf("an unknown person is %+v", got.Items)
 		}
 		_, err := ask(make([]ids.User, 501)...)
 		wantCode(t, err, fault.Invalid)

@@ -63,7 +63,7 @@ func (s *Service) export(ctx context.Context, _ *rpc.None, at string) (rpc.Part,
 	if err != nil {
 		return rpc.Part{}, err
 	}
-	place, err := parsePlace(at)
+	position, err := parsePlace(at)
 	if err != nil {
 		return rpc.Part{}, err
 	}
@@ -74,13 +74,13 @@ func (s *Service) export(ctx context.Context, _ *rpc.None, at string) (rpc.Part,
 		}
 	}
 	all := s.sections()
-	for place.section < len(all) && len(out) < partSize {
-		if out, err = place.write(ctx, out, all[place.section], row.ID); err != nil {
+	for position.section < len(all) && len(out) < partSize {
+		if out, err = position.write(ctx, out, all[position.section], row.ID); err != nil {
 			return rpc.Part{}, err
 		}
 	}
-	if place.section < len(all) {
-		return rpc.Part{Body: out, Next: place.String()}, nil
+	if position.section < len(all) {
+		return rpc.Part{Body: out, Next: position.String()}, nil
 	}
 	return rpc.Part{Body: append(out, '}')}, nil
 }
@@ -99,8 +99,8 @@ func (s *Service) exportHead(ctx context.Context, row *userRow) ([]byte, error) 
 	return head[:len(head)-1], nil
 }
 
-// place is how far an export has come.
-type place struct {
+// position is how far an export has come.
+type position struct {
 	section int
 	open    bool // the section's list has begun
 	items   bool // and has items
@@ -108,13 +108,13 @@ type place struct {
 }
 
 // String returns the name of the place, by which the next part is asked for.
-func (p place) String() string {
+func (p position) String() string {
 	return fmt.Sprintf("%d.%t.%t.%s", p.section, p.open, p.items, p.cursor)
 }
 
-func parsePlace(s string) (p place, err error) {
+func parsePlace(s string) (p position, err error) {
 	if s == "" {
-		return place{}, nil
+		return position{}, nil
 	}
 	parts := strings.SplitN(s, ".", 4)
 	if len(parts) != 4 {
@@ -128,7 +128,7 @@ func parsePlace(s string) (p place, err error) {
 }
 
 // write appends a page of a section and goes on to what comes after it.
-func (p *place) write(ctx context.Context, out []byte, sec section, user ids.User) ([]byte, error) {
+func (p *position) write(ctx context.Context, out []byte, sec section, user ids.User) ([]byte, error) {
 	found, err := sec.page(ctx, user, p.cursor)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (p *place) write(ctx context.Context, out []byte, sec section, user ids.Use
 	p.cursor = found.next
 	if found.done {
 		out = append(out, ']')
-		*p = place{section: p.section + 1, cursor: found.next}
+		*p = position{section: p.section + 1, cursor: found.next}
 	}
 	return out, nil
 }

@@ -14,7 +14,7 @@ import (
 
 // A ticket opens one stream, in its minute, as long as its session lasts.
 func TestLiveTickets(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		ada := m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
 		issue := func() string {
@@ -26,7 +26,7 @@ func TestLiveTickets(t *testing.T) {
 			return issued.Ticket
 		}
 		use := func(ticket string) (*api.LivePass, error) {
-			return rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.UseLiveTicket, &api.UseTicket{Ticket: ticket})
+			return rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.UseLiveTicket, &api.UseTicket{Ticket: ticket})
 		}
 		first := issue()
 		if strings.Contains(m.dump(), first) {

@@ -27,8 +27,8 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// mesh is the user service on real NATS and SQL, and those who call it.
-type mesh struct {
+// harness is the user service on real NATS and SQL, with its callers.
+type harness struct {
 	t       *testing.T
 	db      *store.DB
 	nats    *testkit.NATSServer
@@ -40,9 +40,9 @@ type mesh struct {
 	gateway *rpc.Client
 }
 
-func newMesh(t *testing.T, db *store.DB) *mesh {
+func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
-	m := &mesh{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{}, metrics: observe.NewRegistry(),
+	m := &harness{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{}, metrics: observe.NewRegistry(),
 		live: settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour))}
 	m.nats.Stream("EVENTS", "ev.>")
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
@@ -71,7 +71,7 @@ func newMesh(t *testing.T, db *store.DB) *mesh {
 }
 
 // newService returns one more instance of the service, on the same database.
-func (m *mesh) newService(metrics *observe.Registry, log *slog.Logger) *user.Service {
+func (m *harness) newService(metrics *observe.Registry, log *slog.Logger) *user.Service {
 	m.t.Helper()
 	s, err := user.New(m.t.Context(), user.Deps{DB: m.db, JS: m.nats.JS, Client: rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "user"}),
 		Live: m.live, Log: log, Metrics: metrics, Now: m.clock.Now, Hashers: 2})
@@ -81,13 +81,13 @@ func (m *mesh) newService(metrics *observe.Registry, log *slog.Logger) *user.Ser
 	return s
 }
 
-// nobody is a context of a request without an identity, from an address.
-func (m *mesh) nobody(address string) context.Context {
+// anonymous is the context of a request without an identity, from an address.
+func (m *harness) anonymous(address string) context.Context {
 	return rpc.WithMeta(m.t.Context(), rpc.Meta{Address: address})
 }
 
 // as is a context of a request with an access token, as the gateway makes it.
-func (m *mesh) as(tokens *api.Tokens) context.Context {
+func (m *harness) as(tokens *api.Tokens) context.Context {
 	m.t.Helper()
 	c, err := token.Verify(tokens.AccessToken, m.keys(), m.clock.Now())
 	if err != nil {
@@ -96,26 +96,26 @@ func (m *mesh) as(tokens *api.Tokens) context.Context {
 	return rpc.WithMeta(m.t.Context(), rpc.Meta{Address: "192.0.2.1", Principal: rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}})
 }
 
-func (m *mesh) register(email, password string) *api.User {
+func (m *harness) register(email, password string) *api.User {
 	m.t.Helper()
-	return must(rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.RegisterUser, &api.Register{Email: email, Password: password, Name: "Ada"}))(m.t)
+	return must(rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RegisterUser, &api.Register{Email: email, Password: password, Name: "Ada"}))(m.t)
 }
 
-func (m *mesh) tryLogin(address, email, password string) (*api.Tokens, error) {
-	return rpc.Call(m.nobody(address), m.gateway, api.CreateSession, &api.Login{Email: email, Password: password})
+func (m *harness) tryLogin(address, email, password string) (*api.Tokens, error) {
+	return rpc.Call(m.anonymous(address), m.gateway, api.CreateSession, &api.Login{Email: email, Password: password})
 }
 
-func (m *mesh) login(email, password string) *api.Tokens {
+func (m *harness) login(email, password string) *api.Tokens {
 	m.t.Helper()
 	return must(m.tryLogin("192.0.2.1", email, password))(m.t)
 }
 
-func (m *mesh) refresh(refresh string) (*api.Tokens, error) {
-	return rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.RefreshSession, &api.Refresh{RefreshToken: refresh})
+func (m *harness) refresh(refresh string) (*api.Tokens, error) {
+	return rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RefreshSession, &api.Refresh{RefreshToken: refresh})
 }
 
 // admin makes the first administrator and signs in.
-func (m *mesh) admin() (*api.Tokens, *api.User) {
+func (m *harness) admin() (*api.Tokens, *api.User) {
 	m.t.Helper()
 	const password = "the first of them"
 	if _, _, err := m.service.EnsureAdmin(m.t.Context(), "root@example.org", password); err != nil {
@@ -126,7 +126,7 @@ func (m *mesh) admin() (*api.Tokens, *api.User) {
 }
 
 // post sends a request in its wire form, with an idempotency key.
-func (m *mesh) post(spec rpc.Spec, key string, body any) (*nats.Msg, error) {
+func (m *harness) post(spec rpc.Spec, key string, body any) (*nats.Msg, error) {
 	m.t.Helper()
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -137,7 +137,7 @@ func (m *mesh) post(spec rpc.Spec, key string, body any) (*nats.Msg, error) {
 }
 
 // events returns the events on a subject, once there are at least n.
-func (m *mesh) events(subject string, n int) (payloads []string) {
+func (m *harness) events(subject string, n int) (payloads []string) {
 	m.t.Helper()
 	testkit.Eventually(m.t, 10*time.Second, func() error {
 		payloads = payloads[:0]
@@ -155,12 +155,12 @@ func (m *mesh) events(subject string, n int) (payloads []string) {
 }
 
 // hashes is how many password hashes the service has computed.
-func (m *mesh) hashes() uint64 {
+func (m *harness) hashes() uint64 {
 	return m.metrics.Counter("starlight_user_password_hashes_total", "Password hashes that were computed.").Get()
 }
 
 // dump is everything the database holds, as text.
-func (m *mesh) dump() string {
+func (m *harness) dump() string {
 	m.t.Helper()
 	var all strings.Builder
 	for _, table := range []string{"users", "sessions", "refresh_tokens", "password_resets", "login_failures", "answers", "outbox", "processed"} {
@@ -210,15 +210,15 @@ func wantCode(t *testing.T, err error, code fault.Code) *fault.Error {
 }
 
 // onBoth runs a test with a mesh on each database.
-func onBoth(t *testing.T, test func(t *testing.T, m *mesh)) {
+func onBoth(t *testing.T, test func(t *testing.T, m *harness)) {
 	t.Helper()
-	testkit.DB(t, "user", user.Migrations(), func(t *testing.T, db *store.DB) { test(t, newMesh(t, db)) })
+	testkit.DB(t, "user", user.Migrations(), func(t *testing.T, db *store.DB) { test(t, newHarness(t, db)) })
 }
 
 func newUserID() ids.User { return ids.New[ids.UserKind](time.Now()) }
 
 // keys are the public keys as the service publishes them.
-func (m *mesh) keys() token.Keys {
+func (m *harness) keys() token.Keys {
 	m.t.Helper()
 	set := must(rpc.Call(m.t.Context(), m.gateway, api.GetKeys, &rpc.None{}))(m.t)
 	return func(kid string) (ed25519.PublicKey, bool) {

@@ -35,7 +35,7 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 		if err := idempotency.KeepFor(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
 			return err
 		}
-		return s.add(ctx, tx, &row, spoken(req.Speaks))
+		return s.insert(ctx, tx, &row, acceptedLanguages(req.Speaks))
 	})
 	if err != nil {
 		return nil, err
@@ -43,8 +43,8 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	return answer, nil
 }
 
-// spoken returns the languages of an Accept-Language header, the best first, and nothing if it is not readable.
-func spoken(header string) string {
+// acceptedLanguages returns the languages of an Accept-Language header, the best first, and nothing if it is not readable.
+func acceptedLanguages(header string) string {
 	const most = 5
 	tags, _, err := language.ParseAcceptLanguage(header)
 	if err != nil {
@@ -57,16 +57,16 @@ func spoken(header string) string {
 	return strings.Join(names, ", ")
 }
 
-// add writes a new person, who speaks a language if it is known, and tells of it. One that is written already stays.
-func (s *Service) add(ctx context.Context, tx bun.Tx, row *userRow, language string) error {
+// insert writes a new person, who speaks a language if it is known, with the domain event. One that is written already stays.
+func (s *Service) insert(ctx context.Context, tx bun.Tx, row *userRow, language string) error {
 	if fresh, err := insertUser(ctx, tx, row); err != nil || !fresh {
 		return err
 	}
 	return stream.Add(ctx, tx, api.UserRegistered.Subject, api.UserEvent{UserID: row.ID, Language: language, At: s.now()})
 }
 
-// tell writes the event that something happened to a person.
-func (s *Service) tell(ctx context.Context, tx bun.Tx, topic api.Topic[api.UserEvent], id ids.User) error {
+// publish adds a domain event about a person to the outbox.
+func (s *Service) publish(ctx context.Context, tx bun.Tx, topic api.Topic[api.UserEvent], id ids.User) error {
 	return stream.Add(ctx, tx, topic.Subject, api.UserEvent{UserID: id, At: s.now()})
 }
 
@@ -101,7 +101,7 @@ func (s *Service) EnsureAdmin(ctx context.Context, email, password string) (crea
 		return false, "", err
 	}
 	row := newUserRow(account, "Administrator", hash, true, s.now())
-	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return s.add(ctx, tx, &row, "") })
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return s.insert(ctx, tx, &row, "") })
 	if err == nil {
 		return true, generated, nil
 	}

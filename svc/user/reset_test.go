@@ -12,13 +12,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-func (m *mesh) requestReset(email string) {
+func (m *harness) requestReset(email string) {
 	m.t.Helper()
-	must(rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.RequestPasswordReset, &api.RequestReset{Email: email}))(m.t)
+	must(rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RequestPasswordReset, &api.RequestReset{Email: email}))(m.t)
 }
 
 // lastReset returns the newest of n reset events.
-func (m *mesh) lastReset(n int) api.ResetEvent {
+func (m *harness) lastReset(n int) api.ResetEvent {
 	m.t.Helper()
 	var e api.ResetEvent
 	events := m.events(api.PasswordResetRequested.Subject, n)
@@ -28,18 +28,18 @@ func (m *mesh) lastReset(n int) api.ResetEvent {
 	return e
 }
 
-func (m *mesh) mint(id string) (*api.MintedReset, error) {
+func (m *harness) mint(id string) (*api.MintedReset, error) {
 	client := rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "notification"})
 	return rpc.Call(m.t.Context(), client, api.MintResetToken, &api.MintReset{ResetID: id})
 }
 
-func (m *mesh) confirm(secret, next string) error {
-	_, err := rpc.Call(m.nobody("192.0.2.1"), m.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: secret, NewPassword: next})
+func (m *harness) confirm(secret, next string) error {
+	_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: secret, NewPassword: next})
 	return err
 }
 
 func TestPasswordReset(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		ada := m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
 		for range 5 {
@@ -75,7 +75,7 @@ func TestPasswordReset(t *testing.T) {
 }
 
 func TestResetEnds(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		m.requestReset("ada@example.org")
 		e := m.lastReset(1)
@@ -101,7 +101,7 @@ func TestResetEnds(t *testing.T) {
 }
 
 func TestResetsPerAddress(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		for range 8 {
 			m.requestReset("ada@example.org")
@@ -117,7 +117,7 @@ func TestResetsPerAddress(t *testing.T) {
 }
 
 func TestResetsPerAddressAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		var all sync.WaitGroup
 		for range 40 {
@@ -135,7 +135,7 @@ func TestResetsPerAddressAtOnce(t *testing.T) {
 
 // Nothing secret is anywhere but in the answer to the one who may have it.
 func TestSecretsStayHome(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		const canary, next = "canary-password-one", "canary-password-two"
 		if reply := must(m.post(api.RegisterUser.Spec, "key-1", api.Register{Email: "ada@example.org", Password: canary, Name: "Ada"}))(t); rpc.Fault(reply) != nil {
 			t.Fatal(rpc.Fault(reply))
@@ -167,11 +167,11 @@ func TestSecretsStayHome(t *testing.T) {
 		if !strings.Contains(places["the log"], "used refresh token") || !strings.Contains(places["the database"], "$argon2id$") || !strings.Contains(places["the stream"], "usr_") {
 			t.Fatal("the test looks in the wrong places")
 		}
-		for place, text := range places {
+		for position, text := range places {
 			for name, secret := range map[string]string{"a password": "canary-password", "an access token": a.AccessToken, "a signature": b.AccessToken[strings.LastIndex(b.AccessToken, "."):],
 				"a used refresh token": a.RefreshToken, "a refresh token": b.RefreshToken, "a reset token": minted.Token, "half of it": minted.Token[20:]} {
 				if strings.Contains(text, secret) {
-					t.Errorf("%s is in %s", name, place)
+					t.Errorf("%s is in %s", name, position)
 				}
 			}
 		}

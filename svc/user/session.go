@@ -88,9 +88,9 @@ func (s *Service) newHash(ctx context.Context, password string) (string, error) 
 	return s.hasher.hash(password), nil
 }
 
-// settle locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It returns
+// lockProven locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It returns
 // errWrong if the password was changed since.
-func (s *Service) settle(ctx context.Context, tx bun.Tx, p proof) (userRow, error) {
+func (s *Service) lockProven(ctx context.Context, tx bun.Tx, p proof) (userRow, error) {
 	row, err := s.lock(ctx, tx, p.row.ID)
 	rehashed := err == nil && p.rehash != "" && row.Password == p.rehash
 	if fault.Is(err, fault.NotFound) || err == nil && row.Password != p.row.Password && !rehashed {
@@ -138,7 +138,7 @@ func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error
 	secret, hash := newSecret(refreshPrefix)
 	var row userRow
 	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		if row, err = s.settle(ctx, tx, p); err != nil {
+		if row, err = s.lockProven(ctx, tx, p); err != nil {
 			return err
 		}
 		res, err := tx.NewInsert().Model(&session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
@@ -286,7 +286,7 @@ const (
 	secretSize    = 32
 )
 
-// newSecret returns a random secret and its hash, which is all that is stored. Nobody can guess 256 bits, so the hash
+// newSecret returns a random secret and its hash, which is all that is stored. 256 bits cannot be guessed, so the hash
 // needs no salt and no work.
 func newSecret(prefix string) (secret, hash string) {
 	raw := make([]byte, secretSize)

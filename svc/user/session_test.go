@@ -21,7 +21,7 @@ import (
 const password = "correct horse battery"
 
 func TestLoginAndAccessToken(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		ada := m.register("Ada@Example.ORG", password)
 		if ada.Email != "Ada@example.org" || ada.Revision != 1 || len(ada.Roles) != 0 {
 			t.Errorf("registered %+v", ada)
@@ -43,7 +43,7 @@ func TestLoginAndAccessToken(t *testing.T) {
 }
 
 func TestRefreshRotatesAndNoticesReuse(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		other := m.login("ada@example.org", password)
 		first := m.login("ada@example.org", password)
@@ -68,7 +68,7 @@ func TestRefreshRotatesAndNoticesReuse(t *testing.T) {
 }
 
 func TestRefreshTokenExpires(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
 		m.clock.Advance(24*time.Hour - time.Second)
@@ -79,10 +79,10 @@ func TestRefreshTokenExpires(t *testing.T) {
 	})
 }
 
-// Of many requests with one token exactly one gets an answer, and then nobody holds a token that works: one of the
+// Of many requests with one token exactly one gets an answer, and then no token works any more: one of the
 // presenters may be a thief.
 func TestConcurrentRefresh(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		for range 3 {
 			tokens := m.login("ada@example.org", password)
@@ -112,7 +112,7 @@ func TestConcurrentRefresh(t *testing.T) {
 }
 
 func TestLoginThrottling(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("known@example.org", password)
 		for _, email := range []string{"known@example.org", "unknown@example.org"} {
 			for i := range 5 {
@@ -154,7 +154,7 @@ func TestLoginThrottling(t *testing.T) {
 }
 
 func TestAddressThrottling(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		_, err := m.tryLogin("2001:db8::1", "someone@example.org", "wrong password")
 		wantCode(t, err, fault.Unauthenticated)
@@ -179,7 +179,7 @@ func TestAddressThrottling(t *testing.T) {
 
 // Guesses sent at the same time are not worth more than guesses sent one by one.
 func TestThrottlingOfConcurrentGuesses(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		before := m.hashes()
 		var wg sync.WaitGroup
@@ -195,7 +195,7 @@ func TestThrottlingOfConcurrentGuesses(t *testing.T) {
 
 // Each wait is followed by one guess, whatever the number of hashers and instances.
 func TestOneGuessAfterEachWait(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
 		for range 5 {
 			m.tryLogin("192.0.2.7", "ada@example.org", "wrong password")
@@ -217,7 +217,7 @@ func TestOneGuessAfterEachWait(t *testing.T) {
 
 // An account that does not exist costs the same work as one that does.
 func TestUnknownAccountCostsTheSame(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("known@example.org", password)
 		work := func(email string) (uint64, *fault.Error) {
 			before := m.hashes()
@@ -240,14 +240,14 @@ func TestUnknownAccountCostsTheSame(t *testing.T) {
 			t.Errorf("%d accounts with one failure, want both", failures)
 		}
 		if strings.Contains(m.dump(), "unknown@") {
-			t.Error("the address of nobody is kept")
+			t.Error("the address without an account is kept")
 		}
 	})
 }
 
 // A hash of another cost is replaced when its owner logs in, and only then.
 func TestHashIsUpgraded(t *testing.T) {
-	onBoth(t, func(t *testing.T, m *mesh) {
+	onBoth(t, func(t *testing.T, m *harness) {
 		ada := m.register("ada@example.org", password)
 		old := user.HashAt(8192, 1, password)
 		if err := m.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {

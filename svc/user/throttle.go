@@ -42,8 +42,8 @@ func (l limit) wait(failures int) time.Duration {
 	return min(l.first<<over, l.most)
 }
 
-// attempt is somebody who is about to give a password: the keys under which failures are counted, and their limits. The
-// keys are hashes: what addresses people mistype is nobody's business, and unknown accounts count like known ones.
+// attempt is an attempt to give a password: the keys under which failures are counted, and their limits. The keys are
+// hashes: mistyped addresses stay private, and unknown accounts count like known ones.
 type attempt struct {
 	account string
 	address string // "" if the client's address is not known

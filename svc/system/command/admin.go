@@ -164,7 +164,7 @@ func (c configHistory) Run(s *streams) error {
 		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
 		fmt.Fprintln(w, "REVISION\tAT\tVALUE")
 		for _, one := range changes {
-			value := strconv.Quote(one.Value) // somebody else may have written anything
+			value := strconv.Quote(one.Value) // another tool may have written anything
 			switch {
 			case one.Deleted:
 				value = "(default)"

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A mail server that takes connections and says nothing keeps nobody from stopping the program.
+// A mail server that takes connections and does not answer does not keep the program from stopping.
 func TestStopIsBounded(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

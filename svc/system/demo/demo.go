@@ -104,7 +104,7 @@ func (t *tour) load(ctx context.Context, season []api.NewEvent) (api.Event, erro
 	}
 	who := person(organizer, "Demo Season")
 	err = t.signUp(ctx, who, &t.door)
-	if refused(err, "conflict") { // the organizer of that earlier run, whose password nobody may know any more
+	if refused(err, "conflict") { // the organizer of that earlier run, whose password may be lost
 		who.Email = "organizer-" + suffix() + domain
 		err = t.signUp(ctx, who, &t.door)
 	}
@@ -164,7 +164,7 @@ func choose(e api.Event) (int, error) {
 			return i, nil
 		}
 	}
-	return 0, fmt.Errorf("choose a ticket: %s sells none to everybody", e.Name)
+	return 0, fmt.Errorf("choose a ticket: %s sells none without a restriction", e.Name)
 }
 
 // signUp makes an account and logs in.

@@ -20,14 +20,14 @@ const silence = 3
 // newID returns the id of an instance that starts now.
 func newID() string { return fmt.Sprintf("%019d-%s", time.Now().UnixNano(), nuid.Next()) }
 
-// hear notes that another instance is there.
-func (s *Service) hear(m *nats.Msg) {
+// onPeer notes that another instance is there.
+func (s *Service) onPeer(m *nats.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peers[string(m.Data)] = s.beats
 }
 
-// beat begins the next beat of this instance. It returns the events to tell of: none while another instance does, which
+// beat begins the next beat of this instance. It returns the events to publish: none while another instance does that, which
 // may be silent for the first time since now.
 func (s *Service) beat() []ids.Event {
 	s.mu.Lock()
@@ -53,8 +53,8 @@ func (s *Service) beat() []ids.Event {
 	return due
 }
 
-// tell sends the numbers that have changed to those who follow them, at most once a second for each event.
-func (s *Service) tell(context.Context) error {
+// publishLive sends the numbers that have changed to those who follow them, at most once a second for each event.
+func (s *Service) publishLive(context.Context) error {
 	if s.current() != nil {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (s *Service) tell(context.Context) error {
 		var sum *api.EventSummary
 		err := s.db.View(func(tx *bolt.Tx) error {
 			o, err := offer(tx, event)
-			if err == nil && o != nil && s.whole(tx, event) == nil {
+			if err == nil && o != nil && s.checkComplete(tx, event) == nil {
 				sum = summarize(tx, o, s.now())
 			}
 			return err

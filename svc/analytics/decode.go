@@ -19,7 +19,7 @@ type change interface{ fold(f *fold) error }
 type reader struct{ parser fastjson.Parser }
 
 // read makes a change of a message. What is not readable is a fault of code Invalid; what is of no interest is nil.
-func (r *reader) read(subject string, data []byte, stored time.Time) (change, error) {
+func (r *reader) read(subject string, data []byte, persistent time.Time) (change, error) {
 	switch subject {
 	case api.FactViews, api.FactSearches:
 		v := new(views)
@@ -61,7 +61,7 @@ func (r *reader) read(subject string, data []byte, stored time.Time) (change, er
 			return nil, unreadable(subject, err)
 		}
 		if v.at.IsZero() {
-			v.at = stored
+			v.at = persistent
 		}
 		return v, nil
 	}
@@ -161,7 +161,7 @@ func (o object) list(name string) []object {
 // views are looks at an event, or searches.
 type views api.TrafficFact
 
-// deleted is the status of an event that is not offered any more: what is told of it late does not bring it back.
+// deleted is the status of an event that is not offered any more: a late message does not bring it back.
 const deleted = "deleted"
 
 // description is an event as it is offered.
@@ -170,8 +170,8 @@ type description api.Offer
 // creation is the first description of an event: no fact of it comes earlier.
 type creation struct{ *description }
 
-// orderFact is the part of api.OrderEvent that counts.
-type orderFact struct {
+// orderChange is the part of api.OrderEvent that counts.
+type orderChange struct {
 	subject                string
 	id                     ids.Order
 	event                  ids.Event
@@ -179,17 +179,17 @@ type orderFact struct {
 	payment                ids.Payment
 	promo                  string
 	total                  int64 // minor units
-	items                  []itemFact
+	items                  []orderItem
 	created, updated, paid time.Time
 }
 
-type itemFact struct {
+type orderItem struct {
 	typ             ids.TicketType
 	quantity, price int64
 }
 
-func orderOf(subject string, o object) *orderFact {
-	f := &orderFact{subject: subject, id: ids.Order(o.text("id")), event: ids.Event(o.text("event_id"))}
+func orderOf(subject string, o object) *orderChange {
+	f := &orderChange{subject: subject, id: ids.Order(o.text("id")), event: ids.Event(o.text("event_id"))}
 	switch subject { // each step looks at its own time
 	case api.OrderWasHeld.Subject:
 		f.created = o.time("created_at")
@@ -199,7 +199,7 @@ func orderOf(subject string, o object) *orderFact {
 		f.total = o.in("total").number("amount")
 		f.buyer = &buyer{user: ids.User(o.text("user_id")), event: f.event}
 		for _, item := range o.list("items") {
-			f.items = append(f.items, itemFact{ids.TicketType(item.text("ticket_type_id")), item.number("quantity"), item.in("unit_price").number("amount")})
+			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), item.number("quantity"), item.in("unit_price").number("amount")})
 		}
 	default:
 		f.updated = o.time("updated_at")
@@ -208,8 +208,8 @@ func orderOf(subject string, o object) *orderFact {
 	return f
 }
 
-// refundFact is the part of api.RefundEvent that counts.
-type refundFact struct {
+// refundChange is the part of api.RefundEvent that counts.
+type refundChange struct {
 	id      ids.Refund
 	order   ids.Order
 	payment ids.Payment
@@ -218,13 +218,13 @@ type refundFact struct {
 	failed  bool // after it had succeeded: the money did not arrive
 }
 
-func refundOf(o object) *refundFact {
-	return &refundFact{id: ids.Refund(o.text("id")), order: ids.Order(o.text("order_id")), payment: ids.Payment(o.text("payment_id")),
+func refundOf(o object) *refundChange {
+	return &refundChange{id: ids.Refund(o.text("id")), order: ids.Order(o.text("order_id")), payment: ids.Payment(o.text("payment_id")),
 		amount: o.in("amount").number("amount"), at: o.time("updated_at")}
 }
 
-// ticketFact is what happened to a ticket.
-type ticketFact struct {
+// ticketChange is what happened to a ticket.
+type ticketChange struct {
 	subject string
 	id      ids.Ticket
 	event   ids.Event
@@ -233,7 +233,7 @@ type ticketFact struct {
 	at      time.Time
 }
 
-func ticketOf(subject string, o object) *ticketFact {
-	return &ticketFact{subject: subject, id: ids.Ticket(o.text("ticket_id")), event: ids.Event(o.text("event_id")), typ: ids.TicketType(o.text("ticket_type_id")),
+func ticketOf(subject string, o object) *ticketChange {
+	return &ticketChange{subject: subject, id: ids.Ticket(o.text("ticket_id")), event: ids.Event(o.text("event_id")), typ: ids.TicketType(o.text("ticket_type_id")),
 		gate: o.text("gate"), at: o.time("at")}
 }
