@@ -180,7 +180,6 @@ func (s *Service) Close() {
 	s.creations.Close()
 	s.receipts.Close()
 	s.scans.Close()
-	s.writes.Close()
 	s.inv.Close()
 }
 
