@@ -25,11 +25,12 @@ type txState struct {
 	failed    error // the first statement that failed
 }
 
-// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics.
+// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics. On SQLite transactions
+// that wait for each other share a commit, each in a savepoint. An outcome is known to all of them at the same moment.
 //
 // When the database refuses because of concurrent transactions (serialization failure, deadlock, busy), fn runs again
-// from the start, up to 8 times; it must have no effect but through tx, and must overwrite, not add to, what it leaves in
-// captured variables. Use the context it is given. Transactions do not nest: the one writer of SQLite would wait for
+// from the start, up to 8 times. It also runs again if one that shares its commit cannot be undone alone. It must have no
+// effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is given. Transactions do not nest: the one writer of SQLite would wait for
 // itself, so a Tx within a Tx is an error on both databases.
 //
 // An error of fn is returned as it is, so faults pass through. An unreachable or full database is a fault of code
