@@ -258,6 +258,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // Close ends what is open. Call it when no request can come any more and Run has returned.
 func (s *Service) Close() {
+	s.group.Close()
 	for _, w := range s.workers {
 		w.loads.Close()
 		w.outcomes.Close()
