@@ -32,7 +32,7 @@ func Handle[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(conte
 		if err != nil || resp == nil {
 			return answer{}, err
 		}
-		return answerOf(resp), nil
+		return answerOf(resp)
 	})
 }
 
@@ -82,7 +82,7 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		if err != nil {
 			return answer{}, err
 		}
-		return b.unlessKnown(h, a).encode()
+		return b.unlessKnown(h, a), nil
 	}
 	s.add(b)
 	return b
@@ -98,8 +98,6 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s is live by {%s}, which its path has not", d.Subject(), d.Live.token)
 	case d.Traffic != nil && d.Traffic.Path != "" && !slices.Contains(names, d.Traffic.Path):
 		return fmt.Errorf("%s counts {%s}, which its path has not", d.Subject(), d.Traffic.Path)
-	case d.Waits != "" && (d.Method != "GET" || !slices.Contains(names, d.Waits)):
-		return fmt.Errorf("%s waits for {%s}, but is no GET with that in its path", d.Subject(), d.Waits)
 	case d.Location != "" && !beginsWithID(d.Response):
 		return fmt.Errorf("%s has a location, but its answer does not begin with an id", d.Subject())
 	}
@@ -137,27 +135,20 @@ func (b *binding) unlessKnown(h nats.Header, a answer) answer {
 	return a
 }
 
-// answerOf describes a response. It is encoded by encode, if it is sent at all.
-func answerOf(resp any) answer {
-	a := answer{resp: resp}
+// answerOf encodes a response.
+func answerOf(resp any) (answer, error) {
+	var a answer
 	if t, ok := resp.(ETagger); ok {
 		a.etag = t.ETag()
 	}
-	if t, ok := resp.(Transient); ok {
-		a.transient = t.IsTransient()
-	}
-	return a
-}
-
-func (a answer) encode() (answer, error) {
-	switch r := a.resp.(type) {
-	case nil, *None:
+	switch r := resp.(type) {
+	case *None:
 		return a, nil
 	case *Blob:
 		a.contentType, a.body, a.disposition = r.ContentType, r.Data, attachment(r.Filename)
 		return a, nil
 	}
-	body, err := json.Marshal(a.resp)
+	body, err := json.Marshal(resp)
 	if err != nil {
 		return a, fault.Wrap(err, fault.Internal, "something went wrong on our side")
 	}

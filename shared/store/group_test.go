@@ -26,7 +26,6 @@ func TestGroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		g := store.NewGroup(db)
-		defer g.Close()
 		changed := errors.New("changed its mind")
 		insert := func(n int) func(context.Context, bun.Tx) error {
 			return func(ctx context.Context, tx bun.Tx) error {

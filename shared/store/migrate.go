@@ -115,7 +115,7 @@ func (db *DB) setupPool() (*bun.DB, func(), error) {
 
 // setup is Tx for changes of the schema: one at a time. On SQLite every transaction that writes is.
 func (db *DB) setup(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return db.run(ctx, pool, func(ctx context.Context, tx bun.Tx) error {
+	return (&lane{db: db, pool: pool}).do(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if db.Postgres() {
 			if err := lockSchema(ctx, tx, db.service); err != nil {
 				return err

@@ -50,6 +50,7 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 	if db.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return err
 	}
+	db.lane = &lane{db: db, pool: db.write}
 	// Two processes that turn a new file to WAL at the same moment are refused without the busy timeout.
 	for attempt := 1; ; attempt++ {
 		err := db.write.PingContext(ctx)

@@ -51,6 +51,10 @@ type DB struct {
 	dsn     string  // of PostgreSQL
 	path    string  // of the file of SQLite
 
+	lane *lane // of SQLite, which has one writer
+
+	rides rides
+
 	aroundCommit func(done bool) // nil but in tests
 
 	mu        sync.RWMutex
@@ -69,6 +73,7 @@ func Open(ctx context.Context, url, service string, migrations fs.FS, log *slog.
 		log = slog.New(slog.DiscardHandler)
 	}
 	db := &DB{service: service, log: log}
+	db.rides.db = db
 	var err error
 	switch scheme, rest, _ := strings.Cut(url, ":"); scheme {
 	case "sqlite":
@@ -124,8 +129,14 @@ func (db *DB) Ping(ctx context.Context) error {
 // Stats returns the state of the pool that writes, for metrics.
 func (db *DB) Stats() sql.DBStats { return db.write.DB.Stats() }
 
-// Close closes all connections. Running queries fail.
+// flushTimeout bounds the last commit of what was given to TxSoon.
+const flushTimeout = 2 * time.Second
+
+// Close finishes what was given to TxSoon and closes all connections. Running queries fail.
 func (db *DB) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	db.rides.flush(ctx)
 	var err error
 	if db.read != nil && db.read != db.write {
 		err = db.read.Close()

@@ -25,11 +25,12 @@ type txState struct {
 	failed    error // the first statement that failed
 }
 
-// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics.
+// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics. On SQLite transactions
+// that wait for each other share a commit, each in a savepoint. An outcome is known to all of them at the same moment.
 //
 // When the database refuses because of concurrent transactions (serialization failure, deadlock, busy), fn runs again
-// from the start, up to 8 times; it must have no effect but through tx, and must overwrite, not add to, what it leaves in
-// captured variables. Use the context it is given. Transactions do not nest: the one writer of SQLite would wait for
+// from the start, up to 8 times. It also runs again if one that shares its commit cannot be undone alone. It must have no
+// effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is given. Transactions do not nest: the one writer of SQLite would wait for
 // itself, so a Tx within a Tx is an error on both databases.
 //
 // An error of fn is returned as it is, so faults pass through. An unreachable or full database is a fault of code
@@ -38,8 +39,15 @@ type txState struct {
 // On PostgreSQL a transaction in which a statement failed cannot commit. Tx returns the failed statement's error even if
 // fn overlooked it; where a duplicate is expected use ON CONFLICT DO NOTHING.
 func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return db.run(ctx, db.write, fn)
+	l := db.lane
+	if l == nil {
+		l = &lane{db: db, pool: db.write}
+	}
+	return l.do(ctx, fn)
 }
+
+// change is what a transaction does.
+type change = func(ctx context.Context, tx bun.Tx) error
 
 // settleWithin bounds how long TxRepeatable tries to find out what has become of a commit.
 const settleWithin = 5 * time.Second
@@ -68,28 +76,6 @@ func (db *DB) TxRepeatable(ctx context.Context, fn func(ctx context.Context, tx 
 	}
 }
 
-func (db *DB) run(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) error {
-	if ctx.Value(txKey{}) != nil {
-		return errors.New("store: Tx within a Tx")
-	}
-	for attempt := 1; ; attempt++ {
-		announced, err := db.once(ctx, pool, fn)
-		if err == nil {
-			if announced {
-				db.announce()
-			}
-			return nil
-		}
-		if !retryable(err) || attempt == attempts {
-			return FaultOf(ctx, err)
-		}
-		db.log.DebugContext(ctx, "transaction refused, trying again", "attempt", attempt, "error", err)
-		if !pause(ctx, attempt) {
-			return FaultOf(ctx, err)
-		}
-	}
-}
-
 // FaultOf returns what an error of a query under ctx is to a caller: once ctx has ended, a broken connection only says so.
 func FaultOf(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && rolledBack(ctx, err) {
@@ -99,38 +85,6 @@ func FaultOf(ctx context.Context, err error) error {
 		return fault.Wrap(errors.Join(cause, err), fault.Timeout, "the request took too long")
 	}
 	return classify(err)
-}
-
-// once runs fn in one transaction.
-func (db *DB) once(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) (announced bool, err error) {
-	state := &txState{}
-	inner := context.WithValue(ctx, txKey{}, state)
-	tx, err := pool.BeginTx(ctx, nil)
-	if err != nil {
-		return false, err
-	}
-	done := false
-	defer func() {
-		if !done { // fn panicked, or ended its goroutine
-			tx.Rollback()
-		}
-	}()
-	err = fn(inner, tx)
-	done = true
-	if err == nil && db.Postgres() {
-		err = state.failed
-	}
-	if err != nil {
-		// Its own error adds nothing: the transaction is gone either way.
-		tx.Rollback()
-		return false, err
-	}
-	db.around(false)
-	if err := tx.Commit(); err != nil {
-		return false, commitError(ctx, err)
-	}
-	db.around(true)
-	return state.announced, nil
 }
 
 // AroundCommit has fn called before each commit and, with done, after it: a test can end the process there. Call it before
@@ -184,8 +138,8 @@ func rolledBack(ctx context.Context, err error) bool {
 }
 
 // commitError tells a refused commit, which surely did not happen, from a broken one.
-func commitError(ctx context.Context, err error) error {
-	if refused(err) || rolledBack(ctx, err) {
+func commitError(err error) error {
+	if refused(err) || errors.Is(err, sql.ErrTxDone) {
 		return err
 	}
 	return fault.Wrap(errors.Join(ErrUnknown, err), fault.Timeout, "the outcome is not known")

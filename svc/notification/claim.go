@@ -49,6 +49,17 @@ type claimRow struct {
 	Target    ids.PushSubscription `bun:"target,pk"`
 	Owner     string               `bun:"owner"`
 	Until     int64                `bun:"until"`
+	Queued    bool                 `bun:"queued"` // whether the job is in the stream
+}
+
+func (r claimRow) job() api.NotificationJob {
+	return api.NotificationJob{MessageID: r.MessageID, Channel: r.Channel, Target: r.Target}
+}
+
+// row returns the claim of this instance to a job from now on, in milliseconds.
+func (c *claims) row(job api.NotificationJob, now int64, queued bool) claimRow {
+	return claimRow{MessageID: job.MessageID, Channel: job.Channel, Target: job.Target, Owner: c.owner,
+		Until: now + claimTime.Milliseconds(), Queued: queued}
 }
 
 // enter claims a job in memory, and returns its outcome if it was done before and that is only to be stored. It reports
@@ -95,14 +106,30 @@ func (c *claims) acquire(ctx context.Context, tx bun.Tx, jobs []api.Notification
 	var mine []api.NotificationJob
 	rows := make([]claimRow, len(jobs))
 	for i, job := range jobs {
-		rows[i] = claimRow{MessageID: job.MessageID, Channel: job.Channel, Target: job.Target, Owner: c.owner,
-			Until: now + claimTime.Milliseconds()}
+		rows[i] = c.row(job, now, true)
 	}
 	err = tx.NewInsert().Model(&rows).On("CONFLICT (message_id, channel, target) DO UPDATE").
 		Set("owner = excluded.owner, until = excluded.until").
 		Where("claims.until < ? OR claims.owner = excluded.owner", now).
 		Returning("message_id, channel, target").Scan(ctx, &mine)
 	return mine, err
+}
+
+// insert claims messages that are new.
+func (c *claims) insert(ctx context.Context, tx bun.Tx, outs []*outgoing) error {
+	if len(outs) == 0 {
+		return nil
+	}
+	now, err := c.now(ctx, tx)
+	if err != nil {
+		return err
+	}
+	rows := make([]claimRow, len(outs))
+	for i, out := range outs {
+		rows[i] = c.row(out.job, now, false)
+	}
+	_, err = tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx)
+	return err
 }
 
 // release ends the claims of this instance to jobs.
@@ -120,37 +147,36 @@ func (c *claims) release(ctx context.Context, tx bun.Tx, jobs []api.Notification
 	return err
 }
 
-// renew prolongs the claims to what has been in progress for a while.
+// renew prolongs the claims to what has been in progress for a while. One that has expired and was lost is not prolonged.
 func (c *claims) renew(ctx context.Context) error {
 	began := time.Now()
-	var jobs []api.NotificationJob
 	messages := set[ids.Notification]{}
 	c.mu.Lock()
 	for job, one := range c.held {
 		if began.Sub(one.at) >= renewEvery {
-			jobs = append(jobs, job)
 			messages[job.MessageID] = true
 		}
 	}
 	c.mu.Unlock()
-	if len(jobs) == 0 {
+	if len(messages) == 0 {
 		return nil
 	}
+	var renewed []api.NotificationJob
 	err := c.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		now, err := c.now(ctx, tx)
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE claims SET until = ? WHERE owner = ? AND message_id IN (?)",
-			now+claimTime.Milliseconds(), c.owner, messages.list())
-		return err
+		renewed = nil
+		return tx.NewRaw(`UPDATE claims SET until = ? WHERE owner = ? AND message_id IN (?)
+			RETURNING message_id, channel, target`, now+claimTime.Milliseconds(), c.owner, messages.list()).Scan(ctx, &renewed)
 	})
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, job := range jobs {
+	for _, job := range renewed {
 		if one := c.held[job]; one != nil {
 			one.at = began
 		}

@@ -87,9 +87,17 @@ func (s *Service) deliver(ctx context.Context, w channelWorker, m stream.Msg) er
 	defer func() { s.claims.leave(job, unrecorded) }()
 	var err error
 	if o == nil {
-		if o, err = s.try(ctx, w, job); o == nil {
-			return err
+		out, failure := w.loads.Do(ctx, job)
+		if fault.Is(failure, fault.NotFound) { // done, or its recipient's account is deleted
+			return nil
 		}
+		if fault.Is(failure, fault.Conflict) {
+			return s.inProgress(ctx, job)
+		}
+		if failure != nil {
+			return failure
+		}
+		o, err = s.try(ctx, w, out)
 	}
 	recorded := s.record(ctx, w, *o)
 	if recorded != nil && o.status != "" {
@@ -98,21 +106,11 @@ func (s *Service) deliver(ctx context.Context, w channelWorker, m stream.Msg) er
 	return errors.Join(err, recorded)
 }
 
-// try claims a job and does it. It returns the outcome, without a status if the job is to be tried again, and nil if it
-// was not claimed.
-func (s *Service) try(ctx context.Context, w channelWorker, job api.NotificationJob) (*outcome, error) {
-	out, err := w.loads.Do(ctx, job)
-	if fault.Is(err, fault.NotFound) { // done, or its recipient's account is deleted
-		return nil, nil
-	}
-	if fault.Is(err, fault.Conflict) {
-		return nil, s.inProgress(ctx, job)
-	}
-	if err != nil {
-		return nil, err
-	}
+// try sends a message. It returns the outcome, which has no status if the job is to be tried again.
+func (s *Service) try(ctx context.Context, w channelWorker, out *outgoing) (*outcome, error) {
+	job := out.job
 	o := &outcome{job: job, status: sent}
-	err = s.attempt(ctx, w, out)
+	err := s.attempt(ctx, w, out)
 	var never *channel.Undeliverable
 	var late *obsolete
 	switch {

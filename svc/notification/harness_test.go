@@ -56,6 +56,8 @@ type harness struct {
 	mu     sync.Mutex
 	offers map[ids.Event]api.Offer
 	held   map[ids.User][]api.Ticket
+
+	calendarCalls int // of the event service
 }
 
 type service interface {
@@ -155,7 +157,9 @@ func (h *harness) neighbours() {
 		if h.offers[req.EventID].Event.Status == api.EventCancelled {
 			method = "CANCEL"
 		}
-		return &rpc.Blob{ContentType: "text/calendar", Data: []byte("BEGIN:VCALENDAR\r\nMETHOD:" + method + "\r\nEND:VCALENDAR\r\n")}, nil
+		h.calendarCalls++
+		file := fmt.Sprintf("BEGIN:VCALENDAR\r\nMETHOD:%s\r\nSEQUENCE:%d\r\nEND:VCALENDAR\r\n", method, h.offers[req.EventID].Event.Revision)
+		return &rpc.Blob{ContentType: "text/calendar", Data: []byte(file)}, nil
 	})
 	ticketing := rpc.NewServer(h.nats.Connect(), cfg("ticketing"))
 	rpc.Handle(ticketing, api.GetHeldTickets, func(_ context.Context, req *api.HeldTickets) (*api.List[api.Ticket], error) {
@@ -339,8 +343,8 @@ func (h *harness) settled() {
 			return err
 		}
 		var open int
-		err := h.db.Read().NewRaw("SELECT (SELECT COUNT(*) FROM mailings WHERE done_at IS NULL) + (SELECT COUNT(*) FROM outbox)").
-			Scan(context.Background(), &open)
+		err := h.db.Read().NewRaw(`SELECT (SELECT COUNT(*) FROM mailings WHERE done_at IS NULL) + (SELECT COUNT(*) FROM outbox)
+			+ (SELECT COUNT(*) FROM claims WHERE NOT queued)`).Scan(context.Background(), &open)
 		if err == nil && open > 0 {
 			err = fmt.Errorf("%d things are open", open)
 		}

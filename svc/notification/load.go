@@ -68,7 +68,7 @@ func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob)
 	for _, job := range jobs {
 		messages[job.MessageID] = true
 	}
-	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.group.Do(ctx, func(ctx context.Context, tx bun.Tx) error {
 		found, elsewhere = map[api.NotificationJob]*outgoing{}, set[api.NotificationJob]{}
 		mine, err := s.claims.acquire(ctx, tx, jobs)
 		if err != nil {
@@ -231,12 +231,20 @@ type outcome struct {
 	status, reason string
 }
 
-// storeOutcomes stores the outcomes of jobs and ends the claims to them, for all that end together in one transaction. The
-// first outcome of a job stays.
+// storeOutcomes stores the outcomes of jobs that end together, in a transaction that they may share with plans.
 func (s *Service) storeOutcomes(ctx context.Context, outcomes []outcome) []batch.Result[struct{}] {
+	err := s.group.Do(ctx, func(ctx context.Context, tx bun.Tx) error { return s.insertOutcomes(ctx, tx, outcomes) })
+	if err != nil {
+		return batch.Fail[struct{}](len(outcomes), err)
+	}
+	return make([]batch.Result[struct{}], len(outcomes))
+}
+
+// insertOutcomes stores the outcomes of jobs and ends the claims to them. The first outcome of a job stays.
+func (s *Service) insertOutcomes(ctx context.Context, tx bun.Tx, outcomes []outcome) error {
+	const maxReason = 500 // characters
 	var rows []deliveryRow
 	jobs := make([]api.NotificationJob, len(outcomes))
-	const maxReason = 500 // characters
 	now := s.Now()
 	for i, o := range outcomes {
 		jobs[i] = o.job
@@ -245,16 +253,10 @@ func (s *Service) storeOutcomes(ctx context.Context, outcomes []outcome) []batch
 				Status: o.status, Reason: text.Shorten(o.reason, maxReason), EndedAt: now})
 		}
 	}
-	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if len(rows) > 0 {
-			if _, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
-				return err
-			}
+	if len(rows) > 0 {
+		if _, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
+			return err
 		}
-		return s.claims.release(ctx, tx, jobs)
-	})
-	if err != nil {
-		return batch.Fail[struct{}](len(outcomes), err)
 	}
-	return make([]batch.Result[struct{}], len(outcomes))
+	return s.claims.release(ctx, tx, jobs)
 }

@@ -96,32 +96,32 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	if err != nil {
 		return err
 	}
-	var created []messageRow
+	var done posted
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		created = nil
-		reached, done := m.Reached, (*time.Time)(nil)
+		done = posted{}
+		reached, doneAt := m.Reached, (*time.Time)(nil)
 		if len(people) > 0 {
 			reached = people[len(people)-1]
 		}
 		if len(people) < mailingPage {
 			now := s.Now()
-			done = &now
+			doneAt = &now
 		}
 		res, err := tx.ExecContext(ctx, `UPDATE mailings SET reached = ?, recipients = recipients + ?, done_at = ?
-			WHERE cause = ? AND reached = ? AND done_at IS NULL`, reached, len(contacts), done, m.Cause, m.Reached)
+			WHERE cause = ? AND reached = ? AND done_at IS NULL`, reached, len(contacts), doneAt, m.Cause, m.Reached)
 		if err != nil {
 			return err
 		}
 		if n, err := res.RowsAffected(); err != nil || n == 0 { // another instance was first
 			return err
 		}
-		created, err = s.post(ctx, tx, notices, contacts)
+		done, err = s.post(ctx, tx, notices, contacts)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.publishLive(ctx, created)
+	s.publishLive(ctx, done.inbox)
 	return nil
 }
 

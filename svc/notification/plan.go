@@ -42,7 +42,8 @@ type notice struct {
 	hidden bool // not for the inbox
 }
 
-// plan turns a domain event into messages and delivery jobs, in one transaction, which it may share with its neighbours.
+// plan turns a domain event into messages and delivery jobs, in one transaction, which it may share with other events. Mails
+// that people wait for are sent by this instance.
 func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 	st, err := s.stepFor(ctx, m)
 	if err != nil {
@@ -52,9 +53,9 @@ func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 	if err != nil {
 		return err
 	}
-	var created []messageRow
+	var done posted
 	err = s.group.Do(ctx, func(ctx context.Context, tx bun.Tx) error {
-		created = nil
+		done = posted{}
 		first, err := stream.Once(ctx, tx, consumer, m.ID)
 		if err != nil || !first {
 			return err
@@ -64,13 +65,14 @@ func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 				return err
 			}
 		}
-		created, err = s.post(ctx, tx, st.notices, people)
+		done, err = s.post(ctx, tx, st.notices, people)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.publishLive(ctx, created)
+	s.publishLive(ctx, done.inbox)
+	s.sendSoon(ctx, done.direct)
 	return nil
 }
 

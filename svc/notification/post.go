@@ -14,28 +14,28 @@ import (
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
-// post writes messages and their delivery jobs, by the preferences of each person, and returns those that are new in an
-// inbox. A message that is there already stays as it is and gets no second job.
+// post writes messages and their delivery jobs, by the preferences of each person. A message that exists already stays as it
+// is and gets no second job.
 func (s *Service) post(ctx context.Context, tx bun.Tx, notices []notice,
-	people map[ids.User]api.Contact) ([]messageRow, error) {
+	people map[ids.User]api.Contact) (posted, error) {
 	if len(notices) == 0 {
-		return nil, nil
+		return posted{}, nil
 	}
 	preferences, err := s.preferencesFor(ctx, tx, notices)
 	if err != nil {
-		return nil, err
+		return posted{}, err
 	}
-	b := &posting{now: s.Now(), jobs: map[ids.Notification][]stream.Message{}}
+	b := &posting{now: s.Now(), queued: map[ids.Notification][]stream.Message{}, direct: map[ids.Notification]*outgoing{}}
 	for _, n := range notices {
 		c, ok := people[n.user]
 		if !ok { // the account is deleted
 			continue
 		}
 		if err := s.add(b, n, c, preferences[n.user]); err != nil {
-			return nil, err
+			return posted{}, err
 		}
 	}
-	return b.write(ctx, tx)
+	return b.write(ctx, tx, s.claims)
 }
 
 // preference is over which channels a person wants one message.
@@ -80,7 +80,14 @@ func (s *Service) preferencesFor(ctx context.Context, tx bun.Tx, notices []notic
 type posting struct {
 	now      time.Time
 	messages []messageRow
-	jobs     map[ids.Notification][]stream.Message
+	queued   map[ids.Notification][]stream.Message // jobs for the stream
+	direct   map[ids.Notification]*outgoing        // mails that this instance sends at once
+}
+
+// posted is what is new after a posting.
+type posted struct {
+	inbox  []messageRow // that appear in an inbox
+	direct []*outgoing  // that this instance has claimed
 }
 
 // add makes the rows of one message.
@@ -103,18 +110,22 @@ func (s *Service) add(b *posting, n notice, c api.Contact, p preference) error {
 	row.OrderID = n.facts.AboutOrder()
 	b.messages = append(b.messages, row)
 	if p.Email || render.IsTransactional(t.Kind) {
-		subject := api.NotifyEmailUrgent
-		if n.bulk {
-			subject = api.NotifyEmailBulk
+		job := api.NotificationJob{MessageID: row.ID, Channel: api.ChannelEmail}
+		switch {
+		case n.bulk:
+			b.queue(api.NotifyEmailBulk, job)
+		case s.hasRoom():
+			b.direct[row.ID] = &outgoing{job: job, row: row, facts: n.facts, to: c}
+		default:
+			b.queue(api.NotifyEmailUrgent, job)
 		}
-		b.job(row.ID, subject, api.ChannelEmail, "")
 	}
 	if p.SMS && s.sms != nil && c.Phone != "" && !n.hidden {
-		b.job(row.ID, api.NotifySMS, api.ChannelSMS, "")
+		b.queue(api.NotifySMS, api.NotificationJob{MessageID: row.ID, Channel: api.ChannelSMS})
 	}
 	if p.Push && !n.hidden {
 		for _, device := range p.devices {
-			b.job(row.ID, api.NotifyPush, api.ChannelPush, device)
+			b.queue(api.NotifyPush, api.NotificationJob{MessageID: row.ID, Channel: api.ChannelPush, Target: device})
 		}
 	}
 	return nil
@@ -125,18 +136,23 @@ func messageID(cause string, user ids.User) ids.Notification {
 	return ids.Derive[ids.NotificationKind](cause, user.String())
 }
 
-func (b *posting) job(id ids.Notification, subject, channel string, target ids.PushSubscription) {
-	// The id is made of message and channel, so that the stream, too, keeps one of two.
-	b.jobs[id] = append(b.jobs[id], stream.Message{Subject: subject, ID: id.String() + "." + channel + target.String(),
-		Payload: api.NotificationJob{MessageID: id, Channel: channel, Target: target}})
+func (b *posting) queue(subject string, job api.NotificationJob) {
+	b.queued[job.MessageID] = append(b.queued[job.MessageID], jobMessage(subject, job))
+}
+
+// jobMessage returns a job as it stands in the stream. Its id is made of message and channel, so that the stream, too, keeps
+// one of two.
+func jobMessage(subject string, job api.NotificationJob) stream.Message {
+	id := job.MessageID.String() + "." + job.Channel + job.Target.String()
+	return stream.Message{Subject: subject, ID: id, Payload: job}
 }
 
 // rowsAtATime keeps a statement within the number of parameters that a database takes.
 const rowsAtATime = 500
 
-// write inserts what is new and returns the messages among it that appear in an inbox.
-func (b *posting) write(ctx context.Context, tx bun.Tx) ([]messageRow, error) {
-	var created []messageRow
+// write inserts what is new. Mails to be sent at once are claimed.
+func (b *posting) write(ctx context.Context, tx bun.Tx, claims *claims) (posted, error) {
+	var p posted
 	var jobs []stream.Message
 	for len(b.messages) > 0 {
 		piece := b.messages[:min(rowsAtATime, len(b.messages))]
@@ -144,7 +160,7 @@ func (b *posting) write(ctx context.Context, tx bun.Tx) ([]messageRow, error) {
 		var fresh []ids.Notification
 		err := tx.NewInsert().Model(&piece).On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx, &fresh)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 		isNew := map[ids.Notification]bool{}
 		for _, id := range fresh {
@@ -154,16 +170,19 @@ func (b *posting) write(ctx context.Context, tx bun.Tx) ([]messageRow, error) {
 			if !isNew[row.ID] {
 				continue
 			}
-			jobs = append(jobs, b.jobs[row.ID]...)
+			jobs = append(jobs, b.queued[row.ID]...)
 			if row.Inbox {
-				created = append(created, row)
+				p.inbox = append(p.inbox, row)
+			}
+			if out := b.direct[row.ID]; out != nil {
+				p.direct = append(p.direct, out)
 			}
 		}
 	}
-	if len(jobs) == 0 {
-		return created, nil
+	if err := claims.insert(ctx, tx, p.direct); err != nil || len(jobs) == 0 {
+		return p, err
 	}
-	return created, stream.AddAll(ctx, tx, jobs...)
+	return p, stream.AddAll(ctx, tx, jobs...)
 }
 
 // publishLive sends messages to the live streams of their recipients. That is after the commit and may be lost, unlike the

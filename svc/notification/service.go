@@ -88,18 +88,22 @@ type Deps struct {
 // Service is the notification service.
 type Service struct {
 	Deps
-	from     mail.Address
-	host     string // of message ids
-	texts    *render.Catalogue
-	mails    email.Sender
-	sms      *sms.Sender // nil: none
-	push     *webpush.Sender
-	keys     *keyring.Ring
-	group    *store.Group
-	contacts *batch.Group[ids.User, api.Contact]
-	claims   *claims
-	workers  []channelWorker
-	throttle *throttle.Throttle // of mails that are written
+	from      mail.Address
+	host      string // of message ids
+	texts     *render.Catalogue
+	mails     email.Sender
+	sms       *sms.Sender // nil: none
+	push      *webpush.Sender
+	keys      *keyring.Ring
+	group     *store.Group
+	contacts  *batch.Group[ids.User, api.Contact]
+	claims    *claims
+	calendars calendars
+	workers   []channelWorker // the first is that of urgent mails
+	direct    chan directMail // planned by this instance, to be sent without the stream
+	riding    ridingOutcomes
+	swept     int64              // when orphans were looked for, by the clock of the claims
+	throttle  *throttle.Throttle // of mails that are written
 }
 
 // How many mails are sent at a time, by one instance: those that people wait for, and those of mailings.
@@ -116,7 +120,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		d.Now = time.Now
 	}
 	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
-	s := &Service{Deps: d, host: "localhost", throttle: throttle.New(urgentMails + bulkMails)}
+	s := &Service{Deps: d, host: "localhost", throttle: throttle.New(urgentMails + bulkMails),
+		direct: make(chan directMail, maxDirect)}
 	if u, err := url.Parse(d.PublicURL); err == nil && hostRule.MatchString(u.Hostname()) {
 		s.host = u.Hostname()
 	}
@@ -204,6 +209,8 @@ func (s *Service) lookUpContacts(ctx context.Context, users []ids.User) []batch.
 	return results
 }
 
+func (s *Service) urgent() channelWorker { return s.workers[0] }
+
 // Register binds the endpoints.
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListNotifications, s.listNotifications)
@@ -247,18 +254,13 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Every(run.Loop{Name: "mailings", Interval: sweepEvery, Wake: wake, Do: s.sweepMailings})
 	g.Every(run.Loop{Name: "reminders", Interval: sweepEvery, Do: s.sweepReminders})
 	g.Every(run.Loop{Name: "old messages", Interval: tidyEvery, Do: s.deleteOld})
-	g.Go("events", func(ctx context.Context) error {
-		return stream.Consume(ctx, s.JS, stream.Consumer{
-			Stream: api.EventsStream, Durable: consumer, Filters: consumed(), Concurrency: planners, MaxDeliver: maxPlanning,
-			Log: s.Log, Registry: s.Metrics,
-		}, s.plan)
-	})
+	g.Every(run.Loop{Name: "orphaned mails", Interval: orphansEvery, Do: s.sweepOrphans})
+	g.Go("events", s.planAndSend)
 	return g.Run(ctx)
 }
 
 // Close ends what is open. Call it when no request can come any more and Run has returned.
 func (s *Service) Close() {
-	s.group.Close()
 	for _, w := range s.workers {
 		w.loads.Close()
 		w.outcomes.Close()

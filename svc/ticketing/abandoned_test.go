@@ -18,7 +18,7 @@ import (
 )
 
 // stall keeps orders from being written until the returned function is called.
-func (h *house) stall() (resume func()) {
+func (h *harness) stall() (resume func()) {
 	h.t.Helper()
 	locked, free, done := make(chan bool), make(chan bool), make(chan error, 1)
 	go func() {
@@ -44,7 +44,7 @@ func (h *house) stall() (resume func()) {
 }
 
 // holds waits until the person has so many orders that hold seats.
-func (h *house) holds(s *Service, user ids.User, n int) {
+func (h *harness) holds(s *Service, user ids.User, n int) {
 	h.t.Helper()
 	testkit.Eventually(h.t, 10*time.Second, func() error {
 		if got := s.inv.HeldBy(user); got != n {
@@ -57,7 +57,7 @@ func (h *house) holds(s *Service, user ids.User, n int) {
 // The database is slow for a moment. A buyer whose order was still waiting to be written when time was up holds nothing
 // for it, and is not locked out by holds without orders.
 func TestOrderThatWaitedTooLongHoldsNothing(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.live = settings.Fixed(api.HoldTTL.Is(10*time.Minute), api.MaxOpenOrders.Is(1))
 		s := h.start()
 		o := h.publish(100, 1000)
@@ -99,7 +99,7 @@ func TestOrderThatWaitedTooLongHoldsNothing(t *testing.T) {
 
 // What a request took is given back though its time is up.
 func TestHoldIsGivenBackAfterItsRequest(t *testing.T) {
-	h := newHouse(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	s := h.start()
 	o := h.publish(100, 1000)
 	must(h.as(person()), h, api.CreateOrder, order(o, 1))
@@ -113,6 +113,6 @@ func TestHoldIsGivenBackAfterItsRequest(t *testing.T) {
 	if err := s.hold(t.Context(), row.ref(), o, buyer, lines, row.ExpiresAt, "mine"); err != nil {
 		t.Fatal(err)
 	}
-	s.giveBackHold(ctx, row.ref(), "mine") // though the request is over
+	s.releaseHold(ctx, row.ref(), "mine") // though the request is over
 	h.holds(s, buyer, 0)
 }

@@ -37,7 +37,7 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	case offer.Event.Status == api.EventCancelled:
 		shown.row.Result = api.RevokedTicket
 	default:
-		shown.row.Result = s.doors(&offer.Event)
+		shown.row.Result = s.whyClosed(&offer.Event)
 	}
 	if genuine {
 		shown.row.TicketID, shown.revision = c.ticket, c.revision
@@ -59,8 +59,8 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	return out, nil
 }
 
-// doors returns why a ticket is not admitted at this time, or nothing.
-func (s *Service) doors(e *api.Event) string {
+// whyClosed returns why a ticket is not admitted at this time, or nothing.
+func (s *Service) whyClosed(e *api.Event) string {
 	now := s.now()
 	if open := api.DoorsOpen.Get(s.live); open > 0 && now.Before(e.StartsAt.Add(-open)) {
 		return api.NotYetValid

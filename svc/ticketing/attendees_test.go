@@ -21,7 +21,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-func (h *house) contacts(_ context.Context, req *api.GetContactsOf) (*api.List[api.Contact], error) {
+func (h *harness) contacts(_ context.Context, req *api.GetContactsOf) (*api.List[api.Contact], error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var out api.List[api.Contact]
@@ -36,7 +36,7 @@ func (h *house) contacts(_ context.Context, req *api.GetContactsOf) (*api.List[a
 }
 
 func TestAttendees(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(100, 0)
 		event, organizer := offer.Event.ID, h.as(offer.Event.Organizer)
@@ -140,7 +140,7 @@ func TestAttendees(t *testing.T) {
 
 // A CSV has all rows, each once and in the order of the list; a workbook has parts.
 func TestTablesOfAnyLength(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		const n = workbookRows + lookAt + 1
 		offer := h.publish(10, 0)
@@ -202,7 +202,7 @@ func TestTablesOfAnyLength(t *testing.T) {
 }
 
 func TestHolderIsSetLater(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(10, 0)
 		b := h.buy(offer, 2)

@@ -37,7 +37,7 @@ func Audit(ctx context.Context, db *store.DB, js jetstream.JetStream) ([]Finding
 	if err != nil {
 		return nil, err
 	}
-	r, err := readRecords(ctx, storage{db})
+	r, err := readRecords(ctx, ticketStore{db})
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ type stockRow struct {
 // ticketCounts are numbers of tickets by order and type.
 type ticketCounts map[ids.Order]map[ids.TicketType]int
 
-func readRecords(ctx context.Context, db storage) (*records, error) {
+func readRecords(ctx context.Context, db ticketStore) (*records, error) {
 	var opts sql.TxOptions
 	if db.Postgres() {
 		opts = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}

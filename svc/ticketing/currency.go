@@ -12,7 +12,7 @@ import (
 // setCurrency makes a currency that of the event's orders, unless there are orders in another: an event sells in one
 // currency, so that its sums are sums. If that changes anything, agree is called before the commit and can refuse; no order
 // is written meanwhile. Like all of a transaction, agree may be called again.
-func (db storage) setCurrency(ctx context.Context, event ids.Event, currency string, agree func(context.Context) error) error {
+func (db ticketStore) setCurrency(ctx context.Context, event ids.Event, currency string, agree func(context.Context) error) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		res, err := tx.ExecContext(ctx, "INSERT INTO currencies (event_id, currency) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING", event, currency)
 		if err != nil {
@@ -46,7 +46,7 @@ func (db storage) setCurrency(ctx context.Context, event ids.Event, currency str
 
 // currencies returns in which currency orders of each event of the batch are written, and keeps it so until the end of
 // the transaction.
-func (db storage) currencies(ctx context.Context, tx tx, in []creation) (map[ids.Event]string, error) {
+func (db ticketStore) currencies(ctx context.Context, tx tx, in []creation) (map[ids.Event]string, error) {
 	first := map[ids.Event]string{}
 	for _, c := range in {
 		if _, ok := first[c.row.EventID]; !ok {

@@ -14,7 +14,7 @@ import (
 )
 
 // price makes the event service offer the first type in another currency.
-func (h *house) price(offer *api.Offer, currency string) {
+func (h *harness) price(offer *api.Offer, currency string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o := *h.offers[offer.Event.ID]
@@ -24,7 +24,7 @@ func (h *house) price(offer *api.Offer, currency string) {
 	h.offers[offer.Event.ID] = &o
 }
 
-func (h *house) resize(offer *api.Offer, quantity int, currency string) error {
+func (h *harness) resize(offer *api.Offer, quantity int, currency string) error {
 	h.mu.Lock()
 	revision := h.offers[offer.Event.ID].Event.Revision + 1
 	h.mu.Unlock()
@@ -35,7 +35,7 @@ func (h *house) resize(offer *api.Offer, quantity int, currency string) error {
 
 // The currency of an event changes until the first order was made, and never afterwards.
 func TestCurrencyIsFrozenByOrders(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer, buyer := h.publish(5, 1000), person()
 		for _, currency := range []string{"USD", "JPY"} {
@@ -47,7 +47,7 @@ func TestCurrencyIsFrozenByOrders(t *testing.T) {
 			t.Errorf("an order at the old price: %v", err)
 		}
 		h.price(offer, "JPY")
-		s.offers.forget(offer.Event.ID)
+		s.offers.evict(offer.Event.ID)
 		made := must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
 		if made.Total.Currency != "JPY" {
 			t.Errorf("the total is %v", made.Total)
@@ -80,7 +80,7 @@ func TestCurrencyIsFrozenByOrders(t *testing.T) {
 
 // No moment of a change that the inventory refuses leaves the new currency behind: a process that ends there, ends nothing.
 func TestRefusedChangeNeverShowsItsCurrency(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		var watched atomic.Value // ids.Event
 		var shown atomic.Bool
 		h.db.AroundCommit(func(done bool) {
@@ -119,7 +119,7 @@ func TestRefusedChangeNeverShowsItsCurrency(t *testing.T) {
 
 // Orders and a change of the currency at the same moment: all orders of the event are in one currency.
 func TestOrdersAgainstAChangeOfCurrency(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		for range 5 {
 			offer := h.publish(50, 1000)

@@ -175,7 +175,7 @@ func (s *Service) closeAndRelease(ctx context.Context, refs []inventory.Ref, row
 	for i, r := range refs {
 		id[i] = r.Order
 	}
-	closed, failed := s.close(ctx, id)
+	closed, failed := s.closePayments(ctx, id)
 	patience := s.now().Add(-api.PaymentGrace.Get(s.live))
 	var free, kept []inventory.Ref
 	for _, r := range refs {
@@ -221,7 +221,6 @@ func (s *Service) release(ctx context.Context, refs []inventory.Ref, rows map[id
 		return 0, failed
 	}
 	moved, err := s.db.endPending(ctx, released, status, store.Time(s.now()))
-	s.publishChanges(orderIDs(moved)...)
 	return len(moved), errors.Join(failed, err)
 }
 

@@ -37,7 +37,7 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Pe
 }
 
 // exportPage returns a page of records, and the cursor of the next.
-func exportPage[Row keyed, Record any](ctx context.Context, db storage, at, column, value, cursor string, record func(Row) Record) ([]Record, string, error) {
+func exportPage[Row keyed, Record any](ctx context.Context, db ticketStore, at, column, value, cursor string, record func(Row) Record) ([]Record, string, error) {
 	rows, next, err := newest[Row](ctx, db, at, column, value, cursor, exportRows)
 	if err != nil {
 		return nil, "", err

@@ -10,7 +10,7 @@ import (
 )
 
 // fill writes n paid orders of one ticket each, as quickly as the database allows, for a person or for many.
-func (h *house) fill(s *Service, offer *api.Offer, n int, buyer func() ids.User) []ids.Order {
+func (h *harness) fill(s *Service, offer *api.Offer, n int, buyer func() ids.User) []ids.Order {
 	h.t.Helper()
 	now := store.Time(h.clock.Now())
 	if err := s.setQuantities(h.t.Context(), offer.Event.ID, offer.Event.Revision, quantities(offer), ""); err != nil {
@@ -37,7 +37,7 @@ func (h *house) fill(s *Service, offer *api.Offer, n int, buyer func() ids.User)
 
 // A person with more records than a message can carry gets all of them, each once.
 func TestExportOfAPersonWithMuch(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer, buyer := h.publish(10_000, 1000), person()
 		want := h.fill(s, offer, 2500, func() ids.User { return buyer })

@@ -19,7 +19,7 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	if !errors.Is(err, inventory.ErrGone) {
 		return err
 	}
-	known, err := s.db.keeps(ctx, row.ID)
+	known, err := s.db.remainingSeats(ctx, row.ID)
 	if row = known[row.ID].row; err != nil || row.Status != api.OrderPaid {
 		return err
 	}
@@ -27,9 +27,7 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	if fault.Is(err, fault.SoldOut) {
 		s.metrics.branch("free_sold_out")
 		s.log.WarnContext(ctx, "free order is taken back: its hold had ended and its seats are taken", "order", row.ID)
-		if _, err = s.db.giveUpFree(ctx, row.ID, true, store.Time(s.now())); err == nil {
-			s.publishChanges(row.ID)
-		}
+		_, err = s.db.cancelFree(ctx, row.ID, true, store.Time(s.now()))
 		return err
 	}
 	if err != nil {

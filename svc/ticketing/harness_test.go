@@ -28,9 +28,9 @@ import (
 
 func TestMain(m *testing.M) { testkit.Main(m) }
 
-// house is a NATS server, a database, and the ticketing service on them, with its neighbours played by small servers
+// harness is a NATS server, a database, and the ticketing service on them, with its neighbours played by small servers
 // that keep their side of the contract.
-type house struct {
+type harness struct {
 	t     *testing.T
 	nats  *testkit.NATSServer
 	db    *store.DB
@@ -47,14 +47,14 @@ type house struct {
 }
 
 // each runs a test on both databases.
-func each(t *testing.T, test func(*testing.T, *house)) {
+func each(t *testing.T, test func(*testing.T, *harness)) {
 	t.Helper()
-	testkit.DB(t, "ticketing", Migrations(), func(t *testing.T, db *store.DB) { test(t, newHouse(t, db)) })
+	testkit.DB(t, "ticketing", Migrations(), func(t *testing.T, db *store.DB) { test(t, newHarness(t, db)) })
 }
 
-func newHouse(t *testing.T, db *store.DB) *house {
+func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
-	h := &house{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t), clock: testkit.NewClock(time.Now().Truncate(time.Second)),
+	h := &harness{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t), clock: testkit.NewClock(time.Now().Truncate(time.Second)),
 		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func newHouse(t *testing.T, db *store.DB) *house {
 	return h
 }
 
-func (h *house) serve(name string, register func(*rpc.Server)) *rpc.Server {
+func (h *harness) serve(name string, register func(*rpc.Server)) *rpc.Server {
 	h.t.Helper()
 	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: idempotency.In(h.db)})
 	register(srv)
@@ -85,7 +85,7 @@ func (h *house) serve(name string, register func(*rpc.Server)) *rpc.Server {
 }
 
 // start starts an instance of the service. It is stopped when the test ends.
-func (h *house) start() *Service {
+func (h *harness) start() *Service {
 	h.t.Helper()
 	nc := h.nats.Connect()
 	js, err := jetstream.New(nc)
@@ -111,7 +111,7 @@ func (h *house) start() *Service {
 	return s
 }
 
-func (h *house) offer(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
+func (h *harness) offer(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if o := h.offers[req.EventID]; o != nil {
@@ -121,7 +121,7 @@ func (h *house) offer(_ context.Context, req *api.OfferRequest) (*api.Offer, err
 	return nil, fault.New(fault.NotFound, "there is no such event")
 }
 
-func (h *house) closePayments(_ context.Context, req *api.OrdersToClose) (*api.ClosedOrders, error) {
+func (h *harness) closePayments(_ context.Context, req *api.OrdersToClose) (*api.ClosedOrders, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.away {
@@ -136,7 +136,7 @@ func (h *house) closePayments(_ context.Context, req *api.OrdersToClose) (*api.C
 	return &out, nil
 }
 
-func (h *house) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {
+func (h *harness) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c, ok := h.people[req.Email]; ok {
@@ -146,7 +146,7 @@ func (h *house) find(_ context.Context, req *api.FindUser) (*api.Contact, error)
 }
 
 // publish makes an event with one ticket type for each price, of quantity tickets each.
-func (h *house) publish(quantity int, prices ...int64) *api.Offer {
+func (h *harness) publish(quantity int, prices ...int64) *api.Offer {
 	now := h.clock.Now()
 	o := &api.Offer{Event: api.Event{ID: ids.New[ids.EventKind](now), Organizer: person(), Status: api.EventPublished, Name: "Nocturne", Revision: 1,
 		StartsAt: now.Add(30 * 24 * time.Hour), EndsAt: now.Add(30*24*time.Hour + 3*time.Hour), Timezone: "Europe/Berlin"}}
@@ -162,7 +162,7 @@ func (h *house) publish(quantity int, prices ...int64) *api.Offer {
 }
 
 // change changes an event and tells of it, as the event service does.
-func (h *house) change(id ids.Event, subject string, f func(*api.Offer)) {
+func (h *harness) change(id ids.Event, subject string, f func(*api.Offer)) {
 	h.t.Helper()
 	h.mu.Lock()
 	o := *h.offers[id]
@@ -174,7 +174,7 @@ func (h *house) change(id ids.Event, subject string, f func(*api.Offer)) {
 }
 
 // announce publishes a domain event of another service.
-func (h *house) announce(subject string, payload any) {
+func (h *harness) announce(subject string, payload any) {
 	h.t.Helper()
 	row := stream.NewMessage(h.t.Context(), subject, payload)
 	if err := h.db.Tx(h.t.Context(), func(ctx context.Context, tx bun.Tx) error { return stream.AddAll(ctx, tx, row) }); err != nil {
@@ -185,12 +185,12 @@ func (h *house) announce(subject string, payload any) {
 func person() ids.User { return ids.New[ids.UserKind](time.Now()) }
 
 // as returns a context in which the person is the caller.
-func (h *house) as(user ids.User, roles ...string) context.Context {
+func (h *harness) as(user ids.User, roles ...string) context.Context {
 	return rpc.WithPrincipal(h.t.Context(), rpc.Principal{User: user, Roles: roles})
 }
 
 // caller returns a client that may call the endpoint.
-func (h *house) caller(spec rpc.Spec) *rpc.Client {
+func (h *harness) caller(spec rpc.Spec) *rpc.Client {
 	name := "gateway"
 	if spec.Access == rpc.Internal {
 		name = spec.Callers[0]
@@ -198,11 +198,11 @@ func (h *house) caller(spec rpc.Spec) *rpc.Client {
 	return rpc.NewClient(h.conn, rpc.ClientConfig{Name: name})
 }
 
-func do[Req, Resp any](ctx context.Context, h *house, ep rpc.Endpoint[Req, Resp], req Req) (*Resp, error) {
+func do[Req, Resp any](ctx context.Context, h *harness, ep rpc.Endpoint[Req, Resp], req Req) (*Resp, error) {
 	return rpc.Call(ctx, h.caller(ep.Spec), ep, &req)
 }
 
-func must[Req, Resp any](ctx context.Context, h *house, ep rpc.Endpoint[Req, Resp], req Req) *Resp {
+func must[Req, Resp any](ctx context.Context, h *harness, ep rpc.Endpoint[Req, Resp], req Req) *Resp {
 	h.t.Helper()
 	resp, err := do(ctx, h, ep, req)
 	if err != nil {
@@ -217,7 +217,7 @@ func order(o *api.Offer, n int) api.NewOrder {
 }
 
 // send orders with an idempotency key.
-func (h *house) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, error) {
+func (h *harness) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, error) {
 	body, err := json.Marshal(o)
 	if err != nil {
 		return nil, err
@@ -234,9 +234,9 @@ func (h *house) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, er
 	return &made, json.Unmarshal(reply.Data, &made)
 }
 
-// insist orders as a good client does: without an answer, or when the service is too busy, it asks again with the same
+// createWithRetry orders as a good client does: without an answer, or when the service is too busy, it asks again with the same
 // key.
-func (h *house) insist(buyer ids.User, o api.NewOrder) (*api.Order, error) {
+func (h *harness) createWithRetry(buyer ids.User, o api.NewOrder) (*api.Order, error) {
 	key := "order-of-" + buyer.String()
 	for {
 		made, err := h.send(buyer, key, o)
@@ -252,7 +252,7 @@ func (h *house) insist(buyer ids.User, o api.NewOrder) (*api.Order, error) {
 }
 
 // pay begins a payment of the order and tells that it has succeeded.
-func (h *house) pay(user ids.User, o *api.Order) ids.Payment {
+func (h *harness) pay(user ids.User, o *api.Order) ids.Payment {
 	h.t.Helper()
 	id := ids.New[ids.PaymentKind](h.clock.Now())
 	must(h.as(user), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID, PaymentID: id})
@@ -260,12 +260,12 @@ func (h *house) pay(user ids.User, o *api.Order) ids.Payment {
 	return id
 }
 
-func (h *house) paid(o *api.Order, id ids.Payment) {
+func (h *harness) paid(o *api.Order, id ids.Payment) {
 	h.announce(api.PaymentHasSucceeded.Subject, api.PaymentEvent{Payment: api.Payment{ID: id, OrderID: o.ID, UserID: o.UserID, Amount: o.Total, Status: api.PaymentSucceeded}})
 }
 
 // becomes waits until the order has the status.
-func (h *house) becomes(user ids.User, id ids.Order, status string) *api.Order {
+func (h *harness) becomes(user ids.User, id ids.Order, status string) *api.Order {
 	h.t.Helper()
 	var got *api.Order
 	testkit.Eventually(h.t, 15*time.Second, func() error {
@@ -282,7 +282,7 @@ func (h *house) becomes(user ids.User, id ids.Order, status string) *api.Order {
 }
 
 // audit fails the test if the records do not agree, now or in a moment.
-func (h *house) audit() {
+func (h *harness) audit() {
 	h.t.Helper()
 	testkit.Eventually(h.t, 15*time.Second, func() error {
 		findings, err := Audit(h.t.Context(), h.db, h.nats.JS)
@@ -298,8 +298,8 @@ func (h *house) audit() {
 	})
 }
 
-// told returns the messages of stream EVENTS with the subject, in order.
-func (h *house) told(subject string) []*jetstream.RawStreamMsg {
+// published returns the messages of stream EVENTS with the subject, in order.
+func (h *harness) published(subject string) []*jetstream.RawStreamMsg {
 	var out []*jetstream.RawStreamMsg
 	for _, m := range h.nats.Messages("EVENTS") {
 		if m.Subject == subject {

@@ -16,7 +16,7 @@ import (
 // A large event is cancelled: its orders go back within seconds for each thousand, and the seats of all come back.
 func TestCancelledLargeEvent(t *testing.T) {
 	const n = 1000
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer := h.publish(n, 1000)
 		orders := h.fill(s, offer, n, person)
@@ -45,7 +45,7 @@ func TestCancelledLargeEvent(t *testing.T) {
 
 // Overdue orders whose payments cannot be ended do not keep the others from ending, however many they are.
 func TestOrdersThatCannotBeEnded(t *testing.T) {
-	h := newHouse(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	s := h.start()
 	offer, buyer := h.publish(2*sweepSize, 1000), person()
 	if err := s.setQuantities(t.Context(), offer.Event.ID, 1, quantities(offer), ""); err != nil {
@@ -84,7 +84,7 @@ func TestOrdersThatCannotBeEnded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.giveUp(t.Context(), "event_id", offer.Event.ID); err == nil {
+	if err := s.cancelOrders(t.Context(), "event_id", offer.Event.ID); err == nil {
 		t.Error("orders that are being paid are given up")
 	}
 	h.becomes(buyer, row.ID, api.OrderCancelled)
@@ -92,7 +92,7 @@ func TestOrdersThatCannotBeEnded(t *testing.T) {
 
 // What has just happened is on its way between the inventory and SQL, and not broken. It is when it stays so.
 func TestAuditKnowsWhatIsOnItsWay(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer := h.publish(5, 0, 1000)
 		free := h.free(s, offer, person(), 2)

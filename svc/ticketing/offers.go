@@ -22,7 +22,7 @@ const offerLimit = 10_000
 // offers knows what events offer. It asks the event service, remembers the answer for a second or until a message tells
 // of a change, and keeps a copy in SQL: with the event service away, sales and doors go on with what is known.
 type offers struct {
-	db     storage
+	db     ticketStore
 	client *rpc.Client
 	now    func() time.Time
 	asking singleflight.Group
@@ -36,7 +36,7 @@ type cachedOffer struct {
 	until time.Time
 }
 
-func newOffers(db storage, client *rpc.Client, now func() time.Time) *offers {
+func newOffers(db ticketStore, client *rpc.Client, now func() time.Time) *offers {
 	return &offers{db: db, client: client, now: now, cache: map[ids.Event]cachedOffer{}}
 }
 
@@ -82,8 +82,8 @@ func (o *offers) fetch(ctx context.Context, event ids.Event, known *api.Offer) (
 	return offer, nil
 }
 
-// forget makes the next get ask again.
-func (o *offers) forget(event ids.Event) {
+// evict makes the next get ask again.
+func (o *offers) evict(event ids.Event) {
 	o.asking.Forget(event.String())
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -49,7 +49,7 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	}
 	if err := s.hold(ctx, row.ref(), offer, user, lines, expires, tag); err != nil {
 		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) { // it may be held all the same, or be so soon
-			s.giveBackHold(ctx, row.ref(), tag)
+			s.releaseHold(ctx, row.ref(), tag)
 		}
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 			s.log.InfoContext(ctx, "free order will be confirmed by its expiry", "order", made.ID, "error", err)
 		}
 	default: // an order of long ago under the same key, whose answer is not stored any more: it needs no seats
-		s.giveBackHold(ctx, made.ref(), tag)
+		s.releaseHold(ctx, made.ref(), tag)
 	}
 	order := made.order()
 	return &order, nil
@@ -196,13 +196,13 @@ func (s *Service) undoHold(ctx context.Context, ref inventory.Ref, tag string, c
 	defer cancel()
 	row, err := s.db.order(ctx, ref.Order)
 	if fault.Is(err, fault.NotFound) || err == nil && row.ended() {
-		s.giveBackHold(ctx, ref, tag)
+		s.releaseHold(ctx, ref, tag)
 	}
 	return cause
 }
 
-// giveBackHold gives back the seats that a call took, though its context may have ended.
-func (s *Service) giveBackHold(ctx context.Context, ref inventory.Ref, tag string) {
+// releaseHold gives back the seats that a call took, though its context may have ended.
+func (s *Service) releaseHold(ctx context.Context, ref inventory.Ref, tag string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoWithin)
 	defer cancel()
 	if err := s.inv.Undo(ctx, ref, tag); err != nil {
@@ -259,14 +259,14 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 	case api.OrderPending:
 	case api.OrderPaid:
 		if row.Total == row.Refunded {
-			return s.giveUpFree(ctx, row.ID)
+			return s.cancelFree(ctx, row.ID)
 		}
 		return nil, fault.New(fault.Conflict, "the order is paid: only the organizer can refund it")
 	default:
 		return nil, fault.New(fault.Conflict, "the order is %s", row.Status)
 	}
 	if row.PaymentID != "" {
-		closed, err := s.close(ctx, []ids.Order{row.ID})
+		closed, err := s.closePayments(ctx, []ids.Order{row.ID})
 		if err != nil {
 			return nil, err
 		}
@@ -282,7 +282,6 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 		return nil, err
 	}
 	ended, err := s.db.endPending(ctx, []ids.Order{row.ID}, api.OrderCancelled, store.Time(s.now()))
-	s.publishChanges(orderIDs(ended)...)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +311,6 @@ func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*a
 	if err != nil {
 		return nil, err
 	}
-	s.publishChanges(row.ID)
 	offer, err := s.offers.get(ctx, row.EventID)
 	if err != nil {
 		return nil, err

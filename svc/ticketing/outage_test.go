@@ -47,7 +47,7 @@ func TestOutageWhileOrdersExpireIsLoggedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	h := newHouse(t, db)
+	h := newHarness(t, db)
 	var log lines
 	h.log = slog.New(slog.NewTextHandler(&log, nil))
 	h.start()

@@ -25,7 +25,7 @@ func TestLostCommitOfManyOrders(t *testing.T) {
 	for name, price := range map[string]int64{"free": 0, "priced": 1000} {
 		t.Run(name, func(t *testing.T) {
 			lose := testkit.LoseCommits(t, testkit.Postgres(t))
-			h := newHouse(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
+			h := newHarness(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
 			h.start()
 			const n = 30
 			offer := h.publish(n+1, price)
@@ -64,7 +64,7 @@ func TestLostCommitOfManyOrders(t *testing.T) {
 // The answer to the commit of payments is lost: each order has its tickets once.
 func TestLostCommitOfPayments(t *testing.T) {
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
-	h := newHouse(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
 	h.start()
 	offer := h.publish(10, 1000)
 	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte(`INSERT INTO "tickets"`)) })
@@ -78,7 +78,7 @@ func TestLostCommitOfPayments(t *testing.T) {
 // The answers to scans are lost on their way from the database: the door still hears that it has admitted.
 func TestLostCommitOfScans(t *testing.T) {
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
-	h := newHouse(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
 	h.start()
 	offer := h.publish(10, 0)
 	b := h.buy(offer, 1)
@@ -95,7 +95,7 @@ func TestLostCommitOfScans(t *testing.T) {
 // The answers to a transfer and to a cancellation are lost on their way from the database: both are answered as done, once.
 func TestLostCommitOfATransfer(t *testing.T) {
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
-	h := newHouse(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
 	h.start()
 	to := person()
 	h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", Name: "Bo"}
@@ -115,7 +115,7 @@ func TestLostCommitOfATransfer(t *testing.T) {
 	}
 	for subject, want := range map[string]int{api.TicketTransferred.Subject: 1, api.OrderWasCancelled.Subject: 1} {
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if n := len(h.told(subject)); n != want {
+			if n := len(h.published(subject)); n != want {
 				return fmt.Errorf("%d of %s", n, subject)
 			}
 			return nil
@@ -126,7 +126,7 @@ func TestLostCommitOfATransfer(t *testing.T) {
 
 // The answer under a key is no longer stored. The key still means its order: no second one, and no seat lost or won.
 func TestKeyOutlivesItsAnswer(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer, buyer := h.publish(5, 1000), person()
 		forget := func() {
@@ -163,7 +163,7 @@ func TestKeyOutlivesItsAnswer(t *testing.T) {
 }
 
 // keyed returns the context of a request with an idempotency key, and the id of its order.
-func (h *house) keyed(buyer ids.User, key string) (context.Context, ids.Order) {
+func (h *harness) keyed(buyer ids.User, key string) (context.Context, ids.Order) {
 	ctx := rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: buyer}, Endpoint: "create_order", IdempotencyKey: key, BodyHash: "hash"})
 	scope, key, hash, _ := rpc.Answer(ctx)
 	return ctx, ids.Derive[ids.OrderKind](scope, key, hash)
@@ -171,7 +171,7 @@ func (h *house) keyed(buyer ids.User, key string) (context.Context, ids.Order) {
 
 // Two requests with one key share the hold: the one that fails does not take it from the order of the other.
 func TestFailedTwinLeavesTheHold(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer, buyer := h.publish(1, 1000), person()
 		req := order(offer, 1)
@@ -207,7 +207,7 @@ func TestFailedTwinLeavesTheHold(t *testing.T) {
 
 // A request is repeated minutes after its hold, of which no order came: the order has its seats for as long as it says.
 func TestRepeatedRequestHoldsAsLongAsItSays(t *testing.T) {
-	h := newHouse(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	s := h.start()
 	offer, buyer := h.publish(1, 1000), person()
 	req := order(offer, 1)
@@ -230,7 +230,7 @@ func TestRepeatedRequestHoldsAsLongAsItSays(t *testing.T) {
 }
 
 // free writes a free order whose hold is not confirmed yet, and returns it with its hold's end.
-func (h *house) free(s *Service, offer *api.Offer, buyer ids.User, n int) orderRow {
+func (h *harness) free(s *Service, offer *api.Offer, buyer ids.User, n int) orderRow {
 	h.t.Helper()
 	req := order(offer, n)
 	row, lines, err := s.draftOrder(&req, offer, buyer, store.Time(h.clock.Now()))
@@ -249,7 +249,7 @@ func (h *house) free(s *Service, offer *api.Offer, buyer ids.User, n int) orderR
 
 // A free order is given up before the inventory has heard that it is paid, by its buyer or with its event.
 func TestFreeOrderGivenUpBeforeItsConfirmation(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer, buyer := h.publish(5, 0), person()
 		row := h.free(s, offer, buyer, 2)
@@ -271,7 +271,7 @@ func TestFreeOrderGivenUpBeforeItsConfirmation(t *testing.T) {
 
 // The instance ends, or is overloaded, before it confirms a free order: another does so within seconds.
 func TestFreeOrderIsConfirmedByOthers(t *testing.T) {
-	h := newHouse(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	s := h.start()
 	offer := h.publish(5, 0)
 	ctx, cancel := context.WithCancel(h.as(person()))
@@ -287,7 +287,7 @@ func TestFreeOrderIsConfirmedByOthers(t *testing.T) {
 
 // A free order is written after its hold has ended. If there is room it takes its seats again; if not, it is taken back.
 func TestFreeOrderWrittenAfterItsHold(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer := h.publish(3, 0)
 		first, second := person(), person()
@@ -323,7 +323,7 @@ func TestFreeOrderWrittenAfterItsHold(t *testing.T) {
 
 // The inventory has let a sale through that the stock refuses. The money goes back, and others are paid as usual.
 func TestPaymentThatTheStockRefuses(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(5, 1000, 1000)
 		made := must(h.as(person()), h, api.CreateOrder, order(offer, 2))
@@ -341,7 +341,7 @@ func TestPaymentThatTheStockRefuses(t *testing.T) {
 		h.becomes(well.UserID, well.ID, api.OrderPaid)
 		h.sold(offer, 0)
 		testkit.Eventually(t, 10*time.Second, func() error {
-			if got := len(h.told(api.OrderRefundDue.Subject)); got != 1 {
+			if got := len(h.published(api.OrderRefundDue.Subject)); got != 1 {
 				return fmt.Errorf("%d refunds are due, want 1", got)
 			}
 			return nil

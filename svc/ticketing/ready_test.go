@@ -8,7 +8,7 @@ import (
 
 // Seats that cannot be changed make an instance unready, although it reads all that there is.
 func TestReady(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		if err := s.Ready(t.Context()); err != nil {
 			t.Fatal(err)

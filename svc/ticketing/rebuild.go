@@ -86,7 +86,7 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 		}
 	}
 	for _, repairs := range phases {
-		if err := s.mend(ctx, repairs, out); err != nil {
+		if err := s.applyRepairs(ctx, repairs, out); err != nil {
 			return nil, err
 		}
 	}
@@ -108,8 +108,8 @@ type repair struct {
 	should inventory.Entry
 }
 
-// mend makes repairs, and counts them.
-func (s *Service) mend(ctx context.Context, repairs []repair, out *api.RebuiltInventory) error {
+// applyRepairs makes repairs, and counts them.
+func (s *Service) applyRepairs(ctx context.Context, repairs []repair, out *api.RebuiltInventory) error {
 	errs := make([]error, len(repairs))
 	for start := 0; start < len(repairs); start += batchSize {
 		some := repairs[start:min(start+batchSize, len(repairs))]

@@ -12,8 +12,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
-// lose empties the inventory's stream.
-func (h *house) lose() {
+// emptyInventory empties the inventory's stream.
+func (h *harness) emptyInventory() {
 	h.t.Helper()
 	s, err := h.nats.JS.Stream(h.t.Context(), inventory.Stream)
 	if err != nil {
@@ -24,7 +24,7 @@ func (h *house) lose() {
 	}
 }
 
-func (h *house) rebuild(event ids.Event) api.RebuiltInventory {
+func (h *harness) rebuild(event ids.Event) api.RebuiltInventory {
 	h.t.Helper()
 	return *must(h.t.Context(), h, api.RebuildInventory, api.RebuildOf{EventID: event})
 }
@@ -32,7 +32,7 @@ func (h *house) rebuild(event ids.Event) api.RebuiltInventory {
 // The inventory and SQL disagree in every way. A rebuild leaves alone what changed a moment ago, then mends all of it, and
 // leaves a hold whose order is about to be written.
 func TestRebuildMendsWhatDiffers(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
 		s := h.start()
 		o := h.publish(20, 1000, 0)
@@ -86,7 +86,7 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 // The inventory is lost. The operators' rebuild, and the first order that comes, bring back what SQL knows before
 // anything else is sold.
 func TestLostInventory(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
 		h.start()
 		buyer := person()
@@ -98,7 +98,7 @@ func TestLostInventory(t *testing.T) {
 			h.becomes(buyer, paid.ID, api.OrderPaid)
 			pending = append(pending, must(h.as(buyer), h, api.CreateOrder, order(o, 1)))
 		}
-		h.lose()
+		h.emptyInventory()
 		if got := h.rebuild(events[0].Event.ID); got.Mended != 2 {
 			t.Errorf("rebuild: %+v", got)
 		}
@@ -126,7 +126,7 @@ func TestLostInventory(t *testing.T) {
 // The inventory is lost in the middle of a sale at two instances, and rebuilt meanwhile. No seat is sold twice, and in the
 // end all agree.
 func TestLostInventoryInASale(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
 		h.start()
 		h.start()
@@ -136,14 +136,14 @@ func TestLostInventoryInASale(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for range 15 {
-					_, err := h.insist(person(), order(o, 1))
+					_, err := h.createWithRetry(person(), order(o, 1))
 					if err != nil && !fault.Is(err, fault.SoldOut) && !fault.Is(err, fault.Unavailable) {
 						t.Error(err)
 					}
 				}
 			})
 		}
-		h.lose()
+		h.emptyInventory()
 		for range 3 {
 			if _, err := do(t.Context(), h, api.RebuildInventory, api.RebuildOf{EventID: o.Event.ID}); err != nil {
 				t.Error(err)

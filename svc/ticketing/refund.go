@@ -39,7 +39,6 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 		return nil, err
 	}
 	s.metrics.refunds.Inc()
-	s.publishChanges(req.OrderID)
 	s.returnSeats(ctx, req.OrderID)
 	return &due, nil
 }
@@ -160,25 +159,25 @@ func (s *Service) tryReturnSeats(ctx context.Context, orders ...ids.Order) error
 	if len(orders) == 0 {
 		return nil
 	}
-	all, err := s.db.keeps(ctx, orders...)
+	all, err := s.db.remainingSeats(ctx, orders...)
 	if err != nil {
 		return err
 	}
 	list := slices.Collect(maps.Values(all))
 	errs := make([]error, len(list))
-	together(list, func(i int, k kept) { errs[i] = s.keep(ctx, k) }) // at the same time, so that they share a batch
+	together(list, func(i int, k remaining) { errs[i] = s.updateSeats(ctx, k) }) // at the same time, so that they share a batch
 	var done []orderRow
 	for i, k := range list {
 		if errs[i] == nil {
 			done = append(done, k.row)
 		}
 	}
-	return errors.Join(errors.Join(errs...), s.db.settled(ctx, done))
+	return errors.Join(errors.Join(errs...), s.db.markUpdated(ctx, done))
 }
 
-// keep tells the inventory what an order keeps. A free order may still be held there: what it does not keep must not be
+// updateSeats tells the inventory what an order keeps. A free order may still be held there: what it does not keep must not be
 // confirmed afterwards.
-func (s *Service) keep(ctx context.Context, k kept) error {
+func (s *Service) updateSeats(ctx context.Context, k remaining) error {
 	if len(k.lines) == 0 {
 		return s.inv.Return(ctx, k.row.ref())
 	}
@@ -199,26 +198,24 @@ func (s *Service) refundEvent(ctx context.Context, event ids.Event) error {
 			return err
 		}
 		s.metrics.refunds.Add(len(done))
-		s.publishChanges(done...)
 		s.returnSeats(ctx, done...)
 	}
 }
 
-// giveUpFree gives a paid order back that cost nothing.
-func (s *Service) giveUpFree(ctx context.Context, id ids.Order) (*api.Order, error) {
-	row, err := s.db.giveUpFree(ctx, id, false, store.Time(s.now()))
+// cancelFree gives a paid order back that cost nothing.
+func (s *Service) cancelFree(ctx context.Context, id ids.Order) (*api.Order, error) {
+	row, err := s.db.cancelFree(ctx, id, false, store.Time(s.now()))
 	if err != nil {
 		return nil, err
 	}
-	s.publishChanges(id)
 	s.returnSeats(ctx, id)
 	order := row.order()
 	return &order, nil
 }
 
-// close ends the open payments of orders at their providers, and returns those that nobody can pay any more. Seats are
+// closePayments ends the open payments of orders at their providers, and returns those that nobody can pay any more. Seats are
 // not given to others while the money for them may still come.
-func (s *Service) close(ctx context.Context, orders []ids.Order) (map[ids.Order]bool, error) {
+func (s *Service) closePayments(ctx context.Context, orders []ids.Order) (map[ids.Order]bool, error) {
 	resp, err := rpc.Call(ctx, s.client, api.ClosePayments, &api.OrdersToClose{OrderIDs: orders})
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ type bought struct {
 	tickets []api.Ticket
 }
 
-func (h *house) buy(offer *api.Offer, n int) bought {
+func (h *harness) buy(offer *api.Offer, n int) bought {
 	h.t.Helper()
 	buyer := person()
 	o := must(h.as(buyer), h, api.CreateOrder, order(offer, n))
@@ -38,7 +38,7 @@ func (b bought) refund(amount *api.Money, tickets ...ids.Ticket) api.RefundOrder
 }
 
 // sold waits until that many tickets of the event's first type are sold.
-func (h *house) sold(offer *api.Offer, want int) {
+func (h *harness) sold(offer *api.Offer, want int) {
 	h.t.Helper()
 	testkit.Eventually(h.t, 15*time.Second, func() error {
 		got := must(h.as(offer.Event.Organizer), h, api.GetAvailability, api.EventRef{ID: offer.Event.ID}).TicketTypes[0]
@@ -50,7 +50,7 @@ func (h *house) sold(offer *api.Offer, want int) {
 }
 
 func TestRefunds(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(10, 1000)
 		organizer := h.as(offer.Event.Organizer)
@@ -124,7 +124,7 @@ func TestRefunds(t *testing.T) {
 		h.becomes(b.buyer, b.ID, api.OrderRefunded)
 		h.audit()
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if due, revoked := len(h.told(api.OrderRefundDue.Subject)), len(h.told(api.TicketWasRevoked.Subject)); due != 3 || revoked != 3 {
+			if due, revoked := len(h.published(api.OrderRefundDue.Subject)), len(h.published(api.TicketWasRevoked.Subject)); due != 3 || revoked != 3 {
 				return fmt.Errorf("%d refunds were told, and %d revoked tickets", due, revoked)
 			}
 			return nil
@@ -134,7 +134,7 @@ func TestRefunds(t *testing.T) {
 
 // Many refunds of one order at once never give back more than was paid, nor a seat twice.
 func TestRefundsAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		h.start()
 		offer := h.publish(10, 1000)
@@ -158,7 +158,7 @@ func TestRefundsAtOnce(t *testing.T) {
 
 // The process ends between the decision and the inventory: SQL remembers that seats have to come back.
 func TestSeatsComeBackAfterACrash(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer := h.publish(10, 1000)
 		b := h.buy(offer, 2)
@@ -172,7 +172,7 @@ func TestSeatsComeBackAfterACrash(t *testing.T) {
 }
 
 func TestFreeOrderIsGivenUp(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(3, 0)
 		b := h.buy(offer, 2)
@@ -195,7 +195,7 @@ func TestFreeOrderIsGivenUp(t *testing.T) {
 
 // Every order of a cancelled event goes back, whatever state it is in, and what is paid a moment later goes back too.
 func TestCancelledEventGivesAllBack(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		h.start()
 		offer, free := h.publish(300, 1000), h.publish(5, 0)
@@ -232,7 +232,7 @@ func TestCancelledEventGivesAllBack(t *testing.T) {
 		h.sold(free, 0)
 		h.audit()
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if got := len(h.told(api.OrderRefundDue.Subject)); got != 5 {
+			if got := len(h.published(api.OrderRefundDue.Subject)); got != 5 {
 				return fmt.Errorf("%d refunds are due, want 5", got)
 			}
 			return nil
@@ -243,7 +243,7 @@ func TestCancelledEventGivesAllBack(t *testing.T) {
 // An order that may be paid at this moment keeps its seats beyond its time: until the payment has been ended, and at most
 // for the grace.
 func TestHoldOutlivesItsPayment(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(2, 1000)
 		begin := func() (ids.User, *api.Order) {
@@ -282,7 +282,7 @@ func TestHoldOutlivesItsPayment(t *testing.T) {
 
 // A payment that takes its time keeps the seats for that long, and never beyond the beginning of the event.
 func TestSlowPaymentKeepsTheSeats(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(2, 1000)
 		begin := func(o *api.Order, until time.Time) *api.Payable {
@@ -314,7 +314,7 @@ func TestSlowPaymentKeepsTheSeats(t *testing.T) {
 // A refund of all that is left, given as an amount, is a refund of all. With keep_tickets the tickets stay, and can be
 // revoked later, though no money goes back with them.
 func TestRefundOfTheWholeSum(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(20, 1000)
 		organizer := h.as(offer.Event.Organizer)
@@ -365,7 +365,7 @@ func TestRefundOfTheWholeSum(t *testing.T) {
 		h.sold(offer, 0)
 		h.audit()
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if due, revoked := len(h.told(api.OrderRefundDue.Subject)), len(h.told(api.TicketWasRevoked.Subject)); due != 3 || revoked != 6 {
+			if due, revoked := len(h.published(api.OrderRefundDue.Subject)), len(h.published(api.TicketWasRevoked.Subject)); due != 3 || revoked != 6 {
 				return fmt.Errorf("%d refunds were told, and %d revoked tickets", due, revoked)
 			}
 			return nil
@@ -375,7 +375,7 @@ func TestRefundOfTheWholeSum(t *testing.T) {
 
 // The guest of an admitted ticket that is refunded may still be inside: the seat is not sold again.
 func TestSeatOfAnAdmittedTicketIsNotSoldAgain(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(2, 1000)
 		b := h.buy(offer, 2)
@@ -390,7 +390,7 @@ func TestSeatOfAnAdmittedTicketIsNotSoldAgain(t *testing.T) {
 		}
 		h.paid(b.Order, ids.New[ids.PaymentKind](h.clock.Now())) // money that comes late for it changes nothing there
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if got := len(h.told(api.OrderRefundDue.Subject)); got != 2 {
+			if got := len(h.published(api.OrderRefundDue.Subject)); got != 2 {
 				return fmt.Errorf("%d refunds are due, want 2", got)
 			}
 			return nil

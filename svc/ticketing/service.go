@@ -52,7 +52,7 @@ type Deps struct {
 
 // Service is one instance of the ticketing service.
 type Service struct {
-	db     storage
+	db     ticketStore
 	nats   *nats.Conn
 	js     jetstream.JetStream
 	client *rpc.Client
@@ -106,7 +106,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{db: storage{d.DB}, nats: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
+	s := &Service{db: ticketStore{d.DB}, nats: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
 		inv: inv, keys: keys, registry: d.Metrics, writes: store.NewGroup(d.DB),
 		metrics: metrics{
 			registry: d.Metrics,
@@ -180,7 +180,6 @@ func (s *Service) Close() {
 	s.creations.Close()
 	s.receipts.Close()
 	s.scans.Close()
-	s.writes.Close()
 	s.inv.Close()
 }
 
@@ -192,7 +191,7 @@ func (s *Service) onChange(msg *nats.Msg) {
 		} `json:"event"`
 	}
 	if json.Unmarshal(msg.Data, &changed) == nil {
-		s.offers.forget(changed.Event.ID)
+		s.offers.evict(changed.Event.ID)
 	}
 }
 
@@ -249,5 +248,5 @@ func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision i
 	if err := resize(ctx); err != nil { // again is no harm: the pool has the revision
 		return err
 	}
-	return s.db.settleStock(ctx, event, revision, lines)
+	return s.db.setStock(ctx, event, revision, lines)
 }

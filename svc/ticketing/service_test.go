@@ -19,7 +19,7 @@ import (
 )
 
 func TestBuyAndEnter(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer, buyer := h.publish(10, 2500, 4000), person()
 		req := api.NewOrder{EventID: offer.Event.ID, Attendees: []api.Attendee{{Name: "Ada", Email: "ada@example.org"}},
@@ -82,7 +82,7 @@ func TestBuyAndEnter(t *testing.T) {
 }
 
 func TestFreeOrderIsPaidAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
 		offer, buyer := h.publish(5, 0), person()
 		o := must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
@@ -115,7 +115,7 @@ func TestFreeOrderIsPaidAtOnce(t *testing.T) {
 }
 
 func TestUnpaidHoldExpires(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		h.start() // two instances notice; one expiry is told
 		offer, buyer := h.publish(2, 1000), person()
@@ -131,7 +131,7 @@ func TestUnpaidHoldExpires(t *testing.T) {
 		must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
 		h.audit()
 		testkit.Eventually(t, 10*time.Second, func() error {
-			if got := len(h.told(api.OrderHasExpired.Subject)); got != 1 {
+			if got := len(h.published(api.OrderHasExpired.Subject)); got != 1 {
 				return fmt.Errorf("the expiry was told %d times", got)
 			}
 			return nil
@@ -140,13 +140,13 @@ func TestUnpaidHoldExpires(t *testing.T) {
 }
 
 func TestLateAndOddMoney(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(2, 1000)
 		due := func(want int) {
 			t.Helper()
 			testkit.Eventually(t, 10*time.Second, func() error { // what is written is told a moment later
-				if got := len(h.told(api.OrderRefundDue.Subject)); got != want {
+				if got := len(h.published(api.OrderRefundDue.Subject)); got != want {
 					return fmt.Errorf("%d refunds are due, want %d", got, want)
 				}
 				return nil
@@ -197,7 +197,7 @@ func TestLateAndOddMoney(t *testing.T) {
 }
 
 func TestHundredSeatsForThousandBuyers(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		h.start()
 		offer := h.publish(100, 1000)
@@ -205,7 +205,7 @@ func TestHundredSeatsForThousandBuyers(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 1000 {
 			wg.Go(func() {
-				_, err := h.insist(person(), order(offer, 1))
+				_, err := h.createWithRetry(person(), order(offer, 1))
 				switch {
 				case err == nil:
 					won.Add(1)
@@ -226,7 +226,7 @@ func TestHundredSeatsForThousandBuyers(t *testing.T) {
 
 // Cancelling and paying at the same moment: whatever happens first, seats, money and tickets agree.
 func TestCancelAgainstPay(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		h.start()
 		offer := h.publish(50, 1000)
@@ -255,7 +255,7 @@ func TestCancelAgainstPay(t *testing.T) {
 		}
 		h.audit()
 		testkit.Eventually(t, 10*time.Second, func() error {
-			if got := len(h.told(api.OrderRefundDue.Subject)); got != len(orders)-paid {
+			if got := len(h.published(api.OrderRefundDue.Subject)); got != len(orders)-paid {
 				return fmt.Errorf("%d of %d orders are paid and %d refunds are due", paid, len(orders), got)
 			}
 			return nil
@@ -265,7 +265,7 @@ func TestCancelAgainstPay(t *testing.T) {
 }
 
 func TestIdempotentOrder(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer, buyer := h.publish(10, 1000), person()
 		send := func(n int) (*api.Order, error) { return h.send(buyer, "k1", order(offer, n)) }
@@ -300,7 +300,7 @@ func TestIdempotentOrder(t *testing.T) {
 }
 
 func TestEventChanges(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer, buyer := h.publish(3, 1000), person()
 		o := must(h.as(buyer), h, api.CreateOrder, order(offer, 3))
@@ -331,7 +331,7 @@ func TestEventChanges(t *testing.T) {
 		}
 		h.audit()
 		testkit.Eventually(t, 15*time.Second, func() error {
-			told := h.told(api.TicketWasRevoked.Subject)
+			told := h.published(api.TicketWasRevoked.Subject)
 			if len(told) != 3 || !bytes.Contains(told[0].Data, []byte(`"cause":"event_cancelled"`)) {
 				return fmt.Errorf("%d revocations are told, or not why", len(told))
 			}
@@ -341,7 +341,7 @@ func TestEventChanges(t *testing.T) {
 }
 
 func TestTransfer(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer, from, to := h.publish(3, 0), person(), person()
 		h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", Name: "Bo"}
@@ -387,7 +387,7 @@ func TestTransfer(t *testing.T) {
 
 // Many doors scan the same ticket at the same moment; one person goes in.
 func TestOneAdmission(t *testing.T) {
-	each(t, func(t *testing.T, h *house) {
+	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		h.start()
 		offer, buyer := h.publish(3, 0), person()
@@ -411,14 +411,14 @@ func TestOneAdmission(t *testing.T) {
 		if in.Load() != 1 || again.Load() != 49 {
 			t.Errorf("admitted %d times, already admitted %d times", in.Load(), again.Load())
 		}
-		if got := len(h.told(api.TicketAdmission.Subject)); got > 1 {
+		if got := len(h.published(api.TicketAdmission.Subject)); got > 1 {
 			t.Errorf("the admission was told %d times", got)
 		}
 	})
 }
 
 func TestOrderRules(t *testing.T) {
-	h := newHouse(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	h.start()
 	offer, buyer := h.publish(1000, 1000, 2000), person()
 	typ := offer.Event.TicketTypes[0].ID
@@ -477,7 +477,7 @@ func TestOrderRules(t *testing.T) {
 
 // With the event service away, what is known of an event is enough to sell and to admit.
 func TestWithoutTheEventService(t *testing.T) {
-	h := newHouse(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
+	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	s := h.start()
 	offer, buyer := h.publish(10, 0), person()
 	must(h.as(buyer), h, api.CreateOrder, order(offer, 1))

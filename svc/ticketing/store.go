@@ -16,14 +16,14 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
-// storage is the service's database: offers and stock here, orders and tickets in files of their own.
-type storage struct{ *store.DB }
+// ticketStore is the service's database: offers and stock here, orders and tickets in files of their own.
+type ticketStore struct{ *store.DB }
 
 type tx = bun.Tx
 
 // forUpdate is the clause that keeps rows from changing until the end of the transaction. SQLite needs none: it has one
 // writer.
-func (db storage) forUpdate() bun.Safe {
+func (db ticketStore) forUpdate() bun.Safe {
 	if db.Postgres() {
 		return "FOR UPDATE"
 	}
@@ -31,7 +31,7 @@ func (db storage) forUpdate() bun.Safe {
 }
 
 // forShare is forUpdate for rows that others may read so at the same time.
-func (db storage) forShare() bun.Safe {
+func (db ticketStore) forShare() bun.Safe {
 	if db.Postgres() {
 		return "FOR SHARE"
 	}
@@ -39,7 +39,7 @@ func (db storage) forShare() bun.Safe {
 }
 
 // offer returns the kept copy of an offer.
-func (db storage) offer(ctx context.Context, event ids.Event) (*api.Offer, error) {
+func (db ticketStore) offer(ctx context.Context, event ids.Event) (*api.Offer, error) {
 	var text string
 	err := db.Read().NewRaw("SELECT offer FROM offers WHERE event_id = ?", event).Scan(ctx, &text)
 	if err != nil {
@@ -53,7 +53,7 @@ func (db storage) offer(ctx context.Context, event ids.Event) (*api.Offer, error
 }
 
 // saveOffer keeps a copy of an offer unless a newer one is there.
-func (db storage) saveOffer(ctx context.Context, offer *api.Offer) error {
+func (db ticketStore) saveOffer(ctx context.Context, offer *api.Offer) error {
 	text, err := json.Marshal(offer)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (db storage) saveOffer(ctx context.Context, offer *api.Offer) error {
 }
 
 // raiseStock makes room in the fence for the quantities of a revision, without taking any away.
-func (db storage) raiseStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+func (db ticketStore) raiseStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		for _, l := range lines {
 			if _, err := tx.ExecContext(ctx, `
@@ -84,9 +84,9 @@ func (db storage) raiseStock(ctx context.Context, event ids.Event, revision int6
 	})
 }
 
-// settleStock sets the fence to the quantities of a revision, unless it stands at a newer one. Types that are not named
+// setStock sets the fence to the quantities of a revision, unless it stands at a newer one. Types that are not named
 // have none.
-func (db storage) settleStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+func (db ticketStore) setStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		keep := []string{""} // never empty: "NOT IN ()" is not SQL
 		for _, l := range lines {
@@ -125,7 +125,7 @@ func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 
 // cancelled returns those of the events that are cancelled. The transaction keeps it so until its end: who cancels the
 // tickets of an event afterwards finds those that this transaction issues.
-func (db storage) cancelled(ctx context.Context, tx tx, events map[ids.Event]bool) (map[ids.Event]bool, error) {
+func (db ticketStore) cancelled(ctx context.Context, tx tx, events map[ids.Event]bool) (map[ids.Event]bool, error) {
 	var rows []struct {
 		EventID   ids.Event
 		Cancelled bool
@@ -138,8 +138,8 @@ func (db storage) cancelled(ctx context.Context, tx tx, events map[ids.Event]boo
 	return out, err
 }
 
-// unsell takes revoked tickets out of the fence.
-func unsell(ctx context.Context, tx tx, returned map[ids.TicketType]int) error {
+// restock takes revoked tickets out of the fence.
+func restock(ctx context.Context, tx tx, returned map[ids.TicketType]int) error {
 	for _, t := range sortedKeys(returned) {
 		if _, err := tx.ExecContext(ctx, "UPDATE stock SET sold = sold - ? WHERE ticket_type_id = ?", returned[t], t); err != nil {
 			return err
@@ -149,7 +149,7 @@ func unsell(ctx context.Context, tx tx, returned map[ids.TicketType]int) error {
 }
 
 // list returns a page of the rows that have value in column, newest first. at is the column of their age.
-func list[Row keyed](ctx context.Context, db storage, at, column, value string, page api.Page) (rows []Row, next string, err error) {
+func list[Row keyed](ctx context.Context, db ticketStore, at, column, value string, page api.Page) (rows []Row, next string, err error) {
 	limit, err := store.Limit(page.Limit)
 	if err != nil {
 		return nil, "", err
@@ -161,7 +161,7 @@ func list[Row keyed](ctx context.Context, db storage, at, column, value string, 
 type keyed interface{ key() (time.Time, string) }
 
 // newest is list with a limit that is the caller's own.
-func newest[Row keyed](ctx context.Context, db storage, at, column, value, cursor string, limit int) (rows []Row, next string, err error) {
+func newest[Row keyed](ctx context.Context, db ticketStore, at, column, value, cursor string, limit int) (rows []Row, next string, err error) {
 	query := db.Read().NewSelect().Model(&rows).Where("? = ?", bun.Ident(column), value).
 		OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
 	after, err := store.DecodeCursor(cursor, 2)

@@ -89,13 +89,13 @@ func (r orderRow) order() api.Order {
 	return o
 }
 
-func (db storage) order(ctx context.Context, id ids.Order) (orderRow, error) {
+func (db ticketStore) order(ctx context.Context, id ids.Order) (orderRow, error) {
 	var row orderRow
 	err := db.Read().NewRaw("SELECT * FROM orders WHERE id = ?", id).Scan(ctx, &row)
 	return row, store.OrNotFound(err, "there is no such order")
 }
 
-func (db storage) orders(ctx context.Context, from bun.IDB, id []ids.Order) (map[ids.Order]orderRow, error) {
+func (db ticketStore) orders(ctx context.Context, from bun.IDB, id []ids.Order) (map[ids.Order]orderRow, error) {
 	var rows []orderRow
 	lock := bun.Safe("")
 	if _, ok := from.(tx); ok {
@@ -127,7 +127,7 @@ type creation struct {
 // create writes orders in one transaction, the free ones with their tickets, and returns each as it then is. An order
 // that exists already is returned as it is. One whose idempotency key has an answer already is left out, with
 // rpc.ErrDuplicateAnswer.
-func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]batch.Result[orderRow], error) {
+func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) ([]batch.Result[orderRow], error) {
 	out := make([]batch.Result[orderRow], len(in))
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		clear(out)
@@ -179,7 +179,7 @@ func (db storage) create(ctx context.Context, in []creation, now time.Time) ([]b
 
 // known finds the orders that are there already: this is the second run of the transaction, or their keys were used
 // before and the answers are not stored any more. The answer made for them now is not theirs.
-func (db storage) known(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order) error {
+func (db ticketStore) known(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order) error {
 	fresh := setOf(written)
 	var id []ids.Order
 	for i, c := range in {
@@ -207,7 +207,7 @@ func (db storage) known(ctx context.Context, tx tx, in []creation, out []batch.R
 }
 
 // announceNew issues the tickets of the free orders among those that were written, and tells of all.
-func (db storage) announceNew(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order, now time.Time) error {
+func (db ticketStore) announceNew(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order, now time.Time) error {
 	var issue issuing
 	events := make([]stream.Message, 0, len(written))
 	fresh := setOf(written)
@@ -243,7 +243,7 @@ func setOf[T comparable](list []T) map[T]bool {
 }
 
 // cancelledFree returns the cancelled events among those with a free order, which is paid as it is written.
-func (db storage) cancelledFree(ctx context.Context, tx tx, in []creation) (map[ids.Event]bool, error) {
+func (db ticketStore) cancelledFree(ctx context.Context, tx tx, in []creation) (map[ids.Event]bool, error) {
 	events := map[ids.Event]bool{}
 	for _, c := range in {
 		if c.free {
@@ -257,7 +257,7 @@ func (db storage) cancelledFree(ctx context.Context, tx tx, in []creation) (map[
 }
 
 // beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later.
-func (db storage) beginPayment(ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time) (orderRow, error) {
+func (db ticketStore) beginPayment(ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time) (orderRow, error) {
 	var row orderRow
 	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate()).Scan(ctx, &row)
 	if err != nil {
@@ -282,7 +282,7 @@ func (db storage) beginPayment(ctx context.Context, tx tx, id ids.Order, user id
 }
 
 // endPending moves orders that are still pending to expired or cancelled, and returns those that it moved.
-func (db storage) endPending(ctx context.Context, id []ids.Order, status string, now time.Time) ([]orderRow, error) {
+func (db ticketStore) endPending(ctx context.Context, id []ids.Order, status string, now time.Time) ([]orderRow, error) {
 	topic := api.OrderHasExpired
 	if status == api.OrderCancelled {
 		topic = api.OrderWasCancelled
@@ -324,7 +324,7 @@ func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent],
 }
 
 // pending returns pending orders after the given one whose column compares so with the value.
-func (db storage) pending(ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int) ([]inventory.Ref, error) {
+func (db ticketStore) pending(ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int) ([]inventory.Ref, error) {
 	var rows []struct {
 		ID      ids.Order
 		EventID ids.Event
@@ -354,7 +354,7 @@ var (
 
 // pay makes orders paid and issues their tickets, in one transaction. The verdict for each receipt is nil (also when that
 // payment had paid it before), errPaidTwice or errNotPayable.
-func (db storage) pay(ctx context.Context, in []receipt, now time.Time) ([]error, error) {
+func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]error, error) {
 	verdicts := make([]error, len(in))
 	id := make([]ids.Order, len(in))
 	for i, r := range in {

@@ -12,21 +12,21 @@ import (
 )
 
 // stockedAfter returns the first event after another that has been on sale, or "".
-func (db storage) stockedAfter(ctx context.Context, event ids.Event) (ids.Event, error) {
+func (db ticketStore) stockedAfter(ctx context.Context, event ids.Event) (ids.Event, error) {
 	var next ids.Event
 	err := db.Read().NewRaw("SELECT COALESCE(MIN(event_id), '') FROM stock WHERE event_id > ?", event.String()).Scan(ctx, &next)
 	return next, err
 }
 
 // hasOrders reports whether an event has orders that have, or had, seats.
-func (db storage) hasOrders(ctx context.Context, event ids.Event) (bool, error) {
+func (db ticketStore) hasOrders(ctx context.Context, event ids.Event) (bool, error) {
 	var found bool
 	err := db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM orders WHERE event_id = ?)", event).Scan(ctx, &found)
 	return found, err
 }
 
 // stockOf returns the quantities that the fence has for an event, and the newest revision among them.
-func (db storage) stockOf(ctx context.Context, event ids.Event) (revision int64, lines []inventory.Line, err error) {
+func (db ticketStore) stockOf(ctx context.Context, event ids.Event) (revision int64, lines []inventory.Line, err error) {
 	var rows []struct {
 		TicketTypeID       ids.TicketType
 		Capacity, Revision int64
@@ -41,7 +41,7 @@ func (db storage) stockOf(ctx context.Context, event ids.Event) (revision int64,
 
 // seats returns, as of one moment, the orders of an event that should have seats, together with those that are known to
 // the inventory, and the seats that the tickets of each order take. A known order that does not exist has an empty row.
-func (db storage) seats(ctx context.Context, event ids.Event, known []ids.Order) (map[ids.Order]orderRow, ticketCounts, error) {
+func (db ticketStore) seats(ctx context.Context, event ids.Event, known []ids.Order) (map[ids.Order]orderRow, ticketCounts, error) {
 	var opts sql.TxOptions
 	if db.Postgres() {
 		opts = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}

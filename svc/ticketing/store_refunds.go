@@ -42,9 +42,9 @@ func newRefund(due api.RefundDue, now time.Time) refundRow {
 	return row
 }
 
-// owe records that all the money of a payment goes back, once: it came for an order that cannot have its seats. The order
+// recordRefundDue records that all the money of a payment goes back, once: it came for an order that cannot have its seats. The order
 // becomes refunding, unless it lives on another payment.
-func (db storage) owe(ctx context.Context, due api.RefundDue, now time.Time) (first bool, err error) {
+func (db ticketStore) recordRefundDue(ctx context.Context, due api.RefundDue, now time.Time) (first bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if first, err = insertRefund(ctx, tx, due, now); err != nil || !first {
 			return err
@@ -71,7 +71,7 @@ func insertRefund(ctx context.Context, tx tx, due api.RefundDue, now time.Time) 
 }
 
 // refunded closes an order whose money is back.
-func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
+func (db ticketStore) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []orderRow
 		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? AND status = ? RETURNING *",
@@ -84,7 +84,7 @@ func (db storage) refunded(ctx context.Context, order ids.Order, payment ids.Pay
 }
 
 // refund decides about one order. Deciding again under the same id gives the same decision.
-func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
+func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
 	var due api.RefundDue
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var row orderRow
@@ -110,14 +110,14 @@ func (db storage) refund(ctx context.Context, req *api.RefundOrder, now time.Tim
 			return err
 		}
 		due = d.due
-		return db.takeBack(ctx, tx, []decision{d}, now)
+		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return due, err
 }
 
-// giveUpFree takes back a paid order of which nothing is left to refund, and returns it as it then is. Unless forced it refuses if a ticket
+// cancelFree takes back a paid order of which nothing is left to refund, and returns it as it then is. Unless forced it refuses if a ticket
 // was used or given away.
-func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
+func (db ticketStore) cancelFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
 	var row orderRow
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", id, db.forUpdate()).Scan(ctx, &row)
@@ -134,7 +134,7 @@ func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now 
 				return fault.New(fault.Conflict, "a ticket of this order was used or given away")
 			}
 		}
-		if err := db.takeBack(ctx, tx, []decision{decideAll(row, tickets, "", "")}, now); err != nil {
+		if err := db.applyRefunds(ctx, tx, []decision{decideAll(row, tickets, "", "")}, now); err != nil {
 			return err
 		}
 		return tx.NewRaw("SELECT * FROM orders WHERE id = ?", id).Scan(ctx, &row)
@@ -143,7 +143,7 @@ func (db storage) giveUpFree(ctx context.Context, id ids.Order, force bool, now 
 }
 
 // refundEvent takes back paid orders of a cancelled event, at most limit of them, and returns them.
-func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, now time.Time) ([]ids.Order, error) {
+func (db ticketStore) refundEvent(ctx context.Context, event ids.Event, limit int, now time.Time) ([]ids.Order, error) {
 	var done []ids.Order
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		done = nil
@@ -169,15 +169,15 @@ func (db storage) refundEvent(ctx context.Context, event ids.Event, limit int, n
 			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()), api.RefundEventCancelled)
 			decisions[i].cause = api.RevokedByCancellation
 		}
-		return db.takeBack(ctx, tx, decisions, now)
+		return db.applyRefunds(ctx, tx, decisions, now)
 	})
 	return done, err
 }
 
-// takeBack writes decisions about orders down that the transaction has locked: tickets and stock, orders, what goes back,
+// applyRefunds writes decisions about orders down that the transaction has locked: tickets and stock, orders, what goes back,
 // and the news of it. That the inventory has to be told is noted with the order. The seat of a ticket that was admitted is
 // not for sale again.
-func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now time.Time) error {
+func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decision, now time.Time) error {
 	if len(decisions) == 0 {
 		return nil
 	}
@@ -229,14 +229,14 @@ func (db storage) takeBack(ctx context.Context, tx tx, decisions []decision, now
 			return err
 		}
 	}
-	if err := unsell(ctx, tx, returned); err != nil {
+	if err := restock(ctx, tx, returned); err != nil {
 		return err
 	}
 	return stream.AddAll(ctx, tx, events...)
 }
 
 // seatsDue returns orders after the given one whose revoked tickets the inventory still counts as sold.
-func (db storage) seatsDue(ctx context.Context, after ids.Order, limit int) ([]ids.Order, error) {
+func (db ticketStore) seatsDue(ctx context.Context, after ids.Order, limit int) ([]ids.Order, error) {
 	var list []ids.Order
 	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due AND id > ? ORDER BY id LIMIT ?", after, limit).Scan(ctx, &list)
 	return list, err
@@ -245,21 +245,21 @@ func (db storage) seatsDue(ctx context.Context, after ids.Order, limit int) ([]i
 // seated is the condition for a ticket that takes a seat: a valid one, and one that was admitted before it was revoked.
 const seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
 
-// kept is an order with the lines of the seats that it has after its refunds.
-type kept struct {
+// remaining is an order with the lines of the seats that it has after its refunds.
+type remaining struct {
 	row   orderRow
 	lines []inventory.Line
 }
 
-// keeps returns what orders have.
-func (db storage) keeps(ctx context.Context, id ...ids.Order) (map[ids.Order]kept, error) {
+// remainingSeats returns what orders have.
+func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[ids.Order]remaining, error) {
 	rows, err := db.orders(ctx, db.Read(), id) // before the tickets: a newer revision is noticed by settled
 	if err != nil {
 		return nil, err
 	}
-	out := make(map[ids.Order]kept, len(rows))
+	out := make(map[ids.Order]remaining, len(rows))
 	for id, row := range rows {
-		out[id] = kept{row: row}
+		out[id] = remaining{row: row}
 	}
 	var counts []struct {
 		OrderID      ids.Order
@@ -276,8 +276,8 @@ func (db storage) keeps(ctx context.Context, id ...ids.Order) (map[ids.Order]kep
 	return out, err
 }
 
-// settled notes that the inventory knows what orders kept at their revisions.
-func (db storage) settled(ctx context.Context, rows []orderRow) error {
+// markUpdated notes that the inventory knows what orders kept at their revisions.
+func (db ticketStore) markUpdated(ctx context.Context, rows []orderRow) error {
 	if len(rows) == 0 {
 		return nil
 	}

@@ -80,20 +80,20 @@ func (s *issuing) write(ctx context.Context, tx tx) error {
 	return nil
 }
 
-func (db storage) ticket(ctx context.Context, id ids.Ticket) (ticketRow, error) {
+func (db ticketStore) ticket(ctx context.Context, id ids.Ticket) (ticketRow, error) {
 	var row ticketRow
 	err := db.Read().NewRaw("SELECT * FROM tickets WHERE id = ?", id).Scan(ctx, &row)
 	return row, store.OrNotFound(err, "there is no such ticket")
 }
 
-func (db storage) ticketsOf(ctx context.Context, order ids.Order) ([]ticketRow, error) {
+func (db ticketStore) ticketsOf(ctx context.Context, order ids.Order) ([]ticketRow, error) {
 	var rows []ticketRow
 	err := db.Read().NewRaw("SELECT * FROM tickets WHERE order_id = ? ORDER BY position", order).Scan(ctx, &rows)
 	return rows, err
 }
 
 // setHolder says who comes with a valid ticket of the owner. It reports false if there is no such ticket.
-func (db storage) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, holder api.Attendee) (row ticketRow, ok bool, err error) {
+func (db ticketStore) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, holder api.Attendee) (row ticketRow, ok bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []ticketRow
 		err := tx.NewRaw("UPDATE tickets SET holder_name = ?, holder_email = ? WHERE id = ? AND owner_id = ? AND status = ? RETURNING *",
@@ -108,7 +108,7 @@ func (db storage) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, 
 
 // transfer gives a valid ticket of from to another person, and finds that done if it was done before. It reports false if
 // the ticket is not there to be given.
-func (db storage) transfer(ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (row ticketRow, ok bool, err error) {
+func (db ticketStore) transfer(ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (row ticketRow, ok bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []ticketRow
 		err := tx.NewRaw(`UPDATE tickets SET owner_id = ?, holder_name = ?, holder_email = ?, given_by = ?, revision = revision + 1
@@ -139,7 +139,7 @@ func (r ticketRow) asGiven(holder api.Attendee) ticketRow {
 }
 
 // forgetPerson takes the names of a person off their orders and tickets.
-func (db storage) forgetPerson(ctx context.Context, user ids.User) error {
+func (db ticketStore) forgetPerson(ctx context.Context, user ids.User) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
 			return err
@@ -178,7 +178,7 @@ type scanned struct {
 }
 
 // admit decides scans, in their order, and keeps all of them, in one transaction.
-func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
+func (db ticketStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 	out := make([]scanned, len(in))
 	runs := 0
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
@@ -201,7 +201,7 @@ func (db storage) admit(ctx context.Context, in []scan) ([]scanned, error) {
 			t, known := tickets[s.row.TicketID]
 			row := s.row
 			if row.Result == "" {
-				row.Result = verdict(t, known, s.revision)
+				row.Result = decideAdmission(t, known, s.revision)
 			}
 			if row.Result == api.Admitted {
 				at := row.At
@@ -263,8 +263,8 @@ func scannedBefore(ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket
 // firstGate is the query for where a ticket was admitted.
 const firstGate = "SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted'"
 
-// verdict is the rule of the door: a genuine code of this event, shown for the first time.
-func verdict(t ticketRow, known bool, revision int64) string {
+// decideAdmission is the rule of the door: a genuine code of this event, shown for the first time.
+func decideAdmission(t ticketRow, known bool, revision int64) string {
 	switch {
 	case !known:
 		return api.InvalidCode
@@ -276,7 +276,7 @@ func verdict(t ticketRow, known bool, revision int64) string {
 	return api.Admitted
 }
 
-func (db storage) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids.Ticket]ticketRow, error) {
+func (db ticketStore) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids.Ticket]ticketRow, error) {
 	id := make([]ids.Ticket, 0, len(in))
 	for _, s := range in {
 		if s.row.TicketID != "" {
@@ -296,7 +296,7 @@ func (db storage) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids
 }
 
 // held returns the good tickets of a person in which a column of the table has the value.
-func (db storage) held(ctx context.Context, owner ids.User, column, value string) ([]ticketRow, error) {
+func (db ticketStore) held(ctx context.Context, owner ids.User, column, value string) ([]ticketRow, error) {
 	var rows []ticketRow
 	err := db.Read().NewRaw(`SELECT tickets.* FROM tickets JOIN orders ON orders.id = tickets.order_id
 		WHERE tickets.owner_id = ? AND tickets.? = ? AND tickets.status <> ? AND orders.status = ? ORDER BY tickets.issued_at, tickets.position`,

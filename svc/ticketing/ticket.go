@@ -24,8 +24,8 @@ const codeVersion = "ST1"
 // maxCode is longer than any code, and shorter than what is worth looking at.
 const maxCode = 256
 
-// claim is what a code says.
-type claim struct {
+// codePayload is what a code says.
+type codePayload struct {
 	event    ids.Event
 	ticket   ids.Ticket
 	revision int64
@@ -43,28 +43,28 @@ func bare(id string) string { return id[strings.IndexByte(id, '_')+1:] }
 
 // readCode checks a code's form and signature and returns what it says. It reports false for everything that this system
 // did not sign.
-func (s *Service) readCode(ctx context.Context, code string) (claim, bool) {
+func (s *Service) readCode(ctx context.Context, code string) (codePayload, bool) {
 	c, kid, body, sig, ok := parseCode(code)
 	if !ok || !s.keys.Verify(ctx, kid, []byte(body), sig) {
-		return claim{}, false
+		return codePayload{}, false
 	}
 	return c, true
 }
 
-func parseCode(code string) (c claim, kid, body string, sig []byte, ok bool) {
+func parseCode(code string) (c codePayload, kid, body string, sig []byte, ok bool) {
 	part := strings.Split(code, ".")
 	if len(code) > maxCode || len(part) != 6 || part[0] != codeVersion {
-		return claim{}, "", "", nil, false
+		return codePayload{}, "", "", nil, false
 	}
 	event, err1 := ids.Parse[ids.EventKind](ids.EventKind{}.Prefix() + "_" + part[1])
 	ticket, err2 := ids.Parse[ids.TicketKind](ids.TicketKind{}.Prefix() + "_" + part[2])
 	revision, err3 := strconv.ParseInt(part[3], 10, 64)
 	sig, err4 := base64.RawURLEncoding.Strict().DecodeString(part[5])
 	if err1 != nil || err2 != nil || err3 != nil || err4 != nil {
-		return claim{}, "", "", nil, false
+		return codePayload{}, "", "", nil, false
 	}
 	body = strings.Join(part[:4], ".")
-	return claim{event, ticket, revision}, part[4], body, sig, true
+	return codePayload{event, ticket, revision}, part[4], body, sig, true
 }
 
 // ticket returns a ticket as its owner sees it.

@@ -43,12 +43,13 @@ type Event struct {
 	EndsAt   time.Time `json:"ends_at"`
 	Timezone string    `json:"timezone"`
 	Place    string    `json:"place"`
+	Revision int64     `json:"revision,omitempty"`
 }
 
 // EventOf returns an event as messages show it.
 func EventOf(e api.Event) *Event {
 	return &Event{ID: e.ID, Name: e.Name, StartsAt: e.StartsAt.UTC(), EndsAt: e.EndsAt.UTC(), Timezone: e.Timezone,
-		Place: Place(e.Location)}
+		Place: Place(e.Location), Revision: e.Revision}
 }
 
 // Place writes a location on one line.

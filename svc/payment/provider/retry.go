@@ -1,6 +1,9 @@
 package provider
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // The pauses before work with a provider is tried again.
 const (
@@ -15,4 +18,19 @@ func Backoff(n int) time.Duration {
 		d *= 2
 	}
 	return min(d, LastRetry)
+}
+
+// Every calls fn now, at each interval, and when it is woken, until ctx ends.
+func Every(ctx context.Context, interval time.Duration, wake <-chan struct{}, fn func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		fn()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-wake:
+		}
+	}
 }

@@ -27,23 +27,19 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		return s.receive(ctx, e.Payment)
+		return s.recordPayment(ctx, e.Payment)
 	case api.PaymentWasRefunded.Subject:
 		var e api.PaymentEvent
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		err := s.db.refunded(ctx, e.Payment.OrderID, e.Payment.ID, store.Time(s.now()))
-		if err == nil {
-			s.publishChanges(e.Payment.OrderID)
-		}
-		return err
+		return s.db.refunded(ctx, e.Payment.OrderID, e.Payment.ID, store.Time(s.now()))
 	case api.UserDeleted.Subject:
 		var e api.UserEvent
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		if err := s.giveUp(ctx, "user_id", e.UserID); err != nil {
+		if err := s.cancelOrders(ctx, "user_id", e.UserID); err != nil {
 			return err
 		}
 		return s.db.forgetPerson(ctx, e.UserID)
@@ -69,7 +65,7 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 		return err
 	}
 	id := offer.Event.ID
-	s.offers.forget(id)
+	s.offers.evict(id)
 	switch offer.Event.Status {
 	case api.EventPublished:
 		err := s.setQuantities(ctx, id, offer.Event.Revision, quantities(offer), "")
@@ -84,13 +80,13 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 		if err := s.refundEvent(ctx, id); err != nil {
 			return err
 		}
-		return s.giveUp(ctx, "event_id", id)
+		return s.cancelOrders(ctx, "event_id", id)
 	}
 	return nil
 }
 
-// giveUp cancels pending orders, page by page, all that can be. Of those that are being paid the next try decides.
-func (s *Service) giveUp(ctx context.Context, column string, value any) error {
+// cancelOrders cancels pending orders, page by page, all that can be. Of those that are being paid the next try decides.
+func (s *Service) cancelOrders(ctx context.Context, column string, value any) error {
 	left, after := 0, ids.Order("")
 	for {
 		refs, err := s.db.pending(ctx, bun.Ident(column), "=", value, after, sweepSize)
@@ -113,9 +109,9 @@ func (s *Service) giveUp(ctx context.Context, column string, value any) error {
 	return nil
 }
 
-// receive turns money into tickets. The inventory decides first, then the order and its tickets are written in one
+// recordPayment turns money into tickets. The inventory decides first, then the order and its tickets are written in one
 // transaction. A crash between the two is healed by the message coming again: every step finds what it did before.
-func (s *Service) receive(ctx context.Context, p api.Payment) error {
+func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 	order, err := s.db.order(ctx, p.OrderID)
 	if fault.Is(err, fault.NotFound) {
 		return fault.Wrap(err, fault.Invalid, "payment %s is for an order that does not exist", p.ID)
@@ -129,11 +125,11 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 		return nil
 	case order.Status == api.OrderPaid:
 		due.Reason = api.RefundPaidTwice
-		return s.owe(ctx, due, "paid_twice")
+		return s.recordRefundDue(ctx, due, "paid_twice")
 	case order.Status == api.OrderPending, order.Status == api.OrderExpired:
 	default:
 		due.Reason = api.RefundOrderEnded
-		return s.refuse(ctx, order, due, "given_up")
+		return s.refundPayment(ctx, order, due, "given_up")
 	}
 
 	late := false
@@ -144,7 +140,7 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 	}
 	if fault.Is(err, fault.SoldOut) {
 		due.Reason = api.RefundSoldOut
-		return s.owe(ctx, due, "late_sold_out")
+		return s.recordRefundDue(ctx, due, "late_sold_out")
 	}
 	if err != nil {
 		return err
@@ -158,34 +154,34 @@ func (s *Service) receive(ctx context.Context, p api.Payment) error {
 	switch {
 	case errors.Is(err, errPaidTwice):
 		due.Reason = api.RefundPaidTwice
-		return s.owe(ctx, due, "paid_twice")
+		return s.recordRefundDue(ctx, due, "paid_twice")
 	case errors.Is(err, errNotPayable):
 		due.Reason = api.RefundOrderEnded
-		return s.refuse(ctx, order, due, "given_up")
+		return s.refundPayment(ctx, order, due, "given_up")
 	case errors.Is(err, errFenced):
 		due.Reason = api.RefundSoldOut
-		return s.refuse(ctx, order, due, "fenced")
+		return s.refundPayment(ctx, order, due, "fenced")
 	case err == nil && late:
 		s.metrics.branch("late_resold")
 	}
 	return err
 }
 
-// refuse sends money back for an order that cannot be paid, and makes sure that it keeps no seats.
-func (s *Service) refuse(ctx context.Context, order orderRow, due api.RefundDue, branch string) error {
-	known, err := s.db.keeps(ctx, order.ID)
+// refundPayment sends money back for an order that cannot be paid, and makes sure that it keeps no seats.
+func (s *Service) refundPayment(ctx context.Context, order orderRow, due api.RefundDue, branch string) error {
+	known, err := s.db.remainingSeats(ctx, order.ID)
 	if err == nil {
-		err = s.keep(ctx, known[order.ID])
+		err = s.updateSeats(ctx, known[order.ID])
 	}
 	if err != nil {
 		return err
 	}
-	return s.owe(ctx, due, branch)
+	return s.recordRefundDue(ctx, due, branch)
 }
 
-// owe sends money back. The branch is what brought it about, for the metric.
-func (s *Service) owe(ctx context.Context, due api.RefundDue, branch string) error {
-	first, err := s.db.owe(ctx, due, store.Time(s.now()))
+// recordRefundDue sends money back. The branch is what brought it about, for the metric.
+func (s *Service) recordRefundDue(ctx context.Context, due api.RefundDue, branch string) error {
+	first, err := s.db.recordRefundDue(ctx, due, store.Time(s.now()))
 	if err != nil || !first {
 		return err
 	}
@@ -200,13 +196,11 @@ func (s *Service) owe(ctx context.Context, due api.RefundDue, branch string) err
 func (s *Service) commitReceipts(ctx context.Context, in []receipt) []batch.Result[struct{}] {
 	verdicts, err := s.db.pay(ctx, in, store.Time(s.now()))
 	if err != nil {
-		return apart(ctx, in, err, s.fence, s.commitReceipts)
+		return commitApart(ctx, in, err, s.reportOversell, s.commitReceipts)
 	}
 	results := make([]batch.Result[struct{}], len(in))
 	for i := range verdicts {
-		if results[i].Err = verdicts[i]; verdicts[i] == nil {
-			s.publishChanges(in[i].order)
-		}
+		results[i].Err = verdicts[i]
 	}
 	return results
 }
@@ -217,15 +211,15 @@ func (s *Service) commitCreations(ctx context.Context, in []creation) []batch.Re
 	results, err := s.db.create(ctx, in, store.Time(s.now()))
 	s.metrics.write.UpdateDuration(start)
 	if err != nil {
-		return apart(ctx, in, err, s.fence, s.commitCreations)
+		return commitApart(ctx, in, err, s.reportOversell, s.commitCreations)
 	}
 	return results
 }
 
-// apart commits each operation of a batch alone if one of them was refused, and so nothing was written. A database that
+// commitApart commits each operation of a batch alone if one of them was refused, and so nothing was written. A database that
 // is away or slow says nothing about a single operation; nor does a commit whose outcome is unknown, of which each may
 // have happened.
-func apart[In, Out any](ctx context.Context, in []In, err error, alone func(error) error, commit batch.Commit[In, Out]) []batch.Result[Out] {
+func commitApart[In, Out any](ctx context.Context, in []In, err error, alone func(error) error, commit batch.Commit[In, Out]) []batch.Result[Out] {
 	switch {
 	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
 		return batch.Fail[Out](len(in), err)
@@ -242,8 +236,8 @@ func apart[In, Out any](ctx context.Context, in []In, err error, alone func(erro
 // errFenced is a sale that the inventory had accepted and the stock refused.
 var errFenced = fault.New(fault.Internal, "the sale was refused")
 
-// fence makes noise when the database had to refuse an oversell that the inventory let through.
-func (s *Service) fence(err error) error {
+// reportOversell makes noise when the database had to refuse an oversell that the inventory let through.
+func (s *Service) reportOversell(err error) error {
 	if !store.IsCheck(err) && !errors.Is(err, errNoStock) {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"sync"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -54,30 +56,6 @@ func (s *Service) attachments(ctx context.Context, out *outgoing) ([]email.Attac
 	}
 	event, err := s.calendar(ctx, out)
 	return append(files, event...), err
-}
-
-// calendar returns the event as a calendar file, if the public may see it. That of a cancelled event takes the entry back.
-func (s *Service) calendar(ctx context.Context, out *outgoing) ([]email.Attachment, error) {
-	id := out.row.EventID
-	if out.facts.Order != nil {
-		id = out.facts.Order.EventID
-	}
-	file, err := rpc.Call(ctx, s.Client, api.GetCalendarFile, &api.OfferRequest{EventID: id})
-	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	method := "PUBLISH" // as the file says
-	if bytes.Contains(file.Data, []byte("\nMETHOD:CANCEL\r\n")) {
-		method = "CANCEL"
-	}
-	if out.row.Name == "event_cancelled" && method != "CANCEL" {
-		return nil, fault.New(fault.Unavailable, "the event service does not know of the cancellation yet")
-	}
-	contentType := "text/calendar; charset=utf-8; method=" + method
-	return []email.Attachment{{Name: id.String() + ".ics", ContentType: contentType, Data: file.Data}}, nil
 }
 
 // getTicketPages returns the tickets that the caller holds of an order, as the mail has them.
@@ -136,4 +114,88 @@ func (s *Service) held(ctx context.Context, what api.HeldTickets) ([]api.Ticket,
 		return nil, err
 	}
 	return list.Items, nil
+}
+
+// calendars caches the calendar files of events, each in the newest revision that was seen. All buyers of an event get the
+// same.
+type calendars struct {
+	mu    sync.Mutex
+	files map[ids.Event]calendarFile
+}
+
+type calendarFile struct {
+	revision int64
+	data     []byte
+}
+
+// maxCalendars bounds the cache.
+const maxCalendars = 500
+
+// find returns the file of an event if it is of a revision or a newer one.
+func (c *calendars) find(id ids.Event, revision int64) (calendarFile, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, ok := c.files[id]
+	return f, ok && revision > 0 && f.revision >= revision
+}
+
+// store caches a file, unless a newer one is there.
+func (c *calendars) store(id ids.Event, f calendarFile) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.files == nil || len(c.files) >= maxCalendars {
+		c.files = map[ids.Event]calendarFile{}
+	}
+	if c.files[id].revision < f.revision {
+		c.files[id] = f
+	}
+}
+
+// sequenceOf returns the revision of the event that a calendar file is of, or 0.
+func sequenceOf(file []byte) int64 {
+	_, rest, _ := bytes.Cut(file, []byte("\nSEQUENCE:"))
+	number, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	revision, err := strconv.ParseInt(string(number), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return revision
+}
+
+// method returns the method that a calendar file names.
+func (f calendarFile) method() string {
+	if bytes.Contains(f.data, []byte("\nMETHOD:CANCEL\r\n")) {
+		return "CANCEL"
+	}
+	return "PUBLISH"
+}
+
+// calendar returns the event of a message as a calendar file, if the public may see it. That of a cancelled event takes the
+// entry back.
+func (s *Service) calendar(ctx context.Context, out *outgoing) ([]email.Attachment, error) {
+	id, revision := out.row.EventID, int64(0)
+	if out.facts.Order != nil {
+		id = out.facts.Order.EventID
+	}
+	if out.facts.Event != nil {
+		revision = out.facts.Event.Revision
+	}
+	file, cached := s.calendars.find(id, revision)
+	if !cached {
+		blob, err := rpc.Call(ctx, s.Client, api.GetCalendarFile, &api.OfferRequest{EventID: id})
+		if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		file = calendarFile{sequenceOf(blob.Data), blob.Data}
+		s.calendars.store(id, file)
+	}
+	method := file.method()
+	if out.row.Name == "event_cancelled" && method != "CANCEL" {
+		return nil, fault.New(fault.Unavailable, "the event service does not know of the cancellation yet")
+	}
+	contentType := "text/calendar; charset=utf-8; method=" + method
+	return []email.Attachment{{Name: id.String() + ".ics", ContentType: contentType, Data: file.data}}, nil
 }

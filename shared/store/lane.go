@@ -1,0 +1,302 @@
+package store
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// A commit takes up to groupLimit transactions, and none that begins later than groupTime after the first: those that
+// are done wait for it.
+const (
+	groupLimit = 256
+	groupTime  = 10 * time.Millisecond
+)
+
+// lane runs transactions one after another on one connection. Those that follow each other without a gap share a commit,
+// each in a savepoint of its own: one that fails does not disturb its neighbours. A lone transaction has a commit to
+// itself, and a savepoint costs nothing before there is company.
+//
+// There is no goroutine behind it. Each transaction runs in that of its caller when its turn comes; the last one of a
+// group commits for all.
+type lane struct {
+	db   *DB
+	pool *bun.DB
+
+	mu    sync.Mutex
+	taken bool      // a transaction has the turn, or a commit is under way
+	queue list.List // of *turn: those that wait
+
+	group *group // that the next one joins; nil: there is none. Its user has the turn.
+}
+
+// turn is a transaction that waits.
+type turn struct {
+	given bool
+	ready chan struct{} // closed when it is given
+}
+
+// group is the transactions that one commit takes.
+type group struct {
+	tx      bun.Tx
+	abort   context.CancelFunc // rolls back
+	began   time.Time
+	members int // that are to be committed
+
+	done chan struct{} // closed when the two below are known
+	lost bool          // rolled back for what another member met: all run again
+	err  error         // of the commit
+}
+
+// do runs fn, see DB.Tx.
+func (l *lane) do(ctx context.Context, fn change) error {
+	if ctx.Value(txKey{}) != nil {
+		return errors.New("store: Tx within a Tx")
+	}
+	again := false // run before, and rolled back for another
+	for attempt := 1; ; {
+		announced, err := l.once(ctx, fn, again)
+		switch {
+		case err == nil:
+			if announced {
+				l.db.announce()
+			}
+			return nil
+		case errors.Is(err, errGroupLost):
+			again = true
+			continue
+		case !retryable(err) || attempt == attempts:
+			return FaultOf(ctx, err)
+		}
+		l.db.log.DebugContext(ctx, "transaction refused, trying again", "attempt", attempt, "error", err)
+		if !pause(ctx, attempt) {
+			return FaultOf(ctx, err)
+		}
+		attempt++
+	}
+}
+
+// errGroupLost says that a transaction was rolled back for what another one of its group has met.
+var errGroupLost = errors.New("store: the group was rolled back")
+
+// once runs fn when its turn comes, and returns when its commit has. One that runs again goes first, and lets no other
+// follow it into its group: so it is not rolled back for another a second time.
+func (l *lane) once(ctx context.Context, fn change, again bool) (announced bool, err error) {
+	if err := l.enter(ctx, again); err != nil {
+		return false, err
+	}
+	g, err := l.join(ctx)
+	if err != nil {
+		return false, err
+	}
+	state := &txState{}
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if g.members == 0 || g.undo() != nil { // fn panicked, or ended its goroutine
+			l.rollback(g)
+		} else {
+			l.pass(true)
+		}
+	}()
+	whole, err := l.run(ctx, g, state, fn)
+	returned = true
+	if !whole || g.members == 0 {
+		l.rollback(g)
+		return false, err
+	}
+	l.pass(!again)
+	<-g.done
+	switch {
+	case g.err != nil:
+		return false, g.err
+	case g.lost:
+		return false, errGroupLost
+	}
+	return state.announced, err
+}
+
+// enter waits for the turn.
+func (l *lane) enter(ctx context.Context, first bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	if !l.taken {
+		l.taken = true
+		l.mu.Unlock()
+		return nil
+	}
+	t := &turn{ready: make(chan struct{})}
+	var at *list.Element
+	if first {
+		at = l.queue.PushFront(t)
+	} else {
+		at = l.queue.PushBack(t)
+	}
+	l.mu.Unlock()
+	select {
+	case <-t.ready:
+		return nil
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	if !t.given {
+		l.queue.Remove(at)
+		l.mu.Unlock()
+		return ctx.Err()
+	}
+	l.mu.Unlock()
+	l.pass(true)
+	return ctx.Err()
+}
+
+// give hands the turn to the next one that waits, and reports false if there is none. mu is held.
+func (l *lane) give() bool {
+	first := l.queue.Front()
+	if first == nil {
+		return false
+	}
+	t := l.queue.Remove(first).(*turn)
+	t.given = true
+	close(t.ready)
+	return true
+}
+
+// next hands the turn on, or back if none waits.
+func (l *lane) next() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.taken = l.give()
+}
+
+// join begins a transaction, or a savepoint in that of the group. It gives up the turn if it fails.
+func (l *lane) join(ctx context.Context) (*group, error) {
+	if g := l.group; g != nil {
+		if err := g.exec("SAVEPOINT member"); err != nil {
+			l.rollback(g)
+			return nil, errGroupLost
+		}
+		return g, nil
+	}
+	inner, abort := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, abort)
+	tx, err := l.pool.BeginTx(inner, nil)
+	if !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		abort() // which also rolls back
+		l.next()
+		return nil, err
+	}
+	l.group = &group{tx: tx, abort: abort, began: time.Now(), done: make(chan struct{})}
+	return l.group, nil
+}
+
+// run runs fn as a member of the group and undoes what it has done if it fails. If that cannot be done alone, the group
+// is not whole any more.
+func (l *lane) run(ctx context.Context, g *group, state *txState, fn change) (whole bool, err error) {
+	stop := context.AfterFunc(ctx, g.abort) // no statement goes on for a caller that has left
+	defer stop()
+	err = fn(context.WithValue(ctx, txKey{}, state), g.tx)
+	intact := stop()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && l.db.Postgres() {
+		err = state.failed
+	}
+	if !intact {
+		return false, err
+	}
+	if err != nil {
+		return !retryable(err) && g.undo() == nil, err
+	}
+	if g.members > 0 {
+		if err := g.exec("RELEASE SAVEPOINT member"); err != nil {
+			return false, err
+		}
+	}
+	g.members++
+	return true, nil
+}
+
+func (g *group) exec(query string) error {
+	_, err := g.tx.Tx.ExecContext(context.Background(), query)
+	return err
+}
+
+// undo takes back what the present member has done. The first one has no savepoint: the group is rolled back for it.
+func (g *group) undo() error {
+	if g.members == 0 {
+		return nil
+	}
+	if err := g.exec("ROLLBACK TO SAVEPOINT member"); err != nil {
+		return err
+	}
+	return g.exec("RELEASE SAVEPOINT member")
+}
+
+// rollback ends the group without a commit.
+func (l *lane) rollback(g *group) {
+	g.tx.Rollback() // its own error adds nothing: the transaction is gone either way
+	g.lost = true
+	l.end(g)
+}
+
+// pass hands the turn on, with the group if there is room in it. Otherwise it commits the group first.
+func (l *lane) pass(more bool) {
+	g := l.group
+	if g == nil {
+		l.next()
+		return
+	}
+	if more && g.members < groupLimit && time.Since(g.began) < groupTime {
+		l.mu.Lock()
+		given := l.give()
+		l.mu.Unlock()
+		if given {
+			return
+		}
+	}
+	l.commit(g)
+	l.end(g)
+}
+
+// commit commits the group, with what rides on it. If that is refused, it may be for one member: all run again alone.
+func (l *lane) commit(g *group) {
+	riding, err := l.db.rides.board(g)
+	if err != nil {
+		g.tx.Rollback()
+		g.err = err
+		return
+	}
+	l.db.around(false)
+	err = g.tx.Commit()
+	if err == nil {
+		l.db.around(true)
+		return
+	}
+	l.db.rides.again(riding)
+	err = commitError(err)
+	if g.members > 1 && !errors.Is(err, ErrUnknown) {
+		g.lost = true
+		return
+	}
+	g.err = err
+}
+
+// end makes the outcome of the group known and hands the turn on.
+func (l *lane) end(g *group) {
+	g.abort()
+	l.group = nil
+	close(g.done)
+	l.next()
+}
