@@ -59,6 +59,7 @@ type Gateway struct {
 	auth    *authenticator
 	limits  *limiter
 	hub     *hub
+	waits   *waits
 	traffic *traffic
 	metrics httpMetrics
 
@@ -90,6 +91,10 @@ func New(cfg Config) (*Gateway, error) {
 		DisableStartupMessage: true,
 	})
 	g.traffic = newTraffic(cfg)
+	var err error
+	if g.waits, err = newWaits(cfg, g.hub.ended); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
 	if err := g.mount(); err != nil {
 		return nil, err
 	}

@@ -92,7 +92,7 @@ func (p *proxy) serve(x *exchange) error {
 	if p.spec.Live.Is() {
 		return p.g.hub.serve(x, p.spec, func() (*nats.Msg, error) { return ask("") })
 	}
-	reply, err := ask("")
+	reply, err := p.first(x, func() (*nats.Msg, error) { return ask("") })
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,21 @@ func (p *proxy) serve(x *exchange) error {
 		p.g.traffic.record(x, p.spec.Traffic)
 	}
 	return nil
+}
+
+// first asks for the answer, or its first part. The caller may want to wait for it.
+func (p *proxy) first(x *exchange, ask func() (*nats.Msg, error)) (*nats.Msg, error) {
+	if p.spec.Waits == "" || !x.rc.IsGet() {
+		return ask()
+	}
+	wait, err := waitOf(x)
+	switch {
+	case err != nil:
+		return nil, err
+	case wait == 0:
+		return ask()
+	}
+	return p.await(x, wait, ask)
 }
 
 // ask forwards a request, unless the service has more than enough to do. A fault of the service is an error.
@@ -221,7 +236,10 @@ func (p *proxy) params(x *exchange) (string, error) {
 		out = append(out, url.QueryEscape(value)...)
 	}
 	if p.spec.Live.Is() {
-		query = withoutTicket(query)
+		query = without(query, ticketParam)
+	}
+	if p.spec.Waits != "" {
+		query = without(query, waitParam)
 	}
 	if len(query) == 0 {
 		return string(out), nil

@@ -27,12 +27,15 @@ func (a *authenticator) redeem(x *exchange, ticket string) (verified, error) {
 	return verified{rpc.Principal{User: pass.UserID, Session: pass.SessionID, Roles: pass.Roles}, pass.Until}, nil
 }
 
-// withoutTicket takes the ticket out of a query: no service has any business with it.
-func withoutTicket(query []byte) []byte {
+// without takes a value out of a query that is for the gateway alone.
+func without(query []byte, param string) []byte {
+	if len(query) == 0 {
+		return nil
+	}
 	var rest [][]byte
 	for pair := range bytes.SplitSeq(query, []byte("&")) {
 		name, _, _ := bytes.Cut(pair, []byte("="))
-		if plain, err := url.QueryUnescape(string(name)); err != nil || plain != ticketParam {
+		if plain, err := url.QueryUnescape(string(name)); err != nil || plain != param {
 			rest = append(rest, pair)
 		}
 	}

@@ -25,7 +25,6 @@ func WriteExternal(dir string, roles []Role) error {
 	text := fmt.Sprintf(`# Who may connect. Made by "starlight auth init"; safe to read, useless without the keys.
 operator: %s
 system_account: %s
-resolver: MEMORY
 resolver_preload: {
   # SYS
   %s: %s
@@ -81,6 +80,7 @@ func serverConfs() (map[string][]byte, error) {
 			"$NATS_NAME":             name,
 			"0.0.0.0:4222":           fmt.Sprintf("127.0.0.1:%d", 4222+i),
 			`store_dir: "jetstream"`: fmt.Sprintf(`store_dir: "jetstream-%s"`, name),
+			`dir: "accounts"`:        fmt.Sprintf(`dir: "accounts-%s"`, name),
 			"0.0.0.0:6222":           fmt.Sprintf("127.0.0.1:%d", 6222+i),
 			"$NATS_ROUTES":           "[" + strings.Join(routes, ", ") + "]",
 			"0.0.0.0:7422":           fmt.Sprintf("127.0.0.1:%d", 7422+i),

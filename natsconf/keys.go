@@ -219,30 +219,35 @@ func (a *authority) issued() (map[string]*jwt.UserClaims, error) {
 
 // user writes the credentials of a new user of an account.
 func (a *authority) user(name string, account nkeys.KeyPair, permissions jwt.Permissions) error {
-	pair, err := nkeys.CreateUser()
+	token, seed, err := newUser(name, account, permissions)
 	if err != nil {
 		return err
 	}
-	id, err := pair.PublicKey()
-	if err != nil {
-		return err
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		return err
-	}
-	claims := jwt.NewUserClaims(id)
-	claims.Name = name
-	claims.Permissions = permissions
-	text, err := claims.Encode(account)
-	if err != nil {
-		return err
-	}
-	creds, err := jwt.FormatUserConfig(text, seed)
+	creds, err := jwt.FormatUserConfig(token, seed)
 	if err != nil {
 		return err
 	}
 	return writeFile(credsFile(a.dir, name), creds)
+}
+
+// newUser returns a new user of an account: the token that says so, and the seed of its key.
+func newUser(name string, account nkeys.KeyPair, permissions jwt.Permissions) (token string, seed []byte, err error) {
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		return "", nil, err
+	}
+	id, err := pair.PublicKey()
+	if err != nil {
+		return "", nil, err
+	}
+	if seed, err = pair.Seed(); err != nil {
+		return "", nil, err
+	}
+	claims := jwt.NewUserClaims(id)
+	claims.Name = name
+	claims.Permissions = permissions
+	token, err = claims.Encode(account)
+	return token, seed, err
 }
 
 func readCreds(path string) (*jwt.UserClaims, error) {
@@ -260,14 +265,29 @@ func readCreds(path string) (*jwt.UserClaims, error) {
 	return jwt.DecodeUserClaims(text)
 }
 
-// apply makes a server trust the authority.
+// apply makes a server trust the authority. Accounts are files of DIR/nats/accounts, which the server writes when it is
+// told of a new one or of a change.
 func (a *authority) apply(opts *server.Options) error {
-	resolver := &server.MemAccResolver{}
-	if err := resolver.Store(a.systemID, a.systemJWT); err != nil {
+	dir := filepath.Join(a.dir, "nats", "accounts")
+	if err := os.RemoveAll(dir); err != nil { // what stands there may be as new as what is stored now, and would stay
 		return err
 	}
-	if err := resolver.Store(a.accountID, a.accountJWT); err != nil {
+	resolver, err := server.NewDirAccResolver(dir, 0, 0, server.NoDelete)
+	if err != nil {
 		return err
+	}
+	accounts := map[string]string{a.systemID: a.systemJWT, a.accountID: a.accountJWT}
+	venues, err := a.venues()
+	if err != nil {
+		return err
+	}
+	for _, v := range venues {
+		accounts[v.Account] = v.JWT
+	}
+	for id, text := range accounts {
+		if err := resolver.Store(id, text); err != nil {
+			return err
+		}
 	}
 	opts.TrustedOperators = []*jwt.OperatorClaims{a.operator}
 	opts.SystemAccount = a.systemID

@@ -16,8 +16,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 )
 
 // Limits of the embedded server. The .conf files say the same.
@@ -38,6 +40,7 @@ const (
 type Config struct {
 	Dir    string // data folder: DIR/jetstream, DIR/nats (keys), DIR/creds (one .creds file for each role)
 	Listen string // address for clients such as the nats tool: "127.0.0.1:4222", port 0 for a free one; empty: no listener
+	Leaf   string // address for the leaf nodes of venues; empty: none may connect
 	Name   string // of the server; default "starlight"
 	Roles  []Role // who may connect
 	Log    *slog.Logger
@@ -140,20 +143,17 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 	if err := auth.apply(opts); err != nil {
 		return nil, err
 	}
+	var err error
 	if cfg.Listen == "" {
 		opts.DontListen = true
-		return opts, nil
+	} else if opts.Host, opts.Port, err = listenAddress(cfg.Listen); err != nil {
+		return nil, err
 	}
-	host, port, err := net.SplitHostPort(cfg.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("natsconf: listen address %q: %w", cfg.Listen, err)
-	}
-	opts.Host = host
-	if opts.Port, err = strconv.Atoi(port); err != nil || opts.Port < 0 || opts.Port > 65535 {
-		return nil, fmt.Errorf("natsconf: listen address %q: bad port", cfg.Listen)
-	}
-	if opts.Port == 0 {
-		opts.Port = server.RANDOM_PORT
+	if cfg.Leaf != "" {
+		if opts.LeafNode.Host, opts.LeafNode.Port, err = listenAddress(cfg.Leaf); err != nil {
+			return nil, err
+		}
+		opts.LeafNode.IsolateLeafnodeInterest = true // venues have nothing to say to each other
 	}
 	if cfg.TLSCert == "" && cfg.TLSKey == "" {
 		return opts, nil
@@ -162,8 +162,28 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 	if err != nil {
 		return nil, fmt.Errorf("natsconf: TLS: %w", err)
 	}
-	opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, tls, 5
+	if cfg.Listen != "" {
+		opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, tls, 5
+	}
+	if cfg.Leaf != "" {
+		opts.LeafNode.TLSConfig, opts.LeafNode.TLSTimeout = tls, 5
+	}
 	return opts, nil
+}
+
+// listenAddress splits a listen address. Port 0 becomes what NATS takes for a free one.
+func listenAddress(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, fmt.Errorf("natsconf: listen address %q: %w", address, err)
+	}
+	if port, err = strconv.Atoi(text); err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("natsconf: listen address %q: bad port", address)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
 }
 
 // URL returns the address for clients outside the process, nats://host:port, or "" when the server does not listen.
@@ -172,6 +192,44 @@ func (s *Server) URL() string {
 		return ""
 	}
 	return s.srv.ClientURL()
+}
+
+// LeafURL returns the address for leaf nodes, nats-leaf://host:port, or "" when there is no listener for them.
+func (s *Server) LeafURL() string {
+	if s.cfg.Leaf == "" {
+		return ""
+	}
+	z, err := s.srv.Varz(nil)
+	if err != nil {
+		return ""
+	}
+	return "nats-leaf://" + net.JoinHostPort(z.LeafNode.Host, strconv.Itoa(z.LeafNode.Port))
+}
+
+// ConnectVenue connects the system to the account of a venue. Each connection is a new user, so that it comes back when
+// the venue's credentials are revoked.
+func (s *Server) ConnectVenue(v *Venue) (*nats.Conn, error) {
+	var seed []byte // of the user that the server was told of last
+	token := func() (text string, err error) {
+		text, seed, err = newUser(VenueUser, v.key, jwt.Permissions{})
+		return text, err
+	}
+	sign := func(nonce []byte) ([]byte, error) {
+		pair, err := nkeys.FromSeed(seed)
+		if err != nil {
+			return nil, err
+		}
+		defer pair.Wipe()
+		return pair.Sign(nonce)
+	}
+	opts := append(connectOptions(VenueUser, s.cfg.Log, s.cfg.OnPermissionError),
+		nats.InProcessServer(s.srv), nats.UserJWT(token, sign), nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectWait(1100*time.Millisecond)) // a revocation takes along what is issued in its own second
+	nc, err := nats.Connect("", opts...)
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: connect to %s: %w", v.ID, err)
+	}
+	return nc, nil
 }
 
 // Creds returns the path of the credentials file of a role.

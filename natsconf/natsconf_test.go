@@ -160,6 +160,12 @@ func tree(t *testing.T, dir string, folders ...string) string {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if e.IsDir() { // what the server keeps by itself
+				if mode := info.Mode().Perm(); mode != 0o700 {
+					t.Errorf("%s: mode %o", e.Name(), mode)
+				}
+				continue
+			}
 			if mode := info.Mode().Perm(); mode != 0o600 {
 				t.Errorf("%s: mode %o", e.Name(), mode)
 			}

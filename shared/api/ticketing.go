@@ -7,6 +7,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
 // The states of an order.
@@ -93,6 +94,12 @@ type Order struct {
 
 // ETag implements rpc.ETagger.
 func (o Order) ETag() string { return strconv.FormatInt(o.Revision, 36) }
+
+// IsTransient implements rpc.Transient: a pending order is about to be paid or to end, and a refund is under way.
+func (o Order) IsTransient() bool { return o.Status == OrderPending || o.Status == OrderRefunding }
+
+// LiveSubject returns where changes of an order are published.
+func (r OrderRef) LiveSubject() string { return live.Subject("ticketing", r.ID.String()) }
 
 // OrderItem is a line of an order.
 type OrderItem struct {
@@ -249,7 +256,8 @@ var (
 		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out.",
 		Faults: rpc.Faults{fault.SoldOut: "there is no room left", fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
-		Access: rpc.User, Summary: "Read an order",
+		Access: rpc.User, Waits: "id", Summary: "Read an order, or wait until it changes",
+		Detail: "With wait the answer comes as soon as the order changes, or after that time as it is then.",
 		Faults: hidden(noOrder, "")}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",
 		Access: rpc.User, Summary: "Give up an order that is pending, was free, or whose money is all back",

@@ -48,6 +48,8 @@ type answer struct {
 	contentType string
 	disposition string
 	next        string // see HandleParts
+	transient   bool
+	resp        any // to be encoded as the body
 	replayed    bool
 }
 
@@ -256,6 +258,9 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 	}
 	if a.next != "" {
 		h[HeaderNext] = []string{a.next}
+	}
+	if a.transient && b.spec.Waits != "" {
+		h[HeaderTransient] = []string{"true"}
 	}
 	if a.replayed {
 		h[HeaderReplayed] = []string{"true"}

@@ -57,6 +57,11 @@ type Spec struct {
 	Live       Live     // GET only: the gateway sends the answer, then every change, as server-sent events
 	Traffic    *Traffic // what a good answer to a GET is counted as; nil means that it is not counted
 
+	// Waits, for a GET, is the path value that names what the caller may wait for to change: ?wait=10s or Prefer: wait=10.
+	// The service publishes a change on live.Subject(service, value). Without If-None-Match a caller waits only while the
+	// answer is Transient.
+	Waits string
+
 	// Location is where a 201 is read, a path with {id}: the gateway puts the id of the answer there. It is the first
 	// member of Resp, "id".
 	Location string
@@ -116,6 +121,7 @@ const AllHeaders = codec.AllHeaders
 const (
 	DefaultMaxBody = 64 << 10
 	DefaultTimeout = 5 * time.Second
+	LongestWait    = 30 * time.Second // of a caller for a change
 	DefaultWorkers = 64
 	DefaultQueue   = 1024
 )
@@ -152,6 +158,12 @@ type Blob struct {
 
 // Binary implements codec.Binary.
 func (Blob) Binary() {}
+
+// Transient is implemented by responses of endpoints with Waits.
+type Transient interface {
+	// IsTransient reports whether the state is on its way to another one.
+	IsTransient() bool
+}
 
 // ETagger is implemented by responses that have a version. The value is an opaque token without quotes.
 type ETagger interface{ ETag() string }

@@ -32,7 +32,7 @@ func Handle[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(conte
 		if err != nil || resp == nil {
 			return answer{}, err
 		}
-		return answerOf(resp)
+		return answerOf(resp), nil
 	})
 }
 
@@ -82,7 +82,7 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		if err != nil {
 			return answer{}, err
 		}
-		return b.unlessKnown(h, a), nil
+		return b.unlessKnown(h, a).encode()
 	}
 	s.add(b)
 	return b
@@ -98,6 +98,8 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s is live by {%s}, which its path has not", d.Subject(), d.Live.token)
 	case d.Traffic != nil && d.Traffic.Path != "" && !slices.Contains(names, d.Traffic.Path):
 		return fmt.Errorf("%s counts {%s}, which its path has not", d.Subject(), d.Traffic.Path)
+	case d.Waits != "" && (d.Method != "GET" || !slices.Contains(names, d.Waits)):
+		return fmt.Errorf("%s waits for {%s}, but is no GET with that in its path", d.Subject(), d.Waits)
 	case d.Location != "" && !beginsWithID(d.Response):
 		return fmt.Errorf("%s has a location, but its answer does not begin with an id", d.Subject())
 	}
@@ -135,20 +137,27 @@ func (b *binding) unlessKnown(h nats.Header, a answer) answer {
 	return a
 }
 
-// answerOf encodes a response.
-func answerOf(resp any) (answer, error) {
-	var a answer
+// answerOf describes a response. It is encoded by encode, if it is sent at all.
+func answerOf(resp any) answer {
+	a := answer{resp: resp}
 	if t, ok := resp.(ETagger); ok {
 		a.etag = t.ETag()
 	}
-	switch r := resp.(type) {
-	case *None:
+	if t, ok := resp.(Transient); ok {
+		a.transient = t.IsTransient()
+	}
+	return a
+}
+
+func (a answer) encode() (answer, error) {
+	switch r := a.resp.(type) {
+	case nil, *None:
 		return a, nil
 	case *Blob:
 		a.contentType, a.body, a.disposition = r.ContentType, r.Data, attachment(r.Filename)
 		return a, nil
 	}
-	body, err := json.Marshal(resp)
+	body, err := json.Marshal(a.resp)
 	if err != nil {
 		return a, fault.Wrap(err, fault.Internal, "something went wrong on our side")
 	}

@@ -429,6 +429,7 @@ func TestStartReportsWrongBindings(t *testing.T) {
 	for name, change := range map[string]func(*rpc.Spec){
 		"posted":    func(s *rpc.Spec) { s.Method, s.Live = "POST", rpc.LiveByPath("id") },
 		"nameless":  func(s *rpc.Spec) { s.Live = rpc.LiveByPath("other") },
+		"unawaited": func(s *rpc.Spec) { s.Waits = "other" },
 		"uncounted": func(s *rpc.Spec) { s.Traffic = &rpc.Traffic{Path: "other"} },
 	} {
 		ep := get()
@@ -440,7 +441,7 @@ func TestStartReportsWrongBindings(t *testing.T) {
 	rpc.Handle(s, lost, none)
 	err := s.Start(t.Context())
 	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "posted is live, but no GET",
-		"nameless is live by {other}", "uncounted counts {other}", "lost has a location"} {
+		"nameless is live by {other}", "uncounted counts {other}", "unawaited waits for {other}", "lost has a location"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Start returned %v, want %q in it", err, want)
 		}

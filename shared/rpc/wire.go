@@ -37,7 +37,8 @@ const (
 	HeaderID          = "Starlight-Id" // of what was created, on endpoints with a Location
 	HeaderContentType = "Content-Type" // absent means JSON
 	HeaderDisposition = "Content-Disposition"
-	HeaderShed        = "Starlight-Shed" // true: nothing was done, for want of time
+	HeaderTransient   = "Starlight-Transient" // true: the state is on its way to another, on endpoints with Waits
+	HeaderShed        = "Starlight-Shed"      // true: nothing was done, for want of time
 	HeaderReplayed    = "Idempotency-Replayed"
 	HeaderError       = "Nats-Service-Error"      // the fault's code, as nats micro does it
 	HeaderErrorCode   = "Nats-Service-Error-Code" // the HTTP status of the fault, likewise

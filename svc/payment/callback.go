@@ -3,6 +3,7 @@ package payment
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -14,22 +15,24 @@ import (
 const (
 	// lookTime bounds one look at a payment: a call or two of its provider and a transaction.
 	lookTime = 2 * provider.CallTimeout
-	// callbackLease is how long a callback belongs to the instance that took it up: longer than a look at it can last, with
-	// looking at what came afterwards and putting it off.
-	callbackLease = 2*lookTime + provider.CallTimeout
+	// promptTime bounds the look that the answer to a callback waits for.
+	promptTime = 2 * time.Second
+	// callbackWorkers bounds the stored callbacks of one provider that are processed at the same time.
+	callbackWorkers = 64
 )
 
-// receiveCallback verifies a callback, stores it and answers. The payment that it is about is fetched afterwards, by a
-// callback worker of the provider.
+// receiveCallback verifies a callback and looks at its payment at the provider. The callback is stored together with what
+// the look meant, and then acknowledged. If the provider does not answer promptly, the callback is stored alone and
+// acknowledged, and processed later.
 //
 // A callback about a payment that we do not have is accepted too, counted and logged: the provider can do nothing about it,
 // and would send it again for days.
 func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.None, error) {
-	worker, ok := s.workers[req.Provider]
+	p, ok := s.providers[req.Provider]
 	if !ok {
 		return nil, fault.New(fault.NotFound, "no such payment provider")
 	}
-	event, err := worker.provider.ParseCallback(req)
+	event, err := p.ParseCallback(req)
 	if err != nil {
 		s.metrics.received(req.Provider, "refused")
 		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider, "address", rpc.From(ctx).Address, "error", err)
@@ -40,110 +43,75 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 		return &rpc.None{}, nil
 	}
 	now := store.Time(s.now())
-	row := &callbackRow{
-		Provider: req.Provider, EventID: event.ID, RemoteID: event.RemoteID, Type: event.Type, Body: req.Body,
-		ReceivedAt: now, DueAt: now.Add(callbackLease),
-	}
-	fresh, err := s.receipts.Do(ctx, row)
-	if err != nil {
+	row := &callbackRow{Provider: req.Provider, EventID: event.ID, RemoteID: event.RemoteID, Type: event.Type, Body: req.Body,
+		ReceivedAt: now, DueAt: now}
+	fresh, err := s.receive(ctx, p, row)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if !fresh {
+	case fresh:
+		s.metrics.received(req.Provider, "new")
+	default:
 		s.metrics.received(req.Provider, "duplicate")
-		return &rpc.None{}, nil
 	}
-	s.metrics.received(req.Provider, "new")
-	worker.enqueue(row)
 	return &rpc.None{}, nil
 }
 
-// callbackWorker is where the callbacks of one provider are worked on: each provider has its own workers, so a slow one
-// does not delay the others.
-type callbackWorker struct {
-	service  *Service
-	provider *provider.Guard
-	queue    chan *callbackRow
-}
-
-const (
-	callbackWorkers = 128  // calls of one provider at the same time
-	callbackQueue   = 8192 // callbacks that wait for a worker; those beyond it wait in the table
-)
-
-func newCallbackWorker(s *Service, p *provider.Guard) *callbackWorker {
-	return &callbackWorker{service: s, provider: p, queue: make(chan *callbackRow, callbackQueue)}
-}
-
-// enqueue works on a callback soon, if there is room; the sweep finds it otherwise.
-func (d *callbackWorker) enqueue(row *callbackRow) {
-	select {
-	case d.queue <- row:
-	default:
-	}
-}
-
-// work deals with callbacks until ctx ends. It runs callbackWorkers times.
-func (d *callbackWorker) work(ctx context.Context) {
-	for {
-		select {
-		case row := <-d.queue:
-			d.look(context.WithoutCancel(ctx), row)
-		case <-ctx.Done():
-			return
+// receive stores a callback, processed if that goes promptly, and reports whether it is new.
+func (s *Service) receive(ctx context.Context, p *provider.Guard, row *callbackRow) (fresh bool, err error) {
+	if !p.Concerns(row.Type) { // a look at what came afterwards takes more than a moment
+		if known, err := s.known.Do(ctx, row.key()); err != nil || known {
+			return false, err
 		}
+		prompt, cancel := context.WithTimeout(ctx, promptTime)
+		err := s.confirm(prompt, p, row.RemoteID, row)
+		cancel()
+		if err == nil {
+			return true, nil
+		}
+		wait := provider.Backoff(row.Attempts)
+		s.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
+		row.DueAt, row.Attempts = store.Time(s.now().Add(wait)), 1
 	}
+	if fresh, err = s.receipts.Do(ctx, row); err == nil {
+		wake(s.callbacksDue[p.Name()])
+	}
+	return fresh, err
 }
 
-// look fetches the object of a callback and moves the payment. If anything fails, the callback is taken up again later.
-func (d *callbackWorker) look(ctx context.Context, row *callbackRow) {
-	key := row.key()
-	err := d.hold(ctx, row)
-	if err == nil {
-		err = d.service.lookAfterwards(ctx, d.provider, row)
-	}
-	if err == nil {
-		err = d.service.confirm(ctx, d.provider, row.RemoteID, &key) // finishes the callback
-	}
-	if err == nil || errors.Is(err, errTaken) {
-		return
-	}
-	wait := provider.Backoff(row.Attempts)
-	d.service.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
-	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
-	defer cancel()
-	if err := d.service.store.postpone(ctx, key, d.service.now().Add(wait)); err != nil {
-		d.service.log.WarnContext(ctx, "a callback cannot be put off", "callback", row.EventID, "error", err)
-	}
-}
-
-// errTaken says that another instance has taken up the work meanwhile.
-var errTaken = errors.New("another instance has taken it up")
-
-// hold makes sure that a callback is this instance's for as long as a look may last: it may have waited for its worker.
-func (d *callbackWorker) hold(ctx context.Context, row *callbackRow) error {
-	if d.service.now().Add(2 * lookTime).Before(row.DueAt) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
-	defer cancel()
-	return d.service.store.renew(ctx, row)
-}
-
-// sweepCallbacks claims callbacks whose worker is gone.
-func (s *Service) sweepCallbacks(ctx context.Context) error {
-	rows, err := s.store.waiting(ctx, sweepLimit)
+// sweepCallbacks processes the stored callbacks of a provider that are due. Each provider has a sweep of its own, so a slow
+// one does not delay the others.
+func (s *Service) sweepCallbacks(ctx context.Context, p *provider.Guard) error {
+	claim := s.store.callbacks(p.Name())
+	rows, err := claim.Take(ctx, sweepLimit)
 	if err != nil {
 		return err
 	}
-	for _, r := range rows {
-		if worker, ok := s.workers[r.Provider]; ok {
-			worker.enqueue(r)
-		}
-	}
-	return nil
+	return parallel(ctx, callbackWorkers, rows, func(ctx context.Context, row *callbackRow) { s.process(ctx, p, claim, row) })
 }
 
-// deleteCallbacks deletes callbacks that have been dealt with for longer than the setting payment.callback_retention.
+// process looks at the payment of a claimed callback. If that fails, the callback is due again later.
+func (s *Service) process(ctx context.Context, p *provider.Guard, claim store.Claim[callbackRow], row *callbackRow) {
+	ctx = context.WithoutCancel(ctx)
+	err := claim.Work(ctx, row, func(ctx context.Context) error {
+		if err := s.lookAfterwards(ctx, p, row); err != nil {
+			return err
+		}
+		return s.confirm(ctx, p, row.RemoteID, row)
+	})
+	if err == nil || errors.Is(err, store.ErrClaimLost) {
+		return
+	}
+	wait := provider.Backoff(row.Attempts)
+	s.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
+	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
+	defer cancel()
+	if err := s.store.postpone(ctx, row, s.now().Add(wait)); err != nil {
+		s.log.WarnContext(ctx, "a callback cannot be put off", "callback", row.EventID, "error", err)
+	}
+}
+
+// deleteCallbacks deletes callbacks that were processed longer ago than the setting payment.callback_retention.
 func (s *Service) deleteCallbacks(ctx context.Context) error {
 	return s.store.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
 }

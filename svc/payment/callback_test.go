@@ -144,16 +144,10 @@ func TestUnknownPayment(t *testing.T) {
 		}
 		send("sbe_1", "sbp_nothing")
 		send("sbe_2", foreign.ID)
-		testkit.Eventually(t, 10*time.Second, func() error {
-			if n := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE outcome = 'unknown' AND processed_at IS NOT NULL"); n != 2 {
-				return fmt.Errorf("%d of 2 are done with", n)
-			}
-			// They are counted just after that.
-			if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "callback", "verdict", "unknown"); n != 2 {
-				return fmt.Errorf("%d counted, want 2", n)
-			}
-			return nil
-		})
+		if n := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE outcome = 'unknown' AND processed_at IS NOT NULL"); n != 2 {
+			t.Errorf("%d of 2 are processed", n)
+		}
+		i.awaitCounter(t, 2, "starlight_payment_observations_total", "provider", "sandbox", "source", "callback", "verdict", "unknown")
 	})
 }
 
@@ -170,47 +164,110 @@ func TestForeignObject(t *testing.T) {
 	}
 }
 
-// TestCrashAfterReceipt stops an instance between storing a callback and working on it: the next one finds it.
+// callBack sends a callback of giro about a payment to an instance.
+func (i *instance) callBack(p *api.Payment) error {
+	_, err := i.receiveCallback(context.Background(), &api.Callback{Provider: "giro", Headers: map[string]string{"X-Giro-Signature": "giro"},
+		Body: []byte("giro_" + p.ID.String())})
+	return err
+}
+
+// TestPromptCallback has a provider that answers: when the callback is acknowledged, it is stored and processed. The provider
+// is not asked again for a callback that comes again.
+func TestPromptCallback(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		g := newGiro(h)
+		i := h.prepare() // nothing happens later
+		defer i.Close()
+		ctx, order := h.order()
+		p, err := i.createPayment(ctx, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.succeed("giro_" + p.ID.String())
+		for range 3 {
+			if err := i.callBack(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := i.count(t, "SELECT count(*) FROM payments WHERE status = 'succeeded'"); n != 1 {
+			t.Error("the payment has not succeeded")
+		}
+		if n := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE processed_at IS NOT NULL AND outcome = 'moved'"); n != 1 {
+			t.Errorf("%d callbacks are processed, want 1", n)
+		}
+		if n := g.fetches(); n != 1 {
+			t.Errorf("the provider was asked %d times", n)
+		}
+		const name = "starlight_payment_callbacks_total"
+		if n := i.counter(name, "-", "provider", "giro", "result", "duplicate"); n != 2 {
+			t.Errorf("%d duplicates counted, want 2", n)
+		}
+	})
+}
+
+// TestSlowCallback has a provider that hangs: the callback is stored and acknowledged all the same.
+func TestSlowCallback(t *testing.T) {
+	h := newHarness(t, testkit.SQLite(t))
+	g := newGiro(h)
+	i := h.prepare()
+	defer i.Close()
+	ctx, order := h.order()
+	p, err := i.createPayment(ctx, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.set(func() { g.hangs = true })
+	start := time.Now()
+	if err := i.callBack(p); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took > provider.CallTimeout/2 {
+		t.Errorf("acknowledged after %v", took)
+	}
+	if n := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE processed_at IS NULL AND attempts = 1"); n != 1 {
+		t.Errorf("%d callbacks wait, want 1", n)
+	}
+}
+
+// TestCrashAfterReceipt stops an instance between storing a callback and processing it: the next one finds it.
 func TestCrashAfterReceipt(t *testing.T) {
 	onBoth(t, func(t *testing.T, h *harness) {
-		cut := h.prepare() // nothing works on its queue
+		g := newGiro(h)
+		cut := h.prepare()
 		defer cut.Close()
 		ctx, order := h.order()
-		p, err := cut.createPayment(ctx, &api.NewPayment{OrderID: order.ID})
+		p, err := cut.createPayment(ctx, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		row, err := cut.store.payment(ctx, p.ID)
-		if err != nil {
+		g.set(func() { g.fails = fault.New(fault.Unavailable, "giro is away") })
+		if err := cut.callBack(p); err != nil {
 			t.Fatal(err)
 		}
-		body := sandboxCallback("sbe_1", row.RemoteID)
-		signature := provider.Sign([]byte(testSandboxSecret), body, h.clock.Now())
-		if _, err := cut.receiveCallback(ctx, &api.Callback{Provider: "sandbox", Headers: map[string]string{sandboxSignature: signature}, Body: body}); err != nil {
-			t.Fatal(err)
-		}
-		unused := new(recorder)
-		h.setReceiver(unused.receive) // the sender would help, and so would the poller: neither is needed
-		err = cut.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			if _, err := tx.ExecContext(ctx, "UPDATE sandbox_payments SET status = 'succeeded', captured = amount"); err != nil { // the payer has paid
-				return err
-			}
+		g.set(func() { g.fails = nil })
+		g.succeed("giro_" + p.ID.String())
+		err = cut.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error { // the poller would help, and is not needed
 			_, err := tx.ExecContext(ctx, "UPDATE payments SET poll_at = ?", h.clock.Now().Add(24*time.Hour))
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		if rows := cut.take(t, "giro"); len(rows) != 0 {
+			t.Errorf("%d callbacks are due at once", len(rows))
+		}
+		h.clock.Advance(provider.FirstRetry)
+		if rows := cut.take(t, "giro"); len(rows) != 1 {
+			t.Fatalf("%d callbacks are due, want 1", len(rows))
+		}
 
 		i := h.run()
 		if got, err := rpc.Call(ctx, h.client, api.GetPayment, &api.PaymentRef{ID: p.ID}); err != nil || got.Status != api.PaymentRequiresAction {
-			t.Errorf("before the lease has run out: %+v, %v", got, err)
+			t.Errorf("before the claim is over: %+v, %v", got, err)
 		}
-		h.clock.Advance(callbackLease)
+		h.clock.Advance(claimLease)
 		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
-		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "callback", "verdict", "moved"); n != 1 {
-			t.Errorf("%d callbacks moved a payment, want 1", n)
-		}
+		i.awaitCounter(t, 1, "starlight_payment_observations_total", "provider", "giro", "source", "callback", "verdict", "moved")
 		if published := h.published(api.PaymentHasSucceeded, 1); len(published) != 1 {
 			t.Errorf("published %d times", len(published))
 		}

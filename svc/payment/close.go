@@ -52,18 +52,18 @@ func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*a
 
 // close ends one payment at its provider, and reports whether it has failed for good.
 func (s *Service) close(ctx context.Context, row *record.Payment) bool {
-	worker, ok := s.workers[row.Provider]
+	p, ok := s.providers[row.Provider]
 	if !ok {
 		return false
 	}
-	err := s.complete(ctx, worker.provider, row) // a creation that was cut off may have happened
+	err := s.complete(ctx, p, row) // a creation that was cut off may have happened
 	var remote provider.State
 	if err == nil {
-		remote, err = worker.provider.Cancel(ctx, row.RemoteID)
+		remote, err = p.Cancel(ctx, row.RemoteID)
 	}
 	var out confirmation
 	if err == nil {
-		out, err = s.observe(ctx, worker.provider, "close", observation{provider: row.Provider, remote: remote})
+		out, err = s.observe(ctx, p, "close", observation{provider: row.Provider, remote: remote})
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "a payment cannot be ended", "provider", row.Provider, "payment", row.ID, "error", err)

@@ -2,6 +2,8 @@ package payment
 
 import (
 	"bytes"
+	"context"
+	"sync/atomic"
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -42,4 +44,29 @@ func TestLostCommits(t *testing.T) {
 		t.Errorf("the refund: %+v, %v", got, err)
 	}
 	i.audit(t)
+}
+
+// A purchase takes four commits of the payment service's database: the payment, its checkout, the payer's decision at the
+// sandbox, and the callback with all that it means. What the sandbox records of its deliveries is shared by many purchases,
+// and so is what the relay deletes, which is left out here.
+func TestCommitsOfAPurchase(t *testing.T) {
+	h := newHarness(t, testkit.SQLite(t))
+	i := h.prepare()
+	var commits atomic.Int64
+	i.db.AroundCommit(func(done bool) {
+		if done {
+			commits.Add(1)
+		}
+	})
+	h.startWith(i, func(ctx context.Context) error { return i.background().Run(ctx) })
+	const n, shared = 20, 5
+	for range n {
+		ctx, order := h.order()
+		p := h.create(ctx, order.ID)
+		h.mustDecide(p.ID, "succeeded")
+		h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+	}
+	if got := commits.Load(); got > 4*n+shared {
+		t.Errorf("%d commits for %d purchases, want 4 each", got, n)
+	}
 }

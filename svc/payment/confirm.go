@@ -11,7 +11,7 @@ import (
 
 // confirm looks at a payment at its provider and moves ours, with the events about it. The callback that made us
 // look, if any, is finished in the same transaction.
-func (s *Service) confirm(ctx context.Context, p provider.Provider, remoteID string, callback *callbackKey) error {
+func (s *Service) confirm(ctx context.Context, p provider.Provider, remoteID string, callback *callbackRow) error {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	in := observation{provider: p.Name(), callback: callback, remote: provider.State{ID: remoteID}}
@@ -51,14 +51,14 @@ func (s *Service) observe(ctx context.Context, p provider.Provider, source strin
 
 // Confirm implements provider.Payments.
 func (s *Service) Confirm(ctx context.Context, row *record.Payment) (*record.Payment, error) {
-	worker, ok := s.workers[row.Provider]
+	p, ok := s.providers[row.Provider]
 	if !ok {
 		return nil, fault.New(fault.Unavailable, "the provider %s is not configured", row.Provider)
 	}
-	if err := s.complete(ctx, worker.provider, row); err != nil {
+	if err := s.complete(ctx, p, row); err != nil {
 		return nil, err
 	}
-	if err := s.confirm(ctx, worker.provider, row.RemoteID, nil); err != nil {
+	if err := s.confirm(ctx, p, row.RemoteID, nil); err != nil {
 		return nil, err
 	}
 	return s.store.payment(ctx, row.ID)

@@ -30,14 +30,15 @@ func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.
 	if err != nil {
 		return nil, err
 	}
-	p := s.workers[row.Provider].provider
+	p := s.providers[row.Provider]
 	in := remoteCreated{id: row.ID, remote: provider.Remote{ID: row.RemoteID, CheckoutURL: row.CheckoutURL}}
-	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
 	if row.RemoteID == "" {
-		if in.remote, err = s.createRemote(ctx, p, row); err != nil {
+		if in, err = s.createRemote(ctx, p, row); err != nil {
 			return nil, err
 		}
-	} else if !in.keyed {
+	}
+	in.scope, in.key, in.hash, in.keyed = rpc.Answer(ctx)
+	if row.RemoteID != "" && !in.keyed {
 		out := row.Payment()
 		return &out, nil
 	}
@@ -55,14 +56,14 @@ func (s *Service) choose(name string) (*provider.Guard, error) {
 	if !asked {
 		name = api.PaymentProvider.Get(s.live)
 	}
-	worker, ok := s.workers[name]
+	p, ok := s.providers[name]
 	off := ""
 	if ok {
-		off = worker.provider.OffReason()
+		off = p.OffReason()
 	}
 	switch {
 	case ok && off == "":
-		return worker.provider, nil
+		return p, nil
 	case !asked:
 		return nil, fault.New(fault.Unavailable, "the default payment provider, %s, is not switched on", name)
 	}
@@ -157,24 +158,28 @@ func (s *Service) candidate(ctx context.Context, p provider.Provider, orderID id
 	return id, nil
 }
 
-// createRemote asks the provider for the checkout of a payment. Asking again gives the same.
-func (s *Service) createRemote(ctx context.Context, p provider.Provider, row *record.Payment) (provider.Remote, error) {
-	remote, err := p.Create(ctx, provider.CreateRequest{
-		Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.Money(), Description: row.Description,
-		ReturnURL: s.publicURL + "/",
-	})
+// createRemote asks the provider for the checkout of a payment, which is then to be stored. Asking again gives the same.
+func (s *Service) createRemote(ctx context.Context, p *provider.Guard, row *record.Payment) (remoteCreated, error) {
+	out := remoteCreated{id: row.ID, provider: p, request: s.createRequest(row)}
+	var err error
+	out.remote, err = p.Prepare(ctx, out.request)
 	if err != nil {
 		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", p.Name(), "payment", row.ID, "error", err)
 		if provider.Permanent(err) {
 			refused := observation{provider: p.Name(), remote: provider.State{PaymentID: row.ID, Status: provider.Failed, Reason: api.FailureRefused}}
 			if _, err := s.observe(ctx, p, "create", refused); err != nil {
-				return provider.Remote{}, err
+				return out, err
 			}
-			return provider.Remote{}, fault.Wrap(err, fault.Conflict, "the payment provider refuses this payment")
+			return out, fault.Wrap(err, fault.Conflict, "the payment provider refuses this payment")
 		}
-		return provider.Remote{}, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(provider.RetryAfter)
+		return out, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(provider.RetryAfter)
 	}
-	return remote, nil
+	return out, nil
+}
+
+func (s *Service) createRequest(row *record.Payment) provider.CreateRequest {
+	return provider.CreateRequest{Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.Money(), Description: row.Description,
+		ReturnURL: s.publicURL + "/"}
 }
 
 // remoteKey derives the idempotency key of a payment's creation at its provider.

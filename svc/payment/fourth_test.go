@@ -28,6 +28,38 @@ type giro struct {
 	ended    chan struct{}
 	closed   bool
 	service  provider.Payments
+
+	fetched, refunded int
+	hangs             bool  // Fetch
+	fails             error // Fetch
+}
+
+// set changes the provider by fn.
+func (g *giro) set(fn func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	fn()
+}
+
+// newGiro adds the provider to all instances that h prepares from now on.
+func newGiro(h *harness) *giro {
+	g := &giro{payments: map[string]provider.State{}, until: h.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
+	h.others = append(h.others, g)
+	return g
+}
+
+// fetches returns how often the provider was asked for a payment.
+func (g *giro) fetches() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.fetched
+}
+
+// refunds returns how often the provider was asked to give money back.
+func (g *giro) refunds() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refunded
 }
 
 func (g *giro) Name() string { return "giro" }
@@ -36,10 +68,11 @@ func (g *giro) OffReason() string { return g.off }
 
 func (g *giro) HoldUntil(ids.Payment) time.Time { return g.until }
 
-func (g *giro) Run(ctx context.Context) {
+func (g *giro) Run(ctx context.Context) error {
 	close(g.running)
 	<-ctx.Done()
 	close(g.ended)
+	return nil
 }
 
 func (g *giro) Close() { g.closed = true }
@@ -54,9 +87,17 @@ func (g *giro) Create(_ context.Context, req provider.CreateRequest) (provider.R
 	return provider.Remote{ID: id, CheckoutURL: "https://giro.example/" + id}, nil
 }
 
-func (g *giro) Fetch(_ context.Context, remoteID string) (provider.State, error) {
+func (g *giro) Fetch(ctx context.Context, remoteID string) (provider.State, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.fetched++
+	if g.hangs {
+		<-ctx.Done()
+		return provider.State{}, ctx.Err()
+	}
+	if g.fails != nil {
+		return provider.State{}, g.fails
+	}
 	state, ok := g.payments[remoteID]
 	if !ok {
 		return state, fault.New(fault.NotFound, "giro does not know it")
@@ -65,6 +106,9 @@ func (g *giro) Fetch(_ context.Context, remoteID string) (provider.State, error)
 }
 
 func (g *giro) Refund(context.Context, provider.RefundRequest) (provider.Refund, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refunded++
 	return provider.Refund{ID: "giro_refund"}, nil
 }
 
@@ -80,19 +124,18 @@ func (g *giro) ParseCallback(cb *api.Callback) (provider.CallbackEvent, error) {
 }
 
 func (g *giro) succeed(remoteID string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	state := g.payments[remoteID]
-	state.Status = provider.Succeeded
-	g.payments[remoteID] = state
+	g.set(func() {
+		state := g.payments[remoteID]
+		state.Status = provider.Succeeded
+		g.payments[remoteID] = state
+	})
 }
 
 // A provider more is given to the service, and that is all: it is chosen by its name, holds seats as long as it says, works
 // in the background, calls back with a header of its own, has endpoints, and gives money back.
 func TestFourthProvider(t *testing.T) {
 	onBoth(t, func(t *testing.T, h *harness) {
-		g := &giro{payments: map[string]provider.State{}, until: h.clock.Now().Add(48 * time.Hour), running: make(chan struct{}), ended: make(chan struct{})}
-		h.others = append(h.others, g)
+		g := newGiro(h)
 		i := h.run()
 		<-g.running
 		ctx, order := h.order()

@@ -237,6 +237,12 @@ func (h *harness) run() *instance {
 // start runs an instance.
 func (h *harness) start(i *instance) {
 	h.t.Helper()
+	h.startWith(i, i.Run)
+}
+
+// startWith serves the endpoints of an instance and calls run, until the instance is stopped.
+func (h *harness) startWith(i *instance, run func(context.Context) error) {
+	h.t.Helper()
 	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: "payment", Log: i.log, Registry: i.registry, Answers: idempotency.In(i.db)})
 	i.Register(srv)
 	if err := srv.Start(h.t.Context()); err != nil {
@@ -244,7 +250,7 @@ func (h *harness) start(i *instance) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- i.Run(ctx) }()
+	go func() { done <- run(ctx) }()
 	i.stop = sync.OnceFunc(func() {
 		deadline, end := context.WithTimeout(context.Background(), 10*time.Second)
 		defer end()
@@ -345,6 +351,17 @@ func (i *instance) count(t testing.TB, query string, args ...any) int {
 // counter reads a metric of an instance.
 func (i *instance) counter(name, help string, labels ...string) uint64 {
 	return i.registry.Counter(name, help, labels...).Get()
+}
+
+// awaitCounter waits until a metric of an instance is want: what is counted is counted just after its commit.
+func (i *instance) awaitCounter(t testing.TB, want uint64, name string, labels ...string) {
+	t.Helper()
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if got := i.counter(name, "-", labels...); got != want {
+			return fmt.Errorf("%s of %v is %d, want %d", name, labels, got, want)
+		}
+		return nil
+	})
 }
 
 func wantFault(t testing.TB, err error, code fault.Code) {

@@ -9,41 +9,102 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// A callback belongs to one instance for as long as the work on it may last, counted from when the work begins.
-func TestLeaseOfACallbackCoversItsWork(t *testing.T) {
-	if callbackLease <= 2*lookTime || refundLease <= refundTime {
-		t.Fatalf("a lease of %v for work of %v, and one of %v for %v", callbackLease, lookTime, refundLease, refundTime)
-	}
+// A callback belongs to one instance. When its claim is over, another instance takes it, and the first neither asks the
+// provider nor puts it off.
+func TestClaimOfACallback(t *testing.T) {
 	onBoth(t, func(t *testing.T, h *harness) {
+		g := newGiro(h)
 		i, j := h.prepare(), h.prepare() // nothing runs: the test is the worker
 		defer i.Close()
 		defer j.Close()
 		now := store.Time(h.clock.Now())
-		row := &callbackRow{Provider: "sandbox", EventID: "evt_1", RemoteID: "sbp_1", Type: "x", Body: []byte("{}"), ReceivedAt: now, DueAt: now.Add(callbackLease)}
-		if _, err := i.receipts.Do(t.Context(), row); err != nil {
+		row := &callbackRow{Provider: "giro", EventID: "evt_1", RemoteID: "giro_1", Type: "x", Body: []byte("{}"), ReceivedAt: now, DueAt: now}
+		if fresh, err := i.receipts.Do(t.Context(), row); err != nil || !fresh {
+			t.Fatal(fresh, err)
+		}
+		if rows := i.take(t, "sandbox"); len(rows) != 0 {
+			t.Errorf("the sweep of another provider takes %d callbacks", len(rows))
+		}
+		mine := i.take(t, "giro")
+		if again := j.take(t, "giro"); len(mine) != 1 || len(again) != 0 {
+			t.Fatalf("%d and %d callbacks, want 1 and 0", len(mine), len(again))
+		}
+		h.clock.Advance(claimLease)
+		theirs := j.take(t, "giro")
+		if len(theirs) != 1 {
+			t.Fatalf("%d callbacks after the claim, want 1", len(theirs))
+		}
+		i.process(t.Context(), i.providers["giro"], i.store.callbacks("giro"), mine[0])
+		if n := g.fetches(); n != 0 {
+			t.Errorf("two instances work on a callback: asked %d times", n)
+		}
+		if err := i.store.postpone(t.Context(), mine[0], now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		worker := i.workers["sandbox"]
-		h.clock.Advance(callbackLease - 2*lookTime) // it waits for its worker: what is left would not do
-		if err := worker.hold(t.Context(), row); err != nil {
+		j.process(t.Context(), j.providers["giro"], j.store.callbacks("giro"), theirs[0])
+		if n := i.count(t, "SELECT count(*) FROM payment_callbacks WHERE processed_at IS NOT NULL AND attempts = 0"); n != 1 {
+			t.Error("the callback is not processed, or was put off by the instance that had lost it")
+		}
+	})
+}
+
+// take claims the callbacks of a provider.
+func (i *instance) take(t *testing.T, provider string) []*callbackRow {
+	t.Helper()
+	rows, err := i.store.callbacks(provider).Take(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// A refund belongs to one instance. What happens to it while it is claimed, such as a manager's word that it is paid out,
+// is not undone by the instance that had it before.
+func TestClaimOfARefund(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		g := newGiro(h)
+		i := h.prepare()
+		defer i.Close()
+		j := h.run()
+		ctx, order := h.order()
+		p, err := rpc.Call(ctx, h.client, api.CreatePayment, &api.NewPayment{OrderID: order.ID, Provider: "giro"})
+		if err != nil {
 			t.Fatal(err)
 		}
-		if left := row.DueAt.Sub(h.clock.Now()); left < 2*lookTime {
-			t.Errorf("the work begins with a lease of %v", left)
+		g.succeed("giro_" + p.ID.String())
+		h.awaitStatus(p.ID, api.PaymentSucceeded, api.PaymentPollAfter.Default())
+		j.stop()
+		h.refundAll(i, p.ID)
+		mine, err := i.store.refundsDue().Take(t.Context(), 10)
+		if err != nil || len(mine) != 1 {
+			t.Fatalf("%d refunds, %v", len(mine), err)
 		}
-		h.clock.Advance(callbackLease) // it waits too long
-		rows, err := j.store.waiting(t.Context(), 10)
-		if err != nil || len(rows) != 1 {
-			t.Fatalf("%d rows, %v", len(rows), err)
+		due := store.Time(h.clock.Now())
+		err = i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error { return record.RefundSoon(ctx, tx, due, mine[0].ID) })
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err := worker.hold(t.Context(), row); err != errTaken {
-			t.Errorf("two instances work on a callback: %v", err)
+		if err := i.store.postponeRefund(t.Context(), mine[0], due.Add(time.Hour), true); err != nil {
+			t.Fatal(err)
 		}
-		if err := j.workers["sandbox"].hold(t.Context(), rows[0]); err != nil {
-			t.Error(err)
+		h.clock.Advance(claimLease) // so that the claim is to be renewed first
+		i.refund(t.Context(), mine[0])
+		if n := g.refunds(); n != 0 {
+			t.Errorf("a refund whose claim is lost is made: asked %d times", n)
+		}
+		if n := i.count(t, "SELECT count(*) FROM payment_refunds WHERE due_at = ? AND status = 'pending' AND attempts = 0", due); n != 1 {
+			t.Error("the refund was put off or given up by an instance that had lost it")
+		}
+		if err := i.sweepRefunds(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := i.count(t, "SELECT count(*) FROM payments WHERE status = 'refunded'"); n != 1 || g.refunds() != 1 {
+			t.Errorf("%d payments are refunded by %d refunds", n, g.refunds())
 		}
 	})
 }

@@ -7,17 +7,6 @@ import (
 // instruments are the metrics of the service.
 type instruments struct{ registry *observe.Registry }
 
-func newInstruments(r *observe.Registry, s *Service) instruments {
-	r.GaugeFunc("starlight_payment_callbacks_waiting", "Callbacks in memory that wait for a worker.", func() float64 {
-		n := 0
-		for _, d := range s.workers {
-			n += len(d.queue)
-		}
-		return float64(n)
-	})
-	return instruments{registry: r}
-}
-
 func (m instruments) received(provider, result string) {
 	m.registry.Counter("starlight_payment_callbacks_total", "Callbacks of payment providers by what became of them on arrival.",
 		"provider", provider, "result", result).Inc()

@@ -22,13 +22,13 @@ func (s *Service) sweepPayments(ctx context.Context) error {
 func (s *Service) poll(ctx context.Context, row *record.Payment) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
-	worker, ok := s.workers[row.Provider]
+	p, ok := s.providers[row.Provider]
 	if !ok {
 		return
 	}
-	err := s.complete(ctx, worker.provider, row)
+	err := s.complete(ctx, p, row)
 	if err == nil {
-		err = s.confirm(ctx, worker.provider, row.RemoteID, nil)
+		err = s.confirm(ctx, p, row.RemoteID, nil)
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "a payment cannot be looked up", "provider", row.Provider, "payment", row.ID, "error", err)
@@ -36,17 +36,17 @@ func (s *Service) poll(ctx context.Context, row *record.Payment) {
 }
 
 // complete creates a payment whose creation at the provider was cut off again, under its key.
-func (s *Service) complete(ctx context.Context, p provider.Provider, row *record.Payment) error {
+func (s *Service) complete(ctx context.Context, p *provider.Guard, row *record.Payment) error {
 	if row.RemoteID != "" {
 		return nil
 	}
-	remote, err := s.createRemote(ctx, p, row)
+	created, err := s.createRemote(ctx, p, row)
 	if err != nil {
 		return err
 	}
-	if _, err := s.remotes.Do(ctx, remoteCreated{id: row.ID, remote: remote}); err != nil {
+	if _, err := s.remotes.Do(ctx, created); err != nil {
 		return err
 	}
-	row.RemoteID = remote.ID
+	row.RemoteID = created.remote.ID
 	return nil
 }

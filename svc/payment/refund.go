@@ -17,13 +17,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-const (
-	// refundTime bounds an attempt to give money back: a call of the provider and its transactions.
-	refundTime = provider.CallTimeout + 5*time.Second
-	// refundLease is how long a refund belongs to the instance that took it up: longer than an attempt can last, with
-	// putting it off.
-	refundLease = refundTime + provider.CallTimeout
-)
+// refundTime bounds an attempt to give money back: a call of the provider and its transactions.
+const refundTime = provider.CallTimeout + 5*time.Second
 
 // createRefund gives money back as a manager of the event decides. Ticketing decides, and revokes the
 // tickets; the decision stands there, so what is interrupted here is carried out when its event arrives.
@@ -84,35 +79,24 @@ func (s *Service) listRefunds(ctx context.Context, req *api.PaymentRef) (*api.Li
 }
 
 // RefundNow implements provider.Payments: it makes the sweep look for refunds at once.
-func (s *Service) RefundNow() {
-	select {
-	case s.refundsDue <- struct{}{}:
-	default: // it will look already
-	}
-}
+func (s *Service) RefundNow() { wake(s.refundsDue) }
 
 // sweepRefunds gives back what is due.
 func (s *Service) sweepRefunds(ctx context.Context) error {
-	rows, err := s.store.dueRefunds(ctx, sweepLimit)
+	rows, err := s.store.refundsDue().Take(ctx, sweepLimit)
 	if err != nil {
 		return err
 	}
 	return parallel(ctx, refundWorkers, rows, s.refund)
 }
 
-// refund asks the provider to give money back. The refund stands in its table with the key that the provider knows it
-// by; asking again gives the same refund.
+// refund asks the provider to give money back, while the refund is claimed. It stands in its table with the key that the
+// provider knows it by; asking again gives the same refund.
 func (s *Service) refund(ctx context.Context, row *record.Refund) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTime)
 	defer cancel()
-	var err error
-	if !s.now().Add(refundTime).Before(row.DueAt) { // it has waited for its turn
-		err = s.store.renewRefund(ctx, row)
-	}
-	if err == nil {
-		err = s.tryRefund(ctx, row)
-	}
-	if err == nil || errors.Is(err, errTaken) {
+	err := s.store.refundsDue().Work(ctx, row, func(ctx context.Context) error { return s.tryRefund(ctx, row) })
+	if err == nil || errors.Is(err, store.ErrClaimLost) {
 		return
 	}
 	wait := provider.Backoff(row.Attempts)
@@ -128,7 +112,7 @@ func (s *Service) refund(ctx context.Context, row *record.Refund) {
 	}
 	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), provider.CallTimeout)
 	defer end()
-	if err := s.store.postponeRefund(ctx, row.ID, s.now().Add(wait), forGood); err != nil {
+	if err := s.store.postponeRefund(ctx, row, s.now().Add(wait), forGood); err != nil {
 		s.log.WarnContext(ctx, "a refund cannot be put off", "refund", row.ID, "error", err)
 	}
 }
@@ -142,11 +126,11 @@ func (s *Service) tryRefund(ctx context.Context, row *record.Refund) error {
 	if pending, err := s.store.pending(ctx, row.ID); err != nil || !pending {
 		return err
 	}
-	worker, ok := s.workers[payment.Provider]
+	p, ok := s.providers[payment.Provider]
 	if !ok {
 		return fault.New(fault.Unavailable, "the provider %s is not configured", payment.Provider)
 	}
-	remote, err := worker.provider.Refund(ctx, provider.RefundRequest{
+	remote, err := p.Refund(ctx, provider.RefundRequest{
 		Key: row.Key(), RemoteID: payment.RemoteID, Amount: row.Money(), Reason: row.Reason,
 	})
 	if err != nil {

@@ -9,20 +9,20 @@ package payment
 import (
 	"context"
 	"embed"
-	"errors"
 	"io/fs"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -64,16 +64,18 @@ type Service struct {
 	now       func() time.Time
 	publicURL string
 
-	store   *paymentStore
-	workers map[string]*callbackWorker // by provider
-	metrics instruments
+	store     *paymentStore
+	providers map[string]*provider.Guard // by name
+	metrics   instruments
 
-	refundsDue chan struct{}   // wakes the sweep of refunds
-	pauses     []time.Duration // of the consumer; nil: its own
+	callbacksDue map[string]chan struct{} // wake the sweeps of callbacks, by provider
+	refundsDue   chan struct{}            // wakes the sweep of refunds
+	pauses       []time.Duration          // of the consumer; nil: its own
 
 	lookups       *batch.Group[ids.Order, []*record.Payment]
 	creations     *batch.Group[*record.Payment, *record.Payment]
 	remotes       *batch.Group[remoteCreated, *record.Payment]
+	known         *batch.Group[callbackKey, bool]
 	receipts      *batch.Group[*callbackRow, bool]
 	confirmations *batch.Group[observation, confirmation]
 }
@@ -96,16 +98,18 @@ func New(d Deps) *Service {
 		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
 		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
 		store:     st, refundsDue: make(chan struct{}, 1),
-		workers:       map[string]*callbackWorker{},
+		providers: map[string]*provider.Guard{}, callbacksDue: map[string]chan struct{}{},
 		lookups:       batch.New(limit, queue, st.ofOrders, batch.Parallel(2)),
 		creations:     batch.New(limit, queue, st.create),
 		remotes:       batch.New(limit, queue, st.setRemote),
+		known:         batch.New(limit, queue, st.known, batch.Parallel(2)),
 		receipts:      batch.New(limit, queue, st.receive),
 		confirmations: batch.New(limit, queue, st.confirm),
 	}
-	s.metrics = newInstruments(d.Metrics, s)
+	s.metrics = instruments{registry: d.Metrics}
 	for _, p := range d.Providers {
-		s.workers[p.Name()] = newCallbackWorker(s, provider.NewGuard(p, d.Metrics, d.Log))
+		s.providers[p.Name()] = provider.NewGuard(p, d.Metrics, d.Log)
+		s.callbacksDue[p.Name()] = make(chan struct{}, 1)
 	}
 	return s
 }
@@ -122,9 +126,9 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ClosePayments, s.closePayments)
 	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
 	ledger.Register(srv, s.db)
-	for _, w := range s.workers {
-		if p, ok := w.provider.Provider.(provider.Resident); ok {
-			p.Register(srv, s)
+	for _, p := range s.providers {
+		if r, ok := p.Provider.(provider.Resident); ok {
+			r.Register(srv, s)
 		}
 	}
 }
@@ -132,34 +136,26 @@ func (s *Service) Register(srv *rpc.Server) {
 // Run publishes events, follows those of ticketing, and works on callbacks, refunds and lost payments, until ctx ends.
 // It returns when all of that has stopped, the outbox last.
 func (s *Service) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var work sync.WaitGroup
-	for _, d := range s.workers {
-		for range callbackWorkers {
-			work.Go(func() { d.work(ctx) })
-		}
-		if r, ok := d.provider.Provider.(provider.Runner); ok {
-			work.Go(func() { r.Run(ctx) })
-		}
-	}
-	work.Go(func() { s.sweep(ctx, "callbacks", sweepInterval, nil, s.sweepCallbacks) })
-	work.Go(func() { s.sweep(ctx, "payments", sweepInterval, nil, s.sweepPayments) })
-	work.Go(func() { s.sweep(ctx, "refunds", sweepInterval, s.refundsDue, s.sweepRefunds) })
-	work.Go(func() { s.sweep(ctx, "old callbacks", time.Hour, nil, s.deleteCallbacks) })
+	g := s.background()
+	g.Last.Go("relay", stream.NewRelay(s.db, s.js, s.log, s.registry).Run)
+	return g.Run(ctx)
+}
 
-	relaying, stopRelay := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopRelay()
-	relayed := make(chan error, 1)
-	go func() {
-		defer cancel() // without a relay there is no point in going on
-		relayed <- stream.NewRelay(s.db, s.js, s.log, s.registry).Run(relaying)
-	}()
-	err := s.consume(ctx)
-	cancel()
-	work.Wait()
-	stopRelay()
-	return errors.Join(err, <-relayed)
+// background returns all that Run does but publish.
+func (s *Service) background() *run.Group {
+	g := run.NewGroup(s.log)
+	g.Go("consumer", s.consume)
+	for name, p := range s.providers {
+		if r, ok := p.Provider.(provider.Runner); ok {
+			g.Go("provider "+name, r.Run)
+		}
+		g.Every(run.Loop{Name: "callbacks of " + name, Interval: sweepInterval, Wake: s.callbacksDue[name],
+			Do: func(ctx context.Context) error { return s.sweepCallbacks(ctx, p) }})
+	}
+	g.Every(run.Loop{Name: "payments", Interval: sweepInterval, Do: s.sweepPayments})
+	g.Every(run.Loop{Name: "refunds", Interval: sweepInterval, Wake: s.refundsDue, Do: s.sweepRefunds})
+	g.Every(run.Loop{Name: "old callbacks", Interval: time.Hour, Jitter: time.Minute, Do: s.deleteCallbacks})
+	return g
 }
 
 // Close finishes the operations under way. Call it when no request can come any more and Run has returned.
@@ -167,40 +163,37 @@ func (s *Service) Close() {
 	s.lookups.Close()
 	s.creations.Close()
 	s.remotes.Close()
+	s.known.Close()
 	s.receipts.Close()
 	s.confirmations.Close()
-	for _, d := range s.workers {
-		if c, ok := d.provider.Provider.(provider.Closer); ok {
+	for _, p := range s.providers {
+		if c, ok := p.Provider.(provider.Closer); ok {
 			c.Close()
 		}
 	}
 }
 
-// sweep runs fn now, at each interval, and when it is woken, until ctx ends. A sweep that keeps failing is logged once.
-func (s *Service) sweep(ctx context.Context, what string, interval time.Duration, wake <-chan struct{}, fn func(context.Context) error) {
-	outage := observe.NewOutage(s.log.With("what", what), "a sweep fails", "a sweep works again", nil)
-	provider.Every(ctx, interval, wake, func() {
-		if err := fn(ctx); !errors.Is(err, context.Canceled) {
-			outage.Report(ctx, err)
-		}
-	})
+// wake has the loop that waits on c make a pass soon.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it will make one already
+	}
 }
 
-// parallel calls fn for each item, n at a time. It returns when all are done, or the error of ctx when it ends first and
-// the calls under way are over.
+// parallel calls fn for each item, n at a time, and returns when all calls are over. Once ctx has ended it begins no other
+// call and returns its error.
 func parallel[T any](ctx context.Context, n int, items []T, fn func(context.Context, T)) error {
-	slots := make(chan struct{}, n)
-	var calls sync.WaitGroup
+	var calls errgroup.Group
+	calls.SetLimit(n)
 	defer calls.Wait()
 	for _, item := range items {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		calls.Go(func() {
-			defer func() { <-slots }()
+		calls.Go(func() error {
 			fn(ctx, item)
+			return nil
 		})
 	}
 	return nil

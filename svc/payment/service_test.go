@@ -206,25 +206,25 @@ func TestCreateCutOff(t *testing.T) {
 		cut := h.prepare()
 		defer cut.Close()
 		ctx, order := h.order()
-		row, err := cut.openPayment(ctx, cut.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order.ID})
+		row, err := cut.openPayment(ctx, cut.providers[sandbox.Name], &api.NewPayment{OrderID: order.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx2, order2 := h.order()
-		row2, err := cut.openPayment(ctx2, cut.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order2.ID})
+		row2, err := cut.openPayment(ctx2, cut.providers[sandbox.Name], &api.NewPayment{OrderID: order2.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
-		remote2, err := cut.createRemote(ctx2, cut.sandbox, row2)
+		remote2, err := cut.sandbox.Create(ctx2, cut.createRequest(row2))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, order3 := h.order()
-		row3, err := cut.openPayment(as(order3.UserID), cut.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order3.ID})
+		row3, err := cut.openPayment(as(order3.UserID), cut.providers[sandbox.Name], &api.NewPayment{OrderID: order3.ID})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := cut.createRemote(ctx, cut.sandbox, row3); err != nil {
+		if _, err := cut.sandbox.Create(ctx, cut.createRequest(row3)); err != nil {
 			t.Fatal(err)
 		}
 
@@ -249,7 +249,7 @@ func TestPollerCompletesCreation(t *testing.T) {
 	h := newHarness(t, testkit.SQLite(t))
 	i := h.run()
 	ctx, order := h.order()
-	row, err := i.openPayment(ctx, i.workers[sandbox.Name].provider, &api.NewPayment{OrderID: order.ID})
+	row, err := i.openPayment(ctx, i.providers[sandbox.Name], &api.NewPayment{OrderID: order.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,9 +279,7 @@ func TestLostCallbackIsFound(t *testing.T) {
 		if published := h.published(api.PaymentHasSucceeded, 1); len(published) != 1 {
 			t.Errorf("published %d times", len(published))
 		}
-		if n := i.counter("starlight_payment_observations_total", "-", "provider", "sandbox", "source", "poller", "verdict", "moved"); n != 1 {
-			t.Errorf("the poller moved %d payments", n)
-		}
+		i.awaitCounter(t, 1, "starlight_payment_observations_total", "provider", "sandbox", "source", "poller", "verdict", "moved")
 	})
 }
 

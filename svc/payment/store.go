@@ -91,6 +91,9 @@ type remoteCreated struct {
 	id     ids.Payment
 	remote provider.Remote
 
+	provider *provider.Guard        // that created it now, and may have its side to store; nil if it was stored before
+	request  provider.CreateRequest // what it was asked
+
 	// The stored answer of an idempotent request, if keyed.
 	scope, key, hash string
 	keyed            bool
@@ -106,8 +109,19 @@ func (b *paymentStore) setRemote(ctx context.Context, ins []remoteCreated) []bat
 		list[i] = in.id
 		values[i] = bun.Tuple([]string{in.id.String(), in.remote.ID, in.remote.CheckoutURL})
 	}
+	created := map[*provider.Guard][]provider.CreateRequest{}
+	for _, in := range ins {
+		if in.provider != nil {
+			created[in.provider] = append(created[in.provider], in.request)
+		}
+	}
 	var results []batch.Result[*record.Payment]
 	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		for p, reqs := range created {
+			if err := p.Store(ctx, tx, reqs); err != nil {
+				return err
+			}
+		}
 		// Both databases name the columns of VALUES so.
 		_, err := tx.NewRaw(`UPDATE payments SET remote_id = v.column2, checkout_url = v.column3, revision = revision + 1, updated_at = ?
 			FROM (VALUES ?) AS v WHERE payments.id = v.column1 AND payments.remote_id IS NULL`, now, bun.List(values)).Exec(ctx)

@@ -3,6 +3,7 @@ package payment
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// callbackRow is a verified callback. Until DueAt it belongs to the instance that took it up.
+// callbackRow is a verified callback. Until DueAt it belongs to the instance that claimed it.
 type callbackRow struct {
 	bun.BaseModel `bun:"table:payment_callbacks,alias:c"`
 
@@ -34,7 +35,43 @@ type callbackKey struct{ provider, event string }
 
 func (r *callbackRow) key() callbackKey { return callbackKey{r.Provider, r.EventID} }
 
-// receive stores callbacks, each once. A result reports whether it is new.
+func (k callbackKey) compare(other callbackKey) int {
+	return cmp.Or(cmp.Compare(k.provider, other.provider), cmp.Compare(k.event, other.event))
+}
+
+// claimLease is how long a callback or refund belongs to the instance that claimed it. It is renewed during the work.
+const claimLease = 30 * time.Second
+
+// callbacks returns the claim to the callbacks of a provider that wait.
+func (b *paymentStore) callbacks(provider string) store.Claim[callbackRow] {
+	return store.Claim[callbackRow]{DB: b.db, Due: "due_at", Lease: claimLease, Now: b.now,
+		Where: "processed_at IS NULL AND provider = '" + provider + "'"}
+}
+
+// known reports which callbacks are stored.
+func (b *paymentStore) known(ctx context.Context, keys []callbackKey) []batch.Result[bool] {
+	values := make([]bun.TupleValues, len(keys))
+	for i, k := range keys {
+		values[i] = bun.Tuple([]string{k.provider, k.event})
+	}
+	var rows []*callbackRow
+	err := b.db.Read().NewSelect().Model(&rows).Column("provider", "event_id").
+		Where("(c.provider, c.event_id) IN (VALUES ?)", bun.List(values)).Scan(ctx)
+	if err != nil {
+		return batch.Fail[bool](len(keys), store.OrNotFound(err, "no such callback"))
+	}
+	stored := make(map[callbackKey]bool, len(rows))
+	for _, r := range rows {
+		stored[r.key()] = true
+	}
+	results := make([]batch.Result[bool], len(keys))
+	for i, k := range keys {
+		results[i].Out = stored[k]
+	}
+	return results
+}
+
+// receive stores callbacks that are to be processed later, each once. A result reports whether it is new.
 func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.Result[bool] {
 	first := make(map[callbackKey]int, len(ins)) // several of one batch may be the same
 	for i, r := range slices.Backward(ins) {
@@ -44,10 +81,7 @@ func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.
 	for _, i := range first {
 		inserts = append(inserts, ins[i])
 	}
-	// In one order everywhere, so that instances with the same callbacks at hand do not wait for each other in a circle.
-	slices.SortFunc(inserts, func(a, b *callbackRow) int {
-		return cmp.Or(cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.EventID, b.EventID))
-	})
+	sortCallbacks(inserts)
 	var stored []struct{ Provider, EventID string }
 	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		before := stored // by a run that may have committed
@@ -67,93 +101,39 @@ func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.
 	return results
 }
 
-// waiting claims callbacks that no instance has, for as long as a lease.
-func (b *paymentStore) waiting(ctx context.Context, limit int) ([]*callbackRow, error) {
-	now := store.Time(b.now())
-	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("c.processed_at IS NULL").Where("c.due_at <= ?", now)
-	}
-	if any, err := due(b.db.Read().NewSelect().Model((*callbackRow)(nil))).Exists(ctx); err != nil || !any {
-		return nil, err
-	}
-	var rows []*callbackRow
-	until := store.Time(now.Add(callbackLease))
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		rows = nil
-		if err := record.LockFree(b.db, due(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil {
-			return err
-		}
-		for provider, events := range eventsByProvider(rows) {
-			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", until).
-				Where("provider = ?", provider).Where("event_id IN (?)", bun.List(events)).Exec(ctx)
-			if err != nil {
-				return err
-			}
-		}
-		for _, r := range rows {
-			r.DueAt = until
-		}
-		return nil
-	})
-	return rows, err
+// sortCallbacks puts callbacks into one order everywhere, so that instances with the same callbacks at hand do not wait for
+// each other in a circle.
+func sortCallbacks(rows []*callbackRow) {
+	slices.SortFunc(rows, func(a, b *callbackRow) int { return a.key().compare(b.key()) })
 }
 
-// renew begins the lease of a callback anew. If the lease is over and another instance has the callback, or is done with
-// it, the error is errTaken.
-func (b *paymentStore) renew(ctx context.Context, row *callbackRow) error {
-	until := store.Time(b.now().Add(callbackLease))
+// postpone lets a callback be due again at next, unless another instance has claimed it meanwhile.
+func (b *paymentStore) postpone(ctx context.Context, row *callbackRow, next time.Time) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		res, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", until).Where("provider = ?", row.Provider).
-			Where("event_id = ?", row.EventID).Where("processed_at IS NULL").Where("due_at = ?", row.DueAt).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return cmp.Or(err, errTaken)
-		}
-		row.DueAt = until
-		return nil
-	})
-}
-
-func eventsByProvider(rows []*callbackRow) map[string][]string {
-	by := map[string][]string{}
-	for _, r := range rows {
-		by[r.Provider] = append(by[r.Provider], r.EventID)
-	}
-	return by
-}
-
-// postpone puts a callback off until next.
-func (b *paymentStore) postpone(ctx context.Context, key callbackKey, next time.Time) error {
-	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
-			Where("provider = ?", key.provider).Where("event_id = ?", key.event).Where("processed_at IS NULL").Exec(ctx)
+		_, err := tx.NewUpdate().Model(row).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
+			WherePK().Where("processed_at IS NULL").Where("due_at = ?", row.DueAt).Exec(ctx)
 		return err
 	})
 }
 
-// finish marks the callbacks as dealt with.
+// finish stores the callbacks of observations as processed, those that are stored already and those that are not.
 func (b *paymentStore) finish(ctx context.Context, tx bun.Tx, ins []observation, results []batch.Result[confirmation], now time.Time) error {
-	type outcome struct {
-		provider string
-		verdict  verdict
-	}
-	events := map[outcome][]string{}
+	done := map[callbackKey]*callbackRow{} // several of one batch may be the same
 	for i, in := range ins {
-		if in.callback != nil {
-			o := outcome{in.callback.provider, results[i].Out.verdict}
-			events[o] = append(events[o], in.callback.event)
+		if in.callback != nil && done[in.callback.key()] == nil {
+			row := *in.callback
+			row.ProcessedAt, row.Outcome = &now, string(results[i].Out.verdict)
+			done[row.key()] = &row
 		}
 	}
-	for o, list := range events {
-		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("processed_at = ?", now).Set("outcome = ?", string(o.verdict)).
-			Where("provider = ?", o.provider).Where("event_id IN (?)", bun.List(list)).Where("processed_at IS NULL").Exec(ctx)
-		if err != nil {
-			return err
-		}
+	if len(done) == 0 {
+		return nil
 	}
-	return nil
+	rows := slices.Collect(maps.Values(done))
+	sortCallbacks(rows)
+	_, err := tx.NewInsert().Model(&rows).On("CONFLICT (provider, event_id) DO UPDATE").Set("processed_at = EXCLUDED.processed_at").
+		Set("outcome = EXCLUDED.outcome").Where("c.processed_at IS NULL").Returning("NULL").Exec(ctx)
+	return err
 }
 
 // deleteCallbacks deletes the callbacks that were processed before olderThan.

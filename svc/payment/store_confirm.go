@@ -22,7 +22,7 @@ type observation struct {
 	provider string
 	remote   provider.State
 	unknown  bool         // the provider does not know the object
-	callback *callbackKey // what made us look; nil if it was the poller
+	callback *callbackRow // what made us look, stored with the outcome; nil if it was another
 }
 
 // confirmation is what an observation came to.

@@ -1,7 +1,6 @@
 package payment
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -65,51 +64,9 @@ func (b *paymentStore) refunds(ctx context.Context, payment ids.Payment) ([]*rec
 	return rows, err
 }
 
-// dueRefunds claims refunds that no instance has, for as long as a lease.
-func (b *paymentStore) dueRefunds(ctx context.Context, limit int) ([]*record.Refund, error) {
-	now := store.Time(b.now())
-	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("r.status = ?", api.RefundPending).Where("r.due_at <= ?", now)
-	}
-	if any, err := due(b.db.Read().NewSelect().Model((*record.Refund)(nil))).Exists(ctx); err != nil || !any {
-		return nil, err
-	}
-	var rows []*record.Refund
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		rows = nil
-		if err := record.LockFree(b.db, due(tx.NewSelect().Model(&rows)).Order("r.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
-			return err
-		}
-		list := make([]ids.Refund, len(rows))
-		for i, r := range rows {
-			list[i] = r.ID
-		}
-		until := store.Time(now.Add(refundLease))
-		for _, r := range rows {
-			r.DueAt = until
-		}
-		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("due_at = ?", until).Where("id IN (?)", bun.List(list)).Exec(ctx)
-		return err
-	})
-	return rows, err
-}
-
-// renewRefund begins the lease of a refund anew. If the lease is over and another instance has the refund, or is done with
-// it, the error is errTaken.
-func (b *paymentStore) renewRefund(ctx context.Context, row *record.Refund) error {
-	until := store.Time(b.now().Add(refundLease))
-	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		res, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("due_at = ?", until).Where("id = ?", row.ID).
-			Where("status = ?", api.RefundPending).Where("due_at = ?", row.DueAt).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return cmp.Or(err, errTaken)
-		}
-		row.DueAt = until
-		return nil
-	})
+// refundsDue returns the claim to the refunds that are to be made.
+func (b *paymentStore) refundsDue() store.Claim[record.Refund] {
+	return store.Claim[record.Refund]{DB: b.db, Due: "due_at", Where: "status = '" + api.RefundPending + "'", Lease: claimLease, Now: b.now}
 }
 
 // pending reports whether a refund is still to be made.
@@ -117,11 +74,12 @@ func (b *paymentStore) pending(ctx context.Context, id ids.Refund) (bool, error)
 	return b.db.Read().NewSelect().Model((*record.Refund)(nil)).Where("r.id = ?", id).Where("r.status = ?", api.RefundPending).Exists(ctx)
 }
 
-// postponeRefund lets a refund wait until next, or for ever if the provider refuses it.
-func (b *paymentStore) postponeRefund(ctx context.Context, id ids.Refund, next time.Time, forGood bool) error {
+// postponeRefund lets a refund be due again at next, or never if the provider refuses it, unless another instance has claimed
+// it meanwhile.
+func (b *paymentStore) postponeRefund(ctx context.Context, row *record.Refund, next time.Time, forGood bool) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		q := tx.NewUpdate().Model((*record.Refund)(nil)).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
-			Set("updated_at = ?", store.Time(b.now())).Where("id = ?", id).Where("status = ?", api.RefundPending)
+		q := tx.NewUpdate().Model(row).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
+			Set("updated_at = ?", store.Time(b.now())).WherePK().Where("status = ?", api.RefundPending).Where("due_at = ?", row.DueAt)
 		if forGood {
 			q = q.Set("status = ?", api.RefundFailed)
 		}

@@ -84,7 +84,8 @@ func services() []role {
 				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
-			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...), natsconf.OwnKV(api.InventoryBucket), natsconf.SubscribeTo(api.EventChanges)),
+			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...), natsconf.OwnKV(api.InventoryBucket),
+				natsconf.SubscribeTo(api.EventChanges), publishesLive("ticketing")),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},

@@ -31,7 +31,8 @@ import (
 func (s *System) startNATS(ctx, background context.Context) error {
 	if s.cfg.NATSURL == "" {
 		var err error
-		s.embedded, err = natsconf.Start(ctx, natsconf.Config{Dir: s.cfg.Data, Listen: s.cfg.NATS, Roles: Roles(), Log: s.logger("nats")})
+		s.embedded, err = natsconf.Start(ctx, natsconf.Config{Dir: s.cfg.Data, Listen: s.cfg.NATS, Leaf: s.cfg.Leaf, Roles: Roles(),
+			Log: s.logger("nats")})
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,7 @@ type Config struct {
 	HTTP string // address of the gateway; default 127.0.0.1:8080
 	Ops  string // address of the operations listener; default 127.0.0.1:9090, "off" for none
 	NATS string // address of the embedded NATS server; default 127.0.0.1:4222
+	Leaf string // address where it takes the leaf nodes of venues; empty: none may connect
 
 	NATSURL     string // an outside NATS server instead of the embedded one
 	NATSCreds   string // credentials for it: a folder with ROLE.creds, or a file
@@ -219,6 +220,9 @@ func (s *System) Ready() string {
 	}
 	if s.embedded != nil {
 		line += "  nats " + s.embedded.URL() + " (" + s.embedded.Creds("ops") + ")"
+		if leaf := s.embedded.LeafURL(); leaf != "" {
+			line += "  leaf " + leaf
+		}
 	}
 	return line
 }

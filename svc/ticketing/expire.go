@@ -221,6 +221,7 @@ func (s *Service) release(ctx context.Context, refs []inventory.Ref, rows map[id
 		return 0, failed
 	}
 	moved, err := s.db.endPending(ctx, released, status, store.Time(s.now()))
+	s.publishChanges(orderIDs(moved)...)
 	return len(moved), errors.Join(failed, err)
 }
 

@@ -27,7 +27,9 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	if fault.Is(err, fault.SoldOut) {
 		s.metrics.branch("free_sold_out")
 		s.log.WarnContext(ctx, "free order is taken back: its hold had ended and its seats are taken", "order", row.ID)
-		_, err = s.db.cancelFree(ctx, row.ID, true, store.Time(s.now()))
+		if _, err = s.db.cancelFree(ctx, row.ID, true, store.Time(s.now())); err == nil {
+			s.publishChanges(row.ID)
+		}
 		return err
 	}
 	if err != nil {

@@ -282,6 +282,7 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 		return nil, err
 	}
 	ended, err := s.db.endPending(ctx, []ids.Order{row.ID}, api.OrderCancelled, store.Time(s.now()))
+	s.publishChanges(orderIDs(ended)...)
 	if err != nil {
 		return nil, err
 	}
@@ -311,6 +312,7 @@ func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*a
 	if err != nil {
 		return nil, err
 	}
+	s.publishChanges(row.ID)
 	offer, err := s.offers.get(ctx, row.EventID)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,11 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		return s.db.refunded(ctx, e.Payment.OrderID, e.Payment.ID, store.Time(s.now()))
+		err := s.db.refunded(ctx, e.Payment.OrderID, e.Payment.ID, store.Time(s.now()))
+		if err == nil {
+			s.publishChanges(e.Payment.OrderID)
+		}
+		return err
 	case api.UserDeleted.Subject:
 		var e api.UserEvent
 		if err := msg.Decode(&e); err != nil {
@@ -200,7 +204,9 @@ func (s *Service) commitReceipts(ctx context.Context, in []receipt) []batch.Resu
 	}
 	results := make([]batch.Result[struct{}], len(in))
 	for i := range verdicts {
-		results[i].Err = verdicts[i]
+		if results[i].Err = verdicts[i]; verdicts[i] == nil {
+			s.publishChanges(in[i].order)
+		}
 	}
 	return results
 }

@@ -39,6 +39,7 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 		return nil, err
 	}
 	s.metrics.refunds.Inc()
+	s.publishChanges(req.OrderID)
 	s.returnSeats(ctx, req.OrderID)
 	return &due, nil
 }
@@ -198,6 +199,7 @@ func (s *Service) refundEvent(ctx context.Context, event ids.Event) error {
 			return err
 		}
 		s.metrics.refunds.Add(len(done))
+		s.publishChanges(done...)
 		s.returnSeats(ctx, done...)
 	}
 }
@@ -208,6 +210,7 @@ func (s *Service) cancelFree(ctx context.Context, id ids.Order) (*api.Order, err
 	if err != nil {
 		return nil, err
 	}
+	s.publishChanges(id)
 	s.returnSeats(ctx, id)
 	order := row.order()
 	return &order, nil

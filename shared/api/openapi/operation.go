@@ -111,6 +111,14 @@ func (g *generator) parameters(d rpc.Descriptor) []any {
 		params = append(params, object{"name": rpc.IdempotencyKey, "in": "header", "schema": object{"type": "string", "maxLength": 255},
 			"description": "The same key with the same request gives the same answer again, for at least 24 hours, and changes nothing."})
 	}
+	if d.Waits != "" {
+		params = append(params,
+			object{"name": "wait", "in": "query", "schema": object{"type": "string", "example": "10s"},
+				"description": "How long to wait for a change, such as 10s, at most 30s. With If-None-Match: for another version than that. " +
+					"Without: for a change of a state that is on its way to another; any other is answered at once."},
+			object{"name": "Prefer", "in": "header", "schema": object{"type": "string", "example": "wait=10"},
+				"description": "The same in seconds, as in RFC 7240."})
+	}
 	if d.Method == "GET" && tagged(d.Response) {
 		params = append(params, object{"name": rpc.IfNoneMatch, "in": "header", "schema": object{"type": "string"},
 			"description": "An ETag: if it is still the present one, the answer is 304 without a body."})

@@ -16,7 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/checkout"
@@ -154,13 +154,8 @@ func (p *paymentRow) open(now time.Time) bool {
 func (p *paymentRow) money() api.Money { return api.Money{Amount: p.Amount, Currency: p.Currency} }
 
 // Run implements provider.Runner: it reminds of payments and ends them.
-func (m *Provider) Run(ctx context.Context) {
-	outage := observe.NewOutage(m.log, "manual payments cannot be reminded of or ended", "manual payments are reminded of and ended again", nil)
-	provider.Every(ctx, sweepInterval, nil, func() {
-		if err := m.sweep(ctx); ctx.Err() == nil {
-			outage.Report(ctx, err)
-		}
-	})
+func (m *Provider) Run(ctx context.Context) error {
+	return run.Loop{Name: "manual payments", Interval: sweepInterval, Do: m.sweep}.Run(ctx, m.log)
 }
 
 // sweep reminds of payments that are half way to their end, once each, and ends those that are at it.

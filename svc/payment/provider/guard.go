@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -133,6 +134,23 @@ func (g *Guard) Afterwards(ctx context.Context, remoteID string) (Afterwards, er
 // Create implements Provider.
 func (g *Guard) Create(ctx context.Context, req CreateRequest) (Remote, error) {
 	return guarded(ctx, g, "create", func(ctx context.Context) (Remote, error) { return g.Provider.Create(ctx, req) })
+}
+
+// Prepare implements Local. A provider that is none creates the payment.
+func (g *Guard) Prepare(ctx context.Context, req CreateRequest) (Remote, error) {
+	l, ok := g.Provider.(Local)
+	if !ok {
+		return g.Create(ctx, req)
+	}
+	return guarded(ctx, g, "create", func(ctx context.Context) (Remote, error) { return l.Prepare(ctx, req) })
+}
+
+// Store implements Local. For a provider that is none there is nothing left to store.
+func (g *Guard) Store(ctx context.Context, tx bun.Tx, reqs []CreateRequest) error {
+	if l, ok := g.Provider.(Local); ok {
+		return l.Store(ctx, tx, reqs)
+	}
+	return nil
 }
 
 // Fetch implements Provider.

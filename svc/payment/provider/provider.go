@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -55,8 +57,17 @@ type Holder interface {
 
 // A Runner works in the background.
 type Runner interface {
-	// Run works until ctx ends, and returns when all of it has stopped.
-	Run(ctx context.Context)
+	// Run works until ctx ends, and returns when all of it has stopped. To return before is a failure.
+	Run(ctx context.Context) error
+}
+
+// A Local provider has its tables in the database of the payment service. Its side of a payment is stored in the transaction
+// that stores ours, which saves a commit.
+type Local interface {
+	// Prepare returns what Create returns, and leaves it to Store to make it so.
+	Prepare(ctx context.Context, req CreateRequest) (Remote, error)
+	// Store stores what was prepared, within the caller's transaction. What is stored already stays as it is.
+	Store(ctx context.Context, tx bun.Tx, reqs []CreateRequest) error
 }
 
 // A Resident provider lives in the process of the payment service and has endpoints of its own.

@@ -1,9 +1,6 @@
 package provider
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // The pauses before work with a provider is tried again.
 const (
@@ -18,19 +15,4 @@ func Backoff(n int) time.Duration {
 		d *= 2
 	}
 	return min(d, LastRetry)
-}
-
-// Every calls fn now, at each interval, and when it is woken, until ctx ends.
-func Every(ctx context.Context, interval time.Duration, wake <-chan struct{}, fn func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		fn()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-wake:
-		}
-	}
 }

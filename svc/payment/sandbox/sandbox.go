@@ -6,19 +6,24 @@ package sandbox
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/checkout"
@@ -67,7 +72,7 @@ type Provider struct {
 	sender    *sender
 	page      *checkout.Page
 
-	creations *batch.Group[*paymentRow, *paymentRow]
+	requests  *batch.Group[string, *paymentRow]
 	fetches   *batch.Group[string, *paymentRow]
 	decisions *batch.Group[decision, *callbackRow]
 }
@@ -91,7 +96,7 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	const limit, queue = 256, 8192
 	s := &Provider{
 		tables: t, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), secret: secret, now: cfg.Now, live: cfg.Live, log: cfg.Log, page: page,
-		creations: batch.New(limit, queue, t.create),
+		requests:  batch.New(limit, queue, t.byRequest, batch.Parallel(2)),
 		fetches:   batch.New(limit, queue, t.fetch, batch.Parallel(2)),
 		decisions: batch.New(limit, queue, t.decide),
 	}
@@ -116,22 +121,26 @@ type decision struct {
 
 // Close implements provider.Closer.
 func (s *Provider) Close() {
-	s.creations.Close()
+	s.requests.Close()
 	s.fetches.Close()
 	s.decisions.Close()
-	s.sender.close()
+	s.sender.client.CloseIdleConnections()
 }
 
 // Run implements provider.Runner: it sends the callbacks, and deletes those that are done with.
-func (s *Provider) Run(ctx context.Context) {
-	var work sync.WaitGroup
-	defer work.Wait()
-	work.Go(func() { s.sender.run(ctx) })
-	provider.Every(ctx, time.Hour, nil, func() {
-		if err := s.tables.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live))); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "old callbacks of the sandbox cannot be deleted", "error", err)
-		}
-	})
+func (s *Provider) Run(ctx context.Context) error {
+	g := run.NewGroup(s.log)
+	s.sender.background(g)
+	g.Every(run.Loop{Name: "old callbacks of the sandbox", Interval: time.Hour, Jitter: time.Minute, Do: func(ctx context.Context) error {
+		return s.tables.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
+	}})
+	err := g.Run(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliveryTimeout)
+	defer cancel()
+	if err := s.sender.flush(ctx); err != nil {
+		s.log.WarnContext(ctx, "the last deliveries of the sandbox cannot be recorded", "error", err)
+	}
+	return err
 }
 
 // OffReason implements provider.Switched.
@@ -144,22 +153,53 @@ func (s *Provider) Name() string { return Name }
 
 // Create implements provider.Provider.
 func (s *Provider) Create(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
-	now := store.Time(s.now())
-	row, err := s.creations.Do(ctx, &paymentRow{
-		ID: newID("sbp_"), RequestKey: req.Key, Reference: req.PaymentID, OrderID: req.OrderID,
-		Amount: req.Amount.Amount, Currency: req.Amount.Currency, Description: req.Description, ReturnURL: req.ReturnURL,
-		Status: statusPending, CreatedAt: now, ExpiresAt: now.Add(CheckoutTTL),
-	})
-	if err != nil {
-		return provider.Remote{}, err
+	remote, err := s.prepare(ctx, req)
+	if err == nil {
+		err = s.tables.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			return s.Store(ctx, tx, []provider.CreateRequest{req})
+		})
 	}
-	if row.money() != req.Amount {
-		return provider.Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
-	}
+	return remote, err
+}
+
+// Prepare implements provider.Local. When its answer is to be lost, the work is done all the same.
+func (s *Provider) Prepare(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
 	if err := s.lostAnswer(); err != nil {
+		if _, failed := s.Create(ctx, req); failed != nil {
+			return provider.Remote{}, failed
+		}
 		return provider.Remote{}, err
 	}
-	return provider.Remote{ID: row.ID, CheckoutURL: s.publicURL + "/sandbox/checkout/" + row.Reference.String()}, nil
+	return s.prepare(ctx, req)
+}
+
+// prepare returns the payment of a request key, or what it will be once it is stored.
+func (s *Provider) prepare(ctx context.Context, req provider.CreateRequest) (provider.Remote, error) {
+	id := s.paymentID(req.Key)
+	switch row, err := s.requests.Do(ctx, req.Key); {
+	case fault.Is(err, fault.NotFound):
+	case err != nil:
+		return provider.Remote{}, err
+	case row.money() != req.Amount:
+		return provider.Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
+	default:
+		id = row.ID
+	}
+	return provider.Remote{ID: id, CheckoutURL: s.publicURL + "/sandbox/checkout/" + req.PaymentID.String()}, nil
+}
+
+// Store implements provider.Local.
+func (s *Provider) Store(ctx context.Context, tx bun.Tx, reqs []provider.CreateRequest) error {
+	now := store.Time(s.now())
+	rows := make([]*paymentRow, len(reqs))
+	for i, req := range reqs {
+		rows[i] = &paymentRow{
+			ID: s.paymentID(req.Key), RequestKey: req.Key, Reference: req.PaymentID, OrderID: req.OrderID,
+			Amount: req.Amount.Amount, Currency: req.Amount.Currency, Description: req.Description, ReturnURL: req.ReturnURL,
+			Status: statusPending, CreatedAt: now, ExpiresAt: now.Add(CheckoutTTL),
+		}
+	}
+	return insertPayments(ctx, tx, rows)
 }
 
 // Fetch implements provider.Provider.
@@ -260,6 +300,14 @@ func (s *Provider) decide(ctx context.Context, reference ids.Payment, outcome, r
 		s.sender.enqueue(callback)
 	}
 	return nil
+}
+
+// paymentID returns the id of the payment of a request key, which only the sandbox can know before it says so.
+func (s *Provider) paymentID(key string) string {
+	const length = 26
+	mac := hmac.New(sha256.New, s.secret)
+	mac.Write([]byte("payment " + key))
+	return "sbp_" + base32.StdEncoding.EncodeToString(mac.Sum(nil))[:length]
 }
 
 // newID returns a fresh id of the sandbox, which cannot be guessed.

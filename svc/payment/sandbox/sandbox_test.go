@@ -100,11 +100,11 @@ func TestOldCallbacksAreDeleted(t *testing.T) {
 			}
 		}
 		clock.Advance(deliveryLease)
-		due, err := s.tables.due(ctx, 10)
+		due, err := s.tables.waiting().Take(ctx, 10)
 		if err != nil || len(due) != 2 {
 			t.Fatalf("%d callbacks are due, %v", len(due), err)
 		}
-		if _, err := s.sender.attempts.Do(ctx, attempt{id: due[0].ID, delivered: true}); err != nil {
+		if err := s.tables.recordAttempts(ctx, []attempt{{id: due[0].ID, delivered: true}}); err != nil {
 			t.Fatal(err)
 		}
 		clock.Advance(time.Hour)

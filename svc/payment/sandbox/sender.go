@@ -12,36 +12,39 @@ import (
 	"sync"
 	"time"
 
-	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 )
 
 const (
 	// deliveryTimeout bounds one attempt to send a callback.
 	deliveryTimeout = 10 * time.Second
-	// deliveryLease is how long a callback belongs to the instance that took it up; longer than an attempt can last.
+	// deliveryLease is how long a callback belongs to the instance that claimed it: longer than an attempt lasts, with recording
+	// its outcome.
 	deliveryLease = 15 * time.Second
 	// deliveryWorkers bounds the callbacks that are being sent at the same time.
 	deliveryWorkers = 64
 	// deliveryQueue bounds the callbacks that wait for a worker; those beyond it wait in the table.
 	deliveryQueue = 4096
-	// sweepInterval is how often callbacks are looked for that no instance has.
+	// sweepInterval is how often outcomes are recorded, and callbacks looked for that no instance has claimed.
 	sweepInterval = time.Second
 )
 
 // sender delivers the callbacks of the sandbox over HTTP, like any outside provider, until they are acknowledged by a
 // status of 2xx. What is to be sent stands in a table first, so it outlives the process.
 type sender struct {
-	tables   *tables
-	url      string
-	secret   []byte
-	now      func() time.Time
-	log      *slog.Logger
-	client   *http.Client
-	queue    chan *callbackRow
-	attempts *batch.Group[attempt, struct{}]
-	faults   func() faults // of the callbacks that it makes itself
+	tables *tables
+	url    string
+	secret []byte
+	now    func() time.Time
+	log    *slog.Logger
+	client *http.Client
+	queue  chan *callbackRow
+	faults func() faults // of the callbacks that it makes itself
+
+	mu       sync.Mutex
+	outcomes []attempt // not recorded yet
 
 	delivered, failed *observe.Counter
 }
@@ -63,15 +66,9 @@ func newSender(t *tables, base string, secret []byte, cfg Config, faults func() 
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		queue:     make(chan *callbackRow, deliveryQueue),
-		attempts:  batch.New(256, 2*deliveryWorkers, t.recordAttempts),
 		delivered: cfg.Metrics.Counter(name, help, "result", "delivered"),
 		failed:    cfg.Metrics.Counter(name, help, "result", "failed"),
 	}
-}
-
-func (s *sender) close() {
-	s.attempts.Close()
-	s.client.CloseIdleConnections()
 }
 
 // enqueue sends a callback soon, if there is room; the sweep finds it otherwise.
@@ -82,58 +79,78 @@ func (s *sender) enqueue(c *callbackRow) {
 	}
 }
 
-// run sends callbacks until ctx ends, and returns when the attempts under way are over.
-func (s *sender) run(ctx context.Context) {
-	var workers sync.WaitGroup
+// background adds what the sender does to g. When that has ended, the last outcomes are to be recorded by flush.
+func (s *sender) background(g *run.Group) {
 	for range deliveryWorkers {
-		workers.Go(func() {
-			for {
-				select {
-				case c := <-s.queue:
-					s.deliver(ctx, c)
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
+		g.Go("delivery", s.work)
 	}
-	outage := observe.NewOutage(s.log, "the sandbox cannot read or write its payments and callbacks", "the sandbox works again", nil)
-	provider.Every(ctx, sweepInterval, nil, func() {
-		captured := s.tables.capture(ctx, s.faults)
-		rows, err := s.tables.due(ctx, deliveryQueue/4)
-		if ctx.Err() == nil {
-			outage.Report(ctx, errors.Join(captured, err))
-		}
-		for _, c := range rows {
-			s.enqueue(c)
-		}
-	})
-	workers.Wait()
+	g.Every(run.Loop{Name: "deliveries", Interval: sweepInterval, Do: s.sweep})
 }
 
-// deliver makes one attempt and records its outcome. If that fails, the lease runs out and the callback is sent
-// again: a receiver has to expect that.
+// work sends callbacks until ctx ends.
+func (s *sender) work(ctx context.Context) error {
+	for {
+		select {
+		case c := <-s.queue:
+			s.deliver(ctx, c)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// sweep records the outcomes of deliveries, captures what is to be captured, and sends callbacks that no instance sends.
+func (s *sender) sweep(ctx context.Context) error {
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	captured := s.tables.capture(ctx, s.faults)
+	rows, err := s.tables.waiting().Take(ctx, deliveryQueue/4)
+	for _, c := range rows {
+		s.enqueue(c)
+	}
+	return errors.Join(captured, err)
+}
+
+// flush records the outcomes of deliveries since the last time, in one transaction. What is lost with the process is
+// delivered again: a receiver has to expect that.
+func (s *sender) flush(ctx context.Context) error {
+	s.mu.Lock()
+	list := s.outcomes
+	s.outcomes = nil
+	s.mu.Unlock()
+	if len(list) == 0 {
+		return nil
+	}
+	err := s.tables.recordAttempts(ctx, list)
+	if err != nil {
+		s.mu.Lock()
+		s.outcomes = append(list, s.outcomes...)
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// deliver makes one attempt.
 func (s *sender) deliver(ctx context.Context, c *callbackRow) {
-	// An attempt that has begun is finished, also while stopping: the receiver may have it already.
+	// An attempt that was started is finished, also while stopping: the receiver may have it already.
 	ctx = context.WithoutCancel(ctx)
 	err := s.post(ctx, c)
 	for range c.Copies - 1 {
 		err = errors.Join(err, s.post(ctx, c))
 	}
-	result := attempt{id: c.ID, delivered: err == nil}
+	outcome := attempt{id: c.ID, delivered: err == nil}
 	if err != nil {
 		s.failed.Inc()
 		wait := provider.Backoff(c.Attempts)
-		result.next = s.now().Add(wait)
-		s.log.Debug("a callback was not taken", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
+		outcome.next = s.now().Add(wait)
+		s.log.Debug("a callback was not acknowledged", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
 	} else {
 		s.delivered.Inc()
 	}
-	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
-	defer cancel()
-	if _, err := s.attempts.Do(ctx, result); err != nil {
-		s.log.Warn("what became of a callback cannot be stored", "callback", c.ID, "error", err)
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outcomes = append(s.outcomes, outcome)
 }
 
 func (s *sender) post(ctx context.Context, c *callbackRow) error {

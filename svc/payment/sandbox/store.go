@@ -19,7 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// tables has the sandbox's own tables. The methods that take a slice are commits of a batch.Group.
+// tables has the sandbox's own tables. The methods that return results are commits of a batch.Group.
 type tables struct {
 	db  *store.DB
 	now func() time.Time
@@ -57,7 +57,7 @@ type refundRow struct {
 	CreatedAt  time.Time
 }
 
-// callbackRow is a callback on its way. Until DueAt it belongs to the instance that took it up.
+// callbackRow is a callback on its way. Until DueAt it belongs to the instance that claimed it.
 type callbackRow struct {
 	bun.BaseModel `bun:"table:sandbox_callbacks,alias:c"`
 
@@ -90,37 +90,30 @@ func (t *tables) secret(ctx context.Context) ([]byte, error) {
 	return value, nil
 }
 
-// create stores payments, or returns those that were created under the same keys.
-func (t *tables) create(ctx context.Context, rows []*paymentRow) []batch.Result[*paymentRow] {
+// insertPayments stores payments, but those of request keys that are stored already.
+func insertPayments(ctx context.Context, tx bun.Tx, rows []*paymentRow) error {
 	// In one order everywhere, so that instances with the same keys at hand do not wait for each other in a circle.
-	inserts := slices.SortedFunc(slices.Values(rows), func(a, b *paymentRow) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
-	keys := make([]string, len(inserts))
-	for i, r := range inserts {
-		keys[i] = r.RequestKey
-	}
-	var found []*paymentRow
-	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		found = nil
-		if _, err := tx.NewInsert().Model(&inserts).On("CONFLICT (request_key) DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
-			return err
-		}
-		return tx.NewSelect().Model(&found).Where("p.request_key IN (?)", bun.List(keys)).Scan(ctx)
-	})
-	if err != nil {
-		return batch.Fail[*paymentRow](len(rows), err)
-	}
-	return record.Match(rows, found, func(r *paymentRow) string { return r.RequestKey },
-		func(r *paymentRow) string { return r.RequestKey }, fault.New(fault.Internal, "the payment was not stored"))
+	slices.SortFunc(rows, func(a, b *paymentRow) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
+	_, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx)
+	return err
+}
+
+// byRequest reads payments by their request keys.
+func (t *tables) byRequest(ctx context.Context, keys []string) []batch.Result[*paymentRow] {
+	return t.find(ctx, "p.request_key IN (?)", keys, func(r *paymentRow) string { return r.RequestKey })
 }
 
 // fetch reads payments by id.
 func (t *tables) fetch(ctx context.Context, wanted []string) []batch.Result[*paymentRow] {
+	return t.find(ctx, "p.id IN (?)", wanted, func(r *paymentRow) string { return r.ID })
+}
+
+func (t *tables) find(ctx context.Context, where string, keys []string, key func(*paymentRow) string) []batch.Result[*paymentRow] {
 	var found []*paymentRow
-	if err := t.db.Read().NewSelect().Model(&found).Where("p.id IN (?)", bun.List(wanted)).Scan(ctx); err != nil {
-		return batch.Fail[*paymentRow](len(wanted), store.OrNotFound(err, "no such payment"))
+	if err := t.db.Read().NewSelect().Model(&found).Where(where, bun.List(keys)).Scan(ctx); err != nil {
+		return batch.Fail[*paymentRow](len(keys), store.OrNotFound(err, "no such payment"))
 	}
-	return record.Match(wanted, found, func(id string) string { return id }, func(r *paymentRow) string { return r.ID },
-		fault.New(fault.NotFound, "the sandbox does not know this payment"))
+	return record.Match(keys, found, func(k string) string { return k }, key, fault.New(fault.NotFound, "the sandbox does not know this payment"))
 }
 
 // byReference reads one payment by the merchant's id.
@@ -173,30 +166,9 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 	return stored, nil
 }
 
-// due claims callbacks that wait, for as long as a lease.
-func (t *tables) due(ctx context.Context, limit int) ([]*callbackRow, error) {
-	now := store.Time(t.now())
-	waiting := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("c.delivered_at IS NULL").Where("NOT c.lost").Where("c.due_at <= ?", now)
-	}
-	// Looked at without a lock first: mostly there is nothing, and then no instance has to wait.
-	if any, err := waiting(t.db.Read().NewSelect().Model((*callbackRow)(nil))).Exists(ctx); err != nil || !any {
-		return nil, err
-	}
-	var rows []*callbackRow
-	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		rows = nil
-		if err := record.LockFree(t.db, waiting(tx.NewSelect().Model(&rows)).Order("c.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
-			return err
-		}
-		list := make([]string, len(rows))
-		for i, r := range rows {
-			list[i] = r.ID
-		}
-		_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", now.Add(deliveryLease)).Where("id IN (?)", bun.List(list)).Exec(ctx)
-		return err
-	})
-	return rows, err
+// waiting returns the claim to the callbacks that are to be sent.
+func (t *tables) waiting() store.Claim[callbackRow] {
+	return store.Claim[callbackRow]{DB: t.db, Due: "due_at", Where: "delivered_at IS NULL AND NOT lost", Lease: deliveryLease, Now: t.now}
 }
 
 // attempt is the outcome of sending a callback.
@@ -207,7 +179,7 @@ type attempt struct {
 }
 
 // recordAttempts records what became of callbacks.
-func (t *tables) recordAttempts(ctx context.Context, ins []attempt) []batch.Result[struct{}] {
+func (t *tables) recordAttempts(ctx context.Context, ins []attempt) error {
 	now := store.Time(t.now())
 	var delivered []string
 	for _, a := range ins {
@@ -215,7 +187,7 @@ func (t *tables) recordAttempts(ctx context.Context, ins []attempt) []batch.Resu
 			delivered = append(delivered, a.id)
 		}
 	}
-	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if len(delivered) > 0 {
 			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("delivered_at = ?", now).Set("attempts = attempts + 1").
 				Where("id IN (?)", bun.List(delivered)).Exec(ctx)
@@ -235,10 +207,6 @@ func (t *tables) recordAttempts(ctx context.Context, ins []attempt) []batch.Resu
 		}
 		return nil
 	})
-	if err != nil {
-		return batch.Fail[struct{}](len(ins), err)
-	}
-	return make([]batch.Result[struct{}], len(ins))
 }
 
 // deleteCallbacks deletes callbacks that were sent, or were due and never will be, before olderThan.

@@ -258,20 +258,3 @@ func (c auditCommand) Run(s *streams) error {
 	}
 	return nil
 }
-
-type authCommand struct {
-	Init authInit `cmd:"" help:"Write keys, accounts and credentials, and the configuration of outside servers."`
-}
-
-type authInit struct {
-	Out string `arg:"" optional:"" default:"./natsauth" help:"Folder to write to." type:"path"`
-}
-
-// Run writes the folder.
-func (c authInit) Run(s *streams) error {
-	if err := natsconf.WriteExternal(c.Out, system.Roles()); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(s.out, "written to %s: start nats-server with hub.conf or cluster.conf there, and give each service its creds/ROLE.creds and creds/node.creds\n", c.Out)
-	return err
-}

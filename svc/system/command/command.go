@@ -157,6 +157,7 @@ func (c *common) config() (system.Config, error) {
 type upCommand struct {
 	common
 	NATS string `name:"nats" default:"127.0.0.1:4222" help:"Address of the embedded NATS server."`
+	Leaf string `help:"Address where it takes the leaf nodes of venues, such as 0.0.0.0:7422; default none."`
 	Demo bool   `help:"Load a season of sample events and show one purchase, step by step."`
 }
 
@@ -166,7 +167,7 @@ func (c *upCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	cfg.NATS, cfg.Sandbox = c.NATS, c.Demo
+	cfg.NATS, cfg.Leaf, cfg.Sandbox = c.NATS, c.Leaf, c.Demo
 	return serve(s, cfg, c.StopWithin, c.Demo)
 }
 

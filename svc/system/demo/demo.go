@@ -291,6 +291,7 @@ func (t *tour) pay(ctx context.Context, order api.Order) error {
 		return err
 	}
 	start := time.Now()
+	at += "?wait=5s" // the answer comes when the order changes
 	err = t.wait(ctx, "wait for the callback", func() (bool, error) {
 		err := t.ask(ctx, "wait for the callback", "GET", at, t.guest, nil, &order)
 		return err != nil || order.Status != api.OrderPending, err

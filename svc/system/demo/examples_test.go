@@ -159,7 +159,7 @@ func (r *reader) try(d rpc.Descriptor, target, body string) {
 func (r *reader) paid() {
 	r.t.Helper()
 	testkit.Eventually(r.t, 10*time.Second, func() error {
-		_, answer := r.send(api.GetOrder.Describe(), "/v1/orders/"+r.ids["ord"], "")
+		_, answer := r.send(api.GetOrder.Describe(), "/v1/orders/"+r.ids["ord"]+"?wait=5s", "")
 		if !strings.Contains(answer, `"status":"paid"`) {
 			return fmt.Errorf("the order is %s", answer)
 		}

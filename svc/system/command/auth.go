@@ -1,0 +1,112 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/system"
+)
+
+type authCommand struct {
+	Init  authInit  `cmd:"" help:"Write keys, accounts and credentials, and the configuration of outside servers."`
+	Venue authVenue `cmd:"" help:"Write the credentials of a venue's computer, or end those that it has."`
+}
+
+type authInit struct {
+	Out string `arg:"" optional:"" default:"./natsauth" help:"Folder to write to." type:"path"`
+}
+
+// Run writes the folder.
+func (c authInit) Run(s *streams) error {
+	if err := natsconf.WriteExternal(c.Out, system.Roles()); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(s.out, "written to %s: start nats-server with hub.conf or cluster.conf there, and give each service its creds/ROLE.creds and creds/node.creds\n", c.Out)
+	return err
+}
+
+type authVenue struct {
+	target
+	ID     ids.Venue `arg:"" help:"The venue, ven_..."`
+	Out    string    `help:"File to write the credentials to; default VENUE.creds." type:"path"`
+	Revoke bool      `help:"End all credentials that were made before. Without --out no new ones are made."`
+}
+
+// Run makes the venue's account known to the servers. The data folder is that of the system, or what auth init wrote.
+func (c authVenue) Run(s *streams) error {
+	id, err := ids.Parse[ids.VenueKind](string(c.ID))
+	if err != nil {
+		return err
+	}
+	venue, err := natsconf.OpenVenue(c.Data, string(id))
+	if err != nil {
+		return err
+	}
+	if c.Revoke {
+		if err := venue.Revoke(c.Data, time.Now()); err != nil {
+			return err
+		}
+	}
+	pushed := c.push(s.ctx, venue)
+	if pushed != nil && c.Revoke {
+		return fmt.Errorf("the credentials of %s are ended as soon as the servers know, which they do not yet: %w", id, pushed)
+	}
+	if c.Revoke && c.Out == "" {
+		_, err := fmt.Fprintf(s.out, "the credentials of %s are ended\n", id)
+		return err
+	}
+	if err := c.write(s.ctx, venue); err != nil {
+		return err
+	}
+	if pushed != nil {
+		return fmt.Errorf("%s is written, but no server knows the venue yet; an embedded one learns of it when it starts: %w", c.out(), pushed)
+	}
+	_, err = fmt.Fprintf(s.out, "%s: for the computer of %s alone\n", c.out(), id)
+	return err
+}
+
+func (c authVenue) out() string {
+	if c.Out != "" {
+		return c.Out
+	}
+	return string(c.ID) + ".creds"
+}
+
+func (c authVenue) write(ctx context.Context, venue *natsconf.Venue) error {
+	creds, err := venue.Credentials(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(c.out(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(creds)
+	return errors.Join(err, f.Close())
+}
+
+// push tells the running servers, as the system account may.
+func (c authVenue) push(ctx context.Context, venue *natsconf.Venue) error {
+	ctx, cancel := context.WithTimeout(ctx, dialWithin)
+	defer cancel()
+	url := c.natsURL()
+	options := []nats.Option{nats.Name("starlight auth"), nats.Timeout(dialWithin),
+		nats.UserCredentials(filepath.Join(c.Data, "creds", "sys.creds"))}
+	if c.NATSCA != "" {
+		options = append(options, nats.RootCAs(c.NATSCA))
+	}
+	nc, err := nats.Connect(url, options...)
+	if err != nil {
+		return fmt.Errorf("no server answers at %s: %w", url, err)
+	}
+	defer nc.Close()
+	return venue.Push(ctx, nc)
+}

@@ -1,0 +1,51 @@
+package command_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// The computer of a venue gets credentials from a running system, which takes it in at once, and loses them again.
+func TestAuthVenue(t *testing.T) {
+	data := t.TempDir()
+	s := up(t, data, "--leaf", "127.0.0.1:0")
+	venue := string(ids.New[ids.VenueKind](time.Now()))
+	creds := filepath.Join(t.TempDir(), "venue.creds")
+	if out := s.does("auth", "venue", venue, "--out", creds); !strings.Contains(out, creds) {
+		t.Errorf("auth venue said %q", out)
+	}
+	if info, err := os.Stat(creds); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the credentials: %v %v", info, err)
+	}
+	leaf, err := natsconf.StartLeaf(t.Context(), natsconf.LeafConfig{Venue: venue, Hub: s.ready["leaf"], Creds: creds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = leaf.Shutdown(t.Context()) })
+	linked := func(want bool) {
+		t.Helper()
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if leaf.Linked() != want {
+				return fmt.Errorf("linked: %v", !want)
+			}
+			return nil
+		})
+	}
+	linked(true)
+	fails(t, nil, "exists", "auth", "venue", venue, "--out", creds, "--data", data)
+	fails(t, nil, "not", "auth", "venue", "evt_1", "--data", data)
+	s.does("auth", "venue", venue, "--revoke")
+	linked(false)
+
+	s.end(syscall.SIGTERM)
+	fails(t, nil, "no server knows the venue yet", "auth", "venue", venue, "--out", creds+"2", "--data", data)
+}
