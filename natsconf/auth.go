@@ -70,7 +70,7 @@ func SubscribeTo(subjects ...string) Grant { return Grant{Subscribe: subjects} }
 // ReadKV lets a role read and watch a bucket.
 func ReadKV(bucket string) Grant { return Replay("KV_" + bucket) }
 
-// WriteKV lets a role read, watch and write a bucket: put, delete, purge, atomic batches.
+// WriteKV lets a role read, watch and write a bucket: put, delete, purge.
 func WriteKV(bucket string) Grant {
 	g := ReadKV(bucket)
 	g.Publish = append(g.Publish, "$KV."+bucket+".>", "$JS.API.STREAM.PURGE.KV_"+bucket)

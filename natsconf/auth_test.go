@@ -76,7 +76,7 @@ func TestPermissions(t *testing.T) {
 		only    string // the roles that may, separated by spaces
 	}{
 		{"$KV.inventory.pool.e1", "ticketing"},
-		{"$KV.inventory.order.e1.o1", "ticketing"},
+		{"$KV.inventory.checkpoint.e1.7.0", "ticketing"},
 		{"$JS.API.STREAM.PURGE.KV_inventory", "ticketing"},
 		{"$JS.API.STREAM.DELETE.KV_inventory", ""},
 		{"$JS.API.STREAM.MSG.DELETE.KV_inventory", ""},

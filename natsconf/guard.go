@@ -21,9 +21,8 @@ const (
 )
 
 // Guard repairs the settings of the declared streams as soon as they are changed, until ctx ends. Changing the settings
-// of a bucket with the nats tool, for one, silently switches atomic batches off, and the next sale would fail. It may run
-// in several processes. A stream that is deleted is reported but not made again: an empty inventory must not look like a
-// fresh one.
+// of a bucket with the nats tool, for one, silently lets replicas answer that may be behind. It may run in several
+// processes. A stream that is deleted is reported but not made again: an empty inventory must not look like a fresh one.
 func Guard(
 	ctx context.Context, js jetstream.JetStream, streams []jetstream.StreamConfig, replicas int, log *slog.Logger,
 ) error {

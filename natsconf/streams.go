@@ -134,7 +134,7 @@ func repair(have, want jetstream.StreamConfig, replicas int) (jetstream.StreamCo
 	set(note, "max_msgs_per_subject", &have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
 	set(note, "max_consumers", &have.MaxConsumers, want.MaxConsumers)
 	set(note, "discard", &have.Discard, want.Discard)
-	set(note, "discard_new_per_subject", &have.DiscardNewPerSubject, false)
+	set(note, "discard_new_per_subject", &have.DiscardNewPerSubject, want.DiscardNewPerSubject)
 	set(note, "no_ack", &have.NoAck, false)
 	set(note, "duplicate_window", &have.Duplicates, want.Duplicates)
 	set(note, "allow_atomic", &have.AllowAtomicPublish, want.AllowAtomicPublish)

@@ -30,7 +30,7 @@ func inventory(t testing.TB, js jetstream.JetStream) jetstream.StreamConfig {
 func drift(t testing.TB, js jetstream.JetStream) {
 	t.Helper()
 	cfg := inventory(t, js)
-	cfg.AllowAtomicPublish, cfg.AllowDirect = false, true
+	cfg.DiscardNewPerSubject, cfg.AllowDirect = false, true
 	cfg.MaxMsgsPerSubject, cfg.MaxAge, cfg.AllowRollup = 1, time.Hour, false
 	cfg.RePublish = &jetstream.RePublish{Source: ">", Destination: "elsewhere.>"}
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
@@ -46,7 +46,7 @@ func checkInventory(t testing.TB, cfg jetstream.StreamConfig) {
 }
 
 func healthy(cfg jetstream.StreamConfig) bool {
-	return cfg.AllowAtomicPublish && !cfg.AllowDirect && cfg.AllowRollup && cfg.DenyDelete && cfg.MaxMsgsPerSubject == 64 &&
+	return cfg.DiscardNewPerSubject && !cfg.AllowDirect && cfg.AllowRollup && cfg.DenyDelete && cfg.MaxMsgsPerSubject == 65_535 &&
 		cfg.MaxAge == 0 && cfg.RePublish == nil && cfg.Discard == jetstream.DiscardNew && cfg.Storage == jetstream.FileStorage
 }
 
@@ -155,38 +155,36 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-func TestInventoryBatch(t *testing.T) {
+// TestInventoryCommit shows that one of two commits that follow the same record is taken, that no record pushes out
+// another, and that the newest is what the bucket says.
+func TestInventoryCommit(t *testing.T) {
 	srv := start(t, natsconf.Config{})
 	ensured(t, srv)
 	js := jetStream(t, connect(t, srv, "ticketing"))
-	hold := func(expect uint64, order string) error {
-		batch, err := jetstreamext.NewBatchPublisher(js)
+	last := uint64(0)
+	for i := range 70 {
+		ack, err := js.Publish(t.Context(), "$KV.inventory.pool.e1", fmt.Append(nil, i), jetstream.WithExpectLastSequencePerSubject(last))
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		if err := batch.Add("$KV.inventory.pool.e1", []byte(order), jetstreamext.WithBatchExpectLastSequencePerSubject(expect)); err != nil {
-			return err
+		if _, err := js.Publish(t.Context(), "$KV.inventory.pool.e1", nil, jetstream.WithExpectLastSequencePerSubject(last)); err == nil {
+			t.Fatal("a stale commit was taken")
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		_, err = batch.Commit(ctx, "$KV.inventory.order.e1."+order, []byte("held"), jetstreamext.WithBatchExpectLastSequencePerSubject(0))
-		return err
-	}
-	if err := hold(0, "o1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := hold(0, "o2"); err == nil {
-		t.Fatal("a stale batch was taken")
+		last = ack.Sequence
 	}
 	kv, err := js.KeyValue(t.Context(), api.InventoryBucket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e, err := kv.Get(t.Context(), "pool.e1"); err != nil || string(e.Value()) != "o1" {
+	if e, err := kv.Get(t.Context(), "pool.e1"); err != nil || string(e.Value()) != "69" {
 		t.Errorf("pool: %v, %v", e, err)
 	}
-	if _, err := kv.Get(t.Context(), "order.e1.o2"); !errors.Is(err, jetstream.ErrKeyNotFound) {
-		t.Errorf("the order of the refused batch: %v", err)
+	s, err := js.Stream(t.Context(), api.InventoryStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().State.Msgs; n != 70 {
+		t.Errorf("%d records of 70 are kept", n)
 	}
 }
 

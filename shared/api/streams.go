@@ -75,16 +75,18 @@ const (
 	logsBytes      = 512 << 20
 	settingBytes   = 64 << 10 // of one live setting
 	historyDepth   = 64       // revisions of a key; the most that the KV layer allows
+	recordsDepth   = 65_535   // records of an event; a bucket must have a limit, and checkpoints keep them far below
 )
 
 // Streams returns every stream and bucket of the system. A field that is not mentioned has no limit or is off.
 func Streams() []jetstream.StreamConfig {
 	streams := []jetstream.StreamConfig{
 		{
-			// Reads decide about seats: they go to the leader, never to a replica that may be behind. Nothing ages out.
-			Name: InventoryStream, Description: "seats: pools and the orders that hold them",
-			Subjects: []string{InventoryPrefix + ">"}, MaxMsgsPerSubject: historyDepth, Discard: jetstream.DiscardNew,
-			Duplicates: shortDedupWindow, AllowAtomicPublish: true, AllowRollup: true, DenyDelete: true,
+			// Reads decide about seats: they go to the leader, never to a replica that may be behind. Nothing ages out, and a
+			// record that would push out another is refused.
+			Name: InventoryStream, Description: "seats: the commits of each event", Subjects: []string{InventoryPrefix + ">"},
+			MaxMsgsPerSubject: recordsDepth, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+			Duplicates: shortDedupWindow, AllowRollup: true, DenyDelete: true,
 		},
 		{
 			Name: ConfigStream, Description: "live settings", Subjects: []string{SettingSubjects},

@@ -181,8 +181,8 @@ func (g *Group[In, Out]) Close() {
 
 func (g *Group[In, Out]) run() {
 	defer g.workers.Done()
-	ins := make([]In, 0, g.max)
-	waiters := make([]*waiter[In, Out], 0, g.max)
+	var ins []In
+	var waiters []*waiter[In, Out]
 	for first := range g.queue {
 		if g.linger > 0 {
 			<-time.After(g.linger)

@@ -125,7 +125,7 @@ func TestRoles(t *testing.T) {
 
 	publish := map[string][]string{ // the roles that may
 		"$KV.inventory.pool.e1":                 {"ticketing"},
-		"$KV.inventory.order.e1.o1":             {"ticketing"},
+		"$KV.inventory.checkpoint.e1.7.0":       {"ticketing"},
 		"$JS.API.STREAM.PURGE.KV_inventory":     {"ticketing"},
 		"$JS.API.STREAM.DELETE.KV_inventory":    nil,
 		"$JS.API.STREAM.UPDATE.KV_inventory":    {"node"},

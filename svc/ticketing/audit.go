@@ -41,6 +41,9 @@ func Audit(ctx context.Context, db *store.DB, js jetstream.JetStream) ([]Finding
 	if err != nil {
 		return nil, err
 	}
+	if err := r.readRetired(ctx, ticketStore{db}, ledger); err != nil {
+		return nil, err
+	}
 	orders, moving := r.auditOrders(ledger)
 	return []Finding{
 		{Check: "inventory: at every revision, held and sold are the sums over the orders, within capacity", Compared: ledger.Checked, Broken: ledger.Broken},
@@ -53,12 +56,15 @@ type records struct {
 	stock  []stockRow
 	orders []orderRow
 
+	retired map[ids.Event]bool // over for so long that the inventory does not keep them any more
+
 	valid, revoked ticketCounts
 	seated         ticketCounts // that take a seat: the valid ones, and those that were admitted before they were revoked
 }
 
 type stockRow struct {
 	TicketTypeID ids.TicketType
+	EventID      ids.Event
 	Sold         int
 }
 
@@ -76,10 +82,10 @@ func readRecords(ctx context.Context, db ticketStore) (*records, error) {
 	}
 	defer tx.Rollback()
 	var r records
-	if err := tx.NewRaw("SELECT ticket_type_id, sold FROM stock").Scan(ctx, &r.stock); err != nil {
+	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
-	err = tx.NewRaw("SELECT id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx, &r.orders)
+	err = tx.NewRaw("SELECT id, event_id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx, &r.orders)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +97,30 @@ func readRecords(ctx context.Context, db ticketStore) (*records, error) {
 	return &r, nil
 }
 
+// readRetired finds the events that the inventory has retired.
+func (r *records) readRetired(ctx context.Context, db ticketStore, ledger *inventory.Ledger) error {
+	r.retired = map[ids.Event]bool{}
+	for _, row := range r.stock {
+		if _, known := r.retired[row.EventID]; known || ledger.Has(row.EventID) {
+			continue
+		}
+		over, err := db.isOver(ctx, row.EventID, ledger.ReadAt)
+		if err != nil {
+			return err
+		}
+		r.retired[row.EventID] = over
+	}
+	return nil
+}
+
 // auditStock compares the fence with the inventory. moving is by how much SQL is ahead because of orders on their way.
 func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType]int) Finding {
 	f := Finding{Check: "stock: what SQL counts as sold is what the inventory has sold"}
 	sold := ledger.Sold()
 	for _, row := range r.stock {
+		if r.retired[row.EventID] {
+			continue
+		}
 		f.Compared++
 		switch ahead := row.Sold - sold[row.TicketTypeID]; {
 		case ahead != moving[row.TicketTypeID]:
@@ -119,6 +144,9 @@ func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.Ticket
 	kept := map[ids.Order]inventory.Entry{}
 	ledger.Orders(func(ref inventory.Ref, e inventory.Entry) { kept[ref.Order] = e })
 	for _, row := range r.orders {
+		if r.retired[row.EventID] {
+			continue
+		}
 		f.Compared++
 		e := kept[row.ID]
 		delete(kept, row.ID)

@@ -176,14 +176,14 @@ func (s *Service) closeAndRelease(ctx context.Context, refs []inventory.Ref, row
 		id[i] = r.Order
 	}
 	closed, failed := s.closePayments(ctx, id)
-	patience := s.now().Add(-api.PaymentGrace.Get(s.live))
+	overdue := s.now().Add(-api.PaymentGrace.Get(s.live))
 	var free, kept []inventory.Ref
 	for _, r := range refs {
 		switch {
 		case closed[r.Order]:
 			s.metrics.branch("payment_closed_first")
 			free = append(free, r)
-		case rows[r.Order].ExpiresAt.Before(patience):
+		case rows[r.Order].ExpiresAt.Before(overdue):
 			s.metrics.branch("grace_passed")
 			free = append(free, r)
 		default:

@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -56,7 +57,14 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 	if err != nil || len(quantities) == 0 {
 		return out, err
 	}
-	if err := s.inv.OpenClosed(ctx, event, revision, quantities); err != nil {
+	err = s.inv.OpenClosed(ctx, event, revision, quantities)
+	if errors.Is(err, inventory.ErrBroken) { // nothing can be made of it
+		s.log.WarnContext(ctx, "what the inventory had of an event is dropped", "event", event, "error", err)
+		if err = s.inv.Drop(ctx, event); err == nil {
+			err = s.inv.OpenClosed(ctx, event, revision, quantities)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	pool, err := s.inv.Pool(ctx, event)
@@ -77,8 +85,8 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 		r := repair{ref: inventory.Ref{Event: event, Order: id}, known: known[id], should: s.shouldHave(rows[id], seats[id], known[id])}
 		switch {
 		case r.known.State == inventory.Held && rows[id].ID == "": // about to be written, or it expires
-		case sameSeats(r.known.Entry, r.should):
-		case !pool.Closed && s.now().Sub(later(r.known.At, rows[id].UpdatedAt)) < onItsWay:
+		case sameSeats(r.known, r.should):
+		case !pool.Closed && s.now().Sub(later(time.Unix(r.known.Changed, 0), rows[id].UpdatedAt)) < onItsWay:
 			out.Waiting++
 		default:
 			phase := map[string]int{"": 0, inventory.Sold: 1, inventory.Held: 2}[r.should.State]
@@ -104,7 +112,7 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 // repair is an order whose entry is not what it should be.
 type repair struct {
 	ref    inventory.Ref
-	known  inventory.Known
+	known  inventory.Entry
 	should inventory.Entry
 }
 
@@ -131,7 +139,7 @@ func (s *Service) applyRepairs(ctx context.Context, repairs []repair, out *api.R
 }
 
 // shouldHave returns what the inventory should have for an order with so many seats.
-func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known inventory.Known) inventory.Entry {
+func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known inventory.Entry) inventory.Entry {
 	e := inventory.Entry{User: row.UserID, Op: row.ID.String()}
 	switch {
 	case len(seats) > 0:

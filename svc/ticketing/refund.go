@@ -176,9 +176,17 @@ func (s *Service) tryReturnSeats(ctx context.Context, orders ...ids.Order) error
 	return errors.Join(errors.Join(errs...), s.db.markUpdated(ctx, done))
 }
 
-// updateSeats tells the inventory what an order keeps. A free order may still be held there: what it does not keep must not be
-// confirmed afterwards.
+// updateSeats tells the inventory what an order keeps. A free order may still be held there: what it does not keep must
+// not be confirmed afterwards. An event without a pool needs nothing: it is over, or its pool will be made from SQL.
 func (s *Service) updateSeats(ctx context.Context, k remaining) error {
+	err := s.keepSeats(ctx, k)
+	if errors.Is(err, inventory.ErrNoPool) {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) keepSeats(ctx context.Context, k remaining) error {
 	if len(k.lines) == 0 {
 		return s.inv.Return(ctx, k.row.ref())
 	}

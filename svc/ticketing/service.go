@@ -163,6 +163,7 @@ func (s *Service) Run(ctx context.Context) error {
 			MaxDeliver: maxDeliver, AckWait: ackWait, Log: s.log, Registry: s.registry}, s.onEvent)
 	})
 	work.Go("overdue orders", s.expire)
+	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
 	work.Last.Go("outbox", s.relay.Run)
 	return work.Run(ctx)
 }

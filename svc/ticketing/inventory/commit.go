@@ -2,218 +2,137 @@ package inventory
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
-// How a batch can fail without being refused for good.
+// How a commit can fail without being refused for good.
 var (
-	errConflict = errors.New("a key was changed by another instance") // nothing was written
-	errUnknown  = errors.New("the outcome of the batch is unknown")   // all or nothing was written
+	errConflict = errors.New("another instance was first")             // nothing was written
+	errUnknown  = errors.New("the outcome of the commit is not known") // it may have been written, or be later
 )
 
 const (
 	publishTimeout = 3 * time.Second
 	maxRounds      = 1000 // of one commit: its context ends long before
-	loaders        = 16   // keys read at the same time after a conflict
 )
 
-// commit applies operations in as few batches as their sizes and the other instances allow.
-func (inv *Inventory) commit(ctx context.Context, ops []op) []batch.Result[struct{}] {
+// commit is a record on its way to the stream.
+type commit struct {
+	event  ids.Event
+	id     string
+	record record
+	data   []byte
+}
+
+// commitAll decides operations of several events, each event's together.
+func (inv *Inventory) commitAll(ctx context.Context, ops []op) []batch.Result[struct{}] {
 	results := make([]batch.Result[struct{}], len(ops))
-	open := make([]int, len(ops)) // indexes of the undecided operations
+	events := map[ids.Event][]int{}
 	for i := range ops {
-		open[i] = i
+		events[ops[i].Event] = append(events[ops[i].Event], i)
 	}
-	for n := 0; len(open) > 0; n++ {
-		if n == maxRounds {
-			return fail(results, open, fault.New(fault.Unavailable, "too many instances compete for the same seats").After(time.Second))
-		}
-		var err error
-		if open, err = inv.attempt(ctx, ops, open, results); err != nil {
-			return fail(results, open, err)
-		}
-	}
-	return results
-}
-
-func fail(results []batch.Result[struct{}], open []int, err error) []batch.Result[struct{}] {
-	for _, i := range open {
-		results[i].Err = err
-	}
-	return results
-}
-
-// attempt makes one round of the open operations and returns those that are open after it. An error means that the
-// inventory cannot be reached; what is open then may or may not have happened.
-func (inv *Inventory) attempt(ctx context.Context, ops []op, open []int, results []batch.Result[struct{}]) ([]int, error) {
-	if err := inv.prepare(ctx, ops, open); err != nil {
-		return open, err
-	}
-	r := newRound()
-	var in, later []int
-	inv.mu.Lock()
-	for _, i := range open {
-		o := &ops[i]
-		v := inv.believe(o)
-		if r.apply(*o, v) {
-			in = append(in, i)
-			continue
-		}
-		o.look = o.look || !v.sure
-		o.loaded = nil
-		later = append(later, i)
-	}
-	inv.mu.Unlock()
-
-	writes, err := r.writes()
-	if err != nil {
-		return open, fault.Wrap(err, fault.Internal, "the inventory could not be encoded")
-	}
-	last := uint64(0)
-	if len(writes) > 0 {
-		start := time.Now()
-		last, err = inv.publish(ctx, writes)
-		inv.metrics.commit.UpdateDuration(start)
-	}
-	switch {
-	case errors.Is(err, errConflict):
-		inv.metrics.conflicts.Inc()
-		inv.lose(ops, in, r)
-		return open, nil
-	case errors.Is(err, errUnknown):
-		// Either all of the batch was written or nothing. The order keys tell which: the next round reads them, and an
-		// operation that finds its own mark changes nothing.
-		inv.metrics.unknown.Inc()
-		inv.log.InfoContext(ctx, "inventory batch has an unknown outcome, reading back", "error", err, "messages", len(writes))
-		inv.forget(ops, in)
-		if ctx.Err() != nil {
-			return open, fault.Wrap(err, fault.Timeout, "the inventory did not answer in time")
-		}
-		return open, nil
-	case err != nil:
-		return open, unreachable(err)
-	}
-	inv.metrics.batches.Inc()
-	inv.metrics.messages.Add(len(writes))
-	inv.accept(r, last-uint64(len(writes)), ops, in)
-	for k, i := range in {
-		results[i].Err = r.answers[k]
-	}
-	return later, nil
-}
-
-// view returns what an operation goes by. inv.mu must be held.
-func (inv *Inventory) view(o *op) view {
-	v := view{pool: inv.pools[o.Event]}
-	if o.loaded != nil {
-		// An entry changes only together with its pool, so what was read before the pool moved may be old.
-		v.entry, v.sure = *o.loaded, v.pool.seq == o.loadedAt
-		return v
-	}
-	cached := false
-	v.entry, cached = inv.held[o.Order]
-	v.sure = !cached && v.pool.gap == 0
-	return v
-}
-
-// prepare reads the pools and entries that the operations need and this instance does not know.
-func (inv *Inventory) prepare(ctx context.Context, ops []op, open []int) error {
-	inv.awaitNews(ctx, ops, open)
-	pools := map[ids.Event]bool{}
-	inv.mu.Lock()
-	for _, i := range open {
-		// That there is no pool is an answer without a batch that would prove it, so the leader is asked once.
-		o := &ops[i]
-		if p, ok := inv.pools[o.Event]; !ok || !p.exists && !o.asked || o.lost > 0 && p.seq == o.lostAt {
-			pools[o.Event] = true
-			o.asked = true
-		}
-	}
-	inv.mu.Unlock()
-	for event := range pools {
-		if _, err := inv.loadPool(ctx, event); err != nil {
-			return err
-		}
-	}
-	inv.suspect(ops, open)
-
-	var entries []int
-	inv.mu.Lock()
-	for _, i := range open {
-		o := &ops[i]
-		_, held := inv.held[o.Order]
-		fresh := o.kind == take && !o.look
-		if !o.ofPool() && o.loaded == nil && (o.look || !held && !fresh) {
-			o.loadedAt = inv.pools[o.Event].seq
-			entries = append(entries, i)
-		}
-	}
-	inv.mu.Unlock()
-	return inv.loadEntries(ctx, ops, entries)
-}
-
-func (inv *Inventory) loadEntries(ctx context.Context, ops []op, which []int) error {
 	var wg sync.WaitGroup
-	errs := make([]error, len(which))
-	slots := make(chan struct{}, loaders)
-	for k, i := range which {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			e, err := inv.loadEntry(ctx, ops[i].Ref)
-			ops[i].loaded, errs[k] = &e, err
-		})
+	for event, which := range events {
+		if len(events) == 1 {
+			inv.decide(ctx, event, ops, which, results)
+			break
+		}
+		wg.Go(func() { inv.decide(ctx, event, ops, which, results) })
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return results
 }
 
-// lose takes note of a batch that was refused: nothing of it was written, and its pools have to be read again.
-func (inv *Inventory) lose(ops []op, in []int, r *round) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	for _, i := range in {
-		ops[i].lost++
-		ops[i].lostAt = r.pools[ops[i].Event].before.seq
+// decide applies the operations of an event, by their indexes, in as few commits as their sizes and the other instances
+// allow. An error of the inventory leaves open whether an operation has happened.
+func (inv *Inventory) decide(ctx context.Context, event ids.Event, ops []op, open []int, results []batch.Result[struct{}]) {
+	fail := func(err error) {
+		for _, i := range open {
+			results[i].Err = err
+		}
+	}
+	var refused *commit
+	for n, asked := 0, false; len(open) > 0; n, asked = n+1, true {
+		if n == maxRounds {
+			fail(fault.New(fault.Unavailable, "too many instances compete for the same seats").After(time.Second))
+			return
+		}
+		if err := inv.prepare(ctx, event, refused, asked); err != nil {
+			fail(err)
+			return
+		}
+		r, c, later, err := inv.round(event, ops, open)
+		if err == nil && c != nil {
+			err = inv.store(ctx, c)
+		}
+		if errors.Is(err, errConflict) {
+			inv.metrics.conflicts.Inc()
+			refused = c
+			continue
+		}
+		if err != nil {
+			fail(err)
+			return
+		}
+		for k, i := range r.in {
+			results[i].Err = r.answers[k]
+		}
+		open, refused = later, nil
 	}
 }
 
-// newsWithin is how long a batch that lost waits for the winner's state to be delivered before it asks for it.
-const newsWithin = 20 * time.Millisecond
-
-// awaitNews waits until a pool has moved on since a batch lost over it. Who won is delivered to all who follow, and comes
-// as soon as an answer to a question would: so the loser begins again when the winner does, and has the same chance.
-func (inv *Inventory) awaitNews(ctx context.Context, ops []op, open []int) {
-	var late <-chan time.Time
-	for {
-		lost, moved := false, false
+// prepare makes the state of an event exact. After a commit that was refused it is another state. That there is no
+// pool is an answer without a commit that would prove it, so the leader is asked once.
+func (inv *Inventory) prepare(ctx context.Context, event ids.Event, refused *commit, asked bool) error {
+	if refused != nil {
+		inv.awaitAdvance(ctx, event, refused.record.After)
+	}
+	for range loadTries {
 		inv.mu.Lock()
-		news := inv.news
-		for _, i := range open {
-			o := &ops[i]
-			lost = lost || o.lost > 0
-			moved = moved || o.lost > 0 && inv.pools[o.Event].seq != o.lostAt
-		}
+		st := inv.states[event]
+		ready := st.isExact() && (st.exists || asked) && (refused == nil || st.seq != refused.record.After)
 		inv.mu.Unlock()
-		if !lost || moved {
+		if ready {
+			return nil
+		}
+		if err := inv.load(ctx, event); err != nil {
+			return err
+		}
+		asked, refused = true, nil // another look at the leader shows no more
+	}
+	return unreachable(errors.New("the records of the event come faster than they are replayed"))
+}
+
+// advanceWithin is how long a refused commit waits for the winner's record to be delivered before it is asked for.
+const advanceWithin = 20 * time.Millisecond
+
+// awaitAdvance waits until an event is at another record than seq. The winner's record is delivered to all who
+// follow, and comes as soon as an answer to a question would: so the loser begins again when the winner does, and has
+// the same chance.
+func (inv *Inventory) awaitAdvance(ctx context.Context, event ids.Event, seq uint64) {
+	late := time.After(advanceWithin)
+	for {
+		inv.mu.Lock()
+		advanced, st := inv.advanced, inv.states[event]
+		moved := st == nil || st.seq != seq
+		inv.mu.Unlock()
+		if moved {
 			return
 		}
-		if late == nil {
-			late = time.After(newsWithin)
-		}
 		select {
-		case <-news:
+		case <-advanced:
 		case <-late:
 			return
 		case <-ctx.Done():
@@ -222,97 +141,121 @@ func (inv *Inventory) awaitNews(ctx context.Context, ops []op, open []int) {
 	}
 }
 
-// patience is how often an operation may lose before the entry that it goes by is read again.
-const patience = 3
-
-// suspect decides what a refused batch was refused for. Mostly another instance has moved a pool, and then what is known
-// of the orders is as good as before. If no pool has moved, or an operation loses again and again, it is the entries.
-func (inv *Inventory) suspect(ops []op, open []int) {
+// round decides operations by the state of their event. It returns the commit that proves the answers, unless there
+// is no pool to write, and the indexes of the operations that did not fit.
+func (inv *Inventory) round(event ids.Event, ops []op, open []int) (r *round, c *commit, later []int, err error) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	moved := false
+	st := inv.states[event]
+	r = newRound(st)
 	for _, i := range open {
-		moved = moved || ops[i].lost > 0 && inv.pools[ops[i].Event].seq != ops[i].lostAt
-	}
-	for _, i := range open {
-		if o := &ops[i]; o.lost >= patience || o.lost > 0 && !moved {
-			o.reread()
-		}
-	}
-}
-
-// forget drops what the round believed, so that the next one reads it again.
-func (inv *Inventory) forget(ops []op, in []int) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	for _, i := range in {
-		delete(inv.pools, ops[i].Event)
-		ops[i].reread()
-	}
-}
-
-// accept takes over the state that a committed round wrote at the sequences after before, and what it has proven.
-func (inv *Inventory) accept(r *round, before uint64, ops []op, in []int) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	seq := before
-	for _, event := range r.order {
-		p := r.pools[event]
-		for _, e := range p.orders {
-			seq++
-			inv.setEntry(e.Ref, e.after, seq)
-		}
-		if p.exists {
-			seq++
-			inv.setPool(event, poolAt{Pool: p.Pool, exists: true, seq: seq, at: seq, gap: p.before.gap})
-		}
-	}
-	for _, i := range in {
-		if o := &ops[i]; o.loaded != nil && r.entries[o.Order] == nil {
-			inv.learn(o)
-		}
-	}
-}
-
-// learn takes over an entry that was read from the leader and that stayed as it was. inv.mu must be held.
-func (inv *Inventory) learn(o *op) {
-	if o.loaded.State == Held {
-		inv.setEntry(o.Ref, o.loaded.Entry, o.loaded.seq)
-		return
-	}
-	if old, ok := inv.held[o.Order]; ok && old.seq <= o.loadedAt {
-		inv.drop(o.Order)
-	}
-}
-
-// publishBatch sends the writes as one atomic batch and returns the stream sequence of the last one. The sequences of a
-// batch are consecutive.
-func (inv *Inventory) publishBatch(ctx context.Context, writes []write) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	pub, err := jetstreamext.NewBatchPublisher(inv.js, jetstreamext.BatchFlowControl{})
-	if err != nil {
-		return 0, err
-	}
-	for i, w := range writes {
-		msg := &nats.Msg{Subject: prefix + w.key, Data: w.data}
-		if w.delete {
-			msg.Header = nats.Header{operationHeader: {"DEL"}}
-		}
-		expect := jetstreamext.WithBatchExpectLastSequencePerSubject(w.expect)
-		if i < len(writes)-1 {
-			if err := pub.AddMsg(msg, expect); err != nil {
-				return 0, err // nothing is written without the commit message
-			}
+		if !r.apply(&ops[i]) {
+			later = append(later, i)
 			continue
 		}
-		ack, err := pub.CommitMsg(ctx, msg, expect)
-		if err != nil {
-			return 0, classify(err)
-		}
-		return ack.Sequence, nil
+		r.in = append(r.in, i)
 	}
-	return 0, errors.New("empty batch")
+	if !r.exists {
+		return r, nil, later, nil
+	}
+	inv.commits++
+	c = &commit{event: event, id: inv.id + "." + strconv.FormatUint(inv.commits, 10), record: r.record()}
+	if c.data, err = json.Marshal(&c.record); err != nil {
+		return nil, nil, nil, fault.Wrap(err, fault.Internal, "the inventory could not be encoded")
+	}
+	inv.flying[event] = c
+	return r, c, later, nil
+}
+
+// store publishes a commit, and finds out what has become of it. As the record of a commit names the one that it
+// follows, and only one can follow that, a commit may be published again until one of its copies, or another record,
+// has won.
+func (inv *Inventory) store(ctx context.Context, c *commit) error {
+	defer inv.landed(c)
+	for unknown := false; ; unknown = true {
+		start := time.Now()
+		seq, err := inv.publish(ctx, c)
+		inv.metrics.commit.UpdateDuration(start)
+		if unknown && errors.Is(err, errConflict) { // maybe with itself
+			seq, err = inv.readBack(ctx, c)
+		}
+		switch {
+		case err == nil:
+			inv.metrics.commits.Inc()
+			inv.metrics.changes.Add(len(c.record.Orders))
+			inv.accept(c, seq)
+			return nil
+		case errors.Is(err, errConflict):
+			return err
+		case !errors.Is(err, errUnknown) && !unknown:
+			return unreachable(err)
+		}
+		inv.metrics.unknown.Inc()
+		inv.log.InfoContext(ctx, "the outcome of an inventory commit is not known, reading back", "event", c.event, "after", c.record.After, "error", err)
+		if ctx.Err() != nil {
+			return fault.Wrap(err, fault.Timeout, "the inventory did not answer in time")
+		}
+	}
+}
+
+// landed takes note that a commit is not on its way any more.
+func (inv *Inventory) landed(c *commit) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if inv.flying[c.event] == c {
+		delete(inv.flying, c.event)
+	}
+}
+
+// readBack returns the sequence of a commit that was refused after an attempt of unknown outcome, if it was stored
+// then. If another record has its place, that is a conflict.
+func (inv *Inventory) readBack(ctx context.Context, c *commit) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	msg, err := inv.stream.GetMsg(ctx, c.record.After+1, jetstream.WithGetMsgSubject(poolSubject(c.event)))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, errConflict // the pool is gone, with the commit or without it
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	if msg.Header.Get(commitHeader) == c.id {
+		return msg.Sequence, nil
+	}
+	var next record
+	if err := json.Unmarshal(msg.Data, &next); err == nil && next.After != c.record.After && msg.Header.Get(operationHeader) == "" {
+		return 0, fmt.Errorf("a checkpoint has purged the outcome of a commit: %w", errUnknown)
+	}
+	return 0, errConflict
+}
+
+// accept takes over the state that a commit left behind, unless the follower was faster.
+func (inv *Inventory) accept(c *commit, seq uint64) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	st := inv.states[c.event]
+	if st == nil {
+		return
+	}
+	if st.seq == c.record.After && st.at <= seq {
+		inv.take(c.event, st, stored{record: c.record, exists: true, seq: seq, at: inv.now(), size: len(c.data)})
+	}
+	if inv.limits.exceeded(st) {
+		st.saving = true
+		inv.saving.Go(func() { inv.saveCheckpoint(c.event) })
+	}
+}
+
+// publishCommit sends a commit as one message, under compare-and-set of the record that it follows.
+func (inv *Inventory) publishCommit(ctx context.Context, c *commit) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	msg := &nats.Msg{Subject: poolSubject(c.event), Data: c.data, Header: nats.Header{commitHeader: {c.id}}}
+	ack, err := inv.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequencePerSubject(c.record.After))
+	if err != nil {
+		return 0, classify(err)
+	}
+	return ack.Sequence, nil
 }
 
 // The server's codes for a compare-and-set that lost.
@@ -325,15 +268,12 @@ func classify(err error) error {
 	var api *jetstream.APIError
 	if !errors.As(err, &api) {
 		if errors.Is(err, nats.ErrNoResponders) {
-			return err // nobody took the message
+			return err // no server took the message
 		}
 		return fmt.Errorf("%w: %w", errUnknown, err)
 	}
-	switch api.ErrorCode {
-	case wrongLastSequence, wrongLastSequenceConstant:
+	if api.ErrorCode == wrongLastSequence || api.ErrorCode == wrongLastSequenceConstant {
 		return errConflict
-	case jetstreamext.JSErrCodeBatchPublishIncomplete:
-		return errConflict // abandoned by the server, for example at a change of leader: nothing was written
 	}
 	return err
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Expired removes from the queue, and returns, at most limit orders whose hold has ended by now. Who takes them must
+// Expired removes from the queue, and returns, at most limit orders whose hold has ended by now. The caller must
 // release them or, failing that, give them back with Requeue.
 func (inv *Inventory) Expired(now time.Time, limit int) []Ref {
 	inv.mu.Lock()
@@ -13,7 +13,7 @@ func (inv *Inventory) Expired(now time.Time, limit int) []Ref {
 	var out []Ref
 	for len(inv.expiry) > 0 && len(out) < limit && inv.expiry[0].at <= now.UnixMilli() {
 		x := heap.Pop(&inv.expiry).(expiring)
-		if e, ok := inv.held[x.Order]; ok && e.Expires == x.expires {
+		if e := inv.entry(x.Ref); e.State == Held && e.Expires == x.expires {
 			out = append(out, x.Ref)
 		}
 	}
@@ -24,9 +24,17 @@ func (inv *Inventory) Expired(now time.Time, limit int) []Ref {
 func (inv *Inventory) Requeue(ref Ref, at time.Time) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if e, ok := inv.held[ref.Order]; ok {
+	if e := inv.entry(ref); e.State == Held {
 		heap.Push(&inv.expiry, expiring{at: at.UnixMilli(), expires: e.Expires, Ref: ref})
 	}
+}
+
+// entry returns what an order has, as far as is known. inv.mu must be held.
+func (inv *Inventory) entry(ref Ref) Entry {
+	if st := inv.states[ref.Event]; st != nil {
+		return st.orders[ref.Order]
+	}
+	return Entry{}
 }
 
 // expiring is a hold in the queue of those that will end. Holds that ended otherwise are skipped when their turn comes.

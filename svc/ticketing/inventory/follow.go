@@ -1,12 +1,9 @@
 package inventory
 
 import (
-	"container/heap"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -32,6 +29,7 @@ type follower struct {
 	caught  uint64    // all up to here is known
 	silent  uint64    // the stream's last sequence in the last silence
 	current time.Time // when the view was last known to be current
+	evicted time.Time // when idle events were last looked for
 }
 
 // Follow keeps this instance's view current with what all instances write, until ctx ends. While it cannot, it tries
@@ -81,17 +79,17 @@ func (inv *Inventory) viewAge() time.Duration {
 	return inv.now().Sub(inv.at.current)
 }
 
-// follow reads the stream from where this instance is until ctx ends or messages stop coming. It calls started once they
-// come.
+// follow reads the stream from where this instance is until ctx ends or messages stop coming. It calls started once
+// they come.
 func (inv *Inventory) follow(ctx context.Context, started func()) error {
 	from, end, err := inv.place(ctx)
 	if err != nil {
 		return err
 	}
 	cfg := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from}
-	if from == 1 { // what is written over need not be read
-		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.FilterSubject = jetstream.DeliverLastPerSubjectPolicy, 0, prefix+">"
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubjects: []string{poolSubject("*"), probeSubject}}
+	if from == 1 { // the newest record of each event tells whether the others are needed
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
 	}
 	cons, err := inv.stream.CreateConsumer(ctx, cfg)
 	if err != nil {
@@ -125,7 +123,9 @@ func (inv *Inventory) follow(ctx context.Context, started func()) error {
 		if meta.Sequence.Consumer != next {
 			return fmt.Errorf("message %d of the follower came as %d", next, meta.Sequence.Consumer)
 		}
-		inv.observe(msg, meta.Sequence.Stream)
+		if err := inv.observe(ctx, msg, meta); err != nil {
+			return err
+		}
 		inv.reached(meta.Sequence.Stream, meta.Timestamp)
 		if meta.NumPending == 0 {
 			inv.reached(end, inv.now())
@@ -133,8 +133,8 @@ func (inv *Inventory) follow(ctx context.Context, started func()) error {
 	}
 }
 
-// place returns the sequence to follow from, and the last that is there. A stream that was made anew, or that lacks what
-// is known, makes this instance forget everything.
+// place returns the sequence to follow from, and the last that is there. A stream that was made anew, or that lacks
+// what is known, makes this instance forget everything.
 func (inv *Inventory) place(ctx context.Context) (from, end uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -145,7 +145,7 @@ func (inv *Inventory) place(ctx context.Context) (from, end uint64, err error) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	if !inv.at.created.Equal(info.Created) || info.State.LastSeq < inv.at.caught {
-		inv.pools, inv.held, inv.perUser, inv.expiry = map[ids.Event]poolAt{}, map[ids.Order]entryAt{}, map[ids.User]int{}, nil
+		inv.reset()
 		inv.at.created, inv.at.caught = info.Created, 0
 	}
 	return inv.at.caught + 1, info.State.LastSeq, nil
@@ -156,6 +156,10 @@ func (inv *Inventory) reached(seq uint64, at time.Time) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	inv.at.caught = max(inv.at.caught, seq)
+	if now := inv.now(); now.Sub(inv.at.evicted) > idleAfter {
+		inv.at.evicted = now
+		inv.evict()
+	}
 	if at.After(inv.at.current) {
 		inv.at.current = at
 	}
@@ -184,76 +188,56 @@ func (inv *Inventory) checkSilence(ctx context.Context) error {
 }
 
 // observe takes over one message of the stream, unless something newer is known.
-func (inv *Inventory) observe(msg jetstream.Msg, seq uint64) {
-	key := strings.Split(strings.TrimPrefix(msg.Subject(), prefix), ".")
-	deleted := msg.Headers().Get(operationHeader) != ""
+func (inv *Inventory) observe(ctx context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	event, found := poolOf(msg.Subject())
+	if !found {
+		return nil
+	}
+	if err := inv.observeRecord(event, msg, meta); err != nil {
+		inv.log.ErrorContext(ctx, "unreadable inventory message", "subject", msg.Subject(), "sequence", meta.Sequence.Stream, "error", err)
+		return nil
+	}
+	inv.mu.Lock()
+	st := inv.states[event]
+	close(inv.advanced)
+	inv.advanced = make(chan struct{})
+	behind := st != nil && !st.isExact() && (st.holds() || st.orders != nil)
+	inv.mu.Unlock()
+	if !behind {
+		return nil
+	}
+	err := inv.load(ctx, event) // its holds count, and expire
+	if errors.Is(err, ErrBroken) {
+		inv.log.ErrorContext(ctx, "the seats of an event are not known", "event", event, "error", err)
+		return nil
+	}
+	return err
+}
+
+// observeRecord takes over the message of a pool.
+func (inv *Inventory) observeRecord(event ids.Event, msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	seq := meta.Sequence.Stream
+	st, c := inv.states[event], inv.flying[event]
+	rec := stored{exists: true, seq: seq, at: meta.Timestamp, size: len(msg.Data())}
 	switch {
-	case key[0] == "pool" && len(key) == 2:
-		var p Pool
-		if !deleted && json.Unmarshal(msg.Data(), &p) != nil {
-			inv.log.Error("unreadable inventory message", "subject", msg.Subject(), "sequence", seq)
-			return
+	case st != nil && seq <= st.at:
+		return nil
+	case msg.Headers().Get(operationHeader) != "":
+		inv.replace(event, &state{seq: seq, at: seq, orders: map[ids.Order]Entry{}})
+		return nil
+	case c != nil && msg.Headers().Get(commitHeader) == c.id:
+		rec.record = c.record // it need not be decoded
+	default:
+		if err := unmarshal(msg.Subject(), msg.Data(), &rec.record); err != nil {
+			return err
 		}
-		inv.mu.Lock()
-		inv.closeGap(ids.Event(key[1]), seq)
-		inv.setPool(ids.Event(key[1]), poolAt{Pool: p, exists: !deleted, seq: seq, at: seq})
-		close(inv.news)
-		inv.news = make(chan struct{})
-		inv.mu.Unlock()
-	case key[0] == "order" && len(key) == 3:
-		var e Entry
-		if !deleted && json.Unmarshal(msg.Data(), &e) != nil {
-			inv.log.Error("unreadable inventory message", "subject", msg.Subject(), "sequence", seq)
-			return
-		}
-		inv.mu.Lock()
-		inv.setEntry(Ref{ids.Event(key[1]), ids.Order(key[2])}, e, seq)
-		inv.mu.Unlock()
 	}
-}
-
-// closeGap takes note that all of an event was heard of up to a sequence. inv.mu must be held.
-func (inv *Inventory) closeGap(event ids.Event, seq uint64) {
-	if p := inv.pools[event]; p.gap != 0 && p.gap <= seq {
-		p.gap = 0
-		inv.pools[event] = p
+	if st == nil {
+		st = &state{}
+		inv.states[event] = st
 	}
-}
-
-// setPool remembers a pool unless a newer state of it is known. inv.mu must be held.
-func (inv *Inventory) setPool(event ids.Event, p poolAt) {
-	old, ok := inv.pools[event]
-	if ok && (p.at < old.at || p.at == old.at && p.seq == old.seq) {
-		return
-	}
-	inv.pools[event] = p
-}
-
-// setEntry remembers a hold, or forgets it when the entry is not one any more. inv.mu must be held.
-func (inv *Inventory) setEntry(ref Ref, e Entry, seq uint64) {
-	if p := inv.pools[ref.Event]; p.gap == 0 && seq <= p.at {
-		return // all holds of that time are known, and this one may have ended since
-	}
-	if old, ok := inv.held[ref.Order]; ok && old.seq >= seq {
-		return
-	}
-	inv.drop(ref.Order)
-	if e.State != Held {
-		return
-	}
-	inv.held[ref.Order] = entryAt{Entry: e, event: ref.Event, seq: seq}
-	inv.perUser[e.User]++
-	heap.Push(&inv.expiry, expiring{at: e.Expires, expires: e.Expires, Ref: ref})
-}
-
-// drop forgets a hold. inv.mu must be held.
-func (inv *Inventory) drop(order ids.Order) {
-	old, ok := inv.held[order]
-	if !ok {
-		return
-	}
-	delete(inv.held, order)
-	if inv.perUser[old.User]--; inv.perUser[old.User] <= 0 {
-		delete(inv.perUser, old.User)
-	}
+	inv.take(event, st, rec)
+	return nil
 }

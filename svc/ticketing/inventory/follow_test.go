@@ -20,15 +20,16 @@ func knows(t *testing.T, inv *Inventory, ref Ref, held int) {
 	testkit.Eventually(t, 20*time.Second, func() error {
 		inv.mu.Lock()
 		defer inv.mu.Unlock()
-		p := inv.pools[ref.Event]
-		if len(p.Types) != 1 || p.Types[0].Held != held || p.gap != 0 || len(inv.held) != held {
-			return fmt.Errorf("the pool is known as %+v, with %d holds", p, len(inv.held))
+		st := inv.states[ref.Event]
+		if !st.isExact() || len(st.Types) != 1 || st.Types[0].Held != held || inv.held != held {
+			return fmt.Errorf("the event is known as %+v, with %d holds", st, inv.held)
 		}
 		return nil
 	})
 }
 
-// The server is away when an instance begins to follow. It follows once it can, and says meanwhile that it is not ready.
+// The server is away when an instance begins to follow. It follows once it can, and says meanwhile that it is not
+// ready.
 func TestFollowWithoutServer(t *testing.T) {
 	n := newStream(t)
 	js, err := jetstream.New(n.Connect())
@@ -70,7 +71,8 @@ func TestFollowWithoutServer(t *testing.T) {
 	testkit.Eventually(t, 20*time.Second, func() error { return inv.Ready(t.Context()) })
 }
 
-// The stream is lost while instances follow it, and made again: they follow the new one, and believe nothing of the old.
+// The stream is lost while instances follow it, and made again: they follow the new one, and believe nothing of the
+// old.
 func TestFollowStreamMadeAnew(t *testing.T) {
 	n := newStream(t)
 	a, b := open(t, n), open(t, n)

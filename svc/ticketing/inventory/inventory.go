@@ -1,17 +1,22 @@
 // Package inventory decides who gets a seat.
 //
-// The bucket "inventory" holds two kinds of keys. pool.<event> counts, for each ticket type, capacity, held and sold.
-// order.<event>.<order> says what one order holds or has bought. Every change is one atomic JetStream batch that moves
-// both, under compare-and-set of the pool's revision. So at every revision of the stream, and for every ticket type,
-// held and sold of the pool are the sums over its orders, and held + sold never exceeds capacity.
+// The bucket "inventory" has one key for each event, pool.<event>. A message of it is a commit record: the counters
+// capacity, held and sold of each ticket type, and what the commit changed of the orders. It is published under
+// compare-and-set of the key and names the record that it follows. So the records of an event are one chain, and at
+// every one of them held and sold are the sums over the orders, and held + sold never exceeds capacity.
 //
-// The operations that arrive at an instance while a batch is on its way to the disk become the next batch: the price of
-// one fsync is shared by all who wait. Instances need not know of each other; the one whose revision is old applies its
-// operations again to the newer pool.
+// An instance replays the chain: it knows exactly what each order of an event had at one record. An operation is
+// decided by that state, and the commit proves that the state was the newest. Operations that arrive while a commit
+// of their event is on its way to the disk share the next. Instances need not know of each other; the one whose
+// record was refused replays what came in between and decides again.
+//
+// Now and then the orders that have seats are written down as a checkpoint, and the chain before it is purged.
 package inventory
 
 import (
 	"context"
+	"crypto/rand"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"sync"
@@ -19,71 +24,19 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
-// Stream is the JetStream stream behind the bucket, and Prefix what its subjects begin with.
-const (
-	Stream = api.InventoryStream
-	prefix = api.InventoryPrefix
-)
+// maxOperations is how many operations one commit takes. Its record is far smaller than a message may be.
+const maxOperations = 1000
 
-// maxBatch is the server's limit on the messages of an atomic batch.
-const maxBatch = 1000
+// lanes is how many groups the events are spread over. The events of a group wait for each other's commits.
+const lanes = 16
 
-// Line is a number of tickets of one type.
-type Line struct {
-	Type ids.TicketType `json:"t"`
-	N    int            `json:"n"`
-}
-
-// Counts is the state of one ticket type.
-type Counts struct {
-	Type     ids.TicketType `json:"t"`
-	Capacity int            `json:"c"`
-	Held     int            `json:"h"`
-	Sold     int            `json:"s"`
-}
-
-// Available is what can still be held.
-func (c Counts) Available() int { return c.Capacity - c.Held - c.Sold }
-
-// Pool is the value of a pool key: the ticket types of an event, in the event's order.
-type Pool struct {
-	Revision int64    `json:"r"` // of the event whose quantities these are
-	Types    []Counts `json:"types"`
-	Closed   bool     `json:"x,omitempty"` // its orders are being filled in again, so no other may have seats
-}
-
-func (p *Pool) counts(t ids.TicketType) *Counts {
-	for i := range p.Types {
-		if p.Types[i].Type == t {
-			return &p.Types[i]
-		}
-	}
-	return nil
-}
-
-// The states of an Entry.
-const (
-	Held = "held"
-	Sold = "sold"
-)
-
-// Entry is the value of an order key.
-type Entry struct {
-	State   string   `json:"s"`
-	Lines   []Line   `json:"l"`
-	Expires int64    `json:"e,omitempty"` // Unix milliseconds, while held
-	User    ids.User `json:"u,omitempty"`
-	Op      string   `json:"o"` // the operation that took the seats; settles an unknown outcome
-}
-
-// Ref names an order together with its event, as its key does.
+// Ref names an order together with its event.
 type Ref struct {
 	Event ids.Event
 	Order ids.Order
@@ -98,8 +51,12 @@ var (
 	ErrGone    = fault.New(fault.Expired, "the order holds no seats any more")
 	ErrSold    = fault.New(fault.Conflict, "the order's seats are sold")
 	ErrClosed  = fault.New(fault.Unavailable, "the seats of the event are being counted again").After(time.Second)
+	ErrHeld    = fault.New(fault.Conflict, "seats of the event are held")
 
-	errMoved = fault.New(fault.Conflict, "the order has just changed")
+	// ErrBroken is a chain of records that has a gap or does not add up. Rebuilding from SQL mends it.
+	ErrBroken = fault.New(fault.Unavailable, "what is known of the event's seats does not add up: starlight rebuild inventory mends it")
+
+	errChanged = fault.New(fault.Conflict, "the order has just changed")
 )
 
 // Inventory is one instance's view of the bucket and its way to change it.
@@ -108,39 +65,32 @@ type Inventory struct {
 	stream jetstream.Stream
 	log    *slog.Logger
 	now    func() time.Time
-	ops    *batch.Group[op, struct{}]
+	id     string // of this instance, in the ids of its commits
+	seed   maphash.Seed
+	ops    [lanes]*batch.Group[op, struct{}]
+	limits limits
 
-	publish func(context.Context, []write) (last uint64, err error) // these two are seams: tests break them on purpose
-	believe func(*op) view
+	publish func(context.Context, *commit) (seq uint64, err error) // a seam: tests break it on purpose
 
-	mu      sync.Mutex
-	pools   map[ids.Event]poolAt
-	held    map[ids.Order]entryAt
-	expiry  expiryHeap
-	perUser map[ids.User]int
-	at      follower
-	news    chan struct{} // closed, and made anew, when a pool has been heard of
-	metrics metrics
-}
+	background context.Context // of the checkpoints
+	stop       context.CancelFunc
+	saving     sync.WaitGroup
 
-// poolAt is a pool, or the absence of one, as of a sequence of the stream.
-type poolAt struct {
-	Pool
-	exists bool
-	seq    uint64 // of the message that wrote it, or deleted it; 0 if there is none
-	at     uint64 // it was so at this sequence, which is seq unless there is no message
-	gap    uint64 // holds that were written up to this sequence may be missing from the cache; 0 if none is
-}
-
-// entryAt is an entry with the sequence of the message that wrote it.
-type entryAt struct {
-	Entry
-	event ids.Event
-	seq   uint64
+	mu       sync.Mutex
+	states   map[ids.Event]*state
+	loading  map[ids.Event]int     // how many replays are under way
+	flying   map[ids.Event]*commit // on their way to the disk
+	commits  uint64                // how many were made
+	held     int                   // orders that hold seats
+	perUser  map[ids.User]int
+	expiry   expiryHeap
+	at       follower
+	advanced chan struct{} // closed, and made anew, when a record has been followed
+	metrics  metrics
 }
 
 type metrics struct {
-	batches, messages, conflicts, unknown, followFailures *observe.Counter
+	commits, changes, conflicts, unknown, checkpoints, followFailures *observe.Counter
 
 	commit *observe.Histogram
 }
@@ -151,44 +101,55 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *ob
 	if err != nil {
 		return nil, err
 	}
-	inv := &Inventory{js: js, stream: stream, log: log, now: now,
-		pools: map[ids.Event]poolAt{}, held: map[ids.Order]entryAt{}, perUser: map[ids.User]int{}, news: make(chan struct{}),
+	inv := &Inventory{js: js, stream: stream, log: log, now: now, id: rand.Text(), seed: maphash.MakeSeed(), limits: defaultLimits,
+		states: map[ids.Event]*state{}, loading: map[ids.Event]int{}, flying: map[ids.Event]*commit{}, perUser: map[ids.User]int{}, advanced: make(chan struct{}),
 		metrics: metrics{
-			batches:   reg.Counter("starlight_inventory_batches_total", "Atomic batches committed to the inventory."),
-			messages:  reg.Counter("starlight_inventory_messages_total", "Messages in the committed batches."),
-			conflicts: reg.Counter("starlight_inventory_conflicts_total", "Batches refused because another instance was first."),
-			commit:    reg.Histogram("starlight_inventory_commit_seconds", "How long one atomic batch took to be on disk."),
-			unknown:   reg.Counter("starlight_inventory_unknown_total", "Batches whose outcome had to be read back."),
+			commits:     reg.Counter("starlight_inventory_commits_total", "Commits of the inventory: one message each."),
+			changes:     reg.Counter("starlight_inventory_changes_total", "Orders that the commits changed."),
+			conflicts:   reg.Counter("starlight_inventory_conflicts_total", "Commits refused because another instance was first."),
+			commit:      reg.Histogram("starlight_inventory_commit_seconds", "How long one commit took to be on disk."),
+			unknown:     reg.Counter("starlight_inventory_unknown_total", "Commits whose outcome had to be read back."),
+			checkpoints: reg.Counter("starlight_inventory_checkpoints_total", "Checkpoints written."),
 
 			followFailures: reg.Counter("starlight_inventory_follow_failures_total", "How often following the inventory ended, or could not begin, and was tried again."),
 		}}
-	inv.publish, inv.believe = inv.publishBatch, inv.view
-	inv.ops = batch.New(maxBatch, 8*maxBatch, inv.commit)
+	inv.publish = inv.publishCommit
+	inv.background, inv.stop = context.WithCancel(context.WithoutCancel(ctx))
+	for i := range inv.ops {
+		inv.ops[i] = batch.New(maxOperations, 8*maxOperations, inv.commitAll)
+	}
 	inv.at.created, inv.at.current = stream.CachedInfo().Created, now()
 	reg.GaugeFunc("starlight_inventory_view_age_seconds", "How long ago this instance's view of the inventory was known to be current.",
 		func() float64 { return inv.viewAge().Seconds() })
 	reg.GaugeFunc("starlight_inventory_held_orders", "Orders that hold seats, as this instance sees it.", func() float64 {
 		inv.mu.Lock()
 		defer inv.mu.Unlock()
-		return float64(len(inv.held))
+		return float64(inv.held)
 	})
 	return inv, nil
 }
 
 // Close finishes the operations under way and refuses new ones.
-func (inv *Inventory) Close() { inv.ops.Close() }
+func (inv *Inventory) Close() {
+	for _, lane := range inv.ops {
+		lane.Close()
+	}
+	inv.stop()
+	inv.saving.Wait()
+}
 
-// Hold takes seats for an order until expires. Doing it twice is fine; the hold then lasts until the later of the two. It
-// returns ErrSoldOut when there is no room; that answer is decided by compare-and-set like every other and is never a
-// guess from a cache. Only an order whose seats are sold, and are the last, may be told so too.
+// Hold takes seats for an order until expires. Doing it twice is fine; the hold then lasts until the later of the
+// two. It returns ErrSoldOut when there is no room; that answer is decided by compare-and-set like every other and is
+// never a guess from a cache.
 func (inv *Inventory) Hold(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time) error {
 	return inv.HoldAs(ctx, ref, user, lines, expires, shared(ref))
 }
 
-// HoldAs is Hold for a call with a tag of its own, which may Undo it. An order that has seats already keeps them: a hold
-// of another call lasts until expires now, if that is later, and is shared from then on, so that neither call can undo it.
+// HoldAs is Hold for a call with a tag of its own, which may Undo it. An order that has seats already keeps them: a
+// hold of another call lasts until expires now, if that is later, and is shared from then on, so that neither call
+// can undo it.
 func (inv *Inventory) HoldAs(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time, tag string) error {
-	return inv.do(ctx, op{kind: take, Ref: ref, entry: Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: tag}})
+	return inv.do(ctx, op{kind: hold, Ref: ref, entry: Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: tag}})
 }
 
 // Undo gives back what HoldAs took under the tag. Seats that were taken otherwise, shared since, or sold stay.
@@ -202,7 +163,7 @@ func shared(ref Ref) string { return ref.Order.String() }
 // Sell takes seats for good, in one step: for free orders, and for money that arrives when the hold is gone. tag makes
 // the operation recognisable, so that doing it again changes nothing.
 func (inv *Inventory) Sell(ctx context.Context, ref Ref, user ids.User, lines []Line, tag string) error {
-	return inv.do(ctx, op{kind: take, Ref: ref, look: true, entry: Entry{State: Sold, Lines: lines, User: user, Op: tag}})
+	return inv.do(ctx, op{kind: hold, Ref: ref, entry: Entry{State: Sold, Lines: lines, User: user, Op: tag}})
 }
 
 // Confirm turns held into sold. It returns ErrGone if nothing is held; doing it twice is fine.
@@ -210,8 +171,8 @@ func (inv *Inventory) Confirm(ctx context.Context, ref Ref) error {
 	return inv.do(ctx, op{kind: confirm, Ref: ref})
 }
 
-// Extend lets a hold last until expires, if that is later. It returns ErrGone if nothing is held and ErrSold if the seats
-// are sold.
+// Extend lets a hold last until expires, if that is later. It returns ErrGone if nothing is held and ErrSold if the
+// seats are sold.
 func (inv *Inventory) Extend(ctx context.Context, ref Ref, expires time.Time) error {
 	return inv.do(ctx, op{kind: extend, Ref: ref, entry: Entry{Expires: expires.UnixMilli()}})
 }
@@ -238,23 +199,35 @@ func (inv *Inventory) Resize(ctx context.Context, event ids.Event, revision int6
 }
 
 func (inv *Inventory) do(ctx context.Context, o op) error {
-	_, err := inv.ops.Do(ctx, o)
+	lane := maphash.String(inv.seed, o.Event.String()) % lanes
+	_, err := inv.ops[lane].Do(ctx, o)
 	return err
 }
 
-// Pool returns the state of an event's pool: the newest this instance has heard of. It returns ErrNoPool if there is none.
+// Pool returns the state of an event's pool: the newest this instance has heard of. It returns ErrNoPool if there is
+// none.
 func (inv *Inventory) Pool(ctx context.Context, event ids.Event) (Pool, error) {
-	p, ok := inv.cachedPool(event)
-	if !ok {
-		var err error
-		if p, err = inv.loadPool(ctx, event); err != nil {
+	p, known, exists := inv.knownPool(event)
+	if !known {
+		if err := inv.load(ctx, event); err != nil {
 			return Pool{}, err
 		}
+		p, _, exists = inv.knownPool(event)
 	}
-	if !p.exists {
+	if !exists {
 		return Pool{}, ErrNoPool
 	}
-	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types), Closed: p.Closed}, nil
+	return p, nil
+}
+
+func (inv *Inventory) knownPool(event ids.Event) (p Pool, known, exists bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	st := inv.states[event]
+	if st == nil {
+		return Pool{}, false, false
+	}
+	return Pool{Revision: st.Revision, Types: slices.Clone(st.Types), Closed: st.Closed}, true, st.exists
 }
 
 // HeldBy returns how many orders of a person hold seats, as this instance sees it.
@@ -262,11 +235,4 @@ func (inv *Inventory) HeldBy(user ids.User) int {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	return inv.perUser[user]
-}
-
-func (inv *Inventory) cachedPool(event ids.Event) (poolAt, bool) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	p, ok := inv.pools[event]
-	return p, ok
 }

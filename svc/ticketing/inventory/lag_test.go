@@ -12,6 +12,7 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -43,15 +44,15 @@ func openDeaf(t testing.TB, n *testkit.NATSServer) (inv *Inventory, follow func(
 // leader returns the first type of a pool and the entry of an order as the leader has them.
 func leader(t testing.TB, inv *Inventory, ref Ref) (Counts, Entry) {
 	t.Helper()
-	p, err := inv.loadPool(t.Context(), ref.Event)
+	last, _, err := lastRecord(t.Context(), inv.stream, ref.Event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := inv.loadEntry(t.Context(), ref)
+	known, err := inv.Entries(t.Context(), ref.Event)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.Types[0], e.Entry
+	return last.Types[0], known[ref.Order]
 }
 
 // An instance that lags has an order as held for which another has done something since. What it is asked to do then
@@ -100,11 +101,7 @@ func TestInstanceThatLags(t *testing.T) {
 			a, follow := openDeaf(t, n)
 			stop := follow()
 			if mutant {
-				a.believe = func(o *op) view {
-					v := a.view(o)
-					v.sure = true
-					return v
-				}
+				a.publish = a.guess
 			}
 			ref := newRef(event)
 			if err := b.Hold(ctx, ref, anybody, one(typ, 2), expires); err != nil {
@@ -129,13 +126,10 @@ func TestInstanceThatLags(t *testing.T) {
 				t.Fatal(c.name, err)
 			}
 			b.mu.Lock()
-			others := slices.Collect(func(yield func(Ref) bool) {
-				for id, e := range b.held {
-					if !yield(Ref{e.event, id}) {
-						return
-					}
-				}
-			})
+			var others []Ref
+			for id := range b.states[event].orders {
+				others = append(others, Ref{event, id})
+			}
 			b.mu.Unlock()
 			for _, other := range others {
 				if err := b.Release(ctx, other); err != nil {
@@ -180,13 +174,13 @@ func TestOlderMissingPool(t *testing.T) {
 	n := newStream(t)
 	inv, _ := openDeaf(t, n)
 	event, typ := newEvent()
-	pool := poolAt{Pool: Pool{Types: []Counts{{Type: typ, Capacity: 3}}}, exists: true, seq: 7, at: 7}
-	inv.setPool(event, pool)
-	inv.setPool(event, poolAt{at: 6})
+	orders := map[ids.Order]Entry{}
+	inv.replace(event, &state{Pool: Pool{Types: []Counts{{Type: typ, Capacity: 3}}}, exists: true, seq: 7, at: 7, orders: orders})
+	inv.replace(event, &state{at: 6, orders: orders})
 	if got, err := inv.Pool(t.Context(), event); err != nil || got.Types[0].Capacity != 3 {
 		t.Errorf("the pool is %+v %v", got, err)
 	}
-	inv.setPool(event, poolAt{at: 8}) // purged since
+	inv.replace(event, &state{at: 8, orders: orders}) // purged since
 	if _, err := inv.Pool(t.Context(), event); !errors.Is(err, ErrNoPool) {
 		t.Errorf("a pool that is gone: %v", err)
 	}
@@ -205,9 +199,9 @@ func TestHoldWhoseAnswerWasLost(t *testing.T) {
 		if err := inv.Resize(t.Context(), event, 1, one(typ, 1)); err != nil {
 			t.Fatal(err)
 		}
-		inv.publish = func(ctx context.Context, w []write) (uint64, error) {
-			inv.publish = inv.publishBatch
-			if _, err := inv.publishBatch(ctx, w); err != nil {
+		inv.publish = func(ctx context.Context, c *commit) (uint64, error) {
+			inv.publish = inv.publishCommit
+			if _, err := inv.publishCommit(ctx, c); err != nil {
 				return 0, err
 			}
 			if follows {
@@ -282,8 +276,6 @@ func orders(capacity int) porcupine.Model {
 			switch in.name {
 			case "hold":
 				switch {
-				case was == Sold && taken == capacity && errors.Is(err, ErrSoldOut): // see Hold
-					return true, s
 				case was != "":
 					return to(was, nil)
 				case taken == capacity:
@@ -394,11 +386,7 @@ func TestOrdersAreLinearizable(t *testing.T) {
 func TestMutantThatTrustsItsCache(t *testing.T) {
 	testkit.Eventually(t, 2*time.Minute, func() error {
 		got := orderHistory(t, func(inv *Inventory) {
-			inv.believe = func(o *op) view {
-				v := inv.view(o)
-				v.sure = true
-				return v
-			}
+			inv.publish = inv.guess
 		})
 		if got != porcupine.Illegal {
 			return errors.New("the history is " + string(got))

@@ -26,13 +26,13 @@ func TestClosedPoolIsMended(t *testing.T) {
 		t.Errorf("a sale meanwhile: %v", err)
 	}
 	sold := Entry{State: Sold, Lines: one(typ, 2), User: anybody, Op: ref.Order.String()}
-	if err := a.Mend(ctx, ref, Known{}, sold); err != nil {
+	if err := a.Mend(ctx, ref, Entry{}, sold); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Mend(ctx, ref, Known{}, Entry{State: Held, Lines: one(typ, 1), Op: "x"}); !errors.Is(err, errMoved) {
+	if err := b.Mend(ctx, ref, Entry{}, Entry{State: Held, Lines: one(typ, 1), Op: "x"}); !errors.Is(err, errChanged) {
 		t.Errorf("an entry that has changed since: %v", err)
 	}
-	if err := a.Mend(ctx, other, Known{}, Entry{State: Held, Lines: one(typ, 1), Op: "x"}); !errors.Is(err, ErrSoldOut) {
+	if err := a.Mend(ctx, other, Entry{}, Entry{State: Held, Lines: one(typ, 1), Op: "x"}); !errors.Is(err, ErrSoldOut) {
 		t.Errorf("no room: %v", err)
 	}
 	if err := a.Reopen(ctx, event); err != nil {

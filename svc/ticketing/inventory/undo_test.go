@@ -22,8 +22,8 @@ func TestUndo(t *testing.T) {
 	}
 	held := func(ref Ref, want bool) {
 		t.Helper()
-		if e, err := a.loadEntry(t.Context(), ref); err != nil || (e.State == Held) != want {
-			t.Errorf("entry is %+v, %v; want held %v", e.Entry, err, want)
+		if _, e := leader(t, a, ref); (e.State == Held) != want {
+			t.Errorf("entry is %+v; want held %v", e, want)
 		}
 	}
 	mine := newRef(event)
@@ -39,13 +39,13 @@ func TestUndo(t *testing.T) {
 	do(a.Undo(t.Context(), ours, "a"))
 	do(b.Undo(t.Context(), ours, "b"))
 	held(ours, true)
-	if e, err := a.loadEntry(t.Context(), ours); err != nil || e.Expires != end.Add(time.Minute).UnixMilli() {
-		t.Errorf("the shared hold ends %v, %v; want the later of both", time.UnixMilli(e.Expires), err)
+	if _, e := leader(t, a, ours); e.Expires != end.Add(time.Minute).UnixMilli() {
+		t.Errorf("the shared hold ends %v; want the later of both", time.UnixMilli(e.Expires))
 	}
 	do(a.Confirm(t.Context(), ours))
 	do(b.HoldAs(t.Context(), ours, anybody, one(typ, 2), end, "c"))
 	do(b.Undo(t.Context(), ours, "c"))
-	if e, err := a.loadEntry(t.Context(), ours); err != nil || e.State != Sold {
-		t.Errorf("a sold entry is %+v, %v", e.Entry, err)
+	if _, e := leader(t, a, ours); e.State != Sold {
+		t.Errorf("a sold entry is %+v", e)
 	}
 }
