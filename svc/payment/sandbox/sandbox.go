@@ -134,13 +134,7 @@ func (s *Provider) Run(ctx context.Context) error {
 	g.Every(run.Loop{Name: "old callbacks of the sandbox", Interval: time.Hour, Jitter: time.Minute, Do: func(ctx context.Context) error {
 		return s.tables.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
 	}})
-	err := g.Run(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliveryTimeout)
-	defer cancel()
-	if err := s.sender.flush(ctx); err != nil {
-		s.log.WarnContext(ctx, "the last deliveries of the sandbox cannot be recorded", "error", err)
-	}
-	return err
+	return g.Run(ctx)
 }
 
 // OffReason implements provider.Switched.

@@ -51,6 +51,50 @@ func wantFault(t testing.TB, err error, code fault.Code) {
 	}
 }
 
+// commit makes a commit, which carries what is to be recorded soon.
+func (s *Provider) commit(t *testing.T) {
+	t.Helper()
+	if err := s.tables.db.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A callback that is not acknowledged is sent again later, unless another instance has claimed it meanwhile.
+func TestClaimOfADelivery(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *Provider, clock *testkit.Clock) {
+		reference, _ := create(t, s)
+		if err := s.decide(t.Context(), reference, outcomeSucceeded, ""); err != nil {
+			t.Fatal(err)
+		}
+		take := func(want int) (row *callbackRow) {
+			t.Helper()
+			rows, err := s.tables.waiting().Take(t.Context(), 10)
+			if err != nil || len(rows) != want {
+				t.Fatalf("%d callbacks are due, want %d (%v)", len(rows), want, err)
+			}
+			if want == 1 {
+				row = rows[0]
+			}
+			return row
+		}
+		take(0) // it is being sent
+		clock.Advance(deliveryLease)
+		first := take(1)
+		clock.Advance(deliveryLease)
+		second := take(1)
+		s.tables.postpone(first, clock.Now())
+		s.commit(t)
+		take(0) // the second has it
+		s.tables.postpone(second, clock.Now().Add(time.Second))
+		s.commit(t)
+		take(0)
+		clock.Advance(time.Second)
+		if third := take(1); third.Attempts != 1 {
+			t.Errorf("%d attempts, want 1", third.Attempts)
+		}
+	})
+}
+
 func TestRefund(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *Provider, _ *testkit.Clock) {
 		ctx := t.Context()
@@ -104,9 +148,8 @@ func TestOldCallbacksAreDeleted(t *testing.T) {
 		if err != nil || len(due) != 2 {
 			t.Fatalf("%d callbacks are due, %v", len(due), err)
 		}
-		if err := s.tables.recordAttempts(ctx, []attempt{{id: due[0].ID, delivered: true}}); err != nil {
-			t.Fatal(err)
-		}
+		s.tables.delivered(due[0], clock.Now())
+		s.commit(t)
 		clock.Advance(time.Hour)
 		for _, step := range []struct {
 			olderThan time.Duration

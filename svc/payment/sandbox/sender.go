@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -27,7 +26,7 @@ const (
 	deliveryWorkers = 64
 	// deliveryQueue bounds the callbacks that wait for a worker; those beyond it wait in the table.
 	deliveryQueue = 4096
-	// sweepInterval is how often outcomes are recorded, and callbacks looked for that no instance has claimed.
+	// sweepInterval is how often callbacks are looked for that no instance has claimed.
 	sweepInterval = time.Second
 )
 
@@ -42,9 +41,6 @@ type sender struct {
 	client *http.Client
 	queue  chan *callbackRow
 	faults func() faults // of the callbacks that it makes itself
-
-	mu       sync.Mutex
-	outcomes []attempt // not recorded yet
 
 	delivered, failed *observe.Counter
 }
@@ -79,7 +75,7 @@ func (s *sender) enqueue(c *callbackRow) {
 	}
 }
 
-// background adds what the sender does to g. When that has ended, the last outcomes are to be recorded by flush.
+// background adds what the sender does to g.
 func (s *sender) background(g *run.Group) {
 	for range deliveryWorkers {
 		g.Go("delivery", s.work)
@@ -99,11 +95,8 @@ func (s *sender) work(ctx context.Context) error {
 	}
 }
 
-// sweep records the outcomes of deliveries, captures what is to be captured, and sends callbacks that no instance sends.
+// sweep captures what is to be captured, and sends callbacks that no instance sends.
 func (s *sender) sweep(ctx context.Context) error {
-	if err := s.flush(ctx); err != nil {
-		return err
-	}
 	captured := s.tables.capture(ctx, s.faults)
 	rows, err := s.tables.waiting().Take(ctx, deliveryQueue/4)
 	for _, c := range rows {
@@ -112,26 +105,8 @@ func (s *sender) sweep(ctx context.Context) error {
 	return errors.Join(captured, err)
 }
 
-// flush records the outcomes of deliveries since the last time, in one transaction. What is lost with the process is
-// delivered again: a receiver has to expect that.
-func (s *sender) flush(ctx context.Context) error {
-	s.mu.Lock()
-	list := s.outcomes
-	s.outcomes = nil
-	s.mu.Unlock()
-	if len(list) == 0 {
-		return nil
-	}
-	err := s.tables.recordAttempts(ctx, list)
-	if err != nil {
-		s.mu.Lock()
-		s.outcomes = append(list, s.outcomes...)
-		s.mu.Unlock()
-	}
-	return err
-}
-
-// deliver makes one attempt.
+// deliver makes one attempt and has its outcome recorded soon. One that is lost with the process is made again: a receiver
+// has to expect that.
 func (s *sender) deliver(ctx context.Context, c *callbackRow) {
 	// An attempt that was started is finished, also while stopping: the receiver may have it already.
 	ctx = context.WithoutCancel(ctx)
@@ -139,18 +114,15 @@ func (s *sender) deliver(ctx context.Context, c *callbackRow) {
 	for range c.Copies - 1 {
 		err = errors.Join(err, s.post(ctx, c))
 	}
-	outcome := attempt{id: c.ID, delivered: err == nil}
-	if err != nil {
-		s.failed.Inc()
-		wait := provider.Backoff(c.Attempts)
-		outcome.next = s.now().Add(wait)
-		s.log.Debug("a callback was not acknowledged", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
-	} else {
+	if err == nil {
 		s.delivered.Inc()
+		s.tables.delivered(c, s.now())
+		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.outcomes = append(s.outcomes, outcome)
+	s.failed.Inc()
+	wait := provider.Backoff(c.Attempts)
+	s.log.Debug("a callback was not acknowledged", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
+	s.tables.postpone(c, s.now().Add(wait))
 }
 
 func (s *sender) post(ctx context.Context, c *callbackRow) error {

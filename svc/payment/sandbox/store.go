@@ -171,41 +171,21 @@ func (t *tables) waiting() store.Claim[callbackRow] {
 	return store.Claim[callbackRow]{DB: t.db, Due: "due_at", Where: "delivered_at IS NULL AND NOT lost", Lease: deliveryLease, Now: t.now}
 }
 
-// attempt is the outcome of sending a callback.
-type attempt struct {
-	id        string
-	delivered bool
-	next      time.Time // when to try again, if not delivered
+// delivered records soon that a callback was acknowledged.
+func (t *tables) delivered(c *callbackRow, at time.Time) {
+	t.db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model(c).Set("delivered_at = ?", store.Time(at)).Set("attempts = attempts + 1").
+			WherePK().Where("delivered_at IS NULL").Exec(ctx)
+		return err
+	})
 }
 
-// recordAttempts records what became of callbacks.
-func (t *tables) recordAttempts(ctx context.Context, ins []attempt) error {
-	now := store.Time(t.now())
-	var delivered []string
-	for _, a := range ins {
-		if a.delivered {
-			delivered = append(delivered, a.id)
-		}
-	}
-	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if len(delivered) > 0 {
-			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("delivered_at = ?", now).Set("attempts = attempts + 1").
-				Where("id IN (?)", bun.List(delivered)).Exec(ctx)
-			if err != nil {
-				return err
-			}
-		}
-		for _, a := range ins {
-			if a.delivered {
-				continue
-			}
-			_, err := tx.NewUpdate().Model((*callbackRow)(nil)).Set("due_at = ?", store.Time(a.next)).Set("attempts = attempts + 1").
-				Where("id = ?", a.id).Exec(ctx)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+// postpone soon has a callback sent again at next, unless another instance has claimed it meanwhile.
+func (t *tables) postpone(c *callbackRow, next time.Time) {
+	t.db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model(c).Set("due_at = ?", store.Time(next)).Set("attempts = attempts + 1").
+			WherePK().Where("delivered_at IS NULL").Where("due_at = ?", c.DueAt).Exec(ctx)
+		return err
 	})
 }
 
