@@ -282,6 +282,11 @@ func (l *lane) commit(g *group) {
 	err = g.tx.Commit()
 	if err == nil {
 		l.db.around(true)
+		for _, one := range riding {
+			if one.done != nil {
+				one.done()
+			}
+		}
 		return
 	}
 	l.db.rides.again(riding)

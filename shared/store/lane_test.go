@@ -387,23 +387,24 @@ func TestTxSoon(t *testing.T) {
 				commits.Add(1)
 			}
 		})
+		var done atomic.Bool
 		tries := 0
-		db.TxSoon(func(ctx context.Context, tx bun.Tx) error { return count(ctx, tx, "rides") })
+		db.TxSoon(func(ctx context.Context, tx bun.Tx) error { return count(ctx, tx, "rides") }, func() { done.Store(true) })
 		db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
 			if tries++; tries == 1 {
 				_ = count(ctx, tx, "undone")
 				panic("boom")
 			}
 			return count(ctx, tx, "again")
-		})
+		}, nil)
 		failed := errors.New("no")
-		if err := db.Tx(t.Context(), func(context.Context, bun.Tx) error { return failed }); err != failed {
-			t.Error(err)
+		if err := db.Tx(t.Context(), func(context.Context, bun.Tx) error { return failed }); err != failed || done.Load() {
+			t.Errorf("%v; a change is done without a commit: %v", err, done.Load())
 		}
 		if err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error { return count(ctx, tx, "first") }); err != nil {
 			t.Error(err)
 		}
-		if got := counters(t, db); got["first"] != 1 || got["rides"] != 1 || got["undone"] != 0 || commits.Load() != 1 {
+		if got := counters(t, db); got["first"] != 1 || got["rides"] != 1 || got["undone"] != 0 || commits.Load() != 1 || !done.Load() {
 			t.Errorf("after one commit: %v, %d commits", got, commits.Load())
 		}
 		testkit.Eventually(t, 10*time.Second, func() error {
@@ -418,7 +419,7 @@ func TestTxSoon(t *testing.T) {
 	db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewInsert().Model(&thing{ID: "last", At: time.Now()}).Exec(ctx)
 		return err
-	})
+	}, nil)
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}

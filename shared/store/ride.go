@@ -16,43 +16,50 @@ const (
 	rideAgain  = time.Second
 )
 
-// rides are changes that wait for a commit.
+// ride is a change that waits for a commit.
+type ride struct {
+	fn   change
+	done func() // nil: nothing
+}
+
+// rides are all that wait.
 type rides struct {
 	db *DB
 
 	mu      sync.Mutex
-	waiting []change
+	waiting []ride
 	timer   *time.Timer // nil: none is set
 }
 
 // TxSoon runs fn as part of the next transaction that commits, or of one of its own within a moment, so that it costs no
 // commit. It is for what may be lost and happen twice, such as a note that spares work: a crash before the commit forgets
-// it, and after a commit whose outcome is unknown it runs again. An error of fn is logged, and fn runs again later.
-func (db *DB) TxSoon(fn func(ctx context.Context, tx bun.Tx) error) {
-	db.rides.add(rideWithin, fn)
+// it, and after a commit whose outcome is unknown it runs again. An error of fn is logged, and fn runs again later. After
+// the commit done is called, which must not block; nil is left out.
+func (db *DB) TxSoon(fn func(ctx context.Context, tx bun.Tx) error, done func()) {
+	db.rides.add(rideWithin, ride{fn, done})
 }
 
-func (r *rides) add(within time.Duration, fns ...change) {
-	if len(fns) == 0 {
+func (r *rides) add(within time.Duration, some ...ride) {
+	if len(some) == 0 {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting = append(r.waiting, fns...)
+	r.waiting = append(r.waiting, some...)
 	if r.timer == nil {
 		r.timer = time.AfterFunc(within, func() { r.flush(context.Background()) })
 	}
 }
 
-// again lets changes wait for a commit after a pause.
-func (r *rides) again(fns []change) {
-	if len(fns) > 0 {
-		time.AfterFunc(rideAgain, func() { r.add(0, fns...) })
+// again lets them wait for a commit after a pause.
+func (r *rides) again(some []ride) {
+	if len(some) > 0 {
+		time.AfterFunc(rideAgain, func() { r.add(0, some...) })
 	}
 }
 
 // all returns what waits. Nothing waits then.
-func (r *rides) all() []change {
+func (r *rides) all() []ride {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.timer != nil {
@@ -80,14 +87,14 @@ func (r *rides) flush(ctx context.Context) {
 
 // board runs the changes that wait in the transaction of the group and returns those that succeeded. An error means that
 // the transaction cannot go on; then all of them wait again.
-func (r *rides) board(g *group) (riding []change, err error) {
+func (r *rides) board(g *group) (riding []ride, err error) {
 	waiting := r.all()
-	for i, fn := range waiting {
+	for i, one := range waiting {
 		if err := g.exec("SAVEPOINT ride"); err != nil {
 			r.again(append(riding, waiting[i:]...))
 			return nil, err
 		}
-		failed := r.run(g.tx, fn)
+		failed := r.run(g.tx, one.fn)
 		end := "RELEASE SAVEPOINT ride"
 		if failed != nil {
 			end = "ROLLBACK TO SAVEPOINT ride"
@@ -101,7 +108,7 @@ func (r *rides) board(g *group) (riding []change, err error) {
 			r.again(waiting[i : i+1])
 			continue
 		}
-		riding = append(riding, fn)
+		riding = append(riding, one)
 	}
 	return riding, nil
 }

@@ -2,17 +2,15 @@ package stream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -20,17 +18,15 @@ import (
 )
 
 const (
-	window         = 512                   // messages under way at a time
-	pollEvery      = time.Second           // finds what another instance left
-	crowd          = 24                    // messages from which on one atomic batch is cheaper than a sync for each
-	busy           = 8                     // messages in one pass that tell of a crowd
-	breath         = 20 * time.Millisecond // lets a crowd gather: each pass costs the disk the same, however many it serves
-	measureEvery   = 5 * time.Second       // for the gauges
-	publishTimeout = 3 * time.Second       // of one window; shorter than the database's lock timeout
-	longestPause   = 5 * time.Second       // between attempts while nothing gets through
-	drainTimeout   = 5 * time.Second       // at the end
-	holdAfter      = 3                     // failed attempts after which a message steps aside
-	longestHold    = time.Minute           // how long it does, at most
+	window         = 512             // messages under way at a time
+	pollEvery      = time.Second     // finds what another instance left
+	crowd          = 24              // messages from which on one atomic batch is cheaper than a sync for each
+	measureEvery   = 5 * time.Second // for the gauges
+	publishTimeout = 3 * time.Second // of one window; shorter than the database's lock timeout
+	longestPause   = 5 * time.Second // between attempts while nothing gets through
+	drainTimeout   = 5 * time.Second // at the end
+	holdAfter      = 3               // failed attempts after which a message steps aside
+	longestHold    = time.Minute     // how long it does, at most
 	maxHeld        = 1000
 )
 
@@ -49,9 +45,13 @@ type Relay struct {
 	tries map[int64]int       // failed attempts, by row
 	held  map[int64]time.Time // rows that stepped aside, and until when
 
-	published, failed *observe.Counter
-	waiting, oldest   *observe.Gauge
-	measured          time.Time
+	mu        sync.Mutex
+	published map[int64]bool // rows that the stream has and that are still to be deleted
+	deleting  bool           // they will be soon
+
+	sent, failed    *observe.Counter
+	waiting, oldest *observe.Gauge
+	measured        time.Time
 }
 
 // NewRelay returns a relay from db to the streams of js. A nil log or registry is left out.
@@ -69,10 +69,12 @@ func NewRelay(db *store.DB, js jetstream.JetStream, log *slog.Logger, reg *obser
 		tries: make(map[int64]int),
 		held:  make(map[int64]time.Time),
 
-		published: reg.Counter("starlight_outbox_published_total", "Messages published from the outbox.", "service", service),
-		failed:    reg.Counter("starlight_outbox_failures_total", "Failed attempts to publish a message from the outbox.", "service", service),
-		waiting:   reg.Gauge("starlight_outbox_messages", "Messages in the outbox, not yet published.", "service", service),
-		oldest:    reg.Gauge("starlight_outbox_oldest_seconds", "Age of the oldest message in the outbox.", "service", service),
+		published: make(map[int64]bool),
+
+		sent:    reg.Counter("starlight_outbox_published_total", "Messages published from the outbox.", "service", service),
+		failed:  reg.Counter("starlight_outbox_failures_total", "Failed attempts to publish a message from the outbox.", "service", service),
+		waiting: reg.Gauge("starlight_outbox_messages", "Messages in the outbox, not yet published.", "service", service),
+		oldest:  reg.Gauge("starlight_outbox_oldest_seconds", "Age of the oldest message in the outbox.", "service", service),
 	}
 }
 
@@ -111,9 +113,6 @@ func (r *Relay) Run(ctx context.Context) error {
 			pause = 0
 		default:
 			pause = 0
-			if n >= busy {
-				wait(ctx, breath, nil)
-			}
 			wait(ctx, pollEvery, r.nudge)
 		}
 	}
@@ -128,12 +127,16 @@ func (r *Relay) drain(ctx context.Context) error {
 		n, err := r.pass(ctx)
 		if err != nil {
 			r.log.WarnContext(ctx, "outbox: messages left for the next start", "error", err)
-			return nil
+			break
 		}
 		if n < window {
-			return nil
+			break
 		}
 	}
+	if err := r.deleteNow(ctx); err != nil {
+		r.log.WarnContext(ctx, "outbox: messages will be published once more", "error", err)
+	}
+	return nil
 }
 
 // wait returns after d, at a message on wake, or when ctx ends.
@@ -182,19 +185,17 @@ func (r *Relay) pass(ctx context.Context) (n int, err error) {
 		// What is published now would wait in the client's buffer, again with each attempt.
 		return 0, errors.New("not connected to NATS")
 	}
-	var perr error
 	if !r.db.Postgres() {
 		// Not in a transaction: it would keep every writer of the service waiting for the network.
 		rows, err := r.rows(ctx, r.db.Read())
 		if err != nil || len(rows) == 0 {
 			return len(rows), err
 		}
-		acked, perr := r.publish(ctx, rows)
-		if len(acked) > 0 {
-			err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return remove(ctx, tx, acked) })
-		}
-		return len(rows), errors.Join(err, perr)
+		acked, err := r.publish(ctx, rows)
+		r.deleteSoon(acked)
+		return len(rows), err
 	}
+	var perr error
 	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight outbox "+r.db.Service())
 		if err != nil {
@@ -215,165 +216,87 @@ func (r *Relay) pass(ctx context.Context) (n int, err error) {
 	return n, errors.Join(err, perr)
 }
 
-// pending reports whether the outbox holds anything, without waiting for another instance.
-func (r *Relay) pending(ctx context.Context) (found bool, err error) {
-	err = r.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM outbox)").Scan(ctx, &found)
-	return found, err
+// deleteSoon lets the deletion of rows ride on the next commit of the service. A crash before it publishes them once
+// more, under the same id.
+func (r *Relay) deleteSoon(acked []int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, seq := range acked {
+		r.published[seq] = true
+	}
+	if r.deleting || len(acked) == 0 {
+		return
+	}
+	r.deleting = true
+	var deleted []int64
+	r.db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
+		r.mu.Lock()
+		deleted = slices.Collect(maps.Keys(r.published))
+		r.deleting = false
+		r.mu.Unlock()
+		return remove(ctx, tx, deleted)
+	}, func() { r.forget(deleted) })
 }
 
-// rows returns the oldest rows but those that stepped aside.
+// deleteNow deletes what is published.
+func (r *Relay) deleteNow(ctx context.Context) error {
+	r.mu.Lock()
+	seqs := slices.Collect(maps.Keys(r.published))
+	r.mu.Unlock()
+	if len(seqs) == 0 {
+		return nil
+	}
+	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return remove(ctx, tx, seqs) })
+	if err == nil {
+		r.forget(seqs)
+	}
+	return err
+}
+
+// forget drops rows that are deleted.
+func (r *Relay) forget(seqs []int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, seq := range seqs {
+		delete(r.published, seq)
+	}
+}
+
+// pending reports whether the outbox holds anything to publish, without waiting for another instance.
+func (r *Relay) pending(ctx context.Context) (found bool, err error) {
+	return r.ready(r.db.Read()).Exists(ctx)
+}
+
+// rows returns the oldest rows to publish.
 func (r *Relay) rows(ctx context.Context, db bun.IDB) (rows []row, err error) {
-	q := db.NewSelect().Table("outbox").Column("seq", "id", "subject", "header", "payload").Order("seq").Limit(window)
-	now := time.Now()
-	var aside []int64
-	for seq, until := range r.held {
-		if now.Before(until) {
-			aside = append(aside, seq)
-		} else {
-			delete(r.held, seq)
-		}
-	}
-	if len(aside) > 0 {
-		q = q.Where("seq NOT IN (?)", bun.List(aside))
-	}
-	err = q.Scan(ctx, &rows)
+	err = r.ready(db).Column("seq", "id", "subject", "header", "payload").Order("seq").Limit(window).Scan(ctx, &rows)
 	return rows, err
+}
+
+// ready selects the rows to publish: all but those that stepped aside.
+func (r *Relay) ready(db bun.IDB) *bun.SelectQuery {
+	now := time.Now()
+	maps.DeleteFunc(r.held, func(_ int64, until time.Time) bool { return !now.Before(until) })
+	return except(r.unpublished(db), r.held)
+}
+
+// unpublished selects the rows that the stream does not have.
+func (r *Relay) unpublished(db bun.IDB) *bun.SelectQuery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return except(db.NewSelect().Table("outbox"), r.published)
+}
+
+func except[V any](q *bun.SelectQuery, rows map[int64]V) *bun.SelectQuery {
+	if len(rows) == 0 {
+		return q
+	}
+	return q.Where("seq NOT IN (?)", bun.List(slices.Collect(maps.Keys(rows))))
 }
 
 func remove(ctx context.Context, tx bun.Tx, seqs []int64) error {
 	_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE seq IN (?)", bun.List(seqs))
 	return err
-}
-
-// publish sends rows and returns those that are stored. An error means that none is, and that it is not the rows' fault.
-func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	if len(rows) >= crowd && r.publishTogether(ctx, rows) == nil {
-		acked = make([]int64, len(rows))
-		for i, row := range rows {
-			acked[i] = row.Seq
-			delete(r.tries, row.Seq)
-		}
-		r.published.Add(len(rows))
-		return acked, nil
-	}
-	futures := make([]jetstream.PubAckFuture, len(rows))
-	errs := make([]error, len(rows))
-	for i, row := range rows {
-		futures[i], errs[i] = r.send(row)
-	}
-	acked = make([]int64, 0, len(rows))
-	for i, row := range rows {
-		if errs[i] == nil {
-			errs[i] = settled(ctx, futures[i])
-		}
-		if errs[i] == nil {
-			acked = append(acked, row.Seq)
-			delete(r.tries, row.Seq)
-		}
-	}
-	r.published.Add(len(acked))
-	if len(acked) == len(rows) {
-		return acked, nil
-	}
-	r.failed.Add(len(rows) - len(acked))
-	return acked, r.blame(ctx, rows, errs, len(acked) > 0)
-}
-
-// publishTogether sends all rows as one atomic batch, which costs the stream one sync instead of one for each. It is all
-// or nothing: one message that the stream refuses, or has already, refuses the batch, and then they go one by one.
-func (r *Relay) publishTogether(ctx context.Context, rows []row) error {
-	batch, err := jetstreamext.NewBatchPublisher(r.js, jetstreamext.BatchFlowControl{})
-	if err != nil {
-		return err
-	}
-	for i, row := range rows {
-		msg, err := row.message()
-		if err != nil {
-			return err
-		}
-		if i == len(rows)-1 {
-			_, err = batch.CommitMsg(ctx, msg)
-		} else {
-			err = batch.AddMsg(msg)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// blame decides what becomes of rows that failed. It returns an error if nothing got through and rows are left that do
-// not step aside: then the fault is not theirs.
-func (r *Relay) blame(ctx context.Context, rows []row, errs []error, others bool) error {
-	var first error
-	for i, row := range rows {
-		if errs[i] == nil {
-			continue
-		}
-		r.tries[row.Seq]++
-		tries, refused := r.tries[row.Seq], definite(errs[i])
-		if len(r.held) < maxHeld && (refused && others || tries >= holdAfter && (refused || others)) {
-			d := min(time.Second<<min(max(tries-holdAfter, 0), 6), longestHold)
-			r.held[row.Seq] = time.Now().Add(d)
-			r.log.ErrorContext(ctx, "outbox: message refused", "subject", row.Subject, "id", row.ID,
-				"attempts", tries, "retry_in", d, "error", errs[i])
-		} else if first == nil {
-			first = errs[i]
-		}
-	}
-	if others {
-		return nil
-	}
-	return first
-}
-
-// definite reports whether err is an answer, as opposed to none in time.
-func definite(err error) bool {
-	for _, silence := range []error{context.DeadlineExceeded, context.Canceled, jetstream.ErrAsyncPublishTimeout,
-		jetstream.ErrTooManyStalledMsgs, nats.ErrDisconnected, nats.ErrConnectionClosed} {
-		if errors.Is(err, silence) {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *Relay) send(row row) (jetstream.PubAckFuture, error) {
-	msg, err := row.message()
-	if err != nil {
-		return nil, err
-	}
-	return r.js.PublishMsgAsync(msg)
-}
-
-// message returns the message that the row stands for.
-func (row row) message() (*nats.Msg, error) {
-	msg := nats.NewMsg(row.Subject)
-	msg.Data = row.Payload
-	var header map[string]string
-	if err := json.Unmarshal([]byte(row.Header), &header); err != nil {
-		return nil, err
-	}
-	for k, v := range header {
-		msg.Header[k] = []string{v}
-	}
-	msg.Header.Set(nats.MsgIdHdr, row.ID)
-	return msg, nil
-}
-
-// settled waits for the answer of the stream.
-func settled(ctx context.Context, f jetstream.PubAckFuture) error {
-	select {
-	case <-f.Ok():
-		return nil
-	case err := <-f.Err():
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // measure updates the gauges now and then.
@@ -382,12 +305,12 @@ func (r *Relay) measure(ctx context.Context) {
 		return
 	}
 	r.measured = time.Now()
-	r.forget(ctx)
-	var depth int
+	r.forgetGone(ctx)
+	waiting := func() *bun.SelectQuery { return r.unpublished(r.db.Read()) }
+	depth, err := waiting().Count(ctx)
 	var at []time.Time
-	err := r.db.Read().NewRaw("SELECT count(*) FROM outbox").Scan(ctx, &depth)
 	if err == nil {
-		err = r.db.Read().NewRaw("SELECT at FROM outbox ORDER BY seq LIMIT 1").Scan(ctx, &at)
+		err = waiting().Column("at").Order("seq").Limit(1).Scan(ctx, &at)
 	}
 	if err != nil {
 		return // pass meets the same error and tells it
@@ -400,8 +323,8 @@ func (r *Relay) measure(ctx context.Context) {
 	}
 }
 
-// forget drops what is remembered of rows that another instance has published meanwhile.
-func (r *Relay) forget(ctx context.Context) {
+// forgetGone drops what is remembered of rows that another instance has published meanwhile.
+func (r *Relay) forgetGone(ctx context.Context) {
 	if len(r.tries) == 0 {
 		return
 	}

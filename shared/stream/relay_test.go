@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -315,4 +316,36 @@ func TestOnce(t *testing.T) {
 			t.Error("a forgotten message is still known")
 		}
 	})
+}
+
+// Published rows are deleted by the next transaction of the service, without a commit for it, and published once.
+func TestDeletionRidesOnTheNextCommit(t *testing.T) {
+	db := testkit.Open(t, testkit.SQLite(t), "ticketing", nil)
+	n := testkit.NATS(t)
+	n.Stream("EVENTS", "ev.>")
+	var commits atomic.Int32
+	db.AroundCommit(func(done bool) {
+		if done {
+			commits.Add(1)
+		}
+	})
+	stop := relay(t, db, n)
+	const rounds = 20
+	for i := range rounds {
+		add(t, db, numbered("ev.a", i, i+1)...)
+		testkit.Eventually(t, long, func() error {
+			if got := len(n.Messages("EVENTS")); got != i+1 {
+				return fmt.Errorf("%d messages, want %d", got, i+1)
+			}
+			return nil
+		})
+	}
+	if got := commits.Load(); got > rounds*3/2 {
+		t.Errorf("%d commits for %d transactions", got, rounds)
+	}
+	stop()
+	if left := depth(t, db); left != 0 {
+		t.Errorf("%d rows are left", left)
+	}
+	expect(t, n, rounds)
 }
