@@ -30,8 +30,9 @@ type txState struct {
 //
 // When the database refuses because of concurrent transactions (serialization failure, deadlock, busy), fn runs again
 // from the start, up to 8 times. It also runs again if one that shares its commit cannot be undone alone. It must have no
-// effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is given. Transactions do not nest: the one writer of SQLite would wait for
-// itself, so a Tx within a Tx is an error on both databases.
+// effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is given.
+// Transactions do not nest: the one writer of SQLite would wait for itself, so a Tx within a Tx is an error on both
+// databases.
 //
 // An error of fn is returned as it is, so faults pass through. An unreachable or full database is a fault of code
 // Unavailable. If the connection breaks during the commit, the error matches ErrUnknown: the change may have happened.

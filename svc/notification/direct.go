@@ -117,10 +117,11 @@ func (s *Service) recordSoon(o outcome) {
 			s.Log.DebugContext(ctx, "the outcomes of messages cannot be stored", "messages", len(outcomes), "error", err)
 			return err
 		}
+		return nil
+	}, func() {
 		for _, o := range outcomes {
 			s.claims.leave(o.job, nil)
 		}
-		return nil
 	})
 }
 
