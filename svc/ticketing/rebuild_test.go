@@ -123,6 +123,23 @@ func TestLostInventory(t *testing.T) {
 	})
 }
 
+// The quantities of an event change when its pool is lost and the instance does not know that yet. The pool is filled in
+// again: one without its orders would sell their seats a second time.
+func TestQuantitiesOfALostPool(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		s := h.start()
+		offer := h.publish(3, 1000)
+		h.buy(offer, 2)
+		h.emptyInventory()
+		lines := []inventory.Line{{Type: offer.Event.TicketTypes[0].ID, N: 4}}
+		if err := s.setQuantities(t.Context(), offer.Event.ID, offer.Event.Revision+1, lines, ""); err != nil {
+			t.Fatal(err)
+		}
+		h.sold(offer, 2)
+		h.audit()
+	})
+}
+
 // The inventory is lost in the middle of a sale at two instances, and rebuilt meanwhile. No seat is sold twice, and in the
 // end all agree.
 func TestLostInventoryInASale(t *testing.T) {

@@ -1,11 +1,14 @@
 package ticketing
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -35,6 +38,13 @@ func TestEventThatIsOverLeavesTheInventory(t *testing.T) {
 		b, free := h.buy(over, 3), h.buy(over, 1)
 		h.buy(other, 2)
 		h.change(over.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) { o.Event.EndsAt = h.clock.Now().Add(-retireAfter) })
+		testkit.Eventually(t, 15*time.Second, func() error {
+			pool, err := s.inv.Pool(t.Context(), over.Event.ID)
+			if err == nil && pool.Revision == over.Event.Revision {
+				err = errors.New("the change has not come")
+			}
+			return err
+		})
 		organizer := h.as(over.Event.Organizer)
 		must(organizer, h, api.DecideRefund, b.refund(nil, b.tickets[0].ID))
 		h.sold(over, 3)

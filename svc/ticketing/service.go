@@ -227,27 +227,45 @@ func (s *Service) resize(ctx context.Context, req *api.Resize) (*rpc.None, error
 }
 
 // setQuantities moves the fence up, then the pool, then the fence down: at no time does the fence refuse what the pool
-// accepts. A pool that is gone though the event has orders is filled in again first. A new currency is there when the pool
-// has agreed, and before anything is sold in it. Without a currency that stays.
-func (s *Service) setQuantities(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string) error {
+// accepts. A new currency is there when the pool has agreed, and before anything is sold in it. Without a currency that
+// stays.
+func (s *Service) setQuantities(
+	ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string,
+) error {
 	lines = slices.Clone(lines)
 	slices.SortFunc(lines, func(a, b inventory.Line) int { return strings.Compare(string(a.Type), string(b.Type)) })
 	if err := s.db.raiseStock(ctx, event, revision, lines); err != nil {
 		return err
 	}
+	err := s.resizePool(ctx, event, revision, lines, currency)
+	for errors.Is(err, inventory.ErrNoPool) && ctx.Err() == nil { // the pool was lost meanwhile
+		err = s.resizePool(ctx, event, revision, lines, currency)
+	}
+	if err != nil {
+		return err
+	}
+	return s.db.setStock(ctx, event, revision, lines)
+}
+
+// resizePool sets the quantities of a pool and the currency. A pool that is gone though the event has orders is filled in
+// again first.
+func (s *Service) resizePool(
+	ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string,
+) error {
+	set := s.inv.Resize
 	if _, err := s.inv.Pool(ctx, event); errors.Is(err, inventory.ErrNoPool) {
 		if err := s.refill(ctx, event); err != nil {
 			return err
 		}
+		if _, err := s.inv.Pool(ctx, event); errors.Is(err, inventory.ErrNoPool) {
+			set = s.inv.OpenPool // nothing was ordered
+		}
 	}
-	resize := func(ctx context.Context) error { return s.inv.Resize(ctx, event, revision, lines) }
+	resize := func(ctx context.Context) error { return set(ctx, event, revision, lines) }
 	if currency != "" {
 		if err := s.db.setCurrency(ctx, event, currency, resize); err != nil {
 			return err
 		}
 	}
-	if err := resize(ctx); err != nil { // again is no harm: the pool has the revision
-		return err
-	}
-	return s.db.setStock(ctx, event, revision, lines)
+	return resize(ctx) // again is no harm: the pool has the revision
 }

@@ -19,6 +19,8 @@ const (
 	keep
 	mend
 	resize
+	openPool
+	openClosed
 	reopen
 	shut
 	rebase
@@ -28,10 +30,9 @@ const (
 type op struct {
 	kind opKind
 	Ref
-	entry    Entry      // hold, mend: the entry to be; extend: Expires; keep, resize: Lines
+	entry    Entry      // hold, mend: the entry to be; extend: Expires; keep and those with a revision: Lines
 	seen     Entry      // mend: the entry that it replaces
-	first    bool       // resize: only if there is no pool, which is closed then
-	revision int64      // resize: of the event
+	revision int64      // resize, openPool, openClosed: of the event
 	base     checkpoint // rebase: the checkpoint that was written
 }
 
@@ -110,8 +111,11 @@ func (r *round) record() record {
 
 // change applies an operation on an order.
 func (r *round) change(o *op, e *roundEntry) error {
-	if !r.exists {
+	switch {
+	case !r.exists:
 		return ErrNoPool
+	case r.Closed && (o.kind == giveBack || o.kind == keep):
+		return ErrClosed // the seats that it is about may be counted again in a moment
 	}
 	switch o.kind {
 	case hold:
@@ -166,7 +170,7 @@ func (r *round) change(o *op, e *roundEntry) error {
 	case mend:
 		return r.mend(o, e)
 	}
-	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
+	return unknownOperation(o)
 }
 
 // keep gives back what the order holds or has bought beyond the lines.
@@ -278,29 +282,40 @@ func (e Entry) same(other Entry) bool {
 // adapt applies an operation on the pool itself.
 func (r *round) adapt(o *op) error {
 	switch {
-	case o.kind != resize && !r.exists:
+	case o.kind == openPool:
+		return r.resize(o)
+	case o.kind == openClosed && r.exists:
+		return nil
+	case o.kind == openClosed:
+		r.Closed = true
+		return r.resize(o)
+	case !r.exists:
 		return ErrNoPool
-	case o.kind == reopen:
+	}
+	switch o.kind {
+	case resize:
+		return r.resize(o)
+	case reopen:
 		r.Closed = false
 		return nil
-	case o.kind == shut:
+	case shut:
 		if r.holds() {
 			return ErrHeld
 		}
 		r.Closed = true
 		return nil
-	case o.kind == rebase:
+	case rebase:
 		if o.base.Seq <= r.checkpoint.Seq {
 			return errChanged
 		}
 		r.checkpoint = o.base
 		return nil
-	case o.first && r.exists:
-		return nil
-	case o.first:
-		r.Closed = true
 	}
-	return r.resize(o)
+	return unknownOperation(o)
+}
+
+func unknownOperation(o *op) error {
+	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
 }
 
 func (r *round) resize(o *op) error {

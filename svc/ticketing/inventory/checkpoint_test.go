@@ -66,7 +66,7 @@ func TestOrdersBeforeTheCheckpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do(a.Resize(ctx, event, 1, one(typ, 100)))
+	do(a.OpenPool(ctx, event, 1, one(typ, 100)))
 	held, sold, gone, late := newRef(event), newRef(event), newRef(event), newRef(event)
 	for _, ref := range []Ref{held, sold, gone, late} {
 		do(a.Hold(ctx, ref, anybody, one(typ, 1), expires))
@@ -128,7 +128,7 @@ func TestCheckpointOfManyOrders(t *testing.T) {
 	n := newStream(t)
 	a := open(t, n)
 	event, typ := newEvent()
-	if err := a.Resize(t.Context(), event, 1, one(typ, orders)); err != nil {
+	if err := a.OpenPool(t.Context(), event, 1, one(typ, orders)); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -189,7 +189,7 @@ func TestCheckpointThatWasInterrupted(t *testing.T) {
 	a.limits.part = 300
 	event, typ := newEvent()
 	ctx := t.Context()
-	if err := a.Resize(ctx, event, 1, one(typ, 100)); err != nil {
+	if err := a.OpenPool(ctx, event, 1, one(typ, 100)); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
@@ -230,7 +230,7 @@ func TestChainWithAGap(t *testing.T) {
 	a := open(t, n)
 	event, typ := newEvent()
 	ctx, expires := t.Context(), time.Now().Add(time.Hour)
-	if err := a.Resize(ctx, event, 1, one(typ, 10)); err != nil {
+	if err := a.OpenPool(ctx, event, 1, one(typ, 10)); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -269,7 +269,7 @@ func TestUnknownOutcomeIsNotDoneAgain(t *testing.T) {
 	a, b := open(t, n), open(t, n)
 	event, typ := newEvent()
 	ctx, expires := t.Context(), time.Now().Add(time.Hour)
-	if err := a.Resize(ctx, event, 1, one(typ, 1)); err != nil {
+	if err := a.OpenPool(ctx, event, 1, one(typ, 1)); err != nil {
 		t.Fatal(err)
 	}
 	ref := newRef(event)
@@ -301,7 +301,7 @@ func TestRetire(t *testing.T) {
 	a, b := open(t, n), open(t, n)
 	event, typ := newEvent()
 	ctx := t.Context()
-	if err := a.Resize(ctx, event, 1, one(typ, 10)); err != nil {
+	if err := a.OpenPool(ctx, event, 1, one(typ, 10)); err != nil {
 		t.Fatal(err)
 	}
 	ref := newRef(event)
@@ -330,7 +330,7 @@ func TestRetire(t *testing.T) {
 			t.Errorf("a late refund: %v", err)
 		}
 	}
-	if err := a.Resize(ctx, event, 2, one(typ, 5)); err != nil {
+	if err := a.OpenPool(ctx, event, 2, one(typ, 5)); err != nil {
 		t.Errorf("the event is on sale again: %v", err)
 	}
 	audited(t, n)

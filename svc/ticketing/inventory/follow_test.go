@@ -61,7 +61,7 @@ func TestFollowWithoutServer(t *testing.T) {
 	b := open(t, n)
 	event, typ := newEvent()
 	ref := newRef(event)
-	if err := b.Resize(t.Context(), event, 1, one(typ, 5)); err != nil {
+	if err := b.OpenPool(t.Context(), event, 1, one(typ, 5)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Hold(t.Context(), ref, anybody, one(typ, 1), time.Now().Add(time.Hour)); err != nil {
@@ -78,7 +78,7 @@ func TestFollowStreamMadeAnew(t *testing.T) {
 	a, b := open(t, n), open(t, n)
 	event, typ := newEvent()
 	for i := range 2 {
-		if err := a.Resize(t.Context(), event, 1, one(typ, 5)); err != nil {
+		if err := a.OpenPool(t.Context(), event, 1, one(typ, 5)); err != nil {
 			t.Fatal(err)
 		}
 		for range 3 - i {
@@ -114,7 +114,7 @@ func TestFollowPastPurgedMessages(t *testing.T) {
 	n := newStream(t)
 	inv := open(t, n)
 	event, typ := newEvent()
-	if err := inv.Resize(t.Context(), event, 1, one(typ, 5)); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, one(typ, 5)); err != nil {
 		t.Fatal(err)
 	}
 	s, err := n.JS.Stream(t.Context(), Stream)
@@ -133,7 +133,7 @@ func TestFollowPastPurgedMessages(t *testing.T) {
 		}
 		return nil
 	})
-	if err := late.Resize(t.Context(), event, 1, one(typ, 5)); err != nil {
+	if err := late.OpenPool(t.Context(), event, 1, one(typ, 5)); err != nil {
 		t.Fatal(err)
 	}
 	if err := inv.Hold(t.Context(), newRef(event), anybody, one(typ, 1), time.Now().Add(time.Hour)); err != nil {

@@ -192,10 +192,15 @@ func (inv *Inventory) Keep(ctx context.Context, ref Ref, lines []Line) error {
 	return inv.do(ctx, op{kind: keep, Ref: ref, entry: Entry{Lines: lines}})
 }
 
-// Resize sets the quantities of an event, opening its pool if need be. revision is the event's: an older one than the
-// pool's changes nothing. ErrBelow if any type would have less than is held and sold; then nothing changes.
+// Resize sets the quantities of an event's pool. revision is the event's: an older one than the pool's changes nothing.
+// ErrBelow if any type would have less than is held and sold; then nothing changes. ErrNoPool if there is none.
 func (inv *Inventory) Resize(ctx context.Context, event ids.Event, revision int64, quantities []Line) error {
 	return inv.do(ctx, op{kind: resize, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities}})
+}
+
+// OpenPool is Resize, and opens the pool of an event that has none. Seats that its orders may have had are not in it.
+func (inv *Inventory) OpenPool(ctx context.Context, event ids.Event, revision int64, quantities []Line) error {
+	return inv.do(ctx, op{kind: openPool, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities}})
 }
 
 func (inv *Inventory) do(ctx context.Context, o op) error {

@@ -146,7 +146,7 @@ func TestThousandBuyersForHundredSeats(t *testing.T) {
 	a, b, c := open(t, n), open(t, n), open(t, n)
 	event, typ := newEvent()
 	check := watch(t, n)
-	if err := a.Resize(t.Context(), event, 1, one(typ, 100)); err != nil {
+	if err := a.OpenPool(t.Context(), event, 1, one(typ, 100)); err != nil {
 		t.Fatal(err)
 	}
 	if won := rush(t, event, typ, 1000, func(err error) { t.Error(err) }, a, b, c); won != 100 {
@@ -180,7 +180,7 @@ func TestMutantWithoutCompareAndSetOversells(t *testing.T) {
 	}
 	event, typ := newEvent()
 	check := watch(t, n)
-	if err := a.Resize(t.Context(), event, 1, one(typ, 100)); err != nil {
+	if err := a.OpenPool(t.Context(), event, 1, one(typ, 100)); err != nil {
 		t.Fatal(err)
 	}
 	noticed := func(err error) { // an instance finds that the records are no chain
@@ -204,7 +204,7 @@ func TestLifeOfAnOrder(t *testing.T) {
 	if err := inv.Hold(ctx, ref, anybody, one(typ, 1), expires); !errors.Is(err, ErrNoPool) {
 		t.Fatalf("hold without a pool: %v", err)
 	}
-	if err := inv.Resize(ctx, event, 1, one(typ, 3)); err != nil {
+	if err := inv.OpenPool(ctx, event, 1, one(typ, 3)); err != nil {
 		t.Fatal(err)
 	}
 	if err := inv.Hold(ctx, ref, anybody, one(typ, 2), expires); err != nil {
@@ -309,7 +309,7 @@ func TestAllOrNothing(t *testing.T) {
 	inv := open(t, n)
 	event, seat := newEvent()
 	_, parking := newEvent()
-	if err := inv.Resize(t.Context(), event, 1, []Line{{seat, 10}, {parking, 1}}); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, []Line{{seat, 10}, {parking, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	expires := time.Now().Add(time.Hour)
@@ -351,7 +351,7 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 	event, typ := newEvent()
 	check := watch(t, n)
-	if err := a.Resize(t.Context(), event, 1, one(typ, 300)); err != nil {
+	if err := a.OpenPool(t.Context(), event, 1, one(typ, 300)); err != nil {
 		t.Fatal(err)
 	}
 	var held, sold, free atomic.Int64
@@ -402,7 +402,7 @@ func TestExpired(t *testing.T) {
 	n := newStream(t)
 	a, b := open(t, n), open(t, n)
 	event, typ := newEvent()
-	if err := a.Resize(t.Context(), event, 1, one(typ, 10)); err != nil {
+	if err := a.OpenPool(t.Context(), event, 1, one(typ, 10)); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
@@ -445,7 +445,7 @@ func TestServerRestart(t *testing.T) {
 	n := newStream(t)
 	inv := open(t, n)
 	event, typ := newEvent()
-	if err := inv.Resize(t.Context(), event, 1, one(typ, 5000)); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, one(typ, 5000)); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
@@ -526,7 +526,7 @@ func BenchmarkHold(b *testing.B) {
 			}
 			defer inv.Close()
 			event, typ := newEvent()
-			if err := inv.Resize(b.Context(), event, 1, one(typ, 1<<30)); err != nil {
+			if err := inv.OpenPool(b.Context(), event, 1, one(typ, 1<<30)); err != nil {
 				b.Fatal(err)
 			}
 			expires := time.Now().Add(time.Hour)

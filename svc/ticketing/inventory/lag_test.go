@@ -62,7 +62,7 @@ func TestInstanceThatLags(t *testing.T) {
 	b := open(t, n)
 	expires := time.Now().Add(time.Hour)
 	event, typ := newEvent()
-	if err := b.Resize(t.Context(), event, 1, one(typ, 2)); err != nil {
+	if err := b.OpenPool(t.Context(), event, 1, one(typ, 2)); err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
@@ -155,7 +155,7 @@ func TestPoolThatAnotherOpened(t *testing.T) {
 			t.Fatalf("without a pool: %v", err)
 		}
 	}
-	if err := b.Resize(t.Context(), event, 1, one(typ, 1)); err != nil {
+	if err := b.OpenPool(t.Context(), event, 1, one(typ, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Sell(t.Context(), ref, anybody, one(typ, 1), "tag"); err != nil {
@@ -196,7 +196,7 @@ func TestHoldWhoseAnswerWasLost(t *testing.T) {
 			defer follow()()
 		}
 		event, typ := newEvent()
-		if err := inv.Resize(t.Context(), event, 1, one(typ, 1)); err != nil {
+		if err := inv.OpenPool(t.Context(), event, 1, one(typ, 1)); err != nil {
 			t.Fatal(err)
 		}
 		inv.publish = func(ctx context.Context, c *commit) (uint64, error) {
@@ -232,7 +232,7 @@ func TestHoldAgainLastsLonger(t *testing.T) {
 	n := newStream(t)
 	inv := open(t, n)
 	event, typ := newEvent()
-	if err := inv.Resize(t.Context(), event, 1, one(typ, 1)); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, one(typ, 1)); err != nil {
 		t.Fatal(err)
 	}
 	ref, expires := newRef(event), time.Now().Add(time.Hour)
@@ -313,7 +313,7 @@ func orderHistory(t *testing.T, change func(*Inventory)) porcupine.CheckResult {
 	}
 	event, typ := newEvent()
 	const capacity = 2
-	if err := deaf.Resize(t.Context(), event, 1, one(typ, capacity)); err != nil {
+	if err := deaf.OpenPool(t.Context(), event, 1, one(typ, capacity)); err != nil {
 		t.Fatal(err)
 	}
 	refs := make([]Ref, 4)

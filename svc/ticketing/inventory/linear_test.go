@@ -44,7 +44,7 @@ func counter(capacity int) porcupine.Model {
 func seatHistory(t *testing.T, capacity int, instances ...*Inventory) []porcupine.Operation {
 	t.Helper()
 	event, typ := newEvent()
-	if err := instances[0].Resize(t.Context(), event, 1, one(typ, capacity)); err != nil {
+	if err := instances[0].OpenPool(t.Context(), event, 1, one(typ, capacity)); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
@@ -127,7 +127,7 @@ func TestSoldOutIsNoGuess(t *testing.T) {
 			deaf.publish = deaf.guess
 		}
 		event, typ := newEvent()
-		if err := a.Resize(t.Context(), event, 1, one(typ, 1)); err != nil {
+		if err := a.OpenPool(t.Context(), event, 1, one(typ, 1)); err != nil {
 			t.Fatal(err)
 		}
 		ref := newRef(event)
@@ -169,7 +169,7 @@ func TestRoundKeepsTheSums(t *testing.T) {
 						Op: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "op")}
 				}
 				if rapid.IntRange(0, 9).Draw(t, "resize") == 0 {
-					o = op{kind: resize, Ref: Ref{Event: event}, entry: Entry{Lines: one(typ, rapid.IntRange(0, 6).Draw(t, "quantity"))}}
+					o = op{kind: openPool, Ref: Ref{Event: event}, entry: Entry{Lines: one(typ, rapid.IntRange(0, 6).Draw(t, "quantity"))}}
 				}
 				r.apply(&o)
 			}

@@ -10,7 +10,7 @@ func TestProbe(t *testing.T) {
 	n := newStream(t)
 	inv := open(t, n)
 	event, typ := newEvent()
-	if err := inv.Resize(t.Context(), event, 1, one(typ, 5)); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, one(typ, 5)); err != nil {
 		t.Fatal(err)
 	}
 	if err := inv.Probe(t.Context()); err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
 // A pool that is being filled in again gives seats to none but those who had them, and an entry is mended only if it is
@@ -25,6 +27,9 @@ func TestClosedPoolIsMended(t *testing.T) {
 	if err := b.Sell(ctx, other, anybody, one(typ, 1), "late"); !errors.Is(err, ErrClosed) {
 		t.Errorf("a sale meanwhile: %v", err)
 	}
+	if err := b.Return(ctx, other); !errors.Is(err, ErrClosed) {
+		t.Errorf("given back meanwhile: %v", err)
+	}
 	sold := Entry{State: Sold, Lines: one(typ, 2), User: anybody, Op: ref.Order.String()}
 	if err := a.Mend(ctx, ref, Entry{}, sold); err != nil {
 		t.Fatal(err)
@@ -41,6 +46,9 @@ func TestClosedPoolIsMended(t *testing.T) {
 	known, err := b.Entries(ctx, event)
 	if err != nil || len(known) != 1 || known[ref.Order].State != Sold {
 		t.Fatalf("%v %+v", err, known)
+	}
+	if err := b.Resize(ctx, ids.New[ids.EventKind](time.Now()), 1, one(typ, 2)); !errors.Is(err, ErrNoPool) {
+		t.Errorf("quantities of an event that has no pool: %v", err)
 	}
 	if err := b.Mend(ctx, ref, known[ref.Order], Entry{}); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ func TestUndo(t *testing.T) {
 	n := newStream(t)
 	a, b := open(t, n), open(t, n)
 	event, typ := newEvent()
-	if err := a.Resize(t.Context(), event, 1, one(typ, 10)); err != nil {
+	if err := a.OpenPool(t.Context(), event, 1, one(typ, 10)); err != nil {
 		t.Fatal(err)
 	}
 	end := time.Now().Add(time.Minute)
