@@ -283,9 +283,7 @@ func (l *lane) commit(g *group) {
 	if err == nil {
 		l.db.around(true)
 		for _, one := range riding {
-			if one.done != nil {
-				one.done()
-			}
+			one.done()
 		}
 		return
 	}

@@ -389,14 +389,14 @@ func TestTxSoon(t *testing.T) {
 		})
 		var done atomic.Bool
 		tries := 0
-		db.TxSoon(func(ctx context.Context, tx bun.Tx) error { return count(ctx, tx, "rides") }, func() { done.Store(true) })
+		db.TxSoonThen(func(ctx context.Context, tx bun.Tx) error { return count(ctx, tx, "rides") }, func() { done.Store(true) })
 		db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
 			if tries++; tries == 1 {
 				_ = count(ctx, tx, "undone")
 				panic("boom")
 			}
 			return count(ctx, tx, "again")
-		}, nil)
+		})
 		failed := errors.New("no")
 		if err := db.Tx(t.Context(), func(context.Context, bun.Tx) error { return failed }); err != failed || done.Load() {
 			t.Errorf("%v; a change is done without a commit: %v", err, done.Load())
@@ -419,7 +419,7 @@ func TestTxSoon(t *testing.T) {
 	db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewInsert().Model(&thing{ID: "last", At: time.Now()}).Exec(ctx)
 		return err
-	}, nil)
+	})
 	if err := db.Close(); err != nil {
 		t.Error(err)
 	}

@@ -19,7 +19,7 @@ const (
 // ride is a change that waits for a commit.
 type ride struct {
 	fn   change
-	done func() // nil: nothing
+	done func()
 }
 
 // rides are all that wait.
@@ -33,9 +33,13 @@ type rides struct {
 
 // TxSoon runs fn as part of the next transaction that commits, or of one of its own within a moment, so that it costs no
 // commit. It is for what may be lost and happen twice, such as a note that spares work: a crash before the commit forgets
-// it, and after a commit whose outcome is unknown it runs again. An error of fn is logged, and fn runs again later. After
-// the commit done is called, which must not block; nil is left out.
-func (db *DB) TxSoon(fn func(ctx context.Context, tx bun.Tx) error, done func()) {
+// it, and after a commit whose outcome is unknown it runs again. An error of fn is logged, and fn runs again later.
+func (db *DB) TxSoon(fn func(ctx context.Context, tx bun.Tx) error) {
+	db.TxSoonThen(fn, func() {})
+}
+
+// TxSoonThen is TxSoon that calls done after the commit. It must not block.
+func (db *DB) TxSoonThen(fn func(ctx context.Context, tx bun.Tx) error, done func()) {
 	db.rides.add(rideWithin, ride{fn, done})
 }
 

@@ -229,7 +229,7 @@ func (r *Relay) deleteSoon(acked []int64) {
 	}
 	r.deleting = true
 	var deleted []int64
-	r.db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
+	r.db.TxSoonThen(func(ctx context.Context, tx bun.Tx) error {
 		r.mu.Lock()
 		deleted = slices.Collect(maps.Keys(r.published))
 		r.deleting = false

@@ -111,7 +111,7 @@ func (s *Service) recordSoon(o outcome) {
 		return // with those before it
 	}
 	var outcomes []outcome // of all tries
-	s.DB.TxSoon(func(ctx context.Context, tx bun.Tx) error {
+	s.DB.TxSoonThen(func(ctx context.Context, tx bun.Tx) error {
 		outcomes = append(outcomes, s.riding.take()...)
 		if err := s.insertOutcomes(ctx, tx, outcomes); err != nil {
 			s.Log.DebugContext(ctx, "the outcomes of messages cannot be stored", "messages", len(outcomes), "error", err)
