@@ -115,6 +115,15 @@ func TestMailAtEveryStep(t *testing.T) {
 		}
 		return err
 	}
+	// commit makes the notification service commit something, and with it what rides on the next commit.
+	commit := func() error {
+		got, err := s.send("PUT", "/v1/me/notification-preferences", s.admin,
+			api.Preferences{Kinds: []api.Preference{{Kind: api.AboutReminders, Email: true, Push: true, Inbox: true}}})
+		if err == nil {
+			err = got.is(200, "")
+		}
+		return err
+	}
 	killed := func(what string, least int, act func(key string) (text string, err error)) {
 		t.Helper()
 		deaths := 0
@@ -125,8 +134,10 @@ func TestMailAtEveryStep(t *testing.T) {
 					text, err = act(fmt.Sprintf("%s %d", what, point))
 					return err
 				}, func() error {
-					_, err := about(text)
-					return err
+					if _, err := about(text); err != nil {
+						return err
+					}
+					return commit()
 				})
 				if died[text] = dead; dead {
 					if previous != "" { // its mail may have been sent, and not yet written down as sent
