@@ -276,7 +276,8 @@ func (e *roundEntry) becomes(after Entry) { e.after, e.changed = after, true }
 
 // same reports whether two entries are equal.
 func (e Entry) same(other Entry) bool {
-	return e.State == other.State && e.Expires == other.Expires && e.User == other.User && e.Op == other.Op && slices.Equal(e.Lines, other.Lines)
+	return e.State == other.State && e.Expires == other.Expires && e.User == other.User && e.Op == other.Op &&
+		slices.Equal(e.Lines, other.Lines)
 }
 
 // adapt applies an operation on the pool itself.

@@ -40,7 +40,8 @@ type ledgerEntry struct {
 
 // NewLedger returns an empty ledger: the state before the first message.
 func NewLedger() *Ledger {
-	return &Ledger{events: map[ids.Event]*eventLedger{}, orders: map[ids.Order]ledgerEntry{}, sums: tally{}, changed: map[ids.Order]int64{}}
+	return &Ledger{events: map[ids.Event]*eventLedger{}, orders: map[ids.Order]ledgerEntry{}, sums: tally{},
+		changed: map[ids.Order]int64{}}
 }
 
 // begin takes in the checkpoint of an event.

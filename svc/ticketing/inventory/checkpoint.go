@@ -54,7 +54,8 @@ func (inv *Inventory) saveCheckpoint(event ids.Event) {
 		inv.metrics.checkpoints.Inc()
 	case errors.Is(err, errChanged) || ctx.Err() != nil: // another instance has written one, or this one stops
 	default:
-		inv.log.InfoContext(ctx, "a checkpoint of the inventory was not written and will be tried again", "event", event, "error", err)
+		inv.log.InfoContext(ctx, "a checkpoint of the inventory was not written and will be tried again",
+			"event", event, "error", err)
 	}
 }
 
@@ -67,7 +68,8 @@ func (inv *Inventory) checkpoint(ctx context.Context, event ids.Event) error {
 	}
 	for i, data := range parts {
 		// Only one instance may write a part: those of two need not go together.
-		_, err := inv.js.Publish(ctx, cp.partSubject(event, strconv.Itoa(i)), data, jetstream.WithExpectLastSequencePerSubject(0))
+		_, err := inv.js.Publish(ctx, cp.partSubject(event, strconv.Itoa(i)), data,
+			jetstream.WithExpectLastSequencePerSubject(0))
 		if err != nil && errors.Is(classify(err), errConflict) {
 			return errChanged
 		}
@@ -119,7 +121,8 @@ func (inv *Inventory) snapshot(event ids.Event) (cp checkpoint, parts [][]byte, 
 // purgeBefore drops the records before a checkpoint and the checkpoints before it, whole or not. Those behind it may be
 // under way at another instance.
 func (inv *Inventory) purgeBefore(ctx context.Context, event ids.Event, cp checkpoint) error {
-	if err := inv.stream.Purge(ctx, jetstream.WithPurgeSubject(poolSubject(event)), jetstream.WithPurgeSequence(cp.Seq)); err != nil {
+	err := inv.stream.Purge(ctx, jetstream.WithPurgeSubject(poolSubject(event)), jetstream.WithPurgeSequence(cp.Seq))
+	if err != nil {
 		return err
 	}
 	all := prefix + "checkpoint." + event.String() + "."
@@ -135,7 +138,8 @@ func (inv *Inventory) purgeBefore(ctx context.Context, event ids.Event, cp check
 		}
 	}
 	for seq := range older {
-		if err := inv.stream.Purge(ctx, jetstream.WithPurgeSubject(checkpoint{Seq: seq}.partSubject(event, "*"))); err != nil {
+		parts := checkpoint{Seq: seq}.partSubject(event, "*")
+		if err := inv.stream.Purge(ctx, jetstream.WithPurgeSubject(parts)); err != nil {
 			return err
 		}
 	}
@@ -156,8 +160,8 @@ func (inv *Inventory) Retire(ctx context.Context, event ids.Event) error {
 
 // Drop deletes what the bucket keeps of an event. SQL knows what its orders should have: see Mend.
 func (inv *Inventory) Drop(ctx context.Context, event ids.Event) error {
-	for _, subject := range []string{"pool." + event.String(), "checkpoint." + event.String() + ".>", "order." + event.String() + ".*"} {
-		if err := inv.stream.Purge(ctx, jetstream.WithPurgeSubject(prefix+subject)); err != nil {
+	for _, keys := range []string{"pool.%s", "checkpoint.%s.>", "order.%s.*"} { // the last are of an earlier edition
+		if err := inv.stream.Purge(ctx, jetstream.WithPurgeSubject(prefix+fmt.Sprintf(keys, event))); err != nil {
 			return unreachable(err)
 		}
 	}

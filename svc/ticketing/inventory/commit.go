@@ -57,7 +57,9 @@ func (inv *Inventory) commitAll(ctx context.Context, ops []op) []batch.Result[st
 
 // decide applies the operations of an event, by their indexes, in as few commits as their sizes and the other instances
 // allow. An error of the inventory leaves open whether an operation has happened.
-func (inv *Inventory) decide(ctx context.Context, event ids.Event, ops []op, open []int, results []batch.Result[struct{}]) {
+func (inv *Inventory) decide(
+	ctx context.Context, event ids.Event, ops []op, open []int, results []batch.Result[struct{}],
+) {
 	fail := func(err error) {
 		for _, i := range open {
 			results[i].Err = err
@@ -191,7 +193,8 @@ func (inv *Inventory) store(ctx context.Context, c *commit) error {
 			return unreachable(err)
 		}
 		inv.metrics.unknown.Inc()
-		inv.log.InfoContext(ctx, "the outcome of an inventory commit is not known, reading back", "event", c.event, "after", c.record.After, "error", err)
+		inv.log.InfoContext(ctx, "the outcome of an inventory commit is not known, reading back",
+			"event", c.event, "after", c.record.After, "error", err)
 		if ctx.Err() != nil {
 			return fault.Wrap(err, fault.Timeout, "the inventory did not answer in time")
 		}
@@ -223,7 +226,8 @@ func (inv *Inventory) readBack(ctx context.Context, c *commit) (uint64, error) {
 		return msg.Sequence, nil
 	}
 	var next record
-	if err := json.Unmarshal(msg.Data, &next); err == nil && next.After != c.record.After && msg.Header.Get(operationHeader) == "" {
+	err = json.Unmarshal(msg.Data, &next)
+	if err == nil && next.After != c.record.After && msg.Header.Get(operationHeader) == "" {
 		return 0, fmt.Errorf("a checkpoint has purged the outcome of a commit: %w", errUnknown)
 	}
 	return 0, errConflict

@@ -86,8 +86,7 @@ func (inv *Inventory) follow(ctx context.Context, started func()) error {
 	if err != nil {
 		return err
 	}
-	cfg := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubjects: []string{poolSubject("*"), probeSubject}}
+	cfg := reading(from, poolSubject("*"), probeSubject)
 	if from == 1 { // the newest record of each event tells whether the others are needed
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverLastPerSubjectPolicy, 0
 	}
@@ -194,7 +193,8 @@ func (inv *Inventory) observe(ctx context.Context, msg jetstream.Msg, meta *jets
 		return nil
 	}
 	if err := inv.observeRecord(event, msg, meta); err != nil {
-		inv.log.ErrorContext(ctx, "unreadable inventory message", "subject", msg.Subject(), "sequence", meta.Sequence.Stream, "error", err)
+		inv.log.ErrorContext(ctx, "unreadable inventory message",
+			"subject", msg.Subject(), "sequence", meta.Sequence.Stream, "error", err)
 		return nil
 	}
 	inv.mu.Lock()

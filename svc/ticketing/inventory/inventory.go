@@ -54,7 +54,8 @@ var (
 	ErrHeld    = fault.New(fault.Conflict, "seats of the event are held")
 
 	// ErrBroken is a chain of records that has a gap or does not add up. Rebuilding from SQL mends it.
-	ErrBroken = fault.New(fault.Unavailable, "what is known of the event's seats does not add up: starlight rebuild inventory mends it")
+	ErrBroken = fault.New(fault.Unavailable,
+		"what is known of the event's seats does not add up: starlight rebuild inventory mends it")
 
 	errChanged = fault.New(fault.Conflict, "the order has just changed")
 )
@@ -95,31 +96,42 @@ type metrics struct {
 	commit *observe.Histogram
 }
 
+func newMetrics(reg *observe.Registry) metrics {
+	const named = "starlight_inventory_"
+	return metrics{
+		commits:     reg.Counter(named+"commits_total", "Commits of the inventory: one message each."),
+		changes:     reg.Counter(named+"changes_total", "Orders that the commits changed."),
+		conflicts:   reg.Counter(named+"conflicts_total", "Commits refused because another instance was first."),
+		commit:      reg.Histogram(named+"commit_seconds", "How long one commit took to be on disk."),
+		unknown:     reg.Counter(named+"unknown_total", "Commits whose outcome had to be read back."),
+		checkpoints: reg.Counter(named+"checkpoints_total", "Checkpoints written."),
+
+		followFailures: reg.Counter(named+"follow_failures_total",
+			"How often following the inventory ended, or could not begin, and was tried again."),
+	}
+}
+
 // Open returns an Inventory on the stream, which must exist. Call Follow to keep it current.
-func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *observe.Registry, now func() time.Time) (*Inventory, error) {
+func Open(
+	ctx context.Context, js jetstream.JetStream, log *slog.Logger, reg *observe.Registry, now func() time.Time,
+) (*Inventory, error) {
 	stream, err := js.Stream(ctx, Stream)
 	if err != nil {
 		return nil, err
 	}
-	inv := &Inventory{js: js, stream: stream, log: log, now: now, id: rand.Text(), seed: maphash.MakeSeed(), limits: defaultLimits,
-		states: map[ids.Event]*state{}, loading: map[ids.Event]int{}, flying: map[ids.Event]*commit{}, perUser: map[ids.User]int{}, advanced: make(chan struct{}),
-		metrics: metrics{
-			commits:     reg.Counter("starlight_inventory_commits_total", "Commits of the inventory: one message each."),
-			changes:     reg.Counter("starlight_inventory_changes_total", "Orders that the commits changed."),
-			conflicts:   reg.Counter("starlight_inventory_conflicts_total", "Commits refused because another instance was first."),
-			commit:      reg.Histogram("starlight_inventory_commit_seconds", "How long one commit took to be on disk."),
-			unknown:     reg.Counter("starlight_inventory_unknown_total", "Commits whose outcome had to be read back."),
-			checkpoints: reg.Counter("starlight_inventory_checkpoints_total", "Checkpoints written."),
-
-			followFailures: reg.Counter("starlight_inventory_follow_failures_total", "How often following the inventory ended, or could not begin, and was tried again."),
-		}}
+	inv := &Inventory{
+		js: js, stream: stream, log: log, now: now, id: rand.Text(), seed: maphash.MakeSeed(), limits: defaultLimits,
+		states: map[ids.Event]*state{}, loading: map[ids.Event]int{}, flying: map[ids.Event]*commit{},
+		perUser: map[ids.User]int{}, advanced: make(chan struct{}), metrics: newMetrics(reg),
+	}
 	inv.publish = inv.publishCommit
 	inv.background, inv.stop = context.WithCancel(context.WithoutCancel(ctx))
 	for i := range inv.ops {
 		inv.ops[i] = batch.New(maxOperations, 8*maxOperations, inv.commitAll)
 	}
 	inv.at.created, inv.at.current = stream.CachedInfo().Created, now()
-	reg.GaugeFunc("starlight_inventory_view_age_seconds", "How long ago this instance's view of the inventory was known to be current.",
+	reg.GaugeFunc("starlight_inventory_view_age_seconds",
+		"How long ago this instance's view of the inventory was known to be current.",
 		func() float64 { return inv.viewAge().Seconds() })
 	reg.GaugeFunc("starlight_inventory_held_orders", "Orders that hold seats, as this instance sees it.", func() float64 {
 		inv.mu.Lock()
@@ -148,8 +160,11 @@ func (inv *Inventory) Hold(ctx context.Context, ref Ref, user ids.User, lines []
 // HoldAs is Hold for a call with a tag of its own, which may Undo it. An order that has seats already keeps them: a
 // hold of another call lasts until expires now, if that is later, and is shared from then on, so that neither call
 // can undo it.
-func (inv *Inventory) HoldAs(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time, tag string) error {
-	return inv.do(ctx, op{kind: hold, Ref: ref, entry: Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: tag}})
+func (inv *Inventory) HoldAs(
+	ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time, tag string,
+) error {
+	e := Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: tag}
+	return inv.do(ctx, op{kind: hold, Ref: ref, entry: e})
 }
 
 // Undo gives back what HoldAs took under the tag. Seats that were taken otherwise, shared since, or sold stay.

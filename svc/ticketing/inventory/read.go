@@ -168,7 +168,9 @@ func lastRecord(ctx context.Context, stream jetstream.Stream, event ids.Event) (
 	return last, max(info.State.LastSeq, last.seq), err
 }
 
-func streamInfo(ctx context.Context, stream jetstream.Stream, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
+func streamInfo(
+	ctx context.Context, stream jetstream.Stream, opts ...jetstream.StreamInfoOpt,
+) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	info, err := stream.Info(ctx, opts...)
@@ -220,7 +222,9 @@ func currentHistory(ctx context.Context, stream jetstream.Stream, event ids.Even
 
 // readHistory reads what is stored of an event up to its last record. With after, a sequence that the checkpoint does
 // not come behind, it reads the records that follow that one and no checkpoint.
-func readHistory(ctx context.Context, stream jetstream.Stream, event ids.Event, last stored, after uint64) (*history, error) {
+func readHistory(
+	ctx context.Context, stream jetstream.Stream, event ids.Event, last stored, after uint64,
+) (*history, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var h history
@@ -244,7 +248,8 @@ func readHistory(ctx context.Context, stream jetstream.Stream, event ids.Event, 
 			h.base = append(h.base, p.Orders...)
 			return nil
 		}
-		rec := stored{seq: meta.Sequence.Stream, at: meta.Timestamp, size: len(msg.Data()), exists: msg.Headers().Get(operationHeader) == ""}
+		rec := stored{seq: meta.Sequence.Stream, at: meta.Timestamp, size: len(msg.Data())}
+		rec.exists = msg.Headers().Get(operationHeader) == ""
 		if !rec.exists { // what was before it counts no more
 			h.base, h.records, h.cleared, prev = nil, nil, true, rec.seq
 			return nil
@@ -268,11 +273,20 @@ func readHistory(ctx context.Context, stream jetstream.Stream, event ids.Event, 
 	return &h, nil
 }
 
+// reading returns a consumer of the messages of some subjects from a sequence on. It is gone soon after its reader.
+func reading(first uint64, subjects ...string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
+		InactiveThreshold: time.Minute, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first,
+		FilterSubjects: subjects}
+}
+
 // readMessages calls f for the messages of some subjects from a sequence to another, at which there is one of them. It
 // returns errGap if that is gone.
-func readMessages(ctx context.Context, stream jetstream.Stream, first, last uint64, filters []string, f func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
-	cons, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
-		InactiveThreshold: time.Minute, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, FilterSubjects: filters})
+func readMessages(
+	ctx context.Context, stream jetstream.Stream, first, last uint64, filters []string,
+	f func(jetstream.Msg, *jetstream.MsgMetadata) error,
+) error {
+	cons, err := stream.CreateConsumer(ctx, reading(first, filters...))
 	if err != nil {
 		return unreachable(err)
 	}

@@ -45,7 +45,7 @@ func (c Counts) Available() int { return c.Capacity - c.Held - c.Sold }
 type Pool struct {
 	Revision int64    `json:"r"` // of the event whose quantities these are
 	Types    []Counts `json:"types"`
-	Closed   bool     `json:"x,omitempty"` // no order may have new seats: they are being counted again, or the event is over
+	Closed   bool     `json:"x,omitempty"` // no order may have new seats: they are counted again, or the event is over
 }
 
 func (p *Pool) counts(t ids.TicketType) *Counts {
@@ -161,10 +161,12 @@ func (t tally) check(p *Pool) []string {
 			sum = *s
 		}
 		if c.Held != sum.Held || c.Sold != sum.Sold {
-			wrong = append(wrong, fmt.Sprintf("type %s: the pool says held %d sold %d, its orders say held %d sold %d", c.Type, c.Held, c.Sold, sum.Held, sum.Sold))
+			wrong = append(wrong, fmt.Sprintf("type %s: the pool says held %d sold %d, its orders say held %d sold %d",
+				c.Type, c.Held, c.Sold, sum.Held, sum.Sold))
 		}
 		if c.Held < 0 || c.Sold < 0 || c.Available() < 0 {
-			wrong = append(wrong, fmt.Sprintf("type %s: capacity %d, held %d, sold %d", c.Type, c.Capacity, c.Held, c.Sold))
+			wrong = append(wrong, fmt.Sprintf("type %s: capacity %d, held %d, sold %d",
+				c.Type, c.Capacity, c.Held, c.Sold))
 		}
 	}
 	return wrong

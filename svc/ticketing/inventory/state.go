@@ -17,7 +17,7 @@ type state struct {
 	heard      uint64 // a record of this sequence has been heard of; if it is above seq, there are some to replay
 	checkpoint checkpoint
 	orders     map[ids.Order]Entry // those that have seats; nil if they were not replayed
-	gone       map[ids.Order]int64 // those that lost theirs since the checkpoint, or soon before, and when, in Unix seconds
+	gone       map[ids.Order]int64 // those without any since the checkpoint or soon before, in Unix seconds
 	tail       tail
 	ahead      []stored  // heard of, and to be applied when those before them are
 	saving     bool      // a checkpoint is being written
