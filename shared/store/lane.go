@@ -214,6 +214,9 @@ func (l *lane) run(ctx context.Context, g *group, state *txState, fn change) (wh
 		err = state.failed
 	}
 	if !intact {
+		if errors.Is(err, context.Canceled) { // of the group's context, whatever has ended that of the caller
+			err = ctx.Err()
+		}
 		return false, err
 	}
 	if err != nil {
