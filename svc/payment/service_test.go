@@ -100,12 +100,12 @@ func TestCreateRefuses(t *testing.T) {
 		return err
 	}
 	wantFault(t, call(ctx, order.ID, "unknown"), fault.Invalid)
-	wantFault(t, call(ctx, ids.New[ids.OrderKind](h.clock.Now()), ""), fault.NotFound)
 	wantFault(t, call(context.Background(), order.ID, ""), fault.Unauthenticated)
-	other, paid := h.order()
-	wantFault(t, call(other, order.ID, ""), fault.NotFound)
-	paid.Status = api.OrderPaid
-	wantFault(t, call(other, paid.ID, ""), fault.Conflict)
+	for _, code := range []fault.Code{fault.NotFound, fault.Conflict} {
+		h.refuse(fault.New(code, "ticketing refuses"))
+		wantFault(t, call(ctx, order.ID, ""), code)
+	}
+	h.refuse(nil)
 	_, free := h.order()
 	free.Total.Amount = 0
 	wantFault(t, call(as(free.UserID), free.ID, ""), fault.Conflict)
@@ -118,6 +118,19 @@ func TestCreateRefuses(t *testing.T) {
 	wantFault(t, err, fault.NotFound)
 	_, err = rpc.Call(ctx, h.client, api.ReceiveCallback, &api.Callback{Provider: "unknown", Body: []byte("{}")})
 	wantFault(t, err, fault.NotFound)
+
+	// What has become of an order is for its owner: of a paid one, too, a stranger gets what ticketing answers.
+	other, mine := h.order()
+	h.mustDecide(h.create(other, mine.ID).ID, "succeeded")
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if err := call(other, mine.ID, ""); !fault.Is(err, fault.Conflict) {
+			return fmt.Errorf("a paid order is paid again: %v", err)
+		}
+		return nil
+	})
+	h.refuse(fault.New(fault.NotFound, "ticketing refuses"))
+	wantFault(t, call(ctx, mine.ID, ""), fault.NotFound)
+	h.refuse(nil)
 
 	if err := h.live.Change(api.SandboxEnabled.Is(false)); err != nil {
 		t.Fatal(err)
