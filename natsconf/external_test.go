@@ -21,6 +21,7 @@ func external(t *testing.T) string {
 	if err := natsconf.WriteExternal(dir, roles()); err != nil {
 		t.Fatal(err)
 	}
+	t.Chdir(dir) // servers are started where their configuration is: its paths are relative
 	return dir
 }
 

@@ -11,7 +11,7 @@ import (
 
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
-	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), attendeeEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(), discoveryEndpoints())
+	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), attendeeEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(), discoveryEndpoints(), venueEndpoints())
 }
 
 // Topic is a kind of domain event: the subject it is published on, in stream EVENTS, and the type of its payload.

@@ -39,6 +39,7 @@ func mayCall() map[string]string {
 		"ticketing.admit": team, "ticketing.admissions": team,
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
+		"venue.get": "owner admin", "venue.update": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
 	}
 }
@@ -69,6 +70,7 @@ type world struct {
 	event, draft  api.Event
 	paid, pending api.Order
 	ticket        api.Ticket
+	venue         api.Venue
 	manual        api.Payment         // of another pending order, by bank transfer
 	members       map[string]ids.User // one that each person may remove from the team
 }
@@ -93,6 +95,7 @@ func (s *site) world(people []person, admin string) *world {
 			call[any](s, 200, "PUT", "/v1/events/"+e.ID.String()+"/team/"+who[role].id.String(), owner, map[string]string{"role": role})
 		}
 	}
+	w.venue = call[api.Venue](s, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC"})
 	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
 	w.ticket = s.pay(buyer, w.paid)[0]
 	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
@@ -131,6 +134,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = e.TicketTypes[0].ID.String()
 		case ids.Order:
 			id = order.ID.String()
+		case ids.Venue:
+			id = w.venue.ID.String()
 		case ids.Ticket:
 			id = w.ticket.ID.String()
 		case ids.Payment:
@@ -162,7 +167,7 @@ func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 // body returns a request that would be good if the right person sent it.
 func (w *world) body(d rpc.Descriptor) any {
 	switch d.Subject() {
-	case "api.event.update", "api.event.update_ticket_type":
+	case "api.event.update", "api.event.update_ticket_type", "api.venue.update":
 		return map[string]string{"name": "Another name"}
 	case "api.event.add_ticket_type":
 		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
@@ -196,7 +201,8 @@ func (w *world) seen() string {
 	event := "/v1/events/" + w.event.ID.String()
 	var b strings.Builder
 	for _, path := range []string{event, event + "/team", event + "/admissions", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
-		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String()} {
+		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String(),
+		"/v1/venues/" + w.venue.ID.String()} {
 		got, err := w.s.send("GET", path, w.admin, nil)
 		if err != nil || got.status != 200 {
 			w.s.t.Fatalf("%s: %d %v", path, got.status, err)

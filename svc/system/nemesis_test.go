@@ -35,7 +35,7 @@ type cluster struct {
 // kinds are the processes of the cluster by what is likely to fail for its own reasons.
 func kinds() map[string][]string {
 	return map[string][]string{"ticketing": {"ticketing"}, "payment": {"payment"}, "gateway": {"gateway"},
-		"others": {"config", "discovery", "event", "user", "notification", "analytics"}}
+		"others": {"config", "discovery", "event", "user", "notification", "analytics", "venue"}}
 }
 
 func startCluster(t *testing.T) *cluster {

@@ -27,6 +27,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
 	"github.com/starlightsymphony/starlight/svc/user"
+	"github.com/starlightsymphony/starlight/svc/venue"
 )
 
 // The roles that are not services: every process has a connection as node, the gateway only calls.
@@ -105,6 +106,10 @@ func services() []role {
 				cfg := m.sys.cfg
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
 					OutboxDir: cfg.outboxDir(), PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom, PushPrivate: cfg.PushPrivate})
+			}},
+		{name: "venue", description: "places with doors", migrations: venue.Migrations,
+			start: func(ctx context.Context, m *member) (service, error) {
+				return venue.New(venue.Deps{DB: m.db, Now: m.sys.cfg.Now}), nil
 			}},
 		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{
 			natsconf.Follow(api.EventsStream, analytics.Consumers(api.EventsStream)...), natsconf.Follow(api.AnalyticsStream, analytics.Consumers(api.AnalyticsStream)...),

@@ -110,6 +110,7 @@ var tagText = map[string]string{
 	"notification": "Messages, preferences, push subscriptions, announcements and dead letters.",
 	"analytics":    "Numbers, series, forecasts and reports of events.",
 	"config":       "Live settings and their history, for administrators.",
+	"venue":        "Places with doors.",
 	"discovery":    "The running instances of all services, for administrators.",
 }
 

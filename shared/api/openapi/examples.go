@@ -55,6 +55,7 @@ const (
 	anOrder   ids.Order      = "ord_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aTicket   ids.Ticket     = "tkt_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aPayment  ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aVenue    ids.Venue      = "ven_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund   ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                = "the refresh_token of the last answer that had one"
 	lastCode                 = "the code of the last answer that had one"
@@ -104,6 +105,11 @@ func event() []Example {
 	start := time.Date(2025, 6, 1, 8, 0, 0, 0, time.UTC)
 	quantity := 150
 	return []Example{
+		example(api.CreateVenue, api.NewVenue{Name: "Philharmonie", Address: "Herbert-von-Karajan-Straße 1, Berlin",
+			Timezone: "Europe/Berlin", Gates: []string{"north", "south"}}),
+		example(api.ListVenues, api.Page{}),
+		example(api.GetVenue, api.VenueRef{ID: aVenue}),
+		example(api.UpdateVenue, api.PatchVenue{ID: aVenue, Gates: codec.To([]string{"north", "south", "west"})}),
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
 		example(api.CreateEvent, concert()),
 		example(api.GetEvent, api.EventRef{ID: anEvent}),
