@@ -23,7 +23,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
 	"github.com/starlightsymphony/starlight/svc/system/command"
-	"github.com/starlightsymphony/starlight/svc/ticketing"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 )
 
 // first opens a live stream and returns the data of its first event.
@@ -197,9 +197,9 @@ func TestAnalytics(t *testing.T) {
 
 	connect := ops(t, sys.NATSURL(), creds)
 	s.buried(connect, admin)
-	audit(t, cfg, connect)
+	mustAudit(t, cfg, connect)
 	findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})
-	if err != nil || !slices.ContainsFunc(findings, func(f ticketing.Finding) bool {
+	if err != nil || !slices.ContainsFunc(findings, func(f audit.Finding) bool {
 		return strings.HasPrefix(f.Check, "analytics") && f.Compared == 1 && len(f.Broken) == 0
 	}) {
 		t.Errorf("the audit does not compare the numbers: %+v %v", findings, err)
@@ -225,7 +225,7 @@ func TestAnalytics(t *testing.T) {
 	}
 	same()
 	stop()
-	audit(t, cfg, stopped)
+	mustAudit(t, cfg, stopped)
 	s, _, _ = start(t, cfg)
 	organizer = s.login("organizer@example.org")
 	same()

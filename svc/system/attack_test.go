@@ -273,5 +273,5 @@ func TestThousandBuyers(t *testing.T) {
 		}
 	}
 	stop()
-	audit(t, cfg, stopped)
+	mustAudit(t, cfg, stopped)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 )
 
 // AuditConfig says what to audit.
@@ -39,7 +40,7 @@ const (
 )
 
 // Audit proves the invariants on a running or a stopped system.
-func Audit(ctx context.Context, cfg AuditConfig) ([]ticketing.Finding, error) {
+func Audit(ctx context.Context, cfg AuditConfig) ([]audit.Finding, error) {
 	js, done, err := cfg.Connect(ctx)
 	if err != nil {
 		if js, done, err = openStopped(ctx, cfg.Data, err); err != nil {
@@ -60,7 +61,7 @@ func Audit(ctx context.Context, cfg AuditConfig) ([]ticketing.Finding, error) {
 	}
 	defer money.Close()
 	for look := 1; ; look++ {
-		findings, err := audit(ctx, tickets, money, js, cfg.Reports)
+		findings, err := auditAll(ctx, tickets, money, js, cfg.Reports)
 		if err != nil || look == auditLooks || clean(findings) {
 			return findings, err
 		}
@@ -93,7 +94,7 @@ func openStopped(ctx context.Context, data string, cause error) (jetstream.JetSt
 	return nil, nil, err
 }
 
-func clean(findings []ticketing.Finding) bool {
+func clean(findings []audit.Finding) bool {
 	for _, f := range findings {
 		if len(f.Broken) > 0 {
 			return false
@@ -102,8 +103,8 @@ func clean(findings []ticketing.Finding) bool {
 	return true
 }
 
-func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream, reports map[string][]byte) ([]ticketing.Finding, error) {
-	findings, err := ticketing.Audit(ctx, tickets, js)
+func auditAll(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream, reports map[string][]byte) ([]audit.Finding, error) {
+	findings, err := audit.Run(ctx, tickets, js)
 	if err != nil {
 		return nil, err
 	}
@@ -111,17 +112,17 @@ func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream
 	if err != nil {
 		return nil, err
 	}
-	entries := ticketing.Finding{Check: "ledger: every payment and refund stands in it, and debits are credits"}
+	entries := audit.Finding{Check: "ledger: every payment and refund stands in it, and debits are credits"}
 	if entries.Compared, entries.Broken, err = ledger.Audit(ctx, money); err != nil {
 		return nil, err
 	}
-	theirs := ticketing.Finding{Check: "sandbox: the provider has collected and given back what we say"}
+	theirs := audit.Finding{Check: "sandbox: the provider has collected and given back what we say"}
 	if theirs.Compared, theirs.Broken, err = sandbox.Audit(ctx, money); err != nil {
 		return nil, err
 	}
 	findings = append(findings, paid, entries, theirs)
 	for provider, report := range reports {
-		f := ticketing.Finding{Check: provider + ": the provider's report is what our ledger says"}
+		f := audit.Finding{Check: provider + ": the provider's report is what our ledger says"}
 		if f.Compared, f.Broken, err = ledger.Reconcile(ctx, money, provider, bytes.NewReader(report)); err != nil {
 			return nil, fmt.Errorf("the report of %s: %w", provider, err)
 		}
@@ -133,17 +134,17 @@ func audit(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream
 
 // auditMoney compares what was collected with the orders: what is kept of a payment is what is kept of the order that it
 // paid, nothing is kept of any other, and every paid order has its payment.
-func auditMoney(ctx context.Context, tickets, money *store.DB) (ticketing.Finding, error) {
-	f := ticketing.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is paid for"}
+func auditMoney(ctx context.Context, tickets, money *store.DB) (audit.Finding, error) {
+	f := audit.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is paid for"}
 	captured, err := ledger.Captures(ctx, money)
 	if err != nil {
 		return f, err
 	}
-	receipts, err := ticketing.Receipts(ctx, tickets)
+	receipts, err := audit.Receipts(ctx, tickets)
 	if err != nil {
 		return f, err
 	}
-	orders := make(map[ids.Payment]ticketing.Paid, len(receipts))
+	orders := make(map[ids.Payment]audit.Paid, len(receipts))
 	for _, r := range receipts {
 		orders[r.PaymentID] = r
 	}

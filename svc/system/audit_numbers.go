@@ -11,13 +11,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/analytics"
 	"github.com/starlightsymphony/starlight/svc/payment/ledger"
-	"github.com/starlightsymphony/starlight/svc/ticketing"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 )
 
 // auditNumbers folds the stream of events as analytics does, and compares the sums of each event with the ledger. A
 // stream that has lost its beginning to age compares nothing.
-func auditNumbers(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream) (f ticketing.Finding, err error) {
-	f = ticketing.Finding{Check: "analytics: what the stream of events adds up to is what the ledger says"}
+func auditNumbers(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream) (f audit.Finding, err error) {
+	f = audit.Finding{Check: "analytics: what the stream of events adds up to is what the ledger says"}
 	dir, err := os.MkdirTemp("", "starlight-audit-")
 	if err != nil {
 		return f, err
@@ -28,7 +28,7 @@ func auditNumbers(ctx context.Context, tickets, money *store.DB, js jetstream.Je
 	if err != nil || !whole {
 		return f, err
 	}
-	ledger, err := ticketing.Sales(ctx, tickets)
+	ledger, err := audit.Sales(ctx, tickets)
 	if err != nil {
 		return f, err
 	}
@@ -55,7 +55,7 @@ func auditNumbers(ctx context.Context, tickets, money *store.DB, js jetstream.Je
 
 // refundsByEvent returns what is back of the payments that paid the orders of each event, in minor units.
 func refundsByEvent(ctx context.Context, tickets, money *store.DB) (map[ids.Event]int64, error) {
-	receipts, err := ticketing.Receipts(ctx, tickets)
+	receipts, err := audit.Receipts(ctx, tickets)
 	if err != nil {
 		return nil, err
 	}

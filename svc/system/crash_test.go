@@ -191,7 +191,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 		return nil
 	})
-	audit(t, s.cfg, ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds")))
+	mustAudit(t, s.cfg, ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds")))
 }
 
 // is checks an answer for its status and for text in its body.

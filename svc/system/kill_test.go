@@ -180,13 +180,13 @@ func TestKillInTheMiddleOfASale(t *testing.T) {
 	x.end()
 	x.check(s, s.login(adminEmail))
 	connect := ops(t, "nats://"+cfg.NATS, filepath.Join(cfg.Data, "creds"))
-	audit(t, cfg, connect)
+	mustAudit(t, cfg, connect)
 	var out strings.Builder
 	if exit := command.Main([]string{"audit", "--data", cfg.Data, "--nats-url", "nats://" + cfg.NATS}, &out, &out); exit != 0 || strings.Contains(out.String(), "BROKEN") {
 		t.Errorf("starlight audit: %d\n%s", exit, &out)
 	}
 	p.terminate()
-	audit(t, cfg, stopped)
+	mustAudit(t, cfg, stopped)
 }
 
 // The same code as separate processes on a NATS server and a PostgreSQL of their own, two of each service that handles
@@ -272,7 +272,7 @@ func TestCluster(t *testing.T) {
 	x.end()
 	x.check(s, s.login(adminEmail))
 	calm.check(s, admin)
-	audit(t, base, ops(t, "nats://"+hub, filepath.Join(dir, "creds")))
+	mustAudit(t, base, ops(t, "nats://"+hub, filepath.Join(dir, "creds")))
 	for _, p := range []*process{running[7], running[6], running[4], running[2], running[0]} {
 		p.terminate()
 	}

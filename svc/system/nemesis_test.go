@@ -294,7 +294,7 @@ func (c *cluster) judge(sales []*sale, plenty, scarce api.Event) {
 	if sold := s.left(scarce).Sold; sold == 0 || len(tickets) > sold {
 		c.t.Errorf("%d tickets for %d sold seats of the scarce event", len(tickets), sold)
 	}
-	audit(c.t, c.cfg, ops(c.t, c.natsURL, c.creds))
+	mustAudit(c.t, c.cfg, ops(c.t, c.natsURL, c.creds))
 	for _, e := range []api.Event{plenty, scarce} {
 		for _, s := range c.sites {
 			sold := s.left(e).Sold

@@ -50,5 +50,5 @@ func TestRebuildLostInventory(t *testing.T) {
 	admin = s.login(adminEmail)
 	s.refused("sold_out", "POST", "/v1/orders", admin, seats(event, 2))
 	s.pay(admin, pending)
-	audit(t, cfg, ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds")))
+	mustAudit(t, cfg, ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds")))
 }

@@ -262,8 +262,8 @@ func (s *site) left(e api.Event) api.TypeAvailability {
 	return call[api.Availability](s, 200, "GET", "/v1/events/"+e.ID.String()+"/availability", "", nil).TicketTypes[0]
 }
 
-// audit fails the test unless the records agree, now or when what a killed process had in its hands is delivered again.
-func audit(t *testing.T, cfg system.Config, connect func(context.Context) (jetstream.JetStream, func(), error)) {
+// mustAudit fails the test unless the records agree, now or when what a killed process had in its hands is delivered again.
+func mustAudit(t *testing.T, cfg system.Config, connect func(context.Context) (jetstream.JetStream, func(), error)) {
 	t.Helper()
 	testkit.Eventually(t, 120*time.Second, func() error {
 		findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})

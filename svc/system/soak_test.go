@@ -91,7 +91,7 @@ func TestPaymentSoak(t *testing.T) {
 			return nil
 		})
 	}
-	audit(t, cfg, ops(t, sys.NATSURL(), cfg.Data+"/creds"))
+	mustAudit(t, cfg, ops(t, sys.NATSURL(), cfg.Data+"/creds"))
 
 	sold := s.left(all[0]).Sold
 	call[api.Event](s, 200, "POST", "/v1/events/"+all[0].ID.String()+"/cancel", admin, api.CancelEventRequest{Reason: "rain"})
@@ -101,7 +101,7 @@ func TestPaymentSoak(t *testing.T) {
 		}
 		return nil
 	})
-	audit(t, cfg, ops(t, sys.NATSURL(), cfg.Data+"/creds"))
+	mustAudit(t, cfg, ops(t, sys.NATSURL(), cfg.Data+"/creds"))
 	if sold == 0 {
 		t.Error("the cancelled event had sold nothing")
 	}

@@ -140,11 +140,11 @@ func TestMainPath(t *testing.T) {
 		}
 	}
 	s.refused("forbidden", "GET", "/v1/mesh/services", buyer, nil)
-	audit(t, cfg, ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds")))
+	mustAudit(t, cfg, ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds")))
 
 	// Stopped and started again on the same folder, everything is there.
 	stop()
-	audit(t, cfg, stopped)
+	mustAudit(t, cfg, stopped)
 	s, _, _ = start(t, cfg)
 	buyer = s.login("buyer@example.org")
 	if got := call[api.List[api.Ticket]](s, 200, "GET", "/v1/me/tickets", buyer, nil).Items; len(got) != 5 {

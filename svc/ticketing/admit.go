@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/code"
 )
 
 // admit answers at the door. Scans of all gates that arrive together are decided in one transaction.
@@ -19,20 +20,20 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	if err != nil {
 		return nil, err
 	}
-	code := strings.TrimSpace(req.Code) // scanners add a line end, people a blank
+	shownCode := strings.TrimSpace(req.Code) // scanners add a line end, people a blank
 	var check fault.Check
-	check.Field(code != "", "code", "must not be empty")
+	check.Field(shownCode != "", "code", "must not be empty")
 	text.CheckLine(&check, "gate", req.Gate, 0, 80)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
 	now := store.Time(s.now())
 	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).User, At: now}}
-	c, genuine := s.readCode(ctx, code)
+	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:
 		shown.row.Result = api.InvalidCode
-	case c.event != req.EventID:
+	case c.Event != req.EventID:
 		shown.row.Result = api.WrongEvent
 	case offer.Event.Status == api.EventCancelled:
 		shown.row.Result = api.RevokedTicket
@@ -40,7 +41,7 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 		shown.row.Result = s.whyClosed(&offer.Event)
 	}
 	if genuine {
-		shown.row.TicketID, shown.revision = c.ticket, c.revision
+		shown.row.TicketID, shown.revision = c.Ticket, c.Revision
 	}
 	v, err := s.scans.Do(ctx, shown)
 	if err != nil {
@@ -57,6 +58,26 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 		}
 	}
 	return out, nil
+}
+
+// readCode checks a code's form and signature and returns what it says. It reports false for everything that this system
+// did not sign.
+func (s *Service) readCode(ctx context.Context, text string) (code.Payload, bool) {
+	c, ok := code.Parse(text)
+	return c.Payload, ok && s.keys.Verify(ctx, c.KeyID, c.Body, c.Signature)
+}
+
+// decideAdmission is the rule of the door: a genuine code of this event, shown for the first time.
+func decideAdmission(t ticketRow, known bool, revision int64) string {
+	switch {
+	case !known:
+		return api.InvalidCode
+	case t.Revision != revision || t.Status == api.TicketRevoked:
+		return api.RevokedTicket
+	case t.Status == api.TicketAdmitted:
+		return api.AlreadyAdmitted
+	}
+	return api.Admitted
 }
 
 // whyClosed returns why a ticket is not admitted at this time, or nothing.

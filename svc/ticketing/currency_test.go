@@ -47,7 +47,7 @@ func TestCurrencyIsFrozenByOrders(t *testing.T) {
 			t.Errorf("an order at the old price: %v", err)
 		}
 		h.price(offer, "JPY")
-		s.offers.evict(offer.Event.ID)
+		s.offers.Evict(offer.Event.ID)
 		made := must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
 		if made.Total.Currency != "JPY" {
 			t.Errorf("the total is %v", made.Total)

@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -285,7 +286,7 @@ func (h *harness) becomes(user ids.User, id ids.Order, status string) *api.Order
 func (h *harness) audit() {
 	h.t.Helper()
 	testkit.Eventually(h.t, 15*time.Second, func() error {
-		findings, err := Audit(h.t.Context(), h.db, h.nats.JS)
+		findings, err := audit.Run(h.t.Context(), h.db, h.nats.JS)
 		if err != nil {
 			return err
 		}

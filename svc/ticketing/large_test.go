@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -101,7 +102,7 @@ func TestAuditKnowsWhatIsOnItsWay(t *testing.T) {
 		if err := s.inv.Confirm(t.Context(), inventory.Ref{Event: offer.Event.ID, Order: paid.ID}); err != nil { // the money's tickets come next
 			t.Fatal(err)
 		}
-		findings, err := Audit(t.Context(), h.db, h.nats.JS)
+		findings, err := audit.Run(t.Context(), h.db, h.nats.JS)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,12 +121,12 @@ func TestAuditKnowsWhatIsOnItsWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := readRecords(t.Context(), s.db)
+		ledger.ReadAt = ledger.ReadAt.Add(2 * audit.OnItsWay)
+		findings, err = audit.Compare(t.Context(), h.db, ledger)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ledger.ReadAt = ledger.ReadAt.Add(2 * onItsWay)
-		if f, _ := r.auditOrders(ledger); len(f.Broken) != 2 || len(f.Pending) != 0 {
+		if f := findings[2]; len(f.Broken) != 2 || len(f.Pending) != 0 {
 			t.Errorf("minutes later: %+v", f)
 		}
 		h.pay(paid.UserID, paid)

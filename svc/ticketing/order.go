@@ -238,7 +238,7 @@ func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, err
 	if row.UserID == caller.User || caller.Admin() {
 		return row, nil
 	}
-	offer, err := s.offers.get(ctx, row.EventID)
+	offer, err := s.offers.Get(ctx, row.EventID)
 	if err != nil || offer.RoleOf(caller) < api.RoleManager {
 		return orderRow{}, missing
 	}
@@ -313,7 +313,7 @@ func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*a
 		return nil, err
 	}
 	s.publishChanges(row.ID)
-	offer, err := s.offers.get(ctx, row.EventID)
+	offer, err := s.offers.Get(ctx, row.EventID)
 	if err != nil {
 		return nil, err
 	}
@@ -328,7 +328,7 @@ func (s *Service) holdUntil(ctx context.Context, id ids.Order, user ids.User, un
 	if err != nil || row.UserID != user || row.Status != api.OrderPending || !s.now().Before(row.ExpiresAt) {
 		return row.ExpiresAt, err // who ties the payment says what is wrong
 	}
-	offer, err := s.offers.get(ctx, row.EventID)
+	offer, err := s.offers.Get(ctx, row.EventID)
 	if err != nil {
 		return time.Time{}, err
 	}

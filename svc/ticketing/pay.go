@@ -65,11 +65,11 @@ func subjects() []string {
 
 // followEvent takes over an event as it is now.
 func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
-	if err := s.db.saveOffer(ctx, offer); err != nil {
+	if err := s.offers.Save(ctx, offer); err != nil {
 		return err
 	}
 	id := offer.Event.ID
-	s.offers.evict(id)
+	s.offers.Evict(id)
 	switch offer.Event.Status {
 	case api.EventPublished:
 		err := s.setQuantities(ctx, id, offer.Event.Revision, quantities(offer), "")
@@ -150,7 +150,7 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 		return err
 	}
 	name := ""
-	if offer, err := s.offers.get(ctx, order.EventID); err == nil {
+	if offer, err := s.offers.Get(ctx, order.EventID); err == nil {
 		name = offer.Event.Name
 	}
 	_, err = s.receipts.Do(ctx, receipt{order: order.ID, payment: p.ID, eventName: name,
@@ -250,4 +250,36 @@ func (s *Service) reportOversell(err error) error {
 	s.metrics.fenced.Inc()
 	s.log.Error("the stock refused a sale that the inventory had accepted", "error", err)
 	return errors.Join(errFenced, err)
+}
+
+// confirm makes the hold of an order final that SQL knows as paid: a free order, which is paid as it is written.
+//
+// If the hold is gone, either the order was given up meanwhile, or it was written so late that its hold had ended. Then
+// it takes its seats again, and if others have them by now, it is taken back.
+func (s *Service) confirm(ctx context.Context, row orderRow) error {
+	err := s.inv.Confirm(ctx, row.ref())
+	if !errors.Is(err, inventory.ErrGone) {
+		return err
+	}
+	known, err := s.db.remainingSeats(ctx, row.ID)
+	if row = known[row.ID].row; err != nil || row.Status != api.OrderPaid {
+		return err
+	}
+	err = s.inv.Sell(ctx, row.ref(), row.UserID, known[row.ID].lines, "free")
+	if fault.Is(err, fault.SoldOut) {
+		s.metrics.branch("free_sold_out")
+		s.log.WarnContext(ctx, "free order is taken back: its hold had ended and its seats are taken", "order", row.ID)
+		if _, err = s.db.cancelFree(ctx, row.ID, true, store.Time(s.now())); err == nil {
+			s.publishChanges(row.ID)
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	// Given up between the look and the sale, it must not keep them.
+	if row, err = s.db.order(ctx, row.ID); err == nil && row.ended() {
+		err = s.inv.Return(ctx, row.ref())
+	}
+	return err
 }

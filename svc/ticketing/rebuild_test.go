@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -65,7 +66,7 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 		if got := h.rebuild(o.Event.ID); got.Mended != 0 || got.Waiting != 5 {
 			t.Fatalf("at once: %+v", got)
 		}
-		h.clock.Advance(2 * onItsWay)
+		h.clock.Advance(2 * audit.OnItsWay)
 		if got := h.rebuild(o.Event.ID); got.Mended != 5 || got.Waiting != 0 || got.NoRoom != 0 {
 			t.Fatalf("later: %+v", got)
 		}
@@ -167,7 +168,7 @@ func TestLostInventoryInASale(t *testing.T) {
 			}
 		}
 		wg.Wait()
-		h.clock.Advance(2 * onItsWay)
+		h.clock.Advance(2 * audit.OnItsWay)
 		if got := h.rebuild(o.Event.ID); got.NoRoom != 0 {
 			t.Errorf("in the end: %+v", got)
 		}

@@ -9,7 +9,9 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 )
 
 // keys returns the keys that the inventory has of an event.
@@ -37,7 +39,7 @@ func TestEventThatIsOverLeavesTheInventory(t *testing.T) {
 		over, other := h.publish(10, 1000), h.publish(10, 1000)
 		b, free := h.buy(over, 3), h.buy(over, 1)
 		h.buy(other, 2)
-		h.change(over.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) { o.Event.EndsAt = h.clock.Now().Add(-retireAfter) })
+		h.change(over.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) { o.Event.EndsAt = h.clock.Now().Add(-offers.RetireAfter) })
 		testkit.Eventually(t, 15*time.Second, func() error {
 			pool, err := s.inv.Pool(t.Context(), over.Event.ID)
 			if err == nil && pool.Revision == over.Event.Revision {
@@ -51,7 +53,7 @@ func TestEventThatIsOverLeavesTheInventory(t *testing.T) {
 		if err := s.retire(t.Context()); err != nil || h.keys(over) == 0 {
 			t.Errorf("at its end %d keys are left, %v", h.keys(over), err)
 		}
-		h.clock.Advance(2 * onItsWay)
+		h.clock.Advance(2 * audit.OnItsWay)
 		for range 2 {
 			if err := s.retire(t.Context()); err != nil {
 				t.Fatal(err)

@@ -25,11 +25,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 )
 
 //go:embed migrations
@@ -61,7 +63,7 @@ type Service struct {
 	now    func() time.Time
 
 	inv    *inventory.Inventory
-	offers *offers
+	offers *offers.Offers
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
@@ -114,7 +116,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 			write:    d.Metrics.Histogram("starlight_ticketing_write_seconds", "How long one transaction took that writes orders."),
 			fenced:   d.Metrics.Counter("starlight_ticketing_fenced_total", "Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
 		}}
-	s.offers = newOffers(s.db, d.Client, d.Now)
+	s.offers = offers.New(d.DB, d.Client, d.Now)
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts)
@@ -192,7 +194,7 @@ func (s *Service) onChange(msg *nats.Msg) {
 		} `json:"event"`
 	}
 	if json.Unmarshal(msg.Data, &changed) == nil {
-		s.offers.evict(changed.Event.ID)
+		s.offers.Evict(changed.Event.ID)
 	}
 }
 
@@ -268,4 +270,33 @@ func (s *Service) resizePool(
 		}
 	}
 	return resize(ctx) // again is no harm: the pool has the revision
+}
+
+// ticketType returns a ticket type of the offer, or nil.
+func ticketType(o *api.Offer, id ids.TicketType) *api.TicketType {
+	for i := range o.Event.TicketTypes {
+		if o.Event.TicketTypes[i].ID == id {
+			return &o.Event.TicketTypes[i]
+		}
+	}
+	return nil
+}
+
+// offerAs returns an offer to a caller who has at least the role.
+func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
+	o, err := s.offers.Get(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	return o, o.Require(rpc.Caller(ctx), need)
+}
+
+// publishChanges wakes the callers who wait for a change of orders, at whichever gateway. Call it after the commit: they
+// read the order again. A notification that is lost costs them the rest of their wait, and nothing else.
+func (s *Service) publishChanges(orders ...ids.Order) {
+	for _, id := range orders {
+		if err := live.Publish(s.nats, api.OrderRef{ID: id}.LiveSubject(), "changed", "", nil); err != nil {
+			s.log.Debug("a change of an order is not published", "order", id, "error", err)
+		}
+	}
 }

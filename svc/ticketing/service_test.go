@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 )
 
 func TestBuyAndEnter(t *testing.T) {
@@ -481,27 +482,11 @@ func TestWithoutTheEventService(t *testing.T) {
 	s := h.start()
 	offer, buyer := h.publish(10, 0), person()
 	must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
-	s.offers.client = rpc.NewClient(testkit.NATS(t).Conn, rpc.ClientConfig{Name: "ticketing", Grace: -1}) // where nobody answers
+	away := rpc.NewClient(testkit.NATS(t).Conn, rpc.ClientConfig{Name: "ticketing", Grace: -1}) // no service answers there
+	s.offers = offers.New(h.db, away, h.clock.Now)
 	h.clock.Advance(time.Minute)
 	must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
 	if _, err := do(h.as(buyer), h, api.GetAvailability, api.EventRef{ID: ids.New[ids.EventKind](h.clock.Now())}); err == nil {
 		t.Error("an unknown event has availability")
 	}
-}
-
-func FuzzParseCode(f *testing.F) {
-	f.Add("ST1.abc.01jc0000000000000000000000.01jc0000000000000000000000.1.AAAA")
-	f.Add("ST1.....")
-	f.Fuzz(func(t *testing.T, code string) {
-		c, _, body, _, ok := parseCode(code)
-		if !ok {
-			return
-		}
-		if _, err := ids.Parse[ids.TicketKind](c.ticket.String()); err != nil {
-			t.Fatal(err)
-		}
-		if len(body) >= len(code) || code[:len(body)] != body {
-			t.Fatalf("body %q of code %q", body, code)
-		}
-	})
 }

@@ -263,19 +263,6 @@ func scannedBefore(ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket
 // firstGate is the query for where a ticket was admitted.
 const firstGate = "SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted'"
 
-// decideAdmission is the rule of the door: a genuine code of this event, shown for the first time.
-func decideAdmission(t ticketRow, known bool, revision int64) string {
-	switch {
-	case !known:
-		return api.InvalidCode
-	case t.Revision != revision || t.Status == api.TicketRevoked:
-		return api.RevokedTicket
-	case t.Status == api.TicketAdmitted:
-		return api.AlreadyAdmitted
-	}
-	return api.Admitted
-}
-
 func (db ticketStore) scannedTickets(ctx context.Context, tx tx, in []scan) (map[ids.Ticket]ticketRow, error) {
 	id := make([]ids.Ticket, 0, len(in))
 	for _, s := range in {

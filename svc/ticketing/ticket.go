@@ -2,10 +2,6 @@ package ticketing
 
 import (
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
-	"strconv"
-	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/document"
@@ -14,57 +10,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/code"
 )
-
-// A ticket's code is ST1.<event>.<ticket>.<revision>.<key id>.<signature>: the ids without their prefixes, the ticket's
-// revision in decimal, the key that signed, and the Ed25519 signature of all that stands before the key id, in base64url
-// without padding. Who knows the public key can check a code without asking anybody.
-const codeVersion = "ST1"
-
-// maxCode is longer than any code, and shorter than what is worth looking at.
-const maxCode = 256
-
-// codePayload is what a code says.
-type codePayload struct {
-	event    ids.Event
-	ticket   ids.Ticket
-	revision int64
-}
 
 // codeOf returns the code of a ticket. It is the same at every call, until the key is changed; codes made before stay good.
 func (s *Service) codeOf(t ticketRow) string {
-	body := strings.Join([]string{codeVersion, bare(string(t.EventID)), bare(string(t.ID)), strconv.FormatInt(t.Revision, 10)}, ".")
 	kid, key := s.keys.Private()
-	return body + "." + kid + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(body)))
-}
-
-// bare is an id without its prefix.
-func bare(id string) string { return id[strings.IndexByte(id, '_')+1:] }
-
-// readCode checks a code's form and signature and returns what it says. It reports false for everything that this system
-// did not sign.
-func (s *Service) readCode(ctx context.Context, code string) (codePayload, bool) {
-	c, kid, body, sig, ok := parseCode(code)
-	if !ok || !s.keys.Verify(ctx, kid, []byte(body), sig) {
-		return codePayload{}, false
-	}
-	return c, true
-}
-
-func parseCode(code string) (c codePayload, kid, body string, sig []byte, ok bool) {
-	part := strings.Split(code, ".")
-	if len(code) > maxCode || len(part) != 6 || part[0] != codeVersion {
-		return codePayload{}, "", "", nil, false
-	}
-	event, err1 := ids.Parse[ids.EventKind](ids.EventKind{}.Prefix() + "_" + part[1])
-	ticket, err2 := ids.Parse[ids.TicketKind](ids.TicketKind{}.Prefix() + "_" + part[2])
-	revision, err3 := strconv.ParseInt(part[3], 10, 64)
-	sig, err4 := base64.RawURLEncoding.Strict().DecodeString(part[5])
-	if err1 != nil || err2 != nil || err3 != nil || err4 != nil {
-		return codePayload{}, "", "", nil, false
-	}
-	body = strings.Join(part[:4], ".")
-	return codePayload{event, ticket, revision}, part[4], body, sig, true
+	return code.Sign(code.Payload{Event: t.EventID, Ticket: t.ID, Revision: t.Revision}, kid, key)
 }
 
 // ticket returns a ticket as its owner sees it.
@@ -92,7 +44,7 @@ func (s *Service) visibleTicket(ctx context.Context, id ids.Ticket) (ticketRow, 
 	if row.OwnerID == caller.User || caller.Admin() {
 		return row, nil
 	}
-	offer, err := s.offers.get(ctx, row.EventID)
+	offer, err := s.offers.Get(ctx, row.EventID)
 	if err != nil || offer.RoleOf(caller) < api.RoleManager {
 		return ticketRow{}, fault.New(fault.NotFound, "there is no such ticket")
 	}
@@ -113,11 +65,11 @@ func (s *Service) ticketQR(ctx context.Context, req *api.TicketRef) (*rpc.Blob, 
 	if err != nil {
 		return nil, err
 	}
-	code, err := document.NewQR(s.codeOf(row))
+	qr, err := document.NewQR(s.codeOf(row))
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the code could not be drawn")
 	}
-	return &rpc.Blob{ContentType: "image/png", Data: code.PNG()}, nil
+	return &rpc.Blob{ContentType: "image/png", Data: qr.PNG()}, nil
 }
 
 func (s *Service) orderTickets(ctx context.Context, req *api.OrderRef) (*api.List[api.Ticket], error) {
@@ -192,4 +144,28 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	t := s.ticket(row)
 	t.Code = "" // it is the new owner's
 	return &t, nil
+}
+
+// heldTickets returns the tickets that a person can come in with: not revoked, and of an order that nobody is refunding.
+// It is asked at the moment a mail goes out, so that no mail speaks of tickets that were given back a second before.
+func (s *Service) heldTickets(ctx context.Context, req *api.HeldTickets) (*api.List[api.Ticket], error) {
+	column, id := "", ""
+	given := 0
+	for name, v := range map[string]string{"event_id": req.EventID.String(), "order_id": req.OrderID.String(), "id": req.TicketID.String()} {
+		if v != "" {
+			column, id = name, v
+			given++
+		}
+	}
+	var check fault.Check
+	check.Field(req.UserID != "", "user_id", "must be given")
+	check.Field(given == 1, "event_id", "or order_id or ticket_id must be given, and only one of them")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	rows, err := s.db.held(ctx, req.UserID, column, id)
+	if err != nil {
+		return nil, err
+	}
+	return &api.List[api.Ticket]{Items: s.tickets(rows)}, nil
 }

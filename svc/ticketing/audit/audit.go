@@ -1,10 +1,14 @@
-package ticketing
+// Package audit proves that orders, tickets, stock and the inventory agree, from the rows and the stream alone.
+package audit
 
 import (
+	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
+
 	"context"
 	"database/sql"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,29 +28,35 @@ type Finding struct {
 	Pending  []string // where it does not hold yet: something is on its way, for less than a minute
 }
 
-// onItsWay is how long something may be on its way between the inventory and SQL, in either direction.
-const onItsWay = time.Minute
+// OnItsWay is how long something may be on its way between the inventory and SQL, in either direction.
+const OnItsWay = time.Minute
 
-// Audit proves that seats, orders and tickets agree: the inventory with itself at every revision it still has, the fence
+// Run proves that seats, orders and tickets agree: the inventory with itself at every revision it still has, the fence
 // with the inventory, the orders with what the inventory holds and has sold, and the tickets with the orders.
 //
 // On a running system an order that has just changed may be on its way between the inventory and SQL: that is pending.
 // What is found broken should be looked at again a moment later: only what stays is broken.
-func Audit(ctx context.Context, db *store.DB, js jetstream.JetStream) ([]Finding, error) {
+func Run(ctx context.Context, db *store.DB, js jetstream.JetStream) ([]Finding, error) {
 	ledger, err := inventory.Audit(ctx, js)
 	if err != nil {
 		return nil, err
 	}
-	r, err := readRecords(ctx, ticketStore{db})
+	return Compare(ctx, db, ledger)
+}
+
+// Compare is Run with what the inventory was found to be.
+func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Finding, error) {
+	r, err := readRecords(ctx, db)
 	if err != nil {
 		return nil, err
 	}
-	if err := r.readRetired(ctx, ticketStore{db}, ledger); err != nil {
+	if err := r.readRetired(ctx, db, ledger); err != nil {
 		return nil, err
 	}
 	orders, moving := r.auditOrders(ledger)
 	return []Finding{
-		{Check: "inventory: at every revision, held and sold are the sums over the orders, within capacity", Compared: ledger.Checked, Broken: ledger.Broken},
+		{Check: "inventory: at every revision, held and sold are the sums over the orders, within capacity",
+			Compared: ledger.Checked, Broken: ledger.Broken},
 		r.auditStock(ledger, moving), orders, r.auditTickets(),
 	}, nil
 }
@@ -62,6 +72,18 @@ type records struct {
 	seated         ticketCounts // that take a seat: the valid ones, and those that were admitted before they were revoked
 }
 
+// orderRow is what an audit reads of an order.
+type orderRow struct {
+	ID        ids.Order
+	EventID   ids.Event
+	Status    string
+	Items     []api.OrderItem
+	Total     int64
+	Refunded  int64
+	PaidAt    *time.Time
+	UpdatedAt time.Time
+}
+
 type stockRow struct {
 	TicketTypeID ids.TicketType
 	EventID      ids.Event
@@ -71,7 +93,7 @@ type stockRow struct {
 // ticketCounts are numbers of tickets by order and type.
 type ticketCounts map[ids.Order]map[ids.TicketType]int
 
-func readRecords(ctx context.Context, db ticketStore) (*records, error) {
+func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	var opts sql.TxOptions
 	if db.Postgres() {
 		opts = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
@@ -89,22 +111,17 @@ func readRecords(ctx context.Context, db ticketStore) (*records, error) {
 	if err != nil {
 		return nil, err
 	}
-	for where, counts := range map[string]*ticketCounts{"status <> 'revoked'": &r.valid, "status = 'revoked'": &r.revoked, seated: &r.seated} {
-		if *counts, err = countTickets(ctx, tx, where); err != nil {
-			return nil, err
-		}
-	}
-	return &r, nil
+	return &r, r.countTickets(ctx, tx)
 }
 
 // readRetired finds the events that the inventory has retired.
-func (r *records) readRetired(ctx context.Context, db ticketStore, ledger *inventory.Ledger) error {
+func (r *records) readRetired(ctx context.Context, db *store.DB, ledger *inventory.Ledger) error {
 	r.retired = map[ids.Event]bool{}
 	for _, row := range r.stock {
 		if _, known := r.retired[row.EventID]; known || ledger.Has(row.EventID) {
 			continue
 		}
-		over, err := db.isOver(ctx, row.EventID, ledger.ReadAt)
+		over, err := offers.IsOver(ctx, db, row.EventID, ledger.ReadAt)
 		if err != nil {
 			return err
 		}
@@ -130,7 +147,7 @@ func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType
 		}
 		delete(sold, row.TicketTypeID)
 	}
-	for _, t := range sortedKeys(sold) {
+	for _, t := range slices.Sorted(maps.Keys(sold)) {
 		f.Broken = append(f.Broken, fmt.Sprintf("ticket type %s: SQL knows nothing of %d sold", t, sold[t]))
 	}
 	return f
@@ -165,7 +182,7 @@ func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.Ticket
 		if at := ledger.Changed(row.ID); at.After(changed) {
 			changed = at
 		}
-		if ledger.ReadAt.Sub(changed) > onItsWay {
+		if ledger.ReadAt.Sub(changed) > OnItsWay {
 			f.Broken = append(f.Broken, text)
 			continue
 		}
@@ -177,7 +194,7 @@ func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.Ticket
 			moving[t] -= n
 		}
 	}
-	for _, id := range sortedKeys(kept) {
+	for _, id := range slices.Sorted(maps.Keys(kept)) {
 		if kept[id].State == inventory.Sold { // a hold without an order expires by itself
 			f.Broken = append(f.Broken, fmt.Sprintf("order %s has seats and does not exist", id))
 		}
@@ -185,21 +202,35 @@ func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.Ticket
 	return f, moving
 }
 
-func countTickets(ctx context.Context, tx bun.Tx, which string) (ticketCounts, error) {
-	var counts []struct {
-		OrderID      ids.Order
-		TicketTypeID ids.TicketType
-		N            int
+// countTickets reads the numbers of tickets.
+func (r *records) countTickets(ctx context.Context, tx bun.Tx) error {
+	var rows []struct {
+		OrderID           ids.Order
+		TicketTypeID      ids.TicketType
+		Revoked, Admitted bool
+		N                 int
 	}
-	err := tx.NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE ? GROUP BY order_id, ticket_type_id", bun.Safe(which)).Scan(ctx, &counts)
-	out := ticketCounts{}
-	for _, c := range counts {
-		if out[c.OrderID] == nil {
-			out[c.OrderID] = map[ids.TicketType]int{}
+	err := tx.NewRaw(`SELECT order_id, ticket_type_id, status = 'revoked' AS revoked, admitted_at IS NOT NULL AS admitted,
+		COUNT(*) AS n FROM tickets GROUP BY 1, 2, 3, 4`).Scan(ctx, &rows)
+	r.valid, r.revoked, r.seated = ticketCounts{}, ticketCounts{}, ticketCounts{}
+	for _, row := range rows {
+		counts := r.valid
+		if row.Revoked {
+			counts = r.revoked
 		}
-		out[c.OrderID][c.TicketTypeID] = c.N
+		counts.add(row.OrderID, row.TicketTypeID, row.N)
+		if !row.Revoked || row.Admitted {
+			r.seated.add(row.OrderID, row.TicketTypeID, row.N)
+		}
 	}
-	return out, err
+	return err
+}
+
+func (c ticketCounts) add(order ids.Order, typ ids.TicketType, n int) {
+	if c[order] == nil {
+		c[order] = map[ids.TicketType]int{}
+	}
+	c[order][typ] += n
 }
 
 // auditTickets compares the tickets with the orders.
@@ -209,18 +240,21 @@ func (r *records) auditTickets() Finding {
 	for _, row := range r.orders {
 		f.Compared++
 		issued := map[ids.TicketType]int{}
-		back := int64(0)
+		back, prices := int64(0), map[ids.TicketType]int64{}
+		for _, item := range row.Items {
+			prices[item.TicketTypeID] = item.UnitPrice.Amount
+		}
 		for t, n := range valid[row.ID] {
 			issued[t] += n
 		}
 		for t, n := range r.revoked[row.ID] {
 			issued[t] += n
-			back += row.price(t) * int64(n)
+			back += prices[t] * int64(n)
 		}
 		want := map[ids.TicketType]int{}
 		if row.PaidAt != nil {
-			for _, l := range row.lines() {
-				want[l.Type] += l.N
+			for _, item := range row.Items {
+				want[item.TicketTypeID] += item.Quantity
 			}
 		}
 		switch {
@@ -233,7 +267,7 @@ func (r *records) auditTickets() Finding {
 		}
 		delete(valid, row.ID)
 	}
-	for _, id := range sortedKeys(valid) {
+	for _, id := range slices.Sorted(maps.Keys(valid)) {
 		f.Broken = append(f.Broken, fmt.Sprintf("tickets %v belong to order %s, which does not exist", valid[id], id))
 	}
 	return f
@@ -263,4 +297,20 @@ func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
 		out[i] = Paid{OrderID: r.ID, EventID: r.EventID, PaymentID: r.PaymentID, Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
 	}
 	return out, err
+}
+
+// Sale is what the ledger says of an event: all that was ever paid, refunded or not.
+type Sale struct {
+	EventID                   ids.Event
+	Orders, Tickets, Admitted int64
+	Revenue                   int64 // minor units
+}
+
+// Sales returns the sums of every event that has sold something.
+func Sales(ctx context.Context, db *store.DB) ([]Sale, error) {
+	var sales []Sale
+	err := db.Read().NewRaw(`SELECT o.event_id, count(*) AS orders, sum(o.total) AS revenue, sum(t.tickets) AS tickets, sum(t.admitted) AS admitted
+		FROM orders o JOIN (SELECT order_id, count(*) AS tickets, sum(CASE WHEN admitted_at IS NULL THEN 0 ELSE 1 END) AS admitted FROM tickets GROUP BY order_id) t
+		ON t.order_id = o.id WHERE o.paid_at IS NOT NULL GROUP BY o.event_id`).Scan(ctx, &sales)
+	return sales, err
 }

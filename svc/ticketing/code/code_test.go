@@ -1,0 +1,41 @@
+package code_test
+
+import (
+	"crypto/ed25519"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/ticketing/code"
+)
+
+func TestSignAndParse(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	want := code.Payload{Event: ids.New[ids.EventKind](now), Ticket: ids.New[ids.TicketKind](now), Revision: 7}
+	got, ok := code.Parse(code.Sign(want, "k1", private))
+	if !ok || got.Payload != want || got.KeyID != "k1" || !ed25519.Verify(public, got.Body, got.Signature) {
+		t.Errorf("%+v %v, want %+v", got, ok, want)
+	}
+}
+
+func FuzzParseCode(f *testing.F) {
+	f.Add("ST1.abc.01jc0000000000000000000000.01jc0000000000000000000000.1.AAAA")
+	f.Add("ST1.....")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, ok := code.Parse(text)
+		if !ok {
+			return
+		}
+		if _, err := ids.Parse[ids.TicketKind](c.Ticket.String()); err != nil {
+			t.Fatal(err)
+		}
+		if body := string(c.Body); !strings.HasPrefix(text, body) || len(body) == len(text) {
+			t.Fatalf("body %q of code %q", c.Body, text)
+		}
+	})
+}

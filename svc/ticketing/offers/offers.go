@@ -1,0 +1,139 @@
+// Package offers knows what the events offer that are sold here.
+package offers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// ttl bounds how old an offer can be when the message that tells of its change is lost.
+const ttl = time.Second
+
+// limit bounds the memory of the cache, in events.
+const limit = 10_000
+
+// Offers knows what events offer. It asks the event service, remembers the answer for a second or until a message tells
+// of a change, and keeps a copy in SQL: with the event service away, sales and doors go on with what is known.
+type Offers struct {
+	db     *store.DB
+	client *rpc.Client
+	now    func() time.Time
+	asking singleflight.Group
+
+	mu    sync.Mutex
+	cache map[ids.Event]cachedOffer
+}
+
+type cachedOffer struct {
+	*api.Offer
+	until time.Time
+}
+
+// New returns the offers that are kept in a database.
+func New(db *store.DB, client *rpc.Client, now func() time.Time) *Offers {
+	return &Offers{db: db, client: client, now: now, cache: map[ids.Event]cachedOffer{}}
+}
+
+// Get returns what an event offers. The caller must not change it.
+func (o *Offers) Get(ctx context.Context, event ids.Event) (*api.Offer, error) {
+	o.mu.Lock()
+	c, ok := o.cache[event]
+	o.mu.Unlock()
+	if ok && o.now().Before(c.until) {
+		return c.Offer, nil
+	}
+	v, err, _ := o.asking.Do(event.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return o.fetch(ctx, event, c.Offer)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v.(*api.Offer), nil
+}
+
+func (o *Offers) fetch(ctx context.Context, event ids.Event, known *api.Offer) (*api.Offer, error) {
+	offer, err := rpc.Call(ctx, o.client, api.GetOffer, &api.OfferRequest{EventID: event})
+	switch {
+	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
+		if offer, err = load(context.WithoutCancel(ctx), o.db, event); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case known == nil || known.Event.Revision != offer.Event.Revision:
+		if err := o.Save(ctx, offer); err != nil {
+			return nil, err
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.cache) >= limit {
+		clear(o.cache)
+	}
+	o.cache[event] = cachedOffer{offer, o.now().Add(ttl)}
+	return offer, nil
+}
+
+// Evict makes the next Get ask again.
+func (o *Offers) Evict(event ids.Event) {
+	o.asking.Forget(event.String())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.cache, event)
+}
+
+// load returns the kept copy of an offer.
+func load(ctx context.Context, db *store.DB, event ids.Event) (*api.Offer, error) {
+	var text string
+	err := db.Read().NewRaw("SELECT offer FROM offers WHERE event_id = ?", event).Scan(ctx, &text)
+	if err != nil {
+		return nil, store.OrNotFound(err, api.NoSuchEvent)
+	}
+	var offer api.Offer
+	if err := json.Unmarshal([]byte(text), &offer); err != nil {
+		return nil, fmt.Errorf("offer of %s: %w", event, err)
+	}
+	return &offer, nil
+}
+
+// Save keeps a copy of an offer unless a newer one is there.
+func (o *Offers) Save(ctx context.Context, offer *api.Offer) error {
+	text, err := json.Marshal(offer)
+	if err != nil {
+		return err
+	}
+	return o.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, `
+			INSERT INTO offers (event_id, revision, cancelled, offer) VALUES (?, ?, ?, ?)
+			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled, offer = excluded.offer
+			WHERE offers.revision <= excluded.revision`,
+			offer.Event.ID, offer.Event.Revision, offer.Event.Status == api.EventCancelled, string(text))
+		return err
+	})
+}
+
+// RetireAfter is how long after its end an event may still have seats to give back.
+const RetireAfter = 30 * 24 * time.Hour
+
+// IsOver reports whether an event ended so long ago that its seats need not be kept.
+func IsOver(ctx context.Context, db *store.DB, event ids.Event, now time.Time) (bool, error) {
+	offer, err := load(ctx, db, event)
+	if fault.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	return err == nil && now.Sub(offer.Event.EndsAt) > RetireAfter, err
+}

@@ -1,0 +1,93 @@
+package ticketing
+
+import (
+	"context"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/stream"
+)
+
+// receipt is money that has arrived for an order whose seats the inventory has sold.
+type receipt struct {
+	order     ids.Order
+	payment   ids.Payment
+	eventName string
+	message   stream.Message // about it, belonging to the message that told of the payment
+}
+
+// The verdicts on a receipt.
+var (
+	errNotPayable = fault.New(fault.Conflict, "the order is not for sale any more")
+	errPaidTwice  = fault.New(fault.Conflict, "the order is paid by another payment")
+)
+
+// pay makes orders paid and issues their tickets, in one transaction. The verdict for each receipt is nil (also when that
+// payment had paid it before), errPaidTwice or errNotPayable.
+func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]error, error) {
+	verdicts := make([]error, len(in))
+	id := make([]ids.Order, len(in))
+	for i, r := range in {
+		id[i] = r.order
+	}
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		clear(verdicts)
+		rows, err := db.orders(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		of := map[ids.Event]bool{}
+		for _, row := range rows {
+			of[row.EventID] = true
+		}
+		over, err := db.cancelled(ctx, tx, of)
+		if err != nil {
+			return err
+		}
+		var (
+			issue  issuing
+			events []stream.Message
+		)
+		for i, r := range in {
+			row, ok := rows[r.order]
+			switch {
+			case !ok:
+				verdicts[i] = errNotPayable
+				continue
+			case row.paidBy(r.payment):
+				continue
+			case over[row.EventID]:
+				verdicts[i] = errNotPayable
+				continue
+			case row.Status == api.OrderPaid:
+				verdicts[i] = errPaidTwice
+				continue
+			case row.Status != api.OrderPending && row.Status != api.OrderExpired:
+				verdicts[i] = errNotPayable
+				continue
+			}
+			row = row.finished(true, now)
+			row.PaymentID, row.UpdatedAt = r.payment, now
+			row.Revision++
+			rows[r.order] = row
+			if _, err := tx.ExecContext(ctx, "UPDATE orders SET status = ?, payment_id = ?, paid_at = ?, updated_at = ?, revision = ? WHERE id = ?",
+				row.Status, row.PaymentID, now, now, row.Revision, row.ID); err != nil {
+				return err
+			}
+			tickets := issue.order(row, r.eventName, now)
+			msg := r.message
+			msg.Payload = api.OrderEvent{Order: row.order(), Tickets: tickets}
+			events = append(events, msg)
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		if err := issue.write(ctx, tx); err != nil {
+			return err
+		}
+		return stream.AddAll(ctx, tx, events...)
+	})
+	return verdicts, err
+}
