@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -14,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/svc/analytics/report"
 )
 
 // view calls fn in a transaction that sees one state of a read model that is current. What a read model says before is not
@@ -231,4 +233,57 @@ func (s *Service) compare(ctx context.Context, req *api.CompareQuery) (*api.Over
 		return nil
 	})
 	return out, err
+}
+
+// report answers with numbers as a file.
+func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, error) {
+	name, format, _ := strings.Cut(req.File, ".")
+	var r *report.Report
+	err := s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) (err error) {
+		query := &api.SeriesQuery{ID: req.ID, Interval: req.Interval, From: req.From, To: req.To}
+		switch name {
+		case "sales":
+			var data *api.Series
+			if data, err = salesOf(tx, o, query); err == nil {
+				r = report.Sales(o.Event.Name, zone(o), data)
+			}
+		case "arrivals":
+			var data *api.Series
+			if data, err = arrivalsOf(tx, o, query); err == nil {
+				r = report.Arrivals(o.Event.Name, zone(o), data)
+			}
+		case "funnel":
+			r = report.Funnel(o.Event.Name, zone(o), funnelOf(total(tx, req.ID, byEvent, ""), req.ID))
+		case "demographics":
+			var data *api.Demographics
+			if data, err = buyers(tx, req.ID); err == nil {
+				r = report.Demographics(o.Event.Name, zone(o), data)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, fault.New(fault.NotFound, "the reports are sales, arrivals, funnel and demographics")
+	}
+	blob := &rpc.Blob{}
+	switch format {
+	case "csv":
+		blob.ContentType, blob.Filename = "text/csv; charset=utf-8", req.File
+		blob.Data, err = r.CSV()
+	case "svg":
+		blob.ContentType = "image/svg+xml"
+		blob.Data = r.Picture(s.fonts).SVG()
+	case "png":
+		blob.ContentType = "image/png"
+		blob.Data, err = r.Picture(s.fonts).PNG(1)
+	case "pdf":
+		blob.ContentType, blob.Filename = "application/pdf", req.File
+		blob.Data, err = r.PDF(s.fonts, s.now())
+	default:
+		err = fault.New(fault.NotFound, "reports are csv, svg, png or pdf")
+	}
+	return blob, err
 }

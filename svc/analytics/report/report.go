@@ -1,83 +1,26 @@
-package analytics
+// Package report draws numbers of analytics as files: rows for programs, charts and tables for people.
+package report
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/sheet"
 )
 
-// report is numbers as a file: rows for programs, charts and tables for people.
-type report struct {
+// Report is numbers as a file: rows for programs, charts and tables for people.
+type Report struct {
 	title  string
 	zone   *time.Location
 	header []string // of the rows, which a program reads
 	rows   [][]string
 	charts []chart
 	tables []table
-}
-
-func (s *Service) report(ctx context.Context, req *api.ReportRef) (*rpc.Blob, error) {
-	name, format, _ := strings.Cut(req.File, ".")
-	var r *report
-	err := s.with(ctx, req.ID, func(tx *bolt.Tx, o *api.Offer) (err error) {
-		query := &api.SeriesQuery{ID: req.ID, Interval: req.Interval, From: req.From, To: req.To}
-		switch name {
-		case "sales":
-			var data *api.Series
-			if data, err = salesOf(tx, o, query); err == nil {
-				r = salesReport(o.Event.Name, zone(o), data)
-			}
-		case "arrivals":
-			var data *api.Series
-			if data, err = arrivalsOf(tx, o, query); err == nil {
-				r = arrivalsReport(o.Event.Name, zone(o), data)
-			}
-		case "funnel":
-			r = funnelReport(o.Event.Name, zone(o), funnelOf(total(tx, req.ID, byEvent, ""), req.ID))
-		case "demographics":
-			var data *api.Demographics
-			if data, err = buyers(tx, req.ID); err == nil {
-				r = peopleReport(o.Event.Name, zone(o), data)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if r == nil {
-		return nil, fault.New(fault.NotFound, "the reports are sales, arrivals, funnel and demographics")
-	}
-	blob := &rpc.Blob{}
-	switch format {
-	case "csv":
-		blob.ContentType, blob.Filename = "text/csv; charset=utf-8", req.File
-		blob.Data, err = r.csv()
-	case "svg":
-		blob.ContentType = "image/svg+xml"
-		blob.Data = r.picture(s.fonts).SVG()
-	case "png":
-		blob.ContentType = "image/png"
-		blob.Data, err = r.picture(s.fonts).PNG(1)
-	case "pdf":
-		blob.ContentType, blob.Filename = "application/pdf", req.File
-		blob.Data, err = r.pdf(s.fonts, s.now())
-	default:
-		err = fault.New(fault.NotFound, "reports are csv, svg, png or pdf")
-	}
-	return blob, err
 }
 
 // timeLayout is how a point in time is labelled below an axis, by interval.
@@ -129,9 +72,10 @@ func over(s *api.Series, title string, write func(float64) string, lines []strin
 	return c
 }
 
-func salesReport(event string, zone *time.Location, s *api.Series) *report {
+// Sales returns the report of a series of sales. Times are shown in the zone.
+func Sales(event string, zone *time.Location, s *api.Series) *Report {
 	money := moneyOf(s.Currency)
-	r := &report{title: event + ": sales", zone: zone,
+	r := &Report{title: event + ": sales", zone: zone,
 		header: []string{"start", "views", "orders_held", "orders_paid", "orders_expired", "tickets_sold", "tickets_revoked", "revenue_" + s.Currency, "refunds_" + s.Currency}}
 	r.charts = []chart{
 		over(s, "Tickets", countOf, []string{"sold", "revoked"}, func(p api.SeriesPoint) []int64 { return []int64{p.TicketsSold, p.TicketsRevoked} }),
@@ -152,8 +96,9 @@ func salesReport(event string, zone *time.Location, s *api.Series) *report {
 	return r
 }
 
-func arrivalsReport(event string, zone *time.Location, s *api.Series) *report {
-	r := &report{title: event + ": arrivals", zone: zone, header: []string{"start", "admitted", "inside"}}
+// Arrivals returns the report of a series of admissions.
+func Arrivals(event string, zone *time.Location, s *api.Series) *Report {
+	r := &Report{title: event + ": arrivals", zone: zone, header: []string{"start", "admitted", "inside"}}
 	r.charts = []chart{over(s, "People", countOf, []string{"arrived", "inside"}, func(p api.SeriesPoint) []int64 { return []int64{p.Admitted, p.Inside} })}
 	times := table{title: "Over time, " + zone.String(), text: 1, header: []string{"From", "Arrived", "Inside"}}
 	for _, p := range s.Points {
@@ -165,8 +110,9 @@ func arrivalsReport(event string, zone *time.Location, s *api.Series) *report {
 	return r
 }
 
-func funnelReport(event string, zone *time.Location, f *api.Funnel) *report {
-	r := &report{title: event + ": from views to orders", zone: zone, header: []string{"step", "count", "rate"}}
+// Funnel returns the report of the steps from views to orders.
+func Funnel(event string, zone *time.Location, f *api.Funnel) *Report {
+	r := &Report{title: event + ": from views to orders", zone: zone, header: []string{"step", "count", "rate"}}
 	c := chart{title: fmt.Sprintf("Orders; their tickets: %d sold, %d admitted", f.TicketsSold, f.Admitted), bars: true, whole: true, write: countOf, lines: make([]chartLine, 1)}
 	t := table{title: "Steps", text: 1, header: []string{"Step", "Count", "Of the step before"}}
 	for i, step := range f.Steps {
@@ -194,8 +140,9 @@ func funnelReport(event string, zone *time.Location, f *api.Funnel) *report {
 // mostGroups are drawn; the table has them all.
 const mostGroups = 8
 
-func peopleReport(event string, zone *time.Location, d *api.Demographics) *report {
-	r := &report{title: event + ": who buys", zone: zone, header: []string{"trait", "group", "people"}}
+// Demographics returns the report of the groups of buyers.
+func Demographics(event string, zone *time.Location, d *api.Demographics) *Report {
+	r := &Report{title: event + ": who buys", zone: zone, header: []string{"trait", "group", "people"}}
 	c := chart{title: "People", bars: true, whole: true, write: countOf, lines: make([]chartLine, 1)}
 	t := table{title: "Groups", text: 2, header: []string{"Trait", "Group", "People"}}
 	for _, trait := range []struct {
@@ -227,7 +174,8 @@ func texts(numbers ...int64) []string {
 	return out
 }
 
-func (r *report) csv() ([]byte, error) {
+// CSV returns the rows.
+func (r *Report) CSV() ([]byte, error) {
 	blob, err := sheet.CSV(sheet.Table{Header: r.header, Rows: r.rows})
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package analytics
+package report
 
 import (
 	"fmt"
@@ -17,8 +17,8 @@ const (
 // titleLines is in how many lines the name of an event is written at most.
 const titleLines = 2
 
-// picture draws the charts of a report beside a title.
-func (r *report) picture(f *document.Fonts) *document.Drawing {
+// Picture draws the charts of a report beside a title.
+func (r *Report) Picture(f *document.Fonts) *document.Drawing {
 	d := &document.Drawing{Width: pictureWidth, Height: pictureHeight, Title: r.title}
 	d.Rect(0, 0, d.Width, d.Height, document.Color{R: 255, G: 255, B: 255})
 	y := float64(pictureMargin)
@@ -75,8 +75,8 @@ func (p *pages) line(text string, s document.Style, c document.Color, most int) 
 	}
 }
 
-// pdf puts the charts and the tables of a report on pages.
-func (r *report) pdf(f *document.Fonts, now time.Time) ([]byte, error) {
+// PDF puts the charts and the tables of a report on pages.
+func (r *Report) PDF(f *document.Fonts, now time.Time) ([]byte, error) {
 	p := &pages{f: f}
 	p.next()
 	p.line(r.title, document.Style{Size: 18, Bold: true}, chartInk, 3)
