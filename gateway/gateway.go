@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,14 +55,18 @@ type Config struct {
 
 // Gateway is the HTTP server. Serve it on any number of listeners.
 type Gateway struct {
-	cfg     Config
-	app     *fiber.App
-	auth    *authenticator
-	limits  *limiter
-	hub     *hub
-	waits   *waits
-	traffic *traffic
-	metrics httpMetrics
+	cfg    Config
+	app    *fiber.App
+	auth   *authenticator
+	limits *limiter
+	hub    *hub
+	waits  *waits
+	nears  map[string]*near // by service
+
+	serving    sync.Once // on the first listener
+	stopLeases func()
+	traffic    *traffic
+	metrics    httpMetrics
 
 	constant [][2][]byte // headers of every answer
 	inFlight atomic.Int64
@@ -91,6 +96,7 @@ func New(cfg Config) (*Gateway, error) {
 		DisableStartupMessage: true,
 	})
 	g.traffic = newTraffic(cfg)
+	g.nears = newNears(cfg)
 	var err error
 	if g.waits, err = newWaits(cfg, g.hub.ended); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
@@ -291,6 +297,7 @@ func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
 // Serve answers requests on ln until Shutdown. It returns nil then.
 func (g *Gateway) Serve(ln net.Listener) error {
 	defer g.traffic.start()()
+	g.serving.Do(g.keepLeases)
 	err := g.app.Server().Serve(ln)
 	if g.draining.Load() && (err == nil || errors.Is(err, net.ErrClosed)) {
 		return nil
@@ -303,6 +310,10 @@ func (g *Gateway) Serve(ln net.Listener) error {
 func (g *Gateway) Shutdown(ctx context.Context) error {
 	g.draining.Store(true)
 	g.hub.close()
+	defer func() {
+		g.serving.Do(func() { g.stopLeases = func() {} }) // it never served
+		g.stopLeases()
+	}()
 	if err := g.app.Server().ShutdownWithContext(ctx); err != nil {
 		return fmt.Errorf("gateway: %d requests were cut off: %w", g.inFlight.Load(), err)
 	}

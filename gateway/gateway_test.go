@@ -238,7 +238,13 @@ type answer struct {
 // do sends a request. Headers are given as name, value, name, value.
 func (d *door) do(method, path, body string, headers ...string) answer {
 	d.t.Helper()
-	req, err := http.NewRequestWithContext(d.t.Context(), method, d.url+path, strings.NewReader(body))
+	return d.send(d.url, method, path, body, headers...)
+}
+
+// send is do for any gateway.
+func (d *door) send(gateway, method, path, body string, headers ...string) answer {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(d.t.Context(), method, gateway+path, strings.NewReader(body))
 	if err != nil {
 		d.t.Fatal(err)
 	}

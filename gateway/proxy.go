@@ -45,7 +45,9 @@ func newProxy(g *Gateway, spec rpc.Spec) *proxy {
 	}
 	p.cache = "no-store"
 	if spec.Method == "GET" && !spec.Live.Is() { // what is not there yet cannot be known already
-		headers = append(headers, rpc.IfNoneMatch)
+		if spec.Near == nil { // see serveNear
+			headers = append(headers, rpc.IfNoneMatch)
+		}
 		switch spec.Access {
 		case rpc.Public:
 			p.cache = "public, max-age=60"
@@ -80,15 +82,10 @@ func (p *proxy) serve(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
-		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
-	h := p.headers(x, params)
-	ask := func(part string) (*nats.Msg, error) {
-		if part != "" {
-			h[rpc.HeaderPart] = []string{part}
-		}
-		return p.ask(ctx, x, h, body)
+	if p.spec.Near != nil {
+		return p.serveNear(x, params, body)
 	}
+	ask := p.asker(x, params, body)
 	if p.spec.Live.Is() {
 		return p.g.hub.serve(x, p.spec, func() (*nats.Msg, error) { return ask("") })
 	}
@@ -100,10 +97,28 @@ func (p *proxy) serve(x *exchange) error {
 	if next := reply.Header.Get(rpc.HeaderNext); next != "" {
 		x.rc.Response.SetBodyStream(&parts{g: p.g, x: x, endpoint: p.spec.Subject(), conn: x.rc.Conn(), ask: ask, rest: reply.Data, next: next}, -1)
 	}
+	p.record(x)
+	return nil
+}
+
+// asker returns how the service is asked, for the answer or the part of it that is named.
+func (p *proxy) asker(x *exchange, params string, body []byte) func(part string) (*nats.Msg, error) {
+	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
+		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
+	h := p.headers(x, params)
+	return func(part string) (*nats.Msg, error) {
+		if part != "" {
+			h[rpc.HeaderPart] = []string{part}
+		}
+		return p.ask(ctx, x, h, body)
+	}
+}
+
+// record counts a good answer to a GET, if the endpoint says so.
+func (p *proxy) record(x *exchange) {
 	if p.spec.Traffic != nil && x.rc.IsGet() {
 		p.g.traffic.record(x, p.spec.Traffic)
 	}
-	return nil
 }
 
 // first asks for the answer, or its first part. The caller may want to wait for it.

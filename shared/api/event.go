@@ -224,9 +224,9 @@ var (
 		Access: rpc.User, Status: 201, Location: "/v1/events/{id}", Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft",
 		Faults: rpc.Faults{fault.Conflict: inFlight}}}
 	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list", Method: "GET", Path: "/v1/events",
-		Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q", Without: "cursor"}, Summary: "Browse and search events"}}
+		Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q", Without: "cursor"}, Near: &rpc.Near{Lease: LeaseEvents}, Summary: "Browse and search events"}}
 	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET", Path: "/v1/events/{id}",
-		Access: rpc.Optional, Workers: 256, Queue: 4096, Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Summary: "Read an event",
+		Access: rpc.Optional, Workers: 256, Queue: 4096, Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Near: &rpc.Near{Lease: LeaseEvents, Path: "id"}, Summary: "Read an event",
 		Faults: public()}}
 	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH", Path: "/v1/events/{id}",
 		Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Summary: "Change an event",
@@ -277,6 +277,8 @@ var (
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
 		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256, Summary: "What an event offers, and its team"}}
+	LeaseEvents = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "event", Name: "lease",
+		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second, Summary: "A gateway's lease for copies of public events"}}
 	ExportEvents = rpc.Endpoint[PersonRef, List[PersonEvent]]{Spec: rpc.Spec{Service: "event", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the events that a person runs or works for"}}
 	GetRunningEvents = rpc.Endpoint[PersonRef, List[RunningEvent]]{Spec: rpc.Spec{Service: "event", Name: "running",
@@ -289,7 +291,7 @@ func eventEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(), UpdateEvent.Describe(), DeleteEvent.Describe(),
 		PublishEvent.Describe(), CancelEvent.Describe(), CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
 		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), PutOrganizer.Describe(), InviteTeamMember.Describe(), DeleteInvitation.Describe(),
-		GetOffer.Describe(), GetCalendarFile.Describe(),
+		GetOffer.Describe(), GetCalendarFile.Describe(), LeaseEvents.Describe(),
 		ExportEvents.Describe(), GetRunningEvents.Describe()}
 }
 

@@ -49,6 +49,7 @@ type answer struct {
 	disposition string
 	next        string // see HandleParts
 	transient   bool
+	shared      time.Duration
 	resp        any // to be encoded as the body
 	replayed    bool
 }
@@ -178,6 +179,9 @@ func (b *binding) serve(j job, start time.Time) {
 	if err == nil {
 		a, err = b.run(ctx, h, j.request.Data)
 	}
+	if err == nil && b.acknowledges() {
+		err = b.server.acknowledge(ctx, header(h, HeaderParams))
+	}
 	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
 	if err == nil {
 		b.stats.ok.Inc()
@@ -259,6 +263,9 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 	if a.next != "" {
 		h[HeaderNext] = []string{a.next}
 	}
+	if a.shared >= time.Millisecond && b.spec.Near != nil {
+		h[HeaderShared] = []string{strconv.FormatInt(a.shared.Milliseconds(), 10)}
+	}
 	if a.transient && b.spec.Waits != "" {
 		h[HeaderTransient] = []string{"true"}
 	}
@@ -266,6 +273,11 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 		h[HeaderReplayed] = []string{"true"}
 	}
 	return b.send(r, h, a.body)
+}
+
+// acknowledges reports whether a success of the endpoint acknowledges a change.
+func (b *binding) acknowledges() bool {
+	return b.server.acknowledge != nil && b.spec.Method != "" && b.spec.Method != "GET"
 }
 
 // createdID returns the id of what an endpoint with a location has created, or "".

@@ -62,6 +62,9 @@ type Spec struct {
 	// answer is Transient.
 	Waits string
 
+	// Near lets the gateway keep answers to a GET that the service marks as shared by all callers.
+	Near *Near
+
 	// Location is where a 201 is read, a path with {id}: the gateway puts the id of the answer there. It is the first
 	// member of Resp, "id".
 	Location string
@@ -103,6 +106,24 @@ func (l Live) Token(caller ids.User, path func(name string) string) string {
 		return string(caller)
 	}
 	return path(l.token)
+}
+
+// Near says under which lease the gateway keeps answers, and what invalidates them.
+type Near struct {
+	Lease Endpoint[LeaseRequest, Lease] // of the service: see package coherence
+	Path  string                        // the path value that names what the answer is about; "": any change may change it
+}
+
+// LeaseRequest registers a holder of copies, renews its lease, or gives it back.
+type LeaseRequest struct {
+	Holder   string `json:"holder"`             // a fresh name for each registration
+	Register bool   `json:"register,omitempty"` // the first request
+	Release  bool   `json:"release,omitempty"`  // the last one
+}
+
+// Lease is the answer to a LeaseRequest.
+type Lease struct {
+	Held bool `json:"held"` // false: the holder drops its copies and registers again
 }
 
 // Traffic is what a good answer to a GET is counted as, for analytics.

@@ -8,8 +8,8 @@ func MatchETag(ifMatch, etag string) bool {
 	return strings.TrimSpace(ifMatch) == "" || matchList(ifMatch, etag, false)
 }
 
-// noneMatch reports whether an If-None-Match header names the version etag, by the weak comparison of RFC 9110.
-func noneMatch(ifNoneMatch, etag string) bool {
+// NoneMatch reports whether an If-None-Match header names the version etag, by the weak comparison of RFC 9110.
+func NoneMatch(ifNoneMatch, etag string) bool {
 	return ifNoneMatch != "" && matchList(ifNoneMatch, etag, true)
 }
 

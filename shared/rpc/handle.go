@@ -20,6 +20,10 @@ import (
 type Encoded struct {
 	JSON []byte
 	Tag  string // opaque token without quotes; "" means no ETag
+
+	// Shared is how long the answer is the same for all callers, unless it is invalidated: the gateway may keep it. 0
+	// means that it is not shared.
+	Shared time.Duration
 }
 
 // Handle binds a handler to an endpoint. A mistake in the declaration is reported by Start.
@@ -38,14 +42,14 @@ func Handle[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(conte
 
 // HandleCached is Handle for answers that are often in memory already. Cached is asked first, on the goroutine that
 // receives the messages: it saves the way through the queue, and must not wait for anything. What it does not have, by
-// false, is left to the handler.
+// false, is left to the handler. It may be nil.
 func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(context.Context, *Req) (Encoded, bool),
 	handler func(context.Context, *Req) (Encoded, error)) {
 	b := bind[Req](s, ep.Describe(), func(ctx context.Context, req *Req) (answer, error) {
 		e, err := handler(ctx, req)
-		return answer{body: e.JSON, etag: e.Tag}, err
+		return answer{body: e.JSON, etag: e.Tag, shared: e.Shared}, err
 	})
-	if b == nil {
+	if b == nil || cached == nil {
 		return
 	}
 	b.quick = func(ctx context.Context, h nats.Header, body []byte) (answer, bool) {
@@ -54,7 +58,7 @@ func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(
 			return answer{}, false
 		}
 		e, ok := cached(ctx, req)
-		return b.unlessKnown(h, answer{body: e.JSON, etag: e.Tag}), ok
+		return b.unlessKnown(h, answer{body: e.JSON, etag: e.Tag, shared: e.Shared}), ok
 	}
 }
 
@@ -98,6 +102,8 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s is live by {%s}, which its path has not", d.Subject(), d.Live.token)
 	case d.Traffic != nil && d.Traffic.Path != "" && !slices.Contains(names, d.Traffic.Path):
 		return fmt.Errorf("%s counts {%s}, which its path has not", d.Subject(), d.Traffic.Path)
+	case d.Near != nil && (d.Method != "GET" || d.Near.Path != "" && !slices.Contains(names, d.Near.Path)):
+		return fmt.Errorf("%s is kept near by {%s}, but is no GET with that in its path", d.Subject(), d.Near.Path)
 	case d.Waits != "" && (d.Method != "GET" || !slices.Contains(names, d.Waits)):
 		return fmt.Errorf("%s waits for {%s}, but is no GET with that in its path", d.Subject(), d.Waits)
 	case d.Location != "" && !beginsWithID(d.Response):
@@ -131,7 +137,7 @@ func codecOf(spec Spec, t reflect.Type) (*codec.Request, error) {
 
 // unlessKnown turns an answer that the caller has already, by its If-None-Match, into a 304.
 func (b *binding) unlessKnown(h nats.Header, a answer) answer {
-	if a.etag != "" && b.spec.Method == "GET" && noneMatch(header(h, HeaderHTTP+IfNoneMatch), a.etag) {
+	if a.etag != "" && b.spec.Method == "GET" && NoneMatch(header(h, HeaderHTTP+IfNoneMatch), a.etag) {
 		return answer{status: 304, etag: a.etag}
 	}
 	return a

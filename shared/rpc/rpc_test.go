@@ -429,6 +429,7 @@ func TestStartReportsWrongBindings(t *testing.T) {
 	for name, change := range map[string]func(*rpc.Spec){
 		"posted":    func(s *rpc.Spec) { s.Method, s.Live = "POST", rpc.LiveByPath("id") },
 		"nameless":  func(s *rpc.Spec) { s.Live = rpc.LiveByPath("other") },
+		"distant":   func(s *rpc.Spec) { s.Near = &rpc.Near{Path: "other"} },
 		"unawaited": func(s *rpc.Spec) { s.Waits = "other" },
 		"uncounted": func(s *rpc.Spec) { s.Traffic = &rpc.Traffic{Path: "other"} },
 	} {
@@ -441,7 +442,7 @@ func TestStartReportsWrongBindings(t *testing.T) {
 	rpc.Handle(s, lost, none)
 	err := s.Start(t.Context())
 	for _, want := range []string{`no field is tagged path:"id"`, "not an endpoint of things", "two handlers", "no store of answers", "posted is live, but no GET",
-		"nameless is live by {other}", "uncounted counts {other}", "unawaited waits for {other}", "lost has a location"} {
+		"nameless is live by {other}", "uncounted counts {other}", "unawaited waits for {other}", "distant is kept near by {other}", "lost has a location"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Start returned %v, want %q in it", err, want)
 		}
@@ -927,5 +928,45 @@ func TestStreamDeliveryIsNoRequest(t *testing.T) {
 	}
 	if got := <-ran; got != "honest" || len(ran) != 0 {
 		t.Errorf("the handler ran for %q first", got)
+	}
+}
+
+// What must be done before a change is acknowledged is done for each success that acknowledges one, a stored answer too.
+func TestBeforeAcknowledging(t *testing.T) {
+	answers := &memory{rows: map[string]stored{}}
+	var before []string
+	var refuse error
+	m := newMesh(t, answers, func(s *rpc.Server) {
+		rpc.Handle(s, create(), func(ctx context.Context, req *newThing) (*thing, error) {
+			made := &thing{ID: ids.New[ids.EventKind](time.Now()), Name: req.Name}
+			return made, answers.remember(ctx, 201, made)
+		})
+		rpc.Handle(s, get(), func(context.Context, *thingRef) (*thing, error) { return &thing{}, nil })
+		s.BeforeAcknowledging(func(_ context.Context, params string) error {
+			before = append(before, params)
+			return refuse
+		})
+	})
+	anna := principal()
+	send := func() *nats.Msg {
+		t.Helper()
+		h := nats.Header{rpc.HeaderHTTP + rpc.IdempotencyKey: {"k"}, rpc.HeaderPrincipal: {anna.String()}}
+		reply, err := m.client.Forward(t.Context(), create().Spec, h, []byte(`{"name":"x"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply
+	}
+	refuse = fault.New(fault.Unavailable, "not now")
+	if f := rpc.Fault(send()); f == nil || f.Code != fault.Unavailable {
+		t.Errorf("a change was acknowledged though %v", f)
+	}
+	refuse = nil
+	if f := rpc.Fault(send()); f != nil {
+		t.Errorf("repeated: %v", f)
+	}
+	rpc.Call(t.Context(), m.client, get(), &thingRef{ID: ids.New[ids.EventKind](time.Now())})
+	if len(before) != 2 {
+		t.Errorf("done %d times, want 2", len(before))
 	}
 }

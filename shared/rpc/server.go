@@ -34,12 +34,14 @@ type Server struct {
 	bindings []*binding
 	problems []error // of the bindings; Start returns them
 
-	base    context.Context // of all handlers
-	cancel  context.CancelFunc
-	micro   *microService
-	ready   atomic.Bool
-	done    chan struct{} // closed when the workers shall end
-	workers sync.WaitGroup
+	base   context.Context // of all handlers
+	cancel context.CancelFunc
+	micro  *microService
+	ready  atomic.Bool
+
+	acknowledge func(ctx context.Context, params string) error // see BeforeAcknowledging; may be nil
+	done        chan struct{}                                  // closed when the workers shall end
+	workers     sync.WaitGroup
 }
 
 // NewServer returns a server that has no endpoints yet.
@@ -49,6 +51,13 @@ func NewServer(nc *nats.Conn, cfg ServerConfig) *Server {
 	}
 	base, cancel := context.WithCancel(context.Background())
 	return &Server{nc: nc, cfg: cfg, base: base, cancel: cancel, done: make(chan struct{})}
+}
+
+// BeforeAcknowledging sets what must be done before an endpoint of HTTP other than a GET answers with a success, also
+// with a stored answer. It gets the path and query values in the form of a query. Its error is sent instead: then the
+// change has happened, but is not acknowledged. Call it before Start.
+func (s *Server) BeforeAcknowledging(fn func(ctx context.Context, params string) error) {
+	s.acknowledge = fn
 }
 
 // Bound returns the specs of the endpoints that have a handler.

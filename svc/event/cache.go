@@ -24,6 +24,7 @@ type view struct {
 	record  *record
 	encoded rpc.Encoded
 	until   time.Time
+	stale   bool // read again after its time, because the database was away
 }
 
 // cache keeps public events, encoded, for a moment; of concurrent reads of an event that it does not have, one goes to
@@ -32,6 +33,7 @@ type view struct {
 type cache struct {
 	load  func(context.Context, ids.Event) (storedEvent, error)
 	now   func() time.Time
+	valid func() bool // whether this instance has its lease: see package coherence
 	hits  *observe.Counter
 	miss  *observe.Counter
 	stale *observe.Counter
@@ -48,10 +50,10 @@ type flight struct {
 	err  error
 }
 
-func newCache(load func(context.Context, ids.Event) (storedEvent, error), now func() time.Time, metrics *observe.Registry) *cache {
+func newCache(load func(context.Context, ids.Event) (storedEvent, error), now func() time.Time, valid func() bool, metrics *observe.Registry) *cache {
 	const name, help = "event_cache_reads_total", "Reads of a single event, by whether memory had it."
 	return &cache{
-		load: load, now: now,
+		load: load, now: now, valid: valid,
 		hits:    metrics.Counter(name, help, "result", "hit"),
 		miss:    metrics.Counter(name, help, "result", "miss"),
 		stale:   metrics.Counter(name, help, "result", "stale"),
@@ -65,11 +67,16 @@ func (c *cache) peek(id ids.Event) (*view, bool) {
 	c.mu.RLock()
 	v := c.views[id]
 	c.mu.RUnlock()
-	if v == nil || !c.now().Before(v.until) {
+	if !c.good(v) {
 		return nil, false
 	}
 	c.hits.Inc()
 	return v, true
+}
+
+// good reports whether a view can be served.
+func (c *cache) good(v *view) bool {
+	return v != nil && c.now().Before(v.until) && (v.stale || c.valid())
 }
 
 // get returns an event, drafts too: whether the caller may see it is the caller's question.
@@ -78,7 +85,7 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 		return v, nil
 	}
 	c.mu.Lock()
-	if v := c.views[id]; v != nil && c.now().Before(v.until) { // it was read while this caller was waiting for the lock
+	if v := c.views[id]; c.good(v) { // it was read while this caller was waiting for the lock
 		c.mu.Unlock()
 		c.hits.Inc()
 		return v, nil
@@ -105,7 +112,9 @@ func (c *cache) get(ctx context.Context, id ids.Event) (*view, error) {
 		return f.view, f.err
 	case <-enough:
 		c.stale.Inc()
-		return older, nil
+		again := *older
+		again.stale = true
+		return &again, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -125,6 +134,7 @@ func (c *cache) fly(ctx context.Context, id ids.Event, f *flight) {
 	delete(c.flights, id)
 	if older := c.views[id]; older != nil && f.err != nil && !fault.Is(f.err, fault.NotFound) {
 		again := *older
+		again.stale = true
 		again.until = c.now().Add(cacheTTL) // until then no caller waits for the database
 		c.views[id] = &again
 		f.view, f.err = &again, nil
@@ -168,6 +178,14 @@ func (c *cache) evict() {
 		}
 		delete(c.views, id)
 	}
+}
+
+// clear removes all events: any of them may have changed.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.views)
+	clear(c.flights)
 }
 
 // drop removes an event that has changed. A read that began before is not kept, and no new caller waits for it.

@@ -172,25 +172,36 @@ func (s *Service) edited(ctx context.Context, ed edit) (*api.Event, error) {
 	return &r.Event, nil
 }
 
-// get answers from memory where it can: a hot event is read far more often than it changes.
 // cached answers reads of a public event that is in memory, which is where a hot one is.
 func (s *Service) cached(_ context.Context, req *api.EventRef) (rpc.Encoded, bool) {
 	v, ok := s.cache.peek(req.ID)
 	if !ok || !v.record.public() {
 		return rpc.Encoded{}, false
 	}
-	return v.encoded, true
+	return s.shared(v, true), true
 }
 
+// get answers from memory where it can.
 func (s *Service) get(ctx context.Context, req *api.EventRef) (rpc.Encoded, error) {
+	leased := s.holder.Valid()
 	v, err := s.cache.get(ctx, req.ID)
 	if err != nil {
 		return rpc.Encoded{}, err
 	}
 	if v.record.public() {
-		return v.encoded, nil
+		return s.shared(v, leased), nil
 	}
 	return v.encoded, v.record.Require(rpc.Caller(ctx), api.RoleVisitor)
+}
+
+// shared is the answer for all callers. Gateways may keep it if this instance had its lease before it was read, and has
+// it still: then every change that was acknowledged by now is in it.
+func (s *Service) shared(v *view, leased bool) rpc.Encoded {
+	out := v.encoded
+	if leased && !v.stale && s.holder.Valid() {
+		out.Shared = sharedFor
+	}
+	return out
 }
 
 func (s *Service) offer(ctx context.Context, req *api.OfferRequest) (*api.Offer, error) {

@@ -17,25 +17,28 @@ import (
 )
 
 // list answers with events by start. Without other wishes they are the published ones that are not over.
-func (s *Service) list(ctx context.Context, req *api.EventQuery) (*api.List[api.Event], error) {
+//
+// Stale is a list from memory because the database is away.
+func (s *Service) list(ctx context.Context, req *api.EventQuery) (page *api.List[api.Event], stale bool, err error) {
 	f, err := s.filter(rpc.Caller(ctx), req)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if f.impossible {
-		return &api.List[api.Event]{Items: []api.Event{}}, nil
+		return &api.List[api.Event]{Items: []api.Event{}}, false, nil
 	}
 	if f.status != api.EventPublished {
-		return s.page(ctx, f)
+		page, err = s.page(ctx, f)
+		return page, false, err
 	}
 	fromNow := req.From.IsZero()
-	page, err := s.recent.get(ctx, listKey(f, fromNow), func(ctx context.Context) (*api.List[api.Event], error) {
+	page, stale, err = s.recent.get(ctx, listKey(f, fromNow), func(ctx context.Context) (*api.List[api.Event], error) {
 		return s.page(ctx, f)
 	})
 	if err != nil || !fromNow {
-		return page, err
+		return page, stale, err
 	}
-	return withoutPast(page, f.from), nil
+	return withoutPast(page, f.from), stale, nil
 }
 
 // withoutPast returns a page without the events that were over at a moment.

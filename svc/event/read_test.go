@@ -190,7 +190,9 @@ func (s *source) load(ctx context.Context, id ids.Event) (storedEvent, error) {
 func TestCache(t *testing.T) {
 	clock := testkit.NewClock(time.Time{})
 	id := ids.New[ids.EventKind](clock.Now())
-	fresh := func(s *source) *cache { return newCache(s.load, clock.Now, observe.NewRegistry()) }
+	fresh := func(s *source) *cache {
+		return newCache(s.load, clock.Now, func() bool { return true }, observe.NewRegistry())
+	}
 	revision := func(c *cache) int64 {
 		v, err := c.get(t.Context(), id)
 		if err != nil {

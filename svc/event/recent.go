@@ -61,10 +61,10 @@ func listKey(f filter, fromNow bool) string {
 }
 
 // get returns what load returns, and keeps it. When the database is away, or does not answer a caller for whom there is
-// an earlier answer, that one is returned.
+// an earlier answer, that one is returned, as stale.
 func (r *recent) get(
 	ctx context.Context, key string, load func(context.Context) (*api.List[api.Event], error),
-) (*api.List[api.Event], error) {
+) (page *api.List[api.Event], stale bool, err error) {
 	earlier, changes := r.find(key)
 	loading := ctx
 	if earlier != nil {
@@ -72,16 +72,16 @@ func (r *recent) get(
 		loading, cancel = context.WithTimeout(ctx, staleAfter)
 		defer cancel()
 	}
-	page, err := load(loading)
+	page, err = load(loading)
 	switch {
 	case err == nil:
 		r.keep(key, page, changes)
-		return page, nil
+		return page, false, nil
 	case earlier == nil || ctx.Err() != nil || !away(err):
-		return nil, err
+		return nil, false, err
 	}
 	r.stale.Inc()
-	return earlier, nil
+	return earlier, true, nil
 }
 
 // away reports whether err says that the database cannot be reached or does not answer.

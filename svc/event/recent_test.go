@@ -105,7 +105,7 @@ func TestRecentIsBounded(t *testing.T) {
 		return l
 	}
 	ask := func(key string, l *api.List[api.Event], err error) error {
-		_, got := r.get(t.Context(), key, func(context.Context) (*api.List[api.Event], error) { return l, err })
+		_, _, got := r.get(t.Context(), key, func(context.Context) (*api.List[api.Event], error) { return l, err })
 		return got
 	}
 	keep := func(key string, n int) *api.List[api.Event] {
@@ -132,7 +132,7 @@ func TestRecentIsBounded(t *testing.T) {
 		t.Errorf("%d events", r.events)
 	}
 	front = keep("front", 50)
-	if _, err := r.get(t.Context(), "front", func(context.Context) (*api.List[api.Event], error) {
+	if _, _, err := r.get(t.Context(), "front", func(context.Context) (*api.List[api.Event], error) {
 		r.drop(front.Items[7].ID) // while the answer is being read
 		return front, nil
 	}); err != nil {

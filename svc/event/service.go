@@ -18,6 +18,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/coherence"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -58,6 +59,8 @@ type Service struct {
 	now     func() time.Time
 	cache   *cache
 	recent  *recent
+	copies  *coherence.Owner  // of what this service answers
+	holder  *coherence.Holder // for the copies in cache
 }
 
 // New prepares the service. It does no work in the background before Run.
@@ -66,7 +69,13 @@ func New(_ context.Context, d Deps) (*Service, error) {
 		d.Now = time.Now
 	}
 	s := &Service{store: eventStore{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
-	s.cache = newCache(s.store.load, d.Now, d.Metrics)
+	var err error
+	if s.copies, err = coherence.NewOwner(d.DB, d.JS.Conn(), d.Log, d.Metrics); err != nil {
+		return nil, err
+	}
+	s.holder = coherence.NewHolder(coherence.HolderConfig{NATS: d.JS.Conn(), Service: d.DB.Service(), Tier: coherence.Instances,
+		Log: d.Log, Lease: s.copies.LeaseInstance, Evict: s.invalidated})
+	s.cache = newCache(s.store.load, d.Now, s.holder.Valid, d.Metrics)
 	s.recent = newRecent(d.Now, d.Metrics)
 	return s, nil
 }
@@ -74,7 +83,7 @@ func New(_ context.Context, d Deps) (*Service, error) {
 // Register binds every endpoint of the service.
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreateEvent, s.create)
-	rpc.Handle(srv, api.ListEvents, s.list)
+	rpc.HandleCached(srv, api.ListEvents, nil, s.encodedList)
 	rpc.HandleCached(srv, api.GetEvent, s.cached, s.get)
 	rpc.Handle(srv, api.UpdateEvent, s.update)
 	rpc.Handle(srv, api.DeleteEvent, s.delete)
@@ -94,6 +103,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetCalendarFile, s.calendarFile)
 	rpc.Handle(srv, api.ExportEvents, s.exportPerson)
 	rpc.Handle(srv, api.GetRunningEvents, s.running)
+	rpc.Handle(srv, api.LeaseEvents, s.copies.LeaseGateway)
+	srv.BeforeAcknowledging(s.invalidate)
 }
 
 // Run publishes domain events, listens for the changes of other instances and finishes what a dead one left. It returns
@@ -106,6 +117,8 @@ func (s *Service) Run(ctx context.Context) error {
 	defer sub.Unsubscribe()
 	work := run.NewGroup(s.log)
 	work.Go("consumer", s.consumeUsers)
+	work.Go("lease", s.holder.Run)
+	work.Go("holders of copies", s.sweepHolders)
 	work.Every(run.Loop{Name: "search index", Interval: reindexInterval, Do: s.reindex})
 	work.Every(run.Loop{Name: "unfinished changes", Interval: sweepInterval, Do: s.sweep})
 	work.Every(run.Loop{Name: "old invitations", Interval: sweepInterval, Do: s.forgetInvitations})
@@ -122,6 +135,7 @@ func (s *Service) onChange(m *nats.Msg) {
 	}
 	if json.Unmarshal(m.Data, &offer) == nil && offer.Event.ID != "" {
 		s.evict(offer.Event.ID)
+		s.copies.Announce(offer.Event.ID.String())
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/coherence"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
@@ -80,7 +81,7 @@ func services() []role {
 				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
-			grants: append(append(publishes("event"), consumesEvents("event")...), natsconf.SubscribeTo(api.EventChanges)),
+			grants: append(append(publishes("event"), consumesEvents("event")...), natsconf.SubscribeTo(api.EventChanges), ownsCopies("event")),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
@@ -128,6 +129,12 @@ func publishes(name string) []natsconf.Grant {
 
 // publishesLive lets a service publish changes to the clients that follow them.
 func publishesLive(name string) natsconf.Grant { return natsconf.PublishTo(live.SubjectsOf(name)) }
+
+// ownsCopies lets a service invalidate copies of its answers, its own instances' too, and confirm.
+func ownsCopies(name string) natsconf.Grant {
+	subjects := coherence.SubjectsOf(name)
+	return natsconf.Grant{Publish: []string{subjects}, Subscribe: []string{subjects}}
+}
 
 // consumesEvents lets a service consume the domain events of all services.
 func consumesEvents(name string) []natsconf.Grant { return consumes(api.EventsStream, name) }
@@ -188,7 +195,7 @@ func Roles() []natsconf.Role {
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"),
 			natsconf.SubscribeTo(observe.MetricsSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
-			natsconf.SubscribeTo(live.Subjects)),
+			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects), natsconf.PublishTo(coherence.GatewayConfirms)),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)
