@@ -161,7 +161,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("a purchase was killed at %d moments", deaths)
-	if deaths < 8 {
+	if deaths < 6 { // before and after three commits: the consent, the callback with what it means, the tickets
 		t.Error("the way of a purchase has more steps")
 	}
 	deaths = 0
