@@ -32,6 +32,7 @@ type giro struct {
 	fetched, refunded int
 	hangs             bool  // Fetch
 	fails             error // Fetch
+	refuses           error // Refund
 }
 
 // set changes the provider by fn.
@@ -109,6 +110,9 @@ func (g *giro) Refund(context.Context, provider.RefundRequest) (provider.Refund,
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refunded++
+	if g.refuses != nil {
+		return provider.Refund{}, g.refuses
+	}
 	return provider.Refund{ID: "giro_refund"}, nil
 }
 
