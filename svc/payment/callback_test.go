@@ -198,6 +198,12 @@ func TestPromptCallback(t *testing.T) {
 		if n := g.fetches(); n != 1 {
 			t.Errorf("the provider was asked %d times", n)
 		}
+		if _, err := i.receiveCallback(ctx, &api.Callback{Provider: "giro", Headers: map[string]string{"X-Giro-Signature": "giro"}}); err != nil {
+			t.Errorf("a callback about nothing: %v", err)
+		}
+		if n := i.count(t, "SELECT count(*) FROM payment_callbacks"); n != 1 || g.fetches() != 1 {
+			t.Errorf("%d callbacks are stored, one of them about nothing", n)
+		}
 		const name = "starlight_payment_callbacks_total"
 		if n := i.counter(name, "-", "provider", "giro", "result", "duplicate"); n != 2 {
 			t.Errorf("%d duplicates counted, want 2", n)
