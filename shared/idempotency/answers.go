@@ -60,7 +60,7 @@ func (a Answers) DeleteBefore(ctx context.Context, before time.Time) (deleted in
 // already, which it finds out by waiting for a transaction that is writing the same key. The transaction stays usable,
 // so one that serves several requests can drop only the repeated one: call Keep before making the change.
 func Keep(ctx context.Context, tx bun.IDB, scope, key, hash string, status int, body []byte) error {
-	res, err := tx.ExecContext(ctx,
+	res, err := store.Exec(ctx, tx,
 		"INSERT INTO answers (scope, key, hash, status, body, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO NOTHING",
 		scope, key, hash, status, string(body), time.Now())
 	if err != nil {

@@ -104,10 +104,12 @@ func sqlitePool(path string, n int, param, value string) (*bun.DB, error) {
 		"_pragma":       {"cache_size(-16000)", "temp_store(memory)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}, // 16 MB a connection
 		param:           {value},
 	}
-	sqldb, err := sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String())
+	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
+	plain, err := sql.Open("sqlite", dsn) // for its driver, which is registered
 	if err != nil {
 		return nil, err
 	}
+	sqldb := sql.OpenDB(prepared{plain.Driver(), dsn})
 	sqldb.SetMaxOpenConns(n)
 	sqldb.SetMaxIdleConns(n)
 	return bun.NewDB(sqldb, sqlitedialect.New()), nil

@@ -90,7 +90,7 @@ func AddAll(ctx context.Context, tx bun.IDB, msgs ...Message) error {
 		if len(rows) == 0 {
 			return nil
 		}
-		_, err := tx.NewInsert().Model(&rows).Exec(ctx)
+		err := insertRows(ctx, tx, rows)
 		rows, size = rows[:0], 0
 		return err
 	}
@@ -111,6 +111,24 @@ func AddAll(ctx context.Context, tx bun.IDB, msgs ...Message) error {
 		return err
 	}
 	store.Announce(ctx)
+	return nil
+}
+
+// fewRows are inserted one by one, by a statement that is prepared.
+const fewRows = 8
+
+func insertRows(ctx context.Context, tx bun.IDB, rows []outboxRow) error {
+	if len(rows) > fewRows {
+		_, err := tx.NewInsert().Model(&rows).Exec(ctx)
+		return err
+	}
+	for _, r := range rows {
+		_, err := store.Exec(ctx, tx, "INSERT INTO outbox (id, subject, header, payload, at) VALUES (?, ?, ?, ?, ?)",
+			r.ID, r.Subject, r.Header, r.Payload, r.At)
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -180,7 +198,7 @@ func (m Msg) Decode(v any) error {
 // Once records, as part of the transaction tx, that the consumer has dealt with the message. It reports false if that
 // was so already; the handler then changes nothing and returns nil.
 func Once(ctx context.Context, tx bun.IDB, consumer, id string) (first bool, err error) {
-	res, err := tx.ExecContext(ctx,
+	res, err := store.Exec(ctx, tx,
 		"INSERT INTO processed (consumer, message_id, at) VALUES (?, ?, ?) ON CONFLICT (consumer, message_id) DO NOTHING",
 		consumer, id, time.Now())
 	if err != nil {

@@ -107,7 +107,7 @@ func insertHolders(ctx context.Context, tx bun.Tx, e api.OrderEvent) error {
 		at = *e.Order.PaidAt
 	}
 	for _, id := range e.Tickets {
-		_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at)
+		_, err := store.Exec(ctx, tx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at)
 			VALUES (?, ?, ?, ?, ?) ON CONFLICT (ticket_id) DO UPDATE SET order_id = excluded.order_id`,
 			id, e.Order.EventID, e.Order.ID, e.Order.UserID, at)
 		if err != nil {

@@ -78,7 +78,7 @@ var errNoStock = errors.New("there is no stock")
 // sell moves tickets into the fence. A CHECK violation means that the inventory and the fence disagree.
 func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 	for _, t := range sortedKeys(sold) { // in one order, so that two transactions cannot wait for each other
-		res, err := tx.ExecContext(ctx, "UPDATE stock SET sold = sold + ? WHERE ticket_type_id = ?", sold[t], t)
+		res, err := store.Exec(ctx, tx, "UPDATE stock SET sold = sold + ? WHERE ticket_type_id = ?", sold[t], t)
 		if err != nil {
 			return err
 		}

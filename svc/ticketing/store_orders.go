@@ -276,7 +276,7 @@ func (db ticketStore) beginPayment(ctx context.Context, tx tx, id ids.Order, use
 		row.ExpiresAt = expires
 	}
 	row.Revision++
-	_, err = tx.ExecContext(ctx, "UPDATE orders SET payment_id = ?, expires_at = ?, updated_at = ?, revision = ? WHERE id = ?",
+	_, err = store.Exec(ctx, tx, "UPDATE orders SET payment_id = ?, expires_at = ?, updated_at = ?, revision = ? WHERE id = ?",
 		payment, row.ExpiresAt, now, row.Revision, id)
 	return row, err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -72,8 +73,10 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 			row.PaymentID, row.UpdatedAt = r.payment, now
 			row.Revision++
 			rows[r.order] = row
-			if _, err := tx.ExecContext(ctx, "UPDATE orders SET status = ?, payment_id = ?, paid_at = ?, updated_at = ?, revision = ? WHERE id = ?",
-				row.Status, row.PaymentID, now, now, row.Revision, row.ID); err != nil {
+			_, err := store.Exec(ctx, tx,
+				"UPDATE orders SET status = ?, payment_id = ?, paid_at = ?, updated_at = ?, revision = ? WHERE id = ?",
+				row.Status, row.PaymentID, now, now, row.Revision, row.ID)
+			if err != nil {
 				return err
 			}
 			tickets := issue.order(row, r.eventName, now)

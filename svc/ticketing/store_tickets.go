@@ -207,7 +207,8 @@ func (db ticketStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				at := row.At
 				t.Status, t.AdmittedAt = api.TicketAdmitted, &at
 				tickets[t.ID], gates[t.ID] = t, row.Gate
-				if _, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ?, admitted_at = ? WHERE id = ?", t.Status, at, t.ID); err != nil {
+				_, err := store.Exec(ctx, tx, "UPDATE tickets SET status = ?, admitted_at = ? WHERE id = ?", t.Status, at, t.ID)
+				if err != nil {
 					return err
 				}
 				events = append(events, stream.Message{Subject: api.TicketAdmission.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
