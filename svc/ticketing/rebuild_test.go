@@ -53,7 +53,7 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 		for what, err := range map[string]error{
 			"paid and gone":            s.inv.Return(ctx, ref(lost.ID)),
 			"pending and gone":         s.inv.Release(ctx, ref(freed.ID)),
-			"paid with fewer seats":    s.inv.Keep(ctx, ref(kept.ID), []inventory.Line{{Type: typ, N: 1}}),
+			"paid with fewer seats":    s.inv.Reduce(ctx, ref(kept.ID), []inventory.Line{{Type: typ, N: 1}}),
 			"cancelled and sold":       s.inv.Sell(ctx, ref(back.ID), buyer, lines, "stray"),
 			"sold without an order":    s.inv.Sell(ctx, ref(ids.New[ids.OrderKind](time.Now())), buyer, lines, "stray"),
 			"held, not yet an order":   s.inv.Hold(ctx, flight, buyer, lines, h.clock.Now().Add(time.Hour)),

@@ -195,7 +195,7 @@ func (s *Service) keepSeats(ctx context.Context, k remaining) error {
 			return err
 		}
 	}
-	return s.inv.Keep(ctx, k.row.ref(), k.lines)
+	return s.inv.Reduce(ctx, k.row.ref(), k.lines)
 }
 
 // refundEvent gives back the money of every paid order of a cancelled event, page by page. Interrupted, it goes on where

@@ -15,14 +15,14 @@ const (
 	confirm
 	release
 	undo
-	giveBack
-	keep
+	returnAll
+	reduce
 	mend
 	resize
 	openPool
 	openClosed
 	reopen
-	shut
+	closePool
 	rebase
 )
 
@@ -30,7 +30,7 @@ const (
 type op struct {
 	kind opKind
 	Ref
-	entry    Entry      // hold, mend: the entry to be; extend: Expires; keep and those with a revision: Lines
+	entry    Entry      // hold, mend: the entry to be; extend: Expires; reduce and those with a revision: Lines
 	seen     Entry      // mend: the entry that it replaces
 	revision int64      // resize, openPool, openClosed: of the event
 	base     checkpoint // rebase: the checkpoint that was written
@@ -114,7 +114,7 @@ func (r *round) change(o *op, e *roundEntry) error {
 	switch {
 	case !r.exists:
 		return ErrNoPool
-	case r.Closed && (o.kind == giveBack || o.kind == keep):
+	case r.Closed && (o.kind == returnAll || o.kind == reduce):
 		return ErrClosed // the seats that it is about may be counted again in a moment
 	}
 	switch o.kind {
@@ -154,7 +154,7 @@ func (r *round) change(o *op, e *roundEntry) error {
 			e.becomes(Entry{})
 		}
 		return nil
-	case giveBack:
+	case returnAll:
 		switch e.before.State {
 		case Sold:
 			r.add(e.before.Lines, 0, -1)
@@ -164,8 +164,8 @@ func (r *round) change(o *op, e *roundEntry) error {
 			e.becomes(Entry{})
 		}
 		return nil
-	case keep:
-		r.keep(o, e)
+	case reduce:
+		r.reduce(o, e)
 		return nil
 	case mend:
 		return r.mend(o, e)
@@ -173,8 +173,8 @@ func (r *round) change(o *op, e *roundEntry) error {
 	return unknownOperation(o)
 }
 
-// keep gives back what the order holds or has bought beyond the lines.
-func (r *round) keep(o *op, e *roundEntry) {
+// reduce gives back what the order holds or has bought beyond the lines.
+func (r *round) reduce(o *op, e *roundEntry) {
 	if e.before.State == "" {
 		return
 	}
@@ -299,7 +299,7 @@ func (r *round) adapt(o *op) error {
 	case reopen:
 		r.Closed = false
 		return nil
-	case shut:
+	case closePool:
 		if r.holds() {
 			return ErrHeld
 		}

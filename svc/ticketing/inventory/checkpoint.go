@@ -149,7 +149,7 @@ func (inv *Inventory) purgeBefore(ctx context.Context, event ids.Event, cp check
 // Retire forgets an event that is over: no order may have seats of it any more, and the bucket keeps nothing. It
 // returns ErrHeld while seats are held. An event that has no pool is fine.
 func (inv *Inventory) Retire(ctx context.Context, event ids.Event) error {
-	switch err := inv.do(ctx, op{kind: shut, Ref: Ref{Event: event}}); {
+	switch err := inv.do(ctx, op{kind: closePool, Ref: Ref{Event: event}}); {
 	case errors.Is(err, ErrNoPool):
 		return nil
 	case err != nil:

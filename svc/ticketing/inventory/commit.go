@@ -165,7 +165,7 @@ func (inv *Inventory) round(event ids.Event, ops []op, open []int) (r *round, c 
 	if c.data, err = json.Marshal(&c.record); err != nil {
 		return nil, nil, nil, fault.Wrap(err, fault.Internal, "the inventory could not be encoded")
 	}
-	inv.flying[event] = c
+	inv.inFlight[event] = c
 	return r, c, later, nil
 }
 
@@ -173,7 +173,7 @@ func (inv *Inventory) round(event ids.Event, ops []op, open []int) (r *round, c 
 // follows, and only one can follow that, a commit may be published again until one of its copies, or another record,
 // has won.
 func (inv *Inventory) store(ctx context.Context, c *commit) error {
-	defer inv.landed(c)
+	defer inv.finished(c)
 	for unknown := false; ; unknown = true {
 		start := time.Now()
 		seq, err := inv.publish(ctx, c)
@@ -201,12 +201,12 @@ func (inv *Inventory) store(ctx context.Context, c *commit) error {
 	}
 }
 
-// landed takes note that a commit is not on its way any more.
-func (inv *Inventory) landed(c *commit) {
+// finished takes note that a commit is not on its way any more.
+func (inv *Inventory) finished(c *commit) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if inv.flying[c.event] == c {
-		delete(inv.flying, c.event)
+	if inv.inFlight[c.event] == c {
+		delete(inv.inFlight, c.event)
 	}
 }
 
@@ -242,7 +242,7 @@ func (inv *Inventory) accept(c *commit, seq uint64) {
 		return
 	}
 	if st.seq == c.record.After && st.at <= seq {
-		inv.take(c.event, st, stored{record: c.record, exists: true, seq: seq, at: inv.now(), size: len(c.data)})
+		inv.applyRecord(c.event, st, stored{record: c.record, exists: true, seq: seq, at: inv.now(), size: len(c.data)})
 	}
 	if inv.limits.exceeded(st) {
 		st.saving = true

@@ -219,7 +219,7 @@ func (inv *Inventory) observeRecord(event ids.Event, msg jetstream.Msg, meta *je
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	seq := meta.Sequence.Stream
-	st, c := inv.states[event], inv.flying[event]
+	st, c := inv.states[event], inv.inFlight[event]
 	rec := stored{exists: true, seq: seq, at: meta.Timestamp, size: len(msg.Data())}
 	switch {
 	case st != nil && seq <= st.at:
@@ -238,6 +238,6 @@ func (inv *Inventory) observeRecord(event ids.Event, msg jetstream.Msg, meta *je
 		st = &state{}
 		inv.states[event] = st
 	}
-	inv.take(event, st, rec)
+	inv.applyRecord(event, st, rec)
 	return nil
 }

@@ -141,3 +141,58 @@ func TestFollowPastPurgedMessages(t *testing.T) {
 	}
 	knows(t, late, Ref{Event: event}, 1)
 }
+
+// The orders of an event that is idle leave the memory, unless they hold seats. Its counters stay, and it is replayed
+// when it is needed: for an operation, or for a hold of another instance.
+func TestIdleEventIsEvicted(t *testing.T) {
+	n := newStream(t)
+	js, err := jetstream.New(n.Connect())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := testkit.NewClock(time.Now())
+	a, err := Open(t.Context(), js, testkit.Log(t), observe.NewRegistry(), clock.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	follow(t, a)
+	b := open(t, n)
+	event, typ := newEvent()
+	ctx, expires := t.Context(), time.Now().Add(time.Hour)
+	if err := a.OpenPool(ctx, event, 1, one(typ, 5)); err != nil {
+		t.Fatal(err)
+	}
+	evict := func() (evicted bool) {
+		clock.Advance(idleAfter + time.Second)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.evict()
+		return a.states[event].orders == nil
+	}
+	ref := newRef(event)
+	if err := a.Hold(ctx, ref, anybody, one(typ, 1), expires); err != nil {
+		t.Fatal(err)
+	}
+	if evict() {
+		t.Error("an event with a hold was evicted")
+	}
+	for range 2 {
+		if err := a.Confirm(ctx, ref); err != nil {
+			t.Fatal(err)
+		}
+		if !evict() {
+			t.Error("an idle event was not evicted")
+		}
+		if p, err := a.Pool(ctx, event); err != nil || p.Types[0].Sold != 1 {
+			t.Errorf("the pool is %+v %v", p, err)
+		}
+	}
+	if err := b.Hold(ctx, newRef(event), anybody, one(typ, 1), expires); err != nil {
+		t.Fatal(err)
+	}
+	knows(t, a, Ref{Event: event}, 1)
+	if err := a.Release(ctx, ref); !errors.Is(err, ErrSold) {
+		t.Errorf("release of what is sold: %v", err)
+	}
+}

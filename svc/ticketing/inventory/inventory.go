@@ -33,8 +33,8 @@ import (
 // maxOperations is how many operations one commit takes. Its record is far smaller than a message may be.
 const maxOperations = 1000
 
-// lanes is how many groups the events are spread over. The events of a group wait for each other's commits.
-const lanes = 16
+// groups is how many groups the events are spread over. The events of a group wait for each other's commits.
+const groups = 16
 
 // Ref names an order together with its event.
 type Ref struct {
@@ -68,7 +68,7 @@ type Inventory struct {
 	now    func() time.Time
 	id     string // of this instance, in the ids of its commits
 	seed   maphash.Seed
-	ops    [lanes]*batch.Group[op, struct{}]
+	ops    [groups]*batch.Group[op, struct{}]
 	limits limits
 
 	publish func(context.Context, *commit) (seq uint64, err error) // a seam: tests break it on purpose
@@ -80,7 +80,7 @@ type Inventory struct {
 	mu       sync.Mutex
 	states   map[ids.Event]*state
 	loading  map[ids.Event]int     // how many replays are under way
-	flying   map[ids.Event]*commit // on their way to the disk
+	inFlight map[ids.Event]*commit // on their way to the disk
 	commits  uint64                // how many were made
 	held     int                   // orders that hold seats
 	perUser  map[ids.User]int
@@ -121,7 +121,7 @@ func Open(
 	}
 	inv := &Inventory{
 		js: js, stream: stream, log: log, now: now, id: rand.Text(), seed: maphash.MakeSeed(), limits: defaultLimits,
-		states: map[ids.Event]*state{}, loading: map[ids.Event]int{}, flying: map[ids.Event]*commit{},
+		states: map[ids.Event]*state{}, loading: map[ids.Event]int{}, inFlight: map[ids.Event]*commit{},
 		perUser: map[ids.User]int{}, advanced: make(chan struct{}), metrics: newMetrics(reg),
 	}
 	inv.publish = inv.publishCommit
@@ -143,8 +143,8 @@ func Open(
 
 // Close finishes the operations under way and refuses new ones.
 func (inv *Inventory) Close() {
-	for _, lane := range inv.ops {
-		lane.Close()
+	for _, group := range inv.ops {
+		group.Close()
 	}
 	inv.stop()
 	inv.saving.Wait()
@@ -199,12 +199,13 @@ func (inv *Inventory) Release(ctx context.Context, ref Ref) error {
 
 // Return gives back what an order holds or has bought.
 func (inv *Inventory) Return(ctx context.Context, ref Ref) error {
-	return inv.do(ctx, op{kind: giveBack, Ref: ref})
+	return inv.do(ctx, op{kind: returnAll, Ref: ref})
 }
 
-// Keep gives back what an order holds or has bought beyond the lines, all of it if there are none. It never takes more.
-func (inv *Inventory) Keep(ctx context.Context, ref Ref, lines []Line) error {
-	return inv.do(ctx, op{kind: keep, Ref: ref, entry: Entry{Lines: lines}})
+// Reduce gives back what an order holds or has bought beyond the lines, all of it if there are none. It never takes
+// more.
+func (inv *Inventory) Reduce(ctx context.Context, ref Ref, lines []Line) error {
+	return inv.do(ctx, op{kind: reduce, Ref: ref, entry: Entry{Lines: lines}})
 }
 
 // Resize sets the quantities of an event's pool. revision is the event's: an older one than the pool's changes nothing.
@@ -219,8 +220,8 @@ func (inv *Inventory) OpenPool(ctx context.Context, event ids.Event, revision in
 }
 
 func (inv *Inventory) do(ctx context.Context, o op) error {
-	lane := maphash.String(inv.seed, o.Event.String()) % lanes
-	_, err := inv.ops[lane].Do(ctx, o)
+	group := maphash.String(inv.seed, o.Event.String()) % groups
+	_, err := inv.ops[group].Do(ctx, o)
 	return err
 }
 

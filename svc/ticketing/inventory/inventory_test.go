@@ -261,7 +261,7 @@ func TestLifeOfAnOrder(t *testing.T) {
 		t.Fatalf("a second sale of the same order: %v", err)
 	}
 	for _, keep := range []int{2, 2, 3, 1} { // never more than it has
-		if err := inv.Keep(ctx, ref, one(typ, keep)); err != nil {
+		if err := inv.Reduce(ctx, ref, one(typ, keep)); err != nil {
 			t.Fatal(err)
 		}
 		want(0, min(keep, 2))
@@ -285,12 +285,12 @@ func TestLifeOfAnOrder(t *testing.T) {
 		}
 	}
 	for _, keep := range []int{3, 1, 1, 0} { // of a hold, too
-		if err := inv.Keep(ctx, held, one(typ, keep)); err != nil {
+		if err := inv.Reduce(ctx, held, one(typ, keep)); err != nil {
 			t.Fatal(err)
 		}
 		want(min(keep, 2), 1)
 	}
-	if err := inv.Keep(ctx, ref, nil); err != nil {
+	if err := inv.Reduce(ctx, ref, nil); err != nil {
 		t.Fatal(err)
 	}
 	want(0, 0)

@@ -71,7 +71,7 @@ func TestInstanceThatLags(t *testing.T) {
 	lost := func(ref Ref) error { // another order has its seats now
 		return errors.Join(b.Release(ctx, ref), b.Hold(ctx, newRef(event), anybody, one(typ, 2), expires))
 	}
-	less := func(ref Ref) error { return b.Keep(ctx, ref, one(typ, 1)) }
+	less := func(ref Ref) error { return b.Reduce(ctx, ref, one(typ, 1)) }
 	for _, c := range []struct {
 		name   string
 		before func(Ref) error
@@ -80,8 +80,8 @@ func TestInstanceThatLags(t *testing.T) {
 		left   string // the state of the order afterwards
 		fools  bool   // the mutant
 	}{
-		{"keep nothing of what is sold", sold, func(a *Inventory, r Ref) error { return a.Keep(ctx, r, nil) }, nil, "", false},
-		{"keep what was held of what is less", less, func(a *Inventory, r Ref) error { return a.Keep(ctx, r, one(typ, 2)) }, nil, Held, false},
+		{"keep nothing of what is sold", sold, func(a *Inventory, r Ref) error { return a.Reduce(ctx, r, nil) }, nil, "", false},
+		{"keep what was held of what is less", less, func(a *Inventory, r Ref) error { return a.Reduce(ctx, r, one(typ, 2)) }, nil, Held, false},
 		{"extend what is sold", sold, func(a *Inventory, r Ref) error { return a.Extend(ctx, r, expires) }, ErrSold, Sold, true},
 		{"extend what is gone", gone, func(a *Inventory, r Ref) error { return a.Extend(ctx, r, expires) }, ErrGone, "", true},
 		{"extend further what is gone", gone, func(a *Inventory, r Ref) error { return a.Extend(ctx, r, expires.Add(time.Hour)) }, ErrGone, "", false},
@@ -334,7 +334,7 @@ func orderHistory(t *testing.T, change func(*Inventory)) porcupine.CheckResult {
 		case "return":
 			return inv.Return(ctx, ref)
 		default:
-			return inv.Keep(ctx, ref, nil)
+			return inv.Reduce(ctx, ref, nil)
 		}
 	}
 	names := []string{"hold", "hold", "hold", "confirm", "extend", "release", "return", "keep"}

@@ -157,7 +157,7 @@ func TestRoundKeepsTheSums(t *testing.T) {
 				order := rapid.SampledFrom(orders).Draw(t, "order")
 				o := op{kind: opKind(rapid.IntRange(int(hold), int(mend)).Draw(t, "kind")), Ref: Ref{event, order}}
 				switch o.kind {
-				case keep:
+				case reduce:
 					o.entry.Lines = one(typ, rapid.IntRange(0, 4).Draw(t, "kept"))
 				case mend:
 					o.seen = rapid.SampledFrom([]Entry{{}, r.entry(order)}).Draw(t, "seen")

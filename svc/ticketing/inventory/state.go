@@ -14,12 +14,12 @@ type state struct {
 	exists     bool
 	seq        uint64 // of the record, or of the marker that deleted the pool; 0 if there is none
 	at         uint64 // it was so at this sequence, which is seq unless there is no message
-	heard      uint64 // a record of this sequence has been heard of; if it is above seq, there are some to replay
+	newest     uint64 // the newest record that was delivered; above seq, there are some to replay
 	checkpoint checkpoint
 	orders     map[ids.Order]Entry // those that have seats; nil if they were not replayed
 	gone       map[ids.Order]int64 // those without any since the checkpoint or soon before, in Unix seconds
 	tail       tail
-	ahead      []stored  // heard of, and to be applied when those before them are
+	ahead      []stored  // delivered before their turn
 	saving     bool      // a checkpoint is being written
 	used       time.Time // when it moved last
 }
@@ -28,7 +28,7 @@ type state struct {
 type tail struct{ records, bytes int }
 
 // isExact reports whether operations can be decided by the state.
-func (st *state) isExact() bool { return st != nil && st.orders != nil && st.heard <= st.seq }
+func (st *state) isExact() bool { return st != nil && st.orders != nil && st.newest <= st.seq }
 
 // idleAfter is how long the orders of an event that has no holds stay in memory.
 const idleAfter = 10 * time.Minute
@@ -87,7 +87,7 @@ func (inv *Inventory) replace(event ids.Event, next *state) {
 		inv.states[event] = st
 	}
 	if st.orders == nil && st.exists && next.exists { // the counters alone are known, and may be newer
-		st.heard = max(st.heard, st.seq)
+		st.newest = max(st.newest, st.seq)
 	} else if next.at < st.at || next.at == st.at && next.seq == st.seq && st.orders != nil {
 		return
 	}
@@ -106,14 +106,14 @@ func (inv *Inventory) replace(event ids.Event, next *state) {
 	st.checkpoint, st.tail, st.gone = next.checkpoint, next.tail, next.gone
 	st.used = inv.now()
 	if !st.exists {
-		st.heard, st.ahead = 0, nil
+		st.newest, st.ahead = 0, nil
 	}
 	inv.pursue(event, st)
 }
 
-// take takes over a record that is newer than the state. If it is not the next one, or the orders before it are not
-// known, it takes over the counters, or notes that there is more to replay. inv.mu must be held.
-func (inv *Inventory) take(event ids.Event, st *state, rec stored) {
+// applyRecord takes over a record that is newer than the state. If it is not the next one, or the orders before it
+// are not known, it takes over the counters, or notes that there is more to replay. inv.mu must be held.
+func (inv *Inventory) applyRecord(event ids.Event, st *state, rec stored) {
 	switch {
 	case st.orders != nil && rec.After == st.seq:
 		inv.advance(event, st, &rec)
@@ -125,7 +125,7 @@ func (inv *Inventory) take(event ids.Event, st *state, rec stored) {
 			return
 		}
 	default:
-		st.heard = rec.seq
+		st.newest = rec.seq
 	}
 	if len(st.ahead) < maxAhead {
 		st.ahead = append(st.ahead, rec)
