@@ -47,7 +47,7 @@ type Ratio struct {
 func marks() []Ratio {
 	return []Ratio{
 		{Scenario: "browse", Of: "system", To: "echo", Mark: 0.7},
-		{Scenario: "browse", Of: "system", To: "fiber"},
+		{Scenario: "browse", Of: "system", To: "fiber", Mark: 0.8},
 		{Scenario: "browse", Of: "echo", To: "fiber"},
 		{Scenario: "onsale", Of: "system", To: "pgrow", Mark: 5},
 		{Scenario: "onsale", Of: "system", To: "pgone"},
