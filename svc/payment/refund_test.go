@@ -67,7 +67,8 @@ func TestRefundOnce(t *testing.T) {
 		var again sync.WaitGroup
 		for _, r := range rows {
 			for _, s := range []*instance{i, j} {
-				again.Go(func() { s.refund(t.Context(), r) })
+				own := *r // each instance has a row of its own
+				again.Go(func() { s.refund(t.Context(), &own) })
 			}
 		}
 		again.Wait()
