@@ -2,7 +2,8 @@
 //
 // A path that waits for a disk is paid for by the commit, not by the operation: a hundred operations in one commit cost
 // little more than one. A Group collects what arrives while a commit runs and hands all of it to the next commit. It
-// does not wait for company unless told to, so a lone operation is committed at once, and batches grow only as load does.
+// does not wait for company unless told to, so a lone operation is committed at once, and batches grow only as load
+// does.
 package batch
 
 import (
@@ -90,7 +91,8 @@ func New[In, Out any](limit, queue int, commit Commit[In, Out], opts ...Option) 
 	for _, opt := range opts {
 		opt(&o)
 	}
-	g := &Group[In, Out]{commit: commit, max: limit, timeout: o.timeout, linger: o.linger, queue: make(chan *waiter[In, Out], queue)}
+	g := &Group[In, Out]{commit: commit, max: limit, timeout: o.timeout, linger: o.linger,
+		queue: make(chan *waiter[In, Out], queue)}
 	g.pool.New = func() any { return &waiter[In, Out]{done: make(chan Result[Out], 1)} }
 	g.workers.Add(o.parallel)
 	for range o.parallel {
@@ -101,9 +103,10 @@ func New[In, Out any](limit, queue int, commit Commit[In, Out], opts ...Option) 
 
 // Do hands in to the next batch and waits for its result.
 //
-// A full queue and a closed group are faults of code Unavailable, and nothing has happened; so is a turn that comes when
-// there is no time left for a commit before ctx ends. If ctx ends first, Do returns a fault of code Timeout that wraps
-// ctx.Err(). It wraps ErrAbandoned, too, unless the operation was already part of a commit: then it may still take effect.
+// A full queue and a closed group are faults of code Unavailable, and nothing has happened; so is a turn that comes
+// when there is no time left for a commit before ctx ends. If ctx ends first, Do returns a fault of code Timeout that
+// wraps ctx.Err(). It wraps ErrAbandoned, too, unless the operation was already part of a commit: then it may still
+// take effect.
 func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var none Out
 	if err := ctx.Err(); err != nil {
@@ -125,8 +128,8 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 		if w.state.CompareAndSwap(waiting, abandoned) {
 			return none, gone(fmt.Errorf("%w: %w", ErrAbandoned, ctx.Err()))
 		}
-		// The commit has it. If the result is there already, it is worth more than the deadline. Otherwise w is left to the
-		// committer's late send and to the garbage collector.
+		// The commit has it. If the result is there already, it is worth more than the deadline. Otherwise w is left to
+		// the committer's late send and to the garbage collector.
 		select {
 		case r := <-w.done:
 			g.release(w)
@@ -223,8 +226,8 @@ func (g *Group[In, Out]) take(w *waiter[In, Out], ins []In, waiters []*waiter[In
 	}
 }
 
-// late reports whether a commit, as long as they lately took, would come too late for an operation. One that has most of
-// its time left is never late: should one commit have taken very long, others follow.
+// late reports whether a commit, as long as they lately took, would come too late for an operation. One that has most
+// of its time left is never late: should one commit have taken very long, others follow.
 func (g *Group[In, Out]) late(w *waiter[In, Out]) bool {
 	if w.until.IsZero() {
 		return false

@@ -159,7 +159,8 @@ func TestCallerWhoLeavesEarlyIsNotCommitted(t *testing.T) {
 		runtime.Gosched()
 	}
 	cancel()
-	if err := <-errs; !errors.Is(err, context.Canceled) || !fault.Is(err, fault.Timeout) || !errors.Is(err, batch.ErrAbandoned) {
+	if err := <-errs; !errors.Is(err, context.Canceled) || !fault.Is(err, fault.Timeout) ||
+		!errors.Is(err, batch.ErrAbandoned) {
 		t.Errorf("Do with a cancelled context: %v", err)
 	}
 	if _, err := g.Do(ctx, 4); !errors.Is(err, context.Canceled) || !errors.Is(err, batch.ErrAbandoned) {
@@ -287,7 +288,8 @@ func TestLinger(t *testing.T) {
 		}
 		callers.Wait()
 		g.Close()
-		if !slices.Equal(sizes, []int{5, 5}) && !slices.Equal(sizes, []int{6, 4}) { // the sixth may come in the very moment
+		// the sixth may come in the very moment
+		if !slices.Equal(sizes, []int{5, 5}) && !slices.Equal(sizes, []int{6, 4}) {
 			t.Errorf("batches of %v", sizes)
 		}
 	})

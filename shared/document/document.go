@@ -3,8 +3,8 @@
 // in all of them.
 //
 // Text is shaped. Latin, Greek and Cyrillic letters come from fonts that are built in; for all others the fonts of the
-// machine are searched, when the first such letter is met. A sign that no font has is drawn as a box, and Drawing.Missing
-// names it.
+// machine are searched, when the first such letter is met. A sign that no font has is drawn as a box, and
+// Drawing.Missing names it.
 package document
 
 import (

@@ -43,7 +43,8 @@ func fonts(t *testing.T, builtInOnly bool) *document.Fonts {
 func page(f *document.Fonts, lines ...string) *document.Drawing {
 	d := &document.Drawing{Width: document.A4Width, Height: document.A4Height, Title: "names <&>"}
 	d.Rect(40, 20, 200, 4, document.Color{R: 200})
-	d.Line(2, document.Color{B: 200}, document.Point{X: 40, Y: 30}, document.Point{X: 100, Y: 40}, document.Point{X: 240, Y: 30})
+	d.Line(2, document.Color{B: 200}, document.Point{X: 40, Y: 30}, document.Point{X: 100, Y: 40},
+		document.Point{X: 240, Y: 30})
 	for i, s := range lines {
 		d.Text(40, 60+float64(i)*30, f.Line(s, document.Style{Size: 16, Bold: i%2 == 1}), ink)
 	}

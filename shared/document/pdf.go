@@ -93,7 +93,8 @@ func (f *pdfFile) trailer(catalog, info int) {
 	for _, at := range f.at {
 		fmt.Fprintf(f, "%010d 00000 n \n", at)
 	}
-	fmt.Fprintf(f, "trailer\n<</Size %d /Root %d 0 R /Info %d 0 R>>\nstartxref\n%d\n%%%%EOF\n", len(f.at)+1, catalog, info, table)
+	fmt.Fprintf(f, "trailer\n<</Size %d /Root %d 0 R /Info %d 0 R>>\nstartxref\n%d\n%%%%EOF\n", len(f.at)+1, catalog,
+		info, table)
 }
 
 // pdfWriter writes the contents of pages. In a PDF y grows upwards.
@@ -116,7 +117,8 @@ func (w *pdfWriter) numbers(operator string, values ...float64) {
 }
 
 func (w *pdfWriter) color(operator string, c Color) {
-	w.content = fmt.Appendf(w.content, "%.3f %.3f %.3f %s\n", float64(c.R)/255, float64(c.G)/255, float64(c.B)/255, operator)
+	w.content = fmt.Appendf(w.content, "%.3f %.3f %.3f %s\n", float64(c.R)/255, float64(c.G)/255, float64(c.B)/255,
+		operator)
 }
 
 // setFill sets the color of what is filled.
@@ -212,7 +214,8 @@ func (w *pdfWriter) run(r *run, x, y float64) (err error) {
 	return err
 }
 
-// text writes a run as text: the codes of its glyphs, and corrections where they do not stand at the end of the one before.
+// text writes a run as text: the codes of its glyphs, and corrections where they do not stand at the end of the one
+// before.
 func (w *pdfWriter) text(r *run, x, y float64) {
 	const visible = 2.0 // thousandths of the size
 	n := w.font(r.font)

@@ -99,7 +99,8 @@ func TestObjectsAreFound(t *testing.T) {
 	}
 	for n := 1; n < count; n++ {
 		begin, err := strconv.Atoi(lines[2+n][:10])
-		if want := fmt.Sprintf("%d 0 obj\n", n); err != nil || len(lines[2+n]) != 19 || !bytes.HasPrefix(data[begin:], []byte(want)) {
+		if want := fmt.Sprintf("%d 0 obj\n", n); err != nil || len(lines[2+n]) != 19 ||
+			!bytes.HasPrefix(data[begin:], []byte(want)) {
 			t.Errorf("object %d: %q", n, lines[2+n])
 		}
 	}
@@ -124,7 +125,8 @@ func TestCodesTellSignsApart(t *testing.T) {
 }
 
 func TestNumbers(t *testing.T) {
-	for f, want := range map[float64]string{0: "0", -0.001: "0", 1: "1", 0.5: "0.5", -1.25: "-1.25", 841.889: "841.89", 0.07: "0.07", 12.999: "13"} {
+	for f, want := range map[float64]string{0: "0", -0.001: "0", 1: "1", 0.5: "0.5", -1.25: "-1.25", 841.889: "841.89",
+		0.07: "0.07", 12.999: "13"} {
 		if got := short(f); got != want {
 			t.Errorf("%v is %q, want %q", f, got, want)
 		}

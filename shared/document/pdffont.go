@@ -8,8 +8,8 @@ import (
 	"github.com/go-text/typesetting/font"
 )
 
-// pdfFont is a built-in font in a document: the glyphs of it that are used. Each pair of sign and glyph has a code of its
-// own, so that what is copied is what was written, also where two alphabets share a glyph.
+// pdfFont is a built-in font in a document: the glyphs of it that are used. Each pair of sign and glyph has a code of
+// its own, so that what is copied is what was written, also where two alphabets share a glyph.
 type pdfFont struct {
 	*typeface
 	codes  map[pdfChar]int
@@ -55,11 +55,17 @@ func (f *pdfFont) write(to *pdfFile) int {
 	subset := f.subset(glyphs)
 	name := subsetTag(subset) + "+" + f.name
 	whole, descendant, descriptor, file, unicode := to.reserve(), to.reserve(), to.reserve(), to.reserve(), to.reserve()
-	to.object(whole, "<</Type /Font /Subtype /Type0 /BaseFont /%s /Encoding /Identity-H /DescendantFonts [%d 0 R] /ToUnicode %d 0 R>>", name, descendant, unicode)
-	to.object(descendant, "<</Type /Font /Subtype /CIDFontType2 /BaseFont /%s /CIDSystemInfo <</Registry (Adobe) /Ordering (Identity) /Supplement 0>> "+
-		"/FontDescriptor %d 0 R /CIDToGIDMap /Identity /W [0 %d]>>", name, descriptor, f.widths)
+	to.object(whole,
+		"<</Type /Font /Subtype /Type0 /BaseFont /%s /Encoding /Identity-H /DescendantFonts [%d 0 R] /ToUnicode %d 0 "+
+			"R>>", name, descendant, unicode)
+	to.object(descendant,
+		"<</Type /Font /Subtype /CIDFontType2 /BaseFont /%s /CIDSystemInfo <</Registry (Adobe) /Ordering (Identity) "+
+			"/Supplement 0>> "+
+			"/FontDescriptor %d 0 R /CIDToGIDMap /Identity /W [0 %d]>>", name, descriptor, f.widths)
 	const symbolic, stem = 4, 80
-	to.object(descriptor, "<</Type /FontDescriptor /FontName /%s /Flags %d /FontBBox [%d %d %d %d] /ItalicAngle 0 /Ascent %d /Descent %d /CapHeight %d /StemV %d /FontFile2 %d 0 R>>",
+	to.object(descriptor,
+		"<</Type /FontDescriptor /FontName /%s /Flags %d /FontBBox [%d %d %d %d] /ItalicAngle 0 /Ascent %d /Descent "+
+			"%d /CapHeight %d /StemV %d /FontFile2 %d 0 R>>",
 		name, symbolic, f.thousandths(f.left), f.thousandths(f.bottom), f.thousandths(f.right), f.thousandths(f.top),
 		f.thousandths(f.ascent), f.thousandths(f.descent), f.thousandths(f.capHeight), stem, file)
 	to.stream(file, fmt.Sprintf("/Length1 %d", len(subset)), subset)
@@ -80,8 +86,11 @@ func subsetTag(subset []byte) string {
 // toUnicode returns the map from codes to signs.
 func (f *pdfFont) toUnicode() []byte {
 	const most = 100 // lines in a section
-	b := []byte("/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def\n" +
-		"/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n1 begincodespacerange\n<0000> <ffff>\nendcodespacerange\n")
+	b := []byte(
+		"/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n/CIDSystemInfo <</Registry (Adobe) " +
+			"/Ordering (UCS) /Supplement 0>> def\n" +
+			"/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n1 begincodespacerange\n<0000> " +
+			"<ffff>\nendcodespacerange\n")
 	for from := 1; from < len(f.chars); from += most {
 		to := min(from+most, len(f.chars))
 		b = fmt.Appendf(b, "%d beginbfchar\n", to-from)

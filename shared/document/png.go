@@ -37,7 +37,8 @@ type painter struct {
 
 func (p painter) paint(it item) (err error) {
 	for _, r := range it.squares() {
-		p.fill(polygon(Point{r.x, r.y}, Point{r.x + r.w, r.y}, Point{r.x + r.w, r.y + r.h}, Point{r.x, r.y + r.h}), it.color)
+		p.fill(polygon(Point{r.x, r.y}, Point{r.x + r.w, r.y}, Point{r.x + r.w, r.y + r.h}, Point{r.x, r.y + r.h}),
+			it.color)
 	}
 	switch {
 	case it.line != nil:
@@ -79,7 +80,8 @@ func bar(a, b Point, width float64) []segment {
 		return nil
 	}
 	dx, dy := (b.X-a.X)/l*width/2, (b.Y-a.Y)/l*width/2
-	return polygon(Point{a.X - dy, a.Y + dx}, Point{b.X - dy, b.Y + dx}, Point{b.X + dy, b.Y - dx}, Point{a.X + dy, a.Y - dx})
+	return polygon(Point{a.X - dy, a.Y + dx}, Point{b.X - dy, b.Y + dx}, Point{b.X + dy, b.Y - dx},
+		Point{a.X + dy, a.Y - dx})
 }
 
 func disc(at Point, radius float64) []segment {
@@ -104,7 +106,8 @@ func (p painter) fill(path []segment, c Color) {
 			high = Point{max(high.X, q.X*p.scale), max(high.Y, q.Y*p.scale)}
 		}
 	}
-	area := image.Rect(int(math.Floor(max(low.X, 0))), int(math.Floor(max(low.Y, 0))), int(math.Ceil(min(high.X, 1e6))), int(math.Ceil(min(high.Y, 1e6)))).Intersect(p.img.Bounds())
+	area := image.Rect(int(math.Floor(max(low.X, 0))), int(math.Floor(max(low.Y, 0))), int(math.Ceil(min(high.X, 1e6))),
+		int(math.Ceil(min(high.Y, 1e6)))).Intersect(p.img.Bounds())
 	if area.Empty() {
 		return
 	}

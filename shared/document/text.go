@@ -75,8 +75,8 @@ func (f *Fonts) Line(text string, s Style) Text {
 	return lines[0]
 }
 
-// Wrap shapes text and breaks it into at most so many lines of a width. What does not fit ends in an ellipsis. The lines are
-// shared: a caller must not change the slice.
+// Wrap shapes text and breaks it into at most so many lines of a width. What does not fit ends in an ellipsis. The
+// lines are shared: a caller must not change the slice.
 func (f *Fonts) Wrap(text string, s Style, width float64, most int) []Text {
 	key := layoutKey{text, s, width, most}
 	f.mu.Lock()
@@ -199,13 +199,15 @@ func (f *Fonts) text(l shaping.Line, signs []rune, s Style) Text {
 			if g.GlyphID == 0 {
 				missing = append(missing, absent(out.Face, signs, g)...)
 			}
-			r.glyphs = append(r.glyphs, placedGlyph{f.glyph(out.Face, g.GlyphID), g.GlyphID, x + toFloat(g.XOffset), -toFloat(g.YOffset)})
+			r.glyphs = append(r.glyphs,
+				placedGlyph{f.glyph(out.Face, g.GlyphID), g.GlyphID, x + toFloat(g.XOffset), -toFloat(g.YOffset)})
 			level = level && g.YOffset == 0
 			x += toFloat(g.Advance)
 		}
 		ellipsis := out.Runes.Count == 0 || out.Runes.Offset+out.Runes.Count > len(signs)
 		own := f.builtIn(s.Bold)
-		if out.Face == own.Face && out.Direction == di.DirectionLTR && len(missing) == 0 && !ellipsis && level && len(out.Glyphs) == out.Runes.Count {
+		if out.Face == own.Face && out.Direction == di.DirectionLTR && len(missing) == 0 && !ellipsis && level &&
+			len(out.Glyphs) == out.Runes.Count {
 			r.font, r.signs = own, signs[out.Runes.Offset:out.Runes.Offset+out.Runes.Count]
 		}
 		t.missing = append(t.missing, missing...)
@@ -245,7 +247,8 @@ func (f *Fonts) glyph(face *font.Face, id font.GID) *glyph {
 		extents, found := face.GlyphExtents(id)
 		switch {
 		case data.Format == font.PNG && found:
-			g.picture = &picture{data.Data, float64(extents.XBearing), float64(extents.YBearing), float64(extents.Width), -float64(extents.Height)}
+			g.picture = &picture{data.Data, float64(extents.XBearing), float64(extents.YBearing),
+				float64(extents.Width), -float64(extents.Height)}
 		case data.Outline != nil:
 			g.path = outline(*data.Outline)
 		}
@@ -267,7 +270,8 @@ func outline(o font.GlyphOutline) []segment {
 		switch len(p) {
 		case 2:
 			seg.n = 3
-			seg.p = [3]Point{{at.X + 2*(p[0].X-at.X)/3, at.Y + 2*(p[0].Y-at.Y)/3}, {p[1].X + 2*(p[0].X-p[1].X)/3, p[1].Y + 2*(p[0].Y-p[1].Y)/3}, p[1]}
+			seg.p = [3]Point{{at.X + 2*(p[0].X-at.X)/3, at.Y + 2*(p[0].Y-at.Y)/3},
+				{p[1].X + 2*(p[0].X-p[1].X)/3, p[1].Y + 2*(p[0].Y-p[1].Y)/3}, p[1]}
 		default:
 			copy(seg.p[:], p)
 		}

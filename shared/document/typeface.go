@@ -31,7 +31,8 @@ func parseTypeface(name string, data []byte) (*typeface, error) {
 		return nil, fmt.Errorf("document: %w", err)
 	}
 	t := &typeface{Face: face, name: name}
-	for tag, table := range map[string]*[]byte{"glyf": &t.glyf, "loca": &t.loca, "hmtx": &t.hmtx, "head": &t.head, "hhea": &t.hhea, "maxp": &t.maxp} {
+	for tag, table := range map[string]*[]byte{"glyf": &t.glyf, "loca": &t.loca, "hmtx": &t.hmtx, "head": &t.head,
+		"hhea": &t.hhea, "maxp": &t.maxp} {
 		if *table, err = loader.RawTable(opentype.MustNewTag(tag)); err != nil {
 			return nil, fmt.Errorf("document: table %s of %s: %w", tag, name, err)
 		}
@@ -44,7 +45,8 @@ func parseTypeface(name string, data []byte) (*typeface, error) {
 	t.glyphCount, t.metricCount = int(number(t.maxp, 4)), int(number(t.hhea, 34))
 	for id := range t.glyphCount {
 		if isComposed(t.outline(font.GID(id))) {
-			return nil, fmt.Errorf("document: %s has glyphs that are composed of others, which subset does not know", name)
+			return nil, fmt.Errorf("document: %s has glyphs that are composed of others, which subset does not know",
+				name)
 		}
 	}
 	t.capHeight = t.ascent
@@ -78,8 +80,8 @@ func (t *typeface) metric(id font.GID) (advance, bearing uint16) {
 	return advance, binary.BigEndian.Uint16(t.hmtx[4*t.metricCount+2*(int(id)-t.metricCount):])
 }
 
-// subset returns a TrueType font of some glyphs, numbered in their order. Hints are left out: they are for screens of low
-// resolution.
+// subset returns a TrueType font of some glyphs, numbered in their order. Hints are left out: they are for screens of
+// low resolution.
 func (t *typeface) subset(glyphs []font.GID) []byte {
 	var glyf, loca, hmtx []byte
 	for _, id := range glyphs {
@@ -96,7 +98,8 @@ func (t *typeface) subset(glyphs []font.GID) []byte {
 	table := func(tag string, content []byte) opentype.Table {
 		return opentype.Table{Tag: opentype.MustNewTag(tag), Content: padded(content)}
 	}
-	return opentype.WriteTTF([]opentype.Table{table("glyf", glyf), table("head", head), table("hhea", hhea), table("hmtx", hmtx),
+	return opentype.WriteTTF([]opentype.Table{table("glyf", glyf), table("head", head), table("hhea", hhea),
+		table("hmtx", hmtx),
 		table("loca", loca), table("maxp", maxp)})
 }
 

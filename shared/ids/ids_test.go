@@ -29,7 +29,8 @@ func TestNewSortsByTimeAndParses(t *testing.T) {
 }
 
 func TestTime(t *testing.T) {
-	for _, at := range []time.Time{time.UnixMilli(0), time.UnixMilli(1<<48 - 1), time.Date(2026, 5, 1, 12, 0, 0, 123_000_000, time.UTC)} {
+	for _, at := range []time.Time{time.UnixMilli(0), time.UnixMilli(1<<48 - 1),
+		time.Date(2026, 5, 1, 12, 0, 0, 123_000_000, time.UTC)} {
 		if got := ids.New[ids.PaymentKind](at).Time(); !got.Equal(at) {
 			t.Errorf("made at %v, says %v", at, got)
 		}
@@ -41,7 +42,8 @@ func TestTime(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	good := ids.New[ids.EventKind](time.Now()).String()
-	for _, s := range []string{"", "*", ">", ".", "evt_", "evt_*", "evt_>", good + "x", good[:29], strings.ToUpper(good),
+	for _, s := range []string{"", "*", ">", ".", "evt_", "evt_*", "evt_>", good + "x", good[:29],
+		strings.ToUpper(good),
 		"ord_" + good[4:], "evt." + good[4:], good[:10] + "\x00" + good[11:], good[:10] + "\r\n" + good[12:],
 		good[:10] + "." + good[11:], good[:10] + " " + good[11:], good[:10] + "u" + good[11:]} {
 		if id, err := ids.Parse[ids.EventKind](s); err == nil {

@@ -1,8 +1,8 @@
 // Package keyring keeps the Ed25519 keys with which a service signs: access tokens, tickets.
 //
 // The keys lie in the service's own database, so all its instances sign and verify alike and a restart changes nothing.
-// With read access to that database one can sign. Rotate makes a new key; earlier ones never sign again but verify for as long
-// as they are kept, since a ticket may be older than many keys.
+// With read access to that database one can sign. Rotate makes a new key; earlier ones never sign again but verify for
+// as long as they are kept, since a ticket may be older than many keys.
 package keyring
 
 import (
@@ -108,8 +108,8 @@ func (r *Ring) Private() (kid string, private ed25519.PrivateKey) {
 	return r.signer.id, r.signer.private
 }
 
-// Verify reports whether sig is a signature of payload by the key kid. An id that is not known may be that of a key which
-// another instance has just made: the keys are read again, at most once a second however many ask.
+// Verify reports whether sig is a signature of payload by the key kid. An id that is not known may be that of a key
+// which another instance has just made: the keys are read again, at most once a second however many ask.
 func (r *Ring) Verify(ctx context.Context, kid string, payload, sig []byte) bool {
 	k, ok := r.find(ctx, kid)
 	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.public(), payload, sig)
@@ -124,7 +124,8 @@ func (r *Ring) MAC(payload []byte) (kid string, sum []byte) {
 	return k.id, k.sum(payload)
 }
 
-// CheckMAC reports whether sum is what MAC returns for payload under the key kid. For an id that is not known see Verify.
+// CheckMAC reports whether sum is what MAC returns for payload under the key kid. For an id that is not known see
+// Verify.
 func (r *Ring) CheckMAC(ctx context.Context, kid string, payload, sum []byte) bool {
 	k, ok := r.find(ctx, kid)
 	return ok && hmac.Equal(sum, k.sum(payload))
@@ -152,8 +153,9 @@ func (r *Ring) lookup(kid string) (key, bool) {
 	return k, ok
 }
 
-// Public returns all keys, the newest first. They are read again if that was more than 5 seconds ago, so that a verifier
-// who asks one instance learns of the key of another; if the database cannot be reached, they are what is known.
+// Public returns all keys, the newest first. They are read again if that was more than 5 seconds ago, so that a
+// verifier who asks one instance learns of the key of another; if the database cannot be reached, they are what is
+// known.
 func (r *Ring) Public() []Key {
 	r.refresh(context.Background(), freshFor)
 	r.mu.RLock()
@@ -183,7 +185,8 @@ func (r *Ring) Rotate(ctx context.Context) error {
 	}
 	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx,
-			"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (purpose, generation) DO NOTHING",
+			"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT "+
+				"(purpose, generation) DO NOTHING",
 			name(public), r.purpose, next, base64.StdEncoding.EncodeToString(private.Seed()), r.now())
 		return err
 	})

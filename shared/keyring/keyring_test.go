@@ -45,7 +45,8 @@ func TestSignAndVerify(t *testing.T) {
 		if !r.Verify(ctx, kid, []byte("hello"), sig) {
 			t.Error("a good signature was refused")
 		}
-		if id, private := r.Private(); id != kid || !r.Verify(ctx, kid, []byte("x"), ed25519.Sign(private, []byte("x"))) {
+		if id, private := r.Private(); id != kid ||
+			!r.Verify(ctx, kid, []byte("x"), ed25519.Sign(private, []byte("x"))) {
 			t.Error("Private is not the key that signs")
 		}
 		other := open(t, db, "ticket", clock.Now)
@@ -131,7 +132,8 @@ func TestKeysSurviveRestartAndRotation(t *testing.T) {
 
 // Two instances with a connection each, and one that rotates.
 func TestInstancesLearnOfEachOthersKeys(t *testing.T) {
-	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
+	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite,
+		store.Postgres: testkit.Postgres} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			clock := testkit.NewClock(time.Time{})
@@ -216,7 +218,8 @@ func TestDamagedKeyIsNotUsed(t *testing.T) {
 	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
 		open(t, db, "access", nil)
 		err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.ExecContext(ctx, "UPDATE signing_keys SET seed = ?", base64.StdEncoding.EncodeToString(make([]byte, 32)))
+			_, err := tx.ExecContext(ctx, "UPDATE signing_keys SET seed = ?",
+				base64.StdEncoding.EncodeToString(make([]byte, 32)))
 			return err
 		})
 		if err != nil {

@@ -58,7 +58,8 @@ func New(ln net.Listener, cfg Config) *Listener {
 	l := &Listener{Listener: ln, cfg: cfg, byAddress: map[netip.Addr]int{}}
 	l.done, l.stop = context.WithCancel(context.Background())
 	refused := func(reason string) *observe.Counter {
-		return cfg.Registry.Counter("starlight_connections_refused_total", "Connections closed at once, or not taken for a while.",
+		return cfg.Registry.Counter("starlight_connections_refused_total",
+			"Connections closed at once, or not taken for a while.",
 			"listener", cfg.Name, "reason", reason)
 	}
 	l.overTotal, l.overAddress, l.noDescriptor = refused("total"), refused("address"), refused("descriptors")
@@ -106,7 +107,8 @@ func (l *Listener) Close() error {
 // passing reports whether the listener itself is sound: this process or the machine is out of descriptors or memory, or
 // the peer went before it was taken.
 func passing(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.ECONNRESET, syscall.EINTR} {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED,
+		syscall.ECONNRESET, syscall.EINTR} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -137,7 +139,8 @@ func (l *Listener) take(c net.Conn) net.Conn {
 		return nil
 	case overAddress:
 		l.overAddress.Inc()
-		l.warn(2, "connections of an address are refused: it has as many as it may", "address", key.String(), "open", most)
+		l.warn(2, "connections of an address are refused: it has as many as it may", "address", key.String(), "open",
+			most)
 		return nil
 	}
 	return &conn{Conn: c, leave: sync.OnceFunc(func() { l.leave(key) })}

@@ -69,7 +69,8 @@ func accept(t *testing.T, ln net.Listener) net.Conn {
 func TestAcceptGoesOnWhenDescriptorsRunOut(t *testing.T) {
 	var log testkit.Buffer
 	raw := local(t)
-	ln := listen.New(&failing{raw, []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS}}, config(&log))
+	ln := listen.New(&failing{raw, []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS}},
+		config(&log))
 	dial(t, raw)
 	accept(t, ln)
 	if n := strings.Count(log.String(), "cannot be taken"); n != 1 {

@@ -111,7 +111,8 @@ func (h *Health) Report(ctx context.Context) Report {
 	return r
 }
 
-// Watch runs the checks every interval until ctx ends, and logs when the process stops being ready and when it is again.
+// Watch runs the checks every interval until ctx ends, and logs when the process stops being ready and when it is
+// again.
 func (h *Health) Watch(ctx context.Context, log *slog.Logger, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()

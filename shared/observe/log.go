@@ -111,8 +111,9 @@ type shippedLine struct {
 // NewShipper returns a shipper that keeps lines until Run.
 func NewShipper(reg *Registry) *Shipper {
 	return &Shipper{
-		queue:   make(chan shippedLine, shipQueue),
-		dropped: reg.Counter("starlight_log_lines_dropped_total", "Log lines that were not shipped to the stream LOGS."),
+		queue: make(chan shippedLine, shipQueue),
+		dropped: reg.Counter("starlight_log_lines_dropped_total",
+			"Log lines that were not shipped to the stream LOGS."),
 		shipped: reg.Counter("starlight_log_lines_shipped_total", "Log lines published for the stream LOGS."),
 	}
 }

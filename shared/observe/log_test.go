@@ -51,23 +51,32 @@ func TestSecretsStayOut(t *testing.T) {
 	const canary = "C4NARY-S3CRET-VALUE"
 	jwt := "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3JfMSJ9." + canary
 	tests := map[string]func(*slog.Logger){
-		"password":       func(l *slog.Logger) { l.Info("x", "password", canary) },
-		"new password":   func(l *slog.Logger) { l.Info("x", "new_password", canary) },
-		"token":          func(l *slog.Logger) { l.Info("x", "Refresh-Token", canary) },
-		"authorization":  func(l *slog.Logger) { l.Info("x", "Authorization", "Bearer "+canary) },
-		"secret":         func(l *slog.Logger) { l.Info("x", "stripe_secret", canary) },
-		"code":           func(l *slog.Logger) { l.Info("x", "code", canary) },
-		"bytes":          func(l *slog.Logger) { l.Info("x", "seed", []byte(canary)) },
-		"group":          func(l *slog.Logger) { l.Info("x", slog.Group("login", "password", canary)) },
-		"with":           func(l *slog.Logger) { l.With("token", canary).Info("x") },
-		"open group":     func(l *slog.Logger) { l.WithGroup("g").Info("x", "cookie", canary) },
-		"struct":         func(l *slog.Logger) { l.Info("x", "login", login{"a@b.c", canary}) },
-		"pointers":       func(l *slog.Logger) { l.Info("x", "logins", []*login{{"a@b.c", canary}}) },
-		"map":            func(l *slog.Logger) { l.Info("x", "form", map[string]any{"a": map[string]string{"api_key": canary}}) },
-		"http header":    func(l *slog.Logger) { l.Info("x", "header", http.Header{"Set-Cookie": {canary}}) },
-		"message":        func(l *slog.Logger) { l.Info("dial postgres://bob:" + canary + "@db/x failed") },
-		"error with url": func(l *slog.Logger) { l.Info("x", "error", errors.New("GET https://u:"+canary+"@h/: refused")) },
-		"joined errors":  func(l *slog.Logger) { l.Info("x", "error", errors.Join(errors.New("nats://u:"+canary+"@h"))) },
+		"password":      func(l *slog.Logger) { l.Info("x", "password", canary) },
+		"new password":  func(l *slog.Logger) { l.Info("x", "new_password", canary) },
+		"token":         func(l *slog.Logger) { l.Info("x", "Refresh-Token", canary) },
+		"authorization": func(l *slog.Logger) { l.Info("x", "Authorization", "Bearer "+canary) },
+		"secret":        func(l *slog.Logger) { l.Info("x", "stripe_secret", canary) },
+		"code":          func(l *slog.Logger) { l.Info("x", "code", canary) },
+		"bytes":         func(l *slog.Logger) { l.Info("x", "seed", []byte(canary)) },
+		"group":         func(l *slog.Logger) { l.Info("x", slog.Group("login", "password", canary)) },
+		"with":          func(l *slog.Logger) { l.With("token", canary).Info("x") },
+		"open group":    func(l *slog.Logger) { l.WithGroup("g").Info("x", "cookie", canary) },
+		"struct":        func(l *slog.Logger) { l.Info("x", "login", login{"a@b.c", canary}) },
+		"pointers":      func(l *slog.Logger) { l.Info("x", "logins", []*login{{"a@b.c", canary}}) },
+		"map": func(l *slog.Logger) {
+			l.Info("x", "form",
+				map[string]any{"a": map[string]string{"api_key": canary}})
+		},
+		"http header": func(l *slog.Logger) { l.Info("x", "header", http.Header{"Set-Cookie": {canary}}) },
+		"message":     func(l *slog.Logger) { l.Info("dial postgres://bob:" + canary + "@db/x failed") },
+		"error with url": func(l *slog.Logger) {
+			l.Info("x", "error",
+				errors.New("GET https://u:"+canary+"@h/: refused"))
+		},
+		"joined errors": func(l *slog.Logger) {
+			l.Info("x", "error",
+				errors.Join(errors.New("nats://u:"+canary+"@h")))
+		},
 		"query":          func(l *slog.Logger) { l.Info("x", "url", "/v1/reset?a=1&token="+canary+"&b=2") },
 		"bearer in text": func(l *slog.Logger) { l.Info("x", "sent", "header was Bearer "+canary) },
 		"jwt in text":    func(l *slog.Logger) { l.Info("x", "sent", "got "+jwt) },
@@ -92,7 +101,8 @@ func TestOrdinaryValuesStay(t *testing.T) {
 	log := observe.NewLogger(&buf, "user", "user-1", slog.LevelDebug)
 	log.Info("GET https://example.org/a?limit=5", "order", "ord_1", "seats", []int{1, 2}, "fault", "not_found",
 		"login", login{Email: "a@b.c"}, "error", errors.New("sold out"), "none", nil)
-	for _, want := range []string{"https://example.org/a?limit=5", `"order":"ord_1"`, `"seats":[1,2]`, `"fault":"not_found"`,
+	for _, want := range []string{"https://example.org/a?limit=5", `"order":"ord_1"`, `"seats":[1,2]`,
+		`"fault":"not_found"`,
 		`"email":"a@b.c"`, `"error":"sold out"`, `"none":null`} {
 		if !strings.Contains(buf.String(), want) {
 			t.Errorf("line lacks %s: %s", want, buf.String())

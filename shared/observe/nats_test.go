@@ -93,7 +93,8 @@ func TestGatherWithoutOthers(t *testing.T) {
 	for _, nc := range []*nats.Conn{nil, srv.Conn} {
 		buf.Reset()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		_ = observe.GatherMetrics(ctx, &buf, nc, "lonely-1", sampleRegistry()) // an error is allowed, an empty answer not
+		// an error is allowed, an empty answer not
+		_ = observe.GatherMetrics(ctx, &buf, nc, "lonely-1", sampleRegistry())
 		cancel()
 		if !strings.Contains(buf.String(), `starlight_queue_depth{instance="lonely-1"`) {
 			t.Errorf("own metrics are missing:\n%s", buf.String())
@@ -163,10 +164,12 @@ func TestShipAndTail(t *testing.T) {
 	}
 
 	var text bytes.Buffer
-	if err := observe.Tail(t.Context(), srv.JS, observe.TailOptions{}, func(e observe.Entry) error { return e.WriteText(&text) }); err != nil {
+	if err := observe.Tail(t.Context(), srv.JS, observe.TailOptions{},
+		func(e observe.Entry) error { return e.WriteText(&text) }); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"DEBUG ticketing/ticketing-1  hold taken request_id=req_1 seats=2", "took=1.5s", `\x1b[2J`} {
+	for _, want := range []string{"DEBUG ticketing/ticketing-1  hold taken request_id=req_1 seats=2", "took=1.5s",
+		`\x1b[2J`} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("text lacks %q:\n%s", want, text.String())
 		}
@@ -221,7 +224,8 @@ func TestShipperNeverBlocks(t *testing.T) {
 	if _, err := reg.WriteTo(&buf); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("starlight_log_lines_dropped_total %d\n", 5000-4096+1); !strings.Contains(buf.String(), want) {
+	if want := fmt.Sprintf("starlight_log_lines_dropped_total %d\n", 5000-4096+1); !strings.Contains(buf.String(),
+		want) {
 		t.Errorf("metrics lack %q", want)
 	}
 }

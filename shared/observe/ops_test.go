@@ -143,7 +143,8 @@ func TestOpsListener(t *testing.T) {
 	clock.Advance(time.Second)
 	status, body := get("/readyz")
 	var report observe.Report
-	if err := json.Unmarshal([]byte(body), &report); err != nil || status != 503 || report.Checks[0].Error != "no write" {
+	if err := json.Unmarshal([]byte(body), &report); err != nil || status != 503 ||
+		report.Checks[0].Error != "no write" {
 		t.Errorf("/readyz: %d %s", status, body)
 	}
 	if status, body := get("/healthz"); status != 200 {
@@ -154,7 +155,8 @@ func TestOpsListener(t *testing.T) {
 		t.Errorf("/metrics: %d", status)
 	}
 	promtool(t, body, "check", "metrics")
-	if status, body := get("/debug/pprof/goroutine?debug=1"); status != 200 || !strings.Contains(body, "goroutine profile") {
+	if status, body := get("/debug/pprof/goroutine?debug=1"); status != 200 ||
+		!strings.Contains(body, "goroutine profile") {
 		t.Errorf("pprof: %d", status)
 	}
 	if status, _ := get("/nothing"); status != 404 {

@@ -10,8 +10,8 @@ import (
 // outageAfter is how long something fails before that is worth a line in the log.
 const outageAfter = 5 * time.Second
 
-// Outage logs a failure that lasts: one warning when it has lasted for five seconds, and one line at its end, however many
-// attempts fail between the two. It is safe for concurrent use.
+// Outage logs a failure that lasts: one warning when it has lasted for five seconds, and one line at its end, however
+// many attempts fail between the two. It is safe for concurrent use.
 type Outage struct {
 	log          *slog.Logger
 	failing, end string // the two messages
@@ -41,7 +41,8 @@ func (o *Outage) Report(ctx context.Context, err error) {
 	}
 }
 
-// Failed notes that one thing of several waits, for the first time or still. Over has to follow once for each first time.
+// Failed notes that one thing of several waits, for the first time or still. Over has to follow once for each first
+// time.
 func (o *Outage) Failed(ctx context.Context, first bool, cause error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -35,7 +35,8 @@ func TestOutage(t *testing.T) {
 			o.Report(t.Context(), nil)
 			o.Report(t.Context(), nil)
 			lines := strings.Split(strings.TrimSpace(buf.String()), "\n")
-			if len(lines) != 2 || !strings.Contains(lines[0], `level=WARN msg="cannot publish" error="not connected"`) ||
+			if len(lines) != 2 || !strings.Contains(lines[0],
+				`level=WARN msg="cannot publish" error="not connected"`) ||
 				!strings.Contains(lines[1], `level=INFO msg="publishes again" after=1m0s`) {
 				t.Errorf("logged\n%s", &buf)
 			}

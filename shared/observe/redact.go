@@ -14,9 +14,10 @@ const redacted = "[redacted]"
 // What secrets look like inside a text: credentials in a URL, secret query values, bearer tokens, JWTs.
 var (
 	urlUserinfo = regexp.MustCompile(`(://)[^/?#\s"'@]*:[^/?#\s"']*@`)
-	urlQuery    = regexp.MustCompile(`(?i)([?&](?:[a-z_-]*token|ticket|code|key|api_?key|password|[a-z_-]*secret|sig|signature)=)[^&#\s"']+`)
-	bearer      = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
-	jwtText     = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?`)
+	urlQuery    = regexp.MustCompile(
+		`(?i)([?&](?:[a-z_-]*token|ticket|code|key|api_?key|password|[a-z_-]*secret|sig|signature)=)[^&#\s"']+`)
+	bearer  = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
+	jwtText = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?`)
 )
 
 // secretKey tells whether the value of a log attribute of that name is a secret. A plain "code" is one (it opens a

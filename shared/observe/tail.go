@@ -145,7 +145,8 @@ func (e Entry) WriteText(w io.Writer) error {
 		return err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %-5s %s/%s  %s", e.Time.UTC().Format("2006-01-02T15:04:05.000Z"), strings.ToUpper(plain(e.Level)),
+	fmt.Fprintf(&b, "%s %-5s %s/%s  %s", e.Time.UTC().Format("2006-01-02T15:04:05.000Z"),
+		strings.ToUpper(plain(e.Level)),
 		plain(e.Service), plain(e.Instance), plainMessage(e.Message))
 	if e.RequestID != "" {
 		b.WriteString(" request_id=" + plain(e.RequestID))

@@ -58,11 +58,13 @@ type State struct {
 	Refused  string `json:"refused,omitempty"` // why the newest entry is not in force
 }
 
-// Open reads the bucket and follows it until ctx ends or Close is called. It returns when the values are in force, or an
-// error when the bucket cannot be read. Two definitions with one key are an error.
+// Open reads the bucket and follows it until ctx ends or Close is called. It returns when the values are in force, or
+// an error when the bucket cannot be read. Two definitions with one key are an error.
 //
 // Refused values are logged once, and counted in starlight_settings_rejected_total. A nil log or registry is left out.
-func Open(ctx context.Context, kv jetstream.KeyValue, defs []Definition, log *slog.Logger, reg *observe.Registry) (*Live, error) {
+func Open(
+	ctx context.Context, kv jetstream.KeyValue, defs []Definition, log *slog.Logger, reg *observe.Registry,
+) (*Live, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}

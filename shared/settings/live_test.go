@@ -264,7 +264,8 @@ func TestBucketMadeAnew(t *testing.T) {
 
 func TestKeyDeclaredTwice(t *testing.T) {
 	_, kv := newBucket(t)
-	_, err := settings.Open(t.Context(), kv, []settings.Definition{holdTTL, holdTTL}, slog.New(slog.DiscardHandler), observe.NewRegistry())
+	_, err := settings.Open(t.Context(), kv, []settings.Definition{holdTTL, holdTTL}, slog.New(slog.DiscardHandler),
+		observe.NewRegistry())
 	if err == nil || !strings.Contains(err.Error(), "declared twice") {
 		t.Errorf("error is %v", err)
 	}

@@ -203,7 +203,9 @@ func Level(key string, def slog.Level, doc string) *Setting[slog.Level] {
 	return declare(spec, def, parse, func(l slog.Level) string { return strings.ToLower(l.String()) })
 }
 
-func ordered[T cmp.Ordered](spec Spec, def T, parse func(string) (T, error), format func(T) string, bounds []Bound[T]) *Setting[T] {
+func ordered[T cmp.Ordered](
+	spec Spec, def T, parse func(string) (T, error), format func(T) string, bounds []Bound[T],
+) *Setting[T] {
 	if len(bounds) > 1 {
 		panic(fmt.Sprintf("settings: %s has more than one interval", spec.Key))
 	}
@@ -235,7 +237,8 @@ func declare[T comparable](spec Spec, def T, parse func(string) (T, error), form
 	}
 	spec.Default = format(def)
 	if back, err := parse(spec.Default); err != nil || back != def {
-		panic(fmt.Sprintf("settings: the default %s of %s does not pass its own check: %v", spec.Default, spec.Key, err))
+		panic(fmt.Sprintf("settings: the default %s of %s does not pass its own check: %v", spec.Default, spec.Key,
+			err))
 	}
 	return &Setting[T]{spec: spec, def: def, parse: parse, format: format}
 }

@@ -12,7 +12,8 @@ import (
 
 // The settings of these tests.
 var (
-	holdTTL  = settings.Duration("ticketing.hold_ttl", 10*time.Minute, "How long a hold lasts.", settings.Between(time.Second, 24*time.Hour))
+	holdTTL = settings.Duration("ticketing.hold_ttl", 10*time.Minute, "How long a hold lasts.",
+		settings.Between(time.Second, 24*time.Hour))
 	perOrder = settings.Int("ticketing.max_per_order", 20, "Tickets in one order.", settings.Between(1, 100))
 	sandbox  = settings.Bool("payment.sandbox", true, "Whether the sandbox provider is on.")
 	sender   = settings.String("notification.sender", "Starlight", "The name on mails.", 20)
@@ -80,7 +81,8 @@ func TestSpec(t *testing.T) {
 	}
 	for _, tt := range tests {
 		s := tt.def.Spec()
-		if s.Kind != tt.kind || s.Default != tt.def_ || s.Bounds != tt.bounds || strings.Join(s.Options, " ") != tt.opts {
+		if s.Kind != tt.kind || s.Default != tt.def_ || s.Bounds != tt.bounds ||
+			strings.Join(s.Options, " ") != tt.opts {
 			t.Errorf("spec of %s is %+v", s.Key, s)
 		}
 		if err := tt.def.Check(s.Default); err != nil {

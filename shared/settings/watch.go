@@ -82,7 +82,8 @@ func (l *Live) follow(ctx context.Context, watcher jetstream.KeyWatcher) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.log.Warn("settings cannot be watched; the values in force stay", "bucket", l.kv.Bucket(), "error", err, "retry_in", wait)
+		l.log.Warn("settings cannot be watched; the values in force stay", "bucket", l.kv.Bucket(), "error", err,
+			"retry_in", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -181,7 +182,8 @@ func (l *Live) put(c *cell, v any, set bool, revision uint64) {
 		return
 	}
 	key := c.def.Spec().Key
-	l.log.Info("setting changed", "setting", key, "from", c.def.formatAny(old), "to", c.def.formatAny(v), "revision", revision)
+	l.log.Info("setting changed", "setting", key, "from", c.def.formatAny(old), "to", c.def.formatAny(v),
+		"revision", revision)
 	l.notify(key)
 }
 

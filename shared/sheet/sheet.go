@@ -23,7 +23,8 @@ type Table struct {
 // TypeCSV is the media type of CSV.
 const TypeCSV = "text/csv; charset=utf-8"
 
-// CSV writes a table as RFC 4180, in UTF-8. A cell that a spreadsheet would take for a formula begins with an apostrophe.
+// CSV writes a table as RFC 4180, in UTF-8. A cell that a spreadsheet would take for a formula begins with an
+// apostrophe.
 func CSV(t Table) (*rpc.Blob, error) {
 	data, err := Lines(append([][]string{t.Header}, t.Rows...))
 	return &rpc.Blob{ContentType: TypeCSV, Filename: t.Name + ".csv", Data: data}, err
@@ -81,5 +82,6 @@ func XLSX(t Table) (*rpc.Blob, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sheet: xlsx: %w", err)
 	}
-	return &rpc.Blob{ContentType: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", Filename: t.Name + ".xlsx", Data: buf.Bytes()}, nil
+	return &rpc.Blob{ContentType: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+		Filename: t.Name + ".xlsx", Data: buf.Bytes()}, nil
 }

@@ -10,13 +10,16 @@ import (
 )
 
 func TestFormats(t *testing.T) {
-	table := Table{Name: "guests", Header: []string{"name", "n"}, Rows: [][]string{{"Ada, \"A\"", "-1"}, {"=1+1", "+1"}, {"@x", ""}, {"\tx", "-x"}, {"Łódź 音", "2"}, {"\rx", "-5+2"}}}
+	table := Table{Name: "guests", Header: []string{"name", "n"},
+		Rows: [][]string{{"Ada, \"A\"", "-1"}, {"=1+1", "+1"}, {"@x", ""}, {"\tx", "-x"}, {"Łódź 音", "2"},
+			{"\rx", "-5+2"}}}
 	blob, err := CSV(table)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, err := csv.NewReader(bytes.NewReader(blob.Data)).ReadAll()
-	want := [][]string{{"name", "n"}, {"Ada, \"A\"", "-1"}, {"'=1+1", "'+1"}, {"'@x", ""}, {"'\tx", "'-x"}, {"Łódź 音", "2"}, {"'\rx", "'-5+2"}}
+	want := [][]string{{"name", "n"}, {"Ada, \"A\"", "-1"}, {"'=1+1", "'+1"}, {"'@x", ""}, {"'\tx", "'-x"},
+		{"Łódź 音", "2"}, {"'\rx", "'-5+2"}}
 	if err != nil || !reflect.DeepEqual(got, want) || blob.Filename != "guests.csv" {
 		t.Errorf("CSV %q of %q, %v", got, blob.Filename, err)
 	}

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// unprivileged returns how to run a child that ends with this process, and that is not root, which PostgreSQL refuses to
-// be. The folder is given to the child's user.
+// unprivileged returns how to run a child that ends with this process, and that is not root, which PostgreSQL refuses
+// to be. The folder is given to the child's user.
 func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT} // to PostgreSQL: stop immediately
 	if os.Geteuid() != 0 {

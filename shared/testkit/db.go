@@ -15,8 +15,8 @@ func DB(t *testing.T, service string, migrations fs.FS, test func(t *testing.T, 
 	t.Run(store.Postgres, func(t *testing.T) { test(t, Open(t, Postgres(t), service, migrations)) })
 }
 
-// Open opens the database of a service and closes it when the test ends. Opening the same URL twice is like starting two
-// instances.
+// Open opens the database of a service and closes it when the test ends. Opening the same URL twice is like starting
+// two instances.
 func Open(t testing.TB, url, service string, migrations fs.FS) *store.DB {
 	t.Helper()
 	db, err := store.Open(context.Background(), url, service, migrations, Log(t))

@@ -24,7 +24,8 @@ type Mail struct {
 func Maildev(t testing.TB, smtp, web string) (mails func() ([]Mail, error), stop func()) {
 	t.Helper()
 	at := NPM(t, "maildev", "2.2.1")
-	stop = Node(t, "127.0.0.1:"+web, filepath.Join(at, "bin", "maildev"), "--smtp", smtp, "--web", web, "--ip", "127.0.0.1", "--web-ip", "127.0.0.1",
+	stop = Node(t, "127.0.0.1:"+web, filepath.Join(at, "bin", "maildev"), "--smtp", smtp, "--web", web, "--ip",
+		"127.0.0.1", "--web-ip", "127.0.0.1",
 		"--mail-directory", t.TempDir())
 	return func() (all []Mail, err error) {
 		resp, err := http.Get("http://127.0.0.1:" + web + "/email")
@@ -36,8 +37,8 @@ func Maildev(t testing.TB, smtp, web string) (mails func() ([]Mail, error), stop
 	}, stop
 }
 
-// MailServer is an SMTP server in trouble: it answers commands as it is told, or says nothing at all. What a mail server
-// does on good days is for tests with a real one.
+// MailServer is an SMTP server in trouble: it answers commands as it is told, or says nothing at all. What a mail
+// server does on good days is for tests with a real one.
 type MailServer struct {
 	Addr string
 

@@ -21,8 +21,8 @@ type NATSServer struct {
 	opts server.Options
 }
 
-// NATS starts a server on a free port of 127.0.0.1, with its data in a temporary folder. It asks for no password and does
-// not sync what it writes. It is stopped when the test ends.
+// NATS starts a server on a free port of 127.0.0.1, with its data in a temporary folder. It asks for no password and
+// does not sync what it writes. It is stopped when the test ends.
 func NATS(t testing.TB) *NATSServer {
 	t.Helper()
 	n := &NATSServer{t: t, opts: server.Options{

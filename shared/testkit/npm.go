@@ -13,8 +13,8 @@ import (
 )
 
 // NPM returns the folder of an npm package at a version, such as "maildev", "2.2.1", with all it needs. It is installed
-// at the first use of a machine and kept in the temporary folder. Without npm, or without a registry to reach, the test is
-// skipped, but fails if CI=true.
+// at the first use of a machine and kept in the temporary folder. Without npm, or without a registry to reach, the test
+// is skipped, but fails if CI=true.
 func NPM(t testing.TB, name, version string) string {
 	t.Helper()
 	home := filepath.Join(os.TempDir(), "starlight-npm", filepath.Base(name)+"-"+version)
@@ -30,11 +30,13 @@ func NPM(t testing.TB, name, version string) string {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(fresh)
-	out, err := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--prefix", fresh, name+"@"+version).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--prefix", fresh,
+		name+"@"+version).CombinedOutput()
 	if err != nil {
 		Missing(t, "npm cannot install "+name+": "+err.Error()+"\n"+string(out))
 	}
-	if err := os.Rename(fresh, home); err != nil && !errors.Is(err, fs.ErrExist) { // another test process may have been quicker
+	// another test process may have been quicker
+	if err := os.Rename(fresh, home); err != nil && !errors.Is(err, fs.ErrExist) {
 		if _, missing := os.Stat(at); missing != nil {
 			t.Fatal(err)
 		}
@@ -42,8 +44,8 @@ func NPM(t testing.TB, name, version string) string {
 	return at
 }
 
-// Node runs a script of an npm package until the test ends, or the returned function is called, and waits until something
-// listens at the address.
+// Node runs a script of an npm package until the test ends, or the returned function is called, and waits until
+// something listens at the address.
 func Node(t testing.TB, address, script string, args ...string) (stop func()) {
 	t.Helper()
 	cmd := exec.Command("node", append([]string{script}, args...)...)

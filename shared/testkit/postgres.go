@@ -152,7 +152,8 @@ func start(bin string) (admin *url.URL, stop func(), err error) {
 	}
 	password := rand.Text()
 	secret := filepath.Join(dir, "password")
-	if err := os.WriteFile(secret, []byte(password), 0o644); err != nil { // within a folder that only the server's user may enter
+	// within a folder that only the server's user may enter
+	if err := os.WriteFile(secret, []byte(password), 0o644); err != nil {
 		return nil, nil, err
 	}
 	data := filepath.Join(dir, "data")
@@ -173,7 +174,8 @@ func start(bin string) (admin *url.URL, stop func(), err error) {
 	defer logFile.Close()
 	server := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port), "-k", "",
 		"-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "full_page_writes=off",
-		"-c", "synchronous_commit=off", "-c", "max_connections=300", "-c", "autovacuum=off", "-c", "deadlock_timeout=20ms")
+		"-c", "synchronous_commit=off", "-c", "max_connections=300", "-c", "autovacuum=off", "-c",
+		"deadlock_timeout=20ms")
 	server.SysProcAttr, server.Dir, server.Stdout, server.Stderr = attr, dir, logFile, logFile
 	exited, err := spawn(server)
 	if err != nil {
@@ -193,8 +195,8 @@ func start(bin string) (admin *url.URL, stop func(), err error) {
 	return admin, stop, nil
 }
 
-// spawn starts cmd from a thread that lives as long as cmd does: the kernel's promise to stop a child with its parent is
-// tied to the thread that made it.
+// spawn starts cmd from a thread that lives as long as cmd does: the kernel's promise to stop a child with its parent
+// is tied to the thread that made it.
 func spawn(cmd *exec.Cmd) (exited <-chan error, err error) {
 	started, done := make(chan error, 1), make(chan error, 1)
 	go func() {
@@ -253,8 +255,8 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// between returns a listener for what stands between a test and the database at dsn, the URL of the database through it,
-// and the way from there to the database itself: TCP, or a socket in a folder.
+// between returns a listener for what stands between a test and the database at dsn, the URL of the database through
+// it, and the way from there to the database itself: TCP, or a socket in a folder.
 func between(t testing.TB, dsn string) (ln net.Listener, through string, dial func() (net.Conn, error)) {
 	t.Helper()
 	u, err := url.Parse(dsn)

@@ -77,8 +77,8 @@ func (c *Clock) Set(t time.Time) {
 	c.now = t
 }
 
-// Log returns a logger that writes into the output of the test, and nowhere once the test is over. It leaves out what is
-// said for debugging: the many refusals of a busy test would bury what failed.
+// Log returns a logger that writes into the output of the test, and nowhere once the test is over. It leaves out what
+// is said for debugging: the many refusals of a busy test would bury what failed.
 func Log(t testing.TB) *slog.Logger {
 	w := &output{to: t.Output()}
 	t.Cleanup(w.close)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold returns text as it is compared and searched: without case and accents. Zürich and ZURICH are the same, as are Łódź and
-// lodz, København and kobenhavn, Iğdır and igdir. It is for looking, not for showing.
+// Fold returns text as it is compared and searched: without case and accents. Zürich and ZURICH are the same, as are
+// Łódź and lodz, København and kobenhavn, Iğdır and igdir. It is for looking, not for showing.
 func Fold(s string) string {
 	s = cases.Fold().String(norm.NFKD.String(s))
 	s = strings.Map(func(r rune) rune {
@@ -27,6 +27,7 @@ const (
 	semiVoiced = '\u309a'
 )
 
-// unmarked replaces the letters that Unicode does not take for a letter with a mark, though people leave the mark out. It is
-// not changed after it is made.
-var unmarked = strings.NewReplacer("ł", "l", "ø", "o", "đ", "d", "ð", "d", "ħ", "h", "ŧ", "t", "ı", "i", "æ", "ae", "œ", "oe", "þ", "th", "ŋ", "n", "ə", "e")
+// unmarked replaces the letters that Unicode does not take for a letter with a mark, though people leave the mark out.
+// It is not changed after it is made.
+var unmarked = strings.NewReplacer("ł", "l", "ø", "o", "đ", "d", "ð", "d", "ħ", "h", "ŧ", "t", "ı", "i", "æ", "ae", "œ",
+	"oe", "þ", "th", "ŋ", "n", "ə", "e")

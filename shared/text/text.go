@@ -1,5 +1,6 @@
-// Package text has the rules for what people write in a request: one line, many lines, the name of a time zone. All services
-// go by these, so what one of them takes is good for the others, and for mails, terminals, tickets and reports.
+// Package text has the rules for what people write in a request: one line, many lines, the name of a time zone. All
+// services go by these, so what one of them takes is good for the others, and for mails, terminals, tickets and
+// reports.
 package text
 
 import (
@@ -76,26 +77,29 @@ func check(s string, least, most int, controls string) error {
 }
 
 // refused reports whether r has no place in what people write: controls, separators, and the embeddings, overrides and
-// isolates of UAX 9, which make other text read backwards. The marks that Arabic and Hebrew need (U+200E, U+200F, U+061C)
-// are not among them, nor are the joiners of Persian and emoji.
+// isolates of UAX 9, which make other text read backwards. The marks that Arabic and Hebrew need (U+200E, U+200F,
+// U+061C) are not among them, nor are the joiners of Persian and emoji.
 func refused(r rune) bool {
-	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' &&
+		r <= '\u2069'
 }
 
-// visible reports whether r leaves ink. The fillers of Hangul and the blank of Braille are letters and signs to Unicode.
+// visible reports whether r leaves ink. The fillers of Hangul and the blank of Braille are letters and signs to
+// Unicode.
 func visible(r rune) bool {
 	switch r {
 	case '\u115f', '\u1160', '\u3164', '\uffa0', '\u2800':
 		return false
 	}
-	return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !unicode.In(r, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point)
+	return unicode.IsGraphic(r) && !unicode.IsSpace(r) &&
+		!unicode.In(r, unicode.Zs, unicode.Mn, unicode.Me, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // zoneRule is how the IANA database spells its zones: no empty part, no dot.
 var zoneRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$`)
 
-// Zone reports whether name is a time zone of the IANA database, such as Europe/Berlin. Go also knows Local, and the folder
-// of zones of a system holds more than zones.
+// Zone reports whether name is a time zone of the IANA database, such as Europe/Berlin. Go also knows Local, and the
+// folder of zones of a system holds more than zones.
 func Zone(name string) bool {
 	if len(name) > 64 || !zoneRule.MatchString(name) {
 		return false

@@ -10,7 +10,8 @@ import (
 )
 
 func TestLine(t *testing.T) {
-	for _, good := range []string{"", "Ada", "Dvořák", "大阪交響楽団", "مهرجان\u200eA", "می\u200cخواهم", "👩\u200d🎤", "🏴\U000e0067\U000e0062\U000e007f", "a\u00a0b", "=1+1", " x "} {
+	for _, good := range []string{"", "Ada", "Dvořák", "大阪交響楽団", "مهرجان\u200eA", "می\u200cخواهم", "👩\u200d🎤",
+		"🏴\U000e0067\U000e0062\U000e007f", "a\u00a0b", "=1+1", " x "} {
 		if err := text.Line(good, 0, 20); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
@@ -56,7 +57,8 @@ func TestLines(t *testing.T) {
 	var c fault.Check
 	text.CheckLines(&c, "description", strings.Repeat("é", 101), 0, 100)
 	text.CheckLine(&c, "name", "", 1, 100)
-	if f := fault.From(c.Err()); len(f.Fields) != 2 || f.Fields[0].Field != "description" || f.Fields[1].Detail != "is required" {
+	if f := fault.From(c.Err()); len(f.Fields) != 2 || f.Fields[0].Field != "description" ||
+		f.Fields[1].Detail != "is required" {
 		t.Errorf("recorded %+v", f)
 	}
 }
@@ -71,13 +73,16 @@ func TestClean(t *testing.T) {
 }
 
 func TestZone(t *testing.T) {
-	for _, good := range []string{"Europe/Vienna", "UTC", "Etc/GMT+8", "America/Argentina/Buenos_Aires", "America/Port-au-Prince", "Asia/Kolkata"} {
+	for _, good := range []string{"Europe/Vienna", "UTC", "Etc/GMT+8", "America/Argentina/Buenos_Aires",
+		"America/Port-au-Prince", "Asia/Kolkata"} {
 		if !text.Zone(good) {
 			t.Errorf("%s is not known", good)
 		}
 	}
-	for _, bad := range []string{"", "Local", "Europe//Vienna", "Europe/./Vienna", "Europe/../Europe/Vienna", "/Europe/Vienna", "Europe/Vienna/", "Europe",
-		"posix/Europe/Vienna", "right/Europe/Vienna", "posixrules", "localtime", "Factory", "Mars/Olympus", "Europe\\Vienna", "../../etc/passwd", "Europe/Vienna\x00", "zone.tab"} {
+	for _, bad := range []string{"", "Local", "Europe//Vienna", "Europe/./Vienna", "Europe/../Europe/Vienna",
+		"/Europe/Vienna", "Europe/Vienna/", "Europe",
+		"posix/Europe/Vienna", "right/Europe/Vienna", "posixrules", "localtime", "Factory", "Mars/Olympus",
+		"Europe\\Vienna", "../../etc/passwd", "Europe/Vienna\x00", "zone.tab"} {
 		if text.Zone(bad) {
 			t.Errorf("%q is a zone", bad)
 		}

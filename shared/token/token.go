@@ -69,7 +69,8 @@ func Sign(key ed25519.PrivateKey, kid string, c Claims) (string, error) {
 	return t.SignedString(key)
 }
 
-// Verify returns the claims of a token that is signed by one of the keys, meant for us, complete, and not expired at now.
+// Verify returns the claims of a token that is signed by one of the keys, meant for us, complete, and not expired at
+// now.
 func Verify(text string, keys Keys, now time.Time) (Claims, error) {
 	if len(text) > longest {
 		return Claims{}, fmt.Errorf("%w: too long", ErrInvalid)
@@ -89,7 +90,8 @@ func Verify(text string, keys Keys, now time.Time) (Claims, error) {
 	if w.Session == "" || w.IssuedAt == nil || w.ID == "" {
 		return Claims{}, fmt.Errorf("%w: a claim is missing", ErrInvalid)
 	}
-	return Claims{User: user, Session: w.Session, Roles: w.Roles, IssuedAt: w.IssuedAt.UTC(), ExpiresAt: w.ExpiresAt.UTC(), ID: w.ID}, nil
+	return Claims{User: user, Session: w.Session, Roles: w.Roles, IssuedAt: w.IssuedAt.UTC(),
+		ExpiresAt: w.ExpiresAt.UTC(), ID: w.ID}, nil
 }
 
 // keyOf checks the header of a token and returns the key it names. Members that would bring a key along, or change what

@@ -28,7 +28,8 @@ func newKey(t testing.TB) (ed25519.PrivateKey, token.Keys) {
 }
 
 func claims(now time.Time) token.Claims {
-	return token.Claims{User: ids.New[ids.UserKind](now), Session: ids.New[ids.SessionKind](now), Roles: []string{"admin"},
+	return token.Claims{User: ids.New[ids.UserKind](now), Session: ids.New[ids.SessionKind](now),
+		Roles:    []string{"admin"},
 		IssuedAt: now, ExpiresAt: now.Add(15 * time.Minute)}
 }
 
@@ -62,7 +63,8 @@ func TestVerifyRefuses(t *testing.T) {
 	header := func() map[string]any { return map[string]any{"alg": "EdDSA", "typ": "at+jwt", "kid": kid} }
 	payload := func() map[string]any {
 		return map[string]any{"iss": "starlight", "aud": "starlight", "sub": ids.New[ids.UserKind](now).String(),
-			"sid": ids.New[ids.SessionKind](now).String(), "roles": []string{}, "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(), "jti": "1"}
+			"sid": ids.New[ids.SessionKind](now).String(), "roles": []string{}, "iat": now.Unix(),
+			"exp": now.Add(time.Minute).Unix(), "jti": "1"}
 	}
 	encode := func(v any) string {
 		b, err := json.Marshal(v)
@@ -97,36 +99,39 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 	parts := strings.Split(good, ".")
 	for name, text := range map[string]string{
-		"empty":                          "",
-		"not a token":                    "a.b.c",
-		"no signature":                   parts[0] + "." + parts[1] + ".",
-		"two parts":                      parts[0] + "." + parts[1],
-		"alg none":                       encode(with(header(), "alg", "none")) + "." + parts[1] + ".",
-		"alg None, signed":               sign(key, with(header(), "alg", "None"), payload()),
-		"HS256 with the public key":      hmac(public),
-		"HS256 with its text":            hmac([]byte(base64.RawURLEncoding.EncodeToString(public))),
-		"another key":                    sign(other, header(), payload()),
-		"unknown kid":                    sign(key, with(header(), "kid", "key-2"), payload()),
-		"no kid":                         sign(key, with(header(), "kid", nil), payload()),
-		"kid is a number":                sign(key, with(header(), "kid", 1), payload()),
-		"typ JWT":                        sign(key, with(header(), "typ", "JWT"), payload()),
-		"no typ":                         sign(key, with(header(), "typ", nil), payload()),
-		"jku":                            sign(key, with(header(), "jku", "https://evil.example/keys"), payload()),
-		"jwk":                            sign(other, with(header(), "jwk", map[string]string{"kty": "OKP"}), payload()),
-		"crit":                           sign(key, with(header(), "crit", []string{"exp"}), payload()),
-		"another audience":               sign(key, header(), with(payload(), "aud", "moonlight")),
-		"no audience":                    sign(key, header(), with(payload(), "aud", nil)),
-		"another issuer":                 sign(key, header(), with(payload(), "iss", "moonlight")),
-		"expired":                        sign(key, header(), with(payload(), "exp", now.Add(-time.Second).Unix())),
-		"never expires":                  sign(key, header(), with(payload(), "exp", nil)),
-		"exp is text":                    sign(key, header(), with(payload(), "exp", "soon")),
-		"wild subject":                   sign(key, header(), with(payload(), "sub", "usr_>")),
-		"no subject":                     sign(key, header(), with(payload(), "sub", nil)),
-		"no session":                     sign(key, header(), with(payload(), "sid", nil)),
-		"session is another kind of id":  sign(key, header(), with(payload(), "sid", ids.New[ids.OrderKind](now).String())),
-		"no iat":                         sign(key, header(), with(payload(), "iat", nil)),
-		"no jti":                         sign(key, header(), with(payload(), "jti", nil)),
-		"payload of another token":       parts[0] + "." + encode(with(payload(), "roles", []string{"admin"})) + "." + parts[2],
+		"empty":                     "",
+		"not a token":               "a.b.c",
+		"no signature":              parts[0] + "." + parts[1] + ".",
+		"two parts":                 parts[0] + "." + parts[1],
+		"alg none":                  encode(with(header(), "alg", "none")) + "." + parts[1] + ".",
+		"alg None, signed":          sign(key, with(header(), "alg", "None"), payload()),
+		"HS256 with the public key": hmac(public),
+		"HS256 with its text":       hmac([]byte(base64.RawURLEncoding.EncodeToString(public))),
+		"another key":               sign(other, header(), payload()),
+		"unknown kid":               sign(key, with(header(), "kid", "key-2"), payload()),
+		"no kid":                    sign(key, with(header(), "kid", nil), payload()),
+		"kid is a number":           sign(key, with(header(), "kid", 1), payload()),
+		"typ JWT":                   sign(key, with(header(), "typ", "JWT"), payload()),
+		"no typ":                    sign(key, with(header(), "typ", nil), payload()),
+		"jku":                       sign(key, with(header(), "jku", "https://evil.example/keys"), payload()),
+		"jwk": sign(other, with(header(), "jwk", map[string]string{"kty": "OKP"}),
+			payload()),
+		"crit":             sign(key, with(header(), "crit", []string{"exp"}), payload()),
+		"another audience": sign(key, header(), with(payload(), "aud", "moonlight")),
+		"no audience":      sign(key, header(), with(payload(), "aud", nil)),
+		"another issuer":   sign(key, header(), with(payload(), "iss", "moonlight")),
+		"expired":          sign(key, header(), with(payload(), "exp", now.Add(-time.Second).Unix())),
+		"never expires":    sign(key, header(), with(payload(), "exp", nil)),
+		"exp is text":      sign(key, header(), with(payload(), "exp", "soon")),
+		"wild subject":     sign(key, header(), with(payload(), "sub", "usr_>")),
+		"no subject":       sign(key, header(), with(payload(), "sub", nil)),
+		"no session":       sign(key, header(), with(payload(), "sid", nil)),
+		"session is another kind of id": sign(key, header(),
+			with(payload(), "sid", ids.New[ids.OrderKind](now).String())),
+		"no iat": sign(key, header(), with(payload(), "iat", nil)),
+		"no jti": sign(key, header(), with(payload(), "jti", nil)),
+		"payload of another token": parts[0] + "." + encode(with(payload(), "roles", []string{"admin"})) + "." +
+			parts[2],
 		"header of another token":        encode(with(header(), "kid", "key-2")) + "." + parts[1] + "." + parts[2],
 		"padded signature":               good + "==",
 		"a signature of another bit":     parts[0] + "." + parts[1] + "." + flip(parts[2]),
@@ -147,7 +152,8 @@ func flip(sig string) string {
 	return string(c) + sig[1:]
 }
 
-// lastBits returns another base64 digit with the same four leading bits: 64 bytes leave two bits that lax decoders ignore.
+// lastBits returns another base64 digit with the same four leading bits: 64 bytes leave two bits that lax decoders
+// ignore.
 func lastBits(c byte) byte {
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return digits[strings.IndexByte(digits, c)^1]

@@ -18,8 +18,11 @@ import (
 var testEvent = ids.Derive[ids.EventKind]("1")
 
 func testOffer(zone string) *api.Offer {
-	return &api.Offer{Event: api.Event{ID: testEvent, Organizer: person("usr_org"), Name: "Nocturne", Timezone: zone, Status: api.EventPublished, Revision: 1,
-		StartsAt: testStart, EndsAt: testStart.Add(3 * time.Hour), TicketTypes: []api.TicketType{{ID: typeNumber(0), Name: "Standing", Quantity: 100, Price: api.Money{Amount: 1000, Currency: "EUR"}}}}}
+	return &api.Offer{Event: api.Event{ID: testEvent, Organizer: person("usr_org"), Name: "Nocturne", Timezone: zone,
+		Status: api.EventPublished, Revision: 1,
+		StartsAt: testStart, EndsAt: testStart.Add(3 * time.Hour),
+		TicketTypes: []api.TicketType{{ID: typeNumber(0), Name: "Standing", Quantity: 100,
+			Price: api.Money{Amount: 1000, Currency: "EUR"}}}}}
 }
 
 // filled returns a service whose read model has one sale at each of the times.
@@ -60,7 +63,8 @@ func (s *Service) seriesOf(t *testing.T, zone string, q api.SeriesQuery) *api.Se
 	return out
 }
 
-// Days have 23, 24 or 25 hours; an hour that comes twice is two; nothing is lost, before and after cells are made coarser.
+// Days have 23, 24 or 25 hours; an hour that comes twice is two; nothing is lost, before and after cells are made
+// coarser.
 func TestSeriesOverClockChanges(t *testing.T) {
 	for _, c := range []struct {
 		zone  string
@@ -114,8 +118,10 @@ func TestDownsampleAndForget(t *testing.T) {
 	s := filled(t, testStart, testStart.Add(time.Minute), testStart.Add(14*time.Minute), testStart.Add(16*time.Minute))
 	err := s.db.Update(func(tx *bolt.Tx) error { // something of everything
 		f := newFold(tx)
-		return errors.Join((&orderChange{subject: api.OrderWasHeld.Subject, id: "ord_1", event: testEvent, created: testStart, promo: "EARLY"}).fold(f),
-			(&ticketChange{subject: api.TicketAdmission.Subject, id: "tkt_1", event: testEvent, gate: "north", at: testStart}).fold(f),
+		return errors.Join((&orderChange{subject: api.OrderWasHeld.Subject, id: "ord_1", event: testEvent,
+			created: testStart, promo: "EARLY"}).fold(f),
+			(&ticketChange{subject: api.TicketAdmission.Subject, id: "tkt_1", event: testEvent, gate: "north",
+				at: testStart}).fold(f),
 			f.countBuyers([]*buyer{{user: "usr_1", event: testEvent}}), f.write())
 	})
 	if err != nil {
@@ -181,7 +187,8 @@ func TestPeopleCountOnce(t *testing.T) {
 		f := newFold(tx)
 		var buyers []*buyer
 		for i := range 12 { // six people, each twice
-			buyers = append(buyers, &buyer{user: ids.User(fmt.Sprint("usr_counted", i%6)), event: testEvent, traits: api.PersonTraits{AgeBand: "25-34", Country: "DE"}})
+			buyers = append(buyers, &buyer{user: ids.User(fmt.Sprint("usr_counted", i%6)), event: testEvent,
+				traits: api.PersonTraits{AgeBand: "25-34", Country: "DE"}})
 		}
 		if err := f.countBuyers(buyers); err != nil {
 			return err
@@ -196,7 +203,8 @@ func TestPeopleCountOnce(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if len(d.Countries.Groups) != 1 || d.Countries.Groups[0].People != 6 || len(d.Cities.Groups) != 0 || d.Cities.Others != 6 {
+		if len(d.Countries.Groups) != 1 || d.Countries.Groups[0].People != 6 || len(d.Cities.Groups) != 0 ||
+			d.Cities.Others != 6 {
 			t.Errorf("demographics %+v", d)
 		}
 		if n := tx.Bucket(bucketPeople).Bucket([]byte(testEvent)).Stats().KeyN; n != 6 {
@@ -221,8 +229,11 @@ func TestReferrersAreBounded(t *testing.T) {
 		var group []message
 		for range 300 {
 			seq++
-			group = append(group, message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: fmt.Sprintf("%d.example.org", seq), Count: 1}},
-				message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: "1.example.org", Count: 1}})
+			group = append(group, message{seq: seq,
+				change: &views{At: testStart, EventID: testEvent, Referrer: fmt.Sprintf("%d.example.org", seq),
+					Count: 1}},
+				message{seq: seq, change: &views{At: testStart, EventID: testEvent, Referrer: "1.example.org",
+					Count: 1}})
 		}
 		if err := s.commit(follower{stream: api.AnalyticsStream}, seq-300, group); err != nil {
 			t.Fatal(err)
@@ -237,7 +248,8 @@ func TestReferrersAreBounded(t *testing.T) {
 			of[r.Key] = r.Views
 		}
 		if len(all) != mostReferrers+1 || sum != 2400 || of["1.example.org"] != 1201 || of[otherReferrers] != 700 {
-			t.Errorf("%d referrers with %d views, %d others: %v", len(all), sum, of[otherReferrers], of["1.example.org"])
+			t.Errorf("%d referrers with %d views, %d others: %v", len(all), sum, of[otherReferrers],
+				of["1.example.org"])
 		}
 		return nil
 	})
@@ -252,15 +264,18 @@ func TestPredict(t *testing.T) {
 	if f.SoldOutAt == nil || f.SoldOutAt.Sub(now).Round(time.Hour) != 100*time.Hour {
 		t.Errorf("sold out at %v", f.SoldOutAt)
 	}
-	// The F distribution with 200 and 200 degrees of freedom has its 95 % quantile at 1.263 (Merrington and Thompson's tables).
+	// The F distribution with 200 and 200 degrees of freedom has its 95 % quantile at 1.263 (Merrington and
+	// Thompson's tables).
 	if h := f.Latest.Sub(now).Hours(); h < 125 || h > 128 {
 		t.Errorf("latest after %.1f h", h)
 	}
 	if !f.Earliest.Before(*f.SoldOutAt) {
 		t.Error("earliest is not before the expectation")
 	}
-	for _, few := range []*api.Forecast{predict(now, 30*24*time.Hour, 9, 18, 100), predict(now, 23*time.Hour, 500, 900, 100)} {
-		if few.SoldOutAt != nil || few.Earliest != nil || few.Latest != nil || few.PerDay != 0 || few.Remaining != 100 || !strings.Contains(few.Basis, "not enough") {
+	for _, few := range []*api.Forecast{predict(now, 30*24*time.Hour, 9, 18, 100),
+		predict(now, 23*time.Hour, 500, 900, 100)} {
+		if few.SoldOutAt != nil || few.Earliest != nil || few.Latest != nil || few.PerDay != 0 ||
+			few.Remaining != 100 || !strings.Contains(few.Basis, "not enough") {
 			t.Errorf("of what says nothing %+v is forecast", few)
 		}
 	}
@@ -281,7 +296,8 @@ func TestFunnelNarrows(t *testing.T) {
 	} {
 		before := int64(1 << 60)
 		for i, step := range funnelOf(c, testEvent).Steps {
-			if step.Count > before || step.Rate > 1 || i > 0 && before > 0 && step.Rate != float64(step.Count)/float64(before) {
+			if step.Count > before || step.Rate > 1 || i > 0 && before > 0 &&
+				step.Rate != float64(step.Count)/float64(before) {
 				t.Errorf("%v: %+v after %d", c, step, before)
 			}
 			before = step.Count
@@ -302,7 +318,8 @@ func TestFreeOrder(t *testing.T) {
 	}
 	defer s.Close()
 	order := api.Order{ID: ids.Derive[ids.OrderKind]("free"), EventID: testEvent, CreatedAt: testStart}
-	for i, f := range []published{publish(api.OrderWasPaid.Subject, api.OrderEvent{Order: order}), publish(api.OrderWasHeld.Subject, api.OrderEvent{Order: order})} {
+	for i, f := range []published{publish(api.OrderWasPaid.Subject, api.OrderEvent{Order: order}),
+		publish(api.OrderWasHeld.Subject, api.OrderEvent{Order: order})} {
 		c, err := new(reader).read(f.subject, f.data, testStart)
 		if err != nil {
 			t.Fatal(err)

@@ -43,7 +43,8 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.follow(ctx, follower{stream: api.EventsStream, read: new(reader).read}) // dead letters are the business of the instances
+		// dead letters are the business of the instances
+		s.follow(ctx, follower{stream: api.EventsStream, read: new(reader).read})
 	}()
 	defer func() {
 		cancel()
@@ -68,7 +69,8 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 			}
 			var c counts
 			c.read(v)
-			sums[ids.Event(k[:len(k)-2])] = Sums{Orders: c[nPaid], Tickets: c[nSold], Admitted: c[nAdmitted], Revenue: c[nRevenue], Refunds: c[nRefunds]}
+			sums[ids.Event(k[:len(k)-2])] = Sums{Orders: c[nPaid], Tickets: c[nSold], Admitted: c[nAdmitted],
+				Revenue: c[nRevenue], Refunds: c[nRefunds]}
 			return nil
 		})
 	})

@@ -57,7 +57,8 @@ func BenchmarkSummary(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if sum, err := s.summary(admin(), &api.EventRef{ID: testEvent}); err != nil || sum.TicketsSold != int64(facts) {
+				if sum, err := s.summary(admin(), &api.EventRef{ID: testEvent}); err != nil ||
+					sum.TicketsSold != int64(facts) {
 					b.Fatal(sum, err)
 				}
 			}

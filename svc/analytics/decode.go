@@ -27,7 +27,8 @@ func (r *reader) read(subject string, data []byte, persistent time.Time) (change
 			return nil, unreadable(subject, err)
 		}
 		return v, nil
-	case api.EventCreated.Subject, api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject, api.EventDeleted.Subject:
+	case api.EventCreated.Subject, api.EventUpdated.Subject, api.EventWasPublished.Subject,
+		api.EventWasCancelled.Subject, api.EventDeleted.Subject:
 		v := new(description)
 		if err := json.Unmarshal(data, v); err != nil || v.Event.ID == "" {
 			return nil, unreadable(subject, err)
@@ -39,7 +40,8 @@ func (r *reader) read(subject string, data []byte, persistent time.Time) (change
 			return &creation{v}, nil
 		}
 		return v, nil
-	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject, api.OrderWasRefunded.Subject:
+	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
+		api.OrderWasRefunded.Subject:
 		o, err := r.object(data)
 		v := orderOf(subject, o.in("order"))
 		if err = o.err(err); err != nil || v.id == "" || v.event == "" {
@@ -199,7 +201,8 @@ func orderOf(subject string, o object) *orderChange {
 		f.total = o.in("total").number("amount")
 		f.buyer = &buyer{user: ids.User(o.text("user_id")), event: f.event}
 		for _, item := range o.list("items") {
-			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), item.number("quantity"), item.in("unit_price").number("amount")})
+			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), item.number("quantity"),
+				item.in("unit_price").number("amount")})
 		}
 	default:
 		f.updated = o.time("updated_at")
@@ -219,8 +222,9 @@ type refundChange struct {
 }
 
 func refundOf(o object) *refundChange {
-	return &refundChange{id: ids.Refund(o.text("id")), order: ids.Order(o.text("order_id")), payment: ids.Payment(o.text("payment_id")),
-		amount: o.in("amount").number("amount"), at: o.time("updated_at")}
+	return &refundChange{id: ids.Refund(o.text("id")), order: ids.Order(o.text("order_id")),
+		payment: ids.Payment(o.text("payment_id")),
+		amount:  o.in("amount").number("amount"), at: o.time("updated_at")}
 }
 
 // ticketChange is what happened to a ticket.
@@ -234,6 +238,7 @@ type ticketChange struct {
 }
 
 func ticketOf(subject string, o object) *ticketChange {
-	return &ticketChange{subject: subject, id: ids.Ticket(o.text("ticket_id")), event: ids.Event(o.text("event_id")), typ: ids.TicketType(o.text("ticket_type_id")),
+	return &ticketChange{subject: subject, id: ids.Ticket(o.text("ticket_id")), event: ids.Event(o.text("event_id")),
+		typ:  ids.TicketType(o.text("ticket_type_id")),
 		gate: o.text("gate"), at: o.time("at")}
 }

@@ -111,8 +111,8 @@ func (v *creation) fold(f *fold) error { return v.keepNewest(f, true) }
 
 func (v *description) fold(f *fold) error { return v.keepNewest(f, false) }
 
-// keepNewest keeps the newest description of an event. When facts are lost, those of an event that was created unseen are
-// among them.
+// keepNewest keeps the newest description of an event. When facts are lost, those of an event that was created unseen
+// are among them.
 func (v *description) keepNewest(f *fold, first bool) error {
 	known, err := described(f.tx, v.Event.ID)
 	if err != nil {
@@ -237,13 +237,14 @@ func (v *refundChange) fold(f *fold) error {
 	if s.refunds == nil {
 		s.refunds = map[ids.Refund]refund{}
 	}
-	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at), Failed: v.failed, Changed: changed}
+	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at), Failed: v.failed,
+		Changed: changed}
 	f.countRefunds(s)
 	return nil
 }
 
-// countRefunds counts the refunds of an order once it is known to be paid. Money that came for an order without seats, and
-// went back, was never revenue.
+// countRefunds counts the refunds of an order once it is known to be paid. Money that came for an order without
+// seats, and went back, was never revenue.
 func (f *fold) countRefunds(s *orderState) {
 	if s.seen&seenPaid == 0 {
 		return

@@ -61,8 +61,12 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 		paidAt := made.Add(time.Minute)
 		n := rapid.IntRange(1, 4).Draw(t, "quantity")
 		typ := typeNumber(rapid.IntRange(0, 1).Draw(t, "type"))
-		o := api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: event, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), Status: api.OrderPending, CreatedAt: made, UpdatedAt: paidAt,
-			Items: []api.OrderItem{{TicketTypeID: typ, Quantity: n, UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}}, Total: api.Money{Amount: int64(n) * 1000, Currency: "EUR"}}
+		o := api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: event,
+			UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), Status: api.OrderPending, CreatedAt: made,
+			UpdatedAt: paidAt,
+			Items: []api.OrderItem{{TicketTypeID: typ, Quantity: n,
+				UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}},
+			Total: api.Money{Amount: int64(n) * 1000, Currency: "EUR"}}
 		facts = append(facts, publish(api.OrderWasHeld.Subject, api.OrderEvent{Order: o}))
 		l.held++
 		switch rapid.SampledFrom([]string{"paid", "paid", "paid", "expired", "cancelled", "late"}).Draw(t, "end") {
@@ -76,7 +80,10 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 			continue
 		case "late": // money that came for an expired order goes back: it was never revenue
 			facts = append(facts, publish(api.OrderHasExpired.Subject, api.OrderEvent{Order: o}),
-				publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: api.Refund{ID: ids.Derive[ids.RefundKind]("late", string(o.ID)), OrderID: o.ID, PaymentID: ids.Derive[ids.PaymentKind]("late"), Amount: o.Total, UpdatedAt: paidAt}}))
+				publish(api.RefundHasSucceeded.Subject,
+					api.RefundEvent{Refund: api.Refund{ID: ids.Derive[ids.RefundKind]("late", string(o.ID)),
+						OrderID: o.ID, PaymentID: ids.Derive[ids.PaymentKind]("late"), Amount: o.Total,
+						UpdatedAt: paidAt}}))
 			l.expired++
 			continue
 		}
@@ -92,10 +99,14 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 		}
 		for k := range gone {
 			at := paidAt.Add(time.Duration(k) * time.Hour)
-			refund := api.Refund{ID: ids.Derive[ids.RefundKind](fmt.Sprint(i), fmt.Sprint(k)), OrderID: o.ID, PaymentID: o.PaymentID, Amount: api.Money{Amount: 1000, Currency: "EUR"}, UpdatedAt: at}
-			facts = append(facts, publish(api.TicketWasRevoked.Subject, api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event, TicketTypeID: typ, OwnerID: o.UserID, At: at}),
+			refund := api.Refund{ID: ids.Derive[ids.RefundKind](fmt.Sprint(i), fmt.Sprint(k)), OrderID: o.ID,
+				PaymentID: o.PaymentID, Amount: api.Money{Amount: 1000, Currency: "EUR"}, UpdatedAt: at}
+			facts = append(facts, publish(api.TicketWasRevoked.Subject,
+				api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event,
+					TicketTypeID: typ, OwnerID: o.UserID, At: at}),
 				publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
-			fails := rapid.SampledFrom([]string{"", "", "fails", "is repeated"}).Draw(t, "refund fails") // after it had succeeded
+			// after it had succeeded
+			fails := rapid.SampledFrom([]string{"", "", "fails", "is repeated"}).Draw(t, "refund fails")
 			if fails != "" {
 				refund.UpdatedAt = at.Add(24 * time.Hour)
 				facts = append(facts, publish(api.RefundHasFailed.Subject, api.RefundEvent{Refund: refund}))
@@ -119,7 +130,8 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 			}
 			gate := rapid.SampledFrom([]string{"north", "south"}).Draw(t, "gate")
 			at := paidAt.Add(time.Duration(k+1) * 24 * time.Hour)
-			entry := api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event, TicketTypeID: typ, OwnerID: o.UserID, Gate: gate, At: at}
+			entry := api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event,
+				TicketTypeID: typ, OwnerID: o.UserID, Gate: gate, At: at}
 			facts = append(facts, publish(api.TicketAdmission.Subject, entry))
 			if rapid.Bool().Draw(t, "twice") { // two doors that were cut off from each other
 				entry.Gate, entry.At = "east", at.Add(time.Hour)
@@ -145,7 +157,8 @@ func bare(dir string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{db: db, fonts: fonts, now: func() time.Time { return testStart }, progress: newProgress(), touched: map[ids.Event]uint64{}, metrics: observe.NewRegistry()}
+	s := &Service{db: db, fonts: fonts, now: func() time.Time { return testStart }, progress: newProgress(),
+		touched: map[ids.Event]uint64{}, metrics: observe.NewRegistry()}
 	s.progress.setEnd(api.EventsStream, 0, testStart)
 	s.progress.setEnd(api.AnalyticsStream, 0, testStart)
 	return s, nil
@@ -188,7 +201,8 @@ func TestFoldAnyHistory(t *testing.T) {
 		}
 		err = s.db.View(func(tx *bolt.Tx) error {
 			c := total(tx, event, byEvent, "")
-			got := counts{nHeld: want.held, nPaid: want.paid, nExpired: want.expired, nCancelled: want.cancelled, nRefunded: want.refunded, nSold: want.sold,
+			got := counts{nHeld: want.held, nPaid: want.paid, nExpired: want.expired, nCancelled: want.cancelled,
+				nRefunded: want.refunded, nSold: want.sold,
 				nRevoked: want.revoked, nAdmitted: want.admitted, nRevenue: want.revenue, nRefunds: want.refunds}
 			if c != got {
 				t.Fatalf("analytics %v, recount %v", c, got)
@@ -202,7 +216,8 @@ func TestFoldAnyHistory(t *testing.T) {
 				}
 			})
 			dimensions(tx, event, byType, func(_ string, c counts) { types.add(&c) })
-			if sum != c || types[nSold] != c[nSold] || types[nRevoked] != c[nRevoked] || types[nRevenue] != c[nRevenue] {
+			if sum != c || types[nSold] != c[nSold] || types[nRevoked] != c[nRevoked] ||
+				types[nRevenue] != c[nRevenue] {
 				t.Fatalf("cells are %v, types %v, the total %v", sum, types, c)
 			}
 			if !maps.Equal(minutes, want.minutes) {
@@ -225,7 +240,8 @@ func TestFoldAnyHistory(t *testing.T) {
 }
 
 func TestUnreadable(t *testing.T) {
-	for subject, data := range map[string]string{api.OrderWasPaid.Subject: "{", api.FactViews: `{"count":1}`, api.TicketAdmission.Subject: `{}`,
+	for subject, data := range map[string]string{api.OrderWasPaid.Subject: "{", api.FactViews: `{"count":1}`,
+		api.TicketAdmission.Subject:    `{}`,
 		api.RefundHasSucceeded.Subject: `{"refund":{}}`, api.EventCreated.Subject: `[]`} {
 		if c, err := new(reader).read(subject, []byte(data), testStart); err == nil || c != nil {
 			t.Errorf("%s %s is readable", subject, data)

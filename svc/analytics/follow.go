@@ -46,10 +46,11 @@ func (fl follower) markIncomplete(f *fold) error {
 // followers returns what an instance reads.
 func (s *Service) followers() []follower {
 	return []follower{
-		{stream: api.EventsStream, read: new(reader).read, also: countInPassing, prepare: func(ctx context.Context, group []message) error {
-			s.askInPassing(ctx, group)
-			return s.buryUnreadable(ctx, group)
-		}},
+		{stream: api.EventsStream, read: new(reader).read, also: countInPassing,
+			prepare: func(ctx context.Context, group []message) error {
+				s.askInPassing(ctx, group)
+				return s.buryUnreadable(ctx, group)
+			}},
 		{stream: api.AnalyticsStream, read: new(reader).read, prepare: s.buryUnreadable},
 	}
 }
@@ -57,7 +58,8 @@ func (s *Service) followers() []follower {
 // follow folds one stream until ctx ends. What goes wrong is tried again from the last sequence on disk; it is logged
 // once until messages are folded again.
 func (s *Service) follow(ctx context.Context, fl follower) error {
-	outage := observe.NewOutage(s.log.With("stream", fl.stream), "a stream cannot be followed", "the stream is followed again", nil)
+	outage := observe.NewOutage(s.log.With("stream", fl.stream), "a stream cannot be followed",
+		"the stream is followed again", nil)
 	for ctx.Err() == nil {
 		err := s.followOnce(ctx, fl, func() { outage.Report(ctx, nil) })
 		if err != nil && ctx.Err() == nil {
@@ -165,9 +167,12 @@ func Consumers(stream string) []string {
 
 // consumer makes a consumer of what comes after a sequence, under the first name that no instance has. It is deleted by
 // done, or when no instance reads it. No filters mean all.
-func (s *Service) consumer(ctx context.Context, stream string, after uint64, filters ...string) (c jetstream.Consumer, done func(), err error) {
-	cfg := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, FilterSubjects: filters,
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: idleLimit,
+func (s *Service) consumer(
+	ctx context.Context, stream string, after uint64, filters ...string,
+) (c jetstream.Consumer, done func(), err error) {
+	cfg := jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1,
+		FilterSubjects: filters,
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: idleLimit,
 		Metadata: map[string]string{"instance": s.id, "made": nuid.Next()}} // never the configuration of another one
 	for _, cfg.Name = range Consumers(stream) {
 		if c, err = s.js.CreateConsumer(ctx, stream, cfg); !errors.Is(err, jetstream.ErrConsumerExists) {
@@ -256,9 +261,9 @@ func readMessage(msg jetstream.Msg, next uint64, read decoder) (m message, pendi
 	return m, meta.NumPending, nil
 }
 
-// position returns the last sequence that is folded. A stream of events that was made anew, or has lost its end, is read
-// again from its beginning: what counts once by its id, still does. Views have no ids: of the same stream they are read on
-// from its end.
+// position returns the last sequence that is folded. A stream of events that was made anew, or has lost its end, is
+// read again from its beginning: what counts once by its id, still does. Views have no ids: of the same stream they
+// are read on from its end.
 func (s *Service) position(fl follower, info *jetstream.StreamInfo) (last uint64, err error) {
 	made := uint64(info.Created.UnixNano())
 	err = s.db.Update(func(tx *bolt.Tx) error {
@@ -266,7 +271,8 @@ func (s *Service) position(fl follower, info *jetstream.StreamInfo) (last uint64
 		known := number(tx, "made:"+fl.stream)
 		anew := known != 0 && known != made
 		if anew || last > info.State.LastSeq {
-			s.log.Warn("a stream is not the one that was read, or has lost its end: it is read again", "stream", fl.stream, "read", last, "end", info.State.LastSeq)
+			s.log.Warn("a stream is not the one that was read, or has lost its end: it is read again",
+				"stream", fl.stream, "read", last, "end", info.State.LastSeq)
 			if last = max(info.State.FirstSeq, 1) - 1; fl.stream == api.AnalyticsStream && !anew {
 				last = info.State.LastSeq
 			}
@@ -324,10 +330,13 @@ func (s *Service) commit(fl follower, last uint64, group []message) error {
 		return err
 	}
 	if lost > 0 {
-		s.metrics.Counter("starlight_analytics_lost_total", "Messages that were gone before they could be folded.", "of", fl.stream).Add(int(lost))
-		s.log.Warn("messages were gone before they could be counted", "stream", fl.stream, "after", last, "messages", lost)
+		s.metrics.Counter("starlight_analytics_lost_total", "Messages that were gone before they could be folded.",
+			"of", fl.stream).Add(int(lost))
+		s.log.Warn("messages were gone before they could be counted", "stream", fl.stream, "after", last,
+			"messages", lost)
 	}
-	s.metrics.Counter("starlight_analytics_messages_total", "Messages folded into the read model.", "of", fl.stream).Add(len(group))
+	s.metrics.Counter("starlight_analytics_messages_total", "Messages folded into the read model.", "of",
+		fl.stream).Add(len(group))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for event := range f.touched {
@@ -347,7 +356,8 @@ func (s *Service) buryUnreadable(ctx context.Context, group []message) error {
 			return err
 		}
 		s.metrics.Counter("starlight_analytics_dead_total", "Messages that could not be read.").Inc()
-		s.log.Warn("a message cannot be read and is a dead letter", "subject", m.raw.Subject(), "sequence", m.seq, "error", m.err)
+		s.log.Warn("a message cannot be read and is a dead letter", "subject", m.raw.Subject(), "sequence", m.seq,
+			"error", m.err)
 	}
 	return nil
 }

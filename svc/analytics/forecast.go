@@ -51,7 +51,9 @@ func (s *Service) forecast(ctx context.Context, req *api.EventRef) (out *api.For
 //
 // Source: Johnson, Kotz, Balakrishnan: Continuous Univariate Distributions 2, chapter 27 (F) and 17.8 (log gamma).
 func predict(now time.Time, window time.Duration, orders, tickets, remaining int64) *api.Forecast {
-	f := &api.Forecast{Remaining: remaining, Basis: "orders of the last 14 days, or since the first, as a Poisson process; nine times of ten between earliest and latest"}
+	f := &api.Forecast{Remaining: remaining,
+		Basis: "orders of the last 14 days, or since the first, as a Poisson process; nine times of ten between " +
+			"earliest and latest"}
 	if remaining > 0 && (orders < fewOrders || window < shortWindow) {
 		f.Basis = "not enough orders yet: a forecast needs at least ten, over a day"
 		return f
@@ -76,8 +78,8 @@ func predict(now time.Time, window time.Duration, orders, tickets, remaining int
 	return f
 }
 
-// trigamma is the second derivative of log gamma, for x of 1 or more: the recurrence up to 6, then the asymptotic series
-// (Abramowitz and Stegun 6.4.6 and 6.4.12). The error is below 1e-8.
+// trigamma is the second derivative of log gamma, for x of 1 or more: the recurrence up to 6, then the asymptotic
+// series (Abramowitz and Stegun 6.4.6 and 6.4.12). The error is below 1e-8.
 func trigamma(x float64) float64 {
 	sum := 0.0
 	for ; x < 6; x++ {

@@ -27,8 +27,8 @@ func (s *Service) onPeer(m *nats.Msg) {
 	s.peers[string(m.Data)] = s.beats
 }
 
-// beat begins the next beat of this instance. It returns the events to publish: none while another instance does that, which
-// may be silent for the first time since now.
+// beat begins the next beat of this instance. It returns the events to publish: none while another instance does
+// that, which may be silent for the first time since now.
 func (s *Service) beat() []ids.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()

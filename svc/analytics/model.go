@@ -18,7 +18,8 @@ import (
 
 // The buckets of the file.
 var (
-	bucketMeta    = []byte("meta")    // sequences by place, when streams were made, whether facts were lost, generation, salt
+	// sequences by place, when streams were made, whether facts were lost, generation, salt
+	bucketMeta    = []byte("meta")
 	bucketEvents  = []byte("events")  // event -> api.Offer
 	bucketTotals  = []byte("totals")  // event kind dimension -> counts
 	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
@@ -29,7 +30,8 @@ var (
 )
 
 func buckets() [][]byte {
-	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketPeople, bucketLacking}
+	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketPeople,
+		bucketLacking}
 }
 
 // The dimensions by which numbers are kept.
@@ -85,8 +87,10 @@ func (c *counts) bytes() []byte {
 }
 
 func (c *counts) numbers() api.Numbers {
-	return api.Numbers{Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired], OrdersCancelled: c[nCancelled],
-		OrdersRefunded: c[nRefunded], TicketsSold: c[nSold], TicketsRevoked: c[nRevoked], Admitted: c[nAdmitted], Revenue: c[nRevenue], Refunds: c[nRefunds]}
+	return api.Numbers{Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired],
+		OrdersCancelled: c[nCancelled],
+		OrdersRefunded:  c[nRefunded], TicketsSold: c[nSold], TicketsRevoked: c[nRevoked], Admitted: c[nAdmitted],
+		Revenue: c[nRevenue], Refunds: c[nRefunds]}
 }
 
 // prefix is the beginning of the keys of an event's dimension. Ids and dimensions hold no zero byte.
@@ -104,8 +108,8 @@ func cellPrefix(event ids.Event, kind byte, dimension string) []byte {
 
 const lockWait = 100 * time.Millisecond // for the file of another instance
 
-// openFile opens the read model of an instance: the first file of the folder that no other process has open. Which one it
-// is does not matter, for each says how far it has read.
+// openFile opens the read model of an instance: the first file of the folder that no other process has open. Which
+// one it is does not matter, for each says how far it has read.
 func openFile(dir string) (*bolt.DB, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -114,7 +118,8 @@ func openFile(dir string) (*bolt.DB, error) {
 	err := boltErrors.ErrTimeout
 	for i := 1; i <= mostInstances && errors.Is(err, boltErrors.ErrTimeout); i++ {
 		name := filepath.Join(dir, fmt.Sprintf("analytics-%d.bolt", i))
-		db, err = bolt.Open(name, 0o600, &bolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+		db, err = bolt.Open(name, 0o600,
+			&bolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("analytics: the read model in %s: %w", dir, err)

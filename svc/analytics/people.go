@@ -196,7 +196,10 @@ func (f *fold) countBuyers(buyers []*buyer) error {
 		mac.Write([]byte(string(b.event) + "\x00" + string(b.user)))
 		b.key = mac.Sum(b.key[:0])[:personKey]
 	}
-	slices.SortFunc(buyers, func(a, b *buyer) int { return cmp.Or(cmp.Compare(a.event, b.event), bytes.Compare(a.key, b.key)) })
+	slices.SortFunc(buyers, func(a, b *buyer) int {
+		return cmp.Or(cmp.Compare(a.event, b.event),
+			bytes.Compare(a.key, b.key))
+	})
 	var people *bolt.Bucket
 	for i, b := range buyers {
 		if i == 0 || b.event != buyers[i-1].event {
@@ -239,7 +242,10 @@ func (s *Service) demographics(ctx context.Context, req *api.EventRef) (out *api
 func buyers(tx *bolt.Tx, event ids.Event) (*api.Demographics, error) {
 	by := func(kind byte) api.Groups {
 		var all []api.Group
-		dimensions(tx, event, kind, func(name string, c counts) { all = append(all, api.Group{Name: name, People: c[nPeople]}) })
+		dimensions(tx, event, kind, func(name string,
+			c counts) {
+			all = append(all, api.Group{Name: name, People: c[nPeople]})
+		})
 		return protect(all)
 	}
 	if number(tx, buyersPlace) < number(tx, api.EventsStream) {
@@ -259,7 +265,10 @@ func protect(all []api.Group) api.Groups {
 			out.Groups = append(out.Groups, g)
 		}
 	}
-	slices.SortFunc(out.Groups, func(a, b api.Group) int { return cmp.Or(cmp.Compare(b.People, a.People), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(out.Groups, func(a,
+		b api.Group) int {
+		return cmp.Or(cmp.Compare(b.People, a.People), cmp.Compare(a.Name, b.Name))
+	})
 	for out.Others > 0 && out.Others < api.SmallestGroup {
 		last := len(out.Groups) - 1
 		if last < 0 { // only a few: not even their number is shown

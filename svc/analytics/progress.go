@@ -144,14 +144,20 @@ func (f *fold) markIncomplete() error {
 	if err := putNumber(f.tx, lostKey, 1); err != nil {
 		return err
 	}
-	return f.tx.Bucket(bucketEvents).ForEach(func(event, _ []byte) error { return f.tx.Bucket(bucketLacking).Put(event, []byte{}) })
+	return f.tx.Bucket(bucketEvents).ForEach(func(event,
+		_ []byte) error {
+		return f.tx.Bucket(bucketLacking).Put(event, []byte{})
+	})
 }
 
-// checkComplete returns a fault if facts of an event are gone, unless the setting says that what is left is good enough.
+// checkComplete returns a fault if facts of an event are gone, unless the setting says that what is left is good
+// enough.
 func (s *Service) checkComplete(tx *bolt.Tx, event ids.Event) error {
 	if tx.Bucket(bucketLacking).Get([]byte(event)) == nil || s.live != nil && api.AnalyticsIncomplete.Get(s.live) {
 		return nil
 	}
-	return fault.New(fault.Unavailable, "facts of this event were gone from the stream before they were counted: its numbers would be too low. "+
-		"An administrator can copy the read model of an instance that has counted them, or have what is left shown by the setting %s", api.AnalyticsIncomplete.Key())
+	return fault.New(fault.Unavailable,
+		"facts of this event were gone from the stream before they were counted: its numbers would be too low. "+
+			"An administrator can copy the read model of an instance that has counted them, or have what is left "+
+			"shown by the setting %s", api.AnalyticsIncomplete.Key())
 }

@@ -125,7 +125,8 @@ func TestHole(t *testing.T) {
 			if _, err := s.summary(admin(), &api.EventRef{ID: otherEvent}); err != nil {
 				t.Errorf("an event that was created afterwards: %v", err)
 			}
-			if _, err := s.compare(admin(), &api.CompareQuery{Events: []ids.Event{testEvent, otherEvent}}); !fault.Is(err, fault.Unavailable) {
+			if _, err := s.compare(admin(),
+				&api.CompareQuery{Events: []ids.Event{testEvent, otherEvent}}); !fault.Is(err, fault.Unavailable) {
 				t.Errorf("a comparison: %v", err)
 			}
 			ov, err := s.overview(rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_org")}), nil)
@@ -238,7 +239,9 @@ func TestWhereReadingBegins(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := s.position(follower{stream: step.stream}, &jetstream.StreamInfo{Created: step.made, State: jetstream.StreamState{FirstSeq: step.first, LastSeq: step.last}})
+		got, err := s.position(follower{stream: step.stream},
+			&jetstream.StreamInfo{Created: step.made,
+				State: jetstream.StreamState{FirstSeq: step.first, LastSeq: step.last}})
 		if err != nil || got != step.wanted {
 			t.Errorf("%+v: reading begins after %d, %v", step, got, err)
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/analytics/report"
 )
 
-// view calls fn in a transaction that sees one state of a read model that is current. What a read model says before is not
-// wrong but old, and nothing in the answer would show it.
+// view calls fn in a transaction that sees one state of a read model that is current. What a read model says before
+// is not wrong but old, and nothing in the answer would show it.
 func (s *Service) view(fn func(*bolt.Tx) error) error {
 	return s.db.View(func(tx *bolt.Tx) error {
 		if err := s.current(); err != nil {
@@ -78,7 +78,10 @@ func dimensions(tx *bolt.Tx, event ids.Event, kind byte, fn func(name string, c 
 
 func breakdown(tx *bolt.Tx, event ids.Event, kind byte) []api.Breakdown {
 	out := []api.Breakdown{}
-	dimensions(tx, event, kind, func(name string, c counts) { out = append(out, api.Breakdown{Key: name, Numbers: c.numbers()}) })
+	dimensions(tx, event, kind, func(name string,
+		c counts) {
+		out = append(out, api.Breakdown{Key: name, Numbers: c.numbers()})
+	})
 	return out
 }
 
@@ -119,11 +122,13 @@ func summarize(tx *bolt.Tx, o *api.Offer, now time.Time) *api.EventSummary {
 	c := total(tx, e.ID, byEvent, "")
 	money := func(n int64) api.Money { return api.Money{Amount: n, Currency: currency(o)} }
 	sum := &api.EventSummary{EventID: e.ID, Name: e.Name, Timezone: e.Timezone, StartsAt: e.StartsAt,
-		Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired], OrdersCancelled: c[nCancelled], OrdersRefunded: c[nRefunded],
+		Views: c[nViews], OrdersHeld: c[nHeld], OrdersPaid: c[nPaid], OrdersExpired: c[nExpired],
+		OrdersCancelled: c[nCancelled], OrdersRefunded: c[nRefunded],
 		TicketsSold: c[nSold], TicketsRevoked: c[nRevoked], Admitted: c[nAdmitted], NoShows: noShows(o, c, now),
 		Revenue: money(c[nRevenue]), Refunds: money(c[nRefunds]), Net: money(c[nRevenue] - c[nRefunds]),
 		Conversion: ratio(c[nPaid], viewed(c)), Attendance: ratio(c[nAdmitted], c[nSold]-c[nRevoked]),
-		TicketTypes: breakdown(tx, e.ID, byType), PromoCodes: breakdown(tx, e.ID, byPromo), Referrers: topReferrers(tx, e.ID)}
+		TicketTypes: breakdown(tx, e.ID, byType), PromoCodes: breakdown(tx, e.ID, byPromo),
+		Referrers: topReferrers(tx, e.ID)}
 	sum.Quantity = quantity(o)
 	names := typeNames(o)
 	for i := range sum.TicketTypes {

@@ -73,7 +73,8 @@ func (s *Service) deleteEnded(ctx context.Context, before time.Time) error {
 	byState := func(_, v []byte) (ids.Event, error) { return eventOf(v) }
 	for event := range old {
 		err := s.db.Update(func(tx *bolt.Tx) error {
-			if err := tx.Bucket(bucketPeople).DeleteBucket([]byte(event)); !errors.Is(err, boltErrors.ErrBucketNotFound) {
+			if err := tx.Bucket(bucketPeople).DeleteBucket([]byte(event)); !errors.Is(err,
+				boltErrors.ErrBucketNotFound) {
 				return err
 			}
 			return nil
@@ -85,7 +86,8 @@ func (s *Service) deleteEnded(ctx context.Context, before time.Time) error {
 	for _, part := range []struct {
 		bucket []byte
 		owner  func(k, v []byte) (ids.Event, error)
-	}{{bucketCells, byPrefix}, {bucketTotals, byPrefix}, {bucketOrders, byState}, {bucketTickets, byState}, {bucketEvents, byPrefix}, {bucketLacking, byPrefix}} {
+	}{{bucketCells, byPrefix}, {bucketTotals, byPrefix}, {bucketOrders, byState}, {bucketTickets, byState},
+		{bucketEvents, byPrefix}, {bucketLacking, byPrefix}} {
 		err := s.chunks(ctx, part.bucket, func(tx *bolt.Tx, k, v []byte) error {
 			event, err := part.owner(k, v)
 			if err != nil || !old[event] {

@@ -41,7 +41,8 @@ func begin(t time.Time, interval string) time.Time {
 	case "day":
 		return midnight(y, m, d, t.Location())
 	case "hour": // by subtraction: when clocks go back an hour comes twice
-		return t.Add(-time.Duration(t.Minute())*time.Minute - time.Duration(t.Second())*time.Second - time.Duration(t.Nanosecond()))
+		return t.Add(-time.Duration(t.Minute())*time.Minute - time.Duration(t.Second())*time.Second - time.Duration(
+			t.Nanosecond()))
 	default:
 		return t.Truncate(time.Minute)
 	}
@@ -94,7 +95,9 @@ func extent(tx *bolt.Tx, event ids.Event, wanted func(counts) bool) (first, last
 }
 
 // series adds up the cells of an event by interval.
-func series(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery, otherwise string, wanted func(counts) bool) (*api.Series, error) {
+func series(
+	tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery, otherwise string, wanted func(counts) bool,
+) (*api.Series, error) {
 	interval := q.Interval
 	if interval == "" {
 		interval = otherwise
@@ -110,7 +113,8 @@ func series(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery, otherwise string, wan
 		return nil, err
 	}
 	loc := zone(o)
-	out := &api.Series{EventID: o.Event.ID, Timezone: loc.String(), Interval: interval, Currency: currency(o), Points: []api.SeriesPoint{}}
+	out := &api.Series{EventID: o.Event.ID, Timezone: loc.String(), Interval: interval, Currency: currency(o),
+		Points: []api.SeriesPoint{}}
 	from, to := q.From, q.To
 	if from.IsZero() || to.IsZero() {
 		first, last := extent(tx, o.Event.ID, wanted)
@@ -127,7 +131,8 @@ func series(tx *bolt.Tx, o *api.Offer, q *api.SeriesQuery, otherwise string, wan
 	var sums []counts
 	for t := begin(from.In(loc), interval); t.Before(to); t = following(t, interval) {
 		if len(sums) == longestSeries {
-			check.Field(false, "interval", "gives more than %d points: take a longer one, or a shorter time", longestSeries)
+			check.Field(false, "interval", "gives more than %d points: take a longer one, or a shorter time",
+				longestSeries)
 			return nil, check.Err()
 		}
 		out.Points = append(out.Points, api.SeriesPoint{Start: t})

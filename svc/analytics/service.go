@@ -72,8 +72,10 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now, metrics: d.Metrics, fonts: fonts,
-		id: newID(), progress: newProgress(), beatInterval: beatInterval, touched: map[ids.Event]uint64{}, peers: map[string]uint64{}}, nil
+	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
+		metrics: d.Metrics, fonts: fonts,
+		id: newID(), progress: newProgress(), beatInterval: beatInterval, touched: map[ids.Event]uint64{},
+		peers: map[string]uint64{}}, nil
 }
 
 // Register binds the endpoints.

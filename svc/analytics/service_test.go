@@ -49,23 +49,27 @@ func newHarnessWithoutUsers(t *testing.T) *harness {
 	n := testkit.NATS(t)
 	n.Stream("ANALYTICS", "facts.>")
 	for name, subject := range map[string]string{"EVENTS": "ev.>", "DEAD": "dead.>"} {
-		if _, err := n.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{subject}, AllowAtomicPublish: true}); err != nil {
+		if _, err := n.JS.CreateStream(t.Context(),
+			jetstream.StreamConfig{Name: name, Subjects: []string{subject}, AllowAtomicPublish: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return &harness{t, n, settings.Fixed(api.AnalyticsMinutes.Is(24*time.Hour), api.AnalyticsIncomplete.Is(false)), func() time.Time { return testStart }}
+	return &harness{t, n, settings.Fixed(api.AnalyticsMinutes.Is(24*time.Hour), api.AnalyticsIncomplete.Is(false)),
+		func() time.Time { return testStart }}
 }
 
 func (w *harness) serveUsers() {
 	w.t.Helper()
-	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "user", Log: testkit.Log(w.t), Registry: observe.NewRegistry()})
-	rpc.Handle(srv, api.GetDemographics, func(_ context.Context, req *api.PeopleRef) (*api.List[api.PersonTraits], error) {
-		out := &api.List[api.PersonTraits]{}
-		for _, id := range req.UserIDs {
-			out.Items = append(out.Items, api.PersonTraits{UserID: id, AgeBand: "25-34", Country: "DE"})
-		}
-		return out, nil
-	})
+	srv := rpc.NewServer(w.nats.Conn, rpc.ServerConfig{Service: "user", Log: testkit.Log(w.t),
+		Registry: observe.NewRegistry()})
+	rpc.Handle(srv, api.GetDemographics,
+		func(_ context.Context, req *api.PeopleRef) (*api.List[api.PersonTraits], error) {
+			out := &api.List[api.PersonTraits]{}
+			for _, id := range req.UserIDs {
+				out.Items = append(out.Items, api.PersonTraits{UserID: id, AgeBand: "25-34", Country: "DE"})
+			}
+			return out, nil
+		})
 	testkit.Serve(w.t, srv)
 }
 
@@ -77,7 +81,8 @@ func (w *harness) open(dir string) *Service {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s, err := New(w.t.Context(), Deps{Dir: dir, NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Live: w.live, Log: testkit.Log(w.t),
+	s, err := New(w.t.Context(), Deps{Dir: dir, NATS: nc, JS: js,
+		Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}), Live: w.live, Log: testkit.Log(w.t),
 		Metrics: observe.NewRegistry(), Now: w.now})
 	if err != nil {
 		w.t.Fatal(err)
@@ -133,12 +138,17 @@ func (w *harness) publishTogether(facts ...published) {
 
 func paid(i int) published {
 	at := testStart.Add(time.Duration(i) * time.Minute)
-	return publish(api.OrderWasPaid.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: testEvent, UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), PaidAt: &at,
-		Items: []api.OrderItem{{TicketTypeID: typeNumber(0), Quantity: 2, UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}}, Total: api.Money{Amount: 2000, Currency: "EUR"}}})
+	return publish(api.OrderWasPaid.Subject,
+		api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind](fmt.Sprint(i)), EventID: testEvent,
+			UserID: ids.Derive[ids.UserKind](fmt.Sprint(i)), PaidAt: &at,
+			Items: []api.OrderItem{{TicketTypeID: typeNumber(0), Quantity: 2,
+				UnitPrice: api.Money{Amount: 1000, Currency: "EUR"}}},
+			Total: api.Money{Amount: 2000, Currency: "EUR"}}})
 }
 
 func admin() context.Context {
-	return rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_admin"), Roles: []string{rpc.RoleAdmin}})
+	return rpc.WithPrincipal(context.Background(),
+		rpc.Principal{User: person("usr_admin"), Roles: []string{rpc.RoleAdmin}})
 }
 
 // folded waits until an instance has folded all that is in the streams.
@@ -174,7 +184,8 @@ func (w *harness) sold(s *Service, n int64) *api.EventSummary {
 func (w *harness) first(s *Service) (sum *api.EventSummary) {
 	w.t.Helper()
 	testkit.Eventually(w.t, 30*time.Second, func() (err error) {
-		if sum, err = s.summary(admin(), &api.EventRef{ID: testEvent}); err != nil && !fault.Is(err, fault.Unavailable) {
+		if sum, err = s.summary(admin(), &api.EventRef{ID: testEvent}); err != nil &&
+			!fault.Is(err, fault.Unavailable) {
 			w.t.Fatal(err)
 		}
 		return err
@@ -201,12 +212,14 @@ func TestReplicasPoisonRestartRebuild(t *testing.T) {
 		}
 	}
 	w.publish(paid(7)) // again
-	w.publish(publish(api.FactViews, api.TrafficFact{At: testStart, EventID: testEvent, Referrer: "example.org", Count: 80}))
+	w.publish(publish(api.FactViews, api.TrafficFact{At: testStart, EventID: testEvent, Referrer: "example.org",
+		Count: 80}))
 	first, second := w.sold(one, 40), w.sold(two, 40)
 	if first.Views != 80 || !reflect.DeepEqual(first, second) {
 		t.Fatalf("one says %+v, two %+v", first, second)
 	}
-	if first.TicketsSold != 80 || first.Revenue.Amount != 80000 || first.SellThrough != 0.8 || first.Conversion != 0.5 || len(first.Referrers) != 1 {
+	if first.TicketsSold != 80 || first.Revenue.Amount != 80000 || first.SellThrough != 0.8 ||
+		first.Conversion != 0.5 || len(first.Referrers) != 1 {
 		t.Errorf("summary %+v", first)
 	}
 	if dead := w.nats.Messages("DEAD"); len(dead) != 1 || dead[0].Subject != "dead.analytics" {
@@ -256,7 +269,8 @@ func TestBuyersAreCountedLater(t *testing.T) {
 	for i := range 30 {
 		w.publish(paid(i))
 	}
-	w.publish(publish(api.OrderHasExpired.Subject, api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("gone"), EventID: testEvent}}))
+	w.publish(publish(api.OrderHasExpired.Subject,
+		api.OrderEvent{Order: api.Order{ID: ids.Derive[ids.OrderKind]("gone"), EventID: testEvent}}))
 	w.sold(s, 30)
 	if d, err := s.demographics(admin(), &api.EventRef{ID: testEvent}); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("without the user service demographics are %+v, %v", d, err)
@@ -356,7 +370,8 @@ func TestWhoMayRead(t *testing.T) {
 		published := testOffer("UTC")
 		published.Event.Revision = 2
 		for _, o := range []*api.Offer{draft, published} {
-			o.Team = []api.TeamMember{{UserID: person("usr_manager"), Role: api.TeamManager}, {UserID: person("usr_door"), Role: api.TeamDoor}}
+			o.Team = []api.TeamMember{{UserID: person("usr_manager"), Role: api.TeamManager},
+				{UserID: person("usr_door"), Role: api.TeamDoor}}
 			if err := (*description)(o).fold(f); err != nil {
 				return err
 			}
@@ -367,18 +382,34 @@ func TestWhoMayRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads := map[string]func(context.Context, ids.Event) error{
-		"summary": func(c context.Context, e ids.Event) error { _, err := s.summary(c, &api.EventRef{ID: e}); return err },
-		"sales":   func(c context.Context, e ids.Event) error { _, err := s.sales(c, &api.SeriesQuery{ID: e}); return err },
+		"summary": func(c context.Context, e ids.Event) error {
+			_,
+				err := s.summary(c, &api.EventRef{ID: e})
+			return err
+		},
+		"sales": func(c context.Context, e ids.Event) error {
+			_,
+				err := s.sales(c, &api.SeriesQuery{ID: e})
+			return err
+		},
 		"attendance": func(c context.Context, e ids.Event) error {
 			_, err := s.attendance(c, &api.SeriesQuery{ID: e})
 			return err
 		},
-		"funnel": func(c context.Context, e ids.Event) error { _, err := s.funnel(c, &api.EventRef{ID: e}); return err },
+		"funnel": func(c context.Context, e ids.Event) error {
+			_,
+				err := s.funnel(c, &api.EventRef{ID: e})
+			return err
+		},
 		"demographics": func(c context.Context, e ids.Event) error {
 			_, err := s.demographics(c, &api.EventRef{ID: e})
 			return err
 		},
-		"forecast": func(c context.Context, e ids.Event) error { _, err := s.forecast(c, &api.EventRef{ID: e}); return err },
+		"forecast": func(c context.Context, e ids.Event) error {
+			_,
+				err := s.forecast(c, &api.EventRef{ID: e})
+			return err
+		},
 		"report": func(c context.Context, e ids.Event) error {
 			_, err := s.report(c, &api.ReportRef{ID: e, File: "sales.csv"})
 			return err
@@ -393,12 +424,15 @@ func TestWhoMayRead(t *testing.T) {
 		roles            []string
 		published, draft fault.Code // "" is allowed
 	}{
-		{person("usr_org"), nil, "", ""}, {person("usr_manager"), nil, "", ""}, {person("usr_admin"), []string{rpc.RoleAdmin}, "", ""},
-		{person("usr_door"), nil, fault.Forbidden, fault.Forbidden}, {person("usr_other"), nil, fault.Forbidden, fault.NotFound}, {"", nil, fault.Forbidden, fault.NotFound},
+		{person("usr_org"), nil, "", ""}, {person("usr_manager"), nil, "", ""},
+		{person("usr_admin"), []string{rpc.RoleAdmin}, "", ""},
+		{person("usr_door"), nil, fault.Forbidden, fault.Forbidden},
+		{person("usr_other"), nil, fault.Forbidden, fault.NotFound}, {"", nil, fault.Forbidden, fault.NotFound},
 	} {
 		ctx := rpc.WithPrincipal(context.Background(), rpc.Principal{User: who.user, Roles: who.roles})
 		for name, read := range reads {
-			for event, want := range map[ids.Event]fault.Code{testEvent: who.published, otherEvent: who.draft, ids.Derive[ids.EventKind]("none"): fault.NotFound} {
+			for event, want := range map[ids.Event]fault.Code{testEvent: who.published, otherEvent: who.draft,
+				ids.Derive[ids.EventKind]("none"): fault.NotFound} {
 				err := read(ctx, event)
 				if want == "" && err != nil || want != "" && !fault.Is(err, want) {
 					t.Errorf("%s of %s by %q: %v, want %q", name, event, who.user, err, want)
@@ -410,7 +444,8 @@ func TestWhoMayRead(t *testing.T) {
 	if err != nil || len(ov.Items) != 2 {
 		t.Errorf("a manager sees %+v, %v", ov, err)
 	}
-	if ov, err = s.overview(rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_door")}), nil); err != nil || len(ov.Items) != 0 {
+	if ov, err = s.overview(rpc.WithPrincipal(context.Background(), rpc.Principal{User: person("usr_door")}),
+		nil); err != nil || len(ov.Items) != 0 {
 		t.Errorf("door staff see %+v, %v", ov, err)
 	}
 }
@@ -457,8 +492,10 @@ func foldAndDie() {
 		if err != nil {
 			return err
 		}
-		s, err := New(context.Background(), Deps{Dir: os.Getenv(foldDirEnv), NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}),
-			Log: slog.New(slog.DiscardHandler), Metrics: observe.NewRegistry()})
+		s, err := New(context.Background(),
+			Deps{Dir: os.Getenv(foldDirEnv), NATS: nc, JS: js,
+				Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "analytics"}),
+				Log:    slog.New(slog.DiscardHandler), Metrics: observe.NewRegistry()})
 		if err != nil {
 			return err
 		}

@@ -88,6 +88,7 @@ func (s *Service) changed(ctx context.Context, one api.Setting, err error) (*api
 	if err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "setting written", "setting", one.Key, "value", one.Value, "revision", one.Revision, "by", rpc.Caller(ctx).User)
+	s.log.InfoContext(ctx, "setting written", "setting", one.Key, "value", one.Value, "revision", one.Revision,
+		"by", rpc.Caller(ctx).User)
 	return &one, nil
 }

@@ -42,10 +42,12 @@ func open(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := rpc.NewServer(srv.Conn, rpc.ServerConfig{Service: "config", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	server := rpc.NewServer(srv.Conn, rpc.ServerConfig{Service: "config", Log: testkit.Log(t),
+		Registry: observe.NewRegistry()})
 	s.Register(server)
 	testkit.Serve(t, server)
-	admin := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
+	admin := rpc.WithPrincipal(t.Context(),
+		rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
 	return &harness{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
 }
 
@@ -111,7 +113,8 @@ func TestReadAndChange(t *testing.T) {
 	}
 	for i, one := range all {
 		spec := api.Settings()[i].Spec()
-		if one.Key != spec.Key || one.Doc == "" || one.Kind == "" || one.Value != spec.Default || one.IsSet || one.Revision != 0 || one.UpdatedAt != nil {
+		if one.Key != spec.Key || one.Doc == "" || one.Kind == "" || one.Value != spec.Default || one.IsSet ||
+			one.Revision != 0 || one.UpdatedAt != nil {
 			t.Errorf("setting %d is %+v", i, one)
 		}
 	}
@@ -149,7 +152,8 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"no.such", "", "*", ">", "ticketing.*", "ticketing.>", "ticketing.hold_ttl.x", "TICKETING.HOLD_TTL", "ticketing.hold_ttl ", "a\r\nb", "\x00", strings.Repeat("a.", 500)} {
+	for _, bad := range []string{"no.such", "", "*", ">", "ticketing.*", "ticketing.>", "ticketing.hold_ttl.x",
+		"TICKETING.HOLD_TTL", "ticketing.hold_ttl ", "a\r\nb", "\x00", strings.Repeat("a.", 500)} {
 		refused(h, fault.NotFound, api.GetSetting, &api.SettingRef{Key: bad})
 		refused(h, fault.NotFound, api.PutSetting, &api.SetSetting{Key: bad, Value: "5m"})
 		refused(h, fault.NotFound, api.DeleteSetting, &api.SettingRef{Key: bad})
@@ -168,11 +172,13 @@ func TestRefusals(t *testing.T) {
 func TestOnlyForAdministrators(t *testing.T) {
 	h := open(t)
 	stranger := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})
-	for code, ctx := range map[fault.Code]context.Context{fault.Unauthenticated: t.Context(), fault.Forbidden: stranger} {
+	for code, ctx := range map[fault.Code]context.Context{fault.Unauthenticated: t.Context(),
+		fault.Forbidden: stranger} {
 		if _, err := rpc.Call(ctx, h.client, api.ListSettings, &rpc.None{}); !fault.Is(err, code) {
 			t.Errorf("list: %v, want %s", err, code)
 		}
-		if _, err := rpc.Call(ctx, h.client, api.PutSetting, &api.SetSetting{Key: key, Value: "5m"}); !fault.Is(err, code) {
+		if _, err := rpc.Call(ctx, h.client, api.PutSetting, &api.SetSetting{Key: key, Value: "5m"}); !fault.Is(err,
+			code) {
 			t.Errorf("put: %v, want %s", err, code)
 		}
 	}
@@ -199,7 +205,8 @@ func TestBadValueInTheBucket(t *testing.T) {
 		value          string
 		deleted, valid bool
 	}
-	want := []entry{{"rubbish", false, false}, {"", true, true}, {"-1s", false, false}, {"rubbish", false, false}, {"5m", false, true}, {"rubbish", false, false}}
+	want := []entry{{"rubbish", false, false}, {"", true, true}, {"-1s", false, false}, {"rubbish", false, false},
+		{"5m", false, true}, {"rubbish", false, false}}
 	if len(history) != len(want) {
 		t.Fatalf("%d entries, want %d", len(history), len(want))
 	}

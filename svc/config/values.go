@@ -50,7 +50,8 @@ func (v *Values) definition(key string) (settings.Definition, error) {
 func (v *Values) entries(ctx context.Context, keys ...string) (map[string][]jetstream.KeyValueEntry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watcher, err := v.kv.WatchFiltered(ctx, slices.Clone(keys), jetstream.IncludeHistory()) // a clone: the client writes into the slice
+	// a clone: the client writes into the slice
+	watcher, err := v.kv.WatchFiltered(ctx, slices.Clone(keys), jetstream.IncludeHistory())
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -81,7 +82,8 @@ func isPut(e jetstream.KeyValueEntry) bool { return e.Operation() == jetstream.K
 // describe tells what holds of a setting: the newest acceptable value, as every process decides it too.
 func describe(def settings.Definition, entries []jetstream.KeyValueEntry) api.Setting {
 	spec := def.Spec()
-	out := api.Setting{Key: spec.Key, Kind: string(spec.Kind), Doc: spec.Doc, Bounds: spec.Bounds, Default: spec.Default, Value: spec.Default}
+	out := api.Setting{Key: spec.Key, Kind: string(spec.Kind), Doc: spec.Doc, Bounds: spec.Bounds,
+		Default: spec.Default, Value: spec.Default}
 	if len(entries) == 0 {
 		return out
 	}
@@ -177,7 +179,8 @@ func (v *Values) History(ctx context.Context, key string) ([]api.SettingChange, 
 	}
 	out := make([]api.SettingChange, 0, len(entries[key]))
 	for _, e := range entries[key] {
-		change := api.SettingChange{Revision: e.Revision(), Value: string(e.Value()), Deleted: !isPut(e), At: e.Created().UTC()}
+		change := api.SettingChange{Revision: e.Revision(), Value: string(e.Value()), Deleted: !isPut(e),
+			At: e.Created().UTC()}
 		change.Valid = change.Deleted || def.Check(change.Value) == nil
 		out = append(out, change)
 	}
@@ -224,7 +227,9 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 }
 
 // earlier finds the entry to return to, in a history with the newest first.
-func earlier(entries []jetstream.KeyValueEntry, revision uint64, def settings.Definition) (jetstream.KeyValueEntry, bool) {
+func earlier(
+	entries []jetstream.KeyValueEntry, revision uint64, def settings.Definition,
+) (jetstream.KeyValueEntry, bool) {
 	for i, e := range entries {
 		if revision != 0 && e.Revision() == revision {
 			return e, true

@@ -121,7 +121,8 @@ func (i *instance) describe() api.ServiceInstance {
 		return out
 	}
 	for _, e := range i.info.Endpoints {
-		one := api.InstanceEndpoint{Name: e.Name, Subject: e.Subject, Method: e.Metadata["method"], Path: e.Metadata["path"]}
+		one := api.InstanceEndpoint{Name: e.Name, Subject: e.Subject, Method: e.Metadata["method"],
+			Path: e.Metadata["path"]}
 		var own rpc.EndpointStats
 		if st := byName[e.Name]; st != nil && json.Unmarshal(st.Data, &own) == nil {
 			one.Requests, one.Errors, one.MeanMs, one.LastError = own.Requests, own.Errors, own.MeanMs, own.LastError

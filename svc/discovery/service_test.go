@@ -23,11 +23,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func ping() rpc.Endpoint[rpc.None, rpc.None] {
-	return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "ping", Method: "GET", Path: "/v1/things"}}
+	return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "ping", Method: "GET",
+		Path: "/v1/things"}}
 }
 
 func fail() rpc.Endpoint[rpc.None, rpc.None] {
-	return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "fail", Method: "POST", Path: "/v1/things"}}
+	return rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "things", Name: "fail", Method: "POST",
+		Path: "/v1/things"}}
 }
 
 // harness is a discovery service, and what it discovers.
@@ -48,14 +50,16 @@ func open(t *testing.T) *harness {
 	}
 	m.serve(nc, "discovery", "4.5.6", s.Register)
 	m.client = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
-	m.admin = rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
+	m.admin = rpc.WithPrincipal(t.Context(),
+		rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
 	return m
 }
 
 // serve starts an instance and returns what stops it.
 func (m *harness) serve(nc *nats.Conn, service, version string, register func(*rpc.Server)) (stop func()) {
 	m.t.Helper()
-	server := rpc.NewServer(nc, rpc.ServerConfig{Service: service, Version: version, Log: testkit.Log(m.t), Registry: observe.NewRegistry()})
+	server := rpc.NewServer(nc, rpc.ServerConfig{Service: service, Version: version, Log: testkit.Log(m.t),
+		Registry: observe.NewRegistry()})
 	register(server)
 	if err := server.Start(m.t.Context()); err != nil {
 		m.t.Fatal(err)
@@ -114,13 +118,15 @@ func TestTwoInstancesOneStopped(t *testing.T) {
 	}
 
 	all := m.list("")
-	if len(all) != 3 || all[0].Service != "discovery" || all[0].Version != "4.5.6" || all[1].Version != "1.2.3" || all[2].Version != "1.2.4" {
+	if len(all) != 3 || all[0].Service != "discovery" || all[0].Version != "4.5.6" || all[1].Version != "1.2.3" ||
+		all[2].Version != "1.2.4" {
 		t.Fatalf("instances are %+v", all)
 	}
 	var requests, errors uint64
 	last := ""
 	for _, one := range all {
-		if !one.Healthy || one.Latency <= 0 || one.Latency > 1000 || one.StartedAt.Before(before) || one.StartedAt.After(time.Now()) || one.ID == "" {
+		if !one.Healthy || one.Latency <= 0 || one.Latency > 1000 || one.StartedAt.Before(before) ||
+			one.StartedAt.After(time.Now()) || one.ID == "" {
 			t.Errorf("instance %+v", one)
 		}
 		if one.Service != "things" {
@@ -129,7 +135,8 @@ func TestTwoInstancesOneStopped(t *testing.T) {
 		if len(one.Endpoints) != 2 || one.Endpoints[0].Name != "fail" || one.Endpoints[1].Name != "ping" {
 			t.Fatalf("endpoints are %+v", one.Endpoints)
 		}
-		if e := one.Endpoints[1]; e.Method != "GET" || e.Path != "/v1/things" || e.Subject != "api.things.ping" || e.Requests > 0 && e.MeanMs <= 0 || e.Errors != 0 {
+		if e := one.Endpoints[1]; e.Method != "GET" || e.Path != "/v1/things" || e.Subject != "api.things.ping" ||
+			e.Requests > 0 && e.MeanMs <= 0 || e.Errors != 0 {
 			t.Errorf("endpoint %+v", e)
 		}
 		requests += one.Endpoints[1].Requests
@@ -158,8 +165,9 @@ func TestHalfAnInstance(t *testing.T) {
 			m := open(t)
 			id := micro.ServiceIdentity{Name: "things", ID: "half", Version: "1.0.0"}
 			answers := map[micro.Verb]any{
-				micro.PingVerb:  micro.Ping{ServiceIdentity: id, Type: micro.PingResponseType},
-				micro.InfoVerb:  micro.Info{ServiceIdentity: id, Type: micro.InfoResponseType, Endpoints: []micro.EndpointInfo{{Name: "ping"}}},
+				micro.PingVerb: micro.Ping{ServiceIdentity: id, Type: micro.PingResponseType},
+				micro.InfoVerb: micro.Info{ServiceIdentity: id, Type: micro.InfoResponseType,
+					Endpoints: []micro.EndpointInfo{{Name: "ping"}}},
 				micro.StatsVerb: micro.Stats{ServiceIdentity: id, Type: micro.StatsResponseType, Started: time.Now()},
 			}
 			delete(answers, silent)
@@ -169,7 +177,8 @@ func TestHalfAnInstance(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := nc.Subscribe("$SRV."+verb.String(), func(msg *nats.Msg) { msg.Respond(text) }); err != nil {
+				if _, err := nc.Subscribe("$SRV."+verb.String(),
+					func(msg *nats.Msg) { msg.Respond(text) }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -181,7 +190,8 @@ func TestHalfAnInstance(t *testing.T) {
 				t.Fatal(err)
 			}
 			half := m.list("things")
-			if len(half) != 1 || half[0].ID != "half" || half[0].Version != "1.0.0" || half[0].Healthy || half[0].Endpoints == nil {
+			if len(half) != 1 || half[0].ID != "half" || half[0].Version != "1.0.0" || half[0].Healthy ||
+				half[0].Endpoints == nil {
 				t.Errorf("instances are %+v", half)
 			}
 			if whole := m.list("discovery"); len(whole) != 1 || !whole[0].Healthy {

@@ -28,8 +28,8 @@ type view struct {
 }
 
 // cache keeps public events, encoded, for a moment; of concurrent reads of an event that it does not have, one goes to
-// the database. While that is away, what was read before is still good for reading. Drafts are not kept: few people read
-// them.
+// the database. While that is away, what was read before is still good for reading. Drafts are not kept: few people
+// read them.
 type cache struct {
 	load  func(context.Context, ids.Event) (storedEvent, error)
 	now   func() time.Time
@@ -50,7 +50,10 @@ type flight struct {
 	err  error
 }
 
-func newCache(load func(context.Context, ids.Event) (storedEvent, error), now func() time.Time, valid func() bool, metrics *observe.Registry) *cache {
+func newCache(
+	load func(context.Context, ids.Event) (storedEvent, error), now func() time.Time, valid func() bool,
+	metrics *observe.Registry,
+) *cache {
 	const name, help = "event_cache_reads_total", "Reads of a single event, by whether memory had it."
 	return &cache{
 		load: load, now: now, valid: valid,

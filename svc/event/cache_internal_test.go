@@ -29,7 +29,8 @@ func TestCacheAnswersWhileTheDatabaseIsAway(t *testing.T) {
 			}
 			return storedEvent{}, *err
 		}
-		return storedEvent{record: &record{Offer: api.Offer{Event: api.Event{ID: id, Name: "Concert", Status: api.EventPublished}}}}, nil
+		return storedEvent{record: &record{Offer: api.Offer{Event: api.Event{ID: id, Name: "Concert",
+			Status: api.EventPublished}}}}, nil
 	}, clock.Now, func() bool { return true }, observe.NewRegistry())
 	get := func(what string) {
 		t.Helper()

@@ -53,7 +53,8 @@ func calendar(e *api.Event) (*rpc.Blob, error) {
 	if err := cal.SerializeTo(&b, ics.WithNewLineWindows); err != nil { // RFC 5545 wants CRLF on every system
 		return nil, err
 	}
-	return &rpc.Blob{ContentType: "text/calendar; charset=utf-8", Filename: e.ID.String() + ".ics", Data: []byte(b.String())}, nil
+	return &rpc.Blob{ContentType: "text/calendar; charset=utf-8", Filename: e.ID.String() + ".ics",
+		Data: []byte(b.String())}, nil
 }
 
 // plainLines keeps one kind of line break, the one that is escaped.

@@ -46,8 +46,8 @@ type edit struct {
 
 // change makes an edit and returns the event as it is afterwards.
 //
-// No caller waits for a lock: the edit is applied to the event as it was read, and written if the event still is like that;
-// otherwise everything begins again, so a precondition is checked against what it meets in the end.
+// No caller waits for a lock: the edit is applied to the event as it was read, and written if the event still is like
+// that; otherwise everything begins again, so a precondition is checked against what it meets in the end.
 func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 	defer s.evict(ed.event)
 	for attempt := range maxAttempts {
@@ -63,7 +63,8 @@ func (s *Service) change(ctx context.Context, ed edit) (*record, error) {
 		}
 		if before.pending != "" {
 			if attempt >= barredAttempts {
-				return nil, fault.New(fault.Unavailable, "another change of this event is being finished").After(unfinishedAfter)
+				return nil, fault.New(fault.Unavailable,
+					"another change of this event is being finished").After(unfinishedAfter)
 			}
 			s.takeOver(ctx, before)
 			continue
@@ -144,8 +145,8 @@ func (s *Service) resolve(ctx context.Context, c change, cause error) (*record, 
 // negotiate makes a change that ticketing may refuse.
 //
 // The change is noted in the event's row before ticketing is asked. While the note is there the event is not changed
-// otherwise, so what ticketing has agreed to is what will be written. If this process ends in between, another one finds
-// the note, asks again, which is harmless, and finishes the change.
+// otherwise, so what ticketing has agreed to is what will be written. If this process ends in between, another one
+// finds the note, asks again, which is harmless, and finishes the change.
 func (s *Service) negotiate(ctx context.Context, before storedEvent, c change) (*record, error) {
 	if c.Answer != nil { // a repeated request must not reach ticketing: it would add a second ticket type
 		_, _, _, found, err := idempotency.In(s.store.db).Lookup(ctx, c.Answer.Scope, c.Answer.Key)
@@ -175,7 +176,8 @@ func (s *Service) negotiate(ctx context.Context, before storedEvent, c change) (
 // stays, for adopt.
 func (s *Service) finish(ctx context.Context, before storedEvent, c change) (*record, error) {
 	id := before.Event.ID
-	resize := &api.Resize{EventID: id, Revision: c.Next.Event.Revision, Quantities: c.Next.quantities(), Currency: c.Next.currency()}
+	resize := &api.Resize{EventID: id, Revision: c.Next.Event.Revision, Quantities: c.Next.quantities(),
+		Currency: c.Next.currency()}
 	if c.Delete {
 		resize.Quantities, resize.Currency = map[ids.TicketType]int{}, ""
 	}

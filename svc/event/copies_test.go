@@ -23,7 +23,8 @@ func TestAcknowledgedChangeIsAnsweredEverywhere(t *testing.T) {
 		gateway := w.client
 		var evicted []string
 		done := make(chan string, 64)
-		holder := coherence.NewHolder(coherence.HolderConfig{NATS: w.nats.Connect(), Service: "event", Tier: coherence.Gateways, Log: testkit.Log(t),
+		holder := coherence.NewHolder(coherence.HolderConfig{NATS: w.nats.Connect(), Service: "event",
+			Tier: coherence.Gateways, Log: testkit.Log(t),
 			Lease: func(ctx context.Context, req *rpc.LeaseRequest) (*rpc.Lease, error) {
 				return rpc.Call(ctx, gateway, api.LeaseEvents, req)
 			}, Evict: func(tag string) { done <- tag }})
@@ -45,7 +46,8 @@ func TestAcknowledgedChangeIsAnsweredEverywhere(t *testing.T) {
 				if got := must(w, nob, api.GetEvent, api.EventRef{ID: e.ID}); got.Name != name {
 					t.Fatalf("read %q after %q was acknowledged", got.Name, name)
 				}
-				if list := must(w, nob, api.ListEvents, api.EventQuery{}); len(list.Items) != 1 || list.Items[0].Name != name {
+				if list := must(w, nob, api.ListEvents, api.EventQuery{}); len(list.Items) != 1 ||
+					list.Items[0].Name != name {
 					t.Fatalf("listed %+v after %q was acknowledged", list.Items, name)
 				}
 			}
@@ -84,7 +86,8 @@ func TestOnlyPublicAnswersAreShared(t *testing.T) {
 	if shared(anna, api.GetEvent.Spec, "id="+draft.ID.String()) {
 		t.Error("a draft is shared")
 	}
-	for params, want := range map[string]bool{"": true, "status=published&q=concert": true, "status=draft": false, "status=cancelled": false} {
+	for params, want := range map[string]bool{"": true, "status=published&q=concert": true, "status=draft": false,
+		"status=cancelled": false} {
 		if got := shared(anna, api.ListEvents.Spec, params); got != want {
 			t.Errorf("list ?%s: shared is %t", params, got)
 		}

@@ -21,7 +21,8 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		ID: ids.New[ids.EventKind](now), Organizer: rpc.Caller(ctx).User, Status: api.EventDraft,
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
-		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, Revision: 1, CreatedAt: now, UpdatedAt: now,
+		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, Revision: 1, CreatedAt: now,
+		UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
@@ -45,50 +46,53 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 }
 
 func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
-		if err := r.open(); err != nil {
-			return err
-		}
-		before := *r
-		e := &r.Event
-		set(&e.Name, req.Name)
-		req.Description.Apply(&e.Description)
-		req.Category.Apply(&e.Category)
-		set(&e.StartsAt, req.StartsAt)
-		set(&e.EndsAt, req.EndsAt)
-		set(&e.Timezone, req.Timezone)
-		set(&e.Location, req.Location)
-		req.Providers.Apply(&e.Providers)
-		if req.Capacity.Given {
-			req.Capacity.Apply(&e.Capacity)
-			r.AutoCapacity = e.Capacity == 0
-		}
-		r.normalize()
-		var c fault.Check
-		r.check(&c, wholeEvent)
-		if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
-			c.Field(e.StartsAt.After(s.now()), "starts_at", "must be in the future")
-		}
-		if err := c.Err(); err != nil {
-			return err
-		}
-		r.fitCapacity()
-		if e.Status == api.EventPublished && e.Capacity < 1 {
-			return fault.New(fault.Conflict, "an event on sale needs room for at least one")
-		}
-		if before.same(r) {
-			return errUnchanged
-		}
-		return nil
-	}})
+	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			if err := r.open(); err != nil {
+				return err
+			}
+			before := *r
+			e := &r.Event
+			set(&e.Name, req.Name)
+			req.Description.Apply(&e.Description)
+			req.Category.Apply(&e.Category)
+			set(&e.StartsAt, req.StartsAt)
+			set(&e.EndsAt, req.EndsAt)
+			set(&e.Timezone, req.Timezone)
+			set(&e.Location, req.Location)
+			req.Providers.Apply(&e.Providers)
+			if req.Capacity.Given {
+				req.Capacity.Apply(&e.Capacity)
+				r.AutoCapacity = e.Capacity == 0
+			}
+			r.normalize()
+			var c fault.Check
+			r.check(&c, wholeEvent)
+			if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
+				c.Field(e.StartsAt.After(s.now()), "starts_at", "must be in the future")
+			}
+			if err := c.Err(); err != nil {
+				return err
+			}
+			r.fitCapacity()
+			if e.Status == api.EventPublished && e.Capacity < 1 {
+				return fault.New(fault.Conflict, "an event on sale needs room for at least one")
+			}
+			if before.same(r) {
+				return errUnchanged
+			}
+			return nil
+		}})
 }
 
 // same reports whether the events are alike but for their ticket types and teams.
 func (r *record) same(other *record) bool {
 	a, b := r.Event, other.Event
 	sameTimes := a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt)
-	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category && a.Timezone == b.Timezone
-	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
+	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category &&
+		a.Timezone == b.Timezone
+	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.Capacity == b.Capacity &&
+		r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
 }
 
 func sameLocation(a, b api.Location) bool {
@@ -116,26 +120,27 @@ func (r *record) open() error {
 }
 
 func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasPublished, apply: func(r *record) error {
-		if err := r.open(); err != nil {
-			return err
-		}
-		if r.Event.Status == api.EventPublished {
-			return errUnchanged
-		}
-		var c fault.Check
-		r.check(&c, wholeEvent)
-		c.Field(len(r.Event.TicketTypes) > 0, "ticket_types", "must be at least one")
-		c.Field(len(r.Event.TicketTypes) == 0 || r.Event.Capacity > 0, "capacity", "must be at least 1")
-		c.Field(r.Event.StartsAt.After(s.now()), "starts_at", "must be in the future")
-		if err := c.Err(); err != nil { // the request is well-formed; it is the draft that is not ready
-			f := *fault.From(err)
-			f.Code, f.Detail = fault.Conflict, "the event cannot be published yet: "+f.Detail
-			return &f
-		}
-		r.Event.Status = api.EventPublished
-		return nil
-	}})
+	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasPublished,
+		apply: func(r *record) error {
+			if err := r.open(); err != nil {
+				return err
+			}
+			if r.Event.Status == api.EventPublished {
+				return errUnchanged
+			}
+			var c fault.Check
+			r.check(&c, wholeEvent)
+			c.Field(len(r.Event.TicketTypes) > 0, "ticket_types", "must be at least one")
+			c.Field(len(r.Event.TicketTypes) == 0 || r.Event.Capacity > 0, "capacity", "must be at least 1")
+			c.Field(r.Event.StartsAt.After(s.now()), "starts_at", "must be in the future")
+			if err := c.Err(); err != nil { // the request is well-formed; it is the draft that is not ready
+				f := *fault.From(err)
+				f.Code, f.Detail = fault.Conflict, "the event cannot be published yet: "+f.Detail
+				return &f
+			}
+			r.Event.Status = api.EventPublished
+			return nil
+		}})
 }
 
 func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api.Event, error) {
@@ -145,16 +150,17 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasCancelled, apply: func(r *record) error {
-		switch r.Event.Status {
-		case api.EventCancelled:
-			return errUnchanged
-		case api.EventDraft:
-			return fault.New(fault.Conflict, "a draft cannot be cancelled; delete it")
-		}
-		r.Event.Status, r.Event.CancelReason = api.EventCancelled, reason
-		return nil
-	}})
+	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasCancelled,
+		apply: func(r *record) error {
+			switch r.Event.Status {
+			case api.EventCancelled:
+				return errUnchanged
+			case api.EventDraft:
+				return fault.New(fault.Conflict, "a draft cannot be cancelled; delete it")
+			}
+			r.Event.Status, r.Event.CancelReason = api.EventCancelled, reason
+			return nil
+		}})
 }
 
 func (s *Service) delete(ctx context.Context, req *api.EventRef) (*rpc.None, error) {

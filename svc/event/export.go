@@ -55,7 +55,8 @@ func (b eventStore) ofPerson(ctx context.Context, user ids.User, after string) (
 func (s *Service) running(ctx context.Context, req *api.PersonRef) (*api.List[api.RunningEvent], error) {
 	const most = 10
 	list := &api.List[api.RunningEvent]{Items: []api.RunningEvent{}}
-	err := s.store.db.Read().NewRaw("SELECT id, name FROM events WHERE organizer = ? AND status = ? AND ends_at > ? ORDER BY starts_at, id LIMIT ?",
+	err := s.store.db.Read().NewRaw(
+		"SELECT id, name FROM events WHERE organizer = ? AND status = ? AND ends_at > ? ORDER BY starts_at, id LIMIT ?",
 		req.UserID, api.EventPublished, store.Time(s.now()), most).Scan(ctx, &list.Items)
 	return list, err
 }

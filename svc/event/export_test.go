@@ -28,7 +28,10 @@ func TestExportPerson(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			joined := next(k.record, func(n *record) { n.Team = []api.TeamMember{{UserID: anna.User, Role: api.TeamDoor}} })
+			joined := next(k.record, func(n *record) {
+				n.Team = []api.TeamMember{{UserID: anna.User,
+					Role: api.TeamDoor}}
+			})
 			if ok, err := b.replace(t.Context(), k, joined); !ok || err != nil {
 				t.Fatal(ok, err)
 			}

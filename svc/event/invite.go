@@ -29,8 +29,9 @@ func (i invitation) member() api.TeamMember {
 
 // invite adds a person to a team by mail address: at once if the address has an account, otherwise when it gets one.
 //
-// So the people who manage an event learn whether an address has an account. They are signed in, asked for it by name, and are
-// limited like logins, and registering tells any caller as much. No other caller learns it: invitations are for managers.
+// So the people who manage an event learn whether an address has an account. They are signed in, asked for it by
+// name, and are limited like logins, and registering tells any caller as much. No other caller learns it: invitations
+// are for managers.
 func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember, error) {
 	if err := checkRole(req.Role); err != nil {
 		return nil, err
@@ -93,13 +94,15 @@ func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.No
 func (b eventStore) invite(ctx context.Context, inv invitation) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var waiting int
-		if err := tx.NewRaw("SELECT count(*) FROM invitations WHERE event_id = ?", inv.EventID).Scan(ctx, &waiting); err != nil {
+		if err := tx.NewRaw("SELECT count(*) FROM invitations WHERE event_id = ?", inv.EventID).Scan(ctx,
+			&waiting); err != nil {
 			return err
 		}
 		if waiting >= maxTeam {
 			return fault.New(fault.Conflict, "at most %d invitations can wait", maxTeam)
 		}
-		_, err := tx.NewInsert().Model(&inv).On("CONFLICT (event_id, email) DO UPDATE").Set("role = excluded.role").Exec(ctx)
+		_, err := tx.NewInsert().Model(&inv).On("CONFLICT (event_id, email) DO UPDATE").Set(
+			"role = excluded.role").Exec(ctx)
 		return err
 	})
 }
@@ -115,14 +118,16 @@ func (b eventStore) withdrawInvitation(ctx context.Context, id ids.Event, email 
 // invitations returns those to an event, or those of an address to all events.
 func (b eventStore) invitations(ctx context.Context, column, value string) ([]invitation, error) {
 	var all []invitation
-	err := b.db.Read().NewSelect().Model(&all).Where("? = ?", bun.Ident(column), value).Order("event_id", "email").Scan(ctx)
+	err := b.db.Read().NewSelect().Model(&all).Where("? = ?", bun.Ident(column), value).Order("event_id",
+		"email").Scan(ctx)
 	return all, err
 }
 
 // forgetInvitations deletes those to events that are over.
 func (s *Service) forgetInvitations(ctx context.Context) error {
 	return s.store.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id IN (SELECT id FROM events WHERE ends_at < ?)", store.Time(s.now()))
+		_, err := tx.ExecContext(ctx,
+			"DELETE FROM invitations WHERE event_id IN (SELECT id FROM events WHERE ends_at < ?)", store.Time(s.now()))
 		return err
 	})
 }
@@ -133,13 +138,14 @@ const consumer = "event"
 // consumeUsers lets invitations take effect when their address has an account, until ctx ends.
 func (s *Service) consumeUsers(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
-		Stream: api.EventsStream, Durable: consumer, Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
+		Stream: api.EventsStream, Durable: consumer,
+		Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
 		FromNow: true, Log: s.log, Registry: s.metrics,
 	}, s.onAddress)
 }
 
-// onAddress adds a person with a new account, or a new address, to the teams that wait for that address. Once more changes
-// nothing.
+// onAddress adds a person with a new account, or a new address, to the teams that wait for that address. Once more
+// changes nothing.
 func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 	var e api.UserEvent
 	if err := m.Decode(&e); err != nil {
@@ -171,13 +177,14 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 
 // accept makes an invitation take effect, unless the person works for the event already.
 func (s *Service) accept(ctx context.Context, inv invitation, user ids.User) error {
-	_, err := s.change(ctx, edit{event: inv.EventID, need: api.RoleNone, topic: api.EventUpdated, apply: func(r *record) error {
-		if user == r.Event.Organizer || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
-			return errUnchanged
-		}
-		r.Team = append(r.Team, api.TeamMember{UserID: user, Role: inv.Role})
-		return nil
-	}})
+	_, err := s.change(ctx, edit{event: inv.EventID, need: api.RoleNone, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			if user == r.Event.Organizer || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
+				return errUnchanged
+			}
+			r.Team = append(r.Team, api.TeamMember{UserID: user, Role: inv.Role})
+			return nil
+		}})
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}

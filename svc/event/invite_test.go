@@ -18,7 +18,8 @@ import (
 func (w *harness) register(email string, id ids.User) {
 	w.t.Helper()
 	w.people.set(email, id)
-	if _, err := w.nats.JS.Publish(w.t.Context(), api.UserRegistered.Subject, []byte(jsonOf(api.UserEvent{UserID: id, At: w.clock.Now()}))); err != nil {
+	if _, err := w.nats.JS.Publish(w.t.Context(), api.UserRegistered.Subject,
+		[]byte(jsonOf(api.UserEvent{UserID: id, At: w.clock.Now()}))); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -28,7 +29,8 @@ func (w *harness) works(id ids.Event, member api.TeamMember) {
 	w.t.Helper()
 	testkit.Eventually(w.t, 20*time.Second, func() error {
 		team := must(w, anna, api.ListTeam, api.EventRef{ID: id}).Items
-		if !slices.Contains(team, member) || slices.ContainsFunc(team, func(m api.TeamMember) bool { return m.Invited }) {
+		if !slices.Contains(team, member) ||
+			slices.ContainsFunc(team, func(m api.TeamMember) bool { return m.Invited }) {
 			return fmt.Errorf("the team is %+v", team)
 		}
 		return nil
@@ -36,7 +38,8 @@ func (w *harness) works(id ids.Event, member api.TeamMember) {
 }
 
 func TestInvitations(t *testing.T) {
-	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite, store.Postgres: testkit.Postgres} {
+	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite,
+		store.Postgres: testkit.Postgres} {
 		t.Run(name, func(t *testing.T) {
 			w := startOn(t, testkit.NATS(t), url(t))
 			e, other := w.published("Quartet"), w.published("Quintet")
@@ -44,12 +47,15 @@ func TestInvitations(t *testing.T) {
 			must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: door.User, Role: api.TeamDoor})
 
 			w.people.set("ben@example.org", ben.User)
-			if got := must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: " BEN@example.org", Role: api.TeamManager}); *got != (api.TeamMember{UserID: ben.User, Role: api.TeamManager}) {
+			if got := must(w, anna, api.InviteTeamMember,
+				api.Invite{EventID: e.ID, Email: " BEN@example.org",
+					Role: api.TeamManager}); *got != (api.TeamMember{UserID: ben.User, Role: api.TeamManager}) {
 				t.Errorf("an account became %+v", got)
 			}
 			waiting := api.TeamMember{Email: "carl@example.org", Role: api.TeamDoor, Invited: true}
 			for range 2 {
-				if got := must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "Carl@Example.org", Role: api.TeamDoor}); *got != waiting {
+				if got := must(w, anna, api.InviteTeamMember,
+					api.Invite{EventID: e.ID, Email: "Carl@Example.org", Role: api.TeamDoor}); *got != waiting {
 					t.Errorf("an address became %+v", got)
 				}
 			}
@@ -59,12 +65,15 @@ func TestInvitations(t *testing.T) {
 			if got := must(w, door, api.ListTeam, api.EventRef{ID: e.ID}).Items; len(got) != 3 {
 				t.Errorf("door staff see %+v", got)
 			}
-			_, err := call(w, carl, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "ben@example.org", Role: api.TeamDoor})
+			_, err := call(w, carl, api.InviteTeamMember,
+				api.Invite{EventID: e.ID, Email: "ben@example.org", Role: api.TeamDoor})
 			wantCode(t, err, fault.Forbidden)
-			_, err = call(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "x@example.org", Role: "boss"})
+			_, err = call(w, anna, api.InviteTeamMember,
+				api.Invite{EventID: e.ID, Email: "x@example.org", Role: "boss"})
 			wantCode(t, err, fault.Invalid)
 
-			must(w, anna, api.InviteTeamMember, api.Invite{EventID: other.ID, Email: "carl@example.org", Role: api.TeamManager})
+			must(w, anna, api.InviteTeamMember,
+				api.Invite{EventID: other.ID, Email: "carl@example.org", Role: api.TeamManager})
 			must(w, anna, api.DeleteInvitation, api.InvitationRef{EventID: other.ID, Email: "carl@example.org"})
 			w.register("dora@example.org", person("dra").User) // who is not invited
 			w.register("carl@example.org", carl.User)
@@ -73,12 +82,14 @@ func TestInvitations(t *testing.T) {
 				t.Errorf("an invitation that was taken back made %+v", got)
 			}
 
-			must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "late@example.org", Role: api.TeamDoor})
+			must(w, anna, api.InviteTeamMember,
+				api.Invite{EventID: e.ID, Email: "late@example.org", Role: api.TeamDoor})
 			w.clock.Set(e.EndsAt.Add(time.Second))
 			if err := w.service.forgetInvitations(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if left, err := w.service.store.invitations(t.Context(), "event_id", e.ID.String()); err != nil || len(left) != 0 {
+			if left, err := w.service.store.invitations(t.Context(), "event_id", e.ID.String()); err != nil ||
+				len(left) != 0 {
 				t.Error(errors.Join(err, fmt.Errorf("left: %+v", left)))
 			}
 		})

@@ -131,7 +131,8 @@ func decodeCursor(cursor string) (time.Time, ids.Event, error) {
 	micros, err := strconv.ParseInt(key[0], 36, 64)
 	id, idErr := ids.Parse[ids.EventKind](key[1])
 	start := time.UnixMicro(micros).UTC()
-	if err != nil || idErr != nil || start.Year() < firstYear || start.Year() > lastYear || encodeCursor(start, id) != cursor {
+	if err != nil || idErr != nil || start.Year() < firstYear || start.Year() > lastYear ||
+		encodeCursor(start, id) != cursor {
 		var c fault.Check
 		c.Field(false, "cursor", "is not one that a list returned")
 		return time.Time{}, "", c.Err()

@@ -138,15 +138,18 @@ func start(t testing.TB) *harness { return startOn(t, testkit.NATS(t), testkit.S
 func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
 	w := &harness{t: t, nats: n, db: testkit.Open(t, url, "event", Migrations()), clock: testkit.NewClock(time.Time{}),
 		ticketing: &ticketing{sold: map[ids.TicketType]int{}, pools: map[ids.Event]api.Resize{}}}
-	if _, err := n.JS.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"ev.>"}}); err != nil {
+	if _, err := n.JS.CreateOrUpdateStream(t.Context(),
+		jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"ev.>"}}); err != nil {
 		t.Fatal(err)
 	}
 	n.Stream("DEAD", "dead.>")
-	seller := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	seller := rpc.NewServer(n.Connect(),
+		rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(seller, api.ResizeInventory, w.ticketing.resize)
 	testkit.Serve(w.t, seller)
 	w.people = &people{addresses: map[string]ids.User{}}
-	users := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
+	users := rpc.NewServer(n.Connect(),
+		rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(users, api.FindUserByEmail, w.people.find)
 	rpc.Handle(users, api.GetContact, w.people.contact)
 	testkit.Serve(w.t, users)
@@ -164,12 +167,14 @@ func (w *harness) instance() *Service {
 		w.t.Fatal(err)
 	}
 	metrics := observe.NewRegistry()
-	s, err := New(w.t.Context(), Deps{DB: w.db, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "event", Grace: -1}),
-		Log: testkit.Log(w.t), Metrics: metrics, Now: w.clock.Now})
+	s, err := New(w.t.Context(), Deps{DB: w.db, JS: js,
+		Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "event", Grace: -1}),
+		Log:    testkit.Log(w.t), Metrics: metrics, Now: w.clock.Now})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: metrics, Answers: idempotency.In(w.db)})
+	srv := rpc.NewServer(nc, rpc.ServerConfig{Service: "event", Log: testkit.Log(w.t), Registry: metrics,
+		Answers: idempotency.In(w.db)})
 	s.Register(srv)
 	testkit.Serve(w.t, srv)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -222,7 +227,8 @@ func must[Req, Resp any](w *harness, p rpc.Principal, ep rpc.Endpoint[Req, Resp]
 func draftOf(name string) api.NewEvent {
 	day := time.Date(2030, 6, 17, 18, 0, 0, 0, time.UTC)
 	return api.NewEvent{
-		Name: name, Description: "An evening of strings.", Category: "music", StartsAt: day, EndsAt: day.Add(3 * time.Hour),
+		Name: name, Description: "An evening of strings.", Category: "music", StartsAt: day,
+		EndsAt:   day.Add(3 * time.Hour),
 		Timezone: "Europe/Berlin", Location: api.Location{Name: "Philharmonie", City: "Berlin", Country: "DE"},
 		Capacity: 150,
 		TicketTypes: []api.NewTicketType{

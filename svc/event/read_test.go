@@ -107,7 +107,8 @@ func TestListPages(t *testing.T) {
 		{api.EventQuery{Country: "XX"}, "country"},
 		{api.EventQuery{Q: strings.Repeat("a", 201)}, "q"},
 		{api.EventQuery{From: time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)}, "from"},
-		{api.EventQuery{From: time.Date(2030, 2, 1, 0, 0, 0, 0, time.UTC), To: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}, "to"},
+		{api.EventQuery{From: time.Date(2030, 2, 1, 0, 0, 0, 0, time.UTC),
+			To: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}, "to"},
 	} {
 		_, err := call(w, nob, api.ListEvents, c.query)
 		if got := fields(err); !slices.Equal(got, []string{c.field}) {
@@ -133,8 +134,8 @@ func TestGetIsAsNewAsTheLastChange(t *testing.T) {
 	}
 }
 
-// TestOtherInstancesHear changes an event through one instance and reads it from another, whose clock stands still: what
-// it has in memory never gets too old.
+// TestOtherInstancesHear changes an event through one instance and reads it from another, whose clock stands still:
+// what it has in memory never gets too old.
 func TestOtherInstancesHear(t *testing.T) {
 	w := start(t)
 	other := w.instance()
@@ -290,8 +291,10 @@ func TestCache(t *testing.T) {
 func TestCalendar(t *testing.T) {
 	w := start(t)
 	req := draftOf("Jazz, Blues; \\ & «Soul»: a night")
-	req.Description = "Doors: 19:00\r\nBEGIN:VEVENT\nBring; your, own \\n chairs. " + strings.Repeat("Ein Abend voller Töne, наконец. ", 20)
-	req.StartsAt = time.Date(2030, 10, 27, 2, 30, 0, 0, time.FixedZone("", 2*3600)) // the hour that comes twice in Berlin
+	req.Description = "Doors: 19:00\r\nBEGIN:VEVENT\nBring; your, own \\n chairs. " +
+		strings.Repeat("Ein Abend voller Töne, наконец. ", 20)
+	// the hour that comes twice in Berlin
+	req.StartsAt = time.Date(2030, 10, 27, 2, 30, 0, 0, time.FixedZone("", 2*3600))
 	req.EndsAt = req.StartsAt.Add(time.Hour)
 	req.Location.Latitude, req.Location.Longitude = at(52.51), at(13.37)
 	e := must(w, anna, api.CreateEvent, req)
@@ -346,8 +349,10 @@ func TestCalendar(t *testing.T) {
 	}
 	must(w, anna, api.CancelEvent, api.CancelEventRequest{ID: e.ID, Reason: "rain, again"})
 	v, text = read()
-	if by := v.GetProperty(ics.ComponentPropertyOrganizer); by == nil || by.Value != organizer.Value || !strings.Contains(text, "\r\nMETHOD:CANCEL\r\n") ||
-		v.GetProperty(ics.ComponentPropertyUniqueId).Value != e.ID.String()+"@starlightsymphony" || v.GetProperty(ics.ComponentPropertySequence).Value != "3" {
+	if by := v.GetProperty(ics.ComponentPropertyOrganizer); by == nil || by.Value != organizer.Value ||
+		!strings.Contains(text, "\r\nMETHOD:CANCEL\r\n") ||
+		v.GetProperty(ics.ComponentPropertyUniqueId).Value != e.ID.String()+"@starlightsymphony" ||
+		v.GetProperty(ics.ComponentPropertySequence).Value != "3" {
 		t.Errorf("the entry is not taken back by\n%s", text)
 	}
 	if got := v.GetProperty(ics.ComponentPropertyStatus).Value; got != "CANCELLED" {
@@ -378,7 +383,8 @@ func FuzzSearch(f *testing.F) {
 	db := testkit.Open(f, testkit.SQLite(f), "event", Migrations())
 	b := eventStore{db: db, now: time.Now}
 	keep(f, b, func(*record) {})
-	for _, q := range []string{"quartet", `"`, "a OR b*", "NEAR(a b)", "search_text:x", "\x00", "ǘ", "' \\ :*", "ﬁ ½ ²", "ʼn", "AKB48劇場 大阪 交響楽団", "กรุงเทพ", "\u3099か"} {
+	for _, q := range []string{"quartet", `"`, "a OR b*", "NEAR(a b)", "search_text:x", "\x00", "ǘ", "' \\ :*",
+		"ﬁ ½ ²", "ʼn", "AKB48劇場 大阪 交響楽団", "กรุงเทพ", "\u3099か"} {
 		f.Add(q)
 	}
 	f.Fuzz(func(t *testing.T, q string) {
@@ -397,7 +403,8 @@ func FuzzSearch(f *testing.F) {
 		// A text finds itself.
 		index := strings.Fields(searchText(&api.Event{Name: q}))
 		for _, term := range asked {
-			found := slices.ContainsFunc(index, func(w string) bool { return w == term.word || term.prefix && strings.HasPrefix(w, term.word) })
+			found := slices.ContainsFunc(index,
+				func(w string) bool { return w == term.word || term.prefix && strings.HasPrefix(w, term.word) })
 			if !found {
 				t.Errorf("%q is indexed by %q and searched by %+v", q, index, asked)
 			}

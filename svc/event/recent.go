@@ -47,7 +47,8 @@ type answered struct {
 func newRecent(now func() time.Time, metrics *observe.Registry) *recent {
 	return &recent{
 		now: now, order: list.New(), byKey: make(map[string]*list.Element),
-		stale: metrics.Counter("starlight_event_stale_lists_total", "Lists and searches answered from memory because the database was away."),
+		stale: metrics.Counter("starlight_event_stale_lists_total",
+			"Lists and searches answered from memory because the database was away."),
 	}
 }
 

@@ -28,7 +28,8 @@ func TestQuantitiesOnSaleAreAgreedWithTicketing(t *testing.T) {
 	if got.TicketTypes[0].Quantity != 30 || got.Revision != e.Revision+1 {
 		t.Errorf("changed to %+v", got)
 	}
-	if pool := w.ticketing.pools[e.ID]; pool.Revision != got.Revision || !maps.Equal(pool.Quantities, map[ids.TicketType]int{stalls: 30, balcony: 40}) {
+	if pool := w.ticketing.pools[e.ID]; pool.Revision != got.Revision ||
+		!maps.Equal(pool.Quantities, map[ids.TicketType]int{stalls: 30, balcony: 40}) {
 		t.Errorf("ticketing was told %+v", pool)
 	}
 	_, err := call(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: stalls, Quantity: at(29)})
@@ -39,7 +40,8 @@ func TestQuantitiesOnSaleAreAgreedWithTicketing(t *testing.T) {
 	wantCode(t, err, fault.Conflict)
 
 	asked := w.ticketing.asked
-	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: stalls, Price: &api.Money{Amount: 1, Currency: "EUR"}})
+	got = must(w, anna, api.UpdateTicketType,
+		api.PatchTicketType{EventID: e.ID, ID: stalls, Price: &api.Money{Amount: 1, Currency: "EUR"}})
 	if w.ticketing.asked != asked {
 		t.Error("ticketing was asked about a price")
 	}
@@ -62,7 +64,8 @@ func TestQuantitiesOnSaleAreAgreedWithTicketing(t *testing.T) {
 	_, err = call(w, anna, api.UpdateTicketType, yen)
 	wantCode(t, err, fault.Conflict)
 	w.ticketing.set(func() { w.ticketing.failure = nil })
-	if got = must(w, anna, api.UpdateTicketType, yen); got.TicketTypes[0].Price.Currency != "JPY" || w.ticketing.pools[e.ID].Currency != "JPY" {
+	if got = must(w, anna, api.UpdateTicketType, yen); got.TicketTypes[0].Price.Currency != "JPY" ||
+		w.ticketing.pools[e.ID].Currency != "JPY" {
 		t.Errorf("the price is %+v, and ticketing was told %+v", got.TicketTypes[0].Price, w.ticketing.pools[e.ID])
 	}
 
@@ -89,7 +92,8 @@ func TestTicketingAway(t *testing.T) {
 	_, err := call(w, anna, api.UpdateTicketType, patch)
 	wantCode(t, err, fault.Unavailable)
 	w.ticketing.set(func() { w.ticketing.failure = nil })
-	if got := must(w, anna, api.UpdateTicketType, patch); got.TicketTypes[0].Quantity != 90 || got.Revision != e.Revision+1 {
+	if got := must(w, anna, api.UpdateTicketType, patch); got.TicketTypes[0].Quantity != 90 ||
+		got.Revision != e.Revision+1 {
 		t.Errorf("changed to %+v", got)
 	}
 }
@@ -128,7 +132,8 @@ func TestUnknownOutcomeIsSettled(t *testing.T) {
 	if got.TicketTypes[0].Quantity != 60 || got.Revision != e.Revision+1 || w.ticketing.pool(e.ID)[stalls] != 60 {
 		t.Errorf("settled as %+v, ticketing has %v", got, w.ticketing.pool(e.ID))
 	}
-	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Revision != e.Revision+2 {
+	if got := must(w, anna, api.UpdateEvent,
+		api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Revision != e.Revision+2 {
 		t.Errorf("the next change: %+v", got)
 	}
 }
@@ -152,7 +157,8 @@ func TestNextChangeAdopts(t *testing.T) {
 	})
 	w.clock.Advance(unfinishedAfter + time.Second)
 	// Ticketing refuses the deletion that was begun, so it is taken back, and the new change goes on.
-	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Name != "Quintet" || got.Revision != e.Revision+1 {
+	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Name != "Quintet" ||
+		got.Revision != e.Revision+1 {
 		t.Errorf("changed to %+v", got)
 	}
 }
@@ -172,7 +178,9 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 			errs := make(chan error, 2*writers)
 			for i := range writers {
 				all.Go(func() {
-					_, err := call(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: person(fmt.Sprintf("m%02d", i)).User, Role: api.TeamDoor})
+					_, err := call(w, anna, api.PutTeamMember,
+						api.SetTeamMember{EventID: e.ID, UserID: person(fmt.Sprintf("m%02d", i)).User,
+							Role: api.TeamDoor})
 					errs <- err
 				})
 				all.Go(func() {
@@ -195,8 +203,10 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(k.Team) != writers || len(k.Event.TicketTypes) != 2+writers || k.Event.Revision != e.Revision+2*writers {
-				t.Errorf("%d members, %d ticket types, revision %d", len(k.Team), len(k.Event.TicketTypes), k.Event.Revision)
+			if len(k.Team) != writers || len(k.Event.TicketTypes) != 2+writers ||
+				k.Event.Revision != e.Revision+2*writers {
+				t.Errorf("%d members, %d ticket types, revision %d", len(k.Team), len(k.Event.TicketTypes),
+					k.Event.Revision)
 			}
 			if pool := w.ticketing.pool(e.ID); !maps.Equal(pool, k.quantities()) {
 				t.Errorf("ticketing has %v, the event %v", pool, k.quantities())
@@ -225,7 +235,8 @@ func TestOneOfManyWithTheSamePreconditionWins(t *testing.T) {
 	errs := make(chan error, writers)
 	for i := range writers {
 		all.Go(func() {
-			_, err := call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(fmt.Sprint("Name ", i))})
+			_, err := call(w, anna, api.UpdateEvent,
+				api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(fmt.Sprint("Name ", i))})
 			errs <- err
 		})
 	}

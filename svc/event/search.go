@@ -1,9 +1,12 @@
 package event
 
 import (
+	"context"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -53,8 +56,9 @@ func clip(word string) string {
 // unspaced reports whether r belongs to a script whose words stand without blanks between them, or, as in Korean, with
 // particles that hang on to them.
 func unspaced(r rune) bool {
-	return r > unicode.MaxLatin1 && (r == 'ー' || unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Bopomofo, unicode.Yi,
-		unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar, unicode.Tibetan))
+	return r > unicode.MaxLatin1 && (r == 'ー' ||
+		unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Bopomofo, unicode.Yi,
+			unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar, unicode.Tibetan))
 }
 
 func isUnspaced(word string) bool {
@@ -65,8 +69,9 @@ func isUnspaced(word string) bool {
 // searchVersion counts the ways in which searchText was made. Rows of an older one are written again.
 const searchVersion = 2
 
-// searchText is what full-text search looks at, as words with blanks between them. Of text without blanks it has every two
-// and three characters that follow each other, and the last one: so each part of it can be found, its beginning or not.
+// searchText is what full-text search looks at, as words with blanks between them. Of text without blanks it has
+// every two and three characters that follow each other, and the last one: so each part of it can be found, its
+// beginning or not.
 func searchText(e *api.Event) string {
 	parts := []string{e.Name, e.Description, e.Category, e.Location.Name, e.Location.Address, e.Location.City}
 	seen := map[string]bool{}
@@ -147,4 +152,43 @@ func query(terms []term, quote, and, prefix string) string {
 		}
 	}
 	return strings.Join(all, and)
+}
+
+// reindexSize is how many events one transaction writes again.
+const reindexSize = 200
+
+// reindex writes what is searched of events again where it was made in an older way. An event that changes meanwhile is
+// written by that change.
+func (s *Service) reindex(ctx context.Context) error {
+	for {
+		n, err := s.store.reindex(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+		s.log.InfoContext(ctx, "events were indexed again", "events", n, "version", searchVersion)
+	}
+}
+
+// reindex writes some events again and returns how many there were.
+func (b eventStore) reindex(ctx context.Context) (n int, err error) {
+	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var rows []row
+		err := tx.NewSelect().Model(&rows).ColumnExpr(columns).Where("e.search_version < ?",
+			searchVersion).Limit(reindexSize).Scan(ctx)
+		if err != nil {
+			return err
+		}
+		n = len(rows)
+		for i := range rows {
+			w := rowOf(rows[i].record())
+			_, err := tx.ExecContext(ctx,
+				"UPDATE events SET search_text = ?, city_key = ?, search_version = ? WHERE id = ? AND revision = ?",
+				w.SearchText, w.CityKey, searchVersion, w.ID, w.Revision)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return n, err
 }

@@ -68,13 +68,15 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &Service{store: eventStore{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
+	s := &Service{store: eventStore{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics,
+		now: d.Now}
 	var err error
 	if s.copies, err = coherence.NewOwner(d.DB, d.JS.Conn(), d.Log, d.Metrics); err != nil {
 		return nil, err
 	}
-	s.holder = coherence.NewHolder(coherence.HolderConfig{NATS: d.JS.Conn(), Service: d.DB.Service(), Tier: coherence.Instances,
-		Log: d.Log, Lease: s.copies.LeaseInstance, Evict: s.invalidated})
+	s.holder = coherence.NewHolder(coherence.HolderConfig{NATS: d.JS.Conn(), Service: d.DB.Service(),
+		Tier: coherence.Instances,
+		Log:  d.Log, Lease: s.copies.LeaseInstance, Evict: s.invalidated})
 	s.cache = newCache(s.store.load, d.Now, s.holder.Valid, d.Metrics)
 	s.recent = newRecent(d.Now, d.Metrics)
 	return s, nil

@@ -31,7 +31,8 @@ func TestEveryEndpointIsServed(t *testing.T) {
 func TestLifecycle(t *testing.T) {
 	w := start(t)
 	e := w.draft("Quartet")
-	if e.Status != api.EventDraft || e.Organizer != anna.User || e.Revision != 1 || len(e.TicketTypes) != 2 || e.TicketTypes[0].ID == "" {
+	if e.Status != api.EventDraft || e.Organizer != anna.User || e.Revision != 1 || len(e.TicketTypes) != 2 ||
+		e.TicketTypes[0].ID == "" {
 		t.Fatalf("created %+v", e)
 	}
 	e = must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
@@ -45,7 +46,8 @@ func TestLifecycle(t *testing.T) {
 	if e.Status != api.EventCancelled || e.CancelReason != "rain" || e.Revision != 3 {
 		t.Fatalf("cancelled %+v", e)
 	}
-	if again := must(w, anna, api.CancelEvent, api.CancelEventRequest{ID: e.ID, Reason: "snow"}); again.CancelReason != "rain" || again.Revision != 3 {
+	if again := must(w, anna, api.CancelEvent,
+		api.CancelEventRequest{ID: e.ID, Reason: "snow"}); again.CancelReason != "rain" || again.Revision != 3 {
 		t.Errorf("cancelling again changed the event: %+v", again)
 	}
 	if got := must(w, nob, api.GetEvent, api.EventRef{ID: e.ID}); got.Status != api.EventCancelled {
@@ -55,7 +57,8 @@ func TestLifecycle(t *testing.T) {
 	wantCode(t, err, fault.Conflict)
 	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("New")})
 	wantCode(t, err, fault.Conflict)
-	_, err = call(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: e.TicketTypes[0].ID, Quantity: at(1)})
+	_, err = call(w, anna, api.UpdateTicketType,
+		api.PatchTicketType{EventID: e.ID, ID: e.TicketTypes[0].ID, Quantity: at(1)})
 	wantCode(t, err, fault.Conflict)
 	_, err = call(w, anna, api.CancelEvent, api.CancelEventRequest{ID: w.draft("Draft").ID})
 	wantCode(t, err, fault.Conflict)
@@ -109,8 +112,11 @@ func TestPublishNeedsAReadyDraft(t *testing.T) {
 func TestPatch(t *testing.T) {
 	w := start(t)
 	e := w.draft("Quartet")
-	got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(" Quintet "), Description: codec.To(""), Category: codec.To("Jazz")})
-	if got.Name != "Quintet" || got.Description != "" || got.Category != "jazz" || got.Revision != 2 || got.Capacity != e.Capacity ||
+	got := must(w, anna, api.UpdateEvent,
+		api.PatchEvent{ID: e.ID, IfMatch: `"1"`, Name: at(" Quintet "), Description: codec.To(""),
+			Category: codec.To("Jazz")})
+	if got.Name != "Quintet" || got.Description != "" || got.Category != "jazz" || got.Revision != 2 ||
+		got.Capacity != e.Capacity ||
 		!got.StartsAt.Equal(e.StartsAt) || got.Location != e.Location {
 		t.Errorf("patched to %+v", got)
 	}
@@ -119,7 +125,8 @@ func TestPatch(t *testing.T) {
 	if got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("Quintet")}); got.Revision != 2 {
 		t.Error("a patch that changes nothing made a revision")
 	}
-	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at(""), Timezone: at("Local"), Capacity: codec.To(100)})
+	_, err = call(w, anna, api.UpdateEvent,
+		api.PatchEvent{ID: e.ID, Name: at(""), Timezone: at("Local"), Capacity: codec.To(100)})
 	if got := fields(err); !slices.Equal(got, []string{"capacity", "name", "timezone"}) {
 		t.Errorf("fields %v", got)
 	}
@@ -131,12 +138,15 @@ func TestPatch(t *testing.T) {
 	if got := must(w, anna, api.UpdateEvent, providers); !slices.Equal(got.Providers, []string{"manual"}) {
 		t.Errorf("providers %v", got.Providers)
 	}
-	bare := api.PatchEvent{ID: e.ID, Description: codec.Clear[string](), Category: codec.Clear[string](), Providers: codec.Clear[[]string]()}
-	if got := must(w, anna, api.UpdateEvent, bare); got.Description != "" || got.Category != "other" || len(got.Providers) != 0 {
+	bare := api.PatchEvent{ID: e.ID, Description: codec.Clear[string](), Category: codec.Clear[string](),
+		Providers: codec.Clear[[]string]()}
+	if got := must(w, anna, api.UpdateEvent, bare); got.Description != "" || got.Category != "other" ||
+		len(got.Providers) != 0 {
 		t.Errorf("null leaves %+v", got)
 	}
 	add := api.NewTicketType{Name: "Box", Price: api.Money{Amount: 9900, Currency: "EUR"}, Quantity: 20}
-	if got := must(w, anna, api.CreateTicketType, api.AddTicketType{EventID: e.ID, NewTicketType: add}); got.Capacity != 160 {
+	if got := must(w, anna, api.CreateTicketType,
+		api.AddTicketType{EventID: e.ID, NewTicketType: add}); got.Capacity != 160 {
 		t.Errorf("capacity %d", got.Capacity)
 	}
 }
@@ -169,19 +179,26 @@ func TestTicketTypes(t *testing.T) {
 		t.Fatalf("added %+v %v", got, err)
 	}
 	id := got.TicketTypes[2].ID
-	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, Quantity: at(5), MaxPerOrder: codec.To(2)})
-	if tt := got.TicketTypes[2]; tt.Quantity != 5 || tt.MaxPerOrder != 2 || tt.Price.Amount != 9900 || tt.Name != "Box" {
+	got = must(w, anna, api.UpdateTicketType,
+		api.PatchTicketType{EventID: e.ID, ID: id, Quantity: at(5), MaxPerOrder: codec.To(2)})
+	if tt := got.TicketTypes[2]; tt.Quantity != 5 || tt.MaxPerOrder != 2 || tt.Price.Amount != 9900 ||
+		tt.Name != "Box" {
 		t.Errorf("patched to %+v", tt)
 	}
-	window := api.PatchTicketType{EventID: e.ID, ID: id, SalesStart: codec.To(e.StartsAt.AddDate(0, 0, -9)), SalesEnd: codec.To(e.StartsAt)}
-	if tt := must(w, anna, api.UpdateTicketType, window).TicketTypes[2]; tt.SalesStart == nil || tt.SalesEnd == nil || !tt.SalesEnd.Equal(e.StartsAt) {
+	window := api.PatchTicketType{EventID: e.ID, ID: id, SalesStart: codec.To(e.StartsAt.AddDate(0, 0, -9)),
+		SalesEnd: codec.To(e.StartsAt)}
+	if tt := must(w, anna, api.UpdateTicketType, window).TicketTypes[2]; tt.SalesStart == nil || tt.SalesEnd == nil ||
+		!tt.SalesEnd.Equal(e.StartsAt) {
 		t.Errorf("patched to %+v", tt)
 	}
-	open := api.PatchTicketType{EventID: e.ID, ID: id, SalesEnd: codec.Clear[time.Time](), MaxPerOrder: codec.Clear[int]()}
-	if tt := must(w, anna, api.UpdateTicketType, open).TicketTypes[2]; tt.SalesEnd != nil || tt.MaxPerOrder != 0 || tt.SalesStart == nil {
+	open := api.PatchTicketType{EventID: e.ID, ID: id, SalesEnd: codec.Clear[time.Time](),
+		MaxPerOrder: codec.Clear[int]()}
+	if tt := must(w, anna, api.UpdateTicketType, open).TicketTypes[2]; tt.SalesEnd != nil || tt.MaxPerOrder != 0 ||
+		tt.SalesStart == nil {
 		t.Errorf("null leaves %+v", tt)
 	}
-	_, err = call(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: id, IfMatch: `"1"`, Quantity: at(6)})
+	_, err = call(w, anna, api.UpdateTicketType,
+		api.PatchTicketType{EventID: e.ID, ID: id, IfMatch: `"1"`, Quantity: at(6)})
 	wantCode(t, err, fault.Precondition)
 	must(w, anna, api.DeleteTicketType, api.TicketTypeRef{EventID: e.ID, ID: id})
 	_, err = call(w, anna, api.DeleteTicketType, api.TicketTypeRef{EventID: e.ID, ID: id})
@@ -234,7 +251,8 @@ func TestAccess(t *testing.T) {
 				NewTicketType: api.NewTicketType{Name: "X", Price: api.Money{Currency: "EUR"}, Quantity: 1}}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"update ticket type", func(p rpc.Principal, e *api.Event) error {
-			return only(call(w, p, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: e.TicketTypes[0].ID, Name: at("Y")}))
+			return only(call(w, p, api.UpdateTicketType,
+				api.PatchTicketType{EventID: e.ID, ID: e.TicketTypes[0].ID, Name: at("Y")}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"delete ticket type", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.DeleteTicketType, api.TicketTypeRef{EventID: e.ID, ID: e.TicketTypes[0].ID}))
@@ -243,7 +261,8 @@ func TestAccess(t *testing.T) {
 			return only(call(w, p, api.ListTeam, api.EventRef{ID: e.ID}))
 		}, [6]fault.Code{un, nf, ok, ok, ok, ok}, [6]fault.Code{un, fb, ok, ok, ok, ok}},
 		{"set member", func(p rpc.Principal, e *api.Event) error {
-			return only(call(w, p, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: person("new").User, Role: api.TeamDoor}))
+			return only(call(w, p, api.PutTeamMember,
+				api.SetTeamMember{EventID: e.ID, UserID: person("new").User, Role: api.TeamDoor}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"remove member", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.DeleteTeamMember, api.TeamMemberRef{EventID: e.ID, UserID: door.User}))
@@ -256,7 +275,8 @@ func TestAccess(t *testing.T) {
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"cancel", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.CancelEvent, api.CancelEventRequest{ID: e.ID}))
-		}, [6]fault.Code{un, nf, fb, fault.Conflict, fault.Conflict, fault.Conflict}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
+		}, [6]fault.Code{un, nf, fb, fault.Conflict, fault.Conflict, fault.Conflict},
+			[6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"delete", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.DeleteEvent, api.EventRef{ID: e.ID}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
@@ -304,7 +324,8 @@ func TestTeam(t *testing.T) {
 	}
 	seller := rpc.NewClient(w.nats.Connect(), rpc.ClientConfig{Name: "ticketing"})
 	offer, err := rpc.Call(t.Context(), seller, api.GetOffer, &api.OfferRequest{EventID: e.ID})
-	if err != nil || !slices.Equal(offer.Team, want[1:]) || offer.Event.Revision != 3 || offer.Event.Status != api.EventDraft {
+	if err != nil || !slices.Equal(offer.Team, want[1:]) || offer.Event.Revision != 3 ||
+		offer.Event.Status != api.EventDraft {
 		t.Errorf("offer %+v %v", offer, err)
 	}
 	must(w, anna, api.DeleteTeamMember, api.TeamMemberRef{EventID: e.ID, UserID: ben.User})
@@ -314,16 +335,19 @@ func TestTeam(t *testing.T) {
 
 func TestCreateRefusesNonsense(t *testing.T) {
 	w := start(t)
-	_, err := call(w, anna, api.CreateEvent, api.NewEvent{Capacity: -1, TicketTypes: []api.NewTicketType{{Name: "A", Quantity: -1}}})
+	_, err := call(w, anna, api.CreateEvent,
+		api.NewEvent{Capacity: -1, TicketTypes: []api.NewTicketType{{Name: "A", Quantity: -1}}})
 	wantCode(t, err, fault.Invalid)
-	for _, f := range []string{"name", "starts_at", "capacity", "ticket_types[0].quantity", "ticket_types[0].price.currency"} {
+	for _, f := range []string{"name", "starts_at", "capacity", "ticket_types[0].quantity",
+		"ticket_types[0].price.currency"} {
 		if !slices.Contains(fields(err), f) {
 			t.Errorf("%s is not among %v", f, fields(err))
 		}
 	}
 	_, err = call(w, nob, api.CreateEvent, draftOf("X"))
 	wantCode(t, err, fault.Unauthenticated)
-	_, err = call(w, anna, api.CancelEvent, api.CancelEventRequest{ID: w.published("X").ID, Reason: strings.Repeat("ü", 501)})
+	_, err = call(w, anna, api.CancelEvent,
+		api.CancelEventRequest{ID: w.published("X").ID, Reason: strings.Repeat("ü", 501)})
 	if got := fields(err); !slices.Equal(got, []string{"reason"}) {
 		t.Errorf("fields %v", got)
 	}
@@ -353,7 +377,8 @@ func TestHandOver(t *testing.T) {
 	wantCode(t, err, fault.Forbidden)
 	testkit.Eventually(t, 10*time.Second, func() error {
 		subjects, offers := w.events(e.ID)
-		if n := len(offers); n == 0 || subjects[n-1] != api.EventUpdated.Subject || offers[n-1].Event.Organizer != ben.User {
+		if n := len(offers); n == 0 || subjects[n-1] != api.EventUpdated.Subject ||
+			offers[n-1].Event.Organizer != ben.User {
 			return fmt.Errorf("told: %v", subjects)
 		}
 		return nil

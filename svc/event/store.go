@@ -63,11 +63,13 @@ type row struct {
 func rowOf(r *record) *row {
 	e := &r.Event
 	return &row{
-		ID: e.ID, Organizer: e.Organizer, Status: e.Status, Name: e.Name, Description: e.Description, Category: e.Category,
+		ID: e.ID, Organizer: e.Organizer, Status: e.Status, Name: e.Name, Description: e.Description,
+		Category: e.Category,
 		StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: e.Timezone,
 		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: text.Fold(e.Location.City),
 		Country: e.Location.Country, Latitude: e.Location.Latitude, Longitude: e.Location.Longitude,
-		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity, TicketTypes: slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
+		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity,
+		TicketTypes:  slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
 		Providers:    slices.Clip(append([]string{}, e.Providers...)),
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
@@ -80,11 +82,13 @@ func (w *row) event() api.Event {
 		types = []api.TicketType{}
 	}
 	return api.Event{
-		ID: w.ID, Organizer: w.Organizer, Status: w.Status, Name: w.Name, Description: w.Description, Category: w.Category,
+		ID: w.ID, Organizer: w.Organizer, Status: w.Status, Name: w.Name, Description: w.Description,
+		Category: w.Category,
 		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
 			Latitude: w.Latitude, Longitude: w.Longitude},
-		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, CancelReason: w.CancelReason, Revision: w.Revision,
+		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, CancelReason: w.CancelReason,
+		Revision:  w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 }
@@ -105,7 +109,8 @@ const columns = `e.id, e.organizer, e.status, e.name, e.description, e.category,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.payment_providers,
 	e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
-// storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is one.
+// storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
+// one.
 type storedEvent struct {
 	*record
 	pending   string // JSON of a change, or ""
@@ -192,7 +197,8 @@ func replaceTeam(ctx context.Context, tx bun.Tx, before, next *record) error {
 		if next.memberIndex(m.UserID) >= 0 {
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM team WHERE event_id = ? AND user_id = ?", id, m.UserID); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM team WHERE event_id = ? AND user_id = ?", id,
+			m.UserID); err != nil {
 			return err
 		}
 	}
@@ -233,7 +239,8 @@ func (b eventStore) note(ctx context.Context, query string, args ...any) (done b
 // unfinished returns events whose pending change is older than that, oldest first.
 func (b eventStore) unfinished(ctx context.Context, before time.Time) ([]ids.Event, error) {
 	var found []ids.Event
-	err := b.db.Read().NewRaw("SELECT id FROM events WHERE pending_at < ? ORDER BY pending_at LIMIT 100", store.Time(before)).Scan(ctx, &found)
+	err := b.db.Read().NewRaw("SELECT id FROM events WHERE pending_at < ? ORDER BY pending_at LIMIT 100",
+		store.Time(before)).Scan(ctx, &found)
 	return found, err
 }
 

@@ -30,7 +30,8 @@ func keep(t testing.TB, b eventStore, edit func(*record)) *record {
 	t.Helper()
 	r := recordOf(draftOf("Quartet"))
 	now := store.Time(b.now())
-	r.Event.Organizer, r.Event.Status, r.Event.Revision, r.Event.CreatedAt, r.Event.UpdatedAt = anna.User, api.EventPublished, 1, now, now
+	r.Event.Organizer, r.Event.Status, r.Event.Revision, r.Event.CreatedAt, r.Event.UpdatedAt = anna.User,
+		api.EventPublished, 1, now, now
 	r.Team = []api.TeamMember{}
 	edit(r)
 	r.normalize()
@@ -60,7 +61,8 @@ func TestStoreKeepsAll(t *testing.T) {
 		berlin := time.FixedZone("", 2*3600)
 		want := keep(t, b, func(r *record) {
 			r.Event.StartsAt = time.Date(2030, 6, 1, 20, 0, 0, 123456789, berlin)
-			r.Event.Location = api.Location{Name: "Häuschen", Address: "Straße 1 ?", City: "Zürich", Country: "CH", Latitude: at(47.37), Longitude: at(8.54)}
+			r.Event.Location = api.Location{Name: "Häuschen", Address: "Straße 1 ?", City: "Zürich", Country: "CH",
+				Latitude: at(47.37), Longitude: at(8.54)}
 			r.Event.TicketTypes[0].SalesStart = at(time.Date(2030, 1, 1, 0, 0, 0, 0, berlin))
 			r.AutoCapacity = true
 		})
@@ -88,19 +90,24 @@ func TestStoreReplacesOnlyWhatItKnows(t *testing.T) {
 		before := storedEvent{record: r}
 		first := next(r, func(n *record) {
 			n.Event.Name = "First"
-			n.Team = []api.TeamMember{{UserID: anna.User, Role: api.TeamDoor}, {UserID: ben.User, Role: api.TeamManager}}
+			n.Team = []api.TeamMember{{UserID: anna.User, Role: api.TeamDoor},
+				{UserID: ben.User, Role: api.TeamManager}}
 		})
 		if ok, err := b.replace(t.Context(), before, first); !ok || err != nil {
 			t.Fatalf("replace: %v %v", ok, err)
 		}
-		if ok, err := b.replace(t.Context(), before, next(r, func(n *record) { n.Event.Name = "Second" })); ok || err != nil {
+		if ok, err := b.replace(t.Context(), before, next(r, func(n *record) { n.Event.Name = "Second" })); ok ||
+			err != nil {
 			t.Fatalf("an old revision was replaced: %v %v", ok, err)
 		}
 		got, err := b.load(t.Context(), r.Event.ID)
 		if err != nil || !sameOffer(got.Offer, first.Next.Offer) {
 			t.Fatalf("read %+v %v, wrote %+v", got.record, err, first.Next)
 		}
-		second := next(got.record, func(n *record) { n.Team = []api.TeamMember{{UserID: ben.User, Role: api.TeamDoor}} })
+		second := next(got.record, func(n *record) {
+			n.Team = []api.TeamMember{{UserID: ben.User,
+				Role: api.TeamDoor}}
+		})
 		if ok, err := b.replace(t.Context(), got, second); !ok || err != nil {
 			t.Fatalf("replace: %v %v", ok, err)
 		}
@@ -115,10 +122,12 @@ func TestStoreReplacesOnlyWhatItKnows(t *testing.T) {
 		_, err = b.load(t.Context(), r.Event.ID)
 		wantCode(t, err, fault.NotFound)
 		var members int
-		if err := b.db.Read().NewRaw("SELECT count(*) FROM team").Scan(t.Context(), &members); err != nil || members != 0 {
+		if err := b.db.Read().NewRaw("SELECT count(*) FROM team").Scan(t.Context(), &members); err != nil ||
+			members != 0 {
 			t.Errorf("%d members are left, %v", members, err)
 		}
-		want := []string{api.EventCreated.Subject, api.EventUpdated.Subject, api.EventUpdated.Subject, api.EventDeleted.Subject}
+		want := []string{api.EventCreated.Subject, api.EventUpdated.Subject, api.EventUpdated.Subject,
+			api.EventDeleted.Subject}
 		if got := outbox(t, b); !slices.Equal(got, want) {
 			t.Errorf("outbox %v, want %v", got, want)
 		}
@@ -138,7 +147,8 @@ func TestStorePendingChangeBarsOthers(t *testing.T) {
 		if ok, _ := b.replace(t.Context(), before, next(r, func(*record) {})); ok {
 			t.Error("the event was changed beside a pending change")
 		}
-		if found, err := b.unfinished(t.Context(), b.now().Add(time.Second)); err != nil || !slices.Equal(found, []ids.Event{r.Event.ID}) {
+		if found, err := b.unfinished(t.Context(), b.now().Add(time.Second)); err != nil ||
+			!slices.Equal(found, []ids.Event{r.Event.ID}) {
 			t.Errorf("unfinished %v %v", found, err)
 		}
 		if found, err := b.unfinished(t.Context(), b.now()); err != nil || len(found) != 0 {
@@ -162,8 +172,10 @@ func TestStorePendingChangeBarsOthers(t *testing.T) {
 
 func TestStoreSearch(t *testing.T) {
 	onBoth(t, func(t *testing.T, b eventStore) {
-		names := []string{"Rock'n'Roll Night: AC/DC", "Café Müller", "Ночь музыки", "東京 ジャズ", `"quoted" AND (or) NOT *`, "user@example.com v2.15.2",
-			"大阪交響楽団定期演奏会", "เทศกาลดนตรีกรุงเทพ", "서울국제음악제에서", "AKB48劇場公演", "Łódź Swing", "København synger", "IĞDIR Şenliği", "東京から京都へ", "市民ホール"}
+		names := []string{"Rock'n'Roll Night: AC/DC", "Café Müller", "Ночь музыки", "東京 ジャズ", `"quoted" AND (or) NOT *`,
+			"user@example.com v2.15.2",
+			"大阪交響楽団定期演奏会", "เทศกาลดนตรีกรุงเทพ", "서울국제음악제에서", "AKB48劇場公演", "Łódź Swing", "København synger",
+			"IĞDIR Şenliği", "東京から京都へ", "市民ホール"}
 		for _, name := range names {
 			keep(t, b, func(r *record) { r.Event.Name, r.Event.Description = name, "" })
 		}
@@ -183,12 +195,15 @@ func TestStoreSearch(t *testing.T) {
 			return found
 		}
 		for q, want := range map[string]string{
-			"dc": names[0], "roll night": names[0], "NIGHT ro": names[0], "cafe": names[1], "MULLER": names[1], "mül": names[1],
+			"dc": names[0], "roll night": names[0], "NIGHT ro": names[0], "cafe": names[1], "MULLER": names[1],
+			"mül":  names[1],
 			"ночь": names[2], "музыки НО": names[2], "東京 ジャ": names[3], `quoted" AND`: names[4], "* not": names[4],
 			"交響楽団": names[6], "大阪交響楽団定期演奏会": names[6], "大阪": names[6], "会": names[6], "定期 大阪": names[6],
-			"ดนตรี": names[7], "กรุงเทพ": names[7], "음악제": names[8], "국제": names[8], "劇場": names[9], "akb48": names[9], "AKB48劇場": names[9],
-			"Lodz": names[10], "łódź": names[10], "Kobenhavn": names[11], "ığdır": names[12], "senligi": names[12], "igdir": names[12],
-			"京都へ": names[13], "ホール": names[14], "東京ジャズ": names[3],
+			"ดนตรี": names[7], "กรุงเทพ": names[7], "음악제": names[8], "국제": names[8], "劇場": names[9], "akb48": names[9],
+			"AKB48劇場": names[9],
+			"Lodz":    names[10], "łódź": names[10], "Kobenhavn": names[11], "ığdır": names[12], "senligi": names[12],
+			"igdir": names[12],
+			"京都へ":   names[13], "ホール": names[14], "東京ジャズ": names[3],
 			"example": names[5], "15": names[5], "elbphil": "plain", "jaz": "plain",
 		} {
 			if got := find(q); !slices.Equal(got, []string{want}) {
@@ -206,7 +221,8 @@ func TestStoreSearch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok, err := b.replace(t.Context(), k, next(k.record, func(n *record) { n.Event.Name = "Teehaus" })); !ok || err != nil {
+		if ok, err := b.replace(t.Context(), k, next(k.record, func(n *record) { n.Event.Name = "Teehaus" })); !ok ||
+			err != nil {
 			t.Fatal(ok, err)
 		}
 		if got := find("cafe"); got != nil {
@@ -307,7 +323,8 @@ func TestStorePagesInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, e := range page {
-				if i > 0 && (e.StartsAt.Before(page[i-1].StartsAt) || e.StartsAt.Equal(page[i-1].StartsAt) && e.ID <= page[i-1].ID) {
+				if i > 0 && (e.StartsAt.Before(page[i-1].StartsAt) || e.StartsAt.Equal(page[i-1].StartsAt) &&
+					e.ID <= page[i-1].ID) {
 					t.Fatalf("%s %v stands behind %s %v", e.ID, e.StartsAt, page[i-1].ID, page[i-1].StartsAt)
 				}
 				got = append(got, e.ID)
@@ -336,7 +353,8 @@ func TestReindex(t *testing.T) {
 			keep(t, b, func(r *record) { r.Event.Name, r.Event.Location.City = "大阪交響楽団", "Łódź" })
 		}
 		err := b.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.ExecContext(ctx, "UPDATE events SET search_text = '大阪交響楽団 łodz', city_key = 'łodz', search_version = 1")
+			_, err := tx.ExecContext(ctx,
+				"UPDATE events SET search_text = '大阪交響楽団 łodz', city_key = 'łodz', search_version = 1")
 			return err
 		})
 		if err != nil {
@@ -344,7 +362,8 @@ func TestReindex(t *testing.T) {
 		}
 		found := func() int {
 			t.Helper()
-			events, err := b.list(t.Context(), filter{terms: terms("楽団"), cityKey: text.Fold("Lodz"), status: api.EventPublished, limit: many + 1})
+			events, err := b.list(t.Context(),
+				filter{terms: terms("楽団"), cityKey: text.Fold("Lodz"), status: api.EventPublished, limit: many + 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -35,23 +35,24 @@ func (s *Service) putMember(ctx context.Context, req *api.SetTeamMember) (*api.T
 		return nil, err
 	}
 	member := api.TeamMember{UserID: req.UserID, Role: req.Role}
-	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, apply: func(r *record) error {
-		if req.UserID == r.Event.Organizer {
-			return fault.New(fault.Conflict, "the organizer is always a manager")
-		}
-		i := r.memberIndex(req.UserID)
-		switch {
-		case i >= 0 && r.Team[i] == member:
-			return errUnchanged
-		case i >= 0:
-			r.Team[i] = member
-		case len(r.Team) >= maxTeam:
-			return fault.New(fault.Conflict, "a team has at most %d members", maxTeam)
-		default:
-			r.Team = append(r.Team, member)
-		}
-		return nil
-	}})
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			if req.UserID == r.Event.Organizer {
+				return fault.New(fault.Conflict, "the organizer is always a manager")
+			}
+			i := r.memberIndex(req.UserID)
+			switch {
+			case i >= 0 && r.Team[i] == member:
+				return errUnchanged
+			case i >= 0:
+				r.Team[i] = member
+			case len(r.Team) >= maxTeam:
+				return fault.New(fault.Conflict, "a team has at most %d members", maxTeam)
+			default:
+				r.Team = append(r.Team, member)
+			}
+			return nil
+		}})
 	if err != nil {
 		return nil, err
 	}
@@ -65,14 +66,15 @@ func checkRole(role string) error {
 }
 
 func (s *Service) deleteMember(ctx context.Context, req *api.TeamMemberRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, apply: func(r *record) error {
-		i := r.memberIndex(req.UserID)
-		if i < 0 {
-			return fault.New(fault.NotFound, "this person is not in the team")
-		}
-		r.Team = slices.Delete(r.Team, i, i+1)
-		return nil
-	}})
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			i := r.memberIndex(req.UserID)
+			if i < 0 {
+				return fault.New(fault.NotFound, "this person is not in the team")
+			}
+			r.Team = slices.Delete(r.Team, i, i+1)
+			return nil
+		}})
 	return nil, err
 }
 
@@ -83,16 +85,18 @@ func (s *Service) handOver(ctx context.Context, req *api.SetOrganizer) (*api.Eve
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	return s.edited(ctx, edit{event: req.EventID, need: api.RoleOrganizer, topic: api.EventUpdated, apply: func(r *record) error {
-		if req.UserID == r.Event.Organizer {
-			return errUnchanged
-		}
-		i := r.memberIndex(req.UserID)
-		if i < 0 {
-			return fault.New(fault.Conflict, "an event is handed over to a member of its team; add this person first")
-		}
-		r.Team[i] = api.TeamMember{UserID: r.Event.Organizer, Role: api.TeamManager}
-		r.Event.Organizer = req.UserID
-		return nil
-	}})
+	return s.edited(ctx, edit{event: req.EventID, need: api.RoleOrganizer, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			if req.UserID == r.Event.Organizer {
+				return errUnchanged
+			}
+			i := r.memberIndex(req.UserID)
+			if i < 0 {
+				return fault.New(fault.Conflict,
+					"an event is handed over to a member of its team; add this person first")
+			}
+			r.Team[i] = api.TeamMember{UserID: r.Event.Organizer, Role: api.TeamManager}
+			r.Event.Organizer = req.UserID
+			return nil
+		}})
 }

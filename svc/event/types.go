@@ -18,7 +18,8 @@ func (s *Service) newType(t api.NewTicketType) api.TicketType {
 
 func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {
 	added := s.newType(req.NewTicketType)
-	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, status: api.CreateTicketType.Success(),
+	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
+		status: api.CreateTicketType.Success(),
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err
@@ -29,48 +30,50 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 }
 
 func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated, apply: func(r *record) error {
-		if err := r.open(); err != nil {
-			return err
-		}
-		i := r.typeIndex(req.ID)
-		if i < 0 {
-			return errNoType()
-		}
-		t := &r.Event.TicketTypes[i]
-		before := *t
-		set(&t.Name, req.Name)
-		set(&t.Price, req.Price)
-		set(&t.Quantity, req.Quantity)
-		req.MaxPerOrder.Apply(&t.MaxPerOrder)
-		req.SalesStart.ApplyTo(&t.SalesStart)
-		req.SalesEnd.ApplyTo(&t.SalesEnd)
-		if err := r.accept(i); err != nil {
-			return err
-		}
-		if sameType(before, *t) {
-			return errUnchanged
-		}
-		return nil
-	}})
+	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			if err := r.open(); err != nil {
+				return err
+			}
+			i := r.typeIndex(req.ID)
+			if i < 0 {
+				return errNoType()
+			}
+			t := &r.Event.TicketTypes[i]
+			before := *t
+			set(&t.Name, req.Name)
+			set(&t.Price, req.Price)
+			set(&t.Quantity, req.Quantity)
+			req.MaxPerOrder.Apply(&t.MaxPerOrder)
+			req.SalesStart.ApplyTo(&t.SalesStart)
+			req.SalesEnd.ApplyTo(&t.SalesEnd)
+			if err := r.accept(i); err != nil {
+				return err
+			}
+			if sameType(before, *t) {
+				return errUnchanged
+			}
+			return nil
+		}})
 }
 
 func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated, apply: func(r *record) error {
-		if err := r.open(); err != nil {
-			return err
-		}
-		i := r.typeIndex(req.ID)
-		if i < 0 {
-			return errNoType()
-		}
-		if r.public() && len(r.Event.TicketTypes) == 1 {
-			return fault.New(fault.Conflict, "an event on sale needs a ticket type")
-		}
-		r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
-		r.fitCapacity()
-		return r.checkRoom()
-	}})
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
+		apply: func(r *record) error {
+			if err := r.open(); err != nil {
+				return err
+			}
+			i := r.typeIndex(req.ID)
+			if i < 0 {
+				return errNoType()
+			}
+			if r.public() && len(r.Event.TicketTypes) == 1 {
+				return fault.New(fault.Conflict, "an event on sale needs a ticket type")
+			}
+			r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
+			r.fitCapacity()
+			return r.checkRoom()
+		}})
 	return nil, err
 }
 
@@ -94,7 +97,8 @@ func (r *record) checkRoom() error {
 
 func sameType(a, b api.TicketType) bool {
 	sameWindow := sameTime(a.SalesStart, b.SalesStart) && sameTime(a.SalesEnd, b.SalesEnd)
-	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity && a.MaxPerOrder == b.MaxPerOrder
+	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
+		a.MaxPerOrder == b.MaxPerOrder
 }
 
 func sameTime(a, b *time.Time) bool {

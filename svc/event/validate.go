@@ -126,7 +126,8 @@ func checkLocation(c *fault.Check, l api.Location) {
 		c.Field(l.Longitude != nil, "location.longitude", "is required beside latitude")
 	}
 	c.Field(l.Latitude == nil || *l.Latitude >= -90 && *l.Latitude <= 90, "location.latitude", "must be from -90 to 90")
-	c.Field(l.Longitude == nil || *l.Longitude >= -180 && *l.Longitude <= 180, "location.longitude", "must be from -180 to 180")
+	c.Field(l.Longitude == nil || *l.Longitude >= -180 &&
+		*l.Longitude <= 180, "location.longitude", "must be from -180 to 180")
 }
 
 func (r *record) checkTimes(c *fault.Check) {
@@ -143,20 +144,23 @@ func (r *record) checkTimes(c *fault.Check) {
 func (r *record) checkCapacity(c *fault.Check, n naming) {
 	total := r.total()
 	if r.AutoCapacity {
-		c.Field(total <= maxCapacity, n.sum(), "the ticket types have %d tickets together; at most %d are possible", total, maxCapacity)
+		c.Field(total <= maxCapacity, n.sum(), "the ticket types have %d tickets together; at most %d are possible",
+			total, maxCapacity)
 		return
 	}
 	ok := r.Event.Capacity >= 1 && r.Event.Capacity <= maxCapacity
 	c.Field(ok, "capacity", "must be from 1 to %d, or 0 for the sum of the ticket types", maxCapacity)
 	if ok {
-		c.Field(total <= r.Event.Capacity, n.sum(), "the ticket types have %d tickets together, the event has room for %d", total, r.Event.Capacity)
+		c.Field(total <= r.Event.Capacity, n.sum(),
+			"the ticket types have %d tickets together, the event has room for %d", total, r.Event.Capacity)
 	}
 }
 
 func (r *record) checkType(c *fault.Check, n naming, i int) {
 	t := &r.Event.TicketTypes[i]
 	text.CheckLine(c, n.of(i, "name"), t.Name, 1, maxName)
-	c.Field(t.Price.Amount >= 0 && t.Price.Amount <= maxPrice, n.of(i, "price.amount"), "must be from 0 to %d, in the currency's smallest unit", maxPrice)
+	c.Field(t.Price.Amount >= 0 && t.Price.Amount <= maxPrice, n.of(i, "price.amount"),
+		"must be from 0 to %d, in the currency's smallest unit", maxPrice)
 	switch currency := n.of(i, "price.currency"); {
 	case !api.KnownCurrency(t.Price.Currency):
 		c.Field(false, currency, "must be a currency code of ISO 4217, such as EUR")
@@ -165,7 +169,8 @@ func (r *record) checkType(c *fault.Check, n naming, i int) {
 		c.Field(t.Price.Currency == first, currency, "must be %s, as for the other ticket types of the event", first)
 	}
 	c.Field(t.Quantity >= 0 && t.Quantity <= maxCapacity, n.of(i, "quantity"), "must be from 0 to %d", maxCapacity)
-	c.Field(t.MaxPerOrder >= 0 && t.MaxPerOrder <= maxCapacity, n.of(i, "max_per_order"), "must be from 0 to %d", maxCapacity)
+	c.Field(t.MaxPerOrder >= 0 && t.MaxPerOrder <= maxCapacity, n.of(i, "max_per_order"), "must be from 0 to %d",
+		maxCapacity)
 	start := t.SalesStart == nil || checkTime(c, n.of(i, "sales_start"), *t.SalesStart)
 	end := t.SalesEnd == nil || checkTime(c, n.of(i, "sales_end"), *t.SalesEnd)
 	if t.SalesStart != nil && start {
@@ -204,4 +209,26 @@ func checkTime(c *fault.Check, field string, t time.Time) bool {
 	ok := t.Year() >= firstYear && t.Year() <= lastYear
 	c.Field(ok, field, "must be between the years %d and %d", firstYear, lastYear)
 	return ok
+}
+
+// countries are the officially assigned codes of ISO 3166-1 alpha-2.
+const countries = `
+AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
+CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR
+GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP
+KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT
+MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
+SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ
+UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW `
+
+func knownCountry(code string) bool { return len(code) == 2 && listed(countries, code) }
+
+// listed reports whether code, of capital letters only, is one of the words of list.
+func listed(list, code string) bool {
+	for i := range len(code) {
+		if code[i] < 'A' || code[i] > 'Z' {
+			return false
+		}
+	}
+	return strings.Contains(list, code) // all words are as long as code, so it cannot be within one
 }

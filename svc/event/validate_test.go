@@ -14,8 +14,10 @@ import (
 
 func recordOf(req api.NewEvent) *record {
 	r := &record{AutoCapacity: req.Capacity == 0}
-	r.Event = api.Event{ID: ids.New[ids.EventKind](time.Now()), Name: req.Name, Description: req.Description, Category: req.Category,
-		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location, Capacity: req.Capacity}
+	r.Event = api.Event{ID: ids.New[ids.EventKind](time.Now()), Name: req.Name, Description: req.Description,
+		Category: req.Category,
+		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
+		Capacity: req.Capacity}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, (&Service{now: time.Now}).newType(t))
 	}
@@ -38,14 +40,17 @@ func TestRules(t *testing.T) {
 		{"NUL in name", func(e *api.NewEvent) { e.Name = "a\x00b" }, []string{"name"}},
 		{"reversed name", func(e *api.NewEvent) { e.Name = "Gala \u202ezaJ" }, []string{"name"}},
 		{"nothing to see in name", func(e *api.NewEvent) { e.Name = "\u200b\u3164" }, []string{"name"}},
-		{"isolate in a ticket type", func(e *api.NewEvent) { e.TicketTypes[0].Name = "VIP\u2067" }, []string{"ticket_types[0].name"}},
-		{"separator in the city", func(e *api.NewEvent) { e.Location.City = "Ber\u2028lin" }, []string{"location.city"}},
+		{"isolate in a ticket type", func(e *api.NewEvent) { e.TicketTypes[0].Name = "VIP\u2067" },
+			[]string{"ticket_types[0].name"}},
+		{"separator in the city", func(e *api.NewEvent) { e.Location.City = "Ber\u2028lin" },
+			[]string{"location.city"}},
 		{"tabs in description", func(e *api.NewEvent) { e.Description = "Doors\t19:00" }, nil},
 		{"isolate in description", func(e *api.NewEvent) { e.Description = "a\u2067b" }, []string{"description"}},
 		{"lines in description", func(e *api.NewEvent) { e.Description = "a\r\nb\nc" }, nil},
 		{"escape in description", func(e *api.NewEvent) { e.Description = "a\x1bb" }, []string{"description"}},
 		{"longest description", func(e *api.NewEvent) { e.Description = strings.Repeat("é", 20_000) }, nil},
-		{"description too long", func(e *api.NewEvent) { e.Description = strings.Repeat("é", 20_001) }, []string{"description"}},
+		{"description too long", func(e *api.NewEvent) { e.Description = strings.Repeat("é", 20_001) },
+			[]string{"description"}},
 		{"category in capitals", func(e *api.NewEvent) { e.Category = "Hip-Hop" }, nil},
 		{"no category", func(e *api.NewEvent) { e.Category = "" }, nil},
 		{"category of words", func(e *api.NewEvent) { e.Category = "hip hop" }, []string{"category"}},
@@ -66,7 +71,8 @@ func TestRules(t *testing.T) {
 		{"a zone with a dot", func(e *api.NewEvent) { e.Timezone = "Europe/./Vienna" }, []string{"timezone"}},
 		{"a place nowhere", func(e *api.NewEvent) { e.Timezone = "Mars/Olympus" }, []string{"timezone"}},
 		{"leap second zone", func(e *api.NewEvent) { e.Timezone = "right/Europe/Berlin" }, []string{"timezone"}},
-		{"no city or country", func(e *api.NewEvent) { e.Location = api.Location{} }, []string{"location.city", "location.country"}},
+		{"no city or country", func(e *api.NewEvent) { e.Location = api.Location{} },
+			[]string{"location.city", "location.country"}},
 		{"country in small letters", func(e *api.NewEvent) { e.Location.Country = "de" }, []string{"location.country"}},
 		{"no longer a country", func(e *api.NewEvent) { e.Location.Country = "YU" }, []string{"location.country"}},
 		{"across the list", func(e *api.NewEvent) { e.Location.Country = "E " }, []string{"location.country"}},
@@ -87,17 +93,26 @@ func TestRules(t *testing.T) {
 		{"no ticket types yet", func(e *api.NewEvent) { e.TicketTypes = nil }, nil},
 		{"too many ticket types", func(e *api.NewEvent) { e.TicketTypes = make51() }, []string{"ticket_types"}},
 		{"free", func(e *api.NewEvent) { e.TicketTypes[0].Price.Amount = 0 }, nil},
-		{"negative price", func(e *api.NewEvent) { e.TicketTypes[0].Price.Amount = -1 }, []string{"ticket_types[0].price.amount"}},
+		{"negative price", func(e *api.NewEvent) { e.TicketTypes[0].Price.Amount = -1 },
+			[]string{"ticket_types[0].price.amount"}},
 		{"highest price", func(e *api.NewEvent) { e.TicketTypes[0].Price.Amount = maxPrice }, nil},
-		{"price too high", func(e *api.NewEvent) { e.TicketTypes[1].Price.Amount = maxPrice + 1 }, []string{"ticket_types[1].price.amount"}},
-		{"unknown currency", func(e *api.NewEvent) { e.TicketTypes[0].Price.Currency = "XXX" }, []string{"ticket_types[0].price.currency"}},
-		{"currency of the past", func(e *api.NewEvent) { e.TicketTypes[0].Price.Currency = "DEM" }, []string{"ticket_types[0].price.currency"}},
-		{"two currencies", func(e *api.NewEvent) { e.TicketTypes[1].Price.Currency = "USD" }, []string{"ticket_types[1].price.currency"}},
-		{"negative quantity", func(e *api.NewEvent) { e.TicketTypes[0].Quantity = -1 }, []string{"ticket_types[0].quantity"}},
-		{"negative limit", func(e *api.NewEvent) { e.TicketTypes[0].MaxPerOrder = -1 }, []string{"ticket_types[0].max_per_order"}},
+		{"price too high", func(e *api.NewEvent) { e.TicketTypes[1].Price.Amount = maxPrice + 1 },
+			[]string{"ticket_types[1].price.amount"}},
+		{"unknown currency", func(e *api.NewEvent) { e.TicketTypes[0].Price.Currency = "XXX" },
+			[]string{"ticket_types[0].price.currency"}},
+		{"currency of the past", func(e *api.NewEvent) { e.TicketTypes[0].Price.Currency = "DEM" },
+			[]string{"ticket_types[0].price.currency"}},
+		{"two currencies", func(e *api.NewEvent) { e.TicketTypes[1].Price.Currency = "USD" },
+			[]string{"ticket_types[1].price.currency"}},
+		{"negative quantity", func(e *api.NewEvent) { e.TicketTypes[0].Quantity = -1 },
+			[]string{"ticket_types[0].quantity"}},
+		{"negative limit", func(e *api.NewEvent) { e.TicketTypes[0].MaxPerOrder = -1 },
+			[]string{"ticket_types[0].max_per_order"}},
 		{"sales until the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesEnd = &end }, nil},
-		{"sales beyond the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesEnd = at(end.Add(time.Second)) }, []string{"ticket_types[0].sales_end"}},
-		{"sales start at the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesStart = &end }, []string{"ticket_types[0].sales_start"}},
+		{"sales beyond the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesEnd = at(end.Add(time.Second)) },
+			[]string{"ticket_types[0].sales_end"}},
+		{"sales start at the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesStart = &end },
+			[]string{"ticket_types[0].sales_start"}},
 		{"sales window the wrong way", func(e *api.NewEvent) {
 			e.TicketTypes[0].SalesStart, e.TicketTypes[0].SalesEnd = at(end.Add(-time.Hour)), at(end.Add(-2*time.Hour))
 		}, []string{"ticket_types[0].sales_end"}},
@@ -133,7 +148,8 @@ func TestCodes(t *testing.T) {
 			t.Errorf("%s is not a country", code)
 		}
 	}
-	if words := strings.Fields(countries); !slices.IsSorted(words) || len(slices.Compact(words)) != len(strings.Fields(countries)) {
+	if words := strings.Fields(countries); !slices.IsSorted(words) ||
+		len(slices.Compact(words)) != len(strings.Fields(countries)) {
 		t.Error("the list is not sorted, or has a code twice")
 	}
 }

@@ -106,7 +106,8 @@ func TestHoldIsGivenBackAfterItsRequest(t *testing.T) {
 	ctx, cancel := context.WithCancel(h.as(person()))
 	cancel()
 	buyer := person()
-	row, lines, err := s.draftOrder(&api.NewOrder{EventID: o.Event.ID, Items: order(o, 1).Items}, o, buyer, h.clock.Now())
+	row, lines, err := s.draftOrder(&api.NewOrder{EventID: o.Event.ID, Items: order(o, 1).Items}, o, buyer,
+		h.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

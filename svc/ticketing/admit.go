@@ -28,7 +28,8 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 		return nil, err
 	}
 	now := store.Time(s.now())
-	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).User, At: now}}
+	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate,
+		ScannedBy: rpc.Caller(ctx).User, At: now}}
 	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:
@@ -60,8 +61,8 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	return out, nil
 }
 
-// readCode checks a code's form and signature and returns what it says. It reports false for everything that this system
-// did not sign.
+// readCode checks a code's form and signature and returns what it says. It reports false for everything that this
+// system did not sign.
 func (s *Service) readCode(ctx context.Context, text string) (code.Payload, bool) {
 	c, ok := code.Parse(text)
 	return c.Payload, ok && s.keys.Verify(ctx, c.KeyID, c.Body, c.Signature)
@@ -114,7 +115,8 @@ func (s *Service) admissions(ctx context.Context, req *api.EventPage) (*api.List
 	}
 	out := &api.List[api.Scan]{Items: make([]api.Scan, len(rows)), NextCursor: next}
 	for i, r := range rows {
-		out.Items[i] = api.Scan{ID: r.ID, TicketID: r.TicketID, Result: r.Result, Gate: r.Gate, By: r.ScannedBy, At: r.At.UTC()}
+		out.Items[i] = api.Scan{ID: r.ID, TicketID: r.TicketID, Result: r.Result, Gate: r.Gate, By: r.ScannedBy,
+			At: r.At.UTC()}
 	}
 	return out, nil
 }

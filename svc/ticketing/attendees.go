@@ -26,12 +26,15 @@ func (s *Service) attendees(ctx context.Context, req *api.AttendeePage) (*api.Li
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := s.attending(ctx, req.EventID, text.Fold(strings.TrimSpace(req.Query)), req.Cursor, limit, searchMost)
+	items, next, err := s.attending(ctx, req.EventID, text.Fold(strings.TrimSpace(req.Query)), req.Cursor, limit,
+		searchMost)
 	return &api.List[api.EventAttendee]{Items: items, NextCursor: next}, err
 }
 
 // attending returns up to limit attendees who match the folded query, after looking at about most tickets.
-func (s *Service) attending(ctx context.Context, event ids.Event, query, cursor string, limit, most int) ([]api.EventAttendee, string, error) {
+func (s *Service) attending(
+	ctx context.Context, event ids.Event, query, cursor string, limit, most int,
+) ([]api.EventAttendee, string, error) {
 	out := []api.EventAttendee{}
 	size := lookAt
 	if query == "" {
@@ -71,7 +74,8 @@ func (s *Service) attending(ctx context.Context, event ids.Event, query, cursor 
 }
 
 func (r ticketRow) attendee(owner api.Contact) api.EventAttendee {
-	a := api.EventAttendee{Name: r.HolderName, Email: r.HolderEmail, TicketTypeID: r.TicketTypeID, TypeName: r.TypeName, Status: r.Status,
+	a := api.EventAttendee{Name: r.HolderName, Email: r.HolderEmail, TicketTypeID: r.TicketTypeID, TypeName: r.TypeName,
+		Status:     r.Status,
 		AdmittedAt: r.AdmittedAt, OrderID: r.OrderID, TicketID: r.ID}
 	if a.Name == "" {
 		a.Name = owner.Name

@@ -74,13 +74,16 @@ func TestAttendees(t *testing.T) {
 				t.Errorf("attendees by %d: %q", limit, got)
 			}
 		}
-		for q, want := range map[string]string{"zoe": "[Zoë Müller]", "MULLER": "[Zoë Müller]", "lucja": "[Łucja]", "p2@": "[Bo]", tickets[0].OrderID.String(): "[Zoë Müller]", "nobody": "[]"} {
+		for q, want := range map[string]string{"zoe": "[Zoë Müller]", "MULLER": "[Zoë Müller]", "lucja": "[Łucja]",
+			"p2@": "[Bo]", tickets[0].OrderID.String(): "[Zoë Müller]", "nobody": "[]"} {
 			if got := fmt.Sprint(search(q, 1)); got != want {
 				t.Errorf("search for %q: %s, want %s", q, got, want)
 			}
 		}
-		for _, a := range must(organizer, h, api.ListAttendees, api.AttendeePage{EventPage: api.EventPage{EventID: event}, Query: "zoe"}).Items {
-			if a.Email != "p1@example.org" || a.Status != api.TicketAdmitted || a.AdmittedAt == nil || a.OrderID != tickets[0].OrderID || a.TicketTypeID == "" {
+		for _, a := range must(organizer, h, api.ListAttendees,
+			api.AttendeePage{EventPage: api.EventPage{EventID: event}, Query: "zoe"}).Items {
+			if a.Email != "p1@example.org" || a.Status != api.TicketAdmitted || a.AdmittedAt == nil ||
+				a.OrderID != tickets[0].OrderID || a.TicketTypeID == "" {
 				t.Errorf("attendee %+v", a)
 			}
 		}
@@ -108,28 +111,34 @@ func TestAttendees(t *testing.T) {
 		if len(rows) != 6 || !defused {
 			t.Errorf("attendees.csv: %q", rows)
 		}
-		if rows := lines(must(organizer, h, api.GetOrdersCSV, of).Data); len(rows) != 5 || rows[2][4] != "2 × type 0" || rows[2][3] != "p2@example.org" {
+		if rows := lines(must(organizer, h, api.GetOrdersCSV, of).Data); len(rows) != 5 || rows[2][4] != "2 × type 0" ||
+			rows[2][3] != "p2@example.org" {
 			t.Errorf("orders.csv: %q", rows)
 		}
-		for _, file := range [][]byte{must(organizer, h, api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: book}).Data, must(organizer, h, api.GetOrdersXLSX, book).Data} {
+		for _, file := range [][]byte{must(organizer, h, api.GetAttendeesXLSX,
+			api.AttendeeWorkbook{EventWorkbook: book}).Data, must(organizer, h, api.GetOrdersXLSX, book).Data} {
 			if _, err := excelize.OpenReader(bytes.NewReader(file)); err != nil {
 				t.Error(err)
 			}
 		}
-		if _, err := do(organizer, h, api.GetOrdersXLSX, api.EventWorkbook{EventExport: of, Part: 2}); !fault.Is(err, fault.NotFound) {
+		if _, err := do(organizer, h, api.GetOrdersXLSX, api.EventWorkbook{EventExport: of, Part: 2}); !fault.Is(err,
+			fault.NotFound) {
 			t.Errorf("a part that is not there: %v", err)
 		}
-		if rows := lines(must(organizer, h, api.GetAttendeesCSV, api.AttendeeExport{EventExport: of, Query: "MULLER"}).Data); len(rows) != 2 || rows[1][0] != "Zoë Müller" {
+		if rows := lines(must(organizer, h, api.GetAttendeesCSV,
+			api.AttendeeExport{EventExport: of, Query: "MULLER"}).Data); len(rows) != 2 || rows[1][0] != "Zoë Müller" {
 			t.Errorf("attendees.csv of a search: %q", rows)
 		}
-		found, err := excelize.OpenReader(bytes.NewReader(must(organizer, h, api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: book, Query: "MULLER"}).Data))
+		found, err := excelize.OpenReader(bytes.NewReader(must(organizer, h, api.GetAttendeesXLSX,
+			api.AttendeeWorkbook{EventWorkbook: book, Query: "MULLER"}).Data))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if rows, err := found.GetRows(found.GetSheetName(0)); err != nil || len(rows) != 2 {
 			t.Errorf("attendees.xlsx of a search: %q, %v", rows, err)
 		}
-		if _, err := do(h.as(buyers[0]), h, api.ListAttendees, api.AttendeePage{EventPage: api.EventPage{EventID: event}}); !fault.Is(err, fault.Forbidden) {
+		if _, err := do(h.as(buyers[0]), h, api.ListAttendees,
+			api.AttendeePage{EventPage: api.EventPage{EventID: event}}); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a buyer sees who comes: %v", err)
 		}
 		if _, err := do(h.as(buyers[0]), h, api.GetOrdersXLSX, book); !fault.Is(err, fault.Forbidden) {
@@ -147,7 +156,8 @@ func TestTablesOfAnyLength(t *testing.T) {
 		rows := make([]ticketRow, n)
 		for i := range rows {
 			at := store.Time(h.clock.Now().Add(time.Duration(i/3) * time.Second))
-			rows[i] = ticketRow{ID: ids.New[ids.TicketKind](at), OrderID: ids.New[ids.OrderKind](at), EventID: offer.Event.ID, TicketTypeID: offer.Event.TicketTypes[0].ID,
+			rows[i] = ticketRow{ID: ids.New[ids.TicketKind](at), OrderID: ids.New[ids.OrderKind](at),
+				EventID: offer.Event.ID, TicketTypeID: offer.Event.TicketTypes[0].ID,
 				OwnerID: offer.Event.Organizer, HolderName: "Ada", Status: api.TicketValid, Revision: 1, IssuedAt: at}
 		}
 		rows[n-1].HolderName, rows[0].HolderName = "Lilou", "Lilou" // letters that no id has
@@ -165,11 +175,13 @@ func TestTablesOfAnyLength(t *testing.T) {
 			var file []byte
 			ask := nats.Header{rpc.HeaderParams: {url.Values{"id": {offer.Event.ID.String()}, "q": {query}}.Encode()}}
 			for parts := 1; ; parts++ {
-				reply, err := h.caller(api.GetAttendeesCSV.Spec).Forward(h.as(offer.Event.Organizer), api.GetAttendeesCSV.Spec, ask, nil)
+				reply, err := h.caller(api.GetAttendeesCSV.Spec).Forward(h.as(offer.Event.Organizer),
+					api.GetAttendeesCSV.Spec, ask, nil)
 				if err != nil || rpc.Fault(reply) != nil {
 					t.Fatal(err, rpc.Fault(reply))
 				}
-				if parts == 1 && (reply.Header.Get(rpc.HeaderContentType) != "text/csv; charset=utf-8" || reply.Header.Get(rpc.HeaderDisposition) != "attachment; filename=attendees.csv") {
+				if parts == 1 && (reply.Header.Get(rpc.HeaderContentType) != "text/csv; charset=utf-8" ||
+					reply.Header.Get(rpc.HeaderDisposition) != "attachment; filename=attendees.csv") {
 					t.Errorf("the header is %v", reply.Header)
 				}
 				file = append(file, reply.Data...)
@@ -189,7 +201,9 @@ func TestTablesOfAnyLength(t *testing.T) {
 			}
 		}
 		for part, want := range map[int]int{1: workbookRows, 2: lookAt + 1} {
-			blob := must(h.as(offer.Event.Organizer), h, api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: api.EventWorkbook{EventExport: api.EventExport{EventID: offer.Event.ID}, Part: part}})
+			blob := must(h.as(offer.Event.Organizer), h, api.GetAttendeesXLSX,
+				api.AttendeeWorkbook{EventWorkbook: api.EventWorkbook{
+					EventExport: api.EventExport{EventID: offer.Event.ID}, Part: part}})
 			f, err := excelize.OpenReader(bytes.NewReader(blob.Data))
 			if err != nil {
 				t.Fatal(err)
@@ -211,16 +225,19 @@ func TestHolderIsSetLater(t *testing.T) {
 		if got.Holder.Name != "Ada" || got.Holder.Email != holder.Email || got.Code != b.tickets[0].Code {
 			t.Errorf("ticket %+v", got)
 		}
-		if _, err := do(h.as(b.buyer), h, api.UpdateTicket, api.NewHolder{ID: b.tickets[0].ID, Holder: api.Attendee{Name: "a\nb"}}); !fault.Is(err, fault.Invalid) {
+		if _, err := do(h.as(b.buyer), h, api.UpdateTicket,
+			api.NewHolder{ID: b.tickets[0].ID, Holder: api.Attendee{Name: "a\nb"}}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("a name of two lines: %v", err)
 		}
 		for _, other := range []ids.User{person(), offer.Event.Organizer} {
-			if _, err := do(h.as(other), h, api.UpdateTicket, api.NewHolder{ID: b.tickets[0].ID, Holder: holder}); !fault.Is(err, fault.NotFound) {
+			if _, err := do(h.as(other), h, api.UpdateTicket,
+				api.NewHolder{ID: b.tickets[0].ID, Holder: holder}); !fault.Is(err, fault.NotFound) {
 				t.Errorf("another's ticket: %v", err)
 			}
 		}
 		must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: got.Code})
-		if _, err := do(h.as(b.buyer), h, api.UpdateTicket, api.NewHolder{ID: b.tickets[0].ID, Holder: holder}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(b.buyer), h, api.UpdateTicket,
+			api.NewHolder{ID: b.tickets[0].ID, Holder: holder}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("a used ticket: %v", err)
 		}
 	})

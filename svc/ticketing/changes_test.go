@@ -11,7 +11,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
 )
 
-// Every change of an order is published once it can be read, whichever instance makes it: who waits for it reads it then.
+// Every change of an order is published once it can be read, whichever instance makes it: who waits for it reads it
+// then.
 func TestChangesOfOrdersArePublished(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
@@ -59,7 +60,8 @@ func TestChangesOfOrdersArePublished(t *testing.T) {
 		must(h.as(offer.Event.Organizer), h, api.DecideRefund,
 			api.RefundOrder{RefundID: ids.New[ids.RefundKind](h.clock.Now()), OrderID: bought.ID, PaymentID: payment})
 		until(bought.ID, api.OrderRefunding)
-		h.announce(api.PaymentWasRefunded.Subject, api.PaymentEvent{Payment: api.Payment{ID: payment, OrderID: bought.ID, UserID: buyer}})
+		h.announce(api.PaymentWasRefunded.Subject,
+			api.PaymentEvent{Payment: api.Payment{ID: payment, OrderID: bought.ID, UserID: buyer}})
 		until(bought.ID, api.OrderRefunded)
 	})
 }

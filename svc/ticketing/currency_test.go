@@ -28,8 +28,9 @@ func (h *harness) resize(offer *api.Offer, quantity int, currency string) error 
 	h.mu.Lock()
 	revision := h.offers[offer.Event.ID].Event.Revision + 1
 	h.mu.Unlock()
-	_, err := do(h.t.Context(), h, api.ResizeInventory, api.Resize{EventID: offer.Event.ID, Revision: revision, Currency: currency,
-		Quantities: map[ids.TicketType]int{offer.Event.TicketTypes[0].ID: quantity}})
+	_, err := do(h.t.Context(), h, api.ResizeInventory,
+		api.Resize{EventID: offer.Event.ID, Revision: revision, Currency: currency,
+			Quantities: map[ids.TicketType]int{offer.Event.TicketTypes[0].ID: quantity}})
 	return err
 }
 
@@ -78,7 +79,8 @@ func TestCurrencyIsFrozenByOrders(t *testing.T) {
 	})
 }
 
-// No moment of a change that the inventory refuses leaves the new currency behind: a process that ends there, ends nothing.
+// No moment of a change that the inventory refuses leaves the new currency behind: a process that ends there, ends
+// nothing.
 func TestRefusedChangeNeverShowsItsCurrency(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		var watched atomic.Value // ids.Event
@@ -89,7 +91,8 @@ func TestRefusedChangeNeverShowsItsCurrency(t *testing.T) {
 				return
 			}
 			var currency string
-			if err := h.db.Read().NewRaw("SELECT currency FROM currencies WHERE event_id = ?", event).Scan(context.Background(), &currency); err != nil {
+			if err := h.db.Read().NewRaw("SELECT currency FROM currencies WHERE event_id = ?",
+				event).Scan(context.Background(), &currency); err != nil {
 				t.Error(err)
 			}
 			if currency != "EUR" {

@@ -45,7 +45,8 @@ type expiry struct {
 	// ended yet do not keep it from the others.
 	seats, overdue ids.Order
 
-	// What came of the last try of each kind. What fails is tried again, so that an outage lasts as long as one of them.
+	// What came of the last try of each kind. What fails is tried again, so that an outage lasts as long as one of
+	// them.
 	searched, released error
 	mu                 sync.Mutex
 	closed             error
@@ -170,7 +171,9 @@ func split(refs []inventory.Ref, rows map[ids.Order]orderRow) (open, tied []inve
 // closeAndRelease ends the payments of orders at their providers, and then the orders. Those whose payment cannot be
 // ended keep their seats for now: until the money comes, the provider answers, or the setting ticketing.payment_grace
 // has passed.
-func (s *Service) closeAndRelease(ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string) (int, error) {
+func (s *Service) closeAndRelease(
+	ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string,
+) (int, error) {
 	id := make([]ids.Order, len(refs))
 	for i, r := range refs {
 		id[i] = r.Order
@@ -196,7 +199,9 @@ func (s *Service) closeAndRelease(ctx context.Context, refs []inventory.Ref, row
 }
 
 // release gives the seats of orders back and moves them to status.
-func (s *Service) release(ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string) (int, error) {
+func (s *Service) release(
+	ctx context.Context, refs []inventory.Ref, rows map[ids.Order]orderRow, status string,
+) (int, error) {
 	errs := make([]error, len(refs))
 	together(refs, func(i int, ref inventory.Ref) { // at the same time, so that they share a batch
 		if row := rows[ref.Order]; row.Status == api.OrderPaid {

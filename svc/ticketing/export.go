@@ -24,19 +24,24 @@ type table struct {
 	name   string // of the file, without an ending
 	header []string
 	// page returns up to limit rows, and where the next page begins: "" after the last.
-	page func(ctx context.Context, event ids.Event, query, cursor string, limit int) (rows [][]string, next string, err error)
+	page func(ctx context.Context, event ids.Event, query, cursor string, limit int) (rows [][]string, next string,
+		err error)
 }
 
 // registerTables binds the endpoints that give tables as files.
 func (s *Service) registerTables(srv *rpc.Server) {
-	attendees := table{"attendees", []string{"name", "email", "ticket_type_id", "ticket_type_name", "status", "admitted_at", "order_id", "ticket_id"}, s.attendeeRows}
-	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded", "currency", "created_at", "paid_at"}, s.orderRows}
-	rpc.HandleParts(srv, api.GetAttendeesCSV, func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
-		return s.csvPart(ctx, attendees, req.EventID, req.Query, at)
-	})
-	rpc.HandleParts(srv, api.GetOrdersCSV, func(ctx context.Context, req *api.EventExport, at string) (rpc.Part, error) {
-		return s.csvPart(ctx, orders, req.EventID, "", at)
-	})
+	attendees := table{"attendees", []string{"name", "email", "ticket_type_id", "ticket_type_name", "status",
+		"admitted_at", "order_id", "ticket_id"}, s.attendeeRows}
+	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
+		"currency", "created_at", "paid_at"}, s.orderRows}
+	rpc.HandleParts(srv, api.GetAttendeesCSV,
+		func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
+			return s.csvPart(ctx, attendees, req.EventID, req.Query, at)
+		})
+	rpc.HandleParts(srv, api.GetOrdersCSV,
+		func(ctx context.Context, req *api.EventExport, at string) (rpc.Part, error) {
+			return s.csvPart(ctx, orders, req.EventID, "", at)
+		})
 	rpc.Handle(srv, api.GetAttendeesXLSX, func(ctx context.Context, req *api.AttendeeWorkbook) (*rpc.Blob, error) {
 		return s.workbook(ctx, attendees, &req.EventWorkbook, req.Query)
 	})
@@ -90,7 +95,9 @@ func (s *Service) workbook(ctx context.Context, t table, req *api.EventWorkbook,
 }
 
 // rows returns as many rows as a workbook has, and where the next ones begin.
-func (t table) rows(ctx context.Context, event ids.Event, query, cursor string) (rows [][]string, next string, err error) {
+func (t table) rows(
+	ctx context.Context, event ids.Event, query, cursor string,
+) (rows [][]string, next string, err error) {
 	for len(rows) < workbookRows {
 		some, next, err := t.page(ctx, event, query, cursor, min(lookAt, workbookRows-len(rows)))
 		if err != nil {
@@ -104,17 +111,22 @@ func (t table) rows(ctx context.Context, event ids.Event, query, cursor string) 
 	return rows, cursor, nil
 }
 
-func (s *Service) attendeeRows(ctx context.Context, event ids.Event, query, cursor string, limit int) ([][]string, string, error) {
+func (s *Service) attendeeRows(
+	ctx context.Context, event ids.Event, query, cursor string, limit int,
+) ([][]string, string, error) {
 	some, next, err := s.attending(ctx, event, text.Fold(strings.TrimSpace(query)), cursor, limit, searchMost)
 	rows := make([][]string, len(some))
 	for i, a := range some {
-		rows[i] = []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName, a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()}
+		rows[i] = []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName, a.Status, stamp(a.AdmittedAt),
+			a.OrderID.String(), a.TicketID.String()}
 	}
 	return rows, next, err
 }
 
 // orderRows returns at most lookAt orders.
-func (s *Service) orderRows(ctx context.Context, event ids.Event, _, cursor string, limit int) ([][]string, string, error) {
+func (s *Service) orderRows(
+	ctx context.Context, event ids.Event, _, cursor string, limit int,
+) ([][]string, string, error) {
 	some, next, err := newest[orderRow](ctx, s.db, "created_at", "event_id", string(event), cursor, limit)
 	if err != nil {
 		return nil, "", err
@@ -136,7 +148,8 @@ func (s *Service) orderRows(ctx context.Context, event ids.Event, _, cursor stri
 		for k, item := range o.Items {
 			tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Name)
 		}
-		rows[i] = []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "), o.Total.Decimal(),
+		rows[i] = []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "),
+			o.Total.Decimal(),
 			some[i].money(some[i].Refunded).Decimal(), o.Total.Currency, stamp(&o.CreatedAt), stamp(o.PaidAt)}
 	}
 	return rows, next, nil
@@ -165,13 +178,15 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Pe
 	cursor, inTickets := strings.CutPrefix(req.Cursor, ticketsFirst)
 	var err error
 	if !inTickets {
-		out.Orders, out.NextCursor, err = exportPage(ctx, s.db, "created_at", "user_id", string(req.UserID), cursor, orderRow.order)
+		out.Orders, out.NextCursor, err = exportPage(ctx, s.db, "created_at", "user_id", string(req.UserID), cursor,
+			orderRow.order)
 		if err == nil && out.NextCursor == "" {
 			out.NextCursor = ticketsFirst
 		}
 		return out, err
 	}
-	out.Tickets, out.NextCursor, err = exportPage(ctx, s.db, "issued_at", "owner_id", string(req.UserID), cursor, s.ticket)
+	out.Tickets, out.NextCursor, err = exportPage(ctx, s.db, "issued_at", "owner_id", string(req.UserID), cursor,
+		s.ticket)
 	if out.NextCursor != "" {
 		out.NextCursor = ticketsFirst + out.NextCursor
 	}
@@ -179,7 +194,9 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Pe
 }
 
 // exportPage returns a page of records, and the cursor of the next.
-func exportPage[Row keyed, Record any](ctx context.Context, db ticketStore, at, column, value, cursor string, record func(Row) Record) ([]Record, string, error) {
+func exportPage[Row keyed, Record any](
+	ctx context.Context, db ticketStore, at, column, value, cursor string, record func(Row) Record,
+) ([]Record, string, error) {
 	rows, next, err := newest[Row](ctx, db, at, column, value, cursor, exportRows)
 	if err != nil {
 		return nil, "", err

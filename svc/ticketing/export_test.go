@@ -60,7 +60,8 @@ func TestExportOfAPersonWithMuch(t *testing.T) {
 		if len(orders) != len(want) || len(tickets) != len(want) {
 			t.Errorf("%d orders and %d tickets, want %d of each", len(orders), len(tickets), len(want))
 		}
-		if got := must(t.Context(), h, api.ExportPerson, api.PersonRef{UserID: person()}); len(got.Orders) != 0 || got.NextCursor == "" {
+		if got := must(t.Context(), h, api.ExportPerson, api.PersonRef{UserID: person()}); len(got.Orders) != 0 ||
+			got.NextCursor == "" {
 			t.Errorf("of a person without records: %+v", got)
 		}
 	})

@@ -55,8 +55,10 @@ func each(t *testing.T, test func(*testing.T, *harness)) {
 
 func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
-	h := &harness{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t), clock: testkit.NewClock(time.Now().Truncate(time.Second)),
-		live: settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{}, people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
+	h := &harness{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t),
+		clock: testkit.NewClock(time.Now().Truncate(time.Second)),
+		live:  settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{},
+		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +74,9 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 
 func (h *harness) serve(name string, register func(*rpc.Server)) *rpc.Server {
 	h.t.Helper()
-	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(), Answers: idempotency.In(h.db)})
+	srv := rpc.NewServer(h.nats.Connect(),
+		rpc.ServerConfig{Service: name, Log: testkit.Log(h.t), Registry: observe.NewRegistry(),
+			Answers: idempotency.In(h.db)})
 	register(srv)
 	if err := srv.Start(h.t.Context()); err != nil {
 		h.t.Fatal(err)
@@ -93,7 +97,8 @@ func (h *harness) start() *Service {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	s, err := New(h.t.Context(), Deps{DB: h.db, NATS: nc, JS: js, Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "ticketing"}), Live: h.live,
+	s, err := New(h.t.Context(), Deps{DB: h.db, NATS: nc, JS: js,
+		Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "ticketing"}), Live: h.live,
 		Log: h.log, Metrics: observe.NewRegistry(), Now: h.clock.Now})
 	if err != nil {
 		h.t.Fatal(err)
@@ -149,11 +154,14 @@ func (h *harness) find(_ context.Context, req *api.FindUser) (*api.Contact, erro
 // publish makes an event with one ticket type for each price, of quantity tickets each.
 func (h *harness) publish(quantity int, prices ...int64) *api.Offer {
 	now := h.clock.Now()
-	o := &api.Offer{Event: api.Event{ID: ids.New[ids.EventKind](now), Organizer: person(), Status: api.EventPublished, Name: "Nocturne", Revision: 1,
-		StartsAt: now.Add(30 * 24 * time.Hour), EndsAt: now.Add(30*24*time.Hour + 3*time.Hour), Timezone: "Europe/Berlin"}}
+	o := &api.Offer{Event: api.Event{ID: ids.New[ids.EventKind](now), Organizer: person(), Status: api.EventPublished,
+		Name: "Nocturne", Revision: 1,
+		StartsAt: now.Add(30 * 24 * time.Hour), EndsAt: now.Add(30*24*time.Hour + 3*time.Hour),
+		Timezone: "Europe/Berlin"}}
 	for i, price := range prices {
-		o.Event.TicketTypes = append(o.Event.TicketTypes, api.TicketType{ID: ids.New[ids.TicketTypeKind](now), Name: fmt.Sprintf("type %d", i),
-			Price: api.Money{Amount: price, Currency: "EUR"}, Quantity: quantity})
+		o.Event.TicketTypes = append(o.Event.TicketTypes,
+			api.TicketType{ID: ids.New[ids.TicketTypeKind](now), Name: fmt.Sprintf("type %d", i),
+				Price: api.Money{Amount: price, Currency: "EUR"}, Quantity: quantity})
 	}
 	o.Event.Capacity = quantity * len(prices)
 	h.mu.Lock()
@@ -178,7 +186,10 @@ func (h *harness) change(id ids.Event, subject string, f func(*api.Offer)) {
 func (h *harness) announce(subject string, payload any) {
 	h.t.Helper()
 	row := stream.NewMessage(h.t.Context(), subject, payload)
-	if err := h.db.Tx(h.t.Context(), func(ctx context.Context, tx bun.Tx) error { return stream.AddAll(ctx, tx, row) }); err != nil {
+	if err := h.db.Tx(h.t.Context(), func(ctx context.Context,
+		tx bun.Tx) error {
+		return stream.AddAll(ctx, tx, row)
+	}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -214,7 +225,8 @@ func must[Req, Resp any](ctx context.Context, h *harness, ep rpc.Endpoint[Req, R
 
 // order asks for n tickets of the event's first type.
 func order(o *api.Offer, n int) api.NewOrder {
-	return api.NewOrder{EventID: o.Event.ID, Items: []api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n}}}
+	return api.NewOrder{EventID: o.Event.ID,
+		Items: []api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n}}}
 }
 
 // send orders with an idempotency key.
@@ -223,7 +235,8 @@ func (h *harness) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, 
 	if err != nil {
 		return nil, err
 	}
-	header := map[string][]string{rpc.HeaderPrincipal: {rpc.Principal{User: buyer}.String()}, rpc.HeaderHTTP + rpc.IdempotencyKey: {key}}
+	header := map[string][]string{rpc.HeaderPrincipal: {rpc.Principal{User: buyer}.String()},
+		rpc.HeaderHTTP + rpc.IdempotencyKey: {key}}
 	reply, err := h.caller(api.CreateOrder.Spec).Forward(h.t.Context(), api.CreateOrder.Spec, header, body)
 	if err != nil {
 		return nil, err
@@ -235,8 +248,8 @@ func (h *harness) send(buyer ids.User, key string, o api.NewOrder) (*api.Order, 
 	return &made, json.Unmarshal(reply.Data, &made)
 }
 
-// createWithRetry orders as a good client does: without an answer, or when the service is too busy, it asks again with the same
-// key.
+// createWithRetry orders as a good client does: without an answer, or when the service is too busy, it asks again with
+// the same key.
 func (h *harness) createWithRetry(buyer ids.User, o api.NewOrder) (*api.Order, error) {
 	key := "order-of-" + buyer.String()
 	for {
@@ -262,7 +275,9 @@ func (h *harness) pay(user ids.User, o *api.Order) ids.Payment {
 }
 
 func (h *harness) paid(o *api.Order, id ids.Payment) {
-	h.announce(api.PaymentHasSucceeded.Subject, api.PaymentEvent{Payment: api.Payment{ID: id, OrderID: o.ID, UserID: o.UserID, Amount: o.Total, Status: api.PaymentSucceeded}})
+	h.announce(api.PaymentHasSucceeded.Subject,
+		api.PaymentEvent{Payment: api.Payment{ID: id, OrderID: o.ID, UserID: o.UserID, Amount: o.Total,
+			Status: api.PaymentSucceeded}})
 }
 
 // becomes waits until the order has the status.

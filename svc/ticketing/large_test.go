@@ -24,7 +24,8 @@ func TestCancelledLargeEvent(t *testing.T) {
 		lines := []inventory.Line{{Type: offer.Event.TicketTypes[0].ID, N: 1}}
 		for some := range slices.Chunk(orders, sweepSize) {
 			together(some, func(_ int, id ids.Order) {
-				if err := s.inv.Sell(t.Context(), inventory.Ref{Event: offer.Event.ID, Order: id}, "", lines, "test"); err != nil {
+				if err := s.inv.Sell(t.Context(), inventory.Ref{Event: offer.Event.ID, Order: id}, "", lines,
+					"test"); err != nil {
 					t.Error(err)
 				}
 			})
@@ -99,7 +100,8 @@ func TestAuditKnowsWhatIsOnItsWay(t *testing.T) {
 		free := h.free(s, offer, person(), 2)
 		paid := must(h.as(person()), h, api.CreateOrder, api.NewOrder{EventID: offer.Event.ID,
 			Items: []api.NewOrderItem{{TicketTypeID: offer.Event.TicketTypes[1].ID, Quantity: 1}}})
-		if err := s.inv.Confirm(t.Context(), inventory.Ref{Event: offer.Event.ID, Order: paid.ID}); err != nil { // the money's tickets come next
+		// the money's tickets come next
+		if err := s.inv.Confirm(t.Context(), inventory.Ref{Event: offer.Event.ID, Order: paid.ID}); err != nil {
 			t.Fatal(err)
 		}
 		findings, err := audit.Run(t.Context(), h.db, h.nats.JS)

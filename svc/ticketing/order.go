@@ -41,14 +41,16 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	}
 	created.row = row
 	if limit := api.MaxOpenOrders.Get(s.live); limit > 0 && s.inv.HeldBy(user) >= limit {
-		return nil, fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first", limit).After(api.HoldTTL.Get(s.live))
+		return nil, fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first",
+			limit).After(api.HoldTTL.Get(s.live))
 	}
 	expires := row.ExpiresAt
 	if created.free {
 		expires = now.Add(freeHold)
 	}
 	if err := s.hold(ctx, row.ref(), offer, user, lines, expires, tag); err != nil {
-		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) { // it may be held all the same, or be so soon
+		// it may be held all the same, or be so soon
+		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) {
 			s.releaseHold(ctx, row.ref(), tag)
 		}
 		return nil, err
@@ -76,7 +78,9 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 }
 
 // draftOrder checks a request against the offer and returns the order as it will be written.
-func (s *Service) draftOrder(req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time) (orderRow, []inventory.Line, error) {
+func (s *Service) draftOrder(
+	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time,
+) (orderRow, []inventory.Line, error) {
 	event := &offer.Event
 	var check fault.Check
 	check.Field(len(req.Items) > 0, "items", "must name at least one ticket type")
@@ -114,7 +118,8 @@ func (s *Service) draftOrder(req *api.NewOrder, offer *api.Offer, user ids.User,
 		check.Field(item.Quantity >= 1, field+".quantity", "must be at least 1")
 		check.Field(item.Quantity <= limit, field+".quantity", "must be at most %d", limit)
 		if t.MaxPerOrder > 0 {
-			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type", t.MaxPerOrder)
+			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type",
+				t.MaxPerOrder)
 		}
 		if item.Quantity < 1 || item.Quantity > limit {
 			continue
@@ -127,7 +132,8 @@ func (s *Service) draftOrder(req *api.NewOrder, offer *api.Offer, user ids.User,
 		}
 		tickets += item.Quantity
 		total += t.Price.Amount * int64(item.Quantity)
-		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity, UnitPrice: t.Price})
+		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity,
+			UnitPrice: t.Price})
 		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
 	}
 	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
@@ -142,9 +148,11 @@ func (s *Service) draftOrder(req *api.NewOrder, offer *api.Offer, user ids.User,
 	if closed != nil {
 		return orderRow{}, nil, closed
 	}
-	return orderRow{ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending, Items: items,
-		Attendees: req.Attendees, Total: total, Currency: items[0].UnitPrice.Currency, ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))),
-		Revision: 1, CreatedAt: now, UpdatedAt: now}, lines, nil
+	return orderRow{ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending,
+		Items:     items,
+		Attendees: req.Attendees, Total: total, Currency: items[0].UnitPrice.Currency,
+		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))),
+		Revision:  1, CreatedAt: now, UpdatedAt: now}, lines, nil
 }
 
 func checkAttendee(check *fault.Check, field string, a api.Attendee) {
@@ -159,12 +167,16 @@ func validEmail(s string) bool {
 	return err == nil && a.Address == s && len(s) <= 254
 }
 
-// freeHold is how long the seats of a free order are held until it is written and confirmed. Should its instance not get
-// to that, the end of the hold makes any other confirm the order, or give the seats back if there is none.
+// freeHold is how long the seats of a free order are held until it is written and confirmed. Should its instance not
+// get to that, the end of the hold makes any other confirm the order, or give the seats back if there is none.
 const freeHold = 15 * time.Second
 
-// hold takes the seats, opening the event's pool if this is the first order for it. The tag is the call's, for undoHold.
-func (s *Service) hold(ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time, tag string) error {
+// hold takes the seats, opening the event's pool if this is the first order for it. The tag is the call's, for
+// undoHold.
+func (s *Service) hold(
+	ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time,
+	tag string,
+) error {
 	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
 	switch {
 	case errors.Is(err, inventory.ErrClosed): // an instance that filled it in again did not come to its end

@@ -75,7 +75,8 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 		err := s.setQuantities(ctx, id, offer.Event.Revision, quantities(offer), "")
 		if fault.Is(err, fault.Conflict) {
 			// The event service asks before it lowers a quantity, so this is an older message than the pool.
-			s.log.WarnContext(ctx, "event asks for fewer tickets than are held or sold", "event", id, "revision", offer.Event.Revision)
+			s.log.WarnContext(ctx, "event asks for fewer tickets than are held or sold", "event", id,
+				"revision", offer.Event.Revision)
 			return nil
 		}
 		return err
@@ -89,7 +90,8 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 	return nil
 }
 
-// cancelOrders cancels pending orders, page by page, all that can be. Of those that are being paid the next try decides.
+// cancelOrders cancels pending orders, page by page, all that can be. Of those that are being paid the next try
+// decides.
 func (s *Service) cancelOrders(ctx context.Context, column string, value any) error {
 	left, after := 0, ids.Order("")
 	for {
@@ -113,8 +115,8 @@ func (s *Service) cancelOrders(ctx context.Context, column string, value any) er
 	return nil
 }
 
-// recordPayment turns money into tickets. The inventory decides first, then the order and its tickets are written in one
-// transaction. A crash between the two is healed by the message coming again: every step finds what it did before.
+// recordPayment turns money into tickets. The inventory decides first, then the order and its tickets are written in
+// one transaction. A crash between the two is healed by the message coming again: every step finds what it did before.
 func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 	order, err := s.db.order(ctx, p.OrderID)
 	if fault.Is(err, fault.NotFound) {
@@ -123,7 +125,8 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 	if err != nil {
 		return err
 	}
-	due := api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("no seats", p.ID.String()), OrderID: order.ID, PaymentID: p.ID, Amount: p.Amount}
+	due := api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("no seats", p.ID.String()), OrderID: order.ID,
+		PaymentID: p.ID, Amount: p.Amount}
 	switch {
 	case order.paidBy(p.ID):
 		return nil
@@ -222,10 +225,12 @@ func (s *Service) commitCreations(ctx context.Context, in []creation) []batch.Re
 	return results
 }
 
-// commitApart commits each operation of a batch alone if one of them was refused, and so nothing was written. A database that
-// is away or slow says nothing about a single operation; nor does a commit whose outcome is unknown, of which each may
-// have happened.
-func commitApart[In, Out any](ctx context.Context, in []In, err error, alone func(error) error, commit batch.Commit[In, Out]) []batch.Result[Out] {
+// commitApart commits each operation of a batch alone if one of them was refused, and so nothing was written. A
+// database that is away or slow says nothing about a single operation; nor does a commit whose outcome is unknown, of
+// which each may have happened.
+func commitApart[In, Out any](
+	ctx context.Context, in []In, err error, alone func(error) error, commit batch.Commit[In, Out],
+) []batch.Result[Out] {
 	switch {
 	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
 		return batch.Fail[Out](len(in), err)

@@ -83,16 +83,19 @@ func TestLostCommitOfScans(t *testing.T) {
 	offer := h.publish(10, 0)
 	b := h.buy(offer, 1)
 	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte(`INSERT INTO "admissions"`)) })
-	got := must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: b.tickets[0].Code, Gate: "north"})
+	got := must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+		api.Admission{EventID: offer.Event.ID, Code: b.tickets[0].Code, Gate: "north"})
 	if got.Result != api.Admitted || !lose.Lost() {
 		t.Errorf("the door hears %+v", got)
 	}
-	if scans := must(h.as(offer.Event.Organizer), h, api.ListAdmissions, api.EventPage{EventID: offer.Event.ID}).Items; len(scans) != 1 {
+	if scans := must(h.as(offer.Event.Organizer), h, api.ListAdmissions,
+		api.EventPage{EventID: offer.Event.ID}).Items; len(scans) != 1 {
 		t.Errorf("%d scans are kept", len(scans))
 	}
 }
 
-// The answers to a transfer and to a cancellation are lost on their way from the database: both are answered as done, once.
+// The answers to a transfer and to a cancellation are lost on their way from the database: both are answered as done,
+// once.
 func TestLostCommitOfATransfer(t *testing.T) {
 	lose := testkit.LoseCommits(t, testkit.Postgres(t))
 	h := newHarness(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
@@ -144,7 +147,8 @@ func TestKeyOutlivesItsAnswer(t *testing.T) {
 		}
 		for range 2 {
 			forget()
-			if again, err := h.send(buyer, "my key", order(offer, 1)); err != nil || again.ID != first.ID || again.Status != api.OrderPending {
+			if again, err := h.send(buyer, "my key", order(offer, 1)); err != nil || again.ID != first.ID ||
+				again.Status != api.OrderPending {
 				t.Errorf("the key again: %+v, %v", again, err)
 			}
 		}
@@ -154,7 +158,8 @@ func TestKeyOutlivesItsAnswer(t *testing.T) {
 		h.clock.Advance(2 * time.Minute)
 		h.becomes(buyer, first.ID, api.OrderExpired)
 		forget()
-		if again, err := h.send(buyer, "my key", order(offer, 1)); err != nil || again.ID != first.ID || again.Status != api.OrderExpired {
+		if again, err := h.send(buyer, "my key", order(offer, 1)); err != nil || again.ID != first.ID ||
+			again.Status != api.OrderExpired {
 			t.Errorf("the key of an expired order: %+v, %v", again, err)
 		}
 		must(h.as(person()), h, api.CreateOrder, order(offer, 5))
@@ -164,7 +169,8 @@ func TestKeyOutlivesItsAnswer(t *testing.T) {
 
 // keyed returns the context of a request with an idempotency key, and the id of its order.
 func (h *harness) keyed(buyer ids.User, key string) (context.Context, ids.Order) {
-	ctx := rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: buyer}, Endpoint: "create_order", IdempotencyKey: key, BodyHash: "hash"})
+	ctx := rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: buyer}, Endpoint: "create_order",
+		IdempotencyKey: key, BodyHash: "hash"})
 	scope, key, hash, _ := rpc.Answer(ctx)
 	return ctx, ids.Derive[ids.OrderKind](scope, key, hash)
 }
@@ -197,7 +203,8 @@ func TestFailedTwinLeavesTheHold(t *testing.T) {
 		h.becomes(buyer, id, api.OrderExpired)
 		// Without a twin and without an order the seat is free again at once.
 		ref.Order = ids.New[ids.OrderKind](h.clock.Now())
-		if err := s.hold(ctx, ref, offer, buyer, lines, store.Time(h.clock.Now().Add(time.Minute)), "alone"); err != nil {
+		if err := s.hold(ctx, ref, offer, buyer, lines, store.Time(h.clock.Now().Add(time.Minute)),
+			"alone"); err != nil {
 			t.Fatal(err)
 		}
 		s.undoHold(ctx, ref, "alone", fault.New(fault.Unavailable, "the service is overloaded"))
@@ -213,7 +220,8 @@ func TestRepeatedRequestHoldsAsLongAsItSays(t *testing.T) {
 	req := order(offer, 1)
 	ctx, id := h.keyed(buyer, "again")
 	lines := []inventory.Line{{Type: req.Items[0].TicketTypeID, N: 1}}
-	if err := s.hold(ctx, inventory.Ref{Event: offer.Event.ID, Order: id}, offer, buyer, lines, store.Time(h.clock.Now().Add(time.Minute)), "first"); err != nil {
+	if err := s.hold(ctx, inventory.Ref{Event: offer.Event.ID, Order: id}, offer, buyer, lines,
+		store.Time(h.clock.Now().Add(time.Minute)), "first"); err != nil {
 		t.Fatal(err)
 	}
 	h.clock.Advance(50 * time.Second)
@@ -240,7 +248,8 @@ func (h *harness) free(s *Service, offer *api.Offer, buyer ids.User, n int) orde
 	if err := s.hold(h.t.Context(), row.ref(), offer, buyer, lines, h.clock.Now().Add(freeHold), "free"); err != nil {
 		h.t.Fatal(err)
 	}
-	made, err := s.creations.Do(h.t.Context(), creation{row: row, free: true, message: stream.NewMessage(h.t.Context(), "", nil)})
+	made, err := s.creations.Do(h.t.Context(),
+		creation{row: row, free: true, message: stream.NewMessage(h.t.Context(), "", nil)})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -259,7 +268,8 @@ func TestFreeOrderGivenUpBeforeItsConfirmation(t *testing.T) {
 		}
 		h.sold(offer, 0)
 		row = h.free(s, offer, buyer, 2)
-		h.change(offer.Event.ID, api.EventWasCancelled.Subject, func(o *api.Offer) { o.Event.Status = api.EventCancelled })
+		h.change(offer.Event.ID, api.EventWasCancelled.Subject,
+			func(o *api.Offer) { o.Event.Status = api.EventCancelled })
 		h.becomes(buyer, row.ID, api.OrderCancelled)
 		if err := s.confirm(t.Context(), row); err != nil {
 			t.Error(err)
@@ -285,7 +295,8 @@ func TestFreeOrderIsConfirmedByOthers(t *testing.T) {
 	h.audit()
 }
 
-// A free order is written after its hold has ended. If there is room it takes its seats again; if not, it is taken back.
+// A free order is written after its hold has ended. If there is room it takes its seats again; if not, it is taken
+// back.
 func TestFreeOrderWrittenAfterItsHold(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
@@ -330,7 +341,8 @@ func TestPaymentThatTheStockRefuses(t *testing.T) {
 		well := must(h.as(person()), h, api.CreateOrder, api.NewOrder{EventID: offer.Event.ID,
 			Items: []api.NewOrderItem{{TicketTypeID: offer.Event.TicketTypes[1].ID, Quantity: 1}}})
 		if err := h.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.ExecContext(ctx, "UPDATE stock SET capacity = 0 WHERE ticket_type_id = ?", offer.Event.TicketTypes[0].ID)
+			_, err := tx.ExecContext(ctx, "UPDATE stock SET capacity = 0 WHERE ticket_type_id = ?",
+				offer.Event.TicketTypes[0].ID)
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -22,8 +22,8 @@ import (
 // rebuildWithin bounds the rebuild of one event.
 const rebuildWithin = 2 * time.Minute
 
-// rebuildInventory makes the inventory of an event what SQL says, for operators: of the one that is named, or of the next
-// one after another.
+// rebuildInventory makes the inventory of an event what SQL says, for operators: of the one that is named, or of the
+// next one after another.
 func (s *Service) rebuildInventory(ctx context.Context, req *api.RebuildOf) (*api.RebuiltInventory, error) {
 	event := req.EventID
 	if event == "" {
@@ -89,7 +89,8 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 	out.Orders = len(rows)
 	var phases [3][]repair // what gives seats back comes first, then what is sold, then what is held
 	for _, id := range sortedKeys(rows) {
-		r := repair{ref: inventory.Ref{Event: event, Order: id}, known: known[id], should: s.shouldHave(rows[id], seats[id], known[id])}
+		r := repair{ref: inventory.Ref{Event: event, Order: id}, known: known[id],
+			should: s.shouldHave(rows[id], seats[id], known[id])}
 		switch {
 		case r.known.State == inventory.Held && rows[id].ID == "": // about to be written, or it expires
 		case sameSeats(r.known, r.should):
@@ -111,7 +112,8 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 		}
 	}
 	if out.Mended > 0 || out.NoRoom > 0 {
-		s.log.InfoContext(ctx, "the inventory of an event was mended", "event", event, "orders", out.Orders, "mended", out.Mended, "no_room", out.NoRoom)
+		s.log.InfoContext(ctx, "the inventory of an event was mended", "event", event, "orders", out.Orders,
+			"mended", out.Mended, "no_room", out.NoRoom)
 	}
 	return out, nil
 }
@@ -154,7 +156,8 @@ func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known i
 		for _, t := range sortedKeys(seats) {
 			e.Lines = append(e.Lines, inventory.Line{Type: t, N: seats[t]})
 		}
-	case row.Status == api.OrderPending && (known.State != "" || s.now().Before(row.ExpiresAt)): // one that is overdue is about to end
+	// one that is overdue is about to end
+	case row.Status == api.OrderPending && (known.State != "" || s.now().Before(row.ExpiresAt)):
 		e.State, e.Lines, e.Expires = inventory.Held, row.lines(), row.ExpiresAt.UnixMilli()
 	default:
 		return inventory.Entry{}
@@ -184,7 +187,8 @@ func later(a, b time.Time) time.Time {
 // stockedAfter returns the first event after another that has been on sale, or "".
 func (db ticketStore) stockedAfter(ctx context.Context, event ids.Event) (ids.Event, error) {
 	var next ids.Event
-	err := db.Read().NewRaw("SELECT COALESCE(MIN(event_id), '') FROM stock WHERE event_id > ?", event.String()).Scan(ctx, &next)
+	err := db.Read().NewRaw("SELECT COALESCE(MIN(event_id), '') FROM stock WHERE event_id > ?",
+		event.String()).Scan(ctx, &next)
 	return next, err
 }
 
@@ -196,12 +200,16 @@ func (db ticketStore) hasOrders(ctx context.Context, event ids.Event) (bool, err
 }
 
 // stockOf returns the quantities that the fence has for an event, and the newest revision among them.
-func (db ticketStore) stockOf(ctx context.Context, event ids.Event) (revision int64, lines []inventory.Line, err error) {
+func (db ticketStore) stockOf(
+	ctx context.Context, event ids.Event,
+) (revision int64, lines []inventory.Line, err error) {
 	var rows []struct {
 		TicketTypeID       ids.TicketType
 		Capacity, Revision int64
 	}
-	err = db.Read().NewRaw("SELECT ticket_type_id, capacity, revision FROM stock WHERE event_id = ? ORDER BY ticket_type_id", event).Scan(ctx, &rows)
+	err = db.Read().NewRaw(
+		"SELECT ticket_type_id, capacity, revision FROM stock WHERE event_id = ? ORDER BY ticket_type_id",
+		event).Scan(ctx, &rows)
 	for _, r := range rows {
 		revision = max(revision, r.Revision)
 		lines = append(lines, inventory.Line{Type: r.TicketTypeID, N: int(r.Capacity)})
@@ -211,7 +219,9 @@ func (db ticketStore) stockOf(ctx context.Context, event ids.Event) (revision in
 
 // seats returns, as of one moment, the orders of an event that should have seats, together with those that are known to
 // the inventory, and the seats that the tickets of each order take. A known order that does not exist has an empty row.
-func (db ticketStore) seats(ctx context.Context, event ids.Event, known []ids.Order) (map[ids.Order]orderRow, ticketCounts, error) {
+func (db ticketStore) seats(
+	ctx context.Context, event ids.Event, known []ids.Order,
+) (map[ids.Order]orderRow, ticketCounts, error) {
 	var opts sql.TxOptions
 	if db.Postgres() {
 		opts = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
@@ -226,7 +236,9 @@ func (db ticketStore) seats(ctx context.Context, event ids.Event, known []ids.Or
 		TicketTypeID ids.TicketType
 		N            int
 	}
-	err = tx.NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE event_id = ? AND ? GROUP BY order_id, ticket_type_id",
+	err = tx.NewRaw(
+		"SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE event_id = ? AND ? GROUP BY order_id, "+
+			"ticket_type_id",
 		event, bun.Safe(seated)).Scan(ctx, &counts)
 	if err != nil {
 		return nil, nil, err

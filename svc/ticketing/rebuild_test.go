@@ -30,8 +30,8 @@ func (h *harness) rebuild(event ids.Event) api.RebuiltInventory {
 	return *must(h.t.Context(), h, api.RebuildInventory, api.RebuildOf{EventID: event})
 }
 
-// The inventory and SQL disagree in every way. A rebuild leaves alone what changed a moment ago, then mends all of it, and
-// leaves a hold whose order is about to be written.
+// The inventory and SQL disagree in every way. A rebuild leaves alone what changed a moment ago, then mends all of it,
+// and leaves a hold whose order is about to be written.
 func TestRebuildMendsWhatDiffers(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
@@ -72,7 +72,8 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 		}
 		h.audit()
 		known, err := s.inv.Entries(ctx, o.Event.ID)
-		if err != nil || known[flight.Order].State != inventory.Held || known[freed.ID].State != inventory.Held || known[good.ID].State != inventory.Sold {
+		if err != nil || known[flight.Order].State != inventory.Held || known[freed.ID].State != inventory.Held ||
+			known[good.ID].State != inventory.Sold {
 			t.Errorf("%v %+v", err, known)
 		}
 		if got := h.rebuild(o.Event.ID); got.Mended+got.Waiting != 0 {
@@ -124,8 +125,8 @@ func TestLostInventory(t *testing.T) {
 	})
 }
 
-// The quantities of an event change when its pool is lost and the instance does not know that yet. The pool is filled in
-// again: one without its orders would sell their seats a second time.
+// The quantities of an event change when its pool is lost and the instance does not know that yet. The pool is filled
+// in again: one without its orders would sell their seats a second time.
 func TestQuantitiesOfALostPool(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		s := h.start()
@@ -141,8 +142,8 @@ func TestQuantitiesOfALostPool(t *testing.T) {
 	})
 }
 
-// The inventory is lost in the middle of a sale at two instances, and rebuilt meanwhile. No seat is sold twice, and in the
-// end all agree.
+// The inventory is lost in the middle of a sale at two instances, and rebuilt meanwhile. No seat is sold twice, and in
+// the end all agree.
 func TestLostInventoryInASale(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))

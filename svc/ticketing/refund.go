@@ -15,8 +15,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
-// decideRefund revokes tickets of a paid order and says how much of its money goes back, for a manager of the event. The
-// payment service carries it out.
+// decideRefund revokes tickets of a paid order and says how much of its money goes back, for a manager of the event.
+// The payment service carries it out.
 func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.RefundDue, error) {
 	row, err := s.db.order(ctx, req.OrderID)
 	if err != nil {
@@ -117,8 +117,9 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 
 // decideAll takes back all that is left of an order.
 func decideAll(row orderRow, tickets []ticketRow, id ids.Refund, reason string) decision {
-	d := decision{row: row, revoked: tickets, due: api.RefundDue{RefundID: id, OrderID: row.ID, PaymentID: row.PaymentID,
-		Amount: row.money(row.Total - row.Refunded), Reason: reason}}
+	d := decision{row: row, revoked: tickets,
+		due: api.RefundDue{RefundID: id, OrderID: row.ID, PaymentID: row.PaymentID,
+			Amount: row.money(row.Total - row.Refunded), Reason: reason}}
 	for _, t := range tickets {
 		d.due.Tickets = append(d.due.Tickets, t.ID)
 	}
@@ -166,7 +167,8 @@ func (s *Service) tryReturnSeats(ctx context.Context, orders ...ids.Order) error
 	}
 	list := slices.Collect(maps.Values(all))
 	errs := make([]error, len(list))
-	together(list, func(i int, k remaining) { errs[i] = s.updateSeats(ctx, k) }) // at the same time, so that they share a batch
+	// at the same time, so that they share a batch
+	together(list, func(i int, k remaining) { errs[i] = s.updateSeats(ctx, k) })
 	var done []orderRow
 	for i, k := range list {
 		if errs[i] == nil {
@@ -198,8 +200,8 @@ func (s *Service) keepSeats(ctx context.Context, k remaining) error {
 	return s.inv.Reduce(ctx, k.row.ref(), k.lines)
 }
 
-// refundEvent gives back the money of every paid order of a cancelled event, page by page. Interrupted, it goes on where
-// it was.
+// refundEvent gives back the money of every paid order of a cancelled event, page by page. Interrupted, it goes on
+// where it was.
 func (s *Service) refundEvent(ctx context.Context, event ids.Event) error {
 	for {
 		done, err := s.db.refundEvent(ctx, event, sweepSize, store.Time(s.now()))
@@ -224,8 +226,8 @@ func (s *Service) cancelFree(ctx context.Context, id ids.Order) (*api.Order, err
 	return &order, nil
 }
 
-// closePayments ends the open payments of orders at their providers, and returns those that nobody can pay any more. Seats are
-// not given to others while the money for them may still come.
+// closePayments ends the open payments of orders at their providers, and returns those that nobody can pay any more.
+// Seats are not given to others while the money for them may still come.
 func (s *Service) closePayments(ctx context.Context, orders []ids.Order) (map[ids.Order]bool, error) {
 	resp, err := rpc.Call(ctx, s.client, api.ClosePayments, &api.OrdersToClose{OrderIDs: orders})
 	if err != nil {

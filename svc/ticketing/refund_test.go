@@ -34,14 +34,16 @@ func (h *harness) buy(offer *api.Offer, n int) bought {
 }
 
 func (b bought) refund(amount *api.Money, tickets ...ids.Ticket) api.RefundOrder {
-	return api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()), OrderID: b.ID, PaymentID: b.payment, Amount: amount, Tickets: tickets}
+	return api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()), OrderID: b.ID, PaymentID: b.payment,
+		Amount: amount, Tickets: tickets}
 }
 
 // sold waits until that many tickets of the event's first type are sold.
 func (h *harness) sold(offer *api.Offer, want int) {
 	h.t.Helper()
 	testkit.Eventually(h.t, 15*time.Second, func() error {
-		got := must(h.as(offer.Event.Organizer), h, api.GetAvailability, api.EventRef{ID: offer.Event.ID}).TicketTypes[0]
+		got := must(h.as(offer.Event.Organizer), h, api.GetAvailability,
+			api.EventRef{ID: offer.Event.ID}).TicketTypes[0]
 		if got.Sold != want || got.Held != 0 {
 			return fmt.Errorf("sold %d, held %d, want %d and 0", got.Sold, got.Held, want)
 		}
@@ -95,7 +97,8 @@ func TestRefunds(t *testing.T) {
 		h.sold(offer, 4)
 
 		// A ticket: it is revoked, and its seat comes back.
-		if due := must(organizer, h, api.DecideRefund, b.refund(nil, b.tickets[1].ID)); due.Amount != euro(1000) || len(due.Tickets) != 1 {
+		if due := must(organizer, h, api.DecideRefund, b.refund(nil, b.tickets[1].ID)); due.Amount != euro(1000) ||
+			len(due.Tickets) != 1 {
 			t.Errorf("refund of a ticket: %+v", due)
 		}
 		h.sold(offer, 3)
@@ -109,7 +112,8 @@ func TestRefunds(t *testing.T) {
 		h.audit()
 
 		// The rest.
-		if due := must(organizer, h, api.DecideRefund, b.refund(nil)); due.Amount != euro(1500) || len(due.Tickets) != 2 {
+		if due := must(organizer, h, api.DecideRefund, b.refund(nil)); due.Amount != euro(1500) ||
+			len(due.Tickets) != 2 {
 			t.Errorf("refund of the rest: %+v", due)
 		}
 		if got := h.becomes(b.buyer, b.ID, api.OrderRefunding); got.Refunded != euro(3000) {
@@ -120,11 +124,13 @@ func TestRefunds(t *testing.T) {
 		}
 		h.sold(offer, 1)
 		h.paid(b.Order, b.payment) // told again, long after: nothing is owed for it
-		h.announce(api.PaymentWasRefunded.Subject, api.PaymentEvent{Payment: api.Payment{ID: b.payment, OrderID: b.ID, UserID: b.buyer, Amount: b.Total}})
+		h.announce(api.PaymentWasRefunded.Subject,
+			api.PaymentEvent{Payment: api.Payment{ID: b.payment, OrderID: b.ID, UserID: b.buyer, Amount: b.Total}})
 		h.becomes(b.buyer, b.ID, api.OrderRefunded)
 		h.audit()
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if due, revoked := len(h.published(api.OrderRefundDue.Subject)), len(h.published(api.TicketWasRevoked.Subject)); due != 3 || revoked != 3 {
+			if due, revoked := len(h.published(api.OrderRefundDue.Subject)),
+				len(h.published(api.TicketWasRevoked.Subject)); due != 3 || revoked != 3 {
 				return fmt.Errorf("%d refunds were told, and %d revoked tickets", due, revoked)
 			}
 			return nil
@@ -142,7 +148,8 @@ func TestRefundsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, ticket := range b.tickets[:6] {
 			wg.Go(func() {
-				if _, err := do(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil, ticket.ID)); err != nil {
+				if _, err := do(h.as(offer.Event.Organizer), h, api.DecideRefund,
+					b.refund(nil, ticket.ID)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -181,12 +188,15 @@ func TestFreeOrderIsGivenUp(t *testing.T) {
 		}
 		h.sold(offer, 0)
 		used := h.buy(offer, 1)
-		must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: used.tickets[0].Code})
-		if _, err := do(h.as(used.buyer), h, api.CancelOrder, api.OrderRef{ID: used.ID}); !fault.Is(err, fault.Conflict) {
+		must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+			api.Admission{EventID: offer.Event.ID, Code: used.tickets[0].Code})
+		if _, err := do(h.as(used.buyer), h, api.CancelOrder, api.OrderRef{ID: used.ID}); !fault.Is(err,
+			fault.Conflict) {
 			t.Errorf("an order that was used is given up: %v", err)
 		}
 		paid := h.buy(h.publish(1, 1000), 1)
-		if _, err := do(h.as(paid.buyer), h, api.CancelOrder, api.OrderRef{ID: paid.ID}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(paid.buyer), h, api.CancelOrder, api.OrderRef{ID: paid.ID}); !fault.Is(err,
+			fault.Conflict) {
 			t.Errorf("a paid order is given up: %v", err)
 		}
 		h.audit()
@@ -217,7 +227,8 @@ func TestCancelledEventGivesAllBack(t *testing.T) {
 		h.mu.Unlock()
 
 		for _, o := range []*api.Offer{offer, free} {
-			h.change(o.Event.ID, api.EventWasCancelled.Subject, func(o *api.Offer) { o.Event.Status = api.EventCancelled })
+			h.change(o.Event.ID, api.EventWasCancelled.Subject,
+				func(o *api.Offer) { o.Event.Status = api.EventCancelled })
 		}
 		for _, b := range paid {
 			if got := h.becomes(b.buyer, b.ID, api.OrderRefunding); got.Refunded != b.Total {
@@ -240,8 +251,8 @@ func TestCancelledEventGivesAllBack(t *testing.T) {
 	})
 }
 
-// An order that may be paid at this moment keeps its seats beyond its time: until the payment has been ended, and at most
-// for the grace.
+// An order that may be paid at this moment keeps its seats beyond its time: until the payment has been ended, and at
+// most for the grace.
 func TestHoldOutlivesItsPayment(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
@@ -249,7 +260,8 @@ func TestHoldOutlivesItsPayment(t *testing.T) {
 		begin := func() (ids.User, *api.Order) {
 			buyer := person()
 			o := must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
-			must(h.as(buyer), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now())})
+			must(h.as(buyer), h, api.BeginPayment,
+				api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now())})
 			return buyer, o
 		}
 		set := func(away bool) { h.mu.Lock(); h.away = away; h.mu.Unlock() }
@@ -286,7 +298,9 @@ func TestSlowPaymentKeepsTheSeats(t *testing.T) {
 		h.start()
 		offer := h.publish(2, 1000)
 		begin := func(o *api.Order, until time.Time) *api.Payable {
-			return must(h.as(o.UserID), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now()), HoldUntil: &until})
+			return must(h.as(o.UserID), h, api.BeginPayment,
+				api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now()),
+					HoldUntil: &until})
 		}
 		slow := must(h.as(person()), h, api.CreateOrder, order(offer, 1))
 		until := h.clock.Now().Add(7 * 24 * time.Hour)
@@ -352,7 +366,8 @@ func TestRefundOfTheWholeSum(t *testing.T) {
 			}
 		}
 		h.sold(offer, 1)
-		if due := must(organizer, h, api.DecideRefund, one.refund(nil)); due.Amount.Amount != 0 || len(due.Tickets) != 1 {
+		if due := must(organizer, h, api.DecideRefund, one.refund(nil)); due.Amount.Amount != 0 ||
+			len(due.Tickets) != 1 {
 			t.Errorf("the last ticket: %+v", due)
 		}
 		h.becomes(one.buyer, one.ID, api.OrderRefunded)
@@ -365,7 +380,8 @@ func TestRefundOfTheWholeSum(t *testing.T) {
 		h.sold(offer, 0)
 		h.audit()
 		testkit.Eventually(t, 15*time.Second, func() error {
-			if due, revoked := len(h.published(api.OrderRefundDue.Subject)), len(h.published(api.TicketWasRevoked.Subject)); due != 3 || revoked != 6 {
+			if due, revoked := len(h.published(api.OrderRefundDue.Subject)),
+				len(h.published(api.TicketWasRevoked.Subject)); due != 3 || revoked != 6 {
 				return fmt.Errorf("%d refunds were told, and %d revoked tickets", due, revoked)
 			}
 			return nil
@@ -379,8 +395,10 @@ func TestSeatOfAnAdmittedTicketIsNotSoldAgain(t *testing.T) {
 		h.start()
 		offer := h.publish(2, 1000)
 		b := h.buy(offer, 2)
-		must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: b.tickets[0].Code})
-		if due := must(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil)); due.Amount != b.Total || len(due.Tickets) != 2 {
+		must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+			api.Admission{EventID: offer.Event.ID, Code: b.tickets[0].Code})
+		if due := must(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil)); due.Amount != b.Total ||
+			len(due.Tickets) != 2 {
 			t.Errorf("refund: %+v", due)
 		}
 		h.sold(offer, 1)

@@ -21,7 +21,8 @@ func (h *harness) keys(event *api.Offer) int {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	info, err := s.Info(h.t.Context(), jetstream.WithSubjectFilter(api.InventoryPrefix+"*."+event.Event.ID.String()+".>"))
+	info, err := s.Info(h.t.Context(), jetstream.WithSubjectFilter(
+		api.InventoryPrefix+"*."+event.Event.ID.String()+".>"))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -39,7 +40,8 @@ func TestEventThatIsOverLeavesTheInventory(t *testing.T) {
 		over, other := h.publish(10, 1000), h.publish(10, 1000)
 		b, free := h.buy(over, 3), h.buy(over, 1)
 		h.buy(other, 2)
-		h.change(over.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) { o.Event.EndsAt = h.clock.Now().Add(-offers.RetireAfter) })
+		h.change(over.Event.ID, api.EventUpdated.Subject,
+			func(o *api.Offer) { o.Event.EndsAt = h.clock.Now().Add(-offers.RetireAfter) })
 		testkit.Eventually(t, 15*time.Second, func() error {
 			pool, err := s.inv.Pool(t.Context(), over.Event.ID)
 			if err == nil && pool.Revision == over.Event.Revision {
@@ -85,8 +87,10 @@ func TestRebuildOfAnotherEdition(t *testing.T) {
 		h.emptyInventory()
 		event := offer.Event.ID.String()
 		for key, value := range map[string]string{
-			"order." + event + "." + b.ID.String(): `{"s":"sold","l":[{"t":"` + offer.Event.TicketTypes[0].ID.String() + `","n":2}],"o":"x"}`,
-			"pool." + event:                        `{"r":1,"types":[{"t":"` + offer.Event.TicketTypes[0].ID.String() + `","c":5,"h":0,"s":2}]}`,
+			"order." + event + "." + b.ID.String(): `{"s":"sold","l":[{"t":"` + offer.Event.TicketTypes[0].ID.String() +
+				`","n":2}],"o":"x"}`,
+			"pool." + event: `{"r":1,"types":[{"t":"` + offer.Event.TicketTypes[0].ID.String() +
+				`","c":5,"h":0,"s":2}]}`,
 		} {
 			if _, err := h.nats.JS.Publish(t.Context(), api.InventoryPrefix+key, []byte(value)); err != nil {
 				t.Fatal(err)

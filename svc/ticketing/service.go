@@ -1,7 +1,7 @@
 // Package ticketing sells seats and lets people in.
 //
-// The seats are decided in JetStream (package inventory); orders, tickets and admissions are recorded in SQL, which has a
-// fence of its own against overselling and from which the inventory can be rebuilt.
+// The seats are decided in JetStream (package inventory); orders, tickets and admissions are recorded in SQL, which has
+// a fence of its own against overselling and from which the inventory can be rebuilt.
 package ticketing
 
 import (
@@ -85,7 +85,8 @@ type metrics struct {
 
 // branch counts an unusual way that an order's money has gone.
 func (m metrics) branch(name string) {
-	m.registry.Counter("starlight_ticketing_branches_total", "Unusual ways of orders and their money, by what happened.", "branch", name).Inc()
+	m.registry.Counter("starlight_ticketing_branches_total",
+		"Unusual ways of orders and their money, by what happened.", "branch", name).Inc()
 }
 
 // batchSize is how many orders, payments or scans one transaction takes.
@@ -113,8 +114,10 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		metrics: metrics{
 			registry: d.Metrics,
 			refunds:  d.Metrics.Counter("starlight_ticketing_refunds_due_total", "Payments that have to go back."),
-			write:    d.Metrics.Histogram("starlight_ticketing_write_seconds", "How long one transaction took that writes orders."),
-			fenced:   d.Metrics.Counter("starlight_ticketing_fenced_total", "Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
+			write: d.Metrics.Histogram("starlight_ticketing_write_seconds",
+				"How long one transaction took that writes orders."),
+			fenced: d.Metrics.Counter("starlight_ticketing_fenced_total",
+				"Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
 		}}
 	s.offers = offers.New(d.DB, d.Client, d.Now)
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
@@ -161,8 +164,9 @@ func (s *Service) Run(ctx context.Context) error {
 	work := run.NewGroup(s.log)
 	work.Go("inventory", s.inv.Follow)
 	work.Go("consumer", func(ctx context.Context) error {
-		return stream.Consume(ctx, s.js, stream.Consumer{Stream: api.EventsStream, Durable: consumer, Filters: subjects(), Concurrency: batchSize,
-			MaxDeliver: maxDeliver, AckWait: ackWait, Log: s.log, Registry: s.registry}, s.onEvent)
+		return stream.Consume(ctx, s.js,
+			stream.Consumer{Stream: api.EventsStream, Durable: consumer, Filters: subjects(), Concurrency: batchSize,
+				MaxDeliver: maxDeliver, AckWait: ackWait, Log: s.log, Registry: s.registry}, s.onEvent)
 	})
 	work.Go("overdue orders", s.expire)
 	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
@@ -208,13 +212,15 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (*api.Ava
 	if err != nil && !errors.Is(err, inventory.ErrNoPool) {
 		return nil, err
 	}
-	out := &api.Availability{EventID: req.ID, TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
+	out := &api.Availability{EventID: req.ID,
+		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
 	for _, t := range offer.Event.TicketTypes {
 		c := inventory.Counts{Type: t.ID, Capacity: t.Quantity}
 		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
 			c = pool.Types[i]
 		}
-		out.TicketTypes = append(out.TicketTypes, api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold})
+		out.TicketTypes = append(out.TicketTypes,
+			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold})
 	}
 	return out, nil
 }
@@ -249,8 +255,8 @@ func (s *Service) setQuantities(
 	return s.db.setStock(ctx, event, revision, lines)
 }
 
-// resizePool sets the quantities of a pool and the currency. A pool that is gone though the event has orders is filled in
-// again first.
+// resizePool sets the quantities of a pool and the currency. A pool that is gone though the event has orders is filled
+// in again first.
 func (s *Service) resizePool(
 	ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string,
 ) error {
@@ -291,8 +297,8 @@ func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Role) (
 	return o, o.Require(rpc.Caller(ctx), need)
 }
 
-// publishChanges wakes the callers who wait for a change of orders, at whichever gateway. Call it after the commit: they
-// read the order again. A notification that is lost costs them the rest of their wait, and nothing else.
+// publishChanges wakes the callers who wait for a change of orders, at whichever gateway. Call it after the commit:
+// they read the order again. A notification that is lost costs them the rest of their wait, and nothing else.
 func (s *Service) publishChanges(orders ...ids.Order) {
 	for _, id := range orders {
 		if err := live.Publish(s.nats, api.OrderRef{ID: id}.LiveSubject(), "changed", "", nil); err != nil {

@@ -24,9 +24,11 @@ func TestBuyAndEnter(t *testing.T) {
 		h.start()
 		offer, buyer := h.publish(10, 2500, 4000), person()
 		req := api.NewOrder{EventID: offer.Event.ID, Attendees: []api.Attendee{{Name: "Ada", Email: "ada@example.org"}},
-			Items: []api.NewOrderItem{{TicketTypeID: offer.Event.TicketTypes[0].ID, Quantity: 2}, {TicketTypeID: offer.Event.TicketTypes[1].ID, Quantity: 1}}}
+			Items: []api.NewOrderItem{{TicketTypeID: offer.Event.TicketTypes[0].ID, Quantity: 2},
+				{TicketTypeID: offer.Event.TicketTypes[1].ID, Quantity: 1}}}
 		o := must(h.as(buyer), h, api.CreateOrder, req)
-		if o.Status != api.OrderPending || o.Total != (api.Money{Amount: 9000, Currency: "EUR"}) || o.ExpiresAt == nil || !o.ExpiresAt.Equal(h.clock.Now().Add(time.Minute)) {
+		if o.Status != api.OrderPending || o.Total != (api.Money{Amount: 9000, Currency: "EUR"}) ||
+			o.ExpiresAt == nil || !o.ExpiresAt.Equal(h.clock.Now().Add(time.Minute)) {
 			t.Fatalf("order is %+v", o)
 		}
 		left := must(t.Context(), h, api.GetAvailability, api.EventRef{ID: offer.Event.ID})
@@ -37,7 +39,8 @@ func TestBuyAndEnter(t *testing.T) {
 			t.Errorf("a stranger reads the order: %v", err)
 		}
 		payment := h.pay(buyer, o)
-		if got := h.becomes(buyer, o.ID, api.OrderPaid); got.PaymentID != payment || got.PaidAt == nil || got.ExpiresAt != nil {
+		if got := h.becomes(buyer, o.ID, api.OrderPaid); got.PaymentID != payment || got.PaidAt == nil ||
+			got.ExpiresAt != nil {
 			t.Errorf("paid order is %+v", got)
 		}
 		h.paid(o, payment) // told again: nothing changes
@@ -54,12 +57,14 @@ func TestBuyAndEnter(t *testing.T) {
 		admit := func(code string) *api.AdmissionResult {
 			return must(door, h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code, Gate: "north"})
 		}
-		if got := admit(" \t" + tickets[0].Code + "\r\n"); got.Result != api.Admitted || got.Ticket.ID != tickets[0].ID || got.FirstAdmittedAt == nil {
+		if got := admit(" \t" + tickets[0].Code + "\r\n"); got.Result != api.Admitted ||
+			got.Ticket.ID != tickets[0].ID || got.FirstAdmittedAt == nil {
 			t.Errorf("first scan: %+v", got)
 		}
 		first := h.clock.Now()
 		h.clock.Advance(time.Minute)
-		if got := admit(tickets[0].Code); got.Result != api.AlreadyAdmitted || !got.FirstAdmittedAt.Equal(first) || got.FirstGate != "north" {
+		if got := admit(tickets[0].Code); got.Result != api.AlreadyAdmitted || !got.FirstAdmittedAt.Equal(first) ||
+			got.FirstGate != "north" {
 			t.Errorf("second scan: %+v", got)
 		}
 		for _, code := range []string{"x", tickets[1].Code[:40], tickets[1].Code + "A", "ST1.a.b.c.1.d"} {
@@ -68,10 +73,12 @@ func TestBuyAndEnter(t *testing.T) {
 			}
 		}
 		other := h.publish(10, 0)
-		if got := must(h.as(other.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: other.Event.ID, Code: tickets[1].Code}); got.Result != api.WrongEvent {
+		if got := must(h.as(other.Event.Organizer), h, api.AdmitTicket,
+			api.Admission{EventID: other.Event.ID, Code: tickets[1].Code}); got.Result != api.WrongEvent {
 			t.Errorf("scan at another event: %+v", got)
 		}
-		if _, err := do(h.as(buyer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: tickets[1].Code}); !fault.Is(err, fault.Forbidden) {
+		if _, err := do(h.as(buyer), h, api.AdmitTicket,
+			api.Admission{EventID: offer.Event.ID, Code: tickets[1].Code}); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a buyer admits: %v", err)
 		}
 		scans := must(door, h, api.ListAdmissions, api.EventPage{EventID: offer.Event.ID}).Items
@@ -98,7 +105,8 @@ func TestFreeOrderIsPaidAtOnce(t *testing.T) {
 		// A crash after the order is written and before the inventory is told: the end of the hold finds a paid order.
 		user := person()
 		ref := inventory.Ref{Event: offer.Event.ID, Order: ids.New[ids.OrderKind](h.clock.Now())}
-		row, lines, err := s.draftOrder(&api.NewOrder{EventID: offer.Event.ID, Items: order(offer, 3).Items}, offer, user, h.clock.Now())
+		row, lines, err := s.draftOrder(&api.NewOrder{EventID: offer.Event.ID, Items: order(offer, 3).Items}, offer,
+			user, h.clock.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +134,9 @@ func TestUnpaidHoldExpires(t *testing.T) {
 		}
 		h.clock.Advance(time.Minute)
 		h.becomes(buyer, o.ID, api.OrderExpired)
-		if _, err := do(h.as(buyer), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now())}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(buyer), h, api.BeginPayment,
+			api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now())}); !fault.Is(err,
+			fault.Conflict) {
 			t.Errorf("payment of an expired order: %v", err)
 		}
 		must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
@@ -184,7 +194,8 @@ func TestLateAndOddMoney(t *testing.T) {
 		if got := h.becomes(buyer, o.ID, api.OrderPaid); got.PaymentID != payment {
 			t.Errorf("the order is now paid by %s", got.PaymentID)
 		}
-		h.announce(api.PaymentWasRefunded.Subject, api.PaymentEvent{Payment: api.Payment{ID: payment2, OrderID: o2.ID, UserID: buyer2, Amount: o2.Total}})
+		h.announce(api.PaymentWasRefunded.Subject,
+			api.PaymentEvent{Payment: api.Payment{ID: payment2, OrderID: o2.ID, UserID: buyer2, Amount: o2.Total}})
 		h.becomes(buyer2, o2.ID, api.OrderRefunded)
 
 		// Paid at the moment of giving up.
@@ -307,7 +318,8 @@ func TestEventChanges(t *testing.T) {
 		o := must(h.as(buyer), h, api.CreateOrder, order(offer, 3))
 		typ := offer.Event.TicketTypes[0].ID
 		resize := func(n int) error {
-			_, err := do(t.Context(), h, api.ResizeInventory, api.Resize{EventID: offer.Event.ID, Revision: 2, Quantities: map[ids.TicketType]int{typ: n}})
+			_, err := do(t.Context(), h, api.ResizeInventory,
+				api.Resize{EventID: offer.Event.ID, Revision: 2, Quantities: map[ids.TicketType]int{typ: n}})
 			return err
 		}
 		if err := resize(2); !fault.Is(err, fault.Conflict) {
@@ -321,13 +333,15 @@ func TestEventChanges(t *testing.T) {
 		h.becomes(buyer, o.ID, api.OrderPaid)
 		h.audit()
 
-		h.change(offer.Event.ID, api.EventWasCancelled.Subject, func(o *api.Offer) { o.Event.Status = api.EventCancelled })
+		h.change(offer.Event.ID, api.EventWasCancelled.Subject,
+			func(o *api.Offer) { o.Event.Status = api.EventCancelled })
 		h.becomes(buyer, pending.ID, api.OrderCancelled)
 		if _, err := do(h.as(buyer), h, api.CreateOrder, order(offer, 1)); !fault.Is(err, fault.Conflict) {
 			t.Errorf("order for a cancelled event: %v", err)
 		}
 		code := must(h.as(buyer), h, api.ListMyTickets, api.Page{}).Items[0].Code
-		if got := must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code}); got.Result != api.RevokedTicket {
+		if got := must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+			api.Admission{EventID: offer.Event.ID, Code: code}); got.Result != api.RevokedTicket {
 			t.Errorf("admission to a cancelled event: %+v", got)
 		}
 		h.audit()
@@ -348,10 +362,12 @@ func TestTransfer(t *testing.T) {
 		h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", Name: "Bo"}
 		must(h.as(from), h, api.CreateOrder, order(offer, 1))
 		ticket := must(h.as(from), h, api.ListMyTickets, api.Page{}).Items[0]
-		if _, err := do(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "nobody@example.org"}); !fault.Is(err, fault.NotFound) {
+		if _, err := do(h.as(from), h, api.TransferTicket,
+			api.Transfer{ID: ticket.ID, Email: "nobody@example.org"}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("transfer to nobody: %v", err)
 		}
-		if _, err := do(h.as(to), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.NotFound) {
+		if _, err := do(h.as(to), h, api.TransferTicket,
+			api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("transfer of somebody else's ticket: %v", err)
 		}
 		done := must(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"})
@@ -360,7 +376,8 @@ func TestTransfer(t *testing.T) {
 		}
 		fresh := must(h.as(to), h, api.GetTicket, api.TicketRef{ID: ticket.ID})
 		admit := func(code string) string {
-			return must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code}).Result
+			return must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+				api.Admission{EventID: offer.Event.ID, Code: code}).Result
 		}
 		if got := admit(ticket.Code); got != api.RevokedTicket {
 			t.Errorf("the old code: %s", got)
@@ -368,7 +385,8 @@ func TestTransfer(t *testing.T) {
 		if got := admit(fresh.Code); got != api.Admitted {
 			t.Errorf("the new code: %s", got)
 		}
-		if _, err := do(h.as(to), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(to), h, api.TransferTicket,
+			api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("transfer of a used ticket: %v", err)
 		}
 
@@ -379,7 +397,8 @@ func TestTransfer(t *testing.T) {
 		}
 		h.people["cy@example.org"] = api.Contact{ID: person(), Email: "cy@example.org"}
 		for caller, target := range map[ids.User]string{from: "cy@example.org", person(): "bo@example.org"} {
-			if _, err := do(h.as(caller), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: target}); !fault.Is(err, fault.NotFound) {
+			if _, err := do(h.as(caller), h, api.TransferTicket,
+				api.Transfer{ID: ticket.ID, Email: target}); !fault.Is(err, fault.NotFound) {
 				t.Errorf("transfer of another's ticket to %s: %v", target, err)
 			}
 		}
@@ -398,7 +417,8 @@ func TestOneAdmission(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				switch r, err := do(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code}); {
+				switch r, err := do(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+					api.Admission{EventID: offer.Event.ID, Code: code}); {
 				case err != nil:
 					t.Error(err)
 				case r.Result == api.Admitted:
@@ -442,19 +462,27 @@ func TestOrderRules(t *testing.T) {
 		req  api.NewOrder
 		want fault.Code
 	}{
-		"no items":          {api.NewOrder{EventID: offer.Event.ID}, fault.Invalid},
-		"none":              {order(offer, 0), fault.Invalid},
-		"negative":          {order(offer, -1), fault.Invalid},
-		"too many":          {order(offer, 21), fault.Invalid},
-		"far too many":      {order(offer, 1<<60), fault.Invalid},
-		"too many together": {api.NewOrder{EventID: offer.Event.ID, Items: append(item(typ, 15), item(offer.Event.TicketTypes[1].ID, 15)...)}, fault.Invalid},
-		"twice the type":    {api.NewOrder{EventID: offer.Event.ID, Items: append(item(typ, 1), item(typ, 1)...)}, fault.Invalid},
-		"foreign type":      {api.NewOrder{EventID: offer.Event.ID, Items: item(soon.Event.TicketTypes[0].ID, 1)}, fault.Invalid},
-		"promo code":        {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), PromoCode: "FREE"}, fault.Invalid},
-		"more attendees":    {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: make([]api.Attendee, 2)}, fault.Invalid},
-		"line break":        {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: []api.Attendee{{Name: "a\r\nb"}}}, fault.Invalid},
-		"reversed name":     {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: []api.Attendee{{Name: "Eve \u202eadA"}}}, fault.Invalid},
-		"bad address":       {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), Attendees: []api.Attendee{{Email: "x"}}}, fault.Invalid},
+		"no items":     {api.NewOrder{EventID: offer.Event.ID}, fault.Invalid},
+		"none":         {order(offer, 0), fault.Invalid},
+		"negative":     {order(offer, -1), fault.Invalid},
+		"too many":     {order(offer, 21), fault.Invalid},
+		"far too many": {order(offer, 1<<60), fault.Invalid},
+		"too many together": {api.NewOrder{EventID: offer.Event.ID,
+			Items: append(item(typ, 15), item(offer.Event.TicketTypes[1].ID, 15)...)}, fault.Invalid},
+		"twice the type": {api.NewOrder{EventID: offer.Event.ID, Items: append(item(typ, 1), item(typ, 1)...)},
+			fault.Invalid},
+		"foreign type": {api.NewOrder{EventID: offer.Event.ID, Items: item(soon.Event.TicketTypes[0].ID, 1)},
+			fault.Invalid},
+		"promo code": {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1), PromoCode: "FREE"},
+			fault.Invalid},
+		"more attendees": {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1),
+			Attendees: make([]api.Attendee, 2)}, fault.Invalid},
+		"line break": {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1),
+			Attendees: []api.Attendee{{Name: "a\r\nb"}}}, fault.Invalid},
+		"reversed name": {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1),
+			Attendees: []api.Attendee{{Name: "Eve \u202eadA"}}}, fault.Invalid},
+		"bad address": {api.NewOrder{EventID: offer.Event.ID, Items: item(typ, 1),
+			Attendees: []api.Attendee{{Email: "x"}}}, fault.Invalid},
 		"no such event":     {api.NewOrder{EventID: ids.New[ids.EventKind](now), Items: item(typ, 1)}, fault.NotFound},
 		"draft":             {order(draft, 1), fault.NotFound},
 		"not yet on sale":   {order(soon, 1), fault.Conflict},
@@ -482,11 +510,13 @@ func TestWithoutTheEventService(t *testing.T) {
 	s := h.start()
 	offer, buyer := h.publish(10, 0), person()
 	must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
-	away := rpc.NewClient(testkit.NATS(t).Conn, rpc.ClientConfig{Name: "ticketing", Grace: -1}) // no service answers there
+	// no service answers there
+	away := rpc.NewClient(testkit.NATS(t).Conn, rpc.ClientConfig{Name: "ticketing", Grace: -1})
 	s.offers = offers.New(h.db, away, h.clock.Now)
 	h.clock.Advance(time.Minute)
 	must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
-	if _, err := do(h.as(buyer), h, api.GetAvailability, api.EventRef{ID: ids.New[ids.EventKind](h.clock.Now())}); err == nil {
+	if _, err := do(h.as(buyer), h, api.GetAvailability,
+		api.EventRef{ID: ids.New[ids.EventKind](h.clock.Now())}); err == nil {
 		t.Error("an unknown event has availability")
 	}
 }

@@ -66,7 +66,9 @@ func (db ticketStore) setStock(ctx context.Context, event ids.Event, revision in
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE stock SET capacity = sold, revision = ? WHERE event_id = ? AND revision <= ? AND ticket_type_id NOT IN (?)",
+		_, err := tx.ExecContext(ctx,
+			"UPDATE stock SET capacity = sold, revision = ? WHERE event_id = ? AND revision <= ? AND ticket_type_id "+
+				"NOT IN (?)",
 			revision, event, revision, bun.List(keep))
 		return err
 	})
@@ -99,7 +101,8 @@ func (db ticketStore) cancelled(ctx context.Context, tx tx, events map[ids.Event
 		EventID   ids.Event
 		Cancelled bool
 	}
-	err := tx.NewRaw("SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?", bun.List(sortedKeys(events)), db.forShare()).Scan(ctx, &rows)
+	err := tx.NewRaw("SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?",
+		bun.List(sortedKeys(events)), db.forShare()).Scan(ctx, &rows)
 	out := make(map[ids.Event]bool, len(rows))
 	for _, r := range rows {
 		out[r.EventID] = r.Cancelled
@@ -110,7 +113,8 @@ func (db ticketStore) cancelled(ctx context.Context, tx tx, events map[ids.Event
 // restock takes revoked tickets out of the fence.
 func restock(ctx context.Context, tx tx, returned map[ids.TicketType]int) error {
 	for _, t := range sortedKeys(returned) {
-		if _, err := tx.ExecContext(ctx, "UPDATE stock SET sold = sold - ? WHERE ticket_type_id = ?", returned[t], t); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE stock SET sold = sold - ? WHERE ticket_type_id = ?", returned[t],
+			t); err != nil {
 			return err
 		}
 	}
@@ -118,7 +122,9 @@ func restock(ctx context.Context, tx tx, returned map[ids.TicketType]int) error 
 }
 
 // list returns a page of the rows that have value in column, newest first. at is the column of their age.
-func list[Row keyed](ctx context.Context, db ticketStore, at, column, value string, page api.Page) (rows []Row, next string, err error) {
+func list[Row keyed](
+	ctx context.Context, db ticketStore, at, column, value string, page api.Page,
+) (rows []Row, next string, err error) {
 	limit, err := store.Limit(page.Limit)
 	if err != nil {
 		return nil, "", err
@@ -130,7 +136,9 @@ func list[Row keyed](ctx context.Context, db ticketStore, at, column, value stri
 type keyed interface{ key() (time.Time, string) }
 
 // newest is list with a limit that is the caller's own.
-func newest[Row keyed](ctx context.Context, db ticketStore, at, column, value, cursor string, limit int) (rows []Row, next string, err error) {
+func newest[Row keyed](
+	ctx context.Context, db ticketStore, at, column, value, cursor string, limit int,
+) (rows []Row, next string, err error) {
 	query := db.Read().NewSelect().Model(&rows).Where("? = ?", bun.Ident(column), value).
 		OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
 	after, err := store.DecodeCursor(cursor, 2)
@@ -167,11 +175,15 @@ func badCursor() error {
 }
 
 // setCurrency makes a currency that of the event's orders, unless there are orders in another: an event sells in one
-// currency, so that its sums are sums. If that changes anything, agree is called before the commit and can refuse; no order
-// is written meanwhile. Like all of a transaction, agree may be called again.
-func (db ticketStore) setCurrency(ctx context.Context, event ids.Event, currency string, agree func(context.Context) error) error {
+// currency, so that its sums are sums. If that changes anything, agree is called before the commit and can refuse; no
+// order is written meanwhile. Like all of a transaction, agree may be called again.
+func (db ticketStore) setCurrency(
+	ctx context.Context, event ids.Event, currency string, agree func(context.Context) error,
+) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		res, err := tx.ExecContext(ctx, "INSERT INTO currencies (event_id, currency) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING", event, currency)
+		res, err := tx.ExecContext(ctx,
+			"INSERT INTO currencies (event_id, currency) VALUES (?, ?) ON CONFLICT (event_id) DO NOTHING", event,
+			currency)
 		if err != nil {
 			return err
 		}
@@ -182,16 +194,19 @@ func (db ticketStore) setCurrency(ctx context.Context, event ids.Event, currency
 		}
 		// Who writes orders has the row locked: after this there are no others on their way.
 		var before string
-		if err := tx.NewRaw("SELECT currency FROM currencies WHERE event_id = ? ?", event, db.forUpdate()).Scan(ctx, &before); err != nil || before == currency {
+		if err := tx.NewRaw("SELECT currency FROM currencies WHERE event_id = ? ?", event, db.forUpdate()).Scan(ctx,
+			&before); err != nil || before == currency {
 			return err
 		}
 		var sold bool
-		err = tx.NewRaw("SELECT EXISTS (SELECT 1 FROM orders WHERE event_id = ? AND currency <> ?)", event, currency).Scan(ctx, &sold)
+		err = tx.NewRaw("SELECT EXISTS (SELECT 1 FROM orders WHERE event_id = ? AND currency <> ?)", event,
+			currency).Scan(ctx, &sold)
 		if err != nil {
 			return err
 		}
 		if sold {
-			return fault.New(fault.Conflict, "tickets of this event were sold or held in %s: its currency cannot change", before)
+			return fault.New(fault.Conflict,
+				"tickets of this event were sold or held in %s: its currency cannot change", before)
 		}
 		if err := agree(ctx); err != nil {
 			return err
@@ -215,14 +230,17 @@ func (db ticketStore) currencies(ctx context.Context, tx tx, in []creation) (map
 	for i, e := range events {
 		values[i] = bun.Tuple([]any{e, first[e]})
 	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO currencies (event_id, currency) VALUES ? ON CONFLICT (event_id) DO NOTHING", bun.List(values)); err != nil {
+	if _, err := tx.ExecContext(ctx,
+		"INSERT INTO currencies (event_id, currency) VALUES ? ON CONFLICT (event_id) DO NOTHING",
+		bun.List(values)); err != nil {
 		return nil, err
 	}
 	var rows []struct {
 		EventID  ids.Event
 		Currency string
 	}
-	err := tx.NewRaw("SELECT event_id, currency FROM currencies WHERE event_id IN (?) ORDER BY event_id ?", bun.List(events), db.forShare()).Scan(ctx, &rows)
+	err := tx.NewRaw("SELECT event_id, currency FROM currencies WHERE event_id IN (?) ORDER BY event_id ?",
+		bun.List(events), db.forShare()).Scan(ctx, &rows)
 	for _, r := range rows {
 		first[r.EventID] = r.Currency
 	}

@@ -164,7 +164,8 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 			return nil
 		}
 		var written []ids.Order
-		if err := tx.NewInsert().Model(&rows).On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx, &written); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if err := tx.NewInsert().Model(&rows).On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx,
+			&written); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		if len(written) < len(rows) {
@@ -179,7 +180,9 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 
 // known finds the orders that are there already: this is the second run of the transaction, or their keys were used
 // before and the answers are not stored any more. The answer made for them now is not theirs.
-func (db ticketStore) known(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order) error {
+func (db ticketStore) known(
+	ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order,
+) error {
 	fresh := setOf(written)
 	var id []ids.Order
 	for i, c := range in {
@@ -207,7 +210,9 @@ func (db ticketStore) known(ctx context.Context, tx tx, in []creation, out []bat
 }
 
 // announceNew issues the tickets of the free orders among those that were written, and tells of all.
-func (db ticketStore) announceNew(ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order, now time.Time) error {
+func (db ticketStore) announceNew(
+	ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order, now time.Time,
+) error {
 	var issue issuing
 	events := make([]stream.Message, 0, len(written))
 	fresh := setOf(written)
@@ -257,7 +262,9 @@ func (db ticketStore) cancelledFree(ctx context.Context, tx tx, in []creation) (
 }
 
 // beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later.
-func (db ticketStore) beginPayment(ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time) (orderRow, error) {
+func (db ticketStore) beginPayment(
+	ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time,
+) (orderRow, error) {
 	var row orderRow
 	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate()).Scan(ctx, &row)
 	if err != nil {
@@ -276,13 +283,16 @@ func (db ticketStore) beginPayment(ctx context.Context, tx tx, id ids.Order, use
 		row.ExpiresAt = expires
 	}
 	row.Revision++
-	_, err = store.Exec(ctx, tx, "UPDATE orders SET payment_id = ?, expires_at = ?, updated_at = ?, revision = ? WHERE id = ?",
+	_, err = store.Exec(ctx, tx,
+		"UPDATE orders SET payment_id = ?, expires_at = ?, updated_at = ?, revision = ? WHERE id = ?",
 		payment, row.ExpiresAt, now, row.Revision, id)
 	return row, err
 }
 
 // endPending moves orders that are still pending to expired or cancelled, and returns those that it moved.
-func (db ticketStore) endPending(ctx context.Context, id []ids.Order, status string, now time.Time) ([]orderRow, error) {
+func (db ticketStore) endPending(
+	ctx context.Context, id []ids.Order, status string, now time.Time,
+) ([]orderRow, error) {
 	topic := api.OrderHasExpired
 	if status == api.OrderCancelled {
 		topic = api.OrderWasCancelled
@@ -291,13 +301,16 @@ func (db ticketStore) endPending(ctx context.Context, id []ids.Order, status str
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		before := moved
 		moved = nil
-		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? RETURNING *",
+		err := tx.NewRaw(
+			"UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? "+
+				"RETURNING *",
 			status, now, bun.List(id), api.OrderPending).Scan(ctx, &moved)
 		if err != nil {
 			return err
 		}
 		if len(moved) == 0 && len(before) > 0 { // an earlier run has done it after all, or another request
-			return tx.NewRaw("SELECT * FROM orders WHERE id IN (?) AND status = ?", bun.List(orderIDs(before)), status).Scan(ctx, &moved)
+			return tx.NewRaw("SELECT * FROM orders WHERE id IN (?) AND status = ?", bun.List(orderIDs(before)),
+				status).Scan(ctx, &moved)
 		}
 		return announceOrders(ctx, tx, topic, moved)
 	})
@@ -324,12 +337,15 @@ func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent],
 }
 
 // pending returns pending orders after the given one whose column compares so with the value.
-func (db ticketStore) pending(ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int) ([]inventory.Ref, error) {
+func (db ticketStore) pending(
+	ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int,
+) ([]inventory.Ref, error) {
 	var rows []struct {
 		ID      ids.Order
 		EventID ids.Event
 	}
-	err := db.Read().NewRaw("SELECT id, event_id FROM orders WHERE status = 'pending' AND ? ? ? AND id > ? ORDER BY id LIMIT ?",
+	err := db.Read().NewRaw(
+		"SELECT id, event_id FROM orders WHERE status = 'pending' AND ? ? ? AND id > ? ORDER BY id LIMIT ?",
 		column, compare, value, after, limit).Scan(ctx, &rows)
 	refs := make([]inventory.Ref, len(rows))
 	for i, r := range rows {

@@ -25,8 +25,8 @@ var (
 	errPaidTwice  = fault.New(fault.Conflict, "the order is paid by another payment")
 )
 
-// pay makes orders paid and issues their tickets, in one transaction. The verdict for each receipt is nil (also when that
-// payment had paid it before), errPaidTwice or errNotPayable.
+// pay makes orders paid and issues their tickets, in one transaction. The verdict for each receipt is nil (also when
+// that payment had paid it before), errPaidTwice or errNotPayable.
 func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]error, error) {
 	verdicts := make([]error, len(in))
 	id := make([]ids.Order, len(in))

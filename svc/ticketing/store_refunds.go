@@ -34,16 +34,17 @@ func (r refundRow) due() api.RefundDue {
 }
 
 func newRefund(due api.RefundDue, now time.Time) refundRow {
-	row := refundRow{ID: due.RefundID, OrderID: due.OrderID, PaymentID: due.PaymentID, Amount: due.Amount.Amount, Currency: due.Amount.Currency,
-		Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now}
+	row := refundRow{ID: due.RefundID, OrderID: due.OrderID, PaymentID: due.PaymentID, Amount: due.Amount.Amount,
+		Currency: due.Amount.Currency,
+		Tickets:  due.Tickets, Reason: due.Reason, CreatedAt: now}
 	if row.Tickets == nil {
 		row.Tickets = []ids.Ticket{}
 	}
 	return row
 }
 
-// recordRefundDue records that all the money of a payment goes back, once: it came for an order that cannot have its seats. The order
-// becomes refunding, unless it lives on another payment.
+// recordRefundDue records that all the money of a payment goes back, once: it came for an order that cannot have its
+// seats. The order becomes refunding, unless it lives on another payment.
 func (db ticketStore) recordRefundDue(ctx context.Context, due api.RefundDue, now time.Time) (first bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if first, err = insertRefund(ctx, tx, due, now); err != nil || !first {
@@ -74,7 +75,9 @@ func insertRefund(ctx context.Context, tx tx, due api.RefundDue, now time.Time) 
 func (db ticketStore) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []orderRow
-		err := tx.NewRaw("UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? AND status = ? RETURNING *",
+		err := tx.NewRaw(
+			"UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? "+
+				"AND status = ? RETURNING *",
 			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
 		if err != nil {
 			return err
@@ -101,7 +104,8 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 			return nil
 		}
 		var tickets []ticketRow
-		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", row.ID, api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", row.ID,
+			api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
 		if err != nil {
 			return err
 		}
@@ -115,8 +119,8 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 	return due, err
 }
 
-// cancelFree takes back a paid order of which nothing is left to refund, and returns it as it then is. Unless forced it refuses if a ticket
-// was used or given away.
+// cancelFree takes back a paid order of which nothing is left to refund, and returns it as it then is. Unless forced it
+// refuses if a ticket was used or given away.
 func (db ticketStore) cancelFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
 	var row orderRow
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
@@ -125,7 +129,8 @@ func (db ticketStore) cancelFree(ctx context.Context, id ids.Order, force bool, 
 			return err
 		}
 		var tickets []ticketRow
-		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", id, api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", id,
+			api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
 		if err != nil {
 			return err
 		}
@@ -148,7 +153,8 @@ func (db ticketStore) refundEvent(ctx context.Context, event ids.Event, limit in
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		done = nil
 		var rows []orderRow
-		err := tx.NewRaw("SELECT * FROM orders WHERE event_id = ? AND status = ? ORDER BY id LIMIT ? ?", event, api.OrderPaid, limit, db.forUpdate()).Scan(ctx, &rows)
+		err := tx.NewRaw("SELECT * FROM orders WHERE event_id = ? AND status = ? ORDER BY id LIMIT ? ?", event,
+			api.OrderPaid, limit, db.forUpdate()).Scan(ctx, &rows)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -156,7 +162,8 @@ func (db ticketStore) refundEvent(ctx context.Context, event ids.Event, limit in
 			done = append(done, row.ID)
 		}
 		var tickets []ticketRow
-		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id IN (?) AND status <> ? ORDER BY id ?", bun.List(done), api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id IN (?) AND status <> ? ORDER BY id ?", bun.List(done),
+			api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
 		if err != nil {
 			return err
 		}
@@ -166,7 +173,8 @@ func (db ticketStore) refundEvent(ctx context.Context, event ids.Event, limit in
 		}
 		decisions := make([]decision, len(rows))
 		for i, row := range rows {
-			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()), api.RefundEventCancelled)
+			decisions[i] = decideAll(row, of[row.ID], ids.Derive[ids.RefundKind]("event cancelled", row.ID.String()),
+				api.RefundEventCancelled)
 			decisions[i].cause = api.RevokedByCancellation
 		}
 		return db.applyRefunds(ctx, tx, decisions, now)
@@ -174,9 +182,9 @@ func (db ticketStore) refundEvent(ctx context.Context, event ids.Event, limit in
 	return done, err
 }
 
-// applyRefunds writes decisions about orders down that the transaction has locked: tickets and stock, orders, what goes back,
-// and the news of it. That the inventory has to be told is noted with the order. The seat of a ticket that was admitted is
-// not for sale again.
+// applyRefunds writes decisions about orders down that the transaction has locked: tickets and stock, orders, what goes
+// back, and the news of it. That the inventory has to be told is noted with the order. The seat of a ticket that was
+// admitted is not for sale again.
 func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decision, now time.Time) error {
 	if len(decisions) == 0 {
 		return nil
@@ -192,8 +200,9 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 			if t.AdmittedAt == nil {
 				returned[t.TicketTypeID]++
 			}
-			events = append(events, stream.Message{Subject: api.TicketWasRevoked.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
-				TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Cause: d.cause, At: now}})
+			events = append(events, stream.Message{Subject: api.TicketWasRevoked.Subject,
+				Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
+					TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Cause: d.cause, At: now}})
 		}
 		after := d.row
 		after.Status, after.Refunded = d.status(), d.row.Refunded+d.due.Amount.Amount
@@ -208,9 +217,11 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 		}
 		switch after.Status {
 		case api.OrderCancelled:
-			events = append(events, stream.Message{Subject: api.OrderWasCancelled.Subject, Payload: api.OrderEvent{Order: after.order()}})
+			events = append(events, stream.Message{Subject: api.OrderWasCancelled.Subject,
+				Payload: api.OrderEvent{Order: after.order()}})
 		case api.OrderRefunded:
-			events = append(events, stream.Message{Subject: api.OrderWasRefunded.Subject, Payload: api.OrderEvent{Order: after.order()}})
+			events = append(events, stream.Message{Subject: api.OrderWasRefunded.Subject,
+				Payload: api.OrderEvent{Order: after.order()}})
 		}
 	}
 	// Both databases name the columns of VALUES so.
@@ -220,12 +231,14 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 		return err
 	}
 	if len(refunds) > 0 {
-		if _, err := tx.NewInsert().Model(&refunds).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(&refunds).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(
+			ctx); err != nil {
 			return err
 		}
 	}
 	if len(revoked) > 0 {
-		if _, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ? WHERE id IN (?)", api.TicketRevoked, bun.List(revoked)); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ? WHERE id IN (?)", api.TicketRevoked,
+			bun.List(revoked)); err != nil {
 			return err
 		}
 	}
@@ -238,7 +251,8 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 // seatsDue returns orders after the given one whose revoked tickets the inventory still counts as sold.
 func (db ticketStore) seatsDue(ctx context.Context, after ids.Order, limit int) ([]ids.Order, error) {
 	var list []ids.Order
-	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due AND id > ? ORDER BY id LIMIT ?", after, limit).Scan(ctx, &list)
+	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due AND id > ? ORDER BY id LIMIT ?", after,
+		limit).Scan(ctx, &list)
 	return list, err
 }
 
@@ -266,7 +280,9 @@ func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[
 		TicketTypeID ids.TicketType
 		N            int
 	}
-	err = db.Read().NewRaw("SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id IN (?) AND ? GROUP BY order_id, ticket_type_id",
+	err = db.Read().NewRaw(
+		"SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id IN (?) AND ? GROUP BY order_id, "+
+			"ticket_type_id",
 		bun.List(id), bun.Safe(seated)).Scan(ctx, &counts)
 	for _, c := range counts {
 		k := out[c.OrderID]
@@ -286,7 +302,9 @@ func (db ticketStore) markUpdated(ctx context.Context, rows []orderRow) error {
 		known[i] = bun.Tuple([]any{r.ID, r.Revision})
 	}
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE orders SET seats_due = ? FROM (VALUES ?) AS v WHERE orders.id = v.column1 AND orders.revision = v.column2",
+		_, err := tx.ExecContext(ctx,
+			"UPDATE orders SET seats_due = ? FROM (VALUES ?) AS v WHERE orders.id = v.column1 AND orders.revision = "+
+				"v.column2",
 			false, bun.List(known))
 		return err
 	})

@@ -50,8 +50,10 @@ func (s *issuing) order(row orderRow, eventName string, now time.Time) []ids.Tic
 	for _, item := range row.Items {
 		s.sold[item.TicketTypeID] += item.Quantity
 		for range item.Quantity {
-			t := ticketRow{ID: ids.New[ids.TicketKind](now), OrderID: row.ID, Position: len(made), EventID: row.EventID, EventName: eventName,
-				TicketTypeID: item.TicketTypeID, TypeName: item.Name, OwnerID: row.UserID, Status: api.TicketValid, Revision: 1, IssuedAt: now}
+			t := ticketRow{ID: ids.New[ids.TicketKind](now), OrderID: row.ID, Position: len(made), EventID: row.EventID,
+				EventName:    eventName,
+				TicketTypeID: item.TicketTypeID, TypeName: item.Name, OwnerID: row.UserID, Status: api.TicketValid,
+				Revision: 1, IssuedAt: now}
 			if t.Position < len(row.Attendees) {
 				t.HolderName, t.HolderEmail = row.Attendees[t.Position].Name, row.Attendees[t.Position].Email
 			}
@@ -93,10 +95,14 @@ func (db ticketStore) ticketsOf(ctx context.Context, order ids.Order) ([]ticketR
 }
 
 // setHolder says who comes with a valid ticket of the owner. It reports false if there is no such ticket.
-func (db ticketStore) setHolder(ctx context.Context, id ids.Ticket, owner ids.User, holder api.Attendee) (row ticketRow, ok bool, err error) {
+func (db ticketStore) setHolder(
+	ctx context.Context, id ids.Ticket, owner ids.User, holder api.Attendee,
+) (row ticketRow, ok bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []ticketRow
-		err := tx.NewRaw("UPDATE tickets SET holder_name = ?, holder_email = ? WHERE id = ? AND owner_id = ? AND status = ? RETURNING *",
+		err := tx.NewRaw(
+			"UPDATE tickets SET holder_name = ?, holder_email = ? WHERE id = ? AND owner_id = ? AND status = ? "+
+				"RETURNING *",
 			holder.Name, holder.Email, id, owner, api.TicketValid).Scan(ctx, &rows)
 		if ok = len(rows) == 1; ok {
 			row = rows[0]
@@ -106,9 +112,11 @@ func (db ticketStore) setHolder(ctx context.Context, id ids.Ticket, owner ids.Us
 	return row, ok, err
 }
 
-// transfer gives a valid ticket of from to another person, and finds that done if it was done before. It reports false if
-// the ticket is not there to be given.
-func (db ticketStore) transfer(ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (row ticketRow, ok bool, err error) {
+// transfer gives a valid ticket of from to another person, and finds that done if it was done before. It reports false
+// if the ticket is not there to be given.
+func (db ticketStore) transfer(
+	ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time,
+) (row ticketRow, ok bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []ticketRow
 		err := tx.NewRaw(`UPDATE tickets SET owner_id = ?, holder_name = ?, holder_email = ?, given_by = ?, revision = revision + 1
@@ -118,7 +126,8 @@ func (db ticketStore) transfer(ctx context.Context, id ids.Ticket, from, to ids.
 			return err
 		}
 		if ok = len(rows) == 1; !ok {
-			err := tx.NewRaw("SELECT * FROM tickets WHERE id = ? AND owner_id = ? AND given_by = ?", id, to, from).Scan(ctx, &rows)
+			err := tx.NewRaw("SELECT * FROM tickets WHERE id = ? AND owner_id = ? AND given_by = ?", id, to,
+				from).Scan(ctx, &rows)
 			if ok = len(rows) == 1; ok {
 				row = rows[0].asGiven(holder)
 			}
@@ -131,7 +140,8 @@ func (db ticketStore) transfer(ctx context.Context, id ids.Ticket, from, to ids.
 	return row, ok, err
 }
 
-// asGiven is the ticket as it was when it was given away: what its new owner did with it since is not for the one before.
+// asGiven is the ticket as it was when it was given away: what its new owner did with it since is not for the one
+// before.
 func (r ticketRow) asGiven(holder api.Attendee) ticketRow {
 	r.Status, r.AdmittedAt = api.TicketValid, nil
 	r.HolderName, r.HolderEmail = holder.Name, holder.Email
@@ -164,7 +174,8 @@ type scanRow struct {
 
 func (r scanRow) key() (time.Time, string) { return r.At, r.ID.String() }
 
-// scan is a code that was shown at a door: what its signature says, and the verdict as far as no ticket is needed for it.
+// scan is a code that was shown at a door: what its signature says, and the verdict as far as no ticket is needed for
+// it.
 type scan struct {
 	row      scanRow // Result is set if the verdict is out already
 	revision int64
@@ -207,12 +218,15 @@ func (db ticketStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				at := row.At
 				t.Status, t.AdmittedAt = api.TicketAdmitted, &at
 				tickets[t.ID], gates[t.ID] = t, row.Gate
-				_, err := store.Exec(ctx, tx, "UPDATE tickets SET status = ?, admitted_at = ? WHERE id = ?", t.Status, at, t.ID)
+				_, err := store.Exec(ctx, tx, "UPDATE tickets SET status = ?, admitted_at = ? WHERE id = ?", t.Status,
+					at, t.ID)
 				if err != nil {
 					return err
 				}
-				events = append(events, stream.Message{Subject: api.TicketAdmission.Subject, Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
-					TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Gate: row.Gate, At: at}})
+				events = append(events,
+					stream.Message{Subject: api.TicketAdmission.Subject,
+						Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
+							TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Gate: row.Gate, At: at}})
 			}
 			rows = append(rows, row)
 			out[i] = scanned{result: row.Result, ticket: t}
@@ -235,15 +249,18 @@ func (db ticketStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 	return out, err
 }
 
-// scannedBefore reports whether an earlier run of the transaction has kept the scans after all, and fills in what they were told:
-// one transaction keeps all of them or none.
-func scannedBefore(ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket]ticketRow, out []scanned) (bool, error) {
+// scannedBefore reports whether an earlier run of the transaction has kept the scans after all, and fills in what they
+// were told: one transaction keeps all of them or none.
+func scannedBefore(
+	ctx context.Context, tx tx, in []scan, tickets map[ids.Ticket]ticketRow, out []scanned,
+) (bool, error) {
 	id := make([]ids.Admission, len(in))
 	for i, s := range in {
 		id[i] = s.row.ID
 	}
 	var rows []scanRow
-	if err := tx.NewRaw("SELECT * FROM admissions WHERE id IN (?)", bun.List(id)).Scan(ctx, &rows); err != nil || len(rows) == 0 {
+	if err := tx.NewRaw("SELECT * FROM admissions WHERE id IN (?)", bun.List(id)).Scan(ctx, &rows); err != nil ||
+		len(rows) == 0 {
 		return false, err
 	}
 	results := make(map[ids.Admission]string, len(rows))
@@ -276,7 +293,8 @@ func (db ticketStore) scannedTickets(ctx context.Context, tx tx, in []scan) (map
 		return byID, nil
 	}
 	var rows []ticketRow
-	err := tx.NewRaw("SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", bun.List(id), db.forUpdate()).Scan(ctx, &rows)
+	err := tx.NewRaw("SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", bun.List(id), db.forUpdate()).Scan(ctx,
+		&rows)
 	for _, row := range rows {
 		byID[row.ID] = row
 	}

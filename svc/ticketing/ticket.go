@@ -13,7 +13,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/code"
 )
 
-// codeOf returns the code of a ticket. It is the same at every call, until the key is changed; codes made before stay good.
+// codeOf returns the code of a ticket. It is the same at every call, until the key is changed; codes made before stay
+// good.
 func (s *Service) codeOf(t ticketRow) string {
 	kid, key := s.keys.Private()
 	return code.Sign(code.Payload{Event: t.EventID, Ticket: t.ID, Revision: t.Revision}, kid, key)
@@ -23,7 +24,8 @@ func (s *Service) codeOf(t ticketRow) string {
 func (s *Service) ticket(r ticketRow) api.Ticket {
 	return api.Ticket{ID: r.ID, Code: s.codeOf(r), Status: r.Status, EventID: r.EventID, EventName: r.EventName,
 		TicketTypeID: r.TicketTypeID, TypeName: r.TypeName, OrderID: r.OrderID, OwnerID: r.OwnerID,
-		Holder: api.Attendee{Name: r.HolderName, Email: r.HolderEmail}, Revision: r.Revision, IssuedAt: r.IssuedAt.UTC(), AdmittedAt: r.AdmittedAt}
+		Holder: api.Attendee{Name: r.HolderName, Email: r.HolderEmail}, Revision: r.Revision,
+		IssuedAt: r.IssuedAt.UTC(), AdmittedAt: r.AdmittedAt}
 }
 
 func (s *Service) tickets(rows []ticketRow) []api.Ticket {
@@ -102,8 +104,8 @@ func (s *Service) myTickets(ctx context.Context, req *api.Page) (*api.List[api.T
 	return &api.List[api.Ticket]{Items: s.tickets(rows), NextCursor: next}, nil
 }
 
-// transferTicket gives a ticket to another account. The revision moves on, so codes made before are revoked. Who has given a
-// ticket to a person, and says so again because no answer came, hears that it is done.
+// transferTicket gives a ticket to another account. The revision moves on, so codes made before are revoked. Who has
+// given a ticket to a person, and says so again because no answer came, hears that it is done.
 func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.Ticket, error) {
 	var check fault.Check
 	check.Field(validEmail(req.Email), "email", "is not an email address")
@@ -146,12 +148,14 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	return &t, nil
 }
 
-// heldTickets returns the tickets that a person can come in with: not revoked, and of an order that nobody is refunding.
-// It is asked at the moment a mail goes out, so that no mail speaks of tickets that were given back a second before.
+// heldTickets returns the tickets that a person can come in with: not revoked, and of an order that nobody is
+// refunding. It is asked at the moment a mail goes out, so that no mail speaks of tickets that were given back a second
+// before.
 func (s *Service) heldTickets(ctx context.Context, req *api.HeldTickets) (*api.List[api.Ticket], error) {
 	column, id := "", ""
 	given := 0
-	for name, v := range map[string]string{"event_id": req.EventID.String(), "order_id": req.OrderID.String(), "id": req.TicketID.String()} {
+	for name, v := range map[string]string{"event_id": req.EventID.String(), "order_id": req.OrderID.String(),
+		"id": req.TicketID.String()} {
 		if v != "" {
 			column, id = name, v
 			given++

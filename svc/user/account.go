@@ -31,7 +31,8 @@ func (s *Service) confirm(ctx context.Context, row userRow, field, password stri
 	if err := check.Err(); err != nil {
 		return proof{}, err
 	}
-	return s.prove(ctx, row.address(), password, func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
+	return s.prove(ctx, row.address(), password,
+		func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
 }
 
 // refused turns errWrong into the answer for a caller who is signed in.
@@ -169,7 +170,8 @@ func (s *Service) changePassword(ctx context.Context, req *api.ChangePassword) (
 	}))
 }
 
-// replacePassword sets a new password, and ends what was opened with the old one: sessions but the one to keep, and resets.
+// replacePassword sets a new password, and ends what was opened with the old one: sessions but the one to keep, and
+// resets.
 func (s *Service) replacePassword(ctx context.Context, tx bun.Tx, id ids.User, hash string, keep ids.Session) error {
 	if err := savePassword(ctx, tx, id, hash); err != nil {
 		return err
@@ -226,7 +228,9 @@ func (s *Service) mayLeave(ctx context.Context, id ids.User) error {
 	for i, e := range events.Items {
 		names[i] = fmt.Sprintf("%s (%s)", e.Name, e.ID)
 	}
-	return fault.New(fault.Conflict, "this account organizes events that are not over; hand them over or cancel them first: %s", strings.Join(names, ", "))
+	return fault.New(fault.Conflict,
+		"this account organizes events that are not over; hand them over or cancel them first: %s",
+		strings.Join(names, ", "))
 }
 
 func errLastAdmin() error {

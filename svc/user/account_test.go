@@ -24,7 +24,8 @@ import (
 func TestRegisterRefuses(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
-		_, err := rpc.Call(t.Context(), m.gateway, api.RegisterUser, &api.Register{Email: "ADA@EXAMPLE.ORG", Password: password, Name: "Eve"})
+		_, err := rpc.Call(t.Context(), m.gateway, api.RegisterUser,
+			&api.Register{Email: "ADA@EXAMPLE.ORG", Password: password, Name: "Eve"})
 		wantCode(t, err, fault.Conflict)
 		good := api.Register{Email: "eve@example.org", Password: password, Name: "Eve"}
 		for name, change := range map[string]func(*api.Register){
@@ -132,8 +133,10 @@ func TestUpdateMe(t *testing.T) {
 				t.Errorf("%s: %v", field, f.Fields)
 			}
 		}
-		want := api.Profile{Phone: "+4930123456", Language: "pt-BR", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true}
-		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."), Profile: codec.To(want)}))(t)
+		want := api.Profile{Phone: "+4930123456", Language: "pt-BR", Timezone: "Europe/Berlin", BirthYear: 1990,
+			City: "Berlin", Country: "DE", ShareDemographics: true}
+		got := must(patch(api.UpdateProfile{IfMatch: `"` + ada.ETag() + `"`, Name: ptr("Ada L."),
+			Profile: codec.To(want)}))(t)
 		if got.Profile != want || got.Name != "Ada L." || got.Revision != 2 {
 			t.Errorf("got %+v", got)
 		}
@@ -169,7 +172,8 @@ func TestChangePassword(t *testing.T) {
 		m.register("ada@example.org", password)
 		here, there := m.login("ada@example.org", password), m.login("ada@example.org", password)
 		change := func(current, next string) error {
-			_, err := rpc.Call(m.as(here), m.gateway, api.ChangeMyPassword, &api.ChangePassword{CurrentPassword: current, NewPassword: next})
+			_, err := rpc.Call(m.as(here), m.gateway, api.ChangeMyPassword,
+				&api.ChangePassword{CurrentPassword: current, NewPassword: next})
 			return err
 		}
 		wantCode(t, change("wrong password", "another password"), fault.Forbidden)
@@ -215,7 +219,8 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 	t.Helper()
 	const rows = 100
 	srv := func(name string) *rpc.Server {
-		return rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: name, Log: testkit.Log(t), Registry: observe.NewRegistry()})
+		return rpc.NewServer(m.nats.Connect(),
+			rpc.ServerConfig{Service: name, Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	}
 	ticketing := srv("ticketing")
 	rpc.Handle(ticketing, api.ExportPerson, func(_ context.Context, req *api.PersonRef) (*api.PersonRecords, error) {
@@ -225,8 +230,11 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 		out := &api.PersonRecords{Orders: []api.Order{}, Tickets: []api.Ticket{}}
 		if inTickets {
 			for i := from; i < min(from+rows, n.tickets); i++ {
-				out.Tickets = append(out.Tickets, api.Ticket{ID: ids.Derive[ids.TicketKind]("t"), EventID: ids.Derive[ids.EventKind]("e"), TicketTypeID: ids.Derive[ids.TicketTypeKind]("y"),
-					OrderID: ids.Derive[ids.OrderKind]("o"), OwnerID: req.UserID, Revision: int64(i), EventName: strings.Repeat("n", 400)})
+				out.Tickets = append(out.Tickets,
+					api.Ticket{ID: ids.Derive[ids.TicketKind]("t"), EventID: ids.Derive[ids.EventKind]("e"),
+						TicketTypeID: ids.Derive[ids.TicketTypeKind]("y"),
+						OrderID:      ids.Derive[ids.OrderKind]("o"), OwnerID: req.UserID, Revision: int64(i),
+						EventName: strings.Repeat("n", 400)})
 			}
 			if from+rows < n.tickets {
 				out.NextCursor = "t." + strconv.Itoa(from+rows)
@@ -234,7 +242,9 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 			return out, nil
 		}
 		for i := from; i < min(from+rows, n.orders); i++ {
-			out.Orders = append(out.Orders, api.Order{ID: ids.Derive[ids.OrderKind]("o"), EventID: ids.Derive[ids.EventKind]("e"), UserID: req.UserID, Revision: int64(i)})
+			out.Orders = append(out.Orders,
+				api.Order{ID: ids.Derive[ids.OrderKind]("o"), EventID: ids.Derive[ids.EventKind]("e"),
+					UserID: req.UserID, Revision: int64(i)})
 		}
 		if out.NextCursor = "t."; from+rows < n.orders {
 			out.NextCursor = strconv.Itoa(from + rows)
@@ -242,25 +252,34 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 		return out, nil
 	})
 	event := srv("event")
-	rpc.Handle(event, api.ExportEvents, func(_ context.Context, req *api.PersonRef) (*api.List[api.PersonEvent], error) {
-		return &api.List[api.PersonEvent]{Items: []api.PersonEvent{{Role: "organizer", Event: api.Event{ID: ids.Derive[ids.EventKind]("e"), Organizer: req.UserID, Name: "Gala"}}}}, nil
-	})
+	rpc.Handle(event, api.ExportEvents,
+		func(_ context.Context, req *api.PersonRef) (*api.List[api.PersonEvent], error) {
+			return &api.List[api.PersonEvent]{Items: []api.PersonEvent{{Role: "organizer",
+				Event: api.Event{ID: ids.Derive[ids.EventKind]("e"), Organizer: req.UserID, Name: "Gala"}}}}, nil
+		})
 	rpc.Handle(event, api.GetRunningEvents, func(context.Context, *api.PersonRef) (*api.List[api.RunningEvent], error) {
 		return &api.List[api.RunningEvent]{Items: n.get().running}, nil
 	})
 	payment := srv("payment")
-	rpc.Handle(payment, api.ExportPayments, func(_ context.Context, req *api.PersonRef) (*api.List[api.Payment], error) {
-		return &api.List[api.Payment]{Items: []api.Payment{{ID: ids.Derive[ids.PaymentKind]("p"), OrderID: ids.Derive[ids.OrderKind]("o"), UserID: req.UserID}}}, nil
-	})
+	rpc.Handle(payment, api.ExportPayments,
+		func(_ context.Context, req *api.PersonRef) (*api.List[api.Payment], error) {
+			return &api.List[api.Payment]{Items: []api.Payment{{ID: ids.Derive[ids.PaymentKind]("p"),
+				OrderID: ids.Derive[ids.OrderKind]("o"), UserID: req.UserID}}}, nil
+		})
 	notification := srv("notification")
-	rpc.Handle(notification, api.ExportMessages, func(_ context.Context, req *api.PersonRef) (*api.List[api.Notification], error) {
-		if req.Cursor == "" {
-			return &api.List[api.Notification]{Items: []api.Notification{{ID: ids.Derive[ids.NotificationKind]("2"), Title: "second"}}, NextCursor: "more"}, nil
-		}
-		return &api.List[api.Notification]{Items: []api.Notification{{ID: ids.Derive[ids.NotificationKind]("1"), Title: "first"}}}, nil
-	})
+	rpc.Handle(notification, api.ExportMessages,
+		func(_ context.Context, req *api.PersonRef) (*api.List[api.Notification], error) {
+			if req.Cursor == "" {
+				return &api.List[api.Notification]{Items: []api.Notification{{ID: ids.Derive[ids.NotificationKind]("2"),
+					Title: "second"}}, NextCursor: "more"}, nil
+			}
+			return &api.List[api.Notification]{Items: []api.Notification{{ID: ids.Derive[ids.NotificationKind]("1"),
+				Title: "first"}}}, nil
+		})
 	rpc.Handle(notification, api.ExportChoices, func(context.Context, *api.PersonRef) (*api.PersonChoices, error) {
-		return &api.PersonChoices{Preferences: api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders}}}, PushSubscriptions: []api.PushSubscription{{ID: ids.Derive[ids.PushSubscriptionKind]("d"), Endpoint: "https://push.example.org/1"}}}, nil
+		return &api.PersonChoices{Preferences: api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders}}},
+			PushSubscriptions: []api.PushSubscription{{ID: ids.Derive[ids.PushSubscriptionKind]("d"),
+				Endpoint: "https://push.example.org/1"}}}, nil
 	})
 	for _, s := range []*rpc.Server{ticketing, event, payment, notification} {
 		testkit.Serve(t, s)
@@ -310,7 +329,8 @@ func TestExport(t *testing.T) {
 		for _, size := range [][2]int{{0, 0}, {1, 0}, {100, 100}, {0, 101}, {10_000, 12_345}} {
 			n.set(has{orders: size[0], tickets: size[1]})
 			out := must(m.export(tokens))(t)
-			if out.User.Email != "ada@example.org" || !out.ExportedAt.Equal(m.clock.Now()) || len(out.Sessions) != 1 || len(out.Events) != 1 || len(out.Payments) != 1 ||
+			if out.User.Email != "ada@example.org" || !out.ExportedAt.Equal(m.clock.Now()) || len(out.Sessions) != 1 ||
+				len(out.Events) != 1 || len(out.Payments) != 1 ||
 				len(out.Notifications) != 2 || len(out.Preferences) != 1 || len(out.PushSubscriptions) != 1 {
 				t.Errorf("export %+v", out)
 			}
@@ -329,7 +349,8 @@ func TestExport(t *testing.T) {
 			}
 		}
 		for _, wild := range []string{"x", "1.true.true", "-1.true.true.", "9.false.false."} {
-			reply := must(m.gateway.Forward(m.as(tokens), api.ExportMe.Spec, nats.Header{rpc.HeaderPart: {wild}}, nil))(t)
+			reply := must(m.gateway.Forward(m.as(tokens), api.ExportMe.Spec, nats.Header{rpc.HeaderPart: {wild}},
+				nil))(t)
 			if f := rpc.Fault(reply); f != nil && f.Code != fault.Invalid {
 				t.Errorf("part %q: %v", wild, f)
 			}
@@ -357,7 +378,9 @@ func TestOrganizerStays(t *testing.T) {
 
 func TestDelete(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *harness) {
-		if reply := must(m.post(api.RegisterUser.Spec, "key-1", api.Register{Email: "ada@example.org", Password: password, Name: "Ada Lovelace"}))(t); rpc.Fault(reply) != nil {
+		if reply := must(m.post(api.RegisterUser.Spec, "key-1",
+			api.Register{Email: "ada@example.org", Password: password,
+				Name: "Ada Lovelace"}))(t); rpc.Fault(reply) != nil {
 			t.Fatal(rpc.Fault(reply))
 		}
 		tokens := m.login("ada@example.org", password)
@@ -391,7 +414,8 @@ func TestAdmins(t *testing.T) {
 		(&neighbours{}).serve(t, m)
 		tokens, root := m.admin()
 		ctx := m.as(tokens)
-		if created, generated, err := m.service.EnsureAdmin(t.Context(), "second@example.org", ""); created || generated != "" || err != nil {
+		if created, generated, err := m.service.EnsureAdmin(t.Context(), "second@example.org", ""); created ||
+			generated != "" || err != nil {
 			t.Errorf("a second first administrator: %v %q %v", created, generated, err)
 		}
 		ada := m.register("ada@example.org", password)
@@ -411,7 +435,8 @@ func TestAdmins(t *testing.T) {
 		_, err = rpc.Call(ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: ada.ID})
 		wantCode(t, err, fault.Invalid)
 
-		if got := must(rpc.Call(ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: ada.ID, Roles: []string{"admin"}}))(t); len(got.Roles) != 1 {
+		if got := must(rpc.Call(ctx, m.gateway, api.SetUserRoles,
+			&api.SetRoles{ID: ada.ID, Roles: []string{"admin"}}))(t); len(got.Roles) != 1 {
 			t.Errorf("roles %v", got.Roles)
 		}
 		promoted := must(m.refresh(visitor.RefreshToken))(t) // the new token knows
@@ -425,7 +450,8 @@ func TestAdmins(t *testing.T) {
 			id  ids.User
 		}{{ctx, ada.ID}, {m.as(promoted), root.ID}} {
 			wg.Go(func() {
-				_, errs[i] = rpc.Call(job.ctx, m.gateway, api.SetUserRoles, &api.SetRoles{ID: job.id, Roles: []string{}})
+				_, errs[i] = rpc.Call(job.ctx, m.gateway, api.SetUserRoles,
+					&api.SetRoles{ID: job.id, Roles: []string{}})
 			})
 		}
 		wg.Wait()
@@ -441,7 +467,8 @@ func TestEnsureAdmin(t *testing.T) {
 			t.Errorf("a bad password: %v", err)
 		}
 		squatter := m.register("root@example.org", password)
-		if created, _, err := m.service.EnsureAdmin(t.Context(), "root@example.org", ""); created || !fault.Is(err, fault.Conflict) {
+		if created, _, err := m.service.EnsureAdmin(t.Context(), "root@example.org", ""); created ||
+			!fault.Is(err, fault.Conflict) {
 			t.Errorf("with the address of a visitor: %v, %v", created, err)
 		}
 		if len(m.login("root@example.org", password).AccessToken) == 0 || squatter.Roles == nil {
@@ -499,7 +526,8 @@ func TestListUsers(t *testing.T) {
 				t.Errorf("%q finds %d, want %d", q, len(got.Items), want)
 			}
 		}
-		for _, bad := range []api.ListUsersQuery{{Page: api.Page{Limit: 201}}, {Page: api.Page{Limit: -1}}, {Page: api.Page{Cursor: "x"}},
+		for _, bad := range []api.ListUsersQuery{{Page: api.Page{Limit: 201}}, {Page: api.Page{Limit: -1}},
+			{Page: api.Page{Cursor: "x"}},
 			{Page: api.Page{Cursor: "Jw"}}, {Q: strings.Repeat("x", 300)}} {
 			_, err := list(bad)
 			wantCode(t, err, fault.Invalid)
@@ -521,7 +549,8 @@ func TestInternalEndpoints(t *testing.T) {
 		wantCode(t, err, fault.Forbidden)
 		_, err = rpc.Call(t.Context(), ticketing, api.MintResetToken, &api.MintReset{ResetID: "rst_x"})
 		wantCode(t, err, fault.Forbidden)
-		if c := must(rpc.Call(t.Context(), ticketing, api.GetContact, &api.GetContactOf{ID: ada.ID}))(t); c.Email != "ada@example.org" {
+		if c := must(rpc.Call(t.Context(), ticketing, api.GetContact,
+			&api.GetContactOf{ID: ada.ID}))(t); c.Email != "ada@example.org" {
 			t.Errorf("contact %+v", c)
 		}
 	})

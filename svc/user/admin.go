@@ -153,7 +153,8 @@ func (s *Service) contacts(ctx context.Context, req *api.GetContactsOf) (*api.Li
 		return list, nil
 	}
 	var rows []userRow
-	if err := s.db.Read().NewRaw("SELECT * FROM users WHERE id IN (?)", bun.List(req.IDs)).Scan(ctx, &rows); err != nil {
+	if err := s.db.Read().NewRaw("SELECT * FROM users WHERE id IN (?)", bun.List(req.IDs)).Scan(ctx,
+		&rows); err != nil {
 		return nil, store.OrNotFound(err, noUser)
 	}
 	for _, row := range rows {

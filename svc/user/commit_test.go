@@ -26,7 +26,8 @@ func TestLostCommits(t *testing.T) {
 		run             func() error
 	}{
 		{"register", `INSERT INTO "users"`, func() error {
-			_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RegisterUser, &api.Register{Email: "ada@example.org", Password: old, Name: "Ada"})
+			_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RegisterUser,
+				&api.Register{Email: "ada@example.org", Password: old, Name: "Ada"})
 			return err
 		}},
 		{"log in", `INSERT INTO "sessions"`, func() (err error) {
@@ -42,18 +43,21 @@ func TestLostCommits(t *testing.T) {
 		}},
 		{"change", "UPDATE", func() error {
 			me := must(rpc.Call(m.as(tokens), m.gateway, api.GetMe, &rpc.None{}))(t)
-			got, err := rpc.Call(m.as(tokens), m.gateway, api.UpdateMe, &api.UpdateProfile{Name: &name, IfMatch: `"` + me.ETag() + `"`})
+			got, err := rpc.Call(m.as(tokens), m.gateway, api.UpdateMe,
+				&api.UpdateProfile{Name: &name, IfMatch: `"` + me.ETag() + `"`})
 			if err == nil && got.Name != name {
 				t.Errorf("the account is %+v", got)
 			}
 			return err
 		}},
 		{"change the password", "UPDATE users SET password", func() error {
-			_, err := rpc.Call(m.as(tokens), m.gateway, api.ChangeMyPassword, &api.ChangePassword{CurrentPassword: old, NewPassword: fresh})
+			_, err := rpc.Call(m.as(tokens), m.gateway, api.ChangeMyPassword,
+				&api.ChangePassword{CurrentPassword: old, NewPassword: fresh})
 			return err
 		}},
 		{"ask for a reset", `INSERT INTO "password_resets"`, func() error {
-			_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RequestPasswordReset, &api.RequestReset{Email: "ada@example.org"})
+			_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RequestPasswordReset,
+				&api.RequestReset{Email: "ada@example.org"})
 			return err
 		}},
 		{"delete", "DELETE FROM users", func() error {

@@ -23,12 +23,14 @@ func (s *Service) demographics(ctx context.Context, req *api.PeopleRef) (*api.Li
 		return out, nil
 	}
 	var rows []userRow
-	err := s.db.Read().NewSelect().Model(&rows).Where("id IN (?)", bun.List(req.UserIDs)).Where("share_demographics = ?", true).Scan(ctx)
+	err := s.db.Read().NewSelect().Model(&rows).Where("id IN (?)",
+		bun.List(req.UserIDs)).Where("share_demographics = ?", true).Scan(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range rows {
-		out.Items = append(out.Items, api.PersonTraits{UserID: r.ID, AgeBand: ageBand(r.BirthYear, s.now().Year()), Country: r.Country, City: r.City})
+		out.Items = append(out.Items, api.PersonTraits{UserID: r.ID, AgeBand: ageBand(r.BirthYear, s.now().Year()),
+			Country: r.Country, City: r.City})
 	}
 	return out, nil
 }

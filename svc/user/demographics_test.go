@@ -23,7 +23,8 @@ func TestDemographics(t *testing.T) {
 			t.Helper()
 			p := traits
 			p.ShareDemographics = consent
-			must(rpc.Call(m.as(m.login(email, password)), m.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(p)}))(t)
+			must(rpc.Call(m.as(m.login(email, password)), m.gateway, api.UpdateMe,
+				&api.UpdateProfile{Profile: codec.To(p)}))(t)
 		}
 		patch("shy@example.org", false)
 		patch("open@example.org", true)

@@ -13,8 +13,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// partSize is how much a part of an export holds before it is sent. With one more page, which has at most 512 KiB, it fits
-// into a message.
+// partSize is how much a part of an export holds before it is sent. With one more page, which has at most 512 KiB, it
+// fits into a message.
 const partSize = 128 << 10
 
 // section is a list in an export.
@@ -56,8 +56,8 @@ func (s *Service) sections() []section {
 	}
 }
 
-// export gathers what the services know about the caller, a part at a time: a person may have any number of orders, and a
-// message has an end.
+// export gathers what the services know about the caller, a part at a time: a person may have any number of orders,
+// and a message has an end.
 func (s *Service) export(ctx context.Context, _ *rpc.None, at string) (rpc.Part, error) {
 	row, err := s.current(ctx)
 	if err != nil {
@@ -161,7 +161,8 @@ func (p *position) write(ctx context.Context, out []byte, sec section, user ids.
 
 func (s *Service) exportSessions(ctx context.Context, user ids.User, _ string) (page, error) {
 	var rows []sessionRow
-	err := s.db.Read().NewRaw("SELECT * FROM sessions WHERE user_id = ? AND expires_at > ? ORDER BY id DESC", user, s.now()).Scan(ctx, &rows)
+	err := s.db.Read().NewRaw("SELECT * FROM sessions WHERE user_id = ? AND expires_at > ? ORDER BY id DESC", user,
+		s.now()).Scan(ctx, &rows)
 	infos := make([]api.SessionInfo, len(rows))
 	for i, r := range rows {
 		infos[i] = api.SessionInfo{ID: r.ID, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC()}
@@ -169,8 +170,8 @@ func (s *Service) exportSessions(ctx context.Context, user ids.User, _ string) (
 	return page{items: infos, done: true}, err
 }
 
-// exportOrders returns a page of orders. Ticketing has the tickets behind them, under the same cursor: the first page without
-// orders is left to exportTickets.
+// exportOrders returns a page of orders. Ticketing has the tickets behind them, under the same cursor: the first page
+// without orders is left to exportTickets.
 func (s *Service) exportOrders(ctx context.Context, user ids.User, cursor string) (page, error) {
 	r, err := rpc.Call(ctx, s.client, api.ExportPerson, &api.PersonRef{UserID: user, Cursor: cursor})
 	if err != nil {

@@ -35,8 +35,8 @@ func (s *Service) issueTicket(ctx context.Context, _ *rpc.None) (*api.LiveTicket
 	return &api.LiveTicket{Ticket: secret, ExpiresIn: int(ticketTTL / time.Second)}, nil
 }
 
-// useTicket takes a ticket and returns who it was made for, as they are now. Of several requests with one ticket, to any
-// number of instances, one finds it.
+// useTicket takes a ticket and returns who it was made for, as they are now. Of several requests with one ticket, to
+// any number of instances, one finds it.
 func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LivePass, error) {
 	wrong := fault.New(fault.Unauthenticated, "the ticket is not valid; each is good once, for a minute")
 	if !isSecret(ticketPrefix, req.Ticket) {
@@ -48,7 +48,8 @@ func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LiveP
 		ExpiresAt time.Time   `bun:"expires_at"`
 	}
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return tx.NewRaw("DELETE FROM live_tickets WHERE hash = ? RETURNING session_id, expires_at", hashText(req.Ticket)).Scan(ctx, &ticket)
+		return tx.NewRaw("DELETE FROM live_tickets WHERE hash = ? RETURNING session_id, expires_at",
+			hashText(req.Ticket)).Scan(ctx, &ticket)
 	})
 	if fault.Is(store.OrNotFound(err, "no ticket"), fault.NotFound) || err == nil && !now.Before(ticket.ExpiresAt) {
 		return nil, wrong
@@ -57,7 +58,8 @@ func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LiveP
 		return nil, err
 	}
 	var row userRow
-	err = s.db.Read().NewRaw("SELECT u.* FROM users AS u JOIN sessions AS s ON s.user_id = u.id WHERE s.id = ? AND s.expires_at > ?",
+	err = s.db.Read().NewRaw(
+		"SELECT u.* FROM users AS u JOIN sessions AS s ON s.user_id = u.id WHERE s.id = ? AND s.expires_at > ?",
 		ticket.SessionID, now).Scan(ctx, &row)
 	if err = store.OrNotFound(err, noUser); fault.Is(err, fault.NotFound) {
 		return nil, wrong
@@ -65,5 +67,6 @@ func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LiveP
 	if err != nil {
 		return nil, err
 	}
-	return &api.LivePass{UserID: row.ID, SessionID: ticket.SessionID, Roles: row.roles(), Until: now.Add(api.AccessTTL.Get(s.live))}, nil
+	return &api.LivePass{UserID: row.ID, SessionID: ticket.SessionID, Roles: row.roles(),
+		Until: now.Add(api.AccessTTL.Get(s.live))}, nil
 }

@@ -34,13 +34,15 @@ func TestLiveTickets(t *testing.T) {
 		}
 		pass := must(use(first))(t)
 		session := rpc.Caller(m.as(tokens)).Session
-		if pass.UserID != ada.ID || pass.SessionID != session || len(pass.Roles) != 0 || !pass.Until.Equal(m.clock.Now().Add(15*time.Minute)) {
+		if pass.UserID != ada.ID || pass.SessionID != session || len(pass.Roles) != 0 ||
+			!pass.Until.Equal(m.clock.Now().Add(15*time.Minute)) {
 			t.Errorf("it opens a stream for %+v", pass)
 		}
 		_, err := use(first)
 		wantCode(t, err, fault.Unauthenticated)
 
-		for _, wrong := range []string{"", "lt_", first[:len(first)-1], "rt_" + first[3:], tokens.RefreshToken, tokens.AccessToken} {
+		for _, wrong := range []string{"", "lt_", first[:len(first)-1], "rt_" + first[3:], tokens.RefreshToken,
+			tokens.AccessToken} {
 			_, err := use(wrong)
 			wantCode(t, err, fault.Unauthenticated)
 		}

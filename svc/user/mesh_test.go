@@ -42,13 +42,15 @@ type harness struct {
 
 func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
-	m := &harness{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{}, metrics: observe.NewRegistry(),
-		live: settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour))}
+	m := &harness{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{},
+		metrics: observe.NewRegistry(),
+		live:    settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour))}
 	m.nats.Stream("EVENTS", "ev.>")
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
 	logger := slog.New(slog.NewJSONHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m.service = m.newService(m.metrics, logger)
-	srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "user", Log: logger, Registry: m.metrics, Answers: idempotency.In(db)})
+	srv := rpc.NewServer(m.nats.Connect(),
+		rpc.ServerConfig{Service: "user", Log: logger, Registry: m.metrics, Answers: idempotency.In(db)})
 	m.service.Register(srv)
 	if err := srv.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -73,8 +75,9 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 // newService returns one more instance of the service, on the same database.
 func (m *harness) newService(metrics *observe.Registry, log *slog.Logger) *user.Service {
 	m.t.Helper()
-	s, err := user.New(m.t.Context(), user.Deps{DB: m.db, JS: m.nats.JS, Client: rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "user"}),
-		Live: m.live, Log: log, Metrics: metrics, Now: m.clock.Now, Hashers: 2})
+	s, err := user.New(m.t.Context(), user.Deps{DB: m.db, JS: m.nats.JS,
+		Client: rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "user"}),
+		Live:   m.live, Log: log, Metrics: metrics, Now: m.clock.Now, Hashers: 2})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -93,12 +96,14 @@ func (m *harness) as(tokens *api.Tokens) context.Context {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return rpc.WithMeta(m.t.Context(), rpc.Meta{Address: "192.0.2.1", Principal: rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}})
+	return rpc.WithMeta(m.t.Context(), rpc.Meta{Address: "192.0.2.1",
+		Principal: rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}})
 }
 
 func (m *harness) register(email, password string) *api.User {
 	m.t.Helper()
-	return must(rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RegisterUser, &api.Register{Email: email, Password: password, Name: "Ada"}))(m.t)
+	return must(rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.RegisterUser,
+		&api.Register{Email: email, Password: password, Name: "Ada"}))(m.t)
 }
 
 func (m *harness) tryLogin(address, email, password string) (*api.Tokens, error) {
@@ -163,7 +168,8 @@ func (m *harness) hashes() uint64 {
 func (m *harness) dump() string {
 	m.t.Helper()
 	var all strings.Builder
-	for _, table := range []string{"users", "sessions", "refresh_tokens", "password_resets", "login_failures", "answers", "outbox", "processed"} {
+	for _, table := range []string{"users", "sessions", "refresh_tokens", "password_resets", "login_failures",
+		"answers", "outbox", "processed"} {
 		var rows []map[string]any
 		if err := m.db.Read().NewSelect().Table(table).Scan(m.t.Context(), &rows); err != nil {
 			m.t.Fatal(err)

@@ -37,8 +37,8 @@ const (
 // errHash is the error of a stored hash that cannot be read.
 var errHash = errors.New("user: unreadable password hash")
 
-// hasher makes and verifies password hashes, a few at a time: each takes 19 MiB and a processor. More wait, and when too
-// many wait the next is refused.
+// hasher makes and verifies password hashes, a few at a time: each takes 19 MiB and a processor. More wait, and when
+// too many wait the next is refused.
 type hasher struct {
 	slots  chan struct{}
 	queue  int64
@@ -53,7 +53,8 @@ func newHasher(slots int, metrics *observe.Registry) *hasher {
 		slots:  make(chan struct{}, slots),
 		queue:  int64(slots) * queueFor,
 		hashes: metrics.Counter("starlight_user_password_hashes_total", "Password hashes that were computed."),
-		shed:   metrics.Counter("starlight_user_password_shed_total", "Requests refused because too many waited for a password hash."),
+		shed: metrics.Counter("starlight_user_password_shed_total",
+			"Requests refused because too many waited for a password hash."),
 	}
 	h.dummy = encodeHash(presentCost(), rand.Text(), presentCost().key(rand.Text(), rand.Text()))
 	metrics.GaugeFunc("starlight_user_password_busy", "Requests that wait for a password hash or compute one.",
@@ -61,8 +62,8 @@ func newHasher(slots int, metrics *observe.Registry) *hasher {
 	return h
 }
 
-// enter waits for a slot and returns the function that gives it back. A request that would wait too long is refused with
-// Unavailable.
+// enter waits for a slot and returns the function that gives it back. A request that would wait too long is refused
+// with Unavailable.
 func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
 	if h.within.Add(1) > int64(cap(h.slots))+h.queue {
 		h.within.Add(-1)
@@ -86,8 +87,8 @@ func (h *hasher) hash(password string) string {
 	return encodeHash(presentCost(), string(salt), presentCost().key(normalPassword(password), string(salt)))
 }
 
-// verify reports whether the password has the hash, and whether the hash is of another cost than a new one would be. The
-// caller has entered.
+// verify reports whether the password has the hash, and whether the hash is of another cost than a new one would be.
+// The caller has entered.
 func (h *hasher) verify(password, encoded string) (ok, outdated bool, err error) {
 	h.hashes.Inc()
 	c, salt, want, err := decodeHash(encoded)
@@ -112,7 +113,8 @@ func decodeHash(s string) (c cost, salt string, key []byte, err error) {
 	var version int
 	var rest string
 	n, err := fmt.Sscanf(s, "$argon2id$v=%d$m=%d,t=%d,p=%d$%s", &version, &c.memory, &c.time, &c.threads, &rest)
-	if err != nil || n != 5 || version != argon2.Version || c.time == 0 || c.time > 100 || c.threads == 0 || c.memory > 1<<21 {
+	if err != nil || n != 5 || version != argon2.Version || c.time == 0 || c.time > 100 || c.threads == 0 ||
+		c.memory > 1<<21 {
 		return cost{}, "", nil, errHash
 	}
 	saltText, keyText, _ := strings.Cut(rest, "$")

@@ -22,7 +22,9 @@ func TestProofIsStaleAfterAChange(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			testkit.DB(t, "user", Migrations(), func(t *testing.T, db *store.DB) {
-				s, err := New(t.Context(), Deps{DB: db, Log: testkit.Log(t), Metrics: observe.NewRegistry(), Now: testkit.NewClock(time.Time{}).Now})
+				s, err := New(t.Context(),
+					Deps{DB: db, Log: testkit.Log(t), Metrics: observe.NewRegistry(),
+						Now: testkit.NewClock(time.Time{}).Now})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -30,7 +32,8 @@ func TestProofIsStaleAfterAChange(t *testing.T) {
 					t.Fatal(err)
 				}
 				account := address{text: "ada@example.org", key: "ada@example.org"}
-				p, err := s.prove(t.Context(), account, "correct horse", func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
+				p, err := s.prove(t.Context(), account, "correct horse",
+					func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 				if err != nil {
 					t.Fatal(err)
 				}

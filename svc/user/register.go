@@ -43,7 +43,8 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	return answer, nil
 }
 
-// acceptedLanguages returns the languages of an Accept-Language header, the best first, and nothing if it is not readable.
+// acceptedLanguages returns the languages of an Accept-Language header, the best first, and nothing if it is not
+// readable.
 func acceptedLanguages(header string) string {
 	const most = 5
 	tags, _, err := language.ParseAcceptLanguage(header)
@@ -57,12 +58,14 @@ func acceptedLanguages(header string) string {
 	return strings.Join(names, ", ")
 }
 
-// insert writes a new person, who speaks a language if it is known, with the domain event. One that is written already stays.
+// insert writes a new person, who speaks a language if it is known, with the domain event. One that is written
+// already stays.
 func (s *Service) insert(ctx context.Context, tx bun.Tx, row *userRow, language string) error {
 	if fresh, err := insertUser(ctx, tx, row); err != nil || !fresh {
 		return err
 	}
-	return stream.Add(ctx, tx, api.UserRegistered.Subject, api.UserEvent{UserID: row.ID, Language: language, At: s.now()})
+	return stream.Add(ctx, tx, api.UserRegistered.Subject,
+		api.UserEvent{UserID: row.ID, Language: language, At: s.now()})
 }
 
 // publish adds a domain event about a person to the outbox.

@@ -29,8 +29,8 @@ const (
 	resetsMost   = 5 // mails to one address within the window; more would be a way to annoy people
 )
 
-// requestReset takes a request down and has it mailed. For an address without an account it does as much, so that nobody
-// learns from it which addresses have one.
+// requestReset takes a request down and has it mailed. For an address without an account it does as much, so that
+// nobody learns from it which addresses have one.
 func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc.None, error) {
 	var check fault.Check
 	account, err := parseAddress(req.Email)
@@ -63,10 +63,12 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 		}
 		if reset.UserID == "" {
 			// In the place of the outbox row: those before, which nothing waits for.
-			_, err := tx.ExecContext(ctx, "DELETE FROM password_resets WHERE user_id IS NULL AND requested_at <= ?", now.Add(-resetsWindow))
+			_, err := tx.ExecContext(ctx, "DELETE FROM password_resets WHERE user_id IS NULL AND requested_at <= ?",
+				now.Add(-resetsWindow))
 			return err
 		}
-		return stream.Add(ctx, tx, api.PasswordResetRequested.Subject, api.ResetEvent{UserID: reset.UserID, ResetID: reset.ID.String(), At: now})
+		return stream.Add(ctx, tx, api.PasswordResetRequested.Subject,
+			api.ResetEvent{UserID: reset.UserID, ResetID: reset.ID.String(), At: now})
 	})
 	if store.IsForeignKey(err) { // the account was deleted since the look
 		err = nil
@@ -74,13 +76,14 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 	return nil, err
 }
 
-// lockResets makes transactions that count the requests for an address wait for each other, whether or not the address has
-// an account. SQLite needs no lock: it has one writer.
+// lockResets makes transactions that count the requests for an address wait for each other, whether or not the
+// address has an account. SQLite needs no lock: it has one writer.
 func (s *Service) lockResets(ctx context.Context, tx bun.Tx, address string) error {
 	if !s.db.Postgres() {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight user resets "+address)
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
+		"starlight user resets "+address)
 	return err
 }
 
@@ -141,7 +144,8 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 		if err != nil || row.Password == hash { // an earlier run has done it
 			return err
 		}
-		res, err := tx.ExecContext(ctx, "DELETE FROM password_resets WHERE id = ? AND token_hash = ?", reset.ID, reset.TokenHash)
+		res, err := tx.ExecContext(ctx, "DELETE FROM password_resets WHERE id = ? AND token_hash = ?", reset.ID,
+			reset.TokenHash)
 		if err != nil {
 			return err
 		}

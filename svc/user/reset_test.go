@@ -34,7 +34,8 @@ func (m *harness) mint(id string) (*api.MintedReset, error) {
 }
 
 func (m *harness) confirm(secret, next string) error {
-	_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: secret, NewPassword: next})
+	_, err := rpc.Call(m.anonymous("192.0.2.1"), m.gateway, api.ConfirmPasswordReset,
+		&api.ConfirmReset{Token: secret, NewPassword: next})
 	return err
 }
 
@@ -95,7 +96,8 @@ func TestResetEnds(t *testing.T) {
 		minted = must(m.mint(m.lastReset(2).ResetID))(t)
 		tokens := m.login("ada@example.org", password)
 		email := "lovelace@example.org"
-		must(rpc.Call(m.as(tokens), m.gateway, api.UpdateMe, &api.UpdateProfile{Email: &email, CurrentPassword: password}))(t)
+		must(rpc.Call(m.as(tokens), m.gateway, api.UpdateMe,
+			&api.UpdateProfile{Email: &email, CurrentPassword: password}))(t)
 		wantCode(t, m.confirm(minted.Token, "another password"), fault.Expired) // it went to the old address
 	})
 }
@@ -126,7 +128,8 @@ func TestResetsPerAddressAtOnce(t *testing.T) {
 		}
 		all.Wait()
 		var known, unknown int
-		err := m.db.Read().NewRaw("SELECT count(user_id), count(*) - count(user_id) FROM password_resets").Scan(t.Context(), &known, &unknown)
+		err := m.db.Read().NewRaw("SELECT count(user_id), count(*) - count(user_id) FROM password_resets").Scan(
+			t.Context(), &known, &unknown)
 		if err != nil || known != 5 || unknown != 5 {
 			t.Errorf("%d requests for an account and %d for none were taken, want 5 of each; %v", known, unknown, err)
 		}
@@ -137,14 +140,16 @@ func TestResetsPerAddressAtOnce(t *testing.T) {
 func TestSecretsStayHome(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *harness) {
 		const canary, next = "canary-password-one", "canary-password-two"
-		if reply := must(m.post(api.RegisterUser.Spec, "key-1", api.Register{Email: "ada@example.org", Password: canary, Name: "Ada"}))(t); rpc.Fault(reply) != nil {
+		if reply := must(m.post(api.RegisterUser.Spec, "key-1",
+			api.Register{Email: "ada@example.org", Password: canary, Name: "Ada"}))(t); rpc.Fault(reply) != nil {
 			t.Fatal(rpc.Fault(reply))
 		}
 		a := m.login("ada@example.org", canary)
 		b := must(m.refresh(a.RefreshToken))(t)
 		m.tryLogin("192.0.2.1", "ada@example.org", "canary-password-wrong")
 		m.tryLogin("192.0.2.1", "not an address", "canary-password-wrong")
-		must(rpc.Call(m.as(b), m.gateway, api.ChangeMyPassword, &api.ChangePassword{CurrentPassword: canary, NewPassword: next}))(t)
+		must(rpc.Call(m.as(b), m.gateway, api.ChangeMyPassword,
+			&api.ChangePassword{CurrentPassword: canary, NewPassword: next}))(t)
 		m.refresh(a.RefreshToken) // reuse, which is logged
 		m.requestReset("ada@example.org")
 		minted := must(m.mint(m.lastReset(1).ResetID))(t)
@@ -163,13 +168,17 @@ func TestSecretsStayHome(t *testing.T) {
 				published.WriteString(k + strings.Join(v, ""))
 			}
 		}
-		places := map[string]string{"the log": m.log.String(), "the database": inDatabase + m.dump(), "the stream": published.String()}
-		if !strings.Contains(places["the log"], "used refresh token") || !strings.Contains(places["the database"], "$argon2id$") || !strings.Contains(places["the stream"], "usr_") {
+		places := map[string]string{"the log": m.log.String(), "the database": inDatabase + m.dump(),
+			"the stream": published.String()}
+		if !strings.Contains(places["the log"], "used refresh token") ||
+			!strings.Contains(places["the database"], "$argon2id$") || !strings.Contains(places["the stream"], "usr_") {
 			t.Fatal("the test looks in the wrong places")
 		}
 		for position, text := range places {
-			for name, secret := range map[string]string{"a password": "canary-password", "an access token": a.AccessToken, "a signature": b.AccessToken[strings.LastIndex(b.AccessToken, "."):],
-				"a used refresh token": a.RefreshToken, "a refresh token": b.RefreshToken, "a reset token": minted.Token, "half of it": minted.Token[20:]} {
+			for name, secret := range map[string]string{"a password": "canary-password",
+				"an access token": a.AccessToken, "a signature": b.AccessToken[strings.LastIndex(b.AccessToken, "."):],
+				"a used refresh token": a.RefreshToken, "a refresh token": b.RefreshToken,
+				"a reset token": minted.Token, "half of it": minted.Token[20:]} {
 				if strings.Contains(text, secret) {
 					t.Errorf("%s is in %s", name, position)
 				}

@@ -28,10 +28,14 @@ func TestParseAddress(t *testing.T) {
 			t.Errorf("parseAddress(%q) = %+v, %v; want %+v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "ada", "@example.org", "ada@", "a@b@c", "Ada <ada@example.org>", "<ada@example.org>", `"ada b"@example.org`,
-		"ada(x)@example.org", "ada@[192.0.2.1]", "ada@example..org", "ada@.org", "ada@-a.org", "ada@example.org.", "ada@exa_mple.org",
-		"ada@example.org\nx", "ada@example.org\r\nBcc: x@y.z", "a b@example.org", "ädä@example.org", "ada@exämple.org", "\u212Aate@example.org",
-		"ada@example.org,eve@example.org", strings.Repeat("a", 65) + "@example.org", "a@" + strings.Repeat("a.", 130) + "org", "a\x00@example.org",
+	for _, in := range []string{"", "ada", "@example.org", "ada@", "a@b@c", "Ada <ada@example.org>",
+		"<ada@example.org>", `"ada b"@example.org`,
+		"ada(x)@example.org", "ada@[192.0.2.1]", "ada@example..org", "ada@.org", "ada@-a.org", "ada@example.org.",
+		"ada@exa_mple.org",
+		"ada@example.org\nx", "ada@example.org\r\nBcc: x@y.z", "a b@example.org", "ädä@example.org", "ada@exämple.org",
+		"\u212Aate@example.org",
+		"ada@example.org,eve@example.org", strings.Repeat("a", 65) + "@example.org",
+		"a@" + strings.Repeat("a.", 130) + "org", "a\x00@example.org",
 		".ada@example.org", "ada.@example.org", "ada@" + strings.Repeat("a", 64) + ".org"} {
 		if got, err := parseAddress(in); err == nil {
 			t.Errorf("parseAddress(%q) = %+v, want an error", in, got)
@@ -75,14 +79,18 @@ func FuzzCursor(f *testing.F) {
 
 func TestCheckProfileIsCanonical(t *testing.T) {
 	var check fault.Check
-	got := checkProfile(&check, api.Profile{Language: "PT-br", Country: "de", City: " Köln ", BirthYear: 1900, Timezone: "UTC"}, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	got := checkProfile(&check, api.Profile{Language: "PT-br", Country: "de", City: " Köln ", BirthYear: 1900,
+		Timezone: "UTC"}, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 	want := api.Profile{Language: "pt-BR", Country: "DE", City: "Köln", BirthYear: 1900, Timezone: "UTC"}
 	if err := check.Err(); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	for _, p := range []api.Profile{{Language: "de_DE"}, {Language: "x"}, {Language: "en-" + strings.Repeat("a", 8)}, {Country: "EU"}, {Country: "276"}, {Country: "ZZ"}, {Country: "SU"},
-		{Phone: "+0123456789"}, {Phone: "+49 30 1"}, {Phone: "+1234567890123456"}, {BirthYear: 1899}, {BirthYear: -5}, {Timezone: "Local"},
-		{Timezone: "Europe/Atlantis"}, {Timezone: "/etc/localtime"}, {Timezone: "Europe//Vienna"}, {Timezone: "Europe/./Vienna"}, {City: "\u200b"}, {City: strings.Repeat("x", 101)}} {
+	for _, p := range []api.Profile{{Language: "de_DE"}, {Language: "x"}, {Language: "en-" + strings.Repeat("a", 8)},
+		{Country: "EU"}, {Country: "276"}, {Country: "ZZ"}, {Country: "SU"},
+		{Phone: "+0123456789"}, {Phone: "+49 30 1"}, {Phone: "+1234567890123456"}, {BirthYear: 1899}, {BirthYear: -5},
+		{Timezone: "Local"},
+		{Timezone: "Europe/Atlantis"}, {Timezone: "/etc/localtime"}, {Timezone: "Europe//Vienna"},
+		{Timezone: "Europe/./Vienna"}, {City: "\u200b"}, {City: strings.Repeat("x", 101)}} {
 		var check fault.Check
 		checkProfile(&check, p, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
 		if check.Err() == nil {
@@ -93,7 +101,8 @@ func TestCheckProfileIsCanonical(t *testing.T) {
 
 func TestLimit(t *testing.T) {
 	l := accountLimit()
-	for failures, want := range map[int]time.Duration{0: 0, 4: 0, 5: time.Second, 6: 2 * time.Second, 14: 512 * time.Second,
+	for failures, want := range map[int]time.Duration{0: 0, 4: 0, 5: time.Second, 6: 2 * time.Second,
+		14: 512 * time.Second,
 		15: 15 * time.Minute, 1000: 15 * time.Minute, math.MaxInt32: 15 * time.Minute} {
 		if got := l.wait(failures); got != want {
 			t.Errorf("after %d failures wait %s, want %s", failures, got, want)
@@ -102,7 +111,8 @@ func TestLimit(t *testing.T) {
 }
 
 func TestNetwork(t *testing.T) {
-	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::/64",
+	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
+		"2001:db8::1":          "2001:db8::/64",
 		"2001:db8:0:0:ffff::1": "2001:db8::/64", "fe80::1%eth0": "fe80::/64", "": "", "localhost": ""} {
 		if got := network(in); got != want {
 			t.Errorf("network(%q) = %q, want %q", in, got, want)
@@ -125,8 +135,10 @@ func TestHash(t *testing.T) {
 	if ok, _, err := h.verify("", h.dummy); ok || err != nil {
 		t.Errorf("verify against the dummy: %v %v", ok, err)
 	}
-	for _, bad := range []string{"", "$argon2i$v=19$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), "$argon2id$v=18$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
-		"$argon2id$v=19$m=4294967295,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), "$argon2id$v=19$m=19456,t=0,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), a[:len(a)-2], a + "$"} {
+	for _, bad := range []string{"", "$argon2i$v=19$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
+		"$argon2id$v=18$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
+		"$argon2id$v=19$m=4294967295,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
+		"$argon2id$v=19$m=19456,t=0,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), a[:len(a)-2], a + "$"} {
 		if _, _, err := h.verify("a password", bad); !errors.Is(err, errHash) {
 			t.Errorf("verify against %q: %v, want errHash", bad, err)
 		}

@@ -1,5 +1,5 @@
-// Package user keeps people and their credentials: accounts, sessions, roles. Other services know a person by an id; what
-// that person is called, and how to reach them, stays here.
+// Package user keeps people and their credentials: accounts, sessions, roles. Other services know a person by an id;
+// what that person is called, and how to reach them, stays here.
 package user
 
 import (
@@ -143,5 +143,6 @@ func (s *Service) sweep(ctx context.Context) error {
 }
 
 func (s *Service) logins(outcome string) *observe.Counter {
-	return s.metrics.Counter("starlight_user_logins_total", "Attempts to give a password, by outcome.", "outcome", outcome)
+	return s.metrics.Counter("starlight_user_logins_total", "Attempts to give a password, by outcome.", "outcome",
+		outcome)
 }

@@ -31,9 +31,12 @@ type proof struct {
 // prove checks the password of the person that find returns. NotFound costs what a wrong password costs, in work and in
 // further attempts. It returns errWrong, or RateLimited after too many failures.
 //
-// The failures are looked at again when it is this request's turn, and an account that is being slowed down has its attempt
-// counted before the password is looked at: a thousand guesses sent at once, to any number of instances, are one guess.
-func (s *Service) prove(ctx context.Context, account address, password string, find func(context.Context) (userRow, error)) (proof, error) {
+// The failures are looked at again when it is this request's turn, and an account that is being slowed down has its
+// attempt counted before the password is looked at: a thousand guesses sent at once, to any number of instances, are
+// one guess.
+func (s *Service) prove(
+	ctx context.Context, account address, password string, find func(context.Context) (userRow, error),
+) (proof, error) {
 	a := newAttempt(ctx, account)
 	if _, err := s.allow(ctx, a); err != nil {
 		return proof{}, err
@@ -88,8 +91,8 @@ func (s *Service) newHash(ctx context.Context, password string) (string, error) 
 	return s.hasher.hash(password), nil
 }
 
-// lockProven locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It returns
-// errWrong if the password was changed since.
+// lockProven locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It
+// returns errWrong if the password was changed since.
 func (s *Service) lockProven(ctx context.Context, tx bun.Tx, p proof) (userRow, error) {
 	row, err := s.lock(ctx, tx, p.row.ID)
 	rehashed := err == nil && p.rehash != "" && row.Password == p.rehash
@@ -119,7 +122,8 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	p, err := s.prove(ctx, account, req.Password, func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
+	p, err := s.prove(ctx, account, req.Password,
+		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	if err == nil {
 		var tokens *api.Tokens
 		if tokens, err = s.startSession(ctx, p); err == nil {
@@ -134,7 +138,8 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 
 func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error) {
 	now := s.now()
-	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now, ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}
+	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now,
+		ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}
 	secret, hash := newSecret(refreshPrefix)
 	var row userRow
 	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -156,8 +161,8 @@ func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error
 	return s.tokens(&row, session.ID, secret, now)
 }
 
-// refresh rotates a token. Of several requests with the same token one wins; each of the others meets a used token, takes
-// it for stolen, and ends the session, the winner's new token included.
+// refresh rotates a token. Of several requests with the same token one wins; each of the others meets a used token,
+// takes it for stolen, and ends the session, the winner's new token included.
 func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, error) {
 	if !isSecret(refreshPrefix, req.RefreshToken) {
 		return nil, errRefresh()
@@ -201,8 +206,10 @@ func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, e
 		return nil, err
 	}
 	if reused {
-		s.metrics.Counter("starlight_user_refresh_reuse_total", "Used refresh tokens that were presented again; each ended its session.").Inc()
-		s.log.WarnContext(ctx, "a used refresh token came again; its session is ended", "user", old.UserID, "session", old.SessionID)
+		s.metrics.Counter("starlight_user_refresh_reuse_total",
+			"Used refresh tokens that were presented again; each ended its session.").Inc()
+		s.log.WarnContext(ctx, "a used refresh token came again; its session is ended", "user", old.UserID,
+			"session", old.SessionID)
 		return nil, errRefresh()
 	}
 	return s.tokens(&row, old.SessionID, secret, now)
@@ -263,11 +270,13 @@ func (s *Service) currentAdmin(ctx context.Context) error {
 func (s *Service) tokens(row *userRow, session ids.Session, refresh string, now time.Time) (*api.Tokens, error) {
 	ttl := api.AccessTTL.Get(s.live)
 	kid, key := s.keys.Private()
-	access, err := token.Sign(key, kid, token.Claims{User: row.ID, Session: session, Roles: row.roles(), IssuedAt: now, ExpiresAt: now.Add(ttl)})
+	access, err := token.Sign(key, kid,
+		token.Claims{User: row.ID, Session: session, Roles: row.roles(), IssuedAt: now, ExpiresAt: now.Add(ttl)})
 	if err != nil {
 		return nil, err
 	}
-	return &api.Tokens{AccessToken: access, TokenType: "Bearer", ExpiresIn: int(ttl / time.Second), RefreshToken: refresh}, nil
+	return &api.Tokens{AccessToken: access, TokenType: "Bearer", ExpiresIn: int(ttl / time.Second),
+		RefreshToken: refresh}, nil
 }
 
 func (s *Service) publicKeys(context.Context, *rpc.None) (*api.KeySet, error) {

@@ -60,7 +60,8 @@ func TestRefreshRotatesAndNoticesReuse(t *testing.T) {
 		wantCode(t, err, fault.Unauthenticated)
 		must(m.refresh(other.RefreshToken))(t) // another device is not
 
-		for _, bad := range []string{"", "rt_", "pr_" + first.RefreshToken[3:], third.RefreshToken + "A", "rt_" + strings.Repeat("A", 43)} {
+		for _, bad := range []string{"", "rt_", "pr_" + first.RefreshToken[3:], third.RefreshToken + "A",
+			"rt_" + strings.Repeat("A", 43)} {
 			_, err := m.refresh(bad)
 			wantCode(t, err, fault.Unauthenticated)
 		}
@@ -135,7 +136,9 @@ func TestLoginThrottling(t *testing.T) {
 		}
 		// Another instance, which has never heard of it, holds to it.
 		again := m.newService(observe.NewRegistry(), testkit.Log(t))
-		srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry(), Answers: idempotency.In(m.db)})
+		srv := rpc.NewServer(m.nats.Connect(),
+			rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry(),
+				Answers: idempotency.In(m.db)})
 		again.Register(srv)
 		if err := srv.Start(t.Context()); err != nil {
 			t.Fatal(err)
@@ -160,7 +163,8 @@ func TestAddressThrottling(t *testing.T) {
 		wantCode(t, err, fault.Unauthenticated)
 		// Only the address of the client gets near its limit: 48 failures of other people.
 		if err := m.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.ExecContext(ctx, "UPDATE login_failures SET failures = 48 WHERE key = ?", user.AddressKey("2001:db8::9"))
+			_, err := tx.ExecContext(ctx, "UPDATE login_failures SET failures = 48 WHERE key = ?",
+				user.AddressKey("2001:db8::9"))
 			return err
 		}); err != nil {
 			t.Fatal(err)
@@ -233,7 +237,8 @@ func TestUnknownAccountCostsTheSame(t *testing.T) {
 			t.Errorf("%q and %q tell them apart", a.Detail, b.Detail)
 		}
 		var failures int
-		if err := m.db.Read().NewRaw("SELECT count(*) FROM login_failures WHERE failures = 1").Scan(t.Context(), &failures); err != nil {
+		if err := m.db.Read().NewRaw("SELECT count(*) FROM login_failures WHERE failures = 1").Scan(t.Context(),
+			&failures); err != nil {
 			t.Fatal(err)
 		}
 		if failures != 2 {
@@ -257,7 +262,8 @@ func TestHashIsUpgraded(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored := func() (hash string) {
-			if err := m.db.Read().NewRaw("SELECT password FROM users WHERE id = ?", ada.ID).Scan(t.Context(), &hash); err != nil {
+			if err := m.db.Read().NewRaw("SELECT password FROM users WHERE id = ?", ada.ID).Scan(t.Context(),
+				&hash); err != nil {
 				t.Fatal(err)
 			}
 			return hash

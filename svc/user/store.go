@@ -40,7 +40,8 @@ type userRow struct {
 }
 
 func newUserRow(account address, name, password string, admin bool, now time.Time) userRow {
-	row := userRow{ID: ids.New[ids.UserKind](now), Name: name, Password: password, Admin: admin, Revision: 1, CreatedAt: now, UpdatedAt: now}
+	row := userRow{ID: ids.New[ids.UserKind](now), Name: name, Password: password, Admin: admin, Revision: 1,
+		CreatedAt: now, UpdatedAt: now}
 	row.setAddress(account)
 	return row
 }
@@ -73,12 +74,14 @@ func (r *userRow) roles() []string {
 }
 
 func (r *userRow) user() *api.User {
-	return &api.User{ID: r.ID, Email: r.Email, Name: r.Name, Roles: r.roles(), Profile: r.profile(), Revision: r.Revision,
+	return &api.User{ID: r.ID, Email: r.Email, Name: r.Name, Roles: r.roles(), Profile: r.profile(),
+		Revision:  r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
 func (r *userRow) contact() *api.Contact {
-	return &api.Contact{ID: r.ID, Email: r.Email, Name: r.Name, Phone: r.Phone, Language: r.Language, Timezone: r.Timezone}
+	return &api.Contact{ID: r.ID, Email: r.Email, Name: r.Name, Phone: r.Phone, Language: r.Language,
+		Timezone: r.Timezone}
 }
 
 const noUser = "there is no such person"
@@ -116,14 +119,15 @@ func (s *Service) lock(ctx context.Context, tx bun.Tx, id ids.User) (row userRow
 	return row, store.OrNotFound(err, noUser)
 }
 
-// lockAdmins returns the administrators and keeps their number until the end of the transaction. A transaction that needs
-// it calls it before lock.
+// lockAdmins returns the administrators and keeps their number until the end of the transaction. A transaction that
+// needs it calls it before lock.
 func (s *Service) lockAdmins(ctx context.Context, tx bun.Tx) (admins []ids.User, err error) {
 	err = tx.NewRaw("SELECT id FROM users WHERE admin ORDER BY id ?", s.forUpdate()).Scan(ctx, &admins)
 	return admins, err
 }
 
-// insertUser writes a person. It reports false if the person is there already, and a Conflict if the address is another's.
+// insertUser writes a person. It reports false if the person is there already, and a Conflict if the address is
+// another's.
 func insertUser(ctx context.Context, tx bun.Tx, row *userRow) (fresh bool, err error) {
 	res, err := tx.NewInsert().Model(row).On("CONFLICT (email_key) DO NOTHING").Exec(ctx)
 	if err != nil {
@@ -160,7 +164,8 @@ func saveUser(ctx context.Context, tx bun.Tx, row *userRow, now time.Time) error
 	row.UpdatedAt = now
 	row.index()
 	var taken bool
-	err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM users WHERE email_key = ? AND id <> ?)", row.EmailKey, row.ID).Scan(ctx, &taken)
+	err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM users WHERE email_key = ? AND id <> ?)", row.EmailKey,
+		row.ID).Scan(ctx, &taken)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// limit says how wrong passwords slow down further attempts: the first few cost nothing, each later one doubles the wait.
+// limit says how wrong passwords slow down further attempts: the first few cost nothing, each later one doubles the
+// wait.
 type limit struct {
 	from   int           // the failure that is followed by the first wait
 	first  time.Duration // that wait
@@ -87,8 +88,8 @@ type failureRow struct {
 	LastAt   time.Time `bun:"last_at"`
 }
 
-// allow refuses an attempt that comes too early, with RateLimited. It returns the failures of the account that still count,
-// if there are any.
+// allow refuses an attempt that comes too early, with RateLimited. It returns the failures of the account that still
+// count, if there are any.
 func (s *Service) allow(ctx context.Context, a attempt) (past failureRow, err error) {
 	now := s.now()
 	var rows []failureRow
@@ -117,15 +118,16 @@ func errThrottled() *fault.Error {
 	return fault.New(fault.RateLimited, "too many wrong passwords; wait and try again")
 }
 
-// claim counts an attempt at an account that has to wait after each failure as the next failure, and reports whether it did.
-// Of several attempts that were allowed at the same moment one goes on; the others are RateLimited.
+// claim counts an attempt at an account that has to wait after each failure as the next failure, and reports whether
+// it did. Of several attempts that were allowed at the same moment one goes on; the others are RateLimited.
 func (s *Service) claim(ctx context.Context, past failureRow) (bool, error) {
 	l, now := accountLimit(), s.now()
 	if past.Failures < l.from || now.Sub(past.LastAt) >= l.forget {
 		return false, nil
 	}
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		res, err := tx.ExecContext(ctx, "UPDATE login_failures SET failures = failures + 1, last_at = ? WHERE key = ? AND failures = ?",
+		res, err := tx.ExecContext(ctx,
+			"UPDATE login_failures SET failures = failures + 1, last_at = ? WHERE key = ? AND failures = ?",
 			now, past.Key, past.Failures)
 		if err != nil {
 			return err
@@ -138,8 +140,8 @@ func (s *Service) claim(ctx context.Context, past failureRow) (bool, error) {
 	return err == nil, err
 }
 
-// fail counts a wrong password, for the account unless the attempt is claimed. The statement does the counting, so that no
-// two instances count as one.
+// fail counts a wrong password, for the account unless the attempt is claimed. The statement does the counting, so
+// that no two instances count as one.
 func (s *Service) fail(ctx context.Context, a attempt, claimed bool) error {
 	now := s.now()
 	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {

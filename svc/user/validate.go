@@ -48,10 +48,12 @@ func checkPassword(check *fault.Check, field, password string, owner address) {
 	p := normalPassword(password)
 	lower := strings.ToLower(p)
 	n := utf8.RuneCountInString(p)
-	check.Field(n >= shortestPassword && n <= longestPassword, field, "must have %d to %d characters", shortestPassword, longestPassword)
+	check.Field(n >= shortestPassword &&
+		n <= longestPassword, field, "must have %d to %d characters", shortestPassword, longestPassword)
 	check.Field(utf8.ValidString(password), field, "must be text")
 	check.Field(owner.key == "" || lower != owner.key, field, "must not be the mail address")
-	check.Field(strings.ContainsAny(lower, " \n") || !strings.Contains(spaced(commonPasswords), " "+lower+" "), field, "is one of the most common passwords")
+	check.Field(strings.ContainsAny(lower, " \n") ||
+		!strings.Contains(spaced(commonPasswords), " "+lower+" "), field, "is one of the most common passwords")
 }
 
 // spaced returns a list of words with single spaces between, before and after them.
@@ -67,7 +69,8 @@ func checkName(check *fault.Check, name string) string {
 func checkProfile(check *fault.Check, p api.Profile, now time.Time) api.Profile {
 	p.City = text.Clean(p.City)
 	text.CheckLine(check, "profile.city", p.City, 0, longestCity)
-	check.Field(p.Phone == "" || phoneRule.MatchString(p.Phone), "profile.phone", "must be a number of the form +4930123456")
+	check.Field(p.Phone == "" || phoneRule.MatchString(p.Phone), "profile.phone",
+		"must be a number of the form +4930123456")
 	if p.Language != "" {
 		tag, err := language.Parse(p.Language)
 		check.Field(err == nil && len(p.Language) <= longestLanguage && !strings.Contains(p.Language, "_"),
@@ -78,7 +81,8 @@ func checkProfile(check *fault.Check, p api.Profile, now time.Time) api.Profile 
 		p.Country = strings.ToUpper(p.Country)
 		check.Field(knownCountry(p.Country), "profile.country", "must be a country code such as DE")
 	}
-	check.Field(p.Timezone == "" || text.Zone(p.Timezone), "profile.timezone", "must be an IANA time zone such as Europe/Berlin")
+	check.Field(p.Timezone == "" || text.Zone(p.Timezone), "profile.timezone",
+		"must be an IANA time zone such as Europe/Berlin")
 	check.Field(p.BirthYear == 0 || p.BirthYear >= oldestBirthYear && p.BirthYear <= now.Year(),
 		"profile.birth_year", "must be %d to %d", oldestBirthYear, now.Year())
 	return p
@@ -89,5 +93,6 @@ const notAssigned = " AC AN CP CQ CS DG EA EZ FQ IC NT PC SU TA UN XK YU "
 
 func knownCountry(code string) bool {
 	region, err := language.ParseRegion(code)
-	return err == nil && len(code) == 2 && region.IsCountry() && region.Canonicalize() == region && !strings.Contains(notAssigned, code)
+	return err == nil && len(code) == 2 && region.IsCountry() && region.Canonicalize() == region &&
+		!strings.Contains(notAssigned, code)
 }

@@ -134,7 +134,9 @@ func (c *chart) drawLines(d *document.Drawing, left, slot float64, at func(float
 	}
 }
 
-func (c *chart) drawBars(d *document.Drawing, f *document.Fonts, left, slot float64, at func(float64) float64, s document.Style) {
+func (c *chart) drawBars(
+	d *document.Drawing, f *document.Fonts, left, slot float64, at func(float64) float64, s document.Style,
+) {
 	width := min(slot*0.7/float64(len(c.lines)), widestBar)
 	for k := range c.labels {
 		begin := left + (float64(k)+0.5)*slot - width*float64(len(c.lines))/2

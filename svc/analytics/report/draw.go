@@ -162,7 +162,8 @@ func (p *pages) row(t table, cells [][]document.Text, widths []float64, heading 
 	}
 	p.y += height(cells)
 	if heading {
-		p.page.Line(0.6, chartGrey, document.Point{X: pageMargin, Y: p.y - 3}, document.Point{X: document.A4Width - pageMargin, Y: p.y - 3})
+		p.page.Line(0.6, chartGrey, document.Point{X: pageMargin, Y: p.y - 3},
+			document.Point{X: document.A4Width - pageMargin, Y: p.y - 3})
 		p.y += 2
 	}
 }

@@ -58,7 +58,9 @@ func moneyOf(currency string) func(float64) string {
 }
 
 // over makes a chart of a series.
-func over(s *api.Series, title string, write func(float64) string, lines []string, values func(api.SeriesPoint) []int64) chart {
+func over(
+	s *api.Series, title string, write func(float64) string, lines []string, values func(api.SeriesPoint) []int64,
+) chart {
 	c := chart{title: title, write: write, whole: true, bars: len(s.Points) < fewPoints}
 	for _, name := range lines {
 		c.lines = append(c.lines, chartLine{name: name})
@@ -76,19 +78,27 @@ func over(s *api.Series, title string, write func(float64) string, lines []strin
 func Sales(event string, zone *time.Location, s *api.Series) *Report {
 	money := moneyOf(s.Currency)
 	r := &Report{title: event + ": sales", zone: zone,
-		header: []string{"start", "views", "orders_held", "orders_paid", "orders_expired", "tickets_sold", "tickets_revoked", "revenue_" + s.Currency, "refunds_" + s.Currency}}
+		header: []string{"start", "views", "orders_held", "orders_paid", "orders_expired", "tickets_sold",
+			"tickets_revoked", "revenue_" + s.Currency, "refunds_" + s.Currency}}
 	r.charts = []chart{
-		over(s, "Tickets", countOf, []string{"sold", "revoked"}, func(p api.SeriesPoint) []int64 { return []int64{p.TicketsSold, p.TicketsRevoked} }),
-		over(s, "Money, "+s.Currency, money, []string{"revenue", "refunds"}, func(p api.SeriesPoint) []int64 { return []int64{p.Revenue, p.Refunds} }),
+		over(s, "Tickets", countOf, []string{"sold", "revoked"},
+			func(p api.SeriesPoint) []int64 { return []int64{p.TicketsSold, p.TicketsRevoked} }),
+		over(s, "Money, "+s.Currency, money, []string{"revenue", "refunds"},
+			func(p api.SeriesPoint) []int64 { return []int64{p.Revenue, p.Refunds} }),
 	}
-	types := table{title: "Ticket types", text: 1, header: []string{"Ticket type", "Sold", "Revoked", "Revenue " + s.Currency}}
+	types := table{title: "Ticket types", text: 1,
+		header: []string{"Ticket type", "Sold", "Revoked", "Revenue " + s.Currency}}
 	for _, t := range s.Types {
-		types.rows = append(types.rows, append([]string{cmp.Or(t.Name, t.Key)}, append(texts(t.TicketsSold, t.TicketsRevoked), money(float64(t.Revenue)))...))
+		types.rows = append(types.rows,
+			append([]string{cmp.Or(t.Name, t.Key)},
+				append(texts(t.TicketsSold, t.TicketsRevoked), money(float64(t.Revenue)))...))
 	}
 	times := table{title: "Over time, " + zone.String(), text: 1,
-		header: []string{"From", "Views", "Orders held", "Orders paid", "Orders expired", "Tickets sold", "Tickets revoked", "Revenue " + s.Currency, "Refunds " + s.Currency}}
+		header: []string{"From", "Views", "Orders held", "Orders paid", "Orders expired", "Tickets sold",
+			"Tickets revoked", "Revenue " + s.Currency, "Refunds " + s.Currency}}
 	for _, p := range s.Points {
-		cells := append(texts(p.Views, p.OrdersHeld, p.OrdersPaid, p.OrdersExpired, p.TicketsSold, p.TicketsRevoked), money(float64(p.Revenue)), money(float64(p.Refunds)))
+		cells := append(texts(p.Views, p.OrdersHeld, p.OrdersPaid, p.OrdersExpired, p.TicketsSold, p.TicketsRevoked),
+			money(float64(p.Revenue)), money(float64(p.Refunds)))
 		r.rows = append(r.rows, append([]string{p.Start.Format(time.RFC3339)}, cells...))
 		times.rows = append(times.rows, append([]string{cellTime(p.Start, s.Interval)}, cells...))
 	}
@@ -99,7 +109,8 @@ func Sales(event string, zone *time.Location, s *api.Series) *Report {
 // Arrivals returns the report of a series of admissions.
 func Arrivals(event string, zone *time.Location, s *api.Series) *Report {
 	r := &Report{title: event + ": arrivals", zone: zone, header: []string{"start", "admitted", "inside"}}
-	r.charts = []chart{over(s, "People", countOf, []string{"arrived", "inside"}, func(p api.SeriesPoint) []int64 { return []int64{p.Admitted, p.Inside} })}
+	r.charts = []chart{over(s, "People", countOf, []string{"arrived", "inside"},
+		func(p api.SeriesPoint) []int64 { return []int64{p.Admitted, p.Inside} })}
 	times := table{title: "Over time, " + zone.String(), text: 1, header: []string{"From", "Arrived", "Inside"}}
 	for _, p := range s.Points {
 		cells := texts(p.Admitted, p.Inside)
@@ -113,10 +124,12 @@ func Arrivals(event string, zone *time.Location, s *api.Series) *Report {
 // Funnel returns the report of the steps from views to orders.
 func Funnel(event string, zone *time.Location, f *api.Funnel) *Report {
 	r := &Report{title: event + ": from views to orders", zone: zone, header: []string{"step", "count", "rate"}}
-	c := chart{title: fmt.Sprintf("Orders; their tickets: %d sold, %d admitted", f.TicketsSold, f.Admitted), bars: true, whole: true, write: countOf, lines: make([]chartLine, 1)}
+	c := chart{title: fmt.Sprintf("Orders; their tickets: %d sold, %d admitted", f.TicketsSold, f.Admitted), bars: true,
+		whole: true, write: countOf, lines: make([]chartLine, 1)}
 	t := table{title: "Steps", text: 1, header: []string{"Step", "Count", "Of the step before"}}
 	for i, step := range f.Steps {
-		r.rows = append(r.rows, []string{step.Name, strconv.FormatInt(step.Count, 10), strconv.FormatFloat(step.Rate, 'f', 4, 64)})
+		r.rows = append(r.rows, []string{step.Name, strconv.FormatInt(step.Count, 10),
+			strconv.FormatFloat(step.Rate, 'f', 4, 64)})
 		part := ""
 		if i > 0 {
 			part = strconv.FormatFloat(100*step.Rate, 'f', 1, 64) + " %"

@@ -40,15 +40,21 @@ func sampleReports(t *testing.T) map[string]*Report {
 		p.Revenue, p.Refunds, p.Inside = p.TicketsSold*2550, p.TicketsRevoked*2550, int64(i*150)
 		s.Points = append(s.Points, p)
 	}
-	s.Types = []api.Breakdown{{Key: "tty_1", Name: "Standing", Numbers: api.Numbers{TicketsSold: 1700, TicketsRevoked: 30, Revenue: 1700 * 2550}},
-		{Key: "tty_2", Name: strings.Repeat("A ticket type with a name that does not end ", 6), Numbers: api.Numbers{TicketsSold: 300, Revenue: 300 * 2550}}}
-	first := &api.Series{Interval: "day", Currency: "EUR", Points: []api.SeriesPoint{{Start: testStart.In(berlin), Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}}}
-	cities := api.Groups{Groups: []api.Group{{Name: "Linz 🎵", People: 5}, {Name: "大阪", People: 6}, {Name: "القاهرة", People: 7}}}
+	s.Types = []api.Breakdown{{Key: "tty_1", Name: "Standing",
+		Numbers: api.Numbers{TicketsSold: 1700, TicketsRevoked: 30, Revenue: 1700 * 2550}},
+		{Key: "tty_2", Name: strings.Repeat("A ticket type with a name that does not end ", 6),
+			Numbers: api.Numbers{TicketsSold: 300, Revenue: 300 * 2550}}}
+	first := &api.Series{Interval: "day", Currency: "EUR",
+		Points: []api.SeriesPoint{{Start: testStart.In(berlin), Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}}}
+	cities := api.Groups{Groups: []api.Group{{Name: "Linz 🎵", People: 5}, {Name: "大阪", People: 6},
+		{Name: "القاهرة", People: 7}}}
 	return map[string]*Report{
 		"sales": Sales("Nocturne", berlin, s), "arrivals": Arrivals("Nocturne", berlin, s),
 		"funnel": Funnel("Nocturne", berlin, sampleFunnel()),
-		"demographics": Demographics("Nocturne", berlin, &api.Demographics{AgeBands: api.Groups{Groups: []api.Group{{Name: "25-34", People: 120}, {Name: "35-44", People: 60}}, Others: 30},
-			Countries: api.Groups{Groups: []api.Group{{Name: "DE", People: 180}}, Others: 30}, Cities: cities}),
+		"demographics": Demographics("Nocturne", berlin,
+			&api.Demographics{AgeBands: api.Groups{Groups: []api.Group{{Name: "25-34", People: 120},
+				{Name: "35-44", People: 60}}, Others: 30},
+				Countries: api.Groups{Groups: []api.Group{{Name: "DE", People: 180}}, Others: 30}, Cities: cities}),
 		"empty":   Arrivals("Nocturne", berlin, &api.Series{Interval: "hour"}),
 		"first":   Sales("Праздник", berlin, first),
 		"foreign": Sales("交響楽団 🎵 "+strings.Repeat("The very long night of the short pieces ", 8), berlin, first),
@@ -98,7 +104,8 @@ func TestPictures(t *testing.T) {
 				t.Errorf("%s: %+v %v", name, cfg, err)
 			}
 			pdf, err := r.PDF(f, testStart)
-			if err != nil || !bytes.HasPrefix(pdf, []byte("%PDF-")) || !bytes.Contains(pdf[len(pdf)-20:], []byte("%%EOF")) {
+			if err != nil || !bytes.HasPrefix(pdf, []byte("%PDF-")) ||
+				!bytes.Contains(pdf[len(pdf)-20:], []byte("%%EOF")) {
 				t.Errorf("%s: no PDF: %v", name, err)
 			}
 			keepPicture(t, name+kind+".png", picture)
@@ -109,7 +116,8 @@ func TestPictures(t *testing.T) {
 
 // Axes have steps that people count in, all the same, as far as the highest value.
 func TestTicks(t *testing.T) {
-	for most, want := range map[float64]string{0: "[0 1]", 1: "[0 1]", 3: "[0 1 2 3]", 7: "[0 2 4 6 8]", 12: "[0 2 4 6 8 10 12]", 13: "[0 5 10 15]", 99: "[0 20 40 60 80 100]",
+	for most, want := range map[float64]string{0: "[0 1]", 1: "[0 1]", 3: "[0 1 2 3]", 7: "[0 2 4 6 8]",
+		12: "[0 2 4 6 8 10 12]", 13: "[0 5 10 15]", 99: "[0 20 40 60 80 100]",
 		1400: "[0 500 1000 1500]", 5200: "[0 1000 2000 3000 4000 5000 6000]"} {
 		if got := fmt.Sprint(ticks(most, true)); got != want {
 			t.Errorf("up to %v: %s, want %s", most, got, want)
@@ -120,10 +128,12 @@ func TestTicks(t *testing.T) {
 // The tables of a document have words above them and local times in them; programs get what they had.
 func TestTablesAreForPeople(t *testing.T) {
 	zone := time.FixedZone("CET", 3600)
-	s := &api.Series{Interval: "hour", Currency: "JPY", Points: []api.SeriesPoint{{Start: testStart.In(zone), Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}},
-		Types: []api.Breakdown{{Key: "tty_1", Name: "Standing", Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}}}
+	s := &api.Series{Interval: "hour", Currency: "JPY",
+		Points: []api.SeriesPoint{{Start: testStart.In(zone), Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}},
+		Types:  []api.Breakdown{{Key: "tty_1", Name: "Standing", Numbers: api.Numbers{TicketsSold: 2, Revenue: 5000}}}}
 	r := Sales("Nocturne", zone, s)
-	if got, want := fmt.Sprint(r.tables[0]), "{Ticket types [Ticket type Sold Revoked Revenue JPY] [[Standing 2 0 5000]] 1}"; got != want {
+	if got, want := fmt.Sprint(r.tables[0]),
+		"{Ticket types [Ticket type Sold Revoked Revenue JPY] [[Standing 2 0 5000]] 1}"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if row := r.tables[1].rows[0]; row[0] != "Sat 27 Mar 2027 21:00 CET" || row[len(row)-2] != "5000" {
@@ -143,6 +153,7 @@ func TestTablesAreForPeople(t *testing.T) {
 
 func sampleFunnel() *api.Funnel {
 	return &api.Funnel{TicketsSold: 1400, Admitted: 1290, Steps: []api.FunnelStep{
-		{Name: "views", Count: 5200}, {Name: "orders held", Count: 900, Rate: 900.0 / 5200}, {Name: "orders paid", Count: 720, Rate: 0.8},
+		{Name: "views", Count: 5200}, {Name: "orders held", Count: 900, Rate: 900.0 / 5200},
+		{Name: "orders paid", Count: 720, Rate: 0.8},
 	}}
 }

@@ -84,7 +84,8 @@ func (t target) with(ctx context.Context, key string, do func(*config.Values) er
 	switch f := fault.From(err); {
 	case err == nil:
 		return nil
-	case f.Code == fault.NotFound || f.Code == fault.Invalid || f.Code == fault.Conflict: // a sentence for the person at the terminal
+	// a sentence for the person at the terminal
+	case f.Code == fault.NotFound || f.Code == fault.Invalid || f.Code == fault.Conflict:
 		return fmt.Errorf("%s: %s", key, f.Detail)
 	}
 	return err
@@ -211,7 +212,8 @@ func (c logsCommand) Run(s *streams) error {
 		return err
 	}
 	defer done()
-	err = observe.Tail(s.ctx, js, observe.TailOptions{Service: c.Service, Level: c.Level, Request: c.Request, Follow: c.Follow, Since: time.Now().Add(-c.Since)},
+	err = observe.Tail(s.ctx, js, observe.TailOptions{Service: c.Service, Level: c.Level, Request: c.Request,
+		Follow: c.Follow, Since: time.Now().Add(-c.Since)},
 		func(e observe.Entry) error { return e.WriteText(s.out) })
 	if s.ctx.Err() != nil {
 		return nil

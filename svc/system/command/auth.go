@@ -29,7 +29,9 @@ func (c authInit) Run(s *streams) error {
 	if err := natsconf.WriteExternal(c.Out, system.Roles()); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(s.out, "written to %s: start nats-server with hub.conf or cluster.conf there, and give each service its creds/ROLE.creds and creds/node.creds\n", c.Out)
+	_, err := fmt.Fprintf(s.out,
+		"written to %s: start nats-server with hub.conf or cluster.conf there, and give each service its "+
+			"creds/ROLE.creds and creds/node.creds\n", c.Out)
 	return err
 }
 
@@ -57,7 +59,8 @@ func (c authVenue) Run(s *streams) error {
 	}
 	pushed := c.push(s.ctx, venue)
 	if pushed != nil && c.Revoke {
-		return fmt.Errorf("the credentials of %s are ended as soon as the servers know, which they do not yet: %w", id, pushed)
+		return fmt.Errorf("the credentials of %s are ended as soon as the servers know, which they do not yet: %w", id,
+			pushed)
 	}
 	if c.Revoke && c.Out == "" {
 		_, err := fmt.Fprintf(s.out, "the credentials of %s are ended\n", id)
@@ -67,7 +70,9 @@ func (c authVenue) Run(s *streams) error {
 		return err
 	}
 	if pushed != nil {
-		return fmt.Errorf("%s is written, but no server knows the venue yet; an embedded one learns of it when it starts: %w", c.out(), pushed)
+		return fmt.Errorf(
+			"%s is written, but no server knows the venue yet; an embedded one learns of it when it starts: %w",
+			c.out(), pushed)
 	}
 	_, err = fmt.Fprintf(s.out, "%s: for the computer of %s alone\n", c.out(), id)
 	return err

@@ -20,8 +20,8 @@ const (
 	longestPassword  = 256
 )
 
-// check says of the first wrong setting which variable holds it and what it has to look like, before anything is started.
-// It never repeats a value that may hold a secret.
+// check says of the first wrong setting which variable holds it and what it has to look like, before anything is
+// started. It never repeats a value that may hold a secret.
 func check(cfg system.Config) error {
 	for _, c := range []struct {
 		name string
@@ -36,7 +36,8 @@ func check(cfg system.Config) error {
 		{"STARLIGHT_PUBLIC_URL", base(cfg.PublicURL)},
 		{"STARLIGHT_CALLBACK_URL", base(cfg.CallbackURL)},
 		{"STARLIGHT_STRIPE_URL", base(cfg.Stripe.URL)},
-		{"STARLIGHT_SMTP_URL", outside(cfg.SMTPURL, "smtp://user:password@host:port or the same with smtps", "smtp", "smtps")},
+		{"STARLIGHT_SMTP_URL", outside(cfg.SMTPURL, "smtp://user:password@host:port or the same with smtps", "smtp",
+			"smtps")},
 		{"STARLIGHT_SMS_URL", outside(cfg.SMSURL, "https://account:token@host?from=NUMBER", "https", "http")},
 		{"STARLIGHT_TRUSTED_PROXY", proxies(cfg.TrustedProxies)},
 		{"STARLIGHT_ADMIN_EMAIL", or("", cfg.AdminEmail, plainAddress)},
@@ -51,7 +52,9 @@ func check(cfg system.Config) error {
 	}
 	for _, role := range []string{"payment", "notification"} { // without a gateway beside them they cannot know
 		if slices.Contains(cfg.Roles, role) && cfg.PublicURL == "" {
-			return fmt.Errorf("%s writes links into what people get: it needs STARLIGHT_PUBLIC_URL, where they reach the gateway", role)
+			return fmt.Errorf(
+				"%s writes links into what people get: it needs STARLIGHT_PUBLIC_URL, where they reach the gateway",
+				role)
 		}
 	}
 	return nil
@@ -127,7 +130,8 @@ func servers(list string) error {
 		if !strings.Contains(s, "://") {
 			s = "nats://" + s
 		}
-		if _, err := parsed(s, "nats://host:4222, or several with commas between", "nats", "tls", "ws", "wss"); err != nil {
+		if _, err := parsed(s, "nats://host:4222, or several with commas between", "nats", "tls", "ws",
+			"wss"); err != nil {
 			return err
 		}
 	}

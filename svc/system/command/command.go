@@ -57,7 +57,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	var grammar commands
 	exit := -1
 	parser, err := kong.New(&grammar, kong.Name("starlight"), kong.Description("Events, tickets and doors, on NATS."),
-		kong.DefaultEnvars("STARLIGHT"), kong.Vars{"version": "starlight " + system.BuildVersion()}, kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.UsageOnError())
+		kong.DefaultEnvars("STARLIGHT"), kong.Vars{"version": "starlight " + system.BuildVersion()},
+		kong.Writers(stdout, stderr), kong.Exit(func(code int) { exit = code }), kong.UsageOnError())
 	if err != nil {
 		fmt.Fprintln(stderr, "starlight:", err)
 		return 1
@@ -128,9 +129,12 @@ type common struct {
 }
 
 func (c *common) config() (system.Config, error) {
-	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds, NATSCA: c.NATSCA, Replicas: c.Replicas,
-		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"), TLSCert: c.TLSCert, TLSKey: c.TLSKey,
-		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }), PushPrivate: c.PushPrivate, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
+	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds,
+		NATSCA: c.NATSCA, Replicas: c.Replicas,
+		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"),
+		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
+		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }),
+		PushPrivate:    c.PushPrivate, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return cfg, errors.New("--tls-cert and --tls-key belong together")
 	}
@@ -144,8 +148,9 @@ func (c *common) config() (system.Config, error) {
 		return cfg, err
 	}
 	cfg.Stripe.URL = c.StripeURL
-	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword, "STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret,
-		"STARLIGHT_STRIPE_KEY": &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets,
+	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword,
+		"STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret,
+		"STARLIGHT_STRIPE_KEY":     &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets,
 		"STARLIGHT_SMTP_URL": &cfg.SMTPURL, "STARLIGHT_SMS_URL": &cfg.SMSURL} {
 		if *to, err = secret(name); err != nil {
 			return cfg, err
@@ -183,7 +188,9 @@ func (c *runCommand) Run(s *streams) error {
 		return err
 	}
 	if cfg.NATSURL == "" || cfg.DatabaseURL == "" {
-		return errors.New("run is for members of a cluster: it needs STARLIGHT_NATS_URL and STARLIGHT_DATABASE_URL; for everything in one process use up")
+		return errors.New(
+			"run is for members of a cluster: it needs STARLIGHT_NATS_URL and STARLIGHT_DATABASE_URL; for everything " +
+				"in one process use up")
 	}
 	cfg.Roles = c.Roles
 	return serve(s, cfg, c.StopWithin, false)
@@ -231,7 +238,8 @@ func serve(s *streams, cfg system.Config, stopWithin time.Duration, demo bool) e
 
 // explain makes one sentence of what keeps the system from starting.
 func explain(err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "address already in use") { // NATS says it in words
+	// NATS says it in words
+	if errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "address already in use") {
 		return fmt.Errorf("an address is taken, perhaps by another starlight: %w", err)
 	}
 	if system.DiskFull(err) && !strings.Contains(err.Error(), "the disk is full") {

@@ -26,7 +26,9 @@ func run(args ...string) (code int, out, errs string) {
 
 func TestAgainstARunningSystem(t *testing.T) {
 	data := t.TempDir()
-	s, err := system.Start(t.Context(), system.Config{Data: data, HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0", AdminPassword: "a long enough one", LogTo: io.Discard})
+	s, err := system.Start(t.Context(),
+		system.Config{Data: data, HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0",
+			AdminPassword: "a long enough one", LogTo: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,19 +71,23 @@ func TestAgainstARunningSystem(t *testing.T) {
 func TestDeadLetters(t *testing.T) {
 	data, mails := t.TempDir(), testkit.NewMailServer(t, "127.0.0.1:0")
 	mails.Answer("DATA", "554 5.6.0 not from you")
-	s, err := system.Start(t.Context(), system.Config{Data: data, HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0", AdminPassword: "a long enough one", LogTo: io.Discard,
-		SMTPURL: "smtp://" + mails.Addr})
+	s, err := system.Start(t.Context(),
+		system.Config{Data: data, HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0",
+			AdminPassword: "a long enough one", LogTo: io.Discard,
+			SMTPURL: "smtp://" + mails.Addr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close(context.Background())
 	at := []string{"--data", data, "--nats-url", s.NATSURL()}
-	resp, err := http.Post(s.URL()+"/v1/users", "application/json", strings.NewReader(`{"email":"ada@example.org","password":"a long enough one","name":"Ada"}`))
+	resp, err := http.Post(s.URL()+"/v1/users", "application/json",
+		strings.NewReader(`{"email":"ada@example.org","password":"a long enough one","name":"Ada"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	letter := regexp.MustCompile(`(?m)^(\d+) +\S+ +notify-email-urgent +notify\.email\.urgent +"invalid: the mail server refuses the mail for good: .*5\.6\.0 not from you`)
+	letter := regexp.MustCompile(
+		`(?m)^(\d+) +\S+ +notify-email-urgent +notify\.email\.urgent +"invalid: the mail server refuses the mail for good: .*5\.6\.0 not from you`)
 	replay := []string{"dead", "replay"}
 	testkit.Eventually(t, 30*time.Second, func() error {
 		code, out, errs := run(append([]string{"dead", "list"}, at...)...)
@@ -92,7 +98,8 @@ func TestDeadLetters(t *testing.T) {
 		replay = append(replay, found[0][1], found[1][1])
 		return nil
 	})
-	if code, _, errs := run(append([]string{"dead", "replay", "999"}, at...)...); code != 1 || !strings.Contains(errs, "999: there is no such dead letter") {
+	if code, _, errs := run(append([]string{"dead", "replay", "999"}, at...)...); code != 1 ||
+		!strings.Contains(errs, "999: there is no such dead letter") {
 		t.Errorf("exit %d, %q", code, errs)
 	}
 	mails.Answer("DATA", "")
@@ -101,7 +108,8 @@ func TestDeadLetters(t *testing.T) {
 	}
 	testkit.Eventually(t, 30*time.Second, func() error {
 		code, out, errs := run(append([]string{"dead", "list"}, at...)...)
-		if got := mails.Mails(); len(got) != 2 || !strings.Contains(got[0]+got[1], "ada@example.org") || code != 0 || letter.MatchString(out) {
+		if got := mails.Mails(); len(got) != 2 || !strings.Contains(got[0]+got[1], "ada@example.org") || code != 0 ||
+			letter.MatchString(out) {
 			return fmt.Errorf("mails %q; exit %d, %q, %q", got, code, out, errs)
 		}
 		return nil
@@ -110,19 +118,23 @@ func TestDeadLetters(t *testing.T) {
 
 func TestAudit(t *testing.T) {
 	data := t.TempDir()
-	if code, _, errs := run("audit", "--data", data, "--nats-url", "nats://127.0.0.1:1", "--nats-creds", data); code != 1 || errs == "" {
+	if code, _, errs := run("audit", "--data", data, "--nats-url", "nats://127.0.0.1:1", "--nats-creds",
+		data); code != 1 || errs == "" {
 		t.Errorf("audit of nothing: exit %d, %q", code, errs)
 	}
 }
 
 func TestWithoutASystem(t *testing.T) {
-	for _, args := range [][]string{{"version"}, {"openapi"}, {"--help"}, {"auth", "init", filepath.Join(t.TempDir(), "auth")}} {
+	for _, args := range [][]string{{"version"}, {"openapi"}, {"--help"},
+		{"auth", "init", filepath.Join(t.TempDir(), "auth")}} {
 		if code, out, errs := run(args...); code != 0 || out == "" {
 			t.Errorf("%v: exit %d, %q", args, code, errs)
 		}
 	}
-	for _, args := range [][]string{{"nonsense"}, {"run", "ticketing"}, {"run", "juggler"}, {"up", "--tls-cert", "x"}, {"config", "get", "no.such"}} {
-		if code, _, errs := run(args...); code != 1 || !strings.HasPrefix(errs[strings.LastIndex(strings.TrimSpace(errs), "\n")+1:], "starlight: ") {
+	for _, args := range [][]string{{"nonsense"}, {"run", "ticketing"}, {"run", "juggler"}, {"up", "--tls-cert", "x"},
+		{"config", "get", "no.such"}} {
+		if code, _, errs := run(args...); code != 1 ||
+			!strings.HasPrefix(errs[strings.LastIndex(strings.TrimSpace(errs), "\n")+1:], "starlight: ") {
 			t.Errorf("%v: exit %d, %q", args, code, errs)
 		}
 	}
@@ -132,7 +144,8 @@ func TestWithoutASystem(t *testing.T) {
 func TestVersion(t *testing.T) {
 	for _, arg := range []string{"version", "--version"} {
 		var out, err bytes.Buffer
-		if code := command.Main([]string{arg}, &out, &err); code != 0 || out.String() != "starlight "+system.BuildVersion()+"\n" || err.Len() > 0 {
+		if code := command.Main([]string{arg}, &out, &err); code != 0 ||
+			out.String() != "starlight "+system.BuildVersion()+"\n" || err.Len() > 0 {
 			t.Errorf("%s: exit %d, %q, %q", arg, code, out.String(), err.String())
 		}
 	}

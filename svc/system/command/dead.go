@@ -34,7 +34,8 @@ func (c deadList) Run(s *streams) error {
 			return err
 		}
 		for _, l := range letters {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%.120q\n", l.Sequence, l.Time.Format(time.RFC3339), l.Consumer, l.Subject, l.Reason)
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%.120q\n", l.Sequence, l.Time.Format(time.RFC3339), l.Consumer, l.Subject,
+				l.Reason)
 			after = l.Sequence
 		}
 		if len(letters) < deadPage {

@@ -68,9 +68,12 @@ func TestFullDisk(t *testing.T) {
 	s.does("config", "set", "ticketing.hold_ttl", "6m")
 	filler := fill(t, disk)
 	attempt := 0
-	testkit.Eventually(t, 60*time.Second, func() error { // until a stream meets the end of what the disk had given it already
+	// until a stream meets the end of what the disk had given it already
+	testkit.Eventually(t, 60*time.Second, func() error {
 		attempt++
-		code, out, stderr := execute(t, nil, s.admin("config", "set", "payment.manual_instructions", strings.Repeat("pay here ", 100)+fmt.Sprint(attempt))...)
+		code, out, stderr := execute(t, nil,
+			s.admin("config", "set", "payment.manual_instructions",
+				strings.Repeat("pay here ", 100)+fmt.Sprint(attempt))...)
 		if got := health(); !strings.HasPrefix(got, "503") || !strings.Contains(got, "takes no writes") {
 			return fmt.Errorf("config set: %d %s %s; readyz: %s", code, out, stderr, got)
 		}

@@ -76,7 +76,8 @@ func fails(t *testing.T, env []string, words string, args ...string) {
 	t.Helper()
 	code, _, stderr := execute(t, env, args...)
 	lines := said(stderr)
-	if code != 1 || len(lines) != 1 || !strings.HasPrefix(lines[0], "starlight: ") || !strings.Contains(lines[0], words) {
+	if code != 1 || len(lines) != 1 || !strings.HasPrefix(lines[0], "starlight: ") ||
+		!strings.Contains(lines[0], words) {
 		t.Errorf("%v: exit %d, %q; want 1 and one sentence with %q", args, code, lines, words)
 	}
 }
@@ -101,7 +102,8 @@ func up(t *testing.T, data string, args ...string) *installation {
 // upWith does what up does with a process that was changed before its start.
 func upWith(t *testing.T, data string, change func(*exec.Cmd), args ...string) *installation {
 	t.Helper()
-	args = append([]string{"up", "--data", data, "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--nats", "127.0.0.1:0"}, args...)
+	args = append([]string{"up", "--data", data, "--http", "127.0.0.1:0", "--ops", "127.0.0.1:0", "--nats",
+		"127.0.0.1:0"}, args...)
 	s := &installation{t: t, cmd: program(t, nil, args...), data: data, ready: map[string]string{}}
 	change(s.cmd)
 	log := &s.log
@@ -154,7 +156,8 @@ func (s *installation) end(sig os.Signal) {
 // does runs an administrator's command that must succeed, and returns what it prints.
 func (s *installation) does(args ...string) string {
 	s.t.Helper()
-	code, out, stderr := execute(s.t, nil, append(args, "--data", s.data)...) // which remembers where the system listens
+	// which remembers where the system listens
+	code, out, stderr := execute(s.t, nil, append(args, "--data", s.data)...)
 	if code != 0 || stderr != "" {
 		s.t.Errorf("%v: exit %d, %s", args, code, stderr)
 	}
@@ -172,7 +175,8 @@ func TestUp(t *testing.T) {
 	if len(s.lines) != 2 || !password.MatchString(s.lines[0]) {
 		t.Errorf("the first start says %q", s.lines)
 	}
-	for path, want := range map[string]int{s.ready[""] + "/healthz": 200, s.ready["docs"]: 200, s.ready["ops"] + "/readyz": 200, s.ready["ops"] + "/metrics": 200} {
+	for path, want := range map[string]int{s.ready[""] + "/healthz": 200, s.ready["docs"]: 200,
+		s.ready["ops"] + "/readyz": 200, s.ready["ops"] + "/metrics": 200} {
 		resp, err := http.Get(path)
 		if err != nil {
 			t.Fatal(err)
@@ -209,10 +213,12 @@ func TestUp(t *testing.T) {
 		}
 		return args
 	}
-	for flag, url := range map[string]string{"--http": s.ready[""], "--ops": s.ready["ops"], "--nats": s.ready["nats"]} {
+	for flag, url := range map[string]string{"--http": s.ready[""], "--ops": s.ready["ops"],
+		"--nats": s.ready["nats"]} {
 		fails(t, nil, "address already in use", taken(flag, url)...)
 	}
-	fails(t, nil, s.data+" is used by another process", "up", "--data="+s.data, "--http=127.0.0.1:0", "--ops=off", "--nats=127.0.0.1:0")
+	fails(t, nil, s.data+" is used by another process", "up", "--data="+s.data, "--http=127.0.0.1:0", "--ops=off",
+		"--nats=127.0.0.1:0")
 
 	s.end(syscall.SIGTERM)
 	if out := s.does("audit"); len(strings.Split(strings.TrimSpace(out), "\n")) != len(findings) {
@@ -243,7 +249,8 @@ func (s *installation) settings() {
 	get("10m")
 	s.does("config", "set", key, "5m")
 	get("5m")
-	if list := s.does("config", "list"); !regexp.MustCompile(`(?m)^ticketing\.hold_ttl +5m +10m +1s to 24h `).MatchString(list) {
+	if list := s.does("config", "list"); !regexp.MustCompile(
+		`(?m)^ticketing\.hold_ttl +5m +10m +1s to 24h `).MatchString(list) {
 		s.t.Errorf("the list is\n%s", list)
 	}
 	fails(s.t, nil, key+": value: ", s.admin("config", "set", key, "soon")...)
@@ -314,7 +321,8 @@ func TestPrints(t *testing.T) {
 		OpenAPI string         `json:"openapi"`
 		Paths   map[string]any `json:"paths"`
 	}
-	if err := json.Unmarshal([]byte(out), &document); err != nil || code != 0 || document.OpenAPI == "" || document.Paths["/v1/orders"] == nil {
+	if err := json.Unmarshal([]byte(out), &document); err != nil || code != 0 || document.OpenAPI == "" ||
+		document.Paths["/v1/orders"] == nil {
 		t.Errorf("openapi: %d, %v", code, err)
 	}
 	if code, out, _ := execute(t, nil, "up", "--help"); code != 0 || !strings.Contains(out, "STARLIGHT_TRUSTED_PROXY") {
@@ -327,7 +335,8 @@ func TestAuthInit(t *testing.T) {
 	if code, _, stderr := execute(t, nil, "auth", "init", dir); code != 0 {
 		t.Fatal(stderr)
 	}
-	for _, name := range []string{"auth.conf", "hub.conf", "creds/ops.creds", "creds/node.creds", "creds/gateway.creds", "creds/ticketing.creds"} {
+	for _, name := range []string{"auth.conf", "hub.conf", "creds/ops.creds", "creds/node.creds", "creds/gateway.creds",
+		"creds/ticketing.creds"} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Size() == 0 || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, info, err)
@@ -358,7 +367,8 @@ func TestEnvironment(t *testing.T) {
 	}
 	address := ln.Addr().String()
 	ln.Close()
-	cmd := program(t, []string{"STARLIGHT_DATA=" + filepath.Join(dir, "data"), "STARLIGHT_HTTP=" + address, "STARLIGHT_OPS=off", "STARLIGHT_NATS=127.0.0.1:0",
+	cmd := program(t, []string{"STARLIGHT_DATA=" + filepath.Join(dir, "data"), "STARLIGHT_HTTP=" + address,
+		"STARLIGHT_OPS=off", "STARLIGHT_NATS=127.0.0.1:0",
 		"STARLIGHT_ADMIN_EMAIL=root@example.org", "STARLIGHT_ADMIN_PASSWORD_FILE=" + secret}) // no argument: up
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
@@ -372,7 +382,8 @@ func TestEnvironment(t *testing.T) {
 	if err != nil || !strings.HasPrefix(line, "ready  http://"+address) || strings.Contains(line, "ops http") {
 		t.Fatalf("it says %q, %v", line, err)
 	}
-	resp, err := http.Post("http://"+address+"/v1/sessions", "application/json", strings.NewReader(`{"email":"root@example.org","password":"a long enough sentence"}`))
+	resp, err := http.Post("http://"+address+"/v1/sessions", "application/json",
+		strings.NewReader(`{"email":"root@example.org","password":"a long enough sentence"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

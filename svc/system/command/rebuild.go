@@ -46,7 +46,8 @@ type rebuildInventory struct {
 	Wait  time.Duration `default:"2m" help:"How long to wait for what is on its way between the inventory and the database."`
 }
 
-// Run asks ticketing to rebuild one event after another. It fails if seats are left that are not what the database says.
+// Run asks ticketing to rebuild one event after another. It fails if seats are left that are not what the database
+// says.
 func (c rebuildInventory) Run(s *streams) error {
 	js, done, err := c.connect(s.ctx)
 	if err != nil {
@@ -63,7 +64,8 @@ func (c rebuildInventory) Run(s *streams) error {
 		}
 		mended += got.Mended
 		if got.Waiting > 0 && time.Now().Before(until) {
-			fmt.Fprintf(s.out, "%s: %d of %d orders mended, %d changed a moment ago: looking again\n", got.EventID, got.Mended, got.Orders, got.Waiting)
+			fmt.Fprintf(s.out, "%s: %d of %d orders mended, %d changed a moment ago: looking again\n", got.EventID,
+				got.Mended, got.Orders, got.Waiting)
 			select {
 			case <-time.After(min(10*time.Second, c.Wait)):
 			case <-s.ctx.Done():
@@ -76,7 +78,9 @@ func (c rebuildInventory) Run(s *streams) error {
 			events++
 			left += got.Waiting + got.NoRoom
 			if got.Mended+got.Waiting+got.NoRoom > 0 {
-				fmt.Fprintf(s.out, "%s: %d of %d orders mended, %d left because they changed a moment ago, %d because others have their seats\n",
+				fmt.Fprintf(s.out,
+					"%s: %d of %d orders mended, %d left because they changed a moment ago, %d because others have "+
+						"their seats\n",
 					got.EventID, got.Mended, got.Orders, got.Waiting, got.NoRoom)
 			}
 		}

@@ -32,7 +32,8 @@ func TestStopIsBounded(t *testing.T) {
 	s := upWith(t, filepath.Join(t.TempDir(), "data"), func(cmd *exec.Cmd) {
 		cmd.Env = append(cmd.Env, "STARLIGHT_SMTP_URL=smtp://"+ln.Addr().String())
 	}, "--stop-within", bound.String())
-	resp, err := http.Post(s.ready[""]+"/v1/users", "application/json", strings.NewReader(`{"email":"ada@example.org","password":"correct horse","name":"Ada"}`))
+	resp, err := http.Post(s.ready[""]+"/v1/users", "application/json",
+		strings.NewReader(`{"email":"ada@example.org","password":"correct horse","name":"Ada"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

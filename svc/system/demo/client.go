@@ -120,7 +120,8 @@ func (t *tour) printf(format string, args ...any) { fmt.Fprintf(t.Out, format, a
 
 // line prints one step.
 func (t *tour) line(step, method, path string, status int, took time.Duration, said string) {
-	text := fmt.Sprintf("  %-26s %-4s %-48s %d %7.1f ms  %s", step, method, brief(path), status, took.Seconds()*1000, said)
+	text := fmt.Sprintf("  %-26s %-4s %-48s %d %7.1f ms  %s", step, method, brief(path), status, took.Seconds()*1000,
+		said)
 	t.printf("%s\n", strings.TrimRight(text, " "))
 }
 

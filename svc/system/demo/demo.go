@@ -25,8 +25,8 @@ type Config struct {
 	Out     io.Writer
 	Now     func() time.Time // dates the season; nil means time.Now
 
-	// Of an administrator; may be empty. The tour needs one to switch the sandbox provider on if it is off, and to stand
-	// at the door of a season that an earlier run has loaded.
+	// Of an administrator; may be empty. The tour needs one to switch the sandbox provider on if it is off, and to
+	// stand at the door of a season that an earlier run has loaded.
 	AdminEmail, AdminPassword string
 }
 
@@ -95,8 +95,8 @@ func (t *tour) season(ctx context.Context) (api.Event, error) {
 	return t.load(ctx, season)
 }
 
-// load creates and publishes what is missing of a season, which is all of it unless an earlier run was interrupted, or is
-// so long ago that some events are over. It returns the last event.
+// load creates and publishes what is missing of a season, which is all of it unless an earlier run was interrupted,
+// or is so long ago that some events are over. It returns the last event.
 func (t *tour) load(ctx context.Context, season []api.NewEvent) (api.Event, error) {
 	here, err := t.names(ctx)
 	if err != nil {
@@ -124,7 +124,8 @@ func (t *tour) load(ctx context.Context, season []api.NewEvent) (api.Event, erro
 		if err := t.ask(ctx, "create "+s.Name, "POST", "/v1/events", t.door, s, &draft); err != nil {
 			return api.Event{}, err
 		}
-		if err := t.ask(ctx, "publish "+s.Name, "POST", "/v1/events/"+draft.ID.String()+"/publish", t.door, nil, &published); err != nil {
+		if err := t.ask(ctx, "publish "+s.Name, "POST", "/v1/events/"+draft.ID.String()+"/publish", t.door, nil,
+			&published); err != nil {
 			return api.Event{}, err
 		}
 		last = published
@@ -160,7 +161,8 @@ func (t *tour) names(ctx context.Context) (map[string]bool, error) {
 // choose returns the ticket type that the tour buys: one that costs something and is on sale to the end.
 func choose(e api.Event) (int, error) {
 	for i, k := range e.TicketTypes {
-		if k.Price.Amount > 0 && k.SalesStart == nil && k.SalesEnd == nil && (k.MaxPerOrder == 0 || k.MaxPerOrder >= seats) {
+		if k.Price.Amount > 0 && k.SalesStart == nil && k.SalesEnd == nil &&
+			(k.MaxPerOrder == 0 || k.MaxPerOrder >= seats) {
 			return i, nil
 		}
 	}
@@ -200,7 +202,8 @@ func (t *tour) purchase(ctx context.Context, guest api.Register, event api.Event
 		return err
 	}
 	order := api.Order{}
-	want := api.NewOrder{EventID: event.ID, Items: []api.NewOrderItem{{TicketTypeID: event.TicketTypes[kind].ID, Quantity: seats}},
+	want := api.NewOrder{EventID: event.ID,
+		Items:     []api.NewOrderItem{{TicketTypeID: event.TicketTypes[kind].ID, Quantity: seats}},
 		Attendees: []api.Attendee{{Name: guest.Name}, {Name: "A Friend"}}}
 	if err := t.step(ctx, "order two seats", "POST", "/v1/orders", t.guest, want, &order); err != nil {
 		return err
@@ -209,14 +212,16 @@ func (t *tour) purchase(ctx context.Context, guest api.Register, event api.Event
 		return err
 	}
 	var tickets api.List[api.Ticket]
-	if err := t.step(ctx, "tickets", "GET", "/v1/orders/"+order.ID.String()+"/tickets", t.guest, nil, &tickets); err != nil {
+	if err := t.step(ctx, "tickets", "GET", "/v1/orders/"+order.ID.String()+"/tickets", t.guest, nil,
+		&tickets); err != nil {
 		return err
 	}
 	if len(tickets.Items) != seats {
 		return fmt.Errorf("tickets: there are %d, not %d", len(tickets.Items), seats)
 	}
 	var picture []byte
-	if err := t.step(ctx, "QR code", "GET", "/v1/tickets/"+tickets.Items[0].ID.String()+"/qr.png", t.guest, nil, &picture); err != nil {
+	if err := t.step(ctx, "QR code", "GET", "/v1/tickets/"+tickets.Items[0].ID.String()+"/qr.png", t.guest, nil,
+		&picture); err != nil {
 		return err
 	}
 	if _, err := png.DecodeConfig(bytes.NewReader(picture)); err != nil {
@@ -242,9 +247,11 @@ func (t *tour) availability(ctx context.Context, step, at string, kind int) erro
 	}
 	k := left.TicketTypes[kind]
 	if k.Available+k.Held+k.Sold != k.Quantity {
-		return fmt.Errorf("%s: %d available, %d held and %d sold are not %d", step, k.Available, k.Held, k.Sold, k.Quantity)
+		return fmt.Errorf("%s: %d available, %d held and %d sold are not %d", step, k.Available, k.Held, k.Sold,
+			k.Quantity)
 	}
-	t.line(step, "GET", at+"/availability", http.StatusOK, took, fmt.Sprintf("%d of %d available, %d held, %d sold", k.Available, k.Quantity, k.Held, k.Sold))
+	t.line(step, "GET", at+"/availability", http.StatusOK, took,
+		fmt.Sprintf("%d of %d available, %d held, %d sold", k.Available, k.Quantity, k.Held, k.Sold))
 	return nil
 }
 
@@ -263,7 +270,8 @@ func (t *tour) numbers(ctx context.Context, at string) error {
 	if err != nil {
 		return err
 	}
-	t.line(step, "GET", at+"/analytics", http.StatusOK, time.Since(start), fmt.Sprintf("%d tickets, %s, %d admitted", sum.TicketsSold, sum.Revenue, sum.Admitted))
+	t.line(step, "GET", at+"/analytics", http.StatusOK, time.Since(start),
+		fmt.Sprintf("%d tickets, %s, %d admitted", sum.TicketsSold, sum.Revenue, sum.Admitted))
 	return nil
 }
 
@@ -287,7 +295,8 @@ func (t *tour) pay(ctx context.Context, order api.Order) error {
 	if err != nil {
 		return err
 	}
-	if err := t.step(ctx, "act at the provider", "POST", "/v1/sandbox/payments/"+payment.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"}, nil); err != nil {
+	if err := t.step(ctx, "act at the provider", "POST", "/v1/sandbox/payments/"+payment.ID.String(), "",
+		api.SandboxOutcome{Outcome: "succeeded"}, nil); err != nil {
 		return err
 	}
 	start := time.Now()
@@ -316,7 +325,8 @@ func (t *tour) enableSandbox(ctx context.Context) error {
 	if err := t.logIn(ctx, "log in as administrator", t.AdminEmail, t.AdminPassword, &admin); err != nil {
 		return err
 	}
-	return t.step(ctx, "switch the sandbox on", "PUT", "/v1/config/"+api.SandboxEnabled.Key(), admin, map[string]string{"value": "true"}, nil)
+	return t.step(ctx, "switch the sandbox on", "PUT", "/v1/config/"+api.SandboxEnabled.Key(), admin,
+		map[string]string{"value": "true"}, nil)
 }
 
 // admit shows a ticket at the door twice.
@@ -327,12 +337,16 @@ func (t *tour) admit(ctx context.Context, at, code string) error {
 		}
 	}
 	if t.door == "" {
-		t.printf("    the door needs the organizer, whose password was shown when the season was loaded: POST %s/admissions\n", brief(at))
+		t.printf(
+			"    the door needs the organizer, whose password was shown when the season was loaded: POST "+
+				"%s/admissions\n", brief(at))
 		return nil
 	}
-	for _, scan := range []struct{ step, want string }{{"at the door", api.Admitted}, {"the same ticket again", api.AlreadyAdmitted}} {
+	for _, scan := range []struct{ step, want string }{{"at the door", api.Admitted},
+		{"the same ticket again", api.AlreadyAdmitted}} {
 		var got api.AdmissionResult
-		if err := t.step(ctx, scan.step, "POST", at+"/admissions", t.door, api.Admission{Code: code, Gate: "main"}, &got); err != nil {
+		if err := t.step(ctx, scan.step, "POST", at+"/admissions", t.door, api.Admission{Code: code, Gate: "main"},
+			&got); err != nil {
 			return err
 		}
 		if got.Result != scan.want {

@@ -28,8 +28,9 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 // start starts a system of its own, with the sandbox provider off, and returns where it is.
 func start(t *testing.T) string {
 	t.Helper()
-	s, err := system.Start(t.Context(), system.Config{Data: t.TempDir(), HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0",
-		AdminEmail: adminEmail, AdminPassword: adminPassword, LogTo: io.Discard})
+	s, err := system.Start(t.Context(),
+		system.Config{Data: t.TempDir(), HTTP: "127.0.0.1:0", Ops: "off", NATS: "127.0.0.1:0",
+			AdminEmail: adminEmail, AdminPassword: adminPassword, LogTo: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,8 @@ func TestTour(t *testing.T) {
 	admin := demo.Config{BaseURL: url, AdminEmail: adminEmail, AdminPassword: adminPassword}
 
 	// The sandbox is off, and nobody is there to switch it on: the error names the step.
-	if out, err := run(t, plain); err == nil || !strings.HasPrefix(err.Error(), "pay: 400 invalid: provider: the sandbox provider is switched off") {
+	if out, err := run(t, plain); err == nil ||
+		!strings.HasPrefix(err.Error(), "pay: 400 invalid: provider: the sandbox provider is switched off") {
 		t.Fatalf("without the sandbox: %v\n%s", err, out)
 	}
 	complete(t, url)
@@ -111,9 +113,13 @@ func TestTour(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	says(t, out, "here already", "register Demo Guest", "log in", "search", "1 found", "read the event", "Seebühne", " 20:00 C", "what is left", "order two seats", "201",
-		"pending, 50.00 EUR, held for 10m", "switch the sandbox on", "pay", "requires_action", "act at the provider", "wait for the callback", "paid", "2 signed tickets", "pixels",
-		"at the door", "admitted", "the same ticket again", "already_admitted", "what is left", "29996 of 30000 available, 2 held, 2 sold", "the numbers", "2 tickets, 50.00 EUR, 1 admitted", url+"/docs", "TOKEN=$(curl")
+	says(t, out, "here already", "register Demo Guest", "log in", "search", "1 found", "read the event", "Seebühne",
+		" 20:00 C", "what is left", "order two seats", "201",
+		"pending, 50.00 EUR, held for 10m", "switch the sandbox on", "pay", "requires_action", "act at the provider",
+		"wait for the callback", "paid", "2 signed tickets", "pixels",
+		"at the door", "admitted", "the same ticket again", "already_admitted", "what is left",
+		"29996 of 30000 available, 2 held, 2 sold", "the numbers", "2 tickets, 50.00 EUR, 1 admitted", url+"/docs",
+		"TOKEN=$(curl")
 	complete(t, url)
 
 	// Without the administrator the walk ends at the tickets, and says why.
@@ -152,6 +158,7 @@ func TestInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	says(t, out, "Loading", "the organizer: organizer-", "create and publish", "at the door", "admitted", "already_admitted", "0 held, 2 sold")
+	says(t, out, "Loading", "the organizer: organizer-", "create and publish", "at the door", "admitted",
+		"already_admitted", "0 held, 2 sold")
 	complete(t, url)
 }

@@ -21,10 +21,11 @@ import (
 )
 
 // withoutExample are the endpoints that need what only a mail, a provider or a failure brings.
-var withoutExample = []string{"user_confirm_reset", "payment_callback_stripe", "payment_callback_sandbox", "payment_repeat_refund", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay"}
+var withoutExample = []string{"user_confirm_reset", "payment_callback_stripe", "payment_callback_sandbox",
+	"payment_repeat_refund", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay"}
 
-// reader is a client that sends the examples of the document as the page /docs does: with the ids, tokens and codes that
-// it has seen last.
+// reader is a client that sends the examples of the document as the page /docs does: with the ids, tokens and codes
+// that it has seen last.
 type reader struct {
 	t            *testing.T
 	base         string
@@ -197,10 +198,12 @@ func (r *reader) refuse(d rpc.Descriptor, target, body string, required []string
 // Every example of the document is accepted by a system with the demo, and what it calls required is required.
 func TestExamples(t *testing.T) {
 	r := &reader{t: t, base: start(t), ids: map[string]string{}, seen: map[string]string{}}
-	if out, err := run(t, demo.Config{BaseURL: r.base, AdminEmail: adminEmail, AdminPassword: adminPassword}); err != nil {
+	if out, err := run(t, demo.Config{BaseURL: r.base, AdminEmail: adminEmail,
+		AdminPassword: adminPassword}); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	_, answer := r.send(api.CreateSession.Describe(), "/v1/sessions", fmt.Sprintf(`{"email":%q,"password":%q}`, adminEmail, adminPassword))
+	_, answer := r.send(api.CreateSession.Describe(), "/v1/sessions",
+		fmt.Sprintf(`{"email":%q,"password":%q}`, adminEmail, adminPassword))
 	r.admin = tokenOf(answer)
 
 	required, shown := requiredOf(t), map[string]bool{}

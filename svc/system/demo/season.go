@@ -33,8 +33,8 @@ type venue struct {
 	Longitude float64 `json:"longitude"`
 }
 
-// show is an event of the season, in the words of its organizer. It begins on the first such weekday that is at least so
-// many days ahead, at that local time.
+// show is an event of the season, in the words of its organizer. It begins on the first such weekday that is at least
+// so many days ahead, at that local time.
 type show struct {
 	Name        string       `json:"name"`
 	Category    string       `json:"category"`

@@ -69,7 +69,8 @@ type records struct {
 	retired map[ids.Event]bool // over for so long that the inventory does not keep them any more
 
 	valid, revoked ticketCounts
-	seated         ticketCounts // that take a seat: the valid ones, and those that were admitted before they were revoked
+	// that take a seat: the valid ones, and those that were admitted before they were revoked
+	seated ticketCounts
 }
 
 // orderRow is what an audit reads of an order.
@@ -107,7 +108,8 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
-	err = tx.NewRaw("SELECT id, event_id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx, &r.orders)
+	err = tx.NewRaw("SELECT id, event_id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx,
+		&r.orders)
 	if err != nil {
 		return nil, err
 	}
@@ -141,9 +143,13 @@ func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType
 		f.Compared++
 		switch ahead := row.Sold - sold[row.TicketTypeID]; {
 		case ahead != moving[row.TicketTypeID]:
-			f.Broken = append(f.Broken, fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", row.TicketTypeID, row.Sold, sold[row.TicketTypeID]))
+			f.Broken = append(f.Broken,
+				fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", row.TicketTypeID, row.Sold,
+					sold[row.TicketTypeID]))
 		case ahead != 0:
-			f.Pending = append(f.Pending, fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", row.TicketTypeID, row.Sold, sold[row.TicketTypeID]))
+			f.Pending = append(f.Pending,
+				fmt.Sprintf("ticket type %s: SQL says %d sold, the inventory %d", row.TicketTypeID, row.Sold,
+					sold[row.TicketTypeID]))
 		}
 		delete(sold, row.TicketTypeID)
 	}
@@ -153,10 +159,12 @@ func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType
 	return f
 }
 
-// auditOrders compares the orders with what the inventory keeps for them. It also returns by how much SQL is ahead of the
-// inventory, by ticket type, because of orders on their way.
+// auditOrders compares the orders with what the inventory keeps for them. It also returns by how much SQL is ahead of
+// the inventory, by ticket type, because of orders on their way.
 func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.TicketType]int) {
-	f := Finding{Check: "orders: the inventory has sold to each order exactly the seats of its tickets, and holds only for those that are pending"}
+	f := Finding{
+		Check: "orders: the inventory has sold to each order exactly the seats of its tickets, and holds only for " +
+			"those that are pending"}
 	moving := map[ids.TicketType]int{}
 	kept := map[ids.Order]inventory.Entry{}
 	ledger.Orders(func(ref inventory.Ref, e inventory.Entry) { kept[ref.Order] = e })
@@ -177,7 +185,8 @@ func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.Ticket
 		if maps.Equal(sold, want) && (e.State != inventory.Held || row.Status == api.OrderPending) {
 			continue
 		}
-		text := fmt.Sprintf("order %s is %s with seats %v, and the inventory says %q %v", row.ID, row.Status, want, e.State, e.Lines)
+		text := fmt.Sprintf("order %s is %s with seats %v, and the inventory says %q %v", row.ID, row.Status, want,
+			e.State, e.Lines)
 		changed := row.UpdatedAt
 		if at := ledger.Changed(row.ID); at.After(changed) {
 			changed = at
@@ -235,7 +244,9 @@ func (c ticketCounts) add(order ids.Order, typ ids.TicketType, n int) {
 
 // auditTickets compares the tickets with the orders.
 func (r *records) auditTickets() Finding {
-	f := Finding{Check: "tickets: an order that was paid has exactly its tickets, those whose money went back are revoked, and no other order has any"}
+	f := Finding{
+		Check: "tickets: an order that was paid has exactly its tickets, those whose money went back are revoked, " +
+			"and no other order has any"}
 	valid := maps.Clone(r.valid)
 	for _, row := range r.orders {
 		f.Compared++
@@ -259,11 +270,14 @@ func (r *records) auditTickets() Finding {
 		}
 		switch {
 		case !maps.Equal(issued, want):
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has tickets %v, want %v", row.ID, row.Status, issued, want))
+			f.Broken = append(f.Broken,
+				fmt.Sprintf("order %s is %s and has tickets %v, want %v", row.ID, row.Status, issued, want))
 		case (row.Status == api.OrderPaid) != (len(valid[row.ID]) > 0):
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s is %s and has valid tickets %v", row.ID, row.Status, valid[row.ID]))
+			f.Broken = append(f.Broken,
+				fmt.Sprintf("order %s is %s and has valid tickets %v", row.ID, row.Status, valid[row.ID]))
 		case row.Refunded < min(back, row.Total):
-			f.Broken = append(f.Broken, fmt.Sprintf("order %s has revoked tickets for %d and %d goes back", row.ID, back, row.Refunded))
+			f.Broken = append(f.Broken,
+				fmt.Sprintf("order %s has revoked tickets for %d and %d goes back", row.ID, back, row.Refunded))
 		}
 		delete(valid, row.ID)
 	}
@@ -291,10 +305,12 @@ func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
 		Refunded  int64
 		Currency  string
 	}
-	err := db.Read().NewRaw("SELECT id, event_id, payment_id, total, refunded, currency FROM orders WHERE paid_at IS NOT NULL AND total > 0").Scan(ctx, &rows)
+	err := db.Read().NewRaw(
+		"SELECT id, event_id, payment_id, total, refunded, currency FROM orders WHERE paid_at IS NOT NULL AND total > 0").Scan(ctx, &rows)
 	out := make([]Paid, len(rows))
 	for i, r := range rows {
-		out[i] = Paid{OrderID: r.ID, EventID: r.EventID, PaymentID: r.PaymentID, Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
+		out[i] = Paid{OrderID: r.ID, EventID: r.EventID, PaymentID: r.PaymentID,
+			Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
 	}
 	return out, err
 }

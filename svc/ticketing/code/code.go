@@ -42,7 +42,8 @@ func Sign(p Payload, keyID string, key ed25519.PrivateKey) string {
 }
 
 func (p Payload) body() string {
-	return strings.Join([]string{version, bare(string(p.Event)), bare(string(p.Ticket)), strconv.FormatInt(p.Revision, 10)}, ".")
+	return strings.Join([]string{version, bare(string(p.Event)), bare(string(p.Ticket)),
+		strconv.FormatInt(p.Revision, 10)}, ".")
 }
 
 // bare is an id without its prefix.
