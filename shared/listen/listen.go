@@ -46,7 +46,7 @@ type Listener struct {
 	open      int
 	byAddress map[netip.Addr]int
 
-	told                                 [3]atomic.Int64 // when each kind of trouble was last logged, in nanoseconds
+	reported                             [3]atomic.Int64 // when each kind of trouble was last logged, in nanoseconds
 	overTotal, overAddress, noDescriptor *observe.Counter
 }
 
@@ -158,7 +158,8 @@ func (l *Listener) leave(key netip.Addr) {
 // warn logs a kind of trouble once a minute: a flood of connections must not become a flood of lines.
 func (l *Listener) warn(kind int, msg string, attrs ...any) {
 	now := l.cfg.Now().UnixNano()
-	if last := l.told[kind].Load(); last != 0 && now-last < int64(quiet) || !l.told[kind].CompareAndSwap(last, now) {
+	if last := l.reported[kind].Load(); last != 0 && now-last < int64(quiet) ||
+		!l.reported[kind].CompareAndSwap(last, now) {
 		return
 	}
 	l.cfg.Log.Warn(msg, append(attrs, "listener", l.cfg.Name)...)

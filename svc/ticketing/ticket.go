@@ -123,7 +123,7 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	}
 	person, err := rpc.Call(ctx, s.client, api.FindUserByEmail, &api.FindUser{Email: req.Email})
 	if fault.Is(err, fault.NotFound) {
-		return nil, fault.New(fault.NotFound, "nobody with this address can receive a ticket")
+		return nil, fault.New(fault.NotFound, "no account with this address can receive a ticket")
 	}
 	if err != nil {
 		return nil, err

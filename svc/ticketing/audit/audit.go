@@ -305,8 +305,8 @@ func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
 		Refunded  int64
 		Currency  string
 	}
-	err := db.Read().NewRaw(
-		"SELECT id, event_id, payment_id, total, refunded, currency FROM orders WHERE paid_at IS NOT NULL AND total > 0").Scan(ctx, &rows)
+	err := db.Read().NewRaw(`SELECT id, event_id, payment_id, total, refunded, currency FROM orders
+		WHERE paid_at IS NOT NULL AND total > 0`).Scan(ctx, &rows)
 	out := make([]Paid, len(rows))
 	for i, r := range rows {
 		out[i] = Paid{OrderID: r.ID, EventID: r.EventID, PaymentID: r.PaymentID,
