@@ -128,20 +128,12 @@ func Follow(stream string, consumers ...string) Grant {
 // messages of that stream pushed to any subject. Such a message always carries a reply subject below $JS.ACK, which
 // lets shared/rpc tell it from a request; a store of the system must be able to bear a stray value.
 func Consume(stream string, durables ...string) Grant {
-	g := Grant{Publish: []string{
-		"$JS.API.STREAM.INFO." + stream,
-		"$JS.API.STREAM.MSG.GET." + stream,
-		"$JS.API.DIRECT.GET." + stream,
-	}}
+	g := Follow(stream, durables...)
+	g.Publish = append(g.Publish, "$JS.API.DIRECT.GET."+stream)
 	for _, d := range durables {
 		name := stream + "." + d
 		g.Publish = append(g.Publish,
-			"$JS.API.CONSUMER.CREATE."+name,
-			"$JS.API.CONSUMER.CREATE."+name+".>", // with the filter subject as the last tokens
 			"$JS.API.CONSUMER.DURABLE.CREATE."+name,
-			"$JS.API.CONSUMER.INFO."+name,
-			"$JS.API.CONSUMER.DELETE."+name,
-			"$JS.API.CONSUMER.MSG.NEXT."+name,
 			"$JS.ACK."+name+".>",
 			"$JS.ACK.*.*."+name+".>", // the form with domain and account
 		)
