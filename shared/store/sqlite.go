@@ -109,6 +109,9 @@ func sqlitePool(path string, n int, param, value string) (*bun.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := plain.Close(); err != nil {
+		return nil, err
+	}
 	sqldb := sql.OpenDB(prepared{plain.Driver(), dsn})
 	sqldb.SetMaxOpenConns(n)
 	sqldb.SetMaxIdleConns(n)
