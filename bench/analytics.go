@@ -28,7 +28,8 @@ const (
 	analyticsWait = 10 * time.Minute
 )
 
-// rolesOfAnalytics are what it takes to count facts and to answer questions. No others: they would work on the facts, too.
+// rolesOfAnalytics are what it takes to count facts and to answer questions. No others: they would work on the facts,
+// too.
 func rolesOfAnalytics() []string { return []string{"gateway", "config", "user", "analytics"} }
 
 // analytics measures how fast numbers are put together out of what the system told of many purchases, against a bare
@@ -78,7 +79,8 @@ func (b *bench) analytics(ctx context.Context) (err error) {
 		var asked series
 		for round := range b.Rounds {
 			asked = append(asked, measure(ctx, question, load))
-			fmt.Fprintf(b.progress, "%-8s round %d  numbers of %d facts, p99 %.2f ms\n", "summary", round+1, amount.to*len(tale.told), float64(asked[round].Latency.ValueAtQuantile(99))/1e3)
+			fmt.Fprintf(b.progress, "%-8s round %d  numbers of %d facts, p99 %.2f ms\n", "summary", round+1,
+				amount.to*len(tale.told), float64(asked[round].Latency.ValueAtQuantile(99))/1e3)
 		}
 		b.rows = append(b.rows, asked.row("summary", amount.name, "capacity", askers, b.cores))
 	}
@@ -101,15 +103,18 @@ func (b *bench) analytics(ctx context.Context) (err error) {
 			return err
 		}
 		folds, drains, acked = append(folds, fold), append(drains, drain), append(acked, ack)
-		fmt.Fprintf(b.progress, "%-8s round %d  fold %.0f/s  drain %.0f/s  with acknowledgements %.0f/s\n", "analytics", round+1, fold.Goodput(), drain.Goodput(), ack.Goodput())
+		fmt.Fprintf(b.progress, "%-8s round %d  fold %.0f/s  drain %.0f/s  with acknowledgements %.0f/s\n", "analytics",
+			round+1, fold.Goodput(), drain.Goodput(), ack.Goodput())
 	}
 	after, err := c.numbers(tale.event)
 	if err != nil {
 		return err
 	}
-	b.check("analytics", "system", "folded again, the numbers are the same", after == before, "%+v, before %+v", after, before)
-	b.rows = append(b.rows, folds.row("analytics", "system", "capacity", 1, b.cores), drains.row("analytics", "drain", "capacity", 1, b.cores),
-		acked.row("analytics", "acked", "capacity", 1, b.cores))
+	b.check("analytics", "system", "folded again, the numbers are the same", after == before,
+		"%+v, before %+v", after, before)
+	b.rows = append(b.rows, folds.row("analytics", "system", "capacity", 1, b.cores),
+		drains.row("analytics", "drain", "capacity", 1, b.cores), acked.row("analytics", "acked",
+			"capacity", 1, b.cores))
 	return nil
 }
 
@@ -144,9 +149,10 @@ func (b *bench) startCounting(ctx context.Context) (*counting, error) {
 	}
 	const email = "bench@example.org"
 	password := rand.Text()
-	cmd := exec.Command(binary, append([]string{"run", "--data", filepath.Join(dir, "data"), "--http", addrs[0], "--ops", addrs[1], "--nats-url", at.Addr,
-		"--replicas", "1"}, rolesOfAnalytics()...)...)
-	cmd.Env = append(os.Environ(), "STARLIGHT_ADMIN_EMAIL="+email, "STARLIGHT_ADMIN_PASSWORD="+password, "STARLIGHT_DATABASE_URL=sqlite:"+filepath.Join(dir, "sql"))
+	cmd := exec.Command(binary, append([]string{"run", "--data", filepath.Join(dir, "data"), "--http", addrs[0],
+		"--ops", addrs[1], "--nats-url", at.Addr, "--replicas", "1"}, rolesOfAnalytics()...)...)
+	cmd.Env = append(os.Environ(), "STARLIGHT_ADMIN_EMAIL="+email, "STARLIGHT_ADMIN_PASSWORD="+password,
+		"STARLIGHT_DATABASE_URL=sqlite:"+filepath.Join(dir, "sql"))
 	p, err := startProcess("analytics", dir, cmd)
 	if err != nil {
 		return nil, err
@@ -165,7 +171,8 @@ func (c *counting) prepare(ctx context.Context, url, email, password string) err
 		return err
 	}
 	var in session
-	if err := c.client.call("POST", "/v1/sessions", "", map[string]string{"email": email, "password": password}, &in, 201); err != nil {
+	if err := c.client.call("POST", "/v1/sessions", "", map[string]string{"email": email,
+		"password": password}, &in, 201); err != nil {
 		return err
 	}
 	c.admin = in.AccessToken
@@ -213,7 +220,8 @@ func (c *counting) numbers(event ids.Event) (n numbers, err error) {
 func (c *counting) await(ctx context.Context, event ids.Event, purchases int) error {
 	var n numbers
 	var err error
-	want := numbers{int64(purchases), int64(purchases), int64(purchases), money{2500 * int64(purchases), "EUR"}, int64(purchases)}
+	want := numbers{int64(purchases), int64(purchases), int64(purchases),
+		money{2500 * int64(purchases), "EUR"}, int64(purchases)}
 	if poll(ctx, 50*time.Millisecond, analyticsWait, func() bool {
 		n, err = c.numbers(event)
 		return err == nil && n == want
@@ -260,7 +268,8 @@ func (c *counting) foldAgain(ctx context.Context, generation int) (Result, error
 	return whole(total, time.Since(start), c.cpu()-cpu), nil
 }
 
-var foldedMetric = regexp.MustCompile(`(?m)^starlight_analytics_messages_total\{instance="[^"]*",of="` + api.EventsStream + `"\} (\d+)$`)
+var foldedMetric = regexp.MustCompile(`(?m)^starlight_analytics_messages_total\{instance="[^"]*",of="` +
+	api.EventsStream + `"\} (\d+)$`)
 
 // folded asks how many messages the service has folded since it started.
 func (c *counting) folded() (int64, error) {
@@ -282,7 +291,8 @@ func (c *counting) folded() (int64, error) {
 
 // drain reads all of the stream with a bare consumer.
 func (c *counting) drain(ctx context.Context, ack jetstream.AckPolicy) (Result, error) {
-	consumer, err := c.js.CreateConsumer(ctx, api.EventsStream, jetstream.ConsumerConfig{AckPolicy: ack, MemoryStorage: true, InactiveThreshold: time.Minute, MaxAckPending: -1})
+	consumer, err := c.js.CreateConsumer(ctx, api.EventsStream, jetstream.ConsumerConfig{AckPolicy: ack,
+		MemoryStorage: true, InactiveThreshold: time.Minute, MaxAckPending: -1})
 	if err != nil {
 		return Result{}, err
 	}

@@ -56,10 +56,11 @@ func (b *broker) stop() {
 	_ = b.server.Shutdown(ctx) // the process ends next, and the folder is thrown away
 }
 
-// startOpenBroker starts a NATS server that syncs what it stores, as the system's does, and lets everybody do everything:
-// the harness writes what the services would.
+// startOpenBroker starts a NATS server that syncs what it stores, as the system's does, and lets everybody do
+// everything: the harness writes what the services would.
 func startOpenBroker(dir string) (*server.Server, error) {
-	s, err := server.NewServer(&server.Options{ServerName: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT, StoreDir: dir, JetStream: true, SyncAlways: true, NoSigs: true, NoLog: true})
+	s, err := server.NewServer(&server.Options{ServerName: "bench", Host: "127.0.0.1", Port: server.RANDOM_PORT,
+		StoreDir: dir, JetStream: true, SyncAlways: true, NoSigs: true, NoLog: true})
 	if err != nil {
 		return nil, err
 	}

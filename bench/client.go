@@ -24,12 +24,13 @@ type Client struct {
 
 func newClient(addr string) *Client {
 	return &Client{addr: addr, http: &fasthttp.HostClient{
-		Addr:                          addr,
-		MaxConns:                      mostConns,
-		ReadTimeout:                   answerTimeout,
-		WriteTimeout:                  answerTimeout,
-		MaxIdleConnDuration:           5 * time.Second, // well below the servers' own, so that none is closed under a request
-		MaxIdemponentCallAttempts:     1,               // a repeated request would be measured as one
+		Addr:         addr,
+		MaxConns:     mostConns,
+		ReadTimeout:  answerTimeout,
+		WriteTimeout: answerTimeout,
+		// well below the servers' own, so that none is closed under a request
+		MaxIdleConnDuration:           5 * time.Second,
+		MaxIdemponentCallAttempts:     1, // a repeated request would be measured as one
 		NoDefaultUserAgentHeader:      true,
 		DisableHeaderNamesNormalizing: false,
 	}}

@@ -29,23 +29,26 @@ type Options struct {
 	progress io.Writer
 }
 
-// warmUp is how long each target works, at most, before anything counts: connections are made, caches filled, pools grown.
+// warmUp is how long each target works, at most, before anything counts: connections are made, caches filled, pools
+// grown.
 const warmUp = time.Second
 
-// Row is one target at one kind of load: what a line of the report shows. Latencies and the rest are medians over rounds.
+// Row is one target at one kind of load: what a line of the report shows. Latencies and the rest are medians over
+// rounds.
 type Row struct {
-	Scenario       string        `json:"scenario"`
-	Target         string        `json:"target"`
-	Mode           string        `json:"mode"`            // capacity (closed loop) or paced (open loop)
-	Rate           float64       `json:"rate,omitempty"`  // planned arrivals per second, when paced
-	Conns          int           `json:"conns"`           //
-	Rounds         []float64     `json:"goodput_rounds"`  // good answers per second in each round
-	Goodput        float64       `json:"goodput"`         // their median
-	P50            float64       `json:"p50_ms"`          //
-	P99            float64       `json:"p99_ms"`          //
-	P999           float64       `json:"p999_ms"`         //
-	Max            float64       `json:"max_ms"`          //
-	LagP99         float64       `json:"lag_p99_ms"`      // how late operations were sent: for want of a free connection, or of a processor
+	Scenario string    `json:"scenario"`
+	Target   string    `json:"target"`
+	Mode     string    `json:"mode"`           // capacity (closed loop) or paced (open loop)
+	Rate     float64   `json:"rate,omitempty"` // planned arrivals per second, when paced
+	Conns    int       `json:"conns"`          //
+	Rounds   []float64 `json:"goodput_rounds"` // good answers per second in each round
+	Goodput  float64   `json:"goodput"`        // their median
+	P50      float64   `json:"p50_ms"`         //
+	P99      float64   `json:"p99_ms"`         //
+	P999     float64   `json:"p999_ms"`        //
+	Max      float64   `json:"max_ms"`         //
+	// how late operations were sent: for want of a free connection, or of a processor
+	LagP99         float64       `json:"lag_p99_ms"`
 	Sent           int64         `json:"sent"`            // over all rounds, as the rest below
 	Failed         int64         `json:"failed"`          // no answer
 	Unsent         int64         `json:"unsent"`          // planned, never sent
@@ -82,7 +85,8 @@ func (s series) row(scenario, name, mode string, conns, cores int) Row {
 		}
 	}
 	row.Goodput = median(row.Rounds)
-	row.P50, row.P99, row.P999, row.Max, row.LagP99 = median(p50), median(p99), median(p999), slices.Max(longestOnes), median(lag)
+	row.P50, row.P99, row.P999, row.Max, row.LagP99 = median(p50), median(p99), median(p999),
+		slices.Max(longestOnes), median(lag)
 	row.TargetMicros, row.GeneratorShare, row.TargetShare = median(micros), median(generator), median(share)
 	return row
 }
@@ -142,8 +146,9 @@ func alternate(ctx context.Context, scenario, mode string, targets []target, loa
 			load.Seed = uint64(round)
 			r := measure(ctx, targets[i], load)
 			all[i] = append(all[i], r)
-			fmt.Fprintf(o.progress, "%-8s %-8s round %d  %-9s %8.0f/s  p50 %.2f ms  p99 %.2f ms  failed %d\n", scenario, mode, round+1, targets[i].name,
-				r.Goodput(), float64(r.Latency.ValueAtQuantile(50))/1e3, float64(r.Latency.ValueAtQuantile(99))/1e3, r.Failed)
+			fmt.Fprintf(o.progress, "%-8s %-8s round %d  %-9s %8.0f/s  p50 %.2f ms  p99 %.2f ms  failed %d\n", scenario,
+				mode, round+1, targets[i].name, r.Goodput(), float64(r.Latency.ValueAtQuantile(50))/1e3,
+				float64(r.Latency.ValueAtQuantile(99))/1e3, r.Failed)
 		}
 	}
 	rows := make([]Row, len(targets))

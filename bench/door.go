@@ -14,7 +14,8 @@ import (
 // perOrder is how many free tickets the door's preparation takes with each order.
 const perOrder = 20
 
-// door is POST of admissions: every ticket of a round once, which must admit it, and then every one again, which must not.
+// door is POST of admissions: every ticket of a round once, which must admit it, and then every one again, which must
+// not.
 func (b *bench) door(ctx context.Context) error {
 	if !b.wants("system") {
 		return nil
@@ -48,16 +49,20 @@ func (b *bench) door(ctx context.Context) error {
 		if rate == 0 {
 			rate = max(1, capacity[0].Goodput()/2) // the first round's, so that all rounds have the same
 		}
-		paced = append(paced, measure(ctx, at(codes[half:], "admitted", &first), Load{Rate: rate, Poisson: b.Poisson, Seed: uint64(round), Conns: conns,
-			Count: int64(len(codes) - half), Duration: time.Hour})) // as long as there are tickets
-		again = append(again, measure(ctx, at(codes, "already_admitted", &second), Load{Conns: conns, Count: int64(len(codes))}))
-		fmt.Fprintf(b.progress, "%-8s round %d  first %.0f/s  again %.0f/s\n", "door", round+1, r.Goodput(), again[round].Goodput())
+		paced = append(paced, measure(ctx, at(codes[half:], "admitted", &first),
+			Load{Rate: rate, Poisson: b.Poisson, Seed: uint64(round), Conns: conns,
+				Count: int64(len(codes) - half), Duration: time.Hour})) // as long as there are tickets
+		again = append(again, measure(ctx, at(codes, "already_admitted", &second),
+			Load{Conns: conns, Count: int64(len(codes))}))
+		fmt.Fprintf(b.progress, "%-8s round %d  first %.0f/s  again %.0f/s\n", "door", round+1,
+			r.Goodput(), again[round].Goodput())
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	b.rows = append(b.rows, capacity.row("door", "system", "capacity", conns, b.cores), paced.row("door", "system", "paced", conns, b.cores),
-		again.row("door again", "system", "capacity", conns, b.cores))
+	b.rows = append(b.rows, capacity.row("door", "system", "capacity", conns, b.cores),
+		paced.row("door", "system", "paced", conns, b.cores), again.row("door again", "system",
+			"capacity", conns, b.cores))
 	b.checkDoor(&first, &second)
 	return nil
 }

@@ -27,8 +27,8 @@ func (s *system) footprint() (footprint, error) {
 	return footprint{resident: residentBytes(s.cmd.Process.Pid), disk: disk}, err
 }
 
-// diskUse returns the bytes of all files under a data folder by component: a database, a stream, or a folder. Files that
-// vanish meanwhile do not count.
+// diskUse returns the bytes of all files under a data folder by component: a database, a stream, or a folder. Files
+// that vanish meanwhile do not count.
 func diskUse(data string) (map[string]int64, error) {
 	use := make(map[string]int64)
 	err := filepath.WalkDir(data, func(path string, entry fs.DirEntry, err error) error {
@@ -70,7 +70,10 @@ func (b *bench) grown(scenario string, before, after footprint, operations int64
 			sizes = append(sizes, Size{scenario, name + ", bytes per operation", float64(more) / float64(operations)})
 		}
 	}
-	slices.SortFunc(sizes, func(a, b Size) int { return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(sizes, func(a, b Size) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes),
+			cmp.Compare(a.Name, b.Name))
+	})
 	b.sizes = append(b.sizes, Size{scenario, "resident memory before", float64(before.resident)},
 		Size{scenario, fmt.Sprintf("resident memory after %d operations", operations), float64(after.resident)})
 	b.sizes = append(b.sizes, sizes...)

@@ -11,8 +11,8 @@ import (
 // ordersOfEvent is how many orders of the grown system each event has.
 const ordersOfEvent = 20_000
 
-// growth compares a system that has orders by the hundred thousand (-orders) with a new one: orders, whole purchases and
-// scans at the door of new events. What gets slower with each order that was ever made shows here.
+// growth compares a system that has orders by the hundred thousand (-orders) with a new one: orders, whole purchases
+// and scans at the door of new events. What gets slower with each order that was ever made shows here.
 func (b *bench) growth(ctx context.Context) error {
 	if !b.wants("system") {
 		return nil

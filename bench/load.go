@@ -12,7 +12,8 @@ import (
 
 // Load says how a run of the generator offers work.
 type Load struct {
-	Rate     float64       // arrivals per second; 0 is the closed loop: every connection sends as soon as it has its answer
+	// arrivals per second; 0 is the closed loop: every connection sends as soon as it has its answer
+	Rate     float64
 	Poisson  bool          // exponential gaps with the mean 1/Rate, instead of equal ones
 	Seed     uint64        // of the gaps
 	Conns    int           // operations in flight at the same time, at most
@@ -46,7 +47,8 @@ type Result struct {
 	// Latency runs from the moment in which the plan wanted the operation to be sent, whether or not a connection was
 	// free then. A server that stalls is thus charged for everybody who would have come in the meantime.
 	Latency *hdrhistogram.Histogram
-	// Lag is how late operations were sent: because all connections were busy, or because the generator had no processor.
+	// Lag is how late operations were sent: because all connections were busy, or because the generator had no
+	// processor.
 	Lag *hdrhistogram.Histogram
 
 	GeneratorCPU time.Duration
@@ -63,7 +65,8 @@ func (r Result) Goodput() float64 {
 
 // whole is a run that is measured by its end alone.
 func whole(n int64, took, cpu time.Duration) Result {
-	return Result{Elapsed: took, Sent: n, Good: n, Latency: newHistogram(), Lag: newHistogram(), Status: map[int]int64{}, TargetCPU: cpu}
+	return Result{Elapsed: took, Sent: n, Good: n, Latency: newHistogram(), Lag: newHistogram(),
+		Status: map[int]int64{}, TargetCPU: cpu}
 }
 
 // poll calls done until it is true, and reports whether it was.
@@ -104,8 +107,9 @@ func Run(ctx context.Context, load Load, newOp func(conn int) Op) Result {
 	} else {
 		runClosed(ctx, load, start, newOp, rec)
 	}
-	return Result{Planned: load.Rate, Elapsed: time.Since(start), Sent: rec.sent, Good: rec.good, Failed: rec.failed, Unsent: rec.unsent,
-		Status: rec.status, Latency: rec.latency, Lag: rec.lag, GeneratorCPU: ownCPU() - cpu}
+	return Result{Planned: load.Rate, Elapsed: time.Since(start), Sent: rec.sent, Good: rec.good,
+		Failed: rec.failed, Unsent: rec.unsent, Status: rec.status, Latency: rec.latency, Lag: rec.lag,
+		GeneratorCPU: ownCPU() - cpu}
 }
 
 // arrival is one planned operation.
@@ -239,7 +243,8 @@ func (r *recorder) add(out Outcome, latency, lag time.Duration) {
 	record(r.lag, lag)
 }
 
-// skip counts an arrival that was never sent. It waited at least this long, and leaving it out would flatter the target.
+// skip counts an arrival that was never sent. It waited at least this long, and leaving it out would flatter the
+// target.
 func (r *recorder) skip(waited time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -27,8 +27,9 @@ func describeMachine(dir string) (Machine, error) {
 	if err != nil {
 		return Machine{}, err
 	}
-	return Machine{Cores: runtime.NumCPU(), CPU: cpuModel(), MemoryBytes: memoryBytes(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
-		Kernel: kernel(), FileSystem: fileSystem(dir), FsyncMs: fsync.Seconds() * 1e3, LoadBefore: loadAverage()}, nil
+	return Machine{Cores: runtime.NumCPU(), CPU: cpuModel(), MemoryBytes: memoryBytes(),
+		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Kernel: kernel(),
+		FileSystem: fileSystem(dir), FsyncMs: fsync.Seconds() * 1e3, LoadBefore: loadAverage()}, nil
 }
 
 // measureFsync returns the median time that an append of 4 KiB and its fsync take: the floor of every durable answer.

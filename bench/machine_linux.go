@@ -110,7 +110,8 @@ func memoryBytes() int64 {
 
 // residentBytes returns the memory of a process that is in RAM, its program text included.
 func residentBytes(pid int) int64 {
-	kib, _ := strconv.ParseInt(strings.TrimSuffix(procField(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"), " kB"), 10, 64)
+	kib, _ := strconv.ParseInt(strings.TrimSuffix(procField(fmt.Sprintf("/proc/%d/status", pid),
+		"VmRSS"), " kB"), 10, 64)
 	return kib << 10
 }
 

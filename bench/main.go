@@ -76,15 +76,20 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	var (
 		b        = bench{Options: Options{progress: progress}, cores: runtime.NumCPU()}
 		scenario = flags.String("scenario", "all",
-			"browse, onsale, overload, purchase, door, notify, analytics, several with commas, or all; growth is only run by its name")
-		targets    = flags.String("targets", "", "only these, with commas: "+strings.Join(targetNames(), ", ")+" (default: all)")
+			"browse, onsale, overload, purchase, door, notify, analytics, several with commas, or all; growth is "+
+				"only run by its name")
+		targets = flags.String("targets", "", "only these, with commas: "+strings.Join(targetNames(),
+			", ")+" (default: all)")
 		jsonFile   = flags.String("json", "", "also write the report as JSON to this file")
 		reportFile = flags.String("markdown", "", "also write the report as Markdown to this file")
-		dir        = flags.String("dir", "", "folder on the disk to measure; everything in it is removed again (default: a new one in the system's temporary folder)")
-		keep       = flags.Bool("keep", false, "keep the folder with logs and data")
+		dir        = flags.String("dir", "",
+			"folder on the disk to measure; everything in it is removed again (default: a new one in the system's "+
+				"temporary folder)")
+		keep = flags.Bool("keep", false, "keep the folder with logs and data")
 	)
 	flags.DurationVar(&b.Duration, "duration", 5*time.Second, "of each single measurement")
-	flags.Float64Var(&b.Rate, "rate", 0, "arrivals per second of the open loop (default: half of what the slowest target can do)")
+	flags.Float64Var(&b.Rate, "rate", 0,
+		"arrivals per second of the open loop (default: half of what the slowest target can do)")
 	flags.BoolVar(&b.Poisson, "poisson", false, "random gaps between arrivals instead of equal ones")
 	flags.IntVar(&b.Conns, "conns", 0, "connections (default: browse 64, onsale 256, purchase 32, door 64)")
 	flags.IntVar(&b.Rounds, "rounds", 3, "how often each target is measured, in turns")
@@ -108,8 +113,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if b.Rounds < 1 || b.Duration <= 0 || b.Rate < 0 || b.Conns < 0 || b.Tickets < 2 || b.Facts < 1 || b.Orders < 1 || b.Crowd < 1 || b.Crowd > mostConns || flags.NArg() > 0 {
-		return fmt.Errorf("%w: rounds, duration, tickets, facts, orders and crowd must be positive, rate and conns not negative, and nothing may follow the flags", errUsage)
+	if b.Rounds < 1 || b.Duration <= 0 || b.Rate < 0 || b.Conns < 0 || b.Tickets < 2 || b.Facts < 1 || b.Orders < 1 ||
+		b.Crowd < 1 || b.Crowd > mostConns || flags.NArg() > 0 {
+		return fmt.Errorf("%w: rounds, duration, tickets, facts, orders and crowd must be positive, rate and conns "+
+			"not negative, and nothing may follow the flags", errUsage)
 	}
 	if *targets != "" {
 		b.targets = strings.Split(*targets, ",")
@@ -170,7 +177,8 @@ type scenario struct {
 
 // scenarios returns those of a list with commas.
 func (b *bench) scenarios(list string) ([]scenario, error) {
-	all := []scenario{{"browse", b.browse}, {"onsale", b.onsale}, {"overload", b.overload}, {"purchase", b.purchase}, {"door", b.door}, {"notify", b.notify}, {"analytics", b.analytics}}
+	all := []scenario{{"browse", b.browse}, {"onsale", b.onsale}, {"overload", b.overload}, {"purchase", b.purchase},
+		{"door", b.door}, {"notify", b.notify}, {"analytics", b.analytics}}
 	if list == "all" {
 		return all, nil
 	}
@@ -207,7 +215,8 @@ func (b *bench) compare(ctx context.Context, scenario string, targets []target, 
 }
 
 func (b *bench) check(scenario, target, name string, ok bool, format string, args ...any) {
-	b.checks = append(b.checks, Check{Scenario: scenario, Target: target, Name: name, OK: ok, Detail: fmt.Sprintf(format, args...)})
+	b.checks = append(b.checks, Check{Scenario: scenario, Target: target, Name: name, OK: ok,
+		Detail: fmt.Sprintf(format, args...)})
 }
 
 // system returns the product, started when it is first needed.

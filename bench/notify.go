@@ -23,8 +23,8 @@ const (
 	notifyPatience = 2 * time.Minute
 )
 
-// notify measures mailings to many: from the request of an organizer to the mail on the disk of a mail server, against a
-// bare SMTP client that hands the same bytes to the same server; and how long a password reset takes meanwhile.
+// notify measures mailings to many: from the request of an organizer to the mail on the disk of a mail server, against
+// a bare SMTP client that hands the same bytes to the same server; and how long a password reset takes meanwhile.
 func (b *bench) notify(ctx context.Context) (err error) {
 	if !b.wants("system") {
 		return nil
@@ -75,10 +75,12 @@ func (b *bench) notify(ctx context.Context) (err error) {
 			return err
 		}
 		bare = append(bare, again)
-		fmt.Fprintf(b.progress, "%-8s round %d  system %.0f/s  bare client %.0f/s\n", "notify", round+1, run.Goodput(), again.Goodput())
+		fmt.Fprintf(b.progress, "%-8s round %d  system %.0f/s  bare client %.0f/s\n", "notify", round+1,
+			run.Goodput(), again.Goodput())
 	}
-	b.rows = append(b.rows, system.row("notify", "system", "capacity", mailLines, b.cores), bare.row("notify", "smtp", "capacity", mailLines, b.cores),
-		resets.row("reset during a mailing", "system", "paced", 1, b.cores))
+	b.rows = append(b.rows, system.row("notify", "system", "capacity", mailLines, b.cores),
+		bare.row("notify", "smtp", "capacity", mailLines, b.cores), resets.row("reset during a mailing",
+			"system", "paced", 1, b.cores))
 	b.checkMails(post.taken(), int64(b.Rounds*announcements*len(people)))
 	return nil
 }
@@ -95,7 +97,8 @@ func (s *system) holdersOf(ctx context.Context, o offer) ([]string, error) {
 			var tickets struct {
 				Items []ref `json:"items"`
 			}
-			err := s.client.call("POST", "/v1/orders", token, newOrder{EventID: o.EventID, Items: []newOrderItem{{o.TicketTypeID, int64(each)}}}, &placed, 201)
+			err := s.client.call("POST", "/v1/orders", token, newOrder{EventID: o.EventID,
+				Items: []newOrderItem{{o.TicketTypeID, int64(each)}}}, &placed, 201)
 			if err == nil {
 				err = s.client.call("GET", "/v1/orders/"+placed.ID+"/tickets", token, nil, &tickets, 200)
 			}
@@ -105,9 +108,11 @@ func (s *system) holdersOf(ctx context.Context, o offer) ([]string, error) {
 				}
 				email := fmt.Sprintf("holder%d-%d@example.org", i, k)
 				people[i*each+k] = email
-				err = s.client.call("POST", "/v1/users", "", map[string]string{"email": email, "password": rand.Text(), "name": "Holder"}, nil, 201)
+				err = s.client.call("POST", "/v1/users", "", map[string]string{"email": email, "password": rand.Text(),
+					"name": "Holder"}, nil, 201)
 				if err == nil {
-					err = s.client.call("POST", "/v1/tickets/"+ticket.ID+"/transfer", token, map[string]string{"email": email}, nil, 200)
+					err = s.client.call("POST", "/v1/tickets/"+ticket.ID+"/transfer", token,
+						map[string]string{"email": email}, nil, 200)
 				}
 			}
 			errs[i] = err
@@ -150,11 +155,14 @@ func (b *bench) checkMails(mails []sunkMail, want int64) {
 	}
 	b.check("notify", "system", "every announcement arrives", int64(len(seen)) == want && len(delivered) == len(seen),
 		"%d Message-IDs, %d with their recipients, want %d", len(seen), len(delivered), want)
-	b.check("notify", "system", "and none twice", all == int64(len(delivered)), "%d mails, %d different", all, len(delivered))
+	b.check("notify", "system", "and none twice", all == int64(len(delivered)),
+		"%d mails, %d different", all, len(delivered))
 }
 
-// mailing sends announcements to all buyers and returns their mails. With resets, people ask for new passwords meanwhile.
-func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, people []string, withResets bool) (mails []sunkMail, run, late Result, err error) {
+// mailing sends announcements to all buyers and returns their mails. With resets, people ask for new passwords
+// meanwhile.
+func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, people []string,
+	withResets bool) (mails []sunkMail, run, late Result, err error) {
 	before := len(post.taken())
 	distinct := map[string]bool{} // Message-IDs; only the sink's callback looks at it
 	var arrived atomic.Int64
@@ -178,8 +186,10 @@ func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, p
 	refused := make(chan error, announcements)
 	for i := range announcements { // all at once: the organizer's requests are not what is measured
 		go func() {
-			body := map[string]string{"subject": fmt.Sprintf("Announcement %d", i), "text": strings.Repeat("The doors open an hour early. ", 10)}
-			if err := sys.client.call("POST", "/v1/events/"+string(o.EventID)+"/announcements", sys.organizer, body, nil, 202); err != nil {
+			body := map[string]string{"subject": fmt.Sprintf("Announcement %d", i),
+				"text": strings.Repeat("The doors open an hour early. ", 10)}
+			if err := sys.client.call("POST", "/v1/events/"+string(o.EventID)+"/announcements", sys.organizer,
+				body, nil, 202); err != nil {
 				refused <- err
 			}
 		}()
@@ -208,7 +218,8 @@ func (b *bench) mailing(ctx context.Context, sys *system, post *sink, o offer, p
 			}
 			email := people[n%len(people)]
 			if waiting.ask(email) {
-				if err := sys.client.call("POST", "/v1/password-resets", "", map[string]string{"email": email}, nil, 202); err != nil {
+				if err := sys.client.call("POST", "/v1/password-resets", "",
+					map[string]string{"email": email}, nil, 202); err != nil {
 					return nil, run, late, err
 				}
 			}

@@ -40,12 +40,14 @@ func (b *bench) overload(ctx context.Context) error {
 		r := measure(ctx, many, Load{Conns: b.Crowd, Duration: b.Duration})
 		r.Latency = crowded.served() // without the pauses of the refused
 		manyRuns = append(manyRuns, r)
-		fmt.Fprintf(b.progress, "%-8s round %d  usual %.0f/s  crowd %.0f/s %v\n", "overload", round+1, fewRuns[round].Goodput(), manyRuns[round].Goodput(), manyRuns[round].Status)
+		fmt.Fprintf(b.progress, "%-8s round %d  usual %.0f/s  crowd %.0f/s %v\n", "overload", round+1,
+			fewRuns[round].Goodput(), manyRuns[round].Goodput(), manyRuns[round].Status)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	b.rows = append(b.rows, fewRuns.row("overload", "usual", "capacity", usual, b.cores), manyRuns.row("overload", "crowd", "capacity", b.Crowd, b.cores))
+	b.rows = append(b.rows, fewRuns.row("overload", "usual", "capacity", usual, b.cores),
+		manyRuns.row("overload", "crowd", "capacity", b.Crowd, b.cores))
 	have, err := left(s.client, s.hot)
 	if err != nil {
 		return err
@@ -113,11 +115,14 @@ func pause(ctx context.Context, d time.Duration) {
 func (b *bench) checkCrowd(alone, crowded *turnout, have typeAvailability) {
 	created, refused, unknown := crowded.created.Load(), crowded.refused.Load(), crowded.unknown.Load()
 	p99 := time.Duration(crowded.all.ValueAtQuantile(99)) * time.Microsecond
-	b.check("overload", "system", "what is served is served in time", created > 0 && p99 < mostWait, "%d acknowledged, p99 %v", created, p99)
-	b.check("overload", "system", "what is not is refused, and not left waiting", 100*unknown <= created+refused, "%d refused, %d with unknown outcome", refused, unknown)
+	b.check("overload", "system", "what is served is served in time", created > 0 && p99 < mostWait,
+		"%d acknowledged, p99 %v", created, p99)
+	b.check("overload", "system", "what is not is refused, and not left waiting", 100*unknown <= created+refused,
+		"%d refused, %d with unknown outcome", refused, unknown)
 	acknowledged := created + alone.created.Load()
 	taken := have.Held + have.Sold
-	b.check("overload", "system", "what was refused did not happen", acknowledged <= taken && taken <= acknowledged+unknown+alone.unknown.Load(),
-		"%d acknowledged, %d seats taken, %d refused", acknowledged, taken, refused)
+	b.check("overload", "system", "what was refused did not happen", acknowledged <= taken &&
+		taken <= acknowledged+unknown+alone.unknown.Load(), "%d acknowledged, %d seats taken, %d refused",
+		acknowledged, taken, refused)
 	b.oversold += max(0, taken-have.Quantity)
 }

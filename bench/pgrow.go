@@ -95,8 +95,8 @@ func openShop(ctx context.Context, url string, offers []byte, pool int, one bool
 		return nil, err
 	}
 	for _, o := range list {
-		_, err := s.db.ExecContext(ctx, `INSERT INTO ticket_types (id, event_id, name, price, currency, capacity) VALUES ($1, $2, 'Standing', 2500, 'EUR', $3)`,
-			string(o.TicketTypeID), string(o.EventID), o.Quantity)
+		_, err := s.db.ExecContext(ctx,
+			`INSERT INTO ticket_types (id, event_id, name, price, currency, capacity) VALUES ($1, $2, 'Standing', 2500, 'EUR', $3)`, string(o.TicketTypeID), string(o.EventID), o.Quantity)
 		if err != nil {
 			s.close()
 			return nil, err
@@ -117,8 +117,9 @@ func (s *shop) close() { s.db.Close() }
 
 func (s *shop) mint(user ids.User) (string, error) {
 	now := time.Now()
-	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{Subject: string(user), Issuer: "bench", Audience: jwt.ClaimStrings{"bench"},
-		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(24 * time.Hour))}).SignedString(s.key)
+	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{Subject: string(user), Issuer: "bench",
+		Audience: jwt.ClaimStrings{"bench"}, IssuedAt: jwt.NewNumericDate(now),
+		ExpiresAt: jwt.NewNumericDate(now.Add(24 * time.Hour))}).SignedString(s.key)
 }
 
 func (s *shop) mount(app *fiber.App) {
@@ -178,7 +179,8 @@ func (s *shop) createOrder(c *fiber.Ctx) error {
 func readOrder(body []byte) (in newOrder, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&in); err != nil || len(in.Items) != 1 || in.Items[0].Quantity < 1 || in.Items[0].Quantity > 10 {
+	if err := decoder.Decode(&in); err != nil || len(in.Items) != 1 || in.Items[0].Quantity < 1 ||
+		in.Items[0].Quantity > 10 {
 		return in, fiber.ErrBadRequest
 	}
 	return in, nil
@@ -212,8 +214,9 @@ type shopItem struct {
 
 func newShopOrder(user ids.User, in newOrder) shopOrder {
 	now := time.Now().UTC()
-	return shopOrder{ID: ids.New[ids.OrderKind](now), EventID: in.EventID, UserID: user, Status: "pending", ExpiresAt: now.Add(10 * time.Minute),
-		Items: []shopItem{{TicketTypeID: in.Items[0].TicketTypeID, Quantity: in.Items[0].Quantity}}, Revision: 1, CreatedAt: now, UpdatedAt: now}
+	return shopOrder{ID: ids.New[ids.OrderKind](now), EventID: in.EventID, UserID: user, Status: "pending",
+		ExpiresAt: now.Add(10 * time.Minute), Items: []shopItem{{TicketTypeID: in.Items[0].TicketTypeID,
+			Quantity: in.Items[0].Quantity}}, Revision: 1, CreatedAt: now, UpdatedAt: now}
 }
 
 // setPrice puts the price of the one item into the order.
@@ -232,7 +235,8 @@ func (s *shop) placeInTransaction(ctx context.Context, user ids.User, in newOrde
 	var name, currency string
 	var price int64
 	item := in.Items[0]
-	err = tx.QueryRowContext(ctx, takeSeats, item.Quantity, string(item.TicketTypeID), string(in.EventID)).Scan(&name, &price, &currency)
+	err = tx.QueryRowContext(ctx, takeSeats, item.Quantity, string(item.TicketTypeID), string(in.EventID)).
+		Scan(&name, &price, &currency)
 	if errors.Is(err, sql.ErrNoRows) {
 		return o, errNoRoom
 	}
@@ -244,7 +248,8 @@ func (s *shop) placeInTransaction(ctx context.Context, user ids.User, in newOrde
 	if err != nil {
 		return o, err
 	}
-	_, err = tx.ExecContext(ctx, insertOrder, string(o.ID), string(o.EventID), string(user), string(items), o.Total.Amount, currency, o.ExpiresAt, o.CreatedAt)
+	_, err = tx.ExecContext(ctx, insertOrder, string(o.ID), string(o.EventID), string(user), string(items),
+		o.Total.Amount, currency, o.ExpiresAt, o.CreatedAt)
 	if err != nil {
 		return o, err
 	}
@@ -256,8 +261,8 @@ func (s *shop) placeInOneStatement(ctx context.Context, user ids.User, in newOrd
 	var name, currency string
 	var price int64
 	item := in.Items[0]
-	err := s.db.QueryRowContext(ctx, takeAndInsert, item.Quantity, string(item.TicketTypeID), string(in.EventID), string(o.ID), string(user),
-		o.ExpiresAt, o.CreatedAt).Scan(&name, &price, &currency)
+	err := s.db.QueryRowContext(ctx, takeAndInsert, item.Quantity, string(item.TicketTypeID), string(in.EventID),
+		string(o.ID), string(user), o.ExpiresAt, o.CreatedAt).Scan(&name, &price, &currency)
 	if errors.Is(err, sql.ErrNoRows) {
 		return o, errNoRoom
 	}
@@ -269,7 +274,8 @@ func (s *shop) placeInOneStatement(ctx context.Context, user ids.User, in newOrd
 }
 
 func (s *shop) availability(c *fiber.Ctx) error {
-	rows, err := s.db.QueryContext(c.Context(), `SELECT id, capacity, held, sold FROM ticket_types WHERE event_id = $1`, c.Params("id"))
+	rows, err := s.db.QueryContext(c.Context(),
+		`SELECT id, capacity, held, sold FROM ticket_types WHERE event_id = $1`, c.Params("id"))
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,8 @@ type postgres struct {
 // postgresSettings are the server's defaults where durability is concerned, said aloud, and otherwise kind to it: no
 // checkpoint falls into a measurement for want of room.
 func postgresSettings() []string {
-	return []string{"fsync=on", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=256MB", "max_wal_size=4GB", "max_connections=200",
-		"unix_socket_directories=", "log_min_messages=warning"}
+	return []string{"fsync=on", "synchronous_commit=on", "full_page_writes=on", "shared_buffers=256MB",
+		"max_wal_size=4GB", "max_connections=200", "unix_socket_directories=", "log_min_messages=warning"}
 }
 
 // findPostgres returns the path of a PostgreSQL program: on PATH, or where Debian keeps it.
@@ -39,8 +39,8 @@ func findPostgres(program string) (string, error) {
 	return exec.LookPath(program)
 }
 
-// startPostgres makes a new cluster in a folder of its own under parent, and starts it with fsync on. Its output goes to
-// logs.
+// startPostgres makes a new cluster in a folder of its own under parent, and starts it with fsync on. Its output goes
+// to logs.
 func startPostgres(ctx context.Context, parent, logs string, settings []string) (_ *postgres, err error) {
 	initdb, err := findPostgres("initdb")
 	if err != nil {
@@ -65,7 +65,8 @@ func startPostgres(ctx context.Context, parent, logs string, settings []string) 
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
-	make := exec.CommandContext(ctx, initdb, "-D", data, "-U", "bench", "--auth=scram-sha-256", "--pwfile="+secret, "--encoding=UTF8", "--locale=C")
+	make := exec.CommandContext(ctx, initdb, "-D", data, "-U", "bench", "--auth=scram-sha-256", "--pwfile="+secret,
+		"--encoding=UTF8", "--locale=C")
 	make.Dir = dir
 	if err := demote(make, dir); err != nil {
 		return nil, err

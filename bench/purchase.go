@@ -45,7 +45,8 @@ func (b *bench) purchase(ctx context.Context) error {
 		}
 		database := b.pg
 		cpu := func() time.Duration { return p.cpu() + database.cpu() }
-		sellers = append(sellers, seller{name: "pgpurchase", client: newClient(h.Addr), tokens: h.Tokens, hot: hot, cpu: cpu})
+		sellers = append(sellers, seller{name: "pgpurchase", client: newClient(h.Addr),
+			tokens: h.Tokens, hot: hot, cpu: cpu})
 	}
 	bought := make([]purchases, len(sellers))
 	var targets []target
@@ -85,13 +86,17 @@ func (b *bench) checkPurchases(s seller, bought *purchases) error {
 	}
 	paid, unknown := bought.paid, bought.unfinished
 	b.oversold += max(0, have.Held+have.Sold-s.hot.Quantity)
-	b.check("purchase", s.name, "the buyers have what they came for", mostly(paid, unknown), "%d paid, %d unfinished", paid, unknown)
-	b.check("purchase", s.name, "a paid order has exactly its tickets, each once", bought.wrong == 0 && int64(len(bought.tickets)) == paid,
-		"%d paid orders, %d different tickets, %d orders with a wrong number", paid, len(bought.tickets), bought.wrong)
+	b.check("purchase", s.name, "the buyers have what they came for", mostly(paid, unknown),
+		"%d paid, %d unfinished", paid, unknown)
+	b.check("purchase", s.name, "a paid order has exactly its tickets, each once",
+		bought.wrong == 0 && int64(len(bought.tickets)) == paid,
+		"%d paid orders, %d different tickets, %d orders with a wrong number", paid,
+		len(bought.tickets), bought.wrong)
 	b.check("purchase", s.name, "sold = paid orders", have.Sold >= paid && have.Sold <= paid+unknown,
 		"%d sold, %d paid, %d unfinished", have.Sold, paid, unknown)
-	b.check("purchase", s.name, "quantity = available + held + sold", have.Quantity == have.Available+have.Held+have.Sold,
-		"%d = %d + %d + %d", have.Quantity, have.Available, have.Held, have.Sold)
+	b.check("purchase", s.name, "quantity = available + held + sold",
+		have.Quantity == have.Available+have.Held+have.Sold, "%d = %d + %d + %d", have.Quantity,
+		have.Available, have.Held, have.Sold)
 	return nil
 }
 
@@ -142,10 +147,12 @@ func purchaseOp(s seller, bought *purchases) func(int) Op {
 			if status, ok = step("POST", "/v1/orders", order, 201, &placed); !ok {
 				return status, false
 			}
-			if status, ok = step("POST", "/v1/orders/"+placed.ID+"/payments", []byte(`{"provider":"sandbox"}`), 201, &payment); !ok {
+			if status, ok = step("POST", "/v1/orders/"+placed.ID+"/payments",
+				[]byte(`{"provider":"sandbox"}`), 201, &payment); !ok {
 				return status, false
 			}
-			if status, ok = step("POST", "/v1/sandbox/payments/"+payment.ID, []byte(`{"outcome":"succeeded"}`), 202, nil); !ok {
+			if status, ok = step("POST", "/v1/sandbox/payments/"+payment.ID,
+				[]byte(`{"outcome":"succeeded"}`), 202, nil); !ok {
 				return status, false
 			}
 			var o struct {

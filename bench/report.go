@@ -68,7 +68,10 @@ func marks() []Ratio {
 // ratios returns those of the marks whose both sides were measured.
 func ratios(rows []Row) []Ratio {
 	find := func(scenario, target string) (Row, bool) {
-		i := slices.IndexFunc(rows, func(r Row) bool { return r.Scenario == scenario && r.Target == target && r.Mode == "capacity" })
+		i := slices.IndexFunc(rows, func(r Row) bool {
+			return r.Scenario == scenario &&
+				r.Target == target && r.Mode == "capacity"
+		})
 		if i < 0 || rows[i].Goodput == 0 {
 			return Row{}, false
 		}
@@ -102,16 +105,18 @@ func (b *bench) checkRow(r Row) {
 	if r.Target == "crowd" { // refusals are right
 		return
 	}
-	b.check(r.Scenario, r.Target, r.Mode+": nearly all answers are good", r.Goodput > 0 && mostly(r.Sent-r.Bad-r.Failed, r.Bad+r.Failed),
-		"%d of %d, %d others, %d failed", r.Sent-r.Bad-r.Failed, r.Sent, r.Bad, r.Failed)
+	b.check(r.Scenario, r.Target, r.Mode+": nearly all answers are good",
+		r.Goodput > 0 && mostly(r.Sent-r.Bad-r.Failed, r.Bad+r.Failed), "%d of %d, %d others, %d failed",
+		r.Sent-r.Bad-r.Failed, r.Sent, r.Bad, r.Failed)
 }
 
 func (b *bench) report(machine Machine) Report {
 	for _, row := range b.rows {
 		b.checkRow(row)
 	}
-	r := Report{At: time.Now().UTC().Truncate(time.Second), Machine: machine, Postgres: b.pgVersion, Ratios: ratios(b.rows), Rows: b.rows, Sizes: b.sizes, Checks: b.checks,
-		Oversold: b.oversold, Correct: b.oversold == 0 && !slices.ContainsFunc(b.checks, func(c Check) bool { return !c.OK })}
+	r := Report{At: time.Now().UTC().Truncate(time.Second), Machine: machine, Postgres: b.pgVersion,
+		Ratios: ratios(b.rows), Rows: b.rows, Sizes: b.sizes, Checks: b.checks, Oversold: b.oversold,
+		Correct: b.oversold == 0 && !slices.ContainsFunc(b.checks, func(c Check) bool { return !c.OK })}
 	r.Options.DurationSeconds, r.Options.Rounds, r.Options.Poisson = b.Duration.Seconds(), b.Rounds, b.Poisson
 	return r
 }
@@ -142,8 +147,9 @@ func (r Report) markdown(w io.Writer) error {
 	var t strings.Builder
 	m := r.Machine
 	fmt.Fprintf(&t, "# Bench, %s\n\n", r.At.Format("2006-01-02 15:04 MST"))
-	fmt.Fprintf(&t, "%d × %s, %.1f GiB, %s, %s; %s with fsync p50 %.2f ms; load average %.2f before, %.2f after.", m.Cores, m.CPU,
-		float64(m.MemoryBytes)/(1<<30), m.Kernel, m.Go, m.FileSystem, m.FsyncMs, m.LoadBefore, m.LoadAfter)
+	fmt.Fprintf(&t, "%d × %s, %.1f GiB, %s, %s; %s with fsync p50 %.2f ms; load average %.2f before, %.2f after.",
+		m.Cores, m.CPU, float64(m.MemoryBytes)/(1<<30), m.Kernel, m.Go, m.FileSystem, m.FsyncMs,
+		m.LoadBefore, m.LoadAfter)
 	if r.Postgres != "" {
 		fmt.Fprintf(&t, " PostgreSQL %s, fsync and synchronous_commit on.", r.Postgres)
 	}
@@ -154,7 +160,8 @@ func (r Report) markdown(w io.Writer) error {
 	fmt.Fprintf(&t, " %d rounds of %gs, %s gaps.\n", r.Options.Rounds, r.Options.DurationSeconds, gaps)
 
 	if len(r.Ratios) > 0 {
-		t.WriteString("\n| ratio of capacities | median | rounds | mark | | by CPU/op |\n|---|---:|---:|---:|---|---:|\n")
+		t.WriteString("\n| ratio of capacities | median | rounds | mark | | by CPU/op " +
+			"|\n|---|---:|---:|---:|---|---:|\n")
 		for _, x := range r.Ratios {
 			mark, verdict := "", ""
 			if x.Mark > 0 {
@@ -163,7 +170,8 @@ func (r Report) markdown(w io.Writer) error {
 					verdict = "**missed**"
 				}
 			}
-			fmt.Fprintf(&t, "| %s: %s ÷ %s | %.2f | %.2f–%.2f | %s | %s | %.2f |\n", x.Scenario, x.Of, x.To, x.Value, x.Lowest, x.Highest, mark, verdict, x.ByCPU)
+			fmt.Fprintf(&t, "| %s: %s ÷ %s | %.2f | %.2f–%.2f | %s | %s | %.2f |\n", x.Scenario, x.Of, x.To, x.Value,
+				x.Lowest, x.Highest, mark, verdict, x.ByCPU)
 		}
 	}
 
@@ -197,26 +205,30 @@ func (r Report) sizeTable(t *strings.Builder) {
 
 func (r Report) capacityTable(t *strings.Builder) {
 	t.WriteString("\nAt most (closed loop, every connection busy):\n\n" +
-		"| scenario | target | conns | good/s | rounds | p50 ms | p99 ms | p99.9 ms | other | failed | target CPU µs/op | CPU target · generator |\n" +
+		"| scenario | target | conns | good/s | rounds | p50 ms | p99 ms | p99.9 ms | other | failed | target CPU " +
+		"µs/op | CPU target · generator |\n" +
 		"|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, x := range r.Rows {
 		if x.Mode != "capacity" {
 			continue
 		}
-		fmt.Fprintf(t, "| %s | %s | %d | %.0f | %.0f–%.0f | %.2f | %.2f | %.2f | %d | %d | %.0f | %.0f%% · %.0f%% |\n", x.Scenario, x.Target, x.Conns, x.Goodput,
-			slices.Min(x.Rounds), slices.Max(x.Rounds), x.P50, x.P99, x.P999, x.Bad, x.Failed, x.TargetMicros, 100*x.TargetShare, 100*x.GeneratorShare)
+		fmt.Fprintf(t, "| %s | %s | %d | %.0f | %.0f–%.0f | %.2f | %.2f | %.2f | %d | %d | %.0f | %.0f%% · %.0f%% |\n",
+			x.Scenario, x.Target, x.Conns, x.Goodput, slices.Min(x.Rounds), slices.Max(x.Rounds), x.P50, x.P99, x.P999,
+			x.Bad, x.Failed, x.TargetMicros, 100*x.TargetShare, 100*x.GeneratorShare)
 	}
 }
 
 func (r Report) pacedTable(t *strings.Builder) {
 	t.WriteString("\nAt a given rate (open loop, latency from the planned moment of sending):\n\n" +
-		"| scenario | target | arrivals/s | good/s | p50 ms | p99 ms | p99.9 ms | max ms | other | failed | unsent | sent late, p99 ms | CPU target · generator |\n" +
+		"| scenario | target | arrivals/s | good/s | p50 ms | p99 ms | p99.9 ms | max ms | other | failed | unsent | " +
+		"sent late, p99 ms | CPU target · generator |\n" +
 		"|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, x := range r.Rows {
 		if x.Mode != "paced" {
 			continue
 		}
-		fmt.Fprintf(t, "| %s | %s | %.0f | %.0f | %.2f | %.2f | %.2f | %.2f | %d | %d | %d | %.2f | %.0f%% · %.0f%% |\n", x.Scenario, x.Target, x.Rate, x.Goodput,
+		fmt.Fprintf(t, "| %s | %s | %.0f | %.0f | %.2f | %.2f | %.2f | %.2f | %d | %d | %d | %.2f | "+
+			"%.0f%% · %.0f%% |\n", x.Scenario, x.Target, x.Rate, x.Goodput,
 			x.P50, x.P99, x.P999, x.Max, x.Bad, x.Failed, x.Unsent, x.LagP99, 100*x.TargetShare, 100*x.GeneratorShare)
 	}
 }

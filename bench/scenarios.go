@@ -31,7 +31,8 @@ const (
 	scarce = 500       // seats of the event that is sold out under the eyes of everybody
 )
 
-// browse is GET of one hot event: the system, the same bytes over NATS from nobody, and the same bytes from Fiber alone.
+// browse is GET of one hot event: the system, the same bytes over NATS from nobody, and the same bytes from Fiber
+// alone.
 func (b *bench) browse(ctx context.Context) error {
 	hot := offer{EventID: ids.New[ids.EventKind](time.Now())}
 	payload := sampleEvent(hot.EventID)
@@ -82,7 +83,8 @@ func sampleEvent(id ids.Event) []byte {
 		`"address":"Am Markt 1","city":"Leipzig","country":"DE","latitude":51.34,"longitude":12.37},"capacity":1000,"ticket_types":[{"id":%q,`+
 		`"name":"Standing","price":{"amount":2500,"currency":"EUR"},"quantity":1000,"max_per_order":0}],"revision":2,`+
 		`"created_at":"2027-01-01T00:00:00Z","updated_at":"2027-01-01T00:00:00Z"}`,
-		id, ids.New[ids.UserKind](time.Now()), strings.Repeat("An evening of strings and stars under an open roof. ", 8), ids.New[ids.TicketTypeKind](time.Now()))
+		id, ids.New[ids.UserKind](time.Now()), strings.Repeat("An evening of strings and stars under an open roof. ",
+			8), ids.New[ids.TicketTypeKind](time.Now()))
 }
 
 // seller is a server that takes orders, and what the harness was told by it.
@@ -138,7 +140,8 @@ func (b *bench) onsale(ctx context.Context) error {
 	}
 	for i, s := range sellers {
 		if ledgers[i].soldOut.Load() > 0 {
-			return fmt.Errorf("%s sold all %d seats while it was measured, so that its numbers mean nothing: take a shorter -duration or fewer -rounds", s.name, plenty)
+			return fmt.Errorf("%s sold all %d seats while it was measured, so that its numbers mean nothing: take a "+
+				"shorter -duration or fewer -rounds", s.name, plenty)
 		}
 		if err := b.checkBooks("onsale", s, s.hot, &ledgers[i]); err != nil {
 			return err
@@ -149,8 +152,10 @@ func (b *bench) onsale(ctx context.Context) error {
 			return err
 		}
 		created, unknown := l.created.Load(), l.unknown.Load()
-		b.check("onsale", s.name, "sold out to the last seat", created+unknown >= scarce && mostly(created, unknown) && l.soldOut.Load() > 0,
-			"%d of %d seats, %d with unknown outcome, %d refused as sold out", created, scarce, unknown, l.soldOut.Load())
+		b.check("onsale", s.name, "sold out to the last seat", created+unknown >= scarce &&
+			mostly(created, unknown) && l.soldOut.Load() > 0,
+			"%d of %d seats, %d with unknown outcome, %d refused as sold out", created, scarce,
+			unknown, l.soldOut.Load())
 	}
 	return nil
 }
@@ -192,10 +197,12 @@ func (b *bench) checkBooks(scenario string, s seller, o offer, l *ledger) error 
 	b.oversold += max(0, taken-o.Quantity, created-o.Quantity)
 	b.check(scenario, s.name, "nothing oversold", taken <= o.Quantity && created <= o.Quantity && have.Available >= 0,
 		"%d orders acknowledged, %d seats taken, of %d", created, taken, o.Quantity)
-	b.check(scenario, s.name, "quantity = available + held + sold", have.Quantity == o.Quantity && have.Quantity == have.Available+taken,
-		"%d = %d + %d + %d", have.Quantity, have.Available, have.Held, have.Sold)
-	b.check(scenario, s.name, "orders are acknowledged", mostly(created, unknown), "%d acknowledged, %d with unknown outcome", created, unknown)
-	b.check(scenario, s.name, "every acknowledged order has its seat, and nobody else", created <= taken && taken <= created+unknown,
-		"%d acknowledged, %d with unknown outcome, %d seats taken", created, unknown, taken)
+	b.check(scenario, s.name, "quantity = available + held + sold", have.Quantity == o.Quantity &&
+		have.Quantity == have.Available+taken, "%d = %d + %d + %d", have.Quantity, have.Available, have.Held, have.Sold)
+	b.check(scenario, s.name, "orders are acknowledged", mostly(created, unknown),
+		"%d acknowledged, %d with unknown outcome", created, unknown)
+	b.check(scenario, s.name, "every acknowledged order has its seat, and nobody else",
+		created <= taken && taken <= created+unknown, "%d acknowledged, %d with unknown outcome, %d seats taken",
+		created, unknown, taken)
 	return nil
 }

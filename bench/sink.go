@@ -30,7 +30,8 @@ type sunkMail struct {
 
 // id returns the Message-ID of the mail.
 func (m sunkMail) id() string {
-	_, rest, _ := bytes.Cut(m.raw, []byte("\nMessage-ID: ")) // not parsed: it would be work that the bare client is spared
+	// not parsed: it would be work that the bare client is spared
+	_, rest, _ := bytes.Cut(m.raw, []byte("\nMessage-ID: "))
 	id, _, _ := bytes.Cut(rest, []byte("\n"))
 	return string(bytes.TrimSpace(id))
 }

@@ -81,11 +81,12 @@ type (
 	}
 )
 
-// settingsOfTheBench are the live settings that a measurement needs: no limits on a single loopback address, the sandbox
-// provider, and nothing that expires in the middle.
+// settingsOfTheBench are the live settings that a measurement needs: no limits on a single loopback address, the
+// sandbox provider, and nothing that expires in the middle.
 func settingsOfTheBench() []string {
-	return []string{"gateway.rate_per_address=0", "gateway.rate_per_person=0", "gateway.rate_login=0", "payment.sandbox=true",
-		"ticketing.hold_ttl=2h", "ticketing.max_open_orders=0", "ticketing.max_per_order=50", "ticketing.doors_open=0s", "user.access_ttl=12h"}
+	return []string{"gateway.rate_per_address=0", "gateway.rate_per_person=0",
+		"gateway.rate_login=0", "payment.sandbox=true", "ticketing.hold_ttl=2h", "ticketing.max_open_orders=0",
+		"ticketing.max_per_order=50", "ticketing.doors_open=0s", "user.access_ttl=12h"}
 }
 
 // system is the product under test: a `starlight up` of its own, on a data folder of its own.
@@ -104,7 +105,8 @@ func build(ctx context.Context, dir, binary string) (string, error) {
 		return binary, nil
 	}
 	binary = filepath.Join(dir, "starlight")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/starlightsymphony/starlight").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/starlightsymphony/starlight").
+		CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return binary, nil
@@ -124,7 +126,8 @@ func startSystem(ctx context.Context, dir, binary string, extra []string, env ..
 	}
 	const email = "bench@example.org"
 	password := rand.Text()
-	cmd := exec.Command(binary, "up", "--data", filepath.Join(dir, "data"), "--http", addrs[0], "--ops", addrs[1], "--nats", addrs[2])
+	cmd := exec.Command(binary, "up", "--data", filepath.Join(dir, "data"), "--http", addrs[0], "--ops",
+		addrs[1], "--nats", addrs[2])
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "STARLIGHT_ADMIN_EMAIL="+email, "STARLIGHT_ADMIN_PASSWORD="+password)
 	cmd.Env = append(cmd.Env, env...)
@@ -157,7 +160,8 @@ func (s *system) prepare(ctx context.Context, ops *Client, email, password strin
 		if !found {
 			return fmt.Errorf("setting %q: want key=value", setting)
 		}
-		err := s.client.call("PUT", "/v1/config/"+url.PathEscape(key), admin, map[string]string{"value": value}, nil, 200)
+		err := s.client.call("PUT", "/v1/config/"+url.PathEscape(key), admin,
+			map[string]string{"value": value}, nil, 200)
 		if err != nil {
 			return err
 		}
@@ -183,7 +187,8 @@ func (s *system) prepare(ctx context.Context, ops *Client, email, password strin
 
 func (s *system) signUp(name string) (token string, err error) {
 	email, password := name+"@example.org", rand.Text()
-	err = s.client.call("POST", "/v1/users", "", map[string]string{"email": email, "password": password, "name": name}, nil, 201)
+	err = s.client.call("POST", "/v1/users", "", map[string]string{"email": email, "password": password,
+		"name": name}, nil, 201)
 	if err != nil {
 		return "", err
 	}
@@ -199,10 +204,13 @@ func (s *system) login(email, password string) (token string, err error) {
 // sell creates and publishes an event with one ticket type.
 func (s *system) sell(name string, price, quantity int64) (offer, error) {
 	now := time.Now().UTC().Truncate(time.Second)
-	in := newEvent{Name: name, Category: "concert", StartsAt: now.Add(2 * time.Hour), EndsAt: now.Add(6 * time.Hour), Timezone: "Europe/Berlin",
-		Description: strings.Repeat("An evening of strings and stars under an open roof. ", 8),
-		Location:    location{Name: "Great Hall", Address: "Am Markt 1", City: "Leipzig", Country: "DE", Latitude: 51.34, Longitude: 12.37},
-		Capacity:    quantity, TicketTypes: []newTicketType{{Name: "Standing", Price: money{price, "EUR"}, Quantity: quantity}}}
+	in := newEvent{Name: name, Category: "concert", StartsAt: now.Add(2 * time.Hour), EndsAt: now.Add(6 * time.Hour),
+		Timezone: "Europe/Berlin", Description: strings.Repeat("An evening of strings and stars under an open roof. ",
+			8),
+		Location: location{Name: "Great Hall", Address: "Am Markt 1", City: "Leipzig", Country: "DE",
+			Latitude: 51.34, Longitude: 12.37},
+		Capacity: quantity, TicketTypes: []newTicketType{{Name: "Standing",
+			Price: money{price, "EUR"}, Quantity: quantity}}}
 	var e event
 	if err := s.client.call("POST", "/v1/events", s.organizer, in, &e, 201); err != nil {
 		return offer{}, err
@@ -232,7 +240,8 @@ func left(c *Client, o offer) (typeAvailability, error) {
 
 // orderBody is the request of an order.
 func orderBody(o offer, quantity int64) []byte {
-	body, err := json.Marshal(newOrder{EventID: o.EventID, Items: []newOrderItem{{TicketTypeID: o.TicketTypeID, Quantity: quantity}}})
+	body, err := json.Marshal(newOrder{EventID: o.EventID,
+		Items: []newOrderItem{{TicketTypeID: o.TicketTypeID, Quantity: quantity}}})
 	if err != nil {
 		panic(err) // strings and a number
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
-// story is what the stream EVENTS tells of an event and of one purchase, from the order to the door, as the system wrote
-// it. With other ids and later times it is the story of any number of purchases.
+// story is what the stream EVENTS tells of an event and of one purchase, from the order to the door, as the system
+// wrote it. With other ids and later times it is the story of any number of purchases.
 type story struct {
 	event ids.Event
 	setup []*nats.Msg
@@ -73,7 +73,8 @@ func recordStory(ctx context.Context, sys *system) (*story, error) {
 			return nil, fmt.Errorf("the admission ended with status %d", out.Status)
 		}
 	}
-	nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: sys.nats, Role: natsconf.Ops().Name, Creds: filepath.Join(sys.data, "creds")})
+	nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: sys.nats, Role: natsconf.Ops().Name,
+		Creds: filepath.Join(sys.data, "creds")})
 	if err != nil {
 		return nil, err
 	}

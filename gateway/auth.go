@@ -61,7 +61,8 @@ type verified struct {
 
 func newAuthenticator(cfg Config) *authenticator {
 	a := &authenticator{client: cfg.Client, now: cfg.Now, log: cfg.Log, tokens: map[[sha256.Size]byte]verified{}}
-	a.failed = cfg.Registry.Counter("starlight_http_keys_failed_total", "Failed attempts to read the keys of access tokens.")
+	a.failed = cfg.Registry.Counter("starlight_http_keys_failed_total",
+		"Failed attempts to read the keys of access tokens.")
 	a.keys.Store(&keySet{})
 	return a
 }
@@ -101,8 +102,8 @@ func (a *authenticator) verify(text []byte) (verified, error) {
 	return v, nil
 }
 
-// principal returns the principal of the claims. What the wire form cannot hold, or would read in another way, must not get onto
-// the wire.
+// principal returns the principal of the claims. What the wire form cannot hold, or would read in another way, must not
+// get onto the wire.
 func principal(c token.Claims) (rpc.Principal, error) {
 	p := rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}
 	q, err := rpc.ParsePrincipal(p.String())
@@ -166,7 +167,8 @@ func (a *authenticator) load(now time.Time) error {
 	if err != nil {
 		a.retry = now.Add(keysRetry)
 		a.failed.Inc()
-		a.log.Warn("the keys of access tokens cannot be read, the known ones stay", "known", len(a.keys.Load().byID), "error", err)
+		a.log.Warn("the keys of access tokens cannot be read, the known ones stay",
+			"known", len(a.keys.Load().byID), "error", err)
 		return fault.Wrap(err, fault.Unavailable, "access tokens cannot be checked at the moment").After(keysRetry)
 	}
 	fresh := &keySet{byID: map[string]ed25519.PublicKey{}, at: now}

@@ -23,7 +23,8 @@ var (
 
 // docsPolicy lets the documentation page load what this server serves and nothing else. Swagger UI styles its elements
 // inline and draws its arrows from data URLs.
-const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
+const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+	"connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // page is a file that does not change while the process runs.
@@ -37,7 +38,8 @@ type page struct {
 // mountDocs mounts the OpenAPI document and the page that shows it.
 func (g *Gateway) mountDocs() error {
 	pages := map[string]*page{}
-	for at, text := range map[string][]byte{"/openapi.json": g.cfg.OpenAPI, "/docs": docsHTML, "/docs/start.js": docsJS} {
+	for at, text := range map[string][]byte{"/openapi.json": g.cfg.OpenAPI, "/docs": docsHTML,
+		"/docs/start.js": docsJS} {
 		zipped, err := compress(text)
 		if err != nil {
 			return fmt.Errorf("gateway: %s: %w", at, err)
@@ -90,7 +92,8 @@ func (x *exchange) file(contentType, body string) error {
 
 func newPage(name string, plain, zipped []byte) *page {
 	sum := sha256.Sum256(plain)
-	return &page{contentType: mime.TypeByExtension(path.Ext(name)), tag: `"` + hex.EncodeToString(sum[:8]) + `"`, plain: plain, zipped: zipped}
+	return &page{contentType: mime.TypeByExtension(path.Ext(name)), tag: `"` + hex.EncodeToString(sum[:8]) + `"`,
+		plain: plain, zipped: zipped}
 }
 
 func (p *page) serve(x *exchange) error {

@@ -81,7 +81,8 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.InFlight == 0 {
 		cfg.InFlight = DefaultInFlight
 	}
-	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg), constant: constantHeaders()}
+	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg),
+		constant: constantHeaders()}
 	g.metrics.register(cfg.Registry, &g.inFlight)
 	g.app = fiber.New(fiber.Config{
 		Immutable:             true, // values outlive the request: they go into messages
@@ -187,7 +188,8 @@ func (g *Gateway) log(x *exchange, err error, took time.Duration) {
 		return
 	}
 	attrs := []any{"method", string(x.rc.Method()), "path", clipped(x.rc.Path()), "status", x.rc.Response.StatusCode(),
-		"ms", float64(took.Microseconds()) / 1000, "request_id", x.requestID, "address", x.address.String(), "user", x.principal.User}
+		"ms", float64(took.Microseconds()) / 1000, "request_id", x.requestID, "address", x.address.String(),
+		"user", x.principal.User}
 	if err != nil {
 		attrs = append(attrs, "error", err.Error())
 	}
@@ -197,8 +199,9 @@ func (g *Gateway) log(x *exchange, err error, took time.Duration) {
 // linesPerSecond is how many requests with one status are logged at level info.
 const linesPerSecond = 100
 
-// isNotable reports whether a request is logged at level info: it failed, or may have changed something. What was refused
-// for want of time is only counted, as is what is over the bound: lines would be work when there is too much of it.
+// isNotable reports whether a request is logged at level info: it failed, or may have changed something. What was
+// refused for want of time is only counted, as is what is over the bound: lines would be work when there is too much of
+// it.
 func (g *Gateway) isNotable(x *exchange) bool {
 	status := x.rc.Response.StatusCode()
 	reads := x.rc.IsGet() || x.rc.IsHead() || x.rc.IsOptions()
@@ -219,7 +222,8 @@ func clipped(path []byte) string { return string(path[:min(len(path), 256)]) }
 func guard(x *exchange, serve func(*exchange) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fault.Wrap(fmt.Errorf("panic: %v\n%s", p, stack()), fault.Internal, "something went wrong on our side")
+			err = fault.Wrap(fmt.Errorf("panic: %v\n%s", p, stack()), fault.Internal,
+				"something went wrong on our side")
 		}
 	}()
 	return serve(x)

@@ -29,7 +29,8 @@ const (
 const liveBeat = 15 * time.Second
 
 // hub serves the live streams: the answer of an endpoint, then whatever its service publishes on the subject that the
-// endpoint declares, as server-sent events until the client goes, its token ends, it is too slow, or the gateway drains.
+// endpoint declares, as server-sent events until the client goes, its token ends, it is too slow, or the gateway
+// drains.
 type hub struct {
 	cfg   Config
 	beat  time.Duration
@@ -49,7 +50,8 @@ func newHub(cfg Config) *hub {
 		h.beat = cfg.LiveBeat
 	}
 	h.refused = cfg.Registry.Counter("starlight_live_refused_total", "Live streams refused because too many were open.")
-	h.slow = cfg.Registry.Counter("starlight_live_slow_total", "Live streams cut off because their client was too slow.")
+	h.slow = cfg.Registry.Counter("starlight_live_slow_total",
+		"Live streams cut off because their client was too slow.")
 	cfg.Registry.GaugeFunc("starlight_live_streams", "Live streams that are open.", func() float64 {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -80,7 +82,8 @@ func (h *hub) enter(who ids.User) (leave func(), err error) {
 		return nil, fault.New(fault.Unavailable, "there are too many live streams").After(10 * time.Second)
 	case who != "" && h.byPerson[who] >= api.LivePerPerson.Get(h.cfg.Settings):
 		h.refused.Inc()
-		return nil, fault.New(fault.RateLimited, "too many live streams are open; close one first").After(10 * time.Second)
+		return nil, fault.New(fault.RateLimited,
+			"too many live streams are open; close one first").After(10 * time.Second)
 	}
 	h.streams++
 	h.byPerson[who]++

@@ -34,17 +34,21 @@ type routeMetrics struct {
 func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 	m.registry = r
 	m.none = m.route("", "none")
-	m.overload = r.Counter("starlight_http_overload_total", "Requests refused at once because there were more than can be served.")
-	m.unlogged = r.Counter("starlight_http_log_lines_dropped_total", "Requests that failed or changed something and are in no log line, because there were too many in that second.")
+	m.overload = r.Counter("starlight_http_overload_total",
+		"Requests refused at once because there were more than can be served.")
+	m.unlogged = r.Counter("starlight_http_log_lines_dropped_total",
+		"Requests that failed or changed something and are in no log line, because there were too many in that second.")
 	m.limited = map[limitBy]*observe.Counter{}
 	for _, by := range []limitBy{byAddress, byPerson, byLogin} {
-		m.limited[by] = r.Counter("starlight_http_rate_limited_total", "Requests refused by a rate limit.", "by", string(by))
+		m.limited[by] = r.Counter("starlight_http_rate_limited_total",
+			"Requests refused by a rate limit.", "by", string(by))
 	}
 	r.GaugeFunc("starlight_http_in_flight", "Requests under way.", func() float64 { return float64(inFlight.Load()) })
 }
 
 func (m *httpMetrics) route(method, path string) *routeMetrics {
-	r := &routeMetrics{latency: m.registry.Histogram("starlight_http_duration_seconds", "How long a request took, from its last byte in to its answer.", "method", method, "route", path)}
+	r := &routeMetrics{latency: m.registry.Histogram("starlight_http_duration_seconds",
+		"How long a request took, from its last byte in to its answer.", "method", method, "route", path)}
 	for class := 2; class < len(r.classes); class++ {
 		r.classes[class] = m.registry.Counter("starlight_http_requests_total", "Requests by route and class of status.",
 			"method", method, "route", path, "class", strconv.Itoa(class)+"xx")

@@ -49,12 +49,14 @@ func newNears(cfg Config) map[string]*near {
 			continue
 		}
 		n := &near{now: cfg.Now, copies: map[string]*nearCopy{}}
-		const name, help = "starlight_http_near_reads_total", "Reads of what the gateway may keep copies of, by whether it had one."
+		const name, help = "starlight_http_near_reads_total",
+			"Reads of what the gateway may keep copies of, by whether it had one."
 		n.hits = cfg.Registry.Counter(name, help, "service", d.Service, "result", "hit")
 		n.misses = cfg.Registry.Counter(name, help, "service", d.Service, "result", "miss")
 		lease := d.Near.Lease
-		n.holder = coherence.NewHolder(coherence.HolderConfig{NATS: cfg.NATS, Service: d.Service, Tier: coherence.Gateways, Log: cfg.Log,
-			Lease: func(ctx context.Context, req *rpc.LeaseRequest) (*rpc.Lease, error) {
+		n.holder = coherence.NewHolder(coherence.HolderConfig{NATS: cfg.NATS, Service: d.Service,
+			Tier: coherence.Gateways, Log: cfg.Log, Lease: func(ctx context.Context,
+				req *rpc.LeaseRequest) (*rpc.Lease, error) {
 				return rpc.Call(ctx, cfg.Client, lease, req)
 			}, Evict: n.evict})
 		all[d.Service] = n
@@ -157,7 +159,8 @@ func (p *proxy) serveNear(x *exchange, params string, body []byte) error {
 	}
 	p.answer(x, c.reply)
 	known := string(x.rc.Request.Header.Peek(rpc.IfNoneMatch))
-	if etag := strings.Trim(c.reply.Header.Get(rpc.HeaderETag), `"`); known != "" && etag != "" && rpc.NoneMatch(known, etag) {
+	if etag := strings.Trim(c.reply.Header.Get(rpc.HeaderETag), `"`); known != "" && etag != "" &&
+		rpc.NoneMatch(known, etag) {
 		x.rc.Response.ResetBody()
 		x.rc.Response.Header.SetContentType("")
 		x.rc.Response.SetStatusCode(304)

@@ -17,9 +17,9 @@ const (
 	partPatience = 30 * time.Second       // for a client to take a part
 )
 
-// parts is the body of an answer that comes in parts. The next part is asked for when the client has taken the one before, so
-// an answer takes as little memory as a message, however long it is. When a part cannot be had the body breaks off: its last
-// chunk is missing, and the client knows that it has not got all.
+// parts is the body of an answer that comes in parts. The next part is asked for when the client has taken the one
+// before, so an answer takes as little memory as a message, however long it is. When a part cannot be had the body
+// breaks off: its last chunk is missing, and the client knows that it has not got all.
 type parts struct {
 	g        *Gateway
 	x        *exchange

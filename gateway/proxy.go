@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/valyala/fasthttp"
 
-	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
@@ -95,7 +94,8 @@ func (p *proxy) serve(x *exchange) error {
 	}
 	p.answer(x, reply)
 	if next := reply.Header.Get(rpc.HeaderNext); next != "" {
-		x.rc.Response.SetBodyStream(&parts{g: p.g, x: x, endpoint: p.spec.Subject(), conn: x.rc.Conn(), ask: ask, rest: reply.Data, next: next}, -1)
+		x.rc.Response.SetBodyStream(&parts{g: p.g, x: x, endpoint: p.spec.Subject(), conn: x.rc.Conn(), ask: ask,
+			rest: reply.Data, next: next}, -1)
 	}
 	p.record(x)
 	return nil
@@ -183,7 +183,8 @@ func (p *proxy) credentials(x *exchange) (verified, error) {
 	if len(authorization) > 0 {
 		scheme, token, _ := bytes.Cut(authorization, []byte(" "))
 		if !bytes.EqualFold(scheme, []byte("Bearer")) {
-			return verified{}, fault.New(fault.Unauthenticated, "the Authorization header must be Bearer and an access token")
+			return verified{}, fault.New(fault.Unauthenticated,
+				"the Authorization header must be Bearer and an access token")
 		}
 		return p.g.auth.verify(bytes.TrimSpace(token))
 	}
@@ -219,7 +220,8 @@ func isJSON(contentType []byte) bool {
 		return true
 	}
 	media, params, err := mime.ParseMediaType(string(contentType))
-	if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")) {
+	if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") &&
+		strings.HasSuffix(media, "+json")) {
 		return false
 	}
 	charset := params["charset"]
@@ -292,7 +294,8 @@ func (p *proxy) checkQuery(query string) error {
 // unreserved reports whether s means itself in a path and in a query alike.
 func unreserved(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && c != '_' && c != '-' && c != '.' {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c < 'A' || c > 'Z') &&
+			c != '_' && c != '-' && c != '.' {
 			return false
 		}
 	}
@@ -367,33 +370,4 @@ func (p *proxy) answer(x *exchange, reply *nats.Msg) {
 	}
 	r.Header.SetContentType(contentType)
 	r.SetBodyRaw(reply.Data)
-}
-
-// limitAddress counts a request for its address, and for the class of the endpoint.
-func (g *Gateway) limitAddress(x *exchange, class rpc.Limit) error {
-	live := g.cfg.Settings
-	key := addressKey(x.address)
-	if wait, ok := g.limits.spend("a"+key, api.RatePerAddress.Get(live)); !ok {
-		g.metrics.limited[byAddress].Inc()
-		return fault.New(fault.RateLimited, "too many requests from this address").After(wait)
-	}
-	if class != rpc.LoginLimit {
-		return nil
-	}
-	if wait, ok := g.limits.spend("l"+key, api.RateLogin.Get(live)); !ok {
-		g.metrics.limited[byLogin].Inc()
-		return fault.New(fault.RateLimited, "too many attempts from this address").After(wait)
-	}
-	return nil
-}
-
-func (g *Gateway) limitPerson(x *exchange) error {
-	if !x.principal.Known() {
-		return nil
-	}
-	if wait, ok := g.limits.spend("p"+string(x.principal.User), api.RatePerPerson.Get(g.cfg.Settings)); !ok {
-		g.metrics.limited[byPerson].Inc()
-		return fault.New(fault.RateLimited, "too many requests").After(wait)
-	}
-	return nil
 }

@@ -5,6 +5,10 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // limiter is a set of token buckets, one a key. A key may spend rate tokens a second, and what it saved up, at most
@@ -94,4 +98,33 @@ func addressKey(a netip.Addr) string {
 		}
 	}
 	return a.String()
+}
+
+// limitAddress counts a request for its address, and for the class of the endpoint.
+func (g *Gateway) limitAddress(x *exchange, class rpc.Limit) error {
+	live := g.cfg.Settings
+	key := addressKey(x.address)
+	if wait, ok := g.limits.spend("a"+key, api.RatePerAddress.Get(live)); !ok {
+		g.metrics.limited[byAddress].Inc()
+		return fault.New(fault.RateLimited, "too many requests from this address").After(wait)
+	}
+	if class != rpc.LoginLimit {
+		return nil
+	}
+	if wait, ok := g.limits.spend("l"+key, api.RateLogin.Get(live)); !ok {
+		g.metrics.limited[byLogin].Inc()
+		return fault.New(fault.RateLimited, "too many attempts from this address").After(wait)
+	}
+	return nil
+}
+
+func (g *Gateway) limitPerson(x *exchange) error {
+	if !x.principal.Known() {
+		return nil
+	}
+	if wait, ok := g.limits.spend("p"+string(x.principal.User), api.RatePerPerson.Get(g.cfg.Settings)); !ok {
+		g.metrics.limited[byPerson].Inc()
+		return fault.New(fault.RateLimited, "too many requests").After(wait)
+	}
+	return nil
 }

@@ -16,8 +16,8 @@ const (
 	throttleShare  = 2 // of all requests under way, at most this part are for one endpoint
 )
 
-// throttle keeps requests from a service that refuses most of them or does not answer: refusing has a price, too, and it
-// is less here. It is the client-side throttling of Google's SRE book: requests are refused with a probability that
+// throttle keeps requests from a service that refuses most of them or does not answer: refusing has a price, too, and
+// it is less here. It is the client-side throttling of Google's SRE book: requests are refused with a probability that
 // leaves the service about twice as many as it serves, so that it is noticed when it serves more again.
 type throttle struct {
 	most int // under way
@@ -29,7 +29,8 @@ type throttle struct {
 	retry           time.Duration // what the service last said
 }
 
-// admit lets a request through, or refuses it. dice is random in [0, 1). Each one that is admitted ends with a call of done.
+// admit lets a request through, or refuses it. dice is random in [0, 1). Each one that is admitted ends with a call of
+// done.
 func (t *throttle) admit(now time.Time, dice float64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -43,8 +44,8 @@ func (t *throttle) admit(now time.Time, dice float64) error {
 	return fault.New(fault.Unavailable, "there is more to do than can be done in time").After(t.hint())
 }
 
-// hint returns when a refused client is worth another try: the more there are for each one that is served, the later, so
-// that a crowd that comes back does not take the place of those who are served.
+// hint returns when a refused client is worth another try: the more there are for each one that is served, the later,
+// so that a crowd that comes back does not take the place of those who are served.
 func (t *throttle) hint() time.Duration {
 	crowd := time.Duration(t.asked / max(t.accepted, 1) * float64(time.Second))
 	return min(max(crowd, t.retry, time.Second), throttleHint)

@@ -13,8 +13,8 @@ import (
 // ticketParam is the query value that opens a live stream where a client cannot send a header.
 const ticketParam = "ticket"
 
-// redeem uses up the ticket of a live stream and returns the person that it was made for. All instances of the user service know what
-// is used, so it does not matter which gateway is asked.
+// redeem uses up the ticket of a live stream and returns the person that it was made for. All instances of the user
+// service know what is used, so it does not matter which gateway is asked.
 func (a *authenticator) redeem(x *exchange, ticket string) (verified, error) {
 	ctx := rpc.WithMeta(context.Background(), rpc.Meta{RequestID: x.requestID, Address: x.address.String()})
 	pass, err := rpc.Call(ctx, a.client, api.UseLiveTicket, &api.UseTicket{Ticket: ticket})
@@ -22,7 +22,8 @@ func (a *authenticator) redeem(x *exchange, ticket string) (verified, error) {
 	case fault.Is(err, fault.Unauthenticated), fault.Is(err, fault.RateLimited):
 		return verified{}, err
 	case err != nil:
-		return verified{}, fault.Wrap(err, fault.Unavailable, "tickets cannot be checked at the moment").After(keysRetry)
+		return verified{}, fault.Wrap(err, fault.Unavailable,
+			"tickets cannot be checked at the moment").After(keysRetry)
 	}
 	return verified{rpc.Principal{User: pass.UserID, Session: pass.SessionID, Roles: pass.Roles}, pass.Until}, nil
 }

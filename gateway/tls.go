@@ -17,7 +17,8 @@ func TLS(ln net.Listener, certFile, keyFile string, log *slog.Logger) (net.Liste
 	if err := c.load(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: c.get}), nil
+	return tls.NewListener(ln, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: c.get}), nil
 }
 
 type certificate struct {

@@ -44,7 +44,8 @@ const (
 
 func newTraffic(cfg Config) *traffic {
 	return &traffic{nc: cfg.NATS, log: cfg.Log, now: cfg.Now, counts: map[reading]int64{},
-		dropped: cfg.Registry.Counter("starlight_http_facts_dropped_total", "Views and searches that were not counted.")}
+		dropped: cfg.Registry.Counter("starlight_http_facts_dropped_total",
+			"Views and searches that were not counted.")}
 }
 
 // record counts a good answer to a GET. Not modified is a good answer too: its reader sees the page again.
@@ -118,7 +119,8 @@ func (t *traffic) publish() {
 	t.counts = make(map[reading]int64, len(counts))
 	t.mu.Unlock()
 	for r, n := range counts {
-		data, err := json.Marshal(api.TrafficFact{At: time.Unix(r.minute*60, 0).UTC(), EventID: ids.Event(r.id), Referrer: r.referrer, Count: n})
+		data, err := json.Marshal(api.TrafficFact{At: time.Unix(r.minute*60, 0).UTC(), EventID: ids.Event(r.id),
+			Referrer: r.referrer, Count: n})
 		if err == nil {
 			err = t.nc.PublishMsg(&nats.Msg{Subject: r.subject, Data: data})
 		}

@@ -87,8 +87,9 @@ func (w *waits) join(subject string) (changed chan struct{}, leave func(), ok bo
 	}, true
 }
 
-// await asks until the state is one that the caller does not wait on, or the time is over. A caller that names a version
-// by If-None-Match waits for any other; one that does not waits while the state is transient and stays what it was.
+// await asks until the state is one that the caller does not wait on, or the time is over. A caller that names a
+// version by If-None-Match waits for any other; one that does not waits while the state is transient and stays what it
+// was.
 func (p *proxy) await(x *exchange, limit time.Duration, ask func() (*nats.Msg, error)) (*nats.Msg, error) {
 	if !x.until.IsZero() {
 		limit = min(limit, x.until.Sub(p.g.cfg.Now()))

@@ -24,7 +24,8 @@ type Role struct {
 	Publish   []string
 	Subscribe []string
 	Owns      []string // buckets that no other role may write
-	Admin     bool     // an operator with the nats tool: manages JetStream except for owned buckets, and has the tool's inbox
+	// an operator with the nats tool: manages JetStream except for owned buckets, and has the tool's inbox
+	Admin bool
 }
 
 // Grant is a piece of what a role may do.
@@ -178,7 +179,8 @@ func (r Role) permissions(owned []string) jwt.Permissions {
 	if len(pub) == 0 { // an empty list would allow everything
 		deny = append(deny, ">")
 	}
-	return jwt.Permissions{Pub: jwt.Permission{Allow: tidy(pub), Deny: tidy(deny)}, Sub: jwt.Permission{Allow: tidy(sub)}}
+	return jwt.Permissions{Pub: jwt.Permission{Allow: tidy(pub), Deny: tidy(deny)},
+		Sub: jwt.Permission{Allow: tidy(sub)}}
 }
 
 func tidy(subjects []string) jwt.StringList {
@@ -197,9 +199,9 @@ func ownedBuckets(roles []Role) map[string]string {
 	return owners
 }
 
-// checkRoles refuses roles that break the rules of the house: an owned bucket is written by its owner alone, an inbox is
-// read by its owner alone, a durable consumer is used by its owner alone, no role is allowed whole trees of endpoints. It
-// makes the rules hold however the lists of subjects came about.
+// checkRoles refuses roles that break the rules of the house: an owned bucket is written by its owner alone, an inbox
+// is read by its owner alone, a durable consumer is used by its owner alone, no role is allowed whole trees of
+// endpoints. It makes the rules hold however the lists of subjects came about.
 func checkRoles(roles []Role) error {
 	seen := make(map[string]bool)
 	for _, r := range roles {
@@ -225,7 +227,8 @@ func checkRoles(roles []Role) error {
 		for _, s := range r.Publish {
 			for bucket, owner := range owners {
 				if r.Name != owner && server.SubjectsCollide(s, "$KV."+bucket+".>") {
-					return fmt.Errorf("natsconf: role %s must not publish %s: the bucket %s belongs to %s", r.Name, s, bucket, owner)
+					return fmt.Errorf("natsconf: role %s must not publish %s: the bucket %s belongs to %s",
+						r.Name, s, bucket, owner)
 				}
 			}
 			if server.SubjectsCollide(s, "api.>") && strings.ContainsAny(s, "*>") {
@@ -259,16 +262,20 @@ func checkConsumers(roles []Role) error {
 				continue
 			}
 			stream, _, _ := strings.Cut(consumer, ".")
-			touching := []string{s, "$JS.ACK." + consumer + ".1.1.1.1.1", "$JS.ACK.domain.account." + consumer + ".1.1.1.1.1.1", "$JS.API.CONSUMER.DURABLE.CREATE." + consumer,
+			touching := []string{s, "$JS.ACK." + consumer + ".1.1.1.1.1",
+				"$JS.ACK.domain.account." + consumer + ".1.1.1.1.1.1", "$JS.API.CONSUMER.DURABLE.CREATE." + consumer,
 				"$JS.API.CONSUMER.CREATE." + stream, // the name stands in the request then
-				"$JS.API.CONSUMER.CREATE." + consumer, "$JS.API.CONSUMER.CREATE." + consumer + ".>", "$JS.API.CONSUMER.DELETE." + consumer}
+				"$JS.API.CONSUMER.CREATE." + consumer, "$JS.API.CONSUMER.CREATE." + consumer + ".>",
+				"$JS.API.CONSUMER.DELETE." + consumer}
 			for _, other := range roles {
 				if other.Name == owner.Name || other.Admin {
 					continue
 				}
 				for _, allowed := range other.Publish {
-					if slices.ContainsFunc(touching, func(t string) bool { return server.SubjectsCollide(t, allowed) }) {
-						return fmt.Errorf("natsconf: role %s must not publish %s: the consumer %s belongs to %s", other.Name, allowed, consumer, owner.Name)
+					if slices.ContainsFunc(touching,
+						func(t string) bool { return server.SubjectsCollide(t, allowed) }) {
+						return fmt.Errorf("natsconf: role %s must not publish %s: the consumer %s belongs to %s",
+							other.Name, allowed, consumer, owner.Name)
 					}
 				}
 			}

@@ -56,7 +56,8 @@ func Dial(ctx context.Context, cfg DialConfig) (*nats.Conn, error) {
 	home.probe = serves(home.url, opts)
 	opts = append(opts, home.options()...)
 	opts = append(opts, nats.ReconnectHandler(func(nc *nats.Conn) {
-		cfg.Log.Info("connected to NATS again", "component", "nats", "role", cfg.Role, "server", nc.ConnectedServerName())
+		cfg.Log.Info("connected to NATS again", "component", "nats", "role", cfg.Role,
+			"server", nc.ConnectedServerName())
 		home.check(nc)
 	}))
 	wait := 100 * time.Millisecond
@@ -112,7 +113,10 @@ func connectOptions(role string, log *slog.Logger, denied func(string, error)) [
 				log.Info("disconnected from NATS", "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("connected to NATS again", "server", nc.ConnectedServerName()) }),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("connected to NATS again",
+				"server", nc.ConnectedServerName())
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			attrs := []any{"error", err}
 			if sub != nil {

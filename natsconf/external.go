@@ -14,9 +14,10 @@ import (
 var confs embed.FS
 
 // WriteExternal writes into dir what outside servers and the roles that connect to them need: auth.conf, which the
-// .conf files include, the .conf files themselves where they are missing (local-*.conf: a cluster on one machine), creds/ROLE.creds for each role and for the
-// system account, and the keys under nats/. Run again it keeps what is there, issues anew what has changed and revokes
-// the old. The keys stay at home; servers need auth.conf, services their own credentials and nothing else.
+// .conf files include, the .conf files themselves where they are missing (local-*.conf: a cluster on one machine),
+// creds/ROLE.creds for each role and for the system account, and the keys under nats/. Run again it keeps what is
+// there, issues anew what has changed and revokes the old. The keys stay at home; servers need auth.conf, services
+// their own credentials and nothing else.
 func WriteExternal(dir string, roles []Role) error {
 	auth, err := prepare(dir, roles)
 	if err != nil {
@@ -54,8 +55,8 @@ resolver_preload: {
 // localNodes is how many servers the files for a cluster on one machine are for.
 const localNodes = 3
 
-// serverConfs returns the .conf files by name: the embedded ones, and of cluster.conf one for each server of a cluster on
-// one machine, where each needs ports and a folder of its own.
+// serverConfs returns the .conf files by name: the embedded ones, and of cluster.conf one for each server of a cluster
+// on one machine, where each needs ports and a folder of its own.
 func serverConfs() (map[string][]byte, error) {
 	files := map[string][]byte{}
 	entries, err := confs.ReadDir(".")
@@ -75,7 +76,8 @@ func serverConfs() (map[string][]byte, error) {
 	}
 	for i := range localNodes {
 		name := fmt.Sprintf("n%d", i+1)
-		text := fmt.Sprintf("# One of three NATS servers on this machine:  nats-server -c local-%s.conf\n# Its clients connect to nats://127.0.0.1:%d.\n\n", name, 4222+i) + settings
+		text := fmt.Sprintf("# One of three NATS servers on this machine:  nats-server -c local-%s.conf\n# Its "+
+			"clients connect to nats://127.0.0.1:%d.\n\n", name, 4222+i) + settings
 		for old, now := range map[string]string{
 			"$NATS_NAME":             name,
 			"0.0.0.0:4222":           fmt.Sprintf("127.0.0.1:%d", 4222+i),

@@ -22,7 +22,8 @@ const (
 
 // Guard repairs the settings of the declared streams as soon as they are changed, until ctx ends. Changing the settings
 // of a bucket with the nats tool, for one, silently lets replicas answer that may be behind. It may run in several
-// processes. A stream that is deleted is reported but not made again: an empty inventory must not look like a fresh one.
+// processes. A stream that is deleted is reported but not made again: an empty inventory must not look like a fresh
+// one.
 func Guard(
 	ctx context.Context, js jetstream.JetStream, streams []jetstream.StreamConfig, replicas int, log *slog.Logger,
 ) error {
@@ -42,7 +43,8 @@ func Guard(
 		if drifted, err := restore(ctx, js, want, replicas); err != nil && ctx.Err() == nil {
 			log.Error("a stream cannot be checked", "stream", want.Name, "error", err)
 		} else if len(drifted) > 0 {
-			log.Warn("a stream's settings were changed from outside; they are back", "stream", want.Name, "settings", drifted)
+			log.Warn("a stream's settings were changed from outside; they are back",
+				"stream", want.Name, "settings", drifted)
 		}
 	}
 	for _, want := range streams {

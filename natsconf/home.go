@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// How an outside server is noticed that hangs: it takes what is sent and answers nothing, and only a missing answer to a
-// ping tells. Three intervals without one end the connection, so that is known after 3 to 4.5 s.
+// How an outside server is noticed that hangs: it takes what is sent and answers nothing, and only a missing answer to
+// a ping tells. Three intervals without one end the connection, so that is known after 3 to 4.5 s.
 const (
 	pingInterval = 1500 * time.Millisecond
 	pingsMissed  = 2
@@ -24,8 +24,8 @@ const (
 // homeAfter is about how long a connection stays elsewhere before its own server is tried again.
 const homeAfter = 10 * time.Second
 
-// home is the server that a connection belongs to. Each connection draws one from the list, so that they are spread evenly.
-// After a failure all of them are where the failure was not; each goes back once its own server serves again.
+// home is the server that a connection belongs to. Each connection draws one from the list, so that they are spread
+// evenly. After a failure all of them are where the failure was not; each goes back once its own server serves again.
 type home struct {
 	url   string
 	host  string

@@ -18,7 +18,8 @@ import (
 )
 
 // authority holds the keys that sign who may connect: one operator, its system account, and the account in which the
-// whole system lives. Files: DIR/nats/*.nk (seeds), DIR/nats/*.jwt, DIR/creds/ROLE.creds, all readable by the owner only.
+// whole system lives. Files: DIR/nats/*.nk (seeds), DIR/nats/*.jwt, DIR/creds/ROLE.creds, all readable by the owner
+// only.
 type authority struct {
 	dir string
 
@@ -130,7 +131,8 @@ func (a *authority) token(name string, fresh func() jwt.Claims) (string, error) 
 	path := filepath.Join(a.dir, "nats", name+".jwt")
 	claims := fresh()
 	if raw, err := os.ReadFile(path); err == nil {
-		if have, err := jwt.Decode(string(raw)); err == nil && have.Claims().Subject == claims.Claims().Subject && a.operatorSigned(have) {
+		if have, err := jwt.Decode(string(raw)); err == nil && have.Claims().Subject == claims.Claims().
+			Subject && a.operatorSigned(have) {
 			return string(raw), nil
 		}
 	}

@@ -52,7 +52,8 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 		LeafNode: server.LeafNodeOpts{
 			ReconnectInterval: leafRedial, DialTimeout: leafDial,
 			Remotes: []*server.RemoteLeafOpts{{
-				URLs: []*url.URL{hub}, Credentials: cfg.Creds, FirstInfoTimeout: leafFirstInfo, TLS: hub.Scheme == "tls",
+				URLs: []*url.URL{hub}, Credentials: cfg.Creds, FirstInfoTimeout: leafFirstInfo,
+				TLS: hub.Scheme == "tls",
 			}},
 		},
 	}
@@ -89,7 +90,8 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 func leafURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Port() == "" {
-		return nil, fmt.Errorf("natsconf: the address of the hub is nats-leaf://host:port or tls://host:port, not %q", text)
+		return nil, fmt.Errorf("natsconf: the address of the hub is nats-leaf://host:port or tls://host:port, not %q",
+			text)
 	}
 	switch u.Scheme {
 	case "nats-leaf", "tls":
@@ -107,7 +109,8 @@ func (l *Leaf) Connect() (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Linked reports whether there is a connection to the hub. A line that was just cut counts as one for up to ten seconds.
+// Linked reports whether there is a connection to the hub. A line that was just cut counts as one for up to ten
+// seconds.
 func (l *Leaf) Linked() bool { return l.srv.NumLeafNodes() > 0 }
 
 // Shutdown stops the server, or gives up when ctx ends.

@@ -38,8 +38,9 @@ const (
 
 // Config says how to start an embedded server.
 type Config struct {
-	Dir    string // data folder: DIR/jetstream, DIR/nats (keys), DIR/creds (one .creds file for each role)
-	Listen string // address for clients such as the nats tool: "127.0.0.1:4222", port 0 for a free one; empty: no listener
+	Dir string // data folder: DIR/jetstream, DIR/nats (keys), DIR/creds (one .creds file for each role)
+	// address for clients such as the nats tool: "127.0.0.1:4222", port 0 for a free one; empty: no listener
+	Listen string
 	Leaf   string // address for the leaf nodes of venues; empty: none may connect
 	Name   string // of the server; default "starlight"
 	Roles  []Role // who may connect
@@ -246,8 +247,8 @@ func (s *Server) Healthy() error {
 	return nil
 }
 
-// Failed returns why JetStream, or a stream of it, takes no writes any more, and nil while all do. A server closes what a
-// full disk has failed, and opens it again only when it is started anew.
+// Failed returns why JetStream, or a stream of it, takes no writes any more, and nil while all do. A server closes what
+// a full disk has failed, and opens it again only when it is started anew.
 func (s *Server) Failed() error {
 	if !s.srv.JetStreamEnabled() {
 		return errors.New("natsconf: JetStream has stopped, as it does when the disk is full")

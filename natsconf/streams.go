@@ -16,8 +16,8 @@ import (
 const ensureWithin = 30 * time.Second
 
 // Ensure creates the declared streams and buckets that are missing, and repairs the settings of those that have drifted
-// from their declaration. Replicas is the wanted number of copies, 1 or 3; 0 leaves what is there. It may run in several
-// processes at the same time, and tries again until ctx ends while JetStream is not available yet.
+// from their declaration. Replicas is the wanted number of copies, 1 or 3; 0 leaves what is there. It may run in
+// several processes at the same time, and tries again until ctx ends while JetStream is not available yet.
 func Ensure(ctx context.Context, js jetstream.JetStream, streams []jetstream.StreamConfig, replicas int) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
@@ -34,7 +34,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams []jetstream.Str
 }
 
 // ensure brings one stream to its declaration and returns the names of the settings that it had to repair.
-func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) (repaired []string, err error) {
+func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig,
+	replicas int) (repaired []string, err error) {
 	err = Retry(ctx, func(ctx context.Context) error {
 		repaired, err = ensureOnce(ctx, js, want, replicas)
 		return err
@@ -63,7 +64,8 @@ func Retry(ctx context.Context, do func(context.Context) error) error {
 	}
 }
 
-func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) ([]string, error) {
+func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig,
+	replicas int) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	stream, err := js.Stream(ctx, want.Name)
@@ -92,7 +94,8 @@ func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.Stre
 // passing reports whether trying again may help: JetStream is starting, electing, or somebody else was faster.
 func passing(err error) bool {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrReconnectBufExceeded) {
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+		errors.Is(err, nats.ErrReconnectBufExceeded) {
 		return true
 	}
 	var api *jetstream.APIError
@@ -123,7 +126,8 @@ func repair(have, want jetstream.StreamConfig, replicas int) (jetstream.StreamCo
 	if note("subjects", !slices.Equal(have.Subjects, want.Subjects)) {
 		have.Subjects = want.Subjects
 	}
-	if note("sources", have.Mirror != nil || len(have.Sources) > 0 || have.RePublish != nil || have.SubjectTransform != nil) {
+	if note("sources", have.Mirror != nil || len(have.Sources) > 0 || have.RePublish != nil ||
+		have.SubjectTransform != nil) {
 		have.Mirror, have.Sources, have.RePublish, have.SubjectTransform = nil, nil, nil, nil
 	}
 	set(note, "retention", &have.Retention, want.Retention)

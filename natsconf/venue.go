@@ -115,7 +115,8 @@ func (v *Venue) Revoke(dir string, now time.Time) error {
 	return nil
 }
 
-// Push makes the servers that nc is connected to know the account as it is now. The connection is of the system account.
+// Push makes the servers that nc is connected to know the account as it is now. The connection is of the system
+// account.
 func (v *Venue) Push(ctx context.Context, nc *nats.Conn) error {
 	msg, err := nc.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(v.JWT))
 	if err != nil {

@@ -68,8 +68,10 @@ type Breakdown struct {
 type SeriesQuery struct {
 	ID       ids.Event `json:"-" path:"id"`
 	Interval string    `json:"-" query:"interval" enum:"minute,hour,day,week"` // absent: what suits the series
-	From     time.Time `json:"-" query:"from"`                                 // taken down to the whole interval; absent: the first fact
-	To       time.Time `json:"-" query:"to"`                                   // not included, taken up to the whole interval; absent: after the last fact
+	// taken down to the whole interval; absent: the first fact
+	From time.Time `json:"-" query:"from"`
+	// not included, taken up to the whole interval; absent: after the last fact
+	To time.Time `json:"-" query:"to"`
 }
 
 // Series is numbers over time. An interval begins when it does in the event's zone: a day may have 23 or 25 hours.
@@ -79,9 +81,12 @@ type Series struct {
 	Interval string        `json:"interval" enum:"minute,hour,day,week"` // of each point
 	Currency string        `json:"currency"`                             // of the amounts, ISO 4217
 	Points   []SeriesPoint `json:"points"`                               // the intervals in order
-	Types    []Breakdown   `json:"ticket_types,omitempty"`               // of sales: what was sold of each ticket type in the same time
-	Gates    []Breakdown   `json:"gates,omitempty"`                      // of attendance: arrivals per gate in the same time
-	NoShows  int64         `json:"no_shows"`                             // valid tickets that did not come, once the event is over
+	// of sales: what was sold of each ticket type in the same time
+	Types []Breakdown `json:"ticket_types,omitempty"`
+	// of attendance: arrivals per gate in the same time
+	Gates []Breakdown `json:"gates,omitempty"`
+	// valid tickets that did not come, once the event is over
+	NoShows int64 `json:"no_shows"`
 }
 
 // SeriesPoint is one interval. Admissions accumulate over the series.
@@ -153,11 +158,14 @@ type CompareQuery struct {
 
 // ReportRef names a report: sales, funnel, arrivals or demographics, as csv, svg, png or pdf.
 type ReportRef struct {
-	ID       ids.Event `json:"-" path:"id"`
-	File     string    `json:"-" path:"file"`                                  // sales, funnel, arrivals or demographics, with .csv, .svg, .png or .pdf
-	Interval string    `json:"-" query:"interval" enum:"minute,hour,day,week"` // absent: what suits the report
-	From     time.Time `json:"-" query:"from"`                                 // taken down to the whole interval; absent: the first fact
-	To       time.Time `json:"-" query:"to"`                                   // not included, taken up to the whole interval; absent: after the last fact
+	ID ids.Event `json:"-" path:"id"`
+	// sales, funnel, arrivals or demographics, with .csv, .svg, .png or .pdf
+	File     string `json:"-" path:"file"`
+	Interval string `json:"-" query:"interval" enum:"minute,hour,day,week"` // absent: what suits the report
+	// taken down to the whole interval; absent: the first fact
+	From time.Time `json:"-" query:"from"`
+	// not included, taken up to the whole interval; absent: after the last fact
+	To time.Time `json:"-" query:"to"`
 }
 
 // TrafficFact is the payload of the facts that the gateway publishes: how often something was read.
@@ -200,22 +208,32 @@ func analyticsLive() rpc.Spec {
 
 // The endpoints of the analytics service.
 var (
-	GetEventAnalytics = rpc.Endpoint[EventRef, EventSummary]{Spec: analytics("summary", "/v1/events/{id}/analytics", "The numbers of an event")}
-	GetSales          = rpc.Endpoint[SeriesQuery, Series]{Spec: analytics("sales", "/v1/events/{id}/analytics/sales", "Sales over time")}
-	GetAttendance     = rpc.Endpoint[SeriesQuery, Series]{Spec: analytics("attendance", "/v1/events/{id}/analytics/attendance", "Arrivals over time and per gate")}
-	GetFunnel         = rpc.Endpoint[EventRef, Funnel]{Spec: analytics("funnel", "/v1/events/{id}/analytics/funnel", "From views to seats")}
-	GetBuyers         = rpc.Endpoint[EventRef, Demographics]{Spec: analytics("demographics", "/v1/events/{id}/analytics/demographics", "Who buys, in groups of five or more")}
-	GetForecast       = rpc.Endpoint[EventRef, Forecast]{Spec: analytics("forecast", "/v1/events/{id}/analytics/forecast", "When an event will be sold out")}
-	FollowAnalytics   = rpc.Endpoint[EventRef, EventSummary]{Spec: analyticsLive()}
-	GetReport         = rpc.Endpoint[ReportRef, rpc.Blob]{Spec: analytics("report", "/v1/events/{id}/reports/{file}", "A report as CSV, SVG, PNG or PDF: sales.csv, funnel.svg, arrivals.png, demographics.pdf")}
-	GetOverview       = rpc.Endpoint[rpc.None, Overview]{Spec: analytics("overview", "/v1/analytics/overview", "The numbers of all the caller's events")}
-	CompareEvents     = rpc.Endpoint[CompareQuery, Overview]{Spec: analytics("compare", "/v1/analytics/compare", "The numbers of events side by side: ?event=ID&event=ID")}
+	GetEventAnalytics = rpc.Endpoint[EventRef, EventSummary]{Spec: analytics("summary", "/v1/events/{id}/analytics",
+		"The numbers of an event")}
+	GetSales = rpc.Endpoint[SeriesQuery, Series]{Spec: analytics("sales",
+		"/v1/events/{id}/analytics/sales", "Sales over time")}
+	GetAttendance = rpc.Endpoint[SeriesQuery, Series]{Spec: analytics("attendance",
+		"/v1/events/{id}/analytics/attendance", "Arrivals over time and per gate")}
+	GetFunnel = rpc.Endpoint[EventRef, Funnel]{Spec: analytics("funnel",
+		"/v1/events/{id}/analytics/funnel", "From views to seats")}
+	GetBuyers = rpc.Endpoint[EventRef, Demographics]{Spec: analytics("demographics",
+		"/v1/events/{id}/analytics/demographics", "Who buys, in groups of five or more")}
+	GetForecast = rpc.Endpoint[EventRef, Forecast]{Spec: analytics("forecast",
+		"/v1/events/{id}/analytics/forecast", "When an event will be sold out")}
+	FollowAnalytics = rpc.Endpoint[EventRef, EventSummary]{Spec: analyticsLive()}
+	GetReport       = rpc.Endpoint[ReportRef, rpc.Blob]{Spec: analytics("report", "/v1/events/{id}/reports/{file}",
+		"A report as CSV, SVG, PNG or PDF: sales.csv, funnel.svg, arrivals.png, demographics.pdf")}
+	GetOverview = rpc.Endpoint[rpc.None, Overview]{Spec: analytics("overview", "/v1/analytics/overview",
+		"The numbers of all the caller's events")}
+	CompareEvents = rpc.Endpoint[CompareQuery, Overview]{Spec: analytics("compare", "/v1/analytics/compare",
+		"The numbers of events side by side: ?event=ID&event=ID")}
 
 	GetDemographics = rpc.Endpoint[PeopleRef, List[PersonTraits]]{Spec: rpc.Spec{Service: "user", Name: "demographics",
 		Access: rpc.Internal, Callers: []string{"analytics"}, Summary: "What people agreed to be counted by"}}
 )
 
 func analyticsEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{GetEventAnalytics.Describe(), GetSales.Describe(), GetAttendance.Describe(), GetFunnel.Describe(), GetBuyers.Describe(),
-		GetForecast.Describe(), FollowAnalytics.Describe(), GetReport.Describe(), GetOverview.Describe(), CompareEvents.Describe(), GetDemographics.Describe()}
+	return []rpc.Descriptor{GetEventAnalytics.Describe(), GetSales.Describe(), GetAttendance.Describe(),
+		GetFunnel.Describe(), GetBuyers.Describe(), GetForecast.Describe(), FollowAnalytics.Describe(),
+		GetReport.Describe(), GetOverview.Describe(), CompareEvents.Describe(), GetDemographics.Describe()}
 }

@@ -11,7 +11,9 @@ import (
 
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
-	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), attendeeEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(), discoveryEndpoints(), venueEndpoints())
+	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), attendeeEndpoints(),
+		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
+		discoveryEndpoints(), venueEndpoints())
 }
 
 // Topic is a kind of domain event: the subject it is published on, in stream EVENTS, and the type of its payload.
@@ -22,8 +24,9 @@ type Topic[T any] struct {
 
 // List is one page of a collection.
 type List[T any] struct {
-	Items      []T    `json:"items"`                 // what is on the page
-	NextCursor string `json:"next_cursor,omitempty"` // for the parameter cursor of the next page; absent on the last one
+	Items []T `json:"items"` // what is on the page
+	// for the parameter cursor of the next page; absent on the last one
+	NextCursor string `json:"next_cursor,omitempty"`
 }
 
 // Page is the part of a request that asks for a page.

@@ -8,8 +8,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// EventAttendee is who comes with a ticket, as the organizer sees it. Name and email are the holder's, or where the ticket
-// names none, those of the account that owns it.
+// EventAttendee is who comes with a ticket, as the organizer sees it. Name and email are the holder's, or where the
+// ticket names none, those of the account that owns it.
 type EventAttendee struct {
 	Name         string         `json:"name"`  // of the holder, or of the account that owns the ticket
 	Email        string         `json:"email"` // of the holder, or of the account that owns the ticket
@@ -38,8 +38,8 @@ type AttendeeExport struct {
 	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
 }
 
-// EventWorkbook is the request for a table of an event as an Excel workbook. One has at most 5,000 rows; the next ones are in
-// the next part.
+// EventWorkbook is the request for a table of an event as an Excel workbook. One has at most 5,000 rows; the next ones
+// are in the next part.
 type EventWorkbook struct {
 	EventExport
 	Part int `json:"-" query:"part" minimum:"1" default:"1"` // which 5,000 rows of the table
@@ -64,28 +64,35 @@ const (
 
 // The endpoints about who comes.
 var (
-	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees", Method: "GET",
-		Path: "/v1/events/{id}/attendees", Access: rpc.User, Summary: "Who comes to an event, for its managers, newest tickets first",
-		Detail: "A search reads 2,000 tickets a page: a page may have few items, and there are more as long as it has a next_cursor.",
+	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "attendees", Method: "GET", Path: "/v1/events/{id}/attendees", Access: rpc.User,
+		Summary: "Who comes to an event, for its managers, newest tickets first",
+		Detail: "A search reads 2,000 tickets a page: a page may have few items, and there are more as long as it " +
+			"has a next_cursor.",
 		Faults: forManagers(nil)}}
-	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_csv", Method: "GET",
-		Path: "/v1/events/{id}/attendees.csv", Access: rpc.User, Summary: "Who comes to an event, as CSV",
-		Detail: "All of them, or with q those that the list finds, however many they are.",
-		Faults: forManagers(nil)}}
-	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "attendees_xlsx", Method: "GET",
-		Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User, Summary: "Who comes to an event, as an Excel workbook",
+	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "attendees_csv", Method: "GET", Path: "/v1/events/{id}/attendees.csv", Access: rpc.User,
+		Summary: "Who comes to an event, as CSV",
+		Detail:  "All of them, or with q those that the list finds, however many they are.",
+		Faults:  forManagers(nil)}}
+	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "attendees_xlsx", Method: "GET", Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User,
+		Summary: "Who comes to an event, as an Excel workbook",
 		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the workbook has no such part"})}}
-	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_csv", Method: "GET",
-		Path: "/v1/events/{id}/orders.csv", Access: rpc.User, Summary: "The orders of an event with their buyers, as CSV",
-		Detail: "All of them, however many they are.",
-		Faults: forManagers(nil)}}
-	GetOrdersXLSX = rpc.Endpoint[EventWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "orders_xlsx", Method: "GET",
-		Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User, Summary: "The orders of an event with their buyers, as an Excel workbook",
+	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "orders_csv", Method: "GET", Path: "/v1/events/{id}/orders.csv", Access: rpc.User,
+		Summary: "The orders of an event with their buyers, as CSV",
+		Detail:  "All of them, however many they are.",
+		Faults:  forManagers(nil)}}
+	GetOrdersXLSX = rpc.Endpoint[EventWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "orders_xlsx", Method: "GET", Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User,
+		Summary: "The orders of an event with their buyers, as an Excel workbook",
 		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the workbook has no such part"})}}
-	UpdateTicket = rpc.Endpoint[NewHolder, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "update_ticket", Method: "PATCH", Path: "/v1/tickets/{id}",
-		Access: rpc.User, Summary: "Say who comes with a ticket", Detail: "For its owner, until it is used or revoked. The code stays good.",
+	UpdateTicket = rpc.Endpoint[NewHolder, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "update_ticket",
+		Method: "PATCH", Path: "/v1/tickets/{id}", Access: rpc.User, Summary: "Say who comes with a ticket",
+		Detail: "For its owner, until it is used or revoked. The code stays good.",
 		Faults: hidden(notOwned, "the ticket was used, revoked or given away")}}
 )
 

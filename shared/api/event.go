@@ -19,17 +19,21 @@ const (
 
 // Event is something people come to.
 type Event struct {
-	ID          ids.Event    `json:"id"`
-	Organizer   ids.User     `json:"organizer"`
-	Status      string       `json:"status" enum:"draft,published,cancelled"` // a draft is seen by its team alone
-	Name        string       `json:"name" maxLength:"200"`                    // what it is called, on one line
-	Description string       `json:"description" maxLength:"20000"`           // what people want to know of it; several lines of plain text
-	Category    string       `json:"category" pattern:"^[a-z0-9-]{1,40}$"`    // what kind of event it is, such as concert
-	StartsAt    time.Time    `json:"starts_at"`                               // when it begins
-	EndsAt      time.Time    `json:"ends_at"`                                 // when it ends
-	Timezone    string       `json:"timezone"`                                // of the place, from the IANA database, such as Europe/Berlin
-	Location    Location     `json:"location"`
-	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"` // the ceiling on the sum of the ticket types' quantities
+	ID        ids.Event `json:"id"`
+	Organizer ids.User  `json:"organizer"`
+	Status    string    `json:"status" enum:"draft,published,cancelled"` // a draft is seen by its team alone
+	Name      string    `json:"name" maxLength:"200"`                    // what it is called, on one line
+	// what people want to know of it; several lines of plain text
+	Description string `json:"description" maxLength:"20000"`
+	// what kind of event it is, such as concert
+	Category string    `json:"category" pattern:"^[a-z0-9-]{1,40}$"`
+	StartsAt time.Time `json:"starts_at"` // when it begins
+	EndsAt   time.Time `json:"ends_at"`   // when it ends
+	// of the place, from the IANA database, such as Europe/Berlin
+	Timezone string   `json:"timezone"`
+	Location Location `json:"location"`
+	// the ceiling on the sum of the ticket types' quantities
+	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"`
 	TicketTypes []TicketType `json:"ticket_types"`
 	// that buyers may choose from; without any, all that are switched on
 	Providers    []string  `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
@@ -44,52 +48,63 @@ func (e Event) ETag() string { return strconv.FormatInt(e.Revision, 36) }
 
 // Location is where an event is.
 type Location struct {
-	Name      string   `json:"name" maxLength:"200" required:"false"`            // of the hall or place
-	Address   string   `json:"address,omitempty" maxLength:"500"`                // street and number
-	City      string   `json:"city" minLength:"1" maxLength:"200"`               // the town, in its own language
-	Country   string   `json:"country" pattern:"^[A-Z]{2}$"`                     // ISO 3166-1 alpha-2
-	Latitude  *float64 `json:"latitude,omitempty" minimum:"-90" maximum:"90"`    // WGS 84 degrees; together with longitude
-	Longitude *float64 `json:"longitude,omitempty" minimum:"-180" maximum:"180"` // WGS 84 degrees; together with latitude
+	Name    string `json:"name" maxLength:"200" required:"false"` // of the hall or place
+	Address string `json:"address,omitempty" maxLength:"500"`     // street and number
+	City    string `json:"city" minLength:"1" maxLength:"200"`    // the town, in its own language
+	Country string `json:"country" pattern:"^[A-Z]{2}$"`          // ISO 3166-1 alpha-2
+	// WGS 84 degrees; together with longitude
+	Latitude *float64 `json:"latitude,omitempty" minimum:"-90" maximum:"90"`
+	// WGS 84 degrees; together with latitude
+	Longitude *float64 `json:"longitude,omitempty" minimum:"-180" maximum:"180"`
 }
 
 // TicketType is a kind of ticket of an event.
 type TicketType struct {
-	ID       ids.TicketType `json:"id"`
-	Name     string         `json:"name" maxLength:"200"` // what it is called, on one line
-	Price    Money          `json:"price"`
-	Quantity int            `json:"quantity" minimum:"0" maximum:"1000000"` // how many tickets there are, sold ones included
+	ID    ids.TicketType `json:"id"`
+	Name  string         `json:"name" maxLength:"200"` // what it is called, on one line
+	Price Money          `json:"price"`
+	// how many tickets there are, sold ones included
+	Quantity int `json:"quantity" minimum:"0" maximum:"1000000"`
 	// the most that one order may have; 0 means no other limit than that of all orders
-	MaxPerOrder int        `json:"max_per_order" minimum:"0" maximum:"1000000"`
-	SalesStart  *time.Time `json:"sales_start,omitempty"` // from when on it is sold; absent: since the event was published
-	SalesEnd    *time.Time `json:"sales_end,omitempty"`   // until when it is sold; absent: until the event ends
+	MaxPerOrder int `json:"max_per_order" minimum:"0" maximum:"1000000"`
+	// from when on it is sold; absent: since the event was published
+	SalesStart *time.Time `json:"sales_start,omitempty"`
+	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
 }
 
 // NewEvent is the request of CreateEvent.
 type NewEvent struct {
 	Name string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
 	// what people want to know of it; several lines of plain text
-	Description string    `json:"description" maxLength:"20000" required:"false"`
-	Category    string    `json:"category" default:"other" required:"false"` // what kind of event it is: 1 to 40 of a-z, 0-9 and -
-	StartsAt    time.Time `json:"starts_at"`                                 // when it begins, in the years 1970 to 2200
-	EndsAt      time.Time `json:"ends_at"`                                   // when it ends: after starts_at, within a year of it
-	Timezone    string    `json:"timezone"`                                  // of the place, from the IANA database, such as Europe/Berlin
-	Location    Location  `json:"location"`
+	Description string `json:"description" maxLength:"20000" required:"false"`
+	// what kind of event it is: 1 to 40 of a-z, 0-9 and -
+	Category string `json:"category" default:"other" required:"false"`
+	// when it begins, in the years 1970 to 2200
+	StartsAt time.Time `json:"starts_at"`
+	// when it ends: after starts_at, within a year of it
+	EndsAt time.Time `json:"ends_at"`
+	// of the place, from the IANA database, such as Europe/Berlin
+	Timezone string   `json:"timezone"`
+	Location Location `json:"location"`
 	// the ceiling on the sum of the ticket types' quantities; 0 means their sum
-	Capacity    int             `json:"capacity" minimum:"0" maximum:"1000000" default:"0" required:"false"`
-	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"` // all in one currency; a draft may have none
+	Capacity int `json:"capacity" minimum:"0" maximum:"1000000" default:"0" required:"false"`
+	// all in one currency; a draft may have none
+	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"`
 	// that buyers may choose from, the default first; without any, all that are switched on
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
 type NewTicketType struct {
-	Name     string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
-	Price    Money  `json:"price"`
-	Quantity int    `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"` // how many tickets there are
+	Name  string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
+	Price Money  `json:"price"`
+	// how many tickets there are
+	Quantity int `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"`
 	// the most that one order may have; 0 means no other limit than that of all orders
-	MaxPerOrder int        `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
-	SalesStart  *time.Time `json:"sales_start,omitempty"` // from when on it is sold; absent: since the event was published
-	SalesEnd    *time.Time `json:"sales_end,omitempty"`   // until when it is sold; absent: until the event ends
+	MaxPerOrder int `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
+	// from when on it is sold; absent: since the event was published
+	SalesStart *time.Time `json:"sales_start,omitempty"`
+	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
 }
 
 // EventRef names an event in a path.
@@ -99,15 +114,21 @@ type EventRef struct {
 
 // PatchEvent is the request of UpdateEvent. What is absent stays as it is, null clears what can be cleared.
 type PatchEvent struct {
-	ID          ids.Event           `json:"-" path:"id"`
-	IfMatch     string              `json:"-" header:"If-Match"`                           // the ETag that was read; if it is not the present one, nothing is changed
-	Name        *string             `json:"name,omitempty" minLength:"1" maxLength:"200"`  // what it is called, on one line
-	Description codec.Patch[string] `json:"description,omitzero" maxLength:"20000"`        // several lines of plain text; null clears it
+	ID ids.Event `json:"-" path:"id"`
+	// the ETag that was read; if it is not the present one, nothing is changed
+	IfMatch string `json:"-" header:"If-Match"`
+	// what it is called, on one line
+	Name *string `json:"name,omitempty" minLength:"1" maxLength:"200"`
+	// several lines of plain text; null clears it
+	Description codec.Patch[string] `json:"description,omitzero" maxLength:"20000"`
 	Category    codec.Patch[string] `json:"category,omitzero" pattern:"^[a-z0-9-]{1,40}$"` // null means other
 	StartsAt    *time.Time          `json:"starts_at,omitempty"`                           // when it begins
-	EndsAt      *time.Time          `json:"ends_at,omitempty"`                             // when it ends: after starts_at, within a year of it
-	Timezone    *string             `json:"timezone,omitempty"`                            // of the place, from the IANA database
-	Location    *Location           `json:"location,omitempty"`                            // replaces the whole location
+	// when it ends: after starts_at, within a year of it
+	EndsAt *time.Time `json:"ends_at,omitempty"`
+	// of the place, from the IANA database
+	Timezone *string `json:"timezone,omitempty"`
+	// replaces the whole location
+	Location *Location `json:"location,omitempty"`
 	// null or 0 means the sum of the ticket types' quantities
 	Capacity codec.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
 	// null means all that are switched on
@@ -123,7 +144,8 @@ type CancelEventRequest struct {
 // EventQuery is the request of ListEvents.
 type EventQuery struct {
 	Page
-	Q         string    `json:"-" query:"q"`         // words that the name, description, place or category has, without case and accents
+	// words that the name, description, place or category has, without case and accents
+	Q         string    `json:"-" query:"q"`
 	Category  string    `json:"-" query:"category"`  // only this category
 	City      string    `json:"-" query:"city"`      // only this city, without case and accents
 	Country   string    `json:"-" query:"country"`   // only this country, ISO 3166-1 alpha-2
@@ -169,17 +191,19 @@ const (
 
 // TeamMember is a person who works for an event.
 type TeamMember struct {
-	UserID  ids.User `json:"user_id,omitempty"`
-	Role    string   `json:"role" enum:"manager,door"` // a manager may change the event and read its numbers, the door may admit
-	Email   string   `json:"email,omitempty"`          // of an invitation
-	Invited bool     `json:"invited,omitempty"`        // the address has no account yet; only managers see it
+	UserID ids.User `json:"user_id,omitempty"`
+	// a manager may change the event and read its numbers, the door may admit
+	Role    string `json:"role" enum:"manager,door"`
+	Email   string `json:"email,omitempty"`   // of an invitation
+	Invited bool   `json:"invited,omitempty"` // the address has no account yet; only managers see it
 }
 
 // Invite is the request of InviteTeamMember.
 type Invite struct {
 	EventID ids.Event `json:"-" path:"id"`
-	Email   string    `json:"email" format:"email"`     // of an account, or of a person who has none yet
-	Role    string    `json:"role" enum:"manager,door"` // a manager may change the event and read its numbers, the door may admit
+	Email   string    `json:"email" format:"email"` // of an account, or of a person who has none yet
+	// a manager may change the event and read its numbers, the door may admit
+	Role string `json:"role" enum:"manager,door"`
 }
 
 // InvitationRef names an invitation.
@@ -192,7 +216,8 @@ type InvitationRef struct {
 type SetTeamMember struct {
 	EventID ids.Event `json:"-" path:"id"`
 	UserID  ids.User  `json:"-" path:"user_id"`
-	Role    string    `json:"role" enum:"manager,door"` // a manager may change the event and read its numbers, the door may admit
+	// a manager may change the event and read its numbers, the door may admit
+	Role string `json:"role" enum:"manager,door"`
 }
 
 // SetOrganizer is the request of the endpoint of that name.
@@ -220,77 +245,103 @@ type Offer struct {
 
 // The endpoints of the event service.
 var (
-	CreateEvent = rpc.Endpoint[NewEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "create", Method: "POST", Path: "/v1/events",
-		Access: rpc.User, Status: 201, Location: "/v1/events/{id}", Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft",
+	CreateEvent = rpc.Endpoint[NewEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "create",
+		Method: "POST", Path: "/v1/events", Access: rpc.User, Status: 201, Location: "/v1/events/{id}",
+		Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft",
 		Faults: rpc.Faults{fault.Conflict: inFlight}}}
-	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list", Method: "GET", Path: "/v1/events",
-		Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q", Without: "cursor"}, Near: &rpc.Near{Lease: LeaseEvents}, Summary: "Browse and search events"}}
-	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET", Path: "/v1/events/{id}",
-		Access: rpc.Optional, Workers: 256, Queue: 4096, Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Near: &rpc.Near{Lease: LeaseEvents, Path: "id"}, Summary: "Read an event",
-		Faults: public()}}
-	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH", Path: "/v1/events/{id}",
-		Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Summary: "Change an event",
-		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; or " + busyEvent})}}
-	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE", Path: "/v1/events/{id}",
-		Access: rpc.User, Status: 204, Summary: "Delete an event that never sold a ticket",
+	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list",
+		Method: "GET", Path: "/v1/events", Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q",
+			Without: "cursor"}, Near: &rpc.Near{Lease: LeaseEvents}, Summary: "Browse and search events"}}
+	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET",
+		Path: "/v1/events/{id}", Access: rpc.Optional, Workers: 256, Queue: 4096,
+		Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Near: &rpc.Near{Lease: LeaseEvents, Path: "id"},
+		Summary: "Read an event",
+		Faults:  public()}}
+	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH",
+		Path: "/v1/events/{id}", Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10,
+		Summary: "Change an event",
+		Faults:  forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; or " + busyEvent})}}
+	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE",
+		Path: "/v1/events/{id}", Access: rpc.User, Status: 204, Summary: "Delete an event that never sold a ticket",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "tickets of it are held or sold: cancel it instead"})}}
-	PublishEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST", Path: "/v1/events/{id}/publish",
-		Access: rpc.User, Summary: "Put a draft on sale",
-		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + ", or the draft is not complete: errors names what is missing"})}}
-	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel", Method: "POST", Path: "/v1/events/{id}/cancel",
-		Access: rpc.User, Summary: "Cancel an event",
+	PublishEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST",
+		Path: "/v1/events/{id}/publish", Access: rpc.User, Summary: "Put a draft on sale",
+		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled +
+			", or the draft is not complete: errors names what is missing"})}}
+	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel",
+		Method: "POST", Path: "/v1/events/{id}/cancel", Access: rpc.User, Summary: "Cancel an event",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "it is a draft, which is deleted instead"})}}
-	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type", Method: "POST", Path: "/v1/events/{id}/ticket-types",
-		Access: rpc.User, Status: 201, Idempotent: true, Summary: "Add a ticket type",
-		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; tickets were sold or held in another currency; or " + inFlight})}}
-	UpdateTicketType = rpc.Endpoint[PatchTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "update_ticket_type", Method: "PATCH",
-		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a ticket type",
+	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type",
+		Method: "POST", Path: "/v1/events/{id}/ticket-types", Access: rpc.User, Status: 201, Idempotent: true,
+		Summary: "Add a ticket type",
+		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom +
+			"; tickets were sold or held in another currency; or " + inFlight})}}
+	UpdateTicketType = rpc.Endpoint[PatchTicketType, Event]{Spec: rpc.Spec{Service: "event",
+		Name: "update_ticket_type", Method: "PATCH", Path: "/v1/events/{id}/ticket-types/{ticket_type_id}",
+		Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a ticket type",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
-			fault.Conflict: cancelled + "; " + belowSold + "; " + noRoom + "; or tickets were sold or held in another currency"})}}
-	DeleteTicketType = rpc.Endpoint[TicketTypeRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_ticket_type", Method: "DELETE",
-		Path: "/v1/events/{id}/ticket-types/{ticket_type_id}", Access: rpc.User, Status: 204, Summary: "Remove a ticket type that has not sold",
+			fault.Conflict: cancelled + "; " + belowSold + "; " + noRoom +
+				"; or tickets were sold or held in another currency"})}}
+	DeleteTicketType = rpc.Endpoint[TicketTypeRef, rpc.None]{Spec: rpc.Spec{Service: "event",
+		Name: "delete_ticket_type", Method: "DELETE", Path: "/v1/events/{id}/ticket-types/{ticket_type_id}",
+		Access: rpc.User, Status: 204, Summary: "Remove a ticket type that has not sold",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
-			fault.Conflict: cancelled + "; tickets of the type are held or sold; or an event on sale would be left without one"})}}
-	GetCalendar = rpc.Endpoint[EventRef, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar", Method: "GET", Path: "/v1/events/{id}/calendar.ics",
-		Access: rpc.Optional, Summary: "An event as iCalendar, RFC 5545",
+			fault.Conflict: cancelled + "; tickets of the type are held or sold; or an event on sale would be left " +
+				"without one"})}}
+	GetCalendar = rpc.Endpoint[EventRef, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar", Method: "GET",
+		Path: "/v1/events/{id}/calendar.ics", Access: rpc.Optional, Summary: "An event as iCalendar, RFC 5545",
 		Faults: public()}}
-	ListTeam = rpc.Endpoint[EventRef, List[TeamMember]]{Spec: rpc.Spec{Service: "event", Name: "list_team", Method: "GET", Path: "/v1/events/{id}/team",
-		Access: rpc.User, Summary: "Who works for an event",
+	ListTeam = rpc.Endpoint[EventRef, List[TeamMember]]{Spec: rpc.Spec{Service: "event", Name: "list_team",
+		Method: "GET", Path: "/v1/events/{id}/team", Access: rpc.User, Summary: "Who works for an event",
 		Faults: forRole("in its team", nil)}}
-	PutTeamMember = rpc.Endpoint[SetTeamMember, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "set_team_member", Method: "PUT",
-		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Summary: "Add a person to an event's team, or change the role",
-		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, who is always a manager, or the team is full"})}}
-	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_team_member", Method: "DELETE",
-		Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User, Status: 204, Summary: "Remove a person from an event's team",
-		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the person is not in the team", fault.Conflict: busyEvent})}}
+	PutTeamMember = rpc.Endpoint[SetTeamMember, TeamMember]{Spec: rpc.Spec{Service: "event",
+		Name: "set_team_member", Method: "PUT", Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User,
+		Summary: "Add a person to an event's team, or change the role",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, who is always a manager, or the " +
+			"team is full"})}}
+	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event",
+		Name: "delete_team_member", Method: "DELETE", Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User,
+		Status: 204, Summary: "Remove a person from an event's team",
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the person is not in the team",
+			fault.Conflict: busyEvent})}}
 	InviteTeamMember = rpc.Endpoint[Invite, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "invite", Method: "POST",
-		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: rpc.LoginLimit, Summary: "Add a person to an event's team by mail address",
-		Detail: "An address without an account is invited: the invitation takes effect when the address gets one.",
-		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, the team is full, or too many invitations wait"})}}
-	DeleteInvitation = rpc.Endpoint[InvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "uninvite", Method: "DELETE",
-		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204, Summary: "Take an invitation to an event's team back",
-		Faults: forManagers(rpc.Faults{fault.Conflict: ""})}}
-	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event", Name: "set_organizer", Method: "PUT",
-		Path: "/v1/events/{id}/organizer", Access: rpc.User, Summary: "Hand an event over to a member of its team",
-		Detail: "Only the organizer and administrators may. The organizer before becomes a manager of the team.",
-		Faults: forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
+		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: rpc.LoginLimit,
+		Summary: "Add a person to an event's team by mail address",
+		Detail:  "An address without an account is invited: the invitation takes effect when the address gets one.",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, the team is full, or too many " +
+			"invitations wait"})}}
+	DeleteInvitation = rpc.Endpoint[InvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event",
+		Name: "uninvite", Method: "DELETE", Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204,
+		Summary: "Take an invitation to an event's team back",
+		Faults:  forManagers(rpc.Faults{fault.Conflict: ""})}}
+	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event",
+		Name: "set_organizer", Method: "PUT", Path: "/v1/events/{id}/organizer", Access: rpc.User,
+		Summary: "Hand an event over to a member of its team",
+		Detail:  "Only the organizer and administrators may. The organizer before becomes a manager of the team.",
+		Faults:  forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
-		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256, Summary: "What an event offers, and its team"}}
+		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256,
+		Summary: "What an event offers, and its team"}}
 	LeaseEvents = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "event", Name: "lease",
-		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second, Summary: "A gateway's lease for copies of public events"}}
+		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second,
+		Summary: "A gateway's lease for copies of public events"}}
 	ExportEvents = rpc.Endpoint[PersonRef, List[PersonEvent]]{Spec: rpc.Spec{Service: "event", Name: "export_person",
-		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the events that a person runs or works for"}}
+		Access: rpc.Internal, Callers: []string{"user"},
+		Summary: "A page of the events that a person runs or works for"}}
 	GetRunningEvents = rpc.Endpoint[PersonRef, List[RunningEvent]]{Spec: rpc.Spec{Service: "event", Name: "running",
-		Access: rpc.Internal, Callers: []string{"user"}, Summary: "Published events of an organizer that are not over, at most ten"}}
+		Access: rpc.Internal, Callers: []string{"user"},
+		Summary: "Published events of an organizer that are not over, at most ten"}}
 	GetCalendarFile = rpc.Endpoint[OfferRequest, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar_file",
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "GetCalendar for a mail"}}
 )
 
 func eventEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(), UpdateEvent.Describe(), DeleteEvent.Describe(),
-		PublishEvent.Describe(), CancelEvent.Describe(), CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
-		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(), PutOrganizer.Describe(), InviteTeamMember.Describe(), DeleteInvitation.Describe(),
+	return []rpc.Descriptor{CreateEvent.Describe(), ListEvents.Describe(), GetEvent.Describe(),
+		UpdateEvent.Describe(), DeleteEvent.Describe(), PublishEvent.Describe(), CancelEvent.Describe(),
+		CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
+		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(),
+		PutOrganizer.Describe(), InviteTeamMember.Describe(), DeleteInvitation.Describe(),
 		GetOffer.Describe(), GetCalendarFile.Describe(), LeaseEvents.Describe(),
 		ExportEvents.Describe(), GetRunningEvents.Describe()}
 }

@@ -33,8 +33,8 @@ type PersonEvent struct {
 	Event Event  `json:"event"`
 }
 
-// PersonRef is the request of the internal endpoints that export what a service knows about a person: who, and where the page
-// before ended.
+// PersonRef is the request of the internal endpoints that export what a service knows about a person: who, and where
+// the page before ended.
 type PersonRef struct {
 	UserID ids.User `json:"user_id"`
 	Cursor string   `json:"cursor,omitempty"`

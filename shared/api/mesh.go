@@ -41,8 +41,10 @@ type SettingChange struct {
 
 // RollbackSetting is the request of the endpoint of that name.
 type RollbackSetting struct {
-	Key      string `json:"-" path:"key"`                                      // what the setting is called, such as ticketing.hold_ttl
-	Revision uint64 `json:"revision" minimum:"0" required:"false" default:"0"` // from the history; 0 means the value before the present one
+	// what the setting is called, such as ticketing.hold_ttl
+	Key string `json:"-" path:"key"`
+	// from the history; 0 means the value before the present one
+	Revision uint64 `json:"revision" minimum:"0" required:"false" default:"0"`
 }
 
 // ServiceInstance is one running instance of a service, as it describes itself over the NATS micro protocol.
@@ -70,26 +72,30 @@ type InstanceEndpoint struct {
 
 // The endpoints of the config and discovery services.
 var (
-	ListSettings = rpc.Endpoint[rpc.None, List[Setting]]{Spec: rpc.Spec{Service: "config", Name: "list", Method: "GET", Path: "/v1/config",
-		Access: rpc.Admin, Summary: "Every live setting with its documentation"}}
-	GetSetting = rpc.Endpoint[SettingRef, Setting]{Spec: rpc.Spec{Service: "config", Name: "get", Method: "GET", Path: "/v1/config/{key}",
-		Access: rpc.Admin, Summary: "Read a setting"}}
-	PutSetting = rpc.Endpoint[SetSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "put", Method: "PUT", Path: "/v1/config/{key}",
-		Access: rpc.Admin, Summary: "Change a setting; in force everywhere within a second"}}
-	DeleteSetting = rpc.Endpoint[SettingRef, rpc.None]{Spec: rpc.Spec{Service: "config", Name: "delete", Method: "DELETE", Path: "/v1/config/{key}",
-		Access: rpc.Admin, Status: 204, Summary: "Return a setting to its default"}}
-	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{Spec: rpc.Spec{Service: "config", Name: "history", Method: "GET", Path: "/v1/config/{key}/history",
-		Access: rpc.Admin, Summary: "The last values of a setting, newest first"}}
-	RollbackToSetting = rpc.Endpoint[RollbackSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "rollback", Method: "POST", Path: "/v1/config/{key}/rollback",
-		Access: rpc.Admin, Summary: "Return a setting to an earlier value"}}
+	ListSettings = rpc.Endpoint[rpc.None, List[Setting]]{Spec: rpc.Spec{Service: "config", Name: "list",
+		Method: "GET", Path: "/v1/config", Access: rpc.Admin, Summary: "Every live setting with its documentation"}}
+	GetSetting = rpc.Endpoint[SettingRef, Setting]{Spec: rpc.Spec{Service: "config", Name: "get", Method: "GET",
+		Path: "/v1/config/{key}", Access: rpc.Admin, Summary: "Read a setting"}}
+	PutSetting = rpc.Endpoint[SetSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "put", Method: "PUT",
+		Path: "/v1/config/{key}", Access: rpc.Admin, Summary: "Change a setting; in force everywhere within a second"}}
+	DeleteSetting = rpc.Endpoint[SettingRef, rpc.None]{Spec: rpc.Spec{Service: "config", Name: "delete",
+		Method: "DELETE", Path: "/v1/config/{key}", Access: rpc.Admin, Status: 204,
+		Summary: "Return a setting to its default"}}
+	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{Spec: rpc.Spec{Service: "config", Name: "history",
+		Method: "GET", Path: "/v1/config/{key}/history", Access: rpc.Admin,
+		Summary: "The last values of a setting, newest first"}}
+	RollbackToSetting = rpc.Endpoint[RollbackSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "rollback",
+		Method: "POST", Path: "/v1/config/{key}/rollback", Access: rpc.Admin,
+		Summary: "Return a setting to an earlier value"}}
 
-	ListServices = rpc.Endpoint[rpc.None, List[ServiceInstance]]{Spec: rpc.Spec{Service: "discovery", Name: "services", Method: "GET", Path: "/v1/mesh/services",
-		Access: rpc.Admin, Summary: "Every instance of every service, its endpoints, health, latency and errors"}}
+	ListServices = rpc.Endpoint[rpc.None, List[ServiceInstance]]{Spec: rpc.Spec{Service: "discovery", Name: "services",
+		Method: "GET", Path: "/v1/mesh/services", Access: rpc.Admin,
+		Summary: "Every instance of every service, its endpoints, health, latency and errors"}}
 )
 
 func configEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{ListSettings.Describe(), GetSetting.Describe(), PutSetting.Describe(), DeleteSetting.Describe(),
-		GetSettingHistory.Describe(), RollbackToSetting.Describe()}
+	return []rpc.Descriptor{ListSettings.Describe(), GetSetting.Describe(), PutSetting.Describe(),
+		DeleteSetting.Describe(), GetSettingHistory.Describe(), RollbackToSetting.Describe()}
 }
 
 func discoveryEndpoints() []rpc.Descriptor { return []rpc.Descriptor{ListServices.Describe()} }

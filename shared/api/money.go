@@ -10,12 +10,13 @@ import (
 
 // Money is an amount in the minor unit of an ISO 4217 currency: 2500 EUR is twenty-five euros.
 type Money struct {
-	Amount   int64  `json:"amount"`                        // in the minor unit of the currency: 2500 for 25.00 EUR, and for 2500 JPY
+	// in the minor unit of the currency: 2500 for 25.00 EUR, and for 2500 JPY
+	Amount   int64  `json:"amount"`
 	Currency string `json:"currency" pattern:"^[A-Z]{3}$"` // ISO 4217
 }
 
-// decimals returns how many digits of ISO 4217 a currency has behind the point. What people write is often fewer, as for
-// rupiahs, and is not what amounts are counted in. A currency that is not known has two.
+// decimals returns how many digits of ISO 4217 a currency has behind the point. What people write is often fewer, as
+// for rupiahs, and is not what amounts are counted in. A currency that is not known has two.
 func decimals(code string) int {
 	if n, ok := currency.GetDigits(code); ok {
 		return int(n)

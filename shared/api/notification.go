@@ -21,15 +21,18 @@ const (
 
 // Notification is a message in a person's inbox.
 type Notification struct {
-	ID        ids.Notification `json:"id"`
-	Kind      string           `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what it is about
-	Name      string           `json:"name"`                                                             // of its template, such as order_paid or reminder
-	Title     string           `json:"title"`                                                            // in one line
-	Text      string           `json:"text"`                                                             // all of it, as plain text
-	EventID   ids.Event        `json:"event_id,omitempty"`
-	OrderID   ids.Order        `json:"order_id,omitempty"`
-	CreatedAt time.Time        `json:"created_at"`        // when it was written
-	ReadAt    *time.Time       `json:"read_at,omitempty"` // when it was read
+	ID ids.Notification `json:"id"`
+	// what it is about
+	Kind string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"`
+	// of its template, such as order_paid or reminder
+	Name  string `json:"name"`
+	Title string `json:"title"` // in one line
+	// all of it, as plain text
+	Text      string     `json:"text"`
+	EventID   ids.Event  `json:"event_id,omitempty"`
+	OrderID   ids.Order  `json:"order_id,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`        // when it was written
+	ReadAt    *time.Time `json:"read_at,omitempty"` // when it was read
 }
 
 // NotificationQuery is the request of ListNotifications.
@@ -40,9 +43,10 @@ type NotificationQuery struct {
 
 // Inbox is a page of a person's messages, newest first.
 type Inbox struct {
-	Items      []Notification `json:"items"`                 // the newest first
-	NextCursor string         `json:"next_cursor,omitempty"` // for the parameter cursor of the next page; absent on the last one
-	Unread     int            `json:"unread" minimum:"0"`    // how many are not read, in all of the inbox
+	Items []Notification `json:"items"` // the newest first
+	// for the parameter cursor of the next page; absent on the last one
+	NextCursor string `json:"next_cursor,omitempty"`
+	Unread     int    `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
 }
 
 // MarkRead is the request of MarkNotificationsRead.
@@ -68,12 +72,18 @@ func (l LiveInbox) LiveSubject() string { return live.Subject("notification", st
 
 // Preference is which channels a person wants for a kind of message.
 type Preference struct {
-	Kind          string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what the messages are about
-	Transactional bool   `json:"transactional,omitempty"`                                          // mails come in any case; only read
-	Email         bool   `json:"email"`                                                            // whether mails are sent
-	SMS           bool   `json:"sms"`                                                              // whether text messages are sent
-	Push          bool   `json:"push"`                                                             // whether push messages are sent
-	Inbox         bool   `json:"inbox"`                                                            // whether it is in the list of messages
+	// what the messages are about
+	Kind string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"`
+	// mails come in any case; only read
+	Transactional bool `json:"transactional,omitempty"`
+	// whether mails are sent
+	Email bool `json:"email"`
+	// whether text messages are sent
+	SMS bool `json:"sms"`
+	// whether push messages are sent
+	Push bool `json:"push"`
+	// whether it is in the list of messages
+	Inbox bool `json:"inbox"`
 }
 
 // The states of a person's address.
@@ -90,7 +100,8 @@ type AddressState struct {
 	Since  *time.Time `json:"since,omitempty"`  // only read
 }
 
-// Preferences is what a person wants to be notified of, and how. In a request the kinds that are absent stay as they are.
+// Preferences is what a person wants to be notified of, and how. In a request the kinds that are absent stay as they
+// are.
 type Preferences struct {
 	Kinds []Preference  `json:"kinds" required:"false"`
 	Email *AddressState `json:"email_address,omitempty"`
@@ -158,10 +169,13 @@ type UnsubscribePage struct {
 
 // Template is a message that the system can send.
 type Template struct {
-	Name          string   `json:"name"`                                                             // what it is called, such as order_paid
-	Kind          string   `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what it is about
-	Transactional bool     `json:"transactional"`                                                    // mails come whatever the recipient prefers
-	Languages     []string `json:"languages"`                                                        // that it is written in, BCP 47
+	// what it is called, such as order_paid
+	Name string `json:"name"`
+	Kind string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what it is about
+	// mails come whatever the recipient prefers
+	Transactional bool `json:"transactional"`
+	// that it is written in, BCP 47
+	Languages []string `json:"languages"`
 }
 
 // PreviewOf is the request of PreviewTemplate.
@@ -200,56 +214,82 @@ type DeadLetterRef struct {
 
 // The endpoints of the notification service.
 var (
-	ListNotifications = rpc.Endpoint[NotificationQuery, Inbox]{Spec: rpc.Spec{Service: "notification", Name: "inbox", Method: "GET", Path: "/v1/me/notifications",
-		Access: rpc.User, Summary: "The caller's messages, newest first"}}
-	MarkNotificationsRead = rpc.Endpoint[MarkRead, Unread]{Spec: rpc.Spec{Service: "notification", Name: "mark_read", Method: "POST", Path: "/v1/me/notifications/read",
-		Access: rpc.User, Summary: "Mark messages as read, or all of them"}}
-	FollowNotifications = rpc.Endpoint[rpc.None, LiveInbox]{Spec: rpc.Spec{Service: "notification", Name: "live", Method: "GET", Path: "/v1/live",
-		Access: rpc.User, Live: rpc.LiveByCaller(), Summary: "The caller's messages as they come"}}
-	GetPreferences = rpc.Endpoint[rpc.None, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "preferences", Method: "GET", Path: "/v1/me/notification-preferences",
-		Access: rpc.User, Summary: "What the caller wants to be notified of, and how"}}
-	PutPreferences = rpc.Endpoint[Preferences, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "set_preferences", Method: "PUT", Path: "/v1/me/notification-preferences",
-		Access: rpc.User, Summary: "Choose channels", Detail: "Takes what the GET returns. Kinds that are absent stay as they are."}}
-	GetPushKey = rpc.Endpoint[rpc.None, PushKey]{Spec: rpc.Spec{Service: "notification", Name: "push_key", Method: "GET", Path: "/v1/push-key",
-		Access: rpc.Public, Summary: "The key that browsers subscribe to push messages with"}}
-	ListPushSubscriptions = rpc.Endpoint[rpc.None, List[PushSubscription]]{Spec: rpc.Spec{Service: "notification", Name: "push_subscriptions", Method: "GET",
-		Path: "/v1/me/push-subscriptions", Access: rpc.User, Summary: "The caller's devices that take push messages"}}
-	CreatePushSubscription = rpc.Endpoint[NewPushSubscription, PushSubscription]{Spec: rpc.Spec{Service: "notification", Name: "subscribe", Method: "POST",
-		Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 201, Summary: "Send push messages to a device of the caller", Detail: "The same endpoint again replaces its keys."}}
-	DeletePushSubscription = rpc.Endpoint[PushSubscriptionRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe_push", Method: "DELETE",
-		Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 204, Summary: "Send no more push messages to a device of the caller"}}
-	CreateAnnouncement = rpc.Endpoint[NewAnnouncement, Announcement]{Spec: rpc.Spec{Service: "notification", Name: "announce", Method: "POST",
-		Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202, Idempotent: true, Summary: "Write to all ticket holders, as a manager of the event"}}
-	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification", Name: "announcements", Method: "GET",
-		Path: "/v1/events/{id}/announcements", Access: rpc.User, Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
-	GetTicketPages = rpc.Endpoint[OrderRef, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "ticket_pages", Method: "GET", Path: "/v1/orders/{id}/tickets.pdf",
-		Access: rpc.User, Summary: "The caller's valid tickets of an order as PDF, one on each page, as the mail brings them"}}
-	GetUnsubscribePage = rpc.Endpoint[UnsubscribePage, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe_page", Method: "GET", Path: "/v1/unsubscribe",
-		Access: rpc.Public, Summary: "The page that a mail's unsubscribe link opens"}}
-	Unsubscribe = rpc.Endpoint[Unsubscription, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe", Method: "POST", Path: "/v1/unsubscribe",
-		Access: rpc.Public, Raw: true, Summary: "Stop one kind of mails, in one click", Detail: "RFC 8058: mail programs call it with the token from the header List-Unsubscribe."}}
+	ListNotifications = rpc.Endpoint[NotificationQuery, Inbox]{Spec: rpc.Spec{Service: "notification", Name: "inbox",
+		Method: "GET", Path: "/v1/me/notifications", Access: rpc.User, Summary: "The caller's messages, newest first"}}
+	MarkNotificationsRead = rpc.Endpoint[MarkRead, Unread]{Spec: rpc.Spec{Service: "notification", Name: "mark_read",
+		Method: "POST", Path: "/v1/me/notifications/read", Access: rpc.User,
+		Summary: "Mark messages as read, or all of them"}}
+	FollowNotifications = rpc.Endpoint[rpc.None, LiveInbox]{Spec: rpc.Spec{Service: "notification", Name: "live",
+		Method: "GET", Path: "/v1/live", Access: rpc.User, Live: rpc.LiveByCaller(),
+		Summary: "The caller's messages as they come"}}
+	GetPreferences = rpc.Endpoint[rpc.None, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "preferences",
+		Method: "GET", Path: "/v1/me/notification-preferences", Access: rpc.User,
+		Summary: "What the caller wants to be notified of, and how"}}
+	PutPreferences = rpc.Endpoint[Preferences, Preferences]{Spec: rpc.Spec{Service: "notification",
+		Name: "set_preferences", Method: "PUT", Path: "/v1/me/notification-preferences", Access: rpc.User,
+		Summary: "Choose channels", Detail: "Takes what the GET returns. Kinds that are absent stay as they are."}}
+	GetPushKey = rpc.Endpoint[rpc.None, PushKey]{Spec: rpc.Spec{Service: "notification", Name: "push_key",
+		Method: "GET", Path: "/v1/push-key", Access: rpc.Public,
+		Summary: "The key that browsers subscribe to push messages with"}}
+	ListPushSubscriptions = rpc.Endpoint[rpc.None, List[PushSubscription]]{Spec: rpc.Spec{Service: "notification",
+		Name: "push_subscriptions", Method: "GET", Path: "/v1/me/push-subscriptions", Access: rpc.User,
+		Summary: "The caller's devices that take push messages"}}
+	CreatePushSubscription = rpc.Endpoint[NewPushSubscription, PushSubscription]{Spec: rpc.Spec{Service: "notification",
+		Name: "subscribe", Method: "POST", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 201,
+		Summary: "Send push messages to a device of the caller",
+		Detail:  "The same endpoint again replaces its keys."}}
+	DeletePushSubscription = rpc.Endpoint[PushSubscriptionRef, rpc.None]{Spec: rpc.Spec{Service: "notification",
+		Name: "unsubscribe_push", Method: "DELETE", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 204,
+		Summary: "Send no more push messages to a device of the caller"}}
+	CreateAnnouncement = rpc.Endpoint[NewAnnouncement, Announcement]{Spec: rpc.Spec{Service: "notification",
+		Name: "announce", Method: "POST", Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202,
+		Idempotent: true, Summary: "Write to all ticket holders, as a manager of the event"}}
+	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification",
+		Name: "announcements", Method: "GET", Path: "/v1/events/{id}/announcements", Access: rpc.User,
+		Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
+	GetTicketPages = rpc.Endpoint[OrderRef, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "ticket_pages",
+		Method: "GET", Path: "/v1/orders/{id}/tickets.pdf", Access: rpc.User,
+		Summary: "The caller's valid tickets of an order as PDF, one on each page, as the mail brings them"}}
+	GetUnsubscribePage = rpc.Endpoint[UnsubscribePage, rpc.Blob]{Spec: rpc.Spec{Service: "notification",
+		Name: "unsubscribe_page", Method: "GET", Path: "/v1/unsubscribe", Access: rpc.Public,
+		Summary: "The page that a mail's unsubscribe link opens"}}
+	Unsubscribe = rpc.Endpoint[Unsubscription, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "unsubscribe",
+		Method: "POST", Path: "/v1/unsubscribe", Access: rpc.Public, Raw: true,
+		Summary: "Stop one kind of mails, in one click",
+		Detail:  "RFC 8058: mail programs call it with the token from the header List-Unsubscribe."}}
 
-	ListTemplates = rpc.Endpoint[rpc.None, List[Template]]{Spec: rpc.Spec{Service: "notification", Name: "templates", Method: "GET", Path: "/v1/notification-templates",
-		Access: rpc.Admin, Summary: "The messages that the system can send"}}
-	PreviewTemplate = rpc.Endpoint[PreviewOf, Preview]{Spec: rpc.Spec{Service: "notification", Name: "preview", Method: "GET", Path: "/v1/notification-templates/{name}/preview",
-		Access: rpc.Admin, Summary: "A message filled with an example"}}
-	ListDeadLetters = rpc.Endpoint[Page, List[DeadLetter]]{Spec: rpc.Spec{Service: "notification", Name: "dead_letters", Method: "GET", Path: "/v1/dead-letters",
-		Access: rpc.Admin, Summary: "Messages that consumers gave up, oldest first"}}
-	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay", Method: "POST", Path: "/v1/dead-letters/{id}/replay",
-		Access: rpc.Admin, Status: 202, Summary: "Hand a dead letter to its consumer once more", Detail: "It leaves the list. If it fails again it comes back, under another id. " +
-			"Where the consumer takes no replays, as analytics, the answer is 409; `starlight rebuild analytics` reads everything again."}}
+	ListTemplates = rpc.Endpoint[rpc.None, List[Template]]{Spec: rpc.Spec{Service: "notification", Name: "templates",
+		Method: "GET", Path: "/v1/notification-templates", Access: rpc.Admin,
+		Summary: "The messages that the system can send"}}
+	PreviewTemplate = rpc.Endpoint[PreviewOf, Preview]{Spec: rpc.Spec{Service: "notification", Name: "preview",
+		Method: "GET", Path: "/v1/notification-templates/{name}/preview", Access: rpc.Admin,
+		Summary: "A message filled with an example"}}
+	ListDeadLetters = rpc.Endpoint[Page, List[DeadLetter]]{Spec: rpc.Spec{Service: "notification", Name: "dead_letters",
+		Method: "GET", Path: "/v1/dead-letters", Access: rpc.Admin,
+		Summary: "Messages that consumers gave up, oldest first"}}
+	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay",
+		Method: "POST", Path: "/v1/dead-letters/{id}/replay", Access: rpc.Admin, Status: 202,
+		Summary: "Hand a dead letter to its consumer once more",
+		Detail: "It leaves the list. If it fails again it comes back, under another id. " +
+			"Where the consumer takes no replays, as analytics, the answer is 409; `starlight rebuild analytics` " +
+			"reads everything again."}}
 
-	ExportMessages = rpc.Endpoint[PersonRef, List[Notification]]{Spec: rpc.Spec{Service: "notification", Name: "export_person",
-		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the messages of a person"}}
-	ExportChoices = rpc.Endpoint[PersonRef, PersonChoices]{Spec: rpc.Spec{Service: "notification", Name: "export_choices",
-		Access: rpc.Internal, Callers: []string{"user"}, Summary: "What a person wants to be notified of, and on what devices"}}
+	ExportMessages = rpc.Endpoint[PersonRef,
+		List[Notification]]{Spec: rpc.Spec{Service: "notification", Name: "export_person", Access: rpc.Internal,
+		Callers: []string{"user"}, Summary: "A page of the messages of a person"}}
+	ExportChoices = rpc.Endpoint[PersonRef,
+		PersonChoices]{Spec: rpc.Spec{Service: "notification", Name: "export_choices", Access: rpc.Internal,
+		Callers: []string{"user"}, Summary: "What a person wants to be notified of, and on what devices"}}
 )
 
 func notificationEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{ListNotifications.Describe(), MarkNotificationsRead.Describe(), FollowNotifications.Describe(), GetPreferences.Describe(),
-		PutPreferences.Describe(), GetPushKey.Describe(), ListPushSubscriptions.Describe(), CreatePushSubscription.Describe(), DeletePushSubscription.Describe(),
-		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetTicketPages.Describe(), GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
-		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe(), ExportMessages.Describe(), ExportChoices.Describe()}
+	return []rpc.Descriptor{ListNotifications.Describe(), MarkNotificationsRead.Describe(),
+		FollowNotifications.Describe(), GetPreferences.Describe(), PutPreferences.Describe(), GetPushKey.Describe(),
+		ListPushSubscriptions.Describe(), CreatePushSubscription.Describe(), DeletePushSubscription.Describe(),
+		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetTicketPages.Describe(),
+		GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
+		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe(),
+		ExportMessages.Describe(), ExportChoices.Describe()}
 }
 
 // NotificationJob is what stands in the stream NOTIFICATIONS: one message to one person on one channel. Its subject is

@@ -19,44 +19,57 @@ var (
 	MaxOpenOrders = settings.Int("ticketing.max_open_orders", 0,
 		"How many unpaid orders a person may have at a time; 0 means any number.", settings.Between(0, 100000))
 	PaymentGrace = settings.Duration("ticketing.payment_grace", 15*time.Minute,
-		"How long beyond its time an order keeps its seats while its payment cannot be ended at the provider.", settings.Between(time.Duration(0), 24*time.Hour))
+		"How long beyond its time an order keeps its seats while its payment cannot be ended at the provider.",
+		settings.Between(time.Duration(0), 24*time.Hour))
 	DoorsOpen = settings.Duration("ticketing.doors_open", 0,
-		"How long before the start of an event tickets are admitted; 0s means at any time.", settings.Between(time.Duration(0), 30*24*time.Hour))
+		"How long before the start of an event tickets are admitted; 0s means at any time.",
+		settings.Between(time.Duration(0), 30*24*time.Hour))
 	DoorsClose = settings.Duration("ticketing.doors_close", 12*time.Hour,
 		"How long after the end of an event tickets are admitted.", settings.Between(time.Duration(0), 30*24*time.Hour))
 
 	PaymentProvider = settings.String("payment.provider", "sandbox",
 		"The payment provider of orders that name none.", 40)
 	SandboxEnabled = settings.Bool("payment.sandbox", false,
-		"Whether the built-in sandbox provider accepts payments. It moves no money: never true where real tickets are sold.")
+		"Whether the built-in sandbox provider accepts payments. It moves no money: never true where real tickets "+
+			"are sold.")
 	SandboxChallenge = settings.Bool("payment.sandbox_challenge", false,
 		"Whether a payer of the sandbox has to pass a second step, as with 3-D Secure.")
 	SandboxCaptureDelay = settings.Duration("payment.sandbox_capture_delay", 0,
-		"How long after the payer's consent the sandbox takes the money, as a slow bank does.", settings.Between(time.Duration(0), time.Hour))
+		"How long after the payer's consent the sandbox takes the money, as a slow bank does.",
+		settings.Between(time.Duration(0), time.Hour))
 	SandboxCallbackDelay = settings.Duration("payment.sandbox_callback_delay", 0,
 		"How long the sandbox waits before it sends a callback.", settings.Between(time.Duration(0), time.Hour))
 	SandboxShuffle = settings.Duration("payment.sandbox_shuffle", 0,
-		"Up to how much longer a callback of the sandbox waits, at random: they come in another order.", settings.Between(time.Duration(0), time.Hour))
+		"Up to how much longer a callback of the sandbox waits, at random: they come in another order.",
+		settings.Between(time.Duration(0), time.Hour))
 	SandboxCopies = settings.Int("payment.sandbox_copies", 1,
 		"How often the sandbox sends each callback.", settings.Between(1, 10))
 	SandboxLost = settings.Int("payment.sandbox_lost", 0,
 		"Of a hundred callbacks of the sandbox, how many are never sent.", settings.Between(0, 100))
 	SandboxTimeouts = settings.Int("payment.sandbox_timeouts", 0,
-		"Of a hundred calls of the sandbox, how many do what was asked and then do not answer.", settings.Between(0, 100))
+		"Of a hundred calls of the sandbox, how many do what was asked and then do not answer.",
+		settings.Between(0, 100))
 	SandboxWrongAmount = settings.Int("payment.sandbox_wrong_amount", 0,
-		"Of a hundred payments at the sandbox, how many collect another amount than was asked for.", settings.Between(0, 100))
+		"Of a hundred payments at the sandbox, how many collect another amount than was asked for.",
+		settings.Between(0, 100))
 	SandboxChangesMind = settings.Int("payment.sandbox_changes_mind", 0,
-		"Of a hundred payments that were declined or cancelled at the sandbox, how many collect the money after all, seconds later.", settings.Between(0, 100))
+		"Of a hundred payments that were declined or cancelled at the sandbox, how many collect the money after all, "+
+			"seconds later.", settings.Between(0, 100))
 	ManualEnabled = settings.Bool("payment.manual", false,
-		"Whether orders may be paid by bank transfer or at the box office. Such an order keeps its seats for as long as payment.manual_ttl, unpaid.")
+		"Whether orders may be paid by bank transfer or at the box office. Such an order keeps its seats for as long "+
+			"as payment.manual_ttl, unpaid.")
 	ManualTTL = settings.Duration("payment.manual_ttl", 7*24*time.Hour,
-		"How long a buyer may take to pay by bank transfer or at the box office.", settings.Between(time.Minute, 90*24*time.Hour))
+		"How long a buyer may take to pay by bank transfer or at the box office.",
+		settings.Between(time.Minute, 90*24*time.Hour))
 	ManualInstructions = settings.String("payment.manual_instructions", "",
-		"Where to pay by bank transfer or at the box office, for buyers to read: holder, bank, account. A | begins a new line.", 2000)
+		"Where to pay by bank transfer or at the box office, for buyers to read: holder, bank, account. A | begins a "+
+			"new line.", 2000)
 	PaymentPollAfter = settings.Duration("payment.poll_after", 30*time.Second,
-		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.", settings.Between(time.Second, time.Hour))
+		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.",
+		settings.Between(time.Second, time.Hour))
 	CallbackRetention = settings.Duration("payment.callback_retention", 30*24*time.Hour,
-		"How long the callbacks of payment providers are kept once they have been dealt with. Providers repeat a callback for up to three days.",
+		"How long the callbacks of payment providers are kept once they have been dealt with. Providers repeat a "+
+			"callback for up to three days.",
 		settings.Between(4*24*time.Hour, 10*365*24*time.Hour))
 
 	AccessTTL = settings.Duration("user.access_ttl", 15*time.Minute,
@@ -69,11 +82,14 @@ var (
 	RatePerPerson = settings.Int("gateway.rate_per_person", 500,
 		"Requests a second that one person may make; 0 means any number.", settings.Between(0, 1000000))
 	RateLogin = settings.Int("gateway.rate_login", 20,
-		"Requests a second that one address may make to the endpoints that check passwords and tokens; 0 means any number.", settings.Between(0, 1000000))
+		"Requests a second that one address may make to the endpoints that check passwords and tokens; 0 means any "+
+			"number.", settings.Between(0, 1000000))
 	ConnectionsPerAddress = settings.Int("gateway.connections_per_address", 1000,
-		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted proxies and the machine itself.", settings.Between(0, 1000000))
+		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted "+
+			"proxies and the machine itself.", settings.Between(0, 1000000))
 	Origins = settings.CheckedString("gateway.origins", "",
-		"Web pages of which origins may call from a browser: \"https://shop.example.org\", several with commas between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins)
+		"Web pages of which origins may call from a browser: \"https://shop.example.org\", several with commas "+
+			"between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins)
 
 	LivePerPerson = settings.Int("gateway.live_per_person", 8,
 		"Live streams that one person may have open at a gateway.", settings.Between(1, 1000))
@@ -81,11 +97,13 @@ var (
 		"Live streams that may be open at a gateway.", settings.Between(1, 1000000))
 
 	AnalyticsMinutes = settings.Duration("analytics.minutes", 90*24*time.Hour,
-		"How long numbers are kept by the minute; older ones are kept by the quarter of an hour.", settings.Between(time.Hour, 10*365*24*time.Hour))
+		"How long numbers are kept by the minute; older ones are kept by the quarter of an hour.",
+		settings.Between(time.Hour, 10*365*24*time.Hour))
 	AnalyticsRetention = settings.Duration("analytics.retention", 5*365*24*time.Hour,
 		"How long after its end the numbers of an event are kept.", settings.Between(24*time.Hour, 50*365*24*time.Hour))
 	AnalyticsGeneration = settings.Int("analytics.generation", 0,
-		"Which build of the read model is in force: every change makes every instance fold its streams again from their beginning.", settings.Between(0, 1000000))
+		"Which build of the read model is in force: every change makes every instance fold its streams again from "+
+			"their beginning.", settings.Between(0, 1000000))
 	AnalyticsIncomplete = settings.Bool("analytics.incomplete", false,
 		"Whether the numbers of an event are shown although facts of it were lost before they could be counted.")
 
@@ -100,7 +118,8 @@ func checkOrigins(text string) error {
 	for o := range strings.SplitSeq(text, ",") {
 		o = strings.TrimSpace(o)
 		u, err := url.Parse(o)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != o || strings.ToLower(o) != o {
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != o ||
+			strings.ToLower(o) != o {
 			return fmt.Errorf("%q is no origin such as https://shop.example.org", o)
 		}
 	}
@@ -123,8 +142,11 @@ func OriginAllowed(text, origin string) bool {
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
-		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle, SandboxCopies, SandboxLost,
-		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions, PaymentPollAfter, CallbackRetention,
-		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins, LivePerPerson, LiveStreams,
+		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
+		SandboxCopies, SandboxLost,
+		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
+		PaymentPollAfter, CallbackRetention,
+		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
+		LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

@@ -82,9 +82,10 @@ const (
 func Streams() []jetstream.StreamConfig {
 	streams := []jetstream.StreamConfig{
 		{
-			// Reads decide about seats: they go to the leader, never to a replica that may be behind. Nothing ages out, and a
-			// record that would push out another is refused.
-			Name: InventoryStream, Description: "seats: the commits of each event", Subjects: []string{InventoryPrefix + ">"},
+			// Reads decide about seats: they go to the leader, never to a replica that may be behind. Nothing ages out,
+			// and a record that would push out another is refused.
+			Name: InventoryStream, Description: "seats: the commits of each event",
+			Subjects:          []string{InventoryPrefix + ">"},
 			MaxMsgsPerSubject: recordsDepth, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
 			Duplicates: shortDedupWindow, AllowRollup: true, DenyDelete: true,
 		},
@@ -98,7 +99,8 @@ func Streams() []jetstream.StreamConfig {
 			MaxAge: eventsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
 		},
 		{
-			// Not a work queue: there each acknowledgement deletes a message, and a server that syncs always syncs each.
+			// Not a work queue: there each acknowledgement deletes a message, and a server that syncs always syncs
+			// each.
 			Name: NotificationsStream, Description: "mails and messages to deliver", Subjects: []string{JobSubjects},
 			MaxAge: notificationsAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
 		},
@@ -107,11 +109,13 @@ func Streams() []jetstream.StreamConfig {
 			Subjects: []string{stream.DeadSubjects}, MaxAge: deadAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
 		},
 		{
-			Name: AnalyticsStream, Description: "traffic facts", Subjects: []string{TrafficSubjects}, MaxAge: analyticsAge,
+			Name: AnalyticsStream, Description: "traffic facts",
+			Subjects: []string{TrafficSubjects}, MaxAge: analyticsAge,
 			MaxBytes: analyticsBytes, Duplicates: shortDedupWindow, PersistMode: jetstream.AsyncPersistMode,
 		},
 		{
-			Name: ProbeStream, Description: "written to find out whether writing works", Subjects: []string{ProbeSubjects},
+			Name: ProbeStream, Description: "written to find out whether writing works",
+			Subjects:          []string{ProbeSubjects},
 			MaxMsgsPerSubject: 1, MaxAge: day, Duplicates: shortDedupWindow,
 		},
 		{

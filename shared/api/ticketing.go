@@ -58,7 +58,8 @@ type NewOrder struct {
 	EventID   ids.Event      `json:"event_id"`
 	Items     []NewOrderItem `json:"items"`                // what to buy, each ticket type once
 	PromoCode string         `json:"promo_code,omitempty"` // of a discount, if the event has one
-	Attendees []Attendee     `json:"attendees,omitempty"`  // who comes, in the order of the items: at most one for each ticket
+	// who comes, in the order of the items: at most one for each ticket
+	Attendees []Attendee `json:"attendees,omitempty"`
 }
 
 // NewOrderItem asks for tickets of one type.
@@ -183,7 +184,8 @@ type Resize struct {
 	EventID    ids.Event              `json:"event_id"`
 	Revision   int64                  `json:"revision"` // of the event; an older one changes nothing
 	Quantities map[ids.TicketType]int `json:"quantities"`
-	Currency   string                 `json:"currency,omitempty"` // of the ticket types' prices; refused if orders were made in another
+	// of the ticket types' prices; refused if orders were made in another
+	Currency string `json:"currency,omitempty"`
 }
 
 // BeginPaymentOf is the request of the internal endpoint BeginPayment.
@@ -191,8 +193,8 @@ type BeginPaymentOf struct {
 	OrderID   ids.Order   `json:"order_id"`
 	PaymentID ids.Payment `json:"payment_id"`
 	// HoldUntil is set for a payment that takes its time, such as a bank transfer: the order is to keep its seats until
-	// then, or until the event begins if that is earlier, should its expires_at be before. It is the same for one payment
-	// however often it is begun.
+	// then, or until the event begins if that is earlier, should its expires_at be before. It is the same for one
+	// payment however often it is begun.
 	HoldUntil *time.Time `json:"hold_until,omitempty"`
 }
 
@@ -202,8 +204,8 @@ type Payable struct {
 	Providers []string `json:"providers,omitempty"` // that the event accepts; empty means any
 }
 
-// RefundOrder is the request of the internal endpoint of that name: NewRefund with the order that was paid and the id of
-// the refund. The same id again changes nothing.
+// RefundOrder is the request of the internal endpoint of that name: NewRefund with the order that was paid and the id
+// of the refund. The same id again changes nothing.
 type RefundOrder struct {
 	RefundID  ids.Refund   `json:"refund_id"`
 	OrderID   ids.Order    `json:"order_id"`
@@ -223,7 +225,8 @@ type HeldTickets struct {
 	TicketID ids.Ticket `json:"ticket_id,omitempty"`
 }
 
-// RebuildOf is the request of the internal endpoint RebuildInventory: an event, or the one before the one that is meant.
+// RebuildOf is the request of the internal endpoint RebuildInventory: an event, or the one before the one that is
+// meant.
 type RebuildOf struct {
 	EventID ids.Event `json:"event_id,omitempty"`
 	After   ids.Event `json:"after,omitempty"` // without event_id: the first event after this one
@@ -248,65 +251,85 @@ type PersonRecords struct {
 
 // The endpoints of the ticketing service.
 var (
-	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Name: "availability", Method: "GET",
-		Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256, Queue: 4096, Summary: "What is left of an event",
+	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "availability", Method: "GET", Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256,
+		Queue: 4096, Summary: "What is left of an event",
 		Faults: public()}}
-	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order", Method: "POST", Path: "/v1/orders",
-		Access: rpc.User, Status: 201, Location: "/v1/orders/{id}", Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
-		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. No room is 409 sold_out.",
-		Faults: rpc.Faults{fault.SoldOut: "there is no room left", fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
-	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET", Path: "/v1/orders/{id}",
-		Access: rpc.User, Waits: "id", Summary: "Read an order, or wait until it changes",
+	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order",
+		Method: "POST", Path: "/v1/orders", Access: rpc.User, Status: 201, Location: "/v1/orders/{id}",
+		Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
+		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. " +
+			"No room is 409 sold_out.",
+		Faults: rpc.Faults{fault.SoldOut: "there is no room left",
+			fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun " +
+				"or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
+	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET",
+		Path: "/v1/orders/{id}", Access: rpc.User, Waits: "id", Summary: "Read an order, or wait until it changes",
 		Detail: "With wait the answer comes as soon as the order changes, or after that time as it is then.",
 		Faults: hidden(noOrder, "")}}
-	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order", Method: "POST", Path: "/v1/orders/{id}/cancel",
-		Access: rpc.User, Summary: "Give up an order that is pending, was free, or whose money is all back",
-		Faults: hidden(noOrder, "the order is paid, which only its organizer can refund; is being paid; or has ended")}}
-	ListMyOrders = rpc.Endpoint[Page, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_orders", Method: "GET", Path: "/v1/me/orders",
-		Access: rpc.User, Summary: "The caller's orders, newest first"}}
-	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets", Method: "GET", Path: "/v1/me/tickets",
-		Access: rpc.User, Summary: "The caller's tickets, newest first"}}
-	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "order_tickets", Method: "GET",
-		Path: "/v1/orders/{id}/tickets", Access: rpc.User, Summary: "The tickets of an order",
-		Faults: hidden(noOrder, "")}}
-	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "event_orders", Method: "GET",
-		Path: "/v1/events/{id}/orders", Access: rpc.User, Summary: "The orders of an event, for its managers",
-		Faults: forManagers(nil)}}
-	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}",
-		Access: rpc.User, Summary: "Read a ticket",
+	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order",
+		Method: "POST", Path: "/v1/orders/{id}/cancel", Access: rpc.User,
+		Summary: "Give up an order that is pending, was free, or whose money is all back",
+		Faults: hidden(noOrder,
+			"the order is paid, which only its organizer can refund; is being paid; or has ended")}}
+	ListMyOrders = rpc.Endpoint[Page, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_orders",
+		Method: "GET", Path: "/v1/me/orders", Access: rpc.User, Summary: "The caller's orders, newest first"}}
+	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets",
+		Method: "GET", Path: "/v1/me/tickets", Access: rpc.User, Summary: "The caller's tickets, newest first"}}
+	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "order_tickets", Method: "GET", Path: "/v1/orders/{id}/tickets", Access: rpc.User,
+		Summary: "The tickets of an order",
+		Faults:  hidden(noOrder, "")}}
+	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "event_orders", Method: "GET", Path: "/v1/events/{id}/orders", Access: rpc.User,
+		Summary: "The orders of an event, for its managers",
+		Faults:  forManagers(nil)}}
+	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "get_ticket", Method: "GET",
+		Path: "/v1/tickets/{id}", Access: rpc.User, Summary: "Read a ticket",
 		Faults: hidden(noTicket, "")}}
-	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr", Method: "GET", Path: "/v1/tickets/{id}/qr.png",
-		Access: rpc.User, Summary: "A ticket's code as QR picture",
+	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr",
+		Method: "GET", Path: "/v1/tickets/{id}/qr.png", Access: rpc.User, Summary: "A ticket's code as QR picture",
 		Faults: hidden(noTicket, "")}}
-	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket", Method: "POST", Path: "/v1/tickets/{id}/transfer",
-		Access: rpc.User, Limit: rpc.LoginLimit, Summary: "Give a ticket to another person", Detail: "The old code is revoked.",
+	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket",
+		Method: "POST", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Limit: rpc.LoginLimit,
+		Summary: "Give a ticket to another person", Detail: "The old code is revoked.",
 		Faults: hidden(notOwned+"; or no account has that address", "the ticket was used or revoked")}}
-	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions",
-		Access: rpc.User, Workers: 1024, Queue: 4096, Summary: "Admit a ticket at the door", Detail: "A ticket is admitted once; every later scan answers already_admitted.",
-		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
-	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions", Method: "GET", Path: "/v1/events/{id}/admissions",
-		Access: rpc.User, Summary: "Every scan at the doors of an event, newest first",
-		Faults: forRole("in its team", nil)}}
+	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit",
+		Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
+		Summary: "Admit a ticket at the door",
+		Detail:  "A ticket is admitted once; every later scan answers already_admitted.",
+		Faults:  forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
+	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions",
+		Method: "GET", Path: "/v1/events/{id}/admissions", Access: rpc.User,
+		Summary: "Every scan at the doors of an event, newest first",
+		Faults:  forRole("in its team", nil)}}
 
 	ResizeInventory = rpc.Endpoint[Resize, rpc.None]{Spec: rpc.Spec{Service: "ticketing", Name: "resize",
-		Access: rpc.Internal, Callers: []string{"event"}, Summary: "Set the quantities and the currency of an event; refuses to go below held + sold, and to leave the currency of its orders"}}
+		Access: rpc.Internal, Callers: []string{"event"},
+		Summary: "Set the quantities and the currency of an event; refuses to go below held + sold, and to leave " +
+			"the currency of its orders"}}
 	BeginPayment = rpc.Endpoint[BeginPaymentOf, Payable]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
 		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
 	DecideRefund = rpc.Endpoint[RefundOrder, RefundDue]{Spec: rpc.Spec{Service: "ticketing", Name: "decide_refund",
-		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Revoke tickets of a paid order and say how much goes back, for the event's managers"}}
+		Access: rpc.Internal, Callers: []string{"payment"},
+		Summary: "Revoke tickets of a paid order and say how much goes back, for the event's managers"}}
 	GetHeldTickets = rpc.Endpoint[HeldTickets, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "held_tickets",
-		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "The good tickets that a person holds of an event or order, for the mail that brings them"}}
+		Access: rpc.Internal, Callers: []string{"notification"},
+		Summary: "The good tickets that a person holds of an event or order, for the mail that brings them"}}
 	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of all that ticketing knows about a person"}}
-	RebuildInventory = rpc.Endpoint[RebuildOf, RebuiltInventory]{Spec: rpc.Spec{Service: "ticketing", Name: "rebuild_inventory",
-		Access: rpc.Internal, Callers: []string{"ops"}, Timeout: 2 * time.Minute, Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
+	RebuildInventory = rpc.Endpoint[RebuildOf, RebuiltInventory]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "rebuild_inventory", Access: rpc.Internal, Callers: []string{"ops"}, Timeout: 2 * time.Minute,
+		Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
 )
 
 func ticketingEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(), GetOrder.Describe(), CancelOrder.Describe(),
-		ListMyOrders.Describe(), ListMyTickets.Describe(), ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
+	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(),
+		GetOrder.Describe(), CancelOrder.Describe(), ListMyOrders.Describe(), ListMyTickets.Describe(),
+		ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
-		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(), ExportPerson.Describe(),
+		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(),
+		ExportPerson.Describe(),
 		RebuildInventory.Describe()}
 }
 
@@ -337,8 +360,9 @@ type TicketEvent struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	OwnerID      ids.User       `json:"owner_id"`
 	Gate         string         `json:"gate,omitempty"`
-	Cause        string         `json:"cause,omitempty"` // with TicketWasRevoked: RevokedByCancellation, or empty if the order was refunded or given up
-	At           time.Time      `json:"at"`
+	// with TicketWasRevoked: RevokedByCancellation, or empty if the order was refunded or given up
+	Cause string    `json:"cause,omitempty"`
+	At    time.Time `json:"at"`
 }
 
 // The topics of the ticketing service.
@@ -346,10 +370,13 @@ var (
 	OrderWasHeld      = Topic[OrderEvent]{"ev.ticketing.order.held", "seats are held for an order"}
 	OrderWasPaid      = Topic[OrderEvent]{"ev.ticketing.order.paid", "an order is paid and has its tickets"}
 	OrderHasExpired   = Topic[OrderEvent]{"ev.ticketing.order.expired", "an order was not paid in time"}
-	OrderWasCancelled = Topic[OrderEvent]{"ev.ticketing.order.cancelled", "an order was given up, or its event was cancelled before it cost anything"}
-	OrderRefundDue    = Topic[RefundDue]{"ev.ticketing.order.refund_due", "money goes back: refunded, or come for an order without seats"}
-	OrderWasRefunded  = Topic[OrderEvent]{"ev.ticketing.order.refunded", "all of an order's money is back"}
-	TicketWasRevoked  = Topic[TicketEvent]{"ev.ticketing.ticket.revoked", "a ticket is no longer valid: refunded, or its event was cancelled"}
+	OrderWasCancelled = Topic[OrderEvent]{"ev.ticketing.order.cancelled",
+		"an order was given up, or its event was cancelled before it cost anything"}
+	OrderRefundDue = Topic[RefundDue]{"ev.ticketing.order.refund_due",
+		"money goes back: refunded, or come for an order without seats"}
+	OrderWasRefunded = Topic[OrderEvent]{"ev.ticketing.order.refunded", "all of an order's money is back"}
+	TicketWasRevoked = Topic[TicketEvent]{"ev.ticketing.ticket.revoked",
+		"a ticket is no longer valid: refunded, or its event was cancelled"}
 	TicketTransferred = Topic[TicketEvent]{"ev.ticketing.ticket.transferred", "a ticket has a new owner"}
 	TicketAdmission   = Topic[TicketEvent]{"ev.ticketing.ticket.admitted", "a ticket was admitted"}
 )

@@ -23,21 +23,23 @@ func Topics() []TopicDescriptor {
 }
 
 func userTopics() []TopicDescriptor {
-	return []TopicDescriptor{UserRegistered.Describe(), UserUpdated.Describe(), UserDeleted.Describe(), PasswordChanged.Describe(),
-		PasswordResetRequested.Describe()}
+	return []TopicDescriptor{UserRegistered.Describe(), UserUpdated.Describe(), UserDeleted.Describe(),
+		PasswordChanged.Describe(), PasswordResetRequested.Describe()}
 }
 
 func eventTopics() []TopicDescriptor {
-	return []TopicDescriptor{EventCreated.Describe(), EventUpdated.Describe(), EventWasPublished.Describe(), EventWasCancelled.Describe(),
-		EventDeleted.Describe()}
+	return []TopicDescriptor{EventCreated.Describe(), EventUpdated.Describe(), EventWasPublished.Describe(),
+		EventWasCancelled.Describe(), EventDeleted.Describe()}
 }
 
 func ticketingTopics() []TopicDescriptor {
-	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderHasExpired.Describe(), OrderWasCancelled.Describe(),
-		OrderRefundDue.Describe(), OrderWasRefunded.Describe(), TicketWasRevoked.Describe(), TicketTransferred.Describe(), TicketAdmission.Describe()}
+	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderHasExpired.Describe(),
+		OrderWasCancelled.Describe(), OrderRefundDue.Describe(), OrderWasRefunded.Describe(),
+		TicketWasRevoked.Describe(), TicketTransferred.Describe(), TicketAdmission.Describe()}
 }
 
 func paymentTopics() []TopicDescriptor {
 	return []TopicDescriptor{PaymentHasSucceeded.Describe(), PaymentHasFailed.Describe(), PaymentWasRefunded.Describe(),
-		PaymentReminderDue.Describe(), RefundHasSucceeded.Describe(), RefundHasFailed.Describe(), PaymentDisputed.Describe()}
+		PaymentReminderDue.Describe(), RefundHasSucceeded.Describe(), RefundHasFailed.Describe(),
+		PaymentDisputed.Describe()}
 }

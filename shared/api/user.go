@@ -12,10 +12,11 @@ import (
 
 // User is a person with an account, as that person and administrators see it.
 type User struct {
-	ID        ids.User  `json:"id"`
-	Email     string    `json:"email" format:"email"` // the address to log in with and to write to
-	Name      string    `json:"name"`                 // what the person is called
-	Roles     []string  `json:"roles" enum:"admin"`   // admin, or nothing: what a person may do at an event is said by its team
+	ID    ids.User `json:"id"`
+	Email string   `json:"email" format:"email"` // the address to log in with and to write to
+	Name  string   `json:"name"`                 // what the person is called
+	// admin, or nothing: what a person may do at an event is said by its team
+	Roles     []string  `json:"roles" enum:"admin"`
 	Profile   Profile   `json:"profile"`
 	Revision  int64     `json:"revision"`   // grows with each change
 	CreatedAt time.Time `json:"created_at"` // when it was made
@@ -27,13 +28,17 @@ func (u User) ETag() string { return strconv.FormatInt(u.Revision, 36) }
 
 // Profile is what a person may say about themselves. All of it is optional.
 type Profile struct {
-	Phone             string `json:"phone,omitempty" pattern:"^\\+[1-9][0-9]{6,14}$"` // E.164, such as +4930123456
-	Language          string `json:"language,omitempty" maxLength:"35"`               // BCP 47, such as pt-BR; of mails and messages
-	Timezone          string `json:"timezone,omitempty"`                              // from the IANA database; of times in messages
-	BirthYear         int    `json:"birth_year,omitempty" minimum:"1900"`             // for age bands, with consent; 1900 to the present year
-	City              string `json:"city,omitempty" maxLength:"100"`                  // where the person lives
-	Country           string `json:"country,omitempty"`                               // ISO 3166-1 alpha-2
-	ShareDemographics bool   `json:"share_demographics,omitempty"`                    // consent to count in organizers' statistics
+	Phone string `json:"phone,omitempty" pattern:"^\\+[1-9][0-9]{6,14}$"` // E.164, such as +4930123456
+	// BCP 47, such as pt-BR; of mails and messages
+	Language string `json:"language,omitempty" maxLength:"35"`
+	// from the IANA database; of times in messages
+	Timezone string `json:"timezone,omitempty"`
+	// for age bands, with consent; 1900 to the present year
+	BirthYear int    `json:"birth_year,omitempty" minimum:"1900"`
+	City      string `json:"city,omitempty" maxLength:"100"` // where the person lives
+	Country   string `json:"country,omitempty"`              // ISO 3166-1 alpha-2
+	// consent to count in organizers' statistics
+	ShareDemographics bool `json:"share_demographics,omitempty"`
 }
 
 // Register is the request of RegisterUser.
@@ -65,10 +70,12 @@ type Refresh struct {
 
 // UpdateProfile is the request of UpdateMe. What is absent stays; a profile is replaced as a whole, and null clears it.
 type UpdateProfile struct {
-	IfMatch string               `json:"-" header:"If-Match"`                          // the ETag that was read; if it is not the present one, nothing is changed
-	Name    *string              `json:"name,omitempty" minLength:"1" maxLength:"200"` // what the person is called
-	Email   *string              `json:"email,omitempty" format:"email"`               // needs current_password
-	Profile codec.Patch[Profile] `json:"profile,omitzero"`                             // replaces the whole profile; null clears it
+	// the ETag that was read; if it is not the present one, nothing is changed
+	IfMatch string  `json:"-" header:"If-Match"`
+	Name    *string `json:"name,omitempty" minLength:"1" maxLength:"200"` // what the person is called
+	Email   *string `json:"email,omitempty" format:"email"`               // needs current_password
+	// replaces the whole profile; null clears it
+	Profile codec.Patch[Profile] `json:"profile,omitzero"`
 
 	CurrentPassword string `json:"current_password,omitempty"` // needed to change the address
 }
@@ -80,8 +87,9 @@ type DeleteAccount struct {
 
 // ChangePassword is the request of the endpoint of that name.
 type ChangePassword struct {
-	CurrentPassword string `json:"current_password" minLength:"1"`             // the password until now
-	NewPassword     string `json:"new_password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
+	CurrentPassword string `json:"current_password" minLength:"1"` // the password until now
+	// none of the most common ones, and not the address
+	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"`
 }
 
 // RequestReset is the request of RequestPasswordReset.
@@ -91,8 +99,9 @@ type RequestReset struct {
 
 // ConfirmReset is the request of ConfirmPasswordReset.
 type ConfirmReset struct {
-	Token       string `json:"token"`                                      // from the link in the mail
-	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
+	Token string `json:"token"` // from the link in the mail
+	// none of the most common ones, and not the address
+	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"`
 }
 
 // SessionInfo is a signed-in device.
@@ -182,61 +191,79 @@ type LivePass struct {
 
 // The endpoints of the user service.
 var (
-	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register", Method: "POST", Path: "/v1/users",
-		Access: rpc.Public, Headers: []string{"Accept-Language"}, Status: 201, Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"}, Limit: rpc.LoginLimit, Workers: 256, Summary: "Create an account",
-		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same Idempotency-Key has not ended yet"}}}
-	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login", Method: "POST", Path: "/v1/sessions",
-		Access: rpc.Public, Status: 201, Limit: rpc.LoginLimit, Workers: 256, Summary: "Log in",
+	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register",
+		Method: "POST", Path: "/v1/users", Access: rpc.Public, Headers: []string{"Accept-Language"}, Status: 201,
+		Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"}, Limit: rpc.LoginLimit,
+		Workers: 256, Summary: "Create an account",
+		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same " +
+			"Idempotency-Key has not ended yet"}}}
+	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login",
+		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Status: 201, Limit: rpc.LoginLimit,
+		Workers: 256, Summary: "Log in",
 		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong"}}}
-	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST", Path: "/v1/sessions/refresh",
-		Access: rpc.Public, Limit: rpc.LoginLimit, Summary: "Exchange a refresh token for new tokens",
-		Detail: "Each refresh token works once. Using one a second time ends the whole session, for all holders of a token of it.",
+	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST",
+		Path: "/v1/sessions/refresh", Access: rpc.Public, Limit: rpc.LoginLimit,
+		Summary: "Exchange a refresh token for new tokens",
+		Detail: "Each refresh token works once. Using one a second time ends the whole session, for all holders of a " +
+			"token of it.",
 		Faults: rpc.Faults{fault.Unauthenticated: "the token is wrong, over or used up"}}}
-	EndSession = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "logout", Method: "DELETE", Path: "/v1/sessions/current",
-		Access: rpc.User, Status: 204, Summary: "Log out"}}
+	EndSession = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "logout", Method: "DELETE",
+		Path: "/v1/sessions/current", Access: rpc.User, Status: 204, Summary: "Log out"}}
 	GetMe = rpc.Endpoint[rpc.None, User]{Spec: rpc.Spec{Service: "user", Name: "get_me", Method: "GET", Path: "/v1/me",
 		Access: rpc.User, Summary: "Read the own account"}}
-	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me", Method: "PATCH", Path: "/v1/me",
-		Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change the own account",
-		Faults: rpc.Faults{fault.Forbidden: "the password is wrong", fault.Conflict: "the address has an account already"}}}
-	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me", Method: "DELETE", Path: "/v1/me",
-		Access: rpc.User, Status: 204, Summary: "Delete the own account",
+	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me",
+		Method: "PATCH", Path: "/v1/me", Access: rpc.User, Headers: []string{"If-Match"},
+		Summary: "Change the own account",
+		Faults: rpc.Faults{fault.Forbidden: "the password is wrong",
+			fault.Conflict: "the address has an account already"}}}
+	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me",
+		Method: "DELETE", Path: "/v1/me", Access: rpc.User, Status: 204, Summary: "Delete the own account",
 		Detail: "Personal data is erased. Orders and tickets stay as records without a name.",
-		Faults: rpc.Faults{fault.Forbidden: "the password is wrong", fault.Conflict: "the account organizes events that are not over, or is the last administrator"}}}
-	ChangeMyPassword = rpc.Endpoint[ChangePassword, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "change_password", Method: "POST", Path: "/v1/me/password",
-		Access: rpc.User, Status: 204, Limit: rpc.LoginLimit, Summary: "Change the own password", Detail: "Ends every other session.",
+		Faults: rpc.Faults{fault.Forbidden: "the password is wrong",
+			fault.Conflict: "the account organizes events that are not over, or is the last administrator"}}}
+	ChangeMyPassword = rpc.Endpoint[ChangePassword, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "change_password",
+		Method: "POST", Path: "/v1/me/password", Access: rpc.User, Status: 204, Limit: rpc.LoginLimit,
+		Summary: "Change the own password", Detail: "Ends every other session.",
 		Faults: rpc.Faults{fault.Forbidden: "the password is wrong"}}}
-	ExportMe = rpc.Endpoint[rpc.None, Export]{Spec: rpc.Spec{Service: "user", Name: "export_me", Method: "GET", Path: "/v1/me/export",
-		Access: rpc.User, Summary: "Everything the system knows about the caller",
+	ExportMe = rpc.Endpoint[rpc.None, Export]{Spec: rpc.Spec{Service: "user", Name: "export_me",
+		Method: "GET", Path: "/v1/me/export", Access: rpc.User, Summary: "Everything the system knows about the caller",
 		Detail: "The answer is sent while it is gathered. If it breaks off, what has come is not valid JSON."}}
-	RequestPasswordReset = rpc.Endpoint[RequestReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "request_reset", Method: "POST", Path: "/v1/password-resets",
-		Access: rpc.Public, Status: 202, Limit: rpc.LoginLimit, Summary: "Ask for a password reset mail",
-		Detail: "The answer is the same whether or not the address has an account."}}
-	ConfirmPasswordReset = rpc.Endpoint[ConfirmReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "confirm_reset", Method: "POST", Path: "/v1/password-resets/confirm",
-		Access: rpc.Public, Status: 204, Limit: rpc.LoginLimit, Summary: "Set a new password with the token from the mail",
-		Faults: rpc.Faults{fault.NotFound: "there is no such token", fault.Expired: "the reset is over"}}}
-	ListUsers = rpc.Endpoint[ListUsersQuery, List[User]]{Spec: rpc.Spec{Service: "user", Name: "list", Method: "GET", Path: "/v1/users",
-		Access: rpc.Admin, Summary: "List accounts"}}
-	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get", Method: "GET", Path: "/v1/users/{id}",
-		Access: rpc.Admin, Summary: "Read an account"}}
-	SetUserRoles = rpc.Endpoint[SetRoles, User]{Spec: rpc.Spec{Service: "user", Name: "set_roles", Method: "PUT", Path: "/v1/users/{id}/roles",
-		Access: rpc.Admin, Summary: "Replace the roles of an account"}}
-	GetKeys = rpc.Endpoint[rpc.None, KeySet]{Spec: rpc.Spec{Service: "user", Name: "keys", Method: "GET", Path: "/.well-known/jwks.json",
-		Access: rpc.Public, Summary: "The public keys of access tokens"}}
+	RequestPasswordReset = rpc.Endpoint[RequestReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "request_reset",
+		Method: "POST", Path: "/v1/password-resets", Access: rpc.Public, Status: 202, Limit: rpc.LoginLimit,
+		Summary: "Ask for a password reset mail",
+		Detail:  "The answer is the same whether or not the address has an account."}}
+	ConfirmPasswordReset = rpc.Endpoint[ConfirmReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "confirm_reset",
+		Method: "POST", Path: "/v1/password-resets/confirm", Access: rpc.Public, Status: 204, Limit: rpc.LoginLimit,
+		Summary: "Set a new password with the token from the mail",
+		Faults:  rpc.Faults{fault.NotFound: "there is no such token", fault.Expired: "the reset is over"}}}
+	ListUsers = rpc.Endpoint[ListUsersQuery, List[User]]{Spec: rpc.Spec{Service: "user", Name: "list",
+		Method: "GET", Path: "/v1/users", Access: rpc.Admin, Summary: "List accounts"}}
+	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get",
+		Method: "GET", Path: "/v1/users/{id}", Access: rpc.Admin, Summary: "Read an account"}}
+	SetUserRoles = rpc.Endpoint[SetRoles, User]{Spec: rpc.Spec{Service: "user", Name: "set_roles", Method: "PUT",
+		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Summary: "Replace the roles of an account"}}
+	GetKeys = rpc.Endpoint[rpc.None, KeySet]{Spec: rpc.Spec{Service: "user", Name: "keys", Method: "GET",
+		Path: "/.well-known/jwks.json", Access: rpc.Public, Summary: "The public keys of access tokens"}}
 
-	CreateLiveTicket = rpc.Endpoint[rpc.None, LiveTicket]{Spec: rpc.Spec{Service: "user", Name: "create_live_ticket", Method: "POST", Path: "/v1/live/tickets",
-		Access: rpc.User, Status: 201, Summary: "Make a ticket for one live stream",
-		Detail: "For clients that cannot send a header, such as the EventSource of browsers: GET the stream with ?ticket=. A ticket is good once, for a minute, through any gateway."}}
+	CreateLiveTicket = rpc.Endpoint[rpc.None, LiveTicket]{Spec: rpc.Spec{Service: "user", Name: "create_live_ticket",
+		Method: "POST", Path: "/v1/live/tickets", Access: rpc.User, Status: 201,
+		Summary: "Make a ticket for one live stream",
+		Detail: "For clients that cannot send a header, such as the EventSource of browsers: GET the stream with " +
+			"?ticket=. A ticket is good once, for a minute, through any gateway."}}
 	UseLiveTicket = rpc.Endpoint[UseTicket, LivePass]{Spec: rpc.Spec{Service: "user", Name: "use_live_ticket",
-		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second, Summary: "Use up the ticket of a live stream"}}
+		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
+		Summary: "Use up the ticket of a live stream"}}
 	FindUserByEmail = rpc.Endpoint[FindUser, Contact]{Spec: rpc.Spec{Service: "user", Name: "find_by_email",
 		Access: rpc.Internal, Callers: []string{"event", "ticketing"}, Summary: "The person with an address"}}
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
-		Access: rpc.Internal, Callers: []string{"event", "notification", "ticketing"}, Summary: "How to reach a person"}}
+		Access: rpc.Internal, Callers: []string{"event", "notification", "ticketing"},
+		Summary: "How to reach a person"}}
 	GetContacts = rpc.Endpoint[GetContactsOf, List[Contact]]{Spec: rpc.Spec{Service: "user", Name: "contacts",
-		Access: rpc.Internal, Callers: []string{"notification", "ticketing"}, Summary: "How to reach many people; those who are gone are left out"}}
+		Access: rpc.Internal, Callers: []string{"notification", "ticketing"},
+		Summary: "How to reach many people; those who are gone are left out"}}
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
-		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "Make the token of a password reset, at the moment it is mailed"}}
+		Access: rpc.Internal, Callers: []string{"notification"},
+		Summary: "Make the token of a password reset, at the moment it is mailed"}}
 )
 
 // GetContactOf is the request of GetContact.
@@ -250,10 +277,13 @@ type GetContactsOf struct {
 }
 
 func userEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(), RefreshSession.Describe(), EndSession.Describe(),
-		GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(), ChangeMyPassword.Describe(), ExportMe.Describe(),
-		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(), SetUserRoles.Describe(),
-		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
+	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(),
+		RefreshSession.Describe(), EndSession.Describe(), GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(),
+		ChangeMyPassword.Describe(), ExportMe.Describe(),
+		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(),
+		SetUserRoles.Describe(),
+		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
+		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -8,8 +8,8 @@
 // renewals, and the owner waits until the last lease that it may have renewed has run out.
 //
 // So no clocks are compared: a holder counts its lease from before it asked for it, an owner from after the mark. A
-// holder that registers later than the owner has read the list copies what is read later than the commit. Holders are in
-// tiers, since one copies from another: the instances of the service drop theirs first, then the gateways do.
+// holder that registers later than the owner has read the list copies what is read later than the commit. Holders are
+// in tiers, since one copies from another: the instances of the service drop theirs first, then the gateways do.
 package coherence
 
 import (

@@ -42,7 +42,8 @@ type round struct {
 // NewOwner returns the owner of a service's answers.
 func NewOwner(db *store.DB, nc *nats.Conn, log *slog.Logger, reg *observe.Registry) (*Owner, error) {
 	o := &Owner{db: db, nc: nc, service: db.Service(), log: log, rounds: map[string]*round{},
-		gone: reg.Counter("starlight_cache_holders_gone_total", "Holders of copies whose leases had to run out.", "service", db.Service())}
+		gone: reg.Counter("starlight_cache_holders_gone_total", "Holders of copies whose leases had to run out.",
+			"service", db.Service())}
 	if _, err := nc.Subscribe(ackSubject(o.service), o.confirm); err != nil {
 		return nil, fmt.Errorf("coherence: %s: %w", o.service, err)
 	}
@@ -68,7 +69,8 @@ func (o *Owner) lease(ctx context.Context, req *rpc.LeaseRequest, tier Tier) (*r
 	}
 	switch {
 	case req.Register:
-		return &rpc.Lease{Held: true}, o.write(ctx, "INSERT INTO cache_holders (id, tier, gone) VALUES (?, ?, ?)", req.Holder, tier, false)
+		return &rpc.Lease{Held: true}, o.write(ctx, "INSERT INTO cache_holders (id, tier, gone) VALUES (?, ?, ?)",
+			req.Holder, tier, false)
 	case req.Release:
 		return &rpc.Lease{}, o.write(ctx, "DELETE FROM cache_holders WHERE id = ?", req.Holder)
 	}
@@ -98,7 +100,8 @@ func (o *Owner) Invalidate(ctx context.Context, tag string) error {
 	return nil
 }
 
-// Announce tells gateways of a change that is not acknowledged to anyone, such as one of an instance that has died since.
+// Announce tells gateways of a change that is not acknowledged to anyone, such as one of an instance that has died
+// since.
 func (o *Owner) Announce(tag string) {
 	if err := o.nc.Publish(Gateways.subject(o.service), []byte(" "+tag)); err != nil {
 		o.log.Debug("an invalidation is not sent", "error", err)

@@ -22,10 +22,11 @@ type Answers struct{ db *store.DB }
 // In returns the answers in db.
 func In(db *store.DB) Answers { return Answers{db} }
 
-// Lookup returns the answer kept under the scope (the endpoint and the caller) and the caller's key. The hash is the one
-// given to Keep: another hash means that the key was used for a different request. A key that is not there, or not
+// Lookup returns the answer kept under the scope (the endpoint and the caller) and the caller's key. The hash is the
+// one given to Keep: another hash means that the key was used for a different request. A key that is not there, or not
 // committed yet, is not found and no error.
-func (a Answers) Lookup(ctx context.Context, scope, key string) (hash string, status int, body []byte, found bool, err error) {
+func (a Answers) Lookup(ctx context.Context, scope, key string) (hash string, status int, body []byte,
+	found bool, err error) {
 	var row struct {
 		Hash   string
 		Status int
@@ -61,7 +62,8 @@ func (a Answers) DeleteBefore(ctx context.Context, before time.Time) (deleted in
 // so one that serves several requests can drop only the repeated one: call Keep before making the change.
 func Keep(ctx context.Context, tx bun.IDB, scope, key, hash string, status int, body []byte) error {
 	res, err := store.Exec(ctx, tx,
-		"INSERT INTO answers (scope, key, hash, status, body, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) DO NOTHING",
+		"INSERT INTO answers (scope, key, hash, status, body, at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, key) "+
+			"DO NOTHING",
 		scope, key, hash, status, string(body), time.Now())
 	if err != nil {
 		return err

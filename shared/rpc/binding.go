@@ -196,8 +196,8 @@ func (b *binding) serve(j job, start time.Time) {
 	}
 }
 
-// admit reads the principal into m and applies the access rule. The gateway has done so already; a service does not rely on
-// it.
+// admit reads the principal into m and applies the access rule. The gateway has done so already; a service does not
+// rely on it.
 func (b *binding) admit(h nats.Header, m *Meta) error {
 	m.Endpoint = b.name
 	var err error
@@ -237,7 +237,8 @@ func (b *binding) run(ctx context.Context, h nats.Header, body []byte) (a answer
 
 func (b *binding) panicked(ctx context.Context, p any) {
 	b.stats.panics.Inc()
-	b.server.cfg.Log.ErrorContext(ctx, "a handler panicked", "endpoint", b.name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	b.server.cfg.Log.ErrorContext(ctx, "a handler panicked", "endpoint", b.name, "panic", fmt.Sprint(p),
+		"stack", string(debug.Stack()))
 }
 
 var errPanic = errors.New("the handler panicked")

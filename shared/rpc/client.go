@@ -19,8 +19,9 @@ const DefaultGrace = 200 * time.Millisecond
 
 // ClientConfig says how a Client behaves.
 type ClientConfig struct {
-	Name  string        // the role that calls, as in Spec.Callers
-	Grace time.Duration // how long to wait for an instance when there is none; 0 means DefaultGrace, negative not at all
+	Name string // the role that calls, as in Spec.Callers
+	// how long to wait for an instance when there is none; 0 means DefaultGrace, negative not at all
+	Grace time.Duration
 }
 
 // Client calls endpoints. It is safe for concurrent use.
@@ -120,7 +121,8 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 	case errors.Is(err, nats.ErrMaxPayload):
 		return nil, fault.Wrap(err, fault.TooLarge, "the request is too large")
 	default: // no responders, closed, draining: it was not sent
-		return nil, fault.Wrap(err, fault.Unavailable, "the %s service is not available", spec.Service).After(time.Second)
+		return nil, fault.Wrap(err, fault.Unavailable, "the %s service is not available",
+			spec.Service).After(time.Second)
 	}
 }
 

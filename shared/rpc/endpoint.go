@@ -48,18 +48,20 @@ type Spec struct {
 	// Faults says when the endpoint answers with faults, where that does not follow from the rest of its declaration.
 	Faults Faults
 
-	Idempotent bool     // honours Idempotency-Key: the handler stores its answer with idempotency.Keep
-	Secrets    []string // for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it away
-	Raw        bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
-	Headers    []string // HTTP request headers that travel along, for fields tagged `header:"Name"`; or AllHeaders
-	MaxBody    int      // bytes; 0 means DefaultMaxBody
-	Limit      Limit    // rate limit class
-	Live       Live     // GET only: the gateway sends the answer, then every change, as server-sent events
-	Traffic    *Traffic // what a good answer to a GET is counted as; nil means that it is not counted
+	Idempotent bool // honours Idempotency-Key: the handler stores its answer with idempotency.Keep
+	// for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it
+	// away
+	Secrets []string
+	Raw     bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
+	Headers []string // HTTP request headers that travel along, for fields tagged `header:"Name"`; or AllHeaders
+	MaxBody int      // bytes; 0 means DefaultMaxBody
+	Limit   Limit    // rate limit class
+	Live    Live     // GET only: the gateway sends the answer, then every change, as server-sent events
+	Traffic *Traffic // what a good answer to a GET is counted as; nil means that it is not counted
 
-	// Waits, for a GET, is the path value that names what the caller may wait for to change: ?wait=10s or Prefer: wait=10.
-	// The service publishes a change on live.Subject(service, value). Without If-None-Match a caller waits only while the
-	// answer is Transient.
+	// Waits, for a GET, is the path value that names what the caller may wait for to change: ?wait=10s or Prefer:
+	// wait=10. The service publishes a change on live.Subject(service, value). Without If-None-Match a caller waits
+	// only while the answer is Transient.
 	Waits string
 
 	// Near lets the gateway keep answers to a GET that the service marks as shared by all callers.
@@ -74,8 +76,8 @@ type Spec struct {
 	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
 }
 
-// Faults are codes that an endpoint answers with, and when it does: a clause without a capital and a full stop. An empty
-// one means that it never does, though others like it may.
+// Faults are codes that an endpoint answers with, and when it does: a clause without a capital and a full stop. An
+// empty one means that it never does, though others like it may.
 type Faults map[fault.Code]string
 
 // Limit is a class of rate limits. Each bounds the requests of an address a second.
@@ -111,7 +113,8 @@ func (l Live) Token(caller ids.User, path func(name string) string) string {
 // Near says under which lease the gateway keeps answers, and what invalidates them.
 type Near struct {
 	Lease Endpoint[LeaseRequest, Lease] // of the service: see package coherence
-	Path  string                        // the path value that names what the answer is about; "": any change may change it
+	// the path value that names what the answer is about; "": any change may change it
+	Path string
 }
 
 // LeaseRequest registers a holder of copies, renews its lease, or gives it back.
@@ -134,8 +137,8 @@ type Traffic struct {
 	Without string // and only without this one
 }
 
-// AllHeaders lets every HTTP header of a request travel along but those that carry a caller's credentials, for a field of
-// type map[string]string tagged `header:"*"`. It has them by their canonical names.
+// AllHeaders lets every HTTP header of a request travel along but those that carry a caller's credentials, for a field
+// of type map[string]string tagged `header:"*"`. It has them by their canonical names.
 const AllHeaders = codec.AllHeaders
 
 // Defaults of a Spec.

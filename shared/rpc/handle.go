@@ -29,7 +29,8 @@ type Encoded struct {
 // Handle binds a handler to an endpoint. A mistake in the declaration is reported by Start.
 //
 // The request is decoded and checked before the handler runs; its context ends when the caller stops waiting. A nil
-// answer without an error is an empty body. Errors that are not faults reach the caller as Internal, without their text.
+// answer without an error is an empty body. Errors that are not faults reach the caller as Internal, without their
+// text.
 func Handle[Req, Resp any](s *Server, ep Endpoint[Req, Resp], handler func(context.Context, *Req) (*Resp, error)) {
 	bind[Req](s, ep.Describe(), func(ctx context.Context, req *Req) (answer, error) {
 		resp, err := handler(ctx, req)
@@ -128,7 +129,8 @@ func (b *binding) decode(req any, h nats.Header, body []byte) error {
 
 // codecOf returns the codec of an endpoint's request type.
 func codecOf(spec Spec, t reflect.Type) (*codec.Request, error) {
-	c, err := codec.NewRequest(t, codec.Config{Path: spec.Path, Patch: spec.Method == "PATCH", HeaderPrefix: HeaderHTTP})
+	c, err := codec.NewRequest(t, codec.Config{Path: spec.Path, Patch: spec.Method == "PATCH",
+		HeaderPrefix: HeaderHTTP})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", spec.Subject(), err)
 	}

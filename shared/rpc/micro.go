@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// microService is the part of a server that NATS sees: its subscriptions, and its answers to PING, INFO and STATS of the micro
-// protocol, in micro's own types. It stands in for micro.AddService, which counts a request as done without error when
-// its callback returns, and lets nothing correct that: here a callback only queues.
+// microService is the part of a server that NATS sees: its subscriptions, and its answers to PING, INFO and STATS of
+// the micro protocol, in micro's own types. It stands in for micro.AddService, which counts a request as done without
+// error when its callback returns, and lets nothing correct that: here a callback only queues.
 type microService struct {
 	nc          *nats.Conn
 	id          micro.ServiceIdentity
@@ -85,16 +85,18 @@ func (s *microService) stop() error {
 }
 
 func (s *microService) info() micro.Info {
-	info := micro.Info{ServiceIdentity: s.id, Type: micro.InfoResponseType, Description: s.description, Endpoints: []micro.EndpointInfo{}}
+	info := micro.Info{ServiceIdentity: s.id, Type: micro.InfoResponseType, Description: s.description,
+		Endpoints: []micro.EndpointInfo{}}
 	for _, b := range s.bindings {
-		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: b.spec.Name, Subject: b.spec.Subject(), QueueGroup: s.id.Name,
-			Metadata: maps.Clone(b.metadata)})
+		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: b.spec.Name,
+			Subject: b.spec.Subject(), QueueGroup: s.id.Name, Metadata: maps.Clone(b.metadata)})
 	}
 	return info
 }
 
 func (s *microService) stats() micro.Stats {
-	stats := micro.Stats{ServiceIdentity: s.id, Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{}}
+	stats := micro.Stats{ServiceIdentity: s.id, Type: micro.StatsResponseType, Started: s.started,
+		Endpoints: []*micro.EndpointStats{}}
 	for _, b := range s.bindings {
 		own := b.snapshot()
 		one := &micro.EndpointStats{Name: b.spec.Name, Subject: b.spec.Subject(), QueueGroup: s.id.Name,

@@ -12,17 +12,20 @@ import (
 const (
 	queueMemory = 2 * time.Second // how far back the rate of service is measured
 	queueFloor  = 16              // requests that are taken at any rate, so that there is one to measure
-	queueShare  = 2               // the wait that is planned is at most this part of what the caller has: the rest is for the way
-	queueSlow   = 4               // a request that took more than this part of the timeout shows that there are too many
+	// the wait that is planned is at most this part of what the caller has: the rest is for the way
+	queueShare = 2
+	// a request that took more than this part of the timeout shows that there are too many
+	queueSlow   = 4
 	longestHint = 30 * time.Second
 )
 
-// queue is the requests of a binding: those that run, on a bounded number of workers, and those that wait. It is bounded
-// by time: by Little's law, a request that comes when n are there and r a second are served is served after n/r. One for
-// which that is too late is refused at once, so that the work goes into those that can be in time. The rate is what
-// comes out of the handlers, so whatever they wait for themselves, such as a group commit, is part of it.
+// queue is the requests of a binding: those that run, on a bounded number of workers, and those that wait. It is
+// bounded by time: by Little's law, a request that comes when n are there and r a second are served is served after
+// n/r. One for which that is too late is refused at once, so that the work goes into those that can be in time. The
+// rate is what comes out of the handlers, so whatever they wait for themselves, such as a group commit, is part of it.
 //
-// With little to do, few are served, whatever is possible. So no request is refused by the rate before requests have been slow.
+// With little to do, few are served, whatever is possible. So no request is refused by the rate before requests have
+// been slow.
 type queue struct {
 	workers, room int // the most that run, and that wait
 	timeout       time.Duration
@@ -66,8 +69,8 @@ func (q *queue) join(j job) (running int, refused time.Duration) {
 	return 0, 0
 }
 
-// leave gives a worker's place to the next request that can be in time, if there is one. The others that it considered, and
-// those at the end of the queue for which there is no time, are returned: refuse them.
+// leave gives a worker's place to the next request that can be in time, if there is one. The others that it considered,
+// and those at the end of the queue for which there is no time, are returned: refuse them.
 func (q *queue) leave(done job, started, now time.Time) (next job, ok bool, late []job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

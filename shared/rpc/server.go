@@ -83,7 +83,8 @@ func (s *Server) add(b *binding) {
 		}
 	}
 	if b.spec.Idempotent && s.cfg.Answers == nil {
-		s.problems = append(s.problems, fmt.Errorf("%s is idempotent, but the server has no store of answers", b.spec.Subject()))
+		s.problems = append(s.problems,
+			fmt.Errorf("%s is idempotent, but the server has no store of answers", b.spec.Subject()))
 	}
 	s.bindings = append(s.bindings, b)
 }
@@ -96,9 +97,11 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	before := s.nc.LastError()
 	s.micro = &microService{nc: s.nc, bindings: s.bindings, description: s.cfg.Description,
-		id: micro.ServiceIdentity{Name: s.cfg.Service, Version: s.cfg.Version, Metadata: map[string]string{"instance": s.cfg.Instance}},
+		id: micro.ServiceIdentity{Name: s.cfg.Service, Version: s.cfg.Version,
+			Metadata: map[string]string{"instance": s.cfg.Instance}},
 		log: func(subject string, err error) {
-			s.cfg.Log.Warn("a request for information about this service was not answered", "subject", subject, "error", err)
+			s.cfg.Log.Warn("a request for information about this service was not answered",
+				"subject", subject, "error", err)
 		}}
 	if err := s.micro.start(); err != nil {
 		return s.abandon(fmt.Errorf("rpc: %s: %w", s.cfg.Service, err))
@@ -106,7 +109,8 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.flush(ctx); err != nil {
 		return s.abandon(fmt.Errorf("rpc: %s: %w", s.cfg.Service, err))
 	}
-	if err := s.nc.LastError(); err != before && errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), "Subscription") {
+	if err := s.nc.LastError(); err != before && errors.Is(err, nats.ErrPermissionViolation) &&
+		strings.Contains(err.Error(), "Subscription") {
 		return s.abandon(fmt.Errorf("rpc: %s may not serve its endpoints: %w", s.cfg.Service, err))
 	}
 	s.ready.Store(true)

@@ -52,11 +52,15 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 	for _, code := range fault.Codes() {
 		s.codes[code] = r.Counter(requests, help, with("code", string(code))...)
 	}
-	s.latency = r.Histogram("starlight_rpc_duration_seconds", "How long a handler took, with decoding and encoding.", labels...)
-	s.shed = r.Counter("starlight_rpc_shed_total", "Requests refused because they could not be served in time.", labels...)
-	s.expired = r.Counter("starlight_rpc_expired_total", "Requests dropped unrun because their caller had stopped waiting.", labels...)
+	s.latency = r.Histogram("starlight_rpc_duration_seconds",
+		"How long a handler took, with decoding and encoding.", labels...)
+	s.shed = r.Counter("starlight_rpc_shed_total",
+		"Requests refused because they could not be served in time.", labels...)
+	s.expired = r.Counter("starlight_rpc_expired_total",
+		"Requests dropped unrun because their caller had stopped waiting.", labels...)
 	s.panics = r.Counter("starlight_rpc_panics_total", "Handlers that panicked.", labels...)
-	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.", func() float64 { return float64(b.queue.busy()) }, labels...)
+	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.",
+		func() float64 { return float64(b.queue.busy()) }, labels...)
 }
 
 // took records that a request ran for d.

@@ -37,12 +37,13 @@ const (
 	HeaderID          = "Starlight-Id" // of what was created, on endpoints with a Location
 	HeaderContentType = "Content-Type" // absent means JSON
 	HeaderDisposition = "Content-Disposition"
-	HeaderShared      = "Starlight-Shared"    // ms for which the answer is the same for all callers, on endpoints with Near
-	HeaderTransient   = "Starlight-Transient" // true: the state is on its way to another, on endpoints with Waits
-	HeaderShed        = "Starlight-Shed"      // true: nothing was done, for want of time
-	HeaderReplayed    = "Idempotency-Replayed"
-	HeaderError       = "Nats-Service-Error"      // the fault's code, as nats micro does it
-	HeaderErrorCode   = "Nats-Service-Error-Code" // the HTTP status of the fault, likewise
+	// ms for which the answer is the same for all callers, on endpoints with Near
+	HeaderShared    = "Starlight-Shared"
+	HeaderTransient = "Starlight-Transient" // true: the state is on its way to another, on endpoints with Waits
+	HeaderShed      = "Starlight-Shed"      // true: nothing was done, for want of time
+	HeaderReplayed  = "Idempotency-Replayed"
+	HeaderError     = "Nats-Service-Error"      // the fault's code, as nats micro does it
+	HeaderErrorCode = "Nats-Service-Error-Code" // the HTTP status of the fault, likewise
 )
 
 // The HTTP request headers that rpc itself understands; the gateway forwards them to every endpoint.

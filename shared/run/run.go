@@ -54,22 +54,24 @@ type Loop struct {
 	Do       func(context.Context) error
 }
 
-// After a pass that failed, the pause is not longer than retryFirst. It doubles with each further failure up to retryLast.
+// After a pass that failed, the pause is not longer than retryFirst. It doubles with each further failure up to
+// retryLast.
 const (
 	retryFirst = time.Second
 	retryLast  = time.Minute
 )
 
-// Every adds a part that makes a pass at once, after each interval and when it is woken. A pass that fails is made again,
-// after a pause of at most a second at first and a minute later. While passes keep failing there is one warning, and one
-// line at the end.
+// Every adds a part that makes a pass at once, after each interval and when it is woken. A pass that fails is made
+// again, after a pause of at most a second at first and a minute later. While passes keep failing there is one warning,
+// and one line at the end.
 func (s *Stage) Every(l Loop) {
 	s.Go(l.Name, func(ctx context.Context) error { return l.Run(ctx, s.log) })
 }
 
 // Run makes passes until ctx ends, and returns nil: Every, for a part that does more.
 func (l Loop) Run(ctx context.Context, log *slog.Logger) error {
-	outage := observe.NewOutage(log.With("work", l.Name), "background work fails", "background work succeeds again", nil)
+	outage := observe.NewOutage(log.With("work", l.Name), "background work fails",
+		"background work succeeds again", nil)
 	retry := retryFirst
 	for ctx.Err() == nil {
 		err := l.Do(ctx)

@@ -17,11 +17,12 @@ var ErrClaimLost = errors.New("store: the claim to the row is lost")
 
 // Claim hands out rows whose work is due, each to one instance at a time. Row is the bun model of the table.
 //
-// A row belongs to the instance that took it for as long as a lease. When the instance dies, the lease ends by itself and
-// another instance takes the row. The work may therefore be done twice, and must bear that.
+// A row belongs to the instance that took it for as long as a lease. When the instance dies, the lease ends by itself
+// and another instance takes the row. The work may therefore be done twice, and must bear that.
 type Claim[Row any] struct {
-	DB    *DB
-	Due   string           // the column of the time from which on a row is due: in the hand of an instance, the end of its lease
+	DB *DB
+	// the column of the time from which on a row is due: in the hand of an instance, the end of its lease
+	Due   string
 	Where string           // a condition on the rows that wait, such as "status = 'pending'"; "" means all rows
 	Lease time.Duration    // longer than the clocks of instances differ
 	Now   func() time.Time // the clock that the instances share

@@ -44,7 +44,8 @@ func DecodeCursor(s string, n int) ([]string, error) {
 	var check fault.Check
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	key := strings.Split(string(raw), cursorSeparator)
-	check.Field(err == nil && len(s) <= 512 && len(key) == n && utf8.Valid(raw), "cursor", "is not one that a list returned")
+	check.Field(err == nil && len(s) <= 512 && len(key) == n && utf8.Valid(raw), "cursor",
+		"is not one that a list returned")
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -105,7 +105,8 @@ func refused(err error) bool {
 // classify makes a fault of the errors that say something about the database and nothing about the query.
 func classify(err error) error {
 	var f *fault.Error
-	if err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.As(err, &f) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	if unavailable(err) {

@@ -31,8 +31,8 @@ type migration struct {
 // order of their names, each in one transaction, and never again: a file that changed after it was applied is an error.
 // Files may hold several statements. The set keeps files of different origin apart.
 //
-// Several instances may start at the same time: one applies, the others wait. Files that the database knows and fsys does
-// not have are left alone, so an older instance can run beside a newer one.
+// Several instances may start at the same time: one applies, the others wait. Files that the database knows and fsys
+// does not have are left alone, so an older instance can run beside a newer one.
 func (db *DB) Migrate(ctx context.Context, set string, fsys fs.FS) error {
 	files, err := load(set, db.dialect, fsys)
 	if err != nil {
@@ -115,7 +115,7 @@ func (db *DB) setupPool() (*bun.DB, func(), error) {
 
 // setup is Tx for changes of the schema: one at a time. On SQLite every transaction that writes is.
 func (db *DB) setup(ctx context.Context, pool *bun.DB, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return (&lane{db: db, pool: pool}).do(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return (&queue{db: db, pool: pool}).do(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if db.Postgres() {
 			if err := lockSchema(ctx, tx, db.service); err != nil {
 				return err
@@ -144,7 +144,8 @@ func load(set, dialect string, fsys fs.FS) ([]migration, error) {
 			}
 			query := strings.ReplaceAll(string(text), "\r\n", "\n") // a checkout on Windows is the same file
 			sum := sha256.Sum256([]byte(query))
-			files = append(files, migration{name: set + "/" + path.Base(name), query: query, checksum: hex.EncodeToString(sum[:])})
+			files = append(files, migration{name: set + "/" + path.Base(name), query: query,
+				checksum: hex.EncodeToString(sum[:])})
 		}
 	}
 	slices.SortFunc(files, func(a, b migration) int { return strings.Compare(a.name, b.name) })

@@ -12,9 +12,9 @@ import (
 // sqliteTime is how bun writes times into the text of a statement for SQLite.
 const sqliteTime = "2006-01-02 15:04:05.999999-07:00"
 
-// Exec runs a statement with ? for each argument, as tx.ExecContext does, and spares SQLite to parse it each time: for the
-// statements that every purchase runs. The text is a constant, and the arguments are strings, numbers, booleans, times or
-// bytes.
+// Exec runs a statement with ? for each argument, as tx.ExecContext does, and spares SQLite to parse it each time: for
+// the statements that every purchase runs. The text is a constant, and the arguments are strings, numbers, booleans,
+// times or bytes.
 func Exec(ctx context.Context, tx bun.IDB, query string, args ...any) (sql.Result, error) {
 	inner, ok := tx.(bun.Tx)
 	if !ok || inner.Dialect().Name().String() != SQLite {

@@ -31,9 +31,10 @@ type rides struct {
 	timer   *time.Timer // nil: none is set
 }
 
-// TxSoon runs fn as part of the next transaction that commits, or of one of its own within a moment, so that it costs no
-// commit. It is for what may be lost and happen twice, such as a note that spares work: a crash before the commit forgets
-// it, and after a commit whose outcome is unknown it runs again. An error of fn is logged, and fn runs again later.
+// TxSoon runs fn as part of the next transaction that commits, or of one of its own within a moment, so that it costs
+// no commit. It is for what may be lost and happen twice, such as a note that spares work: a crash before the commit
+// forgets it, and after a commit whose outcome is unknown it runs again. An error of fn is logged, and fn runs again
+// later.
 func (db *DB) TxSoon(fn func(ctx context.Context, tx bun.Tx) error) {
 	db.TxSoonThen(fn, func() {})
 }
@@ -89,8 +90,8 @@ func (r *rides) flush(ctx context.Context) {
 	}
 }
 
-// board runs the changes that wait in the transaction of the group and returns those that succeeded. An error means that
-// the transaction cannot go on; then all of them wait again.
+// board runs the changes that wait in the transaction of the group and returns those that succeeded. An error means
+// that the transaction cannot go on; then all of them wait again.
 func (r *rides) board(g *group) (riding []ride, err error) {
 	waiting := r.all()
 	for i, one := range waiting {

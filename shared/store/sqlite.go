@@ -18,8 +18,8 @@ import (
 // readers bounds the connections that read one SQLite file.
 const readers = 4
 
-// walLimit is how large the write-ahead log may stay, in bytes, and checkpointWait how long writers wait for readers to let
-// it shrink.
+// walLimit is how large the write-ahead log may stay, in bytes, and checkpointWait how long writers wait for readers to
+// let it shrink.
 const (
 	walLimit       = 32 << 20
 	busyTimeout    = 5 * time.Second
@@ -50,7 +50,7 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 	if db.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
 		return err
 	}
-	db.lane = &lane{db: db, pool: db.write}
+	db.queue = &queue{db: db, pool: db.write}
 	// Two processes that turn a new file to WAL at the same moment are refused without the busy timeout.
 	for attempt := 1; ; attempt++ {
 		err := db.write.PingContext(ctx)
@@ -65,9 +65,9 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 	return err
 }
 
-// Checkpoint empties the write-ahead log of SQLite if that is large. The automatic checkpoints copy it into the database,
-// but begin it anew only at a moment without readers, which a busy service may never have; this waits a moment for one.
-// With PostgreSQL there is nothing to do. Call it now and then.
+// Checkpoint empties the write-ahead log of SQLite if that is large. The automatic checkpoints copy it into the
+// database, but begin it anew only at a moment without readers, which a busy service may never have; this waits a
+// moment for one. With PostgreSQL there is nothing to do. Call it now and then.
 func (db *DB) Checkpoint(ctx context.Context) error {
 	if db.dialect != SQLite {
 		return nil
@@ -82,7 +82,8 @@ func (db *DB) Checkpoint(ctx context.Context) error {
 	}
 	defer conn.Close()
 	wait := func(d time.Duration) error {
-		_, err := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
+		_, err := conn.ExecContext(context.WithoutCancel(ctx),
+			fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
 		return err
 	}
 	if err := wait(checkpointWait); err != nil {
@@ -100,9 +101,11 @@ func sqlitePool(path string, n int, param, value string) (*bun.DB, error) {
 		"_foreign_keys": {"1"},
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
-		"_dqs":          {"0"},                                                                                         // a misspelt column is an error, not a string
-		"_pragma":       {"cache_size(-16000)", "temp_store(memory)", fmt.Sprintf("journal_size_limit(%d)", walLimit)}, // 16 MB a connection
-		param:           {value},
+		// a misspelt column is an error, not a string
+		"_dqs": {"0"},
+		// 16 MB a connection
+		"_pragma": {"cache_size(-16000)", "temp_store(memory)", fmt.Sprintf("journal_size_limit(%d)", walLimit)},
+		param:     {value},
 	}
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 	plain, err := sql.Open("sqlite", dsn) // for its driver, which is registered

@@ -6,8 +6,8 @@
 // # Reading and writing
 //
 // Reads go through Read, writes through Tx. On SQLite there is one connection that writes and a few that read; the file
-// is in WAL mode with synchronous=FULL, so readers never wait for the writer and a commit is on disk when it returns. On
-// PostgreSQL both use one pool.
+// is in WAL mode with synchronous=FULL, so readers never wait for the writer and a commit is on disk when it returns.
+// On PostgreSQL both use one pool.
 //
 // # Columns
 //
@@ -51,7 +51,7 @@ type DB struct {
 	dsn     string  // of PostgreSQL
 	path    string  // of the file of SQLite
 
-	lane *lane // of SQLite, which has one writer
+	queue *queue // of SQLite, which has one writer
 
 	rides rides
 
@@ -61,10 +61,11 @@ type DB struct {
 	announced []func()
 }
 
-// Open opens the database of a service at url, creates it where missing, and applies the migrations: first those of this
-// package, then the service's (see Migrate for their layout; nil means none).
+// Open opens the database of a service at url, creates it where missing, and applies the migrations: first those of
+// this package, then the service's (see Migrate for their layout; nil means none).
 //
-// The service is a name of 1 to 32 of [a-z0-9_] that begins with a letter. Errors never contain the password of the URL.
+// The service is a name of 1 to 32 of [a-z0-9_] that begins with a letter. Errors never contain the password of the
+// URL.
 func Open(ctx context.Context, url, service string, migrations fs.FS, log *slog.Logger) (*DB, error) {
 	if !nameRule.MatchString(service) {
 		return nil, fmt.Errorf("store: %q is no name for a database", service)

@@ -25,26 +25,27 @@ type txState struct {
 	failed    error // the first statement that failed
 }
 
-// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics. On SQLite transactions
-// that wait for each other share a commit, each in a savepoint. An outcome is known to all of them at the same moment.
+// Tx runs fn in a transaction: it commits if fn returns nil and rolls back if fn fails or panics. On SQLite
+// transactions that wait for each other share a commit, each in a savepoint. An outcome is known to all of them at the
+// same moment.
 //
 // When the database refuses because of concurrent transactions (serialization failure, deadlock, busy), fn runs again
-// from the start, up to 8 times. It also runs again if one that shares its commit cannot be undone alone. It must have no
-// effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is given.
-// Transactions do not nest: the one writer of SQLite would wait for itself, so a Tx within a Tx is an error on both
-// databases.
+// from the start, up to 8 times. It also runs again if one that shares its commit cannot be undone alone. It must have
+// no effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is
+// given. Transactions do not nest: the one writer of SQLite would wait for itself, so a Tx within a Tx is an error on
+// both databases.
 //
 // An error of fn is returned as it is, so faults pass through. An unreachable or full database is a fault of code
 // Unavailable. If the connection breaks during the commit, the error matches ErrUnknown: the change may have happened.
 //
-// On PostgreSQL a transaction in which a statement failed cannot commit. Tx returns the failed statement's error even if
-// fn overlooked it; where a duplicate is expected use ON CONFLICT DO NOTHING.
+// On PostgreSQL a transaction in which a statement failed cannot commit. Tx returns the failed statement's error even
+// if fn overlooked it; where a duplicate is expected use ON CONFLICT DO NOTHING.
 func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	l := db.lane
-	if l == nil {
-		l = &lane{db: db, pool: db.write}
+	q := db.queue
+	if q == nil {
+		q = &queue{db: db, pool: db.write}
 	}
-	return l.do(ctx, fn)
+	return q.do(ctx, fn)
 }
 
 // change is what a transaction does.
@@ -54,9 +55,9 @@ type change = func(ctx context.Context, tx bun.Tx) error
 const settleWithin = 5 * time.Second
 
 // TxRepeatable is Tx for an fn that recognises what an earlier run of it has done, by keys that stay the same, and then
-// changes nothing. If a commit is cut off, fn runs again, which waits for what is left of the first transaction and finds
-// it done or not: the caller knows the outcome. Only if the database stays away for longer than 5 seconds the error
-// matches ErrUnknown.
+// changes nothing. If a commit is cut off, fn runs again, which waits for what is left of the first transaction and
+// finds it done or not: the caller knows the outcome. Only if the database stays away for longer than 5 seconds the
+// error matches ErrUnknown.
 func (db *DB) TxRepeatable(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
 	first := db.Tx(ctx, fn)
 	if !errors.Is(first, ErrUnknown) {
@@ -77,10 +78,12 @@ func (db *DB) TxRepeatable(ctx context.Context, fn func(ctx context.Context, tx 
 	}
 }
 
-// FaultOf returns what an error of a query under ctx is to a caller: once ctx has ended, a broken connection only says so.
+// FaultOf returns what an error of a query under ctx is to a caller: once ctx has ended, a broken connection only says
+// so.
 func FaultOf(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && rolledBack(ctx, err) {
-		return fault.Wrap(err, fault.Unavailable, "the database was too slow, and nothing was changed").After(time.Second)
+		return fault.Wrap(err, fault.Unavailable,
+			"the database was too slow, and nothing was changed").After(time.Second)
 	}
 	if cause := ctx.Err(); cause != nil && (unavailable(err) || liteCode(err)&0xff == sqlite3.SQLITE_INTERRUPT) {
 		return fault.Wrap(errors.Join(cause, err), fault.Timeout, "the request took too long")
@@ -88,8 +91,8 @@ func FaultOf(ctx context.Context, err error) error {
 	return classify(err)
 }
 
-// AroundCommit has fn called before each commit and, with done, after it: a test can end the process there. Call it before
-// the database is used.
+// AroundCommit has fn called before each commit and, with done, after it: a test can end the process there. Call it
+// before the database is used.
 func (db *DB) AroundCommit(fn func(done bool)) { db.aroundCommit = fn }
 
 func (db *DB) around(done bool) {
@@ -118,8 +121,8 @@ func Announce(ctx context.Context) {
 	}
 }
 
-// failures is a bun hook that remembers the first failed statement of a transaction. PostgreSQL answers COMMIT in such a
-// transaction by rolling back, and reports success.
+// failures is a bun hook that remembers the first failed statement of a transaction. PostgreSQL answers COMMIT in such
+// a transaction by rolling back, and reports success.
 type failures struct{}
 
 func (failures) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }

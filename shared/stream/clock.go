@@ -28,8 +28,8 @@ const (
 // Clock tells the time of the server that leads a stream. All instances of a system agree on it within a fraction of a
 // second, whatever the clocks of their machines show: a moment that one of them writes down means the same to all.
 //
-// Between two readings it runs on the monotonic clock, so a machine's clock that is set does not move it. It is safe for
-// concurrent use.
+// Between two readings it runs on the monotonic clock, so a machine's clock that is set does not move it. It is safe
+// for concurrent use.
 type Clock struct {
 	js     jetstream.JetStream
 	stream string
@@ -42,18 +42,20 @@ type Clock struct {
 type reading struct{ local, server time.Time }
 
 // NewClock returns a clock that has been read once. local is the machine's: time.Now, if it is to survive being set.
-func NewClock(ctx context.Context, js jetstream.JetStream, stream string, local func() time.Time, log *slog.Logger, reg *observe.Registry) (*Clock, error) {
+func NewClock(ctx context.Context, js jetstream.JetStream, stream string, local func() time.Time, log *slog.Logger,
+	reg *observe.Registry) (*Clock, error) {
 	c := &Clock{js: js, stream: stream, local: local, log: log}
 	if err := c.first(ctx); err != nil {
 		return nil, err
 	}
-	reg.GaugeFunc("starlight_clock_offset_seconds", "How far the machine's clock is ahead of the NATS server's, by which the system goes.",
+	reg.GaugeFunc("starlight_clock_offset_seconds",
+		"How far the machine's clock is ahead of the NATS server's, by which the system goes.",
 		func() float64 { return c.offset().Seconds() })
 	return c, nil
 }
 
-// first reads the time until that succeeds. A server of a cluster hears of a stream later than the one that made it, and
-// a stream whose servers choose a leader does not answer.
+// first reads the time until that succeeds. A server of a cluster hears of a stream later than the one that made it,
+// and a stream whose servers choose a leader does not answer.
 func (c *Clock) first(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, clockFirst)
 	defer cancel()
@@ -94,8 +96,10 @@ func (c *Clock) Read(ctx context.Context) error {
 		return nil
 	}
 	c.last.Store(&reading{local: asked.Add(half), server: s.CachedInfo().TimeStamp})
-	if off := c.offset(); off.Abs() > clockWarning && (before == nil || before.server.Sub(before.local.Round(0)).Abs() <= clockWarning) {
-		c.log.WarnContext(ctx, "this machine's clock differs from the NATS server's, which the system goes by", "ahead", off.Round(time.Millisecond))
+	if off := c.offset(); off.Abs() > clockWarning && (before == nil ||
+		before.server.Sub(before.local.Round(0)).Abs() <= clockWarning) {
+		c.log.WarnContext(ctx, "this machine's clock differs from the NATS server's, which the system goes by",
+			"ahead", off.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -32,16 +32,20 @@ type Consumer struct {
 	Durable string   // its name: instances that use the same one share the messages
 	Filters []string // subjects; none means the whole stream
 
-	Concurrency int             // handlers at a time in this instance; 0 means 1
-	Ordered     bool            // one message at a time over all instances: each in its turn, a failing one holds up the rest
-	AckWait     time.Duration   // after which the message of an instance that died is delivered again; 0 means 30 s
-	HandlerTime time.Duration   // what a handler gets; 0 means nine tenths of AckWait
-	StopTime    time.Duration   // what handlers under way still get when Consume is to end; 0 means 20 s
-	MaxDeliver  int             // deliveries after which a message that fails is dead; 0 means 10
-	MaxAge      time.Duration   // age from which on a message that fails is dead for whatever reason; 0 means no such age
-	BackOff     []time.Duration // pauses after the first, second ... failure; the last one repeats; nil means 100 ms to 30 s
-	DoubleAck   bool            // wait for the server to confirm each ack: fewer repetitions, for handlers whose effect cannot be undone
-	FromNow     bool            // a new consumer begins with the next message instead of the oldest
+	Concurrency int // handlers at a time in this instance; 0 means 1
+	// one message at a time over all instances: each in its turn, a failing one holds up the rest
+	Ordered     bool
+	AckWait     time.Duration // after which the message of an instance that died is delivered again; 0 means 30 s
+	HandlerTime time.Duration // what a handler gets; 0 means nine tenths of AckWait
+	StopTime    time.Duration // what handlers under way still get when Consume is to end; 0 means 20 s
+	MaxDeliver  int           // deliveries after which a message that fails is dead; 0 means 10
+	// age from which on a message that fails is dead for whatever reason; 0 means no such age
+	MaxAge time.Duration
+	// pauses after the first, second ... failure; the last one repeats; nil means 100 ms to 30 s
+	BackOff []time.Duration
+	// wait for the server to confirm each ack: fewer repetitions, for handlers whose effect cannot be undone
+	DoubleAck bool
+	FromNow   bool // a new consumer begins with the next message instead of the oldest
 
 	Log      *slog.Logger      // nil: none
 	Registry *observe.Registry // nil: none
@@ -68,7 +72,8 @@ func (c Consumer) withDefaults() (Consumer, error) {
 		c.MaxDeliver = 10
 	}
 	if len(c.BackOff) == 0 {
-		c.BackOff = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 10 * time.Second, 30 * time.Second}
+		c.BackOff = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second,
+			10 * time.Second, 30 * time.Second}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -113,22 +118,24 @@ type consumption struct {
 	pending                        *observe.Gauge
 }
 
-// Consume hands the messages of a durable consumer to handler until ctx ends. The consumer is created where missing. What
-// goes wrong with the stream or the connection is logged and tried again for ever; the only error is an invalid Consumer.
+// Consume hands the messages of a durable consumer to handler until ctx ends. The consumer is created where missing.
+// What goes wrong with the stream or the connection is logged and tried again for ever; the only error is an invalid
+// Consumer.
 //
-// A message that this instance has taken is kept in progress until it is settled, however long it waits for a handler and
-// however long its handler takes: it is delivered again only when the instance dies or is cut off from the server.
+// A message that this instance has taken is kept in progress until it is settled, however long it waits for a handler
+// and however long its handler takes: it is delivered again only when the instance dies or is cut off from the server.
 //
-// A handler that fails or panics gets the message again, after a pause. One that fails with a fault of code Unavailable or
-// Timeout says nothing about the message: it stays with this instance and is tried until it succeeds, or is MaxAge old. A
-// message that failed MaxDeliver times for other reasons, or failed with a fault of code Invalid, is published to
-// dead.<durable> in the stream DEAD, with its headers and the reason, and not delivered again before Replay is called.
-// Replays come from the stream DEAD, by a consumer of their own, and look to the handler as they did at first.
+// A handler that fails or panics gets the message again, after a pause. One that fails with a fault of code Unavailable
+// or Timeout says nothing about the message: it stays with this instance and is tried until it succeeds, or is MaxAge
+// old. A message that failed MaxDeliver times for other reasons, or failed with a fault of code Invalid, is published
+// to dead.<durable> in the stream DEAD, with its headers and the reason, and not delivered again before Replay is
+// called. Replays come from the stream DEAD, by a consumer of their own, and look to the handler as they did at first.
 //
-// The handler's context ends with the message's time, not with ctx. When ctx ends, messages without a handler go back to
-// the server at once, for other instances; handlers under way get StopTime, then their contexts end, and Consume returns
-// when they have. What a handler has done it writes down under the context of Recording.
-func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler func(ctx context.Context, m Msg) error) error {
+// The handler's context ends with the message's time, not with ctx. When ctx ends, messages without a handler go back
+// to the server at once, for other instances; handlers under way get StopTime, then their contexts end, and Consume
+// returns when they have. What a handler has done it writes down under the context of Recording.
+func Consume(ctx context.Context, js jetstream.JetStream, c Consumer,
+	handler func(ctx context.Context, m Msg) error) error {
 	c, err := c.withDefaults()
 	if err != nil {
 		return err
@@ -144,7 +151,8 @@ func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler fu
 		pending: gauge("starlight_consumer_pending", "Messages of the stream that the consumer has not been given."),
 	}
 	outage := func(waiting *observe.Gauge) *observe.Outage {
-		return observe.NewOutage(c.Log, "messages wait: what their handler needs is not available", "no message waits any more", waiting)
+		return observe.NewOutage(c.Log, "messages wait: what their handler needs is not available",
+			"no message waits any more", waiting)
 	}
 	k.outage = outage(gauge("starlight_consumer_waiting", "Messages that wait for what their handler needs."))
 	again := &consumption{
@@ -152,7 +160,8 @@ func Consume(ctx context.Context, js jetstream.JetStream, c Consumer, handler fu
 		done: k.done, retried: k.retried, postponed: k.postponed, dead: k.dead,
 		pending: gauge("starlight_consumer_replays_pending", "Dead letters to try once more."),
 	}
-	again.outage = outage(gauge("starlight_consumer_replays_waiting", "Replayed dead letters that wait for what their handler needs."))
+	again.outage = outage(gauge("starlight_consumer_replays_waiting",
+		"Replayed dead letters that wait for what their handler needs."))
 	_, _ = again.create(ctx) // before a message can be given up; what fails is tried again below
 	var both sync.WaitGroup
 	for _, one := range []*consumption{k, again} {
@@ -180,7 +189,8 @@ func (k *consumption) run(ctx context.Context) {
 
 	k.keepOn(ctx)
 	k.hand.stop()
-	k.release(func(*item) bool { return true }, func(it *item) { _ = it.raw.Nak() }) // after the last request, or they would come back
+	// after the last request, or they would come back
+	k.release(func(*item) bool { return true }, func(it *item) { _ = it.raw.Nak() })
 	deadline := time.AfterFunc(k.StopTime, cancel)
 	defer deadline.Stop()
 	workers.Wait()
@@ -229,14 +239,15 @@ func (k *consumption) keepOn(ctx context.Context) {
 			pause = 0
 		}
 		next := min(max(2*pause, 100*time.Millisecond), longestPause)
-		k.Log.Log(ctx, interruption(pause, next), "consumer interrupted", "stream", k.Stream, "error", err, "retry_in", next)
+		k.Log.Log(ctx, interruption(pause, next), "consumer interrupted", "stream", k.Stream,
+			"error", err, "retry_in", next)
 		pause = next
 		wait(ctx, pause, nil)
 	}
 }
 
-// interruption returns the level of a failure between two pauses. Leaders change in any cluster; a consumer that cannot go
-// on for seconds is worth one warning.
+// interruption returns the level of a failure between two pauses. Leaders change in any cluster; a consumer that cannot
+// go on for seconds is worth one warning.
 func interruption(before, next time.Duration) slog.Level {
 	switch {
 	case before == 0:

@@ -13,8 +13,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// ReplaySubjects are those, in the stream DEAD, of dead letters that their consumers shall try once more. They do not go
-// back to the stream they came from: other consumers had them already, and a replay needs no right to write there.
+// ReplaySubjects are those, in the stream DEAD, of dead letters that their consumers shall try once more. They do not
+// go back to the stream they came from: other consumers had them already, and a replay needs no right to write there.
 const (
 	replayPrefix   = deadPrefix + "replay."
 	ReplaySubjects = replayPrefix + ">"
@@ -58,13 +58,14 @@ func DeadLetters(ctx context.Context, js jetstream.JetStream, after uint64, limi
 }
 
 func letter(m *jetstream.RawStreamMsg) Letter {
-	return Letter{Sequence: m.Sequence, Consumer: strings.TrimPrefix(m.Subject, deadPrefix), Stream: m.Header.Get(HeaderDeadStream),
-		Subject: m.Header.Get(HeaderDeadSubject), ID: m.Header.Get(HeaderDeadID), Reason: m.Header.Get(HeaderDeadReason),
+	return Letter{Sequence: m.Sequence, Consumer: strings.TrimPrefix(m.Subject, deadPrefix),
+		Stream: m.Header.Get(HeaderDeadStream), Subject: m.Header.Get(HeaderDeadSubject),
+		ID: m.Header.Get(HeaderDeadID), Reason: m.Header.Get(HeaderDeadReason),
 		Header: m.Header, Data: m.Data, Time: m.Time}
 }
 
-// Bury puts a message into the dead letters of a consumer that is not run by Consume, and so takes no replays. Instances
-// that bury the same message leave one letter.
+// Bury puts a message into the dead letters of a consumer that is not run by Consume, and so takes no replays.
+// Instances that bury the same message leave one letter.
 func Bury(ctx context.Context, js jetstream.JetStream, consumer string, raw jetstream.Msg, cause error) error {
 	meta, err := raw.Metadata()
 	if err != nil {
@@ -100,15 +101,16 @@ func bury(ctx context.Context, js jetstream.JetStream, consumer, from string, m 
 }
 
 // Replay hands the dead letter of a sequence to its consumer once more and takes it off the list. If it fails again, it
-// is a dead letter again. Without such a letter the fault is NotFound; where the consumer takes no replays it is Conflict,
-// and the letter stays.
+// is a dead letter again. Without such a letter the fault is NotFound; where the consumer takes no replays it is
+// Conflict, and the letter stays.
 func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error {
 	dead, err := js.Stream(ctx, DeadStream)
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
 	}
 	m, err := dead.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && strings.Contains(strings.TrimPrefix(m.Subject, deadPrefix), ".") {
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil &&
+		strings.Contains(strings.TrimPrefix(m.Subject, deadPrefix), ".") {
 		return fault.New(fault.NotFound, "there is no such dead letter")
 	}
 	if err != nil {
@@ -126,23 +128,27 @@ func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error 
 		}
 	}
 	// Asked for twice at the same moment, it is replayed once.
-	if _, err := js.PublishMsg(ctx, again, jetstream.WithMsgID("replay:"+strconv.FormatUint(sequence, 10))); err != nil {
+	if _, err := js.PublishMsg(ctx, again,
+		jetstream.WithMsgID("replay:"+strconv.FormatUint(sequence, 10))); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be replayed")
 	}
-	if err := dead.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+	if err := dead.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) &&
+		!errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 		return fault.Wrap(err, fault.Unavailable, "the dead letter is replayed, but still listed")
 	}
 	return nil
 }
 
-// takesReplays returns a fault unless a consumer has taken replays before: what runs it makes the consumer of its replays
-// when it starts.
+// takesReplays returns a fault unless a consumer has taken replays before: what runs it makes the consumer of its
+// replays when it starts.
 func takesReplays(ctx context.Context, js jetstream.JetStream, consumer string) error {
 	_, err := js.Consumer(ctx, DeadStream, ReplayDurable(consumer))
 	switch {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return fault.New(fault.Conflict, "%s takes no replays: the dead letter stays. A read model that can read it by now counts it when it is built again, "+
-			"as by `starlight rebuild analytics`", consumer)
+		return fault.New(fault.Conflict,
+			"%s takes no replays: the dead letter stays. A read model that can read it by now counts it when it is "+
+				"built again, "+
+				"as by `starlight rebuild analytics`", consumer)
 	case err != nil:
 		return fault.Wrap(err, fault.Unavailable, "whether %s takes replays cannot be found out", consumer)
 	}

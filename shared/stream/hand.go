@@ -29,7 +29,8 @@ const (
 	parked // until it is tried again
 )
 
-// hand holds the messages that this instance has taken and not settled, and keeps all of them in progress at the server.
+// hand holds the messages that this instance has taken and not settled, and keeps all of them in progress at the
+// server.
 type hand struct {
 	limit   int           // messages in line or running beyond which none is taken
 	ackWait time.Duration // after which the server gives a message that it hears nothing of to another instance
@@ -131,7 +132,8 @@ func (h *hand) release() {
 	}
 }
 
-// park has a message wait for d and puts it in line again. When the instance stops, it drops the message and reports false.
+// park has a message wait for d and puts it in line again. When the instance stops, it drops the message and reports
+// false.
 func (h *hand) park(it *item, d time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -19,8 +19,9 @@ import (
 // recordingTime is what the context of Recording lasts.
 const recordingTime = 10 * time.Second
 
-// Recording returns a context for writing down what a handler has done outside: a mail that was sent, money that has gone.
-// It lasts ten seconds, even if the handler's time is over or the process is to stop, so that done work is not done again.
+// Recording returns a context for writing down what a handler has done outside: a mail that was sent, money that has
+// gone. It lasts ten seconds, even if the handler's time is over or the process is to stop, so that done work is not
+// done again.
 func Recording(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), recordingTime)
 }
@@ -52,15 +53,15 @@ func (k *consumption) handle(ctx context.Context, it *item) {
 	}
 }
 
-// passing reports whether an error is about what the handler needs, and not about the message. Errors of the database and of
-// NATS count as what they are, even if the handler made no faults of them.
+// passing reports whether an error is about what the handler needs, and not about the message. Errors of the database
+// and of NATS count as what they are, even if the handler made no faults of them.
 func passing(err error) bool {
 	var f *fault.Error
 	if errors.As(err, &f) {
 		return f.Code == fault.Unavailable || f.Code == fault.Timeout
 	}
-	for _, away := range []error{context.DeadlineExceeded, context.Canceled, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected,
-		nats.ErrConnectionClosed, jetstream.ErrNoStreamResponse} {
+	for _, away := range []error{context.DeadlineExceeded, context.Canceled, nats.ErrTimeout,
+		nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionClosed, jetstream.ErrNoStreamResponse} {
 		if errors.Is(err, away) {
 			return true
 		}

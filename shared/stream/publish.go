@@ -11,7 +11,8 @@ import (
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// publish sends rows and returns those that are stored. An error means that none is, and that it is not the rows' fault.
+// publish sends rows and returns those that are stored. An error means that none is, and that it is not the rows'
+// fault.
 func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
@@ -47,8 +48,8 @@ func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err err
 	return acked, r.blame(ctx, rows, errs, len(acked) > 0)
 }
 
-// publishTogether sends all rows as one atomic batch, which costs the stream one sync instead of one for each. It is all
-// or nothing: one message that the stream refuses, or has already, refuses the batch, and then they go one by one.
+// publishTogether sends all rows as one atomic batch, which costs the stream one sync instead of one for each. It is
+// all or nothing: one message that the stream refuses, or has already, refuses the batch, and then they go one by one.
 func (r *Relay) publishTogether(ctx context.Context, rows []row) error {
 	batch, err := jetstreamext.NewBatchPublisher(r.js, jetstreamext.BatchFlowControl{})
 	if err != nil {

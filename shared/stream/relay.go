@@ -32,10 +32,10 @@ const (
 
 // Relay publishes the outbox of one service.
 //
-// Every instance of a service runs one. On PostgreSQL they take turns, under an advisory lock rather than SKIP LOCKED: the
-// outbox is published in the order of its rows, and a second publisher would overtake the first. A message that the stream
-// refuses while others get through, or refuses again and again, steps aside: it is tried again after a second, later after
-// up to a minute, and the others go on without it.
+// Every instance of a service runs one. On PostgreSQL they take turns, under an advisory lock rather than SKIP LOCKED:
+// the outbox is published in the order of its rows, and a second publisher would overtake the first. A message that the
+// stream refuses while others get through, or refuses again and again, steps aside: it is tried again after a second,
+// later after up to a minute, and the others go on without it.
 type Relay struct {
 	db  *store.DB
 	js  jetstream.JetStream
@@ -71,10 +71,14 @@ func NewRelay(db *store.DB, js jetstream.JetStream, log *slog.Logger, reg *obser
 
 		published: make(map[int64]bool),
 
-		sent:    reg.Counter("starlight_outbox_published_total", "Messages published from the outbox.", "service", service),
-		failed:  reg.Counter("starlight_outbox_failures_total", "Failed attempts to publish a message from the outbox.", "service", service),
-		waiting: reg.Gauge("starlight_outbox_messages", "Messages in the outbox, not yet published.", "service", service),
-		oldest:  reg.Gauge("starlight_outbox_oldest_seconds", "Age of the oldest message in the outbox.", "service", service),
+		sent: reg.Counter("starlight_outbox_published_total",
+			"Messages published from the outbox.", "service", service),
+		failed: reg.Counter("starlight_outbox_failures_total",
+			"Failed attempts to publish a message from the outbox.", "service", service),
+		waiting: reg.Gauge("starlight_outbox_messages",
+			"Messages in the outbox, not yet published.", "service", service),
+		oldest: reg.Gauge("starlight_outbox_oldest_seconds",
+			"Age of the oldest message in the outbox.", "service", service),
 	}
 }
 
@@ -86,8 +90,8 @@ func (r *Relay) Nudge() {
 	}
 }
 
-// Run publishes until ctx ends, then publishes what is left, for at most 5 seconds, and returns nil. Failures are logged,
-// counted and tried again. A Relay runs once.
+// Run publishes until ctx ends, then publishes what is left, for at most 5 seconds, and returns nil. Failures are
+// logged, counted and tried again. A Relay runs once.
 func (r *Relay) Run(ctx context.Context) error {
 	publisher, err := own(r.js)
 	if err != nil {
@@ -175,8 +179,8 @@ type row struct {
 	Payload []byte
 }
 
-// pass publishes one window of the outbox and deletes what the stream has acknowledged. It returns how many rows it saw.
-// An error means that nothing got through.
+// pass publishes one window of the outbox and deletes what the stream has acknowledged. It returns how many rows it
+// saw. An error means that nothing got through.
 func (r *Relay) pass(ctx context.Context) (n int, err error) {
 	if found, err := r.pending(ctx); err != nil || !found {
 		return 0, err
@@ -197,7 +201,8 @@ func (r *Relay) pass(ctx context.Context) (n int, err error) {
 	}
 	var perr error
 	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight outbox "+r.db.Service())
+		_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
+			"starlight outbox "+r.db.Service())
 		if err != nil {
 			return err
 		}
@@ -329,7 +334,8 @@ func (r *Relay) forgetGone(ctx context.Context) {
 		return
 	}
 	var left []int64
-	err := r.db.Read().NewSelect().Table("outbox").Column("seq").Where("seq IN (?)", bun.List(slices.Collect(maps.Keys(r.tries)))).Scan(ctx, &left)
+	err := r.db.Read().NewSelect().Table("outbox").Column("seq").Where("seq IN (?)",
+		bun.List(slices.Collect(maps.Keys(r.tries)))).Scan(ctx, &left)
 	if err != nil {
 		return // pass meets the same error and tells it
 	}

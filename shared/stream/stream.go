@@ -1,10 +1,10 @@
 // Package stream carries facts between services: what a transaction did becomes a message exactly when the transaction
 // commits, and a consumer applies each message once.
 //
-// A writer calls Add with its transaction. A Relay reads the outbox table and publishes to JetStream with the row's id as
-// message id, so that a row published twice is stored once. A reader runs Consume with a handler; within the handler's
-// transaction Once tells whether the message is new. Between them delivery is at least once, in whatever order failures
-// leave: handlers must not count on more.
+// A writer calls Add with its transaction. A Relay reads the outbox table and publishes to JetStream with the row's id
+// as message id, so that a row published twice is stored once. A reader runs Consume with a handler; within the
+// handler's transaction Once tells whether the message is new. Between them delivery is at least once, in whatever
+// order failures leave: handlers must not count on more.
 //
 // The request id and trace of a request travel with its messages, and shared/rpc finds them in a handler's context.
 package stream
@@ -78,9 +78,9 @@ const (
 	maxBytes = 1 << 20
 )
 
-// AddAll writes messages to the outbox as part of the transaction tx, in order. ctx is the one that store.DB.Tx gave its
-// function, which also makes the relay look as soon as the transaction has committed. A transaction that changes one
-// thing at a time should lock it before it adds: messages about the thing are then numbered as they happened.
+// AddAll writes messages to the outbox as part of the transaction tx, in order. ctx is the one that store.DB.Tx gave
+// its function, which also makes the relay look as soon as the transaction has committed. A transaction that changes
+// one thing at a time should lock it before it adds: messages about the thing are then numbered as they happened.
 func AddAll(ctx context.Context, tx bun.IDB, msgs ...Message) error {
 	now := time.Now()
 	meta := rpc.From(ctx)
@@ -186,8 +186,8 @@ type Msg struct {
 	Delivery int       // 1 the first time
 }
 
-// Decode reads the JSON of the message into v. What is not JSON of that shape is a fault of code Invalid: a handler that
-// returns it sends the message to the dead letters at once, since it will not get better.
+// Decode reads the JSON of the message into v. What is not JSON of that shape is a fault of code Invalid: a handler
+// that returns it sends the message to the dead letters at once, since it will not get better.
 func (m Msg) Decode(v any) error {
 	if err := json.Unmarshal(m.Data, v); err != nil {
 		return fault.Wrap(err, fault.Invalid, "message %s on %s is not readable", m.ID, m.Subject)
@@ -199,7 +199,8 @@ func (m Msg) Decode(v any) error {
 // was so already; the handler then changes nothing and returns nil.
 func Once(ctx context.Context, tx bun.IDB, consumer, id string) (first bool, err error) {
 	res, err := store.Exec(ctx, tx,
-		"INSERT INTO processed (consumer, message_id, at) VALUES (?, ?, ?) ON CONFLICT (consumer, message_id) DO NOTHING",
+		"INSERT INTO processed (consumer, message_id, at) VALUES (?, ?, ?) ON CONFLICT (consumer, message_id) DO "+
+			"NOTHING",
 		consumer, id, time.Now())
 	if err != nil {
 		return false, err

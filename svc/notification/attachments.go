@@ -19,7 +19,8 @@ import (
 // mostCodes bounds the tickets in one mail.
 const mostCodes = 50
 
-// attachments returns what goes with a mail: tickets to print and their codes for phones, and the event for the calendar.
+// attachments returns what goes with a mail: tickets to print and their codes for phones, and the event for the
+// calendar.
 func (s *Service) attachments(ctx context.Context, out *outgoing) ([]email.Attachment, error) {
 	what := api.HeldTickets{UserID: out.to.ID}
 	switch out.row.Name {
@@ -45,7 +46,8 @@ func (s *Service) attachments(ctx context.Context, out *outgoing) ([]email.Attac
 		return nil, err
 	}
 	lang := s.texts.LanguageOf(out.to, out.facts)
-	pages, err := s.texts.TicketsPDF(render.Tickets{Language: lang, Event: out.facts.Event, Order: out.facts.Order, Owner: out.to.Name, Tickets: tickets, Codes: codes, Made: out.row.CreatedAt})
+	pages, err := s.texts.TicketsPDF(render.Tickets{Language: lang, Event: out.facts.Event, Order: out.facts.Order,
+		Owner: out.to.Name, Tickets: tickets, Codes: codes, Made: out.row.CreatedAt})
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +78,8 @@ func (s *Service) getTicketPages(ctx context.Context, req *api.OrderRef) (*rpc.B
 	if err != nil {
 		return nil, err
 	}
-	p := render.Tickets{Language: s.texts.Language(contact.Language), Event: event, Owner: contact.Name, Tickets: tickets,
-		Made: s.Now()}
+	p := render.Tickets{Language: s.texts.Language(contact.Language), Event: event,
+		Owner: contact.Name, Tickets: tickets, Made: s.Now()}
 	if p.Codes, err = render.Codes(tickets); err != nil {
 		return nil, err
 	}
@@ -116,8 +118,8 @@ func (s *Service) held(ctx context.Context, what api.HeldTickets) ([]api.Ticket,
 	return list.Items, nil
 }
 
-// calendars caches the calendar files of events, each in the newest revision that was seen. All buyers of an event get the
-// same.
+// calendars caches the calendar files of events, each in the newest revision that was seen. All buyers of an event get
+// the same.
 type calendars struct {
 	mu    sync.Mutex
 	files map[ids.Event]calendarFile
@@ -170,8 +172,8 @@ func (f calendarFile) method() string {
 	return "PUBLISH"
 }
 
-// calendar returns the event of a message as a calendar file, if the public may see it. That of a cancelled event takes the
-// entry back.
+// calendar returns the event of a message as a calendar file, if the public may see it. That of a cancelled event takes
+// the entry back.
 func (s *Service) calendar(ctx context.Context, out *outgoing) ([]email.Attachment, error) {
 	id, revision := out.row.EventID, int64(0)
 	if out.facts.Order != nil {

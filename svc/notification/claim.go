@@ -18,9 +18,9 @@ const (
 	renewEvery = 5 * time.Second
 )
 
-// claims are the jobs that this instance has in progress. A job is claimed before its message is sent, in memory against
-// the other handlers and in the database against other instances: a slow server makes the stream redeliver a job that is
-// in progress. A claim is renewed as long as that lasts, and expires when the instance dies.
+// claims are the jobs that this instance has in progress. A job is claimed before its message is sent, in memory
+// against the other handlers and in the database against other instances: a slow server makes the stream redeliver a
+// job that is in progress. A claim is renewed as long as that lasts, and expires when the instance dies.
 type claims struct {
 	db    *store.DB
 	owner string
@@ -147,7 +147,8 @@ func (c *claims) release(ctx context.Context, tx bun.Tx, jobs []api.Notification
 	return err
 }
 
-// renew prolongs the claims to what has been in progress for a while. One that has expired and was lost is not prolonged.
+// renew prolongs the claims to what has been in progress for a while. One that has expired and was lost is not
+// prolonged.
 func (c *claims) renew(ctx context.Context) error {
 	began := time.Now()
 	messages := set[ids.Notification]{}

@@ -59,7 +59,8 @@ func (s *Service) work(ctx context.Context, w channelWorker) error {
 		pauses = retryPauses()
 	}
 	return stream.Consume(ctx, s.JS, stream.Consumer{
-		Stream: api.NotificationsStream, Durable: api.NotificationDurable(w.subject), Filters: []string{w.subject}, Concurrency: w.jobs,
+		Stream: api.NotificationsStream, Durable: api.NotificationDurable(w.subject),
+		Filters: []string{w.subject}, Concurrency: w.jobs,
 		HandlerTime: jobTime, MaxDeliver: maxTries, MaxAge: maxJobAge, BackOff: pauses, Log: s.Log, Registry: s.Metrics,
 	}, func(ctx context.Context, m stream.Msg) error { return s.deliver(ctx, w, m) })
 }
@@ -71,9 +72,9 @@ func (s *Service) inProgress(ctx context.Context, job api.NotificationJob) error
 	return fault.New(fault.Unavailable, "the message is being sent")
 }
 
-// deliver does one job, unless that is in progress already. Its outcome is stored before it is acknowledged, so a job that
-// is redelivered after that does nothing. One that is redelivered after a crash in between is done again, and its message
-// has the same id.
+// deliver does one job, unless that is in progress already. Its outcome is stored before it is acknowledged, so a job
+// that is redelivered after that does nothing. One that is redelivered after a crash in between is done again, and its
+// message has the same id.
 func (s *Service) deliver(ctx context.Context, w channelWorker, m stream.Msg) error {
 	var job api.NotificationJob
 	if err := m.Decode(&job); err != nil {
@@ -132,8 +133,8 @@ func (s *Service) try(ctx context.Context, w channelWorker, out *outgoing) (*out
 	return o, nil
 }
 
-// record stores the outcome of a job, also when the job's time is over. If that fails, the job stays with this instance,
-// which knows the outcome and does not send the message again.
+// record stores the outcome of a job, also when the job's time is over. If that fails, the job stays with this
+// instance, which knows the outcome and does not send the message again.
 func (s *Service) record(ctx context.Context, w channelWorker, o outcome) error {
 	ctx, cancel := stream.Recording(ctx)
 	defer cancel()

@@ -11,9 +11,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
-// A mail that a domain event leads to is sent by the instance that planned it: what the mail needs is there already, and the
-// claim to it is part of the plan's transaction. The outcome rides on the next commit. The job goes into the stream, with all
-// of the stream's patience, as soon as the mail fails, is slow, or has no instance any more.
+// A mail that a domain event leads to is sent by the instance that planned it: what the mail needs is there already,
+// and the claim to it is part of the plan's transaction. The outcome rides on the next commit. The job goes into the
+// stream, with all of the stream's patience, as soon as the mail fails, is slow, or has no instance any more.
 
 const (
 	maxDirect    = 512              // mails that wait; those of a larger crowd go through the stream
@@ -40,13 +40,13 @@ func (s *Service) sendSoon(ctx context.Context, outs []*outgoing) {
 		select {
 		case s.direct <- directMail{context.WithoutCancel(ctx), out, time.Now()}:
 		default:
-			s.giveUp(context.WithoutCancel(ctx), out.job)
+			s.abandon(context.WithoutCancel(ctx), out.job)
 		}
 	}
 }
 
-// planAndSend consumes domain events until ctx ends, and sends the mails that they lead to. Mails in progress then have the
-// same time as those of the stream, and the others go there.
+// planAndSend consumes domain events until ctx ends, and sends the mails that they lead to. Mails in progress then have
+// the same time as those of the stream, and the others go there.
 func (s *Service) planAndSend(ctx context.Context) error {
 	const stopTime = 20 * time.Second
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -57,7 +57,7 @@ func (s *Service) planAndSend(ctx context.Context) error {
 		senders.Go(func() {
 			for m := range s.direct {
 				if ctx.Err() != nil {
-					s.giveUp(m.ctx, m.out.job)
+					s.abandon(m.ctx, m.out.job)
 					continue
 				}
 				s.sendDirect(sending, m)
@@ -65,8 +65,9 @@ func (s *Service) planAndSend(ctx context.Context) error {
 		})
 	}
 	err := stream.Consume(ctx, s.JS, stream.Consumer{
-		Stream: api.EventsStream, Durable: consumer, Filters: consumed(), Concurrency: planners, MaxDeliver: maxPlanning,
-		Log: s.Log, Registry: s.Metrics,
+		Stream: api.EventsStream, Durable: consumer, Filters: consumed(), Concurrency: planners,
+		MaxDeliver: maxPlanning,
+		Log:        s.Log, Registry: s.Metrics,
 	}, s.plan)
 	close(s.direct)
 	senders.Wait()
@@ -83,7 +84,7 @@ func (s *Service) sendDirect(sending context.Context, m directMail) {
 	o, err := s.tryDirect(ctx, m.out)
 	if err != nil {
 		s.Log.DebugContext(ctx, "a mail was not sent at once", "message", m.out.row.ID, "error", err)
-		s.giveUp(ctx, m.out.job)
+		s.abandon(ctx, m.out.job)
 		return
 	}
 	s.recordSoon(*o)
@@ -114,7 +115,8 @@ func (s *Service) recordSoon(o outcome) {
 	s.DB.TxSoonThen(func(ctx context.Context, tx bun.Tx) error {
 		outcomes = append(outcomes, s.riding.take()...)
 		if err := s.insertOutcomes(ctx, tx, outcomes); err != nil {
-			s.Log.DebugContext(ctx, "the outcomes of messages cannot be stored", "messages", len(outcomes), "error", err)
+			s.Log.DebugContext(ctx, "the outcomes of messages cannot be stored",
+				"messages", len(outcomes), "error", err)
 			return err
 		}
 		return nil
@@ -142,8 +144,8 @@ func (s *Service) enqueue(ctx context.Context, job api.NotificationJob) {
 	s.toStream(ctx, job, "UPDATE claims SET queued = TRUE WHERE owner = ? AND message_id = ? AND channel = ?")
 }
 
-// giveUp ends the claim to a mail that was not sent, and puts its job into the stream.
-func (s *Service) giveUp(ctx context.Context, job api.NotificationJob) {
+// abandon ends the claim to a mail that was not sent, and puts its job into the stream.
+func (s *Service) abandon(ctx context.Context, job api.NotificationJob) {
 	s.toStream(ctx, job, "DELETE FROM claims WHERE owner = ? AND message_id = ? AND channel = ?")
 	s.claims.leave(job, nil)
 }
@@ -159,13 +161,14 @@ func (s *Service) toStream(ctx context.Context, job api.NotificationJob, change 
 		return stream.AddAll(ctx, tx, jobMessage(api.NotifyEmailUrgent, job))
 	})
 	if err != nil {
-		s.Log.WarnContext(ctx, "a mail is not in the stream yet", "message", job.MessageID, "error", err, "retry_in", claimTime)
+		s.Log.WarnContext(ctx, "a mail is not in the stream yet", "message", job.MessageID,
+			"error", err, "retry_in", claimTime)
 	}
 }
 
-// sweepOrphans puts the jobs of mails into the stream whose instance died before it had sent them. A claim must have expired
-// before the sweep before this one: after an outage of the database an instance has the time to renew it, or to store the
-// outcome.
+// sweepOrphans puts the jobs of mails into the stream whose instance died before it had sent them. A claim must have
+// expired before the sweep before this one: after an outage of the database an instance has the time to renew it, or to
+// store the outcome.
 func (s *Service) sweepOrphans(ctx context.Context) error {
 	var found bool
 	err := s.DB.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM claims WHERE NOT queued)").Scan(ctx, &found)

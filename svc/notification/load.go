@@ -32,7 +32,8 @@ type set[ID comparable] map[ID]bool
 func (s set[ID]) list() schema.QueryAppender { return bun.List(slices.Collect(maps.Keys(s))) }
 
 // load claims jobs and reads what they are about, for all that wait at the moment: a few statements, however many there
-// are. The fault of a job is NotFound if it is done or its message is deleted, and Conflict while another instance has it.
+// are. The fault of a job is NotFound if it is done or its message is deleted, and Conflict while another instance has
+// it.
 func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.Result[*outgoing] {
 	found, elsewhere, err := s.claimMessages(ctx, jobs)
 	if err != nil {
@@ -60,8 +61,8 @@ func (s *Service) load(ctx context.Context, jobs []api.NotificationJob) []batch.
 	return results
 }
 
-// claimMessages claims jobs and returns the messages of those that are not done, and the jobs that another instance has.
-// It reads after it has claimed: what another instance had until then is stored by now.
+// claimMessages claims jobs and returns the messages of those that are not done, and the jobs that another instance
+// has. It reads after it has claimed: what another instance had until then is stored by now.
 func (s *Service) claimMessages(ctx context.Context, jobs []api.NotificationJob) (
 	found map[api.NotificationJob]*outgoing, elsewhere set[api.NotificationJob], err error) {
 	messages := set[ids.Notification]{}

@@ -17,8 +17,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
-// mailingPage is how many recipients of a mailing a transaction takes: few enough that other messages hardly wait for it,
-// and that one call returns all of their contacts.
+// mailingPage is how many recipients of a mailing a transaction takes: few enough that other messages hardly wait for
+// it, and that one call returns all of their contacts.
 const mailingPage = 200
 
 // mailing is a message to all who hold a ticket of an event.
@@ -59,8 +59,8 @@ type mailingRow struct {
 	DoneAt     *time.Time `bun:"done_at"`
 }
 
-// sweepMailings advances every open mailing by a page, until all are done. Its position is in the transaction of what was
-// posted, so a mailing goes on after a crash where it was, and of two instances at the same page one wins.
+// sweepMailings advances every open mailing by a page, until all are done. Its position is in the transaction of what
+// was posted, so a mailing goes on after a crash where it was, and of two instances at the same page one wins.
 func (s *Service) sweepMailings(ctx context.Context) error {
 	for ctx.Err() == nil {
 		var open []mailingRow
@@ -125,8 +125,8 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	return nil
 }
 
-// recipients returns the next people that a mailing concerns, in order. The cancellation of an event revokes its tickets,
-// perhaps before this is read: it concerns their holders all the same.
+// recipients returns the next people that a mailing concerns, in order. The cancellation of an event revokes its
+// tickets, perhaps before this is read: it concerns their holders all the same.
 func (s *Service) recipients(ctx context.Context, m mailingRow) (people []ids.User, err error) {
 	err = s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders
 		WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR cancelled AND ?)
@@ -137,8 +137,8 @@ func (s *Service) recipients(ctx context.Context, m mailingRow) (people []ids.Us
 // maxReminders bounds one sweep.
 const maxReminders = 100
 
-// sweepReminders starts the mailings of reminders that are due. Their times are in the database: one that was due while no
-// instance ran is still sent, unless the event has begun.
+// sweepReminders starts the mailings of reminders that are due. Their times are in the database: one that was due while
+// no instance ran is still sent, unless the event has begun.
 func (s *Service) sweepReminders(ctx context.Context) error {
 	now := s.Now()
 	var due []struct {
@@ -164,8 +164,9 @@ func (s *Service) sweepReminders(ctx context.Context) error {
 			if err != nil || !known || e.Status != api.EventPublished || !now.Before(e.StartsAt) {
 				return err
 			}
-			return s.startMailing(ctx, tx, mailing{cause: fmt.Sprintf("reminder.%s.%d.%d", e.ID, r.Hours, e.StartsAt.Unix()),
-				name: "reminder", event: e.ID, facts: render.Facts{Event: e.event(), Hours: r.Hours}})
+			return s.startMailing(ctx, tx, mailing{cause: fmt.Sprintf("reminder.%s.%d.%d", e.ID,
+				r.Hours, e.StartsAt.Unix()), name: "reminder", event: e.ID,
+				facts: render.Facts{Event: e.event(), Hours: r.Hours}})
 		})
 		if err != nil {
 			return err
@@ -192,14 +193,15 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 		return nil, fault.New(fault.Conflict, "the event is %s: there are no tickets to it", e.Status)
 	}
 	now := store.Time(s.Now())
-	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID, By: callerOf(ctx), Subject: req.Subject,
-		Text: req.Text, Status: "sending", CreatedAt: now}
+	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID,
+		By: callerOf(ctx), Subject: req.Subject, Text: req.Text, Status: "sending", CreatedAt: now}
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := idempotency.KeepFor(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
 			return err
 		}
-		return s.startMailing(ctx, tx, mailing{cause: announcementCause(a.ID), name: "announcement", event: e.ID, by: a.By,
-			facts: render.Facts{Event: render.EventOf(e), Subject: req.Subject, Text: req.Text, For: a.ID}})
+		return s.startMailing(ctx, tx, mailing{cause: announcementCause(a.ID),
+			name: "announcement", event: e.ID, by: a.By, facts: render.Facts{Event: render.EventOf(e),
+				Subject: req.Subject, Text: req.Text, For: a.ID}})
 	})
 	if err != nil {
 		return nil, err

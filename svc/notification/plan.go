@@ -17,16 +17,18 @@ import (
 // consumed are the domain events that lead to messages, or say whom they concern.
 func consumed() []string {
 	return []string{
-		api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject, api.PasswordResetRequested.Subject,
-		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject, api.EventDeleted.Subject,
+		api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
+		api.PasswordResetRequested.Subject,
+		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
+		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject,
 	}
 }
 
-// step is what a domain event leads to: a change of the projection, and messages to some people. Messages to all who hold
-// a ticket are mailings, which a change starts.
+// step is what a domain event leads to: a change of the projection, and messages to some people. Messages to all who
+// hold a ticket are mailings, which a change starts.
 type step struct {
 	change  func(ctx context.Context, tx bun.Tx) error // may be nil
 	notices []notice
@@ -42,8 +44,8 @@ type notice struct {
 	hidden bool // not for the inbox
 }
 
-// plan turns a domain event into messages and delivery jobs, in one transaction, which it may share with other events. Mails
-// that people wait for are sent by this instance.
+// plan turns a domain event into messages and delivery jobs, in one transaction, which it may share with other events.
+// Mails that people wait for are sent by this instance.
 func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 	st, err := s.stepFor(ctx, m)
 	if err != nil {
@@ -89,7 +91,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		// The token is made when the mail is sent. The inbox is for people who are signed in and need none.
 		return step{notices: []notice{{cause: "reset." + e.ResetID, user: e.UserID, name: "password_reset",
 			facts: render.Facts{ResetID: e.ResetID}, hidden: true}}}, nil
-	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject, api.EventDeleted.Subject:
+	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
+		api.EventDeleted.Subject:
 		var offer api.Offer
 		if err := m.Decode(&offer); err != nil {
 			return step{}, err

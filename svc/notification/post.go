@@ -14,8 +14,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
-// post writes messages and their delivery jobs, by the preferences of each person. A message that exists already stays as it
-// is and gets no second job.
+// post writes messages and their delivery jobs, by the preferences of each person. A message that exists already stays
+// as it is and gets no second job.
 func (s *Service) post(ctx context.Context, tx bun.Tx, notices []notice,
 	people map[ids.User]api.Contact) (posted, error) {
 	if len(notices) == 0 {
@@ -25,7 +25,8 @@ func (s *Service) post(ctx context.Context, tx bun.Tx, notices []notice,
 	if err != nil {
 		return posted{}, err
 	}
-	b := &posting{now: s.Now(), queued: map[ids.Notification][]stream.Message{}, direct: map[ids.Notification]*outgoing{}}
+	b := &posting{now: s.Now(), queued: map[ids.Notification][]stream.Message{},
+		direct: map[ids.Notification]*outgoing{}}
 	for _, n := range notices {
 		c, ok := people[n.user]
 		if !ok { // the account is deleted
@@ -140,8 +141,8 @@ func (b *posting) queue(subject string, job api.NotificationJob) {
 	b.queued[job.MessageID] = append(b.queued[job.MessageID], jobMessage(subject, job))
 }
 
-// jobMessage returns a job as it stands in the stream. Its id is made of message and channel, so that the stream, too, keeps
-// one of two.
+// jobMessage returns a job as it stands in the stream. Its id is made of message and channel, so that the stream, too,
+// keeps one of two.
 func jobMessage(subject string, job api.NotificationJob) stream.Message {
 	id := job.MessageID.String() + "." + job.Channel + job.Target.String()
 	return stream.Message{Subject: subject, ID: id, Payload: job}
@@ -185,8 +186,8 @@ func (b *posting) write(ctx context.Context, tx bun.Tx, claims *claims) (posted,
 	return p, stream.AddAll(ctx, tx, jobs...)
 }
 
-// publishLive sends messages to the live streams of their recipients. That is after the commit and may be lost, unlike the
-// inbox.
+// publishLive sends messages to the live streams of their recipients. That is after the commit and may be lost, unlike
+// the inbox.
 func (s *Service) publishLive(ctx context.Context, rows []messageRow) {
 	for _, row := range rows {
 		subject := api.LiveInbox{UserID: row.UserID}.LiveSubject()

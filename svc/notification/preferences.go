@@ -39,8 +39,8 @@ func (s *Service) preferencesOf(ctx context.Context, user ids.User) (*api.Prefer
 			row = rows[i]
 		}
 		always := render.IsTransactional(kind)
-		p.Kinds = append(p.Kinds, api.Preference{Kind: kind, Transactional: always, Email: row.Email || always, SMS: row.SMS,
-			Push: row.Push, Inbox: row.Inbox})
+		p.Kinds = append(p.Kinds, api.Preference{Kind: kind, Transactional: always,
+			Email: row.Email || always, SMS: row.SMS, Push: row.Push, Inbox: row.Inbox})
 	}
 	c, err := s.contacts.Do(ctx, user)
 	if fault.Is(err, fault.NotFound) {
@@ -64,7 +64,8 @@ func (s *Service) setPreferences(ctx context.Context, req *api.Preferences) (*ap
 	for _, p := range req.Kinds {
 		known := slices.Contains(render.Kinds(), p.Kind) && !seen[p.Kind]
 		check.Field(known, "kinds", "must name each of %s at most once", strings.Join(render.Kinds(), ", "))
-		check.Field(p.Email || !render.IsTransactional(p.Kind), "kinds", "mails about %s cannot be switched off", p.Kind)
+		check.Field(p.Email || !render.IsTransactional(p.Kind), "kinds",
+			"mails about %s cannot be switched off", p.Kind)
 		seen[p.Kind] = true
 	}
 	if a := req.Email; a != nil {
@@ -163,8 +164,8 @@ func (s *Service) exportChoices(ctx context.Context, req *api.PersonRef) (*api.P
 	return &api.PersonChoices{Preferences: *preferences, PushSubscriptions: devices.Items}, nil
 }
 
-// unsubscribeURL returns where a reader stops the mails of a kind without signing in: RFC 8058. The token names person and
-// kind, is authenticated, and is good for nothing else.
+// unsubscribeURL returns where a reader stops the mails of a kind without signing in: RFC 8058. The token names person
+// and kind, is authenticated, and is good for nothing else.
 func (s *Service) unsubscribeURL(user ids.User, kind string) string {
 	claim := user.String() + "." + kind
 	kid, sum := s.keys.MAC([]byte("unsubscribe " + claim))
@@ -307,7 +308,8 @@ func (s *Service) subscribe(ctx context.Context, req *api.NewPushSubscription) (
 
 func (s *Service) listSubscriptions(ctx context.Context, _ *rpc.None) (*api.List[api.PushSubscription], error) {
 	var rows []subscriptionRow
-	err := s.DB.Read().NewRaw("SELECT * FROM push_subscriptions WHERE user_id = ? ORDER BY created_at, id", callerOf(ctx)).
+	err := s.DB.Read().NewRaw("SELECT * FROM push_subscriptions WHERE user_id = ? ORDER BY created_at, id",
+		callerOf(ctx)).
 		Scan(ctx, &rows)
 	if err != nil {
 		return nil, err

@@ -17,9 +17,9 @@ import (
 // reminderHours returns how long before the start of an event people are reminded.
 func reminderHours() []int { return []int{24, 2} }
 
-// applyEvent stores an event as it is after a change, and starts the mailings that the change calls for. A revision older
-// than the stored one changes nothing. Two instances take turns at an event: what one compares with, the other must not be
-// about to change.
+// applyEvent stores an event as it is after a change, and starts the mailings that the change calls for. A revision
+// older than the stored one changes nothing. Two instances take turns at an event: what one compares with, the other
+// must not be about to change.
 func (s *Service) applyEvent(ctx context.Context, tx bun.Tx, e api.Event, deleted bool) error {
 	if err := s.lockEvent(ctx, tx, e.ID); err != nil {
 		return err
@@ -36,7 +36,8 @@ func (s *Service) applyEvent(ctx context.Context, tx bun.Tx, e api.Event, delete
 		now.Status = api.EventCancelled
 	}
 	res, err := tx.NewInsert().Model(&now).On("CONFLICT (id) DO UPDATE").
-		Set("revision = excluded.revision, status = excluded.status, name = excluded.name, starts_at = excluded.starts_at").
+		Set("revision = excluded.revision, status = excluded.status, name = excluded.name, starts_at = " +
+			"excluded.starts_at").
 		Set("ends_at = excluded.ends_at, timezone = excluded.timezone, place = excluded.place").
 		Where("known_events.revision <= excluded.revision").Exec(ctx)
 	if err != nil {
@@ -74,8 +75,8 @@ func (s *Service) lockEvent(ctx context.Context, tx bun.Tx, id ids.Event) error 
 	return err
 }
 
-// schedule sets the reminders of an event by its start, and deletes them when the event is not on sale. One that is right
-// already stays, also when it is due and about to be sent.
+// schedule sets the reminders of an event by its start, and deletes them when the event is not on sale. One that is
+// right already stays, also when it is due and about to be sent.
 func (s *Service) schedule(ctx context.Context, tx bun.Tx, e eventRow) error {
 	if e.Status != api.EventPublished {
 		_, err := tx.ExecContext(ctx, "DELETE FROM reminders WHERE event_id = ?", e.ID)
@@ -126,8 +127,8 @@ func changeHolder(ctx context.Context, tx bun.Tx, e api.TicketEvent, sequence ui
 	return err
 }
 
-// revokeHolder stores that a ticket is not valid any more, also when its holder is not known yet. A ticket is revoked once,
-// so the cause does not change.
+// revokeHolder stores that a ticket is not valid any more, also when its holder is not known yet. A ticket is revoked
+// once, so the cause does not change.
 func revokeHolder(ctx context.Context, tx bun.Tx, e api.TicketEvent) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO holders
 		(ticket_id, event_id, order_id, user_id, given_at, revoked_at, cancelled)
@@ -137,12 +138,12 @@ func revokeHolder(ctx context.Context, tx bun.Tx, e api.TicketEvent) error {
 	return err
 }
 
-// forHolders reports whether a message concerns its recipient only as long as that holds a ticket. Reminders are checked
-// with the services that decide: see isStillOn.
+// forHolders reports whether a message concerns its recipient only as long as that holds a ticket. Reminders are
+// checked with the services that decide: see isStillOn.
 func forHolders(name string) bool { return name == "event_changed" || name == "announcement" }
 
-// isStillOn asks the event service whether the event takes place at that time, and ticketing whether the recipient holds a
-// ticket, at the moment a reminder is sent: the projection may be a second old.
+// isStillOn asks the event service whether the event takes place at that time, and ticketing whether the recipient
+// holds a ticket, at the moment a reminder is sent: the projection may be a second old.
 func (s *Service) isStillOn(ctx context.Context, m messageRow, f render.Facts) (bool, error) {
 	if f.Event == nil || !s.Now().Before(f.Event.StartsAt) {
 		return false, nil

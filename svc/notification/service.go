@@ -1,9 +1,9 @@
 // Package notification sends people what concerns them: by mail, SMS and push message, to their inbox and live.
 //
 // Causes are domain events. A projection of these (events, and who holds tickets) says whom a cause concerns. A cause
-// becomes messages and delivery jobs in one transaction; the jobs travel through the stream NOTIFICATIONS to a worker for
-// each channel. Addresses are asked of the user service when a message is sent, and are not stored. No request waits for
-// any of this: orders are paid while a mail server is down.
+// becomes messages and delivery jobs in one transaction; the jobs travel through the stream NOTIFICATIONS to a worker
+// for each channel. Addresses are asked of the user service when a message is sent, and are not stored. No request
+// waits for any of this: orders are paid while a mail server is down.
 //
 // The packages channel/email, channel/sms and channel/webpush each send one message; render writes what is sent.
 package notification

@@ -79,8 +79,8 @@ type eventRow struct {
 }
 
 func (r eventRow) event() *render.Event {
-	return &render.Event{ID: r.ID, Name: r.Name, StartsAt: r.StartsAt.UTC(), EndsAt: r.EndsAt.UTC(), Timezone: r.Timezone,
-		Place: r.Place, Revision: r.Revision}
+	return &render.Event{ID: r.ID, Name: r.Name, StartsAt: r.StartsAt.UTC(),
+		EndsAt: r.EndsAt.UTC(), Timezone: r.Timezone, Place: r.Place, Revision: r.Revision}
 }
 
 func rowOf(e api.Event) eventRow {

@@ -21,12 +21,12 @@ const (
 	callbackWorkers = 64
 )
 
-// receiveCallback verifies a callback and looks at its payment at the provider. The callback is stored together with what
-// the look meant, and then acknowledged. If the provider does not answer promptly, the callback is stored alone and
-// acknowledged, and processed later.
+// receiveCallback verifies a callback and looks at its payment at the provider. The callback is stored together with
+// what the look meant, and then acknowledged. If the provider does not answer promptly, the callback is stored alone
+// and acknowledged, and processed later.
 //
-// A callback about a payment that we do not have is accepted too, counted and logged: the provider can do nothing about it,
-// and would send it again for days.
+// A callback about a payment that we do not have is accepted too, counted and logged: the provider can do nothing about
+// it, and would send it again for days.
 func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.None, error) {
 	p, ok := s.providers[req.Provider]
 	if !ok {
@@ -35,7 +35,8 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 	event, err := p.ParseCallback(req)
 	if err != nil {
 		s.metrics.received(req.Provider, "refused")
-		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider, "address", rpc.From(ctx).Address, "error", err)
+		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider,
+			"address", rpc.From(ctx).Address, "error", err)
 		return nil, err
 	}
 	if event.RemoteID == "" {
@@ -43,8 +44,8 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 		return &rpc.None{}, nil
 	}
 	now := store.Time(s.now())
-	row := &callbackRow{Provider: req.Provider, EventID: event.ID, RemoteID: event.RemoteID, Type: event.Type, Body: req.Body,
-		ReceivedAt: now, DueAt: now}
+	row := &callbackRow{Provider: req.Provider, EventID: event.ID, RemoteID: event.RemoteID,
+		Type: event.Type, Body: req.Body, ReceivedAt: now, DueAt: now}
 	fresh, err := s.receive(ctx, p, row)
 	switch {
 	case err != nil:
@@ -70,7 +71,8 @@ func (s *Service) receive(ctx context.Context, p *provider.Guard, row *callbackR
 			return true, nil
 		}
 		wait := provider.Backoff(row.Attempts)
-		s.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
+		s.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID,
+			"again_in", wait, "error", err)
 		row.DueAt, row.Attempts = store.Time(s.now().Add(wait)), 1
 	}
 	if fresh, err = s.receipts.Do(ctx, row); err == nil {
@@ -79,15 +81,18 @@ func (s *Service) receive(ctx context.Context, p *provider.Guard, row *callbackR
 	return fresh, err
 }
 
-// sweepCallbacks processes the stored callbacks of a provider that are due. Each provider has a sweep of its own, so a slow
-// one does not delay the others.
+// sweepCallbacks processes the stored callbacks of a provider that are due. Each provider has a sweep of its own, so a
+// slow one does not delay the others.
 func (s *Service) sweepCallbacks(ctx context.Context, p *provider.Guard) error {
 	claim := s.store.callbacks(p.Name())
 	rows, err := claim.Take(ctx, sweepLimit)
 	if err != nil {
 		return err
 	}
-	return parallel(ctx, callbackWorkers, rows, func(ctx context.Context, row *callbackRow) { s.process(ctx, p, claim, row) })
+	return parallel(ctx, callbackWorkers, rows, func(ctx context.Context,
+		row *callbackRow) {
+		s.process(ctx, p, claim, row)
+	})
 }
 
 // process looks at the payment of a claimed callback. If that fails, the callback is due again later.
@@ -103,7 +108,8 @@ func (s *Service) process(ctx context.Context, p *provider.Guard, claim store.Cl
 		return
 	}
 	wait := provider.Backoff(row.Attempts)
-	s.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID, "again_in", wait, "error", err)
+	s.log.WarnContext(ctx, "a callback waits", "provider", row.Provider, "callback", row.EventID,
+		"again_in", wait, "error", err)
 	ctx, cancel := context.WithTimeout(ctx, provider.CallTimeout)
 	defer cancel()
 	if err := s.store.postpone(ctx, row, s.now().Add(wait)); err != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
-// closePayments ends the open payments of orders at their providers, for ticketing, which is about to give their seats to
-// others. An order that is in the answer cannot be paid any more; one that is not has been paid, is being paid, or its
-// provider does not answer.
+// closePayments ends the open payments of orders at their providers, for ticketing, which is about to give their seats
+// to others. An order that is in the answer cannot be paid any more; one that is not has been paid, is being paid, or
+// its provider does not answer.
 func (s *Service) closePayments(ctx context.Context, req *api.OrdersToClose) (*api.ClosedOrders, error) {
 	const most = 500
 	if len(req.OrderIDs) > most {
@@ -75,7 +75,8 @@ func (s *Service) close(ctx context.Context, row *record.Payment) bool {
 // payable returns the payments of orders that have succeeded or still may.
 func (b *paymentStore) payable(ctx context.Context, orders []ids.Order) ([]*record.Payment, error) {
 	var rows []*record.Payment
-	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(append([]ids.Order{""}, orders...))).
+	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)",
+		bun.List(append([]ids.Order{""}, orders...))).
 		Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentSucceeded).Scan(ctx)
 	return rows, err
 }
@@ -92,7 +93,8 @@ func (b *paymentStore) ending(ctx context.Context, rows []*record.Payment, why s
 		return nil
 	}
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("ending = ?", why).Where("id IN (?)", bun.List(list)).Exec(ctx)
+		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("ending = ?", why).
+			Where("id IN (?)", bun.List(list)).Exec(ctx)
 		return err
 	})
 }

@@ -32,7 +32,8 @@ func (s *Service) confirm(ctx context.Context, p provider.Provider, remoteID str
 }
 
 // observe moves a payment by what was seen of it. The source is what made us look.
-func (s *Service) observe(ctx context.Context, p provider.Provider, source string, in observation) (confirmation, error) {
+func (s *Service) observe(ctx context.Context, p provider.Provider, source string,
+	in observation) (confirmation, error) {
 	out, err := s.confirmations.Do(ctx, in)
 	if err != nil {
 		return out, err
@@ -69,9 +70,10 @@ type verdict string
 
 // The verdicts.
 const (
-	verdictNone     verdict = "unchanged"         // nothing new
-	verdictMove     verdict = "moved"             // the payment moves to another state
-	verdictLate     verdict = "late_success"      // moved: the money came although the provider had said that it would not
+	verdictNone verdict = "unchanged" // nothing new
+	verdictMove verdict = "moved"     // the payment moves to another state
+	// moved: the money came although the provider had said that it would not
+	verdictLate     verdict = "late_success"
 	verdictMismatch verdict = record.FlagMismatch // amount or currency are not ours: failed, and what came goes back
 	verdictUnknown  verdict = "unknown"           // no payment of ours
 	verdictForeign  verdict = "foreign_object"    // our payment, but another object of the provider
@@ -94,8 +96,8 @@ func rank(status string) int {
 	return -1
 }
 
-// judge returns what seeing remote means for a payment of ours that is in status and over amount. Captured reports whether
-// money has been collected. next is the state that it is in afterwards.
+// judge returns what seeing remote means for a payment of ours that is in status and over amount. Captured reports
+// whether money has been collected. next is the state that it is in afterwards.
 //
 // Whatever the order and number of observations of one remote history, the state in the end is that of the furthest.
 func judge(status string, amount api.Money, captured bool, remote provider.State) (next string, v verdict) {

@@ -18,9 +18,9 @@ import (
 
 // createPayment creates the payment of an order of the caller, or returns the one that is open.
 //
-// The payment and the key of its creation at the provider are on disk before the provider is asked. Whatever breaks after
-// that, the next request for the order, or the poller, finds the open payment and asks the provider again under the same
-// key, which gives the same checkout.
+// The payment and the key of its creation at the provider are on disk before the provider is asked. Whatever breaks
+// after that, the next request for the order, or the poller, finds the open payment and asks the provider again under
+// the same key, which gives the same checkout.
 func (s *Service) createPayment(ctx context.Context, req *api.NewPayment) (*api.Payment, error) {
 	chosen, err := s.choose(req.Provider)
 	if err != nil {
@@ -92,8 +92,8 @@ func (s *Service) accept(p *provider.Guard, asked bool, accepted []string) (*pro
 	return nil, fault.New(fault.Unavailable, "no payment provider of this event is switched on")
 }
 
-// openPayment returns the open payment of an order, and creates it if there is none. Ticketing decides whether the order can be
-// paid by the caller, and knows which providers the event takes.
+// openPayment returns the open payment of an order, and creates it if there is none. Ticketing decides whether the
+// order can be paid by the caller, and knows which providers the event takes.
 func (s *Service) openPayment(ctx context.Context, p *provider.Guard, req *api.NewPayment) (*record.Payment, error) {
 	id, err := s.candidate(ctx, p, req.OrderID)
 	if err != nil {
@@ -101,7 +101,8 @@ func (s *Service) openPayment(ctx context.Context, p *provider.Guard, req *api.N
 	}
 	const tries = 4
 	for range tries {
-		payable, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: req.OrderID, PaymentID: id, HoldUntil: p.HoldUntil(id)})
+		payable, err := rpc.Call(ctx, s.client, api.BeginPayment, &api.BeginPaymentOf{OrderID: req.OrderID,
+			PaymentID: id, HoldUntil: p.HoldUntil(id)})
 		if err != nil {
 			return nil, err
 		}
@@ -122,9 +123,11 @@ func (s *Service) openPayment(ctx context.Context, p *provider.Guard, req *api.N
 		}
 		now := store.Time(s.now())
 		row, err := s.creations.Do(ctx, &record.Payment{
-			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: p.Name(), Status: api.PaymentRequiresAction,
+			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: p.Name(),
+			Status: api.PaymentRequiresAction,
 			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
-			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)), CreatedAt: now, UpdatedAt: now,
+			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)),
+			CreatedAt: now, UpdatedAt: now,
 		})
 		if err != nil {
 			return nil, err
@@ -158,28 +161,32 @@ func (s *Service) candidate(ctx context.Context, p provider.Provider, orderID id
 	return id, nil
 }
 
-// createRemote asks the provider for the checkout of a payment, which is then to be stored. Asking again gives the same.
+// createRemote asks the provider for the checkout of a payment, which is then to be stored. Asking again gives the
+// same.
 func (s *Service) createRemote(ctx context.Context, p *provider.Guard, row *record.Payment) (remoteCreated, error) {
 	out := remoteCreated{id: row.ID, provider: p, request: s.createRequest(row)}
 	var err error
 	out.remote, err = p.Prepare(ctx, out.request)
 	if err != nil {
-		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", p.Name(), "payment", row.ID, "error", err)
+		s.log.WarnContext(ctx, "a provider did not create a payment", "provider", p.Name(),
+			"payment", row.ID, "error", err)
 		if provider.Permanent(err) {
-			refused := observation{provider: p.Name(), remote: provider.State{PaymentID: row.ID, Status: provider.Failed, Reason: api.FailureRefused}}
+			refused := observation{provider: p.Name(), remote: provider.State{PaymentID: row.ID,
+				Status: provider.Failed, Reason: api.FailureRefused}}
 			if _, err := s.observe(ctx, p, "create", refused); err != nil {
 				return out, err
 			}
 			return out, fault.Wrap(err, fault.Conflict, "the payment provider refuses this payment")
 		}
-		return out, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").After(provider.RetryAfter)
+		return out, fault.Wrap(err, fault.Unavailable, "the payment provider does not answer; try again").
+			After(provider.RetryAfter)
 	}
 	return out, nil
 }
 
 func (s *Service) createRequest(row *record.Payment) provider.CreateRequest {
-	return provider.CreateRequest{Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.Money(), Description: row.Description,
-		ReturnURL: s.publicURL + "/"}
+	return provider.CreateRequest{Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.Money(),
+		Description: row.Description, ReturnURL: s.publicURL + "/"}
 }
 
 // remoteKey derives the idempotency key of a payment's creation at its provider.
@@ -230,7 +237,8 @@ func (s *Service) Managed(ctx context.Context, id ids.Payment) (*record.Payment,
 	return row, s.requireManager(ctx, row)
 }
 
-// requireManager refuses all but the managers of the payment's event and administrators: to others there is no such payment.
+// requireManager refuses all but the managers of the payment's event and administrators: to others there is no such
+// payment.
 func (s *Service) requireManager(ctx context.Context, row *record.Payment) error {
 	caller := rpc.Caller(ctx)
 	if caller.Admin() {

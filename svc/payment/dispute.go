@@ -39,7 +39,8 @@ func (r *disputeRow) dispute() api.Dispute {
 		Status: r.Status, AnswerBy: r.AnswerBy, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
-// lookAfterwards records refunds that have failed after they had succeeded, and disputes, if a callback may be about one.
+// lookAfterwards records refunds that have failed after they had succeeded, and disputes, if a callback may be about
+// one.
 func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *callbackRow) error {
 	if !g.Concerns(row.Type) {
 		return nil
@@ -60,27 +61,32 @@ func (s *Service) lookAfterwards(ctx context.Context, g *provider.Guard, row *ca
 	failed, disputed, err := s.store.afterwards(ctx, remote.PaymentID, seen)
 	for _, r := range failed {
 		s.metrics.refunded("failed_later")
-		s.log.ErrorContext(ctx, "a refund has failed after it had succeeded: a person has to make it again", "refund", r.ID, "payment", r.PaymentID, "reason", r.Failure)
+		s.log.ErrorContext(ctx, "a refund has failed after it had succeeded: a person has to make it again",
+			"refund", r.ID, "payment", r.PaymentID, "reason", r.Failure)
 	}
 	for _, d := range disputed {
 		s.metrics.disputed(d.Status)
-		s.log.WarnContext(ctx, "a payment is disputed", "dispute", d.ID, "payment", d.PaymentID, "status", d.Status, "reason", d.Reason)
+		s.log.WarnContext(ctx, "a payment is disputed", "dispute", d.ID, "payment", d.PaymentID,
+			"status", d.Status, "reason", d.Reason)
 	}
 	return err
 }
 
 // afterwards records what was seen of a payment, with its transfers, and returns what is new.
-func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment, seen provider.Afterwards) (failed []*record.Refund, disputed []*disputeRow, err error) {
+func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment,
+	seen provider.Afterwards) (failed []*record.Refund, disputed []*disputeRow, err error) {
 	now := store.Time(b.now())
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		failed, disputed = nil, nil
 		var payments []*record.Payment
-		if err := record.Lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", id)).Scan(ctx); err != nil || len(payments) == 0 {
+		if err := record.Lock(b.db, tx.NewSelect().Model(&payments).Where("p.id = ?", id)).
+			Scan(ctx); err != nil || len(payments) == 0 {
 			return err
 		}
 		payment := payments[0]
 		var refunds []*record.Refund
-		if err := tx.NewSelect().Model(&refunds).Where("r.payment_id = ?", id).Where("r.status = ?", api.RefundSucceeded).Order("r.id").Scan(ctx); err != nil {
+		if err := tx.NewSelect().Model(&refunds).Where("r.payment_id = ?", id).
+			Where("r.status = ?", api.RefundSucceeded).Order("r.id").Scan(ctx); err != nil {
 			return err
 		}
 		for _, r := range refunds {
@@ -108,7 +114,8 @@ func (b *paymentStore) afterwards(ctx context.Context, id ids.Payment, seen prov
 }
 
 // refundFailed records that the money of a refund has come back to the provider: the buyer is owed it as before.
-func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *record.Payment, r *record.Refund, why string, now time.Time) error {
+func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *record.Payment, r *record.Refund,
+	why string, now time.Time) error {
 	r.Status, r.Failure, r.UpdatedAt = api.RefundFailed, why, now
 	if _, err := tx.NewUpdate().Model(r).Column("status", "failure", "updated_at").WherePK().Exec(ctx); err != nil {
 		return err
@@ -122,16 +129,19 @@ func (b *paymentStore) refundFailed(ctx context.Context, tx bun.Tx, payment *rec
 	if err := ledger.Enter(ctx, tx, ledger.RefundFailed(payment, r, now)); err != nil {
 		return err
 	}
-	return stream.Add(ctx, tx, api.RefundHasFailed.Subject, api.RefundEvent{Refund: r.Refund(), Payment: payment.Payment()})
+	return stream.Add(ctx, tx, api.RefundHasFailed.Subject, api.RefundEvent{Refund: r.Refund(),
+		Payment: payment.Payment()})
 }
 
 // dispute records what has become of a dispute, and returns it if that is new.
-func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.Payment, d provider.Dispute, now time.Time) (*disputeRow, error) {
+func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.Payment, d provider.Dispute,
+	now time.Time) (*disputeRow, error) {
 	var stored []*disputeRow
 	if err := tx.NewSelect().Model(&stored).Where("d.id = ?", d.ID).Scan(ctx); err != nil {
 		return nil, err
 	}
-	row := &disputeRow{ID: d.ID, PaymentID: payment.ID, Amount: d.Amount.Amount, Currency: d.Amount.Currency, Reason: d.Reason, CreatedAt: now}
+	row := &disputeRow{ID: d.ID, PaymentID: payment.ID, Amount: d.Amount.Amount, Currency: d.Amount.Currency,
+		Reason: d.Reason, CreatedAt: now}
 	if len(stored) > 0 {
 		row = stored[0]
 	}
@@ -144,7 +154,8 @@ func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.P
 		at := store.Time(d.AnswerBy)
 		row.AnswerBy = &at
 	}
-	_, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO UPDATE").Set("status = EXCLUDED.status").Set("answer_by = EXCLUDED.answer_by").
+	_, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO UPDATE").Set("status = EXCLUDED.status").
+		Set("answer_by = EXCLUDED.answer_by").
 		Set("updated_at = EXCLUDED.updated_at").Returning("NULL").Exec(ctx)
 	if err != nil {
 		return nil, err
@@ -158,10 +169,12 @@ func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.P
 	if err != nil {
 		return nil, err
 	}
-	return row, stream.Add(ctx, tx, api.PaymentDisputed.Subject, api.DisputeEvent{Dispute: row.dispute(), Payment: payment.Payment()})
+	return row, stream.Add(ctx, tx, api.PaymentDisputed.Subject, api.DisputeEvent{Dispute: row.dispute(),
+		Payment: payment.Payment()})
 }
 
-// taken reports whether the provider has taken the money of a dispute in that state: all but inquiries, until it is won.
+// taken reports whether the provider has taken the money of a dispute in that state: all but inquiries, until it is
+// won.
 func taken(status string) bool { return status == api.DisputeOpen || status == api.DisputeLost }
 
 // listDisputes shows who reclaims the money of a payment.
@@ -170,7 +183,8 @@ func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.L
 		return nil, err
 	}
 	var rows []*disputeRow
-	if err := s.db.Read().NewSelect().Model(&rows).Where("d.payment_id = ?", req.ID).Order("d.created_at", "d.id").Scan(ctx); err != nil {
+	if err := s.db.Read().NewSelect().Model(&rows).Where("d.payment_id = ?", req.ID).
+		Order("d.created_at", "d.id").Scan(ctx); err != nil {
 		return nil, err
 	}
 	out := &api.List[api.Dispute]{Items: make([]api.Dispute, len(rows))}
@@ -189,13 +203,16 @@ func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Re
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
 		// The provider knows the failed attempt by its key: the next one has another.
-		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("status = ?", api.RefundPending).Set("repeats = repeats + 1").Set("attempts = 0").
+		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("status = ?", api.RefundPending).
+			Set("repeats = repeats + 1").Set("attempts = 0").
 			Set("failure = ''").Set("due_at = ?", store.Time(s.now())).Set("updated_at = ?", store.Time(s.now())).
-			Where("id = ?", req.RefundID).Where("payment_id = ?", req.PaymentID).Where("status = ?", api.RefundFailed).Returning("NULL").Exec(ctx)
+			Where("id = ?", req.RefundID).Where("payment_id = ?", req.PaymentID).Where("status = ?", api.RefundFailed).
+			Returning("NULL").Exec(ctx)
 		if err != nil {
 			return err
 		}
-		return tx.NewSelect().Model(&rows).Where("r.id = ?", req.RefundID).Where("r.payment_id = ?", req.PaymentID).Scan(ctx)
+		return tx.NewSelect().Model(&rows).Where("r.id = ?", req.RefundID).
+			Where("r.payment_id = ?", req.PaymentID).Scan(ctx)
 	})
 	switch {
 	case err != nil:
@@ -205,7 +222,8 @@ func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Re
 	case rows[0].Status == api.RefundSucceeded:
 		return nil, fault.New(fault.Conflict, "the refund has succeeded")
 	}
-	s.log.InfoContext(ctx, "a refund is made again", "refund", req.RefundID, "payment", req.PaymentID, "by", rpc.Caller(ctx).User)
+	s.log.InfoContext(ctx, "a refund is made again", "refund", req.RefundID, "payment", req.PaymentID,
+		"by", rpc.Caller(ctx).User)
 	s.RefundNow()
 	out := rows[0].Refund()
 	return &out, nil

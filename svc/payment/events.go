@@ -39,7 +39,8 @@ const consumer = "payment"
 // consume follows the events of ticketing until ctx ends.
 func (s *Service) consume(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
-		Stream: api.EventsStream, Durable: consumer, Filters: []string{api.OrderRefundDue.Subject}, Concurrency: refundWorkers, BackOff: s.pauses,
+		Stream: api.EventsStream, Durable: consumer, Filters: []string{api.OrderRefundDue.Subject},
+		Concurrency: refundWorkers, BackOff: s.pauses,
 		Log: s.log, Registry: s.registry,
 	}, s.onRefundDue)
 }

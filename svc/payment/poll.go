@@ -31,7 +31,8 @@ func (s *Service) poll(ctx context.Context, row *record.Payment) {
 		err = s.confirm(ctx, p, row.RemoteID, nil)
 	}
 	if err != nil {
-		s.log.WarnContext(ctx, "a payment cannot be looked up", "provider", row.Provider, "payment", row.ID, "error", err)
+		s.log.WarnContext(ctx, "a payment cannot be looked up", "provider", row.Provider,
+			"payment", row.ID, "error", err)
 	}
 }
 

@@ -32,8 +32,9 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 	if scope, key, hash, keyed := rpc.Answer(ctx); keyed {
 		id = ids.Derive[ids.RefundKind](scope, key, hash)
 	}
-	due, err := rpc.Call(ctx, s.client, api.DecideRefund, &api.RefundOrder{RefundID: id, OrderID: payment.OrderID, PaymentID: payment.ID,
-		Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason, KeepTickets: req.KeepTickets})
+	due, err := rpc.Call(ctx, s.client, api.DecideRefund, &api.RefundOrder{RefundID: id,
+		OrderID: payment.OrderID, PaymentID: payment.ID, Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason,
+		KeepTickets: req.KeepTickets})
 	if fault.Is(err, fault.Forbidden) && payment.UserID != rpc.Caller(ctx).User {
 		return nil, missing
 	}
@@ -44,8 +45,9 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if due.Amount.Amount == 0 { // tickets were revoked whose money is back already: there is nothing to carry out
 			now := store.Time(s.now())
-			refund = api.Refund{ID: due.RefundID, PaymentID: due.PaymentID, OrderID: due.OrderID, Status: api.RefundSucceeded, Amount: due.Amount,
-				Tickets: due.Tickets, Reason: due.Reason, CreatedAt: now, UpdatedAt: now}
+			refund = api.Refund{ID: due.RefundID, PaymentID: due.PaymentID, OrderID: due.OrderID,
+				Status: api.RefundSucceeded, Amount: due.Amount, Tickets: due.Tickets, Reason: due.Reason,
+				CreatedAt: now, UpdatedAt: now}
 			return idempotency.KeepFor(ctx, tx, api.CreateRefund.Success(), &refund)
 		}
 		row, err := s.store.addRefund(ctx, tx, *due)
@@ -90,8 +92,8 @@ func (s *Service) sweepRefunds(ctx context.Context) error {
 	return parallel(ctx, refundWorkers, rows, s.refund)
 }
 
-// refund asks the provider to give money back, while the refund is claimed. It stands in its table with the key that the
-// provider knows it by; asking again gives the same refund.
+// refund asks the provider to give money back, while the refund is claimed. It stands in its table with the key that
+// the provider knows it by; asking again gives the same refund.
 func (s *Service) refund(ctx context.Context, row *record.Refund) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refundTime)
 	defer cancel()
@@ -108,7 +110,8 @@ func (s *Service) refund(ctx context.Context, row *record.Refund) {
 		s.log.ErrorContext(ctx, "a refund needs a person", "refund", row.ID, "payment", row.PaymentID, "error", err)
 	} else {
 		s.metrics.refunded("delayed")
-		s.log.WarnContext(ctx, "a refund waits", "refund", row.ID, "payment", row.PaymentID, "again_in", wait, "error", err)
+		s.log.WarnContext(ctx, "a refund waits", "refund", row.ID, "payment", row.PaymentID,
+			"again_in", wait, "error", err)
 	}
 	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), provider.CallTimeout)
 	defer end()

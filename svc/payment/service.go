@@ -1,9 +1,9 @@
 // Package payment takes money for orders and gives it back.
 //
-// A provider does the collecting, see the package provider. Here stands what it was asked for, what it answered, and a state
-// machine that only moves forward. Nothing moves because a callback says so: a callback is verified, stored once and
-// acknowledged, and then the payment is fetched from the provider and compared with ours. A poller does the same for
-// payments whose callback never came. Where the money is stands in the package ledger.
+// A provider does the collecting, see the package provider. Here stands what it was asked for, what it answered, and a
+// state machine that only moves forward. Nothing moves because a callback says so: a callback is verified, stored once
+// and acknowledged, and then the payment is fetched from the provider and compared with ours. A poller does the same
+// for payments whose callback never came. Where the money is stands in the package ledger.
 package payment
 
 import (
@@ -181,8 +181,8 @@ func wake(c chan struct{}) {
 	}
 }
 
-// parallel calls fn for each item, n at a time, and returns when all calls are over. Once ctx has ended it begins no other
-// call and returns its error.
+// parallel calls fn for each item, n at a time, and returns when all calls are over. Once ctx has ended it begins no
+// other call and returns its error.
 func parallel[T any](ctx context.Context, n int, items []T, fn func(context.Context, T)) error {
 	var calls errgroup.Group
 	calls.SetLimit(n)

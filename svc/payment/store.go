@@ -55,8 +55,8 @@ func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch
 	return results
 }
 
-// create stores new payments. Each result is the payment that is open for the order and provider: the new one, or the one
-// of a request that was first.
+// create stores new payments. Each result is the payment that is open for the order and provider: the new one, or the
+// one of a request that was first.
 func (b *paymentStore) create(ctx context.Context, rows []*record.Payment) []batch.Result[*record.Payment] {
 	type slot struct {
 		order    ids.Order
@@ -132,8 +132,9 @@ func (b *paymentStore) setRemote(ctx context.Context, ins []remoteCreated) []bat
 		if err := tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Scan(ctx); err != nil {
 			return err
 		}
-		results = record.Match(ins, rows, func(in remoteCreated) ids.Payment { return in.id }, func(r *record.Payment) ids.Payment { return r.ID },
-			fault.New(fault.Internal, "the payment was not stored"))
+		results = record.Match(ins, rows, func(in remoteCreated) ids.Payment { return in.id },
+			func(r *record.Payment) ids.Payment { return r.ID }, fault.New(fault.Internal,
+				"the payment was not stored"))
 		for i, in := range ins {
 			if !in.keyed || results[i].Err != nil {
 				continue
@@ -169,14 +170,16 @@ func (b *paymentStore) unfinished(ctx context.Context, interval time.Duration, l
 	var rows []*record.Payment
 	// Looked at without a lock first: mostly there is nothing, and then no instance has to wait.
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentFailed).Where("p.poll_at <= ?", now)
+		return q.Where("p.status IN (?, ?, ?)", api.PaymentRequiresAction, api.PaymentProcessing, api.PaymentFailed).
+			Where("p.poll_at <= ?", now)
 	}
 	if any, err := due(b.db.Read().NewSelect().Model((*record.Payment)(nil))).Exists(ctx); err != nil || !any {
 		return nil, err
 	}
 	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
-		if err := record.LockFree(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").Limit(int64(limit))).Scan(ctx); err != nil {
+		if err := record.LockFree(b.db, due(tx.NewSelect().Model(&rows)).Order("p.poll_at").
+			Limit(int64(limit))).Scan(ctx); err != nil {
 			return err
 		}
 		for _, r := range rows {
@@ -184,7 +187,8 @@ func (b *paymentStore) unfinished(ctx context.Context, interval time.Duration, l
 			if r.Status == api.PaymentFailed && now.Sub(r.CreatedAt) > watchFailed {
 				next = now.AddDate(1000, 0, 0)
 			}
-			if _, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("poll_at = ?", next).Where("id = ?", r.ID).Exec(ctx); err != nil {
+			if _, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("poll_at = ?", next).
+				Where("id = ?", r.ID).Exec(ctx); err != nil {
 				return err
 			}
 		}

@@ -101,8 +101,8 @@ func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.
 	return results
 }
 
-// sortCallbacks puts callbacks into one order everywhere, so that instances with the same callbacks at hand do not wait for
-// each other in a circle.
+// sortCallbacks puts callbacks into one order everywhere, so that instances with the same callbacks at hand do not wait
+// for each other in a circle.
 func sortCallbacks(rows []*callbackRow) {
 	slices.SortFunc(rows, func(a, b *callbackRow) int { return a.key().compare(b.key()) })
 }
@@ -117,7 +117,8 @@ func (b *paymentStore) postpone(ctx context.Context, row *callbackRow, next time
 }
 
 // finish stores the callbacks of observations as processed, those that are stored already and those that are not.
-func (b *paymentStore) finish(ctx context.Context, tx bun.Tx, ins []observation, results []batch.Result[confirmation], now time.Time) error {
+func (b *paymentStore) finish(ctx context.Context, tx bun.Tx, ins []observation,
+	results []batch.Result[confirmation], now time.Time) error {
 	done := map[callbackKey]*callbackRow{} // several of one batch may be the same
 	for i, in := range ins {
 		if in.callback != nil && done[in.callback.key()] == nil {
@@ -131,7 +132,8 @@ func (b *paymentStore) finish(ctx context.Context, tx bun.Tx, ins []observation,
 	}
 	rows := slices.Collect(maps.Values(done))
 	sortCallbacks(rows)
-	_, err := tx.NewInsert().Model(&rows).On("CONFLICT (provider, event_id) DO UPDATE").Set("processed_at = EXCLUDED.processed_at").
+	_, err := tx.NewInsert().Model(&rows).On("CONFLICT (provider, event_id) DO UPDATE").
+		Set("processed_at = EXCLUDED.processed_at").
 		Set("outcome = EXCLUDED.outcome").Where("c.processed_at IS NULL").Returning("NULL").Exec(ctx)
 	return err
 }

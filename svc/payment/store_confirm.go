@@ -99,7 +99,8 @@ func move(r *record.Payment, remote provider.State) verdict {
 }
 
 // observed reads, and locks in the order of their ids, the payments that were looked at.
-func (b *paymentStore) observed(ctx context.Context, tx bun.Tx, ins []observation) (map[ids.Payment]*record.Payment, error) {
+func (b *paymentStore) observed(ctx context.Context, tx bun.Tx,
+	ins []observation) (map[ids.Payment]*record.Payment, error) {
 	list := make([]ids.Payment, 0, len(ins))
 	for _, in := range ins {
 		if in.remote.PaymentID != "" {
@@ -110,7 +111,8 @@ func (b *paymentStore) observed(ctx context.Context, tx bun.Tx, ins []observatio
 		return nil, nil
 	}
 	var rows []*record.Payment
-	if err := record.Lock(b.db, tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Order("p.id")).Scan(ctx); err != nil {
+	if err := record.Lock(b.db, tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).
+		Order("p.id")).Scan(ctx); err != nil {
 		return nil, err
 	}
 	index := make(map[ids.Payment]*record.Payment, len(rows))
@@ -123,7 +125,8 @@ func (b *paymentStore) observed(ctx context.Context, tx bun.Tx, ins []observatio
 // adopt stores remote ids that were learned by looking.
 func (b *paymentStore) adopt(ctx context.Context, tx bun.Tx, rows []*record.Payment, now time.Time) error {
 	for _, r := range rows {
-		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("remote_id = ?", r.RemoteID).Set("updated_at = ?", now).
+		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("remote_id = ?", r.RemoteID).
+			Set("updated_at = ?", now).
 			Set("revision = revision + 1").Where("id = ?", r.ID).Where("remote_id IS NULL").Exec(ctx)
 		if err != nil {
 			return err
@@ -132,8 +135,8 @@ func (b *paymentStore) adopt(ctx context.Context, tx bun.Tx, rows []*record.Paym
 	return nil
 }
 
-// writeMoves writes new states, one statement for all payments that go the same way, with what the ledger and the outbox say
-// of them. The rows are locked; that no money is captured twice stands in the ledger all the same.
+// writeMoves writes new states, one statement for all payments that go the same way, with what the ledger and the
+// outbox say of them. The rows are locked; that no money is captured twice stands in the ledger all the same.
 func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record.Payment, now time.Time) error {
 	type step struct {
 		status, reason, flag string
@@ -154,7 +157,8 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 	var changed []*record.Payment
 	for s, list := range steps {
 		var after []*record.Payment
-		q := tx.NewUpdate().Model((*record.Payment)(nil)).Set("status = ?", s.status).Set("failure_reason = ?", s.reason).
+		q := tx.NewUpdate().Model((*record.Payment)(nil)).Set("status = ?", s.status).
+			Set("failure_reason = ?", s.reason).
 			Set("flag = ?", s.flag).Set("updated_at = ?", now).Set("revision = revision + 1")
 		if s.captured && s.flag == "" {
 			q = q.Set("captured = amount").Set("captured_currency = currency")
@@ -189,7 +193,8 @@ func (b *paymentStore) refundMismatch(ctx context.Context, tx bun.Tx, rows []*re
 		if r.Captured <= 0 {
 			continue // the provider says that it has collected nothing: there is nothing to give back
 		}
-		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("captured = ?", r.Captured).Set("captured_currency = ?", r.CapturedIn).
+		_, err := tx.NewUpdate().Model((*record.Payment)(nil)).Set("captured = ?", r.Captured).
+			Set("captured_currency = ?", r.CapturedIn).
 			Where("id = ?", r.ID).Exec(ctx)
 		if err != nil {
 			return err
@@ -197,8 +202,9 @@ func (b *paymentStore) refundMismatch(ctx context.Context, tx bun.Tx, rows []*re
 		if err := ledger.Enter(ctx, tx, ledger.Capture(r, now)); err != nil {
 			return err
 		}
-		_, err = b.addRefund(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("wrong amount", r.ID.String()), OrderID: r.OrderID, PaymentID: r.ID,
-			Amount: api.Money{Amount: r.Captured, Currency: r.CapturedIn}, Reason: api.RefundWrongAmount})
+		_, err = b.addRefund(ctx, tx, api.RefundDue{RefundID: ids.Derive[ids.RefundKind]("wrong amount", r.ID.String()),
+			OrderID: r.OrderID, PaymentID: r.ID, Amount: api.Money{Amount: r.Captured, Currency: r.CapturedIn},
+			Reason: api.RefundWrongAmount})
 		if err != nil {
 			return err
 		}

@@ -80,7 +80,8 @@ func openStopped(ctx context.Context, data string, cause error) (jetstream.JetSt
 	}
 	srv, err := natsconf.Start(ctx, natsconf.Config{Dir: data, Roles: Roles()})
 	if err != nil {
-		return nil, nil, fmt.Errorf("neither can a running system be reached (%w) nor the stopped one be opened: %w", cause, err)
+		return nil, nil, fmt.Errorf("neither can a running system be reached (%w) nor the stopped one be opened: %w",
+			cause, err)
 	}
 	nc, err := srv.Connect("ops")
 	if err == nil {
@@ -103,7 +104,8 @@ func clean(findings []audit.Finding) bool {
 	return true
 }
 
-func auditAll(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream, reports map[string][]byte) ([]audit.Finding, error) {
+func auditAll(ctx context.Context, tickets, money *store.DB, js jetstream.JetStream,
+	reports map[string][]byte) ([]audit.Finding, error) {
 	findings, err := audit.Run(ctx, tickets, js)
 	if err != nil {
 		return nil, err
@@ -132,10 +134,11 @@ func auditAll(ctx context.Context, tickets, money *store.DB, js jetstream.JetStr
 	return append(findings, numbers), err
 }
 
-// auditMoney compares what was collected with the orders: what is kept of a payment is what is kept of the order that it
-// paid, nothing is kept of any other, and every paid order has its payment.
+// auditMoney compares what was collected with the orders: what is kept of a payment is what is kept of the order that
+// it paid, nothing is kept of any other, and every paid order has its payment.
 func auditMoney(ctx context.Context, tickets, money *store.DB) (audit.Finding, error) {
-	f := audit.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is paid for"}
+	f := audit.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is " +
+		"paid for"}
 	captured, err := ledger.Captures(ctx, money)
 	if err != nil {
 		return f, err
@@ -154,13 +157,16 @@ func auditMoney(ctx context.Context, tickets, money *store.DB) (audit.Finding, e
 		delete(orders, c.ID)
 		switch {
 		case !found && c.Kept.Amount != 0:
-			f.Broken = append(f.Broken, fmt.Sprintf("payment %s of order %s has paid for nothing: %v", c.ID, c.OrderID, c.Kept))
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s of order %s has paid for nothing: %v",
+				c.ID, c.OrderID, c.Kept))
 		case found && (r.Kept != c.Kept || r.OrderID != c.OrderID):
-			f.Broken = append(f.Broken, fmt.Sprintf("payment %s keeps %v of order %s, and order %s keeps %v", c.ID, c.Kept, c.OrderID, r.OrderID, r.Kept))
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s keeps %v of order %s, and order %s keeps %v", c.ID,
+				c.Kept, c.OrderID, r.OrderID, r.Kept))
 		}
 	}
 	for _, r := range orders {
-		f.Broken = append(f.Broken, fmt.Sprintf("order %s is paid by payment %q, which collected nothing", r.OrderID, r.PaymentID))
+		f.Broken = append(f.Broken, fmt.Sprintf("order %s is paid by payment %q, which collected nothing",
+			r.OrderID, r.PaymentID))
 	}
 	return f, nil
 }

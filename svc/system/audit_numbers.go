@@ -40,14 +40,17 @@ func auditNumbers(ctx context.Context, tickets, money *store.DB, js jetstream.Je
 		f.Compared++
 		got := counted[want.EventID]
 		delete(counted, want.EventID)
-		says := analytics.Sums{Orders: want.Orders, Tickets: want.Tickets, Admitted: want.Admitted, Revenue: want.Revenue, Refunds: refunds[want.EventID]}
+		says := analytics.Sums{Orders: want.Orders, Tickets: want.Tickets, Admitted: want.Admitted,
+			Revenue: want.Revenue, Refunds: refunds[want.EventID]}
 		if got != says {
-			f.Broken = append(f.Broken, fmt.Sprintf("event %s: analytics say %+v, the ledger %+v", want.EventID, got, says))
+			f.Broken = append(f.Broken, fmt.Sprintf("event %s: analytics say %+v, the ledger %+v",
+				want.EventID, got, says))
 		}
 	}
 	for event, got := range counted {
 		if got.Orders != 0 || got.Tickets != 0 || got.Admitted != 0 || got.Refunds != 0 {
-			f.Broken = append(f.Broken, fmt.Sprintf("event %s: analytics say %+v, the ledger nothing", ids.Event(event), got))
+			f.Broken = append(f.Broken, fmt.Sprintf("event %s: analytics say %+v, the ledger nothing", ids.Event(event),
+				got))
 		}
 	}
 	return f, nil

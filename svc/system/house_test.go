@@ -107,19 +107,6 @@ var largePackages = map[string]int{
 	"shared/api": 20, // the contract: a file for each service, one for each thing that all share
 }
 
-// wide are the packages that still have lines beyond mostColumns. The list only becomes shorter.
-var wide = []string{
-	"shared/coherence",
-	"bench", "gateway", "natsconf", "shared/api", "shared/api/openapi", "shared/idempotency", "shared/layout",
-	"shared/rpc",
-	"shared/rpc/codec", "shared/rpc/live", "shared/run", "shared/store", "shared/stream", "svc/notification",
-	"svc/notification/channel", "svc/notification/channel/email", "svc/notification/channel/webpush",
-	"svc/notification/render", "svc/notification/throttle", "svc/payment", "svc/payment/checkout", "svc/payment/ledger",
-	"svc/payment/manual",
-	"svc/payment/page", "svc/payment/provider", "svc/payment/record", "svc/payment/sandbox", "svc/payment/stripe",
-	"svc/payment/stripe/stripetest", "svc/system", "svc/ticketing/inventory", "svc/venue",
-}
-
 // What a reader can expect of every file.
 func TestTidiness(t *testing.T) {
 	for _, p := range packages(t) {
@@ -152,12 +139,12 @@ func checkFile(t *testing.T, pkg, file string, text []byte) {
 		}
 		quotes := strings.Count(line, "`")
 		columns := utf8.RuneCountInString(line) + 3*strings.Count(line, "\t")
-		if columns > mostColumns && !raw && quotes == 0 && !slices.Contains(wide, pkg) {
+		if columns > mostColumns && !raw && quotes == 0 {
 			t.Errorf("%s/%s:%d has %d columns", pkg, file, lines+1, columns)
 		}
 		raw = raw != (quotes%2 == 1)
 	}
-	if lines > mostLines && pkg != "bench" {
+	if lines > mostLines {
 		t.Errorf("%s/%s has %d lines", pkg, file, lines)
 	}
 }
@@ -186,11 +173,11 @@ func TestWords(t *testing.T) {
 			ast.Inspect(file, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.Ident:
-					if slices.Contains(privateNames, n.Name) && !slices.Contains(unnamed, p.name()) {
+					if slices.Contains(privateNames, n.Name) {
 						t.Errorf("%s: the name %s", fset.Position(n.Pos()), n.Name)
 					}
 				case *ast.BasicLit:
-					if word := privateWords.FindString(n.Value); n.Kind == token.STRING && word != "" && !slices.Contains(unnamed, p.name()) {
+					if word := privateWords.FindString(n.Value); n.Kind == token.STRING && word != "" {
 						t.Errorf("%s: a text says %q", fset.Position(n.Pos()), word)
 					}
 				}
@@ -199,6 +186,3 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
-
-// unnamed are the packages that still have private words. The list only becomes shorter.
-var unnamed = []string{"shared/store", "svc/notification", "svc/ticketing/inventory"}

@@ -10,7 +10,8 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 )
 
-// providers makes the payment providers: those that a live setting switches on, and those that there are credentials for.
+// providers makes the payment providers: those that a live setting switches on, and those that there are credentials
+// for.
 func providers(ctx context.Context, m *member) ([]provider.Provider, error) {
 	var list []provider.Provider
 	var failed error
@@ -18,8 +19,8 @@ func providers(ctx context.Context, m *member) ([]provider.Provider, error) {
 		list, failed = append(list, p), errors.Join(failed, err)
 	}
 	cfg := m.sys.cfg
-	add(sandbox.New(ctx, sandbox.Config{DB: m.db, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now, PublicURL: cfg.PublicURL,
-		CallbackURL: cfg.CallbackURL, Secret: cfg.SandboxSecret}))
+	add(sandbox.New(ctx, sandbox.Config{DB: m.db, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
+		PublicURL: cfg.PublicURL, CallbackURL: cfg.CallbackURL, Secret: cfg.SandboxSecret}))
 	add(manual.New(manual.Config{DB: m.db, Live: m.sys.live, Log: m.log, Now: cfg.Now, PublicURL: cfg.PublicURL}))
 	if cfg.Stripe.Key != "" {
 		add(stripe.New(cfg.Stripe, cfg.Now, m.log))

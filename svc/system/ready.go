@@ -20,8 +20,8 @@ const (
 	diskProbe  = 1 << 20          // bytes
 )
 
-// outboxWatch tells when the outbox of a database stands still. It goes by what it saw itself: neither a clock of another
-// instance nor a long queue that moves makes it say so.
+// outboxWatch tells when the outbox of a database stands still. It goes by what it saw itself: neither a clock of
+// another instance nor a long queue that moves makes it say so.
 type outboxWatch struct {
 	db  *store.DB
 	now func() time.Time
@@ -34,7 +34,8 @@ type outboxWatch struct {
 // check is a readiness check: money that is taken is of no use as long as its domain event is not published.
 func (w *outboxWatch) check(ctx context.Context) error {
 	var rows []int64
-	if err := w.db.Read().NewRaw("SELECT seq FROM outbox ORDER BY seq LIMIT ?", outboxSeen).Scan(ctx, &rows); err != nil {
+	if err := w.db.Read().NewRaw("SELECT seq FROM outbox ORDER BY seq LIMIT ?", outboxSeen).
+		Scan(ctx, &rows); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -76,7 +77,8 @@ func (s *System) watchStores(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if failed := s.embedded.Failed(); failed != nil && takesWrites(s.cfg.Data) == nil {
-			return fmt.Errorf("%w; the disk takes writes again: ending, so that the next start opens what was closed", failed)
+			return fmt.Errorf("%w; the disk takes writes again: ending, so that the next start opens what was closed",
+				failed)
 		}
 	}
 }

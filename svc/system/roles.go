@@ -78,46 +78,58 @@ func services() []role {
 			}},
 		{name: "user", description: "people and sessions", migrations: user.Migrations, grants: publishes("user"),
 			start: func(ctx context.Context, m *member) (service, error) {
-				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
-			grants: append(append(publishes("event"), consumesEvents("event")...), natsconf.SubscribeTo(api.EventChanges), ownsCopies("event")),
+			grants: append(append(publishes("event"), consumesEvents("event")...),
+				natsconf.SubscribeTo(api.EventChanges), ownsCopies("event")),
 			start: func(ctx context.Context, m *member) (service, error) {
-				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log,
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
-			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...), natsconf.OwnKV(api.InventoryBucket),
-				natsconf.SubscribeTo(api.EventChanges), publishesLive("ticketing")),
+			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...),
+				natsconf.OwnKV(api.InventoryBucket), natsconf.SubscribeTo(api.EventChanges),
+				publishesLive("ticketing")),
 			start: func(ctx context.Context, m *member) (service, error) {
-				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
+					Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
-		{name: "payment", description: "money", migrations: payment.Migrations, grants: append(publishes("payment"), consumesEvents("payment")...),
+		{name: "payment", description: "money", migrations: payment.Migrations,
+			grants: append(publishes("payment"), consumesEvents("payment")...),
 			start: func(ctx context.Context, m *member) (service, error) {
 				list, err := providers(ctx, m)
 				if err != nil {
 					return nil, fmt.Errorf("payment providers: %w", err)
 				}
-				return payment.New(payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now,
-					PublicURL: m.sys.cfg.PublicURL, Providers: list}), nil
+				return payment.New(payment.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now, PublicURL: m.sys.cfg.PublicURL, Providers: list}), nil
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
-			grants: slices.Concat(consumesEvents("notification"), consumes(api.NotificationsStream, notification.Consumers()...),
-				[]natsconf.Grant{natsconf.PublishTo(api.JobSubjects), publishesLive("notification"), replays()}),
+			grants: slices.Concat(consumesEvents("notification"), consumes(api.NotificationsStream,
+				notification.Consumers()...), []natsconf.Grant{natsconf.PublishTo(api.JobSubjects),
+				publishesLive("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {
 				cfg := m.sys.cfg
-				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
-					OutboxDir: cfg.outboxDir(), PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom, PushPrivate: cfg.PushPrivate})
+				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
+					Log: m.log, Metrics: m.sys.registry, Now: cfg.Now, OutboxDir: cfg.outboxDir(),
+					PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom,
+					PushPrivate: cfg.PushPrivate})
 			}},
 		{name: "venue", description: "places with doors", migrations: venue.Migrations,
 			start: func(ctx context.Context, m *member) (service, error) {
 				return venue.New(venue.Deps{DB: m.db, Now: m.sys.cfg.Now}), nil
 			}},
 		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{
-			natsconf.Follow(api.EventsStream, analytics.Consumers(api.EventsStream)...), natsconf.Follow(api.AnalyticsStream, analytics.Consumers(api.AnalyticsStream)...),
-			natsconf.PublishTo(stream.DeadSubject("analytics"), api.AnalyticsPeers), natsconf.SubscribeTo(api.AnalyticsPeers), publishesLive("analytics")},
+			natsconf.Follow(api.EventsStream, analytics.Consumers(api.EventsStream)...),
+			natsconf.Follow(api.AnalyticsStream, analytics.Consumers(api.AnalyticsStream)...),
+			natsconf.PublishTo(stream.DeadSubject("analytics"), api.AnalyticsPeers),
+			natsconf.SubscribeTo(api.AnalyticsPeers), publishesLive("analytics")},
 			start: func(ctx context.Context, m *member) (service, error) {
-				return analytics.New(ctx, analytics.Deps{Dir: filepath.Join(m.sys.cfg.Data, "analytics"), NATS: m.nc, JS: m.js, Client: m.client, Live: m.sys.live,
-					Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+				return analytics.New(ctx, analytics.Deps{Dir: filepath.Join(m.sys.cfg.Data, "analytics"), NATS: m.nc,
+					JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 	}
 }
@@ -192,10 +204,12 @@ func Roles() []natsconf.Role {
 	roles := []natsconf.Role{
 		natsconf.Ops(calls("ops"), operator()),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
-			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject, natsconf.InboxPrefix(roleNode)+".>"),
+			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject,
+				natsconf.InboxPrefix(roleNode)+".>"),
 			natsconf.SubscribeTo(observe.MetricsSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
-			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects), natsconf.PublishTo(coherence.GatewayConfirms)),
+			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects),
+			natsconf.PublishTo(coherence.GatewayConfirms)),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)

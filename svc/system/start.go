@@ -31,8 +31,8 @@ import (
 func (s *System) startNATS(ctx, background context.Context) error {
 	if s.cfg.NATSURL == "" {
 		var err error
-		s.embedded, err = natsconf.Start(ctx, natsconf.Config{Dir: s.cfg.Data, Listen: s.cfg.NATS, Leaf: s.cfg.Leaf, Roles: Roles(),
-			Log: s.logger("nats")})
+		s.embedded, err = natsconf.Start(ctx, natsconf.Config{Dir: s.cfg.Data, Listen: s.cfg.NATS,
+			Leaf: s.cfg.Leaf, Roles: Roles(), Log: s.logger("nats")})
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,8 @@ func (s *System) startNATS(ctx, background context.Context) error {
 		s.background(background, "nats", s.watchStores)
 	}
 	s.health.Add(observe.Check{Name: "jetstream", Run: func(ctx context.Context) error {
-		_, err := js.Publish(ctx, api.ProbeSubject(natsToken(s.instance)), []byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
+		_, err := js.Publish(ctx, api.ProbeSubject(natsToken(s.instance)),
+			[]byte(s.cfg.Now().UTC().Format(time.RFC3339Nano)))
 		return err
 	}})
 	return nil
@@ -86,7 +87,8 @@ func (s *System) connect(ctx context.Context, role string) (*nats.Conn, error) {
 	if s.embedded != nil {
 		return s.embedded.Connect(role)
 	}
-	return natsconf.Dial(ctx, natsconf.DialConfig{URL: s.cfg.NATSURL, Role: role, Creds: s.cfg.NATSCreds, CA: s.cfg.NATSCA, Log: s.log})
+	return natsconf.Dial(ctx, natsconf.DialConfig{URL: s.cfg.NATSURL, Role: role, Creds: s.cfg.NATSCreds,
+		CA: s.cfg.NATSCA, Log: s.log})
 }
 
 // liveWithin is how long a process waits for the live settings.
@@ -140,7 +142,8 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		return err
 	}
 	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name})
-	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description, Log: m.log, Registry: s.registry}
+	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description,
+		Log: m.log, Registry: s.registry}
 	if r.migrations != nil {
 		if m.db, err = store.Open(ctx, s.cfg.databaseURL(), r.name, r.migrations(), m.log); err != nil {
 			return err
@@ -192,7 +195,8 @@ const (
 	processedAge = 400 * 24 * time.Hour
 )
 
-// tidy deletes what a database need not remember any more, every hour, and keeps the log of SQLite small, until ctx ends.
+// tidy deletes what a database need not remember any more, every hour, and keeps the log of SQLite small, until ctx
+// ends.
 func (m *member) tidy(ctx context.Context) error {
 	work := run.NewGroup(m.log)
 	work.Every(run.Loop{Name: "old answers and marks", Interval: time.Hour, Jitter: time.Minute, Do: m.forget})
@@ -220,8 +224,8 @@ func (s *System) listen(_, _ context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w; --http gives it another address", err)
 	}
-	s.listener = listen.New(ln, listen.Config{Name: roleGateway, Log: s.logger(roleGateway), Registry: s.registry, Total: listen.Room(), Now: s.cfg.Now,
-		PerAddress: func() int { return api.ConnectionsPerAddress.Get(s.live) },
+	s.listener = listen.New(ln, listen.Config{Name: roleGateway, Log: s.logger(roleGateway), Registry: s.registry,
+		Total: listen.Room(), Now: s.cfg.Now, PerAddress: func() int { return api.ConnectionsPerAddress.Get(s.live) },
 		Exempt: func(a netip.Addr) bool { // what stands between people and here connects for all of them
 			return a.IsLoopback() || slices.ContainsFunc(s.proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 		}})
@@ -250,8 +254,9 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn, rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(),
-		Settings: s.live, Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies, OpenAPI: document, Now: s.cfg.Now})
+	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn,
+		rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(), Settings: s.live, Log: s.logger(roleGateway),
+		Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies, OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err
 	}
@@ -289,7 +294,8 @@ func (s *System) startOps(_, background context.Context) error {
 		return fmt.Errorf("operations listener: %w; --ops gives it another address, --ops off none", err)
 	}
 	s.opsURL = "http://" + ln.Addr().String()
-	ln = listen.New(ln, listen.Config{Name: "ops", Log: s.log, Registry: s.registry, Total: opsConnections, Now: s.cfg.Now})
+	ln = listen.New(ln, listen.Config{Name: "ops", Log: s.log, Registry: s.registry,
+		Total: opsConnections, Now: s.cfg.Now})
 	ops := &observe.Ops{Instance: s.instance, Registry: s.registry, NATS: s.node, Health: s.health, Log: s.log}
 	s.background(background, "operations listener", func(ctx context.Context) error { return ops.Serve(ctx, ln) })
 	return nil

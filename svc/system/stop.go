@@ -69,11 +69,12 @@ func (p *parts) wait(ctx context.Context) error {
 	if len(p.names) == 0 {
 		return nil
 	}
-	return fmt.Errorf("cut off in the middle of their work: %s: %w", strings.Join(slices.Sorted(maps.Keys(p.names)), ", "), ctx.Err())
+	return fmt.Errorf("cut off in the middle of their work: %s: %w",
+		strings.Join(slices.Sorted(maps.Keys(p.names)), ", "), ctx.Err())
 }
 
-// background runs a part until the system closes. Its failure is the system's, and so is an end that was not asked for: a
-// process that works by halves looks healthy from outside.
+// background runs a part until the system closes. Its failure is the system's, and so is an end that was not asked for:
+// a process that works by halves looks healthy from outside.
 func (s *System) background(ctx context.Context, name string, fn func(context.Context) error) {
 	s.running.run(name, func() {
 		err := fn(ctx)
@@ -92,8 +93,8 @@ func (s *System) background(ctx context.Context, name string, fn func(context.Co
 }
 
 // Close stops taking requests, finishes those under way and what they set off, and closes everything. ctx bounds how
-// long that may take: what is not finished a few seconds before its deadline is cut off and named in the error. It comes
-// again by itself after the next start.
+// long that may take: what is not finished a few seconds before its deadline is cut off and named in the error. It
+// comes again by itself after the next start.
 func (s *System) Close(ctx context.Context) error {
 	s.closing.Store(true)
 	s.health.Drain()

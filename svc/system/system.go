@@ -151,12 +151,14 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	shipping, quiet := context.WithCancel(context.WithoutCancel(ctx))
-	s := &System{quiet: quiet, cfg: cfg, instance: instanceName(), level: &slog.LevelVar{}, registry: observe.NewRegistry(), stop: stop, failed: make(chan error, 1)}
+	s := &System{quiet: quiet, cfg: cfg, instance: instanceName(), level: &slog.LevelVar{},
+		registry: observe.NewRegistry(), stop: stop, failed: make(chan error, 1)}
 	s.health = observe.NewHealth(cfg.Now)
 	s.shipper = observe.NewShipper(s.registry)
 	s.log = s.logger("node")
 	s.shipping = shipping
-	for _, step := range []func(ctx, background context.Context) error{s.listen, s.startNATS, s.startLive, s.startServices, s.startGateway, s.startOps} {
+	for _, step := range []func(ctx, background context.Context) error{s.listen, s.startNATS, s.startLive,
+		s.startServices, s.startGateway, s.startOps} {
 		if err := step(ctx, background); err != nil {
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()

@@ -17,8 +17,8 @@ func BuildVersion() string {
 	return versionOf(info)
 }
 
-// versionOf returns the version that the Go toolchain wrote into a program. A checkout has none, or one that the toolchain
-// made up for a repository without a tag; it is told by its commit, as far as that is known.
+// versionOf returns the version that the Go toolchain wrote into a program. A checkout has none, or one that the
+// toolchain made up for a repository without a tag; it is told by its commit, as far as that is known.
 func versionOf(info *debug.BuildInfo) string {
 	v, released := strings.CutPrefix(info.Main.Version, "v")
 	if released && !strings.HasPrefix(v, "0.0.0-") {

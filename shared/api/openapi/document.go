@@ -1,5 +1,6 @@
-// Package openapi makes the OpenAPI document of the contract. Types, tags and comments of package api are all it is made
-// of: a thing is described where it is declared. It runs in tests, which have the source; what it makes is embedded there.
+// Package openapi makes the OpenAPI document of the contract. Types, tags and comments of package api are all it is
+// made of: a thing is described where it is declared. It runs in tests, which have the source; what it makes is
+// embedded there.
 package openapi
 
 import (
@@ -28,7 +29,8 @@ type generator struct {
 
 // Document returns the OpenAPI 3.1 document of the endpoints that have a path, as indented JSON.
 func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example) ([]byte, error) {
-	g := &generator{comments: comments, schemas: codec.NewSchemas("#/components/schemas/"), examples: map[string]Example{}, problems: object{}, requests: map[string]string{}}
+	g := &generator{comments: comments, schemas: codec.NewSchemas("#/components/schemas/"),
+		examples: map[string]Example{}, problems: object{}, requests: map[string]string{}}
 	g.schemas.Annotate = g.annotate
 	for _, e := range examples {
 		if id := operationID(e.Endpoint); g.examples[id].Request == nil { // the first one is shown
@@ -80,7 +82,8 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 			"securitySchemes": object{"bearer": object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT",
 				"description": "The short-lived access_token of POST /v1/sessions or POST /v1/sessions/refresh."},
 				"ticket": object{"type": "apiKey", "in": "query", "name": "ticket",
-					"description": "The one-time ticket of POST /v1/live/tickets, for clients that cannot send a header."}},
+					"description": "The one-time ticket of POST /v1/live/tickets, for clients that cannot send a " +
+						"header."}},
 		},
 	}
 	var out bytes.Buffer
@@ -94,11 +97,14 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 }
 
 const introduction = "Events, orders, payments, tickets and admissions.\n\n" +
-	"Times are RFC 3339. Money is in minor units of an ISO 4217 currency. Members that are not declared are refused in requests; " +
+	"Times are RFC 3339. Money is in minor units of an ISO 4217 currency. Members that are not declared are refused " +
+	"in requests; " +
 	"clients ignore those that they do not know in answers. " +
 	"Errors are application/problem+json (RFC 9457) with a stable `code`. What the caller may not see is 404.\n\n" +
-	"The examples can be sent in the order of a purchase: register, log in, create and publish an event, order, pay, admit. " +
-	"An id of an example stands for one of the system at hand. The page /docs puts in the last id of its kind that it has seen, the first " +
+	"The examples can be sent in the order of a purchase: register, log in, create and publish an event, order, pay, " +
+	"admit. " +
+	"An id of an example stands for one of the system at hand. The page /docs puts in the last id of its kind that " +
+	"it has seen, the first " +
 	"event of the catalogue at the beginning, and the access token of the last login."
 
 // tagText says what each service does.
@@ -139,8 +145,8 @@ func asText(v any) string {
 	return s
 }
 
-// SpelledOut returns an endpoint whose path has a parameter of few values as one for each of them. A generated client or
-// router could not distinguish /payments/callbacks/{provider} from /payments/{id}/refunds.
+// SpelledOut returns an endpoint whose path has a parameter of few values as one for each of them. A generated client
+// or router could not distinguish /payments/callbacks/{provider} from /payments/{id}/refunds.
 func SpelledOut(d rpc.Descriptor) []rpc.Descriptor {
 	for _, f := range codec.Fields(d.Request) {
 		values, few := f.Tag.Lookup("enum")

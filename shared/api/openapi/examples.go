@@ -47,7 +47,8 @@ func example[Req, Resp any](e rpc.Endpoint[Req, Resp], req Req) Example {
 	return Example{e.Describe(), req}
 }
 
-// The ids of examples. Each stands for the last one of its kind that an answer had: what a client has just made or read.
+// The ids of examples. Each stands for the last one of its kind that an answer had: what a client has just made or
+// read.
 const (
 	anEvent   ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aType     ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
@@ -71,7 +72,8 @@ const (
 // Examples returns the examples. The first of each endpoint is the one that the document shows.
 func Examples() []Example {
 	var all []Example
-	for _, part := range [][]Example{account(), event(), purchase(), tickets(), numbers(), messages(), manual(), settings(), ending()} {
+	for _, part := range [][]Example{account(), event(), purchase(), tickets(), numbers(), messages(),
+		manual(), settings(), ending()} {
 		all = append(all, part...)
 	}
 	return all
@@ -85,8 +87,9 @@ func account() []Example {
 		example(api.CreateSession, api.Login{Email: jo, Password: oldPassword}),
 		example(api.RefreshSession, api.Refresh{RefreshToken: lastToken}),
 		example(api.GetMe, rpc.None{}),
-		example(api.UpdateMe, api.UpdateProfile{Name: &name, Profile: codec.To(api.Profile{Phone: "+4930123456", Language: "de", Timezone: "Europe/Berlin",
-			BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})}),
+		example(api.UpdateMe, api.UpdateProfile{Name: &name, Profile: codec.To(api.Profile{Phone: "+4930123456",
+			Language: "de", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE",
+			ShareDemographics: true})}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
 	}
@@ -95,10 +98,14 @@ func account() []Example {
 // concert is a new event. Its date is far away, for the document does not change from day to day.
 func concert() api.NewEvent {
 	latitude, longitude := 52.5101, 13.3698
-	return api.NewEvent{Name: "Open Air under the Stars", Description: "Holst, The Planets, with the lights off.", Category: "concert",
-		StartsAt: time.Date(2040, 6, 1, 18, 0, 0, 0, time.UTC), EndsAt: time.Date(2040, 6, 1, 21, 0, 0, 0, time.UTC), Timezone: "Europe/Berlin",
-		Location: api.Location{Name: "Philharmonie", Address: "Herbert-von-Karajan-Straße 1", City: "Berlin", Country: "DE", Latitude: &latitude, Longitude: &longitude},
-		Capacity: 2000, TicketTypes: []api.NewTicketType{{Name: "Standard", Price: api.Money{Amount: 2500, Currency: "EUR"}, Quantity: 1500, MaxPerOrder: 10}}}
+	return api.NewEvent{Name: "Open Air under the Stars",
+		Description: "Holst, The Planets, with the lights off.", Category: "concert",
+		StartsAt: time.Date(2040, 6, 1, 18, 0, 0, 0, time.UTC), EndsAt: time.Date(2040, 6, 1, 21, 0, 0, 0,
+			time.UTC), Timezone: "Europe/Berlin",
+		Location: api.Location{Name: "Philharmonie", Address: "Herbert-von-Karajan-Straße 1", City: "Berlin",
+			Country: "DE", Latitude: &latitude, Longitude: &longitude},
+		Capacity: 2000, TicketTypes: []api.NewTicketType{{Name: "Standard",
+			Price: api.Money{Amount: 2500, Currency: "EUR"}, Quantity: 1500, MaxPerOrder: 10}}}
 }
 
 func event() []Example {
@@ -113,10 +120,14 @@ func event() []Example {
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
 		example(api.CreateEvent, concert()),
 		example(api.GetEvent, api.EventRef{ID: anEvent}),
-		example(api.UpdateEvent, api.PatchEvent{ID: anEvent, Description: codec.To("Holst, The Planets, with the lights off. Bring a blanket."), Capacity: codec.To(2200)}),
+		example(api.UpdateEvent, api.PatchEvent{ID: anEvent,
+			Description: codec.To("Holst, The Planets, with the lights off. Bring a blanket."),
+			Capacity:    codec.To(2200)}),
 		example(api.CreateTicketType, api.AddTicketType{EventID: anEvent,
-			NewTicketType: api.NewTicketType{Name: "Balcony", Price: api.Money{Amount: 4000, Currency: "EUR"}, Quantity: 100, SalesStart: &start}}),
-		example(api.UpdateTicketType, api.PatchTicketType{EventID: anEvent, ID: aType, Quantity: &quantity, SalesStart: codec.Clear[time.Time]()}),
+			NewTicketType: api.NewTicketType{Name: "Balcony", Price: api.Money{Amount: 4000, Currency: "EUR"},
+				Quantity: 100, SalesStart: &start}}),
+		example(api.UpdateTicketType, api.PatchTicketType{EventID: anEvent, ID: aType, Quantity: &quantity,
+			SalesStart: codec.Clear[time.Time]()}),
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
 		example(api.GetAvailability, api.EventRef{ID: anEvent}),
@@ -128,8 +139,9 @@ func event() []Example {
 }
 
 func order() Example {
-	return example(api.CreateOrder, api.NewOrder{EventID: anEvent, Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 2}},
-		Attendees: []api.Attendee{{Name: "Jo Star", Email: jo}, {Name: "A Friend"}}})
+	return example(api.CreateOrder,
+		api.NewOrder{EventID: anEvent, Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 2}},
+			Attendees: []api.Attendee{{Name: "Jo Star", Email: jo}, {Name: "A Friend"}}})
 }
 
 func purchase() []Example {
@@ -154,7 +166,8 @@ func tickets() []Example {
 		example(api.GetTicket, api.TicketRef{ID: aTicket}),
 		example(api.GetTicketQR, api.TicketRef{ID: aTicket}),
 		example(api.GetTicketPages, api.OrderRef{ID: anOrder}),
-		example(api.UpdateTicket, api.NewHolder{ID: aTicket, Holder: api.Attendee{Name: "Another Friend", Email: "friend@example.org"}}),
+		example(api.UpdateTicket, api.NewHolder{ID: aTicket, Holder: api.Attendee{Name: "Another Friend",
+			Email: "friend@example.org"}}),
 		example(api.TransferTicket, api.Transfer{ID: aTicket, Email: kim, Name: "Kim Day"}),
 		example(api.ListMyOrders, page),
 		example(api.ListMyTickets, page),
@@ -167,7 +180,8 @@ func tickets() []Example {
 		example(api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: workbook, Query: "kim"}),
 		example(api.GetOrdersCSV, file),
 		example(api.GetOrdersXLSX, workbook),
-		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Amount: &api.Money{Amount: 500, Currency: "EUR"}, Reason: "the view was poor"}),
+		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Amount: &api.Money{Amount: 500, Currency: "EUR"},
+			Reason: "the view was poor"}),
 		example(api.ListRefunds, api.PaymentRef{ID: aPayment}),
 		example(api.ListDisputes, api.PaymentRef{ID: aPayment}),
 		order(),
@@ -199,13 +213,16 @@ func messages() []Example {
 		example(api.CreateLiveTicket, rpc.None{}),
 		example(api.FollowNotifications, rpc.None{}),
 		example(api.GetPreferences, rpc.None{}),
-		example(api.PutPreferences, api.Preferences{Kinds: []api.Preference{{Kind: api.AboutReminders, Push: true, Inbox: true}}}),
+		example(api.PutPreferences, api.Preferences{Kinds: []api.Preference{{Kind: api.AboutReminders,
+			Push: true, Inbox: true}}}),
 		example(api.GetPushKey, rpc.None{}),
 		example(api.CreatePushSubscription, api.NewPushSubscription{Endpoint: device, Keys: api.PushKeys{
-			P256dh: "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4", Auth: "BTBZMqHH6r4Tts7J_aSIgg"}}),
+			P256dh: "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+			Auth:   "BTBZMqHH6r4Tts7J_aSIgg"}}),
 		example(api.ListPushSubscriptions, rpc.None{}),
 		example(api.DeletePushSubscription, api.PushSubscriptionRef{Endpoint: device}),
-		example(api.CreateAnnouncement, api.NewAnnouncement{EventID: anEvent, Subject: "Doors open at seven", Text: "Please come early.\n\nThe bar is open."}),
+		example(api.CreateAnnouncement, api.NewAnnouncement{EventID: anEvent, Subject: "Doors open at seven",
+			Text: "Please come early.\n\nThe bar is open."}),
 		example(api.ListAnnouncements, api.EventPage{EventID: anEvent, Page: api.Page{Limit: 10}}),
 		example(api.ListTemplates, rpc.None{}),
 		example(api.PreviewTemplate, api.PreviewOf{Name: "order_paid", Language: "de"}),

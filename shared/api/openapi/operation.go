@@ -41,7 +41,8 @@ func description(d rpc.Descriptor) string {
 	case rpc.Public:
 		parts = append(parts, "No access token is needed.")
 	case rpc.Optional:
-		parts = append(parts, "An access token may be left out; with one, the answer also has what the caller alone may see.")
+		parts = append(parts, "An access token may be left out; with one, the answer also has what the caller alone "+
+			"may see.")
 	case rpc.User:
 		parts = append(parts, "Needs the access token of a person.")
 	case rpc.Admin:
@@ -56,9 +57,12 @@ func description(d rpc.Descriptor) string {
 	return strings.Join(parts, "\n\n")
 }
 
-const live = "The answer is a stream of server-sent events. The first has the name `snapshot` and the whole state as its data; each later one has the name and " +
-	"the data of a change. A comment comes every 15 seconds so that silence means a broken connection. The stream ends when the access token does, " +
-	"or when a client does not take what it is sent; clients come back after the time in `retry`, and are sent a new snapshot."
+const live = "The answer is a stream of server-sent events. The first has the name `snapshot` and the whole state as " +
+	"its data; each later one has the name and " +
+	"the data of a change. A comment comes every 15 seconds so that silence means a broken connection. The stream " +
+	"ends when the access token does, " +
+	"or when a client does not take what it is sent; clients come back after the time in `retry`, and are sent a new " +
+	"snapshot."
 
 func security(d rpc.Descriptor) []any {
 	bearer := object{"bearer": []any{}}
@@ -108,13 +112,16 @@ func (g *generator) required(schema object) bool {
 func (g *generator) parameters(d rpc.Descriptor) []any {
 	params := g.fields(d)
 	if d.Idempotent {
-		params = append(params, object{"name": rpc.IdempotencyKey, "in": "header", "schema": object{"type": "string", "maxLength": 255},
-			"description": "The same key with the same request gives the same answer again, for at least 24 hours, and changes nothing."})
+		params = append(params, object{"name": rpc.IdempotencyKey, "in": "header",
+			"schema": object{"type": "string", "maxLength": 255},
+			"description": "The same key with the same request gives the same answer again, for at least 24 " +
+				"hours, and changes nothing."})
 	}
 	if d.Waits != "" {
 		params = append(params,
 			object{"name": "wait", "in": "query", "schema": object{"type": "string", "example": "10s"},
-				"description": "How long to wait for a change, such as 10s, at most 30s. With If-None-Match: for another version than that. " +
+				"description": "How long to wait for a change, such as 10s, at most 30s. With If-None-Match: for " +
+					"another version than that. " +
 					"Without: for a change of a state that is on its way to another; any other is answered at once."},
 			object{"name": "Prefer", "in": "header", "schema": object{"type": "string", "example": "wait=10"},
 				"description": "The same in seconds, as in RFC 7240."})
@@ -176,7 +183,8 @@ func (g *generator) responses(d rpc.Descriptor) object {
 		success["content"] = object{"application/json": object{"schema": schema}}
 	}
 	if tagged(d.Response) {
-		success["headers"] = object{"ETag": object{"description": "The version of what was read, for If-Match and If-None-Match.", "schema": object{"type": "string"}}}
+		success["headers"] = object{"ETag": object{"description": "The version of what was read, for If-Match and " +
+			"If-None-Match.", "schema": object{"type": "string"}}}
 	}
 	out := object{strconv.Itoa(d.Success()): success}
 	if d.Method == "GET" && tagged(d.Response) {
@@ -202,8 +210,8 @@ func (g *generator) responses(d rpc.Descriptor) object {
 
 // mediaType is what a file is, by the end of its address.
 func mediaType(path string) string {
-	for end, media := range map[string]string{".png": "image/png", ".pdf": "application/pdf", ".csv": "text/csv", ".ics": "text/calendar",
-		".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
+	for end, media := range map[string]string{".png": "image/png", ".pdf": "application/pdf", ".csv": "text/csv",
+		".ics": "text/calendar", ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
 		if strings.HasSuffix(path, end) {
 			return media
 		}

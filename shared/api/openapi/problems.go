@@ -36,7 +36,8 @@ func problems(d rpc.Descriptor) []problem {
 		all[fault.NotFound] = "there is no such thing, or the caller may not see it"
 	}
 	if d.Idempotent || d.Method != "GET" && inPath {
-		all[fault.Conflict] = "its state does not allow it now, or a request with the same Idempotency-Key has not ended yet"
+		all[fault.Conflict] = "its state does not allow it now, or a request with the same Idempotency-Key has not " +
+			"ended yet"
 	}
 	if d.Method != "GET" {
 		all[fault.TooLarge] = "the body is over its limit"
@@ -66,10 +67,12 @@ func problems(d rpc.Descriptor) []problem {
 func problemResponse(status int, text string) object {
 	r := object{
 		"description": text,
-		"content":     object{"application/problem+json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}},
+		"content": object{"application/problem+json": object{
+			"schema": object{"$ref": "#/components/schemas/Problem"}}},
 	}
 	if status == fault.RateLimited.Status() || status == fault.Unavailable.Status() {
-		r["headers"] = object{"Retry-After": object{"description": "After how many seconds to try again.", "schema": object{"type": "integer"}}}
+		r["headers"] = object{"Retry-After": object{"description": "After how many seconds to try again.",
+			"schema": object{"type": "integer"}}}
 	}
 	return r
 }
@@ -91,7 +94,8 @@ func problemSchema() object {
 			"code":       code,
 			"errors": object{"type": "array", "description": "What is wrong, field by field, if the code is invalid.",
 				"items": object{"type": "object", "required": []any{"field", "detail"}, "properties": object{
-					"field": text("The path of a member, or the name of a parameter."), "detail": text("What is wrong with it.")}}},
+					"field":  text("The path of a member, or the name of a parameter."),
+					"detail": text("What is wrong with it.")}}},
 		},
 	}
 }

@@ -16,8 +16,8 @@ import (
 )
 
 // shape is the form of the JSON values of a Go type. encoding/json takes "Name" for "name", the last of two equal keys,
-// and the NUL character that no database text can hold; and it does not say which field held a malformed id. So a body is
-// walked along its shape first.
+// and the NUL character that no database text can hold; and it does not say which field held a malformed id. So a body
+// is walked along its shape first.
 type shape struct {
 	kind    shapeKind
 	typ     reflect.Type
@@ -56,7 +56,8 @@ func (all shapes) of(t reflect.Type) *shape {
 	all[t] = s
 	ptr := reflect.PointerTo(t)
 	switch {
-	case ptr.Implements(reflect.TypeFor[json.Unmarshaler]()), ptr.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+	case ptr.Implements(reflect.TypeFor[json.Unmarshaler]()),
+		ptr.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 	case t.Kind() == reflect.Struct:
 		s.kind = object
 		s.members = map[string]*member{}
@@ -73,7 +74,8 @@ func (all shapes) of(t reflect.Type) *shape {
 	return s
 }
 
-// unmarshal decodes data, which must hold exactly one JSON value of the shape, into v. In a patch only a Patch can be null.
+// unmarshal decodes data, which must hold exactly one JSON value of the shape, into v. In a patch only a Patch can be
+// null.
 func (s *shape) unmarshal(data []byte, v any, patch bool) error {
 	if !utf8.Valid(data) {
 		return fault.New(fault.Invalid, "the body is not valid UTF-8")

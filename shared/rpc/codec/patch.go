@@ -5,8 +5,8 @@ import (
 	"reflect"
 )
 
-// Patch is a member of a PATCH request that can be cleared: absent leaves a value as it is, null clears it, and anything
-// else takes its place. Its tag has omitzero. Members of a PATCH that are no Patch cannot be null.
+// Patch is a member of a PATCH request that can be cleared: absent leaves a value as it is, null clears it, and
+// anything else takes its place. Its tag has omitzero. Members of a PATCH that are no Patch cannot be null.
 type Patch[T any] struct {
 	Given bool
 	Value *T // nil clears

@@ -102,7 +102,8 @@ func (r *Request) add(f Field) error {
 			return err
 		}
 	}
-	p := param{name: f.Key, wire: r.prefix + f.Key, index: f.Path, path: f.In == Path, multi: f.Type.Kind() == reflect.Slice, set: set}
+	p := param{name: f.Key, wire: r.prefix + f.Key, index: f.Path, path: f.In == Path,
+		multi: f.Type.Kind() == reflect.Slice, set: set}
 	if f.In == Header {
 		r.headers = append(r.headers, p)
 	} else {
@@ -273,7 +274,8 @@ func textsOf(v reflect.Value) []string {
 		if e := v.Elem(); !e.IsZero() {
 			return textsOf(e)
 		}
-		return []string{strings.Trim(fmt.Sprint(v.Elem().Interface()), " ")} // a pointer to zero is a value, not an absence
+		// a pointer to zero is a value, not an absence
+		return []string{strings.Trim(fmt.Sprint(v.Elem().Interface()), " ")}
 	case reflect.Slice:
 		var all []string
 		for i := range v.Len() {

@@ -36,7 +36,8 @@ func (s *Schemas) Response(t reflect.Type) map[string]any { return s.body(t, fal
 
 func (s *Schemas) body(t reflect.Type, closed bool) map[string]any {
 	inBody := func(f Field) bool { return f.In == Body }
-	if t.Implements(reflect.TypeFor[Binary]()) || t.Kind() == reflect.Struct && !slices.ContainsFunc(Fields(t), inBody) {
+	if t.Implements(reflect.TypeFor[Binary]()) || t.Kind() == reflect.Struct &&
+		!slices.ContainsFunc(Fields(t), inBody) {
 		return nil
 	}
 	return s.of(t, closed)

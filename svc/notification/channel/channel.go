@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Undeliverable is the error of a message that cannot reach its recipient, however often it is sent, through no fault of
-// the sender's.
+// Undeliverable is the error of a message that cannot reach its recipient, however often it is sent, through no fault
+// of the sender's.
 type Undeliverable struct{ Reason string }
 
 func (u *Undeliverable) Error() string { return u.Reason }

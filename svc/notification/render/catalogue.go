@@ -125,8 +125,8 @@ func (c *Catalogue) View(lang, name string, f Facts) View {
 	return v
 }
 
-// reason writes why something happened. That is a code of the system, which the language has words for, or what a person
-// wrote. A code without words is for programs.
+// reason writes why something happened. That is a code of the system, which the language has words for, or what a
+// person wrote. A code without words is for programs.
 func (c *Catalogue) reason(lang string, f Facts) string {
 	words, err := c.part(lang, "reason."+f.Code, View{})
 	if err != nil || words == "" {

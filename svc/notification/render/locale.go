@@ -45,8 +45,8 @@ func (z *zones) moment(lang string, t time.Time, zone string) string {
 	return date(lang, t) + ", " + t.Format("15:04 MST")
 }
 
-// span writes a period in its zone: 17 May 2030, 20:00–23:00 CEST. Over a change of the clocks each time has its own zone:
-// 27 October 2030, 02:45 CEST – 02:15 CET.
+// span writes a period in its zone: 17 May 2030, 20:00–23:00 CEST. Over a change of the clocks each time has its own
+// zone: 27 October 2030, 02:45 CEST – 02:15 CET.
 func (z *zones) span(lang string, from, to time.Time, zone string) string {
 	from, to = z.in(from, zone), z.in(to, zone)
 	begin, dash, end := from.Format("15:04"), " – ", to.Format("15:04 MST")

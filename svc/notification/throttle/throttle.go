@@ -92,8 +92,8 @@ func (t *Throttle) admit() {
 	}
 }
 
-// A process is busy when so many of its goroutines waited so long for a processor since the last look. Other processes of
-// the machine are not seen.
+// A process is busy when so many of its goroutines waited so long for a processor since the last look. Other processes
+// of the machine are not seen.
 const (
 	longWait  = 0.001 // seconds
 	busyShare = 0.1

@@ -15,8 +15,8 @@ import (
 //go:embed checkout.css
 var style string
 
-// Page is a page of one provider, in the style of all. Its script and style are constant and allowed by their hashes, in a
-// policy that the page itself carries: nothing a buyer or organizer wrote can run in it.
+// Page is a page of one provider, in the style of all. Its script and style are constant and allowed by their hashes,
+// in a policy that the page itself carries: nothing a buyer or organizer wrote can run in it.
 type Page struct {
 	name string
 	tmpl *template.Template

@@ -24,8 +24,8 @@ func Captures(ctx context.Context, db *store.DB) ([]Collected, error) {
 	err := db.Read().NewSelect().Model(&rows).Where("p.captured > 0").Scan(ctx)
 	out := make([]Collected, len(rows))
 	for i, r := range rows {
-		out[i] = Collected{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding, Currency: r.CapturedIn},
-			Back: api.Money{Amount: r.Refunded, Currency: r.CapturedIn}}
+		out[i] = Collected{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding,
+			Currency: r.CapturedIn}, Back: api.Money{Amount: r.Refunded, Currency: r.CapturedIn}}
 	}
 	return out, err
 }
@@ -40,7 +40,8 @@ func Audit(ctx context.Context, db *store.DB) (compared int, broken []string, er
 	if err := db.Read().NewSelect().Model(&payments).Scan(ctx); err != nil {
 		return 0, nil, err
 	}
-	entered, err := sumsOf(ctx, db, `SELECT payment_id, kind, SUM(amount) AS amount FROM ledger_transfers GROUP BY payment_id, kind`)
+	entered, err := sumsOf(ctx, db,
+		`SELECT payment_id, kind, SUM(amount) AS amount FROM ledger_transfers GROUP BY payment_id, kind`)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -59,8 +60,10 @@ func Audit(ctx context.Context, db *store.DB) (compared int, broken []string, er
 		if got := decided[p.ID]; got != want {
 			broken = append(broken, fmt.Sprintf("payment %s is %+v and its refunds say %+v", p.ID, want, got))
 		}
-		if (p.Status == api.PaymentSucceeded || p.Status == api.PaymentRefunded && p.Flag == "") && p.Captured != p.Amount {
-			broken = append(broken, fmt.Sprintf("payment %s is %s and has captured %d of %d", p.ID, p.Status, p.Captured, p.Amount))
+		if (p.Status == api.PaymentSucceeded || p.Status == api.PaymentRefunded && p.Flag == "") &&
+			p.Captured != p.Amount {
+			broken = append(broken, fmt.Sprintf("payment %s is %s and has captured %d of %d", p.ID,
+				p.Status, p.Captured, p.Amount))
 		}
 	}
 	balances, err := TrialBalance(ctx, db)

@@ -1,7 +1,8 @@
 // Package ledger says where money is: every movement of a payment is a transfer between two accounts.
 //
-// Every row debits one account and credits another with the same amount, so the accounts balance by construction (the model
-// of two-phase-free transfers in TigerBeetle's documentation, "Data Modeling"). Money of different currencies never meets.
+// Every row debits one account and credits another with the same amount, so the accounts balance by construction (the
+// model of two-phase-free transfers in TigerBeetle's documentation, "Data Modeling"). Money of different currencies
+// never meets.
 //
 //	capture      provider:<name> → sales            a payer has paid
 //	             provider:<name> → suspense         a payer has paid what was not asked for
@@ -73,7 +74,8 @@ func source(p *record.Payment) string {
 
 // Capture says that the provider has collected what the payment has captured.
 func Capture(p *record.Payment, at time.Time) *Transfer {
-	return &Transfer{Kind: kindCapture, PaymentID: p.ID, Debit: accountOf(p.Provider), Credit: source(p), Amount: p.Captured, Currency: p.CapturedIn, At: at}
+	return &Transfer{Kind: kindCapture, PaymentID: p.ID, Debit: accountOf(p.Provider), Credit: source(p),
+		Amount: p.Captured, Currency: p.CapturedIn, At: at}
 }
 
 // RefundDue says that money of the payment goes back.
@@ -92,13 +94,14 @@ func RefundFailed(p *record.Payment, r *record.Refund, at time.Time) *Transfer {
 }
 
 func ofRefund(kind string, r *record.Refund, debit, credit string, at time.Time) *Transfer {
-	return &Transfer{Kind: kind, PaymentID: r.PaymentID, RefundID: r.Entry(), Debit: debit, Credit: credit, Amount: r.Amount, Currency: r.Currency, At: at}
+	return &Transfer{Kind: kind, PaymentID: r.PaymentID, RefundID: r.Entry(), Debit: debit, Credit: credit,
+		Amount: r.Amount, Currency: r.Currency, At: at}
 }
 
 // Dispute says that the provider has taken the money that a payer reclaims under the id of the dispute.
 func Dispute(p *record.Payment, id string, amount api.Money, at time.Time) *Transfer {
-	return &Transfer{Kind: kindDispute, PaymentID: p.ID, RefundID: ids.Refund(id), Debit: disputes, Credit: accountOf(p.Provider),
-		Amount: amount.Amount, Currency: amount.Currency, At: at}
+	return &Transfer{Kind: kindDispute, PaymentID: p.ID, RefundID: ids.Refund(id), Debit: disputes,
+		Credit: accountOf(p.Provider), Amount: amount.Amount, Currency: amount.Currency, At: at}
 }
 
 // DisputeWon says that the provider has given it back to us.
@@ -108,8 +111,8 @@ func DisputeWon(p *record.Payment, id string, amount api.Money, at time.Time) *T
 	return t
 }
 
-// Enter appends transfers, within the caller's transaction. One that is there already is an error: the state of the payment
-// should have kept it out.
+// Enter appends transfers, within the caller's transaction. One that is there already is an error: the state of the
+// payment should have kept it out.
 func Enter(ctx context.Context, tx bun.Tx, transfers ...*Transfer) error {
 	if len(transfers) == 0 {
 		return nil

@@ -18,8 +18,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
-// columns are where a report has what is needed. The names are ours, and those of Stripe's report "Itemized balance change
-// from activity", https://docs.stripe.com/reports/report-types.
+// columns are where a report has what is needed. The names are ours, and those of Stripe's report "Itemized balance
+// change from activity", https://docs.stripe.com/reports/report-types.
 type columns struct {
 	kind, reference, amount, currency int
 	major                             bool // amounts are in major units, as 25.00
@@ -54,10 +54,11 @@ type account struct {
 	currency string
 }
 
-// Reconcile compares our ledger with a provider's report, to the cent and for each payment. It returns how many payments
-// it compared and the differences. Rows of the report that are of no payment, such as fees and payouts, are
+// Reconcile compares our ledger with a provider's report, to the cent and for each payment. It returns how many
+// payments it compared and the differences. Rows of the report that are of no payment, such as fees and payouts, are
 // passed over. The report has to be of all time.
-func Reconcile(ctx context.Context, db *store.DB, provider string, report io.Reader) (compared int, differences []string, err error) {
+func Reconcile(ctx context.Context, db *store.DB, provider string, report io.Reader) (compared int,
+	differences []string, err error) {
 	theirs, err := readReport(report)
 	if err != nil {
 		return 0, nil, err
@@ -86,8 +87,10 @@ func Reconcile(ctx context.Context, db *store.DB, provider string, report io.Rea
 		return cmp.Or(cmp.Compare(a.payment, b.payment), cmp.Compare(a.currency, b.currency))
 	}) {
 		if we, they := ours[a], theirs[a]; we != they {
-			differences = append(differences, fmt.Sprintf("payment %s: we say %d %s collected, %d given back and %d disputed, %s says %d, %d and %d",
-				a.payment, we.captured, a.currency, we.paid, we.disputed, provider, they.captured, they.paid, they.disputed))
+			differences = append(differences,
+				fmt.Sprintf("payment %s: we say %d %s collected, %d given back and %d disputed, %s says %d, %d and %d",
+					a.payment, we.captured, a.currency, we.paid, we.disputed, provider, they.captured,
+					they.paid, they.disputed))
 		}
 	}
 	return len(all), differences, nil
@@ -122,7 +125,8 @@ func readReport(r io.Reader) (map[account]sums, error) {
 		a := account{row[c.reference], strings.ToUpper(row[c.currency])}
 		amount, err := c.minor(row[c.amount], a.currency)
 		if err != nil {
-			return nil, fault.Wrap(err, fault.Invalid, "line %d of the report: %q is no amount of %s", line, row[c.amount], a.currency)
+			return nil, fault.Wrap(err, fault.Invalid, "line %d of the report: %q is no amount of %s", line,
+				row[c.amount], a.currency)
 		}
 		s := out[a]
 		switch kind {

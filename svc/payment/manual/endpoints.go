@@ -27,8 +27,8 @@ func (m *Provider) Register(srv *rpc.Server, payments provider.Payments) {
 	rpc.Handle(srv, api.MarkRefundPaid, e.markRefundPaid)
 }
 
-// getCheckout shows a payer what to pay, where, until when, and under which reference. A caller who knows the payment's id
-// is the payer, as with the secret address of any hosted checkout.
+// getCheckout shows a payer what to pay, where, until when, and under which reference. A caller who knows the payment's
+// id is the payer, as with the secret address of any hosted checkout.
 func (e *endpoints) getCheckout(ctx context.Context, req *api.PaymentRef) (*rpc.Blob, error) {
 	row, err := e.tables.byPayment(ctx, req.ID)
 	if err != nil {
@@ -58,7 +58,8 @@ func (e *endpoints) getPayment(ctx context.Context, req *api.ManualPaymentRef) (
 	if err != nil {
 		return nil, err
 	}
-	out := &api.ManualPayment{Payment: row.Payment(), Reference: m.Reference, DueAt: m.DueAt.UTC(), PaidBy: m.PaidBy, Instructions: e.instructions()}
+	out := &api.ManualPayment{Payment: row.Payment(), Reference: m.Reference, DueAt: m.DueAt.UTC(), PaidBy: m.PaidBy,
+		Instructions: e.instructions()}
 	if m.PaidAt != nil {
 		at := m.PaidAt.UTC()
 		out.PaidAt = &at
@@ -89,7 +90,8 @@ func (e *endpoints) markPaid(ctx context.Context, req *api.MarkPaid) (*api.Payme
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(req.Amount == m.money(), "amount", "must be what was to be paid, %s; pay any other amount back by hand", m.money())
+	check.Field(req.Amount == m.money(), "amount",
+		"must be what was to be paid, %s; pay any other amount back by hand", m.money())
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
@@ -99,7 +101,8 @@ func (e *endpoints) markPaid(ctx context.Context, req *api.MarkPaid) (*api.Payme
 	if row, err = e.payments.Confirm(ctx, row); err != nil {
 		return nil, err
 	}
-	e.log.InfoContext(ctx, "a manual payment was marked as paid", "payment", row.ID, "reference", m.Reference, "by", rpc.Caller(ctx).User)
+	e.log.InfoContext(ctx, "a manual payment was marked as paid", "payment", row.ID, "reference", m.Reference,
+		"by", rpc.Caller(ctx).User)
 	p := row.Payment()
 	return &p, nil
 }
@@ -114,7 +117,8 @@ func (e *endpoints) markRefundPaid(ctx context.Context, req *api.RefundRef) (*rp
 		return nil, err
 	}
 	e.payments.RefundNow()
-	e.log.InfoContext(ctx, "a manual refund was marked as paid", "payment", row.ID, "refund", req.RefundID, "by", rpc.Caller(ctx).User)
+	e.log.InfoContext(ctx, "a manual refund was marked as paid", "payment", row.ID, "refund", req.RefundID,
+		"by", rpc.Caller(ctx).User)
 	return &rpc.None{}, nil
 }
 
@@ -122,7 +126,8 @@ func (e *endpoints) markRefundPaid(ctx context.Context, req *api.RefundRef) (*rp
 func (e *endpoints) managed(ctx context.Context, id ids.Payment) (*record.Payment, error) {
 	row, err := e.payments.Managed(ctx, id)
 	if err == nil && row.Provider != Name {
-		err = fault.New(fault.Conflict, "only a manual payment is marked by hand, and this one is made at %s", row.Provider)
+		err = fault.New(fault.Conflict,
+			"only a manual payment is marked by hand, and this one is made at %s", row.Provider)
 	}
 	return row, err
 }

@@ -1,6 +1,6 @@
-// Package manual is a provider without machinery: the payer gets a reference number, brings the money by bank transfer or
-// to the box office, and a manager of the event says that it is there. Money goes back the same way: a refund is due until a
-// manager says that it has been paid out.
+// Package manual is a provider without machinery: the payer gets a reference number, brings the money by bank transfer
+// or to the box office, and a manager of the event says that it is there. Money goes back the same way: a refund is due
+// until a manager says that it has been paid out.
 //
 // A transfer cannot be kept from arriving. Money that comes after the end of its payment is therefore recorded like any
 // other, and is a late success for the payment service.
@@ -69,8 +69,8 @@ func New(cfg Config) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Provider{tables: &tables{db: cfg.DB, now: cfg.Now}, live: cfg.Live, log: cfg.Log, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"),
-		now: cfg.Now, page: page}, nil
+	return &Provider{tables: &tables{db: cfg.DB, now: cfg.Now}, live: cfg.Live, log: cfg.Log,
+		publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), now: cfg.Now, page: page}, nil
 }
 
 // dueAt returns when a payment has to be made. It is counted from the payment's own beginning: asking again
@@ -101,7 +101,8 @@ func (m *Provider) Create(ctx context.Context, req provider.CreateRequest) (prov
 	if row.money() != req.Amount {
 		return provider.Remote{}, fault.New(fault.Unprocessable, "the key was used for another payment")
 	}
-	return provider.Remote{ID: row.Reference, CheckoutURL: m.publicURL + "/manual/checkout/" + row.PaymentID.String()}, nil
+	return provider.Remote{ID: row.Reference, CheckoutURL: m.publicURL + "/manual/checkout/" +
+		row.PaymentID.String()}, nil
 }
 
 // Fetch implements provider.Provider.
@@ -133,7 +134,8 @@ func (m *Provider) Cancel(ctx context.Context, remoteID string) (provider.State,
 // Refund implements provider.Provider.
 func (m *Provider) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
 	row, err := m.tables.refund(ctx, &refundRow{
-		ID: "mr_" + rand.Text(), RequestKey: req.Key, Reference: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(m.now()),
+		ID: "mr_" + rand.Text(), RequestKey: req.Key, Reference: req.RemoteID, Amount: req.Amount.Amount,
+		CreatedAt: store.Time(m.now()),
 	}, req.Amount.Currency)
 	if err != nil {
 		return provider.Refund{}, err

@@ -13,7 +13,8 @@ var manualHTML string
 func newPage() (*checkout.Page, error) { return checkout.New("manual", manualHTML, "") }
 
 // render returns what the payer of a payment has to do. It is open while the payer is in time.
-func render(page *checkout.Page, row *paymentRow, open bool, instructions []string, returnURL string) (*rpc.Blob, error) {
+func render(page *checkout.Page, row *paymentRow, open bool, instructions []string,
+	returnURL string) (*rpc.Blob, error) {
 	status := ""
 	switch {
 	case row.Status == statusPaid:

@@ -8,9 +8,9 @@ import (
 )
 
 // A reference is what a payer copies onto a bank transfer: seven random characters and a check character, shown as
-// XXXX-XXXX. The alphabet has 31 characters, none of which looks like another (no 0, I, L, O, U). As 31 is prime and the
-// places weigh 1 to 8, the weighted sum of the characters being a multiple of 31 finds every single wrong character and
-// every two that changed places.
+// XXXX-XXXX. The alphabet has 31 characters, none of which looks like another (no 0, I, L, O, U). As 31 is prime and
+// the places weigh 1 to 8, the weighted sum of the characters being a multiple of 31 finds every single wrong character
+// and every two that changed places.
 const (
 	referenceAlphabet = "123456789ABCDEFGHJKMNPQRSTVWXYZ"
 	referenceSize     = 8 // characters, without the hyphen
@@ -38,7 +38,8 @@ func newReference() string {
 
 // parseReference reads a reference as people type it: in any case, with spaces and hyphens anywhere, and I or L for 1.
 func parseReference(s string) (string, error) {
-	refused := fault.New(fault.Invalid, "that is no reference number: one has 8 characters, the last of which checks the others")
+	refused := fault.New(fault.Invalid,
+		"that is no reference number: one has 8 characters, the last of which checks the others")
 	if len(s) > maxReference {
 		return "", refused
 	}

@@ -90,8 +90,8 @@ func (t *tables) find(ctx context.Context, where string, arg any) (*paymentRow, 
 	return row, nil
 }
 
-// markPaid records that the money is there, and who says so. The first who says so counts. The poller looks at the payment
-// soon, if the request is cut off.
+// markPaid records that the money is there, and who says so. The first who says so counts. The poller looks at the
+// payment soon, if the request is cut off.
 func (t *tables) markPaid(ctx context.Context, m *paymentRow, by ids.User) error {
 	now := store.Time(t.now())
 	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -113,7 +113,8 @@ func (t *tables) cancel(ctx context.Context, reference string) error {
 	})
 }
 
-// expire ends payments that were not made in time, and has the poller look at them, which finds that their time is over.
+// expire ends payments that were not made in time, and has the poller look at them, which finds that their time is
+// over.
 func (t *tables) expire(ctx context.Context, limit int) error {
 	now := store.Time(t.now())
 	overdue := func(q *bun.SelectQuery) *bun.SelectQuery {
@@ -124,14 +125,16 @@ func (t *tables) expire(ctx context.Context, limit int) error {
 	}
 	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*paymentRow
-		if err := record.LockFree(t.db, overdue(tx.NewSelect().Model(&rows)).Order("m.due_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := record.LockFree(t.db, overdue(tx.NewSelect().Model(&rows)).Order("m.due_at").Limit(int64(limit))).
+			Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		references, payments := make([]string, len(rows)), make([]ids.Payment, len(rows))
 		for i, r := range rows {
 			references[i], payments[i] = r.Reference, r.PaymentID
 		}
-		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", statusExpired).Where("reference IN (?)", bun.List(references)).Exec(ctx)
+		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", statusExpired).
+			Where("reference IN (?)", bun.List(references)).Exec(ctx)
 		if err != nil {
 			return err
 		}
@@ -139,19 +142,21 @@ func (t *tables) expire(ctx context.Context, limit int) error {
 	})
 }
 
-// remind publishes once of each payment that it is half way to its end. One whose end has come is past that, and so is one
-// whose order is paid in another way.
+// remind publishes once of each payment that it is half way to its end. One whose end has come is past that, and so is
+// one whose order is paid in another way.
 func (t *tables) remind(ctx context.Context, limit int) error {
 	now := store.Time(t.now())
 	half := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("m.status = ?", statusPending).Where("m.reminded_at IS NULL").Where("m.remind_at <= ?", now).Where("m.due_at > ?", now)
+		return q.Where("m.status = ?", statusPending).Where("m.reminded_at IS NULL").Where("m.remind_at <= ?", now).
+			Where("m.due_at > ?", now)
 	}
 	if any, err := half(t.db.Read().NewSelect().Model((*paymentRow)(nil))).Exists(ctx); err != nil || !any {
 		return err
 	}
 	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*paymentRow
-		if err := record.LockFree(t.db, half(tx.NewSelect().Model(&rows)).Order("m.remind_at").Limit(int64(limit))).Scan(ctx); err != nil || len(rows) == 0 {
+		if err := record.LockFree(t.db, half(tx.NewSelect().Model(&rows)).Order("m.remind_at").Limit(int64(limit))).
+			Scan(ctx); err != nil || len(rows) == 0 {
 			return err
 		}
 		of := make(map[ids.Payment]*paymentRow, len(rows))
@@ -159,12 +164,14 @@ func (t *tables) remind(ctx context.Context, limit int) error {
 		for i, r := range rows {
 			of[r.PaymentID], references[i], payments[i] = r, r.Reference, r.PaymentID
 		}
-		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("reminded_at = ?", now).Where("reference IN (?)", bun.List(references)).Exec(ctx)
+		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("reminded_at = ?", now).
+			Where("reference IN (?)", bun.List(references)).Exec(ctx)
 		if err != nil {
 			return err
 		}
 		var open []*record.Payment
-		err = tx.NewSelect().Model(&open).Where("p.id IN (?)", bun.List(payments)).Where("p.status = ?", api.PaymentRequiresAction).
+		err = tx.NewSelect().Model(&open).Where("p.id IN (?)", bun.List(payments)).
+			Where("p.status = ?", api.PaymentRequiresAction).
 			Where("NOT EXISTS (SELECT 1 FROM payments AS o WHERE o.order_id = p.order_id AND o.status NOT IN (?, ?))",
 				api.PaymentRequiresAction, api.PaymentFailed).Order("p.id").Scan(ctx)
 		if err != nil || len(open) == 0 {
@@ -185,7 +192,8 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 	stored := new(refundRow)
 	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		payment := new(paymentRow)
-		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("m.reference = ?", row.Reference)).Scan(ctx); err != nil {
+		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("m.reference = ?",
+			row.Reference)).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "no such payment")
 		}
 		var list []*refundRow
@@ -227,7 +235,8 @@ func (t *tables) markRefunded(ctx context.Context, reference string, refund ids.
 		if err := tx.NewSelect().Model(row).Where("r.id = ?", refund).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "no such refund is to be paid out")
 		}
-		err := tx.NewSelect().Model(due).Where("mr.request_key = ?", row.Key()).Where("mr.reference = ?", reference).Scan(ctx)
+		err := tx.NewSelect().Model(due).Where("mr.request_key = ?", row.Key()).
+			Where("mr.reference = ?", reference).Scan(ctx)
 		if err != nil {
 			return store.OrNotFound(err, "no such refund is to be paid out")
 		}

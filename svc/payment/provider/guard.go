@@ -50,7 +50,8 @@ func NewGuard(p Provider, reg *observe.Registry, log *slog.Logger) *Guard {
 			log.Warn("the way to a payment provider changed", "provider", name, "breaker", to.String())
 		},
 	})
-	reg.GaugeFunc("starlight_payment_provider_breaker", "The circuit breaker of a provider: 0 closed, 1 half open, 2 open.",
+	reg.GaugeFunc("starlight_payment_provider_breaker",
+		"The circuit breaker of a provider: 0 closed, 1 half open, 2 open.",
 		func() float64 { return float64(g.breaker.State()) }, "provider", p.Name())
 	reg.GaugeFunc("starlight_payment_provider_calls", "Calls of a provider at this moment.",
 		func() float64 { return float64(len(g.calls)) }, "provider", p.Name())
@@ -83,19 +84,22 @@ func guarded[T any](ctx context.Context, g *Guard, call string, fn func(context.
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		g.failed(call, "open")
-		return zero, fault.New(fault.Unavailable, "the payment provider %s does not answer at the moment", g.Name()).After(breakerPause)
+		return zero, fault.New(fault.Unavailable, "the payment provider %s does not answer at the moment",
+			g.Name()).After(breakerPause)
 	case err != nil:
 		g.failed(call, string(fault.From(err).Code))
 		return zero, err
 	}
-	g.registry.Histogram("starlight_payment_provider_seconds", "How long calls of payment providers took that were answered.",
-		"provider", g.Name(), "call", call).UpdateDuration(start)
+	g.registry.Histogram("starlight_payment_provider_seconds",
+		"How long calls of payment providers took that were answered.", "provider", g.Name(), "call",
+		call).UpdateDuration(start)
 	return out.(T), nil
 }
 
 func (g *Guard) failed(call, code string) {
-	g.registry.Counter("starlight_payment_provider_errors_total", "Calls of payment providers that failed or were not made, by call and code.",
-		"provider", g.Name(), "call", call, "code", code).Inc()
+	g.registry.Counter("starlight_payment_provider_errors_total",
+		"Calls of payment providers that failed or were not made, by call and code.", "provider", g.Name(), "call",
+		call, "code", code).Inc()
 }
 
 // HoldUntil returns until when an order has to keep its seats for a payment; nil if its hold is long enough.
@@ -128,7 +132,10 @@ func (g *Guard) Afterwards(ctx context.Context, remoteID string) (Afterwards, er
 	if !ok {
 		return Afterwards{}, nil
 	}
-	return guarded(ctx, g, "afterwards", func(ctx context.Context) (Afterwards, error) { return w.Afterwards(ctx, remoteID) })
+	return guarded(ctx, g, "afterwards", func(ctx context.Context) (Afterwards,
+		error) {
+		return w.Afterwards(ctx, remoteID)
+	})
 }
 
 // Create implements Provider.
@@ -160,7 +167,8 @@ func (g *Guard) Fetch(ctx context.Context, remoteID string) (State, error) {
 
 // Cancel implements Provider.
 func (g *Guard) Cancel(ctx context.Context, remoteID string) (State, error) {
-	return guarded(ctx, g, "cancel", func(ctx context.Context) (State, error) { return g.Provider.Cancel(ctx, remoteID) })
+	return guarded(ctx, g, "cancel",
+		func(ctx context.Context) (State, error) { return g.Provider.Cancel(ctx, remoteID) })
 }
 
 // Refund implements Provider.

@@ -1,5 +1,5 @@
-// Package provider is the port to those who collect money: what the payment service asks of them, and what may be asked of
-// some.
+// Package provider is the port to those who collect money: what the payment service asks of them, and what may be asked
+// of some.
 //
 // A new provider is a package that implements Provider, and a line where the parts of the system are put together.
 package provider
@@ -35,8 +35,8 @@ type Provider interface {
 	// Refund gives money of a succeeded payment back.
 	Refund(ctx context.Context, req RefundRequest) (Refund, error)
 	// Cancel makes sure that a payment that has not succeeded never will, and returns it as it then is: failed, or
-	// succeeded if the payer was faster, or processing if the provider cannot stop it any more and the end is open. Doing
-	// it twice is fine.
+	// succeeded if the payer was faster, or processing if the provider cannot stop it any more and the end is open.
+	// Doing it twice is fine.
 	Cancel(ctx context.Context, remoteID string) (State, error)
 	// ParseCallback checks that a callback was signed by the provider a short time ago and says what it is about. A bad
 	// signature is Unauthenticated, a signed body without meaning Invalid.
@@ -61,8 +61,8 @@ type Runner interface {
 	Run(ctx context.Context) error
 }
 
-// A Local provider has its tables in the database of the payment service. Its side of a payment is stored in the transaction
-// that stores ours, which saves a commit.
+// A Local provider has its tables in the database of the payment service. Its side of a payment is stored in the
+// transaction that stores ours, which saves a commit.
 type Local interface {
 	// Prepare returns what Create returns, and leaves it to Store to make it so.
 	Prepare(ctx context.Context, req CreateRequest) (Remote, error)
@@ -76,9 +76,11 @@ type Resident interface {
 	Register(srv *rpc.Server, payments Payments)
 }
 
-// Payments is what the payment service does for a resident provider, which it knows by the interfaces of this package only.
+// Payments is what the payment service does for a resident provider, which it knows by the interfaces of this package
+// only.
 type Payments interface {
-	// Visible returns a payment to its payer, the event's managers and administrators; to any other caller it is NotFound.
+	// Visible returns a payment to its payer, the event's managers and administrators; to any other caller it is
+	// NotFound.
 	Visible(ctx context.Context, id ids.Payment) (*record.Payment, error)
 	// Managed returns a payment to the event's managers and administrators; to any other caller it is NotFound.
 	Managed(ctx context.Context, id ids.Payment) (*record.Payment, error)

@@ -30,16 +30,17 @@ type Payment struct {
 	RemoteID      string `bun:",nullzero"`
 	CheckoutURL   string
 	FailureReason string
-	Ending        string // why the service ends it at the provider: then that is why it fails, whatever the provider says
-	Flag          string // why a person has to look at it
-	Captured      int64
-	CapturedIn    string `bun:"captured_currency"`
-	Refunding     int64
-	Refunded      int64
-	Revision      int64
-	PollAt        time.Time
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
+	// why the service ends it at the provider: then that is why it fails, whatever the provider says
+	Ending     string
+	Flag       string // why a person has to look at it
+	Captured   int64
+	CapturedIn string `bun:"captured_currency"`
+	Refunding  int64
+	Refunded   int64
+	Revision   int64
+	PollAt     time.Time
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
 }
 
 // FlagMismatch flags a payment that collected another amount or currency than was asked for.
@@ -57,7 +58,8 @@ func (p *Payment) IsOpen() bool {
 func (p *Payment) Payment() api.Payment {
 	out := api.Payment{
 		ID: p.ID, OrderID: p.OrderID, UserID: p.UserID, Status: p.Status, Provider: p.Provider, Amount: p.Money(),
-		FailureReason: p.FailureReason, Revision: p.Revision, CreatedAt: p.CreatedAt.UTC(), UpdatedAt: p.UpdatedAt.UTC(),
+		FailureReason: p.FailureReason, Revision: p.Revision, CreatedAt: p.CreatedAt.UTC(),
+		UpdatedAt: p.UpdatedAt.UTC(),
 	}
 	if p.Refunded > 0 {
 		out.Refunded = api.Money{Amount: p.Refunded, Currency: p.CapturedIn}

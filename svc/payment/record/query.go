@@ -26,7 +26,8 @@ func LockFree(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 }
 
 // Match gives each input of a batch the row with its key, or the fault.
-func Match[In, Row any, Key comparable](ins []In, rows []Row, of func(In) Key, by func(Row) Key, missing error) []batch.Result[Row] {
+func Match[In, Row any, Key comparable](ins []In, rows []Row, of func(In) Key, by func(Row) Key,
+	missing error) []batch.Result[Row] {
 	index := make(map[Key]Row, len(rows))
 	for _, r := range rows {
 		index[by(r)] = r

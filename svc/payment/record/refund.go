@@ -38,8 +38,9 @@ func (r *Refund) Money() api.Money { return api.Money{Amount: r.Amount, Currency
 
 // Refund returns the row as callers see it.
 func (r *Refund) Refund() api.Refund {
-	return api.Refund{ID: r.ID, PaymentID: r.PaymentID, OrderID: r.OrderID, Status: r.Status, Amount: r.Money(), Tickets: r.Tickets,
-		Reason: r.Reason, Failure: r.Failure, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+	return api.Refund{ID: r.ID, PaymentID: r.PaymentID, OrderID: r.OrderID, Status: r.Status,
+		Amount: r.Money(), Tickets: r.Tickets, Reason: r.Reason, Failure: r.Failure, CreatedAt: r.CreatedAt.UTC(),
+		UpdatedAt: r.UpdatedAt.UTC()}
 }
 
 // Entry names the refund in the ledger: each time that it is made again anew.

@@ -57,7 +57,8 @@ func (t *tables) decide(ctx context.Context, ins []decision) []batch.Result[*cal
 			}
 		}
 		for row := range moved {
-			_, err := tx.NewUpdate().Model(row).Column("status", "reason", "captured", "capture_at", "decided_at").WherePK().Exec(ctx)
+			_, err := tx.NewUpdate().Model(row).Column("status", "reason", "captured", "capture_at",
+				"decided_at").WherePK().Exec(ctx)
 			if err != nil {
 				return err
 			}
@@ -123,7 +124,8 @@ func (t *tables) capture(ctx context.Context, faults func() faults) error {
 	}
 	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*paymentRow
-		if err := record.LockFree(t.db, due(tx.NewSelect().Model(&rows)).Order("p.id").Limit(1000)).Scan(ctx); err != nil {
+		if err := record.LockFree(t.db, due(tx.NewSelect().Model(&rows)).Order("p.id").
+			Limit(1000)).Scan(ctx); err != nil {
 			return err
 		}
 		var callbacks []*callbackRow

@@ -27,10 +27,12 @@ func (s *Provider) decidePayment(ctx context.Context, req *api.SandboxOutcome) (
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(req.Outcome == outcomeSucceeded || req.Outcome == outcomeDeclined || req.Outcome == outcomeAuthenticated, "outcome",
-		"must be %s, %s or %s", outcomeSucceeded, outcomeDeclined, outcomeAuthenticated)
+	check.Field(req.Outcome == outcomeSucceeded || req.Outcome == outcomeDeclined ||
+		req.Outcome == outcomeAuthenticated, "outcome", "must be %s, %s or %s", outcomeSucceeded,
+		outcomeDeclined, outcomeAuthenticated)
 	check.Field(req.Reason == "" || req.Outcome == outcomeDeclined, "reason", "is for a decline only")
-	check.Field(req.Reason == "" || slices.Contains(declineReasons(), req.Reason), "reason", "must be of %s", strings.Join(declineReasons(), ", "))
+	check.Field(req.Reason == "" || slices.Contains(declineReasons(), req.Reason), "reason", "must be of %s",
+		strings.Join(declineReasons(), ", "))
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
@@ -39,7 +41,8 @@ func (s *Provider) decidePayment(ctx context.Context, req *api.SandboxOutcome) (
 
 // declineReasons returns why the sandbox may decline.
 func declineReasons() []string {
-	return []string{api.FailureFunds, api.FailureExpiredCard, api.FailureDetails, api.FailureAuthenticated, api.FailureUnsupported}
+	return []string{api.FailureFunds, api.FailureExpiredCard, api.FailureDetails,
+		api.FailureAuthenticated, api.FailureUnsupported}
 }
 
 // getCheckout shows the checkout page of a payment.

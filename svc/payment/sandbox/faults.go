@@ -36,7 +36,8 @@ func (s *Provider) faults() faults {
 	return m
 }
 
-// lostAnswer is what a call that has done its work ends with: mostly nil, and sometimes a Timeout, as if the answer was lost.
+// lostAnswer is what a call that has done its work ends with: mostly nil, and sometimes a Timeout, as if the answer was
+// lost.
 func (s *Provider) lostAnswer() error {
 	if chance(api.SandboxTimeouts.Get(s.live)) {
 		return fault.New(fault.Timeout, "the sandbox does not answer")

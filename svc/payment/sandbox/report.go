@@ -33,7 +33,8 @@ func Report(ctx context.Context, db *store.DB, w io.Writer) error {
 	out := csv.NewWriter(w)
 	out.Write([]string{"type", "id", "reference", "amount", "currency", "created"})
 	for _, r := range rows {
-		out.Write([]string{r.Type, r.ID, r.Reference, strconv.FormatInt(r.Amount, 10), r.Currency, r.At.UTC().Format(time.RFC3339)})
+		out.Write([]string{r.Type, r.ID, r.Reference, strconv.FormatInt(r.Amount, 10), r.Currency,
+			r.At.UTC().Format(time.RFC3339)})
 	}
 	out.Flush()
 	return out.Error()

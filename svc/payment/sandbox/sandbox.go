@@ -1,6 +1,6 @@
-// Package sandbox is a provider that moves no money, for tests and demonstrations. It behaves like an outside party: it has
-// its own ids and tables, knows nothing of the tables of payments, and says what the payer did by a signed callback over HTTP.
-// Live settings inject faults.
+// Package sandbox is a provider that moves no money, for tests and demonstrations. It behaves like an outside party: it
+// has its own ids and tables, knows nothing of the tables of payments, and says what the payer did by a signed callback
+// over HTTP. Live settings inject faults.
 package sandbox
 
 import (
@@ -95,7 +95,8 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	}
 	const limit, queue = 256, 8192
 	s := &Provider{
-		tables: t, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), secret: secret, now: cfg.Now, live: cfg.Live, log: cfg.Log, page: page,
+		tables: t, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), secret: secret, now: cfg.Now, live: cfg.Live,
+		log: cfg.Log, page: page,
 		requests:  batch.New(limit, queue, t.byRequest, batch.Parallel(2)),
 		fetches:   batch.New(limit, queue, t.fetch, batch.Parallel(2)),
 		decisions: batch.New(limit, queue, t.decide),
@@ -131,9 +132,10 @@ func (s *Provider) Close() {
 func (s *Provider) Run(ctx context.Context) error {
 	g := run.NewGroup(s.log)
 	s.sender.background(g)
-	g.Every(run.Loop{Name: "old callbacks of the sandbox", Interval: time.Hour, Jitter: time.Minute, Do: func(ctx context.Context) error {
-		return s.tables.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
-	}})
+	g.Every(run.Loop{Name: "old callbacks of the sandbox", Interval: time.Hour, Jitter: time.Minute,
+		Do: func(ctx context.Context) error {
+			return s.tables.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
+		}})
 	return g.Run(ctx)
 }
 
@@ -189,8 +191,9 @@ func (s *Provider) Store(ctx context.Context, tx bun.Tx, reqs []provider.CreateR
 	for i, req := range reqs {
 		rows[i] = &paymentRow{
 			ID: s.paymentID(req.Key), RequestKey: req.Key, Reference: req.PaymentID, OrderID: req.OrderID,
-			Amount: req.Amount.Amount, Currency: req.Amount.Currency, Description: req.Description, ReturnURL: req.ReturnURL,
-			Status: statusPending, CreatedAt: now, ExpiresAt: now.Add(CheckoutTTL),
+			Amount: req.Amount.Amount, Currency: req.Amount.Currency, Description: req.Description,
+			ReturnURL: req.ReturnURL,
+			Status:    statusPending, CreatedAt: now, ExpiresAt: now.Add(CheckoutTTL),
 		}
 	}
 	return insertPayments(ctx, tx, rows)
@@ -234,7 +237,8 @@ func (s *Provider) Cancel(ctx context.Context, remoteID string) (provider.State,
 // Refund implements provider.Provider.
 func (s *Provider) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
 	row, err := s.tables.refund(ctx, &refundRow{
-		ID: newID("sbr_"), RequestKey: req.Key, PaymentID: req.RemoteID, Amount: req.Amount.Amount, CreatedAt: store.Time(s.now()),
+		ID: newID("sbr_"), RequestKey: req.Key, PaymentID: req.RemoteID, Amount: req.Amount.Amount,
+		CreatedAt: store.Time(s.now()),
 	}, req.Amount.Currency)
 	if err != nil {
 		return provider.Refund{}, err
@@ -267,15 +271,19 @@ func (s *Provider) ParseCallback(cb *api.Callback) (provider.CallbackEvent, erro
 	return parseCallbackBody(cb.Body)
 }
 
-// parseCallbackBody reads a body whose signature is right. Members that are not known are let pass: a provider adds some.
+// parseCallbackBody reads a body whose signature is right. Members that are not known are let pass: a provider adds
+// some.
 func parseCallbackBody(body []byte) (provider.CallbackEvent, error) {
 	var b callbackBody
 	if err := json.Unmarshal(body, &b); err != nil {
-		return provider.CallbackEvent{}, fault.Wrap(err, fault.Invalid, "the callback is not the JSON object that it should be")
+		return provider.CallbackEvent{}, fault.Wrap(err, fault.Invalid,
+			"the callback is not the JSON object that it should be")
 	}
 	var check fault.Check
-	check.Field(provider.Printable(b.ID, provider.MaxID), "id", "must be 1 to %d printable ASCII characters", provider.MaxID)
-	check.Field(provider.Printable(b.Payment, provider.MaxID), "payment", "must be 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(provider.Printable(b.ID, provider.MaxID), "id",
+		"must be 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(provider.Printable(b.Payment, provider.MaxID), "payment",
+		"must be 1 to %d printable ASCII characters", provider.MaxID)
 	check.Field(provider.Printable(b.Type, maxType), "type", "must be 1 to %d printable ASCII characters", maxType)
 	if err := check.Err(); err != nil {
 		return provider.CallbackEvent{}, err
@@ -286,7 +294,8 @@ func parseCallbackBody(body []byte) (provider.CallbackEvent, error) {
 // decide records what the payer did and sends the callback. Deciding the same again changes nothing; deciding otherwise
 // is a Conflict, deciding after the checkout has expired is Expired.
 func (s *Provider) decide(ctx context.Context, reference ids.Payment, outcome, reason string) error {
-	callback, err := s.decisions.Do(ctx, decision{reference: reference, outcome: outcome, reason: reason, faults: s.faults()})
+	callback, err := s.decisions.Do(ctx, decision{reference: reference, outcome: outcome,
+		reason: reason, faults: s.faults()})
 	if err != nil {
 		return err
 	}

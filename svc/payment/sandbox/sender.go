@@ -19,8 +19,8 @@ import (
 const (
 	// deliveryTimeout bounds one attempt to send a callback.
 	deliveryTimeout = 10 * time.Second
-	// deliveryLease is how long a callback belongs to the instance that claimed it: longer than an attempt lasts, with recording
-	// its outcome.
+	// deliveryLease is how long a callback belongs to the instance that claimed it: longer than an attempt lasts, with
+	// recording its outcome.
 	deliveryLease = 15 * time.Second
 	// deliveryWorkers bounds the callbacks that are being sent at the same time.
 	deliveryWorkers = 64
@@ -46,9 +46,11 @@ type sender struct {
 }
 
 func newSender(t *tables, base string, secret []byte, cfg Config, faults func() faults) *sender {
-	const name, help = "starlight_payment_sandbox_deliveries_total", "Attempts of the sandbox provider to deliver a callback, by result."
+	const name, help = "starlight_payment_sandbox_deliveries_total",
+		"Attempts of the sandbox provider to deliver a callback, by result."
 	return &sender{
-		tables: t, url: base + "/v1/payments/callbacks/" + Name, secret: secret, now: cfg.Now, log: cfg.Log, faults: faults,
+		tables: t, url: base + "/v1/payments/callbacks/" + Name, secret: secret, now: cfg.Now,
+		log: cfg.Log, faults: faults,
 		client: &http.Client{
 			Timeout: deliveryTimeout,
 			Transport: &http.Transport{
@@ -105,8 +107,8 @@ func (s *sender) sweep(ctx context.Context) error {
 	return errors.Join(captured, err)
 }
 
-// deliver makes one attempt and has its outcome recorded soon. One that is lost with the process is made again: a receiver
-// has to expect that.
+// deliver makes one attempt and has its outcome recorded soon. One that is lost with the process is made again: a
+// receiver has to expect that.
 func (s *sender) deliver(ctx context.Context, c *callbackRow) {
 	// An attempt that was started is finished, also while stopping: the receiver may have it already.
 	ctx = context.WithoutCancel(ctx)
@@ -121,7 +123,8 @@ func (s *sender) deliver(ctx context.Context, c *callbackRow) {
 	}
 	s.failed.Inc()
 	wait := provider.Backoff(c.Attempts)
-	s.log.Debug("a callback was not acknowledged", "callback", c.ID, "attempt", c.Attempts+1, "again_in", wait, "error", err)
+	s.log.Debug("a callback was not acknowledged", "callback", c.ID, "attempt", c.Attempts+1,
+		"again_in", wait, "error", err)
 	s.tables.postpone(c, s.now().Add(wait))
 }
 

@@ -108,12 +108,14 @@ func (t *tables) fetch(ctx context.Context, wanted []string) []batch.Result[*pay
 	return t.find(ctx, "p.id IN (?)", wanted, func(r *paymentRow) string { return r.ID })
 }
 
-func (t *tables) find(ctx context.Context, where string, keys []string, key func(*paymentRow) string) []batch.Result[*paymentRow] {
+func (t *tables) find(ctx context.Context, where string, keys []string,
+	key func(*paymentRow) string) []batch.Result[*paymentRow] {
 	var found []*paymentRow
 	if err := t.db.Read().NewSelect().Model(&found).Where(where, bun.List(keys)).Scan(ctx); err != nil {
 		return batch.Fail[*paymentRow](len(keys), store.OrNotFound(err, "no such payment"))
 	}
-	return record.Match(keys, found, func(k string) string { return k }, key, fault.New(fault.NotFound, "the sandbox does not know this payment"))
+	return record.Match(keys, found, func(k string) string { return k }, key,
+		fault.New(fault.NotFound, "the sandbox does not know this payment"))
 }
 
 // byReference reads one payment by the merchant's id.
@@ -131,7 +133,8 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The row of the payment is the lock: refunds of one payment come one after another.
 		payment := new(paymentRow)
-		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("p.id = ?", row.PaymentID)).Scan(ctx); err != nil {
+		if err := record.Lock(t.db, tx.NewSelect().Model(payment).Where("p.id = ?",
+			row.PaymentID)).Scan(ctx); err != nil {
 			return store.OrNotFound(err, "the sandbox does not know this payment")
 		}
 		*stored = refundRow{}
@@ -157,7 +160,8 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 		if _, err := tx.NewInsert().Model(stored).Returning("NULL").Exec(ctx); err != nil {
 			return err
 		}
-		_, err = tx.NewUpdate().Model((*paymentRow)(nil)).Set("refunded = refunded + ?", row.Amount).Where("id = ?", row.PaymentID).Exec(ctx)
+		_, err = tx.NewUpdate().Model((*paymentRow)(nil)).Set("refunded = refunded + ?", row.Amount).
+			Where("id = ?", row.PaymentID).Exec(ctx)
 		return err
 	})
 	if err != nil {
@@ -168,7 +172,8 @@ func (t *tables) refund(ctx context.Context, row *refundRow, currency string) (*
 
 // waiting returns the claim to the callbacks that are to be sent.
 func (t *tables) waiting() store.Claim[callbackRow] {
-	return store.Claim[callbackRow]{DB: t.db, Due: "due_at", Where: "delivered_at IS NULL AND NOT lost", Lease: deliveryLease, Now: t.now}
+	return store.Claim[callbackRow]{DB: t.db, Due: "due_at", Where: "delivered_at IS NULL AND NOT lost",
+		Lease: deliveryLease, Now: t.now}
 }
 
 // delivered records soon that a callback was acknowledged.

@@ -17,7 +17,8 @@ func (s *Provider) Concerns(eventType string) bool {
 	return strings.HasPrefix(eventType, "charge.") || strings.HasPrefix(eventType, "refund.")
 }
 
-// Afterwards implements provider.Watcher. A refund may fail days after it succeeded, https://docs.stripe.com/refunds#failed-refunds.
+// Afterwards implements provider.Watcher. A refund may fail days after it succeeded,
+// https://docs.stripe.com/refunds#failed-refunds.
 func (s *Provider) Afterwards(ctx context.Context, remoteID string) (provider.Afterwards, error) {
 	seen := provider.Afterwards{FailedRefunds: map[string]string{}}
 	session, err := s.session(ctx, remoteID)
@@ -57,8 +58,8 @@ func (s *Provider) Afterwards(ctx context.Context, remoteID string) (provider.Af
 // disputeStatus maps https://docs.stripe.com/api/disputes/object. Warnings are questions of a bank that take no money.
 func disputeStatus(status stripesdk.DisputeStatus) string {
 	switch status {
-	case stripesdk.DisputeStatusWarningNeedsResponse, stripesdk.DisputeStatusWarningUnderReview, stripesdk.DisputeStatusWarningClosed,
-		stripesdk.DisputeStatusPrevented:
+	case stripesdk.DisputeStatusWarningNeedsResponse, stripesdk.DisputeStatusWarningUnderReview,
+		stripesdk.DisputeStatusWarningClosed, stripesdk.DisputeStatusPrevented:
 		return api.DisputeInquiry
 	case stripesdk.DisputeStatusWon:
 		return api.DisputeWon

@@ -42,14 +42,17 @@ func (s *Provider) ParseCallback(cb *api.Callback) (provider.CallbackEvent, erro
 func parseEvent(body []byte) (provider.CallbackEvent, error) {
 	var e event
 	if err := json.Unmarshal(body, &e); err != nil {
-		return provider.CallbackEvent{}, fault.Wrap(err, fault.Invalid, "the callback is not the JSON object that it should be")
+		return provider.CallbackEvent{}, fault.Wrap(err, fault.Invalid,
+			"the callback is not the JSON object that it should be")
 	}
 	remote := e.about()
 	var check fault.Check
 	check.Field(e.Object == "event", "object", "must be event")
-	check.Field(provider.Printable(e.ID, provider.MaxID), "id", "must be 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(provider.Printable(e.ID, provider.MaxID), "id",
+		"must be 1 to %d printable ASCII characters", provider.MaxID)
 	check.Field(provider.Printable(e.Type, maxType), "type", "must be 1 to %d printable ASCII characters", maxType)
-	check.Field(remote == "" || provider.Printable(remote, provider.MaxID), "data.object", "must have an id of 1 to %d printable ASCII characters", provider.MaxID)
+	check.Field(remote == "" || provider.Printable(remote, provider.MaxID), "data.object",
+		"must have an id of 1 to %d printable ASCII characters", provider.MaxID)
 	if err := check.Err(); err != nil {
 		return provider.CallbackEvent{}, err
 	}
@@ -62,14 +65,15 @@ const maxType = 128
 // about returns the session or intent that an event may have changed something of, or "".
 func (e *event) about() string {
 	switch e.Type {
-	case "checkout.session.completed", "checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
-		"checkout.session.expired":
+	case "checkout.session.completed", "checkout.session.async_payment_succeeded",
+		"checkout.session.async_payment_failed", "checkout.session.expired":
 		return e.Data.Object.ID
-	case "payment_intent.succeeded", "payment_intent.processing", "payment_intent.payment_failed", "payment_intent.canceled",
-		"payment_intent.requires_action", "payment_intent.partially_funded":
+	case "payment_intent.succeeded", "payment_intent.processing", "payment_intent.payment_failed",
+		"payment_intent.canceled", "payment_intent.requires_action", "payment_intent.partially_funded":
 		return e.Data.Object.ID
 	}
-	if strings.HasPrefix(e.Type, "charge.") || strings.HasPrefix(e.Type, "refund.") { // charge.refund.updated is of a refund
+	// charge.refund.updated is of a refund
+	if strings.HasPrefix(e.Type, "charge.") || strings.HasPrefix(e.Type, "refund.") {
 		return intentOf(e.Data.Object.PaymentIntent)
 	}
 	return ""

@@ -8,14 +8,15 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
-// ratio turns our minor units into those of Stripe: theirs = ours * times / parts, if that is whole, and if the result is
-// a multiple of step.
+// ratio turns our minor units into those of Stripe: theirs = ours * times / parts, if that is whole, and if the result
+// is a multiple of step.
 type ratio struct{ times, parts, step int64 }
 
 // ratioOf says how Stripe counts a currency, given in upper case. ok is false for a currency that Stripe does not take.
 //
-// Ours are the minor units of ISO 4217 (list one, https://www.six-group.com/en/products-services/financial-information/data-standards.html).
-// Stripe's are the same (https://docs.stripe.com/currencies, "zero-decimal", "three-decimal" and "special cases") but for
+// Ours are the minor units of ISO 4217 (list one,
+// https://www.six-group.com/en/products-services/financial-information/data-standards.html). Stripe's are the same
+// (https://docs.stripe.com/currencies, "zero-decimal", "three-decimal" and "special cases") but for
 //   - ISK and UGX: ISO has no decimals, Stripe wants two that are zero, for compatibility;
 //   - MGA: ISO has two decimals, of which Stripe knows none;
 //   - BHD, JOD, KWD, OMR, TND: three decimals with both, but Stripe wants the last one to be zero.
@@ -35,7 +36,8 @@ func ratioOf(currency string) (r ratio, ok bool) {
 	return ratio{1, 1, 1}, len(currency) == 3
 }
 
-// toStripe returns an amount in Stripe's units and its currency as Stripe writes it. What Stripe cannot express is Invalid.
+// toStripe returns an amount in Stripe's units and its currency as Stripe writes it. What Stripe cannot express is
+// Invalid.
 func toStripe(m api.Money) (amount int64, currency string, err error) {
 	r, ok := ratioOf(m.Currency)
 	if !ok {
@@ -55,7 +57,8 @@ func fromStripe(amount int64, currency string) (api.Money, error) {
 		m.Amount, ok = scale(amount, r.parts, r.times)
 	}
 	if !ok {
-		return api.Money{}, fault.New(fault.Unprocessable, "%d of Stripe's units of %q cannot be expressed", amount, currency)
+		return api.Money{}, fault.New(fault.Unprocessable,
+			"%d of Stripe's units of %q cannot be expressed", amount, currency)
 	}
 	return m, nil
 }

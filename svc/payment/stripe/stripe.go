@@ -24,9 +24,10 @@ import (
 const Name = "stripe"
 
 // openTime is how long after the beginning of a payment its checkout can be used. Stripe allows 30 minutes to 24 hours
-// from the moment it makes the session (https://docs.stripe.com/api/checkout/sessions/create). The end is counted from our
-// own beginning, so that a creation whose answer was lost is repeated with the same parameters, as its key demands; and
-// once Stripe may have forgotten the key, after a day, the repetition is refused rather than made a second checkout.
+// from the moment it makes the session (https://docs.stripe.com/api/checkout/sessions/create). The end is counted from
+// our own beginning, so that a creation whose answer was lost is repeated with the same parameters, as its key demands;
+// and once Stripe may have forgotten the key, after a day, the repetition is refused rather than made a second
+// checkout.
 const openTime = 23 * time.Hour
 
 // Config is the account at Stripe.
@@ -58,13 +59,17 @@ func New(cfg Config, now func() time.Time, log *slog.Logger) (*Provider, error) 
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: provider.MaxCalls, IdleConnTimeout: time.Minute,
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: provider.MaxCalls,
+		IdleConnTimeout: time.Minute,
+		DialContext:     (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
 	}
 	s := &Provider{
 		// The deadline is the context's. A redirection is an answer like any other: the key goes nowhere else.
-		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		key:  cfg.Key, now: now,
+		http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request,
+			[]*http.Request) error {
+			return http.ErrUseLastResponse
+		}},
+		key: cfg.Key, now: now,
 	}
 	for secret := range strings.SplitSeq(cfg.WebhookSecrets, ",") {
 		if secret = strings.TrimSpace(secret); secret != "" {
@@ -74,12 +79,13 @@ func New(cfg Config, now func() time.Time, log *slog.Logger) (*Provider, error) 
 	if len(s.secrets) == 0 {
 		log.Warn("there is no webhook secret of Stripe: payments are found by asking only")
 	}
-	s.client = stripesdk.NewClient(cfg.Key, stripesdk.WithBackends(stripesdk.NewBackendsWithConfig(&stripesdk.BackendConfig{
-		HTTPClient: s.http, URL: stripesdk.String(strings.TrimSuffix(cfg.URL, "/")),
-		MaxNetworkRetries: stripesdk.Int64(0), // those who call us try again
-		EnableTelemetry:   stripesdk.Bool(false),
-		LeveledLogger:     &stripesdk.LeveledLogger{Level: stripesdk.LevelNull}, // those who call us log
-	})))
+	s.client = stripesdk.NewClient(cfg.Key,
+		stripesdk.WithBackends(stripesdk.NewBackendsWithConfig(&stripesdk.BackendConfig{
+			HTTPClient: s.http, URL: stripesdk.String(strings.TrimSuffix(cfg.URL, "/")),
+			MaxNetworkRetries: stripesdk.Int64(0), // those who call us try again
+			EnableTelemetry:   stripesdk.Bool(false),
+			LeveledLogger:     &stripesdk.LeveledLogger{Level: stripesdk.LevelNull}, // those who call us log
+		})))
 	return s, nil
 }
 
@@ -120,7 +126,8 @@ func (s *Provider) Create(ctx context.Context, req provider.CreateRequest) (prov
 		ExpiresAt:         stripesdk.Int64(req.PaymentID.Time().Add(openTime).Unix()),
 		ClientReferenceID: stripesdk.String(req.PaymentID.String()),
 		Metadata:          reference,
-		PaymentIntentData: &stripesdk.CheckoutSessionCreatePaymentIntentDataParams{Metadata: reference, Description: &description},
+		PaymentIntentData: &stripesdk.CheckoutSessionCreatePaymentIntentDataParams{Metadata: reference,
+			Description: &description},
 		// What is collected is to be what the order says, not what a rate of exchange makes of it.
 		AdaptivePricing: &stripesdk.CheckoutSessionCreateAdaptivePricingParams{Enabled: stripesdk.Bool(false)},
 		LineItems: []*stripesdk.CheckoutSessionCreateLineItemParams{{
@@ -137,8 +144,8 @@ func (s *Provider) Create(ctx context.Context, req provider.CreateRequest) (prov
 	return provider.Remote{ID: session.ID, CheckoutURL: session.URL}, nil
 }
 
-// Fetch implements provider.Provider. It knows a session by the id of its payment intent too: the events of intents, charges and
-// refunds speak of that.
+// Fetch implements provider.Provider. It knows a session by the id of its payment intent too: the events of intents,
+// charges and refunds speak of that.
 func (s *Provider) Fetch(ctx context.Context, remoteID string) (provider.State, error) {
 	session, err := s.session(ctx, remoteID)
 	if err != nil {
@@ -166,8 +173,8 @@ func (s *Provider) session(ctx context.Context, remoteID string) (*stripesdk.Che
 	return nil, fault.New(fault.NotFound, "Stripe has no checkout of that id")
 }
 
-// stateOfSession says what a session with its intent means. The intent is ahead: it knows of money that is under way after
-// the payer has left the checkout, and how much has come.
+// stateOfSession says what a session with its intent means. The intent is ahead: it knows of money that is under way
+// after the payer has left the checkout, and how much has come.
 func stateOfSession(session *stripesdk.CheckoutSession) (provider.State, error) {
 	state := provider.State{ID: session.ID, Status: provider.Pending}
 	var err error
@@ -188,7 +195,8 @@ func stateOfSession(session *stripesdk.CheckoutSession) (provider.State, error) 
 		state.Status = provider.Succeeded
 	case intent.Status == stripesdk.PaymentIntentStatusCanceled:
 		state.Status, state.Reason = provider.Failed, api.FailureCancelled
-	case intent.Status == stripesdk.PaymentIntentStatusProcessing, intent.Status == stripesdk.PaymentIntentStatusRequiresCapture:
+	case intent.Status == stripesdk.PaymentIntentStatusProcessing,
+		intent.Status == stripesdk.PaymentIntentStatusRequiresCapture:
 		state.Status = provider.Processing
 	case session.Status == stripesdk.CheckoutSessionStatusExpired:
 		state.Status, state.Reason = provider.Failed, api.FailureExpired
@@ -201,30 +209,34 @@ func stateOfSession(session *stripesdk.CheckoutSession) (provider.State, error) 
 	return state, err
 }
 
-// declineReason returns what a payer may know of a decline, https://docs.stripe.com/declines/codes. Of a stolen card, or one
-// that is thought to be, the one who uses it is told nothing.
+// declineReason returns what a payer may know of a decline, https://docs.stripe.com/declines/codes. Of a stolen card,
+// or one that is thought to be, the one who uses it is told nothing.
 func declineReason(e *stripesdk.Error) string {
 	if e == nil {
 		return api.FailureDeclined
 	}
 	switch e.DeclineCode {
-	case stripesdk.DeclineCodeInsufficientFunds, stripesdk.DeclineCodeCardVelocityExceeded, stripesdk.DeclineCodeWithdrawalCountLimitExceeded:
+	case stripesdk.DeclineCodeInsufficientFunds, stripesdk.DeclineCodeCardVelocityExceeded,
+		stripesdk.DeclineCodeWithdrawalCountLimitExceeded:
 		return api.FailureFunds
 	case stripesdk.DeclineCodeExpiredCard:
 		return api.FailureExpiredCard
-	case stripesdk.DeclineCodeIncorrectCVC, stripesdk.DeclineCodeIncorrectNumber, stripesdk.DeclineCodeIncorrectPIN, stripesdk.DeclineCodeIncorrectZip,
-		stripesdk.DeclineCodeInvalidCVC, stripesdk.DeclineCodeInvalidExpiryMonth, stripesdk.DeclineCodeInvalidExpiryYear,
+	case stripesdk.DeclineCodeIncorrectCVC, stripesdk.DeclineCodeIncorrectNumber, stripesdk.DeclineCodeIncorrectPIN,
+		stripesdk.DeclineCodeIncorrectZip, stripesdk.DeclineCodeInvalidCVC, stripesdk.DeclineCodeInvalidExpiryMonth,
+		stripesdk.DeclineCodeInvalidExpiryYear,
 		stripesdk.DeclineCodeInvalidNumber, stripesdk.DeclineCodeInvalidPIN, stripesdk.DeclineCodeInvalidAccount:
 		return api.FailureDetails
 	case stripesdk.DeclineCodeAuthenticationRequired:
 		return api.FailureAuthenticated
-	case stripesdk.DeclineCodeCardNotSupported, stripesdk.DeclineCodeCurrencyNotSupported, stripesdk.DeclineCodeInvalidAmount:
+	case stripesdk.DeclineCodeCardNotSupported, stripesdk.DeclineCodeCurrencyNotSupported,
+		stripesdk.DeclineCodeInvalidAmount:
 		return api.FailureUnsupported
 	}
 	switch e.Code {
 	case stripesdk.ErrorCodeExpiredCard:
 		return api.FailureExpiredCard
-	case stripesdk.ErrorCodeIncorrectCVC, stripesdk.ErrorCodeIncorrectNumber, stripesdk.ErrorCodeInvalidCVC, stripesdk.ErrorCodeInvalidNumber:
+	case stripesdk.ErrorCodeIncorrectCVC, stripesdk.ErrorCodeIncorrectNumber, stripesdk.ErrorCodeInvalidCVC,
+		stripesdk.ErrorCodeInvalidNumber:
 		return api.FailureDetails
 	case stripesdk.ErrorCodeAuthenticationRequired, stripesdk.ErrorCodePaymentIntentAuthenticationFailure:
 		return api.FailureAuthenticated
@@ -232,9 +244,9 @@ func declineReason(e *stripesdk.Error) string {
 	return api.FailureDeclined
 }
 
-// Cancel implements provider.Provider. What the two changes answer does not count, only what stands there afterwards: a payer or
-// another instance may be faster. They need no key: doing them twice is doing them once, and a key would have Stripe
-// repeat its first answer for a day, were it even an error.
+// Cancel implements provider.Provider. What the two changes answer does not count, only what stands there afterwards: a
+// payer or another instance may be faster. They need no key: doing them twice is doing them once, and a key would have
+// Stripe repeat its first answer for a day, were it even an error.
 func (s *Provider) Cancel(ctx context.Context, remoteID string) (provider.State, error) {
 	session, err := s.session(ctx, remoteID)
 	if err != nil {
@@ -273,8 +285,8 @@ func (s *Provider) after(ctx context.Context, id string, err error) (*stripesdk.
 // refundKey is where a refund at Stripe carries our key.
 const refundKey = "starlight_key"
 
-// Refund implements provider.Provider. Stripe forgets an idempotency key after a day, but not the metadata of a refund: one that was
-// asked for under the key before is looked for first, however long ago that was.
+// Refund implements provider.Provider. Stripe forgets an idempotency key after a day, but not the metadata of a refund:
+// one that was asked for under the key before is looked for first, however long ago that was.
 func (s *Provider) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
 	amount, _, err := toStripe(req.Amount)
 	if err != nil {
@@ -299,7 +311,8 @@ func (s *Provider) Refund(ctx context.Context, req provider.RefundRequest) (prov
 		}
 	}
 	params := &stripesdk.RefundCreateParams{
-		PaymentIntent: &intent, Amount: &amount, Reason: stripesdk.String(string(stripesdk.RefundReasonRequestedByCustomer)),
+		PaymentIntent: &intent, Amount: &amount,
+		Reason:   stripesdk.String(string(stripesdk.RefundReasonRequestedByCustomer)),
 		Metadata: map[string]string{refundKey: req.Key},
 	}
 	params.SetIdempotencyKey(req.Key)
@@ -314,16 +327,17 @@ func (s *Provider) Refund(ctx context.Context, req provider.RefundRequest) (prov
 func remoteRefund(r *stripesdk.Refund) (provider.Refund, error) {
 	switch r.Status {
 	case stripesdk.RefundStatusFailed, stripesdk.RefundStatusCanceled:
-		return provider.Refund{}, fault.New(fault.Conflict, "Stripe's refund %s is %s (%s)", r.ID, r.Status, r.FailureReason)
+		return provider.Refund{}, fault.New(fault.Conflict, "Stripe's refund %s is %s (%s)", r.ID,
+			r.Status, r.FailureReason)
 	case stripesdk.RefundStatusSucceeded:
 		return provider.Refund{ID: r.ID}, nil
 	}
 	return provider.Refund{ID: r.ID, Pending: true}, nil
 }
 
-// fault turns an error of Stripe into one of ours, https://docs.stripe.com/api/errors. A refused key is Unavailable: it is
-// for the operator to put right, and no reason to give a payment up. Nothing in it shows the key, whatever a server or a
-// proxy on the way has sent back.
+// fault turns an error of Stripe into one of ours, https://docs.stripe.com/api/errors. A refused key is Unavailable: it
+// is for the operator to put right, and no reason to give a payment up. Nothing in it shows the key, whatever a server
+// or a proxy on the way has sent back.
 func (s *Provider) fault(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -336,8 +350,8 @@ func (s *Provider) fault(ctx context.Context, err error) error {
 		}
 		return fault.Wrap(cause, fault.Unavailable, "Stripe cannot be reached")
 	}
-	cause := errors.New(s.redact(fmt.Sprintf("stripe: %d %s %s %s: %s (request %s)", refused.HTTPStatusCode, refused.Type, refused.Code,
-		refused.Param, refused.Msg, refused.RequestID)))
+	cause := errors.New(s.redact(fmt.Sprintf("stripe: %d %s %s %s: %s (request %s)", refused.HTTPStatusCode,
+		refused.Type, refused.Code, refused.Param, refused.Msg, refused.RequestID)))
 	switch status := refused.HTTPStatusCode; {
 	case refused.Type == stripesdk.ErrorTypeIdempotency:
 		return fault.Wrap(cause, fault.Unprocessable, "the key was used for another request at Stripe")

@@ -60,8 +60,8 @@ type round struct {
 }
 
 func newRound(st *state) *round {
-	return &round{Pool: Pool{Revision: st.Revision, Types: slices.Clone(st.Types), Closed: st.Closed}, exists: st.exists,
-		before: st, checkpoint: st.checkpoint, after: map[ids.Order]Entry{}}
+	return &round{Pool: Pool{Revision: st.Revision, Types: slices.Clone(st.Types),
+		Closed: st.Closed}, exists: st.exists, before: st, checkpoint: st.checkpoint, after: map[ids.Order]Entry{}}
 }
 
 // roundEntry is an order that an operation is about.

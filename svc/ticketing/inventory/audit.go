@@ -132,7 +132,8 @@ func Audit(ctx context.Context, js jetstream.JetStream) (*Ledger, error) {
 			events = append(events, event)
 		case subject == probeSubject, strings.HasPrefix(subject, prefix+"checkpoint."):
 		default:
-			l.Broken = append(l.Broken, fmt.Sprintf("key %s is no pool and no checkpoint", strings.TrimPrefix(subject, prefix)))
+			l.Broken = append(l.Broken, fmt.Sprintf("key %s is no pool and no checkpoint",
+				strings.TrimPrefix(subject, prefix)))
 		}
 	}
 	slices.Sort(events)

@@ -96,7 +96,10 @@ func (inv *Inventory) snapshot(event ids.Event) (cp checkpoint, parts [][]byte, 
 	for id, e := range st.orders {
 		orders = append(orders, change{id, e})
 	}
-	maps.DeleteFunc(st.gone, func(_ ids.Order, at int64) bool { return inv.now().Unix()-at > int64(goneFor/time.Second) })
+	maps.DeleteFunc(st.gone, func(_ ids.Order, at int64) bool {
+		return inv.now().
+			Unix()-at > int64(goneFor/time.Second)
+	})
 	for id, at := range st.gone {
 		orders = append(orders, change{id, Entry{Changed: at}})
 	}

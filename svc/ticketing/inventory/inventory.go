@@ -133,11 +133,12 @@ func Open(
 	reg.GaugeFunc("starlight_inventory_view_age_seconds",
 		"How long ago this instance's view of the inventory was known to be current.",
 		func() float64 { return inv.viewAge().Seconds() })
-	reg.GaugeFunc("starlight_inventory_held_orders", "Orders that hold seats, as this instance sees it.", func() float64 {
-		inv.mu.Lock()
-		defer inv.mu.Unlock()
-		return float64(inv.held)
-	})
+	reg.GaugeFunc("starlight_inventory_held_orders",
+		"Orders that hold seats, as this instance sees it.", func() float64 {
+			inv.mu.Lock()
+			defer inv.mu.Unlock()
+			return float64(inv.held)
+		})
 	return inv, nil
 }
 

@@ -238,7 +238,8 @@ func readHistory(
 		return &h, nil
 	}
 	seen, prev := 0, after
-	err := readMessages(ctx, stream, first, last.seq, filters, func(msg jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	err := readMessages(ctx, stream, first, last.seq, filters, func(msg jetstream.Msg,
+		meta *jetstream.MsgMetadata) error {
 		if _, found := poolOf(msg.Subject()); !found {
 			var p part
 			if err := unmarshal(msg.Subject(), msg.Data(), &p); err != nil {

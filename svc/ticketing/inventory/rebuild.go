@@ -38,7 +38,8 @@ func (inv *Inventory) Mend(ctx context.Context, ref Ref, known, should Entry) er
 // OpenClosed opens the pool of an event that has none. No order can have seats of it, except by Mend, until Reopen. A
 // pool that exists stays as it is.
 func (inv *Inventory) OpenClosed(ctx context.Context, event ids.Event, revision int64, quantities []Line) error {
-	return inv.do(ctx, op{kind: openClosed, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities}})
+	return inv.do(ctx, op{kind: openClosed, Ref: Ref{Event: event}, revision: revision,
+		entry: Entry{Lines: quantities}})
 }
 
 // Reopen ends what OpenClosed began.

@@ -25,8 +25,8 @@ func NewFolder(dir string) (*Folder, error) {
 // Close implements Sender.
 func (f *Folder) Close() {}
 
-// Send writes a mail into the folder: all of it or nothing, readable by the owner alone. The same mail again replaces the
-// file.
+// Send writes a mail into the folder: all of it or nothing, readable by the owner alone. The same mail again replaces
+// the file.
 func (f *Folder) Send(_ context.Context, m *Mail) error {
 	msg, err := m.compose()
 	if err != nil {

@@ -55,8 +55,8 @@ func (c *connection) close() {
 // onDialKey is the context key of a function that is given a connection as soon as it is open.
 type onDialKey struct{}
 
-// NewSMTP reads smtp://user:pass@host:port (STARTTLS) or smtps:// (TLS from the beginning). A server without TLS must be
-// on this machine, or have ?insecure=true. Up to idle connections are kept.
+// NewSMTP reads smtp://user:pass@host:port (STARTTLS) or smtps:// (TLS from the beginning). A server without TLS must
+// be on this machine, or have ?insecure=true. Up to idle connections are kept.
 func NewSMTP(address string, idle int) (*SMTP, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" || u.Scheme != "smtp" && u.Scheme != "smtps" {

@@ -14,8 +14,8 @@ import (
 // errNotPublic is the error of an address within a private network.
 var errNotPublic = errors.New("the address is not a public one")
 
-// guardedClient returns a client for addresses that users gave us. It checks the address at the moment of dialing, after
-// names are resolved, follows no redirects and takes no proxy.
+// guardedClient returns a client for addresses that users gave us. It checks the address at the moment of dialing,
+// after names are resolved, follows no redirects and takes no proxy.
 func guardedClient(allowPrivate bool) *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
 	if !allowPrivate {

@@ -19,8 +19,8 @@ const (
 	maxPayload = recordSize - 16 - 1 - headerSize
 )
 
-// encrypt seals a message for a browser, RFC 8291: only the owner of the subscription's private key can read it. The keys
-// are those of the subscription, in base64url.
+// encrypt seals a message for a browser, RFC 8291: only the owner of the subscription's private key can read it. The
+// keys are those of the subscription, in base64url.
 func encrypt(plain []byte, p256dh, auth string) ([]byte, error) {
 	private, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {

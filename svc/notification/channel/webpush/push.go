@@ -1,5 +1,5 @@
-// Package webpush sends messages to browsers through the push services that these are subscribed at: RFC 8030, 8188, 8291
-// and 8292.
+// Package webpush sends messages to browsers through the push services that these are subscribed at: RFC 8030, 8188,
+// 8291 and 8292.
 package webpush
 
 import (
@@ -104,7 +104,8 @@ func (s *Sender) Send(ctx context.Context, to Subscription, m Message) error {
 		return fault.Wrap(err, fault.Unavailable, "the push service cannot be reached")
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, channel.MaxResponseSize)) // so that the connection serves again
+	// so that the connection serves again
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, channel.MaxResponseSize))
 	return classify(resp.StatusCode)
 }
 

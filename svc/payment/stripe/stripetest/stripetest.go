@@ -89,7 +89,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		a.status, a.body = s.post(r.URL.Path, form)
 		s.Answers[key] = a
 	case a.params != form.Encode():
-		a = Answer{status: 400, body: Refusal("idempotency_error", "", "Keys for idempotent requests can only be used with the same parameters")}
+		a = Answer{status: 400, body: Refusal("idempotency_error", "",
+			"Keys for idempotent requests can only be used with the same parameters")}
 	}
 	if s.Cut > 0 {
 		s.Cut--
@@ -151,14 +152,15 @@ func (s *Server) post(path string, form url.Values) (int, any) {
 		if err != nil {
 			return 400, Refusal("invalid_request_error", "parameter_missing", "line_items")
 		}
-		// "The Epoch time in seconds at which the Checkout Session will expire. It can be anywhere from 30 minutes to 24
-		// hours after Checkout Session creation."
+		// "The Epoch time in seconds at which the Checkout Session will expire. It can be anywhere from 30 minutes to
+		// 24 hours after Checkout Session creation."
 		expires, err := strconv.ParseInt(form.Get("expires_at"), 10, 64)
 		if left := time.Unix(expires, 0).Sub(s.now()); err != nil || left < 30*time.Minute || left > 24*time.Hour {
 			return 400, Refusal("invalid_request_error", "", "The expires_at timestamp is out of bounds")
 		}
-		session := Object{"id": id, "object": "checkout.session", "status": "open", "payment_status": "unpaid", "payment_intent": nil,
-			"amount_total": amount, "currency": form.Get("line_items[0][price_data][currency]"),
+		session := Object{"id": id, "object": "checkout.session", "status": "open",
+			"payment_status": "unpaid", "payment_intent": nil, "amount_total": amount,
+			"currency":            form.Get("line_items[0][price_data][currency]"),
 			"client_reference_id": form.Get("client_reference_id"), "url": "https://checkout.stripe.com/c/pay/" + id}
 		s.Objects[id] = session
 		return 200, session
@@ -168,14 +170,16 @@ func (s *Server) post(path string, form url.Values) (int, any) {
 			return missing(parts[2])
 		}
 		if session["status"] != "open" {
-			return 400, Refusal("invalid_request_error", "", "Only Checkout Sessions with a status in [\"open\"] can be expired.")
+			return 400, Refusal("invalid_request_error", "",
+				"Only Checkout Sessions with a status in [\"open\"] can be expired.")
 		}
 		session["status"] = "expired"
 		return 200, session
 	case parts[0] == "payment_intents" && len(parts) == 3 && parts[2] == "cancel":
 		intent := s.Objects[parts[1]]
 		if status := intent["status"]; status == "succeeded" || status == "canceled" || status == "processing" {
-			return 400, Refusal("invalid_request_error", "payment_intent_unexpected_state", "You cannot cancel this PaymentIntent")
+			return 400, Refusal("invalid_request_error", "payment_intent_unexpected_state",
+				"You cannot cancel this PaymentIntent")
 		}
 		intent["status"] = "canceled"
 		return 200, intent
@@ -194,8 +198,9 @@ func (s *Server) post(path string, form url.Values) (int, any) {
 		if amount > left {
 			return 400, Refusal("invalid_request_error", "charge_already_refunded", "Charge has already been refunded.")
 		}
-		refund := Object{"id": fmt.Sprintf("re_%d", len(s.Refunds)+1), "object": "refund", "status": "succeeded", "amount": amount,
-			"payment_intent": intent["id"], "metadata": Object{refundKey: form.Get("metadata[" + refundKey + "]")}}
+		refund := Object{"id": fmt.Sprintf("re_%d", len(s.Refunds)+1), "object": "refund",
+			"status": "succeeded", "amount": amount, "payment_intent": intent["id"],
+			"metadata": Object{refundKey: form.Get("metadata[" + refundKey + "]")}}
 		s.Refunds = append(s.Refunds, refund)
 		return 200, refund
 	}
@@ -226,8 +231,8 @@ func Write(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // to a test that may be gone
 }
 
-// Act lets something happen at Stripe: the members of the session and of its intent become those given. The intent is made
-// with the first act, as by Stripe's checkout.
+// Act lets something happen at Stripe: the members of the session and of its intent become those given. The intent is
+// made with the first act, as by Stripe's checkout.
 func (s *Server) Act(sessionID string, session, intent Object) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -238,8 +243,9 @@ func (s *Server) Act(sessionID string, session, intent Object) {
 	}
 	id := strings.Replace(sessionID, "cs_", "pi_", 1)
 	if s.Objects[id] == nil {
-		s.Objects[id] = Object{"id": id, "object": "payment_intent", "amount": kept["amount_total"], "amount_received": 0,
-			"currency": kept["currency"], "status": "requires_payment_method"}
+		s.Objects[id] = Object{"id": id, "object": "payment_intent",
+			"amount": kept["amount_total"], "amount_received": 0, "currency": kept["currency"],
+			"status": "requires_payment_method"}
 		kept["payment_intent"] = id
 	}
 	for k, v := range session {
@@ -255,7 +261,8 @@ func (s *Server) Pay(sessionID string) {
 	s.mu.Lock()
 	amount := s.Objects[sessionID]["amount_total"]
 	s.mu.Unlock()
-	s.Act(sessionID, Object{"status": "complete", "payment_status": "paid"}, Object{"status": "succeeded", "amount_received": amount})
+	s.Act(sessionID, Object{"status": "complete", "payment_status": "paid"},
+		Object{"status": "succeeded", "amount_received": amount})
 }
 
 // Made returns the requests of a kind, such as "POST /v1/refunds".
@@ -285,12 +292,14 @@ const (
 
 // Sign returns the header Stripe-Signature of a body, as Stripe's own library makes it.
 func Sign(secret, body string, at time.Time) string {
-	return webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: secret, Timestamp: at}).Header
+	return webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body),
+		Secret: secret, Timestamp: at}).Header
 }
 
 // Event returns the body of an event about an object.
 func Event(kind, object string) string {
-	return `{"id":"evt_1","object":"event","api_version":"2020-08-27","type":"` + kind + `","livemode":false,"data":{"object":` + object + `}}`
+	return `{"id":"evt_1","object":"event","api_version":"2020-08-27","type":"` + kind +
+		`","livemode":false,"data":{"object":` + object + `}}`
 }
 
 // refundKey is the member of a refund's metadata that carries our key.

@@ -22,8 +22,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
-// onLane runs a test on a table of counters, and a group to change it in.
-func onLane(t *testing.T, test func(*testing.T, *store.DB, *store.Group)) {
+// onQueue runs a test on a table of counters, and a group to change it in.
+func onQueue(t *testing.T, test func(*testing.T, *store.DB, *store.Group)) {
 	t.Helper()
 	testkit.DB(t, "grouped", nil, func(t *testing.T, db *store.DB) {
 		err := db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -98,7 +98,7 @@ func gather(t *testing.T, g *store.Group, members ...func()) (run func()) {
 // Transactions that wait for the same writer share commits and have their turns in order. One that fails or panics does
 // not disturb the others.
 func TestTransactionsShareCommits(t *testing.T) {
-	onLane(t, func(t *testing.T, db *store.DB, g *store.Group) {
+	onQueue(t, func(t *testing.T, db *store.DB, g *store.Group) {
 		var commits atomic.Int32
 		db.AroundCommit(func(done bool) {
 			if done {
@@ -161,7 +161,7 @@ func TestTransactionsShareCommits(t *testing.T) {
 
 // A commit is refused for what one member did. The others are committed all the same, each once.
 func TestRefusedCommitIsOfOneMember(t *testing.T) {
-	onLane(t, func(t *testing.T, db *store.DB, g *store.Group) {
+	onQueue(t, func(t *testing.T, db *store.DB, g *store.Group) {
 		var members []func()
 		for i := range 9 {
 			members = append(members, func() {
@@ -189,7 +189,7 @@ func TestRefusedCommitIsOfOneMember(t *testing.T) {
 // A caller that leaves while it waits has changed nothing, and does not wait on. One that leaves while its statements run
 // has changed nothing, and those who share its commit are committed once.
 func TestMemberLeaves(t *testing.T) {
-	onLane(t, func(t *testing.T, db *store.DB, g *store.Group) {
+	onQueue(t, func(t *testing.T, db *store.DB, g *store.Group) {
 		before, cancel := context.WithCancel(t.Context())
 		cancel()
 		never := func(context.Context, bun.Tx) error {
@@ -237,7 +237,7 @@ func TestMemberLeaves(t *testing.T) {
 
 // Callers fail, panic and leave at any moment. What was acknowledged is there once, and nothing else is.
 func TestGroupUnderFire(t *testing.T) {
-	onLane(t, func(t *testing.T, db *store.DB, g *store.Group) {
+	onQueue(t, func(t *testing.T, db *store.DB, g *store.Group) {
 		var (
 			mu    sync.Mutex
 			acked = map[string]int{}
@@ -380,7 +380,7 @@ func writeUntilKilled(t *testing.T, dir string) {
 
 // What rides costs no commit of its own while there are others, and waits for none when there are not.
 func TestTxSoon(t *testing.T) {
-	onLane(t, func(t *testing.T, db *store.DB, _ *store.Group) {
+	onQueue(t, func(t *testing.T, db *store.DB, _ *store.Group) {
 		var commits atomic.Int32
 		db.AroundCommit(func(done bool) {
 			if done {

@@ -17,19 +17,19 @@ const (
 	groupTime  = 10 * time.Millisecond
 )
 
-// lane runs transactions one after another on one connection. Those that follow each other without a gap share a commit,
-// each in a savepoint of its own: one that fails does not disturb its neighbours. A lone transaction has a commit to
-// itself, and a savepoint costs nothing before there is company.
+// queue runs transactions one after another on one connection. Those that follow each other without a gap share a
+// commit, each in a savepoint of its own: one that fails does not disturb its neighbours. A lone transaction has a
+// commit to itself, and a savepoint costs nothing before there is company.
 //
 // There is no goroutine behind it. Each transaction runs in that of its caller when its turn comes; the last one of a
 // group commits for all.
-type lane struct {
+type queue struct {
 	db   *DB
 	pool *bun.DB
 
-	mu    sync.Mutex
-	taken bool      // a transaction has the turn, or a commit is under way
-	queue list.List // of *turn: those that wait
+	mu      sync.Mutex
+	taken   bool      // a transaction has the turn, or a commit is under way
+	waiting list.List // of *turn: those that wait
 
 	group *group // that the next one joins; nil: there is none. Its user has the turn.
 }
@@ -53,17 +53,17 @@ type group struct {
 }
 
 // do runs fn, see DB.Tx.
-func (l *lane) do(ctx context.Context, fn change) error {
+func (q *queue) do(ctx context.Context, fn change) error {
 	if ctx.Value(txKey{}) != nil {
 		return errors.New("store: Tx within a Tx")
 	}
 	again := false // run before, and rolled back for another
 	for attempt := 1; ; {
-		announced, err := l.once(ctx, fn, again)
+		announced, err := q.once(ctx, fn, again)
 		switch {
 		case err == nil:
 			if announced {
-				l.db.announce()
+				q.db.announce()
 			}
 			return nil
 		case errors.Is(err, errGroupLost):
@@ -72,7 +72,7 @@ func (l *lane) do(ctx context.Context, fn change) error {
 		case !retryable(err) || attempt == attempts:
 			return FaultOf(ctx, err)
 		}
-		l.db.log.DebugContext(ctx, "transaction refused, trying again", "attempt", attempt, "error", err)
+		q.db.log.DebugContext(ctx, "transaction refused, trying again", "attempt", attempt, "error", err)
 		if !pause(ctx, attempt) {
 			return FaultOf(ctx, err)
 		}
@@ -85,11 +85,11 @@ var errGroupLost = errors.New("store: the group was rolled back")
 
 // once runs fn when its turn comes, and returns when its commit has. One that runs again goes first, and lets no other
 // follow it into its group: so it is not rolled back for another a second time.
-func (l *lane) once(ctx context.Context, fn change, again bool) (announced bool, err error) {
-	if err := l.enter(ctx, again); err != nil {
+func (q *queue) once(ctx context.Context, fn change, again bool) (announced bool, err error) {
+	if err := q.enter(ctx, again); err != nil {
 		return false, err
 	}
-	g, err := l.join(ctx)
+	g, err := q.join(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -100,18 +100,18 @@ func (l *lane) once(ctx context.Context, fn change, again bool) (announced bool,
 			return
 		}
 		if g.members == 0 || g.undo() != nil { // fn panicked, or ended its goroutine
-			l.rollback(g)
+			q.rollback(g)
 		} else {
-			l.pass(true)
+			q.pass(true)
 		}
 	}()
-	whole, err := l.run(ctx, g, state, fn)
+	whole, err := q.run(ctx, g, state, fn)
 	returned = true
 	if !whole || g.members == 0 {
-		l.rollback(g)
+		q.rollback(g)
 		return false, err
 	}
-	l.pass(!again)
+	q.pass(!again)
 	<-g.done
 	switch {
 	case g.err != nil:
@@ -123,86 +123,86 @@ func (l *lane) once(ctx context.Context, fn change, again bool) (announced bool,
 }
 
 // enter waits for the turn.
-func (l *lane) enter(ctx context.Context, first bool) error {
+func (q *queue) enter(ctx context.Context, first bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	if !l.taken {
-		l.taken = true
-		l.mu.Unlock()
+	q.mu.Lock()
+	if !q.taken {
+		q.taken = true
+		q.mu.Unlock()
 		return nil
 	}
 	t := &turn{ready: make(chan struct{})}
 	var at *list.Element
 	if first {
-		at = l.queue.PushFront(t)
+		at = q.waiting.PushFront(t)
 	} else {
-		at = l.queue.PushBack(t)
+		at = q.waiting.PushBack(t)
 	}
-	l.mu.Unlock()
+	q.mu.Unlock()
 	select {
 	case <-t.ready:
 		return nil
 	case <-ctx.Done():
 	}
-	l.mu.Lock()
+	q.mu.Lock()
 	if !t.given {
-		l.queue.Remove(at)
-		l.mu.Unlock()
+		q.waiting.Remove(at)
+		q.mu.Unlock()
 		return ctx.Err()
 	}
-	l.mu.Unlock()
-	l.pass(true)
+	q.mu.Unlock()
+	q.pass(true)
 	return ctx.Err()
 }
 
 // give hands the turn to the next one that waits, and reports false if there is none. mu is held.
-func (l *lane) give() bool {
-	first := l.queue.Front()
+func (q *queue) give() bool {
+	first := q.waiting.Front()
 	if first == nil {
 		return false
 	}
-	t := l.queue.Remove(first).(*turn)
+	t := q.waiting.Remove(first).(*turn)
 	t.given = true
 	close(t.ready)
 	return true
 }
 
 // next hands the turn on, or back if none waits.
-func (l *lane) next() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.taken = l.give()
+func (q *queue) next() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.taken = q.give()
 }
 
 // join begins a transaction, or a savepoint in that of the group. It gives up the turn if it fails.
-func (l *lane) join(ctx context.Context) (*group, error) {
-	if g := l.group; g != nil {
+func (q *queue) join(ctx context.Context) (*group, error) {
+	if g := q.group; g != nil {
 		if err := g.exec("SAVEPOINT member"); err != nil {
-			l.rollback(g)
+			q.rollback(g)
 			return nil, errGroupLost
 		}
 		return g, nil
 	}
 	inner, abort := context.WithCancel(context.Background())
 	stop := context.AfterFunc(ctx, abort)
-	tx, err := l.pool.BeginTx(inner, nil)
+	tx, err := q.pool.BeginTx(inner, nil)
 	if !stop() {
 		err = ctx.Err()
 	}
 	if err != nil {
 		abort() // which also rolls back
-		l.next()
+		q.next()
 		return nil, err
 	}
-	l.group = &group{tx: tx, abort: abort, began: time.Now(), done: make(chan struct{})}
-	return l.group, nil
+	q.group = &group{tx: tx, abort: abort, began: time.Now(), done: make(chan struct{})}
+	return q.group, nil
 }
 
 // run runs fn as a member of the group and undoes what it has done if it fails. If that cannot be done alone, the group
 // is not whole any more.
-func (l *lane) run(ctx context.Context, g *group, state *txState, fn change) (whole bool, err error) {
+func (q *queue) run(ctx context.Context, g *group, state *txState, fn change) (whole bool, err error) {
 	stop := context.AfterFunc(ctx, g.abort) // no statement goes on for a caller that has left
 	defer stop()
 	err = fn(context.WithValue(ctx, txKey{}, state), g.tx)
@@ -210,7 +210,7 @@ func (l *lane) run(ctx context.Context, g *group, state *txState, fn change) (wh
 	if err == nil {
 		err = ctx.Err()
 	}
-	if err == nil && l.db.Postgres() {
+	if err == nil && q.db.Postgres() {
 		err = state.failed
 	}
 	if !intact {
@@ -248,49 +248,49 @@ func (g *group) undo() error {
 }
 
 // rollback ends the group without a commit.
-func (l *lane) rollback(g *group) {
+func (q *queue) rollback(g *group) {
 	g.tx.Rollback() // its own error adds nothing: the transaction is gone either way
 	g.lost = true
-	l.end(g)
+	q.end(g)
 }
 
 // pass hands the turn on, with the group if there is room in it. Otherwise it commits the group first.
-func (l *lane) pass(more bool) {
-	g := l.group
+func (q *queue) pass(more bool) {
+	g := q.group
 	if g == nil {
-		l.next()
+		q.next()
 		return
 	}
 	if more && g.members < groupLimit && time.Since(g.began) < groupTime {
-		l.mu.Lock()
-		given := l.give()
-		l.mu.Unlock()
+		q.mu.Lock()
+		given := q.give()
+		q.mu.Unlock()
 		if given {
 			return
 		}
 	}
-	l.commit(g)
-	l.end(g)
+	q.commit(g)
+	q.end(g)
 }
 
 // commit commits the group, with what rides on it. If that is refused, it may be for one member: all run again alone.
-func (l *lane) commit(g *group) {
-	riding, err := l.db.rides.board(g)
+func (q *queue) commit(g *group) {
+	riding, err := q.db.rides.board(g)
 	if err != nil {
 		g.tx.Rollback()
 		g.err = err
 		return
 	}
-	l.db.around(false)
+	q.db.around(false)
 	err = g.tx.Commit()
 	if err == nil {
-		l.db.around(true)
+		q.db.around(true)
 		for _, one := range riding {
 			one.done()
 		}
 		return
 	}
-	l.db.rides.again(riding)
+	q.db.rides.again(riding)
 	err = commitError(err)
 	if g.members > 1 && !errors.Is(err, ErrUnknown) {
 		g.lost = true
@@ -300,9 +300,9 @@ func (l *lane) commit(g *group) {
 }
 
 // end makes the outcome of the group known and hands the turn on.
-func (l *lane) end(g *group) {
+func (q *queue) end(g *group) {
 	g.abort()
-	l.group = nil
+	q.group = nil
 	close(g.done)
-	l.next()
+	q.next()
 }
