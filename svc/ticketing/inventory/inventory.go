@@ -97,16 +97,15 @@ type metrics struct {
 }
 
 func newMetrics(reg *observe.Registry) metrics {
-	const named = "starlight_inventory_"
 	return metrics{
-		commits:     reg.Counter(named+"commits_total", "Commits of the inventory: one message each."),
-		changes:     reg.Counter(named+"changes_total", "Orders that the commits changed."),
-		conflicts:   reg.Counter(named+"conflicts_total", "Commits refused because another instance was first."),
-		commit:      reg.Histogram(named+"commit_seconds", "How long one commit took to be on disk."),
-		unknown:     reg.Counter(named+"unknown_total", "Commits whose outcome had to be read back."),
-		checkpoints: reg.Counter(named+"checkpoints_total", "Checkpoints written."),
+		commits:     reg.Counter("starlight_inventory_commits_total", "Commits of the inventory: one message each."),
+		changes:     reg.Counter("starlight_inventory_changes_total", "Orders that the commits changed."),
+		conflicts:   reg.Counter("starlight_inventory_conflicts_total", "Commits refused because another instance was first."),
+		commit:      reg.Histogram("starlight_inventory_commit_seconds", "How long one commit took to be on disk."),
+		unknown:     reg.Counter("starlight_inventory_unknown_total", "Commits whose outcome had to be read back."),
+		checkpoints: reg.Counter("starlight_inventory_checkpoints_total", "Checkpoints written."),
 
-		followFailures: reg.Counter(named+"follow_failures_total",
+		followFailures: reg.Counter("starlight_inventory_follow_failures_total",
 			"How often following the inventory ended, or could not begin, and was tried again."),
 	}
 }
