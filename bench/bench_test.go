@@ -156,7 +156,7 @@ func TestRefusingServerIsSeen(t *testing.T) {
 	refusing := seller{name: "refusing", client: listen(t, app), tokens: s.tokens, hot: s.hot}
 	load := Load{Conns: 4, Count: 100}
 
-	books := &purchases{tickets: map[string]bool{}}
+	books := &purchases{tickets: map[string]bool{}, patience: time.Millisecond}
 	Run(t.Context(), load, purchaseOp(refusing, books))
 	var b bench
 	if err := b.checkPurchases(s, books); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"sync"
@@ -106,6 +107,7 @@ type purchases struct {
 	paid, unfinished int64
 	wrong            int64 // paid orders whose number of tickets is not the ordered one, or with somebody else's ticket
 	tickets          map[string]bool
+	patience         time.Duration // of a buyer who is refused; 0: payPatience
 }
 
 func (p *purchases) finished(tickets []ref) {
@@ -132,9 +134,10 @@ func purchaseOp(s seller, bought *purchases) func(int) Op {
 	return func(conn int) Op {
 		token := s.tokens[conn%len(s.tokens)]
 		r := s.client.prepare("POST", "/v1/orders", token, order)
+		patience := cmp.Or(bought.patience, payPatience)
 		// step does one request and decodes its answer. Who is refused for want of room comes again.
 		step := func(method, path string, body []byte, want int, out any) (status int, ok bool) {
-			for deadline := time.Now().Add(payPatience); ; time.Sleep(comeAgain) {
+			for deadline := time.Now().Add(patience); ; time.Sleep(comeAgain) {
 				r.set(method, path, token, body)
 				if status = r.send(); status != fasthttp.StatusServiceUnavailable || time.Now().After(deadline) {
 					break
