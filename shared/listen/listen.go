@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 )
 
 const (
@@ -73,12 +74,12 @@ func New(ln net.Listener, cfg Config) *Listener {
 
 // Accept returns the next connection within the bounds. It fails only when the listener is closed or broken for good.
 func (l *Listener) Accept() (net.Conn, error) {
-	pause := shortestPause
+	retry := run.Backoff{First: shortestPause, Last: longestPause}
 	for {
 		c, err := l.Listener.Accept()
 		switch {
 		case err == nil:
-			pause = shortestPause
+			retry.Reset()
 			if taken := l.take(c); taken != nil {
 				return taken, nil
 			}
@@ -86,12 +87,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		case passing(err):
 			l.noDescriptor.Inc()
 			l.warn(0, "connections cannot be taken at the moment", "error", err)
-			select {
-			case <-time.After(pause):
-			case <-l.done.Done():
+			if !retry.Wait(l.done) {
 				return nil, net.ErrClosed
 			}
-			pause = min(2*pause, longestPause)
 		default:
 			return nil, err
 		}

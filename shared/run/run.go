@@ -72,7 +72,7 @@ func (s *Stage) Every(l Loop) {
 func (l Loop) Run(ctx context.Context, log *slog.Logger) error {
 	outage := observe.NewOutage(log.With("work", l.Name), "background work fails",
 		"background work succeeds again", nil)
-	retry := retryFirst
+	retry := Backoff{First: retryFirst, Last: retryLast}
 	for ctx.Err() == nil {
 		err := l.Do(ctx)
 		if ctx.Err() != nil {
@@ -84,10 +84,9 @@ func (l Loop) Run(ctx context.Context, log *slog.Logger) error {
 			pause += rand.N(l.Jitter)
 		}
 		if err == nil {
-			retry = retryFirst
+			retry.Reset()
 		} else {
-			pause = min(pause, retry)
-			retry = min(2*retry, retryLast)
+			pause = min(pause, retry.Next())
 		}
 		l.wait(ctx, pause)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/starlightsymphony/starlight/shared/run"
 )
 
 const (
@@ -63,7 +65,7 @@ func (l *Live) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 // follow applies changes until ctx ends, and starts a new watch when the one it has is lost.
 func (l *Live) follow(ctx context.Context, watcher jetstream.KeyWatcher) {
 	defer close(l.done)
-	wait := firstRetry
+	retry := run.Backoff{First: firstRetry, Last: lastRetry}
 	for {
 		if watcher != nil {
 			err := l.drink(ctx, watcher)
@@ -75,21 +77,19 @@ func (l *Live) follow(ctx context.Context, watcher jetstream.KeyWatcher) {
 		}
 		var err error
 		if watcher, err = l.load(ctx); err == nil {
-			wait = firstRetry
+			retry.Reset()
 			continue
 		}
 		watcher = nil
 		if ctx.Err() != nil {
 			return
 		}
+		wait := retry.Next()
 		l.log.Warn("settings cannot be watched; the values in force stay", "bucket", l.kv.Bucket(), "error", err,
 			"retry_in", wait)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		if !run.Pause(ctx, wait) {
 			return
 		}
-		wait = min(2*wait, lastRetry)
 	}
 }
 

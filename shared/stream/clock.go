@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 )
 
 const (
@@ -64,10 +65,8 @@ func (c *Clock) first(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if !run.Pause(ctx, clockAgain) {
 			return err
-		case <-time.After(clockAgain):
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 )
 
 // The headers that a dead letter has besides those of the message.
@@ -228,7 +229,8 @@ func (k *consumption) release(holds func(*item) bool, fn func(*item)) {
 
 // keepOn takes messages until ctx ends.
 func (k *consumption) keepOn(ctx context.Context) {
-	pause := time.Duration(0)
+	retry := run.Backoff{First: 100 * time.Millisecond, Last: longestPause}
+	var pause time.Duration // the one before; 0 at first
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := k.session(ctx)
@@ -236,13 +238,14 @@ func (k *consumption) keepOn(ctx context.Context) {
 			return
 		}
 		if time.Since(began) > time.Minute {
+			retry.Reset()
 			pause = 0
 		}
-		next := min(max(2*pause, 100*time.Millisecond), longestPause)
+		next := retry.Next()
 		k.Log.Log(ctx, interruption(pause, next), "consumer interrupted", "stream", k.Stream,
 			"error", err, "retry_in", next)
 		pause = next
-		wait(ctx, pause, nil)
+		run.Pause(ctx, pause)
 	}
 }
 

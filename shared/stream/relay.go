@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
@@ -101,7 +102,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.js = publisher
 	defer r.db.OnAnnounce(r.Nudge)()
 
-	pause := time.Duration(0)
+	retry := run.Backoff{First: 50 * time.Millisecond, Last: longestPause}
 	outage := observe.NewOutage(r.log, "outbox: cannot publish", "outbox: published again", nil)
 	for ctx.Err() == nil {
 		n, err := r.pass(ctx)
@@ -111,12 +112,11 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 		switch {
 		case err != nil && ctx.Err() == nil:
-			pause = min(max(2*pause, 50*time.Millisecond), longestPause)
-			wait(ctx, pause, nil)
+			retry.Wait(ctx)
 		case n == window:
-			pause = 0
+			retry.Reset()
 		default:
-			pause = 0
+			retry.Reset()
 			wait(ctx, pollEvery, r.nudge)
 		}
 	}

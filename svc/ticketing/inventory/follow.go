@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/run"
 )
 
 const (
@@ -38,7 +39,8 @@ func (inv *Inventory) Follow(ctx context.Context) error {
 	inv.mu.Lock()
 	inv.at.current = inv.now()
 	inv.mu.Unlock()
-	for wait, failed := firstRetry, false; ; wait = min(2*wait, lastRetry) {
+	retry := run.Backoff{First: firstRetry, Last: lastRetry}
+	for failed := false; ; {
 		began := time.Now()
 		err := inv.follow(ctx, func() {
 			if failed {
@@ -55,12 +57,10 @@ func (inv *Inventory) Follow(ctx context.Context) error {
 		}
 		failed = true
 		if time.Since(began) > staleAfter {
-			wait = firstRetry
+			retry.Reset()
 		}
-		select {
-		case <-ctx.Done():
+		if !retry.Wait(ctx) {
 			return nil
-		case <-time.After(wait):
 		}
 	}
 }
