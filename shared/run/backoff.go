@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Backoff is the pauses of something that is tried until it succeeds: First, then twice as long each time, at most Last.
-// It is not safe for concurrent use.
+// Backoff is the pauses of something that is tried until it succeeds: First, then twice as long each time, at most
+// Last. It is not safe for concurrent use.
 type Backoff struct {
 	First, Last time.Duration
 	last        time.Duration // the pause before; 0 at first

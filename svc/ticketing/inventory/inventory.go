@@ -98,9 +98,10 @@ type metrics struct {
 
 func newMetrics(reg *observe.Registry) metrics {
 	return metrics{
-		commits:     reg.Counter("starlight_inventory_commits_total", "Commits of the inventory: one message each."),
-		changes:     reg.Counter("starlight_inventory_changes_total", "Orders that the commits changed."),
-		conflicts:   reg.Counter("starlight_inventory_conflicts_total", "Commits refused because another instance was first."),
+		commits: reg.Counter("starlight_inventory_commits_total", "Commits of the inventory: one message each."),
+		changes: reg.Counter("starlight_inventory_changes_total", "Orders that the commits changed."),
+		conflicts: reg.Counter("starlight_inventory_conflicts_total",
+			"Commits refused because another instance was first."),
 		commit:      reg.Histogram("starlight_inventory_commit_seconds", "How long one commit took to be on disk."),
 		unknown:     reg.Counter("starlight_inventory_unknown_total", "Commits whose outcome had to be read back."),
 		checkpoints: reg.Counter("starlight_inventory_checkpoints_total", "Checkpoints written."),
