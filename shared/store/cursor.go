@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/base64"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -50,4 +51,23 @@ func DecodeCursor(s string, n int) ([]string, error) {
 		return nil, err
 	}
 	return key, nil
+}
+
+// EncodeTimeCursor returns the cursor of a list that is sorted by a time and an id.
+func EncodeTimeCursor(at time.Time, id string) string {
+	return EncodeCursor(at.UTC().Format(time.RFC3339Nano), id)
+}
+
+// DecodeTimeCursor returns what EncodeTimeCursor was given. The empty cursor is the zero time, no id and no error.
+func DecodeTimeCursor(s string) (at time.Time, id string, err error) {
+	key, err := DecodeCursor(s, 2)
+	if err != nil || key == nil {
+		return time.Time{}, "", err
+	}
+	if at, err = time.Parse(time.RFC3339Nano, key[0]); err != nil {
+		var check fault.Check
+		check.Field(false, "cursor", "is not one that a list returned")
+		return time.Time{}, "", check.Err()
+	}
+	return at, key[1], nil
 }

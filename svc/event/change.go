@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
@@ -245,12 +246,5 @@ func (s *Service) sweep(ctx context.Context) error {
 // pause waits a moment, longer with each attempt, up to a twentieth of a second, and reports whether to go on.
 func pause(ctx context.Context, attempt int) bool {
 	most := min(time.Millisecond<<min(attempt, 10), 50*time.Millisecond)
-	t := time.NewTimer(time.Duration(rand.Int64N(int64(most))) + time.Millisecond/2)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return run.Pause(ctx, time.Duration(rand.Int64N(int64(most)))+time.Millisecond/2)
 }

@@ -141,16 +141,12 @@ func newest[Row keyed](
 ) (rows []Row, next string, err error) {
 	query := db.Read().NewSelect().Model(&rows).Where("? = ?", bun.Ident(column), value).
 		OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
-	after, err := store.DecodeCursor(cursor, 2)
+	then, after, err := store.DecodeTimeCursor(cursor)
 	if err != nil {
 		return nil, "", err
 	}
-	if after != nil {
-		then, err := time.Parse(time.RFC3339Nano, after[0])
-		if err != nil {
-			return nil, "", badCursor()
-		}
-		query = query.Where("(?, id) < (?, ?)", bun.Ident(at), then, after[1])
+	if cursor != "" {
+		query = query.Where("(?, id) < (?, ?)", bun.Ident(at), then, after)
 	}
 	if err := query.Scan(ctx); err != nil {
 		return nil, "", store.OrNotFound(err, "there is no such list")
@@ -165,13 +161,7 @@ func newest[Row keyed](
 // cursorAt returns the cursor of the page that begins after the row.
 func cursorAt(row keyed) string {
 	then, id := row.key()
-	return store.EncodeCursor(then.UTC().Format(time.RFC3339Nano), id)
-}
-
-func badCursor() error {
-	var check fault.Check
-	check.Field(false, "cursor", "is not one that a list returned")
-	return check.Err()
+	return store.EncodeTimeCursor(then, id)
 }
 
 // setCurrency makes a currency that of the event's orders, unless there are orders in another: an event sells in one

@@ -7,7 +7,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -79,7 +78,7 @@ func (t venues) newest(ctx context.Context, owner ids.User, page api.Page) (*api
 	if err != nil {
 		return nil, err
 	}
-	after, err := store.DecodeCursor(page.Cursor, 2)
+	then, after, err := store.DecodeTimeCursor(page.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -88,14 +87,8 @@ func (t venues) newest(ctx context.Context, owner ids.User, page api.Page) (*api
 	if owner != "" {
 		q = q.Where("owner = ?", owner)
 	}
-	if after != nil {
-		then, err := time.Parse(time.RFC3339Nano, after[0])
-		if err != nil {
-			var c fault.Check
-			c.Field(false, "cursor", "is not one that a list returned")
-			return nil, c.Err()
-		}
-		q = q.Where("(created_at, id) < (?, ?)", then, after[1])
+	if page.Cursor != "" {
+		q = q.Where("(created_at, id) < (?, ?)", then, after)
 	}
 	if err := q.Scan(ctx); err != nil {
 		return nil, store.FaultOf(ctx, err)
@@ -104,7 +97,7 @@ func (t venues) newest(ctx context.Context, owner ids.User, page api.Page) (*api
 	for i, r := range rows {
 		if i == limit {
 			last := out.Items[limit-1]
-			out.NextCursor = store.EncodeCursor(last.CreatedAt.Format(time.RFC3339Nano), string(last.ID))
+			out.NextCursor = store.EncodeTimeCursor(last.CreatedAt, string(last.ID))
 			break
 		}
 		out.Items = append(out.Items, r.venue())
