@@ -33,6 +33,8 @@ type (
 	VenueKind      struct{}
 	AdmissionKind  struct{}
 	SessionKind    struct{}
+	PassKind       struct{}
+	LeaseKind      struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -51,6 +53,8 @@ type (
 	Venue      = ID[VenueKind]
 	Admission  = ID[AdmissionKind]
 	Session    = ID[SessionKind]
+	Pass       = ID[PassKind]
+	Lease      = ID[LeaseKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -68,6 +72,8 @@ func (RefundKind) Prefix() string     { return "rfd" }
 func (VenueKind) Prefix() string      { return "ven" }
 func (AdmissionKind) Prefix() string  { return "adm" }
 func (SessionKind) Prefix() string    { return "ses" }
+func (PassKind) Prefix() string       { return "pas" }
+func (LeaseKind) Prefix() string      { return "lse" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }

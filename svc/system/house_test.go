@@ -57,7 +57,7 @@ func under(name string, places ...string) bool {
 // Who may import whom.
 func TestImports(t *testing.T) {
 	only := map[string][]string{ // a library, and where it may be imported
-		"github.com/gofiber/fiber/v2":              {"gateway", "bench"},
+		"github.com/gofiber/fiber/v2":              {"gateway", "bench", "svc/edge"},
 		"github.com/nats-io/nats.go/micro":         {"shared/rpc", "svc/discovery"}, // discovery reads what micro says
 		"github.com/nats-io/nats-server/v2/server": {"natsconf", "shared/testkit", "bench"},
 		"github.com/uptrace/bun": {"shared/store", "shared/stream", "shared/idempotency", "shared/coherence",
