@@ -238,8 +238,8 @@ type Sale struct {
 	By      string        `json:"by"` // a user or a pass
 }
 
-// Reversal takes a sale back that was made by mistake: its tickets are revoked, its seats are the lease's again, and the
-// money was handed back.
+// Reversal takes a sale back that was made by mistake: its tickets are revoked, its seats are the lease's again, and
+// the money was handed back.
 type Reversal struct {
 	OrderID ids.Order `json:"order_id"`
 	Reason  string    `json:"reason"`
