@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/coherence"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -178,10 +179,13 @@ func operator() natsconf.Grant {
 	}
 }
 
+// endpoints returns all that the services serve.
+func endpoints() []rpc.Descriptor { return slices.Concat(api.All(), line.Endpoints()) }
+
 // Roles returns every role that may connect, with exactly the permissions that shared/api implies: only the gateway may
 // send to an endpoint that has a path, and only the callers that an internal endpoint names may send to that.
 func Roles() []natsconf.Role {
-	all := api.All()
+	all := endpoints()
 	calls := func(name string) natsconf.Grant {
 		var subjects []string
 		for _, d := range all {

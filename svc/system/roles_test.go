@@ -14,6 +14,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/analytics"
 	"github.com/starlightsymphony/starlight/svc/notification"
@@ -151,7 +152,7 @@ func TestRoles(t *testing.T) {
 		publish["ev."+s+".thing.happened"] = []string{s}
 	}
 	publish["ev.analytics.thing.happened"], publish["ev.notification.thing.happened"] = nil, nil
-	for _, d := range api.All() {
+	for _, d := range slices.Concat(api.All(), line.Endpoints()) {
 		var may []string
 		if d.Path != "" {
 			may = append(may, "gateway")

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
@@ -129,7 +131,7 @@ func TestMainPath(t *testing.T) {
 			bound[e.Subject] = true
 		}
 	}
-	for _, d := range api.All() {
+	for _, d := range slices.Concat(api.All(), line.Endpoints()) {
 		if declared[d.Subject()] = true; !bound[d.Subject()] {
 			t.Errorf("%s has no handler", d.Subject())
 		}

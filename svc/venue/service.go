@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -44,4 +45,6 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListVenues, s.list)
 	rpc.Handle(srv, api.GetVenue, s.get)
 	rpc.Handle(srv, api.UpdateVenue, s.update)
+
+	rpc.Handle(srv, line.FindVenue, s.find)
 }

@@ -9,7 +9,10 @@ import (
 	"time"
 	_ "time/tzdata" // the zones must be there wherever the tests run
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -27,13 +30,15 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 type harness struct {
 	t      *testing.T
 	clock  *testkit.Clock
+	conn   *nats.Conn // of the callers
 	client *rpc.Client
 }
 
 func each(t *testing.T, test func(t *testing.T, h *harness)) {
 	testkit.DB(t, "venue", venue.Migrations(), func(t *testing.T, db *store.DB) {
 		n := testkit.NATS(t)
-		h := &harness{t: t, clock: testkit.NewClock(time.Time{}), client: rpc.NewClient(n.Connect(), rpc.ClientConfig{Name: "gateway"})}
+		h := &harness{t: t, clock: testkit.NewClock(time.Time{}), conn: n.Connect()}
+		h.client = rpc.NewClient(h.conn, rpc.ClientConfig{Name: "gateway"})
 		for range 2 {
 			server := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "venue", Log: testkit.Log(t),
 				Registry: observe.NewRegistry(), Answers: idempotency.In(db)})
@@ -83,6 +88,13 @@ func TestVenue(t *testing.T) {
 		name := "Small Hall"
 		if _, err := call(h, stranger, api.UpdateVenue, api.PatchVenue{ID: made.ID, Name: &name}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a stranger changes it: %v", err)
+		}
+		inside := &harness{t: t, client: rpc.NewClient(h.conn, rpc.ClientConfig{Name: "ticketing"})}
+		if got := must(inside, stranger, line.FindVenue, line.VenueRef{VenueID: made.ID}); fmt.Sprint(*got) != fmt.Sprint(*made) {
+			t.Errorf("ticketing reads %+v, made %+v", got, made)
+		}
+		if _, err := call(inside, admin, line.FindVenue, line.VenueRef{VenueID: ids.New[ids.VenueKind](time.Now())}); !fault.Is(err, fault.NotFound) {
+			t.Errorf("ticketing reads a venue that is not there: %v", err)
 		}
 		h.clock.Advance(time.Minute)
 		next := must(h, owner, api.UpdateVenue, api.PatchVenue{ID: made.ID, IfMatch: `"` + made.ETag() + `"`, Name: &name,

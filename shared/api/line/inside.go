@@ -1,0 +1,65 @@
+package line
+
+import (
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// The venue service has the connections to the venues, ticketing decides who admits. What an edge asks, the venue
+// service passes on with the VenueID of the account, after it has checked the session. What ticketing asks of an edge
+// goes the other way.
+
+// There is a code that was shown to the system, for the venue that admits for its event.
+type There struct {
+	VenueID ids.Venue `json:"venue_id"`
+	Admit
+}
+
+// VenueRef names a venue.
+type VenueRef struct {
+	VenueID ids.Venue `json:"venue_id"`
+}
+
+// The endpoints of ticketing for the venue service. Each takes what the endpoint of Hub takes, and has its answer.
+var (
+	// VenueHello registers the venue's key, adopts what the edge holds, and answers Journal.
+	VenueHello = rpc.Endpoint[Hello, Welcome]{Spec: doors("venue_hello", "What a venue holds, at its hello")}
+	// VenueState answers all but the passes.
+	VenueState    = rpc.Endpoint[Ask, State]{Spec: doors("venue_state", "The events whose doors are a venue's")}
+	VenueManifest = rpc.Endpoint[Manifest, Page]{Spec: doors("venue_manifest", "A page of an event's tickets")}
+	VenueTake     = rpc.Endpoint[Taken, rpc.None]{Spec: doors("venue_take", "A venue admits now")}
+	VenueReturn   = rpc.Endpoint[Returned, rpc.None]{Spec: doors("venue_return", "A venue admits no more")}
+	VenueJournal  = rpc.Endpoint[Journal, Receipt]{Spec: doors("venue_journal", "Keep entries of a venue's journal")}
+)
+
+// The endpoints of the venue service for ticketing.
+var (
+	// AdmitAt asks the edge of a venue. Without a line to it the fault is Unavailable.
+	AdmitAt = rpc.Endpoint[There, api.AdmissionResult]{Spec: rpc.Spec{Service: "venue", Name: "admit_there",
+		Access: rpc.Internal, Callers: []string{"ticketing"}, Timeout: patience,
+		Summary: "Have a venue decide on a code that was shown to the system"}}
+	// PokeVenue sends Poke, and answers without waiting for anything.
+	PokeVenue = rpc.Endpoint[VenueRef, rpc.None]{Spec: rpc.Spec{Service: "venue", Name: "poke",
+		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "Let a venue ask what has changed"}}
+	// FindVenue answers for every venue: what the caller may do with it is ticketing's question.
+	FindVenue = rpc.Endpoint[VenueRef, api.Venue]{Spec: rpc.Spec{Service: "venue", Name: "find",
+		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "Read a venue"}}
+)
+
+func doors(name, summary string) rpc.Spec {
+	return rpc.Spec{Service: "ticketing", Name: name, Access: rpc.Internal, Callers: []string{"venue"},
+		Timeout: patience, Summary: summary}
+}
+
+// Endpoints returns the internal endpoints about venues that services serve. They stand beside those of api.All.
+func Endpoints() []rpc.Descriptor {
+	return slices.Concat(ofTicketing(), ofVenue())
+}
+
+// An endpoint comes into its list together with its handler.
+func ofTicketing() []rpc.Descriptor { return nil }
+
+func ofVenue() []rpc.Descriptor { return []rpc.Descriptor{FindVenue.Describe()} }
