@@ -78,7 +78,7 @@ type Known struct {
 // State is the state of the whole venue, in the answer to Ask. An event that is not in it is not the venue's any more.
 type State struct {
 	Now     time.Time `json:"now"`     // of the hub's clock
-	Journal int64     `json:"journal"` // the number up to which the hub has the journal on disk
+	Journal int64     `json:"journal"` // the number up to which the hub has the journal, read before the leases
 	Keys    []Key     `json:"keys"`    // of the hub and of this venue: those that sign codes
 	Events  []Event   `json:"events"`
 }
@@ -125,13 +125,17 @@ type Pass struct {
 	Gate string   `json:"gate,omitempty"`
 }
 
-// Lease is a number of seats of one type that only the venue sells.
+// Lease is a number of seats of one type that only the venue sells. While the edge has given seats back by an entry
+// that Journal of the State does not include, it goes on with its own Quantity and takes nothing but Closing from here.
+// From a lease that is not in the State any more nothing is sold.
 type Lease struct {
 	ID           ids.Lease      `json:"id"`
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	Quantity     int            `json:"quantity"` // all that were ever leased less those returned; sold ones included
-	Revision     int64          `json:"revision"` // grows with each change
-	Closing      bool           `json:"closing"`  // the hub wants the unsold ones back: sell no more, and say so
+	// Target is what the hub wants Quantity to be. If it is less, the edge gives back what it has not sold above it.
+	Target   int   `json:"target"`
+	Revision int64 `json:"revision"` // grows with each change
+	Closing  bool  `json:"closing"`  // the hub wants the unsold ones back: sell no more, and say so
 }
 
 // Manifest asks for a page of an event's tickets: first all of them by id, from After on; then, with Since, those that
@@ -194,7 +198,7 @@ type Receipt struct {
 	Journal int64 `json:"journal"`
 }
 
-// Entry is something that the venue has decided. Exactly one of Scan, Sale, Reversal and LeaseDone is there.
+// Entry is something that the venue has decided. Exactly one of Scan, Sale, Reversal, LeaseCut and LeaseDone is there.
 type Entry struct {
 	Number  int64     `json:"number"` // 1, 2, 3, ... of the venue's edge
 	EventID ids.Event `json:"event_id"`
@@ -204,6 +208,8 @@ type Entry struct {
 	Sale    *Sale     `json:"sale,omitempty"`
 	// Reversal takes back a sale that stands before.
 	Reversal *Reversal `json:"reversal,omitempty"`
+	// LeaseCut gives unsold seats of a lease back.
+	LeaseCut *LeaseCut `json:"lease_cut,omitempty"`
 	// LeaseDone says that the venue sells no more from a closing lease; all of its sales stand before.
 	LeaseDone ids.Lease `json:"lease_done,omitempty"`
 }
@@ -244,6 +250,12 @@ type Reversal struct {
 	OrderID ids.Order `json:"order_id"`
 	Reason  string    `json:"reason"`
 	By      string    `json:"by"` // a user or a pass
+}
+
+// LeaseCut says that the venue sells so many seats of a lease no more, because the hub wants them back.
+type LeaseCut struct {
+	LeaseID  ids.Lease `json:"lease_id"`
+	Quantity int       `json:"quantity"` // the seats given back, at least 1
 }
 
 // SaleLine is a line of a sale.
