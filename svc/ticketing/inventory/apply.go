@@ -18,6 +18,10 @@ const (
 	returnAll
 	reduce
 	mend
+	sellLeased
+	returnLeased
+	moveLease
+	mendLease
 	resize
 	openPool
 	openClosed
@@ -34,10 +38,11 @@ type op struct {
 	seen     Entry      // mend: the entry that it replaces
 	revision int64      // resize, openPool, openClosed: of the event
 	base     checkpoint // rebase: the checkpoint that was written
+	lease    *leaseOp   // those of leases
 }
 
 // ofPool reports whether the operation is about a pool, and not about an order.
-func (o *op) ofPool() bool { return o.kind >= resize }
+func (o *op) ofPool() bool { return o.kind >= moveLease }
 
 // maxRecord is about how many bytes the changes of one commit may have.
 const maxRecord = 256 << 10
@@ -60,8 +65,8 @@ type round struct {
 }
 
 func newRound(st *state) *round {
-	return &round{Pool: Pool{Revision: st.Revision, Types: slices.Clone(st.Types),
-		Closed: st.Closed}, exists: st.exists, before: st, checkpoint: st.checkpoint, after: map[ids.Order]Entry{}}
+	return &round{Pool: st.clone(), exists: st.exists, before: st, checkpoint: st.checkpoint,
+		after: map[ids.Order]Entry{}}
 }
 
 // roundEntry is an order that an operation is about.
@@ -169,6 +174,11 @@ func (r *round) change(o *op, e *roundEntry) error {
 		return nil
 	case mend:
 		return r.mend(o, e)
+	case sellLeased:
+		return r.sellLeased(o, e)
+	case returnLeased:
+		r.returnLeased(o, e)
+		return nil
 	}
 	return unknownOperation(o)
 }
@@ -296,6 +306,10 @@ func (r *round) adapt(o *op) error {
 	switch o.kind {
 	case resize:
 		return r.resize(o)
+	case moveLease:
+		return r.moveLease(o)
+	case mendLease:
+		return r.mendLease(o)
 	case reopen:
 		r.Closed = false
 		return nil
@@ -327,7 +341,7 @@ func (r *round) resize(o *op) error {
 	for _, q := range o.entry.Lines {
 		c := Counts{Type: q.Type, Capacity: q.N}
 		if old := r.counts(q.Type); old != nil {
-			c.Held, c.Sold = old.Held, old.Sold
+			c.Held, c.Sold, c.Leased = old.Held, old.Sold, old.Leased
 		}
 		if c.Available() < 0 {
 			return ErrBelow
@@ -339,7 +353,7 @@ func (r *round) resize(o *op) error {
 		for _, c := range next {
 			kept = kept || c.Type == old.Type
 		}
-		if !kept && old.Held+old.Sold > 0 {
+		if !kept && old.Held+old.Sold+old.Leased > 0 {
 			return ErrBelow
 		}
 	}

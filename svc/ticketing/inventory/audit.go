@@ -14,8 +14,8 @@ import (
 )
 
 // Ledger replays the records of events and checks their invariant at every one: it follows the one before it, and for
-// each ticket type, held and sold equal the sums over the orders, none is negative, and held + sold is at most
-// capacity.
+// each ticket type, held and sold equal the sums over the orders and leased the sum over the leases, none is negative,
+// and held + sold + leased is at most capacity.
 type Ledger struct {
 	events map[ids.Event]*eventLedger
 	orders map[ids.Order]ledgerEntry
@@ -97,6 +97,14 @@ func (l *Ledger) Sold() map[ids.TicketType]int {
 		}
 	}
 	return out
+}
+
+// Leases returns all leases of an event, closed ones included as long as they are remembered.
+func (l *Ledger) Leases(event ids.Event) []Lease {
+	if e := l.events[event]; e != nil {
+		return e.Leases
+	}
+	return nil
 }
 
 // Orders calls f for every order that holds or has bought seats.

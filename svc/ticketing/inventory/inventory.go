@@ -1,9 +1,10 @@
 // Package inventory decides who gets a seat.
 //
 // The bucket "inventory" has one key for each event, pool.<event>. A message of it is a commit record: the counters
-// capacity, held and sold of each ticket type, and what the commit changed of the orders. It is published under
-// compare-and-set of the key and names the record that it follows. So the records of an event are one chain, and at
-// every one of them held and sold are the sums over the orders, and held + sold never exceeds capacity.
+// capacity, held, sold and leased of each ticket type, the leases, and what the commit changed of the orders. It is
+// published under compare-and-set of the key and names the record that it follows. So the records of an event are one
+// chain, and at every one of them held and sold are the sums over the orders, leased is the sum over the leases, and
+// held + sold + leased never exceeds capacity.
 //
 // An instance replays the chain: it knows exactly what each order of an event had at one record. An operation is
 // decided by that state, and the commit proves that the state was the newest. Operations that arrive while a commit
@@ -18,7 +19,6 @@ import (
 	"crypto/rand"
 	"hash/maphash"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +46,7 @@ type Ref struct {
 // tell the ticketing service what to do next.
 var (
 	ErrSoldOut = fault.New(fault.SoldOut, "not enough tickets are left")
-	ErrBelow   = fault.New(fault.Conflict, "more tickets are held or sold than the new quantity")
+	ErrBelow   = fault.New(fault.Conflict, "more tickets are held, sold or leased than the new quantity")
 	ErrNoPool  = fault.New(fault.NotFound, "the event is not on sale")
 	ErrGone    = fault.New(fault.Expired, "the order holds no seats any more")
 	ErrSold    = fault.New(fault.Conflict, "the order's seats are sold")
@@ -249,7 +249,7 @@ func (inv *Inventory) knownPool(event ids.Event) (p Pool, known, exists bool) {
 	if st == nil {
 		return Pool{}, false, false
 	}
-	return Pool{Revision: st.Revision, Types: slices.Clone(st.Types), Closed: st.Closed}, true, st.exists
+	return st.clone(), true, st.exists
 }
 
 // HeldBy returns how many orders of a person hold seats, as this instance sees it.

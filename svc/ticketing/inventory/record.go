@@ -36,16 +36,18 @@ type Counts struct {
 	Capacity int            `json:"c"`
 	Held     int            `json:"h"`
 	Sold     int            `json:"s"`
+	Leased   int            `json:"l,omitempty"` // that only venues may sell
 }
 
 // Available is what can still be held.
-func (c Counts) Available() int { return c.Capacity - c.Held - c.Sold }
+func (c Counts) Available() int { return c.Capacity - c.Held - c.Sold - c.Leased }
 
-// Pool is what is offered, held and sold of an event: its ticket types, in the event's order.
+// Pool is what is offered, held, sold and leased of an event: its ticket types, in the event's order.
 type Pool struct {
 	Revision int64    `json:"r"` // of the event whose quantities these are
 	Types    []Counts `json:"types"`
 	Closed   bool     `json:"x,omitempty"` // no order may have new seats: they are counted again, or the event is over
+	Leases   []Lease  `json:"leases,omitempty"`
 }
 
 func (p *Pool) counts(t ids.TicketType) *Counts {
@@ -136,7 +138,7 @@ func poolOf(subject string) (ids.Event, bool) {
 	return ids.Event(event), found
 }
 
-// tally counts the seats of orders by ticket type.
+// tally counts the seats of orders by ticket type. Leases are counted where they stand: in each record.
 type tally map[ids.TicketType]*Counts
 
 func (t tally) add(e Entry, sign int) {
@@ -154,7 +156,7 @@ func (t tally) add(e Entry, sign int) {
 
 // check returns in words where the counters of a pool are not the sums over its orders, or are impossible.
 func (t tally) check(p *Pool) []string {
-	var wrong []string
+	wrong := p.checkLeases()
 	for _, c := range p.Types {
 		sum := Counts{}
 		if s := t[c.Type]; s != nil {
@@ -165,8 +167,8 @@ func (t tally) check(p *Pool) []string {
 				c.Type, c.Held, c.Sold, sum.Held, sum.Sold))
 		}
 		if c.Held < 0 || c.Sold < 0 || c.Available() < 0 {
-			wrong = append(wrong, fmt.Sprintf("type %s: capacity %d, held %d, sold %d",
-				c.Type, c.Capacity, c.Held, c.Sold))
+			wrong = append(wrong, fmt.Sprintf("type %s: capacity %d, held %d, sold %d, leased %d",
+				c.Type, c.Capacity, c.Held, c.Sold, c.Leased))
 		}
 	}
 	return wrong
