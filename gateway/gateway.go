@@ -146,7 +146,7 @@ func (g *Gateway) mount() error {
 func (g *Gateway) handle(method, path string, serve func(*exchange) error) {
 	m := g.metrics.route(method, path)
 	handler := func(c *fiber.Ctx) error {
-		g.around(c, m, serve)
+		g.around(c.Context(), c, m, serve)
 		return nil
 	}
 	pattern := strings.NewReplacer("{", ":", "}", "").Replace(path)
@@ -164,10 +164,11 @@ func (g *Gateway) readyz(x *exchange) error {
 	return x.text(200, "ready")
 }
 
-// around does for every route what all have in common: request id, metrics, panics, problems.
-func (g *Gateway) around(c *fiber.Ctx, m *routeMetrics, serve func(*exchange) error) {
+// around does for every route what all have in common: request id, metrics, panics, problems. What is served from a
+// copy has no c.
+func (g *Gateway) around(rc *fasthttp.RequestCtx, c *fiber.Ctx, m *routeMetrics, serve func(*exchange) error) {
 	start := time.Now()
-	x := g.newExchange(c.Context())
+	x := g.newExchange(rc)
 	x.fiber = c
 	err := guard(x, serve)
 	if err != nil {
@@ -208,7 +209,7 @@ func (g *Gateway) isNotable(x *exchange) bool {
 	if x.shed || status < 400 && reads {
 		return false
 	}
-	_, ok := g.limits.spend("w"+strconv.Itoa(status), linesPerSecond)
+	_, ok := g.limits.spend(limitKey{by: byStatus, name: strconv.Itoa(status)}, linesPerSecond)
 	if !ok {
 		g.metrics.unlogged.Inc()
 	}
@@ -243,7 +244,13 @@ func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHand
 		return
 	}
 	switch string(rc.Method()) {
-	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+	case "GET", "HEAD":
+		if c := g.copyFor(rc); c != nil {
+			g.around(rc, nil, c.p.metrics, c.serve)
+			return
+		}
+		routes(rc)
+	case "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
 		routes(rc)
 	default:
 		g.refuse(rc, ofFiber(fiber.ErrMethodNotAllowed), false)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/netip"
 	"strconv"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ func TestBucketsAreBounded(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	l := newLimiter(func() time.Time { return now })
 	for i := range 2 * shardCount * shardBuckets {
-		if _, ok := l.spend(strconv.Itoa(i), 1); !ok {
+		if _, ok := l.spend(limitKey{name: strconv.Itoa(i)}, 1); !ok {
 			t.Fatalf("the first request of key %d was refused", i)
 		}
 	}
@@ -26,7 +27,7 @@ func BenchmarkTake(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			l.spend("a127.0.0.1", 1_000_000)
+			l.spend(limitKey{by: byAddress, address: netip.AddrFrom4([4]byte{127, 0, 0, 1})}, 1_000_000)
 		}
 	})
 }

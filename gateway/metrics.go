@@ -24,6 +24,7 @@ const (
 	byAddress limitBy = "address"
 	byPerson  limitBy = "person"
 	byLogin   limitBy = "login"
+	byStatus  limitBy = "status" // of log lines
 )
 
 type routeMetrics struct {

@@ -51,13 +51,16 @@ type tallies struct {
 	shared atomic.Bool
 }
 
-func openTallies(t *testing.T, db *store.DB) *tallies {
+func openTallies(t testing.TB, db *store.DB, change ...func(*gateway.Config)) *tallies {
 	t.Helper()
 	s := &tallies{db: db}
 	s.shared.Store(true)
 	var cfg gateway.Config
 	s.door = open(t, func(c *gateway.Config) {
 		c.Endpoints = append(c.Endpoints, getTally.Describe(), raiseTally.Describe(), leaseTallies.Describe())
+		for _, f := range change {
+			f(c)
+		}
 		cfg = *c
 	})
 	cfg.NATS = s.nats.Connect()

@@ -28,12 +28,16 @@ type proxy struct {
 	cache   string    // Cache-Control of a success
 	varies  bool      // the answer depends on the caller
 	load    throttle
+	metrics *routeMetrics // of what is served from copies
 }
 
 type forward struct{ http, nats string }
 
 func newProxy(g *Gateway, spec rpc.Spec) *proxy {
 	p := &proxy{g: g, spec: spec, names: codec.PathNames(spec.Path), varies: spec.Access != rpc.Public}
+	if spec.Near != nil {
+		p.metrics = g.metrics.route(spec.Method, spec.Path)
+	}
 	p.load.most = max(1, g.cfg.InFlight/throttleShare)
 	headers := slices.Clone(spec.Headers)
 	if p.every = slices.Contains(headers, rpc.AllHeaders); p.every {
@@ -64,13 +68,7 @@ func newProxy(g *Gateway, spec rpc.Spec) *proxy {
 
 // serve answers one request.
 func (p *proxy) serve(x *exchange) error {
-	if err := p.g.limitAddress(x, p.spec.Limit); err != nil {
-		return err
-	}
-	if err := p.identify(x); err != nil {
-		return err
-	}
-	if err := p.g.limitPerson(x); err != nil {
+	if err := p.admit(x); err != nil {
 		return err
 	}
 	body, err := p.body(x)
@@ -92,13 +90,26 @@ func (p *proxy) serve(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	p.answer(x, reply)
+	p.answer(&x.rc.Response, reply)
 	if next := reply.Header.Get(rpc.HeaderNext); next != "" {
 		x.rc.Response.SetBodyStream(&parts{g: p.g, x: x, endpoint: p.spec.Subject(), conn: x.rc.Conn(), ask: ask,
 			rest: reply.Data, next: next}, -1)
 	}
-	p.record(x)
+	if r, counted := p.reading(x); counted {
+		p.g.traffic.count(x, r)
+	}
 	return nil
+}
+
+// admit applies the limits and the access rule.
+func (p *proxy) admit(x *exchange) error {
+	if err := p.g.limitAddress(x, p.spec.Limit); err != nil {
+		return err
+	}
+	if err := p.identify(x); err != nil {
+		return err
+	}
+	return p.g.limitPerson(x)
 }
 
 // asker returns how the service is asked, for the answer or the part of it that is named.
@@ -111,13 +122,6 @@ func (p *proxy) asker(x *exchange, params string, body []byte) func(part string)
 			h[rpc.HeaderPart] = []string{part}
 		}
 		return p.ask(ctx, x, h, body)
-	}
-}
-
-// record counts a good answer to a GET, if the endpoint says so.
-func (p *proxy) record(x *exchange) {
-	if p.spec.Traffic != nil && x.rc.IsGet() {
-		p.g.traffic.record(x, p.spec.Traffic)
 	}
 }
 
@@ -333,8 +337,7 @@ func credential(name string) bool {
 }
 
 // answer turns a reply into the HTTP answer.
-func (p *proxy) answer(x *exchange, reply *nats.Msg) {
-	r := &x.rc.Response
+func (p *proxy) answer(r *fasthttp.Response, reply *nats.Msg) {
 	status := p.spec.Success()
 	contentType := "application/json"
 	for name, values := range reply.Header {

@@ -26,7 +26,14 @@ const (
 
 type shard struct {
 	mu      sync.Mutex
-	buckets map[string]bucket
+	buckets map[limitKey]bucket
+}
+
+// limitKey is what has a bucket: an address or a name, for one of the limits.
+type limitKey struct {
+	by      limitBy
+	address netip.Addr
+	name    string
 }
 
 // bucket was left with so many tokens at a time.
@@ -38,18 +45,18 @@ type bucket struct {
 func newLimiter(now func() time.Time) *limiter {
 	l := &limiter{now: now, seed: maphash.MakeSeed()}
 	for i := range l.shards {
-		l.shards[i].buckets = map[string]bucket{}
+		l.shards[i].buckets = map[limitKey]bucket{}
 	}
 	return l
 }
 
 // spend spends one token of the key. Without one it returns how long until there is one. A rate of 0 is no limit.
-func (l *limiter) spend(key string, rate int) (wait time.Duration, ok bool) {
+func (l *limiter) spend(key limitKey, rate int) (wait time.Duration, ok bool) {
 	if rate <= 0 {
 		return 0, true
 	}
 	now := l.now()
-	s := &l.shards[maphash.String(l.seed, key)%shardCount]
+	s := l.shardOf(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, known := s.buckets[key]
@@ -68,6 +75,15 @@ func (l *limiter) spend(key string, rate int) (wait time.Duration, ok bool) {
 	b.tokens--
 	s.buckets[key] = b
 	return 0, true
+}
+
+func (l *limiter) shardOf(key limitKey) *shard {
+	sum := maphash.String(l.seed, key.name)
+	if key.name == "" {
+		bytes := key.address.As16()
+		sum = maphash.Bytes(l.seed, bytes[:])
+	}
+	return &l.shards[sum%shardCount]
 }
 
 // room makes room for one more bucket. Those untouched for a second are full again: evicting them changes nothing.
@@ -89,29 +105,30 @@ func (s *shard) room(now time.Time) {
 	}
 }
 
-// addressKey is what an address is counted by: an IPv6 customer has a whole /64.
-func addressKey(a netip.Addr) string {
+// counted is the address that a caller's requests are counted by: an IPv6 customer has a whole /64.
+func counted(a netip.Addr) netip.Addr {
 	a = a.Unmap()
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
-			return p.Addr().String()
+			return p.Addr()
 		}
 	}
-	return a.String()
+	return a
 }
 
 // limitAddress counts a request for its address, and for the class of the endpoint.
 func (g *Gateway) limitAddress(x *exchange, class rpc.Limit) error {
 	live := g.cfg.Settings
-	key := addressKey(x.address)
-	if wait, ok := g.limits.spend("a"+key, api.RatePerAddress.Get(live)); !ok {
+	key := limitKey{by: byAddress, address: counted(x.address)}
+	if wait, ok := g.limits.spend(key, api.RatePerAddress.Get(live)); !ok {
 		g.metrics.limited[byAddress].Inc()
 		return fault.New(fault.RateLimited, "too many requests from this address").After(wait)
 	}
 	if class != rpc.LoginLimit {
 		return nil
 	}
-	if wait, ok := g.limits.spend("l"+key, api.RateLogin.Get(live)); !ok {
+	key.by = byLogin
+	if wait, ok := g.limits.spend(key, api.RateLogin.Get(live)); !ok {
 		g.metrics.limited[byLogin].Inc()
 		return fault.New(fault.RateLimited, "too many attempts from this address").After(wait)
 	}
@@ -122,7 +139,8 @@ func (g *Gateway) limitPerson(x *exchange) error {
 	if !x.principal.Known() {
 		return nil
 	}
-	if wait, ok := g.limits.spend("p"+string(x.principal.User), api.RatePerPerson.Get(g.cfg.Settings)); !ok {
+	key := limitKey{by: byPerson, name: string(x.principal.User)}
+	if wait, ok := g.limits.spend(key, api.RatePerPerson.Get(g.cfg.Settings)); !ok {
 		g.metrics.limited[byPerson].Inc()
 		return fault.New(fault.RateLimited, "too many requests").After(wait)
 	}

@@ -14,7 +14,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // traffic counts what is read, as endpoints declare it, and publishes the counts once a second. A request waits for
@@ -48,23 +47,30 @@ func newTraffic(cfg Config) *traffic {
 			"Views and searches that were not counted.")}
 }
 
-// record counts a good answer to a GET. Not modified is a good answer too: its reader sees the page again.
-func (t *traffic) record(x *exchange, rule *rpc.Traffic) {
+// reading returns what a good answer to a request counts as, and whether it counts: the endpoint says so. Not modified
+// is a good answer too: its reader sees the page again. The referrer is left out.
+func (p *proxy) reading(x *exchange) (r reading, counted bool) {
+	rule := p.spec.Traffic
+	if rule == nil || p.spec.Method != "GET" {
+		return r, false
+	}
 	args := x.rc.QueryArgs()
 	if rule.With != "" && len(args.Peek(rule.With)) == 0 || rule.Without != "" && len(args.Peek(rule.Without)) > 0 {
-		return
+		return r, false
 	}
-	r := reading{subject: rule.Subject}
+	r.subject = rule.Subject
 	if rule.Path != "" {
 		r.id = x.fiber.Params(rule.Path)
-		r.referrer = referrer(string(x.rc.Request.Header.Referer()), string(x.rc.Host()))
 	}
-	t.count(r)
+	return r, true
 }
 
 // referrer returns the host that led here. The path is left out: it may name a person.
 func referrer(header, self string) string {
 	const longest = 100
+	if header == "" {
+		return ""
+	}
 	u, err := url.Parse(header)
 	if err != nil || u.Host == "" || strings.EqualFold(u.Host, self) {
 		return ""
@@ -76,7 +82,18 @@ func referrer(header, self string) string {
 	return host
 }
 
-func (t *traffic) count(r reading) {
+// count counts a reading of a caller, unless they only look at the headers.
+func (t *traffic) count(x *exchange, r reading) {
+	if !x.rc.IsGet() {
+		return
+	}
+	if r.id != "" {
+		r.referrer = referrer(string(x.rc.Request.Header.Referer()), string(x.rc.Host()))
+	}
+	t.add(r)
+}
+
+func (t *traffic) add(r reading) {
 	r.minute = t.now().Unix() / 60
 	t.mu.Lock()
 	defer t.mu.Unlock()

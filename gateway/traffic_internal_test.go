@@ -18,8 +18,8 @@ func TestTrafficIsBounded(t *testing.T) {
 	r := observe.NewRegistry()
 	f := newTraffic(Config{NATS: n.Conn, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }, Registry: r})
 	for i := range mostReadings + 3 {
-		f.count(reading{subject: "s", id: fmt.Sprint(i)})
-		f.count(reading{subject: "s", id: "0"})
+		f.add(reading{subject: "s", id: fmt.Sprint(i)})
+		f.add(reading{subject: "s", id: "0"})
 	}
 	dropped := func(want int) {
 		t.Helper()

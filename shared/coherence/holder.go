@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,9 +34,10 @@ type Holder struct {
 	cfg    HolderConfig
 	origin time.Time
 
-	mu    sync.Mutex
-	id    string        // "" while not registered
-	until time.Duration // since origin, by the monotonic clock
+	until atomic.Int64 // nanoseconds since origin, by the monotonic clock
+
+	mu sync.Mutex
+	id string // "" while not registered
 }
 
 // NewHolder returns a holder without a lease. Run gets it one.
@@ -43,9 +45,7 @@ func NewHolder(cfg HolderConfig) *Holder { return &Holder{cfg: cfg, origin: time
 
 // Valid reports whether copies may be served now.
 func (h *Holder) Valid() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return time.Since(h.origin) < h.until
+	return int64(time.Since(h.origin)) < h.until.Load()
 }
 
 // Run keeps the lease until ctx ends, then gives it back.
@@ -114,14 +114,16 @@ func (h *Holder) register(ctx context.Context) error {
 func (h *Holder) set(id string, until time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.id, h.until = id, until
+	h.id = id
+	h.until.Store(int64(until))
 }
 
 // release gives the lease back, so that no owner waits for this holder.
 func (h *Holder) release(ctx context.Context) {
 	h.mu.Lock()
 	id := h.id
-	h.id, h.until = "", 0
+	h.id = ""
+	h.until.Store(0)
 	h.mu.Unlock()
 	if id == "" {
 		return

@@ -175,6 +175,9 @@ func seriesName(name string, labels []string) string {
 // escapeLabel makes a value safe between the quotes of the text format.
 func escapeLabel(v string) string {
 	v = strings.ToValidUTF8(v, "\uFFFD")
+	if !strings.ContainsAny(v, "\\\"\n") {
+		return v
+	}
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(v)
 }
 

@@ -161,11 +161,17 @@ func From(ctx context.Context) *Meta {
 // Caller returns the identity of the caller, the zero Principal without one.
 func Caller(ctx context.Context) Principal { return From(ctx).Principal }
 
-// NewRequestID returns a fresh request id. It names the request and is no secret.
+// NewRequestID returns a fresh request id, of 26 random digits. It names the request and is no secret.
 func NewRequestID() string {
-	const digits = 26
-	raw := strconv.AppendUint(make([]byte, 0, digits), rand.Uint64(), 36)
-	return "req_" + string(strconv.AppendUint(raw, rand.Uint64(), 36))
+	const prefix, digits, perWord, alphabet = "req_", 26, 13, "0123456789abcdefghijklmnopqrstuv"
+	id := append(make([]byte, 0, len(prefix)+digits), prefix...)
+	for range digits / perWord {
+		for word, n := rand.Uint64(), 0; n < perWord; n++ {
+			id = append(id, alphabet[word%uint64(len(alphabet))])
+			word /= uint64(len(alphabet))
+		}
+	}
+	return string(id)
 }
 
 // ChildTrace returns the traceparent of a new span below parent, or of a new trace if parent is not valid. A new trace
