@@ -30,8 +30,8 @@ type DialConfig struct {
 
 // Dial connects to an outside server. While the server cannot be reached it tries again until ctx ends, so that
 // processes may be started in any order; a refusal of the credentials is final. A server that dies or hangs is left for
-// another of the list within seconds, and taken again once it is back.
-func Dial(ctx context.Context, cfg DialConfig) (*nats.Conn, error) {
+// another of the list within seconds, and taken again once it is back. More options come last.
+func Dial(ctx context.Context, cfg DialConfig, more ...nats.Option) (*nats.Conn, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -52,6 +52,7 @@ func Dial(ctx context.Context, cfg DialConfig) (*nats.Conn, error) {
 	if cfg.CA != "" {
 		opts = append(opts, nats.RootCAs(cfg.CA))
 	}
+	opts = append(opts, more...)
 	home, servers := newHome(cfg.URL, cfg.HomeAfter, cfg.Log)
 	home.probe = serves(home.url, opts)
 	opts = append(opts, home.options()...)

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
+	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -15,10 +19,27 @@ import (
 
 // LeafConfig says how a venue's computer reaches the hub.
 type LeafConfig struct {
-	Venue string // its id, and the name of its server
-	Hub   string // nats-leaf://host:port, or tls://host:port
+	Venue string // its id
+	// of its server: another for each data folder, and the same after a restart, so that a connection that was left
+	// hanging makes room for the next; default Venue
+	Name  string
+	Hub   string // nats-leaf://host:port, or tls://host:port; several separated by commas
 	Creds string // file with the venue's credentials
 	Log   *slog.Logger
+
+	// Patience is how long the hub may not answer before the server is started anew; 0 means 30 s. It doubles with each
+	// time that this did not help, up to ten times as long.
+	Patience time.Duration
+	// OnChange is called, if set, whenever the line comes or goes, one call at a time. It must not block.
+	OnChange func(LineState)
+}
+
+// LineState is how the line to the hub is.
+type LineState struct {
+	Up       bool      // the hub answers
+	Since    time.Time // by the venue's clock
+	Reason   string    // why it is not up, as far as is known
+	Restarts int       // of the server, because the line did not come back otherwise
 }
 
 // Limits of a line that may be a mobile one.
@@ -31,10 +52,18 @@ const (
 
 // Leaf is the NATS server of a venue: without a listener and without JetStream, a way to the hub that is there or not.
 type Leaf struct {
-	cfg  LeafConfig
-	log  *slog.Logger
-	stop sync.Once
-	srv  *server.Server
+	cfg LeafConfig
+	log *slog.Logger
+	hub []*url.URL
+
+	srv    atomic.Pointer[server.Server] // another one after a restart
+	errors atomic.Pointer[leafLog]       // what the server complains of
+	state  atomic.Pointer[LineState]
+
+	stop   sync.Once
+	cancel context.CancelFunc // of the watch
+	watch  sync.WaitGroup
+	nc     *nats.Conn // of the watch
 }
 
 // StartLeaf starts the server of a venue. It does not wait for the hub, which may be away.
@@ -42,28 +71,56 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	hub, err := leafURL(cfg.Hub)
+	if cfg.Name == "" {
+		cfg.Name = cfg.Venue
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = linePatience
+	}
+	hub, err := leafURLs(cfg.Hub)
 	if err != nil {
 		return nil, err
 	}
+	if _, err := os.Stat(cfg.Creds); err != nil {
+		return nil, fmt.Errorf("natsconf: the venue's credentials: %w", err)
+	}
+	l := &Leaf{cfg: cfg, log: cfg.Log.With("component", "nats-server"), hub: hub}
+	l.state.Store(&LineState{Since: time.Now(), Reason: "the hub has not been reached yet"})
+	if err := l.start(ctx); err != nil {
+		return nil, err
+	}
+	if l.nc, err = l.connect("line"); err != nil {
+		l.srv.Load().Shutdown()
+		return nil, err
+	}
+	watching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.cancel = cancel
+	l.watch.Go(func() { l.watchLine(watching) })
+	return l, nil
+}
+
+// start starts a server and keeps it.
+func (l *Leaf) start(ctx context.Context) error {
 	opts := &server.Options{
-		ServerName: cfg.Venue, NoSigs: true, DontListen: true, MaxPayload: maxPayload, MaxPending: maxPending,
+		ServerName: l.cfg.Name, NoSigs: true, DontListen: true, MaxPayload: maxPayload, MaxPending: maxPending,
 		PingInterval: 5 * time.Second, MaxPingsOut: 2, // a line that is cut says nothing
 		LeafNode: server.LeafNodeOpts{
 			ReconnectInterval: leafRedial, DialTimeout: leafDial,
 			Remotes: []*server.RemoteLeafOpts{{
-				URLs: []*url.URL{hub}, Credentials: cfg.Creds, FirstInfoTimeout: leafFirstInfo,
-				TLS: hub.Scheme == "tls",
+				URLs: l.hub, Credentials: l.cfg.Creds, FirstInfoTimeout: leafFirstInfo,
+				TLS: l.hub[0].Scheme == "tls",
+				// A hub behind a router or a proxy would tell of addresses that only its own network knows.
+				IgnoreDiscoveredServers: true,
 			}},
 		},
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return nil, fmt.Errorf("natsconf: leaf node: %w", err)
+		return fmt.Errorf("natsconf: leaf node: %w", err)
 	}
-	log := cfg.Log.With("component", "nats-server")
-	bridge := &logBridge{log: log, fatal: make(chan string, 1)}
-	srv.SetLoggerV2(bridge, false, false, false)
+	bridge := &logBridge{log: l.log, fatal: make(chan string, 1)}
+	complaints := &leafLog{logBridge: bridge}
+	srv.SetLoggerV2(complaints, false, false, false)
 	ready := make(chan bool, 1)
 	go func() {
 		srv.Start()
@@ -81,37 +138,50 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 	}
 	if err != nil {
 		srv.Shutdown()
-		return nil, err
+		return err
 	}
-	return &Leaf{cfg: cfg, log: log, srv: srv}, nil
+	l.srv.Store(srv)
+	l.errors.Store(complaints)
+	return nil
 }
 
-// leafURL parses the address of a hub.
-func leafURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Port() == "" {
-		return nil, fmt.Errorf("natsconf: the address of the hub is nats-leaf://host:port or tls://host:port, not %q",
-			text)
+// leafURLs parses the addresses of a hub.
+func leafURLs(list string) ([]*url.URL, error) {
+	var urls []*url.URL
+	for text := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil || u.Host == "" || u.Port() == "" || u.Scheme != "nats-leaf" && u.Scheme != "tls" {
+			return nil, fmt.Errorf(
+				"natsconf: the address of the hub is nats-leaf://host:port or tls://host:port, not %q", text)
+		}
+		if urls = append(urls, u); u.Scheme != urls[0].Scheme {
+			return nil, errors.New("natsconf: of the addresses of the hub all have TLS or none")
+		}
 	}
-	switch u.Scheme {
-	case "nats-leaf", "tls":
-		return u, nil
-	}
-	return nil, fmt.Errorf("natsconf: the address of the hub is nats-leaf://host:port or tls://host:port, not %q", text)
+	return urls, nil
 }
 
-// Connect connects a part of the venue's process, without a socket.
-func (l *Leaf) Connect() (*nats.Conn, error) {
-	nc, err := nats.Connect("", append(connectOptions("edge", l.cfg.Log, nil), nats.InProcessServer(l.srv))...)
+// Connect connects a part of the venue's process, without a socket. The connection comes back by itself when the server
+// is started anew.
+func (l *Leaf) Connect() (*nats.Conn, error) { return l.connect("edge") }
+
+func (l *Leaf) connect(role string) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append(connectOptions(role, l.cfg.Log, nil), nats.InProcessServer(l))...)
 	if err != nil {
 		return nil, fmt.Errorf("natsconf: connect to the leaf node: %w", err)
 	}
 	return nc, nil
 }
 
-// Linked reports whether there is a connection to the hub. A line that was just cut counts as one for up to ten
-// seconds.
-func (l *Leaf) Linked() bool { return l.srv.NumLeafNodes() > 0 }
+// InProcessConn implements nats.InProcessConnProvider.
+func (l *Leaf) InProcessConn() (net.Conn, error) { return l.srv.Load().InProcessConn() }
+
+// Linked reports whether there is a connection to the hub. A line that was just cut counts as one for up to fifteen
+// seconds. See State for whether the hub answers.
+func (l *Leaf) Linked() bool { return l.srv.Load().NumLeafNodes() > 0 }
+
+// State returns how the line is.
+func (l *Leaf) State() LineState { return *l.state.Load() }
 
 // Shutdown stops the server, or gives up when ctx ends.
 func (l *Leaf) Shutdown(ctx context.Context) error {
@@ -119,8 +189,10 @@ func (l *Leaf) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		l.stop.Do(func() {
-			l.srv.Shutdown()
-			l.srv.WaitForShutdown()
+			l.cancel()
+			l.watch.Wait()
+			l.nc.Close()
+			l.end()
 		})
 	}()
 	select {
@@ -129,4 +201,11 @@ func (l *Leaf) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("natsconf: shutdown of the leaf node: %w", ctx.Err())
 	}
+}
+
+// end ends the server.
+func (l *Leaf) end() {
+	srv := l.srv.Load()
+	srv.Shutdown()
+	srv.WaitForShutdown()
 }

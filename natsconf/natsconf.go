@@ -16,10 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 )
 
 // Limits of the embedded server. The .conf files say the same.
@@ -59,6 +57,8 @@ type Server struct {
 	srv  *server.Server
 	lock *os.File
 	stop sync.Once
+
+	venues sync.Mutex // held while the account of a venue is changed
 }
 
 // Start starts a server and returns when JetStream has recovered its streams and clients can connect. The keys are made
@@ -155,6 +155,10 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 			return nil, err
 		}
 		opts.LeafNode.IsolateLeafnodeInterest = true // venues have nothing to say to each other
+		opts.LeafNode.NoAdvertise = true             // they reach it by the address that they were given
+		opts.LeafNode.AuthTimeout = leafFirstInfo.Seconds()
+		// What is asked of a venue whose line was cut without a word is lost for as long as it counts as connected.
+		opts.PingInterval, opts.MaxPingsOut = 5*time.Second, 2
 	}
 	if cfg.TLSCert == "" && cfg.TLSKey == "" {
 		return opts, nil
@@ -167,7 +171,7 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 		opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, tls, 5
 	}
 	if cfg.Leaf != "" {
-		opts.LeafNode.TLSConfig, opts.LeafNode.TLSTimeout = tls, 5
+		opts.LeafNode.TLSConfig, opts.LeafNode.TLSTimeout = tls, leafFirstInfo.Seconds()
 	}
 	return opts, nil
 }
@@ -205,32 +209,6 @@ func (s *Server) LeafURL() string {
 		return ""
 	}
 	return "nats-leaf://" + net.JoinHostPort(z.LeafNode.Host, strconv.Itoa(z.LeafNode.Port))
-}
-
-// ConnectVenue connects the system to the account of a venue. Each connection is a new user, so that it comes back when
-// the venue's credentials are revoked.
-func (s *Server) ConnectVenue(v *Venue) (*nats.Conn, error) {
-	var seed []byte // of the user that the server was told of last
-	token := func() (text string, err error) {
-		text, seed, err = newUser(VenueUser, v.key, jwt.Permissions{})
-		return text, err
-	}
-	sign := func(nonce []byte) ([]byte, error) {
-		pair, err := nkeys.FromSeed(seed)
-		if err != nil {
-			return nil, err
-		}
-		defer pair.Wipe()
-		return pair.Sign(nonce)
-	}
-	opts := append(connectOptions(VenueUser, s.cfg.Log, s.cfg.OnPermissionError),
-		nats.InProcessServer(s.srv), nats.UserJWT(token, sign), nats.IgnoreAuthErrorAbort(),
-		nats.ReconnectWait(1100*time.Millisecond)) // a revocation takes along what is issued in its own second
-	nc, err := nats.Connect("", opts...)
-	if err != nil {
-		return nil, fmt.Errorf("natsconf: connect to %s: %w", v.ID, err)
-	}
-	return nc, nil
 }
 
 // Creds returns the path of the credentials file of a role.

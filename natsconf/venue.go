@@ -3,9 +3,7 @@ package natsconf
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -78,7 +76,9 @@ func venueID(id string) bool {
 }
 
 // Credentials returns new credentials of the venue's computer. Those that were given out before stay valid; see Revoke.
-func (v *Venue) Credentials(ctx context.Context) ([]byte, error) {
+func (v *Venue) Credentials(ctx context.Context) ([]byte, error) { return v.credentials(ctx, v.ID) }
+
+func (v *Venue) credentials(ctx context.Context, user string) ([]byte, error) {
 	claims, err := jwt.DecodeAccountClaims(v.JWT)
 	if err != nil {
 		return nil, fmt.Errorf("natsconf: the account of %s: %w", v.ID, err)
@@ -91,7 +91,7 @@ func (v *Venue) Credentials(ctx context.Context) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
-	token, seed, err := newUser(v.ID, v.key, jwt.Permissions{})
+	token, seed, err := newUser(user, v.key, jwt.Permissions{})
 	if err != nil {
 		return nil, err
 	}
@@ -138,19 +138,12 @@ func (v *Venue) Push(ctx context.Context, nc *nats.Conn) error {
 
 // venues returns the accounts that were made in the folder.
 func (a *authority) venues() ([]*Venue, error) {
-	entries, err := os.ReadDir(filepath.Join(a.dir, "nats", "venues"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	ids, err := withExt(filepath.Join(a.dir, "nats", "venues"), ".nk")
 	if err != nil {
 		return nil, err
 	}
 	var all []*Venue
-	for _, e := range entries {
-		id, isKey := cutExt(e.Name(), ".nk")
-		if !isKey {
-			continue
-		}
+	for _, id := range ids {
 		v, err := OpenVenue(a.dir, id)
 		if err != nil {
 			return nil, err
@@ -158,11 +151,4 @@ func (a *authority) venues() ([]*Venue, error) {
 		all = append(all, v)
 	}
 	return all, nil
-}
-
-func cutExt(name, ext string) (string, bool) {
-	if filepath.Ext(name) != ext {
-		return "", false
-	}
-	return name[:len(name)-len(ext)], true
 }

@@ -4,7 +4,9 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // Proxy hands TCP connections on to a server, and can stand for what a network does to them.
@@ -13,6 +15,9 @@ type Proxy struct {
 
 	target string
 	pass   sync.RWMutex // held for writing while nothing gets through
+	delay  atomic.Int64 // nanoseconds, each way
+	cuts   atomic.Int64 // how often Drop was called
+	closed chan struct{}
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -26,10 +31,11 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: ln.Addr().String(), target: target, conns: map[net.Conn]bool{}}
+	p := &Proxy{Addr: ln.Addr().String(), target: target, conns: map[net.Conn]bool{}, closed: make(chan struct{})}
 	p.work.Go(func() { p.accept(ln) })
 	t.Cleanup(func() {
 		ln.Close()
+		close(p.closed)
 		p.Cut()
 		p.work.Wait()
 	})
@@ -51,6 +57,12 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Drop loses whatever is sent over the connections of now on, and tells neither side. New ones work.
+func (p *Proxy) Drop() { p.cuts.Add(1) }
+
+// Delay makes everything take so much longer, each way.
+func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
+
 func (p *Proxy) accept(ln net.Listener) {
 	for {
 		in, err := ln.Accept()
@@ -62,9 +74,10 @@ func (p *Proxy) accept(ln net.Listener) {
 			in.Close()
 			continue
 		}
+		made := p.cuts.Load()
 		for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
 			p.keep(way[0], true)
-			p.work.Go(func() { p.copy(way[0], way[1]) })
+			p.work.Go(func() { p.copy(way[0], way[1], made) })
 		}
 	}
 }
@@ -79,21 +92,56 @@ func (p *Proxy) keep(c net.Conn, on bool) {
 	}
 }
 
-func (p *Proxy) copy(from, to net.Conn) {
+// parcel is what was read at one time.
+type parcel struct {
+	data []byte
+	due  time.Time
+}
+
+// copy ends when either side does; what was lost leaves both open until the proxy ends.
+func (p *Proxy) copy(from, to net.Conn, made int64) {
 	defer p.keep(from, false)
 	defer from.Close()
 	defer to.Close()
-	io.Copy(gated{p, to}, from) // ends when either side does
+	parcels := make(chan parcel, 1<<12)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(parcels)
+		buf := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buf)
+			if n > 0 {
+				parcels <- parcel{append([]byte(nil), buf[:n]...), time.Now().Add(time.Duration(p.delay.Load()))}
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	for one := range parcels {
+		if err := p.forward(to, one, made); err != nil {
+			from.Close() // the reader ends
+		}
+	}
+	reading.Wait()
+	if p.cuts.Load() > made { // the end of one side is lost on the other, too
+		<-p.closed
+	}
 }
 
-// gated writes when the proxy lets something through.
-type gated struct {
-	p  *Proxy
-	to io.Writer
-}
-
-func (g gated) Write(b []byte) (int, error) {
-	g.p.pass.RLock()
-	defer g.p.pass.RUnlock()
-	return g.to.Write(b)
+// forward writes when the proxy lets something through.
+func (p *Proxy) forward(to io.Writer, one parcel, made int64) error {
+	if wait := time.Until(one.due); wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-p.closed:
+		}
+	}
+	p.pass.RLock()
+	defer p.pass.RUnlock()
+	if p.cuts.Load() > made {
+		return nil
+	}
+	_, err := to.Write(one.data)
+	return err
 }
