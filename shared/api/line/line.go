@@ -47,6 +47,9 @@ type Hello struct {
 type Hold struct {
 	EventID ids.Event `json:"event_id"`
 	Epoch   int64     `json:"epoch"` // of the hand-over
+	// Position of the newest change of a ticket that the edge has. If the hub has none of it, the hub was restored
+	// from a backup, and the event gets another Generation.
+	Position int64 `json:"position,omitempty"`
 }
 
 // Key is a public Ed25519 key that signs codes of tickets.
@@ -106,15 +109,18 @@ const (
 
 // Event is an event whose doors are handed over to the venue, or are on the way.
 type Event struct {
-	EventID  ids.Event  `json:"event_id"`
-	State    string     `json:"state"` // DoorsHandingOver, DoorsVenue or DoorsReturning
-	Epoch    int64      `json:"epoch"` // of the hand-over; each has another, greater than those before
-	Policy   string     `json:"policy"`
-	Unknown  string     `json:"unknown"`
-	Position int64      `json:"position"`        // of the newest change of a ticket
-	Offer    *api.Offer `json:"offer,omitempty"` // the event and its team, unless the edge knows the revision
-	Passes   []Pass     `json:"passes"`          // devices that may scan; one that is missing is revoked
-	Leases   []Lease    `json:"leases"`          // seats that the venue may sell
+	EventID  ids.Event `json:"event_id"`
+	State    string    `json:"state"` // DoorsHandingOver, DoorsVenue or DoorsReturning
+	Epoch    int64     `json:"epoch"` // of the hand-over; each has another, greater than those before
+	Policy   string    `json:"policy"`
+	Unknown  string    `json:"unknown"`
+	Position int64     `json:"position"` // of the newest change of a ticket, from 1
+	// Generation of the positions. When it is another than that of the edge's manifest, the edge reads the manifest
+	// anew from the beginning, and keeps what it has until it is complete.
+	Generation int64      `json:"generation"`
+	Offer      *api.Offer `json:"offer,omitempty"` // the event and its team, unless the edge knows the revision
+	Passes     []Pass     `json:"passes"`          // devices that may scan; one that is missing is revoked
+	Leases     []Lease    `json:"leases"`          // seats that the venue may sell
 }
 
 // Pass is the right of a device to scan at one event.
@@ -138,13 +144,13 @@ type Lease struct {
 	Closing  bool  `json:"closing"`  // the hub wants the unsold ones back: sell no more, and say so
 }
 
-// Manifest asks for a page of an event's tickets: first all of them by id, from After on; then, with Since, those that
-// have changed, in the order of their changes.
+// Manifest asks for a page of an event's tickets: first all of them, from After on; then, with Since, those that have
+// changed, in the order of their changes.
 type Manifest struct {
 	Session
 	EventID ids.Event  `json:"event_id"`
 	Since   int64      `json:"since"` // position; 0 asks for all
-	After   ids.Ticket `json:"after"` // the last ticket of the page before, of the same position
+	After   ids.Ticket `json:"after"` // the last ticket of the page before
 	Limit   int        `json:"limit"` // at most ManifestLimit
 }
 
@@ -154,8 +160,9 @@ const ManifestLimit = 2500
 // Page is a page of a manifest.
 type Page struct {
 	Tickets []Ticket `json:"tickets"`
-	// Position: with Since 0, that of the event before the first ticket was read, so that changes after it come again;
-	// otherwise that of the last ticket of the page.
+	// Position: with Since 0, that of the event before the first ticket of this page was read: what has changed since
+	// the first page comes again if the edge goes on from the position of its first page. Otherwise that of the last
+	// ticket of the page, or Since if it has none. The edge asks for the next page from there, After that ticket.
 	Position int64 `json:"position"`
 	More     bool  `json:"more"`
 }
@@ -170,6 +177,7 @@ type Ticket struct {
 	Status   string         `json:"s"` // of api.Ticket
 	Admitted *time.Time     `json:"a,omitempty"`
 	Gate     string         `json:"g,omitempty"` // of the first admission
+	Outside  bool           `json:"x,omitempty"` // admitted, and gone out again
 	Position int64          `json:"p,omitempty"` // of its last change
 }
 
