@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/web"
 )
 
 // exchange is one request and its answer.
@@ -28,27 +29,7 @@ type exchange struct {
 
 // newExchange reads where a request comes from, and gives it its id. The request id is in the answer from now on.
 func (g *Gateway) newExchange(rc *fasthttp.RequestCtx) *exchange {
-	x := &exchange{rc: rc, address: g.address(rc)}
-	if id := rc.Request.Header.Peek("X-Request-Id"); saneID(id) {
-		x.requestID = string(id)
-	} else {
-		x.requestID = rpc.NewRequestID()
-	}
-	rc.Response.Header.Set("X-Request-Id", x.requestID)
-	return x
-}
-
-// saneID reports whether a request id from outside may stand in logs and headers.
-func saneID(id []byte) bool {
-	if len(id) == 0 || len(id) > 64 {
-		return false
-	}
-	for _, c := range id {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
+	return &exchange{rc: rc, address: g.address(rc), requestID: web.RequestID(rc)}
 }
 
 func (x *exchange) text(status int, body string) error {

@@ -23,6 +23,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/web"
 )
 
 // The limits of the HTTP server.
@@ -68,7 +69,6 @@ type Gateway struct {
 	traffic    *traffic
 	metrics    httpMetrics
 
-	constant [][2][]byte // headers of every answer
 	inFlight atomic.Int64
 	draining atomic.Bool
 }
@@ -81,8 +81,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.InFlight == 0 {
 		cfg.InFlight = DefaultInFlight
 	}
-	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg),
-		constant: constantHeaders()}
+	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg)}
 	g.metrics.register(cfg.Registry, &g.inFlight)
 	g.app = fiber.New(fiber.Config{
 		Immutable:             true, // values outlive the request: they go into messages
@@ -172,7 +171,7 @@ func (g *Gateway) around(rc *fasthttp.RequestCtx, c *fiber.Ctx, m *routeMetrics,
 	x.fiber = c
 	err := guard(x, serve)
 	if err != nil {
-		writeProblem(x.rc, x.requestID, err)
+		web.Problem(x.rc, x.requestID, err)
 	}
 	took := time.Since(start)
 	m.count(x.rc.Response.StatusCode(), took)
@@ -234,7 +233,7 @@ func guard(x *exchange, serve func(*exchange) error) (err error) {
 func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHandler) {
 	n := g.inFlight.Add(1)
 	defer g.inFlight.Add(-1)
-	g.secure(rc)
+	web.Secure(rc)
 	if g.crossOrigin(rc) {
 		return
 	}
@@ -253,21 +252,24 @@ func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHand
 	case "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
 		routes(rc)
 	default:
-		g.refuse(rc, ofFiber(fiber.ErrMethodNotAllowed), false)
+		g.refuse(rc, web.OfStatus(fiber.StatusMethodNotAllowed, fiber.ErrMethodNotAllowed), false)
 	}
 }
 
 // complain is Fiber's error handler: no route matched, or the request could not be read.
 func (g *Gateway) complain(c *fiber.Ctx, err error) error {
-	g.secure(c.Context())
+	web.Secure(c.Context())
 	var e *fiber.Error
-	if c.Method() == fiber.MethodOptions && errors.As(err, &e) && e.Code == fiber.StatusMethodNotAllowed {
+	if errors.As(err, &e) && c.Method() == fiber.MethodOptions && e.Code == fiber.StatusMethodNotAllowed {
 		g.newExchange(c.Context())                       // names the request
 		c.Append(fiber.HeaderAllow, fiber.MethodOptions) // which has the other methods already
 		c.Status(fiber.StatusNoContent)
 		return nil
 	}
-	g.refuse(c.Context(), ofFiber(err), false)
+	if e != nil {
+		err = web.OfStatus(e.Code, err)
+	}
+	g.refuse(c.Context(), err, false)
 	return nil
 }
 
@@ -275,34 +277,9 @@ func (g *Gateway) complain(c *fiber.Ctx, err error) error {
 func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error, shed bool) {
 	x := g.newExchange(rc)
 	x.shed = shed
-	writeProblem(rc, x.requestID, err)
+	web.Problem(rc, x.requestID, err)
 	g.metrics.none.count(rc.Response.StatusCode(), 0)
 	g.log(x, err, 0)
-}
-
-// constantHeaders are what every answer has. The documentation page replaces the content policy. The names are in
-// canonical form already, which saves looking at them for each answer.
-func constantHeaders() [][2][]byte {
-	var all [][2][]byte
-	for _, h := range [][2]string{
-		{"X-Content-Type-Options", "nosniff"},
-		{"X-Frame-Options", "DENY"},
-		{"Referrer-Policy", "no-referrer"},
-		{"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
-	} {
-		all = append(all, [2][]byte{[]byte(h[0]), []byte(h[1])})
-	}
-	return all
-}
-
-func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
-	h := &rc.Response.Header
-	for _, kv := range g.constant {
-		h.SetCanonical(kv[0], kv[1])
-	}
-	if rc.IsTLS() {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
-	}
 }
 
 // Serve answers requests on ln until Shutdown. It returns nil then.

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
-	"mime"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/web"
 )
 
 // proxy forwards one endpoint.
@@ -71,7 +70,7 @@ func (p *proxy) serve(x *exchange) error {
 	if err := p.admit(x); err != nil {
 		return err
 	}
-	body, err := p.body(x)
+	body, err := web.Body(x.rc, &p.spec)
 	if err != nil {
 		return err
 	}
@@ -201,109 +200,16 @@ func (p *proxy) credentials(x *exchange) (verified, error) {
 	return verified{}, fault.New(fault.Unauthenticated, "sign in first: this needs an access token")
 }
 
-// body returns the body, copied: the message may outlive the request. Its contents are the service's business.
-func (p *proxy) body(x *exchange) ([]byte, error) {
-	body := x.rc.Request.Body()
-	if len(body) == 0 {
-		return nil, nil
-	}
-	if limit := p.spec.BodyLimit(); len(body) > limit {
-		return nil, fault.New(fault.TooLarge, "the body is larger than %d bytes", limit)
-	}
-	if coding := x.rc.Request.Header.ContentEncoding(); len(coding) > 0 && string(coding) != "identity" {
-		return nil, fault.New(fault.WrongMedia, "the body must not have a Content-Encoding")
-	}
-	if !p.spec.Raw && !isJSON(x.rc.Request.Header.ContentType()) {
-		return nil, fault.New(fault.WrongMedia, "the Content-Type must be application/json")
-	}
-	return bytes.Clone(body), nil
-}
-
-func isJSON(contentType []byte) bool {
-	if string(contentType) == "application/json" {
-		return true
-	}
-	media, params, err := mime.ParseMediaType(string(contentType))
-	if err != nil || media != "application/json" && !(strings.HasPrefix(media, "application/") &&
-		strings.HasSuffix(media, "+json")) {
-		return false
-	}
-	charset := params["charset"]
-	return charset == "" || strings.EqualFold(charset, "utf-8")
-}
-
-// params joins the values of the path and of the query in the form of a query. The query must not name a value of the
-// path: which of the two would count?
+// params joins the values of the path and of the query, without what the gateway itself takes.
 func (p *proxy) params(x *exchange) (string, error) {
 	query := x.rc.URI().QueryString()
-	if len(p.names) == 0 && len(query) == 0 {
-		return "", nil
-	}
-	out := make([]byte, 0, 64+len(query))
-	for _, name := range p.names {
-		value := x.fiber.Params(name)
-		if len(out) > 0 {
-			out = append(out, '&')
-		}
-		out = append(append(out, name...), '=')
-		if unreserved(value) {
-			out = append(out, value...)
-			continue
-		}
-		value, err := url.PathUnescape(value)
-		if err != nil {
-			return "", fault.New(fault.NotFound, "there is nothing under this address")
-		}
-		out = append(out, url.QueryEscape(value)...)
-	}
 	if p.spec.Live.Is() {
 		query = without(query, ticketParam)
 	}
 	if p.spec.Waits != "" {
 		query = without(query, waitParam)
 	}
-	if len(query) == 0 {
-		return string(out), nil
-	}
-	if err := p.checkQuery(string(query)); err != nil {
-		return "", err
-	}
-	if len(out) > 0 {
-		out = append(out, '&')
-	}
-	return string(append(out, query...)), nil
-}
-
-func (p *proxy) checkQuery(query string) error {
-	for i := range len(query) {
-		if query[i] <= ' ' || query[i] >= 0x7f {
-			return fault.New(fault.Invalid, "the query is not URL-encoded")
-		}
-	}
-	for pair := range strings.SplitSeq(query, "&") {
-		name, _, _ := strings.Cut(pair, "=")
-		name, err := url.QueryUnescape(name)
-		if err != nil {
-			return fault.New(fault.Invalid, "the query is not URL-encoded")
-		}
-		if slices.Contains(p.names, name) {
-			var check fault.Check
-			check.Field(false, name, "belongs to the path")
-			return check.Err()
-		}
-	}
-	return nil
-}
-
-// unreserved reports whether s means itself in a path and in a query alike.
-func unreserved(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c < 'A' || c > 'Z') &&
-			c != '_' && c != '-' && c != '.' {
-			return false
-		}
-	}
-	return true
+	return web.Params(p.names, func(name string) string { return x.fiber.Params(name) }, query)
 }
 
 func (p *proxy) headers(x *exchange, params string) nats.Header {
@@ -352,7 +258,7 @@ func (p *proxy) answer(r *fasthttp.Response, reply *nats.Msg) {
 		case rpc.HeaderContentType:
 			contentType = v
 		case rpc.HeaderID:
-			if p.spec.Location != "" && unreserved(v) {
+			if p.spec.Location != "" && web.Unreserved(v) {
 				r.Header.Set(fasthttp.HeaderLocation, strings.Replace(p.spec.Location, "{id}", v, 1))
 			}
 		case rpc.HeaderETag, rpc.HeaderDisposition, rpc.HeaderReplayed:

@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/starlightsymphony/starlight/gateway"
+	"github.com/starlightsymphony/starlight/shared/listen"
 )
 
 // send writes bytes to a new connection and returns all responses until the server closes it or falls silent.
@@ -110,7 +110,7 @@ func TestTLS(t *testing.T) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	pool := writeCertificate(t, certFile, keyFile)
 	address := d.listen(func(ln net.Listener) net.Listener {
-		secure, err := gateway.TLS(ln, certFile, keyFile, slog.New(slog.DiscardHandler))
+		secure, err := listen.TLS(ln, certFile, keyFile, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestTLS(t *testing.T) {
 		c.Close()
 		t.Error("TLS 1.1 was accepted")
 	}
-	if _, err := gateway.TLS(nil, certFile, certFile, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := listen.TLS(nil, certFile, certFile, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("a certificate without its key was accepted")
 	}
 }

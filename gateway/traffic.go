@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/web"
 )
 
 // traffic counts what is read, as endpoints declare it, and publishes the counts once a second. A request waits for
@@ -76,7 +77,7 @@ func referrer(header, self string) string {
 		return ""
 	}
 	host := strings.ToLower(u.Hostname())
-	if len(host) > longest || !unreserved(host) {
+	if len(host) > longest || !web.Unreserved(host) {
 		return ""
 	}
 	return host

@@ -160,7 +160,7 @@ func (r *record) checkType(c *fault.Check, n naming, i int) {
 	t := &r.Event.TicketTypes[i]
 	text.CheckLine(c, n.of(i, "name"), t.Name, 1, maxName)
 	c.Field(t.Price.Amount >= 0 && t.Price.Amount <= maxPrice, n.of(i, "price.amount"),
-		"must be from 0 to %d, in the currency's smallest unit", maxPrice)
+		"must be from 0 to %d, in the currency's smallest unit", int64(maxPrice))
 	switch currency := n.of(i, "price.currency"); {
 	case !api.KnownCurrency(t.Price.Currency):
 		c.Field(false, currency, "must be a currency code of ISO 4217, such as EUR")

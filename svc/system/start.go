@@ -232,7 +232,7 @@ func (s *System) listen(_, _ context.Context) error {
 	s.httpURL = "http://" + ln.Addr().String()
 	if s.cfg.TLSCert != "" {
 		s.httpURL = "https://" + ln.Addr().String()
-		if s.listener, err = gateway.TLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey, s.logger(roleGateway)); err != nil {
+		if s.listener, err = listen.TLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey, s.logger(roleGateway)); err != nil {
 			return errors.Join(err, ln.Close())
 		}
 	}

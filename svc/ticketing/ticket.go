@@ -4,13 +4,13 @@ import (
 	"context"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
-	"github.com/starlightsymphony/starlight/svc/ticketing/code"
 )
 
 // codeOf returns the code of a ticket. It is the same at every call, until the key is changed; codes made before stay

@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/svc/ticketing/code"
 )
 
 func TestSignAndParse(t *testing.T) {

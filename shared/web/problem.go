@@ -1,4 +1,6 @@
-package gateway
+// Package web is what the HTTP servers of the system, a gateway and the one of a venue, have in common: how they name
+// requests, read bodies and queries, and answer with problems.
+package web
 
 import (
 	"encoding/json"
@@ -7,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -33,8 +34,8 @@ type statusError struct {
 func (e *statusError) Error() string { return e.fault.Error() }
 func (e *statusError) Unwrap() error { return e.fault }
 
-// writeProblem answers with err. What is not a fault is an internal error, and its text stays here.
-func writeProblem(rc *fasthttp.RequestCtx, requestID string, err error) {
+// Problem answers with err. What is not a fault is an internal error, and its text stays here.
+func Problem(rc *fasthttp.RequestCtx, requestID string, err error) {
 	f := fault.From(err)
 	p := problem{Type: "urn:starlight:problem:" + string(f.Code), Title: f.Code.Title(), Status: f.Code.Status(),
 		Detail: f.Detail, Code: f.Code, RequestID: requestID, Errors: f.Fields}
@@ -64,25 +65,22 @@ func retryAfter(d time.Duration) string {
 	return strconv.Itoa(max(1, int(math.Ceil(d.Seconds()))))
 }
 
-// ofFiber turns what Fiber and fasthttp complain about into a fault.
-func ofFiber(err error) error {
-	var e *fiber.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code {
-	case fiber.StatusNotFound:
+// OfStatus turns a status with which an HTTP library refuses a request into a fault. It returns err for those that are
+// the server's own.
+func OfStatus(status int, err error) error {
+	switch status {
+	case fasthttp.StatusNotFound:
 		return fault.New(fault.NotFound, "there is nothing under this address")
-	case fiber.StatusMethodNotAllowed:
+	case fasthttp.StatusMethodNotAllowed:
 		return fault.New(fault.WrongMethod, "this address does not take this method")
-	case fiber.StatusRequestEntityTooLarge:
+	case fasthttp.StatusRequestEntityTooLarge:
 		return fault.New(fault.TooLarge, "the body is too large")
-	case fiber.StatusRequestHeaderFieldsTooLarge:
+	case fasthttp.StatusRequestHeaderFieldsTooLarge:
 		return fault.New(fault.TooLarge, "the address or the headers are too large")
-	case fiber.StatusRequestTimeout:
-		return &statusError{e.Code, fault.New(fault.Invalid, "the request did not arrive in time")}
+	case fasthttp.StatusRequestTimeout:
+		return &statusError{status, fault.New(fault.Invalid, "the request did not arrive in time")}
 	}
-	if e.Code >= 500 {
+	if status >= 500 {
 		return err
 	}
 	return fault.New(fault.Invalid, "the request is not readable")
