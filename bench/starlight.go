@@ -86,7 +86,7 @@ type (
 func settingsOfTheBench() []string {
 	return []string{"gateway.rate_per_address=0", "gateway.rate_per_person=0",
 		"gateway.rate_login=0", "payment.sandbox=true", "ticketing.hold_ttl=2h", "ticketing.max_open_orders=0",
-		"ticketing.max_per_order=50", "ticketing.doors_open=0s", "user.access_ttl=12h"}
+		"ticketing.max_per_order=50", "ticketing.doors_open=0s", "user.access_ttl=30m"}
 }
 
 // system is the product under test: a `starlight up` of its own, on a data folder of its own.

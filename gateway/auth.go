@@ -55,8 +55,9 @@ type keySet struct {
 
 // verified is a token that was found good: checking a signature costs more than all the rest of a small request.
 type verified struct {
-	principal rpc.Principal
-	until     time.Time
+	principal  rpc.Principal
+	generation int64 // of the account: see package revocation
+	until      time.Time
 }
 
 func newAuthenticator(cfg Config) *authenticator {
@@ -97,7 +98,7 @@ func (a *authenticator) verify(text []byte) (verified, error) {
 	if err != nil {
 		return verified{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
 	}
-	v = verified{p, c.ExpiresAt.Add(leeway)}
+	v = verified{p, c.Generation, c.ExpiresAt.Add(leeway)}
 	a.remember(sum, v, now)
 	return v, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/web"
 )
@@ -24,7 +25,8 @@ type exchange struct {
 	address   netip.Addr
 	principal rpc.Principal
 	until     time.Time // when the access token ends
-	shed      bool      // refused for want of time
+	identity  revocation.Identity
+	shed      bool // refused for want of time
 }
 
 // newExchange reads where a request comes from, and gives it its id. The request id is in the answer from now on.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/web"
@@ -37,12 +38,13 @@ const (
 // DefaultInFlight is how many requests are served at the same time before new ones are refused.
 const DefaultInFlight = 8192
 
-// Config says what a Gateway is. NATS, Client, Endpoints, Settings, Log and Registry are required.
+// Config says what a Gateway is. NATS, Client, Endpoints, Settings, Revoked, Log and Registry are required.
 type Config struct {
 	NATS      *nats.Conn // live streams subscribe on it
 	Client    *rpc.Client
 	Endpoints []rpc.Descriptor // api.All
 	Settings  *settings.Live
+	Revoked   *revocation.List // whose tokens are no longer good
 	Log       *slog.Logger
 	Registry  *observe.Registry
 
@@ -62,6 +64,7 @@ type Gateway struct {
 	limits *limiter
 	hub    *hub
 	waits  *waits
+	teams  *teams
 	nears  map[string]*near // by service
 
 	serving    sync.Once // on the first listener
@@ -101,6 +104,10 @@ func New(cfg Config) (*Gateway, error) {
 	if g.waits, err = newWaits(cfg, g.hub.ended); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	if g.teams, err = newTeams(cfg); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	g.hub.teams = g.teams
 	if err := g.mount(); err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/starlightsymphony/starlight/gateway"
@@ -25,6 +26,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -59,6 +61,9 @@ type door struct {
 	last rpc.Meta // of the last request that reached a service
 	body string   // what the last handler was given, as text
 
+	checks   int // of sessions at their source; standing answers them, and knows all others as administrators
+	standing map[string]func() (*api.Standing, error)
+
 	handle func(ctx context.Context) error // what GetEvent does, besides answering; set by does
 }
 
@@ -80,7 +85,7 @@ func open(t testing.TB, change ...func(*gateway.Config)) *door {
 	cfg := gateway.Config{
 		NATS:      d.nats.Conn,
 		Client:    rpc.NewClient(d.nats.Connect(), rpc.ClientConfig{Name: "gateway", Grace: -1}),
-		Endpoints: api.All(), Settings: d.live, Registry: observe.NewRegistry(), Now: d.clock.Now, OpenAPI: document,
+		Endpoints: api.All(), Settings: d.live, Revoked: d.revocations(), Registry: observe.NewRegistry(), Now: d.clock.Now, OpenAPI: document,
 		Log: slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -99,6 +104,31 @@ func open(t testing.TB, change ...func(*gateway.Config)) *door {
 		}
 	})
 	return d
+}
+
+// revocations follows a fresh bucket.
+func (d *door) revocations() *revocation.List {
+	d.t.Helper()
+	kv, err := d.nats.JS.CreateKeyValue(d.t.Context(), jetstream.KeyValueConfig{Bucket: revocation.Bucket})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return d.follow(kv, revocation.DefaultGrace)
+}
+
+func (d *door) follow(kv jetstream.KeyValue, grace time.Duration) *revocation.List {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	list, err := revocation.Open(ctx, revocation.Config{KV: kv, Grace: grace})
+	if err != nil {
+		cancel()
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() {
+		cancel()
+		<-list.Done()
+	})
+	return list
 }
 
 // listen serves the gateway on one more listener and returns its address.
@@ -158,6 +188,15 @@ func (d *door) serveUser() {
 		d.saw(ctx, "%s", r.Email)
 		return &api.Tokens{TokenType: "Bearer"}, nil
 	})
+	rpc.Handle(s, api.CheckSession, func(_ context.Context, r *api.SessionCheck) (*api.Standing, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.checks++
+		if f := d.standing[string(r.SessionID)]; f != nil {
+			return f()
+		}
+		return &api.Standing{Roles: []string{rpc.RoleAdmin}}, nil
+	})
 	testkit.Serve(d.t, s)
 }
 
@@ -212,7 +251,7 @@ const theEvent = ids.Event("evt_01hzzzzzzzzzzzzzzzzzzzzzzz")
 func (d *door) token(p rpc.Principal, change ...func(jwt.MapClaims, map[string]any)) string {
 	d.t.Helper()
 	c := jwt.MapClaims{"iss": "starlight", "aud": "starlight", "sub": string(p.User), "sid": string(p.Session), "roles": p.Roles,
-		"jti": "1", "iat": d.clock.Now().Unix(), "exp": d.clock.Now().Add(time.Hour).Unix()}
+		"jti": "1", "iat": d.clock.Now().Unix(), "exp": d.clock.Now().Add(30 * time.Minute).Unix()}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, c)
 	t.Header["typ"], t.Header["kid"] = "at+jwt", d.keyID
 	for _, f := range change {

@@ -35,6 +35,7 @@ type hub struct {
 	cfg   Config
 	beat  time.Duration
 	ended chan struct{} // closed when the gateway drains
+	teams *teams
 
 	mu       sync.Mutex
 	closed   bool
@@ -120,6 +121,7 @@ func (h *hub) serve(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) e
 		return nil
 	}
 	s.conn, s.beat, s.ended = x.rc.Conn(), h.beat, h.ended
+	unfollow := h.follow(x, s)
 	var expire <-chan time.Time
 	if !x.until.IsZero() {
 		timer := time.NewTimer(x.until.Sub(h.cfg.Now()))
@@ -128,11 +130,26 @@ func (h *hub) serve(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) e
 	x.rc.SetBodyStreamWriter(func(w *bufio.Writer) {
 		defer leave()
 		defer s.stop()
+		defer unfollow()
 		if s.run(w, expire) == errSlow {
 			h.slow.Inc()
 		}
 	})
 	return nil
+}
+
+// follow ends a stream when its caller's session ends, or the caller leaves the team of the event that it is about.
+func (h *hub) follow(x *exchange, s *liveStream) (unfollow func()) {
+	if !x.principal.Known() {
+		return func() {}
+	}
+	end := sync.OnceFunc(func() { close(s.revoked) })
+	session := h.cfg.Revoked.Follow(x.identity, end)
+	team := h.teams.follow(s.of, x.principal, end)
+	return func() {
+		session()
+		team()
+	}
 }
 
 // liveStream is one stream at work.
@@ -141,6 +158,9 @@ type liveStream struct {
 	sub   *nats.Subscription
 	queue chan *nats.Msg
 	full  chan struct{} // closed once queue had no room
+
+	of      string        // the token of its subject
+	revoked chan struct{} // closed once the caller may not follow it any more
 
 	conn  net.Conn
 	beat  time.Duration
@@ -155,7 +175,8 @@ func (h *hub) open(x *exchange, spec rpc.Spec, ask func() (*nats.Msg, error)) (*
 	if !live.IsToken(token) {
 		return nil, fault.New(fault.NotFound, "there is nothing under this address")
 	}
-	s := &liveStream{queue: make(chan *nats.Msg, liveQueue), full: make(chan struct{})}
+	s := &liveStream{queue: make(chan *nats.Msg, liveQueue), full: make(chan struct{}), of: token,
+		revoked: make(chan struct{})}
 	tooFull := sync.OnceFunc(func() { close(s.full) })
 	var err error
 	s.sub, err = h.cfg.NATS.Subscribe(live.Subject(spec.Service, token), func(m *nats.Msg) {
@@ -212,6 +233,8 @@ func (s *liveStream) run(w *bufio.Writer, expire <-chan time.Time) error {
 			return errSlow
 		case <-expire:
 			return s.write(w, event("end", "", []byte(`{"reason":"the access token has expired"}`)))
+		case <-s.revoked:
+			return s.write(w, event("end", "", []byte(`{"reason":"the session has ended or its rights have changed"}`)))
 		case <-s.ended:
 			return s.write(w, event("end", "", []byte(`{"reason":"the gateway is going down"}`)))
 		case <-gone:

@@ -10,11 +10,12 @@ import (
 
 // httpMetrics are the measures of the gateway. Each route has its handles from the start.
 type httpMetrics struct {
-	registry *observe.Registry
-	none     *routeMetrics // requests that got to no route
-	overload *observe.Counter
-	unlogged *observe.Counter
-	limited  map[limitBy]*observe.Counter
+	registry       *observe.Registry
+	none           *routeMetrics // requests that got to no route
+	overload       *observe.Counter
+	revoked, blind *observe.Counter
+	unlogged       *observe.Counter
+	limited        map[limitBy]*observe.Counter
 }
 
 // limitBy says which limit refused a request.
@@ -39,6 +40,10 @@ func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 		"Requests refused at once because there were more than can be served.")
 	m.unlogged = r.Counter("starlight_http_log_lines_dropped_total",
 		"Requests that failed or changed something and are in no log line, because there were too many in that second.")
+	m.revoked = r.Counter("starlight_http_revoked_total",
+		"Requests with a token whose session has ended or whose person has changed.")
+	m.blind = r.Counter("starlight_http_blind_total",
+		"Writes refused because it could not be known which sessions have ended.")
 	m.limited = map[limitBy]*observe.Counter{}
 	for _, by := range []limitBy{byAddress, byPerson, byLogin} {
 		m.limited[by] = r.Counter("starlight_http_rate_limited_total",

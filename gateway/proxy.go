@@ -117,6 +117,9 @@ func (p *proxy) asker(x *exchange, params string, body []byte) func(part string)
 		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
 	h := p.headers(x, params)
 	return func(part string) (*nats.Msg, error) {
+		if err := p.g.stands(x); err != nil { // it may have ended since: see wait and parts
+			return nil, err
+		}
 		if part != "" {
 			h[rpc.HeaderPart] = []string{part}
 		}
@@ -172,11 +175,7 @@ func (p *proxy) identify(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	x.principal, x.until = v.principal, v.until
-	if p.spec.Access == rpc.Admin && !x.principal.Admin() {
-		return fault.New(fault.Forbidden, "only administrators may do this")
-	}
-	return nil
+	return p.accept(x, v)
 }
 
 // credentials verifies an access token, or the ticket of a live stream. (A cookie of the pages would be verified here.)

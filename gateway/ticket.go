@@ -25,7 +25,8 @@ func (a *authenticator) redeem(x *exchange, ticket string) (verified, error) {
 		return verified{}, fault.Wrap(err, fault.Unavailable,
 			"tickets cannot be checked at the moment").After(keysRetry)
 	}
-	return verified{rpc.Principal{User: pass.UserID, Session: pass.SessionID, Roles: pass.Roles}, pass.Until}, nil
+	return verified{rpc.Principal{User: pass.UserID, Session: pass.SessionID, Roles: pass.Roles}, pass.Generation,
+		pass.Until}, nil
 }
 
 // without takes a value out of a query that is for the gateway alone.

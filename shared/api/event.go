@@ -269,8 +269,9 @@ var (
 		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled +
 			", or the draft is not complete: errors names what is missing"})}}
 	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel",
-		Method: "POST", Path: "/v1/events/{id}/cancel", Access: rpc.User, Summary: "Cancel an event",
-		Faults: forManagers(rpc.Faults{fault.Conflict: "it is a draft, which is deleted instead"})}}
+		Method: "POST", Path: "/v1/events/{id}/cancel", Access: rpc.User, Sensitive: true,
+		Summary: "Cancel an event",
+		Faults:  forManagers(rpc.Faults{fault.Conflict: "it is a draft, which is deleted instead"})}}
 	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type",
 		Method: "POST", Path: "/v1/events/{id}/ticket-types", Access: rpc.User, Status: 201, Idempotent: true,
 		Summary: "Add a ticket type",
@@ -296,7 +297,7 @@ var (
 		Faults: forRole("in its team", nil)}}
 	PutTeamMember = rpc.Endpoint[SetTeamMember, TeamMember]{Spec: rpc.Spec{Service: "event",
 		Name: "set_team_member", Method: "PUT", Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User,
-		Summary: "Add a person to an event's team, or change the role",
+		Sensitive: true, Summary: "Add a person to an event's team, or change the role",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, who is always a manager, or the " +
 			"team is full"})}}
 	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event",
@@ -305,7 +306,7 @@ var (
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the person is not in the team",
 			fault.Conflict: busyEvent})}}
 	InviteTeamMember = rpc.Endpoint[Invite, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "invite", Method: "POST",
-		Path: "/v1/events/{id}/team", Access: rpc.User, Status: 201, Limit: rpc.LoginLimit,
+		Path: "/v1/events/{id}/team", Access: rpc.User, Sensitive: true, Status: 201, Limit: rpc.LoginLimit,
 		Summary: "Add a person to an event's team by mail address",
 		Detail:  "An address without an account is invited: the invitation takes effect when the address gets one.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, the team is full, or too many " +
@@ -315,7 +316,7 @@ var (
 		Summary: "Take an invitation to an event's team back",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: ""})}}
 	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event",
-		Name: "set_organizer", Method: "PUT", Path: "/v1/events/{id}/organizer", Access: rpc.User,
+		Name: "set_organizer", Method: "PUT", Path: "/v1/events/{id}/organizer", Access: rpc.User, Sensitive: true,
 		Summary: "Hand an event over to a member of its team",
 		Detail:  "Only the organizer and administrators may. The organizer before becomes a manager of the team.",
 		Faults:  forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}

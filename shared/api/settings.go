@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/token"
 )
 
 // The live settings. `nats kv put config KEY VALUE` and PUT /v1/config/KEY change them everywhere within a second.
@@ -73,7 +74,7 @@ var (
 		settings.Between(4*24*time.Hour, 10*365*24*time.Hour))
 
 	AccessTTL = settings.Duration("user.access_ttl", 15*time.Minute,
-		"How long an access token is valid.", settings.Between(10*time.Second, 24*time.Hour))
+		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest))
 	RefreshTTL = settings.Duration("user.refresh_ttl", 30*24*time.Hour,
 		"How long a session lasts without being refreshed.", settings.Between(time.Minute, 365*24*time.Hour))
 

@@ -6,6 +6,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -25,7 +26,9 @@ const (
 	InventoryBucket = "inventory"
 	InventoryStream = kvStream + InventoryBucket
 	ConfigStream    = kvStream + settings.Bucket
-	SettingSubjects = kvSubject + settings.Bucket + ".>"
+	// RevocationsStream keeps what package revocation writes and reads.
+	RevocationsStream = kvStream + revocation.Bucket
+	SettingSubjects   = kvSubject + settings.Bucket + ".>"
 
 	// InventoryPrefix begins the subjects of the inventory's keys.
 	InventoryPrefix = kvSubject + InventoryBucket + "."
@@ -93,6 +96,12 @@ func Streams() []jetstream.StreamConfig {
 			Name: ConfigStream, Description: "live settings", Subjects: []string{SettingSubjects},
 			MaxMsgsPerSubject: historyDepth, MaxMsgSize: settingBytes, Discard: jetstream.DiscardNew,
 			Duplicates: shortDedupWindow, AllowRollup: true, DenyDelete: true,
+		},
+		{
+			// A key is written once, and perhaps again. Reads go by a watch, which has them in order.
+			Name: RevocationsStream, Description: "sessions and people whose tokens are no longer good",
+			Subjects:          []string{revocation.Subjects},
+			MaxMsgsPerSubject: 1, MaxAge: revocation.Kept, Duplicates: DedupWindow, AllowRollup: true, DenyDelete: true,
 		},
 		{
 			Name: EventsStream, Description: "domain events", Subjects: []string{EventSubjects},

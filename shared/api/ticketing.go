@@ -291,7 +291,7 @@ var (
 		Method: "GET", Path: "/v1/tickets/{id}/qr.png", Access: rpc.User, Summary: "A ticket's code as QR picture",
 		Faults: hidden(noTicket, "")}}
 	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket",
-		Method: "POST", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Limit: rpc.LoginLimit,
+		Method: "POST", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Sensitive: true, Limit: rpc.LoginLimit,
 		Summary: "Give a ticket to another person", Detail: "The old code is revoked.",
 		Faults: hidden(notOwned+"; or no account has that address", "the ticket was used or revoked")}}
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit",

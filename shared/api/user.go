@@ -186,7 +186,20 @@ type LivePass struct {
 	UserID    ids.User    `json:"user_id"`
 	SessionID ids.Session `json:"session_id"`
 	Roles     []string    `json:"roles"`
-	Until     time.Time   `json:"until"` // when the stream ends: an access token made now would end then
+	// of the account: see package revocation
+	Generation int64     `json:"generation,omitempty"`
+	Until      time.Time `json:"until"` // when the stream ends: an access token made now would end then
+}
+
+// SessionCheck is the request of the internal endpoint CheckSession.
+type SessionCheck struct {
+	UserID    ids.User    `json:"user_id"`
+	SessionID ids.Session `json:"session_id"`
+}
+
+// Standing is what holds of a session that has not ended.
+type Standing struct {
+	Roles []string `json:"roles"` // of the person, at this moment
 }
 
 // The endpoints of the user service.
@@ -253,6 +266,10 @@ var (
 	UseLiveTicket = rpc.Endpoint[UseTicket, LivePass]{Spec: rpc.Spec{Service: "user", Name: "use_live_ticket",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
 		Summary: "Use up the ticket of a live stream"}}
+	CheckSession = rpc.Endpoint[SessionCheck, Standing]{Spec: rpc.Spec{Service: "user", Name: "check_session",
+		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
+		Summary: "Whether a session stands, and with which roles",
+		Faults:  rpc.Faults{fault.Unauthenticated: "the session has ended"}}}
 	FindUserByEmail = rpc.Endpoint[FindUser, Contact]{Spec: rpc.Spec{Service: "user", Name: "find_by_email",
 		Access: rpc.Internal, Callers: []string{"event", "ticketing"}, Summary: "The person with an address"}}
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
@@ -282,7 +299,8 @@ func userEndpoints() []rpc.Descriptor {
 		ChangeMyPassword.Describe(), ExportMe.Describe(),
 		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(),
 		SetUserRoles.Describe(),
-		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
+		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(),
+		CheckSession.Describe(), FindUserByEmail.Describe(),
 		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
 }
 

@@ -59,6 +59,10 @@ type Spec struct {
 	Live    Live     // GET only: the gateway sends the answer, then every change, as server-sent events
 	Traffic *Traffic // what a good answer to a GET is counted as; nil means that it is not counted
 
+	// Sensitive has the gateway ask the user service, for each request, whether the caller's session still stands: for
+	// what moves money or rights. It asks for what administrators do in any case.
+	Sensitive bool
+
 	// Waits, for a GET, is the path value that names what the caller may wait for to change: ?wait=10s or Prefer:
 	// wait=10. The service publishes a change on live.Subject(service, value). Without If-None-Match a caller waits
 	// only while the answer is Transient.

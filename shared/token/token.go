@@ -24,25 +24,31 @@ const (
 	longest  = 4096 // bytes of a token; ours have about 400
 )
 
+// Longest is how long a token may live. What takes tokens back is kept for that long.
+const Longest = 30 * time.Minute
+
 // ErrInvalid is wrapped by all errors of Verify. Their texts are for logs, and do not contain the token.
 var ErrInvalid = errors.New("token: not valid")
 
 // Claims is what a token says.
 type Claims struct {
-	User      ids.User
-	Session   ids.Session
-	Roles     []string
-	IssuedAt  time.Time // seconds
-	ExpiresAt time.Time // seconds; from then on the token is not valid
-	ID        string    // set by Sign, unique for each token
+	User    ids.User
+	Session ids.Session
+	Roles   []string
+	// of the account: tokens from before a later one may be taken back, see package revocation
+	Generation int64
+	IssuedAt   time.Time // seconds
+	ExpiresAt  time.Time // seconds; from then on the token is not valid
+	ID         string    // set by Sign, unique for each token
 }
 
 // Keys returns the public key of an id, and false if there is none.
 type Keys func(kid string) (ed25519.PublicKey, bool)
 
 type wire struct {
-	Session ids.Session `json:"sid"`
-	Roles   []string    `json:"roles"`
+	Session    ids.Session `json:"sid"`
+	Roles      []string    `json:"roles"`
+	Generation int64       `json:"gen,omitempty"`
 	jwt.RegisteredClaims
 }
 
@@ -53,8 +59,9 @@ func Sign(key ed25519.PrivateKey, kid string, c Claims) (string, error) {
 		roles = []string{}
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, wire{
-		Session: c.Session,
-		Roles:   roles,
+		Session:    c.Session,
+		Roles:      roles,
+		Generation: c.Generation,
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    issuer,
 			Audience:  jwt.ClaimStrings{audience},
@@ -69,8 +76,8 @@ func Sign(key ed25519.PrivateKey, kid string, c Claims) (string, error) {
 	return t.SignedString(key)
 }
 
-// Verify returns the claims of a token that is signed by one of the keys, meant for us, complete, and not expired at
-// now.
+// Verify returns the claims of a token that is signed by one of the keys, meant for us, complete, not expired at now,
+// and made to live no longer than Longest.
 func Verify(text string, keys Keys, now time.Time) (Claims, error) {
 	if len(text) > longest {
 		return Claims{}, fmt.Errorf("%w: too long", ErrInvalid)
@@ -90,7 +97,10 @@ func Verify(text string, keys Keys, now time.Time) (Claims, error) {
 	if w.Session == "" || w.IssuedAt == nil || w.ID == "" {
 		return Claims{}, fmt.Errorf("%w: a claim is missing", ErrInvalid)
 	}
-	return Claims{User: user, Session: w.Session, Roles: w.Roles, IssuedAt: w.IssuedAt.UTC(),
+	if w.ExpiresAt.Sub(w.IssuedAt.Time) > Longest {
+		return Claims{}, fmt.Errorf("%w: it lives too long", ErrInvalid)
+	}
+	return Claims{User: user, Session: w.Session, Roles: w.Roles, Generation: w.Generation, IssuedAt: w.IssuedAt.UTC(),
 		ExpiresAt: w.ExpiresAt.UTC(), ID: w.ID}, nil
 }
 

@@ -83,7 +83,7 @@ func startMortal(t *testing.T, smtpURL string) *mortal {
 	admin := s.login(adminEmail)
 	s.set(admin, "payment.sandbox", "true")
 	s.set(admin, "payment.poll_after", "1s")
-	s.set(admin, "user.access_ttl", "1h")
+	s.set(admin, "user.access_ttl", "30m")
 	return &mortal{site: s, cfg: cfg, admin: s.login(adminEmail), p: p}
 }
 

@@ -206,7 +206,7 @@ func TestNemesis(t *testing.T) {
 	c := startCluster(t)
 	admin := c.sites[0].login(adminEmail)
 	c.sites[0].unlimited(admin)
-	c.sites[0].set(admin, "user.access_ttl", "24h")
+	c.sites[0].set(admin, "user.access_ttl", "30m")
 	c.sites[0].shortHolds(admin)
 	admin = c.sites[0].login(adminEmail)
 	scarce := c.sites[0].concert(admin, 40, 1500)

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/coherence"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -77,7 +78,8 @@ func services() []role {
 			start: func(ctx context.Context, m *member) (service, error) {
 				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Log: m.log})
 			}},
-		{name: "user", description: "people and sessions", migrations: user.Migrations, grants: publishes("user"),
+		{name: "user", description: "people and sessions", migrations: user.Migrations,
+			grants: append(publishes("user"), natsconf.OwnKV(revocation.Bucket)),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
 					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
@@ -212,7 +214,8 @@ func Roles() []natsconf.Role {
 				natsconf.InboxPrefix(roleNode)+".>"),
 			natsconf.SubscribeTo(observe.MetricsSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
-			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects),
+			natsconf.ReadKV(revocation.Bucket),
+			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges),
 			natsconf.PublishTo(coherence.GatewayConfirms)),
 	}
 	for _, r := range services() {

@@ -45,7 +45,7 @@ func TestPaymentSoak(t *testing.T) {
 	for key, value := range map[string]string{
 		"payment.sandbox": "true", "payment.poll_after": "1s", "ticketing.hold_ttl": "6s", "ticketing.payment_grace": "3s",
 		"payment.sandbox_capture_delay": "300ms", "payment.sandbox_shuffle": "2s", "payment.sandbox_copies": "2", "payment.sandbox_lost": "20",
-		"payment.sandbox_timeouts": "20", "payment.sandbox_wrong_amount": "8", "payment.sandbox_changes_mind": "60", "user.access_ttl": "1h",
+		"payment.sandbox_timeouts": "20", "payment.sandbox_wrong_amount": "8", "payment.sandbox_changes_mind": "60", "user.access_ttl": "30m",
 	} {
 		s.set(admin, key, value)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/listen"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -250,19 +251,48 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	if s.gateConn, err = s.connect(ctx, roleGateway); err != nil {
 		return err
 	}
+	revoked, err := s.openRevocations(ctx, background)
+	if err != nil {
+		return err
+	}
 	document, err := api.OpenAPI(s.cfg.Version)
 	if err != nil {
 		return err
 	}
 	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn,
-		rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(), Settings: s.live, Log: s.logger(roleGateway),
-		Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies, OpenAPI: document, Now: s.cfg.Now})
+		rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(), Settings: s.live, Revoked: revoked,
+		Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
+		OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err
 	}
 	ln := s.listener
 	s.background(background, "gateway", func(context.Context) error { return s.gateway.Serve(ln) })
 	return nil
+}
+
+// openRevocations opens the list of what access tokens are no longer good. A gateway that loses it is not ready.
+func (s *System) openRevocations(ctx, background context.Context) (list *revocation.List, err error) {
+	js, err := jetstream.New(s.gateConn)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveWithin)
+	defer cancel()
+	err = natsconf.Retry(ctx, func(ctx context.Context) error { // a leader may be elected just now
+		kv, err := js.KeyValue(ctx, revocation.Bucket)
+		if err != nil {
+			return err
+		}
+		list, err = revocation.Open(background, revocation.Config{KV: kv, Log: s.logger(roleGateway),
+			Registry: s.registry})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.health.Add(observe.Check{Name: "revocations", Run: func(context.Context) error { return list.Current() }})
+	return list, nil
 }
 
 // parsePrefixes reads addresses and CIDR ranges.

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -159,30 +160,37 @@ func (s *Service) changePassword(ctx context.Context, req *api.ChangePassword) (
 		return nil, err
 	}
 	keep := rpc.Caller(ctx).Session
-	return nil, refused(s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if now, err := s.lock(ctx, tx, row.ID); err == nil && now.Password == hash {
-			return nil // an earlier run has done it
+	return nil, refused(s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
+		if now, err := s.lock(ctx, tx, row.ID); err == nil && now.Password == hash { // an earlier run has done it
+			return nil, nil
 		}
-		if _, err := s.lockProven(ctx, tx, p); err != nil {
-			return err
+		now, err := s.lockProven(ctx, tx, p)
+		if err != nil {
+			return nil, err
 		}
-		return s.replacePassword(ctx, tx, row.ID, hash, keep)
+		return s.replacePassword(ctx, tx, &now, hash, keep)
 	}))
 }
 
 // replacePassword sets a new password, and ends what was opened with the old one: sessions but the one to keep, and
-// resets.
-func (s *Service) replacePassword(ctx context.Context, tx bun.Tx, id ids.User, hash string, keep ids.Session) error {
-	if err := savePassword(ctx, tx, id, hash); err != nil {
-		return err
+// resets. The person is locked.
+func (s *Service) replacePassword(
+	ctx context.Context, tx bun.Tx, row *userRow, hash string, keep ids.Session,
+) ([]revocation.Fact, error) {
+	if err := savePassword(ctx, tx, row.ID, hash); err != nil {
+		return nil, err
 	}
-	if err := endSessions(ctx, tx, id, keep); err != nil {
-		return err
+	if err := endSessions(ctx, tx, row.ID, keep); err != nil {
+		return nil, err
 	}
-	if err := endResets(ctx, tx, id); err != nil {
-		return err
+	ended, err := renew(ctx, tx, row, keep)
+	if err != nil {
+		return nil, err
 	}
-	return s.publish(ctx, tx, api.PasswordChanged, id)
+	if err := endResets(ctx, tx, row.ID); err != nil {
+		return nil, err
+	}
+	return []revocation.Fact{ended}, s.publish(ctx, tx, api.PasswordChanged, row.ID)
 }
 
 func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.None, error) {
@@ -198,23 +206,23 @@ func (s *Service) deleteMe(ctx context.Context, req *api.DeleteAccount) (*rpc.No
 		return nil, err
 	}
 	runs := 0
-	return nil, refused(s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return nil, refused(s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
 		admins, err := s.lockAdmins(ctx, tx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if _, err := s.lock(ctx, tx, row.ID); runs > 0 && fault.Is(err, fault.NotFound) {
-			return nil // an earlier run has done it
+			return nil, nil // an earlier run has done it
 		}
 		runs++
 		row, err := s.lockProven(ctx, tx, p)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if row.Admin && len(admins) < 2 {
-			return errLastAdmin()
+			return nil, errLastAdmin()
 		}
-		return s.erase(ctx, tx, &row)
+		return []revocation.Fact{revocation.OfUser(row.ID, revocation.Forever, "")}, s.erase(ctx, tx, &row)
 	}))
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -100,25 +101,27 @@ func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, e
 		return nil, err
 	}
 	var row userRow
-	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
 		admins, err := s.lockAdmins(ctx, tx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if row, err = s.lock(ctx, tx, req.ID); err != nil {
-			return err
+			return nil, err
 		}
 		if row.Admin == admin {
-			return nil
+			return nil, nil
 		}
 		if row.Admin && len(admins) < 2 {
-			return errLastAdmin()
+			return nil, errLastAdmin()
 		}
 		row.Admin = admin
+		row.Generation++
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
-			return err
+			return nil, err
 		}
-		return s.publish(ctx, tx, api.UserUpdated, row.ID)
+		return []revocation.Fact{revocation.OfUser(row.ID, row.Generation, "")},
+			s.publish(ctx, tx, api.UserUpdated, row.ID)
 	})
 	if err != nil {
 		return nil, err

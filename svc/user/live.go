@@ -67,6 +67,6 @@ func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LiveP
 	if err != nil {
 		return nil, err
 	}
-	return &api.LivePass{UserID: row.ID, SessionID: ticket.SessionID, Roles: row.roles(),
+	return &api.LivePass{UserID: row.ID, SessionID: ticket.SessionID, Roles: row.roles(), Generation: row.Generation,
 		Until: now.Add(api.AccessTTL.Get(s.live))}, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -46,6 +47,7 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 		metrics: observe.NewRegistry(),
 		live:    settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour))}
 	m.nats.Stream("EVENTS", "ev.>")
+	m.nats.Stream(api.RevocationsStream, revocation.Subjects)
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
 	logger := slog.New(slog.NewJSONHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	m.service = m.newService(m.metrics, logger)

@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -139,23 +140,23 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return nil, s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
 		row, err := s.lock(ctx, tx, reset.UserID)
 		if err != nil || row.Password == hash { // an earlier run has done it
-			return err
+			return nil, err
 		}
 		res, err := tx.ExecContext(ctx, "DELETE FROM password_resets WHERE id = ? AND token_hash = ?", reset.ID,
 			reset.TokenHash)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := changed(res, errUsedReset()); err != nil {
-			return err
+			return nil, err
 		}
 		if err := clearFailures(ctx, tx, newAttempt(ctx, row.address()).account); err != nil {
-			return err
+			return nil, err
 		}
-		return s.replacePassword(ctx, tx, row.ID, hash, "")
+		return s.replacePassword(ctx, tx, &row, hash, "")
 	})
 }
 

@@ -104,6 +104,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.MintResetToken, s.mintReset)
 	rpc.Handle(srv, api.CreateLiveTicket, s.issueTicket)
 	rpc.Handle(srv, api.UseLiveTicket, s.useTicket)
+	rpc.Handle(srv, api.CheckSession, s.check)
 }
 
 // Run publishes the events of the service and deletes what has expired, until ctx ends.

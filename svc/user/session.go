@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/token"
 )
@@ -172,32 +173,32 @@ func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, e
 	var row userRow
 	var old refreshRow
 	var reused bool
-	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	err := s.revoking(ctx, func(ctx context.Context, tx bun.Tx) (_ []revocation.Fact, err error) {
 		reused = false
 		presented := hashText(req.RefreshToken)
 		if old, err = refreshByHash(ctx, tx, presented); err != nil {
-			return err
+			return nil, err
 		}
 		if row, err = s.lock(ctx, tx, old.UserID); err != nil {
-			return err
+			return nil, err
 		}
 		if old, err = refreshByHash(ctx, tx, presented); err != nil { // as it is behind the lock
-			return err
+			return nil, err
 		}
 		if old.Used {
 			switch _, err := refreshByHash(ctx, tx, hash); { // only this request has ever known the new token
 			case err == nil:
-				return nil
+				return nil, nil
 			case !fault.Is(err, fault.NotFound):
-				return err
+				return nil, err
 			}
 			reused = true
-			return endSession(ctx, tx, old.SessionID)
+			return []revocation.Fact{revocation.OfSession(old.SessionID)}, endSession(ctx, tx, old.SessionID)
 		}
 		if !now.Before(old.ExpiresAt) {
-			return errRefresh()
+			return nil, errRefresh()
 		}
-		return rotate(ctx, tx, presented, hash, old.SessionID, now.Add(api.RefreshTTL.Get(s.live)))
+		return nil, rotate(ctx, tx, presented, hash, old.SessionID, now.Add(api.RefreshTTL.Get(s.live)))
 	})
 	if fault.Is(err, fault.NotFound) {
 		return nil, errRefresh()
@@ -241,9 +242,9 @@ func endSession(ctx context.Context, tx bun.Tx, id ids.Session) error {
 
 func (s *Service) logout(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
 	caller := rpc.Caller(ctx)
-	return nil, s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return nil, s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
 		_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE id = ? AND user_id = ?", caller.Session, caller.User)
-		return err
+		return []revocation.Fact{revocation.OfSession(caller.Session)}, err
 	})
 }
 
@@ -252,9 +253,13 @@ func (s *Service) logout(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
 func (s *Service) current(ctx context.Context) (userRow, error) {
 	row, err := s.bySession(ctx, rpc.Caller(ctx))
 	if fault.Is(err, fault.NotFound) {
-		return row, fault.New(fault.Unauthenticated, "the session has ended; sign in again")
+		return row, errEnded()
 	}
 	return row, err
+}
+
+func errEnded() error {
+	return fault.New(fault.Unauthenticated, "the session has ended; sign in again")
 }
 
 // currentAdmin is current for what only administrators may do, by the roles of this moment.
@@ -271,7 +276,8 @@ func (s *Service) tokens(row *userRow, session ids.Session, refresh string, now 
 	ttl := api.AccessTTL.Get(s.live)
 	kid, key := s.keys.Private()
 	access, err := token.Sign(key, kid,
-		token.Claims{User: row.ID, Session: session, Roles: row.roles(), IssuedAt: now, ExpiresAt: now.Add(ttl)})
+		token.Claims{User: row.ID, Session: session, Roles: row.roles(), Generation: row.Generation, IssuedAt: now,
+			ExpiresAt: now.Add(ttl)})
 	if err != nil {
 		return nil, err
 	}

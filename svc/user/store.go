@@ -35,6 +35,7 @@ type userRow struct {
 	Country           string    `bun:"country"`
 	ShareDemographics bool      `bun:"share_demographics"`
 	Revision          int64     `bun:"revision"`
+	Generation        int64     `bun:"generation"` // of its access tokens: see revoke.go
 	CreatedAt         time.Time `bun:"created_at"`
 	UpdatedAt         time.Time `bun:"updated_at"`
 }
@@ -184,7 +185,7 @@ func savePassword(ctx context.Context, tx bun.Tx, id ids.User, hash string) erro
 	return err
 }
 
-// endSessions ends all sessions of a person but one; pass "" to end them all.
+// endSessions ends all sessions of a person but one; pass "" to end them all. The caller makes their tokens old.
 func endSessions(ctx context.Context, tx bun.Tx, id ids.User, but ids.Session) error {
 	_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE user_id = ? AND id <> ?", id, but)
 	return err

@@ -1,0 +1,287 @@
+package system_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
+)
+
+// knownWithin is how soon every gateway knows that a session has ended.
+const knownWithin = time.Second
+
+// pair is a system with a second gateway in a process of its own, as far as NATS can tell.
+type pair struct {
+	*site
+	cfg   system.Config
+	sys   *system.System
+	sites []*site // of both gateways
+	admin string
+}
+
+func startPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{cfg: config(t.TempDir())}
+	p.cfg.Sandbox = true
+	p.site, p.sys, _ = start(t, p.cfg)
+	p.sites = []*site{p.site, p.gateway()}
+	p.admin = p.login(adminEmail)
+	p.unlimited(p.admin)
+	return p
+}
+
+// gateway starts one more gateway.
+func (p *pair) gateway() *site {
+	p.t.Helper()
+	s, _, _ := start(p.t, system.Config{Roles: []string{"gateway"}, Data: p.t.TempDir(), HTTP: "127.0.0.1:0", Ops: "off",
+		NATSURL: p.sys.NATSURL(), NATSCreds: filepath.Join(p.cfg.Data, "creds"), LogTo: io.Discard})
+	return s
+}
+
+// promote makes a person an administrator, or takes that away.
+func (p *pair) promote(id ids.User, roles ...string) {
+	p.t.Helper()
+	call[api.User](p.site, 200, "PUT", "/v1/users/"+id.String()+"/roles", p.admin,
+		api.SetRoles{Roles: append([]string{}, roles...)})
+}
+
+// ended checks that a token is refused everywhere within a second, also by a gateway that is started afterwards.
+func (p *pair) ended(what, token string, restarted bool) {
+	p.t.Helper()
+	sites := p.sites
+	testkit.Eventually(p.t, knownWithin, func() error { return refuses(sites, token) })
+	if restarted {
+		if err := refuses([]*site{p.gateway()}, token); err != nil {
+			p.t.Errorf("%s, at a gateway that was started since: %v", what, err)
+		}
+	}
+}
+
+// refuses returns an error unless the token is refused for a read and for a write by all gateways.
+func refuses(sites []*site, token string) error {
+	for i, s := range sites {
+		for _, method := range []string{"GET", "POST"} {
+			path := map[string]string{"GET": "/v1/me/tickets", "POST": "/v1/orders"}[method]
+			got, err := s.send(method, path, token, nil)
+			if err != nil || got.status != 401 {
+				return fmt.Errorf("gateway %d: %s %s: %d %s %v", i, method, path, got.status, got.body, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Whatever ends an identity ends it at every gateway within a second, for services that have never heard of it.
+func TestEndedIdentitiesEnd(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	// end makes a person with a token that is good at both gateways, has it ended, and checks that it is.
+	end := func(what string, restarted bool, do func(u api.User, email, token string)) {
+		t.Helper()
+		email := strings.ReplaceAll(what, " ", "-") + "@example.org"
+		u, token := p.join(email)
+		if strings.Contains(what, "admin") {
+			p.promote(u.ID, "admin")
+			token = p.login(email)
+		}
+		for _, s := range p.sites {
+			call[any](s, 200, "GET", "/v1/me/tickets", token, nil)
+		}
+		do(u, email, token)
+		p.ended(what, token, restarted)
+	}
+	end("logout", false, func(_ api.User, _, token string) {
+		call[any](p.sites[1], 204, "DELETE", "/v1/sessions/current", token, nil)
+	})
+	end("demoted admin", true, func(u api.User, _, token string) {
+		call[any](p.sites[1], 200, "GET", "/v1/config", token, nil)
+		p.promote(u.ID)
+		// Before the second is over, too: what only administrators may do is asked at the source.
+		for _, s := range p.sites {
+			if got, err := s.send("PUT", "/v1/config/payment.sandbox", token,
+				map[string]string{"value": "true"}); err != nil || got.status != 401 && got.status != 403 {
+				t.Errorf("a setting right after the demotion: %d %s", got.status, got.body)
+			}
+		}
+	})
+	end("deleted admin", true, func(_ api.User, _, token string) {
+		call[any](p.sites[1], 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
+	})
+	end("deleted", false, func(_ api.User, _, token string) {
+		call[any](p.site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
+	})
+	end("another password", false, func(_ api.User, email, _ string) {
+		own := p.login(email)
+		call[any](p.site, 204, "POST", "/v1/me/password", own, api.ChangePassword{CurrentPassword: password,
+			NewPassword: "a different sentence"})
+		for _, s := range p.sites {
+			call[any](s, 200, "GET", "/v1/me/tickets", own, nil) // the session that did it goes on
+		}
+	})
+}
+
+// A thief who is signed in loses the account's tickets from reach as soon as its owner has reset the password.
+func TestResetEndsTheThief(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	_, organizer := p.join("organizer@example.org")
+	p.join("fence@example.org")
+	_, owner := p.join("owner@example.org")
+	thief := p.login("owner@example.org")
+	event := p.concert(organizer, 10, 0)
+	order := call[api.Order](p.site, 201, "POST", "/v1/orders", owner, seats(event, 3))
+	tickets := call[api.List[api.Ticket]](p.site, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", owner, nil).Items
+	transfer := func(s *site, ticket api.Ticket) answer {
+		t.Helper()
+		got, err := s.send("POST", "/v1/tickets/"+ticket.ID.String()+"/transfer", thief,
+			map[string]string{"email": "fence@example.org"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := transfer(p.sites[1], tickets[0]); got.status != 200 {
+		t.Fatalf("before the reset: %d %s", got.status, got.body)
+	}
+	call[any](p.site, 202, "POST", "/v1/password-resets", "", api.RequestReset{Email: "owner@example.org"})
+	var token string
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if token = regexp.MustCompile(`pr_[A-Za-z0-9_-]{43}`).FindString(mailbox(t, p.cfg)); token == "" {
+			return errors.New("no mail has a token")
+		}
+		return nil
+	})
+	call[any](p.site, 204, "POST", "/v1/password-resets/confirm", "", api.ConfirmReset{Token: token,
+		NewPassword: "a different sentence"})
+	for i, s := range p.sites { // at once: a transfer is decided at the source
+		if got := transfer(s, tickets[i+1]); got.status != 401 {
+			t.Errorf("after the reset: %d %s", got.status, got.body)
+		}
+	}
+	p.ended("the thief", thief, true)
+	p.ended("the owner's old session", owner, false)
+}
+
+// mailbox returns all mails that were sent so far, with their lines joined.
+func mailbox(t *testing.T, cfg system.Config) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(cfg.Data, "outbox", "*.eml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(strings.ReplaceAll(string(text), "=\r\n", ""))
+	}
+	return all.String()
+}
+
+// A live stream ends with its session.
+func TestStreamEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	_, token := p.join("ada@example.org")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", p.sites[1].url+"/v1/live", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "data: ") {
+	}
+	call[any](p.site, 204, "DELETE", "/v1/sessions/current", token, nil)
+	since := time.Now()
+	var rest []string
+	for lines.Scan() {
+		rest = append(rest, lines.Text())
+	}
+	if took := time.Since(since); took > knownWithin || !strings.Contains(strings.Join(rest, "\n"), "the session has ended") {
+		t.Errorf("after %s the stream ended with %q: %v", took, rest, lines.Err())
+	}
+}
+
+// states are what can become of an identity. Each takes a person's token that was good, and ends it or not.
+func (p *pair) states() map[string]func(u api.User, email, token string) {
+	return map[string]func(u api.User, email, token string){
+		"valid": func(api.User, string, string) {},
+		"logged out": func(_ api.User, _, token string) {
+			call[any](p.site, 204, "DELETE", "/v1/sessions/current", token, nil)
+		},
+		"demoted": func(u api.User, _, _ string) { p.promote(u.ID) },
+		"deleted": func(_ api.User, _, token string) {
+			call[any](p.site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
+		},
+		"password changed": func(_ api.User, email, _ string) {
+			call[any](p.site, 204, "POST", "/v1/me/password", p.login(email),
+				api.ChangePassword{CurrentPassword: password, NewPassword: "a different sentence"})
+		},
+	}
+}
+
+// Every endpoint that reads an identity, by what has become of the identity, at both gateways. The person was an
+// administrator, so no other rule is in the way.
+func TestDenyMatrix(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	checked := 0
+	for state, end := range p.states() {
+		email := strings.ReplaceAll(state, " ", "-") + "@example.org"
+		u, _ := p.join(email)
+		p.promote(u.ID, "admin")
+		token := p.login(email)
+		for _, s := range p.sites {
+			call[any](s, 200, "GET", "/v1/config", token, nil)
+		}
+		end(u, email, token)
+		if state != "valid" {
+			p.ended(state, token, false)
+		}
+		for _, d := range api.All() {
+			if d.Access == rpc.Public || d.Access == rpc.Internal || state == "valid" && ends(d) {
+				continue
+			}
+			path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
+			for i, s := range p.sites {
+				got, err := s.send(d.Method, path, token, nil)
+				if err != nil {
+					t.Fatalf("%s %s: %v", d.Method, path, err)
+				}
+				checked++
+				if (got.status == 401) != (state != "valid") {
+					t.Errorf("%s %s, %s, gateway %d: %d %s", d.Method, d.Path, state, i, got.status, got.body)
+				}
+			}
+		}
+	}
+	if checked < 500 {
+		t.Errorf("only %d were tried", checked)
+	}
+}
+
+// ends reports whether an endpoint ends the identity that calls it, whatever it is sent.
+func ends(d rpc.Descriptor) bool { return d.Subject() == api.EndSession.Subject() }
