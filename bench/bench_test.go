@@ -66,7 +66,7 @@ func TestRealServerThatStalls(t *testing.T) {
 		return c.SendString("{}")
 	})
 	client := listen(t, app)
-	newOp := getOp(client, offer{EventID: "evt_x"}, []byte("{}"))
+	newOp := getOp(client, "/v1/events/evt_x", []byte("{}"))
 	r := Run(t.Context(), Load{Rate: 500, Conns: 4, Duration: time.Second, Grace: 5 * time.Second}, func(conn int) Op {
 		op := newOp(conn)
 		return func(ctx context.Context, n int64) Outcome {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -32,11 +33,11 @@ const (
 )
 
 // browse is GET of one hot event: the system, the same bytes over NATS from nobody, and the same bytes from Fiber
-// alone.
+// alone; and of what is left of it, which the system answers from no copy.
 func (b *bench) browse(ctx context.Context) error {
 	hot := offer{EventID: ids.New[ids.EventKind](time.Now())}
 	payload := sampleEvent(hot.EventID)
-	var targets []target
+	var targets, ask []target
 	if b.wants("system") {
 		sys, err := b.system(ctx)
 		if err != nil {
@@ -50,7 +51,13 @@ func (b *bench) browse(ctx context.Context) error {
 			return err
 		}
 		payload = raw
-		targets = append(targets, target{"system", getOp(sys.client, hot, payload), sys.cpu})
+		path := eventPath(hot)
+		targets = append(targets, target{"system", getOp(sys.client, path, payload), sys.cpu})
+		path += "/availability"
+		if err := sys.client.call("GET", path, "", nil, &raw, 200); err != nil {
+			return err
+		}
+		ask = append(ask, target{"system", getOp(sys.client, path, raw), sys.cpu})
 	}
 	for _, kind := range []string{"echo", "fiber"} {
 		if !b.wants(kind) {
@@ -60,15 +67,22 @@ func (b *bench) browse(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		targets = append(targets, target{kind, getOp(newClient(h.Addr), hot, payload), p.cpu})
+		targets = append(targets, target{kind, getOp(newClient(h.Addr), eventPath(hot), payload), p.cpu})
 	}
-	return b.compare(ctx, "browse", targets, 64)
+	if err := b.compare(ctx, "browse", targets, 64); err != nil {
+		return err
+	}
+	closed := Load{Conns: cmp.Or(b.Conns, 64), Duration: b.Duration}
+	b.rows = append(b.rows, alternate(ctx, "availability", "capacity", ask, closed, b.cores, b.Options)...)
+	return ctx.Err()
 }
 
-// getOp reads an event. Only an answer with exactly these bytes is a good one.
-func getOp(c *Client, o offer, want []byte) func(int) Op {
+func eventPath(o offer) string { return "/v1/events/" + string(o.EventID) }
+
+// getOp reads what is under a path. Only an answer with exactly these bytes is a good one.
+func getOp(c *Client, path string, want []byte) func(int) Op {
 	return func(int) Op {
-		r := c.prepare("GET", "/v1/events/"+string(o.EventID), "", nil)
+		r := c.prepare("GET", path, "", nil)
 		return func(context.Context, int64) Outcome {
 			status := r.send()
 			return Outcome{Status: status, Good: status == 200 && bytes.Equal(r.resp.Body(), want)}

@@ -66,6 +66,7 @@ type Gateway struct {
 	waits  *waits
 	teams  *teams
 	nears  map[string]*near // by service
+	joints joints
 
 	serving    sync.Once // on the first listener
 	stopLeases func()
@@ -84,7 +85,8 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.InFlight == 0 {
 		cfg.InFlight = DefaultInFlight
 	}
-	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg)}
+	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg),
+		joints: joints{newest: map[string]*question{}}}
 	g.metrics.register(cfg.Registry, &g.inFlight)
 	g.app = fiber.New(fiber.Config{
 		Immutable:             true, // values outlive the request: they go into messages

@@ -62,7 +62,7 @@ func (p *proxy) copyOf(x *exchange, reply *nats.Msg) *nearCopy {
 			c.headers = append(c.headers, [2][]byte{bytes.Clone(name), bytes.Clone(value)})
 		}
 	}
-	if p.spec.Near.Path != "" {
+	if p.spec.Near != nil && p.spec.Near.Path != "" {
 		c.tag = x.fiber.Params(p.spec.Near.Path)
 	}
 	c.reading, c.counted = p.reading(x)

@@ -17,6 +17,7 @@ import (
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/coherence"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -34,6 +35,8 @@ var (
 	leaseTallies = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "tallies", Name: "lease", Access: rpc.Internal, Callers: []string{"gateway"}}}
 	getTally     = rpc.Endpoint[api.EventRef, tally]{Spec: rpc.Spec{Service: "tallies", Name: "get", Method: "GET", Path: "/v1/tallies/{id}",
 		Access: rpc.Optional, Near: &rpc.Near{Lease: leaseTallies, Path: "id"}}}
+	getTallyJointly = rpc.Endpoint[api.EventRef, tally]{Spec: rpc.Spec{Service: "tallies", Name: "get_jointly", Method: "GET", Path: "/v1/tallies/{id}/now",
+		Access: rpc.Optional, Joint: true}}
 	raiseTally = rpc.Endpoint[api.EventRef, tally]{Spec: rpc.Spec{Service: "tallies", Name: "raise", Method: "POST", Path: "/v1/tallies/{id}"}}
 )
 
@@ -44,11 +47,14 @@ INSERT INTO tallies (id, n) VALUES (1, 0);`
 // tallies is a service with two gateways in front of it.
 type tallies struct {
 	*door
-	db     *store.DB
-	second *gateway.Gateway
-	urls   []string
-	reads  atomic.Int64 // that reached the service
-	shared atomic.Bool
+	db      *store.DB
+	second  *gateway.Gateway
+	urls    []string
+	reads   atomic.Int64 // that reached the service
+	shared  atomic.Bool
+	gate    atomic.Pointer[chan struct{}] // if set, the next joint read waits for it when it has read
+	cfg     gateway.Config                // of the first gateway
+	refusal atomic.Pointer[fault.Error]   // if set, what joint reads end with
 }
 
 func openTallies(t testing.TB, db *store.DB, change ...func(*gateway.Config)) *tallies {
@@ -57,12 +63,13 @@ func openTallies(t testing.TB, db *store.DB, change ...func(*gateway.Config)) *t
 	s.shared.Store(true)
 	var cfg gateway.Config
 	s.door = open(t, func(c *gateway.Config) {
-		c.Endpoints = append(c.Endpoints, getTally.Describe(), raiseTally.Describe(), leaseTallies.Describe())
+		c.Endpoints = append(c.Endpoints, getTally.Describe(), raiseTally.Describe(), getTallyJointly.Describe(), leaseTallies.Describe())
 		for _, f := range change {
 			f(c)
 		}
 		cfg = *c
 	})
+	s.cfg = cfg
 	cfg.NATS = s.nats.Connect()
 	cfg.Client, cfg.Registry = rpc.NewClient(s.nats.Connect(), rpc.ClientConfig{Name: "gateway", Grace: -1}), observe.NewRegistry()
 	var err error
@@ -89,6 +96,16 @@ func openTallies(t testing.TB, db *store.DB, change ...func(*gateway.Config)) *t
 	}
 	srv := s.server("tallies")
 	rpc.HandleCached(srv, getTally, nil, s.get)
+	rpc.HandleCached(srv, getTallyJointly, nil, func(ctx context.Context, ref *api.EventRef) (rpc.Encoded, error) {
+		if refusal := s.refusal.Load(); refusal != nil {
+			return rpc.Encoded{}, refusal
+		}
+		e, err := s.get(ctx, ref)
+		if gate := s.gate.Swap(nil); gate != nil {
+			<-*gate
+		}
+		return e, err
+	})
 	rpc.Handle(srv, raiseTally, s.raise)
 	rpc.Handle(srv, leaseTallies, owner.LeaseGateway)
 	srv.BeforeAcknowledging(func(ctx context.Context, _ string) error { return owner.Invalidate(ctx, string(theEvent)) })

@@ -47,7 +47,7 @@ func newProxy(g *Gateway, spec rpc.Spec) *proxy {
 	}
 	p.cache = "no-store"
 	if spec.Method == "GET" && !spec.Live.Is() { // what is not there yet cannot be known already
-		if spec.Near == nil { // see serveNear
+		if spec.Near == nil && !spec.Joint { // see nearCopy.send
 			headers = append(headers, rpc.IfNoneMatch)
 		}
 		switch spec.Access {
@@ -80,6 +80,9 @@ func (p *proxy) serve(x *exchange) error {
 	}
 	if p.spec.Near != nil {
 		return p.serveNear(x, params, body)
+	}
+	if p.spec.Joint && body == nil {
+		return p.serveJoint(x, params)
 	}
 	ask := p.asker(x, params, body)
 	if p.spec.Live.Is() {

@@ -252,8 +252,8 @@ type PersonRecords struct {
 // The endpoints of the ticketing service.
 var (
 	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing",
-		Name: "availability", Method: "GET", Path: "/v1/events/{id}/availability", Access: rpc.Optional, Workers: 256,
-		Queue: 4096, Summary: "What is left of an event",
+		Name: "availability", Method: "GET", Path: "/v1/events/{id}/availability", Access: rpc.Optional, Joint: true,
+		Workers: 256, Queue: 4096, Summary: "What is left of an event",
 		Faults: public()}}
 	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order",
 		Method: "POST", Path: "/v1/orders", Access: rpc.User, Status: 201, Location: "/v1/orders/{id}",

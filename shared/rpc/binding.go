@@ -264,7 +264,7 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 	if a.next != "" {
 		h[HeaderNext] = []string{a.next}
 	}
-	if a.shared >= time.Millisecond && b.spec.Near != nil {
+	if a.shared >= time.Millisecond && (b.spec.Near != nil || b.spec.Joint) {
 		h[HeaderShared] = []string{strconv.FormatInt(a.shared.Milliseconds(), 10)}
 	}
 	if a.transient && b.spec.Waits != "" {

@@ -71,6 +71,10 @@ type Spec struct {
 	// Near lets the gateway keep answers to a GET that the service marks as shared by all callers.
 	Near *Near
 
+	// Joint, for a GET, lets callers who ask the same at the same time share an answer that the service marks as
+	// shared. It is asked for after the last of them has come, so it has all that was acknowledged before.
+	Joint bool
+
 	// Location is where a 201 is read, a path with {id}: the gateway puts the id of the answer there. It is the first
 	// member of Resp, "id".
 	Location string

@@ -105,6 +105,8 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s counts {%s}, which its path has not", d.Subject(), d.Traffic.Path)
 	case d.Near != nil && (d.Method != "GET" || d.Near.Path != "" && !slices.Contains(names, d.Near.Path)):
 		return fmt.Errorf("%s is kept near by {%s}, but is no GET with that in its path", d.Subject(), d.Near.Path)
+	case d.Joint && (d.Method != "GET" || d.Near != nil || d.Waits != "" || d.Live.Is()):
+		return fmt.Errorf("%s is joint, but is no plain GET", d.Subject())
 	case d.Waits != "" && (d.Method != "GET" || !slices.Contains(names, d.Waits)):
 		return fmt.Errorf("%s waits for {%s}, but is no GET with that in its path", d.Subject(), d.Waits)
 	case d.Location != "" && !beginsWithID(d.Response):

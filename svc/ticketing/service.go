@@ -129,7 +129,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 
 // Register binds the endpoints.
 func (s *Service) Register(srv *rpc.Server) {
-	rpc.Handle(srv, api.GetAvailability, s.availability)
+	rpc.HandleCached(srv, api.GetAvailability, nil, s.availability)
 	rpc.Handle(srv, api.CreateOrder, s.createOrder)
 	rpc.Handle(srv, api.GetOrder, s.getOrder)
 	rpc.Handle(srv, api.CancelOrder, s.cancelOrder)
@@ -203,14 +203,14 @@ func (s *Service) onChange(msg *nats.Msg) {
 }
 
 // availability tells what is left. An event that nobody has ordered from yet has everything.
-func (s *Service) availability(ctx context.Context, req *api.EventRef) (*api.Availability, error) {
+func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Encoded, error) {
 	offer, err := s.offerAs(ctx, req.ID, api.RoleVisitor)
 	if err != nil {
-		return nil, err
+		return rpc.Encoded{}, err
 	}
-	pool, err := s.inv.Pool(ctx, req.ID)
+	pool, err := s.inv.Current(ctx, req.ID)
 	if err != nil && !errors.Is(err, inventory.ErrNoPool) {
-		return nil, err
+		return rpc.Encoded{}, err
 	}
 	out := &api.Availability{EventID: req.ID,
 		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
@@ -222,7 +222,15 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (*api.Ava
 		out.TicketTypes = append(out.TicketTypes,
 			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold})
 	}
-	return out, nil
+	text, err := json.Marshal(out)
+	if err != nil {
+		return rpc.Encoded{}, err
+	}
+	answer := rpc.Encoded{JSON: text}
+	if offer.Require(rpc.Principal{}, api.RoleVisitor) == nil {
+		answer.Shared = time.Millisecond // by those who ask now: the next order changes it
+	}
+	return answer, nil
 }
 
 // resize sets the quantities of an event and the currency it sells in, for the event service.

@@ -242,6 +242,34 @@ func (inv *Inventory) Pool(ctx context.Context, event ids.Event) (Pool, error) {
 	return p, nil
 }
 
+// currentTimeout is how long Current waits for the stream's leader.
+const currentTimeout = 500 * time.Millisecond
+
+// Current returns the state of an event's pool as of a moment after the call, whichever instance has changed it. While
+// the stream's leader does not answer it is that of Pool.
+func (inv *Inventory) Current(ctx context.Context, event ids.Event) (Pool, error) {
+	asking, cancel := context.WithTimeout(ctx, currentTimeout)
+	defer cancel()
+	last, err := lastMessage(asking, inv.stream, event)
+	if err != nil || last == nil {
+		return inv.Pool(ctx, event)
+	}
+	inv.mu.Lock()
+	if st := inv.states[event]; st != nil && st.seq >= last.Sequence {
+		defer inv.mu.Unlock()
+		if !st.exists {
+			return Pool{}, ErrNoPool
+		}
+		return st.clone(), nil
+	}
+	inv.mu.Unlock()
+	rec, err := recordOf(last)
+	if err == nil && !rec.exists {
+		err = ErrNoPool
+	}
+	return rec.Pool, err
+}
+
 func (inv *Inventory) knownPool(event ids.Event) (p Pool, known, exists bool) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()

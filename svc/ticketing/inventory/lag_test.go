@@ -143,6 +143,40 @@ func TestInstanceThatLags(t *testing.T) {
 	}
 }
 
+// What is left is as of now at any instance, and as of the newest that it knows while the leader does not answer.
+func TestCurrentPool(t *testing.T) {
+	n := newStream(t)
+	b := open(t, n)
+	a, _ := openDeaf(t, n)
+	event, typ := newEvent()
+	none, _ := newEvent()
+	if _, err := a.Current(t.Context(), none); !errors.Is(err, ErrNoPool) {
+		t.Fatalf("without a pool: %v", err)
+	}
+	if err := b.OpenPool(t.Context(), event, 1, one(typ, 9)); err != nil {
+		t.Fatal(err)
+	}
+	for held := range 3 {
+		for name, inv := range map[string]*Inventory{"the instance that changed it": b, "one that has heard of nothing": a} {
+			if p, err := inv.Current(t.Context(), event); err != nil || p.Types[0].Held != held {
+				t.Errorf("%s has %+v, %v, want %d held", name, p.Types, err, held)
+			}
+		}
+		if held == 0 { // from now on the deaf one has an old view
+			if _, err := a.Pool(t.Context(), event); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Hold(t.Context(), newRef(event), anybody, one(typ, 1), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.Stop()
+	if p, err := a.Current(t.Context(), event); err != nil || p.Types[0].Held != 0 {
+		t.Errorf("without the stream's leader: %+v, %v, want what was known", p.Types, err)
+	}
+}
+
 // What an instance remembers as no pool is no answer when another has opened one.
 func TestPoolThatAnotherOpened(t *testing.T) {
 	n := newStream(t)

@@ -181,20 +181,33 @@ func streamInfo(
 }
 
 func getRecord(ctx context.Context, stream jetstream.Stream, event ids.Event) (stored, error) {
+	msg, err := lastMessage(ctx, stream, event)
+	if err != nil || msg == nil {
+		return stored{}, err
+	}
+	return recordOf(msg)
+}
+
+// lastMessage returns the newest message of an event's pool, nil if there is none.
+func lastMessage(ctx context.Context, stream jetstream.Stream, event ids.Event) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	msg, err := stream.GetLastMsgForSubject(ctx, poolSubject(event))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return stored{}, nil
+		return nil, nil
 	}
 	if err != nil {
-		return stored{}, unreachable(err)
+		return nil, unreachable(err)
 	}
+	return msg, nil
+}
+
+func recordOf(msg *jetstream.RawStreamMsg) (stored, error) {
 	rec := stored{seq: msg.Sequence, at: msg.Time, size: len(msg.Data), exists: msg.Header.Get(operationHeader) == ""}
-	if rec.exists {
-		err = unmarshal(msg.Subject, msg.Data, &rec.record)
+	if !rec.exists {
+		return rec, nil
 	}
-	return rec, err
+	return rec, unmarshal(msg.Subject, msg.Data, &rec.record)
 }
 
 // currentHistory reads what is stored of an event now. It returns ErrNoPool if that is nothing.
