@@ -17,7 +17,7 @@ const (
 	notManaged = "there is no such payment, or the caller is no manager of its event"
 
 	noRoom    = "the event is on sale and would have no ticket left to sell"
-	belowSold = "more tickets are held or sold than the new quantity"
+	belowSold = "more tickets are held, sold or leased than the new quantity"
 	inFlight  = "a request with the same Idempotency-Key has not ended yet"
 	cancelled = "the event is cancelled"
 	busyEvent = "others keep changing the event; try again"

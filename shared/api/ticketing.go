@@ -38,7 +38,7 @@ const (
 	ExpiredTicket   = "expired"       // the event is over
 )
 
-// Availability is what is left of an event. For each ticket type quantity = available + held + sold.
+// Availability is what is left of an event. For each ticket type quantity = available + held + sold + leased.
 type Availability struct {
 	EventID     ids.Event          `json:"event_id"`
 	TicketTypes []TypeAvailability `json:"ticket_types"`
@@ -51,6 +51,7 @@ type TypeAvailability struct {
 	Available int            `json:"available" minimum:"0"` // how many can be bought now
 	Held      int            `json:"held" minimum:"0"`      // how many unpaid orders hold
 	Sold      int            `json:"sold" minimum:"0"`      // how many are sold
+	Leased    int            `json:"leased" minimum:"0"`    // how many only a venue sells, and has not
 }
 
 // NewOrder is the request of CreateOrder.
@@ -306,8 +307,8 @@ var (
 
 	ResizeInventory = rpc.Endpoint[Resize, rpc.None]{Spec: rpc.Spec{Service: "ticketing", Name: "resize",
 		Access: rpc.Internal, Callers: []string{"event"},
-		Summary: "Set the quantities and the currency of an event; refuses to go below held + sold, and to leave " +
-			"the currency of its orders"}}
+		Summary: "Set the quantities and the currency of an event; refuses to go below held + sold + leased, and to " +
+			"leave the currency of its orders"}}
 	BeginPayment = rpc.Endpoint[BeginPaymentOf, Payable]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
 		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
 	DecideRefund = rpc.Endpoint[RefundOrder, RefundDue]{Spec: rpc.Spec{Service: "ticketing", Name: "decide_refund",

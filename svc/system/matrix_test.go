@@ -40,6 +40,7 @@ func mayCall() map[string]string {
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
 		"venue.get": "owner admin", "venue.update": "owner admin",
+		"ticketing.leases": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
 	}
 }
@@ -71,6 +72,7 @@ type world struct {
 	paid, pending api.Order
 	ticket        api.Ticket
 	venue         api.Venue
+	lease         api.Lease
 	manual        api.Payment         // of another pending order, by bank transfer
 	members       map[string]ids.User // one that each person may remove from the team
 }
@@ -96,6 +98,8 @@ func (s *site) world(people []person, admin string) *world {
 		}
 	}
 	w.venue = call[api.Venue](s, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC"})
+	w.lease = call[api.Lease](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
+		TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1})
 	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
 	w.ticket = s.pay(buyer, w.paid)[0]
 	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
@@ -136,6 +140,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = order.ID.String()
 		case ids.Venue:
 			id = w.venue.ID.String()
+		case ids.Lease:
+			id = w.lease.ID.String()
 		case ids.Ticket:
 			id = w.ticket.ID.String()
 		case ids.Payment:
@@ -171,6 +177,10 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"name": "Another name"}
 	case "api.event.add_ticket_type":
 		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
+	case "api.ticketing.create_lease":
+		return api.NewLease{VenueID: w.venue.ID, TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1}
+	case "api.ticketing.resize_lease":
+		return api.PatchLease{Quantity: 1}
 	case "api.event.invite":
 		return api.Invite{Email: "new@example.org", Role: api.TeamDoor}
 	case "api.event.set_organizer":
@@ -200,7 +210,7 @@ func (w *world) seen() string {
 	w.s.t.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	var b strings.Builder
-	for _, path := range []string{event, event + "/team", event + "/admissions", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
+	for _, path := range []string{event, event + "/team", event + "/admissions", event + "/leases", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
 		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String(),
 		"/v1/venues/" + w.venue.ID.String()} {
 		got, err := w.s.send("GET", path, w.admin, nil)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -45,6 +46,7 @@ type harness struct {
 	people map[string]api.Contact // by address
 	unpaid map[ids.Order]bool     // what the payment service cannot close
 	away   bool                   // whether it can be asked at all
+	venues map[ids.Venue]ids.User // their owners
 }
 
 // each runs a test on both databases.
@@ -58,13 +60,14 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	h := &harness{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t),
 		clock: testkit.NewClock(time.Now().Truncate(time.Second)),
 		live:  settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{},
-		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}}
+		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}, venues: map[ids.Venue]ids.User{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
 	h.conn = h.nats.Connect()
 	h.serve("event", func(srv *rpc.Server) { rpc.Handle(srv, api.GetOffer, h.offer) })
 	h.serve("payment", func(srv *rpc.Server) { rpc.Handle(srv, api.ClosePayments, h.closePayments) })
+	h.serve("venue", func(srv *rpc.Server) { rpc.Handle(srv, line.FindVenue, h.findVenue) })
 	h.serve("user", func(srv *rpc.Server) {
 		rpc.Handle(srv, api.FindUserByEmail, h.find)
 		rpc.Handle(srv, api.GetContacts, h.contacts)

@@ -36,7 +36,7 @@ func (s *Service) rebuildInventory(ctx context.Context, req *api.RebuildOf) (*ap
 }
 
 // refill rebuilds the inventory of an event whose pool is gone, or was never filled in again, before any seat of it is
-// given to others. An event that nobody has ordered from needs nothing.
+// given to others. An event without orders and leases needs nothing.
 func (s *Service) refill(ctx context.Context, event ids.Event) error {
 	if ordered, err := s.db.hasOrders(ctx, event); err != nil || !ordered {
 		return err
@@ -87,7 +87,8 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 		return nil, err
 	}
 	out.Orders = len(rows)
-	var phases [3][]repair // what gives seats back comes first, then what is sold, then what is held
+	// What gives seats back comes first, then leases, then what is sold, then what is held.
+	var phases [3][]repair
 	for _, id := range sortedKeys(rows) {
 		r := repair{ref: inventory.Ref{Event: event, Order: id}, known: known[id],
 			should: s.shouldHave(rows[id], seats[id], known[id])}
@@ -101,10 +102,18 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 			phases[phase] = append(phases[phase], r)
 		}
 	}
-	for _, repairs := range phases {
+	for phase, repairs := range phases {
 		if err := s.applyRepairs(ctx, repairs, out); err != nil {
 			return nil, err
 		}
+		if phase > 0 {
+			continue
+		}
+		mended, waiting, noRoom, err := s.leases.Mend(ctx, event, pool)
+		if err != nil {
+			return nil, err
+		}
+		out.Mended, out.Waiting, out.NoRoom = out.Mended+mended, out.Waiting+waiting, out.NoRoom+noRoom
 	}
 	if pool.Closed {
 		if err := s.inv.Reopen(ctx, event); err != nil {
@@ -192,10 +201,11 @@ func (db ticketStore) stockedAfter(ctx context.Context, event ids.Event) (ids.Ev
 	return next, err
 }
 
-// hasOrders reports whether an event has orders that have, or had, seats.
+// hasOrders reports whether an event has orders or leases that have, or had, seats.
 func (db ticketStore) hasOrders(ctx context.Context, event ids.Event) (bool, error) {
 	var found bool
-	err := db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM orders WHERE event_id = ?)", event).Scan(ctx, &found)
+	err := db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM orders WHERE event_id = ?) OR "+
+		"EXISTS (SELECT 1 FROM leases WHERE event_id = ?)", event, event).Scan(ctx, &found)
 	return found, err
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 )
 
@@ -64,6 +65,7 @@ type Service struct {
 
 	inv    *inventory.Inventory
 	offers *offers.Offers
+	leases *leases.Leases
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
@@ -120,6 +122,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 				"Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
 		}}
 	s.offers = offers.New(d.DB, d.Client, d.Now)
+	s.leases = leases.New(d.DB, inv, d.Now, d.Log, s.refill)
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts)
@@ -139,6 +142,10 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListEventOrders, s.eventOrders)
 	rpc.Handle(srv, api.ListAttendees, s.attendees)
 	s.registerTables(srv)
+	rpc.Handle(srv, api.CreateLease, s.createLease)
+	rpc.Handle(srv, api.ListLeases, s.listLeases)
+	rpc.Handle(srv, api.ResizeLease, s.resizeLease)
+	rpc.Handle(srv, api.CloseLease, s.closeLease)
 	rpc.Handle(srv, api.UpdateTicket, s.updateTicket)
 	rpc.Handle(srv, api.GetTicket, s.getTicket)
 	rpc.Handle(srv, api.GetTicketQR, s.ticketQR)
@@ -170,6 +177,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	work.Go("overdue orders", s.expire)
 	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
+	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
 	work.Last.Go("outbox", s.relay.Run)
 	return work.Run(ctx)
 }
@@ -220,7 +228,8 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Enco
 			c = pool.Types[i]
 		}
 		out.TicketTypes = append(out.TicketTypes,
-			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold})
+			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold,
+				Leased: c.Leased})
 	}
 	text, err := json.Marshal(out)
 	if err != nil {

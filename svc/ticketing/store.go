@@ -67,8 +67,8 @@ func (db ticketStore) setStock(ctx context.Context, event ids.Event, revision in
 			}
 		}
 		_, err := tx.ExecContext(ctx,
-			"UPDATE stock SET capacity = sold, revision = ? WHERE event_id = ? AND revision <= ? AND ticket_type_id "+
-				"NOT IN (?)",
+			"UPDATE stock SET capacity = sold + leased, revision = ? WHERE event_id = ? AND revision <= ? "+
+				"AND ticket_type_id NOT IN (?)",
 			revision, event, revision, bun.List(keep))
 		return err
 	})

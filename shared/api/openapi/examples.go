@@ -57,6 +57,7 @@ const (
 	aTicket   ids.Ticket     = "tkt_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aPayment  ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aVenue    ids.Venue      = "ven_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aLease    ids.Lease      = "lse_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund   ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                = "the refresh_token of the last answer that had one"
 	lastCode                 = "the code of the last answer that had one"
@@ -131,6 +132,10 @@ func event() []Example {
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
 		example(api.GetAvailability, api.EventRef{ID: anEvent}),
+		example(api.CreateLease, api.NewLease{EventID: anEvent, VenueID: aVenue, TicketTypeID: aType, Quantity: 20}),
+		example(api.ListLeases, api.EventRef{ID: anEvent}),
+		example(api.ResizeLease, api.PatchLease{EventID: anEvent, LeaseID: aLease, Quantity: 30}),
+		example(api.CloseLease, api.LeaseToClose{EventID: anEvent, LeaseID: aLease}),
 		example(api.GetCalendar, api.EventRef{ID: anEvent}),
 		example(api.InviteTeamMember, api.Invite{EventID: anEvent, Email: "robin@example.org", Role: api.TeamDoor}),
 		example(api.ListTeam, api.EventRef{ID: anEvent}),

@@ -246,9 +246,9 @@ func (t *tour) availability(ctx context.Context, step, at string, kind int) erro
 		return fmt.Errorf("%s: the answer has %d ticket types", step, len(left.TicketTypes))
 	}
 	k := left.TicketTypes[kind]
-	if k.Available+k.Held+k.Sold != k.Quantity {
-		return fmt.Errorf("%s: %d available, %d held and %d sold are not %d", step, k.Available, k.Held, k.Sold,
-			k.Quantity)
+	if k.Available+k.Held+k.Sold+k.Leased != k.Quantity {
+		return fmt.Errorf("%s: %d available, %d held, %d sold and %d leased are not %d", step, k.Available, k.Held,
+			k.Sold, k.Leased, k.Quantity)
 	}
 	t.line(step, "GET", at+"/availability", http.StatusOK, took,
 		fmt.Sprintf("%d of %d available, %d held, %d sold", k.Available, k.Quantity, k.Held, k.Sold))

@@ -55,9 +55,10 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 	}
 	orders, moving := r.auditOrders(ledger)
 	return []Finding{
-		{Check: "inventory: at every revision, held and sold are the sums over the orders, within capacity",
+		{Check: "inventory: at every revision, held and sold are the sums over the orders and leased is that " +
+			"over the leases, within capacity",
 			Compared: ledger.Checked, Broken: ledger.Broken},
-		r.auditStock(ledger, moving), orders, r.auditTickets(),
+		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditLeases(ledger),
 	}, nil
 }
 
@@ -65,6 +66,7 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 type records struct {
 	stock  []stockRow
 	orders []orderRow
+	leases []leaseRow
 
 	retired map[ids.Event]bool // over for so long that the inventory does not keep them any more
 
@@ -89,6 +91,7 @@ type stockRow struct {
 	TicketTypeID ids.TicketType
 	EventID      ids.Event
 	Sold         int
+	Leased       int
 }
 
 // ticketCounts are numbers of tickets by order and type.
@@ -105,12 +108,15 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	}
 	defer tx.Rollback()
 	var r records
-	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold FROM stock").Scan(ctx, &r.stock); err != nil {
+	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold, leased FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
 	err = tx.NewRaw("SELECT id, event_id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx,
 		&r.orders)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.readLeases(ctx, tx); err != nil {
 		return nil, err
 	}
 	return &r, r.countTickets(ctx, tx)

@@ -32,8 +32,13 @@ type Take struct {
 	N     int       `json:"n"`
 }
 
-// ErrOverLease is a sale of more seats than a lease has, or from one that is not known or closed.
-var ErrOverLease = fault.New(fault.Conflict, "the lease does not have so many seats")
+var (
+	// ErrOverLease is a sale of more seats than a lease has, or from one that is not known or closed.
+	ErrOverLease = fault.New(fault.Conflict, "the lease does not have so many seats")
+
+	// ErrStale is a move at a revision before the last one: what was decided at it is not known any more.
+	ErrStale = fault.New(fault.Conflict, "the lease has moved on: if it stays so, starlight rebuild inventory mends it")
+)
 
 // errTooMany is the answer to a lease of an event that has maxLeases.
 var errTooMany = fault.New(fault.Conflict, "the event has %d leases, which is the most: close one first", maxLeases)
@@ -136,7 +141,9 @@ func (r *round) moveLease(o *op) error {
 	m := o.lease.move
 	l := r.lease(m.ID)
 	switch {
-	case l != nil && m.Revision < l.Revision, l != nil && m.Revision == l.Revision && l.Moved == m.Moved:
+	case l != nil && m.Revision < l.Revision:
+		return ErrStale
+	case l != nil && m.Revision == l.Revision && l.Moved == m.Moved:
 		return nil
 	case l != nil && m.Revision == l.Revision && m.Moved > 0:
 		return ErrSoldOut

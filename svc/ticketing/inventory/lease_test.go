@@ -56,7 +56,7 @@ func TestLease(t *testing.T) {
 	want(a.Resize(ctx, event, 2, one(typ, 20)), nil)
 	want(a.MoveLease(ctx, event, id, typ, 2, 2, false), ErrSoldOut) // it was decided
 	want(a.MoveLease(ctx, event, id, typ, 3, 2, false), nil)
-	want(a.MoveLease(ctx, event, id, typ, 2, 2, false), nil) // long ago
+	want(a.MoveLease(ctx, event, id, typ, 2, 2, false), ErrStale)
 	poolIs(t, b, event, 3, 0, 8, map[ids.Lease]int{id: 8})
 	want(a.Resize(ctx, event, 3, one(typ, 10)), ErrBelow)
 

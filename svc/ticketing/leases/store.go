@@ -1,0 +1,102 @@
+package leases
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// Row is a row of the table leases.
+type Row struct {
+	bun.BaseModel `bun:"table:leases,alias:leases"`
+
+	ID           ids.Lease      `bun:"id,pk"`
+	EventID      ids.Event      `bun:"event_id"`
+	VenueID      ids.Venue      `bun:"venue_id"`
+	TicketTypeID ids.TicketType `bun:"ticket_type_id"`
+	State        string         `bun:"state"`
+	Quantity     int            `bun:"quantity"` // seats that were leased and are not back, sold ones included
+	Sold         int            `bun:"sold"`
+	Target       int            `bun:"target"` // what Quantity shall be
+	Moving       int            `bun:"moving"` // seats that the inventory is to move at this revision, if Due
+	Due          bool           `bun:"due"`
+	Seen         bool           `bun:"seen"`    // the venue may have heard of it
+	Unknown      int            `bun:"unknown"` // seats that came back by force
+	Revision     int64          `bun:"revision"`
+	CreatedAt    time.Time      `bun:"created_at"`
+	UpdatedAt    time.Time      `bun:"updated_at"`
+}
+
+// Left is how many seats the venue may still sell.
+func (r *Row) Left() int { return r.Quantity - r.Sold }
+
+// Lease returns the row as it is shown.
+func (r *Row) Lease() api.Lease {
+	return api.Lease{ID: r.ID, EventID: r.EventID, VenueID: r.VenueID, TicketTypeID: r.TicketTypeID, State: r.State,
+		Quantity: r.Quantity, Sold: r.Sold, Left: r.Left(), Target: r.Target, Unknown: r.Unknown, Revision: r.Revision,
+		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+}
+
+// Get returns a lease, or a NotFound fault.
+func (l *Leases) Get(ctx context.Context, id ids.Lease) (Row, error) {
+	var row Row
+	err := l.db.Read().NewRaw("SELECT * FROM leases WHERE id = ?", id).Scan(ctx, &row)
+	return row, store.OrNotFound(err, noLease)
+}
+
+// lock returns a lease that the transaction keeps as it is.
+func (l *Leases) lock(ctx context.Context, tx bun.Tx, id ids.Lease) (Row, error) {
+	var row Row
+	clause := bun.Safe("")
+	if l.db.Postgres() { // SQLite has one writer
+		clause = "FOR UPDATE"
+	}
+	err := tx.NewRaw("SELECT * FROM leases WHERE id = ? ?", id, clause).Scan(ctx, &row)
+	return row, store.OrNotFound(err, noLease)
+}
+
+// write keeps a lease that the transaction has locked, as it is after a change, under its next revision.
+func (l *Leases) write(ctx context.Context, tx bun.Tx, row *Row) error {
+	row.Revision++
+	row.UpdatedAt = store.Time(l.now())
+	_, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx)
+	return err
+}
+
+// insert keeps a new lease unless it is there.
+func (l *Leases) insert(ctx context.Context, row *Row) error {
+	return l.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+		return err
+	})
+}
+
+// fence moves seats into or out of what the stock counts as leased.
+func fence(ctx context.Context, tx bun.Tx, typ ids.TicketType, n int) error {
+	if n == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE stock SET leased = leased + ? WHERE ticket_type_id = ?", n, typ)
+	return err
+}
+
+// Of returns all leases of an event, newest first.
+func (l *Leases) Of(ctx context.Context, event ids.Event) ([]Row, error) {
+	var rows []Row
+	err := l.db.Read().NewRaw("SELECT * FROM leases WHERE event_id = ? ORDER BY created_at DESC, id DESC",
+		event).Scan(ctx, &rows)
+	return rows, err
+}
+
+// due returns leases of which a move is due that was asked for before a time, at most limit of them after another.
+func (l *Leases) due(ctx context.Context, before time.Time, after ids.Lease, limit int) ([]ids.Lease, error) {
+	var list []ids.Lease
+	err := l.db.Read().NewRaw("SELECT id FROM leases WHERE due AND updated_at < ? AND id > ? ORDER BY id LIMIT ?",
+		before, after, limit).Scan(ctx, &list)
+	return list, err
+}
