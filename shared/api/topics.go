@@ -24,7 +24,7 @@ func Topics() []TopicDescriptor {
 
 func userTopics() []TopicDescriptor {
 	return []TopicDescriptor{UserRegistered.Describe(), UserUpdated.Describe(), UserDeleted.Describe(),
-		PasswordChanged.Describe(), PasswordResetRequested.Describe()}
+		PasswordChanged.Describe(), EmailConfirmationRequested.Describe(), PasswordResetRequested.Describe()}
 }
 
 func eventTopics() []TopicDescriptor {

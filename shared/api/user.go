@@ -14,7 +14,11 @@ import (
 type User struct {
 	ID    ids.User `json:"id"`
 	Email string   `json:"email" format:"email"` // the address to log in with and to write to
-	Name  string   `json:"name"`                 // what the person is called
+	// whether the person has proven to read the mail that goes there
+	EmailVerified bool `json:"email_verified"`
+	// takes the place of the address once it is confirmed
+	PendingEmail string `json:"pending_email,omitempty" format:"email"`
+	Name         string `json:"name"` // what the person is called
 	// admin, or nothing: what a person may do at an event is said by its team
 	Roles     []string  `json:"roles" enum:"admin"`
 	Profile   Profile   `json:"profile"`
@@ -73,7 +77,8 @@ type UpdateProfile struct {
 	// the ETag that was read; if it is not the present one, nothing is changed
 	IfMatch string  `json:"-" header:"If-Match"`
 	Name    *string `json:"name,omitempty" minLength:"1" maxLength:"200"` // what the person is called
-	Email   *string `json:"email,omitempty" format:"email"`               // needs current_password
+	// needs current_password, and takes effect once the token is confirmed that is mailed there
+	Email *string `json:"email,omitempty" format:"email"`
 	// replaces the whole profile; null clears it
 	Profile codec.Patch[Profile] `json:"profile,omitzero"`
 
@@ -102,6 +107,11 @@ type ConfirmReset struct {
 	Token string `json:"token"` // from the link in the mail
 	// none of the most common ones, and not the address
 	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"`
+}
+
+// ConfirmEmail is the request of ConfirmEmailAddress.
+type ConfirmEmail struct {
+	Token string `json:"token"` // from the mail
 }
 
 // SessionInfo is a signed-in device.
@@ -150,12 +160,32 @@ type FindUser struct {
 
 // Contact is how to reach a person.
 type Contact struct {
-	ID       ids.User `json:"id"`
-	Email    string   `json:"email"`
-	Name     string   `json:"name"`
-	Phone    string   `json:"phone,omitempty"`
-	Language string   `json:"language,omitempty"`
-	Timezone string   `json:"timezone,omitempty"`
+	ID    ids.User `json:"id"`
+	Email string   `json:"email"`
+	// whether the person has proven to read what is mailed there
+	EmailVerified bool   `json:"email_verified,omitempty"`
+	Name          string `json:"name"`
+	Phone         string `json:"phone,omitempty"`
+	Language      string `json:"language,omitempty"`
+	Timezone      string `json:"timezone,omitempty"`
+}
+
+// MintConfirmation is the request of the internal endpoints MintConfirmationToken and GetFormerContact.
+type MintConfirmation struct {
+	ConfirmationID string `json:"confirmation_id"`
+}
+
+// MintedConfirmation is a request to prove an address, ready to be mailed there. The token exists nowhere else.
+type MintedConfirmation struct {
+	Contact   Contact   `json:"contact"` // with the address to prove
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// FormerContact is how to reach the address that another one is to replace.
+type FormerContact struct {
+	Contact Contact `json:"contact"` // with the former address
+	Address string  `json:"address"` // the other one, so that its owner knows it again
 }
 
 // MintReset is the request of the internal endpoint MintResetToken.
@@ -249,6 +279,18 @@ var (
 		Method: "POST", Path: "/v1/password-resets/confirm", Access: rpc.Public, Status: 204, Limit: rpc.LoginLimit,
 		Summary: "Set a new password with the token from the mail",
 		Faults:  rpc.Faults{fault.NotFound: "there is no such token", fault.Expired: "the reset is over"}}}
+	RequestEmailConfirmation = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user",
+		Name: "request_confirmation", Method: "POST", Path: "/v1/email-confirmations", Access: rpc.User, Status: 202,
+		Limit: rpc.LoginLimit, Summary: "Have a token mailed that confirms the own address",
+		Detail: "To the address that waits to take the place of the present one, if there is one. Tokens that were " +
+			"mailed before are over.",
+		Faults: rpc.Faults{fault.Conflict: "the address is confirmed already"}}}
+	ConfirmEmailAddress = rpc.Endpoint[ConfirmEmail, rpc.None]{Spec: rpc.Spec{Service: "user",
+		Name: "confirm_email", Method: "POST", Path: "/v1/email-confirmations/confirm", Access: rpc.Public,
+		Status: 204, Limit: rpc.LoginLimit, Summary: "Confirm an address with the token from the mail",
+		Detail: "If the address takes the place of another one, every session ends but the one that asked for it.",
+		Faults: rpc.Faults{fault.Expired: "the token is used or over",
+			fault.Conflict: "another account has the address by now"}}}
 	ListUsers = rpc.Endpoint[ListUsersQuery, List[User]]{Spec: rpc.Spec{Service: "user", Name: "list",
 		Method: "GET", Path: "/v1/users", Access: rpc.Admin, Summary: "List accounts"}}
 	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get",
@@ -281,6 +323,12 @@ var (
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
 		Access: rpc.Internal, Callers: []string{"notification"},
 		Summary: "Make the token of a password reset, at the moment it is mailed"}}
+	MintConfirmationToken = rpc.Endpoint[MintConfirmation, MintedConfirmation]{Spec: rpc.Spec{Service: "user",
+		Name: "mint_confirmation", Access: rpc.Internal, Callers: []string{"notification"},
+		Summary: "Make the token that confirms an address, at the moment it is mailed"}}
+	GetFormerContact = rpc.Endpoint[MintConfirmation, FormerContact]{Spec: rpc.Spec{Service: "user",
+		Name: "former_contact", Access: rpc.Internal, Callers: []string{"notification"},
+		Summary: "How to reach the address that another one is to replace"}}
 )
 
 // GetContactOf is the request of GetContact.
@@ -297,18 +345,30 @@ func userEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(),
 		RefreshSession.Describe(), EndSession.Describe(), GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(),
 		ChangeMyPassword.Describe(), ExportMe.Describe(),
-		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), ListUsers.Describe(), GetUser.Describe(),
+		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), RequestEmailConfirmation.Describe(),
+		ConfirmEmailAddress.Describe(), ListUsers.Describe(), GetUser.Describe(),
 		SetUserRoles.Describe(),
 		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(),
 		CheckSession.Describe(), FindUserByEmail.Describe(),
-		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe()}
+		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
+		MintConfirmationToken.Describe(), GetFormerContact.Describe()}
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.
 type UserEvent struct {
-	UserID   ids.User  `json:"user_id"`
-	Language string    `json:"language,omitempty"` // with UserRegistered: what the browser asked for, the best first
-	At       time.Time `json:"at"`
+	UserID   ids.User `json:"user_id"`
+	Language string   `json:"language,omitempty"` // with UserRegistered: what the browser asked for, the best first
+	// with UserRegistered: names the request to confirm the address; is not the secret
+	ConfirmationID string    `json:"confirmation_id,omitempty"`
+	At             time.Time `json:"at"`
+}
+
+// ConfirmationEvent is the payload of EmailConfirmationRequested.
+type ConfirmationEvent struct {
+	UserID         ids.User  `json:"user_id"`
+	ConfirmationID string    `json:"confirmation_id"` // names the request; is not the secret
+	Change         bool      `json:"change"`          // whether the address is to replace another one
+	At             time.Time `json:"at"`
 }
 
 // ResetEvent is the payload of PasswordResetRequested.
@@ -320,9 +380,11 @@ type ResetEvent struct {
 
 // The topics of the user service.
 var (
-	UserRegistered         = Topic[UserEvent]{"ev.user.user.registered", "an account was made"}
-	UserUpdated            = Topic[UserEvent]{"ev.user.user.updated", "an account was changed"}
-	UserDeleted            = Topic[UserEvent]{"ev.user.user.deleted", "an account was deleted"}
-	PasswordChanged        = Topic[UserEvent]{"ev.user.password.changed", "a password was changed"}
+	UserRegistered             = Topic[UserEvent]{"ev.user.user.registered", "an account was made"}
+	UserUpdated                = Topic[UserEvent]{"ev.user.user.updated", "an account was changed"}
+	UserDeleted                = Topic[UserEvent]{"ev.user.user.deleted", "an account was deleted"}
+	PasswordChanged            = Topic[UserEvent]{"ev.user.password.changed", "a password was changed"}
+	EmailConfirmationRequested = Topic[ConfirmationEvent]{"ev.user.confirmation.requested",
+		"an address is to be confirmed"}
 	PasswordResetRequested = Topic[ResetEvent]{"ev.user.reset.requested", "a password reset was requested"}
 )

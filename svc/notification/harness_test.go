@@ -284,6 +284,12 @@ func (h *harness) join(name string) api.User {
 // setProfile changes the profile of a user.
 func (h *harness) setProfile(u api.User, p api.Profile) {
 	h.t.Helper()
+	h.updateMe(u, api.UpdateProfile{Profile: codec.To(p)})
+}
+
+// updateMe changes the account of a user.
+func (h *harness) updateMe(u api.User, change api.UpdateProfile) {
+	h.t.Helper()
 	tokens, err := rpc.Call(h.t.Context(), h.gateway, api.CreateSession, &api.Login{Email: u.Email, Password: "correct horse battery"})
 	if err != nil {
 		h.t.Fatal(err)
@@ -299,7 +305,7 @@ func (h *harness) setProfile(u api.User, p api.Profile) {
 		h.t.Fatal(err)
 	}
 	ctx := rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
-	if _, err := rpc.Call(ctx, h.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(p)}); err != nil {
+	if _, err := rpc.Call(ctx, h.gateway, api.UpdateMe, &change); err != nil {
 		h.t.Fatal(err)
 	}
 }

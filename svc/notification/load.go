@@ -127,10 +127,11 @@ func (s *Service) address(ctx context.Context, found map[api.NotificationJob]*ou
 	return nil
 }
 
-// stopBlocked stops mails to addresses that do not exist, but for the one without which an account would be lost.
+// stopBlocked stops mails to addresses that do not exist, but for those without which an account would be lost.
 func (s *Service) stopBlocked(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
 	concerns := func(out *outgoing) bool {
-		return out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset"
+		return out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset" &&
+			out.row.Name != "email_confirmation" && out.row.Name != "email_change"
 	}
 	people := set[ids.User]{}
 	for _, out := range found {

@@ -18,7 +18,7 @@ import (
 func consumed() []string {
 	return []string{
 		api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
-		api.PasswordResetRequested.Subject,
+		api.PasswordResetRequested.Subject, api.EmailConfirmationRequested.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
@@ -91,6 +91,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		// The token is made when the mail is sent. The inbox is for people who are signed in and need none.
 		return step{notices: []notice{{cause: "reset." + e.ResetID, user: e.UserID, name: "password_reset",
 			facts: render.Facts{ResetID: e.ResetID}, hidden: true}}}, nil
+	case api.EmailConfirmationRequested.Subject:
+		return onConfirmation(m)
 	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject:
 		var offer api.Offer
@@ -119,11 +121,27 @@ func (s *Service) onUser(m stream.Msg) (step, error) {
 	switch m.Subject {
 	case api.UserRegistered.Subject:
 		return step{notices: []notice{{cause: "welcome", user: e.UserID, name: "welcome",
-			facts: render.Facts{Speaks: e.Language}}}}, nil
+			facts: render.Facts{Speaks: e.Language, ConfirmationID: e.ConfirmationID}}}}, nil
 	case api.PasswordChanged.Subject:
 		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "password_changed"}}}, nil
 	}
 	return step{change: func(ctx context.Context, tx bun.Tx) error { return deletePerson(ctx, tx, e.UserID) }}, nil
+}
+
+// onConfirmation mails the token that proves an address there, and tells the address that it is to replace.
+func onConfirmation(m stream.Msg) (step, error) {
+	var e api.ConfirmationEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	facts := render.Facts{ConfirmationID: e.ConfirmationID}
+	st := step{notices: []notice{{cause: "confirmation." + e.ConfirmationID, user: e.UserID,
+		name: "email_confirmation", facts: facts, hidden: true}}}
+	if e.Change {
+		st.notices = append(st.notices, notice{cause: "change." + e.ConfirmationID, user: e.UserID,
+			name: "email_change", facts: facts})
+	}
+	return st, nil
 }
 
 func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {

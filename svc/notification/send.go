@@ -28,16 +28,8 @@ func (o *obsolete) Error() string { return o.reason }
 func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 	lang := s.texts.LanguageOf(out.to, out.facts)
 	v := s.texts.View(lang, out.to.Name, out.facts)
-	if out.row.Name == "password_reset" {
-		minted, err := rpc.Call(ctx, s.Client, api.MintResetToken, &api.MintReset{ResetID: out.facts.ResetID})
-		if fault.Is(err, fault.NotFound) {
-			return &obsolete{"the reset is used or too old"}
-		}
-		if err != nil {
-			return err
-		}
-		out.to = minted.Contact
-		v.Token, v.Until = minted.Token, s.texts.Moment(lang, minted.ExpiresAt, out.to.Timezone)
+	if err := s.addSecrets(ctx, out, lang, &v); err != nil {
+		return err
 	}
 	m, err := s.write(ctx, out, v)
 	if err != nil {
@@ -52,6 +44,48 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 		return err
 	}
 	return &channel.Undeliverable{Reason: gone.Reason}
+}
+
+// addSecrets adds what stands in a mail and nowhere else: tokens, which are made at this moment, and the addresses
+// that they are about.
+func (s *Service) addSecrets(ctx context.Context, out *outgoing, lang string, v *render.View) error {
+	switch name := out.row.Name; {
+	case name == "password_reset":
+		minted, err := rpc.Call(ctx, s.Client, api.MintResetToken, &api.MintReset{ResetID: out.facts.ResetID})
+		if fault.Is(err, fault.NotFound) {
+			return &obsolete{"the reset is used or too old"}
+		}
+		if err != nil {
+			return err
+		}
+		out.to = minted.Contact
+		v.Token, v.Until = minted.Token, s.texts.Moment(lang, minted.ExpiresAt, out.to.Timezone)
+	case name == "email_change":
+		former, err := rpc.Call(ctx, s.Client, api.GetFormerContact,
+			&api.MintConfirmation{ConfirmationID: out.facts.ConfirmationID})
+		if fault.Is(err, fault.NotFound) {
+			return &obsolete{"the change is too old"}
+		}
+		if err != nil {
+			return err
+		}
+		out.to, v.Address = former.Contact, former.Address
+	case out.facts.ConfirmationID != "":
+		minted, err := rpc.Call(ctx, s.Client, api.MintConfirmationToken,
+			&api.MintConfirmation{ConfirmationID: out.facts.ConfirmationID})
+		if fault.Is(err, fault.NotFound) {
+			if name == "welcome" { // which it is without a token, too
+				return nil
+			}
+			return &obsolete{"the address is confirmed, or another one is to be"}
+		}
+		if err != nil {
+			return err
+		}
+		out.to = minted.Contact
+		v.Token, v.Until = minted.Token, s.texts.Moment(lang, minted.ExpiresAt, out.to.Timezone)
+	}
+	return nil
 }
 
 // write writes a mail, when it is its turn.

@@ -57,12 +57,15 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		return nil, err
 	}
 	take := func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.lock(ctx, tx, row.ID) }
+	var proof *confirmationRow
 	if change.address != nil && change.address.text != row.Email {
 		p, err := s.confirm(ctx, row, "current_password", req.CurrentPassword)
 		if err != nil {
 			return nil, refused(err)
 		}
 		take = func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.lockProven(ctx, tx, p) }
+		fresh := s.confirmation(&row, *change.address, rpc.Caller(ctx).Session)
+		proof = &fresh
 	}
 	runs := 0
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -80,11 +83,8 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		if row == before {
 			return nil
 		}
-		if row.EmailKey != before.EmailKey {
-			// A reset mail that is still in the old mailbox must not open the account.
-			if err := endResets(ctx, tx, row.ID); err != nil {
-				return err
-			}
+		if err := s.changeAddress(ctx, tx, &row, before.PendingEmail, proof); err != nil {
+			return err
 		}
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
 			return err
@@ -95,6 +95,28 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		return nil, refused(err)
 	}
 	return row.user(), nil
+}
+
+// changeAddress has the new address of a locked person confirmed, if another one waits than before.
+func (s *Service) changeAddress(
+	ctx context.Context, tx bun.Tx, row *userRow, before string, proof *confirmationRow,
+) error {
+	switch {
+	case row.PendingEmail == before:
+		return nil
+	case row.PendingEmail == "" || proof == nil: // the present address was given: it stays
+		return endConfirmations(ctx, tx, row.ID)
+	}
+	var taken bool
+	err := tx.NewRaw("SELECT EXISTS (SELECT 1 FROM users WHERE email_key = ? AND id <> ?)", proof.AddressKey,
+		row.ID).Scan(ctx, &taken)
+	if err == nil && taken {
+		err = errTaken()
+	}
+	if err != nil {
+		return err
+	}
+	return s.ask(ctx, tx, proof)
 }
 
 func errStale() error {
@@ -133,7 +155,9 @@ func (u update) apply(row *userRow) {
 		row.Name = *u.name
 	}
 	if u.address != nil {
-		row.setAddress(*u.address)
+		if row.PendingEmail = u.address.text; u.address.text == row.Email {
+			row.PendingEmail = ""
+		}
 	}
 	if u.profile != nil {
 		row.setProfile(*u.profile)
@@ -188,6 +212,9 @@ func (s *Service) replacePassword(
 		return nil, err
 	}
 	if err := endResets(ctx, tx, row.ID); err != nil {
+		return nil, err
+	}
+	if err := dropChange(ctx, tx, row); err != nil { // a thief may have asked for it
 		return nil, err
 	}
 	return []revocation.Fact{ended}, s.publish(ctx, tx, api.PasswordChanged, row.ID)

@@ -157,7 +157,15 @@ func TestUpdateMe(t *testing.T) {
 		_, err = patch(api.UpdateProfile{Email: ptr("BOB@example.org"), CurrentPassword: password})
 		wantCode(t, err, fault.Conflict)
 		moved := must(patch(api.UpdateProfile{Email: ptr("lovelace@example.org"), CurrentPassword: password}))(t)
-		if moved.Email != "lovelace@example.org" {
+		if moved.Email != "ada@example.org" || moved.PendingEmail != "lovelace@example.org" {
+			t.Errorf("got %+v", moved)
+		}
+		m.login("ada@example.org", password) // until the new address is proven
+		minted := must(m.mintConfirmation(m.lastConfirmation(1).ConfirmationID))(t)
+		if err := m.prove(minted.Token); err != nil {
+			t.Fatal(err)
+		}
+		if moved = must(patch(api.UpdateProfile{}))(t); moved.Email != "lovelace@example.org" || moved.PendingEmail != "" {
 			t.Errorf("got %+v", moved)
 		}
 		_, err = m.tryLogin("192.0.2.1", "ada@example.org", password)

@@ -31,11 +31,12 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	}
 	row := newUserRow(account, name, hash, false, s.now())
 	answer := row.user()
+	proof := s.confirmation(&row, account, "")
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := idempotency.KeepFor(ctx, tx, api.RegisterUser.Success(), answer); err != nil {
 			return err
 		}
-		return s.insert(ctx, tx, &row, acceptedLanguages(req.Speaks))
+		return s.insert(ctx, tx, &row, acceptedLanguages(req.Speaks), &proof)
 	})
 	if err != nil {
 		return nil, err
@@ -58,14 +59,22 @@ func acceptedLanguages(header string) string {
 	return strings.Join(names, ", ")
 }
 
-// insert writes a new person, who speaks a language if it is known, with the domain event. One that is written
-// already stays.
-func (s *Service) insert(ctx context.Context, tx bun.Tx, row *userRow, language string) error {
+// insert writes a new person, who speaks a language if it is known, with the domain event. The address is to be proven
+// unless proof is nil. One that is written already stays.
+func (s *Service) insert(
+	ctx context.Context, tx bun.Tx, row *userRow, language string, proof *confirmationRow,
+) error {
 	if fresh, err := insertUser(ctx, tx, row); err != nil || !fresh {
 		return err
 	}
-	return stream.Add(ctx, tx, api.UserRegistered.Subject,
-		api.UserEvent{UserID: row.ID, Language: language, At: s.now()})
+	event := api.UserEvent{UserID: row.ID, Language: language, At: s.now()}
+	if proof != nil { // the welcome brings the token along
+		if _, err := tx.NewInsert().Model(proof).Exec(ctx); err != nil {
+			return err
+		}
+		event.ConfirmationID = proof.ID.String()
+	}
+	return stream.Add(ctx, tx, api.UserRegistered.Subject, event)
 }
 
 // publish adds a domain event about a person to the outbox.
@@ -104,7 +113,8 @@ func (s *Service) EnsureAdmin(ctx context.Context, email, password string) (crea
 		return false, "", err
 	}
 	row := newUserRow(account, "Administrator", hash, true, s.now())
-	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return s.insert(ctx, tx, &row, "") })
+	row.EmailVerified = true // by who runs the system
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return s.insert(ctx, tx, &row, "", nil) })
 	if err == nil {
 		return true, generated, nil
 	}

@@ -156,6 +156,12 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 		if err := clearFailures(ctx, tx, newAttempt(ctx, row.address()).account); err != nil {
 			return nil, err
 		}
+		if reset.Address == hashText(row.EmailKey) && !row.EmailVerified { // who reads the mail has proven the address
+			row.EmailVerified = true
+			if err := saveUser(ctx, tx, &row, s.now()); err != nil {
+				return nil, err
+			}
+		}
 		return s.replacePassword(ctx, tx, &row, hash, "")
 	})
 }

@@ -98,6 +98,9 @@ func TestResetEnds(t *testing.T) {
 		email := "lovelace@example.org"
 		must(rpc.Call(m.as(tokens), m.gateway, api.UpdateMe,
 			&api.UpdateProfile{Email: &email, CurrentPassword: password}))(t)
+		if err := m.prove(must(m.mintConfirmation(m.lastConfirmation(1).ConfirmationID))(t).Token); err != nil {
+			t.Fatal(err)
+		}
 		wantCode(t, m.confirm(minted.Token, "another password"), fault.Expired) // it went to the old address
 	})
 }

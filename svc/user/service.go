@@ -93,6 +93,10 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.HandleParts(srv, api.ExportMe, s.export)
 	rpc.Handle(srv, api.RequestPasswordReset, s.requestReset)
 	rpc.Handle(srv, api.ConfirmPasswordReset, s.confirmReset)
+	rpc.Handle(srv, api.RequestEmailConfirmation, s.requestConfirmation)
+	rpc.Handle(srv, api.ConfirmEmailAddress, s.confirmAddress)
+	rpc.Handle(srv, api.MintConfirmationToken, s.mintConfirmation)
+	rpc.Handle(srv, api.GetFormerContact, s.formerContact)
 	rpc.Handle(srv, api.ListUsers, s.list)
 	rpc.Handle(srv, api.GetUser, s.get)
 	rpc.Handle(srv, api.SetUserRoles, s.setRoles)
@@ -133,6 +137,7 @@ func (s *Service) sweep(ctx context.Context) error {
 			{"DELETE FROM refresh_tokens WHERE expires_at <= ?", now},
 			{"DELETE FROM live_tickets WHERE expires_at <= ?", now},
 			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},
+			{"DELETE FROM email_confirmations WHERE requested_at <= ?", now.Add(-confirmationTTL - confirmationKept)},
 			{"DELETE FROM login_failures WHERE last_at <= ?", now.Add(-failureTTL)},
 		} {
 			if _, err := tx.ExecContext(ctx, old.query, old.until); err != nil {

@@ -23,6 +23,8 @@ type userRow struct {
 	ID                ids.User  `bun:"id,pk"`
 	Email             string    `bun:"email"`
 	EmailKey          string    `bun:"email_key"`
+	EmailVerified     bool      `bun:"email_verified"`
+	PendingEmail      string    `bun:"pending_email"`
 	Name              string    `bun:"name"`
 	Search            string    `bun:"search"`
 	Password          string    `bun:"password"`
@@ -75,14 +77,14 @@ func (r *userRow) roles() []string {
 }
 
 func (r *userRow) user() *api.User {
-	return &api.User{ID: r.ID, Email: r.Email, Name: r.Name, Roles: r.roles(), Profile: r.profile(),
-		Revision:  r.Revision,
+	return &api.User{ID: r.ID, Email: r.Email, EmailVerified: r.EmailVerified, PendingEmail: r.PendingEmail,
+		Name: r.Name, Roles: r.roles(), Profile: r.profile(), Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
 func (r *userRow) contact() *api.Contact {
-	return &api.Contact{ID: r.ID, Email: r.Email, Name: r.Name, Phone: r.Phone, Language: r.Language,
-		Timezone: r.Timezone}
+	return &api.Contact{ID: r.ID, Email: r.Email, EmailVerified: r.EmailVerified, Name: r.Name, Phone: r.Phone,
+		Language: r.Language, Timezone: r.Timezone}
 }
 
 const noUser = "there is no such person"

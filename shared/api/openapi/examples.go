@@ -91,6 +91,7 @@ func account() []Example {
 		example(api.UpdateMe, api.UpdateProfile{Name: &name, Profile: codec.To(api.Profile{Phone: "+4930123456",
 			Language: "de", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE",
 			ShareDemographics: true})}),
+		example(api.RequestEmailConfirmation, rpc.None{}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
 	}

@@ -101,6 +101,7 @@ type View struct {
 	Amount, Reason   string
 	Subject, Text    string
 	Token, Until     string
+	Address          string // that is to replace the recipient's, masked
 	Hours            int
 }
 

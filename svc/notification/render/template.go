@@ -17,6 +17,8 @@ type Template struct {
 func Templates() []Template {
 	return []Template{
 		{"welcome", api.AboutAccount, "/v1/events"},
+		{"email_confirmation", api.AboutAccount, ""},
+		{"email_change", api.AboutAccount, ""},
 		{"password_reset", api.AboutAccount, ""},
 		{"password_changed", api.AboutAccount, ""},
 		{"order_paid", api.AboutOrders, "/v1/orders/{order}/tickets"},

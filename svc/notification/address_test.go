@@ -1,0 +1,48 @@
+package notification_test
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// The welcome brings the token that confirms the address. A change is mailed to the new address with a token, and told
+// at the one that it is to replace, whichever of the two the account has by then.
+func TestConfirmationOfAddresses(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada := h.join("ada")
+		secret := regexp.MustCompile(`ec_[A-Za-z0-9_-]{43}`)
+		token := secret.FindString(h.mails("welcome", 1)[0].text())
+		if token == "" {
+			t.Fatalf("no token in %s", h.mails("welcome", 1)[0].text())
+		}
+		confirm := func(token string) {
+			t.Helper()
+			if _, err := rpc.Call(t.Context(), h.gateway, api.ConfirmEmailAddress,
+				&api.ConfirmEmail{Token: token}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		confirm(token)
+		email := "lovelace@example.org"
+		h.updateMe(ada, api.UpdateProfile{Email: &email, CurrentPassword: "correct horse battery"})
+		m := h.mails("email_confirmation", 1)[0]
+		if to := m.header.Get("To"); !strings.Contains(to, "lovelace@example.org") {
+			t.Errorf("the token goes to %s", to)
+		}
+		confirm(secret.FindString(m.text()))
+		told := h.mails("email_change", 1)[0]
+		if to := told.header.Get("To"); !strings.Contains(to, "ada@example.org") ||
+			!strings.Contains(told.text(), "l…@example.org") || secret.MatchString(told.text()) {
+			t.Errorf("told is %s: %s", to, told.text())
+		}
+		var stored string
+		if err := h.db.Read().NewRaw("SELECT string_agg(facts || title || text, ' ') FROM messages").Scan(t.Context(),
+			&stored); err != nil || strings.Contains(stored, "ec_") || strings.Contains(stored, "lovelace") {
+			t.Errorf("stored %q, %v", stored, err)
+		}
+	})
+}
