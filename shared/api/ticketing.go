@@ -127,10 +127,10 @@ type Ticket struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	TypeName     string         `json:"ticket_type_name"` // what the ticket type is called
 	OrderID      ids.Order      `json:"order_id"`
-	OwnerID      ids.User       `json:"owner_id"`
+	OwnerID      ids.User       `json:"owner_id,omitempty"` // absent in answers at a venue
 	Holder       Attendee       `json:"holder"`
 	Revision     int64          `json:"revision"`              // grows with each transfer; older codes are revoked
-	IssuedAt     time.Time      `json:"issued_at"`             // when it was made
+	IssuedAt     time.Time      `json:"issued_at,omitzero"`    // when it was made; absent in answers at a venue
 	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"` // when its holder came in
 }
 

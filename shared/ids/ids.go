@@ -119,6 +119,25 @@ func encode[K Kind](raw [16]byte) ID[K] {
 	return ID[K](out[:])
 }
 
+// Raw returns the 128 bits of an id in order: ids that sort by age do so by their bits. It is zero for what is no id.
+func (id ID[K]) Raw() [16]byte {
+	var raw [16]byte
+	if len(id) != size {
+		return raw
+	}
+	var hi, lo uint64
+	for _, c := range []byte(id[prefix+1:]) {
+		hi = hi<<5 | lo>>59
+		lo = lo<<5 | uint64(strings.IndexByte(alphabet, c))
+	}
+	binary.BigEndian.PutUint64(raw[:8], hi)
+	binary.BigEndian.PutUint64(raw[8:], lo)
+	return raw
+}
+
+// FromRaw returns the id whose Raw is raw.
+func FromRaw[K Kind](raw [16]byte) ID[K] { return encode[K](raw) }
+
 // Time returns when an id made by New was made, to the millisecond. For any other id the result means nothing.
 func (id ID[K]) Time() time.Time {
 	const stamped = 10 // characters: their 50 bits are the milliseconds and nothing else, as the top two are zero

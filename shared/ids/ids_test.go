@@ -79,3 +79,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestRaw(t *testing.T) {
+	now := time.Now()
+	for range 100 {
+		id := ids.New[ids.TicketKind](now)
+		if got := ids.FromRaw[ids.TicketKind](id.Raw()); got != id {
+			t.Errorf("%s becomes %s", id, got)
+		}
+	}
+	if raw := ids.Ticket("").Raw(); raw != [16]byte{} {
+		t.Errorf("no id is %x", raw)
+	}
+}

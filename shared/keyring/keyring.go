@@ -258,6 +258,9 @@ func (r *Ring) reload(ctx context.Context) error {
 	return nil
 }
 
+// ID returns the id of a key, as Key has it.
+func ID(public ed25519.PublicKey) string { return name(public) }
+
 // name returns the id of a key. 96 bits are enough to tell keys apart, and ids are part of every ticket's bar code.
 func name(public ed25519.PublicKey) string { return thumbprint(public)[:16] }
 

@@ -1,0 +1,213 @@
+package doors
+
+import (
+	"context"
+	"crypto/ed25519"
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/code"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/edge/disk"
+)
+
+// The answers to the scan of a person who goes out, beside those about codes.
+const (
+	Exited    = "exited"
+	NotInside = "not_inside"
+)
+
+// results are all answers.
+var results = [...]string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket,
+	api.NotYetValid, api.ExpiredTicket, Exited, NotInside}
+
+// Shown is a code that was shown at a door.
+type Shown struct {
+	EventID ids.Event
+	Code    string
+	Gate    string
+	By      string // a user or a pass
+	Exit    bool   // the person goes out
+}
+
+// Verdict is the answer to a code that was shown.
+type Verdict struct {
+	Result   string
+	Unknown  bool          // the code is genuine, and the manifest does not have the ticket, or not so
+	Ticket   *line.Ticket  // as far as it is known; nil if it is not of the event
+	Event    api.Event     // its description
+	At       time.Time     // of the admission that counts; zero without one
+	Gate     string        // of that
+	Manifest time.Duration // the age of the manifest
+}
+
+// request is a scan on its way to a decision.
+type request struct {
+	Shown
+	payload code.Payload
+	genuine bool
+}
+
+// verdict is a decision.
+type verdict struct {
+	result  string
+	unknown bool
+	state   mark
+	gate    string
+	reading int64 // generation of the manifest
+	of      bool  // the ticket is one of the event
+	offer   *api.Offer
+	age     time.Duration
+}
+
+// Scan decides on a code that was shown, and answers when the decision is on the disk. The faults are NotFound for an
+// event that the venue has nothing to do with, Conflict while its doors are not the venue's, and Unavailable while
+// nothing can be decided.
+func (d *Doors) Scan(ctx context.Context, s Shown) (*Verdict, error) {
+	s.Code = strings.TrimSpace(s.Code) // scanners add a line end, people a blank
+	if err := d.ready(s.EventID); err != nil {
+		return nil, err
+	}
+	req := request{Shown: s}
+	req.payload, req.genuine = d.readCode(s.Code)
+	v, err := d.scans.Do(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	d.metrics.results[v.result].Inc()
+	out := &Verdict{Result: v.result, Unknown: v.unknown, Gate: v.gate, Manifest: v.age, Event: v.offer.Event}
+	if v.state.at != 0 {
+		out.At = time.UnixMilli(v.state.at).UTC()
+	}
+	if v.of {
+		if out.Ticket, err = d.ticket(s.EventID, v.reading, req.payload); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// ready returns nil if scans of an event are decided here.
+func (d *Doors) ready(id ids.Event) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.fenced != "" {
+		return d.errFenced()
+	}
+	if d.broken != nil {
+		return d.errBroken()
+	}
+	return d.holds(d.events[id])
+}
+
+// holds returns nil if the doors of the event are the venue's.
+func (d *Doors) holds(e *event) error {
+	switch {
+	case e == nil:
+		return fault.New(fault.NotFound, "the doors of this event are not the venue's")
+	case e.Holds:
+		return nil
+	case e.State == line.DoorsHandingOver:
+		return fault.New(fault.Conflict, "the doors are being handed over: the venue admits once it has all tickets")
+	case e.State == line.DoorsVenue:
+		return fault.New(fault.Conflict, "another computer of the venue has taken the doors of this event, and this "+
+			"one does not know what it has decided")
+	}
+	return fault.New(fault.Conflict, "the venue has given the doors of this event back: scan with the system")
+}
+
+func (d *Doors) errFenced() error {
+	return fault.New(fault.Unavailable, "this computer must not admit any more: %s", d.fenced).After(30 * time.Second)
+}
+
+func (d *Doors) errBroken() error {
+	if disk.Full(d.broken) {
+		return fault.Wrap(d.broken, fault.Unavailable,
+			"the disk of the venue's computer is full: nothing was decided").After(time.Second)
+	}
+	return fault.Wrap(d.broken, fault.Unavailable,
+		"the disk of the venue's computer takes no writes: nothing was decided").After(time.Second)
+}
+
+// readCode checks a code's form and signature.
+func (d *Doors) readCode(shown string) (code.Payload, bool) {
+	c, ok := code.Parse(shown)
+	if !ok {
+		return code.Payload{}, false
+	}
+	d.mu.RLock()
+	key, known := d.keys[c.KeyID]
+	d.mu.RUnlock()
+	return c.Payload, known && len(c.Signature) == ed25519.SignatureSize && ed25519.Verify(key, c.Body, c.Signature)
+}
+
+// ticket returns what is known of a ticket.
+func (d *Doors) ticket(event ids.Event, generation int64, p code.Payload) (*line.Ticket, error) {
+	t := line.Ticket{ID: p.Ticket, Revision: p.Revision}
+	err := d.db.View(func(tx *disk.Tx) error {
+		stored, there, err := tx.Ticket(event, generation, p.Ticket)
+		if there {
+			t = stored
+		}
+		return err
+	})
+	return &t, err
+}
+
+// decide is the rule of the door, for what is known of the ticket at this moment.
+func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark) {
+	v = verdict{offer: e.Offer, age: e.age(), reading: e.Manifest.Generation, state: s.state()}
+	v.of = r.genuine && r.payload.Event == e.EventID
+	next = s.own
+	switch {
+	case !r.genuine:
+		v.result = api.InvalidCode
+	case !v.of:
+		v.result = api.WrongEvent
+	case e.Offer.Event.Status == api.EventCancelled:
+		v.result = api.RevokedTicket
+	case e.Opens != nil && now.Before(*e.Opens) && !r.Exit:
+		v.result = api.NotYetValid
+	case e.Closes != nil && now.After(*e.Closes) && !r.Exit:
+		v.result = api.ExpiredTicket
+	default:
+		v.result, v.unknown = e.judge(r, s)
+	}
+	switch v.result {
+	case api.Admitted:
+		next = mark{revision: r.payload.Revision, at: now.UnixMilli(), gate: e.gate(r.Gate), status: inside}
+		v.state = next
+	case Exited:
+		next = v.state
+		next.status = outside
+	}
+	if v.result == api.Admitted || v.result == api.AlreadyAdmitted {
+		v.gate = e.gateName(v.state.gate)
+	} else {
+		v.state.at = 0
+	}
+	return v, next
+}
+
+// judge decides on a genuine code of the event while its doors are open.
+func (e *event) judge(r *request, s seat) (result string, unknown bool) {
+	revision := r.payload.Revision
+	unknown = !s.known || revision > s.hub.revision // bought, or transferred, after the manifest was read
+	state := s.state()
+	switch {
+	case s.known && (revision < s.hub.revision || s.hub.status == revoked), revision < s.own.revision:
+		return api.RevokedTicket, false
+	case r.Exit && state.status != inside:
+		return NotInside, unknown
+	case r.Exit:
+		return Exited, unknown
+	case state.status == inside:
+		return api.AlreadyAdmitted, unknown
+	case unknown && e.Unknown != line.UnknownAdmit && s.own.status == none:
+		return api.InvalidCode, true
+	}
+	return api.Admitted, unknown
+}
