@@ -68,7 +68,7 @@ type Payment struct {
 	UserID  ids.User    `json:"user_id"`
 	// they only move forward; a failed one may still succeed when the provider says so later
 	Status      string `json:"status" enum:"requires_action,processing,failed,succeeded,refunded"`
-	Provider    string `json:"provider" enum:"stripe,sandbox,manual"` // where it is made
+	Provider    string `json:"provider" enum:"stripe,sandbox,manual,box_office"` // where it is made
 	Amount      Money  `json:"amount"`
 	Refunded    Money  `json:"refunded,omitzero"`      // given back so far; absent if nothing is
 	CheckoutURL string `json:"checkout_url,omitempty"` // while requires_action

@@ -370,6 +370,7 @@ type TicketEvent struct {
 var (
 	OrderWasHeld      = Topic[OrderEvent]{"ev.ticketing.order.held", "seats are held for an order"}
 	OrderWasPaid      = Topic[OrderEvent]{"ev.ticketing.order.paid", "an order is paid and has its tickets"}
+	OrderWasSold      = Topic[SaleEvent]{"ev.ticketing.order.sold", "an order was sold and paid at a counter"}
 	OrderHasExpired   = Topic[OrderEvent]{"ev.ticketing.order.expired", "an order was not paid in time"}
 	OrderWasCancelled = Topic[OrderEvent]{"ev.ticketing.order.cancelled",
 		"an order was given up, or its event was cancelled before it cost anything"}

@@ -33,9 +33,10 @@ func eventTopics() []TopicDescriptor {
 }
 
 func ticketingTopics() []TopicDescriptor {
-	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderHasExpired.Describe(),
-		OrderWasCancelled.Describe(), OrderRefundDue.Describe(), OrderWasRefunded.Describe(),
-		TicketWasRevoked.Describe(), TicketTransferred.Describe(), TicketAdmission.Describe()}
+	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderWasSold.Describe(),
+		OrderHasExpired.Describe(), OrderWasCancelled.Describe(), OrderRefundDue.Describe(),
+		OrderWasRefunded.Describe(), TicketWasRevoked.Describe(), TicketTransferred.Describe(),
+		TicketAdmission.Describe()}
 }
 
 func paymentTopics() []TopicDescriptor {

@@ -6,7 +6,11 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
+	"github.com/starlightsymphony/starlight/svc/payment/provider"
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
@@ -39,10 +43,52 @@ const consumer = "payment"
 // consume follows the events of ticketing until ctx ends.
 func (s *Service) consume(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
-		Stream: api.EventsStream, Durable: consumer, Filters: []string{api.OrderRefundDue.Subject},
+		Stream: api.EventsStream, Durable: consumer,
+		Filters:     []string{api.OrderRefundDue.Subject, api.OrderWasSold.Subject},
 		Concurrency: refundWorkers, BackOff: s.pauses,
 		Log: s.log, Registry: s.registry,
-	}, s.onRefundDue)
+	}, s.onEvent)
+}
+
+func (s *Service) onEvent(ctx context.Context, m stream.Msg) error {
+	if m.Subject == api.OrderWasSold.Subject {
+		return s.onSale(ctx, m)
+	}
+	return s.onRefundDue(ctx, m)
+}
+
+// onSale records the money of a sale at a counter, which is there already. One sale is recorded once.
+func (s *Service) onSale(ctx context.Context, m stream.Msg) error {
+	var sale api.SaleEvent
+	if err := m.Decode(&sale); err != nil {
+		return err
+	}
+	o, now := sale.Order, store.Time(s.now())
+	if o.Total.Amount == 0 {
+		return nil
+	}
+	till, ok := s.providers[api.BoxOffice]
+	if !ok {
+		return fault.New(fault.Unavailable, "the provider %s is not there", api.BoxOffice)
+	}
+	row := &record.Payment{ID: o.PaymentID, EventID: o.EventID, OrderID: o.ID, UserID: o.UserID,
+		Provider: api.BoxOffice, Method: sale.Payment.Method, Status: api.PaymentSucceeded, Amount: o.Total.Amount,
+		Currency: o.Total.Currency, Captured: o.Total.Amount, CapturedIn: o.Total.Currency,
+		Description: sale.Payment.Reference, RemoteKey: "box-office-" + o.PaymentID.String(),
+		RemoteID: o.PaymentID.String(), Revision: 1, PollAt: now, CreatedAt: now, UpdatedAt: now}
+	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		res, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		if err := till.Provider.(provider.Counter).Collected(ctx, tx, row, sale.By); err != nil {
+			return err
+		}
+		return ledger.Enter(ctx, tx, ledger.Capture(row, now))
+	})
 }
 
 // onRefundDue records that money goes back, as ticketing has decided. One decision is carried out once, however often

@@ -21,7 +21,12 @@ func providers(ctx context.Context, m *member) ([]provider.Provider, error) {
 	cfg := m.sys.cfg
 	add(sandbox.New(ctx, sandbox.Config{DB: m.db, Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: cfg.Now,
 		PublicURL: cfg.PublicURL, CallbackURL: cfg.CallbackURL, Secret: cfg.SandboxSecret}))
-	add(manual.New(manual.Config{DB: m.db, Live: m.sys.live, Log: m.log, Now: cfg.Now, PublicURL: cfg.PublicURL}))
+	byHand, err := manual.New(manual.Config{DB: m.db, Live: m.sys.live, Log: m.log, Now: cfg.Now,
+		PublicURL: cfg.PublicURL})
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, byHand, byHand.Counter())
 	if cfg.Stripe.Key != "" {
 		add(stripe.New(cfg.Stripe, cfg.Now, m.log))
 	}

@@ -257,7 +257,8 @@ func (s *Service) reportOversell(err error) error {
 	return errors.Join(errFenced, err)
 }
 
-// confirm makes the hold of an order final that SQL knows as paid: a free order, which is paid as it is written.
+// confirm makes the hold of an order final that SQL knows as paid: one that is paid as it is written, because it is
+// free or was sold at a counter.
 //
 // If the hold is gone, either the order was given up meanwhile, or it was written so late that its hold had ended. Then
 // it takes its seats again, and if others have them by now, it is taken back.
@@ -273,7 +274,8 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	err = s.inv.Sell(ctx, row.ref(), row.UserID, known[row.ID].lines, "free")
 	if fault.Is(err, fault.SoldOut) {
 		s.metrics.branch("free_sold_out")
-		s.log.WarnContext(ctx, "free order is taken back: its hold had ended and its seats are taken", "order", row.ID)
+		s.log.WarnContext(ctx, "an order is taken back that was paid at once: its hold had ended, its seats are taken",
+			"order", row.ID, "total", row.Total)
 		if _, err = s.db.cancelFree(ctx, row.ID, true, store.Time(s.now())); err == nil {
 			s.publishChanges(row.ID)
 		}

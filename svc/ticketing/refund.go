@@ -178,8 +178,9 @@ func (s *Service) tryReturnSeats(ctx context.Context, orders ...ids.Order) error
 	return errors.Join(errors.Join(errs...), s.db.markUpdated(ctx, done))
 }
 
-// updateSeats tells the inventory what an order keeps. A free order may still be held there: what it does not keep must
-// not be confirmed afterwards. An event without a pool needs nothing: it is over, or its pool will be made from SQL.
+// updateSeats tells the inventory what an order keeps. An order that was paid at once may still be held there: what it
+// does not keep must not be confirmed afterwards. An event without a pool needs nothing: it is over, or its pool will
+// be made from SQL.
 func (s *Service) updateSeats(ctx context.Context, k remaining) error {
 	err := s.keepSeats(ctx, k)
 	if errors.Is(err, inventory.ErrNoPool) {
@@ -192,7 +193,7 @@ func (s *Service) keepSeats(ctx context.Context, k remaining) error {
 	if len(k.lines) == 0 {
 		return s.inv.Return(ctx, k.row.ref())
 	}
-	if k.row.Total == 0 {
+	if k.row.paidAtOnce() {
 		if err := s.inv.Confirm(ctx, k.row.ref()); err != nil && !errors.Is(err, inventory.ErrGone) {
 			return err
 		}

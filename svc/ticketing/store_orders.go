@@ -52,6 +52,9 @@ func (r orderRow) ref() inventory.Ref { return inventory.Ref{Event: r.EventID, O
 // paidBy reports whether the payment has paid the order. What became of the order afterwards does not matter.
 func (r orderRow) paidBy(p ids.Payment) bool { return r.PaidAt != nil && r.PaymentID == p }
 
+// paidAtOnce reports whether the order was paid as it was written, so that its seats may be only held for a moment.
+func (r orderRow) paidAtOnce() bool { return r.Total == 0 || r.UserID == api.BoxOfficeBuyer }
+
 // ended reports whether the order has no seats and waits for no money.
 func (r orderRow) ended() bool { return r.Status != api.OrderPending && r.Status != api.OrderPaid }
 
@@ -118,6 +121,7 @@ type creation struct {
 	free      bool
 	eventName string
 	message   stream.Message // about it, belonging to the request
+	sale      *saleMade      // at a counter: it is paid as it is written
 
 	remember         bool
 	scope, key, hash string
@@ -225,6 +229,13 @@ func (db ticketStore) announceNew(
 		if c.free {
 			topic = api.OrderWasPaid
 			tickets = issue.order(out[i].Out, c.eventName, now)
+			if c.sale != nil {
+				issue.name(tickets, c.sale.tickets)
+				tickets = c.sale.tickets
+				sold := c.message
+				sold.Subject, sold.Payload = api.OrderWasSold.Subject, c.sale.event(out[i].Out)
+				events = append(events, sold)
+			}
 		}
 		msg := c.message
 		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: out[i].Out.order(), Tickets: tickets}

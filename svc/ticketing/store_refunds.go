@@ -119,8 +119,8 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 	return due, err
 }
 
-// cancelFree takes back a paid order of which nothing is left to refund, and returns it as it then is. Unless forced it
-// refuses if a ticket was used or given away.
+// cancelFree takes back a paid order of which nothing is left to refund, or that was paid at once, and returns it as it
+// then is. Unless forced it refuses if a ticket was used or given away.
 func (db ticketStore) cancelFree(ctx context.Context, id ids.Order, force bool, now time.Time) (orderRow, error) {
 	var row orderRow
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
@@ -139,7 +139,11 @@ func (db ticketStore) cancelFree(ctx context.Context, id ids.Order, force bool, 
 				return fault.New(fault.Conflict, "a ticket of this order was used or given away")
 			}
 		}
-		if err := db.applyRefunds(ctx, tx, []decision{decideAll(row, tickets, "", "")}, now); err != nil {
+		d := decideAll(row, tickets, "", "")
+		if d.due.Amount.Amount > 0 { // sold at a counter
+			d.due.RefundID, d.due.Reason = ids.Derive[ids.RefundKind]("no seats", row.ID.String()), api.RefundSoldOut
+		}
+		if err := db.applyRefunds(ctx, tx, []decision{d}, now); err != nil {
 			return err
 		}
 		return tx.NewRaw("SELECT * FROM orders WHERE id = ?", id).Scan(ctx, &row)

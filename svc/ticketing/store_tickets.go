@@ -64,6 +64,14 @@ func (s *issuing) order(row orderRow, eventName string, now time.Time) []ids.Tic
 	return made
 }
 
+// name gives tickets that were just added other ids, which are known outside already.
+func (s *issuing) name(made, as []ids.Ticket) {
+	first := len(s.tickets) - len(made)
+	for i, id := range as {
+		s.tickets[first+i].ID = id
+	}
+}
+
 // write moves the stock and inserts the tickets.
 func (s *issuing) write(ctx context.Context, tx tx) error {
 	if len(s.tickets) == 0 {

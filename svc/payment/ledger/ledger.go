@@ -5,6 +5,7 @@
 // never meets.
 //
 //	capture      provider:<name> → sales            a payer has paid
+//	             box_office:<how> → sales           a payer has paid at a counter, in cash or by card
 //	             provider:<name> → suspense         a payer has paid what was not asked for
 //	refund_owed  sales, suspense → refunds_payable  it was decided that money goes back
 //	refund_paid  refunds_payable → provider:<name>  the provider has given it back
@@ -64,6 +65,14 @@ const (
 // accountOf is the money that a provider has collected.
 func accountOf(provider string) string { return "provider:" + provider }
 
+// collector is the account of who has collected the money of a payment. At a counter, cash and card have their own.
+func collector(p *record.Payment) string {
+	if p.Method != "" {
+		return p.Provider + ":" + p.Method
+	}
+	return accountOf(p.Provider)
+}
+
 // source is the account that the money of a payment was credited to.
 func source(p *record.Payment) string {
 	if p.Flag == record.FlagMismatch {
@@ -74,7 +83,7 @@ func source(p *record.Payment) string {
 
 // Capture says that the provider has collected what the payment has captured.
 func Capture(p *record.Payment, at time.Time) *Transfer {
-	return &Transfer{Kind: kindCapture, PaymentID: p.ID, Debit: accountOf(p.Provider), Credit: source(p),
+	return &Transfer{Kind: kindCapture, PaymentID: p.ID, Debit: collector(p), Credit: source(p),
 		Amount: p.Captured, Currency: p.CapturedIn, At: at}
 }
 
@@ -85,12 +94,12 @@ func RefundDue(p *record.Payment, r *record.Refund, at time.Time) *Transfer {
 
 // RefundPaid says that the provider has given the money back.
 func RefundPaid(p *record.Payment, r *record.Refund, at time.Time) *Transfer {
-	return ofRefund(kindRefundPaid, r, refundsPayable, accountOf(p.Provider), at)
+	return ofRefund(kindRefundPaid, r, refundsPayable, collector(p), at)
 }
 
 // RefundFailed says that the money did not arrive and is with the provider again.
 func RefundFailed(p *record.Payment, r *record.Refund, at time.Time) *Transfer {
-	return ofRefund(kindRefundFailed, r, accountOf(p.Provider), refundsPayable, at)
+	return ofRefund(kindRefundFailed, r, collector(p), refundsPayable, at)
 }
 
 func ofRefund(kind string, r *record.Refund, debit, credit string, at time.Time) *Transfer {
@@ -101,7 +110,7 @@ func ofRefund(kind string, r *record.Refund, debit, credit string, at time.Time)
 // Dispute says that the provider has taken the money that a payer reclaims under the id of the dispute.
 func Dispute(p *record.Payment, id string, amount api.Money, at time.Time) *Transfer {
 	return &Transfer{Kind: kindDispute, PaymentID: p.ID, RefundID: ids.Refund(id), Debit: disputes,
-		Credit: accountOf(p.Provider), Amount: amount.Amount, Currency: amount.Currency, At: at}
+		Credit: collector(p), Amount: amount.Amount, Currency: amount.Currency, At: at}
 }
 
 // DisputeWon says that the provider has given it back to us.

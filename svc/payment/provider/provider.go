@@ -70,6 +70,12 @@ type Local interface {
 	Store(ctx context.Context, tx bun.Tx, reqs []CreateRequest) error
 }
 
+// A Counter is a provider whose money is there when its payments are stored.
+type Counter interface {
+	// Collected stores the provider's side of a payment, within the caller's transaction, and who has taken the money.
+	Collected(ctx context.Context, tx bun.Tx, p *record.Payment, by string) error
+}
+
 // A Resident provider lives in the process of the payment service and has endpoints of its own.
 type Resident interface {
 	// Register binds the endpoints, before Run.

@@ -22,6 +22,7 @@ type Payment struct {
 	OrderID       ids.Order
 	UserID        ids.User
 	Provider      string
+	Method        string // at a counter: cash or card
 	Status        string
 	Amount        int64
 	Currency      string

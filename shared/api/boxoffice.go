@@ -1,0 +1,74 @@
+package api
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// BoxOffice is the provider of what is paid at a counter. No caller can choose it for an order.
+const BoxOffice = "box_office"
+
+// BoxOfficeBuyer has the orders and tickets that were sold at a counter. No person has this account.
+const BoxOfficeBuyer ids.User = "usr_00000000000000000000000000"
+
+// How a sale at a counter is paid.
+const (
+	PaidInCash = "cash"
+	PaidByCard = "card"
+	PaidNot    = "free" // the tickets cost nothing
+)
+
+// BoxOfficePayment is how a sale at a counter is paid.
+type BoxOfficePayment struct {
+	// free is for tickets that cost nothing, and only for them
+	Method    string `json:"method" enum:"cash,card,free"`
+	Reference string `json:"reference,omitempty" maxLength:"100"` // of the card terminal, on one line
+}
+
+// NewSale is the request of CreateSale.
+type NewSale struct {
+	EventID ids.Event        `json:"event_id"`
+	Items   []NewOrderItem   `json:"items"` // what is sold, each ticket type once
+	Payment BoxOfficePayment `json:"payment"`
+	// who comes, in the order of the items: at most one for each ticket
+	Attendees []Attendee `json:"attendees,omitempty"`
+}
+
+// Sale is a sale at a counter, with its tickets to print or to show.
+type Sale struct {
+	OrderID ids.Order        `json:"order_id"`
+	EventID ids.Event        `json:"event_id"`
+	Total   Money            `json:"total"`
+	Payment BoxOfficePayment `json:"payment"`
+	Tickets []SaleTicket     `json:"tickets"`
+	SoldAt  time.Time        `json:"sold_at"` // by the clock of who sold it
+}
+
+// SaleTicket is a ticket of a sale.
+type SaleTicket struct {
+	ID           ids.Ticket     `json:"id"`
+	Code         string         `json:"code"` // signed; what the QR code holds
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	Holder       Attendee       `json:"holder"`
+}
+
+// CreateSale sells at a counter.
+var CreateSale = rpc.Endpoint[NewSale, Sale]{Spec: rpc.Spec{Service: "ticketing", Name: "create_sale",
+	Method: "POST", Path: "/v1/box-office/sales", Access: rpc.User, Status: 201, Idempotent: true, Workers: 128,
+	Summary: "Sell tickets at a counter, paid in cash or at a card terminal",
+	Detail: "For the team of the event, those at the doors included. The tickets are from the pool, and good at " +
+		"once; the time in which a ticket type is sold to the public does not matter. Refunds of such an order are " +
+		"paid out by hand, and then marked as paid.",
+	Faults: forRole("in its team", rpc.Faults{fault.SoldOut: "there is no room left",
+		fault.Conflict: "the event is not on sale, cancelled or over"})}}
+
+// SaleEvent is the payload of OrderWasSold.
+type SaleEvent struct {
+	Order   Order            `json:"order"`
+	Payment BoxOfficePayment `json:"payment"`
+	By      string           `json:"by"`                 // who sold it: a user, or a device at a venue
+	VenueID ids.Venue        `json:"venue_id,omitempty"` // that sold it by itself
+}

@@ -1,0 +1,79 @@
+package system_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// balance returns the accounts of the ledger, debits less credits, and that of all.
+func (s *site) balance(admin string) (accounts map[string]int64, total int64) {
+	accounts = map[string]int64{}
+	for _, a := range call[api.List[api.AccountBalance]](s, 200, "GET", api.GetTrialBalance.Path, admin, nil).Items {
+		accounts[a.Account] += a.Debit.Amount - a.Credit.Amount
+		total += a.Debit.Amount - a.Credit.Amount
+	}
+	return accounts, total
+}
+
+// A sale at a counter is a paid order with its tickets, and its money stands in the ledger under how it was paid. A
+// refund of it is owed until a manager says that it was paid out.
+func TestBoxOffice(t *testing.T) {
+	cfg := config(t.TempDir())
+	s, _, stop := start(t, cfg)
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	_, owner := s.join("owner@example.org")
+	event := s.concert(owner, 20, 1000)
+	sell := func(method string, n int) api.Sale {
+		return call[api.Sale](s, 201, "POST", "/v1/box-office/sales", owner, api.NewSale{EventID: event.ID,
+			Items:   []api.NewOrderItem{{TicketTypeID: event.TicketTypes[0].ID, Quantity: n}},
+			Payment: api.BoxOfficePayment{Method: method, Reference: "T1"}})
+	}
+	cash, card := sell(api.PaidInCash, 2), sell(api.PaidByCard, 3)
+	settled := func(want map[string]int64) {
+		t.Helper()
+		testkit.Eventually(t, 15*time.Second, func() error {
+			accounts, total := s.balance(admin)
+			for name, sum := range want {
+				if accounts[name] != sum || total != 0 {
+					return fmt.Errorf("the accounts are %v, %d altogether; want %v", accounts, total, want)
+				}
+			}
+			return nil
+		})
+	}
+	settled(map[string]int64{"box_office:cash": 2000, "box_office:card": 3000, "sales": -5000})
+	order := call[api.Order](s, 200, "GET", "/v1/orders/"+cash.OrderID.String(), owner, nil)
+	payment := call[api.Payment](s, 200, "GET", "/v1/payments/"+order.PaymentID.String(), owner, nil)
+	if payment.Provider != api.BoxOffice || payment.Status != api.PaymentSucceeded || payment.Amount.Amount != 2000 {
+		t.Errorf("payment is %+v", payment)
+	}
+	refunds := "/v1/payments/" + payment.ID.String() + "/refunds"
+	refund := call[api.Refund](s, 201, "POST", refunds, owner, api.NewRefund{Tickets: []ids.Ticket{cash.Tickets[0].ID}})
+	settled(map[string]int64{"refunds_payable": -1000, "box_office:cash": 2000})
+	testkit.Eventually(t, 15*time.Second, func() error { // until it was handed to the box office
+		got, err := s.send("POST", refunds+"/"+refund.ID.String()+"/mark-paid", owner, nil)
+		if err == nil && got.status >= 300 {
+			err = fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return err
+	})
+	settled(map[string]int64{"refunds_payable": 0, "box_office:cash": 1000, "box_office:card": 3000, "sales": -4000})
+	if left := s.left(event); left.Sold != 4 {
+		t.Errorf("left is %+v", left)
+	}
+	if len(card.Tickets) != 3 || card.Tickets[0].Code == "" {
+		t.Errorf("sale is %+v", card)
+	}
+	got, err := s.send("POST", "/v1/orders/"+order.ID.String()+"/payments", owner, map[string]string{"provider": api.BoxOffice})
+	if err != nil || got.status != 400 {
+		t.Errorf("a payer chooses the box office: %d %s %v", got.status, got.body, err)
+	}
+	stop()
+	mustAudit(t, cfg, stopped)
+}

@@ -1,0 +1,169 @@
+package ticketing
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+func sale(o *api.Offer, n int, method string) api.NewSale {
+	return api.NewSale{EventID: o.Event.ID, Payment: api.BoxOfficePayment{Method: method},
+		Items: []api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n}}}
+}
+
+// sell sells with an idempotency key.
+func (h *harness) sell(seller ids.User, key string, in api.NewSale) (*api.Sale, error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return nil, err
+	}
+	header := map[string][]string{rpc.HeaderPrincipal: {rpc.Principal{User: seller}.String()},
+		rpc.HeaderHTTP + rpc.IdempotencyKey: {key}}
+	reply, err := h.caller(api.CreateSale.Spec).Forward(h.t.Context(), api.CreateSale.Spec, header, body)
+	if err != nil {
+		return nil, err
+	}
+	if err := rpc.Fault(reply); err != nil {
+		return nil, err
+	}
+	var made api.Sale
+	return &made, json.Unmarshal(reply.Data, &made)
+}
+
+func TestSaleAtACounter(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o := h.publish(4, 1000)
+		seller := o.Event.Organizer
+		in := sale(o, 2, api.PaidByCard)
+		in.Payment.Reference, in.Attendees = "T1-7", []api.Attendee{{Name: "Ada"}}
+		// A good till asks again when it has no answer.
+		got, err := h.sell(seller, "sale-1", in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := h.sell(seller, "sale-1", in)
+		if err != nil || again.OrderID != got.OrderID || again.Tickets[1] != got.Tickets[1] {
+			t.Errorf("again: %+v, %v; want %+v", again, err, got)
+		}
+		if got.Total != (api.Money{Amount: 2000, Currency: "EUR"}) || len(got.Tickets) != 2 || got.Tickets[0].Holder.Name != "Ada" {
+			t.Errorf("sale is %+v", got)
+		}
+		order := must(h.as(seller), h, api.GetOrder, api.OrderRef{ID: got.OrderID})
+		if order.Status != api.OrderPaid || order.UserID != api.BoxOfficeBuyer || order.PaymentID == "" {
+			t.Errorf("order is %+v", order)
+		}
+		if left := h.left(o); left.Sold != 2 || left.Held != 0 {
+			t.Errorf("left is %+v", left)
+		}
+		h.clock.Set(o.Event.StartsAt)
+		for i, ticket := range got.Tickets {
+			if a := must(h.as(seller), h, api.AdmitTicket, api.Admission{EventID: o.Event.ID, Code: ticket.Code}); a.Result != api.Admitted {
+				t.Errorf("ticket %d is %s", i, a.Result)
+			}
+		}
+		var sold api.SaleEvent
+		if msgs := h.published(api.OrderWasSold.Subject); len(msgs) != 1 || json.Unmarshal(msgs[0].Data, &sold) != nil ||
+			sold.Payment != in.Payment || sold.By != seller.String() || sold.Order.PaymentID != order.PaymentID {
+			t.Errorf("%d sales were published, %+v", len(msgs), sold)
+		}
+		if paid := h.published(api.OrderWasPaid.Subject); len(paid) != 1 {
+			t.Errorf("%d paid orders were published", len(paid))
+		}
+		if _, err := h.sell(seller, "sale-2", sale(o, 3, api.PaidInCash)); !fault.Is(err, fault.SoldOut) {
+			t.Errorf("3 of 2: %v", err)
+		}
+		h.audit()
+	})
+}
+
+func TestSaleRefused(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o, gift := h.publish(4, 1000), h.publish(4, 0)
+		for name, c := range map[string]struct {
+			ctx  context.Context
+			in   api.NewSale
+			want fault.Code
+		}{
+			"a stranger":          {h.as(person()), sale(o, 1, api.PaidInCash), fault.Forbidden},
+			"a gift for money":    {h.as(gift.Event.Organizer), sale(gift, 1, api.PaidInCash), fault.Invalid},
+			"money for nothing":   {h.as(o.Event.Organizer), sale(o, 1, api.PaidNot), fault.Invalid},
+			"another way":         {h.as(o.Event.Organizer), sale(o, 1, "shells"), fault.Invalid},
+			"another event's":     {h.as(o.Event.Organizer), api.NewSale{EventID: o.Event.ID, Items: sale(gift, 1, "").Items}, fault.Invalid},
+			"no items":            {h.as(o.Event.Organizer), api.NewSale{EventID: o.Event.ID}, fault.Invalid},
+			"more than there are": {h.as(o.Event.Organizer), sale(o, 5, api.PaidInCash), fault.SoldOut},
+		} {
+			if got, err := do(c.ctx, h, api.CreateSale, c.in); !fault.Is(err, c.want) {
+				t.Errorf("%s: %+v, %v; want %s", name, got, err, c.want)
+			}
+		}
+		if got := must(h.as(gift.Event.Organizer), h, api.CreateSale, sale(gift, 1, api.PaidNot)); got.Total.Amount != 0 {
+			t.Errorf("a gift is %+v", got)
+		}
+		h.change(o.Event.ID, api.EventWasCancelled.Subject, func(o *api.Offer) { o.Event.Status = api.EventCancelled })
+		if _, err := do(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash)); !fault.Is(err, fault.Conflict) {
+			t.Errorf("a cancelled event: %v", err)
+		}
+		h.audit()
+	})
+}
+
+// Tills and buyers want the last seats: each goes to one of them.
+func TestTillsAndBuyers(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		h.start()
+		o := h.publish(30, 1000)
+		var mu sync.Mutex
+		won := 0
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				var err error
+				if i%2 == 0 {
+					_, err = do(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash))
+				} else {
+					_, err = h.createWithRetry(person(), order(o, 1))
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					won++
+				} else if !fault.Is(err, fault.SoldOut) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won != 30 {
+			t.Errorf("%d of 30 seats were sold", won)
+		}
+		h.audit()
+	})
+}
+
+// The refund of a sale gives its seats back, and says what is to be paid out.
+func TestRefundOfASale(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o := h.publish(4, 1000)
+		made := must(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 2, api.PaidInCash))
+		due := must(h.as(o.Event.Organizer), h, api.DecideRefund, api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()),
+			OrderID: made.OrderID, PaymentID: paymentOf(made.OrderID, 2000), Tickets: []ids.Ticket{made.Tickets[0].ID}})
+		if due.Amount.Amount != 1000 {
+			t.Errorf("due is %+v", due)
+		}
+		if left := h.left(o); left.Sold != 1 {
+			t.Errorf("left is %+v", left)
+		}
+		h.audit()
+	})
+}
