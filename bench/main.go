@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	flags.BoolVar(&b.Poisson, "poisson", false, "random gaps between arrivals instead of equal ones")
 	flags.IntVar(&b.Conns, "conns", 0, "connections (default: browse 64, onsale 256, purchase 32, door 64)")
 	flags.IntVar(&b.Rounds, "rounds", 3, "how often each target is measured, in turns")
-	flags.IntVar(&b.Tickets, "tickets", 4000, "tickets at the door in each round")
+	flags.IntVar(&b.Tickets, "tickets", 12_000, "tickets at the door in each round")
 	flags.IntVar(&b.Crowd, "crowd", 5000, "buyers at the same time in the scenario overload")
 	flags.IntVar(&b.Orders, "orders", 100_000, "orders that were made before, in the scenario growth")
 	flags.IntVar(&b.Facts, "facts", 1_000_000, "facts that analytics counts")
@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		}
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if b.Rounds < 1 || b.Duration <= 0 || b.Rate < 0 || b.Conns < 0 || b.Tickets < 2 || b.Facts < 1 || b.Orders < 1 ||
+	if b.Rounds < 1 || b.Duration <= 0 || b.Rate < 0 || b.Conns < 0 || b.Tickets < 3 || b.Facts < 1 || b.Orders < 1 ||
 		b.Crowd < 1 || b.Crowd > mostConns || flags.NArg() > 0 {
 		return fmt.Errorf("%w: rounds, duration, tickets, facts, orders and crowd must be positive, rate and conns "+
 			"not negative, and nothing may follow the flags", errUsage)

@@ -57,6 +57,7 @@ func marks() []Ratio {
 		{Scenario: "growth order", Of: "many", To: "few", Mark: 1 / 1.2},
 		{Scenario: "growth purchase", Of: "many", To: "few", Mark: 1 / 1.2},
 		{Scenario: "growth door", Of: "many", To: "few", Mark: 1 / 1.2},
+		{Scenario: "door", Of: "mails", To: "system", Mark: 0.85},
 		{Scenario: "overload", Of: "crowd", To: "usual", Mark: 0.7},
 		{Scenario: "notify", Of: "system", To: "smtp", Mark: 0.7},
 		{Scenario: "analytics", Of: "system", To: "drain", Mark: 0.5},

@@ -11,6 +11,7 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"embed"
 	"encoding/base64"
 	"errors"
@@ -108,11 +109,14 @@ func (r *Ring) Private() (kid string, private ed25519.PrivateKey) {
 	return r.signer.id, r.signer.private
 }
 
-// Verify reports whether sig is a signature of payload by the key kid. An id that is not known may be that of a key
+// Verify reports whether sig is the signature of payload by the key kid. An id that is not known may be that of a key
 // which another instance has just made: the keys are read again, at most once a second however many ask.
+//
+// Ed25519 signs the same payload alike every time (RFC 8032), so who has the private key signs again and compares: that
+// is a third of the work of checking with the public key.
 func (r *Ring) Verify(ctx context.Context, kid string, payload, sig []byte) bool {
 	k, ok := r.find(ctx, kid)
-	return ok && len(sig) == ed25519.SignatureSize && ed25519.Verify(k.public(), payload, sig)
+	return ok && subtle.ConstantTimeCompare(sig, ed25519.Sign(k.private, payload)) == 1
 }
 
 // MAC authenticates payload with the current key, for this service alone: HMAC-SHA256 under a key that is derived by

@@ -50,8 +50,7 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	}
 	out := &api.AdmissionResult{Result: v.result}
 	if v.ticket.ID != "" && v.result != api.WrongEvent {
-		t := s.ticket(v.ticket)
-		t.Code = "" // the door has it, or has an old one
+		t := withoutCode(v.ticket)
 		out.Ticket = &t
 		out.FirstAdmittedAt, out.FirstGate = t.AdmittedAt, v.gate
 		if v.result == api.Admitted {
