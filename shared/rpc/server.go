@@ -183,6 +183,12 @@ func (s *Server) waitIdle(ctx context.Context) error {
 	return nil
 }
 
+// UnderWay returns how many requests wait or run.
+func (s *Server) UnderWay() int64 {
+	busy, _ := s.load()
+	return busy
+}
+
 func (s *Server) load() (busy int64, accepted uint64) {
 	for _, b := range s.bindings {
 		busy += b.queue.busy()

@@ -11,7 +11,7 @@ import (
 
 // A mail is not written before its turn; one that had no turn in time is tried again.
 func TestMailWaitsForItsTurn(t *testing.T) {
-	s := &Service{throttle: throttle.New(1)}
+	s := &Service{throttle: throttle.New(1, nil)}
 	leave, err := s.throttle.Enter(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -83,6 +83,10 @@ type Deps struct {
 	From        *mail.Address   // of all mails; nil means no-reply at the host of PublicURL
 	PushPrivate bool            // push endpoints may be in private networks and without TLS
 	Pauses      []time.Duration // between attempts to deliver; nil means one second to two minutes
+
+	// Requests tells how many requests wait or run in this process, whichever service they are for: mails give way to
+	// them. Nil means none.
+	Requests func() int64
 }
 
 // Service is the notification service.
@@ -120,7 +124,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		d.Now = time.Now
 	}
 	d.PublicURL = strings.TrimRight(d.PublicURL, "/")
-	s := &Service{Deps: d, host: "localhost", throttle: throttle.New(urgentMails + bulkMails),
+	s := &Service{Deps: d, host: "localhost", throttle: throttle.New(urgentMails+bulkMails, d.Requests),
 		direct: make(chan directMail, maxDirect)}
 	if u, err := url.Parse(d.PublicURL); err == nil && hostRule.MatchString(u.Hostname()) {
 		s.host = u.Hostname()

@@ -118,7 +118,7 @@ func services() []role {
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
 					Log: m.log, Metrics: m.sys.registry, Now: cfg.Now, OutboxDir: cfg.outboxDir(),
 					PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom,
-					PushPrivate: cfg.PushPrivate})
+					PushPrivate: cfg.PushPrivate, Requests: m.sys.serving.underWay})
 			}},
 		{name: "venue", description: "places with doors", migrations: venue.Migrations,
 			start: func(ctx context.Context, m *member) (service, error) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -180,6 +181,7 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	if err := m.server.Start(ctx); err != nil {
 		return err
 	}
+	s.serving.add(m.server)
 	if r, ok := m.service.(interface{ Run(context.Context) error }); ok {
 		s.background(background, m.name, r.Run)
 	}
@@ -187,6 +189,28 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		s.background(background, m.name+" tidying", m.tidy)
 	}
 	return nil
+}
+
+// serving are the servers of this process.
+type serving struct {
+	mu      sync.Mutex
+	servers []*rpc.Server
+}
+
+func (s *serving) add(srv *rpc.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.servers = append(s.servers, srv)
+}
+
+// underWay returns how many requests wait or run in this process.
+func (s *serving) underWay() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, srv := range s.servers {
+		n += srv.UnderWay()
+	}
+	return n
 }
 
 // How long stored answers and the marks of handled messages are kept: an idempotency key works for 24 hours at least,

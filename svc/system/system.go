@@ -119,6 +119,7 @@ type System struct {
 	node     *nats.Conn
 	live     *settings.Live
 	members  []*member
+	serving  serving
 	gateway  *gateway.Gateway
 	gateConn *nats.Conn
 

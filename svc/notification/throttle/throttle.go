@@ -3,30 +3,46 @@ package throttle
 
 import (
 	"context"
+	"runtime"
 	"runtime/metrics"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Throttle bounds how many things are done at a time. While the process is busy the bound falls, down to one. A process
-// that serves no requests sees its own load alone.
+// Throttle bounds how many things are done at a time. While the process is busy the bound falls, down to one. While
+// requests wait for a processor, that one gives way to them: it has a share of the time of one processor.
 type Throttle struct {
-	most   int
-	isBusy func() bool // whether the process was since the last call
+	most     int
+	isBusy   func() bool  // whether the process was since the last call
+	requests func() int64 // that wait or run in the process
+	few      int64        // requests that wait for nothing
 
-	mu      sync.Mutex
-	limit   int
-	used    int
-	waiting []chan struct{} // closed when it is their turn
+	mu       sync.Mutex
+	limit    int
+	used     int
+	givesWay bool
+	notYet   time.Time       // while it gives way, the next begins then
+	next     *time.Timer     // which begins it
+	waiting  []chan struct{} // closed when it is their turn
 }
 
-// adjustEvery is the time between two looks at the load.
-const adjustEvery = 100 * time.Millisecond
+const (
+	// adjustEvery is the time between two looks at the load.
+	adjustEvery = 100 * time.Millisecond
 
-// New returns a throttle that lets most things be done at a time.
-func New(most int) *Throttle {
-	return &Throttle{most: most, limit: most, isBusy: newScheduling().busy}
+	// pauses is how many times as long as what was done last the next waits while requests do.
+	pauses = 10
+)
+
+// New returns a throttle that lets most things be done at a time. It asks requests how many of them wait or run in the
+// process; nil means that there are none.
+func New(most int, requests func() int64) *Throttle {
+	if requests == nil {
+		requests = func() int64 { return 0 }
+	}
+	return &Throttle{most: most, limit: most, isBusy: newScheduling().busy, requests: requests,
+		few: int64(runtime.GOMAXPROCS(0))}
 }
 
 // Run adjusts the bound to the load until ctx ends.
@@ -45,11 +61,15 @@ func (t *Throttle) Run(ctx context.Context) error {
 
 // adjust halves the bound while the process is busy, and raises it by one when it is not.
 func (t *Throttle) adjust(busy bool) {
+	givesWay := busy && t.requests() > t.few
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if busy {
+	switch t.givesWay = givesWay; {
+	case givesWay:
+		t.limit = 1
+	case busy:
 		t.limit = max(1, t.limit/2)
-	} else {
+	default:
 		t.limit = min(t.most, t.limit+1)
 	}
 	t.admit()
@@ -64,7 +84,7 @@ func (t *Throttle) Enter(ctx context.Context) (leave func(), err error) {
 	t.mu.Unlock()
 	select {
 	case <-turn:
-		return t.leave, nil
+		return t.turn(), nil
 	case <-ctx.Done():
 	}
 	t.mu.Lock()
@@ -73,23 +93,43 @@ func (t *Throttle) Enter(ctx context.Context) (leave func(), err error) {
 		t.waiting = slices.Delete(t.waiting, i, i+1)
 		return nil, ctx.Err()
 	}
-	return t.leave, nil // the turn came at the same moment
+	return t.turn(), nil // it came at the same moment
 }
 
-func (t *Throttle) leave() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.used--
-	t.admit()
+// turn begins now. It returns what ends it.
+func (t *Throttle) turn() (leave func()) {
+	began := time.Now()
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.used--
+		now := time.Now()
+		t.notYet = now.Add(pauses * now.Sub(began))
+		t.admit()
+	}
 }
 
 // admit gives turns to those that wait, as far as the bound allows. The caller holds mu.
 func (t *Throttle) admit() {
 	for t.used < t.limit && len(t.waiting) > 0 {
+		if wait := time.Until(t.notYet); t.givesWay && wait > 0 {
+			if t.next == nil {
+				t.next = time.AfterFunc(wait, t.again)
+			}
+			return
+		}
 		close(t.waiting[0])
 		t.waiting = t.waiting[1:]
 		t.used++
 	}
+}
+
+// again admits those that have waited long enough.
+func (t *Throttle) again() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next = nil
+	t.admit()
 }
 
 // A process is busy when so many of its goroutines waited so long for a processor since the last look. Other processes

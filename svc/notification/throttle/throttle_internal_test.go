@@ -15,7 +15,7 @@ func TestMailsGiveWay(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var busy atomic.Bool
 		busy.Store(true)
-		th := New(most)
+		th := New(most, nil)
 		th.isBusy = busy.Load
 		go th.Run(ctx)
 		<-time.After(4 * adjustEvery) // of the clock of the test: 8, 4, 2, 1
@@ -62,9 +62,52 @@ func TestMailsGiveWay(t *testing.T) {
 	})
 }
 
+// While requests wait, mails have a share of one processor, and more again when there are none.
+func TestMailsLeaveTimeToRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes, period = 10 * time.Millisecond, 6 * time.Second
+		ctx, stop := context.WithCancel(t.Context())
+		var requests, done atomic.Int64
+		requests.Store(1000)
+		th := New(8, requests.Load)
+		th.isBusy = func() bool { return true }
+		go th.Run(ctx)
+		<-time.After(adjustEvery) // of the clock of the test
+		for range 8 {
+			go func() {
+				for ctx.Err() == nil {
+					leave, err := th.Enter(ctx)
+					if err != nil {
+						return
+					}
+					<-time.After(takes)
+					done.Add(1)
+					leave()
+				}
+			}()
+		}
+		written := func() int64 {
+			before := done.Load()
+			<-time.After(period)
+			return done.Load() - before
+		}
+		all := int64(period / takes)
+		if n := written(); n < all/(1+pauses)-2 || n > all/(1+pauses)+2 {
+			t.Errorf("%d mails while requests wait, of %d", n, all)
+		}
+		requests.Store(0)
+		<-time.After(adjustEvery)
+		if n := written(); n < all-2 || n > all+2 { // one at a time: the process is busy
+			t.Errorf("%d mails while no requests wait, of %d", n, all)
+		}
+		stop()
+		<-time.After(takes)
+	})
+}
+
 // A mail whose time ends while it waits gives its place up, and takes no turn from the next.
 func TestCancelledWaitersGiveUpTheirPlace(t *testing.T) {
-	th := New(1)
+	th := New(1, nil)
 	leave, err := th.Enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
