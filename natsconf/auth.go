@@ -15,6 +15,7 @@ const (
 	roleGateway   = "gateway"
 	roleDiscovery = "discovery"
 	roleOps       = "ops"
+	roleAdmin     = "admin"
 )
 
 // Role is a member that may connect, with the subjects it may publish to and subscribe to. Its own inbox is always
@@ -23,13 +24,14 @@ type Role struct {
 	Name      string
 	Publish   []string
 	Subscribe []string
+	Deny      []string // may not be published, though Publish allows it
 	Owns      []string // buckets that no other role may write
-	// an operator with the nats tool: manages JetStream except for owned buckets, and has the tool's inbox
-	Admin bool
+	Operator  bool     // has the inbox of the nats tool, and may read with consumers of its own
+	Admin     bool     // an operator who manages JetStream, except for owned buckets
 }
 
 // Grant is a piece of what a role may do.
-type Grant struct{ Publish, Subscribe, Owns []string }
+type Grant struct{ Publish, Subscribe, Deny, Owns []string }
 
 // NewRole returns the role that has the grants.
 func NewRole(name string, grants ...Grant) Role {
@@ -37,6 +39,7 @@ func NewRole(name string, grants ...Grant) Role {
 	for _, g := range grants {
 		r.Publish = append(r.Publish, g.Publish...)
 		r.Subscribe = append(r.Subscribe, g.Subscribe...)
+		r.Deny = append(r.Deny, g.Deny...)
 		r.Owns = append(r.Owns, g.Owns...)
 	}
 	return r
@@ -53,7 +56,7 @@ func InboxPrefix(role string) string { return "_INBOX_" + role }
 // it with every message.
 func Serve(service string, callers ...string) Grant {
 	g := Grant{Subscribe: []string{"$SRV.>", "api." + service + ".>"}, Publish: []string{"_INBOX.>"}}
-	for _, caller := range append([]string{roleGateway, roleDiscovery, roleOps}, callers...) {
+	for _, caller := range append([]string{roleGateway, roleDiscovery, roleOps, roleAdmin}, callers...) {
 		g.Publish = append(g.Publish, InboxPrefix(caller)+".>")
 	}
 	return g
@@ -127,7 +130,8 @@ func Follow(stream string, consumers ...string) Grant {
 //
 // NATS does not check where a consumer delivers to: whoever may create one (Consume, Replay, the KV grants) can have
 // messages of that stream pushed to any subject. Such a message always carries a reply subject below $JS.ACK, which
-// lets shared/rpc tell it from a request; a store of the system must be able to bear a stray value.
+// lets shared/rpc tell it from a request, and proves no principal; a store of the system must be able to bear a stray
+// value.
 func Consume(stream string, durables ...string) Grant {
 	g := Follow(stream, durables...)
 	g.Publish = append(g.Publish, "$JS.API.DIRECT.GET."+stream)
@@ -143,36 +147,77 @@ func Consume(stream string, durables ...string) Grant {
 	return g
 }
 
-// ManageStreams lets a role run Ensure and Guard: create, read and repair the settings of the declared streams.
-func ManageStreams(streams []jetstream.StreamConfig) Grant {
-	g := Grant{Publish: []string{"$JS.API.INFO"}, Subscribe: []string{updatedAdvisory + "*", deletedAdvisory + "*"}}
-	for _, s := range streams {
-		for _, op := range []string{"INFO", "CREATE", "UPDATE"} {
-			g.Publish = append(g.Publish, "$JS.API.STREAM."+op+"."+s.Name)
-		}
+// An operator has the nats tool. Two roles are for operators: ops, who look and change live settings, and admin, who
+// manage JetStream. NATS permissions see the name of a stream, not what it shall collect or publish again, so only
+// admin may create, change and restore streams: its credentials belong into a safe, and onto no machine that serves.
+
+// Ops returns the role of operators who look at the services and read JetStream. Beyond that they may do only what they
+// are granted.
+func Ops(grants ...Grant) Role {
+	r := NewRole(roleOps, append(grants, Discover(), readJetStream())...)
+	r.Operator = true
+	return r
+}
+
+// Admin returns the role of operators who manage JetStream, but for the owned buckets: these they can neither write nor
+// reshape.
+func Admin(grants ...Grant) Role {
+	r := NewRole(roleAdmin, append(grants, Discover(), PublishTo("$JS.API.>", "$JS.ACK.>", "$JS.FC.>"))...)
+	r.Operator, r.Admin = true, true
+	return r
+}
+
+// readJetStream lets a role read every stream and bucket, with consumers of its own: see permissions.
+func readJetStream() Grant {
+	g := Grant{Publish: []string{"$JS.API.INFO", "$JS.API.DIRECT.GET.>", "$JS.FC.>"}}
+	for _, of := range []string{"STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.*", "STREAM.MSG.GET.*", "CONSUMER.NAMES.*",
+		"CONSUMER.LIST.*", "CONSUMER.INFO.*.*", "CONSUMER.CREATE.*.>", "CONSUMER.DELETE.*.*",
+		"CONSUMER.MSG.NEXT.*.*"} {
+		g.Publish = append(g.Publish, "$JS.API."+of)
 	}
 	return g
 }
 
-// Ops returns the role for operators with the nats tool, who look at the services and manage and read JetStream. Beyond
-// that it may do only what it is granted, and it may neither write nor reshape an owned bucket.
-func Ops(grants ...Grant) Role {
-	r := NewRole(roleOps, append(grants, Discover())...)
-	r.Admin = true
-	return r
+// ManageStreams lets a role run Ensure and Guard: create, read and repair the settings of the declared streams, and
+// remove others.
+func ManageStreams(streams []jetstream.StreamConfig) Grant {
+	g := Grant{Publish: []string{"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.*"},
+		Subscribe: []string{createdAdvisory + "*", updatedAdvisory + "*", deletedAdvisory + "*"}}
+	for _, s := range streams {
+		for _, op := range []string{"INFO", "CREATE", "UPDATE"} {
+			g.Publish = append(g.Publish, "$JS.API.STREAM."+op+"."+s.Name)
+		}
+		g.Deny = append(g.Deny, "$JS.API.STREAM.DELETE."+s.Name)
+	}
+	return g
 }
 
-// permissions returns what stands in the credentials of a role. The owned buckets are those of all roles.
-func (r Role) permissions(owned []string) jwt.Permissions {
-	pub := slices.Clone(r.Publish)
+// permissions returns what stands in the credentials of a role, which is one of all.
+func (r Role) permissions(all []Role) jwt.Permissions {
+	pub, deny := slices.Clone(r.Publish), slices.Clone(r.Deny)
 	sub := append(slices.Clone(r.Subscribe), InboxPrefix(r.Name)+".>")
-	var deny []string
-	if r.Admin {
-		pub = append(pub, "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$SYS.REQ.USER.INFO")
+	if r.Operator {
+		pub = append(pub, "$SYS.REQ.USER.INFO")
 		sub = append(sub, "_INBOX.>", "$JS.EVENT.>")
-		for _, bucket := range owned {
+	}
+	switch {
+	case r.Admin:
+		for bucket := range ownedBuckets(all) {
 			for _, op := range []string{"DELETE", "PURGE", "UPDATE", "RESTORE", "MSG.DELETE"} {
 				deny = append(deny, "$JS.API.STREAM."+op+".KV_"+bucket)
+			}
+		}
+	case r.Operator: // the consumers of others are not its own
+		for _, other := range all {
+			for _, s := range other.Publish {
+				consumer, found := namedConsumer(s)
+				if !found {
+					continue
+				}
+				for _, op := range []string{"CREATE." + consumer, "CREATE." + consumer + ".>", "DELETE." + consumer,
+					"MSG.NEXT." + consumer} {
+					deny = append(deny, "$JS.API.CONSUMER."+op)
+				}
 			}
 		}
 	}
@@ -181,6 +226,12 @@ func (r Role) permissions(owned []string) jwt.Permissions {
 	}
 	return jwt.Permissions{Pub: jwt.Permission{Allow: tidy(pub), Deny: tidy(deny)},
 		Sub: jwt.Permission{Allow: tidy(sub)}}
+}
+
+// namedConsumer returns the consumer, STREAM.NAME, that a subject asks for messages, if it names one.
+func namedConsumer(subject string) (consumer string, found bool) {
+	consumer, found = strings.CutPrefix(subject, nextMessage)
+	return consumer, found && !strings.ContainsAny(consumer, "*>")
 }
 
 func tidy(subjects []string) jwt.StringList {
@@ -218,7 +269,7 @@ func checkRoles(roles []Role) error {
 	}
 	owners := ownedBuckets(roles)
 	for _, r := range roles {
-		for _, s := range slices.Concat(r.Publish, r.Subscribe) {
+		for _, s := range slices.Concat(r.Publish, r.Subscribe, r.Deny) {
 			// IsValidSubject lets spaces pass, and "subject queue" is a form that is silently dropped at times.
 			if !server.IsValidSubject(s) || strings.ContainsAny(s, " \t\r\n") {
 				return fmt.Errorf("natsconf: role %s: bad subject %q", r.Name, s)
@@ -236,7 +287,7 @@ func checkRoles(roles []Role) error {
 			}
 		}
 		for _, s := range r.Subscribe {
-			if !r.Admin && server.SubjectsCollide(s, "_INBOX.>") {
+			if !r.Operator && server.SubjectsCollide(s, "_INBOX.>") {
 				return fmt.Errorf("natsconf: role %s must not subscribe to %s: an inbox of the nats tool", r.Name, s)
 			}
 			for other := range seen {
@@ -257,8 +308,8 @@ const nextMessage = "$JS.API.CONSUMER.MSG.NEXT."
 func checkConsumers(roles []Role) error {
 	for _, owner := range roles {
 		for _, s := range owner.Publish {
-			consumer, found := strings.CutPrefix(s, nextMessage)
-			if !found || strings.ContainsAny(consumer, "*>") {
+			consumer, found := namedConsumer(s)
+			if !found {
 				continue
 			}
 			stream, _, _ := strings.Cut(consumer, ".")
@@ -268,7 +319,7 @@ func checkConsumers(roles []Role) error {
 				"$JS.API.CONSUMER.CREATE." + consumer, "$JS.API.CONSUMER.CREATE." + consumer + ".>",
 				"$JS.API.CONSUMER.DELETE." + consumer}
 			for _, other := range roles {
-				if other.Name == owner.Name || other.Admin {
+				if other.Name == owner.Name || other.Operator {
 					continue
 				}
 				for _, allowed := range other.Publish {

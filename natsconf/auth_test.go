@@ -82,7 +82,16 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.STREAM.MSG.DELETE.KV_inventory", ""},
 		{"$JS.API.STREAM.UPDATE.KV_inventory", "config"},
 		{"$JS.API.STREAM.RESTORE.KV_inventory", ""},
-		{"$JS.API.STREAM.DELETE.EVENTS", "ops"},
+		{"$JS.API.STREAM.DELETE.EVENTS", "admin"},
+		{"$JS.API.STREAM.DELETE.X", "admin config"},
+		{"$JS.API.STREAM.CREATE.X", "admin"},
+		{"$JS.API.STREAM.UPDATE.EVENTS", "admin config"},
+		{"$JS.API.STREAM.RESTORE.X", "admin"},
+		{"$JS.API.STREAM.INFO.EVENTS", "admin ops notification config"},
+		{"$JS.API.CONSUMER.CREATE.EVENTS.x", "admin ops"},
+		{"$JS.API.CONSUMER.CREATE.EVENTS.notification", "admin notification"},
+		{"$JS.API.CONSUMER.CREATE.EVENTS.notification.ev.x", "admin notification"},
+		{"$JS.API.CONSUMER.DELETE.EVENTS.notification", "admin notification"},
 		{"$KV.config.ticketing.hold_ttl", "config ops"},
 		{"api.ticketing.create_order", "gateway"},
 		{"api.config.put", "gateway"},
@@ -93,10 +102,10 @@ func TestPermissions(t *testing.T) {
 		{"ev.payment.payment.captured", "payment"},
 		{"facts.http.request", "gateway"},
 		{"dead.notification.x", "notification"},
-		{"$JS.API.CONSUMER.MSG.NEXT.EVENTS.notification", "notification ops"},
-		{"$JS.ACK.EVENTS.notification.1.1.1.1.1", "notification ops"},
-		{"$JS.API.CONSUMER.MSG.NEXT.KV_config.x", "gateway ticketing payment config ops"},
-		{"$SRV.PING", "ops"},
+		{"$JS.API.CONSUMER.MSG.NEXT.EVENTS.notification", "notification admin"},
+		{"$JS.ACK.EVENTS.notification.1.1.1.1.1", "notification admin"},
+		{"$JS.API.CONSUMER.MSG.NEXT.KV_config.x", "gateway ticketing payment config ops admin"},
+		{"$SRV.PING", "ops admin"},
 		{"$SYS.REQ.SERVER.PING", ""},
 		{"_INBOX_gateway.x", "ticketing payment notification config"},
 		{"_INBOX_payment.x", "ticketing"},
@@ -117,10 +126,10 @@ func TestPermissions(t *testing.T) {
 			}
 		}
 		for subject, only := range map[string]string{
-			"_INBOX.>": "ops", ">": "", "api.>": "", "api.ticketing.>": "ticketing", "api.ticketing.create_order": "ticketing",
+			"_INBOX.>": "ops admin", ">": "", "api.>": "", "api.ticketing.>": "ticketing", "api.ticketing.create_order": "ticketing",
 			"$KV.inventory.>": "", "$SYS.>": "", "$JS.API.>": "", "ev.>": "ops", "notify.>": "",
-			"$JS.EVENT.ADVISORY.STREAM.UPDATED.*":                            "config ops",
-			"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS.notification": "notification ops",
+			"$JS.EVENT.ADVISORY.STREAM.UPDATED.*":                            "config ops admin",
+			"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.EVENTS.notification": "notification ops admin",
 			"$SRV.>": "ticketing payment notification config",
 		} {
 			want := strings.Contains(" "+only+" ", " "+name+" ")
@@ -279,8 +288,8 @@ func TestRolesThatBreakTheRules(t *testing.T) {
 		"deletes another's consumer":     natsconf.NewRole("x", natsconf.PublishTo("$JS.API.CONSUMER.DELETE.*.durable")),
 		"has the same consumer":          natsconf.NewRole("x", natsconf.Follow(api.EventsStream, "durable")),
 		"replays where others consume":   natsconf.NewRole("x", natsconf.Replay(api.EventsStream)),
-		"an admin writes the inventory":  {Name: "x", Admin: true, Publish: []string{"$KV.inventory.pool.e1"}},
-		"an admin reads another's inbox": {Name: "x", Admin: true, Subscribe: []string{"_INBOX_gateway.>"}},
+		"an admin writes the inventory":  {Name: "x", Operator: true, Admin: true, Publish: []string{"$KV.inventory.pool.e1"}},
+		"an admin reads another's inbox": {Name: "x", Operator: true, Admin: true, Subscribe: []string{"_INBOX_gateway.>"}},
 	}
 	for name, role := range tests {
 		t.Run(name, func(t *testing.T) {

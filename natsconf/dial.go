@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -38,14 +36,9 @@ func Dial(ctx context.Context, cfg DialConfig, more ...nats.Option) (*nats.Conn,
 	opts := append(connectOptions(cfg.Role, cfg.Log, cfg.OnPermissionError),
 		nats.Timeout(dialTimeout), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsMissed))
 	if cfg.Creds != "" {
-		path := cfg.Creds
-		if info, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("natsconf: credentials: %w", err)
-		} else if info.IsDir() {
-			path = filepath.Join(path, cfg.Role+".creds")
-		}
-		if _, err := os.Stat(path); err != nil {
-			return nil, fmt.Errorf("natsconf: credentials: %w", err)
+		path, err := credsPath(cfg.Creds, cfg.Role)
+		if err != nil {
+			return nil, err
 		}
 		opts = append(opts, nats.UserCredentials(path))
 	}

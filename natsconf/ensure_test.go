@@ -25,7 +25,7 @@ func TestEnsureTriesAgain(t *testing.T) {
 	}); err != nil || folder == "" {
 		t.Fatalf("no folder of the stream: %v", err)
 	}
-	if err := jetStream(t, connect(t, srv, "ops")).DeleteStream(t.Context(), api.ProbeStream); err != nil {
+	if err := jetStream(t, connect(t, srv, "admin")).DeleteStream(t.Context(), api.ProbeStream); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the folder is gone", func() bool { _, err := os.Stat(folder); return os.IsNotExist(err) })

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -157,9 +155,8 @@ func (a *authority) sign(path string, claims jwt.Claims) (string, error) {
 // revocation is on disk before the file that it is for goes away.
 func (a *authority) issue(roles []Role) error {
 	wanted := make(map[string]jwt.Permissions, len(roles))
-	owned := slices.Sorted(maps.Keys(ownedBuckets(roles)))
 	for _, r := range roles {
-		wanted[r.Name] = r.permissions(owned)
+		wanted[r.Name] = r.permissions(roles)
 	}
 	have, err := a.issued()
 	if err != nil {
@@ -172,7 +169,7 @@ func (a *authority) issue(roles []Role) error {
 	var gone []string
 	for name, claims := range have {
 		want, ok := wanted[name]
-		if ok && reflect.DeepEqual(claims.Permissions, want) {
+		if ok && claims.current && reflect.DeepEqual(claims.Permissions, want) {
 			delete(wanted, name)
 			continue
 		}
@@ -194,26 +191,32 @@ func (a *authority) issue(roles []Role) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if claims, err := readCreds(credsFile(a.dir, "sys")); err == nil && claims.Issuer == a.systemID {
+	if claims, _, _, err := readUser(credsFile(a.dir, "sys")); err == nil && claims.Issuer == a.systemID {
 		return nil
 	}
 	return a.user("sys", a.systemKey, jwt.Permissions{})
 }
 
-// issued returns the claims in the credentials that the account has signed, by role. Other files are not ours.
-func (a *authority) issued() (map[string]*jwt.UserClaims, error) {
+// issuedUser is what stands in credentials.
+type issuedUser struct {
+	*jwt.UserClaims
+	current bool // false: made by a version that gave roles no identity
+}
+
+// issued returns what is in the credentials that the account has signed, by role. Other files are not ours.
+func (a *authority) issued() (map[string]issuedUser, error) {
 	entries, err := os.ReadDir(filepath.Join(a.dir, "creds"))
 	if err != nil {
 		return nil, err
 	}
-	have := make(map[string]*jwt.UserClaims)
+	have := make(map[string]issuedUser)
 	for _, e := range entries {
 		name, ok := strings.CutSuffix(e.Name(), ".creds")
 		if !ok {
 			continue
 		}
-		if claims, err := readCreds(credsFile(a.dir, name)); err == nil && claims.Issuer == a.accountID {
-			have[name] = claims
+		if claims, _, seed, err := readUser(credsFile(a.dir, name)); err == nil && claims.Issuer == a.accountID {
+			have[name] = issuedUser{claims, current(claims, seed)}
 		}
 	}
 	return have, nil
@@ -248,23 +251,11 @@ func newUser(name string, account nkeys.KeyPair, permissions jwt.Permissions) (t
 	claims := jwt.NewUserClaims(id)
 	claims.Name = name
 	claims.Permissions = permissions
+	if claims.Tags, err = identityTags(seed); err != nil {
+		return "", nil, err
+	}
 	token, err = claims.Encode(account)
 	return token, seed, err
-}
-
-func readCreds(path string) (*jwt.UserClaims, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	text, err := jwt.ParseDecoratedJWT(raw)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := jwt.ParseDecoratedUserNKey(raw); err != nil {
-		return nil, err
-	}
-	return jwt.DecodeUserClaims(text)
 }
 
 // apply makes a server trust the authority. Accounts are files of DIR/nats/accounts, which the server writes when it is

@@ -41,7 +41,8 @@ func roles() []natsconf.Role {
 			natsconf.Consume(api.EventsStream, "notification")),
 		natsconf.NewRole("config", natsconf.Serve("config"), natsconf.WriteKV(settings.Bucket), natsconf.ManageStreams(api.Streams())),
 		natsconf.NewRole("mute"),
-		natsconf.Ops(natsconf.PublishTo(api.SettingSubjects, stream.ReplaySubjects), natsconf.SubscribeTo(api.EventSubjects)),
+		natsconf.Ops(natsconf.PublishTo(api.SettingSubjects), natsconf.SubscribeTo(api.EventSubjects)),
+		natsconf.Admin(natsconf.PublishTo(stream.ReplaySubjects)),
 	}
 }
 

@@ -103,13 +103,13 @@ func TestEnsureIsQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A change that is certainly announced: whatever comes before it was done by Ensure.
-	ops := jetStream(t, connect(t, srv, "ops"))
+	admin := jetStream(t, connect(t, srv, "admin"))
 	mark := jetstream.StreamConfig{Name: "MARK", Subjects: []string{"mark.>"}}
-	if _, err := ops.CreateStream(t.Context(), mark); err != nil {
+	if _, err := admin.CreateStream(t.Context(), mark); err != nil {
 		t.Fatal(err)
 	}
 	mark.MaxAge = time.Hour
-	if _, err := ops.UpdateStream(t.Context(), mark); err != nil {
+	if _, err := admin.UpdateStream(t.Context(), mark); err != nil {
 		t.Fatal(err)
 	}
 	msg, err := updates.NextMsg(5 * time.Second)
@@ -139,7 +139,9 @@ func TestGuard(t *testing.T) {
 	drift(t, js) // before the guard is there
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- natsconf.Guard(ctx, js, api.Streams(), 1, slog.New(slog.DiscardHandler)) }()
+	go func() {
+		done <- natsconf.Guard(ctx, js, natsconf.GuardConfig{Streams: api.Streams(), Replicas: 1, Log: slog.New(slog.DiscardHandler)})
+	}()
 	eventually(t, "the old drift is repaired", func() bool { return healthy(inventory(t, js)) })
 	for range 3 {
 		drift(t, js)
@@ -152,6 +154,77 @@ func TestGuard(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// A stream that collects requests, or publishes into what the parts of the system say, is removed. Others stay: a newer
+// version may have declared them.
+func TestGuardRemovesStreams(t *testing.T) {
+	srv := start(t, natsconf.Config{})
+	js := ensured(t, srv)
+	admin := jetStream(t, connect(t, srv, "admin"))
+	removed := make(chan string, 16)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	create := func(cfg jetstream.StreamConfig) {
+		t.Helper()
+		cfg.Storage = jetstream.MemoryStorage
+		if _, err := admin.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(jetstream.StreamConfig{Name: "BEFORE", Subjects: []string{"api.user.login"}})
+	go func() {
+		done <- natsconf.Guard(ctx, js, natsconf.GuardConfig{Streams: api.Streams(), Replicas: 1, Reserved: []string{"api.>", "live.>"},
+			Log: slog.New(slog.DiscardHandler), Removed: func(name string) { removed <- name }})
+	}()
+	want := func(name string) {
+		t.Helper()
+		select {
+		case got := <-removed:
+			if got != name {
+				t.Errorf("%s was removed, not %s", got, name)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s was not removed", name)
+		}
+		if _, err := admin.Stream(t.Context(), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	want("BEFORE")
+	keep := []jetstream.StreamConfig{{Name: "NEWER", Subjects: []string{"audit.>"}}, {Name: "KV_newer", Subjects: []string{"$KV.newer.>"}},
+		{Name: "COPY", Sources: []*jetstream.StreamSource{{Name: api.EventsStream}}},
+		{Name: "ASIDE", Subjects: []string{"aside.>"}, RePublish: &jetstream.RePublish{Source: "aside.>", Destination: "elsewhere.>"}}}
+	for _, cfg := range keep {
+		create(cfg)
+	}
+	for name, cfg := range map[string]jetstream.StreamConfig{
+		"REQUESTS": {Subjects: []string{"api.>"}},
+		"LOGINS":   {Subjects: []string{"api.*.login"}},
+		"LIVE":     {Subjects: []string{"live.user.u1"}},
+		"REPLIES":  {Subjects: []string{"_INBOX_gateway.>"}},
+		"TOOL":     {Subjects: []string{"_INBOX.>"}},
+		"FORGER":   {Subjects: []string{"x.a"}, RePublish: &jetstream.RePublish{Source: "x.a", Destination: "api.event.cancel"}},
+		"MONEY":    {Subjects: []string{"x.b"}, RePublish: &jetstream.RePublish{Source: "x.b", Destination: "ev.payment.payment.succeeded"}},
+	} {
+		cfg.Name = name
+		create(cfg)
+		want(name)
+	}
+	create(jetstream.StreamConfig{Name: "LATER", Subjects: []string{"x.c"}})
+	if _, err := admin.UpdateStream(t.Context(), jetstream.StreamConfig{Name: "LATER", Storage: jetstream.MemoryStorage, Subjects: []string{"x.c", "api.user.login"}}); err != nil {
+		t.Fatal(err)
+	}
+	want("LATER")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for _, cfg := range append(keep, api.Streams()...) {
+		if _, err := admin.Stream(t.Context(), cfg.Name); err != nil {
+			t.Errorf("%s: %v", cfg.Name, err)
+		}
 	}
 }
 

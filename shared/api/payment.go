@@ -228,7 +228,7 @@ type RefundRef struct {
 // The endpoints of the payment service.
 var (
 	CreatePayment = rpc.Endpoint[NewPayment, Payment]{Spec: rpc.Spec{Service: "payment", Name: "create", Method: "POST",
-		Path: "/v1/orders/{id}/payments", Access: rpc.User, Status: 201, Location: "/v1/payments/{id}",
+		Path: "/v1/orders/{id}/payments", Access: rpc.User, PassesOn: true, Status: 201, Location: "/v1/payments/{id}",
 		Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order",
 		Faults: rpc.Faults{fault.NotFound: "there is no such order, or the caller is not its buyer",
 			fault.Forbidden: "", fault.Conflict: "the order is paid, is being paid, costs nothing or has ended; the " +
@@ -238,8 +238,9 @@ var (
 		Path: "/v1/payments/{id}", Access: rpc.User, Summary: "Read a payment",
 		Faults: hidden(noPayment, "")}}
 	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST",
-		Path: "/v1/payments/{id}/refunds", Access: rpc.User, Sensitive: true, Status: 201, Idempotent: true,
-		Summary: "Give money back, in whole, by ticket or in part, for the event's managers",
+		Path: "/v1/payments/{id}/refunds", Access: rpc.User, Sensitive: true, PassesOn: true, Status: 201,
+		Idempotent: true,
+		Summary:    "Give money back, in whole, by ticket or in part, for the event's managers",
 		Detail: "The tickets are revoked and their seats come back at once; the money follows. " +
 			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is " +
 			"all that is left revokes the tickets too, unless keep_tickets is true.",

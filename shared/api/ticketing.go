@@ -310,9 +310,10 @@ var (
 		Summary: "Set the quantities and the currency of an event; refuses to go below held + sold + leased, and to " +
 			"leave the currency of its orders"}}
 	BeginPayment = rpc.Endpoint[BeginPaymentOf, Payable]{Spec: rpc.Spec{Service: "ticketing", Name: "begin_payment",
-		Access: rpc.Internal, Callers: []string{"payment"}, Summary: "Tie a payment to the caller's pending order"}}
+		Access: rpc.Internal, Callers: []string{"payment"}, OnBehalf: true,
+		Summary: "Tie a payment to the caller's pending order"}}
 	DecideRefund = rpc.Endpoint[RefundOrder, RefundDue]{Spec: rpc.Spec{Service: "ticketing", Name: "decide_refund",
-		Access: rpc.Internal, Callers: []string{"payment"},
+		Access: rpc.Internal, Callers: []string{"payment"}, OnBehalf: true,
 		Summary: "Revoke tickets of a paid order and say how much goes back, for the event's managers"}}
 	GetHeldTickets = rpc.Endpoint[HeldTickets, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "held_tickets",
 		Access: rpc.Internal, Callers: []string{"notification"},
@@ -320,7 +321,7 @@ var (
 	ExportPerson = rpc.Endpoint[PersonRef, PersonRecords]{Spec: rpc.Spec{Service: "ticketing", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of all that ticketing knows about a person"}}
 	RebuildInventory = rpc.Endpoint[RebuildOf, RebuiltInventory]{Spec: rpc.Spec{Service: "ticketing",
-		Name: "rebuild_inventory", Access: rpc.Internal, Callers: []string{"ops"}, Timeout: 2 * time.Minute,
+		Name: "rebuild_inventory", Access: rpc.Internal, Callers: []string{"admin"}, Timeout: 2 * time.Minute,
 		Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
 )
 

@@ -235,17 +235,17 @@ type Standing struct {
 // The endpoints of the user service.
 var (
 	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register",
-		Method: "POST", Path: "/v1/users", Access: rpc.Public, Headers: []string{"Accept-Language"}, Status: 201,
-		Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"}, Limit: rpc.LoginLimit,
+		Method: "POST", Path: "/v1/users", Access: rpc.Public, Sealed: true, Headers: []string{"Accept-Language"},
+		Status: 201, Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"}, Limit: rpc.LoginLimit,
 		Workers: 256, Summary: "Create an account",
 		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same " +
 			"Idempotency-Key has not ended yet"}}}
 	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login",
-		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Status: 201, Limit: rpc.LoginLimit,
+		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true, Status: 201, Limit: rpc.LoginLimit,
 		Workers: 256, Summary: "Log in",
 		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST",
-		Path: "/v1/sessions/refresh", Access: rpc.Public, Limit: rpc.LoginLimit,
+		Path: "/v1/sessions/refresh", Access: rpc.Public, Sealed: true, Limit: rpc.LoginLimit,
 		Summary: "Exchange a refresh token for new tokens",
 		Detail: "Each refresh token works once. Using one a second time ends the whole session, for all holders of a " +
 			"token of it.",
@@ -255,17 +255,18 @@ var (
 	GetMe = rpc.Endpoint[rpc.None, User]{Spec: rpc.Spec{Service: "user", Name: "get_me", Method: "GET", Path: "/v1/me",
 		Access: rpc.User, Summary: "Read the own account"}}
 	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me",
-		Method: "PATCH", Path: "/v1/me", Access: rpc.User, Headers: []string{"If-Match"},
+		Method: "PATCH", Path: "/v1/me", Access: rpc.User, Sealed: true, Headers: []string{"If-Match"},
 		Summary: "Change the own account",
 		Faults: rpc.Faults{fault.Forbidden: "the password is wrong",
 			fault.Conflict: "the address has an account already"}}}
 	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me",
-		Method: "DELETE", Path: "/v1/me", Access: rpc.User, Status: 204, Summary: "Delete the own account",
-		Detail: "Personal data is erased. Orders and tickets stay as records without a name.",
+		Method: "DELETE", Path: "/v1/me", Access: rpc.User, Sealed: true, Status: 204,
+		Summary: "Delete the own account",
+		Detail:  "Personal data is erased. Orders and tickets stay as records without a name.",
 		Faults: rpc.Faults{fault.Forbidden: "the password is wrong",
 			fault.Conflict: "the account organizes events that are not over, or is the last administrator"}}}
 	ChangeMyPassword = rpc.Endpoint[ChangePassword, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "change_password",
-		Method: "POST", Path: "/v1/me/password", Access: rpc.User, Status: 204, Limit: rpc.LoginLimit,
+		Method: "POST", Path: "/v1/me/password", Access: rpc.User, Sealed: true, Status: 204, Limit: rpc.LoginLimit,
 		Summary: "Change the own password", Detail: "Ends every other session.",
 		Faults: rpc.Faults{fault.Forbidden: "the password is wrong"}}}
 	ExportMe = rpc.Endpoint[rpc.None, Export]{Spec: rpc.Spec{Service: "user", Name: "export_me",
@@ -276,7 +277,8 @@ var (
 		Summary: "Ask for a password reset mail",
 		Detail:  "The answer is the same whether or not the address has an account."}}
 	ConfirmPasswordReset = rpc.Endpoint[ConfirmReset, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "confirm_reset",
-		Method: "POST", Path: "/v1/password-resets/confirm", Access: rpc.Public, Status: 204, Limit: rpc.LoginLimit,
+		Method: "POST", Path: "/v1/password-resets/confirm", Access: rpc.Public, Sealed: true, Status: 204,
+		Limit:   rpc.LoginLimit,
 		Summary: "Set a new password with the token from the mail",
 		Faults:  rpc.Faults{fault.NotFound: "there is no such token", fault.Expired: "the reset is over"}}}
 	RequestEmailConfirmation = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user",
@@ -287,7 +289,7 @@ var (
 		Faults: rpc.Faults{fault.Conflict: "the address is confirmed already"}}}
 	ConfirmEmailAddress = rpc.Endpoint[ConfirmEmail, rpc.None]{Spec: rpc.Spec{Service: "user",
 		Name: "confirm_email", Method: "POST", Path: "/v1/email-confirmations/confirm", Access: rpc.Public,
-		Status: 204, Limit: rpc.LoginLimit, Summary: "Confirm an address with the token from the mail",
+		Sealed: true, Status: 204, Limit: rpc.LoginLimit, Summary: "Confirm an address with the token from the mail",
 		Detail: "If the address takes the place of another one, every session ends but the one that asked for it.",
 		Faults: rpc.Faults{fault.Expired: "the token is used or over",
 			fault.Conflict: "another account has the address by now"}}}
@@ -301,12 +303,12 @@ var (
 		Path: "/.well-known/jwks.json", Access: rpc.Public, Summary: "The public keys of access tokens"}}
 
 	CreateLiveTicket = rpc.Endpoint[rpc.None, LiveTicket]{Spec: rpc.Spec{Service: "user", Name: "create_live_ticket",
-		Method: "POST", Path: "/v1/live/tickets", Access: rpc.User, Status: 201,
+		Method: "POST", Path: "/v1/live/tickets", Access: rpc.User, Sealed: true, Status: 201,
 		Summary: "Make a ticket for one live stream",
 		Detail: "For clients that cannot send a header, such as the EventSource of browsers: GET the stream with " +
 			"?ticket=. A ticket is good once, for a minute, through any gateway."}}
 	UseLiveTicket = rpc.Endpoint[UseTicket, LivePass]{Spec: rpc.Spec{Service: "user", Name: "use_live_ticket",
-		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
+		Access: rpc.Internal, Sealed: true, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
 		Summary: "Use up the ticket of a live stream"}}
 	CheckSession = rpc.Endpoint[SessionCheck, Standing]{Spec: rpc.Spec{Service: "user", Name: "check_session",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
@@ -321,10 +323,10 @@ var (
 		Access: rpc.Internal, Callers: []string{"notification", "ticketing"},
 		Summary: "How to reach many people; those who are gone are left out"}}
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
-		Access: rpc.Internal, Callers: []string{"notification"},
+		Access: rpc.Internal, Sealed: true, Callers: []string{"notification"},
 		Summary: "Make the token of a password reset, at the moment it is mailed"}}
 	MintConfirmationToken = rpc.Endpoint[MintConfirmation, MintedConfirmation]{Spec: rpc.Spec{Service: "user",
-		Name: "mint_confirmation", Access: rpc.Internal, Callers: []string{"notification"},
+		Name: "mint_confirmation", Access: rpc.Internal, Sealed: true, Callers: []string{"notification"},
 		Summary: "Make the token that confirms an address, at the moment it is mailed"}}
 	GetFormerContact = rpc.Endpoint[MintConfirmation, FormerContact]{Spec: rpc.Spec{Service: "user",
 		Name: "former_contact", Access: rpc.Internal, Callers: []string{"notification"},

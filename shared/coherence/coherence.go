@@ -49,6 +49,7 @@ func SubjectsOf(service string) string { return prefix + service + ".>" }
 
 // GatewaySubjects are those of invalidations for gateways, and GatewayConfirms those on which gateways confirm.
 const (
+	Subjects        = prefix + ">" // all
 	GatewaySubjects = prefix + "*.gateways"
 	GatewayConfirms = prefix + "*.confirmed"
 )

@@ -9,14 +9,15 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/rpc/identity"
 )
 
 // binding is one endpoint with its handler: a bounded set of workers behind a bounded queue. The callbacks of a
@@ -33,7 +34,8 @@ type binding struct {
 	stats    stats
 
 	queue queue
-	jobs  chan job // to the workers; has room for all that may run
+	jobs  chan job    // to the workers; has room for all that may run
+	quiet atomic.Bool // a refused message was logged a moment ago
 
 	mu      sync.Mutex
 	started int // workers
@@ -56,10 +58,8 @@ type answer struct {
 
 // accept runs on the subscription's goroutine and must not block.
 func (b *binding) accept(r *nats.Msg) {
-	if strings.HasPrefix(r.Reply, "$JS.") {
-		// Not a request: a JetStream consumer delivers a stored message here. NATS lets a user who may create a
-		// consumer choose where it delivers to, and the message may carry any principal.
-		b.server.cfg.Log.Error("a stream message was delivered as a request, and ignored", "subject", b.spec.Subject())
+	if !isRequest(r) {
+		b.stray(r)
 		return
 	}
 	b.stats.requests.Add(1)
@@ -93,7 +93,7 @@ func (b *binding) answerQuickly(r *nats.Msg) (done bool) {
 		}
 	}()
 	ctx.deadline = start.Add(parseCall(header(h, HeaderCall), b.spec.timeout(), &ctx.meta))
-	if b.admit(h, &ctx.meta) != nil {
+	if b.admit(r, &ctx.meta, start) != nil {
 		return false
 	}
 	a, ok := b.quick(ctx, h, r.Data)
@@ -102,7 +102,7 @@ func (b *binding) answerQuickly(r *nats.Msg) (done bool) {
 	}
 	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
 	b.stats.ok.Inc()
-	if err := b.respond(r, a); err != nil {
+	if err := b.respond(r, a, nil); err != nil {
 		b.lost(err)
 	}
 	return true
@@ -174,10 +174,19 @@ func (b *binding) serve(j job, start time.Time) {
 		b.stats.expired.Inc()
 		return
 	}
-	err := b.admit(h, &ctx.meta)
+	err := b.admit(j.request, &ctx.meta, j.received)
+	var sealed *identity.Sealed
+	var body []byte
+	if err == nil {
+		sealed, body, err = b.open(j.request, &ctx.meta)
+	}
+	if errors.Is(err, identity.ErrUnknown) {
+		b.introduce(j.request)
+		return
+	}
 	var a answer
 	if err == nil {
-		a, err = b.run(ctx, h, j.request.Data)
+		a, err = b.run(ctx, h, body)
 	}
 	if err == nil && b.acknowledges() {
 		err = b.server.acknowledge(ctx, header(h, HeaderParams))
@@ -185,7 +194,7 @@ func (b *binding) serve(j job, start time.Time) {
 	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
 	if err == nil {
 		b.stats.ok.Inc()
-		if err = b.respond(j.request, a); err != nil {
+		if err = b.respond(j.request, a, sealed); err != nil {
 			err = fault.Wrap(err, fault.Internal, "the answer cannot be sent")
 		}
 	}
@@ -197,12 +206,11 @@ func (b *binding) serve(j job, start time.Time) {
 }
 
 // admit reads the principal into m and applies the access rule. The gateway has done so already; a service does not
-// rely on it.
-func (b *binding) admit(h nats.Header, m *Meta) error {
+// rely on it. The request came at the time arrived of the machine's clock.
+func (b *binding) admit(r *nats.Msg, m *Meta, arrived time.Time) error {
 	m.Endpoint = b.name
-	var err error
-	if m.Principal, err = ParsePrincipal(header(h, HeaderPrincipal)); err != nil {
-		return fault.Wrap(err, fault.Unauthenticated, "the identity is not readable")
+	if err := b.principal(r, m, arrived); err != nil {
+		return err
 	}
 	switch b.spec.Access {
 	case User, Admin:
@@ -243,8 +251,8 @@ func (b *binding) panicked(ctx context.Context, p any) {
 
 var errPanic = errors.New("the handler panicked")
 
-// respond sends a success.
-func (b *binding) respond(r *nats.Msg, a answer) error {
+// respond sends a success, sealed if the request was.
+func (b *binding) respond(r *nats.Msg, a answer, sealed *identity.Sealed) error {
 	h := make(nats.Header, 2)
 	if a.status != 0 && a.status != b.spec.Success() {
 		h[HeaderStatus] = []string{strconv.Itoa(a.status)}
@@ -272,6 +280,10 @@ func (b *binding) respond(r *nats.Msg, a answer) error {
 	}
 	if a.replayed {
 		h[HeaderReplayed] = []string{"true"}
+	}
+	if sealed != nil {
+		h[HeaderSealed] = []string{"true"}
+		return b.send(r, h, sealed.SealReply(a.body))
 	}
 	return b.send(r, h, a.body)
 }
@@ -311,9 +323,6 @@ func (b *binding) lost(err error) {
 
 // send publishes a reply.
 func (b *binding) send(r *nats.Msg, h nats.Header, body []byte) error {
-	if r.Reply == "" { // the sender wants none
-		return nil
-	}
 	return b.server.nc.PublishMsg(&nats.Msg{Subject: r.Reply, Header: h, Data: body})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/rpc/identity"
 )
 
 // DefaultGrace is how long a call waits for an instance to appear when there is none.
@@ -22,14 +23,20 @@ type ClientConfig struct {
 	Name string // the role that calls, as in Spec.Callers
 	// how long to wait for an instance when there is none; 0 means DefaultGrace, negative not at all
 	Grace time.Duration
+
+	// Identity proves who calls and for whom, to servers that have one; nil for a NATS server without accounts.
+	Identity *identity.Identity
+	Now      func() time.Time // nil means time.Now
 }
 
 // Client calls endpoints. It is safe for concurrent use.
 type Client struct {
-	nc     *nats.Conn
-	name   string
-	grace  time.Duration
-	codecs sync.Map // reflect.Type of a request -> *codec.Request
+	nc       *nats.Conn
+	name     string
+	grace    time.Duration
+	identity *identity.Identity
+	now      func() time.Time
+	codecs   sync.Map // reflect.Type of a request -> *codec.Request
 }
 
 // NewClient returns a client that calls over nc.
@@ -37,11 +44,15 @@ func NewClient(nc *nats.Conn, cfg ClientConfig) *Client {
 	if cfg.Grace == 0 {
 		cfg.Grace = DefaultGrace
 	}
-	return &Client{nc: nc, name: cfg.Name, grace: cfg.Grace}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Client{nc: nc, name: cfg.Name, grace: cfg.Grace, identity: cfg.Identity, now: cfg.Now}
 }
 
 // Call asks an endpoint and returns its answer. It waits until the context's deadline, but never longer than the
-// endpoint's timeout, and carries the identity, request id and trace of the request that ctx belongs to.
+// endpoint's timeout, and carries the request id and trace of the request that ctx belongs to. Its identity is carried
+// by the gateway, and by a service to an endpoint with OnBehalf; else a service acts as itself.
 //
 // Faults of the endpoint come back as they were raised there. Without an instance the fault is Unavailable; without an
 // answer in time it is Timeout, and then the outcome is unknown.
@@ -90,8 +101,8 @@ func (c *Client) codec(spec Spec, t reflect.Type) (*codec.Request, error) {
 }
 
 // Forward sends a request that is already in its wire form and returns the reply, which may be a fault: see Fault. It
-// adds to h what From(ctx) says of the request; a HeaderPrincipal that is there stays. The error is a fault too:
-// Unavailable if there is no instance, Timeout if none answered, TooLarge if the body is more than the servers accept.
+// adds to h what From(ctx) says of the request. The error is a fault too: Unavailable if there is no instance, Timeout
+// if none answered, TooLarge if the body is more than the servers accept.
 func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []byte) (*nats.Msg, error) {
 	wait := spec.timeout()
 	if end, ok := ctx.Deadline(); ok {
@@ -101,12 +112,34 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 		return nil, fault.New(fault.Timeout, "the request took too long")
 	}
 	m := From(ctx)
-	h[HeaderCall] = []string{callHeader(wait, c.name, m)}
-	if m.Principal.Known() && h[HeaderPrincipal] == nil {
-		h[HeaderPrincipal] = []string{m.Principal.String()}
+	id := m.RequestID
+	if id == "" {
+		id = NewRequestID()
 	}
-	msg := &nats.Msg{Subject: spec.Subject(), Header: h, Data: body}
+	h[HeaderCall] = []string{callHeader(wait, c.name, id, m)}
+	for range mostMeetings {
+		sealed, data, err := c.prove(spec, h, id, m, body)
+		if err != nil {
+			return nil, err
+		}
+		reply, err := c.send(ctx, spec, &nats.Msg{Subject: spec.Subject(), Header: h, Data: data}, wait)
+		if err != nil {
+			return nil, err
+		}
+		delete(h, HeaderCertificate)
+		again, err := c.meet(spec, h, reply)
+		if err != nil {
+			return nil, err
+		}
+		if !again {
+			return opened(reply, sealed)
+		}
+	}
+	return nil, fault.New(fault.Unavailable, "the %s service changes its keys", spec.Service).After(time.Second)
+}
 
+// send sends a message and waits for the reply. The error is a fault.
+func (c *Client) send(ctx context.Context, spec Spec, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
 	reply, err := c.request(ctx, msg, wait)
 	if errors.Is(err, nats.ErrNoResponders) && c.grace > 0 {
 		reply, err = c.again(ctx, msg, wait)
@@ -126,7 +159,6 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 	}
 }
 
-// request asks once. A context that cannot be cancelled costs no timer of its own.
 func (c *Client) request(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
 	if ctx.Done() == nil {
 		return c.nc.RequestMsg(msg, wait)

@@ -4,7 +4,7 @@
 // calls it with Call, the gateway forwards HTTP to it. The compiler checks that all three agree on the types.
 //
 // On the wire a request is a message on api.<service>.<endpoint> whose body is the JSON of the request and whose
-// headers carry everything else: path and query values, deadline, request id, trace, and the verified principal.
+// headers carry everything else: path and query values, deadline, request id, trace, and the principal with its proof.
 package rpc
 
 import (
@@ -52,6 +52,15 @@ type Spec struct {
 	// for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it
 	// away
 	Secrets []string
+	// PassesOn lets the service pass the caller's identity on to endpoints with OnBehalf that are for its own calls.
+	PassesOn bool
+	// OnBehalf, for Internal: the service that calls may act for the person of a request that it serves. At other
+	// internal endpoints it acts as itself, and there is no identity.
+	OnBehalf bool
+	// Sealed is for bodies and answers with passwords or tokens: only the two who exchange them can read them, whatever
+	// subjects and streams others may read.
+	Sealed bool
+
 	Raw     bool     // the body is not JSON: it goes, as it is, to the []byte field tagged `body:"raw"`
 	Headers []string // HTTP request headers that travel along, for fields tagged `header:"Name"`; or AllHeaders
 	MaxBody int      // bytes; 0 means DefaultMaxBody

@@ -50,7 +50,7 @@ func HandleCached[Req, Resp any](s *Server, ep Endpoint[Req, Resp], cached func(
 		e, err := handler(ctx, req)
 		return answer{body: e.JSON, etag: e.Tag, shared: e.Shared}, err
 	})
-	if b == nil || cached == nil {
+	if b == nil || cached == nil || b.spec.Sealed {
 		return
 	}
 	b.quick = func(ctx context.Context, h nats.Header, body []byte) (answer, bool) {
@@ -109,6 +109,12 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s is joint, but is no plain GET", d.Subject())
 	case d.Waits != "" && (d.Method != "GET" || !slices.Contains(names, d.Waits)):
 		return fmt.Errorf("%s waits for {%s}, but is no GET with that in its path", d.Subject(), d.Waits)
+	case d.OnBehalf && d.Access != Internal:
+		return fmt.Errorf("%s is called on behalf of a person, but is not internal", d.Subject())
+	case d.PassesOn && (d.Access == Internal || d.Access == Public):
+		return fmt.Errorf("%s passes an identity on, but is given none", d.Subject())
+	case d.Sealed && d.Near != nil:
+		return fmt.Errorf("%s is sealed, but is kept near", d.Subject())
 	case d.Location != "" && !beginsWithID(d.Response):
 		return fmt.Errorf("%s has a location, but its answer does not begin with an id", d.Subject())
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc/identity"
 )
 
 // ServerConfig says what a Server is. Service, Log and Registry are required, and Answers if an endpoint is Idempotent.
@@ -25,6 +26,11 @@ type ServerConfig struct {
 	Log         *slog.Logger
 	Registry    *observe.Registry
 	Answers     Answers
+
+	// Identity checks for whom requests are made. Without one, a connection that has credentials serves no request
+	// with a principal; on one that has none, as in tests, nothing could prove a principal, and it is believed.
+	Identity *identity.Identity
+	Now      func() time.Time // judges the age of proofs; nil means time.Now
 }
 
 // Server answers the requests of one service. Bind its endpoints with Handle, then Start it.
@@ -39,6 +45,8 @@ type Server struct {
 	micro  *microService
 	ready  atomic.Bool
 
+	authenticated bool // NATS knows who is who
+
 	acknowledge func(ctx context.Context, params string) error // see BeforeAcknowledging; may be nil
 	done        chan struct{}                                  // closed when the workers shall end
 	workers     sync.WaitGroup
@@ -49,8 +57,12 @@ func NewServer(nc *nats.Conn, cfg ServerConfig) *Server {
 	if cfg.Version == "" {
 		cfg.Version = "0.0.0"
 	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	base, cancel := context.WithCancel(context.Background())
-	return &Server{nc: nc, cfg: cfg, base: base, cancel: cancel, done: make(chan struct{})}
+	return &Server{nc: nc, cfg: cfg, base: base, cancel: cancel, done: make(chan struct{}),
+		authenticated: cfg.Identity != nil || nc != nil && nc.Opts.UserJWT != nil}
 }
 
 // BeforeAcknowledging sets what must be done before an endpoint of HTTP other than a GET answers with a success, also

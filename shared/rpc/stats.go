@@ -31,6 +31,7 @@ type EndpointStats struct {
 type stats struct {
 	requests, replayed, errors, ran, nanos atomic.Uint64
 	shed, expired, panics                  *observe.Counter
+	stray, forged, unknown                 *observe.Counter
 	codes                                  map[fault.Code]*observe.Counter // complete from the start, then only read
 	ok                                     *observe.Counter
 	latency                                *observe.Histogram
@@ -59,6 +60,12 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 	s.expired = r.Counter("starlight_rpc_expired_total",
 		"Requests dropped unrun because their caller had stopped waiting.", labels...)
 	s.panics = r.Counter("starlight_rpc_panics_total", "Handlers that panicked.", labels...)
+	s.stray = r.Counter("starlight_rpc_stray_total",
+		"Messages on the subject of an endpoint that are no requests: streams deliver or republish there.", labels...)
+	s.forged = r.Counter("starlight_rpc_forged_total",
+		"Requests refused because their identity was not proven.", labels...)
+	s.unknown = r.Counter("starlight_rpc_unknown_keys_total",
+		"Requests that came again because the keys of sender and receiver had not met.", labels...)
 	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.",
 		func() float64 { return float64(b.queue.busy()) }, labels...)
 }

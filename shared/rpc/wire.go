@@ -20,7 +20,7 @@ import (
 const (
 	HeaderCall      = "Starlight-Call"      // timeout in ms|caller|request id|traceparent|address
 	HeaderParams    = "Starlight-Params"    // path and query values, url.Values.Encode
-	HeaderPrincipal = "Starlight-Principal" // Principal.String
+	HeaderPrincipal = "Starlight-Principal" // Principal.String; worth nothing without HeaderProof
 	HeaderHTTP      = "Http-"
 )
 
@@ -134,6 +134,8 @@ type Meta struct {
 	Address        string // of the client, without a port
 	IdempotencyKey string // as the client gave it; only on endpoints declared Idempotent
 	BodyHash       string // with IdempotencyKey: hex of SHA-256 over method, path, query and body without Spec.Secrets
+
+	passOn string // what proves the principal to the next service, on endpoints with PassesOn
 }
 
 type metaKey struct{}
@@ -146,7 +148,7 @@ func WithMeta(ctx context.Context, m Meta) context.Context {
 // WithPrincipal returns a context in which p is the caller and everything else is as before.
 func WithPrincipal(ctx context.Context, p Principal) context.Context {
 	m := *From(ctx)
-	m.Principal = p
+	m.Principal, m.passOn = p, ""
 	return WithMeta(ctx, m)
 }
 
@@ -188,11 +190,7 @@ func ChildTrace(parent string) string {
 
 // callHeader writes the header of a call. The time the caller still waits is a duration, since clocks disagree; it is
 // rounded up to a millisecond.
-func callHeader(wait time.Duration, caller string, m *Meta) string {
-	id := m.RequestID
-	if id == "" {
-		id = NewRequestID()
-	}
+func callHeader(wait time.Duration, caller, id string, m *Meta) string {
 	b := make([]byte, 0, 160)
 	b = strconv.AppendInt(b, int64((wait+time.Millisecond-1)/time.Millisecond), 10)
 	for _, v := range [...]string{caller, id, ChildTrace(m.TraceParent), m.Address} {

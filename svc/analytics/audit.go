@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -35,7 +36,7 @@ func Recount(ctx context.Context, js jetstream.JetStream, dir string) (map[ids.E
 	}
 	db.NoSync = true
 	s := &Service{db: db, js: js, log: slog.New(slog.DiscardHandler), now: time.Now, metrics: observe.NewRegistry(),
-		id: newID(), progress: newProgress(), touched: map[ids.Event]uint64{}}
+		id: newID(), reader: "audit-" + nuid.Next(), progress: newProgress(), touched: map[ids.Event]uint64{}}
 	defer s.Close()
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)

@@ -174,7 +174,11 @@ func (s *Service) consumer(
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: idleLimit,
 		Metadata: map[string]string{"instance": s.id, "made": nuid.Next()}} // never the configuration of another one
-	for _, cfg.Name = range Consumers(stream) {
+	names := Consumers(stream)
+	if s.reader != "" {
+		names = []string{s.reader}
+	}
+	for _, cfg.Name = range names {
 		if c, err = s.js.CreateConsumer(ctx, stream, cfg); !errors.Is(err, jetstream.ErrConsumerExists) {
 			break
 		}

@@ -50,6 +50,7 @@ type Service struct {
 	fonts   *document.Fonts
 
 	id           string // of the instance: those that started later have greater ones
+	reader       string // names its consumers; "" means the first of Consumers that is free
 	progress     *progress
 	beatInterval time.Duration
 

@@ -276,7 +276,7 @@ func TestMailIsSentOnceThoughDeliveredAgain(t *testing.T) {
 	cfg := config(t.TempDir())
 	cfg.SMTPURL = "smtp://" + slow.Addr
 	s, sys, _ := start(t, cfg)
-	js, done, err := ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds"))(t.Context())
+	js, done, err := operator(t, "admin", sys.NATSURL(), filepath.Join(cfg.Data, "creds"))(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

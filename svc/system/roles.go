@@ -33,10 +33,12 @@ import (
 	"github.com/starlightsymphony/starlight/svc/venue"
 )
 
-// The roles that are not services: every process has a connection as node, the gateway only calls.
+// The roles that are not services: every process has a connection as node, the gateway only calls, and so does an
+// operator.
 const (
 	roleNode    = "node"
 	roleGateway = "gateway"
+	roleAdmin   = "admin"
 )
 
 // service is what every svc package offers. One that works in the background has a method Run, too.
@@ -172,11 +174,16 @@ func replays() natsconf.Grant {
 		js+"DIRECT.GET."+dead, js+"DIRECT.GET."+dead+".>", js+"CONSUMER.INFO."+dead+".*", stream.ReplaySubjects)
 }
 
-// operator lets an operator with the nats tool change live settings, replay dead letters, and look on.
+// reserved are the subjects on which the parts of the system talk to each other, and that no stream keeps.
+func reserved() []string {
+	return []string{"api.>", "$SRV.>", live.Subjects, coherence.Subjects, observe.MetricsSubject, api.AnalyticsPeers}
+}
+
+// operator lets an operator with the nats tool change live settings, and look on.
 func operator() natsconf.Grant {
 	settings := api.SettingSubjects
 	return natsconf.Grant{
-		Publish:   []string{settings, stream.ReplaySubjects},
+		Publish:   []string{settings},
 		Subscribe: []string{settings, api.EventSubjects, api.TrafficSubjects, observe.LogSubjects, stream.DeadSubjects},
 	}
 }
@@ -208,7 +215,8 @@ func Roles() []natsconf.Role {
 		return slices.Compact(out)
 	}
 	roles := []natsconf.Role{
-		natsconf.Ops(calls("ops"), operator()),
+		natsconf.Ops(operator()),
+		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(stream.ReplaySubjects)),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject,
 				natsconf.InboxPrefix(roleNode)+".>"),

@@ -122,7 +122,7 @@ func TestRoles(t *testing.T) {
 	for _, r := range system.Roles() {
 		names = append(names, r.Name)
 	}
-	services := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "ops" || n == "node" || n == "gateway" })
+	services := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "ops" || n == "admin" || n == "node" || n == "gateway" })
 
 	publish := map[string][]string{ // the roles that may
 		"$KV.inventory.pool.e1":                 {"ticketing"},
@@ -130,20 +130,28 @@ func TestRoles(t *testing.T) {
 		"$JS.API.STREAM.PURGE.KV_inventory":     {"ticketing"},
 		"$JS.API.STREAM.DELETE.KV_inventory":    nil,
 		"$JS.API.STREAM.UPDATE.KV_inventory":    {"node"},
-		"$KV.config.ticketing.hold_ttl":         {"config", "ops"},
-		"$JS.API.STREAM.DELETE.EVENTS":          {"ops"},
-		"$JS.API.STREAM.MSG.DELETE.EVENTS":      {"ops"},
-		"$JS.API.STREAM.MSG.DELETE.DEAD":        {"notification", "ops"},
-		"$JS.API.CONSUMER.CREATE.EVENTS":        {"ops"},
-		"$JS.API.CONSUMER.CREATE.EVENTS.x":      {"ops"},
-		"$JS.API.CONSUMER.MSG.NEXT.ANALYTICS.x": {"ops"},
+		"$KV.config.ticketing.hold_ttl":         {"config", "ops", "admin"},
+		"$JS.API.STREAM.DELETE.EVENTS":          {"admin"},
+		"$JS.API.STREAM.DELETE.LOGS":            {"admin"},
+		"$JS.API.STREAM.DELETE.X":               {"admin", "node"},
+		"$JS.API.STREAM.CREATE.X":               {"admin"},
+		"$JS.API.STREAM.UPDATE.X":               {"admin"},
+		"$JS.API.STREAM.RESTORE.X":              {"admin"},
+		"$JS.API.STREAM.RESTORE.EVENTS":         {"admin"},
+		"$JS.API.STREAM.SNAPSHOT.EVENTS":        {"admin"},
+		"$JS.API.STREAM.PURGE.EVENTS":           {"admin"},
+		"$JS.API.STREAM.MSG.DELETE.EVENTS":      {"admin"},
+		"$JS.API.STREAM.MSG.DELETE.DEAD":        {"notification", "admin"},
+		"$JS.API.CONSUMER.CREATE.EVENTS":        {"admin"},
+		"$JS.API.CONSUMER.CREATE.EVENTS.x":      {"ops", "admin"},
+		"$JS.API.CONSUMER.MSG.NEXT.ANALYTICS.x": {"ops", "admin"},
 		"facts.gateway.views":                   {"gateway"},
 		"notify.mail":                           {"notification"},
-		"dead.replay.ticketing":                 {"notification", "ops"},
+		"dead.replay.ticketing":                 {"notification", "admin"},
 		"live.analytics.e1":                     {"analytics"},
 		"live.notification.u1":                  {"notification"},
 		api.AnalyticsPeers:                      {"analytics"},
-		"$SRV.PING":                             {"discovery", "ops"},
+		"$SRV.PING":                             {"discovery", "ops", "admin"},
 		"$SYS.REQ.SERVER.PING":                  nil,
 		"_INBOX.x":                              services,
 		natsconf.InboxPrefix("gateway") + ".x":  services,
@@ -162,14 +170,14 @@ func TestRoles(t *testing.T) {
 	for owner, consumers := range durables() {
 		for _, c := range consumers {
 			name := c[0] + "." + c[1]
-			may := []string{owner, "ops"}
+			may := []string{owner, "admin"}
 			for _, s := range []string{"$JS.API.CONSUMER.CREATE." + name, "$JS.API.CONSUMER.CREATE." + name + ".ev.x", "$JS.API.CONSUMER.MSG.NEXT." + name, "$JS.API.CONSUMER.DELETE." + name} {
 				publish[s] = may
 			}
 			if owner != "analytics" { // those of analytics need no acknowledgement
 				publish["$JS.ACK."+name+".1.1.1.1.1"], publish["dead."+strings.TrimSuffix(c[1], "-replay")] = may, []string{owner}
 			} else {
-				publish["$JS.ACK."+name+".1.1.1.1.1"] = []string{"ops"}
+				publish["$JS.ACK."+name+".1.1.1.1.1"] = []string{"admin"}
 			}
 		}
 	}
@@ -177,7 +185,7 @@ func TestRoles(t *testing.T) {
 
 	subscribe := map[string][]string{
 		">": nil, "$SYS.>": nil, "$JS.API.>": nil, "$KV.inventory.>": nil, "notify.>": nil, "api.>": nil,
-		"ev.>": {"ops"}, "facts.>": {"ops"}, "_INBOX.>": {"ops"}, "live.>": {"gateway"}, "$SRV.>": services, api.AnalyticsPeers: {"analytics"},
+		"ev.>": {"ops", "admin"}, "facts.>": {"ops", "admin"}, "_INBOX.>": {"ops", "admin"}, "live.>": {"gateway"}, "$SRV.>": services, api.AnalyticsPeers: {"analytics"},
 	}
 	for _, n := range names {
 		subscribe[natsconf.InboxPrefix(n)+".>"] = []string{n}

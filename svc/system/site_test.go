@@ -286,8 +286,13 @@ func mustAudit(t *testing.T, cfg system.Config, connect func(context.Context) (j
 
 // ops connects to a running system as its operators do.
 func ops(t *testing.T, url, creds string) func(context.Context) (jetstream.JetStream, func(), error) {
+	return operator(t, "ops", url, creds)
+}
+
+// operator connects with the credentials of ops or admin.
+func operator(t *testing.T, role, url, creds string) func(context.Context) (jetstream.JetStream, func(), error) {
 	return func(ctx context.Context) (jetstream.JetStream, func(), error) {
-		nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: url, Role: "ops", Creds: creds})
+		nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: url, Role: role, Creds: creds})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/identity"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -50,8 +51,11 @@ func (s *System) startNATS(ctx, background context.Context) error {
 	if err := natsconf.Ensure(ctx, js, api.Streams(), s.cfg.Replicas); err != nil {
 		return err
 	}
+	removed := s.registry.Counter("starlight_streams_removed_total",
+		"Streams that were removed because they collected requests or published some.")
 	s.background(background, "stream guard", func(background context.Context) error {
-		return natsconf.Guard(background, js, api.Streams(), s.cfg.Replicas, s.log)
+		return natsconf.Guard(background, js, natsconf.GuardConfig{Streams: api.Streams(), Replicas: s.cfg.Replicas,
+			Reserved: reserved(), Log: s.log, Removed: func(string) { removed.Inc() }})
 	})
 	clock, err := stream.NewClock(ctx, js, api.InventoryStream, s.cfg.Now, s.log, s.registry)
 	if err != nil {
@@ -91,6 +95,28 @@ func (s *System) connect(ctx context.Context, role string) (*nats.Conn, error) {
 	}
 	return natsconf.Dial(ctx, natsconf.DialConfig{URL: s.cfg.NATSURL, Role: role, Creds: s.cfg.NATSCreds,
 		CA: s.cfg.NATSCA, Log: s.log})
+}
+
+// identity returns what a role proves itself by to others. Its keys are in its credentials. On a NATS server without
+// accounts there is nothing to prove it by.
+func (s *System) identity(role string) (*identity.Identity, error) {
+	creds := s.cfg.NATSCreds
+	if s.embedded != nil {
+		creds = s.embedded.Creds(role)
+	}
+	if creds == "" {
+		s.log.Warn("NATS is used without credentials: who reaches it can act for every person", "role", role)
+		return nil, nil
+	}
+	own, err := natsconf.ReadIdentity(creds, role)
+	if err != nil {
+		return nil, err
+	}
+	return identity.New(identity.Keys{Role: own.Role, Exchange: own.Exchange, Sign: own.Sign,
+		Certificate: own.Certificate, Verify: func(certificate string) (identity.Public, error) {
+			p, err := own.Verify(certificate)
+			return identity.Public(p), err
+		}}), nil
 }
 
 // liveWithin is how long a process waits for the live settings.
@@ -143,9 +169,13 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	if m.js, err = jetstream.New(m.nc); err != nil {
 		return err
 	}
-	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name})
+	own, err := s.identity(r.name)
+	if err != nil {
+		return err
+	}
+	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name, Identity: own, Now: s.cfg.Now})
 	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description,
-		Log: m.log, Registry: s.registry}
+		Log: m.log, Registry: s.registry, Identity: own, Now: s.cfg.Now}
 	if r.migrations != nil {
 		if m.db, err = store.Open(ctx, s.cfg.databaseURL(), r.name, r.migrations(), m.log); err != nil {
 			return err
@@ -279,13 +309,18 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
+	own, err := s.identity(roleGateway)
+	if err != nil {
+		return err
+	}
 	document, err := api.OpenAPI(s.cfg.Version)
 	if err != nil {
 		return err
 	}
 	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn,
-		rpc.ClientConfig{Name: roleGateway}), Endpoints: api.All(), Settings: s.live, Revoked: revoked,
-		Log: s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
+		rpc.ClientConfig{Name: roleGateway, Identity: own, Now: s.cfg.Now}), Endpoints: api.All(), Settings: s.live,
+		Revoked: revoked,
+		Log:     s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
 		OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err

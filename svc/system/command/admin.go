@@ -18,7 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
-// target says which running system a command talks to: over NATS, as ops.
+// target says which running system a command talks to, over NATS.
 type target struct {
 	Data      string `default:"./data" help:"Data folder, for the credentials." type:"path"`
 	NATSURL   string `name:"nats-url" help:"The system's NATS server; default what the data folder remembers, or nats://127.0.0.1:4222."`
@@ -29,8 +29,18 @@ type target struct {
 // dialWithin bounds how long a command looks for the system.
 const dialWithin = 3 * time.Second
 
+// The roles of operators: ops for those who look and change settings, admin for what changes more.
+const (
+	roleOps   = "ops"
+	roleAdmin = "admin"
+)
+
 // connect returns JetStream as ops sees it, and a function that ends the connection.
 func (t target) connect(ctx context.Context) (jetstream.JetStream, func(), error) {
+	return t.connectAs(ctx, roleOps)
+}
+
+func (t target) connectAs(ctx context.Context, role string) (jetstream.JetStream, func(), error) {
 	creds := t.NATSCreds
 	if creds == "" {
 		creds = filepath.Join(t.Data, "creds")
@@ -38,7 +48,7 @@ func (t target) connect(ctx context.Context) (jetstream.JetStream, func(), error
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	url := t.natsURL()
-	nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: url, Role: "ops", Creds: creds, CA: t.NATSCA})
+	nc, err := natsconf.Dial(ctx, natsconf.DialConfig{URL: url, Role: role, Creds: creds, CA: t.NATSCA})
 	if err != nil {
 		return nil, nil, fmt.Errorf("the system cannot be reached at %s: %w", url, err)
 	}

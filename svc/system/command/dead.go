@@ -51,7 +51,7 @@ type deadReplay struct {
 
 // Run replays dead letters.
 func (c deadReplay) Run(s *streams) error {
-	js, done, err := c.connect(s.ctx)
+	js, done, err := c.connectAs(s.ctx, roleAdmin)
 	if err != nil {
 		return err
 	}

@@ -49,12 +49,12 @@ type rebuildInventory struct {
 // Run asks ticketing to rebuild one event after another. It fails if seats are left that are not what the database
 // says.
 func (c rebuildInventory) Run(s *streams) error {
-	js, done, err := c.connect(s.ctx)
+	js, done, err := c.connectAs(s.ctx, roleAdmin)
 	if err != nil {
 		return err
 	}
 	defer done()
-	client := rpc.NewClient(js.Conn(), rpc.ClientConfig{Name: "ops"})
+	client := rpc.NewClient(js.Conn(), rpc.ClientConfig{Name: roleAdmin})
 	var events, mended, left int
 	req := api.RebuildOf{EventID: ids.Event(c.Event)}
 	for until := time.Now().Add(c.Wait); ; {
