@@ -52,6 +52,7 @@ const (
 	RefundSoldOut        = "sold_out"        // the money came late, and the seats have gone to others
 	RefundEventCancelled = "event_cancelled" //
 	RefundWrongAmount    = "wrong_amount"    // what came was not what was asked for
+	RefundReversed       = "reversed"        // a sale at a counter was taken back there, and its money handed back
 	RefundByOrganizer    = "by_organizer"    // who gave no other reason
 )
 

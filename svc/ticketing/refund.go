@@ -190,6 +190,9 @@ func (s *Service) updateSeats(ctx context.Context, k remaining) error {
 }
 
 func (s *Service) keepSeats(ctx context.Context, k remaining) error {
+	if len(k.lines) == 0 && len(k.given) > 0 {
+		return s.inv.ReturnLeased(ctx, k.row.ref(), k.given)
+	}
 	if len(k.lines) == 0 {
 		return s.inv.Return(ctx, k.row.ref())
 	}

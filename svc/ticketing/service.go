@@ -91,6 +91,13 @@ func (m metrics) branch(name string) {
 		"Unusual ways of orders and their money, by what happened.", "branch", name).Inc()
 }
 
+// venueSale counts an entry of a venue's journal that a person should look at.
+func (m metrics) venueSale(outcome string) {
+	m.registry.Counter("starlight_ticketing_venue_sales_flagged_total",
+		"Sales of venues that their leases did not have, and entries that changed nothing, by the outcome.", "outcome",
+		outcome).Inc()
+}
+
 // batchSize is how many orders, payments or scans one transaction takes.
 const batchSize = 500
 
@@ -179,6 +186,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go("overdue orders", s.expire)
 	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
 	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
+	work.Every(run.Loop{Name: "sales in quarantine", Interval: retryEvery, Do: s.retrySales})
 	work.Last.Go("outbox", s.relay.Run)
 	return work.Run(ctx)
 }

@@ -267,6 +267,7 @@ const seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
 type remaining struct {
 	row   orderRow
 	lines []inventory.Line
+	given []inventory.Take // that go back to leases
 }
 
 // remainingSeats returns what orders have.
@@ -292,6 +293,15 @@ func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[
 		k := out[c.OrderID]
 		k.lines = append(k.lines, inventory.Line{Type: c.TicketTypeID, N: c.N})
 		out[c.OrderID] = k
+	}
+	if err != nil {
+		return nil, err
+	}
+	given, err := db.givenBack(ctx, id)
+	for order, takes := range given {
+		k := out[order]
+		k.given = takes
+		out[order] = k
 	}
 	return out, err
 }

@@ -44,9 +44,9 @@ func (c Counter) Fetch(ctx context.Context, remoteID string) (provider.State, er
 	return c.manual.Fetch(ctx, remoteID)
 }
 
-// Refund implements provider.Provider.
+// Refund implements provider.Provider. The money of a sale that was taken back is paid out already.
 func (c Counter) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
-	return c.manual.Refund(ctx, req)
+	return c.manual.refund(ctx, req, req.Reason == api.RefundReversed)
 }
 
 // Cancel implements provider.Provider.

@@ -133,10 +133,18 @@ func (m *Provider) Cancel(ctx context.Context, remoteID string) (provider.State,
 
 // Refund implements provider.Provider.
 func (m *Provider) Refund(ctx context.Context, req provider.RefundRequest) (provider.Refund, error) {
-	row, err := m.tables.refund(ctx, &refundRow{
-		ID: "mr_" + rand.Text(), RequestKey: req.Key, Reference: req.RemoteID, Amount: req.Amount.Amount,
-		CreatedAt: store.Time(m.now()),
-	}, req.Amount.Currency)
+	return m.refund(ctx, req, false)
+}
+
+// refund stores what is to be paid out, or what was paid out before it was asked for.
+func (m *Provider) refund(ctx context.Context, req provider.RefundRequest, done bool) (provider.Refund, error) {
+	now := store.Time(m.now())
+	due := &refundRow{ID: "mr_" + rand.Text(), RequestKey: req.Key, Reference: req.RemoteID,
+		Amount: req.Amount.Amount, CreatedAt: now}
+	if done {
+		due.PaidAt = &now
+	}
+	row, err := m.tables.refund(ctx, due, req.Amount.Currency)
 	if err != nil {
 		return provider.Refund{}, err
 	}

@@ -68,6 +68,8 @@ type records struct {
 	orders []orderRow
 	leases []leaseRow
 
+	leaseSales map[ids.Lease]int // seats sold from each lease, by the sales
+
 	retired map[ids.Event]bool // over for so long that the inventory does not keep them any more
 
 	valid, revoked ticketCounts

@@ -3,6 +3,8 @@ package leases
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -191,6 +193,25 @@ func (b *Batch) Done(ctx context.Context, venue ids.Venue, id ids.Lease) (Proble
 	return "", b.write(ctx, b.tx, &row)
 }
 
+// Lacks says why leases of the venue do not have so many seats; "" if they do. They stay so until the end of the
+// transaction.
+func (b *Batch) Lacks(ctx context.Context, venue ids.Venue, n map[ids.Lease]int) (string, error) {
+	for _, id := range slices.Sorted(maps.Keys(n)) {
+		row, err := b.lock(ctx, b.tx, id)
+		switch {
+		case fault.Is(err, fault.NotFound):
+			return "a lease of it is not in the database", nil
+		case err != nil:
+			return "", err
+		case row.VenueID != venue:
+			return "a lease of it is another venue's", nil
+		case row.Left() < n[id]:
+			return "a lease of it has fewer seats in the database than in the inventory", nil
+		}
+	}
+	return "", nil
+}
+
 // Sold makes seats of a lease sold ones. Its caller moves them in the stock from leased to sold, after this.
 func (b *Batch) Sold(ctx context.Context, id ids.Lease, n int) error {
 	row, err := b.lock(ctx, b.tx, id)
@@ -209,7 +230,7 @@ func (b *Batch) Unsold(ctx context.Context, id ids.Lease, n, lost int) (int, err
 		return 0, err
 	}
 	if row.State == api.LeaseClosed {
-		return 0, b.sold(ctx, row, -lost, -lost-n)
+		return 0, b.sold(ctx, row, 0, -lost-n)
 	}
 	return n, b.sold(ctx, row, -n, -lost)
 }
