@@ -182,8 +182,10 @@ type row struct {
 // pass publishes one window of the outbox and deletes what the stream has acknowledged. It returns how many rows it
 // saw. An error means that nothing got through.
 func (r *Relay) pass(ctx context.Context) (n int, err error) {
-	if found, err := r.pending(ctx); err != nil || !found {
-		return 0, err
+	if r.db.Postgres() {
+		if found, err := r.pending(ctx); err != nil || !found {
+			return 0, err
+		}
 	}
 	if !r.js.Conn().IsConnected() {
 		// What is published now would wait in the client's buffer, again with each attempt.
@@ -269,38 +271,34 @@ func (r *Relay) forget(seqs []int64) {
 
 // pending reports whether the outbox holds anything to publish, without waiting for another instance.
 func (r *Relay) pending(ctx context.Context) (found bool, err error) {
-	return r.ready(r.db.Read()).Exists(ctx)
+	const query = "SELECT EXISTS (SELECT 1 FROM outbox WHERE seq NOT IN (?))"
+	err = store.Select(ctx, r.db.Read(), &found, query, store.List(r.aside()))
+	return found, err
 }
 
 // rows returns the oldest rows to publish.
 func (r *Relay) rows(ctx context.Context, db bun.IDB) (rows []row, err error) {
-	err = r.ready(db).Column("seq", "id", "subject", "header", "payload").Order("seq").Limit(window).Scan(ctx, &rows)
+	const query = "SELECT seq, id, subject, header, payload FROM outbox WHERE seq NOT IN (?) ORDER BY seq LIMIT ?"
+	err = store.Select(ctx, db, &rows, query, store.List(r.aside()), window)
 	return rows, err
 }
 
-// ready selects the rows to publish: all but those that stepped aside.
-func (r *Relay) ready(db bun.IDB) *bun.SelectQuery {
+// aside returns the rows that are not to be published: those that the stream has and those that stepped aside.
+func (r *Relay) aside() []int64 {
 	now := time.Now()
 	maps.DeleteFunc(r.held, func(_ int64, until time.Time) bool { return !now.Before(until) })
-	return except(r.unpublished(db), r.held)
+	return slices.AppendSeq(r.stored(), maps.Keys(r.held))
 }
 
-// unpublished selects the rows that the stream does not have.
-func (r *Relay) unpublished(db bun.IDB) *bun.SelectQuery {
+// stored returns the rows that the stream has, and 0, which is none: there is always something that a row is not.
+func (r *Relay) stored() []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return except(db.NewSelect().Table("outbox"), r.published)
-}
-
-func except[V any](q *bun.SelectQuery, rows map[int64]V) *bun.SelectQuery {
-	if len(rows) == 0 {
-		return q
-	}
-	return q.Where("seq NOT IN (?)", bun.List(slices.Collect(maps.Keys(rows))))
+	return slices.AppendSeq([]int64{0}, maps.Keys(r.published))
 }
 
 func remove(ctx context.Context, tx bun.Tx, seqs []int64) error {
-	_, err := tx.ExecContext(ctx, "DELETE FROM outbox WHERE seq IN (?)", bun.List(seqs))
+	_, err := store.Exec(ctx, tx, "DELETE FROM outbox WHERE seq IN (?)", store.List(seqs))
 	return err
 }
 
@@ -311,11 +309,13 @@ func (r *Relay) measure(ctx context.Context) {
 	}
 	r.measured = time.Now()
 	r.forgetGone(ctx)
-	waiting := func() *bun.SelectQuery { return r.unpublished(r.db.Read()) }
-	depth, err := waiting().Count(ctx)
+	stored := store.List(r.stored())
+	var depth int
+	err := store.Select(ctx, r.db.Read(), &depth, "SELECT count(*) FROM outbox WHERE seq NOT IN (?)", stored)
 	var at []time.Time
 	if err == nil {
-		err = waiting().Column("at").Order("seq").Limit(1).Scan(ctx, &at)
+		const oldest = "SELECT at FROM outbox WHERE seq NOT IN (?) ORDER BY seq LIMIT 1"
+		err = store.Select(ctx, r.db.Read(), &at, oldest, stored)
 	}
 	if err != nil {
 		return // pass meets the same error and tells it

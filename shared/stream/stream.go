@@ -90,7 +90,7 @@ func AddAll(ctx context.Context, tx bun.IDB, msgs ...Message) error {
 		if len(rows) == 0 {
 			return nil
 		}
-		err := insertRows(ctx, tx, rows)
+		_, err := store.Insert(ctx, tx, rows, "")
 		rows, size = rows[:0], 0
 		return err
 	}
@@ -111,24 +111,6 @@ func AddAll(ctx context.Context, tx bun.IDB, msgs ...Message) error {
 		return err
 	}
 	store.Announce(ctx)
-	return nil
-}
-
-// fewRows are inserted one by one, by a statement that is prepared.
-const fewRows = 8
-
-func insertRows(ctx context.Context, tx bun.IDB, rows []outboxRow) error {
-	if len(rows) > fewRows {
-		_, err := tx.NewInsert().Model(&rows).Exec(ctx)
-		return err
-	}
-	for _, r := range rows {
-		_, err := store.Exec(ctx, tx, "INSERT INTO outbox (id, subject, header, payload, at) VALUES (?, ?, ?, ?, ?)",
-			r.ID, r.Subject, r.Header, r.Payload, r.At)
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

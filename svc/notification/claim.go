@@ -128,7 +128,7 @@ func (c *claims) insert(ctx context.Context, tx bun.Tx, outs []*outgoing) error 
 	for i, out := range outs {
 		rows[i] = c.row(out.job, now, false)
 	}
-	_, err = tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx)
+	_, err = store.Insert(ctx, tx, rows, "CONFLICT DO NOTHING")
 	return err
 }
 
@@ -142,8 +142,8 @@ func (c *claims) release(ctx context.Context, tx bun.Tx, jobs []api.Notification
 		messages[job.MessageID] = true
 		keys[i] = job.MessageID.String() + "." + job.Channel + "." + job.Target.String()
 	}
-	_, err := tx.ExecContext(ctx, `DELETE FROM claims WHERE owner = ? AND message_id IN (?)
-		AND message_id || '.' || channel || '.' || target IN (?)`, c.owner, messages.list(), bun.List(keys))
+	_, err := store.Exec(ctx, tx, `DELETE FROM claims WHERE owner = ? AND message_id IN (?)
+		AND message_id || '.' || channel || '.' || target IN (?)`, c.owner, messages.list(), store.List(keys))
 	return err
 }
 

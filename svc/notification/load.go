@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/notification/channel"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
@@ -29,7 +30,7 @@ type outgoing struct {
 // set is ids to ask for, each once.
 type set[ID comparable] map[ID]bool
 
-func (s set[ID]) list() schema.QueryAppender { return bun.List(slices.Collect(maps.Keys(s))) }
+func (s set[ID]) list() schema.QueryAppender { return store.List(slices.Collect(maps.Keys(s))) }
 
 // load claims jobs and reads what they are about, for all that wait at the moment: a few statements, however many there
 // are. The fault of a job is NotFound if it is done or its message is deleted, and Conflict while another instance has
@@ -143,7 +144,7 @@ func (s *Service) stopBlocked(ctx context.Context, found map[api.NotificationJob
 		return nil
 	}
 	var rows []bounceRow
-	err := s.DB.Read().NewRaw("SELECT * FROM bounces WHERE user_id IN (?)", people.list()).Scan(ctx, &rows)
+	err := store.Select(ctx, s.DB.Read(), &rows, "SELECT * FROM bounces WHERE user_id IN (?)", people.list())
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -255,10 +256,8 @@ func (s *Service) insertOutcomes(ctx context.Context, tx bun.Tx, outcomes []outc
 				Status: o.status, Reason: text.Shorten(o.reason, maxReason), EndedAt: now})
 		}
 	}
-	if len(rows) > 0 {
-		if _, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
-			return err
-		}
+	if _, err := store.Insert(ctx, tx, rows, "CONFLICT DO NOTHING"); err != nil {
+		return err
 	}
 	return s.claims.release(ctx, tx, jobs)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
@@ -55,7 +56,7 @@ func (s *Service) preferencesFor(ctx context.Context, tx bun.Tx, notices []notic
 		all[n.user] = preference{preferenceRow: defaultPreference(n.user, t.Kind)}
 	}
 	var chosen []preferenceRow
-	err := tx.NewRaw("SELECT * FROM preferences WHERE user_id IN (?)", bun.List(people)).Scan(ctx, &chosen)
+	err := store.Select(ctx, tx, &chosen, "SELECT * FROM preferences WHERE user_id IN (?)", store.List(people))
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (s *Service) preferencesFor(ctx context.Context, tx bun.Tx, notices []notic
 		}
 	}
 	var devices []subscriptionRow
-	err = tx.NewRaw("SELECT * FROM push_subscriptions WHERE user_id IN (?)", bun.List(people)).Scan(ctx, &devices)
+	err = store.Select(ctx, tx, &devices, "SELECT * FROM push_subscriptions WHERE user_id IN (?)", store.List(people))
 	if err != nil {
 		return nil, err
 	}
@@ -158,19 +159,11 @@ func (b *posting) write(ctx context.Context, tx bun.Tx, claims *claims) (posted,
 	for len(b.messages) > 0 {
 		piece := b.messages[:min(rowsAtATime, len(b.messages))]
 		b.messages = b.messages[len(piece):]
-		var fresh []ids.Notification
-		err := tx.NewInsert().Model(&piece).On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx, &fresh)
+		fresh, err := store.Insert(ctx, tx, piece, "CONFLICT (id) DO NOTHING")
 		if err != nil {
 			return p, err
 		}
-		isNew := map[ids.Notification]bool{}
-		for _, id := range fresh {
-			isNew[id] = true
-		}
-		for _, row := range piece {
-			if !isNew[row.ID] {
-				continue
-			}
+		for _, row := range fresh {
 			jobs = append(jobs, b.queued[row.ID]...)
 			if row.Inbox {
 				p.inbox = append(p.inbox, row)

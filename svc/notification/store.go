@@ -90,7 +90,7 @@ func rowOf(e api.Event) eventRow {
 
 // knownEvent returns an event of the projection. It reports false if there is none.
 func knownEvent(ctx context.Context, db bun.IDB, id ids.Event) (row eventRow, known bool, err error) {
-	err = db.NewRaw("SELECT * FROM known_events WHERE id = ?", id).Scan(ctx, &row)
+	err = store.Select(ctx, db, &row, "SELECT * FROM known_events WHERE id = ?", id)
 	err = store.OrNotFound(err, "there is no such event")
 	if fault.Is(err, fault.NotFound) {
 		return row, false, nil

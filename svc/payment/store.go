@@ -3,6 +3,7 @@ package payment
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -30,7 +31,7 @@ type paymentStore struct {
 // payment reads one payment.
 func (b *paymentStore) payment(ctx context.Context, id ids.Payment) (*record.Payment, error) {
 	row := new(record.Payment)
-	if err := b.db.Read().NewSelect().Model(row).Where("p.id = ?", id).Scan(ctx); err != nil {
+	if err := store.Select(ctx, b.db.Read(), row, "SELECT * FROM payments WHERE id = ?", id); err != nil {
 		return nil, store.OrNotFound(err, "no such payment")
 	}
 	return row, nil
@@ -39,8 +40,8 @@ func (b *paymentStore) payment(ctx context.Context, id ids.Payment) (*record.Pay
 // ofOrders reads the payments of orders that are not failed.
 func (b *paymentStore) ofOrders(ctx context.Context, orders []ids.Order) []batch.Result[[]*record.Payment] {
 	var rows []*record.Payment
-	err := b.db.Read().NewSelect().Model(&rows).Where("p.order_id IN (?)", bun.List(orders)).
-		Where("p.status <> ?", api.PaymentFailed).Scan(ctx)
+	err := store.Select(ctx, b.db.Read(), &rows, "SELECT * FROM payments WHERE order_id IN (?) AND status <> ?",
+		store.List(orders), api.PaymentFailed)
 	if err != nil {
 		return batch.Fail[[]*record.Payment](len(orders), store.OrNotFound(err, "no such order"))
 	}
@@ -72,13 +73,14 @@ func (b *paymentStore) create(ctx context.Context, rows []*record.Payment) []bat
 		orders[i] = r.OrderID
 	}
 	var open []*record.Payment
-	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		open = nil
-		if _, err := tx.NewInsert().Model(&inserts).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx); err != nil {
+	err := b.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		open, err = store.Insert(ctx, tx, inserts, "CONFLICT DO NOTHING")
+		if err != nil || len(open) == len(inserts) {
 			return err
 		}
-		return tx.NewSelect().Model(&open).Where("p.order_id IN (?)", bun.List(orders)).
-			Where("p.status = ?", api.PaymentRequiresAction).Scan(ctx)
+		open = nil
+		return store.Select(ctx, tx, &open,
+			"SELECT * FROM payments WHERE order_id IN (?) AND status = 'requires_action'", store.List(orders))
 	})
 	if err != nil {
 		return batch.Fail[*record.Payment](len(rows), err)
@@ -103,12 +105,6 @@ type remoteCreated struct {
 // already stays as it is.
 func (b *paymentStore) setRemote(ctx context.Context, ins []remoteCreated) []batch.Result[*record.Payment] {
 	now := store.Time(b.now())
-	list := make([]ids.Payment, len(ins))
-	values := make([]bun.TupleValues, len(ins))
-	for i, in := range ins {
-		list[i] = in.id
-		values[i] = bun.Tuple([]string{in.id.String(), in.remote.ID, in.remote.CheckoutURL})
-	}
 	created := map[*provider.Guard][]provider.CreateRequest{}
 	for _, in := range ins {
 		if in.provider != nil {
@@ -122,21 +118,17 @@ func (b *paymentStore) setRemote(ctx context.Context, ins []remoteCreated) []bat
 				return err
 			}
 		}
-		// Both databases name the columns of VALUES so.
-		_, err := tx.NewRaw(`UPDATE payments SET remote_id = v.column2, checkout_url = v.column3, revision = revision + 1, updated_at = ?
-			FROM (VALUES ?) AS v WHERE payments.id = v.column1 AND payments.remote_id IS NULL`, now, bun.List(values)).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		var rows []*record.Payment
-		if err := tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).Scan(ctx); err != nil {
-			return err
-		}
-		results = record.Match(ins, rows, func(in remoteCreated) ids.Payment { return in.id },
-			func(r *record.Payment) ids.Payment { return r.ID }, fault.New(fault.Internal,
-				"the payment was not stored"))
+		results = make([]batch.Result[*record.Payment], len(ins))
 		for i, in := range ins {
-			if !in.keyed || results[i].Err != nil {
+			row, err := remoteOf(ctx, tx, in, now)
+			switch {
+			case errors.Is(err, sql.ErrNoRows):
+				results[i].Err = fault.Wrap(err, fault.Internal, "the payment was not stored")
+				continue
+			case err != nil:
+				return err
+			}
+			if results[i].Out = row; !in.keyed {
 				continue
 			}
 			body, err := json.Marshal(results[i].Out.Payment())
@@ -156,6 +148,17 @@ func (b *paymentStore) setRemote(ctx context.Context, ins []remoteCreated) []bat
 		return batch.Fail[*record.Payment](len(ins), err)
 	}
 	return results
+}
+
+// remoteOf stores what the provider created of a payment, and returns the payment.
+func remoteOf(ctx context.Context, tx bun.Tx, in remoteCreated, now time.Time) (*record.Payment, error) {
+	row := new(record.Payment)
+	err := store.Select(ctx, tx, row, `UPDATE payments SET remote_id = ?, checkout_url = ?, revision = revision + 1,
+		updated_at = ? WHERE id = ? AND remote_id IS NULL RETURNING *`, in.remote.ID, in.remote.CheckoutURL, now, in.id)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = store.Select(ctx, tx, row, "SELECT * FROM payments WHERE id = ?", in.id)
+	}
+	return row, err
 }
 
 // watchFailed is for how long a failed payment is looked at: a provider may collect after all what it said was declined

@@ -50,19 +50,21 @@ func (b *paymentStore) callbacks(provider string) store.Claim[callbackRow] {
 
 // known reports which callbacks are stored.
 func (b *paymentStore) known(ctx context.Context, keys []callbackKey) []batch.Result[bool] {
-	values := make([]bun.TupleValues, len(keys))
-	for i, k := range keys {
-		values[i] = bun.Tuple([]string{k.provider, k.event})
+	of := map[string][]string{}
+	for _, k := range keys {
+		of[k.provider] = append(of[k.provider], k.event)
 	}
-	var rows []*callbackRow
-	err := b.db.Read().NewSelect().Model(&rows).Column("provider", "event_id").
-		Where("(c.provider, c.event_id) IN (VALUES ?)", bun.List(values)).Scan(ctx)
-	if err != nil {
-		return batch.Fail[bool](len(keys), store.OrNotFound(err, "no such callback"))
-	}
-	stored := make(map[callbackKey]bool, len(rows))
-	for _, r := range rows {
-		stored[r.key()] = true
+	stored := make(map[callbackKey]bool)
+	for provider, events := range of {
+		var there []string
+		err := store.Select(ctx, b.db.Read(), &there,
+			"SELECT event_id FROM payment_callbacks WHERE provider = ? AND event_id IN (?)", provider, store.List(events))
+		if err != nil {
+			return batch.Fail[bool](len(keys), store.OrNotFound(err, "no such callback"))
+		}
+		for _, event := range there {
+			stored[callbackKey{provider, event}] = true
+		}
 	}
 	results := make([]batch.Result[bool], len(keys))
 	for i, k := range keys {
@@ -132,9 +134,8 @@ func (b *paymentStore) finish(ctx context.Context, tx bun.Tx, ins []observation,
 	}
 	rows := slices.Collect(maps.Values(done))
 	sortCallbacks(rows)
-	_, err := tx.NewInsert().Model(&rows).On("CONFLICT (provider, event_id) DO UPDATE").
-		Set("processed_at = EXCLUDED.processed_at").
-		Set("outcome = EXCLUDED.outcome").Where("c.processed_at IS NULL").Returning("NULL").Exec(ctx)
+	_, err := store.Insert(ctx, tx, rows, `CONFLICT (provider, event_id) DO UPDATE
+		SET processed_at = excluded.processed_at, outcome = excluded.outcome WHERE c.processed_at IS NULL`)
 	return err
 }
 

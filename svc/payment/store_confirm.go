@@ -111,8 +111,9 @@ func (b *paymentStore) observed(ctx context.Context, tx bun.Tx,
 		return nil, nil
 	}
 	var rows []*record.Payment
-	if err := record.Lock(b.db, tx.NewSelect().Model(&rows).Where("p.id IN (?)", bun.List(list)).
-		Order("p.id")).Scan(ctx); err != nil {
+	err := store.Select(ctx, tx, &rows, "SELECT * FROM payments WHERE id IN (?) ORDER BY id ?", store.List(list),
+		record.ForUpdate(b.db))
+	if err != nil {
 		return nil, err
 	}
 	index := make(map[ids.Payment]*record.Payment, len(rows))
@@ -156,17 +157,17 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 	}
 	var changed []*record.Payment
 	for s, list := range steps {
-		var after []*record.Payment
-		q := tx.NewUpdate().Model((*record.Payment)(nil)).Set("status = ?", s.status).
-			Set("failure_reason = ?", s.reason).
-			Set("flag = ?", s.flag).Set("updated_at = ?", now).Set("revision = revision + 1")
+		capture := bun.Safe("")
 		if s.captured && s.flag == "" {
-			q = q.Set("captured = amount").Set("captured_currency = currency")
+			capture = ", captured = amount, captured_currency = currency"
 		}
-		if _, err := q.Where("id IN (?)", bun.List(list)).Returning("*").Exec(ctx, &after); err != nil {
+		var after []*record.Payment
+		err := store.Select(ctx, tx, &after, `UPDATE payments SET status = ?, failure_reason = ?, flag = ?, updated_at = ?,
+			revision = revision + 1 ? WHERE id IN (?) RETURNING *`, s.status, s.reason, s.flag, now, capture, store.List(list))
+		if err != nil {
 			return err
 		}
-		if s.captured && s.flag == "" {
+		if capture != "" {
 			if err := ledger.Enter(ctx, tx, captures(after, now)...); err != nil {
 				return err
 			}

@@ -101,8 +101,8 @@ func (db ticketStore) cancelled(ctx context.Context, tx tx, events map[ids.Event
 		EventID   ids.Event
 		Cancelled bool
 	}
-	err := tx.NewRaw("SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?",
-		bun.List(sortedKeys(events)), db.forShare()).Scan(ctx, &rows)
+	err := store.Select(ctx, tx, &rows, "SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?",
+		store.List(sortedKeys(events)), db.forShare())
 	out := make(map[ids.Event]bool, len(rows))
 	for _, r := range rows {
 		out[r.EventID] = r.Cancelled
@@ -206,6 +206,14 @@ func (db ticketStore) setCurrency(
 	})
 }
 
+// currencyRow is a row of the table currencies.
+type currencyRow struct {
+	bun.BaseModel `bun:"table:currencies,alias:currencies"`
+
+	EventID  ids.Event `bun:"event_id,pk"`
+	Currency string    `bun:"currency"`
+}
+
 // currencies returns in which currency orders of each event of the batch are written, and keeps it so until the end of
 // the transaction.
 func (db ticketStore) currencies(ctx context.Context, tx tx, in []creation) (map[ids.Event]string, error) {
@@ -216,21 +224,17 @@ func (db ticketStore) currencies(ctx context.Context, tx tx, in []creation) (map
 		}
 	}
 	events := sortedKeys(first) // in one order, so that two transactions cannot wait for each other
-	values := make([]bun.TupleValues, len(events))
+	rows := make([]currencyRow, len(events))
 	for i, e := range events {
-		values[i] = bun.Tuple([]any{e, first[e]})
+		rows[i] = currencyRow{EventID: e, Currency: first[e]}
 	}
-	if _, err := tx.ExecContext(ctx,
-		"INSERT INTO currencies (event_id, currency) VALUES ? ON CONFLICT (event_id) DO NOTHING",
-		bun.List(values)); err != nil {
+	if _, err := store.Insert(ctx, tx, rows, "CONFLICT (event_id) DO NOTHING"); err != nil {
 		return nil, err
 	}
-	var rows []struct {
-		EventID  ids.Event
-		Currency string
-	}
-	err := tx.NewRaw("SELECT event_id, currency FROM currencies WHERE event_id IN (?) ORDER BY event_id ?",
-		bun.List(events), db.forShare()).Scan(ctx, &rows)
+	rows = nil
+	err := store.Select(ctx, tx, &rows,
+		"SELECT event_id, currency FROM currencies WHERE event_id IN (?) ORDER BY event_id ?",
+		store.List(events), db.forShare())
 	for _, r := range rows {
 		first[r.EventID] = r.Currency
 	}

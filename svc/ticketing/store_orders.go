@@ -3,7 +3,6 @@ package ticketing
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -94,7 +93,7 @@ func (r orderRow) order() api.Order {
 
 func (db ticketStore) order(ctx context.Context, id ids.Order) (orderRow, error) {
 	var row orderRow
-	err := db.Read().NewRaw("SELECT * FROM orders WHERE id = ?", id).Scan(ctx, &row)
+	err := store.Select(ctx, db.Read(), &row, "SELECT * FROM orders WHERE id = ?", id)
 	return row, store.OrNotFound(err, "there is no such order")
 }
 
@@ -104,7 +103,7 @@ func (db ticketStore) orders(ctx context.Context, from bun.IDB, id []ids.Order) 
 	if _, ok := from.(tx); ok {
 		lock = db.forUpdate()
 	}
-	err := from.NewRaw("SELECT * FROM orders WHERE id IN (?) ORDER BY id ?", bun.List(id), lock).Scan(ctx, &rows)
+	err := store.Select(ctx, from, &rows, "SELECT * FROM orders WHERE id IN (?) ORDER BY id ?", store.List(id), lock)
 	if err != nil {
 		return nil, err
 	}
@@ -167,11 +166,11 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 		if len(rows) == 0 {
 			return nil
 		}
-		var written []ids.Order
-		if err := tx.NewInsert().Model(&rows).On("CONFLICT (id) DO NOTHING").Returning("id").Scan(ctx,
-			&written); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		inserted, err := store.Insert(ctx, tx, rows, "CONFLICT (id) DO NOTHING")
+		if err != nil {
 			return err
 		}
+		written := orderIDs(inserted)
 		if len(written) < len(rows) {
 			if err := db.known(ctx, tx, in, out, written); err != nil {
 				return err
@@ -277,7 +276,7 @@ func (db ticketStore) beginPayment(
 	ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time,
 ) (orderRow, error) {
 	var row orderRow
-	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate()).Scan(ctx, &row)
+	err := store.Select(ctx, tx, &row, "SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate())
 	if err != nil {
 		return orderRow{}, store.OrNotFound(err, "there is no such order")
 	}

@@ -83,7 +83,7 @@ func (s *issuing) write(ctx context.Context, tx tx) error {
 	// In pieces: a statement has a limited number of parameters and a limited length.
 	for from := 0; from < len(s.tickets); from += 500 {
 		piece := s.tickets[from:min(from+500, len(s.tickets))]
-		if _, err := tx.NewInsert().Model(&piece).Returning("NULL").Exec(ctx); err != nil {
+		if _, err := store.Insert(ctx, tx, piece, ""); err != nil {
 			return err
 		}
 	}
@@ -98,7 +98,7 @@ func (db ticketStore) ticket(ctx context.Context, id ids.Ticket) (ticketRow, err
 
 func (db ticketStore) ticketsOf(ctx context.Context, order ids.Order) ([]ticketRow, error) {
 	var rows []ticketRow
-	err := db.Read().NewRaw("SELECT * FROM tickets WHERE order_id = ? ORDER BY position", order).Scan(ctx, &rows)
+	err := store.Select(ctx, db.Read(), &rows, "SELECT * FROM tickets WHERE order_id = ? ORDER BY position", order)
 	return rows, err
 }
 
@@ -241,15 +241,14 @@ func (db ticketStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 			if row.Result == api.AlreadyAdmitted {
 				gate, here := gates[t.ID]
 				if !here {
-					err := tx.NewRaw(firstGate, t.ID).Scan(ctx, &gate)
-					if err != nil {
+					if err := store.Select(ctx, tx, &gate, firstGate, t.ID); err != nil {
 						return err
 					}
 				}
 				out[i].gate = gate
 			}
 		}
-		if _, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx); err != nil {
+		if _, err := store.Insert(ctx, tx, rows, ""); err != nil {
 			return err
 		}
 		return stream.AddAll(ctx, tx, events...)
@@ -301,8 +300,8 @@ func (db ticketStore) scannedTickets(ctx context.Context, tx tx, in []scan) (map
 		return byID, nil
 	}
 	var rows []ticketRow
-	err := tx.NewRaw("SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", bun.List(id), db.forUpdate()).Scan(ctx,
-		&rows)
+	err := store.Select(ctx, tx, &rows, "SELECT * FROM tickets WHERE id IN (?) ORDER BY id ?", store.List(id),
+		db.forUpdate())
 	for _, row := range rows {
 		byID[row.ID] = row
 	}
@@ -312,8 +311,10 @@ func (db ticketStore) scannedTickets(ctx context.Context, tx tx, in []scan) (map
 // held returns the good tickets of a person in which a column of the table has the value.
 func (db ticketStore) held(ctx context.Context, owner ids.User, column, value string) ([]ticketRow, error) {
 	var rows []ticketRow
-	err := db.Read().NewRaw(`SELECT tickets.* FROM tickets JOIN orders ON orders.id = tickets.order_id
-		WHERE tickets.owner_id = ? AND tickets.? = ? AND tickets.status <> ? AND orders.status = ? ORDER BY tickets.issued_at, tickets.position`,
-		owner, bun.Ident(column), value, api.TicketRevoked, api.OrderPaid).Scan(ctx, &rows)
+	err := store.Select(ctx, db.Read(), &rows,
+		`SELECT tickets.* FROM tickets JOIN orders ON orders.id = tickets.order_id
+		WHERE tickets.owner_id = ? AND tickets.? = ? AND tickets.status <> ? AND orders.status = ?
+		ORDER BY tickets.issued_at, tickets.position`,
+		owner, bun.Ident(column), value, api.TicketRevoked, api.OrderPaid)
 	return rows, err
 }

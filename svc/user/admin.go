@@ -156,8 +156,8 @@ func (s *Service) contacts(ctx context.Context, req *api.GetContactsOf) (*api.Li
 		return list, nil
 	}
 	var rows []userRow
-	if err := s.db.Read().NewRaw("SELECT * FROM users WHERE id IN (?)", bun.List(req.IDs)).Scan(ctx,
-		&rows); err != nil {
+	const query = "SELECT * FROM users WHERE id IN (?)"
+	if err := store.Select(ctx, s.db.Read(), &rows, query, store.List(req.IDs)); err != nil {
 		return nil, store.OrNotFound(err, noUser)
 	}
 	for _, row := range rows {

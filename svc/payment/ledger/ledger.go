@@ -123,10 +123,7 @@ func DisputeWon(p *record.Payment, id string, amount api.Money, at time.Time) *T
 // Enter appends transfers, within the caller's transaction. One that is there already is an error: the state of the
 // payment should have kept it out.
 func Enter(ctx context.Context, tx bun.Tx, transfers ...*Transfer) error {
-	if len(transfers) == 0 {
-		return nil
-	}
-	_, err := tx.NewInsert().Model(&transfers).ExcludeColumn("id").Returning("NULL").Exec(ctx)
+	_, err := store.Insert(ctx, tx, transfers, "")
 	return err
 }
 

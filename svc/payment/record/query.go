@@ -17,6 +17,14 @@ func Lock(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
+// ForUpdate is the clause by which a query in a transaction locks the rows that it reads, as Lock does.
+func ForUpdate(db *store.DB) bun.Safe {
+	if db.Postgres() {
+		return "FOR UPDATE"
+	}
+	return ""
+}
+
 // LockFree is Lock for work that another instance may have taken: its rows are passed over.
 func LockFree(db *store.DB, q *bun.SelectQuery) *bun.SelectQuery {
 	if db.Postgres() {

@@ -24,8 +24,9 @@ func (t *tables) decide(ctx context.Context, ins []decision) []batch.Result[*cal
 	var results []batch.Result[*callbackRow]
 	err := t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var rows []*paymentRow
-		q := tx.NewSelect().Model(&rows).Where("p.reference IN (?)", bun.List(references)).Order("p.id")
-		if err := record.Lock(t.db, q).Scan(ctx); err != nil {
+		err := store.Select(ctx, tx, &rows, "SELECT * FROM sandbox_payments WHERE reference IN (?) ORDER BY id ?",
+			store.List(references), record.ForUpdate(t.db))
+		if err != nil {
 			return err
 		}
 		byReference := make(map[ids.Payment]*paymentRow, len(rows))
@@ -57,8 +58,8 @@ func (t *tables) decide(ctx context.Context, ins []decision) []batch.Result[*cal
 			}
 		}
 		for row := range moved {
-			_, err := tx.NewUpdate().Model(row).Column("status", "reason", "captured", "capture_at",
-				"decided_at").WherePK().Exec(ctx)
+			_, err := store.Exec(ctx, tx, `UPDATE sandbox_payments SET status = ?, reason = ?, captured = ?, capture_at = ?,
+				decided_at = ? WHERE id = ?`, row.Status, row.Reason, row.Captured, row.CaptureAt, row.DecidedAt, row.ID)
 			if err != nil {
 				return err
 			}
@@ -72,10 +73,7 @@ func (t *tables) decide(ctx context.Context, ins []decision) []batch.Result[*cal
 }
 
 func insertCallbacks(ctx context.Context, tx bun.Tx, rows []*callbackRow) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	_, err := tx.NewInsert().Model(&rows).Returning("NULL").Exec(ctx)
+	_, err := store.Insert(ctx, tx, rows, "")
 	return err
 }
 

@@ -94,24 +94,25 @@ func (t *tables) secret(ctx context.Context) ([]byte, error) {
 func insertPayments(ctx context.Context, tx bun.Tx, rows []*paymentRow) error {
 	// In one order everywhere, so that instances with the same keys at hand do not wait for each other in a circle.
 	slices.SortFunc(rows, func(a, b *paymentRow) int { return cmp.Compare(a.RequestKey, b.RequestKey) })
-	_, err := tx.NewInsert().Model(&rows).On("CONFLICT DO NOTHING").Returning("NULL").Exec(ctx)
+	_, err := store.Insert(ctx, tx, rows, "CONFLICT DO NOTHING")
 	return err
 }
 
 // byRequest reads payments by their request keys.
 func (t *tables) byRequest(ctx context.Context, keys []string) []batch.Result[*paymentRow] {
-	return t.find(ctx, "p.request_key IN (?)", keys, func(r *paymentRow) string { return r.RequestKey })
+	return t.find(ctx, "SELECT * FROM sandbox_payments WHERE request_key IN (?)", keys, func(r *paymentRow) string { return r.RequestKey })
 }
 
 // fetch reads payments by id.
 func (t *tables) fetch(ctx context.Context, wanted []string) []batch.Result[*paymentRow] {
-	return t.find(ctx, "p.id IN (?)", wanted, func(r *paymentRow) string { return r.ID })
+	return t.find(ctx, "SELECT * FROM sandbox_payments WHERE id IN (?)", wanted,
+		func(r *paymentRow) string { return r.ID })
 }
 
-func (t *tables) find(ctx context.Context, where string, keys []string,
+func (t *tables) find(ctx context.Context, query string, keys []string,
 	key func(*paymentRow) string) []batch.Result[*paymentRow] {
 	var found []*paymentRow
-	if err := t.db.Read().NewSelect().Model(&found).Where(where, bun.List(keys)).Scan(ctx); err != nil {
+	if err := store.Select(ctx, t.db.Read(), &found, query, store.List(keys)); err != nil {
 		return batch.Fail[*paymentRow](len(keys), store.OrNotFound(err, "no such payment"))
 	}
 	return record.Match(keys, found, func(k string) string { return k }, key,
@@ -179,8 +180,8 @@ func (t *tables) waiting() store.Claim[callbackRow] {
 // delivered records soon that a callback was acknowledged.
 func (t *tables) delivered(c *callbackRow, at time.Time) {
 	t.db.TxSoon(func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewUpdate().Model(c).Set("delivered_at = ?", store.Time(at)).Set("attempts = attempts + 1").
-			WherePK().Where("delivered_at IS NULL").Exec(ctx)
+		_, err := store.Exec(ctx, tx, `UPDATE sandbox_callbacks SET delivered_at = ?, attempts = attempts + 1
+			WHERE id = ? AND delivered_at IS NULL`, store.Time(at), c.ID)
 		return err
 	})
 }
