@@ -1,15 +1,17 @@
 // Package batch commits concurrent operations together.
 //
 // A path that waits for a disk is paid for by the commit, not by the operation: a hundred operations in one commit cost
-// little more than one. A Group collects what arrives while a commit runs and hands all of it to the next commit. It
-// does not wait for company unless told to, so a lone operation is committed at once, and batches grow only as load
-// does.
+// little more than one. A Group collects what arrives while a commit runs and hands all of it to the next commit. A
+// batch of few lets those goroutines run first that are ready to: some are about to bring an operation. Otherwise a
+// Group does not wait for company unless told to, so a lone operation is committed at once, and batches grow only as
+// load does.
 package batch
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -39,6 +41,7 @@ type options struct {
 	parallel int
 	timeout  time.Duration
 	linger   time.Duration
+	company  time.Duration
 }
 
 // Parallel lets n commits run at the same time. The default is 1, which also keeps operations in the order of arrival.
@@ -51,12 +54,17 @@ func Timeout(d time.Duration) Option { return func(o *options) { o.timeout = d }
 // something behind them is slow. The default is 0.
 func Linger(d time.Duration) Option { return func(o *options) { o.linger = max(d, 0) } }
 
+// LingerInCompany makes a batch of few wait d for company if the one before had some: where several callers come, waiting
+// costs less than one more commit. The default is 0.
+func LingerInCompany(d time.Duration) Option { return func(o *options) { o.company = max(d, 0) } }
+
 // Group collects operations into batches. It is safe for concurrent use.
 type Group[In, Out any] struct {
 	commit  Commit[In, Out]
 	max     int
 	timeout time.Duration
 	linger  time.Duration
+	company time.Duration
 	queue   chan *waiter[In, Out]
 	pool    sync.Pool
 	workers sync.WaitGroup
@@ -92,7 +100,7 @@ func New[In, Out any](limit, queue int, commit Commit[In, Out], opts ...Option) 
 		opt(&o)
 	}
 	g := &Group[In, Out]{commit: commit, max: limit, timeout: o.timeout, linger: o.linger,
-		queue: make(chan *waiter[In, Out], queue)}
+		company: o.company, queue: make(chan *waiter[In, Out], queue)}
 	g.pool.New = func() any { return &waiter[In, Out]{done: make(chan Result[Out], 1)} }
 	g.workers.Add(o.parallel)
 	for range o.parallel {
@@ -187,15 +195,30 @@ func (g *Group[In, Out]) run() {
 	var ins []In
 	var waiters []*waiter[In, Out]
 	for first := range g.queue {
-		if g.linger > 0 {
-			<-time.After(g.linger)
-		}
+		g.wait(len(ins))
 		ins, waiters = g.take(first, ins[:0], waiters[:0])
 		if len(ins) > 0 {
 			g.settle(ins, waiters)
 		}
 		clear(ins)
 		clear(waiters)
+	}
+}
+
+// enough operations share a commit well: it costs about as much as some of them.
+const enough = 8
+
+// wait lets those come who are about to. The batch before had so many operations.
+func (g *Group[In, Out]) wait(before int) {
+	if g.linger > 0 {
+		<-time.After(g.linger)
+		return
+	}
+	if len(g.queue) < enough {
+		runtime.Gosched()
+	}
+	if len(g.queue) < enough && g.company > 0 && before > 1 {
+		<-time.After(g.company)
 	}
 }
 

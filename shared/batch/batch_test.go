@@ -294,3 +294,61 @@ func TestLinger(t *testing.T) {
 		}
 	})
 }
+
+// Ten callers are ready to run when the first of them brings its operation: it is not committed alone.
+func TestThoseAboutToComeShareACommit(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var commits atomic.Int32
+	g := batch.New(100, 100, func(ctx context.Context, ins []int) []batch.Result[int] {
+		commits.Add(1)
+		return double(ctx, ins)
+	})
+	defer g.Close()
+	var callers sync.WaitGroup
+	for i := range 10 {
+		callers.Go(func() {
+			if out, err := g.Do(t.Context(), i); out != 2*i || err != nil {
+				t.Errorf("%d, %v", out, err)
+			}
+		})
+	}
+	callers.Wait()
+	if n := commits.Load(); n > 3 {
+		t.Errorf("%d commits for ten callers at once", n)
+	}
+}
+
+// A lone operation does not wait. One that follows several does, unless there is enough without it.
+func TestLingerInCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ms = time.Millisecond // of the clock of the bubble
+		begin := time.Now()
+		var sizes []int
+		var at []time.Duration
+		g := batch.New(100, 100, func(ctx context.Context, ins []int) []batch.Result[int] {
+			sizes, at = append(sizes, len(ins)), append(at, time.Since(begin))
+			<-time.After(10 * ms)
+			return double(ctx, ins)
+		}, batch.LingerInCompany(50*ms))
+		var callers sync.WaitGroup
+		for _, come := range []struct {
+			at time.Duration
+			n  int
+		}{{0, 1}, {5 * ms, 3}, {15 * ms, 1}, {30 * ms, 1}, {75 * ms, 20}, {200 * ms, 1}, {300 * ms, 1}} {
+			for i := range come.n {
+				callers.Go(func() {
+					<-time.After(come.at)
+					if out, err := g.Do(t.Context(), i); out != 2*i || err != nil {
+						t.Errorf("%d, %v", out, err)
+					}
+				})
+			}
+		}
+		callers.Wait()
+		g.Close()
+		want := []time.Duration{0, 10 * ms, 70 * ms, 80 * ms, 250 * ms, 300 * ms}
+		if !slices.Equal(sizes, []int{1, 3, 2, 20, 1, 1}) || !slices.Equal(at, want) {
+			t.Errorf("batches of %v at %v, want them at %v", sizes, at, want)
+		}
+	})
+}

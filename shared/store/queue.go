@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -16,6 +17,9 @@ const (
 	groupLimit = 256
 	groupTime  = 10 * time.Millisecond
 )
+
+// enough transactions share a commit well; fewer let those goroutines run first that are ready to.
+const enough = 8
 
 // queue runs transactions one after another on one connection. Those that follow each other without a gap share a
 // commit, each in a savepoint of its own: one that fails does not disturb its neighbours. A lone transaction has a
@@ -260,6 +264,9 @@ func (q *queue) pass(more bool) {
 	if g == nil {
 		q.next()
 		return
+	}
+	if g.members < enough {
+		runtime.Gosched() // some are about to come: a commit costs more than a moment
 	}
 	if more && g.members < groupLimit && time.Since(g.began) < groupTime {
 		q.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -155,6 +156,35 @@ func TestTransactionsShareCommits(t *testing.T) {
 		}
 		if c := commits.Load(); c > n/3 {
 			t.Errorf("%d transactions made %d commits", n, c)
+		}
+	})
+}
+
+// Transactions of callers that are ready to run when the first is done do not wait for a commit of their own.
+func TestThoseAboutToComeShareACommit(t *testing.T) {
+	onQueue(t, func(t *testing.T, db *store.DB, g *store.Group) {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+		var commits atomic.Int32
+		db.AroundCommit(func(done bool) {
+			if done {
+				commits.Add(1)
+			}
+		})
+		const rounds = 20
+		for range rounds {
+			var callers sync.WaitGroup
+			for range 5 {
+				callers.Go(func() {
+					err := g.Do(t.Context(), func(ctx context.Context, tx bun.Tx) error { return count(ctx, tx, "a") })
+					if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			callers.Wait()
+		}
+		if n := commits.Load(); n > rounds*3/2 {
+			t.Errorf("%d commits for %d times five callers at once", n, rounds)
 		}
 	})
 }

@@ -138,7 +138,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	}
 	s.group, s.claims = store.NewGroup(d.DB), newClaims(d.DB)
 	const limit, queue = 500, 4096
-	s.contacts = batch.New(limit, queue, s.lookUpContacts, batch.Parallel(4))
+	s.contacts = batch.New(limit, queue, s.lookUpContacts, batch.Parallel(4), batch.LingerInCompany(time.Millisecond))
 	s.workers = []channelWorker{
 		s.newWorker(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0),
 		s.newWorker(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, bulkLinger),

@@ -94,17 +94,18 @@ func New(d Deps) *Service {
 	}
 	st := &paymentStore{db: d.DB, now: d.Now}
 	const limit, queue = 512, 16384
+	together := batch.LingerInCompany(time.Millisecond)
 	s := &Service{
 		db: d.DB, js: d.JS, client: d.Client, live: d.Live, log: d.Log, registry: d.Metrics, now: d.Now,
 		publicURL: strings.TrimSuffix(d.PublicURL, "/"),
 		store:     st, refundsDue: make(chan struct{}, 1),
 		providers: map[string]*provider.Guard{}, callbacksDue: map[string]chan struct{}{},
-		lookups:       batch.New(limit, queue, st.ofOrders, batch.Parallel(2)),
-		creations:     batch.New(limit, queue, st.create),
-		remotes:       batch.New(limit, queue, st.setRemote),
-		known:         batch.New(limit, queue, st.known, batch.Parallel(2)),
-		receipts:      batch.New(limit, queue, st.receive),
-		confirmations: batch.New(limit, queue, st.confirm),
+		lookups:       batch.New(limit, queue, st.ofOrders, batch.Parallel(2), together),
+		creations:     batch.New(limit, queue, st.create, together),
+		remotes:       batch.New(limit, queue, st.setRemote, together),
+		known:         batch.New(limit, queue, st.known, batch.Parallel(2), together),
+		receipts:      batch.New(limit, queue, st.receive, together),
+		confirmations: batch.New(limit, queue, st.confirm, together),
 	}
 	s.metrics = instruments{registry: d.Metrics}
 	for _, p := range d.Providers {

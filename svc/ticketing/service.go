@@ -132,7 +132,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s.leases = leases.New(d.DB, inv, d.Now, d.Log, s.refill)
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
-	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts)
+	// payers wait for all of a chain of commits: fewer of them are worth a moment
+	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts, batch.LingerInCompany(time.Millisecond))
 	s.scans = batch.New(batchSize, 16*batchSize, s.commitScans)
 	return s, nil
 }

@@ -94,12 +94,13 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 		}
 	}
 	const limit, queue = 256, 8192
+	together := batch.LingerInCompany(time.Millisecond)
 	s := &Provider{
 		tables: t, publicURL: strings.TrimSuffix(cfg.PublicURL, "/"), secret: secret, now: cfg.Now, live: cfg.Live,
 		log: cfg.Log, page: page,
-		requests:  batch.New(limit, queue, t.byRequest, batch.Parallel(2)),
-		fetches:   batch.New(limit, queue, t.fetch, batch.Parallel(2)),
-		decisions: batch.New(limit, queue, t.decide),
+		requests:  batch.New(limit, queue, t.byRequest, batch.Parallel(2), together),
+		fetches:   batch.New(limit, queue, t.fetch, batch.Parallel(2), together),
+		decisions: batch.New(limit, queue, t.decide, together),
 	}
 	s.sender = newSender(t, cmp.Or(strings.TrimSuffix(cfg.CallbackURL, "/"), s.publicURL), secret, cfg, s.faults)
 	return s, nil
