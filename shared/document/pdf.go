@@ -82,7 +82,11 @@ func (f *pdfFile) object(number int, format string, args ...any) {
 
 // stream writes an object that is compressed data. The entries say what it is.
 func (f *pdfFile) stream(number int, entries string, data []byte) {
-	packed := deflated(data)
+	f.packed(number, entries, deflated(data))
+}
+
+// packed is stream for data that is compressed already.
+func (f *pdfFile) packed(number int, entries string, packed []byte) {
 	f.object(number, "<<%s /Filter /FlateDecode /Length %d>>\nstream\n%s\nendstream", entries, len(packed), packed)
 }
 
@@ -245,7 +249,13 @@ func (w *pdfWriter) font(t *typeface) int {
 			return i
 		}
 	}
-	w.fonts = append(w.fonts, newPDFFont(t))
+	font := newPDFFont(t)
+	for _, sign := range t.usual {
+		if id, found := t.NominalGlyph(sign); found {
+			font.code(sign, id)
+		}
+	}
+	w.fonts = append(w.fonts, font)
 	return len(w.fonts) - 1
 }
 

@@ -124,6 +124,41 @@ func TestCodesTellSignsApart(t *testing.T) {
 	}
 }
 
+// Documents that differ in an id share what they have of the font, and are each what they would be alone.
+func TestDocumentsShareAFont(t *testing.T) {
+	fonts := func() *Fonts {
+		f, err := NewFonts(FontConfig{BuiltInOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	page := func(f *Fonts, text string) []byte {
+		d := &Drawing{Width: 100, Height: 50}
+		d.Text(0, 20, f.Line(text, Style{Size: 10}), Color{})
+		data, err := PDF("x", time.Time{}, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	f := fonts()
+	for _, text := range []string{"Ticket tkt_01a2", "Ticket tkt_zy98", "Ticket Ł", "Ticket tkt_01a2"} {
+		if !bytes.Equal(page(f, text), page(fonts(), text)) {
+			t.Errorf("%q is another document after others", text)
+		}
+	}
+	if n := len(f.regular.programs); n != 2 {
+		t.Errorf("%d programs of the font, want one for the ids and one with the other letter", n)
+	}
+	for i := range 2 * mostPrograms {
+		page(f, string(rune('Α'+i)))
+	}
+	if n := len(f.regular.programs); n > mostPrograms {
+		t.Errorf("%d programs are remembered", n)
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for f, want := range map[float64]string{0: "0", -0.001: "0", 1: "1", 0.5: "0.5", -1.25: "-1.25", 841.889: "841.89",
 		0.07: "0.07", 12.999: "13"} {

@@ -2,6 +2,7 @@ package document
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -48,12 +49,8 @@ func (f *pdfFont) thousandths(units int16) int {
 
 // write writes the font and returns the number of its object.
 func (f *pdfFont) write(to *pdfFile) int {
-	glyphs := make([]font.GID, len(f.chars))
-	for i, c := range f.chars {
-		glyphs[i] = c.id
-	}
-	subset := f.subset(glyphs)
-	name := subsetTag(subset) + "+" + f.name
+	program := f.program()
+	name := program.tag + "+" + f.name
 	whole, descendant, descriptor, file, unicode := to.reserve(), to.reserve(), to.reserve(), to.reserve(), to.reserve()
 	to.object(whole,
 		"<</Type /Font /Subtype /Type0 /BaseFont /%s /Encoding /Identity-H /DescendantFonts [%d 0 R] /ToUnicode %d 0 "+
@@ -68,9 +65,47 @@ func (f *pdfFont) write(to *pdfFile) int {
 			"%d /CapHeight %d /StemV %d /FontFile2 %d 0 R>>",
 		name, symbolic, f.thousandths(f.left), f.thousandths(f.bottom), f.thousandths(f.right), f.thousandths(f.top),
 		f.thousandths(f.ascent), f.thousandths(f.descent), f.thousandths(f.capHeight), stem, file)
-	to.stream(file, fmt.Sprintf("/Length1 %d", len(subset)), subset)
-	to.stream(unicode, "", f.toUnicode())
+	to.packed(file, fmt.Sprintf("/Length1 %d", program.length), program.font)
+	to.packed(unicode, "", program.unicode)
 	return whole
+}
+
+// fontProgram is what a document has of a font for certain signs.
+type fontProgram struct {
+	tag           string
+	length        int    // of the font
+	font, unicode []byte // compressed: the font, and the map from codes to signs
+}
+
+// mostPrograms are remembered of a typeface.
+const mostPrograms = 100
+
+// program returns the font as the document needs it. Documents of one kind have the same signs, and share it.
+func (f *pdfFont) program() *fontProgram {
+	key := make([]byte, 0, 8*len(f.chars))
+	for _, c := range f.chars {
+		key = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(key, uint32(c.sign)), uint32(c.id))
+	}
+	t := f.typeface
+	t.mu.Lock()
+	known := t.programs[string(key)]
+	t.mu.Unlock()
+	if known != nil {
+		return known
+	}
+	glyphs := make([]font.GID, len(f.chars))
+	for i, c := range f.chars {
+		glyphs[i] = c.id
+	}
+	subset := t.subset(glyphs)
+	made := &fontProgram{subsetTag(subset), len(subset), deflated(subset), deflated(f.toUnicode())}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.programs) >= mostPrograms || t.programs == nil {
+		t.programs = map[string]*fontProgram{}
+	}
+	t.programs[string(key)] = made
+	return made
 }
 
 // subsetTag returns the six letters that tell one subset of a font from another.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"github.com/go-text/typesetting/font"
 	"github.com/go-text/typesetting/font/opentype"
@@ -19,6 +20,11 @@ type typeface struct {
 	glyphCount, metricCount             int
 	ascent, descent                     int16
 	left, bottom, right, top, capHeight int16
+
+	usual string // signs that every document with the font gets: those of ids and numbers, which are never the same
+
+	mu       sync.Mutex
+	programs map[string]*fontProgram // by the signs and glyphs that they have
 }
 
 func parseTypeface(name string, data []byte) (*typeface, error) {

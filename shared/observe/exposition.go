@@ -132,9 +132,15 @@ func (e *exposition) writeTo(w io.Writer) (int64, error) {
 }
 
 func escapeHelp(s string) string {
+	if !strings.ContainsAny(s, "\\\n") {
+		return s
+	}
 	return strings.NewReplacer(`\`, `\\`, "\n", `\n`).Replace(s)
 }
 
 func unescapeHelp(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
 	return strings.NewReplacer(`\\`, `\`, `\n`, "\n").Replace(s)
 }

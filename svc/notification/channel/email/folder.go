@@ -1,25 +1,29 @@
 package email
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
-
-	gomail "github.com/wneessen/go-mail"
+	"sync"
 )
 
 // Folder is where mails go that no mail server takes: each is a file that mail programs open.
-type Folder struct{ dir string }
+type Folder struct {
+	dir     string
+	buffers sync.Pool // of *bytes.Buffer
+}
 
 // NewFolder returns the sender to a folder, which is made if it is missing.
 func NewFolder(dir string) (*Folder, error) {
 	if dir == "" {
 		return nil, errors.New("an outbox folder is needed")
 	}
-	return &Folder{dir}, os.MkdirAll(dir, 0o700)
+	f := &Folder{dir: dir}
+	f.buffers.New = func() any { return new(bytes.Buffer) }
+	return f, os.MkdirAll(dir, 0o700)
 }
 
 // Close implements Sender.
@@ -32,11 +36,17 @@ func (f *Folder) Send(_ context.Context, m *Mail) error {
 	if err != nil {
 		return err
 	}
+	text := f.buffers.Get().(*bytes.Buffer)
+	defer f.buffers.Put(text)
+	text.Reset()
+	if _, err := msg.WriteTo(text); err != nil {
+		return err
+	}
 	file, err := os.CreateTemp(f.dir, ".new-*") // of mode 0600
 	if err != nil {
 		return err
 	}
-	if err = errors.Join(write(file, msg), file.Close()); err == nil {
+	if err = errors.Join(write(file, text.Bytes()), file.Close()); err == nil {
 		err = os.Rename(file.Name(), filepath.Join(f.dir, m.fileName()))
 	}
 	if err != nil {
@@ -45,14 +55,9 @@ func (f *Folder) Send(_ context.Context, m *Mail) error {
 	return syncDir(f.dir)
 }
 
-// write writes a mail to the disk, in one piece if it is no larger than most.
-func write(file *os.File, msg *gomail.Msg) error {
-	const most = 128 << 10
-	buffered := bufio.NewWriterSize(file, most)
-	if _, err := msg.WriteTo(buffered); err != nil {
-		return err
-	}
-	if err := buffered.Flush(); err != nil {
+// write writes a mail to the disk.
+func write(file *os.File, text []byte) error {
+	if _, err := file.Write(text); err != nil {
 		return err
 	}
 	return file.Sync()
