@@ -54,8 +54,8 @@ func Timeout(d time.Duration) Option { return func(o *options) { o.timeout = d }
 // something behind them is slow. The default is 0.
 func Linger(d time.Duration) Option { return func(o *options) { o.linger = max(d, 0) } }
 
-// LingerInCompany makes a batch of few wait d for company if the one before had some: where several callers come, waiting
-// costs less than one more commit. The default is 0.
+// LingerInCompany makes a batch of few wait d for company if the one before had some: where several callers come,
+// waiting costs less than one more commit. The default is 0.
 func LingerInCompany(d time.Duration) Option { return func(o *options) { o.company = max(d, 0) } }
 
 // Group collects operations into batches. It is safe for concurrent use.

@@ -34,7 +34,7 @@ func Exec(ctx context.Context, tx bun.IDB, query string, args ...any) (sql.Resul
 }
 
 // Select reads what a query returns into dest, as db.NewRaw(query, args...).Scan(ctx, dest) does, by the terms of
-// Exec: a pointer to a slice takes all rows, one to anything else the first, and sql.ErrNoRows means that there is none.
+// Exec: a pointer to a slice takes all rows, one to anything else the first. sql.ErrNoRows means that there is none.
 func Select(ctx context.Context, db bun.IDB, dest any, query string, args ...any) error {
 	c := liteOf(db)
 	if c.conn == nil {

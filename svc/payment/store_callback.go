@@ -57,8 +57,8 @@ func (b *paymentStore) known(ctx context.Context, keys []callbackKey) []batch.Re
 	stored := make(map[callbackKey]bool)
 	for provider, events := range of {
 		var there []string
-		err := store.Select(ctx, b.db.Read(), &there,
-			"SELECT event_id FROM payment_callbacks WHERE provider = ? AND event_id IN (?)", provider, store.List(events))
+		const query = "SELECT event_id FROM payment_callbacks WHERE provider = ? AND event_id IN (?)"
+		err := store.Select(ctx, b.db.Read(), &there, query, provider, store.List(events))
 		if err != nil {
 			return batch.Fail[bool](len(keys), store.OrNotFound(err, "no such callback"))
 		}

@@ -101,8 +101,8 @@ func (db ticketStore) cancelled(ctx context.Context, tx tx, events map[ids.Event
 		EventID   ids.Event
 		Cancelled bool
 	}
-	err := store.Select(ctx, tx, &rows, "SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?",
-		store.List(sortedKeys(events)), db.forShare())
+	const query = "SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?"
+	err := store.Select(ctx, tx, &rows, query, store.List(sortedKeys(events)), db.forShare())
 	out := make(map[ids.Event]bool, len(rows))
 	for _, r := range rows {
 		out[r.EventID] = r.Cancelled

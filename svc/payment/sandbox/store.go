@@ -100,7 +100,8 @@ func insertPayments(ctx context.Context, tx bun.Tx, rows []*paymentRow) error {
 
 // byRequest reads payments by their request keys.
 func (t *tables) byRequest(ctx context.Context, keys []string) []batch.Result[*paymentRow] {
-	return t.find(ctx, "SELECT * FROM sandbox_payments WHERE request_key IN (?)", keys, func(r *paymentRow) string { return r.RequestKey })
+	return t.find(ctx, "SELECT * FROM sandbox_payments WHERE request_key IN (?)", keys,
+		func(r *paymentRow) string { return r.RequestKey })
 }
 
 // fetch reads payments by id.
