@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -377,5 +378,23 @@ func TestUsage(t *testing.T) {
 		if err := run(t.Context(), args, io.Discard, io.Discard); !errors.Is(err, errUsage) {
 			t.Errorf("%v: %v, want a usage error", args, err)
 		}
+	}
+}
+
+// A call that strace writes in two lines is one sync; a file that syncs by itself is one; what only reads is none.
+func TestCountSyncs(t *testing.T) {
+	const trace = `101 fsync(7</d/sql/payment.db-wal>) = 0
+102 fdatasync(9</d/analytics/analytics-1.bolt> <unfinished ...>
+101 openat(AT_FDCWD</d>, "/d/jetstream/A/streams/EVENTS/obs/ticketing/o.dat.tmp", O_WRONLY|O_CREAT|O_SYNC|O_CLOEXEC, 0640) = 8</d/x>
+102 <... fdatasync resumed>) = 0
+101 fsync(8</d/jetstream/A/streams/EVENTS/obs/ticketing>) = 0
+101 openat(AT_FDCWD</d>, "/d/outbox/.new-1", O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0600) = 8</d/outbox/.new-1>
+103 fsync(8</d/jetstream/A/streams/EVENTS/msgs/3.blk>) = 0
+103 --- SIGURG {si_signo=SIGURG} ---
+`
+	got, err := countSyncs(strings.NewReader(trace), "/d")
+	want := map[string]int{"payment.db": 1, "analytics": 1, "consumer ticketing": 2, "stream EVENTS": 1}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }

@@ -74,16 +74,19 @@ func (b *bench) door(ctx context.Context) error {
 }
 
 // settle waits until the system has nothing left to do, such as mails to write, and returns how long that took.
-func (s *system) settle(ctx context.Context) time.Duration {
+func (s *system) settle(ctx context.Context) time.Duration { return settle(ctx, s.cpu) }
+
+// settle waits until hardly any processor time is used.
+func settle(ctx context.Context, cpu func() time.Duration) time.Duration {
 	const (
 		look     = 250 * time.Millisecond
 		patience = 2 * time.Minute
 		idle     = look / 20 // of processor time
 	)
-	start, before := time.Now(), s.cpu()
+	start, before := time.Now(), cpu()
 	quiet := 0
 	poll(ctx, look, patience, func() bool {
-		now := s.cpu()
+		now := cpu()
 		if quiet++; now-before > idle {
 			quiet = 0
 		}

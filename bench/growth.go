@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 )
@@ -39,9 +40,18 @@ func (b *bench) growth(ctx context.Context) error {
 		}
 		systems = append(systems, s)
 	}
+	before, err := systems[1].footprint()
+	if err != nil {
+		return err
+	}
 	if err := b.fill(ctx, systems[1]); err != nil {
 		return err
 	}
+	after, err := systems[1].footprint()
+	if err != nil {
+		return err
+	}
+	b.grown("growth", before, after, int64(b.Orders))
 
 	var orders, buys []target
 	ledgers, bought := make([]ledger, len(systems)), make([]purchases, len(systems))
@@ -58,7 +68,46 @@ func (b *bench) growth(ctx context.Context) error {
 	b.rows = append(b.rows, alternate(ctx, "growth order", "capacity", orders, closed, b.cores, b.Options)...)
 	closed.Conns = 32
 	b.rows = append(b.rows, alternate(ctx, "growth purchase", "capacity", buys, closed, b.cores, b.Options)...)
-	return b.growthDoor(ctx, systems, names)
+	if err := b.growthDoor(ctx, systems, names); err != nil {
+		return err
+	}
+	for i, s := range systems {
+		took, err := s.startAgain(ctx)
+		if err != nil {
+			return err
+		}
+		r := whole(1, took, 0)
+		record(r.Latency, took)
+		b.rows = append(b.rows, series{r}.row("growth start", names[i], "capacity", 1, b.cores))
+		fmt.Fprintf(b.progress, "%-8s start             %-9s %v\n", "growth", names[i], took.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// startAgain stops the system, starts another on its folder, and returns how long that takes to be ready.
+func (s *system) startAgain(ctx context.Context) (time.Duration, error) {
+	if err := s.stop(); err != nil {
+		return 0, err
+	}
+	ops, err := freeAddr()
+	if err != nil {
+		return 0, err
+	}
+	again := exec.Command(s.cmd.Path, "up", "--data", s.data, "--http", "127.0.0.1:0", "--ops", ops,
+		"--nats", "127.0.0.1:0")
+	again.Env = s.cmd.Env
+	start := time.Now()
+	p, err := startProcess("again", filepath.Dir(s.data), again)
+	if err != nil {
+		return 0, err
+	}
+	s.process = p
+	ready, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := newClient(ops).waitReady(ready, "/readyz", p.ended); err != nil {
+		return 0, fmt.Errorf("%w\n%s", err, p.tail())
+	}
+	return time.Since(start), nil
 }
 
 // fill makes orders, which hold their seats, for event after event.

@@ -70,6 +70,9 @@ func (b *bench) purchase(ctx context.Context) error {
 			return err
 		}
 		b.grown("purchase", before, after, bought[0].paid)
+		if err := b.syncsOf(ctx, "purchase idle", sys, targets[0]); err != nil {
+			return err
+		}
 	}
 	for i, s := range sellers {
 		if err := b.checkPurchases(s, &bought[i]); err != nil {

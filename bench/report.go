@@ -20,11 +20,13 @@ type Report struct {
 		Rounds          int     `json:"rounds"`
 		Poisson         bool    `json:"poisson"`
 	} `json:"options"`
-	Ratios  []Ratio `json:"ratios"`
-	Rows    []Row   `json:"rows"`
-	Sizes   []Size  `json:"sizes,omitempty"`
-	Checks  []Check `json:"checks"`
-	Correct bool    `json:"correct"`
+	Ratios  []Ratio   `json:"ratios"`
+	Rows    []Row     `json:"rows"`
+	Sizes   []Size    `json:"sizes,omitempty"`
+	Syncs   []Syncs   `json:"syncs,omitempty"`
+	Roles   []RoleCPU `json:"roles,omitempty"`
+	Checks  []Check   `json:"checks"`
+	Correct bool      `json:"correct"`
 	// Oversold is the number of seats sold beyond what there were, over all targets.
 	Oversold int64 `json:"oversold"`
 }
@@ -56,6 +58,7 @@ func marks() []Ratio {
 		{Scenario: "purchase idle", Of: "system", To: "pgpurchase"},
 		{Scenario: "growth order", Of: "many", To: "few", Mark: 1 / 1.2},
 		{Scenario: "growth purchase", Of: "many", To: "few", Mark: 1 / 1.2},
+		{Scenario: "growth start", Of: "many", To: "few"},
 		{Scenario: "growth door", Of: "many", To: "few", Mark: 1 / 1.2},
 		{Scenario: "door", Of: "mails", To: "system", Mark: 0.85},
 		{Scenario: "overload", Of: "crowd", To: "usual", Mark: 0.7},
@@ -116,7 +119,8 @@ func (b *bench) report(machine Machine) Report {
 		b.checkRow(row)
 	}
 	r := Report{At: time.Now().UTC().Truncate(time.Second), Machine: machine, Postgres: b.pgVersion,
-		Ratios: ratios(b.rows), Rows: b.rows, Sizes: b.sizes, Checks: b.checks, Oversold: b.oversold,
+		Ratios: ratios(b.rows), Rows: b.rows, Sizes: b.sizes, Syncs: b.syncs, Roles: b.roleCPU,
+		Checks: b.checks, Oversold: b.oversold,
 		Correct: b.oversold == 0 && !slices.ContainsFunc(b.checks, func(c Check) bool { return !c.OK })}
 	r.Options.DurationSeconds, r.Options.Rounds, r.Options.Poisson = b.Duration.Seconds(), b.Rounds, b.Poisson
 	return r
@@ -179,6 +183,8 @@ func (r Report) markdown(w io.Writer) error {
 	r.capacityTable(&t)
 	r.pacedTable(&t)
 	r.sizeTable(&t)
+	r.syncTable(&t)
+	r.roleTable(&t)
 
 	if len(r.Checks) > 0 {
 		fmt.Fprintf(&t, "\nOversold: **%d**\n\n| check | | |\n|---|---|---|\n", r.Oversold)
