@@ -151,9 +151,9 @@ type Lease struct {
 type Manifest struct {
 	Session
 	EventID ids.Event  `json:"event_id"`
-	Since   int64      `json:"since"` // position; 0 asks for all
-	After   ids.Ticket `json:"after"` // the last ticket of the page before
-	Limit   int        `json:"limit"` // at most ManifestLimit
+	Since   int64      `json:"since"`           // position; 0 asks for all
+	After   ids.Ticket `json:"after,omitempty"` // the last ticket of the page before
+	Limit   int        `json:"limit"`           // at most ManifestLimit
 }
 
 // ManifestLimit is the largest page of a manifest, in tickets. It fits into one message.

@@ -26,6 +26,7 @@ import (
 type commands struct {
 	Up      upCommand      `cmd:"" default:"withargs" help:"Run everything in this process (the default)."`
 	Run     runCommand     `cmd:"" help:"Run some roles as a member of a cluster."`
+	Edge    edgeCommand    `cmd:"" help:"Run the computer of a venue, which admits while the line to the system is cut."`
 	Config  configCommand  `cmd:"" help:"Read and change live settings of a running system."`
 	Logs    logsCommand    `cmd:"" help:"Read the logs of all services."`
 	Audit   auditCommand   `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`

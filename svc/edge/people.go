@@ -1,0 +1,186 @@
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/svc/edge/disk"
+)
+
+// sessionFor is how long a person is signed in at a venue.
+const sessionFor = 24 * time.Hour
+
+// tokenPrefix begins the tokens of people, so that they are told from the secrets of devices.
+const tokenPrefix = "ses."
+
+// people are the staff who have signed in. Only hashes of their tokens are kept.
+type people struct {
+	now func() time.Time
+
+	mu   sync.RWMutex
+	list map[[32]byte]disk.Session
+}
+
+func newPeople(db *disk.DB, now func() time.Time) (*people, error) {
+	p := &people{now: now}
+	err := db.View(func(tx *disk.Tx) (err error) {
+		p.list, err = tx.Sessions()
+		return err
+	})
+	return p, err
+}
+
+// find returns the session of a token.
+func (p *people) find(hash [32]byte) (disk.Session, bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	s, ok := p.list[hash]
+	return s, ok && p.now().Before(s.Expires)
+}
+
+// tidy ends the sessions that are over.
+func (p *people) tidy(write func(func(*disk.Tx) error) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var over [][32]byte
+	for hash, s := range p.list {
+		if !p.now().Before(s.Expires) {
+			over = append(over, hash)
+		}
+	}
+	if len(over) == 0 {
+		return nil
+	}
+	err := write(func(tx *disk.Tx) error {
+		for _, hash := range over {
+			if err := tx.DeleteSession(hash); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		for _, hash := range over {
+			delete(p.list, hash)
+		}
+	}
+	return err
+}
+
+// caller is who asks: a person, or a device.
+type caller struct {
+	by    string // a user or a pass
+	who   rpc.Principal
+	token [32]byte // hash of what was shown
+}
+
+// signIn checks with the hub who a person is. It needs a line.
+func (s *Service) signIn(ctx context.Context, req *api.Login) (*Token, error) {
+	session, ok := s.talking()
+	if !ok || !s.cfg.Line().Up {
+		return nil, fault.New(fault.Unavailable, "there is no line to the system, which knows the passwords: sign in "+
+			"when there is one, or scan with a device that has a pass").After(5 * time.Second)
+	}
+	staff, err := rpc.Call(ctx, s.client, line.Login, &line.SignIn{Session: session, Email: req.Email,
+		Password: req.Password})
+	if err != nil {
+		return nil, s.refused(err)
+	}
+	if !staff.Admin && len(staff.Roles) == 0 {
+		return nil, fault.New(fault.Forbidden, "the account has no part in an event at this venue")
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret) // never fails, by its documentation
+	token := tokenPrefix + base64.RawURLEncoding.EncodeToString(secret)
+	hash := sha256.Sum256([]byte(token))
+	kept := disk.Session{Staff: *staff, Expires: s.clock.Now().Add(sessionFor)}
+	if err := s.doors.Write(func(tx *disk.Tx) error { return tx.PutSession(hash, kept) }); err != nil {
+		return nil, err
+	}
+	s.people.mu.Lock()
+	defer s.people.mu.Unlock()
+	s.people.list[hash] = kept
+	return &Token{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(sessionFor / time.Second)}, nil
+}
+
+// signOut ends the session of the caller.
+func (s *Service) signOut(c caller) error {
+	if err := s.doors.Write(func(tx *disk.Tx) error { return tx.DeleteSession(c.token) }); err != nil {
+		return err
+	}
+	s.people.mu.Lock()
+	defer s.people.mu.Unlock()
+	delete(s.people.list, c.token)
+	return nil
+}
+
+// identify returns who shows a token. What is no person's is taken for a device's: see roleAt.
+func (s *Service) identify(token []byte) caller {
+	c := caller{token: sha256.Sum256(token)}
+	if p, ok := s.people.find(c.token); ok {
+		c.by, c.who.User = string(p.Staff.UserID), p.Staff.UserID
+		if p.Staff.Admin {
+			c.who.Roles = []string{rpc.RoleAdmin}
+		}
+	}
+	return c
+}
+
+// errStranger answers a token that is neither a person's nor a device's.
+func errStranger() error {
+	return fault.New(fault.Unauthenticated, "the token is not known at this venue, or is over")
+}
+
+// at returns an event to a caller who has a role at it, and as whom. The faults are Unauthenticated, Forbidden and
+// NotFound.
+func (s *Service) at(c caller, id ids.Event, need api.Role) (*disk.Event, time.Duration, string, error) {
+	e, age, known := s.doors.Event(id)
+	role, by := c.roleAt(&e)
+	switch {
+	case known && role >= need && role >= api.RoleDoor:
+		return &e, age, by, nil
+	case c.by == "" && role == api.RoleNone && !s.isDevice(c):
+		return nil, 0, "", errStranger()
+	case !known || role < api.RoleDoor:
+		return nil, 0, "", fault.New(fault.NotFound, "the doors of this event are not the venue's, or the caller "+
+			"does not work at them")
+	}
+	return nil, 0, "", fault.New(fault.Forbidden, "only the event's managers may do this")
+}
+
+// isDevice reports whether a token is the secret of a pass for some event.
+func (s *Service) isDevice(c caller) bool {
+	return slices.ContainsFunc(s.doors.Events(), func(e disk.Event) bool { return passOf(&e, c.token) != nil })
+}
+
+// passOf returns the pass of a device for an event.
+func passOf(e *disk.Event, hash [32]byte) *line.Pass {
+	for i := range e.Passes {
+		if string(e.Passes[i].Hash) == string(hash[:]) {
+			return &e.Passes[i]
+		}
+	}
+	return nil
+}
+
+// roleAt returns what the caller is at an event, and as whom. A person is what the team says, as the hub last told it.
+func (c caller) roleAt(e *disk.Event) (role api.Role, by string) {
+	if c.by == "" {
+		if p := passOf(e, c.token); p != nil {
+			return api.RoleDoor, string(p.ID)
+		}
+	} else if e.Offer != nil {
+		return e.Offer.RoleOf(c.who), c.by
+	}
+	return api.RoleNone, c.by
+}

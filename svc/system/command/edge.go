@@ -1,0 +1,159 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/listen"
+	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/svc/edge"
+	"github.com/starlightsymphony/starlight/svc/edge/disk"
+	"github.com/starlightsymphony/starlight/svc/system"
+)
+
+type edgeCommand struct {
+	Venue   string `required:"" help:"Id of the venue, ven_..."`
+	Hub     string `required:"" help:"Where the system takes leaf nodes: nats-leaf://HOST:7422 or tls://HOST:7422; several with commas between."`
+	Creds   string `required:"" help:"File with the venue's credentials, of: starlight auth venue." type:"path"`
+	Data    string `default:"./edge" help:"Folder for everything that is kept. It belongs to this computer: do not copy it." type:"path"`
+	HTTP    string `name:"http" default:"127.0.0.1:8081" help:"Address where the devices at the doors reach it, such as 0.0.0.0:8081."`
+	Ops     string `default:"off" help:"Address of the operations listener, or off."`
+	TLSCert string `name:"tls-cert" help:"PEM file: it speaks TLS." type:"path"`
+	TLSKey  string `name:"tls-key" help:"PEM file of the certificate's key." type:"path"`
+	Replace bool   `help:"Serve the venue again after this computer was released from it, or was replaced by another one."`
+
+	StopWithin time.Duration `name:"stop-within" default:"10s" help:"How long a clean end may take."`
+}
+
+// Run runs the computer of a venue until a signal comes, or a part of it fails.
+func (c *edgeCommand) Run(s *streams) error {
+	venue, err := ids.Parse[ids.VenueKind](c.Venue)
+	if err != nil {
+		return fmt.Errorf("--venue: %w", err)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key belong together")
+	}
+	logs, where, err := logTarget(c.Data, s.err)
+	if err != nil {
+		return err
+	}
+	defer logs.Close()
+	if where != "" {
+		fmt.Fprintln(s.out, "logs  ", where)
+	}
+	db, err := disk.Open(c.Data, venue)
+	if err != nil {
+		return explain(err)
+	}
+	log := observe.NewLogger(logs, "edge", db.Identity().Folder, slog.LevelInfo)
+	return errors.Join(c.serve(s, db, log), db.Close())
+}
+
+// serve runs everything on an open file.
+func (c *edgeCommand) serve(s *streams, db *disk.DB, log *slog.Logger) error {
+	id := db.Identity()
+	registry := observe.NewRegistry()
+	leaf, err := natsconf.StartLeaf(s.ctx, natsconf.LeafConfig{Venue: string(id.Venue), Name: id.Folder, Hub: c.Hub,
+		Creds: c.Creds, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.StopWithin)
+		defer cancel()
+		if err := leaf.Shutdown(ctx); err != nil {
+			log.Warn("the leaf node did not end in time", "error", err)
+		}
+	}()
+	nc, err := leaf.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	service, err := edge.New(edge.Config{DB: db, NATS: nc, Log: log, Registry: registry,
+		Version: system.BuildVersion(), Replace: c.Replace, Line: func() edge.Line {
+			l := leaf.State()
+			return edge.Line{Up: l.Up, Since: l.Since, Reason: l.Reason}
+		}})
+	if err != nil {
+		return err
+	}
+	defer service.Close()
+	health := observe.NewHealth(nil, service.Checks()...)
+	server, err := edge.NewServer(service, health)
+	if err != nil {
+		return err
+	}
+	ln, err := c.listen(registry, log)
+	if err != nil {
+		return explain(err)
+	}
+	running, end := context.WithCancel(s.ctx)
+	defer end()
+	parts := []func() error{func() error { return service.Run(running) }, func() error { return server.Serve(ln) }}
+	if c.Ops != "off" {
+		ops, err := net.Listen("tcp", c.Ops)
+		if err != nil {
+			return explain(errors.Join(err, ln.Close()))
+		}
+		o := &observe.Ops{Instance: id.Folder, Registry: registry, Health: health, Log: log}
+		parts = append(parts, func() error { return o.Serve(running, ops) })
+	}
+	ended := make(chan error, len(parts))
+	for _, part := range parts {
+		go func() { ended <- part() }()
+	}
+	health.Start()
+	scheme := "http"
+	if c.TLSCert != "" {
+		scheme = "https"
+	}
+	fmt.Fprintf(s.out, "ready  %s://%s  venue %s  hub %s\n", scheme, ln.Addr(), id.Venue, c.Hub)
+	var failed error
+	left := len(parts)
+	select {
+	case <-running.Done():
+		fmt.Fprintln(s.out, "stopping: finishing what is under way")
+	case failed = <-ended:
+		left--
+	}
+	health.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), c.StopWithin)
+	defer cancel()
+	failed = errors.Join(failed, server.Shutdown(ctx))
+	end()
+	for ; left > 0; left-- {
+		select {
+		case err := <-ended:
+			failed = errors.Join(failed, err)
+		case <-ctx.Done():
+			return errors.Join(failed, errors.New("a part did not end in time"))
+		}
+	}
+	return failed
+}
+
+// listen returns the listener of the devices at the doors.
+func (c *edgeCommand) listen(registry *observe.Registry, log *slog.Logger) (net.Listener, error) {
+	raw, err := net.Listen("tcp", c.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	var ln net.Listener = listen.New(raw, listen.Config{Name: "edge", Log: log, Registry: registry,
+		Total: listen.Room()})
+	if c.TLSCert == "" {
+		return ln, nil
+	}
+	secure, err := listen.TLS(ln, c.TLSCert, c.TLSKey, log)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return secure, nil
+}
