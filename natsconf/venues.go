@@ -127,12 +127,17 @@ func (v *Venue) WriteHubCreds(ctx context.Context, dir string) error {
 
 // VenueFolder is the folder with the credentials of the system for the venues of outside servers.
 type VenueFolder struct {
-	Dir  string
+	Dir  string     // empty: there are no venues
 	Dial DialConfig // of the servers; Role and Creds do not count
 }
 
 // Venues returns the ids of the venues that there are credentials for. A folder that is not there is empty.
-func (f VenueFolder) Venues() ([]string, error) { return withExt(f.Dir, ".creds") }
+func (f VenueFolder) Venues() ([]string, error) {
+	if f.Dir == "" {
+		return nil, nil
+	}
+	return withExt(f.Dir, ".creds")
+}
 
 // DialVenue connects the system to the account of a venue. It tries until ctx ends.
 func (f VenueFolder) DialVenue(ctx context.Context, id string) (*nats.Conn, error) {

@@ -322,7 +322,7 @@ var (
 		Faults:  forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
-		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification"}, Workers: 256,
+		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification", "venue"}, Workers: 256,
 		Summary: "What an event offers, and its team"}}
 	LeaseEvents = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "event", Name: "lease",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second,

@@ -56,6 +56,55 @@ type PatchVenue struct {
 	Gates codec.Patch[[]string] `json:"gates,omitzero" maxItems:"100"`
 }
 
+// VenueStatus is how the computer of a venue is, as it said when it asked last.
+type VenueStatus struct {
+	Online      bool       `json:"online"`                 // it has asked within the last 15 seconds
+	LastSeen    *time.Time `json:"last_seen,omitempty"`    // when it asked last; absent if none ever did
+	Edge        string     `json:"edge,omitempty"`         // the name of its data folder; absent: the next one is bound
+	Version     string     `json:"version,omitempty"`      // of its program
+	ManifestAge int64      `json:"manifest_age_s"`         // seconds since its oldest manifest was known to be current
+	Waiting     int64      `json:"scans_waiting"`          // entries of its journal that the system did not have
+	Tickets     int64      `json:"tickets"`                // in all of its manifests
+	Admitted    int64      `json:"admitted"`               // since it was started
+	Skew        int64      `json:"skew_ms"`                // its clock less the system's, in milliseconds
+	Disk        string     `json:"disk_problem,omitempty"` // what is wrong with its disk
+}
+
+// VenueCredentials are what the computer of a venue connects with.
+type VenueCredentials struct {
+	Credentials string `json:"credentials"` // the text of a file for starlight edge --creds; shown this once
+}
+
+// Pass is the right of a device to scan at an event while a venue admits for it.
+type Pass struct {
+	ID        ids.Pass  `json:"id"`
+	EventID   ids.Event `json:"event_id"`
+	Name      string    `json:"name" maxLength:"80"`           // of the device
+	Gate      string    `json:"gate,omitempty" maxLength:"80"` // where it scans; absent: wherever it says
+	CreatedBy ids.User  `json:"created_by"`
+	CreatedAt time.Time `json:"created_at"` // when it was made
+}
+
+// NewPass is the request of CreatePass.
+type NewPass struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Name    string    `json:"name" minLength:"1" maxLength:"80"`    // of the device, on one line
+	Gate    string    `json:"gate" maxLength:"80" required:"false"` // where it scans; absent: wherever it says
+}
+
+// NewPassSecret is a new pass with its secret.
+type NewPassSecret struct {
+	Pass
+	// for the header Authorization: Bearer at the venue, and what the QR code for the device holds; shown this once
+	Secret string `json:"secret"`
+}
+
+// PassRef names a pass in a path.
+type PassRef struct {
+	EventID ids.Event `json:"-" path:"id"`
+	ID      ids.Pass  `json:"-" path:"pass_id"`
+}
+
 // The endpoints of the venue service.
 var (
 	CreateVenue = rpc.Endpoint[NewVenue, Venue]{Spec: rpc.Spec{Service: "venue", Name: "create",
@@ -71,10 +120,49 @@ var (
 	UpdateVenue = rpc.Endpoint[PatchVenue, Venue]{Spec: rpc.Spec{Service: "venue", Name: "update", Method: "PATCH",
 		Path: "/v1/venues/{id}", Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a venue",
 		Faults: rpc.Faults{fault.NotFound: noVenue}}}
+	GetVenueStatus = rpc.Endpoint[VenueRef, VenueStatus]{Spec: rpc.Spec{Service: "venue", Name: "status",
+		Method: "GET", Path: "/v1/venues/{id}/status", Access: rpc.User, Summary: "How the computer of a venue is",
+		Faults: rpc.Faults{fault.NotFound: noVenue}}}
+	ReleaseEdge = rpc.Endpoint[VenueRef, rpc.None]{Spec: rpc.Spec{Service: "venue", Name: "release_edge",
+		Method: "DELETE", Path: "/v1/venues/{id}/edge", Access: rpc.User, Status: 204,
+		Summary: "Let another computer serve a venue",
+		Detail: "The first one that connects is bound to the venue, and others are refused. After this the bound one " +
+			"is refused, and the next one is bound.",
+		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: ""}}}
+	CreateVenueCredentials = rpc.Endpoint[VenueRef, VenueCredentials]{Spec: rpc.Spec{Service: "venue",
+		Name: "create_credentials", Method: "POST", Path: "/v1/venues/{id}/credentials", Access: rpc.User,
+		Status: 201, Summary: "Make credentials for the computer of a venue",
+		Detail: "Those that were made before stay valid. A cluster has the keys elsewhere: there it is done with " +
+			"starlight auth venue.",
+		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
+	DeleteVenueCredentials = rpc.Endpoint[VenueRef, rpc.None]{Spec: rpc.Spec{Service: "venue",
+		Name: "delete_credentials", Method: "DELETE", Path: "/v1/venues/{id}/credentials", Access: rpc.User,
+		Status: 204, Summary: "End all credentials of a venue's computer, and its connection",
+		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
+
+	CreatePass = rpc.Endpoint[NewPass, NewPassSecret]{Spec: rpc.Spec{Service: "venue", Name: "create_pass",
+		Method: "POST", Path: "/v1/events/{id}/passes", Access: rpc.User, Status: 201,
+		Summary: "Let a device scan at an event's venue",
+		Detail: "For the time in which a venue admits for the event. The secret is in this answer alone, so a " +
+			"repeated request makes another pass.",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "the event has too many passes"})}}
+	ListPasses = rpc.Endpoint[EventRef, List[Pass]]{Spec: rpc.Spec{Service: "venue", Name: "list_passes",
+		Method: "GET", Path: "/v1/events/{id}/passes", Access: rpc.User,
+		Summary: "The devices that may scan at an event",
+		Faults:  forManagers(nil)}}
+	DeletePass = rpc.Endpoint[PassRef, rpc.None]{Spec: rpc.Spec{Service: "venue", Name: "delete_pass",
+		Method: "DELETE", Path: "/v1/events/{id}/passes/{pass_id}", Access: rpc.User, Status: 204,
+		Summary: "Take a device's right to scan away; a venue without a line learns of it when there is one",
+		Faults:  forManagers(rpc.Faults{fault.NotFound: noEvent + "; or it has no such pass", fault.Conflict: ""})}}
 )
 
-const noVenue = "there is no such venue, or it is another person's"
+const (
+	noVenue     = "there is no such venue, or it is another person's"
+	outsideKeys = "the NATS servers are not part of the system, which has no key for this: use starlight auth venue"
+)
 
 func venueEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{CreateVenue.Describe(), ListVenues.Describe(), GetVenue.Describe(), UpdateVenue.Describe()}
+	return []rpc.Descriptor{CreateVenue.Describe(), ListVenues.Describe(), GetVenue.Describe(), UpdateVenue.Describe(),
+		GetVenueStatus.Describe(), ReleaseEdge.Describe(), CreateVenueCredentials.Describe(),
+		DeleteVenueCredentials.Describe(), CreatePass.Describe(), ListPasses.Describe(), DeletePass.Describe()}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,7 @@ type ServerConfig struct {
 	Version     string // semantic version; "" means 0.0.0
 	Instance    string // names this process in listings, may be empty
 	Description string
+	Metadata    map[string]string // more for listings, beside the instance
 	Log         *slog.Logger
 	Registry    *observe.Registry
 	Answers     Answers
@@ -107,10 +109,12 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := errors.Join(s.problems...); err != nil {
 		return fmt.Errorf("rpc: %s: %w", s.cfg.Service, err)
 	}
+	metadata := map[string]string{"instance": s.cfg.Instance}
+	maps.Copy(metadata, s.cfg.Metadata)
 	before := s.nc.LastError()
 	s.micro = &microService{nc: s.nc, bindings: s.bindings, description: s.cfg.Description,
 		id: micro.ServiceIdentity{Name: s.cfg.Service, Version: s.cfg.Version,
-			Metadata: map[string]string{"instance": s.cfg.Instance}},
+			Metadata: metadata},
 		log: func(subject string, err error) {
 			s.cfg.Log.Warn("a request for information about this service was not answered",
 				"subject", subject, "error", err)

@@ -39,7 +39,9 @@ func mayCall() map[string]string {
 		"ticketing.admit": team, "ticketing.admissions": team,
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
-		"venue.get": "owner admin", "venue.update": "owner admin",
+		"venue.get": "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
+		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
+		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
 		"ticketing.leases": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
 	}
@@ -75,6 +77,7 @@ type world struct {
 	lease         api.Lease
 	manual        api.Payment         // of another pending order, by bank transfer
 	members       map[string]ids.User // one that each person may remove from the team
+	passes        map[string]ids.Pass // one that each person may delete
 }
 
 func (s *site) world(people []person, admin string) *world {
@@ -83,7 +86,7 @@ func (s *site) world(people []person, admin string) *world {
 	for _, p := range people {
 		who[p.name] = p
 	}
-	w := &world{s: s, admin: admin, members: map[string]ids.User{}}
+	w := &world{s: s, admin: admin, members: map[string]ids.User{}, passes: map[string]ids.Pass{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
 	w.event = s.concert(owner, 10, 1000)
 	w.draft = call[api.Event](s, 201, "POST", "/v1/events", owner, api.NewEvent{Name: "Secret", StartsAt: w.event.StartsAt, EndsAt: w.event.EndsAt, Timezone: "UTC",
@@ -91,6 +94,7 @@ func (s *site) world(people []person, admin string) *world {
 	for _, p := range people {
 		w.members[p.name] = ids.New[ids.UserKind](time.Now())
 		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.TeamDoor})
+		w.passes[p.name] = call[api.NewPassSecret](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/passes", owner, api.NewPass{Name: p.name}).ID
 	}
 	for _, e := range []api.Event{w.event, w.draft} {
 		for _, role := range []string{api.TeamManager, api.TeamDoor} {
@@ -154,6 +158,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			}
 		case ids.User:
 			id = w.members[p.name].String()
+		case ids.Pass:
+			id = w.passes[p.name].String()
 		default:
 			w.s.t.Fatalf("%s: what is the %s in its path?", d.Subject(), name)
 		}
@@ -181,6 +187,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewLease{VenueID: w.venue.ID, TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1}
 	case "api.ticketing.resize_lease":
 		return api.PatchLease{Quantity: 1}
+	case "api.venue.create_pass":
+		return api.NewPass{Name: "Scanner"}
 	case "api.event.invite":
 		return api.Invite{Email: "new@example.org", Role: api.TeamDoor}
 	case "api.event.set_organizer":
@@ -210,7 +218,7 @@ func (w *world) seen() string {
 	w.s.t.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	var b strings.Builder
-	for _, path := range []string{event, event + "/team", event + "/admissions", event + "/leases", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
+	for _, path := range []string{event, event + "/team", event + "/admissions", event + "/leases", event + "/passes", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
 		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String(),
 		"/v1/venues/" + w.venue.ID.String()} {
 		got, err := w.s.send("GET", path, w.admin, nil)

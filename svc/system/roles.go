@@ -124,7 +124,7 @@ func services() []role {
 			}},
 		{name: "venue", description: "places with doors", migrations: venue.Migrations,
 			start: func(ctx context.Context, m *member) (service, error) {
-				return venue.New(venue.Deps{DB: m.db, Now: m.sys.cfg.Now}), nil
+				return newVenue(m), nil
 			}},
 		{name: "analytics", description: "numbers for organizers", grants: []natsconf.Grant{
 			natsconf.Follow(api.EventsStream, analytics.Consumers(api.EventsStream)...),

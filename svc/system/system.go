@@ -41,6 +41,7 @@ type Config struct {
 
 	NATSURL     string // an outside NATS server instead of the embedded one
 	NATSCreds   string // credentials for it: a folder with ROLE.creds, or a file
+	VenueCreds  string // folder of the credentials for the accounts of venues; default NATSCreds/venues
 	NATSCA      string // PEM file of the authority of its certificate
 	Replicas    int    // copies of each stream: 1 or 3
 	DatabaseURL string // PostgreSQL instead of the embedded SQLite

@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -84,6 +85,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.RegisterUser, s.register)
 	rpc.Handle(srv, api.CreateSession, s.login)
+	rpc.Handle(srv, line.CheckUserPassword, s.checkPassword)
 	rpc.Handle(srv, api.RefreshSession, s.refresh)
 	rpc.Handle(srv, api.EndSession, s.logout)
 	rpc.Handle(srv, api.GetMe, s.me)

@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
@@ -135,6 +136,33 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 		return nil, fault.New(fault.Unauthenticated, "the mail address or the password is wrong")
 	}
 	return nil, err
+}
+
+// checkPassword says who a person is that signs in elsewhere, without a session here.
+func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*line.CheckedUser, error) {
+	var check fault.Check
+	account, err := parseAddress(req.Email)
+	check.Field(err == nil, "email", "%v", err)
+	check.Field(req.Password != "", "password", "must not be empty")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	p, err := s.prove(ctx, account, req.Password,
+		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
+	var row userRow
+	if err == nil {
+		err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			row, err = s.lockProven(ctx, tx, p)
+			return err
+		})
+	}
+	if errors.Is(err, errWrong) {
+		return nil, fault.New(fault.Unauthenticated, "the mail address or the password is wrong")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &line.CheckedUser{ID: row.ID, Name: row.Name, Roles: row.roles()}, nil
 }
 
 func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -281,5 +282,40 @@ func TestHashIsUpgraded(t *testing.T) {
 		if stored() != fresh {
 			t.Error("the hash changed once more")
 		}
+	})
+}
+
+// A venue learns who signs in there, by the same rules as the login, and no session begins.
+func TestPasswordIsCheckedForAVenue(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		ada := m.register("ada@example.org", password)
+		venue := rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "venue"})
+		check := func(client *rpc.Client, email, password string) (*line.CheckedUser, error) {
+			return rpc.Call(t.Context(), client, line.CheckUserPassword, &line.CheckPassword{Email: email, Password: password})
+		}
+		if got := must(check(venue, " ADA@example.org", password))(t); got.ID != ada.ID || got.Name != "Ada" || len(got.Roles) != 0 {
+			t.Errorf("checked %+v", got)
+		}
+		var sessions int
+		if err := m.db.Read().NewRaw("SELECT count(*) FROM sessions").Scan(t.Context(), &sessions); err != nil || sessions != 0 {
+			t.Errorf("%d sessions, %v", sessions, err)
+		}
+		_, err := check(m.gateway, "ada@example.org", password)
+		wantCode(t, err, fault.Forbidden)
+		_, err = check(venue, "ada@example.org", "")
+		wantCode(t, err, fault.Invalid)
+		for _, email := range []string{"ada@example.org", "unknown@example.org"} {
+			for range 5 {
+				_, err := check(venue, email, "wrong password")
+				wantCode(t, err, fault.Unauthenticated)
+			}
+			_, err := check(venue, email, password)
+			wantCode(t, err, fault.RateLimited)
+		}
+		m.clock.Advance(time.Minute)
+		must(check(venue, "ada@example.org", password))(t)
+		_, err = check(venue, "ada@example.org", "wrong password")
+		wantCode(t, err, fault.Unauthenticated) // the failures before are forgotten
+		must(check(venue, "ada@example.org", password))(t)
 	})
 }

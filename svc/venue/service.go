@@ -1,15 +1,23 @@
-// Package venue keeps the places with doors: what they are called, where they are, which gates they have. The computer
-// of a venue connects as a leaf node with the account of natsconf.Venue.
+// Package venue keeps the places with doors: what they are called, where they are, which gates they have. It is the
+// system's end of the line to the computers of venues: each connects as a leaf node with the account of natsconf.Venue,
+// and there the service answers it, and asks it what ticketing wants to know.
 package venue
 
 import (
+	"context"
 	"embed"
 	"io/fs"
+	"log/slog"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
@@ -21,14 +29,34 @@ func Migrations() fs.FS { return migrations }
 
 // Deps is what the service needs.
 type Deps struct {
-	DB  *store.DB
-	Now func() time.Time // nil means time.Now
+	DB       *store.DB
+	NATS     *nats.Conn  // of the mesh
+	Client   *rpc.Client // of the mesh
+	Accounts Accounts    // of the venues
+	Keys     Keys        // nil: they are elsewhere
+	Log      *slog.Logger
+	EdgeLog  func(ids.Venue) *slog.Logger // where the log of a venue goes
+	Metrics  *observe.Registry
+	Now      func() time.Time // nil means time.Now
+	Instance string           // unique among those that run
+	Version  string           // of the program
 }
 
 // Service is the venue service.
 type Service struct {
-	store venues
-	now   func() time.Time
+	deps   Deps
+	client *rpc.Client
+	log    *slog.Logger
+	now    func() time.Time
+
+	store  venues
+	edges  edges
+	passes passes
+
+	accounts accounts
+	shown    shown
+	signIns  meter
+	logs     meter
 }
 
 // New returns the service.
@@ -36,7 +64,12 @@ func New(d Deps) *Service {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	return &Service{store: venues{d.DB}, now: d.Now}
+	return &Service{deps: d, client: d.Client, log: d.Log, now: d.Now,
+		store: venues{d.DB}, edges: edges{d.DB}, passes: passes{d.DB},
+		accounts: accounts{open: map[ids.Venue]*account{}},
+		shown:    shown{servers: map[ids.Venue]*rpc.Server{}, said: map[ids.Venue]line.Status{}},
+		signIns:  meter{most: signIns, pause: signInPause, full: map[ids.Venue]time.Time{}},
+		logs:     meter{most: logLines, pause: logPause, full: map[ids.Venue]time.Time{}}}
 }
 
 // Register binds every endpoint of the service.
@@ -45,6 +78,25 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListVenues, s.list)
 	rpc.Handle(srv, api.GetVenue, s.get)
 	rpc.Handle(srv, api.UpdateVenue, s.update)
+	rpc.Handle(srv, api.GetVenueStatus, s.status)
+	rpc.Handle(srv, api.ReleaseEdge, s.releaseEdge)
+	rpc.Handle(srv, api.CreateVenueCredentials, s.createCredentials)
+	rpc.Handle(srv, api.DeleteVenueCredentials, s.deleteCredentials)
+
+	rpc.Handle(srv, api.CreatePass, s.createPass)
+	rpc.Handle(srv, api.ListPasses, s.listPasses)
+	rpc.Handle(srv, api.DeletePass, s.deletePass)
 
 	rpc.Handle(srv, line.FindVenue, s.find)
+	rpc.Handle(srv, line.AdmitAt, s.admitThere)
+	rpc.Handle(srv, line.PokeVenue, s.poke)
+}
+
+// Run keeps a connection to the account of every venue, where it answers the venue's computer, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.disconnect(ctx)
+	work := run.NewGroup(s.log)
+	work.Every(run.Loop{Name: "connections to venues", Interval: lookEvery, Do: s.connect})
+	work.Every(run.Loop{Name: "venues on the mesh", Interval: showEvery, Do: s.show})
+	return work.Run(ctx)
 }

@@ -9,45 +9,13 @@ import (
 	"time"
 	_ "time/tzdata" // the zones must be there wherever the tests run
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
-	"github.com/starlightsymphony/starlight/shared/store"
-	"github.com/starlightsymphony/starlight/shared/testkit"
-	"github.com/starlightsymphony/starlight/svc/venue"
 )
-
-func TestMain(m *testing.M) { testkit.Main(m) }
-
-// harness is two instances of the service on one database.
-type harness struct {
-	t      *testing.T
-	clock  *testkit.Clock
-	conn   *nats.Conn // of the callers
-	client *rpc.Client
-}
-
-func each(t *testing.T, test func(t *testing.T, h *harness)) {
-	testkit.DB(t, "venue", venue.Migrations(), func(t *testing.T, db *store.DB) {
-		n := testkit.NATS(t)
-		h := &harness{t: t, clock: testkit.NewClock(time.Time{}), conn: n.Connect()}
-		h.client = rpc.NewClient(h.conn, rpc.ClientConfig{Name: "gateway"})
-		for range 2 {
-			server := rpc.NewServer(n.Connect(), rpc.ServerConfig{Service: "venue", Log: testkit.Log(t),
-				Registry: observe.NewRegistry(), Answers: idempotency.In(db)})
-			venue.New(venue.Deps{DB: db, Now: h.clock.Now}).Register(server)
-			testkit.Serve(t, server)
-		}
-		test(t, h)
-	})
-}
 
 func person(roles ...string) rpc.Principal {
 	return rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: roles}
@@ -89,7 +57,7 @@ func TestVenue(t *testing.T) {
 		if _, err := call(h, stranger, api.UpdateVenue, api.PatchVenue{ID: made.ID, Name: &name}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a stranger changes it: %v", err)
 		}
-		inside := &harness{t: t, client: rpc.NewClient(h.conn, rpc.ClientConfig{Name: "ticketing"})}
+		inside := &harness{t: t, client: h.inside}
 		if got := must(inside, stranger, line.FindVenue, line.VenueRef{VenueID: made.ID}); fmt.Sprint(*got) != fmt.Sprint(*made) {
 			t.Errorf("ticketing reads %+v, made %+v", got, made)
 		}

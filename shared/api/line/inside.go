@@ -49,6 +49,25 @@ var (
 		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "Read a venue"}}
 )
 
+// CheckPassword is the request of the endpoint of that name.
+type CheckPassword struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+// CheckedUser is a person whose password was right.
+type CheckedUser struct {
+	ID    ids.User `json:"id"`
+	Name  string   `json:"name"`
+	Roles []string `json:"roles"` // as in api.User
+}
+
+// CheckUserPassword is the endpoint of the user service for the venue service. Wrong passwords slow down further
+// attempts at the account as they do at login.
+var CheckUserPassword = rpc.Endpoint[CheckPassword, CheckedUser]{Spec: rpc.Spec{Service: "user",
+	Name: "check_password", Access: rpc.Internal, Callers: []string{"venue"}, Timeout: patience,
+	Summary: "Who a person is that signs in at a venue"}}
+
 func doors(name, summary string) rpc.Spec {
 	return rpc.Spec{Service: "ticketing", Name: name, Access: rpc.Internal, Callers: []string{"venue"},
 		Timeout: patience, Summary: summary}
@@ -56,10 +75,12 @@ func doors(name, summary string) rpc.Spec {
 
 // Endpoints returns the internal endpoints about venues that services serve. They stand beside those of api.All.
 func Endpoints() []rpc.Descriptor {
-	return slices.Concat(ofTicketing(), ofVenue())
+	return slices.Concat(ofTicketing(), ofVenue(), []rpc.Descriptor{CheckUserPassword.Describe()})
 }
 
 // An endpoint comes into its list together with its handler.
 func ofTicketing() []rpc.Descriptor { return nil }
 
-func ofVenue() []rpc.Descriptor { return []rpc.Descriptor{FindVenue.Describe()} }
+func ofVenue() []rpc.Descriptor {
+	return []rpc.Descriptor{FindVenue.Describe(), AdmitAt.Describe(), PokeVenue.Describe()}
+}

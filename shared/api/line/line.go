@@ -27,9 +27,9 @@ const (
 // Session says which edge asks. A venue has one: after the hello of a second one the first is refused with
 // precondition_failed, and with it a copy of its folder.
 type Session struct {
-	VenueID ids.Venue `json:"venue_id"` // the hub takes it from the account, whatever is said here
-	Edge    string    `json:"edge"`     // random name of the edge's data folder, made with it
-	Number  int64     `json:"number"`   // of the hello; it grows with each of that folder
+	VenueID ids.Venue `json:"venue_id,omitempty"` // the hub takes it from the account, whatever is said here
+	Edge    string    `json:"edge"`               // random name of the edge's data folder, made with it
+	Number  int64     `json:"number"`             // of the hello; it grows with each of that folder
 }
 
 // Hello is the first request of an edge over a new connection.
@@ -60,7 +60,7 @@ type Key struct {
 
 // Welcome is the answer to Hello.
 type Welcome struct {
-	Venue   api.Venue `json:"venue"`
+	Venue   api.Venue `json:"venue,omitzero"`
 	Now     time.Time `json:"now"`     // of the hub's clock
 	Journal int64     `json:"journal"` // the number up to which the hub has the journal; the edge sends what follows
 }
@@ -321,8 +321,19 @@ type Status struct {
 	Disk     string `json:"disk,omitempty"` // what is wrong with the disk, if something is
 }
 
+// Logs hands lines of the edge's log up. They are worth no second try: those that are lost are lost.
+type Logs struct {
+	Session
+	Lines   []string `json:"lines"`             // each the JSON that slog writes; at most LogsLimit
+	Dropped int64    `json:"dropped,omitempty"` // lines that were not sent since the last request
+}
+
+// LogsLimit is the most lines of a request.
+const LogsLimit = 200
+
 // Admit asks the edge to decide on a code that was shown to the hub.
 type Admit struct {
+	Edge    string    `json:"edge,omitempty"` // that serves the venue; another one refuses with precondition_failed
 	EventID ids.Event `json:"event_id"`
 	Code    string    `json:"code"`
 	Gate    string    `json:"gate,omitempty"`
@@ -338,6 +349,7 @@ var (
 	Return   = rpc.Endpoint[Returned, rpc.None]{Spec: hub("return", "The venue admits no more")}
 	HandUp   = rpc.Endpoint[Journal, Receipt]{Spec: hub("journal", "Keep entries of the venue's journal")}
 	Login    = rpc.Endpoint[SignIn, Staff]{Spec: hub("sign_in", "Check who a person is")}
+	HandLogs = rpc.Endpoint[Logs, rpc.None]{Spec: hub("logs", "Keep lines of the venue's log")}
 )
 
 // The endpoints of the edge in the venue's account.

@@ -58,6 +58,7 @@ const (
 	aPayment  ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aVenue    ids.Venue      = "ven_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aLease    ids.Lease      = "lse_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aPass     ids.Pass       = "pas_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund   ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                = "the refresh_token of the last answer that had one"
 	lastCode                 = "the code of the last answer that had one"
@@ -119,6 +120,10 @@ func event() []Example {
 		example(api.ListVenues, api.Page{}),
 		example(api.GetVenue, api.VenueRef{ID: aVenue}),
 		example(api.UpdateVenue, api.PatchVenue{ID: aVenue, Gates: codec.To([]string{"north", "south", "west"})}),
+		example(api.CreateVenueCredentials, api.VenueRef{ID: aVenue}),
+		example(api.GetVenueStatus, api.VenueRef{ID: aVenue}),
+		example(api.DeleteVenueCredentials, api.VenueRef{ID: aVenue}),
+		example(api.ReleaseEdge, api.VenueRef{ID: aVenue}),
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
 		example(api.CreateEvent, concert()),
 		example(api.GetEvent, api.EventRef{ID: anEvent}),
@@ -141,6 +146,9 @@ func event() []Example {
 		example(api.InviteTeamMember, api.Invite{EventID: anEvent, Email: "robin@example.org", Role: api.TeamDoor}),
 		example(api.ListTeam, api.EventRef{ID: anEvent}),
 		example(api.DeleteInvitation, api.InvitationRef{EventID: anEvent, Email: "robin@example.org"}),
+		example(api.CreatePass, api.NewPass{EventID: anEvent, Name: "Scanner 1", Gate: "north"}),
+		example(api.ListPasses, api.EventRef{ID: anEvent}),
+		example(api.DeletePass, api.PassRef{EventID: anEvent, ID: aPass}),
 	}
 }
 
