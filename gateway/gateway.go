@@ -49,7 +49,7 @@ type Config struct {
 	Registry  *observe.Registry
 
 	Ready          func(context.Context) bool // answers /readyz; nil means always
-	TrustedProxies []netip.Prefix             // whose X-Forwarded-For is believed
+	TrustedProxies []netip.Prefix             // whose X-Forwarded-For and -Proto are believed
 	InFlight       int                        // 0 means DefaultInFlight
 	OpenAPI        []byte                     // the document at /openapi.json; nil means no documentation
 	LiveBeat       time.Duration              // between two signs of life of a live stream; 0 means 15 s
@@ -242,7 +242,12 @@ func guard(x *exchange, serve func(*exchange) error) (err error) {
 func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHandler) {
 	n := g.inFlight.Add(1)
 	defer g.inFlight.Add(-1)
-	web.Secure(rc)
+	g.secure(rc)
+	if reason := web.Malformed(&rc.Request.Header); reason != "" {
+		rc.SetConnectionClose()
+		g.refuse(rc, fault.New(fault.Invalid, "the request is not readable: %s", reason), false)
+		return
+	}
 	if g.crossOrigin(rc) {
 		return
 	}
@@ -267,7 +272,7 @@ func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHand
 
 // complain is Fiber's error handler: no route matched, or the request could not be read.
 func (g *Gateway) complain(c *fiber.Ctx, err error) error {
-	web.Secure(c.Context())
+	g.secure(c.Context())
 	var e *fiber.Error
 	if errors.As(err, &e) && c.Method() == fiber.MethodOptions && e.Code == fiber.StatusMethodNotAllowed {
 		g.newExchange(c.Context())                       // names the request
@@ -289,6 +294,15 @@ func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error, shed bool) {
 	web.Problem(rc, x.requestID, err)
 	g.metrics.none.count(rc.Response.StatusCode(), 0)
 	g.log(x, err, 0)
+}
+
+// secure writes the headers that every answer has. A proxy that speaks TLS with the browser counts as TLS.
+func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
+	web.Secure(rc)
+	if len(g.cfg.TrustedProxies) > 0 && g.trusted(peerAddress(rc.RemoteAddr())) &&
+		string(rc.Request.Header.Peek("X-Forwarded-Proto")) == "https" {
+		web.StayWithTLS(rc)
+	}
 }
 
 // Serve answers requests on ln until Shutdown. It returns nil then.

@@ -13,12 +13,14 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/shared/listen"
 )
 
@@ -86,7 +88,12 @@ func TestMalformedRequests(t *testing.T) {
 		status int
 	}{
 		"not HTTP":            {"hello\r\n\r\n", 400},
-		"header line folding": {"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 0},
+		"header line folding": {"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: b\r\n c\r\n\r\n", 400},
+		"folding by a tab":    {"GET /healthz HTTP/1.1\r\nX-A: b\r\n\tc\r\nHost: x\r\n\r\n", 400},
+		"lines without CR":    {"GET /healthz HTTP/1.1\r\nHost: x\nX-A: b\r\n\r\n", 400},
+		"no CR at the end":    {"GET /healthz HTTP/1.1\r\nHost: x\r\n\n", 400},
+		"a version to come":   {"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n", 400},
+		"many headers":        {"GET /healthz HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 1500) + "\r\n", 400},
 		"a huge header":       {"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", 20<<10) + "\r\n\r\n", 413},
 		"a huge address":      {"GET /v1/events?q=" + strings.Repeat("a", 20<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", 413},
 		"a huge length":       {"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{", 413},
@@ -100,6 +107,27 @@ func TestMalformedRequests(t *testing.T) {
 		r := got[0]
 		if c.status != 0 && (r.StatusCode != c.status || r.Header.Get("Content-Type") != "application/problem+json") || r.StatusCode >= 500 {
 			t.Errorf("%s: %d %s, want %d", name, r.StatusCode, r.Header.Get("Content-Type"), c.status)
+		}
+	}
+}
+
+// As many headers as a browser and some proxies send are fine.
+func TestManyHeaders(t *testing.T) {
+	d := open(t)
+	if got := send(t, d, "GET /healthz HTTP/1.0\r\nHost: x\r\n"+strings.Repeat("A: b\r\n", 99)+"\r\n"); len(got) != 1 || got[0].StatusCode != 200 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Behind a proxy that speaks TLS, browsers are told to stay with it; by others that say so they are not.
+func TestHSTSBehindAProxy(t *testing.T) {
+	for proxy, want := range map[string]bool{"127.0.0.0/8": true, "192.0.2.0/24": false} {
+		d := open(t, func(cfg *gateway.Config) { cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(proxy)} })
+		for proto, secure := range map[string]bool{"https": want, "http": false} {
+			got := send(t, d, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Forwarded-Proto: "+proto+"\r\n\r\n")
+			if len(got) != 1 || (got[0].Header.Get("Strict-Transport-Security") != "") != secure {
+				t.Errorf("a proxy in %s says %s: %+v", proxy, proto, got)
+			}
 		}
 	}
 }

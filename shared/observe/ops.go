@@ -3,6 +3,8 @@ package observe
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,19 +12,26 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// Ops is the operations listener: metrics of every process, health in detail, profiles. It has no access control and
-// belongs on a loopback or an internal address.
+// Ops is the operations listener: metrics of every process, health in detail, profiles. It belongs on a loopback or an
+// internal address.
+//
+// A page in a browser that can reach it must not read it under a name of its own (DNS rebinding), so without the token
+// a Host is an IP address, localhost, or a name without dots. Profiles show memory: without the token they are for the
+// own machine.
 type Ops struct {
 	Instance string     // unique among processes
 	Registry *Registry  // the metrics of this process
 	NATS     *nats.Conn // how the other processes are asked; nil shows this process alone
 	Health   *Health
 	Log      *slog.Logger
+	Token    string // of the header Authorization: Bearer; "" means that there is none
 }
 
 // Handler returns the routes: GET /metrics, /healthz, /readyz and /debug/pprof/.
@@ -38,7 +47,40 @@ func (o *Ops) Handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	return o.guarded(mux)
+}
+
+// guarded refuses who may not see what is asked for.
+func (o *Ops) guarded(routes http.Handler) http.Handler {
+	want := sha256.Sum256([]byte("Bearer " + o.Token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		known := o.Token != "" && subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		switch {
+		case known:
+		case !plainHost(r.Host):
+			http.Error(w, "this name is not known here: use an IP address or the token", http.StatusForbidden)
+			return
+		case strings.HasPrefix(r.URL.Path, "/debug/") && !loopback(r.RemoteAddr):
+			http.Error(w, "profiles are for the own machine, or for the token", http.StatusForbidden)
+			return
+		}
+		routes.ServeHTTP(w, r)
+	})
+}
+
+// plainHost reports whether no page of the web can have this Host.
+func plainHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil || host != "" && !strings.Contains(host, ".")
+}
+
+func loopback(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
 // Serve answers on ln until ctx ends, then lets what runs finish for up to five seconds. It closes ln.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -165,5 +166,50 @@ func TestOpsListener(t *testing.T) {
 	cancel()
 	if err := <-served; err != nil {
 		t.Errorf("stopping: %v", err)
+	}
+}
+
+// A name that a page of the web can have is refused, and profiles from elsewhere, unless the token is there.
+func TestOpsAccess(t *testing.T) {
+	health := observe.NewHealth(time.Now)
+	health.Start()
+	ask := func(token, path, host, from, authorization string) int {
+		ops := &observe.Ops{Instance: "a", Registry: sampleRegistry(), Log: testkit.Log(t), Health: health, Token: token}
+		r := httptest.NewRequest("GET", path, nil)
+		r.Host, r.RemoteAddr = host, from
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		w := httptest.NewRecorder()
+		ops.Handler().ServeHTTP(w, r)
+		return w.Code
+	}
+	const here, there, profile = "127.0.0.1:999", "10.0.0.7:999", "/debug/pprof/heap"
+	for _, tt := range []struct {
+		token, path, host, from, authorization string
+		want                                   int
+	}{
+		{"", "/metrics", "127.0.0.1:9090", here, "", 200},
+		{"", "/metrics", "[::1]:9090", "[::1]:9", "", 200},
+		{"", "/metrics", "localhost:9090", here, "", 200},
+		{"", "/metrics", "gateway:9090", there, "", 200},
+		{"", "/metrics", "10.0.0.5", there, "", 200},
+		{"", "/metrics", "evil.example", here, "", 403},
+		{"", "/healthz", "evil.example:9090", here, "", 403},
+		{"", "/healthz", "127.0.0.1.evil.example", here, "", 403},
+		{"", "/healthz", "", here, "", 403},
+		{"", profile, "127.0.0.1:9090", here, "", 200},
+		{"", profile, "[::ffff:127.0.0.1]", "[::ffff:127.0.0.1]:9", "", 200},
+		{"", profile, "gateway:9090", there, "", 403},
+		{"", profile, "gateway:9090", there, "Bearer ", 403},
+		{"s3cret", profile, "gateway:9090", there, "", 403},
+		{"s3cret", profile, "gateway:9090", there, "Bearer wrong", 403},
+		{"s3cret", profile, "gateway:9090", there, "Bearer s3cret", 200},
+		{"s3cret", "/metrics", "ops.example.org", there, "Bearer s3cret", 200},
+		{"s3cret", "/metrics", "ops.example.org", there, "", 403},
+	} {
+		if got := ask(tt.token, tt.path, tt.host, tt.from, tt.authorization); got != tt.want {
+			t.Errorf("%+v: %d", tt, got)
+		}
 	}
 }

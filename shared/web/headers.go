@@ -11,8 +11,13 @@ func Secure(rc *fasthttp.RequestCtx) {
 	h.SetCanonical(referrerPolicy, noReferrer)
 	h.SetCanonical(contentPolicy, nothing)
 	if rc.IsTLS() {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		StayWithTLS(rc)
 	}
+}
+
+// StayWithTLS tells a browser to use TLS from now on.
+func StayWithTLS(rc *fasthttp.RequestCtx) {
+	rc.Response.Header.Set("Strict-Transport-Security", "max-age=31536000")
 }
 
 var (

@@ -26,6 +26,34 @@ func RequestID(rc *fasthttp.RequestCtx) string {
 	return id
 }
 
+// mostHeaders is how many headers a request may have: browsers send about twenty, proxies add some.
+const mostHeaders = 100
+
+// Malformed returns why a request is refused that could be read, or "". What has been no HTTP for long may be read in
+// another way by a proxy in front: lines that are folded or do not end in CR LF, and versions that there are not.
+func Malformed(h *fasthttp.RequestHeader) string {
+	if v := string(h.Protocol()); v != "HTTP/1.1" && v != "HTTP/1.0" {
+		return "the version of HTTP is not supported"
+	}
+	lines := 0
+	for raw := h.RawHeaders(); ; lines++ {
+		end := bytes.IndexByte(raw, '\n')
+		if end < 0 {
+			break
+		}
+		if end == 0 || raw[end-1] != '\r' {
+			return "a line of the headers does not end in CR LF"
+		}
+		if raw = raw[end+1:]; len(raw) > 0 && (raw[0] == ' ' || raw[0] == '\t') {
+			return "a header is folded"
+		}
+	}
+	if lines > mostHeaders+1 { // one line is empty
+		return "there are too many headers"
+	}
+	return ""
+}
+
 // saneID reports whether a request id from outside may stand in logs and headers.
 func saneID(id []byte) bool {
 	if len(id) == 0 || len(id) > 64 {

@@ -385,7 +385,8 @@ func (s *System) startOps(_, background context.Context) error {
 	s.opsURL = "http://" + ln.Addr().String()
 	ln = listen.New(ln, listen.Config{Name: "ops", Log: s.log, Registry: s.registry,
 		Total: opsConnections, Now: s.cfg.Now})
-	ops := &observe.Ops{Instance: s.instance, Registry: s.registry, NATS: s.node, Health: s.health, Log: s.log}
+	ops := &observe.Ops{Instance: s.instance, Registry: s.registry, NATS: s.node, Health: s.health, Log: s.log,
+		Token: s.cfg.OpsToken}
 	s.background(background, "operations listener", func(ctx context.Context) error { return ops.Serve(ctx, ln) })
 	return nil
 }

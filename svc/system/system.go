@@ -53,6 +53,7 @@ type Config struct {
 
 	AdminEmail, AdminPassword string // of the first administrator
 	SandboxSecret             string // of the sandbox provider's signature
+	OpsToken                  string // opens the operations listener from elsewhere
 	Stripe                    stripe.Config
 
 	SMTPURL     string        // where mails go; default the folder Data/outbox

@@ -150,8 +150,8 @@ func (c *common) config() (system.Config, error) {
 	}
 	cfg.Stripe.URL = c.StripeURL
 	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword,
-		"STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret,
-		"STARLIGHT_STRIPE_KEY":     &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets,
+		"STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret, "STARLIGHT_OPS_TOKEN": &cfg.OpsToken,
+		"STARLIGHT_STRIPE_KEY": &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets,
 		"STARLIGHT_SMTP_URL": &cfg.SMTPURL, "STARLIGHT_SMS_URL": &cfg.SMSURL} {
 		if *to, err = secret(name); err != nil {
 			return cfg, err
