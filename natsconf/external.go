@@ -14,7 +14,8 @@ import (
 var confs embed.FS
 
 // WriteExternal writes into dir what outside servers and the roles that connect to them need: auth.conf, which the
-// .conf files include, the .conf files themselves where they are missing (local-*.conf: a cluster on one machine),
+// .conf files include, the .conf files themselves where they are missing (local-*.conf: a cluster on one machine;
+// secure.conf: a cluster that speaks TLS),
 // creds/ROLE.creds for each role and for the system account, and the keys under nats/. Run again it keeps what is
 // there, issues anew what has changed and revokes the old. The keys stay at home; servers need auth.conf, services
 // their own credentials and nothing else.
@@ -95,5 +96,27 @@ func serverConfs() (map[string][]byte, error) {
 		}
 		files["local-"+name+".conf"] = []byte(text)
 	}
-	return files, nil
+	secure, err := withTLS(cluster)
+	files["secure.conf"] = []byte(secure)
+	return files, err
+}
+
+// withTLS returns the configuration of a cluster whose servers speak TLS with clients, with venues, and with each
+// other, where both sides show a certificate.
+func withTLS(cluster string) (string, error) {
+	const cert = `cert_file: "tls/server.pem", key_file: "tls/server.key"`
+	for old, now := range map[string]string{
+		"nats-server -c cluster.conf\n":                              "nats-server -c secure.conf\n",
+		`# tls: { cert_file: "server.pem", key_file: "server.key" }`: "tls: { " + cert + " }",
+		"# Routes carry no credentials: keep port 6222 on a private network, or give the cluster block a tls block " +
+			"with verify.\n": "# tls/ is beside this file, as starlight auth init writes it.\n",
+		"  name: starlight\n":      "  name: starlight\n  tls: { " + cert + `, ca_file: "tls/ca.pem", verify: true, timeout: 5 }` + "\n",
+		"  listen: 0.0.0.0:7422\n": "  listen: 0.0.0.0:7422\n  tls: { " + cert + " }\n",
+	} {
+		if strings.Count(cluster, old) != 1 {
+			return "", fmt.Errorf("natsconf: cluster.conf has not %q", old)
+		}
+		cluster = strings.Replace(cluster, old, now, 1)
+	}
+	return cluster, nil
 }

@@ -21,7 +21,8 @@ type authCommand struct {
 }
 
 type authInit struct {
-	Out string `arg:"" optional:"" default:"./natsauth" help:"Folder to write to." type:"path"`
+	Out  string   `arg:"" optional:"" default:"./natsauth" help:"Folder to write to." type:"path"`
+	Host []string `default:"localhost,127.0.0.1,n1,n2,n3,postgres" help:"Names and addresses of the NATS and database servers, for their certificate."`
 }
 
 // Run writes the folder.
@@ -29,9 +30,13 @@ func (c authInit) Run(s *streams) error {
 	if err := natsconf.WriteExternal(c.Out, system.Roles()); err != nil {
 		return err
 	}
+	if err := members(c.Out, c.Host, time.Now()); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintf(s.out,
-		"written to %s: start nats-server with hub.conf or cluster.conf there, and give each service its "+
-			"creds/ROLE.creds and creds/node.creds\n", c.Out)
+		"written to %s: start nats-server with hub.conf, cluster.conf or (TLS) servers/nats/secure.conf there, and "+
+			"give each service its folder members/ROLE; keep nats/ and creds/admin.creds off the machines that serve\n",
+		c.Out)
 	return err
 }
 
