@@ -389,6 +389,20 @@ func TestTransfer(t *testing.T) {
 			api.Transfer{ID: ticket.ID, Email: "bo@example.org"}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("transfer of a used ticket: %v", err)
 		}
+		// A ticket that cannot be given away does not tell which addresses have an account.
+		if _, err := do(h.as(to), h, api.TransferTicket,
+			api.Transfer{ID: ticket.ID, Email: "nobody@example.org"}); !fault.Is(err, fault.Conflict) {
+			t.Errorf("transfer of a used ticket to nobody: %v", err)
+		}
+		h.people["dee@example.org"] = api.Contact{ID: person(), Email: "dee@example.org"}
+		var answers []string
+		for _, address := range []string{"nobody@example.org", "dee@example.org"} {
+			_, err := do(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: address})
+			answers = append(answers, fault.From(err).Detail)
+		}
+		if answers[0] != answers[1] || answers[0] == "" {
+			t.Errorf("who has given a ticket away is answered %q", answers)
+		}
 
 		// Who has not heard the answer asks again, and learns no more than the first time.
 		again := must(h.as(from), h, api.TransferTicket, api.Transfer{ID: ticket.ID, Email: "bo@example.org"})

@@ -125,10 +125,18 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 	if err != nil {
 		return nil, err
 	}
-	if row.OwnerID != caller.User && row.GivenBy != caller.User {
-		return nil, fault.New(fault.NotFound, "there is no such ticket")
+	missing := fault.New(fault.NotFound, "there is no such ticket")
+	// Who has no ticket to give learns nothing of addresses.
+	switch {
+	case row.OwnerID != caller.User && row.GivenBy != caller.User:
+		return nil, missing
+	case row.OwnerID == caller.User && row.Status != api.TicketValid:
+		return nil, fault.New(fault.Conflict, "the ticket is used or revoked")
 	}
 	person, err := rpc.Call(ctx, s.client, api.FindUserByEmail, &api.FindUser{Email: req.Email})
+	if fault.Is(err, fault.NotFound) && row.OwnerID != caller.User {
+		return nil, missing
+	}
 	if fault.Is(err, fault.NotFound) {
 		return nil, fault.New(fault.NotFound, "no account with this address can receive a ticket")
 	}
@@ -145,7 +153,7 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 		return nil, err
 	}
 	if !ok && before != caller.User {
-		return nil, fault.New(fault.NotFound, "there is no such ticket")
+		return nil, missing
 	}
 	if !ok {
 		return nil, fault.New(fault.Conflict, "the ticket is used or revoked")

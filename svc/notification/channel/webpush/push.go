@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,7 +92,7 @@ func (s *Sender) Send(ctx context.Context, to Subscription, m Message) error {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.Endpoint, bytes.NewReader(sealed))
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the push endpoint is no address")
+		return fault.Wrap(withoutAddress(err), fault.Invalid, "the push endpoint is no address")
 	}
 	req.Header.Set("Authorization", authorization)
 	req.Header.Set("Content-Encoding", "aes128gcm")
@@ -101,12 +102,22 @@ func (s *Sender) Send(ctx context.Context, to Subscription, m Message) error {
 	req.Header.Set("Topic", m.Topic)
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the push service cannot be reached")
+		return fault.Wrap(withoutAddress(err), fault.Unavailable, "the push service cannot be reached")
 	}
 	defer resp.Body.Close()
 	// so that the connection serves again
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, channel.MaxResponseSize))
 	return classify(resp.StatusCode)
+}
+
+// withoutAddress returns the cause of an error, whose own text has the address: who knows that may write to the device,
+// and causes stand in logs.
+func withoutAddress(err error) error {
+	var at *url.Error
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 // classify says what an answer means: for now, for this subscription, or for this message.

@@ -2,9 +2,14 @@ package webpush
 
 import (
 	"crypto/ecdh"
+	"crypto/rand"
 	"encoding/base64"
 	"net/netip"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
 )
 
 // The example of RFC 8291, section 5.
@@ -44,5 +49,27 @@ func TestIsPublic(t *testing.T) {
 		if got := isPublic(netip.MustParseAddr(text)); got != want {
 			t.Errorf("%s is public: %v", text, got)
 		}
+	}
+}
+
+// Who knows the address of a device may write to it: it stands in no error, and so in no log.
+func TestErrorsDoNotNameTheEndpoint(t *testing.T) {
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := New(Config{Key: key, Contact: "mailto:ops@example.org", Now: time.Now, AllowPrivate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	device, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	err = sender.Send(t.Context(), Subscription{Endpoint: "http://127.0.0.1:1/secret-of-the-device", P256dh: encode(device.PublicKey().Bytes()),
+		Auth: encode(make([]byte, 16))}, Message{Body: []byte("x"), TTL: time.Minute})
+	if !fault.Is(err, fault.Unavailable) || strings.Contains(err.Error(), "secret-of-the-device") {
+		t.Errorf("error is %v", err)
 	}
 }
