@@ -18,6 +18,13 @@ import (
 // readers bounds the connections that read one SQLite file.
 const readers = 4
 
+// Pages that a connection keeps, in kB. Those of readers are in the system's cache, too, where a read of them costs
+// nothing that could be measured; a large transaction is kept until its commit.
+const (
+	readCache  = 2000
+	writeCache = 8000
+)
+
 // walLimit is how large the write-ahead log may stay, in bytes, and checkpointWait how long writers wait for readers to
 // let it shrink.
 const (
@@ -47,7 +54,7 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 		return err
 	}
 	db.dialect, db.path = SQLite, path
-	if db.write, err = sqlitePool(path, 1, "_txlock", "immediate"); err != nil {
+	if db.write, err = sqlitePool(path, 1, writeCache, "_txlock", "immediate"); err != nil {
 		return err
 	}
 	db.queue = &queue{db: db, pool: db.write}
@@ -61,7 +68,7 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 			return fmt.Errorf("open %s: %w", path, err)
 		}
 	}
-	db.read, err = sqlitePool(path, readers, "_query_only", "1")
+	db.read, err = sqlitePool(path, readers, readCache, "_query_only", "1")
 	return err
 }
 
@@ -94,8 +101,8 @@ func (db *DB) Checkpoint(ctx context.Context) error {
 	return errors.Join(err, wait(busyTimeout)) // busy: next time
 }
 
-// sqlitePool opens path with room for n connections and one more parameter of the driver.
-func sqlitePool(path string, n int, param, value string) (*bun.DB, error) {
+// sqlitePool opens path with room for n connections of that cache, and one more parameter of the driver.
+func sqlitePool(path string, n, cache int, param, value string) (*bun.DB, error) {
 	q := url.Values{
 		"_busy_timeout": {fmt.Sprint(busyTimeout.Milliseconds())},
 		"_foreign_keys": {"1"},
@@ -103,9 +110,9 @@ func sqlitePool(path string, n int, param, value string) (*bun.DB, error) {
 		"_synchronous":  {"FULL"},
 		// a misspelt column is an error, not a string
 		"_dqs": {"0"},
-		// 16 MB a connection
-		"_pragma": {"cache_size(-16000)", "temp_store(memory)", fmt.Sprintf("journal_size_limit(%d)", walLimit)},
-		param:     {value},
+		"_pragma": {fmt.Sprintf("cache_size(-%d)", cache), "temp_store(memory)",
+			fmt.Sprintf("journal_size_limit(%d)", walLimit)},
+		param: {value},
 	}
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 	plain, err := sql.Open("sqlite", dsn) // for its driver, which is registered
