@@ -78,8 +78,8 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	var (
 		b        = bench{Options: Options{progress: progress}, cores: runtime.NumCPU()}
 		scenario = flags.String("scenario", "all",
-			"browse, onsale, overload, purchase, roles, door, notify, analytics, several with commas, or all; growth "+
-				"is only run by its name")
+			"browse, onsale, overload, purchase, roles, door, edge, notify, analytics, several with commas, or all; "+
+				"growth is only run by its name")
 		targets = flags.String("targets", "", "only these, with commas: "+strings.Join(targetNames(),
 			", ")+" (default: all)")
 		jsonFile   = flags.String("json", "", "also write the report as JSON to this file")
@@ -180,7 +180,8 @@ type scenario struct {
 // scenarios returns those of a list with commas.
 func (b *bench) scenarios(list string) ([]scenario, error) {
 	all := []scenario{{"browse", b.browse}, {"onsale", b.onsale}, {"overload", b.overload}, {"purchase", b.purchase},
-		{"roles", b.roles}, {"door", b.door}, {"notify", b.notify}, {"analytics", b.analytics}}
+		{"roles", b.roles}, {"door", b.door}, {"edge", b.edge}, {"notify", b.notify},
+		{"analytics", b.analytics}}
 	if list == "all" {
 		return all, nil
 	}
@@ -198,7 +199,7 @@ func (b *bench) scenarios(list string) ([]scenario, error) {
 
 // targetNames returns what there is to measure.
 func targetNames() []string {
-	return []string{"system", "echo", "fiber", "pgrow", "pgone", "pgpurchase"}
+	return []string{"system", "echo", "fiber", "pgrow", "pgone", "pgpurchase", "edge", "bolt"}
 }
 
 // wants says whether a target shall be measured.

@@ -63,7 +63,7 @@ func TestImports(t *testing.T) {
 		"github.com/uptrace/bun": {"shared/store", "shared/stream", "shared/idempotency", "shared/coherence",
 			"shared/keyring", "shared/testkit", "svc", "bench"},
 		"github.com/go-text/typesetting": {"shared/document"},
-		"go.etcd.io/bbolt":               {"svc/analytics", "svc/edge"},
+		"go.etcd.io/bbolt":               {"svc/analytics", "svc/edge", "bench"},
 	}
 	for _, p := range packages(t) {
 		name := p.name()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/starlightsymphony/starlight/natsconf"
@@ -52,6 +54,9 @@ func (c *edgeCommand) Run(s *streams) error {
 	if err != nil {
 		return explain(err)
 	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(75) // a small machine has more processor time to spare than memory
+	}
 	log := observe.NewLogger(logs, "edge", db.Identity().Folder, slog.LevelInfo)
 	return errors.Join(c.serve(s, db, log), db.Close())
 }
@@ -86,6 +91,7 @@ func (c *edgeCommand) serve(s *streams, db *disk.DB, log *slog.Logger) error {
 		return err
 	}
 	defer service.Close()
+	debug.FreeOSMemory() // what the reading of the disk has left behind
 	health := observe.NewHealth(nil, service.Checks()...)
 	server, err := edge.NewServer(service, health)
 	if err != nil {
