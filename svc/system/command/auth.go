@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -63,6 +64,9 @@ func (c authVenue) Run(s *streams) error {
 		}
 	}
 	pushed := c.push(s.ctx, venue)
+	if err := c.letSystemIn(s.ctx, venue); err != nil {
+		return err
+	}
 	if pushed != nil && c.Revoke {
 		return fmt.Errorf("the credentials of %s are ended as soon as the servers know, which they do not yet: %w", id,
 			pushed)
@@ -81,6 +85,19 @@ func (c authVenue) Run(s *streams) error {
 	}
 	_, err = fmt.Fprintf(s.out, "%s: for the computer of %s alone\n", c.out(), id)
 	return err
+}
+
+// letSystemIn writes the system's own credentials for a venue of outside servers, where the venue service looks for
+// them. An embedded server makes its own.
+func (c authVenue) letSystemIn(ctx context.Context, venue *natsconf.Venue) error {
+	if _, err := os.Stat(filepath.Join(c.Data, "auth.conf")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir := filepath.Join(c.Data, "members", "venue", "venues")
+	if _, err := os.Stat(natsconf.HubCreds(dir, venue.ID)); err == nil && !c.Revoke {
+		return nil
+	}
+	return venue.WriteHubCreds(ctx, dir)
 }
 
 func (c authVenue) out() string {

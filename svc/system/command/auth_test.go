@@ -47,5 +47,36 @@ func TestAuthVenue(t *testing.T) {
 	linked(false)
 
 	s.end(syscall.SIGTERM)
+	if _, err := os.Stat(filepath.Join(data, "members")); err == nil {
+		t.Error("an embedded server has credentials for itself")
+	}
 	fails(t, nil, "no server knows the venue yet", "auth", "venue", venue, "--out", creds+"2", "--data", data)
+}
+
+// For outside servers the system has credentials of its own, which end with those of the venue.
+func TestAuthVenueOfOutsideServers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "auth")
+	if code, _, stderr := execute(t, nil, "auth", "init", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	venue := string(ids.New[ids.VenueKind](time.Now()))
+	out := filepath.Join(t.TempDir(), "venue.creds")
+	own := natsconf.HubCreds(filepath.Join(dir, "members", "venue", "venues"), venue)
+	auth := func(args ...string) string {
+		t.Helper()
+		args = append([]string{"auth", "venue", venue, "--data", dir, "--nats-url", "nats://127.0.0.1:1"}, args...)
+		fails(t, nil, "no server answers", args...)
+		text, err := os.ReadFile(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	first := auth("--out", out)
+	if auth("--out", out+"2") != first {
+		t.Error("more credentials for the venue are others for the system")
+	}
+	if auth("--revoke") == first {
+		t.Error("the system keeps credentials that are revoked")
+	}
 }

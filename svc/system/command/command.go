@@ -114,6 +114,7 @@ type common struct {
 	Ops          string   `default:"127.0.0.1:9090" help:"Address of the operations listener, or off."`
 	NATSURL      string   `name:"nats-url" help:"An outside NATS server, instead of the embedded one."`
 	NATSCreds    string   `name:"nats-creds" help:"Credentials for it: a folder with ROLE.creds, or a file." type:"path"`
+	VenueCreds   string   `name:"venue-creds" help:"Folder of the system's credentials for venues, with an outside NATS server; default NATS-CREDS/venues." type:"path"`
 	NATSCA       string   `name:"nats-ca" help:"PEM file of the authority that signed its certificate." type:"path"`
 	Replicas     int      `help:"Copies of each stream, 1 or 3."`
 	PublicURL    string   `name:"public-url" help:"Where people reach the gateway; default its own address."`
@@ -131,7 +132,7 @@ type common struct {
 
 func (c *common) config() (system.Config, error) {
 	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds,
-		NATSCA: c.NATSCA, Replicas: c.Replicas,
+		VenueCreds: c.VenueCreds, NATSCA: c.NATSCA, Replicas: c.Replicas,
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }),
