@@ -501,6 +501,11 @@ func TestAdmitThere(t *testing.T) {
 	x := newSite(t, 4)
 	x.admits()
 	client := rpc.NewClient(x.nc, rpc.ClientConfig{Name: line.Hub})
+	_, err := rpc.Call(t.Context(), client, line.AdmitThere, &line.Admit{Edge: "another", EventID: x.event.EventID,
+		Code: x.code(x.tickets[0]), By: userOf("dora")})
+	if !fault.Is(err, fault.Precondition) {
+		t.Errorf("what another computer is asked: %v", err)
+	}
 	for _, want := range []string{api.Admitted, api.AlreadyAdmitted} {
 		got, err := rpc.Call(t.Context(), client, line.AdmitThere, &line.Admit{EventID: x.event.EventID,
 			Code: x.code(x.tickets[0]), By: userOf("dora")})

@@ -219,6 +219,9 @@ func ticketOf(e *api.Event, t *line.Ticket) *api.Ticket {
 
 // admitThere decides on a code that was shown to the system.
 func (s *Service) admitThere(ctx context.Context, req *line.Admit) (*api.AdmissionResult, error) {
+	if req.Edge != "" && req.Edge != s.cfg.DB.Identity().Folder {
+		return nil, fault.New(fault.Precondition, "another computer serves the venue")
+	}
 	v, err := s.doors.Scan(ctx, doors.Shown{EventID: req.EventID, Code: req.Code, Gate: req.Gate, By: string(req.By)})
 	if err != nil {
 		return nil, err
