@@ -35,6 +35,7 @@ type Event struct {
 	// the ceiling on the sum of the ticket types' quantities
 	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"`
 	TicketTypes []TicketType `json:"ticket_types"`
+	VenueID     ids.Venue    `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
 	// that buyers may choose from; without any, all that are switched on
 	Providers    []string  `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
 	CancelReason string    `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
@@ -90,6 +91,7 @@ type NewEvent struct {
 	Capacity int `json:"capacity" minimum:"0" maximum:"1000000" default:"0" required:"false"`
 	// all in one currency; a draft may have none
 	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"`
+	VenueID     ids.Venue       `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
 	// that buyers may choose from, the default first; without any, all that are switched on
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
 }
@@ -131,6 +133,8 @@ type PatchEvent struct {
 	Location *Location `json:"location,omitempty"`
 	// null or 0 means the sum of the ticket types' quantities
 	Capacity codec.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
+	// the venue where it is; null means none
+	VenueID codec.Patch[ids.Venue] `json:"venue_id,omitzero"`
 	// null means all that are switched on
 	Providers codec.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
 }

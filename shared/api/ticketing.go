@@ -167,10 +167,16 @@ type Scan struct {
 	ID       ids.Admission `json:"id"`
 	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
 	// the answer that was given
-	Result string    `json:"result" enum:"admitted,already_admitted,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Gate   string    `json:"gate,omitempty"` // where the scan was made
-	By     ids.User  `json:"by"`             // who scanned
+	By     string    `json:"by"`             // who scanned: a user, or the pass of a device
 	At     time.Time `json:"at"`             // when the scan was made
+	// entry: a person comes in. exit: goes out. undo: an admission was taken back
+	Kind    string    `json:"kind" enum:"entry,exit,undo"`
+	VenueID ids.Venue `json:"venue_id,omitempty"` // the venue that decided; absent: this system did
+	// why a person should look at it
+	Flag     string     `json:"flag,omitempty" enum:"shared,twice,revoked,transferred,unknown,foreign"`
+	UndoneAt *time.Time `json:"undone_at,omitempty"` // when the admission was taken back
 }
 
 // EventPage is a page of something that belongs to an event.
@@ -382,4 +388,7 @@ var (
 		"a ticket is no longer valid: refunded, or its event was cancelled"}
 	TicketTransferred = Topic[TicketEvent]{"ev.ticketing.ticket.transferred", "a ticket has a new owner"}
 	TicketAdmission   = Topic[TicketEvent]{"ev.ticketing.ticket.admitted", "a ticket was admitted"}
+
+	TicketAdmissionUndone = Topic[TicketEvent]{"ev.ticketing.ticket.admission_undone",
+		"the admission of a ticket, made at that time, was taken back: it is good again"}
 )

@@ -36,7 +36,7 @@ func ticketingTopics() []TopicDescriptor {
 	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderWasSold.Describe(),
 		OrderHasExpired.Describe(), OrderWasCancelled.Describe(), OrderRefundDue.Describe(),
 		OrderWasRefunded.Describe(), TicketWasRevoked.Describe(), TicketTransferred.Describe(),
-		TicketAdmission.Describe()}
+		TicketAdmission.Describe(), TicketAdmissionUndone.Describe()}
 }
 
 func paymentTopics() []TopicDescriptor {

@@ -56,7 +56,7 @@ func (r *reader) read(subject string, data []byte, persistent time.Time) (change
 			return nil, unreadable(subject, err)
 		}
 		return v, nil
-	case api.TicketWasRevoked.Subject, api.TicketAdmission.Subject:
+	case api.TicketWasRevoked.Subject, api.TicketAdmission.Subject, api.TicketAdmissionUndone.Subject:
 		o, err := r.object(data)
 		v := ticketOf(subject, o)
 		if err = o.err(err); err != nil || v.id == "" || v.event == "" {

@@ -272,15 +272,21 @@ func (v *ticketChange) fold(f *fold) error {
 		}
 		return nil
 	}
-	when := v.at.UnixNano()
-	if s.admitted != 0 && (s.admitted < when || s.admitted == when && s.gate <= v.gate) {
+	before, gate := s.admitted, s.gate
+	if v.subject == api.TicketAdmissionUndone.Subject {
+		s.undo(v.at.UnixNano())
+	} else {
+		s.admit(v.at.UnixNano(), v.gate)
+	}
+	if s.admitted == before && s.gate == gate {
 		return nil
 	}
-	if s.admitted != 0 { // an earlier one came late
-		f.admit(v, minuteOf(time.Unix(0, s.admitted)), s.gate, -1)
+	if before != 0 {
+		f.admit(v, minuteOf(time.Unix(0, before)), gate, -1)
 	}
-	s.admitted, s.gate = when, v.gate
-	f.admit(v, minuteOf(v.at), v.gate, 1)
+	if s.admitted != 0 {
+		f.admit(v, minuteOf(time.Unix(0, s.admitted)), s.gate, 1)
+	}
 	return nil
 }
 

@@ -133,6 +133,16 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 			entry := api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event,
 				TicketTypeID: typ, OwnerID: o.UserID, Gate: gate, At: at}
 			facts = append(facts, publish(api.TicketAdmission.Subject, entry))
+			undo := publish(api.TicketAdmissionUndone.Subject, entry)
+			switch rapid.SampledFrom([]string{"", "", "undone", "comes again"}).Draw(t, "undone") {
+			case "undone":
+				facts = append(facts, undo)
+				continue
+			case "comes again":
+				gate = "west"
+				entry.Gate, entry.At = gate, at.Add(time.Minute)
+				facts = append(facts, undo, publish(api.TicketAdmission.Subject, entry))
+			}
 			if rapid.Bool().Draw(t, "twice") { // two doors that were cut off from each other
 				entry.Gate, entry.At = "east", at.Add(time.Hour)
 				facts = append(facts, publish(api.TicketAdmission.Subject, entry))

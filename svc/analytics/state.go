@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
@@ -34,12 +35,71 @@ const (
 	seenRefunded
 )
 
-// ticketState does the same for a ticket. The earliest admission is the one that counts.
+// ticketState does the same for a ticket. The earliest admission that was not undone is the one that counts.
 type ticketState struct {
 	event    ids.Event
 	revoked  bool
 	admitted int64 // nanoseconds since 1970; 0: not
 	gate     string
+	past     *past // nil: nothing is known but the admission that counts
+}
+
+// past is all that is known of the admissions of a ticket.
+type past struct {
+	Admitted []admission `json:"a"`
+	Undone   []int64     `json:"u,omitempty"` // when they were made
+}
+
+type admission struct {
+	At   int64  `json:"t"`
+	Gate string `json:"g,omitempty"`
+}
+
+// admit takes an admission into account.
+func (s *ticketState) admit(at int64, gate string) {
+	this := admission{at, gate}
+	switch {
+	case s.past == nil && s.admitted == 0:
+		s.admitted, s.gate = at, gate
+		return
+	case s.past == nil && this == admission{s.admitted, s.gate}:
+		return
+	}
+	s.keepPast()
+	if !slices.Contains(s.past.Admitted, this) {
+		s.past.Admitted = append(s.past.Admitted, this)
+	}
+	s.decide()
+}
+
+// undo takes into account that the admission that was made at a time is undone.
+func (s *ticketState) undo(at int64) {
+	s.keepPast()
+	if !slices.Contains(s.past.Undone, at) {
+		s.past.Undone = append(s.past.Undone, at)
+	}
+	s.decide()
+}
+
+func (s *ticketState) keepPast() {
+	if s.past != nil {
+		return
+	}
+	s.past = &past{}
+	if s.admitted != 0 {
+		s.past.Admitted = []admission{{s.admitted, s.gate}}
+	}
+}
+
+// decide finds the admission that counts.
+func (s *ticketState) decide() {
+	s.admitted, s.gate = 0, ""
+	for _, a := range s.past.Admitted {
+		earlier := s.admitted == 0 || a.At < s.admitted || a.At == s.admitted && a.Gate < s.gate
+		if earlier && !slices.Contains(s.past.Undone, a.At) {
+			s.admitted, s.gate = a.At, a.Gate
+		}
+	}
 }
 
 // States are kept as one byte of flags and strings with their lengths before them. The event comes first in both.
@@ -98,20 +158,33 @@ func (s *orderState) read(b []byte) error {
 	return json.Unmarshal(b, &s.refunds)
 }
 
+// The flags of a ticket.
+const (
+	ticketRevoked = 1 << iota
+	ticketPast    // its past stands in the place of the gate
+)
+
 func (s *ticketState) bytes() ([]byte, error) {
 	flags := byte(0)
 	if s.revoked {
-		flags = 1
+		flags |= ticketRevoked
+	}
+	if s.past != nil {
+		flags |= ticketPast
 	}
 	b := binary.AppendVarint(appendText([]byte{flags}, string(s.event)), s.admitted)
-	return append(b, s.gate...), nil
+	if s.past == nil {
+		return append(b, s.gate...), nil
+	}
+	more, err := json.Marshal(s.past)
+	return append(b, more...), err
 }
 
 func (s *ticketState) read(b []byte) error {
 	if len(b) == 0 {
 		return errState
 	}
-	s.revoked = b[0] == 1
+	flags := b[0]
 	event, b, err := cutText(b[1:])
 	if err != nil {
 		return err
@@ -120,6 +193,15 @@ func (s *ticketState) read(b []byte) error {
 	if size <= 0 {
 		return errState
 	}
-	s.event, s.admitted, s.gate = ids.Event(event), at, string(b[size:])
+	s.event, s.revoked, s.admitted = ids.Event(event), flags&ticketRevoked != 0, at
+	if flags&ticketPast == 0 {
+		s.gate = string(b[size:])
+		return nil
+	}
+	s.past = &past{}
+	if err := json.Unmarshal(b[size:], s.past); err != nil {
+		return err
+	}
+	s.decide()
 	return nil
 }

@@ -21,8 +21,8 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		ID: ids.New[ids.EventKind](now), Organizer: rpc.Caller(ctx).User, Status: api.EventDraft,
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
-		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, Revision: 1, CreatedAt: now,
-		UpdatedAt: now,
+		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, VenueID: req.VenueID,
+		Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
@@ -61,6 +61,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 			set(&e.Timezone, req.Timezone)
 			set(&e.Location, req.Location)
 			req.Providers.Apply(&e.Providers)
+			req.VenueID.Apply(&e.VenueID)
 			if req.Capacity.Given {
 				req.Capacity.Apply(&e.Capacity)
 				r.AutoCapacity = e.Capacity == 0
@@ -91,8 +92,8 @@ func (r *record) same(other *record) bool {
 	sameTimes := a.StartsAt.Equal(b.StartsAt) && a.EndsAt.Equal(b.EndsAt)
 	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category &&
 		a.Timezone == b.Timezone
-	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.Capacity == b.Capacity &&
-		r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
+	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.VenueID == b.VenueID &&
+		a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
 }
 
 func sameLocation(a, b api.Location) bool {

@@ -48,6 +48,7 @@ type row struct {
 	AutoCapacity  bool
 	TicketTypes   []api.TicketType `bun:"type:text"`
 	Providers     []string         `bun:"payment_providers,type:text"`
+	VenueID       ids.Venue
 	CancelReason  string
 	Revision      int64
 	CreatedAt     time.Time
@@ -71,6 +72,7 @@ func rowOf(r *record) *row {
 		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity,
 		TicketTypes:  slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
 		Providers:    slices.Clip(append([]string{}, e.Providers...)),
+		VenueID:      e.VenueID,
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
@@ -87,8 +89,8 @@ func (w *row) event() api.Event {
 		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
 			Latitude: w.Latitude, Longitude: w.Longitude},
-		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, CancelReason: w.CancelReason,
-		Revision:  w.Revision,
+		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, VenueID: w.VenueID,
+		CancelReason: w.CancelReason, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 }
@@ -107,7 +109,7 @@ func (w *row) record() *record {
 // columns are those of an event itself.
 const columns = `e.id, e.organizer, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.payment_providers,
-	e.cancel_reason, e.revision, e.created_at, e.updated_at`
+	e.venue_id, e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
 // one.

@@ -36,7 +36,8 @@ func mayCall() map[string]string {
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
 		"ticketing.attendees": managers, "ticketing.attendees_csv": managers, "ticketing.attendees_xlsx": managers, "ticketing.orders_csv": managers,
 		"ticketing.orders_xlsx": managers, "ticketing.update_ticket": "buyer",
-		"ticketing.admit": team, "ticketing.admissions": team,
+		"ticketing.admit": team, "ticketing.admissions": team, "ticketing.undo_admission": managers,
+		"ticketing.set_authority": "owner admin", "ticketing.authority": team, "ticketing.end_authority": managers,
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
 		"venue.get": "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
@@ -74,6 +75,7 @@ type world struct {
 	paid, pending api.Order
 	ticket        api.Ticket
 	venue         api.Venue
+	scan          ids.Admission // of a code that is none
 	lease         api.Lease
 	manual        api.Payment         // of another pending order, by bank transfer
 	members       map[string]ids.User // one that each person may remove from the team
@@ -104,6 +106,9 @@ func (s *site) world(people []person, admin string) *world {
 	w.venue = call[api.Venue](s, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC"})
 	w.lease = call[api.Lease](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
 		TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1})
+	doors := "/v1/events/" + w.event.ID.String() + "/admissions"
+	call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
+	w.scan = call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
 	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
 	w.ticket = s.pay(buyer, w.paid)[0]
 	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
@@ -146,6 +151,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = w.venue.ID.String()
 		case ids.Lease:
 			id = w.lease.ID.String()
+		case ids.Admission:
+			id = w.scan.String()
 		case ids.Ticket:
 			id = w.ticket.ID.String()
 		case ids.Payment:
@@ -199,6 +206,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewHolder{Holder: api.Attendee{Name: "Ada"}}
 	case "api.ticketing.transfer_ticket":
 		return map[string]string{"email": "stranger@example.org"}
+	case "api.ticketing.set_authority":
+		return api.NewAuthority{VenueID: w.venue.ID}
 	case "api.ticketing.admit":
 		return map[string]string{"code": w.ticket.Code}
 	case "api.notification.announce":

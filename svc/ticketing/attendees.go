@@ -54,7 +54,7 @@ func (s *Service) attending(
 			return nil, "", err
 		}
 		for i, r := range rows {
-			a := r.attendee(people[r.OwnerID])
+			a := attendeeOf(r, people[r.OwnerID])
 			if !matches(a, query) {
 				continue
 			}
@@ -73,7 +73,7 @@ func (s *Service) attending(
 	return out, cursor, nil
 }
 
-func (r ticketRow) attendee(owner api.Contact) api.EventAttendee {
+func attendeeOf(r ticketRow, owner api.Contact) api.EventAttendee {
 	a := api.EventAttendee{Name: r.HolderName, Email: r.HolderEmail, TicketTypeID: r.TicketTypeID, TypeName: r.TypeName,
 		Status:     r.Status,
 		AdmittedAt: r.AdmittedAt, OrderID: r.OrderID, TicketID: r.ID}

@@ -47,6 +47,9 @@ type harness struct {
 	unpaid map[ids.Order]bool     // what the payment service cannot close
 	away   bool                   // whether it can be asked at all
 	venues map[ids.Venue]ids.User // their owners
+
+	// there decides on a code at a venue
+	there func(context.Context, *line.There) (*api.AdmissionResult, error)
 }
 
 // each runs a test on both databases.
@@ -67,7 +70,13 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	h.conn = h.nats.Connect()
 	h.serve("event", func(srv *rpc.Server) { rpc.Handle(srv, api.GetOffer, h.offer) })
 	h.serve("payment", func(srv *rpc.Server) { rpc.Handle(srv, api.ClosePayments, h.closePayments) })
-	h.serve("venue", func(srv *rpc.Server) { rpc.Handle(srv, line.FindVenue, h.findVenue) })
+	h.serve("venue", func(srv *rpc.Server) {
+		rpc.Handle(srv, line.FindVenue, h.findVenue)
+		rpc.Handle(srv, line.AdmitAt, func(ctx context.Context, req *line.There) (*api.AdmissionResult, error) {
+			return h.there(ctx, req)
+		})
+		rpc.Handle(srv, line.PokeVenue, func(context.Context, *line.VenueRef) (*rpc.None, error) { return nil, nil })
+	})
 	h.serve("user", func(srv *rpc.Server) {
 		rpc.Handle(srv, api.FindUserByEmail, h.find)
 		rpc.Handle(srv, api.GetContacts, h.contacts)

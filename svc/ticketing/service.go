@@ -30,6 +30,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
@@ -66,12 +67,12 @@ type Service struct {
 	inv    *inventory.Inventory
 	offers *offers.Offers
 	leases *leases.Leases
+	doors  *doors.Doors
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
 	creations *batch.Group[creation, orderRow]
 	receipts  *batch.Group[receipt, struct{}]
-	scans     *batch.Group[scan, scanned]
 	writes    *store.Group
 	rebuilds  singleflight.Group
 
@@ -98,7 +99,7 @@ func (m metrics) venueSale(outcome string) {
 		outcome).Inc()
 }
 
-// batchSize is how many orders, payments or scans one transaction takes.
+// batchSize is how many orders or payments one transaction takes.
 const batchSize = 500
 
 // maxDeliver keeps a payment from becoming a dead letter while the inventory or the database are away: at one try every
@@ -134,7 +135,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	// payers wait for all of a chain of commits: fewer of them are worth a moment
 	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts, batch.LingerInCompany(time.Millisecond))
-	s.scans = batch.New(batchSize, 16*batchSize, s.commitScans)
+	s.doors = doors.New(doors.Deps{DB: d.DB, Client: d.Client, Live: d.Live, Offers: s.offers, Keys: keys, Log: d.Log,
+		Metrics: d.Metrics, Now: d.Now, Leases: s.leases.State, Sell: s.sellThere})
 	return s, nil
 }
 
@@ -159,8 +161,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetTicket, s.getTicket)
 	rpc.Handle(srv, api.GetTicketQR, s.ticketQR)
 	rpc.Handle(srv, api.TransferTicket, s.transferTicket)
-	rpc.Handle(srv, api.AdmitTicket, s.admit)
-	rpc.Handle(srv, api.ListAdmissions, s.admissions)
+	s.doors.Register(srv)
 
 	rpc.Handle(srv, api.ResizeInventory, s.resize)
 	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
@@ -204,7 +205,7 @@ func (s *Service) Ready(ctx context.Context) error {
 func (s *Service) Close() {
 	s.creations.Close()
 	s.receipts.Close()
-	s.scans.Close()
+	s.doors.Close()
 	s.inv.Close()
 }
 
@@ -317,11 +318,7 @@ func ticketType(o *api.Offer, id ids.TicketType) *api.TicketType {
 
 // offerAs returns an offer to a caller who has at least the role.
 func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
-	o, err := s.offers.Get(ctx, event)
-	if err != nil {
-		return nil, err
-	}
-	return o, o.Require(rpc.Caller(ctx), need)
+	return s.offers.As(ctx, event, need)
 }
 
 // publishChanges wakes the callers who wait for a change of orders, at whichever gateway. Call it after the commit:

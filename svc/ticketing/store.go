@@ -94,18 +94,33 @@ func sell(ctx context.Context, tx tx, sold map[ids.TicketType]int) error {
 	return nil
 }
 
-// cancelled returns those of the events that are cancelled. The transaction keeps it so until its end: who cancels the
-// tickets of an event afterwards finds those that this transaction issues.
-func (db ticketStore) cancelled(ctx context.Context, tx tx, events map[ids.Event]bool) (map[ids.Event]bool, error) {
+// offered is what a transaction that sells has to know of an event.
+type offered struct {
+	cancelled bool
+	handed    bool // its doors were handed over once: a venue follows its tickets
+}
+
+// offered returns what is known of events. The transaction keeps it so until its end: who cancels the tickets of an
+// event afterwards finds those that this transaction issues, and so does who hands its doors over.
+func (db ticketStore) offered(ctx context.Context, tx tx, events map[ids.Event]bool) (map[ids.Event]offered, error) {
 	var rows []struct {
 		EventID   ids.Event
 		Cancelled bool
+		Handed    bool
 	}
-	const query = "SELECT event_id, cancelled FROM offers WHERE event_id IN (?) ORDER BY event_id ?"
-	err := store.Select(ctx, tx, &rows, query, store.List(sortedKeys(events)), db.forShare())
-	out := make(map[ids.Event]bool, len(rows))
+	lock := bun.Safe("")
+	if db.Postgres() {
+		lock = "FOR SHARE OF offers"
+	}
+	err := store.Select(ctx, tx, &rows, `SELECT offers.event_id, offers.cancelled, doors.event_id IS NOT NULL AS handed
+		FROM offers LEFT JOIN doors ON doors.event_id = offers.event_id
+		WHERE offers.event_id IN (?) ORDER BY offers.event_id ?`, store.List(sortedKeys(events)), lock)
+	out := make(map[ids.Event]offered, len(events))
+	for e := range events {
+		out[e] = offered{handed: true} // not known: look again
+	}
 	for _, r := range rows {
-		out[r.EventID] = r.Cancelled
+		out[r.EventID] = offered{r.Cancelled, r.Handed}
 	}
 	return out, err
 }
@@ -133,7 +148,7 @@ func list[Row keyed](
 }
 
 // keyed is a row that a cursor can stand for.
-type keyed interface{ key() (time.Time, string) }
+type keyed interface{ Key() (time.Time, string) }
 
 // newest is list with a limit that is the caller's own.
 func newest[Row keyed](
@@ -160,7 +175,7 @@ func newest[Row keyed](
 
 // cursorAt returns the cursor of the page that begins after the row.
 func cursorAt(row keyed) string {
-	then, id := row.key()
+	then, id := row.Key()
 	return store.EncodeTimeCursor(then, id)
 }
 

@@ -44,7 +44,8 @@ type orderRow struct {
 	UpdatedAt time.Time       `bun:"updated_at"`
 }
 
-func (r orderRow) key() (time.Time, string) { return r.CreatedAt, r.ID.String() }
+// Key is what a list of orders is sorted by.
+func (r orderRow) Key() (time.Time, string) { return r.CreatedAt, r.ID.String() }
 
 func (r orderRow) ref() inventory.Ref { return inventory.Ref{Event: r.EventID, Order: r.ID} }
 
@@ -134,7 +135,7 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 	out := make([]batch.Result[orderRow], len(in))
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		clear(out)
-		over, err := db.cancelledFree(ctx, tx, in)
+		free, err := db.offeredFree(ctx, tx, in)
 		if err != nil {
 			return err
 		}
@@ -145,7 +146,7 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 		var rows []orderRow
 		for i, c := range in {
 			switch now := currency[c.row.EventID]; {
-			case over[c.row.EventID]:
+			case free[c.row.EventID].cancelled:
 				out[i].Err = fault.New(fault.Conflict, "the event is cancelled")
 				continue
 			case now != c.row.Currency:
@@ -176,7 +177,7 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 				return err
 			}
 		}
-		return db.announceNew(ctx, tx, in, out, written, now)
+		return db.announceNew(ctx, tx, in, out, written, free, now)
 	})
 	return out, err
 }
@@ -214,7 +215,8 @@ func (db ticketStore) known(
 
 // announceNew issues the tickets of the free orders among those that were written, and tells of all.
 func (db ticketStore) announceNew(
-	ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order, now time.Time,
+	ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order,
+	free map[ids.Event]offered, now time.Time,
 ) error {
 	var issue issuing
 	events := make([]stream.Message, 0, len(written))
@@ -243,7 +245,7 @@ func (db ticketStore) announceNew(
 	if len(events) == 0 {
 		return nil
 	}
-	if err := issue.write(ctx, tx); err != nil {
+	if err := issue.write(ctx, tx, free); err != nil {
 		return err
 	}
 	return stream.AddAll(ctx, tx, events...)
@@ -257,8 +259,8 @@ func setOf[T comparable](list []T) map[T]bool {
 	return set
 }
 
-// cancelledFree returns the cancelled events among those with a free order, which is paid as it is written.
-func (db ticketStore) cancelledFree(ctx context.Context, tx tx, in []creation) (map[ids.Event]bool, error) {
+// offeredFree returns what is known of the events with a free order, which is paid as it is written.
+func (db ticketStore) offeredFree(ctx context.Context, tx tx, in []creation) (map[ids.Event]offered, error) {
 	events := map[ids.Event]bool{}
 	for _, c := range in {
 		if c.free {
@@ -268,7 +270,7 @@ func (db ticketStore) cancelledFree(ctx context.Context, tx tx, in []creation) (
 	if len(events) == 0 {
 		return nil, nil
 	}
-	return db.cancelled(ctx, tx, events)
+	return db.offered(ctx, tx, events)
 }
 
 // beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later.

@@ -43,7 +43,7 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 		for _, row := range rows {
 			of[row.EventID] = true
 		}
-		over, err := db.cancelled(ctx, tx, of)
+		offers, err := db.offered(ctx, tx, of)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 				continue
 			case row.paidBy(r.payment):
 				continue
-			case over[row.EventID]:
+			case offers[row.EventID].cancelled:
 				verdicts[i] = errNotPayable
 				continue
 			case row.Status == api.OrderPaid:
@@ -87,7 +87,7 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 		if len(events) == 0 {
 			return nil
 		}
-		if err := issue.write(ctx, tx); err != nil {
+		if err := issue.write(ctx, tx, offers); err != nil {
 			return err
 		}
 		return stream.AddAll(ctx, tx, events...)

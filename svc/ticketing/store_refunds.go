@@ -195,12 +195,14 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 	}
 	returned := map[ids.TicketType]int{}
 	var revoked []ids.Ticket
+	changed := map[ids.Event][]ids.Ticket{}
 	var refunds []refundRow
 	var events []stream.Message
 	changes := make([]bun.TupleValues, len(decisions))
 	for i, d := range decisions {
 		for _, t := range d.revoked {
 			revoked = append(revoked, t.ID)
+			changed[t.EventID] = append(changed[t.EventID], t.ID)
 			if t.AdmittedAt == nil {
 				returned[t.TicketTypeID]++
 			}
@@ -247,6 +249,9 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 		}
 	}
 	if err := restock(ctx, tx, returned); err != nil {
+		return err
+	}
+	if err := markAll(ctx, tx, changed); err != nil {
 		return err
 	}
 	return stream.AddAll(ctx, tx, events...)

@@ -123,11 +123,11 @@ func (b *selling) book(ctx context.Context, tx tx, event ids.Event, sale *line.S
 			}
 		}
 	}
-	over, err := b.db.cancelled(ctx, tx, map[ids.Event]bool{event: true})
+	offered, err := b.db.offered(ctx, tx, map[ids.Event]bool{event: true})
 	if err != nil {
 		return err
 	}
-	b.over[event] = b.over[event] || over[event]
+	b.over[event] = b.over[event] || offered[event].cancelled
 	if !b.over[event] {
 		delete(b.over, event)
 	}
@@ -195,7 +195,7 @@ func (b *selling) writeSale(
 	if _, err := tx.NewInsert().Model(&row).Returning("NULL").Exec(ctx); err != nil {
 		return err
 	}
-	if err := issue.write(ctx, tx); err != nil {
+	if err := issue.write(ctx, tx, nil); err != nil {
 		return err
 	}
 	return stream.AddAll(ctx, tx,

@@ -22,17 +22,9 @@ func (s *Service) codeOf(t ticketRow) string {
 
 // ticket returns a ticket as its owner sees it.
 func (s *Service) ticket(r ticketRow) api.Ticket {
-	t := withoutCode(r)
+	t := r.Ticket()
 	t.Code = s.codeOf(r)
 	return t
-}
-
-// withoutCode returns a ticket as the door sees it, which has the code already, or an old one.
-func withoutCode(r ticketRow) api.Ticket {
-	return api.Ticket{ID: r.ID, Status: r.Status, EventID: r.EventID, EventName: r.EventName,
-		TicketTypeID: r.TicketTypeID, TypeName: r.TypeName, OrderID: r.OrderID, OwnerID: r.OwnerID,
-		Holder: api.Attendee{Name: r.HolderName, Email: r.HolderEmail}, Revision: r.Revision,
-		IssuedAt: r.IssuedAt.UTC(), AdmittedAt: r.AdmittedAt}
 }
 
 func (s *Service) tickets(rows []ticketRow) []api.Ticket {

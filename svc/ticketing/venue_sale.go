@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 )
@@ -83,6 +84,15 @@ func (s *Service) beginSelling(ctx context.Context, venue ids.Venue, entries []l
 		b.events[e.Sale.OrderID] = e.EventID
 	}
 	return b, errors.Join(errs...)
+}
+
+// sellThere is beginSelling for the journal.
+func (s *Service) sellThere(ctx context.Context, venue ids.Venue, entries []line.Entry) (doors.Selling, error) {
+	b, err := s.beginSelling(ctx, venue, entries)
+	if err != nil {
+		return doors.Selling{}, err
+	}
+	return doors.Selling{Reset: b.reset, Apply: b.apply, Finish: b.finish}, nil
 }
 
 // takeSeats takes the seats of a sale in the inventory, unless it is booked, and says where they are from.

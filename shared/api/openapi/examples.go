@@ -59,6 +59,7 @@ const (
 	aVenue    ids.Venue      = "ven_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aLease    ids.Lease      = "lse_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aPass     ids.Pass       = "pas_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aScan     ids.Admission  = "adm_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund   ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                = "the refresh_token of the last answer that had one"
 	lastCode                 = "the code of the last answer that had one"
@@ -192,6 +193,11 @@ func tickets() []Example {
 		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
 		example(api.AdmitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
 		example(api.ListAdmissions, at),
+		example(api.UndoAdmission, api.AdmissionRef{EventID: anEvent, ID: aScan}),
+		example(api.SetAuthority, api.NewAuthority{EventID: anEvent, VenueID: aVenue, Policy: "venue",
+			Unknown: "refuse"}),
+		example(api.GetAuthority, api.EventRef{ID: anEvent}),
+		example(api.EndAuthority, api.AuthorityEnd{EventID: anEvent}),
 		example(api.ListEventOrders, at),
 		example(api.ListAttendees, api.AttendeePage{EventPage: at, Query: "kim"}),
 		example(api.GetAttendeesCSV, api.AttendeeExport{EventExport: file, Query: "kim"}),

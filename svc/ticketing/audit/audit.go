@@ -58,7 +58,7 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 		{Check: "inventory: at every revision, held and sold are the sums over the orders and leased is that " +
 			"over the leases, within capacity",
 			Compared: ledger.Checked, Broken: ledger.Broken},
-		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditLeases(ledger),
+		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditLeases(ledger), r.auditDoors(),
 	}, nil
 }
 
@@ -67,6 +67,7 @@ type records struct {
 	stock  []stockRow
 	orders []orderRow
 	leases []leaseRow
+	doors  doorRecords
 
 	leaseSales map[ids.Lease]int // seats sold from each lease, by the sales
 
@@ -119,6 +120,9 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 		return nil, err
 	}
 	if err := r.readLeases(ctx, tx); err != nil {
+		return nil, err
+	}
+	if err := r.readDoors(ctx, tx); err != nil {
 		return nil, err
 	}
 	return &r, r.countTickets(ctx, tx)

@@ -65,6 +65,15 @@ func (o *Offers) Get(ctx context.Context, event ids.Event) (*api.Offer, error) {
 	return v.(*api.Offer), nil
 }
 
+// As returns what an event offers to a caller who has at least the role for it.
+func (o *Offers) As(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
+	offer, err := o.Get(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	return offer, offer.Require(rpc.Caller(ctx), need)
+}
+
 func (o *Offers) fetch(ctx context.Context, event ids.Event, known *api.Offer) (*api.Offer, error) {
 	offer, err := rpc.Call(ctx, o.client, api.GetOffer, &api.OfferRequest{EventID: event})
 	switch {

@@ -1,10 +1,12 @@
-package ticketing
+package doors
 
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -12,11 +14,12 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
 // admit answers at the door. Scans of all gates that arrive together are decided in one transaction.
-func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.AdmissionResult, error) {
-	offer, err := s.offerAs(ctx, req.EventID, api.RoleDoor)
+func (s *Doors) admit(ctx context.Context, req *api.Admission) (*api.AdmissionResult, error) {
+	offer, err := s.offers.As(ctx, req.EventID, api.RoleDoor)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +32,7 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	}
 	now := store.Time(s.now())
 	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate,
-		ScannedBy: rpc.Caller(ctx).User, At: now}}
+		ScannedBy: rpc.Caller(ctx).User.String(), At: now}}
 	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:
@@ -48,9 +51,13 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	if err != nil {
 		return nil, err
 	}
+	if v.elsewhere != nil {
+		return s.admitThere(ctx, v.elsewhere, line.Admit{EventID: req.EventID, Code: shownCode, Gate: req.Gate,
+			By: rpc.Caller(ctx).User})
+	}
 	out := &api.AdmissionResult{Result: v.result}
 	if v.ticket.ID != "" && v.result != api.WrongEvent {
-		t := withoutCode(v.ticket)
+		t := v.ticket.Ticket() // without its code: the door has it, or has an old one
 		out.Ticket = &t
 		out.FirstAdmittedAt, out.FirstGate = t.AdmittedAt, v.gate
 		if v.result == api.Admitted {
@@ -60,15 +67,37 @@ func (s *Service) admit(ctx context.Context, req *api.Admission) (*api.Admission
 	return out, nil
 }
 
+// noLine is when a scan may be tried again that a venue has to decide.
+const noLine = 5 * time.Second
+
+// admitThere has the venue decide that admits for the event.
+func (s *Doors) admitThere(ctx context.Context, d *doorRow, a line.Admit) (*api.AdmissionResult, error) {
+	switch d.State {
+	case line.DoorsHandingOver:
+		return nil, fault.New(fault.Unavailable,
+			"the doors are being handed over to the venue, and the system admits no more").After(noLine)
+	case line.DoorsReturning:
+		return nil, fault.New(fault.Unavailable,
+			"the venue is giving the doors back, and the system does not admit yet").After(noLine)
+	}
+	s.metrics.forwarded.Inc()
+	out, err := rpc.Call(ctx, s.client, line.AdmitAt, &line.There{VenueID: d.VenueID, Admit: a})
+	if fault.Is(err, fault.Unavailable) {
+		return nil, fault.Wrap(err, fault.Unavailable,
+			"the venue admits for this event, and there is no line to it: scan with its own devices").After(noLine)
+	}
+	return out, err
+}
+
 // readCode checks a code's form and signature and returns what it says. It reports false for everything that this
 // system did not sign.
-func (s *Service) readCode(ctx context.Context, text string) (code.Payload, bool) {
+func (s *Doors) readCode(ctx context.Context, text string) (code.Payload, bool) {
 	c, ok := code.Parse(text)
 	return c.Payload, ok && s.keys.Verify(ctx, c.KeyID, c.Body, c.Signature)
 }
 
 // decideAdmission is the rule of the door: a genuine code of this event, shown for the first time.
-func decideAdmission(t ticketRow, known bool, revision int64) string {
+func decideAdmission(t record.Ticket, known bool, revision int64) string {
 	switch {
 	case !known:
 		return api.InvalidCode
@@ -81,18 +110,28 @@ func decideAdmission(t ticketRow, known bool, revision int64) string {
 }
 
 // whyClosed returns why a ticket is not admitted at this time, or nothing.
-func (s *Service) whyClosed(e *api.Event) string {
+func (s *Doors) whyClosed(e *api.Event) string {
 	now := s.now()
-	if open := api.DoorsOpen.Get(s.live); open > 0 && now.Before(e.StartsAt.Add(-open)) {
+	opens, closes := s.hours(e)
+	switch {
+	case opens != nil && now.Before(*opens):
 		return api.NotYetValid
-	}
-	if now.After(e.EndsAt.Add(api.DoorsClose.Get(s.live))) {
+	case now.After(closes):
 		return api.ExpiredTicket
 	}
 	return ""
 }
 
-func (s *Service) commitScans(ctx context.Context, in []scan) []batch.Result[scanned] {
+// hours returns when the doors of an event open, nil for at any time, and when they close.
+func (s *Doors) hours(e *api.Event) (opens *time.Time, closes time.Time) {
+	if before := api.DoorsOpen.Get(s.live); before > 0 {
+		at := e.StartsAt.Add(-before)
+		opens = &at
+	}
+	return opens, e.EndsAt.Add(api.DoorsClose.Get(s.live))
+}
+
+func (s *Doors) commitScans(ctx context.Context, in []scan) []batch.Result[scanned] {
 	out, err := s.db.admit(ctx, in)
 	if err != nil {
 		return batch.Fail[scanned](len(in), err)
@@ -104,18 +143,17 @@ func (s *Service) commitScans(ctx context.Context, in []scan) []batch.Result[sca
 	return results
 }
 
-func (s *Service) admissions(ctx context.Context, req *api.EventPage) (*api.List[api.Scan], error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.RoleDoor); err != nil {
+func (s *Doors) admissions(ctx context.Context, req *api.EventPage) (*api.List[api.Scan], error) {
+	if _, err := s.offers.As(ctx, req.EventID, api.RoleDoor); err != nil {
 		return nil, err
 	}
-	rows, next, err := list[scanRow](ctx, s.db, "at", "event_id", string(req.EventID), req.Page)
+	rows, next, err := s.db.newestScans(ctx, req.EventID, req.Page)
 	if err != nil {
 		return nil, err
 	}
 	out := &api.List[api.Scan]{Items: make([]api.Scan, len(rows)), NextCursor: next}
 	for i, r := range rows {
-		out.Items[i] = api.Scan{ID: r.ID, TicketID: r.TicketID, Result: r.Result, Gate: r.Gate, By: r.ScannedBy,
-			At: r.At.UTC()}
+		out.Items[i] = r.scan()
 	}
 	return out, nil
 }

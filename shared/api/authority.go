@@ -1,0 +1,102 @@
+package api
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// Authority is who admits for an event: this system, or a venue that its doors were handed over to.
+type Authority struct {
+	EventID ids.Event `json:"event_id"`
+	// hub: this system admits. handing_over: it admits no more, and the venue has not confirmed. venue: the venue
+	// admits. returning: the venue has been asked to give the doors back
+	State   string    `json:"state" enum:"hub,handing_over,venue,returning"`
+	VenueID ids.Venue `json:"venue_id,omitempty"` // unless the state is hub
+	// venue: it alone admits meanwhile. shared: this system admits, too, and what both have admitted is flagged
+	Policy string `json:"policy,omitempty" enum:"venue,shared"`
+	// what the venue does with a genuine ticket that its list does not have, as one bought after the line was cut
+	Unknown   string     `json:"unknown,omitempty" enum:"admit,refuse"`
+	Epoch     int64      `json:"epoch,omitempty"`      // of the hand-over; each has a greater one
+	ChangedAt *time.Time `json:"changed_at,omitempty"` // when the state last changed
+	Lost      *LostVenue `json:"lost,omitempty"`       // after doors were taken back by force: what is known
+}
+
+// LostVenue is what is known of a venue that doors were taken from by force. What it has decided since its last contact
+// is not.
+type LostVenue struct {
+	VenueID     ids.Venue  `json:"venue_id"`
+	LastContact *time.Time `json:"last_contact_at,omitempty"` // when its computer last asked, to half a minute
+	Admitted    int        `json:"admitted" minimum:"0"`      // how many admissions it has reported under this hand-over
+}
+
+// NewAuthority is the request of SetAuthority.
+type NewAuthority struct {
+	EventID ids.Event `json:"-" path:"id"`
+	VenueID ids.Venue `json:"venue_id"`
+	// venue: it alone admits meanwhile. shared: this system admits, too, and what both have admitted is flagged
+	Policy string `json:"policy,omitempty" enum:"venue,shared" default:"venue"`
+	// what the venue does with a genuine ticket that its list does not have, as one bought after the line was cut
+	Unknown string `json:"unknown,omitempty" enum:"admit,refuse" default:"refuse"`
+}
+
+// AuthorityEnd is the request of EndAuthority.
+type AuthorityEnd struct {
+	EventID ids.Event `json:"-" path:"id"`
+	// take the doors back without the venue, for administrators: it is lost for ever
+	Force bool `json:"-" query:"force"`
+}
+
+// AdmissionRef names a scan of an event in a path.
+type AdmissionRef struct {
+	EventID ids.Event     `json:"-" path:"id"`
+	ID      ids.Admission `json:"-" path:"admission_id"`
+}
+
+// Why a person should look at a scan.
+const (
+	FlagShared      = "shared"      // this system admitted while a venue had the doors, too
+	FlagTwice       = "twice"       // admitted, and the ticket had been admitted on the other side
+	FlagRevoked     = "revoked"     // admitted by a venue that did not know of the revocation
+	FlagTransferred = "transferred" // admitted by a venue that did not know of the new owner
+	FlagUnknown     = "unknown"     // admitted by a venue whose list did not have the ticket
+	FlagForeign     = "foreign"     // reported by a venue that had no part in the event, or not understood
+)
+
+// The endpoints about who admits.
+var (
+	SetAuthority = rpc.Endpoint[NewAuthority, Authority]{Spec: rpc.Spec{Service: "ticketing", Name: "set_authority",
+		Method: "PUT", Path: "/v1/events/{id}/authority", Access: rpc.User,
+		Summary: "Hand the doors of an event over to a venue",
+		Detail: "For managers of the event who own the venue, and administrators. Under the policy venue this system " +
+			"admits no more from this answer on. The venue admits once it has the tickets: then the state is venue. " +
+			"The same again changes nothing; another policy applies at once.",
+		Faults: forRole("a manager of it who owns the venue", rpc.Faults{
+			fault.NotFound: noEvent + "; or, for administrators, there is no such venue",
+			fault.Conflict: "another venue has the doors or the venue is giving them back; or the event is not " +
+				"published"})}}
+	GetAuthority = rpc.Endpoint[EventRef, Authority]{Spec: rpc.Spec{Service: "ticketing", Name: "authority",
+		Method: "GET", Path: "/v1/events/{id}/authority", Access: rpc.User,
+		Summary: "Who admits for an event", Faults: forRole("in its team", nil)}}
+	EndAuthority = rpc.Endpoint[AuthorityEnd, Authority]{Spec: rpc.Spec{Service: "ticketing", Name: "end_authority",
+		Method: "DELETE", Path: "/v1/events/{id}/authority", Access: rpc.User,
+		Summary: "Take the doors of an event back from a venue",
+		Detail: "The venue gives them back when there is a line, and after all that it has decided is here: then the " +
+			"state is hub. With force, for administrators, this system admits at once, and what the venue decides " +
+			"is flagged where it differs.",
+		Faults: forManagers(rpc.Faults{fault.Conflict: ""})}}
+	UndoAdmission = rpc.Endpoint[AdmissionRef, Scan]{Spec: rpc.Spec{Service: "ticketing", Name: "undo_admission",
+		Method: "DELETE", Path: "/v1/events/{id}/admissions/{admission_id}", Access: rpc.User,
+		Summary: "Take an admission back: the ticket is good again",
+		Detail:  "The scan stays in the list, as undone. The same again changes nothing.",
+		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such scan",
+			fault.Conflict: "the scan did not admit, was not what counts, or its ticket was revoked; or a venue " +
+				"admits for the event: it is undone there"})}}
+)
+
+func authorityEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{SetAuthority.Describe(), GetAuthority.Describe(), EndAuthority.Describe(),
+		UndoAdmission.Describe()}
+}
