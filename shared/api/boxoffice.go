@@ -65,6 +65,26 @@ var CreateSale = rpc.Endpoint[NewSale, Sale]{Spec: rpc.Spec{Service: "ticketing"
 	Faults: forRole("in its team", rpc.Faults{fault.SoldOut: "there is no room left",
 		fault.Conflict: "the event is not on sale, cancelled or over"})}}
 
+// FlaggedSale is a sale of a venue that its leases did not have the seats for, or that makes no sense.
+type FlaggedSale struct {
+	OrderID ids.Order `json:"order_id"`
+	VenueID ids.Venue `json:"venue_id"`
+	// beside is booked with seats of the pool; quarantined is not booked
+	State   string       `json:"state" enum:"beside,quarantined"`
+	Reason  string       `json:"reason"` // in words
+	Total   Money        `json:"total"`
+	Tickets []ids.Ticket `json:"tickets"`
+	SoldAt  time.Time    `json:"sold_at"` // by the venue's clock
+}
+
+// ListFlaggedSales returns the sales of venues that a person should look at.
+var ListFlaggedSales = rpc.Endpoint[EventPage, List[FlaggedSale]]{Spec: rpc.Spec{Service: "ticketing",
+	Name: "flagged_sales", Method: "GET", Path: "/v1/events/{id}/flagged-sales", Access: rpc.User,
+	Summary: "Sales of venues that their leases did not have the seats for, newest first, for the event's managers",
+	Detail: "One in quarantine because the event has no room is booked by itself once there is some: its tickets are " +
+		"in people's hands.",
+	Faults: forManagers(nil)}}
+
 // SaleEvent is the payload of OrderWasSold.
 type SaleEvent struct {
 	Order   Order            `json:"order"`

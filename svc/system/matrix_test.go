@@ -43,7 +43,7 @@ func mayCall() map[string]string {
 		"venue.get": "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
 		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
-		"ticketing.leases": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
+		"ticketing.leases": managers, "ticketing.flagged_sales": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
 	}
 }

@@ -49,6 +49,33 @@ func (db ticketStore) waitingSales(ctx context.Context, after ids.Order, limit i
 	return rows, err
 }
 
+// flaggedSales returns a page of the sales that are beside their leases or in quarantine, newest first.
+func (db ticketStore) flaggedSales(
+	ctx context.Context, req *api.EventPage,
+) (rows []venueSaleRow, next string, err error) {
+	limit, err := store.Limit(req.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	then, after, err := store.DecodeTimeCursor(req.Cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	query := db.Read().NewSelect().Model(&rows).Where("event_id = ?", req.EventID).
+		Where("state IN ('beside', 'quarantined')").Order("sold_at DESC", "order_id DESC").Limit(int64(limit) + 1)
+	if req.Cursor != "" {
+		query = query.Where("(sold_at, order_id) < (?, ?)", then, after)
+	}
+	if err := query.Scan(ctx); err != nil {
+		return nil, "", store.FaultOf(ctx, err)
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = store.EncodeTimeCursor(rows[limit-1].SoldAt, rows[limit-1].OrderID.String())
+	}
+	return rows, next, nil
+}
+
 // foreign says why the ids of a sale, or its currency, are not its own; "" if they are.
 func (db ticketStore) foreign(ctx context.Context, from bun.IDB, event ids.Event, sale *line.Sale) (string, error) {
 	var found struct {

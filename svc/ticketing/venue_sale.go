@@ -255,6 +255,26 @@ func (b *selling) finish(ctx context.Context) {
 	}
 }
 
+// flaggedSales shows the sales of venues that a person should look at.
+func (s *Service) flaggedSales(ctx context.Context, req *api.EventPage) (*api.List[api.FlaggedSale], error) {
+	if _, err := s.offerAs(ctx, req.EventID, api.RoleManager); err != nil {
+		return nil, err
+	}
+	rows, next, err := s.db.flaggedSales(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.List[api.FlaggedSale]{Items: make([]api.FlaggedSale, len(rows)), NextCursor: next}
+	for i, r := range rows {
+		out.Items[i] = api.FlaggedSale{OrderID: r.OrderID, VenueID: r.VenueID, State: r.State, Reason: r.Reason,
+			Total: r.Sale.Total, Tickets: make([]ids.Ticket, len(r.Sale.Tickets)), SoldAt: r.SoldAt.UTC()}
+		for k, t := range r.Sale.Tickets {
+			out.Items[i].Tickets[k] = t.ID
+		}
+	}
+	return out, nil
+}
+
 // retryEvery is how often sales in quarantine are looked at that wait for seats.
 const retryEvery = 30 * time.Second
 

@@ -225,6 +225,22 @@ func TestSalesWithoutALease(t *testing.T) {
 		if got, err := s.db.venueSale(t.Context(), tooMany.Sale.OrderID); err != nil || got.State != saleQuarantined || got.Reason != noRoom {
 			t.Errorf("the sale is %+v, %v", got, err)
 		}
+		flagged := must(h.as(o.Event.Organizer), h, api.ListFlaggedSales, api.EventPage{EventID: o.Event.ID})
+		states := map[string]int{}
+		for _, f := range flagged.Items {
+			states[f.State]++
+		}
+		if states[saleBeside] != 1 || states[saleQuarantined] != 2 {
+			t.Errorf("flagged are %+v", flagged.Items)
+		}
+		seen, cursor := 0, ""
+		for ok := true; ok; ok = cursor != "" {
+			page := must(h.as(o.Event.Organizer), h, api.ListFlaggedSales, api.EventPage{EventID: o.Event.ID, Page: api.Page{Limit: 1, Cursor: cursor}})
+			seen, cursor = seen+len(page.Items), page.NextCursor
+		}
+		if seen != 3 {
+			t.Errorf("page after page there are %d", seen)
+		}
 		if err := s.retrySales(t.Context()); err != nil {
 			t.Error(err)
 		}

@@ -143,6 +143,7 @@ func event() []Example {
 		example(api.ListLeases, api.EventRef{ID: anEvent}),
 		example(api.ResizeLease, api.PatchLease{EventID: anEvent, LeaseID: aLease, Quantity: 30}),
 		example(api.CloseLease, api.LeaseToClose{EventID: anEvent, LeaseID: aLease}),
+		example(api.ListFlaggedSales, api.EventPage{EventID: anEvent, Page: api.Page{Limit: 10}}),
 		example(api.GetCalendar, api.EventRef{ID: anEvent}),
 		example(api.InviteTeamMember, api.Invite{EventID: anEvent, Email: "robin@example.org", Role: api.TeamDoor}),
 		example(api.ListTeam, api.EventRef{ID: anEvent}),
