@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // perOrder is how many free tickets the door's preparation takes with each order.
@@ -168,8 +170,17 @@ func orderFree(sys *system, token string, order json.RawMessage) ([]string, erro
 		ID     string `json:"id"`
 		Status string `json:"status"`
 	}
-	if err := sys.client.call("POST", "/v1/orders", token, order, &placed, 201); err != nil {
-		return nil, err
+	// Who is refused for want of room comes again.
+	for deadline := time.Now().Add(payPatience); ; time.Sleep(comeAgain) {
+		err := sys.client.call("POST", "/v1/orders", token, order, &placed, 201)
+		if err == nil {
+			break
+		}
+		var refused *statusError
+		if !errors.As(err, &refused) || refused.status != fasthttp.StatusServiceUnavailable ||
+			time.Now().After(deadline) {
+			return nil, err
+		}
 	}
 	if placed.Status != "paid" {
 		return nil, fmt.Errorf("the free order %s is %s", placed.ID, placed.Status)
