@@ -24,7 +24,8 @@ func Topics() []TopicDescriptor {
 
 func userTopics() []TopicDescriptor {
 	return []TopicDescriptor{UserRegistered.Describe(), UserUpdated.Describe(), UserDeleted.Describe(),
-		PasswordChanged.Describe(), EmailConfirmationRequested.Describe(), PasswordResetRequested.Describe()}
+		PasswordChanged.Describe(), EmailConfirmationRequested.Describe(), PasswordResetRequested.Describe(),
+		DeviceWasAdded.Describe(), LoginsHaveFailed.Describe()}
 }
 
 func eventTopics() []TopicDescriptor {

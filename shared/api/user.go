@@ -57,6 +57,9 @@ type Register struct {
 type Login struct {
 	Email    string `json:"email" format:"email"`   // of the account
 	Password string `json:"password" minLength:"1"` // of the account
+	// from an earlier login: who gives it is not slowed down by guesses that come from elsewhere
+	DeviceToken string `json:"device_token,omitempty"`
+	Client      string `json:"-" header:"User-Agent"` // the session is shown by this name
 }
 
 // Tokens is what a person is given at login and at each refresh.
@@ -65,6 +68,8 @@ type Tokens struct {
 	TokenType    string `json:"token_type" enum:"Bearer"` // how the access token is sent
 	ExpiresIn    int    `json:"expires_in"`               // seconds until the access token is over
 	RefreshToken string `json:"refresh_token"`            // for POST /v1/sessions/refresh; works once
+	// with a login: names the device in later logins; keep it, also after a logout
+	DeviceToken string `json:"device_token,omitempty"`
 }
 
 // Refresh is the request of RefreshSession. The token is used up by it.
@@ -112,13 +117,6 @@ type ConfirmReset struct {
 // ConfirmEmail is the request of ConfirmEmailAddress.
 type ConfirmEmail struct {
 	Token string `json:"token"` // from the mail
-}
-
-// SessionInfo is a signed-in device.
-type SessionInfo struct {
-	ID        ids.Session `json:"id"`
-	CreatedAt time.Time   `json:"created_at"` // when the person logged in
-	ExpiresAt time.Time   `json:"expires_at"` // when it ends unless it is refreshed
 }
 
 // UserRef names a user in a path.
@@ -221,17 +219,6 @@ type LivePass struct {
 	Until      time.Time `json:"until"` // when the stream ends: an access token made now would end then
 }
 
-// SessionCheck is the request of the internal endpoint CheckSession.
-type SessionCheck struct {
-	UserID    ids.User    `json:"user_id"`
-	SessionID ids.Session `json:"session_id"`
-}
-
-// Standing is what holds of a session that has not ended.
-type Standing struct {
-	Roles []string `json:"roles"` // of the person, at this moment
-}
-
 // The endpoints of the user service.
 var (
 	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register",
@@ -241,8 +228,8 @@ var (
 		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same " +
 			"Idempotency-Key has not ended yet"}}}
 	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login",
-		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true, Status: 201, Limit: rpc.LoginLimit,
-		Workers: 256, Summary: "Log in",
+		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true, Headers: []string{"User-Agent"},
+		Status: 201, Limit: rpc.LoginLimit, Workers: 256, Summary: "Log in",
 		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST",
 		Path: "/v1/sessions/refresh", Access: rpc.Public, Sealed: true, Limit: rpc.LoginLimit,
@@ -310,10 +297,6 @@ var (
 	UseLiveTicket = rpc.Endpoint[UseTicket, LivePass]{Spec: rpc.Spec{Service: "user", Name: "use_live_ticket",
 		Access: rpc.Internal, Sealed: true, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
 		Summary: "Use up the ticket of a live stream"}}
-	CheckSession = rpc.Endpoint[SessionCheck, Standing]{Spec: rpc.Spec{Service: "user", Name: "check_session",
-		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
-		Summary: "Whether a session stands, and with which roles",
-		Faults:  rpc.Faults{fault.Unauthenticated: "the session has ended"}}}
 	FindUserByEmail = rpc.Endpoint[FindUser, Contact]{Spec: rpc.Spec{Service: "user", Name: "find_by_email",
 		Access: rpc.Internal, Callers: []string{"event", "ticketing"}, Summary: "The person with an address"}}
 	GetContact = rpc.Endpoint[GetContactOf, Contact]{Spec: rpc.Spec{Service: "user", Name: "contact",
@@ -344,16 +327,15 @@ type GetContactsOf struct {
 }
 
 func userEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(),
+	return append([]rpc.Descriptor{RegisterUser.Describe(), CreateSession.Describe(),
 		RefreshSession.Describe(), EndSession.Describe(), GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(),
 		ChangeMyPassword.Describe(), ExportMe.Describe(),
 		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), RequestEmailConfirmation.Describe(),
 		ConfirmEmailAddress.Describe(), ListUsers.Describe(), GetUser.Describe(),
 		SetUserRoles.Describe(),
-		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(),
-		CheckSession.Describe(), FindUserByEmail.Describe(),
+		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
 		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
-		MintConfirmationToken.Describe(), GetFormerContact.Describe()}
+		MintConfirmationToken.Describe(), GetFormerContact.Describe()}, sessionEndpoints()...)
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -49,8 +49,8 @@ type Spec struct {
 	Faults Faults
 
 	Idempotent bool // honours Idempotency-Key: the handler stores its answer with idempotency.Keep
-	// for Idempotent: members of the body that its stored hash leaves out, since a quick hash of a password gives it
-	// away
+	// for Idempotent: members of the body that are in its stored hash by a keyed one, see Server.HashSecrets, since a
+	// quick hash of a password gives it away
 	Secrets []string
 	// PassesOn lets the service pass the caller's identity on to endpoints with OnBehalf that are for its own calls.
 	PassesOn bool

@@ -47,7 +47,7 @@ func (b *binding) once(ctx context.Context, key string, h nats.Header, body []by
 	}
 	m := *From(ctx)
 	m.IdempotencyKey = key
-	m.BodyHash = requestHash(b.spec, header(h, HeaderParams), body)
+	m.BodyHash = requestHash(b.spec, header(h, HeaderParams), body, b.server.hashSecrets)
 	if a, found, err := b.stored(ctx, &m); found || err != nil {
 		return a, err
 	}
@@ -74,28 +74,39 @@ func (b *binding) stored(ctx context.Context, m *Meta) (answer, bool, error) {
 	return answer{status: status, body: body, replayed: true}, true, nil
 }
 
-// requestHash identifies what a request asks for, but for its secrets: hex of SHA-256.
-func requestHash(spec Spec, params string, body []byte) string {
-	body = withoutSecrets(spec, body)
+// requestHash identifies what a request asks for: hex of SHA-256, in which its secrets are by their keyed hash.
+func requestHash(spec Spec, params string, body []byte, keyed func([]byte) []byte) string {
+	body, secrets := splitSecrets(spec, body)
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s %s\n%s\n", spec.Method, spec.Path, params)
 	sum.Write(body)
+	if keyed != nil && secrets != nil {
+		sum.Write(keyed(secrets))
+	}
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// withoutSecrets returns the body without the members that the spec calls secret. A body that is no object stays as it
-// is: no handler will see it, and nothing is stored of it.
-func withoutSecrets(spec Spec, body []byte) []byte {
+// splitSecrets returns the body without the members that the spec calls secret, and these. A body that is no object
+// stays as it is: no handler will see it, and nothing is stored of it.
+func splitSecrets(spec Spec, body []byte) (rest, secrets []byte) {
 	var members map[string]json.RawMessage
 	if len(spec.Secrets) == 0 || json.Unmarshal(body, &members) != nil {
-		return body
+		return body, nil
 	}
+	hidden := make(map[string]any, len(spec.Secrets))
 	for _, name := range spec.Secrets {
+		var plain any // one text has many forms in JSON
+		if json.Unmarshal(members[name], &plain) == nil {
+			hidden[name] = plain
+		}
 		delete(members, name)
 	}
 	rest, err := json.Marshal(members)
 	if err != nil { // cannot happen: it was read from JSON
-		return nil
+		return nil, nil
 	}
-	return rest
+	if secrets, err = json.Marshal(hidden); err != nil { // nor this
+		return nil, nil
+	}
+	return rest, secrets
 }

@@ -50,6 +50,7 @@ type Server struct {
 	authenticated bool // NATS knows who is who
 
 	acknowledge func(ctx context.Context, params string) error // see BeforeAcknowledging; may be nil
+	hashSecrets func(secrets []byte) []byte                    // see HashSecrets; may be nil
 	done        chan struct{}                                  // closed when the workers shall end
 	workers     sync.WaitGroup
 }
@@ -73,6 +74,10 @@ func NewServer(nc *nats.Conn, cfg ServerConfig) *Server {
 func (s *Server) BeforeAcknowledging(fn func(ctx context.Context, params string) error) {
 	s.acknowledge = fn
 }
+
+// HashSecrets sets how the members of a body that Spec.Secrets names count in what is stored of an idempotent request:
+// by a keyed hash, which tells nothing without the key. Without it they do not count. Call it before Start.
+func (s *Server) HashSecrets(fn func(secrets []byte) []byte) { s.hashSecrets = fn }
 
 // Bound returns the specs of the endpoints that have a handler.
 func (s *Server) Bound() []Spec {

@@ -133,7 +133,7 @@ type Meta struct {
 	TraceParent    string
 	Address        string // of the client, without a port
 	IdempotencyKey string // as the client gave it; only on endpoints declared Idempotent
-	BodyHash       string // with IdempotencyKey: hex of SHA-256 over method, path, query and body without Spec.Secrets
+	BodyHash       string // with IdempotencyKey: hex of SHA-256 over method, path, query and body
 
 	passOn string // what proves the principal to the next service, on endpoints with PassesOn
 }

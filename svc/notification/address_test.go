@@ -46,3 +46,30 @@ func TestConfirmationOfAddresses(t *testing.T) {
 		}
 	})
 }
+
+// A login from a device that is not known is told by mail, and not in the inbox, which the other one reads.
+func TestNewDeviceMail(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada := h.join("ada")
+		for _, client := range []string{"Firefox", "curl/8.0"} {
+			if _, err := rpc.Call(rpc.WithMeta(t.Context(), rpc.Meta{Address: "198.51.100.66"}), h.gateway,
+				api.CreateSession, &api.Login{Email: "ada@example.org", Password: "correct horse battery",
+					Client: client}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := h.mails("new_device", 1)[0]
+		if text := m.text(); !strings.Contains(text, "curl/8.0") || !strings.Contains(text, "198.51.100.66") {
+			t.Errorf("the mail says %s", text)
+		}
+		for _, n := range call(h, ada, api.ListNotifications, &api.NotificationQuery{}).Items {
+			if n.Name == "new_device" {
+				t.Errorf("in the inbox: %+v", n)
+			}
+		}
+		for range 10 {
+			h.publish(api.LoginsHaveFailed.Subject, "told-once", api.UserEvent{UserID: ada.ID})
+		}
+		h.mails("logins_failed", 1)
+	})
+}

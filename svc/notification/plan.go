@@ -19,6 +19,7 @@ func consumed() []string {
 	return []string{
 		api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
 		api.PasswordResetRequested.Subject, api.EmailConfirmationRequested.Subject,
+		api.DeviceWasAdded.Subject, api.LoginsHaveFailed.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
@@ -81,7 +82,8 @@ func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 // stepFor decides what an event leads to.
 func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 	switch m.Subject {
-	case api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject:
+	case api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
+		api.LoginsHaveFailed.Subject:
 		return s.onUser(m)
 	case api.PasswordResetRequested.Subject:
 		var e api.ResetEvent
@@ -91,6 +93,14 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		// The token is made when the mail is sent. The inbox is for people who are signed in and need none.
 		return step{notices: []notice{{cause: "reset." + e.ResetID, user: e.UserID, name: "password_reset",
 			facts: render.Facts{ResetID: e.ResetID}, hidden: true}}}, nil
+	case api.DeviceWasAdded.Subject:
+		var e api.SessionEvent
+		if err := m.Decode(&e); err != nil {
+			return step{}, err
+		}
+		// The inbox may be in the hands of the one whom the message is about.
+		return step{notices: []notice{{cause: "device." + e.SessionID.String(), user: e.UserID, name: "new_device",
+			facts: render.Facts{SessionID: e.SessionID, At: e.At}, hidden: true}}}, nil
 	case api.EmailConfirmationRequested.Subject:
 		return onConfirmation(m)
 	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
@@ -124,6 +134,8 @@ func (s *Service) onUser(m stream.Msg) (step, error) {
 			facts: render.Facts{Speaks: e.Language, ConfirmationID: e.ConfirmationID}}}}, nil
 	case api.PasswordChanged.Subject:
 		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "password_changed"}}}, nil
+	case api.LoginsHaveFailed.Subject:
+		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "logins_failed"}}}, nil
 	}
 	return step{change: func(ctx context.Context, tx bun.Tx) error { return deletePerson(ctx, tx, e.UserID) }}, nil
 }

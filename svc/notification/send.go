@@ -70,6 +70,16 @@ func (s *Service) addSecrets(ctx context.Context, out *outgoing, lang string, v 
 			return err
 		}
 		out.to, v.Address = former.Contact, former.Address
+	case name == "new_device":
+		v.When = s.texts.Moment(lang, out.facts.At, out.to.Timezone)
+		session, err := rpc.Call(ctx, s.Client, api.GetSessionInfo, &api.GetSession{SessionID: out.facts.SessionID})
+		if fault.Is(err, fault.NotFound) { // it has ended; that it was there is told all the same
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		v.Device, v.From = session.Device, session.Address
 	case out.facts.ConfirmationID != "":
 		minted, err := rpc.Call(ctx, s.Client, api.MintConfirmationToken,
 			&api.MintConfirmation{ConfirmationID: out.facts.ConfirmationID})

@@ -124,6 +124,20 @@ func TestEndedIdentitiesEnd(t *testing.T) {
 	end("deleted", false, func(_ api.User, _, token string) {
 		call[any](p.site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
 	})
+	end("logout everywhere", true, func(_ api.User, email, _ string) {
+		call[any](p.sites[1], 204, "DELETE", "/v1/me/sessions", p.login(email), nil)
+	})
+	end("ended by another session", false, func(_ api.User, email, _ string) {
+		own := p.login(email)
+		all := call[api.List[api.SessionInfo]](p.site, 200, "GET", "/v1/me/sessions", own, nil).Items
+		if len(all) != 2 || !all[0].Current || !strings.HasPrefix(all[1].Device, "Go-http-client") {
+			t.Errorf("sessions %+v", all)
+		}
+		call[any](p.sites[1], 204, "DELETE", "/v1/me/sessions/"+all[1].ID.String(), own, nil)
+		for _, s := range p.sites {
+			call[any](s, 200, "GET", "/v1/me/tickets", own, nil)
+		}
+	})
 	end("another password", false, func(_ api.User, email, _ string) {
 		own := p.login(email)
 		call[any](p.site, 204, "POST", "/v1/me/password", own, api.ChangePassword{CurrentPassword: password,
@@ -284,4 +298,6 @@ func TestDenyMatrix(t *testing.T) {
 }
 
 // ends reports whether an endpoint ends the identity that calls it, whatever it is sent.
-func ends(d rpc.Descriptor) bool { return d.Subject() == api.EndSession.Subject() }
+func ends(d rpc.Descriptor) bool {
+	return d.Subject() == api.EndSession.Subject() || d.Subject() == api.EndAllSessions.Subject()
+}

@@ -40,7 +40,8 @@ func mayCall() map[string]string {
 		"ticketing.set_authority": "owner admin", "ticketing.authority": team, "ticketing.end_authority": managers,
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
-		"venue.get": "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
+		"user.end_session": "buyer",
+		"venue.get":        "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
 		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
 		"ticketing.leases": managers, "ticketing.flagged_sales": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
@@ -78,6 +79,7 @@ type world struct {
 	scan          ids.Admission // of a code that is none
 	lease         api.Lease
 	manual        api.Payment         // of another pending order, by bank transfer
+	session       ids.Session         // of the buyer, besides the one that calls
 	members       map[string]ids.User // one that each person may remove from the team
 	passes        map[string]ids.Pass // one that each person may delete
 }
@@ -90,6 +92,8 @@ func (s *site) world(people []person, admin string) *world {
 	}
 	w := &world{s: s, admin: admin, members: map[string]ids.User{}, passes: map[string]ids.Pass{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
+	s.login("buyer@example.org")
+	w.session = call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
 	w.event = s.concert(owner, 10, 1000)
 	w.draft = call[api.Event](s, 201, "POST", "/v1/events", owner, api.NewEvent{Name: "Secret", StartsAt: w.event.StartsAt, EndsAt: w.event.EndsAt, Timezone: "UTC",
 		Location: w.event.Location, TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
@@ -147,6 +151,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = e.TicketTypes[0].ID.String()
 		case ids.Order:
 			id = order.ID.String()
+		case ids.Session:
+			id = w.session.String()
 		case ids.Venue:
 			id = w.venue.ID.String()
 		case ids.Lease:

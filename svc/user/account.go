@@ -24,15 +24,17 @@ func (s *Service) me(ctx context.Context, _ *rpc.None) (*api.User, error) {
 	return row.user(), nil
 }
 
-// confirm is prove for a caller who is signed in and gives the password once more. With a stolen session there are no
-// more guesses than at login.
+// confirm is prove for a caller who is signed in and gives the password once more. With a stolen session there are as
+// many guesses as at a login.
 func (s *Service) confirm(ctx context.Context, row userRow, field, password string) (proof, error) {
 	var check fault.Check
 	check.Field(password != "", field, "must not be empty")
 	if err := check.Err(); err != nil {
 		return proof{}, err
 	}
-	return s.prove(ctx, row.address(), password,
+	// Not those of the account: who guesses elsewhere does not slow down the owner, who is signed in.
+	a := attempt{account: hashText("session " + rpc.Caller(ctx).Session.String())}
+	return s.prove(ctx, a, password,
 		func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
 }
 
@@ -202,6 +204,9 @@ func (s *Service) replacePassword(
 	ctx context.Context, tx bun.Tx, row *userRow, hash string, keep ids.Session,
 ) ([]revocation.Fact, error) {
 	if err := savePassword(ctx, tx, row.ID, hash); err != nil {
+		return nil, err
+	}
+	if err := forgetDevices(ctx, tx, row.ID, keep); err != nil {
 		return nil, err
 	}
 	if err := endSessions(ctx, tx, row.ID, keep); err != nil {

@@ -165,7 +165,7 @@ func (s *Service) exportSessions(ctx context.Context, user ids.User, _ string) (
 		s.now()).Scan(ctx, &rows)
 	infos := make([]api.SessionInfo, len(rows))
 	for i, r := range rows {
-		infos[i] = api.SessionInfo{ID: r.ID, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC()}
+		infos[i] = r.info(rpc.Caller(ctx).Session)
 	}
 	return page{items: infos, done: true}, err
 }

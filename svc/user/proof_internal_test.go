@@ -8,6 +8,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -32,7 +33,7 @@ func TestProofIsStaleAfterAChange(t *testing.T) {
 					t.Fatal(err)
 				}
 				account := address{text: "ada@example.org", key: "ada@example.org"}
-				p, err := s.prove(t.Context(), account, "correct horse",
+				p, err := s.prove(t.Context(), newAttempt(t.Context(), account), "correct horse",
 					func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 				if err != nil {
 					t.Fatal(err)
@@ -43,7 +44,7 @@ func TestProofIsStaleAfterAChange(t *testing.T) {
 				}); err != nil {
 					t.Fatal(err)
 				}
-				if tokens, err := s.startSession(t.Context(), p); !errors.Is(err, errWrong) {
+				if tokens, err := s.startSession(t.Context(), p, "", &api.Login{}); !errors.Is(err, errWrong) {
 					t.Errorf("got %+v, %v; want errWrong", tokens, err)
 				}
 			})

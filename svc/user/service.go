@@ -111,6 +111,14 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreateLiveTicket, s.issueTicket)
 	rpc.Handle(srv, api.UseLiveTicket, s.useTicket)
 	rpc.Handle(srv, api.CheckSession, s.check)
+	rpc.Handle(srv, api.ListSessions, s.sessions)
+	rpc.Handle(srv, api.EndOneSession, s.endOne)
+	rpc.Handle(srv, api.EndAllSessions, s.endAll)
+	rpc.Handle(srv, api.GetSessionInfo, s.session)
+	srv.HashSecrets(func(secrets []byte) []byte {
+		_, sum := s.keys.MAC(secrets)
+		return sum
+	})
 }
 
 // Run publishes the events of the service and deletes what has expired, until ctx ends.
@@ -140,6 +148,7 @@ func (s *Service) sweep(ctx context.Context) error {
 			{"DELETE FROM live_tickets WHERE expires_at <= ?", now},
 			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},
 			{"DELETE FROM email_confirmations WHERE requested_at <= ?", now.Add(-confirmationTTL - confirmationKept)},
+			{"DELETE FROM devices WHERE last_used_at <= ?", now.Add(-deviceTTL)},
 			{"DELETE FROM login_failures WHERE last_at <= ?", now.Add(-failureTTL)},
 		} {
 			if _, err := tx.ExecContext(ctx, old.query, old.until); err != nil {

@@ -37,9 +37,8 @@ type proof struct {
 // attempt counted before the password is looked at: a thousand guesses sent at once, to any number of instances, are
 // one guess.
 func (s *Service) prove(
-	ctx context.Context, account address, password string, find func(context.Context) (userRow, error),
+	ctx context.Context, a attempt, password string, find func(context.Context) (userRow, error),
 ) (proof, error) {
-	a := newAttempt(ctx, account)
 	if _, err := s.allow(ctx, a); err != nil {
 		return proof{}, err
 	}
@@ -70,7 +69,8 @@ func (s *Service) prove(
 	}
 	if !ok || !known {
 		s.logins("wrong").Inc()
-		if err := s.fail(context.WithoutCancel(ctx), a, claimed); err != nil { // counted even if the caller has gone
+		counting := context.WithoutCancel(ctx) // even if the caller has gone
+		if err := s.fail(counting, a, claimed, past, row.ID); err != nil {
 			return proof{}, err
 		}
 		return proof{}, errWrong
@@ -124,11 +124,19 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	p, err := s.prove(ctx, account, req.Password,
+	device, err := s.knownDevice(ctx, account, req.DeviceToken)
+	if err != nil {
+		return nil, err
+	}
+	a := newAttempt(ctx, account)
+	if device != "" {
+		a = attempt{account: hashText("device " + device)}
+	}
+	p, err := s.prove(ctx, a, req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	if err == nil {
 		var tokens *api.Tokens
-		if tokens, err = s.startSession(ctx, p); err == nil {
+		if tokens, err = s.startSession(ctx, p, device, req); err == nil {
 			return tokens, nil
 		}
 	}
@@ -147,7 +155,7 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	p, err := s.prove(ctx, account, req.Password,
+	p, err := s.prove(ctx, newAttempt(ctx, account), req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	var row userRow
 	if err == nil {
@@ -165,9 +173,15 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 	return &line.CheckedUser{ID: row.ID, Name: row.Name, Roles: row.roles()}, nil
 }
 
-func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error) {
+// startSession signs a person in, from the device of this hash, or from a new one if it is "".
+func (s *Service) startSession(ctx context.Context, p proof, device string, req *api.Login) (*api.Tokens, error) {
 	now := s.now()
-	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now,
+	deviceToken := req.DeviceToken
+	if device == "" {
+		deviceToken, device = newSecret(devicePrefix)
+	}
+	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now, LastUsedAt: now,
+		Device: deviceName(req.Client), Address: rpc.From(ctx).Address, DeviceHash: device,
 		ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}
 	secret, hash := newSecret(refreshPrefix)
 	var row userRow
@@ -182,12 +196,19 @@ func (s *Service) startSession(ctx context.Context, p proof) (*api.Tokens, error
 		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
 			return err
 		}
+		if err := s.useDevice(ctx, tx, session); err != nil {
+			return err
+		}
 		return insertRefresh(ctx, tx, hash, session.ID, session.ExpiresAt)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return s.tokens(&row, session.ID, secret, now)
+	tokens, err := s.tokens(&row, session.ID, secret, now)
+	if err == nil {
+		tokens.DeviceToken = deviceToken
+	}
+	return tokens, err
 }
 
 // refresh rotates a token. Of several requests with the same token one wins; each of the others meets a used token,
@@ -226,7 +247,7 @@ func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, e
 		if !now.Before(old.ExpiresAt) {
 			return nil, errRefresh()
 		}
-		return nil, rotate(ctx, tx, presented, hash, old.SessionID, now.Add(api.RefreshTTL.Get(s.live)))
+		return nil, rotate(ctx, tx, presented, hash, old.SessionID, now, now.Add(api.RefreshTTL.Get(s.live)))
 	})
 	if fault.Is(err, fault.NotFound) {
 		return nil, errRefresh()
@@ -248,7 +269,9 @@ func errRefresh() error {
 	return fault.New(fault.Unauthenticated, "the refresh token is not valid; sign in again")
 }
 
-func rotate(ctx context.Context, tx bun.Tx, used, fresh string, session ids.Session, until time.Time) error {
+func rotate(
+	ctx context.Context, tx bun.Tx, used, fresh string, session ids.Session, now, until time.Time,
+) error {
 	res, err := tx.ExecContext(ctx, "UPDATE refresh_tokens SET used = ? WHERE hash = ? AND NOT used", true, used)
 	if err != nil {
 		return err
@@ -259,7 +282,8 @@ func rotate(ctx context.Context, tx bun.Tx, used, fresh string, session ids.Sess
 	if err := insertRefresh(ctx, tx, fresh, session, until); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "UPDATE sessions SET expires_at = ? WHERE id = ?", until, session)
+	_, err = tx.ExecContext(ctx, "UPDATE sessions SET expires_at = ?, last_used_at = ?, address = ? WHERE id = ?",
+		until, now, rpc.From(ctx).Address, session)
 	return err
 }
 

@@ -199,15 +199,6 @@ func endResets(ctx context.Context, tx bun.Tx, id ids.User) error {
 	return err
 }
 
-type sessionRow struct {
-	bun.BaseModel `bun:"table:sessions"`
-
-	ID        ids.Session `bun:"id,pk"`
-	UserID    ids.User    `bun:"user_id"`
-	CreatedAt time.Time   `bun:"created_at"`
-	ExpiresAt time.Time   `bun:"expires_at"`
-}
-
 // refreshRow is a refresh token with the session it belongs to.
 type refreshRow struct {
 	SessionID ids.Session `bun:"session_id"`

@@ -9,7 +9,9 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -23,12 +25,12 @@ type limit struct {
 	forget time.Duration // a failure this long after the one before starts anew
 }
 
-// Many people share an address, so it may fail more often than an account.
+// Many people share an address, so it may fail more often than an account, and is slowed down rather than locked.
 func accountLimit() limit {
 	return limit{from: 5, first: time.Second, most: 15 * time.Minute, forget: time.Hour}
 }
 func addressLimit() limit {
-	return limit{from: 50, first: time.Second, most: 15 * time.Minute, forget: time.Hour}
+	return limit{from: 50, first: time.Second, most: 10 * time.Second, forget: time.Hour}
 }
 
 // wait returns how long after the last failure the next attempt is allowed.
@@ -140,30 +142,42 @@ func (s *Service) claim(ctx context.Context, past failureRow) (bool, error) {
 	return err == nil, err
 }
 
+// toldAfter is the failure of which the owner of an account is told.
+const toldAfter = 10
+
 // fail counts a wrong password, for the account unless the attempt is claimed. The statement does the counting, so
-// that no two instances count as one.
-func (s *Service) fail(ctx context.Context, a attempt, claimed bool) error {
+// that no two instances count as one. The owner of the account, if it has one, is told once there were many.
+func (s *Service) fail(ctx context.Context, a attempt, claimed bool, past failureRow, owner ids.User) error {
 	now := s.now()
-	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		failures := past.Failures + 1
 		if !claimed {
-			if err := countFailure(ctx, tx, a.account, accountLimit(), now); err != nil {
+			if failures, err = countFailure(ctx, tx, a.account, accountLimit(), now); err != nil {
+				return err
+			}
+		}
+		if failures == toldAfter && owner != "" {
+			if err := s.publish(ctx, tx, api.LoginsHaveFailed, owner); err != nil {
 				return err
 			}
 		}
 		if a.address == "" {
 			return nil
 		}
-		return countFailure(ctx, tx, a.address, addressLimit(), now)
+		_, err = countFailure(ctx, tx, a.address, addressLimit(), now)
+		return err
 	})
 }
 
-func countFailure(ctx context.Context, tx bun.Tx, key string, l limit, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `
+// countFailure counts a failure and returns how many there were.
+func countFailure(ctx context.Context, tx bun.Tx, key string, l limit, now time.Time) (failures int, err error) {
+	err = tx.NewRaw(`
 		INSERT INTO login_failures (key, failures, last_at) VALUES (?, 1, ?)
 		ON CONFLICT (key) DO UPDATE SET
 			failures = CASE WHEN login_failures.last_at <= ? THEN 1 ELSE login_failures.failures + 1 END,
-			last_at = excluded.last_at`, key, now, now.Add(-l.forget))
-	return err
+			last_at = excluded.last_at
+		RETURNING failures`, key, now, now.Add(-l.forget)).Scan(ctx, &failures)
+	return failures, err
 }
 
 func clearFailures(ctx context.Context, tx bun.Tx, account string) error {

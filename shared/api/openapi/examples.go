@@ -53,6 +53,7 @@ const (
 	anEvent   ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aType     ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aUser     ids.User       = "usr_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aSession  ids.Session    = "ses_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	anOrder   ids.Order      = "ord_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aTicket   ids.Ticket     = "tkt_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aPayment  ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
@@ -94,6 +95,7 @@ func account() []Example {
 			Language: "de", Timezone: "Europe/Berlin", BirthYear: 1990, City: "Berlin", Country: "DE",
 			ShareDemographics: true})}),
 		example(api.RequestEmailConfirmation, rpc.None{}),
+		example(api.ListSessions, api.SessionQuery{Page: api.Page{Limit: 10}}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
 	}
@@ -304,6 +306,11 @@ func ending() []Example {
 		example(api.ChangeMyPassword, api.ChangePassword{CurrentPassword: oldPassword, NewPassword: newPassword}),
 		example(api.EndSession, rpc.None{}),
 		example(api.CreateSession, api.Login{Email: jo, Password: newPassword}),
+		example(api.EndAllSessions, rpc.None{}),
+		example(api.CreateSession, api.Login{Email: jo, Password: newPassword}),
+		example(api.CreateSession, api.Login{Email: jo, Password: newPassword}),
+		example(api.ListSessions, api.SessionQuery{Page: api.Page{Limit: 10}}),
+		example(api.EndOneSession, api.SessionRef{ID: aSession}), // the oldest, by the list
 		example(api.DeleteMe, api.DeleteAccount{Password: newPassword}),
 	}
 }

@@ -102,6 +102,8 @@ type View struct {
 	Subject, Text    string
 	Token, Until     string
 	Address          string // that is to replace the recipient's, masked
+	Device, From     string // of a login, and the address that it came from
+	When             string // it was
 	Hours            int
 }
 

@@ -12,7 +12,8 @@ func (c *Catalogue) Example(t Template, lang, base string) (*api.Preview, error)
 	f := exampleFacts(t.Name)
 	v := c.View(lang, "Ada Lovelace", f)
 	v.Token, v.Until = "example-token", c.Moment(lang, exampleStart(), "Europe/Berlin")
-	v.Address = "l…@example.org"
+	v.Address, v.Device, v.From = "l…@example.org", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "192.0.2.7"
+	v.When = v.Until
 	links := Links{Action: t.Link(base, f)}
 	if !IsTransactional(t.Kind) {
 		links.Unsubscribe = base + "/v1/unsubscribe?token=example"
@@ -37,7 +38,8 @@ func exampleFacts(template string) Facts {
 	}
 	price := api.Money{Amount: 4200, Currency: "EUR"}
 	switch template {
-	case "welcome", "email_confirmation", "email_change", "password_reset", "password_changed":
+	case "welcome", "email_confirmation", "email_change", "new_device", "logins_failed", "password_reset",
+		"password_changed":
 		f.Event = nil
 	case "order_paid", "order_expired", "order_cancelled":
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,

@@ -11,18 +11,20 @@ import (
 // Facts are what a message is filled with: what was known when its cause came, in no language yet. They are stored as
 // JSON.
 type Facts struct {
-	Event   *Event     `json:"event,omitempty"`
-	Was     *Event     `json:"was,omitempty"` // before a change
-	Order   *api.Order `json:"order,omitempty"`
-	Ticket  ids.Ticket `json:"ticket,omitempty"` // that the recipient was given
-	Amount  *api.Money `json:"amount,omitempty"`
-	Speaks  string     `json:"speaks,omitempty"`   // the recipient's language, where the account has none
-	OrderID ids.Order  `json:"order_id,omitempty"` // without the order
-	Code    string     `json:"code,omitempty"`     // why: a code of payments and refunds
-	Reason  string     `json:"reason,omitempty"`   // why: what a person wrote
-	Subject string     `json:"subject,omitempty"`  // of an announcement
-	Text    string     `json:"text,omitempty"`
-	ResetID string     `json:"reset_id,omitempty"`
+	Event     *Event      `json:"event,omitempty"`
+	Was       *Event      `json:"was,omitempty"` // before a change
+	Order     *api.Order  `json:"order,omitempty"`
+	Ticket    ids.Ticket  `json:"ticket,omitempty"` // that the recipient was given
+	Amount    *api.Money  `json:"amount,omitempty"`
+	Speaks    string      `json:"speaks,omitempty"`   // the recipient's language, where the account has none
+	OrderID   ids.Order   `json:"order_id,omitempty"` // without the order
+	Code      string      `json:"code,omitempty"`     // why: a code of payments and refunds
+	Reason    string      `json:"reason,omitempty"`   // why: what a person wrote
+	Subject   string      `json:"subject,omitempty"`  // of an announcement
+	Text      string      `json:"text,omitempty"`
+	ResetID   string      `json:"reset_id,omitempty"`
+	SessionID ids.Session `json:"session_id,omitempty"` // of a login
+	At        time.Time   `json:"at,omitzero"`          // when it was
 	// of a request to confirm an address
 	ConfirmationID string           `json:"confirmation_id,omitempty"`
 	Hours          int              `json:"hours,omitempty"` // before the start

@@ -19,6 +19,8 @@ func Templates() []Template {
 		{"welcome", api.AboutAccount, "/v1/events"},
 		{"email_confirmation", api.AboutAccount, ""},
 		{"email_change", api.AboutAccount, ""},
+		{"new_device", api.AboutAccount, ""},
+		{"logins_failed", api.AboutAccount, ""},
 		{"password_reset", api.AboutAccount, ""},
 		{"password_changed", api.AboutAccount, ""},
 		{"order_paid", api.AboutOrders, "/v1/orders/{order}/tickets"},
