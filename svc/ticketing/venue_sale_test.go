@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 )
@@ -53,6 +55,63 @@ func (x *till) reversal(of line.Entry) line.Entry {
 	e := x.entry()
 	e.Reversal = &line.Reversal{OrderID: of.Sale.OrderID, Reason: "the wrong type", By: "pas_till"}
 	return e
+}
+
+// The journal brings sales of the venue, whose key signs their tickets, and no others.
+func TestJournalSells(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		s := h.start()
+		h.start()
+		o := h.publish(20, 1000)
+		e := h.edge(o.Event.Organizer)
+		public, private, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.key.Public = public
+		e.mustHello()
+		typ := o.Event.TicketTypes[0].ID
+		lease := must(h.as(o.Event.Organizer), h, api.CreateLease, api.NewLease{EventID: o.Event.ID, VenueID: e.session.VenueID,
+			TicketTypeID: typ, Quantity: 8})
+		h.handOver(e, o, line.PolicyVenue)
+		if st := e.state(o.Event.ID); st == nil || len(st.Leases) != 1 || st.Leases[0].ID != lease.ID || st.Leases[0].Quantity != 8 {
+			t.Fatalf("the venue hears %+v", st)
+		}
+		e.hold(o.Event.ID)
+		if err := e.take(o.Event.ID); err != nil {
+			t.Fatal(err)
+		}
+		x := &till{harness: h, s: s, o: o, lease: lease}
+		sold, cut := x.sale(3), x.entry()
+		cut.LeaseCut = &line.LeaseCut{LeaseID: lease.ID, Quantity: 2}
+		foreign := x.sale(1)
+		foreign.EventID = h.publish(5, 1000).Event.ID
+		for range 2 {
+			if n, err := e.send(sold, cut, foreign); err != nil || n != 3 {
+				t.Fatalf("the journal is here up to %d, %v", n, err)
+			}
+		}
+		x.poolIs(14, 3, 3)
+		x.leaseIs(api.LeaseOpen, 6, 3)
+		if err := e.read(o.Event.ID, 100); err != nil || len(e.tickets) != 3 {
+			t.Errorf("the manifest has %d tickets, %v", len(e.tickets), err)
+		}
+		h.audit()
+
+		e.entries = make([]line.Entry, 3)
+		must(h.as(o.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: o.Event.ID})
+		if err := e.giveBack(o.Event.ID, e.state(o.Event.ID).Epoch); err != nil {
+			t.Fatal(err)
+		}
+		h.clock.Set(o.Event.StartsAt)
+		signed := func(ticket ids.Ticket) string {
+			return code.Sign(code.Payload{Event: o.Event.ID, Ticket: ticket, Revision: 1}, e.key.ID, private)
+		}
+		h.scanned(o, signed(sold.Sale.Tickets[0].ID), api.Admitted)
+		h.scanned(o, signed(sold.Sale.Tickets[0].ID), api.AlreadyAdmitted)
+		bought := must(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash))
+		h.scanned(o, signed(bought.Tickets[0].ID), api.InvalidCode) // not of this venue's sales
+	})
 }
 
 var errKilled = errors.New("killed")
