@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
 // What lets its holder in travels sealed.
 func TestSecretsAreSealed(t *testing.T) {
-	secret := regexp.MustCompile(`^(.*password|.*token|.*secret|ticket)$`)
+	secret := regexp.MustCompile(`^(.*password|.*token|.*secret|credentials|ticket)$`)
 	sealed := 0
-	for _, d := range api.All() {
+	for _, d := range slices.Concat(api.All(), line.Endpoints()) {
 		if d.Sealed {
 			sealed++
 		}

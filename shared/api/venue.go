@@ -131,7 +131,7 @@ var (
 		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: ""}}}
 	CreateVenueCredentials = rpc.Endpoint[VenueRef, VenueCredentials]{Spec: rpc.Spec{Service: "venue",
 		Name: "create_credentials", Method: "POST", Path: "/v1/venues/{id}/credentials", Access: rpc.User,
-		Status: 201, Summary: "Make credentials for the computer of a venue",
+		Sealed: true, Status: 201, Summary: "Make credentials for the computer of a venue",
 		Detail: "Those that were made before stay valid. A cluster has the keys elsewhere: there it is done with " +
 			"starlight auth venue.",
 		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
@@ -141,7 +141,7 @@ var (
 		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
 
 	CreatePass = rpc.Endpoint[NewPass, NewPassSecret]{Spec: rpc.Spec{Service: "venue", Name: "create_pass",
-		Method: "POST", Path: "/v1/events/{id}/passes", Access: rpc.User, Status: 201,
+		Method: "POST", Path: "/v1/events/{id}/passes", Access: rpc.User, Sealed: true, Status: 201,
 		Summary: "Let a device scan at an event's venue",
 		Detail: "For the time in which a venue admits for the event. The secret is in this answer alone, so a " +
 			"repeated request makes another pass.",

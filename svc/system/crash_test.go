@@ -200,8 +200,8 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("a refund was killed at %d moments", deaths)
-	// After the last commit the outcome is there
-	// to be seen, so that one may be missed; and commits of what comes together are one.
+	// After the last commit the outcome is there to be seen, so that moment may be missed; and commits of what comes
+	// together are one.
 	if deaths < 10 {
 		t.Error("the way of a refund has more steps")
 	}

@@ -65,7 +65,7 @@ type CheckedUser struct {
 // CheckUserPassword is the endpoint of the user service for the venue service. Wrong passwords slow down further
 // attempts at the account as they do at login.
 var CheckUserPassword = rpc.Endpoint[CheckPassword, CheckedUser]{Spec: rpc.Spec{Service: "user",
-	Name: "check_password", Access: rpc.Internal, Callers: []string{"venue"}, Timeout: patience,
+	Name: "check_password", Access: rpc.Internal, Sealed: true, Callers: []string{"venue"}, Timeout: patience,
 	Summary: "Who a person is that signs in at a venue"}}
 
 func doors(name, summary string) rpc.Spec {
