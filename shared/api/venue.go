@@ -62,7 +62,7 @@ type VenueStatus struct {
 	LastSeen    *time.Time `json:"last_seen,omitempty"`    // when it asked last; absent if none ever did
 	Edge        string     `json:"edge,omitempty"`         // the name of its data folder; absent: the next one is bound
 	Version     string     `json:"version,omitempty"`      // of its program
-	ManifestAge int64      `json:"manifest_age_s"`         // seconds since its oldest manifest was known to be current
+	ManifestAge int64      `json:"manifest_age"`           // seconds since its oldest manifest was known to be current
 	Waiting     int64      `json:"scans_waiting"`          // entries of its journal that the system did not have
 	Tickets     int64      `json:"tickets"`                // in all of its manifests
 	Admitted    int64      `json:"admitted"`               // since it was started

@@ -29,7 +29,7 @@ type Token struct {
 type Admission struct {
 	api.AdmissionResult
 	// seconds since the list of tickets was known to be that of the system
-	ManifestAge int64 `json:"manifest_age_s"`
+	ManifestAge int64 `json:"manifest_age"`
 	// the code is genuine, and the list does not have the ticket, or has it with an older code
 	Unknown bool `json:"unknown,omitempty"`
 }
@@ -37,7 +37,7 @@ type Admission struct {
 // Exit is the answer to the scan of a person who goes out.
 type Exit struct {
 	Result      string `json:"result"` // exited, not_inside, invalid, wrong_event or revoked
-	ManifestAge int64  `json:"manifest_age_s"`
+	ManifestAge int64  `json:"manifest_age"`
 }
 
 // Event is an event as the venue has it.
@@ -51,7 +51,7 @@ type Event struct {
 	Admits      bool      `json:"admits"` // this computer decides at its doors
 	Policy      string    `json:"policy"`
 	Unknown     string    `json:"unknown"` // what is done with a genuine ticket that the list does not have
-	ManifestAge int64     `json:"manifest_age_s"`
+	ManifestAge int64     `json:"manifest_age"`
 }
 
 // scan is one reading of a code, as the list of scans has it.
@@ -221,6 +221,9 @@ func ticketOf(e *api.Event, t *line.Ticket) *api.Ticket {
 func (s *Service) admitThere(ctx context.Context, req *line.Admit) (*api.AdmissionResult, error) {
 	if req.Edge != "" && req.Edge != s.cfg.DB.Identity().Folder {
 		return nil, fault.New(fault.Precondition, "another computer serves the venue")
+	}
+	if !req.Until.IsZero() && s.clock.Now().After(req.Until) {
+		return nil, fault.New(fault.Timeout, "the scan came too late to be answered: scan it again")
 	}
 	v, err := s.doors.Scan(ctx, doors.Shown{EventID: req.EventID, Code: req.Code, Gate: req.Gate, By: string(req.By)})
 	if err != nil {

@@ -21,12 +21,12 @@ type Status struct {
 	Skew    int64     `json:"skew_ms"`           // the venue's clock less the system's
 	Trouble string    `json:"trouble,omitempty"` // why nothing is decided here, if so
 
-	ManifestAge int64 `json:"manifest_age_s"` // seconds since the oldest list was known to be that of the system
-	Tickets     int64 `json:"tickets"`        // in all lists
-	Admitted    int64 `json:"admitted"`       // people, since the start
-	Waiting     int64 `json:"waiting"`        // entries of the journal that the system does not have
-	Journal     int64 `json:"journal"`        // entries of the journal
-	DiskBytes   int64 `json:"disk_bytes"`     // size of the file
+	ManifestAge int64 `json:"manifest_age"` // seconds since the oldest list was known to be that of the system
+	Tickets     int64 `json:"tickets"`      // in all lists
+	Admitted    int64 `json:"admitted"`     // people, since the start
+	Waiting     int64 `json:"waiting"`      // entries of the journal that the system does not have
+	Journal     int64 `json:"journal"`      // entries of the journal
+	DiskBytes   int64 `json:"disk_bytes"`   // size of the file
 }
 
 // Status returns how the computer is.

@@ -140,7 +140,7 @@ func (s *Service) admitThere(ctx context.Context, req *line.There) (*api.Admissi
 		return nil, errCut()
 	}
 	admit := req.Admit
-	admit.Edge = row.Edge
+	admit.Edge, admit.Until = row.Edge, s.now().Add(thereWithin)
 	ctx, cancel := context.WithTimeout(ctx, thereWithin)
 	defer cancel()
 	result, err := rpc.Call(inside(ctx), a.client, line.AdmitThere, &admit)

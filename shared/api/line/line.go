@@ -314,7 +314,7 @@ type StaffRole struct {
 type Status struct {
 	Version  string `json:"version"`
 	Waiting  int64  `json:"waiting"`        // entries of the journal that the hub does not have
-	Manifest int64  `json:"manifest_age_s"` // seconds since the oldest manifest was known to be current
+	Manifest int64  `json:"manifest_age"`   // seconds since the oldest manifest was known to be current
 	Tickets  int64  `json:"tickets"`        // in all manifests
 	Admitted int64  `json:"admitted"`       // since the edge has started
 	Skew     int64  `json:"skew_ms"`        // the venue's clock less the hub's
@@ -338,6 +338,9 @@ type Admit struct {
 	Code    string    `json:"code"`
 	Gate    string    `json:"gate,omitempty"`
 	By      ids.User  `json:"by"`
+	// Until is when nobody waits for the answer any more, by the hub's clock. A message may be on its way for longer
+	// than its line is cut: a ticket must not be used up when its holder has long been sent away.
+	Until time.Time `json:"until"`
 }
 
 // The endpoints of the hub in the venue's account. Precondition means that another edge serves the venue.

@@ -174,7 +174,7 @@ func (d *Doors) instrument(r *observe.Registry) {
 	r.GaugeFunc("starlight_edge_journal_waiting", "Entries of the journal that the hub does not have.",
 		func() float64 { return float64(d.Waiting()) })
 	r.GaugeFunc("starlight_edge_tickets", "Tickets in all manifests.", func() float64 { return float64(d.Tickets()) })
-	r.GaugeFunc("starlight_edge_manifest_age_seconds",
+	r.GaugeFunc("starlight_edge_manifest_ageeconds",
 		"Since when the oldest manifest has not been known to be that of the hub.",
 		func() float64 { return d.OldestManifest().Seconds() })
 	r.GaugeFunc("starlight_edge_disk_bytes", "Size of the file of the doors.",

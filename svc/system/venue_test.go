@@ -1,0 +1,179 @@
+package system_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// hall is a venue with its computer, the doors of an event, and a line that a test can cut.
+type hall struct {
+	hub   *site
+	edge  *site
+	line  *testkit.Proxy
+	p     *process
+	venue api.Venue
+	event api.Event
+	owner string
+	pass  string
+}
+
+// openHall starts a system and the computer of a venue, and hands the doors of a free event over.
+func openHall(t *testing.T) (*hall, []api.Ticket) {
+	t.Helper()
+	cfg := config(t.TempDir())
+	cfg.Leaf = "127.0.0.1:0"
+	hub, sys, _ := start(t, cfg)
+	hub.unlimited(hub.login(adminEmail))
+	_, owner := hub.join("owner@example.org")
+	h := &hall{hub: hub, owner: owner, event: hub.concert(owner, 100, 0)}
+	_, buyer := hub.join("buyer@example.org")
+	tickets := h.buy(t, buyer, 6)
+	h.venue = call[api.Venue](hub, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC", Gates: []string{"north"}})
+	creds := filepath.Join(t.TempDir(), "venue.creds")
+	got := call[api.VenueCredentials](hub, 201, "POST", "/v1/venues/"+h.venue.ID.String()+"/credentials", owner, nil)
+	if err := os.WriteFile(creds, []byte(got.Credentials), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.line = testkit.NewProxy(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
+	at := freeAddress(t)
+	h.p = spawn(t, "starlight", nil, "edge", "--venue", h.venue.ID.String(), "--hub", "nats-leaf://"+h.line.Addr, "--creds", creds,
+		"--data", filepath.Join(t.TempDir(), "edge"), "--http", at)
+	h.edge = &site{t: t, url: "http://" + at}
+	call[api.Authority](hub, 200, "PUT", h.at("/authority"), owner, api.NewAuthority{VenueID: h.venue.ID})
+	h.pass = call[api.NewPassSecret](hub, 201, "POST", h.at("/passes"), owner, api.NewPass{Name: "Phone", Gate: "north"}).Secret
+	h.awaitDoors(t, "venue")
+	testkit.Eventually(t, 20*time.Second, func() error { // the pass comes with the next answer of the hub
+		got, err := h.edge.send("GET", h.at("/admissions"), h.pass, nil)
+		if err != nil {
+			return err
+		}
+		return got.is(200, "")
+	})
+	return h, tickets
+}
+
+func (h *hall) at(path string) string { return "/v1/events/" + h.event.ID.String() + path }
+
+func (h *hall) buy(t *testing.T, buyer string, n int) []api.Ticket {
+	t.Helper()
+	o := call[api.Order](h.hub, 201, "POST", "/v1/orders", buyer, seats(h.event, n))
+	h.hub.await(buyer, o, api.OrderPaid)
+	return call[api.List[api.Ticket]](h.hub, 200, "GET", "/v1/orders/"+o.ID.String()+"/tickets", buyer, nil).Items
+}
+
+func (h *hall) awaitDoors(t *testing.T, state string) {
+	t.Helper()
+	testkit.Eventually(t, 40*time.Second, func() error {
+		if got := call[api.Authority](h.hub, 200, "GET", h.at("/authority"), h.owner, nil); got.State != state {
+			return fmt.Errorf("the doors are %+v", got)
+		}
+		return nil
+	})
+}
+
+// atVenue and atHub scan a ticket, and return what the person is told.
+func (h *hall) atVenue(t *testing.T, ticket api.Ticket) string {
+	t.Helper()
+	return call[api.AdmissionResult](h.edge, 200, "POST", h.at("/admissions"), h.pass, api.Admission{Code: ticket.Code, Gate: "north"}).Result
+}
+
+func (h *hall) atHub(t *testing.T, ticket api.Ticket) string {
+	t.Helper()
+	return call[api.AdmissionResult](h.hub, 200, "POST", h.at("/admissions"), h.owner, api.Admission{Code: ticket.Code, Gate: "desk"}).Result
+}
+
+// The line to a venue is cut while its doors are open. No ticket is let in twice, wherever and whenever it is shown, and
+// what the venue has decided is at the system in the end, each scan once, though its computer was killed meanwhile.
+func TestDoorsOfAVenueWithoutALine(t *testing.T) {
+	t.Parallel()
+	h, tickets := openHall(t)
+	expect := func(what, got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	expect("at the venue", h.atVenue(t, tickets[0]), api.Admitted)
+	expect("then at the hub", h.atHub(t, tickets[0]), api.AlreadyAdmitted)
+	expect("at the hub", h.atHub(t, tickets[1]), api.Admitted)
+	expect("then at the venue", h.atVenue(t, tickets[1]), api.AlreadyAdmitted)
+
+	mend := h.line.Pause()
+	defer mend()
+	if got, err := h.hub.send("POST", h.at("/admissions"), h.owner, api.Admission{Code: tickets[2].Code}); err != nil || got.status < 503 {
+		t.Errorf("a scan at the hub without a line: %d %s %v", got.status, got.body, err)
+	}
+	var gates sync.WaitGroup
+	results := make([]string, 50)
+	for i := range results {
+		gates.Go(func() { results[i] = h.atVenue(t, tickets[2]) })
+	}
+	gates.Wait()
+	admitted := 0
+	for _, r := range results {
+		if r == api.Admitted {
+			admitted++
+		} else if r != api.AlreadyAdmitted {
+			t.Errorf("a gate says %s", r)
+		}
+	}
+	if admitted != 1 {
+		t.Errorf("%d gates admitted one ticket", admitted)
+	}
+	_, late := h.hub.join("late@example.org")
+	expect("a ticket of which the venue has not heard", h.atVenue(t, h.buy(t, late, 1)[0]), api.InvalidCode)
+	h.p.kill()
+	h.p.again()
+	expect("after the computer was killed", h.atVenue(t, tickets[2]), api.AlreadyAdmitted)
+	expect("without a line since its start", h.atVenue(t, tickets[3]), api.Admitted)
+
+	mend()
+	testkit.Eventually(t, 60*time.Second, func() error {
+		got := call[api.VenueStatus](h.hub, 200, "GET", "/v1/venues/"+h.venue.ID.String()+"/status", h.owner, nil)
+		if !got.Online || got.Waiting > 0 {
+			return fmt.Errorf("the venue is %+v", got)
+		}
+		scans := call[api.List[api.Scan]](h.hub, 200, "GET", h.at("/admissions?limit=200"), h.owner, nil).Items
+		in, ids := map[string]int{}, map[string]bool{}
+		for _, s := range scans {
+			ids[s.ID.String()] = true
+			if s.Result == api.Admitted {
+				in[s.TicketID.String()]++
+			}
+		}
+		// Two of each of the first tickets, fifty, the unknown one, and two after the kill.
+		if len(scans) != 57 || len(ids) != 57 || len(in) != 4 {
+			return fmt.Errorf("%d scans, %d of them different, %d admitted", len(scans), len(ids), len(in))
+		}
+		for _, n := range in {
+			if n != 1 {
+				return fmt.Errorf("admitted: %v", in)
+			}
+		}
+		return nil
+	})
+
+	// A question gets there when nobody waits for its answer any more.
+	mend = h.line.Pause()
+	defer mend()
+	h.hub.refused("timeout", "POST", h.at("/admissions"), h.owner, api.Admission{Code: tickets[5].Code})
+	mend()
+	expect("after it on the same line", h.atHub(t, tickets[0]), api.AlreadyAdmitted)
+	expect("what was shown at the hub without a line", h.atVenue(t, tickets[5]), api.Admitted)
+
+	call[api.Authority](h.hub, 200, "DELETE", h.at("/authority"), h.owner, nil)
+	h.awaitDoors(t, "hub")
+	expect("back at the hub", h.atHub(t, tickets[3]), api.AlreadyAdmitted)
+	expect("back at the hub, a new one", h.atHub(t, tickets[4]), api.Admitted)
+	if got, err := h.edge.send("POST", h.at("/admissions"), h.pass, api.Admission{Code: tickets[4].Code}); err != nil || got.status == 200 {
+		t.Errorf("the venue still decides: %d %s %v", got.status, got.body, err)
+	}
+}
