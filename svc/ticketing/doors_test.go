@@ -567,6 +567,22 @@ func TestJournalIsFlagged(t *testing.T) {
 	})
 }
 
+// A venue cannot take the doors of an event by saying that it has them.
+func TestVenueHoldsNoDoorsOfOthers(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 0)
+		b := h.buy(offer, 1)
+		e := h.edge(ids.New[ids.UserKind](h.clock.Now()))
+		e.holds[offer.Event.ID] = line.Hold{EventID: offer.Event.ID, Epoch: 1 << 40}
+		e.mustHello()
+		if st := e.state(offer.Event.ID); st != nil {
+			t.Errorf("the venue is told of another's event: %+v", st)
+		}
+		h.scanned(offer, b.tickets[0].Code, api.Admitted)
+	})
+}
+
 // The database is restored from a backup that knows nothing of the hand-over. What the venue holds, it holds.
 func TestRestoredDatabaseLearnsOfTheVenue(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {

@@ -2,6 +2,7 @@ package doors
 
 import (
 	"context"
+	"iter"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // journal keeps and applies what a venue has decided, each entry once, in their order. It takes those that follow on
 // what is here; the receipt says where to go on.
 func (s *Doors) journal(ctx context.Context, req *line.Journal) (*line.Receipt, error) {
-	trusted, err := s.trusted(ctx, req)
+	trusted, err := s.trusted(ctx, req.VenueID, eventsOf(req.Entries))
 	if err != nil {
 		return nil, err
 	}
@@ -109,23 +110,36 @@ func kindOf(e line.Entry) string {
 	return ""
 }
 
-// trusted returns the events of entries that the venue may decide for: it has, or had, their doors; or, should this
-// database have forgotten that, they are at the venue, or its owner manages them.
-func (s *Doors) trusted(ctx context.Context, req *line.Journal) (map[ids.Event]bool, error) {
+// eventsOf returns the events that entries are about.
+func eventsOf(entries []line.Entry) iter.Seq[ids.Event] {
+	return func(yield func(ids.Event) bool) {
+		for _, e := range entries {
+			if e.EventID != "" && !yield(e.EventID) {
+				return
+			}
+		}
+	}
+}
+
+// trusted returns for which of the events the venue may decide: it has, or had, their doors; or, should this database
+// have forgotten that, they are at the venue, or its owner manages them.
+func (s *Doors) trusted(
+	ctx context.Context, venue ids.Venue, events iter.Seq[ids.Event],
+) (map[ids.Event]bool, error) {
 	out := map[ids.Event]bool{}
-	for _, e := range req.Entries {
-		if _, known := out[e.EventID]; known || e.EventID == "" {
+	for event := range events {
+		if _, known := out[event]; known {
 			continue
 		}
-		row, err := doorOf(ctx, s.db.Read(), e.EventID)
+		row, err := doorOf(ctx, s.db.Read(), event)
 		if err != nil {
 			return nil, store.FaultOf(ctx, err)
 		}
-		if row != nil && row.VenueID == req.VenueID {
-			out[e.EventID] = true
+		if row != nil && row.VenueID == venue {
+			out[event] = true
 			continue
 		}
-		if out[e.EventID], err = s.belongs(ctx, req.VenueID, e.EventID); err != nil {
+		if out[event], err = s.belongs(ctx, venue, event); err != nil {
 			return nil, err
 		}
 	}

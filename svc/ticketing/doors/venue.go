@@ -23,9 +23,13 @@ func (s *Doors) hello(ctx context.Context, req *line.Hello) (*line.Welcome, erro
 	if len(req.Key.Public) != 32 || req.Key.ID == "" || len(req.Key.ID) > 64 {
 		return nil, fault.New(fault.Invalid, "the key is not an Ed25519 key with an id")
 	}
+	holds, err := s.trustedHolds(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	var number int64
 	var adopted []ids.Event
-	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var err error
 		adopted = nil
 		if number, err = s.db.lockedJournal(ctx, tx, req.Session, now); err != nil {
@@ -38,7 +42,7 @@ func (s *Doors) hello(ctx context.Context, req *line.Hello) (*line.Welcome, erro
 		if err := registerKey(ctx, tx, req.VenueID, req.Key, now); err != nil {
 			return err
 		}
-		adopted, err = s.db.adopt(ctx, tx, req, number < req.Accepted, now)
+		adopted, err = s.db.adopt(ctx, tx, req.VenueID, holds, number < req.Accepted, now)
 		return err
 	})
 	if err != nil {
@@ -50,6 +54,31 @@ func (s *Doors) hello(ctx context.Context, req *line.Hello) (*line.Welcome, erro
 			"event", event, "venue", req.VenueID)
 	}
 	return &line.Welcome{Now: now, Journal: number}, nil
+}
+
+// trustedHolds returns those of the doors that an edge says to hold which may be its venue's. What else it says is
+// logged, and changes nothing: the edge learns from its state that they are not.
+func (s *Doors) trustedHolds(ctx context.Context, req *line.Hello) ([]line.Hold, error) {
+	trusted, err := s.trusted(ctx, req.VenueID, func(yield func(ids.Event) bool) {
+		for _, h := range req.Holds {
+			if !yield(h.EventID) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	var holds []line.Hold
+	for _, h := range req.Holds {
+		if trusted[h.EventID] {
+			holds = append(holds, h)
+			continue
+		}
+		s.log.WarnContext(ctx, "a venue says that it holds doors which are none of its", "event", h.EventID,
+			"venue", req.VenueID)
+	}
+	return holds, nil
 }
 
 // registerKey keeps the key of a venue. The id of a key that another venue has, or that is another key, is refused.
@@ -71,15 +100,15 @@ func registerKey(ctx context.Context, tx tx, venue ids.Venue, key line.Key, now 
 // adopt makes the doors what a venue holds on its disk, where they are not: a Take that did not arrive, or this
 // database is older than the venue's. restored says that it is, by the journal. It returns the events for which it is.
 func (db doorStore) adopt(
-	ctx context.Context, tx tx, req *line.Hello, restored bool, now time.Time,
+	ctx context.Context, tx tx, venue ids.Venue, holds []line.Hold, restored bool, now time.Time,
 ) ([]ids.Event, error) {
 	differ := false
-	for _, h := range req.Holds {
+	for _, h := range holds {
 		row, err := doorOf(ctx, tx, h.EventID)
 		if err != nil {
 			return nil, err
 		}
-		differ = differ || !row.isOver(h) && (!row.isHeld(req.VenueID, h) || restored || h.Position > row.Position)
+		differ = differ || !row.isOver(h) && (!row.isHeld(venue, h) || restored || h.Position > row.Position)
 	}
 	if differ { // before the rows are locked, as all others do
 		if err := db.lockTickets(ctx, tx); err != nil {
@@ -87,12 +116,12 @@ func (db doorStore) adopt(
 		}
 	}
 	var events []ids.Event
-	for _, h := range req.Holds {
+	for _, h := range holds {
 		row, err := db.lockedDoor(ctx, tx, h.EventID)
 		if err != nil {
 			return nil, err
 		}
-		held := row.isHeld(req.VenueID, h)
+		held := row.isHeld(venue, h)
 		switch {
 		case held && row.State == line.DoorsHandingOver:
 			row.State, row.ChangedAt = line.DoorsVenue, now
@@ -110,7 +139,7 @@ func (db doorStore) adopt(
 			next = *row
 		}
 		if !held {
-			next.VenueID, next.State, next.Epoch = req.VenueID, line.DoorsVenue, h.Epoch
+			next.VenueID, next.State, next.Epoch = venue, line.DoorsVenue, h.Epoch
 		}
 		// What the venue knows under the positions that it has may not be so here.
 		next.Position, next.Generation = max(next.Position, h.Position), after(next.Generation, now)
