@@ -331,10 +331,11 @@ func TestScenarios(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	var progress bytes.Buffer
 	err := run(t.Context(), []string{"-targets", "system", "-duration", "100ms", "-rounds", "1", "-tickets", "40", "-facts", "2000", "-crowd", "300", "-dir", t.TempDir(), "-json", file}, io.Discard, &progress)
+	text, read := os.ReadFile(file)
 	if err != nil {
-		t.Fatalf("%v\n%s", err, &progress)
+		t.Fatalf("%v\n%s\n%s", err, &progress, text)
 	}
-	text, err := os.ReadFile(file)
+	err = read
 	if err != nil {
 		t.Fatal(err)
 	}
