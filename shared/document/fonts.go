@@ -66,7 +66,7 @@ func NewFonts(cfg FontConfig) (*Fonts, error) {
 	if f.regular, err = parseTypeface("GoRegular", goregular.TTF); err != nil {
 		return nil, err
 	}
-	f.regular.usual = "0123456789abcdefghijklmnopqrstuvwxyz"
+	f.regular.have("0123456789abcdefghijklmnopqrstuvwxyz")
 	if f.bold, err = parseTypeface("GoBold", gobold.TTF); err != nil {
 		return nil, err
 	}

@@ -250,10 +250,8 @@ func (w *pdfWriter) font(t *typeface) int {
 		}
 	}
 	font := newPDFFont(t)
-	for _, sign := range t.usual {
-		if id, found := t.NominalGlyph(sign); found {
-			font.code(sign, id)
-		}
+	for _, g := range t.usual {
+		font.code(g.sign, g.id)
 	}
 	w.fonts = append(w.fonts, font)
 	return len(w.fonts) - 1

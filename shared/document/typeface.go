@@ -21,10 +21,25 @@ type typeface struct {
 	ascent, descent                     int16
 	left, bottom, right, top, capHeight int16
 
-	usual string // signs that every document with the font gets: those of ids and numbers, which are never the same
+	usual []usualGlyph // every document with the font gets them: those of ids and numbers, which are never the same
 
 	mu       sync.Mutex
 	programs map[string]*fontProgram // by the signs and glyphs that they have
+}
+
+type usualGlyph struct {
+	sign rune
+	id   font.GID
+}
+
+// have gives signs to every document with the font. The face is asked here, because its lookups are for one caller at a
+// time.
+func (t *typeface) have(signs string) {
+	for _, sign := range signs {
+		if id, found := t.NominalGlyph(sign); found {
+			t.usual = append(t.usual, usualGlyph{sign, id})
+		}
+	}
 }
 
 func parseTypeface(name string, data []byte) (*typeface, error) {
