@@ -27,6 +27,7 @@ type Config struct {
 	Registry *observe.Registry
 	Version  string
 
+	Logs     *Logs            // that Log writes to, and that goes up to the hub; nil: it stays here
 	Line     func() Line      // how the line to the hub is; nil means up
 	Replace  bool             // take the place of a computer that was released from the venue
 	Interval time.Duration    // between two questions whether something is new; 0 means 2 s
@@ -129,6 +130,9 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Every(run.Loop{Name: "follow", Interval: s.cfg.Interval, Wake: s.poked, Do: s.round})
 	g.Go("journal", s.handUpAlways)
 	g.Every(run.Loop{Name: "mend", Interval: mendEvery, Do: func(context.Context) error { return s.doors.Mend() }})
+	if s.cfg.Logs != nil {
+		g.Every(run.Loop{Name: "logs", Interval: logsEvery, Do: s.handUpLogs})
+	}
 	g.Every(run.Loop{Name: "tidy", Interval: tidyEvery, Do: s.tidy})
 	err = g.Run(ctx)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

@@ -1,6 +1,8 @@
 package system_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,8 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
 )
 
 // hall is a venue with its computer, the doors of an event, and a line that a test can cut.
@@ -23,6 +29,9 @@ type hall struct {
 	event api.Event
 	owner string
 	pass  string
+
+	cfg     system.Config
+	connect func(context.Context) (jetstream.JetStream, func(), error) // to the system, as ops
 }
 
 // openHall starts a system and the computer of a venue, and hands the doors of a free event over.
@@ -33,7 +42,8 @@ func openHall(t *testing.T) (*hall, []api.Ticket) {
 	hub, sys, _ := start(t, cfg)
 	hub.unlimited(hub.login(adminEmail))
 	_, owner := hub.join("owner@example.org")
-	h := &hall{hub: hub, owner: owner, event: hub.concert(owner, 100, 0)}
+	h := &hall{hub: hub, owner: owner, event: hub.concert(owner, 100, 0), cfg: cfg,
+		connect: ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds"))}
 	_, buyer := hub.join("buyer@example.org")
 	tickets := h.buy(t, buyer, 6)
 	h.venue = call[api.Venue](hub, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC", Gates: []string{"north"}})
@@ -173,6 +183,23 @@ func TestDoorsOfAVenueWithoutALine(t *testing.T) {
 	h.awaitDoors(t, "hub")
 	expect("back at the hub", h.atHub(t, tickets[3]), api.AlreadyAdmitted)
 	expect("back at the hub, a new one", h.atHub(t, tickets[4]), api.Admitted)
+	mustAudit(t, h.cfg, h.connect)
+	js, done, err := h.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	logs, err := js.Stream(t.Context(), observe.LogStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 20*time.Second, func() error { // its log is with all others
+		last, err := logs.GetLastMsgForSubject(t.Context(), "logs.edge.info")
+		if err == nil && !bytes.Contains(last.Data, []byte(h.venue.ID)) {
+			err = fmt.Errorf("the log has %s", last.Data)
+		}
+		return err
+	})
 	if got, err := h.edge.send("POST", h.at("/admissions"), h.pass, api.Admission{Code: tickets[4].Code}); err != nil || got.status == 200 {
 		t.Errorf("the venue still decides: %d %s %v", got.status, got.body, err)
 	}

@@ -57,12 +57,13 @@ func (c *edgeCommand) Run(s *streams) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(75) // a small machine has more processor time to spare than memory
 	}
-	log := observe.NewLogger(logs, "edge", db.Identity().Folder, slog.LevelInfo)
-	return errors.Join(c.serve(s, db, log), db.Close())
+	up := edge.NewLogs(logs)
+	log := observe.NewLogger(up, "edge", db.Identity().Folder, slog.LevelInfo)
+	return errors.Join(c.serve(s, db, up, log), db.Close())
 }
 
 // serve runs everything on an open file.
-func (c *edgeCommand) serve(s *streams, db *disk.DB, log *slog.Logger) error {
+func (c *edgeCommand) serve(s *streams, db *disk.DB, logs *edge.Logs, log *slog.Logger) error {
 	id := db.Identity()
 	registry := observe.NewRegistry()
 	leaf, err := natsconf.StartLeaf(s.ctx, natsconf.LeafConfig{Venue: string(id.Venue), Name: id.Folder, Hub: c.Hub,
@@ -82,7 +83,7 @@ func (c *edgeCommand) serve(s *streams, db *disk.DB, log *slog.Logger) error {
 		return err
 	}
 	defer nc.Close()
-	service, err := edge.New(edge.Config{DB: db, NATS: nc, Log: log, Registry: registry,
+	service, err := edge.New(edge.Config{DB: db, NATS: nc, Log: log, Logs: logs, Registry: registry,
 		Version: system.BuildVersion(), Replace: c.Replace, Line: func() edge.Line {
 			l := leaf.State()
 			return edge.Line{Up: l.Up, Since: l.Since, Reason: l.Reason}
