@@ -46,6 +46,7 @@ const (
 	mendEvery = time.Second
 	tidyEvery = time.Hour
 	keepFor   = 90 * 24 * time.Hour // entries of the journal that the hub has
+	answerFor = 24 * time.Hour      // answers under idempotency keys
 )
 
 // Service is the computer of a venue.
@@ -160,6 +161,9 @@ func (s *Service) wake() {
 // tidy forgets what is long over.
 func (s *Service) tidy(ctx context.Context) error {
 	if err := s.people.tidy(s.doors.Write); err != nil {
+		return err
+	}
+	if err := s.doors.ForgetAnswers(s.clock.Now().Add(-answerFor)); err != nil {
 		return err
 	}
 	for ctx.Err() == nil {

@@ -565,6 +565,9 @@ func TestWhoMay(t *testing.T) {
 		{"GET", x.path("/admissions"), nil, everyone},
 		{"GET", x.path("/attendees?q=zoe"), nil, everyone},
 		{"GET", x.path(""), nil, everyone},
+		{"GET", x.path("/leases"), nil, everyone},
+		{"POST", "/v1/box-office/sales", api.NewSale{EventID: x.event.EventID}, map[string]int{"device": 400, "dora": 400,
+			"max": 400, "owner": 400, "visitor": 404, "stranger": 401, "none": 401}},
 		{"DELETE", undo, nil, managers},
 	} {
 		for who, want := range c.want {

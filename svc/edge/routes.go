@@ -107,6 +107,8 @@ func (h *Server) mount() error {
 		route(h, "DELETE", "/v1/events/{id}/admissions/{admission_id}", false, 200, h.undo),
 		route(h, "POST", "/v1/events/{id}/exits", false, 200, h.exit),
 		route(h, "GET", "/v1/events/{id}/attendees", false, 200, h.search),
+		route(h, "GET", "/v1/events/{id}/leases", false, 200, h.leases),
+		route(h, "POST", api.CreateSale.Path, false, 201, h.sell),
 	)
 }
 

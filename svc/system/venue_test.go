@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/edge"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
@@ -203,4 +204,60 @@ func TestDoorsOfAVenueWithoutALine(t *testing.T) {
 	if got, err := h.edge.send("POST", h.at("/admissions"), h.pass, api.Admission{Code: tickets[4].Code}); err != nil || got.status == 200 {
 		t.Errorf("the venue still decides: %d %s %v", got.status, got.body, err)
 	}
+}
+
+// A venue sells from its lease while the line is cut. Each of its sales is a paid order at the system after that, once,
+// though the computer was killed; what was not sold goes back to the pool when the lease is closed.
+func TestSalesOfAVenueWithoutALine(t *testing.T) {
+	t.Parallel()
+	h, _ := openHall(t)
+	seat := h.event.TicketTypes[0].ID
+	lease := call[api.Lease](h.hub, 201, "POST", h.at("/leases"), h.owner, api.NewLease{VenueID: h.venue.ID, TicketTypeID: seat,
+		Quantity: 10})
+	testkit.Eventually(t, 20*time.Second, func() error {
+		got := call[api.List[edge.Lease]](h.edge, 200, "GET", h.at("/leases"), h.pass, nil).Items
+		if len(got) != 1 || got[0].Left != 10 {
+			return fmt.Errorf("the venue's leases are %+v", got)
+		}
+		return nil
+	})
+	sell := func(n int) api.NewSale {
+		return api.NewSale{EventID: h.event.ID, Items: []api.NewOrderItem{{TicketTypeID: seat, Quantity: n}},
+			Payment: api.BoxOfficePayment{Method: api.PaidNot}, Attendees: []api.Attendee{{Name: "Zoë"}}}
+	}
+	mend := h.line.Pause()
+	defer mend()
+	var sales []api.Sale
+	for _, n := range []int{1, 2, 4} {
+		sales = append(sales, call[api.Sale](h.edge, 201, "POST", api.CreateSale.Path, h.pass, sell(n)))
+	}
+	h.p.kill()
+	h.p.again()
+	h.edge.refused("sold_out", "POST", api.CreateSale.Path, h.pass, sell(4))
+	code := api.Ticket{Code: sales[2].Tickets[3].Code}
+	for _, want := range []string{api.Admitted, api.AlreadyAdmitted} {
+		if got := h.atVenue(t, code); got != want {
+			t.Errorf("a ticket of the venue: %s, want %s", got, want)
+		}
+	}
+	call[api.Lease](h.hub, 200, "DELETE", h.at("/leases/"+lease.ID.String()), h.owner, nil)
+	mend()
+	testkit.Eventually(t, 60*time.Second, func() error {
+		got := call[api.List[api.Lease]](h.hub, 200, "GET", h.at("/leases"), h.owner, nil).Items
+		left := h.hub.left(h.event)
+		if len(got) != 1 || got[0].State != api.LeaseClosed || got[0].Sold != 7 || left.Sold != 13 || left.Available != 87 {
+			return fmt.Errorf("the leases are %+v, and left is %+v", got, left)
+		}
+		return nil
+	})
+	for i, s := range sales {
+		o := call[api.Order](h.hub, 200, "GET", "/v1/orders/"+s.OrderID.String(), h.owner, nil)
+		if o.Status != api.OrderPaid || len(o.Items) != 1 || o.Items[0].Quantity != len(s.Tickets) || len(s.Tickets) != 1<<i {
+			t.Errorf("order is %+v of %+v", o, s)
+		}
+	}
+	if got := call[api.List[api.FlaggedSale]](h.hub, 200, "GET", h.at("/flagged-sales"), h.owner, nil).Items; len(got) != 0 {
+		t.Errorf("flagged: %+v", got)
+	}
+	h.edge.refused("sold_out", "POST", api.CreateSale.Path, h.pass, sell(1))
 }

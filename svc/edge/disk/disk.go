@@ -1,5 +1,5 @@
 // Package disk keeps what the computer of a venue must not forget, in one bbolt file: who it is, the events whose doors
-// it has, their manifests, the journal of what was decided, and who may scan.
+// it has, their manifests, the journal of what was decided, what was sold of its leases, and who may scan.
 //
 // A change is on the disk when Update returns without an error: every commit is synced. After one with an error nobody
 // knows what is there, so the file is opened anew before the next (see Reopen).
@@ -42,6 +42,8 @@ var (
 	ticketsBucket  = []byte("tickets")
 	journalBucket  = []byte("journal")
 	sessionsBucket = []byte("sessions")
+	leasesBucket   = []byte("leases")
+	answersBucket  = []byte("answers")
 )
 
 // The keys of meta.
@@ -107,7 +109,8 @@ func (db *DB) open() error {
 
 // begin makes the buckets of a new file, or checks those of an old one.
 func (db *DB) begin(tx *bolt.Tx, venue ids.Venue) error {
-	for _, name := range [][]byte{metaBucket, eventsBucket, overBucket, ticketsBucket, journalBucket, sessionsBucket} {
+	for _, name := range [][]byte{metaBucket, eventsBucket, overBucket, ticketsBucket, journalBucket, sessionsBucket,
+		leasesBucket, answersBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

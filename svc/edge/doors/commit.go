@@ -18,8 +18,8 @@ type place struct {
 	ticket [16]byte
 }
 
-// commit decides on scans in the order in which they came, and writes what was decided in one transaction. What is in
-// memory follows only when that is on the disk.
+// commit decides on scans and sales in the order in which they came, and writes what was decided in one transaction.
+// What is in memory follows only when that is on the disk.
 func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] {
 	d.write.Lock()
 	defer d.write.Unlock()
@@ -30,11 +30,20 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 	now := d.now().UTC().Truncate(time.Millisecond)
 	marks := make(map[place]mark, len(in))
 	entries := make([]line.Entry, 0, len(in))
+	sales := d.beginSelling()
 	d.mu.Lock() // names of gates may be added
 	for i := range in {
 		r := &in[i]
 		e := d.events[r.EventID]
 		if out[i].Err = d.holds(e); out[i].Err != nil { // it was given back a moment ago
+			continue
+		}
+		if r.sale != nil {
+			number := d.last + int64(len(entries)) + 1
+			var entry *line.Entry
+			if out[i].Out.sold, entry, out[i].Err = sales.sell(e, r, number, now); entry != nil {
+				entries = append(entries, *entry)
+			}
 			continue
 		}
 		key := place{r.EventID, r.payload.Ticket.Raw()}
@@ -54,7 +63,13 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 		return out
 	}
 	began := time.Now()
-	if err := d.db.Update(func(tx *disk.Tx) error { return tx.Append(entries...) }); err != nil {
+	err := d.db.Update(func(tx *disk.Tx) error {
+		if err := tx.Append(entries...); err != nil {
+			return err
+		}
+		return sales.write(tx)
+	})
+	if err != nil {
 		d.refused(err)
 		return batch.Fail[verdict](len(in), d.errBroken())
 	}
@@ -68,6 +83,7 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 		s.own = m
 		e.seats[key.ticket] = s
 	}
+	sales.follow()
 	for i := range out {
 		if out[i].Err == nil && out[i].Out.result == api.Admitted {
 			d.admitted.Add(1)

@@ -44,15 +44,17 @@ type Verdict struct {
 	Manifest time.Duration // the age of the manifest
 }
 
-// request is a scan on its way to a decision.
+// request is a scan, or a sale, on its way to a decision.
 type request struct {
 	Shown
+	sale    *Sale // then nothing else is there but the event and By
 	payload code.Payload
 	genuine bool
 }
 
 // verdict is a decision.
 type verdict struct {
+	sold    *Sold // of a sale; then nothing else is there
 	result  string
 	unknown bool
 	state   mark
@@ -141,6 +143,9 @@ func (d *Doors) readCode(shown string) (code.Payload, bool) {
 	d.mu.RLock()
 	key, known := d.keys[c.KeyID]
 	d.mu.RUnlock()
+	if own := d.db.Identity(); c.KeyID == own.KeyID { // the hub may not have told it yet
+		key, known = own.Key.Public().(ed25519.PublicKey), true
+	}
 	return c.Payload, known && len(c.Signature) == ed25519.SignatureSize && ed25519.Verify(key, c.Body, c.Signature)
 }
 

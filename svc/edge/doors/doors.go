@@ -1,6 +1,7 @@
 // Package doors decides at the doors of a venue. It keeps in memory what a decision needs, of the events whose doors
 // the venue has: the tickets of the manifest, and what was decided here since. A decision is an entry of the journal,
-// and is given out when that is on the disk; entries of all gates that come together are one commit.
+// and is given out when that is on the disk; entries of all gates that come together are one commit. So are sales, for
+// which it has the leases.
 package doors
 
 import (
@@ -36,6 +37,7 @@ type Doors struct {
 	mu    sync.RWMutex
 
 	events   map[ids.Event]*event
+	leases   map[ids.Lease]disk.Lease
 	keys     map[string]ed25519.PublicKey
 	last     int64 // number of the last entry of the journal
 	accepted int64 // the number up to which the hub has it
@@ -124,6 +126,9 @@ func (d *Doors) load() error {
 		if keys, err = tx.Keys(); err != nil {
 			return err
 		}
+		if fresh.leases, err = tx.Leases(); err != nil {
+			return err
+		}
 		return tx.Walk(0, `"scan":{`, func(entry line.Entry) bool {
 			if e := fresh.events[entry.EventID]; e != nil && e.seats != nil && e.Holds && entry.Epoch == e.Epoch {
 				e.replay(&entry)
@@ -142,6 +147,7 @@ func (d *Doors) load() error {
 		}
 	}
 	d.events, d.last, d.fenced, d.keys = fresh.events, fresh.last, fresh.fenced, keysOf(keys)
+	d.leases = fresh.leases
 	d.accepted = max(d.accepted, fresh.accepted)
 	d.saved.Store(fresh.accepted)
 	return nil
@@ -174,7 +180,7 @@ func (d *Doors) instrument(r *observe.Registry) {
 	r.GaugeFunc("starlight_edge_journal_waiting", "Entries of the journal that the hub does not have.",
 		func() float64 { return float64(d.Waiting()) })
 	r.GaugeFunc("starlight_edge_tickets", "Tickets in all manifests.", func() float64 { return float64(d.Tickets()) })
-	r.GaugeFunc("starlight_edge_manifest_ageeconds",
+	r.GaugeFunc("starlight_edge_manifest_age_seconds",
 		"Since when the oldest manifest has not been known to be that of the hub.",
 		func() float64 { return d.OldestManifest().Seconds() })
 	r.GaugeFunc("starlight_edge_disk_bytes", "Size of the file of the doors.",

@@ -43,14 +43,17 @@ func (d *Doors) Follow(state *line.State, drop bool) error {
 	defer d.write.Unlock()
 	var changed []*disk.Event
 	var gone []ids.Event
+	leases := d.beginLeasing()
 	for _, said := range state.Events {
 		before := disk.Event{}
 		if e := d.events[said.EventID]; e != nil {
 			before = e.Event
 		}
-		if after := follow(before, said); !reflect.DeepEqual(before, after) {
+		after := follow(before, said)
+		if !reflect.DeepEqual(before, after) {
 			changed = append(changed, &after)
 		}
+		leases.hear(&after, state.Journal)
 	}
 	for id, e := range d.events {
 		named := slices.ContainsFunc(state.Events, func(s line.Event) bool { return s.EventID == id })
@@ -60,7 +63,7 @@ func (d *Doors) Follow(state *line.State, drop bool) error {
 	}
 	keys := keysOf(state.Keys)
 	newKeys := len(keys) > 0 && !reflect.DeepEqual(keys, d.keys)
-	if len(changed) == 0 && len(gone) == 0 && !newKeys {
+	if len(changed) == 0 && len(gone) == 0 && !newKeys && len(leases.leases) == 0 {
 		return nil
 	}
 	return d.update(func(tx *disk.Tx) error {
@@ -75,9 +78,11 @@ func (d *Doors) Follow(state *line.State, drop bool) error {
 			}
 		}
 		if newKeys {
-			return tx.PutKeys(state.Keys)
+			if err := tx.PutKeys(state.Keys); err != nil {
+				return err
+			}
 		}
-		return nil
+		return leases.write(tx)
 	}, func() {
 		for _, e := range changed {
 			if d.events[e.EventID] == nil {
@@ -94,6 +99,7 @@ func (d *Doors) Follow(state *line.State, drop bool) error {
 		if newKeys {
 			d.keys = keys
 		}
+		leases.follow()
 	})
 }
 
@@ -147,8 +153,8 @@ func (d *Doors) Take(id ids.Event) (holds bool, err error) {
 	return err == nil && !over, err
 }
 
-// Give writes that the edge admits no more for an event, for good in this epoch. It returns the number of the last
-// entry of the journal: all that was decided is up to there.
+// Give writes that the edge admits and sells no more for an event, for good in this epoch. It returns the number of the
+// last entry of the journal: all that was decided is up to there.
 func (d *Doors) Give(id ids.Event) (journal int64, err error) {
 	d.write.Lock()
 	defer d.write.Unlock()
@@ -158,6 +164,10 @@ func (d *Doors) Give(id ids.Event) (journal int64, err error) {
 	}
 	next := e.Event
 	next.Holds = false
+	leases := d.beginLeasing()
+	if e.Holds {
+		leases.end(&next)
+	}
 	err = d.update(func(tx *disk.Tx) error {
 		if tx.Over(id) >= next.Epoch && !e.Holds {
 			return nil
@@ -165,8 +175,14 @@ func (d *Doors) Give(id ids.Event) (journal int64, err error) {
 		if err := tx.PutOver(id, next.Epoch); err != nil {
 			return err
 		}
+		if err := leases.write(tx); err != nil {
+			return err
+		}
 		return tx.PutEvent(&next)
-	}, func() { e.Event = next })
+	}, func() {
+		e.Event = next
+		leases.follow()
+	})
 	return d.last, err
 }
 

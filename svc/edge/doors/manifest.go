@@ -103,6 +103,11 @@ func (d *Doors) reading(e *event, ask line.Manifest, page *line.Page) error {
 		if err := tx.PutTickets(e.EventID, r.Generation, page.Tickets); err != nil {
 			return err
 		}
+		if done {
+			if err := e.keepSold(tx, r.Generation); err != nil {
+				return err
+			}
+		}
 		return tx.PutEvent(&next)
 	}, nil)
 	if err != nil {
