@@ -116,7 +116,7 @@ func (s *Service) gauges(id ids.Venue) {
 	r, venue := s.deps.Metrics, id.String()
 	r.GaugeFunc("starlight_venue_online", "Whether the computer of a venue asks, at the one instance that shows it.",
 		of(func(line.Status) float64 { return 1 }), "venue", venue)
-	r.GaugeFunc("starlight_venue_manifest_ageeconds", "Since a venue's oldest manifest was known to be current.",
+	r.GaugeFunc("starlight_venue_manifest_age_seconds", "Since a venue's oldest manifest was known to be current.",
 		of(func(v line.Status) float64 { return float64(v.Manifest) }), "venue", venue)
 	r.GaugeFunc("starlight_venue_scans_waiting", "Entries of a venue's journal that the system does not have.",
 		of(func(v line.Status) float64 { return float64(v.Waiting) }), "venue", venue)
