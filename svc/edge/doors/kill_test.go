@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/ed25519"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -34,6 +35,7 @@ type scannerJob struct {
 	Event   ids.Event
 	Key     string // of the hub, in hex
 	Tickets []ids.Ticket
+	Till    ids.TicketType `json:",omitempty"` // it sells these, and scans nothing
 }
 
 func TestMain(m *testing.M) {
@@ -67,6 +69,9 @@ func scanner(text string) int {
 	fmt.Println("ready")
 	var out sync.Mutex
 	var gates sync.WaitGroup
+	if job.Till != "" {
+		return tills(d, &job, &out)
+	}
 	for gate := range 8 {
 		gates.Go(func() {
 			for {
@@ -183,4 +188,111 @@ func note(t *testing.T, admitted map[string]int, said string) {
 	case word == "error":
 		t.Error(said)
 	}
+}
+
+// tills sells one seat after another at several tills, each request twice, and says what was answered.
+func tills(d *doors.Doors, job *scannerJob, out *sync.Mutex) int {
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for {
+				s := &doors.Sale{By: "pas_till", NewSale: api.NewSale{EventID: job.Event,
+					Items:   []api.NewOrderItem{{TicketTypeID: job.Till, Quantity: 1}},
+					Payment: api.BoxOfficePayment{Method: api.PaidInCash}}}
+				binary.BigEndian.PutUint64(s.Key[:], rand.Uint64())
+				for range 2 {
+					var sale api.Sale
+					sold, err := d.Sell(context.Background(), s)
+					if err == nil {
+						err = json.Unmarshal(sold.Answer, &sale)
+					}
+					out.Lock()
+					if err != nil {
+						fmt.Println("error", err)
+					} else {
+						fmt.Println("sold", sale.OrderID)
+					}
+					out.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	return 0
+}
+
+// Tills that are killed at any moment have forgotten no sale that was answered, have sold nothing twice, and what is
+// left of the lease is exact.
+func TestKilledTills(t *testing.T) {
+	x := newTill(t, 100_000)
+	x.event.Offer.Event.EndsAt = time.Now().Add(time.Hour) // by the clock of the processes
+	x.tell(0)
+	job := scannerJob{Dir: x.dir, Venue: x.venue, Event: x.event.EventID, Key: hex.EncodeToString(x.key.Seed()),
+		Till: x.types[0].ID}
+	x.close()
+	text, err := json.Marshal(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := map[string]int{}
+	for range 6 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), scannerVariable+"="+string(text))
+		pipe, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(pipe)
+		for n := rand.IntN(60) + 20; lines.Scan(); n-- {
+			word, order, _ := strings.Cut(lines.Text(), " ")
+			if word == "sold" && len(order) == len(ids.New[ids.OrderKind](time.Now())) {
+				answered[order]++
+			} else if word == "error" {
+				t.Error(lines.Text())
+			}
+			if n == 0 {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Error("it was not killed")
+		}
+	}
+	x.open()
+	kept := map[string]int{}
+	for after := int64(0); ; {
+		entries, _, err := x.d.Journal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		for _, e := range entries {
+			if after++; e.Number != after || e.Sale == nil || len(e.Sale.Tickets) != 1 {
+				t.Fatalf("entry %d is %+v", after, e)
+			}
+			kept[e.Sale.OrderID.String()]++
+		}
+		if err := x.d.Accept(after); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(answered) < 50 {
+		t.Fatalf("%d sales prove nothing", len(answered))
+	}
+	for order, n := range answered {
+		if n > 2 || kept[order] != 1 {
+			t.Errorf("order %s was answered %d times, and is kept %d times", order, n, kept[order])
+		}
+	}
+	if l := x.d.Leases(x.event.EventID)[0]; l.Sold != len(kept) || l.Left != 100_000-len(kept) {
+		t.Errorf("lease is %+v, and %d are sold", l, len(kept))
+	}
+	t.Logf("%d sales were answered, %d kept", len(answered), len(kept))
 }
