@@ -26,7 +26,7 @@ func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[
 	if err != nil {
 		return nil, err
 	}
-	after, err := decodeCursor(req.Cursor)
+	after, err := decodeCursor[ids.UserKind](req.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +59,12 @@ func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[
 }
 
 // decodeCursor returns the id of the last item of the page before, or "" for the first page.
-func decodeCursor(s string) (ids.User, error) {
+func decodeCursor[K ids.Kind](s string) (ids.ID[K], error) {
 	key, err := store.DecodeCursor(s, 1)
 	if key == nil || err != nil {
 		return "", err
 	}
-	id, err := ids.Parse[ids.UserKind](key[0])
+	id, err := ids.Parse[K](key[0])
 	var check fault.Check
 	check.Field(err == nil, "cursor", "is not one that a list returned")
 	return id, check.Err()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -67,7 +68,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add(store.EncodeCursor("usr_01arz3ndektsv4rrffq69g5fav"))
 	f.Add("Jw")
 	f.Fuzz(func(t *testing.T, s string) {
-		id, err := decodeCursor(s)
+		id, err := decodeCursor[ids.UserKind](s)
 		if err != nil && !fault.Is(err, fault.Invalid) {
 			t.Fatalf("%q: %v", s, err)
 		}

@@ -44,15 +44,15 @@ func (s *Service) sessions(ctx context.Context, req *api.SessionQuery) (*api.Lis
 	if err != nil {
 		return nil, err
 	}
-	key, err := store.DecodeCursor(req.Cursor, 1)
+	after, err := decodeCursor[ids.SessionKind](req.Cursor)
 	if err != nil {
 		return nil, err
 	}
 	var rows []sessionRow
 	query := s.db.Read().NewSelect().Model(&rows).Where("user_id = ? AND expires_at > ?", row.ID, s.now()).
 		OrderExpr("id DESC").Limit(int64(limit + 1))
-	if key != nil {
-		query = query.Where("id < ?", key[0])
+	if after != "" {
+		query = query.Where("id < ?", after)
 	}
 	if err := query.Scan(ctx); err != nil {
 		return nil, store.OrNotFound(err, noSession)
