@@ -3,6 +3,7 @@ package ticketing
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 func sale(o *api.Offer, n int, method string) api.NewSale {
@@ -86,7 +88,7 @@ func TestSaleAtACounter(t *testing.T) {
 
 func TestSaleRefused(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
-		h.start()
+		s := h.start()
 		o, gift := h.publish(4, 1000), h.publish(4, 0)
 		for name, c := range map[string]struct {
 			ctx  context.Context
@@ -109,6 +111,12 @@ func TestSaleRefused(t *testing.T) {
 			t.Errorf("a gift is %+v", got)
 		}
 		h.change(o.Event.ID, api.EventWasCancelled.Subject, func(o *api.Offer) { o.Event.Status = api.EventCancelled })
+		testkit.Eventually(t, 10*time.Second, func() error { // ticketing has heard of it
+			if now, err := s.offers.Get(t.Context(), o.Event.ID); err != nil || now.Event.Status != api.EventCancelled {
+				return fmt.Errorf("%v, %v", now, err)
+			}
+			return nil
+		})
 		if _, err := do(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash)); !fault.Is(err, fault.Conflict) {
 			t.Errorf("a cancelled event: %v", err)
 		}
