@@ -167,7 +167,9 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("a purchase was killed at %d moments", deaths)
-	if deaths < 6 { // before and after three commits: the consent, the callback with what it means, the tickets
+	// Before and after three commits: the consent, the callback with what it means, the tickets. After the last commit the
+	// outcome is there to be seen, so that moment may be missed.
+	if deaths < 5 {
 		t.Error("the way of a purchase has more steps")
 	}
 	deaths = 0
@@ -200,8 +202,7 @@ func TestKillAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("a refund was killed at %d moments", deaths)
-	// After the last commit the outcome is there to be seen, so that moment may be missed; and commits of what comes
-	// together are one.
+	// The last moment may be missed here, too; and commits of what comes together are one.
 	if deaths < 10 {
 		t.Error("the way of a refund has more steps")
 	}
