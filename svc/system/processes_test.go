@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -139,13 +140,20 @@ func (p *process) terminate() {
 	}
 }
 
+// given are the ports that freeAddress has returned.
+var given sync.Map
+
 // freeAddress returns an address that is free, and outside of the ports that systems give out by themselves: one of
-// those may be given to another process before it is used here.
+// those may be given to another process before it is used here. No test gets one of another.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	const lowest, ports = 12000, 18000
 	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(ports)))
+		port := lowest + rand.IntN(ports)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue
 		}
