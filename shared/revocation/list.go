@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/bucket"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/run"
@@ -23,11 +24,10 @@ const (
 	// elect the leader of a stream, during which no fact can be written either.
 	DefaultGrace = 10 * time.Second
 
-	probeEvery   = 500 * time.Millisecond
-	probeTimeout = 2 * time.Second
-	tidyEvery    = time.Minute
-	firstRetry   = 100 * time.Millisecond
-	lastRetry    = 2 * time.Second
+	probeEvery = 500 * time.Millisecond
+	tidyEvery  = time.Minute
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 2 * time.Second
 )
 
 // Config says how a List behaves. KV is the bucket; the rest may be zero.
@@ -43,10 +43,10 @@ type List struct {
 	kv    jetstream.KeyValue
 	log   *slog.Logger
 	grace time.Duration
-	start time.Time    // what proven is counted from
-	seen  position     // of the watch; belongs to the watching goroutine
-	prove atomic.Int64 // ns after start at which the list was last known to be complete
-	known atomic.Int64 // facts
+	start time.Time       // what proven is counted from
+	seen  bucket.Position // of the watch; belongs to the watching goroutine
+	prove atomic.Int64    // ns after start at which the list was last known to be complete
+	known atomic.Int64    // facts
 
 	mu        sync.RWMutex
 	sessions  map[ids.Session]time.Time // ended, and when that may be forgotten
@@ -139,32 +139,10 @@ func (l *List) Follow(i Identity, revoked func()) (stop func()) {
 	}
 }
 
-// position is a point in the life of a bucket.
-type position struct {
-	created time.Time // when the bucket was made
-	seq     uint64    // its last revision
-}
-
-// newest returns where the bucket is now.
-func (l *List) newest(ctx context.Context) (position, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	status, err := l.kv.Status(ctx)
-	if err != nil {
-		return position{}, err
-	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return position{}, errors.New("the bucket does not tell its revision")
-	}
-	info := bucket.StreamInfo()
-	return position{info.Created, info.State.LastSeq}, nil
-}
-
 // load starts a watch and brings the list up to date with it. What was known stays known.
 func (l *List) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 	asked := time.Since(l.start)
-	at, err := l.newest(ctx)
+	at, err := bucket.Newest(ctx, l.kv)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +158,7 @@ func (l *List) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 		case entry, ok := <-watcher.Updates():
 			switch {
 			case !ok:
-				return nil, errors.Join(errWatchEnded, watcher.Stop())
+				return nil, errors.Join(bucket.ErrWatchEnded, watcher.Stop())
 			case entry != nil:
 				l.apply(entry)
 				continue
@@ -194,8 +172,6 @@ func (l *List) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 		}
 	}
 }
-
-var errWatchEnded = errors.New("the watch ended")
 
 // follow applies what comes until ctx ends, and watches anew when the watch it has is lost.
 func (l *List) follow(ctx context.Context, watcher jetstream.KeyWatcher) {
@@ -224,7 +200,7 @@ func (l *List) follow(ctx context.Context, watcher jetstream.KeyWatcher) {
 
 // probed is the outcome of a look at the bucket.
 type probed struct {
-	at    position
+	at    bucket.Position
 	err   error
 	asked time.Duration // after start
 }
@@ -245,25 +221,25 @@ func (l *List) drink(ctx context.Context, watcher jetstream.KeyWatcher) error {
 		select {
 		case entry, ok := <-watcher.Updates():
 			if !ok {
-				return errWatchEnded
+				return bucket.ErrWatchEnded
 			}
 			if entry == nil {
 				continue
 			}
-			if l.apply(entry); behind.at.seq > 0 && l.seen.seq >= behind.at.seq {
+			if l.apply(entry); behind.at.Seq > 0 && l.seen.Seq >= behind.at.Seq {
 				l.prove.Store(int64(behind.asked))
 				behind = probed{}
 			}
 		case p := <-results:
 			switch {
 			case p.err != nil: // the watch goes on by itself when NATS is back
-			case !p.at.created.Equal(l.seen.created):
+			case !p.at.Created.Equal(l.seen.Created):
 				return errors.New("the bucket was made anew")
-			case p.at.seq <= l.seen.seq:
+			case p.at.Seq <= l.seen.Seq:
 				l.prove.Store(int64(p.asked))
 				behind = probed{}
-			case behind.at.seq > l.seen.seq:
-				return fmt.Errorf("revision %d did not arrive", behind.at.seq)
+			case behind.at.Seq > l.seen.Seq:
+				return fmt.Errorf("revision %d did not arrive", behind.at.Seq)
 			default:
 				behind = p
 			}
@@ -281,7 +257,7 @@ func (l *List) probe(ctx context.Context, results chan<- probed) {
 	defer tick.Stop()
 	for {
 		asked := time.Since(l.start)
-		at, err := l.newest(ctx)
+		at, err := bucket.Newest(ctx, l.kv)
 		select {
 		case results <- probed{at, err, asked}:
 		case <-ctx.Done():
@@ -297,7 +273,7 @@ func (l *List) probe(ctx context.Context, results chan<- probed) {
 
 // apply adds one fact and tells those who follow its identity.
 func (l *List) apply(entry jetstream.KeyValueEntry) {
-	l.seen.seq = max(l.seen.seq, entry.Revision())
+	l.seen.Seq = max(l.seen.Seq, entry.Revision())
 	if entry.Operation() != jetstream.KeyValuePut {
 		return
 	}

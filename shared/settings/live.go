@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/bucket"
 	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
@@ -24,7 +25,7 @@ type Live struct {
 	log *slog.Logger
 
 	unknown map[string]bool // keys already warned of; belongs to the watching goroutine
-	at      position        // how far the watch has come; belongs to the watching goroutine
+	at      bucket.Position // how far the watch has come; belongs to the watching goroutine
 	done    chan struct{}
 	cancel  context.CancelFunc
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/bucket"
 	"github.com/starlightsymphony/starlight/shared/run"
 )
 
@@ -23,12 +24,10 @@ const (
 	lastRetry  = 5 * time.Second
 )
 
-var errWatchEnded = errors.New("the watch ended")
-
 // load starts a watch and brings the values up to date with it.
 func (l *Live) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 	// Asked for first: what is older than this either comes with the watch or is gone.
-	at, err := l.newest(ctx)
+	at, err := bucket.Newest(ctx, l.kv)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +42,7 @@ func (l *Live) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 		case entry, ok := <-watcher.Updates():
 			switch {
 			case !ok:
-				return nil, errors.Join(errWatchEnded, watcher.Stop())
+				return nil, errors.Join(bucket.ErrWatchEnded, watcher.Stop())
 			case entry != nil:
 				present[entry.Key()] = true
 				l.apply(ctx, entry)
@@ -102,23 +101,23 @@ func (l *Live) drink(ctx context.Context, watcher jetstream.KeyWatcher) error {
 		select {
 		case entry, ok := <-watcher.Updates():
 			if !ok {
-				return errWatchEnded
+				return bucket.ErrWatchEnded
 			}
 			if entry != nil {
 				l.apply(ctx, entry)
 			}
 		case <-tick.C:
-			newest, err := l.newest(ctx)
+			newest, err := bucket.Newest(ctx, l.kv)
 			switch {
 			case err != nil:
 				// NATS is away or slow. The watch goes on by itself when it is back.
 				behind = 0
-			case newest.seq < l.at.seq || !newest.created.Equal(l.at.created):
+			case newest.Seq < l.at.Seq || !newest.Created.Equal(l.at.Created):
 				return errors.New("the bucket was made anew")
-			case behind > l.at.seq:
+			case behind > l.at.Seq:
 				return fmt.Errorf("revision %d did not arrive", behind)
 			default:
-				behind = newest.seq
+				behind = newest.Seq
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -126,31 +125,9 @@ func (l *Live) drink(ctx context.Context, watcher jetstream.KeyWatcher) error {
 	}
 }
 
-// position is a point in the life of a bucket.
-type position struct {
-	created time.Time // when the bucket was made
-	seq     uint64    // its last revision
-}
-
-// newest returns where the bucket is now.
-func (l *Live) newest(ctx context.Context) (position, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	status, err := l.kv.Status(ctx)
-	if err != nil {
-		return position{}, err
-	}
-	bucket, ok := status.(*jetstream.KeyValueBucketStatus)
-	if !ok {
-		return position{}, errors.New("the bucket does not tell its revision")
-	}
-	info := bucket.StreamInfo()
-	return position{created: info.Created, seq: info.State.LastSeq}, nil
-}
-
 // apply puts one entry of the bucket in force, or refuses it.
 func (l *Live) apply(ctx context.Context, entry jetstream.KeyValueEntry) {
-	l.at.seq = max(l.at.seq, entry.Revision())
+	l.at.Seq = max(l.at.Seq, entry.Revision())
 	key := entry.Key()
 	c, ok := l.cells[key]
 	if !ok {
