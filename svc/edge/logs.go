@@ -15,7 +15,6 @@ const (
 	logsEvery    = 2 * time.Second
 	waitingLines = 2000      // of the log, for a line to the hub
 	logsBytes    = 512 << 10 // of a request
-	longestLine  = 16 << 10  // longer ones stay here
 )
 
 // Logs is the writer of a computer's log. What is written goes on to the log, and a copy waits for the hub. Not many
@@ -34,7 +33,7 @@ func NewLogs(log io.Writer) *Logs { return &Logs{log: log} }
 // Write takes one line, as slog writes it.
 func (l *Logs) Write(text []byte) (int, error) {
 	l.mu.Lock()
-	if len(text) > longestLine {
+	if len(text) > line.LogLineLimit {
 		l.dropped++
 	} else {
 		l.lines = append(l.lines, strings.TrimRight(string(text), "\n"))

@@ -17,7 +17,7 @@ func TestLogsThatWait(t *testing.T) {
 	for i := range written {
 		fmt.Fprintf(logs, "{\"n\":%d}\n", i)
 	}
-	logs.Write([]byte(strings.Repeat("x", longestLine+1)))
+	logs.Write([]byte(strings.Repeat("x", line.LogLineLimit+1)))
 	if got := bytes.Count(own.Bytes(), []byte("\n")); got != written {
 		t.Errorf("the log itself has %d lines", got)
 	}
@@ -40,9 +40,9 @@ func TestLogsThatWait(t *testing.T) {
 		t.Errorf("%d lines, %d missing", len(lines), dropped)
 	}
 	for range 40 {
-		logs.Write([]byte(strings.Repeat("y", longestLine)))
+		logs.Write([]byte(strings.Repeat("y", line.LogLineLimit)))
 	}
-	if lines, _ := logs.take(); len(lines)*longestLine > logsBytes || len(lines) == 0 {
+	if lines, _ := logs.take(); len(lines)*line.LogLineLimit > logsBytes || len(lines) == 0 {
 		t.Errorf("a request of %d long lines", len(lines))
 	}
 }

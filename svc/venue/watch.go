@@ -126,9 +126,8 @@ func (s *Service) gauges(id ids.Venue) {
 
 // How much of the logs of a venue an instance keeps: so many lines at once, and one more after each pause.
 const (
-	logLines    = 1000
-	logPause    = 20 * time.Millisecond
-	longestLine = 16 << 10
+	logLines = 1000
+	logPause = 20 * time.Millisecond
 )
 
 // keepLogs keeps lines of a venue's log in the stream of all logs, as far as there is room.
@@ -155,7 +154,7 @@ func (s *Service) keepLogs(ctx context.Context, req *line.Logs) (*rpc.None, erro
 // keepLine writes a line of another log to this one. Time, level and message are its own.
 func keepLine(log *slog.Logger, text string, now time.Time) bool {
 	var fields map[string]any
-	if len(text) > longestLine || json.Unmarshal([]byte(text), &fields) != nil {
+	if len(text) > line.LogLineLimit || json.Unmarshal([]byte(text), &fields) != nil {
 		return false
 	}
 	take := func(key string) string {

@@ -328,8 +328,11 @@ type Logs struct {
 	Dropped int64    `json:"dropped,omitempty"` // lines that were not sent since the last request
 }
 
-// LogsLimit is the most lines of a request.
-const LogsLimit = 200
+// The most lines of a request, and the most bytes of a line. A longer one stays where it was written.
+const (
+	LogsLimit    = 200
+	LogLineLimit = 16 << 10
+)
 
 // Admit asks the edge to decide on a code that was shown to the hub.
 type Admit struct {
