@@ -35,10 +35,7 @@ func (g *Gateway) newExchange(rc *fasthttp.RequestCtx) *exchange {
 }
 
 func (x *exchange) text(status int, body string) error {
-	x.rc.Response.SetStatusCode(status)
-	x.rc.Response.Header.SetContentType("text/plain; charset=utf-8")
-	x.rc.Response.Header.Set("Cache-Control", "no-store")
-	x.rc.Response.SetBodyString(body)
+	web.Text(x.rc, status, body)
 	return nil
 }
 

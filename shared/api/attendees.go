@@ -6,7 +6,14 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
+
+// Check finds what cannot stand in a list of attendees. Both members may be empty.
+func (a Attendee) Check(check *fault.Check, field string) {
+	text.CheckLine(check, field+".name", a.Name, 0, 200)
+	check.Field(a.Email == "" || text.Email(a.Email), field+".email", "is not an email address")
+}
 
 // EventAttendee is who comes with a ticket, as the organizer sees it. Name and email are the holder's, or where the
 // ticket names none, those of the account that owns it.

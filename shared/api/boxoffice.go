@@ -6,6 +6,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // BoxOffice is the provider of what is paid at a counter. No caller can choose it for an order.
@@ -26,6 +27,21 @@ type BoxOfficePayment struct {
 	// free is for tickets that cost nothing, and only for them
 	Method    string `json:"method" enum:"cash,card,free"`
 	Reference string `json:"reference,omitempty" maxLength:"100"` // of the card terminal, on one line
+}
+
+// Check returns a fault of code Invalid unless a sale can be paid so. The total is in minor units.
+func (p BoxOfficePayment) Check(total int64) error {
+	var check fault.Check
+	switch p.Method {
+	case PaidInCash, PaidByCard:
+		check.Field(total > 0, "payment.method", "must be free: the tickets cost nothing")
+	case PaidNot:
+		check.Field(total == 0, "payment.method", "must be cash or card: the tickets cost something")
+	default:
+		check.Field(false, "payment.method", "must be cash, card or free")
+	}
+	text.CheckLine(&check, "payment.reference", p.Reference, 0, 100)
+	return check.Err()
 }
 
 // NewSale is the request of CreateSale.

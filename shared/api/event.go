@@ -47,6 +47,16 @@ type Event struct {
 // ETag implements rpc.ETagger.
 func (e Event) ETag() string { return strconv.FormatInt(e.Revision, 36) }
 
+// TicketType returns the ticket type with an id, or nil.
+func (e *Event) TicketType(id ids.TicketType) *TicketType {
+	for i := range e.TicketTypes {
+		if e.TicketTypes[i].ID == id {
+			return &e.TicketTypes[i]
+		}
+	}
+	return nil
+}
+
 // Location is where an event is.
 type Location struct {
 	Name    string `json:"name" maxLength:"200" required:"false"` // of the hall or place

@@ -6,6 +6,7 @@ package text
 import (
 	"errors"
 	"fmt"
+	"net/mail"
 	"regexp"
 	"strings"
 	"time"
@@ -97,6 +98,12 @@ func visible(r rune) bool {
 
 // zoneRule is how the IANA database spells its zones: no empty part, no dot.
 var zoneRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$`)
+
+// Email reports whether s is a mail address alone, without a name, and of a usual length.
+func Email(s string) bool {
+	a, err := mail.ParseAddress(s)
+	return err == nil && a.Address == s && len(s) <= 254
+}
 
 // Zone reports whether name is a time zone of the IANA database, such as Europe/Berlin. Go also knows Local, and the
 // folder of zones of a system holds more than zones.

@@ -150,8 +150,7 @@ func (s *Service) event(ctx context.Context, session line.Session, e *line.Event
 	return nil
 }
 
-// read reads pages of a manifest until nothing is missing, or for so long. The next page is under way while one is
-// written.
+// read reads pages of a manifest until nothing is missing, or for so long.
 func (s *Service) read(ctx context.Context, session line.Session, e *line.Event, until time.Time) error {
 	for ctx.Err() == nil {
 		ask, more := s.doors.NextPage(e.EventID)

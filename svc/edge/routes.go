@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/shared/web"
 	"github.com/starlightsymphony/starlight/svc/edge/disk"
 	"github.com/starlightsymphony/starlight/svc/edge/doors"
 )
@@ -114,10 +115,7 @@ func (h *Server) mount() error {
 
 // text answers with a word.
 func (x *exchange) text(status int, content string) error {
-	x.rc.Response.SetStatusCode(status)
-	x.rc.Response.Header.SetContentType("text/plain; charset=utf-8")
-	x.rc.Response.Header.Set("Cache-Control", "no-store")
-	x.rc.Response.SetBodyString(content)
+	web.Text(x.rc, status, content)
 	return nil
 }
 
@@ -211,10 +209,8 @@ func resultOf(v *doors.Verdict) api.AdmissionResult {
 func ticketOf(e *api.Event, t *line.Ticket) *api.Ticket {
 	out := &api.Ticket{ID: t.ID, Status: t.Status, EventID: e.ID, EventName: e.Name, TicketTypeID: t.Type,
 		OrderID: t.Order, Holder: api.Attendee{Name: t.Name}, Revision: t.Revision, AdmittedAt: t.Admitted}
-	for i := range e.TicketTypes {
-		if e.TicketTypes[i].ID == t.Type {
-			out.TypeName = e.TicketTypes[i].Name
-		}
+	if kind := e.TicketType(t.Type); kind != nil {
+		out.TypeName = kind.Name
 	}
 	return out
 }

@@ -127,7 +127,7 @@ func (s *Service) updateTicket(ctx context.Context, req *api.NewHolder) (*api.Ti
 	var check fault.Check
 	req.Holder.Name = text.Clean(req.Holder.Name)
 	check.Field(req.Holder != api.Attendee{}, "holder", "must have a name or an email")
-	checkAttendee(&check, "holder", req.Holder)
+	req.Holder.Check(&check, "holder")
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

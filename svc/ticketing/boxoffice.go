@@ -14,7 +14,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
-	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // saleMade is what a sale at a counter has beside its order.
@@ -53,7 +52,7 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSale(&req.Payment, row.Total); err != nil {
+	if err := req.Payment.Check(row.Total); err != nil {
 		return nil, err
 	}
 	tag := row.ID.String() // of this call's hold
@@ -101,20 +100,6 @@ func (s *Service) saleOf(ctx context.Context, row orderRow, draft *api.Sale, tic
 			Holder: api.Attendee{Name: t.HolderName, Email: t.HolderEmail}})
 	}
 	return draft, nil
-}
-
-func checkSale(p *api.BoxOfficePayment, total int64) error {
-	var check fault.Check
-	switch p.Method {
-	case api.PaidInCash, api.PaidByCard:
-		check.Field(total > 0, "payment.method", "must be free: the tickets cost nothing")
-	case api.PaidNot:
-		check.Field(total == 0, "payment.method", "must be cash or card: the tickets cost something")
-	default:
-		check.Field(false, "payment.method", "must be cash, card or free")
-	}
-	text.CheckLine(&check, "payment.reference", p.Reference, 0, 100)
-	return check.Err()
 }
 
 // draftSale gives a sale its tickets.

@@ -23,7 +23,7 @@ func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Leas
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(ticketType(offer, req.TicketTypeID) != nil, "ticket_type_id", "is no ticket type of this event")
+	check.Field(offer.Event.TicketType(req.TicketTypeID) != nil, "ticket_type_id", "is no ticket type of this event")
 	check.Field(req.Quantity >= 1, "quantity", "must be at least 1")
 	if err := check.Err(); err != nil {
 		return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/mail"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -14,7 +13,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
-	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -108,7 +106,7 @@ func (s *Service) draftOrder(
 	)
 	for i, item := range req.Items {
 		field := fieldName("items", i)
-		t := ticketType(offer, item.TicketTypeID)
+		t := event.TicketType(item.TicketTypeID)
 		if t == nil {
 			check.Field(false, field+".ticket_type_id", "is no ticket type of this event")
 			continue
@@ -141,7 +139,7 @@ func (s *Service) draftOrder(
 	check.Field(total <= maxTotal, "items", "the total is too large")
 	check.Field(len(req.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
 	for i, a := range req.Attendees {
-		checkAttendee(&check, fieldName("attendees", i), a)
+		a.Check(&check, fieldName("attendees", i))
 	}
 	if err := check.Err(); err != nil {
 		return orderRow{}, nil, err
@@ -154,18 +152,6 @@ func (s *Service) draftOrder(
 		Attendees: req.Attendees, Total: total, Currency: items[0].UnitPrice.Currency,
 		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))),
 		Revision:  1, CreatedAt: now, UpdatedAt: now}, lines, nil
-}
-
-func checkAttendee(check *fault.Check, field string, a api.Attendee) {
-	text.CheckLine(check, field+".name", a.Name, 0, 200)
-	if a.Email != "" {
-		check.Field(validEmail(a.Email), field+".email", "is not an email address")
-	}
-}
-
-func validEmail(s string) bool {
-	a, err := mail.ParseAddress(s)
-	return err == nil && a.Address == s && len(s) <= 254
 }
 
 // freeHold is how long the seats of a free order are held until it is written and confirmed. Should its instance not

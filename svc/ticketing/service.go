@@ -307,16 +307,6 @@ func (s *Service) resizePool(
 	return resize(ctx) // again is no harm: the pool has the revision
 }
 
-// ticketType returns a ticket type of the offer, or nil.
-func ticketType(o *api.Offer, id ids.TicketType) *api.TicketType {
-	for i := range o.Event.TicketTypes {
-		if o.Event.TicketTypes[i].ID == id {
-			return &o.Event.TicketTypes[i]
-		}
-	}
-	return nil
-}
-
 // offerAs returns an offer to a caller who has at least the role.
 func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
 	return s.offers.As(ctx, event, need)

@@ -107,7 +107,7 @@ func (s *Service) myTickets(ctx context.Context, req *api.Page) (*api.List[api.T
 // given a ticket to a person, and says so again because no answer came, hears that it is done.
 func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.Ticket, error) {
 	var check fault.Check
-	check.Field(validEmail(req.Email), "email", "is not an email address")
+	check.Field(text.Email(req.Email), "email", "is not an email address")
 	text.CheckLine(&check, "name", req.Name, 0, 200)
 	if err := check.Err(); err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func (s *Service) checkVenueSale(ctx context.Context, event ids.Event, sale *lin
 	}
 	count, total := map[ids.TicketType]int{}, int64(0)
 	for _, l := range sale.Lines {
-		if ticketType(offer, l.TicketTypeID) == nil {
+		if offer.Event.TicketType(l.TicketTypeID) == nil {
 			return fmt.Sprintf("the event has no ticket type %s", l.TicketTypeID), nil
 		}
 		if l.Quantity < 1 || l.Quantity > sweepSize || l.UnitPrice.Amount < 0 || l.UnitPrice.Amount > maxTotal ||
@@ -169,7 +169,7 @@ func (s *Service) checkVenueSale(ctx context.Context, event ids.Event, sale *lin
 	if len(named) != len(sale.Tickets) || total != sale.Total.Amount || named[""] {
 		return "its tickets or its total do not add up", nil
 	}
-	if checkSale(&api.BoxOfficePayment{Method: sale.Payment.Method}, total) != nil {
+	if (api.BoxOfficePayment{Method: sale.Payment.Method}).Check(total) != nil {
 		return fmt.Sprintf("it cannot be paid by %q", sale.Payment.Method), nil
 	}
 	return s.db.foreign(ctx, s.db.Read(), event, sale)

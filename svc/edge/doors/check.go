@@ -2,12 +2,10 @@ package doors
 
 import (
 	"fmt"
-	"net/mail"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // mostOfSale bounds the tickets of one sale. The hub's own limit is a setting there, which the venue does not have.
@@ -25,7 +23,7 @@ func checkSale(e *api.Event, s *api.NewSale) error {
 	named := map[ids.TicketType]bool{}
 	for i, item := range s.Items {
 		field := fmt.Sprintf("items[%d]", i)
-		t := typeOf(e, item.TicketTypeID)
+		t := e.TicketType(item.TicketTypeID)
 		if t == nil {
 			check.Field(false, field+".ticket_type_id", "is no ticket type of this event")
 			continue
@@ -44,41 +42,19 @@ func checkSale(e *api.Event, s *api.NewSale) error {
 	check.Field(len(s.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
 	for i, a := range s.Attendees {
 		field := fmt.Sprintf("attendees[%d]", i)
-		text.CheckLine(&check, field+".name", a.Name, 0, 200)
-		parsed, err := mail.ParseAddress(a.Email)
-		check.Field(a.Email == "" || err == nil && parsed.Address == a.Email && len(a.Email) <= 254, field+".email",
-			"is not an email address")
+		a.Check(&check, field)
 	}
 	if err := check.Err(); err != nil { // without it the total means nothing
 		return err
 	}
-	total := totalOf(e, s.Items).Amount
-	switch s.Payment.Method {
-	case api.PaidInCash, api.PaidByCard:
-		check.Field(total > 0, "payment.method", "must be free: the tickets cost nothing")
-	case api.PaidNot:
-		check.Field(total == 0, "payment.method", "must be cash or card: the tickets cost something")
-	default:
-		check.Field(false, "payment.method", "must be cash, card or free")
-	}
-	text.CheckLine(&check, "payment.reference", s.Payment.Reference, 0, 100)
-	return check.Err()
+	return s.Payment.Check(totalOf(e, s.Items).Amount)
 }
 
 // totalOf is what items cost together, which are of the event.
 func totalOf(e *api.Event, items []api.NewOrderItem) api.Money {
-	total := api.Money{Currency: typeOf(e, items[0].TicketTypeID).Price.Currency}
+	total := api.Money{Currency: e.TicketType(items[0].TicketTypeID).Price.Currency}
 	for _, item := range items {
-		total.Amount += typeOf(e, item.TicketTypeID).Price.Amount * int64(item.Quantity)
+		total.Amount += e.TicketType(item.TicketTypeID).Price.Amount * int64(item.Quantity)
 	}
 	return total
-}
-
-func typeOf(e *api.Event, id ids.TicketType) *api.TicketType {
-	for i := range e.TicketTypes {
-		if e.TicketTypes[i].ID == id {
-			return &e.TicketTypes[i]
-		}
-	}
-	return nil
 }

@@ -156,7 +156,7 @@ func (e *event) onSale(now time.Time) error {
 // take takes seats out of leases, one after another, and returns what these are then.
 func (b *selling) take(e *event, items []api.NewOrderItem) (lines []line.SaleLine, taken []disk.Lease, err error) {
 	for _, item := range items {
-		price, want, left := typeOf(&e.Offer.Event, item.TicketTypeID), item.Quantity, 0
+		price, want, left := e.Offer.Event.TicketType(item.TicketTypeID), item.Quantity, 0
 		for _, said := range e.Leases {
 			if said.TicketTypeID != item.TicketTypeID {
 				continue
