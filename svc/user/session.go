@@ -116,12 +116,18 @@ func (s *Service) lockProven(ctx context.Context, tx bun.Tx, p proof) (userRow, 
 	return row, savePassword(ctx, tx, row.ID, p.rehash)
 }
 
-func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error) {
+// addressOf returns the address that somebody signs in with, if there is a password beside it.
+func addressOf(email, password string) (address, error) {
 	var check fault.Check
-	account, err := parseAddress(req.Email)
+	account, err := parseAddress(email)
 	check.Field(err == nil, "email", "%v", err)
-	check.Field(req.Password != "", "password", "must not be empty")
-	if err := check.Err(); err != nil {
+	check.Field(password != "", "password", "must not be empty")
+	return account, check.Err()
+}
+
+func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error) {
+	account, err := addressOf(req.Email, req.Password)
+	if err != nil {
 		return nil, err
 	}
 	device, err := s.knownDevice(ctx, account, req.DeviceToken)
@@ -148,11 +154,8 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 
 // checkPassword says who a person is that signs in elsewhere, without a session here.
 func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*line.CheckedUser, error) {
-	var check fault.Check
-	account, err := parseAddress(req.Email)
-	check.Field(err == nil, "email", "%v", err)
-	check.Field(req.Password != "", "password", "must not be empty")
-	if err := check.Err(); err != nil {
+	account, err := addressOf(req.Email, req.Password)
+	if err != nil {
 		return nil, err
 	}
 	p, err := s.prove(ctx, newAttempt(ctx, account), req.Password,

@@ -104,6 +104,25 @@ func scanner(text string) int {
 	return 0
 }
 
+// start starts a process for the job. What it has answered comes line by line.
+func (j *scannerJob) start(t *testing.T) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), scannerVariable+"="+string(text))
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, bufio.NewScanner(pipe)
+}
+
 // A process that is killed at any moment has forgotten nothing that it has answered, and admits nothing twice.
 func TestKill(t *testing.T) {
 	h := newHarness(t)
@@ -115,22 +134,9 @@ func TestKill(t *testing.T) {
 	}
 	h.take(tickets...)
 	h.close()
-	text, err := json.Marshal(job)
-	if err != nil {
-		t.Fatal(err)
-	}
 	admitted := map[string]int{}
 	for range 8 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), scannerVariable+"="+string(text))
-		pipe, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(pipe)
+		cmd, lines := job.start(t)
 		for n := rand.IntN(120); lines.Scan() && n > 0; n-- { // so many answers, and then at any moment
 			note(t, admitted, lines.Text())
 		}
@@ -230,22 +236,9 @@ func TestKilledTills(t *testing.T) {
 	job := scannerJob{Dir: x.dir, Venue: x.venue, Event: x.event.EventID, Key: hex.EncodeToString(x.key.Seed()),
 		Till: x.types[0].ID}
 	x.close()
-	text, err := json.Marshal(job)
-	if err != nil {
-		t.Fatal(err)
-	}
 	answered := map[string]int{}
 	for range 6 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), scannerVariable+"="+string(text))
-		pipe, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(pipe)
+		cmd, lines := job.start(t)
 		for n := rand.IntN(60) + 20; lines.Scan(); n-- {
 			word, order, _ := strings.Cut(lines.Text(), " ")
 			if word == "sold" && len(order) == len(ids.New[ids.OrderKind](time.Now())) {
