@@ -35,6 +35,8 @@ type (
 	SessionKind    struct{}
 	PassKind       struct{}
 	LeaseKind      struct{}
+	OrganizerKind  struct{}
+	KeyKind        struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -55,6 +57,8 @@ type (
 	Session    = ID[SessionKind]
 	Pass       = ID[PassKind]
 	Lease      = ID[LeaseKind]
+	Organizer  = ID[OrganizerKind]
+	Key        = ID[KeyKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -74,6 +78,8 @@ func (AdmissionKind) Prefix() string  { return "adm" }
 func (SessionKind) Prefix() string    { return "ses" }
 func (PassKind) Prefix() string       { return "pas" }
 func (LeaseKind) Prefix() string      { return "lse" }
+func (OrganizerKind) Prefix() string  { return "org" }
+func (KeyKind) Prefix() string        { return "key" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }
