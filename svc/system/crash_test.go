@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
@@ -18,19 +19,15 @@ import (
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
-// crashing is a process with the whole system that kills itself around one commit of some services: the one whose number
-// stands second in the file "crash" of its data folder, counted from when that file came, before it if the number is
-// negative. The services stand after it. It removes the file first, so it does so once.
-func crashing(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	cfg := config(args[0])
-	cfg.HTTP, cfg.NATS, cfg.SMTPURL, cfg.Ops, cfg.LogTo = args[1], args[2], args[3], "off", os.Stderr
-	armed := filepath.Join(cfg.Data, "crash")
+// dieAround returns what ends this process around one commit of some services: the one whose number stands second in the
+// file "crash" of a folder, counted from when that file came, before it if the number is negative. The services stand
+// after it. The file is removed first, so it happens once.
+func dieAround(dir string) func(service string, done bool) {
+	armed := filepath.Join(dir, "crash")
 	var mu sync.Mutex
 	var commits int
 	var counting string
-	cfg.AroundCommit = func(service string, done bool) {
+	return func(service string, done bool) {
 		text, err := os.ReadFile(armed)
 		var serial, at int
 		if _, scan := fmt.Sscan(string(text), &serial, &at); err != nil || scan != nil || !strings.Contains(string(text), service) {
@@ -52,6 +49,15 @@ func crashing(args []string) int {
 			select {} // the signal is on its way
 		}
 	}
+}
+
+// crashing is a process with the whole system that kills itself where it is told to.
+func crashing(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	cfg := config(args[0])
+	cfg.HTTP, cfg.NATS, cfg.Leaf, cfg.SMTPURL, cfg.Ops, cfg.LogTo = args[1], args[2], args[3], args[4], "off", os.Stderr
+	cfg.AroundCommit = dieAround(cfg.Data)
 	s, err := system.Start(ctx, cfg)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -65,43 +71,29 @@ func crashing(args []string) int {
 	return 0
 }
 
-// mortal is the whole system in a process that can be told to die.
-type mortal struct {
-	*site
-	cfg    system.Config
-	admin  string
+// fuse lets a process die where a test wants it to.
+type fuse struct {
+	t      *testing.T
 	p      *process
+	dir    string // of its data
 	serial int
-}
-
-func startMortal(t *testing.T, smtpURL string) *mortal {
-	t.Helper()
-	cfg := config(t.TempDir())
-	cfg.HTTP, cfg.NATS = freeAddress(t), freeAddress(t)
-	p := spawn(t, "crashing", nil, cfg.Data, cfg.HTTP, cfg.NATS, smtpURL)
-	s := &site{t: t, url: "http://" + cfg.HTTP, timeout: 5 * time.Second}
-	admin := s.login(adminEmail)
-	s.set(admin, "payment.sandbox", "true")
-	s.set(admin, "payment.poll_after", "1s")
-	s.set(admin, "user.access_ttl", "30m")
-	return &mortal{site: s, cfg: cfg, admin: s.login(adminEmail), p: p}
 }
 
 // survive does something while the process is to die around a commit of services, again and again as a client does, and
 // reports whether it died before the outcome was there.
-func (m *mortal) survive(services string, point int, act func() error, outcome func() error) (died bool) {
-	m.t.Helper()
-	armed := filepath.Join(m.cfg.Data, "crash")
-	m.serial++
-	if err := os.WriteFile(armed, fmt.Appendf(nil, "%d %d %s", m.serial, point, services), 0o600); err != nil {
-		m.t.Fatal(err)
+func (f *fuse) survive(services string, point int, act func() error, outcome func() error) (died bool) {
+	f.t.Helper()
+	armed := filepath.Join(f.dir, "crash")
+	f.serial++
+	if err := os.WriteFile(armed, fmt.Appendf(nil, "%d %d %s", f.serial, point, services), 0o600); err != nil {
+		f.t.Fatal(err)
 	}
 	acted := false
-	testkit.Eventually(m.t, 90*time.Second, func() error {
+	testkit.Eventually(f.t, 90*time.Second, func() error {
 		if _, err := os.Stat(armed); err != nil && !died { // it has taken the file
 			died = true
-			m.p.cmd.Wait()
-			m.p.again()
+			f.p.cmd.Wait()
+			f.p.again()
 		}
 		if !acted {
 			if err := act(); err != nil {
@@ -113,10 +105,31 @@ func (m *mortal) survive(services string, point int, act func() error, outcome f
 	})
 	if !died && os.Remove(armed) != nil { // it has just taken the file, and dies after all
 		died = true
-		m.p.cmd.Wait()
-		m.p.again()
+		f.p.cmd.Wait()
+		f.p.again()
 	}
 	return died
+}
+
+// mortal is the whole system in a process that can be told to die.
+type mortal struct {
+	*site
+	*fuse
+	cfg   system.Config
+	admin string
+}
+
+func startMortal(t *testing.T, smtpURL string) *mortal {
+	t.Helper()
+	cfg := config(t.TempDir())
+	cfg.HTTP, cfg.NATS, cfg.Leaf = freeAddress(t), freeAddress(t), freeAddress(t)
+	p := spawn(t, "crashing", nil, cfg.Data, cfg.HTTP, cfg.NATS, cfg.Leaf, smtpURL)
+	s := &site{t: t, url: "http://" + cfg.HTTP, timeout: 5 * time.Second}
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	s.set(admin, "payment.poll_after", "1s")
+	s.set(admin, "user.access_ttl", "30m")
+	return &mortal{site: s, fuse: &fuse{t: t, p: p, dir: cfg.Data}, cfg: cfg, admin: s.login(adminEmail)}
 }
 
 // A purchase and its refund, with the process killed before and after every commit of their way: from the payer's consent
@@ -213,6 +226,14 @@ func TestKillAtEveryStep(t *testing.T) {
 		return nil
 	})
 	mustAudit(t, s.cfg, ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds")))
+}
+
+// decode reads the body of an answer, unless into is nil.
+func (a answer) decode(into any) error {
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(a.body, into)
 }
 
 // is checks an answer for its status and for text in its body.

@@ -33,6 +33,8 @@ func act(as string) int {
 		return command.Main(os.Args[1:], os.Stdout, os.Stderr)
 	case "crashing":
 		return crashing(os.Args[1:])
+	case "venue":
+		return venueComputer(os.Args[1:])
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

@@ -2,104 +2,16 @@ package system_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/edge"
-	"github.com/starlightsymphony/starlight/svc/system"
 )
-
-// hall is a venue with its computer, the doors of an event, and a line that a test can cut.
-type hall struct {
-	hub   *site
-	edge  *site
-	line  *testkit.Proxy
-	p     *process
-	venue api.Venue
-	event api.Event
-	owner string
-	pass  string
-
-	cfg     system.Config
-	connect func(context.Context) (jetstream.JetStream, func(), error) // to the system, as ops
-}
-
-// openHall starts a system and the computer of a venue, and hands the doors of a free event over.
-func openHall(t *testing.T) (*hall, []api.Ticket) {
-	t.Helper()
-	cfg := config(t.TempDir())
-	cfg.Leaf = "127.0.0.1:0"
-	hub, sys, _ := start(t, cfg)
-	hub.unlimited(hub.login(adminEmail))
-	_, owner := hub.join("owner@example.org")
-	h := &hall{hub: hub, owner: owner, event: hub.concert(owner, 100, 0), cfg: cfg,
-		connect: ops(t, sys.NATSURL(), filepath.Join(cfg.Data, "creds"))}
-	_, buyer := hub.join("buyer@example.org")
-	tickets := h.buy(t, buyer, 6)
-	h.venue = call[api.Venue](hub, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC", Gates: []string{"north"}})
-	creds := filepath.Join(t.TempDir(), "venue.creds")
-	got := call[api.VenueCredentials](hub, 201, "POST", "/v1/venues/"+h.venue.ID.String()+"/credentials", owner, nil)
-	if err := os.WriteFile(creds, []byte(got.Credentials), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.line = testkit.NewProxy(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
-	at := freeAddress(t)
-	h.p = spawn(t, "starlight", nil, "edge", "--venue", h.venue.ID.String(), "--hub", "nats-leaf://"+h.line.Addr, "--creds", creds,
-		"--data", filepath.Join(t.TempDir(), "edge"), "--http", at)
-	h.edge = &site{t: t, url: "http://" + at}
-	call[api.Authority](hub, 200, "PUT", h.at("/authority"), owner, api.NewAuthority{VenueID: h.venue.ID})
-	h.pass = call[api.NewPassSecret](hub, 201, "POST", h.at("/passes"), owner, api.NewPass{Name: "Phone", Gate: "north"}).Secret
-	h.awaitDoors(t, "venue")
-	testkit.Eventually(t, 20*time.Second, func() error { // the pass comes with the next answer of the hub
-		got, err := h.edge.send("GET", h.at("/admissions"), h.pass, nil)
-		if err != nil {
-			return err
-		}
-		return got.is(200, "")
-	})
-	return h, tickets
-}
-
-func (h *hall) at(path string) string { return "/v1/events/" + h.event.ID.String() + path }
-
-func (h *hall) buy(t *testing.T, buyer string, n int) []api.Ticket {
-	t.Helper()
-	o := call[api.Order](h.hub, 201, "POST", "/v1/orders", buyer, seats(h.event, n))
-	h.hub.await(buyer, o, api.OrderPaid)
-	return call[api.List[api.Ticket]](h.hub, 200, "GET", "/v1/orders/"+o.ID.String()+"/tickets", buyer, nil).Items
-}
-
-func (h *hall) awaitDoors(t *testing.T, state string) {
-	t.Helper()
-	testkit.Eventually(t, 40*time.Second, func() error {
-		if got := call[api.Authority](h.hub, 200, "GET", h.at("/authority"), h.owner, nil); got.State != state {
-			return fmt.Errorf("the doors are %+v", got)
-		}
-		return nil
-	})
-}
-
-// atVenue and atHub scan a ticket, and return what the person is told.
-func (h *hall) atVenue(t *testing.T, ticket api.Ticket) string {
-	t.Helper()
-	return call[api.AdmissionResult](h.edge, 200, "POST", h.at("/admissions"), h.pass, api.Admission{Code: ticket.Code, Gate: "north"}).Result
-}
-
-func (h *hall) atHub(t *testing.T, ticket api.Ticket) string {
-	t.Helper()
-	return call[api.AdmissionResult](h.hub, 200, "POST", h.at("/admissions"), h.owner, api.Admission{Code: ticket.Code, Gate: "desk"}).Result
-}
 
 // The line to a venue is cut while its doors are open. No ticket is let in twice, wherever and whenever it is shown, and
 // what the venue has decided is at the system in the end, each scan once, though its computer was killed meanwhile.
@@ -222,8 +134,9 @@ func TestSalesOfAVenueWithoutALine(t *testing.T) {
 		return nil
 	})
 	sell := func(n int) api.NewSale {
-		return api.NewSale{EventID: h.event.ID, Items: []api.NewOrderItem{{TicketTypeID: seat, Quantity: n}},
-			Payment: api.BoxOfficePayment{Method: api.PaidNot}, Attendees: []api.Attendee{{Name: "Zoë"}}}
+		sale := h.sale(n)
+		sale.Attendees = []api.Attendee{{Name: "Zoë"}}
+		return sale
 	}
 	mend := h.line.Pause()
 	defer mend()

@@ -67,6 +67,8 @@ type DB struct {
 
 	mu   sync.RWMutex // held for writing while the file is opened anew
 	bolt *bolt.DB
+
+	aroundCommit func(done bool)
 }
 
 // Identity is who a data folder is. It is made with the folder and never changes.
@@ -168,8 +170,22 @@ func (db *DB) Reopen() error {
 func (db *DB) Update(fn func(*Tx) error) error {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	return db.bolt.Update(func(tx *bolt.Tx) error { return fn(&Tx{tx}) })
+	err := db.bolt.Update(func(tx *bolt.Tx) error {
+		err := fn(&Tx{tx})
+		if err == nil && db.aroundCommit != nil {
+			db.aroundCommit(false)
+		}
+		return err
+	})
+	if err == nil && db.aroundCommit != nil {
+		db.aroundCommit(true)
+	}
+	return err
 }
+
+// AroundCommit has fn called before each commit and, with done, after it: a test can end the process there. Call it
+// before the file is used.
+func (db *DB) AroundCommit(fn func(done bool)) { db.aroundCommit = fn }
 
 // View runs fn on what was last committed.
 func (db *DB) View(fn func(*Tx) error) error {

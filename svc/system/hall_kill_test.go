@@ -1,0 +1,271 @@
+package system_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/edge"
+)
+
+// atHallFor is how long the tests of venues go on, by STARLIGHT_EDGE=1h; 0 means their short versions.
+func atHallFor(t *testing.T) time.Duration {
+	t.Helper()
+	text := os.Getenv("STARLIGHT_EDGE")
+	if text == "" {
+		return 0
+	}
+	long, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return long
+}
+
+// hallStep is something that system and venue do together, in several commits of each.
+type hallStep struct {
+	name    string
+	act     func() error // as often as it takes
+	outcome func() error
+	doors   bool // who admits is another one then
+}
+
+// hallSteps are the ways that doors, seats, scans and sales of a venue go, one after the other, so that all is as before
+// in the end. They have names of their own in each round.
+type hallSteps struct {
+	*hall
+	t     *testing.T
+	round int
+	lease api.Lease
+	sale  api.Sale
+	sold  []api.Sale
+	desk  int // tickets that the system sold
+}
+
+// did sends a request that must have one of the statuses.
+func did(s *site, method, path, token string, body, into any, key string, want ...int) error {
+	got, err := s.send(method, path, token, body, "Idempotency-Key", key)
+	if err != nil {
+		return err
+	}
+	for _, status := range want {
+		if got.status == status {
+			return got.decode(into)
+		}
+	}
+	return fmt.Errorf("%s %s: %d %s", method, path, got.status, got.body)
+}
+
+// leaseAtVenue says how the venue has the lease if not so.
+func (h *hallSteps) leaseAtVenue(quantity int, state string) error {
+	var got api.List[edge.Lease]
+	if err := did(h.edge, "GET", h.at("/leases"), h.pass, nil, &got, "", 200); err != nil {
+		return err
+	}
+	for _, l := range got.Items {
+		if l.ID == h.lease.ID && l.Quantity == quantity && l.State == state {
+			return nil
+		}
+	}
+	return fmt.Errorf("the venue's leases are %+v", got.Items)
+}
+
+// leaseAtHub says how the system has the lease if not so.
+func (h *hallSteps) leaseAtHub(quantity int, state string) error {
+	var got api.List[api.Lease]
+	if err := did(h.hub, "GET", h.at("/leases"), h.owner, nil, &got, "", 200); err != nil {
+		return err
+	}
+	for _, l := range got.Items {
+		if l.ID == h.lease.ID && l.Quantity == quantity && l.State == state {
+			return nil
+		}
+	}
+	return fmt.Errorf("the system's leases are %+v", got.Items)
+}
+
+// both proves that a ticket is admitted once: whoever admits, the other says that it was.
+func (h *hallSteps) both() {
+	h.t.Helper()
+	tickets := h.boxOffice(1)
+	var results []string
+	ways := []func() error{
+		func() error { return h.shown(h.hub, h.owner, tickets[0].Code, &results) },
+		func() error { return h.shown(h.edge, h.pass, tickets[0].Code, &results) }}
+	rand.Shuffle(len(ways), func(i, k int) { ways[i], ways[k] = ways[k], ways[i] })
+	for _, way := range ways {
+		testkit.Eventually(h.t, 30*time.Second, way)
+	}
+	first, second := results[0], results[1]
+	if first == "" {
+		first, second = second, first
+	}
+	if first != api.Admitted && first != api.AlreadyAdmitted || second == api.Admitted {
+		h.t.Errorf("round %d: a ticket was shown on both sides: %q", h.round, results)
+	}
+}
+
+// shown scans a ticket until there is an answer. "" stands for a side that has not the doors. An answer that was lost may
+// have been an admission.
+func (h *hallSteps) shown(s *site, token, code string, results *[]string) error {
+	got, err := s.send("POST", h.at("/admissions"), token, api.Admission{Code: code})
+	if err != nil {
+		return err
+	}
+	var result api.AdmissionResult
+	switch got.status {
+	case 200:
+		if err := got.decode(&result); err != nil {
+			return err
+		}
+		if result.Result == api.InvalidCode { // the venue has not heard of it yet
+			return errors.New("it is not known yet")
+		}
+	case 401, 409: // the passes of an event that is not the venue's are not known there
+	default:
+		return fmt.Errorf("%d %s", got.status, got.body)
+	}
+	*results = append(*results, result.Result)
+	return nil
+}
+
+// boxOffice sells tickets at the system.
+func (h *hallSteps) boxOffice(n int) []api.SaleTicket {
+	h.t.Helper()
+	var sold api.Sale
+	key := fmt.Sprintf("desk-%d", rand.Uint64())
+	testkit.Eventually(h.t, 30*time.Second, func() error {
+		return did(h.hub, "POST", api.CreateSale.Path, h.owner, h.hall.sale(n), &sold, key, 201)
+	})
+	h.desk += n
+	return sold.Tickets
+}
+
+func (h *hallSteps) all() []hallStep {
+	leases := h.at("/leases")
+	one := func() string { return leases + "/" + h.lease.ID.String() }
+	key := func(what string) string { return fmt.Sprintf("%s-%d", what, h.round) }
+	ask := func(method string, path func() string, body any, into any, what string, want int) func() error {
+		return func() error { return did(h.hub, method, path(), h.owner, body, into, key(what), want) }
+	}
+	var ticket []api.SaleTicket
+	return []hallStep{
+		{"a lease", ask("POST", func() string { return leases }, api.NewLease{VenueID: h.venue.ID, TicketTypeID: h.event.TicketTypes[0].ID,
+			Quantity: 20}, &h.lease, "lease", 201), func() error { return h.leaseAtVenue(20, api.LeaseOpen) }, false},
+		{"a larger lease", ask("PATCH", one, map[string]int{"quantity": 30}, nil, "", 200), func() error {
+			return errors.Join(h.leaseAtVenue(30, api.LeaseOpen), h.leaseAtHub(30, api.LeaseOpen))
+		}, false},
+		{"a sale", func() error {
+			return did(h.edge, "POST", api.CreateSale.Path, h.pass, h.hall.sale(2), &h.sale, key("sale"), 201)
+		}, func() error { return h.booked(h.sale) }, false},
+		{"a scan", func() error {
+			if ticket == nil {
+				ticket = h.boxOffice(1)
+			}
+			var results []string
+			return h.shown(h.edge, h.pass, ticket[0].Code, &results)
+		}, func() error {
+			return did(h.edge, "GET", "/v1/status", "", nil, nil, "", 200)
+		}, false},
+		{"a smaller lease", ask("PATCH", one, map[string]int{"quantity": 25}, nil, "", 200), func() error {
+			return errors.Join(h.leaseAtVenue(25, api.LeaseOpen), h.leaseAtHub(25, api.LeaseOpen))
+		}, false},
+		{"a lease's end", ask("DELETE", one, nil, nil, "", 200), func() error { return h.leaseAtHub(2, api.LeaseClosed) }, false},
+		{"the return of the doors", ask("DELETE", func() string { return h.at("/authority") }, nil, nil, "", 200),
+			func() error { return h.doorsAre("hub") }, true},
+		{"a hand-over", ask("PUT", func() string { return h.at("/authority") }, api.NewAuthority{VenueID: h.venue.ID}, nil, "", 200),
+			func() error { return h.doorsAre("venue") }, true},
+	}
+}
+
+// booked says why a sale of the venue is not an order at the system with its tickets.
+func (h *hallSteps) booked(sale api.Sale) error {
+	var o api.Order
+	var tickets api.List[api.Ticket]
+	at := "/v1/orders/" + sale.OrderID.String()
+	if err := errors.Join(did(h.hub, "GET", at, h.owner, nil, &o, "", 200),
+		did(h.hub, "GET", at+"/tickets", h.owner, nil, &tickets, "", 200)); err != nil {
+		return err
+	}
+	if o.Status != api.OrderPaid || len(tickets.Items) != len(sale.Tickets) {
+		return fmt.Errorf("order is %+v with %d tickets", o, len(tickets.Items))
+	}
+	return nil
+}
+
+// The way of doors, leases, sales and scans between system and venue, with the venue's computer or the system killed
+// before and after their commits: whatever the moment, in the end each step has been taken once, no ticket was admitted
+// by both sides, every seat is somewhere, and each scan and sale counts once. With STARLIGHT_EDGE it is at every commit,
+// otherwise at some.
+func TestKillAtEveryStepOfAVenue(t *testing.T) {
+	t.Parallel()
+	long := atHallFor(t) > 0
+	hall, hub, venue := openMortalHall(t, 20_000, 0)
+	h := &hallSteps{hall: hall, t: t}
+	victims := []struct {
+		name string
+		*fuse
+	}{{"edge", venue}, {"venue", hub}, {"ticketing", hub}}
+	// All steps are taken in each round, so that the next one finds what it needs. One point of a round is deadly.
+	const farthest = 5 // commits: what is beyond belongs to what comes all the time, such as news of the line
+	taken := func(deadly int, at *fuse, service string, point int) (died bool) {
+		h.round++
+		for i, step := range h.all() {
+			if i == deadly {
+				died = at.survive(service, point, step.act, step.outcome)
+			} else {
+				testkit.Eventually(t, 60*time.Second, step.act)
+				testkit.Eventually(t, 60*time.Second, step.outcome)
+			}
+			if i == deadly || step.doors {
+				h.both()
+			}
+		}
+		h.sold = append(h.sold, h.sale)
+		return died
+	}
+	deaths := map[string]int{}
+	if !long {
+		for i := range h.all() {
+			v := victims[i%len(victims)]
+			if taken(i, v.fuse, v.name, []int{-1, 1, -2}[rand.IntN(3)]) {
+				deaths[v.name]++
+			}
+		}
+	}
+	for i, step := range h.all() {
+		for _, v := range victims {
+			for point, alive := 1, 0; long && alive < 2 && point <= farthest; point++ {
+				for _, side := range []int{-point, point} {
+					if taken(i, v.fuse, v.name, side) {
+						deaths[v.name]++
+						alive = 0
+					} else {
+						alive++
+					}
+				}
+			}
+			if long {
+				t.Logf("%s: %d deaths of %s", step.name, deaths[v.name], v.name)
+			}
+		}
+	}
+	t.Logf("deaths: %v, in %d rounds", deaths, h.round)
+	if n := deaths["edge"] + deaths["ticketing"] + deaths["venue"]; n < 3 {
+		t.Errorf("%d deaths prove nothing", n)
+	}
+	for _, sale := range h.sold {
+		if err := h.booked(sale); err != nil {
+			t.Error(err)
+		}
+	}
+	h.judge(t)
+	if got := hall.hub.left(h.event); got.Leased != 0 || got.Sold != 2*h.round+h.desk {
+		t.Errorf("after %d rounds the seats are %+v", h.round, got)
+	}
+}
