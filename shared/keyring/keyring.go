@@ -1,8 +1,9 @@
 // Package keyring keeps the Ed25519 keys with which a service signs: access tokens, tickets.
 //
 // The keys lie in the service's own database, so all its instances sign and verify alike and a restart changes nothing.
-// With read access to that database one can sign. Rotate makes a new key; earlier ones never sign again but verify for
-// as long as they are kept, since a ticket may be older than many keys.
+// They are sealed by the system's key (package seal); without one, who reads that database can sign. Rotate makes a new
+// key; earlier ones never sign again but verify for as long as they are kept, since a ticket may be older than many
+// keys.
 package keyring
 
 import (
@@ -23,6 +24,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
@@ -46,6 +48,7 @@ type Key struct {
 type Ring struct {
 	db      *store.DB
 	purpose string
+	seal    *seal.Keys
 	now     func() time.Time
 
 	mu     sync.RWMutex
@@ -55,6 +58,9 @@ type Ring struct {
 
 	reloading sync.Mutex // one reload at a time
 }
+
+// Seeds returns the column with the private halves.
+func Seeds() seal.Column { return seal.Column{Table: "signing_keys", ID: "id", Value: "seed"} }
 
 type key struct {
 	id         string
@@ -67,16 +73,19 @@ type key struct {
 func (k key) public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
 
 // Open reads the keys of a purpose, such as "access" or "ticket", and makes the first if there is none. Instances that
-// open at the same time end up with the same key.
-func Open(ctx context.Context, db *store.DB, purpose string, now func() time.Time) (*Ring, error) {
+// open at the same time end up with the same key. keys seal the private halves; plain ones are sealed now.
+func Open(ctx context.Context, db *store.DB, purpose string, keys *seal.Keys, now func() time.Time) (*Ring, error) {
 	if purpose == "" {
 		return nil, errors.New("keyring: no purpose")
 	}
 	if now == nil {
 		now = time.Now
 	}
-	r := &Ring{db: db, purpose: purpose, now: now}
+	r := &Ring{db: db, purpose: purpose, seal: keys, now: now}
 	if err := db.Migrate(ctx, "keyring", migrations); err != nil {
+		return nil, fmt.Errorf("keyring: %w", err)
+	}
+	if err := Seeds().Adopt(ctx, db, keys); err != nil {
 		return nil, fmt.Errorf("keyring: %w", err)
 	}
 	if err := r.reload(ctx); err != nil {
@@ -187,11 +196,13 @@ func (r *Ring) Rotate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
+	id := name(public)
+	seed := r.seal.Seal(Seeds().Place(r.db, id), base64.StdEncoding.EncodeToString(private.Seed()))
 	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx,
 			"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT "+
 				"(purpose, generation) DO NOTHING",
-			name(public), r.purpose, next, base64.StdEncoding.EncodeToString(private.Seed()), r.now())
+			id, r.purpose, next, seed, r.now())
 		return err
 	})
 	if err != nil {
@@ -239,7 +250,11 @@ func (r *Ring) reload(ctx context.Context) error {
 	keys := make(map[string]key, len(rows))
 	var newest key
 	for _, row := range rows {
-		seed, err := base64.StdEncoding.DecodeString(row.Seed)
+		text, err := r.seal.Open(Seeds().Place(r.db, row.ID), row.Seed)
+		if err != nil {
+			return fmt.Errorf("keyring: the key %s: %w", row.ID, err)
+		}
+		seed, err := base64.StdEncoding.DecodeString(text)
 		if err != nil || len(seed) != ed25519.SeedSize {
 			return fmt.Errorf("keyring: the key %s is damaged", row.ID)
 		}

@@ -1,15 +1,19 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/uptrace/bun"
 
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
@@ -18,7 +22,7 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 
 func open(t *testing.T, db *store.DB, purpose string, now func() time.Time) *Ring {
 	t.Helper()
-	r, err := Open(t.Context(), db, purpose, now)
+	r, err := Open(t.Context(), db, purpose, nil, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +152,7 @@ func TestInstancesLearnOfEachOthersKeys(t *testing.T) {
 			for i := range rings {
 				wg.Go(func() {
 					var err error
-					if rings[i], err = Open(ctx, dbs[i], "access", clock.Now); err != nil {
+					if rings[i], err = Open(ctx, dbs[i], "access", nil, clock.Now); err != nil {
 						t.Error(err)
 					}
 				})
@@ -225,8 +229,52 @@ func TestDamagedKeyIsNotUsed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(t.Context(), db, "access", nil); err == nil {
+		if _, err := Open(t.Context(), db, "access", nil, nil); err == nil {
 			t.Error("Open took a key that does not belong to its id")
+		}
+	})
+}
+
+// A key that lies in plain is sealed at the next start, and stays the same key.
+func TestKeysAreSealed(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		keys := func(b byte) *seal.Keys {
+			k, err := seal.Parse(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, 32)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+		plain := open(t, db, "access", nil)
+		kid, sig := plain.Sign([]byte("x"))
+		_, sum := plain.MAC([]byte("x"))
+
+		r, err := Open(ctx, db, "access", keys(1), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Rotate(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if r.ID() == kid || !r.Verify(ctx, kid, []byte("x"), sig) || !r.CheckMAC(ctx, kid, []byte("x"), sum) {
+			t.Error("a sealed key is not the one that it was")
+		}
+		var seeds []string
+		if err := db.Read().NewSelect().Table("signing_keys").Column("seed").Scan(ctx, &seeds); err != nil {
+			t.Fatal(err)
+		}
+		if len(seeds) != 2 || !strings.HasPrefix(seeds[0], "sealed.") || !strings.HasPrefix(seeds[1], "sealed.") {
+			t.Errorf("seeds: %.20q", seeds)
+		}
+		if again, err := Open(ctx, db, "access", keys(1), nil); err != nil || again.ID() != r.ID() {
+			t.Errorf("a restart: %v", err)
+		}
+		if _, err := Open(ctx, db, "access", keys(2), nil); !errors.Is(err, seal.ErrKey) {
+			t.Errorf("a start with another key: %v", err)
+		}
+		if _, err := Open(ctx, db, "access", nil, nil); !errors.Is(err, seal.ErrNoKey) {
+			t.Errorf("a start without the key: %v", err)
 		}
 	})
 }

@@ -237,17 +237,25 @@ func openPush(ctx context.Context, d Deps, contact string) (*webpush.Sender, err
 	if err != nil {
 		return nil, err
 	}
-	var scalar string
+	if err := pushKeys().Adopt(ctx, d.DB, d.Keys); err != nil {
+		return nil, err
+	}
+	place := pushKeys().Place(d.DB, "1")
+	var stored string
 	err = d.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO push_keys (id, private) VALUES (1, ?) ON CONFLICT (id) DO NOTHING",
-			base64.RawURLEncoding.EncodeToString(fresh))
+			d.Keys.Seal(place, base64.RawURLEncoding.EncodeToString(fresh)))
 		if err != nil {
 			return err
 		}
-		return tx.NewRaw("SELECT private FROM push_keys WHERE id = 1").Scan(ctx, &scalar)
+		return tx.NewRaw("SELECT private FROM push_keys WHERE id = 1").Scan(ctx, &stored)
 	})
 	if err != nil {
 		return nil, err
+	}
+	scalar, err := d.Keys.Open(place, stored)
+	if err != nil {
+		return nil, fmt.Errorf("the push key: %w", err)
 	}
 	key, err := base64.RawURLEncoding.DecodeString(scalar)
 	if err != nil {

@@ -34,6 +34,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/channel/email"
@@ -66,6 +67,12 @@ func Consumers() []string {
 	return names
 }
 
+// pushKeys is the column with the key that push services know this system by.
+func pushKeys() seal.Column { return seal.Column{Table: "push_keys", ID: "id", Value: "private"} }
+
+// Sealed returns the columns with secrets.
+func Sealed() []seal.Column { return []seal.Column{keyring.Seeds(), pushKeys()} }
+
 // Deps is what the service runs on. The first group is needed.
 type Deps struct {
 	DB        *store.DB
@@ -81,6 +88,7 @@ type Deps struct {
 	SMTPURL     string          // smtp://user:pass@host:port or smtps://; empty: the outbox
 	SMSURL      string          // https://account:token@host?from=NUMBER; empty: no SMS
 	From        *mail.Address   // of all mails; nil means no-reply at the host of PublicURL
+	Keys        *seal.Keys      // seal the secrets in the database; nil: they lie there in plain
 	PushPrivate bool            // push endpoints may be in private networks and without TLS
 	Pauses      []time.Duration // between attempts to deliver; nil means one second to two minutes
 
@@ -170,7 +178,7 @@ func (s *Service) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.keys, err = keyring.Open(ctx, s.DB, "unsubscribe", s.Now); err != nil {
+	if s.keys, err = keyring.Open(ctx, s.DB, "unsubscribe", s.Keys, s.Now); err != nil {
 		return err
 	}
 	s.push, err = openPush(ctx, s.Deps, "mailto:"+s.from.Address)

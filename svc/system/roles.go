@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -50,8 +51,9 @@ type service interface {
 type role struct {
 	name        string
 	description string
-	migrations  func() fs.FS     // nil: the role has no database
-	grants      []natsconf.Grant // besides serving its endpoints and calling those that name it
+	migrations  func() fs.FS         // nil: the role has no database
+	sealed      func() []seal.Column // with secrets; nil: there are none
+	grants      []natsconf.Grant     // besides serving its endpoints and calling those that name it
 	start       func(context.Context, *member) (service, error)
 }
 
@@ -80,11 +82,11 @@ func services() []role {
 			start: func(ctx context.Context, m *member) (service, error) {
 				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Log: m.log})
 			}},
-		{name: "user", description: "people and sessions", migrations: user.Migrations,
+		{name: "user", description: "people and sessions", migrations: user.Migrations, sealed: user.Sealed,
 			grants: append(publishes("user"), natsconf.OwnKV(revocation.Bucket)),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
-					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now, Keys: m.sys.cfg.Keys})
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
 			grants: append(append(publishes("event"), consumesEvents("event")...),
@@ -94,12 +96,13 @@ func services() []role {
 					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
 			}},
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
+			sealed: ticketing.Sealed,
 			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...),
 				natsconf.OwnKV(api.InventoryBucket), natsconf.SubscribeTo(api.EventChanges),
 				publishesLive("ticketing")),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
-					Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+					Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now, Keys: m.sys.cfg.Keys})
 			}},
 		{name: "payment", description: "money", migrations: payment.Migrations,
 			grants: append(publishes("payment"), consumesEvents("payment")...),
@@ -112,6 +115,7 @@ func services() []role {
 					Metrics: m.sys.registry, Now: m.sys.cfg.Now, PublicURL: m.sys.cfg.PublicURL, Providers: list}), nil
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
+			sealed: notification.Sealed,
 			grants: slices.Concat(consumesEvents("notification"), consumes(api.NotificationsStream,
 				notification.Consumers()...), []natsconf.Grant{natsconf.PublishTo(api.JobSubjects),
 				publishesLive("notification"), replays()}),
@@ -120,7 +124,7 @@ func services() []role {
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
 					Log: m.log, Metrics: m.sys.registry, Now: cfg.Now, OutboxDir: cfg.outboxDir(),
 					PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom,
-					PushPrivate: cfg.PushPrivate, Requests: m.sys.serving.underWay})
+					PushPrivate: cfg.PushPrivate, Keys: cfg.Keys, Requests: m.sys.serving.underWay})
 			}},
 		{name: "venue", description: "places with doors", migrations: venue.Migrations,
 			start: func(ctx context.Context, m *member) (service, error) {

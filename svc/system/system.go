@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 	"github.com/starlightsymphony/starlight/svc/user"
@@ -55,6 +56,8 @@ type Config struct {
 	SandboxSecret             string // of the sandbox provider's signature
 	OpsToken                  string // opens the operations listener from elsewhere
 	Stripe                    stripe.Config
+
+	Keys *seal.Keys `json:"-"` // seal the secrets in the databases; nil: they lie there in plain
 
 	SMTPURL     string        // where mails go; default the folder Data/outbox
 	SMSURL      string        // where SMS go; default nowhere
@@ -173,6 +176,10 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	}
 	s.health.Start()
 	s.running.run("health", func() { s.health.Watch(background, s.log, watchEvery) })
+	secrets := func(r role) bool { return r.sealed != nil && cfg.runs(r.name) }
+	if !cfg.Keys.Set() && slices.ContainsFunc(services(), secrets) {
+		s.log.Warn("the private keys in the databases are not encrypted: set STARLIGHT_KEY or STARLIGHT_KEY_FILE")
+	}
 	s.log.Info("ready", "http", s.httpURL, "ops", s.opsURL, "nats", s.NATSURL(), "roles", cfg.Roles)
 	return s, nil
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/run"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -42,6 +43,9 @@ var migrations embed.FS
 // Migrations returns the service's tables.
 func Migrations() fs.FS { return migrations }
 
+// Sealed returns the columns with secrets.
+func Sealed() []seal.Column { return []seal.Column{keyring.Seeds()} }
+
 // Deps is what the service stands on.
 type Deps struct {
 	DB      *store.DB
@@ -52,6 +56,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *observe.Registry
 	Now     func() time.Time
+	Keys    *seal.Keys // seal the secrets in the database; nil: they lie there in plain
 }
 
 // Service is one instance of the ticketing service.
@@ -115,7 +120,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := keyring.Open(ctx, d.DB, "tickets", d.Now)
+	keys, err := keyring.Open(ctx, d.DB, "tickets", d.Keys, d.Now)
 	if err != nil {
 		return nil, err
 	}

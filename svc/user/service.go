@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -30,10 +31,13 @@ var migrations embed.FS
 // Migrations returns the SQL files of the service's database.
 func Migrations() fs.FS { return migrations }
 
+// Sealed returns the columns with secrets.
+func Sealed() []seal.Column { return []seal.Column{keyring.Seeds()} }
+
 // keyPurpose names the keys of access tokens.
 const keyPurpose = "access"
 
-// Deps is what the service runs on. Hashers may be zero, everything else is needed.
+// Deps is what the service runs on. Hashers and Keys may be zero, everything else is needed.
 type Deps struct {
 	DB      *store.DB
 	JS      jetstream.JetStream
@@ -42,7 +46,8 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *observe.Registry
 	Now     func() time.Time
-	Hashers int // password hashes computed at the same time; 0 means one for each processor
+	Keys    *seal.Keys // seal the secrets in the database; nil: they lie there in plain
+	Hashers int        // password hashes computed at the same time; 0 means one for each processor
 }
 
 // Service is the user service.
@@ -60,7 +65,7 @@ type Service struct {
 
 // New returns the service. It makes the first signing key if there is none, and runs nothing in the background.
 func New(ctx context.Context, d Deps) (*Service, error) {
-	keys, err := keyring.Open(ctx, d.DB, keyPurpose, d.Now)
+	keys, err := keyring.Open(ctx, d.DB, keyPurpose, d.Keys, d.Now)
 	if err != nil {
 		return nil, err
 	}

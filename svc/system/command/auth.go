@@ -19,6 +19,8 @@ import (
 type authCommand struct {
 	Init  authInit  `cmd:"" help:"Write keys, accounts and credentials, and the configuration of outside servers."`
 	Venue authVenue `cmd:"" help:"Write the credentials of a venue's computer, or end those that it has."`
+
+	Rewrap authRewrap `cmd:"" help:"Seal all secrets in the databases by the first key of STARLIGHT_KEY."`
 }
 
 type authInit struct {

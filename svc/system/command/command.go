@@ -19,6 +19,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
@@ -158,7 +159,21 @@ func (c *common) config() (system.Config, error) {
 			return cfg, err
 		}
 	}
-	return cfg, nil
+	cfg.Keys, err = sealKeys()
+	return cfg, err
+}
+
+// sealKeys returns the keys that seal the secrets in the databases.
+func sealKeys() (*seal.Keys, error) {
+	text, err := secret("STARLIGHT_KEY")
+	if err != nil {
+		return nil, err
+	}
+	keys, err := seal.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("STARLIGHT_KEY: %w", err)
+	}
+	return keys, nil
 }
 
 type upCommand struct {
