@@ -30,7 +30,7 @@ func (s *Service) round(ctx context.Context) error {
 	}
 	ask := &line.Ask{Session: session, Status: s.lineStatus(), Known: s.known()}
 	_, accepted := s.doors.Journaled()
-	sent := s.cfg.Now()
+	sent, asked := s.cfg.Now(), time.Now() // the one is what the venue's clock says, the other only counts steps
 	state, err := rpc.Call(ctx, s.client, line.AskState, ask)
 	if err != nil {
 		return s.refused(err)
@@ -46,10 +46,10 @@ func (s *Service) round(ctx context.Context) error {
 			return err
 		}
 	}
-	until := sent.Add(readFor)
+	until := asked.Add(readFor)
 	var failed []error
 	for _, e := range state.Events {
-		if err := s.event(ctx, session, &e, sent, until); err != nil {
+		if err := s.event(ctx, session, &e, asked, until); err != nil {
 			failed = append(failed, fmt.Errorf("event %s: %w", e.EventID, err))
 		}
 	}
@@ -136,11 +136,11 @@ func (s *Service) known() []line.Known {
 }
 
 // event reads what is new of an event's tickets, and moves its doors on.
-func (s *Service) event(ctx context.Context, session line.Session, e *line.Event, sent, until time.Time) error {
+func (s *Service) event(ctx context.Context, session line.Session, e *line.Event, asked, until time.Time) error {
 	if err := s.read(ctx, session, e, until); err != nil {
 		return err
 	}
-	s.doors.Current(e.EventID, sent)
+	s.doors.Current(e.EventID, asked)
 	switch e.State {
 	case line.DoorsHandingOver:
 		return s.take(ctx, session, e.EventID)
@@ -165,7 +165,7 @@ func (s *Service) read(ctx context.Context, session line.Session, e *line.Event,
 		if err := s.doors.Page(ask, e.Generation, page); err != nil {
 			return err
 		}
-		if !s.cfg.Now().Before(until) {
+		if !time.Now().Before(until) {
 			s.wake()
 			return nil
 		}

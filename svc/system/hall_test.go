@@ -165,6 +165,11 @@ func (h *hall) scans(at *site, token string) (all []api.Scan) {
 	}
 }
 
+// flagged returns the sales of the venue that are beside its leases.
+func (h *hall) flagged() []api.FlaggedSale {
+	return call[api.List[api.FlaggedSale]](h.hub, 200, "GET", h.at("/flagged-sales"), h.owner, nil).Items
+}
+
 // judge waits until the system has all that the venue has decided, and then looks at both from the outside: each scan
 // and each sale counts once at the system, no ticket was admitted twice, each seat is somewhere, and the records agree.
 func (h *hall) judge(t *testing.T) {
@@ -205,9 +210,6 @@ func (h *hall) judge(t *testing.T) {
 		if !here[id] {
 			t.Errorf("the system does not have %+v", s)
 		}
-	}
-	if flagged := call[api.List[api.FlaggedSale]](h.hub, 200, "GET", h.at("/flagged-sales"), h.owner, nil).Items; len(flagged) > 0 {
-		t.Errorf("flagged sales: %+v", flagged)
 	}
 	mustAudit(t, h.cfg, h.connect)
 	if got := h.hub.left(h.event); got.Available+got.Held+got.Sold+got.Leased != got.Quantity {

@@ -1,0 +1,327 @@
+package system_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// crowd is an evening at a venue: gates that scan, tills that sell from leases, and a system that meanwhile sells to
+// others, has orders expire, and refunds and transfers tickets. It remembers all that was answered.
+type crowd struct {
+	h     *hall
+	t     *testing.T
+	pace  time.Duration // of a gate, from one scan to the next
+	began time.Time
+	stop  chan struct{}
+	wg    sync.WaitGroup
+
+	owner, friend atomic.Pointer[string] // tokens, which run out
+
+	scanned, sold, served atomic.Int64 // answers at gates, at tills, and at the system
+
+	mu      sync.Mutex
+	tickets []api.SaleTicket // to be shown, the newest last
+	scans   map[ids.Ticket][]porcupine.Operation
+	answers map[string]int // of gates, by result
+	sales   []api.Sale     // of tills
+	orders  []api.Order    // paid at the system, and neither refunded nor transferred
+	failed  map[string]int // what was not answered as it should be, by who asked
+	last    string         // of these
+}
+
+// forever is when a scan has returned whose answer was lost.
+const forever = 1 << 62
+
+func newCrowd(h *hall, pace time.Duration) *crowd {
+	return &crowd{h: h, t: h.hub.t, pace: pace, began: time.Now(), stop: make(chan struct{}), answers: map[string]int{},
+		scans: map[ids.Ticket][]porcupine.Operation{}, failed: map[string]int{}}
+}
+
+// always does something until the end, with a pause in between.
+func (x *crowd) always(n int, pause time.Duration, do func()) {
+	for range n {
+		x.wg.Go(func() {
+			for {
+				select {
+				case <-x.stop:
+					return
+				case <-time.After(rand.N(2*pause) + time.Millisecond):
+					do()
+				}
+			}
+		})
+	}
+}
+
+// open begins.
+func (x *crowd) open(gates, tills int) {
+	x.always(gates, x.pace, func() { x.scan("gate", x.h.edge, x.h.pass) })
+	x.always(tills, 4*x.pace, x.till)
+	x.always(1, 4*x.pace, func() { x.scan("desk", x.h.hub, *x.owner.Load()) })
+	x.always(1, 2*x.pace, x.counter)
+	x.always(2, 2*x.pace, x.buyer)
+	x.always(1, 4*x.pace, x.regret)
+}
+
+func (x *crowd) end() {
+	close(x.stop)
+	x.wg.Wait()
+}
+
+// ask reports whether a request got the answer that it should, decoded into what, and remembers it if not.
+func (x *crowd) ask(who string, s *site, method, path, token string, body, into any, key string, want int) (answer, bool) {
+	got, err := s.send(method, path, token, body, "Idempotency-Key", key)
+	if err == nil && got.status == want && got.decode(into) == nil {
+		return got, true
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.failed[who]++
+	x.last = fmt.Sprintf("%s: %s %s: %d %s %v", who, method, path, got.status, got.body, err)
+	return got, false
+}
+
+// show adds tickets that may be shown at a door.
+func (x *crowd) show(tickets ...api.SaleTicket) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.tickets = append(x.tickets, tickets...)
+}
+
+// any returns a ticket, rather one of the newest.
+func (x *crowd) any() (api.SaleTicket, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := len(x.tickets)
+	if n == 0 {
+		return api.SaleTicket{}, false
+	}
+	if rand.IntN(3) > 0 {
+		return x.tickets[n-1-rand.IntN(min(n, 50))], true
+	}
+	return x.tickets[rand.IntN(n)], true
+}
+
+// scan shows a ticket at a door. One in three is shown at two doors at once.
+func (x *crowd) scan(who string, s *site, token string) {
+	ticket, ok := x.any()
+	if !ok {
+		return
+	}
+	if who == "gate" && rand.IntN(3) == 0 {
+		x.wg.Go(func() { x.scanOne(who, s, token, ticket) })
+	}
+	x.scanOne(who, s, token, ticket)
+}
+
+func (x *crowd) scanOne(who string, s *site, token string, ticket api.SaleTicket) {
+	var result api.AdmissionResult
+	op := porcupine.Operation{Call: time.Since(x.began).Nanoseconds()}
+	got, ok := x.ask(who, s, "POST", x.h.at("/admissions"), token, api.Admission{Code: ticket.Code, Gate: who}, &result, "", 200)
+	op.Return, op.Output = time.Since(x.began).Nanoseconds(), result.Result
+	switch {
+	case ok:
+		x.scanned.Add(1)
+	case got.status >= 400 && got.status < 500, got.status == 503: // nothing was decided
+		op.Output = "refused"
+	default:
+		op.Output, op.Return = "lost", forever
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.answers[op.Output.(string)]++
+	op.ClientId = len(x.scans[ticket.ID])
+	x.scans[ticket.ID] = append(x.scans[ticket.ID], op)
+}
+
+// till sells at the venue, and asks again until it knows.
+func (x *crowd) till() {
+	key := fmt.Sprintf("till-%d", rand.Uint64())
+	sale := x.h.sale(1 + rand.IntN(2))
+	for {
+		var sold api.Sale
+		got, ok := x.ask("till", x.h.edge, "POST", api.CreateSale.Path, x.h.pass, sale, &sold, key, 201)
+		if ok {
+			x.sold.Add(1)
+			x.show(sold.Tickets...)
+			x.mu.Lock()
+			x.sales = append(x.sales, sold)
+			x.mu.Unlock()
+		}
+		if ok || got.status >= 400 && got.status < 500 {
+			return
+		}
+		select {
+		case <-x.stop: // it is not known
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// counter sells at the system.
+func (x *crowd) counter() {
+	var sold api.Sale
+	if _, ok := x.ask("counter", x.h.hub, "POST", api.CreateSale.Path, *x.owner.Load(), x.h.sale(2), &sold,
+		fmt.Sprintf("counter-%d", rand.Uint64()), 201); ok {
+		x.served.Add(1)
+		x.show(sold.Tickets...)
+	}
+}
+
+// buyer orders at the system, and pays every second order; the others expire.
+func (x *crowd) buyer() {
+	var o api.Order
+	token := *x.owner.Load()
+	if _, ok := x.ask("buyer", x.h.hub, "POST", "/v1/orders", token, seats(x.h.event, 1), &o, "", 201); !ok || rand.IntN(2) == 0 {
+		return
+	}
+	x.served.Add(1)
+	var p api.Payment
+	if _, ok := x.ask("buyer", x.h.hub, "POST", "/v1/orders/"+o.ID.String()+"/payments", token, api.NewPayment{Provider: "sandbox"}, &p, "", 201); !ok {
+		return
+	}
+	if _, ok := x.ask("buyer", x.h.hub, "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"}, nil, "", 202); !ok {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	o.PaymentID = p.ID
+	x.orders = append(x.orders, o)
+}
+
+// regret shows the tickets of an order that was paid, and then gives it back, or hands its ticket to a friend.
+func (x *crowd) regret() {
+	x.mu.Lock()
+	if len(x.orders) == 0 {
+		x.mu.Unlock()
+		return
+	}
+	o := x.orders[0]
+	x.orders = x.orders[1:]
+	x.mu.Unlock()
+	token := *x.owner.Load()
+	var list api.List[api.Ticket]
+	if _, ok := x.ask("regret", x.h.hub, "GET", "/v1/orders/"+o.ID.String()+"/tickets", token, nil, &list, "", 200); !ok || len(list.Items) == 0 {
+		return
+	}
+	ticket := list.Items[0]
+	x.show(api.SaleTicket{ID: ticket.ID, Code: ticket.Code})
+	x.served.Add(1)
+	switch rand.IntN(3) {
+	case 0:
+		x.ask("regret", x.h.hub, "POST", "/v1/payments/"+o.PaymentID.String()+"/refunds", token, api.NewRefund{}, nil, "refund-"+o.ID.String(), 201)
+	case 1:
+		at := "/v1/tickets/" + ticket.ID.String()
+		x.ask("regret", x.h.hub, "POST", at+"/transfer", token, api.Transfer{Email: friendEmail}, nil, "", 200)
+		var now api.Ticket
+		if _, ok := x.ask("regret", x.h.hub, "GET", at, *x.friend.Load(), nil, &now, "", 200); ok {
+			x.show(api.SaleTicket{ID: now.ID, Code: now.Code})
+		}
+	}
+}
+
+const friendEmail = "friend@example.org"
+
+// signIn gets fresh tokens.
+func (x *crowd) signIn() {
+	x.t.Helper()
+	for email, token := range map[string]*atomic.Pointer[string]{adminEmail: &x.owner, friendEmail: &x.friend} {
+		var got api.Tokens
+		testkit.Eventually(x.t, time.Minute, func() error {
+			return did(x.h.hub, "POST", "/v1/sessions", "", api.Login{Email: email, Password: password}, &got, "", 201)
+		})
+		token.Store(&got.AccessToken)
+	}
+	x.h.owner = *x.owner.Load()
+}
+
+// through waits until so many more scans, sales, and answers of the system have come.
+func (x *crowd) through(scans, sales, served int64) {
+	x.t.Helper()
+	scans, sales, served = scans+x.scanned.Load(), sales+x.sold.Load(), served+x.served.Load()
+	testkit.Eventually(x.t, 90*time.Second, func() error {
+		if more := max(scans-x.scanned.Load(), 0) + max(sales-x.sold.Load(), 0) + max(served-x.served.Load(), 0); more > 0 {
+			return fmt.Errorf("%d answers are missing: %s", more, x.lastFailure())
+		}
+		return nil
+	})
+}
+
+func (x *crowd) lastFailure() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.last
+}
+
+// failures returns how often the venue has not answered.
+func (x *crowd) failures() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.failed["gate"]
+}
+
+// check proves from what was answered that all doors together were like one, and that each sale is an order.
+func (x *crowd) check(steps *hallSteps) {
+	x.t.Helper()
+	model := porcupine.Model{
+		Init: func() any { return false },
+		Step: func(state, _, out any) (bool, any) {
+			switch isIn := state.(bool); out {
+			case api.Admitted:
+				return !isIn, true
+			case api.AlreadyAdmitted:
+				return isIn, true
+			case "lost": // it may have been an admission; at the end of time that says nothing
+				return true, true
+			default:
+				return true, isIn
+			}
+		},
+	}
+	for id, ops := range x.scans {
+		if result := porcupine.CheckOperationsTimeout(model, ops, 20*time.Second); result != porcupine.Ok {
+			text, _ := json.Marshal(ops)
+			x.t.Errorf("the doors were not like one for ticket %s: %s %s", id, result, text)
+		}
+	}
+	for _, sale := range x.sales {
+		if err := steps.booked(sale); err != nil {
+			x.t.Error(err)
+		}
+	}
+	x.t.Logf("answers at the doors: %v; %d sales at tills; not answered: %v", x.answers, len(x.sales), x.failed)
+	if x.answers[api.Admitted] < 50 || x.answers[api.AlreadyAdmitted] < 50 || len(x.sales) < 10 {
+		x.t.Error("an evening that proves nothing")
+	}
+}
+
+// numbers proves that the organizer's numbers are those of the scans.
+func (x *crowd) numbers() {
+	x.t.Helper()
+	inside := map[ids.Ticket]bool{}
+	for _, s := range x.h.scans(x.h.hub, x.h.owner) {
+		if s.Result == api.Admitted && s.Flag != api.FlagRevoked {
+			inside[s.TicketID] = true
+		}
+	}
+	testkit.Eventually(x.t, 60*time.Second, func() error {
+		got, err := x.h.hub.send("GET", x.h.at("/analytics"), x.h.owner, nil)
+		if err != nil || !strings.Contains(string(got.body), fmt.Sprintf(`"admitted":%d,`, len(inside))) {
+			return fmt.Errorf("%d came in: %d %s %v", len(inside), got.status, got.body, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,347 @@
+package system_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/edge"
+)
+
+// mishap is something that happens to a venue while people come.
+type mishap struct {
+	name   string
+	calm   bool // the venue answers each scan meanwhile
+	strike func()
+}
+
+// evening is a venue to which things happen.
+type evening struct {
+	*hall
+	x     *crowd
+	steps *hallSteps
+	venue *fuse
+	hubs  *fuse
+	t     *testing.T
+	lease api.Lease
+}
+
+// lineUp waits until the venue is told what is new.
+func (e *evening) lineUp() {
+	e.t.Helper()
+	testkit.Eventually(e.t, 90*time.Second, func() error {
+		var got edge.Status
+		if err := did(e.edge, "GET", "/v1/status", "", nil, &got, "", 200); err != nil {
+			return err
+		}
+		if !got.Line.Up || got.ManifestAge > 5 || got.Trouble != "" {
+			return fmt.Errorf("the venue is %+v", got)
+		}
+		return nil
+	})
+}
+
+// leaseSeats leases seats to the venue, and waits until it can sell them.
+func (e *evening) leaseSeats() {
+	e.t.Helper()
+	key := fmt.Sprintf("lease-%d", rand.Uint64())
+	testkit.Eventually(e.t, 60*time.Second, func() error {
+		return did(e.hub, "POST", e.at("/leases"), e.owner, api.NewLease{VenueID: e.hall.venue.ID,
+			TicketTypeID: e.event.TicketTypes[0].ID, Quantity: 300}, &e.lease, key, 201)
+	})
+	e.steps.lease = e.lease
+}
+
+func (e *evening) resize(quantity int) {
+	e.t.Helper()
+	testkit.Eventually(e.t, 60*time.Second, func() error {
+		return did(e.hub, "PATCH", e.at("/leases/"+e.lease.ID.String()), e.owner, map[string]int{"quantity": quantity}, nil, "", 200)
+	})
+}
+
+// clock starts the venue's computer anew with a clock that is wrong.
+func (e *evening) clock(wrong string) {
+	e.p.kill()
+	e.p.args[len(e.p.args)-1] = wrong
+	e.p.again()
+}
+
+func (e *evening) mishaps() []mishap {
+	x, some := e.x, int64(60)
+	wait := func(d time.Duration) { <-time.After(d) } // so long the network is so
+	return []mishap{
+		{"the line is cut", true, func() {
+			mend := e.line.Pause()
+			defer mend()
+			x.through(some, 5, 10)
+		}},
+		{"the line is lost without a word", true, func() {
+			e.line.Drop()
+			x.through(some, 5, 10)
+		}},
+		{"the line flaps", true, func() {
+			for range 6 {
+				e.line.Drop()
+				wait(rand.N(800 * time.Millisecond))
+				e.line.Cut()
+				wait(rand.N(time.Second))
+			}
+			x.through(some, 5, 10)
+		}},
+		{"the line is slow and loses connections", true, func() {
+			e.line.Delay(500 * time.Millisecond)
+			defer e.line.Delay(0)
+			for range 2 {
+				x.through(some, 2, 5)
+				e.line.Drop()
+			}
+			e.line.Cut()
+			e.lineUp()
+		}},
+		{"the system is killed", true, func() {
+			e.hubs.p.kill()
+			x.through(some, 5, 0)
+			e.hubs.p.again()
+			x.through(some, 0, 10)
+		}},
+		{"the venue's computer is killed", false, func() {
+			e.p.kill()
+			e.p.again()
+			x.through(some, 5, 10)
+		}},
+		{"the venue's computer is killed without a line", false, func() {
+			mend := e.line.Pause()
+			defer mend()
+			x.through(some, 5, 10)
+			e.p.kill()
+			e.p.again()
+			x.through(some, 5, 10)
+		}},
+		{"the venue's clock is ten minutes ahead", false, func() { e.clock("10m"); x.through(some, 5, 10) }},
+		{"the venue's clock is ten minutes behind", false, func() { e.clock("-10m"); x.through(some, 5, 10) }},
+		{"a second computer is started", true, e.second},
+		{"the lease grows and shrinks", true, func() {
+			e.resize(600)
+			x.through(some, 5, 10)
+			var now api.List[api.Lease]
+			testkit.Eventually(e.t, 30*time.Second, func() error { return did(e.hub, "GET", e.at("/leases"), e.owner, nil, &now, "", 200) })
+			for _, l := range now.Items {
+				if l.ID == e.lease.ID {
+					e.resize(l.Sold + 250)
+				}
+			}
+			x.through(some, 5, 10)
+		}},
+		{"the doors go back and come again", false, func() {
+			e.lineUp()
+			authority := e.at("/authority")
+			testkit.Eventually(e.t, 30*time.Second, func() error { return did(e.hub, "DELETE", authority, e.owner, nil, nil, "", 200) })
+			e.awaitDoors(e.t, "hub")
+			x.through(5, 0, 5) // at the desk
+			testkit.Eventually(e.t, 30*time.Second, func() error {
+				return did(e.hub, "PUT", authority, e.owner, api.NewAuthority{VenueID: e.hall.venue.ID}, nil, "", 200)
+			})
+			e.awaitDoors(e.t, "venue")
+			e.leaseSeats()
+			x.through(some, 5, 10)
+		}},
+	}
+}
+
+// second starts another computer with the venue's credentials, which admits nobody.
+func (e *evening) second() {
+	at := freeAddress(e.t)
+	p := spawn(e.t, "venue", nil, filepath.Join(e.t.TempDir(), "edge"), e.hall.venue.ID.String(), e.line.Addr, e.creds, at, "0s")
+	other := &site{t: e.t, url: "http://" + at, timeout: 5 * time.Second}
+	testkit.Eventually(e.t, 30*time.Second, func() error {
+		var got edge.Status
+		if err := did(other, "GET", "/v1/status", "", nil, &got, "", 200); err != nil {
+			return err
+		}
+		if got.Trouble == "" {
+			return fmt.Errorf("the second computer is %+v", got)
+		}
+		return nil
+	})
+	ticket, _ := e.x.any()
+	if got, err := other.send("POST", e.at("/admissions"), e.pass, api.Admission{Code: ticket.Code}); err != nil || got.status == 200 {
+		e.t.Errorf("a second computer answers %d %s %v", got.status, got.body, err)
+	}
+	p.kill()
+}
+
+// An hour at the doors of a venue: fifty gates and two tills, while the system sells, has orders expire, refunds and
+// transfers, and while line, computers and clock fail, one thing after the other. All doors together are like one, each
+// scan and sale counts once, each seat is somewhere, and the organizer's numbers are right. STARLIGHT_EDGE=1h is a whole
+// hour; otherwise each thing happens once.
+func TestHourOfAVenue(t *testing.T) {
+	t.Parallel()
+	long := atHallFor(t)
+	hall, hub, venue := openMortalHall(t, 100_000, 1500)
+	pace := 200 * time.Millisecond
+	if long > 10*time.Minute {
+		pace = time.Second
+	}
+	e := &evening{hall: hall, venue: venue, hubs: hub, t: t, x: newCrowd(hall, pace), steps: &hallSteps{hall: hall, t: t}}
+	hall.hub.join(friendEmail)
+	e.x.signIn()
+	hall.hub.set(hall.owner, "ticketing.hold_ttl", "5s")
+	e.leaseSeats()
+	e.x.open(50, 2)
+	start := time.Now()
+	e.x.through(50, 5, 10)
+	for round := 0; round == 0 || time.Since(start) < long; round++ {
+		all := e.mishaps()
+		rand.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
+		for _, m := range all {
+			e.x.signIn()
+			e.lineUp()
+			before, struck := e.x.failures(), time.Now()
+			m.strike()
+			if failed := e.x.failures() - before; m.calm && failed > 0 {
+				t.Errorf("%s, and %d scans at the venue were not answered: %s", m.name, failed, e.x.lastFailure())
+			}
+			t.Logf("%6.1f s: %s; for %.1f s", struck.Sub(start).Seconds(), m.name, time.Since(struck).Seconds())
+		}
+	}
+	e.lineUp()
+	e.x.end()
+	e.x.signIn()
+	testkit.Eventually(t, 60*time.Second, func() error { // what was not paid has expired
+		if got := hall.hub.left(hall.event); got.Held != 0 {
+			return fmt.Errorf("the seats are %+v", got)
+		}
+		return nil
+	})
+	hall.judge(t)
+	if flagged := hall.flagged(); len(flagged) > 0 {
+		t.Errorf("flagged sales: %+v", flagged)
+	}
+	e.x.check(e.steps)
+	e.x.numbers()
+}
+
+// The system is restored from a backup while the line to the venue is cut. The venue goes on, and the system then learns
+// of all that it has scanned and sold, that of which it had heard before included, each once. A sale from seats that were
+// leased after the backup is booked beside the lease, and flagged.
+func TestRestoreWhileAVenueIsCutOff(t *testing.T) {
+	t.Parallel()
+	h, hub, venue := openMortalHall(t, 1000, 0)
+	e := &evening{hall: h, venue: venue, hubs: hub, t: t, x: newCrowd(h, 0), steps: &hallSteps{hall: h, t: t, sales: map[ids.Order]bool{}}}
+	h.hub.join(friendEmail)
+	e.x.signIn()
+	e.lease = call[api.Lease](h.hub, 201, "POST", h.at("/leases"), h.owner, api.NewLease{VenueID: h.venue.ID,
+		TicketTypeID: h.event.TicketTypes[0].ID, Quantity: 10})
+	e.steps.lease = e.lease
+	leased := func(quantity int) {
+		t.Helper()
+		testkit.Eventually(t, 30*time.Second, func() error { return e.steps.leaseAtVenue(quantity, api.LeaseOpen) })
+	}
+	leased(10)
+	var sold []api.Sale
+	var admitted []api.SaleTicket
+	// each sells two tickets at the venue and one at the system, and lets one of them and that one in
+	each := func() {
+		t.Helper()
+		sale := call[api.Sale](h.edge, 201, "POST", api.CreateSale.Path, h.pass, h.sale(2))
+		sold, admitted = append(sold, sale), append(admitted, sale.Tickets[0])
+		e.scanAs(sale.Tickets[0], api.Admitted)
+	}
+	desk := func() api.SaleTicket {
+		t.Helper()
+		sale := call[api.Sale](h.hub, 201, "POST", api.CreateSale.Path, h.owner, h.sale(1))
+		testkit.Eventually(t, 30*time.Second, func() error { // the venue hears of it
+			var results []string
+			return e.steps.shown(h.edge, h.pass, sale.Tickets[0].Code, &results)
+		})
+		admitted = append(admitted, sale.Tickets[0])
+		return sale.Tickets[0]
+	}
+	each()
+	desk()
+	e.allUp()
+	hub.p.terminate()
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(h.cfg.Data)); err != nil {
+		t.Fatal(err)
+	}
+	hub.p.again()
+	e.x.signIn()
+	e.lineUp()
+	each()
+	lost := desk() // the backup does not have it
+	e.resize(20)
+	leased(20)
+	each()
+	e.allUp()
+
+	mend := h.line.Pause()
+	defer mend()
+	each()
+	for range 4 { // beyond the ten seats of the backup
+		each()
+	}
+	hub.p.kill()
+	if err := os.RemoveAll(h.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(h.cfg.Data, os.DirFS(backup)); err != nil {
+		t.Fatal(err)
+	}
+	hub.p.again()
+	each()
+	mend()
+	e.x.signIn()
+	e.lineUp()
+	e.allUp()
+	for _, ticket := range admitted {
+		e.scanAs(ticket, api.AlreadyAdmitted)
+	}
+	h.judge(t)
+	for _, sale := range sold {
+		if err := e.steps.booked(sale); err != nil {
+			t.Error(err)
+		}
+	}
+	flagged := h.flagged()
+	for _, f := range flagged {
+		if f.State != "beside" {
+			t.Errorf("flagged: %+v", f)
+		}
+	}
+	if len(flagged) != len(sold)-5 {
+		t.Errorf("%d of %d sales are beside the lease", len(flagged), len(sold))
+	}
+	if got := h.hub.left(h.event); got.Sold != 2*len(sold)+1 {
+		t.Errorf("the seats are %+v, and %s is lost", got, lost.ID)
+	}
+}
+
+// scanAs scans a ticket at the venue, which must answer so.
+func (e *evening) scanAs(ticket api.SaleTicket, want string) {
+	e.t.Helper()
+	if got := e.atVenue(e.t, api.Ticket{Code: ticket.Code}); got != want {
+		e.t.Errorf("ticket %s: %s, want %s", ticket.ID, got, want)
+	}
+}
+
+// allUp waits until the system has all that the venue has decided.
+func (e *evening) allUp() {
+	e.t.Helper()
+	testkit.Eventually(e.t, 60*time.Second, func() error {
+		var got edge.Status
+		if err := did(e.edge, "GET", "/v1/status", "", nil, &got, "", 200); err != nil {
+			return err
+		}
+		if got.Waiting > 0 {
+			return fmt.Errorf("%d entries wait", got.Waiting)
+		}
+		return nil
+	})
+}
