@@ -19,6 +19,7 @@ type channelWorker struct {
 	jobs     int           // in progress at a time: while some are sent, others are loaded or recorded
 	sending  chan struct{} // has room for as many as are sent at a time, which is the load of the other side
 	send     func(ctx context.Context, out *outgoing) error
+	patience time.Duration // how long a message is tried; 0: as long as the stream has it
 	loads    *batch.Group[api.NotificationJob, *outgoing]
 	outcomes *batch.Group[outcome, struct{}]
 }
@@ -27,17 +28,17 @@ type channelWorker struct {
 const bulkLinger = 25 * time.Millisecond
 
 func (s *Service) newWorker(subject string, sending, jobs int, send func(context.Context, *outgoing) error,
-	linger time.Duration) channelWorker {
+	linger, patience time.Duration) channelWorker {
 	const limit, queue = 500, 4096
 	return channelWorker{
-		subject: subject, jobs: jobs, sending: make(chan struct{}, sending), send: send,
+		subject: subject, jobs: jobs, sending: make(chan struct{}, sending), send: send, patience: patience,
 		loads:    batch.New(limit, queue, s.load, batch.Linger(linger)),
 		outcomes: batch.New(limit, queue, s.storeOutcomes, batch.Linger(linger)),
 	}
 }
 
-// How often and for how long a job is tried: longer than a provider is ever down. The last pause is how long a mail may
-// still wait once the provider is back.
+// How often and for how long the job of a mail is tried: longer than a mail server is ever down. The last pause is how
+// long a mail may still wait once the server is back.
 const (
 	maxTries  = 1440
 	maxJobAge = 48 * time.Hour
@@ -114,8 +115,18 @@ func (s *Service) try(ctx context.Context, w channelWorker, out *outgoing) (*out
 	err := s.attempt(ctx, w, out)
 	var never *channel.Undeliverable
 	var late *obsolete
+	var wait *postponed
 	switch {
 	case err == nil:
+	case errors.As(err, &wait):
+		if o.due = s.nextTry(out.row, w.patience, wait.after); o.due.IsZero() {
+			o.status, o.reason = failed, "given up: "+wait.Error()
+			break
+		}
+		o.status = ""
+		s.Log.DebugContext(ctx, "a message is put off",
+			"message", out.row.ID, "channel", job.Channel, "error", err, "until", o.due)
+		return o, nil
 	case errors.As(err, &never):
 		o.status, o.reason = failed, never.Reason
 		s.Log.InfoContext(ctx, "a message cannot reach its recipient",

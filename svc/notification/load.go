@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/schema"
@@ -228,10 +229,11 @@ func (s *Service) stopEndedOrders(ctx context.Context, found map[api.Notificatio
 	return nil
 }
 
-// outcome is how a job ended. Without a status it is to be tried again.
+// outcome is how a job ended. Without a status it is to be tried again: when it is due, if that is said.
 type outcome struct {
 	job            api.NotificationJob
 	status, reason string
+	due            time.Time
 }
 
 // storeOutcomes stores the outcomes of jobs that end together, in a transaction that they may share with plans.
@@ -247,6 +249,7 @@ func (s *Service) storeOutcomes(ctx context.Context, outcomes []outcome) []batch
 func (s *Service) insertOutcomes(ctx context.Context, tx bun.Tx, outcomes []outcome) error {
 	const maxReason = 500 // characters
 	var rows []deliveryRow
+	var later []deferralRow
 	jobs := make([]api.NotificationJob, len(outcomes))
 	now := s.Now()
 	for i, o := range outcomes {
@@ -255,6 +258,13 @@ func (s *Service) insertOutcomes(ctx context.Context, tx bun.Tx, outcomes []outc
 			rows = append(rows, deliveryRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target,
 				Status: o.status, Reason: text.Shorten(o.reason, maxReason), EndedAt: now})
 		}
+		if !o.due.IsZero() {
+			later = append(later, deferralRow{MessageID: o.job.MessageID, Channel: o.job.Channel, Target: o.job.Target,
+				DueAt: o.due})
+		}
+	}
+	if _, err := store.Insert(ctx, tx, later, "CONFLICT DO NOTHING"); err != nil {
+		return err
 	}
 	if _, err := store.Insert(ctx, tx, rows, "CONFLICT DO NOTHING"); err != nil {
 		return err

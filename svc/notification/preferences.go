@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
-	"github.com/starlightsymphony/starlight/svc/notification/channel/webpush"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
@@ -225,121 +223,4 @@ func (s *Service) unsubscribePage(ctx context.Context, user ids.User, ask bool) 
 		return nil, err
 	}
 	return &rpc.Blob{ContentType: "text/html; charset=utf-8", Data: page}, nil
-}
-
-// mostDevices bounds the push subscriptions of a person: one more replaces the oldest.
-const mostDevices = 20
-
-// openPush returns the sender to push services. The key that these know the system by is made at the first start;
-// instances that start together end up with the same one.
-func openPush(ctx context.Context, d Deps, contact string) (*webpush.Sender, error) {
-	fresh, err := webpush.NewKey()
-	if err != nil {
-		return nil, err
-	}
-	if err := pushKeys().Adopt(ctx, d.DB, d.Keys); err != nil {
-		return nil, err
-	}
-	place := pushKeys().Place(d.DB, "1")
-	var stored string
-	err = d.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO push_keys (id, private) VALUES (1, ?) ON CONFLICT (id) DO NOTHING",
-			d.Keys.Seal(place, base64.RawURLEncoding.EncodeToString(fresh)))
-		if err != nil {
-			return err
-		}
-		return tx.NewRaw("SELECT private FROM push_keys WHERE id = 1").Scan(ctx, &stored)
-	})
-	if err != nil {
-		return nil, err
-	}
-	scalar, err := d.Keys.Open(place, stored)
-	if err != nil {
-		return nil, fmt.Errorf("the push key: %w", err)
-	}
-	key, err := base64.RawURLEncoding.DecodeString(scalar)
-	if err != nil {
-		return nil, fmt.Errorf("the push key is damaged: %w", err)
-	}
-	sender, err := webpush.New(webpush.Config{Key: key, Contact: contact, Now: d.Now, AllowPrivate: d.PushPrivate})
-	if err != nil {
-		return nil, fmt.Errorf("the push key is damaged: %w", err)
-	}
-	return sender, nil
-}
-
-func (s *Service) dropDevice(ctx context.Context, id ids.PushSubscription) error {
-	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM push_subscriptions WHERE id = ?", id)
-		return err
-	})
-}
-
-func (s *Service) getPushKey(context.Context, *rpc.None) (*api.PushKey, error) {
-	return &api.PushKey{Key: s.push.PublicKey()}, nil
-}
-
-// subscribe stores a device of the caller. A device has one owner: the person who subscribed last.
-func (s *Service) subscribe(ctx context.Context, req *api.NewPushSubscription) (*api.PushSubscription, error) {
-	const maxEndpoint = 2000
-	var check fault.Check
-	allowed := len(req.Endpoint) <= maxEndpoint && s.push.IsAllowed(req.Endpoint)
-	check.Field(allowed, "endpoint", "must be a https address of a push service")
-	keys := webpush.Subscription{P256dh: req.Keys.P256dh, Auth: req.Keys.Auth}
-	if err := keys.CheckKeys(); err != nil {
-		check.Field(false, "keys", "%v", err)
-	}
-	if err := check.Err(); err != nil {
-		return nil, err
-	}
-	now := store.Time(s.Now())
-	row := subscriptionRow{ID: ids.New[ids.PushSubscriptionKind](now), UserID: callerOf(ctx), Endpoint: req.Endpoint,
-		P256dh: req.Keys.P256dh, Auth: req.Keys.Auth, CreatedAt: now}
-	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		err := tx.NewRaw(`INSERT INTO push_subscriptions (id, user_id, endpoint, p256dh, auth, created_at)
-			VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (endpoint) DO UPDATE
-			SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth RETURNING *`,
-			row.ID, row.UserID, row.Endpoint, row.P256dh, row.Auth, row.CreatedAt).Scan(ctx, &row)
-		if err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM push_subscriptions WHERE user_id = ? AND id NOT IN
-			(SELECT id FROM push_subscriptions WHERE user_id = ? ORDER BY created_at DESC, id DESC LIMIT ?)`,
-			row.UserID, row.UserID, mostDevices)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &api.PushSubscription{ID: row.ID, Endpoint: row.Endpoint, CreatedAt: row.CreatedAt.UTC()}, nil
-}
-
-func (s *Service) listSubscriptions(ctx context.Context, _ *rpc.None) (*api.List[api.PushSubscription], error) {
-	var rows []subscriptionRow
-	err := s.DB.Read().NewRaw("SELECT * FROM push_subscriptions WHERE user_id = ? ORDER BY created_at, id",
-		callerOf(ctx)).
-		Scan(ctx, &rows)
-	if err != nil {
-		return nil, err
-	}
-	list := &api.List[api.PushSubscription]{Items: []api.PushSubscription{}}
-	for _, r := range rows {
-		device := api.PushSubscription{ID: r.ID, Endpoint: r.Endpoint, CreatedAt: r.CreatedAt.UTC()}
-		list.Items = append(list.Items, device)
-	}
-	return list, nil
-}
-
-// unsubscribePush deletes a device of the caller. One that does not exist is no error.
-func (s *Service) unsubscribePush(ctx context.Context, req *api.PushSubscriptionRef) (*rpc.None, error) {
-	var check fault.Check
-	check.Field(req.Endpoint != "", "endpoint", "must name the subscription")
-	if err := check.Err(); err != nil {
-		return nil, err
-	}
-	return nil, s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM push_subscriptions WHERE user_id = ? AND endpoint = ?",
-			callerOf(ctx), req.Endpoint)
-		return err
-	})
 }

@@ -141,7 +141,7 @@ func (s *Service) sendSMS(ctx context.Context, out *outgoing) error {
 	if s.sms == nil || out.to.Phone == "" {
 		return &channel.Undeliverable{Reason: "there is no number, or no provider"}
 	}
-	return s.sms.Send(ctx, out.to.Phone, out.row.Title+"\n"+out.row.Text)
+	return putOff(s.sms.Send(ctx, out.to.Phone, out.row.Title+"\n"+out.row.Text))
 }
 
 // pushPayload is what a browser's service worker is given.
@@ -172,16 +172,10 @@ func (s *Service) sendPush(ctx context.Context, out *outgoing) error {
 	if err != nil {
 		return err
 	}
-	to := webpush.Subscription{Endpoint: device.Endpoint, P256dh: device.P256dh, Auth: device.Auth}
+	to := webpush.Subscription{Endpoint: device.Endpoint, P256dh: device.P256dh, Auth: device.Auth,
+		Person: device.UserID.String(), Failing: device.Failures > 0}
 	err = s.push.Send(ctx, to, webpush.Message{Body: body, Topic: row.ID.String(), TTL: pushTTL(row.Name, out.facts)})
-	var ended *webpush.SubscriptionEnded
-	if !errors.As(err, &ended) {
-		return err
-	}
-	if err := s.dropDevice(ctx, device.ID); err != nil {
-		return err
-	}
-	return &channel.Undeliverable{Reason: ended.Error()}
+	return s.pushed(ctx, device, err)
 }
 
 // pushTTL is how long a push service keeps a message for a device that is off: a reminder is no use after the start.

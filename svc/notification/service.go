@@ -90,6 +90,7 @@ type Deps struct {
 	From        *mail.Address   // of all mails; nil means no-reply at the host of PublicURL
 	Keys        *seal.Keys      // seal the secrets in the database; nil: they lie there in plain
 	PushPrivate bool            // push endpoints may be in private networks and without TLS
+	PushTimeout time.Duration   // of a push message; 0 means five seconds
 	Pauses      []time.Duration // between attempts to deliver; nil means one second to two minutes
 
 	// Requests tells how many requests wait or run in this process, whichever service they are for: mails give way to
@@ -118,10 +119,12 @@ type Service struct {
 	throttle  *throttle.Throttle // of mails that are written
 }
 
-// How many mails are sent at a time, by one instance: those that people wait for, and those of mailings.
+// How many messages are sent at a time, by one instance: mails that people wait for, those of mailings, and push
+// messages.
 const (
 	urgentMails = 8
 	bulkMails   = 16
+	pushes      = 64 // of which package webpush lets few go to one place
 )
 
 var hostRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
@@ -148,10 +151,10 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	const limit, queue = 500, 4096
 	s.contacts = batch.New(limit, queue, s.lookUpContacts, batch.Parallel(4), batch.LingerInCompany(time.Millisecond))
 	s.workers = []channelWorker{
-		s.newWorker(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0),
-		s.newWorker(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, bulkLinger),
-		s.newWorker(api.NotifySMS, 4, 16, s.sendSMS, 0),
-		s.newWorker(api.NotifyPush, 16, 64, s.sendPush, 0),
+		s.newWorker(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0, 0),
+		s.newWorker(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, bulkLinger, 0),
+		s.newWorker(api.NotifySMS, 4, 16, s.sendSMS, 0, smsPatience),
+		s.newWorker(api.NotifyPush, pushes, pushes, s.sendPush, 0, pushPatience),
 	}
 	return s, nil
 }
@@ -264,6 +267,7 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go(w.subject, func(ctx context.Context) error { return s.work(ctx, w) })
 	}
 	g.Every(run.Loop{Name: "mailings", Interval: sweepEvery, Wake: wake, Do: s.sweepMailings})
+	g.Every(run.Loop{Name: "deferrals", Interval: sweepEvery, Do: s.sweepDeferrals})
 	g.Every(run.Loop{Name: "reminders", Interval: sweepEvery, Do: s.sweepReminders})
 	g.Every(run.Loop{Name: "old messages", Interval: tidyEvery, Do: s.deleteOld})
 	g.Every(run.Loop{Name: "orphaned mails", Interval: orphansEvery, Do: s.sweepOrphans})

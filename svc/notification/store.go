@@ -124,6 +124,7 @@ type subscriptionRow struct {
 	Endpoint  string               `bun:"endpoint"`
 	P256dh    string               `bun:"p256dh"`
 	Auth      string               `bun:"auth"`
+	Failures  int                  `bun:"failures"` // in a row
 	CreatedAt time.Time            `bun:"created_at"`
 }
 
@@ -131,6 +132,7 @@ type subscriptionRow struct {
 func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
 	for _, query := range []string{
 		"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE user_id = ?)",
+		"DELETE FROM deferrals WHERE message_id IN (SELECT id FROM messages WHERE user_id = ?)",
 		"DELETE FROM messages WHERE user_id = ?",
 		"DELETE FROM preferences WHERE user_id = ?",
 		"DELETE FROM bounces WHERE user_id = ?",

@@ -16,9 +16,19 @@ type Undeliverable struct{ Reason string }
 
 func (u *Undeliverable) Error() string { return u.Reason }
 
-// Bounds of a call to a provider over HTTP.
+// Busy is the error of a message that was not sent: there is no room for it now, or its provider has failed and is left
+// alone for a while.
+type Busy struct {
+	Reason string
+	After  time.Duration // when another try is worth it
+}
+
+func (b *Busy) Error() string { return b.Reason }
+
+// Bounds of a call to a provider over HTTP. Providers answer within a fraction of a second, and one that does not holds
+// up what goes to others.
 const (
-	HTTPTimeout     = 20 * time.Second
+	HTTPTimeout     = 5 * time.Second
 	MaxResponseSize = 64 << 10 // bytes of an answer that are read
 )
 

@@ -16,8 +16,8 @@ var errNotPublic = errors.New("the address is not a public one")
 
 // guardedClient returns a client for addresses that users gave us. It checks the address at the moment of dialing,
 // after names are resolved, follows no redirects and takes no proxy.
-func guardedClient(allowPrivate bool) *http.Client {
-	dialer := &net.Dialer{Timeout: 10 * time.Second}
+func guardedClient(allowPrivate bool, timeout time.Duration) *http.Client {
+	dialer := &net.Dialer{Timeout: timeout}
 	if !allowPrivate {
 		dialer.Control = func(_, address string, _ syscall.RawConn) error {
 			at, err := netip.ParseAddrPort(address)
@@ -28,8 +28,8 @@ func guardedClient(allowPrivate bool) *http.Client {
 		}
 	}
 	transport := &http.Transport{DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8,
-		IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second}
-	return &http.Client{Timeout: channel.HTTPTimeout, CheckRedirect: channel.NoRedirect, Transport: transport}
+		MaxConnsPerHost: perHost, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: timeout}
+	return &http.Client{Timeout: timeout, CheckRedirect: channel.NoRedirect, Transport: transport}
 }
 
 // reserved returns the ranges, beside those that netip knows, that lead to no public host: RFC 6890.

@@ -4,6 +4,7 @@ package webpush
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -25,13 +26,15 @@ type Config struct {
 	Key          []byte // the private key that push services know this system by
 	Contact      string // of the operator: mailto: or https:
 	Now          func() time.Time
-	AllowPrivate bool // endpoints may be in private networks and without TLS
+	AllowPrivate bool          // endpoints may be in private networks and without TLS
+	Timeout      time.Duration // of a message; 0 means channel.HTTPTimeout
 }
 
 // Sender sends to push services.
 type Sender struct {
 	identity *vapid
 	client   *http.Client
+	gate     *gate
 	now      func() time.Time
 	private  bool
 }
@@ -42,7 +45,9 @@ func New(c Config) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{identity: identity, client: guardedClient(c.AllowPrivate), now: c.Now, private: c.AllowPrivate}, nil
+	timeout := cmp.Or(c.Timeout, channel.HTTPTimeout)
+	return &Sender{identity: identity, client: guardedClient(c.AllowPrivate, timeout), gate: newGate(c.Now), now: c.Now,
+		private: c.AllowPrivate}, nil
 }
 
 // NewKey returns a key for Config.
@@ -57,8 +62,13 @@ func NewKey() ([]byte, error) {
 // PublicKey returns what browsers subscribe with, in base64url.
 func (s *Sender) PublicKey() string { return s.identity.public }
 
-// Subscription is where a browser takes messages, and the keys to seal them with.
-type Subscription struct{ Endpoint, P256dh, Auth string }
+// Subscription is where a browser of a person takes messages, and the keys to seal them with.
+type Subscription struct {
+	Endpoint, P256dh, Auth string
+
+	Person  string // messages to one person share a bound
+	Failing bool   // the last message did not get through
+}
 
 // CheckKeys reports what is wrong with the keys of a subscription.
 func (s Subscription) CheckKeys() error {
@@ -80,7 +90,20 @@ func (g *SubscriptionEnded) Error() string {
 	return fmt.Sprintf("the push service answers %d: the subscription has ended", g.Status)
 }
 
-// Send sends one message.
+// Failure is the error of a message that a push service did not take.
+type Failure struct {
+	error
+	// Device says that it is a matter of this device: its push service is well, or was never seen to be.
+	Device bool
+	// Final says that the service has refused this message, and would refuse it again.
+	Final bool
+}
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.error }
+
+// Send sends one message. The error is a *channel.Busy if it had no turn, a *Failure or a *SubscriptionEnded if the
+// push service did not take it, and a fault of code Invalid if it cannot be sent at all.
 func (s *Sender) Send(ctx context.Context, to Subscription, m Message) error {
 	sealed, err := encrypt(m.Body, to.P256dh, to.Auth)
 	if err != nil {
@@ -100,14 +123,29 @@ func (s *Sender) Send(ctx context.Context, to Subscription, m Message) error {
 	req.Header.Set("TTL", strconv.Itoa(int(m.TTL.Seconds())))
 	req.Header.Set("Urgency", "normal")
 	req.Header.Set("Topic", m.Topic)
+	turn, err := s.gate.enter(ctx, req.URL.Host, to.Person, to.Failing)
+	if err != nil {
+		return err
+	}
+	status, err := s.post(req)
+	device := turn.leave(ctx, err == nil && status < 500)
+	if err != nil {
+		err = fault.Wrap(withoutAddress(err), fault.Unavailable, "the push service cannot be reached")
+		return &Failure{error: err, Device: device}
+	}
+	return classify(status, device)
+}
+
+// post makes a request and returns the status of the answer.
+func (s *Sender) post(req *http.Request) (status int, err error) {
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return fault.Wrap(withoutAddress(err), fault.Unavailable, "the push service cannot be reached")
+		return 0, err
 	}
 	defer resp.Body.Close()
 	// so that the connection serves again
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, channel.MaxResponseSize))
-	return classify(resp.StatusCode)
+	return resp.StatusCode, nil
 }
 
 // withoutAddress returns the cause of an error, whose own text has the address: who knows that may write to the device,
@@ -121,16 +159,16 @@ func withoutAddress(err error) error {
 }
 
 // classify says what an answer means: for now, for this subscription, or for this message.
-func classify(status int) error {
+func classify(status int, device bool) error {
 	switch {
 	case status/100 == 2:
 		return nil
 	case status == http.StatusNotFound || status == http.StatusGone:
 		return &SubscriptionEnded{status}
-	case status == http.StatusTooManyRequests || status >= 500:
-		return fault.New(fault.Unavailable, "the push service answers %d", status)
 	}
-	return fault.New(fault.Invalid, "the push service answers %d", status)
+	err := fault.New(fault.Unavailable, "the push service answers %d", status)
+	final := status < 500 && status != http.StatusTooManyRequests
+	return &Failure{error: err, Device: device && status != http.StatusTooManyRequests, Final: final}
 }
 
 // IsAllowed reports whether an endpoint may be called at all. Where its name leads is checked at each dial.
