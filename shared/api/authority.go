@@ -55,6 +55,12 @@ type AdmissionRef struct {
 	ID      ids.Admission `json:"-" path:"admission_id"`
 }
 
+// ExitResult is the answer to a person who goes out.
+type ExitResult struct {
+	// exited: the holder may come in again if the event allows it. not_inside changes nothing
+	Result string `json:"result" enum:"exited,not_inside,invalid,wrong_event,revoked"`
+}
+
 // Why a person should look at a scan.
 const (
 	FlagShared      = "shared"      // this system admitted while a venue had the doors, too
@@ -87,6 +93,12 @@ var (
 			"state is hub. With force, for administrators, this system admits at once, and what the venue decides " +
 			"is flagged where it differs.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: ""})}}
+	ExitTicket = rpc.Endpoint[Admission, ExitResult]{Spec: rpc.Spec{Service: "ticketing", Name: "exit",
+		Method: "POST", Path: "/v1/events/{id}/exits", Access: rpc.User, Workers: 1024, Queue: 4096,
+		Summary: "Scan a ticket whose holder goes out",
+		Detail: "Its holder may come in again if the event's reentry is any. While a venue admits for the event, it " +
+			"decides on exits, too.",
+		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
 	UndoAdmission = rpc.Endpoint[AdmissionRef, Scan]{Spec: rpc.Spec{Service: "ticketing", Name: "undo_admission",
 		Method: "DELETE", Path: "/v1/events/{id}/admissions/{admission_id}", Access: rpc.User,
 		Summary: "Take an admission back: the ticket is good again",
@@ -98,5 +110,5 @@ var (
 
 func authorityEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{SetAuthority.Describe(), GetAuthority.Describe(), EndAuthority.Describe(),
-		UndoAdmission.Describe()}
+		ExitTicket.Describe(), UndoAdmission.Describe()}
 }

@@ -17,6 +17,12 @@ const (
 	EventCancelled = "cancelled"
 )
 
+// What becomes of people who went out of an event.
+const (
+	ReentryAny  = "any"  // they may come in again, as often as they like
+	ReentryNone = "none" // they may not
+)
+
 // Event is something people come to.
 type Event struct {
 	ID        ids.Event `json:"id"`
@@ -36,6 +42,8 @@ type Event struct {
 	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"`
 	TicketTypes []TicketType `json:"ticket_types"`
 	VenueID     ids.Venue    `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
+	// whether people who were scanned as they went out may come in again
+	Reentry string `json:"reentry" enum:"any,none"`
 	// that buyers may choose from; without any, all that are switched on
 	Providers    []string  `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
 	CancelReason string    `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
@@ -46,6 +54,9 @@ type Event struct {
 
 // ETag implements rpc.ETagger.
 func (e Event) ETag() string { return strconv.FormatInt(e.Revision, 36) }
+
+// LetsBackIn reports whether people who went out may come in again.
+func (e *Event) LetsBackIn() bool { return e.Reentry != ReentryNone }
 
 // TicketType returns the ticket type with an id, or nil.
 func (e *Event) TicketType(id ids.TicketType) *TicketType {
@@ -102,6 +113,8 @@ type NewEvent struct {
 	// all in one currency; a draft may have none
 	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"`
 	VenueID     ids.Venue       `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
+	// whether people who were scanned as they went out may come in again
+	Reentry string `json:"reentry,omitempty" enum:"any,none" default:"any"`
 	// that buyers may choose from, the default first; without any, all that are switched on
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
 }
@@ -145,6 +158,8 @@ type PatchEvent struct {
 	Capacity codec.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
 	// the venue where it is; null means none
 	VenueID codec.Patch[ids.Venue] `json:"venue_id,omitzero"`
+	// whether people who were scanned as they went out may come in again; null means any
+	Reentry codec.Patch[string] `json:"reentry,omitzero" enum:"any,none"`
 	// null means all that are switched on
 	Providers codec.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
 }

@@ -36,6 +36,9 @@ const (
 	RevokedTicket   = "revoked"       // refunded, transferred (an old code), or the event was cancelled
 	NotYetValid     = "not_yet_valid" // the doors are not open yet
 	ExpiredTicket   = "expired"       // the event is over
+	NoReentry       = "no_reentry"    // its holder went out, and the event lets none back in
+	Exited          = "exited"        // its holder went out
+	NotInside       = "not_inside"    // it was shown on the way out, and its holder is not inside
 )
 
 // Availability is what is left of an event. For each ticket type quantity = available + held + sold + leased.
@@ -156,10 +159,10 @@ type Admission struct {
 // AdmissionResult is the answer at the door.
 type AdmissionResult struct {
 	// admitted lets the person in, anything else does not
-	Result          string     `json:"result" enum:"admitted,already_admitted,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Ticket          *Ticket    `json:"ticket,omitempty"`
-	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // with already_admitted: when
-	FirstGate       string     `json:"first_gate,omitempty"`        // with already_admitted: where
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
+	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
 }
 
 // Scan is one reading of a code at a door. Every one is kept.
@@ -167,7 +170,7 @@ type Scan struct {
 	ID       ids.Admission `json:"id"`
 	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
 	// the answer that was given
-	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Gate   string    `json:"gate,omitempty"` // where the scan was made
 	By     string    `json:"by"`             // who scanned: a user, or the pass of a device
 	At     time.Time `json:"at"`             // when the scan was made
@@ -304,8 +307,9 @@ var (
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit",
 		Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
 		Summary: "Admit a ticket at the door",
-		Detail:  "A ticket is admitted once; every later scan answers already_admitted.",
-		Faults:  forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
+		Detail: "A ticket is admitted once; every later scan answers already_admitted. After a scan on the way out " +
+			"it is admitted again, or the answer is no_reentry, by the event's rule.",
+		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
 	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions",
 		Method: "GET", Path: "/v1/events/{id}/admissions", Access: rpc.User,
 		Summary: "Every scan at the doors of an event, newest first",

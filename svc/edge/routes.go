@@ -37,8 +37,8 @@ type Admission struct {
 
 // Exit is the answer to the scan of a person who goes out.
 type Exit struct {
-	Result      string `json:"result"` // exited, not_inside, invalid, wrong_event or revoked
-	ManifestAge int64  `json:"manifest_age"`
+	api.ExitResult
+	ManifestAge int64 `json:"manifest_age"`
 }
 
 // Event is an event as the venue has it.
@@ -187,7 +187,7 @@ func (h *Server) exit(x *exchange, req *api.Admission) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Exit{Result: v.Result, ManifestAge: seconds(v.Manifest)}, nil
+	return Exit{ExitResult: api.ExitResult{Result: v.Result}, ManifestAge: seconds(v.Manifest)}, nil
 }
 
 // resultOf is a verdict as the system would give it. A ticket that the manifest does not have is left out.
@@ -200,7 +200,7 @@ func resultOf(v *doors.Verdict) api.AdmissionResult {
 		return out
 	}
 	out.Ticket = ticketOf(&v.Event, v.Ticket)
-	if v.Result == api.Admitted || v.Result == api.AlreadyAdmitted {
+	if v.Result == api.Admitted || v.Result == api.AlreadyAdmitted || v.Result == api.NoReentry {
 		out.Ticket.Status, out.Ticket.AdmittedAt = api.TicketAdmitted, &v.At
 	}
 	return out
@@ -223,7 +223,8 @@ func (s *Service) admitThere(ctx context.Context, req *line.Admit) (*api.Admissi
 	if !req.Until.IsZero() && s.clock.Now().After(req.Until) {
 		return nil, fault.New(fault.Timeout, "the scan came too late to be answered: scan it again")
 	}
-	v, err := s.doors.Scan(ctx, doors.Shown{EventID: req.EventID, Code: req.Code, Gate: req.Gate, By: string(req.By)})
+	v, err := s.doors.Scan(ctx, doors.Shown{EventID: req.EventID, Code: req.Code, Gate: req.Gate, By: string(req.By),
+		Exit: req.Exit})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
 		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, VenueID: req.VenueID,
-		Revision: 1, CreatedAt: now, UpdatedAt: now,
+		Reentry: req.Reentry, Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
@@ -62,6 +62,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 			set(&e.Location, req.Location)
 			req.Providers.Apply(&e.Providers)
 			req.VenueID.Apply(&e.VenueID)
+			req.Reentry.Apply(&e.Reentry)
 			if req.Capacity.Given {
 				req.Capacity.Apply(&e.Capacity)
 				r.AutoCapacity = e.Capacity == 0
@@ -93,7 +94,8 @@ func (r *record) same(other *record) bool {
 	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category &&
 		a.Timezone == b.Timezone
 	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.VenueID == b.VenueID &&
-		a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity && sameLocation(a.Location, b.Location)
+		a.Reentry == b.Reentry && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
+		sameLocation(a.Location, b.Location)
 }
 
 func sameLocation(a, b api.Location) bool {

@@ -138,10 +138,18 @@ func TestPatch(t *testing.T) {
 	if got := must(w, anna, api.UpdateEvent, providers); !slices.Equal(got.Providers, []string{"manual"}) {
 		t.Errorf("providers %v", got.Providers)
 	}
+	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Reentry: codec.To("twice")})
+	if got := fields(err); !slices.Equal(got, []string{"reentry"}) {
+		t.Errorf("fields %v", got)
+	}
+	once := api.PatchEvent{ID: e.ID, Reentry: codec.To(api.ReentryNone)}
+	if got := must(w, anna, api.UpdateEvent, once); e.Reentry != api.ReentryAny || got.Reentry != api.ReentryNone {
+		t.Errorf("re-entry was %s and is %s", e.Reentry, got.Reentry)
+	}
 	bare := api.PatchEvent{ID: e.ID, Description: codec.Clear[string](), Category: codec.Clear[string](),
-		Providers: codec.Clear[[]string]()}
+		Providers: codec.Clear[[]string](), Reentry: codec.Clear[string]()}
 	if got := must(w, anna, api.UpdateEvent, bare); got.Description != "" || got.Category != "other" ||
-		len(got.Providers) != 0 {
+		len(got.Providers) != 0 || got.Reentry != api.ReentryAny {
 		t.Errorf("null leaves %+v", got)
 	}
 	add := api.NewTicketType{Name: "Box", Price: api.Money{Amount: 9900, Currency: "EUR"}, Quantity: 20}

@@ -49,6 +49,7 @@ type row struct {
 	TicketTypes   []api.TicketType `bun:"type:text"`
 	Providers     []string         `bun:"payment_providers,type:text"`
 	VenueID       ids.Venue
+	Reentry       string
 	CancelReason  string
 	Revision      int64
 	CreatedAt     time.Time
@@ -73,6 +74,7 @@ func rowOf(r *record) *row {
 		TicketTypes:  slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
 		Providers:    slices.Clip(append([]string{}, e.Providers...)),
 		VenueID:      e.VenueID,
+		Reentry:      e.Reentry,
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
@@ -89,7 +91,7 @@ func (w *row) event() api.Event {
 		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
 			Latitude: w.Latitude, Longitude: w.Longitude},
-		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, VenueID: w.VenueID,
+		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry,
 		CancelReason: w.CancelReason, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
@@ -109,7 +111,7 @@ func (w *row) record() *record {
 // columns are those of an event itself.
 const columns = `e.id, e.organizer, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.payment_providers,
-	e.venue_id, e.cancel_reason, e.revision, e.created_at, e.updated_at`
+	e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
 // one.

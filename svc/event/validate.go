@@ -65,6 +65,9 @@ func (r *record) normalize() {
 	if e.Category == "" {
 		e.Category = otherCategory
 	}
+	if e.Reentry == "" {
+		e.Reentry = api.ReentryAny
+	}
 	e.StartsAt, e.EndsAt = store.Time(e.StartsAt), store.Time(e.EndsAt)
 	l := &e.Location
 	l.Name, l.Address = text.Clean(l.Name), text.Clean(l.Address)
@@ -105,6 +108,7 @@ func (r *record) check(c *fault.Check, n naming) {
 	}
 	r.checkCapacity(c, n)
 	checkProviders(c, e.Providers)
+	c.Field(e.Reentry == api.ReentryAny || e.Reentry == api.ReentryNone, "reentry", "must be any or none")
 }
 
 func checkProviders(c *fault.Check, names []string) {

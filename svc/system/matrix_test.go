@@ -36,7 +36,7 @@ func mayCall() map[string]string {
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
 		"ticketing.attendees": managers, "ticketing.attendees_csv": managers, "ticketing.attendees_xlsx": managers, "ticketing.orders_csv": managers,
 		"ticketing.orders_xlsx": managers, "ticketing.update_ticket": "buyer",
-		"ticketing.admit": team, "ticketing.admissions": team, "ticketing.undo_admission": managers,
+		"ticketing.admit": team, "ticketing.exit": team, "ticketing.admissions": team, "ticketing.undo_admission": managers,
 		"ticketing.set_authority": "owner admin", "ticketing.authority": team, "ticketing.end_authority": managers,
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
@@ -214,7 +214,7 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"email": "stranger@example.org"}
 	case "api.ticketing.set_authority":
 		return api.NewAuthority{VenueID: w.venue.ID}
-	case "api.ticketing.admit":
+	case "api.ticketing.admit", "api.ticketing.exit":
 		return map[string]string{"code": w.ticket.Code}
 	case "api.notification.announce":
 		return map[string]string{"subject": "Doors", "text": "They open early."}

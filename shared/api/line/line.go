@@ -227,7 +227,7 @@ type Entry struct {
 // What a scan is about.
 const (
 	ScanEntry = "entry" // a person comes in
-	ScanExit  = "exit"  // goes out, and may come in again if the event allows it
+	ScanExit  = "exit"  // goes out; it had no Result once, which stands for exited
 	ScanUndo  = "undo"  // a supervisor takes an admission back
 )
 
@@ -237,7 +237,7 @@ type Scan struct {
 	Kind     string        `json:"kind"`
 	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
 	Revision int64         `json:"revision,omitempty"`
-	Result   string        `json:"result"` // of api.AdmissionResult
+	Result   string        `json:"result"` // of api.AdmissionResult or, of an exit, of api.ExitResult; an undo has none
 	Unknown  bool          `json:"unknown,omitempty"`
 	Gate     string        `json:"gate,omitempty"`
 	By       string        `json:"by"` // a user or a pass
@@ -340,6 +340,7 @@ type Admit struct {
 	EventID ids.Event `json:"event_id"`
 	Code    string    `json:"code"`
 	Gate    string    `json:"gate,omitempty"`
+	Exit    bool      `json:"exit,omitempty"` // the person goes out
 	By      ids.User  `json:"by"`
 	// Until is when nobody waits for the answer any more, by the hub's clock. A message may be on its way for longer
 	// than its line is cut: a ticket must not be used up when its holder has long been sent away.

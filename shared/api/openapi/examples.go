@@ -195,6 +195,7 @@ func tickets() []Example {
 			Attendees: []api.Attendee{{Name: "Kim Day"}}}),
 		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
 		example(api.AdmitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
+		example(api.ExitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
 		example(api.ListAdmissions, at),
 		example(api.UndoAdmission, api.AdmissionRef{EventID: anEvent, ID: aScan}),
 		example(api.SetAuthority, api.NewAuthority{EventID: anEvent, VenueID: aVenue, Policy: "venue",

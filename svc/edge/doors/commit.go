@@ -100,8 +100,8 @@ func entryOf(r *request, v verdict, epoch, number int64, now time.Time) line.Ent
 	if r.genuine {
 		scan.TicketID, scan.Revision = r.payload.Ticket, r.payload.Revision
 	}
-	if v.result == Exited || v.result == NotInside { // the one changes nothing, here and at the hub
-		scan.Kind, scan.Result = line.ScanExit, ""
+	if v.result == api.Exited || v.result == api.NotInside {
+		scan.Kind = line.ScanExit
 	}
 	return line.Entry{Number: number, EventID: r.EventID, Epoch: epoch, At: now, Scan: scan}
 }

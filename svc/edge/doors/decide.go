@@ -14,15 +14,9 @@ import (
 	"github.com/starlightsymphony/starlight/svc/edge/disk"
 )
 
-// The answers to the scan of a person who goes out, beside those about codes.
-const (
-	Exited    = "exited"
-	NotInside = "not_inside"
-)
-
 // results are all answers.
 var results = [...]string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket,
-	api.NotYetValid, api.ExpiredTicket, Exited, NotInside}
+	api.NotYetValid, api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside}
 
 // Shown is a code that was shown at a door.
 type Shown struct {
@@ -183,15 +177,15 @@ func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark)
 	}
 	switch v.result {
 	case api.Admitted:
-		next = mark{revision: r.payload.Revision, at: now.UnixMilli(), gate: e.gate(r.Gate), status: inside}
-		v.state = next
-	case Exited:
+		next = v.state.enter(r.payload.Revision, now.UnixMilli(), e.gate(r.Gate))
+		v.state, v.gate = next, e.gateName(next.gate)
+	case api.AlreadyAdmitted, api.NoReentry:
+		v.gate = e.gateName(v.state.gate)
+	case api.Exited:
 		next = v.state
 		next.status = outside
-	}
-	if v.result == api.Admitted || v.result == api.AlreadyAdmitted {
-		v.gate = e.gateName(v.state.gate)
-	} else {
+		v.state.at = 0
+	default:
 		v.state.at = 0
 	}
 	return v, next
@@ -206,11 +200,13 @@ func (e *event) judge(r *request, s seat) (result string, unknown bool) {
 	case s.known && (revision < s.hub.revision || s.hub.status == revoked), revision < s.own.revision:
 		return api.RevokedTicket, false
 	case r.Exit && state.status != inside:
-		return NotInside, unknown
+		return api.NotInside, unknown
 	case r.Exit:
-		return Exited, unknown
+		return api.Exited, unknown
 	case state.status == inside:
 		return api.AlreadyAdmitted, unknown
+	case state.status == outside && !e.Offer.Event.LetsBackIn():
+		return api.NoReentry, unknown
 	case unknown && e.Unknown != line.UnknownAdmit && s.own.status == none:
 		return api.InvalidCode, true
 	}

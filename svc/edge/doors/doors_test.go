@@ -239,10 +239,10 @@ func TestExitAndUndo(t *testing.T) {
 	h := newHarness(t)
 	ada := ticket("Ada", 1)
 	h.take(ada)
-	h.exit(ada, doors.NotInside)
+	h.exit(ada, api.NotInside)
 	h.want(h.code(ada), "north", api.Admitted)
-	h.exit(ada, doors.Exited)
-	h.exit(ada, doors.NotInside)
+	h.exit(ada, api.Exited)
+	h.exit(ada, api.NotInside)
 	h.again()
 	h.want(h.code(ada), "south", api.Admitted) // comes in again
 	h.want(h.code(ada), "south", api.AlreadyAdmitted)

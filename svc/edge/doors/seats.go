@@ -67,6 +67,14 @@ func (s seat) state() mark {
 	return s.own
 }
 
+// enter is the state of a ticket whose holder comes in. Whoever was in before was first admitted then.
+func (m mark) enter(revision, at int64, gate uint16) mark {
+	if m.status == outside {
+		at, gate = m.at, m.gate
+	}
+	return mark{revision: revision, at: at, gate: gate, status: inside}
+}
+
 // replay takes an entry of the journal over.
 func (e *event) replay(entry *line.Entry) {
 	scan := entry.Scan
@@ -77,8 +85,8 @@ func (e *event) replay(entry *line.Entry) {
 	s := e.seats[key]
 	switch {
 	case scan.Kind == line.ScanEntry && scan.Result == api.Admitted:
-		s.own = mark{revision: scan.Revision, at: entry.At.UnixMilli(), gate: e.gate(scan.Gate), status: inside}
-	case scan.Kind == line.ScanExit && s.state().status == inside:
+		s.own = s.state().enter(scan.Revision, entry.At.UnixMilli(), e.gate(scan.Gate))
+	case scan.Kind == line.ScanExit && scan.Result != api.NotInside && s.state().status == inside:
 		s.own = s.state()
 		s.own.status = outside
 	case scan.Kind == line.ScanUndo:

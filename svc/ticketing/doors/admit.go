@@ -19,8 +19,9 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
-// admit answers at the door. Scans of all gates that arrive together are decided in one transaction.
-func (s *Doors) admit(ctx context.Context, req *api.Admission) (*api.AdmissionResult, error) {
+// scan answers at the door, to a person who comes in, or goes out. Scans of all gates that arrive together are decided
+// in one transaction.
+func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.AdmissionResult, error) {
 	offer, err := s.offers.As(ctx, req.EventID, api.RoleDoor)
 	if err != nil {
 		return nil, err
@@ -33,8 +34,8 @@ func (s *Doors) admit(ctx context.Context, req *api.Admission) (*api.AdmissionRe
 		return nil, err
 	}
 	now := store.Time(s.now())
-	shown := scan{row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate,
-		ScannedBy: rpc.Caller(ctx).User.String(), At: now}}
+	shown := scan{exit: exit, letsBackIn: offer.Event.LetsBackIn(), row: scanRow{ID: ids.New[ids.AdmissionKind](now),
+		EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).User.String(), At: now}}
 	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:
@@ -43,7 +44,7 @@ func (s *Doors) admit(ctx context.Context, req *api.Admission) (*api.AdmissionRe
 		shown.row.Result = api.WrongEvent
 	case offer.Event.Status == api.EventCancelled:
 		shown.row.Result = api.RevokedTicket
-	default:
+	case !exit:
 		shown.row.Result = s.whyClosed(&offer.Event)
 	}
 	if genuine {
@@ -55,16 +56,13 @@ func (s *Doors) admit(ctx context.Context, req *api.Admission) (*api.AdmissionRe
 	}
 	if v.elsewhere != nil {
 		return s.admitThere(ctx, v.elsewhere, line.Admit{EventID: req.EventID, Code: shownCode, Gate: req.Gate,
-			By: rpc.Caller(ctx).User})
+			Exit: exit, By: rpc.Caller(ctx).User})
 	}
 	out := &api.AdmissionResult{Result: v.result}
 	if v.ticket.ID != "" && v.result != api.WrongEvent {
 		t := v.ticket.Ticket() // without its code: the door has it, or has an old one
 		out.Ticket = &t
 		out.FirstAdmittedAt, out.FirstGate = t.AdmittedAt, v.gate
-		if v.result == api.Admitted {
-			out.FirstGate = req.Gate
-		}
 	}
 	return out, nil
 }
@@ -112,15 +110,22 @@ func (s *Doors) signedBySeller(ctx context.Context, c code.Signed) bool {
 	return err == nil && len(public) == ed25519.PublicKeySize && ed25519.Verify(public, c.Body, c.Signature)
 }
 
-// decideAdmission is the rule of the door: a genuine code of this event, shown for the first time.
-func decideAdmission(t record.Ticket, known bool, revision int64) string {
+// decide is the rule of the door: a genuine code of this event, whose holder is not inside, or goes out.
+func (s scan) decide(t record.Ticket, known bool) string {
+	inside := t.Status == api.TicketAdmitted && !t.Outside
 	switch {
+	case known && (t.Revision != s.revision || t.Status == api.TicketRevoked):
+		return api.RevokedTicket
+	case s.exit && !inside:
+		return api.NotInside
+	case s.exit:
+		return api.Exited
 	case !known:
 		return api.InvalidCode
-	case t.Revision != revision || t.Status == api.TicketRevoked:
-		return api.RevokedTicket
-	case t.Status == api.TicketAdmitted:
+	case inside:
 		return api.AlreadyAdmitted
+	case t.Outside && !s.letsBackIn:
+		return api.NoReentry
 	}
 	return api.Admitted
 }

@@ -102,7 +102,16 @@ func New(d Deps) *Doors {
 
 // Register binds the endpoints.
 func (s *Doors) Register(srv *rpc.Server) {
-	rpc.Handle(srv, api.AdmitTicket, s.admit)
+	rpc.Handle(srv, api.AdmitTicket, func(ctx context.Context, req *api.Admission) (*api.AdmissionResult, error) {
+		return s.scan(ctx, req, false)
+	})
+	rpc.Handle(srv, api.ExitTicket, func(ctx context.Context, req *api.Admission) (*api.ExitResult, error) {
+		out, err := s.scan(ctx, req, true)
+		if err != nil {
+			return nil, err
+		}
+		return &api.ExitResult{Result: out.Result}, nil
+	})
 	rpc.Handle(srv, api.ListAdmissions, s.admissions)
 	rpc.Handle(srv, api.UndoAdmission, s.undo)
 	rpc.Handle(srv, api.SetAuthority, s.handOver)

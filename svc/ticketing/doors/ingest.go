@@ -16,9 +16,20 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
-// results are what a venue may answer at its doors.
+// results are what a venue may answer to people who come in.
 var results = [...]string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket,
-	api.NotYetValid, api.ExpiredTicket}
+	api.NotYetValid, api.ExpiredTicket, api.NoReentry}
+
+// makesSense reports whether a scan is one that a venue can have made.
+func makesSense(sc *line.Scan) bool {
+	switch sc.Kind {
+	case line.ScanEntry:
+		return slices.Contains(results[:], sc.Result)
+	case line.ScanExit:
+		return sc.Result == "" || sc.Result == api.Exited || sc.Result == api.NotInside
+	}
+	return sc.Kind == line.ScanUndo && sc.Result == ""
+}
 
 // scans applies scans of a venue. Each becomes a row of admissions, whatever it says.
 func (in *ingest) scans(ctx context.Context, tx tx, entries []line.Entry, rows []entryRow) error {
@@ -39,8 +50,7 @@ func (in *ingest) scans(ctx context.Context, tx tx, entries []line.Entry, rows [
 		taken[row.ID] = true
 		rows[i] = in.row(e, sc.Kind)
 		switch {
-		case sc.Kind == line.ScanEntry && !slices.Contains(results[:], sc.Result),
-			sc.Kind != line.ScanEntry && sc.Kind != line.ScanExit && sc.Kind != line.ScanUndo:
+		case !makesSense(sc):
 			rows[i].Kind, row.Kind, row.Result, row.Flag = "refused", line.ScanEntry, api.InvalidCode, api.FlagForeign
 			in.refused = append(in.refused, e.Number)
 		case !in.trusted[e.EventID]:
@@ -65,7 +75,7 @@ func (in *ingest) scan(ctx context.Context, tx tx, sc *line.Scan, row *scanRow) 
 	t, known := in.tickets[sc.TicketID]
 	known = known && t.EventID == row.EventID
 	switch {
-	case sc.Kind == line.ScanEntry && sc.Result != api.Admitted:
+	case sc.Kind == line.ScanEntry && sc.Result != api.Admitted, sc.Result == api.NotInside:
 		return nil
 	case sc.Kind == line.ScanEntry:
 		return in.entry(ctx, tx, sc, row, t, known)

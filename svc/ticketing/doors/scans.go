@@ -51,15 +51,17 @@ func (r scanRow) insert(ctx context.Context, tx tx) error {
 // scan is a code that was shown at a door: what its signature says, and the verdict as far as no ticket is needed for
 // it.
 type scan struct {
-	row      scanRow // Result is set if the verdict is out already
-	revision int64
+	row        scanRow // Result is set if the verdict is out already
+	revision   int64
+	exit       bool // the person goes out
+	letsBackIn bool // the event lets people who went out in again
 }
 
 // scanned is the verdict on a scan.
 type scanned struct {
 	result    string
 	ticket    record.Ticket // ID is empty if there is none
-	gate      string        // of the first admission
+	gate      string        // of the first admission, if there is one
 	elsewhere *doorRow      // not nil: the system does not admit for the event, and has kept nothing
 }
 
@@ -84,6 +86,7 @@ func (db doorStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 			beside []scanRow // with more columns
 			events []stream.Message
 			gates  = map[ids.Ticket]string{}
+			moved  = map[ids.Event][]ids.Ticket{}
 		)
 		for i, s := range in {
 			t, known := tickets[s.row.TicketID]
@@ -94,34 +97,40 @@ func (db doorStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				continue
 			}
 			if row.Result == "" {
-				row.Result = decideAdmission(t, known, s.revision)
+				row.Result = s.decide(t, known)
 			}
-			if row.Result == api.Admitted {
-				at := row.At
-				t.Status, t.AdmittedAt = api.TicketAdmitted, &at
-				tickets[t.ID], gates[t.ID] = t, row.Gate
-				_, err := store.Exec(ctx, tx, "UPDATE tickets SET status = ?, admitted_at = ? WHERE id = ?", t.Status,
-					at, t.ID)
-				if err != nil {
+			switch row.Result {
+			case api.Admitted:
+				if row.Kind, row.Aside = line.ScanEntry, t.Outside; !row.Aside { // else it is not the first
+					at := row.At
+					t.Status, t.AdmittedAt, gates[t.ID] = api.TicketAdmitted, &at, row.Gate
+					events = append(events, admissionOf(t, row))
+				}
+				if t.Outside = false; door != nil && door.State != line.DoorsHub {
+					row.Flag = api.FlagShared
+				}
+			case api.Exited:
+				row.Kind, t.Outside = line.ScanExit, true
+			case api.NotInside:
+				row.Kind = line.ScanExit
+			}
+			if row.Result == api.Admitted || row.Result == api.Exited {
+				if err := writeTicket(ctx, tx, t); err != nil {
 					return err
 				}
-				events = append(events, admissionOf(t, row))
+				tickets[t.ID] = t
+				moved[t.EventID] = append(moved[t.EventID], t.ID)
 			}
-			if row.Result == api.Admitted && door != nil && door.State != line.DoorsHub {
-				row.Kind, row.Flag = line.ScanEntry, api.FlagShared
+			if row.Flag != "" || row.Aside || row.Kind == line.ScanExit {
 				beside = append(beside, row)
 			} else {
 				rows = append(rows, row)
 			}
 			out[i] = scanned{result: row.Result, ticket: t}
-			if row.Result == api.AlreadyAdmitted {
-				gate, here := gates[t.ID]
-				if !here {
-					if gate, err = firstGate(ctx, tx, t.ID); err != nil {
-						return err
-					}
+			if wasAdmitted(row.Result) {
+				if out[i].gate, err = firstGate(ctx, tx, t.ID, gates); err != nil {
+					return err
 				}
-				out[i].gate = gate
 			}
 		}
 		if _, err := store.Insert(ctx, tx, rows, ""); err != nil {
@@ -132,8 +141,10 @@ func (db doorStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				return err
 			}
 		}
-		if err := mark(ctx, tx, tickets, doors, gates); err != nil {
-			return err
+		if len(doors) > 0 { // else nobody follows the manifest
+			if err := markAll(ctx, tx, moved); err != nil {
+				return err
+			}
 		}
 		return stream.AddAll(ctx, tx, events...)
 	})
@@ -146,19 +157,9 @@ func admissionOf(t record.Ticket, row scanRow) stream.Message {
 		EventID: t.EventID, TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Gate: row.Gate, At: row.At}}
 }
 
-// mark marks the tickets that were admitted, where somebody follows the manifest.
-func mark(
-	ctx context.Context, tx tx, tickets map[ids.Ticket]record.Ticket, doors map[ids.Event]*doorRow,
-	admitted map[ids.Ticket]string,
-) error {
-	if len(doors) == 0 {
-		return nil
-	}
-	changed := map[ids.Event][]ids.Ticket{}
-	for id := range admitted {
-		changed[tickets[id].EventID] = append(changed[tickets[id].EventID], id)
-	}
-	return markAll(ctx, tx, changed)
+// wasAdmitted reports whether a result is about a ticket that was admitted, now or before.
+func wasAdmitted(result string) bool {
+	return result == api.Admitted || result == api.AlreadyAdmitted || result == api.NoReentry
 }
 
 // scannedBefore reports whether an earlier run of the transaction has kept the scans after all, and fills in what they
@@ -190,9 +191,9 @@ func scannedBefore(
 			continue
 		}
 		out[i] = scanned{result: result, ticket: tickets[s.row.TicketID]}
-		if result == api.AlreadyAdmitted {
+		if wasAdmitted(result) {
 			var err error
-			if out[i].gate, err = firstGate(ctx, tx, s.row.TicketID); err != nil {
+			if out[i].gate, err = firstGate(ctx, tx, s.row.TicketID, nil); err != nil {
 				return false, err
 			}
 		}
@@ -200,8 +201,11 @@ func scannedBefore(
 	return true, nil
 }
 
-// firstGate returns where a ticket was admitted.
-func firstGate(ctx context.Context, tx tx, ticket ids.Ticket) (string, error) {
+// firstGate returns where a ticket was admitted, if that is not among those that are known.
+func firstGate(ctx context.Context, tx tx, ticket ids.Ticket, known map[ids.Ticket]string) (string, error) {
+	if gate, here := known[ticket]; here {
+		return gate, nil
+	}
 	var gates []string
 	const query = "SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted' AND NOT aside"
 	err := store.Select(ctx, tx, &gates, query, ticket)
