@@ -101,7 +101,8 @@ func (g *Gateway) crossOrigin(rc *fasthttp.RequestCtx) bool {
 	}
 	h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
 	h.Set("Access-Control-Allow-Headers",
-		"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, traceparent")
+		"Authorization, Challenge-Answer, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, "+
+			"traceparent")
 	h.Set("Access-Control-Max-Age", "600")
 	rc.Response.SetStatusCode(fasthttp.StatusNoContent)
 	return true

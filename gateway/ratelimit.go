@@ -11,8 +11,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// limiter is a set of token buckets, one a key. A key may spend rate tokens a second, and what it saved up, at most
-// the tokens of one second.
+// limiter is a set of token buckets, one a key. A key may spend so many tokens in each period, and what it saved up, at
+// most the tokens of one period.
 type limiter struct {
 	now    func() time.Time
 	seed   maphash.Seed
@@ -34,6 +34,14 @@ type limitKey struct {
 	by      limitBy
 	address netip.Addr
 	name    string
+}
+
+// period returns the time in which the tokens of a key come.
+func (k limitKey) period() time.Duration {
+	if k.by == byLogin {
+		return time.Minute
+	}
+	return time.Second
 }
 
 // bucket was left with so many tokens at a time.
@@ -64,13 +72,14 @@ func (l *limiter) spend(key limitKey, rate int) (wait time.Duration, ok bool) {
 		s.room(now)
 		b = bucket{float64(rate), now}
 	}
+	period := float64(key.period())
 	if passed := now.Sub(b.at); passed > 0 {
-		b.tokens = min(float64(rate), b.tokens+passed.Seconds()*float64(rate))
+		b.tokens = min(float64(rate), b.tokens+float64(passed)/period*float64(rate))
 		b.at = now
 	}
 	if b.tokens < 1 {
 		s.buckets[key] = b
-		return time.Duration((1 - b.tokens) / float64(rate) * float64(time.Second)), false
+		return time.Duration((1 - b.tokens) / float64(rate) * period), false
 	}
 	b.tokens--
 	s.buckets[key] = b
@@ -86,14 +95,14 @@ func (l *limiter) shardOf(key limitKey) *shard {
 	return &l.shards[sum%shardCount]
 }
 
-// room makes room for one more bucket. Those untouched for a second are full again: evicting them changes nothing.
-// If a flood of keys leaves none of these, some others go; their owners gain one second's tokens.
+// room makes room for one more bucket. Those untouched for a period are full again: evicting them changes nothing.
+// If a flood of keys leaves none of these, some others go; their owners gain one period's tokens.
 func (s *shard) room(now time.Time) {
 	if len(s.buckets) < shardBuckets {
 		return
 	}
 	for key, b := range s.buckets {
-		if now.Sub(b.at) >= time.Second {
+		if now.Sub(b.at) >= key.period() {
 			delete(s.buckets, key)
 		}
 	}

@@ -77,13 +77,16 @@ var (
 		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest))
 	RefreshTTL = settings.Duration("user.refresh_ttl", 30*24*time.Hour,
 		"How long a session lasts without being refreshed.", settings.Between(time.Minute, 365*24*time.Hour))
+	ChallengeBits = settings.Int("user.challenge_bits", 18,
+		"How hard the challenge is that clients solve before they log in or register while very many do: each one "+
+			"more doubles the work, and more load adds up to 6; 0 means that there is none.", settings.Between(0, 30))
 
 	RatePerAddress = settings.Int("gateway.rate_per_address", 1000,
 		"Requests a second that one address may make; 0 means any number.", settings.Between(0, 1000000))
 	RatePerPerson = settings.Int("gateway.rate_per_person", 500,
 		"Requests a second that one person may make; 0 means any number.", settings.Between(0, 1000000))
-	RateLogin = settings.Int("gateway.rate_login", 20,
-		"Requests a second that one address may make to the endpoints that check passwords and tokens; 0 means any "+
+	RateLogin = settings.Int("gateway.rate_login", 60,
+		"Requests a minute that one address may make to the endpoints that check passwords and tokens; 0 means any "+
 			"number.", settings.Between(0, 1000000))
 	ConnectionsPerAddress = settings.Int("gateway.connections_per_address", 1000,
 		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted "+
@@ -147,7 +150,7 @@ func Settings() []settings.Definition {
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, CallbackRetention,
-		AccessTTL, RefreshTTL, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
+		AccessTTL, RefreshTTL, ChallengeBits, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
 		LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

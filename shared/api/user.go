@@ -51,6 +51,7 @@ type Register struct {
 	Password string `json:"password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
 	Name     string `json:"name" minLength:"1" maxLength:"200"`     // what the person is called
 	Speaks   string `json:"-" header:"Accept-Language"`             // the welcome is in this language
+	Answer   string `json:"-" header:"Challenge-Answer"`            // to the challenge of a problem
 }
 
 // Login is the request of CreateSession.
@@ -59,7 +60,8 @@ type Login struct {
 	Password string `json:"password" minLength:"1"` // of the account
 	// from an earlier login: who gives it is not slowed down by guesses that come from elsewhere
 	DeviceToken string `json:"device_token,omitempty"`
-	Client      string `json:"-" header:"User-Agent"` // the session is shown by this name
+	Client      string `json:"-" header:"User-Agent"`       // the session is shown by this name
+	Answer      string `json:"-" header:"Challenge-Answer"` // to the challenge of a problem
 }
 
 // Tokens is what a person is given at login and at each refresh.
@@ -222,14 +224,16 @@ type LivePass struct {
 // The endpoints of the user service.
 var (
 	RegisterUser = rpc.Endpoint[Register, User]{Spec: rpc.Spec{Service: "user", Name: "register",
-		Method: "POST", Path: "/v1/users", Access: rpc.Public, Sealed: true, Headers: []string{"Accept-Language"},
-		Status: 201, Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"}, Limit: rpc.LoginLimit,
-		Workers: 256, Summary: "Create an account",
+		Method: "POST", Path: "/v1/users", Access: rpc.Public, Sealed: true,
+		Headers: []string{"Accept-Language", "Challenge-Answer"},
+		Status:  201, Location: "/v1/users/{id}", Idempotent: true, Secrets: []string{"password"},
+		Limit: rpc.LoginLimit, Workers: 256, OwnQueue: true, Summary: "Create an account",
 		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same " +
 			"Idempotency-Key has not ended yet"}}}
 	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login",
-		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true, Headers: []string{"User-Agent"},
-		Status: 201, Limit: rpc.LoginLimit, Workers: 256, Summary: "Log in",
+		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true,
+		Headers: []string{"User-Agent", "Challenge-Answer"}, Status: 201, Limit: rpc.LoginLimit, Workers: 256,
+		OwnQueue: true, Summary: "Log in",
 		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST",
 		Path: "/v1/sessions/refresh", Access: rpc.Public, Sealed: true, Limit: rpc.LoginLimit,

@@ -102,8 +102,17 @@ type Error struct {
 	Detail     string        `json:"detail"`
 	Fields     []Field       `json:"errors,omitempty"`
 	RetryAfter time.Duration `json:"retry_after,omitempty"` // for RateLimited and Unavailable, nanoseconds
+	Challenge  *Challenge    `json:"challenge,omitempty"`   // for RateLimited: whoever solves it is served sooner
 
 	cause error
+}
+
+// Challenge is a task. A request that brings its answer is served although there is much to do.
+type Challenge struct {
+	Kind      string `json:"kind"`       // how it is solved: "hashcash"
+	Nonce     string `json:"nonce"`      // what is to be solved
+	Bits      int    `json:"bits"`       // how hard it is: each one more doubles the work
+	ExpiresIn int    `json:"expires_in"` // seconds
 }
 
 // New returns a fault whose detail is safe to show to the caller.

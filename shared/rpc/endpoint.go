@@ -91,6 +91,9 @@ type Spec struct {
 	Timeout time.Duration // the longest a caller waits; 0 means DefaultTimeout
 	Workers int           // handlers that run at the same time in one instance; 0 means DefaultWorkers
 	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
+	// OwnQueue is for a handler that says itself whose turn it is, and refuses what is too much: no request is shed
+	// because those before it are slow. It never has all workers waiting.
+	OwnQueue bool
 }
 
 // Faults are codes that an endpoint answers with, and when it does: a clause without a capital and a full stop. An

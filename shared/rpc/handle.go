@@ -75,7 +75,7 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		return nil
 	}
 	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, codec: c, metadata: metadata(d)}
-	b.queue = queue{workers: d.workers(), room: d.queue(), timeout: d.timeout()}
+	b.queue = queue{workers: d.workers(), room: d.queue(), timeout: d.timeout(), patient: d.OwnQueue}
 	b.jobs = make(chan job, d.workers())
 	b.stats.register(s.cfg.Registry, b)
 	b.call = func(ctx context.Context, h nats.Header, body []byte) (answer, error) {

@@ -29,6 +29,7 @@ const (
 type queue struct {
 	workers, room int // the most that run, and that wait
 	timeout       time.Duration
+	patient       bool // slow requests are no reason to refuse others: see Spec.OwnQueue
 
 	mu      sync.Mutex
 	running int
@@ -113,7 +114,7 @@ func (q *queue) most(now time.Time, wait time.Duration) int {
 	if len(q.waiting) > 0 && now.Sub(q.waiting[0].received) > q.timeout/queueSlow {
 		q.slow = now
 	}
-	if now.Sub(q.slow) > queueMemory && !q.slow.After(q.quick) {
+	if q.patient || now.Sub(q.slow) > queueMemory && !q.slow.After(q.quick) {
 		return math.MaxInt
 	}
 	return max(queueFloor, int(q.rate(now)*wait.Seconds()/queueShare))

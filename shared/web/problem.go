@@ -23,6 +23,8 @@ type problem struct {
 	Code      fault.Code    `json:"code"`
 	RequestID string        `json:"request_id"`
 	Errors    []fault.Field `json:"errors,omitempty"`
+
+	Challenge *fault.Challenge `json:"challenge,omitempty"`
 }
 
 // statusError is a fault of HTTP itself, whose status no code stands for.
@@ -38,7 +40,8 @@ func (e *statusError) Unwrap() error { return e.fault }
 func Problem(rc *fasthttp.RequestCtx, requestID string, err error) {
 	f := fault.From(err)
 	p := problem{Type: "urn:starlight:problem:" + string(f.Code), Title: f.Code.Title(), Status: f.Code.Status(),
-		Detail: f.Detail, Code: f.Code, RequestID: requestID, Errors: f.Fields}
+		Detail: f.Detail, Code: f.Code, RequestID: requestID, Errors: f.Fields,
+		Challenge: f.Challenge}
 	var special *statusError
 	if errors.As(err, &special) {
 		p.Status, p.Title = special.status, fasthttp.StatusMessage(special.status)

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
 func (s *Service) me(ctx context.Context, _ *rpc.None) (*api.User, error) {
@@ -34,7 +35,7 @@ func (s *Service) confirm(ctx context.Context, row userRow, field, password stri
 	}
 	// Not those of the account: who guesses elsewhere does not slow down the owner, who is signed in.
 	a := attempt{account: hashText("session " + rpc.Caller(ctx).Session.String())}
-	return s.prove(ctx, a, password,
+	return s.prove(ctx, a, passage{class: hashing.Login}, password,
 		func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
 }
 

@@ -33,7 +33,7 @@ func TestProofIsStaleAfterAChange(t *testing.T) {
 					t.Fatal(err)
 				}
 				account := address{text: "ada@example.org", key: "ada@example.org"}
-				p, err := s.prove(t.Context(), newAttempt(t.Context(), account), "correct horse",
+				p, err := s.prove(t.Context(), newAttempt(t.Context(), account), passage{}, "correct horse",
 					func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 				if err != nil {
 					t.Fatal(err)

@@ -13,7 +13,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
 func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, error) {
@@ -25,7 +27,7 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	hash, err := s.newHash(ctx, req.Password)
+	hash, err := s.firstHash(ctx, account, req)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +44,49 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 		return nil, err
 	}
 	return answer, nil
+}
+
+// firstHash returns the hash of the password of a new account, when it is its turn. An address that has an account
+// costs no hash, and counts as a wrong password of whoever asked. It is looked at when a slot is there and not before,
+// so that a refusal for want of one says nothing about it.
+func (s *Service) firstHash(ctx context.Context, account address, req *api.Register) (string, error) {
+	a := attempt{address: newAttempt(ctx, account).address}
+	if _, err := s.allow(ctx, a); err != nil {
+		return "", err
+	}
+	leave, err := s.turn(ctx, passage{hashing.Password, "register", req.Answer})
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	if _, err := s.allow(ctx, a); err != nil {
+		return "", err
+	}
+	switch _, err := s.byAddress(ctx, account); {
+	case err == nil:
+		return "", s.taken(ctx, a)
+	case !fault.Is(err, fault.NotFound):
+		return "", err
+	}
+	return s.hasher.Hash(req.Password), nil
+}
+
+// taken is the error of a registration whose address has an account. That may have been made by the same request, sent
+// twice.
+func (s *Service) taken(ctx context.Context, a attempt) error {
+	if scope, key, _, ok := rpc.Answer(ctx); ok {
+		_, _, _, found, err := idempotency.In(s.db).Lookup(ctx, scope, key)
+		if err != nil {
+			return err
+		}
+		if found {
+			return rpc.ErrDuplicateAnswer
+		}
+	}
+	if err := s.fail(context.WithoutCancel(ctx), a, false, failureRow{}, ""); err != nil {
+		return err
+	}
+	return errTaken()
 }
 
 // acceptedLanguages returns the languages of an Accept-Language header, the best first, and nothing if it is not

@@ -1,9 +1,6 @@
 package user
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"math"
 	"net/mail"
 	"strings"
@@ -13,9 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/store"
-	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 func TestParseAddress(t *testing.T) {
@@ -118,72 +113,5 @@ func TestNetwork(t *testing.T) {
 		if got := network(in); got != want {
 			t.Errorf("network(%q) = %q, want %q", in, got, want)
 		}
-	}
-}
-
-func TestHash(t *testing.T) {
-	h := newHasher(1, observe.NewRegistry())
-	a, b := h.hash("a password"), h.hash("a password")
-	if a == b {
-		t.Error("two hashes are the same: no salt")
-	}
-	if ok, outdated, err := h.verify("a password", a); !ok || outdated || err != nil {
-		t.Errorf("verify: %v %v %v", ok, outdated, err)
-	}
-	if ok, _, err := h.verify("b password", a); ok || err != nil {
-		t.Errorf("verify of another password: %v %v", ok, err)
-	}
-	if ok, _, err := h.verify("", h.dummy); ok || err != nil {
-		t.Errorf("verify against the dummy: %v %v", ok, err)
-	}
-	for _, bad := range []string{"", "$argon2i$v=19$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
-		"$argon2id$v=18$m=19456,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
-		"$argon2id$v=19$m=4294967295,t=2,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43),
-		"$argon2id$v=19$m=19456,t=0,p=1$YWJjZGVmZ2g$" + strings.Repeat("A", 43), a[:len(a)-2], a + "$"} {
-		if _, _, err := h.verify("a password", bad); !errors.Is(err, errHash) {
-			t.Errorf("verify against %q: %v, want errHash", bad, err)
-		}
-	}
-}
-
-// What does not fit into the queue is refused at once, and what waits leaves when its caller does.
-func TestHasherSheds(t *testing.T) {
-	h := newHasher(1, observe.NewRegistry())
-	leave, err := h.enter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	waiting := make(chan error, queueFor)
-	for range queueFor {
-		go func() {
-			_, err := h.enter(ctx)
-			waiting <- err
-		}()
-	}
-	testkit.Eventually(t, 10*time.Second, func() error {
-		if n := h.within.Load(); n < 1+queueFor {
-			return fmt.Errorf("%d are within", n)
-		}
-		return nil
-	})
-	if _, err := h.enter(t.Context()); !fault.Is(err, fault.Unavailable) || fault.From(err).RetryAfter <= 0 {
-		t.Errorf("one too many: %v, want unavailable with a time to wait", err)
-	}
-	cancel()
-	for range queueFor {
-		if err := <-waiting; !errors.Is(err, context.Canceled) {
-			t.Errorf("a waiting one: %v", err)
-		}
-	}
-	leave()
-	leave, err = h.enter(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	leave()
-	if n := h.within.Load(); n != 0 {
-		t.Errorf("%d are within, want none", n)
 	}
 }

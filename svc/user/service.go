@@ -23,6 +23,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/user/challenge"
+	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
 //go:embed migrations
@@ -37,7 +39,7 @@ func Sealed() []seal.Column { return []seal.Column{keyring.Seeds()} }
 // keyPurpose names the keys of access tokens.
 const keyPurpose = "access"
 
-// Deps is what the service runs on. Hashers and Keys may be zero, everything else is needed.
+// Deps is what the service runs on. Hashers, Keys and Challenger may be zero, everything else is needed.
 type Deps struct {
 	DB      *store.DB
 	JS      jetstream.JetStream
@@ -48,6 +50,8 @@ type Deps struct {
 	Now     func() time.Time
 	Keys    *seal.Keys // seal the secrets in the database; nil: they lie there in plain
 	Hashers int        // password hashes computed at the same time; 0 means one for each processor
+
+	Challenger challenge.Challenger // asks for something under load; nil means for work of the client's machine
 }
 
 // Service is the user service.
@@ -60,7 +64,9 @@ type Service struct {
 	metrics *observe.Registry
 	now     func() time.Time // to the microsecond, as it is stored
 	keys    *keyring.Ring
-	hasher  *hasher
+	hasher  *hashing.Hasher
+
+	challenger challenge.Challenger
 }
 
 // New returns the service. It makes the first signing key if there is none, and runs nothing in the background.
@@ -73,7 +79,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if hashers <= 0 {
 		hashers = runtime.NumCPU()
 	}
-	return &Service{
+	s := &Service{
 		db:      d.DB,
 		js:      d.JS,
 		client:  d.Client,
@@ -82,8 +88,14 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		metrics: d.Metrics,
 		now:     func() time.Time { return store.Time(d.Now()) },
 		keys:    keys,
-		hasher:  newHasher(hashers, d.Metrics),
-	}, nil
+		hasher:  hashing.New(hashers, d.Metrics, d.Now),
+
+		challenger: d.Challenger,
+	}
+	if s.challenger == nil {
+		s.challenger = s.hashcash()
+	}
+	return s, nil
 }
 
 // Register binds every endpoint of the service.
@@ -140,7 +152,7 @@ const (
 	failureTTL = 24 * time.Hour
 )
 
-// sweep deletes sessions, refresh tokens, resets and failed logins that have expired.
+// sweep deletes sessions, refresh tokens, resets, failed logins and solved challenges that have expired.
 func (s *Service) sweep(ctx context.Context) error {
 	now := s.now()
 	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -155,6 +167,7 @@ func (s *Service) sweep(ctx context.Context) error {
 			{"DELETE FROM email_confirmations WHERE requested_at <= ?", now.Add(-confirmationTTL - confirmationKept)},
 			{"DELETE FROM devices WHERE last_used_at <= ?", now.Add(-deviceTTL)},
 			{"DELETE FROM login_failures WHERE last_at <= ?", now.Add(-failureTTL)},
+			{"DELETE FROM spent_challenges WHERE expires_at <= ?", now},
 		} {
 			if _, err := tx.ExecContext(ctx, old.query, old.until); err != nil {
 				return err
@@ -166,5 +179,11 @@ func (s *Service) sweep(ctx context.Context) error {
 
 func (s *Service) logins(outcome string) *observe.Counter {
 	return s.metrics.Counter("starlight_user_logins_total", "Attempts to give a password, by outcome.", "outcome",
+		outcome)
+}
+
+func (s *Service) challenges(outcome string) *observe.Counter {
+	return s.metrics.Counter("starlight_user_challenges_total",
+		"Challenges that were asked for because very many logged in or registered, and their answers.", "outcome",
 		outcome)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/token"
+	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
 // errWrong is the error of a password that is wrong, or of an account that does not exist: the caller cannot tell.
@@ -37,12 +38,12 @@ type proof struct {
 // attempt counted before the password is looked at: a thousand guesses sent at once, to any number of instances, are
 // one guess.
 func (s *Service) prove(
-	ctx context.Context, a attempt, password string, find func(context.Context) (userRow, error),
+	ctx context.Context, a attempt, p passage, password string, find func(context.Context) (userRow, error),
 ) (proof, error) {
 	if _, err := s.allow(ctx, a); err != nil {
 		return proof{}, err
 	}
-	leave, err := s.hasher.enter(ctx)
+	leave, err := s.turn(ctx, p)
 	if err != nil {
 		return proof{}, err
 	}
@@ -61,9 +62,9 @@ func (s *Service) prove(
 		if !fault.Is(err, fault.NotFound) {
 			return proof{}, err
 		}
-		row.Password = s.hasher.dummy
+		row.Password = s.hasher.Dummy
 	}
-	ok, outdated, err := s.hasher.verify(password, row.Password)
+	ok, outdated, err := s.hasher.Verify(password, row.Password)
 	if err != nil {
 		return proof{}, err
 	}
@@ -76,21 +77,21 @@ func (s *Service) prove(
 		return proof{}, errWrong
 	}
 	s.logins("right").Inc()
-	p := proof{row: row, failed: past.Failures > 0, attempt: a}
+	right := proof{row: row, failed: past.Failures > 0, attempt: a}
 	if outdated {
-		p.rehash = s.hasher.hash(password)
+		right.rehash = s.hasher.Hash(password)
 	}
-	return p, nil
+	return right, nil
 }
 
-// newHash returns the hash of a new password, when it is its turn.
+// newHash returns the hash of a new password of somebody who is known, when it is its turn.
 func (s *Service) newHash(ctx context.Context, password string) (string, error) {
-	leave, err := s.hasher.enter(ctx)
+	leave, err := s.turn(ctx, passage{class: hashing.Password})
 	if err != nil {
 		return "", err
 	}
 	defer leave()
-	return s.hasher.hash(password), nil
+	return s.hasher.Hash(password), nil
 }
 
 // lockProven locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It
@@ -138,7 +139,7 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 	if device != "" {
 		a = attempt{account: hashText("device " + device)}
 	}
-	p, err := s.prove(ctx, a, req.Password,
+	p, err := s.prove(ctx, a, passage{hashing.Login, "login", req.Answer}, req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	if err == nil {
 		var tokens *api.Tokens
@@ -158,7 +159,7 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 	if err != nil {
 		return nil, err
 	}
-	p, err := s.prove(ctx, newAttempt(ctx, account), req.Password,
+	p, err := s.prove(ctx, newAttempt(ctx, account), passage{class: hashing.Login}, req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	var row userRow
 	if err == nil {

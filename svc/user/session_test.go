@@ -2,12 +2,15 @@ package user_test
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/uptrace/bun"
+	"golang.org/x/crypto/argon2"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
@@ -255,7 +258,9 @@ func TestUnknownAccountCostsTheSame(t *testing.T) {
 func TestHashIsUpgraded(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *harness) {
 		ada := m.register("ada@example.org", password)
-		old := user.HashAt(8192, 1, password)
+		key := argon2.IDKey([]byte(password), []byte("sixteen bytes it"), 1, 8192, 1, 32)
+		old := fmt.Sprintf("$argon2id$v=%d$m=8192,t=1,p=1$%s$%s", argon2.Version,
+			base64.RawStdEncoding.EncodeToString([]byte("sixteen bytes it")), base64.RawStdEncoding.EncodeToString(key))
 		if err := m.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			_, err := tx.ExecContext(ctx, "UPDATE users SET password = ? WHERE id = ?", old, ada.ID)
 			return err

@@ -48,7 +48,7 @@ func (l limit) wait(failures int) time.Duration {
 // attempt is an attempt to give a password: the keys under which failures are counted, and their limits. The keys are
 // hashes: mistyped addresses stay private, and unknown accounts count like known ones.
 type attempt struct {
-	account string
+	account string // "" if none is named whose password could be guessed
 	address string // "" if the client's address is not known
 }
 
@@ -151,7 +151,7 @@ func (s *Service) fail(ctx context.Context, a attempt, claimed bool, past failur
 	now := s.now()
 	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		failures := past.Failures + 1
-		if !claimed {
+		if !claimed && a.account != "" {
 			if failures, err = countFailure(ctx, tx, a.account, accountLimit(), now); err != nil {
 				return err
 			}

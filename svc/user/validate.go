@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/language"
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
 // The bounds of what people tell about themselves, in characters.
@@ -39,13 +39,9 @@ const commonPasswords = ` password password1 password12 password123 password! pa
  dragon123 monkey123 master123 admin123 admin1234 administrator changeme changeme1 test1234 testtest default1 secret123
  qazwsxedc zaq12wsx pokemon1 charlie1 samsung1 starlight `
 
-// normalPassword returns the form of a password that is hashed: the same characters give the same bytes, on whatever
-// keyboard they were typed (RFC 8265, 4.2).
-func normalPassword(s string) string { return norm.NFC.String(s) }
-
 // checkPassword records what is wrong with a new password of the owner of an address.
 func checkPassword(check *fault.Check, field, password string, owner address) {
-	p := normalPassword(password)
+	p := hashing.Normal(password)
 	lower := strings.ToLower(p)
 	n := utf8.RuneCountInString(p)
 	check.Field(n >= shortestPassword &&

@@ -96,6 +96,16 @@ func problemSchema() object {
 				"items": object{"type": "object", "required": []any{"field", "detail"}, "properties": object{
 					"field":  text("The path of a member, or the name of a parameter."),
 					"detail": text("What is wrong with it.")}}},
+			"challenge": object{"type": "object", "required": []any{"kind", "nonce", "bits", "expires_in"},
+				"description": "With rate_limited: repeat the request with the answer to this in the header " +
+					"Challenge-Answer.",
+				"properties": object{
+					"kind": text("How it is solved. hashcash: find a number so that the SHA-256 of nonce:number " +
+						"begins with so many zero bits. nonce:number is the answer."),
+					"nonce": text("What is to be solved. It is good once, and for requests of the same kind."),
+					"bits":  object{"type": "integer", "description": "How many bits are to be zero."},
+					"expires_in": object{"type": "integer",
+						"description": "For how many seconds the answer is taken."}}},
 		},
 	}
 }
