@@ -81,6 +81,37 @@ var CreateSale = rpc.Endpoint[NewSale, Sale]{Spec: rpc.Spec{Service: "ticketing"
 	Faults: forRole("in its team", rpc.Faults{fault.SoldOut: "there is no room left",
 		fault.Conflict: "the event is not on sale, cancelled or over"})}}
 
+// ReverseSaleRequest is the request of ReverseSale.
+type ReverseSaleRequest struct {
+	OrderID ids.Order `json:"-" path:"id"`
+	Reason  string    `json:"reason,omitempty" maxLength:"200"` // on one line
+	// take it back although a ticket of it was admitted
+	IncludeAdmitted bool `json:"include_admitted,omitempty"`
+}
+
+// SaleReversal is a sale that was taken back.
+type SaleReversal struct {
+	OrderID    ids.Order    `json:"order_id"`
+	EventID    ids.Event    `json:"event_id"`
+	Refund     Money        `json:"refund"`      // what the customer is handed back
+	Tickets    []ids.Ticket `json:"tickets"`     // that are good no more; those refunded before are not among them
+	ReversedAt time.Time    `json:"reversed_at"` // by the clock of who took it back
+}
+
+// ErrAdmittedSale answers a reversal that does not say what it is about to do.
+var ErrAdmittedSale = fault.New(fault.Conflict, "a ticket of the sale was admitted: to take the sale back all the "+
+	"same, set include_admitted")
+
+// ReverseSale takes a sale at a counter back.
+var ReverseSale = rpc.Endpoint[ReverseSaleRequest, SaleReversal]{Spec: rpc.Spec{Service: "ticketing",
+	Name: "reverse_sale", Method: "POST", Path: "/v1/box-office/sales/{id}/reversal", Access: rpc.User,
+	Sensitive: true,
+	Summary:   "Take back a sale at a counter, whose money was handed back there",
+	Detail: "For managers of the event. What is left of its tickets is revoked, and its seats are for sale again; " +
+		"the seat of one that was admitted is not. The money counts as paid out. The same again changes nothing.",
+	Faults: hidden("there is no such sale, or it is none of the caller's events", "a ticket of it was admitted, and "+
+		"include_admitted is not set; or all of it was refunded before")}}
+
 // FlaggedSale is a sale of a venue that its leases did not have the seats for, or that makes no sense.
 type FlaggedSale struct {
 	OrderID ids.Order `json:"order_id"`

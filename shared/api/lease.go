@@ -100,5 +100,5 @@ func ownersOf(more rpc.Faults) rpc.Faults {
 
 func leaseEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateLease.Describe(), ListLeases.Describe(), ResizeLease.Describe(),
-		CloseLease.Describe(), CreateSale.Describe(), ListFlaggedSales.Describe()}
+		CloseLease.Describe(), CreateSale.Describe(), ReverseSale.Describe(), ListFlaggedSales.Describe()}
 }

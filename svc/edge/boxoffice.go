@@ -8,6 +8,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/edge/doors"
 )
 
@@ -50,6 +51,36 @@ func (h *Server) sell(x *exchange, req *api.NewSale) (any, error) {
 		x.rc.Response.Header.Set(rpc.HeaderReplayed, "true")
 	}
 	return sold.Answer, nil
+}
+
+// reverse takes a sale back: for who has made it, and for the event's managers.
+func (h *Server) reverse(x *exchange, req *api.ReverseSaleRequest) (any, error) {
+	sale, _, err := h.s.doors.FindSale(req.OrderID)
+	if err != nil {
+		return nil, err
+	}
+	e, _, by, err := h.s.at(x.caller, sale.EventID, api.RoleDoor)
+	switch {
+	case fault.Is(err, fault.NotFound), err == nil && sale.Number == 0:
+		return nil, fault.New(fault.NotFound, "this computer has made no such sale for an event whose doors are the "+
+			"venue's: take it back at the system")
+	case err != nil:
+		return nil, err
+	}
+	if role, _ := x.caller.roleAt(e); role < api.RoleManager && by != sale.Sale.By {
+		return nil, fault.New(fault.Forbidden, "only who has made a sale, and the event's managers, may take it back")
+	}
+	var check fault.Check
+	text.CheckLine(&check, "reason", req.Reason, 0, 200)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	r := &doors.Reversal{Sale: sale, Reason: req.Reason, By: by, IncludeAdmitted: req.IncludeAdmitted}
+	done, err := h.s.doors.Reverse(x, r)
+	if err != nil {
+		return nil, err
+	}
+	return r.Answer(done), nil
 }
 
 func (h *Server) leases(x *exchange, req *api.EventRef) (any, error) {

@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,10 +24,13 @@ func TestSellWithoutALine(t *testing.T) {
 	now := time.Now()
 	typ := ids.New[ids.TicketTypeKind](now)
 	lease := line.Lease{ID: ids.New[ids.LeaseKind](now), TicketTypeID: typ, Quantity: 3, Target: 3}
+	const otherSecret = "dp_another-till"
+	hash := sha256.Sum256([]byte(otherSecret))
 	x.do(func() {
 		offer := *x.event.Offer
 		offer.Event.TicketTypes = []api.TicketType{{ID: typ, Name: "Stalls", Price: api.Money{Amount: 2500, Currency: "EUR"}}}
 		x.event.Offer, x.event.Leases = &offer, []line.Lease{lease}
+		x.event.Passes = append(x.event.Passes, line.Pass{ID: ids.New[ids.PassKind](now), Hash: hash[:], Name: "Another till"})
 	})
 	x.admits()
 	leases := func() (out api.List[edge.Lease]) {
@@ -104,6 +108,26 @@ func TestSellWithoutALine(t *testing.T) {
 	if got := leases().Items[0]; got.Sold != 2 || got.Left != 1 || got.State != api.LeaseOpen {
 		t.Errorf("lease is %+v", got)
 	}
+	reversal := func(token, id, body string) (int, string) {
+		t.Helper()
+		status, answer, _ := x.send("POST", "/v1/box-office/sales/"+id+"/reversal", token, json.RawMessage(body))
+		return status, string(answer)
+	}
+	for _, c := range []struct {
+		token, id, body string
+		status          int
+	}{
+		{"nonsense", sold.OrderID.String(), "{}", 401},
+		{passSecret, ids.New[ids.OrderKind](now).String(), "{}", 404},
+		{"nonsense", ids.New[ids.OrderKind](now).String(), "{}", 401},
+		{passSecret, sold.OrderID.String(), `{"reason":"two\nlines"}`, 400},
+		{passSecret, sold.OrderID.String(), `{"why":"x"}`, 400},
+		{otherSecret, sold.OrderID.String(), "{}", 403},
+	} {
+		if status, answer := reversal(c.token, c.id, c.body); status != c.status {
+			t.Errorf("%+v: %d %s", c, status, answer)
+		}
+	}
 	admit := func(want string) {
 		t.Helper()
 		_, body, _ := x.send("POST", x.path("/admissions"), passSecret, api.Admission{Code: sold.Tickets[0].Code})
@@ -113,6 +137,9 @@ func TestSellWithoutALine(t *testing.T) {
 	}
 	admit(api.Admitted)
 	admit(api.AlreadyAdmitted)
+	if status, answer := reversal(passSecret, sold.OrderID.String(), "{}"); status != 409 || !strings.Contains(answer, "include_admitted") {
+		t.Errorf("taken back: %d %s", status, answer)
+	}
 
 	x.up()
 	x.eventually("the sale is at the hub", func() bool { return len(x.journal) >= 3 })

@@ -110,6 +110,7 @@ func (h *Server) mount() error {
 		route(h, "GET", "/v1/events/{id}/attendees", false, 200, h.search),
 		route(h, "GET", "/v1/events/{id}/leases", false, 200, h.leases),
 		route(h, "POST", api.CreateSale.Path, false, 201, h.sell),
+		route(h, "POST", api.ReverseSale.Path, false, 200, h.reverse),
 	)
 }
 

@@ -67,6 +67,21 @@ func TestBoxOffice(t *testing.T) {
 	if left := s.left(event); left.Sold != 4 {
 		t.Errorf("left is %+v", left)
 	}
+	for range 2 { // the wrong slip
+		back := call[api.SaleReversal](s, 200, "POST", "/v1/box-office/sales/"+card.OrderID.String()+"/reversal", owner, nil)
+		if back.Refund.Amount != 3000 || len(back.Tickets) != 3 {
+			t.Errorf("taken back: %+v", back)
+		}
+	}
+	settled(map[string]int64{"refunds_payable": 0, "box_office:cash": 1000, "box_office:card": 0, "sales": -1000})
+	s.await(owner, api.Order{ID: card.OrderID}, api.OrderRefunded)
+	testkit.Eventually(t, 15*time.Second, func() error {
+		sum := call[api.EventSummary](s, 200, "GET", "/v1/events/"+event.ID.String()+"/analytics", owner, nil)
+		if left := s.left(event); left.Sold != 1 || sum.TicketsSold-sum.TicketsRevoked != 1 || sum.Net.Amount != 1000 {
+			return fmt.Errorf("left is %+v, the numbers are %+v", left, sum)
+		}
+		return nil
+	})
 	if len(card.Tickets) != 3 || card.Tickets[0].Code == "" {
 		t.Errorf("sale is %+v", card)
 	}

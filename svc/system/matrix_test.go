@@ -44,7 +44,7 @@ func mayCall() map[string]string {
 		"venue.get":        "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
 		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
-		"ticketing.leases": managers, "ticketing.flagged_sales": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
+		"ticketing.reverse_sale": managers, "ticketing.leases": managers, "ticketing.flagged_sales": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
 	}
 }
@@ -78,6 +78,7 @@ type world struct {
 	venue         api.Venue
 	scan          ids.Admission // of a code that is none
 	lease         api.Lease
+	sale          api.Sale
 	manual        api.Payment         // of another pending order, by bank transfer
 	session       ids.Session         // of the buyer, besides the one that calls
 	members       map[string]ids.User // one that each person may remove from the team
@@ -110,6 +111,8 @@ func (s *site) world(people []person, admin string) *world {
 	w.venue = call[api.Venue](s, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC"})
 	w.lease = call[api.Lease](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
 		TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1})
+	w.sale = call[api.Sale](s, 201, "POST", "/v1/box-office/sales", owner, api.NewSale{EventID: w.event.ID, Items: seats(w.event, 1).Items,
+		Payment: api.BoxOfficePayment{Method: api.PaidInCash}})
 	doors := "/v1/events/" + w.event.ID.String() + "/admissions"
 	call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
 	w.scan = call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
@@ -150,7 +153,9 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 		case ids.TicketType:
 			id = e.TicketTypes[0].ID.String()
 		case ids.Order:
-			id = order.ID.String()
+			if id = order.ID.String(); d.Subject() == api.ReverseSale.Subject() {
+				id = w.sale.OrderID.String()
+			}
 		case ids.Session:
 			id = w.session.String()
 		case ids.Venue:

@@ -153,6 +153,15 @@ func TestSalesOfAVenueWithoutALine(t *testing.T) {
 			t.Errorf("a ticket of the venue: %s, want %s", got, want)
 		}
 	}
+	wrong := call[api.Sale](h.edge, 201, "POST", api.CreateSale.Path, h.pass, sell(3))
+	back := "/v1/box-office/sales/" + wrong.OrderID.String() + "/reversal"
+	call[api.SaleReversal](h.edge, 200, "POST", back, h.pass, nil)
+	h.p.kill()
+	h.p.again()
+	call[api.SaleReversal](h.edge, 200, "POST", back, h.pass, nil)
+	if got := h.atVenue(t, api.Ticket{Code: wrong.Tickets[0].Code}); got != api.RevokedTicket {
+		t.Errorf("a ticket of a sale that was taken back: %s", got)
+	}
 	call[api.Lease](h.hub, 200, "DELETE", h.at("/leases/"+lease.ID.String()), h.owner, nil)
 	mend()
 	testkit.Eventually(t, 60*time.Second, func() error {
@@ -169,6 +178,7 @@ func TestSalesOfAVenueWithoutALine(t *testing.T) {
 			t.Errorf("order is %+v of %+v", o, s)
 		}
 	}
+	h.hub.await(h.owner, api.Order{ID: wrong.OrderID}, api.OrderCancelled) // it cost nothing
 	if got := call[api.List[api.FlaggedSale]](h.hub, 200, "GET", h.at("/flagged-sales"), h.owner, nil).Items; len(got) != 0 {
 		t.Errorf("flagged: %+v", got)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 // saleMade is what a sale at a counter has beside its order.
@@ -84,6 +85,43 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 	}
 	return s.saleOf(ctx, written, sale, tickets)
 }
+
+// reverseSale takes a sale back: also one of a venue, whose seats are the pool's then.
+func (s *Service) reverseSale(ctx context.Context, req *api.ReverseSaleRequest) (*api.SaleReversal, error) {
+	row, err := s.db.order(ctx, req.OrderID)
+	if err == nil && row.UserID != api.BoxOfficeBuyer {
+		err = errNoSale
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.offerAs(ctx, row.EventID, api.RoleManager); err != nil {
+		if fault.Is(err, fault.Forbidden) {
+			return nil, errNoSale
+		}
+		return nil, err
+	}
+	var check fault.Check
+	text.CheckLine(&check, "reason", req.Reason, 0, 200)
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	refund, first, err := s.db.reverseSale(ctx, req, store.Time(s.now()))
+	if err != nil {
+		return nil, err
+	}
+	if first {
+		s.metrics.refunds.Inc()
+		s.log.InfoContext(ctx, "a sale was taken back", "order", row.ID, "event", row.EventID, "amount", refund.Amount,
+			"currency", refund.Currency, "by", rpc.Caller(ctx).User, "reason", req.Reason)
+		s.publishChanges(row.ID)
+	}
+	s.returnSeats(ctx, row.ID)
+	return &api.SaleReversal{OrderID: row.ID, EventID: row.EventID, Refund: row.money(refund.Amount),
+		Tickets: refund.Tickets, ReversedAt: refund.CreatedAt.UTC()}, nil
+}
+
+var errNoSale = fault.New(fault.NotFound, "there is no such sale")
 
 // saleOf returns the answer to a sale: as it was drafted, unless the order had been written before, with other tickets.
 func (s *Service) saleOf(ctx context.Context, row orderRow, draft *api.Sale, tickets []ids.Ticket) (*api.Sale, error) {

@@ -39,6 +39,71 @@ func (h *harness) sell(seller ids.User, key string, in api.NewSale) (*api.Sale, 
 	return &made, json.Unmarshal(reply.Data, &made)
 }
 
+// A sale is taken back once, by the event's managers. Its money counts as handed back, and its seats are for sale again,
+// but for those of people who are inside.
+func TestReverseSale(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		h.start()
+		o := h.publish(10, 1000)
+		owner, door := o.Event.Organizer, person()
+		o.Team = []api.TeamMember{{UserID: door, Role: api.TeamDoor}}
+		made, err := h.sell(owner, "sale-1", sale(o, 3, api.PaidInCash))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := api.ReverseSaleRequest{OrderID: made.OrderID, Reason: "wrong slip"}
+		reverse := func(who ids.User, req api.ReverseSaleRequest, code fault.Code) {
+			t.Helper()
+			if got, err := do(h.as(who), h, api.ReverseSale, req); !fault.Is(err, code) {
+				t.Errorf("%+v %v, want %s", got, err, code)
+			}
+		}
+		reverse(door, req, fault.NotFound)
+		reverse(person(), req, fault.NotFound)
+		reverse(owner, api.ReverseSaleRequest{OrderID: made.OrderID, Reason: "a\nb"}, fault.Invalid)
+		reverse(owner, api.ReverseSaleRequest{OrderID: h.buy(o, 1).ID}, fault.NotFound)
+		h.clock.Set(o.Event.StartsAt)
+		h.scanned(o, made.Tickets[0].Code, api.Admitted)
+		reverse(owner, req, fault.Conflict)
+		req.IncludeAdmitted = true
+		var at sync.WaitGroup
+		answers := make([]api.SaleReversal, 8)
+		for i := range answers {
+			at.Go(func() {
+				got, err := do(h.as(owner), h, api.ReverseSale, req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answers[i] = *got
+			})
+		}
+		at.Wait()
+		for _, got := range answers {
+			if got.Refund != (api.Money{Amount: 3000, Currency: "EUR"}) || len(got.Tickets) != 3 || got.EventID != o.Event.ID ||
+				!got.ReversedAt.Equal(answers[0].ReversedAt) {
+				t.Errorf("taken back: %+v", got)
+			}
+		}
+		for _, ticket := range made.Tickets {
+			h.scanned(o, ticket.Code, api.RevokedTicket)
+		}
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if left := h.left(o); left.Sold != 2 || left.Available != 8 { // one of the sale is inside, and one was bought
+				return fmt.Errorf("left is %+v", left)
+			}
+			return nil
+		})
+		var due api.RefundDue
+		if msgs := h.published(api.OrderRefundDue.Subject); len(msgs) != 1 || json.Unmarshal(msgs[0].Data, &due) != nil ||
+			due.Reason != api.RefundReversed || due.Amount.Amount != 3000 {
+			t.Errorf("%d refunds are due, %+v", len(msgs), due)
+		}
+		h.audit()
+	})
+}
+
 func TestSaleAtACounter(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()

@@ -162,6 +162,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ResizeLease, s.resizeLease)
 	rpc.Handle(srv, api.CloseLease, s.closeLease)
 	rpc.Handle(srv, api.CreateSale, s.createSale)
+	rpc.Handle(srv, api.ReverseSale, s.reverseSale)
 	rpc.Handle(srv, api.ListFlaggedSales, s.flaggedSales)
 	rpc.Handle(srv, api.UpdateTicket, s.updateTicket)
 	rpc.Handle(srv, api.GetTicket, s.getTicket)

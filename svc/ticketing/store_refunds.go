@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -90,10 +91,9 @@ func (db ticketStore) refunded(ctx context.Context, order ids.Order, payment ids
 func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
 	var due api.RefundDue
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		var row orderRow
-		err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", req.OrderID, db.forUpdate()).Scan(ctx, &row)
+		row, tickets, err := db.lockedOrder(ctx, tx, req.OrderID)
 		if err != nil {
-			return store.OrNotFound(err, "there is no such order")
+			return err
 		}
 		var known []refundRow
 		if err := tx.NewRaw("SELECT * FROM refunds WHERE id = ?", req.RefundID).Scan(ctx, &known); err != nil {
@@ -103,12 +103,6 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 			due = known[0].due()
 			return nil
 		}
-		var tickets []ticketRow
-		err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", row.ID,
-			api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
-		if err != nil {
-			return err
-		}
 		d, err := decide(row, tickets, req)
 		if err != nil {
 			return err
@@ -117,6 +111,54 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return due, err
+}
+
+// reversalOf is the id of the refund by which a sale is taken back, here or at a venue.
+func reversalOf(order ids.Order) ids.Refund {
+	return ids.Derive[ids.RefundKind]("reversal", order.String())
+}
+
+// reverseSale takes back what is left of a sale at a counter, and reports whether that was not done before.
+func (db ticketStore) reverseSale(
+	ctx context.Context, req *api.ReverseSaleRequest, now time.Time,
+) (refund refundRow, first bool, err error) {
+	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		row, tickets, err := db.lockedOrder(ctx, tx, req.OrderID)
+		if err != nil {
+			return err
+		}
+		var known []refundRow
+		if err := tx.NewRaw("SELECT * FROM refunds WHERE id = ?", reversalOf(row.ID)).Scan(ctx, &known); err != nil {
+			return err
+		}
+		admitted := slices.ContainsFunc(tickets, func(t ticketRow) bool { return t.AdmittedAt != nil })
+		switch {
+		case len(known) == 1:
+			refund, first = known[0], false
+			return nil
+		case row.Status != api.OrderPaid:
+			return fault.New(fault.Conflict, "the order is %s", row.Status)
+		case admitted && !req.IncludeAdmitted:
+			return api.ErrAdmittedSale
+		}
+		d := decideAll(row, tickets, reversalOf(row.ID), api.RefundReversed)
+		refund, first = newRefund(d.due, now), true
+		return db.applyRefunds(ctx, tx, []decision{d}, now)
+	})
+	return refund, first, err
+}
+
+// lockedOrder returns an order with its tickets that are not revoked, locked.
+func (db ticketStore) lockedOrder(ctx context.Context, tx tx, id ids.Order) (orderRow, []ticketRow, error) {
+	var row orderRow
+	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", id, db.forUpdate()).Scan(ctx, &row)
+	if err != nil {
+		return row, nil, store.OrNotFound(err, "there is no such order")
+	}
+	var tickets []ticketRow
+	err = tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", id,
+		api.TicketRevoked, db.forUpdate()).Scan(ctx, &tickets)
+	return row, tickets, err
 }
 
 // cancelFree takes back a paid order of which nothing is left to refund, or that was paid at once, and returns it as it

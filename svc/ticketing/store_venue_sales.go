@@ -287,19 +287,13 @@ func (b *selling) reverse(ctx context.Context, tx tx, r *line.Reversal) (leases.
 
 // revoke takes back what is left of the order of a sale, and returns the seats that nobody has any more.
 func (b *selling) revoke(ctx context.Context, tx tx, r *line.Reversal) (map[ids.TicketType]int, error) {
-	var row orderRow
-	err := tx.NewRaw("SELECT * FROM orders WHERE id = ? ?", r.OrderID, b.db.forUpdate()).Scan(ctx, &row)
+	row, tickets, err := b.db.lockedOrder(ctx, tx, r.OrderID)
 	if err != nil {
 		return nil, err
 	}
 	free := map[ids.TicketType]int{}
 	if row.Status != api.OrderPaid { // refunded here meanwhile
 		return free, nil
-	}
-	var tickets []ticketRow
-	if err := tx.NewRaw("SELECT * FROM tickets WHERE order_id = ? AND status <> ? ORDER BY position ?", r.OrderID,
-		api.TicketRevoked, b.db.forUpdate()).Scan(ctx, &tickets); err != nil {
-		return nil, err
 	}
 	admitted := false
 	for _, t := range tickets {
@@ -309,7 +303,7 @@ func (b *selling) revoke(ctx context.Context, tx tx, r *line.Reversal) (map[ids.
 	if admitted { // some seats are taken for good, and the others are the pool's
 		free = map[ids.TicketType]int{}
 	}
-	d := decideAll(row, tickets, ids.Derive[ids.RefundKind]("reversal", row.ID.String()), api.RefundReversed)
+	d := decideAll(row, tickets, reversalOf(row.ID), api.RefundReversed)
 	return free, b.db.applyRefunds(ctx, tx, []decision{d}, store.Time(b.now()))
 }
 

@@ -257,9 +257,10 @@ type Sale struct {
 // Reversal takes a sale back that was made by mistake: its tickets are revoked, its seats are the lease's again, and
 // the money was handed back.
 type Reversal struct {
-	OrderID ids.Order `json:"order_id"`
-	Reason  string    `json:"reason"`
-	By      string    `json:"by"` // a user or a pass
+	OrderID ids.Order    `json:"order_id"`
+	Tickets []ids.Ticket `json:"tickets"` // that are good no more, by what the venue knew
+	Reason  string       `json:"reason"`
+	By      string       `json:"by"` // a user or a pass
 }
 
 // LeaseCut says that the venue sells so many seats of a lease no more, because the hub wants them back.

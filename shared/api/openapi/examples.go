@@ -198,6 +198,8 @@ func tickets() []Example {
 		example(api.ExitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
 		example(api.ListAdmissions, at),
 		example(api.UndoAdmission, api.AdmissionRef{EventID: anEvent, ID: aScan}),
+		example(api.ReverseSale, api.ReverseSaleRequest{OrderID: anOrder, Reason: "wrong ticket type",
+			IncludeAdmitted: true}),
 		example(api.SetAuthority, api.NewAuthority{EventID: anEvent, VenueID: aVenue, Policy: "venue",
 			Unknown: "refuse"}),
 		example(api.GetAuthority, api.EventRef{ID: anEvent}),

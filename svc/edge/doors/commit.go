@@ -18,8 +18,8 @@ type place struct {
 	ticket [16]byte
 }
 
-// commit decides on scans and sales in the order in which they came, and writes what was decided in one transaction.
-// What is in memory follows only when that is on the disk.
+// commit decides on scans, sales and reversals in the order in which they came, and writes what was decided in one
+// transaction. What is in memory follows only when that is on the disk.
 func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] {
 	d.write.Lock()
 	defer d.write.Unlock()
@@ -38,25 +38,41 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 		if out[i].Err = d.holds(e); out[i].Err != nil { // it was given back a moment ago
 			continue
 		}
-		if r.sale != nil {
-			number := d.last + int64(len(entries)) + 1
+		number := d.last + int64(len(entries)) + 1
+		seat := func(t ids.Ticket) seat { // as it is in this commit
+			s := e.seats[t.Raw()]
+			if m, ok := marks[place{r.EventID, t.Raw()}]; ok {
+				s.own = m
+			}
+			return s
+		}
+		if r.sale != nil || r.reversal != nil {
 			var entry *line.Entry
-			if out[i].Out.sold, entry, out[i].Err = sales.sell(e, r, number, now); entry != nil {
-				entries = append(entries, *entry)
+			if r.sale != nil {
+				out[i].Out.sold, entry, out[i].Err = sales.sell(e, r, number, now)
+			} else {
+				entry, out[i].Err = sales.reverse(e, r, seat, number, now)
+				out[i].Out.reversed = entry
+			}
+			if entry == nil {
+				continue
+			}
+			entries = append(entries, *entry)
+			if entry.Reversal != nil {
+				for _, t := range entry.Reversal.Tickets {
+					marks[place{r.EventID, t.Raw()}] = seat(t).revoke()
+				}
 			}
 			continue
 		}
 		key := place{r.EventID, r.payload.Ticket.Raw()}
-		s := e.seats[key.ticket]
-		if m, ok := marks[key]; ok {
-			s.own = m
-		}
+		s := seat(r.payload.Ticket)
 		v, next := e.decide(r, s, now)
 		out[i].Out = v
 		if next != s.own {
 			marks[key] = next
 		}
-		entries = append(entries, entryOf(r, v, e.Epoch, d.last+int64(len(entries))+1, now))
+		entries = append(entries, entryOf(r, v, e.Epoch, number, now))
 	}
 	d.mu.Unlock()
 	if len(entries) == 0 {

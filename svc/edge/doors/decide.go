@@ -38,25 +38,27 @@ type Verdict struct {
 	Manifest time.Duration // the age of the manifest
 }
 
-// request is a scan, or a sale, on its way to a decision.
+// request is a scan, a sale, or a reversal, on its way to a decision.
 type request struct {
 	Shown
-	sale    *Sale // then nothing else is there but the event and By
-	payload code.Payload
-	genuine bool
+	sale     *Sale     // then nothing else is there but the event and By
+	reversal *Reversal // or this
+	payload  code.Payload
+	genuine  bool
 }
 
 // verdict is a decision.
 type verdict struct {
-	sold    *Sold // of a sale; then nothing else is there
-	result  string
-	unknown bool
-	state   mark
-	gate    string
-	reading int64 // generation of the manifest
-	of      bool  // the ticket is one of the event
-	offer   *api.Offer
-	age     time.Duration
+	sold     *Sold       // of a sale; then nothing else is there
+	reversed *line.Entry // of a reversal, unless it was made before
+	result   string
+	unknown  bool
+	state    mark
+	gate     string
+	reading  int64 // generation of the manifest
+	of       bool  // the ticket is one of the event
+	offer    *api.Offer
+	age      time.Duration
 }
 
 // Scan decides on a code that was shown, and answers when the decision is on the disk. The faults are NotFound for an
@@ -197,7 +199,7 @@ func (e *event) judge(r *request, s seat) (result string, unknown bool) {
 	unknown = !s.known || revision > s.hub.revision // bought, or transferred, after the manifest was read
 	state := s.state()
 	switch {
-	case s.known && (revision < s.hub.revision || s.hub.status == revoked), revision < s.own.revision:
+	case s.known && revision < s.hub.revision, revision < s.own.revision, state.status == revoked:
 		return api.RevokedTicket, false
 	case r.Exit && state.status != inside:
 		return api.NotInside, unknown

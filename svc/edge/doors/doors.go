@@ -129,7 +129,7 @@ func (d *Doors) load() error {
 		if fresh.leases, err = tx.Leases(); err != nil {
 			return err
 		}
-		return tx.Walk(0, `"scan":{`, func(entry line.Entry) bool {
+		return tx.Walk(0, "", func(entry line.Entry) bool {
 			if e := fresh.events[entry.EventID]; e != nil && e.seats != nil && e.Holds && entry.Epoch == e.Epoch {
 				e.replay(&entry)
 			}

@@ -75,8 +75,18 @@ func (m mark) enter(revision, at int64, gate uint16) mark {
 	return mark{revision: revision, at: at, gate: gate, status: inside}
 }
 
+// revoke is what was decided of a ticket whose sale is taken back.
+func (s seat) revoke() mark { return mark{revision: s.state().revision, status: revoked} }
+
 // replay takes an entry of the journal over.
 func (e *event) replay(entry *line.Entry) {
+	if entry.Reversal != nil {
+		for _, t := range entry.Reversal.Tickets {
+			s := e.seats[t.Raw()]
+			s.own = s.revoke()
+			e.seats[t.Raw()] = s
+		}
+	}
 	scan := entry.Scan
 	if scan == nil || scan.TicketID == "" {
 		return

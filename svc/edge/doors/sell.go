@@ -161,10 +161,7 @@ func (b *selling) take(e *event, items []api.NewOrderItem) (lines []line.SaleLin
 			if said.TicketTypeID != item.TicketTypeID {
 				continue
 			}
-			l, changed := b.leases[said.ID]
-			if !changed {
-				l = b.d.leases[said.ID]
-			}
+			l := b.lease(said.ID)
 			n := min(want, l.Left())
 			left += l.Left()
 			if n == 0 {
@@ -182,6 +179,14 @@ func (b *selling) take(e *event, items []api.NewOrderItem) (lines []line.SaleLin
 		}
 	}
 	return lines, taken, nil
+}
+
+// lease returns a lease as it is in this commit.
+func (b *selling) lease(id ids.Lease) disk.Lease {
+	if l, changed := b.leases[id]; changed {
+		return l
+	}
+	return b.d.leases[id]
 }
 
 // write writes what the sales change beside the journal.
