@@ -152,6 +152,10 @@ func (h *hallSteps) desk(key string) (api.SaleTicket, error) {
 
 func (h *hallSteps) all() []hallStep {
 	leases := h.at("/leases")
+	var seat ids.TicketType
+	for _, t := range h.event.TicketTypes {
+		seat = t.ID
+	}
 	one := func() string { return leases + "/" + h.lease.ID.String() }
 	key := func(what string) string { return fmt.Sprintf("%s-%d", what, h.round) }
 	ask := func(method string, path func() string, body any, into any, what string, want int) func() error {
@@ -159,8 +163,7 @@ func (h *hallSteps) all() []hallStep {
 	}
 	var ticket api.SaleTicket
 	return []hallStep{
-		{"a lease", ask("POST", func() string { return leases }, api.NewLease{VenueID: h.venue.ID, TicketTypeID: h.event.TicketTypes[0].ID,
-			Quantity: 20}, &h.lease, "lease", 201), func() error { return h.leaseAtVenue(20, api.LeaseOpen) }, false},
+		{"a lease", ask("POST", func() string { return leases }, api.NewLease{VenueID: h.venue.ID, TicketTypeID: seat, Quantity: 20}, &h.lease, "lease", 201), func() error { return h.leaseAtVenue(20, api.LeaseOpen) }, false},
 		{"a larger lease", ask("PATCH", one, map[string]int{"quantity": 30}, nil, "", 200), func() error {
 			return errors.Join(h.leaseAtVenue(30, api.LeaseOpen), h.leaseAtHub(30, api.LeaseOpen))
 		}, false},
@@ -209,20 +212,48 @@ func (h *hallSteps) booked(sale api.Sale) error {
 // otherwise at some.
 func TestKillAtEveryStepOfAVenue(t *testing.T) {
 	t.Parallel()
-	long := atHallFor(t) > 0
+	if atHallFor(t) == 0 {
+		killed(t, func(h *hallSteps, kill func(step, victim, point int) bool) {
+			for i := range h.all() {
+				kill(i, i%3, []int{-1, 1, -2}[rand.IntN(3)])
+			}
+		})
+		return
+	}
+	for i, step := range (&hallSteps{hall: &hall{}}).all() {
+		t.Run(step.name, func(t *testing.T) {
+			killed(t, func(_ *hallSteps, kill func(step, victim, point int) bool) {
+				for victim := range 3 {
+					const farthest = 5 // commits: what is beyond belongs to what comes all the time, such as news of the line
+					for point, alive := 1, 0; alive < 2 && point <= farthest; point++ {
+						for _, side := range []int{-point, point} {
+							if alive++; kill(i, victim, side) {
+								alive = 0
+							}
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// killed has a test kill one of three victims at points of a step, and then looks at what is left.
+func killed(t *testing.T, test func(h *hallSteps, kill func(step, victim, point int) bool)) {
 	hall, hub, venue := openMortalHall(t, 20_000, 0)
 	h := &hallSteps{hall: hall, t: t, sales: map[ids.Order]bool{}}
 	victims := []struct {
 		name string
 		*fuse
 	}{{"edge", venue}, {"venue", hub}, {"ticketing", hub}}
-	// All steps are taken in each round, so that the next one finds what it needs. One point of a round is deadly.
-	const farthest = 5 // commits: what is beyond belongs to what comes all the time, such as news of the line
-	taken := func(deadly int, at *fuse, service string, point int) (died bool) {
+	deaths := map[string]int{}
+	// All steps are taken in each round, so that the next one finds what it needs.
+	test(h, func(deadly, victim, point int) (died bool) {
+		v := victims[victim]
 		h.round++
 		for i, step := range h.all() {
 			if i == deadly {
-				died = at.survive(service, point, step.act, step.outcome)
+				died = v.survive(v.name, point, step.act, step.outcome)
 			} else {
 				testkit.Eventually(t, 60*time.Second, step.act)
 				testkit.Eventually(t, 60*time.Second, step.outcome)
@@ -232,34 +263,11 @@ func TestKillAtEveryStepOfAVenue(t *testing.T) {
 			}
 		}
 		h.sold = append(h.sold, h.sale)
+		if died {
+			deaths[v.name]++
+		}
 		return died
-	}
-	deaths := map[string]int{}
-	if !long {
-		for i := range h.all() {
-			v := victims[i%len(victims)]
-			if taken(i, v.fuse, v.name, []int{-1, 1, -2}[rand.IntN(3)]) {
-				deaths[v.name]++
-			}
-		}
-	}
-	for i, step := range h.all() {
-		for _, v := range victims {
-			for point, alive := 1, 0; long && alive < 2 && point <= farthest; point++ {
-				for _, side := range []int{-point, point} {
-					if taken(i, v.fuse, v.name, side) {
-						deaths[v.name]++
-						alive = 0
-					} else {
-						alive++
-					}
-				}
-			}
-			if long {
-				t.Logf("%s: %d deaths of %s", step.name, deaths[v.name], v.name)
-			}
-		}
-	}
+	})
 	t.Logf("deaths: %v, in %d rounds", deaths, h.round)
 	if n := deaths["edge"] + deaths["ticketing"] + deaths["venue"]; n < 3 {
 		t.Errorf("%d deaths prove nothing", n)
