@@ -181,8 +181,9 @@ func makeVenue(dir string, codes int) (*edgeVenue, error) {
 	for from := 0; from < edgeTickets; from += line.ManifestLimit {
 		page := &line.Page{Position: 1, More: from+line.ManifestLimit < edgeTickets}
 		for n := range line.ManifestLimit {
-			id := ids.New[ids.TicketKind](now)
-			page.Tickets = append(page.Tickets, line.Ticket{ID: id, Type: kind, Order: ids.New[ids.OrderKind](now),
+			issued := now.Add(time.Duration(from+n-edgeTickets) * time.Second) // one after the other, as they are sold
+			id := ids.New[ids.TicketKind](issued)
+			page.Tickets = append(page.Tickets, line.Ticket{ID: id, Type: kind, Order: ids.New[ids.OrderKind](issued),
 				Name: fmt.Sprintf("Visitor Number %d", from+n), Revision: 1, Status: api.TicketValid, Position: 1})
 			if len(v.codes) < codes {
 				p := code.Payload{Event: v.event, Ticket: id, Revision: 1}

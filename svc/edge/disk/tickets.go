@@ -16,6 +16,10 @@ import (
 // A ticket is stored under the 16 bytes of its id as numbers and texts, each text with its length before it: there are
 // hundreds of thousands.
 
+// ticketsFill is how full the pages of tickets become. Ids grow with time, so they are added at the end; the rest is for
+// what a ticket gets once it is admitted.
+const ticketsFill = 0.8
+
 var errTicket = errors.New("edge: a stored ticket is damaged")
 
 // statuses are the states of a ticket, by the byte that stands for them.
@@ -31,6 +35,7 @@ func (tx *Tx) PutTickets(event ids.Event, generation int64, tickets []line.Ticke
 	if err != nil {
 		return err
 	}
+	b.FillPercent = ticketsFill
 	for i := range tickets {
 		key := tickets[i].ID.Raw()
 		if err := b.Put(key[:], encodeTicket(&tickets[i])); err != nil {

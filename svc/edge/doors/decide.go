@@ -179,7 +179,7 @@ func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark)
 	}
 	switch v.result {
 	case api.Admitted:
-		next = v.state.enter(r.payload.Revision, now.UnixMilli(), e.gate(r.Gate))
+		next = v.state.enter(revisionOf(r.payload.Revision), now.UnixMilli(), e.gate(r.Gate))
 		v.state, v.gate = next, e.gateName(next.gate)
 	case api.AlreadyAdmitted, api.NoReentry:
 		v.gate = e.gateName(v.state.gate)
@@ -195,11 +195,11 @@ func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark)
 
 // judge decides on a genuine code of the event while its doors are open.
 func (e *event) judge(r *request, s seat) (result string, unknown bool) {
-	revision := r.payload.Revision
-	unknown = !s.known || revision > s.hub.revision // bought, or transferred, after the manifest was read
+	revision := revisionOf(r.payload.Revision)
+	unknown = !s.known() || revision > s.hub.revision // bought, or transferred, after the manifest was read
 	state := s.state()
 	switch {
-	case s.known && revision < s.hub.revision, revision < s.own.revision, state.status == revoked:
+	case s.known() && revision < s.hub.revision, revision < s.own.revision, state.status == revoked:
 		return api.RevokedTicket, false
 	case r.Exit && state.status != inside:
 		return api.NotInside, unknown

@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,18 +68,23 @@ type event struct {
 // seat is what a decision needs to know of a ticket.
 type seat struct {
 	folded string // the holder's name, to search for
-	known  bool   // the manifest has it
-	hub    mark   // what the manifest says
+	hub    mark   // what the manifest says; none if it does not have the ticket
 	own    mark   // what was decided here since the doors were taken; none if nothing was
 }
 
-// mark is a state of a ticket.
+// mark is a state of a ticket. There are hundreds of thousands: it is small.
 type mark struct {
-	revision int64
 	at       int64 // of the admission, in milliseconds since 1970
+	revision revision
 	gate     uint16
 	status   status
 }
+
+// revision is the revision of a ticket's code, each greater than the one before.
+type revision uint32
+
+// revisionOf returns a revision as it is in memory. None that is given out is near the bounds.
+func revisionOf(n int64) revision { return revision(min(max(n, 0), math.MaxUint32)) }
 
 type status uint8
 

@@ -114,7 +114,7 @@ func (d *Doors) Search(id ids.Event, part string, limit int) ([]line.Ticket, err
 	}
 	needle := text.Fold(strings.TrimSpace(part))
 	for key, s := range e.seats {
-		if s.known && strings.Contains(s.folded, needle) {
+		if s.known() && strings.Contains(s.folded, needle) {
 			hits = append(hits, hit{s.folded, key})
 		}
 	}

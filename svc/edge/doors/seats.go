@@ -12,8 +12,8 @@ import (
 func (e *event) put(t *line.Ticket) {
 	key := t.ID.Raw()
 	s := e.seats[key]
-	s.known, s.folded = true, text.Fold(t.Name)
-	s.hub = mark{revision: t.Revision, gate: e.gate(t.Gate)}
+	s.folded = text.Fold(t.Name)
+	s.hub = mark{revision: revisionOf(t.Revision), gate: e.gate(t.Gate)}
 	if t.Admitted != nil {
 		s.hub.at = t.Admitted.UnixMilli()
 	}
@@ -59,20 +59,23 @@ func (e *event) gateName(n uint16) string {
 	return ""
 }
 
+// known reports whether the manifest has the ticket.
+func (s seat) known() bool { return s.hub.status != none }
+
 // state is what counts of a ticket: what was decided here, unless the hub has revoked it.
 func (s seat) state() mark {
-	if s.known && s.hub.status == revoked || s.own.status == none {
+	if s.hub.status == revoked || s.own.status == none {
 		return s.hub
 	}
 	return s.own
 }
 
 // enter is the state of a ticket whose holder comes in. Whoever was in before was first admitted then.
-func (m mark) enter(revision, at int64, gate uint16) mark {
+func (m mark) enter(rev revision, at int64, gate uint16) mark {
 	if m.status == outside {
 		at, gate = m.at, m.gate
 	}
-	return mark{revision: revision, at: at, gate: gate, status: inside}
+	return mark{revision: rev, at: at, gate: gate, status: inside}
 }
 
 // revoke is what was decided of a ticket whose sale is taken back.
@@ -95,7 +98,7 @@ func (e *event) replay(entry *line.Entry) {
 	s := e.seats[key]
 	switch {
 	case scan.Kind == line.ScanEntry && scan.Result == api.Admitted:
-		s.own = s.state().enter(scan.Revision, entry.At.UnixMilli(), e.gate(scan.Gate))
+		s.own = s.state().enter(revisionOf(scan.Revision), entry.At.UnixMilli(), e.gate(scan.Gate))
 	case scan.Kind == line.ScanExit && scan.Result != api.NotInside && s.state().status == inside:
 		s.own = s.state()
 		s.own.status = outside

@@ -55,7 +55,7 @@ func (c *edgeCommand) Run(s *streams) error {
 		return explain(err)
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(75) // a small machine has more processor time to spare than memory
+		debug.SetGCPercent(50) // a small machine has more processor time to spare than memory
 	}
 	up := edge.NewLogs(logs)
 	log := observe.NewLogger(up, "edge", db.Identity().Folder, slog.LevelInfo)
