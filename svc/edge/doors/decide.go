@@ -70,7 +70,9 @@ func (d *Doors) Scan(ctx context.Context, s Shown) (*Verdict, error) {
 		return nil, err
 	}
 	req := request{Shown: s}
+	d.turns <- struct{}{}
 	req.payload, req.genuine = d.readCode(s.Code)
+	<-d.turns
 	v, err := d.scans.Do(ctx, req)
 	if err != nil {
 		return nil, err
