@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
 // venue makes a venue of a person.
@@ -163,6 +164,36 @@ func TestLeaseRefused(t *testing.T) {
 		lower := map[ids.TicketType]int{typ: 2}
 		if _, err := do(h.t.Context(), h, api.ResizeInventory, api.Resize{EventID: o.Event.ID, Revision: 2, Quantities: lower}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("below what is leased: %v", err)
+		}
+		h.audit()
+	})
+}
+
+// A lease too many is refused for good: it takes no seats later, when there is room for it.
+func TestLeaseTooMany(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		s := h.start()
+		o := h.publish(1000, 1000)
+		admin := h.as(person(), rpc.RoleAdmin)
+		for range inventory.MaxLeases { // closed ones are remembered for a while
+			l := h.lease(o, 2)
+			must(admin, h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: l.ID})
+		}
+		req := api.NewLease{EventID: o.Event.ID, VenueID: h.venue(o.Event.Organizer), TicketTypeID: o.Event.TicketTypes[0].ID,
+			Quantity: 5}
+		if got, err := do(h.as(o.Event.Organizer), h, api.CreateLease, req); !fault.Is(err, fault.Conflict) {
+			t.Fatalf("one too many: %+v, %v", got, err)
+		}
+		h.clock.Advance(inventory.ClosedFor + 2*time.Minute)
+		if err := s.leases.Sweep(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := h.left(o); got.Leased != 0 {
+			t.Errorf("what was refused has taken seats: %+v", got)
+		}
+		h.lease(o, 5)
+		if got := h.left(o); got.Leased != 5 {
+			t.Errorf("later: %+v", got)
 		}
 		h.audit()
 	})

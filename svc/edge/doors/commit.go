@@ -162,6 +162,9 @@ func (d *Doors) Mend() error {
 	if err == nil {
 		err = d.load()
 	}
+	if err == nil && d.fenced != "" {
+		err = d.db.Update(func(tx *disk.Tx) error { return tx.PutFenced(d.fenced) })
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil {

@@ -5,6 +5,7 @@
 package doors
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
@@ -155,7 +156,8 @@ func (d *Doors) load() error {
 			e.current = old.current
 		}
 	}
-	d.events, d.last, d.fenced, d.keys = fresh.events, fresh.last, fresh.fenced, keysOf(keys)
+	d.events, d.last, d.keys = fresh.events, fresh.last, keysOf(keys)
+	d.fenced = cmp.Or(d.fenced, fresh.fenced) // it counts also while it cannot be written
 	d.leases = fresh.leases
 	d.accepted = max(d.accepted, fresh.accepted)
 	d.saved.Store(fresh.accepted)

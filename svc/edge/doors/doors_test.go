@@ -423,6 +423,31 @@ func TestFence(t *testing.T) {
 	h.want(h.code(ada), "", api.Admitted)
 }
 
+// A computer that is replaced while its disk takes no writes admits no more, also when the disk does, and after a start.
+func TestFenceWhileTheDiskFails(t *testing.T) {
+	h := newHarness(t)
+	h.take(ticket("Ada", 1))
+	if err := h.db.Close(); err != nil { // the next commit fails
+		t.Fatal(err)
+	}
+	const why = "another computer serves the venue"
+	if err := h.d.Fence(why); err == nil {
+		t.Fatal("it was written")
+	}
+	for range 2 {
+		if err := h.d.Mend(); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.d.Fenced(); got != why {
+			t.Errorf("fenced %q", got)
+		}
+		if _, err := h.d.Scan(t.Context(), doors.Shown{EventID: h.event.EventID, Code: "x", By: "pas_x"}); !fault.Is(err, fault.Unavailable) {
+			t.Errorf("it decides: %v", err)
+		}
+		h.again()
+	}
+}
+
 func TestJournalGoesUp(t *testing.T) {
 	h := newHarness(t)
 	ada := ticket("Ada", 1)

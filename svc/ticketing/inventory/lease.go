@@ -40,15 +40,16 @@ var (
 	ErrStale = fault.New(fault.Conflict, "the lease has moved on: if it stays so, starlight rebuild inventory mends it")
 )
 
-// errTooMany is the answer to a lease of an event that has maxLeases.
-var errTooMany = fault.New(fault.Conflict, "the event has %d leases, which is the most: close one first", maxLeases)
+// ErrTooMany is the answer to a lease of an event that has MaxLeases.
+var ErrTooMany = fault.New(fault.Conflict, "the event has %d leases, with those that were closed in the last %d minutes, "+
+	"which is the most", MaxLeases, ClosedFor/time.Minute)
 
 const (
-	// maxLeases bounds what every record of an event carries beside its orders.
-	maxLeases = 64
+	// MaxLeases bounds what every record of an event carries beside its orders.
+	MaxLeases = 64
 
-	// closedFor is how long a lease without seats is remembered at least, so that what is late finds it.
-	closedFor = 10 * time.Minute
+	// ClosedFor is how long a lease without seats is remembered at least, so that what is late finds it.
+	ClosedFor = 10 * time.Minute
 )
 
 // leaseOp is what an operation says of leases.
@@ -182,12 +183,12 @@ func (r *round) moveLease(o *op) error {
 
 // addLease makes an empty lease. If there are too many, the oldest goes that has no seats any more.
 func (r *round) addLease(l Lease, now int64) (*Lease, error) {
-	if len(r.Leases) >= maxLeases {
+	if len(r.Leases) >= MaxLeases {
 		over := slices.IndexFunc(r.Leases, func(l Lease) bool {
-			return l.Closed && now-l.Changed > int64(closedFor/time.Second)
+			return l.Closed && now-l.Changed > int64(ClosedFor/time.Second)
 		})
 		if over < 0 {
-			return nil, errTooMany
+			return nil, ErrTooMany
 		}
 		r.Leases = slices.Delete(r.Leases, over, over+1)
 	}

@@ -100,7 +100,7 @@ func TestTooManyLeases(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := newLease()
-	for i := range maxLeases {
+	for i := range MaxLeases {
 		id := first
 		if i > 0 {
 			id = newLease()
@@ -110,16 +110,16 @@ func TestTooManyLeases(t *testing.T) {
 		}
 	}
 	more := newLease()
-	if err := inv.MoveLease(t.Context(), event, more, typ, 1, 1, false); !errors.Is(err, errTooMany) {
+	if err := inv.MoveLease(t.Context(), event, more, typ, 1, 1, false); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one too many: %v", err)
 	}
 	if err := inv.MoveLease(t.Context(), event, first, typ, 2, -1, true); err != nil {
 		t.Error(err)
 	}
-	if err := inv.MoveLease(t.Context(), event, more, typ, 1, 1, false); !errors.Is(err, errTooMany) {
+	if err := inv.MoveLease(t.Context(), event, more, typ, 1, 1, false); !errors.Is(err, ErrTooMany) {
 		t.Errorf("one was closed just now: %v", err)
 	}
-	now = now.Add(closedFor + time.Second)
+	now = now.Add(ClosedFor + time.Second)
 	if err := inv.MoveLease(t.Context(), event, more, typ, 1, 1, false); err != nil {
 		t.Errorf("one was closed long ago: %v", err)
 	}

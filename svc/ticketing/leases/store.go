@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
 // Row is a row of the table leases.
@@ -52,12 +53,16 @@ func (l *Leases) Get(ctx context.Context, id ids.Lease) (Row, error) {
 // lock returns a lease that the transaction keeps as it is.
 func (l *Leases) lock(ctx context.Context, tx bun.Tx, id ids.Lease) (Row, error) {
 	var row Row
-	clause := bun.Safe("")
-	if l.db.Postgres() { // SQLite has one writer
-		clause = "FOR UPDATE"
-	}
-	err := tx.NewRaw("SELECT * FROM leases WHERE id = ? ?", id, clause).Scan(ctx, &row)
+	err := tx.NewRaw("SELECT * FROM leases WHERE id = ? ?", id, l.forUpdate()).Scan(ctx, &row)
 	return row, store.OrNotFound(err, noLease)
+}
+
+// forUpdate ends a query whose rows the transaction keeps as they are.
+func (l *Leases) forUpdate() bun.Safe {
+	if l.db.Postgres() { // SQLite has one writer
+		return "FOR UPDATE"
+	}
+	return ""
 }
 
 // write keeps a lease that the transaction has locked, as it is after a change, under its next revision.
@@ -68,10 +73,27 @@ func (l *Leases) write(ctx context.Context, tx bun.Tx, row *Row) error {
 	return err
 }
 
-// insert keeps a new lease unless it is there.
+// insert keeps a new lease unless it is there. An event that has as many as the inventory remembers gets no more: a lease
+// whose first move the inventory has neither made nor refused would be made later, when nobody asks for it any more.
 func (l *Leases) insert(ctx context.Context, row *Row) error {
 	return l.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+		var types []ids.TicketType // one opens leases of an event at a time
+		err := tx.NewRaw("SELECT ticket_type_id FROM stock WHERE event_id = ? ORDER BY ticket_type_id ?", row.EventID,
+			l.forUpdate()).Scan(ctx, &types)
+		if err != nil {
+			return err
+		}
+		var has struct{ This, All int }
+		err = tx.NewRaw(`SELECT COUNT(CASE WHEN id = ? THEN 1 END) AS this, COUNT(*) AS "all" FROM leases
+			WHERE event_id = ? AND (id = ? OR state <> 'closed' OR due OR updated_at > ?)`, row.ID, row.EventID, row.ID,
+			store.Time(l.now().Add(-inventory.ClosedFor-time.Minute))).Scan(ctx, &has)
+		switch {
+		case err != nil || has.This > 0:
+			return err
+		case has.All >= inventory.MaxLeases:
+			return inventory.ErrTooMany
+		}
+		_, err = tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
 		return err
 	})
 }
