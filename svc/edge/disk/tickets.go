@@ -16,8 +16,8 @@ import (
 // A ticket is stored under the 16 bytes of its id as numbers and texts, each text with its length before it: there are
 // hundreds of thousands.
 
-// ticketsFill is how full the pages of tickets become. Ids grow with time, so they are added at the end; the rest is for
-// what a ticket gets once it is admitted.
+// ticketsFill is how full the pages of tickets become. Ids grow with time, so they are added at the end; the rest is
+// for what a ticket gets once it is admitted.
 const ticketsFill = 0.8
 
 var errTicket = errors.New("edge: a stored ticket is damaged")

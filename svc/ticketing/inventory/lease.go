@@ -41,8 +41,8 @@ var (
 )
 
 // ErrTooMany is the answer to a lease of an event that has MaxLeases.
-var ErrTooMany = fault.New(fault.Conflict, "the event has %d leases, with those that were closed in the last %d minutes, "+
-	"which is the most", MaxLeases, ClosedFor/time.Minute)
+var ErrTooMany = fault.New(fault.Conflict, "the event has %d leases, with those that were closed in the last %d "+
+	"minutes, which is the most", MaxLeases, ClosedFor/time.Minute)
 
 const (
 	// MaxLeases bounds what every record of an event carries beside its orders.

@@ -73,8 +73,8 @@ func (l *Leases) write(ctx context.Context, tx bun.Tx, row *Row) error {
 	return err
 }
 
-// insert keeps a new lease unless it is there. An event that has as many as the inventory remembers gets no more: a lease
-// whose first move the inventory has neither made nor refused would be made later, when nobody asks for it any more.
+// insert keeps a new lease unless it is there. An event that has as many as the inventory remembers gets no more: a
+// lease whose first move the inventory has neither made nor refused would be made later, when nobody asks for it.
 func (l *Leases) insert(ctx context.Context, row *Row) error {
 	return l.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var types []ids.TicketType // one opens leases of an event at a time
