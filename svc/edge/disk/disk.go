@@ -97,8 +97,13 @@ func Open(dir string, venue ids.Venue) (*DB, error) {
 }
 
 func (db *DB) open() error {
-	opened, err := bolt.Open(filepath.Join(db.dir, fileName), 0o600,
-		&bolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	path := filepath.Join(db.dir, fileName)
+	err := check(path)
+	var opened *bolt.DB
+	if err == nil {
+		opened, err = bolt.Open(path, 0o600,
+			&bolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bolt.FreelistMapType})
+	}
 	if errors.Is(err, boltErrors.ErrTimeout) {
 		return fmt.Errorf("edge: the data folder %s is used by another process", db.dir)
 	}
