@@ -43,6 +43,7 @@ type Line struct {
 
 const (
 	askEvery  = 2 * time.Second
+	lookEvery = 250 * time.Millisecond // at the line
 	mendEvery = time.Second
 	tidyEvery = time.Hour
 	keepFor   = 90 * 24 * time.Hour // entries of the journal that the hub has
@@ -66,6 +67,9 @@ type Service struct {
 	venue   api.Venue    // as of the last hello
 
 	upload sync.Mutex // one hands up at a time
+
+	line   turn
+	joined chan struct{} // the line is up
 }
 
 // New reads what is on the disk. Call Run for the rest, and Close in the end.
@@ -79,8 +83,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Line == nil {
 		cfg.Line = func() Line { return Line{Up: true} }
 	}
-	s := &Service{cfg: cfg, log: cfg.Log, db: cfg.DB, poked: make(chan struct{}, 1),
+	s := &Service{cfg: cfg, log: cfg.Log, db: cfg.DB, poked: make(chan struct{}, 1), joined: make(chan struct{}, 1),
 		client: rpc.NewClient(cfg.NATS, rpc.ClientConfig{Name: line.Edge})}
+	s.line.asking, s.line.end = context.WithCancel(context.Background())
 	var err error
 	if s.clock, err = newClock(cfg.DB, cfg.Now); err != nil {
 		return nil, err
@@ -129,6 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	g := run.NewGroup(s.log)
 	g.Every(run.Loop{Name: "follow", Interval: s.cfg.Interval, Wake: s.poked, Do: s.round})
+	g.Every(run.Loop{Name: "line", Interval: lookEvery, Do: s.lookAtLine})
 	g.Go("journal", s.handUpAlways)
 	g.Every(run.Loop{Name: "mend", Interval: mendEvery, Do: func(context.Context) error { return s.doors.Mend() }})
 	if s.cfg.Logs != nil {

@@ -46,6 +46,9 @@ type hub struct {
 	hellos  []line.Hello
 	journal []line.Entry
 	status  line.Status
+	hang    chan struct{} // not nil: the journal gets no answer before it is closed
+	hung    int
+	line    edge.Line // how the venue sees it
 }
 
 func (h *hub) do(fn func()) {
@@ -114,6 +117,12 @@ func (h *hub) up() {
 		})
 	})
 	rpc.Handle(h.server, line.HandUp, func(_ context.Context, r *line.Journal) (out *line.Receipt, err error) {
+		var hang chan struct{}
+		h.do(func() { hang = h.hang })
+		if hang != nil {
+			h.do(func() { h.hung++ })
+			<-hang
+		}
 		return out, locked(func() error {
 			if err := h.check(r.Session); err != nil {
 				return err
@@ -216,7 +225,7 @@ func newSite(t *testing.T, tickets int) *site {
 	srv := testkit.NATS(t)
 	now := time.Now()
 	_, key, _ := ed25519.GenerateKey(nil)
-	h := &hub{t: t, nc: srv.Connect(), key: key, now: time.Now}
+	h := &hub{t: t, nc: srv.Connect(), key: key, now: time.Now, line: edge.Line{Up: true}}
 	id := ids.New[ids.EventKind](now)
 	hash := sha256.Sum256([]byte(passSecret))
 	h.event = line.Event{EventID: id, State: line.DoorsHandingOver, Epoch: 1, Policy: line.PolicyVenue,
@@ -247,7 +256,10 @@ func (x *site) start(nc *nats.Conn) {
 	}
 	reg := observe.NewRegistry()
 	x.s, err = edge.New(edge.Config{DB: db, NATS: nc, Log: testkit.Log(x.t), Registry: reg, Version: "1.2.3",
-		Interval: 20 * time.Millisecond, Now: x.now})
+		Interval: 20 * time.Millisecond, Now: x.now, Line: func() (l edge.Line) {
+			x.do(func() { l = x.line })
+			return l
+		}})
 	if err != nil {
 		x.t.Fatal(err)
 	}

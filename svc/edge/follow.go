@@ -21,6 +21,8 @@ func (s *Service) round(ctx context.Context) error {
 	if s.doors.Fenced() != "" { // it would only be refused again
 		return nil
 	}
+	ctx, end := s.onThisLine(ctx)
+	defer end()
 	session, fresh := s.talking()
 	if !fresh {
 		var err error
@@ -212,12 +214,11 @@ func (s *Service) giveBack(ctx context.Context, session line.Session, e *line.Ev
 
 // handUpAlways hands the journal up whenever it has grown.
 func (s *Service) handUpAlways(ctx context.Context) error {
-	loop := make(chan struct{}, 1)
 	retry := retryPauses()
 	for ctx.Err() == nil {
 		session, ok := s.talking()
 		var err error
-		var grown <-chan struct{} = loop
+		var grown <-chan struct{} = s.joined
 		if ok && s.doors.Fenced() == "" {
 			if err = s.handUp(ctx, session); err == nil {
 				_, grown, err = s.doors.Journal()
@@ -241,6 +242,8 @@ func (s *Service) handUpAlways(ctx context.Context) error {
 func (s *Service) handUp(ctx context.Context, session line.Session) error {
 	s.upload.Lock()
 	defer s.upload.Unlock()
+	ctx, end := s.onThisLine(ctx)
+	defer end()
 	for ctx.Err() == nil {
 		entries, _, err := s.doors.Journal()
 		if err != nil || len(entries) == 0 {

@@ -210,6 +210,14 @@ func (s *System) NATSURL() string {
 	return s.cfg.NATSURL
 }
 
+// LeafURL returns where venues connect, or "" if none can.
+func (s *System) LeafURL() string {
+	if s.embedded == nil {
+		return ""
+	}
+	return s.embedded.LeafURL()
+}
+
 // NewAdminPassword returns the password that was made up for the first administrator at this start, or "".
 func (s *System) NewAdminPassword() string { return s.newAdmin }
 
@@ -232,9 +240,9 @@ func (s *System) Ready() string {
 	}
 	if s.embedded != nil {
 		line += "  nats " + s.embedded.URL() + " (" + s.embedded.Creds("ops") + ")"
-		if leaf := s.embedded.LeafURL(); leaf != "" {
-			line += "  leaf " + leaf
-		}
+	}
+	if leaf := s.LeafURL(); leaf != "" {
+		line += "  leaf " + leaf
 	}
 	return line
 }

@@ -179,7 +179,7 @@ func sealKeys() (*seal.Keys, error) {
 type upCommand struct {
 	common
 	NATS string `name:"nats" default:"127.0.0.1:4222" help:"Address of the embedded NATS server."`
-	Leaf string `help:"Address where it takes the leaf nodes of venues, such as 0.0.0.0:7422; default none."`
+	Leaf string `help:"Address where it takes the leaf nodes of venues, such as 0.0.0.0:7422; default none, with --demo a free port."`
 	Demo bool   `help:"Load a season of sample events and show one purchase, step by step."`
 }
 
@@ -190,6 +190,9 @@ func (c *upCommand) Run(s *streams) error {
 		return err
 	}
 	cfg.NATS, cfg.Leaf, cfg.Sandbox = c.NATS, c.Leaf, c.Demo
+	if c.Demo && c.Leaf == "" {
+		cfg.Leaf = "127.0.0.1:0" // for: starlight edge --demo
+	}
 	return serve(s, cfg, c.StopWithin, c.Demo)
 }
 

@@ -20,14 +20,16 @@ import (
 )
 
 type edgeCommand struct {
-	Venue   string `required:"" help:"Id of the venue, ven_..."`
-	Hub     string `required:"" help:"Where the system takes leaf nodes: nats-leaf://HOST:7422 or tls://HOST:7422; several with commas between."`
-	Creds   string `required:"" help:"File with the venue's credentials, of: starlight auth venue." type:"path"`
+	Venue   string `help:"Id of the venue, ven_..."`
+	Hub     string `help:"Where the system takes leaf nodes: nats-leaf://HOST:7422 or tls://HOST:7422; several with commas between."`
+	Creds   string `help:"File with the venue's credentials, of: starlight auth venue." type:"path"`
 	Data    string `default:"./edge" help:"Folder for everything that is kept. It belongs to this computer: do not copy it." type:"path"`
 	HTTP    string `name:"http" default:"127.0.0.1:8081" help:"Address where the devices at the doors reach it, such as 0.0.0.0:8081."`
 	Ops     string `default:"off" help:"Address of the operations listener, or off."`
 	TLSCert string `name:"tls-cert" help:"PEM file: it speaks TLS." type:"path"`
 	TLSKey  string `name:"tls-key" help:"PEM file of the certificate's key." type:"path"`
+	Demo    bool   `help:"Open a venue at a system that runs with starlight up --demo, cut its line and join it, and show what happens, step by step."`
+	DemoOf  string `name:"demo-of" default:"./data" help:"Data folder of the system for --demo." type:"path"`
 	Replace bool   `help:"Serve the venue again after this computer was released from it, or was replaced by another one."`
 
 	StopWithin time.Duration `name:"stop-within" default:"10s" help:"How long a clean end may take."`
@@ -35,6 +37,18 @@ type edgeCommand struct {
 
 // Run runs the computer of a venue until a signal comes, or a part of it fails.
 func (c *edgeCommand) Run(s *streams) error {
+	if c.Demo {
+		return c.demo(s)
+	}
+	return c.run(s, func(context.Context, string) error { return nil })
+}
+
+// run runs the computer. It calls show, with its own address, before it says that it is ready.
+func (c *edgeCommand) run(s *streams, show func(ctx context.Context, url string) error) error {
+	if c.Venue == "" || c.Hub == "" || c.Creds == "" {
+		return errors.New("--venue, --hub and --creds are needed; to see it on one machine: starlight up --demo, and " +
+			"starlight edge --demo beside it")
+	}
 	venue, err := ids.Parse[ids.VenueKind](c.Venue)
 	if err != nil {
 		return fmt.Errorf("--venue: %w", err)
@@ -59,11 +73,13 @@ func (c *edgeCommand) Run(s *streams) error {
 	}
 	up := edge.NewLogs(logs)
 	log := observe.NewLogger(up, "edge", db.Identity().Folder, slog.LevelInfo)
-	return errors.Join(c.serve(s, db, up, log), db.Close())
+	return errors.Join(c.serve(s, db, up, log, show), db.Close())
 }
 
 // serve runs everything on an open file.
-func (c *edgeCommand) serve(s *streams, db *disk.DB, logs *edge.Logs, log *slog.Logger) error {
+func (c *edgeCommand) serve(
+	s *streams, db *disk.DB, logs *edge.Logs, log *slog.Logger, show func(context.Context, string) error,
+) error {
 	id := db.Identity()
 	registry := observe.NewRegistry()
 	leaf, err := natsconf.StartLeaf(s.ctx, natsconf.LeafConfig{Venue: string(id.Venue), Name: id.Folder, Hub: c.Hub,
@@ -121,6 +137,9 @@ func (c *edgeCommand) serve(s *streams, db *disk.DB, logs *edge.Logs, log *slog.
 	scheme := "http"
 	if c.TLSCert != "" {
 		scheme = "https"
+	}
+	if err := show(running, scheme+"://"+ln.Addr().String()); err != nil && running.Err() == nil {
+		fmt.Fprintln(s.out, "the demo stopped:", err)
 	}
 	fmt.Fprintf(s.out, "ready  %s://%s  venue %s  hub %s\n", scheme, ln.Addr(), id.Venue, c.Hub)
 	var failed error

@@ -16,6 +16,7 @@ type listening struct {
 	HTTP string `json:"http,omitempty"`
 	Ops  string `json:"ops,omitempty"`
 	NATS string `json:"nats,omitempty"`
+	Leaf string `json:"leaf,omitempty"`
 }
 
 const (
@@ -29,7 +30,8 @@ func remember(cfg system.Config, sys *system.System) error {
 	if cfg.NATSURL != "" {
 		return nil
 	}
-	text, err := json.Marshal(listening{HTTP: sys.URL(), Ops: sys.OpsURL(), NATS: sys.NATSURL()})
+	text, err := json.Marshal(listening{HTTP: sys.URL(), Ops: sys.OpsURL(), NATS: sys.NATSURL(),
+		Leaf: sys.LeafURL()})
 	if err != nil {
 		return err
 	}
@@ -45,15 +47,20 @@ func (t target) natsURL() string {
 	if t.NATSURL != "" {
 		return t.NATSURL
 	}
-	var l listening
-	text, err := os.ReadFile(filepath.Join(t.Data, listeningFile))
-	if err == nil {
-		err = json.Unmarshal(text, &l)
-	}
+	l, err := recall(t.Data)
 	if err != nil || l.NATS == "" {
 		return defaultNATS
 	}
 	return l.NATS
+}
+
+// recall returns where the system of a data folder last listened.
+func recall(data string) (l listening, err error) {
+	text, err := os.ReadFile(filepath.Join(data, listeningFile))
+	if err != nil {
+		return l, err
+	}
+	return l, json.Unmarshal(text, &l)
 }
 
 type healthyCommand struct {

@@ -173,6 +173,25 @@ func gist(answer any) string {
 		return fmt.Sprintf("%d×%d pixels, %d bytes of PNG", size.Width, size.Height, len(*a))
 	case *api.AdmissionResult:
 		return a.Result
+	case *api.Venue:
+		return a.Name
+	case *api.Authority:
+		return a.State
+	case *api.Lease:
+		return fmt.Sprintf("%d seats", a.Quantity)
+	case *api.List[api.Lease]:
+		return fmt.Sprintf("%d of %d seats sold", a.Items[0].Sold, a.Items[0].Quantity)
+	case *api.Sale:
+		return fmt.Sprintf("%d for %s, signed by the venue", len(a.Tickets), a.Total)
+	case *api.SaleReversal:
+		return fmt.Sprintf("%s back", a.Refund)
+	case *api.EventSummary:
+		return fmt.Sprintf("%d tickets, %s, %d admitted", a.TicketsSold-a.TicketsRevoked, a.Net, a.Admitted)
+	case *edgeStatus:
+		if a.Line.Up {
+			return fmt.Sprintf("the line is up, %d entries wait", a.Waiting)
+		}
+		return fmt.Sprintf("no line, %d entries wait", a.Waiting)
 	}
 	return ""
 }
