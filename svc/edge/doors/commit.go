@@ -21,6 +21,7 @@ type place struct {
 // commit decides on scans, sales and reversals in the order in which they came, and writes what was decided in one
 // transaction. What is in memory follows only when that is on the disk.
 func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] {
+	d.verify(in)
 	d.write.Lock()
 	defer d.write.Unlock()
 	out := make([]batch.Result[verdict], len(in))
@@ -65,8 +66,8 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 			}
 			continue
 		}
-		key := place{r.EventID, r.payload.Ticket.Raw()}
-		s := seat(r.payload.Ticket)
+		key := place{r.EventID, r.code.Ticket.Raw()}
+		s := seat(r.code.Ticket)
 		v, next := e.decide(r, s, now)
 		out[i].Out = v
 		if next != s.own {
@@ -114,7 +115,7 @@ func entryOf(r *request, v verdict, epoch, number int64, now time.Time) line.Ent
 	scan := &line.Scan{ID: ids.New[ids.AdmissionKind](now), Kind: line.ScanEntry, Result: v.result, Unknown: v.unknown,
 		Gate: r.Gate, By: r.By}
 	if r.genuine {
-		scan.TicketID, scan.Revision = r.payload.Ticket, r.payload.Revision
+		scan.TicketID, scan.Revision = r.code.Ticket, r.code.Revision
 	}
 	if v.result == api.Exited || v.result == api.NotInside {
 		scan.Kind = line.ScanExit

@@ -43,8 +43,9 @@ type request struct {
 	Shown
 	sale     *Sale     // then nothing else is there but the event and By
 	reversal *Reversal // or this
-	payload  code.Payload
-	genuine  bool
+	code     code.Signed
+	form     bool // it has that of a code
+	genuine  bool // as the commit finds out
 }
 
 // verdict is a decision.
@@ -70,9 +71,7 @@ func (d *Doors) Scan(ctx context.Context, s Shown) (*Verdict, error) {
 		return nil, err
 	}
 	req := request{Shown: s}
-	d.turns <- struct{}{}
-	req.payload, req.genuine = d.readCode(s.Code)
-	<-d.turns
+	req.code, req.form = code.Parse(s.Code)
 	v, err := d.scans.Do(ctx, req)
 	if err != nil {
 		return nil, err
@@ -83,7 +82,7 @@ func (d *Doors) Scan(ctx context.Context, s Shown) (*Verdict, error) {
 		out.At = time.UnixMilli(v.state.at).UTC()
 	}
 	if v.of {
-		if out.Ticket, err = d.ticket(s.EventID, v.reading, req.payload); err != nil {
+		if out.Ticket, err = d.ticket(s.EventID, v.reading, req.code.Payload); err != nil {
 			return nil, err
 		}
 	}
@@ -132,19 +131,33 @@ func (d *Doors) errBroken() error {
 		"the disk of the venue's computer takes no writes: nothing was decided").After(time.Second)
 }
 
-// readCode checks a code's form and signature.
-func (d *Doors) readCode(shown string) (code.Payload, bool) {
-	c, ok := code.Parse(shown)
-	if !ok {
-		return code.Payload{}, false
+// verify finds out which codes of a commit are genuine, those of one key at once.
+func (d *Doors) verify(in []request) {
+	signed := map[string][]int{}
+	for i := range in {
+		if in[i].form {
+			signed[in[i].code.KeyID] = append(signed[in[i].code.KeyID], i)
+		}
+	}
+	for id, which := range signed {
+		codes := make([]code.Signed, len(which))
+		for k, i := range which {
+			codes[k] = in[i].code
+		}
+		for k, good := range code.Verify(d.key(id), codes) {
+			in[which[k]].genuine = good
+		}
+	}
+}
+
+// key returns a key that signs codes, or nil.
+func (d *Doors) key(id string) ed25519.PublicKey {
+	if own := d.db.Identity(); id == own.KeyID { // the hub may not have told it yet
+		return own.Key.Public().(ed25519.PublicKey)
 	}
 	d.mu.RLock()
-	key, known := d.keys[c.KeyID]
-	d.mu.RUnlock()
-	if own := d.db.Identity(); c.KeyID == own.KeyID { // the hub may not have told it yet
-		key, known = own.Key.Public().(ed25519.PublicKey), true
-	}
-	return c.Payload, known && len(c.Signature) == ed25519.SignatureSize && ed25519.Verify(key, c.Body, c.Signature)
+	defer d.mu.RUnlock()
+	return d.keys[id]
 }
 
 // ticket returns what is known of a ticket.
@@ -163,7 +176,7 @@ func (d *Doors) ticket(event ids.Event, generation int64, p code.Payload) (*line
 // decide is the rule of the door, for what is known of the ticket at this moment.
 func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark) {
 	v = verdict{offer: e.Offer, age: e.age(), reading: e.Manifest.Generation, state: s.state()}
-	v.of = r.genuine && r.payload.Event == e.EventID
+	v.of = r.genuine && r.code.Event == e.EventID
 	next = s.own
 	switch {
 	case !r.genuine:
@@ -181,7 +194,7 @@ func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark)
 	}
 	switch v.result {
 	case api.Admitted:
-		next = v.state.enter(revisionOf(r.payload.Revision), now.UnixMilli(), e.gate(r.Gate))
+		next = v.state.enter(revisionOf(r.code.Revision), now.UnixMilli(), e.gate(r.Gate))
 		v.state, v.gate = next, e.gateName(next.gate)
 	case api.AlreadyAdmitted, api.NoReentry:
 		v.gate = e.gateName(v.state.gate)
@@ -197,7 +210,7 @@ func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark)
 
 // judge decides on a genuine code of the event while its doors are open.
 func (e *event) judge(r *request, s seat) (result string, unknown bool) {
-	revision := revisionOf(r.payload.Revision)
+	revision := revisionOf(r.code.Revision)
 	unknown = !s.known() || revision > s.hub.revision // bought, or transferred, after the manifest was read
 	state := s.state()
 	switch {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +32,6 @@ type Doors struct {
 	now   func() time.Time // by the hub's clock, as far as it is known
 	log   *slog.Logger
 	scans *batch.Group[request, verdict]
-	turns chan struct{} // to check a code: one for each processor
 
 	// write is held while something is decided, written, and taken over into what follows. Whoever has it may read all
 	// of that; others need mu.
@@ -101,8 +99,7 @@ const (
 
 // Open reads what is on the disk.
 func Open(db *disk.DB, now func() time.Time, log *slog.Logger, registry *observe.Registry) (*Doors, error) {
-	d := &Doors{db: db, now: now, log: log, grown: make(chan struct{}, 1),
-		turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	d := &Doors{db: db, now: now, log: log, grown: make(chan struct{}, 1)}
 	if err := d.load(); err != nil {
 		return nil, err
 	}
