@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/edge"
 )
 
 // crowd is an evening at a venue: gates that scan, tills that sell from leases, and a system that meanwhile sells to
@@ -35,7 +36,8 @@ type crowd struct {
 	tickets []api.SaleTicket // to be shown, the newest last
 	scans   map[ids.Ticket][]porcupine.Operation
 	answers map[string]int // of gates, by result
-	sales   []api.Sale     // of tills
+	sales   []api.Sale     // of tills, and not taken back
+	back    []api.Sale     // that were
 	orders  []api.Order    // paid at the system, and neither refunded nor transferred
 	failed  map[string]int // what was not answered as it should be, by who asked
 	last    string         // of these
@@ -68,6 +70,7 @@ func (x *crowd) always(n int, pause time.Duration, do func()) {
 // open begins.
 func (x *crowd) open(gates, tills int) {
 	x.always(gates, x.pace, func() { x.scan("gate", x.h.edge, x.h.pass) })
+	x.always(max(gates/10, 1), x.pace, x.leave)
 	x.always(tills, 4*x.pace, x.till)
 	x.always(1, 4*x.pace, func() { x.scan("desk", x.h.hub, *x.owner.Load()) })
 	x.always(1, 2*x.pace, x.counter)
@@ -128,13 +131,34 @@ func (x *crowd) scan(who string, s *site, token string) {
 
 func (x *crowd) scanOne(who string, s *site, token string, ticket api.SaleTicket) {
 	var result api.AdmissionResult
-	op := porcupine.Operation{Call: time.Since(x.began).Nanoseconds()}
+	call := x.since()
 	got, ok := x.ask(who, s, "POST", x.h.at("/admissions"), token, api.Admission{Code: ticket.Code, Gate: who}, &result, "", 200)
-	op.Return, op.Output = time.Since(x.began).Nanoseconds(), result.Result
-	switch {
-	case ok:
+	if ok {
 		x.scanned.Add(1)
-	case got.status >= 400 && got.status < 500, got.status == 503: // nothing was decided
+	}
+	x.note(ticket.ID, call, "scan", result.Result, got.status)
+}
+
+// leave shows the ticket of somebody who goes out, and may come in again.
+func (x *crowd) leave() {
+	ticket, ok := x.any()
+	if !ok {
+		return
+	}
+	var result edge.Exit
+	call := x.since()
+	got, _ := x.ask("leave", x.h.edge, "POST", x.h.at("/exits"), x.h.pass, api.Admission{Code: ticket.Code, Gate: "out"}, &result, "", 200)
+	x.note(ticket.ID, call, "exit", result.Result, got.status)
+}
+
+func (x *crowd) since() int64 { return time.Since(x.began).Nanoseconds() }
+
+// note remembers what was answered to something that was done with a ticket.
+func (x *crowd) note(id ids.Ticket, call int64, what, result string, status int) {
+	op := porcupine.Operation{Input: what, Call: call, Output: result, Return: x.since()}
+	switch {
+	case status == 200:
+	case status >= 400 && status < 500, status == 503: // nothing was decided
 		op.Output = "refused"
 	default:
 		op.Output, op.Return = "lost", forever
@@ -142,8 +166,8 @@ func (x *crowd) scanOne(who string, s *site, token string, ticket api.SaleTicket
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.answers[op.Output.(string)]++
-	op.ClientId = len(x.scans[ticket.ID])
-	x.scans[ticket.ID] = append(x.scans[ticket.ID], op)
+	op.ClientId = len(x.scans[id])
+	x.scans[id] = append(x.scans[id], op)
 }
 
 // till sells at the venue, and asks again until it knows.
@@ -156,6 +180,9 @@ func (x *crowd) till() {
 		if ok {
 			x.sold.Add(1)
 			x.show(sold.Tickets...)
+			if rand.IntN(4) == 0 && x.reverse(sold) {
+				return
+			}
 			x.mu.Lock()
 			x.sales = append(x.sales, sold)
 			x.mu.Unlock()
@@ -166,6 +193,34 @@ func (x *crowd) till() {
 		select {
 		case <-x.stop: // it is not known
 			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// reverse takes a sale back at the venue, and reports whether it did: not if a ticket was admitted by then.
+func (x *crowd) reverse(sale api.Sale) (done bool) {
+	call := x.since()
+	for {
+		path := strings.ReplaceAll(api.ReverseSale.Path, "{id}", sale.OrderID.String())
+		got, ok := x.ask("reversal", x.h.edge, "POST", path, x.h.pass, api.ReverseSaleRequest{Reason: "wrong slip"}, nil, "", 200)
+		if ok || got.status >= 400 && got.status < 500 {
+			for _, t := range sale.Tickets {
+				x.note(t.ID, call, "reversal", "reversed", got.status)
+			}
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			if ok {
+				x.back = append(x.back, sale)
+			}
+			return ok
+		}
+		select {
+		case <-x.stop: // it is not known
+			for _, t := range sale.Tickets {
+				x.note(t.ID, call, "reversal", "", 0)
+			}
+			return true // which of the two it is, nobody says
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -273,26 +328,50 @@ func (x *crowd) failures() int {
 	return x.failed["gate"]
 }
 
+// doorModel is one ticket at one door: it is outside, inside or worth nothing. What the answer to something was that was
+// lost is not known; at the end of time, where it stands then, it says nothing.
+func doorModel() porcupine.Model {
+	const out, in, worthless = 0, 1, 2
+	return porcupine.Model{
+		Init: func() any { return out },
+		Step: func(state, what, answer any) (bool, any) {
+			if answer == "refused" || what == "scan" && answer != api.Admitted && answer != api.AlreadyAdmitted && answer != "lost" {
+				return true, state
+			}
+			switch what {
+			case "reversal":
+				return state != in || answer == "lost", worthless
+			case "exit":
+				switch answer {
+				case api.Exited, "lost":
+					if state == in {
+						return true, out
+					}
+					return answer == "lost", state
+				case api.NotInside:
+					return state != in, state
+				}
+				return true, state // the code is worth nothing, or not known
+			}
+			switch answer {
+			case api.Admitted:
+				return state == out, in
+			case api.AlreadyAdmitted:
+				return state == in, state
+			}
+			if state == out { // lost
+				return true, in
+			}
+			return true, state
+		},
+	}
+}
+
 // check proves from what was answered that all doors together were like one, and that each sale is an order.
 func (x *crowd) check(steps *hallSteps) {
 	x.t.Helper()
-	model := porcupine.Model{
-		Init: func() any { return false },
-		Step: func(state, _, out any) (bool, any) {
-			switch isIn := state.(bool); out {
-			case api.Admitted:
-				return !isIn, true
-			case api.AlreadyAdmitted:
-				return isIn, true
-			case "lost": // it may have been an admission; at the end of time that says nothing
-				return true, true
-			default:
-				return true, isIn
-			}
-		},
-	}
 	for id, ops := range x.scans {
-		if result := porcupine.CheckOperationsTimeout(model, ops, 20*time.Second); result != porcupine.Ok {
+		if result := porcupine.CheckOperationsTimeout(doorModel(), ops, 20*time.Second); result != porcupine.Ok {
 			text, _ := json.Marshal(ops)
 			x.t.Errorf("the doors were not like one for ticket %s: %s %s", id, result, text)
 		}
@@ -302,6 +381,13 @@ func (x *crowd) check(steps *hallSteps) {
 			x.t.Error(err)
 		}
 	}
+	for _, sale := range x.back {
+		if err := did(x.h.hub, "GET", "/v1/orders/"+sale.OrderID.String(), x.h.owner, nil, nil, "", 200); err != nil {
+			x.t.Error(err)
+		}
+		x.h.hub.await(x.h.owner, api.Order{ID: sale.OrderID}, api.OrderRefunded)
+	}
+	x.t.Logf("%d sales were taken back", len(x.back))
 	x.t.Logf("answers at the doors: %v; %d sales at tills; not answered: %v", x.answers, len(x.sales), x.failed)
 	if x.answers[api.Admitted] < 50 || x.answers[api.AlreadyAdmitted] < 50 || len(x.sales) < 10 {
 		x.t.Error("an evening that proves nothing")

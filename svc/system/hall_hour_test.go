@@ -176,10 +176,10 @@ func (e *evening) second() {
 	p.kill()
 }
 
-// An hour at the doors of a venue: fifty gates and two tills, while the system sells, has orders expire, refunds and
-// transfers, and while line, computers and clock fail, one thing after the other. All doors together are like one, each
-// scan and sale counts once, each seat is somewhere, and the organizer's numbers are right. STARLIGHT_EDGE=1h is a whole
-// hour; otherwise each thing happens once.
+// An hour at the doors of a venue: fifty gates and two tills, people who go out and come in again, sales that are taken
+// back, while the system sells, has orders expire, refunds and transfers, and while line, computers and clock fail, one
+// thing after the other. All doors together are like one, each scan and sale counts once, each seat is somewhere, and the
+// organizer's numbers are right. STARLIGHT_EDGE=1h is a whole hour; otherwise each thing happens once.
 func TestHourOfAVenue(t *testing.T) {
 	t.Parallel()
 	long := atHallFor(t)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -188,7 +189,7 @@ func (h *hall) judge(t *testing.T) {
 		}
 		there[s.ID] = s
 	}
-	admitted, here := map[ids.Ticket]int{}, map[ids.Admission]bool{}
+	admitted, left, here := map[ids.Ticket]int{}, map[ids.Ticket]int{}, map[ids.Admission]bool{}
 	for _, s := range h.scans(h.hub, h.owner) {
 		own, known := there[s.ID]
 		switch {
@@ -200,10 +201,16 @@ func (h *hall) judge(t *testing.T) {
 			t.Errorf("scan %+v is flagged", s)
 		}
 		here[s.ID] = true
-		if s.Result == api.Admitted {
-			if admitted[s.TicketID]++; admitted[s.TicketID] > 1 {
-				t.Errorf("ticket %s was admitted %d times", s.TicketID, admitted[s.TicketID])
-			}
+		switch {
+		case s.Result == api.Admitted:
+			admitted[s.TicketID]++
+		case s.Kind == line.ScanExit && s.Result != api.NotInside:
+			left[s.TicketID]++
+		}
+	}
+	for id, n := range admitted {
+		if n > left[id]+1 {
+			t.Errorf("ticket %s was admitted %d times, and left %d times", id, n, left[id])
 		}
 	}
 	for id, s := range there {
