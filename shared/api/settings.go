@@ -17,8 +17,18 @@ var (
 		"How long an unpaid order keeps its seats.", settings.Between(time.Second, 24*time.Hour))
 	MaxPerOrder = settings.Int("ticketing.max_per_order", 20,
 		"The most tickets one order may have.", settings.Between(1, 1000))
-	MaxOpenOrders = settings.Int("ticketing.max_open_orders", 0,
+	MaxOpenOrders = settings.Int("ticketing.max_open_orders", 3,
 		"How many unpaid orders a person may have at a time; 0 means any number.", settings.Between(0, 100000))
+	MaxUnpaidSeats = settings.Int("ticketing.max_unpaid_seats", 20,
+		"How many unpaid tickets of an event a person may have at a time; 0 means any number.",
+		settings.Between(0, 100000))
+	MaxManualSeats = settings.Int("ticketing.max_manual_seats", 6,
+		"How many tickets of an event a person may have at a time that wait for a bank transfer or the box office; 0 "+
+			"means any number.", settings.Between(0, 100000))
+	RenewalPause = settings.Duration("ticketing.renewal_pause", time.Minute,
+		"How long a person has to wait with another order for an event after one that was not paid and had kept its "+
+			"seats for half of ticketing.hold_ttl or more: others go first; 0s means not at all.",
+		settings.Between(time.Duration(0), time.Hour))
 	PaymentGrace = settings.Duration("ticketing.payment_grace", 15*time.Minute,
 		"How long beyond its time an order keeps its seats while its payment cannot be ended at the provider.",
 		settings.Between(time.Duration(0), 24*time.Hour))
@@ -145,7 +155,8 @@ func OriginAllowed(text, origin string) bool {
 
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
-	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, PaymentGrace, DoorsOpen, DoorsClose,
+	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, MaxUnpaidSeats, MaxManualSeats,
+		RenewalPause, PaymentGrace, DoorsOpen, DoorsClose,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,

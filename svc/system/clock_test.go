@@ -18,6 +18,7 @@ func TestClocksOfMachines(t *testing.T) {
 	cfg := config(t.TempDir())
 	s, sys, _ := start(t, cfg)
 	admin := s.login(adminEmail)
+	s.anyOrders(admin)
 	s.set(admin, "ticketing.hold_ttl", "8m")
 	event := s.concert(admin, 100, 1500)
 	first := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 1))

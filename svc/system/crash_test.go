@@ -139,6 +139,7 @@ func TestKillAtEveryStep(t *testing.T) {
 	t.Parallel()
 	s := startMortal(t, "")
 	admin := s.admin
+	s.anyOrders(admin)
 	event := s.concert(admin, 10000, 1500)
 
 	status := func(o api.Order, want string) func() error {

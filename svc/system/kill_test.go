@@ -143,6 +143,7 @@ func (x *sale) check(s *site, token string) {
 // shortHolds lets unpaid holds end while the test runs, but not before a payment that is on its way.
 func (s *site) shortHolds(admin string) {
 	s.t.Helper()
+	s.anyOrders(admin)
 	s.set(admin, "ticketing.hold_ttl", "5s")
 	s.set(admin, "payment.sandbox", "true")
 	event := s.concert(admin, 10, 1000)

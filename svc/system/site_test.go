@@ -313,6 +313,7 @@ func (s *site) unlimited(admin string) {
 	for _, key := range []string{"gateway.rate_per_address", "gateway.rate_per_person", "gateway.rate_login"} {
 		s.set(admin, key, "0")
 	}
+	s.anyOrders(admin)
 	s.set(admin, "user.access_ttl", "777s")
 	testkit.Eventually(s.t, 5*time.Second, func() error {
 		got := call[api.Tokens](s, 201, "POST", "/v1/sessions", "", api.Login{Email: adminEmail, Password: password})
@@ -321,4 +322,12 @@ func (s *site) unlimited(admin string) {
 		}
 		return nil
 	})
+}
+
+// anyOrders lets one person hold as much unpaid as there is.
+func (s *site) anyOrders(admin string) {
+	s.t.Helper()
+	s.set(admin, "ticketing.max_open_orders", "0")
+	s.set(admin, "ticketing.max_unpaid_seats", "0")
+	s.set(admin, "ticketing.renewal_pause", "0s")
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -58,7 +57,7 @@ func (h *harness) holds(s *Service, user ids.User, n int) {
 // for it, and is not locked out by holds without orders.
 func TestOrderThatWaitedTooLongHoldsNothing(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
-		h.live = settings.Fixed(api.HoldTTL.Is(10*time.Minute), api.MaxOpenOrders.Is(1))
+		h.live = fixed(api.HoldTTL.Is(10*time.Minute), api.MaxOpenOrders.Is(1))
 		s := h.start()
 		o := h.publish(100, 1000)
 		must(h.as(person()), h, api.CreateOrder, order(o, 1)) // opens the pool

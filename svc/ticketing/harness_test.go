@@ -58,11 +58,17 @@ func each(t *testing.T, test func(*testing.T, *harness)) {
 	testkit.DB(t, "ticketing", Migrations(), func(t *testing.T, db *store.DB) { test(t, newHarness(t, db)) })
 }
 
+// fixed are settings without bounds on what a person holds unpaid, unless they are named.
+func fixed(named ...settings.Override) *settings.Live {
+	return settings.Fixed(append([]settings.Override{api.MaxOpenOrders.Is(0), api.MaxUnpaidSeats.Is(0),
+		api.MaxManualSeats.Is(0), api.RenewalPause.Is(0)}, named...)...)
+}
+
 func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
 	h := &harness{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t),
 		clock: testkit.NewClock(time.Now().Truncate(time.Second)),
-		live:  settings.Fixed(api.HoldTTL.Is(time.Minute), api.MaxOpenOrders.Is(0)), offers: map[ids.Event]*api.Offer{},
+		live:  fixed(api.HoldTTL.Is(time.Minute)), offers: map[ids.Event]*api.Offer{},
 		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}, venues: map[ids.Venue]ids.User{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)

@@ -38,9 +38,9 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
 	}
 	created.row = row
-	if limit := api.MaxOpenOrders.Get(s.live); limit > 0 && s.inv.HeldBy(user) >= limit {
-		return nil, fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first",
-			limit).After(api.HoldTTL.Get(s.live))
+	created.limits = s.unpaidLimitsOf(row)
+	if err := s.mayHold(ctx, row, created.limits); err != nil {
+		return nil, err
 	}
 	expires := row.ExpiresAt
 	if created.free {
@@ -305,7 +305,8 @@ func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*a
 	var row orderRow
 	err := s.writes.Do(ctx, func(ctx context.Context, tx tx) error {
 		var err error
-		row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, expires, now)
+		row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, expires, now,
+			api.MaxManualSeats.Get(s.live))
 		return err
 	})
 	if err != nil {
@@ -336,6 +337,13 @@ func (s *Service) holdUntil(ctx context.Context, id ids.Order, user ids.User, un
 	}
 	if !until.After(row.ExpiresAt) {
 		return row.ExpiresAt, nil
+	}
+	others, err := unpaidOf(ctx, s.db.Read(), []ids.User{user}, store.Time(s.now()))
+	if err != nil {
+		return time.Time{}, err
+	}
+	if err := mayExtend(row, others, api.MaxManualSeats.Get(s.live)); err != nil { // before the inventory is told
+		return time.Time{}, err
 	}
 	until = store.Time(until)
 	return until, s.inv.Extend(ctx, row.ref(), until)

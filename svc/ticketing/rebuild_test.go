@@ -8,7 +8,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
@@ -34,7 +33,7 @@ func (h *harness) rebuild(event ids.Event) api.RebuiltInventory {
 // and leaves a hold whose order is about to be written.
 func TestRebuildMendsWhatDiffers(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
-		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
+		h.live = fixed(api.HoldTTL.Is(time.Hour))
 		s := h.start()
 		o := h.publish(20, 1000, 0)
 		typ := o.Event.TicketTypes[0].ID
@@ -89,7 +88,7 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 // anything else is sold.
 func TestLostInventory(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
-		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
+		h.live = fixed(api.HoldTTL.Is(time.Hour))
 		h.start()
 		buyer := person()
 		events := []*api.Offer{h.publish(3, 1000), h.publish(3, 1000)}
@@ -146,7 +145,7 @@ func TestQuantitiesOfALostPool(t *testing.T) {
 // the end all agree.
 func TestLostInventoryInASale(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
-		h.live = settings.Fixed(api.HoldTTL.Is(time.Hour), api.MaxOpenOrders.Is(0))
+		h.live = fixed(api.HoldTTL.Is(time.Hour))
 		h.start()
 		h.start()
 		o := h.publish(60, 0)

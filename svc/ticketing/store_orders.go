@@ -36,6 +36,7 @@ type orderRow struct {
 	Currency  string          `bun:"currency"`
 	Refunded  int64           `bun:"refunded"`
 	SeatsDue  bool            `bun:"seats_due"`
+	Extended  bool            `bun:"extended"`
 	PaymentID ids.Payment     `bun:"payment_id"`
 	ExpiresAt time.Time       `bun:"expires_at"`
 	PaidAt    *time.Time      `bun:"paid_at"`
@@ -122,6 +123,7 @@ type creation struct {
 	eventName string
 	message   stream.Message // about it, belonging to the request
 	sale      *saleMade      // at a counter: it is paid as it is written
+	limits    unpaidLimits
 
 	remember         bool
 	scope, key, hash string
@@ -143,9 +145,16 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 		if err != nil {
 			return err
 		}
+		refused, err := db.overLimits(ctx, tx, in, now)
+		if err != nil {
+			return err
+		}
 		var rows []orderRow
 		for i, c := range in {
 			switch now := currency[c.row.EventID]; {
+			case refused[i] != nil:
+				out[i].Err = refused[i]
+				continue
 			case free[c.row.EventID].cancelled:
 				out[i].Err = fault.New(fault.Conflict, "the event is cancelled")
 				continue
@@ -273,10 +282,16 @@ func (db ticketStore) offeredFree(ctx context.Context, tx tx, in []creation) (ma
 	return db.offered(ctx, tx, events)
 }
 
-// beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later.
+// beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later: of the seats
+// of such orders the user may have so many of an event.
 func (db ticketStore) beginPayment(
-	ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time,
+	ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time, mostSeats int,
 ) (orderRow, error) {
+	if !expires.IsZero() {
+		if err := db.lockBuyers(ctx, tx, []ids.User{user}); err != nil {
+			return orderRow{}, err
+		}
+	}
 	var row orderRow
 	err := store.Select(ctx, tx, &row, "SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate())
 	if err != nil {
@@ -292,12 +307,19 @@ func (db ticketStore) beginPayment(
 	}
 	row.PaymentID, row.UpdatedAt = payment, now
 	if expires.After(row.ExpiresAt) {
-		row.ExpiresAt = expires
+		others, err := unpaidOf(ctx, tx, []ids.User{user}, now)
+		if err != nil {
+			return orderRow{}, err
+		}
+		if err := mayExtend(row, others, mostSeats); err != nil {
+			return orderRow{}, err
+		}
+		row.ExpiresAt, row.Extended = expires, true
 	}
 	row.Revision++
 	_, err = store.Exec(ctx, tx,
-		"UPDATE orders SET payment_id = ?, expires_at = ?, updated_at = ?, revision = ? WHERE id = ?",
-		payment, row.ExpiresAt, now, row.Revision, id)
+		"UPDATE orders SET payment_id = ?, expires_at = ?, extended = ?, updated_at = ?, revision = ? WHERE id = ?",
+		payment, row.ExpiresAt, row.Extended, now, row.Revision, id)
 	return row, err
 }
 

@@ -1,0 +1,175 @@
+package ticketing
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+)
+
+// unpaidLimits bound what a person may hold without having paid, so that no buyer keeps a house from others. 0 means
+// that there is no such bound.
+type unpaidLimits struct {
+	orders int           // at a time
+	seats  int           // of an event
+	pause  time.Duration // after an order for the event that kept its seats for long and was not paid
+	long   time.Duration // how long that is
+}
+
+// unpaidLimitsOf returns the limits for an order. One that costs nothing is paid at once.
+func (s *Service) unpaidLimitsOf(row orderRow) unpaidLimits {
+	if row.Total == 0 {
+		return unpaidLimits{}
+	}
+	return unpaidLimits{orders: api.MaxOpenOrders.Get(s.live), seats: api.MaxUnpaidSeats.Get(s.live),
+		pause: api.RenewalPause.Get(s.live), long: api.HoldTTL.Get(s.live) / 2}
+}
+
+// unpaid is what is looked at of an order that is not paid.
+type unpaid struct {
+	ID        ids.Order
+	UserID    ids.User
+	EventID   ids.Event
+	Status    string
+	Items     []api.OrderItem `bun:"items,type:text"`
+	Extended  bool
+	ExpiresAt time.Time
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+func (u unpaid) seats() (n int) {
+	for _, item := range u.Items {
+		n += item.Quantity
+	}
+	return n
+}
+
+// endedUnpaid is how far back orders are looked for that have ended unpaid lately: longer than any hold that a live
+// setting allows, and the longest pause.
+const endedUnpaid = 26 * time.Hour
+
+// unpaidOf returns the pending orders of people, and those of late that were not paid.
+func unpaidOf(ctx context.Context, db bun.IDB, users []ids.User, now time.Time) ([]unpaid, error) {
+	var rows []unpaid
+	err := store.Select(ctx, db, &rows, `SELECT id, user_id, event_id, status, items, extended, expires_at, created_at,
+		updated_at FROM orders WHERE user_id IN (?) AND (status = 'pending'
+		OR status IN ('expired', 'cancelled') AND created_at > ?)`, store.List(users), now.Add(-endedUnpaid))
+	return rows, err
+}
+
+// lockBuyers makes transactions that count the orders of a person wait for each other. SQLite has one writer.
+func (db ticketStore) lockBuyers(ctx context.Context, tx tx, users []ids.User) error {
+	if !db.Postgres() {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('starlight buyer ' || id, 0))
+		FROM unnest(ARRAY[?]) AS id ORDER BY id`, bun.List(users))
+	return err
+}
+
+// check returns why a person may not have one more order beside those that are there, or nil.
+func (l unpaidLimits) check(order orderRow, others []unpaid, now time.Time) error {
+	open, seats := 0, unpaid{Items: order.Items}.seats()
+	soonest := now.Add(time.Minute)
+	for _, o := range others {
+		switch {
+		case o.ID == order.ID || o.UserID != order.UserID: // the same request has come before
+		case o.Status == api.OrderPending:
+			open++
+			if open == 1 || o.ExpiresAt.Before(soonest) {
+				soonest = o.ExpiresAt
+			}
+			if o.EventID == order.EventID {
+				seats += o.seats()
+			}
+		case o.EventID == order.EventID && o.UpdatedAt.Sub(o.CreatedAt) >= l.long && now.Sub(o.UpdatedAt) < l.pause:
+			return fault.New(fault.RateLimited, "an order of yours for this event was not paid in time; "+
+				"its seats are for others first").After(o.UpdatedAt.Add(l.pause).Sub(now))
+		}
+	}
+	wait := max(soonest.Sub(now), time.Second)
+	if l.orders > 0 && open >= l.orders {
+		return fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first", open).After(wait)
+	}
+	if l.seats > 0 && seats > l.seats {
+		return fault.New(fault.RateLimited, "that makes %d unpaid tickets of one event, and a person may have %d; "+
+			"pay or cancel an order first", seats, l.seats).After(wait)
+	}
+	return nil
+}
+
+// mayHold refuses an order that create would refuse, before it takes seats. Buyers of whom this instance knows no hold
+// are not asked about: create decides.
+func (s *Service) mayHold(ctx context.Context, order orderRow, l unpaidLimits) error {
+	if l == (unpaidLimits{}) || s.inv.HeldBy(order.UserID) == 0 {
+		return nil
+	}
+	now := store.Time(s.now())
+	others, err := unpaidOf(ctx, s.db.Read(), []ids.User{order.UserID}, now)
+	if err != nil {
+		return err
+	}
+	return l.check(order, others, now)
+}
+
+// overLimits returns why orders of a transaction are refused, by their place in it. Those before count for those after
+// them.
+func (db ticketStore) overLimits(ctx context.Context, tx tx, in []creation, now time.Time) (map[int]error, error) {
+	buyers := map[ids.User]bool{}
+	for _, c := range in {
+		if c.limits != (unpaidLimits{}) {
+			buyers[c.row.UserID] = true
+		}
+	}
+	if len(buyers) == 0 {
+		return nil, nil
+	}
+	users := sortedKeys(buyers)
+	if err := db.lockBuyers(ctx, tx, users); err != nil {
+		return nil, err
+	}
+	rows, err := unpaidOf(ctx, tx, users, now)
+	if err != nil {
+		return nil, err
+	}
+	byUser := make(map[ids.User][]unpaid, len(users))
+	for _, r := range rows {
+		byUser[r.UserID] = append(byUser[r.UserID], r)
+	}
+	refused := map[int]error{}
+	for i, c := range in {
+		user := c.row.UserID
+		if c.limits == (unpaidLimits{}) {
+			continue
+		}
+		if err := c.limits.check(c.row, byUser[user], now); err != nil {
+			refused[i] = err
+			continue
+		}
+		byUser[user] = append(byUser[user], unpaid{ID: c.row.ID, UserID: user, EventID: c.row.EventID,
+			Status: api.OrderPending, Items: c.row.Items, ExpiresAt: c.row.ExpiresAt})
+	}
+	return refused, nil
+}
+
+// mayExtend returns a Conflict if an order may not keep its seats for longer than others, because the person has enough
+// seats of the event that do.
+func mayExtend(order orderRow, others []unpaid, most int) error {
+	seats := unpaid{Items: order.Items}.seats()
+	for _, o := range others {
+		if o.Extended && o.Status == api.OrderPending && o.EventID == order.EventID && o.ID != order.ID {
+			seats += o.seats()
+		}
+	}
+	if most > 0 && seats > most {
+		return fault.New(fault.Conflict, "by a payment that takes days a person may have %d unpaid tickets of an "+
+			"event, and this makes %d; pay in another way", most, seats)
+	}
+	return nil
+}
