@@ -47,6 +47,14 @@ func (e *evening) lineUp() {
 	})
 }
 
+// noHolds says what is held if something is: what was not paid has to expire.
+func (e *evening) noHolds() error {
+	if got := e.hub.left(e.event); got.Held != 0 {
+		return fmt.Errorf("the seats are %+v", got)
+	}
+	return nil
+}
+
 // leaseSeats leases seats to the venue, and waits until it can sell them.
 func (e *evening) leaseSeats() {
 	e.t.Helper()
@@ -213,12 +221,7 @@ func TestHourOfAVenue(t *testing.T) {
 	e.lineUp()
 	e.x.end()
 	e.x.signIn()
-	testkit.Eventually(t, 60*time.Second, func() error { // what was not paid has expired
-		if got := hall.hub.left(hall.event); got.Held != 0 {
-			return fmt.Errorf("the seats are %+v", got)
-		}
-		return nil
-	})
+	testkit.Eventually(t, 60*time.Second, e.noHolds)
 	hall.judge(t)
 	if flagged := hall.flagged(); len(flagged) > 0 {
 		t.Errorf("flagged sales: %+v", flagged)

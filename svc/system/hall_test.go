@@ -83,16 +83,22 @@ func openMortalHall(t *testing.T, quantity int, price int64) (h *hall, hub, venu
 	return h, m.fuse, &fuse{t: t, p: h.p, dir: h.folder}
 }
 
-// open makes a venue, and a line to where the system takes leaf nodes.
+// open makes a venue with its credentials, and a line to where the system takes leaf nodes.
 func (h *hall) open(t *testing.T, leaf string) {
 	t.Helper()
-	h.venue = call[api.Venue](h.hub, 201, "POST", "/v1/venues", h.owner, api.NewVenue{Name: "Hall", Timezone: "UTC", Gates: []string{"north"}})
-	dir := t.TempDir()
-	h.creds, h.folder = filepath.Join(dir, "venue.creds"), filepath.Join(dir, "edge")
+	h.found(t, leaf)
 	got := call[api.VenueCredentials](h.hub, 201, "POST", "/v1/venues/"+h.venue.ID.String()+"/credentials", h.owner, nil)
 	if err := os.WriteFile(h.creds, []byte(got.Credentials), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// found makes a venue without credentials.
+func (h *hall) found(t *testing.T, leaf string) {
+	t.Helper()
+	h.venue = call[api.Venue](h.hub, 201, "POST", "/v1/venues", h.owner, api.NewVenue{Name: "Hall", Timezone: "UTC", Gates: []string{"north"}})
+	dir := t.TempDir()
+	h.creds, h.folder = filepath.Join(dir, "venue.creds"), filepath.Join(dir, "edge")
 	h.line = testkit.NewProxy(t, leaf)
 }
 

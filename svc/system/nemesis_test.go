@@ -26,6 +26,7 @@ type cluster struct {
 	cfg      system.Config
 	natsURL  string
 	creds    string
+	leafs    []string // where the NATS servers take leaf nodes
 	database *testkit.Proxy
 	nodes    []*process            // NATS
 	members  map[string][]*process // two of each
@@ -50,6 +51,7 @@ func startCluster(t *testing.T) *cluster {
 	c.startNodes(dir)
 	c.cfg.Data = t.TempDir()
 	env := []string{"STARLIGHT_NATS_URL=" + c.natsURL, "STARLIGHT_NATS_CREDS=" + c.creds, "STARLIGHT_DATABASE_URL=" + c.cfg.DatabaseURL,
+		"STARLIGHT_VENUE_CREDS=" + filepath.Join(dir, "members", "venue", "venues"),
 		"STARLIGHT_REPLICAS=3", "STARLIGHT_OPS=off", "STARLIGHT_ADMIN_EMAIL=" + adminEmail, "STARLIGHT_ADMIN_PASSWORD=" + password}
 	var starting sync.WaitGroup
 	addresses := []string{freeAddress(t), freeAddress(t)}
@@ -103,6 +105,7 @@ func (c *cluster) startNodes(dir string) {
 		for _, base := range []int{6222, 7422} {
 			ports = append(ports, fmt.Sprintf("127.0.0.1:%d", base+i), freeAddress(c.t))
 		}
+		c.leafs = append(c.leafs, ports[len(ports)-1])
 	}
 	var urls []string
 	var starting sync.WaitGroup
