@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/phone"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/token"
 )
@@ -105,6 +106,27 @@ var (
 		"Web pages of which origins may call from a browser: \"https://shop.example.org\", several with commas "+
 			"between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins)
 
+	SMSCountries = settings.CheckedString("notification.sms_countries", "",
+		"To the mobile phones of which countries text messages go, ISO 3166-1 alpha-2: \"DE,AT,CH\", or * for all; "+
+			"nothing means none.", 1000, phone.CheckCountries)
+
+	SMSPerPerson = settings.Int("notification.sms_per_person", 10,
+		"Text messages to one person in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000))
+	SMSPerDay = settings.Int("notification.sms_per_day", 1000,
+		"Text messages to all in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000_000))
+	MailsPerPerson = settings.Int("notification.mails_per_person", 50,
+		"Mails to one person in a day (UTC) that others cause: announcements, changes, reminders, tickets that were "+
+			"given, ends of orders. More are in the list of messages alone. 0 means any number.",
+		settings.Between(0, 1_000_000))
+	AnnouncementsPerEvent = settings.Int("notification.announcements_per_event", 5,
+		"Announcements of one event in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000))
+	MailsPerOrganizer = settings.Int("notification.mails_per_organizer", 50_000,
+		"Recipients of all announcements that one organizer may send in a day (UTC); 0 means any number.",
+		settings.Between(0, 1_000_000_000))
+	ChangeQuiet = settings.Duration("notification.change_quiet", 10*time.Minute,
+		"How long an event must stay as it is before ticket holders are told of its changes, in one message; less if "+
+			"it begins soon.", settings.Between(time.Duration(0), 24*time.Hour))
+
 	LivePerPerson = settings.Int("gateway.live_per_person", 8,
 		"Live streams that one person may have open at a gateway.", settings.Between(1, 1000))
 	LiveStreams = settings.Int("gateway.live_streams", 10000,
@@ -162,6 +184,7 @@ func Settings() []settings.Definition {
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, CallbackRetention,
 		AccessTTL, RefreshTTL, ChallengeBits, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
+		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

@@ -25,7 +25,8 @@ func Topics() []TopicDescriptor {
 func userTopics() []TopicDescriptor {
 	return []TopicDescriptor{UserRegistered.Describe(), UserUpdated.Describe(), UserDeleted.Describe(),
 		PasswordChanged.Describe(), EmailConfirmationRequested.Describe(), PasswordResetRequested.Describe(),
-		DeviceWasAdded.Describe(), LoginsHaveFailed.Describe()}
+		DeviceWasAdded.Describe(), LoginsHaveFailed.Describe(), PhoneConfirmationRequested.Describe(),
+		PhoneChanged.Describe()}
 }
 
 func eventTopics() []TopicDescriptor {

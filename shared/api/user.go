@@ -20,11 +20,13 @@ type User struct {
 	PendingEmail string `json:"pending_email,omitempty" format:"email"`
 	Name         string `json:"name"` // what the person is called
 	// admin, or nothing: what a person may do at an event is said by its team
-	Roles     []string  `json:"roles" enum:"admin"`
-	Profile   Profile   `json:"profile"`
-	Revision  int64     `json:"revision"`   // grows with each change
-	CreatedAt time.Time `json:"created_at"` // when it was made
-	UpdatedAt time.Time `json:"updated_at"` // when it was last changed
+	Roles   []string `json:"roles" enum:"admin"`
+	Profile Profile  `json:"profile"`
+	// whether the person has proven to read what is sent to the number of the profile
+	PhoneVerified bool      `json:"phone_verified"`
+	Revision      int64     `json:"revision"`   // grows with each change
+	CreatedAt     time.Time `json:"created_at"` // when it was made
+	UpdatedAt     time.Time `json:"updated_at"` // when it was last changed
 }
 
 // ETag implements rpc.ETagger.
@@ -32,7 +34,8 @@ func (u User) ETag() string { return strconv.FormatInt(u.Revision, 36) }
 
 // Profile is what a person may say about themselves. All of it is optional.
 type Profile struct {
-	Phone string `json:"phone,omitempty" pattern:"^\\+[1-9][0-9]{6,14}$"` // E.164, such as +4930123456
+	// E.164, such as +4915112345678; messages go there once it is confirmed
+	Phone string `json:"phone,omitempty" pattern:"^\\+[1-9][0-9]{6,14}$"`
 	// BCP 47, such as pt-BR; of mails and messages
 	Language string `json:"language,omitempty" maxLength:"35"`
 	// from the IANA database; of times in messages
@@ -165,7 +168,7 @@ type Contact struct {
 	// whether the person has proven to read what is mailed there
 	EmailVerified bool   `json:"email_verified,omitempty"`
 	Name          string `json:"name"`
-	Phone         string `json:"phone,omitempty"`
+	Phone         string `json:"phone,omitempty"` // that is confirmed
 	Language      string `json:"language,omitempty"`
 	Timezone      string `json:"timezone,omitempty"`
 }
@@ -339,7 +342,8 @@ func userEndpoints() []rpc.Descriptor {
 		SetUserRoles.Describe(),
 		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
 		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
-		MintConfirmationToken.Describe(), GetFormerContact.Describe()}, sessionEndpoints()...)
+		MintConfirmationToken.Describe(), GetFormerContact.Describe(), RequestPhoneConfirmation.Describe(),
+		ConfirmPhoneNumber.Describe(), MintPhoneCode.Describe()}, sessionEndpoints()...)
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.
@@ -355,7 +359,7 @@ type UserEvent struct {
 type ConfirmationEvent struct {
 	UserID         ids.User  `json:"user_id"`
 	ConfirmationID string    `json:"confirmation_id"` // names the request; is not the secret
-	Change         bool      `json:"change"`          // whether the address is to replace another one
+	Change         bool      `json:"change"`          // whether it is to replace another one that is confirmed
 	At             time.Time `json:"at"`
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/notification"
@@ -48,6 +49,8 @@ type harness struct {
 	outbox  string
 	log     *testkit.Buffer
 	db      *store.DB
+	users   *store.DB
+	live    *settings.Live
 	gateway *rpc.Client
 	stop    func() // ends the notification service
 	cancel  func() // asks it to stop
@@ -70,6 +73,8 @@ func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *harne
 	t.Helper()
 	h := &harness{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &testkit.Buffer{}, db: db,
 		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}}
+	h.live = settings.Fixed(api.SMSCountries.Is("DE"), api.MailsPerPerson.Is(50), api.SMSPerPerson.Is(10), api.SMSPerDay.Is(1000),
+		api.AnnouncementsPerEvent.Is(5), api.MailsPerOrganizer.Is(1000))
 	h.nats.Stream("EVENTS", "ev.>")
 	h.nats.Stream("DEAD", "dead.>")
 	_, err := h.nats.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NOTIFICATIONS", Subjects: []string{"notify.>"}, AllowAtomicPublish: true})
@@ -79,13 +84,14 @@ func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *harne
 	h.gateway = rpc.NewClient(h.nats.Conn, rpc.ClientConfig{Name: "gateway"})
 	log := slog.New(slog.NewJSONHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	users := testkit.Open(t, testkit.SQLite(t), "user", user.Migrations())
-	people, err := user.New(t.Context(), user.Deps{DB: users, JS: h.nats.JS, Client: h.client("user"), Log: log, Metrics: observe.NewRegistry(), Now: h.clock.Now})
+	people, err := user.New(t.Context(), user.Deps{DB: users, JS: h.nats.JS, Client: h.client("user"), Live: h.live, Log: log, Metrics: observe.NewRegistry(), Now: h.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.users = users
 	h.start("user", people, users)
 	h.neighbours()
-	h.deps = notification.Deps{DB: db, NATS: h.nats.Conn, JS: h.nats.JS, Client: h.client("notification"), Log: log, Metrics: observe.NewRegistry(),
+	h.deps = notification.Deps{DB: db, NATS: h.nats.Conn, JS: h.nats.JS, Client: h.client("notification"), Live: h.live, Log: log, Metrics: observe.NewRegistry(),
 		Now: h.clock.Now, OutboxDir: h.outbox, PublicURL: "https://tickets.example", Pauses: []time.Duration{50 * time.Millisecond}}
 	for _, f := range change {
 		f(&h.deps)
@@ -237,23 +243,9 @@ func (h *harness) mails(name string, n int) (found []mailFile) {
 			h.t.Log(h.log.String())
 		}
 	}()
-	testkit.Eventually(h.t, 30*time.Second, func() error {
-		found = nil
-		files, err := filepath.Glob(filepath.Join(h.outbox, "*_"+name+".*.eml"))
-		if err != nil {
+	testkit.Eventually(h.t, 30*time.Second, func() (err error) {
+		if found, err = h.readMails(name); err != nil {
 			return err
-		}
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			m, err := parse(raw)
-			if err != nil {
-				return fmt.Errorf("%s: %w", file, err)
-			}
-			m.file = filepath.Base(file)
-			found = append(found, m)
 		}
 		if len(found) != n {
 			return fmt.Errorf("%d mails %s, want %d", len(found), name, n)
@@ -263,8 +255,49 @@ func (h *harness) mails(name string, n int) (found []mailFile) {
 	return found
 }
 
-// join makes an account, and returns when its welcome is planned.
+// readMails returns the mails of a template that are there.
+func (h *harness) readMails(name string) (found []mailFile, err error) {
+	files, err := filepath.Glob(filepath.Join(h.outbox, "*_"+name+".*.eml"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		m, err := parse(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		m.file = filepath.Base(file)
+		found = append(found, m)
+	}
+	return found, nil
+}
+
+// join makes an account whose address is confirmed, and returns when its welcome is planned.
 func (h *harness) join(name string) api.User {
+	h.t.Helper()
+	u := h.register(name)
+	h.set(u, "email_verified = TRUE")
+	return u
+}
+
+// set changes the row of an account.
+func (h *harness) set(u api.User, change string) {
+	h.t.Helper()
+	err := h.users.Tx(h.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE users SET "+change+" WHERE id = ?", u.ID)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// register makes an account, and returns when its welcome is planned.
+func (h *harness) register(name string) api.User {
 	h.t.Helper()
 	u, err := rpc.Call(h.t.Context(), h.gateway, api.RegisterUser, &api.Register{Email: name + "@example.org", Password: "correct horse battery", Name: name})
 	if err != nil {
@@ -294,6 +327,14 @@ func (h *harness) updateMe(u api.User, change api.UpdateProfile) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	if _, err := rpc.Call(h.signedIn(u, tokens), h.gateway, api.UpdateMe, &change); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// signedIn returns the context of a request of a user with the session of tokens.
+func (h *harness) signedIn(u api.User, tokens *api.Tokens) context.Context {
+	h.t.Helper()
 	claims, err := base64.RawURLEncoding.DecodeString(strings.Split(tokens.AccessToken, ".")[1])
 	if err != nil {
 		h.t.Fatal(err)
@@ -304,10 +345,7 @@ func (h *harness) updateMe(u api.User, change api.UpdateProfile) {
 	if err := json.Unmarshal(claims, &session); err != nil {
 		h.t.Fatal(err)
 	}
-	ctx := rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
-	if _, err := rpc.Call(ctx, h.gateway, api.UpdateMe, &change); err != nil {
-		h.t.Fatal(err)
-	}
+	return rpc.WithMeta(h.t.Context(), rpc.Meta{Principal: rpc.Principal{User: u.ID, Session: session.ID}})
 }
 
 // as returns the context of a request of a user.

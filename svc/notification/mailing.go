@@ -89,8 +89,9 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 		return err
 	}
 	notices := make([]notice, len(people))
-	for i, user := range people {
-		notices[i] = notice{cause: m.Cause, user: user, name: m.Name, facts: f, bulk: true}
+	for i, p := range people {
+		notices[i] = notice{cause: m.Cause, user: p.UserID, name: m.Name, facts: f, bulk: true, bought: p.Paid &&
+			(m.Name == "event_changed" || m.Name == "event_cancelled")}
 	}
 	contacts, err := s.recipientsOf(ctx, notices)
 	if err != nil {
@@ -101,7 +102,7 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 		done = posted{}
 		reached, doneAt := m.Reached, (*time.Time)(nil)
 		if len(people) > 0 {
-			reached = people[len(people)-1]
+			reached = people[len(people)-1].UserID
 		}
 		if len(people) < mailingPage {
 			now := s.Now()
@@ -125,12 +126,18 @@ func (s *Service) advance(ctx context.Context, m mailingRow) error {
 	return nil
 }
 
+// recipient is a person whom a mailing concerns.
+type recipient struct {
+	UserID ids.User
+	Paid   bool // for one of the tickets
+}
+
 // recipients returns the next people that a mailing concerns, in order. The cancellation of an event revokes its
 // tickets, perhaps before this is read: it concerns their holders all the same.
-func (s *Service) recipients(ctx context.Context, m mailingRow) (people []ids.User, err error) {
-	err = s.DB.Read().NewRaw(`SELECT DISTINCT user_id FROM holders
+func (s *Service) recipients(ctx context.Context, m mailingRow) (people []recipient, err error) {
+	err = s.DB.Read().NewRaw(`SELECT user_id, MAX(CASE WHEN paid THEN 1 ELSE 0 END) = 1 AS paid FROM holders
 		WHERE event_id = ? AND user_id > ? AND (revoked_at IS NULL OR cancelled AND ?)
-		ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Name == "event_cancelled", mailingPage).Scan(ctx, &people)
+		GROUP BY user_id ORDER BY user_id LIMIT ?`, m.EventID, m.Reached, m.Name == "event_cancelled", mailingPage).Scan(ctx, &people)
 	return people, err
 }
 
@@ -197,6 +204,9 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 		By: callerOf(ctx), Subject: req.Subject, Text: req.Text, Status: "sending", CreatedAt: now}
 	err = s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := idempotency.KeepFor(ctx, tx, api.CreateAnnouncement.Success(), a); err != nil {
+			return err
+		}
+		if err := s.allowAnnouncement(ctx, tx, e); err != nil {
 			return err
 		}
 		return s.startMailing(ctx, tx, mailing{cause: announcementCause(a.ID),

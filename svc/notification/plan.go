@@ -17,8 +17,9 @@ import (
 // consumed are the domain events that lead to messages, or say whom they concern.
 func consumed() []string {
 	return []string{
-		api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
+		api.UserRegistered.Subject, api.UserUpdated.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
 		api.PasswordResetRequested.Subject, api.EmailConfirmationRequested.Subject,
+		api.PhoneConfirmationRequested.Subject, api.PhoneChanged.Subject,
 		api.DeviceWasAdded.Subject, api.LoginsHaveFailed.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
@@ -43,6 +44,8 @@ type notice struct {
 	facts  render.Facts
 	bulk   bool // one of many
 	hidden bool // not for the inbox
+	bought bool // about what the person has paid for
+	code   bool // a text message and nothing else, to a number that it confirms
 }
 
 // plan turns a domain event into messages and delivery jobs, in one transaction, which it may share with other events.
@@ -82,9 +85,16 @@ func (s *Service) plan(ctx context.Context, m stream.Msg) error {
 // stepFor decides what an event leads to.
 func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 	switch m.Subject {
-	case api.UserRegistered.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
-		api.LoginsHaveFailed.Subject:
-		return s.onUser(m)
+	case api.UserRegistered.Subject, api.UserUpdated.Subject, api.UserDeleted.Subject, api.PasswordChanged.Subject,
+		api.LoginsHaveFailed.Subject, api.PhoneChanged.Subject:
+		return s.onUser(ctx, m)
+	case api.PhoneConfirmationRequested.Subject:
+		var e api.PhoneEvent
+		if err := m.Decode(&e); err != nil {
+			return step{}, err
+		}
+		return step{notices: []notice{{cause: "phone." + e.ConfirmationID, user: e.UserID, name: "phone_confirmation",
+			facts: render.Facts{ConfirmationID: e.ConfirmationID}, hidden: true, code: true}}}, nil
 	case api.PasswordResetRequested.Subject:
 		var e api.ResetEvent
 		if err := m.Decode(&e); err != nil {
@@ -123,7 +133,7 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 	return step{}, fault.New(fault.Invalid, "no message is defined for %s", m.Subject)
 }
 
-func (s *Service) onUser(m stream.Msg) (step, error) {
+func (s *Service) onUser(ctx context.Context, m stream.Msg) (step, error) {
 	var e api.UserEvent
 	if err := m.Decode(&e); err != nil {
 		return step{}, err
@@ -136,6 +146,10 @@ func (s *Service) onUser(m stream.Msg) (step, error) {
 		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "password_changed"}}}, nil
 	case api.LoginsHaveFailed.Subject:
 		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "logins_failed"}}}, nil
+	case api.PhoneChanged.Subject:
+		return step{notices: []notice{{cause: m.ID, user: e.UserID, name: "phone_changed"}}}, nil
+	case api.UserUpdated.Subject:
+		return s.onAccount(ctx, e.UserID)
 	}
 	return step{change: func(ctx context.Context, tx bun.Tx) error { return deletePerson(ctx, tx, e.UserID) }}, nil
 }
@@ -168,7 +182,8 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 	}
 	about := func(name string) []notice {
 		f := render.Facts{Event: event, Order: &o}
-		return []notice{{cause: orderCause(name, o.ID), user: o.UserID, name: name, facts: f}}
+		return []notice{{cause: orderCause(name, o.ID), user: o.UserID, name: name, facts: f,
+			bought: name == "order_paid" && o.Total.Amount > 0}}
 	}
 	switch m.Subject {
 	case api.OrderWasPaid.Subject:
@@ -240,6 +255,7 @@ func (s *Service) onMoney(ctx context.Context, m stream.Msg) (step, error) {
 			return step{}, err
 		}
 		n.cause, n.user, n.name = "order_refunded."+e.Refund.ID.String(), e.Payment.UserID, "order_refunded"
+		n.bought = true
 		n.facts = render.Facts{OrderID: e.Payment.OrderID, Amount: &e.Refund.Amount, Code: e.Refund.Reason}
 		if !slices.Contains(api.RefundReasons(), e.Refund.Reason) {
 			n.facts.Code, n.facts.Reason = "", e.Refund.Reason

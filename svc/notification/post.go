@@ -12,7 +12,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
-	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
 // post writes messages and their delivery jobs, by the preferences of each person. A message that exists already stays
@@ -26,14 +25,19 @@ func (s *Service) post(ctx context.Context, tx bun.Tx, notices []notice,
 	if err != nil {
 		return posted{}, err
 	}
+	var drafts []*draft
+	for _, n := range notices {
+		if c, ok := people[n.user]; ok { // or the account is deleted
+			drafts = append(drafts, s.draft(n, c, preferences[n.user]))
+		}
+	}
+	if err := s.ration(ctx, tx, drafts); err != nil {
+		return posted{}, err
+	}
 	b := &posting{now: s.Now(), queued: map[ids.Notification][]stream.Message{},
 		direct: map[ids.Notification]*outgoing{}}
-	for _, n := range notices {
-		c, ok := people[n.user]
-		if !ok { // the account is deleted
-			continue
-		}
-		if err := s.add(b, n, c, preferences[n.user]); err != nil {
+	for _, d := range drafts {
+		if err := s.add(b, d); err != nil {
 			return posted{}, err
 		}
 	}
@@ -93,7 +97,8 @@ type posted struct {
 }
 
 // add makes the rows of one message.
-func (s *Service) add(b *posting, n notice, c api.Contact, p preference) error {
+func (s *Service) add(b *posting, d *draft) error {
+	n, c, p := d.notice, d.to, d.preference
 	data, err := json.Marshal(n.facts)
 	if err != nil {
 		return err
@@ -101,7 +106,7 @@ func (s *Service) add(b *posting, n notice, c api.Contact, p preference) error {
 	t, _ := s.texts.Template(n.name)
 	lang := s.texts.LanguageOf(c, n.facts)
 	row := messageRow{ID: messageID(n.cause, n.user), UserID: n.user, Kind: t.Kind, Name: n.name, Facts: string(data),
-		Inbox: p.Inbox && !n.hidden, CreatedAt: b.now}
+		Inbox: p.Inbox && !n.hidden, Held: d.held, CreatedAt: b.now}
 	row.Title, row.Text, err = s.texts.Headline(lang, n.name, s.texts.View(lang, c.Name, n.facts))
 	if err != nil {
 		return err
@@ -111,7 +116,7 @@ func (s *Service) add(b *posting, n notice, c api.Contact, p preference) error {
 	}
 	row.OrderID = n.facts.AboutOrder()
 	b.messages = append(b.messages, row)
-	if p.Email || render.IsTransactional(t.Kind) {
+	if d.email {
 		job := api.NotificationJob{MessageID: row.ID, Channel: api.ChannelEmail}
 		switch {
 		case n.bulk:
@@ -122,7 +127,7 @@ func (s *Service) add(b *posting, n notice, c api.Contact, p preference) error {
 			b.queue(api.NotifyEmailUrgent, job)
 		}
 	}
-	if p.SMS && s.sms != nil && c.Phone != "" && !n.hidden {
+	if d.sms {
 		b.queue(api.NotifySMS, api.NotificationJob{MessageID: row.ID, Channel: api.ChannelSMS})
 	}
 	if p.Push && !n.hidden {

@@ -2,7 +2,6 @@ package notification
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -52,15 +51,15 @@ func (s *Service) applyEvent(ctx context.Context, tx bun.Tx, e api.Event, delete
 	if !known || deleted || was.Status != api.EventPublished {
 		return nil
 	}
-	moved := !was.StartsAt.Equal(now.StartsAt) || !was.EndsAt.Equal(now.EndsAt) || was.Timezone != now.Timezone ||
-		was.Place != now.Place
 	switch {
 	case now.Status == api.EventCancelled:
+		if err := forgetChange(ctx, tx, e.ID); err != nil {
+			return err
+		}
 		return s.startMailing(ctx, tx, mailing{cause: "event_cancelled." + e.ID.String(), name: "event_cancelled",
 			event: e.ID, facts: render.Facts{Event: render.EventOf(e), Reason: e.CancelReason}})
-	case now.Status == api.EventPublished && moved:
-		return s.startMailing(ctx, tx, mailing{cause: fmt.Sprintf("event_changed.%s.%d", e.ID, e.Revision),
-			name: "event_changed", event: e.ID, facts: render.Facts{Event: render.EventOf(e), Was: was.event()}})
+	case now.Status == api.EventPublished && render.Moved(*was.event(), *now.event()):
+		return s.gatherChange(ctx, tx, was, now)
 	}
 	return nil
 }
@@ -108,9 +107,9 @@ func insertHolders(ctx context.Context, tx bun.Tx, e api.OrderEvent) error {
 		at = *e.Order.PaidAt
 	}
 	for _, id := range e.Tickets {
-		_, err := store.Exec(ctx, tx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at)
-			VALUES (?, ?, ?, ?, ?) ON CONFLICT (ticket_id) DO UPDATE SET order_id = excluded.order_id`,
-			id, e.Order.EventID, e.Order.ID, e.Order.UserID, at)
+		_, err := store.Exec(ctx, tx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, paid)
+			VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (ticket_id) DO UPDATE SET order_id = excluded.order_id`,
+			id, e.Order.EventID, e.Order.ID, e.Order.UserID, at, e.Order.Total.Amount > 0)
 		if err != nil {
 			return err
 		}
@@ -120,9 +119,9 @@ func insertHolders(ctx context.Context, tx bun.Tx, e api.OrderEvent) error {
 
 // changeHolder stores the new owner of a ticket. Of two transfers the one that is later in the stream counts.
 func changeHolder(ctx context.Context, tx bun.Tx, e api.TicketEvent, sequence uint64) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, given_seq)
-		VALUES (?, ?, '', ?, ?, ?) ON CONFLICT (ticket_id) DO UPDATE
-		SET user_id = excluded.user_id, given_at = excluded.given_at, given_seq = excluded.given_seq
+	_, err := tx.ExecContext(ctx, `INSERT INTO holders (ticket_id, event_id, order_id, user_id, given_at, given_seq, paid)
+		VALUES (?, ?, '', ?, ?, ?, FALSE) ON CONFLICT (ticket_id) DO UPDATE
+		SET user_id = excluded.user_id, paid = FALSE, given_at = excluded.given_at, given_seq = excluded.given_seq
 		WHERE holders.given_seq < excluded.given_seq`, e.TicketID, e.EventID, e.OwnerID, e.At, sequence)
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,6 +74,10 @@ func TestDueRemindersStay(t *testing.T) {
 		if err := s.DB.Read().NewRaw("SELECT hours FROM reminders ORDER BY hours").Scan(t.Context(), &hours); err != nil || !slices.Equal(hours, []int{2, 24}) {
 			t.Errorf("reminders %v hours before, %v", hours, err)
 		}
+		clock.Advance(10 * time.Minute)
+		if err := s.sweepChanges(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if got := s.mailings(t); len(got) != 2 { // the first reminder, and the move
 			t.Errorf("mailings %v", got)
 		}
@@ -80,7 +86,7 @@ func TestDueRemindersStay(t *testing.T) {
 
 // Two instances consume two changes of an event at the same moment. Only the first is a move, and it has one mailing.
 func TestOneMoveIsOneMailing(t *testing.T) {
-	withProjection(t, func(t *testing.T, s *Service, _ *testkit.Clock, e api.Event) {
+	withProjection(t, func(t *testing.T, s *Service, clock *testkit.Clock, e api.Event) {
 		moved, described := e, e
 		moved.Revision, moved.Location.Name = 2, "Another hall"
 		described.Revision, described.Location.Name, described.Description = 3, "Another hall", "with an encore"
@@ -111,7 +117,17 @@ func TestOneMoveIsOneMailing(t *testing.T) {
 		if err := <-second; err != nil {
 			t.Fatal(err)
 		}
-		if got, want := s.mailings(t), []string{"event_changed." + e.ID.String() + ".2"}; !slices.Equal(got, want) {
+		clock.Advance(10 * time.Minute)
+		var both [2]error
+		var sweeps sync.WaitGroup
+		for i := range both {
+			sweeps.Go(func() { both[i] = s.sweepChanges(t.Context()) })
+		}
+		sweeps.Wait()
+		if err := errors.Join(both[:]...); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := s.mailings(t), []string{"event_changed." + e.ID.String() + ".3"}; !slices.Equal(got, want) {
 			t.Errorf("mailings %v, want %v", got, want)
 		}
 		row, _, err := knownEvent(t.Context(), s.DB.Read(), e.ID)
@@ -145,7 +161,7 @@ func TestCancellationsReachHoldersWhateverTheClocks(t *testing.T) {
 		revoked("refunded before", "", clock.Now().Add(3*time.Second))
 		for mailing, want := range map[string]int{"event_cancelled": 2, "announcement": 0} {
 			people, err := s.recipients(t.Context(), mailingRow{Name: mailing, EventID: e.ID})
-			if err != nil || len(people) != want || slices.Contains(people, person("refunded before")) {
+			if err != nil || len(people) != want || slices.Contains(people, recipient{UserID: person("refunded before")}) {
 				t.Errorf("%s goes to %v, %v", mailing, people, err)
 			}
 		}
@@ -169,8 +185,107 @@ func TestTransfersByTheirOrder(t *testing.T) {
 		move("eve", 9, clock.Now().Add(-3*time.Second))
 		move("bob", 7, clock.Now())
 		people, err := s.recipients(t.Context(), mailingRow{Name: "announcement", EventID: e.ID})
-		if err != nil || !slices.Equal(people, []ids.User{ids.Derive[ids.UserKind]("eve")}) {
+		if err != nil || !slices.Equal(people, []recipient{{UserID: ids.Derive[ids.UserKind]("eve")}}) {
 			t.Errorf("the ticket is held by %v, %v", people, err)
+		}
+	})
+}
+
+// Changes of an event are one mailing, ten minutes after the last of them, which says what is not as it was at the mailing
+// before. Whatever was put back is no change.
+func TestChangesAreGathered(t *testing.T) {
+	withProjection(t, func(t *testing.T, s *Service, clock *testkit.Clock, e api.Event) {
+		first := e
+		sweep := func(want int) {
+			t.Helper()
+			if err := s.sweepChanges(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.mailings(t); len(got) != want {
+				t.Fatalf("mailings %v, want %d", got, want)
+			}
+		}
+		move := func(by time.Duration) {
+			t.Helper()
+			e.Revision++
+			e.StartsAt, e.EndsAt = e.StartsAt.Add(by), e.EndsAt.Add(by)
+			s.applied(t, e)
+		}
+		for range 40 {
+			move(time.Hour)
+			sweep(0)
+			clock.Advance(time.Minute)
+		}
+		clock.Advance(10 * time.Minute)
+		sweep(1)
+		var facts string
+		if err := s.DB.Read().NewRaw("SELECT facts FROM mailings").Scan(t.Context(), &facts); err != nil {
+			t.Fatal(err)
+		}
+		m := messageRow{Facts: facts}
+		if f, err := m.decodeFacts(); err != nil || !f.Was.StartsAt.Equal(first.StartsAt) || !f.Event.StartsAt.Equal(first.StartsAt.Add(40*time.Hour)) {
+			t.Errorf("facts %s, %v", facts, err)
+		}
+		move(time.Hour)
+		move(-time.Hour)
+		clock.Advance(time.Hour)
+		sweep(1)       // as it was
+		for range 70 { // it never comes to rest
+			move(time.Hour)
+			clock.Advance(time.Minute)
+			if err := s.sweepChanges(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sweep(2)
+		clock.Set(e.StartsAt.Add(-4 * time.Minute)) // who is about to leave is told soon
+		move(time.Minute)
+		clock.Advance(time.Minute)
+		sweep(3)
+		move(time.Minute)
+		e.Revision, e.Status = e.Revision+1, api.EventCancelled
+		s.applied(t, e)
+		clock.Advance(time.Hour)
+		sweep(4) // the cancellation, and no change
+	})
+}
+
+// Of a quota that many instances use at the same moment, no more is taken than there is.
+func TestQuotasAreExact(t *testing.T) {
+	withProjection(t, func(t *testing.T, s *Service, clock *testkit.Clock, _ api.Event) {
+		const limit, tries = 20, 40
+		var taken atomic.Int64
+		var all sync.WaitGroup
+		take := func(i int) {
+			err := s.DB.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				keys := []string{"b", "a"}
+				if i%2 == 0 {
+					keys = []string{"a", "b"}
+				}
+				got, err := s.use(ctx, tx, keys, 1, limit)
+				if err == nil && got["a"] != got["b"] {
+					err = errors.New("the keys were used alike")
+				}
+				if err == nil && got["a"] {
+					taken.Add(1)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		for i := range tries {
+			all.Go(func() { take(i) })
+		}
+		all.Wait()
+		if n := taken.Load(); n != limit {
+			t.Errorf("%d of %d were taken", n, limit)
+		}
+		clock.Advance(24 * time.Hour)
+		take(0)
+		if n := taken.Load(); n != limit+1 {
+			t.Error("the next day has no quota of its own")
 		}
 	})
 }

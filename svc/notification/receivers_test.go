@@ -171,6 +171,7 @@ func TestRealSMSDescription(t *testing.T) {
 	})
 	ada := h.join("ada")
 	h.setProfile(ada, api.Profile{Phone: "+4915112345678"})
+	h.set(ada, "phone_verified = TRUE")
 	call(h, ada, api.PutPreferences, &api.Preferences{Kinds: []api.Preference{{Kind: api.AboutOrders, Email: true, SMS: true, Inbox: true}}})
 	h.buys(ada, h.concert(ada), 1)
 	h.delivered("sms", "sent", 1)

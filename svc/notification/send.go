@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/phone"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -30,6 +31,13 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 	v := s.texts.View(lang, out.to.Name, out.facts)
 	if err := s.addSecrets(ctx, out, lang, &v); err != nil {
 		return err
+	}
+	if !out.to.EmailVerified || out.row.Name == "email_confirmation" {
+		// The address may be a stranger's: nothing in the mail is what a person wrote to be read there.
+		out.to.Name, v.Name = "", ""
+		if out.facts.Code == "" {
+			v.Reason = ""
+		}
 	}
 	m, err := s.write(ctx, out, v)
 	if err != nil {
@@ -138,10 +146,34 @@ func (s *Service) mailID(row messageRow) string {
 
 // sendSMS sends one text message.
 func (s *Service) sendSMS(ctx context.Context, out *outgoing) error {
-	if s.sms == nil || out.to.Phone == "" {
-		return &channel.Undeliverable{Reason: "there is no number, or no provider"}
+	if s.sms == nil {
+		return &channel.Undeliverable{Reason: "there is no provider"}
 	}
-	return putOff(s.sms.Send(ctx, out.to.Phone, out.row.Title+"\n"+out.row.Text))
+	to, message := out.to.Phone, out.row.Title+"\n"+out.row.Text
+	if out.row.Name == "phone_confirmation" {
+		minted, err := rpc.Call(ctx, s.Client, api.MintPhoneCode,
+			&api.MintPhone{ConfirmationID: out.facts.ConfirmationID})
+		if fault.Is(err, fault.NotFound) {
+			return &obsolete{"the code is used or too old"}
+		}
+		if err != nil {
+			return err
+		}
+		lang := s.texts.LanguageOf(minted.Contact, out.facts)
+		v := s.texts.View(lang, "", out.facts)
+		v.Token = minted.Code
+		if _, message, err = s.texts.Headline(lang, out.row.Name, v); err != nil {
+			return err
+		}
+		to = minted.Contact.Phone
+	}
+	if to == "" {
+		return &channel.Undeliverable{Reason: "there is no number"}
+	}
+	if err := phone.Check(to, api.SMSCountries.Get(s.Live)); err != nil { // it may have changed since
+		return &channel.Undeliverable{Reason: err.Error()}
+	}
+	return putOff(s.sms.Send(ctx, to, message))
 }
 
 // pushPayload is what a browser's service worker is given.

@@ -35,6 +35,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/seal"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/channel/email"
@@ -79,6 +80,7 @@ type Deps struct {
 	NATS      *nats.Conn
 	JS        jetstream.JetStream
 	Client    *rpc.Client
+	Live      *settings.Live // nil: the defaults
 	Log       *slog.Logger
 	Metrics   *observe.Registry
 	Now       func() time.Time
@@ -268,6 +270,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	g.Every(run.Loop{Name: "mailings", Interval: sweepEvery, Wake: wake, Do: s.sweepMailings})
 	g.Every(run.Loop{Name: "deferrals", Interval: sweepEvery, Do: s.sweepDeferrals})
+	g.Every(run.Loop{Name: "changes", Interval: sweepEvery, Do: s.sweepChanges})
 	g.Every(run.Loop{Name: "reminders", Interval: sweepEvery, Do: s.sweepReminders})
 	g.Every(run.Loop{Name: "old messages", Interval: tidyEvery, Do: s.deleteOld})
 	g.Every(run.Loop{Name: "orphaned mails", Interval: orphansEvery, Do: s.sweepOrphans})

@@ -35,6 +35,7 @@ type messageRow struct {
 	EventID   ids.Event        `bun:"event_id"`
 	OrderID   ids.Order        `bun:"order_id"`
 	Inbox     bool             `bun:"inbox"`
+	Held      bool             `bun:"held"` // its mail waits for the address to be confirmed
 	CreatedAt time.Time        `bun:"created_at"`
 	ReadAt    *time.Time       `bun:"read_at"`
 }
@@ -157,6 +158,7 @@ func (s *Service) deleteOld(ctx context.Context) error {
 			"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE created_at < ?)",
 			"DELETE FROM messages WHERE created_at < ?",
 			"DELETE FROM mailings WHERE done_at < ?",
+			"DELETE FROM quotas WHERE day < ?",
 		} {
 			if _, err := tx.ExecContext(ctx, query, before); err != nil {
 				return err

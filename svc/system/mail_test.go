@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/mail"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,16 @@ func TestTicketsByMail(t *testing.T) {
 	admin := s.login(adminEmail)
 	event := s.concert(admin, 100, 0)
 	_, ada := s.join("ada@example.org")
+	testkit.Eventually(t, 30*time.Second, func() error { // tickets that cost nothing go to addresses that are confirmed
+		all, err := mails()
+		for _, m := range all {
+			if token := regexp.MustCompile(`ec_[A-Za-z0-9_-]{43}`).FindString(m.Text); token != "" {
+				call[struct{}](s, 204, "POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: token})
+				return err
+			}
+		}
+		return errors.Join(errors.New("the welcome has not arrived"), err)
+	})
 	o := call[api.Order](s, 201, "POST", "/v1/orders", ada, seats(event, 2))
 	var m testkit.Mail
 	testkit.Eventually(t, 30*time.Second, func() error {

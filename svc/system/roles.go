@@ -122,7 +122,8 @@ func services() []role {
 			start: func(ctx context.Context, m *member) (service, error) {
 				cfg := m.sys.cfg
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
-					Log: m.log, Metrics: m.sys.registry, Now: cfg.Now, OutboxDir: cfg.outboxDir(),
+					Live: m.sys.live,
+					Log:  m.log, Metrics: m.sys.registry, Now: cfg.Now, OutboxDir: cfg.outboxDir(),
 					PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom,
 					PushPrivate: cfg.PushPrivate, Keys: cfg.Keys, Requests: m.sys.serving.underWay})
 			}},

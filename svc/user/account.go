@@ -92,6 +92,11 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
 			return err
 		}
+		if row.Phone != before.Phone {
+			if err := s.publish(ctx, tx, api.PhoneChanged, row.ID); err != nil {
+				return err
+			}
+		}
 		return s.publish(ctx, tx, api.UserUpdated, row.ID)
 	})
 	if err != nil {

@@ -45,6 +45,8 @@ type confirmationRow struct {
 	TokenUntil  time.Time      `bun:"token_until,nullzero"`
 	Ended       bool           `bun:"ended"`
 	RequestedAt time.Time      `bun:"requested_at"`
+
+	tell bool // the former address, which is proven
 }
 
 // confirmation returns a request to prove an address of a person: the one of the account, or one to replace it.
@@ -53,7 +55,7 @@ func (s *Service) confirmation(row *userRow, a address, session ids.Session) con
 	c := confirmationRow{ID: ids.New[confirmationKind](now), UserID: row.ID, Address: a.text, AddressKey: a.key,
 		SessionID: session, RequestedAt: now}
 	if a.text != row.Email {
-		c.Former = row.Email
+		c.Former, c.tell = row.Email, row.EmailVerified
 	}
 	return c
 }
@@ -83,7 +85,7 @@ func (s *Service) ask(ctx context.Context, tx bun.Tx, c *confirmationRow) error 
 		return err
 	}
 	return stream.Add(ctx, tx, api.EmailConfirmationRequested.Subject, api.ConfirmationEvent{UserID: c.UserID,
-		ConfirmationID: c.ID.String(), Change: c.Former != "", At: c.RequestedAt})
+		ConfirmationID: c.ID.String(), Change: c.tell, At: c.RequestedAt})
 }
 
 // endConfirmations makes the tokens worthless that were mailed to a person.

@@ -45,7 +45,7 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
 	m := &harness{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{},
 		metrics: observe.NewRegistry(),
-		live:    settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour))}
+		live:    settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour), api.SMSCountries.Is(""))}
 	m.nats.Stream("EVENTS", "ev.>")
 	m.nats.Stream(api.RevocationsStream, revocation.Subjects)
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})

@@ -46,7 +46,7 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 	now := s.now()
 	reset := resetRow{ID: ids.New[resetKind](now), Address: hashText(account.key), UserID: row.ID, RequestedAt: now}
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := s.lockResets(ctx, tx, reset.Address); err != nil {
+		if err := s.exclusively(ctx, tx, "resets "+reset.Address); err != nil {
 			return err
 		}
 		var recent int
@@ -77,14 +77,13 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 	return nil, err
 }
 
-// lockResets makes transactions that count the requests for an address wait for each other, whether or not the
-// address has an account. SQLite needs no lock: it has one writer.
-func (s *Service) lockResets(ctx context.Context, tx bun.Tx, address string) error {
+// exclusively makes transactions that count under a key wait for each other. SQLite needs no lock: it has one writer.
+func (s *Service) exclusively(ctx context.Context, tx bun.Tx, key string) error {
 	if !s.db.Postgres() {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
-		"starlight user resets "+address)
+		"starlight user "+key)
 	return err
 }
 
@@ -159,6 +158,9 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 		if reset.Address == hashText(row.EmailKey) && !row.EmailVerified { // who reads the mail has proven the address
 			row.EmailVerified = true
 			if err := saveUser(ctx, tx, &row, s.now()); err != nil {
+				return nil, err
+			}
+			if err := s.publish(ctx, tx, api.UserUpdated, row.ID); err != nil {
 				return nil, err
 			}
 		}

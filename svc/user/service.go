@@ -116,6 +116,9 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ConfirmEmailAddress, s.confirmAddress)
 	rpc.Handle(srv, api.MintConfirmationToken, s.mintConfirmation)
 	rpc.Handle(srv, api.GetFormerContact, s.formerContact)
+	rpc.Handle(srv, api.RequestPhoneConfirmation, s.requestPhone)
+	rpc.Handle(srv, api.ConfirmPhoneNumber, s.confirmPhone)
+	rpc.Handle(srv, api.MintPhoneCode, s.mintPhone)
 	rpc.Handle(srv, api.ListUsers, s.list)
 	rpc.Handle(srv, api.GetUser, s.get)
 	rpc.Handle(srv, api.SetUserRoles, s.setRoles)
@@ -165,6 +168,7 @@ func (s *Service) sweep(ctx context.Context) error {
 			{"DELETE FROM live_tickets WHERE expires_at <= ?", now},
 			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},
 			{"DELETE FROM email_confirmations WHERE requested_at <= ?", now.Add(-confirmationTTL - confirmationKept)},
+			{"DELETE FROM phone_confirmations WHERE requested_at <= ?", now.Add(-phoneWindow)},
 			{"DELETE FROM devices WHERE last_used_at <= ?", now.Add(-deviceTTL)},
 			{"DELETE FROM login_failures WHERE last_at <= ?", now.Add(-failureTTL)},
 			{"DELETE FROM spent_challenges WHERE expires_at <= ?", now},

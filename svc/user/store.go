@@ -30,6 +30,7 @@ type userRow struct {
 	Password          string    `bun:"password"`
 	Admin             bool      `bun:"admin"`
 	Phone             string    `bun:"phone"`
+	PhoneVerified     bool      `bun:"phone_verified"`
 	Language          string    `bun:"language"`
 	Timezone          string    `bun:"timezone"`
 	BirthYear         int       `bun:"birth_year"`
@@ -65,6 +66,7 @@ func (r *userRow) profile() api.Profile {
 }
 
 func (r *userRow) setProfile(p api.Profile) {
+	r.PhoneVerified = r.PhoneVerified && r.Phone == p.Phone
 	r.Phone, r.Language, r.Timezone, r.BirthYear, r.City = p.Phone, p.Language, p.Timezone, p.BirthYear, p.City
 	r.Country, r.ShareDemographics = p.Country, p.ShareDemographics
 }
@@ -78,13 +80,17 @@ func (r *userRow) roles() []string {
 
 func (r *userRow) user() *api.User {
 	return &api.User{ID: r.ID, Email: r.Email, EmailVerified: r.EmailVerified, PendingEmail: r.PendingEmail,
-		Name: r.Name, Roles: r.roles(), Profile: r.profile(), Revision: r.Revision,
+		Name: r.Name, Roles: r.roles(), Profile: r.profile(), PhoneVerified: r.PhoneVerified, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
 func (r *userRow) contact() *api.Contact {
-	return &api.Contact{ID: r.ID, Email: r.Email, EmailVerified: r.EmailVerified, Name: r.Name, Phone: r.Phone,
-		Language: r.Language, Timezone: r.Timezone}
+	c := &api.Contact{ID: r.ID, Email: r.Email, EmailVerified: r.EmailVerified, Name: r.Name, Language: r.Language,
+		Timezone: r.Timezone}
+	if r.PhoneVerified {
+		c.Phone = r.Phone
+	}
+	return c
 }
 
 const noUser = "there is no such person"

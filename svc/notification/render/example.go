@@ -39,7 +39,7 @@ func exampleFacts(template string) Facts {
 	price := api.Money{Amount: 4200, Currency: "EUR"}
 	switch template {
 	case "welcome", "email_confirmation", "email_change", "new_device", "logins_failed", "password_reset",
-		"password_changed":
+		"password_changed", "phone_changed", "phone_confirmation":
 		f.Event = nil
 	case "order_paid", "order_expired", "order_cancelled":
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,

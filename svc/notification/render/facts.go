@@ -50,6 +50,12 @@ type Event struct {
 	Revision int64     `json:"revision,omitempty"`
 }
 
+// Moved reports whether an event takes place at another time, or elsewhere, than it was.
+func Moved(was, now Event) bool {
+	return !was.StartsAt.Equal(now.StartsAt) || !was.EndsAt.Equal(now.EndsAt) || was.Timezone != now.Timezone ||
+		was.Place != now.Place
+}
+
 // EventOf returns an event as messages show it.
 func EventOf(e api.Event) *Event {
 	return &Event{ID: e.ID, Name: e.Name, StartsAt: e.StartsAt.UTC(), EndsAt: e.EndsAt.UTC(), Timezone: e.Timezone,
