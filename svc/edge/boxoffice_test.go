@@ -141,6 +141,17 @@ func TestSellWithoutALine(t *testing.T) {
 		t.Errorf("taken back: %d %s", status, answer)
 	}
 
+	got := x.s.Status()
+	if got.Sales != 0 || got.Reversals != 0 || got.Leased != 3 || got.Sold != 2 || got.Left != 1 { // it was started anew
+		t.Errorf("status is %+v", got)
+	}
+	_, metrics, _ := x.send("GET", "/metrics", "", nil)
+	for _, want := range []string{"starlight_edge_seats_left 1\n", "starlight_edge_sales_total 0\n", "starlight_edge_line_up 1\n"} {
+		if !strings.Contains(string(metrics), want) {
+			t.Errorf("the metrics have no %q", want)
+		}
+	}
+
 	x.up()
 	x.eventually("the sale is at the hub", func() bool { return len(x.journal) >= 3 })
 	x.do(func() {

@@ -39,6 +39,8 @@ type Line struct {
 	Up     bool      `json:"up"`
 	Since  time.Time `json:"since"`            // by the venue's clock
 	Reason string    `json:"reason,omitempty"` // why it is not up, as far as is known
+	// Restarts of the server that keeps the line, because it did not come back otherwise.
+	Restarts int `json:"restarts"`
 }
 
 const (
@@ -109,6 +111,8 @@ func New(cfg Config) (*Service, error) {
 		}
 		return 0
 	})
+	cfg.Registry.GaugeFunc("starlight_edge_line_restarts", "How often the line's server was started anew, because the "+
+		"line did not come back otherwise.", func() float64 { return float64(s.cfg.Line().Restarts) })
 	s.server = rpc.NewServer(cfg.NATS, rpc.ServerConfig{Service: line.Edge, Version: cfg.Version,
 		Instance: cfg.DB.Identity().Folder, Description: "The computer of a venue", Log: cfg.Log,
 		Registry: cfg.Registry})

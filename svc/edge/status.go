@@ -24,6 +24,11 @@ type Status struct {
 	ManifestAge int64 `json:"manifest_age"` // seconds since the oldest list was known to be that of the system
 	Tickets     int64 `json:"tickets"`      // in all lists
 	Admitted    int64 `json:"admitted"`     // people, since the start
+	Sales       int64 `json:"sales"`        // at the till, since the start
+	Reversals   int64 `json:"reversals"`    // of them and of others
+	Leased      int64 `json:"leased"`       // seats in the leases of its events, sold ones included
+	Sold        int64 `json:"sold"`         // of them
+	Left        int64 `json:"left"`         // that may still be sold
 	Waiting     int64 `json:"waiting"`      // entries of the journal that the system does not have
 	Journal     int64 `json:"journal"`      // entries of the journal
 	DiskBytes   int64 `json:"disk_bytes"`   // size of the file
@@ -36,10 +41,11 @@ func (s *Service) Status() Status {
 	s.mu.Lock()
 	name := s.venue.Name
 	s.mu.Unlock()
-	id := s.db.Identity()
+	id, stock := s.db.Identity(), s.doors.Stock()
 	return Status{VenueID: id.Venue, Name: name, Version: l.Version, Edge: id.Folder, Line: s.cfg.Line(),
 		Now: s.clock.Now(), Skew: l.Skew, Trouble: s.doors.Trouble(), ManifestAge: l.Manifest, Tickets: l.Tickets,
-		Admitted: l.Admitted, Waiting: l.Waiting, Journal: last, DiskBytes: s.db.Size()}
+		Admitted: l.Admitted, Sales: s.doors.Sales(), Reversals: s.doors.Reversals(), Leased: stock.Leased,
+		Sold: stock.Sold, Left: stock.Left, Waiting: l.Waiting, Journal: last, DiskBytes: s.db.Size()}
 }
 
 // lineStatus is the status as the hub is told.

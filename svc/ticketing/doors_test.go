@@ -214,7 +214,7 @@ func TestDoorsGoAndComeBack(t *testing.T) {
 		}
 
 		e.mustHello()
-		if st := e.state(event); st == nil || st.Offer == nil || st.Offer.Event.Name != offer.Event.Name || st.Epoch != a.Epoch || st.Position != 1 ||
+		if st := e.state(event); st == nil || st.Offer == nil || st.Offer.Event.Name != offer.Event.Name || st.Epoch != a.Epoch || st.Position != 1 || st.MaxPerOrder != 20 ||
 			st.Opens != nil || st.Closes == nil || st.Closes.Before(offer.Event.EndsAt) {
 			t.Errorf("the venue is told %+v", st)
 		}

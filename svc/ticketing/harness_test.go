@@ -47,6 +47,7 @@ type harness struct {
 	unpaid map[ids.Order]bool     // what the payment service cannot close
 	away   bool                   // whether it can be asked at all
 	venues map[ids.Venue]ids.User // their owners
+	poked  map[ids.Venue]int      // how often a venue was told that something has changed
 
 	// there decides on a code at a venue
 	there func(context.Context, *line.There) (*api.AdmissionResult, error)
@@ -69,7 +70,8 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	h := &harness{t: t, nats: testkit.NATS(t), db: db, log: testkit.Log(t),
 		clock: testkit.NewClock(time.Now().Truncate(time.Second)),
 		live:  fixed(api.HoldTTL.Is(time.Minute)), offers: map[ids.Event]*api.Offer{},
-		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}, venues: map[ids.Venue]ids.User{}}
+		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}, venues: map[ids.Venue]ids.User{},
+		poked: map[ids.Venue]int{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +83,12 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 		rpc.Handle(srv, line.AdmitAt, func(ctx context.Context, req *line.There) (*api.AdmissionResult, error) {
 			return h.there(ctx, req)
 		})
-		rpc.Handle(srv, line.PokeVenue, func(context.Context, *line.VenueRef) (*rpc.None, error) { return nil, nil })
+		rpc.Handle(srv, line.PokeVenue, func(_ context.Context, req *line.VenueRef) (*rpc.None, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.poked[req.VenueID]++
+			return nil, nil
+		})
 	})
 	h.serve("user", func(srv *rpc.Server) {
 		rpc.Handle(srv, api.FindUserByEmail, h.find)

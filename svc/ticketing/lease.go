@@ -48,6 +48,7 @@ func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Leas
 	if err != nil {
 		return nil, err
 	}
+	s.doors.Poke(ctx, row.VenueID)
 	lease := row.Lease()
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		return idempotency.KeepFor(ctx, tx, api.CreateLease.Success(), &lease)
@@ -86,6 +87,7 @@ func (s *Service) resizeLease(ctx context.Context, req *api.PatchLease) (*api.Le
 	if err != nil {
 		return nil, err
 	}
+	s.doors.Poke(ctx, row.VenueID)
 	lease := row.Lease()
 	return &lease, nil
 }
@@ -101,6 +103,7 @@ func (s *Service) closeLease(ctx context.Context, req *api.LeaseToClose) (*api.L
 	if err != nil {
 		return nil, err
 	}
+	s.doors.Poke(ctx, row.VenueID)
 	lease := row.Lease()
 	if req.Force {
 		s.log.WarnContext(ctx, "a lease was closed without its venue", "event", req.EventID, "lease", req.LeaseID,

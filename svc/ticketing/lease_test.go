@@ -55,6 +55,34 @@ func (h *harness) resizeLease(l *api.Lease, n int) (*api.Lease, error) {
 		api.PatchLease{EventID: l.EventID, LeaseID: l.ID, Quantity: n})
 }
 
+// A venue has a change of its leases at once: it is told to ask.
+func TestLeasePokesTheVenue(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o := h.publish(10, 1000)
+		l := h.lease(o, 6)
+		poked := func(want int) {
+			t.Helper()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if got := h.poked[l.VenueID]; got != want {
+				t.Errorf("the venue was told %d times, want %d", got, want)
+			}
+		}
+		poked(1)
+		if _, err := h.resizeLease(l, 7); err != nil {
+			t.Fatal(err)
+		}
+		poked(2)
+		if _, err := h.resizeLease(l, 70); !fault.Is(err, fault.SoldOut) {
+			t.Errorf("more than there is: %v", err)
+		}
+		poked(2)
+		must(h.as(o.Event.Organizer), h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: l.ID})
+		poked(3)
+	})
+}
+
 func TestLeaseOfAVenue(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		s := h.start()

@@ -26,6 +26,9 @@ const (
 // noRoom is why a sale waits for the event to have more seats. It is the one reason that can pass by itself.
 const noRoom = "neither its leases nor the event have the seats"
 
+// mostSold bounds the tickets of a sale: what an order can be allowed to have at most.
+const mostSold = 1000
+
 // verdict is what the inventory says of a sale, before it is booked.
 type verdict struct {
 	state, reason string
@@ -141,7 +144,7 @@ func (s *Service) checkVenueSale(ctx context.Context, event ids.Event, sale *lin
 	if err != nil {
 		return "", err
 	}
-	if sale.OrderID == "" || len(sale.Lines) == 0 || len(sale.Tickets) == 0 || len(sale.Tickets) > sweepSize {
+	if sale.OrderID == "" || len(sale.Lines) == 0 || len(sale.Tickets) == 0 || len(sale.Tickets) > mostSold {
 		return "it has no order, or no tickets, or too many", nil
 	}
 	count, total := map[ids.TicketType]int{}, int64(0)
@@ -149,7 +152,7 @@ func (s *Service) checkVenueSale(ctx context.Context, event ids.Event, sale *lin
 		if offer.Event.TicketType(l.TicketTypeID) == nil {
 			return fmt.Sprintf("the event has no ticket type %s", l.TicketTypeID), nil
 		}
-		if l.Quantity < 1 || l.Quantity > sweepSize || l.UnitPrice.Amount < 0 || l.UnitPrice.Amount > maxTotal ||
+		if l.Quantity < 1 || l.Quantity > mostSold || l.UnitPrice.Amount < 0 || l.UnitPrice.Amount > maxTotal ||
 			l.UnitPrice.Currency != sale.Total.Currency {
 			return "a line has an impossible quantity or price", nil
 		}

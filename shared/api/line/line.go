@@ -117,12 +117,14 @@ type Event struct {
 	Position int64     `json:"position"` // of the newest change of a ticket, from 1
 	// Generation of the positions. When it is another than that of the edge's manifest, the edge reads the manifest
 	// anew from the beginning, and keeps what it has until it is complete.
-	Generation int64      `json:"generation"`
-	Opens      *time.Time `json:"opens,omitempty"`  // when the doors open; absent: at any time
-	Closes     *time.Time `json:"closes,omitempty"` // when they close; absent: never
-	Offer      *api.Offer `json:"offer,omitempty"`  // the event and its team, unless the edge knows the revision
-	Passes     []Pass     `json:"passes"`           // devices that may scan; one that is missing is revoked
-	Leases     []Lease    `json:"leases"`           // seats that the venue may sell
+	Generation int64 `json:"generation"`
+	// MaxPerOrder is the most tickets of one sale, whatever their types. 0: the hub does not say so yet.
+	MaxPerOrder int        `json:"max_per_order,omitempty"`
+	Opens       *time.Time `json:"opens,omitempty"`  // when the doors open; absent: at any time
+	Closes      *time.Time `json:"closes,omitempty"` // when they close; absent: never
+	Offer       *api.Offer `json:"offer,omitempty"`  // the event and its team, unless the edge knows the revision
+	Passes      []Pass     `json:"passes"`           // devices that may scan; one that is missing is revoked
+	Leases      []Lease    `json:"leases"`           // seats that the venue may sell
 }
 
 // Pass is the right of a device to scan at one event.

@@ -1,6 +1,7 @@
 package doors
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -8,18 +9,22 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
-// mostOfSale bounds the tickets of one sale. The hub's own limit is a setting there, which the venue does not have.
-const mostOfSale = 50
+// The most tickets of one sale while the hub has not said how many, and the most in minor units that one may cost.
+const (
+	someOfSale = 20
+	mostTotal  = 1e13
+)
 
 // checkSale returns a fault of code Invalid if a sale does not fit its event, with the fields that do not.
-func checkSale(e *api.Event, s *api.NewSale) error {
+func (d *event) checkSale(s *api.NewSale) error {
+	e, limit := &d.Offer.Event, cmp.Or(d.MaxPerOrder, someOfSale)
 	var check fault.Check
 	check.Field(len(s.Items) > 0, "items", "must name at least one ticket type")
 	check.Field(len(s.Items) <= len(e.TicketTypes), "items", "has more entries than the event has ticket types")
 	if err := check.Err(); err != nil {
 		return err
 	}
-	tickets := 0
+	tickets, total := 0, int64(0)
 	named := map[ids.TicketType]bool{}
 	for i, item := range s.Items {
 		field := fmt.Sprintf("items[%d]", i)
@@ -31,14 +36,19 @@ func checkSale(e *api.Event, s *api.NewSale) error {
 		check.Field(!named[t.ID], field+".ticket_type_id", "is named twice")
 		named[t.ID] = true
 		check.Field(item.Quantity >= 1, field+".quantity", "must be at least 1")
-		most := mostOfSale
+		check.Field(item.Quantity <= limit, field+".quantity", "must be at most %d", limit)
 		if t.MaxPerOrder > 0 {
-			most = min(most, t.MaxPerOrder)
+			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type",
+				t.MaxPerOrder)
 		}
-		check.Field(item.Quantity <= most, field+".quantity", "must be at most %d", most)
-		tickets += max(0, min(item.Quantity, mostOfSale))
+		if item.Quantity < 1 || item.Quantity > limit {
+			continue
+		}
+		tickets += item.Quantity
+		total += t.Price.Amount * int64(item.Quantity)
 	}
-	check.Field(tickets <= mostOfSale, "items", "must be at most %d tickets together", mostOfSale)
+	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
+	check.Field(total <= mostTotal, "items", "the total is too large")
 	check.Field(len(s.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
 	for i, a := range s.Attendees {
 		field := fmt.Sprintf("attendees[%d]", i)
@@ -47,7 +57,7 @@ func checkSale(e *api.Event, s *api.NewSale) error {
 	if err := check.Err(); err != nil { // without it the total means nothing
 		return err
 	}
-	return s.Payment.Check(totalOf(e, s.Items).Amount)
+	return s.Payment.Check(total)
 }
 
 // totalOf is what items cost together, which are of the event.

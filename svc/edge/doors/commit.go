@@ -101,6 +101,7 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 		e.seats[key.ticket] = s
 	}
 	sales.follow()
+	d.count(entries)
 	for i := range out {
 		if out[i].Err == nil && out[i].Out.result == api.Admitted {
 			d.admitted.Add(1)
@@ -108,6 +109,21 @@ func (d *Doors) commit(_ context.Context, in []request) []batch.Result[verdict] 
 	}
 	d.announce()
 	return out
+}
+
+// count counts what was sold and taken back.
+func (d *Doors) count(entries []line.Entry) {
+	for _, e := range entries {
+		switch {
+		case e.Sale != nil:
+			d.sales.Add(1)
+			d.metrics.sold.Inc()
+			d.metrics.tickets.Add(len(e.Sale.Tickets))
+		case e.Reversal != nil:
+			d.reversals.Add(1)
+			d.metrics.back.Inc()
+		}
+	}
 }
 
 // entryOf is what the journal says of a decision.

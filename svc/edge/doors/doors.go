@@ -46,15 +46,19 @@ type Doors struct {
 	fenced   string
 	broken   error // why nothing can be written; nil: it can
 
-	saved    atomic.Int64 // accepted, as it is on the disk
-	grown    chan struct{}
-	admitted atomic.Int64
-	metrics  metrics
+	saved   atomic.Int64 // accepted, as it is on the disk
+	grown   chan struct{}
+	metrics metrics
+
+	admitted, sales, reversals atomic.Int64 // since the start
 }
 
 type metrics struct {
 	results map[string]*observe.Counter
 	failed  *observe.Counter
+	sold    *observe.Counter
+	tickets *observe.Counter
+	back    *observe.Counter
 	commit  *observe.Histogram
 }
 
@@ -184,6 +188,15 @@ func (d *Doors) instrument(r *observe.Registry) {
 			"result", result)
 	}
 	d.metrics.failed = r.Counter("starlight_edge_commits_failed_total", "Commits that the disk refused.")
+	d.metrics.sold = r.Counter("starlight_edge_sales_total", "Sales at the till.")
+	d.metrics.tickets = r.Counter("starlight_edge_tickets_sold_total", "Tickets of sales at the till.")
+	d.metrics.back = r.Counter("starlight_edge_reversals_total", "Sales that were taken back at the till.")
+	r.GaugeFunc("starlight_edge_seats_leased", "Seats in the leases of the venue's events, sold ones included.",
+		func() float64 { return float64(d.Stock().Leased) })
+	r.GaugeFunc("starlight_edge_seats_sold", "Seats that were sold from those leases.",
+		func() float64 { return float64(d.Stock().Sold) })
+	r.GaugeFunc("starlight_edge_seats_left", "Seats of those leases that may still be sold.",
+		func() float64 { return float64(d.Stock().Left) })
 	d.metrics.commit = r.Histogram("starlight_edge_commit_seconds", "How long the disk takes to commit scans.")
 	r.GaugeFunc("starlight_edge_journal_waiting", "Entries of the journal that the hub does not have.",
 		func() float64 { return float64(d.Waiting()) })
@@ -223,6 +236,12 @@ func (d *Doors) Waiting() int64 {
 	defer d.mu.RUnlock()
 	return d.last - d.accepted
 }
+
+// Sales returns how many sales there were since the start.
+func (d *Doors) Sales() int64 { return d.sales.Load() }
+
+// Reversals returns how many sales were taken back since the start.
+func (d *Doors) Reversals() int64 { return d.reversals.Load() }
 
 // Admitted returns how many people were let in since the start.
 func (d *Doors) Admitted() int64 { return d.admitted.Load() }

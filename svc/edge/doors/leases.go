@@ -96,6 +96,28 @@ type Lease struct {
 	Done bool
 }
 
+// Stock is the seats in the leases of all events whose doors are the venue's.
+type Stock struct {
+	Leased, Sold, Left int64 // Leased has those that are sold
+}
+
+// Stock returns what there is to sell.
+func (d *Doors) Stock() (all Stock) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, e := range d.events {
+		for _, said := range e.Leases {
+			l := d.leases[said.ID]
+			all.Leased += int64(l.Quantity)
+			all.Sold += int64(l.Sold)
+			if e.Holds {
+				all.Left += int64(l.Left())
+			}
+		}
+	}
+	return all
+}
+
 // Leases returns the leases of an event, by id.
 func (d *Doors) Leases(id ids.Event) []Lease {
 	d.mu.RLock()

@@ -68,7 +68,7 @@ func (b *selling) sell(e *event, r *request, number int64, now time.Time) (*Sold
 	if err := e.onSale(now); err != nil {
 		return nil, nil, err
 	}
-	if err := checkSale(&e.Offer.Event, &s.NewSale); err != nil { // here, as the event is at this moment
+	if err := e.checkSale(&s.NewSale); err != nil { // here, as the event is at this moment
 		return nil, nil, err
 	}
 	lines, taken, err := b.take(e, s.Items)

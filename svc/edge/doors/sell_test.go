@@ -360,6 +360,20 @@ func TestForeignDoorsSellNothing(t *testing.T) {
 	}
 }
 
+// The most tickets of a sale are what the hub allows an order, as it last said.
+func TestLimitOfTheHub(t *testing.T) {
+	x := newTill(t, 100)
+	x.mustSell(20)
+	x.refused(x.sale(21, ""), fault.Invalid)
+	for _, limit := range []int{3, 40} {
+		x.event.MaxPerOrder = limit
+		x.tell(0)
+		x.again()
+		x.mustSell(limit)
+		x.refused(x.sale(limit+1, ""), fault.Invalid)
+	}
+}
+
 // Wrong sales are told what is wrong with them, and change nothing.
 func TestWrongSales(t *testing.T) {
 	x := newTill(t, 100)
@@ -370,7 +384,7 @@ func TestWrongSales(t *testing.T) {
 		"no items":      {func(s *doors.Sale) { s.Items = nil }, "items"},
 		"none":          {func(s *doors.Sale) { s.Items[0].Quantity = 0 }, "items[0].quantity"},
 		"fewer":         {func(s *doors.Sale) { s.Items[0].Quantity = -1 }, "items[0].quantity"},
-		"too many":      {func(s *doors.Sale) { s.Items[0].Quantity = 51 }, "items[0].quantity"},
+		"too many":      {func(s *doors.Sale) { s.Items[0].Quantity = 21 }, "items[0].quantity"},
 		"another type":  {func(s *doors.Sale) { s.Items[0].TicketTypeID = ids.New[ids.TicketTypeKind](time.Now()) }, "items[0].ticket_type_id"},
 		"named twice":   {func(s *doors.Sale) { s.Items = append(s.Items, s.Items[0]) }, "items[1].ticket_type_id"},
 		"most of order": {func(s *doors.Sale) { s.Items[0].TicketTypeID, s.Items[0].Quantity = x.types[1].ID, 4 }, "items[0].quantity"},

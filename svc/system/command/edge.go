@@ -102,7 +102,7 @@ func (c *edgeCommand) serve(
 	service, err := edge.New(edge.Config{DB: db, NATS: nc, Log: log, Logs: logs, Registry: registry,
 		Version: system.BuildVersion(), Replace: c.Replace, Line: func() edge.Line {
 			l := leaf.State()
-			return edge.Line{Up: l.Up, Since: l.Since, Reason: l.Reason}
+			return edge.Line{Up: l.Up, Since: l.Since, Reason: l.Reason, Restarts: l.Restarts}
 		}})
 	if err != nil {
 		return err

@@ -52,7 +52,7 @@ func (s *Doors) handOver(ctx context.Context, req *api.NewAuthority) (*api.Autho
 	}
 	s.log.InfoContext(ctx, "doors are handed over", "event", row.EventID, "venue", row.VenueID, "state", row.State,
 		"epoch", row.Epoch, "policy", row.Policy)
-	s.poke(ctx, row.VenueID)
+	s.Poke(ctx, row.VenueID)
 	return row.authority(), nil
 }
 
@@ -69,8 +69,8 @@ func (s *Doors) mayUse(ctx context.Context, id ids.Venue) error {
 	return nil
 }
 
-// poke lets the venue ask what has changed. It asks by itself a moment later.
-func (s *Doors) poke(ctx context.Context, venue ids.Venue) {
+// Poke lets a venue ask what has changed. It asks by itself a moment later.
+func (s *Doors) Poke(ctx context.Context, venue ids.Venue) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if _, err := rpc.Call(ctx, s.client, line.PokeVenue, &line.VenueRef{VenueID: venue}); err != nil {
@@ -119,7 +119,7 @@ func (s *Doors) takeBack(ctx context.Context, req *api.AuthorityEnd) (*api.Autho
 			return nil, err
 		}
 	}
-	s.poke(ctx, row.VenueID)
+	s.Poke(ctx, row.VenueID)
 	return out, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -196,7 +197,8 @@ func (s *Doors) state(ctx context.Context, req *line.Ask) (*line.State, error) {
 	size := 0
 	for _, r := range rows {
 		e := line.Event{EventID: r.EventID, State: r.State, Epoch: r.Epoch, Policy: r.Policy, Unknown: r.Unknown,
-			Position: r.Position, Generation: r.Generation, Passes: []line.Pass{}, Leases: leases[r.EventID]}
+			Position: r.Position, Generation: r.Generation, Passes: []line.Pass{}, Leases: leases[r.EventID],
+			MaxPerOrder: api.MaxPerOrder.Get(s.live)}
 		if e.Leases == nil {
 			e.Leases = []line.Lease{}
 		}
