@@ -111,7 +111,7 @@ func withTLS(cluster string) (string, error) {
 		"# Routes carry no credentials: keep port 6222 on a private network, or give the cluster block a tls block " +
 			"with verify.\n": "# tls/ is beside this file, as starlight auth init writes it.\n",
 		"  name: starlight\n":      "  name: starlight\n  tls: { " + cert + `, ca_file: "tls/ca.pem", verify: true, timeout: 5 }` + "\n",
-		"  listen: 0.0.0.0:7422\n": "  listen: 0.0.0.0:7422\n  tls: { " + cert + " }\n",
+		"  listen: 0.0.0.0:7422\n": "  listen: 0.0.0.0:7422\n  tls: { " + cert + ", timeout: 10 }\n",
 	} {
 		if strings.Count(cluster, old) != 1 {
 			return "", fmt.Errorf("natsconf: cluster.conf has not %q", old)

@@ -2,6 +2,8 @@ package natsconf
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +26,7 @@ type LeafConfig struct {
 	// hanging makes room for the next; default Venue
 	Name  string
 	Hub   string // nats-leaf://host:port, or tls://host:port; several separated by commas
+	CA    string // PEM file of the authority that signed the hub's certificate; empty: one that the machine knows
 	Creds string // file with the venue's credentials
 	Log   *slog.Logger
 
@@ -55,6 +58,7 @@ type Leaf struct {
 	cfg LeafConfig
 	log *slog.Logger
 	hub []*url.URL
+	tls *tls.Config // nil: none
 
 	srv    atomic.Pointer[server.Server] // another one after a restart
 	errors atomic.Pointer[leafLog]       // what the server complains of
@@ -84,7 +88,11 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 	if _, err := os.Stat(cfg.Creds); err != nil {
 		return nil, fmt.Errorf("natsconf: the venue's credentials: %w", err)
 	}
-	l := &Leaf{cfg: cfg, log: cfg.Log.With("component", "nats-server"), hub: hub}
+	secure, err := leafTLS(hub[0].Scheme, cfg.CA)
+	if err != nil {
+		return nil, err
+	}
+	l := &Leaf{cfg: cfg, log: cfg.Log.With("component", "nats-server"), hub: hub, tls: secure}
 	l.state.Store(&LineState{Since: time.Now(), Reason: "the hub has not been reached yet"})
 	if err := l.start(ctx); err != nil {
 		return nil, err
@@ -108,7 +116,7 @@ func (l *Leaf) start(ctx context.Context) error {
 			ReconnectInterval: leafRedial, DialTimeout: leafDial,
 			Remotes: []*server.RemoteLeafOpts{{
 				URLs: l.hub, Credentials: l.cfg.Creds, FirstInfoTimeout: leafFirstInfo,
-				TLS: l.hub[0].Scheme == "tls",
+				TLS: l.tls != nil, TLSConfig: l.tls.Clone(), TLSTimeout: leafFirstInfo.Seconds(),
 				// A hub behind a router or a proxy would tell of addresses that only its own network knows.
 				IgnoreDiscoveredServers: true,
 			}},
@@ -159,6 +167,29 @@ func leafURLs(list string) ([]*url.URL, error) {
 		}
 	}
 	return urls, nil
+}
+
+// leafTLS returns how the hub proves who it is, or nil if it need not.
+func leafTLS(scheme, ca string) (*tls.Config, error) {
+	if scheme != "tls" {
+		if ca != "" {
+			return nil, errors.New("natsconf: an authority for the hub's certificate needs an address tls://host:port")
+		}
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca == "" {
+		return cfg, nil
+	}
+	text, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: the authority of the hub's certificate: %w", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("natsconf: %s has no certificate of an authority", ca)
+	}
+	return cfg, nil
 }
 
 // Connect connects a part of the venue's process, without a socket. The connection comes back by itself when the server
