@@ -43,7 +43,10 @@ require (
 	rsc.io/qr v0.2.0
 )
 
-require google.golang.org/protobuf v1.36.11 // indirect
+require (
+	github.com/ccojocar/zxcvbn-go v1.0.4
+	google.golang.org/protobuf v1.36.11 // indirect
+)
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect

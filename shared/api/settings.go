@@ -88,6 +88,9 @@ var (
 		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest))
 	RefreshTTL = settings.Duration("user.refresh_ttl", 30*24*time.Hour,
 		"How long a session lasts without being refreshed.", settings.Between(time.Minute, 365*24*time.Hour))
+	PasswordBits = settings.Int("user.password_bits", 20,
+		"How hard to guess a new password is at least, by estimate: it withstands two to the power of this many "+
+			"guesses; 0 means that the length will do.", settings.Between(0, 60))
 	ChallengeBits = settings.Int("user.challenge_bits", 18,
 		"How hard the challenge is that clients solve before they log in or register while very many do: each one "+
 			"more doubles the work, and more load adds up to 6; 0 means that there is none.", settings.Between(0, 30))
@@ -183,7 +186,8 @@ func Settings() []settings.Definition {
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, CallbackRetention,
-		AccessTTL, RefreshTTL, ChallengeBits, RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
+		AccessTTL, RefreshTTL, PasswordBits, ChallengeBits,
+		RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}

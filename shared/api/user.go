@@ -51,7 +51,7 @@ type Profile struct {
 // Register is the request of RegisterUser.
 type Register struct {
 	Email    string `json:"email" format:"email"`                   // the address to log in with and to write to
-	Password string `json:"password" minLength:"8" maxLength:"256"` // none of the most common ones, and not the address
+	Password string `json:"password" minLength:"8" maxLength:"256"` // hard to guess
 	Name     string `json:"name" minLength:"1" maxLength:"200"`     // what the person is called
 	Speaks   string `json:"-" header:"Accept-Language"`             // the welcome is in this language
 	Answer   string `json:"-" header:"Challenge-Answer"`            // to the challenge of a problem
@@ -103,7 +103,7 @@ type DeleteAccount struct {
 // ChangePassword is the request of the endpoint of that name.
 type ChangePassword struct {
 	CurrentPassword string `json:"current_password" minLength:"1"` // the password until now
-	// none of the most common ones, and not the address
+	// hard to guess
 	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"`
 }
 
@@ -115,7 +115,7 @@ type RequestReset struct {
 // ConfirmReset is the request of ConfirmPasswordReset.
 type ConfirmReset struct {
 	Token string `json:"token"` // from the link in the mail
-	// none of the most common ones, and not the address
+	// hard to guess
 	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"`
 }
 

@@ -62,7 +62,7 @@ func TestPasswordReset(t *testing.T) {
 				t.Errorf("in the inbox: %+v", n)
 			}
 		}
-		if _, err := rpc.Call(t.Context(), h.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: token, NewPassword: "another password"}); err != nil {
+		if _, err := rpc.Call(t.Context(), h.gateway, api.ConfirmPasswordReset, &api.ConfirmReset{Token: token, NewPassword: "another long sentence"}); err != nil {
 			t.Fatal(err)
 		}
 		h.mails("password_changed", 1)

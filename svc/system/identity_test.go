@@ -138,7 +138,7 @@ func TestEndedIdentitiesEnd(t *testing.T) {
 			call[any](s, 200, "GET", "/v1/me/tickets", own, nil)
 		}
 	})
-	end("another password", false, func(_ api.User, email, _ string) {
+	end("another long sentence", false, func(_ api.User, email, _ string) {
 		own := p.login(email)
 		call[any](p.site, 204, "POST", "/v1/me/password", own, api.ChangePassword{CurrentPassword: password,
 			NewPassword: "a different sentence"})

@@ -31,6 +31,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/payment"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
 	"github.com/starlightsymphony/starlight/svc/user"
+	"github.com/starlightsymphony/starlight/svc/user/passwords"
 	"github.com/starlightsymphony/starlight/svc/venue"
 )
 
@@ -85,8 +86,12 @@ func services() []role {
 		{name: "user", description: "people and sessions", migrations: user.Migrations, sealed: user.Sealed,
 			grants: append(publishes("user"), natsconf.OwnKV(revocation.Bucket)),
 			start: func(ctx context.Context, m *member) (service, error) {
+				stolen, err := stolenPasswords(m.sys.cfg.Passwords)
+				if err != nil {
+					return nil, err
+				}
 				return user.New(ctx, user.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
-					Metrics: m.sys.registry, Now: m.sys.cfg.Now, Keys: m.sys.cfg.Keys})
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now, Keys: m.sys.cfg.Keys, Stolen: stolen})
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
 			grants: append(append(publishes("event"), consumesEvents("event")...),
@@ -245,4 +250,12 @@ func Names() []string {
 		names = append(names, r.name)
 	}
 	return names
+}
+
+// stolenPasswords reads the file of stolen passwords, if there is one.
+func stolenPasswords(path string) (*passwords.Filter, error) {
+	if path == "" {
+		return nil, nil
+	}
+	return passwords.Open(path)
 }

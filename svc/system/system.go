@@ -59,6 +59,8 @@ type Config struct {
 
 	Keys *seal.Keys `json:"-"` // seal the secrets in the databases; nil: they lie there in plain
 
+	Passwords string // file of stolen passwords that `starlight passwords` has made; empty: none is known
+
 	SMTPURL     string        // where mails go; default the folder Data/outbox
 	SMSURL      string        // where SMS go; default nowhere
 	MailFrom    *mail.Address // of all mails; default no-reply at the host of PublicURL

@@ -179,7 +179,7 @@ func (s *Service) changePassword(ctx context.Context, req *api.ChangePassword) (
 		return nil, err
 	}
 	var check fault.Check
-	checkPassword(&check, "new_password", req.NewPassword, row.address())
+	s.judge(&check, "new_password", req.NewPassword, row.Name, row.address())
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -39,15 +39,16 @@ func TestRegisterRefuses(t *testing.T) {
 			"password ": func(r *api.Register) {
 				r.Password = strings.Repeat("x", 257)
 			},
-			"password  ":    func(r *api.Register) { r.Password = "EVE@example.org" },
-			"password   ":   func(r *api.Register) { r.Password = "Password1" },
-			"name":          func(r *api.Register) { r.Name = "  " },
-			"name ":         func(r *api.Register) { r.Name = "Eve\r\nBcc: all@example.org" },
-			"name  ":        func(r *api.Register) { r.Name = strings.Repeat("é", 201) },
-			"name   ":       func(r *api.Register) { r.Name = "Eve \u202egnp.exe" },
-			"name    ":      func(r *api.Register) { r.Name = "\u200b\u2060" },
-			"password     ": func(r *api.Register) { r.Password = "🎻🎻🎻" }, // twelve bytes, three characters
-			"password    ":  func(r *api.Register) { r.Password = "" },
+			"password  ":     func(r *api.Register) { r.Password = "EVE@example.org" },
+			"password   ":    func(r *api.Register) { r.Password = "Password1" },
+			"password      ": func(r *api.Register) { r.Password, r.Name = "lovelace1815", "Ada Lovelace" },
+			"name":           func(r *api.Register) { r.Name = "  " },
+			"name ":          func(r *api.Register) { r.Name = "Eve\r\nBcc: all@example.org" },
+			"name  ":         func(r *api.Register) { r.Name = strings.Repeat("é", 201) },
+			"name   ":        func(r *api.Register) { r.Name = "Eve \u202egnp.exe" },
+			"name    ":       func(r *api.Register) { r.Name = "\u200b\u2060" },
+			"password     ":  func(r *api.Register) { r.Password = "🎻🎻🎻" }, // twelve bytes, three characters
+			"password    ":   func(r *api.Register) { r.Password = "" },
 		} {
 			req := good
 			change(&req)
@@ -101,7 +102,7 @@ func TestRegisterIsIdempotent(t *testing.T) {
 			}
 		}
 		hash(&before)
-		req.Password = "another password" // no one may take it for the password of the account
+		req.Password = "another long sentence" // no one may take it for the password of the account
 		reply := must(m.post(api.RegisterUser.Spec, "key-1", req))(t)
 		wantCode(t, rpc.Fault(reply), fault.Unprocessable)
 		if hash(&after); before == "" || before != after {
@@ -198,9 +199,9 @@ func TestChangePassword(t *testing.T) {
 				&api.ChangePassword{CurrentPassword: current, NewPassword: next})
 			return err
 		}
-		wantCode(t, change("wrong password", "another password"), fault.Forbidden)
+		wantCode(t, change("wrong password", "another long sentence"), fault.Forbidden)
 		wantCode(t, change(password, "short"), fault.Invalid)
-		if err := change(password, "another password"); err != nil {
+		if err := change(password, "another long sentence"); err != nil {
 			t.Fatal(err)
 		}
 		must(m.refresh(here.RefreshToken))(t)
@@ -208,7 +209,7 @@ func TestChangePassword(t *testing.T) {
 		wantCode(t, err, fault.Unauthenticated)
 		_, err = m.tryLogin("192.0.2.1", "ada@example.org", password)
 		wantCode(t, err, fault.Unauthenticated)
-		m.login("ada@example.org", "another password")
+		m.login("ada@example.org", "another long sentence")
 		m.events(api.PasswordChanged.Subject, 1)
 	})
 }

@@ -177,17 +177,17 @@ func TestChangeOfAddressIsTakenBack(t *testing.T) {
 		must(m.moveTo(thief, "thief@example.org"))(t)
 		minted := must(m.mintConfirmation(m.lastConfirmation(1).ConfirmationID))(t)
 		m.requestReset("ada@example.org")
-		if err := m.confirm(must(m.mint(m.lastReset(1).ResetID))(t).Token, "another password"); err != nil {
+		if err := m.confirm(must(m.mint(m.lastReset(1).ResetID))(t).Token, "another long sentence"); err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, m.prove(minted.Token), fault.Expired)
-		owner := m.login("ada@example.org", "another password")
+		owner := m.login("ada@example.org", "another long sentence")
 		if u := m.me(owner); u.Email != "ada@example.org" || u.PendingEmail != "" || !u.EmailVerified {
 			t.Errorf("after the reset, which has proven the address: %+v", u)
 		}
 		email := "lovelace@example.org"
 		must(rpc.Call(m.as(owner), m.gateway, api.UpdateMe,
-			&api.UpdateProfile{Email: &email, CurrentPassword: "another password"}))(t)
+			&api.UpdateProfile{Email: &email, CurrentPassword: "another long sentence"}))(t)
 		minted = must(m.mintConfirmation(m.lastConfirmation(2).ConfirmationID))(t)
 		email = "ada@example.org"
 		if u := must(rpc.Call(m.as(owner), m.gateway, api.UpdateMe, &api.UpdateProfile{Email: &email}))(t); u.PendingEmail != "" || !u.EmailVerified {

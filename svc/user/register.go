@@ -22,8 +22,8 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 	var check fault.Check
 	account, err := parseAddress(req.Email)
 	check.Field(err == nil, "email", "%v", err)
-	checkPassword(&check, "password", req.Password, account)
 	name := checkName(&check, req.Name)
+	s.judge(&check, "password", req.Password, name, account)
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (s *Service) EnsureAdmin(ctx context.Context, email, password string) (crea
 	var check fault.Check
 	account, err := parseAddress(email)
 	check.Field(err == nil, "email", "%v", err)
-	checkPassword(&check, "password", password, account)
+	s.judge(&check, "password", password, "", account)
 	if err := check.Err(); err != nil {
 		return false, "", err
 	}

@@ -131,7 +131,7 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 		return nil, err
 	}
 	var check fault.Check
-	checkPassword(&check, "new_password", req.NewPassword, owner.address())
+	s.judge(&check, "new_password", req.NewPassword, owner.Name, owner.address())
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -57,10 +57,10 @@ func TestPasswordReset(t *testing.T) {
 			t.Errorf("minted for %+v until %s", first.Contact, first.ExpiresAt)
 		}
 		second := must(m.mint(e.ResetID))(t)
-		wantCode(t, m.confirm(first.Token, "another password"), fault.Expired)
-		wantCode(t, m.confirm("pr_x", "another password"), fault.Invalid)
+		wantCode(t, m.confirm(first.Token, "another long sentence"), fault.Expired)
+		wantCode(t, m.confirm("pr_x", "another long sentence"), fault.Invalid)
 		wantCode(t, m.confirm(second.Token, "short"), fault.Invalid)
-		if err := m.confirm(second.Token, "another password"); err != nil {
+		if err := m.confirm(second.Token, "another long sentence"); err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, m.confirm(second.Token, "yet another one"), fault.Expired)
@@ -68,7 +68,7 @@ func TestPasswordReset(t *testing.T) {
 		wantCode(t, err, fault.NotFound)
 		_, err = m.refresh(tokens.RefreshToken)
 		wantCode(t, err, fault.Unauthenticated)
-		m.login("ada@example.org", "another password") // at once: the failures are forgotten
+		m.login("ada@example.org", "another long sentence") // at once: the failures are forgotten
 		if n := len(m.events(api.PasswordResetRequested.Subject, 1)); n != 1 {
 			t.Errorf("%d events, want one for the address that exists", n)
 		}
@@ -82,7 +82,7 @@ func TestResetEnds(t *testing.T) {
 		e := m.lastReset(1)
 		minted := must(m.mint(e.ResetID))(t)
 		m.clock.Advance(time.Hour)
-		wantCode(t, m.confirm(minted.Token, "another password"), fault.Expired)
+		wantCode(t, m.confirm(minted.Token, "another long sentence"), fault.Expired)
 		must(m.mint(e.ResetID))(t) // the mail was slow
 		m.clock.Advance(23 * time.Hour)
 		_, err := m.mint(e.ResetID)
@@ -101,7 +101,7 @@ func TestResetEnds(t *testing.T) {
 		if err := m.prove(must(m.mintConfirmation(m.lastConfirmation(1).ConfirmationID))(t).Token); err != nil {
 			t.Fatal(err)
 		}
-		wantCode(t, m.confirm(minted.Token, "another password"), fault.Expired) // it went to the old address
+		wantCode(t, m.confirm(minted.Token, "another long sentence"), fault.Expired) // it went to the old address
 	})
 }
 

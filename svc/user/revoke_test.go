@@ -65,7 +65,7 @@ func TestWhatTakesTokensBack(t *testing.T) {
 				_, err := rpc.Call(m.as(own), m.gateway, api.EndSession, &rpc.None{})
 				return err
 			}, true, false, false, true},
-			{"another password", false, func(_ *api.User, own *api.Tokens) error {
+			{"another long sentence", false, func(_ *api.User, own *api.Tokens) error {
 				_, err := rpc.Call(m.as(own), m.gateway, api.ChangeMyPassword,
 					&api.ChangePassword{CurrentPassword: password, NewPassword: "a different sentence"})
 				return err

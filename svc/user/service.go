@@ -25,6 +25,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/user/challenge"
 	"github.com/starlightsymphony/starlight/svc/user/hashing"
+	"github.com/starlightsymphony/starlight/svc/user/passwords"
 )
 
 //go:embed migrations
@@ -39,7 +40,7 @@ func Sealed() []seal.Column { return []seal.Column{keyring.Seeds()} }
 // keyPurpose names the keys of access tokens.
 const keyPurpose = "access"
 
-// Deps is what the service runs on. Hashers, Keys and Challenger may be zero, everything else is needed.
+// Deps is what the service runs on. Hashers, Keys, Challenger and Stolen may be zero, everything else is needed.
 type Deps struct {
 	DB      *store.DB
 	JS      jetstream.JetStream
@@ -52,6 +53,7 @@ type Deps struct {
 	Hashers int        // password hashes computed at the same time; 0 means one for each processor
 
 	Challenger challenge.Challenger // asks for something under load; nil means for work of the client's machine
+	Stolen     *passwords.Filter    // which passwords were stolen and published; nil: none is known
 }
 
 // Service is the user service.
@@ -67,6 +69,7 @@ type Service struct {
 	hasher  *hashing.Hasher
 
 	challenger challenge.Challenger
+	passwords  passwords.Judge
 }
 
 // New returns the service. It makes the first signing key if there is none, and runs nothing in the background.
@@ -91,6 +94,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		hasher:  hashing.New(hashers, d.Metrics, d.Now),
 
 		challenger: d.Challenger,
+		passwords: passwords.Judge{Stolen: d.Stolen,
+			Bits: func() int { return api.PasswordBits.Get(d.Live) }},
 	}
 	if s.challenger == nil {
 		s.challenger = s.hashcash()

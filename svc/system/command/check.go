@@ -12,12 +12,7 @@ import (
 	"strings"
 
 	"github.com/starlightsymphony/starlight/svc/system"
-)
-
-// The bounds of the password of the first administrator: those of every account.
-const (
-	shortestPassword = 8
-	longestPassword  = 256
+	"github.com/starlightsymphony/starlight/svc/user/passwords"
 )
 
 // check says of the first wrong setting which variable holds it and what it has to look like, before anything is
@@ -176,8 +171,8 @@ func plainAddress(value string) error {
 }
 
 func password(value string) error {
-	if n := len([]rune(value)); value != "" && (n < shortestPassword || n > longestPassword) {
-		return fmt.Errorf("it must have %d to %d characters", shortestPassword, longestPassword)
+	if n := len([]rune(value)); value != "" && (n < passwords.Shortest || n > passwords.Longest) {
+		return fmt.Errorf("it must have %d to %d characters", passwords.Shortest, passwords.Longest)
 	}
 	return nil
 }

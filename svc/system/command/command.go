@@ -25,18 +25,19 @@ import (
 
 // commands is the grammar of the command line. Every flag is also the variable STARLIGHT_<NAME>.
 type commands struct {
-	Up      upCommand      `cmd:"" default:"withargs" help:"Run everything in this process (the default)."`
-	Run     runCommand     `cmd:"" help:"Run some roles as a member of a cluster."`
-	Edge    edgeCommand    `cmd:"" help:"Run the computer of a venue, which admits while the line to the system is cut."`
-	Config  configCommand  `cmd:"" help:"Read and change live settings of a running system."`
-	Logs    logsCommand    `cmd:"" help:"Read the logs of all services."`
-	Audit   auditCommand   `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
-	Dead    deadCommand    `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
-	Rebuild rebuildCommand `cmd:"" help:"Build a read model again."`
-	Healthy healthyCommand `cmd:"" help:"Ask a process whether it is ready; exit 1 if not. For health checks of containers."`
-	Auth    authCommand    `cmd:"" help:"Keys and credentials for an outside NATS server."`
-	OpenAPI openAPICommand `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Up        upCommand        `cmd:"" default:"withargs" help:"Run everything in this process (the default)."`
+	Run       runCommand       `cmd:"" help:"Run some roles as a member of a cluster."`
+	Edge      edgeCommand      `cmd:"" help:"Run the computer of a venue, which admits while the line to the system is cut."`
+	Config    configCommand    `cmd:"" help:"Read and change live settings of a running system."`
+	Logs      logsCommand      `cmd:"" help:"Read the logs of all services."`
+	Audit     auditCommand     `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
+	Dead      deadCommand      `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
+	Rebuild   rebuildCommand   `cmd:"" help:"Build a read model again."`
+	Healthy   healthyCommand   `cmd:"" help:"Ask a process whether it is ready; exit 1 if not. For health checks of containers."`
+	Auth      authCommand      `cmd:"" help:"Keys and credentials for an outside NATS server."`
+	Passwords passwordsCommand `cmd:"" help:"Make a file of stolen passwords, which are refused by --passwords."`
+	OpenAPI   openAPICommand   `cmd:"" name:"openapi" help:"Print the OpenAPI document."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
 }
@@ -127,6 +128,7 @@ type common struct {
 	MailFrom     string   `name:"mail-from" help:"Sender of all mails, as in \"Tickets <tickets@example.org>\"; default no-reply at the public URL's host."`
 	PushPrivate  bool     `name:"push-private" help:"Push endpoints may be in private networks and without TLS."`
 	AdminEmail   string   `name:"admin-email" help:"Address of the first administrator."`
+	Passwords    string   `help:"File of stolen passwords, which are refused; the command passwords makes it." type:"path"`
 
 	StopWithin time.Duration `name:"stop-within" default:"30s" help:"How long a clean end may take; what is not finished by then is cut off."`
 }
@@ -137,7 +139,7 @@ func (c *common) config() (system.Config, error) {
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }),
-		PushPrivate:    c.PushPrivate, AdminEmail: c.AdminEmail, Version: system.BuildVersion()}
+		PushPrivate:    c.PushPrivate, AdminEmail: c.AdminEmail, Passwords: c.Passwords, Version: system.BuildVersion()}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return cfg, errors.New("--tls-cert and --tls-key belong together")
 	}
