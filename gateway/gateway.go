@@ -205,8 +205,12 @@ func (g *Gateway) log(x *exchange, err error, took time.Duration) {
 	g.cfg.Log.Log(context.Background(), level, "a request was answered", attrs...)
 }
 
-// linesPerSecond is how many requests with one status are logged at level info.
-const linesPerSecond = 100
+// How many requests with one status are logged a second at level info: those of people, and those that a stranger has
+// made in vain, as often as they like.
+const (
+	linesPerSecond      = 100
+	strangerLinesSecond = 1
+)
 
 // isNotable reports whether a request is logged at level info: it failed, or may have changed something. What was
 // refused for want of time is only counted, as is what is over the bound: lines would be work when there is too much of
@@ -217,7 +221,11 @@ func (g *Gateway) isNotable(x *exchange) bool {
 	if x.shed || status < 400 && reads {
 		return false
 	}
-	_, ok := g.limits.spend(limitKey{by: byStatus, name: strconv.Itoa(status)}, linesPerSecond)
+	kind, most := strconv.Itoa(status), linesPerSecond
+	if status >= 400 && status < 500 && !x.principal.Known() {
+		kind, most = "stranger "+kind, strangerLinesSecond
+	}
+	_, ok := g.limits.spend(limitKey{by: byStatus, name: kind}, most)
 	if !ok {
 		g.metrics.unlogged.Inc()
 	}

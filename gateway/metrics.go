@@ -25,7 +25,8 @@ const (
 	byAddress limitBy = "address"
 	byPerson  limitBy = "person"
 	byLogin   limitBy = "login"
-	byStatus  limitBy = "status" // of log lines
+	byStatus  limitBy = "status"  // of log lines
+	byReading limitBy = "reading" // of what counts as read
 )
 
 type routeMetrics struct {

@@ -94,7 +94,7 @@ func (c *nearCopy) send(x *exchange) {
 		r.SetBodyRaw(c.body)
 	}
 	if c.counted {
-		c.p.g.traffic.count(x, c.reading)
+		c.p.g.countReading(x, c.reading)
 	}
 }
 

@@ -98,7 +98,7 @@ func (p *proxy) serve(x *exchange) error {
 			rest: reply.Data, next: next}, -1)
 	}
 	if r, counted := p.reading(x); counted {
-		p.g.traffic.count(x, r)
+		p.g.countReading(x, r)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ type limitKey struct {
 
 // period returns the time in which the tokens of a key come.
 func (k limitKey) period() time.Duration {
-	if k.by == byLogin {
+	if k.by == byLogin || k.by == byReading {
 		return time.Minute
 	}
 	return time.Second
@@ -87,10 +87,10 @@ func (l *limiter) spend(key limitKey, rate int) (wait time.Duration, ok bool) {
 }
 
 func (l *limiter) shardOf(key limitKey) *shard {
-	sum := maphash.String(l.seed, key.name)
-	if key.name == "" {
-		bytes := key.address.As16()
-		sum = maphash.Bytes(l.seed, bytes[:])
+	bytes := key.address.As16()
+	sum := maphash.Bytes(l.seed, bytes[:])
+	if key.name != "" {
+		sum ^= maphash.String(l.seed, key.name)
 	}
 	return &l.shards[sum%shardCount]
 }

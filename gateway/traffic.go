@@ -83,15 +83,21 @@ func referrer(header, self string) string {
 	return host
 }
 
-// count counts a reading of a caller, unless they only look at the headers.
-func (t *traffic) count(x *exchange, r reading) {
+// countReading counts a reading of a caller, unless they only look at the headers, or their address looks at the same
+// thing all the time.
+func (g *Gateway) countReading(x *exchange, r reading) {
 	if !x.rc.IsGet() {
+		return
+	}
+	key := limitKey{by: byReading, address: counted(x.address), name: r.id}
+	if _, ok := g.limits.spend(key, api.ViewsPerAddress.Get(g.cfg.Settings)); !ok {
+		g.traffic.dropped.Inc()
 		return
 	}
 	if r.id != "" {
 		r.referrer = referrer(string(x.rc.Request.Header.Referer()), string(x.rc.Host()))
 	}
-	t.add(r)
+	g.traffic.add(r)
 }
 
 func (t *traffic) add(r reading) {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -72,6 +74,40 @@ func TestTrafficIsCountedOnce(t *testing.T) {
 		}
 		if !maps.Equal(got, want) {
 			return fmt.Errorf("counted %v, want %v", got, want)
+		}
+		return nil
+	})
+}
+
+// Whoever looks at an event all the time does not make it popular; what is not counted is answered all the same.
+func TestViewsOfOneAddressAreBounded(t *testing.T) {
+	d := open(t, func(c *gateway.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	d.nats.Stream("ANALYTICS", "facts.>")
+	page := "/v1/events/" + string(theEvent)
+	views := func(from string, n int) {
+		t.Helper()
+		for range n {
+			if a := d.do("GET", page, "", "X-Forwarded-For", from); a.StatusCode != 200 {
+				t.Fatalf("status %d", a.StatusCode)
+			}
+		}
+	}
+	views("192.0.2.1", 50)
+	views("192.0.2.2", 3)
+	d.clock.Advance(time.Minute)
+	views("192.0.2.1", 1)
+	const want = 30 + 3 + 1
+	testkit.Eventually(t, 20*time.Second, func() error {
+		var got int64
+		for _, m := range d.nats.Messages("ANALYTICS") {
+			var f api.TrafficFact
+			if err := json.Unmarshal(m.Data, &f); err != nil {
+				t.Fatal(err)
+			}
+			got += f.Count
+		}
+		if got != want {
+			return fmt.Errorf("%d views, want %d", got, want)
 		}
 		return nil
 	})

@@ -102,6 +102,9 @@ var (
 	RateLogin = settings.Int("gateway.rate_login", 60,
 		"Requests a minute that one address may make to the endpoints that check passwords and tokens; 0 means any "+
 			"number.", settings.Between(0, 1000000))
+	ViewsPerAddress = settings.Int("gateway.views_per_address", 30,
+		"How often in a minute a view of an event from one address counts for its numbers; 0 means always.",
+		settings.Between(0, 1000000))
 	ConnectionsPerAddress = settings.Int("gateway.connections_per_address", 1000,
 		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted "+
 			"proxies and the machine itself.", settings.Between(0, 1000000))
@@ -187,7 +190,7 @@ func Settings() []settings.Definition {
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, CallbackRetention,
 		AccessTTL, RefreshTTL, PasswordBits, ChallengeBits,
-		RatePerAddress, RatePerPerson, RateLogin, ConnectionsPerAddress, Origins,
+		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,
 		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}

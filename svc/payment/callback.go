@@ -35,8 +35,10 @@ func (s *Service) receiveCallback(ctx context.Context, req *api.Callback) (*rpc.
 	event, err := p.ParseCallback(req)
 	if err != nil {
 		s.metrics.received(req.Provider, "refused")
-		s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider,
-			"address", rpc.From(ctx).Address, "error", err)
+		if left, ok := s.lines.Take("callback refused " + req.Provider); ok {
+			s.log.WarnContext(ctx, "a callback was refused", "provider", req.Provider,
+				"address", rpc.From(ctx).Address, "more_before", left, "error", err)
+		}
 		return nil, err
 	}
 	if event.RemoteID == "" {

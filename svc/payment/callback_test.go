@@ -3,7 +3,9 @@ package payment
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,6 +112,8 @@ func slicesIndex(n int) []int {
 // TestCallbackRefused shows what a forger and a broken provider are answered.
 func TestCallbackRefused(t *testing.T) {
 	h := newHarness(t, testkit.SQLite(t))
+	log := &testkit.Buffer{}
+	h.log = slog.New(slog.NewTextHandler(log, nil))
 	i := h.run()
 	body := []byte(`{"id":"sbe_x","type":"payment.succeeded","payment":"sbp_x","created":1}`)
 	wantFault(t, h.callback("", body), fault.Unauthenticated)
@@ -122,6 +126,13 @@ func TestCallbackRefused(t *testing.T) {
 	}
 	if n := i.counter("starlight_payment_callbacks_total", "-", "provider", "sandbox", "result", "refused"); n != 5 {
 		t.Errorf("%d counted as refused, want 5", n)
+	}
+	// Anybody can send them: the log has one line of all that come within a second.
+	if n := strings.Count(log.String(), "a callback was refused"); n != 1 {
+		t.Errorf("%d lines in the log, want 1", n)
+	}
+	if n := i.counter("starlight_log_lines_sampled_total", "-", "kind", "callback refused sandbox"); n != 4 {
+		t.Errorf("%d lines are counted as left out, want 4", n)
 	}
 }
 

@@ -67,6 +67,7 @@ type Service struct {
 	store     *paymentStore
 	providers map[string]*provider.Guard // by name
 	metrics   instruments
+	lines     *observe.Sampler // of the log, for what strangers cause
 
 	callbacksDue map[string]chan struct{} // wake the sweeps of callbacks, by provider
 	refundsDue   chan struct{}            // wakes the sweep of refunds
@@ -108,6 +109,7 @@ func New(d Deps) *Service {
 		confirmations: batch.New(limit, queue, st.confirm, together),
 	}
 	s.metrics = instruments{registry: d.Metrics}
+	s.lines = observe.NewSampler(d.Metrics, d.Now)
 	for _, p := range d.Providers {
 		s.providers[p.Name()] = provider.NewGuard(p, d.Metrics, d.Log)
 		s.callbacksDue[p.Name()] = make(chan struct{}, 1)
