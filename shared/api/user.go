@@ -20,8 +20,10 @@ type User struct {
 	PendingEmail string `json:"pending_email,omitempty" format:"email"`
 	Name         string `json:"name"` // what the person is called
 	// admin, or nothing: what a person may do at an event is said by its team
-	Roles   []string `json:"roles" enum:"admin"`
-	Profile Profile  `json:"profile"`
+	Roles []string `json:"roles" enum:"admin"`
+	// whether an administrator keeps the person from signing in
+	Locked  bool    `json:"locked,omitempty"`
+	Profile Profile `json:"profile"`
 	// whether the person has proven to read what is sent to the number of the profile
 	PhoneVerified bool      `json:"phone_verified"`
 	Revision      int64     `json:"revision"`   // grows with each change
@@ -237,7 +239,8 @@ var (
 		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true,
 		Headers: []string{"User-Agent", "Challenge-Answer"}, Status: 201, Limit: rpc.LoginLimit, Workers: 256,
 		OwnQueue: true, Summary: "Log in",
-		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong"}}}
+		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong",
+			fault.Forbidden: "an administrator has locked the account"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST",
 		Path: "/v1/sessions/refresh", Access: rpc.Public, Sealed: true, Limit: rpc.LoginLimit,
 		Summary: "Exchange a refresh token for new tokens",
@@ -292,7 +295,15 @@ var (
 	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get",
 		Method: "GET", Path: "/v1/users/{id}", Access: rpc.Admin, Summary: "Read an account"}}
 	SetUserRoles = rpc.Endpoint[SetRoles, User]{Spec: rpc.Spec{Service: "user", Name: "set_roles", Method: "PUT",
-		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Summary: "Replace the roles of an account"}}
+		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Summary: "Replace the roles of an account",
+		Faults: rpc.Faults{fault.Conflict: "it is the last administrator, or a locked account"}}}
+	LockUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "lock", Method: "PUT",
+		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Summary: "Keep a person from signing in",
+		Detail: "Ends every session. Orders, tickets and events stay as they are, and a new password changes nothing.",
+		Faults: rpc.Faults{fault.Conflict: "the person is an administrator: take the role away first"}}}
+	UnlockUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "unlock", Method: "DELETE",
+		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Summary: "Let a person sign in again",
+		Faults: rpc.Faults{fault.Conflict: ""}}}
 	GetKeys = rpc.Endpoint[rpc.None, KeySet]{Spec: rpc.Spec{Service: "user", Name: "keys", Method: "GET",
 		Path: "/.well-known/jwks.json", Access: rpc.Public, Summary: "The public keys of access tokens"}}
 
@@ -339,7 +350,7 @@ func userEndpoints() []rpc.Descriptor {
 		ChangeMyPassword.Describe(), ExportMe.Describe(),
 		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), RequestEmailConfirmation.Describe(),
 		ConfirmEmailAddress.Describe(), ListUsers.Describe(), GetUser.Describe(),
-		SetUserRoles.Describe(),
+		SetUserRoles.Describe(), LockUser.Describe(), UnlockUser.Describe(),
 		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
 		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
 		MintConfirmationToken.Describe(), GetFormerContact.Describe(), RequestPhoneConfirmation.Describe(),

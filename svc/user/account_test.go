@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -481,6 +482,49 @@ func TestAdmins(t *testing.T) {
 		if (errs[0] == nil) == (errs[1] == nil) {
 			t.Errorf("%v and %v, want one success", errs[0], errs[1])
 		}
+	})
+}
+
+// Who is locked has no session any more and gets none, whatever the password, until an administrator unlocks the account.
+func TestLock(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		admin, root := m.admin()
+		eve := m.register("eve@example.org", password)
+		tokens := m.login("eve@example.org", password)
+		lock := func(id ids.User) error {
+			_, err := rpc.Call(m.as(admin), m.gateway, api.LockUser, &api.UserRef{ID: id})
+			return err
+		}
+		_, err := rpc.Call(m.as(tokens), m.gateway, api.LockUser, &api.UserRef{ID: root.ID})
+		wantCode(t, err, fault.Forbidden)
+		wantCode(t, lock(root.ID), fault.Conflict)
+		wantCode(t, lock(newUserID()), fault.NotFound)
+		for range 2 { // the second time changes nothing
+			if err := lock(eve.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = rpc.Call(m.as(tokens), m.gateway, api.GetMe, &rpc.None{})
+		wantCode(t, err, fault.Unauthenticated)
+		_, err = m.refresh(tokens.RefreshToken)
+		wantCode(t, err, fault.Unauthenticated)
+		_, err = m.tryLogin("192.0.2.1", "eve@example.org", password)
+		wantCode(t, err, fault.Forbidden)
+		_, err = m.tryLogin("192.0.2.1", "eve@example.org", "a wrong one") // a stranger learns nothing
+		wantCode(t, err, fault.Unauthenticated)
+		_, err = rpc.Call(t.Context(), rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "venue"}),
+			line.CheckUserPassword, &line.CheckPassword{Email: "eve@example.org", Password: password})
+		wantCode(t, err, fault.Forbidden)
+		_, err = rpc.Call(m.as(admin), m.gateway, api.SetUserRoles, &api.SetRoles{ID: eve.ID, Roles: []string{"admin"}})
+		wantCode(t, err, fault.Conflict)
+		found := must(rpc.Call(m.as(admin), m.gateway, api.ListUsers, &api.ListUsersQuery{Q: "eve@"}))(t)
+		if len(found.Items) != 1 || !found.Items[0].Locked {
+			t.Errorf("found %+v", found.Items)
+		}
+		if got := must(rpc.Call(m.as(admin), m.gateway, api.UnlockUser, &api.UserRef{ID: eve.ID}))(t); got.Locked {
+			t.Error("it is still locked")
+		}
+		m.login("eve@example.org", password)
 	})
 }
 

@@ -115,6 +115,9 @@ func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, e
 		if row.Admin && len(admins) < 2 {
 			return nil, errLastAdmin()
 		}
+		if row.Locked {
+			return nil, fault.New(fault.Conflict, "the account is locked; unlock it first")
+		}
 		row.Admin = admin
 		row.Generation++
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
@@ -127,6 +130,50 @@ func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, e
 		return nil, err
 	}
 	return row.user(), nil
+}
+
+// lockUser keeps a person from signing in, and ends their sessions.
+func (s *Service) lockUser(ctx context.Context, req *api.UserRef) (*api.User, error) {
+	return s.setLocked(ctx, req.ID, true)
+}
+
+func (s *Service) unlockUser(ctx context.Context, req *api.UserRef) (*api.User, error) {
+	return s.setLocked(ctx, req.ID, false)
+}
+
+func (s *Service) setLocked(ctx context.Context, id ids.User, locked bool) (*api.User, error) {
+	if err := s.currentAdmin(ctx); err != nil {
+		return nil, err
+	}
+	var row userRow
+	err := s.revoking(ctx, func(ctx context.Context, tx bun.Tx) (facts []revocation.Fact, err error) {
+		if row, err = s.lock(ctx, tx, id); err != nil || row.Locked == locked {
+			return nil, err
+		}
+		if row.Admin {
+			return nil, fault.New(fault.Conflict, "the person is an administrator; take the role away first")
+		}
+		row.Locked = locked
+		if locked {
+			row.Generation++
+			facts = append(facts, revocation.OfUser(row.ID, row.Generation, ""))
+			if err := endSessions(ctx, tx, row.ID, ""); err != nil {
+				return nil, err
+			}
+		}
+		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
+			return nil, err
+		}
+		return facts, s.publish(ctx, tx, api.UserUpdated, row.ID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return row.user(), nil
+}
+
+func errLocked() error {
+	return fault.New(fault.Forbidden, "this account is locked; ask those who run the system")
 }
 
 func (s *Service) find(ctx context.Context, req *api.FindUser) (*api.Contact, error) {

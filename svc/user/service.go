@@ -127,6 +127,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListUsers, s.list)
 	rpc.Handle(srv, api.GetUser, s.get)
 	rpc.Handle(srv, api.SetUserRoles, s.setRoles)
+	rpc.Handle(srv, api.LockUser, s.lockUser)
+	rpc.Handle(srv, api.UnlockUser, s.unlockUser)
 	rpc.Handle(srv, api.GetKeys, s.publicKeys)
 	rpc.Handle(srv, api.FindUserByEmail, s.find)
 	rpc.Handle(srv, api.GetDemographics, s.demographics)

@@ -95,7 +95,7 @@ func (s *Service) newHash(ctx context.Context, password string) (string, error) 
 }
 
 // lockProven locks the person of a proof, for a transaction that acts on it, and forgets the failures before it. It
-// returns errWrong if the password was changed since.
+// returns errWrong if the password was changed since, and Forbidden if the account is locked.
 func (s *Service) lockProven(ctx context.Context, tx bun.Tx, p proof) (userRow, error) {
 	row, err := s.lock(ctx, tx, p.row.ID)
 	rehashed := err == nil && p.rehash != "" && row.Password == p.rehash
@@ -104,6 +104,9 @@ func (s *Service) lockProven(ctx context.Context, tx bun.Tx, p proof) (userRow, 
 	}
 	if err != nil {
 		return row, err
+	}
+	if row.Locked { // which only the owner of the password learns
+		return row, errLocked()
 	}
 	if p.failed {
 		if err := clearFailures(ctx, tx, p.attempt.account); err != nil {

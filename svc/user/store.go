@@ -29,6 +29,7 @@ type userRow struct {
 	Search            string    `bun:"search"`
 	Password          string    `bun:"password"`
 	Admin             bool      `bun:"admin"`
+	Locked            bool      `bun:"locked"`
 	Phone             string    `bun:"phone"`
 	PhoneVerified     bool      `bun:"phone_verified"`
 	Language          string    `bun:"language"`
@@ -80,8 +81,8 @@ func (r *userRow) roles() []string {
 
 func (r *userRow) user() *api.User {
 	return &api.User{ID: r.ID, Email: r.Email, EmailVerified: r.EmailVerified, PendingEmail: r.PendingEmail,
-		Name: r.Name, Roles: r.roles(), Profile: r.profile(), PhoneVerified: r.PhoneVerified, Revision: r.Revision,
-		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+		Name: r.Name, Roles: r.roles(), Locked: r.Locked, Profile: r.profile(), PhoneVerified: r.PhoneVerified,
+		Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
 func (r *userRow) contact() *api.Contact {

@@ -295,6 +295,7 @@ func ending() []Example {
 	return []Example{
 		example(api.ListUsers, api.ListUsersQuery{Page: api.Page{Limit: 10}, Q: "kim"}),
 		example(api.GetUser, api.UserRef{ID: aUser}),
+		example(api.LockUser, api.UserRef{ID: aUser}), example(api.UnlockUser, api.UserRef{ID: aUser}),
 		example(api.SetUserRoles, api.SetRoles{ID: aUser, Roles: []string{}}),
 		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.TeamManager}),
 		example(api.DeleteTeamMember, api.TeamMemberRef{EventID: anEvent, UserID: aUser}),
