@@ -2,6 +2,7 @@ package doors
 
 import (
 	"context"
+	"database/sql"
 
 	"github.com/uptrace/bun"
 
@@ -42,7 +43,7 @@ func (db doorStore) page(ctx context.Context, req *line.Manifest, limit int) (*l
 			query = query.Where("(manifest_position, id) > (?, ?)", req.Since, req.After)
 		}
 	}
-	if err := query.Scan(ctx); err != nil {
+	if err := db.inOrder(ctx, query); err != nil {
 		return nil, err
 	}
 	gates, err := db.firstGates(ctx, rows)
@@ -65,6 +66,21 @@ func (db doorStore) page(ctx context.Context, req *line.Manifest, limit int) (*l
 		out.Tickets = append(out.Tickets, t)
 	}
 	return out, nil
+}
+
+// inOrder runs a query that is to be read in the order of an index. As long as PostgreSQL has no statistics of a table,
+// as after a restore or a bulk sale, it takes the tickets of an event for few, and would sort all of them for each
+// page.
+func (db doorStore) inOrder(ctx context.Context, query *bun.SelectQuery) error {
+	if !db.Postgres() {
+		return query.Scan(ctx)
+	}
+	return db.Read().RunInTx(ctx, &sql.TxOptions{ReadOnly: true}, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.ExecContext(ctx, "SET LOCAL enable_sort = off"); err != nil {
+			return err
+		}
+		return query.Conn(tx).Scan(ctx)
+	})
 }
 
 // firstGates returns where tickets were admitted.
