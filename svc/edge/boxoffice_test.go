@@ -30,7 +30,8 @@ func TestSellWithoutALine(t *testing.T) {
 		offer := *x.event.Offer
 		offer.Event.TicketTypes = []api.TicketType{{ID: typ, Name: "Stalls", Price: api.Money{Amount: 2500, Currency: "EUR"}}}
 		x.event.Offer, x.event.Leases = &offer, []line.Lease{lease}
-		x.event.Passes = append(x.event.Passes, line.Pass{ID: ids.New[ids.PassKind](now), Hash: hash[:], Name: "Another till"})
+		x.event.Passes = append(x.event.Passes, line.Pass{ID: ids.New[ids.PassKind](now), Hash: hash[:], Name: "Another till",
+			Gate: "south"})
 	})
 	x.admits()
 	leases := func() (out api.List[edge.Lease]) {
@@ -137,6 +138,11 @@ func TestSellWithoutALine(t *testing.T) {
 	}
 	admit(api.Admitted)
 	admit(api.AlreadyAdmitted)
+	// A device that is for one gate scans there, whatever it says.
+	_, answer, _ := x.send("POST", x.path("/admissions"), otherSecret, api.Admission{Code: sold.Tickets[1].Code, Gate: "north"})
+	if !strings.Contains(string(answer), `"first_gate":"south"`) {
+		t.Errorf("admitted at another gate: %s", answer)
+	}
 	if status, answer := reversal(passSecret, sold.OrderID.String(), "{}"); status != 409 || !strings.Contains(answer, "include_admitted") {
 		t.Errorf("taken back: %d %s", status, answer)
 	}
@@ -153,7 +159,7 @@ func TestSellWithoutALine(t *testing.T) {
 	}
 
 	x.up()
-	x.eventually("the sale is at the hub", func() bool { return len(x.journal) >= 3 })
+	x.eventually("the sale is at the hub", func() bool { return len(x.journal) >= 4 })
 	x.do(func() {
 		if s := x.journal[0].Sale; s == nil || s.OrderID != sold.OrderID || !strings.HasPrefix(s.By, "pas_") {
 			t.Errorf("entry is %+v", x.journal[0])
@@ -162,7 +168,7 @@ func TestSellWithoutALine(t *testing.T) {
 	})
 	x.eventually("the doors are back", func() bool { return x.event.State == line.DoorsHub })
 	x.do(func() {
-		if last := x.journal[len(x.journal)-1]; len(x.journal) != 4 || last.LeaseDone != lease.ID {
+		if last := x.journal[len(x.journal)-1]; len(x.journal) != 5 || last.LeaseDone != lease.ID {
 			t.Errorf("journal is %+v", x.journal)
 		}
 	})

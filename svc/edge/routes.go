@@ -156,9 +156,12 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // shown checks a scan.
 func (h *Server) shown(x *exchange, req *api.Admission) (doors.Shown, error) {
-	_, _, by, err := h.s.at(x.caller, req.EventID, api.RoleDoor)
+	e, _, by, err := h.s.at(x.caller, req.EventID, api.RoleDoor)
 	if err != nil {
 		return doors.Shown{}, err
+	}
+	if p := passOf(e, x.caller.token); p != nil && p.Gate != "" { // the device is for that gate
+		req.Gate = p.Gate
 	}
 	var check fault.Check
 	check.Field(req.Code != "", "code", "must not be empty")
