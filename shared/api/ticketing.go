@@ -135,18 +135,13 @@ type Ticket struct {
 	Revision     int64          `json:"revision"`              // grows with each transfer; older codes are revoked
 	IssuedAt     time.Time      `json:"issued_at,omitzero"`    // when it was made; absent in answers at a venue
 	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"` // when its holder came in
+	// waits to be accepted by another person; for its owner, where one ticket is answered
+	Offer *TicketOffer `json:"offer,omitempty"`
 }
 
 // TicketRef names a ticket in a path.
 type TicketRef struct {
 	ID ids.Ticket `json:"-" path:"id"`
-}
-
-// Transfer is the request of TransferTicket.
-type Transfer struct {
-	ID    ids.Ticket `json:"-" path:"id"`
-	Email string     `json:"email" format:"email"` // of the account of the new owner
-	Name  string     `json:"name,omitempty"`       // who comes with it; absent: the new owner
 }
 
 // Admission is the request of AdmitTicket.
@@ -300,10 +295,6 @@ var (
 	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr",
 		Method: "GET", Path: "/v1/tickets/{id}/qr.png", Access: rpc.User, Summary: "A ticket's code as QR picture",
 		Faults: hidden(noTicket, "")}}
-	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket",
-		Method: "POST", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Sensitive: true, Limit: rpc.LoginLimit,
-		Summary: "Give a ticket to another person", Detail: "The old code is revoked.",
-		Faults: hidden(notOwned+"; or no account has that address", "the ticket was used or revoked")}}
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit",
 		Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
 		Summary: "Admit a ticket at the door",
@@ -342,7 +333,8 @@ func ticketingEndpoints() []rpc.Descriptor {
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
 		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(),
 		ExportPerson.Describe(),
-		RebuildInventory.Describe()}
+		RebuildInventory.Describe(), WithdrawTransfer.Describe(), ListTicketOffers.Describe(),
+		AcceptTicketOffer.Describe(), RefuseTicketOffer.Describe(), MintOfferToken.Describe()}
 }
 
 // OrderEvent is the payload of the order topics: the order as it is after the change.

@@ -38,7 +38,8 @@ func ticketingTopics() []TopicDescriptor {
 	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderWasSold.Describe(),
 		OrderHasExpired.Describe(), OrderWasCancelled.Describe(), OrderRefundDue.Describe(),
 		OrderWasRefunded.Describe(), TicketWasRevoked.Describe(), TicketTransferred.Describe(),
-		TicketAdmission.Describe(), TicketAdmissionUndone.Describe()}
+		TicketAdmission.Describe(), TicketAdmissionUndone.Describe(), TicketOffered.Describe(),
+		TicketOfferEnded.Describe()}
 }
 
 func paymentTopics() []TopicDescriptor {

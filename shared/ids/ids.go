@@ -23,20 +23,21 @@ type Kind interface{ Prefix() string }
 
 // The kinds of things.
 type (
-	EventKind      struct{}
-	TicketTypeKind struct{}
-	UserKind       struct{}
-	OrderKind      struct{}
-	TicketKind     struct{}
-	PaymentKind    struct{}
-	RefundKind     struct{}
-	VenueKind      struct{}
-	AdmissionKind  struct{}
-	SessionKind    struct{}
-	PassKind       struct{}
-	LeaseKind      struct{}
-	OrganizerKind  struct{}
-	KeyKind        struct{}
+	EventKind       struct{}
+	TicketTypeKind  struct{}
+	UserKind        struct{}
+	OrderKind       struct{}
+	TicketKind      struct{}
+	TicketOfferKind struct{}
+	PaymentKind     struct{}
+	RefundKind      struct{}
+	VenueKind       struct{}
+	AdmissionKind   struct{}
+	SessionKind     struct{}
+	PassKind        struct{}
+	LeaseKind       struct{}
+	OrganizerKind   struct{}
+	KeyKind         struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -45,20 +46,21 @@ type (
 
 // The identifiers in use.
 type (
-	Event      = ID[EventKind]
-	TicketType = ID[TicketTypeKind]
-	User       = ID[UserKind]
-	Order      = ID[OrderKind]
-	Ticket     = ID[TicketKind]
-	Payment    = ID[PaymentKind]
-	Refund     = ID[RefundKind]
-	Venue      = ID[VenueKind]
-	Admission  = ID[AdmissionKind]
-	Session    = ID[SessionKind]
-	Pass       = ID[PassKind]
-	Lease      = ID[LeaseKind]
-	Organizer  = ID[OrganizerKind]
-	Key        = ID[KeyKind]
+	Event       = ID[EventKind]
+	TicketType  = ID[TicketTypeKind]
+	User        = ID[UserKind]
+	Order       = ID[OrderKind]
+	Ticket      = ID[TicketKind]
+	TicketOffer = ID[TicketOfferKind]
+	Payment     = ID[PaymentKind]
+	Refund      = ID[RefundKind]
+	Venue       = ID[VenueKind]
+	Admission   = ID[AdmissionKind]
+	Session     = ID[SessionKind]
+	Pass        = ID[PassKind]
+	Lease       = ID[LeaseKind]
+	Organizer   = ID[OrganizerKind]
+	Key         = ID[KeyKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -66,20 +68,21 @@ type (
 )
 
 // Prefix implements Kind.
-func (EventKind) Prefix() string      { return "evt" }
-func (TicketTypeKind) Prefix() string { return "tty" }
-func (UserKind) Prefix() string       { return "usr" }
-func (OrderKind) Prefix() string      { return "ord" }
-func (TicketKind) Prefix() string     { return "tkt" }
-func (PaymentKind) Prefix() string    { return "pay" }
-func (RefundKind) Prefix() string     { return "rfd" }
-func (VenueKind) Prefix() string      { return "ven" }
-func (AdmissionKind) Prefix() string  { return "adm" }
-func (SessionKind) Prefix() string    { return "ses" }
-func (PassKind) Prefix() string       { return "pas" }
-func (LeaseKind) Prefix() string      { return "lse" }
-func (OrganizerKind) Prefix() string  { return "org" }
-func (KeyKind) Prefix() string        { return "key" }
+func (EventKind) Prefix() string       { return "evt" }
+func (TicketTypeKind) Prefix() string  { return "tty" }
+func (UserKind) Prefix() string        { return "usr" }
+func (OrderKind) Prefix() string       { return "ord" }
+func (TicketKind) Prefix() string      { return "tkt" }
+func (TicketOfferKind) Prefix() string { return "tof" }
+func (PaymentKind) Prefix() string     { return "pay" }
+func (RefundKind) Prefix() string      { return "rfd" }
+func (VenueKind) Prefix() string       { return "ven" }
+func (AdmissionKind) Prefix() string   { return "adm" }
+func (SessionKind) Prefix() string     { return "ses" }
+func (PassKind) Prefix() string        { return "pas" }
+func (LeaseKind) Prefix() string       { return "lse" }
+func (OrganizerKind) Prefix() string   { return "org" }
+func (KeyKind) Prefix() string         { return "key" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }

@@ -27,9 +27,10 @@ func (i invitation) member() api.TeamMember {
 	return api.TeamMember{Email: i.Email, Role: i.Role, Invited: true}
 }
 
-// invite adds a person to a team by mail address: at once if the address has an account, otherwise when it gets one.
+// invite adds a person to a team by mail address: at once if an account has confirmed the address, otherwise when one
+// has. Anyone may register with the address of another.
 //
-// So the people who manage an event learn whether an address has an account. They are signed in, asked for it by
+// So the people who manage an event learn whether an address has such an account. They are signed in, asked for it by
 // name, and are limited like logins, and registering tells any caller as much. No other caller learns it: invitations
 // are for managers.
 func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember, error) {
@@ -65,11 +66,14 @@ func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember,
 
 func addressKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
-// addAccount adds the account of an address to a team, or returns NotFound if there is none.
+// addAccount adds the account that has confirmed an address to a team, or returns NotFound if there is none.
 func (s *Service) addAccount(ctx context.Context, inv invitation) (*api.TeamMember, error) {
 	person, err := rpc.Call(ctx, s.client, api.FindUserByEmail, &api.FindUser{Email: inv.Email})
 	if err != nil {
 		return nil, err
+	}
+	if !person.EmailVerified {
+		return nil, fault.New(fault.NotFound, "no account has confirmed this address")
 	}
 	return s.putMember(ctx, &api.SetTeamMember{EventID: inv.EventID, UserID: person.ID, Role: inv.Role})
 }
@@ -135,7 +139,7 @@ func (s *Service) forgetInvitations(ctx context.Context) error {
 // consumer names the durable consumer of the events that concern teams.
 const consumer = "event"
 
-// consumeUsers lets invitations take effect when their address has an account, until ctx ends.
+// consumeUsers lets invitations take effect when an account has confirmed their address, until ctx ends.
 func (s *Service) consumeUsers(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
 		Stream: api.EventsStream, Durable: consumer,
@@ -144,8 +148,7 @@ func (s *Service) consumeUsers(ctx context.Context) error {
 	}, s.onAddress)
 }
 
-// onAddress adds a person with a new account, or a new address, to the teams that wait for that address. Once more
-// changes nothing.
+// onAddress adds a person who has confirmed an address to the teams that wait for it. Once more changes nothing.
 func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 	var e api.UserEvent
 	if err := m.Decode(&e); err != nil {
@@ -160,7 +163,7 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 	if fault.Is(err, fault.NotFound) {
 		return nil
 	}
-	if err != nil {
+	if err != nil || !person.EmailVerified {
 		return err
 	}
 	waiting, err := s.store.invitations(ctx, "email", addressKey(person.Email))

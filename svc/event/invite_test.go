@@ -95,3 +95,46 @@ func TestInvitations(t *testing.T) {
 		})
 	}
 }
+
+// Who has said to have an address joins no team for it. Who proves it does.
+func TestInvitationsWaitForProof(t *testing.T) {
+	for name, url := range map[string]func(testing.TB) string{store.SQLite: testkit.SQLite,
+		store.Postgres: testkit.Postgres} {
+		t.Run(name, func(t *testing.T) {
+			w := startOn(t, testkit.NATS(t), url(t))
+			e, mallory, boss := w.published("Quartet"), person("mk"), person("bs")
+			w.people.prove(mallory.User, false)
+			w.register("boss@corp.example", mallory.User)
+			waiting := api.TeamMember{Email: "boss@corp.example", Role: api.TeamManager, Invited: true}
+			for range 2 {
+				if got := must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "boss@corp.example",
+					Role: api.TeamManager}); *got != waiting {
+					t.Errorf("an address that is not confirmed became %+v", got)
+				}
+			}
+			w.register("boss@corp.example", mallory.User)
+			w.settle()
+			if team := must(w, anna, api.ListTeam, api.EventRef{ID: e.ID}).Items; len(team) != 2 || team[1] != waiting {
+				t.Errorf("the team is %+v", team)
+			}
+			w.register("boss@corp.example", boss.User)
+			w.works(e.ID, api.TeamMember{UserID: boss.User, Role: api.TeamManager})
+		})
+	}
+}
+
+// settle waits until every event about people is consumed.
+func (w *harness) settle() {
+	w.t.Helper()
+	testkit.Eventually(w.t, 20*time.Second, func() error {
+		c, err := w.nats.JS.Consumer(w.t.Context(), api.EventsStream, consumer)
+		if err != nil {
+			return err
+		}
+		info, err := c.Info(w.t.Context())
+		if err == nil && (info.NumPending > 0 || info.NumAckPending > 0) {
+			err = fmt.Errorf("%d are pending, %d in progress", info.NumPending, info.NumAckPending)
+		}
+		return err
+	})
+}

@@ -105,6 +105,7 @@ type harness struct {
 type people struct {
 	mu        sync.Mutex
 	addresses map[string]ids.User
+	unproven  map[ids.User]bool // have not confirmed theirs
 }
 
 func (p *people) set(email string, id ids.User) {
@@ -113,11 +114,18 @@ func (p *people) set(email string, id ids.User) {
 	p.addresses[email] = id
 }
 
+// prove says whether a person has confirmed the own address.
+func (p *people) prove(id ids.User, proven bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unproven[id] = !proven
+}
+
 func (p *people) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if id, ok := p.addresses[req.Email]; ok {
-		return &api.Contact{ID: id, Email: req.Email}, nil
+		return &api.Contact{ID: id, Email: req.Email, EmailVerified: !p.unproven[id]}, nil
 	}
 	return nil, fault.New(fault.NotFound, "there is no such person")
 }
@@ -127,7 +135,7 @@ func (p *people) contact(_ context.Context, req *api.GetContactOf) (*api.Contact
 	defer p.mu.Unlock()
 	for email, id := range p.addresses {
 		if id == req.ID {
-			return &api.Contact{ID: id, Email: email}, nil
+			return &api.Contact{ID: id, Email: email, EmailVerified: !p.unproven[id]}, nil
 		}
 	}
 	return nil, fault.New(fault.NotFound, "there is no such person")
@@ -147,7 +155,7 @@ func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
 		rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(seller, api.ResizeInventory, w.ticketing.resize)
 	testkit.Serve(w.t, seller)
-	w.people = &people{addresses: map[string]ids.User{}}
+	w.people = &people{addresses: map[string]ids.User{}, unproven: map[ids.User]bool{}}
 	users := rpc.NewServer(n.Connect(),
 		rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(users, api.FindUserByEmail, w.people.find)

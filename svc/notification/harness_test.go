@@ -60,6 +60,8 @@ type harness struct {
 	offers map[ids.Event]api.Offer
 	held   map[ids.User][]api.Ticket
 
+	offered map[ids.TicketOffer]string // by address
+
 	calendarCalls int // of the event service
 }
 
@@ -72,7 +74,7 @@ type service interface {
 func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *harness {
 	t.Helper()
 	h := &harness{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &testkit.Buffer{}, db: db,
-		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}}
+		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}, offered: map[ids.TicketOffer]string{}}
 	h.live = settings.Fixed(api.SMSCountries.Is("DE"), api.MailsPerPerson.Is(50), api.SMSPerPerson.Is(10), api.SMSPerDay.Is(1000),
 		api.AnnouncementsPerEvent.Is(5), api.MailsPerOrganizer.Is(1000))
 	h.nats.Stream("EVENTS", "ev.>")
@@ -172,6 +174,14 @@ func (h *harness) neighbours() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return &api.List[api.Ticket]{Items: h.held[req.UserID]}, nil
+	})
+	rpc.Handle(ticketing, api.MintOfferToken, func(_ context.Context, req *api.MintOffer) (*api.MintedOffer, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if to, ok := h.offered[req.OfferID]; ok {
+			return &api.MintedOffer{Email: to, Token: "to_SECRET" + req.OfferID.String(), ExpiresAt: h.clock.Now().Add(time.Hour)}, nil
+		}
+		return nil, fault.New(fault.NotFound, "there is no such offer")
 	})
 	for _, s := range []*rpc.Server{events, ticketing} {
 		if err := s.Start(h.t.Context()); err != nil {

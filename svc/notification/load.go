@@ -133,7 +133,7 @@ func (s *Service) address(ctx context.Context, found map[api.NotificationJob]*ou
 func (s *Service) stopBlocked(ctx context.Context, found map[api.NotificationJob]*outgoing) error {
 	concerns := func(out *outgoing) bool {
 		return out.job.Channel == api.ChannelEmail && out.row.Name != "password_reset" &&
-			out.row.Name != "email_confirmation" && out.row.Name != "email_change"
+			out.row.Name != "email_confirmation" && out.row.Name != "email_change" && out.row.Name != "ticket_offer"
 	}
 	people := set[ids.User]{}
 	for _, out := range found {

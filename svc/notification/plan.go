@@ -25,6 +25,7 @@ func consumed() []string {
 		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
+		api.TicketOffered.Subject, api.TicketOfferEnded.Subject,
 		api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject,
 	}
 }
@@ -127,6 +128,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		return s.onOrder(ctx, m)
 	case api.TicketTransferred.Subject, api.TicketWasRevoked.Subject:
 		return s.onTicket(ctx, m)
+	case api.TicketOffered.Subject, api.TicketOfferEnded.Subject:
+		return s.onOffer(ctx, m)
 	case api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject:
 		return s.onMoney(ctx, m)
 	}
@@ -222,6 +225,32 @@ func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
 		notices: []notice{{cause: m.ID, user: e.OwnerID, name: "ticket_received", facts: f}},
 		change:  func(ctx context.Context, tx bun.Tx) error { return changeHolder(ctx, tx, e, sequence(m)) },
 	}, nil
+}
+
+// onOffer mails the token of an offered ticket to the address that it is offered to, and tells its giver how it ended.
+// The message belongs to the giver: the address may have no account.
+func (s *Service) onOffer(ctx context.Context, m stream.Msg) (step, error) {
+	var e api.OfferEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	event, err := s.eventOf(ctx, e.EventID)
+	if err != nil {
+		return step{}, err
+	}
+	n := notice{cause: "offer." + e.OfferID.String(), user: e.OwnerID, name: "ticket_offer", hidden: true,
+		facts: render.Facts{Event: event, Ticket: e.TicketID, OfferID: e.OfferID}}
+	switch e.Outcome {
+	case "":
+	case api.OfferAccepted:
+		n.name, n.hidden = "offer_accepted", false
+	case api.OfferRefused:
+		n.name, n.hidden = "offer_refused", false
+	default: // the giver has taken it back
+		return step{}, nil
+	}
+	n.cause += e.Outcome
+	return step{notices: []notice{n}}, nil
 }
 
 // sequence returns the position of a domain event in its stream, also when it comes from the dead letters.

@@ -48,8 +48,10 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 	if !errors.As(err, &gone) {
 		return err
 	}
-	if err := s.blockAddress(ctx, out.to.ID, out.to.Email, gone.Reason); err != nil {
-		return err
+	if out.to.ID != "" { // and not an address without an account
+		if err := s.blockAddress(ctx, out.to.ID, out.to.Email, gone.Reason); err != nil {
+			return err
+		}
 	}
 	return &channel.Undeliverable{Reason: gone.Reason}
 }
@@ -78,6 +80,16 @@ func (s *Service) addSecrets(ctx context.Context, out *outgoing, lang string, v 
 			return err
 		}
 		out.to, v.Address = former.Contact, former.Address
+	case name == "ticket_offer":
+		minted, err := rpc.Call(ctx, s.Client, api.MintOfferToken, &api.MintOffer{OfferID: out.facts.OfferID})
+		if fault.Is(err, fault.NotFound) {
+			return &obsolete{"the ticket is not offered any more"}
+		}
+		if err != nil {
+			return err
+		}
+		out.to = api.Contact{Email: minted.Email, Language: out.to.Language, Timezone: out.to.Timezone}
+		v.Token, v.Until = minted.Token, s.texts.Moment(lang, minted.ExpiresAt, out.to.Timezone)
 	case name == "new_device":
 		v.When = s.texts.Moment(lang, out.facts.At, out.to.Timezone)
 		session, err := rpc.Call(ctx, s.Client, api.GetSessionInfo, &api.GetSession{SessionID: out.facts.SessionID})

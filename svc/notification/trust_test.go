@@ -303,3 +303,42 @@ func TestTextMessages(t *testing.T) {
 		h.mails("phone_changed", 6)
 	})
 }
+
+// The token of an offered ticket is mailed to its address, without a word that the giver has written, and stands nowhere
+// else. The giver is told how it ended.
+func TestOffersAreMailed(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada := h.join("Win.Money")
+		e := h.concert(ada)
+		h.settled()
+		offer := api.OfferEvent{OfferID: ids.New[ids.TicketOfferKind](h.clock.Now()), TicketID: ids.New[ids.TicketKind](h.clock.Now()), EventID: e.ID, OwnerID: ada.ID, At: h.clock.Now()}
+		h.mu.Lock()
+		h.offered[offer.OfferID] = "stranger@corp.example"
+		h.mu.Unlock()
+		h.publish(api.TicketOffered.Subject, "made", offer)
+		m := h.mails("ticket_offer", 1)[0]
+		if m.header.Get("To") != "<stranger@corp.example>" || !strings.Contains(m.text(), "to_SECRET") || strings.Contains(m.text(), "Win.Money") {
+			t.Errorf("to %s:\n%s", m.header.Get("To"), m.text())
+		}
+		gone := offer
+		gone.OfferID = ids.New[ids.TicketOfferKind](h.clock.Now().Add(time.Second))
+		h.publish(api.TicketOffered.Subject, "gone", gone) // taken back before its mail was written
+		for outcome, name := range map[string]string{api.OfferAccepted: "offer_accepted", api.OfferRefused: "offer_refused"} {
+			offer.Outcome = outcome
+			h.publish(api.TicketOfferEnded.Subject, outcome, offer)
+			if m := h.mails(name, 1)[0]; !strings.Contains(strings.ToLower(m.header.Get("To")), "win.money@example.org") {
+				t.Errorf("%s is told to %s", name, m.header.Get("To"))
+			}
+		}
+		offer.Outcome = api.OfferWithdrawn
+		h.publish(api.TicketOfferEnded.Subject, "back", offer)
+		h.settled()
+		h.mails("ticket_offer", 1)
+		if n := h.count("SELECT COUNT(*) FROM messages WHERE facts || title || text LIKE '%SECRET%' OR facts LIKE '%stranger%'"); n != 0 {
+			t.Error("the token or the address is stored")
+		}
+		if inbox := call(h, ada, api.ListNotifications, &api.NotificationQuery{}); len(inbox.Items) != 3 {
+			t.Errorf("inbox %+v", inbox.Items)
+		}
+	})
+}

@@ -33,7 +33,7 @@ func mayCall() map[string]string {
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
 		"analytics.summary": managers, "analytics.sales": managers, "analytics.attendance": managers, "analytics.funnel": managers,
 		"analytics.demographics": managers, "analytics.forecast": managers, "analytics.report": managers, "analytics.live": managers,
-		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer",
+		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer", "ticketing.withdraw_transfer": "buyer",
 		"ticketing.attendees": managers, "ticketing.attendees_csv": managers, "ticketing.attendees_xlsx": managers, "ticketing.orders_csv": managers,
 		"ticketing.orders_xlsx": managers, "ticketing.update_ticket": "buyer",
 		"ticketing.admit": team, "ticketing.exit": team, "ticketing.admissions": team, "ticketing.undo_admission": managers,

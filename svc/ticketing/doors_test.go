@@ -507,7 +507,7 @@ func TestJournalIsFlagged(t *testing.T) {
 		offer := h.publish(50, 1000)
 		event := offer.Event.ID
 		to := person()
-		h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", Name: "Bo"}
+		h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", EmailVerified: true, Name: "Bo"}
 		b := h.buy(offer, 6)
 		tk := b.tickets
 		e := h.edge(offer.Event.Organizer)
@@ -728,7 +728,7 @@ func TestManifestFollows(t *testing.T) {
 		h.start()
 		offer := h.publish(500, 1000)
 		event := offer.Event.ID
-		h.people["bo@example.org"] = api.Contact{ID: person(), Email: "bo@example.org", Name: "Bo"}
+		h.people["bo@example.org"] = api.Contact{ID: person(), Email: "bo@example.org", EmailVerified: true, Name: "Bo"}
 		for range 3 {
 			h.buy(offer, 10)
 		}

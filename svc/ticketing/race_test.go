@@ -101,7 +101,7 @@ func TestLostCommitOfATransfer(t *testing.T) {
 	h := newHarness(t, testkit.Open(t, lose.URL, "ticketing", Migrations()))
 	h.start()
 	to := person()
-	h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", Name: "Bo"}
+	h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", EmailVerified: true, Name: "Bo"}
 	b := h.buy(h.publish(10, 0), 1)
 	lose.Next(func(query []byte) bool { return bytes.Contains(query, []byte("UPDATE tickets SET owner_id")) })
 	got, err := do(h.as(b.buyer), h, api.TransferTicket, api.Transfer{ID: b.tickets[0].ID, Email: "bo@example.org"})

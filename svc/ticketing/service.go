@@ -168,6 +168,11 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetTicket, s.getTicket)
 	rpc.Handle(srv, api.GetTicketQR, s.ticketQR)
 	rpc.Handle(srv, api.TransferTicket, s.transferTicket)
+	rpc.Handle(srv, api.WithdrawTransfer, s.withdrawTransfer)
+	rpc.Handle(srv, api.ListTicketOffers, s.ticketOffers)
+	rpc.Handle(srv, api.AcceptTicketOffer, s.acceptOffer)
+	rpc.Handle(srv, api.RefuseTicketOffer, s.refuseOffer)
+	rpc.Handle(srv, api.MintOfferToken, s.mintOffer)
 	s.doors.Register(srv)
 
 	rpc.Handle(srv, api.ResizeInventory, s.resize)

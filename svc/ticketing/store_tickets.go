@@ -123,6 +123,16 @@ func (db ticketStore) transfer(
 	ctx context.Context, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time,
 ) (row ticketRow, ok bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		row, ok, err = move(ctx, tx, id, from, to, holder, now)
+		return err
+	})
+	return row, ok, err
+}
+
+// move is transfer within a transaction.
+func move(ctx context.Context, tx tx, id ids.Ticket, from, to ids.User, holder api.Attendee, now time.Time) (
+	row ticketRow, ok bool, err error) {
+	err = func() error {
 		var rows []ticketRow
 		err := tx.NewRaw(`UPDATE tickets SET owner_id = ?, holder_name = ?, holder_email = ?, given_by = ?, revision = revision + 1
 			WHERE id = ? AND owner_id = ? AND status = ? RETURNING *`,
@@ -144,7 +154,7 @@ func (db ticketStore) transfer(
 		}
 		return stream.Add(ctx, tx, api.TicketTransferred.Subject, api.TicketEvent{TicketID: row.ID,
 			EventID: row.EventID, TicketTypeID: row.TicketTypeID, OwnerID: row.OwnerID, At: now})
-	})
+	}()
 	return row, ok, err
 }
 
@@ -152,6 +162,9 @@ func (db ticketStore) transfer(
 func (db ticketStore) forgetPerson(ctx context.Context, user ids.User) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ?", user); err != nil {
 			return err
 		}
 		var rows []ticketRow

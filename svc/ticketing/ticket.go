@@ -58,6 +58,11 @@ func (s *Service) getTicket(ctx context.Context, req *api.TicketRef) (*api.Ticke
 		return nil, err
 	}
 	t := s.ticket(row)
+	if row.OwnerID == rpc.Caller(ctx).User {
+		if t.Offer, err = s.offerOf(ctx, row); err != nil {
+			return nil, err
+		}
+	}
 	return &t, nil
 }
 
@@ -103,8 +108,9 @@ func (s *Service) myTickets(ctx context.Context, req *api.Page) (*api.List[api.T
 	return &api.List[api.Ticket]{Items: s.tickets(rows), NextCursor: next}, nil
 }
 
-// transferTicket gives a ticket to another account. The revision moves on, so codes made before are revoked. Who has
-// given a ticket to a person, and says so again because no answer came, hears that it is done.
+// transferTicket gives a ticket to another account, or offers it to the owner of an address. The revision of a ticket
+// that is given moves on, so codes made before are revoked. Who has given a ticket to a person, and says so again
+// because no answer came, hears that it is done.
 func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.Ticket, error) {
 	var check fault.Check
 	check.Field(text.Email(req.Email), "email", "is not an email address")
@@ -126,14 +132,14 @@ func (s *Service) transferTicket(ctx context.Context, req *api.Transfer) (*api.T
 		return nil, fault.New(fault.Conflict, "the ticket is used or revoked")
 	}
 	person, err := rpc.Call(ctx, s.client, api.FindUserByEmail, &api.FindUser{Email: req.Email})
-	if fault.Is(err, fault.NotFound) && row.OwnerID != caller.User {
-		return nil, missing
-	}
-	if fault.Is(err, fault.NotFound) {
-		return nil, fault.New(fault.NotFound, "no account with this address can receive a ticket")
-	}
-	if err != nil {
+	if err != nil && !fault.Is(err, fault.NotFound) {
 		return nil, err
+	}
+	if err != nil || !person.EmailVerified {
+		if row.OwnerID != caller.User {
+			return nil, missing
+		}
+		return s.offerTicket(ctx, row, req)
 	}
 	holder := api.Attendee{Name: req.Name, Email: person.Email}
 	if holder.Name == "" {

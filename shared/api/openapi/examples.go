@@ -186,7 +186,7 @@ func tickets() []Example {
 		example(api.GetTicketPages, api.OrderRef{ID: anOrder}),
 		example(api.UpdateTicket, api.NewHolder{ID: aTicket, Holder: api.Attendee{Name: "Another Friend",
 			Email: "friend@example.org"}}),
-		example(api.TransferTicket, api.Transfer{ID: aTicket, Email: kim, Name: "Kim Day"}),
+		example(api.ListTicketOffers, rpc.None{}),
 		example(api.ListMyOrders, page),
 		example(api.ListMyTickets, page),
 		example(api.CreateSale, api.NewSale{EventID: anEvent,

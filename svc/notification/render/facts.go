@@ -27,7 +27,8 @@ type Facts struct {
 	At        time.Time   `json:"at,omitzero"`          // when it was
 	// of a request to confirm an address
 	ConfirmationID string           `json:"confirmation_id,omitempty"`
-	Hours          int              `json:"hours,omitempty"` // before the start
+	OfferID        ids.TicketOffer  `json:"offer_id,omitempty"` // of a ticket
+	Hours          int              `json:"hours,omitempty"`    // before the start
 	For            ids.Announcement `json:"for,omitempty"`
 }
 
