@@ -43,6 +43,7 @@ func TestClusterOfAVenue(t *testing.T) {
 	h.hub = &site{t: t, url: hub.url, timeout: 5 * time.Second}
 	e := &evening{hall: h, t: t, x: newCrowd(h, time.Second), steps: &hallSteps{hall: h, t: t}}
 	hub.join(friendEmail)
+	hub.confirm(c.cfg, friendEmail)
 	e.x.signIn()
 	e.leaseSeats()
 	e.x.open(50, 2)

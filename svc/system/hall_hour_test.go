@@ -198,6 +198,7 @@ func TestHourOfAVenue(t *testing.T) {
 	}
 	e := &evening{hall: hall, venue: venue, hubs: hub, t: t, x: newCrowd(hall, pace), steps: &hallSteps{hall: hall, t: t}}
 	hall.hub.join(friendEmail)
+	hall.hub.confirm(hall.cfg, friendEmail)
 	e.x.signIn()
 	hall.hub.set(hall.owner, "ticketing.hold_ttl", "5s")
 	e.leaseSeats()
@@ -238,6 +239,7 @@ func TestRestoreWhileAVenueIsCutOff(t *testing.T) {
 	h, hub, venue := openMortalHall(t, 1000, 0)
 	e := &evening{hall: h, venue: venue, hubs: hub, t: t, x: newCrowd(h, 0), steps: &hallSteps{hall: h, t: t, sales: map[ids.Order]bool{}}}
 	h.hub.join(friendEmail)
+	h.hub.confirm(h.cfg, friendEmail)
 	e.x.signIn()
 	e.lease = call[api.Lease](h.hub, 201, "POST", h.at("/leases"), h.owner, api.NewLease{VenueID: h.venue.ID,
 		TicketTypeID: h.event.TicketTypes[0].ID, Quantity: 10})
