@@ -75,7 +75,7 @@ func (s *Service) addAccount(ctx context.Context, inv invitation) (*api.TeamMemb
 	if !person.EmailVerified {
 		return nil, fault.New(fault.NotFound, "no account has confirmed this address")
 	}
-	return s.putMember(ctx, &api.SetTeamMember{EventID: inv.EventID, UserID: person.ID, Role: inv.Role})
+	return s.join(ctx, &api.SetTeamMember{EventID: inv.EventID, UserID: person.ID, Role: inv.Role})
 }
 
 func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.None, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,4 +138,26 @@ func (w *harness) settle() {
 		}
 		return err
 	})
+}
+
+// A person who does not exist is no member, which only managers learn.
+func TestUnknownMemberIsRefused(t *testing.T) {
+	w := start(t)
+	owner, stranger := person("anna"), person("bea")
+	e := must(w, owner, api.CreateEvent, draftOf("Nocturne"))
+	unknown := person("ned").User
+	w.people.unknown = unknown
+	for _, id := range []ids.User{unknown, person("mark").User} {
+		_, err := call(w, stranger, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: id, Role: api.TeamDoor})
+		if !fault.Is(err, fault.NotFound) || strings.Contains(err.Error(), "person") {
+			t.Errorf("a stranger: %v", err)
+		}
+	}
+	_, err := call(w, owner, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: unknown, Role: api.TeamDoor})
+	if !fault.Is(err, fault.NotFound) {
+		t.Errorf("an unknown person: %v, want not_found", err)
+	}
+	if team := must(w, owner, api.ListTeam, api.EventRef{ID: e.ID}); len(team.Items) != 1 {
+		t.Errorf("the team is %+v", team.Items)
+	}
 }

@@ -34,6 +34,23 @@ func (s *Service) putMember(ctx context.Context, req *api.SetTeamMember) (*api.T
 	if err := checkRole(req.Role); err != nil {
 		return nil, err
 	}
+	k, err := s.store.load(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil { // only managers learn who exists
+		return nil, err
+	}
+	if k.memberIndex(req.UserID) < 0 && req.UserID != k.Event.Organizer {
+		if _, err := rpc.Call(ctx, s.client, api.GetContact, &api.GetContactOf{ID: req.UserID}); err != nil {
+			return nil, err
+		}
+	}
+	return s.join(ctx, req)
+}
+
+// join adds a person who exists to a team, or gives a member another role.
+func (s *Service) join(ctx context.Context, req *api.SetTeamMember) (*api.TeamMember, error) {
 	member := api.TeamMember{UserID: req.UserID, Role: req.Role}
 	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
 		apply: func(r *record) error {

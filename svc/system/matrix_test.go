@@ -99,7 +99,8 @@ func (s *site) world(people []person, admin string) *world {
 	w.draft = call[api.Event](s, 201, "POST", "/v1/events", owner, api.NewEvent{Name: "Secret", StartsAt: w.event.StartsAt, EndsAt: w.event.EndsAt, Timezone: "UTC",
 		Location: w.event.Location, TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
 	for _, p := range people {
-		w.members[p.name] = ids.New[ids.UserKind](time.Now())
+		w.members[p.name] = call[api.User](s, 201, "POST", "/v1/users", "",
+			api.Register{Email: ids.New[ids.UserKind](time.Now()).String() + "@example.org", Password: password, Name: "Member"}).ID
 		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.TeamDoor})
 		w.passes[p.name] = call[api.NewPassSecret](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/passes", owner, api.NewPass{Name: p.name}).ID
 	}
