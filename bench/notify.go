@@ -52,7 +52,7 @@ func (b *bench) notify(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	people, err := sys.holdersOf(ctx, o)
+	people, err := sys.holdersOf(ctx, o, post)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (b *bench) notify(ctx context.Context) (err error) {
 }
 
 // holdersOf makes people who hold a ticket each, given to them by the buyers, and returns their addresses.
-func (s *system) holdersOf(ctx context.Context, o offer) ([]string, error) {
+func (s *system) holdersOf(ctx context.Context, o offer, post *sink) ([]string, error) {
 	people := make([]string, holders)
 	each := holders / len(s.buyers)
 	errs := make([]error, len(s.buyers))
@@ -111,6 +111,9 @@ func (s *system) holdersOf(ctx context.Context, o offer) ([]string, error) {
 				err = s.client.call("POST", "/v1/users", "", map[string]string{"email": email, "password": rand.Text(),
 					"name": "Holder"}, nil, 201)
 				if err == nil {
+					err = s.confirm(ctx, post, email)
+				}
+				if err == nil {
 					err = s.client.call("POST", "/v1/tickets/"+ticket.ID+"/transfer", token,
 						map[string]string{"email": email}, nil, 200)
 				}
@@ -120,6 +123,25 @@ func (s *system) holdersOf(ctx context.Context, o offer) ([]string, error) {
 	}
 	work.Wait()
 	return people, errors.Join(append(errs, ctx.Err())...)
+}
+
+// confirm proves the address of a new account with the token of its welcome.
+func (s *system) confirm(ctx context.Context, post *sink, email string) error {
+	token := ""
+	if !poll(ctx, 10*time.Millisecond, notifyPatience, func() bool {
+		for _, m := range post.taken() {
+			if m.to != email || !strings.Contains(m.id(), "welcome") {
+				continue
+			}
+			_, rest, _ := strings.Cut(strings.NewReplacer("=\r\n", "", "=\n", "").Replace(string(m.raw)), "ec_")
+			token = "ec_" + rest[:min(43, len(rest))]
+			return true
+		}
+		return false
+	}) {
+		return errors.Join(fmt.Errorf("no welcome has come to %s", email), ctx.Err())
+	}
+	return s.client.call("POST", "/v1/email-confirmations/confirm", "", map[string]string{"token": token}, nil, 204)
 }
 
 // await waits until the sink has taken n mails of a kind.

@@ -85,7 +85,8 @@ type (
 // sandbox provider, and nothing that expires in the middle.
 func settingsOfTheBench() []string {
 	return []string{"gateway.rate_per_address=0", "gateway.rate_per_person=0",
-		"gateway.rate_login=0",
+		"gateway.rate_login=0", "notification.mails_per_person=0", "notification.announcements_per_event=0",
+		"notification.mails_per_organizer=0",
 		"user.challenge_bits=0", "payment.sandbox=true", "ticketing.hold_ttl=2h", "ticketing.max_open_orders=0",
 		"ticketing.max_unpaid_seats=0", "ticketing.max_manual_seats=0", "ticketing.renewal_pause=0s",
 		"ticketing.max_per_order=50", "ticketing.doors_open=0s", "user.access_ttl=30m"}
