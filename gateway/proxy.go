@@ -45,6 +45,9 @@ func newProxy(g *Gateway, spec rpc.Spec) *proxy {
 	if spec.Idempotent {
 		headers = append(headers, rpc.IdempotencyKey)
 	}
+	if spec.Audited {
+		headers = append(headers, rpc.UserAgent)
+	}
 	p.cache = "no-store"
 	if spec.Method == "GET" && !spec.Live.Is() { // what is not there yet cannot be known already
 		if spec.Near == nil && !spec.Joint { // see nearCopy.send

@@ -13,7 +13,7 @@ import (
 func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), attendeeEndpoints(),
 		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
-		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), authorityEndpoints())
+		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), authorityEndpoints(), auditEndpoints())
 }
 
 // Topic is a kind of domain event: the subject it is published on, in stream EVENTS, and the type of its payload.

@@ -74,7 +74,7 @@ const (
 // The endpoints about who admits.
 var (
 	SetAuthority = rpc.Endpoint[NewAuthority, Authority]{Spec: rpc.Spec{Service: "ticketing", Name: "set_authority",
-		Method: "PUT", Path: "/v1/events/{id}/authority", Access: rpc.User,
+		Method: "PUT", Path: "/v1/events/{id}/authority", Access: rpc.User, Audited: true,
 		Summary: "Hand the doors of an event over to a venue",
 		Detail: "For managers of the event who own the venue, and administrators. Under the policy venue this system " +
 			"admits no more from this answer on. The venue admits once it has the tickets: then the state is venue. " +
@@ -87,7 +87,7 @@ var (
 		Method: "GET", Path: "/v1/events/{id}/authority", Access: rpc.User,
 		Summary: "Who admits for an event", Faults: forRole("in its team", nil)}}
 	EndAuthority = rpc.Endpoint[AuthorityEnd, Authority]{Spec: rpc.Spec{Service: "ticketing", Name: "end_authority",
-		Method: "DELETE", Path: "/v1/events/{id}/authority", Access: rpc.User,
+		Method: "DELETE", Path: "/v1/events/{id}/authority", Access: rpc.User, Audited: true,
 		Summary: "Take the doors of an event back from a venue",
 		Detail: "The venue gives them back when there is a line, and after all that it has decided is here: then the " +
 			"state is hub. With force, for administrators, this system admits at once, and what the venue decides " +
@@ -100,7 +100,7 @@ var (
 			"decides on exits, too.",
 		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
 	UndoAdmission = rpc.Endpoint[AdmissionRef, Scan]{Spec: rpc.Spec{Service: "ticketing", Name: "undo_admission",
-		Method: "DELETE", Path: "/v1/events/{id}/admissions/{admission_id}", Access: rpc.User,
+		Method: "DELETE", Path: "/v1/events/{id}/admissions/{admission_id}", Access: rpc.User, Audited: true,
 		Summary: "Take an admission back: the ticket is good again",
 		Detail:  "The scan stays in the list, as undone. The same again changes nothing.",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such scan",

@@ -74,7 +74,7 @@ type SaleTicket struct {
 // CreateSale sells at a counter.
 var CreateSale = rpc.Endpoint[NewSale, Sale]{Spec: rpc.Spec{Service: "ticketing", Name: "create_sale",
 	Method: "POST", Path: "/v1/box-office/sales", Access: rpc.User, Status: 201, Idempotent: true, Workers: 128,
-	Summary: "Sell tickets at a counter, paid in cash or at a card terminal",
+	Audited: true, Summary: "Sell tickets at a counter, paid in cash or at a card terminal",
 	Detail: "For the team of the event, those at the doors included. The tickets are from the pool, and good at " +
 		"once; the time in which a ticket type is sold to the public does not matter. Refunds of such an order are " +
 		"paid out by hand, and then marked as paid.",

@@ -276,8 +276,9 @@ type Offer struct {
 var (
 	CreateEvent = rpc.Endpoint[NewEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "create",
 		Method: "POST", Path: "/v1/events", Access: rpc.User, Status: 201, Location: "/v1/events/{id}",
-		Idempotent: true, MaxBody: 256 << 10, Summary: "Create an event, as a draft",
-		Faults: rpc.Faults{fault.Conflict: inFlight}}}
+		Idempotent: true, MaxBody: 256 << 10, Audited: true,
+		Summary: "Create an event, as a draft",
+		Faults:  rpc.Faults{fault.Conflict: inFlight}}}
 	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list",
 		Method: "GET", Path: "/v1/events", Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q",
 			Without: "cursor"}, Near: &rpc.Near{Lease: LeaseEvents}, Summary: "Browse and search events"}}
@@ -287,34 +288,39 @@ var (
 		Summary: "Read an event",
 		Faults:  public()}}
 	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH",
-		Path: "/v1/events/{id}", Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10,
+		Path: "/v1/events/{id}", Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Audited: true,
 		Summary: "Change an event",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; or " + busyEvent})}}
 	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE",
-		Path: "/v1/events/{id}", Access: rpc.User, Status: 204, Summary: "Delete an event that never sold a ticket",
-		Faults: forManagers(rpc.Faults{fault.Conflict: "tickets of it are held or sold: cancel it instead"})}}
+		Path: "/v1/events/{id}", Access: rpc.User, Status: 204, Audited: true,
+		Summary: "Delete an event that never sold a ticket",
+		Faults:  forManagers(rpc.Faults{fault.Conflict: "tickets of it are held or sold: cancel it instead"})}}
 	PublishEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST",
-		Path: "/v1/events/{id}/publish", Access: rpc.User, Summary: "Put a draft on sale",
+		Path: "/v1/events/{id}/publish", Access: rpc.User, Audited: true,
+		Summary: "Put a draft on sale",
 		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled +
 			", or the draft is not complete: errors names what is missing"})}}
 	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel",
-		Method: "POST", Path: "/v1/events/{id}/cancel", Access: rpc.User, Sensitive: true,
+		Method: "POST", Path: "/v1/events/{id}/cancel", Access: rpc.User, Sensitive: true, Audited: true,
 		Summary: "Cancel an event",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: "it is a draft, which is deleted instead"})}}
 	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type",
 		Method: "POST", Path: "/v1/events/{id}/ticket-types", Access: rpc.User, Status: 201, Idempotent: true,
+		Audited: true,
 		Summary: "Add a ticket type",
 		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom +
 			"; tickets were sold or held in another currency; or " + inFlight})}}
 	UpdateTicketType = rpc.Endpoint[PatchTicketType, Event]{Spec: rpc.Spec{Service: "event",
 		Name: "update_ticket_type", Method: "PATCH", Path: "/v1/events/{id}/ticket-types/{ticket_type_id}",
-		Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a ticket type",
+		Access: rpc.User, Headers: []string{"If-Match"}, Audited: true,
+		Summary: "Change a ticket type",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
 			fault.Conflict: cancelled + "; " + belowSold + "; " + noRoom +
 				"; or tickets were sold or held in another currency"})}}
 	DeleteTicketType = rpc.Endpoint[TicketTypeRef, rpc.None]{Spec: rpc.Spec{Service: "event",
 		Name: "delete_ticket_type", Method: "DELETE", Path: "/v1/events/{id}/ticket-types/{ticket_type_id}",
-		Access: rpc.User, Status: 204, Summary: "Remove a ticket type that has not sold",
+		Access: rpc.User, Status: 204, Audited: true,
+		Summary: "Remove a ticket type that has not sold",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
 			fault.Conflict: cancelled + "; tickets of the type are held or sold; or an event on sale would be left " +
 				"without one"})}}
@@ -326,32 +332,36 @@ var (
 		Faults: forRole("in its team", nil)}}
 	PutTeamMember = rpc.Endpoint[SetTeamMember, TeamMember]{Spec: rpc.Spec{Service: "event",
 		Name: "set_team_member", Method: "PUT", Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User,
-		Sensitive: true, Summary: "Add a person to an event's team, or change the role",
+		Sensitive: true, Audited: true,
+		Summary: "Add a person to an event's team, or change the role",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, who is always a manager, or the " +
 			"team is full"})}}
 	DeleteTeamMember = rpc.Endpoint[TeamMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event",
 		Name: "delete_team_member", Method: "DELETE", Path: "/v1/events/{id}/team/{user_id}", Access: rpc.User,
-		Status: 204, Summary: "Remove a person from an event's team",
+		Status: 204, Audited: true,
+		Summary: "Remove a person from an event's team",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the person is not in the team",
 			fault.Conflict: busyEvent})}}
 	InviteTeamMember = rpc.Endpoint[Invite, TeamMember]{Spec: rpc.Spec{Service: "event", Name: "invite", Method: "POST",
 		Path: "/v1/events/{id}/team", Access: rpc.User, Sensitive: true, Status: 201, Limit: rpc.LoginLimit,
+		Audited: true,
 		Summary: "Add a person to an event's team by mail address",
 		Detail:  "An address without an account is invited: the invitation takes effect when the address gets one.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is the organizer, the team is full, or too many " +
 			"invitations wait"})}}
 	DeleteInvitation = rpc.Endpoint[InvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event",
-		Name: "uninvite", Method: "DELETE", Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204,
+		Name: "uninvite", Method: "DELETE", Path: "/v1/events/{id}/team", Access: rpc.User, Status: 204, Audited: true,
 		Summary: "Take an invitation to an event's team back",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: ""})}}
 	PutOrganizer = rpc.Endpoint[SetOrganizer, Event]{Spec: rpc.Spec{Service: "event",
 		Name: "set_organizer", Method: "PUT", Path: "/v1/events/{id}/organizer", Access: rpc.User, Sensitive: true,
+		Audited: true,
 		Summary: "Hand an event over to a member of its team",
 		Detail:  "Only the organizer and administrators may. The organizer before becomes a manager of the team.",
 		Faults:  forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
-		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification", "venue"}, Workers: 256,
+		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification", "venue", "audit"}, Workers: 256,
 		Summary: "What an event offers, and its team"}}
 	LeaseEvents = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "event", Name: "lease",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second,

@@ -61,7 +61,7 @@ type LeaseToClose struct {
 // The endpoints of leases.
 var (
 	CreateLease = rpc.Endpoint[NewLease, Lease]{Spec: rpc.Spec{Service: "ticketing", Name: "create_lease",
-		Method: "POST", Path: "/v1/events/{id}/leases", Access: rpc.User, Status: 201, Idempotent: true,
+		Method: "POST", Path: "/v1/events/{id}/leases", Access: rpc.User, Status: 201, Idempotent: true, Audited: true,
 		Summary: "Lease seats to a venue, which then sells them by itself",
 		Detail:  "For managers of the event who own the venue. The seats leave the pool at once.",
 		Faults: ownersOf(rpc.Faults{fault.SoldOut: noSeats,
@@ -71,14 +71,14 @@ var (
 		Summary: "The leases of an event, newest first, for its managers",
 		Faults:  forManagers(nil)}}
 	ResizeLease = rpc.Endpoint[PatchLease, Lease]{Spec: rpc.Spec{Service: "ticketing", Name: "resize_lease",
-		Method: "PATCH", Path: "/v1/events/{id}/leases/{lease_id}", Access: rpc.User,
+		Method: "PATCH", Path: "/v1/events/{id}/leases/{lease_id}", Access: rpc.User, Audited: true,
 		Summary: "Make a lease larger or smaller",
 		Detail: "Seats are added at once if there is room. Fewer are asked for from the venue: quantity becomes less " +
 			"when the venue has given them back, and until then target says what was asked for.",
 		Faults: ownersOf(rpc.Faults{fault.SoldOut: noSeats,
 			fault.Conflict: "the lease is closing or closed, or more is sold from it than the new quantity"})}}
 	CloseLease = rpc.Endpoint[LeaseToClose, Lease]{Spec: rpc.Spec{Service: "ticketing", Name: "close_lease",
-		Method: "DELETE", Path: "/v1/events/{id}/leases/{lease_id}", Access: rpc.User,
+		Method: "DELETE", Path: "/v1/events/{id}/leases/{lease_id}", Access: rpc.User, Audited: true,
 		Summary: "Close a lease: the venue is asked to sell no more, and gives the unsold seats back",
 		Detail: "A lease that the venue has never heard of is closed at once. Any other is closing until the venue " +
 			"says that it is done, however long that takes. With force=true an administrator closes one whose venue " +

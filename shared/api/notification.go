@@ -243,7 +243,7 @@ var (
 		Summary: "Send no more push messages to a device of the caller"}}
 	CreateAnnouncement = rpc.Endpoint[NewAnnouncement, Announcement]{Spec: rpc.Spec{Service: "notification",
 		Name: "announce", Method: "POST", Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202,
-		Idempotent: true, Summary: "Write to all ticket holders, as a manager of the event"}}
+		Idempotent: true, Audited: true, Summary: "Write to all ticket holders, as a manager of the event"}}
 	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification",
 		Name: "announcements", Method: "GET", Path: "/v1/events/{id}/announcements", Access: rpc.User,
 		Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
@@ -268,7 +268,7 @@ var (
 		Method: "GET", Path: "/v1/dead-letters", Access: rpc.Admin,
 		Summary: "Messages that consumers gave up, oldest first"}}
 	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay",
-		Method: "POST", Path: "/v1/dead-letters/{id}/replay", Access: rpc.Admin, Status: 202,
+		Method: "POST", Path: "/v1/dead-letters/{id}/replay", Access: rpc.Admin, Status: 202, Audited: true,
 		Summary: "Hand a dead letter to its consumer once more",
 		Detail: "It leaves the list. If it fails again it comes back, under another id. " +
 			"Where the consumer takes no replays, as analytics, the answer is 409; `starlight rebuild analytics` " +

@@ -240,8 +240,8 @@ var (
 		Faults: hidden(noPayment, "")}}
 	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST",
 		Path: "/v1/payments/{id}/refunds", Access: rpc.User, Sensitive: true, PassesOn: true, Status: 201,
-		Idempotent: true,
-		Summary:    "Give money back, in whole, by ticket or in part, for the event's managers",
+		Idempotent: true, Audited: true,
+		Summary: "Give money back, in whole, by ticket or in part, for the event's managers",
 		Detail: "The tickets are revoked and their seats come back at once; the money follows. " +
 			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is " +
 			"all that is left revokes the tickets too, unless keep_tickets is true.",
@@ -255,7 +255,7 @@ var (
 		Faults:  hidden(noPayment, "")}}
 	RepeatRefund = rpc.Endpoint[RefundRef, Refund]{Spec: rpc.Spec{Service: "payment",
 		Name: "repeat_refund", Method: "POST", Path: "/v1/payments/{id}/refunds/{refund_id}/repeat",
-		Access: rpc.User, Sensitive: true, Status: 202,
+		Access: rpc.User, Sensitive: true, Status: 202, Audited: true,
 		Summary: "Make a refund that has failed once more, for the event's managers",
 		Detail: "A refund may fail days after it had succeeded, when the buyer's bank sends the money back. " +
 			"Repeating one that is under way changes nothing.",
@@ -293,13 +293,14 @@ var (
 			"manager of its event", "")}}
 	MarkPaymentPaid = rpc.Endpoint[MarkPaid, Payment]{Spec: rpc.Spec{Service: "payment", Name: "mark_paid",
 		Method: "POST", Path: "/v1/payments/{id}/mark-paid", Access: rpc.User, Sensitive: true,
-		Timeout: 15 * time.Second, Summary: "Say that the money of a manual payment is there, for the event's managers",
+		Timeout: 15 * time.Second, Audited: true,
+		Summary: "Say that the money of a manual payment is there, for the event's managers",
 		Detail: "Saying it again changes nothing. Money for an order whose hold is over is treated like late money " +
 			"of any provider.",
 		Faults: hidden(notManaged, "it is no manual payment")}}
 	MarkRefundPaid = rpc.Endpoint[RefundRef, rpc.None]{Spec: rpc.Spec{Service: "payment",
 		Name: "mark_refund_paid", Method: "POST", Path: "/v1/payments/{id}/refunds/{refund_id}/mark-paid",
-		Access: rpc.User, Sensitive: true, Status: 202,
+		Access: rpc.User, Sensitive: true, Status: 202, Audited: true,
 		Summary: "Say that a refund of a manual payment has been paid out, for the event's managers",
 		Detail:  "The refund succeeds within seconds. Until a manager says so it stays pending.",
 		Faults:  hidden(notManaged+"; or it has no such refund", "it is no manual payment, or cannot be refunded")}}

@@ -141,6 +141,9 @@ var (
 	AnalyticsMinutes = settings.Duration("analytics.minutes", 90*24*time.Hour,
 		"How long numbers are kept by the minute; older ones are kept by the quarter of an hour.",
 		settings.Between(time.Hour, 10*365*24*time.Hour))
+	AuditRetention = settings.Duration("audit.retention", 5*365*24*time.Hour,
+		"How long the lines of the audit log are kept.", settings.Between(400*24*time.Hour, 30*365*24*time.Hour))
+
 	AnalyticsRetention = settings.Duration("analytics.retention", 5*365*24*time.Hour,
 		"How long after its end the numbers of an event are kept.", settings.Between(24*time.Hour, 50*365*24*time.Hour))
 	AnalyticsGeneration = settings.Int("analytics.generation", 0,
@@ -193,5 +196,5 @@ func Settings() []settings.Definition {
 		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,
-		AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
+		AuditRetention, AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

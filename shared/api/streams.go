@@ -73,6 +73,7 @@ const (
 	analyticsAge     = 30 * day
 	deadAge          = 90 * day
 	logsAge          = 7 * day
+	auditAge         = 366 * day // a second copy: the log itself is in the audit service's database
 
 	analyticsBytes = 1 << 30
 	logsBytes      = 512 << 20
@@ -116,6 +117,10 @@ func Streams() []jetstream.StreamConfig {
 		{
 			Name: stream.DeadStream, Description: "messages that could not be handled",
 			Subjects: []string{stream.DeadSubjects}, MaxAge: deadAge, Duplicates: DedupWindow, AllowAtomicPublish: true,
+		},
+		{
+			Name: AuditStream, Description: "lines of the audit log", Subjects: []string{AuditSubjects},
+			MaxAge: auditAge, Duplicates: DedupWindow, AllowAtomicPublish: true, DenyDelete: true, DenyPurge: true,
 		},
 		{
 			Name: AnalyticsStream, Description: "traffic facts",

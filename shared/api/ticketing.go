@@ -323,7 +323,7 @@ var (
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of all that ticketing knows about a person"}}
 	RebuildInventory = rpc.Endpoint[RebuildOf, RebuiltInventory]{Spec: rpc.Spec{Service: "ticketing",
 		Name: "rebuild_inventory", Access: rpc.Internal, Callers: []string{"admin"}, Timeout: 2 * time.Minute,
-		Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
+		Audited: true, Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
 )
 
 func ticketingEndpoints() []rpc.Descriptor {

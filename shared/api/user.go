@@ -295,14 +295,14 @@ var (
 	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get",
 		Method: "GET", Path: "/v1/users/{id}", Access: rpc.Admin, Summary: "Read an account"}}
 	SetUserRoles = rpc.Endpoint[SetRoles, User]{Spec: rpc.Spec{Service: "user", Name: "set_roles", Method: "PUT",
-		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Summary: "Replace the roles of an account",
+		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Audited: true, Summary: "Replace the roles of an account",
 		Faults: rpc.Faults{fault.Conflict: "it is the last administrator, or a locked account"}}}
 	LockUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "lock", Method: "PUT",
-		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Summary: "Keep a person from signing in",
+		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Audited: true, Summary: "Keep a person from signing in",
 		Detail: "Ends every session. Orders, tickets and events stay as they are, and a new password changes nothing.",
 		Faults: rpc.Faults{fault.Conflict: "the person is an administrator: take the role away first"}}}
 	UnlockUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "unlock", Method: "DELETE",
-		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Summary: "Let a person sign in again",
+		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Audited: true, Summary: "Let a person sign in again",
 		Faults: rpc.Faults{fault.Conflict: ""}}}
 	GetKeys = rpc.Endpoint[rpc.None, KeySet]{Spec: rpc.Spec{Service: "user", Name: "keys", Method: "GET",
 		Path: "/.well-known/jwks.json", Access: rpc.Public, Summary: "The public keys of access tokens"}}

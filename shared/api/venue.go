@@ -109,8 +109,9 @@ type PassRef struct {
 var (
 	CreateVenue = rpc.Endpoint[NewVenue, Venue]{Spec: rpc.Spec{Service: "venue", Name: "create",
 		Method: "POST", Path: "/v1/venues", Access: rpc.User, Status: 201, Location: "/v1/venues/{id}",
-		Idempotent: true, Summary: "Create a venue",
-		Faults: rpc.Faults{fault.Conflict: inFlight}}}
+		Idempotent: true, Audited: true,
+		Summary: "Create a venue",
+		Faults:  rpc.Faults{fault.Conflict: inFlight}}}
 	ListVenues = rpc.Endpoint[Page, List[Venue]]{Spec: rpc.Spec{Service: "venue", Name: "list",
 		Method: "GET", Path: "/v1/venues", Access: rpc.User,
 		Summary: "The caller's venues, newest first; for administrators, all"}}
@@ -118,30 +119,33 @@ var (
 		Path: "/v1/venues/{id}", Access: rpc.User, Summary: "Read a venue",
 		Faults: rpc.Faults{fault.NotFound: noVenue}}}
 	UpdateVenue = rpc.Endpoint[PatchVenue, Venue]{Spec: rpc.Spec{Service: "venue", Name: "update", Method: "PATCH",
-		Path: "/v1/venues/{id}", Access: rpc.User, Headers: []string{"If-Match"}, Summary: "Change a venue",
-		Faults: rpc.Faults{fault.NotFound: noVenue}}}
+		Path: "/v1/venues/{id}", Access: rpc.User, Headers: []string{"If-Match"}, Audited: true,
+		Summary: "Change a venue",
+		Faults:  rpc.Faults{fault.NotFound: noVenue}}}
 	GetVenueStatus = rpc.Endpoint[VenueRef, VenueStatus]{Spec: rpc.Spec{Service: "venue", Name: "status",
 		Method: "GET", Path: "/v1/venues/{id}/status", Access: rpc.User, Summary: "How the computer of a venue is",
 		Faults: rpc.Faults{fault.NotFound: noVenue}}}
 	ReleaseEdge = rpc.Endpoint[VenueRef, rpc.None]{Spec: rpc.Spec{Service: "venue", Name: "release_edge",
-		Method: "DELETE", Path: "/v1/venues/{id}/edge", Access: rpc.User, Status: 204,
+		Method: "DELETE", Path: "/v1/venues/{id}/edge", Access: rpc.User, Status: 204, Audited: true,
 		Summary: "Let another computer serve a venue",
 		Detail: "The first one that connects is bound to the venue, and others are refused. After this the bound one " +
 			"is refused, and the next one is bound.",
 		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: ""}}}
 	CreateVenueCredentials = rpc.Endpoint[VenueRef, VenueCredentials]{Spec: rpc.Spec{Service: "venue",
 		Name: "create_credentials", Method: "POST", Path: "/v1/venues/{id}/credentials", Access: rpc.User,
-		Sealed: true, Status: 201, Summary: "Make credentials for the computer of a venue",
+		Sealed: true, Status: 201, Audited: true,
+		Summary: "Make credentials for the computer of a venue",
 		Detail: "Those that were made before stay valid. A cluster has the keys elsewhere: there it is done with " +
 			"starlight auth venue.",
 		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
 	DeleteVenueCredentials = rpc.Endpoint[VenueRef, rpc.None]{Spec: rpc.Spec{Service: "venue",
 		Name: "delete_credentials", Method: "DELETE", Path: "/v1/venues/{id}/credentials", Access: rpc.User,
-		Status: 204, Summary: "End all credentials of a venue's computer, and its connection",
-		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
+		Status: 204, Audited: true,
+		Summary: "End all credentials of a venue's computer, and its connection",
+		Faults:  rpc.Faults{fault.NotFound: noVenue, fault.Conflict: outsideKeys}}}
 
 	CreatePass = rpc.Endpoint[NewPass, NewPassSecret]{Spec: rpc.Spec{Service: "venue", Name: "create_pass",
-		Method: "POST", Path: "/v1/events/{id}/passes", Access: rpc.User, Sealed: true, Status: 201,
+		Method: "POST", Path: "/v1/events/{id}/passes", Access: rpc.User, Sealed: true, Status: 201, Audited: true,
 		Summary: "Let a device scan at an event's venue",
 		Detail: "For the time in which a venue admits for the event. The secret is in this answer alone, so a " +
 			"repeated request makes another pass.",
@@ -151,7 +155,7 @@ var (
 		Summary: "The devices that may scan at an event",
 		Faults:  forManagers(nil)}}
 	DeletePass = rpc.Endpoint[PassRef, rpc.None]{Spec: rpc.Spec{Service: "venue", Name: "delete_pass",
-		Method: "DELETE", Path: "/v1/events/{id}/passes/{pass_id}", Access: rpc.User, Status: 204,
+		Method: "DELETE", Path: "/v1/events/{id}/passes/{pass_id}", Access: rpc.User, Status: 204, Audited: true,
 		Summary: "Take a device's right to scan away; a venue without a line learns of it when there is one",
 		Faults:  forManagers(rpc.Faults{fault.NotFound: noEvent + "; or it has no such pass", fault.Conflict: ""})}}
 )

@@ -38,6 +38,7 @@ type (
 	LeaseKind       struct{}
 	OrganizerKind   struct{}
 	KeyKind         struct{}
+	AuditKind       struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -61,6 +62,7 @@ type (
 	Lease       = ID[LeaseKind]
 	Organizer   = ID[OrganizerKind]
 	Key         = ID[KeyKind]
+	Audit       = ID[AuditKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -83,6 +85,7 @@ func (PassKind) Prefix() string        { return "pas" }
 func (LeaseKind) Prefix() string       { return "lse" }
 func (OrganizerKind) Prefix() string   { return "org" }
 func (KeyKind) Prefix() string         { return "key" }
+func (AuditKind) Prefix() string       { return "aud" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }

@@ -209,6 +209,9 @@ func (b *binding) serve(j job, start time.Time) {
 // rely on it. The request came at the time arrived of the machine's clock.
 func (b *binding) admit(r *nats.Msg, m *Meta, arrived time.Time) error {
 	m.Endpoint = b.name
+	if b.spec.Audited {
+		m.Device = header(r.Header, HeaderHTTP+UserAgent)
+	}
 	if err := b.principal(r, m, arrived); err != nil {
 		return err
 	}

@@ -72,6 +72,10 @@ type Spec struct {
 	// what moves money or rights. It asks for what administrators do in any case.
 	Sensitive bool
 
+	// Audited says that each success that changes something is a line of the audit log, which the service writes with
+	// the change (package auditlog).
+	Audited bool
+
 	// Waits, for a GET, is the path value that names what the caller may wait for to change: ?wait=10s or Prefer:
 	// wait=10. The service publishes a change on live.Subject(service, value). Without If-None-Match a caller waits
 	// only while the answer is Transient.

@@ -50,6 +50,7 @@ const (
 const (
 	IdempotencyKey = "Idempotency-Key"
 	IfNoneMatch    = "If-None-Match"
+	UserAgent      = "User-Agent" // on endpoints declared Audited
 )
 
 // RoleAdmin is the role of administrators.
@@ -132,6 +133,7 @@ type Meta struct {
 	RequestID      string
 	TraceParent    string
 	Address        string // of the client, without a port
+	Device         string // what the client says of itself; only on endpoints declared Audited
 	IdempotencyKey string // as the client gave it; only on endpoints declared Idempotent
 	BodyHash       string // with IdempotencyKey: hex of SHA-256 over method, path, query and body
 

@@ -102,8 +102,8 @@ func bury(ctx context.Context, js jetstream.JetStream, consumer, from string, m 
 
 // Replay hands the dead letter of a sequence to its consumer once more and takes it off the list. If it fails again, it
 // is a dead letter again. Without such a letter the fault is NotFound; where the consumer takes no replays it is
-// Conflict, and the letter stays.
-func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error {
+// Conflict, and the letter stays. note is called before, and may refuse.
+func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64, note func(Letter) error) error {
 	dead, err := js.Stream(ctx, DeadStream)
 	if err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
@@ -118,6 +118,9 @@ func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64) error 
 	}
 	l := letter(m)
 	if err := takesReplays(ctx, js, l.Consumer); err != nil {
+		return err
+	}
+	if err := note(l); err != nil {
 		return err
 	}
 	again := nats.NewMsg(replayPrefix + l.Consumer)

@@ -7,11 +7,14 @@ package config
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 )
@@ -28,7 +31,24 @@ type Deps struct {
 // Service is one instance of the config service.
 type Service struct {
 	values *Values
+	js     jetstream.JetStream
 	log    *slog.Logger
+}
+
+// claim publishes who is about to write a setting. The audit service makes the line once the value is there.
+func (s *Service) claim(ctx context.Context, key string, value *string) (ids.Audit, error) {
+	line, err := auditlog.NewLine(ctx, "config", auditlog.Act{Object: key, After: struct {
+		Value *string `json:"value,omitempty"`
+	}{value}})
+	if err != nil {
+		return "", err
+	}
+	data, err := json.Marshal(line)
+	if err != nil {
+		return "", err
+	}
+	_, err = s.js.Publish(ctx, api.AuditClaim(line.ID), data, jetstream.WithMsgID(line.ID.String()))
+	return line.ID, err
 }
 
 // New returns the service. The bucket must exist.
@@ -37,7 +57,9 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{values: values, log: d.Log}, nil
+	s := &Service{values: values, log: d.Log, js: d.JS}
+	values.claim = s.claim
+	return s, nil
 }
 
 // Register binds the endpoints.

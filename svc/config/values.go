@@ -6,10 +6,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
 )
 
@@ -17,8 +19,11 @@ import (
 // faults: NotFound for a key that is not declared, Invalid for a value that its definition refuses, Conflict when
 // another writer was faster, Unavailable when the bucket cannot be reached.
 type Values struct {
+	js   jetstream.JetStream
 	kv   jetstream.KeyValue
 	defs []settings.Definition
+	// claim says beforehand, for the audit log, who writes a value, nil for the default; nil: the writer is not known
+	claim func(ctx context.Context, key string, value *string) (ids.Audit, error)
 }
 
 // Open returns the values of a system. The bucket must exist.
@@ -27,11 +32,12 @@ func Open(ctx context.Context, js jetstream.JetStream) (*Values, error) {
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	return &Values{kv: kv, defs: api.Settings()}, nil
+	return &Values{js: js, kv: kv, defs: api.Settings()}, nil
 }
 
 func unavailable(err error) error {
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	var refused *jetstream.APIError
+	if errors.As(err, &refused) && refused.ErrorCode == wrongLastSequence {
 		return fault.Wrap(err, fault.Conflict, "it has just been changed by another writer")
 	}
 	return fault.Wrap(err, fault.Unavailable, "the settings cannot be reached")
@@ -139,12 +145,38 @@ func (v *Values) Put(ctx context.Context, key, value string) (api.Setting, error
 		check.Field(false, "value", "%v", err)
 		return api.Setting{}, check.Err()
 	}
-	revision, err := v.kv.PutString(ctx, key, value)
+	revision, err := v.write(ctx, key, &value)
 	if err != nil {
 		return api.Setting{}, unavailable(err)
 	}
 	return v.written(ctx, def, revision)
 }
+
+// write stores a value, or the default for nil, as the bucket's own client does, and returns its revision. What was
+// claimed for it travels along.
+func (v *Values) write(ctx context.Context, key string, value *string, opts ...jetstream.PublishOpt) (uint64, error) {
+	m := nats.NewMsg("$KV." + Bucket + "." + key)
+	if value == nil {
+		m.Header.Set("KV-Operation", "DEL")
+	} else {
+		m.Data = []byte(*value)
+	}
+	if v.claim != nil {
+		claim, err := v.claim(ctx, key, value)
+		if err != nil {
+			return 0, err
+		}
+		m.Header.Set(api.HeaderAuditClaim, claim.String())
+	}
+	ack, err := v.js.PublishMsg(ctx, m, opts...)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// wrongLastSequence is the code of a value that another writer has changed.
+const wrongLastSequence jetstream.ErrorCode = 10071
 
 // written returns a setting right after a value was stored. It asks for that very revision, because a replica that is
 // behind may not show it yet.
@@ -161,7 +193,7 @@ func (v *Values) Reset(ctx context.Context, key string) error {
 	if _, err := v.definition(key); err != nil {
 		return err
 	}
-	if err := v.kv.Delete(ctx, key); err != nil {
+	if _, err := v.write(ctx, key, nil); err != nil {
 		return unavailable(err)
 	}
 	return nil
@@ -209,7 +241,7 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 	}
 	newest := entries[0].Revision()
 	if !found || !isPut(target) { // before the first value there was the default
-		if err := v.kv.Delete(ctx, key, jetstream.LastRevision(newest)); err != nil {
+		if _, err := v.write(ctx, key, nil, jetstream.WithExpectLastSequencePerSubject(newest)); err != nil {
 			return api.Setting{}, unavailable(err)
 		}
 		return v.Get(ctx, key)
@@ -219,7 +251,8 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 		check.Field(false, "revision", "its value was refused: %v", err)
 		return api.Setting{}, check.Err()
 	}
-	written, err := v.kv.Update(ctx, key, target.Value(), newest)
+	value := string(target.Value())
+	written, err := v.write(ctx, key, &value, jetstream.WithExpectLastSequencePerSubject(newest))
 	if err != nil {
 		return api.Setting{}, unavailable(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -96,7 +97,8 @@ func (s *Service) draft(ctx context.Context, before storedEvent, ed edit) (chang
 	}
 	next.Event.Revision++
 	next.Event.UpdatedAt = store.Time(s.now())
-	c := change{Next: next, Subject: ed.topic.Subject, Delete: ed.delete}
+	c := change{Next: next, Subject: ed.topic.Subject, Delete: ed.delete, Act: rpc.From(ctx).Endpoint,
+		By: auditlog.Author(ctx, "event")}
 	if ed.status != 0 {
 		c.Answer = answerTo(ctx, ed.status)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -59,7 +60,7 @@ func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember,
 		return &waiting, nil
 	}
 	if err == nil {
-		err = s.store.withdrawInvitation(ctx, inv.EventID, inv.Email)
+		err = s.store.withdrawInvitation(ctx, inv.EventID, inv.Email, false)
 	}
 	return member, err
 }
@@ -91,7 +92,7 @@ func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.No
 	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil {
 		return nil, err
 	}
-	return nil, s.store.withdrawInvitation(ctx, req.EventID, addressKey(req.Email))
+	return nil, s.store.withdrawInvitation(ctx, req.EventID, addressKey(req.Email), true)
 }
 
 // invite keeps an invitation; the same again replaces the role.
@@ -107,15 +108,28 @@ func (b eventStore) invite(ctx context.Context, inv invitation) error {
 		}
 		_, err := tx.NewInsert().Model(&inv).On("CONFLICT (event_id, email) DO UPDATE").Set(
 			"role = excluded.role").Exec(ctx)
-		return err
+		if err != nil {
+			return err
+		}
+		return noteInvitation(ctx, tx, inv.EventID, map[string]string{"invited": inv.Role})
 	})
 }
 
-// withdrawInvitation forgets an invitation. One that is not there is no mistake.
-func (b eventStore) withdrawInvitation(ctx context.Context, id ids.Event, email string) error {
+// noteInvitation writes a line into the audit log. It does not name the address, which is that of a person who may
+// never have an account.
+func noteInvitation(ctx context.Context, tx bun.Tx, id ids.Event, after map[string]string) error {
+	return auditlog.Add(ctx, tx, "event", auditlog.Act{Object: id.String(), Event: id, After: after})
+}
+
+// withdrawInvitation forgets an invitation. One that is not there is no mistake. If a manager asked for it, the audit
+// log says so.
+func (b eventStore) withdrawInvitation(ctx context.Context, id ids.Event, email string, asked bool) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id = ? AND email = ?", id, email)
-		return err
+		found, err := one(tx.ExecContext(ctx, "DELETE FROM invitations WHERE event_id = ? AND email = ?", id, email))
+		if err != nil || !found || !asked {
+			return err
+		}
+		return noteInvitation(ctx, tx, id, nil)
 	})
 }
 
@@ -191,5 +205,5 @@ func (s *Service) accept(ctx context.Context, inv invitation, user ids.User) err
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	return s.store.withdrawInvitation(ctx, inv.EventID, inv.Email)
+	return s.store.withdrawInvitation(ctx, inv.EventID, inv.Email, false)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -139,6 +140,38 @@ type change struct {
 	Subject string  `json:"subject"` // of its domain event
 	Delete  bool    `json:"delete,omitempty"`
 	Answer  *answer `json:"answer,omitempty"` // the answer to the request when it is repeated
+
+	Act string           `json:"act,omitempty"` // the endpoint that it is made by
+	By  *api.AuditAuthor `json:"by,omitempty"`  // who makes it
+}
+
+// logged is an event as the audit log compares it.
+type logged struct {
+	api.Event
+	Team map[ids.User]string `json:"team,omitempty"`
+}
+
+func newLogged(r *record) *logged {
+	l := &logged{Event: r.Event, Team: map[ids.User]string{}}
+	for _, m := range r.Team {
+		l.Team[m.UserID] = m.Role
+	}
+	return l
+}
+
+// note writes the line of a change into the audit log. There is no event before it is created, and none after it is
+// deleted.
+func note(ctx context.Context, tx bun.Tx, before *record, c change) error {
+	id := c.Next.Event.ID
+	act := auditlog.Act{Act: c.Act, By: c.By, At: c.Next.Event.UpdatedAt, Object: id.String(), Event: id,
+		Without: []string{"id", "revision", "created_at", "updated_at"}}
+	if before != nil {
+		act.Before = newLogged(before)
+	}
+	if !c.Delete {
+		act.After = newLogged(c.Next)
+	}
+	return auditlog.Add(ctx, tx, "event", act)
 }
 
 // answer names a request that came with an Idempotency-Key.
@@ -156,6 +189,9 @@ func (b eventStore) insert(ctx context.Context, c change) error {
 			return err
 		}
 		if _, err := tx.NewInsert().Model(rowOf(c.Next)).Exec(ctx); err != nil {
+			return err
+		}
+		if err := note(ctx, tx, nil, c); err != nil {
 			return err
 		}
 		return publishChange(ctx, tx, c)
@@ -185,6 +221,9 @@ func (b eventStore) replace(ctx context.Context, before storedEvent, c change) (
 			if err := replaceTeam(ctx, tx, before.record, c.Next); err != nil {
 				return err
 			}
+		}
+		if err := note(ctx, tx, before.record, c); err != nil {
+			return err
 		}
 		return publishChange(ctx, tx, c)
 	})

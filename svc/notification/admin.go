@@ -4,7 +4,10 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -78,11 +81,21 @@ func (s *Service) listDead(ctx context.Context, req *api.Page) (*api.List[api.De
 	return list, nil
 }
 
+// replayed is the line of the audit log about a replay.
+func replayed(l stream.Letter) auditlog.Act {
+	return auditlog.Act{Object: strconv.FormatUint(l.Sequence, 10),
+		After: map[string]string{"consumer": l.Consumer, "subject": l.Subject, "message": l.ID}}
+}
+
 // replay gives a dead letter to its consumer once more.
 func (s *Service) replay(ctx context.Context, req *api.DeadLetterRef) (*rpc.None, error) {
 	sequence, err := strconv.ParseUint(req.ID, 10, 64)
 	if err != nil || sequence == 0 {
 		return nil, fault.New(fault.NotFound, "there is no such dead letter")
 	}
-	return nil, stream.Replay(ctx, s.JS, sequence)
+	return nil, stream.Replay(ctx, s.JS, sequence, func(l stream.Letter) error {
+		return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			return auditlog.Add(ctx, tx, "notification", replayed(l))
+		})
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -207,6 +208,10 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 			return err
 		}
 		if err := s.allowAnnouncement(ctx, tx, e); err != nil {
+			return err
+		}
+		if err := auditlog.Add(ctx, tx, "notification", auditlog.Act{At: now, Object: a.ID.String(), Event: e.ID,
+			After: map[string]any{"subject": a.Subject}}); err != nil {
 			return err
 		}
 		return s.startMailing(ctx, tx, mailing{cause: announcementCause(a.ID),

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -169,6 +170,11 @@ func (b *paymentStore) dispute(ctx context.Context, tx bun.Tx, payment *record.P
 	if err != nil {
 		return nil, err
 	}
+	act := auditlog.Act{Act: "payment.dispute", At: now, Object: row.ID, After: row.dispute(),
+		Without: []string{"created_at", "updated_at"}, By: &api.AuditAuthor{Service: payment.Provider}}
+	if err := auditlog.Add(ctx, tx, "payment", act); err != nil {
+		return nil, err
+	}
 	return row, stream.Add(ctx, tx, api.PaymentDisputed.Subject, api.DisputeEvent{Dispute: row.dispute(),
 		Payment: payment.Payment()})
 }
@@ -203,13 +209,21 @@ func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Re
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		rows = nil
 		// The provider knows the failed attempt by its key: the next one has another.
-		_, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("status = ?", api.RefundPending).
+		res, err := tx.NewUpdate().Model((*record.Refund)(nil)).Set("status = ?", api.RefundPending).
 			Set("repeats = repeats + 1").Set("attempts = 0").
 			Set("failure = ''").Set("due_at = ?", store.Time(s.now())).Set("updated_at = ?", store.Time(s.now())).
 			Where("id = ?", req.RefundID).Where("payment_id = ?", req.PaymentID).Where("status = ?", api.RefundFailed).
 			Returning("NULL").Exec(ctx)
 		if err != nil {
 			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 1 {
+			if err := auditlog.Add(ctx, tx, "payment", auditlog.Act{Object: req.RefundID.String(),
+				After: map[string]any{"payment_id": req.PaymentID, "status": api.RefundPending}}); err != nil {
+				return err
+			}
 		}
 		return tx.NewSelect().Model(&rows).Where("r.id = ?", req.RefundID).
 			Where("r.payment_id = ?", req.PaymentID).Scan(ctx)

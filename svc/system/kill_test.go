@@ -211,7 +211,7 @@ func TestCluster(t *testing.T) {
 	env := []string{"STARLIGHT_NATS_URL=nats://" + hub, "STARLIGHT_NATS_CREDS=" + filepath.Join(dir, "creds"), "STARLIGHT_DATABASE_URL=" + database, "STARLIGHT_REPLICAS=1",
 		"STARLIGHT_DATA=" + base.Data, "STARLIGHT_HTTP=" + address, "STARLIGHT_PUBLIC_URL=http://" + address, "STARLIGHT_OPS=off",
 		"STARLIGHT_ADMIN_EMAIL=" + adminEmail, "STARLIGHT_ADMIN_PASSWORD=" + password}
-	members := [][]string{{"config", "discovery", "notification", "venue"}, {"event", "user"}, {"event", "user"}, {"ticketing"}, {"ticketing"}, {"payment"}, {"payment"}, {"gateway"}}
+	members := [][]string{{"config", "discovery", "notification", "venue", "audit"}, {"event", "user"}, {"event", "user"}, {"ticketing"}, {"ticketing"}, {"payment"}, {"payment"}, {"gateway"}}
 	running := make([]*process, len(members))
 	instances := 0
 	var starting sync.WaitGroup // all at once, on an empty database and an empty NATS

@@ -36,7 +36,7 @@ type cluster struct {
 // kinds are the processes of the cluster by what is likely to fail for its own reasons.
 func kinds() map[string][]string {
 	return map[string][]string{"ticketing": {"ticketing"}, "payment": {"payment"}, "gateway": {"gateway"},
-		"others": {"config", "discovery", "event", "user", "notification", "analytics", "venue"}}
+		"others": {"config", "discovery", "event", "user", "notification", "analytics", "venue", "audit"}}
 }
 
 func startCluster(t *testing.T) *cluster {

@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/analytics"
+	"github.com/starlightsymphony/starlight/svc/audit"
 	"github.com/starlightsymphony/starlight/svc/config"
 	"github.com/starlightsymphony/starlight/svc/discovery"
 	"github.com/starlightsymphony/starlight/svc/event"
@@ -75,7 +76,8 @@ type member struct {
 // services returns the services in the order in which they start.
 func services() []role {
 	return []role{
-		{name: "config", description: "live settings", grants: []natsconf.Grant{natsconf.WriteKV(settings.Bucket)},
+		{name: "config", description: "live settings", grants: []natsconf.Grant{
+			natsconf.WriteKV(settings.Bucket), natsconf.PublishTo(api.AuditClaims("config"))},
 			start: func(ctx context.Context, m *member) (service, error) {
 				return config.New(ctx, config.Deps{JS: m.js, Log: m.log})
 			}},
@@ -121,9 +123,9 @@ func services() []role {
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
 			sealed: notification.Sealed,
-			grants: slices.Concat(consumesEvents("notification"), consumes(api.NotificationsStream,
-				notification.Consumers()...), []natsconf.Grant{natsconf.PublishTo(api.JobSubjects),
-				publishesLive("notification"), replays()}),
+			grants: slices.Concat(audits("notification"), consumesEvents("notification"),
+				consumes(api.NotificationsStream, notification.Consumers()...), []natsconf.Grant{natsconf.PublishTo(api.JobSubjects),
+					publishesLive("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {
 				cfg := m.sys.cfg
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
@@ -132,7 +134,13 @@ func services() []role {
 					PublicURL: cfg.PublicURL, SMTPURL: cfg.SMTPURL, SMSURL: cfg.SMSURL, From: cfg.MailFrom,
 					PushPrivate: cfg.PushPrivate, Keys: cfg.Keys, Requests: m.sys.serving.underWay})
 			}},
-		{name: "venue", description: "places with doors", migrations: venue.Migrations,
+		{name: "audit", description: "the audit log", migrations: audit.Migrations,
+			grants: append(consumes(api.AuditStream, audit.Consumer), natsconf.ReadKV(settings.Bucket)),
+			start: func(ctx context.Context, m *member) (service, error) {
+				return audit.New(audit.Deps{DB: m.db, JS: m.js, Client: m.client, Live: m.sys.live, Log: m.log,
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now}), nil
+			}},
+		{name: "venue", description: "places with doors", migrations: venue.Migrations, grants: audits("venue"),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return newVenue(m), nil
 			}},
@@ -149,9 +157,14 @@ func services() []role {
 	}
 }
 
-// publishes lets a service publish its domain events.
+// publishes lets a service publish its domain events, and its lines of the audit log.
 func publishes(name string) []natsconf.Grant {
-	return []natsconf.Grant{natsconf.PublishTo(api.EventSubjectsOf(name))}
+	return append(audits(name), natsconf.PublishTo(api.EventSubjectsOf(name)))
+}
+
+// audits lets a service publish its lines of the audit log, and those of no other.
+func audits(name string) []natsconf.Grant {
+	return []natsconf.Grant{natsconf.PublishTo(api.AuditSubject(name))}
 }
 
 // publishesLive lets a service publish changes to the clients that follow them.
@@ -193,8 +206,9 @@ func reserved() []string {
 func operator() natsconf.Grant {
 	settings := api.SettingSubjects
 	return natsconf.Grant{
-		Publish:   []string{settings},
-		Subscribe: []string{settings, api.EventSubjects, api.TrafficSubjects, observe.LogSubjects, stream.DeadSubjects},
+		Publish: []string{settings},
+		Subscribe: []string{settings, api.EventSubjects, api.TrafficSubjects, observe.LogSubjects, stream.DeadSubjects,
+			api.AuditSubjects},
 	}
 }
 
@@ -226,7 +240,8 @@ func Roles() []natsconf.Role {
 	}
 	roles := []natsconf.Role{
 		natsconf.Ops(operator()),
-		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(stream.ReplaySubjects)),
+		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(stream.ReplaySubjects,
+			api.AuditSubject(roleAdmin))),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject,
 				natsconf.InboxPrefix(roleNode)+".>"),

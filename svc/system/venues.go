@@ -16,8 +16,8 @@ import (
 // for outside servers the service finds credentials in a folder, which starlight auth venue fills.
 func newVenue(m *member) *venue.Service {
 	s := m.sys
-	deps := venue.Deps{DB: m.db, NATS: m.nc, Client: m.client, Log: m.log, Metrics: s.registry, Now: s.cfg.Now,
-		Instance: s.instance, Version: s.cfg.Version,
+	deps := venue.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: s.registry,
+		Now: s.cfg.Now, Instance: s.instance, Version: s.cfg.Version,
 		EdgeLog: func(id ids.Venue) *slog.Logger {
 			return observe.NewShippingLogger(io.Discard, "edge", id.String(), s.level, s.shipper)
 		}}

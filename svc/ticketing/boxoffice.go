@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -23,6 +24,7 @@ type saleMade struct {
 	by      string
 	venue   ids.Venue // that sold it by itself
 	tickets []ids.Ticket
+	line    stream.Message // of the audit log; none for a sale that a venue reports
 }
 
 func (m *saleMade) event(row orderRow) api.SaleEvent {
@@ -65,6 +67,12 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 	sale, tickets := s.draftSale(req, row, now)
 	made.row = row
 	made.sale = &saleMade{payment: req.Payment, by: rpc.Caller(ctx).User.String(), tickets: tickets}
+	made.sale.line, err = auditlog.NewMessage(ctx, "ticketing", auditlog.Act{At: now, Object: row.ID.String(),
+		Event: row.EventID, After: map[string]any{"total": row.money(row.Total), "method": req.Payment.Method,
+			"tickets": len(tickets)}})
+	if err != nil {
+		return nil, err
+	}
 	if err := s.hold(ctx, row.ref(), offer, row.UserID, lines, now.Add(saleHold), tag); err != nil {
 		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) {
 			s.releaseHold(ctx, row.ref(), tag)

@@ -1,6 +1,7 @@
 package ticketing
 
 import (
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 
 	"context"
@@ -31,6 +32,12 @@ func (s *Service) rebuildInventory(ctx context.Context, req *api.RebuildOf) (*ap
 		if event, err = s.db.stockedAfter(ctx, req.After); err != nil || event == "" {
 			return &api.RebuiltInventory{}, err
 		}
+	}
+	err := s.db.Tx(ctx, func(ctx context.Context, tx tx) error { // before: it is not one transaction
+		return auditlog.Add(ctx, tx, "ticketing", auditlog.Act{Object: event.String(), Event: event})
+	})
+	if err != nil {
+		return nil, err
 	}
 	return s.rebuild(ctx, event)
 }

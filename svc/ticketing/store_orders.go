@@ -245,6 +245,9 @@ func (db ticketStore) announceNew(
 				sold := c.message
 				sold.Subject, sold.Payload = api.OrderWasSold.Subject, c.sale.event(out[i].Out)
 				events = append(events, sold)
+				if c.sale.line.Subject != "" {
+					events = append(events, c.sale.line)
+				}
 			}
 		}
 		msg := c.message

@@ -8,6 +8,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -87,6 +88,15 @@ func (db ticketStore) refunded(ctx context.Context, order ids.Order, payment ids
 	})
 }
 
+// refundLine is what the audit log has of a refund. Its reason is not among that: a person wrote it.
+type refundLine struct {
+	PaymentID   ids.Payment  `json:"payment_id"`
+	OrderID     ids.Order    `json:"order_id"`
+	Amount      api.Money    `json:"amount"`
+	Tickets     []ids.Ticket `json:"tickets,omitempty"`
+	KeepTickets bool         `json:"keep_tickets,omitempty"`
+}
+
 // refund decides about one order. Deciding again under the same id gives the same decision.
 func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
 	var due api.RefundDue
@@ -108,6 +118,11 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 			return err
 		}
 		due = d.due
+		line := refundLine{due.PaymentID, row.ID, due.Amount, due.Tickets, req.KeepTickets}
+		if err := auditlog.Add(ctx, tx, "ticketing", auditlog.Act{Act: "payment.refund", At: now,
+			Object: due.RefundID.String(), Event: row.EventID, After: line}); err != nil {
+			return err
+		}
 		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return due, err

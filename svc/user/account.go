@@ -228,6 +228,9 @@ func (s *Service) replacePassword(
 	if err := dropChange(ctx, tx, row); err != nil { // a thief may have asked for it
 		return nil, err
 	}
+	if err := s.noteAdmin(ctx, tx, row, false); err != nil {
+		return nil, err
+	}
 	return []revocation.Fact{ended}, s.publish(ctx, tx, api.PasswordChanged, row.ID)
 }
 
@@ -287,6 +290,9 @@ func errLastAdmin() error {
 // their name or address.
 func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
 	if _, err := tx.ExecContext(ctx, "DELETE FROM users WHERE id = ?", row.ID); err != nil {
+		return err
+	}
+	if err := s.noteAdmin(ctx, tx, row, false); err != nil {
 		return err
 	}
 	if err := clearFailures(ctx, tx, newAttempt(ctx, row.address()).account); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
@@ -118,9 +119,14 @@ func (s *Service) setRoles(ctx context.Context, req *api.SetRoles) (*api.User, e
 		if row.Locked {
 			return nil, fault.New(fault.Conflict, "the account is locked; unlock it first")
 		}
+		before := row.roles()
 		row.Admin = admin
 		row.Generation++
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
+			return nil, err
+		}
+		if err := auditlog.Add(ctx, tx, "user", auditlog.Act{At: s.now(), Object: row.ID.String(),
+			Before: map[string]any{"roles": before}, After: map[string]any{"roles": row.roles()}}); err != nil {
 			return nil, err
 		}
 		return []revocation.Fact{revocation.OfUser(row.ID, row.Generation, "")},
@@ -164,6 +170,10 @@ func (s *Service) setLocked(ctx context.Context, id ids.User, locked bool) (*api
 		if err := saveUser(ctx, tx, &row, s.now()); err != nil {
 			return nil, err
 		}
+		if err := auditlog.Add(ctx, tx, "user", auditlog.Act{At: s.now(), Object: row.ID.String(),
+			After: map[string]any{"locked": locked}}); err != nil {
+			return nil, err
+		}
 		return facts, s.publish(ctx, tx, api.UserUpdated, row.ID)
 	})
 	if err != nil {
@@ -174,6 +184,25 @@ func (s *Service) setLocked(ctx context.Context, id ids.User, locked bool) (*api
 
 func errLocked() error {
 	return fault.New(fault.Forbidden, "this account is locked; ask those who run the system")
+}
+
+// noteAdmin writes a line of the audit log about what was done with the account of an administrator, and none about
+// that of anybody else. The act is the endpoint that is being served.
+func (s *Service) noteAdmin(ctx context.Context, tx bun.Tx, row *userRow, refused bool) error {
+	if !row.Admin {
+		return nil
+	}
+	return auditlog.Add(ctx, tx, "user", auditlog.Act{At: s.now(), Object: row.ID.String(), Refused: refused})
+}
+
+// noteFailure is noteAdmin for a wrong password.
+func (s *Service) noteFailure(ctx context.Context, tx bun.Tx, owner ids.User) error {
+	var admins []userRow
+	err := tx.NewRaw("SELECT * FROM users WHERE id = ? AND admin", owner).Scan(ctx, &admins)
+	for i := range admins {
+		err = s.noteAdmin(ctx, tx, &admins[i], true)
+	}
+	return err
 }
 
 func (s *Service) find(ctx context.Context, req *api.FindUser) (*api.Contact, error) {

@@ -206,6 +206,9 @@ func (s *Service) startSession(ctx context.Context, p proof, device string, req 
 		if err := s.useDevice(ctx, tx, session); err != nil {
 			return err
 		}
+		if err := s.noteAdmin(ctx, tx, &row, false); err != nil {
+			return err
+		}
 		return insertRefresh(ctx, tx, hash, session.ID, session.ExpiresAt)
 	})
 	if err != nil {

@@ -156,6 +156,9 @@ func (s *Service) fail(ctx context.Context, a attempt, claimed bool, past failur
 				return err
 			}
 		}
+		if err := s.noteFailure(ctx, tx, owner); err != nil {
+			return err
+		}
 		if failures == toldAfter && owner != "" {
 			if err := s.publish(ctx, tx, api.LoginsHaveFailed, owner); err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -134,9 +135,15 @@ func (t edges) seen(ctx context.Context, s line.Session, status line.Status, now
 // release lets another edge serve a venue, and refuses the present one from now on.
 func (t edges) release(ctx context.Context, venue ids.Venue) error {
 	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx,
+		res, err := tx.ExecContext(ctx,
 			"UPDATE edges SET released = edge, edge = '', number = 0 WHERE venue_id = ? AND edge <> ''", venue)
-		return err
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		return note(ctx, tx, auditlog.Act{Object: venue.String()})
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -117,8 +118,14 @@ func (t passes) insert(ctx context.Context, row passRow) error {
 		if n >= maxPasses {
 			return fault.New(fault.Conflict, "the event has %d passes: delete one first", n)
 		}
-		_, err = tx.NewInsert().Model(&row).On("CONFLICT (id) DO NOTHING").Exec(ctx)
-		return err
+		res, err := tx.NewInsert().Model(&row).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has
+			return err
+		}
+		return note(ctx, tx, auditlog.Act{Object: row.ID.String(), Event: row.EventID, After: row.pass()})
 	})
 }
 
@@ -128,10 +135,14 @@ func (t passes) delete(ctx context.Context, event ids.Event, id ids.Pass) error 
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 1 {
+		n, err := res.RowsAffected()
+		if err != nil {
 			return err
 		}
-		return fault.New(fault.NotFound, "the event has no such pass")
+		if n == 0 {
+			return fault.New(fault.NotFound, "the event has no such pass")
+		}
+		return note(ctx, tx, auditlog.Act{Object: id.String(), Event: event})
 	})
 }
 

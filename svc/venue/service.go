@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
@@ -19,6 +20,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
 //go:embed migrations
@@ -30,7 +32,8 @@ func Migrations() fs.FS { return migrations }
 // Deps is what the service needs.
 type Deps struct {
 	DB       *store.DB
-	NATS     *nats.Conn  // of the mesh
+	NATS     *nats.Conn // of the mesh
+	JS       jetstream.JetStream
 	Client   *rpc.Client // of the mesh
 	Accounts Accounts    // of the venues
 	Keys     Keys        // nil: they are elsewhere
@@ -98,5 +101,6 @@ func (s *Service) Run(ctx context.Context) error {
 	work := run.NewGroup(s.log)
 	work.Every(run.Loop{Name: "connections to venues", Interval: lookEvery, Do: s.connect})
 	work.Every(run.Loop{Name: "venues on the mesh", Interval: showEvery, Do: s.show})
+	work.Last.Go("outbox", stream.NewRelay(s.deps.DB, s.deps.JS, s.log, s.deps.Metrics).Run)
 	return work.Run(ctx)
 }

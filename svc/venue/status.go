@@ -4,7 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -63,6 +66,9 @@ func (s *Service) createCredentials(ctx context.Context, req *api.VenueRef) (*ap
 	if err != nil {
 		return nil, err
 	}
+	if err := s.note(ctx, req.ID); err != nil { // nobody gets them without a line
+		return nil, err
+	}
 	s.log.InfoContext(ctx, "credentials of a venue were made", "venue", req.ID, "by", rpc.Caller(ctx).User)
 	return &api.VenueCredentials{Credentials: string(text)}, nil
 }
@@ -71,11 +77,21 @@ func (s *Service) deleteCredentials(ctx context.Context, req *api.VenueRef) (*rp
 	if err := s.hasKeys(ctx, req.ID); err != nil {
 		return nil, err
 	}
+	if err := s.note(ctx, req.ID); err != nil { // before: it cannot be taken back
+		return nil, err
+	}
 	if err := s.deps.Keys.RevokeVenue(ctx, req.ID.String(), time.Now()); err != nil { // NATS goes by its own clock
 		return nil, err
 	}
 	s.log.InfoContext(ctx, "the credentials of a venue were revoked", "venue", req.ID, "by", rpc.Caller(ctx).User)
 	return nil, nil
+}
+
+// note writes a line of the audit log about a venue.
+func (s *Service) note(ctx context.Context, id ids.Venue) error {
+	return s.deps.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return note(ctx, tx, auditlog.Act{Object: id.String()})
+	})
 }
 
 // hasKeys returns nil if the caller may make credentials of a venue here.

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -44,9 +45,16 @@ func (t venues) insert(ctx context.Context, v api.Venue) error {
 		if err := idempotency.KeepFor(ctx, tx, api.CreateVenue.Success(), v); err != nil {
 			return err
 		}
-		_, err := tx.NewInsert().Model(rowOf(v)).Exec(ctx)
-		return err
+		if _, err := tx.NewInsert().Model(rowOf(v)).Exec(ctx); err != nil {
+			return err
+		}
+		return note(ctx, tx, auditlog.Act{Object: v.ID.String(), After: v})
 	})
+}
+
+// note writes a line of the audit log.
+func note(ctx context.Context, tx bun.Tx, act auditlog.Act) error {
+	return auditlog.Add(ctx, tx, "venue", act)
 }
 
 // load returns a venue, or a NotFound fault.
@@ -58,16 +66,18 @@ func (t venues) load(ctx context.Context, id ids.Venue) (api.Venue, error) {
 	return r.venue(), nil
 }
 
-// replace writes a venue if the one that is stored has the revision before, and reports whether it had.
-func (t venues) replace(ctx context.Context, v api.Venue) (replaced bool, err error) {
+// replace writes a venue if the one that is stored has the revision of before, and reports whether it had.
+func (t venues) replace(ctx context.Context, before, v api.Venue) (replaced bool, err error) {
 	err = t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		res, err := tx.NewUpdate().Model(rowOf(v)).WherePK().Where("revision = ?", v.Revision-1).Exec(ctx)
 		if err != nil {
 			return err
 		}
 		n, err := res.RowsAffected()
-		replaced = n == 1
-		return err
+		if replaced = n == 1; err != nil || !replaced {
+			return err
+		}
+		return note(ctx, tx, auditlog.Act{Object: v.ID.String(), Before: before, After: v})
 	})
 	return replaced, err
 }

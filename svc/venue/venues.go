@@ -99,7 +99,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchVenue) (*api.Venue, 
 		}
 		next.Revision++
 		next.UpdatedAt = store.Time(s.now())
-		replaced, err := s.store.replace(ctx, next)
+		replaced, err := s.store.replace(ctx, *before, next)
 		if err != nil {
 			return nil, err
 		}

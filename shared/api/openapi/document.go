@@ -117,6 +117,7 @@ var tagText = map[string]string{
 	"analytics":    "Numbers, series, forecasts and reports of events.",
 	"config":       "Live settings and their history, for administrators.",
 	"venue":        "Places with doors.",
+	"audit":        "What administrators and organizers did.",
 	"discovery":    "The running instances of all services, for administrators.",
 }
 

@@ -279,6 +279,8 @@ func manual() []Example {
 func settings() []Example {
 	key := api.HoldTTL.Key()
 	return []Example{
+		example(api.ListAuditLog, api.AuditQuery{Act: "payment.refund"}),
+		example(api.ListEventAuditLog, api.EventAuditQuery{ID: anEvent}),
 		example(api.ListSettings, rpc.None{}),
 		example(api.GetSetting, api.SettingRef{Key: key}),
 		example(api.PutSetting, api.SetSetting{Key: key, Value: "15m"}),

@@ -2,11 +2,13 @@ package manual
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -95,13 +97,31 @@ func (t *tables) find(ctx context.Context, where string, arg any) (*paymentRow, 
 func (t *tables) markPaid(ctx context.Context, m *paymentRow, by ids.User) error {
 	now := store.Time(t.now())
 	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", statusPaid).Set("paid_at = ?", now).
+		res, err := tx.NewUpdate().Model((*paymentRow)(nil)).Set("status = ?", statusPaid).Set("paid_at = ?", now).
 			Set("paid_by = ?", by).Where("reference = ?", m.Reference).Where("status <> ?", statusPaid).Exec(ctx)
-		if err != nil {
+		if err := note(ctx, tx, res, err, auditlog.Act{At: now, Object: m.PaymentID.String(),
+			After: byHand{api.Money{Amount: m.Amount, Currency: m.Currency}, now}}); err != nil {
 			return err
 		}
 		return record.PollSoon(ctx, tx, now, m.PaymentID)
 	})
+}
+
+// byHand is what the audit log has of money that was moved by hand.
+type byHand struct {
+	Amount api.Money `json:"amount"`
+	At     time.Time `json:"paid_at"`
+}
+
+// note writes a line of the audit log if a statement has changed something, and returns its error if it has failed.
+func note(ctx context.Context, tx bun.Tx, res sql.Result, err error, act auditlog.Act) error {
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	return auditlog.Add(ctx, tx, "payment", act)
 }
 
 // cancel ends a payment that has not been made. Any other stays as it is.
@@ -240,9 +260,10 @@ func (t *tables) markRefunded(ctx context.Context, reference string, refund ids.
 		if err != nil {
 			return store.OrNotFound(err, "no such refund is to be paid out")
 		}
-		_, err = tx.NewUpdate().Model((*refundRow)(nil)).Set("paid_at = ?", now).Set("paid_by = ?", by).
+		res, err := tx.NewUpdate().Model((*refundRow)(nil)).Set("paid_at = ?", now).Set("paid_by = ?", by).
 			Where("id = ?", due.ID).Where("paid_at IS NULL").Exec(ctx)
-		if err != nil {
+		if err := note(ctx, tx, res, err, auditlog.Act{At: now, Object: refund.String(),
+			After: byHand{row.Money(), now}}); err != nil {
 			return err
 		}
 		return record.RefundSoon(ctx, tx, now, refund)

@@ -200,7 +200,7 @@ func (c *upCommand) Run(s *streams) error {
 
 type runCommand struct {
 	common
-	Roles []string `arg:"" help:"Roles: ${enum}." enum:"gateway,event,user,ticketing,payment,notification,analytics,config,discovery,venue"`
+	Roles []string `arg:"" help:"Roles: ${enum}." enum:"gateway,event,user,ticketing,payment,notification,analytics,config,discovery,venue,audit"`
 }
 
 // Run runs some roles until a signal comes.

@@ -2,9 +2,11 @@ package command
 
 import (
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -57,7 +59,12 @@ func (c deadReplay) Run(s *streams) error {
 	}
 	defer done()
 	for _, id := range c.ID {
-		if err := stream.Replay(s.ctx, js, id); err != nil {
+		note := func(l stream.Letter) error {
+			return auditlog.Publish(s.ctx, js, roleAdmin, auditlog.Act{Act: "notification.replay",
+				Object: strconv.FormatUint(l.Sequence, 10),
+				After:  map[string]string{"consumer": l.Consumer, "subject": l.Subject, "message": l.ID}})
+		}
+		if err := stream.Replay(s.ctx, js, id, note); err != nil {
 			return fmt.Errorf("%d: %s", id, fault.From(err).Detail)
 		}
 		fmt.Fprintln(s.out, "replayed", id)

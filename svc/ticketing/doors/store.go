@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
@@ -133,10 +134,24 @@ func (db doorStore) handOver(ctx context.Context, want doorRow, now time.Time) (
 			next = *row
 			next.Policy, next.Unknown = want.Policy, want.Unknown
 		}
+		before := row
 		row = &next
-		return row.put(ctx, tx)
+		return row.change(ctx, tx, before)
 	})
 	return row, err
+}
+
+// change keeps the doors, which a person has changed, with the line of the audit log.
+func (r *doorRow) change(ctx context.Context, tx tx, before *doorRow) error {
+	act := auditlog.Act{Object: r.EventID.String(), Event: r.EventID, At: r.ChangedAt, After: r.authority(),
+		Without: []string{"changed_at", "event_id"}}
+	if before != nil {
+		act.Before = before.authority()
+	}
+	if err := auditlog.Add(ctx, tx, "ticketing", act); err != nil {
+		return err
+	}
+	return r.put(ctx, tx)
 }
 
 // takeBack begins to take the doors of an event back. Forced, the system admits at once, and whatever the venue says of
@@ -160,7 +175,7 @@ func (db doorStore) takeBack(
 			next.State = line.DoorsReturning
 		}
 		row = &next
-		return row.put(ctx, tx)
+		return row.change(ctx, tx, before)
 	})
 	return before, row, err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -86,6 +87,10 @@ func (db doorStore) undo(ctx context.Context, id ids.Admission, undo scanRow) (s
 			return err
 		}
 		row.Aside, row.UndoneAt = true, &undo.At
+		if err := auditlog.Add(ctx, tx, "ticketing", auditlog.Act{At: undo.At, Object: row.ID.String(),
+			Event: row.EventID, After: map[string]any{"ticket_id": row.TicketID, "undone_at": undo.At}}); err != nil {
+			return err
+		}
 		return stream.AddAll(ctx, tx, undone)
 	})
 	return row, err

@@ -138,10 +138,14 @@ func (l *Leases) change(
 			if row.Due {
 				return errBusy
 			}
+			before := row
 			if err := apply(ctx, tx, &row); err != nil {
 				return err
 			}
-			return l.write(ctx, tx, &row)
+			if err := l.write(ctx, tx, &row); err != nil {
+				return err
+			}
+			return note(ctx, tx, &before, &row)
 		})
 		switch {
 		case errors.Is(err, errBusy):

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -65,6 +66,16 @@ func (l *Leases) forUpdate() bun.Safe {
 	return ""
 }
 
+// note writes a line of the audit log about a lease.
+func note(ctx context.Context, tx bun.Tx, before, after *Row) error {
+	act := auditlog.Act{Object: after.ID.String(), Event: after.EventID, After: after.Lease(), At: after.UpdatedAt,
+		Without: []string{"updated_at", "revision"}}
+	if before != nil {
+		act.Before = before.Lease()
+	}
+	return auditlog.Add(ctx, tx, "ticketing", act)
+}
+
 // write keeps a lease that the transaction has locked, as it is after a change, under its next revision.
 func (l *Leases) write(ctx context.Context, tx bun.Tx, row *Row) error {
 	row.Revision++
@@ -93,8 +104,14 @@ func (l *Leases) insert(ctx context.Context, row *Row) error {
 		case has.All >= inventory.MaxLeases:
 			return inventory.ErrTooMany
 		}
-		_, err = tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
-		return err
+		res, err := tx.NewInsert().Model(row).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(ctx)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		return note(ctx, tx, nil, row)
 	})
 }
 

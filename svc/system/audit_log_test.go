@@ -1,0 +1,387 @@
+package system_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/audit"
+)
+
+// unaudited says why an endpoint that changes something is not in the audit log.
+func unaudited() map[string]string {
+	const own = "what people do with their own account; that of an administrator has its lines"
+	const buyer = "what buyers do with their own orders and tickets: the order, its tickets and the ledger say it"
+	const provider = "callbacks are kept, the ledger has their money, and disputes have their lines"
+	const gate = "each scan is kept"
+	return map[string]string{
+		"user.register": own, "user.login": own, "user.refresh": own, "user.logout": own, "user.update_me": own,
+		"user.delete_me": own, "user.change_password": own, "user.request_reset": own, "user.confirm_reset": own,
+		"user.request_confirmation": own, "user.confirm_email": own, "user.create_live_ticket": own,
+		"user.end_session": own, "user.end_sessions": own,
+		"notification.mark_read": own, "notification.set_preferences": own, "notification.subscribe": own,
+		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
+		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,
+		"ticketing.update_ticket": buyer, "payment.create": buyer,
+		"payment.callback": provider, "payment.sandbox_decide": provider,
+		"ticketing.admit": gate,
+	}
+}
+
+// Every endpoint that changes something is audited, or it is said why not.
+func TestEveryChangeIsAuditedOrExempt(t *testing.T) {
+	exempt := unaudited()
+	for _, d := range api.All() {
+		name := d.Service + "." + d.Name
+		_, excused := exempt[name]
+		delete(exempt, name)
+		switch {
+		case d.Path == "" || d.Method == "GET":
+		case d.Audited == excused:
+			t.Errorf("%s: audited: %t, exempt: %t", name, d.Audited, excused)
+		case excused && d.Access == rpc.Admin:
+			t.Errorf("%s is of administrators, and exempt", name)
+		}
+	}
+	for name := range exempt {
+		t.Errorf("%s is exempt, and no endpoint", name)
+	}
+}
+
+// lines returns the lines of the audit log about an act, newest first, once there are n.
+func (s *site) lines(admin string, n int, query url.Values) (lines []api.AuditEntry) {
+	s.t.Helper()
+	testkit.Eventually(s.t, 20*time.Second, func() error {
+		lines = call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?"+query.Encode(), admin, nil).Items
+		if len(lines) < n {
+			return fmt.Errorf("%d lines of %v, want %d", len(lines), query, n)
+		}
+		return nil
+	})
+	return lines
+}
+
+// before brings a world to where an act can be done, for those that cannot be done at once.
+func (w *world) before(d rpc.Descriptor, owner, buyer string) {
+	w.s.t.Helper()
+	event := "/v1/events/" + w.event.ID.String()
+	switch d.Subject() {
+	case api.EndAuthority.Subject():
+		call[any](w.s, 200, "PUT", event+"/authority", owner, api.NewAuthority{VenueID: w.venue.ID})
+	case api.UndoAdmission.Subject():
+		got := call[api.AdmissionResult](w.s, 200, "POST", event+"/admissions", owner, map[string]string{"code": w.ticket.Code})
+		if got.Result != api.Admitted {
+			w.s.t.Fatalf("admission: %+v", got)
+		}
+		w.scan = call[api.List[api.Scan]](w.s, 200, "GET", event+"/admissions", owner, nil).Items[0].ID
+	case api.DeleteInvitation.Subject():
+		call[any](w.s, 201, "POST", event+"/team", owner, api.Invite{Email: "new@example.org", Role: api.TeamDoor})
+	case api.ResizeLease.Subject():
+		w.lease = call[api.Lease](w.s, 201, "POST", event+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
+			TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 2})
+	}
+}
+
+// elsewhere are the audited acts that need more than one request: tests of their services find their lines.
+var elsewhere = map[string]string{
+	"payment.repeat_refund": "TestRepeatedRefundIsAudited", "payment.mark_refund_paid": "TestManualMoneyIsAudited",
+	"notification.replay": "TestReplayIsAudited", "venue.release_edge": "TestReleasedEdgeIsAudited",
+	"config.rollback": "TestSettingsAreAudited",
+}
+
+// Every audited act is done once, and has its line: who, from where, what and to what.
+func TestEveryActHasItsLine(t *testing.T) {
+	cfg := config(t.TempDir())
+	cfg.Sandbox = true
+	s, sys, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	s.set(admin, api.ManualEnabled.Key(), "true")
+	people := s.cast(admin)
+	owner, buyer := people[4], people[3]
+	for _, d := range api.All() {
+		name := d.Service + "." + d.Name
+		if !d.Audited || d.Path == "" || elsewhere[name] != "" {
+			continue
+		}
+		w := s.world(people, admin)
+		w.before(d, owner.token, buyer.token)
+		p, e := owner, w.event
+		path, body := w.path(d, e, p), w.body(d)
+		switch d.Subject() {
+		case api.CreateEvent.Subject():
+			body = api.NewEvent{Name: "New", StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: "UTC", Location: e.Location,
+				TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}}
+		case api.PublishEvent.Subject(), api.DeleteEvent.Subject():
+			path = w.path(d, w.draft, p)
+		case api.DeleteTicketType.Subject():
+			more := call[api.Event](s, 201, "POST", "/v1/events/"+e.ID.String()+"/ticket-types", p.token,
+				api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1})
+			path = "/v1/events/" + e.ID.String() + "/ticket-types/" + more.TicketTypes[1].ID.String()
+		case api.PutOrganizer.Subject():
+			body = api.SetOrganizer{UserID: people[5].id}
+		case api.CreateVenue.Subject():
+			body = api.NewVenue{Name: "Hall", Timezone: "UTC"}
+		case api.CreateSale.Subject():
+			body = api.NewSale{EventID: e.ID, Items: []api.NewOrderItem{{TicketTypeID: e.TicketTypes[0].ID, Quantity: 1}},
+				Payment: api.BoxOfficePayment{Method: "cash"}}
+		}
+		if d.Access == rpc.Admin {
+			p = people[1]
+			p.id = call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
+			switch d.Subject() {
+			case api.SetUserRoles.Subject():
+				path, body = "/v1/users/"+people[2].id.String()+"/roles", api.SetRoles{Roles: []string{"admin"}}
+			case api.PutSetting.Subject(), api.DeleteSetting.Subject():
+				path, body = "/v1/config/"+api.DoorsClose.Key(), map[string]string{"value": "11h"}
+				if d.Method == "DELETE" {
+					body = nil
+				}
+			}
+		}
+		got, err := s.send(d.Method, path, p.token, body, "User-Agent", "Test/1.0")
+		if err != nil || got.status >= 300 {
+			t.Errorf("%s %s: %d %s %v", d.Method, path, got.status, got.body, err)
+			continue
+		}
+		var line *api.AuditEntry
+		testkit.Eventually(t, 20*time.Second, func() error {
+			for _, l := range s.lines(admin, 0, url.Values{"act": {name}}) {
+				if l.By.RequestID == got.header.Get("X-Request-Id") {
+					line = &l
+					return nil
+				}
+			}
+			return fmt.Errorf("%s has no line", name)
+		})
+		if line.By.UserID != p.id || line.By.SessionID == "" || line.By.Address == "" || line.Object == "" ||
+			line.By.Device != "Test/1.0" && d.Subject() != api.CreateRefund.Subject() {
+			t.Errorf("%s: %+v", name, line)
+		}
+		if strings.HasPrefix(d.Path, "/v1/events/") && line.EventID == "" {
+			t.Errorf("%s: which event? %+v", name, line)
+		}
+	}
+	s.canary(admin)
+	s.proveAuditLog(cfg.Data, ops(t, sys.NATSURL(), cfg.Data+"/creds"))
+}
+
+// canary fails if a line has an address of a person, or a secret.
+func (s *site) canary(admin string) {
+	s.t.Helper()
+	for cursor := ""; ; {
+		page := call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?limit=200&cursor="+cursor, admin, nil)
+		for _, l := range page.Items {
+			text, err := json.Marshal(l)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			for _, no := range []string{"example.org", password, "dp_", "-----BEGIN"} {
+				if strings.Contains(string(text), no) {
+					s.t.Errorf("%q is in the audit log: %s", no, text)
+				}
+			}
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			return
+		}
+	}
+}
+
+// proveAuditLog proves the chain.
+func (s *site) proveAuditLog(data string, connect func(context.Context) (jetstream.JetStream, func(), error)) {
+	s.t.Helper()
+	js, done, err := connect(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer done()
+	db, err := store.Open(s.t.Context(), "sqlite:"+data+"/sql", "audit", nil, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer db.Close()
+	n, broken, err := audit.Verify(s.t.Context(), db, js)
+	if err != nil || n == 0 || len(broken) > 0 {
+		s.t.Fatalf("%d lines, broken: %v, %v", n, broken, err)
+	}
+	for _, change := range []string{
+		"UPDATE lines SET data = replace(data, 'event.', 'other.') WHERE number = 3",
+		"UPDATE lines SET act = 'nothing' WHERE number = 4",
+		"DELETE FROM lines WHERE number = 5",
+		"DELETE FROM lines WHERE number = (SELECT number FROM head)",
+	} {
+		err := db.Tx(s.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for _, q := range []string{"DROP TABLE IF EXISTS saved", "CREATE TABLE saved AS SELECT * FROM lines", change} {
+				if _, err := tx.ExecContext(ctx, q); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if _, broken, err := audit.Verify(s.t.Context(), db, js); err != nil || len(broken) == 0 {
+			s.t.Errorf("%s was not found: %v", change, err)
+		}
+		err = db.Tx(s.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for _, q := range []string{"DELETE FROM lines", "INSERT INTO lines SELECT * FROM saved", "DROP TABLE saved"} {
+				if _, err := tx.ExecContext(ctx, q); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	if _, broken, err := audit.Verify(s.t.Context(), db, js); err != nil || len(broken) > 0 {
+		s.t.Errorf("put back: %v, %v", broken, err)
+	}
+}
+
+// A setting has its line also when it was written with a tool, which cannot pass for a person.
+func TestSettingsAreAudited(t *testing.T) {
+	cfg := config(t.TempDir())
+	s, sys, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	me := call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
+	key := api.DoorsClose.Key()
+	s.set(admin, key, "10h")
+	query := url.Values{"object": {key}}
+	first := s.lines(admin, 1, query)[0]
+	if first.Act != "config.put" || first.By.UserID != me || string(first.After["value"]) != `"10h"` || first.Before != nil {
+		t.Errorf("by the API: %+v", first)
+	}
+	js, done, err := ops(t, sys.NATSURL(), cfg.Data+"/creds")(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer done()
+	kv, err := js.KeyValue(t.Context(), "config")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(t.Context(), key, "9h"); err != nil {
+		t.Fatal(err)
+	}
+	second := s.lines(admin, 2, query)[0]
+	if second.By.UserID != "" || second.By.Service != "nats" || string(second.Before["value"]) != `"10h"` ||
+		string(second.After["value"]) != `"9h"` {
+		t.Errorf("by a tool: %+v", second)
+	}
+	of, err := js.Stream(t.Context(), api.ConfigStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := of.GetMsg(t.Context(), 1)
+	for seq := uint64(2); err == nil && m.Header.Get(api.HeaderAuditClaim) == ""; seq++ {
+		m, err = of.GetMsg(t.Context(), seq)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := nats.NewMsg("$KV.config." + key)
+	forged.Data = []byte("8h")
+	forged.Header.Set(api.HeaderAuditClaim, m.Header.Get(api.HeaderAuditClaim))
+	if _, err := js.PublishMsg(t.Context(), forged); err != nil {
+		t.Fatal(err)
+	}
+	if third := s.lines(admin, 3, query)[0]; third.By.UserID != "" || third.By.Service != "nats" {
+		t.Errorf("by a tool that named a claim: %+v", third)
+	}
+	call[api.Setting](s, 200, "POST", "/v1/config/"+key+"/rollback", admin, map[string]any{})
+	if fourth := s.lines(admin, 4, query)[0]; fourth.Act != "config.rollback" || fourth.By.UserID != me {
+		t.Errorf("rolled back: %+v", fourth)
+	}
+	call[rpc.None](s, 204, "DELETE", "/v1/config/"+key, admin, nil)
+	if fifth := s.lines(admin, 5, query)[0]; fifth.Act != "config.delete" || fifth.By.UserID != me || fifth.After != nil {
+		t.Errorf("deleted: %+v", fifth)
+	}
+}
+
+// Whoever guesses at the password of an administrator leaves lines, and so does the administrator.
+func TestLoginsOfAdministratorsAreAudited(t *testing.T) {
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.join("ada@example.org")
+	for _, email := range []string{adminEmail, "ada@example.org"} {
+		s.refused("unauthenticated", "POST", "/v1/sessions", "", map[string]string{"email": email, "password": "wrong guess"})
+	}
+	me := call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
+	lines := s.lines(admin, 2, url.Values{"act": {"user.login"}})
+	if len(lines) != 2 || !lines[0].Refused || lines[1].Refused || lines[0].Object != me.String() ||
+		lines[0].By.UserID != "" || lines[0].By.Address == "" {
+		t.Errorf("%+v", lines)
+	}
+}
+
+// Who may read what, with what filters.
+func TestAuditLogIsReadByWhoMay(t *testing.T) {
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	_, owner := s.join("owner@example.org")
+	_, other := s.join("other@example.org")
+	e := s.concert(owner, 5, 0)
+	s.concert(other, 5, 0)
+	event := "/v1/events/" + e.ID.String() + "/audit-log"
+	s.lines(admin, 2, url.Values{"event": {e.ID.String()}})
+	for _, l := range call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items {
+		if l.EventID != e.ID || l.By.UserID != e.Organizer || l.By.SessionID == "" {
+			t.Errorf("%+v", l)
+		}
+	}
+	call[api.Event](s, 200, "PATCH", "/v1/events/"+e.ID.String(), admin, map[string]string{"name": "By an administrator"})
+	var seen api.AuditEntry
+	testkit.Eventually(t, 10*time.Second, func() error {
+		seen = call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items[0]
+		if seen.Act != "event.update" {
+			return fmt.Errorf("the newest is %s", seen.Act)
+		}
+		return nil
+	})
+	if seen.By.UserID == "" || seen.By.Address != "" || seen.By.SessionID != "" || seen.By.Device != "" ||
+		string(seen.After["name"]) != `"By an administrator"` || string(seen.Before["name"]) != `"`+e.Name+`"` || len(seen.After) != 1 {
+		t.Errorf("of another one: %+v", seen)
+	}
+	s.refused("forbidden", "GET", event, other, nil)
+	s.refused("forbidden", "GET", "/v1/audit-log", owner, nil)
+	s.refused("unauthenticated", "GET", "/v1/audit-log", "", nil)
+	for _, query := range []string{"user=ada", "event=x", "from=yesterday", "to=1", "cursor=x", "limit=0", "limit=201", "cursor=MA"} {
+		s.refused("invalid", "GET", "/v1/audit-log?"+query, admin, nil)
+	}
+	var numbers []int64
+	for cursor := ""; ; {
+		page := call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?limit=2&cursor="+cursor, admin, nil)
+		for _, l := range page.Items {
+			numbers = append(numbers, l.Number)
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			break
+		}
+	}
+	for i, n := range numbers {
+		if n != int64(len(numbers)-i) {
+			t.Fatalf("numbers: %v", numbers)
+		}
+	}
+	past := url.Values{"to": {time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)}}
+	if old := s.lines(admin, 0, past); len(old) != 0 {
+		t.Errorf("%d lines of an hour ago", len(old))
+	}
+}
