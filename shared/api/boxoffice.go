@@ -105,8 +105,8 @@ var ErrAdmittedSale = fault.New(fault.Conflict, "a ticket of the sale was admitt
 // ReverseSale takes a sale at a counter back.
 var ReverseSale = rpc.Endpoint[ReverseSaleRequest, SaleReversal]{Spec: rpc.Spec{Service: "ticketing",
 	Name: "reverse_sale", Method: "POST", Path: "/v1/box-office/sales/{id}/reversal", Access: rpc.User,
-	Sensitive: true,
-	Summary:   "Take back a sale at a counter, whose money was handed back there",
+	Sensitive: true, Audited: true,
+	Summary: "Take back a sale at a counter, whose money was handed back there",
 	Detail: "For managers of the event. What is left of its tickets is revoked, and its seats are for sale again; " +
 		"the seat of one that was admitted is not. The money counts as paid out. The same again changes nothing.",
 	Faults: hidden("there is no such sale, or it is none of the caller's events", "a ticket of it was admitted, and "+

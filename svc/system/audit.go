@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	auditservice "github.com/starlightsymphony/starlight/svc/audit"
 	"github.com/starlightsymphony/starlight/svc/payment"
 	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
@@ -60,8 +61,18 @@ func Audit(ctx context.Context, cfg AuditConfig) ([]audit.Finding, error) {
 		return nil, err
 	}
 	defer money.Close()
+	lines, err := store.Open(ctx, url, "audit", auditservice.Migrations(), quiet)
+	if err != nil {
+		return nil, err
+	}
+	defer lines.Close()
 	for look := 1; ; look++ {
 		findings, err := auditAll(ctx, tickets, money, js, cfg.Reports)
+		if err == nil {
+			chain := audit.Finding{Check: "audit log: no line was changed, added or taken out"}
+			chain.Compared, chain.Broken, err = auditservice.Verify(ctx, lines, js)
+			findings = append(findings, chain)
+		}
 		if err != nil || look == auditLooks || clean(findings) {
 			return findings, err
 		}

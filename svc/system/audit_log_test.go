@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -29,14 +30,15 @@ func unaudited() map[string]string {
 	return map[string]string{
 		"user.register": own, "user.login": own, "user.refresh": own, "user.logout": own, "user.update_me": own,
 		"user.delete_me": own, "user.change_password": own, "user.request_reset": own, "user.confirm_reset": own,
-		"user.request_confirmation": own, "user.confirm_email": own, "user.create_live_ticket": own,
+		"user.request_confirmation": own, "user.confirm_email": own,
+		"user.request_phone_confirmation": own, "user.confirm_phone": own, "user.create_live_ticket": own,
 		"user.end_session": own, "user.end_sessions": own,
 		"notification.mark_read": own, "notification.set_preferences": own, "notification.subscribe": own,
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,
 		"ticketing.update_ticket": buyer, "payment.create": buyer,
 		"payment.callback": provider, "payment.sandbox_decide": provider,
-		"ticketing.admit": gate,
+		"ticketing.admit": gate, "ticketing.exit": gate,
 	}
 }
 
@@ -94,11 +96,28 @@ func (w *world) before(d rpc.Descriptor, owner, buyer string) {
 	}
 }
 
-// elsewhere are the audited acts that need more than one request: tests of their services find their lines.
+// dueByHand returns a refund that is to be paid out by hand.
+func (w *world) dueByHand(owner string) ids.Refund {
+	w.s.t.Helper()
+	payment := "/v1/payments/" + w.manual.ID.String()
+	call[api.Payment](w.s, 200, "POST", payment+"/mark-paid", owner, api.MarkPaid{Amount: api.Money{Amount: 1000, Currency: "EUR"}})
+	var due api.Refund
+	testkit.Eventually(w.s.t, 20*time.Second, func() error { // once the order is paid
+		got, err := w.s.send("POST", payment+"/refunds", owner, api.NewRefund{})
+		if err != nil || got.status != 201 {
+			return fmt.Errorf("%d %s %v", got.status, got.body, err)
+		}
+		return json.Unmarshal(got.body, &due)
+	})
+	return due.ID
+}
+
+// elsewhere are the audited acts that are not done here, and why.
 var elsewhere = map[string]string{
-	"payment.repeat_refund": "TestRepeatedRefundIsAudited", "payment.mark_refund_paid": "TestManualMoneyIsAudited",
-	"notification.replay": "TestReplayIsAudited", "venue.release_edge": "TestReleasedEdgeIsAudited",
-	"config.rollback": "TestSettingsAreAudited",
+	"payment.repeat_refund": "needs a refund that fails after it had succeeded",
+	"notification.replay":   "needs a dead letter",
+	"venue.release_edge":    "needs the computer of a venue",
+	"config.rollback":       "see TestSettingsAreAudited",
 }
 
 // Every audited act is done once, and has its line: who, from where, what and to what.
@@ -132,8 +151,17 @@ func TestEveryActHasItsLine(t *testing.T) {
 			path = "/v1/events/" + e.ID.String() + "/ticket-types/" + more.TicketTypes[1].ID.String()
 		case api.PutOrganizer.Subject():
 			body = api.SetOrganizer{UserID: people[5].id}
+		case api.MarkRefundPaid.Subject():
+			path = "/v1/payments/" + w.manual.ID.String() + "/refunds/" + w.dueByHand(p.token).String() + "/mark-paid"
+		case api.MarkPaymentPaid.Subject():
+			path = "/v1/payments/" + w.manual.ID.String() + "/mark-paid"
 		case api.CreateVenue.Subject():
 			body = api.NewVenue{Name: "Hall", Timezone: "UTC"}
+		case api.ReverseSale.Subject():
+			sold := call[api.Sale](s, 201, "POST", "/v1/box-office/sales", p.token, api.NewSale{EventID: e.ID,
+				Items:   []api.NewOrderItem{{TicketTypeID: e.TicketTypes[0].ID, Quantity: 1}},
+				Payment: api.BoxOfficePayment{Method: "cash"}})
+			path, body = "/v1/box-office/sales/"+sold.OrderID.String()+"/reversal", map[string]any{}
 		case api.CreateSale.Subject():
 			body = api.NewSale{EventID: e.ID, Items: []api.NewOrderItem{{TicketTypeID: e.TicketTypes[0].ID, Quantity: 1}},
 				Payment: api.BoxOfficePayment{Method: "cash"}}
@@ -151,11 +179,14 @@ func TestEveryActHasItsLine(t *testing.T) {
 				}
 			}
 		}
-		got, err := s.send(d.Method, path, p.token, body, "User-Agent", "Test/1.0")
-		if err != nil || got.status >= 300 {
-			t.Errorf("%s %s: %d %s %v", d.Method, path, got.status, got.body, err)
-			continue
-		}
+		var got answer
+		testkit.Eventually(t, 20*time.Second, func() (err error) { // the refund may not have reached its provider yet
+			got, err = s.send(d.Method, path, p.token, body, "User-Agent", "Test/1.0")
+			if err == nil && got.status >= 300 {
+				err = fmt.Errorf("%s %s: %d %s", d.Method, path, got.status, got.body)
+			}
+			return err
+		})
 		var line *api.AuditEntry
 		testkit.Eventually(t, 20*time.Second, func() error {
 			for _, l := range s.lines(admin, 0, url.Values{"act": {name}}) {
@@ -218,7 +249,7 @@ func (s *site) proveAuditLog(data string, connect func(context.Context) (jetstre
 		s.t.Fatalf("%d lines, broken: %v, %v", n, broken, err)
 	}
 	for _, change := range []string{
-		"UPDATE lines SET data = replace(data, 'event.', 'other.') WHERE number = 3",
+		"UPDATE lines SET data = replace(data, 'at', 'AT') WHERE number = 3",
 		"UPDATE lines SET act = 'nothing' WHERE number = 4",
 		"DELETE FROM lines WHERE number = 5",
 		"DELETE FROM lines WHERE number = (SELECT number FROM head)",

@@ -124,8 +124,8 @@ func services() []role {
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
 			sealed: notification.Sealed,
 			grants: slices.Concat(audits("notification"), consumesEvents("notification"),
-				consumes(api.NotificationsStream, notification.Consumers()...), []natsconf.Grant{natsconf.PublishTo(api.JobSubjects),
-					publishesLive("notification"), replays()}),
+				consumes(api.NotificationsStream, notification.Consumers()...), []natsconf.Grant{
+					natsconf.PublishTo(api.JobSubjects), publishesLive("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {
 				cfg := m.sys.cfg
 				return notification.New(ctx, notification.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,

@@ -158,6 +158,11 @@ func (db ticketStore) reverseSale(
 		}
 		d := decideAll(row, tickets, reversalOf(row.ID), api.RefundReversed)
 		refund, first = newRefund(d.due, now), true
+		line := refundLine{d.due.PaymentID, row.ID, d.due.Amount, d.due.Tickets, false}
+		if err := auditlog.Add(ctx, tx, "ticketing", auditlog.Act{At: now, Object: row.ID.String(), Event: row.EventID,
+			After: line}); err != nil {
+			return err
+		}
 		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return refund, first, err

@@ -31,6 +31,7 @@ type commands struct {
 	Config    configCommand    `cmd:"" help:"Read and change live settings of a running system."`
 	Logs      logsCommand      `cmd:"" help:"Read the logs of all services."`
 	Audit     auditCommand     `cmd:"" help:"Prove that seats, orders, tickets and money agree; exit 1 if not."`
+	AuditLog  auditLogCommand  `cmd:"" help:"Export the audit log."`
 	Dead      deadCommand      `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
 	Rebuild   rebuildCommand   `cmd:"" help:"Build a read model again."`
 	Healthy   healthyCommand   `cmd:"" help:"Ask a process whether it is ready; exit 1 if not. For health checks of containers."`
