@@ -86,6 +86,12 @@ var (
 
 	AccessTTL = settings.Duration("user.access_ttl", 15*time.Minute,
 		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest))
+	AccessKeyLifetime = settings.Duration("user.key_lifetime", 90*24*time.Hour,
+		"After how long the key that signs access tokens is followed by a new one.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+	TicketKeyLifetime = settings.Duration("ticketing.key_lifetime", 365*24*time.Hour,
+		"After how long the key that signs tickets is followed by a new one. Tickets of earlier keys stay good.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
 	RefreshTTL = settings.Duration("user.refresh_ttl", 30*24*time.Hour,
 		"How long a session lasts without being refreshed.", settings.Between(time.Minute, 365*24*time.Hour))
 	PasswordBits = settings.Int("user.password_bits", 20,
@@ -192,7 +198,8 @@ func Settings() []settings.Definition {
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, CallbackRetention,
-		AccessTTL, RefreshTTL, PasswordBits, ChallengeBits,
+		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
+		PasswordBits, ChallengeBits,
 		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,

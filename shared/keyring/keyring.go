@@ -2,8 +2,8 @@
 //
 // The keys lie in the service's own database, so all its instances sign and verify alike and a restart changes nothing.
 // They are sealed by the system's key (package seal); without one, who reads that database can sign. Rotate makes a new
-// key; earlier ones never sign again but verify for as long as they are kept, since a ticket may be older than many
-// keys.
+// key, which is shown for a while before it signs. Earlier ones then sign no more, but verify for as long as they are
+// kept: a ticket may be older than many keys.
 package keyring
 
 import (
@@ -21,8 +21,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -51,10 +49,10 @@ type Ring struct {
 	seal    *seal.Keys
 	now     func() time.Time
 
-	mu     sync.RWMutex
-	keys   map[string]key // by id
-	signer key
-	read   time.Time // when keys was read
+	mu    sync.RWMutex
+	keys  map[string]key // by id
+	order []key          // the oldest first
+	read  time.Time      // when keys was read
 
 	reloading sync.Mutex // one reload at a time
 }
@@ -91,8 +89,8 @@ func Open(ctx context.Context, db *store.DB, purpose string, keys *seal.Keys, no
 	if err := r.reload(ctx); err != nil {
 		return nil, err
 	}
-	if r.signer.private == nil {
-		if err := r.Rotate(ctx); err != nil {
+	if len(r.order) == 0 {
+		if err := r.make(ctx, 1); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +113,8 @@ func (r *Ring) Sign(payload []byte) (kid string, sig []byte) {
 func (r *Ring) Private() (kid string, private ed25519.PrivateKey) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.signer.id, r.signer.private
+	k := r.current()
+	return k.id, k.private
 }
 
 // Verify reports whether sig is the signature of payload by the key kid. An id that is not known may be that of a key
@@ -132,7 +131,7 @@ func (r *Ring) Verify(ctx context.Context, kid string, payload, sig []byte) bool
 // HKDF. It costs a small part of what a signature does.
 func (r *Ring) MAC(payload []byte) (kid string, sum []byte) {
 	r.mu.RLock()
-	k := r.signer
+	k := r.current()
 	r.mu.RUnlock()
 	return k.id, k.sum(payload)
 }
@@ -173,42 +172,12 @@ func (r *Ring) Public() []Key {
 	r.refresh(context.Background(), freshFor)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	sorted := make([]key, 0, len(r.keys))
-	for _, k := range r.keys {
-		sorted = append(sorted, k)
-	}
-	slices.SortFunc(sorted, func(a, b key) int { return int(b.generation - a.generation) })
-	keys := make([]Key, len(sorted))
-	for i, k := range sorted {
-		keys[i] = Key{ID: k.id, Public: k.public(), Created: k.created, Current: k.id == r.signer.id}
+	current := r.current().id
+	keys := make([]Key, 0, len(r.order))
+	for _, k := range slices.Backward(r.order) {
+		keys = append(keys, Key{ID: k.id, Public: k.public(), Created: k.created, Current: k.id == current})
 	}
 	return keys
-}
-
-// Rotate makes a new key, with which this instance signs from now on; the others follow when they next read the keys,
-// which they do when they meet a signature by it. Of several instances that rotate at the same time one makes the key
-// and the others take it.
-func (r *Ring) Rotate(ctx context.Context) error {
-	r.mu.RLock()
-	next := r.signer.generation + 1
-	r.mu.RUnlock()
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
-	}
-	id := name(public)
-	seed := r.seal.Seal(Seeds().Place(r.db, id), base64.StdEncoding.EncodeToString(private.Seed()))
-	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx,
-			"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT "+
-				"(purpose, generation) DO NOTHING",
-			id, r.purpose, next, seed, r.now())
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
-	}
-	return r.reload(ctx)
 }
 
 // refresh reads the keys again unless that happened less than age ago. It reports whether they may have changed.
@@ -248,7 +217,7 @@ func (r *Ring) reload(ctx context.Context) error {
 		return fmt.Errorf("keyring: %w", store.OrNotFound(err, "no keys"))
 	}
 	keys := make(map[string]key, len(rows))
-	var newest key
+	order := make([]key, 0, len(rows))
 	for _, row := range rows {
 		text, err := r.seal.Open(Seeds().Place(r.db, row.ID), row.Seed)
 		if err != nil {
@@ -265,15 +234,14 @@ func (r *Ring) reload(ctx context.Context) error {
 		if k.mac, err = hkdf.Key(sha256.New, seed, nil, "starlight "+r.purpose+" mac", sha256.Size); err != nil {
 			return fmt.Errorf("keyring: %w", err)
 		}
-		keys[k.id] = k
-		newest = k
+		keys[k.id], order = k, append(order, k)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if newest.generation < r.signer.generation {
+	if len(r.order) > 0 && (len(order) == 0 || order[len(order)-1].generation < r.newest().generation) {
 		return nil // another reload, begun later, was faster
 	}
-	r.keys, r.signer, r.read = keys, newest, read
+	r.keys, r.order, r.read = keys, order, read
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -96,6 +97,7 @@ func TestMAC(t *testing.T) {
 		if err := r.Rotate(ctx); err != nil {
 			t.Fatal(err)
 		}
+		clock.Advance(Lead)
 		if newKid, newSum := r.MAC([]byte("hello")); newKid == kid || string(newSum) == string(sum) {
 			t.Error("a new key authenticates like the old one")
 		}
@@ -112,9 +114,17 @@ func TestKeysSurviveRestartAndRotation(t *testing.T) {
 		r := open(t, db, "access", clock.Now)
 		first, sig := r.Sign([]byte("x"))
 		clock.Advance(time.Hour)
+		made := clock.Now()
 		if err := r.Rotate(ctx); err != nil {
 			t.Fatal(err)
 		}
+		if keys := r.Public(); r.ID() != first || len(keys) != 2 || keys[0].Current || !keys[1].Current {
+			t.Errorf("a new key signs before it was shown: %+v", keys)
+		}
+		if err := r.Rotate(ctx); err != nil || len(r.Public()) != 2 {
+			t.Errorf("a second rotation made another key, %v", err)
+		}
+		clock.Advance(Lead)
 		second := r.ID()
 		if first == second {
 			t.Error("Rotate did not change the key")
@@ -128,7 +138,7 @@ func TestKeysSurviveRestartAndRotation(t *testing.T) {
 		}
 		keys := again.Public()
 		if len(keys) != 2 || keys[0].ID != second || !keys[0].Current || keys[1].ID != first || keys[1].Current ||
-			!keys[0].Created.Equal(clock.Now()) || !ed25519.Verify(keys[1].Public, []byte("x"), sig) {
+			!keys[0].Created.Equal(made) || !ed25519.Verify(keys[1].Public, []byte("x"), sig) {
 			t.Errorf("Public: %+v", keys)
 		}
 	})
@@ -180,10 +190,11 @@ func TestInstancesLearnOfEachOthersKeys(t *testing.T) {
 				t.Errorf("%d keys after a rotation, want 2", len(keys))
 			}
 
-			clock.Advance(time.Minute)
+			clock.Advance(Lead)
 			if err := rings[0].Rotate(ctx); err != nil {
 				t.Fatal(err)
 			}
+			clock.Advance(Lead)
 			kid, sig := rings[0].Sign([]byte("x"))
 			if !rings[1].Verify(ctx, kid, []byte("x"), sig) {
 				t.Error("the new key of another instance does not verify")
@@ -207,7 +218,7 @@ func TestUnknownKeysDoNotFloodTheDatabase(t *testing.T) {
 		if err := writer.Rotate(ctx); err != nil {
 			t.Fatal(err)
 		}
-		kid, sig := writer.Sign(nil)
+		kid, sig := writer.newest().id, ed25519.Sign(writer.newest().private, nil)
 		if r.Verify(ctx, kid, nil, sig) {
 			t.Error("the keys were read twice within a second")
 		}
@@ -257,7 +268,7 @@ func TestKeysAreSealed(t *testing.T) {
 		if err := r.Rotate(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if r.ID() == kid || !r.Verify(ctx, kid, []byte("x"), sig) || !r.CheckMAC(ctx, kid, []byte("x"), sum) {
+		if r.ID() != kid || !r.Verify(ctx, kid, []byte("x"), sig) || !r.CheckMAC(ctx, kid, []byte("x"), sum) {
 			t.Error("a sealed key is not the one that it was")
 		}
 		var seeds []string
@@ -275,6 +286,56 @@ func TestKeysAreSealed(t *testing.T) {
 		}
 		if _, err := Open(ctx, db, "access", nil, nil); !errors.Is(err, seal.ErrNoKey) {
 			t.Errorf("a start without the key: %v", err)
+		}
+	})
+}
+
+// A key is followed by another one by schedule, which is known everywhere before it signs. What it has signed verifies for
+// as long as it may live, and the key is gone then.
+func TestSchedule(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		ctx := t.Context()
+		clock := testkit.NewClock(time.Time{})
+		a, b := open(t, db, "access", clock.Now), open(t, db, "access", clock.Now)
+		other := open(t, db, "ticket", clock.Now).ID()
+		s := Schedule{Lifetime: func() time.Duration { return 24 * time.Hour }, Keep: time.Hour,
+			Log: slog.New(slog.DiscardHandler)}
+		look := func() {
+			t.Helper()
+			for _, r := range []*Ring{a, b} {
+				if err := r.tend(ctx, s); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		look()
+		first, sig := a.Sign([]byte("x"))
+		clock.Advance(24 * time.Hour)
+		look()
+		if len(a.Public()) != 2 || len(b.Public()) != 2 || a.ID() != first || b.ID() != first {
+			t.Fatalf("after a day: %+v", a.Public())
+		}
+		clock.Advance(Lead - time.Second)
+		if a.ID() != first {
+			t.Error("the next key signs too early")
+		}
+		clock.Advance(time.Second)
+		second := a.ID()
+		if second == first || b.ID() != second || !b.Verify(ctx, first, []byte("x"), sig) {
+			t.Error("not all have the next key, or the first does not verify")
+		}
+		clock.Advance(time.Hour - time.Second)
+		look()
+		if !a.Verify(ctx, first, []byte("x"), sig) {
+			t.Error("the first key ended too early")
+		}
+		clock.Advance(time.Second)
+		look()
+		if len(b.Public()) != 1 || a.Verify(ctx, first, []byte("x"), sig) || a.ID() != second {
+			t.Errorf("after its time: %+v", b.Public())
+		}
+		if open(t, db, "ticket", clock.Now).ID() != other {
+			t.Error("the keys of another purpose were changed")
 		}
 	})
 }

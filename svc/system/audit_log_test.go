@@ -37,6 +37,7 @@ func unaudited() map[string]string {
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,
 		"ticketing.update_ticket": buyer, "payment.create": buyer,
+		"ticketing.withdraw_transfer": buyer, "ticketing.accept_ticket_offer": buyer, "ticketing.refuse_ticket_offer": buyer,
 		"payment.callback": provider, "payment.sandbox_decide": provider,
 		"ticketing.admit": gate, "ticketing.exit": gate,
 	}
@@ -172,6 +173,8 @@ func TestEveryActHasItsLine(t *testing.T) {
 			switch d.Subject() {
 			case api.SetUserRoles.Subject():
 				path, body = "/v1/users/"+people[2].id.String()+"/roles", api.SetRoles{Roles: []string{"admin"}}
+			case api.LockUser.Subject(), api.UnlockUser.Subject():
+				path = "/v1/users/" + people[5].id.String() + "/lock"
 			case api.PutSetting.Subject(), api.DeleteSetting.Subject():
 				path, body = "/v1/config/"+api.DoorsClose.Key(), map[string]string{"value": "11h"}
 				if d.Method == "DELETE" {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -39,4 +41,23 @@ func rewrap(ctx context.Context, url string, r role, keys *seal.Keys) (n int, er
 		}
 	}
 	return n, nil
+}
+
+// Rotate makes the next key of a purpose, access or tickets, in the databases at url, and returns the id of the key
+// that waits to sign, and for how long a new one does.
+func Rotate(ctx context.Context, url, purpose string, keys *seal.Keys) (id string, lead time.Duration, err error) {
+	service := map[string]string{"access": "user", keyring.Tickets: "ticketing"}[purpose]
+	db, err := store.Open(ctx, url, service, nil, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	ring, err := keyring.Open(ctx, db, purpose, keys, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	if err := ring.Rotate(ctx); err != nil {
+		return "", 0, err
+	}
+	return ring.Public()[0].ID, ring.Lead(), nil
 }

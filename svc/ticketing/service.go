@@ -120,7 +120,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := keyring.Open(ctx, d.DB, "tickets", d.Keys, d.Now)
+	keys, err := keyring.Open(ctx, d.DB, keyring.Tickets, d.Keys, d.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +201,10 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
 	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
 	work.Every(run.Loop{Name: "sales in quarantine", Interval: retryEvery, Do: s.retrySales})
+	work.Go("signing keys", func(ctx context.Context) error {
+		return s.keys.Run(ctx, keyring.Schedule{Log: s.log,
+			Lifetime: func() time.Duration { return api.TicketKeyLifetime.Get(s.live) }})
+	})
 	work.Last.Go("outbox", s.relay.Run)
 	return work.Run(ctx)
 }

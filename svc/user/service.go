@@ -40,6 +40,10 @@ func Sealed() []seal.Column { return []seal.Column{keyring.Seeds()} }
 // keyPurpose names the keys of access tokens.
 const keyPurpose = "access"
 
+// keysKept is how long a key verifies that signs no more: longer than an access token lives, and than an answer to an
+// idempotent request is kept, which has its mark of a password.
+const keysKept = 72 * time.Hour
+
 // Deps is what the service runs on. Hashers, Keys, Challenger and Stolen may be zero, everything else is needed.
 type Deps struct {
 	DB      *store.DB
@@ -152,6 +156,10 @@ func (s *Service) Register(srv *rpc.Server) {
 func (s *Service) Run(ctx context.Context) error {
 	work := run.NewGroup(s.log)
 	work.Every(run.Loop{Name: "expired sessions", Interval: sweepEvery, Jitter: sweepEvery / 10, Do: s.sweep})
+	work.Go("signing keys", func(ctx context.Context) error {
+		return s.keys.Run(ctx, keyring.Schedule{Keep: keysKept, Log: s.log,
+			Lifetime: func() time.Duration { return api.AccessKeyLifetime.Get(s.live) }})
+	})
 	work.Last.Go("outbox", stream.NewRelay(s.db, s.js, s.log, s.metrics).Run)
 	return work.Run(ctx)
 }
