@@ -123,10 +123,14 @@ func TestProofExpires(t *testing.T) {
 	})
 }
 
-// Another address waits until it is proven. The former one is told, and every session ends but the one that asked.
+// Another address waits until it is proven. The former one, if it was, is told, and every session ends but the one that
+// asked.
 func TestChangeOfAddress(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *harness) {
 		m.register("ada@example.org", password)
+		if err := m.prove(must(m.mintConfirmation(m.registration().ConfirmationID))(t).Token); err != nil {
+			t.Fatal(err)
+		}
 		own, other := m.login("ada@example.org", password), m.login("ada@example.org", password)
 		must(m.moveTo(own, "lovelace@example.org"))(t)
 		e := m.lastConfirmation(1)
@@ -203,7 +207,11 @@ func TestChangeToATakenAddress(t *testing.T) {
 		m.register("ada@example.org", password)
 		tokens := m.login("ada@example.org", password)
 		must(m.moveTo(tokens, "lovelace@example.org"))(t)
-		minted := must(m.mintConfirmation(m.lastConfirmation(1).ConfirmationID))(t)
+		e := m.lastConfirmation(1)
+		if e.Change {
+			t.Error("an address that is not proven would be told")
+		}
+		minted := must(m.mintConfirmation(e.ConfirmationID))(t)
 		m.register("lovelace@example.org", password)
 		wantCode(t, m.prove(minted.Token), fault.Conflict)
 		if u := m.me(tokens); u.Email != "ada@example.org" {
