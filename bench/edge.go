@@ -171,7 +171,7 @@ func makeVenue(dir string, codes int) (*edgeVenue, error) {
 	e := line.Event{EventID: v.event, State: line.DoorsHandingOver, Epoch: 1, Policy: line.PolicyVenue,
 		Unknown: line.UnknownRefuse, Position: 1, Generation: 1, Leases: []line.Lease{},
 		Passes: []line.Pass{{ID: ids.New[ids.PassKind](now), Hash: hash[:], Name: "scanners"}},
-		Offer: &api.Offer{Event: api.Event{ID: v.event, Organizer: ids.New[ids.UserKind](now),
+		Offer: &api.Offer{Event: api.Event{ID: v.event, OrganizerID: ids.New[ids.OrganizerKind](now),
 			Status: api.EventPublished, Name: "Hall", StartsAt: now, EndsAt: now.Add(time.Hour), Revision: 1}}}
 	err = d.Follow(&line.State{Keys: []line.Key{{ID: "bench", Public: public}}, Events: []line.Event{e}}, false)
 	if err != nil {

@@ -92,12 +92,13 @@ func getOp(c *Client, path string, want []byte) func(int) Op {
 
 // sampleEvent is an event of usual size, for a run without the system.
 func sampleEvent(id ids.Event) []byte {
-	return fmt.Appendf(nil, `{"id":%q,"organizer":%q,"status":"published","name":"Browse","description":%q,"category":"concert",`+
+	return fmt.Appendf(nil, `{"id":%q,"organizer_id":%q,"status":"published","name":"Browse","description":%q,"category":"concert",`+
 		`"starts_at":"2027-06-01T18:00:00Z","ends_at":"2027-06-01T22:00:00Z","timezone":"Europe/Berlin","location":{"name":"Great Hall",`+
 		`"address":"Am Markt 1","city":"Leipzig","country":"DE","latitude":51.34,"longitude":12.37},"capacity":1000,"ticket_types":[{"id":%q,`+
 		`"name":"Standing","price":{"amount":2500,"currency":"EUR"},"quantity":1000,"max_per_order":0}],"revision":2,`+
 		`"created_at":"2027-01-01T00:00:00Z","updated_at":"2027-01-01T00:00:00Z"}`,
-		id, ids.New[ids.UserKind](time.Now()), strings.Repeat("An evening of strings and stars under an open roof. ",
+		id, ids.New[ids.OrganizerKind](time.Now()),
+		strings.Repeat("An evening of strings and stars under an open roof. ",
 			8), ids.New[ids.TicketTypeKind](time.Now()))
 }
 

@@ -212,7 +212,7 @@ func (d *door) serveEvent() {
 				return nil, err
 			}
 		}
-		return &api.Event{ID: r.ID, Organizer: ids.New[ids.UserKind](d.clock.Now()), Name: "Ämter & Würden", Revision: 35}, nil
+		return &api.Event{ID: r.ID, OrganizerID: ids.New[ids.OrganizerKind](d.clock.Now()), Name: "Ämter & Würden", Revision: 35}, nil
 	})
 	rpc.Handle(s, api.ListEvents, func(ctx context.Context, r *api.EventQuery) (*api.List[api.Event], error) {
 		d.saw(ctx, "q=%s limit=%d cursor=%s", r.Q, r.Limit, r.Cursor)
@@ -220,14 +220,14 @@ func (d *door) serveEvent() {
 	})
 	rpc.Handle(s, api.CreateEvent, func(ctx context.Context, r *api.NewEvent) (*api.Event, error) {
 		d.saw(ctx, "%s key=%s", r.Name, rpc.From(ctx).IdempotencyKey)
-		return &api.Event{ID: theEvent, Organizer: rpc.Caller(ctx).User, Name: r.Name, Revision: 1}, nil
+		return &api.Event{ID: theEvent, OrganizerID: api.OrganizerOf(rpc.Caller(ctx).User), Name: r.Name, Revision: 1}, nil
 	})
 	rpc.Handle(s, api.UpdateEvent, func(ctx context.Context, r *api.PatchEvent) (*api.Event, error) {
 		d.saw(ctx, "%s", r.IfMatch)
 		if !rpc.MatchETag(r.IfMatch, "z") {
 			return nil, fault.New(fault.Precondition, "it was changed meanwhile")
 		}
-		return &api.Event{ID: r.ID, Organizer: rpc.Caller(ctx).User, Revision: 36}, nil
+		return &api.Event{ID: r.ID, OrganizerID: api.OrganizerOf(rpc.Caller(ctx).User), Revision: 36}, nil
 	})
 	rpc.Handle(s, api.DeleteEvent, func(context.Context, *api.EventRef) (*rpc.None, error) { return nil, nil })
 	rpc.Handle(s, api.GetCalendar, func(context.Context, *api.EventRef) (*rpc.Blob, error) {

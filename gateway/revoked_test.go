@@ -199,8 +199,9 @@ func TestAdministratorsAreCheckedAtTheSource(t *testing.T) {
 func TestLiveStreamEndsWithItsRights(t *testing.T) {
 	b := openBoards(t)
 	anna, bert := person(), person()
-	offer := api.Offer{Event: api.Event{ID: theEvent, Organizer: person().User, Status: api.EventPublished, Revision: 1},
-		Team: []api.TeamMember{{UserID: anna.User, Role: api.TeamManager}, {UserID: bert.User, Role: api.TeamManager}}}
+	own := api.OwnTeam(person().User)
+	offer := api.Offer{Organizer: own, Event: api.Event{ID: theEvent, OrganizerID: own.ID, Status: api.EventPublished, Revision: 1},
+		Team: []api.TeamMember{{UserID: anna.User, Role: api.RoleManager}, {UserID: bert.User, Role: api.RoleManager}}}
 	changed := func() {
 		t.Helper()
 		offer.Event.Revision++

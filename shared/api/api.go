@@ -11,7 +11,8 @@ import (
 
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
-	return slices.Concat(userEndpoints(), eventEndpoints(), ticketingEndpoints(), attendeeEndpoints(),
+	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(),
+		ticketingEndpoints(), attendeeEndpoints(),
 		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), authorityEndpoints(), auditEndpoints())
 }

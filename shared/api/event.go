@@ -25,10 +25,10 @@ const (
 
 // Event is something people come to.
 type Event struct {
-	ID        ids.Event `json:"id"`
-	Organizer ids.User  `json:"organizer"`
-	Status    string    `json:"status" enum:"draft,published,cancelled"` // a draft is seen by its team alone
-	Name      string    `json:"name" maxLength:"200"`                    // what it is called, on one line
+	ID          ids.Event     `json:"id"`
+	OrganizerID ids.Organizer `json:"organizer_id"`                            // whose it is
+	Status      string        `json:"status" enum:"draft,published,cancelled"` // a draft is seen by its team alone
+	Name        string        `json:"name" maxLength:"200"`                    // what it is called, on one line
 	// what people want to know of it; several lines of plain text
 	Description string `json:"description" maxLength:"20000"`
 	// what kind of event it is, such as concert
@@ -96,7 +96,9 @@ type TicketType struct {
 
 // NewEvent is the request of CreateEvent.
 type NewEvent struct {
-	Name string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
+	// whose it is; absent: the caller's own, which is made if need be
+	OrganizerID ids.Organizer `json:"organizer_id,omitempty"`
+	Name        string        `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
 	// what people want to know of it; several lines of plain text
 	Description string `json:"description" maxLength:"20000" required:"false"`
 	// what kind of event it is: 1 to 40 of a-z, 0-9 and -
@@ -174,13 +176,14 @@ type CancelEventRequest struct {
 type EventQuery struct {
 	Page
 	// words that the name, description, place or category has, without case and accents
-	Q         string    `json:"-" query:"q"`
-	Category  string    `json:"-" query:"category"`  // only this category
-	City      string    `json:"-" query:"city"`      // only this city, without case and accents
-	Country   string    `json:"-" query:"country"`   // only this country, ISO 3166-1 alpha-2
-	From      time.Time `json:"-" query:"from"`      // only events that end then or later
-	To        time.Time `json:"-" query:"to"`        // only events that start before
-	Organizer ids.User  `json:"-" query:"organizer"` // only those of this organizer
+	Q        string    `json:"-" query:"q"`
+	Category string    `json:"-" query:"category"` // only this category
+	City     string    `json:"-" query:"city"`     // only this city, without case and accents
+	Country  string    `json:"-" query:"country"`  // only this country, ISO 3166-1 alpha-2
+	From     time.Time `json:"-" query:"from"`     // only events that end then or later
+	To       time.Time `json:"-" query:"to"`       // only events that start before
+	// only those of this organizer, or of this person's own
+	Organizer string `json:"-" query:"organizer"`
 	// anything but published finds only the caller's own
 	Status string `json:"-" query:"status" enum:"draft,published,cancelled" default:"published"`
 }
@@ -212,17 +215,11 @@ type TicketTypeRef struct {
 	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
 }
 
-// The roles in a team. The organizer is always a manager.
-const (
-	TeamManager = "manager" // may change the event and read its numbers
-	TeamDoor    = "door"    // may admit
-)
-
-// TeamMember is a person who works for an event.
+// TeamMember is a person who works for an event, or for all events of an organizer.
 type TeamMember struct {
 	UserID ids.User `json:"user_id,omitempty"`
-	// a manager may change the event and read its numbers, the door may admit
-	Role    string `json:"role" enum:"manager,door"`
+	// owner, manager, finance, marketing, door, or a role of the organizer's own
+	Role    string `json:"role"`
 	Email   string `json:"email,omitempty"`   // of an invitation
 	Invited bool   `json:"invited,omitempty"` // the address has no account yet; only managers see it
 }
@@ -231,8 +228,8 @@ type TeamMember struct {
 type Invite struct {
 	EventID ids.Event `json:"-" path:"id"`
 	Email   string    `json:"email" format:"email"` // of an account, or of a person who has none yet
-	// a manager may change the event and read its numbers, the door may admit
-	Role string `json:"role" enum:"manager,door"`
+	// manager, finance, marketing, door, or a role of the organizer's own
+	Role string `json:"role" minLength:"1" maxLength:"40"`
 }
 
 // InvitationRef names an invitation.
@@ -245,8 +242,8 @@ type InvitationRef struct {
 type SetTeamMember struct {
 	EventID ids.Event `json:"-" path:"id"`
 	UserID  ids.User  `json:"-" path:"user_id"`
-	// a manager may change the event and read its numbers, the door may admit
-	Role string `json:"role" enum:"manager,door"`
+	// manager, finance, marketing, door, or a role of the organizer's own
+	Role string `json:"role" minLength:"1" maxLength:"40"`
 }
 
 // SetOrganizer is the request of the endpoint of that name.
@@ -268,8 +265,9 @@ type OfferRequest struct {
 
 // Offer is an event as those who sell and admit need it.
 type Offer struct {
-	Event Event        `json:"event"`
-	Team  []TeamMember `json:"team"`
+	Event     Event         `json:"event"`
+	Team      []TeamMember  `json:"team"`               // of this event alone
+	Organizer OrganizerTeam `json:"organizer,omitzero"` // as it was when this was read
 }
 
 // The endpoints of the event service.
@@ -357,8 +355,9 @@ var (
 		Name: "set_organizer", Method: "PUT", Path: "/v1/events/{id}/organizer", Access: rpc.User, Sensitive: true,
 		Audited: true,
 		Summary: "Hand an event over to a member of its team",
-		Detail:  "Only the organizer and administrators may. The organizer before becomes a manager of the team.",
-		Faults:  forRole("its organizer", rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
+		Detail: "It becomes an event of that person's own organizer. The owners of the organizer before become " +
+			"managers of its team.",
+		Faults: forManagers(rpc.Faults{fault.Conflict: "the person is not in the team: add them first"})}}
 
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
 		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification", "venue", "audit"}, Workers: 256,
@@ -371,7 +370,7 @@ var (
 		Summary: "A page of the events that a person runs or works for"}}
 	GetRunningEvents = rpc.Endpoint[PersonRef, List[RunningEvent]]{Spec: rpc.Spec{Service: "event", Name: "running",
 		Access: rpc.Internal, Callers: []string{"user"},
-		Summary: "Published events of an organizer that are not over, at most ten"}}
+		Summary: "Published events that are not over of organizers with no other owner than this person, at most ten"}}
 	GetCalendarFile = rpc.Endpoint[OfferRequest, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar_file",
 		Access: rpc.Internal, Callers: []string{"notification"}, Summary: "GetCalendar for a mail"}}
 )

@@ -29,7 +29,7 @@ type Head struct {
 
 // PersonEvent is an event that a person runs or works for.
 type PersonEvent struct {
-	Role  string `json:"role"` // organizer, or that in the team
+	Role  string `json:"role"` // at all events of the organizer, or in the team
 	Event Event  `json:"event"`
 }
 

@@ -34,8 +34,8 @@ func forRole(who string, more rpc.Faults) rpc.Faults {
 	return all
 }
 
-// forManagers is forRole for managers.
-func forManagers(more rpc.Faults) rpc.Faults { return forRole("a manager of it", more) }
+// forManagers is forRole for those whose role has the permission.
+func forManagers(more rpc.Faults) rpc.Faults { return forRole("allowed to do this", more) }
 
 // hidden is what an endpoint answers that has no 403: what the caller may not see is not there.
 func hidden(notFound, conflict string) rpc.Faults {

@@ -54,6 +54,8 @@ func ProbeSubject(instance string) string { return probePrefix + instance }
 const (
 	// EventChanges are the domain events of everything that can change about an event.
 	EventChanges = eventPrefix + "event.event.*"
+	// OrganizerChanges are the domain events of who may do what for organizers.
+	OrganizerChanges = eventPrefix + "event.organizer.*"
 	// AnalyticsPeers is where instances of analytics with current numbers announce themselves at each beat. The one of
 	// them that started first publishes the live numbers: from several, they would go back and forth.
 	AnalyticsPeers = "peers.analytics"

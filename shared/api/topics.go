@@ -31,7 +31,7 @@ func userTopics() []TopicDescriptor {
 
 func eventTopics() []TopicDescriptor {
 	return []TopicDescriptor{EventCreated.Describe(), EventUpdated.Describe(), EventWasPublished.Describe(),
-		EventWasCancelled.Describe(), EventDeleted.Describe()}
+		EventWasCancelled.Describe(), EventDeleted.Describe(), OrganizerTeamChanged.Describe()}
 }
 
 func ticketingTopics() []TopicDescriptor {

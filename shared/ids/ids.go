@@ -150,6 +150,15 @@ func (id ID[K]) Raw() [16]byte {
 // FromRaw returns the id whose Raw is raw.
 func FromRaw[K Kind](raw [16]byte) ID[K] { return encode[K](raw) }
 
+// Twin returns the id of kind To with the digits of another id: for a thing that another one has exactly one of.
+func Twin[To, From Kind](id ID[From]) ID[To] {
+	var k To
+	if len(id) != size {
+		return ""
+	}
+	return ID[To](k.Prefix() + string(id[prefix:]))
+}
+
 // Time returns when an id made by New was made, to the millisecond. For any other id the result means nothing.
 func (id ID[K]) Time() time.Time {
 	const stamped = 10 // characters: their 50 bits are the milliseconds and nothing else, as the top two are zero

@@ -92,3 +92,13 @@ func TestRaw(t *testing.T) {
 		t.Errorf("no id is %x", raw)
 	}
 }
+
+func TestTwin(t *testing.T) {
+	const user ids.User = "usr_z1k3q8v5z7m2n4p6r8s9t0w1xy"
+	if org := ids.Twin[ids.OrganizerKind](user); org != "org_z1k3q8v5z7m2n4p6r8s9t0w1xy" || ids.Twin[ids.UserKind](org) != user {
+		t.Errorf("the twin of %s is %s", user, org)
+	}
+	if org := ids.Twin[ids.OrganizerKind](ids.User("")); org != "" {
+		t.Errorf("the twin of none is %q", org)
+	}
+}

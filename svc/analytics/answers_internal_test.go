@@ -18,7 +18,8 @@ import (
 var testEvent = ids.Derive[ids.EventKind]("1")
 
 func testOffer(zone string) *api.Offer {
-	return &api.Offer{Event: api.Event{ID: testEvent, Organizer: person("usr_org"), Name: "Nocturne", Timezone: zone,
+	own := api.OwnTeam(person("usr_org"))
+	return &api.Offer{Organizer: own, Event: api.Event{ID: testEvent, OrganizerID: own.ID, Name: "Nocturne", Timezone: zone,
 		Status: api.EventPublished, Revision: 1,
 		StartsAt: testStart, EndsAt: testStart.Add(3 * time.Hour),
 		TicketTypes: []api.TicketType{{ID: typeNumber(0), Name: "Standing", Quantity: 100,
@@ -35,7 +36,7 @@ func filled(t *testing.T, times ...time.Time) *Service {
 	t.Cleanup(s.Close)
 	err = s.db.Update(func(tx *bolt.Tx) error {
 		f := newFold(tx)
-		if err := (*description)(testOffer("Europe/Berlin")).fold(f); err != nil {
+		if err := (&description{*testOffer("Europe/Berlin")}).fold(f); err != nil {
 			return err
 		}
 		for _, at := range times {

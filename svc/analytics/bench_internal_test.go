@@ -52,7 +52,7 @@ func BenchmarkSummary(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer s.Close()
-			group := []message{{seq: 1, change: (*description)(testOffer("UTC"))}, {seq: 2, change: sales(facts)}}
+			group := []message{{seq: 1, change: (&description{*testOffer("UTC")})}, {seq: 2, change: sales(facts)}}
 			if err := s.commit(toEvents, 0, group); err != nil {
 				b.Fatal(err)
 			}

@@ -40,6 +40,12 @@ func (r *reader) read(subject string, data []byte, persistent time.Time) (change
 			return &creation{v}, nil
 		}
 		return v, nil
+	case api.OrganizerTeamChanged.Subject:
+		v := new(teamChange)
+		if err := json.Unmarshal(data, v); err != nil || v.Team.ID == "" {
+			return nil, unreadable(subject, err)
+		}
+		return v, nil
 	case api.OrderWasHeld.Subject, api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.OrderWasRefunded.Subject:
 		o, err := r.object(data)
@@ -167,7 +173,10 @@ type views api.TrafficFact
 const deleted = "deleted"
 
 // description is an event as it is offered.
-type description api.Offer
+type description struct{ api.Offer }
+
+// teamChange is what the team of an organizer has become.
+type teamChange struct{ api.OrganizerChange }
 
 // creation is the first description of an event: no fact of it comes earlier.
 type creation struct{ *description }

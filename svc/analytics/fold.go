@@ -128,11 +128,35 @@ func (v *description) keepNewest(f *fold, first bool) error {
 	}
 	f.touched[v.Event.ID] = true
 	v.Event.Description = ""
+	if err := keepTeam(f.tx, &v.Organizer); err != nil {
+		return err
+	}
+	v.Organizer = api.OrganizerTeam{} // joined when it is read
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	return f.tx.Bucket(bucketEvents).Put([]byte(v.Event.ID), data)
+}
+
+func (v *teamChange) fold(f *fold) error { return keepTeam(f.tx, &v.Team) }
+
+// keepTeam keeps the newest team of an organizer.
+func keepTeam(tx *bolt.Tx, team *api.OrganizerTeam) error {
+	b := tx.Bucket(bucketOrganizers)
+	if data := b.Get([]byte(team.ID)); data != nil {
+		var known struct {
+			Revision int64 `json:"revision"`
+		}
+		if err := json.Unmarshal(data, &known); err != nil || known.Revision >= team.Revision {
+			return err
+		}
+	}
+	data, err := json.Marshal(team)
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(team.ID), data)
 }
 
 // persistent is the state of something, with its form on the disk.

@@ -19,18 +19,20 @@ import (
 // The buckets of the file.
 var (
 	// sequences by place, when streams were made, whether facts were lost, generation, salt
-	bucketMeta    = []byte("meta")
-	bucketEvents  = []byte("events")  // event -> api.Offer
-	bucketTotals  = []byte("totals")  // event kind dimension -> counts
-	bucketCells   = []byte("cells")   // event kind dimension minute -> counts
-	bucketOrders  = []byte("orders")  // order -> orderState
-	bucketTickets = []byte("tickets") // ticket -> ticketState
-	bucketPeople  = []byte("people")  // a bucket for each event -> salted hashes of the people who were counted
-	bucketLacking = []byte("lacking") // event, of which facts were lost
+	bucketMeta       = []byte("meta")
+	bucketEvents     = []byte("events")     // event -> api.Offer
+	bucketOrganizers = []byte("organizers") // organizer -> api.OrganizerTeam
+	bucketTotals     = []byte("totals")     // event kind dimension -> counts
+	bucketCells      = []byte("cells")      // event kind dimension minute -> counts
+	bucketOrders     = []byte("orders")     // order -> orderState
+	bucketTickets    = []byte("tickets")    // ticket -> ticketState
+	bucketPeople     = []byte("people")     // a bucket for each event -> salted hashes of the people who were counted
+	bucketLacking    = []byte("lacking")    // event, of which facts were lost
 )
 
 func buckets() [][]byte {
-	return [][]byte{bucketMeta, bucketEvents, bucketTotals, bucketCells, bucketOrders, bucketTickets, bucketPeople,
+	return [][]byte{bucketMeta, bucketEvents, bucketOrganizers, bucketTotals, bucketCells, bucketOrders,
+		bucketTickets, bucketPeople,
 		bucketLacking}
 }
 
@@ -179,6 +181,22 @@ func described(tx *bolt.Tx, event ids.Event) (*api.Offer, error) {
 	if b == nil {
 		return nil, nil
 	}
+	return decodeOffer(tx, b)
+}
+
+// decodeOffer reads a description, with the newest team of its organizer.
+func decodeOffer(tx *bolt.Tx, data []byte) (*api.Offer, error) {
 	o := new(api.Offer)
-	return o, json.Unmarshal(b, o)
+	if err := json.Unmarshal(data, o); err != nil {
+		return nil, err
+	}
+	b := tx.Bucket(bucketOrganizers).Get([]byte(o.Event.OrganizerID))
+	if b == nil {
+		return o, nil
+	}
+	team := new(api.OrganizerTeam)
+	if err := json.Unmarshal(b, team); err != nil {
+		return nil, err
+	}
+	return o.Joined(team), nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +51,7 @@ func managed(ctx context.Context, tx *bolt.Tx, event ids.Event) (*api.Offer, err
 	if o == nil {
 		return nil, fault.New(fault.NotFound, api.NoSuchEvent)
 	}
-	return o, o.Require(rpc.Caller(ctx), api.RoleManager)
+	return o, o.Require(rpc.Caller(ctx), api.MayReadReports)
 }
 
 func total(tx *bolt.Tx, event ids.Event, kind byte, dim string) counts {
@@ -188,11 +187,11 @@ func (s *Service) overview(ctx context.Context, _ *rpc.None) (*api.Overview, err
 	err := s.view(func(tx *bolt.Tx) error {
 		var mine []*api.Offer
 		err := tx.Bucket(bucketEvents).ForEach(func(_, v []byte) error {
-			o := new(api.Offer)
-			if err := json.Unmarshal(v, o); err != nil {
+			o, err := decodeOffer(tx, v)
+			if err != nil {
 				return err
 			}
-			if o.Event.Status != deleted && o.RoleOf(rpc.Principal{User: p.User}) >= api.RoleManager {
+			if o.Event.Status != deleted && o.Can(rpc.Principal{User: p.User}, api.MayReadReports) {
 				mine = append(mine, o)
 			}
 			return nil

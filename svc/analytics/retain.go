@@ -99,7 +99,33 @@ func (s *Service) deleteEnded(ctx context.Context, before time.Time) error {
 			return err
 		}
 	}
-	return nil
+	return s.db.Update(deleteIdle)
+}
+
+// deleteIdle deletes the teams of organizers without an event. The next event brings its team along.
+func deleteIdle(tx *bolt.Tx) error {
+	busy := map[string]bool{}
+	err := tx.Bucket(bucketEvents).ForEach(func(_, v []byte) error {
+		var o api.Offer
+		err := json.Unmarshal(v, &o)
+		busy[o.Event.OrganizerID.String()] = true
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	b := tx.Bucket(bucketOrganizers)
+	var idle [][]byte
+	err = b.ForEach(func(k, _ []byte) error {
+		if !busy[string(k)] {
+			idle = append(idle, bytes.Clone(k))
+		}
+		return nil
+	})
+	for _, k := range idle {
+		err = errors.Join(err, b.Delete(k))
+	}
+	return err
 }
 
 // chunks calls fn for every key of a bucket, in transactions of bounded size.

@@ -370,9 +370,9 @@ func TestWhoMayRead(t *testing.T) {
 		published := testOffer("UTC")
 		published.Event.Revision = 2
 		for _, o := range []*api.Offer{draft, published} {
-			o.Team = []api.TeamMember{{UserID: person("usr_manager"), Role: api.TeamManager},
-				{UserID: person("usr_door"), Role: api.TeamDoor}}
-			if err := (*description)(o).fold(f); err != nil {
+			o.Team = []api.TeamMember{{UserID: person("usr_manager"), Role: api.RoleManager},
+				{UserID: person("usr_door"), Role: api.RoleDoor}}
+			if err := (&description{*o}).fold(f); err != nil {
 				return err
 			}
 		}

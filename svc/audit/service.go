@@ -119,7 +119,7 @@ func (s *Service) listEvent(ctx context.Context, req *api.EventAuditQuery) (*api
 		return nil, err
 	}
 	caller := rpc.Caller(ctx)
-	if err := offer.Require(caller, api.RoleManager); err != nil {
+	if err := offer.Require(caller, api.MayManageTeam); err != nil {
 		return nil, err
 	}
 	list, err := s.page(ctx, filter{user: req.User, act: req.Act, event: string(req.ID)}, req.From, req.To, req.Page)

@@ -35,7 +35,7 @@ func (h *Server) sell(x *exchange, req *api.NewSale) (any, error) {
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	_, _, by, err := h.s.at(x.caller, req.EventID, api.RoleDoor)
+	_, _, by, err := h.s.at(x.caller, req.EventID, api.MaySell)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (h *Server) reverse(x *exchange, req *api.ReverseSaleRequest) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	e, _, by, err := h.s.at(x.caller, sale.EventID, api.RoleDoor)
+	e, _, by, err := h.s.at(x.caller, sale.EventID, api.MaySell)
 	switch {
 	case fault.Is(err, fault.NotFound), err == nil && sale.Number == 0:
 		return nil, fault.New(fault.NotFound, "this computer has made no such sale for an event whose doors are the "+
@@ -67,7 +67,7 @@ func (h *Server) reverse(x *exchange, req *api.ReverseSaleRequest) (any, error) 
 	case err != nil:
 		return nil, err
 	}
-	if role, _ := x.caller.roleAt(e); role < api.RoleManager && by != sale.Sale.By {
+	if can, _ := x.caller.can(e, api.MayRefund); !can && by != sale.Sale.By {
 		return nil, fault.New(fault.Forbidden, "only who has made a sale, and the event's managers, may take it back")
 	}
 	var check fault.Check
@@ -84,7 +84,7 @@ func (h *Server) reverse(x *exchange, req *api.ReverseSaleRequest) (any, error) 
 }
 
 func (h *Server) leases(x *exchange, req *api.EventRef) (any, error) {
-	if _, _, _, err := h.s.at(x.caller, req.ID, api.RoleDoor); err != nil {
+	if _, _, _, err := h.s.at(x.caller, req.ID, api.MaySell); err != nil {
 		return nil, err
 	}
 	out := api.List[Lease]{Items: []Lease{}}

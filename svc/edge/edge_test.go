@@ -231,10 +231,10 @@ func newSite(t *testing.T, tickets int) *site {
 	h.event = line.Event{EventID: id, State: line.DoorsHandingOver, Epoch: 1, Policy: line.PolicyVenue,
 		Unknown: line.UnknownRefuse, Position: 1, Generation: 1, Leases: []line.Lease{},
 		Passes: []line.Pass{{ID: ids.New[ids.PassKind](now), Hash: hash[:], Name: "Phone 1"}},
-		Offer: &api.Offer{Event: api.Event{ID: id, Organizer: userOf("owner"), Status: api.EventPublished,
+		Offer: &api.Offer{Organizer: api.OwnTeam(userOf("owner")), Event: api.Event{ID: id, OrganizerID: api.OrganizerOf(userOf("owner")), Status: api.EventPublished,
 			Name: "Concert", StartsAt: now, EndsAt: now.Add(time.Hour), Revision: 1},
-			Team: []api.TeamMember{{UserID: userOf("dora"), Role: api.TeamDoor},
-				{UserID: userOf("max"), Role: api.TeamManager}}}}
+			Team: []api.TeamMember{{UserID: userOf("dora"), Role: api.RoleDoor},
+				{UserID: userOf("max"), Role: api.RoleManager}}}}
 	for i := range tickets {
 		h.tickets = append(h.tickets, line.Ticket{ID: ids.New[ids.TicketKind](now),
 			Type: ids.New[ids.TicketTypeKind](now), Order: ids.New[ids.OrderKind](now),

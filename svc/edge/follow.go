@@ -131,7 +131,8 @@ func (s *Service) known() []line.Known {
 	known := []line.Known{}
 	for _, e := range s.doors.Events() {
 		if e.Offer != nil {
-			known = append(known, line.Known{EventID: e.EventID, Revision: e.Offer.Event.Revision})
+			known = append(known, line.Known{EventID: e.EventID, Revision: e.Offer.Event.Revision,
+				Team: e.Offer.Organizer.Revision})
 		}
 	}
 	return known

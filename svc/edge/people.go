@@ -124,7 +124,7 @@ func (s *Service) signOut(c caller) error {
 	return nil
 }
 
-// identify returns who shows a token. What is no person's is taken for a device's: see roleAt.
+// identify returns who shows a token. What is no person's is taken for a device's: see can.
 func (s *Service) identify(token []byte) caller {
 	c := caller{token: sha256.Sum256(token)}
 	if p, ok := s.people.find(c.token); ok {
@@ -141,21 +141,22 @@ func errStranger() error {
 	return fault.New(fault.Unauthenticated, "the token is not known at this venue, or is over")
 }
 
-// at returns an event to a caller who has a role at it, and as whom. The faults are Unauthenticated, Forbidden and
+// at returns an event to a caller with a permission there, and as whom. The faults are Unauthenticated, Forbidden and
 // NotFound.
-func (s *Service) at(c caller, id ids.Event, need api.Role) (*disk.Event, time.Duration, string, error) {
+func (s *Service) at(c caller, id ids.Event, need api.Permission) (*disk.Event, time.Duration, string, error) {
 	e, age, known := s.doors.Event(id)
-	role, by := c.roleAt(&e)
+	can, by := c.can(&e, need)
+	works, _ := c.can(&e, api.MayReadEvent)
 	switch {
-	case known && role >= need && role >= api.RoleDoor:
+	case known && can:
 		return &e, age, by, nil
-	case c.by == "" && role == api.RoleNone && !s.isDevice(c):
+	case c.by == "" && !s.isDevice(c):
 		return nil, 0, "", errStranger()
-	case !known || role < api.RoleDoor:
+	case !known || !works:
 		return nil, 0, "", fault.New(fault.NotFound, "the doors of this event are not the venue's, or the caller "+
 			"does not work at them")
 	}
-	return nil, 0, "", fault.New(fault.Forbidden, "only the event's managers may do this")
+	return nil, 0, "", fault.New(fault.Forbidden, "this needs the permission %s at the event", need)
 }
 
 // isDevice reports whether a token is the secret of a pass for some event.
@@ -173,14 +174,14 @@ func passOf(e *disk.Event, hash [32]byte) *line.Pass {
 	return nil
 }
 
-// roleAt returns what the caller is at an event, and as whom. A person is what the team says, as the hub last told it.
-func (c caller) roleAt(e *disk.Event) (role api.Role, by string) {
+// can reports whether the caller may do something at an event, and as whom. A person is what the teams say, as the hub
+// last sent them; a device may do what people at the door may.
+func (c caller) can(e *disk.Event, need api.Permission) (can bool, by string) {
 	if c.by == "" {
 		if p := passOf(e, c.token); p != nil {
-			return api.RoleDoor, string(p.ID)
+			return slices.Contains((&api.OrganizerTeam{}).Permissions(api.RoleDoor), need), string(p.ID)
 		}
-	} else if e.Offer != nil {
-		return e.Offer.RoleOf(c.who), c.by
+		return false, ""
 	}
-	return api.RoleNone, c.by
+	return e.Offer != nil && e.Offer.Can(c.who, need), c.by
 }

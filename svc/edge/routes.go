@@ -123,7 +123,7 @@ func (x *exchange) text(status int, content string) error {
 func (h *Server) listEvents(x *exchange, _ *none) (any, error) {
 	out := api.List[Event]{Items: []Event{}}
 	for _, e := range h.s.doors.Events() {
-		if role, _ := x.caller.roleAt(&e); role >= api.RoleDoor {
+		if works, _ := x.caller.can(&e, api.MayReadEvent); works {
 			_, age, _ := h.s.doors.Event(e.EventID)
 			out.Items = append(out.Items, eventOf(&e, age))
 		}
@@ -135,7 +135,7 @@ func (h *Server) listEvents(x *exchange, _ *none) (any, error) {
 }
 
 func (h *Server) getEvent(x *exchange, req *api.EventRef) (any, error) {
-	e, age, _, err := h.s.at(x.caller, req.ID, api.RoleDoor)
+	e, age, _, err := h.s.at(x.caller, req.ID, api.MayAdmit)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func seconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // shown checks a scan.
 func (h *Server) shown(x *exchange, req *api.Admission) (doors.Shown, error) {
-	e, _, by, err := h.s.at(x.caller, req.EventID, api.RoleDoor)
+	e, _, by, err := h.s.at(x.caller, req.EventID, api.MayAdmit)
 	if err != nil {
 		return doors.Shown{}, err
 	}
@@ -237,7 +237,7 @@ func (s *Service) admitThere(ctx context.Context, req *line.Admit) (*api.Admissi
 }
 
 func (h *Server) listAdmissions(x *exchange, req *api.EventPage) (any, error) {
-	if _, _, _, err := h.s.at(x.caller, req.EventID, api.RoleDoor); err != nil {
+	if _, _, _, err := h.s.at(x.caller, req.EventID, api.MayAdmit); err != nil {
 		return nil, err
 	}
 	var check fault.Check
@@ -273,7 +273,7 @@ func scanOf(e line.Entry) scan {
 }
 
 func (h *Server) undo(x *exchange, req *undoRef) (any, error) {
-	_, _, by, err := h.s.at(x.caller, req.EventID, api.RoleManager)
+	_, _, by, err := h.s.at(x.caller, req.EventID, api.MayUndoAdmission)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (h *Server) undo(x *exchange, req *undoRef) (any, error) {
 }
 
 func (h *Server) search(x *exchange, req *api.AttendeePage) (any, error) {
-	e, _, _, err := h.s.at(x.caller, req.EventID, api.RoleDoor)
+	e, _, _, err := h.s.at(x.caller, req.EventID, api.MayAdmit)
 	if err != nil {
 		return nil, err
 	}

@@ -22,8 +22,9 @@ func (s *Service) invalidate(ctx context.Context, params string) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the path is not readable")
 	}
-	if id := values.Get("id"); id != "" { // without one it was created, as a draft, which is not shared
-		return s.copies.Invalidate(ctx, id)
+	// Without an id an event was created, as a draft, which is not shared. Of organizers there are no copies.
+	if id, err := ids.Parse[ids.EventKind](values.Get("id")); err == nil {
+		return s.copies.Invalidate(ctx, id.String())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -11,14 +12,17 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/event/organizer"
 )
 
 func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, error) {
 	now := store.Time(s.now())
+	caller := rpc.Caller(ctx)
 	r := &record{AutoCapacity: req.Capacity == 0}
 	r.Team = []api.TeamMember{}
 	r.Event = api.Event{
-		ID: ids.New[ids.EventKind](now), Organizer: rpc.Caller(ctx).User, Status: api.EventDraft,
+		ID:          ids.New[ids.EventKind](now),
+		OrganizerID: cmp.Or(req.OrganizerID, api.OrganizerOf(caller.User)), Status: api.EventDraft,
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
 		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, VenueID: req.VenueID,
@@ -33,7 +37,10 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 	}
 	r.fitCapacity()
 	c := change{Next: r, Subject: api.EventCreated.Subject, Answer: answerTo(ctx, api.CreateEvent.Success())}
-	err := s.store.insert(ctx, c)
+	if r.Event.OrganizerID == api.OrganizerOf(caller.User) {
+		c.Owner, c.OwnerName = caller.User, s.ownName(ctx, caller.User)
+	}
+	err := s.store.insert(ctx, c, func(t *api.OrganizerTeam) error { return t.Require(caller, api.MayEditEvent) })
 	if errors.Is(err, store.ErrUnknown) {
 		if _, found := s.store.load(ctx, r.Event.ID); found == nil {
 			err = nil
@@ -45,8 +52,22 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 	return &r.Event, nil
 }
 
+// ownName returns what the own organizer of a person is to be called, or "" if it is there already, or cannot be known
+// at the moment: then it is asked for later.
+func (s *Service) ownName(ctx context.Context, user ids.User) string {
+	if _, err := organizer.Team(ctx, s.store.db.Read(), api.OrganizerOf(user)); !fault.Is(err, fault.NotFound) {
+		return ""
+	}
+	person, err := rpc.Call(ctx, s.client, api.GetContact, &api.GetContactOf{ID: user})
+	if err != nil {
+		s.log.InfoContext(ctx, "the name of a new organizer is asked for later", "user", user, "error", err)
+		return ""
+	}
+	return person.Name
+}
+
 func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated,
+	return s.edited(ctx, edit{event: req.ID, need: api.MayEditEvent, ifMatch: req.IfMatch, topic: api.EventUpdated,
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err
@@ -123,7 +144,7 @@ func (r *record) open() error {
 }
 
 func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasPublished,
+	return s.edited(ctx, edit{event: req.ID, need: api.MayPublishEvent, topic: api.EventWasPublished,
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err
@@ -153,7 +174,7 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	return s.edited(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventWasCancelled,
+	return s.edited(ctx, edit{event: req.ID, need: api.MayPublishEvent, topic: api.EventWasCancelled,
 		apply: func(r *record) error {
 			switch r.Event.Status {
 			case api.EventCancelled:
@@ -167,7 +188,7 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 }
 
 func (s *Service) delete(ctx context.Context, req *api.EventRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.ID, need: api.RoleManager, topic: api.EventDeleted, delete: true,
+	_, err := s.change(ctx, edit{event: req.ID, need: api.MayEditEvent, topic: api.EventDeleted, delete: true,
 		apply: func(*record) error { return nil }})
 	return nil, err
 }
@@ -200,7 +221,7 @@ func (s *Service) get(ctx context.Context, req *api.EventRef) (rpc.Encoded, erro
 	if v.record.public() {
 		return s.shared(v, leased), nil
 	}
-	return v.encoded, v.record.Require(rpc.Caller(ctx), api.RoleVisitor)
+	return v.encoded, v.record.Require(rpc.Caller(ctx), api.MayVisit)
 }
 
 // shared is the answer for all callers. Gateways may keep it if this instance had its lease before it was read, and has
@@ -235,7 +256,7 @@ func (s *Service) calendar(ctx context.Context, req *api.EventRef) (*rpc.Blob, e
 	if err != nil {
 		return nil, err
 	}
-	if err := v.record.Require(rpc.Caller(ctx), api.RoleVisitor); err != nil {
+	if err := v.record.Require(rpc.Caller(ctx), api.MayVisit); err != nil {
 		return nil, err
 	}
 	return calendar(&v.record.Event)

@@ -17,12 +17,12 @@ func TestExportPerson(t *testing.T) {
 		want := map[ids.Event]string{}
 		for i := range exportRows + 2 {
 			r := keep(t, b, func(r *record) { r.Event.Name = fmt.Sprint("Gala ", i) })
-			want[r.Event.ID] = organizer
+			want[r.Event.ID] = api.RoleOwner
 		}
 		long := strings.Repeat("\u304b", maxDescription) // three bytes each
 		for range 20 {
 			r := keep(t, b, func(r *record) {
-				r.Event.Organizer, r.Event.Description = ben.User, long
+				r.Event.OrganizerID, r.Event.Description = api.OrganizerOf(ben.User), long
 			})
 			k, err := b.load(t.Context(), r.Event.ID)
 			if err != nil {
@@ -30,14 +30,14 @@ func TestExportPerson(t *testing.T) {
 			}
 			joined := next(k.record, func(n *record) {
 				n.Team = []api.TeamMember{{UserID: anna.User,
-					Role: api.TeamDoor}}
+					Role: api.RoleDoor}}
 			})
 			if ok, err := b.replace(t.Context(), k, joined); !ok || err != nil {
 				t.Fatal(ok, err)
 			}
-			want[r.Event.ID] = api.TeamDoor
+			want[r.Event.ID] = api.RoleDoor
 		}
-		keep(t, b, func(r *record) { r.Event.Organizer = ben.User })
+		keep(t, b, func(r *record) { r.Event.OrganizerID = api.OrganizerOf(ben.User) })
 		got := map[ids.Event]string{}
 		for req := (api.PersonRef{UserID: anna.User}); ; {
 			page, err := s.exportPerson(t.Context(), &req)

@@ -35,14 +35,14 @@ func (i invitation) member() api.TeamMember {
 // name, and are limited like logins, and registering tells any caller as much. No other caller learns it: invitations
 // are for managers.
 func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember, error) {
-	if err := checkRole(req.Role); err != nil {
-		return nil, err
-	}
 	k, err := s.store.load(ctx, req.EventID)
 	if err != nil {
 		return nil, err
 	}
-	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil {
+	if err := k.Require(rpc.Caller(ctx), api.MayManageTeam); err != nil {
+		return nil, err
+	}
+	if err := checkInvited(ctx, k.record, req.Role); err != nil {
 		return nil, err
 	}
 	inv := invitation{EventID: req.EventID, Email: addressKey(req.Email), Role: req.Role}
@@ -89,7 +89,7 @@ func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.No
 	if err != nil {
 		return nil, err
 	}
-	if err := k.Require(rpc.Caller(ctx), api.RoleManager); err != nil {
+	if err := k.Require(rpc.Caller(ctx), api.MayManageTeam); err != nil {
 		return nil, err
 	}
 	return nil, s.store.withdrawInvitation(ctx, req.EventID, addressKey(req.Email), true)
@@ -157,7 +157,7 @@ const consumer = "event"
 func (s *Service) consumeUsers(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
 		Stream: api.EventsStream, Durable: consumer,
-		Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject},
+		Filters: []string{api.UserRegistered.Subject, api.UserUpdated.Subject, api.UserDeleted.Subject},
 		FromNow: true, Log: s.log, Registry: s.metrics,
 	}, s.onAddress)
 }
@@ -168,8 +168,12 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 	if err := m.Decode(&e); err != nil {
 		return err
 	}
+	if m.Subject == api.UserDeleted.Subject {
+		return s.organizers.Forget(ctx, e.UserID)
+	}
 	var some bool
-	err := s.store.db.Read().NewRaw("SELECT EXISTS (SELECT 1 FROM invitations)").Scan(ctx, &some)
+	err := s.store.db.Read().NewRaw(`SELECT EXISTS (SELECT 1 FROM invitations)
+		OR EXISTS (SELECT 1 FROM organizer_invitations)`).Scan(ctx, &some)
 	if err != nil || !some {
 		return err
 	}
@@ -178,6 +182,9 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 		return nil
 	}
 	if err != nil || !person.EmailVerified {
+		return err
+	}
+	if err := s.organizers.Confirmed(ctx, person); err != nil {
 		return err
 	}
 	waiting, err := s.store.invitations(ctx, "email", addressKey(person.Email))
@@ -194,9 +201,9 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 
 // accept makes an invitation take effect, unless the person works for the event already.
 func (s *Service) accept(ctx context.Context, inv invitation, user ids.User) error {
-	_, err := s.change(ctx, edit{event: inv.EventID, need: api.RoleNone, topic: api.EventUpdated,
+	_, err := s.change(ctx, edit{event: inv.EventID, unasked: true, topic: api.EventUpdated,
 		apply: func(r *record) error {
-			if user == r.Event.Organizer || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
+			if r.Organizer.RoleOf(user) != "" || r.memberIndex(user) >= 0 || len(r.Team) >= maxTeam {
 				return errUnchanged
 			}
 			r.Team = append(r.Team, api.TeamMember{UserID: user, Role: inv.Role})

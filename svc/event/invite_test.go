@@ -45,18 +45,18 @@ func TestInvitations(t *testing.T) {
 			w := startOn(t, testkit.NATS(t), url(t))
 			e, other := w.published("Quartet"), w.published("Quintet")
 			carl, door := person("kar"), person("dr")
-			must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: door.User, Role: api.TeamDoor})
+			must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: door.User, Role: api.RoleDoor})
 
 			w.people.set("ben@example.org", ben.User)
 			if got := must(w, anna, api.InviteTeamMember,
 				api.Invite{EventID: e.ID, Email: " BEN@example.org",
-					Role: api.TeamManager}); *got != (api.TeamMember{UserID: ben.User, Role: api.TeamManager}) {
+					Role: api.RoleManager}); *got != (api.TeamMember{UserID: ben.User, Role: api.RoleManager}) {
 				t.Errorf("an account became %+v", got)
 			}
-			waiting := api.TeamMember{Email: "carl@example.org", Role: api.TeamDoor, Invited: true}
+			waiting := api.TeamMember{Email: "carl@example.org", Role: api.RoleDoor, Invited: true}
 			for range 2 {
 				if got := must(w, anna, api.InviteTeamMember,
-					api.Invite{EventID: e.ID, Email: "Carl@Example.org", Role: api.TeamDoor}); *got != waiting {
+					api.Invite{EventID: e.ID, Email: "Carl@Example.org", Role: api.RoleDoor}); *got != waiting {
 					t.Errorf("an address became %+v", got)
 				}
 			}
@@ -67,24 +67,24 @@ func TestInvitations(t *testing.T) {
 				t.Errorf("door staff see %+v", got)
 			}
 			_, err := call(w, carl, api.InviteTeamMember,
-				api.Invite{EventID: e.ID, Email: "ben@example.org", Role: api.TeamDoor})
+				api.Invite{EventID: e.ID, Email: "ben@example.org", Role: api.RoleDoor})
 			wantCode(t, err, fault.Forbidden)
 			_, err = call(w, anna, api.InviteTeamMember,
 				api.Invite{EventID: e.ID, Email: "x@example.org", Role: "boss"})
 			wantCode(t, err, fault.Invalid)
 
 			must(w, anna, api.InviteTeamMember,
-				api.Invite{EventID: other.ID, Email: "carl@example.org", Role: api.TeamManager})
+				api.Invite{EventID: other.ID, Email: "carl@example.org", Role: api.RoleManager})
 			must(w, anna, api.DeleteInvitation, api.InvitationRef{EventID: other.ID, Email: "carl@example.org"})
 			w.register("dora@example.org", person("dra").User) // who is not invited
 			w.register("carl@example.org", carl.User)
-			w.works(e.ID, api.TeamMember{UserID: carl.User, Role: api.TeamDoor})
+			w.works(e.ID, api.TeamMember{UserID: carl.User, Role: api.RoleDoor})
 			if got := must(w, anna, api.ListTeam, api.EventRef{ID: other.ID}).Items; len(got) != 1 {
 				t.Errorf("an invitation that was taken back made %+v", got)
 			}
 
 			must(w, anna, api.InviteTeamMember,
-				api.Invite{EventID: e.ID, Email: "late@example.org", Role: api.TeamDoor})
+				api.Invite{EventID: e.ID, Email: "late@example.org", Role: api.RoleDoor})
 			w.clock.Set(e.EndsAt.Add(time.Second))
 			if err := w.service.forgetInvitations(t.Context()); err != nil {
 				t.Error(err)
@@ -106,10 +106,10 @@ func TestInvitationsWaitForProof(t *testing.T) {
 			e, mallory, boss := w.published("Quartet"), person("mk"), person("bs")
 			w.people.prove(mallory.User, false)
 			w.register("boss@corp.example", mallory.User)
-			waiting := api.TeamMember{Email: "boss@corp.example", Role: api.TeamManager, Invited: true}
+			waiting := api.TeamMember{Email: "boss@corp.example", Role: api.RoleManager, Invited: true}
 			for range 2 {
 				if got := must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: "boss@corp.example",
-					Role: api.TeamManager}); *got != waiting {
+					Role: api.RoleManager}); *got != waiting {
 					t.Errorf("an address that is not confirmed became %+v", got)
 				}
 			}
@@ -119,7 +119,7 @@ func TestInvitationsWaitForProof(t *testing.T) {
 				t.Errorf("the team is %+v", team)
 			}
 			w.register("boss@corp.example", boss.User)
-			w.works(e.ID, api.TeamMember{UserID: boss.User, Role: api.TeamManager})
+			w.works(e.ID, api.TeamMember{UserID: boss.User, Role: api.RoleManager})
 		})
 	}
 }
@@ -148,12 +148,12 @@ func TestUnknownMemberIsRefused(t *testing.T) {
 	unknown := person("ned").User
 	w.people.unknown = unknown
 	for _, id := range []ids.User{unknown, person("mark").User} {
-		_, err := call(w, stranger, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: id, Role: api.TeamDoor})
+		_, err := call(w, stranger, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: id, Role: api.RoleDoor})
 		if !fault.Is(err, fault.NotFound) || strings.Contains(err.Error(), "person") {
 			t.Errorf("a stranger: %v", err)
 		}
 	}
-	_, err := call(w, owner, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: unknown, Role: api.TeamDoor})
+	_, err := call(w, owner, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: unknown, Role: api.RoleDoor})
 	if !fault.Is(err, fault.NotFound) {
 		t.Errorf("an unknown person: %v, want not_found", err)
 	}

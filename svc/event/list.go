@@ -71,13 +71,13 @@ func (s *Service) page(ctx context.Context, f filter) (*api.List[api.Event], err
 func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 	f := filter{
 		category: strings.ToLower(strings.TrimSpace(req.Category)), cityKey: text.Fold(strings.TrimSpace(req.City)),
-		country: strings.ToUpper(req.Country), from: req.From, to: req.To, organizer: req.Organizer, status: req.Status,
+		country: strings.ToUpper(req.Country), from: req.From, to: req.To, status: req.Status,
 	}
 	var c fault.Check
 	c.Field(utf8.RuneCountInString(req.Q) <= maxQuery, "q", "must have at most %d characters", maxQuery)
 	c.Field(f.category == "" || categoryRule.MatchString(f.category), "category", "must be 1 to 40 of a-z, 0-9 and -")
 	c.Field(utf8.RuneCountInString(req.City) <= maxName, "city", "must have at most %d characters", maxName)
-	c.Field(f.country == "" || knownCountry(f.country), "country", "must be a country code of ISO 3166-1, such as DE")
+	c.Field(f.country == "" || text.Country(f.country), "country", "must be a country code of ISO 3166-1, such as DE")
 	if !f.from.IsZero() {
 		checkTime(&c, "from", f.from)
 	}
@@ -93,6 +93,11 @@ func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 	case api.EventDraft, api.EventPublished, api.EventCancelled:
 	default:
 		c.Field(false, "status", "must be draft, published or cancelled")
+	}
+	if req.Organizer != "" {
+		var ok bool
+		f.organizer, ok = organizerOf(req.Organizer)
+		c.Field(ok, "organizer", "must be the id of an organizer, or of a person")
 	}
 	if err := c.Err(); err != nil {
 		return f, err
@@ -116,6 +121,15 @@ func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 		f.impossible = f.impossible || !p.Known()
 	}
 	return f, nil
+}
+
+// organizerOf reads the id of an organizer, or that of a person for the person's own.
+func organizerOf(id string) (ids.Organizer, bool) {
+	if user, err := ids.Parse[ids.UserKind](id); err == nil {
+		return api.OrganizerOf(user), true
+	}
+	org, err := ids.Parse[ids.OrganizerKind](id)
+	return org, err == nil
 }
 
 // encodeCursor names the last event of a page by its sort key.

@@ -107,6 +107,26 @@ type people struct {
 	addresses map[string]ids.User
 	unproven  map[ids.User]bool // have not confirmed theirs
 	unknown   ids.User
+	isAway    bool
+}
+
+// away makes the user service fail, or answer again.
+func (p *people) away(away bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isAway = away
+}
+
+// unconfirmed gives an address to a person who has not confirmed it.
+func (p *people) unconfirmed(email string, id ids.User) {
+	p.set(email, id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unproven[id] = true
+}
+
+func (p *people) of(email string) *api.Contact {
+	return &api.Contact{ID: p.addresses[email], Email: email, EmailVerified: !p.unproven[p.addresses[email]], Name: email}
 }
 
 func (p *people) set(email string, id ids.User) {
@@ -125,8 +145,8 @@ func (p *people) prove(id ids.User, proven bool) {
 func (p *people) find(_ context.Context, req *api.FindUser) (*api.Contact, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if id, ok := p.addresses[req.Email]; ok {
-		return &api.Contact{ID: id, Email: req.Email, EmailVerified: !p.unproven[id]}, nil
+	if _, ok := p.addresses[req.Email]; ok {
+		return p.of(req.Email), nil
 	}
 	return nil, fault.New(fault.NotFound, "there is no such person")
 }
@@ -134,9 +154,12 @@ func (p *people) find(_ context.Context, req *api.FindUser) (*api.Contact, error
 func (p *people) contact(_ context.Context, req *api.GetContactOf) (*api.Contact, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.isAway {
+		return nil, fault.New(fault.Unavailable, "the user service is away")
+	}
 	for email, id := range p.addresses {
 		if id == req.ID {
-			return &api.Contact{ID: id, Email: email, EmailVerified: !p.unproven[id]}, nil
+			return p.of(email), nil
 		}
 	}
 	if req.ID != p.unknown {
@@ -263,6 +286,9 @@ func (w *harness) published(name string) *api.Event {
 // events returns the domain events about an event so far, as subject and revision.
 func (w *harness) events(id ids.Event) (subjects []string, offers []api.Offer) {
 	for _, m := range w.nats.Messages("EVENTS") {
+		if !strings.HasPrefix(m.Subject, "ev.event.event.") {
+			continue
+		}
 		var o api.Offer
 		if err := json.Unmarshal(m.Data, &o); err != nil {
 			w.t.Fatal(err)
@@ -294,6 +320,8 @@ func fields(err error) []string {
 }
 
 func at[T any](v T) *T { return &v }
+
+func jsonInto(data []byte, v any) error { return json.Unmarshal(data, v) }
 
 func jsonOf(v any) string {
 	b, err := json.Marshal(v)

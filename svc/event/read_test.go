@@ -21,6 +21,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/event/organizer"
 )
 
 func names(l *api.List[api.Event]) (out []string) {
@@ -36,7 +37,7 @@ func TestListShowsWhatMayBeSeen(t *testing.T) {
 	draft := w.draft("draft")
 	must(w, anna, api.CancelEvent, api.CancelEventRequest{ID: w.published("off").ID})
 	helped := w.draft("helped")
-	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: helped.ID, UserID: ben.User, Role: api.TeamDoor})
+	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: helped.ID, UserID: ben.User, Role: api.RoleDoor})
 	for _, c := range []struct {
 		who   rpc.Principal
 		query api.EventQuery
@@ -46,7 +47,7 @@ func TestListShowsWhatMayBeSeen(t *testing.T) {
 		{anna, api.EventQuery{}, []string{"public"}},
 		{nob, api.EventQuery{Status: api.EventDraft}, nil},
 		{person("x"), api.EventQuery{Status: api.EventDraft}, nil},
-		{person("x"), api.EventQuery{Status: api.EventDraft, Organizer: anna.User}, nil},
+		{person("x"), api.EventQuery{Status: api.EventDraft, Organizer: anna.User.String()}, nil},
 		{ben, api.EventQuery{Status: api.EventDraft}, []string{"helped"}},
 		{anna, api.EventQuery{Status: api.EventDraft}, []string{"draft", "helped"}},
 		{admin, api.EventQuery{Status: api.EventDraft}, []string{"draft", "helped"}},
@@ -381,7 +382,7 @@ func FuzzCursor(f *testing.F) {
 
 func FuzzSearch(f *testing.F) {
 	db := testkit.Open(f, testkit.SQLite(f), "event", Migrations())
-	b := eventStore{db: db, now: time.Now}
+	b := eventStore{db: db, now: time.Now, organizers: organizer.New(organizer.Deps{DB: db, Now: time.Now})}
 	keep(f, b, func(*record) {})
 	for _, q := range []string{"quartet", `"`, "a OR b*", "NEAR(a b)", "search_text:x", "\x00", "ǘ", "' \\ :*",
 		"ﬁ ½ ²", "ʼn", "AKB48劇場 大阪 交響楽団", "กรุงเทพ", "\u3099か"} {

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -14,6 +15,19 @@ import (
 type record struct {
 	api.Offer
 	AutoCapacity bool `json:"auto_capacity"` // the capacity follows the ticket types
+
+	owner ids.User // of a new organizer: see change
+}
+
+// UnmarshalJSON implements json.Unmarshaler, which Offer does in a way of its own.
+func (r *record) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, &r.Offer); err != nil {
+		return err
+	}
+	more := struct {
+		AutoCapacity *bool `json:"auto_capacity"`
+	}{&r.AutoCapacity}
+	return json.Unmarshal(data, &more)
 }
 
 // clone returns a copy whose ticket types and team may be changed.

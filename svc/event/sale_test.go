@@ -180,7 +180,7 @@ func TestConcurrentChangesAllHappen(t *testing.T) {
 				all.Go(func() {
 					_, err := call(w, anna, api.PutTeamMember,
 						api.SetTeamMember{EventID: e.ID, UserID: person(fmt.Sprintf("m%02d", i)).User,
-							Role: api.TeamDoor})
+							Role: api.RoleDoor})
 					errs <- err
 				})
 				all.Go(func() {

@@ -25,6 +25,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/event/organizer"
 )
 
 //go:embed migrations
@@ -51,16 +52,17 @@ const (
 
 // Service is the event service.
 type Service struct {
-	store   eventStore
-	js      jetstream.JetStream
-	client  *rpc.Client
-	log     *slog.Logger
-	metrics *observe.Registry
-	now     func() time.Time
-	cache   *cache
-	recent  *recent
-	copies  *coherence.Owner  // of what this service answers
-	holder  *coherence.Holder // for the copies in cache
+	store      eventStore
+	organizers *organizer.Organizers
+	js         jetstream.JetStream
+	client     *rpc.Client
+	log        *slog.Logger
+	metrics    *observe.Registry
+	now        func() time.Time
+	cache      *cache
+	recent     *recent
+	copies     *coherence.Owner  // of what this service answers
+	holder     *coherence.Holder // for the copies in cache
 }
 
 // New prepares the service. It does no work in the background before Run.
@@ -68,8 +70,9 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &Service{store: eventStore{db: d.DB, now: d.Now}, js: d.JS, client: d.Client, log: d.Log, metrics: d.Metrics,
-		now: d.Now}
+	organizers := organizer.New(organizer.Deps{DB: d.DB, Client: d.Client, Log: d.Log, Now: d.Now})
+	s := &Service{store: eventStore{db: d.DB, now: d.Now, organizers: organizers}, organizers: organizers, js: d.JS,
+		client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
 	var err error
 	if s.copies, err = coherence.NewOwner(d.DB, d.JS.Conn(), d.Log, d.Metrics); err != nil {
 		return nil, err
@@ -106,6 +109,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ExportEvents, s.exportPerson)
 	rpc.Handle(srv, api.GetRunningEvents, s.running)
 	rpc.Handle(srv, api.LeaseEvents, s.copies.LeaseGateway)
+	s.organizers.Register(srv)
 	srv.BeforeAcknowledging(s.invalidate)
 }
 
@@ -124,6 +128,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Every(run.Loop{Name: "search index", Interval: reindexInterval, Do: s.reindex})
 	work.Every(run.Loop{Name: "unfinished changes", Interval: sweepInterval, Do: s.sweep})
 	work.Every(run.Loop{Name: "old invitations", Interval: sweepInterval, Do: s.forgetInvitations})
+	work.Every(run.Loop{Name: "names of organizers", Interval: sweepInterval, Do: s.organizers.Name})
 	work.Last.Go("outbox", stream.NewRelay(s.store.db, s.js, s.log, s.metrics).Run)
 	return work.Run(ctx)
 }
@@ -147,7 +152,14 @@ func (s *Service) evict(id ids.Event) {
 	s.recent.drop(id)
 }
 
-// publishChange writes the domain event of a change into the transaction that makes it.
+// publishChange writes the domain event of a change into the transaction that makes it, with who the organizer's
+// people are now.
 func publishChange(ctx context.Context, tx bun.Tx, c change) error {
-	return stream.Add(ctx, tx, c.Subject, c.Next.Offer)
+	offer := c.Next.Offer
+	team, err := organizer.Team(ctx, tx, offer.Event.OrganizerID)
+	if err != nil {
+		return err
+	}
+	offer.Organizer = *team
+	return stream.Add(ctx, tx, c.Subject, offer)
 }

@@ -31,7 +31,7 @@ func TestEveryEndpointIsServed(t *testing.T) {
 func TestLifecycle(t *testing.T) {
 	w := start(t)
 	e := w.draft("Quartet")
-	if e.Status != api.EventDraft || e.Organizer != anna.User || e.Revision != 1 || len(e.TicketTypes) != 2 ||
+	if e.Status != api.EventDraft || e.OrganizerID != api.OrganizerOf(anna.User) || e.Revision != 1 || len(e.TicketTypes) != 2 ||
 		e.TicketTypes[0].ID == "" {
 		t.Fatalf("created %+v", e)
 	}
@@ -226,9 +226,9 @@ func TestAccess(t *testing.T) {
 	}{{"anonymous", nob}, {"stranger", ben}, {"door", door}, {"manager", manager}, {"owner", anna}, {"admin", admin}}
 	make := func(publish bool) *api.Event {
 		e := w.draft("Quartet")
-		must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: manager.User, Role: api.TeamManager})
-		e2 := must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: door.User, Role: api.TeamDoor})
-		if e2.Role != api.TeamDoor {
+		must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: manager.User, Role: api.RoleManager})
+		e2 := must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: door.User, Role: api.RoleDoor})
+		if e2.Role != api.RoleDoor {
 			t.Fatalf("member %+v", e2)
 		}
 		if publish {
@@ -270,7 +270,7 @@ func TestAccess(t *testing.T) {
 		}, [6]fault.Code{un, nf, ok, ok, ok, ok}, [6]fault.Code{un, fb, ok, ok, ok, ok}},
 		{"set member", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.PutTeamMember,
-				api.SetTeamMember{EventID: e.ID, UserID: person("new").User, Role: api.TeamDoor}))
+				api.SetTeamMember{EventID: e.ID, UserID: person("new").User, Role: api.RoleDoor}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"remove member", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.DeleteTeamMember, api.TeamMemberRef{EventID: e.ID, UserID: door.User}))
@@ -320,13 +320,13 @@ func TestTeam(t *testing.T) {
 	if got := fields(err); !slices.Equal(got, []string{"role"}) {
 		t.Errorf("fields %v", got)
 	}
-	_, err = call(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: anna.User, Role: api.TeamDoor})
+	_, err = call(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: anna.User, Role: api.RoleDoor})
 	wantCode(t, err, fault.Conflict)
 	for range 2 { // the second time changes nothing
-		must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.TeamDoor})
+		must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.RoleDoor})
 	}
-	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.TeamManager})
-	want := []api.TeamMember{{UserID: anna.User, Role: api.TeamManager}, {UserID: ben.User, Role: api.TeamManager}}
+	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.RoleManager})
+	want := []api.TeamMember{{UserID: anna.User, Role: api.RoleOwner}, {UserID: ben.User, Role: api.RoleManager}}
 	if got := must(w, ben, api.ListTeam, api.EventRef{ID: e.ID}).Items; !slices.Equal(got, want) {
 		t.Errorf("team %v, want %v", got, want)
 	}
@@ -370,14 +370,14 @@ func TestHandOver(t *testing.T) {
 	e := w.published("Quartet")
 	_, err := call(w, anna, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: ben.User})
 	wantCode(t, err, fault.Conflict)
-	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.TeamDoor})
+	must(w, anna, api.PutTeamMember, api.SetTeamMember{EventID: e.ID, UserID: ben.User, Role: api.RoleDoor})
 	for range 2 { // the second time as a manager, who may not
 		got, err := call(w, anna, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: ben.User})
-		if err == nil && got.Organizer != ben.User {
-			t.Errorf("handed over to %s", got.Organizer)
+		if err == nil && got.OrganizerID != api.OrganizerOf(ben.User) {
+			t.Errorf("handed over to %s", got.OrganizerID)
 		}
 	}
-	want := []api.TeamMember{{UserID: ben.User, Role: api.TeamManager}, {UserID: anna.User, Role: api.TeamManager}}
+	want := []api.TeamMember{{UserID: ben.User, Role: api.RoleOwner}, {UserID: anna.User, Role: api.RoleManager}}
 	if got := must(w, ben, api.ListTeam, api.EventRef{ID: e.ID}).Items; !slices.Equal(got, want) {
 		t.Errorf("team %v, want %v", got, want)
 	}
@@ -386,7 +386,7 @@ func TestHandOver(t *testing.T) {
 	testkit.Eventually(t, 10*time.Second, func() error {
 		subjects, offers := w.events(e.ID)
 		if n := len(offers); n == 0 || subjects[n-1] != api.EventUpdated.Subject ||
-			offers[n-1].Event.Organizer != ben.User {
+			offers[n-1].Event.OrganizerID != api.OrganizerOf(ben.User) || offers[n-1].Organizer.RoleOf(ben.User) != api.RoleOwner {
 			return fmt.Errorf("told: %v", subjects)
 		}
 		return nil

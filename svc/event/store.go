@@ -6,23 +6,25 @@ import (
 	"database/sql"
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/event/organizer"
 )
 
 // eventStore reads and writes the tables of events.
 type eventStore struct {
-	db  *store.DB
-	now func() time.Time
+	db         *store.DB
+	now        func() time.Time
+	organizers *organizer.Organizers
 }
 
 // row is an event as it is kept.
@@ -30,7 +32,7 @@ type row struct {
 	bun.BaseModel `bun:"table:events,alias:e"`
 
 	ID            ids.Event `bun:",pk"`
-	Organizer     ids.User
+	OrganizerID   ids.Organizer
 	Status        string
 	Name          string
 	Description   string
@@ -61,12 +63,13 @@ type row struct {
 	Pending   string    `bun:",scanonly"`
 	PendingAt time.Time `bun:",scanonly,nullzero"`
 	Team      string    `bun:",scanonly"` // user and role of each member: "usr_1 door,usr_2 manager"
+	organizer.TeamRow
 }
 
 func rowOf(r *record) *row {
 	e := &r.Event
 	return &row{
-		ID: e.ID, Organizer: e.Organizer, Status: e.Status, Name: e.Name, Description: e.Description,
+		ID: e.ID, OrganizerID: e.OrganizerID, Status: e.Status, Name: e.Name, Description: e.Description,
 		Category: e.Category,
 		StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: e.Timezone,
 		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: text.Fold(e.Location.City),
@@ -87,7 +90,7 @@ func (w *row) event() api.Event {
 		types = []api.TicketType{}
 	}
 	return api.Event{
-		ID: w.ID, Organizer: w.Organizer, Status: w.Status, Name: w.Name, Description: w.Description,
+		ID: w.ID, OrganizerID: w.OrganizerID, Status: w.Status, Name: w.Name, Description: w.Description,
 		Category: w.Category,
 		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
@@ -99,18 +102,12 @@ func (w *row) event() api.Event {
 }
 
 func (w *row) record() *record {
-	r := &record{Offer: api.Offer{Event: w.event(), Team: []api.TeamMember{}}, AutoCapacity: w.AutoCapacity}
-	for member := range strings.SplitSeq(w.Team, ",") {
-		if user, role, ok := strings.Cut(member, " "); ok {
-			r.Team = append(r.Team, api.TeamMember{UserID: ids.User(user), Role: role})
-		}
-	}
-	slices.SortFunc(r.Team, func(a, b api.TeamMember) int { return cmp.Compare(a.UserID, b.UserID) })
-	return r
+	return &record{Offer: api.Offer{Event: w.event(), Team: organizer.Members(w.Team),
+		Organizer: w.TeamRow.Team(w.OrganizerID)}, AutoCapacity: w.AutoCapacity}
 }
 
 // columns are those of an event itself.
-const columns = `e.id, e.organizer, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
+const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.payment_providers,
 	e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
@@ -126,7 +123,8 @@ type storedEvent struct {
 func (b eventStore) load(ctx context.Context, id ids.Event) (storedEvent, error) {
 	var w row
 	err := b.db.Read().NewRaw(`SELECT `+columns+`, e.pending, e.pending_at,
-		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team
+		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team, `+
+		organizer.Columns("e.organizer_id")+`
 		FROM events AS e WHERE e.id = ?`, id).Scan(ctx, &w)
 	if err != nil {
 		return storedEvent{}, store.OrNotFound(err, api.NoSuchEvent)
@@ -140,6 +138,9 @@ type change struct {
 	Subject string  `json:"subject"` // of its domain event
 	Delete  bool    `json:"delete,omitempty"`
 	Answer  *answer `json:"answer,omitempty"` // the answer to the request when it is repeated
+	// whose own organizer the event gets, which is made if need be; "" if the event stays where it is
+	Owner     ids.User `json:"owner,omitempty"`
+	OwnerName string   `json:"-"` // what a new organizer is called; "" if that is not known yet
 
 	Act string           `json:"act,omitempty"` // the endpoint that it is made by
 	By  *api.AuditAuthor `json:"by,omitempty"`  // who makes it
@@ -182,9 +183,19 @@ type answer struct {
 	Status int    `json:"status"`
 }
 
-// insert keeps a new event.
-func (b eventStore) insert(ctx context.Context, c change) error {
+// insert keeps a new event if its organizer is one that may have it.
+func (b eventStore) insert(ctx context.Context, c change, may func(*api.OrganizerTeam) error) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := b.ensureOrganizer(ctx, tx, c); err != nil {
+			return err
+		}
+		team, err := organizer.Team(ctx, tx, c.Next.Event.OrganizerID)
+		if err != nil {
+			return err
+		}
+		if err := may(team); err != nil {
+			return err
+		}
 		if err := keepAnswer(ctx, tx, c); err != nil {
 			return err
 		}
@@ -196,6 +207,22 @@ func (b eventStore) insert(ctx context.Context, c change) error {
 		}
 		return publishChange(ctx, tx, c)
 	})
+}
+
+// ensureOrganizer makes the own organizer of the person whom a change gives the event to. One that is another person's
+// by now is not given an event.
+func (b eventStore) ensureOrganizer(ctx context.Context, tx bun.Tx, c change) error {
+	if c.Owner == "" {
+		return nil
+	}
+	if err := b.organizers.Own(ctx, tx, c.Owner, c.OwnerName); err != nil {
+		return err
+	}
+	team, err := organizer.Team(ctx, tx, c.Next.Event.OrganizerID)
+	if err == nil && !slices.Contains(team.Permissions(team.RoleOf(c.Owner)), api.MayEditEvent) {
+		err = fault.New(fault.Conflict, "the person's own organizer belongs to others by now: name an organizer_id")
+	}
+	return err
 }
 
 // replace makes a change if the event still has the revision and the pending change that it is based on, and reports
@@ -215,6 +242,9 @@ func (b eventStore) replace(ctx context.Context, before storedEvent, c change) (
 			return cmp.Or(err, errMoved)
 		}
 		if !c.Delete {
+			if err := b.ensureOrganizer(ctx, tx, c); err != nil {
+				return err
+			}
 			if _, err := tx.NewUpdate().Model(rowOf(c.Next)).WherePK().Exec(ctx); err != nil {
 				return err
 			}
@@ -307,7 +337,7 @@ type filter struct {
 	cityKey    string
 	country    string
 	from, to   time.Time
-	organizer  ids.User
+	organizer  ids.Organizer
 	status     string
 	of         ids.User // only events that this person runs or works for
 	afterStart time.Time
@@ -334,9 +364,10 @@ func (b eventStore) list(ctx context.Context, f filter) ([]api.Event, error) {
 	equal("e.category", f.category)
 	equal("e.city_key", f.cityKey)
 	equal("e.country", f.country)
-	equal("e.organizer", string(f.organizer))
+	equal("e.organizer_id", string(f.organizer))
 	if f.of != "" {
-		q = q.Where("(e.organizer = ? OR e.id IN (SELECT event_id FROM team WHERE user_id = ?))", f.of, f.of)
+		q = q.Where(`(e.organizer_id IN (SELECT organizer_id FROM organizer_members WHERE user_id = ?)
+			OR e.id IN (SELECT event_id FROM team WHERE user_id = ?))`, f.of, f.of)
 	}
 	if !f.from.IsZero() {
 		q = q.Where("e.ends_at >= ?", store.Time(f.from))

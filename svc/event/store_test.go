@@ -16,12 +16,14 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/event/organizer"
 )
 
 // onBoth runs a test of the store on SQLite and on PostgreSQL.
 func onBoth(t *testing.T, test func(t *testing.T, b eventStore)) {
 	testkit.DB(t, "event", Migrations(), func(t *testing.T, db *store.DB) {
-		test(t, eventStore{db: db, now: testkit.NewClock(time.Time{}).Now})
+		now := testkit.NewClock(time.Time{}).Now
+		test(t, eventStore{db: db, now: now, organizers: organizer.New(organizer.Deps{DB: db, Now: now})})
 	})
 }
 
@@ -30,16 +32,22 @@ func keep(t testing.TB, b eventStore, edit func(*record)) *record {
 	t.Helper()
 	r := recordOf(draftOf("Quartet"))
 	now := store.Time(b.now())
-	r.Event.Organizer, r.Event.Status, r.Event.Revision, r.Event.CreatedAt, r.Event.UpdatedAt = anna.User,
+	r.Event.OrganizerID, r.Event.Status, r.Event.Revision, r.Event.CreatedAt, r.Event.UpdatedAt = api.OrganizerOf(anna.User),
 		api.EventPublished, 1, now, now
 	r.Team = []api.TeamMember{}
 	edit(r)
 	r.normalize()
-	if err := b.insert(t.Context(), change{Next: r, Subject: api.EventCreated.Subject}); err != nil {
+	owner := ids.Twin[ids.UserKind](r.Event.OrganizerID)
+	if err := b.insert(t.Context(), change{Next: r, Subject: api.EventCreated.Subject, Owner: owner}, anyTeam); err != nil {
 		t.Fatal(err)
 	}
+	r.Organizer = api.OwnTeam(owner)
+	r.Organizer.Revision = 1
 	return r
 }
+
+// anyTeam lets every organizer have an event.
+func anyTeam(*api.OrganizerTeam) error { return nil }
 
 func next(r *record, edit func(*record)) change {
 	c := change{Next: r.clone(), Subject: api.EventUpdated.Subject}
@@ -50,7 +58,7 @@ func next(r *record, edit func(*record)) change {
 
 func outbox(t testing.TB, b eventStore) (subjects []string) {
 	t.Helper()
-	if err := b.db.Read().NewRaw("SELECT subject FROM outbox ORDER BY seq").Scan(t.Context(), &subjects); err != nil {
+	if err := b.db.Read().NewRaw("SELECT subject FROM outbox WHERE subject LIKE 'ev.event.event.%' ORDER BY seq").Scan(t.Context(), &subjects); err != nil {
 		t.Fatal(err)
 	}
 	return subjects
@@ -90,8 +98,8 @@ func TestStoreReplacesOnlyWhatItKnows(t *testing.T) {
 		before := storedEvent{record: r}
 		first := next(r, func(n *record) {
 			n.Event.Name = "First"
-			n.Team = []api.TeamMember{{UserID: anna.User, Role: api.TeamDoor},
-				{UserID: ben.User, Role: api.TeamManager}}
+			n.Team = []api.TeamMember{{UserID: anna.User, Role: api.RoleDoor},
+				{UserID: ben.User, Role: api.RoleManager}}
 		})
 		if ok, err := b.replace(t.Context(), before, first); !ok || err != nil {
 			t.Fatalf("replace: %v %v", ok, err)
@@ -106,7 +114,7 @@ func TestStoreReplacesOnlyWhatItKnows(t *testing.T) {
 		}
 		second := next(got.record, func(n *record) {
 			n.Team = []api.TeamMember{{UserID: ben.User,
-				Role: api.TeamDoor}}
+				Role: api.RoleDoor}}
 		})
 		if ok, err := b.replace(t.Context(), got, second); !ok || err != nil {
 			t.Fatalf("replace: %v %v", ok, err)
@@ -246,7 +254,7 @@ func TestStoreFilters(t *testing.T) {
 		}
 		make("a", 1, func(r *record) { r.Event.Category = "jazz" })
 		make("b", 2, func(r *record) { r.Event.Location.City = "ZÜRICH"; r.Event.Location.Country = "CH" })
-		make("c", 3, func(r *record) { r.Event.Organizer = ben.User })
+		make("c", 3, func(r *record) { r.Event.OrganizerID = api.OrganizerOf(ben.User) })
 		make("d", 4, func(r *record) { r.Event.Status = api.EventDraft })
 		keepTeam(t, b, "e", day(5))
 		for _, c := range []struct {
@@ -258,7 +266,7 @@ func TestStoreFilters(t *testing.T) {
 			{"category", filter{category: "jazz"}, "a"},
 			{"city", filter{cityKey: text.Fold("zürich")}, "b"},
 			{"country", filter{country: "CH"}, "b"},
-			{"organizer", filter{organizer: ben.User}, "c"},
+			{"organizer", filter{organizer: api.OrganizerOf(ben.User)}, "c"},
 			{"running at from", filter{from: day(3).Add(time.Hour)}, "ce"},
 			{"ending at from", filter{from: day(3).Add(2 * time.Hour)}, "ce"},
 			{"over by from", filter{from: day(3).Add(2*time.Hour + time.Microsecond)}, "e"},
@@ -299,7 +307,7 @@ func keepTeam(t testing.TB, b eventStore, name string, start time.Time) {
 		r.Event.TicketTypes = nil
 	})
 	ok, err := b.replace(t.Context(), storedEvent{record: r}, next(r, func(n *record) {
-		n.Team = []api.TeamMember{{UserID: ben.User, Role: api.TeamDoor}}
+		n.Team = []api.TeamMember{{UserID: ben.User, Role: api.RoleDoor}}
 	}))
 	if !ok || err != nil {
 		t.Fatal(ok, err)

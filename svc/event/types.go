@@ -18,7 +18,7 @@ func (s *Service) newType(t api.NewTicketType) api.TicketType {
 
 func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {
 	added := s.newType(req.NewTicketType)
-	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
+	return s.edited(ctx, edit{event: req.EventID, need: api.MayEditEvent, topic: api.EventUpdated,
 		status: api.CreateTicketType.Success(),
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
@@ -30,7 +30,7 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 }
 
 func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.EventID, need: api.RoleManager, ifMatch: req.IfMatch, topic: api.EventUpdated,
+	return s.edited(ctx, edit{event: req.EventID, need: api.MayEditEvent, ifMatch: req.IfMatch, topic: api.EventUpdated,
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err
@@ -58,7 +58,7 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 }
 
 func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.None, error) {
-	_, err := s.change(ctx, edit{event: req.EventID, need: api.RoleManager, topic: api.EventUpdated,
+	_, err := s.change(ctx, edit{event: req.EventID, need: api.MayEditEvent, topic: api.EventUpdated,
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err

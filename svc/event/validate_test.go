@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/text/language"
-
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
@@ -136,22 +134,6 @@ func make51() []api.NewTicketType {
 		types[i] = api.NewTicketType{Name: "A", Price: api.Money{Currency: "EUR"}, Quantity: 1}
 	}
 	return types
-}
-
-func TestCodes(t *testing.T) {
-	if n := len(strings.Fields(countries)); n != 249 {
-		t.Errorf("%d countries, ISO 3166-1 has 249", n)
-	}
-	for _, code := range strings.Fields(countries) {
-		r, err := language.ParseRegion(code)
-		if err != nil || !r.IsCountry() || !knownCountry(code) {
-			t.Errorf("%s is not a country", code)
-		}
-	}
-	if words := strings.Fields(countries); !slices.IsSorted(words) ||
-		len(slices.Compact(words)) != len(strings.Fields(countries)) {
-		t.Error("the list is not sorted, or has a code twice")
-	}
 }
 
 // The bound of prices leaves room for the tickets of the dearest currencies, and for every sum: of an order, which a

@@ -441,7 +441,7 @@ func (h *harness) consumed(name string) error {
 func (h *harness) concert(by api.User) api.Event {
 	h.t.Helper()
 	start := h.clock.Now().Add(7 * 24 * time.Hour)
-	e := api.Event{ID: ids.New[ids.EventKind](start), Organizer: by.ID, Status: api.EventPublished, Name: "Nocturne & more", StartsAt: start, EndsAt: start.Add(3 * time.Hour),
+	e := api.Event{ID: ids.New[ids.EventKind](start), OrganizerID: api.OrganizerOf(by.ID), Status: api.EventPublished, Name: "Nocturne & more", StartsAt: start, EndsAt: start.Add(3 * time.Hour),
 		Timezone: "Europe/Berlin", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"}, Revision: 1, UpdatedAt: h.clock.Now()}
 	h.change(api.EventWasPublished.Subject, e)
 	return e

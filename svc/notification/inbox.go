@@ -104,7 +104,7 @@ func (s *Service) managed(ctx context.Context, id ids.Event) (api.Event, error) 
 	if err != nil {
 		return api.Event{}, err
 	}
-	return offer.Event, offer.Require(rpc.Caller(ctx), api.RoleManager)
+	return offer.Event, offer.Require(rpc.Caller(ctx), api.MayAnnounce)
 }
 
 func (s *Service) offer(ctx context.Context, id ids.Event) (*api.Offer, error) {

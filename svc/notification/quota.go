@@ -88,10 +88,10 @@ type quotaRow struct {
 // The keys of quotas.
 const smsOfAll = "sms"
 
-func mailsOf(user ids.User) string       { return "mail." + user.String() }
-func smsOf(user ids.User) string         { return "sms." + user.String() }
-func announcementsOf(e ids.Event) string { return "announcements." + e.String() }
-func recipientsOf(user ids.User) string  { return "recipients." + user.String() }
+func mailsOf(user ids.User) string        { return "mail." + user.String() }
+func smsOf(user ids.User) string          { return "sms." + user.String() }
+func announcementsOf(e ids.Event) string  { return "announcements." + e.String() }
+func recipientsOf(o ids.Organizer) string { return "recipients." + o.String() }
 
 func (s *Service) today() time.Time { return s.Now().UTC().Truncate(24 * time.Hour) }
 
@@ -190,7 +190,7 @@ func (s *Service) allowAnnouncement(ctx context.Context, tx bun.Tx, e api.Event)
 		return err
 	}
 	most = api.MailsPerOrganizer.Get(s.Live)
-	if got, err = s.use(ctx, tx, []string{recipientsOf(e.Organizer)}, people, most); err != nil {
+	if got, err = s.use(ctx, tx, []string{recipientsOf(e.OrganizerID)}, people, most); err != nil {
 		return err
 	}
 	if len(got) == 0 {

@@ -225,21 +225,21 @@ func (s *Service) Visible(ctx context.Context, id ids.Payment) (*record.Payment,
 	if row.UserID == rpc.Caller(ctx).User {
 		return row, nil
 	}
-	return row, s.requireManager(ctx, row)
+	return row, s.require(ctx, row, api.MayReadMoney)
 }
 
 // Managed implements provider.Payments.
-func (s *Service) Managed(ctx context.Context, id ids.Payment) (*record.Payment, error) {
+func (s *Service) Managed(ctx context.Context, id ids.Payment, need api.Permission) (*record.Payment, error) {
 	row, err := s.store.payment(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return row, s.requireManager(ctx, row)
+	return row, s.require(ctx, row, need)
 }
 
-// requireManager refuses all but the managers of the payment's event and administrators: to others there is no such
+// require refuses all who lack a permission at the payment's event. To those who may not see it there is no such
 // payment.
-func (s *Service) requireManager(ctx context.Context, row *record.Payment) error {
+func (s *Service) require(ctx context.Context, row *record.Payment, need api.Permission) error {
 	caller := rpc.Caller(ctx)
 	if caller.Admin() {
 		return nil
@@ -248,8 +248,8 @@ func (s *Service) requireManager(ctx context.Context, row *record.Payment) error
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if err != nil || offer.RoleOf(caller) < api.RoleManager {
+	if err != nil || !offer.Can(caller, need) && !offer.Can(caller, api.MayReadMoney) {
 		return fault.New(fault.NotFound, "no such payment")
 	}
-	return nil
+	return offer.Require(caller, need)
 }

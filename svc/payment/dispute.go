@@ -185,7 +185,7 @@ func taken(status string) bool { return status == api.DisputeOpen || status == a
 
 // listDisputes shows who reclaims the money of a payment.
 func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.List[api.Dispute], error) {
-	if _, err := s.Managed(ctx, req.ID); err != nil {
+	if _, err := s.Managed(ctx, req.ID, api.MayReadMoney); err != nil {
 		return nil, err
 	}
 	var rows []*disputeRow
@@ -202,7 +202,7 @@ func (s *Service) listDisputes(ctx context.Context, req *api.PaymentRef) (*api.L
 
 // repeatRefund makes a refund that has failed once more, because a person says so.
 func (s *Service) repeatRefund(ctx context.Context, req *api.RefundRef) (*api.Refund, error) {
-	if _, err := s.Managed(ctx, req.PaymentID); err != nil {
+	if _, err := s.Managed(ctx, req.PaymentID, api.MayRefund); err != nil {
 		return nil, err
 	}
 	var rows []*record.Refund

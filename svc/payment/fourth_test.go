@@ -170,7 +170,7 @@ func TestFourthProvider(t *testing.T) {
 		if err != nil || row.Status != api.PaymentSucceeded {
 			t.Errorf("confirmed: %+v, %v", row, err)
 		}
-		_, err = g.service.Managed(ctx, p.ID)
+		_, err = g.service.Managed(ctx, p.ID, api.MayReadMoney)
 		wantFault(t, err, fault.NotFound)
 		h.refundAll(i, p.ID)
 		i.RefundNow()

@@ -167,8 +167,8 @@ func (h *harness) serveOffers() {
 	h.t.Helper()
 	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: "event", Log: testkit.Log(h.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
-		return &api.Offer{Event: api.Event{ID: req.EventID, Organizer: organizerID},
-			Team: []api.TeamMember{{UserID: managerID, Role: api.TeamManager}, {UserID: doorID, Role: api.TeamDoor}}}, nil
+		return &api.Offer{Organizer: api.OwnTeam(organizerID), Event: api.Event{ID: req.EventID, OrganizerID: api.OrganizerOf(organizerID)},
+			Team: []api.TeamMember{{UserID: managerID, Role: api.RoleManager}, {UserID: doorID, Role: api.RoleDoor}}}, nil
 	})
 	testkit.Serve(h.t, srv)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,7 @@ func (w *world) before(d rpc.Descriptor, owner, buyer string) {
 		}
 		w.scan = call[api.List[api.Scan]](w.s, 200, "GET", event+"/admissions", owner, nil).Items[0].ID
 	case api.DeleteInvitation.Subject():
-		call[any](w.s, 201, "POST", event+"/team", owner, api.Invite{Email: "new@example.org", Role: api.TeamDoor})
+		call[any](w.s, 201, "POST", event+"/team", owner, api.Invite{Email: "new@example.org", Role: api.RoleDoor})
 	case api.ResizeLease.Subject():
 		w.lease = call[api.Lease](w.s, 201, "POST", event+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
 			TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 2})
@@ -129,7 +130,7 @@ func TestEveryActHasItsLine(t *testing.T) {
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
 	s.set(admin, api.ManualEnabled.Key(), "true")
-	people := s.cast(admin)
+	people := s.cast(admin, filepath.Join(cfg.Data, "outbox"))
 	owner, buyer := people[4], people[3]
 	for _, d := range api.All() {
 		name := d.Service + "." + d.Name
@@ -369,14 +370,14 @@ func TestAuditLogIsReadByWhoMay(t *testing.T) {
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
-	_, owner := s.join("owner@example.org")
+	who, owner := s.join("owner@example.org")
 	_, other := s.join("other@example.org")
 	e := s.concert(owner, 5, 0)
 	s.concert(other, 5, 0)
 	event := "/v1/events/" + e.ID.String() + "/audit-log"
 	s.lines(admin, 2, url.Values{"event": {e.ID.String()}})
 	for _, l := range call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items {
-		if l.EventID != e.ID || l.By.UserID != e.Organizer || l.By.SessionID == "" {
+		if l.EventID != e.ID || l.By.UserID != who.ID || l.By.SessionID == "" {
 			t.Errorf("%+v", l)
 		}
 	}

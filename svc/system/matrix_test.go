@@ -3,6 +3,8 @@ package system_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -19,9 +21,13 @@ import (
 // Who may do what with the things of others. An endpoint of api.All with an id in its path that is not here, and not for
 // administrators only, fails the test: its row has to be written.
 const (
-	managers = "owner manager admin"
-	team     = managers + " door"
-	holders  = managers + " buyer"
+	owners   = "owner admin"
+	managers = owners + " manager"
+	money    = managers + " finance" // orders, money and numbers
+	doors    = managers + " door"
+	team     = money + " door"
+	holders  = money + " buyer"
+	members  = owners + " finance" // of the organizer, not of the event alone
 )
 
 func mayCall() map[string]string {
@@ -29,23 +35,26 @@ func mayCall() map[string]string {
 		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for all
 		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
-		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": "owner admin", "event.invite": managers, "event.uninvite": managers,
-		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": managers,
-		"analytics.summary": managers, "analytics.sales": managers, "analytics.attendance": managers, "analytics.funnel": managers,
-		"analytics.demographics": managers, "analytics.forecast": managers, "analytics.report": managers, "analytics.live": managers,
+		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": owners, "event.invite": managers, "event.uninvite": managers,
+		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
+		"analytics.summary": money, "analytics.sales": money, "analytics.attendance": money, "analytics.funnel": money,
+		"analytics.demographics": money, "analytics.forecast": money, "analytics.report": money, "analytics.live": money,
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer", "ticketing.withdraw_transfer": "buyer",
-		"ticketing.attendees": managers, "ticketing.attendees_csv": managers, "ticketing.attendees_xlsx": managers, "ticketing.orders_csv": managers,
-		"ticketing.orders_xlsx": managers, "ticketing.update_ticket": "buyer",
-		"ticketing.admit": team, "ticketing.exit": team, "ticketing.admissions": team, "ticketing.undo_admission": managers,
-		"ticketing.set_authority": "owner admin", "ticketing.authority": team, "ticketing.end_authority": managers,
+		"ticketing.attendees": money, "ticketing.attendees_csv": money, "ticketing.attendees_xlsx": money, "ticketing.orders_csv": money,
+		"ticketing.orders_xlsx": money, "ticketing.update_ticket": "buyer",
+		"ticketing.admit": doors, "ticketing.exit": doors, "ticketing.admissions": doors, "ticketing.undo_admission": managers,
+		"ticketing.set_authority": owners, "ticketing.authority": doors, "ticketing.end_authority": managers,
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
-		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": managers,
+		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": money,
 		"user.end_session": "buyer", "audit.list_event": managers,
 		"venue.get": "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
 		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
-		"ticketing.reverse_sale": managers, "ticketing.leases": managers, "ticketing.flagged_sales": managers, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
-		"payment.manual_payment": holders, "payment.mark_paid": managers, "payment.mark_refund_paid": managers, "payment.repeat_refund": managers, "payment.disputes": managers,
+		"ticketing.reverse_sale": money, "ticketing.leases": managers, "ticketing.flagged_sales": money, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
+		"payment.manual_payment": holders, "payment.mark_paid": money, "payment.mark_refund_paid": money, "payment.repeat_refund": money, "payment.disputes": money,
+		"event.get_organizer": members, "event.list_members": members, "event.list_roles": members, "event.update_organizer": owners,
+		"event.set_member": owners, "event.delete_member": owners, "event.invite_member": owners, "event.uninvite_member": owners,
+		"event.transfer_organizer": owners, "event.set_role": owners, "event.delete_role": owners,
 	}
 }
 
@@ -56,16 +65,51 @@ type person struct {
 }
 
 // cast are the people of the matrix. The stranger runs an event too, and has a ticket to it.
-func (s *site) cast(admin string) []person {
+func (s *site) cast(admin, outbox string) []person {
 	s.t.Helper()
 	people := []person{{name: "anonymous"}, {name: "admin", token: admin}}
-	for _, name := range []string{"stranger", "buyer", "owner", "manager", "door"} {
+	for _, name := range []string{"stranger", "buyer", "owner", "manager", "door", "finance"} {
 		u, token := s.join(name + "@example.org")
 		people = append(people, person{name, token, u.ID})
 	}
 	stranger := people[2].token
 	call[api.Order](s, 201, "POST", "/v1/orders", stranger, seats(s.concert(stranger, 5, 0), 1))
+	owner, finance := people[4], people[7]
+	s.concert(owner.token, 1, 0) // which makes the organizer
+	s.confirmByMail(outbox, "finance@example.org")
+	got := call[api.TeamMember](s, 201, "POST", "/v1/organizers/"+api.OrganizerOf(owner.id).String()+"/members", owner.token,
+		map[string]string{"email": "finance@example.org", "role": api.RoleFinance})
+	if got.UserID != finance.id {
+		s.t.Fatalf("invited is %+v", got)
+	}
 	return people
+}
+
+// confirmByMail confirms the address of a person, by the mail in the outbox.
+func (s *site) confirmByMail(outbox, email string) {
+	s.t.Helper()
+	testkit.Eventually(s.t, 30*time.Second, func() error {
+		files, err := filepath.Glob(filepath.Join(outbox, "*.eml"))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(string(text), email) {
+				continue
+			}
+			for _, word := range strings.Fields(strings.ReplaceAll(string(text), "=\r\n", "")) {
+				if strings.HasPrefix(word, "ec_") {
+					call[any](s, 204, "POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: word})
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("no mail to %s confirms it, of %d", email, len(files))
+	})
 }
 
 // world is a set of things that belong to the owner and the buyer, none of which was touched yet.
@@ -83,6 +127,7 @@ type world struct {
 	session       ids.Session         // of the buyer, besides the one that calls
 	members       map[string]ids.User // one that each person may remove from the team
 	passes        map[string]ids.Pass // one that each person may delete
+	owner         person
 }
 
 func (s *site) world(people []person, admin string) *world {
@@ -91,7 +136,7 @@ func (s *site) world(people []person, admin string) *world {
 	for _, p := range people {
 		who[p.name] = p
 	}
-	w := &world{s: s, admin: admin, members: map[string]ids.User{}, passes: map[string]ids.Pass{}}
+	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
 	s.login("buyer@example.org")
 	w.session = call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
@@ -101,11 +146,14 @@ func (s *site) world(people []person, admin string) *world {
 	for _, p := range people {
 		w.members[p.name] = call[api.User](s, 201, "POST", "/v1/users", "",
 			api.Register{Email: ids.New[ids.UserKind](time.Now()).String() + "@example.org", Password: password, Name: "Member"}).ID
-		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.TeamDoor})
+		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.RoleDoor})
 		w.passes[p.name] = call[api.NewPassSecret](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/passes", owner, api.NewPass{Name: p.name}).ID
 	}
+	for _, p := range people {
+		call[api.Role](s, 200, "PUT", w.organizer()+"/roles/of-"+p.name, owner, map[string]any{"permissions": []string{"door.admit"}})
+	}
 	for _, e := range []api.Event{w.event, w.draft} {
-		for _, role := range []string{api.TeamManager, api.TeamDoor} {
+		for _, role := range []string{api.RoleManager, api.RoleDoor} {
 			call[any](s, 200, "PUT", "/v1/events/"+e.ID.String()+"/team/"+who[role].id.String(), owner, map[string]string{"role": role})
 		}
 	}
@@ -134,6 +182,9 @@ func (s *site) world(people []person, admin string) *world {
 	})
 	return w
 }
+
+// organizer is the path of the one whose events they are.
+func (w *world) organizer() string { return "/v1/organizers/" + w.event.OrganizerID.String() }
 
 // path fills the path of an endpoint with ids of the kinds that its request asks for.
 func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
@@ -171,12 +222,19 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = w.paid.PaymentID.String()
 		case ids.Refund:
 			id = ids.New[ids.RefundKind](time.Now()).String()
+		case ids.Organizer:
+			id = w.event.OrganizerID.String()
 		case string:
-			if id = w.manual.ID.String(); name == "file" {
+			switch id = w.manual.ID.String(); name {
+			case "file":
 				id = "sales.csv"
+			case "name":
+				id = "of-" + p.name
 			}
 		case ids.User:
-			id = w.members[p.name].String()
+			if id = w.members[p.name].String(); strings.HasPrefix(d.Path, "/v1/organizers/") {
+				id = w.owner.id.String() // who cannot leave, nor be less than an owner
+			}
 		case ids.Pass:
 			id = w.passes[p.name].String()
 		default:
@@ -184,7 +242,7 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 		}
 		path = strings.ReplaceAll(path, "{"+name+"}", id)
 	}
-	if d.Subject() == api.DeleteInvitation.Subject() {
+	if d.Subject() == api.DeleteInvitation.Subject() || d.Subject() == api.DeleteOrganizerInvitation.Subject() {
 		path += "?email=new@example.org"
 	}
 	return path
@@ -198,7 +256,7 @@ func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 // body returns a request that would be good if the right person sent it.
 func (w *world) body(d rpc.Descriptor) any {
 	switch d.Subject() {
-	case "api.event.update", "api.event.update_ticket_type", "api.venue.update":
+	case "api.event.update", "api.event.update_ticket_type", "api.venue.update", "api.event.update_organizer":
 		return map[string]string{"name": "Another name"}
 	case "api.event.add_ticket_type":
 		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
@@ -209,11 +267,19 @@ func (w *world) body(d rpc.Descriptor) any {
 	case "api.venue.create_pass":
 		return api.NewPass{Name: "Scanner"}
 	case "api.event.invite":
-		return api.Invite{Email: "new@example.org", Role: api.TeamDoor}
+		return api.Invite{Email: "new@example.org", Role: api.RoleDoor}
 	case "api.event.set_organizer":
-		return api.SetOrganizer{UserID: w.event.Organizer} // who has it: handing it over would change who may do the rest
+		return api.SetOrganizer{UserID: w.owner.id} // who has it: handing it over would change who may do the rest
+	case "api.event.transfer_organizer":
+		return api.NewOwner{UserID: w.owner.id}
+	case "api.event.invite_member":
+		return map[string]string{"email": "new@example.org", "role": api.RoleDoor}
+	case "api.event.set_member":
+		return map[string]string{"role": api.RoleOwner}
+	case "api.event.set_role":
+		return map[string]any{"permissions": []string{"door.admit", "door.undo"}}
 	case "api.event.set_team_member":
-		return map[string]string{"role": api.TeamManager}
+		return map[string]string{"role": api.RoleManager}
 	case "api.ticketing.update_ticket":
 		return api.NewHolder{Holder: api.Attendee{Name: "Ada"}}
 	case "api.ticketing.transfer_ticket":
@@ -239,7 +305,7 @@ func (w *world) seen() string {
 	w.s.t.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	var b strings.Builder
-	for _, path := range []string{event, event + "/team", event + "/admissions", event + "/leases", event + "/passes", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
+	for _, path := range []string{w.organizer(), w.organizer() + "/members", w.organizer() + "/roles", event, event + "/team", event + "/admissions", event + "/leases", event + "/passes", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
 		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String(),
 		"/v1/venues/" + w.venue.ID.String()} {
 		got, err := w.s.send("GET", path, w.admin, nil)
@@ -259,7 +325,7 @@ func TestAccessMatrix(t *testing.T) {
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
 	s.set(admin, api.ManualEnabled.Key(), "true")
-	people := s.cast(admin)
+	people := s.cast(admin, filepath.Join(cfg.Data, "outbox"))
 	may := mayCall()
 	reading := s.world(people, admin)
 	checked := 0
@@ -295,12 +361,15 @@ func TestAccessMatrix(t *testing.T) {
 			want, secret := 404, 404 // what the caller may not see does not exist
 			if ofEvent {
 				want = 403
-				if p.name == "door" || p.name == "manager" {
+				if p.name == "door" || p.name == "manager" || p.name == "finance" {
 					secret = 403 // knows the draft
 				}
 			}
 			if d.Subject() == api.CreateRefund.Subject() && p.name == "buyer" {
 				want = 403 // sees the payment
+			}
+			if strings.HasPrefix(d.Path, "/v1/organizers/") && p.name == "finance" {
+				want = 403 // sees the organizer
 			}
 			if p.name == "anonymous" && d.Access == rpc.User {
 				want, secret = 401, 401

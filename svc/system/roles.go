@@ -105,7 +105,8 @@ func services() []role {
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
 			sealed: ticketing.Sealed,
 			grants: append(append(publishes("ticketing"), consumesEvents("ticketing")...),
-				natsconf.OwnKV(api.InventoryBucket), natsconf.SubscribeTo(api.EventChanges),
+				natsconf.OwnKV(api.InventoryBucket),
+				natsconf.SubscribeTo(api.EventChanges, api.OrganizerChanges),
 				publishesLive("ticketing")),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
@@ -248,7 +249,8 @@ func Roles() []natsconf.Role {
 			natsconf.SubscribeTo(observe.MetricsSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
 			natsconf.ReadKV(revocation.Bucket),
-			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges),
+			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges,
+				api.OrganizerChanges),
 			natsconf.PublishTo(coherence.GatewayConfirms)),
 	}
 	for _, r := range services() {

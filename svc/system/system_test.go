@@ -56,7 +56,7 @@ func TestMainPath(t *testing.T) {
 	s.refused("conflict", "POST", "/v1/users", "", api.Register{Email: "buyer@example.org", Password: password, Name: "Again"})
 
 	event := s.concert(organizer, 10, 2500)
-	if event.Organizer != org.ID || event.Status != api.EventPublished {
+	if event.OrganizerID != api.OrganizerOf(org.ID) || event.Status != api.EventPublished {
 		t.Errorf("event is %+v", event)
 	}
 	path := "/v1/events/" + event.ID.String()

@@ -39,7 +39,7 @@ func TestAttendees(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(100, 0)
-		event, organizer := offer.Event.ID, h.as(offer.Event.Organizer)
+		event, organizer := offer.Event.ID, h.as(ownerOf(offer))
 		var buyers []ids.User
 		for i, name := range []string{"=cmd()", "Zoë Müller", "Bo"} {
 			id, address := person(), fmt.Sprintf("p%d@example.org", i)
@@ -158,7 +158,7 @@ func TestTablesOfAnyLength(t *testing.T) {
 			at := store.Time(h.clock.Now().Add(time.Duration(i/3) * time.Second))
 			rows[i] = ticketRow{ID: ids.New[ids.TicketKind](at), OrderID: ids.New[ids.OrderKind](at),
 				EventID: offer.Event.ID, TicketTypeID: offer.Event.TicketTypes[0].ID,
-				OwnerID: offer.Event.Organizer, HolderName: "Ada", Status: api.TicketValid, Revision: 1, IssuedAt: at}
+				OwnerID: ownerOf(offer), HolderName: "Ada", Status: api.TicketValid, Revision: 1, IssuedAt: at}
 		}
 		rows[n-1].HolderName, rows[0].HolderName = "Lilou", "Lilou" // letters that no id has
 		if err := h.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -175,7 +175,7 @@ func TestTablesOfAnyLength(t *testing.T) {
 			var file []byte
 			ask := nats.Header{rpc.HeaderParams: {url.Values{"id": {offer.Event.ID.String()}, "q": {query}}.Encode()}}
 			for parts := 1; ; parts++ {
-				reply, err := h.caller(api.GetAttendeesCSV.Spec).Forward(h.as(offer.Event.Organizer),
+				reply, err := h.caller(api.GetAttendeesCSV.Spec).Forward(h.as(ownerOf(offer)),
 					api.GetAttendeesCSV.Spec, ask, nil)
 				if err != nil || rpc.Fault(reply) != nil {
 					t.Fatal(err, rpc.Fault(reply))
@@ -201,7 +201,7 @@ func TestTablesOfAnyLength(t *testing.T) {
 			}
 		}
 		for part, want := range map[int]int{1: workbookRows, 2: lookAt + 1} {
-			blob := must(h.as(offer.Event.Organizer), h, api.GetAttendeesXLSX,
+			blob := must(h.as(ownerOf(offer)), h, api.GetAttendeesXLSX,
 				api.AttendeeWorkbook{EventWorkbook: api.EventWorkbook{
 					EventExport: api.EventExport{EventID: offer.Event.ID}, Part: part}})
 			f, err := excelize.OpenReader(bytes.NewReader(blob.Data))
@@ -229,13 +229,13 @@ func TestHolderIsSetLater(t *testing.T) {
 			api.NewHolder{ID: b.tickets[0].ID, Holder: api.Attendee{Name: "a\nb"}}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("a name of two lines: %v", err)
 		}
-		for _, other := range []ids.User{person(), offer.Event.Organizer} {
+		for _, other := range []ids.User{person(), ownerOf(offer)} {
 			if _, err := do(h.as(other), h, api.UpdateTicket,
 				api.NewHolder{ID: b.tickets[0].ID, Holder: holder}); !fault.Is(err, fault.NotFound) {
 				t.Errorf("another's ticket: %v", err)
 			}
 		}
-		must(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: got.Code})
+		must(h.as(ownerOf(offer)), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: got.Code})
 		if _, err := do(h.as(b.buyer), h, api.UpdateTicket,
 			api.NewHolder{ID: b.tickets[0].ID, Holder: holder}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("a used ticket: %v", err)

@@ -45,7 +45,7 @@ const saleHold = time.Minute
 // createSale sells from the pool at a counter: an order that is paid as it is written, like a free one, with its money
 // in the outbox for the payment service.
 func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, error) {
-	offer, err := s.offerAs(ctx, req.EventID, api.RoleDoor)
+	offer, err := s.offerAs(ctx, req.EventID, api.MaySell)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (s *Service) reverseSale(ctx context.Context, req *api.ReverseSaleRequest) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.offerAs(ctx, row.EventID, api.RoleManager); err != nil {
+	if _, err := s.offerAs(ctx, row.EventID, api.MayRefund); err != nil {
 		if fault.Is(err, fault.Forbidden) {
 			return nil, errNoSale
 		}

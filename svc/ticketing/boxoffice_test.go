@@ -46,8 +46,8 @@ func TestReverseSale(t *testing.T) {
 		h.start()
 		h.start()
 		o := h.publish(10, 1000)
-		owner, door := o.Event.Organizer, person()
-		o.Team = []api.TeamMember{{UserID: door, Role: api.TeamDoor}}
+		owner, door := ownerOf(o), person()
+		o.Team = []api.TeamMember{{UserID: door, Role: api.RoleDoor}}
 		made, err := h.sell(owner, "sale-1", sale(o, 3, api.PaidInCash))
 		if err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestSaleAtACounter(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		o := h.publish(4, 1000)
-		seller := o.Event.Organizer
+		seller := ownerOf(o)
 		in := sale(o, 2, api.PaidByCard)
 		in.Payment.Reference, in.Attendees = "T1-7", []api.Attendee{{Name: "Ada"}}
 		// A good till asks again when it has no answer.
@@ -161,18 +161,18 @@ func TestSaleRefused(t *testing.T) {
 			want fault.Code
 		}{
 			"a stranger":          {h.as(person()), sale(o, 1, api.PaidInCash), fault.Forbidden},
-			"a gift for money":    {h.as(gift.Event.Organizer), sale(gift, 1, api.PaidInCash), fault.Invalid},
-			"money for nothing":   {h.as(o.Event.Organizer), sale(o, 1, api.PaidNot), fault.Invalid},
-			"another way":         {h.as(o.Event.Organizer), sale(o, 1, "shells"), fault.Invalid},
-			"another event's":     {h.as(o.Event.Organizer), api.NewSale{EventID: o.Event.ID, Items: sale(gift, 1, "").Items}, fault.Invalid},
-			"no items":            {h.as(o.Event.Organizer), api.NewSale{EventID: o.Event.ID}, fault.Invalid},
-			"more than there are": {h.as(o.Event.Organizer), sale(o, 5, api.PaidInCash), fault.SoldOut},
+			"a gift for money":    {h.as(ownerOf(gift)), sale(gift, 1, api.PaidInCash), fault.Invalid},
+			"money for nothing":   {h.as(ownerOf(o)), sale(o, 1, api.PaidNot), fault.Invalid},
+			"another way":         {h.as(ownerOf(o)), sale(o, 1, "shells"), fault.Invalid},
+			"another event's":     {h.as(ownerOf(o)), api.NewSale{EventID: o.Event.ID, Items: sale(gift, 1, "").Items}, fault.Invalid},
+			"no items":            {h.as(ownerOf(o)), api.NewSale{EventID: o.Event.ID}, fault.Invalid},
+			"more than there are": {h.as(ownerOf(o)), sale(o, 5, api.PaidInCash), fault.SoldOut},
 		} {
 			if got, err := do(c.ctx, h, api.CreateSale, c.in); !fault.Is(err, c.want) {
 				t.Errorf("%s: %+v, %v; want %s", name, got, err, c.want)
 			}
 		}
-		if got := must(h.as(gift.Event.Organizer), h, api.CreateSale, sale(gift, 1, api.PaidNot)); got.Total.Amount != 0 {
+		if got := must(h.as(ownerOf(gift)), h, api.CreateSale, sale(gift, 1, api.PaidNot)); got.Total.Amount != 0 {
 			t.Errorf("a gift is %+v", got)
 		}
 		h.change(o.Event.ID, api.EventWasCancelled.Subject, func(o *api.Offer) { o.Event.Status = api.EventCancelled })
@@ -182,7 +182,7 @@ func TestSaleRefused(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := do(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash)); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(ownerOf(o)), h, api.CreateSale, sale(o, 1, api.PaidInCash)); !fault.Is(err, fault.Conflict) {
 			t.Errorf("a cancelled event: %v", err)
 		}
 		h.audit()
@@ -202,7 +202,7 @@ func TestTillsAndBuyers(t *testing.T) {
 			wg.Go(func() {
 				var err error
 				if i%2 == 0 {
-					_, err = do(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash))
+					_, err = do(h.as(ownerOf(o)), h, api.CreateSale, sale(o, 1, api.PaidInCash))
 				} else {
 					_, err = h.createWithRetry(person(), order(o, 1))
 				}
@@ -228,8 +228,8 @@ func TestRefundOfASale(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		o := h.publish(4, 1000)
-		made := must(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 2, api.PaidInCash))
-		due := must(h.as(o.Event.Organizer), h, api.DecideRefund, api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()),
+		made := must(h.as(ownerOf(o)), h, api.CreateSale, sale(o, 2, api.PaidInCash))
+		due := must(h.as(ownerOf(o)), h, api.DecideRefund, api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()),
 			OrderID: made.OrderID, PaymentID: paymentOf(made.OrderID, 2000), Tickets: []ids.Ticket{made.Tickets[0].ID}})
 		if due.Amount.Amount != 1000 {
 			t.Errorf("due is %+v", due)

@@ -57,7 +57,7 @@ func TestChangesOfOrdersArePublished(t *testing.T) {
 		h.clock.Advance(2 * time.Minute)
 		until(left.ID, api.OrderExpired)
 
-		must(h.as(offer.Event.Organizer), h, api.DecideRefund,
+		must(h.as(ownerOf(offer)), h, api.DecideRefund,
 			api.RefundOrder{RefundID: ids.New[ids.RefundKind](h.clock.Now()), OrderID: bought.ID, PaymentID: payment})
 		until(bought.ID, api.OrderRefunding)
 		h.announce(api.PaymentWasRefunded.Subject,

@@ -160,12 +160,12 @@ func (e *edge) send(entries ...line.Entry) (int64, error) {
 
 func (h *harness) handOver(e *edge, o *api.Offer, policy string) *api.Authority {
 	h.t.Helper()
-	return must(h.as(o.Event.Organizer), h, api.SetAuthority,
+	return must(h.as(ownerOf(o)), h, api.SetAuthority,
 		api.NewAuthority{EventID: o.Event.ID, VenueID: e.session.VenueID, Policy: policy})
 }
 
 func (h *harness) scan(o *api.Offer, code string) (*api.AdmissionResult, error) {
-	return do(h.as(o.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: o.Event.ID, Code: code, Gate: "hub"})
+	return do(h.as(ownerOf(o)), h, api.AdmitTicket, api.Admission{EventID: o.Event.ID, Code: code, Gate: "hub"})
 }
 
 func (h *harness) scanned(o *api.Offer, code, want string) {
@@ -178,7 +178,7 @@ func (h *harness) scanned(o *api.Offer, code, want string) {
 
 func (h *harness) admissions(o *api.Offer) []api.Scan {
 	h.t.Helper()
-	return must(h.as(o.Event.Organizer), h, api.ListAdmissions,
+	return must(h.as(ownerOf(o)), h, api.ListAdmissions,
 		api.EventPage{EventID: o.Event.ID, Page: api.Page{Limit: 200}}).Items
 }
 
@@ -191,7 +191,7 @@ func TestDoorsGoAndComeBack(t *testing.T) {
 		event := offer.Event.ID
 		b := h.buy(offer, 4)
 		codes := b.tickets
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		h.scanned(offer, codes[0].Code, api.Admitted)
 
 		a := h.handOver(e, offer, "")
@@ -207,8 +207,8 @@ func TestDoorsGoAndComeBack(t *testing.T) {
 			t.Errorf("a scan meanwhile: %v", err)
 		}
 		h.scanned(offer, "ST1.nonsense", api.InvalidCode) // which needs no authority
-		other := h.edge(offer.Event.Organizer)
-		if _, err := do(h.as(offer.Event.Organizer), h, api.SetAuthority, api.NewAuthority{EventID: event,
+		other := h.edge(ownerOf(offer))
+		if _, err := do(h.as(ownerOf(offer)), h, api.SetAuthority, api.NewAuthority{EventID: event,
 			VenueID: other.session.VenueID}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("another venue gets the doors, too: %v", err)
 		}
@@ -227,11 +227,11 @@ func TestDoorsGoAndComeBack(t *testing.T) {
 				t.Errorf("the venue takes: %v", err)
 			}
 		}
-		if got := must(h.as(offer.Event.Organizer), h, api.GetAuthority, api.EventRef{ID: event}); got.State != line.DoorsVenue {
+		if got := must(h.as(ownerOf(offer)), h, api.GetAuthority, api.EventRef{ID: event}); got.State != line.DoorsVenue {
 			t.Errorf("taken: %+v", got)
 		}
 		h.there = func(_ context.Context, req *line.There) (*api.AdmissionResult, error) {
-			if req.VenueID != e.session.VenueID || req.Code != codes[1].Code || req.Gate != "hub" || req.By != offer.Event.Organizer {
+			if req.VenueID != e.session.VenueID || req.Code != codes[1].Code || req.Gate != "hub" || req.By != ownerOf(offer) {
 				t.Errorf("the venue is asked %+v", req)
 			}
 			return &api.AdmissionResult{Result: api.Admitted}, nil
@@ -249,7 +249,7 @@ func TestDoorsGoAndComeBack(t *testing.T) {
 			t.Errorf("the journal is at %d, %v", n, err)
 		}
 
-		back := must(h.as(offer.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
+		back := must(h.as(ownerOf(offer)), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
 		if back.State != line.DoorsReturning {
 			t.Errorf("wanted back: %+v", back)
 		}
@@ -311,16 +311,16 @@ func TestWhoHandsDoorsOver(t *testing.T) {
 		offer := h.publish(10, 0)
 		event := offer.Event.ID
 		manager, door := person(), person()
-		offer.Team = []api.TeamMember{{UserID: manager, Role: api.TeamManager}, {UserID: door, Role: api.TeamDoor}}
-		e, foreign := h.edge(offer.Event.Organizer), h.edge(person())
+		offer.Team = []api.TeamMember{{UserID: manager, Role: api.RoleManager}, {UserID: door, Role: api.RoleDoor}}
+		e, foreign := h.edge(ownerOf(offer)), h.edge(person())
 		put := func(who ids.User, venue ids.Venue, roles ...string) error {
 			_, err := do(h.as(who, roles...), h, api.SetAuthority, api.NewAuthority{EventID: event, VenueID: venue})
 			return err
 		}
 		nowhere := ids.New[ids.VenueKind](h.clock.Now())
 		for what, err := range map[string]error{"a manager who does not own the venue": put(manager, e.session.VenueID),
-			"the door": put(door, e.session.VenueID), "an organizer, to a foreign venue": put(offer.Event.Organizer, foreign.session.VenueID),
-			"an organizer, to none": put(offer.Event.Organizer, nowhere)} {
+			"the door": put(door, e.session.VenueID), "an organizer, to a foreign venue": put(ownerOf(offer), foreign.session.VenueID),
+			"an organizer, to none": put(ownerOf(offer), nowhere)} {
 			if !fault.Is(err, fault.Forbidden) {
 				t.Errorf("%s: %v", what, err)
 			}
@@ -328,13 +328,13 @@ func TestWhoHandsDoorsOver(t *testing.T) {
 		if err := put(person(), nowhere, rpc.RoleAdmin); !fault.Is(err, fault.NotFound) {
 			t.Errorf("an administrator, to none: %v", err)
 		}
-		if _, err := do(h.as(offer.Event.Organizer), h, api.SetAuthority, api.NewAuthority{EventID: event, VenueID: e.session.VenueID, Policy: "none", Unknown: "maybe"}); !fault.Is(err, fault.Invalid) {
+		if _, err := do(h.as(ownerOf(offer)), h, api.SetAuthority, api.NewAuthority{EventID: event, VenueID: e.session.VenueID, Policy: "none", Unknown: "maybe"}); !fault.Is(err, fault.Invalid) {
 			t.Errorf("terms that do not exist: %v", err)
 		}
 		draft := h.publish(1, 0)
 		draft.Event.Status = api.EventDraft
-		if _, err := do(h.as(draft.Event.Organizer), h, api.SetAuthority, api.NewAuthority{EventID: draft.Event.ID,
-			VenueID: h.venue(draft.Event.Organizer)}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(ownerOf(draft)), h, api.SetAuthority, api.NewAuthority{EventID: draft.Event.ID,
+			VenueID: h.venue(ownerOf(draft))}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("a draft: %v", err)
 		}
 		if err := put(person(), foreign.session.VenueID, rpc.RoleAdmin); err != nil {
@@ -345,7 +345,7 @@ func TestWhoHandsDoorsOver(t *testing.T) {
 		if err := foreign.take(event); err != nil {
 			t.Error(err)
 		}
-		if _, err := do(h.as(offer.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: event, Force: true}); !fault.Is(err, fault.Forbidden) {
+		if _, err := do(h.as(ownerOf(offer)), h, api.EndAuthority, api.AuthorityEnd{EventID: event, Force: true}); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("an organizer uses force: %v", err)
 		}
 		b := h.buy(offer, 2)
@@ -385,7 +385,7 @@ func TestAuthorityRace(t *testing.T) {
 		const rounds, gates = 12, 6
 		for range rounds {
 			offer := h.publish(gates*10, 0)
-			e := h.edge(offer.Event.Organizer)
+			e := h.edge(ownerOf(offer))
 			e.mustHello()
 			b := h.buy(offer, 10)
 			b2 := h.buy(offer, 10)
@@ -445,7 +445,7 @@ func TestJournalCountsOnce(t *testing.T) {
 		h.start()
 		offer := h.publish(50, 0)
 		event := offer.Event.ID
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		var tickets []api.Ticket
 		for range 3 {
 			tickets = append(tickets, h.buy(offer, 10).tickets...)
@@ -510,7 +510,7 @@ func TestJournalIsFlagged(t *testing.T) {
 		h.people["bo@example.org"] = api.Contact{ID: to, Email: "bo@example.org", EmailVerified: true, Name: "Bo"}
 		b := h.buy(offer, 6)
 		tk := b.tickets
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		a := h.handOver(e, offer, line.PolicyShared)
 		e.mustHello()
 		e.hold(event)
@@ -519,7 +519,7 @@ func TestJournalIsFlagged(t *testing.T) {
 		}
 		h.scanned(offer, tk[0].Code, api.Admitted) // by the policy
 		must(h.as(b.buyer), h, api.TransferTicket, api.Transfer{ID: tk[1].ID, Email: "bo@example.org"})
-		must(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil, tk[2].ID))
+		must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(nil, tk[2].ID))
 		enter := func(id ids.Ticket, more ...func(*line.Scan)) {
 			sc := line.Scan{TicketID: id, Revision: 1, Result: api.Admitted, Gate: "north", By: "pas_1"}
 			for _, f := range more {
@@ -590,7 +590,7 @@ func TestRestoredDatabaseLearnsOfTheVenue(t *testing.T) {
 		offer := h.publish(10, 0)
 		event := offer.Event.ID
 		b := h.buy(offer, 3)
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		a := h.handOver(e, offer, "")
 		e.mustHello()
 		e.hold(event)
@@ -662,7 +662,7 @@ func TestHandOverIsCut(t *testing.T) {
 		offer := h.publish(10, 0)
 		event := offer.Event.ID
 		b := h.buy(offer, 2)
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		e.mustHello()
 		none := func(what string) {
 			t.Helper()
@@ -682,7 +682,7 @@ func TestHandOverIsCut(t *testing.T) {
 		}
 		none("after hello")
 		// They are wanted back, the answer of Return is lost.
-		must(h.as(offer.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
+		must(h.as(ownerOf(offer)), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
 		none("wanted back")
 		if err := e.giveBack(event, a.Epoch); err != nil {
 			t.Fatal(err)
@@ -693,7 +693,7 @@ func TestHandOverIsCut(t *testing.T) {
 		}
 		// Wanted back before the venue has said that it took: it may have.
 		a = h.handOver(e, offer, "")
-		must(h.as(offer.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
+		must(h.as(ownerOf(offer)), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
 		none("wanted back before they were taken")
 		e.holds[event] = line.Hold{EventID: event, Epoch: a.Epoch}
 		if err := e.take(event); err != nil {
@@ -704,7 +704,7 @@ func TestHandOverIsCut(t *testing.T) {
 		if st := e.state(event); st == nil || st.State != line.DoorsReturning {
 			t.Errorf("the venue is told %+v", st)
 		}
-		if _, err := do(h.as(offer.Event.Organizer), h, api.SetAuthority, api.NewAuthority{EventID: event, VenueID: e.session.VenueID}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(ownerOf(offer)), h, api.SetAuthority, api.NewAuthority{EventID: event, VenueID: e.session.VenueID}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("handed over while wanted back: %v", err)
 		}
 		if err := e.giveBack(event, a.Epoch); err != nil {
@@ -732,7 +732,7 @@ func TestManifestFollows(t *testing.T) {
 		for range 3 {
 			h.buy(offer, 10)
 		}
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		var wg sync.WaitGroup
 		change := func(n int, first bool) {
 			defer wg.Done()
@@ -741,13 +741,13 @@ func TestManifestFollows(t *testing.T) {
 				tk := b.tickets
 				must(h.as(b.buyer), h, api.UpdateTicket, api.NewHolder{ID: tk[0].ID, Holder: api.Attendee{Name: fmt.Sprint("Ada ", i)}})
 				must(h.as(b.buyer), h, api.TransferTicket, api.Transfer{ID: tk[1].ID, Email: "bo@example.org"})
-				must(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil, tk[2].ID))
+				must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(nil, tk[2].ID))
 				h.scanned(offer, tk[3].Code, api.Admitted)
 				if first {
 					continue
 				}
 				i := slices.IndexFunc(h.admissions(offer), func(sc api.Scan) bool { return sc.TicketID == tk[3].ID })
-				must(h.as(offer.Event.Organizer), h, api.UndoAdmission, api.AdmissionRef{EventID: event, ID: h.admissions(offer)[i].ID})
+				must(h.as(ownerOf(offer)), h, api.UndoAdmission, api.AdmissionRef{EventID: event, ID: h.admissions(offer)[i].ID})
 			}
 		}
 		wg.Add(1)
@@ -799,29 +799,29 @@ func TestUndoAdmission(t *testing.T) {
 		if _, err := do(h.as(person()), h, api.UndoAdmission, ref); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a stranger undoes it: %v", err)
 		}
-		if _, err := do(h.as(offer.Event.Organizer), h, api.UndoAdmission, api.AdmissionRef{EventID: offer.Event.ID, ID: scans[1-i].ID}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(ownerOf(offer)), h, api.UndoAdmission, api.AdmissionRef{EventID: offer.Event.ID, ID: scans[1-i].ID}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("what did not admit is undone: %v", err)
 		}
 		elsewhere := h.publish(1, 0)
-		if _, err := do(h.as(elsewhere.Event.Organizer), h, api.UndoAdmission, api.AdmissionRef{EventID: elsewhere.Event.ID, ID: ref.ID}); !fault.Is(err, fault.NotFound) {
+		if _, err := do(h.as(ownerOf(elsewhere)), h, api.UndoAdmission, api.AdmissionRef{EventID: elsewhere.Event.ID, ID: ref.ID}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("of another event: %v", err)
 		}
 		for range 2 {
-			if got := must(h.as(offer.Event.Organizer), h, api.UndoAdmission, ref); got.UndoneAt == nil || got.ID != ref.ID {
+			if got := must(h.as(ownerOf(offer)), h, api.UndoAdmission, ref); got.UndoneAt == nil || got.ID != ref.ID {
 				t.Errorf("undone: %+v", got)
 			}
 		}
 		h.scanned(offer, b.tickets[0].Code, api.Admitted)
 		h.scanned(offer, b.tickets[0].Code, api.AlreadyAdmitted)
-		if _, err := do(h.as(offer.Event.Organizer), h, api.UndoAdmission, ref); err != nil {
+		if _, err := do(h.as(ownerOf(offer)), h, api.UndoAdmission, ref); err != nil {
 			t.Errorf("undone again, when the ticket is admitted again: %v", err)
 		}
 		h.scanned(offer, b.tickets[0].Code, api.AlreadyAdmitted)
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		h.handOver(e, offer, "")
 		scans = h.admissions(offer)
 		i = slices.IndexFunc(scans, func(sc api.Scan) bool { return sc.Result == api.Admitted && sc.UndoneAt == nil })
-		if _, err := do(h.as(offer.Event.Organizer), h, api.UndoAdmission, api.AdmissionRef{EventID: offer.Event.ID, ID: scans[i].ID}); !fault.Is(err, fault.Conflict) {
+		if _, err := do(h.as(ownerOf(offer)), h, api.UndoAdmission, api.AdmissionRef{EventID: offer.Event.ID, ID: scans[i].ID}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("undone while a venue admits: %v %+v", err, scans[i])
 		}
 		testkit.Eventually(t, 15*time.Second, func() error {
@@ -840,7 +840,7 @@ func TestJournalSellsAndAdmits(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		offer := h.publish(10, 1000)
 		x := newTill(h, h.start(), offer, 5)
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		e.session.VenueID = x.lease.VenueID
 		e.mustHello()
 		a := h.handOver(e, offer, "")
@@ -873,7 +873,7 @@ func TestAuditOfDoors(t *testing.T) {
 		h.start()
 		offer := h.publish(10, 0)
 		b := h.buy(offer, 2)
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		a := h.handOver(e, offer, "")
 		e.mustHello()
 		e.note(offer.Event.ID, a.Epoch, line.Scan{TicketID: b.tickets[0].ID, Revision: 1, Result: api.Admitted})

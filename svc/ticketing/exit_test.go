@@ -14,7 +14,7 @@ import (
 // exits scans a code on the way out.
 func (h *harness) exits(o *api.Offer, code, want string) {
 	h.t.Helper()
-	got, err := do(h.as(o.Event.Organizer), h, api.ExitTicket, api.Admission{EventID: o.Event.ID, Code: code, Gate: "out"})
+	got, err := do(h.as(ownerOf(o)), h, api.ExitTicket, api.Admission{EventID: o.Event.ID, Code: code, Gate: "out"})
 	if err != nil || got.Result != want {
 		h.t.Errorf("on the way out: %+v, %v; want %s", got, err, want)
 	}
@@ -35,7 +35,7 @@ func TestExitAndReentry(t *testing.T) {
 		}
 		h.exits(offer, code, api.Exited)
 		h.exits(offer, code, api.NotInside)
-		again, err := do(h.as(offer.Event.Organizer), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code, Gate: "south"})
+		again, err := do(h.as(ownerOf(offer)), h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code, Gate: "south"})
 		if err != nil || again.Result != api.Admitted || again.FirstGate != "hub" || !again.FirstAdmittedAt.Equal(*first.FirstAdmittedAt) {
 			t.Errorf("in again: %+v %v", again, err)
 		}
@@ -99,7 +99,7 @@ func TestExitAtAVenue(t *testing.T) {
 		offer := h.publish(10, 0)
 		event := offer.Event.ID
 		tickets := h.buy(offer, 2).tickets
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		a := h.handOver(e, offer, "")
 		e.mustHello()
 		e.hold(event)
@@ -116,7 +116,7 @@ func TestExitAtAVenue(t *testing.T) {
 		h.there = func(context.Context, *line.There) (*api.AdmissionResult, error) {
 			return nil, fault.New(fault.Unavailable, "no line")
 		}
-		if _, err := do(h.as(offer.Event.Organizer), h, api.ExitTicket, api.Admission{EventID: event, Code: tickets[0].Code}); !fault.Is(err, fault.Unavailable) {
+		if _, err := do(h.as(ownerOf(offer)), h, api.ExitTicket, api.Admission{EventID: event, Code: tickets[0].Code}); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("an exit without a line: %v", err)
 		}
 		note := func(i int, kind, result string) {
@@ -131,7 +131,7 @@ func TestExitAtAVenue(t *testing.T) {
 		if n, err := e.send(e.entries...); n != 6 || err != nil {
 			t.Fatalf("the journal is at %d, %v", n, err)
 		}
-		must(h.as(offer.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
+		must(h.as(ownerOf(offer)), h, api.EndAuthority, api.AuthorityEnd{EventID: event})
 		if err := e.giveBack(event, a.Epoch); err != nil {
 			t.Fatal(err)
 		}

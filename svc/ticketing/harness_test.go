@@ -192,7 +192,8 @@ func (h *harness) contact(_ context.Context, req *api.GetContactOf) (*api.Contac
 // publish makes an event with one ticket type for each price, of quantity tickets each.
 func (h *harness) publish(quantity int, prices ...int64) *api.Offer {
 	now := h.clock.Now()
-	o := &api.Offer{Event: api.Event{ID: ids.New[ids.EventKind](now), Organizer: person(), Status: api.EventPublished,
+	own := api.OwnTeam(person())
+	o := &api.Offer{Organizer: own, Event: api.Event{ID: ids.New[ids.EventKind](now), OrganizerID: own.ID, Status: api.EventPublished,
 		Name: "Nocturne", Revision: 1,
 		StartsAt: now.Add(30 * 24 * time.Hour), EndsAt: now.Add(30*24*time.Hour + 3*time.Hour),
 		Timezone: "Europe/Berlin"}}
@@ -207,6 +208,9 @@ func (h *harness) publish(quantity int, prices ...int64) *api.Offer {
 	h.offers[o.Event.ID] = o
 	return o
 }
+
+// ownerOf returns who owns the organizer of an event.
+func ownerOf(o *api.Offer) ids.User { return o.Organizer.Members[0].UserID }
 
 // change changes an event and tells of it, as the event service does.
 func (h *harness) change(id ids.Event, subject string, f func(*api.Offer)) {

@@ -15,7 +15,7 @@ import (
 
 // createLease gives seats to a venue to sell.
 func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Lease, error) {
-	offer, err := s.offerAs(ctx, req.EventID, api.RoleManager)
+	offer, err := s.offerAs(ctx, req.EventID, api.MayUseVenues)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Leas
 }
 
 func (s *Service) listLeases(ctx context.Context, req *api.EventRef) (*api.List[api.Lease], error) {
-	if _, err := s.offerAs(ctx, req.ID, api.RoleManager); err != nil {
+	if _, err := s.offerAs(ctx, req.ID, api.MayUseVenues); err != nil {
 		return nil, err
 	}
 	rows, err := s.leases.Of(ctx, req.ID)
@@ -114,7 +114,7 @@ func (s *Service) closeLease(ctx context.Context, req *api.LeaseToClose) (*api.L
 
 // requireLease lets only managers of the event pass who own the lease's venue, and administrators.
 func (s *Service) requireLease(ctx context.Context, event ids.Event, id ids.Lease) error {
-	if _, err := s.offerAs(ctx, event, api.RoleManager); err != nil {
+	if _, err := s.offerAs(ctx, event, api.MayUseVenues); err != nil {
 		return err
 	}
 	row, err := s.leases.Get(ctx, id)

@@ -40,8 +40,8 @@ func (h *harness) findVenue(_ context.Context, req *line.VenueRef) (*api.Venue, 
 // lease leases seats of the event's first type to a venue of its organizer.
 func (h *harness) lease(o *api.Offer, n int) *api.Lease {
 	h.t.Helper()
-	return must(h.as(o.Event.Organizer), h, api.CreateLease, api.NewLease{EventID: o.Event.ID,
-		VenueID: h.venue(o.Event.Organizer), TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n})
+	return must(h.as(ownerOf(o)), h, api.CreateLease, api.NewLease{EventID: o.Event.ID,
+		VenueID: h.venue(ownerOf(o)), TicketTypeID: o.Event.TicketTypes[0].ID, Quantity: n})
 }
 
 // left is what the event's first type has.
@@ -78,7 +78,7 @@ func TestLeasePokesTheVenue(t *testing.T) {
 			t.Errorf("more than there is: %v", err)
 		}
 		poked(2)
-		must(h.as(o.Event.Organizer), h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: l.ID})
+		must(h.as(ownerOf(o)), h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: l.ID})
 		poked(3)
 	})
 }
@@ -88,7 +88,7 @@ func TestLeaseOfAVenue(t *testing.T) {
 		s := h.start()
 		h.start()
 		o := h.publish(10, 1000)
-		boss := h.as(o.Event.Organizer)
+		boss := h.as(ownerOf(o))
 		l := h.lease(o, 6)
 		if l.Quantity != 6 || l.Left != 6 || l.State != api.LeaseOpen || l.Target != 6 {
 			t.Errorf("lease is %+v", l)
@@ -157,8 +157,8 @@ func TestLeaseRefused(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		o := h.publish(10, 1000)
-		boss := h.as(o.Event.Organizer)
-		mine, other := h.venue(o.Event.Organizer), h.venue(person())
+		boss := h.as(ownerOf(o))
+		mine, other := h.venue(ownerOf(o)), h.venue(person())
 		typ := o.Event.TicketTypes[0].ID
 		for name, c := range map[string]struct {
 			ctx  context.Context
@@ -207,9 +207,9 @@ func TestLeaseTooMany(t *testing.T) {
 			l := h.lease(o, 2)
 			must(admin, h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: l.ID})
 		}
-		req := api.NewLease{EventID: o.Event.ID, VenueID: h.venue(o.Event.Organizer), TicketTypeID: o.Event.TicketTypes[0].ID,
+		req := api.NewLease{EventID: o.Event.ID, VenueID: h.venue(ownerOf(o)), TicketTypeID: o.Event.TicketTypes[0].ID,
 			Quantity: 5}
-		if got, err := do(h.as(o.Event.Organizer), h, api.CreateLease, req); !fault.Is(err, fault.Conflict) {
+		if got, err := do(h.as(ownerOf(o)), h, api.CreateLease, req); !fault.Is(err, fault.Conflict) {
 			t.Fatalf("one too many: %+v, %v", got, err)
 		}
 		h.clock.Advance(inventory.ClosedFor + 2*time.Minute)

@@ -47,7 +47,7 @@ func TestManifestNeedsNoStatistics(t *testing.T) {
 		offer := h.publish(10, 0)
 		event := offer.Event.ID
 		bought := h.buy(offer, 4).tickets
-		e := h.edge(offer.Event.Organizer)
+		e := h.edge(ownerOf(offer))
 		h.handOver(e, offer, "")
 		e.mustHello()
 		pool := db.Read().(*bun.DB)

@@ -21,7 +21,7 @@ const maxTotal = 1e13
 
 // createOrder takes the seats, writes the order, and answers when both are on disk.
 func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Order, error) {
-	offer, err := s.offerAs(ctx, req.EventID, api.RoleVisitor)
+	offer, err := s.offerAs(ctx, req.EventID, api.MayVisit)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +226,7 @@ func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, 
 	return &order, nil
 }
 
-// visibleOrder returns an order to its buyer, the event's managers and administrators.
+// visibleOrder returns an order to its buyer, and to those who may read the orders of the event.
 func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, error) {
 	missing := fault.New(fault.NotFound, "there is no such order")
 	row, err := s.db.order(ctx, id)
@@ -238,7 +238,7 @@ func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, err
 		return row, nil
 	}
 	offer, err := s.offers.Get(ctx, row.EventID)
-	if err != nil || offer.RoleOf(caller) < api.RoleManager {
+	if err != nil || !offer.Can(caller, api.MayReadOrders) {
 		return orderRow{}, missing
 	}
 	return row, nil
@@ -250,6 +250,11 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 	row, err := s.visibleOrder(ctx, req.ID)
 	if err != nil {
 		return nil, err
+	}
+	if row.UserID != rpc.Caller(ctx).User {
+		if _, err := s.offerAs(ctx, row.EventID, api.MayRefund); err != nil {
+			return nil, err
+		}
 	}
 	switch row.Status {
 	case api.OrderCancelled:
@@ -354,7 +359,7 @@ func (s *Service) myOrders(ctx context.Context, req *api.Page) (*api.List[api.Or
 }
 
 func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.List[api.Order], error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.RoleManager); err != nil {
+	if _, err := s.offerAs(ctx, req.EventID, api.MayReadOrders); err != nil {
 		return nil, err
 	}
 	list, err := s.orderList(ctx, "event_id", string(req.EventID), req.Page)

@@ -53,6 +53,15 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 			return err
 		}
 		return s.followEvent(ctx, &offer)
+	case api.OrganizerTeamChanged.Subject:
+		var e api.OrganizerChange
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		if err := s.offers.SaveTeam(ctx, &e.Team); err != nil {
+			return err
+		}
+		s.offers.EvictOrganizer(e.Team.ID)
 	}
 	return nil
 }
@@ -60,7 +69,8 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 // subjects are the domain events that onEvent follows.
 func subjects() []string {
 	return []string{api.PaymentHasSucceeded.Subject, api.PaymentWasRefunded.Subject, api.UserDeleted.Subject,
-		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject}
+		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
+		api.OrganizerTeamChanged.Subject}
 }
 
 // followEvent takes over an event as it is now.

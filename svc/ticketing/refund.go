@@ -22,7 +22,7 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.offerAs(ctx, row.EventID, api.RoleManager); err != nil {
+	if _, err := s.offerAs(ctx, row.EventID, api.MayRefund); err != nil {
 		return nil, err
 	}
 	var check fault.Check

@@ -42,7 +42,7 @@ func (b bought) refund(amount *api.Money, tickets ...ids.Ticket) api.RefundOrder
 func (h *harness) sold(offer *api.Offer, want int) {
 	h.t.Helper()
 	testkit.Eventually(h.t, 15*time.Second, func() error {
-		got := must(h.as(offer.Event.Organizer), h, api.GetAvailability,
+		got := must(h.as(ownerOf(offer)), h, api.GetAvailability,
 			api.EventRef{ID: offer.Event.ID}).TicketTypes[0]
 		if got.Sold != want || got.Held != 0 {
 			return fmt.Errorf("sold %d, held %d, want %d and 0", got.Sold, got.Held, want)
@@ -55,7 +55,7 @@ func TestRefunds(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(10, 1000)
-		organizer := h.as(offer.Event.Organizer)
+		organizer := h.as(ownerOf(offer))
 		b := h.buy(offer, 3)
 		euro := func(n int64) api.Money { return api.Money{Amount: n, Currency: "EUR"} }
 
@@ -148,7 +148,7 @@ func TestRefundsAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, ticket := range b.tickets[:6] {
 			wg.Go(func() {
-				if _, err := do(h.as(offer.Event.Organizer), h, api.DecideRefund,
+				if _, err := do(h.as(ownerOf(offer)), h, api.DecideRefund,
 					b.refund(nil, ticket.ID)); err != nil {
 					t.Error(err)
 				}
@@ -188,7 +188,7 @@ func TestFreeOrderIsGivenUp(t *testing.T) {
 		}
 		h.sold(offer, 0)
 		used := h.buy(offer, 1)
-		must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+		must(h.as(ownerOf(offer)), h, api.AdmitTicket,
 			api.Admission{EventID: offer.Event.ID, Code: used.tickets[0].Code})
 		if _, err := do(h.as(used.buyer), h, api.CancelOrder, api.OrderRef{ID: used.ID}); !fault.Is(err,
 			fault.Conflict) {
@@ -214,7 +214,7 @@ func TestCancelledEventGivesAllBack(t *testing.T) {
 			paid = append(paid, h.buy(offer, 2))
 		}
 		part := api.Money{Amount: 300, Currency: "EUR"}
-		must(h.as(offer.Event.Organizer), h, api.DecideRefund, paid[0].refund(&part))
+		must(h.as(ownerOf(offer)), h, api.DecideRefund, paid[0].refund(&part))
 		gratis := h.buy(free, 2)
 		pending := person()
 		waiting := must(h.as(pending), h, api.CreateOrder, order(offer, 1))
@@ -331,7 +331,7 @@ func TestRefundOfTheWholeSum(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(20, 1000)
-		organizer := h.as(offer.Event.Organizer)
+		organizer := h.as(ownerOf(offer))
 		whole := api.Money{Amount: 2000, Currency: "EUR"}
 
 		b := h.buy(offer, 2)
@@ -395,9 +395,9 @@ func TestSeatOfAnAdmittedTicketIsNotSoldAgain(t *testing.T) {
 		h.start()
 		offer := h.publish(2, 1000)
 		b := h.buy(offer, 2)
-		must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+		must(h.as(ownerOf(offer)), h, api.AdmitTicket,
 			api.Admission{EventID: offer.Event.ID, Code: b.tickets[0].Code})
-		if due := must(h.as(offer.Event.Organizer), h, api.DecideRefund, b.refund(nil)); due.Amount != b.Total ||
+		if due := must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(nil)); due.Amount != b.Total ||
 			len(due.Tickets) != 2 {
 			t.Errorf("refund: %+v", due)
 		}

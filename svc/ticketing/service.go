@@ -190,6 +190,11 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	defer sub.Unsubscribe()
+	teams, err := s.nats.Subscribe(api.OrganizerChanges, s.onTeamChange)
+	if err != nil {
+		return err
+	}
+	defer teams.Unsubscribe()
 	work := run.NewGroup(s.log)
 	work.Go("inventory", s.inv.Follow)
 	work.Go("consumer", func(ctx context.Context) error {
@@ -237,9 +242,21 @@ func (s *Service) onChange(msg *nats.Msg) {
 	}
 }
 
+// onTeamChange does the same for the people of an organizer.
+func (s *Service) onTeamChange(msg *nats.Msg) {
+	var changed struct {
+		Team struct {
+			ID ids.Organizer `json:"id"`
+		} `json:"team"`
+	}
+	if json.Unmarshal(msg.Data, &changed) == nil {
+		s.offers.EvictOrganizer(changed.Team.ID)
+	}
+}
+
 // availability tells what is left. An event that nobody has ordered from yet has everything.
 func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Encoded, error) {
-	offer, err := s.offerAs(ctx, req.ID, api.RoleVisitor)
+	offer, err := s.offerAs(ctx, req.ID, api.MayVisit)
 	if err != nil {
 		return rpc.Encoded{}, err
 	}
@@ -263,7 +280,7 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Enco
 		return rpc.Encoded{}, err
 	}
 	answer := rpc.Encoded{JSON: text}
-	if offer.Require(rpc.Principal{}, api.RoleVisitor) == nil {
+	if offer.Require(rpc.Principal{}, api.MayVisit) == nil {
 		answer.Shared = time.Millisecond // by those who ask now: the next order changes it
 	}
 	return answer, nil
@@ -322,8 +339,8 @@ func (s *Service) resizePool(
 	return resize(ctx) // again is no harm: the pool has the revision
 }
 
-// offerAs returns an offer to a caller who has at least the role.
-func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
+// offerAs returns an offer to a caller who has the permission.
+func (s *Service) offerAs(ctx context.Context, event ids.Event, need api.Permission) (*api.Offer, error) {
 	return s.offers.As(ctx, event, need)
 }
 

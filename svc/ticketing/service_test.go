@@ -53,7 +53,7 @@ func TestBuyAndEnter(t *testing.T) {
 		if _, err := png.Decode(bytes.NewReader(picture.Data)); err != nil {
 			t.Errorf("QR code: %v", err)
 		}
-		door := h.as(offer.Event.Organizer)
+		door := h.as(ownerOf(offer))
 		admit := func(code string) *api.AdmissionResult {
 			return must(door, h, api.AdmitTicket, api.Admission{EventID: offer.Event.ID, Code: code, Gate: "north"})
 		}
@@ -73,7 +73,7 @@ func TestBuyAndEnter(t *testing.T) {
 			}
 		}
 		other := h.publish(10, 0)
-		if got := must(h.as(other.Event.Organizer), h, api.AdmitTicket,
+		if got := must(h.as(ownerOf(other)), h, api.AdmitTicket,
 			api.Admission{EventID: other.Event.ID, Code: tickets[1].Code}); got.Result != api.WrongEvent {
 			t.Errorf("scan at another event: %+v", got)
 		}
@@ -340,7 +340,7 @@ func TestEventChanges(t *testing.T) {
 			t.Errorf("order for a cancelled event: %v", err)
 		}
 		code := must(h.as(buyer), h, api.ListMyTickets, api.Page{}).Items[0].Code
-		if got := must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+		if got := must(h.as(ownerOf(offer)), h, api.AdmitTicket,
 			api.Admission{EventID: offer.Event.ID, Code: code}); got.Result != api.RevokedTicket {
 			t.Errorf("admission to a cancelled event: %+v", got)
 		}
@@ -372,7 +372,7 @@ func TestTransfer(t *testing.T) {
 		}
 		fresh := must(h.as(to), h, api.GetTicket, api.TicketRef{ID: ticket.ID})
 		admit := func(code string) string {
-			return must(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+			return must(h.as(ownerOf(offer)), h, api.AdmitTicket,
 				api.Admission{EventID: offer.Event.ID, Code: code}).Result
 		}
 		if got := admit(ticket.Code); got != api.RevokedTicket {
@@ -427,7 +427,7 @@ func TestOneAdmission(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				switch r, err := do(h.as(offer.Event.Organizer), h, api.AdmitTicket,
+				switch r, err := do(h.as(ownerOf(offer)), h, api.AdmitTicket,
 					api.Admission{EventID: offer.Event.ID, Code: code}); {
 				case err != nil:
 					t.Error(err)

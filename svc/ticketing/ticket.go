@@ -35,7 +35,7 @@ func (s *Service) tickets(rows []ticketRow) []api.Ticket {
 	return out
 }
 
-// visibleTicket returns a ticket to its owner, the event's managers and administrators.
+// visibleTicket returns a ticket to its owner, and to those who may read the orders of the event.
 func (s *Service) visibleTicket(ctx context.Context, id ids.Ticket) (ticketRow, error) {
 	row, err := s.db.ticket(ctx, id)
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *Service) visibleTicket(ctx context.Context, id ids.Ticket) (ticketRow, 
 		return row, nil
 	}
 	offer, err := s.offers.Get(ctx, row.EventID)
-	if err != nil || offer.RoleOf(caller) < api.RoleManager {
+	if err != nil || !offer.Can(caller, api.MayReadOrders) {
 		return ticketRow{}, fault.New(fault.NotFound, "there is no such ticket")
 	}
 	return row, nil

@@ -63,7 +63,7 @@ func TestJournalSells(t *testing.T) {
 		s := h.start()
 		h.start()
 		o := h.publish(20, 1000)
-		e := h.edge(o.Event.Organizer)
+		e := h.edge(ownerOf(o))
 		public, private, err := ed25519.GenerateKey(nil)
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +71,7 @@ func TestJournalSells(t *testing.T) {
 		e.key.Public = public
 		e.mustHello()
 		typ := o.Event.TicketTypes[0].ID
-		lease := must(h.as(o.Event.Organizer), h, api.CreateLease, api.NewLease{EventID: o.Event.ID, VenueID: e.session.VenueID,
+		lease := must(h.as(ownerOf(o)), h, api.CreateLease, api.NewLease{EventID: o.Event.ID, VenueID: e.session.VenueID,
 			TicketTypeID: typ, Quantity: 8})
 		h.handOver(e, o, line.PolicyVenue)
 		if st := e.state(o.Event.ID); st == nil || len(st.Leases) != 1 || st.Leases[0].ID != lease.ID || st.Leases[0].Quantity != 8 {
@@ -99,7 +99,7 @@ func TestJournalSells(t *testing.T) {
 		h.audit()
 
 		e.entries = make([]line.Entry, 3)
-		must(h.as(o.Event.Organizer), h, api.EndAuthority, api.AuthorityEnd{EventID: o.Event.ID})
+		must(h.as(ownerOf(o)), h, api.EndAuthority, api.AuthorityEnd{EventID: o.Event.ID})
 		if err := e.giveBack(o.Event.ID, e.state(o.Event.ID).Epoch); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestJournalSells(t *testing.T) {
 		}
 		h.scanned(o, signed(sold.Sale.Tickets[0].ID), api.Admitted)
 		h.scanned(o, signed(sold.Sale.Tickets[0].ID), api.AlreadyAdmitted)
-		bought := must(h.as(o.Event.Organizer), h, api.CreateSale, sale(o, 1, api.PaidInCash))
+		bought := must(h.as(ownerOf(o)), h, api.CreateSale, sale(o, 1, api.PaidInCash))
 		h.scanned(o, signed(bought.Tickets[0].ID), api.InvalidCode) // not of this venue's sales
 	})
 }
@@ -150,7 +150,7 @@ func (x *till) must(entries ...line.Entry) {
 
 func (x *till) leaseIs(state string, quantity, sold int) {
 	x.t.Helper()
-	for _, l := range must(x.as(x.o.Event.Organizer), x.harness, api.ListLeases, api.EventRef{ID: x.o.Event.ID}).Items {
+	for _, l := range must(x.as(ownerOf(x.o)), x.harness, api.ListLeases, api.EventRef{ID: x.o.Event.ID}).Items {
 		if l.ID == x.lease.ID && (l.State != state || l.Quantity != quantity || l.Sold != sold) {
 			x.t.Errorf("lease is %+v; want %s, %d of %d sold", l, state, sold, quantity)
 		}
@@ -183,11 +183,11 @@ func TestSalesOfAVenue(t *testing.T) {
 		x.must(first, second) // it comes again
 		x.poolIs(12, 5, 3)
 		x.leaseIs(api.LeaseOpen, 8, 5)
-		order := must(h.as(o.Event.Organizer), h, api.GetOrder, api.OrderRef{ID: first.Sale.OrderID})
+		order := must(h.as(ownerOf(o)), h, api.GetOrder, api.OrderRef{ID: first.Sale.OrderID})
 		if order.Status != api.OrderPaid || order.Total.Amount != 2000 || order.UserID != api.BoxOfficeBuyer {
 			t.Errorf("order is %+v", order)
 		}
-		tickets := must(h.as(o.Event.Organizer), h, api.ListOrderTickets, api.OrderRef{ID: first.Sale.OrderID}).Items
+		tickets := must(h.as(ownerOf(o)), h, api.ListOrderTickets, api.OrderRef{ID: first.Sale.OrderID}).Items
 		if len(tickets) != 2 || tickets[0].ID != first.Sale.Tickets[0].ID || tickets[0].Holder.Name != "Ada" {
 			t.Errorf("tickets are %+v", tickets)
 		}
@@ -227,7 +227,7 @@ func TestVenueGivesBack(t *testing.T) {
 		x.poolIs(16, 1, 3)
 		x.leaseIs(api.LeaseOpen, 4, 1)
 		h.audit()
-		must(h.as(o.Event.Organizer), h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: x.lease.ID})
+		must(h.as(ownerOf(o)), h, api.CloseLease, api.LeaseToClose{EventID: o.Event.ID, LeaseID: x.lease.ID})
 		last, done := x.sale(2), x.entry()
 		done.LeaseDone = x.lease.ID
 		x.must(last, done)
@@ -254,7 +254,7 @@ func TestRefundThenReversal(t *testing.T) {
 		x.venueSees()
 		e := x.sale(3)
 		x.must(e)
-		must(h.as(o.Event.Organizer), h, api.DecideRefund, api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()),
+		must(h.as(ownerOf(o)), h, api.DecideRefund, api.RefundOrder{RefundID: ids.New[ids.RefundKind](time.Now()),
 			OrderID: e.Sale.OrderID, PaymentID: paymentOf(e.Sale.OrderID, 3000), Tickets: []ids.Ticket{e.Sale.Tickets[0].ID}})
 		x.poolIs(13, 2, 5)
 		x.must(x.reversal(e))
@@ -284,7 +284,7 @@ func TestSalesWithoutALease(t *testing.T) {
 		if got, err := s.db.venueSale(t.Context(), tooMany.Sale.OrderID); err != nil || got.State != saleQuarantined || got.Reason != noRoom {
 			t.Errorf("the sale is %+v, %v", got, err)
 		}
-		flagged := must(h.as(o.Event.Organizer), h, api.ListFlaggedSales, api.EventPage{EventID: o.Event.ID})
+		flagged := must(h.as(ownerOf(o)), h, api.ListFlaggedSales, api.EventPage{EventID: o.Event.ID})
 		states := map[string]int{}
 		for _, f := range flagged.Items {
 			states[f.State]++
@@ -294,7 +294,7 @@ func TestSalesWithoutALease(t *testing.T) {
 		}
 		seen, cursor := 0, ""
 		for ok := true; ok; ok = cursor != "" {
-			page := must(h.as(o.Event.Organizer), h, api.ListFlaggedSales, api.EventPage{EventID: o.Event.ID, Page: api.Page{Limit: 1, Cursor: cursor}})
+			page := must(h.as(ownerOf(o)), h, api.ListFlaggedSales, api.EventPage{EventID: o.Event.ID, Page: api.Page{Limit: 1, Cursor: cursor}})
 			seen, cursor = seen+len(page.Items), page.NextCursor
 		}
 		if seen != 3 {

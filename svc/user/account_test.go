@@ -278,8 +278,8 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 	event := srv("event")
 	rpc.Handle(event, api.ExportEvents,
 		func(_ context.Context, req *api.PersonRef) (*api.List[api.PersonEvent], error) {
-			return &api.List[api.PersonEvent]{Items: []api.PersonEvent{{Role: "organizer",
-				Event: api.Event{ID: ids.Derive[ids.EventKind]("e"), Organizer: req.UserID, Name: "Gala"}}}}, nil
+			return &api.List[api.PersonEvent]{Items: []api.PersonEvent{{Role: api.RoleOwner,
+				Event: api.Event{ID: ids.Derive[ids.EventKind]("e"), OrganizerID: api.OrganizerOf(req.UserID), Name: "Gala"}}}}, nil
 		})
 	rpc.Handle(event, api.GetRunningEvents, func(context.Context, *api.PersonRef) (*api.List[api.RunningEvent], error) {
 		return &api.List[api.RunningEvent]{Items: n.get().running}, nil

@@ -247,7 +247,7 @@ func (h *harness) show(organizer ids.User, team ...api.TeamMember) ids.Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	id := ids.New[ids.EventKind](time.Now())
-	h.offers[id] = &api.Offer{Event: api.Event{ID: id, Organizer: organizer, Status: api.EventPublished}, Team: team}
+	h.offers[id] = &api.Offer{Organizer: api.OwnTeam(organizer), Event: api.Event{ID: id, OrganizerID: api.OrganizerOf(organizer), Status: api.EventPublished}, Team: team}
 	return id
 }
 

@@ -105,7 +105,7 @@ func (s *Service) requireManager(ctx context.Context, event ids.Event) error {
 	if err != nil {
 		return err
 	}
-	return offer.Require(rpc.Caller(ctx), api.RoleManager)
+	return offer.Require(rpc.Caller(ctx), api.MayManageTeam)
 }
 
 // insert adds a pass unless the event has as many as it may.

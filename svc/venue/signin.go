@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -65,25 +64,12 @@ func (s *Service) signIn(ctx context.Context, req *line.SignIn) (*line.Staff, er
 	who := rpc.Principal{User: person.ID, Roles: person.Roles}
 	staff := &line.Staff{UserID: person.ID, Name: person.Name, Admin: who.Admin(), Roles: []line.StaffRole{}}
 	for _, e := range state.Events {
-		if role := roleAt(e.Offer, who); role != "" {
+		if e.Offer == nil {
+			continue
+		}
+		if role := e.Offer.RoleOf(who.User); role != "" {
 			staff.Roles = append(staff.Roles, line.StaffRole{EventID: e.EventID, Role: role})
 		}
 	}
 	return staff, nil
-}
-
-// roleAt returns what a person is at an event, or "".
-func roleAt(offer *api.Offer, who rpc.Principal) string {
-	if offer == nil {
-		return ""
-	}
-	switch offer.RoleOf(who) {
-	case api.RoleOrganizer:
-		return "organizer"
-	case api.RoleManager:
-		return api.TeamManager
-	case api.RoleDoor:
-		return api.TeamDoor
-	}
-	return ""
 }

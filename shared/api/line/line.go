@@ -76,6 +76,7 @@ type Ask struct {
 type Known struct {
 	EventID  ids.Event `json:"event_id"`
 	Revision int64     `json:"revision"` // of the event
+	Team     int64     `json:"team"`     // the revision of its organizer's team
 }
 
 // State is the state of the whole venue, in the answer to Ask. An event that is not in it is not the venue's any more.
@@ -310,7 +311,7 @@ type Staff struct {
 // StaffRole is the role of a person at an event of the venue.
 type StaffRole struct {
 	EventID ids.Event `json:"event_id"`
-	Role    string    `json:"role"` // organizer, manager or door
+	Role    string    `json:"role"` // such as manager or door
 }
 
 // Status is the state of an edge, as it sees it.

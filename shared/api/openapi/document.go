@@ -110,7 +110,7 @@ const introduction = "Events, orders, payments, tickets and admissions.\n\n" +
 // tagText says what each service does.
 var tagText = map[string]string{
 	"user":         "Accounts, sessions, password resets and the keys of access tokens.",
-	"event":        "Events, their ticket types, teams and the catalogue.",
+	"event":        "Organizers, events, their ticket types, teams and the catalogue.",
 	"ticketing":    "Orders, tickets, attendees and admissions.",
 	"payment":      "Payments, refunds, disputes, the sandbox and the ledger.",
 	"notification": "Messages, preferences, push subscriptions, announcements and dead letters.",

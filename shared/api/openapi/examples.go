@@ -50,20 +50,21 @@ func example[Req, Resp any](e rpc.Endpoint[Req, Resp], req Req) Example {
 // The ids of examples. Each stands for the last one of its kind that an answer had: what a client has just made or
 // read.
 const (
-	anEvent   ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aType     ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aUser     ids.User       = "usr_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aSession  ids.Session    = "ses_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	anOrder   ids.Order      = "ord_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aTicket   ids.Ticket     = "tkt_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aPayment  ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aVenue    ids.Venue      = "ven_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aLease    ids.Lease      = "lse_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aPass     ids.Pass       = "pas_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aScan     ids.Admission  = "adm_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	aRefund   ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
-	lastToken                = "the refresh_token of the last answer that had one"
-	lastCode                 = "the code of the last answer that had one"
+	anEvent     ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	anOrganizer ids.Organizer  = "org_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aType       ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aUser       ids.User       = "usr_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aSession    ids.Session    = "ses_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	anOrder     ids.Order      = "ord_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aTicket     ids.Ticket     = "tkt_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aPayment    ids.Payment    = "pay_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aVenue      ids.Venue      = "ven_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aLease      ids.Lease      = "lse_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aPass       ids.Pass       = "pas_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aScan       ids.Admission  = "adm_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aRefund     ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	lastToken                  = "the refresh_token of the last answer that had one"
+	lastCode                   = "the code of the last answer that had one"
 )
 
 const (
@@ -76,7 +77,7 @@ const (
 // Examples returns the examples. The first of each endpoint is the one that the document shows.
 func Examples() []Example {
 	var all []Example
-	for _, part := range [][]Example{account(), event(), purchase(), tickets(), numbers(), messages(),
+	for _, part := range [][]Example{account(), organizer(), event(), purchase(), tickets(), numbers(), messages(),
 		manual(), settings(), ending()} {
 		all = append(all, part...)
 	}
@@ -98,6 +99,30 @@ func account() []Example {
 		example(api.ListSessions, api.SessionQuery{Page: api.Page{Limit: 10}}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
+	}
+}
+
+func organizer() []Example {
+	kassel := "kassel-opera"
+	return []Example{
+		example(api.CreateOrganizer, api.NewOrganizer{Name: "Opera Kassel", LegalName: "Oper Kassel gGmbH",
+			Address: "Friedrichsplatz 15\n34117 Kassel", Country: "DE", TaxID: "DE123456788", Currency: "EUR",
+			Language: "de", Timezone: "Europe/Berlin"}),
+		example(api.ListOrganizers, api.Page{}),
+		example(api.GetOrganizer, api.OrganizerRef{ID: anOrganizer}),
+		example(api.UpdateOrganizer, api.PatchOrganizer{ID: anOrganizer, Slug: &kassel,
+			Email: codec.To("tickets@example.org")}),
+		example(api.PutRole, api.SetRole{ID: anOrganizer, Name: "box-office",
+			Permissions: []api.Permission{api.MaySell, api.MayAdmit, api.MayReadOrders}}),
+		example(api.ListRoles, api.OrganizerRef{ID: anOrganizer}),
+		example(api.InviteOrganizerMember, api.OrganizerInvite{ID: anOrganizer, Email: "robin@example.org",
+			Role: "box-office"}),
+		example(api.ListOrganizerMembers, api.OrganizerRef{ID: anOrganizer}),
+		example(api.DeleteOrganizerInvitation, api.OrganizerInvitationRef{ID: anOrganizer,
+			Email: "robin@example.org"}),
+		example(api.DeleteRole, api.RoleRef{ID: anOrganizer, Name: "box-office"}),
+		example(api.PutOrganizerMember, api.SetOrganizerMember{ID: anOrganizer, UserID: aUser, Role: api.RoleOwner}),
+		example(api.TransferOrganizer, api.NewOwner{ID: anOrganizer, UserID: aUser}),
 	}
 }
 
@@ -147,7 +172,7 @@ func event() []Example {
 		example(api.CloseLease, api.LeaseToClose{EventID: anEvent, LeaseID: aLease}),
 		example(api.ListFlaggedSales, api.EventPage{EventID: anEvent, Page: api.Page{Limit: 10}}),
 		example(api.GetCalendar, api.EventRef{ID: anEvent}),
-		example(api.InviteTeamMember, api.Invite{EventID: anEvent, Email: "robin@example.org", Role: api.TeamDoor}),
+		example(api.InviteTeamMember, api.Invite{EventID: anEvent, Email: "robin@example.org", Role: api.RoleDoor}),
 		example(api.ListTeam, api.EventRef{ID: anEvent}),
 		example(api.DeleteInvitation, api.InvitationRef{EventID: anEvent, Email: "robin@example.org"}),
 		example(api.CreatePass, api.NewPass{EventID: anEvent, Name: "Scanner 1", Gate: "north"}),
@@ -299,9 +324,9 @@ func ending() []Example {
 		example(api.GetUser, api.UserRef{ID: aUser}),
 		example(api.LockUser, api.UserRef{ID: aUser}), example(api.UnlockUser, api.UserRef{ID: aUser}),
 		example(api.SetUserRoles, api.SetRoles{ID: aUser, Roles: []string{}}),
-		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.TeamManager}),
+		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.RoleManager}),
 		example(api.DeleteTeamMember, api.TeamMemberRef{EventID: anEvent, UserID: aUser}),
-		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.TeamManager}),
+		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.RoleManager}),
 		example(api.PutOrganizer, api.SetOrganizer{EventID: anEvent, UserID: aUser}),
 		example(api.CreateEvent, concert()),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),

@@ -45,7 +45,7 @@ func newHarness(t *testing.T) *harness {
 	id := ids.New[ids.EventKind](start)
 	h.event = line.Event{EventID: id, State: line.DoorsHandingOver, Epoch: 1, Policy: line.PolicyVenue,
 		Unknown: line.UnknownRefuse, Position: 1, Generation: 1, Offer: &api.Offer{Event: api.Event{ID: id,
-			Organizer: ids.New[ids.UserKind](start), Status: api.EventPublished, Name: "Concert", StartsAt: start, EndsAt: start.Add(3 * time.Hour), Revision: 1}}}
+			OrganizerID: ids.New[ids.OrganizerKind](start), Status: api.EventPublished, Name: "Concert", StartsAt: start, EndsAt: start.Add(3 * time.Hour), Revision: 1}}}
 	h.open()
 	t.Cleanup(func() {
 		if !t.Failed() {

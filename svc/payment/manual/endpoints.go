@@ -124,7 +124,7 @@ func (e *endpoints) markRefundPaid(ctx context.Context, req *api.RefundRef) (*rp
 
 // managed returns a payment of this provider on which the caller may act.
 func (e *endpoints) managed(ctx context.Context, id ids.Payment) (*record.Payment, error) {
-	row, err := e.payments.Managed(ctx, id)
+	row, err := e.payments.Managed(ctx, id, api.MayRecordMoney)
 	if err == nil && row.Provider != Name && row.Provider != api.BoxOffice {
 		err = fault.New(fault.Conflict,
 			"only a manual payment is marked by hand, and this one is made at %s", row.Provider)

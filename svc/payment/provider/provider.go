@@ -89,7 +89,7 @@ type Payments interface {
 	// NotFound.
 	Visible(ctx context.Context, id ids.Payment) (*record.Payment, error)
 	// Managed returns a payment to the event's managers and administrators; to any other caller it is NotFound.
-	Managed(ctx context.Context, id ids.Payment) (*record.Payment, error)
+	Managed(ctx context.Context, id ids.Payment, need api.Permission) (*record.Payment, error)
 	// Confirm looks at a payment at its provider, moves it accordingly, and returns it as it then is.
 	Confirm(ctx context.Context, payment *record.Payment) (*record.Payment, error)
 	// RefundNow has refunds that are due made at once.

@@ -21,7 +21,7 @@ import (
 )
 
 // withoutExample are the endpoints that need what only a mail, a provider or a failure brings.
-var withoutExample = []string{"user_confirm_reset", "user_confirm_email", "user_request_phone_confirmation", "user_confirm_phone", "ticketing_transfer_ticket", "ticketing_withdraw_transfer",
+var withoutExample = []string{"user_confirm_reset", "user_confirm_email", "event_delete_member", "user_request_phone_confirmation", "user_confirm_phone", "ticketing_transfer_ticket", "ticketing_withdraw_transfer",
 	"ticketing_accept_ticket_offer", "ticketing_refuse_ticket_offer", "payment_callback_stripe", "payment_callback_sandbox",
 	"payment_repeat_refund", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay"}
 

@@ -22,7 +22,7 @@ import (
 // scan answers at the door, to a person who comes in, or goes out. Scans of all gates that arrive together are decided
 // in one transaction.
 func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.AdmissionResult, error) {
-	offer, err := s.offers.As(ctx, req.EventID, api.RoleDoor)
+	offer, err := s.offers.As(ctx, req.EventID, api.MayAdmit)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,7 @@ func (s *Doors) commitScans(ctx context.Context, in []scan) []batch.Result[scann
 }
 
 func (s *Doors) admissions(ctx context.Context, req *api.EventPage) (*api.List[api.Scan], error) {
-	if _, err := s.offers.As(ctx, req.EventID, api.RoleDoor); err != nil {
+	if _, err := s.offers.As(ctx, req.EventID, api.MayAdmit); err != nil {
 		return nil, err
 	}
 	rows, next, err := s.db.newestScans(ctx, req.EventID, req.Page)

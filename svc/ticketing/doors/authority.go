@@ -14,7 +14,7 @@ import (
 
 // handOver begins to hand the doors of an event over to a venue.
 func (s *Doors) handOver(ctx context.Context, req *api.NewAuthority) (*api.Authority, error) {
-	offer, err := s.offers.As(ctx, req.EventID, api.RoleManager)
+	offer, err := s.offers.As(ctx, req.EventID, api.MayUseVenues)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (s *Doors) Poke(ctx context.Context, venue ids.Venue) {
 }
 
 func (s *Doors) authority(ctx context.Context, req *api.EventRef) (*api.Authority, error) {
-	if _, err := s.offers.As(ctx, req.ID, api.RoleDoor); err != nil {
+	if _, err := s.offers.As(ctx, req.ID, api.MayAdmit); err != nil {
 		return nil, err
 	}
 	row, err := doorOf(ctx, s.db.Read(), req.ID)
@@ -95,7 +95,7 @@ func (s *Doors) authority(ctx context.Context, req *api.EventRef) (*api.Authorit
 // takeBack begins to take the doors of an event back. The venue gives them back when it next asks, and not before all
 // that it has decided is here.
 func (s *Doors) takeBack(ctx context.Context, req *api.AuthorityEnd) (*api.Authority, error) {
-	if _, err := s.offers.As(ctx, req.EventID, api.RoleManager); err != nil {
+	if _, err := s.offers.As(ctx, req.EventID, api.MayUseVenues); err != nil {
 		return nil, err
 	}
 	if req.Force && !rpc.Caller(ctx).Admin() {

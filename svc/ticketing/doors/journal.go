@@ -162,7 +162,7 @@ func (s *Doors) belongs(ctx context.Context, venue ids.Venue, event ids.Event) (
 	if fault.Is(err, fault.NotFound) {
 		return false, nil
 	}
-	return err == nil && offer.RoleOf(rpc.Principal{User: v.Owner}) >= api.RoleManager, err
+	return err == nil && offer.Can(rpc.Principal{User: v.Owner}, api.MayUseVenues), err
 }
 
 // lockedJournal returns up to which number the journal of an edge is here, and keeps it so until the end of the

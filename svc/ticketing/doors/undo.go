@@ -18,7 +18,7 @@ import (
 
 // undo takes an admission back. That of a venue is undone here once the venue has given the doors back.
 func (s *Doors) undo(ctx context.Context, req *api.AdmissionRef) (*api.Scan, error) {
-	if _, err := s.offers.As(ctx, req.EventID, api.RoleManager); err != nil {
+	if _, err := s.offers.As(ctx, req.EventID, api.MayUndoAdmission); err != nil {
 		return nil, err
 	}
 	now := store.Time(s.now())

@@ -190,9 +190,9 @@ func (s *Doors) state(ctx context.Context, req *line.Ask) (*line.State, error) {
 	if err != nil {
 		return nil, store.FaultOf(ctx, err)
 	}
-	known := make(map[ids.Event]int64, len(req.Known))
+	known := make(map[ids.Event]line.Known, len(req.Known))
 	for _, k := range req.Known {
-		known[k.EventID] = k.Revision
+		known[k.EventID] = k
 	}
 	size := 0
 	for _, r := range rows {
@@ -210,7 +210,8 @@ func (s *Doors) state(ctx context.Context, req *line.Ask) (*line.State, error) {
 			opens, closes := s.hours(&offer.Event)
 			e.Opens, e.Closes = opens, &closes
 		}
-		if err == nil && known[r.EventID] != offer.Event.Revision && size < mostOffers {
+		if err == nil && size < mostOffers && (known[r.EventID].Revision != offer.Event.Revision ||
+			known[r.EventID].Team != offer.Organizer.Revision) {
 			text, err := json.Marshal(offer)
 			if err != nil {
 				return nil, err

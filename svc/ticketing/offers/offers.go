@@ -65,8 +65,8 @@ func (o *Offers) Get(ctx context.Context, event ids.Event) (*api.Offer, error) {
 	return v.(*api.Offer), nil
 }
 
-// As returns what an event offers to a caller who has at least the role for it.
-func (o *Offers) As(ctx context.Context, event ids.Event, need api.Role) (*api.Offer, error) {
+// As returns what an event offers to a caller who has the permission.
+func (o *Offers) As(ctx context.Context, event ids.Event, need api.Permission) (*api.Offer, error) {
 	offer, err := o.Get(ctx, event)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,8 @@ func (o *Offers) fetch(ctx context.Context, event ids.Event, known *api.Offer) (
 		}
 	case err != nil:
 		return nil, err
-	case known == nil || known.Event.Revision != offer.Event.Revision:
+	case known == nil || known.Event.Revision != offer.Event.Revision ||
+		known.Organizer.Revision != offer.Organizer.Revision:
 		if err := o.Save(ctx, offer); err != nil {
 			return nil, err
 		}
@@ -105,18 +106,39 @@ func (o *Offers) Evict(event ids.Event) {
 	delete(o.cache, event)
 }
 
-// load returns the kept copy of an offer.
+// EvictOrganizer makes the next Get of each of an organizer's events ask again.
+func (o *Offers) EvictOrganizer(id ids.Organizer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for event, c := range o.cache {
+		if c.Event.OrganizerID == id {
+			o.asking.Forget(event.String())
+			delete(o.cache, event)
+		}
+	}
+}
+
+// load returns the kept copy of an offer, with the newest team of its organizer.
 func load(ctx context.Context, db *store.DB, event ids.Event) (*api.Offer, error) {
 	var text string
 	err := db.Read().NewRaw("SELECT offer FROM offers WHERE event_id = ?", event).Scan(ctx, &text)
 	if err != nil {
 		return nil, store.OrNotFound(err, api.NoSuchEvent)
 	}
-	var offer api.Offer
-	if err := json.Unmarshal([]byte(text), &offer); err != nil {
+	offer := new(api.Offer)
+	if err := json.Unmarshal([]byte(text), offer); err != nil {
 		return nil, fmt.Errorf("offer of %s: %w", event, err)
 	}
-	return &offer, nil
+	var teams []string
+	err = db.Read().NewRaw("SELECT team FROM organizers WHERE id = ?", offer.Event.OrganizerID).Scan(ctx, &teams)
+	if err != nil || len(teams) == 0 {
+		return offer, err
+	}
+	team := new(api.OrganizerTeam)
+	if err := json.Unmarshal([]byte(teams[0]), team); err != nil {
+		return nil, fmt.Errorf("team of %s: %w", offer.Event.OrganizerID, err)
+	}
+	return offer.Joined(team), nil
 }
 
 // Save keeps a copy of an offer unless a newer one is there.
@@ -131,8 +153,27 @@ func (o *Offers) Save(ctx context.Context, offer *api.Offer) error {
 			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled, offer = excluded.offer
 			WHERE offers.revision <= excluded.revision`,
 			offer.Event.ID, offer.Event.Revision, offer.Event.Status == api.EventCancelled, string(text))
-		return err
+		if err != nil {
+			return err
+		}
+		return saveTeam(ctx, tx, &offer.Organizer)
 	})
+}
+
+// SaveTeam keeps a copy of an organizer's team unless a newer one is there.
+func (o *Offers) SaveTeam(ctx context.Context, team *api.OrganizerTeam) error {
+	return o.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return saveTeam(ctx, tx, team) })
+}
+
+func saveTeam(ctx context.Context, tx bun.Tx, team *api.OrganizerTeam) error {
+	text, err := json.Marshal(team)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO organizers (id, revision, team) VALUES (?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, team = excluded.team
+		WHERE organizers.revision < excluded.revision`, team.ID, team.Revision, string(text))
+	return err
 }
 
 // RetireAfter is how long after its end an event may still have seats to give back.
