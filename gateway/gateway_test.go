@@ -73,7 +73,7 @@ func open(t testing.TB, change ...func(*gateway.Config)) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &door{t: t, clock: testkit.NewClock(time.Time{}), live: settings.Fixed(api.RatePerAddress.Is(0), api.RatePerPerson.Is(0), api.RateLogin.Is(0)), nats: testkit.NATS(t), log: &testkit.Buffer{},
+	d := &door{t: t, clock: testkit.NewClock(time.Time{}), live: settings.Fixed(api.RatePerAddress.Is(0), api.RatePerPerson.Is(0), api.RateLogin.Is(0), api.AdminFactor.Is(false)), nats: testkit.NATS(t), log: &testkit.Buffer{},
 		signer: private, keyID: "k1", http: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	d.serveUser()
 	d.serveEvent()
@@ -184,9 +184,9 @@ func (d *door) serveUser() {
 		x := base64.RawURLEncoding.EncodeToString(d.signer.Public().(ed25519.PublicKey))
 		return &api.KeySet{Keys: []api.Key{{KeyType: "OKP", Curve: "Ed25519", ID: d.keyID, Use: "sig", Algorithm: "EdDSA", X: x}}}, nil
 	})
-	rpc.Handle(s, api.CreateSession, func(ctx context.Context, r *api.Login) (*api.Tokens, error) {
+	rpc.Handle(s, api.CreateSession, func(ctx context.Context, r *api.Login) (*api.SignIn, error) {
 		d.saw(ctx, "%s", r.Email)
-		return &api.Tokens{TokenType: "Bearer"}, nil
+		return &api.SignIn{Tokens: &api.Tokens{TokenType: "Bearer"}}, nil
 	})
 	rpc.Handle(s, api.CheckSession, func(_ context.Context, r *api.SessionCheck) (*api.Standing, error) {
 		d.mu.Lock()

@@ -52,12 +52,30 @@ func (p *proxy) accept(x *exchange, v verified) error {
 				"whether the session has ended cannot be checked at the moment").After(time.Second)
 		}
 	}
-	if p.spec.Sensitive || p.spec.Access == rpc.Admin || writes && x.principal.Admin() {
-		if err := p.g.auth.atSource(x); err != nil {
-			return err
-		}
+	if p.spec.Sensitive || p.spec.StepUp || p.spec.Access == rpc.Admin ||
+		x.principal.Admin() && (writes || api.AdminFactor.Get(p.g.cfg.Settings)) {
+		return p.atSource(x)
 	}
-	return p.allows(x)
+	return nil
+}
+
+// atSource lets a caller on by what the user service says of the session at this moment.
+func (p *proxy) atSource(x *exchange) error {
+	now, err := p.g.auth.standing(x)
+	if err != nil {
+		return err
+	}
+	x.principal.Roles, x.principal.Fresh = now.Roles, now.Fresh
+	if err := p.allows(x); err != nil {
+		return err
+	}
+	switch {
+	case now.MustEnrol && !p.spec.Enrols:
+		return api.FactorMissing()
+	case p.spec.StepUp && !now.Fresh:
+		return rpc.StepUpNeeded()
+	}
+	return nil
 }
 
 // allows applies the access rule to the roles of the caller.
@@ -68,17 +86,16 @@ func (p *proxy) allows(x *exchange) error {
 	return nil
 }
 
-// atSource asks the user service whether the session stands, and takes over the roles of this moment.
-func (a *authenticator) atSource(x *exchange) error {
+// standing asks the user service whether the session stands, and how.
+func (a *authenticator) standing(x *exchange) (*api.Standing, error) {
 	ctx := rpc.WithMeta(context.Background(), rpc.Meta{RequestID: x.requestID, Address: x.address.String()})
 	now, err := rpc.Call(ctx, a.client, api.CheckSession, &api.SessionCheck{UserID: x.identity.User,
 		SessionID: x.identity.Session})
 	switch {
 	case fault.Is(err, fault.Unauthenticated), fault.Is(err, fault.RateLimited):
-		return err
+		return nil, err
 	case err != nil:
-		return fault.Wrap(err, fault.Unavailable, "the session cannot be checked at the moment").After(keysRetry)
+		return nil, fault.Wrap(err, fault.Unavailable, "the session cannot be checked at the moment").After(keysRetry)
 	}
-	x.principal.Roles = now.Roles
-	return nil
+	return now, nil
 }

@@ -195,6 +195,58 @@ func TestAdministratorsAreCheckedAtTheSource(t *testing.T) {
 	}
 }
 
+// What asks for a fresh proof is refused without, and an administrator who lacks the factor that is required may enrol.
+func TestFreshProofsAndRequiredFactors(t *testing.T) {
+	d := open(t)
+	event, roles := "/v1/events/"+string(theEvent), "/v1/users/"+string(person().User)+"/roles"
+	admin := person("admin")
+	standing := api.Standing{Roles: []string{"admin"}, MustEnrol: true}
+	d.standing = map[string]func() (*api.Standing, error){
+		string(admin.Session): func() (*api.Standing, error) { s := standing; return &s, nil },
+	}
+	field := func(method, path string) string {
+		t.Helper()
+		a := d.do(method, path, "", "Authorization", "Bearer "+d.token(admin))
+		var p struct{ Errors []fault.Field }
+		if err := json.Unmarshal([]byte(a.body), &p); a.StatusCode == 403 && err == nil && len(p.Errors) == 1 {
+			return p.Errors[0].Field
+		}
+		return ""
+	}
+	for _, c := range []struct{ method, path, want string }{
+		{"GET", event, ""}, {"GET", "/v1/config", "second_factor"}, {"DELETE", event, "second_factor"},
+		{"GET", "/v1/me/second-factors", ""}, {"POST", "/v1/me/second-factors", "step_up"}, {"PUT", roles, "second_factor"},
+	} {
+		if got := field(c.method, c.path); got != c.want {
+			t.Errorf("%s %s: needs %q, want %q", c.method, c.path, got, c.want)
+		}
+	}
+	if err := d.live.Change(api.AdminFactor.Is(true)); err != nil {
+		t.Fatal(err)
+	}
+	if got := field("GET", event); got != "second_factor" {
+		t.Errorf("a read needs %q", got)
+	}
+	if a := d.do("GET", event, "", "Authorization", "Bearer "+d.token(person())); a.StatusCode != 200 {
+		t.Errorf("others: %d %s", a.StatusCode, a.body)
+	}
+	standing.MustEnrol = false
+	if got := field("PUT", roles); got != "step_up" {
+		t.Errorf("roles need %q", got)
+	}
+	standing.Fresh = true
+	if got := field("PUT", roles); got != "" {
+		t.Errorf("roles need %q after a proof", got)
+	}
+	if a := d.do("PATCH", event, "{}", "Authorization", "Bearer "+d.token(admin), "If-Match", `"z"`, "Content-Type",
+		"application/json"); a.StatusCode != 200 {
+		t.Fatalf("%d %s", a.StatusCode, a.body)
+	}
+	if last, _ := d.arrived(); !last.Principal.Fresh {
+		t.Error("the service does not learn that the proof is fresh")
+	}
+}
+
 // A live stream ends with its session, and a stream about an event with its caller's part in the team.
 func TestLiveStreamEndsWithItsRights(t *testing.T) {
 	b := openBoards(t)

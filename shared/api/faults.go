@@ -16,11 +16,12 @@ const (
 	noPayment  = "there is no such payment, or the caller is neither its payer nor a manager of its event"
 	notManaged = "there is no such payment, or the caller is no manager of its event"
 
-	noRoom    = "the event is on sale and would have no ticket left to sell"
-	belowSold = "more tickets are held, sold or leased than the new quantity"
-	inFlight  = "a request with the same Idempotency-Key has not ended yet"
-	cancelled = "the event is cancelled"
-	busyEvent = "others keep changing the event; try again"
+	noRoom     = "the event is on sale and would have no ticket left to sell"
+	belowSold  = "more tickets are held, sold or leased than the new quantity"
+	inFlight   = "a request with the same Idempotency-Key has not ended yet"
+	cancelled  = "the event is cancelled"
+	lastFactor = "it is the last second factor of an administrator, who must have one"
+	busyEvent  = "others keep changing the event; try again"
 )
 
 // public is what an endpoint answers about an event that every caller may see once it is published.
@@ -40,4 +41,10 @@ func forManagers(more rpc.Faults) rpc.Faults { return forRole("allowed to do thi
 // hidden is what an endpoint answers that has no 403: what the caller may not see is not there.
 func hidden(notFound, conflict string) rpc.Faults {
 	return rpc.Faults{fault.NotFound: notFound, fault.Forbidden: "", fault.Conflict: conflict}
+}
+
+// FactorMissing is the fault of an administrator who has to enrol a second factor first.
+func FactorMissing() *fault.Error {
+	return fault.New(fault.Forbidden, "administrators must have a second factor: POST /v1/me/second-factors").About(
+		"second_factor", "is missing")
 }

@@ -77,16 +77,16 @@ var (
 	GetSetting = rpc.Endpoint[SettingRef, Setting]{Spec: rpc.Spec{Service: "config", Name: "get", Method: "GET",
 		Path: "/v1/config/{key}", Access: rpc.Admin, Summary: "Read a setting"}}
 	PutSetting = rpc.Endpoint[SetSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "put", Method: "PUT",
-		Path: "/v1/config/{key}", Access: rpc.Admin, Audited: true,
+		Path: "/v1/config/{key}", Access: rpc.Admin, Audited: true, StepUp: true,
 		Summary: "Change a setting; in force everywhere within a second"}}
 	DeleteSetting = rpc.Endpoint[SettingRef, rpc.None]{Spec: rpc.Spec{Service: "config", Name: "delete",
-		Method: "DELETE", Path: "/v1/config/{key}", Access: rpc.Admin, Status: 204, Audited: true,
+		Method: "DELETE", Path: "/v1/config/{key}", Access: rpc.Admin, Status: 204, Audited: true, StepUp: true,
 		Summary: "Return a setting to its default"}}
 	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{Spec: rpc.Spec{Service: "config", Name: "history",
 		Method: "GET", Path: "/v1/config/{key}/history", Access: rpc.Admin,
 		Summary: "The last values of a setting, newest first"}}
 	RollbackToSetting = rpc.Endpoint[RollbackSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "rollback",
-		Method: "POST", Path: "/v1/config/{key}/rollback", Access: rpc.Admin, Audited: true,
+		Method: "POST", Path: "/v1/config/{key}/rollback", Access: rpc.Admin, Audited: true, StepUp: true,
 		Summary: "Return a setting to an earlier value"}}
 
 	ListServices = rpc.Endpoint[rpc.None, List[ServiceInstance]]{Spec: rpc.Spec{Service: "discovery", Name: "services",

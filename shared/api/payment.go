@@ -246,7 +246,8 @@ var (
 			"The seat of a ticket that was admitted is not sold again: its guest may be inside. An amount that is " +
 			"all that is left revokes the tickets too, unless keep_tickets is true.",
 		Faults: rpc.Faults{fault.NotFound: notManaged,
-			fault.Forbidden: "the caller is the payer, but no manager of the event",
+			fault.Forbidden: "the caller is the payer, but no manager of the event; or the amount is above " +
+				"payment.refund_step_up and needs a fresh proof: then errors has the field step_up",
 			fault.Conflict: "the order is not paid or was paid by another payment; less money than that is left; " +
 				"a ticket was used or given away; or " + inFlight}}}
 	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Name: "refunds",

@@ -41,6 +41,10 @@ type SessionCheck struct {
 // Standing is what holds of a session that has not ended.
 type Standing struct {
 	Roles []string `json:"roles"` // of the person, at this moment
+	// whether the person has proven who they are no longer ago than StepUpTTL
+	Fresh bool `json:"fresh"`
+	// whether the person is an administrator who has to enrol a second factor before anything else
+	MustEnrol bool `json:"must_enrol"`
 }
 
 // The endpoints of sessions, which the user service serves.

@@ -79,6 +79,9 @@ var (
 	PaymentPollAfter = settings.Duration("payment.poll_after", 30*time.Second,
 		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.",
 		settings.Between(time.Second, time.Hour))
+	RefundStepUp = settings.Int("payment.refund_step_up", 20000,
+		"Refunds of more than this, in minor units of their currency, need a fresh proof of who makes them; 0 means "+
+			"that none do.", settings.Between(0, 1000000000))
 	CallbackRetention = settings.Duration("payment.callback_retention", 30*24*time.Hour,
 		"How long the callbacks of payment providers are kept once they have been dealt with. Providers repeat a "+
 			"callback for up to three days.",
@@ -100,6 +103,13 @@ var (
 	ChallengeBits = settings.Int("user.challenge_bits", 18,
 		"How hard the challenge is that clients solve before they log in or register while very many do: each one "+
 			"more doubles the work, and more load adds up to 6; 0 means that there is none.", settings.Between(0, 30))
+	StepUpTTL = settings.Duration("user.step_up_ttl", 10*time.Minute,
+		"How long a login or a proof counts for what asks for a fresh one: roles, settings, larger refunds, second "+
+			"factors.", settings.Between(time.Minute, 24*time.Hour))
+	AdminFactor = settings.Bool("user.admin_second_factor", false,
+		"Whether administrators must have a second factor. One without may do nothing but enrol one.")
+	SiteName = settings.String("user.site_name", "Starlight",
+		"What people know the system by: authenticator apps and passkeys show it.", 60)
 
 	RatePerAddress = settings.Int("gateway.rate_per_address", 1000,
 		"Requests a second that one address may make; 0 means any number.", settings.Between(0, 1000000))
@@ -197,9 +207,9 @@ func Settings() []settings.Definition {
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
-		PaymentPollAfter, CallbackRetention,
+		PaymentPollAfter, RefundStepUp, CallbackRetention,
 		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
-		PasswordBits, ChallengeBits,
+		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName,
 		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,

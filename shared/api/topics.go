@@ -26,7 +26,8 @@ func userTopics() []TopicDescriptor {
 	return []TopicDescriptor{UserRegistered.Describe(), UserUpdated.Describe(), UserDeleted.Describe(),
 		PasswordChanged.Describe(), EmailConfirmationRequested.Describe(), PasswordResetRequested.Describe(),
 		DeviceWasAdded.Describe(), LoginsHaveFailed.Describe(), PhoneConfirmationRequested.Describe(),
-		PhoneChanged.Describe()}
+		PhoneChanged.Describe(), FactorWasAdded.Describe(), FactorWasRemoved.Describe(),
+		FactorsHaveFailed.Describe(), RecoveryCodeWasUsed.Describe()}
 }
 
 func eventTopics() []TopicDescriptor {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -235,10 +236,12 @@ var (
 		Limit: rpc.LoginLimit, Workers: 256, OwnQueue: true, Summary: "Create an account",
 		Faults: rpc.Faults{fault.Conflict: "the address has an account already, or a request with the same " +
 			"Idempotency-Key has not ended yet"}}}
-	CreateSession = rpc.Endpoint[Login, Tokens]{Spec: rpc.Spec{Service: "user", Name: "login",
+	CreateSession = rpc.Endpoint[Login, SignIn]{Spec: rpc.Spec{Service: "user", Name: "login",
 		Method: "POST", Path: "/v1/sessions", Access: rpc.Public, Sealed: true,
 		Headers: []string{"User-Agent", "Challenge-Answer"}, Status: 201, Limit: rpc.LoginLimit, Workers: 256,
 		OwnQueue: true, Summary: "Log in",
+		Detail: "Who has a second factor is answered with 200 and what is asked for, see POST " +
+			"/v1/sessions/second-factor.",
 		Faults: rpc.Faults{fault.Unauthenticated: "the address or the password is wrong",
 			fault.Forbidden: "an administrator has locked the account"}}}
 	RefreshSession = rpc.Endpoint[Refresh, Tokens]{Spec: rpc.Spec{Service: "user", Name: "refresh", Method: "POST",
@@ -248,9 +251,9 @@ var (
 			"token of it.",
 		Faults: rpc.Faults{fault.Unauthenticated: "the token is wrong, over or used up"}}}
 	EndSession = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "logout", Method: "DELETE",
-		Path: "/v1/sessions/current", Access: rpc.User, Status: 204, Summary: "Log out"}}
+		Path: "/v1/sessions/current", Access: rpc.User, Enrols: true, Status: 204, Summary: "Log out"}}
 	GetMe = rpc.Endpoint[rpc.None, User]{Spec: rpc.Spec{Service: "user", Name: "get_me", Method: "GET", Path: "/v1/me",
-		Access: rpc.User, Summary: "Read the own account"}}
+		Access: rpc.User, Enrols: true, Summary: "Read the own account"}}
 	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me",
 		Method: "PATCH", Path: "/v1/me", Access: rpc.User, Sealed: true, Headers: []string{"If-Match"},
 		Summary: "Change the own account",
@@ -295,8 +298,9 @@ var (
 	GetUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "get",
 		Method: "GET", Path: "/v1/users/{id}", Access: rpc.Admin, Summary: "Read an account"}}
 	SetUserRoles = rpc.Endpoint[SetRoles, User]{Spec: rpc.Spec{Service: "user", Name: "set_roles", Method: "PUT",
-		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Audited: true, Summary: "Replace the roles of an account",
-		Faults: rpc.Faults{fault.Conflict: "it is the last administrator, or a locked account"}}}
+		Path: "/v1/users/{id}/roles", Access: rpc.Admin, Audited: true, StepUp: true,
+		Summary: "Replace the roles of an account",
+		Faults:  rpc.Faults{fault.Conflict: "it is the last administrator, or a locked account"}}}
 	LockUser = rpc.Endpoint[UserRef, User]{Spec: rpc.Spec{Service: "user", Name: "lock", Method: "PUT",
 		Path: "/v1/users/{id}/lock", Access: rpc.Admin, Audited: true, Summary: "Keep a person from signing in",
 		Detail: "Ends every session. Orders, tickets and events stay as they are, and a new password changes nothing.",
@@ -354,7 +358,8 @@ func userEndpoints() []rpc.Descriptor {
 		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
 		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
 		MintConfirmationToken.Describe(), GetFormerContact.Describe(), RequestPhoneConfirmation.Describe(),
-		ConfirmPhoneNumber.Describe(), MintPhoneCode.Describe()}, sessionEndpoints()...)
+		ConfirmPhoneNumber.Describe(), MintPhoneCode.Describe()},
+		slices.Concat(sessionEndpoints(), factorEndpoints())...)
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -133,7 +133,7 @@ var (
 		Faults: rpc.Faults{fault.NotFound: noVenue, fault.Conflict: ""}}}
 	CreateVenueCredentials = rpc.Endpoint[VenueRef, VenueCredentials]{Spec: rpc.Spec{Service: "venue",
 		Name: "create_credentials", Method: "POST", Path: "/v1/venues/{id}/credentials", Access: rpc.User,
-		Sealed: true, Status: 201, Audited: true,
+		Sealed: true, Status: 201, Audited: true, StepUp: true,
 		Summary: "Make credentials for the computer of a venue",
 		Detail: "Those that were made before stay valid. A cluster has the keys elsewhere: there it is done with " +
 			"starlight auth venue.",

@@ -90,7 +90,7 @@ func (c Code) Title() string {
 	return Internal.Title()
 }
 
-// Field is one member of a request that is wrong, and why.
+// Field is one member of a request that is wrong, and why; or something that a request needs beside it.
 type Field struct {
 	Field  string `json:"field"`
 	Detail string `json:"detail"`
@@ -129,6 +129,13 @@ func Wrap(cause error, code Code, format string, args ...any) *Error {
 func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d
+	return &c
+}
+
+// About returns a copy of e that says to programs, in its fields, what is needed.
+func (e *Error) About(field, detail string) *Error {
+	c := *e
+	c.Fields = []Field{{Field: field, Detail: detail}}
 	return &c
 }
 

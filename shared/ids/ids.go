@@ -39,6 +39,8 @@ type (
 	OrganizerKind   struct{}
 	KeyKind         struct{}
 	AuditKind       struct{}
+	FactorKind      struct{}
+	PasskeyKind     struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -63,6 +65,8 @@ type (
 	Organizer   = ID[OrganizerKind]
 	Key         = ID[KeyKind]
 	Audit       = ID[AuditKind]
+	Factor      = ID[FactorKind]
+	Passkey     = ID[PasskeyKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -86,6 +90,8 @@ func (LeaseKind) Prefix() string       { return "lse" }
 func (OrganizerKind) Prefix() string   { return "org" }
 func (KeyKind) Prefix() string         { return "key" }
 func (AuditKind) Prefix() string       { return "aud" }
+func (FactorKind) Prefix() string      { return "fct" }
+func (PasskeyKind) Prefix() string     { return "pky" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }

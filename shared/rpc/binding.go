@@ -223,12 +223,21 @@ func (b *binding) admit(r *nats.Msg, m *Meta, arrived time.Time) error {
 		if b.spec.Access == Admin && !m.Principal.Admin() {
 			return fault.New(fault.Forbidden, "only administrators may do this")
 		}
+		if b.spec.StepUp && !m.Principal.Fresh {
+			return StepUpNeeded()
+		}
 	case Internal:
 		if !slices.Contains(b.spec.Callers, m.Caller) {
 			return fault.New(fault.Forbidden, "%s is not for %q", m.Endpoint, m.Caller)
 		}
 	}
 	return nil
+}
+
+// StepUpNeeded is the fault of a caller who has to prove once more who they are, and may then try again.
+func StepUpNeeded() *fault.Error {
+	return fault.New(fault.Forbidden, "this needs a fresh proof of who you are: POST /v1/sessions/current/proof, "+
+		"then try again").About("step_up", "is needed")
 }
 
 // run calls the handler, and survives it.

@@ -71,6 +71,11 @@ type Spec struct {
 	// Sensitive has the gateway ask the user service, for each request, whether the caller's session still stands: for
 	// what moves money or rights. It asks for what administrators do in any case.
 	Sensitive bool
+	// StepUp is Sensitive, and refuses a caller who has not given a second factor, or the password without one, for
+	// longer than the setting user.step_up_ttl. For what depends on more than the endpoint see Principal.Fresh.
+	StepUp bool
+	// Enrols is for what an administrator may do who still has to enrol the second factor that is required of them.
+	Enrols bool
 
 	// Audited says that each success that changes something is a line of the audit log, which the service writes with
 	// the change (package auditlog).
@@ -212,6 +217,10 @@ type Transient interface {
 	// IsTransient reports whether the state is on its way to another one.
 	IsTransient() bool
 }
+
+// Partial is implemented by responses that may say that more is needed. They are then sent with the status 200, instead
+// of that of a success.
+type Partial interface{ IsPartial() bool }
 
 // ETagger is implemented by responses that have a version. The value is an opaque token without quotes.
 type ETagger interface{ ETag() string }

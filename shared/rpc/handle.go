@@ -162,6 +162,9 @@ func answerOf(resp any) answer {
 	if t, ok := resp.(Transient); ok {
 		a.transient = t.IsTransient()
 	}
+	if t, ok := resp.(Partial); ok && t.IsPartial() {
+		a.status = 200
+	}
 	return a
 }
 

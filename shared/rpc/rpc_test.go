@@ -701,8 +701,15 @@ func TestPrincipal(t *testing.T) {
 	if err != nil || q.String() != p.String() || q.Session != p.Session || !q.Is("x_1") {
 		t.Errorf("%s parses as %+v, %v", p, q, err)
 	}
+	p.Fresh = true
+	for _, roles := range [][]string{{"admin"}, nil} {
+		p.Roles = roles
+		if q, err := rpc.ParsePrincipal(p.String()); err != nil || !q.Fresh || len(q.Roles) != len(roles) {
+			t.Errorf("%s parses as %+v, %v", p, q, err)
+		}
+	}
 	u := string(p.User)
-	for _, bad := range []string{u, u + ";", "x;;", u + ";;Admin", u + ";;a,", u + ";;,a", u + ";;a b", u + ";ses_>;", u + ";;a;b", ";;admin", " "} {
+	for _, bad := range []string{u, u + ";", "x;;", u + ";;Admin", u + ";;a,", u + ";;,a", u + ";;a b", u + ";ses_>;", u + ";;a;b", u + ";;a;fresh;fresh", u + ";;fresh;a", u + ";fresh", ";;admin", " "} {
 		if p, err := rpc.ParsePrincipal(bad); err == nil {
 			t.Errorf("%q parses as %+v", bad, p)
 		}

@@ -61,6 +61,9 @@ type Principal struct {
 	User    ids.User
 	Session ids.Session
 	Roles   []string
+	// Fresh says that the person has proven who they are a moment ago: see Spec.StepUp. It is known where the gateway
+	// asks the user service: on endpoints that are Sensitive.
+	Fresh bool
 }
 
 // Known reports whether there is an identity.
@@ -72,12 +75,19 @@ func (p Principal) Is(role string) bool { return slices.Contains(p.Roles, role) 
 // Admin reports whether p is an administrator.
 func (p Principal) Admin() bool { return p.Is(RoleAdmin) }
 
-// String returns the wire form: user;session;role,role. It is empty without an identity.
+// fresh ends the wire form of a principal that is.
+const fresh = ";fresh"
+
+// String returns the wire form: user;session;role,role, and ;fresh if it is. It is empty without an identity.
 func (p Principal) String() string {
 	if !p.Known() {
 		return ""
 	}
-	return string(p.User) + ";" + string(p.Session) + ";" + strings.Join(p.Roles, ",")
+	s := string(p.User) + ";" + string(p.Session) + ";" + strings.Join(p.Roles, ",")
+	if p.Fresh {
+		s += fresh
+	}
+	return s
 }
 
 // ParsePrincipal reads the wire form. It refuses anything that String does not make.
@@ -100,6 +110,7 @@ func ParsePrincipal(s string) (Principal, error) {
 			return Principal{}, fmt.Errorf("principal: session: %w", err)
 		}
 	}
+	roles, p.Fresh = strings.CutSuffix(roles, fresh)
 	if roles == "" {
 		return p, nil
 	}

@@ -47,7 +47,8 @@ func open(t *testing.T) *harness {
 	s.Register(server)
 	testkit.Serve(t, server)
 	admin := rpc.WithPrincipal(t.Context(),
-		rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin}})
+		rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin},
+			Fresh: true})
 	return &harness{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
 }
 

@@ -84,15 +84,21 @@ type caller struct {
 	token [32]byte // hash of what was shown
 }
 
+// Login is the request of a sign-in at a venue: who has a second factor gives it with the password.
+type Login struct {
+	api.Login
+	api.FactorProof
+}
+
 // signIn checks with the hub who a person is. It needs a line.
-func (s *Service) signIn(ctx context.Context, req *api.Login) (*Token, error) {
+func (s *Service) signIn(ctx context.Context, req *Login) (*Token, error) {
 	session, ok := s.talking()
 	if !ok || !s.cfg.Line().Up {
 		return nil, fault.New(fault.Unavailable, "there is no line to the system, which knows the passwords: sign in "+
 			"when there is one, or scan with a device that has a pass").After(5 * time.Second)
 	}
 	staff, err := rpc.Call(ctx, s.client, line.Login, &line.SignIn{Session: session, Email: req.Email,
-		Password: req.Password})
+		Password: req.Password, FactorProof: req.FactorProof})
 	if err != nil {
 		return nil, s.refused(err)
 	}

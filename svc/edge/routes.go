@@ -91,7 +91,7 @@ func (h *Server) mount() error {
 		return x.text(200, out.String())
 	})
 	return cmp.Or(
-		route(h, "POST", "/v1/sessions", true, 201, func(x *exchange, req *api.Login) (any, error) {
+		route(h, "POST", "/v1/sessions", true, 201, func(x *exchange, req *Login) (any, error) {
 			return h.s.signIn(x, req)
 		}),
 		route(h, "DELETE", "/v1/sessions/current", false, 204, func(x *exchange, _ *none) (any, error) {

@@ -337,7 +337,7 @@ func (h *harness) updateMe(u api.User, change api.UpdateProfile) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if _, err := rpc.Call(h.signedIn(u, tokens), h.gateway, api.UpdateMe, &change); err != nil {
+	if _, err := rpc.Call(h.signedIn(u, tokens.Tokens), h.gateway, api.UpdateMe, &change); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -248,7 +248,7 @@ func TestTextMessages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		as := h.signedIn(ada, tokens)
+		as := h.signedIn(ada, tokens.Tokens)
 		call(h, ada, api.PutPreferences, &api.Preferences{Kinds: []api.Preference{{Kind: api.AboutAccount, Email: true, SMS: true, Inbox: true}}})
 		ask := func() error {
 			_, err := rpc.Call(as, h.gateway, api.RequestPhoneConfirmation, &rpc.None{})

@@ -318,6 +318,7 @@ func TestDenyMatrix(t *testing.T) {
 			}
 		}
 	}
+	checked += p.denyWithoutFactor()
 	if checked < 500 {
 		t.Errorf("only %d were tried", checked)
 	}
@@ -326,4 +327,39 @@ func TestDenyMatrix(t *testing.T) {
 // ends reports whether an endpoint ends the identity that calls it, whatever it is sent.
 func ends(d rpc.Descriptor) bool {
 	return d.Subject() == api.EndSession.Subject() || d.Subject() == api.EndAllSessions.Subject()
+}
+
+// denyWithoutFactor tries everything as an administrator who lacks the second factor that is required by now, and
+// returns how much that was.
+func (p *pair) denyWithoutFactor() (checked int) {
+	p.t.Helper()
+	u, _ := p.join("factor-missing@example.org")
+	p.promote(u.ID, "admin")
+	token := p.login("factor-missing@example.org")
+	p.set(p.admin, api.AdminFactor.Key(), "true")
+	for _, s := range p.sites {
+		testkit.Eventually(p.t, knownWithin, func() error {
+			if got, err := s.send("GET", "/v1/me/tickets", token, nil); err != nil || got.status != 403 {
+				return fmt.Errorf("%d %s %v", got.status, got.body, err)
+			}
+			return nil
+		})
+	}
+	for _, d := range api.All() {
+		if d.Access == rpc.Public || d.Access == rpc.Internal || ends(d) {
+			continue
+		}
+		path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
+		for i, s := range p.sites {
+			got, err := s.send(d.Method, path, token, nil)
+			if err != nil {
+				p.t.Fatalf("%s %s: %v", d.Method, path, err)
+			}
+			checked++
+			if got.status == 401 || (got.status == 403) == d.Enrols {
+				p.t.Errorf("%s %s, factor missing, gateway %d: %d %s", d.Method, d.Path, i, got.status, got.body)
+			}
+		}
+	}
+	return checked
 }

@@ -62,7 +62,7 @@ func each(t *testing.T, test func(*testing.T, *harness)) {
 // fixed are settings without bounds on what a person holds unpaid, unless they are named.
 func fixed(named ...settings.Override) *settings.Live {
 	return settings.Fixed(append([]settings.Override{api.MaxOpenOrders.Is(0), api.MaxUnpaidSeats.Is(0),
-		api.MaxManualSeats.Is(0), api.RenewalPause.Is(0)}, named...)...)
+		api.MaxManualSeats.Is(0), api.RenewalPause.Is(0), api.RefundStepUp.Is(0)}, named...)...)
 }
 
 func newHarness(t *testing.T, db *store.DB) *harness {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -34,7 +35,11 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 	if req.Reason == "" {
 		req.Reason = api.RefundByOrganizer
 	}
-	due, err := s.db.refund(ctx, req, store.Time(s.now()))
+	most := int64(api.RefundStepUp.Get(s.live))
+	if most == 0 || rpc.Caller(ctx).Fresh {
+		most = math.MaxInt64
+	}
+	due, err := s.db.refund(ctx, req, most, store.Time(s.now()))
 	if err != nil {
 		return nil, err
 	}

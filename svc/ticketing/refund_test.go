@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -62,6 +63,16 @@ func TestRefunds(t *testing.T) {
 		// Who may, and what makes no sense.
 		if _, err := do(h.as(b.buyer), h, api.DecideRefund, b.refund(nil)); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("the buyer refunds: %v", err)
+		}
+		if err := h.live.Change(api.RefundStepUp.Is(2999)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := do(organizer, h, api.DecideRefund, b.refund(nil)); !fault.Is(err, fault.Forbidden) ||
+			fault.From(err).Fields[0].Field != "step_up" {
+			t.Errorf("a large refund without a fresh proof: %v", err)
+		}
+		if err := h.live.Change(api.RefundStepUp.Is(3000)); err != nil {
+			t.Fatal(err)
 		}
 		other := h.buy(offer, 1)
 		tooMuch, dollars, nothing, some := euro(3001), api.Money{Amount: 1, Currency: "USD"}, euro(0), euro(500)
@@ -170,7 +181,7 @@ func TestSeatsComeBackAfterACrash(t *testing.T) {
 		offer := h.publish(10, 1000)
 		b := h.buy(offer, 2)
 		req := b.refund(nil, b.tickets[0].ID)
-		if _, err := s.db.refund(t.Context(), &req, h.clock.Now()); err != nil {
+		if _, err := s.db.refund(t.Context(), &req, math.MaxInt64, h.clock.Now()); err != nil {
 			t.Fatal(err)
 		}
 		h.sold(offer, 1)

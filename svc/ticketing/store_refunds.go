@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -97,8 +98,10 @@ type refundLine struct {
 	KeepTickets bool         `json:"keep_tickets,omitempty"`
 }
 
-// refund decides about one order. Deciding again under the same id gives the same decision.
-func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time.Time) (api.RefundDue, error) {
+// refund decides about one order, if that is no more than most. Deciding again under one id gives the same decision.
+func (db ticketStore) refund(
+	ctx context.Context, req *api.RefundOrder, most int64, now time.Time,
+) (api.RefundDue, error) {
 	var due api.RefundDue
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		row, tickets, err := db.lockedOrder(ctx, tx, req.OrderID)
@@ -117,7 +120,9 @@ func (db ticketStore) refund(ctx context.Context, req *api.RefundOrder, now time
 		if err != nil {
 			return err
 		}
-		due = d.due
+		if due = d.due; due.Amount.Amount > most {
+			return rpc.StepUpNeeded()
+		}
 		line := refundLine{due.PaymentID, row.ID, due.Amount, due.Tickets, req.KeepTickets}
 		if err := auditlog.Add(ctx, tx, "ticketing", auditlog.Act{Act: "payment.refund", At: now,
 			Object: due.RefundID.String(), Event: row.EventID, After: line}); err != nil {

@@ -222,6 +222,9 @@ func (s *Service) replacePassword(
 	if err != nil {
 		return nil, err
 	}
+	if err := endChallenges(ctx, tx, row.ID); err != nil {
+		return nil, err
+	}
 	if err := endResets(ctx, tx, row.ID); err != nil {
 		return nil, err
 	}
@@ -295,8 +298,10 @@ func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
 	if err := s.noteAdmin(ctx, tx, row, false); err != nil {
 		return err
 	}
-	if err := clearFailures(ctx, tx, newAttempt(ctx, row.address()).account); err != nil {
-		return err
+	for _, a := range []attempt{newAttempt(ctx, row.address()), factorAttempt(ctx, row.ID)} {
+		if err := clearFailures(ctx, tx, a.account); err != nil {
+			return err
+		}
 	}
 	// The stored answer to an idempotent registration shows the account.
 	if err := idempotency.DeleteAbout(ctx, tx, row.ID.String()); err != nil {

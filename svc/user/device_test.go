@@ -16,7 +16,7 @@ import (
 func (m *harness) loginFrom(address, client, device string) *api.Tokens {
 	m.t.Helper()
 	return must(rpc.Call(m.anonymous(address), m.gateway, api.CreateSession, &api.Login{Email: "ada@example.org",
-		Password: password, DeviceToken: device, Client: client}))(m.t)
+		Password: password, DeviceToken: device, Client: client}))(m.t).Tokens
 }
 
 func (m *harness) sessions(tokens *api.Tokens) []api.SessionInfo {

@@ -48,7 +48,7 @@ func TestNewPasswordsAreJudged(t *testing.T) {
 	ada := must(rpc.Call(t.Context(), client, api.RegisterUser,
 		&api.Register{Email: "countess@example.org", Password: password, Name: "Ada Lovelace"}))(t)
 	tokens := must(rpc.Call(t.Context(), client, api.CreateSession,
-		&api.Login{Email: ada.Email, Password: password}))(t)
+		&api.Login{Email: ada.Email, Password: password}))(t).Tokens
 	for _, bad := range []string{"adalovelace1", "Lovelace2026", "countess", "iloveyou", stolen} {
 		for field, set := range map[string]func() error{
 			"password": func() error {

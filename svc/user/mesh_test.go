@@ -1,6 +1,7 @@
 package user_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -19,6 +20,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -45,7 +47,8 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	t.Helper()
 	m := &harness{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{},
 		metrics: observe.NewRegistry(),
-		live:    settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour), api.SMSCountries.Is(""))}
+		live: settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour), api.SMSCountries.Is(""),
+			api.AdminFactor.Is(false))}
 	m.nats.Stream("EVENTS", "ev.>")
 	m.nats.Stream(api.RevocationsStream, revocation.Subjects)
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
@@ -79,7 +82,8 @@ func (m *harness) newService(metrics *observe.Registry, log *slog.Logger) *user.
 	m.t.Helper()
 	s, err := user.New(m.t.Context(), user.Deps{DB: m.db, JS: m.nats.JS,
 		Client: rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "user"}),
-		Live:   m.live, Log: log, Metrics: metrics, Now: m.clock.Now, Hashers: 2})
+		Live:   m.live, Log: log, Metrics: metrics, Now: m.clock.Now, Hashers: 2,
+		Keys: must(seal.Parse(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32))))(m.t)})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -99,7 +103,7 @@ func (m *harness) as(tokens *api.Tokens) context.Context {
 		m.t.Fatal(err)
 	}
 	return rpc.WithMeta(m.t.Context(), rpc.Meta{Address: "192.0.2.1",
-		Principal: rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles}})
+		Principal: rpc.Principal{User: c.User, Session: c.Session, Roles: c.Roles, Fresh: true}})
 }
 
 func (m *harness) register(email, password string) *api.User {
@@ -109,7 +113,11 @@ func (m *harness) register(email, password string) *api.User {
 }
 
 func (m *harness) tryLogin(address, email, password string) (*api.Tokens, error) {
-	return rpc.Call(m.anonymous(address), m.gateway, api.CreateSession, &api.Login{Email: email, Password: password})
+	answer, err := rpc.Call(m.anonymous(address), m.gateway, api.CreateSession, &api.Login{Email: email, Password: password})
+	if err != nil {
+		return nil, err
+	}
+	return answer.Tokens, nil
 }
 
 func (m *harness) login(email, password string) *api.Tokens {
@@ -171,6 +179,7 @@ func (m *harness) dump() string {
 	m.t.Helper()
 	var all strings.Builder
 	for _, table := range []string{"users", "sessions", "refresh_tokens", "password_resets", "login_failures",
+		"second_factors", "recovery_codes", "login_challenges",
 		"answers", "outbox", "processed"} {
 		var rows []map[string]any
 		if err := m.db.Read().NewSelect().Table(table).Scan(m.t.Context(), &rows); err != nil {

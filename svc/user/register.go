@@ -51,7 +51,7 @@ func (s *Service) register(ctx context.Context, req *api.Register) (*api.User, e
 // so that a refusal for want of one says nothing about it.
 func (s *Service) firstHash(ctx context.Context, account address, req *api.Register) (string, error) {
 	a := attempt{address: newAttempt(ctx, account).address}
-	if _, err := s.allow(ctx, a); err != nil {
+	if _, err := s.allow(ctx, s.db.Read(), a); err != nil {
 		return "", err
 	}
 	leave, err := s.turn(ctx, passage{hashing.Password, "register", req.Answer})
@@ -59,7 +59,7 @@ func (s *Service) firstHash(ctx context.Context, account address, req *api.Regis
 		return "", err
 	}
 	defer leave()
-	if _, err := s.allow(ctx, a); err != nil {
+	if _, err := s.allow(ctx, s.db.Read(), a); err != nil {
 		return "", err
 	}
 	switch _, err := s.byAddress(ctx, account); {

@@ -7,11 +7,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/uptrace/bun"
 
-	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -66,16 +63,4 @@ func renew(ctx context.Context, tx bun.Tx, row *userRow, keep ids.Session) (revo
 	row.Generation++
 	_, err := tx.ExecContext(ctx, "UPDATE users SET generation = ? WHERE id = ?", row.Generation, row.ID)
 	return revocation.OfUser(row.ID, row.Generation, keep), err
-}
-
-// check answers the gateway whether a session stands, and with which roles.
-func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standing, error) {
-	row, err := s.bySession(ctx, rpc.Principal{User: req.UserID, Session: req.SessionID})
-	if fault.Is(err, fault.NotFound) {
-		return nil, errEnded()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &api.Standing{Roles: row.roles()}, nil
 }

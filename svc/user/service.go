@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/user/challenge"
+	"github.com/starlightsymphony/starlight/svc/user/factor"
 	"github.com/starlightsymphony/starlight/svc/user/hashing"
 	"github.com/starlightsymphony/starlight/svc/user/passwords"
 )
@@ -35,7 +36,7 @@ var migrations embed.FS
 func Migrations() fs.FS { return migrations }
 
 // Sealed returns the columns with secrets.
-func Sealed() []seal.Column { return []seal.Column{keyring.Seeds()} }
+func Sealed() []seal.Column { return []seal.Column{keyring.Seeds(), factor.Secrets()} }
 
 // keyPurpose names the keys of access tokens.
 const keyPurpose = "access"
@@ -71,6 +72,7 @@ type Service struct {
 	now     func() time.Time // to the microsecond, as it is stored
 	keys    *keyring.Ring
 	hasher  *hashing.Hasher
+	factors *factor.Store
 
 	challenger challenge.Challenger
 	passwords  passwords.Judge
@@ -80,6 +82,9 @@ type Service struct {
 func New(ctx context.Context, d Deps) (*Service, error) {
 	keys, err := keyring.Open(ctx, d.DB, keyPurpose, d.Keys, d.Now)
 	if err != nil {
+		return nil, err
+	}
+	if err := factor.Secrets().Adopt(ctx, d.DB, d.Keys); err != nil {
 		return nil, err
 	}
 	hashers := d.Hashers
@@ -96,6 +101,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		now:     func() time.Time { return store.Time(d.Now()) },
 		keys:    keys,
 		hasher:  hashing.New(hashers, d.Metrics, d.Now),
+		factors: factor.New(d.DB, d.Keys),
 
 		challenger: d.Challenger,
 		passwords: passwords.Judge{Stolen: d.Stolen,
@@ -146,6 +152,14 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.EndOneSession, s.endOne)
 	rpc.Handle(srv, api.EndAllSessions, s.endAll)
 	rpc.Handle(srv, api.GetSessionInfo, s.session)
+	rpc.Handle(srv, api.CreateSessionWithFactor, s.secondStep)
+	rpc.Handle(srv, api.ProveIdentity, s.proveAgain)
+	rpc.Handle(srv, api.ListSecondFactors, s.listFactors)
+	rpc.Handle(srv, api.AddSecondFactor, s.addFactor)
+	rpc.Handle(srv, api.ConfirmSecondFactor, s.confirmFactor)
+	rpc.Handle(srv, api.DeleteSecondFactor, s.deleteFactor)
+	rpc.Handle(srv, api.RenewRecoveryCodes, s.renewRecoveryCodes)
+	rpc.Handle(srv, api.ResetSecondFactors, s.resetFactors)
 	srv.HashSecrets(func(secrets []byte) []byte {
 		_, sum := s.keys.MAC(secrets)
 		return sum
@@ -180,6 +194,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		}{
 			{"DELETE FROM sessions WHERE expires_at <= ?", now},
 			{"DELETE FROM refresh_tokens WHERE expires_at <= ?", now},
+			{"DELETE FROM login_challenges WHERE expires_at <= ?", now},
 			{"DELETE FROM live_tickets WHERE expires_at <= ?", now},
 			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},
 			{"DELETE FROM email_confirmations WHERE requested_at <= ?", now.Add(-confirmationTTL - confirmationKept)},
@@ -204,5 +219,10 @@ func (s *Service) logins(outcome string) *observe.Counter {
 func (s *Service) challenges(outcome string) *observe.Counter {
 	return s.metrics.Counter("starlight_user_challenges_total",
 		"Challenges that were asked for because very many logged in or registered, and their answers.", "outcome",
+		outcome)
+}
+
+func (s *Service) factorGuesses(outcome string) *observe.Counter {
+	return s.metrics.Counter("starlight_user_factors_total", "Attempts to give a second factor, by outcome.", "outcome",
 		outcome)
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/token"
+	"github.com/starlightsymphony/starlight/svc/user/factor"
 	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
@@ -40,7 +40,7 @@ type proof struct {
 func (s *Service) prove(
 	ctx context.Context, a attempt, p passage, password string, find func(context.Context) (userRow, error),
 ) (proof, error) {
-	if _, err := s.allow(ctx, a); err != nil {
+	if _, err := s.allow(ctx, s.db.Read(), a); err != nil {
 		return proof{}, err
 	}
 	leave, err := s.turn(ctx, p)
@@ -48,7 +48,7 @@ func (s *Service) prove(
 		return proof{}, err
 	}
 	defer leave()
-	past, err := s.allow(ctx, a)
+	past, err := s.allow(ctx, s.db.Read(), a)
 	if err != nil {
 		return proof{}, err
 	}
@@ -129,7 +129,7 @@ func addressOf(email, password string) (address, error) {
 	return account, check.Err()
 }
 
-func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error) {
+func (s *Service) login(ctx context.Context, req *api.Login) (*api.SignIn, error) {
 	account, err := addressOf(req.Email, req.Password)
 	if err != nil {
 		return nil, err
@@ -145,9 +145,9 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 	p, err := s.prove(ctx, a, passage{hashing.Login, "login", req.Answer}, req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	if err == nil {
-		var tokens *api.Tokens
-		if tokens, err = s.startSession(ctx, p, device, req); err == nil {
-			return tokens, nil
+		var answer *api.SignIn
+		if answer, err = s.startSession(ctx, p, device, req); err == nil {
+			return answer, nil
 		}
 	}
 	if errors.Is(err, errWrong) {
@@ -156,67 +156,79 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.Tokens, error
 	return nil, err
 }
 
-// checkPassword says who a person is that signs in elsewhere, without a session here.
-func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*line.CheckedUser, error) {
-	account, err := addressOf(req.Email, req.Password)
-	if err != nil {
-		return nil, err
-	}
-	p, err := s.prove(ctx, newAttempt(ctx, account), passage{class: hashing.Login}, req.Password,
-		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
+// startSession signs a person in, from the device of this hash, or from a new one if it is "". Who has a second factor
+// is asked for it.
+func (s *Service) startSession(ctx context.Context, p proof, device string, req *api.Login) (*api.SignIn, error) {
+	a := s.arrive(ctx, p.row.ID, req.DeviceToken, device, req.Client)
+	asked, challenge := s.newChallenge(ctx, p.row.ID, device)
 	var row userRow
-	if err == nil {
-		err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-			row, err = s.lockProven(ctx, tx, p)
-			return err
-		})
-	}
-	if errors.Is(err, errWrong) {
-		return nil, fault.New(fault.Unauthenticated, "the mail address or the password is wrong")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &line.CheckedUser{ID: row.ID, Name: row.Name, Roles: row.roles()}, nil
-}
-
-// startSession signs a person in, from the device of this hash, or from a new one if it is "".
-func (s *Service) startSession(ctx context.Context, p proof, device string, req *api.Login) (*api.Tokens, error) {
-	now := s.now()
-	deviceToken := req.DeviceToken
-	if device == "" {
-		deviceToken, device = newSecret(devicePrefix)
-	}
-	session := sessionRow{ID: ids.New[ids.SessionKind](now), UserID: p.row.ID, CreatedAt: now, LastUsedAt: now,
-		Device: deviceName(req.Client), Address: rpc.From(ctx).Address, DeviceHash: device,
-		ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}
-	secret, hash := newSecret(refreshPrefix)
-	var row userRow
+	var has factor.Count
 	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		if row, err = s.lockProven(ctx, tx, p); err != nil {
 			return err
 		}
-		res, err := tx.NewInsert().Model(&session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
-		if err != nil {
+		if has, err = s.factors.Count(ctx, tx, row.ID); err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
-			return err
+		if has.Any() {
+			return insertChallenge(ctx, tx, &asked)
 		}
-		if err := s.useDevice(ctx, tx, session); err != nil {
-			return err
-		}
-		if err := s.noteAdmin(ctx, tx, &row, false); err != nil {
-			return err
-		}
-		return insertRefresh(ctx, tx, hash, session.ID, session.ExpiresAt)
+		return s.enter(ctx, tx, &row, a)
 	})
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := s.tokens(&row, session.ID, secret, now)
+	if has.Any() {
+		return &api.SignIn{SecondFactorChallenge: &api.SecondFactorChallenge{SecondFactorRequired: true,
+			Challenge: challenge, ChallengeExpires: int(challengeTTL / time.Second), Methods: has.Methods()}}, nil
+	}
+	tokens, err := s.admitted(&row, a)
+	return &api.SignIn{Tokens: tokens}, err
+}
+
+// arrival is a session that is about to begin.
+type arrival struct {
+	session              sessionRow
+	deviceToken          string
+	refresh, refreshHash string
+}
+
+// arrive makes a session of a person, on the device of this hash, or on a new one if it is "".
+func (s *Service) arrive(ctx context.Context, user ids.User, deviceToken, device, client string) arrival {
+	if device == "" {
+		deviceToken, device = newSecret(devicePrefix)
+	}
+	now := s.now()
+	a := arrival{deviceToken: deviceToken, session: sessionRow{ID: ids.New[ids.SessionKind](now), UserID: user,
+		CreatedAt: now, LastUsedAt: now, ProvenAt: now, Device: deviceName(client), Address: rpc.From(ctx).Address,
+		DeviceHash: device, ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}}
+	a.refresh, a.refreshHash = newSecret(refreshPrefix)
+	return a
+}
+
+// enter stores the session of a locked person.
+func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival) error {
+	res, err := tx.NewInsert().Model(&a.session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
+		return err
+	}
+	if err := s.useDevice(ctx, tx, a.session); err != nil {
+		return err
+	}
+	if err := s.noteAdmin(ctx, tx, row, false); err != nil {
+		return err
+	}
+	return insertRefresh(ctx, tx, a.refreshHash, a.session.ID, a.session.ExpiresAt)
+}
+
+// admitted returns what the client of a session that has begun is given.
+func (s *Service) admitted(row *userRow, a arrival) (*api.Tokens, error) {
+	tokens, err := s.tokens(row, a.session.ID, a.refresh, a.session.CreatedAt)
 	if err == nil {
-		tokens.DeviceToken = deviceToken
+		tokens.DeviceToken = a.deviceToken
 	}
 	return tokens, err
 }

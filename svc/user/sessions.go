@@ -24,6 +24,7 @@ type sessionRow struct {
 	DeviceHash string      `bun:"device_hash"`
 	CreatedAt  time.Time   `bun:"created_at"`
 	LastUsedAt time.Time   `bun:"last_used_at"`
+	ProvenAt   time.Time   `bun:"proven_at"` // when the person last proved who they are
 	ExpiresAt  time.Time   `bun:"expires_at"`
 }
 
@@ -102,6 +103,9 @@ func (s *Service) endAll(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
 			return nil, err
 		}
 		if err := endSessions(ctx, tx, row.ID, ""); err != nil {
+			return nil, err
+		}
+		if err := endChallenges(ctx, tx, row.ID); err != nil {
 			return nil, err
 		}
 		ended, err := renew(ctx, tx, &row, "")

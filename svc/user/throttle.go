@@ -92,10 +92,10 @@ type failureRow struct {
 
 // allow refuses an attempt that comes too early, with RateLimited. It returns the failures of the account that still
 // count, if there are any.
-func (s *Service) allow(ctx context.Context, a attempt) (past failureRow, err error) {
+func (s *Service) allow(ctx context.Context, q bun.IDB, a attempt) (past failureRow, err error) {
 	now := s.now()
 	var rows []failureRow
-	err = s.db.Read().NewRaw("SELECT * FROM login_failures WHERE key IN (?, ?)", a.account, a.address).Scan(ctx, &rows)
+	err = q.NewRaw("SELECT * FROM login_failures WHERE key IN (?, ?)", a.account, a.address).Scan(ctx, &rows)
 	if err != nil {
 		return past, store.OrNotFound(err, "there is no such row")
 	}
@@ -117,7 +117,7 @@ func (s *Service) allow(ctx context.Context, a attempt) (past failureRow, err er
 }
 
 func errThrottled() *fault.Error {
-	return fault.New(fault.RateLimited, "too many wrong passwords; wait and try again")
+	return fault.New(fault.RateLimited, "too many wrong attempts; wait and try again")
 }
 
 // claim counts an attempt at an account that has to wait after each failure as the next failure, and reports whether

@@ -52,7 +52,7 @@ func (s *Service) signIn(ctx context.Context, req *line.SignIn) (*line.Staff, er
 		return nil, fault.New(fault.RateLimited, "too many people sign in at this venue").After(wait)
 	}
 	person, err := rpc.Call(ctx, s.client, line.CheckUserPassword,
-		&line.CheckPassword{Email: req.Email, Password: req.Password})
+		&line.CheckPassword{Email: req.Email, Password: req.Password, FactorProof: req.FactorProof})
 	if err != nil {
 		return nil, err
 	}

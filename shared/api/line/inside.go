@@ -53,6 +53,7 @@ var (
 type CheckPassword struct {
 	Email    string `json:"email"`
 	Password string `json:"password"`
+	api.FactorProof
 }
 
 // CheckedUser is a person whose password was right.

@@ -298,6 +298,7 @@ type SignIn struct {
 	Session
 	Email    string `json:"email"`
 	Password string `json:"password"`
+	api.FactorProof
 }
 
 // Staff is a person who has signed in, with what they may do.

@@ -62,6 +62,7 @@ const (
 	aLease      ids.Lease      = "lse_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aPass       ids.Pass       = "pas_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aScan       ids.Admission  = "adm_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aFactor     ids.Factor     = "fct_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund     ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                  = "the refresh_token of the last answer that had one"
 	lastCode                   = "the code of the last answer that had one"
@@ -97,6 +98,10 @@ func account() []Example {
 			ShareDemographics: true})}),
 		example(api.RequestEmailConfirmation, rpc.None{}),
 		example(api.ListSessions, api.SessionQuery{Page: api.Page{Limit: 10}}),
+		example(api.ProveIdentity, api.Proof{Password: oldPassword}),
+		example(api.AddSecondFactor, api.NewFactor{Name: "My telephone"}),
+		example(api.ListSecondFactors, rpc.None{}),
+		example(api.DeleteSecondFactor, api.FactorRef{ID: aFactor}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
 	}
@@ -323,6 +328,7 @@ func ending() []Example {
 		example(api.ListUsers, api.ListUsersQuery{Page: api.Page{Limit: 10}, Q: "kim"}),
 		example(api.GetUser, api.UserRef{ID: aUser}),
 		example(api.LockUser, api.UserRef{ID: aUser}), example(api.UnlockUser, api.UserRef{ID: aUser}),
+		example(api.ResetSecondFactors, api.UserRef{ID: aUser}),
 		example(api.SetUserRoles, api.SetRoles{ID: aUser, Roles: []string{}}),
 		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.RoleManager}),
 		example(api.DeleteTeamMember, api.TeamMemberRef{EventID: anEvent, UserID: aUser}),

@@ -187,6 +187,9 @@ func (g *generator) responses(d rpc.Descriptor) object {
 			"If-None-Match.", "schema": object{"type": "string"}}}
 	}
 	out := object{strconv.Itoa(d.Success()): success}
+	if d.Response.Implements(reflect.TypeFor[rpc.Partial]()) {
+		out["200"] = object{"description": "More is needed.", "content": success["content"]}
+	}
 	if d.Method == "GET" && tagged(d.Response) {
 		out["304"] = object{"description": "It has not changed."}
 	}

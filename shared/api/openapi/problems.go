@@ -32,6 +32,10 @@ func problems(d rpc.Descriptor) []problem {
 	if d.Access == rpc.Admin || d.Access == rpc.User && inPath {
 		all[fault.Forbidden] = "the caller may not do this"
 	}
+	if d.StepUp {
+		all[fault.Forbidden] = "the caller may not do this, or has to prove once more who they are, see POST " +
+			"/v1/sessions/current/proof: then errors has the field step_up"
+	}
 	if inPath {
 		all[fault.NotFound] = "there is no such thing, or the caller may not see it"
 	}
@@ -92,7 +96,8 @@ func problemSchema() object {
 			"detail":     text("What is wrong with this request, for people."),
 			"request_id": text("Names the request in logs and traces."),
 			"code":       code,
-			"errors": object{"type": "array", "description": "What is wrong, field by field, if the code is invalid.",
+			"errors": object{"type": "array", "description": "What is wrong, field by field, if the code is " +
+				"invalid; what is needed, if it is forbidden.",
 				"items": object{"type": "object", "required": []any{"field", "detail"}, "properties": object{
 					"field":  text("The path of a member, or the name of a parameter."),
 					"detail": text("What is wrong with it.")}}},

@@ -38,7 +38,8 @@ type Field struct {
 }
 
 // Fields returns the fields of a struct in the order of their declaration. Those of an embedded struct without a json
-// tag stand in its place. Fields that are not exported, and json:"-" without another source, are left out.
+// tag stand in its place; they are optional if a pointer to it is embedded, which only responses may have. Fields that
+// are not exported, and json:"-" without another source, are left out.
 func Fields(t reflect.Type) []Field { return walk(t, nil) }
 
 func walk(t reflect.Type, at []int) []Field {
@@ -48,6 +49,13 @@ func walk(t reflect.Type, at []int) []Field {
 		path := append(slices.Clone(at), i)
 		if f.Anonymous && f.Type.Kind() == reflect.Struct && f.Tag.Get("json") == "" {
 			all = append(all, walk(f.Type, path)...)
+			continue
+		}
+		if f.Anonymous && f.Type.Kind() == reflect.Pointer && f.Tag.Get("json") == "" {
+			for _, field := range walk(f.Type.Elem(), path) {
+				field.Required = false
+				all = append(all, field)
+			}
 			continue
 		}
 		if field, ok := fieldOf(f); ok {

@@ -59,6 +59,11 @@ func NewRequest(t reflect.Type, cfg Config) (*Request, error) {
 		return nil, fmt.Errorf("request type %v is not a struct", t)
 	}
 	r := &Request{patch: cfg.Patch, prefix: cfg.HeaderPrefix, body: shapes{}.of(t)}
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Anonymous && f.Type.Kind() == reflect.Pointer {
+			return nil, fmt.Errorf("field %s: a request embeds no pointers", f.Name)
+		}
+	}
 	for _, f := range Fields(t) {
 		if err := r.add(f); err != nil {
 			return nil, fmt.Errorf("field %s: %w", f.Name, err)

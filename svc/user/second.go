@@ -1,0 +1,383 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/user/hashing"
+)
+
+const (
+	challengePrefix = "lc_"
+	challengeTTL    = 5 * time.Minute // enough to find the telephone
+	factorToldAfter = 3               // wrong second factors in a row: who gives them has the password
+	longestRecovery = 40              // characters of a recovery code, however it is typed
+)
+
+type challengeRow struct {
+	bun.BaseModel `bun:"table:login_challenges"`
+
+	Hash       string    `bun:"hash,pk"`
+	UserID     ids.User  `bun:"user_id"`
+	DeviceHash string    `bun:"device_hash"`
+	Network    string    `bun:"network"`
+	ExpiresAt  time.Time `bun:"expires_at"`
+}
+
+// newChallenge returns what a person whose password was right is asked to go on with, from the same network, and the
+// same device if it is known.
+func (s *Service) newChallenge(ctx context.Context, id ids.User, device string) (challengeRow, string) {
+	secret, hash := newSecret(challengePrefix)
+	return challengeRow{Hash: hash, UserID: id, DeviceHash: device, Network: network(rpc.From(ctx).Address),
+		ExpiresAt: s.now().Add(challengeTTL)}, secret
+}
+
+func insertChallenge(ctx context.Context, tx bun.Tx, row *challengeRow) error {
+	_, err := tx.NewInsert().Model(row).On("CONFLICT (hash) DO NOTHING").Exec(ctx)
+	return err
+}
+
+// endChallenges ends the logins of a person that wait for the second factor.
+func endChallenges(ctx context.Context, tx bun.Tx, id ids.User) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM login_challenges WHERE user_id = ?", id)
+	return err
+}
+
+// challenge returns the login of a challenge that can go on from here.
+func (s *Service) challenge(ctx context.Context, q bun.IDB, req *api.SecondStep) (row challengeRow, err error) {
+	over := fault.New(fault.Unauthenticated, "this login is over; log in again")
+	if !isSecret(challengePrefix, req.Challenge) {
+		return row, over
+	}
+	err = q.NewRaw("SELECT * FROM login_challenges WHERE hash = ?", hashText(req.Challenge)).Scan(ctx, &row)
+	if err = store.OrNotFound(err, "there is no such login"); err != nil && !fault.Is(err, fault.NotFound) {
+		return row, err
+	}
+	if err != nil || !s.now().Before(row.ExpiresAt) || row.Network != network(rpc.From(ctx).Address) ||
+		row.DeviceHash != "" && row.DeviceHash != hashText(req.DeviceToken) {
+		return row, over
+	}
+	return row, nil
+}
+
+// secondStep begins the session of a login whose password was right. Of several requests with one challenge one does.
+func (s *Service) secondStep(ctx context.Context, req *api.SecondStep) (*api.Tokens, error) {
+	var check fault.Check
+	check.Field(checkProof(&check, &req.FactorProof) == 1, "code", "or recovery_code must be given, one of them")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	login, err := s.challenge(ctx, s.db.Read(), req)
+	if err != nil {
+		return nil, err
+	}
+	a := s.arrive(ctx, login.UserID, req.DeviceToken, login.DeviceHash, req.Client)
+	var row userRow
+	err = s.guess(ctx, login.UserID, func(ctx context.Context, tx bun.Tx, now *userRow) (bool, error) {
+		row = *now
+		if done, err := sessionExists(ctx, tx, a.session.ID); done || err != nil { // by an earlier run
+			return done, err
+		}
+		if _, err := s.challenge(ctx, tx, req); err != nil { // as it is behind the lock
+			return false, err
+		}
+		if ok, err := s.useProof(ctx, tx, row.ID, &req.FactorProof); !ok || err != nil {
+			return false, err
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM login_challenges WHERE hash = ?", login.Hash); err != nil {
+			return false, err
+		}
+		return true, s.enter(ctx, tx, &row, a)
+	})
+	if errors.Is(err, errWrong) {
+		return nil, fault.New(fault.Unauthenticated, "the code is wrong or was used already")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.admitted(&row, a)
+}
+
+func sessionExists(ctx context.Context, tx bun.Tx, id ids.Session) (exists bool, err error) {
+	err = tx.NewRaw("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = ?)", id).Scan(ctx, &exists)
+	return exists, err
+}
+
+var codeRule = regexp.MustCompile(`^[0-9]{3} ?[0-9]{3}$`)
+
+// checkProof records what is wrong with a second factor, and returns how many of its members are given.
+func checkProof(check *fault.Check, p *api.FactorProof) (given int) {
+	if p.Code != "" {
+		check.Field(codeRule.MatchString(p.Code), "code", "must have six digits")
+		given++
+	}
+	if p.RecoveryCode != "" {
+		check.Field(len(p.RecoveryCode) <= longestRecovery, "recovery_code", "is none")
+		given++
+	}
+	return given
+}
+
+// useProof uses a second factor of a locked person up, and reports whether it was right.
+func (s *Service) useProof(ctx context.Context, tx bun.Tx, id ids.User, p *api.FactorProof) (ok bool, err error) {
+	if p.Code != "" {
+		ok, err = s.factors.UseCode(ctx, tx, id, p.Code, s.now())
+	} else {
+		ok, err = s.factors.UseRecoveryCode(ctx, tx, id, p.RecoveryCode)
+	}
+	if !ok || err != nil {
+		return false, err
+	}
+	s.factorGuesses("right").Inc()
+	if p.Code != "" {
+		return true, nil
+	}
+	has, err := s.factors.Count(ctx, tx, id)
+	if err != nil {
+		return false, err
+	}
+	return true, stream.Add(ctx, tx, api.RecoveryCodeWasUsed.Subject, api.FactorEvent{UserID: id,
+		Kind: api.FactorRecovery, Left: has.Codes, At: s.now()})
+}
+
+// factorAttempt is an attempt to give a second factor of a person.
+func factorAttempt(ctx context.Context, id ids.User) attempt {
+	a := attempt{account: hashText("factor " + id.String())}
+	if client := network(rpc.From(ctx).Address); client != "" {
+		a.address = hashText("address " + client)
+	}
+	return a
+}
+
+// guess has a locked person give a second factor, and returns errWrong if check reports that it was wrong. Attempts for
+// one account come one after the other, at however many instances, so that each sees the failures before it: a
+// thousand at once are no more than those that are allowed. Beyond them the fault is RateLimited.
+func (s *Service) guess(
+	ctx context.Context, id ids.User, check func(ctx context.Context, tx bun.Tx, row *userRow) (bool, error),
+) error {
+	a := factorAttempt(ctx, id)
+	wrong := false
+	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		wrong = false
+		row, err := s.lock(ctx, tx, id)
+		if err == nil && row.Locked {
+			err = errLocked()
+		}
+		if err != nil {
+			return err
+		}
+		past, err := s.allow(ctx, tx, a)
+		if err != nil {
+			return err
+		}
+		ok, err := check(ctx, tx, &row)
+		if err != nil {
+			return err
+		}
+		if wrong = !ok; wrong {
+			return s.missed(ctx, tx, a, id)
+		}
+		if past.Failures > 0 {
+			return clearFailures(ctx, tx, a.account)
+		}
+		return nil
+	})
+	if err == nil && wrong {
+		return errWrong
+	}
+	return err
+}
+
+// missed counts a wrong second factor. The person is told once there were several.
+func (s *Service) missed(ctx context.Context, tx bun.Tx, a attempt, id ids.User) error {
+	s.factorGuesses("wrong").Inc()
+	now := s.now()
+	failures, err := countFailure(ctx, tx, a.account, accountLimit(), now)
+	if err == nil && failures == factorToldAfter {
+		err = s.publish(ctx, tx, api.FactorsHaveFailed, id)
+	}
+	if err == nil && a.address != "" {
+		_, err = countFailure(ctx, tx, a.address, addressLimit(), now)
+	}
+	return err
+}
+
+// proveAgain notes that the caller has proven once more who they are: by a second factor, or by the password without.
+func (s *Service) proveAgain(ctx context.Context, req *api.Proof) (*rpc.None, error) {
+	row, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	has, err := s.factors.Count(ctx, s.db.Read(), row.ID)
+	if err != nil {
+		return nil, err
+	}
+	var check fault.Check
+	given := checkProof(&check, &req.FactorProof)
+	if has.Any() {
+		check.Field(given == 1, "code", "or recovery_code must be given, one of them")
+		check.Field(req.Password == "", "password", "is not enough: the account has a second factor")
+	} else {
+		check.Field(given == 0, "code", "is nothing that the account has")
+		check.Field(req.Password != "", "password", "must not be empty")
+	}
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	now, runs := s.now(), 0
+	if has.Any() {
+		err = s.guess(ctx, row.ID, func(ctx context.Context, tx bun.Tx, row *userRow) (bool, error) {
+			if runs++; runs > 1 { // an earlier run may have used the code up
+				if done, err := provenAt(ctx, tx, now); done || err != nil {
+					return done, err
+				}
+			}
+			if ok, err := s.useProof(ctx, tx, row.ID, &req.FactorProof); !ok || err != nil {
+				return false, err
+			}
+			return true, proven(ctx, tx, now)
+		})
+		if errors.Is(err, errWrong) {
+			return nil, errWrongCode()
+		}
+		return nil, err
+	}
+	p, err := s.confirm(ctx, row, "password", req.Password)
+	if err != nil {
+		return nil, refused(err)
+	}
+	return nil, refused(s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := s.lockProven(ctx, tx, p); err != nil {
+			return err
+		}
+		if has, err := s.factors.Count(ctx, tx, row.ID); err != nil || has.Any() {
+			return errors.Join(err, errWrong)
+		}
+		return proven(ctx, tx, now)
+	}))
+}
+
+func errWrongCode() error {
+	return fault.New(fault.Forbidden, "the code is wrong or was used already")
+}
+
+// proven notes that the caller has proven who they are.
+func proven(ctx context.Context, tx bun.Tx, now time.Time) error {
+	caller := rpc.Caller(ctx)
+	res, err := tx.ExecContext(ctx, "UPDATE sessions SET proven_at = ? WHERE id = ? AND user_id = ?", now,
+		caller.Session, caller.User)
+	if err != nil {
+		return err
+	}
+	return changed(res, errEnded())
+}
+
+// provenAt reports whether the caller has proven at this moment who they are.
+func provenAt(ctx context.Context, tx bun.Tx, now time.Time) (done bool, err error) {
+	err = tx.NewRaw("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = ? AND proven_at = ?)", rpc.Caller(ctx).Session,
+		now).Scan(ctx, &done)
+	return done, err
+}
+
+// check answers the gateway whether a session stands, and what its person may do with it.
+func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standing, error) {
+	var row struct {
+		userRow
+		ProvenAt time.Time `bun:"proven_at"`
+	}
+	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at FROM users AS u JOIN sessions AS s ON s.user_id = u.id
+		WHERE s.id = ? AND u.id = ? AND s.expires_at > ?`, req.SessionID, req.UserID, s.now()).Scan(ctx, &row)
+	if err = store.OrNotFound(err, noUser); fault.Is(err, fault.NotFound) {
+		return nil, errEnded()
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing, err := s.mustEnrol(ctx, s.db.Read(), &row.userRow)
+	return &api.Standing{Roles: row.roles(), Fresh: s.freshUntil(row.ProvenAt).After(s.now()), MustEnrol: missing}, err
+}
+
+// freshUntil returns until when a proof counts.
+func (s *Service) freshUntil(proven time.Time) time.Time {
+	return proven.Add(api.StepUpTTL.Get(s.live))
+}
+
+// mustEnrol reports whether a person is an administrator without the second factor that is required.
+func (s *Service) mustEnrol(ctx context.Context, q bun.IDB, row *userRow) (bool, error) {
+	if !row.Admin || !api.AdminFactor.Get(s.live) {
+		return false, nil
+	}
+	has, err := s.factors.Count(ctx, q, row.ID)
+	return !has.Any(), err
+}
+
+// checkPassword says who a person is that signs in elsewhere, without a session here. There is one step: who has a
+// second factor gives it with the password.
+func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*line.CheckedUser, error) {
+	account, err := addressOf(req.Email, req.Password)
+	if err != nil {
+		return nil, err
+	}
+	var check fault.Check
+	given := checkProof(&check, &req.FactorProof)
+	check.Field(given <= 1, "code", "or recovery_code may be given, not both")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	p, err := s.prove(ctx, newAttempt(ctx, account), passage{class: hashing.Login}, req.Password,
+		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
+	if err == nil {
+		err = s.checkFactor(ctx, &p, given, &req.FactorProof)
+	}
+	if errors.Is(err, errWrong) {
+		return nil, fault.New(fault.Unauthenticated, "the mail address or the password is wrong")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &line.CheckedUser{ID: p.row.ID, Name: p.row.Name, Roles: p.row.roles()}, nil
+}
+
+// checkFactor checks the second factor that comes with a password, and that there is one if there has to be.
+func (s *Service) checkFactor(ctx context.Context, p *proof, given int, req *api.FactorProof) error {
+	wrong := false
+	err := s.guess(ctx, p.row.ID, func(ctx context.Context, tx bun.Tx, _ *userRow) (bool, error) {
+		row, err := s.lockProven(ctx, tx, *p)
+		if err != nil {
+			return false, err
+		}
+		p.row = row
+		has, err := s.factors.Count(ctx, tx, row.ID)
+		switch {
+		case err != nil:
+			return false, err
+		case !has.Any():
+			missing, err := s.mustEnrol(ctx, tx, &row)
+			if err == nil && missing {
+				err = api.FactorMissing()
+			}
+			return true, err
+		case given == 0:
+			return false, fault.New(fault.Unauthenticated, "the account has a second factor: give a code of the "+
+				"authenticator app, or a recovery code, with the password").About("code", "is needed")
+		}
+		ok, err := s.useProof(ctx, tx, row.ID, req)
+		wrong = !ok
+		return ok, err
+	})
+	if errors.Is(err, errWrong) && wrong {
+		return fault.New(fault.Unauthenticated, "the code is wrong or was used already").About("code", "is wrong")
+	}
+	return err
+}
