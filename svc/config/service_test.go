@@ -38,6 +38,7 @@ func open(t *testing.T) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+	srv.Stream(api.AuditStream, api.AuditSubjects)
 	s, err := config.New(t.Context(), config.Deps{JS: srv.JS, Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)

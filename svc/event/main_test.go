@@ -178,6 +178,7 @@ func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
 		t.Fatal(err)
 	}
 	n.Stream("DEAD", "dead.>")
+	n.Stream(api.AuditStream, api.AuditSubjects)
 	seller := rpc.NewServer(n.Connect(),
 		rpc.ServerConfig{Service: "ticketing", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(seller, api.ResizeInventory, w.ticketing.resize)

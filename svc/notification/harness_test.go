@@ -79,6 +79,7 @@ func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *harne
 		api.AnnouncementsPerEvent.Is(5), api.MailsPerOrganizer.Is(1000))
 	h.nats.Stream("EVENTS", "ev.>")
 	h.nats.Stream("DEAD", "dead.>")
+	h.nats.Stream(api.AuditStream, api.AuditSubjects)
 	_, err := h.nats.JS.CreateStream(t.Context(), jetstream.StreamConfig{Name: "NOTIFICATIONS", Subjects: []string{"notify.>"}, AllowAtomicPublish: true})
 	if err != nil {
 		t.Fatal(err)
@@ -450,7 +451,7 @@ func (h *harness) concert(by api.User) api.Event {
 // change publishes an event as it is now.
 func (h *harness) change(subject string, e api.Event) {
 	h.t.Helper()
-	offer := api.Offer{Event: e}
+	offer := api.Offer{Organizer: api.OwnTeam(ids.Twin[ids.UserKind](e.OrganizerID)), Event: e}
 	h.mu.Lock()
 	h.offers[e.ID] = offer
 	h.mu.Unlock()

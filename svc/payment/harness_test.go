@@ -76,6 +76,7 @@ func newHarness(t testing.TB, url string) *harness {
 	t.Helper()
 	n := testkit.NATS(t)
 	n.Stream("EVENTS", "ev.>")
+	n.Stream(api.AuditStream, api.AuditSubjects)
 	h := &harness{
 		t: t, nats: n, url: url, clock: testkit.NewClock(time.Time{}),
 		live:   settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default())),

@@ -50,6 +50,7 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 		live: settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour), api.SMSCountries.Is(""),
 			api.AdminFactor.Is(false))}
 	m.nats.Stream("EVENTS", "ev.>")
+	m.nats.Stream(api.AuditStream, api.AuditSubjects)
 	m.nats.Stream(api.RevocationsStream, revocation.Subjects)
 	m.gateway = rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "gateway"})
 	logger := slog.New(slog.NewJSONHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
