@@ -193,7 +193,7 @@ func TestGuardRemovesStreams(t *testing.T) {
 		}
 	}
 	want("BEFORE")
-	keep := []jetstream.StreamConfig{{Name: "NEWER", Subjects: []string{"audit.>"}}, {Name: "KV_newer", Subjects: []string{"$KV.newer.>"}},
+	keep := []jetstream.StreamConfig{{Name: "NEWER", Subjects: []string{"newer.>"}}, {Name: "KV_newer", Subjects: []string{"$KV.newer.>"}},
 		{Name: "COPY", Sources: []*jetstream.StreamSource{{Name: api.EventsStream}}},
 		{Name: "ASIDE", Subjects: []string{"aside.>"}, RePublish: &jetstream.RePublish{Source: "aside.>", Destination: "elsewhere.>"}}}
 	for _, cfg := range keep {
