@@ -139,7 +139,8 @@ var (
 		Sealed: true, Status: 201, Summary: "Make new recovery codes", Detail: "Those from before are worthless.",
 		Faults: rpc.Faults{fault.Conflict: "there is no second factor"}}}
 	ResetSecondFactors = rpc.Endpoint[UserRef, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "reset_factors",
-		Method: "DELETE", Path: "/v1/users/{id}/second-factors", Access: rpc.Admin, StepUp: true, Status: 204,
+		Audited: true,
+		Method:  "DELETE", Path: "/v1/users/{id}/second-factors", Access: rpc.Admin, StepUp: true, Status: 204,
 		Summary: "Remove all second factors of an account",
 		Detail: "For a person who has lost them and the recovery codes, once it is clear who asks. Ends every " +
 			"session of the account; the person is told."}}

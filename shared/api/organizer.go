@@ -157,7 +157,8 @@ type NewOwner struct {
 // The endpoints about organizers, which the event service serves.
 var (
 	CreateOrganizer = rpc.Endpoint[NewOrganizer, Organizer]{Spec: rpc.Spec{Service: "event", Name: "create_organizer",
-		Method: "POST", Path: "/v1/organizers", Access: rpc.User, Status: 201, Location: "/v1/organizers/{id}",
+		Audited: true,
+		Method:  "POST", Path: "/v1/organizers", Access: rpc.User, Status: 201, Location: "/v1/organizers/{id}",
 		Idempotent: true, Summary: "Create an organizer, whose owner the caller is",
 		Faults: rpc.Faults{fault.Conflict: "another organizer has the slug, the caller owns too many organizers, or " +
 			inFlight}}}
@@ -168,7 +169,7 @@ var (
 		Method: "GET", Path: "/v1/organizers/{id}", Access: rpc.User, Summary: "Read an organizer, as a member",
 		Faults: rpc.Faults{fault.NotFound: notMember, fault.Forbidden: ""}}}
 	UpdateOrganizer = rpc.Endpoint[PatchOrganizer, Organizer]{Spec: rpc.Spec{Service: "event",
-		Name: "update_organizer", Method: "PATCH", Path: "/v1/organizers/{id}", Access: rpc.User,
+		Name: "update_organizer", Audited: true, Method: "PATCH", Path: "/v1/organizers/{id}", Access: rpc.User,
 		Headers: []string{"If-Match"}, Summary: "Change an organizer",
 		Faults: forMembers(MayEditOrganizer, rpc.Faults{fault.Conflict: "another organizer has the slug"})}}
 
@@ -179,6 +180,7 @@ var (
 		Faults:  rpc.Faults{fault.NotFound: notMember, fault.Forbidden: ""}}}
 	PutOrganizerMember = rpc.Endpoint[SetOrganizerMember, TeamMember]{Spec: rpc.Spec{Service: "event",
 		Name: "set_member", Method: "PUT", Path: "/v1/organizers/{id}/members/{user_id}", Access: rpc.User,
+		Audited:   true,
 		Sensitive: true, Summary: "Change the role of a member",
 		Detail: "New members are invited. No caller can give more rights than their own, or change the role of a " +
 			"member who has more.",
@@ -186,21 +188,25 @@ var (
 			fault.Conflict: lastOwner})}}
 	DeleteOrganizerMember = rpc.Endpoint[OrganizerMemberRef, rpc.None]{Spec: rpc.Spec{Service: "event",
 		Name: "delete_member", Method: "DELETE", Path: "/v1/organizers/{id}/members/{user_id}", Access: rpc.User,
+		Audited:   true,
 		Sensitive: true, Status: 204, Summary: "Remove a member, or leave an organizer",
 		Faults: forMembers(MayManageMembers, rpc.Faults{fault.NotFound: notMember + "; or the person is no member",
 			fault.Conflict: lastOwner})}}
 	InviteOrganizerMember = rpc.Endpoint[OrganizerInvite, TeamMember]{Spec: rpc.Spec{Service: "event",
 		Name: "invite_member", Method: "POST", Path: "/v1/organizers/{id}/members", Access: rpc.User, Sensitive: true,
-		Status: 201, Limit: rpc.LoginLimit, Summary: "Invite a person to an organizer by mail address",
+		Audited: true,
+		Status:  201, Limit: rpc.LoginLimit, Summary: "Invite a person to an organizer by mail address",
 		Detail: "The invitation takes effect once a person has confirmed the address, at once if one has.",
 		Faults: forMembers(MayManageMembers, rpc.Faults{fault.Conflict: "the person is a member already, the " +
 			"organizer has as many members as it may, or too many invitations wait"})}}
 	DeleteOrganizerInvitation = rpc.Endpoint[OrganizerInvitationRef, rpc.None]{Spec: rpc.Spec{Service: "event",
 		Name: "uninvite_member", Method: "DELETE", Path: "/v1/organizers/{id}/members", Access: rpc.User, Status: 204,
+		Audited: true,
 		Summary: "Take an invitation to an organizer back",
 		Faults:  forMembers(MayManageMembers, rpc.Faults{fault.Conflict: ""})}}
 	TransferOrganizer = rpc.Endpoint[NewOwner, List[TeamMember]]{Spec: rpc.Spec{Service: "event",
 		Name: "transfer_organizer", Method: "POST", Path: "/v1/organizers/{id}/transfer", Access: rpc.User,
+		Audited:   true,
 		Sensitive: true, Summary: "Make another member the owner in the caller's place",
 		Detail: "The caller becomes a manager. The answer has all members.",
 		Faults: forMembers(MayManageMembers, rpc.Faults{
@@ -212,11 +218,12 @@ var (
 		Summary: "The roles that members and teams of an organizer can have",
 		Faults:  rpc.Faults{fault.NotFound: notMember, fault.Forbidden: ""}}}
 	PutRole = rpc.Endpoint[SetRole, Role]{Spec: rpc.Spec{Service: "event", Name: "set_role", Method: "PUT",
-		Path: "/v1/organizers/{id}/roles/{name}", Access: rpc.User, Sensitive: true,
+		Audited: true,
+		Path:    "/v1/organizers/{id}/roles/{name}", Access: rpc.User, Sensitive: true,
 		Summary: "Add or change a role of an organizer's own",
 		Faults: forMembers(MayManageMembers, rpc.Faults{fault.Conflict: "every organizer has the role, or the " +
 			"organizer has as many roles as it may"})}}
-	DeleteRole = rpc.Endpoint[RoleRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_role",
+	DeleteRole = rpc.Endpoint[RoleRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete_role", Audited: true,
 		Method: "DELETE", Path: "/v1/organizers/{id}/roles/{name}", Access: rpc.User, Sensitive: true, Status: 204,
 		Summary: "Delete a role of an organizer's own",
 		Faults: forMembers(MayManageMembers, rpc.Faults{fault.NotFound: notMember + "; or it has no such role",

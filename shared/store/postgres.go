@@ -73,6 +73,9 @@ func local(u *url.URL) bool {
 	return host == "" || host[0] == '/' || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// longestIdle is how long a transaction may do nothing. A process that hangs in one holds its locks for no longer.
+const longestIdle = 10 * time.Second
+
 // connector makes connections whose search path is the service's schema. Zero means no limit on statements and locks.
 func (db *DB) connector(dsn string, statement, lock, read time.Duration) (c *pgdriver.Connector, err error) {
 	defer func() {
@@ -89,7 +92,7 @@ func (db *DB) connector(dsn string, statement, lock, read time.Duration) (c *pgd
 				"timezone":                            "UTC",
 				"statement_timeout":                   statement.Milliseconds(),
 				"lock_timeout":                        lock.Milliseconds(),
-				"idle_in_transaction_session_timeout": time.Minute.Milliseconds(),
+				"idle_in_transaction_session_timeout": longestIdle.Milliseconds(),
 			}
 			for k, v := range conf.ConnParams { // those of the URL win
 				params[k] = v

@@ -34,6 +34,8 @@ func unaudited() map[string]string {
 		"user.request_confirmation": own, "user.confirm_email": own,
 		"user.request_phone_confirmation": own, "user.confirm_phone": own, "user.create_live_ticket": own,
 		"user.end_session": own, "user.end_sessions": own,
+		"user.login_factor": own, "user.prove": own, "user.add_factor": own, "user.confirm_factor": own,
+		"user.delete_factor": own, "user.renew_recovery_codes": own,
 		"notification.mark_read": own, "notification.set_preferences": own, "notification.subscribe": own,
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,
@@ -120,6 +122,7 @@ var elsewhere = map[string]string{
 	"notification.replay":   "needs a dead letter",
 	"venue.release_edge":    "needs the computer of a venue",
 	"config.rollback":       "see TestSettingsAreAudited",
+	"user.reset_factors":    "needs an authenticator",
 }
 
 // Every audited act is done once, and has its line: who, from where, what and to what.

@@ -101,6 +101,7 @@ func TestMailAtEveryStep(t *testing.T) {
 	mails, _ := testkit.Maildev(t, smtp, web)
 	s := startMortal(t, "smtp://127.0.0.1:"+smtp)
 	event := s.concert(s.admin, 10000, 0)
+	s.set(s.admin, api.AnnouncementsPerEvent.Key(), "0")
 	// about returns the mails that speak of something.
 	about := func(text string) (found []testkit.Mail, err error) {
 		all, err := mails()

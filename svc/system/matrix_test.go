@@ -281,6 +281,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"role": api.RoleOwner}
 	case "api.event.set_role":
 		return map[string]any{"permissions": []string{"door.admit", "door.undo"}}
+	case "api.user.confirm_factor":
+		return map[string]string{"code": "123456"}
 	case "api.event.set_team_member":
 		return map[string]string{"role": api.RoleManager}
 	case "api.ticketing.update_ticket":

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
@@ -215,6 +216,9 @@ func (s *Service) resetFactors(ctx context.Context, req *api.UserRef) (*rpc.None
 		}
 		ended, err := renew(ctx, tx, &row, "")
 		if err != nil {
+			return nil, err
+		}
+		if err := auditlog.Add(ctx, tx, "user", auditlog.Act{At: s.now(), Object: row.ID.String()}); err != nil {
 			return nil, err
 		}
 		return []revocation.Fact{ended}, s.tellFactor(ctx, tx, api.FactorWasRemoved, row.ID, "")

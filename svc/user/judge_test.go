@@ -31,7 +31,7 @@ func TestNewPasswordsAreJudged(t *testing.T) {
 		t.Fatal(err)
 	}
 	judging, err := user.New(t.Context(), user.Deps{DB: db, JS: m.nats.JS, Live: m.live, Log: testkit.Log(t),
-		Metrics: observe.NewRegistry(), Now: m.clock.Now, Stolen: filter})
+		Metrics: observe.NewRegistry(), Now: m.clock.Now, Keys: sealKeys(m.t), Stolen: filter})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func (m *harness) newService(metrics *observe.Registry, log *slog.Logger) *user.
 	s, err := user.New(m.t.Context(), user.Deps{DB: m.db, JS: m.nats.JS,
 		Client: rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "user"}),
 		Live:   m.live, Log: log, Metrics: metrics, Now: m.clock.Now, Hashers: 2,
-		Keys: must(seal.Parse(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32))))(m.t)})
+		Keys: sealKeys(m.t)})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -236,6 +236,11 @@ func onBoth(t *testing.T, test func(t *testing.T, m *harness)) {
 func newUserID() ids.User { return ids.New[ids.UserKind](time.Now()) }
 
 // keys are the public keys as the service publishes them.
+func sealKeys(t *testing.T) *seal.Keys {
+	t.Helper()
+	return must(seal.Parse(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32))))(t)
+}
+
 func (m *harness) keys() token.Keys {
 	m.t.Helper()
 	set := must(rpc.Call(m.t.Context(), m.gateway, api.GetKeys, &rpc.None{}))(m.t)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
@@ -70,7 +71,11 @@ func each(t *testing.T, test func(t *testing.T, h *harness)) {
 // start starts an instance. Its background work ends with the test, or with stop.
 func (h *harness) start(name string) *instance {
 	i := &instance{registry: observe.NewRegistry(), nc: h.mesh.Connect()}
-	s := venue.New(venue.Deps{DB: h.db, NATS: i.nc, Client: rpc.NewClient(i.nc, rpc.ClientConfig{Name: "venue"}),
+	js, err := jetstream.New(i.nc)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s := venue.New(venue.Deps{DB: h.db, NATS: i.nc, JS: js, Client: rpc.NewClient(i.nc, rpc.ClientConfig{Name: "venue"}),
 		Accounts: h.account, Log: testkit.Log(h.t), Metrics: i.registry, Now: h.clock.Now, Instance: name, Version: "1.2.3",
 		EdgeLog: func(id ids.Venue) *slog.Logger {
 			return observe.NewLogger(h.logs, "edge", id.String(), slog.LevelInfo)

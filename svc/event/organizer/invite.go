@@ -51,9 +51,11 @@ func (s *Organizers) invite(ctx context.Context, req *api.OrganizerInvite) (*api
 		if waiting+len(t.Members) >= mostMembers {
 			return fault.New(fault.Conflict, "an organizer has at most %d members and invitations", mostMembers)
 		}
-		_, err = tx.NewInsert().Model(&inv).On("CONFLICT (organizer_id, email) DO UPDATE").Set(
-			"role = excluded.role").Exec(ctx)
-		return err
+		if _, err = tx.NewInsert().Model(&inv).On("CONFLICT (organizer_id, email) DO UPDATE").Set(
+			"role = excluded.role").Exec(ctx); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, req.ID, nil, map[string]string{"role": req.Role})
 	})
 	if err != nil {
 		return nil, err
@@ -121,9 +123,11 @@ func (s *Organizers) uninvite(ctx context.Context, req *api.OrganizerInvitationR
 		if _, err := s.as(ctx, tx, req.ID, api.MayManageMembers); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM organizer_invitations WHERE organizer_id = ? AND email = ?", req.ID,
-			strings.ToLower(strings.TrimSpace(req.Email)))
-		return err
+		if _, err := tx.ExecContext(ctx, "DELETE FROM organizer_invitations WHERE organizer_id = ? AND email = ?",
+			req.ID, strings.ToLower(strings.TrimSpace(req.Email))); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, req.ID, nil, nil)
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/text/language"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -144,8 +145,10 @@ func (s *Organizers) create(ctx context.Context, req *api.NewOrganizer) (*api.Or
 		if err := idempotency.KeepFor(ctx, tx, api.CreateOrganizer.Success(), o); err != nil {
 			return err
 		}
-		_, err := s.make(ctx, tx, o, owner)
-		return err
+		if _, err := s.make(ctx, tx, o, owner); err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, o.ID, nil, o)
 	})
 	if err != nil {
 		return nil, err
@@ -228,9 +231,14 @@ func (s *Organizers) list(ctx context.Context, req *api.Page) (*api.List[api.Mem
 	if err != nil {
 		return nil, err
 	}
-	after := ""
+	var after ids.Organizer
 	if key != nil {
-		after = key[0]
+		var c fault.Check
+		after, err = ids.Parse[ids.OrganizerKind](key[0])
+		c.Field(err == nil, "cursor", "is not one that a list returned")
+		if err := c.Err(); err != nil {
+			return nil, err
+		}
 	}
 	var rows []struct {
 		row
@@ -283,6 +291,12 @@ func (s *Organizers) as(ctx context.Context, db bun.IDB, id ids.Organizer, need 
 	return t, t.Require(rpc.Caller(ctx), need)
 }
 
+// audit writes a line of the audit log. How the organizer is reached is not in it.
+func (s *Organizers) audit(ctx context.Context, tx bun.Tx, id ids.Organizer, before, after any) error {
+	return auditlog.Add(ctx, tx, "event", auditlog.Act{At: s.now(), Object: id.String(), Before: before, After: after,
+		Without: []string{"email", "phone"}})
+}
+
 func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.Organizer, error) {
 	var next *api.Organizer
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -326,7 +340,10 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		if store.IsUnique(err) {
 			return errSlugTaken()
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return s.audit(ctx, tx, req.ID, before, next)
 	})
 	return next, err
 }

@@ -10,8 +10,10 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -106,7 +108,14 @@ func (s *Organizers) change(
 		if err := edit(ctx, tx, next); err != nil {
 			return err
 		}
-		return publish(ctx, tx, before, next)
+		if err := publish(ctx, tx, before, next); err != nil {
+			return err
+		}
+		act := auditlog.Act{At: s.now(), Object: id.String(), Before: before, After: next}
+		if rpc.From(ctx).Endpoint == "" { // whoever was invited has confirmed the address
+			act.Act = "event.join_organizer"
+		}
+		return auditlog.Add(ctx, tx, "event", act)
 	})
 	if errors.Is(err, errUnchanged) {
 		err = nil
