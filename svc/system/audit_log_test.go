@@ -116,13 +116,24 @@ func (w *world) dueByHand(owner string) ids.Refund {
 	return due.ID
 }
 
+const organizers = "see TestChangesOfOrganizersAreAudited of the event service"
+
 // elsewhere are the audited acts that are not done here, and why.
 var elsewhere = map[string]string{
-	"payment.repeat_refund": "needs a refund that fails after it had succeeded",
-	"notification.replay":   "needs a dead letter",
-	"venue.release_edge":    "needs the computer of a venue",
-	"config.rollback":       "see TestSettingsAreAudited",
-	"user.reset_factors":    "needs an authenticator",
+	"payment.repeat_refund":    "needs a refund that fails after it had succeeded",
+	"notification.replay":      "needs a dead letter",
+	"venue.release_edge":       "needs the computer of a venue",
+	"config.rollback":          "see TestSettingsAreAudited",
+	"user.reset_factors":       "needs an authenticator",
+	"event.create_organizer":   organizers,
+	"event.update_organizer":   organizers,
+	"event.set_member":         organizers,
+	"event.delete_member":      organizers,
+	"event.invite_member":      organizers,
+	"event.uninvite_member":    organizers,
+	"event.transfer_organizer": organizers,
+	"event.set_role":           organizers,
+	"event.delete_role":        organizers,
 }
 
 // Every audited act is done once, and has its line: who, from where, what and to what.
