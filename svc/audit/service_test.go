@@ -40,13 +40,13 @@ func TestInstancesAppendToOneChain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			at, now := url(t), time.Now()
 			var wg sync.WaitGroup
-			var db *store.DB
+			dbs := []*store.DB{testkit.Open(t, at, "audit", Migrations()), testkit.Open(t, at, "audit", Migrations())}
+			db := dbs[0]
 			rows := make([]row, 20)
 			for i := range rows {
 				rows[i] = line(t, fmt.Sprint("thing ", i), now)
 			}
-			for range 2 {
-				db = testkit.Open(t, at, "audit", Migrations())
+			for _, db := range dbs {
 				for range 4 {
 					wg.Go(func() {
 						for _, r := range rows {
