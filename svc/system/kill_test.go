@@ -240,6 +240,7 @@ func TestCluster(t *testing.T) {
 		}
 		return nil
 	})
+	s.anyOrders(admin)
 	s.shortHolds(admin)
 	event := s.concert(admin, 100000, 1500)
 	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))

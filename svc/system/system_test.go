@@ -165,6 +165,7 @@ func TestSettingsAreLive(t *testing.T) {
 	cfg := config(t.TempDir())
 	s, sys, _ := start(t, cfg)
 	admin := s.login(adminEmail)
+	s.anyOrders(admin)
 	_, buyer := s.join("buyer@example.org")
 	event := s.concert(admin, 5, 1000)
 	s.refused("forbidden", "GET", "/v1/config", buyer, nil)
