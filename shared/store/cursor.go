@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
 // The size of a page.
@@ -51,6 +52,19 @@ func DecodeCursor(s string, n int) ([]string, error) {
 		return nil, err
 	}
 	return key, nil
+}
+
+// DecodeIDCursor returns the id of the last item of the page before, in a list that is sorted by ids. The empty cursor
+// is no id and no error.
+func DecodeIDCursor[K ids.Kind](s string) (ids.ID[K], error) {
+	key, err := DecodeCursor(s, 1)
+	if key == nil || err != nil {
+		return "", err
+	}
+	id, err := ids.Parse[K](key[0])
+	var check fault.Check
+	check.Field(err == nil, "cursor", "is not one that a list returned")
+	return id, check.Err()
 }
 
 // EncodeTimeCursor returns the cursor of a list that is sorted by a time and an id.

@@ -27,7 +27,7 @@ func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[
 	if err != nil {
 		return nil, err
 	}
-	after, err := decodeCursor[ids.UserKind](req.Cursor)
+	after, err := store.DecodeIDCursor[ids.UserKind](req.Cursor)
 	if err != nil {
 		return nil, err
 	}
@@ -57,18 +57,6 @@ func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[
 		out.Items = append(out.Items, *row.user())
 	}
 	return out, nil
-}
-
-// decodeCursor returns the id of the last item of the page before, or "" for the first page.
-func decodeCursor[K ids.Kind](s string) (ids.ID[K], error) {
-	key, err := store.DecodeCursor(s, 1)
-	if key == nil || err != nil {
-		return "", err
-	}
-	id, err := ids.Parse[K](key[0])
-	var check fault.Check
-	check.Field(err == nil, "cursor", "is not one that a list returned")
-	return id, check.Err()
 }
 
 // escapeLike makes the characters stand for themselves that LIKE takes for more.

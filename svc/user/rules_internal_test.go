@@ -63,7 +63,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add(store.EncodeCursor("usr_01arz3ndektsv4rrffq69g5fav"))
 	f.Add("Jw")
 	f.Fuzz(func(t *testing.T, s string) {
-		id, err := decodeCursor[ids.UserKind](s)
+		id, err := store.DecodeIDCursor[ids.UserKind](s)
 		if err != nil && !fault.Is(err, fault.Invalid) {
 			t.Fatalf("%q: %v", s, err)
 		}

@@ -45,7 +45,7 @@ func (s *Service) sessions(ctx context.Context, req *api.SessionQuery) (*api.Lis
 	if err != nil {
 		return nil, err
 	}
-	after, err := decodeCursor[ids.SessionKind](req.Cursor)
+	after, err := store.DecodeIDCursor[ids.SessionKind](req.Cursor)
 	if err != nil {
 		return nil, err
 	}

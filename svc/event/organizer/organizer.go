@@ -227,18 +227,9 @@ func (s *Organizers) list(ctx context.Context, req *api.Page) (*api.List[api.Mem
 	if err != nil {
 		return nil, err
 	}
-	key, err := store.DecodeCursor(req.Cursor, 1)
+	after, err := store.DecodeIDCursor[ids.OrganizerKind](req.Cursor)
 	if err != nil {
 		return nil, err
-	}
-	var after ids.Organizer
-	if key != nil {
-		var c fault.Check
-		after, err = ids.Parse[ids.OrganizerKind](key[0])
-		c.Field(err == nil, "cursor", "is not one that a list returned")
-		if err := c.Err(); err != nil {
-			return nil, err
-		}
 	}
 	var rows []struct {
 		row
