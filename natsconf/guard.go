@@ -19,8 +19,10 @@ const (
 	updatedAdvisory = "$JS.EVENT.ADVISORY.STREAM.UPDATED."
 	deletedAdvisory = "$JS.EVENT.ADVISORY.STREAM.DELETED."
 
-	// guardInterval bounds how long a drift lasts whose advisory was lost with a connection.
+	// guardInterval bounds how long a drift lasts whose advisory was lost with a connection, and guardRetry one that could
+	// not be looked at or repaired.
 	guardInterval = 30 * time.Second
+	guardRetry    = time.Second
 )
 
 // GuardConfig says what Guard keeps.
@@ -55,15 +57,15 @@ func Guard(ctx context.Context, js jetstream.JetStream, cfg GuardConfig) error {
 	if err := nc.FlushTimeout(10 * time.Second); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("natsconf: guard: %w", err)
 	}
-	g.checkAll(ctx)
-	tick := time.NewTicker(guardInterval)
-	defer tick.Stop()
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-again.C:
 			g.checkAll(ctx)
+			again.Reset(guardInterval)
 		case msg := <-changed:
 			name := msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:]
 			i := slices.IndexFunc(g.Streams, func(s jetstream.StreamConfig) bool { return s.Name == name })
@@ -77,6 +79,10 @@ func Guard(ctx context.Context, js jetstream.JetStream, cfg GuardConfig) error {
 				g.check(ctx, g.Streams[i])
 			}
 		}
+		if g.failed {
+			g.failed = false
+			again.Reset(guardRetry)
+		}
 	}
 }
 
@@ -85,6 +91,7 @@ type guard struct {
 	GuardConfig
 	js       jetstream.JetStream
 	reported map[string]bool // streams that are not declared
+	failed   bool            // something could not be looked at or mended
 }
 
 func (g *guard) checkAll(ctx context.Context) {
@@ -97,6 +104,7 @@ func (g *guard) checkAll(ctx context.Context) {
 // check repairs a declared stream.
 func (g *guard) check(ctx context.Context, want jetstream.StreamConfig) {
 	if drifted, err := restore(ctx, g.js, want, g.Replicas); err != nil && ctx.Err() == nil {
+		g.failed = true
 		g.Log.Error("a stream cannot be checked", "stream", want.Name, "error", err)
 	} else if len(drifted) > 0 {
 		g.Log.Warn("a stream's settings were changed from outside; they are back", "stream", want.Name,
@@ -106,9 +114,9 @@ func (g *guard) check(ctx context.Context, want jetstream.StreamConfig) {
 
 // checkOthers removes streams that must not be, and reports others that are not declared.
 func (g *guard) checkOthers(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	within, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	list := g.js.ListStreams(ctx)
+	list := g.js.ListStreams(within)
 	for info := range list.Info() {
 		name := info.Config.Name
 		if slices.ContainsFunc(g.Streams, func(s jetstream.StreamConfig) bool { return s.Name == name }) {
@@ -122,11 +130,12 @@ func (g *guard) checkOthers(ctx context.Context) {
 			}
 			continue
 		}
-		err := g.js.DeleteStream(ctx, name)
+		err := g.js.DeleteStream(within, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) { // another process was faster
 			continue
 		}
 		if err != nil {
+			g.failed = true
 			g.Log.Error("a stream that must not be cannot be removed", "stream", name, "reason", reason, "error", err)
 			continue
 		}
@@ -136,6 +145,7 @@ func (g *guard) checkOthers(ctx context.Context) {
 		}
 	}
 	if err := list.Err(); err != nil && ctx.Err() == nil {
+		g.failed = true
 		g.Log.Error("streams that are not declared cannot be looked for", "error", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // attempts bounds how often a transaction runs that the database keeps refusing.
-const attempts = 8
+const attempts = 12
 
 type txKey struct{}
 
@@ -30,7 +30,7 @@ type txState struct {
 // same moment.
 //
 // When the database refuses because of concurrent transactions (serialization failure, deadlock, busy), fn runs again
-// from the start, up to 8 times. It also runs again if one that shares its commit cannot be undone alone. It must have
+// from the start, up to 12 times. It also runs again if one that shares its commit cannot be undone alone. It must have
 // no effect but through tx, and must overwrite, not add to, what it leaves in captured variables. Use the context it is
 // given. Transactions do not nest: the one writer of SQLite would wait for itself, so a Tx within a Tx is an error on
 // both databases.
@@ -103,7 +103,7 @@ func (db *DB) around(done bool) {
 
 // pause waits before the next attempt, longer each time and never as long as a neighbour that started together.
 func pause(ctx context.Context, attempt int) bool {
-	t := time.NewTimer(time.Duration(1+rand.Int64N(1<<attempt)) * time.Millisecond)
+	t := time.NewTimer(time.Duration(1+rand.Int64N(1<<min(attempt, 8))) * time.Millisecond)
 	defer t.Stop()
 	select {
 	case <-t.C:

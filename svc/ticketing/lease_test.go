@@ -302,9 +302,9 @@ func TestLeaseKilledAtEachStep(t *testing.T) {
 			for kill := 1; ; kill++ {
 				l := h.lease(o, 5)
 				ctx, cancel := context.WithCancel(t.Context())
-				commits := 0
+				var commits atomic.Int32 // others commit beside the step, too
 				count := func() {
-					if commits++; commits == kill {
+					if int(commits.Add(1)) == kill {
 						cancel()
 					}
 				}
@@ -323,7 +323,7 @@ func TestLeaseKilledAtEachStep(t *testing.T) {
 				if got := h.left(o); got.Available != 10 {
 					t.Errorf("%s, killed at %d: %+v", name, kill, got)
 				}
-				if commits < kill {
+				if int(commits.Load()) < kill {
 					if err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
