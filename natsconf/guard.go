@@ -19,8 +19,8 @@ const (
 	updatedAdvisory = "$JS.EVENT.ADVISORY.STREAM.UPDATED."
 	deletedAdvisory = "$JS.EVENT.ADVISORY.STREAM.DELETED."
 
-	// guardInterval bounds how long a drift lasts whose advisory was lost with a connection, and guardRetry one that could
-	// not be looked at or repaired.
+	// guardInterval bounds how long a drift lasts whose advisory was lost with a connection, and guardRetry one that
+	// could not be looked at or repaired.
 	guardInterval = 30 * time.Second
 	guardRetry    = time.Second
 )

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -43,14 +44,16 @@ type FactorProof struct {
 type SecondStep struct {
 	Challenge string `json:"challenge"` // of the login
 	FactorProof
-	DeviceToken string `json:"device_token,omitempty"` // as it was given with the login
-	Client      string `json:"-" header:"User-Agent"`  // the session is shown by this name
+	Passkey     json.RawMessage `json:"passkey,omitempty"`      // the PublicKeyCredential of navigator.credentials.get
+	DeviceToken string          `json:"device_token,omitempty"` // as it was given with the login
+	Client      string          `json:"-" header:"User-Agent"`  // the session is shown by this name
 }
 
 // Proof is the request of ProveIdentity. One of its members is given.
 type Proof struct {
 	Password string `json:"password,omitempty"` // of the account; not taken from who has a second factor
 	FactorProof
+	Passkey json.RawMessage `json:"passkey,omitempty"` // the PublicKeyCredential of navigator.credentials.get
 }
 
 // SecondFactor is an authenticator app of a person.

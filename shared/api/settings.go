@@ -110,6 +110,12 @@ var (
 		"Whether administrators must have a second factor. One without may do nothing but enrol one.")
 	SiteName = settings.String("user.site_name", "Starlight",
 		"What people know the system by: authenticator apps and passkeys show it.", 60)
+	RelyingParty = settings.CheckedString("user.relying_party", "localhost",
+		"The domain that passkeys are for: the host of the pages that people sign in at, or a domain above it. "+
+			"Passkeys for another one are lost when it changes.", 253, checkHost)
+	RelyingPartyOrigins = settings.CheckedString("user.relying_party_origins", "http://localhost:8080",
+		"The pages at which passkeys may be used: \"https://shop.example.org\", several with commas between.", 1000,
+		checkOrigins)
 
 	RatePerAddress = settings.Int("gateway.rate_per_address", 1000,
 		"Requests a second that one address may make; 0 means any number.", settings.Between(0, 1000000))
@@ -187,6 +193,15 @@ func checkOrigins(text string) error {
 	return nil
 }
 
+// checkHost checks the text of RelyingParty.
+func checkHost(text string) error {
+	u, err := url.Parse("https://" + text)
+	if err != nil || u.Host != text || u.Hostname() != text || text == "" || strings.ToLower(text) != text {
+		return fmt.Errorf("%q is no domain such as shop.example.org", text)
+	}
+	return nil
+}
+
 // OriginAllowed reports whether a text of Origins has the origin.
 func OriginAllowed(text, origin string) bool {
 	if text == "*" {
@@ -209,7 +224,8 @@ func Settings() []settings.Definition {
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, RefundStepUp, CallbackRetention,
 		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
-		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName,
+		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName, RelyingParty,
+		RelyingPartyOrigins,
 		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		LivePerPerson, LiveStreams,

@@ -359,7 +359,7 @@ func userEndpoints() []rpc.Descriptor {
 		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
 		MintConfirmationToken.Describe(), GetFormerContact.Describe(), RequestPhoneConfirmation.Describe(),
 		ConfirmPhoneNumber.Describe(), MintPhoneCode.Describe()},
-		slices.Concat(sessionEndpoints(), factorEndpoints())...)
+		slices.Concat(sessionEndpoints(), factorEndpoints(), passkeyEndpoints())...)
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -73,3 +73,26 @@ func TestNewDeviceMail(t *testing.T) {
 		h.mails("logins_failed", 1)
 	})
 }
+
+// What happens to second factors is mailed, and not in the inbox, which whoever did it may read.
+func TestFactorMails(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada := h.join("ada")
+		at := h.clock.Now()
+		for topic, name := range map[string]string{api.FactorWasAdded.Subject: "factor_added", api.FactorWasRemoved.Subject: "factor_removed",
+			api.FactorsHaveFailed.Subject: "factors_failed", api.RecoveryCodeWasUsed.Subject: "recovery_code_used"} {
+			for range 2 {
+				h.publish(topic, name, api.FactorEvent{UserID: ada.ID, Kind: api.FactorTOTP, Left: 9, At: at})
+			}
+			m := h.mails(name, 1)[0]
+			if text := m.text(); !strings.Contains(text, "2030") || name == "recovery_code_used" && !strings.Contains(text, "9 are left") {
+				t.Errorf("%s says %s", name, text)
+			}
+		}
+		for _, n := range call(h, ada, api.ListNotifications, &api.NotificationQuery{}).Items {
+			if strings.HasPrefix(n.Name, "factor") || strings.HasPrefix(n.Name, "recovery") {
+				t.Errorf("in the inbox: %+v", n)
+			}
+		}
+	})
+}

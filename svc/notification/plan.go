@@ -21,6 +21,8 @@ func consumed() []string {
 		api.PasswordResetRequested.Subject, api.EmailConfirmationRequested.Subject,
 		api.PhoneConfirmationRequested.Subject, api.PhoneChanged.Subject,
 		api.DeviceWasAdded.Subject, api.LoginsHaveFailed.Subject,
+		api.FactorWasAdded.Subject, api.FactorWasRemoved.Subject, api.FactorsHaveFailed.Subject,
+		api.RecoveryCodeWasUsed.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
@@ -112,6 +114,9 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		// The inbox may be in the hands of the one whom the message is about.
 		return step{notices: []notice{{cause: "device." + e.SessionID.String(), user: e.UserID, name: "new_device",
 			facts: render.Facts{SessionID: e.SessionID, At: e.At}, hidden: true}}}, nil
+	case api.FactorWasAdded.Subject, api.FactorWasRemoved.Subject, api.FactorsHaveFailed.Subject,
+		api.RecoveryCodeWasUsed.Subject:
+		return onFactor(m)
 	case api.EmailConfirmationRequested.Subject:
 		return onConfirmation(m)
 	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
@@ -155,6 +160,20 @@ func (s *Service) onUser(ctx context.Context, m stream.Msg) (step, error) {
 		return s.onAccount(ctx, e.UserID)
 	}
 	return step{change: func(ctx context.Context, tx bun.Tx) error { return deletePerson(ctx, tx, e.UserID) }}, nil
+}
+
+// onFactor tells a person of a change or a use of their second factors. The inbox may be in the hands of the one whom
+// the message is about.
+func onFactor(m stream.Msg) (step, error) {
+	var e api.FactorEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	names := map[string]string{api.FactorWasAdded.Subject: "factor_added",
+		api.FactorWasRemoved.Subject: "factor_removed", api.FactorsHaveFailed.Subject: "factors_failed",
+		api.RecoveryCodeWasUsed.Subject: "recovery_code_used"}
+	return step{notices: []notice{{cause: m.ID, user: e.UserID, name: names[m.Subject],
+		facts: render.Facts{Left: e.Left, At: e.At}, hidden: true}}}, nil
 }
 
 // onConfirmation mails the token that proves an address there, and tells the address that it is to replace.

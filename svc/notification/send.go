@@ -59,6 +59,9 @@ func (s *Service) sendMail(ctx context.Context, out *outgoing) error {
 // addSecrets adds what stands in a mail and nowhere else: tokens, which are made at this moment, and the addresses
 // that they are about.
 func (s *Service) addSecrets(ctx context.Context, out *outgoing, lang string, v *render.View) error {
+	if !out.facts.At.IsZero() {
+		v.When = s.texts.Moment(lang, out.facts.At, out.to.Timezone)
+	}
 	switch name := out.row.Name; {
 	case name == "password_reset":
 		minted, err := rpc.Call(ctx, s.Client, api.MintResetToken, &api.MintReset{ResetID: out.facts.ResetID})
@@ -91,7 +94,6 @@ func (s *Service) addSecrets(ctx context.Context, out *outgoing, lang string, v 
 		out.to = api.Contact{Email: minted.Email, Language: out.to.Language, Timezone: out.to.Timezone}
 		v.Token, v.Until = minted.Token, s.texts.Moment(lang, minted.ExpiresAt, out.to.Timezone)
 	case name == "new_device":
-		v.When = s.texts.Moment(lang, out.facts.At, out.to.Timezone)
 		session, err := rpc.Call(ctx, s.Client, api.GetSessionInfo, &api.GetSession{SessionID: out.facts.SessionID})
 		if fault.Is(err, fault.NotFound) { // it has ended; that it was there is told all the same
 			return nil

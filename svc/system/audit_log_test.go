@@ -36,6 +36,8 @@ func unaudited() map[string]string {
 		"user.end_session": own, "user.end_sessions": own,
 		"user.login_factor": own, "user.prove": own, "user.add_factor": own, "user.confirm_factor": own,
 		"user.delete_factor": own, "user.renew_recovery_codes": own,
+		"user.passkey_options": own, "user.login_passkey": own, "user.new_passkey_options": own,
+		"user.add_passkey": own, "user.rename_passkey": own, "user.delete_passkey": own,
 		"notification.mark_read": own, "notification.set_preferences": own, "notification.subscribe": own,
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,

@@ -34,7 +34,8 @@ func (s *Service) listFactors(ctx context.Context, _ *rpc.None) (*api.SecondFact
 	if err != nil {
 		return nil, err
 	}
-	list := &api.SecondFactors{RecoveryCodes: has.Codes, Required: row.Admin && api.AdminFactor.Get(s.live)}
+	list := &api.SecondFactors{RecoveryCodes: has.Codes, Passkeys: has.Passkeys,
+		Required: row.Admin && api.AdminFactor.Get(s.live)}
 	if until := s.freshUntil(session.ProvenAt).UTC(); until.After(s.now()) {
 		list.FreshUntil = &until
 	}
@@ -47,10 +48,8 @@ func (s *Service) addFactor(ctx context.Context, req *api.NewFactor) (*api.Enrol
 	if err != nil {
 		return nil, err
 	}
-	name := text.Clean(req.Name)
-	var check fault.Check
-	text.CheckLine(&check, "name", name, 1, longestFactorName)
-	if err := check.Err(); err != nil {
+	name, err := factorName(req.Name)
+	if err != nil {
 		return nil, err
 	}
 	e, err := s.factors.Enrol(row.ID, name, api.SiteName.Get(s.live), row.Email, s.now())
@@ -67,6 +66,14 @@ func (s *Service) addFactor(ctx context.Context, req *api.NewFactor) (*api.Enrol
 		return nil, err
 	}
 	return &e.Enrolment, nil
+}
+
+// factorName returns what a person calls a second factor.
+func factorName(s string) (string, error) {
+	name := text.Clean(s)
+	var check fault.Check
+	text.CheckLine(&check, "name", name, 1, longestFactorName)
+	return name, check.Err()
 }
 
 // confirmFactor makes an app count, from its first code on. The first of an account brings recovery codes.
@@ -88,20 +95,14 @@ func (s *Service) confirmFactor(ctx context.Context, req *api.FirstCode) (*api.R
 				return done, err
 			}
 		}
-		has, err := s.factors.Count(ctx, tx, row.ID)
+		given, err := s.firstCodes(ctx, tx, row.ID, codes)
 		if err != nil {
 			return false, err
 		}
 		if ok, err := s.factors.Activate(ctx, tx, row.ID, req.ID, req.Code, s.now()); !ok || err != nil {
 			return false, err
 		}
-		answer.RecoveryCodes = []string{}
-		if !has.Any() {
-			answer.RecoveryCodes = codes
-			if err := s.factors.SetCodes(ctx, tx, row.ID, codes); err != nil {
-				return false, err
-			}
-		}
+		answer.RecoveryCodes = given
 		return true, s.tellFactor(ctx, tx, api.FactorWasAdded, row.ID, api.FactorTOTP)
 	})
 	if errors.Is(err, errWrong) {
@@ -111,6 +112,15 @@ func (s *Service) confirmFactor(ctx context.Context, req *api.FirstCode) (*api.R
 		return nil, err
 	}
 	return answer, nil
+}
+
+// firstCodes stores recovery codes for a locked person without a second factor, and returns those that were stored.
+func (s *Service) firstCodes(ctx context.Context, tx bun.Tx, id ids.User, codes []string) ([]string, error) {
+	has, err := s.factors.Count(ctx, tx, id)
+	if err != nil || has.Any() {
+		return []string{}, err
+	}
+	return codes, s.factors.SetCodes(ctx, tx, id, codes)
 }
 
 // tellFactor adds a domain event about a second factor to the outbox.

@@ -7,8 +7,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/uptrace/bun"
 
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
@@ -63,4 +66,36 @@ func renew(ctx context.Context, tx bun.Tx, row *userRow, keep ids.Session) (revo
 	row.Generation++
 	_, err := tx.ExecContext(ctx, "UPDATE users SET generation = ? WHERE id = ?", row.Generation, row.ID)
 	return revocation.OfUser(row.ID, row.Generation, keep), err
+}
+
+// check answers the gateway whether a session stands, and what its person may do with it.
+func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standing, error) {
+	var row struct {
+		userRow
+		ProvenAt time.Time `bun:"proven_at"`
+	}
+	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at FROM users AS u JOIN sessions AS s ON s.user_id = u.id
+		WHERE s.id = ? AND u.id = ? AND s.expires_at > ?`, req.SessionID, req.UserID, s.now()).Scan(ctx, &row)
+	if err = store.OrNotFound(err, noUser); fault.Is(err, fault.NotFound) {
+		return nil, errEnded()
+	}
+	if err != nil {
+		return nil, err
+	}
+	missing, err := s.mustEnrol(ctx, s.db.Read(), &row.userRow)
+	return &api.Standing{Roles: row.roles(), Fresh: s.freshUntil(row.ProvenAt).After(s.now()), MustEnrol: missing}, err
+}
+
+// freshUntil returns until when a proof counts.
+func (s *Service) freshUntil(proven time.Time) time.Time {
+	return proven.Add(api.StepUpTTL.Get(s.live))
+}
+
+// mustEnrol reports whether a person is an administrator without the second factor that is required.
+func (s *Service) mustEnrol(ctx context.Context, q bun.IDB, row *userRow) (bool, error) {
+	if !row.Admin || !api.AdminFactor.Get(s.live) {
+		return false, nil
+	}
+	has, err := s.factors.Count(ctx, q, row.ID)
+	return !has.Any(), err
 }

@@ -2,6 +2,7 @@ package user
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"regexp"
 	"time"
@@ -54,27 +55,39 @@ func endChallenges(ctx context.Context, tx bun.Tx, id ids.User) error {
 	return err
 }
 
-// challenge returns the login of a challenge that can go on from here.
-func (s *Service) challenge(ctx context.Context, q bun.IDB, req *api.SecondStep) (row challengeRow, err error) {
-	over := fault.New(fault.Unauthenticated, "this login is over; log in again")
-	if !isSecret(challengePrefix, req.Challenge) {
-		return row, over
+func errLoginOver() error {
+	return fault.New(fault.Unauthenticated, "this login is over; log in again")
+}
+
+// openChallenge returns the login of a challenge that can go on from this network.
+func (s *Service) openChallenge(ctx context.Context, q bun.IDB, secret string) (row challengeRow, err error) {
+	if !isSecret(challengePrefix, secret) {
+		return row, errLoginOver()
 	}
-	err = q.NewRaw("SELECT * FROM login_challenges WHERE hash = ?", hashText(req.Challenge)).Scan(ctx, &row)
+	err = q.NewRaw("SELECT * FROM login_challenges WHERE hash = ?", hashText(secret)).Scan(ctx, &row)
 	if err = store.OrNotFound(err, "there is no such login"); err != nil && !fault.Is(err, fault.NotFound) {
 		return row, err
 	}
-	if err != nil || !s.now().Before(row.ExpiresAt) || row.Network != network(rpc.From(ctx).Address) ||
-		row.DeviceHash != "" && row.DeviceHash != hashText(req.DeviceToken) {
-		return row, over
+	if err != nil || !s.now().Before(row.ExpiresAt) || row.Network != network(rpc.From(ctx).Address) {
+		return row, errLoginOver()
 	}
 	return row, nil
+}
+
+// challenge returns the login that a request goes on with.
+func (s *Service) challenge(ctx context.Context, q bun.IDB, req *api.SecondStep) (challengeRow, error) {
+	row, err := s.openChallenge(ctx, q, req.Challenge)
+	if err == nil && row.DeviceHash != "" && row.DeviceHash != hashText(req.DeviceToken) {
+		err = errLoginOver()
+	}
+	return row, err
 }
 
 // secondStep begins the session of a login whose password was right. Of several requests with one challenge one does.
 func (s *Service) secondStep(ctx context.Context, req *api.SecondStep) (*api.Tokens, error) {
 	var check fault.Check
-	check.Field(checkProof(&check, &req.FactorProof) == 1, "code", "or recovery_code must be given, one of them")
+	p := evidence{FactorProof: req.FactorProof, passkey: req.Passkey, purpose: purposeOfLogin(req.Challenge)}
+	check.Field(p.check(&check) == 1, "code", "or recovery_code or passkey must be given, one of them")
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
@@ -92,7 +105,7 @@ func (s *Service) secondStep(ctx context.Context, req *api.SecondStep) (*api.Tok
 		if _, err := s.challenge(ctx, tx, req); err != nil { // as it is behind the lock
 			return false, err
 		}
-		if ok, err := s.useProof(ctx, tx, row.ID, &req.FactorProof); !ok || err != nil {
+		if ok, err := s.useProof(ctx, tx, row.ID, &p); !ok || err != nil {
 			return false, err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM login_challenges WHERE hash = ?", login.Hash); err != nil {
@@ -116,38 +129,54 @@ func sessionExists(ctx context.Context, tx bun.Tx, id ids.Session) (exists bool,
 
 var codeRule = regexp.MustCompile(`^[0-9]{3} ?[0-9]{3}$`)
 
-// checkProof records what is wrong with a second factor, and returns how many of its members are given.
-func checkProof(check *fault.Check, p *api.FactorProof) (given int) {
-	if p.Code != "" {
-		check.Field(codeRule.MatchString(p.Code), "code", "must have six digits")
+// evidence is a second factor that was given.
+type evidence struct {
+	api.FactorProof
+	passkey json.RawMessage
+	purpose string // of the passkey's challenge
+}
+
+// check records what is wrong with the form of it, and returns how many of its members are given.
+func (e *evidence) check(check *fault.Check) (given int) {
+	if e.Code != "" {
+		check.Field(codeRule.MatchString(e.Code), "code", "must have six digits")
 		given++
 	}
-	if p.RecoveryCode != "" {
-		check.Field(len(p.RecoveryCode) <= longestRecovery, "recovery_code", "is none")
+	if e.RecoveryCode != "" {
+		check.Field(len(e.RecoveryCode) <= longestRecovery, "recovery_code", "is none")
+		given++
+	}
+	if len(e.passkey) > 0 {
 		given++
 	}
 	return given
 }
 
 // useProof uses a second factor of a locked person up, and reports whether it was right.
-func (s *Service) useProof(ctx context.Context, tx bun.Tx, id ids.User, p *api.FactorProof) (ok bool, err error) {
-	if p.Code != "" {
-		ok, err = s.factors.UseCode(ctx, tx, id, p.Code, s.now())
-	} else {
-		ok, err = s.factors.UseRecoveryCode(ctx, tx, id, p.RecoveryCode)
+func (s *Service) useProof(ctx context.Context, tx bun.Tx, id ids.User, e *evidence) (ok bool, err error) {
+	switch {
+	case e.Code != "":
+		ok, err = s.factors.UseCode(ctx, tx, id, e.Code, s.now())
+	case e.RecoveryCode != "":
+		if ok, err = s.factors.UseRecoveryCode(ctx, tx, id, e.RecoveryCode); ok && err == nil {
+			err = s.tellRecovery(ctx, tx, id)
+		}
+	default:
+		ok, err = s.usePasskey(ctx, tx, id, e.purpose, e.passkey)
 	}
-	if !ok || err != nil {
-		return false, err
+	if ok && err == nil {
+		s.factorGuesses("right").Inc()
 	}
-	s.factorGuesses("right").Inc()
-	if p.Code != "" {
-		return true, nil
-	}
+	return ok, err
+}
+
+// tellRecovery has a locked person told of a recovery code that was used, and how many are left.
+func (s *Service) tellRecovery(ctx context.Context, tx bun.Tx, id ids.User) error {
 	has, err := s.factors.Count(ctx, tx, id)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return true, stream.Add(ctx, tx, api.RecoveryCodeWasUsed.Subject, api.FactorEvent{UserID: id,
+	return stream.Add(ctx, tx, api.RecoveryCodeWasUsed.Subject, api.FactorEvent{UserID: id,
 		Kind: api.FactorRecovery, Left: has.Codes, At: s.now()})
 }
 
@@ -224,9 +253,10 @@ func (s *Service) proveAgain(ctx context.Context, req *api.Proof) (*rpc.None, er
 		return nil, err
 	}
 	var check fault.Check
-	given := checkProof(&check, &req.FactorProof)
+	e := evidence{FactorProof: req.FactorProof, passkey: req.Passkey, purpose: purposeOfProof(rpc.Caller(ctx))}
+	given := e.check(&check)
 	if has.Any() {
-		check.Field(given == 1, "code", "or recovery_code must be given, one of them")
+		check.Field(given == 1, "code", "or recovery_code or passkey must be given, one of them")
 		check.Field(req.Password == "", "password", "is not enough: the account has a second factor")
 	} else {
 		check.Field(given == 0, "code", "is nothing that the account has")
@@ -243,7 +273,7 @@ func (s *Service) proveAgain(ctx context.Context, req *api.Proof) (*rpc.None, er
 					return done, err
 				}
 			}
-			if ok, err := s.useProof(ctx, tx, row.ID, &req.FactorProof); !ok || err != nil {
+			if ok, err := s.useProof(ctx, tx, row.ID, &e); !ok || err != nil {
 				return false, err
 			}
 			return true, proven(ctx, tx, now)
@@ -290,38 +320,6 @@ func provenAt(ctx context.Context, tx bun.Tx, now time.Time) (done bool, err err
 	return done, err
 }
 
-// check answers the gateway whether a session stands, and what its person may do with it.
-func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standing, error) {
-	var row struct {
-		userRow
-		ProvenAt time.Time `bun:"proven_at"`
-	}
-	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at FROM users AS u JOIN sessions AS s ON s.user_id = u.id
-		WHERE s.id = ? AND u.id = ? AND s.expires_at > ?`, req.SessionID, req.UserID, s.now()).Scan(ctx, &row)
-	if err = store.OrNotFound(err, noUser); fault.Is(err, fault.NotFound) {
-		return nil, errEnded()
-	}
-	if err != nil {
-		return nil, err
-	}
-	missing, err := s.mustEnrol(ctx, s.db.Read(), &row.userRow)
-	return &api.Standing{Roles: row.roles(), Fresh: s.freshUntil(row.ProvenAt).After(s.now()), MustEnrol: missing}, err
-}
-
-// freshUntil returns until when a proof counts.
-func (s *Service) freshUntil(proven time.Time) time.Time {
-	return proven.Add(api.StepUpTTL.Get(s.live))
-}
-
-// mustEnrol reports whether a person is an administrator without the second factor that is required.
-func (s *Service) mustEnrol(ctx context.Context, q bun.IDB, row *userRow) (bool, error) {
-	if !row.Admin || !api.AdminFactor.Get(s.live) {
-		return false, nil
-	}
-	has, err := s.factors.Count(ctx, q, row.ID)
-	return !has.Any(), err
-}
-
 // checkPassword says who a person is that signs in elsewhere, without a session here. There is one step: who has a
 // second factor gives it with the password.
 func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*line.CheckedUser, error) {
@@ -330,7 +328,8 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 		return nil, err
 	}
 	var check fault.Check
-	given := checkProof(&check, &req.FactorProof)
+	e := evidence{FactorProof: req.FactorProof}
+	given := e.check(&check)
 	check.Field(given <= 1, "code", "or recovery_code may be given, not both")
 	if err := check.Err(); err != nil {
 		return nil, err
@@ -338,7 +337,7 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 	p, err := s.prove(ctx, newAttempt(ctx, account), passage{class: hashing.Login}, req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
 	if err == nil {
-		err = s.checkFactor(ctx, &p, given, &req.FactorProof)
+		err = s.checkFactor(ctx, &p, given, &e)
 	}
 	if errors.Is(err, errWrong) {
 		return nil, fault.New(fault.Unauthenticated, "the mail address or the password is wrong")
@@ -350,7 +349,7 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 }
 
 // checkFactor checks the second factor that comes with a password, and that there is one if there has to be.
-func (s *Service) checkFactor(ctx context.Context, p *proof, given int, req *api.FactorProof) error {
+func (s *Service) checkFactor(ctx context.Context, p *proof, given int, e *evidence) error {
 	wrong := false
 	err := s.guess(ctx, p.row.ID, func(ctx context.Context, tx bun.Tx, _ *userRow) (bool, error) {
 		row, err := s.lockProven(ctx, tx, *p)
@@ -372,7 +371,7 @@ func (s *Service) checkFactor(ctx context.Context, p *proof, given int, req *api
 			return false, fault.New(fault.Unauthenticated, "the account has a second factor: give a code of the "+
 				"authenticator app, or a recovery code, with the password").About("code", "is needed")
 		}
-		ok, err := s.useProof(ctx, tx, row.ID, req)
+		ok, err := s.useProof(ctx, tx, row.ID, e)
 		wrong = !ok
 		return ok, err
 	})

@@ -26,6 +26,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/user/challenge"
 	"github.com/starlightsymphony/starlight/svc/user/factor"
 	"github.com/starlightsymphony/starlight/svc/user/hashing"
+	"github.com/starlightsymphony/starlight/svc/user/passkey"
 	"github.com/starlightsymphony/starlight/svc/user/passwords"
 )
 
@@ -74,6 +75,8 @@ type Service struct {
 	hasher  *hashing.Hasher
 	factors *factor.Store
 
+	passkeys *passkey.Store
+
 	challenger challenge.Challenger
 	passwords  passwords.Judge
 }
@@ -91,6 +94,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if hashers <= 0 {
 		hashers = runtime.NumCPU()
 	}
+	now := func() time.Time { return store.Time(d.Now()) }
 	s := &Service{
 		db:      d.DB,
 		js:      d.JS,
@@ -98,10 +102,12 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		live:    d.Live,
 		log:     d.Log,
 		metrics: d.Metrics,
-		now:     func() time.Time { return store.Time(d.Now()) },
+		now:     now,
 		keys:    keys,
 		hasher:  hashing.New(hashers, d.Metrics, d.Now),
 		factors: factor.New(d.DB, d.Keys),
+
+		passkeys: passkey.New(d.DB, d.Live, keys, now),
 
 		challenger: d.Challenger,
 		passwords: passwords.Judge{Stolen: d.Stolen,
@@ -160,6 +166,13 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.DeleteSecondFactor, s.deleteFactor)
 	rpc.Handle(srv, api.RenewRecoveryCodes, s.renewRecoveryCodes)
 	rpc.Handle(srv, api.ResetSecondFactors, s.resetFactors)
+	rpc.Handle(srv, api.GetPasskeyOptions, s.passkeyOptions)
+	rpc.Handle(srv, api.CreateSessionWithPasskey, s.passkeyLogin)
+	rpc.Handle(srv, api.ListPasskeys, s.listPasskeys)
+	rpc.Handle(srv, api.GetNewPasskeyOptions, s.newPasskeyOptions)
+	rpc.Handle(srv, api.AddPasskey, s.addPasskey)
+	rpc.Handle(srv, api.RenamePasskey, s.renamePasskey)
+	rpc.Handle(srv, api.DeletePasskey, s.deletePasskey)
 	srv.HashSecrets(func(secrets []byte) []byte {
 		_, sum := s.keys.MAC(secrets)
 		return sum
@@ -194,6 +207,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		}{
 			{"DELETE FROM sessions WHERE expires_at <= ?", now},
 			{"DELETE FROM refresh_tokens WHERE expires_at <= ?", now},
+			{"DELETE FROM passkey_challenges WHERE expires_at <= ?", now},
 			{"DELETE FROM login_challenges WHERE expires_at <= ?", now},
 			{"DELETE FROM live_tickets WHERE expires_at <= ?", now},
 			{"DELETE FROM password_resets WHERE requested_at <= ?", now.Add(-resetKept)},

@@ -105,6 +105,7 @@ type View struct {
 	Device, From     string // of a login, and the address that it came from
 	When             string // it was
 	Hours            int
+	Left             int // recovery codes
 }
 
 // EventView is an event as a language writes it.
@@ -112,7 +113,8 @@ type EventView struct{ Name, When, Where string }
 
 // View returns facts as a language writes them.
 func (c *Catalogue) View(lang, name string, f Facts) View {
-	v := View{Name: text.OneLine(name), Reason: c.reason(lang, f), Subject: f.Subject, Text: f.Text, Hours: f.Hours}
+	v := View{Name: text.OneLine(name), Reason: c.reason(lang, f), Subject: f.Subject, Text: f.Text, Hours: f.Hours,
+		Left: f.Left}
 	if f.Event != nil {
 		v.Event = c.event(lang, f.Event)
 	}

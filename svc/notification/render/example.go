@@ -39,8 +39,10 @@ func exampleFacts(template string) Facts {
 	price := api.Money{Amount: 4200, Currency: "EUR"}
 	switch template {
 	case "welcome", "email_confirmation", "email_change", "new_device", "logins_failed", "password_reset",
-		"password_changed", "phone_changed", "phone_confirmation":
+		"password_changed", "phone_changed", "phone_confirmation", "factor_added", "factor_removed", "factors_failed":
 		f.Event = nil
+	case "recovery_code_used":
+		f.Event, f.Left = nil, 7
 	case "order_paid", "order_expired", "order_cancelled":
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,
 			Total: api.Money{Amount: 8400, Currency: "EUR"},

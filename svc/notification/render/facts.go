@@ -29,6 +29,7 @@ type Facts struct {
 	ConfirmationID string           `json:"confirmation_id,omitempty"`
 	OfferID        ids.TicketOffer  `json:"offer_id,omitempty"` // of a ticket
 	Hours          int              `json:"hours,omitempty"`    // before the start
+	Left           int              `json:"left,omitempty"`     // recovery codes
 	For            ids.Announcement `json:"for,omitempty"`
 }
 

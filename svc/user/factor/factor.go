@@ -56,18 +56,22 @@ type appRow struct {
 
 // Count is how many second factors a person has.
 type Count struct {
-	Apps  int `bun:"apps"`  // whose first code was given
-	Codes int `bun:"codes"` // recovery codes
+	Apps     int `bun:"apps"` // whose first code was given
+	Passkeys int `bun:"passkeys"`
+	Codes    int `bun:"codes"` // recovery codes
 }
 
 // Any reports whether there is a second factor. Recovery codes are no factor, but stand for one.
-func (c Count) Any() bool { return c.Apps > 0 }
+func (c Count) Any() bool { return c.Apps+c.Passkeys > 0 }
 
 // Methods returns by what the person can prove themselves.
 func (c Count) Methods() []string {
 	methods := []string{}
 	if c.Apps > 0 {
 		methods = append(methods, api.FactorTOTP)
+	}
+	if c.Passkeys > 0 {
+		methods = append(methods, api.FactorPasskey)
 	}
 	if c.Codes > 0 && c.Any() {
 		methods = append(methods, api.FactorRecovery)
@@ -78,7 +82,8 @@ func (c Count) Methods() []string {
 // Count counts what a person has.
 func (s *Store) Count(ctx context.Context, q bun.IDB, user ids.User) (n Count, err error) {
 	err = q.NewRaw(`SELECT (SELECT count(*) FROM second_factors WHERE user_id = ? AND active) AS apps,
-		(SELECT count(*) FROM recovery_codes WHERE user_id = ?) AS codes`, user, user).Scan(ctx, &n)
+		(SELECT count(*) FROM passkeys WHERE user_id = ?) AS passkeys,
+		(SELECT count(*) FROM recovery_codes WHERE user_id = ?) AS codes`, user, user, user).Scan(ctx, &n)
 	return n, err
 }
 
@@ -226,6 +231,7 @@ func (s *Store) Remove(ctx context.Context, tx bun.Tx, user ids.User, id ids.Fac
 // RemoveAll removes everything that a person has.
 func (s *Store) RemoveAll(ctx context.Context, tx bun.Tx, user ids.User) error {
 	for _, query := range []string{"DELETE FROM second_factors WHERE user_id = ?",
+		"DELETE FROM passkeys WHERE user_id = ?",
 		"DELETE FROM recovery_codes WHERE user_id = ?"} {
 		if _, err := tx.ExecContext(ctx, query, user); err != nil {
 			return err
