@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/locale"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -18,7 +19,7 @@ import (
 func (s *Service) listTemplates(context.Context, *rpc.None) (*api.List[api.Template], error) {
 	list := &api.List[api.Template]{}
 	var languages []string
-	for _, tag := range render.Languages() {
+	for _, tag := range locale.Languages() {
 		languages = append(languages, tag.String())
 	}
 	for _, t := range render.Templates() {
@@ -35,10 +36,10 @@ func (s *Service) preview(_ context.Context, req *api.PreviewOf) (*api.Preview, 
 		return nil, fault.New(fault.NotFound, "there is no such template")
 	}
 	if req.Language == "" {
-		req.Language = render.Languages()[0].String()
+		req.Language = locale.Languages()[0].String()
 	}
 	var check fault.Check
-	check.Field(render.IsLanguage(req.Language), "language", "must be one that the list of templates names")
+	check.Field(locale.Is(req.Language), "language", "must be one that the list of templates names")
 	if err := check.Err(); err != nil {
 		return nil, err
 	}

@@ -6,40 +6,30 @@ import (
 	"embed"
 	"fmt"
 	html "html/template"
-	"slices"
 	"strings"
 	plain "text/template"
-
-	"golang.org/x/text/language"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/layout"
+	"github.com/starlightsymphony/starlight/shared/locale"
 	"github.com/starlightsymphony/starlight/shared/text"
 )
 
 //go:embed templates
 var templates embed.FS
 
-// Languages returns those that there are texts in. The first is that of recipients who speak none of them.
-func Languages() []language.Tag {
-	return []language.Tag{language.English, language.German, language.French, language.Spanish}
-}
-
-// IsLanguage reports whether there are texts in a language.
-func IsLanguage(name string) bool {
-	return slices.ContainsFunc(Languages(), func(t language.Tag) bool { return t.String() == name })
-}
-
 // Catalogue is the texts of all messages. It is safe for concurrent use.
 type Catalogue struct {
+	locale.Matcher
+
 	byName map[string]Template
 	texts  map[string]*plain.Template // by language
 	plain  *plain.Template
 	mail   *html.Template
 	page   *html.Template
-	match  language.Matcher
-	zones  zones
+	zones  locale.Zones
 	fonts  *document.Fonts
 	sender string
 }
@@ -47,12 +37,12 @@ type Catalogue struct {
 // New reads the catalogue. Sender is the name that tickets carry.
 func New(fonts *document.Fonts, sender string) (*Catalogue, error) {
 	c := &Catalogue{byName: map[string]Template{}, texts: map[string]*plain.Template{},
-		match: language.NewMatcher(Languages()), fonts: fonts, sender: sender}
+		Matcher: locale.NewMatcher(), fonts: fonts, sender: sender}
 	for _, t := range Templates() {
 		c.byName[t.Name] = t
 	}
 	var err error
-	for _, tag := range Languages() {
+	for _, tag := range locale.Languages() {
 		lang := tag.String()
 		strict := plain.New(lang).Option("missingkey=error")
 		if c.texts[lang], err = strict.ParseFS(templates, "templates/"+lang+".tmpl"); err != nil {
@@ -73,16 +63,6 @@ func New(fonts *document.Fonts, sender string) (*Catalogue, error) {
 func (c *Catalogue) Template(name string) (Template, bool) {
 	t, ok := c.byName[name]
 	return t, ok
-}
-
-// Language returns the language of ours that suits a reader best, who wants those of an Accept-Language header.
-func (c *Catalogue) Language(wanted string) string {
-	tags, _, err := language.ParseAcceptLanguage(wanted)
-	if err != nil {
-		return Languages()[0].String()
-	}
-	_, i, _ := c.match.Match(tags...)
-	return Languages()[i].String()
 }
 
 // LanguageOf returns the language of a message to a recipient.
@@ -110,6 +90,11 @@ type View struct {
 
 // EventView is an event as a language writes it.
 type EventView struct{ Name, When, Where string }
+
+// Moment writes a time in a zone.
+func (c *Catalogue) Moment(lang string, t time.Time, zone string) string {
+	return c.zones.Moment(lang, t, zone)
+}
 
 // View returns facts as a language writes them.
 func (c *Catalogue) View(lang, name string, f Facts) View {
@@ -141,7 +126,7 @@ func (c *Catalogue) reason(lang string, f Facts) string {
 }
 
 func (c *Catalogue) event(lang string, e *Event) EventView {
-	return EventView{Name: text.OneLine(e.Name), When: c.zones.span(lang, e.StartsAt, e.EndsAt, e.Timezone),
+	return EventView{Name: text.OneLine(e.Name), When: c.zones.Span(lang, e.StartsAt, e.EndsAt, e.Timezone),
 		Where: text.OneLine(e.Place)}
 }
 

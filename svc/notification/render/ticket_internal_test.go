@@ -12,6 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/locale"
 )
 
 // printer returns a catalogue, and tickets with names of every script.
@@ -46,7 +47,7 @@ func (p Tickets) first(n int) Tickets {
 // Each ticket has a page, whatever its names are made of. STARLIGHT_KEEP is a folder to look at them in.
 func TestTicketPages(t *testing.T) {
 	c, p := printer(t)
-	for _, tag := range Languages() {
+	for _, tag := range locale.Languages() {
 		p.Language = tag.String()
 		data, err := c.TicketsPDF(p)
 		if err != nil {
