@@ -41,6 +41,7 @@ type Event struct {
 	// the ceiling on the sum of the ticket types' quantities
 	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"`
 	TicketTypes []TicketType `json:"ticket_types"`
+	Quotas      []Quota      `json:"quotas,omitempty"`   // that ticket types share
 	VenueID     ids.Venue    `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
 	// whether people who were scanned as they went out may come in again
 	Reentry string `json:"reentry" enum:"any,none"`
@@ -80,20 +81,6 @@ type Location struct {
 	Longitude *float64 `json:"longitude,omitempty" minimum:"-180" maximum:"180"`
 }
 
-// TicketType is a kind of ticket of an event.
-type TicketType struct {
-	ID    ids.TicketType `json:"id"`
-	Name  string         `json:"name" maxLength:"200"` // what it is called, on one line
-	Price Money          `json:"price"`
-	// how many tickets there are, sold ones included
-	Quantity int `json:"quantity" minimum:"0" maximum:"1000000"`
-	// the most that one order may have; 0 means no other limit than that of all orders
-	MaxPerOrder int `json:"max_per_order" minimum:"0" maximum:"1000000"`
-	// from when on it is sold; absent: since the event was published
-	SalesStart *time.Time `json:"sales_start,omitempty"`
-	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
-}
-
 // NewEvent is the request of CreateEvent.
 type NewEvent struct {
 	// whose it is; absent: the caller's own, which is made if need be
@@ -114,24 +101,13 @@ type NewEvent struct {
 	Capacity int `json:"capacity" minimum:"0" maximum:"1000000" default:"0" required:"false"`
 	// all in one currency; a draft may have none
 	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"`
-	VenueID     ids.Venue       `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
+	// that ticket types share; each type names those that it draws on
+	Quotas  []NewQuota `json:"quotas,omitempty" maxItems:"20"`
+	VenueID ids.Venue  `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
 	// whether people who were scanned as they went out may come in again
 	Reentry string `json:"reentry,omitempty" enum:"any,none" default:"any"`
 	// that buyers may choose from, the default first; without any, all that are switched on
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
-}
-
-// NewTicketType is a ticket type as the organizer first describes it.
-type NewTicketType struct {
-	Name  string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
-	Price Money  `json:"price"`
-	// how many tickets there are
-	Quantity int `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"`
-	// the most that one order may have; 0 means no other limit than that of all orders
-	MaxPerOrder int `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
-	// from when on it is sold; absent: since the event was published
-	SalesStart *time.Time `json:"sales_start,omitempty"`
-	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
 }
 
 // EventRef names an event in a path.
@@ -158,6 +134,8 @@ type PatchEvent struct {
 	Location *Location `json:"location,omitempty"`
 	// null or 0 means the sum of the ticket types' quantities
 	Capacity codec.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
+	// replaces all quotas; one with an id stays the same quota. Null means none
+	Quotas codec.Patch[[]Quota] `json:"quotas,omitzero" maxItems:"20"`
 	// the venue where it is; null means none
 	VenueID codec.Patch[ids.Venue] `json:"venue_id,omitzero"`
 	// whether people who were scanned as they went out may come in again; null means any
@@ -186,33 +164,6 @@ type EventQuery struct {
 	Organizer string `json:"-" query:"organizer"`
 	// anything but published finds only the caller's own
 	Status string `json:"-" query:"status" enum:"draft,published,cancelled" default:"published"`
-}
-
-// AddTicketType is the request of the endpoint of that name.
-type AddTicketType struct {
-	EventID ids.Event `json:"-" path:"id"`
-	NewTicketType
-}
-
-// PatchTicketType is the request of UpdateTicketType. What is absent stays as it is, null clears what can be cleared.
-type PatchTicketType struct {
-	EventID ids.Event      `json:"-" path:"id"`
-	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
-	// the ETag of the event that was read; if it is not the present one, nothing is changed
-	IfMatch  string  `json:"-" header:"If-Match"`
-	Name     *string `json:"name,omitempty" minLength:"1" maxLength:"200"` // what it is called, on one line
-	Price    *Money  `json:"price,omitempty"`
-	Quantity *int    `json:"quantity,omitempty" minimum:"0" maximum:"1000000"` // not less than are held and sold
-	// null or 0 means no other limit than that of all orders
-	MaxPerOrder codec.Patch[int]       `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
-	SalesStart  codec.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
-	SalesEnd    codec.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
-}
-
-// TicketTypeRef names a ticket type in a path.
-type TicketTypeRef struct {
-	EventID ids.Event      `json:"-" path:"id"`
-	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
 }
 
 // TeamMember is a person who works for an event, or for all events of an organizer.

@@ -55,13 +55,16 @@ type TypeAvailability struct {
 	Held      int            `json:"held" minimum:"0"`      // how many unpaid orders hold
 	Sold      int            `json:"sold" minimum:"0"`      // how many are sold
 	Leased    int            `json:"leased" minimum:"0"`    // how many only a venue sells, and has not
+	// how many are kept for holders of codes; they are not available without one
+	Reserved int `json:"reserved,omitempty" minimum:"0"`
 }
 
 // NewOrder is the request of CreateOrder.
 type NewOrder struct {
-	EventID   ids.Event      `json:"event_id"`
-	Items     []NewOrderItem `json:"items"`                // what to buy, each ticket type once
-	PromoCode string         `json:"promo_code,omitempty"` // of a discount, if the event has one
+	EventID ids.Event      `json:"event_id"`
+	Items   []NewOrderItem `json:"items"` // what to buy, each ticket type once
+	// of a discount, hidden ticket types or reserved seats; case and blanks do not count
+	PromoCode string `json:"promo_code,omitempty" maxLength:"100"`
 	// who comes, in the order of the items: at most one for each ticket
 	Attendees []Attendee `json:"attendees,omitempty"`
 }
@@ -88,6 +91,8 @@ type Order struct {
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`
 	Total     Money       `json:"total"`
+	Discount  Money       `json:"discount,omitzero"`    // what the items cost less than without their discounts
+	PromoCode string      `json:"promo_code,omitempty"` // that was used
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
@@ -105,14 +110,6 @@ func (o Order) IsTransient() bool { return o.Status == OrderPending || o.Status 
 
 // LiveSubject returns where changes of an order are published.
 func (r OrderRef) LiveSubject() string { return live.Subject("ticketing", r.ID.String()) }
-
-// OrderItem is a line of an order.
-type OrderItem struct {
-	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	Name         string         `json:"name"`                 // of the ticket type, when the order was made
-	Quantity     int            `json:"quantity" minimum:"1"` // how many tickets
-	UnitPrice    Money          `json:"unit_price"`
-}
 
 // OrderRef names an order in a path.
 type OrderRef struct {
@@ -189,6 +186,7 @@ type Resize struct {
 	EventID    ids.Event              `json:"event_id"`
 	Revision   int64                  `json:"revision"` // of the event; an older one changes nothing
 	Quantities map[ids.TicketType]int `json:"quantities"`
+	Quotas     []QuotaShare           `json:"quotas,omitempty"` // as they shall be
 	// of the ticket types' prices; refused if orders were made in another
 	Currency string `json:"currency,omitempty"`
 }

@@ -41,6 +41,8 @@ type (
 	AuditKind       struct{}
 	FactorKind      struct{}
 	PasskeyKind     struct{}
+	QuotaKind       struct{}
+	PromoCodeKind   struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -67,6 +69,8 @@ type (
 	Audit       = ID[AuditKind]
 	Factor      = ID[FactorKind]
 	Passkey     = ID[PasskeyKind]
+	Quota       = ID[QuotaKind]
+	PromoCode   = ID[PromoCodeKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -92,6 +96,8 @@ func (KeyKind) Prefix() string         { return "key" }
 func (AuditKind) Prefix() string       { return "aud" }
 func (FactorKind) Prefix() string      { return "fct" }
 func (PasskeyKind) Prefix() string     { return "pky" }
+func (QuotaKind) Prefix() string       { return "quo" }
+func (PromoCodeKind) Prefix() string   { return "pcd" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }

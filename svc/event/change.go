@@ -181,9 +181,9 @@ func (s *Service) negotiate(ctx context.Context, before storedEvent, c change) (
 func (s *Service) finish(ctx context.Context, before storedEvent, c change) (*record, error) {
 	id := before.Event.ID
 	resize := &api.Resize{EventID: id, Revision: c.Next.Event.Revision, Quantities: c.Next.quantities(),
-		Currency: c.Next.currency()}
+		Quotas: c.Next.Event.QuotaShares(), Currency: c.Next.currency()}
 	if c.Delete {
-		resize.Quantities, resize.Currency = map[ids.TicketType]int{}, ""
+		resize.Quantities, resize.Quotas, resize.Currency = map[ids.TicketType]int{}, nil, ""
 	}
 	_, err := rpc.Call(ctx, s.client, api.ResizeInventory, resize)
 

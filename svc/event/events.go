@@ -31,7 +31,16 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
 	}
+	for _, q := range req.Quotas {
+		r.Event.Quotas = append(r.Event.Quotas, api.Quota{Name: q.Name, Capacity: q.Capacity})
+	}
 	r.normalize()
+	s.nameQuotas(r)
+	for i, t := range req.TicketTypes {
+		if err := r.drawOn(wholeEvent, i, t.Quotas); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.validate(wholeEvent); err != nil {
 		return nil, err
 	}
@@ -72,7 +81,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 			if err := r.open(); err != nil {
 				return err
 			}
-			before := *r
+			before := r.clone()
 			e := &r.Event
 			set(&e.Name, req.Name)
 			req.Description.Apply(&e.Description)
@@ -88,8 +97,12 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 				req.Capacity.Apply(&e.Capacity)
 				r.AutoCapacity = e.Capacity == 0
 			}
+			req.Quotas.Apply(&e.Quotas)
 			r.normalize()
 			var c fault.Check
+			checkKnown(&c, before.Event.Quotas, e.Quotas)
+			s.nameQuotas(r)
+			r.keepQuotas()
 			r.check(&c, wholeEvent)
 			if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
 				c.Field(e.StartsAt.After(s.now()), "starts_at", "must be in the future")
@@ -116,7 +129,7 @@ func (r *record) same(other *record) bool {
 		a.Timezone == b.Timezone
 	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.VenueID == b.VenueID &&
 		a.Reentry == b.Reentry && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
-		sameLocation(a.Location, b.Location)
+		sameLocation(a.Location, b.Location) && slices.Equal(a.Quotas, b.Quotas)
 }
 
 func sameLocation(a, b api.Location) bool {

@@ -34,6 +34,7 @@ func (r *record) UnmarshalJSON(data []byte) error {
 func (r *record) clone() *record {
 	c := *r
 	c.Event.TicketTypes = slices.Clone(r.Event.TicketTypes)
+	c.Event.Quotas = slices.Clone(r.Event.Quotas)
 	c.Team = slices.Clone(r.Team)
 	return &c
 }
@@ -64,7 +65,11 @@ func (r *record) currency() string {
 
 // sameStock reports whether ticketing needs not be asked about the change to other.
 func (r *record) sameStock(other *record) bool {
-	return r.sameQuantities(other) && r.currency() == other.currency()
+	same := func(a, b api.QuotaShare) bool {
+		return a.ID == b.ID && a.Capacity == b.Capacity && slices.Equal(a.Types, b.Types)
+	}
+	return r.sameQuantities(other) && r.currency() == other.currency() &&
+		slices.EqualFunc(r.Event.QuotaShares(), other.Event.QuotaShares(), same)
 }
 
 // fitCapacity sets the capacity to the sum of the quantities, unless the organizer chose one.
@@ -74,10 +79,18 @@ func (r *record) fitCapacity() {
 	}
 }
 
+// total returns how many tickets there may be at most: the quantities, of types that share a quota no more than that.
 func (r *record) total() int {
-	sum := 0
+	sum, shared := 0, map[ids.Quota]int{}
 	for _, t := range r.Event.TicketTypes {
+		if len(t.Quotas) > 0 {
+			shared[t.Quotas[0]] += t.Quantity
+			continue
+		}
 		sum += t.Quantity
+	}
+	for _, q := range r.Event.Quotas {
+		sum += min(shared[q.ID], q.Capacity)
 	}
 	return sum
 }

@@ -50,6 +50,7 @@ type row struct {
 	Capacity      int
 	AutoCapacity  bool
 	TicketTypes   []api.TicketType `bun:"type:text"`
+	Quotas        []api.Quota      `bun:"type:text"`
 	Providers     []string         `bun:"payment_providers,type:text"`
 	VenueID       ids.Venue
 	Reentry       string
@@ -75,10 +76,10 @@ func rowOf(r *record) *row {
 		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: text.Fold(e.Location.City),
 		Country: e.Location.Country, Latitude: e.Location.Latitude, Longitude: e.Location.Longitude,
 		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity,
-		TicketTypes:  slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
-		Providers:    slices.Clip(append([]string{}, e.Providers...)),
-		VenueID:      e.VenueID,
-		Reentry:      e.Reentry,
+		TicketTypes: slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
+		Quotas:      slices.Clip(append([]api.Quota{}, e.Quotas...)),
+		Providers:   slices.Clip(append([]string{}, e.Providers...)),
+		VenueID:     e.VenueID, Reentry: e.Reentry,
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
@@ -95,8 +96,8 @@ func (w *row) event() api.Event {
 		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
 			Latitude: w.Latitude, Longitude: w.Longitude},
-		Capacity: w.Capacity, TicketTypes: types, Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry,
-		CancelReason: w.CancelReason, Revision: w.Revision,
+		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Providers: w.Providers, VenueID: w.VenueID,
+		Reentry: w.Reentry, CancelReason: w.CancelReason, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 }
@@ -108,8 +109,8 @@ func (w *row) record() *record {
 
 // columns are those of an event itself.
 const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
-	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.payment_providers,
-	e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
+	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.quotas,
+	e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
 // one.

@@ -13,7 +13,7 @@ import (
 
 func (s *Service) newType(t api.NewTicketType) api.TicketType {
 	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
-		MaxPerOrder: t.MaxPerOrder, SalesStart: t.SalesStart, SalesEnd: t.SalesEnd}
+		MaxPerOrder: t.MaxPerOrder, SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden}
 }
 
 func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {
@@ -24,8 +24,12 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 			if err := r.open(); err != nil {
 				return err
 			}
+			i := len(r.Event.TicketTypes)
 			r.Event.TicketTypes = append(r.Event.TicketTypes, added)
-			return r.accept(len(r.Event.TicketTypes) - 1)
+			if err := r.drawOn(naming(i), i, req.Quotas); err != nil {
+				return err
+			}
+			return r.accept(i)
 		}})
 }
 
@@ -47,6 +51,14 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 			req.MaxPerOrder.Apply(&t.MaxPerOrder)
 			req.SalesStart.ApplyTo(&t.SalesStart)
 			req.SalesEnd.ApplyTo(&t.SalesEnd)
+			set(&t.Hidden, req.Hidden)
+			if req.Quotas.Given {
+				var names []string
+				req.Quotas.Apply(&names)
+				if err := r.drawOn(naming(i), i, names); err != nil {
+					return err
+				}
+			}
 			if err := r.accept(i); err != nil {
 				return err
 			}
@@ -98,7 +110,7 @@ func (r *record) checkRoom() error {
 func sameType(a, b api.TicketType) bool {
 	sameWindow := sameTime(a.SalesStart, b.SalesStart) && sameTime(a.SalesEnd, b.SalesEnd)
 	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
-		a.MaxPerOrder == b.MaxPerOrder
+		a.MaxPerOrder == b.MaxPerOrder && a.Hidden == b.Hidden && slices.Equal(a.Quotas, b.Quotas)
 }
 
 func sameTime(a, b *time.Time) bool {

@@ -72,6 +72,9 @@ func (r *record) normalize() {
 	l := &e.Location
 	l.Name, l.Address = text.Clean(l.Name), text.Clean(l.Address)
 	l.City, l.Country = text.Clean(l.City), text.Clean(l.Country)
+	for i := range e.Quotas {
+		e.Quotas[i].Name = text.Clean(e.Quotas[i].Name)
+	}
 	for i := range e.TicketTypes {
 		t := &e.TicketTypes[i]
 		t.Name = text.Clean(t.Name)
@@ -106,6 +109,7 @@ func (r *record) check(c *fault.Check, n naming) {
 	for i := range e.TicketTypes {
 		r.checkType(c, n, i)
 	}
+	r.checkQuotas(c)
 	r.checkCapacity(c, n)
 	checkProviders(c, e.Providers)
 	c.Field(e.Reentry == api.ReentryAny || e.Reentry == api.ReentryNone, "reentry", "must be any or none")

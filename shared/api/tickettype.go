@@ -1,0 +1,108 @@
+package api
+
+import (
+	"slices"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+)
+
+// TicketType is a kind of ticket of an event.
+type TicketType struct {
+	ID    ids.TicketType `json:"id"`
+	Name  string         `json:"name" maxLength:"200"` // what it is called, on one line
+	Price Money          `json:"price"`
+	// how many tickets there are, sold ones included
+	Quantity int `json:"quantity" minimum:"0" maximum:"1000000"`
+	// the most that one order may have; 0 means no other limit than that of all orders
+	MaxPerOrder int `json:"max_per_order" minimum:"0" maximum:"1000000"`
+	// from when on it is sold; absent: since the event was published
+	SalesStart *time.Time `json:"sales_start,omitempty"`
+	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
+	// it is sold to holders of a code that unlocks it, and shown to them and to the event's team
+	Hidden bool `json:"hidden,omitempty"`
+	// that it draws on beside its own quantity: what can be bought is the least that any of them has left
+	Quotas []ids.Quota `json:"quotas,omitempty"`
+}
+
+// NewTicketType is a ticket type as the organizer first describes it.
+type NewTicketType struct {
+	Name  string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
+	Price Money  `json:"price"`
+	// how many tickets there are
+	Quantity int `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"`
+	// the most that one order may have; 0 means no other limit than that of all orders
+	MaxPerOrder int `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
+	// from when on it is sold; absent: since the event was published
+	SalesStart *time.Time `json:"sales_start,omitempty"`
+	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
+	// it is sold to holders of a code that unlocks it, and shown to them and to the event's team
+	Hidden bool `json:"hidden,omitempty"`
+	// the ids or names of quotas of the event that it draws on beside its own quantity
+	Quotas []string `json:"quotas,omitempty" maxItems:"20"`
+}
+
+// AddTicketType is the request of the endpoint of that name.
+type AddTicketType struct {
+	EventID ids.Event `json:"-" path:"id"`
+	NewTicketType
+}
+
+// PatchTicketType is the request of UpdateTicketType. What is absent stays as it is, null clears what can be cleared.
+type PatchTicketType struct {
+	EventID ids.Event      `json:"-" path:"id"`
+	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
+	// the ETag of the event that was read; if it is not the present one, nothing is changed
+	IfMatch  string  `json:"-" header:"If-Match"`
+	Name     *string `json:"name,omitempty" minLength:"1" maxLength:"200"` // what it is called, on one line
+	Price    *Money  `json:"price,omitempty"`
+	Quantity *int    `json:"quantity,omitempty" minimum:"0" maximum:"1000000"` // not less than are held and sold
+	// null or 0 means no other limit than that of all orders
+	MaxPerOrder codec.Patch[int]       `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
+	SalesStart  codec.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
+	SalesEnd    codec.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
+	Hidden      *bool                  `json:"hidden,omitempty"`     // whether only a code unlocks it
+	// the ids or names of quotas of the event that it draws on; null means none
+	Quotas codec.Patch[[]string] `json:"quotas,omitzero" maxItems:"20"`
+}
+
+// TicketTypeRef names a ticket type in a path.
+type TicketTypeRef struct {
+	EventID ids.Event      `json:"-" path:"id"`
+	ID      ids.TicketType `json:"-" path:"ticket_type_id"`
+}
+
+// Quota is a number of tickets that several ticket types share, such as the seats of a hall.
+type Quota struct {
+	ID       ids.Quota `json:"id,omitempty"`                           // absent in a request: a new one
+	Name     string    `json:"name" minLength:"1" maxLength:"200"`     // what it is called, on one line
+	Capacity int       `json:"capacity" minimum:"0" maximum:"1000000"` // the most tickets of all types that draw on it
+}
+
+// NewQuota is a quota as the organizer first describes it.
+type NewQuota struct {
+	Name     string `json:"name" minLength:"1" maxLength:"200"`     // what it is called, on one line
+	Capacity int    `json:"capacity" minimum:"0" maximum:"1000000"` // the most tickets of all types that draw on it
+}
+
+// QuotaShare is a quota as the inventory knows it: how much it has, and which ticket types draw on it.
+type QuotaShare struct {
+	ID       ids.Quota        `json:"id"`
+	Capacity int              `json:"capacity"`
+	Types    []ids.TicketType `json:"types"`
+}
+
+// QuotaShares returns the quotas of the event with the ticket types that draw on each, in the event's order.
+func (e *Event) QuotaShares() []QuotaShare {
+	shares := make([]QuotaShare, len(e.Quotas))
+	for i, q := range e.Quotas {
+		shares[i] = QuotaShare{ID: q.ID, Capacity: q.Capacity, Types: []ids.TicketType{}}
+		for _, t := range e.TicketTypes {
+			if slices.Contains(t.Quotas, q.ID) {
+				shares[i].Types = append(shares[i].Types, t.ID)
+			}
+		}
+	}
+	return shares
+}
