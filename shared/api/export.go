@@ -25,6 +25,9 @@ type Head struct {
 	Preferences       []Preference       `json:"notification_preferences"`
 	Email             *AddressState      `json:"email_address,omitempty"`
 	PushSubscriptions []PushSubscription `json:"push_subscriptions"` // devices
+	SecondFactors     []SecondFactor     `json:"second_factors"`     // authenticator apps, without their secrets
+	RecoveryCodes     int                `json:"recovery_codes"`     // how many are left
+	Passkeys          []Passkey          `json:"passkeys"`           // without their keys
 }
 
 // PersonEvent is an event that a person runs or works for.

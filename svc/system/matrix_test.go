@@ -263,6 +263,8 @@ func (w *world) body(d rpc.Descriptor) any {
 	switch d.Subject() {
 	case "api.event.update", "api.event.update_ticket_type", "api.venue.update", "api.event.update_organizer":
 		return map[string]string{"name": "Another name"}
+	case "api.user.rename_passkey":
+		return map[string]string{"name": "Another key"}
 	case "api.event.add_ticket_type":
 		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
 	case "api.ticketing.create_lease":

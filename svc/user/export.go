@@ -91,12 +91,30 @@ func (s *Service) exportHead(ctx context.Context, row *userRow) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	head, err := json.Marshal(api.Head{ExportedAt: s.now(), User: *row.user(), Preferences: choices.Preferences.Kinds,
-		Email: choices.Preferences.Email, PushSubscriptions: choices.PushSubscriptions})
+	head := api.Head{ExportedAt: s.now(), User: *row.user(), Preferences: choices.Preferences.Kinds,
+		Email: choices.Preferences.Email, PushSubscriptions: choices.PushSubscriptions}
+	if err := s.exportProofs(ctx, row.ID, &head); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(head)
 	if err != nil {
 		return nil, err
 	}
-	return head[:len(head)-1], nil
+	return text[:len(text)-1], nil
+}
+
+// exportProofs adds by what a person proves who they are.
+func (s *Service) exportProofs(ctx context.Context, user ids.User, head *api.Head) error {
+	has, err := s.factors.Count(ctx, s.db.Read(), user)
+	if err != nil {
+		return err
+	}
+	head.RecoveryCodes = has.Codes
+	if head.SecondFactors, err = s.factors.List(ctx, user); err != nil {
+		return err
+	}
+	head.Passkeys, err = s.passkeys.List(ctx, user)
+	return err
 }
 
 // position is how far an export has come.

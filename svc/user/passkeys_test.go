@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/descope/virtualwebauthn"
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -217,6 +219,45 @@ func TestPasskeyAsSecondFactor(t *testing.T) {
 			t.Errorf("left are %+v", left)
 		}
 		m.events(api.FactorWasRemoved.Subject, 1)
+	})
+}
+
+// An export names second factors and tells no secret; none of them outlives the account.
+func TestFactorsInExportAndDeletion(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		(&neighbours{}).serve(t, m)
+		u := m.register(ada, password)
+		tokens := m.login(ada, password)
+		if out := must(m.export(tokens))(t); out.SecondFactors == nil || out.Passkeys == nil || out.RecoveryCodes != 0 {
+			t.Errorf("without a factor: %+v", out.Head)
+		}
+		a := m.enrol(tokens)
+		k := newKey(m, u)
+		must(m.addPasskey(tokens, k.make(m.newPasskeyOptions(tokens))))(t)
+		m.clock.Advance(time.Minute)
+		must(m.passkeyLogin(k.prove(m.passkeyOptions(nil, ""))))(t)
+		out := must(m.export(tokens))(t)
+		if len(out.SecondFactors) != 1 || out.SecondFactors[0].Name == "" || out.RecoveryCodes != 10 ||
+			len(out.Passkeys) != 1 || out.Passkeys[0].Name != "key ring" || out.Passkeys[0].LastUsedAt == nil ||
+			!out.Passkeys[0].LastUsedAt.Equal(m.clock.Now()) {
+			t.Errorf("exported %+v", out.Head)
+		}
+		text := string(must(json.Marshal(out))(t))
+		for _, secret := range []string{a.secret, a.codes[0], base64.RawURLEncoding.EncodeToString(k.passkey.ID)} {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s is in %s", secret, text)
+			}
+		}
+		must(rpc.Call(m.as(tokens), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password}))(t)
+		for _, table := range []string{"second_factors", "recovery_codes", "passkeys", "login_challenges", "devices"} {
+			var left int
+			if err := m.db.Read().NewRaw("SELECT count(*) FROM ?", bun.Ident(table)).Scan(t.Context(), &left); err != nil ||
+				left != 0 {
+				t.Errorf("%d rows of %s are left, %v", left, table, err)
+			}
+		}
+		_, err := m.passkeyLogin(k.prove(m.passkeyOptions(nil, "")))
+		wantCode(t, err, fault.Unauthenticated)
 	})
 }
 
