@@ -48,7 +48,10 @@ type AuditLine struct {
 	Act    string    `json:"act"`              // what was done: mostly service.operation of the operation that did it
 	Object string    `json:"object,omitempty"` // what it was done to: an id, or the name of a setting
 	// the event that it was about, if it was about one
-	EventID ids.Event   `json:"event_id,omitempty"`
+	EventID ids.Event `json:"event_id,omitempty"`
+	// whose event it was, if the service that wrote the line knows; the audit service asks for the others
+	OrganizerID ids.Organizer `json:"organizer_id,omitempty"`
+
 	Refused bool        `json:"refused,omitempty"` // it was tried, and refused
 	By      AuditAuthor `json:"by"`                // who did it
 	// what it was, of the members that changed; absent if there was nothing
@@ -98,6 +101,29 @@ type EventAuditQuery struct {
 	Page
 }
 
+// OrganizerAuditQuery is the request of ListOrganizerAuditLog.
+type OrganizerAuditQuery struct {
+	ID    ids.Organizer `json:"-" path:"id"`
+	User  string        `json:"-" query:"user" maxLength:"40"`  // only what this person did
+	Act   string        `json:"-" query:"act" maxLength:"80"`   // only this, such as payment.refund
+	Event string        `json:"-" query:"event" maxLength:"40"` // only what was about this event
+	From  string        `json:"-" query:"from"`                 // only what was done at this time or later, RFC 3339
+	To    string        `json:"-" query:"to"`                   // only what was done before this time, RFC 3339
+	Page
+}
+
+// OrganizerAuditExport is the request of GetOrganizerAuditCSV.
+type OrganizerAuditExport struct {
+	ID   ids.Organizer `json:"-" path:"id"`
+	From string        `json:"-" query:"from"` // only what was done at this time or later, RFC 3339
+	To   string        `json:"-" query:"to"`   // only what was done before this time, RFC 3339
+}
+
+// OfOrganizer is the request of the internal endpoint GetOrganizerTeam.
+type OfOrganizer struct {
+	OrganizerID ids.Organizer `json:"organizer_id"`
+}
+
 // The endpoints of the audit service.
 var (
 	ListAuditLog = rpc.Endpoint[AuditQuery, List[AuditEntry]]{Spec: rpc.Spec{Service: "audit", Name: "list",
@@ -110,8 +136,19 @@ var (
 		Summary: "List what was done to an event and its money, newest first",
 		Detail: "For managers of the event and administrators. Where others did it from, and with which device, is " +
 			"for administrators alone."}}
+	ListOrganizerAuditLog = rpc.Endpoint[OrganizerAuditQuery, List[AuditEntry]]{Spec: rpc.Spec{Service: "audit",
+		Name: "list_organizer", Method: "GET", Path: "/v1/organizers/{id}/audit-log", Access: rpc.User,
+		Summary: "List what was done to an organizer, its events and their money, newest first",
+		Detail: "For members who may manage members, and administrators. What was done to an event while it was " +
+			"another organizer's is not in it. Where others did it from, and with which device, is for " +
+			"administrators alone."}}
+	GetOrganizerAuditCSV = rpc.Endpoint[OrganizerAuditExport, rpc.Blob]{Spec: rpc.Spec{Service: "audit",
+		Name: "organizer_csv", Method: "GET", Path: "/v1/organizers/{id}/audit-log.csv", Access: rpc.User,
+		Summary: "The audit log of an organizer as CSV, oldest first",
+		Detail:  "The lines of ListOrganizerAuditLog, with the members before and after as JSON."}}
 )
 
 func auditEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{ListAuditLog.Describe(), ListEventAuditLog.Describe()}
+	return []rpc.Descriptor{ListAuditLog.Describe(), ListEventAuditLog.Describe(),
+		ListOrganizerAuditLog.Describe(), GetOrganizerAuditCSV.Describe()}
 }

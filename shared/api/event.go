@@ -313,6 +313,8 @@ var (
 	GetOffer = rpc.Endpoint[OfferRequest, Offer]{Spec: rpc.Spec{Service: "event", Name: "offer",
 		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification", "venue", "audit"}, Workers: 256,
 		Summary: "What an event offers, and its team"}}
+	GetOrganizerTeam = rpc.Endpoint[OfOrganizer, OrganizerTeam]{Spec: rpc.Spec{Service: "event", Name: "organizer_team",
+		Access: rpc.Internal, Callers: []string{"audit"}, Summary: "Who may do what for an organizer"}}
 	LeaseEvents = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "event", Name: "lease",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second,
 		Summary: "A gateway's lease for copies of public events"}}
@@ -332,7 +334,7 @@ func eventEndpoints() []rpc.Descriptor {
 		CreateTicketType.Describe(), UpdateTicketType.Describe(), DeleteTicketType.Describe(),
 		GetCalendar.Describe(), ListTeam.Describe(), PutTeamMember.Describe(), DeleteTeamMember.Describe(),
 		PutOrganizer.Describe(), InviteTeamMember.Describe(), DeleteInvitation.Describe(),
-		GetOffer.Describe(), GetCalendarFile.Describe(), LeaseEvents.Describe(),
+		GetOffer.Describe(), GetOrganizerTeam.Describe(), GetCalendarFile.Describe(), LeaseEvents.Describe(),
 		ExportEvents.Describe(), GetRunningEvents.Describe()}
 }
 

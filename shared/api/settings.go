@@ -36,6 +36,12 @@ var (
 	DoorsOpen = settings.Duration("ticketing.doors_open", 0,
 		"How long before the start of an event tickets are admitted; 0s means at any time.",
 		settings.Between(time.Duration(0), 30*24*time.Hour))
+	AttendeeRetention = settings.Duration("ticketing.attendee_retention", 180*24*time.Hour,
+		"How long after the end of an event the names and mail addresses of its attendees are kept.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+	ScanRetention = settings.Duration("ticketing.scan_retention", 180*24*time.Hour,
+		"How long after the end of an event it is kept who scanned at its doors.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
 	DoorsClose = settings.Duration("ticketing.doors_close", 12*time.Hour,
 		"How long after the end of an event tickets are admitted.", settings.Between(time.Duration(0), 30*24*time.Hour))
 
@@ -151,6 +157,12 @@ var (
 	MailsPerOrganizer = settings.Int("notification.mails_per_organizer", 50_000,
 		"Recipients of all announcements that one organizer may send in a day (UTC); 0 means any number.",
 		settings.Between(0, 1_000_000_000))
+	MessageRetention = settings.Duration("notification.retention", 400*24*time.Hour,
+		"How long messages stay in the list of messages, and what is known of their delivery.",
+		settings.Between(7*24*time.Hour, 10*365*24*time.Hour))
+	InvitationTTL = settings.Duration("event.invitation_ttl", 30*24*time.Hour,
+		"How long an invitation to a team, or to become a member, waits for its address to be confirmed.",
+		settings.Between(time.Hour, 365*24*time.Hour))
 	ChangeQuiet = settings.Duration("notification.change_quiet", 10*time.Minute,
 		"How long an event must stay as it is before ticket holders are told of its changes, in one message; less if "+
 			"it begins soon.", settings.Between(time.Duration(0), 24*time.Hour))
@@ -166,6 +178,9 @@ var (
 	AuditRetention = settings.Duration("audit.retention", 5*365*24*time.Hour,
 		"How long the lines of the audit log are kept.", settings.Between(400*24*time.Hour, 30*365*24*time.Hour))
 
+	PeopleRetention = settings.Duration("analytics.people_retention", 120*24*time.Hour,
+		"How long after the end of an event marks of its buyers are kept, by which each is counted once.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
 	AnalyticsRetention = settings.Duration("analytics.retention", 5*365*24*time.Hour,
 		"How long after its end the numbers of an event are kept.", settings.Between(24*time.Hour, 50*365*24*time.Hour))
 	AnalyticsGeneration = settings.Int("analytics.generation", 0,
@@ -218,7 +233,7 @@ func OriginAllowed(text, origin string) bool {
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
 	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, MaxUnpaidSeats, MaxManualSeats,
-		RenewalPause, PaymentGrace, DoorsOpen, DoorsClose,
+		RenewalPause, PaymentGrace, DoorsOpen, DoorsClose, AttendeeRetention, ScanRetention,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
@@ -228,6 +243,7 @@ func Settings() []settings.Definition {
 		RelyingPartyOrigins,
 		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
+		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
-		AuditRetention, AnalyticsMinutes, AnalyticsRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
+		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }

@@ -34,7 +34,8 @@ type Act struct {
 	Act     string // service.endpoint, or what has no endpoint, such as payment.dispute
 	Object  string // the id of what it was done to
 	Event   ids.Event
-	Refused bool // it was tried
+	Of      ids.Organizer // whose event it is, where that is known
+	Refused bool          // it was tried
 
 	// Before and After are what encodes as JSON objects; nil is nothing. Of their members only those are kept that
 	// differ, and none of Without.
@@ -135,7 +136,7 @@ func NewLine(ctx context.Context, service string, act Act) (*api.AuditLine, erro
 		delete(after, name)
 	}
 	return &api.AuditLine{ID: ids.New[ids.AuditKind](act.At), At: act.At.UTC().Truncate(time.Millisecond),
-		Act: act.Act, Object: act.Object, EventID: act.Event, Refused: act.Refused, By: *act.By,
+		Act: act.Act, Object: act.Object, EventID: act.Event, OrganizerID: act.Of, Refused: act.Refused, By: *act.By,
 		Before: before, After: after}, nil
 }
 

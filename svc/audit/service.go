@@ -50,6 +50,7 @@ type Service struct {
 	Deps
 	log    log
 	number *observe.Gauge
+	owners owners
 }
 
 // New returns the service. It runs nothing in the background.
@@ -62,6 +63,8 @@ func New(d Deps) *Service {
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListAuditLog, s.list)
 	rpc.Handle(srv, api.ListEventAuditLog, s.listEvent)
+	rpc.Handle(srv, api.ListOrganizerAuditLog, s.listOrganizer)
+	rpc.HandleParts(srv, api.GetOrganizerAuditCSV, s.exportOrganizer)
 }
 
 // How often the end of the chain is logged, and old lines are deleted.
@@ -81,6 +84,7 @@ func (s *Service) Run(ctx context.Context) error {
 			Registry: s.Metrics}, s.add)
 	})
 	work.Go("settings", s.followSettings)
+	work.Every(run.Loop{Name: "organizers of lines", Interval: assignEvery, Do: s.assignRest})
 	work.Every(run.Loop{Name: "head of the audit log", Interval: sayEvery, Do: s.sayHead})
 	work.Every(run.Loop{Name: "old lines of the audit log", Interval: deleteEvery, Jitter: time.Minute,
 		Do: s.deleteOld})
@@ -93,6 +97,7 @@ func (s *Service) add(ctx context.Context, m stream.Msg) error {
 	if err != nil || r.ID == "" {
 		return fault.Wrap(err, fault.Invalid, "message %s on %s is no line of the audit log", m.ID, m.Subject)
 	}
+	s.assign(ctx, &r)
 	return s.log.append(ctx, r)
 }
 
@@ -123,15 +128,20 @@ func (s *Service) listEvent(ctx context.Context, req *api.EventAuditQuery) (*api
 		return nil, err
 	}
 	list, err := s.page(ctx, filter{user: req.User, act: req.Act, event: string(req.ID)}, req.From, req.To, req.Page)
-	if err != nil || caller.Admin() {
-		return list, err
+	if err != nil {
+		return nil, err
 	}
 	for i := range list.Items {
-		if by := &list.Items[i].By; by.UserID != caller.User {
-			by.SessionID, by.Address, by.Device, by.RequestID = "", "", "", ""
-		}
+		hide(&list.Items[i], caller)
 	}
 	return list, nil
+}
+
+// hide leaves out where others did something from, unless an administrator asks.
+func hide(e *api.AuditEntry, caller rpc.Principal) {
+	if by := &e.By; by.UserID != caller.User && !caller.Admin() {
+		by.SessionID, by.Address, by.Device, by.RequestID = "", "", "", ""
+	}
 }
 
 // page answers a list.

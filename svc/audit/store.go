@@ -30,6 +30,8 @@ type row struct {
 	UserID  ids.User
 	Data    string
 	Hash    string
+
+	OrganizerID string // whose log has it: see assign
 }
 
 // newRow returns the row of a line, without its place in the chain.
@@ -39,7 +41,7 @@ func newRow(data []byte) (row, error) {
 		return row{}, err
 	}
 	return row{ID: line.ID, At: store.Time(line.At), Act: line.Act, Object: line.Object, EventID: line.EventID,
-		UserID: line.By.UserID, Data: string(data)}, nil
+		UserID: line.By.UserID, Data: string(data), OrganizerID: organizerOf(&line)}, nil
 }
 
 // entry returns what a caller reads.
@@ -154,18 +156,27 @@ func (l log) deleteBefore(ctx context.Context, before time.Time, note func(first
 
 // filter says which lines are read.
 type filter struct {
-	user, act, object, event string
-	from, to                 time.Time
-	before                   int64 // number; 0 means no bound
-	limit                    int
+	user, act, object, event, organizer string
+
+	from, to time.Time
+	before   int64 // number; 0 means no bound
+	after    int64 // number
+	limit    int
+
+	ascending bool // oldest first
 }
 
-// list returns lines, newest first.
+// list returns lines, newest first unless the filter says otherwise.
 func (l log) list(ctx context.Context, f filter) ([]row, error) {
 	var rows []row
-	q := l.db.Read().NewSelect().Model(&rows).OrderExpr("number DESC").Limit(int64(f.limit))
+	q := l.db.Read().NewSelect().Model(&rows).Limit(int64(f.limit))
+	if f.ascending {
+		q = q.OrderExpr("number").Where("number > ?", f.after)
+	} else {
+		q = q.OrderExpr("number DESC")
+	}
 	for column, value := range map[string]string{"user_id": f.user, "act": f.act, "object": f.object,
-		"event_id": f.event} {
+		"event_id": f.event, "organizer_id": f.organizer} {
 		if value != "" {
 			q = q.Where("? = ?", bun.Ident(column), value)
 		}

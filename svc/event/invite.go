@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -22,6 +23,8 @@ type invitation struct {
 	EventID ids.Event `bun:",pk"`
 	Email   string    `bun:",pk"` // in lower case
 	Role    string
+
+	CreatedAt time.Time
 }
 
 func (i invitation) member() api.TeamMember {
@@ -45,7 +48,8 @@ func (s *Service) invite(ctx context.Context, req *api.Invite) (*api.TeamMember,
 	if err := checkInvited(ctx, k.record, req.Role); err != nil {
 		return nil, err
 	}
-	inv := invitation{EventID: req.EventID, Email: addressKey(req.Email), Role: req.Role}
+	inv := invitation{EventID: req.EventID, Email: addressKey(req.Email), Role: req.Role,
+		CreatedAt: store.Time(s.now())}
 	member, err := s.addAccount(ctx, inv)
 	if !fault.Is(err, fault.NotFound) {
 		return member, err
@@ -107,7 +111,7 @@ func (b eventStore) invite(ctx context.Context, inv invitation) error {
 			return fault.New(fault.Conflict, "at most %d invitations can wait", maxTeam)
 		}
 		_, err := tx.NewInsert().Model(&inv).On("CONFLICT (event_id, email) DO UPDATE").Set(
-			"role = excluded.role").Exec(ctx)
+			"role = excluded.role, created_at = excluded.created_at").Exec(ctx)
 		if err != nil {
 			return err
 		}
@@ -141,12 +145,28 @@ func (b eventStore) invitations(ctx context.Context, column, value string) ([]in
 	return all, err
 }
 
-// forgetInvitations deletes those to events that are over.
+// forgetInvitations deletes those to events that are over, and those that have waited for long, also of organizers:
+// they have the addresses of people who may never have an account.
 func (s *Service) forgetInvitations(ctx context.Context) error {
+	now := store.Time(s.now())
 	return s.store.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx,
-			"DELETE FROM invitations WHERE event_id IN (SELECT id FROM events WHERE ends_at < ?)", store.Time(s.now()))
-		return err
+			"DELETE FROM invitations WHERE event_id IN (SELECT id FROM events WHERE ends_at < ?)", now)
+		if err != nil {
+			return err
+		}
+		for _, table := range []bun.Ident{"invitations", "organizer_invitations"} {
+			// Of those from before it is not known since when they wait.
+			if _, err := tx.ExecContext(ctx, "UPDATE ? SET created_at = ? WHERE created_at < ?", table, now,
+				time.Unix(1, 0).UTC()); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, "DELETE FROM ? WHERE created_at < ?", table,
+				now.Add(-api.InvitationTTL.Get(s.live))); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

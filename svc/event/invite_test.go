@@ -1,12 +1,15 @@
 package event
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -95,6 +98,56 @@ func TestInvitations(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An invitation ends after a while, also one from before it was written down when it was made.
+func TestInvitationsEnd(t *testing.T) {
+	bothHarnesses(t, func(t *testing.T, w *harness) {
+		e := w.published("Trio")
+		o := must(w, anna, api.CreateOrganizer, api.NewOrganizer{Name: "Opera"})
+		invite := func(email string) {
+			must(w, anna, api.InviteTeamMember, api.Invite{EventID: e.ID, Email: email, Role: api.RoleDoor})
+			must(w, anna, api.InviteOrganizerMember, api.OrganizerInvite{ID: o.ID, Email: email, Role: api.RoleDoor})
+		}
+		waiting := func() (emails []string) {
+			t.Helper()
+			if err := w.service.forgetInvitations(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.db.Read().NewRaw(`SELECT email FROM invitations UNION ALL SELECT email FROM organizer_invitations
+				ORDER BY email`).Scan(t.Context(), &emails); err != nil {
+				t.Fatal(err)
+			}
+			return emails
+		}
+		ttl := api.InvitationTTL.Default()
+		invite("early@example.org")
+		err := w.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for _, table := range []bun.Ident{"invitations", "organizer_invitations"} {
+				if _, err := tx.ExecContext(ctx, "UPDATE ? SET created_at = '1970-01-01 00:00:00+00:00'", table); err != nil {
+					return err
+				}
+			}
+			_, err := tx.ExecContext(ctx, "UPDATE events SET ends_at = ?", e.EndsAt.AddDate(1, 0, 0))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := waiting(); len(got) != 2 {
+			t.Fatalf("from before: %v", got)
+		}
+		w.clock.Advance(ttl / 2)
+		invite("late@example.org")
+		w.clock.Advance(ttl/2 + time.Second)
+		if got := waiting(); len(got) != 2 || got[0] != "late@example.org" {
+			t.Errorf("after a while: %v", got)
+		}
+		w.clock.Advance(ttl / 2)
+		if got := waiting(); len(got) != 0 {
+			t.Errorf("at the end: %v", got)
+		}
+	})
 }
 
 // Who has said to have an address joins no team for it. Who proves it does.

@@ -23,7 +23,9 @@ func TestChangesOfOrganizersAreAudited(t *testing.T) {
 		must(w, anna, api.PutOrganizerMember, api.SetOrganizerMember{ID: o.ID, UserID: ben.User, Role: api.RoleManager})
 		must(w, anna, api.DeleteRole, api.RoleRef{ID: o.ID, Name: "box"})
 		must(w, anna, api.InviteOrganizerMember, api.OrganizerInvite{ID: o.ID, Email: "new@example.org", Role: api.RoleDoor})
-		must(w, anna, api.DeleteOrganizerInvitation, api.OrganizerInvitationRef{ID: o.ID, Email: "new@example.org"})
+		for range 2 { // the second time none waits, and nothing is done
+			must(w, anna, api.DeleteOrganizerInvitation, api.OrganizerInvitationRef{ID: o.ID, Email: "new@example.org"})
+		}
 		must(w, anna, api.TransferOrganizer, api.NewOwner{ID: o.ID, UserID: ben.User})
 		must(w, ben, api.DeleteOrganizerMember, api.OrganizerMemberRef{ID: o.ID, UserID: anna.User})
 		want := map[string]int{"event.create_organizer": 1, "event.update_organizer": 1, "event.set_role": 1,

@@ -23,6 +23,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/event/organizer"
@@ -42,6 +43,7 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *observe.Registry
 	Now     func() time.Time // nil means time.Now
+	Live    *settings.Live   // nil means that the defaults hold
 }
 
 // How often unfinished changes are looked for, and events of which an older version made what is searched.
@@ -59,6 +61,7 @@ type Service struct {
 	log        *slog.Logger
 	metrics    *observe.Registry
 	now        func() time.Time
+	live       *settings.Live
 	cache      *cache
 	recent     *recent
 	copies     *coherence.Owner  // of what this service answers
@@ -72,7 +75,7 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	}
 	organizers := organizer.New(organizer.Deps{DB: d.DB, Client: d.Client, Log: d.Log, Now: d.Now})
 	s := &Service{store: eventStore{db: d.DB, now: d.Now, organizers: organizers}, organizers: organizers, js: d.JS,
-		client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now}
+		client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now, live: d.Live}
 	var err error
 	if s.copies, err = coherence.NewOwner(d.DB, d.JS.Conn(), d.Log, d.Metrics); err != nil {
 		return nil, err

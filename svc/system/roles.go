@@ -100,7 +100,7 @@ func services() []role {
 				natsconf.SubscribeTo(api.EventChanges), ownsCopies("event")),
 			start: func(ctx context.Context, m *member) (service, error) {
 				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log,
-					Metrics: m.sys.registry, Now: m.sys.cfg.Now})
+					Metrics: m.sys.registry, Now: m.sys.cfg.Now, Live: m.sys.live})
 			}},
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
 			sealed: ticketing.Sealed,

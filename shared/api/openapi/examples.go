@@ -314,6 +314,8 @@ func settings() []Example {
 	return []Example{
 		example(api.ListAuditLog, api.AuditQuery{Act: "payment.refund"}),
 		example(api.ListEventAuditLog, api.EventAuditQuery{ID: anEvent}),
+		example(api.ListOrganizerAuditLog, api.OrganizerAuditQuery{ID: anOrganizer}),
+		example(api.GetOrganizerAuditCSV, api.OrganizerAuditExport{ID: anOrganizer}),
 		example(api.ListSettings, rpc.None{}),
 		example(api.GetSetting, api.SettingRef{Key: key}),
 		example(api.PutSetting, api.SetSetting{Key: key, Value: "15m"}),

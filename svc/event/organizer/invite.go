@@ -3,6 +3,7 @@ package organizer
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
 )
 
@@ -20,6 +22,7 @@ type invitation struct {
 	OrganizerID ids.Organizer `bun:",pk"`
 	Email       string        `bun:",pk"` // in lower case
 	Role        string
+	CreatedAt   time.Time
 }
 
 func (i invitation) member() api.TeamMember {
@@ -29,7 +32,8 @@ func (i invitation) member() api.TeamMember {
 // invite makes the owner of an address a member: at once if an account has confirmed the address, otherwise when one
 // does. What is said here about invitations to teams of events is true for these, too.
 func (s *Organizers) invite(ctx context.Context, req *api.OrganizerInvite) (*api.TeamMember, error) {
-	inv := invitation{OrganizerID: req.ID, Email: strings.ToLower(strings.TrimSpace(req.Email)), Role: req.Role}
+	inv := invitation{OrganizerID: req.ID, Email: strings.ToLower(strings.TrimSpace(req.Email)), Role: req.Role,
+		CreatedAt: store.Time(s.now())}
 	var c fault.Check
 	c.Field(text.Email(inv.Email), "email", "must be a mail address")
 	if err := c.Err(); err != nil {
@@ -52,7 +56,7 @@ func (s *Organizers) invite(ctx context.Context, req *api.OrganizerInvite) (*api
 			return fault.New(fault.Conflict, "an organizer has at most %d members and invitations", mostMembers)
 		}
 		if _, err = tx.NewInsert().Model(&inv).On("CONFLICT (organizer_id, email) DO UPDATE").Set(
-			"role = excluded.role").Exec(ctx); err != nil {
+			"role = excluded.role, created_at = excluded.created_at").Exec(ctx); err != nil {
 			return err
 		}
 		return s.audit(ctx, tx, req.ID, nil, map[string]string{"role": req.Role})
@@ -123,8 +127,12 @@ func (s *Organizers) uninvite(ctx context.Context, req *api.OrganizerInvitationR
 		if _, err := s.as(ctx, tx, req.ID, api.MayManageMembers); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM organizer_invitations WHERE organizer_id = ? AND email = ?",
-			req.ID, strings.ToLower(strings.TrimSpace(req.Email))); err != nil {
+		res, err := tx.ExecContext(ctx, "DELETE FROM organizer_invitations WHERE organizer_id = ? AND email = ?",
+			req.ID, strings.ToLower(strings.TrimSpace(req.Email)))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 { // none waited: nothing was done
 			return err
 		}
 		return s.audit(ctx, tx, req.ID, nil, nil)

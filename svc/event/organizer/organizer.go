@@ -47,6 +47,9 @@ func (s *Organizers) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreateOrganizer, s.create)
 	rpc.Handle(srv, api.ListOrganizers, s.list)
 	rpc.Handle(srv, api.GetOrganizer, s.get)
+	rpc.Handle(srv, api.GetOrganizerTeam, func(ctx context.Context, req *api.OfOrganizer) (*api.OrganizerTeam, error) {
+		return Team(ctx, s.db.Read(), req.OrganizerID)
+	})
 	rpc.Handle(srv, api.UpdateOrganizer, s.update)
 	rpc.Handle(srv, api.ListOrganizerMembers, s.members)
 	rpc.Handle(srv, api.PutOrganizerMember, s.putMember)

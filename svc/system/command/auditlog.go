@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -38,32 +37,16 @@ func (c auditLogCommand) Run(s *streams) (err error) {
 	out := bufio.NewWriter(s.out)
 	write := json.NewEncoder(out).Encode
 	if c.Format == "csv" {
-		write = func(e any) error { return writeCSV(out, e.(api.AuditEntry)) }
-		if err := writeLine(out, "number", "id", "at", "act", "object", "event_id", "refused", "user_id", "session_id",
-			"service", "address", "request_id", "device", "before", "after", "hash"); err != nil {
+		write = func(e any) error {
+			line := e.(api.AuditEntry)
+			return writeLine(out, audit.Cells(&line)...)
+		}
+		if err := writeLine(out, audit.Header()...); err != nil {
 			return err
 		}
 	}
 	err = audit.Each(s.ctx, db, c.From, c.To, func(e api.AuditEntry) error { return write(e) })
 	return errors.Join(err, out.Flush())
-}
-
-// writeCSV writes a line of the log.
-func writeCSV(out io.Writer, e api.AuditEntry) error {
-	object := func(m map[string]json.RawMessage) string {
-		if m == nil {
-			return ""
-		}
-		text, err := json.Marshal(m)
-		if err != nil { // it was decoded from such a text
-			return ""
-		}
-		return string(text)
-	}
-	by := e.By
-	return writeLine(out, strconv.FormatInt(e.Number, 10), e.ID.String(), e.At.Format(time.RFC3339Nano), e.Act,
-		e.Object, e.EventID.String(), strconv.FormatBool(e.Refused), by.UserID.String(), by.SessionID.String(),
-		by.Service, by.Address, by.RequestID, by.Device, object(e.Before), object(e.After), e.Hash)
 }
 
 func writeLine(out io.Writer, cells ...string) error {
