@@ -245,5 +245,6 @@ func Settings() []settings.Definition {
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
-		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention, AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
+		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
+		AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
 }
