@@ -166,8 +166,7 @@ func newLogged(r *record) *logged {
 func note(ctx context.Context, tx bun.Tx, before *record, c change) error {
 	id := c.Next.Event.ID
 	act := auditlog.Act{Act: c.Act, By: c.By, At: c.Next.Event.UpdatedAt, Object: id.String(), Event: id,
-		Of:      c.Next.Event.OrganizerID,
-		Without: []string{"id", "revision", "created_at", "updated_at"}}
+		Of: c.Next.Event.OrganizerID, Without: []string{"id", "revision", "created_at", "updated_at"}}
 	if before != nil {
 		act.Before = newLogged(before)
 	}
