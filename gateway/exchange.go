@@ -26,7 +26,8 @@ type exchange struct {
 	principal rpc.Principal
 	until     time.Time // when the access token ends
 	identity  revocation.Identity
-	shed      bool // refused for want of time
+	shed      bool  // refused for want of time
+	shown     error // a failure that a page shows
 }
 
 // newExchange reads where a request comes from, and gives it its id. The request id is in the answer from now on.

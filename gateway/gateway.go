@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,6 +145,9 @@ func (g *Gateway) mount() error {
 	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
 	g.handle("GET", "/readyz", g.readyz)
 	g.mountAsides()
+	if err := g.mountPages(); err != nil {
+		return err
+	}
 	if g.cfg.OpenAPI != nil {
 		return g.mountDocs()
 	}
@@ -184,7 +188,7 @@ func (g *Gateway) around(rc *fasthttp.RequestCtx, c *fiber.Ctx, m *routeMetrics,
 	}
 	took := time.Since(start)
 	m.count(x.rc.Response.StatusCode(), took)
-	g.log(x, err, took)
+	g.log(x, cmp.Or(err, x.shown), took)
 }
 
 // log writes the line of a request that was answered.
@@ -307,10 +311,15 @@ func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error, shed bool) {
 // secure writes the headers that every answer has. A proxy that speaks TLS with the browser counts as TLS.
 func (g *Gateway) secure(rc *fasthttp.RequestCtx) {
 	web.Secure(rc)
-	if len(g.cfg.TrustedProxies) > 0 && g.trusted(peerAddress(rc.RemoteAddr())) &&
-		string(rc.Request.Header.Peek("X-Forwarded-Proto")) == "https" {
+	if g.overTLS(rc) {
 		web.StayWithTLS(rc)
 	}
+}
+
+// overTLS reports whether the browser speaks TLS, with us or with a proxy.
+func (g *Gateway) overTLS(rc *fasthttp.RequestCtx) bool {
+	return rc.IsTLS() || len(g.cfg.TrustedProxies) > 0 && g.trusted(peerAddress(rc.RemoteAddr())) &&
+		string(rc.Request.Header.Peek("X-Forwarded-Proto")) == "https"
 }
 
 // Serve answers requests on ln until Shutdown. It returns nil then.

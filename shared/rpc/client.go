@@ -57,6 +57,13 @@ func NewClient(nc *nats.Conn, cfg ClientConfig) *Client {
 // Faults of the endpoint come back as they were raised there. Without an instance the fault is Unavailable; without an
 // answer in time it is Timeout, and then the outcome is unknown.
 func Call[Req, Resp any](ctx context.Context, c *Client, ep Endpoint[Req, Resp], req *Req) (*Resp, error) {
+	return CallOnce(ctx, c, ep, req, "")
+}
+
+// CallOnce is Call of an Idempotent endpoint: a request that comes again under the same key gets the stored answer.
+func CallOnce[Req, Resp any](
+	ctx context.Context, c *Client, ep Endpoint[Req, Resp], req *Req, key string,
+) (*Resp, error) {
 	request, err := c.codec(ep.Spec, reflect.TypeFor[Req]())
 	if err != nil {
 		return nil, err
@@ -67,6 +74,9 @@ func Call[Req, Resp any](ctx context.Context, c *Client, ep Endpoint[Req, Resp],
 	}
 	if m.Params != "" {
 		m.Header[HeaderParams] = []string{m.Params}
+	}
+	if key != "" {
+		m.Header[HeaderHTTP+IdempotencyKey] = []string{key}
 	}
 	reply, err := c.Forward(ctx, ep.Spec, m.Header, m.Body)
 	if err != nil {

@@ -186,7 +186,7 @@ func (s *Service) createRemote(ctx context.Context, p *provider.Guard, row *reco
 
 func (s *Service) createRequest(row *record.Payment) provider.CreateRequest {
 	return provider.CreateRequest{Key: row.RemoteKey, PaymentID: row.ID, OrderID: row.OrderID, Amount: row.Money(),
-		Description: row.Description, ReturnURL: s.publicURL + "/"}
+		Description: row.Description, ReturnURL: s.publicURL + "/orders/" + row.OrderID.String()}
 }
 
 // remoteKey derives the idempotency key of a payment's creation at its provider.

@@ -81,7 +81,8 @@ func TestImports(t *testing.T) {
 			switch {
 			case under(name, "svc") && !under(other, "shared", service):
 				t.Errorf("%s imports %s: services meet in shared/api", name, other)
-			case under(name, "gateway", "shared") && !under(other, "shared"):
+			case under(name, "gateway") && !under(other, "gateway", "shared"),
+				under(name, "shared") && !under(other, "shared"):
 				t.Errorf("%s imports %s", name, other)
 			case under(name, "natsconf"):
 				t.Errorf("%s imports %s", name, other)

@@ -10,13 +10,13 @@ import (
 type Template struct {
 	Name string
 	Kind string // what preferences know it by
-	path string // where its button leads, below the public URL; {event}, {order} and {ticket} are filled in
+	path string // where its button leads, below the public URL; {event} and {order} are filled in
 }
 
 // Templates returns every message that the system can send.
 func Templates() []Template {
 	return []Template{
-		{"welcome", api.AboutAccount, "/v1/events"},
+		{"welcome", api.AboutAccount, "/"},
 		{"email_confirmation", api.AboutAccount, ""},
 		{"email_change", api.AboutAccount, ""},
 		{"new_device", api.AboutAccount, ""},
@@ -29,19 +29,19 @@ func Templates() []Template {
 		{"password_changed", api.AboutAccount, ""},
 		{"phone_changed", api.AboutAccount, ""},
 		{"phone_confirmation", api.AboutAccount, ""},
-		{"order_paid", api.AboutOrders, "/v1/orders/{order}/tickets"},
-		{"order_expired", api.AboutOrders, "/v1/events/{event}"},
+		{"order_paid", api.AboutOrders, "/orders/{order}"},
+		{"order_expired", api.AboutOrders, "/events/{event}"},
 		{"order_cancelled", api.AboutOrders, ""},
 		{"order_refunded", api.AboutOrders, ""},
-		{"payment_failed", api.AboutOrders, "/v1/orders/{order}"},
-		{"ticket_received", api.AboutOrders, "/v1/tickets/{ticket}/qr.png"},
+		{"payment_failed", api.AboutOrders, "/orders/{order}"},
+		{"ticket_received", api.AboutOrders, "/account"},
 		{"ticket_offer", api.AboutOrders, ""},
 		{"offer_accepted", api.AboutOrders, ""},
 		{"offer_refused", api.AboutOrders, ""},
-		{"event_changed", api.AboutChanges, "/v1/events/{event}"},
+		{"event_changed", api.AboutChanges, "/events/{event}"},
 		{"event_cancelled", api.AboutChanges, ""},
-		{"reminder", api.AboutReminders, "/v1/me/tickets"},
-		{"announcement", api.AboutAnnouncements, "/v1/events/{event}"},
+		{"reminder", api.AboutReminders, "/account"},
+		{"announcement", api.AboutAnnouncements, "/events/{event}"},
 	}
 }
 
@@ -68,6 +68,6 @@ func (t Template) Link(base string, f Facts) string {
 	if event == "" && strings.Contains(t.path, "{event}") || order == "" && strings.Contains(t.path, "{order}") {
 		return ""
 	}
-	ids := strings.NewReplacer("{event}", event, "{order}", order, "{ticket}", f.Ticket.String())
+	ids := strings.NewReplacer("{event}", event, "{order}", order)
 	return base + ids.Replace(t.path)
 }

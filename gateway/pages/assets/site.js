@@ -1,0 +1,76 @@
+// What scripts improve: every page works without them.
+
+// Times of events also in the reader's own zone, where it is another one.
+for (const time of document.querySelectorAll("time[data-local]")) {
+  const hint = time.parentElement.querySelector(".local");
+  if (!hint) continue;
+  const at = new Date(time.dataset.local);
+  const own = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }).format(at);
+  const there = time.textContent.match(/\d{2}:\d{2}/)?.[0];
+  const here = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }).format(at);
+  if (there && there !== here) {
+    hint.textContent = `${hint.dataset.prefix} ${own}`;
+    hint.hidden = false;
+  }
+}
+
+// How long seats are held. The clock of the server counts: what its answer was dated by.
+function countdown(clock, offset) {
+  const until = new Date(clock.dataset.until).getTime();
+  const tick = () => {
+    const left = Math.floor((until - Date.now() - offset) / 1000);
+    if (left < 0) {
+      clock.textContent = clock.dataset.over;
+      return;
+    }
+    const text = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    clock.textContent = clock.dataset.words.replace("{0}", text);
+    clock.classList.toggle("soon", left < 60);
+    setTimeout(tick, 1000);
+  };
+  tick();
+}
+
+// An order that is about to change is looked at again, and shown as it is then.
+async function follow(order) {
+  let pause = 1500;
+  for (;;) {
+    await new Promise((done) => setTimeout(done, pause));
+    if (document.hidden) continue;
+    pause = Math.min(pause * 1.2, 10000);
+    try {
+      const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+      if (!answer.ok) continue;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.querySelector("[data-order]");
+      if (!fresh || fresh.dataset.revision === order.dataset.revision) continue;
+      order.replaceWith(document.adoptNode(fresh));
+      document.title = page.title;
+      start(fresh);
+      return;
+    } catch {
+      // The line is away; the next look may find it.
+    }
+  }
+}
+
+function start(root) {
+  for (const clock of root.querySelectorAll("[data-until]")) countdown(clock, 0);
+  const order = root.matches?.("[data-follow]") ? root : root.querySelector("[data-follow]");
+  if (order) follow(order);
+}
+
+// A form is sent once, however often its button is pressed.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.dataset.sent) {
+    event.preventDefault();
+    return;
+  }
+  if (form.method === "post") form.dataset.sent = "yes";
+});
+addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+});
+
+start(document);

@@ -1,0 +1,205 @@
+package pages
+
+import (
+	"crypto/rand"
+	"strconv"
+	"strings"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// line is what a person is about to buy of a ticket type.
+type line struct {
+	Type     *api.TicketType
+	Quantity int
+	Sum      api.Money
+}
+
+// chosen reads what was chosen at an event's page: a number for each ticket type, by its id.
+func chosen(e *api.Event, value func(name string) string) (lines []line, total api.Money) {
+	for i := range e.TicketTypes {
+		t := &e.TicketTypes[i]
+		n, err := strconv.Atoi(value(t.ID.String()))
+		if err != nil || n < 1 || n > 1000 {
+			continue
+		}
+		l := line{t, n, api.Money{Amount: t.Price.Amount * int64(n), Currency: t.Price.Currency}}
+		total.Amount, total.Currency = total.Amount+l.Sum.Amount, l.Sum.Currency
+		lines = append(lines, l)
+	}
+	return lines, total
+}
+
+// checkout shows what is about to be bought, and asks who buys it. The address has all of it: nothing is kept.
+func (s *Site) checkout(v *visit) error { return s.checkoutAgain(v, v.query, nil) }
+
+func (s *Site) checkoutAgain(v *visit, value func(string) string, failed error) error {
+	e, err := s.eventNamed(v, value("event"))
+	if err != nil {
+		return err
+	}
+	lines, total := chosen(e, value)
+	if len(lines) == 0 {
+		v.redirect(eventPath(e))
+		return nil
+	}
+	data := map[string]any{"Event": e, "Lines": lines, "Total": total, "Key": rand.Text(),
+		"Back": "/checkout?" + string(v.RC.QueryArgs().QueryString()), "Name": value("name"), "Email": value("email")}
+	if failed != nil {
+		return v.again("checkout", failed, data)
+	}
+	return v.show("checkout", data)
+}
+
+func (s *Site) eventNamed(v *visit, id string) (*api.Event, error) {
+	event, err := ids.Parse[ids.EventKind](id)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, "there is no such event")
+	}
+	return ask(v, api.GetEvent, &api.EventRef{ID: event})
+}
+
+// order makes the order. The key of the form makes one of it, however often it is sent.
+func (s *Site) order(v *visit) error {
+	e, err := s.eventNamed(v, v.form("event"))
+	if err != nil {
+		return err
+	}
+	lines, _ := chosen(e, v.form)
+	req := api.NewOrder{EventID: e.ID}
+	for _, l := range lines {
+		req.Items = append(req.Items, api.NewOrderItem{TicketTypeID: l.Type.ID, Quantity: l.Quantity})
+	}
+	o, err := askOnce(v, api.CreateOrder, &req, v.form("key"))
+	if err != nil {
+		return s.checkoutAgain(v, v.form, err)
+	}
+	v.redirect("/orders/" + o.ID.String())
+	return nil
+}
+
+// orderPage shows an order: what is to be paid, or the tickets. With ?wait= it answers when the order has changed.
+func (s *Site) orderPage(v *visit) error {
+	ref, err := orderOf(v)
+	if err != nil {
+		return err
+	}
+	o, err := ask(v, api.GetOrder, &ref)
+	if err != nil {
+		return err
+	}
+	e, err := ask(v, api.GetEvent, &api.EventRef{ID: o.EventID})
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Payment": (*api.Payment)(nil),
+		"Wait": false}
+	if o.Status == api.OrderPaid {
+		tickets, err := ask(v, api.ListOrderTickets, &ref)
+		if err != nil {
+			return err
+		}
+		data["Tickets"] = tickets.Items
+	}
+	if o.PaymentID != "" && o.Status == api.OrderPending {
+		p, err := ask(v, api.GetPayment, &api.PaymentRef{ID: o.PaymentID})
+		if err != nil {
+			return err
+		}
+		data["Payment"], data["Wait"] = p, p.Status == "processing" || p.Status == "succeeded"
+	}
+	if o.Status == api.OrderRefunding {
+		data["Wait"] = true
+	}
+	return v.show("order", data)
+}
+
+func orderOf(v *visit) (api.OrderRef, error) {
+	id, err := ids.Parse[ids.OrderKind](v.Param("id"))
+	if err != nil {
+		return api.OrderRef{}, fault.New(fault.NotFound, "there is no such order")
+	}
+	return api.OrderRef{ID: id}, nil
+}
+
+// pay begins to pay, and leads to where that is done. A form may not redirect to another host, so a page does.
+func (s *Site) pay(v *visit) error {
+	ref, err := orderOf(v)
+	if err != nil {
+		return err
+	}
+	p, err := askOnce(v, api.CreatePayment, &api.NewPayment{OrderID: ref.ID, Provider: v.form("provider")},
+		v.form("key"))
+	if err != nil {
+		return err
+	}
+	if p.CheckoutURL == "" {
+		v.redirect("/orders/" + ref.ID.String())
+		return nil
+	}
+	if strings.HasPrefix(p.CheckoutURL, "/") {
+		v.redirect(p.CheckoutURL)
+		return nil
+	}
+	return v.show("leave", map[string]any{"To": p.CheckoutURL, "Amount": p.Amount})
+}
+
+// cancel gives an order up that is not paid.
+func (s *Site) cancel(v *visit) error {
+	ref, err := orderOf(v)
+	if err != nil {
+		return err
+	}
+	if _, err := ask(v, api.CancelOrder, &ref); err != nil {
+		return err
+	}
+	v.redirect("/orders/" + ref.ID.String())
+	return nil
+}
+
+// ticketPages is the tickets of an order on paper.
+func (s *Site) ticketPages(v *visit) error {
+	ref, err := orderOf(v)
+	if err != nil {
+		return err
+	}
+	file, err := ask(v, api.GetTicketPages, &ref)
+	if err != nil {
+		return err
+	}
+	v.RC.Response.Header.SetContentType(file.ContentType)
+	v.RC.Response.Header.Set("Content-Disposition", `inline; filename="tickets.pdf"`)
+	v.RC.Response.SetBodyRaw(file.Data)
+	return nil
+}
+
+// ticketCode is the picture of a ticket's code.
+func (s *Site) ticketCode(v *visit) error {
+	id, err := ids.Parse[ids.TicketKind](v.Param("id"))
+	if err != nil {
+		return fault.New(fault.NotFound, "there is no such ticket")
+	}
+	picture, err := ask(v, api.GetTicketQR, &api.TicketRef{ID: id})
+	if err != nil {
+		return err
+	}
+	v.RC.Response.Header.SetContentType(picture.ContentType)
+	v.RC.Response.SetBodyRaw(picture.Data)
+	return nil
+}
+
+// account shows what a person has: tickets and orders.
+func (s *Site) account(v *visit) error {
+	tickets, err := ask(v, api.ListMyTickets, &api.Page{Limit: 50, Cursor: v.query("tickets")})
+	if err != nil {
+		return err
+	}
+	orders, err := ask(v, api.ListMyOrders, &api.Page{Limit: 20, Cursor: v.query("orders")})
+	if err != nil {
+		return err
+	}
+	return v.show("account", map[string]any{"Tickets": tickets.Items, "MoreTickets": tickets.NextCursor,
+		"Orders": orders.Items, "MoreOrders": orders.NextCursor})
+}

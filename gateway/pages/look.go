@@ -1,0 +1,174 @@
+package pages
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"hash/fnv"
+	"html/template"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/locale"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// look is the pages in one language.
+type look struct {
+	texts texts
+	pages map[string]*template.Template
+}
+
+// pageNames are the pages. Each defines "title" and "main", which the frame stands around.
+func pageNames() []string {
+	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "leave", "problem"}
+}
+
+func (s *Site) newLooks() (map[string]*look, error) {
+	looks := map[string]*look{}
+	for _, tag := range locale.Languages() {
+		lang := tag.String()
+		words, err := readTexts(lang)
+		if err != nil {
+			return nil, err
+		}
+		l := &look{texts: words, pages: map[string]*template.Template{}}
+		frame := template.New("frame.html").Funcs(s.functions(lang, words)).Option("missingkey=error")
+		if frame, err = frame.ParseFS(templates, "templates/frame.html", "templates/parts.html"); err != nil {
+			return nil, err
+		}
+		for _, name := range pageNames() {
+			page, err := frame.Clone()
+			if err != nil {
+				return nil, err
+			}
+			if l.pages[name], err = page.ParseFS(templates, "templates/"+name+".html"); err != nil {
+				return nil, err
+			}
+		}
+		looks[lang] = l
+	}
+	return looks, nil
+}
+
+// functions are what templates can do.
+func (s *Site) functions(lang string, words texts) template.FuncMap {
+	return template.FuncMap{
+		"t":     words.text,
+		"n":     words.counted,
+		"asset": s.assets.address,
+		"money": func(m api.Money) string { return m.In(lang) },
+		"span": func(e *api.Event) string {
+			return s.zones.Span(lang, e.StartsAt, e.EndsAt, e.Timezone)
+		},
+		"day":       func(t time.Time, zone string) string { return s.zones.In(t, zone).Format("2") },
+		"month":     func(t time.Time, zone string) string { return shortMonth(lang, s.zones.In(t, zone)) },
+		"moment":    func(t time.Time, zone string) string { return s.zones.Moment(lang, t, zone) },
+		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"lines":     func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n\n") },
+		"lowest":    func(e *api.Event) (string, error) { return lowest(lang, words, e) },
+		"hue":       hue,
+		"eventPath": eventPath,
+		"languages": languageNames,
+	}
+}
+
+// lowest writes from what price on one can come to an event: nothing if it sells nothing.
+func lowest(lang string, words texts, e *api.Event) (string, error) {
+	if len(e.TicketTypes) == 0 {
+		return "", nil
+	}
+	least, most := e.TicketTypes[0].Price, e.TicketTypes[0].Price
+	for _, t := range e.TicketTypes[1:] {
+		least.Amount, most.Amount = min(least.Amount, t.Price.Amount), max(most.Amount, t.Price.Amount)
+	}
+	switch {
+	case most.Amount == 0:
+		return words.text("event.free")
+	case least == most:
+		return least.In(lang), nil
+	}
+	return words.text("event.from", least.In(lang))
+}
+
+// languageNames are the languages as those who speak them call them.
+func languageNames() [][2]string {
+	return [][2]string{{"en", "English"}, {"de", "Deutsch"}, {"fr", "Français"}, {"es", "Español"}}
+}
+
+func shortMonth(lang string, t time.Time) string {
+	name := []rune(locale.Months(lang)[t.Month()-1])
+	return string(name[:min(3, len(name))])
+}
+
+// hue returns which of the twelve colours of the style sheet something without a picture has.
+func hue(id fmt.Stringer) string {
+	h := fnv.New32a()
+	h.Write([]byte(id.String()))
+	return fmt.Sprintf("hue-%d", h.Sum32()%12)
+}
+
+// eventPath returns the address of an event's page: what it is called, for people, and its id.
+func eventPath(e *api.Event) string { return "/events/" + url.PathEscape(slug(e.Name)+e.ID.String()) }
+
+// slug writes a name for an address: letters and digits of any script, with - between words.
+func slug(name string) string {
+	const longest = 60
+	var b strings.Builder
+	for _, r := range strings.ToLower(name) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() >= longest {
+			break
+		}
+	}
+	if s := strings.Trim(b.String(), "-"); s != "" {
+		return s + "-"
+	}
+	return ""
+}
+
+// eventOf reads the id at the end of an event's address.
+func eventOf(slug string) (ids.Event, error) {
+	at := strings.LastIndex(slug, "evt_")
+	if at < 0 {
+		return "", fault.New(fault.NotFound, "there is no such event")
+	}
+	id, err := ids.Parse[ids.EventKind](slug[at:])
+	if err != nil {
+		return "", fault.New(fault.NotFound, "there is no such event")
+	}
+	return id, nil
+}
+
+// show writes a page. Its data has what the frame needs, too.
+func (v *visit) show(name string, data map[string]any) error {
+	l := v.site.looks[v.lang]
+	if data == nil {
+		data = map[string]any{}
+	}
+	data["Lang"], data["Person"], data["SignedIn"] = v.lang, v.name, v.access != ""
+	data["Site"], data["Path"], data["Page"] = v.site.cfg.Name, string(v.RC.RequestURI()), name
+	data["Now"] = v.site.cfg.Now()
+	if _, given := data["Fault"]; !given {
+		data["Fault"] = (*fault.Error)(nil)
+	}
+	var b bytes.Buffer
+	if err := l.pages[name].Execute(&b, data); err != nil {
+		return fault.Wrap(fmt.Errorf("pages: %s in %s: %w", name, v.lang, err), fault.Internal,
+			"the page cannot be shown")
+	}
+	v.RC.Response.Header.SetContentType("text/html; charset=utf-8")
+	v.write(b.Bytes())
+	return nil
+}

@@ -1,0 +1,215 @@
+// Package pages renders what people see in a browser: the shop. Pages call the declared endpoints as any client does,
+// work without scripts, and load nothing from other hosts.
+package pages
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/locale"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// Config says what a Site is.
+type Config struct {
+	Client *rpc.Client
+	Name   string           // of the shop
+	Now    func() time.Time // nil means time.Now
+}
+
+// Site is all pages. It is safe for concurrent use.
+type Site struct {
+	cfg     Config
+	looks   map[string]*look // by language
+	assets  *assets
+	match   locale.Matcher
+	zones   locale.Zones
+	renewal renewals
+}
+
+// New reads templates, texts and assets.
+func New(cfg Config) (*Site, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Site{cfg: cfg, match: locale.NewMatcher(), renewal: renewals{now: cfg.Now, running: map[string]*renewal{}}}
+	var err error
+	if s.assets, err = newAssets(); err != nil {
+		return nil, fmt.Errorf("pages: %w", err)
+	}
+	if s.looks, err = s.newLooks(); err != nil {
+		return nil, fmt.Errorf("pages: %w", err)
+	}
+	return s, nil
+}
+
+// Request is a request for a page, as the gateway has it.
+type Request struct {
+	RC     *fasthttp.RequestCtx
+	Param  func(name string) string // a value of the path
+	ID     string
+	Secure bool // the browser speaks TLS, with us or with a proxy
+
+	// As returns the context in which an endpoint is called for who has an access token, "" for nobody: under the same
+	// limits and rules as a request of any client.
+	As func(spec rpc.Spec, access string) (context.Context, error)
+	// Count counts that something was seen, for analytics.
+	Count func(subject, id string)
+}
+
+// Route is a page, or what a form of it sends.
+type Route struct {
+	Method, Path string
+	serve        func(*visit) error
+}
+
+// Routes returns everything that is to be mounted.
+func (s *Site) Routes() []Route {
+	return []Route{
+		{"GET", "/", s.home},
+		{"GET", "/events", s.home},
+		{"GET", "/events/{slug}", s.event},
+		{"GET", "/checkout", s.checkout},
+		{"POST", "/checkout", s.order},
+		{"GET", "/orders/{id}", s.orderPage},
+		{"POST", "/orders/{id}/payments", s.pay},
+		{"POST", "/orders/{id}/cancellation", s.cancel},
+		{"GET", "/orders/{id}/tickets.pdf", s.ticketPages},
+		{"GET", "/tickets/{id}/qr.png", s.ticketCode},
+		{"GET", "/account", s.account},
+		{"GET", "/sign-in", s.signInPage},
+		{"POST", "/sign-in", s.signIn},
+		{"POST", "/sign-in/code", s.signInCode},
+		{"GET", "/sign-up", s.signUpPage},
+		{"POST", "/sign-up", s.signUp},
+		{"POST", "/sign-out", s.signOut},
+		{"POST", "/language", s.setLanguage},
+		{"GET", assetPath, s.asset},
+	}
+}
+
+// visit is one request, and what is known of who makes it.
+type visit struct {
+	*Request
+	site    *Site
+	lang    string
+	access  string // the access token; "" for nobody
+	name    string // of the person, for the head of the page
+	renewed bool   // the session was renewed for this request
+}
+
+// Serve answers a request. A failure is shown as a page, and returned to be logged.
+func (s *Site) Serve(route Route, r *Request) error {
+	v := &visit{Request: r, site: s}
+	v.lang = s.languageOf(r.RC)
+	if route.Path == assetPath {
+		return route.serve(v)
+	}
+	secure(r.RC)
+	if route.Method != "GET" && !sameSite(r.RC) {
+		return v.fail(fault.New(fault.Forbidden, "the form was sent from another site"))
+	}
+	if err := v.identify(); err != nil {
+		return v.fail(err)
+	}
+	err := route.serve(v)
+	if fault.Is(err, fault.Unauthenticated) && v.access != "" { // it was taken back, or the rights have changed
+		v.access = ""
+		if err = v.renew(); err == nil {
+			err = route.serve(v)
+		}
+	}
+	if fault.Is(err, fault.Unauthenticated) && route.Method == "GET" {
+		v.leave()
+		v.redirect("/sign-in?next=" + url.QueryEscape(string(r.RC.RequestURI())))
+		return nil
+	}
+	if err != nil {
+		return v.fail(err)
+	}
+	return nil
+}
+
+// secure replaces the policy of answers for programs: pages load what this server serves, and nothing else.
+func secure(rc *fasthttp.RequestCtx) {
+	h := &rc.Response.Header
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "+
+		"font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "+
+		"frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "private, no-cache")
+	h.Add("Vary", "Cookie, Accept-Language")
+}
+
+// sameSite reports whether a form was sent by a page of ours. Browsers say so in Sec-Fetch-Site; older ones name the
+// origin. What says neither is no browser, and has no cookies that it does not mean to send.
+func sameSite(rc *fasthttp.RequestCtx) bool {
+	if site := string(rc.Request.Header.Peek("Sec-Fetch-Site")); site != "" {
+		return site == "same-origin" || site == "none"
+	}
+	origin := string(rc.Request.Header.Peek("Origin"))
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(u.Host, string(rc.Host()))
+}
+
+// ask calls an endpoint for who looks at the page.
+func ask[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req) (*Resp, error) {
+	ctx, err := v.As(e.Spec, v.access)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Call(ctx, v.site.cfg.Client, e, req)
+}
+
+// askOnce is ask for what must not be done twice, whatever is sent again under a key.
+func askOnce[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req, key string) (*Resp, error) {
+	ctx, err := v.As(e.Spec, v.access)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.CallOnce(ctx, v.site.cfg.Client, e, req, key)
+}
+
+func (v *visit) redirect(to string) {
+	v.RC.Response.Header.Set("Location", to)
+	v.RC.Response.SetStatusCode(fasthttp.StatusSeeOther)
+}
+
+// form returns a field of the form that was sent, and query one of the address.
+func (v *visit) form(name string) string  { return string(v.RC.PostArgs().Peek(name)) }
+func (v *visit) query(name string) string { return string(v.RC.QueryArgs().Peek(name)) }
+
+// next returns where a person wanted to go: a page of this site, or the front page.
+func (v *visit) next() string {
+	to := v.query("next")
+	if to == "" {
+		to = v.form("next")
+	}
+	if u, err := url.Parse(to); err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(to, "/") ||
+		strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n") {
+		return "/"
+	}
+	return to
+}
+
+// fail shows an error as a page.
+func (v *visit) fail(err error) error {
+	f := fault.From(err)
+	v.RC.Response.SetStatusCode(f.Code.Status())
+	if f.Code == fault.RateLimited || f.Code == fault.Unavailable {
+		v.RC.Response.Header.Set("Retry-After", fmt.Sprint(max(1, int(f.RetryAfter.Seconds()+0.999))))
+	}
+	if shown := v.show("problem", map[string]any{"Fault": f, "Request": v.ID}); shown != nil {
+		return shown
+	}
+	return err
+}

@@ -1,0 +1,180 @@
+package pages
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/locale"
+)
+
+// Every language has words for everything that a page says, with the same gaps to fill in.
+func TestTexts(t *testing.T) {
+	english, err := readTexts("en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gap := regexp.MustCompile(`\{\d\}`)
+	gaps := func(words string) string {
+		found := gap.FindAllString(words, -1)
+		slices.Sort(found)
+		return strings.Join(found, "")
+	}
+	for _, tag := range locale.Languages() {
+		words, err := readTexts(tag.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, text := range english.words {
+			if other, ok := words.words[key]; !ok || gaps(other) != gaps(text) {
+				t.Errorf("%s: %s is %q, in English %q", tag, key, other, text)
+			}
+		}
+		if len(words.words) != len(english.words) {
+			t.Errorf("%s has %d texts, English has %d", tag, len(words.words), len(english.words))
+		}
+	}
+	used := usedTexts(t)
+	for _, key := range used {
+		if _, ok := english.words[key]; !ok {
+			t.Errorf("there are no words for %s", key)
+		}
+	}
+	for key := range english.words {
+		if !slices.Contains(used, key) {
+			t.Errorf("no page says %s", key)
+		}
+	}
+}
+
+// usedTexts returns the keys that templates name, and those that they put together.
+func usedTexts(t *testing.T) (keys []string) {
+	t.Helper()
+	whole, counted := regexp.MustCompile(`\bt "([a-z_.]+)"`), regexp.MustCompile(`\bn "([a-z_.]+)"`)
+	files, err := filepath.Glob("templates/*.html")
+	if err != nil || len(files) < len(pageNames()) {
+		t.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range whole.FindAllStringSubmatch(string(text), -1) {
+			keys = append(keys, m[1])
+		}
+		for _, m := range counted.FindAllStringSubmatch(string(text), -1) {
+			keys = append(keys, m[1]+".one", m[1]+".other")
+		}
+	}
+	for _, code := range fault.Codes() {
+		keys = append(keys, "problem."+string(code))
+	}
+	for _, status := range []string{api.OrderPending, api.OrderPaid, api.OrderExpired, api.OrderCancelled, api.OrderRefunding, api.OrderRefunded} {
+		keys = append(keys, "order.title_"+status, "state."+status)
+		if status != api.OrderPending {
+			keys = append(keys, "order.text_"+status)
+		}
+	}
+	for _, status := range []string{api.TicketValid, api.TicketAdmitted, api.TicketRevoked} {
+		keys = append(keys, "ticket."+status)
+	}
+	for _, provider := range []string{"sandbox", "stripe", "manual"} {
+		keys = append(keys, "provider."+provider)
+	}
+	return append(keys, "event.free", "event.from")
+}
+
+// The requests that a browser sends at the same time share a renewal; one that failed is tried again.
+func TestRenewalsAreShared(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := &renewals{now: func() time.Time { return now }, running: map[string]*renewal{}}
+	var asked atomic.Int32
+	gate := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			tokens, err := r.do("old", func() (*api.Tokens, error) {
+				<-gate
+				asked.Add(1)
+				return &api.Tokens{AccessToken: "new"}, nil
+			})
+			if err != nil || tokens.AccessToken != "new" {
+				t.Error(tokens, err)
+			}
+		})
+	}
+	close(gate)
+	wg.Wait()
+	if asked.Load() != 1 {
+		t.Errorf("the session was renewed %d times", asked.Load())
+	}
+	for range 2 {
+		if _, err := r.do("other", func() (*api.Tokens, error) { asked.Add(1); return nil, errors.New("away") }); err == nil {
+			t.Error("a failure was kept")
+		}
+	}
+	if asked.Load() != 3 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+	now = now.Add(time.Hour)
+	r.sweep()
+	if len(r.running) != 0 {
+		t.Errorf("%d renewals are kept for good", len(r.running))
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	id := ids.New[ids.EventKind](time.Now())
+	for name, want := range map[string]string{"Jazz & Blues!": "jazz-blues-", "  ": "", "Ünïcode Nacht": "n-code-nacht-", "../../x": "x-",
+		strings.Repeat("long ", 40): strings.Repeat("long-", 12)} {
+		e := &api.Event{ID: id, Name: name}
+		if got := eventPath(e); got != "/events/"+want+id.String() {
+			t.Errorf("%q is at %s", name, got)
+		}
+		if got, err := eventOf(strings.TrimPrefix(eventPath(e), "/events/")); got != id || err != nil {
+			t.Errorf("%s leads to %s, %v", eventPath(e), got, err)
+		}
+	}
+	for to, want := range map[string]string{"/account": "/account", "/checkout?event=x&y=2": "/checkout?event=x&y=2", "": "/", "//evil.example": "/",
+		"https://evil.example/": "/", "/\\evil.example": "/", "evil": "/", "/a\r\nSet-Cookie: x": "/"} {
+		rc := &fasthttp.RequestCtx{}
+		rc.QueryArgs().Set("next", to)
+		if got := (&visit{Request: &Request{RC: rc}}).next(); got != want {
+			t.Errorf("next=%q leads to %q", to, got)
+		}
+	}
+}
+
+// Forms count only if a page of this site has sent them.
+func TestSameSite(t *testing.T) {
+	for _, c := range []struct {
+		site, origin string
+		want         bool
+	}{{"same-origin", "", true}, {"none", "", true}, {"cross-site", "", false}, {"same-site", "", false}, {"", "https://shop.example", true},
+		{"", "https://evil.example", false}, {"", "null", false}, {"", "", true}, {"cross-site", "https://shop.example", false}} {
+		rc := &fasthttp.RequestCtx{}
+		rc.Request.SetHost("shop.example")
+		if c.site != "" {
+			rc.Request.Header.Set("Sec-Fetch-Site", c.site)
+		}
+		if c.origin != "" {
+			rc.Request.Header.Set("Origin", c.origin)
+		}
+		if got := sameSite(rc); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}

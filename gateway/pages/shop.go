@@ -1,0 +1,104 @@
+package pages
+
+import (
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+// eventsOnPage is how many events a page of the list has.
+const eventsOnPage = 24
+
+// home shows what is on, and finds events.
+func (s *Site) home(v *visit) error {
+	q := api.EventQuery{Q: v.query("q"), City: v.query("city"), Category: v.query("category"),
+		From: s.cfg.Now().UTC().Truncate(time.Minute),
+		Page: api.Page{Limit: eventsOnPage, Cursor: v.query("cursor")}}
+	if day, err := time.Parse(time.DateOnly, v.query("from")); err == nil && day.After(q.From) {
+		q.From = day
+	}
+	list, err := ask(v, api.ListEvents, &q)
+	if err != nil {
+		return err
+	}
+	if q.Q != "" && q.Cursor == "" {
+		v.Count(api.FactSearches, "")
+	}
+	return v.show("home", map[string]any{"Events": list.Items, "Next": list.NextCursor, "Q": q.Q, "City": q.City,
+		"Category": q.Category, "From": v.query("from"), "Searched": q.Q != "" || q.City != "" || q.Category != "" ||
+			v.query("from") != ""})
+}
+
+// offer is a ticket type as the page of its event shows it.
+type offer struct {
+	api.TicketType
+	Left   int    // how many can be bought now
+	Most   int    // that one order may have
+	Choice []int  // what can be chosen
+	State  string // open, soon, over or sold_out
+}
+
+// mostPerOrder is what a page offers at a time, whatever the system would let one order have.
+const mostPerOrder = 10
+
+// event shows an event, and what is left of it.
+func (s *Site) event(v *visit) error {
+	id, err := eventOf(v.Param("slug"))
+	if err != nil {
+		return err
+	}
+	e, err := ask(v, api.GetEvent, &api.EventRef{ID: id})
+	if err != nil {
+		return err
+	}
+	if here := eventPath(e); string(v.RC.Path()) != here { // it was renamed, or the address is short
+		v.redirect(here)
+		return nil
+	}
+	v.Count(api.FactViews, id.String())
+	offers, open, err := s.offers(v, e)
+	if err != nil {
+		return err
+	}
+	return v.show("event", map[string]any{"Event": e, "Offers": offers, "Open": open,
+		"Over": e.EndsAt.Before(s.cfg.Now())})
+}
+
+// offers returns what is sold of an event, and whether anything can be bought now.
+func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err error) {
+	if e.Status != api.EventPublished {
+		return nil, false, nil
+	}
+	left, err := ask(v, api.GetAvailability, &api.EventRef{ID: e.ID})
+	if err != nil {
+		return nil, false, err
+	}
+	available := map[ids.TicketType]int{}
+	for _, t := range left.TicketTypes {
+		available[t.ID] = t.Available
+	}
+	now := s.cfg.Now()
+	for _, t := range e.TicketTypes {
+		o := offer{TicketType: t, Left: available[t.ID], State: "open"}
+		o.Most = min(mostPerOrder, o.Left)
+		if t.MaxPerOrder > 0 {
+			o.Most = min(o.Most, t.MaxPerOrder)
+		}
+		for n := range o.Most + 1 {
+			o.Choice = append(o.Choice, n)
+		}
+		switch {
+		case t.SalesStart != nil && now.Before(*t.SalesStart):
+			o.State = "soon"
+		case t.SalesEnd != nil && !now.Before(*t.SalesEnd), !now.Before(e.EndsAt):
+			o.State = "over"
+		case o.Left == 0:
+			o.State = "sold_out"
+		default:
+			open = true
+		}
+		offers = append(offers, o)
+	}
+	return offers, open, nil
+}

@@ -1,0 +1,226 @@
+package system_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// browser is a browser without scripts.
+type browser struct {
+	t      *testing.T
+	site   string
+	client *http.Client
+}
+
+func (s *site) browser() *browser {
+	s.t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &browser{s.t, s.url, &http.Client{Jar: jar, Timeout: 30 * time.Second}}
+}
+
+// page is what a browser shows.
+type page struct {
+	at     string // the path that it ended at
+	status int
+	header http.Header
+	text   string
+}
+
+func (b *browser) do(method, path string, form url.Values, headers ...string) page {
+	b.t.Helper()
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.site+path, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := b.client.Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return page{resp.Request.URL.RequestURI(), resp.StatusCode, resp.Header, string(text)}
+}
+
+func (b *browser) get(path string, headers ...string) page { return b.do("GET", path, nil, headers...) }
+
+// send sends a form as a page of the site does.
+func (b *browser) send(path string, fields ...string) page {
+	b.t.Helper()
+	form := url.Values{}
+	for i := 0; i < len(fields); i += 2 {
+		form.Set(fields[i], fields[i+1])
+	}
+	return b.do("POST", path, form)
+}
+
+// must fails the test unless a page has a status and says something.
+func (p page) must(t *testing.T, status int, says ...string) page {
+	t.Helper()
+	if p.status != status {
+		t.Fatalf("%s: %d, want %d: %.2000s", p.at, p.status, status, p.text)
+	}
+	for _, words := range says {
+		if !strings.Contains(p.text, words) {
+			t.Fatalf("%s does not say %q: %s", p.at, words, p.text)
+		}
+	}
+	return p
+}
+
+// field returns the value of a field of a form.
+func (p page) field(t *testing.T, name string) string {
+	t.Helper()
+	m := regexp.MustCompile(`name="` + name + `" value="([^"]*)"`).FindStringSubmatch(p.text)
+	if m == nil {
+		t.Fatalf("%s has no field %s: %s", p.at, name, p.text)
+	}
+	return m[1]
+}
+
+// A purchase from the front page to the ticket, by links and forms alone: declined, paid, and looked at again.
+func TestShop(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	event := s.concert(admin, 20, 1500)
+	typ := event.TicketTypes[0].ID.String()
+	b := s.browser()
+
+	home := b.get("/").must(t, 200, event.Name, "15.00 EUR", `lang="en"`)
+	path := regexp.MustCompile(`/events/[a-z0-9_-]*` + event.ID.String()).FindString(home.text)
+	b.get(path).must(t, 200, event.Name, "20 left", typ)
+	if got := b.get("/events/" + event.ID.String()); got.at != path {
+		t.Errorf("the short address leads to %s, not %s", got.at, path)
+	}
+	b.get("/events/evt_00000000000000000000000000").must(t, 404, "There is nothing here")
+	b.get(path, "Accept-Language", "fr").must(t, 200, "Encore 20")
+
+	// Who buys: somebody new, who comes back to what was chosen.
+	checkout := "/checkout?event=" + event.ID.String() + "&" + typ + "=2"
+	b.get(checkout).must(t, 200, "30.00 EUR", "Sign in to go on")
+	b.send("/sign-up", "name", "Ada", "email", "ada@example.org", "password", "short", "next", checkout).must(t, 400, "password")
+	back := b.send("/sign-up", "name", "Ada", "email", "ada@example.org", "password", password, "next", checkout)
+	back.must(t, 200, "You order as Ada.")
+	if back.at != checkout {
+		t.Errorf("signing up led to %s", back.at)
+	}
+	order := []string{"event", event.ID.String(), typ, "2", "key", back.field(t, "key")}
+	held := b.send("/checkout", order...).must(t, 200, "Your seats are held", "Pay 30.00 EUR")
+	if again := b.send("/checkout", order...); again.at != held.at {
+		t.Errorf("a form that was sent twice made %s and %s", held.at, again.at)
+	}
+	if got := s.left(event); got.Held != 2 {
+		t.Errorf("%+v", got)
+	}
+
+	// A payment is declined; the next one is not.
+	decide := func(p page, outcome string) {
+		t.Helper()
+		id := regexp.MustCompile(`pay_[a-z0-9]+`).FindString(p.text)
+		call[any](s, 202, "POST", "/v1/sandbox/payments/"+id, "", api.SandboxOutcome{Outcome: outcome})
+	}
+	decide(b.send(held.at+"/payments", "key", held.field(t, "key")).must(t, 200, "On to the payment"), "declined")
+	said := func(words string) page {
+		t.Helper()
+		var p page
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if p = b.get(held.at); !strings.Contains(p.text, words) {
+				return fmt.Errorf("%s does not say %q: %s", p.at, words, p.text)
+			}
+			return nil
+		})
+		return p
+	}
+	declined := said("The payment did not go through")
+	decide(b.send(held.at+"/payments", "key", declined.field(t, "key")), "succeeded")
+	paid := said("You&#39;re going!")
+	codes := regexp.MustCompile(`/tickets/tkt_[a-z0-9]+/qr.png`).FindAllString(paid.text, -1)
+	if len(codes) != 4 { // each is a link and a picture
+		t.Fatalf("%d links to codes: %s", len(codes), paid.text)
+	}
+	if got := b.get(codes[0]); got.status != 200 || got.header.Get("Content-Type") != "image/png" {
+		t.Errorf("%d %v", got.status, got.header)
+	}
+	if got := b.get(held.at + "/tickets.pdf"); got.status != 200 || !strings.HasPrefix(got.text, "%PDF") {
+		t.Errorf("%d %v", got.status, got.header)
+	}
+	b.get("/account").must(t, 200, "Hello, Ada", event.Name, "Paid")
+
+	// Others see none of it, and no other site can use the browser.
+	other := s.browser()
+	if got := other.get(held.at); !strings.HasPrefix(got.at, "/sign-in?next=") {
+		t.Errorf("a stranger is led to %s", got.at)
+	}
+	other.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
+	other.get(held.at).must(t, 404)
+	other.get(codes[0]).must(t, 404)
+	b.do("POST", "/sign-out", url.Values{}, "Sec-Fetch-Site", "cross-site").must(t, 403)
+	b.get("/account").must(t, 200, "Hello, Ada")
+	b.send("/sign-out").must(t, 200, "Sign in")
+	if got := b.get("/account"); !strings.HasPrefix(got.at, "/sign-in?next=") {
+		t.Errorf("after signing out /account leads to %s", got.at)
+	}
+	b.send("/sign-in", "email", "ada@example.org", "password", "wrong wrong wrong").must(t, 401, "That did not work.")
+	b.send("/sign-in", "email", "ada@example.org", "password", password, "next", "/account").must(t, 200, "Hello, Ada")
+}
+
+// What people write is shown as they wrote it, wherever it stands, and no page lets anything run.
+func TestPagesEscape(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	for _, evil := range []string{`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'"--></style></script><svg onload=alert(1)>`,
+		`{{.}}${7*7}`, `javascript:alert(1)`} {
+		e := s.concert(admin, 5, 0)
+		e = call[api.Event](s, 200, "PATCH", "/v1/events/"+e.ID.String(), admin, map[string]any{"name": evil, "description": evil + "\n\n" + evil,
+			"location": map[string]any{"name": evil, "address": evil, "city": evil, "country": "DE"}})
+		typ := e.TicketTypes[0].ID.String()
+		call[api.Event](s, 200, "PATCH", "/v1/events/"+e.ID.String()+"/ticket-types/"+typ, admin, map[string]any{"name": evil})
+		b := s.browser()
+		mail := fmt.Sprintf("a%x@example.org", e.ID.String()[20:])
+		pages := []page{b.get("/"), b.get("/events/" + e.ID.String()), b.get("/events?q=" + url.QueryEscape(evil) + "&city=" + url.QueryEscape(evil)),
+			b.get("/sign-in?next=" + url.QueryEscape(evil)), b.send("/sign-in", "email", evil, "password", evil, "next", evil),
+			b.send("/sign-up", "name", evil, "email", mail, "password", password)}
+		checkout := b.get("/checkout?event=" + e.ID.String() + "&" + typ + "=1")
+		pages = append(pages, checkout, b.send("/checkout", "event", e.ID.String(), typ, "1", "key", checkout.field(t, "key")), b.get("/account"))
+		for _, p := range pages {
+			for _, tag := range []string{"<script>alert", "<img src=x", "<svg onload", "${49}", `href="javascript:`} {
+				if strings.Contains(p.text, tag) {
+					t.Errorf("%s has %s", p.at, tag)
+				}
+			}
+			if csp := p.header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src 'self'") || strings.Contains(csp, "unsafe") {
+				t.Errorf("%s: %s", p.at, csp)
+			}
+		}
+	}
+}
