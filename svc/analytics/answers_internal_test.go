@@ -141,6 +141,28 @@ func TestDownsampleAndForget(t *testing.T) {
 	if got := s.seriesOf(t, "UTC", api.SeriesQuery{}); len(got.Points) != 1 {
 		t.Errorf("an event that is not over is forgotten")
 	}
+	for _, c := range []struct {
+		before time.Time
+		marks  int
+	}{{testStart, 1}, {testStart.Add(4 * time.Hour), 0}} {
+		if err := s.forgetPeople(c.before); err != nil {
+			t.Fatal(err)
+		}
+		err := s.db.View(func(tx *bolt.Tx) error {
+			marks := 0
+			count := func([]byte) error { marks++; return nil }
+			if err := tx.Bucket(bucketPeople).ForEachBucket(count); err != nil || marks != c.marks {
+				t.Errorf("before %s: marks of the buyers of %d events, %v", c.before, marks, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if got := s.seriesOf(t, "UTC", api.SeriesQuery{}); len(got.Points) != 1 {
+		t.Errorf("the numbers went with the marks")
+	}
 	if err := s.deleteEnded(t.Context(), testStart.Add(4*time.Hour)); err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,29 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err := s.downsample(ctx, minuteOf(s.now().Add(-api.AnalyticsMinutes.Get(s.live)))); err != nil {
 		return err
 	}
+	if err := s.forgetPeople(s.now().Add(-api.PeopleRetention.Get(s.live))); err != nil {
+		return err
+	}
 	return s.deleteEnded(ctx, s.now().Add(-api.AnalyticsRetention.Get(s.live)))
+}
+
+// forgetPeople deletes the marks of the buyers of events that ended before a time. Their numbers stay.
+func (s *Service) forgetPeople(before time.Time) error {
+	return s.db.Update(func(tx *bolt.Tx) error {
+		people := tx.Bucket(bucketPeople)
+		var over [][]byte
+		err := people.ForEachBucket(func(event []byte) error {
+			o, err := described(tx, ids.Event(event))
+			if err == nil && o != nil && !o.Event.EndsAt.IsZero() && o.Event.EndsAt.Before(before) {
+				over = append(over, bytes.Clone(event))
+			}
+			return err
+		})
+		for _, event := range over {
+			err = errors.Join(err, people.DeleteBucket(event))
+		}
+		return err
+	})
 }
 
 func (s *Service) downsample(ctx context.Context, before int64) error {

@@ -104,7 +104,7 @@ const (
 func (s *Service) Run(ctx context.Context) error {
 	rebuild, stop := s.changes(api.AnalyticsGeneration)
 	defer stop()
-	writeStates, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention)
+	writeStates, stop := s.changes(api.AnalyticsMinutes, api.AnalyticsRetention, api.PeopleRetention)
 	defer stop()
 	peers, err := s.nc.Subscribe(api.AnalyticsPeers, s.onPeer)
 	if err != nil {

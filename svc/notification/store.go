@@ -147,12 +147,9 @@ func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
 	return nil
 }
 
-// retention is how long messages stay in inboxes.
-const retention = 400 * 24 * time.Hour
-
 // deleteOld deletes messages and mailings whose retention is over.
 func (s *Service) deleteOld(ctx context.Context) error {
-	before := s.Now().Add(-retention)
+	before := s.Now().Add(-api.MessageRetention.Get(s.Live))
 	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		for _, query := range []string{
 			"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE created_at < ?)",

@@ -35,6 +35,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
+	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
 //go:embed migrations
@@ -204,6 +205,8 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	work.Go("overdue orders", s.expire)
 	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
+	work.Every(run.Loop{Name: "personal data that is due to go", Interval: retention.Every, Jitter: time.Minute,
+		Do: retention.Eraser{DB: s.db.DB, Live: s.live, Log: s.log, Now: s.now}.Erase})
 	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
 	work.Every(run.Loop{Name: "sales in quarantine", Interval: retryEvery, Do: s.retrySales})
 	work.Go("signing keys", func(ctx context.Context) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
+	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
 type ticketRow = record.Ticket
@@ -112,6 +113,9 @@ func (db ticketStore) setHolder(
 			return err
 		}
 		row = rows[0]
+		if err := retention.Again(ctx, tx, row.EventID); err != nil {
+			return err
+		}
 		return record.Mark(ctx, tx, row.EventID, row.ID)
 	})
 	return row, ok, err
@@ -149,6 +153,9 @@ func move(ctx context.Context, tx tx, id ids.Ticket, from, to ids.User, holder a
 			return err
 		}
 		row = rows[0]
+		if err := retention.Again(ctx, tx, row.EventID); err != nil {
+			return err
+		}
 		if err := record.Mark(ctx, tx, row.EventID, row.ID); err != nil {
 			return err
 		}
@@ -164,7 +171,8 @@ func (db ticketStore) forgetPerson(ctx context.Context, user ids.User) error {
 		if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ?", user); err != nil {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ? OR taken_by = ?", user,
+			user); err != nil {
 			return err
 		}
 		var rows []ticketRow

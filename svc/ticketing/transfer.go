@@ -26,7 +26,6 @@ const (
 	offerTTL    = 7 * 24 * time.Hour
 	offerOpen   = "open"
 
-	offersKept    = 30 * 24 * time.Hour // with the addresses in them
 	offersWindow  = 24 * time.Hour
 	offersByOne   = 20 // offers that one person makes within the window
 	offersToOne   = 3  // offers to one address within it
@@ -141,10 +140,6 @@ func (db ticketStore) makeOffer(ctx context.Context, offer *offerRow, t *ticketR
 			return nil
 		}
 		if err := countOffers(ctx, tx, fresh); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE created_at < ?", fresh.CreatedAt.Add(-offersKept))
-		if err != nil {
 			return err
 		}
 		*offer = fresh

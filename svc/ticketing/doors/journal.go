@@ -3,6 +3,7 @@ package doors
 import (
 	"context"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
+	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
 // journal keeps and applies what a venue has decided, each entry once, in their order. It takes those that follow on
@@ -45,6 +47,11 @@ func (s *Doors) journal(ctx context.Context, req *line.Journal) (*line.Receipt, 
 		entries := following(number, entries)
 		if err := done.all(ctx, tx, entries); err != nil || len(entries) == 0 {
 			return err
+		}
+		for _, event := range slices.Compact(slices.Sorted(eventsOf(entries))) {
+			if err := retention.Again(ctx, tx, event); err != nil {
+				return err
+			}
 		}
 		number = entries[len(entries)-1].Number
 		_, err := tx.ExecContext(ctx, "UPDATE journals SET number = ?, contact_at = ? WHERE venue_id = ? AND edge = ?",

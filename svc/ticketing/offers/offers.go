@@ -149,10 +149,12 @@ func (o *Offers) Save(ctx context.Context, offer *api.Offer) error {
 	}
 	return o.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, `
-			INSERT INTO offers (event_id, revision, cancelled, offer) VALUES (?, ?, ?, ?)
-			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled, offer = excluded.offer
+			INSERT INTO offers (event_id, revision, cancelled, offer, ends_at) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled,
+				offer = excluded.offer, ends_at = excluded.ends_at
 			WHERE offers.revision <= excluded.revision`,
-			offer.Event.ID, offer.Event.Revision, offer.Event.Status == api.EventCancelled, string(text))
+			offer.Event.ID, offer.Event.Revision, offer.Event.Status == api.EventCancelled, string(text),
+			store.Time(offer.Event.EndsAt))
 		if err != nil {
 			return err
 		}
