@@ -125,8 +125,8 @@ func (e Eraser) attendees(ctx context.Context, event ids.Event) (n int, err erro
 		func() (int, error) {
 			return e.walk(ctx, event, "orders", "created_at",
 				func(ctx context.Context, tx bun.Tx, rows []string) (int, error) {
-					return changed(tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE id IN (?) AND attendees <> '[]'",
-						bun.List(rows)))
+					return changed(tx.ExecContext(ctx,
+						"UPDATE orders SET attendees = '[]' WHERE id IN (?) AND attendees <> '[]'", bun.List(rows)))
 				})
 		},
 		func() (int, error) { return e.sales(ctx, event) },
