@@ -39,10 +39,11 @@ type authenticator struct {
 	log    *slog.Logger
 	failed *observe.Counter
 
-	keys  atomic.Pointer[keySet]
-	fetch sync.Mutex // held while the keys are read
-	retry time.Time  // not before; guarded by fetch
-	aging atomic.Bool
+	keys     atomic.Pointer[keySet]
+	fetch    sync.Mutex // held while the keys are read
+	retry    time.Time  // not before; guarded by fetch
+	aging    atomic.Bool
+	machines machines
 
 	mu     sync.RWMutex
 	tokens map[[sha256.Size]byte]verified
@@ -61,7 +62,8 @@ type verified struct {
 }
 
 func newAuthenticator(cfg Config) *authenticator {
-	a := &authenticator{client: cfg.Client, now: cfg.Now, log: cfg.Log, tokens: map[[sha256.Size]byte]verified{}}
+	a := &authenticator{client: cfg.Client, now: cfg.Now, log: cfg.Log, tokens: map[[sha256.Size]byte]verified{},
+		machines: machines{known: map[[sha256.Size]byte]machine{}}}
 	a.failed = cfg.Registry.Counter("starlight_http_keys_failed_total",
 		"Failed attempts to read the keys of access tokens.")
 	a.keys.Store(&keySet{})

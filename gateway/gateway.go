@@ -202,7 +202,7 @@ func (g *Gateway) log(x *exchange, err error, took time.Duration) {
 	}
 	attrs := []any{"method", string(x.rc.Method()), "path", clipped(x.rc.Path()), "status", x.rc.Response.StatusCode(),
 		"ms", float64(took.Microseconds()) / 1000, "request_id", x.requestID, "address", x.address.String(),
-		"user", x.principal.User}
+		"user", x.principal.ID()}
 	if err != nil {
 		attrs = append(attrs, "error", err.Error())
 	}

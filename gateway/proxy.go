@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/valyala/fasthttp"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
@@ -194,7 +195,10 @@ func (p *proxy) credentials(x *exchange) (verified, error) {
 			return verified{}, fault.New(fault.Unauthenticated,
 				"the Authorization header must be Bearer and an access token")
 		}
-		return p.g.auth.verify(bytes.TrimSpace(token))
+		if token = bytes.TrimSpace(token); bytes.HasPrefix(token, []byte(api.KeyPrefix)) {
+			return p.g.auth.verifyKey(x, string(token), p.spec.Sensitive, x.rc.IsGet() || x.rc.IsHead())
+		}
+		return p.g.auth.verify(token)
 	}
 	if ticket := x.rc.QueryArgs().Peek(ticketParam); p.spec.Live.Is() && x.rc.IsGet() && len(ticket) > 0 {
 		return p.g.auth.redeem(x, string(ticket))

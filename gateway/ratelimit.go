@@ -144,13 +144,18 @@ func (g *Gateway) limitAddress(x *exchange, class rpc.Limit) error {
 	return nil
 }
 
+// limitPerson counts a request for the person or the key that it is made for.
 func (g *Gateway) limitPerson(x *exchange) error {
-	if !x.principal.Known() {
+	by, rate := byPerson, api.RatePerPerson
+	if x.principal.IsKey() {
+		by, rate = byKey, api.RatePerKey
+	}
+	key := limitKey{by: by, name: x.principal.ID()}
+	if key.name == "" {
 		return nil
 	}
-	key := limitKey{by: byPerson, name: string(x.principal.User)}
-	if wait, ok := g.limits.spend(key, api.RatePerPerson.Get(g.cfg.Settings)); !ok {
-		g.metrics.limited[byPerson].Inc()
+	if wait, ok := g.limits.spend(key, rate.Get(g.cfg.Settings)); !ok {
+		g.metrics.limited[by].Inc()
 		return fault.New(fault.RateLimited, "too many requests").After(wait)
 	}
 	return nil

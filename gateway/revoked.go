@@ -35,6 +35,9 @@ func errEnded() error {
 // anyone; and what administrators do, and what moves money or roles, is decided by what the user service says now.
 func (p *proxy) accept(x *exchange, v verified) error {
 	x.principal, x.until, x.identity = v.principal, v.until, v.identity()
+	if err := p.spec.CheckKey(x.principal); err != nil {
+		return err
+	}
 	if !x.principal.Known() {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -196,13 +197,17 @@ type PersonTraits struct {
 }
 
 func analytics(name, path, summary string) rpc.Spec {
-	return rpc.Spec{Service: "analytics", Name: name, Method: "GET", Path: path, Access: rpc.User, Summary: summary,
-		Detail: "For the event's managers and administrators."}
+	s := rpc.Spec{Service: "analytics", Name: name, Method: "GET", Path: path, Access: rpc.User, Summary: summary,
+		Detail: "For those who may read the event's numbers."}
+	if strings.HasPrefix(path, "/v1/events/") {
+		s.Scopes = readKeys
+	}
+	return s
 }
 
 func analyticsLive() rpc.Spec {
 	s := analytics("live", "/v1/events/{id}/analytics/live", "The numbers of an event, as they change")
-	s.Live = rpc.LiveByPath("id")
+	s.Live, s.Scopes = rpc.LiveByPath("id"), nil
 	return s
 }
 

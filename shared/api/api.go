@@ -11,7 +11,7 @@ import (
 
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
-	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(),
+	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(), keyEndpoints(),
 		ticketingEndpoints(), attendeeEndpoints(),
 		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), authorityEndpoints(), auditEndpoints())

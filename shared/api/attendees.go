@@ -72,27 +72,29 @@ const (
 // The endpoints about who comes.
 var (
 	ListAttendees = rpc.Endpoint[AttendeePage, List[EventAttendee]]{Spec: rpc.Spec{Service: "ticketing",
+		Scopes: readKeys,
+
 		Name: "attendees", Method: "GET", Path: "/v1/events/{id}/attendees", Access: rpc.User,
 		Summary: "Who comes to an event, for its managers, newest tickets first",
 		Detail: "A search reads 2,000 tickets a page: a page may have few items, and there are more as long as it " +
 			"has a next_cursor.",
 		Faults: forManagers(nil)}}
-	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+	GetAttendeesCSV = rpc.Endpoint[AttendeeExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
 		Name: "attendees_csv", Method: "GET", Path: "/v1/events/{id}/attendees.csv", Access: rpc.User,
 		Summary: "Who comes to an event, as CSV",
 		Detail:  "All of them, or with q those that the list finds, however many they are.",
 		Faults:  forManagers(nil)}}
-	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+	GetAttendeesXLSX = rpc.Endpoint[AttendeeWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
 		Name: "attendees_xlsx", Method: "GET", Path: "/v1/events/{id}/attendees.xlsx", Access: rpc.User,
 		Summary: "Who comes to an event, as an Excel workbook",
 		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the workbook has no such part"})}}
-	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+	GetOrdersCSV = rpc.Endpoint[EventExport, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
 		Name: "orders_csv", Method: "GET", Path: "/v1/events/{id}/orders.csv", Access: rpc.User,
 		Summary: "The orders of an event with their buyers, as CSV",
 		Detail:  "All of them, however many they are.",
 		Faults:  forManagers(nil)}}
-	GetOrdersXLSX = rpc.Endpoint[EventWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing",
+	GetOrdersXLSX = rpc.Endpoint[EventWorkbook, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
 		Name: "orders_xlsx", Method: "GET", Path: "/v1/events/{id}/orders.xlsx", Access: rpc.User,
 		Summary: "The orders of an event with their buyers, as an Excel workbook",
 		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,

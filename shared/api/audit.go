@@ -33,8 +33,9 @@ func AuditClaim(id ids.Audit) string { return claimPrefix + "config." + id.Strin
 type AuditAuthor struct {
 	UserID    ids.User    `json:"user_id,omitempty"`    // the person
 	SessionID ids.Session `json:"session_id,omitempty"` // in which they did it
-	// what did it, if no person did: a service by itself, "admin" for the command line, "nats" for a tool that wrote to
-	// NATS, or a payment provider
+	KeyID     ids.Key     `json:"key_id,omitempty"`     // the API key by which a machine did it for an organizer
+	// what did it, if no person and no key did: a service by itself, "admin" for the command line, "nats" for a tool
+	// that wrote to NATS, or a payment provider
 	Service   string `json:"service,omitempty"`
 	Address   string `json:"address,omitempty"`    // where the request came from
 	RequestID string `json:"request_id,omitempty"` // the one in the logs
@@ -82,7 +83,7 @@ type AuditEntry struct {
 
 // AuditQuery is the request of ListAuditLog.
 type AuditQuery struct {
-	User   string `json:"-" query:"user" maxLength:"40"`    // only what this person did
+	User   string `json:"-" query:"user" maxLength:"40"`    // only what this person or API key did
 	Act    string `json:"-" query:"act" maxLength:"80"`     // only this, such as user.set_roles
 	Object string `json:"-" query:"object" maxLength:"120"` // only what was done to this
 	Event  string `json:"-" query:"event" maxLength:"40"`   // only what was about this event
@@ -94,7 +95,7 @@ type AuditQuery struct {
 // EventAuditQuery is the request of ListEventAuditLog.
 type EventAuditQuery struct {
 	ID   ids.Event `json:"-" path:"id"`
-	User string    `json:"-" query:"user" maxLength:"40"` // only what this person did
+	User string    `json:"-" query:"user" maxLength:"40"` // only what this person or API key did
 	Act  string    `json:"-" query:"act" maxLength:"80"`  // only this, such as payment.refund
 	From string    `json:"-" query:"from"`                // only what was done at this time or later, RFC 3339
 	To   string    `json:"-" query:"to"`                  // only what was done before this time, RFC 3339

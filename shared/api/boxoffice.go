@@ -72,7 +72,8 @@ type SaleTicket struct {
 }
 
 // CreateSale sells at a counter.
-var CreateSale = rpc.Endpoint[NewSale, Sale]{Spec: rpc.Spec{Service: "ticketing", Name: "create_sale",
+var CreateSale = rpc.Endpoint[NewSale, Sale]{Spec: rpc.Spec{Service: "ticketing", Scopes: sellKeys,
+	Name:   "create_sale",
 	Method: "POST", Path: "/v1/box-office/sales", Access: rpc.User, Status: 201, Idempotent: true, Workers: 128,
 	Audited: true, Summary: "Sell tickets at a counter, paid in cash or at a card terminal",
 	Detail: "For the team of the event, those at the doors included. The tickets are from the pool, and good at " +
@@ -136,6 +137,6 @@ var ListFlaggedSales = rpc.Endpoint[EventPage, List[FlaggedSale]]{Spec: rpc.Spec
 type SaleEvent struct {
 	Order   Order            `json:"order"`
 	Payment BoxOfficePayment `json:"payment"`
-	By      string           `json:"by"`                 // who sold it: a user, or a device at a venue
+	By      string           `json:"by"`                 // who sold it: a user, a key, or a device at a venue
 	VenueID ids.Venue        `json:"venue_id,omitempty"` // that sold it by itself
 }

@@ -228,10 +228,11 @@ var (
 		Idempotent: true, MaxBody: 256 << 10, Audited: true,
 		Summary: "Create an event, as a draft",
 		Faults:  rpc.Faults{fault.Conflict: inFlight}}}
-	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Name: "list",
+	ListEvents = rpc.Endpoint[EventQuery, List[Event]]{Spec: rpc.Spec{Service: "event", Scopes: anyKey, Name: "list",
 		Method: "GET", Path: "/v1/events", Access: rpc.Optional, Traffic: &rpc.Traffic{Subject: FactSearches, With: "q",
 			Without: "cursor"}, Near: &rpc.Near{Lease: LeaseEvents}, Summary: "Browse and search events"}}
-	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "get", Method: "GET",
+	GetEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Scopes: anyKey,
+		Name: "get", Method: "GET",
 		Path: "/v1/events/{id}", Access: rpc.Optional, Workers: 256, Queue: 4096,
 		Traffic: &rpc.Traffic{Subject: FactViews, Path: "id"}, Near: &rpc.Near{Lease: LeaseEvents, Path: "id"},
 		Summary: "Read an event",
@@ -273,7 +274,8 @@ var (
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such ticket type",
 			fault.Conflict: cancelled + "; tickets of the type are held or sold; or an event on sale would be left " +
 				"without one"})}}
-	GetCalendar = rpc.Endpoint[EventRef, rpc.Blob]{Spec: rpc.Spec{Service: "event", Name: "calendar", Method: "GET",
+	GetCalendar = rpc.Endpoint[EventRef, rpc.Blob]{Spec: rpc.Spec{Service: "event", Scopes: anyKey,
+		Name: "calendar", Method: "GET",
 		Path: "/v1/events/{id}/calendar.ics", Access: rpc.Optional, Summary: "An event as iCalendar, RFC 5545",
 		Faults: public()}}
 	ListTeam = rpc.Endpoint[EventRef, List[TeamMember]]{Spec: rpc.Spec{Service: "event", Name: "list_team",

@@ -235,10 +235,12 @@ var (
 			fault.Forbidden: "", fault.Conflict: "the order is paid, is being paid, costs nothing or has ended; the " +
 				"provider refuses the payment; or " + inFlight,
 			fault.Expired: "the order has lost its seats"}}}
-	GetPayment = rpc.Endpoint[PaymentRef, Payment]{Spec: rpc.Spec{Service: "payment", Name: "get", Method: "GET",
+	GetPayment = rpc.Endpoint[PaymentRef, Payment]{Spec: rpc.Spec{Service: "payment", Scopes: orderKeys,
+		Name: "get", Method: "GET",
 		Path: "/v1/payments/{id}", Access: rpc.User, Summary: "Read a payment",
 		Faults: hidden(noPayment, "")}}
-	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Name: "refund", Method: "POST",
+	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Scopes: refundKeys,
+		Name: "refund", Method: "POST",
 		Path: "/v1/payments/{id}/refunds", Access: rpc.User, Sensitive: true, PassesOn: true, Status: 201,
 		Idempotent: true, Audited: true,
 		Summary: "Give money back, in whole, by ticket or in part, for the event's managers",
@@ -250,7 +252,8 @@ var (
 				"payment.refund_step_up and needs a fresh proof: then errors has the field step_up",
 			fault.Conflict: "the order is not paid or was paid by another payment; less money than that is left; " +
 				"a ticket was used or given away; or " + inFlight}}}
-	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Name: "refunds",
+	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Scopes: orderKeys,
+		Name:   "refunds",
 		Method: "GET", Path: "/v1/payments/{id}/refunds", Access: rpc.User,
 		Summary: "The refunds of a payment, oldest first",
 		Faults:  hidden(noPayment, "")}}

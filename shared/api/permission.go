@@ -105,10 +105,13 @@ func (t *OrganizerTeam) Permissions(role string) []Permission {
 func (t *OrganizerTeam) RoleOf(user ids.User) string { return roleIn(t.Members, user) }
 
 // Can reports whether a caller may do something at all events of the organizer, and for it itself. An administrator
-// may do everything.
+// may do everything, a key of the organizer what its scopes are for.
 func (t *OrganizerTeam) Can(p rpc.Principal, need Permission) bool {
-	if p.Admin() {
+	switch {
+	case p.Admin():
 		return true
+	case p.IsKey():
+		return p.Organizer == t.ID && slices.Contains(KeyPermissions(p.Scopes), need)
 	}
 	return slices.Contains(t.Permissions(t.RoleOf(p.User)), need)
 }

@@ -127,6 +127,8 @@ var (
 		"Requests a second that one address may make; 0 means any number.", settings.Between(0, 1000000))
 	RatePerPerson = settings.Int("gateway.rate_per_person", 500,
 		"Requests a second that one person may make; 0 means any number.", settings.Between(0, 1000000))
+	RatePerKey = settings.Int("gateway.rate_per_key", 200,
+		"Requests a second that one key of an organizer may make; 0 means any number.", settings.Between(0, 1000000))
 	RateLogin = settings.Int("gateway.rate_login", 60,
 		"Requests a minute that one address may make to the endpoints that check passwords and tokens; 0 means any "+
 			"number.", settings.Between(0, 1000000))
@@ -241,7 +243,7 @@ func Settings() []settings.Definition {
 		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
 		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName, RelyingParty,
 		RelyingPartyOrigins,
-		RatePerAddress, RatePerPerson, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
+		RatePerAddress, RatePerPerson, RatePerKey, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
 		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,

@@ -164,7 +164,7 @@ type Scan struct {
 	// the answer that was given
 	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Gate   string    `json:"gate,omitempty"` // where the scan was made
-	By     string    `json:"by"`             // who scanned: a user, or the pass of a device
+	By     string    `json:"by"`             // who scanned: a user, a key, or the pass of a device
 	At     time.Time `json:"at"`             // when the scan was made
 	// entry: a person comes in. exit: goes out. undo: an admission was taken back
 	Kind    string    `json:"kind" enum:"entry,exit,undo"`
@@ -254,7 +254,7 @@ type PersonRecords struct {
 
 // The endpoints of the ticketing service.
 var (
-	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing",
+	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Scopes: anyKey,
 		Name: "availability", Method: "GET", Path: "/v1/events/{id}/availability", Access: rpc.Optional, Joint: true,
 		Workers: 256, Queue: 4096, Summary: "What is left of an event",
 		Faults: public()}}
@@ -266,10 +266,11 @@ var (
 		Faults: rpc.Faults{fault.SoldOut: "there is no room left",
 			fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun " +
 				"or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
-	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "get_order", Method: "GET",
-		Path: "/v1/orders/{id}", Access: rpc.User, Waits: "id", Summary: "Read an order, or wait until it changes",
-		Detail: "With wait the answer comes as soon as the order changes, or after that time as it is then.",
-		Faults: hidden(noOrder, "")}}
+	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
+		Name: "get_order", Method: "GET", Path: "/v1/orders/{id}", Access: rpc.User, Waits: "id",
+		Summary: "Read an order, or wait until it changes",
+		Detail:  "With wait the answer comes as soon as the order changes, or after that time as it is then.",
+		Faults:  hidden(noOrder, "")}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order",
 		Method: "POST", Path: "/v1/orders/{id}/cancel", Access: rpc.User,
 		Summary: "Give up an order that is pending, was free, or whose money is all back",
@@ -279,28 +280,28 @@ var (
 		Method: "GET", Path: "/v1/me/orders", Access: rpc.User, Summary: "The caller's orders, newest first"}}
 	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets",
 		Method: "GET", Path: "/v1/me/tickets", Access: rpc.User, Summary: "The caller's tickets, newest first"}}
-	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing",
+	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
 		Name: "order_tickets", Method: "GET", Path: "/v1/orders/{id}/tickets", Access: rpc.User,
 		Summary: "The tickets of an order",
 		Faults:  hidden(noOrder, "")}}
-	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing",
+	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
 		Name: "event_orders", Method: "GET", Path: "/v1/events/{id}/orders", Access: rpc.User,
 		Summary: "The orders of an event, for its managers",
 		Faults:  forManagers(nil)}}
-	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "get_ticket", Method: "GET",
-		Path: "/v1/tickets/{id}", Access: rpc.User, Summary: "Read a ticket",
+	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
+		Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}", Access: rpc.User, Summary: "Read a ticket",
 		Faults: hidden(noTicket, "")}}
 	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr",
 		Method: "GET", Path: "/v1/tickets/{id}/qr.png", Access: rpc.User, Summary: "A ticket's code as QR picture",
 		Faults: hidden(noTicket, "")}}
-	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Name: "admit",
-		Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
+	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Scopes: doorKeys,
+		Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
 		Summary: "Admit a ticket at the door",
 		Detail: "A ticket is admitted once; every later scan answers already_admitted. After a scan on the way out " +
 			"it is admitted again, or the answer is no_reentry, by the event's rule.",
 		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
-	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Name: "admissions",
-		Method: "GET", Path: "/v1/events/{id}/admissions", Access: rpc.User,
+	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Scopes: doorKeys,
+		Name: "admissions", Method: "GET", Path: "/v1/events/{id}/admissions", Access: rpc.User,
 		Summary: "Every scan at the doors of an event, newest first",
 		Faults:  forRole("in its team", nil)}}
 

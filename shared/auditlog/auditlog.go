@@ -46,12 +46,13 @@ type Act struct {
 	By *api.AuditAuthor // nil: of the request in the context, see Author
 }
 
-// Author returns who makes the request in ctx, and from where. Without a request it is the service itself.
+// Author returns which person or key makes the request in ctx, and from where. Without a request it is the service
+// itself.
 func Author(ctx context.Context, service string) *api.AuditAuthor {
 	m := rpc.From(ctx)
-	by := &api.AuditAuthor{UserID: m.Principal.User, SessionID: m.Principal.Session, Address: m.Address,
-		RequestID: m.RequestID, Device: device(m.Device)}
-	if by.UserID == "" {
+	by := &api.AuditAuthor{UserID: m.Principal.User, SessionID: m.Principal.Session, KeyID: m.Principal.Key,
+		Address: m.Address, RequestID: m.RequestID, Device: device(m.Device)}
+	if by.UserID == "" && by.KeyID == "" {
 		by.Service = service
 		if m.Caller != "" && m.Caller != "gateway" {
 			by.Service = m.Caller

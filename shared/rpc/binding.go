@@ -215,9 +215,14 @@ func (b *binding) admit(r *nats.Msg, m *Meta, arrived time.Time) error {
 	if err := b.principal(r, m, arrived); err != nil {
 		return err
 	}
+	if b.spec.Access != Internal {
+		if err := b.spec.CheckKey(m.Principal); err != nil {
+			return err
+		}
+	}
 	switch b.spec.Access {
 	case User, Admin:
-		if !m.Principal.Known() {
+		if !m.Principal.Known() && !m.Principal.IsKey() {
 			return fault.New(fault.Unauthenticated, "sign in first")
 		}
 		if b.spec.Access == Admin && !m.Principal.Admin() {

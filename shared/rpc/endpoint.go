@@ -9,6 +9,8 @@ package rpc
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -41,9 +43,11 @@ type Spec struct {
 	Path    string // HTTP path with {name} segments, each a `path:"name"` field of the request
 	Access  Access
 	Callers []string // for Internal: the roles that may call
-	Status  int      // HTTP status of success; 0 means 200
-	Summary string   // one line of documentation
-	Detail  string   // more documentation, if needed
+	// one of which a key must have to call; without any, the endpoint is for people, and keys are refused
+	Scopes  []string
+	Status  int    // HTTP status of success; 0 means 200
+	Summary string // one line of documentation
+	Detail  string // more documentation, if needed
 
 	// Faults says when the endpoint answers with faults, where that does not follow from the rest of its declaration.
 	Faults Faults
@@ -178,6 +182,18 @@ const (
 	DefaultWorkers = 64
 	DefaultQueue   = 1024
 )
+
+// CheckKey returns a Forbidden fault if the caller is a key that the endpoint is not for.
+func (s Spec) CheckKey(p Principal) error {
+	has := func(scope string) bool { return slices.Contains(p.Scopes, scope) }
+	if !p.IsKey() || slices.ContainsFunc(s.Scopes, has) {
+		return nil
+	}
+	if len(s.Scopes) == 0 {
+		return fault.New(fault.Forbidden, "this is for people; a key cannot do it")
+	}
+	return fault.New(fault.Forbidden, "this needs a key with the scope %s", strings.Join(s.Scopes, " or "))
+}
 
 // Subject returns the NATS subject of the endpoint.
 func (s Spec) Subject() string { return "api." + s.Service + "." + s.Name }

@@ -109,6 +109,8 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s is joint, but is no plain GET", d.Subject())
 	case d.Waits != "" && (d.Method != "GET" || !slices.Contains(names, d.Waits)):
 		return fmt.Errorf("%s waits for {%s}, but is no GET with that in its path", d.Subject(), d.Waits)
+	case len(d.Scopes) > 0 && (d.Access == Internal || d.Access == Public || d.Access == Admin || d.Live.Is()):
+		return fmt.Errorf("%s has scopes, but no key may call it", d.Subject())
 	case d.OnBehalf && d.Access != Internal:
 		return fmt.Errorf("%s is called on behalf of a person, but is not internal", d.Subject())
 	case d.PassesOn && (d.Access == Internal || d.Access == Public):

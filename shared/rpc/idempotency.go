@@ -35,7 +35,7 @@ func Answer(ctx context.Context) (scope, key, hash string, ok bool) {
 	return answerScope(m), m.IdempotencyKey, m.BodyHash, true
 }
 
-func answerScope(m *Meta) string { return m.Endpoint + ":" + string(m.Principal.User) }
+func answerScope(m *Meta) string { return m.Endpoint + ":" + m.Principal.ID() }
 
 // once runs an idempotent request, or gives the answer that an earlier run stored.
 func (b *binding) once(ctx context.Context, key string, h nats.Header, body []byte) (answer, error) {

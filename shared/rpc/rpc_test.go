@@ -708,8 +708,13 @@ func TestPrincipal(t *testing.T) {
 			t.Errorf("%s parses as %+v, %v", p, q, err)
 		}
 	}
-	u := string(p.User)
-	for _, bad := range []string{u, u + ";", "x;;", u + ";;Admin", u + ";;a,", u + ";;,a", u + ";;a b", u + ";ses_>;", u + ";;a;b", u + ";;a;fresh;fresh", u + ";;fresh;a", u + ";fresh", ";;admin", " "} {
+	k := rpc.Principal{Key: ids.New[ids.KeyKind](time.Now()), Organizer: ids.New[ids.OrganizerKind](time.Now()), Scopes: []string{"read", "sell"}}
+	if q, err := rpc.ParsePrincipal(k.String()); err != nil || q.String() != k.String() || q.Known() || q.Admin() || q.Fresh || q.ID() != k.Key.String() {
+		t.Errorf("%s parses as %+v, %v", k, q, err)
+	}
+	u, key := string(p.User), string(k.Key)+";"+string(k.Organizer)
+	for _, bad := range []string{u, u + ";", "x;;", u + ";;Admin", u + ";;a,", u + ";;,a", u + ";;a b", u + ";ses_>;", u + ";;a;b", u + ";;a;fresh;fresh", u + ";;fresh;a", u + ";fresh", ";;admin", " ",
+		key, key + ";", key + ";read,", key + ";read;fresh", key + ";read;", string(k.Key) + ";;read", string(k.Key) + ";" + u + ";read", "key_x;" + string(k.Organizer) + ";read"} {
 		if p, err := rpc.ParsePrincipal(bad); err == nil {
 			t.Errorf("%q parses as %+v", bad, p)
 		}

@@ -56,7 +56,8 @@ const (
 // RoleAdmin is the role of administrators.
 const RoleAdmin = "admin"
 
-// Principal is a verified identity. The zero value is a caller without one.
+// Principal is a verified identity: of a person, or of a key, by which a machine acts for an organizer. The zero value
+// is a caller without one.
 type Principal struct {
 	User    ids.User
 	Session ids.Session
@@ -64,10 +65,28 @@ type Principal struct {
 	// Fresh says that the person has proven who they are a moment ago: see Spec.StepUp. It is known where the gateway
 	// asks the user service: on endpoints that are Sensitive.
 	Fresh bool
+
+	Key       ids.Key // if set, only the two below are set beside it
+	Organizer ids.Organizer
+	Scopes    []string // what the key is for
 }
 
-// Known reports whether there is an identity.
+// Known reports whether there is the identity of a person.
 func (p Principal) Known() bool { return p.User != "" }
+
+// IsKey reports whether there is the identity of a key.
+func (p Principal) IsKey() bool { return p.Key != "" }
+
+// Owns reports whether p is the person to whom something belongs. A key is nobody's.
+func (p Principal) Owns(user ids.User) bool { return p.Known() && p.User == user }
+
+// ID returns the id of the person or key, "" without an identity.
+func (p Principal) ID() string {
+	if p.IsKey() {
+		return p.Key.String()
+	}
+	return p.User.String()
+}
 
 // Is reports whether p has the role.
 func (p Principal) Is(role string) bool { return slices.Contains(p.Roles, role) }
@@ -78,8 +97,12 @@ func (p Principal) Admin() bool { return p.Is(RoleAdmin) }
 // fresh ends the wire form of a principal that is.
 const fresh = ";fresh"
 
-// String returns the wire form: user;session;role,role, and ;fresh if it is. It is empty without an identity.
+// String returns the wire form: user;session;role,role, and ;fresh if it is, or key;organizer;scope,scope. It is empty
+// without an identity.
 func (p Principal) String() string {
+	if p.IsKey() {
+		return string(p.Key) + ";" + string(p.Organizer) + ";" + strings.Join(p.Scopes, ",")
+	}
 	if !p.Known() {
 		return ""
 	}
@@ -101,6 +124,9 @@ func ParsePrincipal(s string) (Principal, error) {
 	if !ok || !ok2 {
 		return Principal{}, fmt.Errorf("principal %q: want user;session;roles", s)
 	}
+	if strings.HasPrefix(user, keyForm) {
+		return parseKey(user, session, roles)
+	}
 	var err error
 	if p.User, err = ids.Parse[ids.UserKind](user); err != nil {
 		return Principal{}, fmt.Errorf("principal: user: %w", err)
@@ -118,6 +144,25 @@ func ParsePrincipal(s string) (Principal, error) {
 	for _, role := range p.Roles {
 		if !token(role) {
 			return Principal{}, fmt.Errorf("principal: bad role %q", role)
+		}
+	}
+	return p, nil
+}
+
+// keyForm begins the wire form of a key.
+const keyForm = "key_"
+
+func parseKey(key, organizer, scopes string) (p Principal, err error) {
+	if p.Key, err = ids.Parse[ids.KeyKind](key); err != nil {
+		return Principal{}, fmt.Errorf("principal: key: %w", err)
+	}
+	if p.Organizer, err = ids.Parse[ids.OrganizerKind](organizer); err != nil {
+		return Principal{}, fmt.Errorf("principal: organizer: %w", err)
+	}
+	p.Scopes = strings.Split(scopes, ",")
+	for _, scope := range p.Scopes {
+		if !token(scope) {
+			return Principal{}, fmt.Errorf("principal: bad scope %q", scope)
 		}
 	}
 	return p, nil

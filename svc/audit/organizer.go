@@ -201,8 +201,8 @@ func (s *Service) exportOrganizer(ctx context.Context, req *api.OrganizerAuditEx
 
 // Header returns the names of the columns that Cells fills.
 func Header() []string {
-	return []string{"number", "id", "at", "act", "object", "event_id", "refused", "user_id", "session_id", "service",
-		"address", "request_id", "device", "before", "after", "hash"}
+	return []string{"number", "id", "at", "act", "object", "event_id", "refused", "user_id", "session_id", "key_id",
+		"service", "address", "request_id", "device", "before", "after", "hash"}
 }
 
 // Cells returns a line of the log as a row of a table.
@@ -219,6 +219,6 @@ func Cells(e *api.AuditEntry) []string {
 	}
 	by := e.By
 	return []string{strconv.FormatInt(e.Number, 10), e.ID.String(), e.At.Format(time.RFC3339Nano), e.Act, e.Object,
-		e.EventID.String(), strconv.FormatBool(e.Refused), by.UserID.String(), by.SessionID.String(), by.Service,
-		by.Address, by.RequestID, by.Device, object(e.Before), object(e.After), e.Hash}
+		e.EventID.String(), strconv.FormatBool(e.Refused), by.UserID.String(), by.SessionID.String(), by.KeyID.String(),
+		by.Service, by.Address, by.RequestID, by.Device, object(e.Before), object(e.After), e.Hash}
 }

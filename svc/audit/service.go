@@ -154,7 +154,10 @@ func (s *Service) page(ctx context.Context, f filter, from, to string, page api.
 	f.limit = limit + 1
 	var check fault.Check
 	_, err = ids.Parse[ids.UserKind](f.user)
-	check.Field(f.user == "" || err == nil, "user", "must be the id of a person")
+	if err != nil {
+		_, err = ids.Parse[ids.KeyKind](f.user)
+	}
+	check.Field(f.user == "" || err == nil, "user", "must be the id of a person or of an API key")
 	_, err = ids.Parse[ids.EventKind](f.event)
 	check.Field(f.event == "" || err == nil, "event", "must be the id of an event")
 	f.from, f.to = moment(&check, "from", from), moment(&check, "to", to)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,7 +28,7 @@ type row struct {
 	Act     string
 	Object  string
 	EventID ids.Event
-	UserID  ids.User
+	UserID  string // of the person or the API key
 	Data    string
 	Hash    string
 
@@ -41,7 +42,8 @@ func newRow(data []byte) (row, error) {
 		return row{}, err
 	}
 	return row{ID: line.ID, At: store.Time(line.At), Act: line.Act, Object: line.Object, EventID: line.EventID,
-		UserID: line.By.UserID, Data: string(data), OrganizerID: organizerOf(&line)}, nil
+		UserID: cmp.Or(line.By.UserID.String(), line.By.KeyID.String()), Data: string(data),
+		OrganizerID: organizerOf(&line)}, nil
 }
 
 // entry returns what a caller reads.

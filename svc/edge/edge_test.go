@@ -514,13 +514,13 @@ func TestAdmitThere(t *testing.T) {
 	x.admits()
 	client := rpc.NewClient(x.nc, rpc.ClientConfig{Name: line.Hub})
 	_, err := rpc.Call(t.Context(), client, line.AdmitThere, &line.Admit{Edge: "another", EventID: x.event.EventID,
-		Code: x.code(x.tickets[0]), By: userOf("dora")})
+		Code: x.code(x.tickets[0]), By: userOf("dora").String()})
 	if !fault.Is(err, fault.Precondition) {
 		t.Errorf("what another computer is asked: %v", err)
 	}
 	for _, want := range []string{api.Admitted, api.AlreadyAdmitted} {
 		got, err := rpc.Call(t.Context(), client, line.AdmitThere, &line.Admit{EventID: x.event.EventID,
-			Code: x.code(x.tickets[0]), By: userOf("dora")})
+			Code: x.code(x.tickets[0]), By: userOf("dora").String()})
 		if err != nil || got.Result != want || got.Ticket.ID != x.tickets[0].ID {
 			t.Errorf("%+v %v, want %s", got, err, want)
 		}

@@ -227,7 +227,7 @@ func (s *Service) admitThere(ctx context.Context, req *line.Admit) (*api.Admissi
 	if !req.Until.IsZero() && s.clock.Now().After(req.Until) {
 		return nil, fault.New(fault.Timeout, "the scan came too late to be answered: scan it again")
 	}
-	v, err := s.doors.Scan(ctx, doors.Shown{EventID: req.EventID, Code: req.Code, Gate: req.Gate, By: string(req.By),
+	v, err := s.doors.Scan(ctx, doors.Shown{EventID: req.EventID, Code: req.Code, Gate: req.Gate, By: req.By,
 		Exit: req.Exit})
 	if err != nil {
 		return nil, err

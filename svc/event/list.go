@@ -116,7 +116,12 @@ func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 		f.terms = terms(req.Q)
 		f.impossible = len(f.terms) == 0 // only signs: no event has them
 	}
-	if f.status != api.EventPublished && !p.Admin() {
+	switch {
+	case f.status == api.EventPublished || p.Admin():
+	case p.IsKey():
+		f.impossible = f.impossible || f.organizer != "" && f.organizer != p.Organizer
+		f.organizer = p.Organizer
+	default:
 		f.of = p.User
 		f.impossible = f.impossible || !p.Known()
 	}

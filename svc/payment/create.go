@@ -222,7 +222,7 @@ func (s *Service) Visible(ctx context.Context, id ids.Payment) (*record.Payment,
 	if err != nil {
 		return nil, err
 	}
-	if row.UserID == rpc.Caller(ctx).User {
+	if rpc.Caller(ctx).Owns(row.UserID) {
 		return row, nil
 	}
 	return row, s.require(ctx, row, api.MayReadMoney)

@@ -35,7 +35,7 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 	due, err := rpc.Call(ctx, s.client, api.DecideRefund, &api.RefundOrder{RefundID: id,
 		OrderID: payment.OrderID, PaymentID: payment.ID, Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason,
 		KeepTickets: req.KeepTickets})
-	hidden := payment.UserID != rpc.Caller(ctx).User
+	hidden := !rpc.Caller(ctx).Owns(payment.UserID)
 	if f := fault.From(err); hidden && f != nil && f.Code == fault.Forbidden && len(f.Fields) == 0 {
 		return nil, missing
 	}

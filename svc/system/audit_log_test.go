@@ -118,7 +118,10 @@ func (w *world) dueByHand(owner string) ids.Refund {
 	return due.ID
 }
 
-const organizers = "see TestChangesOfOrganizersAreAudited of the event service"
+const (
+	organizers = "see TestChangesOfOrganizersAreAudited of the event service"
+	keysOfThem = "see TestKeys of the event service"
+)
 
 // elsewhere are the audited acts that are not done here, and why.
 var elsewhere = map[string]string{
@@ -136,6 +139,10 @@ var elsewhere = map[string]string{
 	"event.transfer_organizer": organizers,
 	"event.set_role":           organizers,
 	"event.delete_role":        organizers,
+	"event.create_api_key":     keysOfThem,
+	"event.update_api_key":     keysOfThem,
+	"event.delete_api_key":     keysOfThem,
+	"event.rotate_api_key":     keysOfThem,
 }
 
 // Every audited act is done once, and has its line: who, from where, what and to what.

@@ -56,6 +56,7 @@ func mayCall() map[string]string {
 		"event.get_organizer": members, "event.list_members": members, "event.list_roles": members, "event.update_organizer": owners,
 		"event.set_member": owners, "event.delete_member": owners, "event.invite_member": owners, "event.uninvite_member": owners,
 		"event.transfer_organizer": owners, "event.set_role": owners, "event.delete_role": owners,
+		"event.create_api_key": owners, "event.list_api_keys": owners, "event.update_api_key": owners, "event.delete_api_key": owners, "event.rotate_api_key": owners,
 	}
 }
 
@@ -128,6 +129,7 @@ type world struct {
 	session       ids.Session         // of the buyer, besides the one that calls
 	members       map[string]ids.User // one that each person may remove from the team
 	passes        map[string]ids.Pass // one that each person may delete
+	keys          map[string]ids.Key  // one that each person may delete
 	owner         person
 }
 
@@ -137,7 +139,7 @@ func (s *site) world(people []person, admin string) *world {
 	for _, p := range people {
 		who[p.name] = p
 	}
-	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}}
+	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}, keys: map[string]ids.Key{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
 	s.login("buyer@example.org")
 	w.session = call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
@@ -150,8 +152,12 @@ func (s *site) world(people []person, admin string) *world {
 		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.RoleDoor})
 		w.passes[p.name] = call[api.NewPassSecret](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/passes", owner, api.NewPass{Name: p.name}).ID
 	}
+	for _, k := range call[api.List[api.APIKey]](s, 200, "GET", w.organizer()+"/api-keys", owner, nil).Items { // of the world before
+		call[any](s, 204, "DELETE", w.organizer()+"/api-keys/"+k.ID.String(), owner, nil)
+	}
 	for _, p := range people {
 		call[api.Role](s, 200, "PUT", w.organizer()+"/roles/of-"+p.name, owner, map[string]any{"permissions": []string{"door.admit"}})
+		w.keys[p.name] = call[api.APIKeySecret](s, 201, "POST", w.organizer()+"/api-keys", owner, map[string]any{"name": p.name, "scopes": []string{api.ScopeRead}}).ID
 	}
 	for _, e := range []api.Event{w.event, w.draft} {
 		for _, role := range []string{api.RoleManager, api.RoleDoor} {
@@ -242,6 +248,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			}
 		case ids.Pass:
 			id = w.passes[p.name].String()
+		case ids.Key:
+			id = w.keys[p.name].String()
 		default:
 			w.s.t.Fatalf("%s: what is the %s in its path?", d.Subject(), name)
 		}
@@ -285,6 +293,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"role": api.RoleOwner}
 	case "api.event.set_role":
 		return map[string]any{"permissions": []string{"door.admit", "door.undo"}}
+	case "api.event.create_api_key":
+		return map[string]any{"name": "Till", "scopes": []string{api.ScopeSell}}
 	case "api.user.confirm_factor":
 		return map[string]string{"code": "123456"}
 	case "api.event.set_team_member":
@@ -314,7 +324,7 @@ func (w *world) seen() string {
 	w.s.t.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	var b strings.Builder
-	for _, path := range []string{w.organizer(), w.organizer() + "/members", w.organizer() + "/roles", event, event + "/team", event + "/admissions", event + "/leases", event + "/passes", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
+	for _, path := range []string{w.organizer(), w.organizer() + "/members", w.organizer() + "/roles", w.organizer() + "/api-keys", event, event + "/team", event + "/admissions", event + "/leases", event + "/passes", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
 		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String(),
 		"/v1/venues/" + w.venue.ID.String()} {
 		got, err := w.s.send("GET", path, w.admin, nil)

@@ -66,7 +66,7 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 	row.PaymentID = paymentOf(row.ID, row.Total)
 	sale, tickets := s.draftSale(req, row, now)
 	made.row = row
-	made.sale = &saleMade{payment: req.Payment, by: rpc.Caller(ctx).User.String(), tickets: tickets}
+	made.sale = &saleMade{payment: req.Payment, by: rpc.Caller(ctx).ID(), tickets: tickets}
 	made.sale.line, err = auditlog.NewMessage(ctx, "ticketing", auditlog.Act{At: now, Object: row.ID.String(),
 		Event: row.EventID, After: map[string]any{"total": row.money(row.Total), "method": req.Payment.Method,
 			"tickets": len(tickets)}})

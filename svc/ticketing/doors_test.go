@@ -231,7 +231,7 @@ func TestDoorsGoAndComeBack(t *testing.T) {
 			t.Errorf("taken: %+v", got)
 		}
 		h.there = func(_ context.Context, req *line.There) (*api.AdmissionResult, error) {
-			if req.VenueID != e.session.VenueID || req.Code != codes[1].Code || req.Gate != "hub" || req.By != ownerOf(offer) {
+			if req.VenueID != e.session.VenueID || req.Code != codes[1].Code || req.Gate != "hub" || req.By != ownerOf(offer).String() {
 				t.Errorf("the venue is asked %+v", req)
 			}
 			return &api.AdmissionResult{Result: api.Admitted}, nil

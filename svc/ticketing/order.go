@@ -234,7 +234,7 @@ func (s *Service) visibleOrder(ctx context.Context, id ids.Order) (orderRow, err
 		return orderRow{}, err
 	}
 	caller := rpc.Caller(ctx)
-	if row.UserID == caller.User || caller.Admin() {
+	if caller.Owns(row.UserID) || caller.Admin() {
 		return row, nil
 	}
 	offer, err := s.offers.Get(ctx, row.EventID)
@@ -251,7 +251,7 @@ func (s *Service) cancelOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 	if err != nil {
 		return nil, err
 	}
-	if row.UserID != rpc.Caller(ctx).User {
+	if !rpc.Caller(ctx).Owns(row.UserID) {
 		if _, err := s.offerAs(ctx, row.EventID, api.MayRefund); err != nil {
 			return nil, err
 		}

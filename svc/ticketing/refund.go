@@ -3,6 +3,7 @@ package ticketing
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -47,6 +48,15 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 	s.publishChanges(req.OrderID)
 	s.returnSeats(ctx, req.OrderID)
 	return &due, nil
+}
+
+// moreThan is the fault of a caller who would give more money back at once than goes without a fresh proof of a person.
+func moreThan(ctx context.Context, most int64) error {
+	if !rpc.Caller(ctx).IsKey() {
+		return rpc.StepUpNeeded()
+	}
+	return fault.New(fault.Forbidden, "a key gives back less money at once; a person has to do this").
+		About("amount", fmt.Sprintf("must be at most %d for a key", most))
 }
 
 // decision is what is taken back of a paid order.

@@ -11,7 +11,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -121,7 +120,7 @@ func (db ticketStore) refund(
 			return err
 		}
 		if due = d.due; due.Amount.Amount > most {
-			return rpc.StepUpNeeded()
+			return moreThan(ctx, most)
 		}
 		line := refundLine{due.PaymentID, row.ID, due.Amount, due.Tickets, req.KeepTickets}
 		if err := auditlog.Add(ctx, tx, "ticketing", auditlog.Act{Act: "payment.refund", At: now,

@@ -42,7 +42,7 @@ func (s *Service) visibleTicket(ctx context.Context, id ids.Ticket) (ticketRow, 
 		return ticketRow{}, err
 	}
 	caller := rpc.Caller(ctx)
-	if row.OwnerID == caller.User || caller.Admin() {
+	if caller.Owns(row.OwnerID) || caller.Admin() {
 		return row, nil
 	}
 	offer, err := s.offers.Get(ctx, row.EventID)

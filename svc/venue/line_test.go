@@ -281,7 +281,7 @@ func TestAdmissionIsForwardedToTheVenue(t *testing.T) {
 		id, n := h.place(person())
 		e := h.edge(id, n, "edge-one-1")
 		there := line.There{VenueID: id, Admit: line.Admit{EventID: ids.New[ids.EventKind](time.Now()), Code: "code",
-			Gate: "north", By: person().User}}
+			Gate: "north", By: person().User.String()}}
 		admit := func() (*api.AdmissionResult, error) { return rpc.Call(t.Context(), h.inside, line.AdmitAt, &there) }
 		refused := func(says string, code fault.Code) {
 			t.Helper()

@@ -346,7 +346,7 @@ type Admit struct {
 	Code    string    `json:"code"`
 	Gate    string    `json:"gate,omitempty"`
 	Exit    bool      `json:"exit,omitempty"` // the person goes out
-	By      ids.User  `json:"by"`
+	By      string    `json:"by"`             // a user or a key
 	// Until is when nobody waits for the answer any more, by the hub's clock. A message may be on its way for longer
 	// than its line is cut: a ticket must not be used up when its holder has long been sent away.
 	Until time.Time `json:"until"`

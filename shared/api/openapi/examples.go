@@ -51,6 +51,7 @@ func example[Req, Resp any](e rpc.Endpoint[Req, Resp], req Req) Example {
 // read.
 const (
 	anEvent     ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aKey        ids.Key        = "key_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	anOrganizer ids.Organizer  = "org_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aType       ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aUser       ids.User       = "usr_01k3q8v5z7m2n4p6r8s9t0w1xy"
@@ -111,7 +112,7 @@ func account() []Example {
 }
 
 func organizer() []Example {
-	kassel := "kassel-opera"
+	kassel, hour := "kassel-opera", 3600
 	return []Example{
 		example(api.CreateOrganizer, api.NewOrganizer{Name: "Opera Kassel", LegalName: "Oper Kassel gGmbH",
 			Address: "Friedrichsplatz 15\n34117 Kassel", Country: "DE", TaxID: "DE123456788", Currency: "EUR",
@@ -130,6 +131,12 @@ func organizer() []Example {
 			Email: "robin@example.org"}),
 		example(api.DeleteRole, api.RoleRef{ID: anOrganizer, Name: "box-office"}),
 		example(api.PutOrganizerMember, api.SetOrganizerMember{ID: anOrganizer, UserID: aUser, Role: api.RoleOwner}),
+		example(api.CreateAPIKey, api.NewAPIKey{ID: anOrganizer, Name: "Box office of the opera",
+			Scopes: []string{api.ScopeSell, api.ScopeDoor}}),
+		example(api.ListAPIKeys, api.OrganizerRef{ID: anOrganizer}),
+		example(api.UpdateAPIKey, api.PatchAPIKey{ID: anOrganizer, KeyID: aKey, Name: &kassel}),
+		example(api.RotateAPIKey, api.RotateKey{ID: anOrganizer, KeyID: aKey, Grace: &hour}),
+		example(api.DeleteAPIKey, api.APIKeyRef{ID: anOrganizer, KeyID: aKey}),
 		example(api.TransferOrganizer, api.NewOwner{ID: anOrganizer, UserID: aUser}),
 	}
 }

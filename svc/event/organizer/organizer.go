@@ -60,6 +60,12 @@ func (s *Organizers) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListRoles, s.roles)
 	rpc.Handle(srv, api.PutRole, s.putRole)
 	rpc.Handle(srv, api.DeleteRole, s.deleteRole)
+	rpc.Handle(srv, api.CreateAPIKey, s.createKey)
+	rpc.Handle(srv, api.ListAPIKeys, s.listKeys)
+	rpc.Handle(srv, api.UpdateAPIKey, s.updateKey)
+	rpc.Handle(srv, api.DeleteAPIKey, s.deleteKey)
+	rpc.Handle(srv, api.RotateAPIKey, s.rotateKey)
+	rpc.Handle(srv, api.CheckKey, s.checkKey)
 }
 
 // Bounds of organizers. Texts are counted in characters.

@@ -35,7 +35,7 @@ func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.A
 	}
 	now := store.Time(s.now())
 	shown := scan{exit: exit, letsBackIn: offer.Event.LetsBackIn(), row: scanRow{ID: ids.New[ids.AdmissionKind](now),
-		EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).User.String(), At: now}}
+		EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).ID(), At: now}}
 	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:
@@ -56,7 +56,7 @@ func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.A
 	}
 	if v.elsewhere != nil {
 		return s.admitThere(ctx, v.elsewhere, line.Admit{EventID: req.EventID, Code: shownCode, Gate: req.Gate,
-			Exit: exit, By: rpc.Caller(ctx).User})
+			Exit: exit, By: rpc.Caller(ctx).ID()})
 	}
 	out := &api.AdmissionResult{Result: v.result}
 	if v.ticket.ID != "" && v.result != api.WrongEvent {

@@ -22,7 +22,7 @@ func (s *Doors) undo(ctx context.Context, req *api.AdmissionRef) (*api.Scan, err
 		return nil, err
 	}
 	now := store.Time(s.now())
-	undo := scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, ScannedBy: rpc.Caller(ctx).User.String(),
+	undo := scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, ScannedBy: rpc.Caller(ctx).ID(),
 		At: now, Kind: line.ScanUndo}
 	row, err := s.db.undo(ctx, req.ID, undo)
 	if err != nil {
