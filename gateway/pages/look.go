@@ -64,6 +64,9 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"n":     words.counted,
 		"asset": s.assets.address,
 		"money": func(m api.Money) string { return m.In(lang) },
+		"times": func(m api.Money, n int) api.Money {
+			return api.Money{Amount: m.Amount * int64(n), Currency: m.Currency}
+		},
 		"span": func(e *api.Event) string {
 			return s.zones.Span(lang, e.StartsAt, e.EndsAt, e.Timezone)
 		},
