@@ -32,7 +32,7 @@ func TestCancelledLargeEvent(t *testing.T) {
 		for some := range slices.Chunk(orders, sweepSize) {
 			together(some, func(_ int, id ids.Order) {
 				if err := s.inv.Sell(t.Context(), inventory.Ref{Event: offer.Event.ID, Order: id}, "", lines,
-					"test"); err != nil {
+					"test", nil); err != nil {
 					t.Error(err)
 				}
 			})

@@ -164,7 +164,7 @@ func (s *Service) hold(
 	ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time,
 	tag string,
 ) error {
-	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
+	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag, nil)
 	switch {
 	case errors.Is(err, inventory.ErrClosed): // an instance that filled it in again did not come to its end
 		err = s.refill(ctx, ref.Event)
@@ -179,7 +179,7 @@ func (s *Service) hold(
 	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer), ""); err != nil {
 		return err
 	}
-	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag)
+	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag, nil)
 }
 
 // undoWithin bounds how long the request of a failed order takes to give its seats back.

@@ -153,7 +153,7 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 	err = s.inv.Confirm(ctx, order.ref())
 	if errors.Is(err, inventory.ErrGone) {
 		late = true
-		err = s.inv.Sell(ctx, order.ref(), order.UserID, order.lines(), p.ID.String())
+		err = s.inv.Sell(ctx, order.ref(), order.UserID, order.lines(), p.ID.String(), nil)
 	}
 	if fault.Is(err, fault.SoldOut) {
 		due.Reason = api.RefundSoldOut
@@ -281,7 +281,7 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	if row = known[row.ID].row; err != nil || row.Status != api.OrderPaid {
 		return err
 	}
-	err = s.inv.Sell(ctx, row.ref(), row.UserID, known[row.ID].lines, "free")
+	err = s.inv.Sell(ctx, row.ref(), row.UserID, known[row.ID].lines, "free", nil)
 	if fault.Is(err, fault.SoldOut) {
 		s.metrics.branch("free_sold_out")
 		s.log.WarnContext(ctx, "an order is taken back that was paid at once: its hold had ended, its seats are taken",

@@ -53,8 +53,8 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 			"paid and gone":            s.inv.Return(ctx, ref(lost.ID)),
 			"pending and gone":         s.inv.Release(ctx, ref(freed.ID)),
 			"paid with fewer seats":    s.inv.Reduce(ctx, ref(kept.ID), []inventory.Line{{Type: typ, N: 1}}),
-			"cancelled and sold":       s.inv.Sell(ctx, ref(back.ID), buyer, lines, "stray"),
-			"sold without an order":    s.inv.Sell(ctx, ref(ids.New[ids.OrderKind](time.Now())), buyer, lines, "stray"),
+			"cancelled and sold":       s.inv.Sell(ctx, ref(back.ID), buyer, lines, "stray", nil),
+			"sold without an order":    s.inv.Sell(ctx, ref(ids.New[ids.OrderKind](time.Now())), buyer, lines, "stray", nil),
 			"held, not yet an order":   s.inv.Hold(ctx, flight, buyer, lines, h.clock.Now().Add(time.Hour)),
 			"another event, untouched": nil,
 		} {

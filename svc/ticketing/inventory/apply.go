@@ -1,8 +1,10 @@
 package inventory
 
 import (
+	"maps"
 	"slices"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
@@ -22,6 +24,7 @@ const (
 	returnLeased
 	moveLease
 	mendLease
+	setCode
 	resize
 	openPool
 	openClosed
@@ -34,11 +37,13 @@ const (
 type op struct {
 	kind opKind
 	Ref
-	entry    Entry      // hold, mend: the entry to be; extend: Expires; reduce and those with a revision: Lines
-	seen     Entry      // mend: the entry that it replaces
-	revision int64      // resize, openPool, openClosed: of the event
-	base     checkpoint // rebase: the checkpoint that was written
-	lease    *leaseOp   // those of leases
+	entry    Entry            // hold, mend: the entry to be; extend: Expires; reduce and those with a revision: Lines
+	seen     Entry            // mend: the entry that it replaces
+	revision int64            // resize, openPool, openClosed: of the event
+	base     checkpoint       // rebase: the checkpoint that was written
+	lease    *leaseOp         // those of leases
+	terms    *Terms           // hold with a code, setCode
+	quotas   []api.QuotaShare // those with quantities
 }
 
 // ofPool reports whether the operation is about a pool, and not about an order.
@@ -57,11 +62,12 @@ type round struct {
 	exists     bool
 	before     *state
 	checkpoint checkpoint
-	after      map[ids.Order]Entry // of the orders that were changed
-	changed    []ids.Order         // in the order of change
-	size       int                 // of the changes, about
-	in         []int               // the indexes of the operations
-	answers    []error             // one for each of them
+	after      map[ids.Order]Entry    // of the orders that were changed
+	changed    []ids.Order            // in the order of change
+	codes      map[ids.PromoCode]Code // that were changed
+	size       int                    // of the changes, about
+	in         []int                  // the indexes of the operations
+	answers    []error                // one for each of them
 }
 
 func newRound(st *state) *round {
@@ -81,6 +87,9 @@ func (r *round) apply(o *op) bool {
 	if r.size >= maxRecord {
 		return false
 	}
+	if _, changed := r.codes[o.codeSet()]; changed {
+		return false // a limit counts from a commit on, so that each record can be checked by itself
+	}
 	if o.ofPool() {
 		r.answers = append(r.answers, r.adapt(o))
 		return true
@@ -88,6 +97,10 @@ func (r *round) apply(o *op) bool {
 	e := roundEntry{Ref: o.Ref, before: r.entry(o.Order)}
 	r.answers = append(r.answers, r.change(o, &e))
 	if e.changed {
+		r.uses(&e)
+		if o.kind == mend {
+			r.mended(e.after.Code)
+		}
 		if _, again := r.after[o.Order]; !again {
 			r.changed = append(r.changed, o.Order)
 		}
@@ -110,6 +123,11 @@ func (r *round) record() record {
 	for i, id := range r.changed {
 		rec.Orders[i] = change{ID: id, Entry: r.after[id]}
 		rec.Orders[i].Changed = 0
+	}
+	if len(r.codes) > 0 {
+		for _, id := range slices.Sorted(maps.Keys(r.codes)) {
+			rec.Codes = append(rec.Codes, r.codes[id])
+		}
 	}
 	return rec
 }
@@ -139,8 +157,10 @@ func (r *round) change(o *op, e *roundEntry) error {
 		case Sold:
 			return nil
 		case Held:
-			r.add(e.before.Lines, -1, +1)
-			e.becomes(Entry{State: Sold, Lines: e.before.Lines, User: e.before.User, Op: e.before.Op})
+			r.add(e.before, e.before.Lines, -1, +1)
+			after := e.before
+			after.State, after.Expires = Sold, 0
+			e.becomes(after)
 			return nil
 		}
 		return ErrGone
@@ -149,23 +169,23 @@ func (r *round) change(o *op, e *roundEntry) error {
 		case Sold:
 			return ErrSold
 		case Held:
-			r.add(e.before.Lines, -1, 0)
+			r.add(e.before, e.before.Lines, -1, 0)
 			e.becomes(Entry{})
 		}
 		return nil
 	case undo:
 		if e.before.State == Held && e.before.Op == o.entry.Op {
-			r.add(e.before.Lines, -1, 0)
+			r.add(e.before, e.before.Lines, -1, 0)
 			e.becomes(Entry{})
 		}
 		return nil
 	case returnAll:
 		switch e.before.State {
 		case Sold:
-			r.add(e.before.Lines, 0, -1)
+			r.add(e.before, e.before.Lines, 0, -1)
 			e.becomes(Entry{})
 		case Held:
-			r.add(e.before.Lines, -1, 0)
+			r.add(e.before, e.before.Lines, -1, 0)
 			e.becomes(Entry{})
 		}
 		return nil
@@ -198,7 +218,7 @@ func (r *round) reduce(o *op, e *roundEntry) {
 				kept = min(k.N, l.N)
 			}
 		}
-		r.add([]Line{{l.Type, l.N - kept}}, -held, -sold)
+		r.add(e.before, []Line{{l.Type, l.N - kept}}, -held, -sold)
 		if kept > 0 {
 			after.Lines = append(after.Lines, Line{l.Type, kept})
 		}
@@ -236,13 +256,24 @@ func (r *round) hold(o *op, e *roundEntry) error {
 // fill gives an order that has nothing the seats of the operation, all or none.
 func (r *round) fill(o *op, e *roundEntry) error {
 	held, sold := o.entry.signs()
+	if o.terms != nil && o.kind == hold {
+		c := r.know(o.terms)
+		if c.full() {
+			return ErrUsedUp
+		}
+		defer func() {
+			if e.changed {
+				r.putCode(c)
+			}
+		}()
+	}
 	for i, l := range o.entry.Lines {
-		c := r.counts(l.Type)
-		if c == nil || l.N <= 0 || c.Available() < l.N {
-			r.add(o.entry.Lines[:i], -held, -sold)
+		c := r.index(l.Type)
+		if c < 0 || l.N <= 0 || r.free(c, o.entry.Code) < l.N {
+			r.add(o.entry, o.entry.Lines[:i], -held, -sold)
 			return ErrSoldOut
 		}
-		r.add(o.entry.Lines[i:i+1], held, sold)
+		r.add(o.entry, o.entry.Lines[i:i+1], held, sold)
 	}
 	e.becomes(o.entry)
 	return nil
@@ -254,21 +285,27 @@ func (r *round) mend(o *op, e *roundEntry) error {
 		return errChanged
 	}
 	held, sold := e.before.signs()
-	r.add(e.before.Lines, -held, -sold)
+	r.add(e.before, e.before.Lines, -held, -sold)
 	if err := r.fill(o, e); err != nil {
-		r.add(e.before.Lines, held, sold)
+		r.add(e.before, e.before.Lines, held, sold)
 		return err
 	}
 	e.changed = e.before.State != "" || e.after.State != ""
 	return nil
 }
 
-// add moves the lines into (+1) or out of (-1) the held and sold counts.
-func (r *round) add(lines []Line, held, sold int) {
+// add moves lines of an order into (+1) or out of (-1) the held and sold counts.
+func (r *round) add(e Entry, lines []Line, held, sold int) {
 	for _, l := range lines {
-		if c := r.counts(l.Type); c != nil {
-			c.Held += held * l.N
-			c.Sold += sold * l.N
+		i := r.index(l.Type)
+		if i < 0 {
+			continue
+		}
+		c := &r.Types[i]
+		c.Held += held * l.N
+		c.Sold += sold * l.N
+		if e.Code != "" {
+			r.takes(e.Code, i, (held+sold)*l.N)
 		}
 	}
 }
@@ -287,7 +324,7 @@ func (e *roundEntry) becomes(after Entry) { e.after, e.changed = after, true }
 // same reports whether two entries are equal.
 func (e Entry) same(other Entry) bool {
 	return e.State == other.State && e.Expires == other.Expires && e.User == other.User && e.Op == other.Op &&
-		slices.Equal(e.Lines, other.Lines)
+		e.Code == other.Code && slices.Equal(e.Lines, other.Lines)
 }
 
 // adapt applies an operation on the pool itself.
@@ -310,6 +347,8 @@ func (r *round) adapt(o *op) error {
 		return r.moveLease(o)
 	case mendLease:
 		return r.mendLease(o)
+	case setCode:
+		return r.setCode(o)
 	case reopen:
 		r.Closed = false
 		return nil
@@ -331,32 +370,4 @@ func (r *round) adapt(o *op) error {
 
 func unknownOperation(o *op) error {
 	return fault.New(fault.Internal, "unknown inventory operation %d", o.kind)
-}
-
-func (r *round) resize(o *op) error {
-	if r.exists && o.revision < r.Revision {
-		return nil
-	}
-	next := make([]Counts, 0, len(o.entry.Lines))
-	for _, q := range o.entry.Lines {
-		c := Counts{Type: q.Type, Capacity: q.N}
-		if old := r.counts(q.Type); old != nil {
-			c.Held, c.Sold, c.Leased = old.Held, old.Sold, old.Leased
-		}
-		if c.Available() < 0 {
-			return ErrBelow
-		}
-		next = append(next, c)
-	}
-	for _, old := range r.Types {
-		kept := false
-		for _, c := range next {
-			kept = kept || c.Type == old.Type
-		}
-		if !kept && old.Held+old.Sold+old.Leased > 0 {
-			return ErrBelow
-		}
-	}
-	r.Types, r.Revision, r.exists = next, o.revision, true
-	return nil
 }

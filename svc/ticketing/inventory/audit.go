@@ -19,7 +19,6 @@ import (
 type Ledger struct {
 	events map[ids.Event]*eventLedger
 	orders map[ids.Order]ledgerEntry
-	sums   tally
 
 	changed map[ids.Order]int64 // when the server stored the newest word on an order
 
@@ -30,7 +29,13 @@ type Ledger struct {
 
 type eventLedger struct {
 	Pool
-	seq uint64
+	seq   uint64
+	sums  tally
+	codes map[ids.PromoCode]Code
+}
+
+func newEventLedger() *eventLedger {
+	return &eventLedger{sums: newTally(), codes: map[ids.PromoCode]Code{}}
 }
 
 type ledgerEntry struct {
@@ -40,15 +45,19 @@ type ledgerEntry struct {
 
 // NewLedger returns an empty ledger: the state before the first message.
 func NewLedger() *Ledger {
-	return &Ledger{events: map[ids.Event]*eventLedger{}, orders: map[ids.Order]ledgerEntry{}, sums: tally{},
+	return &Ledger{events: map[ids.Event]*eventLedger{}, orders: map[ids.Order]ledgerEntry{},
 		changed: map[ids.Order]int64{}}
 }
 
 // begin takes in the checkpoint of an event.
 func (l *Ledger) begin(event ids.Event, h *history) {
-	l.events[event] = &eventLedger{}
+	e := newEventLedger()
+	l.events[event] = e
 	for _, c := range h.base {
 		l.set(event, c)
+	}
+	for _, c := range h.codes {
+		e.codes[c.ID] = c
 	}
 }
 
@@ -56,26 +65,59 @@ func (l *Ledger) begin(event ids.Event, h *history) {
 func (l *Ledger) apply(event ids.Event, rec stored) {
 	e := l.events[event]
 	if e == nil {
-		e = &eventLedger{}
+		e = newEventLedger()
 		l.events[event] = e
 	}
 	if rec.After != e.seq && e.seq != 0 {
 		l.broken(rec.seq, "event %s: the record follows %d, not %d", event, rec.After, e.seq)
 	}
 	e.Pool, e.seq = rec.Pool, rec.seq
+	touched := map[ids.PromoCode]bool{}
 	for _, c := range rec.Orders {
+		touched[l.orders[c.ID].Code], touched[c.Code] = true, true
 		c.Changed = rec.at.Unix()
 		l.set(event, c)
 	}
 	l.Checked++
-	for _, wrong := range l.sums.check(&rec.Pool) {
+	for _, wrong := range append(e.sums.check(&rec.Pool), e.applyCodes(rec.Codes, touched)...) {
 		l.broken(rec.seq, "event %s %s", event, wrong)
 	}
 }
 
+// applyCodes takes in the codes of a record, and returns in words where a counter is not the sum over the orders, or
+// has grown beyond its limit.
+func (e *eventLedger) applyCodes(codes []Code, touched map[ids.PromoCode]bool) (wrong []string) {
+	for _, c := range codes {
+		if before := e.codes[c.ID]; c.Limit != 0 && c.used() > max(c.Limit, before.used()) {
+			wrong = append(wrong, fmt.Sprintf("code %s: it is used %d times, and may be %d times", c.ID, c.used(),
+				c.Limit))
+		}
+		e.codes[c.ID], touched[c.ID] = c, true
+	}
+	delete(touched, "")
+	for id := range touched {
+		c := e.codes[id]
+		c.ID = id
+		wrong = append(wrong, e.sums.checkCode(c)...)
+	}
+	return wrong
+}
+
+// Uses returns how many orders of an event use each of its codes, held and sold.
+func (l *Ledger) Uses(event ids.Event) map[ids.PromoCode]Code {
+	if e := l.events[event]; e != nil {
+		return e.codes
+	}
+	return nil
+}
+
 func (l *Ledger) set(event ids.Event, c change) {
-	l.sums.add(l.orders[c.ID].Entry, -1)
-	l.sums.add(c.Entry, +1)
+	if l.events[event] == nil {
+		l.events[event] = newEventLedger()
+	}
+	sums := l.events[event].sums
+	sums.add(l.orders[c.ID].Entry, -1)
+	sums.add(c.Entry, +1)
 	l.changed[c.ID] = c.Changed
 	if c.State == "" {
 		delete(l.orders, c.ID)
@@ -91,9 +133,11 @@ func (l *Ledger) broken(seq uint64, format string, args ...any) {
 // Sold returns the tickets sold of every type that sold any.
 func (l *Ledger) Sold() map[ids.TicketType]int {
 	out := map[ids.TicketType]int{}
-	for t, c := range l.sums {
-		if c.Sold != 0 {
-			out[t] = c.Sold
+	for _, e := range l.events {
+		for t, c := range e.sums.types {
+			if c.Sold != 0 {
+				out[t] = c.Sold
+			}
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -103,6 +104,7 @@ func (inv *Inventory) snapshot(event ids.Event) (cp checkpoint, parts [][]byte, 
 	for id, at := range st.gone {
 		orders = append(orders, change{id, Entry{Changed: at}})
 	}
+	codes := slices.Collect(maps.Values(st.codes))
 	inv.mu.Unlock()
 	for len(orders) > 0 {
 		n, size := 0, 0
@@ -115,6 +117,15 @@ func (inv *Inventory) snapshot(event ids.Event) (cp checkpoint, parts [][]byte, 
 			return cp, nil, fmt.Errorf("checkpoint of event %s: %w", event, err)
 		}
 		parts, orders = append(parts, data), orders[n:]
+		cp.Parts++
+		cp.Bytes += len(data)
+	}
+	for some := range slices.Chunk(codes, max(inv.limits.part/100, 1)) {
+		data, err := json.Marshal(part{Orders: []change{}, Codes: some})
+		if err != nil {
+			return cp, nil, fmt.Errorf("checkpoint of event %s: %w", event, err)
+		}
+		parts = append(parts, data)
 		cp.Parts++
 		cp.Bytes += len(data)
 	}

@@ -74,7 +74,7 @@ func TestOrdersBeforeTheCheckpoint(t *testing.T) {
 	do(a.Confirm(ctx, sold))
 	do(a.Release(ctx, gone))
 	do(a.Release(ctx, late))
-	do(a.Sell(ctx, late, anybody, one(typ, 1), "payment"))
+	do(a.Sell(ctx, late, anybody, one(typ, 1), "payment", nil))
 	for i := range 2 {
 		for range 12 {
 			do(a.Hold(ctx, held, anybody, one(typ, 1), expires))
@@ -102,14 +102,14 @@ func TestOrdersBeforeTheCheckpoint(t *testing.T) {
 			"confirm what is gone":  {inv.Confirm(ctx, gone), ErrGone},
 			"release again":         {inv.Release(ctx, gone), nil},
 			"undo what is not ours": {inv.Undo(ctx, held, "other"), nil},
-			"sell again":            {inv.Sell(ctx, late, anybody, one(typ, 1), "payment"), nil},
+			"sell again":            {inv.Sell(ctx, late, anybody, one(typ, 1), "payment", nil), nil},
 			"extend what is sold":   {inv.Extend(ctx, late, expires), ErrSold},
 		} {
 			if !errors.Is(c.got, c.want) {
 				t.Errorf("%s: %s: %v, want %v", name, what, c.got, c.want)
 			}
 		}
-		if err := inv.Sell(ctx, late, anybody, one(typ, 1), "another payment"); err == nil {
+		if err := inv.Sell(ctx, late, anybody, one(typ, 1), "another payment", nil); err == nil {
 			t.Errorf("%s: sold twice", name)
 		}
 	}

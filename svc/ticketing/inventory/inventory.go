@@ -4,7 +4,8 @@
 // capacity, held, sold and leased of each ticket type, the leases, and what the commit changed of the orders. It is
 // published under compare-and-set of the key and names the record that it follows. So the records of an event are one
 // chain, and at every one of them held and sold are the sums over the orders, leased is the sum over the leases, and
-// held + sold + leased never exceeds capacity.
+// held + sold + leased never exceeds capacity. Quotas, which types share, are sums of the same counters. A record also
+// has the codes whose uses it changed: how many orders use each, and how many may.
 //
 // An instance replays the chain: it knows exactly what each order of an event had at one record. An operation is
 // decided by that state, and the commit proves that the state was the newest. Operations that arrive while a commit
@@ -24,6 +25,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -155,17 +157,26 @@ func (inv *Inventory) Close() {
 // two. It returns ErrSoldOut when there is no room; that answer is decided by compare-and-set like every other and is
 // never a guess from a cache.
 func (inv *Inventory) Hold(ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time) error {
-	return inv.HoldAs(ctx, ref, user, lines, expires, shared(ref))
+	return inv.HoldAs(ctx, ref, user, lines, expires, shared(ref), nil)
 }
 
 // HoldAs is Hold for a call with a tag of its own, which may Undo it. An order that has seats already keeps them: a
 // hold of another call lasts until expires now, if that is later, and is shared from then on, so that neither call
 // can undo it.
+//
+// With terms the order uses a code, or is ErrUsedUp.
 func (inv *Inventory) HoldAs(
-	ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time, tag string,
+	ctx context.Context, ref Ref, user ids.User, lines []Line, expires time.Time, tag string, terms *Terms,
 ) error {
 	e := Entry{State: Held, Lines: lines, User: user, Expires: expires.UnixMilli(), Op: tag}
-	return inv.do(ctx, op{kind: hold, Ref: ref, entry: e})
+	return inv.do(ctx, op{kind: hold, Ref: ref, entry: e.using(terms), terms: terms})
+}
+
+func (e Entry) using(terms *Terms) Entry {
+	if terms != nil {
+		e.Code = terms.Code
+	}
+	return e
 }
 
 // Undo gives back what HoldAs took under the tag. Seats that were taken otherwise, shared since, or sold stay.
@@ -178,8 +189,11 @@ func shared(ref Ref) string { return ref.Order.String() }
 
 // Sell takes seats for good, in one step: for free orders, and for money that arrives when the hold is gone. tag makes
 // the operation recognisable, so that doing it again changes nothing.
-func (inv *Inventory) Sell(ctx context.Context, ref Ref, user ids.User, lines []Line, tag string) error {
-	return inv.do(ctx, op{kind: hold, Ref: ref, entry: Entry{State: Sold, Lines: lines, User: user, Op: tag}})
+func (inv *Inventory) Sell(
+	ctx context.Context, ref Ref, user ids.User, lines []Line, tag string, terms *Terms,
+) error {
+	e := Entry{State: Sold, Lines: lines, User: user, Op: tag}
+	return inv.do(ctx, op{kind: hold, Ref: ref, entry: e.using(terms), terms: terms})
 }
 
 // Confirm turns held into sold. It returns ErrGone if nothing is held; doing it twice is fine.
@@ -209,15 +223,21 @@ func (inv *Inventory) Reduce(ctx context.Context, ref Ref, lines []Line) error {
 	return inv.do(ctx, op{kind: reduce, Ref: ref, entry: Entry{Lines: lines}})
 }
 
-// Resize sets the quantities of an event's pool. revision is the event's: an older one than the pool's changes nothing.
+// Resize sets the quantities and quotas of an event's pool. revision is the event's: an older one than the pool's changes nothing.
 // ErrBelow if any type would have less than is held and sold; then nothing changes. ErrNoPool if there is none.
-func (inv *Inventory) Resize(ctx context.Context, event ids.Event, revision int64, quantities []Line) error {
-	return inv.do(ctx, op{kind: resize, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities}})
+func (inv *Inventory) Resize(
+	ctx context.Context, event ids.Event, revision int64, quantities []Line, quotas ...api.QuotaShare,
+) error {
+	return inv.do(ctx, op{kind: resize, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities},
+		quotas: quotas})
 }
 
 // OpenPool is Resize, and opens the pool of an event that has none. Seats that its orders may have had are not in it.
-func (inv *Inventory) OpenPool(ctx context.Context, event ids.Event, revision int64, quantities []Line) error {
-	return inv.do(ctx, op{kind: openPool, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities}})
+func (inv *Inventory) OpenPool(
+	ctx context.Context, event ids.Event, revision int64, quantities []Line, quotas ...api.QuotaShare,
+) error {
+	return inv.do(ctx, op{kind: openPool, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities},
+		quotas: quotas})
 }
 
 func (inv *Inventory) do(ctx context.Context, o op) error {

@@ -252,12 +252,12 @@ func TestLifeOfAnOrder(t *testing.T) {
 		t.Fatalf("confirm of a returned order: %v", err)
 	}
 	for range 2 {
-		if err := inv.Sell(ctx, ref, anybody, one(typ, 3), "late"); err != nil {
+		if err := inv.Sell(ctx, ref, anybody, one(typ, 3), "late", nil); err != nil {
 			t.Fatal(err)
 		}
 		want(0, 3)
 	}
-	if err := inv.Sell(ctx, ref, anybody, one(typ, 3), "other"); !fault.Is(err, fault.Conflict) {
+	if err := inv.Sell(ctx, ref, anybody, one(typ, 3), "other", nil); !fault.Is(err, fault.Conflict) {
 		t.Fatalf("a second sale of the same order: %v", err)
 	}
 	for _, keep := range []int{2, 2, 3, 1} { // never more than it has

@@ -87,7 +87,7 @@ func TestInstanceThatLags(t *testing.T) {
 		{"extend further what is gone", gone, func(a *Inventory, r Ref) error { return a.Extend(ctx, r, expires.Add(time.Hour)) }, ErrGone, "", false},
 		{"hold again what is gone", gone, func(a *Inventory, r Ref) error { return a.Hold(ctx, r, anybody, one(typ, 2), expires) }, nil, Held, true},
 		{"hold again what another has", lost, func(a *Inventory, r Ref) error { return a.Hold(ctx, r, anybody, one(typ, 2), expires) }, ErrSoldOut, "", true},
-		{"sell what another has", lost, func(a *Inventory, r Ref) error { return a.Sell(ctx, r, anybody, one(typ, 2), "late") }, ErrSoldOut, "", false},
+		{"sell what another has", lost, func(a *Inventory, r Ref) error { return a.Sell(ctx, r, anybody, one(typ, 2), "late", nil) }, ErrSoldOut, "", false},
 		{"confirm what is gone", gone, func(a *Inventory, r Ref) error { return a.Confirm(ctx, r) }, ErrGone, "", false},
 		{"confirm what is sold", sold, func(a *Inventory, r Ref) error { return a.Confirm(ctx, r) }, nil, Sold, false},
 		{"release what is sold", sold, func(a *Inventory, r Ref) error { return a.Release(ctx, r) }, ErrSold, Sold, false},
@@ -192,7 +192,7 @@ func TestPoolThatAnotherOpened(t *testing.T) {
 	if err := b.OpenPool(t.Context(), event, 1, one(typ, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Sell(t.Context(), ref, anybody, one(typ, 1), "tag"); err != nil {
+	if err := b.Sell(t.Context(), ref, anybody, one(typ, 1), "tag", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Return(t.Context(), ref); err != nil {

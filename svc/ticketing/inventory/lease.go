@@ -81,7 +81,7 @@ func (inv *Inventory) SellLeased(ctx context.Context, ref Ref, user ids.User, ta
 // SellBeside takes seats from the pool for an order whose leases did not have them. From then on SellLeased of the
 // order is ErrOverLease.
 func (inv *Inventory) SellBeside(ctx context.Context, ref Ref, user ids.User, lines []Line) error {
-	return inv.Sell(ctx, ref, user, lines, beside(ref))
+	return inv.Sell(ctx, ref, user, lines, beside(ref), nil)
 }
 
 // ReturnLeased gives back all that an order has: to the leases as much as is said, and the rest to the pool. What a
@@ -101,7 +101,8 @@ func (inv *Inventory) MendLease(ctx context.Context, event ids.Event, known, sho
 func beside(ref Ref) string { return "beside " + ref.Order.String() }
 
 func (p *Pool) clone() Pool {
-	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types), Closed: p.Closed, Leases: slices.Clone(p.Leases)}
+	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types), Closed: p.Closed, Leases: slices.Clone(p.Leases),
+		Quotas: p.Quotas, Reserves: slices.Clone(p.Reserves)}
 }
 
 func (p *Pool) lease(id ids.Lease) *Lease {
@@ -167,7 +168,7 @@ func (r *round) moveLease(o *op) error {
 		return ErrOverLease // undecided: what the lease lacks may be on its way
 	}
 	l.Revision, l.Changed, l.Moved = m.Revision, o.lease.now, 0
-	if c == nil || c.Available() < m.Moved || l.Closed && m.Moved > 0 {
+	if c == nil || r.Free(l.Type, "") < m.Moved || l.Closed && m.Moved > 0 {
 		l.Closed = l.Closed || made // there will be no second move of it
 		return ErrSoldOut
 	}
@@ -219,7 +220,7 @@ func (r *round) sellLeased(o *op, e *roundEntry) error {
 		r.giveLease(l, -t.N, o.lease.now)
 		after.Lines = addLine(after.Lines, Line{l.Type, t.N})
 	}
-	r.add(after.Lines, 0, +1)
+	r.add(after, after.Lines, 0, +1)
 	e.becomes(after)
 	return nil
 }
@@ -229,7 +230,7 @@ func (r *round) returnLeased(o *op, e *roundEntry) {
 		return
 	}
 	held, sold := e.before.signs()
-	r.add(e.before.Lines, -held, -sold)
+	r.add(e.before, e.before.Lines, -held, -sold)
 	left := slices.Clone(e.before.Lines)
 	for _, t := range o.lease.take {
 		l := r.lease(t.Lease)
@@ -267,7 +268,7 @@ func (r *round) mendLease(o *op) error {
 		}
 	}
 	c := r.counts(l.Type)
-	if c == nil || should.Left-l.Left > c.Available() {
+	if c == nil || should.Left-l.Left > r.Free(l.Type, "") {
 		if o.lease.seen.ID == "" {
 			r.Leases = r.Leases[:len(r.Leases)-1]
 		}

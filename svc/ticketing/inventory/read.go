@@ -34,7 +34,8 @@ type stored struct {
 // there on.
 type history struct {
 	base    []change
-	cleared bool // the pool was deleted in between: what was before counts no more
+	codes   []Code // as of the checkpoint
+	cleared bool   // the pool was deleted in between: what was before counts no more
 	records []stored
 }
 
@@ -106,7 +107,7 @@ func (inv *Inventory) catchUp(event ids.Event, last stored) (from *state, done b
 		return nil, false
 	}
 	return &state{exists: true, seq: st.seq, checkpoint: st.checkpoint, tail: st.tail,
-		orders: maps.Clone(st.orders), gone: maps.Clone(st.gone)}, false
+		orders: maps.Clone(st.orders), gone: maps.Clone(st.gone), codes: maps.Clone(st.codes)}, false
 }
 
 // replay returns the state that the last record left behind, beginning with a state of before or, without one, with the
@@ -126,6 +127,9 @@ func (inv *Inventory) replay(ctx context.Context, event ids.Event, last stored, 
 		for _, c := range h.base {
 			st.set(c)
 		}
+		for _, c := range h.codes {
+			st.setCode(c)
+		}
 	}
 	for i := range h.records {
 		rec := &h.records[i]
@@ -135,11 +139,15 @@ func (inv *Inventory) replay(ctx context.Context, event ids.Event, last stored, 
 		}
 		st.proceed(rec)
 	}
-	sums := tally{}
+	sums := newTally()
 	for _, e := range st.orders {
 		sums.add(e, +1)
 	}
-	if wrong := sums.check(&st.Pool); len(wrong) > 0 {
+	wrong := sums.check(&st.Pool)
+	for _, c := range st.codes {
+		wrong = append(wrong, sums.checkCode(c)...)
+	}
+	if len(wrong) > 0 {
 		return nil, fmt.Errorf("%w: event %s, revision %d: %s", ErrBroken, event, st.seq, strings.Join(wrong, "; "))
 	}
 	return st, nil
@@ -260,12 +268,13 @@ func readHistory(
 			}
 			seen++
 			h.base = append(h.base, p.Orders...)
+			h.codes = append(h.codes, p.Codes...)
 			return nil
 		}
 		rec := stored{seq: meta.Sequence.Stream, at: meta.Timestamp, size: len(msg.Data())}
 		rec.exists = msg.Headers().Get(operationHeader) == ""
 		if !rec.exists { // what was before it counts no more
-			h.base, h.records, h.cleared, prev = nil, nil, true, rec.seq
+			h.base, h.codes, h.records, h.cleared, prev = nil, nil, nil, true, rec.seq
 			return nil
 		}
 		if err := unmarshal(msg.Subject(), msg.Data(), &rec.record); err != nil {

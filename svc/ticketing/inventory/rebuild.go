@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
@@ -37,9 +38,11 @@ func (inv *Inventory) Mend(ctx context.Context, ref Ref, known, should Entry) er
 
 // OpenClosed opens the pool of an event that has none. No order can have seats of it, except by Mend, until Reopen. A
 // pool that exists stays as it is.
-func (inv *Inventory) OpenClosed(ctx context.Context, event ids.Event, revision int64, quantities []Line) error {
+func (inv *Inventory) OpenClosed(
+	ctx context.Context, event ids.Event, revision int64, quantities []Line, quotas ...api.QuotaShare,
+) error {
 	return inv.do(ctx, op{kind: openClosed, Ref: Ref{Event: event}, revision: revision,
-		entry: Entry{Lines: quantities}})
+		entry: Entry{Lines: quantities}, quotas: quotas})
 }
 
 // Reopen ends what OpenClosed began.

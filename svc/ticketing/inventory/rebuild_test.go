@@ -24,7 +24,7 @@ func TestClosedPoolIsMended(t *testing.T) {
 	if err := b.Hold(ctx, other, anybody, one(typ, 1), expires); !errors.Is(err, ErrClosed) {
 		t.Errorf("a hold meanwhile: %v", err)
 	}
-	if err := b.Sell(ctx, other, anybody, one(typ, 1), "late"); !errors.Is(err, ErrClosed) {
+	if err := b.Sell(ctx, other, anybody, one(typ, 1), "late", nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("a sale meanwhile: %v", err)
 	}
 	if err := b.Return(ctx, other); !errors.Is(err, ErrClosed) {

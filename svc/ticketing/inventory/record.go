@@ -48,6 +48,9 @@ type Pool struct {
 	Types    []Counts `json:"types"`
 	Closed   bool     `json:"x,omitempty"` // no order may have new seats: they are counted again, or the event is over
 	Leases   []Lease  `json:"leases,omitempty"`
+
+	Quotas   []Quota   `json:"quotas,omitempty"`
+	Reserves []Reserve `json:"reserves,omitempty"`
 }
 
 func (p *Pool) counts(t ids.TicketType) *Counts {
@@ -83,6 +86,8 @@ type Entry struct {
 	User    ids.User `json:"u,omitempty"`
 	Op      string   `json:"o,omitempty"` // the operation that took the seats; makes it recognisable
 	Changed int64    `json:"a,omitempty"` // Unix seconds; in a checkpoint only, a record has the time of its message
+
+	Code ids.PromoCode `json:"k,omitempty"` // that the order uses
 }
 
 // signs are 1 for what the entry's lines count as, held or sold, and 0 otherwise.
@@ -102,6 +107,7 @@ type record struct {
 	After      uint64     `json:"after"` // the sequence of the record before; 0 for the first
 	Checkpoint checkpoint `json:"checkpoint,omitzero"`
 	Orders     []change   `json:"orders,omitempty"`
+	Codes      []Code     `json:"codes,omitempty"` // those that it changed
 }
 
 // change is what an order has after a commit.
@@ -123,6 +129,7 @@ type checkpoint struct {
 // part is the value of one of a checkpoint's keys.
 type part struct {
 	Orders []change `json:"orders"`
+	Codes  []Code   `json:"codes,omitempty"`
 }
 
 func poolSubject(e ids.Event) string { return prefix + "pool." + e.String() }
@@ -138,16 +145,27 @@ func poolOf(subject string) (ids.Event, bool) {
 	return ids.Event(event), found
 }
 
-// tally counts the seats of orders by ticket type. Leases are counted where they stand: in each record.
-type tally map[ids.TicketType]*Counts
+// tally counts the seats of an event's orders by ticket type, and its codes. Leases are counted where they stand: in
+// each record.
+type tally struct {
+	types map[ids.TicketType]*Counts
+	codes map[ids.PromoCode]*codeTally
+}
+
+func newTally() tally {
+	return tally{map[ids.TicketType]*Counts{}, map[ids.PromoCode]*codeTally{}}
+}
 
 func (t tally) add(e Entry, sign int) {
+	if e.Code != "" {
+		t.addCode(e, sign)
+	}
 	held, sold := e.signs()
 	for _, l := range e.Lines {
-		c := t[l.Type]
+		c := t.types[l.Type]
 		if c == nil {
 			c = &Counts{Type: l.Type}
-			t[l.Type] = c
+			t.types[l.Type] = c
 		}
 		c.Held += sign * held * l.N
 		c.Sold += sign * sold * l.N
@@ -156,10 +174,11 @@ func (t tally) add(e Entry, sign int) {
 
 // check returns in words where the counters of a pool are not the sums over its orders, or are impossible.
 func (t tally) check(p *Pool) []string {
-	wrong := p.checkLeases()
+	wrong := append(p.checkLeases(), p.overdrawn()...)
+	wrong = append(wrong, t.checkReserves(p)...)
 	for _, c := range p.Types {
 		sum := Counts{}
-		if s := t[c.Type]; s != nil {
+		if s := t.types[c.Type]; s != nil {
 			sum = *s
 		}
 		if c.Held != sum.Held || c.Sold != sum.Sold {

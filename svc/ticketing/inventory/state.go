@@ -18,6 +18,7 @@ type state struct {
 	checkpoint checkpoint
 	orders     map[ids.Order]Entry // those that have seats; nil if they were not replayed
 	gone       map[ids.Order]int64 // those without any since the checkpoint or soon before, in Unix seconds
+	codes      map[ids.PromoCode]Code
 	tail       tail
 	ahead      []stored  // delivered before their turn
 	saving     bool      // a checkpoint is being written
@@ -63,7 +64,17 @@ func (st *state) proceed(rec *stored) {
 	}
 	st.tail.records++
 	st.tail.bytes += rec.size
+	for _, c := range rec.Codes {
+		st.setCode(c)
+	}
 	st.Pool, st.exists, st.seq, st.at = rec.Pool, true, rec.seq, rec.seq
+}
+
+func (st *state) setCode(c Code) {
+	if st.codes == nil {
+		st.codes = map[ids.PromoCode]Code{}
+	}
+	st.codes[c.ID] = c
 }
 
 // maxAhead bounds what is kept of records that came before their turn.
@@ -103,7 +114,7 @@ func (inv *Inventory) replace(event ids.Event, next *state) {
 		inv.setEntry(Ref{event, order}, st, e)
 	}
 	st.Pool, st.exists, st.seq, st.at = next.Pool, next.exists, next.seq, next.at
-	st.checkpoint, st.tail, st.gone = next.checkpoint, next.tail, next.gone
+	st.checkpoint, st.tail, st.gone, st.codes = next.checkpoint, next.tail, next.gone, next.codes
 	st.used = inv.now()
 	if !st.exists {
 		st.newest, st.ahead = 0, nil
@@ -160,7 +171,7 @@ func (inv *Inventory) setEntry(ref Ref, st *state, e Entry) {
 func (inv *Inventory) evict() {
 	for _, st := range inv.states {
 		if st.exists && st.orders != nil && !st.saving && !st.holds() && inv.now().Sub(st.used) > idleAfter {
-			st.orders, st.gone = nil, nil
+			st.orders, st.gone, st.codes = nil, nil, nil
 		}
 	}
 }

@@ -27,15 +27,15 @@ func TestUndo(t *testing.T) {
 		}
 	}
 	mine := newRef(event)
-	do(a.HoldAs(t.Context(), mine, anybody, one(typ, 2), end, "a"))
+	do(a.HoldAs(t.Context(), mine, anybody, one(typ, 2), end, "a", nil))
 	do(b.Undo(t.Context(), mine, "b"))
 	held(mine, true)
 	do(a.Undo(t.Context(), mine, "a"))
 	held(mine, false)
 
 	ours := newRef(event)
-	do(a.HoldAs(t.Context(), ours, anybody, one(typ, 2), end, "a"))
-	do(b.HoldAs(t.Context(), ours, anybody, one(typ, 2), end.Add(time.Minute), "b"))
+	do(a.HoldAs(t.Context(), ours, anybody, one(typ, 2), end, "a", nil))
+	do(b.HoldAs(t.Context(), ours, anybody, one(typ, 2), end.Add(time.Minute), "b", nil))
 	do(a.Undo(t.Context(), ours, "a"))
 	do(b.Undo(t.Context(), ours, "b"))
 	held(ours, true)
@@ -43,7 +43,7 @@ func TestUndo(t *testing.T) {
 		t.Errorf("the shared hold ends %v; want the later of both", time.UnixMilli(e.Expires))
 	}
 	do(a.Confirm(t.Context(), ours))
-	do(b.HoldAs(t.Context(), ours, anybody, one(typ, 2), end, "c"))
+	do(b.HoldAs(t.Context(), ours, anybody, one(typ, 2), end, "c", nil))
 	do(b.Undo(t.Context(), ours, "c"))
 	if _, e := leader(t, a, ours); e.State != Sold {
 		t.Errorf("a sold entry is %+v", e)
