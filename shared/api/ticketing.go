@@ -41,7 +41,8 @@ const (
 	NotInside       = "not_inside"    // it was shown on the way out, and its holder is not inside
 )
 
-// Availability is what is left of an event. For each ticket type quantity = available + held + sold + leased.
+// Availability is what is left of an event. For each ticket type quantity = available + held + sold + leased, unless
+// less is available because a quota that it draws on has less left, or because seats are reserved for codes.
 type Availability struct {
 	EventID     ids.Event          `json:"event_id"`
 	TicketTypes []TypeAvailability `json:"ticket_types"`

@@ -13,7 +13,7 @@ import (
 func (h *harness) fill(s *Service, offer *api.Offer, n int, buyer func() ids.User) []ids.Order {
 	h.t.Helper()
 	now := store.Time(h.clock.Now())
-	if err := s.setQuantities(h.t.Context(), offer.Event.ID, offer.Event.Revision, quantities(offer), ""); err != nil {
+	if err := s.setQuantities(h.t.Context(), offer.Event.ID, offer.Event.Revision, stockOf(offer), ""); err != nil {
 		h.t.Fatal(err)
 	}
 	made := make([]ids.Order, 0, n)

@@ -57,7 +57,7 @@ func TestOrdersThatCannotBeEnded(t *testing.T) {
 	h := newHarness(t, testkit.Open(t, testkit.SQLite(t), "ticketing", Migrations()))
 	s := h.start()
 	offer, buyer := h.publish(2*sweepSize, 1000), person()
-	if err := s.setQuantities(t.Context(), offer.Event.ID, 1, quantities(offer), ""); err != nil {
+	if err := s.setQuantities(t.Context(), offer.Event.ID, 1, stockOf(offer), ""); err != nil {
 		t.Fatal(err)
 	}
 	now := store.Time(h.clock.Now())

@@ -35,7 +35,7 @@ func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Leas
 		return nil, fault.New(fault.Conflict, "the event is over")
 	}
 	if _, err := s.inv.Pool(ctx, req.EventID); errors.Is(err, inventory.ErrNoPool) {
-		err = s.setQuantities(ctx, req.EventID, offer.Event.Revision, quantities(offer), "")
+		err = s.setQuantities(ctx, req.EventID, offer.Event.Revision, stockOf(offer), "")
 		if err != nil {
 			return nil, err
 		}

@@ -176,7 +176,7 @@ func (s *Service) hold(
 	if err != nil {
 		return err
 	}
-	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, quantities(offer), ""); err != nil {
+	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, stockOf(offer), ""); err != nil {
 		return err
 	}
 	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag, nil)
@@ -209,12 +209,18 @@ func (s *Service) releaseHold(ctx context.Context, ref inventory.Ref, tag string
 	}
 }
 
-func quantities(o *api.Offer) []inventory.Line {
-	lines := make([]inventory.Line, len(o.Event.TicketTypes))
+// stock is what an event has to sell.
+type stock struct {
+	lines  []inventory.Line
+	quotas []api.QuotaShare
+}
+
+func stockOf(o *api.Offer) stock {
+	k := stock{lines: make([]inventory.Line, len(o.Event.TicketTypes)), quotas: o.Event.QuotaShares()}
 	for i, t := range o.Event.TicketTypes {
-		lines[i] = inventory.Line{Type: t.ID, N: t.Quantity}
+		k.lines[i] = inventory.Line{Type: t.ID, N: t.Quantity}
 	}
-	return lines
+	return k
 }
 
 func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, error) {

@@ -82,7 +82,7 @@ func (s *Service) followEvent(ctx context.Context, offer *api.Offer) error {
 	s.offers.Evict(id)
 	switch offer.Event.Status {
 	case api.EventPublished:
-		err := s.setQuantities(ctx, id, offer.Event.Revision, quantities(offer), "")
+		err := s.setQuantities(ctx, id, offer.Event.Revision, stockOf(offer), "")
 		if fault.Is(err, fault.Conflict) {
 			// The event service asks before it lowers a quantity, so this is an older message than the pool.
 			s.log.WarnContext(ctx, "event asks for fewer tickets than are held or sold", "event", id,

@@ -6,6 +6,7 @@ import (
 
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -67,15 +68,15 @@ func (s *Service) refill(ctx context.Context, event ids.Event) error {
 // A pool that is missing stays closed until all that SQL knows has its seats again.
 func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInventory, error) {
 	out := &api.RebuiltInventory{EventID: event}
-	revision, quantities, err := s.db.stockOf(ctx, event)
-	if err != nil || len(quantities) == 0 {
+	revision, k, err := s.db.stockOf(ctx, event)
+	if err != nil || len(k.lines) == 0 {
 		return out, err
 	}
-	err = s.inv.OpenClosed(ctx, event, revision, quantities)
+	err = s.inv.OpenClosed(ctx, event, revision, k.lines, k.quotas...)
 	if errors.Is(err, inventory.ErrBroken) { // nothing can be made of it
 		s.log.WarnContext(ctx, "what the inventory had of an event is dropped", "event", event, "error", err)
 		if err = s.inv.Drop(ctx, event); err == nil {
-			err = s.inv.OpenClosed(ctx, event, revision, quantities)
+			err = s.inv.OpenClosed(ctx, event, revision, k.lines, k.quotas...)
 		}
 	}
 	if err != nil {
@@ -216,10 +217,8 @@ func (db ticketStore) hasOrders(ctx context.Context, event ids.Event) (bool, err
 	return found, err
 }
 
-// stockOf returns the quantities that the fence has for an event, and the newest revision among them.
-func (db ticketStore) stockOf(
-	ctx context.Context, event ids.Event,
-) (revision int64, lines []inventory.Line, err error) {
+// stockOf returns the quantities that the fence has for an event, and the newest revision among them, with the quotas.
+func (db ticketStore) stockOf(ctx context.Context, event ids.Event) (revision int64, k stock, err error) {
 	var rows []struct {
 		TicketTypeID       ids.TicketType
 		Capacity, Revision int64
@@ -229,9 +228,16 @@ func (db ticketStore) stockOf(
 		event).Scan(ctx, &rows)
 	for _, r := range rows {
 		revision = max(revision, r.Revision)
-		lines = append(lines, inventory.Line{Type: r.TicketTypeID, N: int(r.Capacity)})
+		k.lines = append(k.lines, inventory.Line{Type: r.TicketTypeID, N: int(r.Capacity)})
 	}
-	return revision, lines, err
+	var shares []string
+	if err == nil {
+		err = db.Read().NewRaw("SELECT shares FROM quotas WHERE event_id = ?", event).Scan(ctx, &shares)
+	}
+	if err == nil && len(shares) == 1 {
+		err = json.Unmarshal([]byte(shares[0]), &k.quotas)
+	}
+	return revision, k, err
 }
 
 // seats returns, as of one moment, the orders of an event that should have seats, together with those that are known to

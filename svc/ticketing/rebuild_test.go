@@ -133,7 +133,7 @@ func TestQuantitiesOfALostPool(t *testing.T) {
 		h.buy(offer, 2)
 		h.emptyInventory()
 		lines := []inventory.Line{{Type: offer.Event.TicketTypes[0].ID, N: 4}}
-		if err := s.setQuantities(t.Context(), offer.Event.ID, offer.Event.Revision+1, lines, ""); err != nil {
+		if err := s.setQuantities(t.Context(), offer.Event.ID, offer.Event.Revision+1, stock{lines: lines}, ""); err != nil {
 			t.Fatal(err)
 		}
 		h.sold(offer, 2)

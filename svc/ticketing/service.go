@@ -267,17 +267,11 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Enco
 	if err != nil && !errors.Is(err, inventory.ErrNoPool) {
 		return rpc.Encoded{}, err
 	}
-	out := &api.Availability{EventID: req.ID,
-		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
-	for _, t := range offer.Event.TicketTypes {
-		c := inventory.Counts{Type: t.ID, Capacity: t.Quantity}
-		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
-			c = pool.Types[i]
-		}
-		out.TicketTypes = append(out.TicketTypes,
-			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: c.Available(), Held: c.Held, Sold: c.Sold,
-				Leased: c.Leased})
+	if err != nil {
+		k := stockOf(offer)
+		pool = inventory.Unsold(k.lines, k.quotas)
 	}
+	out := availabilityOf(offer, &pool)
 	text, err := json.Marshal(out)
 	if err != nil {
 		return rpc.Encoded{}, err
@@ -289,40 +283,58 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Enco
 	return answer, nil
 }
 
+// availabilityOf tells what a pool has of what is offered.
+func availabilityOf(offer *api.Offer, pool *inventory.Pool) *api.Availability {
+	out := &api.Availability{EventID: offer.Event.ID,
+		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
+	for _, t := range offer.Event.TicketTypes {
+		c := inventory.Counts{Type: t.ID, Capacity: t.Quantity}
+		free := c.Capacity
+		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
+			c, free = pool.Types[i], max(pool.Free(t.ID, ""), 0)
+		}
+		out.TicketTypes = append(out.TicketTypes,
+			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: free, Held: c.Held, Sold: c.Sold,
+				Leased: c.Leased, Reserved: pool.Reserved(t.ID, "")})
+	}
+	return out
+}
+
 // resize sets the quantities of an event and the currency it sells in, for the event service.
 func (s *Service) resize(ctx context.Context, req *api.Resize) (*rpc.None, error) {
-	lines := make([]inventory.Line, 0, len(req.Quantities))
+	k := stock{quotas: req.Quotas}
 	for _, t := range sortedKeys(req.Quantities) {
-		lines = append(lines, inventory.Line{Type: t, N: req.Quantities[t]})
+		k.lines = append(k.lines, inventory.Line{Type: t, N: req.Quantities[t]})
 	}
-	return nil, s.setQuantities(ctx, req.EventID, req.Revision, lines, req.Currency)
+	return nil, s.setQuantities(ctx, req.EventID, req.Revision, k, req.Currency)
 }
 
 // setQuantities moves the fence up, then the pool, then the fence down: at no time does the fence refuse what the pool
 // accepts. A new currency is there when the pool has agreed, and before anything is sold in it. Without a currency that
 // stays.
 func (s *Service) setQuantities(
-	ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string,
+	ctx context.Context, event ids.Event, revision int64, k stock, currency string,
 ) error {
-	lines = slices.Clone(lines)
+	lines := slices.Clone(k.lines)
 	slices.SortFunc(lines, func(a, b inventory.Line) int { return strings.Compare(string(a.Type), string(b.Type)) })
 	if err := s.db.raiseStock(ctx, event, revision, lines); err != nil {
 		return err
 	}
-	err := s.resizePool(ctx, event, revision, lines, currency)
+	k.lines = lines
+	err := s.resizePool(ctx, event, revision, k, currency)
 	for errors.Is(err, inventory.ErrNoPool) && ctx.Err() == nil { // the pool was lost meanwhile
-		err = s.resizePool(ctx, event, revision, lines, currency)
+		err = s.resizePool(ctx, event, revision, k, currency)
 	}
 	if err != nil {
 		return err
 	}
-	return s.db.setStock(ctx, event, revision, lines)
+	return s.db.setStock(ctx, event, revision, k)
 }
 
 // resizePool sets the quantities of a pool and the currency. A pool that is gone though the event has orders is filled
 // in again first.
 func (s *Service) resizePool(
-	ctx context.Context, event ids.Event, revision int64, lines []inventory.Line, currency string,
+	ctx context.Context, event ids.Event, revision int64, k stock, currency string,
 ) error {
 	set := s.inv.Resize
 	if _, err := s.inv.Pool(ctx, event); errors.Is(err, inventory.ErrNoPool) {
@@ -333,7 +345,7 @@ func (s *Service) resizePool(
 			set = s.inv.OpenPool // nothing was ordered
 		}
 	}
-	resize := func(ctx context.Context) error { return set(ctx, event, revision, lines) }
+	resize := func(ctx context.Context) error { return set(ctx, event, revision, k.lines, k.quotas...) }
 	if currency != "" {
 		if err := s.db.setCurrency(ctx, event, currency, resize); err != nil {
 			return err

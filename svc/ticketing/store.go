@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -55,10 +56,19 @@ func (db ticketStore) raiseStock(ctx context.Context, event ids.Event, revision 
 
 // setStock sets the fence to the quantities of a revision, unless it stands at a newer one. Types that are not named
 // have none.
-func (db ticketStore) setStock(ctx context.Context, event ids.Event, revision int64, lines []inventory.Line) error {
+func (db ticketStore) setStock(ctx context.Context, event ids.Event, revision int64, k stock) error {
+	shares, err := json.Marshal(k.quotas)
+	if err != nil {
+		return err
+	}
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO quotas (event_id, revision, shares) VALUES (?, ?, ?)
+			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, shares = excluded.shares
+			WHERE quotas.revision <= excluded.revision`, event, revision, string(shares)); err != nil {
+			return err
+		}
 		keep := []string{""} // never empty: "NOT IN ()" is not SQL
-		for _, l := range lines {
+		for _, l := range k.lines {
 			keep = append(keep, l.Type.String())
 			if _, err := tx.ExecContext(ctx,
 				"UPDATE stock SET capacity = ?, revision = ? WHERE ticket_type_id = ? AND revision <= ?",

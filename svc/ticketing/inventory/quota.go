@@ -31,6 +31,15 @@ func (r Reserve) left() int { return max(r.N-r.Taken, 0) }
 // MaxReserves bounds what every record of an event carries of its codes.
 const MaxReserves = 64
 
+// Unsold returns the pool of an event of which nothing was ever held.
+func Unsold(quantities []Line, quotas []api.QuotaShare) (p Pool) {
+	for _, l := range quantities {
+		p.Types = append(p.Types, Counts{Type: l.Type, Capacity: l.N})
+	}
+	p.setQuotas(quotas)
+	return p
+}
+
 // Free returns how many tickets of a type can be held by an order with the code, or by any other order if there is
 // none: the least that the type and its quotas have left, without what is kept for other codes.
 func (p *Pool) Free(typ ids.TicketType, code ids.PromoCode) int {
