@@ -223,13 +223,14 @@ func (inv *Inventory) Reduce(ctx context.Context, ref Ref, lines []Line) error {
 	return inv.do(ctx, op{kind: reduce, Ref: ref, entry: Entry{Lines: lines}})
 }
 
-// Resize sets the quantities and quotas of an event's pool. revision is the event's: an older one than the pool's changes nothing.
+// Resize sets the quantities and quotas of an event's pool. revision is the event's: an older one than the pool's
+// changes nothing.
 // ErrBelow if any type would have less than is held and sold; then nothing changes. ErrNoPool if there is none.
 func (inv *Inventory) Resize(
 	ctx context.Context, event ids.Event, revision int64, quantities []Line, quotas ...api.QuotaShare,
 ) error {
-	return inv.do(ctx, op{kind: resize, Ref: Ref{Event: event}, revision: revision, entry: Entry{Lines: quantities},
-		quotas: quotas})
+	return inv.do(ctx, op{kind: resize, Ref: Ref{Event: event}, revision: revision,
+		entry: Entry{Lines: quantities}, quotas: quotas})
 }
 
 // OpenPool is Resize, and opens the pool of an event that has none. Seats that its orders may have had are not in it.
