@@ -95,7 +95,31 @@ type NewPass struct {
 // NewPassSecret is a new pass with its secret.
 type NewPassSecret struct {
 	Pass
-	// for the header Authorization: Bearer at the venue, and what the QR code for the device holds; shown this once
+	// for the header Authorization: Bearer at the venue; shown this once
+	Secret string `json:"secret"`
+	// another way for the device to get its secret: it reads the picture
+	Pairing Pairing `json:"pairing"`
+}
+
+// Pairing lets a device get the secret of a pass without anyone typing it.
+type Pairing struct {
+	// good once, for ten minutes, for POST /v1/pairings at the system, or at the venue while there is a line
+	Code      string    `json:"code"`
+	ExpiresAt time.Time `json:"expires_at"` // when the code ends
+	// what the picture says: the code stands behind the #, so no server and no log has it
+	Link string `json:"link"`
+	QR   string `json:"qr"` // the picture, a PNG as a data: address; shown this once
+}
+
+// PairRequest is the request of PairDevice.
+type PairRequest struct {
+	Code string `json:"code" minLength:"1" maxLength:"100"` // of the pairing
+}
+
+// PairedDevice is the pass of a device with its secret.
+type PairedDevice struct {
+	Pass
+	// for the header Authorization: Bearer at the venue; shown this once. The one from before is over
 	Secret string `json:"secret"`
 }
 
@@ -150,6 +174,12 @@ var (
 		Detail: "For the time in which a venue admits for the event. The secret is in this answer alone, so a " +
 			"repeated request makes another pass.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: "the event has too many passes"})}}
+	PairDevice = rpc.Endpoint[PairRequest, PairedDevice]{Spec: rpc.Spec{Service: "venue", Name: "pair",
+		Method: "POST", Path: "/v1/pairings", Access: rpc.Public, Sealed: true, Audited: true, Limit: rpc.LoginLimit,
+		Summary: "Exchange the code of a pairing for the secret of its pass",
+		Detail: "A code is good once. If a device finds that it was used already, another one has the pass: it is " +
+			"deleted, and a new one is made.",
+		Faults: rpc.Faults{fault.NotFound: "the code is not known, was used, or is over", fault.Conflict: ""}}}
 	ListPasses = rpc.Endpoint[EventRef, List[Pass]]{Spec: rpc.Spec{Service: "venue", Name: "list_passes",
 		Method: "GET", Path: "/v1/events/{id}/passes", Access: rpc.User,
 		Summary: "The devices that may scan at an event",
@@ -168,5 +198,6 @@ const (
 func venueEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateVenue.Describe(), ListVenues.Describe(), GetVenue.Describe(), UpdateVenue.Describe(),
 		GetVenueStatus.Describe(), ReleaseEdge.Describe(), CreateVenueCredentials.Describe(),
-		DeleteVenueCredentials.Describe(), CreatePass.Describe(), ListPasses.Describe(), DeletePass.Describe()}
+		DeleteVenueCredentials.Describe(), CreatePass.Describe(), PairDevice.Describe(), ListPasses.Describe(),
+		DeletePass.Describe()}
 }

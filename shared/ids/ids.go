@@ -43,6 +43,7 @@ type (
 	PasskeyKind     struct{}
 	QuotaKind       struct{}
 	PromoCodeKind   struct{}
+	ClosureKind     struct{}
 
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
@@ -71,6 +72,7 @@ type (
 	Passkey     = ID[PasskeyKind]
 	Quota       = ID[QuotaKind]
 	PromoCode   = ID[PromoCodeKind]
+	Closure     = ID[ClosureKind]
 
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
@@ -98,6 +100,7 @@ func (FactorKind) Prefix() string      { return "fct" }
 func (PasskeyKind) Prefix() string     { return "pky" }
 func (QuotaKind) Prefix() string       { return "quo" }
 func (PromoCodeKind) Prefix() string   { return "pcd" }
+func (ClosureKind) Prefix() string     { return "clo" }
 
 // Prefix implements Kind.
 func (NotificationKind) Prefix() string     { return "ntf" }

@@ -63,6 +63,7 @@ type Service struct {
 	clock  *clock
 	people *people
 	poked  chan struct{}
+	atHub  chan struct{} // one for each scan that the hub decides
 
 	mu      sync.Mutex
 	session line.Session // the zero Number: no hello yet
@@ -86,6 +87,7 @@ func New(cfg Config) (*Service, error) {
 		cfg.Line = func() Line { return Line{Up: true} }
 	}
 	s := &Service{cfg: cfg, log: cfg.Log, db: cfg.DB, poked: make(chan struct{}, 1), joined: make(chan struct{}, 1),
+		atHub:  make(chan struct{}, hubScans),
 		client: rpc.NewClient(cfg.NATS, rpc.ClientConfig{Name: line.Edge})}
 	s.line.asking, s.line.end = context.WithCancel(context.Background())
 	var err error

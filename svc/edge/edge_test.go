@@ -143,6 +143,7 @@ func (h *hub) up() {
 		}
 		return &line.Staff{UserID: userOf(who), Name: who, Roles: []line.StaffRole{{EventID: h.event.EventID, Role: "door"}}}, nil
 	})
+	h.devices()
 	if err := h.server.Start(h.t.Context()); err != nil {
 		h.t.Fatal(err)
 	}

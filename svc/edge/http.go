@@ -29,6 +29,9 @@ const (
 	writeTimeout = 15 * time.Second
 	idleTimeout  = 5 * time.Minute
 	headerBytes  = 16 << 10
+	// mostRead is how much of a body is read. What is too large is read and then refused: a server that stops reading
+	// resets the connection, and the client may never see why.
+	mostRead = 4 * rpc.DefaultMaxBody
 )
 
 // Server is the HTTP server of a venue.
@@ -50,7 +53,7 @@ func NewServer(s *Service, health *observe.Health) (*Server, error) {
 		took:    s.cfg.Registry.Histogram("starlight_edge_http_seconds", "How long requests at the venue take."),
 		refused: s.cfg.Registry.Counter("starlight_edge_http_refused_total", "Requests at the venue that failed.")}
 	h.app = fiber.New(fiber.Config{Immutable: true, StrictRouting: true, CaseSensitive: true,
-		BodyLimit: rpc.DefaultMaxBody, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		BodyLimit: mostRead, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		ReadBufferSize: headerBytes, DisableStartupMessage: true, ErrorHandler: h.complain})
 	err := h.mount()
 	h.app.Server().Handler = h.app.Handler() // which knows the routes from now on

@@ -82,6 +82,8 @@ type caller struct {
 	by    string // a user or a pass
 	who   rpc.Principal
 	token [32]byte // hash of what was shown
+
+	secret string // that was shown, if it is no person's
 }
 
 // Login is the request of a sign-in at a venue: who has a second factor gives it with the password.
@@ -138,7 +140,9 @@ func (s *Service) identify(token []byte) caller {
 		if p.Staff.Admin {
 			c.who.Roles = []string{rpc.RoleAdmin}
 		}
+		return c
 	}
+	c.secret = string(token)
 	return c
 }
 

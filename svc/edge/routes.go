@@ -94,6 +94,8 @@ func (h *Server) mount() error {
 		route(h, "POST", "/v1/sessions", true, 201, func(x *exchange, req *Login) (any, error) {
 			return h.s.signIn(x, req)
 		}),
+		route(h, api.PairDevice.Method, api.PairDevice.Path, true, 200,
+			func(x *exchange, req *api.PairRequest) (any, error) { return h.s.pair(x, req) }),
 		route(h, "DELETE", "/v1/sessions/current", false, 204, func(x *exchange, _ *none) (any, error) {
 			if x.caller.by == "" {
 				return nil, errStranger()
@@ -170,6 +172,13 @@ func (h *Server) shown(x *exchange, req *api.Admission) (doors.Shown, error) {
 }
 
 func (h *Server) admit(x *exchange, req *api.Admission) (any, error) {
+	if h.s.isAtHub(x.caller, req) {
+		out, err := h.s.scanAtHub(x, x.caller, req, false)
+		if err != nil {
+			return nil, err
+		}
+		return Admission{AdmissionResult: *out}, nil
+	}
 	shown, err := h.shown(x, req)
 	if err != nil {
 		return nil, err
@@ -182,6 +191,13 @@ func (h *Server) admit(x *exchange, req *api.Admission) (any, error) {
 }
 
 func (h *Server) exit(x *exchange, req *api.Admission) (any, error) {
+	if h.s.isAtHub(x.caller, req) {
+		out, err := h.s.scanAtHub(x, x.caller, req, true)
+		if err != nil {
+			return nil, err
+		}
+		return Exit{ExitResult: api.ExitResult{Result: out.Result}}, nil
+	}
 	shown, err := h.shown(x, req)
 	if err != nil {
 		return nil, err

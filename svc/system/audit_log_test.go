@@ -127,6 +127,7 @@ const (
 var elsewhere = map[string]string{
 	"payment.repeat_refund":    "needs a refund that fails after it had succeeded",
 	"notification.replay":      "needs a dead letter",
+	"venue.pair":               "is done by a device: see TestPairing of the venue service",
 	"venue.release_edge":       "needs the computer of a venue",
 	"config.rollback":          "see TestSettingsAreAudited",
 	"user.reset_factors":       "needs an authenticator",

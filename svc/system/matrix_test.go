@@ -279,6 +279,10 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewLease{VenueID: w.venue.ID, TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1}
 	case "api.ticketing.resize_lease":
 		return api.PatchLease{Quantity: 1}
+	case "api.ticketing.close_venue":
+		return api.NewVenueClosure{Reason: "it was stolen"}
+	case "api.venue.pair":
+		return api.PairRequest{Code: "not one"}
 	case "api.venue.create_pass":
 		return api.NewPass{Name: "Scanner"}
 	case "api.event.invite":

@@ -41,13 +41,14 @@ type harness struct {
 	conn  *nats.Conn // of the callers
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	offers map[ids.Event]*api.Offer
-	people map[string]api.Contact // by address
-	unpaid map[ids.Order]bool     // what the payment service cannot close
-	away   bool                   // whether it can be asked at all
-	venues map[ids.Venue]ids.User // their owners
-	poked  map[ids.Venue]int      // how often a venue was told that something has changed
+	mu        sync.Mutex
+	offers    map[ids.Event]*api.Offer
+	people    map[string]api.Contact // by address
+	unpaid    map[ids.Order]bool     // what the payment service cannot close
+	away      bool                   // whether it can be asked at all
+	venues    map[ids.Venue]ids.User // their owners
+	withdrawn map[ids.Venue]int      // how often the computer of a venue was cut off
+	poked     map[ids.Venue]int      // how often a venue was told that something has changed
 
 	// there decides on a code at a venue
 	there func(context.Context, *line.There) (*api.AdmissionResult, error)
@@ -71,7 +72,7 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 		clock: testkit.NewClock(time.Now().Truncate(time.Second)),
 		live:  fixed(api.HoldTTL.Is(time.Minute)), offers: map[ids.Event]*api.Offer{},
 		people: map[string]api.Contact{}, unpaid: map[ids.Order]bool{}, venues: map[ids.Venue]ids.User{},
-		poked: map[ids.Venue]int{}}
+		poked: map[ids.Venue]int{}, withdrawn: map[ids.Venue]int{}}
 	if err := natsconf.Ensure(t.Context(), h.nats.JS, api.Streams(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +81,12 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	h.serve("payment", func(srv *rpc.Server) { rpc.Handle(srv, api.ClosePayments, h.closePayments) })
 	h.serve("venue", func(srv *rpc.Server) {
 		rpc.Handle(srv, line.FindVenue, h.findVenue)
+		rpc.Handle(srv, line.WithdrawVenue, func(_ context.Context, req *line.VenueRef) (*line.Withdrawn, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.withdrawn[req.VenueID]++
+			return &line.Withdrawn{Access: api.AccessEnded}, nil
+		})
 		rpc.Handle(srv, line.AdmitAt, func(ctx context.Context, req *line.There) (*api.AdmissionResult, error) {
 			return h.there(ctx, req)
 		})

@@ -31,6 +31,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/closures"
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
@@ -74,6 +75,7 @@ type Service struct {
 	offers *offers.Offers
 	leases *leases.Leases
 	doors  *doors.Doors
+	ended  *closures.Closures
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
@@ -143,6 +145,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s.receipts = batch.New(batchSize, 16*batchSize, s.commitReceipts, batch.LingerInCompany(time.Millisecond))
 	s.doors = doors.New(doors.Deps{DB: d.DB, Client: d.Client, Live: d.Live, Offers: s.offers, Keys: keys, Log: d.Log,
 		Metrics: d.Metrics, Now: d.Now, Leases: s.leases.State, Sell: s.sellThere})
+	s.ended = closures.New(d.DB, d.Client, s.doors, s.leases, d.Log, d.Now)
 	return s, nil
 }
 
@@ -175,6 +178,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.RefuseTicketOffer, s.refuseOffer)
 	rpc.Handle(srv, api.MintOfferToken, s.mintOffer)
 	s.doors.Register(srv)
+	s.ended.Register(srv)
 
 	rpc.Handle(srv, api.ResizeInventory, s.resize)
 	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
@@ -208,6 +212,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Every(run.Loop{Name: "personal data that is due to go", Interval: retention.Every, Jitter: time.Minute,
 		Do: retention.Eraser{DB: s.db.DB, Live: s.live, Log: s.log, Now: s.now}.Erase})
 	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
+	work.Every(run.Loop{Name: "venues that are lost", Interval: closures.SweepEvery, Do: s.ended.Sweep})
 	work.Every(run.Loop{Name: "sales in quarantine", Interval: retryEvery, Do: s.retrySales})
 	work.Go("signing keys", func(ctx context.Context) error {
 		return s.keys.Run(ctx, keyring.Schedule{Log: s.log,

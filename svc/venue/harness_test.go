@@ -77,6 +77,7 @@ func (h *harness) start(name string) *instance {
 	}
 	s := venue.New(venue.Deps{DB: h.db, NATS: i.nc, JS: js, Client: rpc.NewClient(i.nc, rpc.ClientConfig{Name: "venue"}),
 		Accounts: h.account, Log: testkit.Log(h.t), Metrics: i.registry, Now: h.clock.Now, Instance: name, Version: "1.2.3",
+		PublicURL: "https://tickets.example/",
 		EdgeLog: func(id ids.Venue) *slog.Logger {
 			return observe.NewLogger(h.logs, "edge", id.String(), slog.LevelInfo)
 		}})
@@ -132,6 +133,9 @@ func (h *harness) others() {
 		func() *rpc.None { return nil }))
 	rpc.Handle(ticketing, line.VenueJournal, noted(h, "journal", func(r *line.Journal) line.Session { return r.Session },
 		func() *line.Receipt { return &line.Receipt{Journal: 9} }))
+	rpc.Handle(ticketing, line.VenueScan, func(_ context.Context, r *line.AtHub) (*api.AdmissionResult, error) {
+		return &api.AdmissionResult{Result: api.Admitted, FirstGate: r.Gate + " by " + r.PassID.String()}, nil
+	})
 	for _, s := range []*rpc.Server{event, user, ticketing} {
 		testkit.Serve(h.t, s)
 	}

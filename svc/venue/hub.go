@@ -37,6 +37,14 @@ func (s *Service) serveHub(a *account) {
 		func(r *line.Returned) *line.Session { return &r.Session }))
 	rpc.Handle(a.server, line.HandUp, pass(s, a, line.VenueJournal,
 		func(r *line.Journal) *line.Session { return &r.Session }))
+	rpc.Handle(a.server, line.PairDevice, func(ctx context.Context, req *line.Pair) (*api.PairedDevice, error) {
+		req.VenueID = a.venue
+		return s.pairThere(inside(ctx), req)
+	})
+	rpc.Handle(a.server, line.ScanAtHub, func(ctx context.Context, req *line.Device) (*api.AdmissionResult, error) {
+		req.VenueID = a.venue
+		return s.scanHere(inside(ctx), req)
+	})
 	rpc.Handle(a.server, line.HandLogs, func(ctx context.Context, req *line.Logs) (*rpc.None, error) {
 		req.VenueID = a.venue
 		return s.keepLogs(inside(ctx), req)
@@ -161,8 +169,12 @@ func errCut() error {
 
 // poke lets the edge of a venue ask what has changed.
 func (s *Service) poke(_ context.Context, req *line.VenueRef) (*rpc.None, error) {
-	if a := s.accounts.of(req.VenueID); a != nil {
+	s.pokeEdge(req.VenueID)
+	return nil, nil
+}
+
+func (s *Service) pokeEdge(venue ids.Venue) {
+	if a := s.accounts.of(venue); a != nil {
 		_ = a.nc.Publish(line.Poke, nil) // it asks by itself soon
 	}
-	return nil, nil
 }

@@ -23,9 +23,6 @@ import (
 // maxPasses bounds the devices of an event: all of them travel with each answer to its venue.
 const maxPasses = 200
 
-// passPrefix tells what a secret that turns up somewhere is good for.
-const passPrefix = "dp_"
-
 // passes is the table of that name.
 type passes struct{ db *store.DB }
 
@@ -39,6 +36,8 @@ type passRow struct {
 	Hash      string // SHA-256 of the secret, in hex
 	CreatedBy ids.User
 	CreatedAt time.Time
+	CodeHash  string // of the code of a pairing that was not used, as Hash
+	CodeUntil *time.Time
 }
 
 func (r passRow) pass() api.Pass {
@@ -51,9 +50,13 @@ func (r passRow) pass() api.Pass {
 func newSecret() (secret, hash string) {
 	raw := make([]byte, 32)
 	rand.Read(raw) // never fails, by its documentation
-	secret = passPrefix + base64.RawURLEncoding.EncodeToString(raw)
+	secret = line.PassPrefix + base64.RawURLEncoding.EncodeToString(raw)
+	return secret, hashOf(secret)
+}
+
+func hashOf(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
-	return secret, hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum[:])
 }
 
 func (s *Service) createPass(ctx context.Context, req *api.NewPass) (*api.NewPassSecret, error) {
@@ -69,12 +72,16 @@ func (s *Service) createPass(ctx context.Context, req *api.NewPass) (*api.NewPas
 	}
 	now := store.Time(s.now())
 	secret, hash := newSecret()
+	pairing, err := s.newPairing(now)
+	if err != nil {
+		return nil, err
+	}
 	row := passRow{ID: ids.New[ids.PassKind](now), EventID: req.EventID, Name: name, Gate: gate, Hash: hash,
-		CreatedBy: rpc.Caller(ctx).User, CreatedAt: now}
+		CreatedBy: rpc.Caller(ctx).User, CreatedAt: now, CodeHash: hashOf(pairing.Code), CodeUntil: &pairing.ExpiresAt}
 	if err := s.passes.insert(ctx, row); err != nil {
 		return nil, err
 	}
-	return &api.NewPassSecret{Pass: row.pass(), Secret: secret}, nil
+	return &api.NewPassSecret{Pass: row.pass(), Secret: secret, Pairing: *pairing}, nil
 }
 
 func (s *Service) listPasses(ctx context.Context, req *api.EventRef) (*api.List[api.Pass], error) {

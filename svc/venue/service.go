@@ -43,6 +43,8 @@ type Deps struct {
 	Now      func() time.Time // nil means time.Now
 	Instance string           // unique among those that run
 	Version  string           // of the program
+
+	PublicURL string // what links begin with
 }
 
 // Service is the venue service.
@@ -87,12 +89,14 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.DeleteVenueCredentials, s.deleteCredentials)
 
 	rpc.Handle(srv, api.CreatePass, s.createPass)
+	rpc.Handle(srv, api.PairDevice, s.pair)
 	rpc.Handle(srv, api.ListPasses, s.listPasses)
 	rpc.Handle(srv, api.DeletePass, s.deletePass)
 
 	rpc.Handle(srv, line.FindVenue, s.find)
 	rpc.Handle(srv, line.AdmitAt, s.admitThere)
 	rpc.Handle(srv, line.PokeVenue, s.poke)
+	rpc.Handle(srv, line.WithdrawVenue, s.withdraw)
 }
 
 // Run keeps a connection to the account of every venue, where it answers the venue's computer, until ctx ends.

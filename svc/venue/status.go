@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -85,6 +86,21 @@ func (s *Service) deleteCredentials(ctx context.Context, req *api.VenueRef) (*rp
 	}
 	s.log.InfoContext(ctx, "the credentials of a venue were revoked", "venue", req.ID, "by", rpc.Caller(ctx).User)
 	return nil, nil
+}
+
+// withdraw lets the computer of a venue connect no more.
+func (s *Service) withdraw(ctx context.Context, req *line.VenueRef) (*line.Withdrawn, error) {
+	if err := s.edges.release(ctx, req.VenueID); err != nil {
+		return nil, err
+	}
+	if s.deps.Keys == nil {
+		return &line.Withdrawn{Access: api.AccessOutside}, nil
+	}
+	if err := s.deps.Keys.RevokeVenue(ctx, req.VenueID.String(), time.Now()); err != nil { // NATS goes by its own clock
+		return nil, err
+	}
+	s.log.InfoContext(ctx, "the credentials of a venue were revoked: it is lost", "venue", req.VenueID)
+	return &line.Withdrawn{Access: api.AccessEnded}, nil
 }
 
 // note writes a line of the audit log about a venue.

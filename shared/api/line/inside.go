@@ -23,6 +23,26 @@ type VenueRef struct {
 	VenueID ids.Venue `json:"venue_id"`
 }
 
+// AtHub is a code that a device has shown to a venue whose doors are the system's. The venue service knows the pass.
+type AtHub struct {
+	EventID ids.Event `json:"event_id"`
+	PassID  ids.Pass  `json:"pass_id"`
+	Code    string    `json:"code"`
+	Gate    string    `json:"gate,omitempty"`
+	Exit    bool      `json:"exit,omitempty"`
+}
+
+// Close ends all that a venue holds that is lost for ever.
+type Close struct {
+	VenueID ids.Venue `json:"venue_id"`
+	Reason  string    `json:"reason"`
+}
+
+// Withdrawn says what became of the access of a venue.
+type Withdrawn struct {
+	Access string `json:"access"` // of api.VenueClosure
+}
+
 // The endpoints of ticketing for the venue service. Each takes what the endpoint of Hub takes, and has its answer.
 var (
 	// VenueHello registers the venue's key, adopts what the edge holds, and answers Journal.
@@ -33,7 +53,15 @@ var (
 	VenueTake     = rpc.Endpoint[Taken, rpc.None]{Spec: doors("venue_take", "A venue admits now")}
 	VenueReturn   = rpc.Endpoint[Returned, rpc.None]{Spec: doors("venue_return", "A venue admits no more")}
 	VenueJournal  = rpc.Endpoint[Journal, Receipt]{Spec: doors("venue_journal", "Keep entries of a venue's journal")}
+	// VenueScan decides on a code as at a door of the system. The gate of the pass is known already.
+	VenueScan = rpc.Endpoint[AtHub, api.AdmissionResult]{Spec: doors("venue_scan",
+		"A scan of a device at a venue whose doors are the system's")}
 )
+
+// CloseVenue is api.CloseVenue for an operator.
+var CloseVenue = rpc.Endpoint[Close, api.VenueClosure]{Spec: rpc.Spec{Service: "ticketing", Name: "close_lost_venue",
+	Access: rpc.Internal, Callers: []string{"admin"}, Timeout: 2 * patience,
+	Summary: "End all that the computer of a venue holds, which is lost for ever"}}
 
 // The endpoints of the venue service for ticketing.
 var (
@@ -44,6 +72,10 @@ var (
 	// PokeVenue sends Poke, and answers without waiting for anything.
 	PokeVenue = rpc.Endpoint[VenueRef, rpc.None]{Spec: rpc.Spec{Service: "venue", Name: "poke",
 		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "Let a venue ask what has changed"}}
+	// WithdrawVenue releases the edge of a venue, and ends the credentials if the keys are here. It may be repeated.
+	WithdrawVenue = rpc.Endpoint[VenueRef, Withdrawn]{Spec: rpc.Spec{Service: "venue", Name: "withdraw",
+		Access: rpc.Internal, Callers: []string{"ticketing"}, Timeout: patience,
+		Summary: "Let the computer of a venue connect no more"}}
 	// FindVenue answers for every venue: what the caller may do with it is ticketing's question.
 	FindVenue = rpc.Endpoint[VenueRef, api.Venue]{Spec: rpc.Spec{Service: "venue", Name: "find",
 		Access: rpc.Internal, Callers: []string{"ticketing"}, Summary: "Read a venue"}}
@@ -82,9 +114,10 @@ func Endpoints() []rpc.Descriptor {
 // An endpoint comes into its list together with its handler.
 func ofTicketing() []rpc.Descriptor {
 	return []rpc.Descriptor{VenueHello.Describe(), VenueState.Describe(), VenueManifest.Describe(),
-		VenueTake.Describe(), VenueReturn.Describe(), VenueJournal.Describe()}
+		VenueTake.Describe(), VenueReturn.Describe(), VenueJournal.Describe(), VenueScan.Describe(),
+		CloseVenue.Describe()}
 }
 
 func ofVenue() []rpc.Descriptor {
-	return []rpc.Descriptor{FindVenue.Describe(), AdmitAt.Describe(), PokeVenue.Describe()}
+	return []rpc.Descriptor{FindVenue.Describe(), AdmitAt.Describe(), PokeVenue.Describe(), WithdrawVenue.Describe()}
 }

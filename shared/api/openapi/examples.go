@@ -167,6 +167,8 @@ func event() []Example {
 		example(api.GetVenueStatus, api.VenueRef{ID: aVenue}),
 		example(api.DeleteVenueCredentials, api.VenueRef{ID: aVenue}),
 		example(api.ReleaseEdge, api.VenueRef{ID: aVenue}),
+		example(api.CloseVenue, api.NewVenueClosure{VenueID: aVenue, Reason: "the computer was stolen"}),
+		example(api.ListVenueClosures, api.VenueClosurePage{VenueID: aVenue, Page: api.Page{Limit: 10}}),
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
 		example(api.CreateEvent, concert()),
 		example(api.GetEvent, api.EventRef{ID: anEvent}),
@@ -191,6 +193,7 @@ func event() []Example {
 		example(api.ListTeam, api.EventRef{ID: anEvent}),
 		example(api.DeleteInvitation, api.InvitationRef{EventID: anEvent, Email: "robin@example.org"}),
 		example(api.CreatePass, api.NewPass{EventID: anEvent, Name: "Scanner 1", Gate: "north"}),
+		example(api.PairDevice, api.PairRequest{Code: lastCode}),
 		example(api.ListPasses, api.EventRef{ID: anEvent}),
 		example(api.DeletePass, api.PassRef{EventID: anEvent, ID: aPass}),
 	}

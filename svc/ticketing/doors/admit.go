@@ -19,23 +19,49 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
-// scan answers at the door, to a person who comes in, or goes out. Scans of all gates that arrive together are decided
-// in one transaction.
+// scan answers at the door, to a person who comes in, or goes out.
 func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.AdmissionResult, error) {
 	offer, err := s.offers.As(ctx, req.EventID, api.MayAdmit)
 	if err != nil {
 		return nil, err
 	}
+	out, elsewhere, err := s.decided(ctx, req, exit, offer, rpc.Caller(ctx).ID())
+	if elsewhere == nil || err != nil {
+		return out, err
+	}
+	return s.admitThere(ctx, elsewhere, line.Admit{EventID: req.EventID, Code: strings.TrimSpace(req.Code),
+		Gate: req.Gate, Exit: exit, By: rpc.Caller(ctx).ID()})
+}
+
+// deviceScan answers a device at a venue whose doors are the system's. The venue service knows that it may scan.
+func (s *Doors) deviceScan(ctx context.Context, req *line.AtHub) (*api.AdmissionResult, error) {
+	offer, err := s.offers.Get(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	shown := &api.Admission{EventID: req.EventID, Code: req.Code, Gate: req.Gate}
+	out, elsewhere, err := s.decided(ctx, shown, req.Exit, offer, req.PassID.String())
+	if elsewhere != nil {
+		return nil, fault.New(fault.Unavailable, "the doors of this event are a venue's, or on the way").After(noLine)
+	}
+	return out, err
+}
+
+// decided decides on a code, or returns the doors if they are not the system's. Scans of all gates that arrive together
+// are decided in one transaction.
+func (s *Doors) decided(
+	ctx context.Context, req *api.Admission, exit bool, offer *api.Offer, by string,
+) (*api.AdmissionResult, *doorRow, error) {
 	shownCode := strings.TrimSpace(req.Code) // scanners add a line end, people a blank
 	var check fault.Check
 	check.Field(shownCode != "", "code", "must not be empty")
 	text.CheckLine(&check, "gate", req.Gate, 0, 80)
 	if err := check.Err(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	now := store.Time(s.now())
 	shown := scan{exit: exit, letsBackIn: offer.Event.LetsBackIn(), row: scanRow{ID: ids.New[ids.AdmissionKind](now),
-		EventID: req.EventID, Gate: req.Gate, ScannedBy: rpc.Caller(ctx).ID(), At: now}}
+		EventID: req.EventID, Gate: req.Gate, ScannedBy: by, At: now}}
 	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:
@@ -51,12 +77,8 @@ func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.A
 		shown.row.TicketID, shown.revision = c.Ticket, c.Revision
 	}
 	v, err := s.scans.Do(ctx, shown)
-	if err != nil {
-		return nil, err
-	}
-	if v.elsewhere != nil {
-		return s.admitThere(ctx, v.elsewhere, line.Admit{EventID: req.EventID, Code: shownCode, Gate: req.Gate,
-			Exit: exit, By: rpc.Caller(ctx).ID()})
+	if err != nil || v.elsewhere != nil {
+		return nil, v.elsewhere, err
 	}
 	out := &api.AdmissionResult{Result: v.result}
 	if v.ticket.ID != "" && v.result != api.WrongEvent {
@@ -64,7 +86,7 @@ func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.A
 		out.Ticket = &t
 		out.FirstAdmittedAt, out.FirstGate = t.AdmittedAt, v.gate
 	}
-	return out, nil
+	return out, nil, nil
 }
 
 // noLine is when a scan may be tried again that a venue has to decide.

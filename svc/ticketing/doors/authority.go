@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -123,6 +125,61 @@ func (s *Doors) takeBack(ctx context.Context, req *api.AuthorityEnd) (*api.Autho
 	return out, nil
 }
 
+// Lost is what a venue had of an event when its doors were taken from it.
+type Lost struct {
+	State    string // before: not DoorsHub
+	Policy   string
+	Epoch    int64
+	Admitted int // admissions that it has reported under the epoch
+}
+
+// Held returns the events whose doors a venue has, or is to get or to give back.
+func (s *Doors) Held(ctx context.Context, venue ids.Venue) ([]ids.Event, error) {
+	rows, err := s.db.ofVenue(ctx, venue)
+	list := make([]ids.Event, len(rows))
+	for i := range rows {
+		list[i] = rows[i].EventID
+	}
+	return list, store.FaultOf(ctx, err)
+}
+
+// Lose takes the doors of an event from a venue that is lost for ever, unless they are not its own any more. It calls
+// keep in the same transaction.
+func (s *Doors) Lose(
+	ctx context.Context, event ids.Event, venue ids.Venue, keep func(context.Context, bun.Tx, Lost) error,
+) error {
+	return s.db.lose(ctx, event, venue, store.Time(s.now()), keep)
+}
+
+func (db doorStore) lose(
+	ctx context.Context, event ids.Event, venue ids.Venue, now time.Time,
+	keep func(context.Context, bun.Tx, Lost) error,
+) error {
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		row, err := db.lockedDoor(ctx, tx, event)
+		if err != nil || row == nil || row.State == line.DoorsHub || row.VenueID != venue {
+			return err
+		}
+		next := *row
+		next.State, next.Epoch, next.ChangedAt = line.DoorsHub, after(row.Epoch, now), now
+		if err := next.change(ctx, tx, row); err != nil {
+			return err
+		}
+		had := Lost{State: row.State, Policy: row.Policy, Epoch: row.Epoch}
+		if had.Admitted, err = admittedBy(ctx, tx, row); err != nil {
+			return err
+		}
+		return keep(ctx, tx, had)
+	})
+}
+
+// admittedBy returns how many admissions a venue has reported under its present hand-over.
+func admittedBy(ctx context.Context, from bun.IDB, d *doorRow) (n int, err error) {
+	err = from.NewRaw(`SELECT COUNT(*) FROM admissions WHERE event_id = ? AND venue_id = ? AND epoch = ?
+		AND result = 'admitted'`, d.EventID, d.VenueID, d.Epoch).Scan(ctx, &n)
+	return n, err
+}
+
 // lost says what is known of the last decisions of a venue that doors are taken from by force.
 func (db doorStore) lost(ctx context.Context, d *doorRow) (*api.LostVenue, error) {
 	out := &api.LostVenue{VenueID: d.VenueID}
@@ -136,7 +193,6 @@ func (db doorStore) lost(ctx context.Context, d *doorRow) (*api.LostVenue, error
 		last := contacts[0].UTC()
 		out.LastContact = &last
 	}
-	err = db.Read().NewRaw(`SELECT COUNT(*) FROM admissions WHERE event_id = ? AND venue_id = ? AND epoch = ?
-		AND result = 'admitted'`, d.EventID, d.VenueID, d.Epoch).Scan(ctx, &out.Admitted)
+	out.Admitted, err = admittedBy(ctx, db.Read(), d)
 	return out, store.FaultOf(ctx, err)
 }

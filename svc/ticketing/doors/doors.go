@@ -118,6 +118,7 @@ func (s *Doors) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetAuthority, s.authority)
 	rpc.Handle(srv, api.EndAuthority, s.takeBack)
 
+	rpc.Handle(srv, line.VenueScan, s.deviceScan)
 	rpc.Handle(srv, line.VenueHello, s.hello)
 	rpc.Handle(srv, line.VenueState, s.state)
 	rpc.Handle(srv, line.VenueManifest, s.manifest)

@@ -119,6 +119,24 @@ func (l *Leases) Close(ctx context.Context, id ids.Lease, force bool) (Row, erro
 	}, nil)
 }
 
+// Lose closes a lease whose venue is lost for ever, unless it is closed, and calls keep with the lease as it then is in
+// the same transaction.
+func (l *Leases) Lose(ctx context.Context, id ids.Lease, keep func(context.Context, bun.Tx, *Row) error) error {
+	_, err := l.change(ctx, id, func(ctx context.Context, tx bun.Tx, row *Row) error {
+		if row.State == api.LeaseClosed {
+			return errElsewise
+		}
+		if row.Seen {
+			row.Unknown = row.Left()
+		}
+		if err := l.end(ctx, tx, row); err != nil {
+			return err
+		}
+		return keep(ctx, tx, row)
+	}, nil)
+	return err
+}
+
 // change makes a change of a lease of which no move is due, and the move that follows from it. The change returns
 // errElsewise if there is nothing to do.
 func (l *Leases) change(

@@ -132,6 +132,14 @@ func (l *Leases) Of(ctx context.Context, event ids.Event) ([]Row, error) {
 	return rows, err
 }
 
+// Unclosed returns the leases of a venue that are not closed.
+func (l *Leases) Unclosed(ctx context.Context, venue ids.Venue) ([]ids.Lease, error) {
+	var list []ids.Lease
+	err := l.db.Read().NewRaw("SELECT id FROM leases WHERE venue_id = ? AND state <> 'closed' ORDER BY id",
+		venue).Scan(ctx, &list)
+	return list, store.FaultOf(ctx, err)
+}
+
 // due returns leases of which a move is due that was asked for before a time, at most limit of them after another.
 func (l *Leases) due(ctx context.Context, before time.Time, after ids.Lease, limit int) ([]ids.Lease, error) {
 	var list []ids.Lease
