@@ -28,6 +28,7 @@ type Head struct {
 	SecondFactors     []SecondFactor     `json:"second_factors"`     // authenticator apps, without their secrets
 	RecoveryCodes     int                `json:"recovery_codes"`     // how many are left
 	Passkeys          []Passkey          `json:"passkeys"`           // without their keys
+	Identities        []Identity         `json:"identities"`         // accounts at identity providers
 }
 
 // PersonEvent is an event that a person runs or works for.

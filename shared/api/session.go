@@ -17,6 +17,8 @@ type SessionInfo struct {
 	LastUsedAt time.Time   `json:"last_used_at"` // when it was last refreshed, or else made
 	ExpiresAt  time.Time   `json:"expires_at"`   // when it ends unless it is refreshed
 	Current    bool        `json:"current"`      // whether it is the one that asks
+	// the identity provider through which it began; absent: none
+	ProviderID ids.IdentityProvider `json:"provider_id,omitempty"`
 }
 
 // SessionQuery is the request of ListSessions.

@@ -27,6 +27,7 @@ func userTopics() []TopicDescriptor {
 		PasswordChanged.Describe(), EmailConfirmationRequested.Describe(), PasswordResetRequested.Describe(),
 		DeviceWasAdded.Describe(), LoginsHaveFailed.Describe(), PhoneConfirmationRequested.Describe(),
 		PhoneChanged.Describe(), FactorWasAdded.Describe(), FactorWasRemoved.Describe(),
+		IdentityWasLinked.Describe(), IdentityWasUnlinked.Describe(),
 		FactorsHaveFailed.Describe(), RecoveryCodeWasUsed.Describe()}
 }
 

@@ -95,17 +95,20 @@ type UpdateProfile struct {
 	// replaces the whole profile; null clears it
 	Profile codec.Patch[Profile] `json:"profile,omitzero"`
 
-	CurrentPassword string `json:"current_password,omitempty"` // needed to change the address
+	// needed to change the address; an account without a password needs a fresh proof instead
+	CurrentPassword string `json:"current_password,omitempty"`
 }
 
 // DeleteAccount is the request of DeleteMe.
 type DeleteAccount struct {
-	Password string `json:"password" minLength:"1"` // of the account, as a confirmation
+	// of the account, as a confirmation; an account without one needs a fresh proof instead
+	Password string `json:"password" required:"false"`
 }
 
 // ChangePassword is the request of the endpoint of that name.
 type ChangePassword struct {
-	CurrentPassword string `json:"current_password" minLength:"1"` // the password until now
+	// the password until now; an account without one needs a fresh proof instead
+	CurrentPassword string `json:"current_password" required:"false"`
 	// hard to guess
 	NewPassword string `json:"new_password" minLength:"8" maxLength:"256"`
 }
@@ -353,13 +356,12 @@ func userEndpoints() []rpc.Descriptor {
 		RefreshSession.Describe(), EndSession.Describe(), GetMe.Describe(), UpdateMe.Describe(), DeleteMe.Describe(),
 		ChangeMyPassword.Describe(), ExportMe.Describe(),
 		RequestPasswordReset.Describe(), ConfirmPasswordReset.Describe(), RequestEmailConfirmation.Describe(),
-		ConfirmEmailAddress.Describe(), ListUsers.Describe(), GetUser.Describe(),
-		SetUserRoles.Describe(), LockUser.Describe(), UnlockUser.Describe(),
-		GetKeys.Describe(), CreateLiveTicket.Describe(), UseLiveTicket.Describe(), FindUserByEmail.Describe(),
-		GetContact.Describe(), GetContacts.Describe(), MintResetToken.Describe(),
-		MintConfirmationToken.Describe(), GetFormerContact.Describe(), RequestPhoneConfirmation.Describe(),
-		ConfirmPhoneNumber.Describe(), MintPhoneCode.Describe()},
-		slices.Concat(sessionEndpoints(), factorEndpoints(), passkeyEndpoints())...)
+		ConfirmEmailAddress.Describe(), ListUsers.Describe(), GetUser.Describe(), SetUserRoles.Describe(),
+		LockUser.Describe(), UnlockUser.Describe(), GetKeys.Describe(), CreateLiveTicket.Describe(),
+		UseLiveTicket.Describe(), FindUserByEmail.Describe(), GetContact.Describe(), GetContacts.Describe(),
+		MintResetToken.Describe(), MintConfirmationToken.Describe(), GetFormerContact.Describe(),
+		RequestPhoneConfirmation.Describe(), ConfirmPhoneNumber.Describe(), MintPhoneCode.Describe()}, slices.Concat(
+		sessionEndpoints(), factorEndpoints(), passkeyEndpoints(), identityEndpoints())...)
 }
 
 // UserEvent is the payload of the user topics. Personal data stays in the user service.

@@ -45,6 +45,8 @@ type (
 	PromoCodeKind   struct{}
 	ClosureKind     struct{}
 
+	IdentityProviderKind struct{}
+	IdentityKind         struct{}
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
 	PushSubscriptionKind struct{}
@@ -74,6 +76,8 @@ type (
 	PromoCode   = ID[PromoCodeKind]
 	Closure     = ID[ClosureKind]
 
+	IdentityProvider = ID[IdentityProviderKind]
+	Identity         = ID[IdentityKind]
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
 	PushSubscription = ID[PushSubscriptionKind]
@@ -103,6 +107,8 @@ func (PromoCodeKind) Prefix() string   { return "pcd" }
 func (ClosureKind) Prefix() string     { return "clo" }
 
 // Prefix implements Kind.
+func (IdentityProviderKind) Prefix() string { return "idp" }
+func (IdentityKind) Prefix() string         { return "idn" }
 func (NotificationKind) Prefix() string     { return "ntf" }
 func (AnnouncementKind) Prefix() string     { return "ann" }
 func (PushSubscriptionKind) Prefix() string { return "psh" }

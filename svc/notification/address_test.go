@@ -74,6 +74,27 @@ func TestNewDeviceMail(t *testing.T) {
 	})
 }
 
+// A link with an identity provider is mailed, with the provider's name.
+func TestIdentityMails(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada := h.join("ada")
+		for topic, name := range map[string]string{api.IdentityWasLinked.Subject: "identity_linked",
+			api.IdentityWasUnlinked.Subject: "identity_unlinked"} {
+			for range 2 {
+				h.publish(topic, name, api.IdentityEvent{UserID: ada.ID, Provider: "Corp & Sons", At: h.clock.Now()})
+			}
+			if text := h.mails(name, 1)[0].text(); !strings.Contains(text, "Corp & Sons") || !strings.Contains(text, "2030") {
+				t.Errorf("%s says %s", name, text)
+			}
+		}
+		for _, n := range call(h, ada, api.ListNotifications, &api.NotificationQuery{}).Items {
+			if strings.HasPrefix(n.Name, "identity") {
+				t.Errorf("in the inbox: %+v", n)
+			}
+		}
+	})
+}
+
 // What happens to second factors is mailed, and not in the inbox, which whoever did it may read.
 func TestFactorMails(t *testing.T) {
 	onBoth(t, func(t *testing.T, h *harness) {

@@ -22,6 +22,7 @@ func consumed() []string {
 		api.PhoneConfirmationRequested.Subject, api.PhoneChanged.Subject,
 		api.DeviceWasAdded.Subject, api.LoginsHaveFailed.Subject,
 		api.FactorWasAdded.Subject, api.FactorWasRemoved.Subject, api.FactorsHaveFailed.Subject,
+		api.IdentityWasLinked.Subject, api.IdentityWasUnlinked.Subject,
 		api.RecoveryCodeWasUsed.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
@@ -117,6 +118,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 	case api.FactorWasAdded.Subject, api.FactorWasRemoved.Subject, api.FactorsHaveFailed.Subject,
 		api.RecoveryCodeWasUsed.Subject:
 		return onFactor(m)
+	case api.IdentityWasLinked.Subject, api.IdentityWasUnlinked.Subject:
+		return onIdentity(m)
 	case api.EmailConfirmationRequested.Subject:
 		return onConfirmation(m)
 	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
@@ -174,6 +177,20 @@ func onFactor(m stream.Msg) (step, error) {
 		api.RecoveryCodeWasUsed.Subject: "recovery_code_used"}
 	return step{notices: []notice{{cause: m.ID, user: e.UserID, name: names[m.Subject],
 		facts: render.Facts{Left: e.Left, At: e.At}, hidden: true}}}, nil
+}
+
+// onIdentity tells a person through which identity provider they can sign in now, or can no more.
+func onIdentity(m stream.Msg) (step, error) {
+	var e api.IdentityEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	name := "identity_linked"
+	if m.Subject == api.IdentityWasUnlinked.Subject {
+		name = "identity_unlinked"
+	}
+	return step{notices: []notice{{cause: m.ID, user: e.UserID, name: name,
+		facts: render.Facts{Provider: e.Provider, At: e.At}, hidden: true}}}, nil
 }
 
 // onConfirmation mails the token that proves an address there, and tells the address that it is to replace.

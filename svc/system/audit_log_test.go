@@ -37,7 +37,9 @@ func unaudited() map[string]string {
 		"user.login_factor": own, "user.prove": own, "user.add_factor": own, "user.confirm_factor": own,
 		"user.delete_factor": own, "user.renew_recovery_codes": own,
 		"user.passkey_options": own, "user.login_passkey": own, "user.new_passkey_options": own,
-		"user.add_passkey": own, "user.rename_passkey": own, "user.delete_passkey": own,
+		"user.start_sign_in": own, "user.finish_sign_in": own, "user.start_link": own, "user.finish_link": own,
+		"user.delete_identity": own,
+		"user.add_passkey":     own, "user.rename_passkey": own, "user.delete_passkey": own,
 		"notification.mark_read": own, "notification.set_preferences": own, "notification.subscribe": own,
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,
@@ -121,16 +123,22 @@ func (w *world) dueByHand(owner string) ids.Refund {
 const (
 	organizers = "see TestChangesOfOrganizersAreAudited of the event service"
 	keysOfThem = "see TestKeys of the event service"
+	providers  = "see TestIdentityProviders of the user service"
 )
 
 // elsewhere are the audited acts that are not done here, and why.
 var elsewhere = map[string]string{
-	"payment.repeat_refund":    "needs a refund that fails after it had succeeded",
-	"notification.replay":      "needs a dead letter",
-	"venue.pair":               "is done by a device: see TestPairing of the venue service",
-	"venue.release_edge":       "needs the computer of a venue",
-	"config.rollback":          "see TestSettingsAreAudited",
-	"user.reset_factors":       "needs an authenticator",
+	"payment.repeat_refund": "needs a refund that fails after it had succeeded",
+	"notification.replay":   "needs a dead letter",
+	"venue.pair":            "is done by a device: see TestPairing of the venue service",
+	"venue.release_edge":    "needs the computer of a venue",
+	"config.rollback":       "see TestSettingsAreAudited",
+	"user.reset_factors":    "needs an authenticator",
+
+	"user.create_identity_provider": providers,
+	"user.update_identity_provider": providers,
+	"user.delete_identity_provider": providers,
+
 	"event.create_organizer":   organizers,
 	"event.update_organizer":   organizers,
 	"event.set_member":         organizers,

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/user/hashing"
 )
 
@@ -26,8 +27,11 @@ func (s *Service) me(ctx context.Context, _ *rpc.None) (*api.User, error) {
 }
 
 // confirm is prove for a caller who is signed in and gives the password once more. With a stolen session there are as
-// many guesses as at a login.
+// many guesses as at a login. Of an account without a password the session needs a fresh proof instead.
 func (s *Service) confirm(ctx context.Context, row userRow, field, password string) (proof, error) {
+	if row.Password == "" {
+		return proof{row: row}, s.fresh(ctx)
+	}
 	var check fault.Check
 	check.Field(password != "", field, "must not be empty")
 	if err := check.Err(); err != nil {
@@ -37,6 +41,19 @@ func (s *Service) confirm(ctx context.Context, row userRow, field, password stri
 	a := attempt{account: hashText("session " + rpc.Caller(ctx).Session.String())}
 	return s.prove(ctx, a, passage{class: hashing.Login}, password,
 		func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
+}
+
+// fresh returns nil if the caller has proven who they are a moment ago.
+func (s *Service) fresh(ctx context.Context) error {
+	var session sessionRow
+	err := s.db.Read().NewRaw("SELECT * FROM sessions WHERE id = ?", rpc.Caller(ctx).Session).Scan(ctx, &session)
+	if err = store.OrNotFound(err, noSession); fault.Is(err, fault.NotFound) {
+		return errEnded()
+	}
+	if err == nil && !s.freshUntil(session.ProvenAt).After(s.now()) {
+		err = rpc.StepUpNeeded()
+	}
+	return err
 }
 
 // refused turns errWrong into the answer for a caller who is signed in.

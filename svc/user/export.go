@@ -113,7 +113,10 @@ func (s *Service) exportProofs(ctx context.Context, user ids.User, head *api.Hea
 	if head.SecondFactors, err = s.factors.List(ctx, user); err != nil {
 		return err
 	}
-	head.Passkeys, err = s.passkeys.List(ctx, user)
+	if head.Passkeys, err = s.passkeys.List(ctx, user); err != nil {
+		return err
+	}
+	head.Identities, err = s.federation.Identities(ctx, s.db.Read(), user)
 	return err
 }
 

@@ -72,9 +72,10 @@ func renew(ctx context.Context, tx bun.Tx, row *userRow, keep ids.Session) (revo
 func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standing, error) {
 	var row struct {
 		userRow
-		ProvenAt time.Time `bun:"proven_at"`
+		ProvenAt       time.Time `bun:"proven_at"`
+		ProviderFactor bool      `bun:"provider_factor"`
 	}
-	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at FROM users AS u JOIN sessions AS s ON s.user_id = u.id
+	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at, s.provider_factor FROM users AS u JOIN sessions AS s ON s.user_id = u.id
 		WHERE s.id = ? AND u.id = ? AND s.expires_at > ?`, req.SessionID, req.UserID, s.now()).Scan(ctx, &row)
 	if err = store.OrNotFound(err, noUser); fault.Is(err, fault.NotFound) {
 		return nil, errEnded()
@@ -83,7 +84,8 @@ func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standi
 		return nil, err
 	}
 	missing, err := s.mustEnrol(ctx, s.db.Read(), &row.userRow)
-	return &api.Standing{Roles: row.roles(), Fresh: s.freshUntil(row.ProvenAt).After(s.now()), MustEnrol: missing}, err
+	return &api.Standing{Roles: row.roles(), Fresh: s.freshUntil(row.ProvenAt).After(s.now()),
+		MustEnrol: missing && !row.ProviderFactor}, err
 }
 
 // freshUntil returns until when a proof counts.

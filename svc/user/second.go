@@ -34,6 +34,8 @@ type challengeRow struct {
 	DeviceHash string    `bun:"device_hash"`
 	Network    string    `bun:"network"`
 	ExpiresAt  time.Time `bun:"expires_at"`
+
+	ProviderID ids.IdentityProvider `bun:"provider_id"` // through which the login began, if it did
 }
 
 // newChallenge returns what a person whose password was right is asked to go on with, from the same network, and the
@@ -96,6 +98,7 @@ func (s *Service) secondStep(ctx context.Context, req *api.SecondStep) (*api.Tok
 		return nil, err
 	}
 	a := s.arrive(ctx, login.UserID, req.DeviceToken, login.DeviceHash, req.Client)
+	a.session.ProviderID = login.ProviderID
 	var row userRow
 	err = s.guess(ctx, login.UserID, func(ctx context.Context, tx bun.Tx, now *userRow) (bool, error) {
 		row = *now
@@ -260,7 +263,7 @@ func (s *Service) proveAgain(ctx context.Context, req *api.Proof) (*rpc.None, er
 		check.Field(req.Password == "", "password", "is not enough: the account has a second factor")
 	} else {
 		check.Field(given == 0, "code", "is nothing that the account has")
-		check.Field(req.Password != "", "password", "must not be empty")
+		check.Field(req.Password != "" || row.Password == "", "password", "must not be empty")
 	}
 	if err := check.Err(); err != nil {
 		return nil, err
@@ -282,6 +285,10 @@ func (s *Service) proveAgain(ctx context.Context, req *api.Proof) (*rpc.None, er
 			return nil, errWrongCode()
 		}
 		return nil, err
+	}
+	if row.Password == "" {
+		return nil, fault.New(fault.Forbidden, "the account has neither a password nor a second factor: sign in again "+
+			"through the identity provider, with fresh")
 	}
 	p, err := s.confirm(ctx, row, "password", req.Password)
 	if err != nil {

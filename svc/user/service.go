@@ -25,6 +25,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/user/challenge"
 	"github.com/starlightsymphony/starlight/svc/user/factor"
+	"github.com/starlightsymphony/starlight/svc/user/federation"
 	"github.com/starlightsymphony/starlight/svc/user/hashing"
 	"github.com/starlightsymphony/starlight/svc/user/passkey"
 	"github.com/starlightsymphony/starlight/svc/user/passwords"
@@ -37,7 +38,9 @@ var migrations embed.FS
 func Migrations() fs.FS { return migrations }
 
 // Sealed returns the columns with secrets.
-func Sealed() []seal.Column { return []seal.Column{keyring.Seeds(), factor.Secrets()} }
+func Sealed() []seal.Column {
+	return []seal.Column{keyring.Seeds(), factor.Secrets(), federation.Secrets()}
+}
 
 // keyPurpose names the keys of access tokens.
 const keyPurpose = "access"
@@ -75,7 +78,8 @@ type Service struct {
 	hasher  *hashing.Hasher
 	factors *factor.Store
 
-	passkeys *passkey.Store
+	passkeys   *passkey.Store
+	federation *federation.Store
 
 	challenger challenge.Challenger
 	passwords  passwords.Judge
@@ -87,8 +91,10 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := factor.Secrets().Adopt(ctx, d.DB, d.Keys); err != nil {
-		return nil, err
+	for _, secrets := range []seal.Column{factor.Secrets(), federation.Secrets()} {
+		if err := secrets.Adopt(ctx, d.DB, d.Keys); err != nil {
+			return nil, err
+		}
 	}
 	hashers := d.Hashers
 	if hashers <= 0 {
@@ -107,7 +113,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		hasher:  hashing.New(hashers, d.Metrics, d.Now),
 		factors: factor.New(d.DB, d.Keys),
 
-		passkeys: passkey.New(d.DB, d.Live, keys, now),
+		passkeys:   passkey.New(d.DB, d.Live, keys, now),
+		federation: federation.New(d.DB, d.Keys, keys, now),
 
 		challenger: d.Challenger,
 		passwords: passwords.Judge{Stolen: d.Stolen,
@@ -173,6 +180,18 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.AddPasskey, s.addPasskey)
 	rpc.Handle(srv, api.RenamePasskey, s.renamePasskey)
 	rpc.Handle(srv, api.DeletePasskey, s.deletePasskey)
+	rpc.Handle(srv, api.ListSignInProviders, s.signInProviders)
+	rpc.Handle(srv, api.StartSignIn, s.startSignIn)
+	rpc.Handle(srv, api.FinishSignIn, s.finishSignIn)
+	rpc.Handle(srv, api.StartLink, s.startLink)
+	rpc.Handle(srv, api.FinishLink, s.finishLink)
+	rpc.Handle(srv, api.ListIdentities, s.listIdentities)
+	rpc.Handle(srv, api.DeleteIdentity, s.deleteIdentity)
+	rpc.Handle(srv, api.CreateIdentityProvider, s.createProvider)
+	rpc.Handle(srv, api.ListIdentityProviders, s.listProviders)
+	rpc.Handle(srv, api.GetIdentityProvider, s.getProvider)
+	rpc.Handle(srv, api.UpdateIdentityProvider, s.updateProvider)
+	rpc.Handle(srv, api.DeleteIdentityProvider, s.deleteProvider)
 	srv.HashSecrets(func(secrets []byte) []byte {
 		_, sum := s.keys.MAC(secrets)
 		return sum
@@ -239,4 +258,9 @@ func (s *Service) challenges(outcome string) *observe.Counter {
 func (s *Service) factorGuesses(outcome string) *observe.Counter {
 	return s.metrics.Counter("starlight_user_factors_total", "Attempts to give a second factor, by outcome.", "outcome",
 		outcome)
+}
+
+func (s *Service) signIns(outcome string) *observe.Counter {
+	return s.metrics.Counter("starlight_user_sign_ins_total", "Sign-ins through identity providers, by outcome.",
+		"outcome", outcome)
 }

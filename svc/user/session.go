@@ -57,11 +57,11 @@ func (s *Service) prove(
 		return proof{}, err
 	}
 	row, err := find(ctx)
-	known := err == nil
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return proof{}, err
+	}
+	known := err == nil && row.Password != "" // an account has none whose owner signs in elsewhere
 	if !known {
-		if !fault.Is(err, fault.NotFound) {
-			return proof{}, err
-		}
 		row.Password = s.hasher.Dummy
 	}
 	ok, outdated, err := s.hasher.Verify(password, row.Password)
@@ -179,11 +179,16 @@ func (s *Service) startSession(ctx context.Context, p proof, device string, req 
 		return nil, err
 	}
 	if has.Any() {
-		return &api.SignIn{SecondFactorChallenge: &api.SecondFactorChallenge{SecondFactorRequired: true,
-			Challenge: challenge, ChallengeExpires: int(challengeTTL / time.Second), Methods: has.Methods()}}, nil
+		return &api.SignIn{SecondFactorChallenge: challengeOf(challenge, has)}, nil
 	}
 	tokens, err := s.admitted(&row, a)
 	return &api.SignIn{Tokens: tokens}, err
+}
+
+// challengeOf returns what a person who has second factors is asked for.
+func challengeOf(secret string, has factor.Count) *api.SecondFactorChallenge {
+	return &api.SecondFactorChallenge{SecondFactorRequired: true, Challenge: secret,
+		ChallengeExpires: int(challengeTTL / time.Second), Methods: has.Methods()}
 }
 
 // arrival is a session that is about to begin.

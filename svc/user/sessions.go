@@ -26,11 +26,15 @@ type sessionRow struct {
 	LastUsedAt time.Time   `bun:"last_used_at"`
 	ProvenAt   time.Time   `bun:"proven_at"` // when the person last proved who they are
 	ExpiresAt  time.Time   `bun:"expires_at"`
+
+	ProviderID     ids.IdentityProvider `bun:"provider_id"`     // through which it began, if it did
+	ProviderFactor bool                 `bun:"provider_factor"` // which has asked for a second factor
 }
 
 func (r *sessionRow) info(current ids.Session) api.SessionInfo {
 	return api.SessionInfo{ID: r.ID, Device: r.Device, Address: r.Address, CreatedAt: r.CreatedAt.UTC(),
-		LastUsedAt: r.LastUsedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), Current: r.ID == current}
+		LastUsedAt: r.LastUsedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), Current: r.ID == current,
+		ProviderID: r.ProviderID}
 }
 
 const noSession = "there is no such session"

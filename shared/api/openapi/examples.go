@@ -69,6 +69,8 @@ const (
 	lastCode                   = "the code of the last answer that had one"
 )
 
+const aProvider ids.IdentityProvider = "idp_01k3q8v5z7m2n4p6r8s9t0w1xy"
+
 const (
 	jo          = "jo@example.org"
 	kim         = "kim@example.org"
@@ -105,6 +107,7 @@ func account() []Example {
 		example(api.GetPasskeyOptions, api.PasskeyRequest{}),
 		example(api.GetNewPasskeyOptions, rpc.None{}),
 		example(api.ListPasskeys, rpc.None{}),
+		example(api.ListSignInProviders, rpc.None{}), example(api.ListIdentities, rpc.None{}),
 		example(api.DeleteSecondFactor, api.FactorRef{ID: aFactor}),
 		example(api.GetKeys, rpc.None{}),
 		example(api.ExportMe, rpc.None{}),
@@ -339,11 +342,20 @@ func settings() []Example {
 
 // ending is what ends things: events are handed over, cancelled and deleted, and an account is closed.
 func ending() []Example {
+	off := false
 	return []Example{
 		example(api.ListUsers, api.ListUsersQuery{Page: api.Page{Limit: 10}, Q: "kim"}),
 		example(api.GetUser, api.UserRef{ID: aUser}),
 		example(api.LockUser, api.UserRef{ID: aUser}), example(api.UnlockUser, api.UserRef{ID: aUser}),
 		example(api.ResetSecondFactors, api.UserRef{ID: aUser}),
+		example(api.CreateIdentityProvider, api.NewIdentityProvider{Name: "Opera Kassel",
+			Issuer: "https://login.example.org", ClientID: "starlight", ClientSecret: "what the provider has shown",
+			RedirectURIs: []string{"https://shop.example.org/account"}, Domains: []string{"example.org"},
+			CreatesAccounts: true, SecondFactor: []string{"mfa", "otp", "hwk"}}),
+		example(api.ListIdentityProviders, rpc.None{}),
+		example(api.GetIdentityProvider, api.IdentityProviderRef{ID: aProvider}),
+		example(api.UpdateIdentityProvider, api.PatchIdentityProvider{ID: aProvider, Enabled: &off}),
+		example(api.DeleteIdentityProvider, api.IdentityProviderRef{ID: aProvider}),
 		example(api.SetUserRoles, api.SetRoles{ID: aUser, Roles: []string{}}),
 		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.RoleManager}),
 		example(api.DeleteTeamMember, api.TeamMemberRef{EventID: anEvent, UserID: aUser}),

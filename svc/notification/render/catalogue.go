@@ -85,7 +85,8 @@ type View struct {
 	Device, From     string // of a login, and the address that it came from
 	When             string // it was
 	Hours            int
-	Left             int // recovery codes
+	Left             int    // recovery codes
+	Provider         string // of identities
 }
 
 // EventView is an event as a language writes it.
@@ -99,7 +100,7 @@ func (c *Catalogue) Moment(lang string, t time.Time, zone string) string {
 // View returns facts as a language writes them.
 func (c *Catalogue) View(lang, name string, f Facts) View {
 	v := View{Name: text.OneLine(name), Reason: c.reason(lang, f), Subject: f.Subject, Text: f.Text, Hours: f.Hours,
-		Left: f.Left}
+		Left: f.Left, Provider: text.OneLine(f.Provider)}
 	if f.Event != nil {
 		v.Event = c.event(lang, f.Event)
 	}

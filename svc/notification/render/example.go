@@ -43,6 +43,8 @@ func exampleFacts(template string) Facts {
 		f.Event = nil
 	case "recovery_code_used":
 		f.Event, f.Left = nil, 7
+	case "identity_linked", "identity_unlinked":
+		f.Event, f.Provider = nil, "Example Corp"
 	case "order_paid", "order_expired", "order_cancelled":
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,
 			Total: api.Money{Amount: 8400, Currency: "EUR"},

@@ -30,6 +30,7 @@ type Facts struct {
 	OfferID        ids.TicketOffer  `json:"offer_id,omitempty"` // of a ticket
 	Hours          int              `json:"hours,omitempty"`    // before the start
 	Left           int              `json:"left,omitempty"`     // recovery codes
+	Provider       string           `json:"provider,omitempty"` // of identities
 	For            ids.Announcement `json:"for,omitempty"`
 }
 

@@ -25,6 +25,8 @@ func Templates() []Template {
 		{"factor_removed", api.AboutAccount, ""},
 		{"factors_failed", api.AboutAccount, ""},
 		{"recovery_code_used", api.AboutAccount, ""},
+		{"identity_linked", api.AboutAccount, ""},
+		{"identity_unlinked", api.AboutAccount, ""},
 		{"password_reset", api.AboutAccount, ""},
 		{"password_changed", api.AboutAccount, ""},
 		{"phone_changed", api.AboutAccount, ""},

@@ -1,0 +1,323 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/user/factor"
+	"github.com/starlightsymphony/starlight/svc/user/federation"
+)
+
+func (s *Service) signInProviders(ctx context.Context, _ *rpc.None) (*api.List[api.SignInProvider], error) {
+	all, err := s.federation.Providers(ctx)
+	list := &api.List[api.SignInProvider]{Items: []api.SignInProvider{}}
+	for _, p := range all {
+		if p.Enabled {
+			list.Items = append(list.Items, api.SignInProvider{ID: p.ID, Name: p.Name})
+		}
+	}
+	return list, err
+}
+
+func (s *Service) startSignIn(ctx context.Context, req *api.NewSignIn) (*api.StartedSignIn, error) {
+	return s.begin(ctx, req, "")
+}
+
+// begin starts a sign-in, or with a session a link of the person who is signed in there.
+func (s *Service) begin(ctx context.Context, req *api.NewSignIn, link ids.Session) (*api.StartedSignIn, error) {
+	if _, err := s.allow(ctx, s.db.Read(), networkAttempt(ctx)); err != nil {
+		return nil, err
+	}
+	p, err := s.federation.Provider(ctx, s.db.Read(), req.ProviderID)
+	if err == nil && !p.Enabled {
+		err = fault.New(fault.NotFound, "there is no such identity provider")
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := federation.Attempt{RedirectURI: req.RedirectURI, Session: link, Fresh: req.Fresh}
+	if a.RedirectURI == "" {
+		a.RedirectURI = p.RedirectURIs[0]
+	}
+	var check fault.Check
+	check.Field(slices.Contains(p.RedirectURIs, a.RedirectURI), "redirect_uri", "is none of the provider's pages")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	where, token, err := s.federation.Start(ctx, p, a)
+	if err != nil {
+		return nil, s.providerFault(ctx, p, err)
+	}
+	opened, _ := s.federation.Open(ctx, token)
+	return &api.StartedSignIn{AuthorizeURL: where, LoginToken: token,
+		ExpiresIn: int(opened.End().Sub(s.now()) / time.Second)}, nil
+}
+
+// networkAttempt is an attempt that names no account, from the network of the client.
+func networkAttempt(ctx context.Context) attempt {
+	return attempt{address: factorAttempt(ctx, "").address}
+}
+
+// providerFault is the answer for an error of a provider. It says who has to do something, and no more.
+func (s *Service) providerFault(ctx context.Context, p *federation.Provider, err error) error {
+	if !errors.Is(err, federation.ErrUnavailable) {
+		return err
+	}
+	s.signIns("unavailable").Inc()
+	s.log.WarnContext(ctx, "an identity provider is not there, or answers what it should not", "provider", p.ID,
+		"error", err)
+	return fault.New(fault.Unavailable, "%s does not answer; try again later", p.Name).After(5 * time.Second)
+}
+
+// errNotConfirmed is the error of a sign-in that is over, was used, or that the provider does not confirm.
+var errNotConfirmed = errors.New("user: the sign-in is not confirmed")
+
+// confirmed returns who came back from a provider. Each attempt is good once, whatever comes of it.
+func (s *Service) confirmed(
+	ctx context.Context, a federation.Attempt, r api.ReturnedSignIn,
+) (*federation.Provider, *federation.Claims, error) {
+	p, err := s.federation.Provider(ctx, s.db.Read(), a.ProviderID)
+	if fault.Is(err, fault.NotFound) || err == nil && !p.Enabled {
+		return nil, nil, errNotConfirmed
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	fresh, err := s.spend(ctx, a.ID(), a.End())
+	if err != nil {
+		return nil, nil, err
+	}
+	if !fresh {
+		return nil, nil, errNotConfirmed
+	}
+	c, err := s.federation.Finish(ctx, p, a, federation.Return{State: r.State, Code: r.Code, Issuer: r.Issuer})
+	if errors.Is(err, federation.ErrRefused) {
+		return nil, nil, s.notConfirmed(ctx, p, err)
+	}
+	if err != nil {
+		return nil, nil, s.providerFault(ctx, p, err)
+	}
+	return p, c, nil
+}
+
+// notConfirmed counts a sign-in that a provider does not confirm, for the network that it comes from.
+func (s *Service) notConfirmed(ctx context.Context, p *federation.Provider, cause error) error {
+	s.signIns("refused").Inc()
+	s.log.InfoContext(ctx, "a sign-in through an identity provider was refused", "provider", p.ID, "error", cause)
+	err := s.fail(context.WithoutCancel(ctx), networkAttempt(ctx), false, failureRow{}, "")
+	return errors.Join(err, errNotConfirmed)
+}
+
+// finishSignIn begins the session of a person who came back from a provider.
+func (s *Service) finishSignIn(ctx context.Context, req *api.FinishedSignIn) (*api.SignIn, error) {
+	if _, err := s.allow(ctx, s.db.Read(), networkAttempt(ctx)); err != nil {
+		return nil, err
+	}
+	over := fault.New(fault.Unauthenticated, "this sign-in is over or was not confirmed; start again")
+	a, ok := s.federation.Open(ctx, req.LoginToken)
+	if !ok || a.Session != "" {
+		return nil, over
+	}
+	p, c, err := s.confirmed(ctx, a, req.ReturnedSignIn)
+	if errors.Is(err, errNotConfirmed) {
+		return nil, over
+	}
+	if err != nil {
+		return nil, err
+	}
+	answer, err := s.signInAs(ctx, p, c, req)
+	if fault.Is(err, fault.Conflict) || errors.Is(err, errNotConfirmed) { // somebody was quicker, perhaps the person
+		answer, err = s.signInAs(ctx, p, c, req)
+	}
+	switch {
+	case errors.Is(err, errNotConfirmed):
+		return nil, over
+	case err == nil:
+		s.signIns("right").Inc()
+	}
+	return answer, err
+}
+
+// signInAs finds the person whom a provider has confirmed, or makes an account, and signs them in.
+func (s *Service) signInAs(
+	ctx context.Context, p *federation.Provider, c *federation.Claims, req *api.FinishedSignIn,
+) (*api.SignIn, error) {
+	g := guest{provider: p, claims: c, request: req}
+	id, err := s.federation.Owner(ctx, s.db.Read(), p, c)
+	if err == nil {
+		g.row, err = s.byID(ctx, id)
+	} else if fault.Is(err, fault.NotFound) {
+		err = s.introduce(ctx, &g)
+	}
+	if fault.Is(err, fault.NotFound) { // deleted since
+		err = errNotConfirmed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.admit(ctx, g)
+}
+
+// guest is a person whom a provider has confirmed, and who signs in.
+type guest struct {
+	provider *federation.Provider
+	claims   *federation.Claims
+	request  *api.FinishedSignIn
+
+	row        userRow
+	link, made bool // the account is linked by its address; it is new
+}
+
+// introduce finds the account that somebody is to be linked with, or makes one. The address says who somebody is only
+// if the provider vouches for it. All others get one answer, whether or not there is an account.
+func (s *Service) introduce(ctx context.Context, g *guest) error {
+	p, c := g.provider, g.claims
+	if err := s.complete(ctx, p, c); err != nil {
+		return err
+	}
+	account, err := parseAddress(c.Email)
+	if err != nil || !c.EmailVerified || !p.Vouches(account.key[strings.LastIndexByte(account.key, '@')+1:]) {
+		return s.noAccount()
+	}
+	g.row, err = s.byAddress(ctx, account)
+	g.link = true
+	switch {
+	case fault.Is(err, fault.NotFound):
+		if !p.CreatesAccounts {
+			return s.noAccount()
+		}
+		var check fault.Check
+		name := checkName(&check, text.Shorten(text.OneLine(c.Name), longestName))
+		if check.Err() != nil {
+			name = account.text[:strings.LastIndexByte(account.text, '@')]
+		}
+		g.row, g.link, g.made = newUserRow(account, name, "", false, s.now()), false, true
+		g.row.EmailVerified = true
+		return nil
+	case err != nil:
+		return err
+	}
+	return s.mayLink(ctx, s.db.Read(), &g.row)
+}
+
+// complete has a provider say what it has not said yet of a person.
+func (s *Service) complete(ctx context.Context, p *federation.Provider, c *federation.Claims) error {
+	err := s.federation.Complete(ctx, c)
+	if errors.Is(err, federation.ErrRefused) {
+		return s.notConfirmed(ctx, p, err)
+	}
+	if err != nil {
+		return s.providerFault(ctx, p, err)
+	}
+	return nil
+}
+
+func (s *Service) noAccount() error {
+	s.signIns("unknown").Inc()
+	return fault.New(fault.Forbidden, "no account is linked with this identity: sign in to yours in another way, and "+
+		"link it there")
+}
+
+// mayLink refuses to link an account by its address that is more than its address: one that has rights or a second
+// factor, or whose address is not confirmed here. Its owner links it, signed in.
+func (s *Service) mayLink(ctx context.Context, q bun.IDB, row *userRow) error {
+	has, err := s.factors.Count(ctx, q, row.ID)
+	if err == nil && (!row.EmailVerified || row.Admin || row.Locked || has.Any()) {
+		err = s.noAccount()
+	}
+	return err
+}
+
+// admit signs a guest in. Who has a second factor is asked for it, unless the provider has asked.
+func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
+	device, err := s.knownDevice(ctx, g.row.address(), g.request.DeviceToken)
+	if err != nil {
+		return nil, err
+	}
+	a := s.arrive(ctx, g.row.ID, g.request.DeviceToken, device, g.request.Client)
+	a.session.ProviderID, a.session.ProviderFactor = g.provider.ID, g.provider.AskedForFactor(g.claims)
+	a.session.ProvenAt = time.Unix(0, 0).UTC()
+	if at := g.claims.ProvenAt; at.After(a.session.ProvenAt) {
+		a.session.ProvenAt = at
+		if at.After(a.session.CreatedAt) { // by the provider's clock
+			a.session.ProvenAt = a.session.CreatedAt
+		}
+	}
+	asked, challenge := s.newChallenge(ctx, g.row.ID, device)
+	asked.ProviderID = g.provider.ID
+	var row userRow
+	var has factor.Count
+	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		if p, err := s.federation.Hold(ctx, tx, g.provider.ID, false); err != nil || !p.Enabled {
+			return errors.Join(err, errNotConfirmed)
+		}
+		if row, err = s.welcome(ctx, tx, &g); err != nil {
+			return err
+		}
+		if err := s.federation.Used(ctx, tx, g.provider, g.claims); err != nil {
+			return err
+		}
+		if has, err = s.factors.Count(ctx, tx, row.ID); err != nil {
+			return err
+		}
+		if has.Any() && !a.session.ProviderFactor {
+			return insertChallenge(ctx, tx, &asked)
+		}
+		return s.enter(ctx, tx, &row, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if has.Any() && !a.session.ProviderFactor {
+		return &api.SignIn{SecondFactorChallenge: challengeOf(challenge, has)}, nil
+	}
+	tokens, err := s.admitted(&row, a)
+	return &api.SignIn{Tokens: tokens}, err
+}
+
+// welcome locks the person of a guest, after making or linking the account if it has to be.
+func (s *Service) welcome(ctx context.Context, tx bun.Tx, g *guest) (userRow, error) {
+	if g.made {
+		fresh := g.row
+		if err := s.insert(ctx, tx, &fresh, acceptedLanguages(g.request.Speaks), nil); err != nil {
+			return fresh, err
+		}
+	}
+	row, err := s.lock(ctx, tx, g.row.ID)
+	if err != nil {
+		return row, err
+	}
+	if row.Locked {
+		return row, errLocked()
+	}
+	if !g.made && !g.link {
+		owner, err := s.federation.Owner(ctx, tx, g.provider, g.claims)
+		if fault.Is(err, fault.NotFound) || err == nil && owner != row.ID { // unlinked since
+			err = errNotConfirmed
+		}
+		return row, err
+	}
+	if g.link {
+		if row.EmailKey != g.row.EmailKey {
+			return row, errNotConfirmed
+		}
+		if err := s.mayLink(ctx, tx, &row); err != nil {
+			return row, err
+		}
+	}
+	_, fresh, err := s.federation.Link(ctx, tx, row.ID, g.provider, g.claims)
+	if err == nil && fresh && g.link {
+		err = s.tellIdentity(ctx, tx, api.IdentityWasLinked, row.ID, g.provider.Name)
+	}
+	return row, err
+}
