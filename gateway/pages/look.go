@@ -27,7 +27,9 @@ type look struct {
 
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
 func pageNames() []string {
-	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "leave", "problem"}
+	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave", "problem",
+		"office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests", "mesh", "settings",
+		"auditlog"}
 }
 
 func (s *Site) newLooks() (map[string]*look, error) {
@@ -162,7 +164,7 @@ func (v *visit) show(name string, data map[string]any) error {
 	}
 	data["Lang"], data["Person"], data["SignedIn"] = v.lang, v.name, v.access != ""
 	data["Site"], data["Path"], data["Page"] = v.site.cfg.Name, string(v.RC.RequestURI()), name
-	data["Now"] = v.site.cfg.Now()
+	data["Office"] = strings.HasPrefix(string(v.RC.Path()), "/office")
 	if _, given := data["Fault"]; !given {
 		data["Fault"] = (*fault.Error)(nil)
 	}

@@ -1,4 +1,5 @@
-// Package pages renders what people see in a browser: the shop. Pages call the declared endpoints as any client does,
+// Package pages renders what people see in a browser: the shop, the office of organizers, the door, and administration.
+// Pages call the declared endpoints as any client does,
 // work without scripts, and load nothing from other hosts.
 package pages
 
@@ -6,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +73,10 @@ type Route struct {
 
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
+	return slices.Concat(s.shopRoutes(), s.officeRoutes(), s.doorRoutes(), s.adminRoutes())
+}
+
+func (s *Site) shopRoutes() []Route {
 	return []Route{
 		{"GET", "/", s.home},
 		{"GET", "/events", s.home},
@@ -89,6 +95,7 @@ func (s *Site) Routes() []Route {
 		{"GET", "/sign-up", s.signUpPage},
 		{"POST", "/sign-up", s.signUp},
 		{"POST", "/sign-out", s.signOut},
+		{"POST", "/proof", s.prove},
 		{"POST", "/language", s.setLanguage},
 		{"GET", assetPath, s.asset},
 	}
@@ -129,6 +136,9 @@ func (s *Site) Serve(route Route, r *Request) error {
 		v.leave()
 		v.redirect("/sign-in?next=" + url.QueryEscape(string(r.RC.RequestURI())))
 		return nil
+	}
+	if needsProof(err) {
+		return s.provePage(v, err)
 	}
 	if err != nil {
 		return v.fail(err)

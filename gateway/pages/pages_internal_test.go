@@ -94,6 +94,19 @@ func usedTexts(t *testing.T) (keys []string) {
 	for _, provider := range []string{"sandbox", "stripe", "manual"} {
 		keys = append(keys, "provider."+provider)
 	}
+	for _, status := range []string{api.EventPublished, api.EventDraft, api.EventCancelled} {
+		keys = append(keys, "office."+status)
+	}
+	for _, status := range []string{"pending", "succeeded", "failed"} {
+		keys = append(keys, "refund."+status)
+	}
+	for _, result := range []string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket, api.NotYetValid,
+		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, "undecided"} {
+		keys = append(keys, "scan."+result)
+	}
+	for _, name := range categories() {
+		keys = append(keys, "category."+name)
+	}
 	return append(keys, "event.free", "event.from")
 }
 

@@ -2,6 +2,9 @@ package pages
 
 import (
 	"encoding/base64"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -243,6 +246,40 @@ func (s *Site) signOut(v *visit) error {
 	return nil
 }
 
+// needsProof reports whether something was refused for want of a fresh proof of who asks.
+func needsProof(err error) bool {
+	return err != nil && slices.ContainsFunc(fault.From(err).Fields, func(f fault.Field) bool { return f.Field == "step_up" })
+}
+
+// provePage asks for a proof, and leads back to the page whose form was refused. It is to be sent again: what a person
+// has decided is not kept for later.
+func (s *Site) provePage(v *visit, err error) error {
+	from := "/"
+	if u, err := url.Parse(string(v.RC.Request.Header.Referer())); err == nil && strings.EqualFold(u.Host, string(v.RC.Host())) {
+		from = u.RequestURI()
+	}
+	v.RC.Response.SetStatusCode(fasthttp.StatusForbidden)
+	if shown := v.show("proof", map[string]any{"Next": from}); shown != nil {
+		return shown
+	}
+	return err
+}
+
+func (s *Site) prove(v *visit) error {
+	proof := &api.Proof{Password: v.form("password")}
+	switch code := v.form("code"); {
+	case len(code) == 6:
+		proof.Code = code
+	case code != "":
+		proof.RecoveryCode = code
+	}
+	if _, err := ask(v, api.ProveIdentity, proof); err != nil {
+		return v.again("proof", err, map[string]any{"Next": v.next()})
+	}
+	v.redirect(v.next())
+	return nil
+}
+
 func (s *Site) setLanguage(v *visit) error {
 	v.setCookie(languageCookie, s.match.Language(v.form("language")), languageAge)
 	v.redirect(v.next())
@@ -264,8 +301,10 @@ func (v *visit) browser() string { return string(v.RC.Request.Header.UserAgent()
 // again shows a form again, with what is wrong. Whatever no person can mend is a failure of the page.
 func (v *visit) again(page string, err error, data map[string]any) error {
 	f := fault.From(err)
-	switch f.Code {
-	case fault.Internal, fault.Unavailable, fault.Timeout:
+	switch {
+	case f.Code == fault.Internal, f.Code == fault.Unavailable, f.Code == fault.Timeout, needsProof(err):
+		return err
+	case f.Code == fault.Unauthenticated && v.access != "": // not for what is in the form
 		return err
 	}
 	v.RC.Response.SetStatusCode(f.Code.Status())

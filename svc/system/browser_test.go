@@ -251,3 +251,43 @@ func TestShopInABrowser(t *testing.T) {
 	c.says("reserviert")
 	c.quiet("the keyboard")
 }
+
+// What an organizer and the people at the door use, in a real browser.
+func TestOfficeInABrowser(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	c := s.chromium()
+	admin := s.login(adminEmail)
+	event := s.concert(admin, 20, 0)
+	at := "/office/events/" + event.ID.String()
+	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
+	code := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", admin, nil).Items[0].Code
+	c.run(chromedp.Navigate(c.site+"/sign-in?next=/office"), chromedp.SendKeys(`input[name=email]`, adminEmail),
+		chromedp.SendKeys(`input[name=password]`, password), chromedp.Click(`.fields .go`))
+	c.says(event.Name)
+	c.look("office")
+	for name, path := range map[string]string{"office-new": "/office/events/new", "office-edit": at + "/edit", "office-orders": at + "/orders",
+		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
+		"doors": "/door", "admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
+		c.open(name, path)
+	}
+	testkit.Eventually(t, 20*time.Second, func() error {
+		c.run(chromedp.Navigate(c.site + at))
+		if sold := value[string](c, `document.querySelector(".figures dd").textContent`); !strings.HasPrefix(sold, "2") {
+			return fmt.Errorf("sold: %s", sold)
+		}
+		return nil
+	})
+	c.look("office-event")
+
+	// Codes are checked without leaving the page, and one that is not good leaves it ready for the next.
+	c.open("door", "/door/"+event.ID.String())
+	for code, want := range map[string]string{"nonsense": "Not a ticket", code: "Welcome"} {
+		c.run(chromedp.SetValue(`input[name=code]`, code), chromedp.KeyEvent("\r"))
+		c.says(want)
+		if value[string](c, `document.activeElement.name + document.activeElement.value`) != "code" {
+			t.Error("the page is not ready for the next code")
+		}
+	}
+	c.look("door-answer")
+}

@@ -1,0 +1,178 @@
+package pages
+
+import (
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+func (s *Site) doorRoutes() []Route {
+	return []Route{
+		{"GET", "/door", s.doors},
+		{"GET", "/door/{id}", s.door},
+		{"POST", "/door/{id}", s.scan},
+		{"GET", "/door/{id}/guests", s.guests},
+	}
+}
+
+// doors lists the events at whose doors a person may be. Others get the link of their event.
+func (s *Site) doors(v *visit) error {
+	mine, err := ask(v, api.ListOrganizers, &api.Page{Limit: 50})
+	if err != nil {
+		return err
+	}
+	var events []api.Event
+	for _, m := range mine.Items {
+		list, err := ask(v, api.ListEvents, &api.EventQuery{Organizer: m.ID.String(), From: s.cfg.Now(),
+			Page: api.Page{Limit: 50}})
+		if err != nil {
+			return err
+		}
+		events = append(events, list.Items...)
+	}
+	return v.show("doors", map[string]any{"Events": events})
+}
+
+// scanned is what the page says of a code: for a person who looks for half a second.
+type scanned struct {
+	Result string
+	Good   bool
+	Ticket *api.Ticket
+	First  *api.AdmissionResult // for one that was admitted before
+}
+
+func (s *Site) door(v *visit) error { return s.doorWith(v, nil) }
+
+func (s *Site) doorWith(v *visit, result *scanned) error {
+	ref, err := v.eventRef()
+	if err != nil {
+		return err
+	}
+	e, err := ask(v, api.GetEvent, &ref)
+	if err != nil {
+		return err
+	}
+	// Who may not be at this door sees no page of it.
+	last, err := ask(v, api.ListAdmissions, &api.EventPage{EventID: ref.ID, Page: api.Page{Limit: 5}})
+	if err != nil {
+		return err
+	}
+	return v.show("door", map[string]any{"Event": e, "Result": result, "Gate": v.form("gate"), "Out": v.form("way") == "out",
+		"Last": last.Items})
+}
+
+// scan admits a ticket, or lets its holder out.
+func (s *Site) scan(v *visit) error {
+	ref, err := v.eventRef()
+	if err != nil {
+		return err
+	}
+	req := &api.Admission{EventID: ref.ID, Code: v.form("code"), Gate: v.form("gate")}
+	var shown scanned
+	if v.form("way") == "out" {
+		left, err := ask(v, api.ExitTicket, req)
+		if err != nil {
+			return s.cannotScan(v, err)
+		}
+		shown = scanned{Result: left.Result, Good: left.Result == api.Exited}
+	} else {
+		in, err := ask(v, api.AdmitTicket, req)
+		if err != nil {
+			return s.cannotScan(v, err)
+		}
+		shown = scanned{Result: in.Result, Good: in.Result == api.Admitted, Ticket: in.Ticket}
+		if in.Result == api.AlreadyAdmitted {
+			shown.First = in
+		}
+	}
+	return s.doorWith(v, &shown)
+}
+
+// cannotScan shows that a code was not decided on: the page stays, and the next code may work.
+func (s *Site) cannotScan(v *visit, err error) error {
+	f := fault.From(err)
+	switch f.Code {
+	case fault.Unauthenticated, fault.NotFound, fault.Forbidden, fault.Internal:
+		return err
+	}
+	v.RC.Response.SetStatusCode(f.Code.Status())
+	return s.doorWith(v, &scanned{Result: "undecided"})
+}
+
+// guests finds people by name at the door.
+func (s *Site) guests(v *visit) error {
+	ref, err := v.eventRef()
+	if err != nil {
+		return err
+	}
+	e, err := ask(v, api.GetEvent, &ref)
+	if err != nil {
+		return err
+	}
+	list := &api.List[api.EventAttendee]{}
+	if q := v.query("q"); q != "" {
+		list, err = ask(v, api.ListAttendees, &api.AttendeePage{Query: q, EventPage: api.EventPage{EventID: ref.ID,
+			Page: api.Page{Limit: 20}}})
+		if err != nil {
+			return err
+		}
+	}
+	return v.show("guests", map[string]any{"Event": e, "Q": v.query("q"), "People": list.Items})
+}
+
+func (s *Site) adminRoutes() []Route {
+	return []Route{
+		{"GET", "/admin", s.mesh},
+		{"GET", "/admin/settings", s.settings},
+		{"POST", "/admin/settings", s.setSetting},
+		{"GET", "/admin/audit-log", s.auditLog},
+	}
+}
+
+// mesh shows what runs.
+func (s *Site) mesh(v *visit) error {
+	list, err := ask(v, api.ListServices, &rpc.None{})
+	if err != nil {
+		return err
+	}
+	return v.show("mesh", map[string]any{"Instances": list.Items})
+}
+
+func (s *Site) settings(v *visit) error { return s.settingsAgain(v, nil) }
+
+func (s *Site) settingsAgain(v *visit, failed error) error {
+	list, err := ask(v, api.ListSettings, &rpc.None{})
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Settings": list.Items, "Changed": v.form("key")}
+	if failed != nil {
+		return v.again("settings", failed, data)
+	}
+	return v.show("settings", data)
+}
+
+// setSetting sets a setting, or takes its value back to the default.
+func (s *Site) setSetting(v *visit) error {
+	var err error
+	if v.form("do") == "default" {
+		_, err = ask(v, api.DeleteSetting, &api.SettingRef{Key: v.form("key")})
+	} else {
+		_, err = ask(v, api.PutSetting, &api.SetSetting{Key: v.form("key"), Value: v.form("value")})
+	}
+	if err != nil {
+		return s.settingsAgain(v, err)
+	}
+	v.redirect("/admin/settings#" + v.form("key"))
+	return nil
+}
+
+func (s *Site) auditLog(v *visit) error {
+	list, err := ask(v, api.ListAuditLog, &api.AuditQuery{User: v.query("user"), Act: v.query("act"),
+		Object: v.query("object"), Page: api.Page{Limit: 100, Cursor: v.query("cursor")}})
+	if err != nil {
+		return err
+	}
+	return v.show("auditlog", map[string]any{"Lines": list.Items, "Next": list.NextCursor, "Act": v.query("act"),
+		"Object": v.query("object"), "User": v.query("user")})
+}

@@ -1,0 +1,137 @@
+package system_test
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// An organizer's evening in the browser, without scripts: from nothing to a published event in two forms, then sales, a
+// refund, the doors, and the end. Nobody else sees any of it.
+func TestOffice(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	b := s.browser()
+	b.send("/sign-up", "name", "Mina", "email", "mina@example.org", "password", password, "next", "/office").must(t, 200, "Sell your first ticket today")
+
+	// Two forms, and it is on sale.
+	day := time.Now().AddDate(0, 0, 20).Format(time.DateOnly)
+	event := []string{"name", "Night of Lights", "description", "Lamps.\n\nMany lamps.", "category", "concert", "starts", day + "T20:00",
+		"ends", day + "T23:30", "timezone", "Europe/Berlin", "place", "Old Hall", "address", "Street 1", "city", "Berlin", "country", "DE",
+		"type", "Standard", "price", "12,50", "currency", "EUR", "quantity", "30"}
+	wrong := append([]string{}, event...)
+	wrong[7], wrong[23] = "yesterday", "much"
+	b.send("/office/events", wrong...).must(t, 400, "starts: must be a day and a time", "Night of Lights")
+	draft := b.send("/office/events", event...).must(t, 200, "Draft", "Ready to sell?", "12.50")
+	b.get(strings.TrimPrefix(regexp.MustCompile(`href="(/events/[^"]+)"`).FindStringSubmatch(draft.text)[1], "")).must(t, 200, "not published yet")
+	other := s.browser()
+	other.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
+	for _, path := range []string{"", "/edit", "/orders", "/attendees", "/files/orders.csv", "/files/sales.pdf"} {
+		other.get(draft.at+path).must(t, 404)
+	}
+	b.send(draft.at+"/publication").must(t, 200, "Published", "Tickets sold")
+	id := draft.at[strings.LastIndex(draft.at, "/")+1:]
+	live := call[api.Event](s, 200, "GET", "/v1/events/"+id, "", nil)
+	if zone, err := time.LoadLocation("Europe/Berlin"); err != nil || live.StartsAt.In(zone).Format("2006-01-02T15:04") != day+"T20:00" ||
+		live.TicketTypes[0].Price.Amount != 1250 {
+		t.Errorf("%v %+v", err, live)
+	}
+
+	// Changes, right and wrong.
+	b.send(draft.at+"/edit", append(append([]string{}, event[2:]...), "name", "Night of Stars")...).must(t, 200, "Night of Stars")
+	b.send(draft.at+"/ticket-types", "name", "Student", "price", "8", "currency", "EUR", "quantity", "10").must(t, 200, "Student")
+	b.send(draft.at+"/ticket-types", "name", "Broken", "price", "-3", "currency", "EUR", "quantity", "x").must(t, 400, "price: must be an amount")
+	typ := live.TicketTypes[0].ID.String()
+	b.send(draft.at+"/ticket-types/"+typ, "name", "Standard", "price", "13", "currency", "EUR", "quantity", "25").must(t, 200, `value="13.00"`)
+
+	// Somebody buys two; one goes back.
+	buyer := s.browser()
+	buyer.send("/sign-up", "name", "Ada", "email", "ada@example.org", "password", password).must(t, 200)
+	checkout := buyer.get("/checkout?event="+id+"&"+typ+"=2").must(t, 200, "26.00 EUR")
+	held := buyer.send("/checkout", "event", id, typ, "2", "key", checkout.field(t, "key"))
+	pay := buyer.send(held.at+"/payments", "key", held.field(t, "key"))
+	call[any](s, 202, "POST", "/v1/sandbox/payments/"+regexp.MustCompile(`pay_[a-z0-9]+`).FindString(pay.text), "", api.SandboxOutcome{Outcome: "succeeded"})
+	var list page
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if list = b.get(draft.at + "/orders"); !strings.Contains(list.text, "Paid") {
+			return fmt.Errorf("%s", list.text)
+		}
+		return nil
+	})
+	list.must(t, 200, "Ada", "26.00 EUR")
+	b.get(draft.at+"/attendees?q=ada").must(t, 200, "ada@example.org")
+	b.get(draft.at+"/attendees?q=nobody").must(t, 200, "Nobody is found.")
+	if csv := b.get(draft.at + "/files/orders.csv"); !strings.Contains(csv.text, "ada@example.org") || !strings.Contains(csv.header.Get("Content-Disposition"), "attachment") {
+		t.Errorf("%v %s", csv.header, csv.text)
+	}
+	order := draft.at + held.at // /office/events/X + /orders/Y
+	detail := b.get(order).must(t, 200, "26.00 EUR", "Refund the chosen tickets")
+	other.get(order).must(t, 404)
+	tickets := regexp.MustCompile(`name="(tkt_[a-z0-9]+)"`).FindAllStringSubmatch(detail.text, -1)
+	if len(tickets) != 2 {
+		t.Fatalf("%v", tickets)
+	}
+	refund := []string{"payment", detail.field(t, "payment"), "key", detail.field(t, "key"), "reason", "ill"}
+	b.send(order+"/refunds", refund...).must(t, 400, "choose at least one")
+	b.send(order+"/refunds", append(refund, tickets[0][1], "yes")...).must(t, 200, "Not valid", "13.00 EUR")
+	b.send(order+"/refunds", append(refund, tickets[0][1], "yes")...).must(t, 200) // sent twice
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if o := call[api.Order](s, 200, "GET", "/v1"+held.at, admin, nil); o.Refunded.Amount != 1300 {
+			return fmt.Errorf("%+v", o.Refunded)
+		}
+		return nil
+	})
+
+	// At the door.
+	code := call[api.Ticket](s, 200, "GET", "/v1/tickets/"+tickets[1][1], s.login("ada@example.org"), nil).Code
+	door := "/door/" + id
+	other.get(door).must(t, 404)
+	b.get("/door").must(t, 200, "Night of Stars")
+	early := b.send(door, "code", code, "gate", "North").must(t, 200, "Too early")
+	if early.field(t, "gate") != "North" {
+		t.Error("the gate is forgotten")
+	}
+	b.send(door, "code", "nonsense").must(t, 200, "Not a ticket")
+	b.get(door+"/guests?q=ada").must(t, 200, "ada@example.org")
+
+	// And the end.
+	b.send(draft.at+"/cancellation", "reason", "rain").must(t, 400, "tick that you are sure")
+	b.send(draft.at+"/cancellation", "reason", "rain", "sure", "yes").must(t, 200, "Cancelled")
+	buyer.get(held.at).must(t, 200)
+}
+
+// Administrators see what runs, and change settings after they have proven who they are. Others see nothing of it.
+func TestAdministrationInTheBrowser(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	admin, stranger := s.browser(), s.browser()
+	stranger.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
+	for _, path := range []string{"/admin", "/admin/settings", "/admin/audit-log"} {
+		stranger.get(path).must(t, 403, "This is not for you")
+	}
+	if got := s.browser().get("/admin"); !strings.HasPrefix(got.at, "/sign-in") {
+		t.Errorf("/admin leads to %s", got.at)
+	}
+	admin.send("/sign-in", "email", adminEmail, "password", password, "next", "/admin").must(t, 200, "ticketing", "Healthy")
+	set := func(value string) page {
+		return admin.do("POST", "/admin/settings", url.Values{"key": {"ticketing.hold_ttl"}, "value": {value}}, "Referer", s.url+"/admin/settings")
+	}
+	if first := set("7m"); first.status == 403 { // a login is a proof for a while
+		first.must(t, 403, "Is it you?")
+		admin.send("/proof", "password", "wrong", "next", "/admin/settings").must(t, 401)
+		admin.send("/proof", "password", password, "next", first.field(t, "next")).must(t, 200, "ticketing.hold_ttl")
+		set("7m")
+	}
+	admin.get("/admin/settings").must(t, 200, `value="7m"`)
+	set("forever").must(t, 400, "That did not work.")
+	admin.send("/admin/settings", "key", "ticketing.hold_ttl", "do", "default").must(t, 200)
+	admin.get("/admin/audit-log").must(t, 200, "ticketing.hold_ttl")
+}
