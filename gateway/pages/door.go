@@ -57,8 +57,11 @@ func (s *Site) doorWith(v *visit, result *scanned) error {
 	if err != nil {
 		return err
 	}
-	return v.show("door", map[string]any{"Event": e, "Result": result, "Gate": v.form("gate"), "Out": v.form("way") == "out",
-		"Last": last.Items})
+	return v.show(
+		"door",
+		map[string]any{"Event": e, "Result": result, "Gate": v.form("gate"), "Out": v.form("way") == "out",
+			"Last": last.Items},
+	)
 }
 
 // scan admits a ticket, or lets its holder out.

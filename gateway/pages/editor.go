@@ -64,8 +64,19 @@ func ticketType(name, price, currency, quantity string) (api.NewTicketType, erro
 
 // categories are those that the editor proposes; texts have their names.
 func categories() []string {
-	return []string{"concert", "theatre", "comedy", "festival", "conference", "workshop", "sports", "film", "food", "party",
-		"other"}
+	return []string{
+		"concert",
+		"theatre",
+		"comedy",
+		"festival",
+		"conference",
+		"workshop",
+		"sports",
+		"film",
+		"food",
+		"party",
+		"other",
+	}
 }
 
 // country is one that an event can be in.
@@ -112,11 +123,34 @@ func (s *Site) editor(v *visit, id ids.Event, f eventForm, failed error) error {
 
 // zoneNames are the zones that the editor proposes; any other can be written.
 func zoneNames() []string {
-	return []string{"Europe/Berlin", "Europe/London", "Europe/Madrid", "Europe/Paris", "Europe/Vienna", "Europe/Zurich",
-		"Europe/Lisbon", "Europe/Warsaw", "Europe/Stockholm", "Europe/Athens", "America/New_York", "America/Chicago",
-		"America/Denver", "America/Los_Angeles", "America/Mexico_City", "America/Sao_Paulo", "America/Toronto",
-		"Africa/Lagos", "Africa/Johannesburg", "Asia/Dubai", "Asia/Kolkata", "Asia/Singapore", "Asia/Tokyo",
-		"Australia/Sydney", "Pacific/Auckland", "UTC"}
+	return []string{
+		"Europe/Berlin",
+		"Europe/London",
+		"Europe/Madrid",
+		"Europe/Paris",
+		"Europe/Vienna",
+		"Europe/Zurich",
+		"Europe/Lisbon",
+		"Europe/Warsaw",
+		"Europe/Stockholm",
+		"Europe/Athens",
+		"America/New_York",
+		"America/Chicago",
+		"America/Denver",
+		"America/Los_Angeles",
+		"America/Mexico_City",
+		"America/Sao_Paulo",
+		"America/Toronto",
+		"Africa/Lagos",
+		"Africa/Johannesburg",
+		"Asia/Dubai",
+		"Asia/Kolkata",
+		"Asia/Singapore",
+		"Asia/Tokyo",
+		"Australia/Sydney",
+		"Pacific/Auckland",
+		"UTC",
+	}
 }
 
 func (s *Site) createEvent(v *visit) error {
@@ -125,8 +159,15 @@ func (s *Site) createEvent(v *visit) error {
 	if err != nil {
 		return s.editor(v, "", f, err)
 	}
-	req := &api.NewEvent{Name: f.Name, Description: f.Description, Category: f.Category, StartsAt: starts, EndsAt: ends,
-		Timezone: f.Timezone, Location: f.location()}
+	req := &api.NewEvent{
+		Name:        f.Name,
+		Description: f.Description,
+		Category:    f.Category,
+		StartsAt:    starts,
+		EndsAt:      ends,
+		Timezone:    f.Timezone,
+		Location:    f.location(),
+	}
 	if f.Type != "" {
 		t, err := ticketType(f.Type, f.Price, f.Currency, f.Quantity)
 		if err != nil {
@@ -219,8 +260,12 @@ func (s *Site) changeTicketType(v *visit) error {
 	}
 	t, err := ticketType(v.form("name"), v.form("price"), v.form("currency"), v.form("quantity"))
 	if err == nil {
-		_, err = ask(v, api.UpdateTicketType, &api.PatchTicketType{EventID: ref.ID, ID: id, Name: &t.Name, Price: &t.Price,
-			Quantity: &t.Quantity})
+		_, err = ask(
+			v,
+			api.UpdateTicketType,
+			&api.PatchTicketType{EventID: ref.ID, ID: id, Name: &t.Name, Price: &t.Price,
+				Quantity: &t.Quantity},
+		)
 	}
 	return s.back(v, err)
 }

@@ -248,14 +248,16 @@ func (s *Site) signOut(v *visit) error {
 
 // needsProof reports whether something was refused for want of a fresh proof of who asks.
 func needsProof(err error) bool {
-	return err != nil && slices.ContainsFunc(fault.From(err).Fields, func(f fault.Field) bool { return f.Field == "step_up" })
+	return err != nil &&
+		slices.ContainsFunc(fault.From(err).Fields, func(f fault.Field) bool { return f.Field == "step_up" })
 }
 
 // provePage asks for a proof, and leads back to the page whose form was refused. It is to be sent again: what a person
 // has decided is not kept for later.
 func (s *Site) provePage(v *visit, err error) error {
 	from := "/"
-	if u, err := url.Parse(string(v.RC.Request.Header.Referer())); err == nil && strings.EqualFold(u.Host, string(v.RC.Host())) {
+	if u, err := url.Parse(string(v.RC.Request.Header.Referer())); err == nil &&
+		strings.EqualFold(u.Host, string(v.RC.Host())) {
 		from = u.RequestURI()
 	}
 	v.RC.Response.SetStatusCode(fasthttp.StatusForbidden)
