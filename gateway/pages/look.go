@@ -28,8 +28,8 @@ type look struct {
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
-		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests", "mesh",
-		"settings", "auditlog"}
+		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
+		"mesh", "settings", "auditlog"}
 }
 
 func (s *Site) newLooks() (map[string]*look, error) {
