@@ -93,6 +93,10 @@ var (
 			"callback for up to three days.",
 		settings.Between(4*24*time.Hour, 10*365*24*time.Hour))
 
+	ReasonRetention = settings.Duration("payment.reason_retention", 180*24*time.Hour,
+		"How long after a refund the reason is kept that a person wrote.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+
 	AccessTTL = settings.Duration("user.access_ttl", 15*time.Minute,
 		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest))
 	AccessKeyLifetime = settings.Duration("user.key_lifetime", 90*24*time.Hour,
@@ -239,7 +243,7 @@ func Settings() []settings.Definition {
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
-		PaymentPollAfter, RefundStepUp, CallbackRetention,
+		PaymentPollAfter, RefundStepUp, CallbackRetention, ReasonRetention,
 		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
 		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName, RelyingParty,
 		RelyingPartyOrigins,

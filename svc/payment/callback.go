@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
+	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
 
 const (
@@ -122,4 +123,11 @@ func (s *Service) process(ctx context.Context, p *provider.Guard, claim store.Cl
 // deleteCallbacks deletes callbacks that were processed longer ago than the setting payment.callback_retention.
 func (s *Service) deleteCallbacks(ctx context.Context) error {
 	return s.store.deleteCallbacks(ctx, s.now().Add(-api.CallbackRetention.Get(s.live)))
+}
+
+// eraseReasons erases what people wrote of refunds that ended longer ago than the setting payment.reason_retention.
+func (s *Service) eraseReasons(ctx context.Context) error {
+	return record.DeleteSome(ctx, s.store.db, `UPDATE payment_refunds SET reason = '' WHERE id IN
+		(SELECT id FROM payment_refunds WHERE updated_at < ? AND reason <> '' AND status <> 'pending' LIMIT ?)`,
+		s.now().Add(-api.ReasonRetention.Get(s.live)))
 }

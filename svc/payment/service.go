@@ -158,6 +158,7 @@ func (s *Service) background() *run.Group {
 	g.Every(run.Loop{Name: "payments", Interval: sweepInterval, Do: s.sweepPayments})
 	g.Every(run.Loop{Name: "refunds", Interval: sweepInterval, Wake: s.refundsDue, Do: s.sweepRefunds})
 	g.Every(run.Loop{Name: "old callbacks", Interval: time.Hour, Jitter: time.Minute, Do: s.deleteCallbacks})
+	g.Every(run.Loop{Name: "old reasons", Interval: time.Hour, Jitter: time.Minute, Do: s.eraseReasons})
 	return g
 }
 

@@ -142,31 +142,6 @@ func (s *Organizers) transfer(ctx context.Context, req *api.NewOwner) (*api.List
 	return &api.List[api.TeamMember]{Items: t.Members}, nil
 }
 
-// Forget removes a person whose account is gone from all organizers, but from those of which they are the last owner.
-func (s *Organizers) Forget(ctx context.Context, user ids.User) error {
-	var of []ids.Organizer
-	err := s.db.Read().NewRaw("SELECT organizer_id FROM organizer_members WHERE user_id = ?", user).Scan(ctx, &of)
-	if err != nil {
-		return err
-	}
-	for _, id := range of {
-		_, err := s.change(ctx, id, func(_ context.Context, _ bun.Tx, t *api.OrganizerTeam) error {
-			i := indexOf(t, user)
-			if i < 0 {
-				return errUnchanged
-			}
-			if t.Members = slices.Delete(t.Members, i, i+1); needsOwner(t) != nil {
-				return errUnchanged
-			}
-			return nil
-		})
-		if err != nil && !fault.Is(err, fault.NotFound) {
-			return err
-		}
-	}
-	return nil
-}
-
 func indexOf(t *api.OrganizerTeam, user ids.User) int {
 	return slices.IndexFunc(t.Members, func(m api.TeamMember) bool { return m.UserID == user })
 }

@@ -157,7 +157,7 @@ func (s *Organizers) create(ctx context.Context, req *api.NewOrganizer) (*api.Or
 		if _, err := s.make(ctx, tx, o, owner); err != nil {
 			return err
 		}
-		return s.audit(ctx, tx, o.ID, nil, o)
+		return s.auditProfile(ctx, tx, nil, &o)
 	})
 	if err != nil {
 		return nil, err
@@ -291,10 +291,9 @@ func (s *Organizers) as(ctx context.Context, db bun.IDB, id ids.Organizer, need 
 	return t, t.Require(rpc.Caller(ctx), need)
 }
 
-// audit writes a line of the audit log. How the organizer is reached is not in it.
+// audit writes a line of the audit log.
 func (s *Organizers) audit(ctx context.Context, tx bun.Tx, id ids.Organizer, before, after any) error {
-	return auditlog.Add(ctx, tx, "event", auditlog.Act{At: s.now(), Object: id.String(), Before: before, After: after,
-		Without: []string{"email", "phone"}})
+	return auditlog.Add(ctx, tx, "event", auditlog.Act{At: s.now(), Object: id.String(), Before: before, After: after})
 }
 
 func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.Organizer, error) {
@@ -343,7 +342,7 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		if err != nil {
 			return err
 		}
-		return s.audit(ctx, tx, req.ID, before, next)
+		return s.auditProfile(ctx, tx, before, next)
 	})
 	return next, err
 }

@@ -125,8 +125,14 @@ func (e Eraser) attendees(ctx context.Context, event ids.Event) (n int, err erro
 		func() (int, error) {
 			return e.walk(ctx, event, "orders", "created_at",
 				func(ctx context.Context, tx bun.Tx, rows []string) (int, error) {
-					return changed(tx.ExecContext(ctx,
+					n, err := changed(tx.ExecContext(ctx,
 						"UPDATE orders SET attendees = '[]' WHERE id IN (?) AND attendees <> '[]'", bun.List(rows)))
+					if err != nil {
+						return 0, err
+					}
+					reasons, err := changed(tx.ExecContext(ctx, // which are texts that people wrote
+						"UPDATE refunds SET reason = '' WHERE order_id IN (?) AND reason <> ''", bun.List(rows)))
+					return n + reasons, err
 				})
 		},
 		func() (int, error) { return e.sales(ctx, event) },
