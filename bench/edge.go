@@ -220,7 +220,7 @@ func (b *bench) startEdge(ctx context.Context, v *edgeVenue) (*process, *Client,
 		return nil, nil, err
 	}
 	p, err := startProcess("edge", b.workDir, exec.Command(binary, "edge", "--venue", string(v.id), "--hub",
-		"nats-leaf://127.0.0.1:1", "--creds", creds, "--data", v.dir, "--http", address))
+		"nats-leaf://127.0.0.1:1", "--plain", "--creds", creds, "--data", v.dir, "--http", address))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -24,10 +24,13 @@ type LeafConfig struct {
 	Venue string // its id
 	// of its server: another for each data folder, and the same after a restart, so that a connection that was left
 	// hanging makes room for the next; default Venue
-	Name  string
-	Hub   string // nats-leaf://host:port, or tls://host:port; several separated by commas
-	CA    string // PEM file of the authority that signed the hub's certificate; empty: one that the machine knows
+	Name string
+	Hub  string // nats-leaf://host:port, or tls://host:port; several separated by commas
+	// PEM file of the authority that signed the hub's certificate; empty: that in Creds, else those that the machine
+	// knows
+	CA    string
 	Creds string // file with the venue's credentials
+	Plain bool   // the line has no TLS; otherwise an address without tls:// needs an authority
 	Log   *slog.Logger
 
 	// Patience is how long the hub may not answer before the server is started anew; 0 means 30 s. It doubles with each
@@ -85,10 +88,7 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(cfg.Creds); err != nil {
-		return nil, fmt.Errorf("natsconf: the venue's credentials: %w", err)
-	}
-	secure, err := leafTLS(hub[0].Scheme, cfg.CA)
+	secure, err := cfg.secure(hub[0].Scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -169,27 +169,40 @@ func leafURLs(list string) ([]*url.URL, error) {
 	return urls, nil
 }
 
-// leafTLS returns how the hub proves who it is, or nil if it need not.
-func leafTLS(scheme, ca string) (*tls.Config, error) {
-	if scheme != "tls" {
-		if ca != "" {
-			return nil, errors.New("natsconf: an authority for the hub's certificate needs an address tls://host:port")
+// secure returns how the hub proves who it is, or nil for a line without TLS.
+func (cfg LeafConfig) secure(scheme string) (*tls.Config, error) {
+	creds, err := os.ReadFile(cfg.Creds)
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: the venue's credentials: %w", err)
+	}
+	if cfg.Plain {
+		if scheme == "tls" || cfg.CA != "" {
+			return nil, errors.New("natsconf: a plain line has neither an address tls:// nor an authority")
 		}
 		return nil, nil
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if ca == "" {
-		return cfg, nil
+	secure := &tls.Config{MinVersion: tls.VersionTLS12}
+	if cfg.CA != "" {
+		text, err := os.ReadFile(cfg.CA)
+		if err != nil {
+			return nil, fmt.Errorf("natsconf: the authority of the hub's certificate: %w", err)
+		}
+		secure.RootCAs = x509.NewCertPool()
+		if !secure.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("natsconf: %s has no certificate of an authority", cfg.CA)
+		}
+		return secure, nil
 	}
-	text, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, fmt.Errorf("natsconf: the authority of the hub's certificate: %w", err)
+	pool, own := authorities(creds)
+	secure.RootCAs = pool
+	if own {
+		secure.ServerName = leafHost
 	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("natsconf: %s has no certificate of an authority", ca)
+	if pool == nil && scheme != "tls" {
+		return nil, errors.New("natsconf: the credentials do not say by which authority the hub is known: use an " +
+			"address tls://, name the authority, or say that the line is plain")
 	}
-	return cfg, nil
+	return secure, nil
 }
 
 // Connect connects a part of the venue's process, without a socket. The connection comes back by itself when the server

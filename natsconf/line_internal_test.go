@@ -64,7 +64,7 @@ func TestLineOfServerThatNoLongerDials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := StartLeaf(t.Context(), LeafConfig{Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, Log: testkit.Log(t),
+	l, err := StartLeaf(t.Context(), LeafConfig{Plain: true, Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, Log: testkit.Log(t),
 		Patience: time.Second})
 	if err != nil {
 		t.Fatal(err)

@@ -103,7 +103,7 @@ func TestLineSaysWhyItIsCut(t *testing.T) {
 	v, creds := venue(t, srv, dir, "ven_a")
 	hubOf(t, srv, v)
 	var seen states
-	l, _ := line(t, natsconf.LeafConfig{Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, OnChange: seen.add})
+	l, _ := line(t, natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, OnChange: seen.add})
 	isUp(t, l, true, 10*time.Second)
 	if err := v.Revoke(dir, time.Now()); err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func TestLineSaysWhyItIsCut(t *testing.T) {
 }
 
 func TestLineNeedsCredentials(t *testing.T) {
-	_, err := natsconf.StartLeaf(t.Context(), natsconf.LeafConfig{Venue: "ven_a", Hub: "nats-leaf://127.0.0.1:7422", Creds: "/nowhere"})
+	_, err := natsconf.StartLeaf(t.Context(), natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: "nats-leaf://127.0.0.1:7422", Creds: "/nowhere"})
 	if err == nil || !strings.Contains(err.Error(), "credentials") {
 		t.Errorf("started without credentials: %v", err)
 	}
@@ -147,7 +147,7 @@ func TestLineIsProbedEndToEnd(t *testing.T) {
 	dir := t.TempDir()
 	srv := start(t, natsconf.Config{Dir: dir, Listen: "127.0.0.1:0", Leaf: "127.0.0.1:0"})
 	v, creds := venue(t, srv, dir, "ven_a")
-	l, nc := line(t, natsconf.LeafConfig{Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, Patience: 2 * time.Second})
+	l, nc := line(t, natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, Patience: 2 * time.Second})
 	linked(t, l, true)
 	testkit.Eventually(t, 20*time.Second, func() error {
 		if state := l.State(); state.Restarts < 2 || !strings.Contains(state.Reason, "venue service") {
@@ -168,7 +168,7 @@ func TestLineOverBadNetworks(t *testing.T) {
 	v, creds := venue(t, srv, dir, "ven_a")
 	hub := hubOf(t, srv, v)
 	net := testkit.NewProxy(t, strings.TrimPrefix(srv.LeafURL(), "nats-leaf://"))
-	l, nc := line(t, natsconf.LeafConfig{Venue: "ven_a", Hub: "nats-leaf://" + net.Addr, Creds: creds})
+	l, nc := line(t, natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: "nats-leaf://" + net.Addr, Creds: creds})
 	isUp(t, l, true, 10*time.Second)
 
 	net.Drop()
@@ -217,7 +217,7 @@ func TestLineToRestartedHub(t *testing.T) {
 	v, creds := venue(t, srv, dir, "ven_a")
 	hubOf(t, srv, v)
 	at := srv.LeafURL()
-	l, nc := line(t, natsconf.LeafConfig{Venue: "ven_a", Hub: at, Creds: creds})
+	l, nc := line(t, natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: at, Creds: creds})
 	isUp(t, l, true, 10*time.Second)
 	if err := srv.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package natsconf
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,9 @@ type Config struct {
 	Log    *slog.Logger
 
 	TLSCert, TLSKey string // PEM files; both set: the listener speaks TLS, 1.2 or newer. Connections in process do not.
+	// LeafTLS has the listener for leaf nodes speak TLS with a certificate of its own, if TLSCert is not set. The
+	// credentials of venues then have the authority.
+	LeafTLS bool
 
 	// OnPermissionError is called, if set, whenever the server refuses a role a subject. It must not block.
 	OnPermissionError func(role string, err error)
@@ -161,17 +165,26 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 		opts.PingInterval, opts.MaxPingsOut = 5*time.Second, 2
 	}
 	if cfg.TLSCert == "" && cfg.TLSKey == "" {
+		if cfg.Leaf == "" || !cfg.LeafTLS {
+			return opts, nil
+		}
+		pair, err := leafCertificate(cfg.Dir, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		opts.LeafNode.TLSTimeout = leafFirstInfo.Seconds()
+		opts.LeafNode.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 		return opts, nil
 	}
-	tls, err := server.GenTLSConfig(&server.TLSConfigOpts{CertFile: cfg.TLSCert, KeyFile: cfg.TLSKey})
+	secure, err := server.GenTLSConfig(&server.TLSConfigOpts{CertFile: cfg.TLSCert, KeyFile: cfg.TLSKey})
 	if err != nil {
 		return nil, fmt.Errorf("natsconf: TLS: %w", err)
 	}
 	if cfg.Listen != "" {
-		opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, tls, 5
+		opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, secure, 5
 	}
 	if cfg.Leaf != "" {
-		opts.LeafNode.TLSConfig, opts.LeafNode.TLSTimeout = tls, leafFirstInfo.Seconds()
+		opts.LeafNode.TLSConfig, opts.LeafNode.TLSTimeout = secure, leafFirstInfo.Seconds()
 	}
 	return opts, nil
 }

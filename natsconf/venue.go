@@ -26,6 +26,7 @@ type Venue struct {
 	Account string // public key
 	JWT     string // signed by the operator; a running server learns of it by Push
 	key     nkeys.KeyPair
+	hub     []byte // the authority that it knows the hub by, in PEM; empty: none
 }
 
 // OpenVenue returns the account of a venue. It is made on the first call. The folder is that of the operator's keys: of
@@ -45,8 +46,11 @@ func OpenVenue(dir, id string) (*Venue, error) {
 		return nil, fmt.Errorf("natsconf: keys in %s: %w", filepath.Join(dir, "nats"), err)
 	}
 	name := filepath.Join("venues", id)
-	v := &Venue{ID: id}
-	var err error
+	hub, err := hubAuthority(dir, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("natsconf: the authority of the hub's certificate: %w", err)
+	}
+	v := &Venue{ID: id, hub: hub}
 	if v.key, err = a.key(name, nkeys.CreateAccount); err != nil {
 		return nil, fmt.Errorf("natsconf: the key of %s: %w", id, err)
 	}
@@ -75,8 +79,12 @@ func venueID(id string) bool {
 	return len(id) > 4 && len(id) <= 64 && id[:4] == "ven_"
 }
 
-// Credentials returns new credentials of the venue's computer. Those that were given out before stay valid; see Revoke.
-func (v *Venue) Credentials(ctx context.Context) ([]byte, error) { return v.credentials(ctx, v.ID) }
+// Credentials returns new credentials of the venue's computer, with the authority that it knows the hub by. Those that
+// were given out before stay valid; see Revoke.
+func (v *Venue) Credentials(ctx context.Context) ([]byte, error) {
+	text, err := v.credentials(ctx, v.ID)
+	return append(text, v.hub...), err
+}
 
 func (v *Venue) credentials(ctx context.Context, user string) ([]byte, error) {
 	claims, err := jwt.DecodeAccountClaims(v.JWT)

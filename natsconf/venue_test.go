@@ -50,7 +50,7 @@ func venue(t *testing.T, srv *natsconf.Server, dir, id string) (v *natsconf.Venu
 // leaf starts the server of a venue and connects to it.
 func leaf(t *testing.T, hub, id, creds string) (*natsconf.Leaf, *nats.Conn) {
 	t.Helper()
-	l, err := natsconf.StartLeaf(t.Context(), natsconf.LeafConfig{Venue: id, Hub: hub, Creds: creds})
+	l, err := natsconf.StartLeaf(t.Context(), natsconf.LeafConfig{Plain: true, Venue: id, Hub: hub, Creds: creds})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestVenueOfOutsideServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, nc := line(t, natsconf.LeafConfig{Venue: "ven_a", Hub: "nats-leaf://127.0.0.1:" + strconv.Itoa(z.LeafNode.Port), Creds: creds})
+	l, nc := line(t, natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: "nats-leaf://127.0.0.1:" + strconv.Itoa(z.LeafNode.Port), Creds: creds})
 	isUp(t, l, true, 15*time.Second)
 	echoes(t, nc, hub, 10*time.Second)
 

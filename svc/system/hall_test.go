@@ -258,7 +258,7 @@ func runVenueComputer(ctx context.Context, args []string) error {
 	db.AroundCommit(func(done bool) { around("edge", done) })
 	log := observe.NewLogger(os.Stderr, "edge", db.Identity().Folder, slog.LevelInfo)
 	leaf, err := natsconf.StartLeaf(ctx, natsconf.LeafConfig{Venue: args[1], Name: db.Identity().Folder, Hub: "nats-leaf://" + hub,
-		Creds: creds, Log: log, Patience: 10 * time.Second})
+		Creds: creds, Log: log, Patience: 10 * time.Second, Plain: strings.Contains(hub, ",")}) // a cluster on loopback
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (s *System) startNATS(ctx, background context.Context) error {
 	if s.cfg.NATSURL == "" {
 		var err error
 		s.embedded, err = natsconf.Start(ctx, natsconf.Config{Dir: s.cfg.Data, Listen: s.cfg.NATS,
-			Leaf: s.cfg.Leaf, Roles: Roles(), Log: s.logger("nats")})
+			Leaf: s.cfg.Leaf, LeafTLS: !s.cfg.LeafPlain, Roles: Roles(), Log: s.logger("nats")})
 		if err != nil {
 			return err
 		}

@@ -39,6 +39,8 @@ type Config struct {
 	Ops  string // address of the operations listener; default 127.0.0.1:9090, "off" for none
 	NATS string // address of the embedded NATS server; default 127.0.0.1:4222
 	Leaf string // address where it takes the leaf nodes of venues; empty: none may connect
+	// LeafPlain has them connect without TLS, as behind a tunnel.
+	LeafPlain bool
 
 	NATSURL     string // an outside NATS server instead of the embedded one
 	NATSCreds   string // credentials for it: a folder with ROLE.creds, or a file

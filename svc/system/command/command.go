@@ -182,9 +182,10 @@ func sealKeys() (*seal.Keys, error) {
 
 type upCommand struct {
 	common
-	NATS string `name:"nats" default:"127.0.0.1:4222" help:"Address of the embedded NATS server."`
-	Leaf string `help:"Address where it takes the leaf nodes of venues, such as 0.0.0.0:7422; default none, with --demo a free port."`
-	Demo bool   `help:"Load a season of sample events and show one purchase, step by step."`
+	NATS      string `name:"nats" default:"127.0.0.1:4222" help:"Address of the embedded NATS server."`
+	Leaf      string `help:"Address where it takes the leaf nodes of venues, such as 0.0.0.0:7422; default none, with --demo a free port."`
+	LeafPlain bool   `name:"leaf-plain" help:"Take the leaf nodes of venues without TLS, as behind a tunnel."`
+	Demo      bool   `help:"Load a season of sample events and show one purchase, step by step."`
 }
 
 // Run runs everything until a signal comes.
@@ -193,7 +194,7 @@ func (c *upCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	cfg.NATS, cfg.Leaf, cfg.Sandbox = c.NATS, c.Leaf, c.Demo
+	cfg.NATS, cfg.Leaf, cfg.LeafPlain, cfg.Sandbox = c.NATS, c.Leaf, c.LeafPlain, c.Demo
 	if c.Demo && c.Leaf == "" {
 		cfg.Leaf = "127.0.0.1:0" // for: starlight edge --demo
 	}

@@ -22,7 +22,8 @@ import (
 type edgeCommand struct {
 	Venue   string `help:"Id of the venue, ven_..."`
 	Hub     string `help:"Where the system takes leaf nodes: nats-leaf://HOST:7422 or tls://HOST:7422; several with commas between."`
-	HubCA   string `name:"hub-ca" help:"PEM file of the authority that signed the certificate of a tls:// hub; default those that this machine knows." type:"path"`
+	HubCA   string `name:"hub-ca" help:"PEM file of the authority that signed the certificate of a tls:// hub; default that in the credentials, or those that this machine knows." type:"path"`
+	Plain   bool   `help:"The line to the hub has no TLS: the hub runs with --leaf-plain, and a tunnel protects the line."`
 	Creds   string `help:"File with the venue's credentials, of: starlight auth venue." type:"path"`
 	Data    string `default:"./edge" help:"Folder for everything that is kept. It belongs to this computer: do not copy it." type:"path"`
 	HTTP    string `name:"http" default:"127.0.0.1:8081" help:"Address where the devices at the doors reach it, such as 0.0.0.0:8081."`
@@ -84,7 +85,7 @@ func (c *edgeCommand) serve(
 	id := db.Identity()
 	registry := observe.NewRegistry()
 	leaf, err := natsconf.StartLeaf(s.ctx, natsconf.LeafConfig{Venue: string(id.Venue), Name: id.Folder, Hub: c.Hub,
-		CA: c.HubCA, Creds: c.Creds, Log: log})
+		CA: c.HubCA, Plain: c.Plain, Creds: c.Creds, Log: log})
 	if err != nil {
 		return err
 	}

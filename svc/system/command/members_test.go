@@ -186,7 +186,8 @@ func TestSecureLeaf(t *testing.T) {
 		says    string
 	}{
 		{"tls://127.0.0.1:", ca, true, ""},
-		{"tls://127.0.0.1:", "", false, "certificate"},
+		{"tls://127.0.0.1:", "", true, ""}, // the authority is in the credentials
+		{"nats-leaf://127.0.0.1:", "", true, ""},
 		{"tls://127.0.0.2:", ca, false, ""}, // for which the certificate is not
 	} {
 		leaf, err := natsconf.StartLeaf(t.Context(), natsconf.LeafConfig{Venue: "ven_a", Hub: c.hub + port, CA: c.ca, Creds: creds})
@@ -203,7 +204,8 @@ func TestSecureLeaf(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, wrong := range []natsconf.LeafConfig{{Hub: "nats-leaf://127.0.0.1:" + port, CA: ca}, {Hub: "tls://127.0.0.1:" + port, CA: creds}} {
+	for _, wrong := range []natsconf.LeafConfig{{Hub: "nats-leaf://127.0.0.1:" + port, CA: ca, Plain: true},
+		{Hub: "tls://127.0.0.1:" + port, Plain: true}, {Hub: "tls://127.0.0.1:" + port, CA: "members_test.go"}} {
 		wrong.Venue, wrong.Creds = "ven_a", creds
 		if leaf, err := natsconf.StartLeaf(t.Context(), wrong); err == nil {
 			t.Errorf("%+v is taken", wrong)
