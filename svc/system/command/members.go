@@ -63,8 +63,8 @@ func certificates(dir string, hosts []string, now time.Time) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the certificate of the servers: %w", err)
 	}
-	server := &x509.Certificate{Subject: pkix.Name{CommonName: "starlight servers"}, NotAfter: now.Add(natsconf.CertificateLife),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
+	server := &x509.Certificate{Subject: pkix.Name{CommonName: "starlight servers"},
+		NotAfter: now.Add(natsconf.CertificateLife), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}} // of each other
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
