@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +21,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/natsconf/certificate"
 )
 
 // LeafConfig says how a venue's computer reaches the hub.
@@ -203,6 +209,84 @@ func (cfg LeafConfig) secure(scheme string) (*tls.Config, error) {
 			"address tls://, name the authority, or say that the line is plain")
 	}
 	return secure, nil
+}
+
+// The listener for venues of an embedded server has a certificate of its own, and an authority that signs nothing else:
+// DIR/tls/leaf.pem, DIR/tls/leaf-ca.pem. A venue gets the authority with its credentials. So the name in the
+// certificate is a fixed one, whatever addresses and names the machine is reached by.
+const (
+	leafHost      = "leaf.starlight.internal"
+	leafAuthority = "starlight venues"
+)
+
+// leafCertificate returns the certificate of the listener for venues. It is made on the first call, and anew before it
+// ends; the authority stays.
+func leafCertificate(dir string, now time.Time) (tls.Certificate, error) {
+	certFile, keyFile := filepath.Join(dir, "tls", "leaf.pem"), filepath.Join(dir, "tls", "leaf.key")
+	caFile, caKey := leafAuthorityFiles(dir)
+	authority, key, err := certificate.Authority(caFile, caKey, leafAuthority, now)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("natsconf: the authority of the certificate for venues: %w", err)
+	}
+	have, _, err := certificate.Read(certFile, keyFile) // a pair that was written by half is made anew
+	if err != nil || !now.Add(certificate.RenewBefore).Before(have.NotAfter) ||
+		have.CheckSignatureFrom(authority) != nil {
+		_, _, err = certificate.New(certFile, keyFile, &x509.Certificate{Subject: pkix.Name{CommonName: leafHost},
+			DNSNames: []string{leafHost}, NotAfter: now.Add(certificate.Life), KeyUsage: x509.KeyUsageDigitalSignature,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, authority, key, now)
+		if err != nil {
+			return tls.Certificate{}, fmt.Errorf("natsconf: the certificate for venues: %w", err)
+		}
+	}
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return pair, fmt.Errorf("natsconf: the certificate for venues: %w", err)
+	}
+	return pair, nil
+}
+
+// hubAuthority returns the certificate of the authority that a venue knows the hub by, in PEM: that of auth init for
+// outside servers, or else of the embedded one, which may not have listened for venues yet.
+func hubAuthority(dir string, now time.Time) ([]byte, error) {
+	if _, err := os.Stat(filepath.Join(dir, "auth.conf")); err == nil {
+		text, err := os.ReadFile(filepath.Join(dir, "tls", "ca.pem"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return text, err
+	}
+	certFile, keyFile := leafAuthorityFiles(dir)
+	if _, _, err := certificate.Authority(certFile, keyFile, leafAuthority, now); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(certFile)
+}
+
+func leafAuthorityFiles(dir string) (certFile, keyFile string) {
+	return filepath.Join(dir, "tls", "leaf-ca.pem"), filepath.Join(dir, "nats", "leaf-ca.key")
+}
+
+// authorities returns the certificates in a file of credentials; nil if there is none.
+func authorities(text []byte) (pool *x509.CertPool, own bool) {
+	for {
+		block, rest := pem.Decode(text)
+		if block == nil {
+			return pool, own
+		}
+		text = rest
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			continue
+		}
+		if pool == nil {
+			pool = x509.NewCertPool()
+		}
+		pool.AddCert(c)
+		own = own || c.Subject.CommonName == leafAuthority
+	}
 }
 
 // Connect connects a part of the venue's process, without a socket. The connection comes back by itself when the server

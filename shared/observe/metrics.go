@@ -46,6 +46,7 @@ type Registry struct {
 
 	mu       sync.Mutex
 	families map[string]family
+	sums     map[string]*parts // of GaugeSum, by series
 }
 
 type family struct {
@@ -55,7 +56,7 @@ type family struct {
 
 // NewRegistry returns a registry that has the metrics of the Go runtime and of the process and nothing else.
 func NewRegistry() *Registry {
-	return &Registry{set: metrics.NewSet(), families: make(map[string]family)}
+	return &Registry{set: metrics.NewSet(), families: make(map[string]family), sums: make(map[string]*parts)}
 }
 
 // Counter returns the counter of that name and labels. The name must end in _total.
@@ -82,6 +83,50 @@ func (r *Registry) GaugeFunc(name, help string, fn func() float64, labels ...str
 	defer r.mu.Unlock()
 	r.set.UnregisterMetric(series)
 	r.set.NewGauge(series, fn)
+}
+
+// GaugeSum is GaugeFunc for a series that several parts of a process have in common: its value is the sum of theirs. A
+// part that ends calls remove.
+func (r *Registry) GaugeSum(name, help string, fn func() float64, labels ...string) (remove func()) {
+	series := r.declare(kindGauge, name, help, labels)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := r.sums[series]
+	if all == nil {
+		all = &parts{of: map[int]func() float64{}}
+		r.sums[series] = all
+		r.set.NewGauge(series, all.sum)
+	}
+	return all.add(fn)
+}
+
+// parts are the values of a series that are added up.
+type parts struct {
+	mu   sync.Mutex
+	next int
+	of   map[int]func() float64
+}
+
+func (p *parts) add(fn func() float64) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.next++
+	id := p.next
+	p.of[id] = fn
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.of, id)
+	}
+}
+
+func (p *parts) sum() (n float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, fn := range p.of {
+		n += fn()
+	}
+	return n
 }
 
 // Histogram returns a latency histogram in seconds, from half a millisecond to ten seconds.

@@ -230,4 +230,7 @@ func (s *Server) finish() {
 		close(s.done)
 	}
 	s.workers.Wait()
+	for _, b := range s.bindings {
+		b.stats.end()
+	}
 }

@@ -36,6 +36,7 @@ type stats struct {
 	ok                                     *observe.Counter
 	latency                                *observe.Histogram
 	octaves                                [quarters]atomic.Uint64
+	end                                    func() // of the server's part in what servers have in common
 
 	mu   sync.Mutex
 	last string
@@ -66,7 +67,8 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 		"Requests refused because their identity was not proven.", labels...)
 	s.unknown = r.Counter("starlight_rpc_unknown_keys_total",
 		"Requests that came again because the keys of sender and receiver had not met.", labels...)
-	r.GaugeFunc("starlight_rpc_busy", "Requests that wait or run now.",
+	// The service hub has a server in the account of each venue.
+	s.end = r.GaugeSum("starlight_rpc_busy", "Requests that wait or run now.",
 		func() float64 { return float64(b.queue.busy()) }, labels...)
 }
 

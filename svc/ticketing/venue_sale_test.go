@@ -260,6 +260,9 @@ func TestRefundThenReversal(t *testing.T) {
 		x.must(x.reversal(e))
 		x.poolIs(13, 0, 7)
 		x.leaseIs(api.LeaseOpen, 7, 0)
+		if row, err := s.leases.Get(t.Context(), x.lease.ID); err != nil || row.Target != 7 {
+			t.Errorf("the lease shall have %d seats, %v", row.Target, err)
+		}
 		h.audit()
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/natsconf/certificate"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
 
@@ -50,13 +50,14 @@ func members(dir string, hosts []string, now time.Time) error {
 // certificates makes the authority of a cluster's certificates and the certificate of its servers, where they are
 // missing, end soon, or lack a host.
 func certificates(dir string, hosts []string, now time.Time) error {
-	authority, key, err := natsconf.Authority(filepath.Join(dir, "tls", "ca.pem"), filepath.Join(dir, "nats", "ca.key"),
-		"starlight", now)
+	caFile, caKey := filepath.Join(dir, "tls", "ca.pem"), filepath.Join(dir, "nats", "ca.key")
+	authority, key, err := certificate.Authority(caFile, caKey, "starlight", now)
 	if err != nil {
 		return fmt.Errorf("the authority of certificates: %w", err)
 	}
-	have, _, err := natsconf.ReadPair(filepath.Join(dir, "tls", "server.pem"), filepath.Join(dir, "tls", "server.key"))
-	if err == nil && now.Add(natsconf.RenewBefore).Before(have.NotAfter) && have.CheckSignatureFrom(authority) == nil &&
+	have, _, err := certificate.Read(filepath.Join(dir, "tls", "server.pem"), filepath.Join(dir, "tls", "server.key"))
+	if err == nil && now.Add(certificate.RenewBefore).Before(have.NotAfter) &&
+		have.CheckSignatureFrom(authority) == nil &&
 		!slices.ContainsFunc(hosts, func(h string) bool { return have.VerifyHostname(h) != nil }) {
 		return nil
 	}
@@ -64,7 +65,7 @@ func certificates(dir string, hosts []string, now time.Time) error {
 		return fmt.Errorf("the certificate of the servers: %w", err)
 	}
 	server := &x509.Certificate{Subject: pkix.Name{CommonName: "starlight servers"},
-		NotAfter: now.Add(natsconf.CertificateLife), KeyUsage: x509.KeyUsageDigitalSignature,
+		NotAfter: now.Add(certificate.Life), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}} // of each other
 	for _, h := range hosts {
 		if ip := net.ParseIP(h); ip != nil {
@@ -73,8 +74,8 @@ func certificates(dir string, hosts []string, now time.Time) error {
 			server.DNSNames = append(server.DNSNames, h)
 		}
 	}
-	_, _, err = natsconf.Certify(filepath.Join(dir, "tls", "server.pem"), filepath.Join(dir, "tls", "server.key"), server,
-		authority, key, now)
+	certFile, keyFile := filepath.Join(dir, "tls", "server.pem"), filepath.Join(dir, "tls", "server.key")
+	_, _, err = certificate.New(certFile, keyFile, server, authority, key, now)
 	if err != nil {
 		return fmt.Errorf("the certificate of the servers: %w", err)
 	}

@@ -237,9 +237,10 @@ func (b *Batch) Unsold(ctx context.Context, id ids.Lease, n, lost int) (int, err
 
 // sold changes the numbers of a lease without a new revision: a move may be due at the one that it has.
 func (b *Batch) sold(ctx context.Context, row Row, sold, both int) error {
-	_, err := b.tx.ExecContext(ctx,
-		"UPDATE leases SET sold = sold + ?, quantity = quantity + ?, updated_at = ? WHERE id = ?", sold+both, both,
-		store.Time(b.now()), row.ID)
+	// What quantity shall be goes along with it; fewer that were asked for stay asked for.
+	_, err := b.tx.ExecContext(ctx, `UPDATE leases SET sold = sold + ?, quantity = quantity + ?, updated_at = ?,
+			target = CASE WHEN target >= quantity THEN target + ? WHEN target > quantity + ? THEN quantity + ?
+				ELSE target END WHERE id = ?`, sold+both, both, store.Time(b.now()), both, both, both, row.ID)
 	if err != nil {
 		return err
 	}
