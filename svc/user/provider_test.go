@@ -92,6 +92,13 @@ func (c *corp) change(fn func()) {
 	}
 }
 
+// count is how many requests of a path there were.
+func (c *corp) count(path string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked[path]
+}
+
 func (c *corp) serve(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
