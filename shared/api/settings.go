@@ -238,7 +238,7 @@ func OriginAllowed(text, origin string) bool {
 
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
-	return []settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, MaxUnpaidSeats, MaxManualSeats,
+	return append([]settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, MaxUnpaidSeats, MaxManualSeats,
 		RenewalPause, PaymentGrace, DoorsOpen, DoorsClose, AttendeeRetention, ScanRetention,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
@@ -252,5 +252,5 @@ func Settings() []settings.Definition {
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
-		AnalyticsGeneration, AnalyticsIncomplete, LogLevel}
+		AnalyticsGeneration, AnalyticsIncomplete, LogLevel}, creationSettings()...)
 }

@@ -165,7 +165,7 @@ func (s *Service) negotiate(ctx context.Context, before storedEvent, c change) (
 	if err != nil {
 		return nil, err
 	}
-	ok, err := s.store.prepare(ctx, before, string(note))
+	ok, err := s.store.prepare(ctx, before, c, string(note))
 	if err == nil && !ok {
 		err = errMoved
 	}

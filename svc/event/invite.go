@@ -102,6 +102,10 @@ func (s *Service) uninvite(ctx context.Context, req *api.InvitationRef) (*rpc.No
 // invite keeps an invitation; the same again replaces the role.
 func (b eventStore) invite(ctx context.Context, inv invitation) error {
 	return b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := b.organizers.Take(ctx, tx, api.InvitationsPerOrganizer, inv.EventID.String(),
+			"invitations to the team of an event", 1); err != nil {
+			return err
+		}
 		var waiting int
 		if err := tx.NewRaw("SELECT count(*) FROM invitations WHERE event_id = ?", inv.EventID).Scan(ctx,
 			&waiting); err != nil {

@@ -148,7 +148,7 @@ func TestNextChangeAdopts(t *testing.T) {
 	}
 	c := change{Next: k.clone(), Subject: api.EventDeleted.Subject, Delete: true}
 	c.Next.Event.Revision++
-	if ok, err := w.service.store.prepare(t.Context(), k, jsonOf(c)); !ok || err != nil {
+	if ok, err := w.service.store.prepare(t.Context(), k, c, jsonOf(c)); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	w.ticketing.set(func() {

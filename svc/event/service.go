@@ -73,7 +73,8 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	organizers := organizer.New(organizer.Deps{DB: d.DB, Client: d.Client, Log: d.Log, Now: d.Now})
+	organizers := organizer.New(organizer.Deps{DB: d.DB, Client: d.Client, Log: d.Log, Now: d.Now,
+		Live: d.Live})
 	s := &Service{store: eventStore{db: d.DB, now: d.Now, organizers: organizers}, organizers: organizers, js: d.JS,
 		client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now, live: d.Live}
 	var err error

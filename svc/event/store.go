@@ -203,7 +203,7 @@ func (b eventStore) insert(ctx context.Context, c change, may func(*api.Organize
 		if _, err := tx.NewInsert().Model(rowOf(c.Next)).Exec(ctx); err != nil {
 			return err
 		}
-		if err := note(ctx, tx, nil, c); err != nil {
+		if err := b.countAndNote(ctx, tx, nil, c); err != nil {
 			return err
 		}
 		return publishChange(ctx, tx, c)
@@ -253,7 +253,11 @@ func (b eventStore) replace(ctx context.Context, before storedEvent, c change) (
 				return err
 			}
 		}
-		if err := note(ctx, tx, before.record, c); err != nil {
+		noteMade := b.countAndNote
+		if before.pending != "" { // prepare has counted it
+			noteMade = note
+		}
+		if err := noteMade(ctx, tx, before.record, c); err != nil {
 			return err
 		}
 		return publishChange(ctx, tx, c)
@@ -287,13 +291,6 @@ func replaceTeam(ctx context.Context, tx bun.Tx, before, next *record) error {
 		}
 	}
 	return nil
-}
-
-// prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
-// Until that note is gone no other change can be made to the event.
-func (b eventStore) prepare(ctx context.Context, before storedEvent, pending string) (bool, error) {
-	return b.note(ctx, `UPDATE events SET pending = ?, pending_at = ? WHERE id = ? AND revision = ? AND pending = ''`,
-		pending, store.Time(b.now()), before.Event.ID, before.Event.Revision)
 }
 
 // withdraw takes the note of a change away.

@@ -146,10 +146,10 @@ func TestStorePendingChangeBarsOthers(t *testing.T) {
 	onBoth(t, func(t *testing.T, b eventStore) {
 		r := keep(t, b, func(*record) {})
 		before := storedEvent{record: r}
-		if ok, err := b.prepare(t.Context(), before, "note"); !ok || err != nil {
+		if ok, err := b.prepare(t.Context(), before, next(r, func(*record) {}), "note"); !ok || err != nil {
 			t.Fatalf("prepare: %v %v", ok, err)
 		}
-		if ok, _ := b.prepare(t.Context(), before, "other"); ok {
+		if ok, _ := b.prepare(t.Context(), before, next(r, func(*record) {}), "other"); ok {
 			t.Error("two changes are pending")
 		}
 		if ok, _ := b.replace(t.Context(), before, next(r, func(*record) {})); ok {

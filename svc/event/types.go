@@ -5,15 +5,60 @@ import (
 	"slices"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 func (s *Service) newType(t api.NewTicketType) api.TicketType {
 	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
 		MaxPerOrder: t.MaxPerOrder, SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden}
+}
+
+// prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
+// Until that note is gone no other change can be made to the event. What the change makes is counted here, also if
+// ticketing refuses it then.
+func (b eventStore) prepare(ctx context.Context, before storedEvent, c change, pending string) (ok bool, err error) {
+	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		ok, err = one(tx.ExecContext(ctx, `UPDATE events SET pending = ?, pending_at = ?
+			WHERE id = ? AND revision = ? AND pending = ''`, pending, store.Time(b.now()), before.Event.ID,
+			before.Event.Revision))
+		if err != nil || !ok {
+			return err
+		}
+		return b.count(ctx, tx, before.record, c)
+	})
+	return ok, err
+}
+
+// count counts what a change makes for its organizer.
+func (b eventStore) count(ctx context.Context, tx bun.Tx, before *record, c change) error {
+	if c.Delete {
+		return nil
+	}
+	made, of := 0, c.Next.Event.OrganizerID.String()
+	for _, t := range c.Next.Event.TicketTypes {
+		if before == nil || before.typeIndex(t.ID) < 0 {
+			made++
+		}
+	}
+	if before == nil {
+		if err := b.organizers.Take(ctx, tx, api.EventsPerOrganizer, of, "events of an organizer", 1); err != nil {
+			return err
+		}
+	}
+	return b.organizers.Take(ctx, tx, api.TypesPerOrganizer, of, "ticket types of an organizer", made)
+}
+
+func (b eventStore) countAndNote(ctx context.Context, tx bun.Tx, before *record, c change) error {
+	if err := b.count(ctx, tx, before, c); err != nil {
+		return err
+	}
+	return note(ctx, tx, before, c)
 }
 
 func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {

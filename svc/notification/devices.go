@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -141,13 +142,21 @@ func (s *Service) subscribe(ctx context.Context, req *api.NewPushSubscription) (
 	now := store.Time(s.Now())
 	row := subscriptionRow{ID: ids.New[ids.PushSubscriptionKind](now), UserID: callerOf(ctx), Endpoint: req.Endpoint,
 		P256dh: req.Keys.P256dh, Auth: req.Keys.Auth, CreatedAt: now}
+	counter := quota.Counter{DB: s.DB, Live: s.Live, Now: s.Now}
 	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		id := row.ID
 		err := tx.NewRaw(`INSERT INTO push_subscriptions (id, user_id, endpoint, p256dh, auth, created_at)
 			VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (endpoint) DO UPDATE
 			SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, failures = 0 RETURNING *`,
 			row.ID, row.UserID, row.Endpoint, row.P256dh, row.Auth, row.CreatedAt).Scan(ctx, &row)
 		if err != nil {
 			return err
+		}
+		if row.ID == id { // the device is a new one
+			err := counter.Take(ctx, tx, api.DevicesPerPerson, row.UserID.String(), "push devices of a person", 1)
+			if err != nil {
+				return err
+			}
 		}
 		_, err = tx.ExecContext(ctx, `DELETE FROM push_subscriptions WHERE user_id = ? AND id NOT IN
 			(SELECT id FROM push_subscriptions WHERE user_id = ? ORDER BY created_at DESC, id DESC LIMIT ?)`,

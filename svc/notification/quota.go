@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/phone"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
@@ -76,15 +76,6 @@ func (s *Service) refused(channel, reason string) {
 			"the number is not allowed.", "channel", channel, "reason", reason).Inc()
 }
 
-// quotaRow is a row of the table quotas: what was used of one in a day.
-type quotaRow struct {
-	bun.BaseModel `bun:"table:quotas,alias:quotas"`
-
-	Key  string    `bun:"key,pk"`
-	Day  time.Time `bun:"day,pk"` // its beginning, in UTC
-	Used int       `bun:"used"`
-}
-
 // The keys of quotas.
 const smsOfAll = "sms"
 
@@ -93,41 +84,9 @@ func smsOf(user ids.User) string          { return "sms." + user.String() }
 func announcementsOf(e ids.Event) string  { return "announcements." + e.String() }
 func recipientsOf(o ids.Organizer) string { return "recipients." + o.String() }
 
-func (s *Service) today() time.Time { return s.Now().UTC().Truncate(24 * time.Hour) }
-
-// use takes one of each quota, or as many as by says, where so many are left, and returns the keys of those. All
-// instances count in the same rows; a limit of 0 is none.
+// use takes one of each quota, or as many as by says, where so many are left, and returns the keys of those.
 func (s *Service) use(ctx context.Context, tx bun.Tx, keys []string, by, limit int) (map[string]bool, error) {
-	taken := make(map[string]bool, len(keys))
-	slices.Sort(keys) // so that transactions lock in the same order
-	keys = slices.Compact(keys)
-	if limit == 0 || len(keys) == 0 {
-		for _, key := range keys {
-			taken[key] = true
-		}
-		return taken, nil
-	}
-	if by > limit {
-		return taken, nil
-	}
-	day := s.today()
-	for piece := range slices.Chunk(keys, rowsAtATime) {
-		rows := make([]quotaRow, len(piece))
-		for i, key := range piece {
-			rows[i] = quotaRow{Key: key, Day: day, Used: by}
-		}
-		var got []string
-		err := tx.NewInsert().Model(&rows).On("CONFLICT (key, day) DO UPDATE").
-			Set("used = quotas.used + excluded.used").Where("quotas.used + excluded.used <= ?", limit).
-			Returning("key").Scan(ctx, &got)
-		if err != nil {
-			return nil, err
-		}
-		for _, key := range got {
-			taken[key] = true
-		}
-	}
-	return taken, nil
+	return quota.Use(ctx, tx, s.Now(), keys, by, limit)
 }
 
 // ration takes the channels from drafts for which a quota is used up.
@@ -173,7 +132,7 @@ func (s *Service) ration(ctx context.Context, tx bun.Tx, drafts []*draft) error 
 // allowAnnouncement takes an announcement to so many people from the quotas of its event and organizer, or refuses it
 // with RateLimited.
 func (s *Service) allowAnnouncement(ctx context.Context, tx bun.Tx, e api.Event) error {
-	tomorrow := s.today().Add(24 * time.Hour).Sub(s.Now())
+	tomorrow := quota.Rest(s.Now())
 	most := api.AnnouncementsPerEvent.Get(s.Live)
 	got, err := s.use(ctx, tx, []string{announcementsOf(e.ID)}, 1, most)
 	if err != nil {

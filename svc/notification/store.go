@@ -155,7 +155,6 @@ func (s *Service) deleteOld(ctx context.Context) error {
 			"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE created_at < ?)",
 			"DELETE FROM messages WHERE created_at < ?",
 			"DELETE FROM mailings WHERE done_at < ?",
-			"DELETE FROM quotas WHERE day < ?",
 		} {
 			if _, err := tx.ExecContext(ctx, query, before); err != nil {
 				return err

@@ -61,7 +61,7 @@ func TestImports(t *testing.T) {
 		"github.com/nats-io/nats.go/micro":         {"shared/rpc", "svc/discovery"}, // discovery reads what micro says
 		"github.com/nats-io/nats-server/v2/server": {"natsconf", "shared/testkit", "bench"},
 		"github.com/uptrace/bun": {"shared/store", "shared/stream", "shared/idempotency", "shared/coherence",
-			"shared/keyring", "shared/seal", "shared/auditlog", "shared/testkit", "svc", "bench"},
+			"shared/keyring", "shared/quota", "shared/seal", "shared/auditlog", "shared/testkit", "svc", "bench"},
 		"github.com/go-text/typesetting": {"shared/document"},
 		"go.etcd.io/bbolt":               {"svc/analytics", "svc/edge", "bench"},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/listen"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
@@ -247,6 +248,7 @@ func (s *serving) underWay() (n int64) {
 // and a message may come again as long as it stays in its stream.
 const (
 	answersAge   = 48 * time.Hour
+	countsAge    = 7 * 24 * time.Hour
 	processedAge = 400 * 24 * time.Hour
 )
 
@@ -263,7 +265,7 @@ func (m *member) forget(ctx context.Context) error {
 	now := m.sys.cfg.Now()
 	_, answers := idempotency.In(m.db).DeleteBefore(ctx, now.Add(-answersAge))
 	_, marks := stream.Forget(ctx, m.db, now.Add(-processedAge))
-	return errors.Join(answers, marks)
+	return errors.Join(answers, marks, quota.Forget(ctx, m.db, now.Add(-countsAge)))
 }
 
 // listen takes the gateway's address.

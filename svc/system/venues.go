@@ -17,7 +17,7 @@ import (
 func newVenue(m *member) *venue.Service {
 	s := m.sys
 	deps := venue.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client, Log: m.log, Metrics: s.registry,
-		Now: s.cfg.Now, Instance: s.instance, Version: s.cfg.Version, PublicURL: s.cfg.PublicURL,
+		Now: s.cfg.Now, Live: s.live, Instance: s.instance, Version: s.cfg.Version, PublicURL: s.cfg.PublicURL,
 		EdgeLog: func(id ids.Venue) *slog.Logger {
 			return observe.NewShippingLogger(io.Discard, "edge", id.String(), s.level, s.shipper)
 		}}

@@ -17,6 +17,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/keyring"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/seal"
@@ -77,6 +78,7 @@ type Service struct {
 	keys    *keyring.Ring
 	hasher  *hashing.Hasher
 	factors *factor.Store
+	made    quota.Counter
 
 	passkeys   *passkey.Store
 	federation *federation.Store
@@ -112,6 +114,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		keys:    keys,
 		hasher:  hashing.New(hashers, d.Metrics, d.Now),
 		factors: factor.New(d.DB, d.Keys),
+		made:    quota.Counter{DB: d.DB, Live: d.Live, Now: now},
 
 		passkeys:   passkey.New(d.DB, d.Live, keys, now),
 		federation: federation.New(d.DB, d.Keys, keys, now),

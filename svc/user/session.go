@@ -220,6 +220,9 @@ func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival)
 	if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
 		return err
 	}
+	if err := s.made.Take(ctx, tx, api.SessionsPerPerson, row.ID.String(), "sessions of a person", 1); err != nil {
+		return err
+	}
 	if err := s.useDevice(ctx, tx, a.session); err != nil {
 		return err
 	}

@@ -15,16 +15,17 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
 )
 
-// maxPasses bounds the devices of an event: all of them travel with each answer to its venue.
-const maxPasses = 200
-
 // passes is the table of that name.
-type passes struct{ db *store.DB }
+type passes struct {
+	db   *store.DB
+	made quota.Counter
+}
 
 type passRow struct {
 	bun.BaseModel `bun:"table:passes"`
@@ -118,18 +119,18 @@ func (s *Service) requireManager(ctx context.Context, event ids.Event) error {
 // insert adds a pass unless the event has as many as it may.
 func (t passes) insert(ctx context.Context, row passRow) error {
 	return t.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		n, err := tx.NewSelect().Model((*passRow)(nil)).Where("event_id = ?", row.EventID).Count(ctx)
-		if err != nil {
+		has := tx.NewRaw("SELECT count(*) FROM passes WHERE event_id = ? AND id <> ?", row.EventID, row.ID)
+		if err := t.made.Room(ctx, tx, api.PassesInAll, row.EventID.String(), "passes of an event", has); err != nil {
 			return err
-		}
-		if n >= maxPasses {
-			return fault.New(fault.Conflict, "the event has %d passes: delete one first", n)
 		}
 		res, err := tx.NewInsert().Model(&row).On("CONFLICT (id) DO NOTHING").Exec(ctx)
 		if err != nil {
 			return err
 		}
 		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has
+			return err
+		}
+		if err := t.made.Take(ctx, tx, api.PassesPerEvent, row.EventID.String(), "passes of an event", 1); err != nil {
 			return err
 		}
 		return note(ctx, tx, auditlog.Act{Object: row.ID.String(), Event: row.EventID, After: row.pass()})

@@ -17,8 +17,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
@@ -41,8 +43,9 @@ type Deps struct {
 	EdgeLog  func(ids.Venue) *slog.Logger // where the log of a venue goes
 	Metrics  *observe.Registry
 	Now      func() time.Time // nil means time.Now
-	Instance string           // unique among those that run
-	Version  string           // of the program
+	Live     *settings.Live
+	Instance string // unique among those that run
+	Version  string // of the program
 
 	PublicURL string // what links begin with
 }
@@ -69,8 +72,9 @@ func New(d Deps) *Service {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	made := quota.Counter{DB: d.DB, Live: d.Live, Now: d.Now}
 	return &Service{deps: d, client: d.Client, log: d.Log, now: d.Now,
-		store: venues{d.DB}, edges: edges{d.DB}, passes: passes{d.DB},
+		store: venues{d.DB, made}, edges: edges{d.DB}, passes: passes{d.DB, made},
 		accounts: accounts{open: map[ids.Venue]*account{}},
 		shown:    shown{servers: map[ids.Venue]*rpc.Server{}, said: map[ids.Venue]line.Status{}},
 		signIns:  meter{most: signIns, pause: signInPause, full: map[ids.Venue]time.Time{}},

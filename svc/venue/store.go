@@ -10,11 +10,15 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 // venues is the table of that name.
-type venues struct{ db *store.DB }
+type venues struct {
+	db   *store.DB
+	made quota.Counter
+}
 
 type row struct {
 	bun.BaseModel `bun:"table:venues"`
@@ -46,6 +50,9 @@ func (t venues) insert(ctx context.Context, v api.Venue) error {
 			return err
 		}
 		if _, err := tx.NewInsert().Model(rowOf(v)).Exec(ctx); err != nil {
+			return err
+		}
+		if err := t.made.Take(ctx, tx, api.VenuesPerPerson, v.Owner.String(), "venues of a person", 1); err != nil {
 			return err
 		}
 		return note(ctx, tx, auditlog.Act{Object: v.ID.String(), After: v})

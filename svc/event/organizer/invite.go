@@ -47,6 +47,10 @@ func (s *Organizers) invite(ctx context.Context, req *api.OrganizerInvite) (*api
 		if err := grant(ctx, t, req.Role); err != nil {
 			return err
 		}
+		if err := s.Take(ctx, tx, api.InvitationsPerOrganizer, req.ID.String(), "invitations to an organizer",
+			1); err != nil {
+			return err
+		}
 		var waiting int
 		if err := tx.NewRaw("SELECT count(*) FROM organizer_invitations WHERE organizer_id = ?", req.ID).Scan(ctx,
 			&waiting); err != nil {

@@ -22,8 +22,7 @@ import (
 )
 
 const (
-	mostKeys   = 100 // of an organizer
-	longestKey = 80  // characters of a name
+	longestKey = 80 // characters of a name
 	usedEvery  = 15 * time.Minute
 	usualGrace = 24 * time.Hour
 )
@@ -96,14 +95,14 @@ func (s *Organizers) createKey(ctx context.Context, req *api.NewAPIKey) (*api.AP
 		if err := s.mayGiveKey(ctx, tx, &r); err != nil {
 			return err
 		}
-		n, err := tx.NewSelect().Model((*keyRow)(nil)).Where("organizer_id = ?", req.ID).Count(ctx)
-		if err != nil {
+		count := tx.NewRaw("SELECT count(*) FROM api_keys WHERE organizer_id = ?", req.ID)
+		if err := s.Room(ctx, tx, api.APIKeysInAll, req.ID.String(), "keys of an organizer", count); err != nil {
 			return err
 		}
-		if n >= mostKeys {
-			return fault.New(fault.Conflict, "an organizer has at most %d keys: delete one first", mostKeys)
+		if err := s.takeKey(ctx, tx, req.ID); err != nil {
+			return err
 		}
-		if _, err = tx.NewInsert().Model(&r).Exec(ctx); err != nil {
+		if _, err := tx.NewInsert().Model(&r).Exec(ctx); err != nil {
 			return err
 		}
 		return s.auditKey(ctx, tx, nil, &r)
@@ -112,6 +111,11 @@ func (s *Organizers) createKey(ctx context.Context, req *api.NewAPIKey) (*api.AP
 		return nil, err
 	}
 	return &api.APIKeySecret{APIKey: r.key(now), Secret: secret}, nil
+}
+
+// takeKey counts a key that is made or rotated.
+func (s *Organizers) takeKey(ctx context.Context, tx bun.Tx, id ids.Organizer) error {
+	return s.Take(ctx, tx, api.APIKeysPerOrganizer, id.String(), "keys of an organizer", 1)
 }
 
 // keyLine is what the audit log says of a key.
@@ -234,6 +238,9 @@ func (s *Organizers) rotateKey(ctx context.Context, req *api.RotateKey) (*api.AP
 			return nil, fault.New(fault.Conflict, "the key has expired: make another one")
 		}
 		if err := s.mayGiveKey(ctx, tx, r); err != nil {
+			return nil, err
+		}
+		if err := s.takeKey(ctx, tx, r.OrganizerID); err != nil {
 			return nil, err
 		}
 		r.PreviousHash, r.PreviousUntil, r.Hash = r.Hash, now.Add(grace), hash

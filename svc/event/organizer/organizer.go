@@ -18,7 +18,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
 )
@@ -29,6 +31,7 @@ type Deps struct {
 	Client *rpc.Client
 	Log    *slog.Logger
 	Now    func() time.Time
+	Live   *settings.Live
 }
 
 // Organizers answers what is asked about organizers.
@@ -37,10 +40,15 @@ type Organizers struct {
 	client *rpc.Client
 	log    *slog.Logger
 	now    func() time.Time
+
+	quota.Counter
 }
 
 // New returns the organizers in a database.
-func New(d Deps) *Organizers { return &Organizers{db: d.DB, client: d.Client, log: d.Log, now: d.Now} }
+func New(d Deps) *Organizers {
+	return &Organizers{db: d.DB, client: d.Client, log: d.Log, now: d.Now,
+		Counter: quota.Counter{DB: d.DB, Live: d.Live, Now: d.Now}}
+}
 
 // Register binds the endpoints about organizers.
 func (s *Organizers) Register(srv *rpc.Server) {
@@ -75,7 +83,6 @@ const (
 	maxTaxID    = 50
 	maxWebsite  = 500
 	maxLanguage = 35
-	mostOwned   = 50  // organizers of one owner
 	mostMembers = 200 // they are part of each event that services know
 	mostRoles   = 30
 )
@@ -138,13 +145,15 @@ func (s *Organizers) create(ctx context.Context, req *api.NewOrganizer) (*api.Or
 	}
 	owner := rpc.Caller(ctx).User
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		var owned int
-		if err := tx.NewRaw("SELECT count(*) FROM organizer_members WHERE user_id = ? AND role = ?", owner,
-			api.RoleOwner).Scan(ctx, &owned); err != nil {
+		owned := tx.NewRaw("SELECT count(*) FROM organizer_members WHERE user_id = ? AND role = ?", owner,
+			api.RoleOwner)
+		err := s.Room(ctx, tx, api.OrganizersOwned, owner.String(), "organizers that a person owns", owned)
+		if err != nil {
 			return err
 		}
-		if owned >= mostOwned {
-			return fault.New(fault.Conflict, "a person owns at most %d organizers", mostOwned)
+		err = s.Take(ctx, tx, api.OrganizersPerPerson, owner.String(), "organizers of a person", 1)
+		if err != nil {
+			return err
 		}
 		if !chosen {
 			if err := freeSlug(ctx, tx, &o); err != nil {
