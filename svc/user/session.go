@@ -211,27 +211,6 @@ func (s *Service) arrive(ctx context.Context, user ids.User, deviceToken, device
 	return a
 }
 
-// enter stores the session of a locked person.
-func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival) error {
-	res, err := tx.NewInsert().Model(&a.session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
-		return err
-	}
-	if err := s.made.Take(ctx, tx, api.SessionsPerPerson, row.ID.String(), "sessions of a person", 1); err != nil {
-		return err
-	}
-	if err := s.useDevice(ctx, tx, a.session); err != nil {
-		return err
-	}
-	if err := s.noteAdmin(ctx, tx, row, false); err != nil {
-		return err
-	}
-	return insertRefresh(ctx, tx, a.refreshHash, a.session.ID, a.session.ExpiresAt)
-}
-
 // admitted returns what the client of a session that has begun is given.
 func (s *Service) admitted(row *userRow, a arrival) (*api.Tokens, error) {
 	tokens, err := s.tokens(row, a.session.ID, a.refresh, a.session.CreatedAt)
