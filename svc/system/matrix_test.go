@@ -221,6 +221,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = w.venue.ID.String()
 		case ids.Passkey:
 			id = ids.New[ids.PasskeyKind](time.Now()).String()
+		case ids.Identity:
+			id = ids.New[ids.IdentityKind](time.Now()).String()
 		case ids.Factor:
 			id = ids.New[ids.FactorKind](time.Now()).String()
 		case ids.Lease:
