@@ -189,17 +189,3 @@ func (s *Site) ticketCode(v *visit) error {
 	v.RC.Response.SetBodyRaw(picture.Data)
 	return nil
 }
-
-// account shows what a person has: tickets and orders.
-func (s *Site) account(v *visit) error {
-	tickets, err := ask(v, api.ListMyTickets, &api.Page{Limit: 50, Cursor: v.query("tickets")})
-	if err != nil {
-		return err
-	}
-	orders, err := ask(v, api.ListMyOrders, &api.Page{Limit: 20, Cursor: v.query("orders")})
-	if err != nil {
-		return err
-	}
-	return v.show("account", map[string]any{"Tickets": tickets.Items, "MoreTickets": tickets.NextCursor,
-		"Orders": orders.Items, "MoreOrders": orders.NextCursor})
-}

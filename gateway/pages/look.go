@@ -29,7 +29,7 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"mesh", "settings", "auditlog"}
+		"mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }
 
 func (s *Site) newLooks() (map[string]*look, error) {
@@ -77,6 +77,8 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"moment":    func(t time.Time, zone string) string { return s.zones.Moment(lang, t, zone) },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"lines":     func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n\n") },
+		"choosable": choosable,
+		"countries": func() []country { return countries(lang) },
 		"lowest":    func(e *api.Event) (string, error) { return lowest(lang, words, e) },
 		"hue":       hue,
 		"eventPath": eventPath,

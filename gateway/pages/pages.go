@@ -73,7 +73,7 @@ type Route struct {
 
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
-	return slices.Concat(s.shopRoutes(), s.officeRoutes(), s.doorRoutes(), s.adminRoutes())
+	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.doorRoutes(), s.adminRoutes())
 }
 
 func (s *Site) shopRoutes() []Route {
@@ -88,7 +88,6 @@ func (s *Site) shopRoutes() []Route {
 		{"POST", "/orders/{id}/cancellation", s.cancel},
 		{"GET", "/orders/{id}/tickets.pdf", s.ticketPages},
 		{"GET", "/tickets/{id}/qr.png", s.ticketCode},
-		{"GET", "/account", s.account},
 		{"GET", "/sign-in", s.signInPage},
 		{"POST", "/sign-in", s.signIn},
 		{"POST", "/sign-in/code", s.signInCode},

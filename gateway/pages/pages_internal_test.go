@@ -107,6 +107,9 @@ func usedTexts(t *testing.T) (keys []string) {
 	for _, name := range categories() {
 		keys = append(keys, "category."+name)
 	}
+	for _, kind := range []string{api.AboutOrders, api.AboutChanges, api.AboutReminders, api.AboutAnnouncements} {
+		keys = append(keys, "kind."+kind)
+	}
 	return append(keys, "event.free", "event.from")
 }
 

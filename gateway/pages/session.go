@@ -74,7 +74,7 @@ func (v *visit) enter(t *api.Tokens) {
 // leave forgets the session, but not the device.
 func (v *visit) leave() {
 	v.access, v.name = "", ""
-	for _, name := range []string{accessCookie, refreshCookie, nameCookie, stepCookie} {
+	for _, name := range []string{accessCookie, refreshCookie, nameCookie} {
 		if v.cookie(name) != "" {
 			v.setCookie(name, "", 0)
 		}

@@ -132,7 +132,7 @@ func (s *Service) write(ctx context.Context, out *outgoing, v render.View) (*ema
 		return nil, err
 	}
 	lang := s.texts.LanguageOf(out.to, out.facts)
-	links := render.Links{Action: s.link(out)}
+	links := render.Links{Action: s.link(out, v.Token)}
 	if !render.IsTransactional(out.row.Kind) {
 		links.Unsubscribe = s.unsubscribeURL(out.to.ID, out.row.Kind)
 	}
@@ -148,9 +148,9 @@ func (s *Service) write(ctx context.Context, out *outgoing, v render.View) (*ema
 }
 
 // link returns where a message's button leads.
-func (s *Service) link(out *outgoing) string {
+func (s *Service) link(out *outgoing, token string) string {
 	t, _ := s.texts.Template(out.row.Name)
-	return t.Link(s.PublicURL, out.facts)
+	return t.Link(s.PublicURL, out.facts, token)
 }
 
 // mailID is derived from the message, so that a mail which is sent again after a crash has the same Message-ID.
@@ -214,7 +214,7 @@ func (s *Service) sendPush(ctx context.Context, out *outgoing) error {
 	}
 	row := out.row
 	body, err := json.Marshal(pushPayload{ID: row.ID, Kind: row.Kind, Title: text.Shorten(row.Title, maxTitle),
-		Text: row.Text, EventID: row.EventID, OrderID: row.OrderID, URL: s.link(out)})
+		Text: row.Text, EventID: row.EventID, OrderID: row.OrderID, URL: s.link(out, "")})
 	if err != nil {
 		return err
 	}

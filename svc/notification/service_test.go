@@ -110,7 +110,7 @@ func TestTicketsOfAnOrder(t *testing.T) {
 		h.settled()
 		m := h.mails("order_paid", 1)[0]
 		for _, want := range []string{"Hallo ada,", "Nocturne & more", o.ID.String(), "50,00 EUR", "2 × Parkett  links, 25,00 EUR",
-			"24. Mai 2030, 16:00–19:00 CEST", "Hall, Berlin, DE", "https://tickets.example/v1/orders/" + o.ID.String() + "/tickets"} {
+			"24. Mai 2030, 16:00–19:00 CEST", "Hall, Berlin, DE", "https://tickets.example/orders/" + o.ID.String()} {
 			if !strings.Contains(m.text(), want) {
 				t.Errorf("%q is not in\n%s", want, m.text())
 			}

@@ -268,7 +268,8 @@ func TestOfficeInABrowser(t *testing.T) {
 	c.look("office")
 	for name, path := range map[string]string{"office-new": "/office/events/new", "office-edit": at + "/edit", "office-orders": at + "/orders",
 		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
-		"doors": "/door", "admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
+		"doors": "/door", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
+		"admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
 		c.open(name, path)
 	}
 	testkit.Eventually(t, 20*time.Second, func() error {

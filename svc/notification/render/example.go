@@ -14,7 +14,7 @@ func (c *Catalogue) Example(t Template, lang, base string) (*api.Preview, error)
 	v.Token, v.Until = "example-token", c.Moment(lang, exampleStart(), "Europe/Berlin")
 	v.Address, v.Device, v.From = "l…@example.org", "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "192.0.2.7"
 	v.When = v.Until
-	links := Links{Action: t.Link(base, f)}
+	links := Links{Action: t.Link(base, f, v.Token)}
 	if !IsTransactional(t.Kind) {
 		links.Unsubscribe = base + "/v1/unsubscribe?token=example"
 	}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"net/url"
 	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -10,14 +11,14 @@ import (
 type Template struct {
 	Name string
 	Kind string // what preferences know it by
-	path string // where its button leads, below the public URL; {event} and {order} are filled in
+	path string // where its button leads, below the public URL; {event}, {order} and {token} are filled in
 }
 
 // Templates returns every message that the system can send.
 func Templates() []Template {
 	return []Template{
-		{"welcome", api.AboutAccount, "/"},
-		{"email_confirmation", api.AboutAccount, ""},
+		{"welcome", api.AboutAccount, "/confirm?token={token}"},
+		{"email_confirmation", api.AboutAccount, "/confirm?token={token}"},
 		{"email_change", api.AboutAccount, ""},
 		{"new_device", api.AboutAccount, ""},
 		{"logins_failed", api.AboutAccount, ""},
@@ -27,7 +28,7 @@ func Templates() []Template {
 		{"recovery_code_used", api.AboutAccount, ""},
 		{"identity_linked", api.AboutAccount, ""},
 		{"identity_unlinked", api.AboutAccount, ""},
-		{"password_reset", api.AboutAccount, ""},
+		{"password_reset", api.AboutAccount, "/reset?token={token}"},
 		{"password_changed", api.AboutAccount, ""},
 		{"phone_changed", api.AboutAccount, ""},
 		{"phone_confirmation", api.AboutAccount, ""},
@@ -57,8 +58,9 @@ func IsTransactional(kind string) bool {
 	return kind == api.AboutAccount || kind == api.AboutOrders || kind == api.AboutChanges
 }
 
-// Link returns where a message's button leads, or nothing if it has none.
-func (t Template) Link(base string, f Facts) string {
+// Link returns where a message's button leads, or nothing if it has none. The token is the one that stands in the mail;
+// a welcome without one leads to the front page.
+func (t Template) Link(base string, f Facts, token string) string {
 	if t.path == "" {
 		return ""
 	}
@@ -67,9 +69,12 @@ func (t Template) Link(base string, f Facts) string {
 		event = f.Event.ID.String()
 	}
 	order := f.AboutOrder().String()
+	if token == "" && strings.Contains(t.path, "{token}") {
+		return base + "/"
+	}
 	if event == "" && strings.Contains(t.path, "{event}") || order == "" && strings.Contains(t.path, "{order}") {
 		return ""
 	}
-	ids := strings.NewReplacer("{event}", event, "{order}", order)
+	ids := strings.NewReplacer("{event}", event, "{order}", order, "{token}", url.QueryEscape(token))
 	return base + ids.Replace(t.path)
 }
