@@ -228,7 +228,8 @@ func (s *Site) resetPage(v *visit) error {
 
 func (s *Site) reset(v *visit) error {
 	token := v.form("token")
-	if _, err := ask(v, api.ConfirmPasswordReset, &api.ConfirmReset{Token: token, NewPassword: v.form("new")}); err != nil {
+	req := &api.ConfirmReset{Token: token, NewPassword: v.form("new")}
+	if _, err := ask(v, api.ConfirmPasswordReset, req); err != nil {
 		return v.again("reset", err, map[string]any{"Token": token})
 	}
 	v.leave()
