@@ -70,7 +70,7 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 	if e.Status != api.EventPublished {
 		return nil, false, nil
 	}
-	left, err := ask(v, api.GetAvailability, &api.EventRef{ID: e.ID})
+	left, err := ask(v, api.GetAvailability, &api.AvailabilityQuery{ID: e.ID})
 	if err != nil {
 		return nil, false, err
 	}

@@ -14,8 +14,8 @@ func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(), keyEndpoints(),
 		ticketingEndpoints(), attendeeEndpoints(),
 		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
-		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), authorityEndpoints(), closureEndpoints(),
-		auditEndpoints())
+		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), authorityEndpoints(),
+		closureEndpoints(), auditEndpoints())
 }
 
 // Topic is a kind of domain event: the subject it is published on, in stream EVENTS, and the type of its payload.

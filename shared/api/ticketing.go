@@ -46,6 +46,7 @@ const (
 type Availability struct {
 	EventID     ids.Event          `json:"event_id"`
 	TicketTypes []TypeAvailability `json:"ticket_types"`
+	Code        *PromoOffer        `json:"code,omitempty"` // with a code: what it does
 }
 
 // TypeAvailability is what is left of a ticket type.
@@ -255,9 +256,10 @@ type PersonRecords struct {
 
 // The endpoints of the ticketing service.
 var (
-	GetAvailability = rpc.Endpoint[EventRef, Availability]{Spec: rpc.Spec{Service: "ticketing", Scopes: anyKey,
+	GetAvailability = rpc.Endpoint[AvailabilityQuery, Availability]{Spec: rpc.Spec{Service: "ticketing", Scopes: anyKey,
 		Name: "availability", Method: "GET", Path: "/v1/events/{id}/availability", Access: rpc.Optional, Joint: true,
 		Workers: 256, Queue: 4096, Summary: "What is left of an event",
+		Detail: "With code it has what the code unlocks and does. Hidden ticket types are there for its holders alone.",
 		Faults: public()}}
 	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order",
 		Method: "POST", Path: "/v1/orders", Access: rpc.User, Status: 201, Location: "/v1/orders/{id}",

@@ -195,8 +195,8 @@ type orderChange struct {
 }
 
 type orderItem struct {
-	typ             ids.TicketType
-	quantity, price int64
+	typ            ids.TicketType
+	quantity, cost int64
 }
 
 func orderOf(subject string, o object) *orderChange {
@@ -210,8 +210,9 @@ func orderOf(subject string, o object) *orderChange {
 		f.total = o.in("total").number("amount")
 		f.buyer = &buyer{user: ids.User(o.text("user_id")), event: f.event}
 		for _, item := range o.list("items") {
-			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), item.number("quantity"),
-				item.in("unit_price").number("amount")})
+			n := item.number("quantity")
+			cost := n*item.in("unit_price").number("amount") - item.in("discount").number("amount")
+			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), n, cost})
 		}
 	default:
 		f.updated = o.time("updated_at")

@@ -232,7 +232,7 @@ func (f *fold) sold(v *orderChange, promo string, minute int64) {
 	for _, item := range v.items {
 		tickets += item.quantity
 		f.count(v.event, byType, dimension(string(item.typ)), minute, nSold, item.quantity)
-		f.count(v.event, byType, dimension(string(item.typ)), minute, nRevenue, item.quantity*item.price)
+		f.count(v.event, byType, dimension(string(item.typ)), minute, nRevenue, item.cost)
 	}
 	f.count(v.event, byEvent, "", minute, nSold, tickets)
 	f.count(v.event, byEvent, "", minute, nRevenue, v.total)

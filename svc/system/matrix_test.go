@@ -53,6 +53,9 @@ func mayCall() map[string]string {
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
 		"ticketing.reverse_sale": money, "ticketing.leases": managers, "ticketing.flagged_sales": money, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": money, "payment.mark_refund_paid": money, "payment.repeat_refund": money, "payment.disputes": money,
+		"ticketing.create_code": managers, "ticketing.create_codes": managers, "ticketing.codes": managers, "ticketing.codes_csv": managers,
+		"ticketing.get_code": managers, "ticketing.update_code": managers, "ticketing.delete_code": managers,
+		"ticketing.create_organizer_code": owners, "ticketing.organizer_codes": owners, "ticketing.update_organizer_code": owners, "ticketing.delete_organizer_code": owners,
 		"event.get_organizer": members, "event.list_members": members, "event.list_roles": members, "event.update_organizer": owners,
 		"event.set_member": owners, "event.delete_member": owners, "event.invite_member": owners, "event.uninvite_member": owners,
 		"event.transfer_organizer": owners, "event.set_role": owners, "event.delete_role": owners,
@@ -130,6 +133,7 @@ type world struct {
 	members       map[string]ids.User // one that each person may remove from the team
 	passes        map[string]ids.Pass // one that each person may delete
 	keys          map[string]ids.Key  // one that each person may delete
+	codes, forAll map[string]ids.PromoCode
 	owner         person
 }
 
@@ -139,7 +143,8 @@ func (s *site) world(people []person, admin string) *world {
 	for _, p := range people {
 		who[p.name] = p
 	}
-	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}, keys: map[string]ids.Key{}}
+	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}, keys: map[string]ids.Key{},
+		codes: map[string]ids.PromoCode{}, forAll: map[string]ids.PromoCode{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
 	s.login("buyer@example.org")
 	w.session = call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
@@ -169,6 +174,10 @@ func (s *site) world(people []person, admin string) *world {
 		TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1})
 	w.sale = call[api.Sale](s, 201, "POST", "/v1/box-office/sales", owner, api.NewSale{EventID: w.event.ID, Items: seats(w.event, 1).Items,
 		Payment: api.BoxOfficePayment{Method: api.PaidInCash}})
+	for _, p := range people {
+		w.codes[p.name] = call[api.PromoCode](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/codes", owner, map[string]string{"name": p.name}).ID
+		w.forAll[p.name] = call[api.PromoCode](s, 201, "POST", w.organizer()+"/codes", owner, map[string]string{"name": p.name}).ID
+	}
 	doors := "/v1/events/" + w.event.ID.String() + "/admissions"
 	call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
 	w.scan = call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
@@ -227,6 +236,10 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = ids.New[ids.FactorKind](time.Now()).String()
 		case ids.Lease:
 			id = w.lease.ID.String()
+		case ids.PromoCode:
+			if id = w.codes[p.name].String(); strings.HasPrefix(d.Path, "/v1/organizers/") {
+				id = w.forAll[p.name].String()
+			}
 		case ids.Admission:
 			id = w.scan.String()
 		case ids.Ticket:
@@ -279,6 +292,12 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1}
 	case "api.ticketing.create_lease":
 		return api.NewLease{VenueID: w.venue.ID, TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1}
+	case "api.ticketing.create_code", "api.ticketing.create_organizer_code":
+		return map[string]any{"kind": "percent", "percent": "10"}
+	case "api.ticketing.create_codes":
+		return map[string]any{"count": 2, "kind": "percent", "percent": "10"}
+	case "api.ticketing.update_code", "api.ticketing.update_organizer_code":
+		return map[string]any{"max_uses": 3}
 	case "api.ticketing.resize_lease":
 		return api.PatchLease{Quantity: 1}
 	case "api.ticketing.close_venue":

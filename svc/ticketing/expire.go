@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/uptrace/bun"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -237,4 +238,50 @@ func together[T any](items []T, fn func(int, T)) {
 		wg.Go(func() { fn(i, item) })
 	}
 	wg.Wait()
+}
+
+// endPending moves orders that are still pending to expired or cancelled, and returns those that it moved.
+func (db ticketStore) endPending(
+	ctx context.Context, id []ids.Order, status string, now time.Time,
+) ([]orderRow, error) {
+	topic := api.OrderHasExpired
+	if status == api.OrderCancelled {
+		topic = api.OrderWasCancelled
+	}
+	var moved []orderRow
+	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		before := moved
+		moved = nil
+		err := tx.NewRaw(
+			"UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? "+
+				"RETURNING *",
+			status, now, bun.List(id), api.OrderPending).Scan(ctx, &moved)
+		if err != nil {
+			return err
+		}
+		if len(moved) == 0 && len(before) > 0 { // an earlier run has done it after all, or another request
+			return tx.NewRaw("SELECT * FROM orders WHERE id IN (?) AND status = ?", bun.List(orderIDs(before)),
+				status).Scan(ctx, &moved)
+		}
+		return announceOrders(ctx, tx, topic, moved)
+	})
+	return moved, err
+}
+
+// pending returns pending orders after the given one whose column compares so with the value.
+func (db ticketStore) pending(
+	ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int,
+) ([]inventory.Ref, error) {
+	var rows []struct {
+		ID      ids.Order
+		EventID ids.Event
+	}
+	err := db.Read().NewRaw(
+		"SELECT id, event_id FROM orders WHERE status = 'pending' AND ? ? ? AND id > ? ORDER BY id LIMIT ?",
+		column, compare, value, after, limit).Scan(ctx, &rows)
+	refs := make([]inventory.Ref, len(rows))
+	for i, r := range rows {
+		refs[i] = inventory.Ref{Event: r.EventID, Order: r.ID}
+	}
+	return refs, err
 }

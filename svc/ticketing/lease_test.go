@@ -47,7 +47,7 @@ func (h *harness) lease(o *api.Offer, n int) *api.Lease {
 // left is what the event's first type has.
 func (h *harness) left(o *api.Offer) api.TypeAvailability {
 	h.t.Helper()
-	return must(h.t.Context(), h, api.GetAvailability, api.EventRef{ID: o.Event.ID}).TicketTypes[0]
+	return must(h.t.Context(), h, api.GetAvailability, api.AvailabilityQuery{ID: o.Event.ID}).TicketTypes[0]
 }
 
 func (h *harness) resizeLease(l *api.Lease, n int) (*api.Lease, error) {

@@ -27,11 +27,15 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	}
 	now := store.Time(s.now())
 	user := rpc.Caller(ctx).User
-	row, lines, err := s.draftOrder(req, offer, user, now)
+	deal, err := s.codes.Deal(ctx, offer, req.PromoCode)
 	if err != nil {
 		return nil, err
 	}
-	created := creation{free: row.Total == 0, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
+	row, lines, err := s.draftWith(req, offer, user, now, deal)
+	if err != nil {
+		return nil, err
+	}
+	created := creation{perPerson: deal.MaxPerPerson(), free: row.Total == 0, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
 	tag := row.ID.String() // of this call's hold
 	if created.scope, created.key, created.hash, created.remember = rpc.Answer(ctx); created.remember {
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
@@ -46,12 +50,12 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	if created.free {
 		expires = now.Add(freeHold)
 	}
-	if err := s.hold(ctx, row.ref(), offer, user, lines, expires, tag); err != nil {
+	if err := s.holdWith(ctx, row.ref(), offer, user, lines, expires, tag, deal.Use()); err != nil {
 		// it may be held all the same, or be so soon
 		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) {
 			s.releaseHold(ctx, row.ref(), tag)
 		}
-		return nil, err
+		return nil, usedUp(err)
 	}
 	if created.remember {
 		if created.answer, err = json.Marshal(row.finished(created.free, now).order()); err != nil {
@@ -75,85 +79,6 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	return &order, nil
 }
 
-// draftOrder checks a request against the offer and returns the order as it will be written. At a counter a ticket type
-// is sold also when the public cannot buy it.
-func (s *Service) draftOrder(
-	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time,
-) (orderRow, []inventory.Line, error) {
-	event := &offer.Event
-	var check fault.Check
-	check.Field(len(req.Items) > 0, "items", "must name at least one ticket type")
-	check.Field(len(req.Items) <= len(event.TicketTypes), "items", "has more entries than the event has ticket types")
-	check.Field(req.PromoCode == "", "promo_code", "there is no such promo code")
-	if err := check.Err(); err != nil {
-		return orderRow{}, nil, err
-	}
-	switch {
-	case event.Status == api.EventCancelled:
-		return orderRow{}, nil, fault.New(fault.Conflict, "the event is cancelled")
-	case event.Status != api.EventPublished:
-		return orderRow{}, nil, fault.New(fault.Conflict, "the event is not on sale")
-	case !now.Before(event.EndsAt):
-		return orderRow{}, nil, fault.New(fault.Conflict, "the event is over")
-	}
-	var (
-		total   int64
-		tickets int
-		items   = make([]api.OrderItem, 0, len(req.Items))
-		lines   = make([]inventory.Line, 0, len(req.Items))
-		limit   = api.MaxPerOrder.Get(s.live)
-		closed  error
-	)
-	for i, item := range req.Items {
-		field := fieldName("items", i)
-		t := event.TicketType(item.TicketTypeID)
-		if t == nil {
-			check.Field(false, field+".ticket_type_id", "is no ticket type of this event")
-			continue
-		}
-		for _, l := range lines {
-			check.Field(l.Type != t.ID, field+".ticket_type_id", "is named twice")
-		}
-		check.Field(item.Quantity >= 1, field+".quantity", "must be at least 1")
-		check.Field(item.Quantity <= limit, field+".quantity", "must be at most %d", limit)
-		if t.MaxPerOrder > 0 {
-			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type",
-				t.MaxPerOrder)
-		}
-		if item.Quantity < 1 || item.Quantity > limit {
-			continue
-		}
-		if t.SalesStart != nil && now.Before(*t.SalesStart) {
-			closed = fault.New(fault.Conflict, "%s is on sale from %s", t.Name, t.SalesStart.Format(time.RFC3339))
-		}
-		if t.SalesEnd != nil && !now.Before(*t.SalesEnd) {
-			closed = fault.New(fault.Conflict, "the sale of %s has ended", t.Name)
-		}
-		tickets += item.Quantity
-		total += t.Price.Amount * int64(item.Quantity)
-		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity,
-			UnitPrice: t.Price})
-		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
-	}
-	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
-	check.Field(total <= maxTotal, "items", "the total is too large")
-	check.Field(len(req.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
-	for i, a := range req.Attendees {
-		a.Check(&check, fieldName("attendees", i))
-	}
-	if err := check.Err(); err != nil {
-		return orderRow{}, nil, err
-	}
-	if closed != nil && user != api.BoxOfficeBuyer {
-		return orderRow{}, nil, closed
-	}
-	return orderRow{ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending,
-		Items:     items,
-		Attendees: req.Attendees, Total: total, Currency: items[0].UnitPrice.Currency,
-		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))),
-		Revision:  1, CreatedAt: now, UpdatedAt: now}, lines, nil
-}
-
 // freeHold is how long the seats of a free order are held until it is written and confirmed. Should its instance not
 // get to that, the end of the hold makes any other confirm the order, or give the seats back if there is none.
 const freeHold = 15 * time.Second
@@ -164,7 +89,15 @@ func (s *Service) hold(
 	ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time,
 	tag string,
 ) error {
-	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag, nil)
+	return s.holdWith(ctx, ref, offer, user, lines, expires, tag, nil)
+}
+
+// holdWith is hold for an order that uses a code.
+func (s *Service) holdWith(
+	ctx context.Context, ref inventory.Ref, offer *api.Offer, user ids.User, lines []inventory.Line, expires time.Time,
+	tag string, use *inventory.Terms,
+) error {
+	err := s.inv.HoldAs(ctx, ref, user, lines, expires, tag, use)
 	switch {
 	case errors.Is(err, inventory.ErrClosed): // an instance that filled it in again did not come to its end
 		err = s.refill(ctx, ref.Event)
@@ -179,7 +112,7 @@ func (s *Service) hold(
 	if err := s.setQuantities(ctx, ref.Event, offer.Event.Revision, stockOf(offer), ""); err != nil {
 		return err
 	}
-	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag, nil)
+	return s.inv.HoldAs(ctx, ref, user, lines, expires, tag, use)
 }
 
 // undoWithin bounds how long the request of a failed order takes to give its seats back.
@@ -207,20 +140,6 @@ func (s *Service) releaseHold(ctx context.Context, ref inventory.Ref, tag string
 	if err := s.inv.Undo(ctx, ref, tag); err != nil {
 		s.log.InfoContext(ctx, "seats without an order stay held until they expire", "order", ref.Order, "error", err)
 	}
-}
-
-// stock is what an event has to sell.
-type stock struct {
-	lines  []inventory.Line
-	quotas []api.QuotaShare
-}
-
-func stockOf(o *api.Offer) stock {
-	k := stock{lines: make([]inventory.Line, len(o.Event.TicketTypes)), quotas: o.Event.QuotaShares()}
-	for i, t := range o.Event.TicketTypes {
-		k.lines[i] = inventory.Line{Type: t.ID, N: t.Quantity}
-	}
-	return k
 }
 
 func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, error) {

@@ -153,7 +153,7 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 	err = s.inv.Confirm(ctx, order.ref())
 	if errors.Is(err, inventory.ErrGone) {
 		late = true
-		err = s.inv.Sell(ctx, order.ref(), order.UserID, order.lines(), p.ID.String(), nil)
+		err = s.sellLate(ctx, order, order.lines(), p.ID.String())
 	}
 	if fault.Is(err, fault.SoldOut) {
 		due.Reason = api.RefundSoldOut
@@ -182,6 +182,15 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 		s.metrics.branch("late_resold")
 	}
 	return err
+}
+
+// sellLate takes the seats of an order whose hold is gone, and the use of its code.
+func (s *Service) sellLate(ctx context.Context, row orderRow, lines []inventory.Line, tag string) error {
+	use, err := s.codes.Terms(ctx, row.PromoCodeID)
+	if err != nil {
+		return err
+	}
+	return s.inv.Sell(ctx, row.ref(), row.UserID, lines, tag, use)
 }
 
 // refundPayment sends money back for an order that cannot be paid, and makes sure that it keeps no seats.
@@ -281,7 +290,7 @@ func (s *Service) confirm(ctx context.Context, row orderRow) error {
 	if row = known[row.ID].row; err != nil || row.Status != api.OrderPaid {
 		return err
 	}
-	err = s.inv.Sell(ctx, row.ref(), row.UserID, known[row.ID].lines, "free", nil)
+	err = s.sellLate(ctx, row, known[row.ID].lines, "free")
 	if fault.Is(err, fault.SoldOut) {
 		s.metrics.branch("free_sold_out")
 		s.log.WarnContext(ctx, "an order is taken back that was paid at once: its hold had ended, its seats are taken",

@@ -33,7 +33,7 @@ func TestQuotasHold(t *testing.T) {
 		both.Items = append(both.Items, api.NewOrderItem{TicketTypeID: o.Event.TicketTypes[1].ID, Quantity: 1})
 		left := func() (n int) {
 			t.Helper()
-			got := must(h.as(person()), h, api.GetAvailability, api.EventRef{ID: o.Event.ID})
+			got := must(h.as(person()), h, api.GetAvailability, api.AvailabilityQuery{ID: o.Event.ID})
 			if got.TicketTypes[0].Available != got.TicketTypes[1].Available {
 				t.Fatalf("two types of one hall have %+v", got)
 			}

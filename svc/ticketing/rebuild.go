@@ -124,6 +124,9 @@ func (s *Service) rebuild(ctx context.Context, event ids.Event) (*api.RebuiltInv
 		out.Mended, out.Waiting, out.NoRoom = out.Mended+mended, out.Waiting+waiting, out.NoRoom+noRoom
 	}
 	if pool.Closed {
+		if err := s.codes.Restore(ctx, event); err != nil {
+			return nil, err
+		}
 		if err := s.inv.Reopen(ctx, event); err != nil {
 			return nil, err
 		}
@@ -166,7 +169,7 @@ func (s *Service) applyRepairs(ctx context.Context, repairs []repair, out *api.R
 
 // shouldHave returns what the inventory should have for an order with so many seats.
 func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known inventory.Entry) inventory.Entry {
-	e := inventory.Entry{User: row.UserID, Op: row.ID.String()}
+	e := inventory.Entry{User: row.UserID, Op: row.ID.String(), Code: row.PromoCodeID}
 	switch {
 	case len(seats) > 0:
 		e.State = inventory.Sold
@@ -191,7 +194,7 @@ func sameSeats(a, b inventory.Entry) bool {
 		}
 		return n
 	}
-	return a.State == b.State && maps.Equal(count(a), count(b))
+	return a.State == b.State && (a.State == "" || a.Code == b.Code) && maps.Equal(count(a), count(b))
 }
 
 func later(a, b time.Time) time.Time {
@@ -277,7 +280,7 @@ func (db ticketStore) seats(
 		seats[c.OrderID][c.TicketTypeID] = c.N
 		rows[c.OrderID] = orderRow{}
 	}
-	const columns = "SELECT id, event_id, user_id, status, items, expires_at, updated_at FROM orders WHERE "
+	const columns = "SELECT id, event_id, user_id, status, items, promo_code_id, expires_at, updated_at FROM orders WHERE "
 	var found []orderRow
 	if err := tx.NewRaw(columns+"event_id = ? AND status = 'pending'", event).Scan(ctx, &found); err != nil {
 		return nil, nil, err

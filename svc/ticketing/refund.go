@@ -117,7 +117,7 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 		delete(valid, id)
 		d.revoked = append(d.revoked, t)
 		d.due.Tickets = append(d.due.Tickets, id)
-		d.due.Amount.Amount += row.price(t.TicketTypeID)
+		d.due.Amount.Amount += row.cost(t.Position)
 	}
 	if err := check.Err(); err != nil {
 		return decision{}, err
@@ -154,12 +154,13 @@ func (d decision) status() string {
 	return api.OrderRefunding
 }
 
-// price is what a ticket of the type cost in this order.
-func (r orderRow) price(t ids.TicketType) int64 {
+// cost is what the ticket at a position cost in this order, its discount taken off.
+func (r orderRow) cost(position int) int64 {
 	for _, item := range r.Items {
-		if item.TicketTypeID == t {
-			return item.UnitPrice.Amount
+		if position < item.Quantity {
+			return item.CostOf(position)
 		}
+		position -= item.Quantity
 	}
 	return 0
 }

@@ -44,7 +44,7 @@ func (h *harness) sold(offer *api.Offer, want int) {
 	h.t.Helper()
 	testkit.Eventually(h.t, 15*time.Second, func() error {
 		got := must(h.as(ownerOf(offer)), h, api.GetAvailability,
-			api.EventRef{ID: offer.Event.ID}).TicketTypes[0]
+			api.AvailabilityQuery{ID: offer.Event.ID}).TicketTypes[0]
 		if got.Sold != want || got.Held != 0 {
 			return fmt.Errorf("sold %d, held %d, want %d and 0", got.Sold, got.Held, want)
 		}

@@ -32,6 +32,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/closures"
+	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
@@ -74,6 +75,7 @@ type Service struct {
 	inv    *inventory.Inventory
 	offers *offers.Offers
 	leases *leases.Leases
+	codes  *codes.Codes
 	doors  *doors.Doors
 	ended  *closures.Closures
 	keys   *keyring.Ring
@@ -139,6 +141,10 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		}}
 	s.offers = offers.New(d.DB, d.Client, d.Now)
 	s.leases = leases.New(d.DB, inv, d.Now, d.Log, s.refill)
+	s.codes = codes.New(codes.Deps{DB: d.DB, Inventory: inv, Offers: s.offers, Now: d.Now, Log: d.Log,
+		Open: func(ctx context.Context, o *api.Offer) error {
+			return s.setQuantities(ctx, o.Event.ID, o.Event.Revision, stockOf(o), "")
+		}})
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	// payers wait for all of a chain of commits: fewer of them are worth a moment
@@ -179,6 +185,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.MintOfferToken, s.mintOffer)
 	s.doors.Register(srv)
 	s.ended.Register(srv)
+	s.codes.Register(srv)
 
 	rpc.Handle(srv, api.ResizeInventory, s.resize)
 	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
@@ -211,6 +218,7 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Every(run.Loop{Name: "events that are over", Interval: retireEvery, Do: s.retire})
 	work.Every(run.Loop{Name: "personal data that is due to go", Interval: retention.Every, Jitter: time.Minute,
 		Do: retention.Eraser{DB: s.db.DB, Live: s.live, Log: s.log, Now: s.now}.Erase})
+	work.Every(run.Loop{Name: "promo codes", Interval: codes.SweepEvery, Do: s.codes.Sweep})
 	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
 	work.Every(run.Loop{Name: "venues that are lost", Interval: closures.SweepEvery, Do: s.ended.Sweep})
 	work.Every(run.Loop{Name: "sales in quarantine", Interval: retryEvery, Do: s.retrySales})
@@ -263,10 +271,16 @@ func (s *Service) onTeamChange(msg *nats.Msg) {
 }
 
 // availability tells what is left. An event that nobody has ordered from yet has everything.
-func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Encoded, error) {
+func (s *Service) availability(ctx context.Context, req *api.AvailabilityQuery) (rpc.Encoded, error) {
 	offer, err := s.offerAs(ctx, req.ID, api.MayVisit)
 	if err != nil {
 		return rpc.Encoded{}, err
+	}
+	var deal codes.Deal
+	if req.Code != "" {
+		if deal, err = s.codes.Deal(ctx, offer, req.Code); err != nil {
+			return rpc.Encoded{}, err
+		}
 	}
 	pool, err := s.inv.Current(ctx, req.ID)
 	if err != nil && !errors.Is(err, inventory.ErrNoPool) {
@@ -276,33 +290,18 @@ func (s *Service) availability(ctx context.Context, req *api.EventRef) (rpc.Enco
 		k := stockOf(offer)
 		pool = inventory.Unsold(k.lines, k.quotas)
 	}
-	out := availabilityOf(offer, &pool)
+	team := offer.Can(rpc.Caller(ctx), api.MayReadEvent)
+	out := availabilityOf(offer, &pool, deal, team)
 	text, err := json.Marshal(out)
 	if err != nil {
 		return rpc.Encoded{}, err
 	}
 	answer := rpc.Encoded{JSON: text}
-	if offer.Require(rpc.Principal{}, api.MayVisit) == nil {
+	hidden := slices.ContainsFunc(offer.Event.TicketTypes, func(t api.TicketType) bool { return t.Hidden })
+	if offer.Require(rpc.Principal{}, api.MayVisit) == nil && !hidden && deal.Code == nil {
 		answer.Shared = time.Millisecond // by those who ask now: the next order changes it
 	}
 	return answer, nil
-}
-
-// availabilityOf tells what a pool has of what is offered.
-func availabilityOf(offer *api.Offer, pool *inventory.Pool) *api.Availability {
-	out := &api.Availability{EventID: offer.Event.ID,
-		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
-	for _, t := range offer.Event.TicketTypes {
-		c := inventory.Counts{Type: t.ID, Capacity: t.Quantity}
-		free := c.Capacity
-		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
-			c, free = pool.Types[i], max(pool.Free(t.ID, ""), 0)
-		}
-		out.TicketTypes = append(out.TicketTypes,
-			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: free, Held: c.Held, Sold: c.Sold,
-				Leased: c.Leased, Reserved: pool.Reserved(t.ID, "")})
-	}
-	return out
 }
 
 // resize sets the quantities of an event and the currency it sells in, for the event service.

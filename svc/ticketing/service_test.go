@@ -31,7 +31,7 @@ func TestBuyAndEnter(t *testing.T) {
 			o.ExpiresAt == nil || !o.ExpiresAt.Equal(h.clock.Now().Add(time.Minute)) {
 			t.Fatalf("order is %+v", o)
 		}
-		left := must(t.Context(), h, api.GetAvailability, api.EventRef{ID: offer.Event.ID})
+		left := must(t.Context(), h, api.GetAvailability, api.AvailabilityQuery{ID: offer.Event.ID})
 		if got := left.TicketTypes[0]; got.Quantity != 10 || got.Available != 8 || got.Held != 2 || got.Sold != 0 {
 			t.Errorf("availability is %+v", got)
 		}
@@ -303,7 +303,7 @@ func TestIdempotentOrder(t *testing.T) {
 		if _, err := send(2); !fault.Is(err, fault.Unprocessable) {
 			t.Errorf("the key with another body: %v", err)
 		}
-		got := must(t.Context(), h, api.GetAvailability, api.EventRef{ID: offer.Event.ID}).TicketTypes[0]
+		got := must(t.Context(), h, api.GetAvailability, api.AvailabilityQuery{ID: offer.Event.ID}).TicketTypes[0]
 		if got.Held != 1 {
 			t.Errorf("%d seats are held", got.Held)
 		}
@@ -526,7 +526,7 @@ func TestWithoutTheEventService(t *testing.T) {
 	h.clock.Advance(time.Minute)
 	must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
 	if _, err := do(h.as(buyer), h, api.GetAvailability,
-		api.EventRef{ID: ids.New[ids.EventKind](h.clock.Now())}); err == nil {
+		api.AvailabilityQuery{ID: ids.New[ids.EventKind](h.clock.Now())}); err == nil {
 		t.Error("an unknown event has availability")
 	}
 }

@@ -35,6 +35,8 @@ type orderRow struct {
 	Total     int64           `bun:"total"`
 	Currency  string          `bun:"currency"`
 	Refunded  int64           `bun:"refunded"`
+	Discount  int64           `bun:"discount"`
+	PromoCode string          `bun:"promo_code"`
 	SeatsDue  bool            `bun:"seats_due"`
 	Extended  bool            `bun:"extended"`
 	PaymentID ids.Payment     `bun:"payment_id"`
@@ -43,6 +45,8 @@ type orderRow struct {
 	Revision  int64           `bun:"revision"`
 	CreatedAt time.Time       `bun:"created_at"`
 	UpdatedAt time.Time       `bun:"updated_at"`
+
+	PromoCodeID ids.PromoCode `bun:"promo_code_id"`
 }
 
 // Key is what a list of orders is sorted by.
@@ -81,8 +85,11 @@ func (r orderRow) finished(free bool, now time.Time) orderRow {
 
 func (r orderRow) order() api.Order {
 	o := api.Order{ID: r.ID, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
-		Total: r.money(r.Total), PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
+		Total: r.money(r.Total), PromoCode: r.PromoCode, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+	if r.Discount > 0 {
+		o.Discount = r.money(r.Discount)
+	}
 	if r.Refunded > 0 {
 		o.Refunded = r.money(r.Refunded)
 	}
@@ -124,6 +131,7 @@ type creation struct {
 	message   stream.Message // about it, belonging to the request
 	sale      *saleMade      // at a counter: it is paid as it is written
 	limits    unpaidLimits
+	perPerson int // how many orders of a person may use its code; 0 is without bound
 
 	remember         bool
 	scope, key, hash string
@@ -146,6 +154,9 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 			return err
 		}
 		refused, err := db.overLimits(ctx, tx, in, now)
+		if err == nil {
+			refused, err = db.overCodeLimits(ctx, tx, in, refused)
+		}
 		if err != nil {
 			return err
 		}
@@ -326,34 +337,6 @@ func (db ticketStore) beginPayment(
 	return row, err
 }
 
-// endPending moves orders that are still pending to expired or cancelled, and returns those that it moved.
-func (db ticketStore) endPending(
-	ctx context.Context, id []ids.Order, status string, now time.Time,
-) ([]orderRow, error) {
-	topic := api.OrderHasExpired
-	if status == api.OrderCancelled {
-		topic = api.OrderWasCancelled
-	}
-	var moved []orderRow
-	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		before := moved
-		moved = nil
-		err := tx.NewRaw(
-			"UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id IN (?) AND status = ? "+
-				"RETURNING *",
-			status, now, bun.List(id), api.OrderPending).Scan(ctx, &moved)
-		if err != nil {
-			return err
-		}
-		if len(moved) == 0 && len(before) > 0 { // an earlier run has done it after all, or another request
-			return tx.NewRaw("SELECT * FROM orders WHERE id IN (?) AND status = ?", bun.List(orderIDs(before)),
-				status).Scan(ctx, &moved)
-		}
-		return announceOrders(ctx, tx, topic, moved)
-	})
-	return moved, err
-}
-
 func orderIDs(rows []orderRow) []ids.Order {
 	out := make([]ids.Order, len(rows))
 	for i, r := range rows {
@@ -371,24 +354,6 @@ func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent],
 		events[i] = stream.Message{Subject: topic.Subject, Payload: api.OrderEvent{Order: row.order()}}
 	}
 	return stream.AddAll(ctx, tx, events...)
-}
-
-// pending returns pending orders after the given one whose column compares so with the value.
-func (db ticketStore) pending(
-	ctx context.Context, column bun.Ident, compare bun.Safe, value any, after ids.Order, limit int,
-) ([]inventory.Ref, error) {
-	var rows []struct {
-		ID      ids.Order
-		EventID ids.Event
-	}
-	err := db.Read().NewRaw(
-		"SELECT id, event_id FROM orders WHERE status = 'pending' AND ? ? ? AND id > ? ORDER BY id LIMIT ?",
-		column, compare, value, after, limit).Scan(ctx, &rows)
-	refs := make([]inventory.Ref, len(rows))
-	for i, r := range rows {
-		refs[i] = inventory.Ref{Event: r.EventID, Order: r.ID}
-	}
-	return refs, err
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

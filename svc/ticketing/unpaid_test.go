@@ -21,7 +21,7 @@ func defaults() *settings.Live { return settings.Fixed(api.HoldTTL.Is(time.Minut
 // heldOf is how many seats of an event are held.
 func (h *harness) heldOf(o *api.Offer) int {
 	h.t.Helper()
-	got := must(h.t.Context(), h, api.GetAvailability, api.EventRef{ID: o.Event.ID})
+	got := must(h.t.Context(), h, api.GetAvailability, api.AvailabilityQuery{ID: o.Event.ID})
 	return got.TicketTypes[0].Held
 }
 

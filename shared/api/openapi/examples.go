@@ -81,8 +81,8 @@ const (
 // Examples returns the examples. The first of each endpoint is the one that the document shows.
 func Examples() []Example {
 	var all []Example
-	for _, part := range [][]Example{account(), organizer(), event(), purchase(), tickets(), numbers(), messages(),
-		manual(), settings(), ending()} {
+	for _, part := range [][]Example{account(), organizer(), event(), promo(), purchase(), tickets(), numbers(),
+		messages(), manual(), settings(), ending()} {
 		all = append(all, part...)
 	}
 	return all
@@ -185,7 +185,7 @@ func event() []Example {
 			SalesStart: codec.Clear[time.Time]()}),
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
-		example(api.GetAvailability, api.EventRef{ID: anEvent}),
+		example(api.GetAvailability, api.AvailabilityQuery{ID: anEvent}),
 		example(api.CreateLease, api.NewLease{EventID: anEvent, VenueID: aVenue, TicketTypeID: aType, Quantity: 20}),
 		example(api.ListLeases, api.EventRef{ID: anEvent}),
 		example(api.ResizeLease, api.PatchLease{EventID: anEvent, LeaseID: aLease, Quantity: 30}),

@@ -56,7 +56,7 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 	orders, moving := r.auditOrders(ledger)
 	return []Finding{
 		{Check: "inventory: at every revision, held and sold are the sums over the orders and leased is that " +
-			"over the leases, within capacity",
+			"over the leases, within capacity and quotas, and codes are used as often as orders use them and as they may",
 			Compared: ledger.Checked, Broken: ledger.Broken},
 		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditLeases(ledger), r.auditDoors(),
 	}, nil
@@ -80,10 +80,13 @@ type records struct {
 
 // orderRow is what an audit reads of an order.
 type orderRow struct {
-	ID        ids.Order
-	EventID   ids.Event
-	Status    string
-	Items     []api.OrderItem
+	ID      ids.Order
+	EventID ids.Event
+	Status  string
+	Items   []api.OrderItem
+
+	PromoCodeID ids.PromoCode
+
 	Total     int64
 	Refunded  int64
 	PaidAt    *time.Time
@@ -114,7 +117,7 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold, leased FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
-	err = tx.NewRaw("SELECT id, event_id, status, items, total, refunded, paid_at, updated_at FROM orders").Scan(ctx,
+	err = tx.NewRaw("SELECT id, event_id, status, items, promo_code_id, total, refunded, paid_at, updated_at FROM orders").Scan(ctx,
 		&r.orders)
 	if err != nil {
 		return nil, err
@@ -175,8 +178,8 @@ func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType
 // the inventory, by ticket type, because of orders on their way.
 func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.TicketType]int) {
 	f := Finding{
-		Check: "orders: the inventory has sold to each order exactly the seats of its tickets, and holds only for " +
-			"those that are pending"}
+		Check: "orders: the inventory has sold to each order exactly the seats of its tickets, with the use of " +
+			"its code, and holds only for those that are pending"}
 	moving := map[ids.TicketType]int{}
 	kept := map[ids.Order]inventory.Entry{}
 	ledger.Orders(func(ref inventory.Ref, e inventory.Entry) { kept[ref.Order] = e })
@@ -194,11 +197,12 @@ func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.Ticket
 			}
 		}
 		want := r.seated[row.ID]
-		if maps.Equal(sold, want) && (e.State != inventory.Held || row.Status == api.OrderPending) {
+		sameCode := e.State == "" || e.Code == row.PromoCodeID
+		if maps.Equal(sold, want) && sameCode && (e.State != inventory.Held || row.Status == api.OrderPending) {
 			continue
 		}
-		text := fmt.Sprintf("order %s is %s with seats %v, and the inventory says %q %v", row.ID, row.Status, want,
-			e.State, e.Lines)
+		text := fmt.Sprintf("order %s is %s with seats %v and code %q, and the inventory says %q %v %q", row.ID,
+			row.Status, want, row.PromoCodeID, e.State, e.Lines, e.Code)
 		changed := row.UpdatedAt
 		if at := ledger.Changed(row.ID); at.After(changed) {
 			changed = at
@@ -265,7 +269,7 @@ func (r *records) auditTickets() Finding {
 		issued := map[ids.TicketType]int{}
 		back, prices := int64(0), map[ids.TicketType]int64{}
 		for _, item := range row.Items {
-			prices[item.TicketTypeID] = item.UnitPrice.Amount
+			prices[item.TicketTypeID] = item.CostOf(item.Quantity - 1) // the least of them
 		}
 		for t, n := range valid[row.ID] {
 			issued[t] += n

@@ -162,6 +162,20 @@ func (o *Offers) Save(ctx context.Context, offer *api.Offer) error {
 	})
 }
 
+// Team returns who works for an organizer, as far as it is known: one without an event on sale is not.
+func (o *Offers) Team(ctx context.Context, id ids.Organizer) (*api.OrganizerTeam, error) {
+	var text string
+	err := o.db.Read().NewRaw("SELECT team FROM organizers WHERE id = ?", id).Scan(ctx, &text)
+	if err != nil {
+		return nil, store.OrNotFound(err, api.NoSuchOrganizer)
+	}
+	team := new(api.OrganizerTeam)
+	if err := json.Unmarshal([]byte(text), team); err != nil {
+		return nil, fmt.Errorf("team of %s: %w", id, err)
+	}
+	return team, nil
+}
+
 // SaveTeam keeps a copy of an organizer's team unless a newer one is there.
 func (o *Offers) SaveTeam(ctx context.Context, team *api.OrganizerTeam) error {
 	return o.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error { return saveTeam(ctx, tx, team) })

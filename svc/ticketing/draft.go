@@ -1,0 +1,201 @@
+package ticketing
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
+	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/price"
+)
+
+// draftOrder checks a request against the offer and returns the order as it will be written. At a counter a ticket type
+// is sold also when the public cannot buy it.
+func (s *Service) draftOrder(
+	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time,
+) (orderRow, []inventory.Line, error) {
+	return s.draftWith(req, offer, user, now, codes.Deal{})
+}
+
+// draftWith is draftOrder for who has a deal.
+func (s *Service) draftWith(
+	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time, deal codes.Deal,
+) (orderRow, []inventory.Line, error) {
+	event := &offer.Event
+	var check fault.Check
+	check.Field(len(req.Items) > 0, "items", "must name at least one ticket type")
+	check.Field(len(req.Items) <= len(event.TicketTypes), "items", "has more entries than the event has ticket types")
+	if err := check.Err(); err != nil {
+		return orderRow{}, nil, err
+	}
+	switch {
+	case event.Status == api.EventCancelled:
+		return orderRow{}, nil, fault.New(fault.Conflict, "the event is cancelled")
+	case event.Status != api.EventPublished:
+		return orderRow{}, nil, fault.New(fault.Conflict, "the event is not on sale")
+	case !now.Before(event.EndsAt):
+		return orderRow{}, nil, fault.New(fault.Conflict, "the event is over")
+	}
+	var (
+		total   int64
+		tickets int
+		items   = make([]api.OrderItem, 0, len(req.Items))
+		lines   = make([]inventory.Line, 0, len(req.Items))
+		limit   = api.MaxPerOrder.Get(s.live)
+		closed  error
+	)
+	for i, item := range req.Items {
+		field := fieldName("items", i)
+		t := event.TicketType(item.TicketTypeID)
+		if t == nil || !deal.Shows(t) && user != api.BoxOfficeBuyer {
+			check.Field(false, field+".ticket_type_id", "is no ticket type of this event")
+			continue
+		}
+		for _, l := range lines {
+			check.Field(l.Type != t.ID, field+".ticket_type_id", "is named twice")
+		}
+		check.Field(item.Quantity >= 1, field+".quantity", "must be at least 1")
+		check.Field(item.Quantity <= limit, field+".quantity", "must be at most %d", limit)
+		if t.MaxPerOrder > 0 {
+			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type",
+				t.MaxPerOrder)
+		}
+		if item.Quantity < 1 || item.Quantity > limit {
+			continue
+		}
+		if t.SalesStart != nil && now.Before(*t.SalesStart) && !deal.Opens(t, now) {
+			closed = fault.New(fault.Conflict, "%s is on sale from %s", t.Name, t.SalesStart.Format(time.RFC3339))
+		}
+		if t.SalesEnd != nil && !now.Before(*t.SalesEnd) {
+			closed = fault.New(fault.Conflict, "the sale of %s has ended", t.Name)
+		}
+		tickets += item.Quantity
+		total += t.Price.Amount * int64(item.Quantity)
+		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity,
+			UnitPrice: t.Price})
+		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
+	}
+	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
+	check.Field(total <= maxTotal, "items", "the total is too large")
+	check.Field(len(req.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
+	for i, a := range req.Attendees {
+		a.Check(&check, fieldName("attendees", i))
+	}
+	if err := check.Err(); err != nil {
+		return orderRow{}, nil, err
+	}
+	if closed != nil && user != api.BoxOfficeBuyer {
+		return orderRow{}, nil, closed
+	}
+	items, err := deal.Apply(items)
+	if err != nil {
+		return orderRow{}, nil, err
+	}
+	total, discount := price.Total(items)
+	return orderRow{PromoCodeID: deal.ID(), PromoCode: deal.Text(), Discount: discount, ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending,
+		Items:     items,
+		Attendees: req.Attendees, Total: total, Currency: items[0].UnitPrice.Currency,
+		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))),
+		Revision:  1, CreatedAt: now, UpdatedAt: now}, lines, nil
+}
+
+// stock is what an event has to sell.
+type stock struct {
+	lines  []inventory.Line
+	quotas []api.QuotaShare
+}
+
+func stockOf(o *api.Offer) stock {
+	k := stock{lines: make([]inventory.Line, len(o.Event.TicketTypes)), quotas: o.Event.QuotaShares()}
+	for i, t := range o.Event.TicketTypes {
+		k.lines[i] = inventory.Line{Type: t.ID, N: t.Quantity}
+	}
+	return k
+}
+
+// usedUp says of which field it is that a code may not be used once more.
+func usedUp(err error) error {
+	if errors.Is(err, inventory.ErrUsedUp) {
+		return inventory.ErrUsedUp.About("promo_code", "is used up")
+	}
+	return err
+}
+
+// overCodeLimits adds to the orders of a transaction that are refused those whose buyers use a code more often than a
+// person may. overLimits has locked the buyers.
+func (db ticketStore) overCodeLimits(
+	ctx context.Context, tx tx, in []creation, refused map[int]error,
+) (map[int]error, error) {
+	var users []ids.User
+	var used []ids.PromoCode
+	for _, c := range in {
+		if c.perPerson > 0 {
+			users, used = append(users, c.row.UserID), append(used, c.row.PromoCodeID)
+		}
+	}
+	if len(users) == 0 {
+		return refused, nil
+	}
+	type use struct {
+		ID          ids.Order
+		UserID      ids.User
+		PromoCodeID ids.PromoCode
+	}
+	var rows []use
+	err := store.Select(ctx, tx, &rows, `SELECT id, user_id, promo_code_id FROM orders WHERE promo_code_id IN (?)
+		AND promo_code_id <> '' AND user_id IN (?) AND status IN ('pending', 'paid')`, store.List(used),
+		store.List(users))
+	if err != nil {
+		return nil, err
+	}
+	if refused == nil {
+		refused = map[int]error{}
+	}
+	for i, c := range in {
+		if c.perPerson == 0 || refused[i] != nil {
+			continue
+		}
+		n, known := 0, false
+		for _, u := range rows {
+			if u.UserID == c.row.UserID && u.PromoCodeID == c.row.PromoCodeID {
+				n++
+				known = known || u.ID == c.row.ID // the same request has come before
+			}
+		}
+		if n >= c.perPerson && !known {
+			refused[i] = fault.New(fault.Conflict, "you have used the promo code as often as one person may").About(
+				"promo_code", "is used up for you")
+			continue
+		}
+		if !known {
+			rows = append(rows, use{c.row.ID, c.row.UserID, c.row.PromoCodeID})
+		}
+	}
+	return refused, nil
+}
+
+// availabilityOf tells what a pool has of what is offered, for who has the deal, or for the event's team.
+func availabilityOf(offer *api.Offer, pool *inventory.Pool, deal codes.Deal, team bool) *api.Availability {
+	out := &api.Availability{EventID: offer.Event.ID, Code: deal.Offer(&offer.Event),
+		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
+	for _, t := range offer.Event.TicketTypes {
+		if !team && !deal.Shows(&t) {
+			continue
+		}
+		c := inventory.Counts{Type: t.ID, Capacity: t.Quantity}
+		free := c.Capacity
+		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
+			c, free = pool.Types[i], max(pool.Free(t.ID, deal.ID()), 0)
+		}
+		out.TicketTypes = append(out.TicketTypes,
+			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: free, Held: c.Held, Sold: c.Sold,
+				Leased: c.Leased, Reserved: pool.Reserved(t.ID, deal.ID())})
+	}
+	return out
+}
