@@ -142,7 +142,7 @@ func (s *Site) dashboardAgain(v *visit, failed error) error {
 func (s *Site) typeRows(v *visit, e *api.Event) (rows []typeRow, err error) {
 	left := &api.Availability{}
 	if e.Status != api.EventDraft {
-		if left, err = ask(v, api.GetAvailability, &api.EventRef{ID: e.ID}); err != nil {
+		if left, err = ask(v, api.GetAvailability, &api.AvailabilityQuery{ID: e.ID}); err != nil {
 			return nil, err
 		}
 	}
