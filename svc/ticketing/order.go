@@ -35,7 +35,8 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	if err != nil {
 		return nil, err
 	}
-	created := creation{perPerson: deal.MaxPerPerson(), free: row.Total == 0, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
+	created := creation{perPerson: deal.MaxPerPerson(), free: row.Total == 0,
+		eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
 	tag := row.ID.String() // of this call's hold
 	if created.scope, created.key, created.hash, created.remember = rpc.Answer(ctx); created.remember {
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.

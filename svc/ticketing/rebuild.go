@@ -280,7 +280,8 @@ func (db ticketStore) seats(
 		seats[c.OrderID][c.TicketTypeID] = c.N
 		rows[c.OrderID] = orderRow{}
 	}
-	const columns = "SELECT id, event_id, user_id, status, items, promo_code_id, expires_at, updated_at FROM orders WHERE "
+	const columns = "SELECT id, event_id, user_id, status, items, promo_code_id, expires_at, updated_at " +
+		"FROM orders WHERE "
 	var found []orderRow
 	if err := tx.NewRaw(columns+"event_id = ? AND status = 'pending'", event).Scan(ctx, &found); err != nil {
 		return nil, nil, err

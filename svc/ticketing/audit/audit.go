@@ -56,7 +56,8 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 	orders, moving := r.auditOrders(ledger)
 	return []Finding{
 		{Check: "inventory: at every revision, held and sold are the sums over the orders and leased is that " +
-			"over the leases, within capacity and quotas, and codes are used as often as orders use them and as they may",
+			"over the leases, within capacity and quotas, and codes are used as often as orders use them, and " +
+			"may",
 			Compared: ledger.Checked, Broken: ledger.Broken},
 		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditLeases(ledger), r.auditDoors(),
 	}, nil
@@ -117,8 +118,8 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold, leased FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
-	err = tx.NewRaw("SELECT id, event_id, status, items, promo_code_id, total, refunded, paid_at, updated_at FROM orders").Scan(ctx,
-		&r.orders)
+	err = tx.NewRaw(`SELECT id, event_id, status, items, promo_code_id, total, refunded, paid_at, updated_at
+		FROM orders`).Scan(ctx, &r.orders)
 	if err != nil {
 		return nil, err
 	}

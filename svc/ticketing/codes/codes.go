@@ -251,22 +251,22 @@ func (c *Codes) Sweep(ctx context.Context) error {
 	for i := range rows {
 		err := c.settle(ctx, &rows[i])
 		if fault.Is(err, fault.SoldOut) || fault.Is(err, fault.Conflict) {
-			err = c.giveUp(ctx, &rows[i])
+			err = c.unkeep(ctx, &rows[i])
 		}
 		if err != nil {
 			return err
 		}
 	}
 	for i := range over {
-		if err := c.giveUp(ctx, &over[i]); err != nil {
+		if err := c.unkeep(ctx, &over[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// giveUp keeps no seats for a code any more.
-func (c *Codes) giveUp(ctx context.Context, row *Row) error {
+// unkeep keeps no seats for a code any more.
+func (c *Codes) unkeep(ctx context.Context, row *Row) error {
 	before := *row
 	row.KeepsUntil, row.Revision = nil, row.Revision+1
 	if before.Terms.Reserve != nil {
