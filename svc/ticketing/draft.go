@@ -99,9 +99,10 @@ func (s *Service) draftWith(
 	}
 	total, discount := price.Total(items)
 	return orderRow{ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending,
-		Items: items, Attendees: req.Attendees, Total: total, Discount: discount, PromoCode: deal.Text(),
-		PromoCodeID: deal.ID(), Currency: items[0].UnitPrice.Currency,
-		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))), Revision: 1, CreatedAt: now, UpdatedAt: now}, lines, nil
+		Items: items, Attendees: req.Attendees, Total: total, Discount: discount,
+		PromoCode: deal.Text(), PromoCodeID: deal.ID(), Currency: items[0].UnitPrice.Currency,
+		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))), Revision: 1,
+		CreatedAt: now, UpdatedAt: now}, lines, nil
 }
 
 // stock is what an event has to sell.
