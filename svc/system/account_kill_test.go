@@ -1,0 +1,192 @@
+package system_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+)
+
+// outbox returns the mails to an address that have a text, by their Message-ID, and the oldest first.
+func (s *mortal) outbox(to, text string) (found []string, ids map[string]int) {
+	s.site.t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.cfg.Data, "outbox", "*.eml"))
+	if err != nil {
+		s.site.t.Fatal(err)
+	}
+	ages := map[string]time.Time{}
+	ids = map[string]int{}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			s.site.t.Fatal(err)
+		}
+		parsed, err := mail.ReadMessage(strings.NewReader(string(raw)))
+		if err != nil || !strings.Contains(parsed.Header.Get("To"), to) {
+			continue // it may be on its way to the disk
+		}
+		body := strings.ReplaceAll(string(raw), "=\r\n", "")
+		if !strings.Contains(body, text) {
+			continue
+		}
+		info, err := os.Stat(f)
+		if err != nil {
+			s.site.t.Fatal(err)
+		}
+		ages[body] = info.ModTime()
+		found = append(found, body)
+		ids[parsed.Header.Get("Message-Id")]++
+	}
+	slices.SortFunc(found, func(a, b string) int { return ages[a].Compare(ages[b]) })
+	return found, ids
+}
+
+// at kills the process at every moment of an act, until it survives twice, and returns how often it died.
+func (s *mortal) at(once func(n, point int) (died bool)) (deaths int) {
+	s.site.t.Helper()
+	n := 0
+	for step, alive := 1, 0; alive < 2; step++ {
+		for _, point := range []int{-step, step} {
+			if alive++; once(n, point) {
+				deaths, alive = deaths+1, 0
+			}
+			n++
+		}
+	}
+	return deaths
+}
+
+// The process is killed before and after every commit of the user service on the way from a registration to the mail,
+// from its token to the proof, and from a recovery code to its notice. Whatever the moment, the last mail's token proves
+// the address, and a recovery code lets in once and is told.
+func TestAccountAtEveryStep(t *testing.T) {
+	t.Parallel()
+	s := startMortal(t, "")
+	s.set(s.admin, "gateway.rate_login", "0")
+	secret := regexp.MustCompile(`ec_[A-Za-z0-9_-]{43}`)
+	expect := func(want int, text string, into any, method, path, token string, body any, headers ...string) error {
+		got, err := s.send(method, path, token, body, headers...)
+		if err == nil {
+			err = got.is(want, text)
+		}
+		if err == nil && into != nil {
+			err = json.Unmarshal(got.body, into)
+		}
+		return err
+	}
+
+	var people []string
+	deaths := s.at(func(n, point int) bool {
+		email := fmt.Sprintf("person-%d@example.org", n)
+		people = append(people, email)
+		return s.survive("user", point, func() error {
+			return expect(201, email, nil, "POST", "/v1/users", "", api.Register{Email: email, Password: password, Name: "Somebody"},
+				"Idempotency-Key", email)
+		}, func() error {
+			if found, _ := s.outbox(email, "ec_"); len(found) == 0 {
+				return fmt.Errorf("%s has no mail", email)
+			}
+			return nil
+		})
+	})
+	t.Logf("the way from a registration to the mail was cut at %d moments", deaths)
+	if deaths < 4 {
+		t.Error("the way to the mail has more steps")
+	}
+
+	left := slices.Clone(people)
+	deaths = s.at(func(_, point int) bool {
+		if len(left) == 0 {
+			t.Fatal("there are more moments than people")
+		}
+		email := left[0]
+		left = left[1:]
+		found, ids := s.outbox(email, "ec_")
+		if len(ids) != 1 { // a mail that is sent again is the same mail
+			t.Errorf("%s has mails %v", email, ids)
+		}
+		token := secret.FindString(found[len(found)-1])
+		return s.survive("user", point, func() error {
+			got, err := s.send("POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: token})
+			if err == nil && got.status != 410 { // it was done, and the answer was lost
+				err = got.is(204, "")
+			}
+			return err
+		}, func() error {
+			var tokens api.Tokens
+			if err := expect(201, "", &tokens, "POST", "/v1/sessions", "", api.Login{Email: email, Password: password}); err != nil {
+				return err
+			}
+			return expect(200, `"email_verified":true`, nil, "GET", "/v1/me", tokens.AccessToken, nil)
+		})
+	})
+	t.Logf("a proof of an address was cut at %d moments", deaths)
+	if deaths < 2 {
+		t.Error("a proof has more steps")
+	}
+
+	e := call[api.Enrolment](s.site, 201, "POST", "/v1/me/second-factors", s.admin, api.NewFactor{Name: "telephone"})
+	code, err := totp.GenerateCode(e.Secret, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	call[any](s.site, 200, "POST", "/v1/me/second-factors/"+e.ID.String()+"/confirm", s.admin, api.FirstCode{Code: code})
+	used := 0
+	deaths = s.at(func(_, point int) bool {
+		var codes api.RecoveryCodes
+		if err := expect(201, "", &codes, "POST", "/v1/me/recovery-codes", s.admin, nil); err != nil {
+			t.Fatal(err)
+		}
+		use := func() (answer, error) {
+			var login api.SignIn
+			err := expect(200, "", &login, "POST", "/v1/sessions", "", api.Login{Email: adminEmail, Password: password})
+			if err != nil {
+				return answer{}, err
+			}
+			return s.send("POST", "/v1/sessions/second-factor", "",
+				map[string]string{"challenge": login.Challenge, "recovery_code": codes.RecoveryCodes[0]})
+		}
+		used++
+		died := s.survive("user", point, func() error {
+			got, err := use()
+			if err == nil && got.status != 401 { // it was used, and the answer was lost
+				err = got.is(201, "")
+			}
+			return err
+		}, func() error {
+			if _, ids := s.outbox(adminEmail, "9 are left"); len(ids) != used {
+				return fmt.Errorf("%d notices, want %d", len(ids), used)
+			}
+			return nil
+		})
+		got, err := use()
+		if err == nil {
+			err = got.is(401, "")
+		}
+		if err != nil {
+			t.Errorf("a code is good twice: %v", err)
+		}
+		var has api.SecondFactors
+		if err := expect(200, "", &has, "GET", "/v1/me/second-factors", s.admin, nil); err != nil || has.RecoveryCodes != 9 {
+			t.Errorf("%d codes are left, %v", has.RecoveryCodes, err)
+		}
+		return died
+	})
+	t.Logf("the way from a recovery code to its notice was cut at %d moments", deaths)
+	if deaths < 4 {
+		t.Error("the way to the notice has more steps")
+	}
+	if _, ids := s.outbox(adminEmail, "9 are left"); len(ids) != used {
+		t.Errorf("%d notices of %d codes", len(ids), used)
+	}
+}
