@@ -59,6 +59,7 @@ type Server struct {
 	cfg  Config
 	log  *slog.Logger
 	srv  *server.Server
+	gate *gate
 	lock *os.File
 	stop sync.Once
 
@@ -87,7 +88,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		_ = lock.Close()
 		return nil, err
 	}
-	return &Server{cfg: cfg, log: log, srv: srv, lock: lock}, nil
+	return &Server{cfg: cfg, log: log, srv: srv, gate: &gate{srv: srv}, lock: lock}, nil
 }
 
 func start(ctx context.Context, cfg Config, log *slog.Logger) (*server.Server, error) {
@@ -255,7 +256,7 @@ func (s *Server) Failed() error {
 // Connect connects a role without a socket. The connection carries the role's name, permissions and inbox.
 func (s *Server) Connect(role string) (*nats.Conn, error) {
 	opts := connectOptions(role, s.cfg.Log, s.cfg.OnPermissionError)
-	opts = append(opts, nats.InProcessServer(s.srv), nats.UserCredentials(s.Creds(role)))
+	opts = append(opts, nats.InProcessServer(s.gate), nats.UserCredentials(s.Creds(role)))
 	nc, err := nats.Connect("", opts...)
 	if err != nil {
 		return nil, fmt.Errorf("natsconf: connect as %s: %w", role, err)
@@ -280,4 +281,39 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("natsconf: shutdown: %w", ctx.Err())
 	}
+}
+
+// gate is what the parts of the process send through to their server. While it is closed, what they send waits.
+type gate struct {
+	mu  sync.RWMutex
+	srv *server.Server
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (g *gate) InProcessConn() (net.Conn, error) {
+	conn, err := g.srv.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return &gatedConn{Conn: conn, gate: g}, nil
+}
+
+type gatedConn struct {
+	net.Conn
+	gate *gate
+}
+
+// Write implements net.Conn.
+func (c *gatedConn) Write(b []byte) (int, error) {
+	c.gate.mu.RLock()
+	defer c.gate.mu.RUnlock()
+	return c.Conn.Write(b)
+}
+
+// Hold keeps everything back that the parts of the process send to the server, until release is called: requests,
+// answers, messages for streams and acknowledgements. What has been sent may be on its way to the disk for a moment. A
+// hold of more than ten seconds would end connections.
+func (s *Server) Hold() (release func()) {
+	s.gate.mu.Lock()
+	return s.gate.mu.Unlock
 }

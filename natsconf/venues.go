@@ -34,7 +34,7 @@ func (s *Server) ConnectVenue(v *Venue) (*nats.Conn, error) {
 		defer pair.Wipe()
 		return pair.Sign(nonce)
 	}
-	opts := append(connectOptions(VenueUser, s.cfg.Log, s.cfg.OnPermissionError), nats.InProcessServer(s.srv),
+	opts := append(connectOptions(VenueUser, s.cfg.Log, s.cfg.OnPermissionError), nats.InProcessServer(s.gate),
 		nats.UserJWT(token, sign), nats.IgnoreAuthErrorAbort(), nats.ReconnectWait(renewAfter))
 	nc, err := nats.Connect("", opts...)
 	if err != nil {

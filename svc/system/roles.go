@@ -200,7 +200,8 @@ func replays() natsconf.Grant {
 
 // reserved are the subjects on which the parts of the system talk to each other, and that no stream keeps.
 func reserved() []string {
-	return []string{"api.>", "$SRV.>", live.Subjects, coherence.Subjects, observe.MetricsSubject, api.AnalyticsPeers}
+	return []string{"api.>", "$SRV.>", live.Subjects, coherence.Subjects, observe.MetricsSubject, api.AnalyticsPeers,
+		BackupSubject}
 }
 
 // operator lets an operator with the nats tool change live settings, and look on.
@@ -242,11 +243,11 @@ func Roles() []natsconf.Role {
 	roles := []natsconf.Role{
 		natsconf.Ops(operator()),
 		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(stream.ReplaySubjects,
-			api.AuditSubject(roleAdmin))),
+			api.AuditSubject(roleAdmin), BackupSubject)),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject,
-				natsconf.InboxPrefix(roleNode)+".>"),
-			natsconf.SubscribeTo(observe.MetricsSubject)),
+				natsconf.InboxPrefix(roleNode)+".>", natsconf.InboxPrefix(roleAdmin)+".>"),
+			natsconf.SubscribeTo(observe.MetricsSubject, BackupSubject)),
 		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
 			natsconf.ReadKV(revocation.Bucket),
 			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges,

@@ -178,6 +178,9 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 			return nil, err
 		}
 	}
+	if err := s.answerBackups(background); err != nil {
+		s.log.Warn("no backups can be asked for", "error", err)
+	}
 	s.health.Start()
 	s.running.run("health", func() { s.health.Watch(background, s.log, watchEvery) })
 	secrets := func(r role) bool { return r.sealed != nil && cfg.runs(r.name) }

@@ -35,6 +35,8 @@ type commands struct {
 	Dead      deadCommand      `cmd:"" help:"Messages that could not be handled: look at them, try them again."`
 	Rebuild   rebuildCommand   `cmd:"" help:"Build a read model again."`
 	Healthy   healthyCommand   `cmd:"" help:"Ask a process whether it is ready; exit 1 if not. For health checks of containers."`
+	Backup    backupCommand    `cmd:"" help:"Write the running system, as it is at one moment, into a file."`
+	Restore   restoreCommand   `cmd:"" help:"Make a data folder of a backup."`
 	Venue     venueCommand     `cmd:"" help:"The computers of venues, for operators."`
 	Auth      authCommand      `cmd:"" help:"Keys and credentials for an outside NATS server."`
 	Passwords passwordsCommand `cmd:"" help:"Make a file of stolen passwords, which are refused by --passwords."`
