@@ -93,6 +93,18 @@ type QuotaShare struct {
 	Types    []ids.TicketType `json:"types"`
 }
 
+// Hides reports whether the event has ticket types that only a code unlocks.
+func (e *Event) Hides() bool {
+	return slices.ContainsFunc(e.TicketTypes, func(t TicketType) bool { return t.Hidden })
+}
+
+// Shown returns the event as those see it who are not in its team: without what is hidden.
+func (e *Event) Shown() Event {
+	shown := *e
+	shown.TicketTypes = slices.DeleteFunc(slices.Clone(e.TicketTypes), func(t TicketType) bool { return t.Hidden })
+	return shown
+}
+
 // QuotaShares returns the quotas of the event with the ticket types that draw on each, in the event's order.
 func (e *Event) QuotaShares() []QuotaShare {
 	shares := make([]QuotaShare, len(e.Quotas))

@@ -23,6 +23,7 @@ const (
 type view struct {
 	record  *record
 	encoded rpc.Encoded
+	shown   rpc.Encoded // for those who are not in the team, if something is hidden from them
 	until   time.Time
 	stale   bool // read again after its time, because the database was away
 }
@@ -164,7 +165,13 @@ func (c *cache) read(ctx context.Context, id ids.Event) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &view{record: k.record, encoded: rpc.Encoded{JSON: body, Tag: k.Event.ETag()}, until: until}, nil
+	v := &view{record: k.record, encoded: rpc.Encoded{JSON: body, Tag: k.Event.ETag()}, until: until}
+	if k.Event.Hides() {
+		shown := k.Event.Shown()
+		body, err = json.Marshal(shown)
+		v.shown = rpc.Encoded{JSON: body, Tag: k.Event.ETag()}
+	}
+	return v, err
 }
 
 // evict makes room: everything that is over its time, or else some event.

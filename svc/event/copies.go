@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -55,10 +56,19 @@ func (s *Service) encodedList(ctx context.Context, req *api.EventQuery) (rpc.Enc
 		return rpc.Encoded{}, err
 	}
 	out := rpc.Encoded{}
+	published := req.Status == "" || req.Status == api.EventPublished
+	if published && slices.ContainsFunc(page.Items, func(e api.Event) bool { return e.Hides() }) {
+		shown := *page
+		shown.Items = slices.Clone(page.Items)
+		for i := range shown.Items {
+			shown.Items[i] = shown.Items[i].Shown()
+		}
+		page = &shown
+	}
 	if out.JSON, err = json.Marshal(page); err != nil {
 		return rpc.Encoded{}, fault.Wrap(err, fault.Internal, "the events cannot be written")
 	}
-	if stale || req.Status != "" && req.Status != api.EventPublished {
+	if stale || !published {
 		return out, nil
 	}
 	out.Shared = sharedFor

@@ -218,7 +218,7 @@ func (s *Service) edited(ctx context.Context, ed edit) (*api.Event, error) {
 // cached answers reads of a public event that is in memory, which is where a hot one is.
 func (s *Service) cached(_ context.Context, req *api.EventRef) (rpc.Encoded, bool) {
 	v, ok := s.cache.peek(req.ID)
-	if !ok || !v.record.public() {
+	if !ok || !v.record.public() || v.record.Event.Hides() {
 		return rpc.Encoded{}, false
 	}
 	return s.shared(v, true), true
@@ -231,7 +231,13 @@ func (s *Service) get(ctx context.Context, req *api.EventRef) (rpc.Encoded, erro
 	if err != nil {
 		return rpc.Encoded{}, err
 	}
-	if v.record.public() {
+	switch {
+	case v.record.public() && v.record.Event.Hides(): // not the same for all callers
+		if v.record.Can(rpc.Caller(ctx), api.MayReadEvent) {
+			return v.encoded, nil
+		}
+		return v.shown, nil
+	case v.record.public():
 		return s.shared(v, leased), nil
 	}
 	return v.encoded, v.record.Require(rpc.Caller(ctx), api.MayVisit)

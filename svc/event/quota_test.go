@@ -7,6 +7,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
@@ -62,5 +63,28 @@ func TestTicketTypesShareQuotas(t *testing.T) {
 	read := must(w, anna, api.GetEvent, api.EventRef{ID: e.ID})
 	if len(read.Quotas) != 1 || read.Quotas[0] != students {
 		t.Errorf("read back: %+v", read.Quotas)
+	}
+}
+
+func TestHiddenTypesAreForTheTeam(t *testing.T) {
+	w := start(t)
+	e := w.published("Backstage")
+	hidden := e.TicketTypes[1].ID
+	must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: hidden, Hidden: at(true)})
+	for range 2 { // from the database, and from memory
+		if got := must(w, anna, api.GetEvent, api.EventRef{ID: e.ID}); got.TicketType(hidden) == nil {
+			t.Errorf("its team sees %+v", got.TicketTypes)
+		}
+		for _, who := range []rpc.Principal{ben, nob} {
+			got := must(w, who, api.GetEvent, api.EventRef{ID: e.ID})
+			if len(got.TicketTypes) != 1 || got.TicketType(hidden) != nil {
+				t.Errorf("others see %+v", got.TicketTypes)
+			}
+			for _, e := range must(w, who, api.ListEvents, api.EventQuery{}).Items {
+				if e.TicketType(hidden) != nil {
+					t.Errorf("a list has %+v", e.TicketTypes)
+				}
+			}
+		}
 	}
 }
