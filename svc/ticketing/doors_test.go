@@ -500,6 +500,40 @@ func TestJournalCountsOnce(t *testing.T) {
 	})
 }
 
+// Entries that one transaction does not take come in one request, and the receipt says how far they are here.
+func TestLongJournal(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 0)
+		e := h.edge(ownerOf(offer))
+		e.mustHello()
+		h.handOver(e, offer, line.PolicyVenue)
+		e.hold(offer.Event.ID)
+		if err := e.take(offer.Event.ID); err != nil {
+			t.Fatal(err)
+		}
+		const n = 1203 // more than one transaction takes
+		for range n {
+			e.note(offer.Event.ID, e.holds[offer.Event.ID].Epoch, line.Scan{Result: api.InvalidCode})
+		}
+		if got, err := e.send(append(e.entries[:700:700], e.entries[701:]...)...); err != nil || got != 700 {
+			t.Errorf("with a gap: %d %v", got, err)
+		}
+		for range 2 {
+			if got, err := e.send(e.entries...); err != nil || got != n {
+				t.Errorf("the whole: %d %v", got, err)
+			}
+		}
+		if got, err := e.send(); err != nil || got != n {
+			t.Errorf("nothing: %d %v", got, err)
+		}
+		var kept int
+		if err := h.db.Read().NewRaw("SELECT COUNT(*) FROM journal_entries").Scan(t.Context(), &kept); err != nil || kept != n {
+			t.Errorf("%d entries are kept, %v", kept, err)
+		}
+	})
+}
+
 // What the venue did not know when it decided is flagged, and nothing stops the journal.
 func TestJournalIsFlagged(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {

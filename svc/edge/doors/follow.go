@@ -241,7 +241,7 @@ func (d *Doors) Journal() ([]line.Entry, <-chan struct{}, error) {
 
 // Bounds of what is handed up at once.
 const (
-	mostEntries = 500
+	mostEntries = 2000
 	mostBytes   = 500_000
 )
 

@@ -20,9 +20,30 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
-// journal keeps and applies what a venue has decided, each entry once, in their order. It takes those that follow on
-// what is here; the receipt says where to go on.
-func (s *Doors) journal(ctx context.Context, req *line.Journal) (*line.Receipt, error) {
+// journal keeps and applies what a venue has decided. A request has what fits into a message, so that a slow line takes
+// few of them; a transaction has less, so that orders do not wait for it.
+func (s *Doors) journal(ctx context.Context, req *line.Journal) (receipt *line.Receipt, err error) {
+	part, rest := *req, req.Entries
+	for first := true; first || len(rest) > 0; first = false {
+		n := min(len(rest), batchSize)
+		part.Entries, rest = rest[:n], rest[n:]
+		now, err := s.keep(ctx, &part)
+		if err != nil && receipt != nil { // what is kept is acknowledged; the rest comes again, and its error with it
+			return receipt, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if receipt = now; n > 0 && now.Journal < part.Entries[n-1].Number {
+			return receipt, nil // they do not follow
+		}
+	}
+	return receipt, nil
+}
+
+// keep keeps and applies entries, each once, in their order. It takes those that follow on what is here; the receipt
+// says where to go on.
+func (s *Doors) keep(ctx context.Context, req *line.Journal) (*line.Receipt, error) {
 	trusted, err := s.trusted(ctx, req.VenueID, eventsOf(req.Entries))
 	if err != nil {
 		return nil, err
