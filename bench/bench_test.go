@@ -90,7 +90,7 @@ func TestRealServerThatStalls(t *testing.T) {
 // brokenShop takes every order, whatever is left: the mutant that the checks are there for.
 func brokenShop(t *testing.T, quantity int64) seller {
 	var taken atomic.Int64
-	o := offer{ids.New[ids.EventKind](time.Now()), ids.New[ids.TicketTypeKind](time.Now()), quantity}
+	o := offer{EventID: ids.New[ids.EventKind](time.Now()), TicketTypeID: ids.New[ids.TicketTypeKind](time.Now()), Quantity: quantity}
 	app := quietly()
 	app.Post("/v1/orders", func(c *fiber.Ctx) error {
 		taken.Add(1)

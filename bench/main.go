@@ -199,7 +199,7 @@ func (b *bench) scenarios(list string) ([]scenario, error) {
 
 // targetNames returns what there is to measure.
 func targetNames() []string {
-	return []string{"system", "echo", "fiber", "pgrow", "pgone", "pgpurchase", "edge", "bolt"}
+	return []string{"system", "echo", "fiber", "pgrow", "pgone", "pgpurchase", "edge", "bolt", "codes"}
 }
 
 // wants says whether a target shall be measured.

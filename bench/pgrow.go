@@ -31,6 +31,8 @@ type offer struct {
 	EventID      ids.Event      `json:"event_id"`
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	Quantity     int64          `json:"quantity"`
+
+	code string // that each order enters
 }
 
 // shop is the order baseline: POST /v1/orders as one PostgreSQL transaction on one row, which is how an inventory is

@@ -39,7 +39,8 @@ func (b *bench) purchase(ctx context.Context) error {
 		sellers = append(sellers, s)
 	}
 	if b.wants("pgpurchase") {
-		hot := offer{ids.New[ids.EventKind](time.Now()), ids.New[ids.TicketTypeKind](time.Now()), plenty}
+		hot := offer{EventID: ids.New[ids.EventKind](time.Now()),
+			TicketTypeID: ids.New[ids.TicketTypeKind](time.Now()), Quantity: plenty}
 		p, h, err := b.shop(ctx, "pgpurchase", []offer{hot})
 		if err != nil {
 			return err

@@ -53,6 +53,7 @@ func marks() []Ratio {
 		{Scenario: "browse", Of: "echo", To: "fiber"},
 		{Scenario: "onsale", Of: "system", To: "pgrow", Mark: 5},
 		{Scenario: "onsale", Of: "system", To: "pgone"},
+		{Scenario: "onsale", Of: "codes", To: "system", Mark: 0.9},
 		{Scenario: "purchase", Of: "system", To: "pgpurchase", Mark: 3},
 		{Scenario: "purchase crowd", Of: "system", To: "pgpurchase", Mark: 3},
 		{Scenario: "purchase idle", Of: "system", To: "pgpurchase"},

@@ -130,13 +130,22 @@ func (b *bench) onsale(ctx context.Context) error {
 		}
 		sellers = append(sellers, s)
 	}
+	if b.wants("codes") {
+		s, err := b.rationed(ctx)
+		if err != nil {
+			return err
+		}
+		sellers = append(sellers, s)
+	}
 	for _, kind := range []string{"pgrow", "pgone"} {
 		if !b.wants(kind) {
 			continue
 		}
 		now := time.Now()
-		hot := offer{ids.New[ids.EventKind](now), ids.New[ids.TicketTypeKind](now), plenty}
-		few := offer{ids.New[ids.EventKind](now), ids.New[ids.TicketTypeKind](now), scarce}
+		hot := offer{EventID: ids.New[ids.EventKind](now), TicketTypeID: ids.New[ids.TicketTypeKind](now),
+			Quantity: plenty}
+		few := offer{EventID: ids.New[ids.EventKind](now), TicketTypeID: ids.New[ids.TicketTypeKind](now),
+			Quantity: scarce}
 		p, h, err := b.shop(ctx, kind, []offer{hot, few})
 		if err != nil {
 			return err
@@ -173,6 +182,25 @@ func (b *bench) onsale(ctx context.Context) error {
 			unknown, l.soldOut.Load())
 	}
 	return nil
+}
+
+// rationed is the system with events that have quotas, whose buyers all enter a code with a limit.
+func (b *bench) rationed(ctx context.Context) (seller, error) {
+	sys, err := b.system(ctx)
+	if err != nil {
+		return seller{}, err
+	}
+	s := seller{name: "codes", client: sys.client, tokens: sys.buyers, cpu: sys.cpu}
+	if s.hot, err = sys.sell("On sale with codes", 2500, plenty); err == nil {
+		s.hot, err = sys.ration(s.hot)
+	}
+	if err == nil {
+		s.few, err = sys.sell("The last seats with codes", 2500, scarce)
+	}
+	if err == nil {
+		s.few, err = sys.ration(s.few)
+	}
+	return s, err
 }
 
 // ledger counts what a seller promised to the harness, in every run: warm-up, capacity, paced.

@@ -27,6 +27,8 @@ type (
 	newOrder struct {
 		EventID ids.Event      `json:"event_id"`
 		Items   []newOrderItem `json:"items"`
+
+		PromoCode string `json:"promo_code,omitempty"`
 	}
 	newOrderItem struct {
 		TicketTypeID ids.TicketType `json:"ticket_type_id"`
@@ -227,6 +229,23 @@ func (s *system) sell(name string, price, quantity int64) (offer, error) {
 	return offer{EventID: e.ID, TicketTypeID: e.TicketTypes[0].ID, Quantity: quantity}, nil
 }
 
+// ration lets an offer draw on two quotas, and each order enter a code with a limit.
+func (s *system) ration(o offer) (offer, error) {
+	path := "/v1/events/" + string(o.EventID)
+	type object = map[string]any
+	quotas := []object{{"name": "Hall", "capacity": o.Quantity}, {"name": "Floor", "capacity": o.Quantity}}
+	if err := s.client.call("PATCH", path, s.organizer, object{"quotas": quotas}, nil, 200); err != nil {
+		return o, err
+	}
+	if err := s.client.call("PATCH", path+"/ticket-types/"+string(o.TicketTypeID), s.organizer,
+		object{"quotas": []string{"Hall", "Floor"}}, nil, 200); err != nil {
+		return o, err
+	}
+	o.code = "TENTH"
+	return o, s.client.call("POST", path+"/codes", s.organizer, object{"code": o.code, "kind": "percent",
+		"percent": "10", "max_uses": o.Quantity}, nil, 201)
+}
+
 // left asks what is left of an offer.
 func left(c *Client, o offer) (typeAvailability, error) {
 	var a availability
@@ -243,7 +262,7 @@ func left(c *Client, o offer) (typeAvailability, error) {
 
 // orderBody is the request of an order.
 func orderBody(o offer, quantity int64) []byte {
-	body, err := json.Marshal(newOrder{EventID: o.EventID,
+	body, err := json.Marshal(newOrder{EventID: o.EventID, PromoCode: o.code,
 		Items: []newOrderItem{{TicketTypeID: o.TicketTypeID, Quantity: quantity}}})
 	if err != nil {
 		panic(err) // strings and a number
