@@ -210,11 +210,25 @@ var (
 		Faults: rpc.Faults{fault.NotFound: noProvider}}}
 )
 
+// ProviderLogout is the request of ReceiveProviderLogout.
+type ProviderLogout struct {
+	ID   ids.IdentityProvider `json:"-" path:"id"`
+	Body []byte               `json:"-" body:"raw"` // a form with the member logout_token
+}
+
+// ReceiveProviderLogout is called by identity providers.
+var ReceiveProviderLogout = rpc.Endpoint[ProviderLogout, rpc.None]{Spec: rpc.Spec{Service: "user",
+	Name: "provider_logout", Method: "POST", Path: "/v1/identity-providers/{id}/logout", Access: rpc.Public,
+	Raw: true, Sealed: true, Status: 204, Summary: "A provider's word that a person has left",
+	Detail: "OpenID Connect Back-Channel Logout 1.0: the address to register at the provider. The token names the " +
+		"person by `sub`; the sessions end here that the person began through this provider.",
+	Faults: rpc.Faults{fault.NotFound: noProvider, fault.Unavailable: startedNot}}}
+
 func identityEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{ListSignInProviders.Describe(), StartSignIn.Describe(), FinishSignIn.Describe(),
 		StartLink.Describe(), FinishLink.Describe(), ListIdentities.Describe(), DeleteIdentity.Describe(),
 		CreateIdentityProvider.Describe(), ListIdentityProviders.Describe(), GetIdentityProvider.Describe(),
-		UpdateIdentityProvider.Describe(), DeleteIdentityProvider.Describe()}
+		UpdateIdentityProvider.Describe(), DeleteIdentityProvider.Describe(), ReceiveProviderLogout.Describe()}
 }
 
 // IdentityEvent is the payload of the topics of identities.

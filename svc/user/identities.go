@@ -3,6 +3,7 @@ package user
 import (
 	"context"
 	"errors"
+	"net/url"
 
 	"github.com/uptrace/bun"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/user/federation"
 )
 
 func (s *Service) listIdentities(ctx context.Context, _ *rpc.None) (*api.Identities, error) {
@@ -69,6 +71,50 @@ func (s *Service) finishLink(ctx context.Context, req *api.ReturnedSignIn) (*api
 		return nil, err
 	}
 	return &linked, nil
+}
+
+// providerLogout ends what a person began at a provider who has left there. Each word of a provider counts once.
+func (s *Service) providerLogout(ctx context.Context, req *api.ProviderLogout) (*rpc.None, error) {
+	if _, err := s.allow(ctx, s.db.Read(), networkAttempt(ctx)); err != nil {
+		return nil, err
+	}
+	p, err := s.federation.Provider(ctx, s.db.Read(), req.ID)
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(req.Body))
+	if err != nil {
+		form = nil
+	}
+	logout, err := s.federation.Logout(ctx, p, form.Get("logout_token"))
+	if errors.Is(err, federation.ErrRefused) {
+		err = s.notConfirmed(ctx, p, err)
+	}
+	if errors.Is(err, errNotConfirmed) {
+		var check fault.Check
+		check.Field(false, "logout_token", "is none of this provider's, or is over")
+		return nil, check.Err()
+	}
+	if err != nil {
+		return nil, s.providerFault(ctx, p, err)
+	}
+	return nil, s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
+		fresh, err := spendIn(ctx, tx, logout.ID, logout.Until)
+		if err != nil || !fresh {
+			return nil, err
+		}
+		owner, err := s.federation.Owner(ctx, tx, p, &logout.Who)
+		if fault.Is(err, fault.NotFound) { // who never came here
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if _, err := s.lock(ctx, tx, owner); err != nil {
+			return nil, err
+		}
+		return s.endFederated(ctx, tx, p.ID, owner, "")
+	})
 }
 
 // tellIdentity adds a domain event about a person's identity at a provider to the outbox.

@@ -2,7 +2,9 @@ package user_test
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -399,6 +401,74 @@ func TestIdentityProviders(t *testing.T) {
 			}
 			return nil
 		})
+	})
+}
+
+// A provider's word that a person has left ends what that person began there, once, and nothing else does.
+func TestProviderLogout(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		c := newCorp(m)
+		admin, _ := m.admin()
+		p := c.known(admin, nil)
+		c.hire("one", "ada@corp.example", true)
+		c.hire("two", "eve@corp.example", true)
+		c.hire("other", "x@elsewhere.example", true)
+		own := m.login2(ada)
+		must(c.link(p, own, "other"))(t)
+		tokens, eve, other := c.mustSignIn(t, p, "one"), c.mustSignIn(t, p, "two"), c.mustSignIn(t, p, "other")
+		send := func(change func(claims map[string]any)) error {
+			t.Helper()
+			claims := map[string]any{"iss": c.issuer, "aud": clientID, "sub": "one", "jti": "1", "iat": time.Now().Unix(),
+				"exp":    time.Now().Add(2 * time.Minute).Unix(),
+				"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}
+			change(claims)
+			key := must(c.store.SigningKey(t.Context()))(t)
+			token := c.signed(claims, rsaKey(key.Key().(*rsa.PrivateKey), key.ID()))
+			_, err := rpc.Call(m.anonymous("192.0.2.9"), m.gateway, api.ReceiveProviderLogout, &api.ProviderLogout{ID: p.ID,
+				Body: []byte(url.Values{"logout_token": {token}}.Encode())})
+			return err
+		}
+		set := func(name string, value any) func(map[string]any) { return func(m map[string]any) { m[name] = value } }
+		for what, change := range map[string]func(map[string]any){
+			"another issuer": set("iss", "https://login.example.org"), "another audience": set("aud", "other"),
+			"over": set("exp", time.Now().Add(-time.Minute).Unix()), "an ID token": set("nonce", "x"),
+			"no event": set("events", map[string]any{}), "no one": func(m map[string]any) { m["sid"] = "x"; delete(m, "sub") },
+			"no id": set("jti", ""), "for ever": set("exp", time.Now().Add(48*time.Hour).Unix()),
+		} {
+			if err := send(change); !fault.Is(err, fault.Invalid) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		for _, body := range []string{"", "logout_token=x", "%zz"} {
+			_, err := rpc.Call(m.anonymous("192.0.2.9"), m.gateway, api.ReceiveProviderLogout, &api.ProviderLogout{ID: p.ID, Body: []byte(body)})
+			wantCode(t, err, fault.Invalid)
+		}
+		for _, stays := range []*api.Tokens{tokens, eve, other, own} {
+			m.me(stays)
+		}
+		for _, change := range []func(map[string]any){set("sub", "nobody"), set("jti", "2"), set("jti", "2")} {
+			if err := send(change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := rpc.Call(m.as(tokens), m.gateway, api.GetMe, &rpc.None{})
+		wantCode(t, err, fault.Unauthenticated)
+		if !m.revoked(tokens) || m.revoked(eve) {
+			t.Error("the wrong tokens are taken back")
+		}
+		again := c.mustSignIn(t, p, "one")
+		if err := send(set("jti", "2")); err != nil { // one that was overheard
+			t.Fatal(err)
+		}
+		for _, stays := range []*api.Tokens{again, eve, other, own} {
+			m.me(stays)
+		}
+		if err := send(func(m map[string]any) { m["sub"], m["jti"] = "other", "3" }); err != nil {
+			t.Fatal(err)
+		}
+		_, err = rpc.Call(m.as(other), m.gateway, api.GetMe, &rpc.None{})
+		wantCode(t, err, fault.Unauthenticated)
+		m.me(own) // which did not begin there
 	})
 }
 

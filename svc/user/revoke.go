@@ -75,7 +75,8 @@ func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standi
 		ProvenAt       time.Time `bun:"proven_at"`
 		ProviderFactor bool      `bun:"provider_factor"`
 	}
-	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at, s.provider_factor FROM users AS u JOIN sessions AS s ON s.user_id = u.id
+	err := s.db.Read().NewRaw(`SELECT u.*, s.proven_at, s.provider_factor FROM users AS u
+		JOIN sessions AS s ON s.user_id = u.id
 		WHERE s.id = ? AND u.id = ? AND s.expires_at > ?`, req.SessionID, req.UserID, s.now()).Scan(ctx, &row)
 	if err = store.OrNotFound(err, noUser); fault.Is(err, fault.NotFound) {
 		return nil, errEnded()

@@ -195,6 +195,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetIdentityProvider, s.getProvider)
 	rpc.Handle(srv, api.UpdateIdentityProvider, s.updateProvider)
 	rpc.Handle(srv, api.DeleteIdentityProvider, s.deleteProvider)
+	rpc.Handle(srv, api.ReceiveProviderLogout, s.providerLogout)
 	srv.HashSecrets(func(secrets []byte) []byte {
 		_, sum := s.keys.MAC(secrets)
 		return sum

@@ -57,14 +57,19 @@ func (s *Service) hashcash() challenge.Challenger {
 // spend notes that a challenge was solved, and reports false if it was noted before.
 func (s *Service) spend(ctx context.Context, id string, until time.Time) (fresh bool, err error) {
 	err = s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		res, err := tx.ExecContext(ctx,
-			"INSERT INTO spent_challenges (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", id, until)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		fresh = n > 0
+		fresh, err = spendIn(ctx, tx, id, until)
 		return err
 	})
 	return fresh, err
+}
+
+// spendIn is spend as part of a transaction.
+func spendIn(ctx context.Context, tx bun.Tx, id string, until time.Time) (fresh bool, err error) {
+	res, err := tx.ExecContext(ctx,
+		"INSERT INTO spent_challenges (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING", id, until)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
 }

@@ -24,7 +24,7 @@ import (
 var withoutExample = []string{"user_confirm_reset", "user_confirm_email", "event_delete_member", "user_request_phone_confirmation", "user_confirm_phone", "ticketing_transfer_ticket", "ticketing_withdraw_transfer",
 	"ticketing_accept_ticket_offer", "ticketing_refuse_ticket_offer", "payment_callback_stripe", "payment_callback_sandbox",
 	"payment_repeat_refund", "user_login_factor", "user_confirm_factor", "user_renew_recovery_codes",
-	"user_start_sign_in", "user_finish_sign_in", "user_start_link", "user_finish_link", "user_delete_identity",
+	"user_start_sign_in", "user_finish_sign_in", "user_start_link", "user_finish_link", "user_delete_identity", "user_provider_logout",
 	"user_login_passkey", "user_add_passkey", "user_rename_passkey", "user_delete_passkey", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay"}
 
 // reader is a client that sends the examples of the document as the page /docs does: with the ids, tokens and codes

@@ -305,6 +305,34 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 	return claims, nil
 }
 
+// longestLogout is how long before its end a logout token may come.
+const longestLogout = 24 * time.Hour
+
+// logout returns whom a logout token names, and until when the token is good, which its id is to be remembered for.
+func (c *client) logout(ctx context.Context, p *Provider, raw string) (subject, id string, until time.Time, err error) {
+	leave, err := c.enter()
+	if err != nil {
+		return "", "", until, err
+	}
+	defer leave()
+	m, err := c.metadata(ctx, p.Issuer)
+	if err != nil {
+		return "", "", until, err
+	}
+	keys := &noted{KeySet: m.keys}
+	t, err := oidc.NewVerifier(p.Issuer, keys, &oidc.Config{ClientID: p.ClientID, Now: c.now,
+		SupportedSigningAlgs: m.Algorithms}).VerifyLogout(oidc.ClientContext(ctx, c.http), raw)
+	switch {
+	case keys.failed != nil:
+		return "", "", until, fmt.Errorf("%w: %w", ErrUnavailable, keys.failed)
+	case err != nil:
+		return "", "", until, fmt.Errorf("%w: %w", ErrRefused, err)
+	case t.Subject == "" || t.Expiry.After(c.now().Add(longestLogout)):
+		return "", "", until, fmt.Errorf("%w: the token names no one, or is good for too long", ErrRefused)
+	}
+	return t.Subject, t.TokenID, t.Expiry.UTC(), nil
+}
+
 // complete asks the provider for what the ID token did not say.
 func (c *client) complete(ctx context.Context, m metadata, tokens *oauth2.Token, claims *Claims) error {
 	info, err := m.provider.UserInfo(oidc.ClientContext(ctx, c.http), oauth2.StaticTokenSource(tokens))
