@@ -11,7 +11,7 @@ import (
 
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
-	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(), keyEndpoints(),
+	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(), keyEndpoints(), webhookEndpoints(),
 		ticketingEndpoints(), attendeeEndpoints(),
 		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), authorityEndpoints(),

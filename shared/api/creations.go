@@ -23,6 +23,9 @@ var (
 	PassesInAll = settings.Int("venue.passes", 200,
 		"Passes of devices that one event has: all of them travel with each answer to its venue.",
 		settings.Between(1, 1000))
+	WebhooksPerOrganizer = limit("notification.webhooks_per_organizer", 50,
+		"Webhooks that are made for one organizer in a day (UTC)")
+	WebhooksInAll    = limit("notification.webhooks", 20, "Webhooks that one organizer has")
 	DevicesPerPerson = limit("notification.devices_per_person", 100,
 		"Push devices that one person subscribes in a day (UTC)")
 )
@@ -34,5 +37,5 @@ func limit(key string, most int, what string) *settings.Setting[int] {
 func creationSettings() []settings.Definition {
 	return []settings.Definition{OrganizersPerPerson, OrganizersOwned, EventsPerOrganizer, TypesPerOrganizer,
 		InvitationsPerOrganizer, APIKeysPerOrganizer, APIKeysInAll, SessionsPerPerson, VenuesPerPerson, PassesPerEvent,
-		PassesInAll, DevicesPerPerson}
+		PassesInAll, WebhooksPerOrganizer, WebhooksInAll, DevicesPerPerson}
 }

@@ -34,7 +34,7 @@ const (
 
 	MayEditOrganizer Permission = "organizer.edit" // change what the organizer is
 	MayManageMembers Permission = "members.manage" // its members and roles
-	MayManageKeys    Permission = "keys.manage"    // its keys for machines
+	MayManageKeys    Permission = "keys.manage"    // its keys for machines, and its webhooks
 )
 
 // Permissions returns every permission that a role can have, in the order of documentation.

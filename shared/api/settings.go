@@ -252,5 +252,5 @@ func Settings() []settings.Definition {
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
-		AnalyticsGeneration, AnalyticsIncomplete, LogLevel}, creationSettings()...)
+		AnalyticsGeneration, AnalyticsIncomplete, LogLevel}, append(creationSettings(), webhookSettings()...)...)
 }

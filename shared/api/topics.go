@@ -19,7 +19,8 @@ func (t Topic[T]) Describe() TopicDescriptor {
 
 // Topics returns every kind of domain event in reading order.
 func Topics() []TopicDescriptor {
-	return slices.Concat(userTopics(), eventTopics(), ticketingTopics(), paymentTopics())
+	return slices.Concat(userTopics(), eventTopics(), ticketingTopics(), paymentTopics(),
+		[]TopicDescriptor{WebhookWasDisabled.Describe()})
 }
 
 func userTopics() []TopicDescriptor {

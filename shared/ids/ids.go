@@ -50,6 +50,8 @@ type (
 	NotificationKind     struct{}
 	AnnouncementKind     struct{}
 	PushSubscriptionKind struct{}
+	WebhookKind          struct{}
+	WebhookMessageKind   struct{}
 )
 
 // The identifiers in use.
@@ -81,6 +83,8 @@ type (
 	Notification     = ID[NotificationKind]
 	Announcement     = ID[AnnouncementKind]
 	PushSubscription = ID[PushSubscriptionKind]
+	Webhook          = ID[WebhookKind]
+	WebhookMessage   = ID[WebhookMessageKind]
 )
 
 // Prefix implements Kind.
@@ -112,6 +116,8 @@ func (IdentityKind) Prefix() string         { return "idn" }
 func (NotificationKind) Prefix() string     { return "ntf" }
 func (AnnouncementKind) Prefix() string     { return "ann" }
 func (PushSubscriptionKind) Prefix() string { return "psh" }
+func (WebhookKind) Prefix() string          { return "whk" }
+func (WebhookMessageKind) Prefix() string   { return "msg" }
 
 const (
 	alphabet = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
@@ -30,6 +31,7 @@ func consumed() []string {
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.TicketOffered.Subject, api.TicketOfferEnded.Subject,
 		api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject,
+		api.WebhookWasDisabled.Subject,
 	}
 }
 
@@ -120,6 +122,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		return onFactor(m)
 	case api.IdentityWasLinked.Subject, api.IdentityWasUnlinked.Subject:
 		return onIdentity(m)
+	case api.WebhookWasDisabled.Subject:
+		return s.onWebhookDisabled(ctx, m)
 	case api.EmailConfirmationRequested.Subject:
 		return onConfirmation(m)
 	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
@@ -191,6 +195,29 @@ func onIdentity(m stream.Msg) (step, error) {
 	}
 	return step{notices: []notice{{cause: m.ID, user: e.UserID, name: name,
 		facts: render.Facts{Provider: e.Provider, At: e.At}, hidden: true}}}, nil
+}
+
+// onWebhookDisabled tells the members of an organizer who manage its webhooks.
+func (s *Service) onWebhookDisabled(ctx context.Context, m stream.Msg) (step, error) {
+	var e api.WebhookEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	team, err := rpc.Call(ctx, s.Client, api.GetOrganizerTeam, &api.OfOrganizer{OrganizerID: e.OrganizerID})
+	if fault.Is(err, fault.NotFound) {
+		return step{}, nil
+	}
+	if err != nil {
+		return step{}, err
+	}
+	var st step
+	for _, member := range team.Members {
+		if slices.Contains(team.Permissions(member.Role), api.MayManageKeys) {
+			st.notices = append(st.notices, notice{cause: m.ID, user: member.UserID, name: "webhook_disabled",
+				facts: render.Facts{Provider: e.Host, At: e.At}})
+		}
+	}
+	return st, nil
 }
 
 // onConfirmation mails the token that proves an address there, and tells the address that it is to replace.

@@ -43,6 +43,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/notification/channel/webpush"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 	"github.com/starlightsymphony/starlight/svc/notification/throttle"
+	"github.com/starlightsymphony/starlight/svc/notification/webhook"
 )
 
 //go:embed migrations
@@ -72,7 +73,9 @@ func Consumers() []string {
 func pushKeys() seal.Column { return seal.Column{Table: "push_keys", ID: "id", Value: "private"} }
 
 // Sealed returns the columns with secrets.
-func Sealed() []seal.Column { return []seal.Column{keyring.Seeds(), pushKeys()} }
+func Sealed() []seal.Column {
+	return append([]seal.Column{keyring.Seeds(), pushKeys()}, webhook.Secrets()...)
+}
 
 // Deps is what the service runs on. The first group is needed.
 type Deps struct {
@@ -114,6 +117,7 @@ type Service struct {
 	contacts  *batch.Group[ids.User, api.Contact]
 	claims    *claims
 	calendars calendars
+	hooks     *webhook.Webhooks
 	workers   []channelWorker // the first is that of urgent mails
 	direct    chan directMail // planned by this instance, to be sent without the stream
 	riding    ridingOutcomes
@@ -186,6 +190,13 @@ func (s *Service) open(ctx context.Context) error {
 	if s.keys, err = keyring.Open(ctx, s.DB, "unsubscribe", s.Keys, s.Now); err != nil {
 		return err
 	}
+	for _, c := range webhook.Secrets() {
+		if err := c.Adopt(ctx, s.DB, s.Keys); err != nil {
+			return err
+		}
+	}
+	s.hooks = webhook.New(webhook.Deps{DB: s.DB, JS: s.JS, Client: s.Client, Live: s.Live, Log: s.Log,
+		Metrics: s.Metrics, Now: s.Now, Keys: s.Keys})
 	s.push, err = openPush(ctx, s.Deps, "mailto:"+s.from.Address)
 	return err
 }
@@ -250,6 +261,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ReplayDeadLetter, s.replay)
 	rpc.Handle(srv, api.ExportMessages, s.exportMessages)
 	rpc.Handle(srv, api.ExportChoices, s.exportChoices)
+	s.hooks.Register(srv)
 }
 
 // Run plans and delivers messages until ctx ends and those in progress are delivered. The outbox is published last.
@@ -275,6 +287,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Every(run.Loop{Name: "old messages", Interval: tidyEvery, Do: s.deleteOld})
 	g.Every(run.Loop{Name: "orphaned mails", Interval: orphansEvery, Do: s.sweepOrphans})
 	g.Go("events", s.planAndSend)
+	g.Go("webhooks", s.hooks.Run)
 	return g.Run(ctx)
 }
 

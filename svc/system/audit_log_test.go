@@ -121,9 +121,10 @@ func (w *world) dueByHand(owner string) ids.Refund {
 }
 
 const (
-	organizers = "see TestChangesOfOrganizersAreAudited of the event service"
-	keysOfThem = "see TestKeys of the event service"
-	providers  = "see TestIdentityProviders of the user service"
+	organizers  = "see TestChangesOfOrganizersAreAudited of the event service"
+	keysOfThem  = "see TestKeys of the event service"
+	hooksOfThem = "see TestChangesAreAudited of the webhooks"
+	providers   = "see TestIdentityProviders of the user service"
 )
 
 // elsewhere are the audited acts that are not done here, and why.
@@ -139,19 +140,24 @@ var elsewhere = map[string]string{
 	"user.update_identity_provider": providers,
 	"user.delete_identity_provider": providers,
 
-	"event.create_organizer":   organizers,
-	"event.update_organizer":   organizers,
-	"event.set_member":         organizers,
-	"event.delete_member":      organizers,
-	"event.invite_member":      organizers,
-	"event.uninvite_member":    organizers,
-	"event.transfer_organizer": organizers,
-	"event.set_role":           organizers,
-	"event.delete_role":        organizers,
-	"event.create_api_key":     keysOfThem,
-	"event.update_api_key":     keysOfThem,
-	"event.delete_api_key":     keysOfThem,
-	"event.rotate_api_key":     keysOfThem,
+	"event.create_organizer":      organizers,
+	"event.update_organizer":      organizers,
+	"event.set_member":            organizers,
+	"event.delete_member":         organizers,
+	"event.invite_member":         organizers,
+	"event.uninvite_member":       organizers,
+	"event.transfer_organizer":    organizers,
+	"event.set_role":              organizers,
+	"event.delete_role":           organizers,
+	"event.create_api_key":        keysOfThem,
+	"notification.create_webhook": hooksOfThem,
+	"notification.update_webhook": hooksOfThem,
+	"notification.delete_webhook": hooksOfThem,
+	"notification.rotate_webhook": hooksOfThem,
+	"notification.replay_webhook": hooksOfThem,
+	"event.update_api_key":        keysOfThem,
+	"event.delete_api_key":        keysOfThem,
+	"event.rotate_api_key":        keysOfThem,
 }
 
 // Every audited act is done once, and has its line: who, from where, what and to what.

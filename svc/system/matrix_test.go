@@ -59,6 +59,8 @@ func mayCall() map[string]string {
 		"event.get_organizer": members, "event.list_members": members, "event.list_roles": members, "event.update_organizer": owners,
 		"event.set_member": owners, "event.delete_member": owners, "event.invite_member": owners, "event.uninvite_member": owners,
 		"event.transfer_organizer": owners, "event.set_role": owners, "event.delete_role": owners,
+		"notification.create_webhook": owners, "notification.list_webhooks": owners, "notification.get_webhook": owners, "notification.update_webhook": owners, "notification.delete_webhook": owners,
+		"notification.rotate_webhook": owners, "notification.replay_webhook": owners, "notification.webhook_attempts": owners,
 		"event.create_api_key": owners, "event.list_api_keys": owners, "event.update_api_key": owners, "event.delete_api_key": owners, "event.rotate_api_key": owners,
 	}
 }
@@ -134,6 +136,7 @@ type world struct {
 	passes        map[string]ids.Pass // one that each person may delete
 	keys          map[string]ids.Key  // one that each person may delete
 	codes, forAll map[string]ids.PromoCode
+	hooks         map[string]ids.Webhook
 	owner         person
 }
 
@@ -144,7 +147,7 @@ func (s *site) world(people []person, admin string) *world {
 		who[p.name] = p
 	}
 	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}, keys: map[string]ids.Key{},
-		codes: map[string]ids.PromoCode{}, forAll: map[string]ids.PromoCode{}}
+		codes: map[string]ids.PromoCode{}, forAll: map[string]ids.PromoCode{}, hooks: map[string]ids.Webhook{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
 	s.login("buyer@example.org")
 	w.session = call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
@@ -160,9 +163,13 @@ func (s *site) world(people []person, admin string) *world {
 	for _, k := range call[api.List[api.APIKey]](s, 200, "GET", w.organizer()+"/api-keys", owner, nil).Items { // of the world before
 		call[any](s, 204, "DELETE", w.organizer()+"/api-keys/"+k.ID.String(), owner, nil)
 	}
+	for _, k := range call[api.List[api.Webhook]](s, 200, "GET", w.organizer()+"/webhooks", owner, nil).Items {
+		call[any](s, 204, "DELETE", w.organizer()+"/webhooks/"+k.ID.String(), owner, nil)
+	}
 	for _, p := range people {
 		call[api.Role](s, 200, "PUT", w.organizer()+"/roles/of-"+p.name, owner, map[string]any{"permissions": []string{"door.admit"}})
 		w.keys[p.name] = call[api.APIKeySecret](s, 201, "POST", w.organizer()+"/api-keys", owner, map[string]any{"name": p.name, "scopes": []string{api.ScopeRead}}).ID
+		w.hooks[p.name] = call[api.WebhookSecret](s, 201, "POST", w.organizer()+"/webhooks", owner, map[string]any{"url": "https://192.88.99.1/", "topics": []string{"event.deleted"}}).ID
 	}
 	for _, e := range []api.Event{w.event, w.draft} {
 		for _, role := range []string{api.RoleManager, api.RoleDoor} {
@@ -267,6 +274,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = w.passes[p.name].String()
 		case ids.Key:
 			id = w.keys[p.name].String()
+		case ids.Webhook:
+			id = w.hooks[p.name].String()
 		default:
 			w.s.t.Fatalf("%s: what is the %s in its path?", d.Subject(), name)
 		}
@@ -320,6 +329,10 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"role": api.RoleOwner}
 	case "api.event.set_role":
 		return map[string]any{"permissions": []string{"door.admit", "door.undo"}}
+	case "api.notification.create_webhook":
+		return map[string]any{"url": "https://192.88.99.1/", "topics": []string{"event.deleted"}}
+	case "api.notification.replay_webhook":
+		return map[string]any{"from": time.Now()}
 	case "api.event.create_api_key":
 		return map[string]any{"name": "Till", "scopes": []string{api.ScopeSell}}
 	case "api.user.confirm_factor":

@@ -29,6 +29,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/discovery"
 	"github.com/starlightsymphony/starlight/svc/event"
 	"github.com/starlightsymphony/starlight/svc/notification"
+	"github.com/starlightsymphony/starlight/svc/notification/webhook"
 	"github.com/starlightsymphony/starlight/svc/payment"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
 	"github.com/starlightsymphony/starlight/svc/user"
@@ -124,7 +125,7 @@ func services() []role {
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
 			sealed: notification.Sealed,
-			grants: slices.Concat(audits("notification"), consumesEvents("notification"),
+			grants: slices.Concat(audits("notification"), consumesEvents("notification"), consumesEvents(webhook.Consumer),
 				consumes(api.NotificationsStream, notification.Consumers()...), []natsconf.Grant{
 					natsconf.PublishTo(api.JobSubjects), publishesLive("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {

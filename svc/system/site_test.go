@@ -310,7 +310,8 @@ func stopped(context.Context) (jetstream.JetStream, func(), error) {
 // in which they were written, so it waits for one that can be seen.
 func (s *site) unlimited(admin string) {
 	s.t.Helper()
-	for _, key := range []string{"gateway.rate_per_address", "gateway.rate_per_person", "gateway.rate_login"} {
+	for _, key := range []string{"gateway.rate_per_address", "gateway.rate_per_person", "gateway.rate_login",
+		"event.api_keys_per_organizer", "notification.webhooks_per_organizer"} {
 		s.set(admin, key, "0")
 	}
 	s.anyOrders(admin)

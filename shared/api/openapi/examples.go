@@ -51,6 +51,7 @@ func example[Req, Resp any](e rpc.Endpoint[Req, Resp], req Req) Example {
 // read.
 const (
 	anEvent     ids.Event      = "evt_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aWebhook    ids.Webhook    = "whk_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aKey        ids.Key        = "key_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	anOrganizer ids.Organizer  = "org_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aType       ids.TicketType = "tty_01k3q8v5z7m2n4p6r8s9t0w1xy"
@@ -115,7 +116,7 @@ func account() []Example {
 }
 
 func organizer() []Example {
-	kassel, hour := "kassel-opera", 3600
+	kassel, hour, on := "kassel-opera", 3600, true
 	return []Example{
 		example(api.CreateOrganizer, api.NewOrganizer{Name: "Opera Kassel", LegalName: "Oper Kassel gGmbH",
 			Address: "Friedrichsplatz 15\n34117 Kassel", Country: "DE", TaxID: "DE123456788", Currency: "EUR",
@@ -139,6 +140,15 @@ func organizer() []Example {
 		example(api.ListAPIKeys, api.OrganizerRef{ID: anOrganizer}),
 		example(api.UpdateAPIKey, api.PatchAPIKey{ID: anOrganizer, KeyID: aKey, Name: &kassel}),
 		example(api.RotateAPIKey, api.RotateKey{ID: anOrganizer, KeyID: aKey, Grace: &hour}),
+		example(api.CreateWebhook, api.NewWebhook{ID: anOrganizer, URL: "https://hooks.example.org/starlight",
+			Name: "Bookkeeping", Topics: []string{api.HookOrderPaid, api.HookOrderRefunded}}),
+		example(api.ListWebhooks, api.OrganizerRef{ID: anOrganizer}),
+		example(api.GetWebhook, api.WebhookRef{ID: anOrganizer, WebhookID: aWebhook}),
+		example(api.UpdateWebhook, api.PatchWebhook{ID: anOrganizer, WebhookID: aWebhook, Enabled: &on}),
+		example(api.RotateWebhookSecret, api.RotateWebhook{ID: anOrganizer, WebhookID: aWebhook, Grace: &hour}),
+		example(api.ReplayWebhookFrom, api.ReplayWebhook{ID: anOrganizer, WebhookID: aWebhook, From: time.Date(2040, 6, 1, 8, 0, 0, 0, time.UTC)}),
+		example(api.ListWebhookAttempts, api.WebhookPage{ID: anOrganizer, WebhookID: aWebhook}),
+		example(api.DeleteWebhook, api.WebhookRef{ID: anOrganizer, WebhookID: aWebhook}),
 		example(api.DeleteAPIKey, api.APIKeyRef{ID: anOrganizer, KeyID: aKey}),
 		example(api.TransferOrganizer, api.NewOwner{ID: anOrganizer, UserID: aUser}),
 	}

@@ -45,6 +45,8 @@ func exampleFacts(template string) Facts {
 		f.Event, f.Left = nil, 7
 	case "identity_linked", "identity_unlinked":
 		f.Event, f.Provider = nil, "Example Corp"
+	case "webhook_disabled":
+		f.Event, f.Provider = nil, "hooks.example.org"
 	case "order_paid", "order_expired", "order_cancelled":
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,
 			Total: api.Money{Amount: 8400, Currency: "EUR"},

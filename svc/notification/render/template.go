@@ -28,6 +28,7 @@ func Templates() []Template {
 		{"recovery_code_used", api.AboutAccount, ""},
 		{"identity_linked", api.AboutAccount, ""},
 		{"identity_unlinked", api.AboutAccount, ""},
+		{"webhook_disabled", api.AboutAccount, ""},
 		{"password_reset", api.AboutAccount, "/reset?token={token}"},
 		{"password_changed", api.AboutAccount, ""},
 		{"phone_changed", api.AboutAccount, ""},

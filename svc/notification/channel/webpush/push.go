@@ -46,7 +46,7 @@ func New(c Config) (*Sender, error) {
 		return nil, err
 	}
 	timeout := cmp.Or(c.Timeout, channel.HTTPTimeout)
-	return &Sender{identity: identity, client: guardedClient(c.AllowPrivate, timeout), gate: newGate(c.Now), now: c.Now,
+	return &Sender{identity: identity, client: channel.GuardedClient(func() bool { return c.AllowPrivate }, timeout, perHost), gate: newGate(c.Now), now: c.Now,
 		private: c.AllowPrivate}, nil
 }
 
@@ -180,7 +180,7 @@ func (s *Sender) IsAllowed(endpoint string) bool {
 	if s.private {
 		return u.Scheme == "https" || u.Scheme == "http"
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !isPublic(ip) {
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !channel.IsPublic(ip) {
 		return false
 	}
 	return u.Scheme == "https"

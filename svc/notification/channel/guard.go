@@ -1,4 +1,4 @@
-package webpush
+package channel
 
 import (
 	"errors"
@@ -7,29 +7,27 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
-
-	"github.com/starlightsymphony/starlight/svc/notification/channel"
 )
 
-// errNotPublic is the error of an address within a private network.
-var errNotPublic = errors.New("the address is not a public one")
+// ErrNotPublic is the error of an address within a private network.
+var ErrNotPublic = errors.New("the address is not a public one")
 
-// guardedClient returns a client for addresses that users gave us. It checks the address at the moment of dialing,
-// after names are resolved, follows no redirects and takes no proxy.
-func guardedClient(allowPrivate bool, timeout time.Duration) *http.Client {
-	dialer := &net.Dialer{Timeout: timeout}
-	if !allowPrivate {
-		dialer.Control = func(_, address string, _ syscall.RawConn) error {
-			at, err := netip.ParseAddrPort(address)
-			if err != nil || !isPublic(at.Addr()) {
-				return errNotPublic
-			}
+// GuardedClient returns a client for addresses that users gave us. It checks the address at the moment of dialing,
+// after names are resolved, unless private ones are allowed then; it follows no redirects and takes no proxy.
+func GuardedClient(private func() bool, timeout time.Duration, perHost int) *http.Client {
+	dialer := &net.Dialer{Timeout: timeout, Control: func(_, address string, _ syscall.RawConn) error {
+		if private() {
 			return nil
 		}
-	}
+		at, err := netip.ParseAddrPort(address)
+		if err != nil || !IsPublic(at.Addr()) {
+			return ErrNotPublic
+		}
+		return nil
+	}}
 	transport := &http.Transport{DialContext: dialer.DialContext, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 8,
 		MaxConnsPerHost: perHost, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: timeout}
-	return &http.Client{Timeout: timeout, CheckRedirect: channel.NoRedirect, Transport: transport}
+	return &http.Client{Timeout: timeout, CheckRedirect: NoRedirect, Transport: transport}
 }
 
 // reserved returns the ranges, beside those that netip knows, that lead to no public host: RFC 6890.
@@ -43,8 +41,8 @@ func reserved() []netip.Prefix {
 	return all
 }
 
-// isPublic reports whether an address is that of a host in the public Internet.
-func isPublic(a netip.Addr) bool {
+// IsPublic reports whether an address is that of a host in the public Internet.
+func IsPublic(a netip.Addr) bool {
 	a = a.Unmap()
 	if !a.IsGlobalUnicast() || a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
 		return false
