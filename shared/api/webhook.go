@@ -150,7 +150,7 @@ var (
 	CreateWebhook = rpc.Endpoint[NewWebhook, WebhookSecret]{Spec: rpc.Spec{Service: "notification",
 		Name: "create_webhook", Method: "POST", Path: "/v1/organizers/{id}/webhooks", Access: rpc.User, Audited: true,
 		StepUp: true, Sealed: true, Status: 201, Summary: "Have a system told what happens",
-		Detail: "Messages are posted as Standard Webhooks: JSON, signed with the secret that is in this answer alone. " +
+		Detail: "Messages go out as Standard Webhooks: JSON, signed with the secret, which is in this answer alone. " +
 			"Each receiver gets its messages in order, one at a time, at least once. One that fails is tried again " +
 			"for three days, then switched off. See docs/webhooks.md. A caller who may not read orders can have a " +
 			"webhook for the topics of events.",
@@ -164,7 +164,8 @@ var (
 	UpdateWebhook = rpc.Endpoint[PatchWebhook, Webhook]{Spec: rpc.Spec{Service: "notification",
 		Name: "update_webhook", Method: "PATCH", Path: "/v1/organizers/{id}/webhooks/{webhook_id}", Access: rpc.User,
 		Audited: true, StepUp: true, Summary: "Change a webhook, or switch it off and on",
-		Detail: "While it is off, what happens waits for it, for as long as the setting notification.webhook_retention.",
+		Detail: "While it is off, what happens waits for it, for as long as the setting " +
+			"notification.webhook_retention.",
 		Faults: forMembers(MayManageKeys, rpc.Faults{fault.NotFound: noHook, fault.Conflict: ""})}}
 	DeleteWebhook = rpc.Endpoint[WebhookRef, rpc.None]{Spec: rpc.Spec{Service: "notification",
 		Name: "delete_webhook", Method: "DELETE", Path: "/v1/organizers/{id}/webhooks/{webhook_id}", Access: rpc.User,

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/channel"
 	"github.com/starlightsymphony/starlight/svc/notification/channel/webpush"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
 // mostDevices bounds the push subscriptions of a person: one more replaces the oldest.
@@ -197,4 +199,27 @@ func (s *Service) unsubscribePush(ctx context.Context, req *api.PushSubscription
 			callerOf(ctx), req.Endpoint)
 		return err
 	})
+}
+
+// onWebhookDisabled tells the members of an organizer who manage its webhooks.
+func (s *Service) onWebhookDisabled(ctx context.Context, m stream.Msg) (step, error) {
+	var e api.WebhookEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	team, err := rpc.Call(ctx, s.Client, api.GetOrganizerTeam, &api.OfOrganizer{OrganizerID: e.OrganizerID})
+	if fault.Is(err, fault.NotFound) {
+		return step{}, nil
+	}
+	if err != nil {
+		return step{}, err
+	}
+	var st step
+	for _, member := range team.Members {
+		if slices.Contains(team.Permissions(member.Role), api.MayManageKeys) {
+			st.notices = append(st.notices, notice{cause: m.ID, user: member.UserID, name: "webhook_disabled",
+				facts: render.Facts{Provider: e.Host, At: e.At}})
+		}
+	}
+	return st, nil
 }

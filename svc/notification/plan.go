@@ -10,7 +10,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
@@ -195,29 +194,6 @@ func onIdentity(m stream.Msg) (step, error) {
 	}
 	return step{notices: []notice{{cause: m.ID, user: e.UserID, name: name,
 		facts: render.Facts{Provider: e.Provider, At: e.At}, hidden: true}}}, nil
-}
-
-// onWebhookDisabled tells the members of an organizer who manage its webhooks.
-func (s *Service) onWebhookDisabled(ctx context.Context, m stream.Msg) (step, error) {
-	var e api.WebhookEvent
-	if err := m.Decode(&e); err != nil {
-		return step{}, err
-	}
-	team, err := rpc.Call(ctx, s.Client, api.GetOrganizerTeam, &api.OfOrganizer{OrganizerID: e.OrganizerID})
-	if fault.Is(err, fault.NotFound) {
-		return step{}, nil
-	}
-	if err != nil {
-		return step{}, err
-	}
-	var st step
-	for _, member := range team.Members {
-		if slices.Contains(team.Permissions(member.Role), api.MayManageKeys) {
-			st.notices = append(st.notices, notice{cause: m.ID, user: member.UserID, name: "webhook_disabled",
-				facts: render.Facts{Provider: e.Host, At: e.At}})
-		}
-	}
-	return st, nil
 }
 
 // onConfirmation mails the token that proves an address there, and tells the address that it is to replace.

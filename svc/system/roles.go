@@ -125,7 +125,8 @@ func services() []role {
 			}},
 		{name: "notification", description: "messages to people", migrations: notification.Migrations,
 			sealed: notification.Sealed,
-			grants: slices.Concat(audits("notification"), consumesEvents("notification"), consumesEvents(webhook.Consumer),
+			grants: slices.Concat(audits("notification"), consumesEvents("notification"),
+				consumesEvents(webhook.Consumer),
 				consumes(api.NotificationsStream, notification.Consumers()...), []natsconf.Grant{
 					natsconf.PublishTo(api.JobSubjects), publishesLive("notification"), replays()}),
 			start: func(ctx context.Context, m *member) (service, error) {

@@ -149,8 +149,9 @@ func (s *Webhooks) advance(ctx context.Context, r *row, position int64, a *attem
 	healthy := a != nil
 	err := s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		err := changed(tx.ExecContext(ctx, `UPDATE webhooks SET position = ?, due_at = ?, slow = ?,
-			failures = CASE WHEN ? THEN 0 ELSE failures END, failing_since = CASE WHEN ? THEN NULL ELSE failing_since END
-			WHERE id = ? AND position = ? AND due_at = ?`, position, next, slow, healthy, healthy, r.ID, r.Position, r.DueAt))
+			failures = CASE WHEN ? THEN 0 ELSE failures END,
+			failing_since = CASE WHEN ? THEN NULL ELSE failing_since END WHERE id = ? AND position = ? AND due_at = ?`, position, next, slow, healthy, healthy,
+			r.ID, r.Position, r.DueAt))
 		if err != nil || a == nil {
 			return err
 		}
@@ -267,7 +268,8 @@ func (s *Webhooks) signature(r *row, f factRow, now time.Time) (string, error) {
 	if err != nil || !now.Before(r.PreviousUntil) {
 		return header, err
 	}
-	if secret, err = s.Keys.Open(secretColumn("previous_secret").Place(s.DB, r.ID.String()), r.PreviousSecret); err != nil {
+	place := secretColumn("previous_secret").Place(s.DB, r.ID.String())
+	if secret, err = s.Keys.Open(place, r.PreviousSecret); err != nil {
 		return "", err
 	}
 	before, err := Sign(secret, f.ID.String(), now, []byte(f.Body))

@@ -51,7 +51,8 @@ func given(t time.Time) *time.Time {
 	return &t
 }
 
-// check returns a fault unless a webhook may be as it is. At what address a name leads is checked whenever it is called.
+// check returns a fault unless a webhook may be as it is. At what address a name leads is checked whenever it is
+// called.
 func (s *Webhooks) check(r *row) error {
 	var c fault.Check
 	text.CheckLine(&c, "name", r.Name, 0, longestName)
@@ -62,11 +63,13 @@ func (s *Webhooks) check(r *row) error {
 	c.Field(good, "url", "must be a https address without a name or password in it")
 	if good && !private {
 		at, err := netip.ParseAddr(u.Hostname())
-		c.Field((err != nil || channel.IsPublic(at)) && !channel.IsLocal(u.Hostname()), "url", "must be a public address")
+		public := (err != nil || channel.IsPublic(at)) && !channel.IsLocal(u.Hostname())
+		c.Field(public, "url", "must be a public address")
 	}
 	topics := strings.Fields(r.Topics)
 	for i, topic := range topics {
-		c.Field(slices.Contains(api.HookTopics(), topic), "topics", "must be of %s", strings.Join(api.HookTopics(), ", "))
+		c.Field(slices.Contains(api.HookTopics(), topic), "topics", "must be of %s",
+			strings.Join(api.HookTopics(), ", "))
 		c.Field(!slices.Contains(topics[:i], topic), "topics", "must name each topic once")
 	}
 	return c.Err()
@@ -103,7 +106,8 @@ func (s *Webhooks) sealed(column string, id ids.Webhook, secret string) string {
 func (s *Webhooks) create(ctx context.Context, req *api.NewWebhook) (*api.WebhookSecret, error) {
 	now, secret := store.Time(s.Now()), newSecret()
 	r := row{ID: ids.New[ids.WebhookKind](now), OrganizerID: req.ID, URL: req.URL, Name: text.Clean(req.Name),
-		Topics: strings.Join(req.Topics, " "), Enabled: true, DueAt: now, CreatedBy: rpc.Caller(ctx).User, CreatedAt: now,
+		Topics: strings.Join(req.Topics, " "), Enabled: true, DueAt: now, CreatedBy: rpc.Caller(ctx).User,
+		CreatedAt: now,
 		UpdatedAt: now}
 	if err := s.require(ctx, req.ID, &r.Topics); err != nil {
 		return nil, err
@@ -335,8 +339,8 @@ func (s *Webhooks) replay(ctx context.Context, req *api.ReplayWebhook) (*api.Web
 	}
 	r, err := s.change(ctx, req.ID, req.WebhookID, func(tx bun.Tx, r *row) error {
 		var first int64 // of what happened then
-		err := tx.NewRaw("SELECT COALESCE(MIN(number), 0) FROM webhook_facts WHERE organizer_id = ? AND at >= ?", req.ID,
-			store.Time(req.From)).Scan(ctx, &first)
+		err := tx.NewRaw("SELECT COALESCE(MIN(number), 0) FROM webhook_facts WHERE organizer_id = ? AND at >= ?",
+			req.ID, store.Time(req.From)).Scan(ctx, &first)
 		if err == nil && first > 0 {
 			r.Position = min(r.Position, first-1)
 		}

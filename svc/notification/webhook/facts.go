@@ -212,7 +212,8 @@ func (s *Webhooks) organizerOf(ctx context.Context, event ids.Event, says ids.Or
 		Hooked      bool
 	}
 	err := s.DB.Read().NewRaw(`SELECT e.organizer_id, w.organizer_id IS NOT NULL AS hooked FROM webhook_events e
-		LEFT JOIN webhook_organizers w ON w.organizer_id = e.organizer_id WHERE e.event_id = ?`, event).Scan(ctx, &known)
+		LEFT JOIN webhook_organizers w ON w.organizer_id = e.organizer_id WHERE e.event_id = ?`, event).
+		Scan(ctx, &known)
 	if err == nil && (says == "" || says == known.OrganizerID) {
 		return known.OrganizerID, known.Hooked, nil
 	}
@@ -236,7 +237,8 @@ func (s *Webhooks) organizerOf(ctx context.Context, event ids.Event, says ids.Or
 		if err != nil {
 			return err
 		}
-		return tx.NewRaw("SELECT EXISTS (SELECT 1 FROM webhook_organizers WHERE organizer_id = ?)", says).Scan(ctx, &hooked)
+		return tx.NewRaw("SELECT EXISTS (SELECT 1 FROM webhook_organizers WHERE organizer_id = ?)", says).
+			Scan(ctx, &hooked)
 	})
 	return says, hooked, err
 }

@@ -48,9 +48,9 @@ type Deps struct {
 // Webhooks serves what is asked about webhooks, and tells them what happens.
 type Webhooks struct {
 	Deps
-	made   quota.Counter
-	client *http.Client
-	classes  []*class
+	made    quota.Counter
+	client  *http.Client
+	classes []*class
 
 	following atomic.Bool   // whether facts are followed
 	first     chan struct{} // wakes what looks whether there are webhooks
@@ -191,7 +191,8 @@ type attemptRow struct {
 func (s *Webhooks) deleteOld(ctx context.Context) error {
 	before := store.Time(s.Now().Add(-api.WebhookRetention.Get(s.Live)))
 	return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		for _, query := range []string{"DELETE FROM webhook_facts WHERE at < ?", "DELETE FROM webhook_attempts WHERE at < ?"} {
+		for _, query := range []string{"DELETE FROM webhook_facts WHERE at < ?",
+			"DELETE FROM webhook_attempts WHERE at < ?"} {
 			if _, err := tx.ExecContext(ctx, query, before); err != nil {
 				return err
 			}

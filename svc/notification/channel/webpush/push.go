@@ -46,8 +46,8 @@ func New(c Config) (*Sender, error) {
 		return nil, err
 	}
 	timeout := cmp.Or(c.Timeout, channel.HTTPTimeout)
-	return &Sender{identity: identity, client: channel.GuardedClient(func() bool { return c.AllowPrivate }, timeout, perHost), gate: newGate(c.Now), now: c.Now,
-		private: c.AllowPrivate}, nil
+	client := channel.GuardedClient(func() bool { return c.AllowPrivate }, timeout, perHost)
+	return &Sender{identity: identity, client: client, gate: newGate(c.Now), now: c.Now, private: c.AllowPrivate}, nil
 }
 
 // NewKey returns a key for Config.
