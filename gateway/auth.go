@@ -58,6 +58,7 @@ type keySet struct {
 type verified struct {
 	principal  rpc.Principal
 	generation int64 // of the account: see package revocation
+	key        string
 	until      time.Time
 }
 
@@ -83,9 +84,10 @@ func (a *authenticator) verify(text []byte) (verified, error) {
 		return v, nil
 	}
 	var noKeys error
+	var signer string
 	c, err := token.Verify(string(text), func(kid string) (ed25519.PublicKey, bool) {
 		key, err := a.key(kid)
-		noKeys = err
+		noKeys, signer = err, kid
 		return key, key != nil
 	}, now.Add(-leeway))
 	switch {
@@ -100,7 +102,7 @@ func (a *authenticator) verify(text []byte) (verified, error) {
 	if err != nil {
 		return verified{}, fault.Wrap(err, fault.Unauthenticated, "the access token is not valid")
 	}
-	v = verified{p, c.Generation, c.ExpiresAt.Add(leeway)}
+	v = verified{p, c.Generation, signer, c.ExpiresAt.Add(leeway)}
 	a.remember(sum, v, now)
 	return v, nil
 }

@@ -13,7 +13,8 @@ import (
 
 // identity is what of a verified token can be taken back.
 func (v verified) identity() revocation.Identity {
-	return revocation.Identity{User: v.principal.User, Session: v.principal.Session, Generation: v.generation}
+	return revocation.Identity{User: v.principal.User, Session: v.principal.Session, Generation: v.generation,
+		Key: v.key}
 }
 
 // stands returns Unauthenticated if the caller's session has ended, or the person has changed, since the access token

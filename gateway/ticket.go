@@ -26,7 +26,7 @@ func (a *authenticator) redeem(x *exchange, ticket string) (verified, error) {
 			"tickets cannot be checked at the moment").After(keysRetry)
 	}
 	return verified{rpc.Principal{User: pass.UserID, Session: pass.SessionID, Roles: pass.Roles}, pass.Generation,
-		pass.Until}, nil
+		"", pass.Until}, nil
 }
 
 // without takes a value out of a query that is for the gateway alone.

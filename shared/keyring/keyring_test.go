@@ -339,3 +339,64 @@ func TestSchedule(t *testing.T) {
 		}
 	})
 }
+
+// A key that was stolen is withdrawn at once: nothing that it has signed verifies any more, at any instance, and another
+// signs. What else was signed stays good.
+func TestWithdraw(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		clock := testkit.NewClock(time.Time{})
+		a, b := open(t, db, "access", clock.Now), open(t, db, "access", clock.Now)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- b.Run(ctx, Schedule{Lifetime: func() time.Duration { return 1000 * time.Hour }, Log: slog.New(slog.DiscardHandler)})
+		}()
+		defer func() { cancel(); <-done }()
+		noted := 0
+		withdraw := func(id string) {
+			t.Helper()
+			if err := a.Withdraw(t.Context(), id, func(context.Context, bun.Tx) error { noted++; return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		payload := []byte("x")
+		first, sig := b.Sign(payload)
+		withdraw(first)
+		testkit.Eventually(t, 10*time.Second, func() error {
+			if b.ID() == first || b.Verify(t.Context(), first, payload, sig) {
+				return errors.New("the other instance has the key still")
+			}
+			return nil
+		})
+		second, good := a.Sign(payload)
+		if second == first || b.ID() != second || !b.Verify(t.Context(), second, payload, good) {
+			t.Error("the next key does not sign at once")
+		}
+
+		// One that waits to sign is another's successor no more, and the one before signs on.
+		if err := a.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waits := a.Public()[0].ID
+		withdraw(waits)
+		if keys := a.Public(); len(keys) != 2 || keys[0].ID == waits || a.ID() != second {
+			t.Errorf("the keys are %+v", keys)
+		}
+		// The current one, while an earlier one is there and the next waits: the next signs at once.
+		withdraw(second)
+		if keys := a.Public(); len(keys) != 1 || a.ID() != keys[0].ID || a.Verify(t.Context(), second, payload, good) {
+			t.Errorf("the keys are %+v", keys)
+		}
+
+		failed := errors.New("no")
+		if err := a.Withdraw(t.Context(), a.ID(), func(context.Context, bun.Tx) error { return failed }); !errors.Is(err, failed) {
+			t.Error(err)
+		}
+		if err := a.Withdraw(t.Context(), first, nil); !errors.Is(err, ErrUnknown) || noted != 3 {
+			t.Errorf("%v, %d noted", err, noted)
+		}
+		if keys := a.Public(); len(keys) != 1 {
+			t.Errorf("what failed has changed something: %+v", keys)
+		}
+	})
+}

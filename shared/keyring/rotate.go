@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -29,8 +31,11 @@ func (r *Ring) Lead() time.Duration {
 	return Lead
 }
 
-// lookEvery is how often Run reads the keys.
-const lookEvery = time.Minute
+// lookEvery is how often Run reads the keys, and withdrawnEvery how often it looks whether one was withdrawn.
+const (
+	lookEvery      = time.Minute
+	withdrawnEvery = time.Second
+)
 
 // Schedule says when keys are replaced.
 type Schedule struct {
@@ -56,20 +61,33 @@ func (r *Ring) Rotate(ctx context.Context) error {
 	return r.make(ctx, newest.generation+1)
 }
 
-// make makes the key of a generation, unless there is one.
-func (r *Ring) make(ctx context.Context, generation int64) error {
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
-	}
-	id := name(public)
-	seed := r.seal.Seal(Seeds().Place(r.db, id), base64.StdEncoding.EncodeToString(private.Seed()))
-	err = r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx,
-			"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT "+
-				"(purpose, generation) DO NOTHING",
-			id, r.purpose, generation, seed, r.now())
+// ErrUnknown is returned by Withdraw.
+var ErrUnknown = errors.New("keyring: there is no such key")
+
+// Withdraw deletes a key, because it was stolen: what it has signed is good no more. If it was the newest, another takes
+// its place; the newest of those that were shown for long enough signs, and without one the oldest, at once. note is part
+// of the transaction. Instances know within a second or two (see Run).
+func (r *Ring) Withdraw(ctx context.Context, id string, note func(context.Context, bun.Tx) error) error {
+	if err := r.reload(ctx); err != nil {
 		return err
+	}
+	if _, ok := r.lookup(id); !ok {
+		return fmt.Errorf("%w: %q for %s", ErrUnknown, id, r.purpose)
+	}
+	r.mu.RLock()
+	newest := r.newest()
+	r.mu.RUnlock()
+	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM signing_keys WHERE purpose = ? AND id = ?", r.purpose,
+			id); err != nil {
+			return err
+		}
+		if newest.id == id {
+			if err := r.insert(ctx, tx, newest.generation+1); err != nil {
+				return err
+			}
+		}
+		return note(ctx, tx)
 	})
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
@@ -77,21 +95,62 @@ func (r *Ring) make(ctx context.Context, generation int64) error {
 	return r.reload(ctx)
 }
 
+// make makes the key of a generation, unless there is one.
+func (r *Ring) make(ctx context.Context, generation int64) error {
+	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return r.insert(ctx, tx, generation) })
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	return r.reload(ctx)
+}
+
+// insert writes the key of a generation, unless there is one.
+func (r *Ring) insert(ctx context.Context, tx bun.Tx, generation int64) error {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	id := name(public)
+	seed := r.seal.Seal(Seeds().Place(r.db, id), base64.StdEncoding.EncodeToString(private.Seed()))
+	_, err = tx.ExecContext(ctx,
+		"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT "+
+			"(purpose, generation) DO NOTHING",
+		id, r.purpose, generation, seed, r.now())
+	return err
+}
+
 // Run follows the keys of other instances and of the command line, and replaces them by a schedule, until ctx ends.
 func (r *Ring) Run(ctx context.Context, s Schedule) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	look := time.NewTicker(withdrawnEvery)
+	defer look.Stop()
+	tend := true
 	for {
-		if err := r.tend(ctx, s); err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "the signing keys cannot be looked after; the known ones stay", "purpose", r.purpose,
-				"error", err)
+		if tend {
+			if err := r.tend(ctx, s); err != nil && ctx.Err() == nil {
+				s.Log.WarnContext(ctx, "the signing keys cannot be looked after; the known ones stay", "purpose",
+					r.purpose, "error", err)
+			}
 		}
 		select {
 		case <-tick.C:
+			tend = true
+		case <-look.C:
+			tend = r.stale(ctx)
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// stale reports whether a key is known here that is there no more. A database that is away says nothing.
+func (r *Ring) stale(ctx context.Context) bool {
+	var there []string
+	err := r.db.Read().NewRaw("SELECT id FROM signing_keys WHERE purpose = ?", r.purpose).Scan(ctx, &there)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return err == nil && slices.ContainsFunc(r.order, func(k key) bool { return !slices.Contains(there, k.id) })
 }
 
 // tend reads the keys, makes the next one if that is due, and deletes those that verify nothing any more.

@@ -51,6 +51,7 @@ type List struct {
 	mu        sync.RWMutex
 	sessions  map[ids.Session]time.Time // ended, and when that may be forgotten
 	users     map[ids.User][]kept
+	keys      map[string]struct{} // withdrawn, for ever
 	followers map[*follower]struct{}
 	done      chan struct{}
 }
@@ -75,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (*List, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &List{kv: cfg.KV, log: cfg.Log, grace: cfg.Grace, start: time.Now(), sessions: map[ids.Session]time.Time{},
-		users: map[ids.User][]kept{}, followers: map[*follower]struct{}{}, done: make(chan struct{})}
+		users: map[ids.User][]kept{}, keys: map[string]struct{}{}, followers: map[*follower]struct{}{}, done: make(chan struct{})}
 	if cfg.Registry != nil {
 		cfg.Registry.GaugeFunc("starlight_revocations", "Ended sessions and changed people that tokens may still name.",
 			func() float64 { return float64(l.known.Load()) })
@@ -106,6 +107,9 @@ func (l *List) Revoked(i Identity) bool {
 
 func (l *List) revoked(i Identity) bool {
 	if _, ended := l.sessions[i.Session]; ended {
+		return true
+	}
+	if _, withdrawn := l.keys[i.Key]; withdrawn {
 		return true
 	}
 	return slices.ContainsFunc(l.users[i.User], func(k kept) bool { return k.Revokes(i) })
@@ -286,6 +290,8 @@ func (l *List) apply(entry jetstream.KeyValueEntry) {
 	l.mu.Lock()
 	if f.Session != "" {
 		l.sessions[f.Session] = until
+	} else if f.Key != "" {
+		l.keys[f.Key] = struct{}{}
 	} else if !slices.ContainsFunc(l.users[f.User], func(k kept) bool { return k.Fact == f }) {
 		l.users[f.User] = append(l.users[f.User], kept{f, until})
 	}
@@ -317,4 +323,4 @@ func (l *List) forget(now time.Time) {
 }
 
 // count updates the number of what is known. The caller holds mu.
-func (l *List) count() { l.known.Store(int64(len(l.sessions) + len(l.users))) }
+func (l *List) count() { l.known.Store(int64(len(l.sessions) + len(l.users) + len(l.keys))) }

@@ -1,147 +1,229 @@
 package system_test
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"slices"
+	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/code"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
 )
 
-// Every endpoint lets in the keys that it declares and no other, and no key sees another organizer's things.
-func TestKeyMatrix(t *testing.T) {
-	cfg := config(t.TempDir())
-	cfg.Sandbox = true
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	s.set(admin, api.RatePerKey.Key(), "0")
-	_, owner := s.join("owner@example.org")
-	_, rival := s.join("rival@example.org")
-	ours, theirs := s.concert(owner, 10, 0), s.concert(rival, 10, 0)
-	keys := map[string]string{}
-	at := "/v1/organizers/" + ours.OrganizerID.String() + "/api-keys"
-	for _, scope := range api.Scopes() {
-		keys[scope] = call[api.APIKeySecret](s, 201, "POST", at, owner, map[string]any{"name": scope, "scopes": []string{scope}}).Secret
-	}
-	for _, d := range api.All() {
-		if d.Access == rpc.Internal || d.Access == rpc.Public {
-			continue
-		}
-		path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
-		for scope, key := range keys {
-			got, err := s.send(d.Method, path, key, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if slices.Contains(d.Scopes, scope) {
-				if got.status == http.StatusUnauthorized || got.status == http.StatusForbidden {
-					t.Errorf("%s %s with a key for %s: %d %s", d.Method, d.Path, scope, got.status, got.body)
-				}
-			} else if got.status != http.StatusForbidden {
-				t.Errorf("%s %s with a key for %s: %d %s, want 403", d.Method, d.Path, scope, got.status, got.body)
-			}
-		}
-	}
-	sale := func(e api.Event) api.NewSale {
-		return api.NewSale{EventID: e.ID, Items: seats(e, 1).Items, Payment: api.BoxOfficePayment{Method: api.PaidNot}}
-	}
-	sold := call[api.Sale](s, 201, "POST", "/v1/box-office/sales", keys[api.ScopeSell], sale(ours))
-	s.refused("forbidden", "POST", "/v1/box-office/sales", keys[api.ScopeSell], sale(theirs))
-	doors := "/admissions"
-	in := call[api.AdmissionResult](s, 200, "POST", "/v1/events/"+ours.ID.String()+doors, keys[api.ScopeDoor], api.Admission{Code: sold.Tickets[0].Code})
-	if in.Result != api.Admitted {
-		t.Errorf("admitted by a key: %+v", in)
-	}
-	scans := call[api.List[api.Scan]](s, 200, "GET", "/v1/events/"+ours.ID.String()+doors, owner, nil).Items
-	if len(scans) != 1 || !strings.HasPrefix(scans[0].By, "key_") {
-		t.Errorf("scans are %+v", scans)
-	}
-	order := call[api.Order](s, 200, "GET", "/v1/orders/"+sold.OrderID.String(), keys[api.ScopeRead], nil)
-	if order.UserID != api.BoxOfficeBuyer {
-		t.Errorf("the order of a key belongs to %s", order.UserID)
-	}
-	foreign := call[api.Order](s, 201, "POST", "/v1/orders", owner, seats(theirs, 1))
-	s.refused("not_found", "GET", "/v1/orders/"+foreign.ID.String(), keys[api.ScopeRead], nil)
-	s.refused("not_found", "GET", "/v1/orders/"+sold.OrderID.String(), call[api.APIKeySecret](s, 201, "POST",
-		"/v1/organizers/"+theirs.OrganizerID.String()+"/api-keys", rival, map[string]any{"name": "x", "scopes": []string{"read"}}).Secret, nil)
-	for _, path := range []string{"/attendees", "/orders", "/analytics"} {
-		s.refused("forbidden", "GET", "/v1/events/"+theirs.ID.String()+path, keys[api.ScopeRead], nil)
-	}
+// keyed is a system with two gateways and a venue, whose keys are changed while people come and go.
+type keyed struct {
+	*pair
+	*hall
+	database string
+}
 
-	list := call[api.List[api.APIKey]](s, 200, "GET", at, owner, nil).Items
-	if len(list) != len(keys) || strings.Contains(fmt.Sprint(list), keys[api.ScopeRead]) {
-		t.Errorf("keys are %+v", list)
+// ripen has the newest key of a purpose shown for long enough.
+func (k *keyed) ripen(t *testing.T, service, id string) {
+	t.Helper()
+	db, err := store.Open(t.Context(), k.database, service, nil, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// Of money that a person would have to prove themselves for, a key gives nothing back.
-	costly := s.concert(owner, 5, 30000)
-	paid := call[api.Order](s, 201, "POST", "/v1/orders", owner, seats(costly, 1))
-	s.pay(owner, paid)
-	payment := call[api.Order](s, 200, "GET", "/v1/orders/"+paid.ID.String(), keys[api.ScopeRefund], nil).PaymentID
-	refunds := "/v1/payments/" + payment.String() + "/refunds"
-	if p := s.refused("forbidden", "POST", refunds, keys[api.ScopeRefund], api.NewRefund{}); len(p.Errors) != 1 || p.Errors[0].Field != "amount" {
-		t.Errorf("a large refund by a key: %+v", p)
-	}
-	call[api.Refund](s, 201, "POST", refunds, keys[api.ScopeRefund], api.NewRefund{Amount: &api.Money{Amount: 100, Currency: "EUR"}})
-	// What a key sells is said to be by it, and names no person.
-	for _, l := range s.lines(admin, 1, url.Values{"act": {"ticketing.create_sale"}, "object": {sold.OrderID.String()}}) {
-		if api.KeyPrefix+strings.TrimPrefix(l.By.KeyID.String(), "key_") != keys[api.ScopeSell][:len(api.KeyPrefix)+26] || l.By.UserID != "" ||
-			l.By.Service != "" || l.By.Address == "" {
-			t.Errorf("the sale was made by %+v", l.By)
-		}
-		if of := s.lines(admin, 1, url.Values{"user": {l.By.KeyID.String()}}); len(of) != 1 || of[0].ID != l.ID {
-			t.Errorf("the key did %+v", of)
-		}
-	}
-	for _, bad := range []string{"starlight_", "starlight_x", api.KeyPrefix + strings.Repeat("0", 26) + "_" + strings.Repeat("0", 64)} {
-		s.refused("unauthenticated", "GET", "/v1/events", bad, nil)
+	defer db.Close()
+	err = db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE signing_keys SET created_at = ? WHERE id = ?", store.Time(time.Now().AddDate(0, 0, -8)), id)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
-// A key that is deleted, or whose secret is another one, is refused by every gateway within a second, and by one that
-// has not heard of it before.
-func TestKeysEndEverywhere(t *testing.T) {
-	p := startPair(t)
-	p.set(p.admin, api.RatePerKey.Key(), "0")
-	_, owner := p.join("owner@example.org")
-	at := "/v1/organizers/" + p.concert(owner, 10, 0).OrganizerID.String() + "/api-keys"
-	end := func(what string, do func(path string) (still string)) {
-		t.Helper()
-		k := call[api.APIKeySecret](p.site, 201, "POST", at, owner, map[string]any{"name": what, "scopes": []string{api.ScopeRead, api.ScopeSell}})
-		for _, s := range p.sites {
-			call[any](s, 200, "GET", "/v1/events", k.Secret, nil)
-		}
-		still := do(at + "/" + k.ID.String())
-		refused := func(sites ...*site) error {
-			for i, s := range sites {
-				for _, call := range [][2]string{{"GET", "/v1/events"}, {"POST", "/v1/box-office/sales"}} {
-					if got, err := s.send(call[0], call[1], k.Secret, nil); err != nil || got.status != http.StatusUnauthorized {
-						return fmt.Errorf("%s, gateway %d: %s %s: %d %s %v", what, i, call[0], call[1], got.status, got.body, err)
-					}
+// rotate makes the next key, which signs at once.
+func (k *keyed) rotate(t *testing.T, service, purpose string) string {
+	t.Helper()
+	id, _, err := system.Rotate(t.Context(), k.database, purpose, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.ripen(t, service, id)
+	return id
+}
+
+func (k *keyed) withdraw(t *testing.T, purpose, id string) {
+	t.Helper()
+	if _, err := system.Withdraw(t.Context(), k.database, purpose, id, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kidOf returns the key that has signed an access token.
+func (k *keyed) kidOf(t *testing.T, token string) string {
+	t.Helper()
+	head, _, _ := strings.Cut(token, ".")
+	text, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named struct{ Kid string }
+	if err := json.Unmarshal(text, &named); err != nil {
+		t.Fatal(err)
+	}
+	return named.Kid
+}
+
+// keyOf returns the key that has signed the code of a ticket.
+func keyOf(t api.Ticket) string {
+	signed, _ := code.Parse(t.Code)
+	return signed.KeyID
+}
+
+// tokenOf returns the access token of an answer to a login or a refresh.
+func tokenOf(a answer) string {
+	var tokens api.Tokens
+	_ = json.Unmarshal(a.body, &tokens) // a token that is none is refused
+	return tokens.AccessToken
+}
+
+// Keys of access tokens and of tickets follow one another while people read, log in and buy at two gateways, and nobody
+// notices. A stolen key ends at once, and with it what it has signed, and nothing else: sessions and tickets stay.
+func TestKeysRotateAndAreWithdrawn(t *testing.T) {
+	t.Parallel()
+	cfg := config(t.TempDir())
+	cfg.Leaf, cfg.Sandbox = "127.0.0.1:0", true
+	hub, sys, _ := start(t, cfg)
+	k := &keyed{pair: &pair{site: hub, cfg: cfg, sys: sys}, database: "sqlite:" + filepath.Join(cfg.Data, "sql")}
+	k.sites = []*site{hub, k.gateway()}
+	k.admin = hub.login(adminEmail)
+	hub.unlimited(k.admin)
+	_, owner := hub.join("owner@example.org")
+	_, buyer := hub.join("buyer@example.org")
+	k.hall = &hall{hub: hub, owner: owner, event: hub.concert(owner, 1000, 0), cfg: cfg}
+	old := k.buy(t, buyer, 4)
+	k.open(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
+	at := freeAddress(t)
+	k.p = spawn(t, "starlight", nil, "edge", "--venue", k.venue.ID.String(), "--hub", "nats-leaf://"+k.line.Addr, "--creds", k.creds,
+		"--data", k.folder, "--http", at)
+	k.edge = &site{t: t, url: "http://" + at}
+	k.take(t)
+
+	// Load: everybody is served, whatever happens to the keys.
+	ctx, stop := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	var served atomic.Int64
+	for i := range 4 {
+		done.Go(func() {
+			s := k.sites[i%2]
+			for ctx.Err() == nil {
+				got, err := s.send("POST", "/v1/sessions", "", api.Login{Email: "buyer@example.org", Password: password})
+				if err != nil || got.status != 201 {
+					t.Errorf("a login: %d %s %v", got.status, got.body, err)
+					return
 				}
-				if still != "" {
-					call[any](s, 200, "GET", "/v1/events", still, nil)
+				for range 20 {
+					if got, err := k.sites[(i+1)%2].send("GET", "/v1/me/tickets", tokenOf(got), nil); err != nil || got.status != 200 {
+						t.Errorf("a read: %d %s %v", got.status, got.body, err)
+						return
+					}
+					served.Add(1)
 				}
 			}
-			return nil
-		}
-		testkit.Eventually(t, knownWithin, func() error { return refused(p.sites...) })
-		if err := refused(p.gateway()); err != nil {
-			t.Error(err)
-		}
+		})
 	}
-	end("deleted", func(path string) string {
-		call[any](p.sites[1], 204, "DELETE", path, owner, nil)
-		return ""
+	first := k.kidOf(t, buyer)
+	second := k.rotate(t, "user", "access")
+	testkit.Eventually(t, 90*time.Second, func() error { // instances read the keys every minute, and when they are asked
+		if now := k.kidOf(t, hub.login("buyer@example.org")); now != second {
+			return fmt.Errorf("%s signs", now)
+		}
+		return nil
 	})
-	end("rotated", func(path string) string {
-		return call[api.APIKeySecret](p.sites[1], 200, "POST", path+"/rotate", owner, map[string]int{"grace": 0}).Secret
+	call[any](k.sites[1], 200, "GET", "/v1/me", buyer, nil) // of the first key
+
+	// Tickets, with the line cut.
+	heal := k.line.Pause()
+	k.rotate(t, "ticketing", "tickets")
+	var fresh []api.Ticket
+	testkit.Eventually(t, 90*time.Second, func() error {
+		fresh = k.buy(t, buyer, 1)
+		if keyOf(fresh[0]) == keyOf(old[0]) {
+			return errors.New("the first key signs")
+		}
+		return nil
 	})
+	if got := k.atVenue(t, old[0]); got != api.Admitted {
+		t.Errorf("an old ticket at a venue without a line: %s", got)
+	}
+	heal()
+	testkit.Eventually(t, 60*time.Second, func() error {
+		if got := k.atVenue(t, fresh[0]); got != api.Admitted {
+			return fmt.Errorf("a new ticket with the line back: %s", got)
+		}
+		return nil
+	})
+	if got := k.atVenue(t, old[1]); got != api.Admitted {
+		t.Errorf("an old ticket with the line back: %s", got)
+	}
+	stop()
+	done.Wait()
+	if served.Load() < 100 {
+		t.Errorf("only %d requests were served", served.Load())
+	}
+
+	// A stolen key of access tokens.
+	stolen := hub.login("buyer@example.org")
+	session := call[api.Tokens](hub, 201, "POST", "/v1/sessions", "", api.Login{Email: "buyer@example.org", Password: password})
+	k.withdraw(t, "access", second)
+	testkit.Eventually(t, 3*time.Second, func() error { return refuses(k.sites, stolen) })
+	if err := refuses([]*site{k.gateway()}, stolen); err != nil {
+		t.Errorf("at a gateway that was started since: %v", err)
+	}
+	for _, s := range k.sites {
+		call[any](s, 200, "GET", "/v1/me", buyer, nil) // the first key was not stolen
+	}
+	testkit.Eventually(t, 20*time.Second, func() error {
+		got, err := hub.send("POST", "/v1/sessions/refresh", "", api.Refresh{RefreshToken: session.RefreshToken})
+		if err == nil && got.status != 200 {
+			return fmt.Errorf("%d %s", got.status, got.body)
+		}
+		session.AccessToken = tokenOf(got)
+		return err
+	})
+	testkit.Eventually(t, 20*time.Second, func() error {
+		got, err := k.sites[1].send("GET", "/v1/me", session.AccessToken, nil)
+		if err != nil {
+			return err
+		}
+		return got.is(200, "")
+	})
+	if k.kidOf(t, session.AccessToken) != first {
+		t.Error("the key before does not sign again while the next is too new")
+	}
+
+	// A stolen key of tickets.
+	k.withdraw(t, "tickets", keyOf(old[2]))
+	testkit.Eventually(t, 30*time.Second, func() error { // what the venue decides is refused at the next answer of the hub
+		if got := k.atVenue(t, old[2]); got != api.InvalidCode {
+			return fmt.Errorf("a code of the stolen key: %s", got)
+		}
+		return nil
+	})
+	again := call[api.List[api.Ticket]](hub, 200, "GET", "/v1/orders/"+old[2].OrderID.String()+"/tickets", buyer, nil).Items
+	if keyOf(again[2]) == keyOf(old[2]) {
+		t.Fatal("the code is still of the stolen key")
+	}
+	if got := k.atVenue(t, again[2]); got != api.Admitted {
+		t.Errorf("the ticket with its new code: %s", got)
+	}
+	lines := hub.lines(k.admin, 2, map[string][]string{"act": {"auth.withdraw"}})
+	if len(lines) != 2 || lines[1].Object != second || lines[0].By.Service != "admin" {
+		t.Errorf("the audit log has %+v", lines)
+	}
 }

@@ -23,7 +23,9 @@ type authCommand struct {
 	Init  authInit  `cmd:"" help:"Write keys, accounts and credentials, and the configuration of outside servers."`
 	Venue authVenue `cmd:"" help:"Write the credentials of a venue's computer, or end those that it has."`
 
-	Rotate authRotate `cmd:"" help:"Make the next key that signs access tokens or tickets. What earlier ones have signed stays good."`
+	Rotate   authRotate   `cmd:"" help:"Make the next key that signs access tokens or tickets. What earlier ones have signed stays good."`
+	Withdraw authWithdraw `cmd:"" help:"End a signing key that was stolen, at once: what it has signed is good no more."`
+
 	Rewrap authRewrap `cmd:"" help:"Seal all secrets in the databases by the first key of STARLIGHT_KEY."`
 }
 
