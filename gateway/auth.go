@@ -24,11 +24,11 @@ import (
 )
 
 const (
-	leeway      = 5 * time.Second  // for clocks that disagree
-	keysAge     = 5 * time.Minute  // after which the keys are read again, so that a withdrawn one ends
-	keysPause   = 10 * time.Second // the least time between two readings, whatever tokens come in
-	keysRetry   = time.Second      // the same after a failed reading
-	mostTokens  = 100_000          // verified tokens that are remembered
+	leeway      = 5 * time.Second // for clocks that disagree
+	keysAge     = 5 * time.Minute // after which the keys are read again, so that a withdrawn one ends
+	keysPause   = time.Second     // the least time between two readings, whatever tokens come in
+	keysRetry   = time.Second     // the same after a failed reading
+	mostTokens  = 100_000         // verified tokens that are remembered
 	keysTimeout = 2 * time.Second
 )
 

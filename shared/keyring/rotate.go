@@ -31,10 +31,10 @@ func (r *Ring) Lead() time.Duration {
 	return Lead
 }
 
-// lookEvery is how often Run reads the keys, and withdrawnEvery how often it looks whether one was withdrawn.
+// lookEvery is how often Run reads the keys, and changedEvery how often it looks whether one was made or withdrawn.
 const (
-	lookEvery      = time.Minute
-	withdrawnEvery = time.Second
+	lookEvery    = time.Minute
+	changedEvery = time.Second
 )
 
 // Schedule says when keys are replaced.
@@ -64,9 +64,9 @@ func (r *Ring) Rotate(ctx context.Context) error {
 // ErrUnknown is returned by Withdraw.
 var ErrUnknown = errors.New("keyring: there is no such key")
 
-// Withdraw deletes a key, because it was stolen: what it has signed is good no more. If it was the newest, another takes
-// its place; the newest of those that were shown for long enough signs, and without one the oldest, at once. note is part
-// of the transaction. Instances know within a second or two (see Run).
+// Withdraw deletes a key, because it was stolen: what it has signed is good no more. If it was the newest, another
+// takes its place; the newest of those that were shown for long enough signs, and without one the oldest, at once. note
+// is part of the transaction. Instances know within a second or two (see Run).
 func (r *Ring) Withdraw(ctx context.Context, id string, note func(context.Context, bun.Tx) error) error {
 	if err := r.reload(ctx); err != nil {
 		return err
@@ -123,7 +123,7 @@ func (r *Ring) insert(ctx context.Context, tx bun.Tx, generation int64) error {
 func (r *Ring) Run(ctx context.Context, s Schedule) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	look := time.NewTicker(withdrawnEvery)
+	look := time.NewTicker(changedEvery)
 	defer look.Stop()
 	tend := true
 	for {
@@ -144,13 +144,14 @@ func (r *Ring) Run(ctx context.Context, s Schedule) error {
 	}
 }
 
-// stale reports whether a key is known here that is there no more. A database that is away says nothing.
+// stale reports whether other keys are known here than are there. A database that is away says nothing.
 func (r *Ring) stale(ctx context.Context) bool {
 	var there []string
 	err := r.db.Read().NewRaw("SELECT id FROM signing_keys WHERE purpose = ?", r.purpose).Scan(ctx, &there)
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return err == nil && slices.ContainsFunc(r.order, func(k key) bool { return !slices.Contains(there, k.id) })
+	gone := func(k key) bool { return !slices.Contains(there, k.id) }
+	return err == nil && (len(there) != len(r.order) || slices.ContainsFunc(r.order, gone))
 }
 
 // tend reads the keys, makes the next one if that is due, and deletes those that verify nothing any more.

@@ -76,7 +76,8 @@ func Open(ctx context.Context, cfg Config) (*List, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &List{kv: cfg.KV, log: cfg.Log, grace: cfg.Grace, start: time.Now(), sessions: map[ids.Session]time.Time{},
-		users: map[ids.User][]kept{}, keys: map[string]struct{}{}, followers: map[*follower]struct{}{}, done: make(chan struct{})}
+		users: map[ids.User][]kept{}, keys: map[string]struct{}{},
+		followers: map[*follower]struct{}{}, done: make(chan struct{})}
 	if cfg.Registry != nil {
 		cfg.Registry.GaugeFunc("starlight_revocations", "Ended sessions and changed people that tokens may still name.",
 			func() float64 { return float64(l.known.Load()) })

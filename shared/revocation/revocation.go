@@ -2,8 +2,9 @@
 // and every gateway watches it, so that each knows within a second.
 //
 // A fact, once true, stays true: the session with this id has ended; tokens of this person from before that generation
-// are no longer good; the key with this id was withdrawn, and nothing that it has signed is good. Facts have keys of their own and may be written twice, in any order. The bucket keeps them for as
-// long as a token could live that they take back.
+// are no longer good; the key with this id was withdrawn, and nothing that it has signed is good. Facts have keys of
+// their own and may be written twice, in any order. The bucket keeps them for as long as a token could live that they
+// take back.
 package revocation
 
 import (

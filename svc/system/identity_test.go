@@ -272,7 +272,10 @@ func (p *pair) states() map[string]func(u api.User, email, token string) {
 		"logged out": func(_ api.User, _, token string) {
 			call[any](p.site, 204, "DELETE", "/v1/sessions/current", token, nil)
 		},
-		"demoted": func(u api.User, _, _ string) { p.promote(u.ID) },
+		"demoted": func(u api.User, _, _ string) { p.promote(u.ID) }, // of administrators alone
+		"locked": func(u api.User, _, _ string) {
+			call[any](p.site, 200, "PUT", "/v1/users/"+u.ID.String()+"/lock", p.admin, nil)
+		},
 		"deleted": func(_ api.User, _, token string) {
 			call[any](p.site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
 		},
@@ -283,23 +286,60 @@ func (p *pair) states() map[string]func(u api.User, email, token string) {
 	}
 }
 
-// Every endpoint that reads an identity, by what has become of the identity, at both gateways. The person was an
-// administrator, so no other rule is in the way.
+// ranks are who a person may be. Each makes one of a new account.
+func (p *pair) ranks() map[string]func(u api.User, token string) {
+	start := time.Now().AddDate(0, 1, 0).UTC().Truncate(time.Second)
+	draft := func(token string) api.Event {
+		return call[api.Event](p.site, 201, "POST", "/v1/events", token, api.NewEvent{Name: "Draft", StartsAt: start,
+			EndsAt: start.Add(time.Hour), Timezone: "UTC", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"},
+			TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
+	}
+	event := p.concert(p.admin, 100, 0)
+	return map[string]func(u api.User, token string){
+		"administrator": func(u api.User, _ string) { p.promote(u.ID, "admin") }, // no other rule is in the way
+		"organizer":     func(_ api.User, token string) { draft(token) },
+		"manager": func(u api.User, _ string) {
+			call[any](p.site, 200, "PUT", "/v1/events/"+event.ID.String()+"/team/"+u.ID.String(), p.admin,
+				map[string]string{"role": api.RoleManager})
+		},
+		"buyer": func(_ api.User, token string) {
+			call[api.Order](p.site, 201, "POST", "/v1/orders", token, seats(event, 1))
+		},
+	}
+}
+
+// Every endpoint that reads an identity, by who the person is and what has become of the identity, at both gateways.
 func TestDenyMatrix(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
 	checked := 0
+	for rank, become := range p.ranks() {
+		checked += p.deny(rank, become)
+	}
+	checked += p.denyWithoutFactor()
+	if checked < 5000 {
+		t.Errorf("only %d were tried", checked)
+	}
+}
+
+// deny tries everything as a person of a rank in each state, and returns how much that was.
+func (p *pair) deny(rank string, become func(u api.User, token string)) (checked int) {
+	t := p.t
+	t.Helper()
 	for state, end := range p.states() {
-		email := strings.ReplaceAll(state, " ", "-") + "@example.org"
-		u, _ := p.join(email)
-		p.promote(u.ID, "admin")
+		if state == "demoted" && rank != "administrator" {
+			continue
+		}
+		email := rank + "-" + strings.ReplaceAll(state, " ", "-") + "@example.org"
+		u, first := p.join(email)
+		become(u, first)
 		token := p.login(email)
 		for _, s := range p.sites {
-			call[any](s, 200, "GET", "/v1/config", token, nil)
+			call[any](s, 200, "GET", "/v1/me", token, nil)
 		}
 		end(u, email, token)
 		if state != "valid" {
-			p.ended(state, token, false)
+			p.ended(rank+", "+state, token, false)
 		}
 		for _, d := range api.All() {
 			if d.Access == rpc.Public || d.Access == rpc.Internal || state == "valid" && ends(d) {
@@ -313,15 +353,12 @@ func TestDenyMatrix(t *testing.T) {
 				}
 				checked++
 				if (got.status == 401) != (state != "valid") {
-					t.Errorf("%s %s, %s, gateway %d: %d %s", d.Method, d.Path, state, i, got.status, got.body)
+					t.Errorf("%s %s, %s, %s, gateway %d: %d %s", d.Method, d.Path, rank, state, i, got.status, got.body)
 				}
 			}
 		}
 	}
-	checked += p.denyWithoutFactor()
-	if checked < 500 {
-		t.Errorf("only %d were tried", checked)
-	}
+	return checked
 }
 
 // ends reports whether an endpoint ends the identity that calls it, whatever it is sent.

@@ -57,8 +57,8 @@ func (c authWithdraw) Run(s *streams) error {
 	}
 	lost := "access tokens that it has signed are refused within seconds, and clients refresh them; sessions stay"
 	if c.Purpose == keyring.Tickets {
-		lost = "codes that it has signed are refused within seconds, at venues as soon as they have a line; their holders " +
-			"find new ones at the order, and printed ones are good no more"
+		lost = "codes that it has signed are refused within seconds, at venues as soon as they have a line; their " +
+			"holders find new ones at the order, and printed ones are good no more"
 	}
 	_, err = fmt.Fprintf(s.out, "the key %s is withdrawn, and %s signs (%s): %s\n", c.Key, signs, c.Purpose, lost)
 	return err
