@@ -86,7 +86,8 @@ var (
 		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.",
 		settings.Between(time.Second, time.Hour))
 	RefundStepUp = settings.Int("payment.refund_step_up", 20000,
-		"Refunds of more than this, in minor units of their currency, need a fresh proof of who makes them; 0 means "+
+		"Refunds of more than this in a day (UTC) by one person, in minor units of their currency, need a fresh "+
+			"proof of who makes them; 0 means "+
 			"that none do.", settings.Between(0, 1000000000))
 	CallbackRetention = settings.Duration("payment.callback_retention", 30*24*time.Hour,
 		"How long the callbacks of payment providers are kept once they have been dealt with. Providers repeat a "+

@@ -327,8 +327,8 @@ func (p *pair) deny(rank string, become func(u api.User, token string)) (checked
 	t := p.t
 	t.Helper()
 	for state, end := range p.states() {
-		if state == "demoted" && rank != "administrator" {
-			continue
+		if state == "demoted" && rank != "administrator" || state == "locked" && rank == "administrator" {
+			continue // others have no role, and an administrator is demoted first
 		}
 		email := rank + "-" + strings.ReplaceAll(state, " ", "-") + "@example.org"
 		u, first := p.join(email)

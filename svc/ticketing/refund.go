@@ -50,12 +50,12 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 	return &due, nil
 }
 
-// moreThan is the fault of a caller who would give more money back at once than goes without a fresh proof of a person.
+// moreThan is the fault of a caller who would give more money back in a day than goes without a fresh proof of a person.
 func moreThan(ctx context.Context, most int64) error {
 	if !rpc.Caller(ctx).IsKey() {
 		return rpc.StepUpNeeded()
 	}
-	return fault.New(fault.Forbidden, "a key gives back less money at once; a person has to do this").
+	return fault.New(fault.Forbidden, "a key gives back less money in a day; a person has to do this").
 		About("amount", fmt.Sprintf("must be at most %d for a key", most))
 }
 

@@ -1,6 +1,7 @@
 package ticketing
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -425,5 +427,48 @@ func TestSeatOfAnAdmittedTicketIsNotSoldAgain(t *testing.T) {
 			return nil
 		})
 		h.audit()
+	})
+}
+
+// Many small refunds of a day count as one, for one person and currency. One with a fresh proof does not count.
+func TestSmallRefundsAddUp(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		h.clock.Set(h.clock.Now().UTC().Truncate(24 * time.Hour).Add(time.Hour))
+		offer := h.publish(10, 1000)
+		b := h.buy(offer, 5)
+		if err := h.live.Change(api.RefundStepUp.Is(2000)); err != nil {
+			t.Fatal(err)
+		}
+		organizer := ownerOf(offer)
+		give := func(ctx context.Context, amount int64) (api.RefundOrder, error) {
+			req := b.refund(&api.Money{Amount: amount, Currency: "EUR"})
+			_, err := do(ctx, h, api.DecideRefund, req)
+			return req, err
+		}
+		first, err := give(h.as(organizer), 1500)
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(h.as(organizer), h, api.DecideRefund, first) // asked again, it counts once
+		if _, err := give(h.as(organizer), 500); err != nil {
+			t.Errorf("as much as goes: %v", err)
+		}
+		for range 2 { // what was refused does not count
+			if _, err := give(h.as(organizer), 1); !fault.Is(err, fault.Forbidden) || fault.From(err).Fields[0].Field != "step_up" {
+				t.Errorf("one more: %v", err)
+			}
+		}
+		if _, err := give(h.as(person(), rpc.RoleAdmin), 100); err != nil {
+			t.Errorf("by another person: %v", err)
+		}
+		fresh := rpc.WithPrincipal(t.Context(), rpc.Principal{User: organizer, Fresh: true})
+		if _, err := give(fresh, 1000); err != nil {
+			t.Errorf("with a fresh proof: %v", err)
+		}
+		h.clock.Advance(24 * time.Hour)
+		if _, err := give(h.as(organizer), 100); err != nil {
+			t.Errorf("a day later: %v", err)
+		}
 	})
 }

@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -97,7 +99,8 @@ type refundLine struct {
 	KeepTickets bool         `json:"keep_tickets,omitempty"`
 }
 
-// refund decides about one order, if that is no more than most. Deciding again under one id gives the same decision.
+// refund decides about one order, if what the caller gives back in the day is no more than most. Deciding again under
+// one id gives the same decision.
 func (db ticketStore) refund(
 	ctx context.Context, req *api.RefundOrder, most int64, now time.Time,
 ) (api.RefundDue, error) {
@@ -119,8 +122,14 @@ func (db ticketStore) refund(
 		if err != nil {
 			return err
 		}
-		if due = d.due; due.Amount.Amount > most {
-			return moreThan(ctx, most)
+		if due = d.due; most < math.MaxInt64 {
+			sum, err := sumOfDay(ctx, tx, due.Amount, now)
+			if err != nil {
+				return err
+			}
+			if sum > most {
+				return moreThan(ctx, most)
+			}
 		}
 		line := refundLine{due.PaymentID, row.ID, due.Amount, due.Tickets, req.KeepTickets}
 		if err := auditlog.Add(ctx, tx, "ticketing", auditlog.Act{Act: "payment.refund", At: now,
@@ -130,6 +139,14 @@ func (db ticketStore) refund(
 		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return due, err
+}
+
+// sumOfDay adds an amount to what the caller has given back in the day, and returns the sum.
+func sumOfDay(ctx context.Context, tx tx, amount api.Money, now time.Time) (sum int64, err error) {
+	err = tx.NewRaw(`INSERT INTO refund_days AS d (caller, day, currency, amount) VALUES (?, ?, ?, ?)
+		ON CONFLICT (caller, day, currency) DO UPDATE SET amount = d.amount + excluded.amount RETURNING amount`,
+		rpc.Caller(ctx).ID(), now.UTC().Truncate(24*time.Hour), amount.Currency, amount.Amount).Scan(ctx, &sum)
+	return sum, err
 }
 
 // reversalOf is the id of the refund by which a sale is taken back, here or at a venue.

@@ -248,10 +248,11 @@ func (e Eraser) sales(ctx context.Context, event ids.Event) (n int, err error) {
 	}
 }
 
-// offers deletes offers of tickets that were made before a time, however they ended.
+// offers deletes offers of tickets that were made before a time, however they ended, and the sums of days until then.
 func (e Eraser) offers(ctx context.Context, before time.Time) error {
 	_, err := e.delete(ctx, "DELETE FROM ticket_offers WHERE created_at < ?", before)
-	return err
+	_, sums := e.delete(ctx, "DELETE FROM refund_days WHERE day < ?", before)
+	return errors.Join(err, sums)
 }
 
 func (e Eraser) delete(ctx context.Context, query string, arg any) (n int, err error) {
