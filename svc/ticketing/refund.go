@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -50,13 +51,27 @@ func (s *Service) decideRefund(ctx context.Context, req *api.RefundOrder) (*api.
 	return &due, nil
 }
 
-// moreThan is the fault of a caller who would give more money back in a day than goes without a fresh proof of a person.
+// moreThan is the fault of a caller who would give more money back in a day than goes without a fresh proof of a
+// person.
 func moreThan(ctx context.Context, most int64) error {
 	if !rpc.Caller(ctx).IsKey() {
 		return rpc.StepUpNeeded()
 	}
 	return fault.New(fault.Forbidden, "a key gives back less money in a day; a person has to do this").
 		About("amount", fmt.Sprintf("must be at most %d for a key", most))
+}
+
+// sumOfDay adds an amount to what the caller has given back in the day, and returns the sum.
+func sumOfDay(ctx context.Context, tx tx, amount api.Money, now time.Time) (sum int64, err error) {
+	err = tx.NewRaw(`INSERT INTO refund_days AS d (caller, day, currency, amount) VALUES (?, ?, ?, ?)
+		ON CONFLICT (caller, day, currency) DO UPDATE SET amount = d.amount + excluded.amount RETURNING amount`,
+		rpc.Caller(ctx).ID(), now.UTC().Truncate(24*time.Hour), amount.Currency, amount.Amount).Scan(ctx, &sum)
+	return sum, err
+}
+
+// reversalOf is the id of the refund by which a sale is taken back, here or at a venue.
+func reversalOf(order ids.Order) ids.Refund {
+	return ids.Derive[ids.RefundKind]("reversal", order.String())
 }
 
 // decision is what is taken back of a paid order.

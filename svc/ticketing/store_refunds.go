@@ -12,7 +12,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -139,19 +138,6 @@ func (db ticketStore) refund(
 		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return due, err
-}
-
-// sumOfDay adds an amount to what the caller has given back in the day, and returns the sum.
-func sumOfDay(ctx context.Context, tx tx, amount api.Money, now time.Time) (sum int64, err error) {
-	err = tx.NewRaw(`INSERT INTO refund_days AS d (caller, day, currency, amount) VALUES (?, ?, ?, ?)
-		ON CONFLICT (caller, day, currency) DO UPDATE SET amount = d.amount + excluded.amount RETURNING amount`,
-		rpc.Caller(ctx).ID(), now.UTC().Truncate(24*time.Hour), amount.Currency, amount.Amount).Scan(ctx, &sum)
-	return sum, err
-}
-
-// reversalOf is the id of the refund by which a sale is taken back, here or at a venue.
-func reversalOf(order ids.Order) ids.Refund {
-	return ids.Derive[ids.RefundKind]("reversal", order.String())
 }
 
 // reverseSale takes back what is left of a sale at a counter, and reports whether that was not done before.
