@@ -115,7 +115,7 @@ func (p *proxy) admit(x *exchange) error {
 	if err := p.identify(x); err != nil {
 		return err
 	}
-	return p.g.limitPerson(x)
+	return p.g.limitPerson(x, p.spec.Limit)
 }
 
 // asker returns how the service is asked, for the answer or the part of it that is named.
@@ -198,7 +198,13 @@ func (p *proxy) credentials(x *exchange) (verified, error) {
 		if token = bytes.TrimSpace(token); bytes.HasPrefix(token, []byte(api.KeyPrefix)) {
 			return p.g.auth.verifyKey(x, string(token), p.spec.Sensitive, x.rc.IsGet() || x.rc.IsHead())
 		}
+		if isOrderToken(token) {
+			return p.guest(x, string(token))
+		}
 		return p.g.auth.verify(token)
+	}
+	if token := x.rc.QueryArgs().Peek(tokenParam); p.spec.Guests && x.rc.IsGet() && len(token) > 0 {
+		return p.guest(x, string(token))
 	}
 	if ticket := x.rc.QueryArgs().Peek(ticketParam); p.spec.Live.Is() && x.rc.IsGet() && len(ticket) > 0 {
 		return p.g.auth.redeem(x, string(ticket))
@@ -214,6 +220,9 @@ func (p *proxy) params(x *exchange) (string, error) {
 	query := x.rc.URI().QueryString()
 	if p.spec.Live.Is() {
 		query = without(query, ticketParam)
+	}
+	if p.spec.Guests && p.spec.Method == "GET" {
+		query = without(query, tokenParam)
 	}
 	if p.spec.Waits != "" {
 		query = without(query, waitParam)

@@ -38,7 +38,7 @@ type limitKey struct {
 
 // period returns the time in which the tokens of a key come.
 func (k limitKey) period() time.Duration {
-	if k.by == byLogin || k.by == byReading {
+	if k.by == byLogin || k.by == byGuest || k.by == byReading {
 		return time.Minute
 	}
 	return time.Second
@@ -144,16 +144,21 @@ func (g *Gateway) limitAddress(x *exchange, class rpc.Limit) error {
 	return nil
 }
 
-// limitPerson counts a request for the person or the key that it is made for.
-func (g *Gateway) limitPerson(x *exchange) error {
+// limitPerson counts a request for the person or the key that it is made for, and those of callers without an identity
+// where the class says so.
+func (g *Gateway) limitPerson(x *exchange, class rpc.Limit) error {
 	by, rate := byPerson, api.RatePerPerson
-	if x.principal.IsKey() {
+	key := limitKey{name: x.principal.ID()}
+	switch {
+	case x.principal.IsKey():
 		by, rate = byKey, api.RatePerKey
-	}
-	key := limitKey{by: by, name: x.principal.ID()}
-	if key.name == "" {
+	case key.name != "":
+	case class == rpc.GuestLimit:
+		by, rate, key.address = byGuest, api.RateGuests, counted(x.address)
+	default:
 		return nil
 	}
+	key.by = by
 	if wait, ok := g.limits.spend(key, rate.Get(g.cfg.Settings)); !ok {
 		g.metrics.limited[by].Inc()
 		return fault.New(fault.RateLimited, "too many requests").After(wait)

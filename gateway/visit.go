@@ -40,6 +40,9 @@ func (g *Gateway) as(x *exchange, spec rpc.Spec, access string) (context.Context
 	}
 	switch {
 	case spec.Access == rpc.Public, spec.Access == rpc.Optional && access == "":
+		if err := g.limitPerson(x, spec.Limit); err != nil {
+			return nil, err
+		}
 	case access == "":
 		return nil, fault.New(fault.Unauthenticated, "sign in first")
 	default:
@@ -51,7 +54,7 @@ func (g *Gateway) as(x *exchange, spec rpc.Spec, access string) (context.Context
 		if err := p.accept(x, v); err != nil {
 			return nil, err
 		}
-		if err := g.limitPerson(x); err != nil {
+		if err := g.limitPerson(x, spec.Limit); err != nil {
 			return nil, err
 		}
 	}

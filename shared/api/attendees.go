@@ -100,9 +100,10 @@ var (
 		Timeout: workbookWithin, Workers: 4, Detail: workbookBound,
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the workbook has no such part"})}}
 	UpdateTicket = rpc.Endpoint[NewHolder, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "update_ticket",
-		Method: "PATCH", Path: "/v1/tickets/{id}", Access: rpc.User, Summary: "Say who comes with a ticket",
-		Detail: "For its owner, until it is used or revoked. The code stays good.",
-		Faults: hidden(notOwned, "the ticket was used, revoked or given away")}}
+		Method: "PATCH", Path: "/v1/tickets/{id}", Access: rpc.User, Guests: true,
+		Summary: "Say who comes with a ticket",
+		Detail:  "For its owner, until it is used or revoked. The code stays good.",
+		Faults:  hidden(notOwned, "the ticket was used, revoked or given away")}}
 )
 
 func attendeeEndpoints() []rpc.Descriptor {

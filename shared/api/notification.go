@@ -220,7 +220,7 @@ var (
 		Method: "POST", Path: "/v1/me/notifications/read", Access: rpc.User,
 		Summary: "Mark messages as read, or all of them"}}
 	FollowNotifications = rpc.Endpoint[rpc.None, LiveInbox]{Spec: rpc.Spec{Service: "notification", Name: "live",
-		Method: "GET", Path: "/v1/live", Access: rpc.User, Live: rpc.LiveByCaller(),
+		Method: "GET", Path: "/v1/live", Access: rpc.User, Guests: true, Live: rpc.LiveByCaller(),
 		Summary: "The caller's messages as they come"}}
 	GetPreferences = rpc.Endpoint[rpc.None, Preferences]{Spec: rpc.Spec{Service: "notification", Name: "preferences",
 		Method: "GET", Path: "/v1/me/notification-preferences", Access: rpc.User,
@@ -248,7 +248,7 @@ var (
 		Name: "announcements", Method: "GET", Path: "/v1/events/{id}/announcements", Access: rpc.User,
 		Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
 	GetTicketPages = rpc.Endpoint[OrderRef, rpc.Blob]{Spec: rpc.Spec{Service: "notification", Name: "ticket_pages",
-		Method: "GET", Path: "/v1/orders/{id}/tickets.pdf", Access: rpc.User,
+		Method: "GET", Path: "/v1/orders/{id}/tickets.pdf", Access: rpc.User, Guests: true,
 		Summary: "The caller's valid tickets of an order as PDF, one on each page, as the mail brings them"}}
 	GetUnsubscribePage = rpc.Endpoint[UnsubscribePage, rpc.Blob]{Spec: rpc.Spec{Service: "notification",
 		Name: "unsubscribe_page", Method: "GET", Path: "/v1/unsubscribe", Access: rpc.Public,

@@ -229,7 +229,8 @@ type RefundRef struct {
 // The endpoints of the payment service.
 var (
 	CreatePayment = rpc.Endpoint[NewPayment, Payment]{Spec: rpc.Spec{Service: "payment", Name: "create", Method: "POST",
-		Path: "/v1/orders/{id}/payments", Access: rpc.User, PassesOn: true, Status: 201, Location: "/v1/payments/{id}",
+		Path: "/v1/orders/{id}/payments", Access: rpc.User, Guests: true, PassesOn: true, Status: 201,
+		Location:   "/v1/payments/{id}",
 		Idempotent: true, Workers: 512, Queue: 4096, Timeout: 15 * time.Second, Summary: "Begin to pay an order",
 		Faults: rpc.Faults{fault.NotFound: "there is no such order, or the caller is not its buyer",
 			fault.Forbidden: "", fault.Conflict: "the order is paid, is being paid, costs nothing or has ended; the " +
@@ -237,7 +238,7 @@ var (
 			fault.Expired: "the order has lost its seats"}}}
 	GetPayment = rpc.Endpoint[PaymentRef, Payment]{Spec: rpc.Spec{Service: "payment", Scopes: orderKeys,
 		Name: "get", Method: "GET",
-		Path: "/v1/payments/{id}", Access: rpc.User, Summary: "Read a payment",
+		Path: "/v1/payments/{id}", Access: rpc.User, Guests: true, Summary: "Read a payment",
 		Faults: hidden(noPayment, "")}}
 	CreateRefund = rpc.Endpoint[NewRefund, Refund]{Spec: rpc.Spec{Service: "payment", Scopes: refundKeys,
 		Name: "refund", Method: "POST",
@@ -254,7 +255,7 @@ var (
 				"a ticket was used or given away; or " + inFlight}}}
 	ListRefunds = rpc.Endpoint[PaymentRef, List[Refund]]{Spec: rpc.Spec{Service: "payment", Scopes: orderKeys,
 		Name:   "refunds",
-		Method: "GET", Path: "/v1/payments/{id}/refunds", Access: rpc.User,
+		Method: "GET", Path: "/v1/payments/{id}/refunds", Access: rpc.User, Guests: true,
 		Summary: "The refunds of a payment, oldest first",
 		Faults:  hidden(noPayment, "")}}
 	RepeatRefund = rpc.Endpoint[RefundRef, Refund]{Spec: rpc.Spec{Service: "payment",
@@ -292,6 +293,7 @@ var (
 		Faults:  hidden("there is no such manual payment", "")}}
 	GetManualPayment = rpc.Endpoint[ManualPaymentRef, ManualPayment]{Spec: rpc.Spec{Service: "payment",
 		Name: "manual_payment", Method: "GET", Path: "/v1/manual/payments/{reference}", Access: rpc.User,
+		Guests:  true,
 		Summary: "Find a manual payment by its reference or id, for its payer and the event's managers",
 		Faults: hidden("there is no manual payment of this reference, or the caller is neither its payer nor a "+
 			"manager of its event", "")}}

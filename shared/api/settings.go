@@ -30,6 +30,12 @@ var (
 		"How long a person has to wait with another order for an event after one that was not paid and had kept its "+
 			"seats for half of ticketing.hold_ttl or more: others go first; 0s means not at all.",
 		settings.Between(time.Duration(0), time.Hour))
+	MaxGuestOrders = settings.Int("ticketing.max_guest_orders", 20,
+		"Orders without an account that one mail address may be given for in a day; 0 means any number.",
+		settings.Between(0, 1000))
+	MaxGuestsPerAddress = settings.Int("ticketing.max_guests_per_address", 50,
+		"Unpaid orders without an account that may be there at a time from one network address; 0 means any number.",
+		settings.Between(0, 100000))
 	PaymentGrace = settings.Duration("ticketing.payment_grace", 15*time.Minute,
 		"How long beyond its time an order keeps its seats while its payment cannot be ended at the provider.",
 		settings.Between(time.Duration(0), 24*time.Hour))
@@ -137,6 +143,9 @@ var (
 	RateLogin = settings.Int("gateway.rate_login", 60,
 		"Requests a minute that one address may make to the endpoints that check passwords and tokens; 0 means any "+
 			"number.", settings.Between(0, 1000000))
+	RateGuests = settings.Int("gateway.rate_guests", 120,
+		"Orders a minute that one address may try to make without an account; 0 means any number.",
+		settings.Between(0, 1000000))
 	ViewsPerAddress = settings.Int("gateway.views_per_address", 30,
 		"How often in a minute a view of an event from one address counts for its numbers; 0 means always.",
 		settings.Between(0, 1000000))
@@ -155,6 +164,9 @@ var (
 		"Text messages to one person in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000))
 	SMSPerDay = settings.Int("notification.sms_per_day", 1000,
 		"Text messages to all in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000_000))
+	GuestMails = settings.Int("notification.guest_mails", 10,
+		"Mails about orders without an account in a day (UTC) to one address that has not been confirmed; those about "+
+			"what was paid come beside. 0 means any number.", settings.Between(0, 1_000_000))
 	MailsPerPerson = settings.Int("notification.mails_per_person", 50,
 		"Mails to one person in a day (UTC) that others cause: announcements, changes, reminders, tickets that were "+
 			"given, ends of orders. More are in the list of messages alone. 0 means any number.",
@@ -240,7 +252,8 @@ func OriginAllowed(text, origin string) bool {
 // Settings returns every live setting in the order of documentation.
 func Settings() []settings.Definition {
 	return append([]settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, MaxUnpaidSeats, MaxManualSeats,
-		RenewalPause, PaymentGrace, DoorsOpen, DoorsClose, AttendeeRetention, ScanRetention,
+		RenewalPause, MaxGuestOrders, MaxGuestsPerAddress, PaymentGrace, DoorsOpen, DoorsClose,
+		AttendeeRetention, ScanRetention,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
@@ -248,8 +261,10 @@ func Settings() []settings.Definition {
 		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
 		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName, RelyingParty,
 		RelyingPartyOrigins,
-		RatePerAddress, RatePerPerson, RatePerKey, RateLogin, ViewsPerAddress, ConnectionsPerAddress, Origins,
-		SMSCountries, SMSPerPerson, SMSPerDay, MailsPerPerson, AnnouncementsPerEvent, MailsPerOrganizer, ChangeQuiet,
+		RatePerAddress, RatePerPerson, RatePerKey, RateLogin, RateGuests, ViewsPerAddress,
+		ConnectionsPerAddress, Origins,
+		SMSCountries, SMSPerPerson, SMSPerDay, GuestMails, MailsPerPerson, AnnouncementsPerEvent,
+		MailsPerOrganizer, ChangeQuiet,
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,

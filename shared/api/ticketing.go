@@ -69,6 +69,10 @@ type NewOrder struct {
 	PromoCode string `json:"promo_code,omitempty" maxLength:"100"`
 	// who comes, in the order of the items: at most one for each ticket
 	Attendees []Attendee `json:"attendees,omitempty"`
+	// without an account, and only then: where the tickets and the link to the order are mailed
+	Email    string `json:"email,omitempty" format:"email"`
+	Name     string `json:"name,omitempty"`     // without an account: of the buyer, on one line
+	Language string `json:"language,omitempty"` // without an account: of the mails, as in Accept-Language
 }
 
 // NewOrderItem asks for tickets of one type.
@@ -88,7 +92,8 @@ type Order struct {
 	ID      ids.Order `json:"id"`
 	EventID ids.Event `json:"event_id"`
 	UserID  ids.User  `json:"user_id"`
-	Buyer   *Attendee `json:"buyer,omitempty"` // in the organizer's list: who has the account, as long as there is one
+	// in the organizer's list: who has the account, as long as there is one; for its buyer if there is no account
+	Buyer *Attendee `json:"buyer,omitempty"`
 	// pending holds its seats until expires_at; refunding and refunded are about all of its money
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`
@@ -261,21 +266,24 @@ var (
 		Workers: 256, Queue: 4096, Summary: "What is left of an event",
 		Detail: "With code it has what the code unlocks and does. Hidden ticket types are there for its holders alone.",
 		Faults: public()}}
-	CreateOrder = rpc.Endpoint[NewOrder, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order",
-		Method: "POST", Path: "/v1/orders", Access: rpc.User, Status: 201, Location: "/v1/orders/{id}",
+	CreateOrder = rpc.Endpoint[NewOrder, CreatedOrder]{Spec: rpc.Spec{Service: "ticketing", Name: "create_order",
+		Method: "POST", Path: "/v1/orders", Access: rpc.Optional, Status: 201, Location: "/v1/orders/{id}",
+		Sealed: true, Limit: rpc.GuestLimit,
 		Idempotent: true, Workers: 512, Queue: 8192, Summary: "Take seats and hold them until they are paid",
 		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. " +
-			"No room is 409 sold_out.",
+			"No room is 409 sold_out. Without an account email is needed, and the answer has an access_token that is " +
+			"good for this order alone; an Idempotency-Key is then hard to guess: 16 characters or more.",
 		Faults: rpc.Faults{fault.SoldOut: "there is no room left",
 			fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun " +
 				"or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
-		Name: "get_order", Method: "GET", Path: "/v1/orders/{id}", Access: rpc.User, Waits: "id",
+		Name: "get_order", Method: "GET", Path: "/v1/orders/{id}", Access: rpc.User, Guests: true,
+		Waits:   "id",
 		Summary: "Read an order, or wait until it changes",
 		Detail:  "With wait the answer comes as soon as the order changes, or after that time as it is then.",
 		Faults:  hidden(noOrder, "")}}
 	CancelOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Name: "cancel_order",
-		Method: "POST", Path: "/v1/orders/{id}/cancel", Access: rpc.User,
+		Method: "POST", Path: "/v1/orders/{id}/cancel", Access: rpc.User, Guests: true,
 		Summary: "Give up an order that is pending, was free, or whose money is all back",
 		Faults: hidden(noOrder,
 			"the order is paid, which only its organizer can refund; is being paid; or has ended")}}
@@ -284,7 +292,7 @@ var (
 	ListMyTickets = rpc.Endpoint[Page, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Name: "my_tickets",
 		Method: "GET", Path: "/v1/me/tickets", Access: rpc.User, Summary: "The caller's tickets, newest first"}}
 	ListOrderTickets = rpc.Endpoint[OrderRef, List[Ticket]]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
-		Name: "order_tickets", Method: "GET", Path: "/v1/orders/{id}/tickets", Access: rpc.User,
+		Name: "order_tickets", Method: "GET", Path: "/v1/orders/{id}/tickets", Access: rpc.User, Guests: true,
 		Summary: "The tickets of an order",
 		Faults:  hidden(noOrder, "")}}
 	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
@@ -292,11 +300,13 @@ var (
 		Summary: "The orders of an event, for its managers",
 		Faults:  forManagers(nil)}}
 	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
-		Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}", Access: rpc.User, Summary: "Read a ticket",
-		Faults: hidden(noTicket, "")}}
+		Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}", Access: rpc.User, Guests: true,
+		Summary: "Read a ticket",
+		Faults:  hidden(noTicket, "")}}
 	GetTicketQR = rpc.Endpoint[TicketRef, rpc.Blob]{Spec: rpc.Spec{Service: "ticketing", Name: "ticket_qr",
-		Method: "GET", Path: "/v1/tickets/{id}/qr.png", Access: rpc.User, Summary: "A ticket's code as QR picture",
-		Faults: hidden(noTicket, "")}}
+		Method: "GET", Path: "/v1/tickets/{id}/qr.png", Access: rpc.User, Guests: true,
+		Summary: "A ticket's code as QR picture",
+		Faults:  hidden(noTicket, "")}}
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Scopes: doorKeys,
 		Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
 		Summary: "Admit a ticket at the door",
@@ -329,14 +339,14 @@ var (
 )
 
 func ticketingEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(),
+	return append([]rpc.Descriptor{GetAvailability.Describe(), CreateOrder.Describe(),
 		GetOrder.Describe(), CancelOrder.Describe(), ListMyOrders.Describe(), ListMyTickets.Describe(),
 		ListOrderTickets.Describe(), ListEventOrders.Describe(), GetTicket.Describe(),
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
 		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(),
 		ExportPerson.Describe(),
 		RebuildInventory.Describe(), WithdrawTransfer.Describe(), ListTicketOffers.Describe(),
-		AcceptTicketOffer.Describe(), RefuseTicketOffer.Describe(), MintOfferToken.Describe()}
+		AcceptTicketOffer.Describe(), RefuseTicketOffer.Describe(), MintOfferToken.Describe()}, guestEndpoints()...)
 }
 
 // OrderEvent is the payload of the order topics: the order as it is after the change.

@@ -38,11 +38,11 @@ func eventTopics() []TopicDescriptor {
 }
 
 func ticketingTopics() []TopicDescriptor {
-	return []TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderWasSold.Describe(),
+	return append([]TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderWasSold.Describe(),
 		OrderHasExpired.Describe(), OrderWasCancelled.Describe(), OrderRefundDue.Describe(),
 		OrderWasRefunded.Describe(), TicketWasRevoked.Describe(), TicketTransferred.Describe(),
 		TicketAdmission.Describe(), TicketAdmissionUndone.Describe(), TicketOffered.Describe(),
-		TicketOfferEnded.Describe()}
+		TicketOfferEnded.Describe()}, guestTopics()...)
 }
 
 func paymentTopics() []TopicDescriptor {

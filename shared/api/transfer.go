@@ -71,7 +71,8 @@ const offerOver = "the offer is used, taken back or over"
 // The endpoints and topics about offers of tickets, which ticketing serves.
 var (
 	TransferTicket = rpc.Endpoint[Transfer, Ticket]{Spec: rpc.Spec{Service: "ticketing", Name: "transfer_ticket",
-		Method: "POST", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Sensitive: true, Limit: rpc.LoginLimit,
+		Method: "POST", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Guests: true, Sensitive: true,
+		Limit:   rpc.LoginLimit,
 		Summary: "Give a ticket to another person",
 		Detail: "If an account has the address, and has confirmed it, the ticket is its own at once, and the old " +
 			"code is revoked. Otherwise the ticket is offered: a token is mailed there that accepts it for a week. " +
@@ -80,7 +81,7 @@ var (
 			"address is not confirmed")}}
 	WithdrawTransfer = rpc.Endpoint[TicketRef, rpc.None]{Spec: rpc.Spec{Service: "ticketing",
 		Name: "withdraw_transfer", Method: "DELETE", Path: "/v1/tickets/{id}/transfer", Access: rpc.User, Status: 204,
-		Sensitive: true, Summary: "Take back the offer of a ticket, while it waits",
+		Guests: true, Sensitive: true, Summary: "Take back the offer of a ticket, while it waits",
 		Faults: hidden(notOwned, "the ticket was not offered, or the offer was accepted")}}
 	ListTicketOffers = rpc.Endpoint[rpc.None, List[TicketOffer]]{Spec: rpc.Spec{Service: "ticketing",
 		Name: "my_ticket_offers", Method: "GET", Path: "/v1/me/ticket-offers", Access: rpc.User,

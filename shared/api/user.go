@@ -177,6 +177,7 @@ type Contact struct {
 	Phone         string `json:"phone,omitempty"` // that is confirmed
 	Language      string `json:"language,omitempty"`
 	Timezone      string `json:"timezone,omitempty"`
+	Guest         bool   `json:"guest,omitempty"` // has an order, and no account
 }
 
 // MintConfirmation is the request of the internal endpoints MintConfirmationToken and GetFormerContact.

@@ -219,6 +219,9 @@ func (b *binding) admit(r *nats.Msg, m *Meta, arrived time.Time) error {
 		if err := b.spec.CheckKey(m.Principal); err != nil {
 			return err
 		}
+		if m.Principal.Guest() && !b.spec.Guests {
+			return NotForGuests()
+		}
 	}
 	switch b.spec.Access {
 	case User, Admin:
@@ -243,6 +246,11 @@ func (b *binding) admit(r *nats.Msg, m *Meta, arrived time.Time) error {
 func StepUpNeeded() *fault.Error {
 	return fault.New(fault.Forbidden, "this needs a fresh proof of who you are: POST /v1/sessions/current/proof, "+
 		"then try again").About("step_up", "is needed")
+}
+
+// NotForGuests is the fault of who comes with the token of an order to where that is not good.
+func NotForGuests() *fault.Error {
+	return fault.New(fault.Forbidden, "the token of an order is good for that order alone: sign in with an account")
 }
 
 // run calls the handler, and survives it.

@@ -78,6 +78,8 @@ type Spec struct {
 	// StepUp is Sensitive, and refuses a caller who has not given a second factor, or the password without one, for
 	// longer than the setting user.step_up_ttl. For what depends on more than the endpoint see Principal.Fresh.
 	StepUp bool
+	// Guests lets the token of an order act here, for a person who has that order alone: see Principal.Guest.
+	Guests bool
 	// Enrols is for what an administrator may do who still has to enrol the second factor that is required of them.
 	Enrols bool
 
@@ -120,6 +122,7 @@ type Limit int
 const (
 	GeneralLimit Limit = iota
 	LoginLimit         // for endpoints that guess at secrets or write to others: the general limit, and a strict one
+	GuestLimit         // for Optional: of callers without an identity the general limit, and a strict one
 )
 
 // Live says whose changes a live endpoint sends: those that its service publishes on live.Subject(service, token). The

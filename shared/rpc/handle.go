@@ -115,6 +115,10 @@ func checkSpec(d Descriptor) error {
 		return fmt.Errorf("%s is called on behalf of a person, but is not internal", d.Subject())
 	case d.PassesOn && (d.Access == Internal || d.Access == Public):
 		return fmt.Errorf("%s passes an identity on, but is given none", d.Subject())
+	case d.Guests && d.Access != User:
+		return fmt.Errorf("%s is for guests, but not for people who are signed in", d.Subject())
+	case d.Guests && d.StepUp:
+		return fmt.Errorf("%s is for guests, who cannot prove who they are", d.Subject())
 	case d.Sealed && d.Near != nil:
 		return fmt.Errorf("%s is sealed, but is kept near", d.Subject())
 	case d.Location != "" && !beginsWithID(d.Response):

@@ -56,6 +56,9 @@ const (
 // RoleAdmin is the role of administrators.
 const RoleAdmin = "admin"
 
+// RoleGuest is the one role of a person who has no account, but an order, whose token this is.
+const RoleGuest = "guest"
+
 // Principal is a verified identity: of a person, or of a key, by which a machine acts for an organizer. The zero value
 // is a caller without one.
 type Principal struct {
@@ -93,6 +96,9 @@ func (p Principal) Is(role string) bool { return slices.Contains(p.Roles, role) 
 
 // Admin reports whether p is an administrator.
 func (p Principal) Admin() bool { return p.Is(RoleAdmin) }
+
+// Guest reports whether p is the buyer of an order without an account: there only where Spec.Guests says so.
+func (p Principal) Guest() bool { return p.Is(RoleGuest) }
 
 // fresh ends the wire form of a principal that is.
 const fresh = ";fresh"

@@ -44,6 +44,8 @@ func unaudited() map[string]string {
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.transfer_ticket": buyer,
 		"ticketing.update_ticket": buyer, "payment.create": buyer,
+		"ticketing.renew_order_access": buyer, "ticketing.end_order_access": buyer, "ticketing.update_order": buyer,
+		"ticketing.forget_order": buyer, "ticketing.request_order_links": buyer, "ticketing.claim_orders": buyer,
 		"ticketing.withdraw_transfer": buyer, "ticketing.accept_ticket_offer": buyer, "ticketing.refuse_ticket_offer": buyer,
 		"payment.callback": provider, "payment.sandbox_decide": provider,
 		"ticketing.admit": gate, "ticketing.exit": gate,

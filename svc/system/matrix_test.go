@@ -36,6 +36,7 @@ func mayCall() map[string]string {
 		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": owners, "event.invite": managers, "event.uninvite": managers,
+		"ticketing.renew_order_access": "", "ticketing.end_order_access": "", "ticketing.update_order": "", "ticketing.export_order": "", "ticketing.forget_order": "", // of guests
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
 		"analytics.summary": money, "analytics.sales": money, "analytics.attendance": money, "analytics.funnel": money,
 		"analytics.demographics": money, "analytics.forecast": money, "analytics.report": money, "analytics.live": money,

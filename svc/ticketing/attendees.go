@@ -91,13 +91,26 @@ func matches(a api.EventAttendee, query string) bool {
 		strings.Contains(a.OrderID.String(), query) || strings.Contains(a.TicketID.String(), query)
 }
 
-// people returns how to reach at most lookAt people. Those whose account is gone are left out.
+// people returns how to reach at most lookAt people. Those whose account is gone, and guests who are forgotten, are
+// left out.
 func (s *Service) people(ctx context.Context, who []ids.User) (map[ids.User]api.Contact, error) {
 	people := make(map[ids.User]api.Contact, len(who))
 	if len(who) == 0 {
 		return people, nil
 	}
-	list, err := rpc.Call(ctx, s.client, api.GetContacts, &api.GetContactsOf{IDs: sortedKeys(setOf(who))})
+	guests, err := s.guests.Contacts(ctx, sortedKeys(setOf(who)))
+	if err != nil {
+		return nil, err
+	}
+	rest := setOf(who)
+	for id, c := range guests {
+		people[id] = c
+		delete(rest, id)
+	}
+	if len(rest) == 0 {
+		return people, nil
+	}
+	list, err := rpc.Call(ctx, s.client, api.GetContacts, &api.GetContactsOf{IDs: sortedKeys(rest)})
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func TestChangesOfOrdersArePublished(t *testing.T) {
 			}
 		}
 		bought := must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
-		payment := h.pay(buyer, bought)
+		payment := h.pay(buyer, &bought.Order)
 		until(bought.ID, api.OrderPaid)
 
 		given := must(h.as(buyer), h, api.CreateOrder, order(offer, 1))

@@ -138,7 +138,7 @@ func TestAuditKnowsWhatIsOnItsWay(t *testing.T) {
 		if f := findings[2]; len(f.Broken) != 2 || len(f.Pending) != 0 {
 			t.Errorf("minutes later: %+v", f)
 		}
-		h.pay(paid.UserID, paid)
+		h.pay(paid.UserID, &paid.Order)
 		if err := s.confirm(t.Context(), free); err != nil {
 			t.Error(err)
 		}

@@ -19,28 +19,56 @@ import (
 // maxTotal bounds an order's total, in minor units, far below overflow.
 const maxTotal = 1e13
 
-// createOrder takes the seats, writes the order, and answers when both are on disk.
-func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Order, error) {
+// createOrder orders for the caller, or for a guest.
+func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.CreatedOrder, error) {
+	user := rpc.Caller(ctx).User
+	if user == "" {
+		return s.createGuestOrder(ctx, req)
+	}
+	if err := noGuestFields(req); err != nil {
+		return nil, err
+	}
+	var created creation
+	created.scope, created.key, created.hash, created.remember = rpc.Answer(ctx)
+	order, err := s.makeOrder(ctx, req, user, created)
+	if err != nil {
+		return nil, err
+	}
+	return &api.CreatedOrder{Order: *order}, nil
+}
+
+// makeOrder takes the seats, writes the order, and answers when both are on disk. The order of a guest names its buyer
+// itself. What is to be created has the idempotency key, and the guest.
+func (s *Service) makeOrder(
+	ctx context.Context, req *api.NewOrder, user ids.User, created creation,
+) (*api.Order, error) {
 	offer, err := s.offerAs(ctx, req.EventID, api.MayVisit)
 	if err != nil {
 		return nil, err
 	}
 	now := store.Time(s.now())
-	user := rpc.Caller(ctx).User
 	deal, err := s.codes.Deal(ctx, offer, req.PromoCode)
 	if err != nil {
 		return nil, err
+	}
+	if created.guest != nil && deal.MaxPerPerson() > 0 { // whoever has no account may name any address
+		return nil, fault.New(fault.Conflict, "the promo code has a limit for each person: sign in to use it").About(
+			"promo_code", "needs an account")
 	}
 	row, lines, err := s.draftWith(req, offer, user, now, deal)
 	if err != nil {
 		return nil, err
 	}
-	created := creation{perPerson: deal.MaxPerPerson(), free: row.Total == 0,
-		eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
+	created.perPerson, created.free = deal.MaxPerPerson(), row.Total == 0
+	created.eventName, created.message = offer.Event.Name, stream.NewMessage(ctx, "", nil)
 	tag := row.ID.String() // of this call's hold
-	if created.scope, created.key, created.hash, created.remember = rpc.Answer(ctx); created.remember {
+	if created.remember {
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
 		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
+	}
+	if created.guest != nil {
+		row.UserID = api.GuestOf(row.ID)
+		created.guest.Guest, created.guest.Free = created.guest.Guest.At(row.ID, row.EventID, now), created.free
 	}
 	created.row = row
 	created.limits = s.unpaidLimitsOf(row)
@@ -51,7 +79,7 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Orde
 	if created.free {
 		expires = now.Add(freeHold)
 	}
-	if err := s.holdWith(ctx, row.ref(), offer, user, lines, expires, tag, deal.Use()); err != nil {
+	if err := s.holdWith(ctx, row.ref(), offer, row.UserID, lines, expires, tag, deal.Use()); err != nil {
 		// it may be held all the same, or be so soon
 		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) {
 			s.releaseHold(ctx, row.ref(), tag)
@@ -149,6 +177,13 @@ func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, 
 		return nil, err
 	}
 	order := row.order()
+	if order.UserID == api.GuestOf(order.ID) && order.UserID == rpc.Caller(ctx).User {
+		guest, err := s.guests.Own(ctx, order.ID)
+		if err != nil {
+			return nil, err
+		}
+		order.Buyer = guest.Buyer()
+	}
 	return &order, nil
 }
 
@@ -278,31 +313,4 @@ func (s *Service) holdUntil(ctx context.Context, id ids.Order, user ids.User, un
 	}
 	until = store.Time(until)
 	return until, s.inv.Extend(ctx, row.ref(), until)
-}
-
-func (s *Service) myOrders(ctx context.Context, req *api.Page) (*api.List[api.Order], error) {
-	return s.orderList(ctx, "user_id", string(rpc.Caller(ctx).User), *req)
-}
-
-func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.List[api.Order], error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.MayReadOrders); err != nil {
-		return nil, err
-	}
-	list, err := s.orderList(ctx, "event_id", string(req.EventID), req.Page)
-	if err != nil {
-		return nil, err
-	}
-	return list, s.nameBuyers(ctx, list.Items)
-}
-
-func (s *Service) orderList(ctx context.Context, column, value string, page api.Page) (*api.List[api.Order], error) {
-	rows, next, err := list[orderRow](ctx, s.db, "created_at", column, value, page)
-	if err != nil {
-		return nil, err
-	}
-	out := &api.List[api.Order]{Items: make([]api.Order, len(rows)), NextCursor: next}
-	for i := range rows {
-		out.Items[i] = rows[i].order()
-	}
-	return out, nil
 }

@@ -47,6 +47,18 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 			return err
 		}
 		return s.db.forgetPerson(ctx, e.UserID)
+	case api.UserUpdated.Subject:
+		var e api.UserEvent
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		return s.guests.ClaimAll(ctx, e.UserID)
+	case api.OrderLinksRequested.Subject:
+		var e api.LinksRequest
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		return s.guests.SendLinks(ctx, e)
 	case api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject:
 		var offer api.Offer
 		if err := msg.Decode(&offer); err != nil {
@@ -69,6 +81,7 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 // subjects are the domain events that onEvent follows.
 func subjects() []string {
 	return []string{api.PaymentHasSucceeded.Subject, api.PaymentWasRefunded.Subject, api.UserDeleted.Subject,
+		api.UserUpdated.Subject, api.OrderLinksRequested.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.OrganizerTeamChanged.Subject}
 }

@@ -347,8 +347,8 @@ func TestPaymentThatTheStockRefuses(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		h.pay(made.UserID, made)
-		h.pay(well.UserID, well)
+		h.pay(made.UserID, &made.Order)
+		h.pay(well.UserID, &well.Order)
 		h.becomes(made.UserID, made.ID, api.OrderRefunding)
 		h.becomes(well.UserID, well.ID, api.OrderPaid)
 		h.sold(offer, 0)

@@ -38,7 +38,7 @@ func TestRebuildMendsWhatDiffers(t *testing.T) {
 		o := h.publish(20, 1000, 0)
 		typ := o.Event.TicketTypes[0].ID
 		buyer := person()
-		buy := func() *api.Order { return must(h.as(buyer), h, api.CreateOrder, order(o, 2)) }
+		buy := func() *api.Order { return &must(h.as(buyer), h, api.CreateOrder, order(o, 2)).Order }
 		good, lost, freed, kept, back := buy(), buy(), buy(), buy(), buy()
 		for _, made := range []*api.Order{good, lost, kept} {
 			h.pay(buyer, made)
@@ -95,9 +95,9 @@ func TestLostInventory(t *testing.T) {
 		var pending []*api.Order
 		for _, o := range events {
 			paid := must(h.as(buyer), h, api.CreateOrder, order(o, 2))
-			h.pay(buyer, paid)
+			h.pay(buyer, &paid.Order)
 			h.becomes(buyer, paid.ID, api.OrderPaid)
-			pending = append(pending, must(h.as(buyer), h, api.CreateOrder, order(o, 1)))
+			pending = append(pending, &must(h.as(buyer), h, api.CreateOrder, order(o, 1)).Order)
 		}
 		h.emptyInventory()
 		if got := h.rebuild(events[0].Event.ID); got.Mended != 2 {

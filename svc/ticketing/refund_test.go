@@ -29,7 +29,7 @@ func (h *harness) buy(offer *api.Offer, n int) bought {
 	o := must(h.as(buyer), h, api.CreateOrder, order(offer, n))
 	b := bought{buyer: buyer}
 	if o.Total.Amount > 0 {
-		b.payment = h.pay(buyer, o)
+		b.payment = h.pay(buyer, &o.Order)
 	}
 	b.Order = h.becomes(buyer, o.ID, api.OrderPaid)
 	b.tickets = must(h.as(buyer), h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
@@ -250,7 +250,7 @@ func TestCancelledEventGivesAllBack(t *testing.T) {
 		}
 		h.becomes(gratis.buyer, gratis.ID, api.OrderCancelled)
 		h.becomes(pending, waiting.ID, api.OrderCancelled)
-		h.paid(tied, payment)
+		h.paid(&tied.Order, payment)
 		h.becomes(paying, tied.ID, api.OrderRefunding)
 		h.sold(offer, 0)
 		h.sold(free, 0)
@@ -275,7 +275,7 @@ func TestHoldOutlivesItsPayment(t *testing.T) {
 			o := must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
 			must(h.as(buyer), h, api.BeginPayment,
 				api.BeginPaymentOf{OrderID: o.ID, PaymentID: ids.New[ids.PaymentKind](h.clock.Now())})
-			return buyer, o
+			return buyer, &o.Order
 		}
 		set := func(away bool) { h.mu.Lock(); h.away = away; h.mu.Unlock() }
 
@@ -317,14 +317,14 @@ func TestSlowPaymentKeepsTheSeats(t *testing.T) {
 		}
 		slow := must(h.as(person()), h, api.CreateOrder, order(offer, 1))
 		until := h.clock.Now().Add(7 * 24 * time.Hour)
-		if got := begin(slow, until).Order.ExpiresAt; !got.Equal(until) {
+		if got := begin(&slow.Order, until).Order.ExpiresAt; !got.Equal(until) {
 			t.Errorf("the order is held until %v, want %v", got, until)
 		}
-		if got := begin(slow, h.clock.Now().Add(time.Second)).Order.ExpiresAt; !got.Equal(until) {
+		if got := begin(&slow.Order, h.clock.Now().Add(time.Second)).Order.ExpiresAt; !got.Equal(until) {
 			t.Errorf("another payment has shortened the hold to %v", got)
 		}
 		quick := must(h.as(person()), h, api.CreateOrder, order(offer, 1))
-		if got := begin(quick, h.clock.Now().AddDate(1, 0, 0)).Order.ExpiresAt; !got.Equal(offer.Event.StartsAt) {
+		if got := begin(&quick.Order, h.clock.Now().AddDate(1, 0, 0)).Order.ExpiresAt; !got.Equal(offer.Event.StartsAt) {
 			t.Errorf("the order is held until %v, and the event begins %v", got, offer.Event.StartsAt)
 		}
 		h.clock.Advance(6 * 24 * time.Hour)

@@ -34,6 +34,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/closures"
 	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
+	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
@@ -78,6 +79,7 @@ type Service struct {
 	codes  *codes.Codes
 	doors  *doors.Doors
 	ended  *closures.Closures
+	guests *guests.Guests
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
@@ -145,6 +147,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		Open: func(ctx context.Context, o *api.Offer) error {
 			return s.setQuantities(ctx, o.Event.ID, o.Event.Revision, stockOf(o), "")
 		}})
+	s.guests = guests.New(guests.Deps{DB: d.DB, Client: d.Client, Live: d.Live, Keys: keys, Log: d.Log, Now: d.Now,
+		Changed: s.publishChanges})
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	// payers wait for all of a chain of commits: fewer of them are worth a moment
@@ -183,6 +187,10 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.AcceptTicketOffer, s.acceptOffer)
 	rpc.Handle(srv, api.RefuseTicketOffer, s.refuseOffer)
 	rpc.Handle(srv, api.MintOfferToken, s.mintOffer)
+	rpc.Handle(srv, api.UpdateOrder, s.updateOrder)
+	rpc.Handle(srv, api.ExportOrder, s.exportOrder)
+	rpc.Handle(srv, api.ForgetOrder, s.forgetOrder)
+	s.guests.Register(srv)
 	s.doors.Register(srv)
 	s.ended.Register(srv)
 	s.codes.Register(srv)

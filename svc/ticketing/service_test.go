@@ -38,12 +38,12 @@ func TestBuyAndEnter(t *testing.T) {
 		if _, err := do(h.as(person()), h, api.GetOrder, api.OrderRef{ID: o.ID}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a stranger reads the order: %v", err)
 		}
-		payment := h.pay(buyer, o)
+		payment := h.pay(buyer, &o.Order)
 		if got := h.becomes(buyer, o.ID, api.OrderPaid); got.PaymentID != payment || got.PaidAt == nil ||
 			got.ExpiresAt != nil {
 			t.Errorf("paid order is %+v", got)
 		}
-		h.paid(o, payment) // told again: nothing changes
+		h.paid(&o.Order, payment) // told again: nothing changes
 
 		tickets := must(h.as(buyer), h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
 		if len(tickets) != 3 || tickets[0].Holder.Name != "Ada" || tickets[0].EventName != "Nocturne" {
@@ -171,7 +171,7 @@ func TestLateAndOddMoney(t *testing.T) {
 			must(h.as(buyer), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID, PaymentID: payment})
 			h.clock.Advance(2 * time.Minute)
 			h.becomes(buyer, o.ID, api.OrderExpired)
-			return buyer, o, payment
+			return buyer, &o.Order, payment
 		}
 
 		// Late, and there is room: the seats are taken again.
@@ -201,7 +201,7 @@ func TestLateAndOddMoney(t *testing.T) {
 		// Paid at the moment of giving up.
 		must(h.as(winner), h, api.CancelOrder, api.OrderRef{ID: last.ID})
 		payment3 := ids.New[ids.PaymentKind](h.clock.Now())
-		h.paid(last, payment3)
+		h.paid(&last.Order, payment3)
 		h.becomes(winner, last.ID, api.OrderRefunding)
 		due(3)
 		h.audit()
@@ -248,7 +248,7 @@ func TestCancelAgainstPay(t *testing.T) {
 			buyer := person()
 			o := must(h.as(buyer), h, api.CreateOrder, order(offer, 1))
 			orders[o.ID] = buyer
-			wg.Go(func() { h.paid(o, ids.New[ids.PaymentKind](h.clock.Now())) })
+			wg.Go(func() { h.paid(&o.Order, ids.New[ids.PaymentKind](h.clock.Now())) })
 			wg.Go(func() { do(h.as(buyer), h, api.CancelOrder, api.OrderRef{ID: o.ID}) })
 		}
 		wg.Wait()
@@ -329,7 +329,7 @@ func TestEventChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		pending := must(h.as(buyer), h, api.CreateOrder, order(offer, 2))
-		h.pay(buyer, o)
+		h.pay(buyer, &o.Order)
 		h.becomes(buyer, o.ID, api.OrderPaid)
 		h.audit()
 

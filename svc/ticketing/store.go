@@ -1,10 +1,13 @@
 package ticketing
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -265,3 +268,15 @@ func (db ticketStore) currencies(ctx context.Context, tx tx, in []creation) (map
 	}
 	return first, err
 }
+
+func setOf[T comparable](list []T) map[T]bool {
+	set := make(map[T]bool, len(list))
+	for _, v := range list {
+		set[v] = true
+	}
+	return set
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+func fieldName(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

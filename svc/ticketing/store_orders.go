@@ -1,12 +1,8 @@
 package ticketing
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -19,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -131,7 +128,9 @@ type creation struct {
 	message   stream.Message // about it, belonging to the request
 	sale      *saleMade      // at a counter: it is paid as it is written
 	limits    unpaidLimits
-	perPerson int // how many orders of a person may use its code; 0 is without bound
+	perPerson int           // how many orders of a person may use its code; 0 is without bound
+	guest     *guests.Order // who has no account
+	guestMay  guests.Limits
 
 	remember         bool
 	scope, key, hash string
@@ -158,6 +157,9 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 			refused, err = db.overCodeLimits(ctx, tx, in, refused)
 		}
 		if err != nil {
+			return err
+		}
+		if refused, err = db.overGuestLimits(ctx, tx, in, refused, now); err != nil {
 			return err
 		}
 		var rows []orderRow
@@ -241,9 +243,13 @@ func (db ticketStore) announceNew(
 	var issue issuing
 	events := make([]stream.Message, 0, len(written))
 	fresh := setOf(written)
+	var arrivals []guests.Order
 	for i, c := range in {
 		if out[i].Err != nil || !fresh[c.row.ID] {
 			continue
+		}
+		if c.guest != nil {
+			arrivals = append(arrivals, *c.guest)
 		}
 		topic := api.OrderWasHeld
 		var tickets []ids.Ticket
@@ -268,18 +274,15 @@ func (db ticketStore) announceNew(
 	if len(events) == 0 {
 		return nil
 	}
+	about, err := guests.Write(ctx, tx, arrivals)
+	if err != nil {
+		return err
+	}
+	events = append(events, about...)
 	if err := issue.write(ctx, tx, free); err != nil {
 		return err
 	}
 	return stream.AddAll(ctx, tx, events...)
-}
-
-func setOf[T comparable](list []T) map[T]bool {
-	set := make(map[T]bool, len(list))
-	for _, v := range list {
-		set[v] = true
-	}
-	return set
 }
 
 // offeredFree returns what is known of the events with a free order, which is paid as it is written.
@@ -355,7 +358,3 @@ func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent],
 	}
 	return stream.AddAll(ctx, tx, events...)
 }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
-
-func fieldName(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

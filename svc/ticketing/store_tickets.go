@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
@@ -168,24 +169,32 @@ func move(ctx context.Context, tx tx, id ids.Ticket, from, to ids.User, holder a
 // forgetPerson takes the names of a person off their orders and tickets.
 func (db ticketStore) forgetPerson(ctx context.Context, user ids.User) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
+		if err := guests.ForgetAccount(ctx, tx, user); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ? OR taken_by = ?", user,
-			user); err != nil {
-			return err
-		}
-		var rows []ticketRow
-		if err := tx.NewRaw("UPDATE tickets SET holder_name = '', holder_email = '' WHERE owner_id = ? RETURNING *",
-			user).Scan(ctx, &rows); err != nil {
-			return err
-		}
-		changed := map[ids.Event][]ids.Ticket{}
-		for _, t := range rows {
-			changed[t.EventID] = append(changed[t.EventID], t.ID)
-		}
-		return markAll(ctx, tx, changed)
+		return forgetNames(ctx, tx, user)
 	})
+}
+
+// forgetNames is forgetPerson without the account.
+func forgetNames(ctx context.Context, tx tx, user ids.User) error {
+	if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ? OR taken_by = ?", user, user); err != nil {
+		return err
+	}
+	var rows []ticketRow
+	err := tx.NewRaw("UPDATE tickets SET holder_name = '', holder_email = '' WHERE owner_id = ? RETURNING *",
+		user).Scan(ctx, &rows)
+	if err != nil {
+		return err
+	}
+	changed := map[ids.Event][]ids.Ticket{}
+	for _, t := range rows {
+		changed[t.EventID] = append(changed[t.EventID], t.ID)
+	}
+	return markAll(ctx, tx, changed)
 }
 
 // held returns the good tickets of a person in which a column of the table has the value.

@@ -124,7 +124,7 @@ func (s *Service) mayHold(ctx context.Context, order orderRow, l unpaidLimits) e
 func (db ticketStore) overLimits(ctx context.Context, tx tx, in []creation, now time.Time) (map[int]error, error) {
 	buyers := map[ids.User]bool{}
 	for _, c := range in {
-		if c.limits != (unpaidLimits{}) || c.perPerson > 0 {
+		if c.guest == nil && (c.limits != (unpaidLimits{}) || c.perPerson > 0) {
 			buyers[c.row.UserID] = true
 		}
 	}
@@ -146,7 +146,7 @@ func (db ticketStore) overLimits(ctx context.Context, tx tx, in []creation, now 
 	refused := map[int]error{}
 	for i, c := range in {
 		user := c.row.UserID
-		if c.limits == (unpaidLimits{}) {
+		if c.limits == (unpaidLimits{}) || c.guest != nil {
 			continue
 		}
 		if err := c.limits.check(c.row, byUser[user], now); err != nil {

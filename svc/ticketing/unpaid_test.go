@@ -128,7 +128,7 @@ func TestManualPaymentHasItsOwnBound(t *testing.T) {
 		house, buyer := h.publish(100, 1000), person()
 		var orders []*api.Order
 		for range 3 {
-			orders = append(orders, must(h.as(buyer), h, api.CreateOrder, order(house, 4)))
+			orders = append(orders, &must(h.as(buyer), h, api.CreateOrder, order(house, 4)).Order)
 		}
 		begin := func(o *api.Order, until *time.Time) error {
 			_, err := do(h.as(buyer), h, api.BeginPayment, api.BeginPaymentOf{OrderID: o.ID,

@@ -244,6 +244,7 @@ func tickets() []Example {
 		example(api.UpdateTicket, api.NewHolder{ID: aTicket, Holder: api.Attendee{Name: "Another Friend",
 			Email: "friend@example.org"}}),
 		example(api.ListTicketOffers, rpc.None{}),
+		example(api.RequestOrderLinks, api.LinksOf{Email: "robin@example.org"}),
 		example(api.ListMyOrders, page),
 		example(api.ListMyTickets, page),
 		example(api.CreateSale, api.NewSale{EventID: anEvent,

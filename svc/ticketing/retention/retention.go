@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
@@ -125,6 +126,9 @@ func (e Eraser) attendees(ctx context.Context, event ids.Event) (n int, err erro
 		func() (int, error) {
 			return e.walk(ctx, event, "orders", "created_at",
 				func(ctx context.Context, tx bun.Tx, rows []string) (int, error) {
+					if _, err := guests.Erase(ctx, tx, rows); err != nil {
+						return 0, err
+					}
 					n, err := changed(tx.ExecContext(ctx,
 						"UPDATE orders SET attendees = '[]' WHERE id IN (?) AND attendees <> '[]'", bun.List(rows)))
 					if err != nil {
