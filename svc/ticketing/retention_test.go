@@ -29,7 +29,7 @@ func TestPersonalDataEndsAfterTheEvent(t *testing.T) {
 		buy.Attendees = []api.Attendee{zerlina}
 		buyer := person()
 		made := must(h.as(buyer), h, api.CreateOrder, buy)
-		h.pay(buyer, made)
+		h.pay(buyer, &made.Order)
 		h.becomes(buyer, made.ID, api.OrderPaid)
 		tickets := must(h.as(buyer), h, api.ListOrderTickets, api.OrderRef{ID: made.ID}).Items
 		giver := person()
