@@ -169,15 +169,14 @@ type FindUser struct {
 
 // Contact is how to reach a person.
 type Contact struct {
-	ID    ids.User `json:"id"`
-	Email string   `json:"email"`
-	// whether the person has proven to read what is mailed there
-	EmailVerified bool   `json:"email_verified,omitempty"`
-	Name          string `json:"name"`
-	Phone         string `json:"phone,omitempty"` // that is confirmed
-	Language      string `json:"language,omitempty"`
-	Timezone      string `json:"timezone,omitempty"`
-	Guest         bool   `json:"guest,omitempty"` // has an order, and no account
+	ID            ids.User `json:"id"`
+	Email         string   `json:"email"`
+	EmailVerified bool     `json:"email_verified,omitempty"` // the person has proven to read what is mailed there
+	Name          string   `json:"name"`
+	Phone         string   `json:"phone,omitempty"` // that is confirmed
+	Language      string   `json:"language,omitempty"`
+	Timezone      string   `json:"timezone,omitempty"`
+	Guest         bool     `json:"guest,omitempty"` // has an order, and no account
 }
 
 // MintConfirmation is the request of the internal endpoints MintConfirmationToken and GetFormerContact.
