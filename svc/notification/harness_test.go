@@ -61,6 +61,7 @@ type harness struct {
 	held   map[ids.User][]api.Ticket
 
 	offered map[ids.TicketOffer]string // by address
+	guests  map[ids.User]api.Contact
 
 	calendarCalls int // of the event service
 }
@@ -74,8 +75,8 @@ type service interface {
 func open(t *testing.T, db *store.DB, change ...func(*notification.Deps)) *harness {
 	t.Helper()
 	h := &harness{t: t, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), outbox: filepath.Join(t.TempDir(), "outbox"), log: &testkit.Buffer{}, db: db,
-		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}, offered: map[ids.TicketOffer]string{}}
-	h.live = settings.Fixed(api.SMSCountries.Is("DE"), api.MailsPerPerson.Is(50), api.SMSPerPerson.Is(10), api.SMSPerDay.Is(1000),
+		offers: map[ids.Event]api.Offer{}, held: map[ids.User][]api.Ticket{}, offered: map[ids.TicketOffer]string{}, guests: map[ids.User]api.Contact{}}
+	h.live = settings.Fixed(api.SMSCountries.Is("DE"), api.MailsPerPerson.Is(50), api.GuestMails.Is(5), api.SMSPerPerson.Is(10), api.SMSPerDay.Is(1000),
 		api.AnnouncementsPerEvent.Is(5), api.MailsPerOrganizer.Is(1000))
 	h.nats.Stream("EVENTS", "ev.>")
 	h.nats.Stream("DEAD", "dead.>")
@@ -183,6 +184,25 @@ func (h *harness) neighbours() {
 			return &api.MintedOffer{Email: to, Token: "to_SECRET" + req.OfferID.String(), ExpiresAt: h.clock.Now().Add(time.Hour)}, nil
 		}
 		return nil, fault.New(fault.NotFound, "there is no such offer")
+	})
+	rpc.Handle(ticketing, api.GetGuests, func(_ context.Context, req *api.GetContactsOf) (*api.List[api.Contact], error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		list := &api.List[api.Contact]{}
+		for _, id := range req.IDs {
+			if c, ok := h.guests[id]; ok {
+				list.Items = append(list.Items, c)
+			}
+		}
+		return list, nil
+	})
+	rpc.Handle(ticketing, api.MintOrderLink, func(_ context.Context, req *api.MintLink) (*api.MintedLink, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if c, ok := h.guests[req.UserID]; ok {
+			return &api.MintedLink{Contact: c, Token: api.OrderTokenPrefix + "SECRET" + req.UserID.String()}, nil
+		}
+		return nil, fault.New(fault.NotFound, "there is no such order")
 	})
 	for _, s := range []*rpc.Server{events, ticketing} {
 		if err := s.Start(h.t.Context()); err != nil {

@@ -25,7 +25,8 @@ type outgoing struct {
 	row   messageRow
 	facts render.Facts
 	to    api.Contact
-	stop  error // why it should not be sent: *obsolete or *channel.Undeliverable
+	token string // of a guest, who has no account to sign in to; made as the mail is sent
+	stop  error  // why it should not be sent: *obsolete or *channel.Undeliverable
 }
 
 // set is ids to ask for, each once.

@@ -29,6 +29,8 @@ func consumed() []string {
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.TicketOffered.Subject, api.TicketOfferEnded.Subject,
+		api.GuestHasOrdered.Subject, api.GuestWantsLink.Subject, api.GuestConfirmed.Subject,
+		api.GuestForgotten.Subject, api.OrderWasClaimed.Subject,
 		api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject,
 		api.WebhookWasDisabled.Subject,
 	}
@@ -143,6 +145,9 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		return s.onOffer(ctx, m)
 	case api.PaymentHasFailed.Subject, api.RefundHasSucceeded.Subject:
 		return s.onMoney(ctx, m)
+	case api.GuestHasOrdered.Subject, api.GuestWantsLink.Subject, api.GuestConfirmed.Subject,
+		api.GuestForgotten.Subject, api.OrderWasClaimed.Subject:
+		return s.onGuest(ctx, m)
 	}
 	return step{}, fault.New(fault.Invalid, "no message is defined for %s", m.Subject)
 }

@@ -22,7 +22,7 @@ import (
 
 // proves reports whether a mail is how an address is confirmed.
 func proves(name string) bool {
-	return name == "welcome" || name == "email_confirmation" || name == "password_reset"
+	return name == "guest_order" || name == "welcome" || name == "email_confirmation" || name == "password_reset"
 }
 
 // follows reports whether a mail is sent once the address is confirmed, if it could not be sent before.
@@ -99,6 +99,9 @@ func (s *Service) ration(ctx context.Context, tx bun.Tx, drafts []*draft) error 
 	}
 	left, err := s.use(ctx, tx, mails, 1, api.MailsPerPerson.Get(s.Live))
 	if err != nil {
+		return err
+	}
+	if err := s.rationGuests(ctx, tx, drafts); err != nil {
 		return err
 	}
 	for _, d := range drafts {

@@ -93,6 +93,8 @@ func (s *Service) addSecrets(ctx context.Context, out *outgoing, lang string, v 
 		}
 		out.to = api.Contact{Email: minted.Email, Language: out.to.Language, Timezone: out.to.Timezone}
 		v.Token, v.Until = minted.Token, s.texts.Moment(lang, minted.ExpiresAt, out.to.Timezone)
+	case out.to.Guest:
+		return s.addLink(ctx, out, v)
 	case name == "new_device":
 		session, err := rpc.Call(ctx, s.Client, api.GetSessionInfo, &api.GetSession{SessionID: out.facts.SessionID})
 		if fault.Is(err, fault.NotFound) { // it has ended; that it was there is told all the same
@@ -149,6 +151,9 @@ func (s *Service) write(ctx context.Context, out *outgoing, v render.View) (*ema
 
 // link returns where a message's button leads.
 func (s *Service) link(out *outgoing, token string) string {
+	if out.token != "" {
+		return s.PublicURL + "/orders/" + api.OrderOfGuest(out.to.ID).String() + "?token=" + out.token
+	}
 	t, _ := s.texts.Template(out.row.Name)
 	return t.Link(s.PublicURL, out.facts, token)
 }

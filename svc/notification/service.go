@@ -214,7 +214,7 @@ func (s *Service) contactsOf(ctx context.Context, users set[ids.User]) (map[ids.
 	for _, c := range list.Items {
 		found[c.ID] = c
 	}
-	return found, nil
+	return found, s.addGuests(ctx, users, found)
 }
 
 // lookUpContacts returns how to reach people, for all callers that wait at the moment. A deleted account is NotFound.

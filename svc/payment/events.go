@@ -44,17 +44,32 @@ const consumer = "payment"
 func (s *Service) consume(ctx context.Context) error {
 	return stream.Consume(ctx, s.js, stream.Consumer{
 		Stream: api.EventsStream, Durable: consumer,
-		Filters:     []string{api.OrderRefundDue.Subject, api.OrderWasSold.Subject},
+		Filters:     []string{api.OrderRefundDue.Subject, api.OrderWasSold.Subject, api.OrderWasClaimed.Subject},
 		Concurrency: refundWorkers, BackOff: s.pauses,
 		Log: s.log, Registry: s.registry,
 	}, s.onEvent)
 }
 
 func (s *Service) onEvent(ctx context.Context, m stream.Msg) error {
-	if m.Subject == api.OrderWasSold.Subject {
+	switch m.Subject {
+	case api.OrderWasSold.Subject:
 		return s.onSale(ctx, m)
+	case api.OrderWasClaimed.Subject:
+		return s.onClaim(ctx, m)
 	}
 	return s.onRefundDue(ctx, m)
+}
+
+// onClaim gives the payments of an order that was made without an account to the account that has the order now.
+func (s *Service) onClaim(ctx context.Context, m stream.Msg) error {
+	var e api.GuestEvent
+	if err := m.Decode(&e); err != nil {
+		return err
+	}
+	return s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE payments SET user_id = ? WHERE user_id = ?", e.To, e.UserID)
+		return err
+	})
 }
 
 // onSale records the money of a sale at a counter, which is there already. One sale is recorded once.

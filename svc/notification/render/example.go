@@ -51,6 +51,8 @@ func exampleFacts(template string) Facts {
 		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,
 			Total: api.Money{Amount: 8400, Currency: "EUR"},
 			Items: []api.OrderItem{{Name: "Balcony", Quantity: 2, UnitPrice: price}}}
+	case "guest_order":
+		f.OrderID = ids.Derive[ids.OrderKind]("example")
 	case "order_refunded":
 		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.RefundSoldOut
 	case "payment_failed":

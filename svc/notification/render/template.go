@@ -33,6 +33,7 @@ func Templates() []Template {
 		{"password_changed", api.AboutAccount, ""},
 		{"phone_changed", api.AboutAccount, ""},
 		{"phone_confirmation", api.AboutAccount, ""},
+		{"guest_order", api.AboutOrders, "/orders/{order}"},
 		{"order_paid", api.AboutOrders, "/orders/{order}"},
 		{"order_expired", api.AboutOrders, "/events/{event}"},
 		{"order_cancelled", api.AboutOrders, ""},
