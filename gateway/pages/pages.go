@@ -106,6 +106,7 @@ type visit struct {
 	site    *Site
 	lang    string
 	access  string // the access token; "" for nobody
+	guest   string // the token of the order that the page is about
 	name    string // of the person, for the head of the page
 	renewed bool   // the session was renewed for this request
 }
@@ -124,7 +125,14 @@ func (s *Site) Serve(route Route, r *Request) error {
 	if err := v.identify(); err != nil {
 		return v.fail(err)
 	}
+	if moved := v.openOrder(route); moved {
+		return nil
+	}
 	err := route.serve(v)
+	if fault.Is(err, fault.Unauthenticated) && v.guest != "" { // it was revoked, or the order has an account by now
+		v.closeOrder()
+		err = route.serve(v)
+	}
 	if fault.Is(err, fault.Unauthenticated) && v.access != "" { // it was taken back, or the rights have changed
 		v.access = ""
 		if err = v.renew(); err == nil {
@@ -172,7 +180,7 @@ func sameSite(rc *fasthttp.RequestCtx) bool {
 
 // ask calls an endpoint for who looks at the page.
 func ask[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req) (*Resp, error) {
-	ctx, err := v.As(e.Spec, v.access)
+	ctx, err := v.As(e.Spec, v.token())
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +189,7 @@ func ask[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req) (*Resp, e
 
 // askOnce is ask for what must not be done twice, whatever is sent again under a key.
 func askOnce[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req, key string) (*Resp, error) {
-	ctx, err := v.As(e.Spec, v.access)
+	ctx, err := v.As(e.Spec, v.token())
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 
 // The cookies. None can be read by a script, and none is sent with a form of another site.
 const (
+	orderCookie    = "order"    // an order without an account, and its token
 	accessCookie   = "access"   // the access token, as long as it is good
 	refreshCookie  = "refresh"  // the refresh token
 	deviceCookie   = "device"   // names the browser in later logins
