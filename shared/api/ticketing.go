@@ -69,10 +69,9 @@ type NewOrder struct {
 	PromoCode string `json:"promo_code,omitempty" maxLength:"100"`
 	// who comes, in the order of the items: at most one for each ticket
 	Attendees []Attendee `json:"attendees,omitempty"`
-	// without an account, and only then: where the tickets and the link to the order are mailed
-	Email    string `json:"email,omitempty" format:"email"`
-	Name     string `json:"name,omitempty"`     // without an account: of the buyer, on one line
-	Language string `json:"language,omitempty"` // without an account: of the mails, as in Accept-Language
+	Email     string     `json:"email,omitempty" format:"email"` // without an account: where tickets and link are mailed
+	Name      string     `json:"name,omitempty"`                 // without an account: of the buyer, on one line
+	Language  string     `json:"language,omitempty"`             // without an account: of the mails, as in Accept-Language
 }
 
 // NewOrderItem asks for tickets of one type.
@@ -92,8 +91,7 @@ type Order struct {
 	ID      ids.Order `json:"id"`
 	EventID ids.Event `json:"event_id"`
 	UserID  ids.User  `json:"user_id"`
-	// in the organizer's list: who has the account, as long as there is one; for its buyer if there is no account
-	Buyer *Attendee `json:"buyer,omitempty"`
+	Buyer   *Attendee `json:"buyer,omitempty"` // for the organizer, and for one without an account
 	// pending holds its seats until expires_at; refunding and refunded are about all of its money
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`

@@ -123,7 +123,7 @@ func TestWhatACodeIsGoodFor(t *testing.T) {
 		owner := h.as(ownerOf(o))
 		hidden := order(o, 1)
 		hidden.Items[0].TicketTypeID = secret
-		try := func(req api.NewOrder, word string) (*api.Order, error) {
+		try := func(req api.NewOrder, word string) (*api.CreatedOrder, error) {
 			req.PromoCode = word
 			return do(h.as(person()), h, api.CreateOrder, req)
 		}
@@ -219,7 +219,7 @@ func TestRefundOfDiscountedTickets(t *testing.T) {
 		h.code(o, "off", api.PromoTerms{Kind: api.PromoAmount, Amount: &api.Money{Amount: 1000, Currency: "EUR"}})
 		buyer := person()
 		made := must(h.as(buyer), h, api.CreateOrder, with(o, 3, "off"))
-		payment := h.pay(buyer, made)
+		payment := h.pay(buyer, &made.Order)
 		h.becomes(buyer, made.ID, api.OrderPaid)
 		var back []int64
 		for _, ticket := range must(h.as(buyer), h, api.ListOrderTickets, api.OrderRef{ID: made.ID}).Items {
