@@ -139,7 +139,7 @@ func TestWhatACodeIsGoodFor(t *testing.T) {
 			if err != nil || got.Total.Amount != want {
 				t.Fatalf("with %q: %+v %v, want %d", word, got, err, want)
 			}
-			return got
+			return &got.Order
 		}
 		// Hidden types are unlocked, and only then shown.
 		refused(hidden, "", fault.Invalid)
