@@ -164,9 +164,6 @@ func (s *site) world(people []person, admin string) *world {
 	for _, k := range call[api.List[api.APIKey]](s, 200, "GET", w.organizer()+"/api-keys", owner, nil).Items { // of the world before
 		call[any](s, 204, "DELETE", w.organizer()+"/api-keys/"+k.ID.String(), owner, nil)
 	}
-	for _, k := range call[api.List[api.Webhook]](s, 200, "GET", w.organizer()+"/webhooks", owner, nil).Items {
-		call[any](s, 204, "DELETE", w.organizer()+"/webhooks/"+k.ID.String(), owner, nil)
-	}
 	for _, p := range people {
 		call[api.Role](s, 200, "PUT", w.organizer()+"/roles/of-"+p.name, owner, map[string]any{"permissions": []string{"door.admit"}})
 		w.keys[p.name] = call[api.APIKeySecret](s, 201, "POST", w.organizer()+"/api-keys", owner, map[string]any{"name": p.name, "scopes": []string{api.ScopeRead}}).ID
