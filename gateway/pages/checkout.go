@@ -1,7 +1,9 @@
 package pages
 
 import (
+	"cmp"
 	"crypto/rand"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -46,11 +48,20 @@ func (s *Site) checkoutAgain(v *visit, value func(string) string, failed error) 
 		return nil
 	}
 	data := map[string]any{"Event": e, "Lines": lines, "Total": total, "Key": rand.Text(),
-		"Back": "/checkout?" + string(v.RC.QueryArgs().QueryString()), "Name": value("name"), "Email": value("email")}
+		"Back": "/checkout?" + again(e, lines), "Name": value("name"), "Email": value("email"), "Code": value("code")}
 	if failed != nil {
 		return v.again("checkout", failed, data)
 	}
 	return v.show("checkout", data)
+}
+
+// again returns the query of the checkout of the same lines.
+func again(e *api.Event, lines []line) string {
+	q := url.Values{"event": {e.ID.String()}}
+	for _, l := range lines {
+		q.Set(l.Type.ID.String(), strconv.Itoa(l.Quantity))
+	}
+	return q.Encode()
 }
 
 func (s *Site) eventNamed(v *visit, id string) (*api.Event, error) {
@@ -68,13 +79,19 @@ func (s *Site) order(v *visit) error {
 		return err
 	}
 	lines, _ := chosen(e, v.form)
-	req := api.NewOrder{EventID: e.ID}
+	req := api.NewOrder{EventID: e.ID, PromoCode: v.form("code")}
+	if v.access == "" {
+		req.Email, req.Name, req.Language = v.form("email"), v.form("name"), v.lang
+	}
 	for _, l := range lines {
 		req.Items = append(req.Items, api.NewOrderItem{TicketTypeID: l.Type.ID, Quantity: l.Quantity})
 	}
 	o, err := askOnce(v, api.CreateOrder, &req, v.form("key"))
 	if err != nil {
 		return s.checkoutAgain(v, v.form, err)
+	}
+	if o.AccessToken != "" {
+		v.keepOrder(o.ID, o.AccessToken)
 	}
 	v.redirect("/orders/" + o.ID.String())
 	return nil
@@ -177,7 +194,7 @@ func (s *Site) ticketPages(v *visit) error {
 
 // ticketCode is the picture of a ticket's code.
 func (s *Site) ticketCode(v *visit) error {
-	id, err := ids.Parse[ids.TicketKind](v.Param("id"))
+	id, err := ids.Parse[ids.TicketKind](cmp.Or(v.Param("ticket"), v.Param("id"))) // below its order, or alone
 	if err != nil {
 		return fault.New(fault.NotFound, "there is no such ticket")
 	}

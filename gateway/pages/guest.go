@@ -31,7 +31,7 @@ func (v *visit) openOrder(route Route) bool {
 		if err != nil || len(token) > 64 {
 			return false
 		}
-		v.setCookie(orderCookie, id.String()+"."+token, guestAge)
+		v.keepOrder(id, token)
 		v.redirect(string(v.RC.Path()))
 		return true
 	}
@@ -40,6 +40,11 @@ func (v *visit) openOrder(route Route) bool {
 		v.guest = token
 	}
 	return false
+}
+
+// keepOrder remembers the token of an order.
+func (v *visit) keepOrder(id ids.Order, token string) {
+	v.setCookie(orderCookie, id.String()+"."+token, guestAge)
 }
 
 // closeOrder forgets the token of an order that is not good any more.

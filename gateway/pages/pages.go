@@ -87,6 +87,7 @@ func (s *Site) shopRoutes() []Route {
 		{"POST", "/orders/{id}/payments", s.pay},
 		{"POST", "/orders/{id}/cancellation", s.cancel},
 		{"GET", "/orders/{id}/tickets.pdf", s.ticketPages},
+		{"GET", "/orders/{id}/tickets/{ticket}/qr.png", s.ticketCode},
 		{"GET", "/tickets/{id}/qr.png", s.ticketCode},
 		{"GET", "/sign-in", s.signInPage},
 		{"POST", "/sign-in", s.signIn},

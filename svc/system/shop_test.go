@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -125,7 +126,7 @@ func TestShop(t *testing.T) {
 
 	// Who buys: somebody new, who comes back to what was chosen.
 	checkout := "/checkout?event=" + event.ID.String() + "&" + typ + "=2"
-	b.get(checkout).must(t, 200, "30.00 EUR", "Sign in to go on")
+	b.get(checkout).must(t, 200, "30.00 EUR", "You have an account?")
 	b.send("/sign-up", "name", "Ada", "email", "ada@example.org", "password", "short", "next", checkout).must(t, 400, "password")
 	back := b.send("/sign-up", "name", "Ada", "email", "ada@example.org", "password", password, "next", checkout)
 	back.must(t, 200, "You order as Ada.")
@@ -162,7 +163,7 @@ func TestShop(t *testing.T) {
 	declined := said("The payment did not go through")
 	decide(b.send(held.at+"/payments", "key", declined.field(t, "key")), "succeeded")
 	paid := said("You&#39;re going!")
-	codes := regexp.MustCompile(`/tickets/tkt_[a-z0-9]+/qr.png`).FindAllString(paid.text, -1)
+	codes := regexp.MustCompile(`/orders/ord_[a-z0-9]+/tickets/tkt_[a-z0-9]+/qr.png`).FindAllString(paid.text, -1)
 	if len(codes) != 4 { // each is a link and a picture
 		t.Fatalf("%d links to codes: %s", len(codes), paid.text)
 	}
@@ -190,6 +191,47 @@ func TestShop(t *testing.T) {
 	}
 	b.send("/sign-in", "email", "ada@example.org", "password", "wrong wrong wrong").must(t, 401, "That did not work.")
 	b.send("/sign-in", "email", "ada@example.org", "password", password, "next", "/account").must(t, 200, "Hello, Ada")
+}
+
+// A purchase without an account, with a code: the browser that made the order sees it, and so does who has the mailed link.
+func TestShopForGuests(t *testing.T) {
+	t.Parallel()
+	cfg := config(t.TempDir())
+	s, _, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	s.set(admin, "payment.sandbox", "true")
+	event := s.concert(admin, 20, 1500)
+	typ := event.TicketTypes[0].ID.String()
+	call[any](s, 201, "POST", "/v1/events/"+event.ID.String()+"/codes", admin, map[string]any{"code": "HALF", "kind": "percent", "percent": "50"})
+	b := s.browser()
+	checkout := b.get("/checkout?event=" + event.ID.String() + "&" + typ + "=2")
+	order := []string{"event", event.ID.String(), typ, "2", "key", checkout.field(t, "key"), "name", "Gus", "email", "gus@example.org"}
+	b.send("/checkout", append(order, "code", "NONE")...).must(t, 400, "gus@example.org")
+	held := b.send("/checkout", append(order, "code", "half")...).must(t, 200, "Your seats are held", "Pay 15.00 EUR", "Discount HALF", "Sign in")
+	pay := b.send(held.at+"/payments", "key", held.field(t, "key")).must(t, 200, "On to the payment")
+	call[any](s, 202, "POST", "/v1/sandbox/payments/"+regexp.MustCompile(`pay_[a-z0-9]+`).FindString(pay.text), "", api.SandboxOutcome{Outcome: "succeeded"})
+	var paid page
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if paid = b.get(held.at); !strings.Contains(paid.text, "You&#39;re going!") {
+			return fmt.Errorf("%s", paid.text)
+		}
+		return nil
+	})
+	code := regexp.MustCompile(`/orders/ord_[a-z0-9]+/tickets/tkt_[a-z0-9]+/qr.png`).FindString(paid.text)
+	b.get(code).must(t, 200)
+	b.get(held.at+"/tickets.pdf").must(t, 200)
+
+	// Who has the link from the mail sees the order, also while signed in as somebody else. Others do not.
+	other := s.browser()
+	other.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
+	other.get(held.at).must(t, 404)
+	other.get(code).must(t, 404)
+	link := s.mailed(filepath.Join(cfg.Data, "outbox"), "gus@example.org", held.at)
+	if got := other.get(link).must(t, 200, "You&#39;re going!"); got.at != held.at {
+		t.Errorf("the link ends at %s", got.at)
+	}
+	other.get(code).must(t, 200)
+	other.get("/account").must(t, 200, "You have no tickets yet.")
 }
 
 // What people write is shown as they wrote it, wherever it stands, and no page lets anything run.
