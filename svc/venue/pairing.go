@@ -43,6 +43,11 @@ func (s *Service) newPairing(now time.Time) (*api.Pairing, error) {
 // pair gives a device the secret of its pass. The secret is made now, so there is one device that has it.
 func (s *Service) pair(ctx context.Context, req *api.PairRequest) (*api.PairedDevice, error) {
 	code := strings.ToLower(strings.TrimSpace(req.Code))
+	var check fault.Check
+	check.Field(code != "", "code", "must be given")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
 	secret, hash := newSecret()
 	row, err := s.passes.pair(ctx, hashOf(code), hash, store.Time(s.now()))
 	if err != nil {

@@ -41,6 +41,7 @@ type reader struct {
 var (
 	anyID    = regexp.MustCompile(`\b([a-z]{3})_[0-9a-z]{26}\b`)
 	anyToken = regexp.MustCompile(`"(refresh_token|code)":"([^"]*)"`)
+	unknown  = regexp.MustCompile(`"(refresh_token|code)":"the [^"]* of the last answer that had one"`)
 )
 
 // fill puts what was seen last into an address or a body.
@@ -51,8 +52,8 @@ func (r *reader) fill(text string) string {
 		}
 		return id
 	})
-	return anyToken.ReplaceAllStringFunc(text, func(member string) string {
-		name := anyToken.FindStringSubmatch(member)[1]
+	return unknown.ReplaceAllStringFunc(text, func(member string) string {
+		name := unknown.FindStringSubmatch(member)[1]
 		if r.seen[name] == "" {
 			return member
 		}
