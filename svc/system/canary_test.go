@@ -169,7 +169,7 @@ func TestAPersonLeavesNothing(t *testing.T) {
 			}
 			p.cfg.NATS = strings.TrimPrefix(sys.NATSURL(), "nats://")
 			p.cfg.Leaf = leaf
-			p.hub, sys, stop = start(t, p.cfg)
+			p.hub, _, stop = start(t, p.cfg)
 			testkit.Eventually(t, 60*time.Second, func() error { return nothing(p.tables(t)) })
 			if err := nothing(p.streams(t)); err != nil {
 				t.Error(err)
