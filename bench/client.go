@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,6 +99,15 @@ func (c *Client) call(method, path, token string, in, out any, want int) error {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	return nil
+}
+
+// text returns what is under a path, as it is.
+func (c *Client) text(path string) ([]byte, error) {
+	r := c.prepare("GET", path, "", nil)
+	if status := r.send(); status != 200 {
+		return nil, fmt.Errorf("%s: %w", path, &statusError{status: status, body: string(r.resp.Body())})
+	}
+	return bytes.Clone(r.resp.Body()), nil
 }
 
 // statusError is an answer with an unexpected status.

@@ -51,6 +51,7 @@ func marks() []Ratio {
 		{Scenario: "browse", Of: "system", To: "echo", Mark: 0.7},
 		{Scenario: "browse", Of: "system", To: "fiber", Mark: 0.8},
 		{Scenario: "browse", Of: "echo", To: "fiber"},
+		{Scenario: "page", Of: "page", To: "system", Mark: 0.5},
 		{Scenario: "onsale", Of: "system", To: "pgrow", Mark: 5},
 		{Scenario: "onsale", Of: "system", To: "pgone"},
 		{Scenario: "onsale", Of: "codes", To: "system", Mark: 0.9},

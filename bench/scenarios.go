@@ -77,6 +77,29 @@ func (b *bench) browse(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// page is the page of one event for people, beside GET of the same event for programs. The page also says what is left.
+func (b *bench) page(ctx context.Context) error {
+	sys, err := b.system(ctx)
+	if err != nil {
+		return err
+	}
+	hot, err := sys.sell("Page", 2500, 1000)
+	if err != nil {
+		return err
+	}
+	var event json.RawMessage
+	if err := sys.client.call("GET", eventPath(hot), "", nil, &event, 200); err != nil {
+		return err
+	}
+	path := "/events/page-" + string(hot.EventID)
+	html, err := sys.client.text(path)
+	if err != nil {
+		return err
+	}
+	return b.compare(ctx, "page", []target{{"page", getOp(sys.client, path, html), sys.cpu},
+		{"system", getOp(sys.client, eventPath(hot), event), sys.cpu}}, 64)
+}
+
 func eventPath(o offer) string { return "/v1/events/" + string(o.EventID) }
 
 // getOp reads what is under a path. Only an answer with exactly these bytes is a good one.

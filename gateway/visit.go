@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+
+	"github.com/valyala/fasthttp"
 
 	"github.com/starlightsymphony/starlight/gateway/pages"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -20,14 +23,65 @@ func (g *Gateway) mountPages() error {
 			if err := g.limitAddress(x, rpc.GeneralLimit); err != nil {
 				return err
 			}
-			x.shown = site.Serve(route, &pages.Request{RC: x.rc, ID: x.requestID, Secure: g.overTLS(x.rc),
-				Param: func(name string) string { return x.fiber.Params(name) },
-				As:    func(spec rpc.Spec, access string) (context.Context, error) { return g.as(x, spec, access) },
-				Count: func(subject, id string) { g.countReading(x, reading{subject: subject, id: id}) }})
+			x.shown = g.servePage(x, site, route)
 			return nil
 		})
 	}
 	return nil
+}
+
+// servePage answers with a page. Those who have no cookies see the same, so who asks for it at the same time shares it:
+// see joints. What is left of an event is therefore as it was after each of them had come.
+func (g *Gateway) servePage(x *exchange, site *pages.Site, route pages.Route) error {
+	if !route.Shared || !x.rc.IsGet() || len(x.rc.Request.Header.Peek(fasthttp.HeaderCookie)) > 0 {
+		_, err := g.onePage(x, site, route)
+		return err
+	}
+	key := "page " + site.Variant(x.rc) + " " + string(x.rc.RequestURI())
+	q, asks := g.joints.join(key)
+	if !asks {
+		if <-q.done; q.answer != nil {
+			q.answer.send(x)
+			return nil
+		}
+		_, err := g.onePage(x, site, route)
+		return err
+	}
+	defer g.joints.end(key, q)
+	g.joints.send(q)
+	seen, err := g.onePage(x, site, route)
+	if err == nil && x.rc.Response.StatusCode() == fasthttp.StatusOK {
+		q.answer = g.pageCopy(x, seen)
+	}
+	return err
+}
+
+// onePage makes a page for one caller, and returns what of it was counted as seen.
+func (g *Gateway) onePage(x *exchange, site *pages.Site, route pages.Route) (seen *reading, err error) {
+	err = site.Serve(route, &pages.Request{RC: x.rc, ID: x.requestID, Secure: g.overTLS(x.rc),
+		Param: func(name string) string { return x.fiber.Params(name) },
+		As:    func(spec rpc.Spec, access string) (context.Context, error) { return g.as(x, spec, access) },
+		Count: func(subject, id string) {
+			seen = &reading{subject: subject, id: id}
+			g.countReading(x, *seen)
+		}})
+	return seen, err
+}
+
+// pageCopy makes a copy of a page that was answered with.
+func (g *Gateway) pageCopy(x *exchange, seen *reading) *nearCopy {
+	h := &x.rc.Response.Header
+	c := &nearCopy{p: &proxy{g: g}, status: fasthttp.StatusOK, contentType: bytes.Clone(h.ContentType()),
+		body: bytes.Clone(x.rc.Response.Body())}
+	for _, name := range []string{"Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Vary", "Content-Encoding"} {
+		if value := h.Peek(name); len(value) > 0 {
+			c.headers = append(c.headers, [2][]byte{[]byte(name), bytes.Clone(value)})
+		}
+	}
+	if c.counted = seen != nil; c.counted {
+		c.reading = *seen
+	}
+	return c
 }
 
 // as returns the context in which a page calls an endpoint for who has an access token.

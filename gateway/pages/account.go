@@ -15,22 +15,22 @@ import (
 
 func (s *Site) accountRoutes() []Route {
 	return []Route{
-		{"GET", "/account", s.account},
-		{"GET", "/account/settings", s.profile},
-		{"POST", "/account/settings", s.changeProfile},
-		{"POST", "/account/password", s.changePassword},
-		{"POST", "/account/sessions", s.endSessions},
-		{"POST", "/account/preferences", s.changePreferences},
-		{"POST", "/account/confirmation", s.askForConfirmation},
-		{"POST", "/account/second-factors", s.addFactor},
-		{"POST", "/account/second-factors/{id}", s.confirmFactor},
-		{"POST", "/account/deletion", s.deleteAccount},
-		{"GET", "/forgot", s.forgotPage},
-		{"POST", "/forgot", s.forgot},
-		{"GET", "/reset", s.resetPage},
-		{"POST", "/reset", s.reset},
-		{"GET", "/confirm", s.confirmPage},
-		{"POST", "/confirm", s.confirm},
+		{"GET", "/account", s.account, false},
+		{"GET", "/account/settings", s.profile, false},
+		{"POST", "/account/settings", s.changeProfile, false},
+		{"POST", "/account/password", s.changePassword, false},
+		{"POST", "/account/sessions", s.endSessions, false},
+		{"POST", "/account/preferences", s.changePreferences, false},
+		{"POST", "/account/confirmation", s.askForConfirmation, false},
+		{"POST", "/account/second-factors", s.addFactor, false},
+		{"POST", "/account/second-factors/{id}", s.confirmFactor, false},
+		{"POST", "/account/deletion", s.deleteAccount, false},
+		{"GET", "/forgot", s.forgotPage, false},
+		{"POST", "/forgot", s.forgot, false},
+		{"GET", "/reset", s.resetPage, false},
+		{"POST", "/reset", s.reset, false},
+		{"GET", "/confirm", s.confirmPage, false},
+		{"POST", "/confirm", s.confirm, false},
 	}
 }
 

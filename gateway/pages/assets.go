@@ -81,7 +81,6 @@ const compressFrom = 1 << 10
 // write writes a page, compressed if the browser reads that.
 func (v *visit) write(page []byte) {
 	h := &v.RC.Response.Header
-	h.Add("Vary", "Accept-Encoding")
 	if len(page) >= compressFrom && v.RC.Request.Header.HasAcceptEncoding("gzip") {
 		if zipped, err := zip(page); err == nil {
 			h.Set("Content-Encoding", "gzip")

@@ -8,10 +8,10 @@ import (
 
 func (s *Site) doorRoutes() []Route {
 	return []Route{
-		{"GET", "/door", s.doors},
-		{"GET", "/door/{id}", s.door},
-		{"POST", "/door/{id}", s.scan},
-		{"GET", "/door/{id}/guests", s.guests},
+		{"GET", "/door", s.doors, false},
+		{"GET", "/door/{id}", s.door, false},
+		{"POST", "/door/{id}", s.scan, false},
+		{"GET", "/door/{id}/guests", s.guests, false},
 	}
 }
 
@@ -125,10 +125,10 @@ func (s *Site) guests(v *visit) error {
 
 func (s *Site) adminRoutes() []Route {
 	return []Route{
-		{"GET", "/admin", s.mesh},
-		{"GET", "/admin/settings", s.settings},
-		{"POST", "/admin/settings", s.setSetting},
-		{"GET", "/admin/audit-log", s.auditLog},
+		{"GET", "/admin", s.mesh, false},
+		{"GET", "/admin/settings", s.settings, false},
+		{"POST", "/admin/settings", s.setSetting, false},
+		{"GET", "/admin/audit-log", s.auditLog, false},
 	}
 }
 

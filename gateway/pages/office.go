@@ -13,21 +13,21 @@ import (
 
 func (s *Site) officeRoutes() []Route {
 	return []Route{
-		{"GET", "/office", s.office},
-		{"GET", "/office/events/new", s.newEventPage},
-		{"POST", "/office/events", s.createEvent},
-		{"GET", "/office/events/{id}", s.dashboard},
-		{"GET", "/office/events/{id}/edit", s.editEventPage},
-		{"POST", "/office/events/{id}/edit", s.editEvent},
-		{"POST", "/office/events/{id}/ticket-types", s.addTicketType},
-		{"POST", "/office/events/{id}/ticket-types/{type}", s.changeTicketType},
-		{"POST", "/office/events/{id}/publication", s.publish},
-		{"POST", "/office/events/{id}/cancellation", s.cancelEvent},
-		{"GET", "/office/events/{id}/attendees", s.attendees},
-		{"GET", "/office/events/{id}/orders", s.eventOrders},
-		{"GET", "/office/events/{id}/orders/{order}", s.officeOrder},
-		{"POST", "/office/events/{id}/orders/{order}/refunds", s.refund},
-		{"GET", "/office/events/{id}/files/{file}", s.officeFile},
+		{"GET", "/office", s.office, false},
+		{"GET", "/office/events/new", s.newEventPage, false},
+		{"POST", "/office/events", s.createEvent, false},
+		{"GET", "/office/events/{id}", s.dashboard, false},
+		{"GET", "/office/events/{id}/edit", s.editEventPage, false},
+		{"POST", "/office/events/{id}/edit", s.editEvent, false},
+		{"POST", "/office/events/{id}/ticket-types", s.addTicketType, false},
+		{"POST", "/office/events/{id}/ticket-types/{type}", s.changeTicketType, false},
+		{"POST", "/office/events/{id}/publication", s.publish, false},
+		{"POST", "/office/events/{id}/cancellation", s.cancelEvent, false},
+		{"GET", "/office/events/{id}/attendees", s.attendees, false},
+		{"GET", "/office/events/{id}/orders", s.eventOrders, false},
+		{"GET", "/office/events/{id}/orders/{order}", s.officeOrder, false},
+		{"POST", "/office/events/{id}/orders/{order}/refunds", s.refund, false},
+		{"GET", "/office/events/{id}/files/{file}", s.officeFile, false},
 	}
 }
 

@@ -69,6 +69,16 @@ type Request struct {
 type Route struct {
 	Method, Path string
 	serve        func(*visit) error
+	// Shared says that the page is the same for all who have no cookies, in one variant.
+	Shared bool
+}
+
+// Variant returns what a shared page depends on, beside its address.
+func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
+	if rc.Request.Header.HasAcceptEncoding("gzip") {
+		return s.languageOf(rc) + " gzip"
+	}
+	return s.languageOf(rc)
 }
 
 // Routes returns everything that is to be mounted.
@@ -78,26 +88,26 @@ func (s *Site) Routes() []Route {
 
 func (s *Site) shopRoutes() []Route {
 	return []Route{
-		{"GET", "/", s.home},
-		{"GET", "/events", s.home},
-		{"GET", "/events/{slug}", s.event},
-		{"GET", "/checkout", s.checkout},
-		{"POST", "/checkout", s.order},
-		{"GET", "/orders/{id}", s.orderPage},
-		{"POST", "/orders/{id}/payments", s.pay},
-		{"POST", "/orders/{id}/cancellation", s.cancel},
-		{"GET", "/orders/{id}/tickets.pdf", s.ticketPages},
-		{"GET", "/orders/{id}/tickets/{ticket}/qr.png", s.ticketCode},
-		{"GET", "/tickets/{id}/qr.png", s.ticketCode},
-		{"GET", "/sign-in", s.signInPage},
-		{"POST", "/sign-in", s.signIn},
-		{"POST", "/sign-in/code", s.signInCode},
-		{"GET", "/sign-up", s.signUpPage},
-		{"POST", "/sign-up", s.signUp},
-		{"POST", "/sign-out", s.signOut},
-		{"POST", "/proof", s.prove},
-		{"POST", "/language", s.setLanguage},
-		{"GET", assetPath, s.asset},
+		{"GET", "/", s.home, true},
+		{"GET", "/events", s.home, true},
+		{"GET", "/events/{slug}", s.event, true},
+		{"GET", "/checkout", s.checkout, false},
+		{"POST", "/checkout", s.order, false},
+		{"GET", "/orders/{id}", s.orderPage, false},
+		{"POST", "/orders/{id}/payments", s.pay, false},
+		{"POST", "/orders/{id}/cancellation", s.cancel, false},
+		{"GET", "/orders/{id}/tickets.pdf", s.ticketPages, false},
+		{"GET", "/orders/{id}/tickets/{ticket}/qr.png", s.ticketCode, false},
+		{"GET", "/tickets/{id}/qr.png", s.ticketCode, false},
+		{"GET", "/sign-in", s.signInPage, false},
+		{"POST", "/sign-in", s.signIn, false},
+		{"POST", "/sign-in/code", s.signInCode, false},
+		{"GET", "/sign-up", s.signUpPage, false},
+		{"POST", "/sign-up", s.signUp, false},
+		{"POST", "/sign-out", s.signOut, false},
+		{"POST", "/proof", s.prove, false},
+		{"POST", "/language", s.setLanguage, false},
+		{"GET", assetPath, s.asset, false},
 	}
 }
 
@@ -162,7 +172,7 @@ func secure(rc *fasthttp.RequestCtx) {
 		"frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "private, no-cache")
-	h.Add("Vary", "Cookie, Accept-Language")
+	h.Set("Vary", "Cookie, Accept-Language, Accept-Encoding")
 }
 
 // sameSite reports whether a form was sent by a page of ours. Browsers say so in Sec-Fetch-Site; older ones name the

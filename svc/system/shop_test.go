@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,6 +233,53 @@ func TestShopForGuests(t *testing.T) {
 	}
 	other.get(code).must(t, 200)
 	other.get("/account").must(t, 200, "You have no tickets yet.")
+}
+
+// Who asks for a page at the same time as others shares it, and still sees everything that was acknowledged before. What
+// is for one person is not shared.
+func TestPagesAreShared(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	s.set(admin, "ticketing.max_per_order", "1")
+	const quantity = 30
+	event := s.concert(admin, quantity, 0)
+	path := s.browser().get("/events/" + event.ID.String()).at
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		b := s.browser()
+		wg.Go(func() { // a crowd that keeps questions on their way
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if resp, err := b.client.Get(b.site + path); err != nil {
+						t.Error(err)
+					} else {
+						resp.Body.Close()
+					}
+				}
+			}
+		})
+	}
+	shown := regexp.MustCompile(`(\d+) left`)
+	for sold := 1; sold < quantity; sold++ {
+		call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 1))
+		p := s.browser().get(path)
+		if m := shown.FindStringSubmatch(p.text); m == nil || m[1] != fmt.Sprint(quantity-sold) {
+			t.Fatalf("%d are sold, and the page says %v", sold, m)
+		}
+	}
+	b := s.browser()
+	b.send("/sign-up", "name", "Ada", "email", "ada@example.org", "password", password).must(t, 200)
+	b.get(path).must(t, 200, "Sign out")
+	s.browser().get(path).must(t, 200, "Sign in")
+	s.browser().get(path, "Accept-Language", "de").must(t, 200, "übrig")
+	close(stop)
+	wg.Wait()
 }
 
 // What people write is shown as they wrote it, wherever it stands, and no page lets anything run.
