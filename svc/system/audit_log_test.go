@@ -164,6 +164,7 @@ var elsewhere = map[string]string{
 
 // Every audited act is done once, and has its line: who, from where, what and to what.
 func TestEveryActHasItsLine(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	cfg.Sandbox = true
 	s, sys, _ := start(t, cfg)

@@ -19,6 +19,7 @@ import (
 
 // An organizer reads what was done to it and to its events, while they were its own, and nothing of others.
 func TestAuditLogOfAnOrganizer(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	cfg.Sandbox = true
 	s, _, _ := start(t, cfg)

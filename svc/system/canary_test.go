@@ -113,6 +113,7 @@ func (p *leaver) everything(t *testing.T) {
 // Nothing of a person is left who has deleted the account, but what others have said of her until it is due to go, and
 // then not that either: in no table, no stream, no bucket and no file. What stays are ids: orders, money, the audit log.
 func TestAPersonLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for name, url := range map[string]func(testing.TB) string{store.SQLite: func(testing.TB) string { return "" }, store.Postgres: testkit.Postgres} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,6 +16,7 @@ import (
 
 // What is made beyond the limit of a day is refused until the next day, in every service.
 func TestCreationsAreLimited(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, _, _ := start(t, cfg)
 	admin := s.login(adminEmail)

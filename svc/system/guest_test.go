@@ -11,6 +11,7 @@ import (
 
 // The token of an order is good for that order and for nothing else, at every endpoint there is.
 func TestGuestDenyMatrix(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	cfg.Sandbox = true
 	s, _, _ := start(t, cfg)

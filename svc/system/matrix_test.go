@@ -376,6 +376,7 @@ func (w *world) seen() string {
 
 // Who may do what with whose things, made from the declarations: first all who may not try, and nothing changes; then all who may.
 func TestAccessMatrix(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	cfg.Sandbox = true
 	s, _, _ := start(t, cfg)
@@ -492,6 +493,7 @@ func TestAccessMatrix(t *testing.T) {
 
 // The rule at the door of every endpoint: who is anonymous, who is not an administrator, and what HTTP does not reach.
 func TestAccessRules(t *testing.T) {
+	t.Parallel()
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	s.unlimited(admin)
@@ -529,6 +531,7 @@ func TestAccessRules(t *testing.T) {
 
 // Ids of one thing where those of another belong.
 func TestCrossedThings(t *testing.T) {
+	t.Parallel()
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	_, rival := s.join("rival@example.org")
