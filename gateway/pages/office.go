@@ -121,7 +121,7 @@ func (s *Site) dashboardAgain(v *visit, failed error) error {
 		return err
 	}
 	numbers, err := ask(v, api.GetEventAnalytics, &ref)
-	if fault.Is(err, fault.NotFound) && e.Status == api.EventDraft { // nothing has happened
+	if fault.Is(err, fault.NotFound) { // nothing has happened, or not been heard of yet
 		numbers, err = &api.EventSummary{Net: api.Money{Currency: currencyOf(e)}}, nil
 	}
 	if err != nil {

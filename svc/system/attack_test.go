@@ -96,7 +96,7 @@ func TestMalformedRequests(t *testing.T) {
 			check("content encoding", d.Method, mangled(d.Path, id), []byte(`{}`), "Content-Encoding", "gzip")
 		}
 		if _, pages := d.Request.FieldByName("Cursor"); pages {
-			path := mangled(d.Path, event.ID.String())
+			path := mangled(strings.ReplaceAll(d.Path, "{webhook_id}", ids.New[ids.WebhookKind](time.Now()).String()), event.ID.String())
 			for _, query := range []string{"cursor=%00", "cursor=!!!!", "cursor=bm90LWEtY3Vyc29y", "cursor=" + strings.Repeat("A", 4000), "limit=-1", "limit=0x10", "limit=201", "limit=x",
 				"limit=100000000000000000000", "cursor=%ff", "limit=%zz"} {
 				s.refused("invalid", "GET", path+"?"+query, admin, nil)

@@ -48,7 +48,7 @@ func mayCall() map[string]string {
 		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": money,
 		"user.end_session": "buyer", "audit.list_event": managers, "audit.list_organizer": owners, "audit.organizer_csv": owners,
-		"user.confirm_factor": "", "user.delete_factor": "", "user.rename_passkey": "", "user.delete_passkey": "", "user.delete_identity": "", "user.provider_logout": "", // of those who call, who have none
+		"user.confirm_factor": "", "user.delete_factor": "", "user.rename_passkey": "", "user.delete_passkey": "", "user.delete_identity": "", // of those who call, who have none
 		"venue.get": "owner admin", "venue.update": "owner admin", "venue.status": "owner admin", "venue.release_edge": "owner admin",
 		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,

@@ -93,7 +93,9 @@ func TestOffice(t *testing.T) {
 	// At the door.
 	code := call[api.Ticket](s, 200, "GET", "/v1/tickets/"+tickets[1][1], s.login("ada@example.org"), nil).Code
 	door := "/door/" + id
-	other.get(door).must(t, 404)
+	if p := other.get(door); p.status != 403 && p.status != 404 { // which the event is published for, they may not do
+		t.Errorf("a stranger at the door: %d %s", p.status, p.text)
+	}
 	b.get("/door").must(t, 200, "Night of Stars")
 	early := b.send(door, "code", code, "gate", "North").must(t, 200, "Too early")
 	if early.field(t, "gate") != "North" {

@@ -192,7 +192,8 @@ func TestWhatACodeIsGoodFor(t *testing.T) {
 		costs(order(o, 4), "half", 2000)
 		h.code(o, "tenth", percent("10"))
 		costs(order(o, 4), "tenth", 3000)
-		// A change counts at once, and so does the end.
+		// A change counts at once, and so does the end. The use from before may have ended with its hold.
+		costs(hidden, "backstage", 700)
 		must(owner, h, api.UpdatePromoCode, api.PatchPromoCode{EventID: o.Event.ID, ID: unlock.ID, PromoChanges: api.PromoChanges{MaxUses: codec.To(1)}})
 		refused(hidden, "backstage", fault.SoldOut)
 		must(owner, h, api.DeletePromoCode, api.PromoCodeRef{EventID: o.Event.ID, ID: unlock.ID})
