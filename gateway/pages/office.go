@@ -46,7 +46,10 @@ func (s *Site) office(v *visit) error {
 	numbers := map[ids.Event]*api.EventSummary{}
 	if len(mine.Items) > 0 {
 		overview, err := ask(v, api.GetOverview, &rpc.None{})
-		if err != nil {
+		switch {
+		case fault.Is(err, fault.Unavailable), fault.Is(err, fault.Timeout): // the list goes without numbers
+			overview = &api.Overview{}
+		case err != nil:
 			return err
 		}
 		for i := range overview.Items {
@@ -121,17 +124,23 @@ func (s *Site) dashboardAgain(v *visit, failed error) error {
 		return err
 	}
 	numbers, err := ask(v, api.GetEventAnalytics, &ref)
-	if fault.Is(err, fault.NotFound) { // nothing has happened, or not been heard of yet
-		numbers, err = &api.EventSummary{Net: api.Money{Currency: currencyOf(e)}}, nil
-	}
-	if err != nil {
+	switch {
+	case fault.Is(err, fault.NotFound): // nothing has happened, or not been heard of yet
+		numbers = &api.EventSummary{Net: api.Money{Currency: currencyOf(e)}}
+	case fault.Is(err, fault.Unavailable), fault.Is(err, fault.Timeout): // the page goes without numbers
+		numbers = nil
+	case err != nil:
 		return err
 	}
 	rows, err := s.typeRows(v, e)
 	if err != nil {
 		return err
 	}
-	data := map[string]any{"Event": e, "Numbers": numbers, "Types": rows, "Missing": missing(e),
+	sold := 0
+	for _, row := range rows {
+		sold += row.Sold
+	}
+	data := map[string]any{"Event": e, "Sold": sold, "Numbers": numbers, "Types": rows, "Missing": missing(e),
 		"Currency": currencyOf(e), "Over": e.EndsAt.Before(s.cfg.Now())}
 	if failed != nil {
 		return v.again("dashboard", failed, data)
