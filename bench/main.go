@@ -179,7 +179,8 @@ type scenario struct {
 
 // scenarios returns those of a list with commas.
 func (b *bench) scenarios(list string) ([]scenario, error) {
-	all := []scenario{{"browse", b.browse}, {"page", b.page}, {"onsale", b.onsale}, {"overload", b.overload}, {"purchase", b.purchase},
+	all := []scenario{{"browse", b.browse}, {"page", b.page}, {"onsale", b.onsale}, {"overload", b.overload},
+		{"purchase", b.purchase},
 		{"roles", b.roles}, {"door", b.door}, {"edge", b.edge}, {"notify", b.notify},
 		{"analytics", b.analytics}}
 	if list == "all" {

@@ -26,6 +26,15 @@ func mangled(path, with string) string {
 	return path
 }
 
+// addressed puts ids of the right kinds into a path, those of the event and its organizer where it is about them.
+func addressed(path string, event api.Event) string {
+	now := time.Now()
+	path = strings.NewReplacer("/v1/organizers/{id}", "/v1/organizers/"+event.OrganizerID.String(), "/v1/venues/{id}",
+		"/v1/venues/"+ids.New[ids.VenueKind](now).String(), "{lease_id}", ids.New[ids.LeaseKind](now).String(), "{webhook_id}",
+		ids.New[ids.WebhookKind](now).String()).Replace(path)
+	return mangled(path, event.ID.String())
+}
+
 // documented fails the test unless an answer is one that the documentation tells of: a success, or a problem with a code
 // of the catalogue, the status that belongs to it, and a request id; never a defect.
 func documented(t *testing.T, what string, got answer) {
@@ -96,7 +105,7 @@ func TestMalformedRequests(t *testing.T) {
 			check("content encoding", d.Method, mangled(d.Path, id), []byte(`{}`), "Content-Encoding", "gzip")
 		}
 		if _, pages := d.Request.FieldByName("Cursor"); pages && len(codec.PathNames(d.Path)) < 2 { // what does not exist has no pages
-			path := mangled(d.Path, event.ID.String())
+			path := addressed(d.Path, event)
 			for _, query := range []string{"cursor=%00", "cursor=!!!!", "cursor=bm90LWEtY3Vyc29y", "cursor=" + strings.Repeat("A", 4000), "limit=-1", "limit=0x10", "limit=201", "limit=x",
 				"limit=100000000000000000000", "cursor=%ff", "limit=%zz"} {
 				s.refused("invalid", "GET", path+"?"+query, admin, nil)
@@ -105,12 +114,7 @@ func TestMalformedRequests(t *testing.T) {
 		}
 		for f := range fields(d.Request) {
 			if name := f.Tag.Get("query"); name != "" && f.Type.Name() != "string" { // text may be anything
-				path := strings.NewReplacer("{lease_id}", ids.New[ids.LeaseKind](time.Now()).String(), "{webhook_id}",
-					ids.New[ids.WebhookKind](time.Now()).String()).Replace(d.Path)
-				if strings.Contains(d.Path, "{webhook_id}") {
-					path = strings.Replace(path, "{id}", event.OrganizerID.String(), 1)
-				}
-				s.refused("invalid", d.Method, mangled(path, event.ID.String())+"?"+name+"=yesterday*", admin, nil)
+				s.refused("invalid", d.Method, addressed(d.Path, event)+"?"+name+"=yesterday*", admin, nil)
 				checked++
 			}
 		}
