@@ -250,7 +250,7 @@ func (s *Site) confirm(v *visit) error {
 	return v.show("confirm", map[string]any{"Token": "", "Done": true})
 }
 
-// kinds of messages whose channels a person can choose.
+// choosable returns the kinds of messages whose channels a person can choose.
 func choosable(kinds []api.Preference) []api.Preference {
 	return slices.DeleteFunc(slices.Clone(kinds), func(p api.Preference) bool { return p.Kind == api.AboutAccount })
 }

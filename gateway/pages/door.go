@@ -44,16 +44,12 @@ type scanned struct {
 func (s *Site) door(v *visit) error { return s.doorWith(v, nil) }
 
 func (s *Site) doorWith(v *visit, result *scanned) error {
-	ref, err := v.eventRef()
-	if err != nil {
-		return err
-	}
-	e, err := ask(v, api.GetEvent, &ref)
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}
 	// Who may not be at this door sees no page of it.
-	last, err := ask(v, api.ListAdmissions, &api.EventPage{EventID: ref.ID, Page: api.Page{Limit: 5}})
+	last, err := ask(v, api.ListAdmissions, &api.EventPage{EventID: e.ID, Page: api.Page{Limit: 5}})
 	if err != nil {
 		return err
 	}
@@ -104,17 +100,13 @@ func (s *Site) cannotScan(v *visit, err error) error {
 
 // guests finds people by name at the door.
 func (s *Site) guests(v *visit) error {
-	ref, err := v.eventRef()
-	if err != nil {
-		return err
-	}
-	e, err := ask(v, api.GetEvent, &ref)
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}
 	list := &api.List[api.EventAttendee]{}
 	if q := v.query("q"); q != "" {
-		list, err = ask(v, api.ListAttendees, &api.AttendeePage{Query: q, EventPage: api.EventPage{EventID: ref.ID,
+		list, err = ask(v, api.ListAttendees, &api.AttendeePage{Query: q, EventPage: api.EventPage{EventID: e.ID,
 			Page: api.Page{Limit: 20}}})
 		if err != nil {
 			return err
@@ -148,7 +140,7 @@ func (s *Site) settingsAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
-	data := map[string]any{"Settings": list.Items, "Changed": v.form("key")}
+	data := map[string]any{"Settings": list.Items}
 	if failed != nil {
 		return v.again("settings", failed, data)
 	}

@@ -184,11 +184,7 @@ func (s *Site) createEvent(v *visit) error {
 }
 
 func (s *Site) editEventPage(v *visit) error {
-	ref, err := v.eventRef()
-	if err != nil {
-		return err
-	}
-	e, err := ask(v, api.GetEvent, &ref)
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}

@@ -94,36 +94,30 @@ func (v *visit) eventRef() (api.EventRef, error) {
 	return api.EventRef{ID: id}, nil
 }
 
+// eventHere returns the event of the page's address.
+func (v *visit) eventHere() (*api.Event, error) {
+	ref, err := v.eventRef()
+	if err != nil {
+		return nil, err
+	}
+	return ask(v, api.GetEvent, &ref)
+}
+
 // typeRow is a ticket type in the office.
 type typeRow struct {
 	api.TicketType
 	Sold, Held, Available int
 }
 
-// missing returns what an event lacks before it can be published, as keys of texts.
-func missing(e *api.Event) (keys []string) {
-	if len(e.TicketTypes) == 0 {
-		keys = append(keys, "office.needs_types")
-	}
-	if e.Description == "" {
-		keys = append(keys, "office.needs_description")
-	}
-	return keys
-}
-
 // dashboard shows how an event stands, and all that can be done with it.
 func (s *Site) dashboard(v *visit) error { return s.dashboardAgain(v, nil) }
 
 func (s *Site) dashboardAgain(v *visit, failed error) error {
-	ref, err := v.eventRef()
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}
-	e, err := ask(v, api.GetEvent, &ref)
-	if err != nil {
-		return err
-	}
-	numbers, err := ask(v, api.GetEventAnalytics, &ref)
+	numbers, err := ask(v, api.GetEventAnalytics, &api.EventRef{ID: e.ID})
 	switch {
 	case fault.Is(err, fault.NotFound): // nothing has happened, or not been heard of yet
 		numbers = &api.EventSummary{Net: api.Money{Currency: currencyOf(e)}}
@@ -140,7 +134,7 @@ func (s *Site) dashboardAgain(v *visit, failed error) error {
 	for _, row := range rows {
 		sold += row.Sold
 	}
-	data := map[string]any{"Event": e, "Sold": sold, "Numbers": numbers, "Types": rows, "Missing": missing(e),
+	data := map[string]any{"Event": e, "Sold": sold, "Numbers": numbers, "Types": rows,
 		"Currency": currencyOf(e), "Over": e.EndsAt.Before(s.cfg.Now())}
 	if failed != nil {
 		return v.again("dashboard", failed, data)
@@ -177,16 +171,12 @@ func currencyOf(e *api.Event) string {
 
 // attendees lists who comes, and finds them.
 func (s *Site) attendees(v *visit) error {
-	ref, err := v.eventRef()
-	if err != nil {
-		return err
-	}
-	e, err := ask(v, api.GetEvent, &ref)
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}
 	list, err := ask(v, api.ListAttendees, &api.AttendeePage{Query: v.query("q"),
-		EventPage: api.EventPage{EventID: ref.ID, Page: api.Page{Limit: 100, Cursor: v.query("cursor")}}})
+		EventPage: api.EventPage{EventID: e.ID, Page: api.Page{Limit: 100, Cursor: v.query("cursor")}}})
 	if err != nil {
 		return err
 	}
@@ -195,15 +185,11 @@ func (s *Site) attendees(v *visit) error {
 }
 
 func (s *Site) eventOrders(v *visit) error {
-	ref, err := v.eventRef()
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}
-	e, err := ask(v, api.GetEvent, &ref)
-	if err != nil {
-		return err
-	}
-	list, err := ask(v, api.ListEventOrders, &api.EventPage{EventID: ref.ID,
+	list, err := ask(v, api.ListEventOrders, &api.EventPage{EventID: e.ID,
 		Page: api.Page{Limit: 100, Cursor: v.query("cursor")}})
 	if err != nil {
 		return err
@@ -215,15 +201,11 @@ func (s *Site) eventOrders(v *visit) error {
 func (s *Site) officeOrder(v *visit) error { return s.officeOrderAgain(v, nil) }
 
 func (s *Site) officeOrderAgain(v *visit, failed error) error {
-	ref, err := v.eventRef()
-	if err != nil {
-		return err
-	}
 	id, err := ids.Parse[ids.OrderKind](v.Param("order"))
 	if err != nil {
 		return fault.New(fault.NotFound, "there is no such order")
 	}
-	e, err := ask(v, api.GetEvent, &ref)
+	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}

@@ -176,3 +176,12 @@ func (db *DB) announce() {
 
 // Time returns t as it will be read back: in UTC, cut to microseconds.
 func Time(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// Given returns a time that was read, in UTC, or nil for the zero one: it is absent in answers.
+func Given(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -45,20 +45,12 @@ type keyRow struct {
 
 func (r *keyRow) key(now time.Time) api.APIKey {
 	k := api.APIKey{ID: r.ID, OrganizerID: r.OrganizerID, Name: r.Name, Scopes: strings.Fields(r.Scopes),
-		CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: given(r.ExpiresAt),
-		LastUsedAt: given(r.UsedAt)}
+		CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: store.Given(r.ExpiresAt),
+		LastUsedAt: store.Given(r.UsedAt)}
 	if r.PreviousUntil.After(now) {
-		k.PreviousUntil = given(r.PreviousUntil)
+		k.PreviousUntil = store.Given(r.PreviousUntil)
 	}
 	return k
-}
-
-func given(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 // newSecret returns a key with 256 random bits, and its hash.

@@ -32,23 +32,15 @@ const (
 func (r *row) webhook(now time.Time) api.Webhook {
 	w := api.Webhook{ID: r.ID, OrganizerID: r.OrganizerID, URL: r.URL, Name: r.Name, Topics: strings.Fields(r.Topics),
 		Enabled: r.Enabled, DisabledReason: r.DisabledReason, Waiting: r.Last - r.Position,
-		FailingSince: given(r.FailingSince), CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(),
+		FailingSince: store.Given(r.FailingSince), CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(),
 		UpdatedAt: r.UpdatedAt.UTC()}
 	if r.Enabled && r.Failures > 0 {
-		w.NextAt = given(r.DueAt)
+		w.NextAt = store.Given(r.DueAt)
 	}
 	if r.PreviousUntil.After(now) {
-		w.PreviousUntil = given(r.PreviousUntil)
+		w.PreviousUntil = store.Given(r.PreviousUntil)
 	}
 	return w
-}
-
-func given(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 // check returns a fault unless a webhook may be as it is. At what address a name leads is checked whenever it is
