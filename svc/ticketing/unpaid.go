@@ -21,13 +21,16 @@ type unpaidLimits struct {
 	long   time.Duration // how long that is
 }
 
-// unpaidLimitsOf returns the limits for an order. One that costs nothing is paid at once.
+// unpaidLimitsOf returns the limits for an order, and nothing where there are none: nobody's orders are then looked at.
+// One that costs nothing is paid at once.
 func (s *Service) unpaidLimitsOf(row orderRow) unpaidLimits {
-	if row.Total == 0 {
+	l := unpaidLimits{orders: api.MaxOpenOrders.Get(s.live), seats: api.MaxUnpaidSeats.Get(s.live),
+		pause: api.RenewalPause.Get(s.live)}
+	if row.Total == 0 || l == (unpaidLimits{}) {
 		return unpaidLimits{}
 	}
-	return unpaidLimits{orders: api.MaxOpenOrders.Get(s.live), seats: api.MaxUnpaidSeats.Get(s.live),
-		pause: api.RenewalPause.Get(s.live), long: api.HoldTTL.Get(s.live) / 2}
+	l.long = api.HoldTTL.Get(s.live) / 2
+	return l
 }
 
 // unpaid is what is looked at of an order that is not paid.
@@ -122,19 +125,25 @@ func (s *Service) mayHold(ctx context.Context, order orderRow, l unpaidLimits) e
 // overLimits returns why orders of a transaction are refused, by their place in it. Those before count for those after
 // them.
 func (db ticketStore) overLimits(ctx context.Context, tx tx, in []creation, now time.Time) (map[int]error, error) {
-	buyers := map[ids.User]bool{}
+	locked, limited := map[ids.User]bool{}, map[ids.User]bool{}
 	for _, c := range in {
 		if c.guest == nil && (c.limits != (unpaidLimits{}) || c.perPerson > 0) {
-			buyers[c.row.UserID] = true
+			locked[c.row.UserID] = true
+		}
+		if c.guest == nil && c.limits != (unpaidLimits{}) {
+			limited[c.row.UserID] = true
 		}
 	}
-	if len(buyers) == 0 {
+	if len(locked) == 0 {
 		return nil, nil
 	}
-	users := sortedKeys(buyers)
-	if err := db.lockBuyers(ctx, tx, users); err != nil {
+	if err := db.lockBuyers(ctx, tx, sortedKeys(locked)); err != nil {
 		return nil, err
 	}
+	if len(limited) == 0 {
+		return map[int]error{}, nil
+	}
+	users := sortedKeys(limited)
 	rows, err := unpaidOf(ctx, tx, users, now)
 	if err != nil {
 		return nil, err

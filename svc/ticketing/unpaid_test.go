@@ -215,3 +215,19 @@ func TestOrdersOfAPersonAreWrittenOneByOne(t *testing.T) {
 		t.Errorf("the second order beside one that is being written: %v, want rate_limited", refused)
 	}
 }
+
+// Where there are no limits nobody's orders are read: an order costs the same however many its buyer has.
+func TestNoLimitsAskForNothing(t *testing.T) {
+	none := []settings.Override{api.MaxOpenOrders.Is(0), api.MaxUnpaidSeats.Is(0), api.RenewalPause.Is(0)}
+	s := &Service{live: settings.Fixed(none...)}
+	if got := s.unpaidLimitsOf(orderRow{Total: 1}); got != (unpaidLimits{}) {
+		t.Errorf("%+v, want none", got)
+	}
+	s.live = settings.Fixed(append(none[:2:2], api.RenewalPause.Is(time.Minute), api.HoldTTL.Is(time.Hour))...)
+	if got, want := s.unpaidLimitsOf(orderRow{Total: 1}), (unpaidLimits{pause: time.Minute, long: time.Hour / 2}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := s.unpaidLimitsOf(orderRow{}); got != (unpaidLimits{}) {
+		t.Errorf("an order that costs nothing: %+v, want none", got)
+	}
+}
