@@ -20,6 +20,10 @@ const (
 type SignIn struct {
 	*Tokens
 	*SecondFactorChallenge
+	// after a sign-in through an identity provider: where the browser goes once the session has been ended here, if
+	// the person's session there is to end, too (OpenID Connect RP-Initiated Logout 1.0; post_logout_redirect_uri and
+	// state may be added). It has the ID token: a secret of the client. Absent if the provider does not offer it
+	ProviderLogoutURL string `json:"provider_logout_url,omitempty"`
 }
 
 // IsPartial implements rpc.Partial.

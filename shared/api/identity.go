@@ -221,7 +221,8 @@ var ReceiveProviderLogout = rpc.Endpoint[ProviderLogout, rpc.None]{Spec: rpc.Spe
 	Name: "provider_logout", Method: "POST", Path: "/v1/identity-providers/{id}/logout", Access: rpc.Public,
 	Raw: true, Sealed: true, Status: 204, Summary: "A provider's word that a person has left",
 	Detail: "OpenID Connect Back-Channel Logout 1.0: the address to register at the provider. The token names the " +
-		"person by `sub`; the sessions end here that the person began through this provider.",
+		"person by `sub`, a session there by `sid`, or both; the sessions end here that began through this provider, " +
+		"with a `sid` those that began in that session.",
 	Faults: rpc.Faults{fault.NotFound: noProvider, fault.Unavailable: startedNot}}}
 
 func identityEndpoints() []rpc.Descriptor {

@@ -114,6 +114,15 @@ var (
 		settings.Between(24*time.Hour, 10*365*24*time.Hour))
 	RefreshTTL = settings.Duration("user.refresh_ttl", 30*24*time.Hour,
 		"How long a session lasts without being refreshed.", settings.Between(time.Minute, 365*24*time.Hour))
+	SessionTTL = settings.Duration("user.session_ttl", 180*24*time.Hour,
+		"How long a session lasts at most, however often it is refreshed.",
+		settings.Between(time.Hour, 10*365*24*time.Hour))
+	MaxSessions = settings.Int("user.max_sessions", 100,
+		"In how many sessions one person is signed in at a time: one more ends the one that was not used for longest; "+
+			"0 means any number.", settings.Between(0, 1000))
+	PasswordWords = settings.CheckedString("user.password_words", "",
+		"Words that people here expect, such as the names of the organization and its places, with commas between: "+
+			"a new password of little else is refused.", 1000, func(string) error { return nil })
 	PasswordBits = settings.Int("user.password_bits", 20,
 		"How hard to guess a new password is at least, by estimate: it withstands two to the power of this many "+
 			"guesses; 0 means that the length will do.", settings.Between(0, 60))
@@ -259,6 +268,7 @@ func Settings() []settings.Definition {
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,
 		PaymentPollAfter, RefundStepUp, CallbackRetention, ReasonRetention,
 		AccessTTL, AccessKeyLifetime, TicketKeyLifetime, RefreshTTL,
+		SessionTTL, MaxSessions, PasswordWords,
 		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName, RelyingParty,
 		RelyingPartyOrigins,
 		RatePerAddress, RatePerPerson, RatePerKey, RateLogin, RateGuests, ViewsPerAddress,

@@ -311,7 +311,8 @@ func stopped(context.Context) (jetstream.JetStream, func(), error) {
 func (s *site) unlimited(admin string) {
 	s.t.Helper()
 	for _, key := range []string{"gateway.rate_per_address", "gateway.rate_per_person", "gateway.rate_login",
-		"event.api_keys_per_organizer", "notification.webhooks_per_organizer", "notification.webhooks", "venue.venues_per_person"} {
+		"event.api_keys_per_organizer", "notification.webhooks_per_organizer", "notification.webhooks", "venue.venues_per_person",
+		"user.max_sessions"} {
 		s.set(admin, key, "0")
 	}
 	s.anyOrders(admin)

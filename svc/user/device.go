@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -101,6 +102,9 @@ func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival)
 	if err := s.made.Take(ctx, tx, api.SessionsPerPerson, row.ID.String(), "sessions of a person", 1); err != nil {
 		return err
 	}
+	if err := s.endOldest(ctx, tx, row.ID, a.session.ID); err != nil {
+		return err
+	}
 	if err := s.useDevice(ctx, tx, a.session); err != nil {
 		return err
 	}
@@ -108,4 +112,28 @@ func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival)
 		return err
 	}
 	return insertRefresh(ctx, tx, a.refreshHash, a.session.ID, a.session.ExpiresAt)
+}
+
+// endOldest ends those sessions of a locked person that were not used for longest and are too many beside a new one.
+func (s *Service) endOldest(ctx context.Context, tx bun.Tx, id ids.User, but ids.Session) error {
+	most := api.MaxSessions.Get(s.live)
+	if most == 0 {
+		return nil
+	}
+	var ended []ids.Session
+	err := tx.NewRaw(`DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE user_id = ? AND id <> ?
+		ORDER BY last_used_at DESC, id DESC LIMIT 1000 OFFSET ?) RETURNING id`, id, but, most-1).Scan(ctx, &ended)
+	if err != nil {
+		return err
+	}
+	for _, session := range ended {
+		m, err := revocation.OfSession(session).Message()
+		if err != nil {
+			return err
+		}
+		if err := stream.AddAll(ctx, tx, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }

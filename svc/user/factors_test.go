@@ -89,7 +89,7 @@ func TestAuthenticatorApp(t *testing.T) {
 		_, err = confirm("12345")
 		wantCode(t, err, fault.Invalid)
 		codes := must(confirm(a.code(0)))(t).RecoveryCodes
-		if len(codes) != 10 || len(codes[0]) != 19 {
+		if len(codes) != 10 || len(codes[0]) != 29 { // 120 bits in groups of four
 			t.Errorf("recovery codes %q", codes)
 		}
 		_, err = confirm(a.code(0))

@@ -103,17 +103,20 @@ func (s *Service) providerLogout(ctx context.Context, req *api.ProviderLogout) (
 		if err != nil || !fresh {
 			return nil, err
 		}
-		owner, err := s.federation.Owner(ctx, tx, p, &logout.Who)
-		if fault.Is(err, fault.NotFound) { // who never came here
-			return nil, nil
+		ends := federated{provider: p.ID, session: logout.Who.Session}
+		if logout.Who.Subject != "" {
+			ends.user, err = s.federation.Owner(ctx, tx, p, &logout.Who)
+			if fault.Is(err, fault.NotFound) { // who never came here
+				return nil, nil
+			}
+			if err != nil {
+				return nil, err
+			}
+			if _, err := s.lock(ctx, tx, ends.user); err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		if _, err := s.lock(ctx, tx, owner); err != nil {
-			return nil, err
-		}
-		return s.endFederated(ctx, tx, p.ID, owner, "")
+		return s.endFederated(ctx, tx, ends)
 	})
 }
 
@@ -156,7 +159,8 @@ func (s *Service) deleteIdentity(ctx context.Context, req *api.IdentityRef) (*rp
 			if err := s.federation.Unlink(ctx, tx, row.ID, i.ID); err != nil {
 				return nil, err
 			}
-			ended, err := s.endFederated(ctx, tx, i.ProviderID, row.ID, rpc.Caller(ctx).Session)
+			ended, err := s.endFederated(ctx, tx,
+				federated{provider: i.ProviderID, user: row.ID, keep: rpc.Caller(ctx).Session})
 			if err != nil {
 				return nil, err
 			}

@@ -48,6 +48,7 @@ func newHarness(t *testing.T, db *store.DB) *harness {
 	m := &harness{t: t, db: db, nats: testkit.NATS(t), clock: testkit.NewClock(time.Time{}), log: &testkit.Buffer{},
 		metrics: observe.NewRegistry(),
 		live: settings.Fixed(api.AccessTTL.Is(15*time.Minute), api.RefreshTTL.Is(24*time.Hour), api.SMSCountries.Is(""),
+			api.SessionTTL.Is(api.SessionTTL.Default()), api.MaxSessions.Is(api.MaxSessions.Default()),
 			api.AdminFactor.Is(false), api.RelyingParty.Is("localhost"),
 			api.RelyingPartyOrigins.Is("http://localhost:8080"))}
 	m.nats.Stream("EVENTS", "ev.>")

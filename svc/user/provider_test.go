@@ -239,3 +239,16 @@ func (c *corp) mustSignIn(t *testing.T, p *api.IdentityProvider, person string) 
 	}
 	return got.Tokens
 }
+
+// get asks the provider for an address, without following where it leads.
+func (c *corp) get(at string) (*url.URL, int) {
+	c.m.t.Helper()
+	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := browser.Get(at)
+	if err != nil {
+		c.m.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	to, _ := resp.Location()
+	return to, resp.StatusCode
+}

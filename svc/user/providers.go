@@ -153,7 +153,7 @@ func (s *Service) updateProvider(
 		if err := s.noteProvider(ctx, tx, &before, p); err != nil || p.Enabled || !before.Enabled {
 			return nil, err
 		}
-		return s.endFederated(ctx, tx, req.ID, "", "")
+		return s.endFederated(ctx, tx, federated{provider: req.ID})
 	})
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (s *Service) deleteProvider(ctx context.Context, req *api.IdentityProviderR
 		if err != nil {
 			return nil, err
 		}
-		ended, err := s.endFederated(ctx, tx, req.ID, "", "")
+		ended, err := s.endFederated(ctx, tx, federated{provider: req.ID})
 		if err != nil {
 			return nil, err
 		}
@@ -207,16 +207,23 @@ func (s *Service) deleteProvider(ctx context.Context, req *api.IdentityProviderR
 	})
 }
 
-// endFederated ends the sessions that began at a provider, and the logins that wait for the second factor: those of one
-// person, or of everybody if user is "", but for one session to keep.
-func (s *Service) endFederated(
-	ctx context.Context, tx bun.Tx, id ids.IdentityProvider, user ids.User, keep ids.Session,
-) (ended []revocation.Fact, err error) {
+// federated are sessions that began at a provider, and logins there that wait for the second factor.
+type federated struct {
+	provider ids.IdentityProvider
+	user     ids.User    // of one person; "": of everybody
+	session  string      // in one session there; "": in any. Of a person also those of which it is not known
+	keep     ids.Session // but for one here
+}
+
+// endFederated ends sessions and logins.
+func (s *Service) endFederated(ctx context.Context, tx bun.Tx, f federated) (ended []revocation.Fact, err error) {
 	for _, query := range []string{
-		"DELETE FROM login_challenges WHERE provider_id = ? AND (user_id = ? OR ? = '')",
-		"DELETE FROM sessions WHERE provider_id = ? AND (user_id = ? OR ? = '') AND id <> ? RETURNING id",
+		"DELETE FROM login_challenges WHERE provider_id = ? AND (user_id = ? OR ? = '') " +
+			"AND (? = '' OR provider_session = ? OR provider_session = '' AND ? <> '')",
+		"DELETE FROM sessions WHERE provider_id = ? AND (user_id = ? OR ? = '') " +
+			"AND (? = '' OR provider_session = ? OR provider_session = '' AND ? <> '') AND id <> ? RETURNING id",
 	} {
-		args := []any{id, user, user, keep}[:strings.Count(query, "?")]
+		args := []any{f.provider, f.user, f.user, f.session, f.session, f.user, f.keep}[:strings.Count(query, "?")]
 		var sessions []ids.Session
 		if err := tx.NewRaw(query, args...).Scan(ctx, &sessions); err != nil {
 			return nil, err

@@ -35,7 +35,8 @@ type challengeRow struct {
 	Network    string    `bun:"network"`
 	ExpiresAt  time.Time `bun:"expires_at"`
 
-	ProviderID ids.IdentityProvider `bun:"provider_id"` // through which the login began, if it did
+	ProviderID      ids.IdentityProvider `bun:"provider_id"`      // through which the login began, if it did
+	ProviderSession string               `bun:"provider_session"` // sid: the session there
 }
 
 // newChallenge returns what a person whose password was right is asked to go on with, from the same network, and the
@@ -98,7 +99,7 @@ func (s *Service) secondStep(ctx context.Context, req *api.SecondStep) (*api.Tok
 		return nil, err
 	}
 	a := s.arrive(ctx, login.UserID, req.DeviceToken, login.DeviceHash, req.Client)
-	a.session.ProviderID = login.ProviderID
+	a.session.ProviderID, a.session.ProviderSession = login.ProviderID, login.ProviderSession
 	var row userRow
 	err = s.guess(ctx, login.UserID, func(ctx context.Context, tx bun.Tx, now *userRow) (bool, error) {
 		row = *now

@@ -121,7 +121,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 
 		challenger: d.Challenger,
 		passwords: passwords.Judge{Stolen: d.Stolen,
-			Bits: func() int { return api.PasswordBits.Get(d.Live) }},
+			Bits:  func() int { return api.PasswordBits.Get(d.Live) },
+			Words: func() string { return api.PasswordWords.Get(d.Live) }},
 	}
 	if s.challenger == nil {
 		s.challenger = s.hashcash()

@@ -206,9 +206,18 @@ func (s *Service) arrive(ctx context.Context, user ids.User, deviceToken, device
 	now := s.now()
 	a := arrival{deviceToken: deviceToken, session: sessionRow{ID: ids.New[ids.SessionKind](now), UserID: user,
 		CreatedAt: now, LastUsedAt: now, ProvenAt: now, Device: deviceName(client), Address: rpc.From(ctx).Address,
-		DeviceHash: device, ExpiresAt: now.Add(api.RefreshTTL.Get(s.live))}}
+		DeviceHash: device, ExpiresAt: s.endOf(now, now)}}
 	a.refresh, a.refreshHash = newSecret(refreshPrefix)
 	return a
+}
+
+// endOf returns until when a session lasts that began at one time and is used at another one.
+func (s *Service) endOf(began, used time.Time) time.Time {
+	idle, last := used.Add(api.RefreshTTL.Get(s.live)), began.Add(api.SessionTTL.Get(s.live))
+	if last.Before(idle) {
+		return last
+	}
+	return idle
 }
 
 // admitted returns what the client of a session that has begun is given.
@@ -253,10 +262,11 @@ func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, e
 			reused = true
 			return []revocation.Fact{revocation.OfSession(old.SessionID)}, endSession(ctx, tx, old.SessionID)
 		}
-		if !now.Before(old.ExpiresAt) {
+		until := s.endOf(old.CreatedAt, now)
+		if !now.Before(old.ExpiresAt) || !now.Before(until) {
 			return nil, errRefresh()
 		}
-		return nil, rotate(ctx, tx, presented, hash, old.SessionID, now, now.Add(api.RefreshTTL.Get(s.live)))
+		return nil, rotate(ctx, tx, presented, hash, old.SessionID, now, until)
 	})
 	if fault.Is(err, fault.NotFound) {
 		return nil, errRefresh()

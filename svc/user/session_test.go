@@ -3,6 +3,7 @@ package user_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -81,6 +82,80 @@ func TestRefreshTokenExpires(t *testing.T) {
 		m.clock.Advance(24 * time.Hour)
 		_, err := m.refresh(tokens.RefreshToken)
 		wantCode(t, err, fault.Unauthenticated)
+	})
+}
+
+// However often it is used, a session ends.
+func TestSessionHasALongestLife(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		if err := m.live.Change(api.SessionTTL.Is(50 * time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		m.register("ada@example.org", password)
+		tokens := m.login("ada@example.org", password)
+		for range 2 {
+			m.clock.Advance(23 * time.Hour)
+			tokens = must(m.refresh(tokens.RefreshToken))(t)
+		}
+		if got := m.sessions(tokens)[0]; got.ExpiresAt.Sub(got.CreatedAt) != 50*time.Hour {
+			t.Errorf("session %+v", got)
+		}
+		m.clock.Advance(4 * time.Hour)
+		_, err := m.refresh(tokens.RefreshToken)
+		wantCode(t, err, fault.Unauthenticated)
+
+		tokens = m.login("ada@example.org", password)
+		m.clock.Advance(2 * time.Hour)
+		if err := m.live.Change(api.SessionTTL.Is(time.Hour)); err != nil { // holds for those that are there
+			t.Fatal(err)
+		}
+		_, err = m.refresh(tokens.RefreshToken)
+		wantCode(t, err, fault.Unauthenticated)
+	})
+}
+
+// One session too many ends the one that was not used for longest, also when several begin at once.
+func TestSessionsAtATime(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		if err := m.live.Change(api.MaxSessions.Is(3)); err != nil {
+			t.Fatal(err)
+		}
+		m.register("ada@example.org", password)
+		m.register("eve@example.org", password)
+		eve := m.login("eve@example.org", password)
+		var all []*api.Tokens
+		for range 3 {
+			all = append(all, m.login("ada@example.org", password))
+			m.clock.Advance(time.Minute)
+		}
+		used := must(m.refresh(all[0].RefreshToken))(t)
+		m.clock.Advance(time.Minute)
+		m.login("ada@example.org", password)
+		testkit.Eventually(t, 10*time.Second, func() error { // by the outbox
+			if !m.revoked(all[1]) {
+				return errors.New("the oldest is not revoked")
+			}
+			return nil
+		})
+		_, err := m.refresh(all[1].RefreshToken)
+		wantCode(t, err, fault.Unauthenticated)
+		if m.revoked(all[0]) || m.revoked(all[2]) || m.revoked(eve) || len(m.sessions(used)) != 3 {
+			t.Errorf("sessions %+v", m.sessions(used))
+		}
+		m.twin()
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				if _, err := m.tryLogin("192.0.2.1", "ada@example.org", password); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := must(m.db.Read().NewSelect().Table("sessions").Count(t.Context()))(t); n != 4 {
+			t.Errorf("%d sessions", n)
+		}
+		m.me(eve)
 	})
 }
 

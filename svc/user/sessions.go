@@ -29,6 +29,8 @@ type sessionRow struct {
 
 	ProviderID     ids.IdentityProvider `bun:"provider_id"`     // through which it began, if it did
 	ProviderFactor bool                 `bun:"provider_factor"` // which has asked for a second factor
+
+	ProviderSession string `bun:"provider_session"` // sid: the session there
 }
 
 func (r *sessionRow) info(current ids.Session) api.SessionInfo {

@@ -246,6 +246,7 @@ func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
 	}
 	a := s.arrive(ctx, g.row.ID, g.request.DeviceToken, device, g.request.Client)
 	a.session.ProviderID, a.session.ProviderFactor = g.provider.ID, g.provider.AskedForFactor(g.claims)
+	a.session.ProviderSession = g.claims.Session
 	a.session.ProvenAt = time.Unix(0, 0).UTC()
 	if at := g.claims.ProvenAt; at.After(a.session.ProvenAt) {
 		a.session.ProvenAt = at
@@ -254,7 +255,7 @@ func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
 		}
 	}
 	asked, challenge := s.newChallenge(ctx, g.row.ID, device)
-	asked.ProviderID = g.provider.ID
+	asked.ProviderID, asked.ProviderSession = g.provider.ID, g.claims.Session
 	var row userRow
 	var has factor.Count
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -279,10 +280,11 @@ func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
 		return nil, err
 	}
 	if has.Any() && !a.session.ProviderFactor {
-		return &api.SignIn{SecondFactorChallenge: challengeOf(challenge, has)}, nil
+		return &api.SignIn{SecondFactorChallenge: challengeOf(challenge, has),
+			ProviderLogoutURL: g.claims.LogoutURL}, nil
 	}
 	tokens, err := s.admitted(&row, a)
-	return &api.SignIn{Tokens: tokens}, err
+	return &api.SignIn{Tokens: tokens, ProviderLogoutURL: g.claims.LogoutURL}, err
 }
 
 // welcome locks the person of a guest, after making or linking the account if it has to be.

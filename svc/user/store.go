@@ -212,10 +212,11 @@ type refreshRow struct {
 	UserID    ids.User    `bun:"user_id"`
 	Used      bool        `bun:"used"`
 	ExpiresAt time.Time   `bun:"expires_at"`
+	CreatedAt time.Time   `bun:"created_at"` // of the session
 }
 
 func refreshByHash(ctx context.Context, tx bun.Tx, hash string) (row refreshRow, err error) {
-	err = tx.NewRaw(`SELECT t.session_id, s.user_id, t.used, t.expires_at FROM refresh_tokens AS t
+	err = tx.NewRaw(`SELECT t.session_id, s.user_id, t.used, t.expires_at, s.created_at FROM refresh_tokens AS t
 		JOIN sessions AS s ON s.id = t.session_id WHERE t.hash = ?`, hash).Scan(ctx, &row)
 	return row, store.OrNotFound(err, "there is no such token")
 }

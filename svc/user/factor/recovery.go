@@ -14,7 +14,7 @@ import (
 
 const (
 	recoveryCodes = 10
-	recoverySize  = 16 // letters and digits of 5 bits: 80 bits cannot be guessed, so a hash needs no salt and no work
+	recoverySize  = 24 // letters and digits of 5 bits: 120 bits cannot be guessed, so a hash needs no salt and no work
 	recoveryGroup = 4
 )
 

@@ -54,6 +54,7 @@ type metadata struct {
 	Algorithms  []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 	NamesItself bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207
+	EndSession  string   `json:"end_session_endpoint"`                           // RP-Initiated Logout
 }
 
 func newClient(now func() time.Time) *client {
@@ -209,6 +210,8 @@ type Claims struct {
 	Name          string
 	ProvenAt      time.Time // when the person proved who they are; zero: it does not say
 	Methods       []string  // amr and acr
+	Session       string    // sid: the session there; "": it does not say
+	LogoutURL     string    // where a browser ends that session; "": the provider does not say
 
 	missing func(context.Context) error // reads what the token did not say
 }
@@ -230,6 +233,7 @@ type wireClaims struct {
 	Methods       []string `json:"amr"`
 	Class         string   `json:"acr"`
 	Party         string   `json:"azp"`
+	Session       string   `json:"sid"`
 }
 
 // exchange turns the code of an attempt into claims.
@@ -269,7 +273,11 @@ func (c *client) exchange(ctx context.Context, p *Provider, a Attempt, r Return)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return c.check(verified, tokens, m, p, a)
+	claims, err := c.check(verified, tokens, m, p, a)
+	if err == nil {
+		claims.LogoutURL = m.logoutURL(p, raw)
+	}
+	return claims, err
 }
 
 // check checks what the library leaves to its user.
@@ -284,6 +292,8 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 		return refuse("the nonce is another attempt's")
 	case t.Subject == "" || len(t.Subject) > 255:
 		return refuse("there is no subject")
+	case len(w.Session) > longestSession:
+		return refuse("the name of the session is too long")
 	case w.Party != "" && w.Party != p.ClientID || w.Party == "" && len(t.Audience) > 1:
 		return refuse("it is for another party")
 	case t.IssuedAt.After(c.now().Add(clockSkew)):
@@ -291,7 +301,8 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 	case t.AccessTokenHash != "" && t.VerifyAccessToken(tokens.AccessToken) != nil:
 		return refuse("the access token is another's")
 	}
-	claims := &Claims{Subject: t.Subject, Email: w.Email, EmailVerified: bool(w.EmailVerified), Name: w.Name}
+	claims := &Claims{Subject: t.Subject, Email: w.Email, EmailVerified: bool(w.EmailVerified), Name: w.Name,
+		Session: w.Session}
 	if w.AuthTime > 0 {
 		claims.ProvenAt = time.Unix(int64(w.AuthTime), 0).UTC()
 	}
@@ -303,34 +314,6 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 		claims.missing = func(ctx context.Context) error { return c.complete(ctx, m, tokens, claims) }
 	}
 	return claims, nil
-}
-
-// longestLogout is how long before its end a logout token may come.
-const longestLogout = 24 * time.Hour
-
-// logout returns whom a logout token names, and until when the token is good, which its id is to be remembered for.
-func (c *client) logout(ctx context.Context, p *Provider, raw string) (subject, id string, until time.Time, err error) {
-	leave, err := c.enter()
-	if err != nil {
-		return "", "", until, err
-	}
-	defer leave()
-	m, err := c.metadata(ctx, p.Issuer)
-	if err != nil {
-		return "", "", until, err
-	}
-	keys := &noted{KeySet: m.keys}
-	t, err := oidc.NewVerifier(p.Issuer, keys, &oidc.Config{ClientID: p.ClientID, Now: c.now,
-		SupportedSigningAlgs: m.Algorithms}).VerifyLogout(oidc.ClientContext(ctx, c.http), raw)
-	switch {
-	case keys.failed != nil:
-		return "", "", until, fmt.Errorf("%w: %w", ErrUnavailable, keys.failed)
-	case err != nil:
-		return "", "", until, fmt.Errorf("%w: %w", ErrRefused, err)
-	case t.Subject == "" || t.Expiry.After(c.now().Add(longestLogout)):
-		return "", "", until, fmt.Errorf("%w: the token names no one, or is good for too long", ErrRefused)
-	}
-	return t.Subject, t.TokenID, t.Expiry.UTC(), nil
 }
 
 // complete asks the provider for what the ID token did not say.

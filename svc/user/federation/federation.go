@@ -5,8 +5,6 @@ package federation
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -245,20 +243,6 @@ func (s *Store) Complete(ctx context.Context, c *Claims) error {
 	}
 	c.missing = nil
 	return nil
-}
-
-// Logout is a provider's word that a person has left.
-type Logout struct {
-	ID    string // by which it is noted as used
-	Until time.Time
-	Who   Claims // the subject alone
-}
-
-// Logout checks a logout token. The error wraps ErrRefused or ErrUnavailable.
-func (s *Store) Logout(ctx context.Context, p *Provider, token string) (Logout, error) {
-	subject, id, until, err := s.client.logout(ctx, p, token)
-	sum := sha256.Sum256([]byte(p.Issuer + "\n" + id))
-	return Logout{ID: "logout " + hex.EncodeToString(sum[:]), Until: until, Who: Claims{Subject: subject}}, err
 }
 
 // IsSafe reports whether an address is https, or http on this machine.

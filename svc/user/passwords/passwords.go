@@ -27,6 +27,8 @@ const estimated = 32
 type Judge struct {
 	Stolen *Filter    // may be nil
 	Bits   func() int // of entropy that a password has at least, by estimate
+	// Words returns what everybody here expects, with commas between; nil is nothing but the names of the system.
+	Words func() string
 }
 
 // Check returns why a password is no good, as the end of a sentence that begins with the field; "" if it is fine. What
@@ -46,7 +48,7 @@ func (j Judge) Check(password string, owner ...string) string {
 	if len(head) > estimated {
 		head = head[:estimated]
 	}
-	if zxcvbn.PasswordStrength(string(head), guesses(owner)).Entropy < float64(j.Bits()) {
+	if zxcvbn.PasswordStrength(string(head), j.guesses(owner)).Entropy < float64(j.Bits()) {
 		return "is too easy to guess; a few unusual words are a good one"
 	}
 	return ""
@@ -54,10 +56,17 @@ func (j Judge) Check(password string, owner ...string) string {
 
 // guesses returns what a password is tried with that its owner can be expected to take: each text, and the words of it.
 // The estimate compares them in lower case.
-func guesses(owner []string) []string {
-	const most = 20
+func (j Judge) guesses(owner []string) []string {
+	const most = 120 // a setting has 1,000 bytes
 	between := func(r rune) bool { return strings.ContainsRune(" @.-_+'", r) }
 	list := []string{"starlight", "starlightsymphony", "ticket", "tickets"}
+	if j.Words != nil {
+		for word := range strings.SplitSeq(j.Words(), ",") {
+			if word = strings.TrimSpace(word); word != "" {
+				owner = append(owner, word)
+			}
+		}
+	}
 	for _, text := range owner {
 		text = strings.ToLower(text)
 		list = append(list, text)

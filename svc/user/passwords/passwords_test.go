@@ -29,6 +29,15 @@ func TestStrength(t *testing.T) {
 			t.Errorf("%.40q: %q, want %q", password, got, want)
 		}
 	}
+	expected := passwords.Judge{Bits: func() int { return 24 }, Words: func() string { return "Symphoniker, musikverein" }}
+	for _, password := range []string{"musikverein7", "Symphoniker1"} {
+		if got := expected.Check(password); !strings.Contains(got, "guess") {
+			t.Errorf("%s, a word of the house: %q", password, got)
+		}
+		if got := (passwords.Judge{Bits: expected.Bits}).Check(password); got != "" {
+			t.Errorf("%s, elsewhere: %q", password, got)
+		}
+	}
 	if got := (passwords.Judge{Bits: func() int { return 0 }}).Check("password1"); got != "" {
 		t.Errorf("without a least strength: %q", got)
 	}
