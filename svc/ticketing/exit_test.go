@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -141,5 +142,46 @@ func TestExitAtAVenue(t *testing.T) {
 		}
 		h.scanned(offer, tickets[1].Code, api.AlreadyAdmitted)
 		h.audit()
+	})
+}
+
+// Codes that are scanned at the same moment are verified together; those that nobody has signed are still found one by
+// one, and let no one else wait outside.
+func TestScansOfAMoment(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o := h.publish(100, 0)
+		tickets := h.buy(o, 10).tickets
+		var work sync.WaitGroup
+		for i := range 4 * len(tickets) {
+			ticket := tickets[i/4]
+			shown, want := ticket.Code, ""
+			if i%4 == 3 { // the signature of another ticket
+				other := tickets[(i/4+1)%len(tickets)].Code
+				shown = ticket.Code[:strings.LastIndexByte(ticket.Code, '.')] + other[strings.LastIndexByte(other, '.'):]
+				want = api.InvalidCode
+			}
+			work.Go(func() {
+				got, err := h.scan(o, shown)
+				switch {
+				case err != nil:
+					t.Error(err)
+				case want != "" && got.Result != want:
+					t.Errorf("a forged code: %s", got.Result)
+				case want == "" && got.Result != api.Admitted && got.Result != api.AlreadyAdmitted:
+					t.Errorf("a good code: %s", got.Result)
+				}
+			})
+		}
+		work.Wait()
+		admitted := 0
+		for _, a := range h.admissions(o) {
+			if a.Result == api.Admitted {
+				admitted++
+			}
+		}
+		if admitted != len(tickets) {
+			t.Errorf("%d tickets were admitted, want %d", admitted, len(tickets))
+		}
 	})
 }
