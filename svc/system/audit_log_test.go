@@ -178,7 +178,7 @@ func TestEveryActHasItsLine(t *testing.T) {
 		if !d.Audited || d.Path == "" || elsewhere[name] != "" {
 			continue
 		}
-		w := s.world(people, admin)
+		w := s.world(people, admin, &d)
 		w.before(d, owner.token, buyer.token)
 		p, e := owner, w.event
 		path, body := w.path(d, e, p), w.body(d)
