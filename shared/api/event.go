@@ -46,11 +46,13 @@ type Event struct {
 	// whether people who were scanned as they went out may come in again
 	Reentry string `json:"reentry" enum:"any,none"`
 	// that buyers may choose from; without any, all that are switched on
-	Providers    []string  `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
-	CancelReason string    `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
-	Revision     int64     `json:"revision"`                // grows with each change
-	CreatedAt    time.Time `json:"created_at"`              // when it was made
-	UpdatedAt    time.Time `json:"updated_at"`              // when it was last changed
+	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
+	// what is asked of orders, and what buyers may do about paid ones
+	OrderRules   OrderRules `json:"order_rules,omitzero"`
+	CancelReason string     `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
+	Revision     int64      `json:"revision"`                // grows with each change
+	CreatedAt    time.Time  `json:"created_at"`              // when it was made
+	UpdatedAt    time.Time  `json:"updated_at"`              // when it was last changed
 }
 
 // ETag implements rpc.ETagger.
@@ -108,6 +110,8 @@ type NewEvent struct {
 	Reentry string `json:"reentry,omitempty" enum:"any,none" default:"any"`
 	// that buyers may choose from, the default first; without any, all that are switched on
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
+	// what is asked of orders, and what buyers may do about paid ones
+	OrderRules OrderRules `json:"order_rules,omitzero"`
 }
 
 // EventRef names an event in a path.
@@ -142,6 +146,8 @@ type PatchEvent struct {
 	Reentry codec.Patch[string] `json:"reentry,omitzero" enum:"any,none"`
 	// null means all that are switched on
 	Providers codec.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
+	// replaces all of them; null means none
+	OrderRules codec.Patch[OrderRules] `json:"order_rules,omitzero"`
 }
 
 // CancelEventRequest is the request of CancelEvent.

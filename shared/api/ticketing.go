@@ -88,7 +88,9 @@ type Attendee struct {
 
 // Order is a purchase from the first second to the last. Prices are those of the moment it was made.
 type Order struct {
-	ID      ids.Order `json:"id"`
+	ID ids.Order `json:"id"`
+	// what people call the order by, such as 7KX4P: at its event no other has it
+	Number  string    `json:"number,omitempty"`
 	EventID ids.Event `json:"event_id"`
 	UserID  ids.User  `json:"user_id"`
 	Buyer   *Attendee `json:"buyer,omitempty"` // for the organizer, and for one without an account
@@ -183,78 +185,6 @@ type Scan struct {
 type EventPage struct {
 	Page
 	EventID ids.Event `json:"-" path:"id"`
-}
-
-// Resize is the request of the internal endpoint ResizeInventory: the quantities as they shall be. Types that are
-// missing shall have none.
-type Resize struct {
-	EventID    ids.Event              `json:"event_id"`
-	Revision   int64                  `json:"revision"` // of the event; an older one changes nothing
-	Quantities map[ids.TicketType]int `json:"quantities"`
-	Quotas     []QuotaShare           `json:"quotas,omitempty"` // as they shall be
-	// of the ticket types' prices; refused if orders were made in another
-	Currency string `json:"currency,omitempty"`
-}
-
-// BeginPaymentOf is the request of the internal endpoint BeginPayment.
-type BeginPaymentOf struct {
-	OrderID   ids.Order   `json:"order_id"`
-	PaymentID ids.Payment `json:"payment_id"`
-	// HoldUntil is set for a payment that takes its time, such as a bank transfer: the order is to keep its seats until
-	// then, or until the event begins if that is earlier, should its expires_at be before. It is the same for one
-	// payment however often it is begun.
-	HoldUntil *time.Time `json:"hold_until,omitempty"`
-}
-
-// Payable is the answer of BeginPayment.
-type Payable struct {
-	Order     Order    `json:"order"`
-	Providers []string `json:"providers,omitempty"` // that the event accepts; empty means any
-}
-
-// RefundOrder is the request of the internal endpoint of that name: NewRefund with the order that was paid and the id
-// of the refund. The same id again changes nothing.
-type RefundOrder struct {
-	RefundID  ids.Refund   `json:"refund_id"`
-	OrderID   ids.Order    `json:"order_id"`
-	PaymentID ids.Payment  `json:"payment_id"`
-	Tickets   []ids.Ticket `json:"tickets,omitempty"`
-	Amount    *Money       `json:"amount,omitempty"`
-	Reason    string       `json:"reason,omitempty"`
-
-	KeepTickets bool `json:"keep_tickets,omitempty"`
-}
-
-// HeldTickets is the request of the internal endpoint GetHeldTickets: a person, and of what. One of the three is given.
-type HeldTickets struct {
-	UserID   ids.User   `json:"user_id"`
-	EventID  ids.Event  `json:"event_id,omitempty"`
-	OrderID  ids.Order  `json:"order_id,omitempty"`
-	TicketID ids.Ticket `json:"ticket_id,omitempty"`
-}
-
-// RebuildOf is the request of the internal endpoint RebuildInventory: an event, or the one before the one that is
-// meant.
-type RebuildOf struct {
-	EventID ids.Event `json:"event_id,omitempty"`
-	After   ids.Event `json:"after,omitempty"` // without event_id: the first event after this one
-}
-
-// RebuiltInventory is what became of an event's inventory. Without an event there is none left.
-type RebuiltInventory struct {
-	EventID ids.Event `json:"event_id,omitempty"`
-	Orders  int       `json:"orders"`  // that have seats, or had some
-	Mended  int       `json:"mended"`  // whose seats were not what SQL says
-	Waiting int       `json:"waiting"` // that differ, but were changed a moment ago
-	NoRoom  int       `json:"no_room"` // that should have seats which others have
-}
-
-// PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets. An empty
-// NextCursor ends it.
-type PersonRecords struct {
-	Orders     []Order  `json:"orders"`
-	Tickets    []Ticket `json:"tickets"`
-	NextCursor string   `json:"next_cursor,omitempty"`
 }
 
 // The endpoints of the ticketing service.

@@ -17,6 +17,10 @@ type TicketType struct {
 	Quantity int `json:"quantity" minimum:"0" maximum:"1000000"`
 	// the most that one order may have; 0 means no other limit than that of all orders
 	MaxPerOrder int `json:"max_per_order" minimum:"0" maximum:"1000000"`
+	// the fewest that an order with any of them may have; 0 means one
+	MinPerOrder int `json:"min_per_order,omitempty" minimum:"0" maximum:"1000000"`
+	// the most that one buyer may have, of all orders together; 0 means no such bound
+	MaxPerPerson int `json:"max_per_person,omitempty" minimum:"0" maximum:"1000000"`
 	// from when on it is sold; absent: since the event was published
 	SalesStart *time.Time `json:"sales_start,omitempty"`
 	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
@@ -34,6 +38,10 @@ type NewTicketType struct {
 	Quantity int `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"`
 	// the most that one order may have; 0 means no other limit than that of all orders
 	MaxPerOrder int `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
+	// the fewest that an order with any of them may have; 0 means one
+	MinPerOrder int `json:"min_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`
+	// the most that one buyer may have, of all orders together; 0 means no such bound
+	MaxPerPerson int `json:"max_per_person,omitempty" minimum:"0" maximum:"1000000" default:"0"`
 	// from when on it is sold; absent: since the event was published
 	SalesStart *time.Time `json:"sales_start,omitempty"`
 	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
@@ -59,10 +67,14 @@ type PatchTicketType struct {
 	Price    *Money  `json:"price,omitempty"`
 	Quantity *int    `json:"quantity,omitempty" minimum:"0" maximum:"1000000"` // not less than are held and sold
 	// null or 0 means no other limit than that of all orders
-	MaxPerOrder codec.Patch[int]       `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
-	SalesStart  codec.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
-	SalesEnd    codec.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
-	Hidden      *bool                  `json:"hidden,omitempty"`     // whether only a code unlocks it
+	MaxPerOrder codec.Patch[int] `json:"max_per_order,omitzero" minimum:"0" maximum:"1000000"`
+	// null or 0 means one
+	MinPerOrder codec.Patch[int] `json:"min_per_order,omitzero" minimum:"0" maximum:"1000000"`
+	// null or 0 means no such bound
+	MaxPerPerson codec.Patch[int]       `json:"max_per_person,omitzero" minimum:"0" maximum:"1000000"`
+	SalesStart   codec.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
+	SalesEnd     codec.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
+	Hidden       *bool                  `json:"hidden,omitempty"`     // whether only a code unlocks it
 	// the ids or names of quotas of the event that it draws on; null means none
 	Quotas codec.Patch[[]string] `json:"quotas,omitzero" maxItems:"20"`
 }

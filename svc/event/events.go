@@ -26,7 +26,7 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
 		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, VenueID: req.VenueID,
-		Reentry: req.Reentry, Revision: 1, CreatedAt: now, UpdatedAt: now,
+		Reentry: req.Reentry, OrderRules: req.OrderRules, Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
@@ -93,6 +93,7 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 			req.Providers.Apply(&e.Providers)
 			req.VenueID.Apply(&e.VenueID)
 			req.Reentry.Apply(&e.Reentry)
+			req.OrderRules.Apply(&e.OrderRules)
 			if req.Capacity.Given {
 				req.Capacity.Apply(&e.Capacity)
 				r.AutoCapacity = e.Capacity == 0
@@ -128,7 +129,8 @@ func (r *record) same(other *record) bool {
 	sameText := a.Name == b.Name && a.Description == b.Description && a.Category == b.Category &&
 		a.Timezone == b.Timezone
 	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.VenueID == b.VenueID &&
-		a.Reentry == b.Reentry && a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
+		a.Reentry == b.Reentry && a.OrderRules == b.OrderRules &&
+		a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
 		sameLocation(a.Location, b.Location) && slices.Equal(a.Quotas, b.Quotas)
 }
 

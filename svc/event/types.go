@@ -16,7 +16,8 @@ import (
 
 func (s *Service) newType(t api.NewTicketType) api.TicketType {
 	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
-		MaxPerOrder: t.MaxPerOrder, SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden}
+		MaxPerOrder: t.MaxPerOrder, MinPerOrder: t.MinPerOrder, MaxPerPerson: t.MaxPerPerson,
+		SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden}
 }
 
 // prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
@@ -94,6 +95,8 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 			set(&t.Price, req.Price)
 			set(&t.Quantity, req.Quantity)
 			req.MaxPerOrder.Apply(&t.MaxPerOrder)
+			req.MinPerOrder.Apply(&t.MinPerOrder)
+			req.MaxPerPerson.Apply(&t.MaxPerPerson)
 			req.SalesStart.ApplyTo(&t.SalesStart)
 			req.SalesEnd.ApplyTo(&t.SalesEnd)
 			set(&t.Hidden, req.Hidden)
@@ -155,7 +158,8 @@ func (r *record) checkRoom() error {
 func sameType(a, b api.TicketType) bool {
 	sameWindow := sameTime(a.SalesStart, b.SalesStart) && sameTime(a.SalesEnd, b.SalesEnd)
 	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
-		a.MaxPerOrder == b.MaxPerOrder && a.Hidden == b.Hidden && slices.Equal(a.Quotas, b.Quotas)
+		a.MaxPerOrder == b.MaxPerOrder && a.MinPerOrder == b.MinPerOrder && a.MaxPerPerson == b.MaxPerPerson &&
+		a.Hidden == b.Hidden && slices.Equal(a.Quotas, b.Quotas)
 }
 
 func sameTime(a, b *time.Time) bool {

@@ -24,6 +24,7 @@ const (
 	maxTypes       = 50
 	maxTeam        = 500
 	maxPrice       = 1_000_000_000_000 // minor units: whatever is sold of an event, and in an order, can be summed up
+	mostMinutes    = 525_600           // a year
 	otherCategory  = "other"           // of an event that names none
 )
 
@@ -112,6 +113,7 @@ func (r *record) check(c *fault.Check, n naming) {
 	r.checkQuotas(c)
 	r.checkCapacity(c, n)
 	checkProviders(c, e.Providers)
+	checkOrderRules(c, &e.OrderRules)
 	c.Field(e.Reentry == api.ReentryAny || e.Reentry == api.ReentryNone, "reentry", "must be any or none")
 }
 
@@ -122,6 +124,24 @@ func checkProviders(c *fault.Check, names []string) {
 		c.Field(slices.Contains(known, name), "payment_providers", "must be of %s", strings.Join(known, ", "))
 		c.Field(!slices.Contains(names[:i], name), "payment_providers", "must name each provider once")
 	}
+}
+
+func checkOrderRules(c *fault.Check, r *api.OrderRules) {
+	c.Field(r.MaxPerOrder == 0 || r.MinPerOrder <= r.MaxPerOrder, "order_rules.min_per_order",
+		"must be at most max_per_order")
+	c.Field(r.MaxPerPerson == 0 || r.MinPerOrder <= r.MaxPerPerson, "order_rules.min_per_order",
+		"must be at most max_per_person")
+	within := func(n int, most int, field string) {
+		c.Field(n >= 0 && n <= most, "order_rules."+field, "must be from 0 to %d", most)
+	}
+	within(r.MinPerOrder, maxCapacity, "min_per_order")
+	within(r.MaxPerOrder, maxCapacity, "max_per_order")
+	within(r.MaxPerPerson, maxCapacity, "max_per_person")
+	p := r.Cancellation
+	within(p.MinutesBefore, mostMinutes, "cancellation.minutes_before")
+	within(p.FeePercent, 100, "cancellation.fee_percent")
+	c.Field(p.FeePerTicket >= 0 && p.FeePerTicket <= maxPrice, "order_rules.cancellation.fee_per_ticket",
+		"must be from 0 to %d, in the currency's smallest unit", int64(maxPrice))
 }
 
 func checkLocation(c *fault.Check, l api.Location) {
@@ -179,6 +199,10 @@ func (r *record) checkType(c *fault.Check, n naming, i int) {
 	c.Field(t.Quantity >= 0 && t.Quantity <= maxCapacity, n.of(i, "quantity"), "must be from 0 to %d", maxCapacity)
 	c.Field(t.MaxPerOrder >= 0 && t.MaxPerOrder <= maxCapacity, n.of(i, "max_per_order"), "must be from 0 to %d",
 		maxCapacity)
+	c.Field(t.MinPerOrder >= 0 && (t.MaxPerOrder <= 0 || t.MinPerOrder <= t.MaxPerOrder), n.of(i, "min_per_order"),
+		"must be from 0 to max_per_order")
+	c.Field(t.MaxPerPerson >= 0 && (t.MaxPerPerson == 0 || t.MinPerOrder <= t.MaxPerPerson), n.of(i, "max_per_person"),
+		"must be 0, or at least min_per_order")
 	start := t.SalesStart == nil || checkTime(c, n.of(i, "sales_start"), *t.SalesStart)
 	end := t.SalesEnd == nil || checkTime(c, n.of(i, "sales_end"), *t.SalesEnd)
 	if t.SalesStart != nil && start {

@@ -15,7 +15,7 @@ func recordOf(req api.NewEvent) *record {
 	r.Event = api.Event{ID: ids.New[ids.EventKind](time.Now()), Name: req.Name, Description: req.Description,
 		Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
-		Capacity: req.Capacity}
+		Capacity: req.Capacity, OrderRules: req.OrderRules}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, (&Service{now: time.Now}).newType(t))
 	}
@@ -106,6 +106,23 @@ func TestRules(t *testing.T) {
 			[]string{"ticket_types[0].quantity"}},
 		{"negative limit", func(e *api.NewEvent) { e.TicketTypes[0].MaxPerOrder = -1 },
 			[]string{"ticket_types[0].max_per_order"}},
+		{"fewest above the most", func(e *api.NewEvent) {
+			e.TicketTypes[0].MinPerOrder, e.TicketTypes[0].MaxPerOrder = 5, 4
+		}, []string{"ticket_types[0].min_per_order"}},
+		{"one buyer may not have the fewest", func(e *api.NewEvent) {
+			e.TicketTypes[0].MinPerOrder, e.TicketTypes[0].MaxPerPerson = 3, 2
+			e.TicketTypes[0].MaxPerOrder = 0
+		}, []string{"ticket_types[0].max_per_person"}},
+		{"rules of orders", func(e *api.NewEvent) {
+			e.OrderRules = api.OrderRules{MinPerOrder: 2, MaxPerOrder: 8, MaxPerPerson: 8,
+				Cancellation: api.CancellationPolicy{SelfService: true, MinutesBefore: 1440, FeePercent: 10}}
+		}, nil},
+		{"rules of orders that cannot be", func(e *api.NewEvent) {
+			e.OrderRules = api.OrderRules{MinPerOrder: 9, MaxPerOrder: 8, MaxPerPerson: -1,
+				Cancellation: api.CancellationPolicy{MinutesBefore: -1, FeePercent: 101, FeePerTicket: -1}}
+		}, []string{"order_rules.cancellation.fee_per_ticket", "order_rules.cancellation.fee_percent",
+			"order_rules.cancellation.minutes_before", "order_rules.max_per_person",
+			"order_rules.min_per_order"}},
 		{"sales until the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesEnd = &end }, nil},
 		{"sales beyond the end", func(e *api.NewEvent) { e.TicketTypes[0].SalesEnd = at(end.Add(time.Second)) },
 			[]string{"ticket_types[0].sales_end"}},

@@ -63,7 +63,7 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 	if made.scope, made.key, made.hash, made.remember = rpc.Answer(ctx); made.remember {
 		row.ID = ids.Derive[ids.OrderKind](made.scope, made.key, made.hash)
 	}
-	row.PaymentID = paymentOf(row.ID, row.Total)
+	row.Number, row.PaymentID = numberOf(row.ID, 0), paymentOf(row.ID, row.Total)
 	sale, tickets := s.draftSale(req, row, now)
 	made.row = row
 	made.sale = &saleMade{payment: req.Payment, by: rpc.Caller(ctx).ID(), tickets: tickets}

@@ -66,6 +66,12 @@ func (s *Service) draftWith(
 			check.Field(item.Quantity <= t.MaxPerOrder, field+".quantity", "must be at most %d for this ticket type",
 				t.MaxPerOrder)
 		}
+		if user != api.BoxOfficeBuyer {
+			check.Field(item.Quantity >= t.MinPerOrder, field+".quantity", "must be at least %d for this ticket type",
+				t.MinPerOrder)
+			check.Field(t.MaxPerPerson == 0 || item.Quantity <= t.MaxPerPerson, field+".quantity",
+				"must be at most %d of this ticket type for one buyer", t.MaxPerPerson)
+		}
 		if item.Quantity < 1 || item.Quantity > limit {
 			continue
 		}
@@ -81,7 +87,15 @@ func (s *Service) draftWith(
 			UnitPrice: t.Price})
 		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
 	}
+	if most := event.OrderRules.MaxPerOrder; most > 0 {
+		limit = min(limit, most)
+	}
 	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
+	if rules := event.OrderRules; user != api.BoxOfficeBuyer {
+		check.Field(tickets >= rules.MinPerOrder, "items", "must be at least %d tickets together", rules.MinPerOrder)
+		check.Field(rules.MaxPerPerson == 0 || tickets <= rules.MaxPerPerson, "items",
+			"must be at most %d tickets for one buyer", rules.MaxPerPerson)
+	}
 	check.Field(total <= maxTotal, "items", "the total is too large")
 	check.Field(len(req.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
 	for i, a := range req.Attendees {

@@ -66,12 +66,13 @@ func (s *Service) makeOrder(
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
 		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
 	}
+	row.Number = numberOf(row.ID, 0)
 	if created.guest != nil {
 		row.UserID = api.GuestOf(row.ID)
 		created.guest.Guest, created.guest.Free = created.guest.Guest.At(row.ID, row.EventID, now), created.free
 	}
 	created.row = row
-	created.limits = s.unpaidLimitsOf(row)
+	created.limits, created.most = s.unpaidLimitsOf(row), personLimitsOf(&offer.Event, row)
 	if err := s.mayHold(ctx, row, created.limits); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ type orderRow struct {
 	bun.BaseModel `bun:"table:orders,alias:orders"`
 
 	ID        ids.Order       `bun:"id,pk"`
+	Number    string          `bun:"number"`
 	EventID   ids.Event       `bun:"event_id"`
 	UserID    ids.User        `bun:"user_id"`
 	Status    string          `bun:"status"`
@@ -81,7 +82,7 @@ func (r orderRow) finished(free bool, now time.Time) orderRow {
 }
 
 func (r orderRow) order() api.Order {
-	o := api.Order{ID: r.ID, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
+	o := api.Order{ID: r.ID, Number: r.Number, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
 		Total: r.money(r.Total), PromoCode: r.PromoCode, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 	if r.Discount > 0 {
@@ -128,6 +129,7 @@ type creation struct {
 	message   stream.Message // about it, belonging to the request
 	sale      *saleMade      // at a counter: it is paid as it is written
 	limits    unpaidLimits
+	most      *personLimits // how many tickets a person may have; nil is without bound
 	perPerson int           // how many orders of a person may use its code; 0 is without bound
 	guest     *guests.Order // who has no account
 	guestMay  guests.Limits
@@ -162,6 +164,9 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 		if refused, err = db.overGuestLimits(ctx, tx, in, refused, now); err != nil {
 			return err
 		}
+		if refused, err = db.overPersonLimits(ctx, tx, in, refused); err != nil {
+			return err
+		}
 		var rows []orderRow
 		for i, c := range in {
 			switch now := currency[c.row.EventID]; {
@@ -189,13 +194,13 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 		if len(rows) == 0 {
 			return nil
 		}
-		inserted, err := store.Insert(ctx, tx, rows, "CONFLICT (id) DO NOTHING")
+		inserted, err := store.Insert(ctx, tx, rows, "CONFLICT DO NOTHING")
 		if err != nil {
 			return err
 		}
 		written := orderIDs(inserted)
 		if len(written) < len(rows) {
-			if err := db.known(ctx, tx, in, out, written); err != nil {
+			if written, err = db.known(ctx, tx, in, out, written); err != nil {
 				return err
 			}
 		}
@@ -205,10 +210,11 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 }
 
 // known finds the orders that are there already: this is the second run of the transaction, or their keys were used
-// before and the answers are not stored any more. The answer made for them now is not theirs.
+// before and the answers are not stored any more. The answer made for them now is not theirs. Those that are not there
+// had a number that another order has: they are written with another. All that were written are returned.
 func (db ticketStore) known(
 	ctx context.Context, tx tx, in []creation, out []batch.Result[orderRow], written []ids.Order,
-) error {
+) ([]ids.Order, error) {
 	fresh := setOf(written)
 	var id []ids.Order
 	for i, c := range in {
@@ -218,21 +224,31 @@ func (db ticketStore) known(
 	}
 	rows, err := db.orders(ctx, tx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, c := range in {
+		if fresh[c.row.ID] || out[i].Err != nil {
+			continue
+		}
 		row, ok := rows[c.row.ID]
-		if !ok || out[i].Err != nil {
+		if !ok {
+			var made bool
+			if row, made, err = c.renumber(ctx, tx, out[i].Out); err != nil {
+				return nil, err
+			}
+			if made {
+				out[i].Out, written, fresh[row.ID] = row, append(written, row.ID), true
+			}
 			continue
 		}
 		out[i].Out = row
 		if c.remember {
 			if err := idempotency.Delete(ctx, tx, c.scope, c.key); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return written, nil
 }
 
 // announceNew issues the tickets of the free orders among those that were written, and tells of all.

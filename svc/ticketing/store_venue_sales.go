@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -219,8 +220,12 @@ func (b *selling) writeSale(
 			HolderName: plain(t.Holder.Name), HolderEmail: plain(t.Holder.Email), Status: api.TicketValid, Revision: 1,
 			IssuedAt: store.Time(at)})
 	}
-	if _, err := tx.NewInsert().Model(&row).Returning("NULL").Exec(ctx); err != nil {
+	row, fresh, err := numbered(ctx, tx, row)
+	if err != nil {
 		return err
+	}
+	if !fresh {
+		return fmt.Errorf("the order %s of a sale is there already", row.ID)
 	}
 	if err := issue.write(ctx, tx, nil); err != nil {
 		return err

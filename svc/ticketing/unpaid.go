@@ -127,7 +127,7 @@ func (s *Service) mayHold(ctx context.Context, order orderRow, l unpaidLimits) e
 func (db ticketStore) overLimits(ctx context.Context, tx tx, in []creation, now time.Time) (map[int]error, error) {
 	locked, limited := map[ids.User]bool{}, map[ids.User]bool{}
 	for _, c := range in {
-		if c.guest == nil && (c.limits != (unpaidLimits{}) || c.perPerson > 0) {
+		if c.guest == nil && (c.limits != (unpaidLimits{}) || c.perPerson > 0 || c.most != nil) {
 			locked[c.row.UserID] = true
 		}
 		if c.guest == nil && c.limits != (unpaidLimits{}) {
@@ -182,4 +182,163 @@ func mayExtend(order orderRow, others []unpaid, most int) error {
 			"event, and this makes %d; pay in another way", most, seats)
 	}
 	return nil
+}
+
+// personLimits are how many tickets of an event a person may have, paid or not.
+type personLimits struct {
+	event int // of all types; 0 is without bound
+	types map[ids.TicketType]int
+}
+
+// personLimitsOf returns the limits for an order, or nil if the event has none: no order is looked at then.
+func personLimitsOf(event *api.Event, row orderRow) *personLimits {
+	l := personLimits{event: event.OrderRules.MaxPerPerson}
+	for _, item := range row.Items {
+		if t := event.TicketType(item.TicketTypeID); t != nil && t.MaxPerPerson > 0 {
+			if l.types == nil {
+				l.types = map[ids.TicketType]int{}
+			}
+			l.types[t.ID] = t.MaxPerPerson
+		}
+	}
+	if l.event == 0 && l.types == nil {
+		return nil
+	}
+	return &l
+}
+
+// check returns why a person who has tickets of the event may not have those of the order too, or nil.
+func (l *personLimits) check(order orderRow, has map[ids.TicketType]int) error {
+	all, wanted := 0, 0
+	for _, n := range has {
+		all += n
+	}
+	for i, item := range order.Items {
+		wanted += item.Quantity
+		if most := l.types[item.TicketTypeID]; most > 0 && has[item.TicketTypeID]+item.Quantity > most {
+			return fault.New(fault.Conflict, "one buyer may have %d tickets of the type %s, and you have %d", most,
+				item.Name, has[item.TicketTypeID]).About(fieldName("items", i)+".quantity", "is too many for one buyer")
+		}
+	}
+	if l.event > 0 && all+wanted > l.event {
+		return fault.New(fault.Conflict, "one buyer may have %d tickets of the event, and you have %d", l.event,
+			all).About("items", "are too many for one buyer")
+	}
+	return nil
+}
+
+// buyerAt is a person at an event: a person by id, or a guest by address.
+type buyerAt struct{ event, person string }
+
+func (c *creation) buyer() buyerAt {
+	if c.guest != nil {
+		return buyerAt{c.row.EventID.String(), "email " + c.guest.Guest.EmailKey}
+	}
+	return buyerAt{c.row.EventID.String(), c.row.UserID.String()}
+}
+
+// overPersonLimits adds to the orders of a transaction that are refused those whose buyers would have more tickets than
+// one may. Those before count for those after them. overLimits and overGuestLimits have locked the buyers.
+func (db ticketStore) overPersonLimits(
+	ctx context.Context, tx tx, in []creation, refused map[int]error,
+) (map[int]error, error) {
+	var users []ids.User
+	var emails []string
+	var events []ids.Event
+	for i, c := range in {
+		switch {
+		case c.most == nil || refused[i] != nil:
+			continue
+		case c.guest != nil:
+			emails = append(emails, c.guest.Guest.EmailKey)
+		default:
+			users = append(users, c.row.UserID)
+		}
+		events = append(events, c.row.EventID)
+	}
+	if len(events) == 0 {
+		return refused, nil
+	}
+	has, known, err := ticketsOfBuyers(ctx, tx, events, users, emails)
+	if err != nil {
+		return nil, err
+	}
+	if refused == nil {
+		refused = map[int]error{}
+	}
+	for i, c := range in {
+		if c.most == nil || refused[i] != nil || known[c.row.ID] { // the same request has come before
+			continue
+		}
+		key := c.buyer()
+		if err := c.most.check(c.row, has[key]); err != nil {
+			refused[i] = err
+			continue
+		}
+		if has[key] == nil {
+			has[key] = map[ids.TicketType]int{}
+		}
+		for _, item := range c.row.Items {
+			has[key][item.TicketTypeID] += item.Quantity
+		}
+		known[c.row.ID] = true
+	}
+	return refused, nil
+}
+
+// ticketsOfBuyers returns how many tickets of events people and guests have ordered and not given back, and their
+// orders. What was transferred to or from them does not matter.
+func ticketsOfBuyers(
+	ctx context.Context, tx tx, events []ids.Event, users []ids.User, emails []string,
+) (map[buyerAt]map[ids.TicketType]int, map[ids.Order]bool, error) {
+	type ordered struct {
+		ID      ids.Order
+		EventID string
+		Person  string
+		Items   []api.OrderItem `bun:"items,type:text"`
+	}
+	var rows, more []ordered
+	if len(users) > 0 {
+		err := store.Select(ctx, tx, &rows, `SELECT id, event_id, user_id AS person, items FROM orders
+			WHERE user_id IN (?) AND event_id IN (?) AND status IN ('pending', 'paid')`, store.List(users),
+			store.List(events))
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(emails) > 0 {
+		err := store.Select(ctx, tx, &more, `SELECT o.id, o.event_id, 'email ' || g.email_key AS person, o.items
+			FROM guests AS g JOIN orders AS o ON o.id = g.order_id WHERE g.email_key IN (?) AND g.event_id IN (?)
+			AND g.claimed_by = '' AND o.status IN ('pending', 'paid')`, store.List(emails), store.List(events))
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	has, buyers := map[buyerAt]map[ids.TicketType]int{}, map[ids.Order]buyerAt{}
+	known := map[ids.Order]bool{}
+	for _, r := range append(rows, more...) {
+		key := buyerAt{r.EventID, r.Person}
+		if has[key] == nil {
+			has[key] = map[ids.TicketType]int{}
+		}
+		for _, item := range r.Items {
+			has[key][item.TicketTypeID] += item.Quantity
+		}
+		buyers[r.ID], known[r.ID] = key, true
+	}
+	if len(known) == 0 {
+		return has, known, nil
+	}
+	var back []struct {
+		OrderID      ids.Order
+		TicketTypeID ids.TicketType
+		N            int
+	}
+	err := store.Select(ctx, tx, &back, `SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets
+		WHERE order_id IN (?) AND status = 'revoked' GROUP BY order_id, ticket_type_id`,
+		store.List(sortedKeys(known)))
+	for _, r := range back {
+		has[buyers[r.OrderID]][r.TicketTypeID] -= r.N
+	}
+	return has, known, err
 }

@@ -165,7 +165,9 @@ func concert() api.NewEvent {
 		Location: api.Location{Name: "Philharmonie", Address: "Herbert-von-Karajan-Straße 1", City: "Berlin",
 			Country: "DE", Latitude: &latitude, Longitude: &longitude},
 		Capacity: 2000, TicketTypes: []api.NewTicketType{{Name: "Standard",
-			Price: api.Money{Amount: 2500, Currency: "EUR"}, Quantity: 1500, MaxPerOrder: 10}}}
+			Price: api.Money{Amount: 2500, Currency: "EUR"}, Quantity: 1500, MaxPerOrder: 10}},
+		OrderRules: api.OrderRules{MaxPerPerson: 20, Cancellation: api.CancellationPolicy{SelfService: true,
+			MinutesBefore: 2880, FeePercent: 10}}}
 }
 
 func event() []Example {

@@ -47,6 +47,9 @@ func (d *event) checkSale(s *api.NewSale) error {
 		tickets += item.Quantity
 		total += t.Price.Amount * int64(item.Quantity)
 	}
+	if most := e.OrderRules.MaxPerOrder; most > 0 {
+		limit = min(limit, most)
+	}
 	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
 	check.Field(total <= mostTotal, "items", "the total is too large")
 	check.Field(len(s.Attendees) <= tickets, "attendees", "has more entries than there are tickets")
