@@ -177,8 +177,10 @@ type TeamMember struct {
 	UserID ids.User `json:"user_id,omitempty"`
 	// owner, manager, finance, marketing, door, or a role of the organizer's own
 	Role    string `json:"role"`
-	Email   string `json:"email,omitempty"`   // of an invitation
+	Email   string `json:"email,omitempty"`   // of an invitation, or where the name is, too
 	Invited bool   `json:"invited,omitempty"` // the address has no account yet; only managers see it
+	// of the account; only among the members of an organizer, and for who manages them
+	Name string `json:"name,omitempty"`
 }
 
 // Invite is the request of InviteTeamMember.

@@ -23,7 +23,7 @@ const (
 type Notification struct {
 	ID ids.Notification `json:"id"`
 	// what it is about
-	Kind string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"`
+	Kind string `json:"kind"               enum:"account,orders,event_changes,reminders,announcements"`
 	// of its template, such as order_paid or reminder
 	Name  string `json:"name"`
 	Title string `json:"title"` // in one line
@@ -46,7 +46,7 @@ type Inbox struct {
 	Items []Notification `json:"items"` // the newest first
 	// for the parameter cursor of the next page; absent on the last one
 	NextCursor string `json:"next_cursor,omitempty"`
-	Unread     int    `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
+	Unread     int    `json:"unread"                minimum:"0"` // how many are not read, in all of the inbox
 }
 
 // MarkRead is the request of MarkNotificationsRead.
@@ -63,8 +63,8 @@ type Unread struct {
 // "notification" with a Notification.
 type LiveInbox struct {
 	UserID ids.User       `json:"user_id"`
-	Items  []Notification `json:"items"`              // the newest 20
-	Unread int            `json:"unread" minimum:"0"` // how many are not read, in all of the inbox
+	Items  []Notification `json:"items"`               // the newest 20
+	Unread int            `json:"unread"  minimum:"0"` // how many are not read, in all of the inbox
 }
 
 // LiveSubject returns where new messages are published.
@@ -73,7 +73,7 @@ func (l LiveInbox) LiveSubject() string { return live.Subject("notification", st
 // Preference is which channels a person wants for a kind of message.
 type Preference struct {
 	// what the messages are about
-	Kind string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"`
+	Kind string `json:"kind"                    enum:"account,orders,event_changes,reminders,announcements"`
 	// mails come in any case; only read
 	Transactional bool `json:"transactional,omitempty"`
 	// whether mails are sent
@@ -95,7 +95,7 @@ const (
 // AddressState is whether mails reach a person. Putting "ok" switches the address on again.
 type AddressState struct {
 	// bounced: switched off, since the other side says that it does not exist; ok switches it on again
-	Status string     `json:"status" enum:"ok,bounced"`
+	Status string     `json:"status"           enum:"ok,bounced"`
 	Reason string     `json:"reason,omitempty"` // what the other side said; only read
 	Since  *time.Time `json:"since,omitempty"`  // only read
 }
@@ -103,7 +103,7 @@ type AddressState struct {
 // Preferences is what a person wants to be notified of, and how. In a request the kinds that are absent stay as they
 // are.
 type Preferences struct {
-	Kinds []Preference  `json:"kinds" required:"false"`
+	Kinds []Preference  `json:"kinds"                   required:"false"`
 	Email *AddressState `json:"email_address,omitempty"`
 }
 
@@ -115,16 +115,16 @@ type PushKeys struct {
 
 // NewPushSubscription is the request of CreatePushSubscription: what PushSubscription.toJSON gives in a browser.
 type NewPushSubscription struct {
-	Endpoint       string   `json:"endpoint" format:"uri"`    // a https address of a push service
-	ExpirationTime *int64   `json:"expirationTime,omitempty"` // browsers send it; not used
+	Endpoint       string   `json:"endpoint"                 format:"uri"` // a https address of a push service
+	ExpirationTime *int64   `json:"expirationTime,omitempty"`              // browsers send it; not used
 	Keys           PushKeys `json:"keys"`
 }
 
 // PushSubscription is a device that takes push messages.
 type PushSubscription struct {
 	ID        ids.PushSubscription `json:"id"`
-	Endpoint  string               `json:"endpoint" format:"uri"` // the address at the push service
-	CreatedAt time.Time            `json:"created_at"`            // when it was made
+	Endpoint  string               `json:"endpoint"   format:"uri"` // the address at the push service
+	CreatedAt time.Time            `json:"created_at"`              // when it was made
 }
 
 // PushSubscriptionRef names a subscription by its endpoint, which is what a browser knows.
@@ -139,7 +139,7 @@ type PushKey struct {
 
 // NewAnnouncement is the request of CreateAnnouncement.
 type NewAnnouncement struct {
-	EventID ids.Event `json:"-" path:"id"`
+	EventID ids.Event `json:"-"       path:"id"`
 	Subject string    `json:"subject"` // the subject of the mail, on one line
 	Text    string    `json:"text"`    // plain; an empty line begins a paragraph
 }
@@ -149,17 +149,26 @@ type Announcement struct {
 	ID         ids.Announcement `json:"id"`
 	EventID    ids.Event        `json:"event_id"`
 	By         ids.User         `json:"by"`
-	Subject    string           `json:"subject"`                    // the subject of the mail
-	Text       string           `json:"text"`                       // plain; an empty line begins a paragraph
-	Status     string           `json:"status" enum:"sending,sent"` // whether all have been written to
-	Recipients int              `json:"recipients" minimum:"0"`     // how many were written to so far
-	CreatedAt  time.Time        `json:"created_at"`                 // when it was written
+	Subject    string           `json:"subject"`                                    // the subject of the mail
+	Text       string           `json:"text"`                                       // plain; an empty line begins a paragraph
+	Status     string           `json:"status"     enum:"sending,sent"`             // whether all have been written to
+	Recipients int              `json:"recipients"                     minimum:"0"` // how many were written to so far
+	CreatedAt  time.Time        `json:"created_at"`                                 // when it was written
+}
+
+// AnnouncementPreview is what an announcement would be, and for how many.
+type AnnouncementPreview struct {
+	Subject string `json:"subject"` // of the mail
+	Text    string `json:"text"`    // the mail as plain text, in the language of the caller
+	HTML    string `json:"html"`    // the mail as HTML
+	// people with a ticket that is good; those who want no announcements get none
+	Recipients int `json:"recipients" minimum:"0"`
 }
 
 // Unsubscription is the request of Unsubscribe: the token from a mail. What the body says does not matter, RFC 8058.
 type Unsubscription struct {
 	Token string `json:"-" query:"token" required:"true"` // from the link in a mail
-	Body  []byte `json:"-" body:"raw"`
+	Body  []byte `json:"-"                               body:"raw"`
 }
 
 // UnsubscribePage is the request of GetUnsubscribePage.
@@ -171,7 +180,7 @@ type UnsubscribePage struct {
 type Template struct {
 	// what it is called, such as order_paid
 	Name string `json:"name"`
-	Kind string `json:"kind" enum:"account,orders,event_changes,reminders,announcements"` // what it is about
+	Kind string `json:"kind"          enum:"account,orders,event_changes,reminders,announcements"` // what it is about
 	// mails come whatever the recipient prefers
 	Transactional bool `json:"transactional"`
 	// that it is written in, BCP 47
@@ -180,8 +189,8 @@ type Template struct {
 
 // PreviewOf is the request of PreviewTemplate.
 type PreviewOf struct {
-	Name     string `json:"-" path:"name"`                   // of the template, from the list
-	Language string `json:"-" query:"language" default:"en"` // one that the list names
+	Name     string `json:"-" path:"name"`                               // of the template, from the list
+	Language string `json:"-"             query:"language" default:"en"` // one that the list names
 }
 
 // Preview is a template filled with an example.
@@ -234,16 +243,22 @@ var (
 	ListPushSubscriptions = rpc.Endpoint[rpc.None, List[PushSubscription]]{Spec: rpc.Spec{Service: "notification",
 		Name: "push_subscriptions", Method: "GET", Path: "/v1/me/push-subscriptions", Access: rpc.User,
 		Summary: "The caller's devices that take push messages"}}
-	CreatePushSubscription = rpc.Endpoint[NewPushSubscription, PushSubscription]{Spec: rpc.Spec{Service: "notification",
-		Name: "subscribe", Method: "POST", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 201,
-		Summary: "Send push messages to a device of the caller",
-		Detail:  "The same endpoint again replaces its keys."}}
+	CreatePushSubscription = rpc.Endpoint[NewPushSubscription, PushSubscription]{
+		Spec: rpc.Spec{Service: "notification",
+			Name: "subscribe", Method: "POST", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 201,
+			Summary: "Send push messages to a device of the caller",
+			Detail:  "The same endpoint again replaces its keys."},
+	}
 	DeletePushSubscription = rpc.Endpoint[PushSubscriptionRef, rpc.None]{Spec: rpc.Spec{Service: "notification",
 		Name: "unsubscribe_push", Method: "DELETE", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 204,
 		Summary: "Send no more push messages to a device of the caller"}}
 	CreateAnnouncement = rpc.Endpoint[NewAnnouncement, Announcement]{Spec: rpc.Spec{Service: "notification",
 		Name: "announce", Method: "POST", Path: "/v1/events/{id}/announcements", Access: rpc.User, Status: 202,
 		Idempotent: true, Audited: true, Summary: "Write to all ticket holders, as a manager of the event"}}
+	PreviewAnnouncement = rpc.Endpoint[NewAnnouncement, AnnouncementPreview]{Spec: rpc.Spec{Service: "notification",
+		Name: "preview_announcement", Method: "POST", Path: "/v1/events/{id}/announcements/preview",
+		Access: rpc.User, Summary: "What an announcement would be, and how many it would reach",
+		Detail: "Nothing is sent or kept."}}
 	ListAnnouncements = rpc.Endpoint[EventPage, List[Announcement]]{Spec: rpc.Spec{Service: "notification",
 		Name: "announcements", Method: "GET", Path: "/v1/events/{id}/announcements", Access: rpc.User,
 		Summary: "What was announced to ticket holders, newest first, for the event's managers"}}
@@ -264,9 +279,11 @@ var (
 	PreviewTemplate = rpc.Endpoint[PreviewOf, Preview]{Spec: rpc.Spec{Service: "notification", Name: "preview",
 		Method: "GET", Path: "/v1/notification-templates/{name}/preview", Access: rpc.Admin,
 		Summary: "A message filled with an example"}}
-	ListDeadLetters = rpc.Endpoint[Page, List[DeadLetter]]{Spec: rpc.Spec{Service: "notification", Name: "dead_letters",
-		Method: "GET", Path: "/v1/dead-letters", Access: rpc.Admin,
-		Summary: "Messages that consumers gave up, oldest first"}}
+	ListDeadLetters = rpc.Endpoint[Page, List[DeadLetter]]{
+		Spec: rpc.Spec{Service: "notification", Name: "dead_letters",
+			Method: "GET", Path: "/v1/dead-letters", Access: rpc.Admin,
+			Summary: "Messages that consumers gave up, oldest first"},
+	}
 	ReplayDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "replay",
 		Method: "POST", Path: "/v1/dead-letters/{id}/replay", Access: rpc.Admin, Status: 202, Audited: true,
 		Summary: "Hand a dead letter to its consumer once more",
@@ -286,7 +303,8 @@ func notificationEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{ListNotifications.Describe(), MarkNotificationsRead.Describe(),
 		FollowNotifications.Describe(), GetPreferences.Describe(), PutPreferences.Describe(), GetPushKey.Describe(),
 		ListPushSubscriptions.Describe(), CreatePushSubscription.Describe(), DeletePushSubscription.Describe(),
-		CreateAnnouncement.Describe(), ListAnnouncements.Describe(), GetTicketPages.Describe(),
+		CreateAnnouncement.Describe(), PreviewAnnouncement.Describe(), ListAnnouncements.Describe(),
+		GetTicketPages.Describe(),
 		GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
 		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe(),
 		ExportMessages.Describe(), ExportChoices.Describe()}

@@ -176,7 +176,7 @@ var (
 	ListOrganizerMembers = rpc.Endpoint[OrganizerRef, List[TeamMember]]{Spec: rpc.Spec{Service: "event",
 		Name: "list_members", Method: "GET", Path: "/v1/organizers/{id}/members", Access: rpc.User,
 		Summary: "Who works for all events of an organizer",
-		Detail:  "Invitations are for members with the permission members.manage.",
+		Detail:  "Invitations, names and addresses are for members with the permission members.manage.",
 		Faults:  rpc.Faults{fault.NotFound: notMember, fault.Forbidden: ""}}}
 	PutOrganizerMember = rpc.Endpoint[SetOrganizerMember, TeamMember]{Spec: rpc.Spec{Service: "event",
 		Name: "set_member", Method: "PUT", Path: "/v1/organizers/{id}/members/{user_id}", Access: rpc.User,

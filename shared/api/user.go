@@ -328,7 +328,7 @@ var (
 		Access: rpc.Internal, Callers: []string{"event", "notification", "ticketing"},
 		Summary: "How to reach a person"}}
 	GetContacts = rpc.Endpoint[GetContactsOf, List[Contact]]{Spec: rpc.Spec{Service: "user", Name: "contacts",
-		Access: rpc.Internal, Callers: []string{"notification", "ticketing"},
+		Access: rpc.Internal, Callers: []string{"event", "notification", "ticketing"},
 		Summary: "How to reach many people; those who are gone are left out"}}
 	MintResetToken = rpc.Endpoint[MintReset, MintedReset]{Spec: rpc.Spec{Service: "user", Name: "mint_reset",
 		Access: rpc.Internal, Sealed: true, Callers: []string{"notification"},

@@ -168,6 +168,20 @@ func (p *people) contact(_ context.Context, req *api.GetContactOf) (*api.Contact
 	return nil, fault.New(fault.NotFound, "there is no such person")
 }
 
+func (p *people) contacts(ctx context.Context, req *api.GetContactsOf) (*api.List[api.Contact], error) {
+	list := &api.List[api.Contact]{}
+	for _, id := range req.IDs {
+		switch c, err := p.contact(ctx, &api.GetContactOf{ID: id}); {
+		case fault.Is(err, fault.NotFound):
+		case err != nil:
+			return nil, err
+		default:
+			list.Items = append(list.Items, *c)
+		}
+	}
+	return list, nil
+}
+
 func start(t testing.TB) *harness { return startOn(t, testkit.NATS(t), testkit.SQLite(t)) }
 
 func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
@@ -188,6 +202,7 @@ func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
 		rpc.ServerConfig{Service: "user", Log: testkit.Log(t), Registry: observe.NewRegistry()})
 	rpc.Handle(users, api.FindUserByEmail, w.people.find)
 	rpc.Handle(users, api.GetContact, w.people.contact)
+	rpc.Handle(users, api.GetContacts, w.people.contacts)
 	testkit.Serve(w.t, users)
 	w.service = w.instance()
 	w.client = rpc.NewClient(n.Connect(), rpc.ClientConfig{Name: "gateway"})

@@ -225,7 +225,6 @@ func TestLastOwnerStays(t *testing.T) {
 // A person's own organizer is made with the first event, once, and gets the person's name, also when it comes later.
 func TestOwnOrganizer(t *testing.T) {
 	bothHarnesses(t, func(t *testing.T, w *harness) {
-		w.people.set("anna@example.org", anna.User)
 		w.instance()
 		var wg sync.WaitGroup
 		for i := range 8 {
@@ -302,6 +301,21 @@ func TestOrganizerInvitation(t *testing.T) {
 		if len(members) != 2 { // a manager does not see who waits
 			t.Errorf("members are %+v", members)
 		}
+		w.people.set("anna@example.org", anna.User)
+		for _, away := range []bool{false, true} { // names are for who manages members, while they are there
+			w.people.away(away)
+			want := api.TeamMember{UserID: later.User, Role: api.RoleManager}
+			if got := must(w, later, api.ListOrganizerMembers, api.OrganizerRef{ID: o.ID}).Items[0]; got != want {
+				t.Errorf("away: %t: %+v", away, got)
+			}
+			if !away {
+				want.Name, want.Email = "later@example.org", "later@example.org"
+			}
+			if got := must(w, anna, api.ListOrganizerMembers, api.OrganizerRef{ID: o.ID}).Items[0]; got != want {
+				t.Errorf("away: %t: %+v", away, got)
+			}
+		}
+		w.people.away(false)
 		w.announce(api.UserDeleted.Subject, api.UserEvent{UserID: later.User})
 		w.announce(api.UserDeleted.Subject, api.UserEvent{UserID: anna.User})
 		testkit.Eventually(t, 10*time.Second, func() error {

@@ -189,16 +189,8 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 	if err != nil {
 		return nil, err
 	}
-	const maxSubject, maxText = 200, 20_000 // characters
-	var check fault.Check
-	req.Subject, req.Text = text.Clean(req.Subject), text.CleanLines(req.Text)
-	text.CheckLine(&check, "subject", req.Subject, 1, maxSubject)
-	text.CheckLines(&check, "text", req.Text, 1, maxText)
-	if err := check.Err(); err != nil {
+	if err := checkAnnouncement(e, req); err != nil {
 		return nil, err
-	}
-	if e.Status != api.EventPublished {
-		return nil, fault.New(fault.Conflict, "the event is %s: there are no tickets to it", e.Status)
 	}
 	now := store.Time(s.Now())
 	a := &api.Announcement{ID: ids.New[ids.AnnouncementKind](now), EventID: e.ID,
@@ -222,6 +214,50 @@ func (s *Service) createAnnouncement(ctx context.Context, req *api.NewAnnounceme
 		return nil, err
 	}
 	return a, nil
+}
+
+func checkAnnouncement(e api.Event, req *api.NewAnnouncement) error {
+	const maxSubject, maxText = 200, 20_000 // characters
+	var check fault.Check
+	req.Subject, req.Text = text.Clean(req.Subject), text.CleanLines(req.Text)
+	text.CheckLine(&check, "subject", req.Subject, 1, maxSubject)
+	text.CheckLines(&check, "text", req.Text, 1, maxText)
+	if err := check.Err(); err != nil {
+		return err
+	}
+	if e.Status != api.EventPublished {
+		return fault.New(fault.Conflict, "the event is %s: there are no tickets to it", e.Status)
+	}
+	return nil
+}
+
+// previewAnnouncement writes an announcement to the caller alone, and counts whom it would reach.
+func (s *Service) previewAnnouncement(
+	ctx context.Context, req *api.NewAnnouncement,
+) (*api.AnnouncementPreview, error) {
+	e, err := s.managed(ctx, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAnnouncement(e, req); err != nil {
+		return nil, err
+	}
+	caller, err := s.contacts.Do(ctx, callerOf(ctx))
+	if err != nil {
+		return nil, err
+	}
+	const name = "announcement"
+	f := render.Facts{Event: render.EventOf(e), Subject: req.Subject, Text: req.Text}
+	t, _ := s.texts.Template(name)
+	lang := s.texts.LanguageOf(caller, f)
+	m, err := s.texts.Message(lang, name, s.texts.View(lang, caller.Name, f), f,
+		render.Links{Action: t.Link(s.PublicURL, f, "")})
+	if err != nil {
+		return nil, err
+	}
+	p := &api.AnnouncementPreview{Subject: m.Subject, Text: m.Text, HTML: m.HTML}
+	p.Recipients, err = s.holdersOf(ctx, s.DB.Read(), e.ID)
+	return p, err
 }
 
 func announcementCause(id ids.Announcement) string { return "announcement." + id.String() }

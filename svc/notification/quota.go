@@ -145,9 +145,7 @@ func (s *Service) allowAnnouncement(ctx context.Context, tx bun.Tx, e api.Event)
 		s.refused(api.ChannelEmail, "announcements")
 		return fault.New(fault.RateLimited, "an event has at most %d announcements a day (UTC)", most).After(tomorrow)
 	}
-	var people int
-	err = tx.NewRaw("SELECT COUNT(DISTINCT user_id) FROM holders WHERE event_id = ? AND revoked_at IS NULL", e.ID).
-		Scan(ctx, &people)
+	people, err := s.holdersOf(ctx, tx, e.ID)
 	if err != nil {
 		return err
 	}
@@ -161,6 +159,13 @@ func (s *Service) allowAnnouncement(ctx context.Context, tx bun.Tx, e api.Event)
 			"most %d a day (UTC)", people, most).After(tomorrow)
 	}
 	return nil
+}
+
+// holdersOf counts the people who have a ticket to an event that is good.
+func (s *Service) holdersOf(ctx context.Context, db bun.IDB, event ids.Event) (people int, err error) {
+	err = db.NewRaw("SELECT COUNT(DISTINCT user_id) FROM holders WHERE event_id = ? AND revoked_at IS NULL", event).
+		Scan(ctx, &people)
+	return people, err
 }
 
 // onAccount sends the mails that waited for a person's address to be confirmed, once it is.

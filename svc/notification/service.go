@@ -251,6 +251,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreatePushSubscription, s.subscribe)
 	rpc.Handle(srv, api.DeletePushSubscription, s.unsubscribePush)
 	rpc.Handle(srv, api.CreateAnnouncement, s.createAnnouncement)
+	rpc.Handle(srv, api.PreviewAnnouncement, s.previewAnnouncement)
 	rpc.Handle(srv, api.ListAnnouncements, s.listAnnouncements)
 	rpc.Handle(srv, api.GetTicketPages, s.getTicketPages)
 	rpc.Handle(srv, api.GetUnsubscribePage, s.getUnsubscribePage)

@@ -421,6 +421,13 @@ func TestAnnouncements(t *testing.T) {
 			}
 		}
 		call(h, bob, api.PutPreferences, p)
+		if _, err := rpc.Call(h.as(ada), h.gateway, api.PreviewAnnouncement, req); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("a ticket holder previews: %v", err)
+		}
+		seen := call(h, eve, api.PreviewAnnouncement, req)
+		if seen.Recipients != 2 || !strings.Contains(seen.Subject, req.Subject) || !strings.Contains(seen.HTML, "Come &lt;early&gt;.") || !strings.Contains(seen.Text, "eve") {
+			t.Errorf("preview %+v", seen)
+		}
 		a := call(h, eve, api.CreateAnnouncement, req)
 		h.settled()
 		m := h.mails("announcement", 1)[0]

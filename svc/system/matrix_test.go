@@ -45,7 +45,7 @@ func mayCall() map[string]string {
 		"ticketing.orders_xlsx": money, "ticketing.update_ticket": "buyer",
 		"ticketing.admit": doors, "ticketing.exit": doors, "ticketing.admissions": doors, "ticketing.undo_admission": managers,
 		"ticketing.set_authority": owners, "ticketing.authority": doors, "ticketing.end_authority": managers,
-		"notification.announce": managers, "notification.announcements": managers, "notification.ticket_pages": "buyer",
+		"notification.announce": managers, "notification.announcements": managers, "notification.preview_announcement": managers, "notification.ticket_pages": "buyer",
 		"payment.create": "buyer", "payment.get": holders, "payment.refunds": holders, "payment.refund": money,
 		"user.end_session": "buyer", "audit.list_event": managers, "audit.list_organizer": owners, "audit.organizer_csv": owners,
 		"user.confirm_factor": "", "user.delete_factor": "", "user.rename_passkey": "", "user.delete_passkey": "", "user.delete_identity": "", // of those who call, who have none
@@ -368,7 +368,7 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewAuthority{VenueID: w.venue.ID}
 	case "api.ticketing.admit", "api.ticketing.exit":
 		return map[string]string{"code": w.ticket.Code}
-	case "api.notification.announce":
+	case "api.notification.announce", "api.notification.preview_announcement":
 		return map[string]string{"subject": "Doors", "text": "They open early."}
 	case "api.payment.refund":
 		return api.NewRefund{Amount: &api.Money{Amount: 1, Currency: "EUR"}}

@@ -313,6 +313,8 @@ func messages() []Example {
 		example(api.DeletePushSubscription, api.PushSubscriptionRef{Endpoint: device}),
 		example(api.CreateAnnouncement, api.NewAnnouncement{EventID: anEvent, Subject: "Doors open at seven",
 			Text: "Please come early.\n\nThe bar is open."}),
+		example(api.PreviewAnnouncement, api.NewAnnouncement{EventID: anEvent, Subject: "Doors open at seven",
+			Text: "Please come early."}),
 		example(api.ListAnnouncements, api.EventPage{EventID: anEvent, Page: api.Page{Limit: 10}}),
 		example(api.ListTemplates, rpc.None{}),
 		example(api.PreviewTemplate, api.PreviewOf{Name: "order_paid", Language: "de"}),

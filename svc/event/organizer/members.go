@@ -22,9 +22,32 @@ func (s *Organizers) members(ctx context.Context, req *api.OrganizerRef) (*api.L
 	if !t.Can(rpc.Caller(ctx), api.MayManageMembers) {
 		return list, nil
 	}
+	list.Items = s.named(ctx, t.Members)
 	waiting, err := s.invitations(ctx, req.ID)
 	list.Items = append(list.Items, waiting...)
 	return list, err
+}
+
+// named returns members with their names and addresses; without them while the user service is away.
+func (s *Organizers) named(ctx context.Context, members []api.TeamMember) []api.TeamMember {
+	req := &api.GetContactsOf{}
+	for _, m := range members {
+		req.IDs = append(req.IDs, m.UserID)
+	}
+	members = slices.Clone(members)
+	people, err := rpc.Call(ctx, s.client, api.GetContacts, req)
+	if err != nil {
+		s.log.WarnContext(ctx, "members are listed without their names", "error", err)
+		return members
+	}
+	for _, c := range people.Items {
+		for i := range members {
+			if members[i].UserID == c.ID {
+				members[i].Name, members[i].Email = c.Name, c.Email
+			}
+		}
+	}
+	return members
 }
 
 // CheckGrant returns a fault unless a caller with some permissions may give a role of the organizer: it must exist, and
