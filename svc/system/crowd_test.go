@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,18 +30,20 @@ type crowd struct {
 	wg    sync.WaitGroup
 
 	owner, friend atomic.Pointer[string] // tokens, which run out
+	supervisor    string                 // token at the venue, which a line is not needed for
 
 	scanned, sold, served atomic.Int64 // answers at gates, at tills, and at the system
 
 	mu      sync.Mutex
 	tickets []api.SaleTicket // to be shown, the newest last
 	scans   map[ids.Ticket][]porcupine.Operation
-	answers map[string]int // of gates, by result
-	sales   []api.Sale     // of tills, and not taken back
-	back    []api.Sale     // that were
-	orders  []api.Order    // paid at the system, and neither refunded nor transferred
-	failed  map[string]int // what was not answered as it should be, by who asked
-	last    string         // of these
+	answers map[string]int      // of gates, by result
+	sales   []api.Sale          // of tills, and not taken back
+	back    []api.Sale          // that were
+	orders  []api.Order         // paid at the system, and neither refunded nor transferred
+	undone  map[ids.Ticket]bool // whose admission was taken back, or may have been: each once
+	failed  map[string]int      // what was not answered as it should be, by who asked
+	last    string              // of these
 }
 
 // forever is when a scan has returned whose answer was lost.
@@ -48,7 +51,7 @@ const forever = 1 << 62
 
 func newCrowd(h *hall, pace time.Duration) *crowd {
 	return &crowd{h: h, t: h.hub.t, pace: pace, began: time.Now(), stop: make(chan struct{}), answers: map[string]int{},
-		scans: map[ids.Ticket][]porcupine.Operation{}, failed: map[string]int{}}
+		scans: map[ids.Ticket][]porcupine.Operation{}, undone: map[ids.Ticket]bool{}, failed: map[string]int{}}
 }
 
 // always does something until the end, with a pause in between.
@@ -69,8 +72,14 @@ func (x *crowd) always(n int, pause time.Duration, do func()) {
 
 // open begins.
 func (x *crowd) open(gates, tills int) {
+	var got edge.Token
+	testkit.Eventually(x.t, time.Minute, func() error {
+		return did(x.h.edge, "POST", "/v1/sessions", "", api.Login{Email: adminEmail, Password: password}, &got, "", 201)
+	})
+	x.supervisor = got.AccessToken
 	x.always(gates, x.pace, func() { x.scan("gate", x.h.edge, x.h.pass) })
 	x.always(max(gates/10, 1), x.pace, x.leave)
+	x.always(1, 3*x.pace, x.supervise)
 	x.always(tills, 4*x.pace, x.till)
 	x.always(1, 4*x.pace, func() { x.scan("desk", x.h.hub, *x.owner.Load()) })
 	x.always(1, 2*x.pace, x.counter)
@@ -149,6 +158,46 @@ func (x *crowd) leave() {
 	call := x.since()
 	got, _ := x.ask("leave", x.h.edge, "POST", x.h.at("/exits"), x.h.pass, api.Admission{Code: ticket.Code, Gate: "out"}, &result, "", 200)
 	x.note(ticket.ID, call, "exit", result.Result, got.status)
+}
+
+// supervise takes an admission back that the venue's list has among its newest, as a supervisor does, and asks until it
+// is known what became of that. A ticket is left alone then, so that an admission is taken back once.
+func (x *crowd) supervise() {
+	var list api.List[api.Scan]
+	if _, ok := x.ask("supervisor", x.h.edge, "GET", x.h.at("/admissions?limit=100"), x.supervisor, nil, &list, "", 200); !ok {
+		return
+	}
+	x.mu.Lock()
+	i := slices.IndexFunc(list.Items, func(s api.Scan) bool { return s.Result == api.Admitted && !x.undone[s.TicketID] })
+	if i < 0 {
+		x.mu.Unlock()
+		return
+	}
+	scan := list.Items[i]
+	x.undone[scan.TicketID] = true
+	x.mu.Unlock()
+	call, lost := x.since(), false
+	for {
+		got, ok := x.ask("supervisor", x.h.edge, "DELETE", x.h.at("/admissions/"+scan.ID.String()), x.supervisor, nil, nil, "", 200)
+		switch {
+		case ok:
+			x.note(scan.TicketID, call, "undo", "undone", got.status)
+			return
+		case got.status >= 400 && got.status < 500 && !lost: // somebody went out, or the doors are the system's
+			x.note(scan.TicketID, call, "undo", "", got.status)
+			return
+		case got.status >= 400 && got.status < 500: // it may have been taken back before
+			x.note(scan.TicketID, call, "undo", "", 0)
+			return
+		}
+		lost = lost || got.status != 503
+		select {
+		case <-x.stop:
+			x.note(scan.TicketID, call, "undo", "", 0)
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (x *crowd) since() int64 { return time.Since(x.began).Nanoseconds() }
@@ -324,6 +373,13 @@ func (x *crowd) lastFailure() string {
 	return x.last
 }
 
+// answered returns how often an answer was given.
+func (x *crowd) answered(what string) int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.answers[what]
+}
+
 // failures returns how often the venue has not answered.
 func (x *crowd) failures() int {
 	x.mu.Lock()
@@ -340,6 +396,7 @@ func (x *crowd) check(steps *hallSteps) {
 			x.t.Errorf("the doors were not like one for ticket %s: %s %s", id, result, text)
 		}
 	}
+	x.mutate()
 	for _, sale := range x.sales {
 		if err := steps.booked(sale); err != nil {
 			x.t.Error(err)
@@ -353,24 +410,51 @@ func (x *crowd) check(steps *hallSteps) {
 	}
 	x.t.Logf("%d sales were taken back", len(x.back))
 	x.t.Logf("answers at the doors: %v; %d sales at tills; not answered: %v", x.answers, len(x.sales), x.failed)
-	if x.answers[api.Admitted] < 50 || x.answers[api.AlreadyAdmitted] < 50 || len(x.sales) < 10 {
+	if x.answers[api.Admitted] < 50 || x.answers[api.AlreadyAdmitted] < 50 || len(x.sales) < 10 || x.answers[api.Exited] < 10 ||
+		x.answers["undone"] < 5 {
 		x.t.Error("an evening that proves nothing")
+	}
+}
+
+// mutate takes what let a ticket be admitted once more out of what was answered, and proves that this is found.
+func (x *crowd) mutate() {
+	x.t.Helper()
+	proven := 0
+	for _, ops := range x.scans {
+		counts := map[string]int{}
+		for _, op := range ops {
+			counts[fmt.Sprint(op.Input, " ", op.Output)]++
+		}
+		again := counts["exit exited"] + counts["undo undone"]
+		// Each admission after the first one needs all of them, and there is nothing of which the answer is not known.
+		if counts["exit lost"]+counts["undo lost"] > 0 || again == 0 || counts["scan admitted"] != again+1 {
+			continue
+		}
+		i := slices.IndexFunc(ops, func(op porcupine.Operation) bool { return op.Output == "undone" || op.Output == api.Exited })
+		less := slices.Delete(slices.Clone(ops), i, i+1)
+		if result := porcupine.CheckOperationsTimeout(doorModel(), inOrder(less), 20*time.Second); result == porcupine.Ok {
+			x.t.Errorf("without %v nobody finds that a ticket was admitted twice: %+v", ops[i], less)
+		}
+		proven++
+	}
+	if x.t.Logf("%d tickets were let in again", proven); proven == 0 {
+		x.t.Error("nobody came in again")
 	}
 }
 
 // numbers proves that the organizer's numbers are those of the scans.
 func (x *crowd) numbers() {
 	x.t.Helper()
-	inside := map[ids.Ticket]bool{}
-	for _, s := range x.h.scans(x.h.hub, x.h.owner) {
-		if s.Result == api.Admitted && s.Flag != api.FlagRevoked {
-			inside[s.TicketID] = true
-		}
-	}
+	inside, unclear := doorsRecord{x.h.scans(x.h.edge, x.h.pass), x.h.scans(x.h.hub, x.h.owner)}.inside()
 	testkit.Eventually(x.t, 60*time.Second, func() error {
-		got, err := x.h.hub.send("GET", x.h.at("/analytics"), x.h.owner, nil)
-		if err != nil || !strings.Contains(string(got.body), fmt.Sprintf(`"admitted":%d,`, len(inside))) {
-			return fmt.Errorf("%d came in: %d %s %v", len(inside), got.status, got.body, err)
+		var got struct {
+			Admitted int `json:"admitted"`
+		}
+		if err := did(x.h.hub, "GET", x.h.at("/analytics"), x.h.owner, nil, &got, "", 200); err != nil {
+			return err
+		}
+		if got.Admitted < len(inside) || got.Admitted > len(inside)+len(unclear) {
+			return fmt.Errorf("%d came in, and %d of which it is unclear: analytics has %d", len(inside), len(unclear), got.Admitted)
 		}
 		return nil
 	})

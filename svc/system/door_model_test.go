@@ -33,14 +33,23 @@ func inOrder(ops []porcupine.Operation) []porcupine.Operation {
 	return ops
 }
 
-// passage is where a ticket is, and how many scans, exits and reversals without an answer have been placed.
+// passage is where a ticket is, and how many scans, exits, reversals and undone admissions without an answer have been
+// placed.
 type passage struct {
-	where                  int
-	scans, exits, reversed int
+	where                          int
+	scans, exits, reversed, undone int
 }
 
-// doorModel is one ticket at one door: it is outside, inside or worth nothing. What the answer to something was that was
-// lost is not known; at the end of time, where it stands then, it says nothing.
+// Where a ticket is.
+const (
+	fresh     = iota // its holder was not let in, or that was taken back
+	within           // let in
+	gone             // let in, and out again
+	worthless        // its sale was taken back
+)
+
+// doorModel is one ticket at one door. What the answer to something was that was lost is not known; at the end of time,
+// where it stands then, it says nothing.
 func doorModel() porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return passage{} },
@@ -52,7 +61,7 @@ func doorModel() porcupine.Model {
 				p.where = where
 				return ok, p
 			}
-			placed := map[string]*int{"scan": &p.scans, "exit": &p.exits, "reversal": &p.reversed}[l.what]
+			placed := map[string]*int{"scan": &p.scans, "exit": &p.exits, "reversal": &p.reversed, "undo": &p.undone}[l.what]
 			if *placed != l.n {
 				return false, state
 			}
@@ -64,37 +73,40 @@ func doorModel() porcupine.Model {
 	}
 }
 
-// passes returns whether an answer can be given for a ticket that is at a place, and where it is then.
-func passes(state int, what, answer any) (bool, int) {
-	const out, in, worthless = 0, 1, 2
-	if what == "scan" && answer != api.Admitted && answer != api.AlreadyAdmitted && answer != "lost" {
-		return true, state
+// passes returns whether an answer can be given for a ticket that is at a place, and where it is then. An answer that was
+// lost can always be given, and then something has happened if it could.
+func passes(where int, what, answer any) (bool, int) {
+	unanswered := answer == "lost"
+	// move is what happens to a ticket that is at one of some places, and to no other.
+	move := func(to int, from ...int) (bool, int) {
+		if slices.Contains(from, where) {
+			return true, to
+		}
+		return unanswered, where
 	}
 	switch what {
-	case "reversal":
-		return state != in || answer == "lost", worthless
+	case "reversal": // refused for a sale with a ticket that was admitted
+		return move(worthless, fresh)
+	case "undo":
+		return move(fresh, within, gone)
 	case "exit":
 		switch answer {
 		case api.Exited, "lost":
-			if state == in {
-				return true, out
-			}
-			return answer == "lost", state
+			return move(gone, within)
 		case api.NotInside:
-			return state != in, state
+			return where != within, where
 		}
-		return true, state // the code is worth nothing, or not known
+	default:
+		switch answer {
+		case api.Admitted, "lost":
+			return move(within, fresh, gone)
+		case api.AlreadyAdmitted:
+			return where == within, where
+		case api.NoReentry:
+			return where == gone, where
+		}
 	}
-	switch answer {
-	case api.Admitted:
-		return state == out, in
-	case api.AlreadyAdmitted:
-		return state == in, state
-	}
-	if state == out { // lost
-		return true, in
-	}
-	return true, state
+	return true, where // the code is worth nothing, or not known
 }
 
 // The model tells doors that are like one from others, however many answers were lost.
@@ -119,6 +131,54 @@ func TestDoorModel(t *testing.T) {
 	} {
 		if got := porcupine.CheckOperationsTimeout(doorModel(), ops, 20*time.Second); got != want {
 			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// done is something that was done with a ticket, and what was answered.
+type done struct{ what, answer string }
+
+// The model knows what exits, re-entries, undone admissions and reversals change. It finds out if one of them is missing,
+// or if a door has answered something else.
+func TestDoorModelFindsEachFault(t *testing.T) {
+	history := func(acts []done) []porcupine.Operation {
+		ops := make([]porcupine.Operation, len(acts))
+		for i, a := range acts {
+			at := int64(10 * i)
+			ops[i] = porcupine.Operation{ClientId: i, Input: a.what, Output: a.answer, Call: at, Return: at + 5}
+		}
+		return inOrder(ops)
+	}
+	in, again := done{"scan", api.Admitted}, done{"scan", api.AlreadyAdmitted}
+	out, not, none := done{"exit", api.Exited}, done{"exit", api.NotInside}, done{"scan", api.NoReentry}
+	undo, back := done{"undo", "undone"}, done{"reversal", "reversed"}
+	good := []done{not, in, again, out, not, in, again, out, none, in, again, undo, not, in, again, out, none, undo, back}
+	if porcupine.CheckOperationsTimeout(doorModel(), history(good), time.Minute) != porcupine.Ok {
+		t.Fatal("the model refuses what doors may do")
+	}
+	for i, act := range good {
+		changed := map[string][]done{}
+		if act != again && act != not && act != none && act != back { // whose absence changes nothing after it
+			changed["without it"] = slices.Delete(slices.Clone(good), i, i+1)
+		}
+		for _, other := range []done{in, again, out, not, none, undo, back} {
+			if other.what != act.what || other == act {
+				continue
+			}
+			if act == not || act == out { // the answer to a scan or exit says where the ticket is
+				changed["answered "+other.answer] = slices.Replace(slices.Clone(good), i, i+1, other)
+			}
+		}
+		if act == in {
+			changed["twice"] = slices.Insert(slices.Clone(good), i, in)
+		}
+		if act == back {
+			changed["let in after it"] = append(slices.Clone(good), in)
+		}
+		for what, acts := range changed {
+			if porcupine.CheckOperationsTimeout(doorModel(), history(acts), time.Minute) == porcupine.Ok {
+				t.Errorf("act %d, %v, %s: nothing was found", i, act, what)
+			}
 		}
 	}
 }

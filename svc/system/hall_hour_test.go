@@ -73,6 +73,26 @@ func (e *evening) resize(quantity int) {
 	})
 }
 
+// reentry changes whether people who went out may come in again.
+func (e *evening) reentry(rule string) {
+	e.t.Helper()
+	testkit.Eventually(e.t, 60*time.Second, func() error {
+		return did(e.hub, "PATCH", e.at(""), e.owner, map[string]string{"reentry": rule}, nil, "", 200)
+	})
+}
+
+// hearing waits until a door has given an answer once more.
+func (e *evening) hearing(answer string) {
+	e.t.Helper()
+	before := e.x.answered(answer)
+	testkit.Eventually(e.t, 60*time.Second, func() error {
+		if e.x.answered(answer) == before {
+			return fmt.Errorf("no door answers %s", answer)
+		}
+		return nil
+	})
+}
+
 // clock starts the venue's computer anew with a clock that is wrong.
 func (e *evening) clock(wrong string) {
 	e.p.kill()
@@ -134,6 +154,11 @@ func (e *evening) mishaps() []mishap {
 		{"the venue's clock is ten minutes ahead", false, func() { e.clock("10m"); x.through(some, 5, 10) }},
 		{"the venue's clock is ten minutes behind", false, func() { e.clock("-10m"); x.through(some, 5, 10) }},
 		{"a second computer is started", true, e.second},
+		{"the organizer lets nobody back in", true, func() {
+			e.reentry(api.ReentryNone)
+			e.hearing(api.NoReentry)
+			e.reentry(api.ReentryAny)
+		}},
 		{"the lease grows and shrinks", true, func() {
 			e.resize(600)
 			x.through(some, 5, 10)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/testkit"
@@ -188,47 +187,15 @@ func (h *hall) judge(t *testing.T) {
 		}
 		return errors.Join(got.is(200, `"waiting":0,`), got.is(200, `"line":{"up":true`))
 	})
-	there := map[ids.Admission]api.Scan{}
-	for _, s := range h.scans(h.edge, h.pass) {
-		if _, twice := there[s.ID]; twice {
-			t.Errorf("scan %s stands twice in the venue's list", s.ID)
-		}
-		there[s.ID] = s
-	}
-	admitted, left, here := map[ids.Ticket]int{}, map[ids.Ticket]int{}, map[ids.Admission]bool{}
-	for _, s := range h.scans(h.hub, h.owner) {
-		own, known := there[s.ID]
-		switch {
-		case here[s.ID]:
-			t.Errorf("scan %s stands twice in the system's list", s.ID)
-		case s.VenueID != "" && (!known || own.TicketID != s.TicketID || own.Result != s.Result):
-			t.Errorf("the venue has %+v, and the system %+v", own, s)
-		case s.Flag == api.FlagTwice, s.Flag == api.FlagForeign:
-			t.Errorf("scan %+v is flagged", s)
-		}
-		here[s.ID] = true
-		switch {
-		case s.Result == api.Admitted:
-			admitted[s.TicketID]++
-		case s.Kind == line.ScanExit && s.Result != api.NotInside:
-			left[s.TicketID]++
-		}
-	}
-	for id, n := range admitted {
-		if n > left[id]+1 {
-			t.Errorf("ticket %s was admitted %d times, and left %d times", id, n, left[id])
-		}
-	}
-	for id, s := range there {
-		if !here[id] {
-			t.Errorf("the system does not have %+v", s)
-		}
+	r := doorsRecord{venue: h.scans(h.edge, h.pass), system: h.scans(h.hub, h.owner)}
+	for _, fault := range r.faults() {
+		t.Error(fault)
 	}
 	mustAudit(t, h.cfg, h.connect)
 	if got := h.hub.left(h.event); got.Available+got.Held+got.Sold+got.Leased != got.Quantity {
 		t.Errorf("the seats are %+v", got)
 	}
-	t.Logf("%d scans at the venue, %d altogether, %d tickets admitted", len(there), len(here), len(admitted))
+	t.Logf("%d scans at the venue, %d altogether", len(r.venue), len(r.system))
 }
 
 // venueComputer is a process with the computer of a venue that kills itself where it is told to, and whose clock is
