@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,9 @@ type hallSteps struct {
 	round int
 	lease api.Lease
 	sale  api.Sale
+	wrong api.Sale // that is taken back
 	sold  []api.Sale
+	back  []api.Sale
 	sales map[ids.Order]bool // of one ticket, at the system
 }
 
@@ -170,6 +173,16 @@ func (h *hallSteps) all() []hallStep {
 		{"a sale", func() error {
 			return did(h.edge, "POST", api.CreateSale.Path, h.pass, h.hall.sale(2), &h.sale, key("sale"), 201)
 		}, func() error { return h.booked(h.sale) }, false},
+		{"a sale's reversal", func() error {
+			err := did(h.edge, "POST", api.CreateSale.Path, h.pass, h.hall.sale(3), &h.wrong, key("wrong"), 201)
+			if err != nil {
+				return err
+			}
+			path := strings.ReplaceAll(api.ReverseSale.Path, "{id}", h.wrong.OrderID.String())
+			return did(h.edge, "POST", path, h.pass, api.ReverseSaleRequest{Reason: "wrong slip"}, nil, "", 200)
+		}, func() error {
+			return errors.Join(h.takenBack(h.wrong), h.leaseAtHub(30, api.LeaseOpen), h.soldFromLease(2))
+		}, false},
 		{"a scan", func() error {
 			var results []string
 			var err error
@@ -206,6 +219,45 @@ func (h *hallSteps) booked(sale api.Sale) error {
 	return nil
 }
 
+// soldFromLease says how many seats of the lease the system has as sold, if not so many.
+func (h *hallSteps) soldFromLease(n int) error {
+	var got api.List[api.Lease]
+	if err := did(h.hub, "GET", h.at("/leases"), h.owner, nil, &got, "", 200); err != nil {
+		return err
+	}
+	for _, l := range got.Items {
+		if l.ID == h.lease.ID && l.Sold != n {
+			return fmt.Errorf("the lease is %+v", l)
+		}
+	}
+	return nil
+}
+
+// takenBack says why a sale of the venue is not an order that was paid and refunded in full, with tickets that are worth
+// nothing at the doors.
+func (h *hallSteps) takenBack(sale api.Sale) error {
+	var o api.Order
+	var tickets api.List[api.Ticket]
+	at := "/v1/orders/" + sale.OrderID.String()
+	if err := errors.Join(did(h.hub, "GET", at, h.owner, nil, &o, "", 200),
+		did(h.hub, "GET", at+"/tickets", h.owner, nil, &tickets, "", 200)); err != nil {
+		return err
+	}
+	var p api.Payment
+	if err := did(h.hub, "GET", "/v1/payments/"+o.PaymentID.String(), h.owner, nil, &p, "", 200); err != nil {
+		return err
+	}
+	if o.Status != api.OrderRefunded || p.Amount != sale.Total || p.Refunded != sale.Total {
+		return fmt.Errorf("order is %+v, and its payment %+v", o, p)
+	}
+	for _, t := range tickets.Items {
+		if t.Status != api.TicketRevoked {
+			return fmt.Errorf("ticket is %+v", t)
+		}
+	}
+	return nil
+}
+
 // The way of doors, leases, sales and scans between system and venue, with the venue's computer or the system killed
 // before and after their commits: whatever the moment, in the end each step has been taken once, no ticket was admitted
 // by both sides, every seat is somewhere, and each scan and sale counts once. With STARLIGHT_EDGE it is at every commit,
@@ -215,7 +267,7 @@ func TestKillAtEveryStepOfAVenue(t *testing.T) {
 	if atHallFor(t) == 0 {
 		killed(t, func(h *hallSteps, kill func(step, victim, point int) bool) {
 			for i := range h.all() {
-				kill(i, i%3, []int{-1, 1, -2}[rand.IntN(3)])
+				kill(i, i%len(victims), []int{-1, 1, -2}[rand.IntN(3)])
 			}
 		})
 		return
@@ -223,7 +275,7 @@ func TestKillAtEveryStepOfAVenue(t *testing.T) {
 	for i, step := range (&hallSteps{hall: &hall{}}).all() {
 		t.Run(step.name, func(t *testing.T) {
 			killed(t, func(_ *hallSteps, kill func(step, victim, point int) bool) {
-				for victim := range 3 {
+				for victim := range victims {
 					const farthest = 5 // commits: what is beyond belongs to what comes all the time, such as news of the line
 					for point, alive := 1, 0; alive < 2 && point <= farthest; point++ {
 						for _, side := range []int{-point, point} {
@@ -238,22 +290,24 @@ func TestKillAtEveryStepOfAVenue(t *testing.T) {
 	}
 }
 
-// killed has a test kill one of three victims at points of a step, and then looks at what is left.
+// victims are whose commits are counted: the venue's computer, and services of the system.
+var victims = []string{"edge", "venue", "ticketing", "payment"}
+
+// killed has a test kill one of the victims at points of a step, and then looks at what is left.
 func killed(t *testing.T, test func(h *hallSteps, kill func(step, victim, point int) bool)) {
-	hall, hub, venue := openMortalHall(t, 20_000, 0)
+	hall, hub, venue := openMortalHall(t, 20_000, 1500)
 	h := &hallSteps{hall: hall, t: t, sales: map[ids.Order]bool{}}
-	victims := []struct {
-		name string
-		*fuse
-	}{{"edge", venue}, {"venue", hub}, {"ticketing", hub}}
 	deaths := map[string]int{}
 	// All steps are taken in each round, so that the next one finds what it needs.
 	test(h, func(deadly, victim, point int) (died bool) {
-		v := victims[victim]
+		name, v := victims[victim], hub
+		if name == "edge" {
+			v = venue
+		}
 		h.round++
 		for i, step := range h.all() {
 			if i == deadly {
-				died = v.survive(v.name, point, step.act, step.outcome)
+				died = v.survive(name, point, step.act, step.outcome)
 			} else {
 				testkit.Eventually(t, 60*time.Second, step.act)
 				testkit.Eventually(t, 60*time.Second, step.outcome)
@@ -262,18 +316,23 @@ func killed(t *testing.T, test func(h *hallSteps, kill func(step, victim, point 
 				h.both()
 			}
 		}
-		h.sold = append(h.sold, h.sale)
+		h.sold, h.back = append(h.sold, h.sale), append(h.back, h.wrong)
 		if died {
-			deaths[v.name]++
+			deaths[name]++
 		}
 		return died
 	})
 	t.Logf("deaths: %v, in %d rounds", deaths, h.round)
-	if n := deaths["edge"] + deaths["ticketing"] + deaths["venue"]; n < 3 {
+	if n := deaths["edge"] + deaths["ticketing"] + deaths["venue"] + deaths["payment"]; n < 3 {
 		t.Errorf("%d deaths prove nothing", n)
 	}
 	for _, sale := range h.sold {
 		if err := h.booked(sale); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, sale := range h.back {
+		if err := h.takenBack(sale); err != nil {
 			t.Error(err)
 		}
 	}
