@@ -69,13 +69,13 @@ type VenueClosurePage struct {
 // The endpoints about a venue that is lost for ever.
 var (
 	CloseVenue = rpc.Endpoint[NewVenueClosure, VenueClosure]{Spec: rpc.Spec{Service: "ticketing", Name: "close_venue",
-		Method: "POST", Path: "/v1/venues/{id}/closures", Access: rpc.Admin, Status: 201, Audited: true, StepUp: true,
-		Timeout: closeWithin,
+		Method: "POST", Path: "/v1/venues/{id}/closures", Access: rpc.Admin, Status: 201, Idempotent: true,
+		Audited: true, StepUp: true, Timeout: closeWithin,
 		Summary: "End all that the computer of a venue holds, which is lost for ever",
 		Detail: "Its credentials are ended, and it is released from the venue; then the system takes the doors of " +
 			"every event from it and closes its leases, without asking it. What was begun goes on by itself after a " +
-			"crash. The same again returns the closure that is not done. Another computer may then serve the venue, " +
-			"with new credentials.",
+			"crash. The same again returns the closure that is not done, and under the same idempotency key also one " +
+			"that is. Another computer may then serve the venue, with new credentials.",
 		Faults: rpc.Faults{fault.NotFound: "there is no such venue", fault.Forbidden: notAdmin,
 			fault.Conflict: ""}}}
 	ListVenueClosures = rpc.Endpoint[VenueClosurePage, List[VenueClosure]]{Spec: rpc.Spec{Service: "ticketing",

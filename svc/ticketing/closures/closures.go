@@ -8,6 +8,7 @@ package closures
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -75,16 +76,24 @@ func (c *Closures) close(ctx context.Context, venue ids.Venue, reason string) (*
 		return nil, err
 	}
 	now := store.Time(c.now())
-	row, err := c.begin(ctx, Row{ID: ids.New[ids.ClosureKind](now), VenueID: venue, Reason: reason,
-		CreatedBy: rpc.Caller(ctx).User, CreatedAt: now})
+	id := ids.New[ids.ClosureKind](now)
+	if scope, key, hash, keyed := rpc.Answer(ctx); keyed { // the same again is the same closure, also when it is done
+		id = ids.Derive[ids.ClosureKind](scope, key, hash)
+	}
+	row, err := c.begin(ctx, Row{ID: id, VenueID: venue, Reason: reason, CreatedBy: rpc.Caller(ctx).User,
+		CreatedAt: now})
 	if err != nil {
 		return nil, err
 	}
-	if err := c.finish(ctx, row); err != nil {
+	err = c.finish(ctx, row)
+	if errors.Is(err, rpc.ErrDuplicateAnswer) { // another request with the key was faster
+		return nil, err
+	}
+	if err != nil {
 		c.log.WarnContext(ctx, "the closure of a venue is not done, and goes on by itself", "venue", venue,
 			"closure", row.ID, "error", err)
 	}
-	return c.report(ctx, row.ID)
+	return c.report(ctx, c.db.Read(), row.ID)
 }
 
 // finish takes all steps of a closure that are left.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
@@ -29,7 +30,7 @@ type Row struct {
 	Journal   int64
 }
 
-// begin writes a closure, or returns the one of its venue that is not done.
+// begin writes a closure, or returns the one with its id, or the one of its venue that is not done.
 func (c *Closures) begin(ctx context.Context, want Row) (row Row, err error) {
 	err = c.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		res, err := tx.NewInsert().Model(&want).On("CONFLICT DO NOTHING").Exec(ctx)
@@ -49,7 +50,7 @@ func (c *Closures) begin(ctx context.Context, want Row) (row Row, err error) {
 		}
 		// an earlier run of this transaction may have written it
 		return tx.NewRaw(`SELECT * FROM closures WHERE venue_id = ? AND (done_at IS NULL OR id = ?)
-			ORDER BY done_at IS NULL DESC LIMIT 1`, want.VenueID, want.ID).Scan(ctx, &row)
+			ORDER BY id = ? DESC LIMIT 1`, want.VenueID, want.ID, want.ID).Scan(ctx, &row)
 	})
 	return row, err
 }
@@ -75,12 +76,19 @@ func (c *Closures) cutOff(ctx context.Context, row Row, access string) error {
 	})
 }
 
-// done writes that nothing is left to do.
+// done writes that nothing is left to do, and keeps the report as the answer to the request.
 func (c *Closures) done(ctx context.Context, id ids.Closure) error {
 	return c.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE closures SET done_at = ? WHERE id = ? AND done_at IS NULL",
 			store.Time(c.now()), id)
-		return err
+		if err != nil {
+			return err
+		}
+		report, err := c.report(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return idempotency.KeepFor(ctx, tx, api.CloseVenue.Success(), report)
 	})
 }
 
@@ -127,12 +135,12 @@ func keepLease(ctx context.Context, tx bun.Tx, id ids.Closure, l *leases.Row) er
 }
 
 // report returns a closure as it is shown.
-func (c *Closures) report(ctx context.Context, id ids.Closure) (*api.VenueClosure, error) {
+func (c *Closures) report(ctx context.Context, from bun.IDB, id ids.Closure) (*api.VenueClosure, error) {
 	var row Row
-	if err := c.db.Read().NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
+	if err := from.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx); err != nil {
 		return nil, store.FaultOf(ctx, err)
 	}
-	out, err := c.reports(ctx, []Row{row})
+	out, err := c.reports(ctx, from, []Row{row})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +148,7 @@ func (c *Closures) report(ctx context.Context, id ids.Closure) (*api.VenueClosur
 }
 
 // reports returns closures as they are shown.
-func (c *Closures) reports(ctx context.Context, rows []Row) ([]api.VenueClosure, error) {
+func (c *Closures) reports(ctx context.Context, from bun.IDB, rows []Row) ([]api.VenueClosure, error) {
 	out, at, list := make([]api.VenueClosure, len(rows)), map[ids.Closure]int{}, make([]ids.Closure, len(rows))
 	for i, r := range rows {
 		out[i] = api.VenueClosure{ID: r.ID, VenueID: r.VenueID, Done: r.DoneAt != nil, Reason: r.Reason,
@@ -152,7 +160,7 @@ func (c *Closures) reports(ctx context.Context, rows []Row) ([]api.VenueClosure,
 		return out, nil
 	}
 	var doors []doorsRow
-	err := c.db.Read().NewSelect().Model(&doors).Where("closure_id IN (?)", bun.List(list)).
+	err := from.NewSelect().Model(&doors).Where("closure_id IN (?)", bun.List(list)).
 		Order("closure_id", "event_id", "epoch").Scan(ctx)
 	if err != nil {
 		return nil, store.FaultOf(ctx, err)
@@ -163,7 +171,7 @@ func (c *Closures) reports(ctx context.Context, rows []Row) ([]api.VenueClosure,
 			Admitted: d.Admitted})
 	}
 	var lost []leaseRow
-	err = c.db.Read().NewSelect().Model(&lost).Where("closure_id IN (?)", bun.List(list)).
+	err = from.NewSelect().Model(&lost).Where("closure_id IN (?)", bun.List(list)).
 		Order("closure_id", "lease_id").Scan(ctx)
 	for _, l := range lost {
 		o := &out[at[l.ClosureID]]
@@ -207,6 +215,6 @@ func (c *Closures) list(ctx context.Context, req *api.VenueClosurePage) (*api.Li
 		last := rows[limit-1]
 		out.NextCursor = store.EncodeTimeCursor(last.CreatedAt, string(last.ID))
 	}
-	out.Items, err = c.reports(ctx, rows)
+	out.Items, err = c.reports(ctx, c.db.Read(), rows)
 	return out, err
 }
