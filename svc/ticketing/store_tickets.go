@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/uptrace/bun"
-
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -198,13 +196,22 @@ func forgetNames(ctx context.Context, tx tx, user ids.User) error {
 	return markAll(ctx, tx, changed)
 }
 
+// heldTickets is the query for the good tickets of a person in an event, of an order, or the one with an id. An event
+// has many, and a person may have: those in an event are looked for by the person, the others by the order or the id. A
+// column with something added to it is none that an index has.
+func heldTickets(column string) string {
+	owner, of := "tickets.owner_id || ''", "tickets."+column
+	if column == "event_id" {
+		owner, of = "tickets.owner_id", "tickets.event_id || ''"
+	}
+	return `SELECT tickets.* FROM tickets JOIN orders ON orders.id = tickets.order_id
+		WHERE ` + owner + ` = ? AND ` + of + ` = ? AND tickets.status <> ? AND orders.status = ?
+		ORDER BY tickets.issued_at, tickets.position`
+}
+
 // held returns the good tickets of a person in which a column of the table has the value.
 func (db ticketStore) held(ctx context.Context, owner ids.User, column, value string) ([]ticketRow, error) {
 	var rows []ticketRow
-	err := store.Select(ctx, db.Read(), &rows,
-		`SELECT tickets.* FROM tickets JOIN orders ON orders.id = tickets.order_id
-		WHERE tickets.owner_id = ? AND tickets.? = ? AND tickets.status <> ? AND orders.status = ?
-		ORDER BY tickets.issued_at, tickets.position`,
-		owner, bun.Ident(column), value, api.TicketRevoked, api.OrderPaid)
+	err := store.Select(ctx, db.Read(), &rows, heldTickets(column), owner, value, api.TicketRevoked, api.OrderPaid)
 	return rows, err
 }
