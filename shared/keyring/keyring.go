@@ -90,7 +90,7 @@ func Open(ctx context.Context, db *store.DB, purpose string, keys *seal.Keys, no
 		return nil, err
 	}
 	if len(r.order) == 0 {
-		if err := r.make(ctx, 1); err != nil {
+		if err := r.make(ctx, 1, nil); err != nil {
 			return nil, err
 		}
 	}

@@ -94,7 +94,7 @@ func TestMAC(t *testing.T) {
 				t.Errorf("accepted: %s", name)
 			}
 		}
-		if err := r.Rotate(ctx); err != nil {
+		if err := r.Rotate(ctx, nil); err != nil {
 			t.Fatal(err)
 		}
 		clock.Advance(Lead)
@@ -115,13 +115,13 @@ func TestKeysSurviveRestartAndRotation(t *testing.T) {
 		first, sig := r.Sign([]byte("x"))
 		clock.Advance(time.Hour)
 		made := clock.Now()
-		if err := r.Rotate(ctx); err != nil {
+		if err := r.Rotate(ctx, nil); err != nil {
 			t.Fatal(err)
 		}
 		if keys := r.Public(); r.ID() != first || len(keys) != 2 || keys[0].Current || !keys[1].Current {
 			t.Errorf("a new key signs before it was shown: %+v", keys)
 		}
-		if err := r.Rotate(ctx); err != nil || len(r.Public()) != 2 {
+		if err := r.Rotate(ctx, nil); err != nil || len(r.Public()) != 2 {
 			t.Errorf("a second rotation made another key, %v", err)
 		}
 		clock.Advance(Lead)
@@ -180,7 +180,7 @@ func TestInstancesLearnOfEachOthersKeys(t *testing.T) {
 
 			for i := range rings { // all rotate at once: one new key
 				wg.Go(func() {
-					if err := rings[i].Rotate(ctx); err != nil {
+					if err := rings[i].Rotate(ctx, nil); err != nil {
 						t.Error(err)
 					}
 				})
@@ -191,7 +191,7 @@ func TestInstancesLearnOfEachOthersKeys(t *testing.T) {
 			}
 
 			clock.Advance(Lead)
-			if err := rings[0].Rotate(ctx); err != nil {
+			if err := rings[0].Rotate(ctx, nil); err != nil {
 				t.Fatal(err)
 			}
 			clock.Advance(Lead)
@@ -215,7 +215,7 @@ func TestUnknownKeysDoNotFloodTheDatabase(t *testing.T) {
 		ctx := t.Context()
 		clock := testkit.NewClock(time.Time{})
 		r, writer := open(t, db, "access", clock.Now), open(t, db, "access", clock.Now)
-		if err := writer.Rotate(ctx); err != nil {
+		if err := writer.Rotate(ctx, nil); err != nil {
 			t.Fatal(err)
 		}
 		kid, sig := writer.newest().id, ed25519.Sign(writer.newest().private, nil)
@@ -265,7 +265,7 @@ func TestKeysAreSealed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Rotate(ctx); err != nil {
+		if err := r.Rotate(ctx, nil); err != nil {
 			t.Fatal(err)
 		}
 		if r.ID() != kid || !r.Verify(ctx, kid, []byte("x"), sig) || !r.CheckMAC(ctx, kid, []byte("x"), sum) {
@@ -286,6 +286,39 @@ func TestKeysAreSealed(t *testing.T) {
 		}
 		if _, err := Open(ctx, db, "access", nil, nil); !errors.Is(err, seal.ErrNoKey) {
 			t.Errorf("a start without the key: %v", err)
+		}
+	})
+}
+
+// What is noted of a new key is in its transaction, and of two that make the next key one notes it.
+func TestNewKeyIsNoted(t *testing.T) {
+	testkit.DB(t, "user", nil, func(t *testing.T, db *store.DB) {
+		clock := testkit.NewClock(time.Time{})
+		a, b := open(t, db, "access", clock.Now), open(t, db, "access", clock.Now)
+		failed := errors.New("cannot be noted")
+		err := a.Rotate(t.Context(), func(context.Context, bun.Tx, string) error { return failed })
+		if !errors.Is(err, failed) || len(a.Public()) != 1 {
+			t.Fatalf("%d keys, %v", len(a.Public()), err)
+		}
+		var mu sync.Mutex
+		var noted []string
+		note := func(_ context.Context, _ bun.Tx, id string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			noted = append(noted, id)
+			return nil
+		}
+		var wg sync.WaitGroup
+		for _, r := range []*Ring{a, b, a, b} {
+			wg.Go(func() {
+				if err := r.Rotate(t.Context(), note); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(noted) != 1 || noted[0] != a.Public()[0].ID || len(a.Public()) != 2 {
+			t.Errorf("noted %v of %+v", noted, a.Public())
 		}
 	})
 }
@@ -374,7 +407,7 @@ func TestWithdraw(t *testing.T) {
 		}
 
 		// One that waits to sign is another's successor no more, and the one before signs on.
-		if err := a.Rotate(t.Context()); err != nil {
+		if err := a.Rotate(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		waits := a.Public()[0].ID

@@ -46,8 +46,8 @@ type Schedule struct {
 
 // Rotate makes the key that signs once it was shown for long enough; until then the present one does. If one is waiting
 // for that already, it makes no other. Of several instances that rotate at the same time one makes the key and the
-// others take it.
-func (r *Ring) Rotate(ctx context.Context) error {
+// others take it. note, if not nil, is part of the transaction that makes it.
+func (r *Ring) Rotate(ctx context.Context, note func(ctx context.Context, tx bun.Tx, id string) error) error {
 	if err := r.reload(ctx); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (r *Ring) Rotate(ctx context.Context) error {
 	if waits {
 		return nil
 	}
-	return r.make(ctx, newest.generation+1)
+	return r.make(ctx, newest.generation+1, note)
 }
 
 // ErrUnknown is returned by Withdraw.
@@ -83,7 +83,7 @@ func (r *Ring) Withdraw(ctx context.Context, id string, note func(context.Contex
 			return err
 		}
 		if newest.id == id {
-			if err := r.insert(ctx, tx, newest.generation+1); err != nil {
+			if _, err := r.insert(ctx, tx, newest.generation+1); err != nil {
 				return err
 			}
 		}
@@ -96,27 +96,41 @@ func (r *Ring) Withdraw(ctx context.Context, id string, note func(context.Contex
 }
 
 // make makes the key of a generation, unless there is one.
-func (r *Ring) make(ctx context.Context, generation int64) error {
-	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error { return r.insert(ctx, tx, generation) })
+func (r *Ring) make(
+	ctx context.Context, generation int64, note func(context.Context, bun.Tx, string) error,
+) error {
+	err := r.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		id, err := r.insert(ctx, tx, generation)
+		if err != nil || id == "" || note == nil {
+			return err
+		}
+		return note(ctx, tx, id)
+	})
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
 	return r.reload(ctx)
 }
 
-// insert writes the key of a generation, unless there is one.
-func (r *Ring) insert(ctx context.Context, tx bun.Tx, generation int64) error {
+// insert writes the key of a generation and returns its id, "" if there is one already.
+func (r *Ring) insert(ctx context.Context, tx bun.Tx, generation int64) (id string, err error) {
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
+		return "", fmt.Errorf("keyring: %w", err)
 	}
-	id := name(public)
+	id = name(public)
 	seed := r.seal.Seal(Seeds().Place(r.db, id), base64.StdEncoding.EncodeToString(private.Seed()))
-	_, err = tx.ExecContext(ctx,
+	res, err := tx.ExecContext(ctx,
 		"INSERT INTO signing_keys (id, purpose, generation, seed, created_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT "+
 			"(purpose, generation) DO NOTHING",
 		id, r.purpose, generation, seed, r.now())
-	return err
+	if err != nil {
+		return "", err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return "", err
+	}
+	return id, nil
 }
 
 // Run follows the keys of other instances and of the command line, and replaces them by a schedule, until ctx ends.
@@ -163,7 +177,7 @@ func (r *Ring) tend(ctx context.Context, s Schedule) error {
 	due := r.now().Sub(r.newest().created) >= s.Lifetime()
 	r.mu.RUnlock()
 	if due {
-		if err := r.Rotate(ctx); err != nil {
+		if err := r.Rotate(ctx, nil); err != nil {
 			return err
 		}
 		s.Log.InfoContext(ctx, "a new key will sign", "purpose", r.purpose, "after", r.Lead())

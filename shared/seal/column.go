@@ -33,17 +33,20 @@ func (c Column) Adopt(ctx context.Context, db *store.DB, keys *Keys) error {
 	if err := c.check(ctx, db, keys); err != nil || !keys.Set() {
 		return err
 	}
-	_, err := c.seal(ctx, db, keys, prefix)
+	_, err := c.seal(ctx, db, keys, prefix, nil)
 	return err
 }
 
 // Rewrap seals all values by the present key that are not, and returns how many those were. It is for when every
-// instance has the present key, and those that it follows are in keys, too.
-func (c Column) Rewrap(ctx context.Context, db *store.DB, keys *Keys) (int, error) {
+// instance has the present key, and those that it follows are in keys, too. note, if not nil, is part of each
+// transaction that seals, with how many values that seals.
+func (c Column) Rewrap(
+	ctx context.Context, db *store.DB, keys *Keys, note func(ctx context.Context, tx bun.Tx, sealed int) error,
+) (int, error) {
 	if !keys.Set() {
 		return 0, errors.New("seal: no key is set: STARLIGHT_KEY or STARLIGHT_KEY_FILE")
 	}
-	return c.seal(ctx, db, keys, prefix+keys.ID()+".")
+	return c.seal(ctx, db, keys, prefix+keys.ID()+".", note)
 }
 
 // check opens one value of each key.
@@ -68,7 +71,9 @@ func (c Column) check(ctx context.Context, db *store.DB, keys *Keys) error {
 }
 
 // seal seals all values that do not begin with head, and returns how many those were.
-func (c Column) seal(ctx context.Context, db *store.DB, keys *Keys, head string) (sealed int, err error) {
+func (c Column) seal(
+	ctx context.Context, db *store.DB, keys *Keys, head string, note func(context.Context, bun.Tx, int) error,
+) (sealed int, err error) {
 	for {
 		var rows []row
 		err := db.Read().NewSelect().Table(c.Table).
@@ -79,8 +84,10 @@ func (c Column) seal(ctx context.Context, db *store.DB, keys *Keys, head string)
 		}
 		n := 0
 		if err := db.Tx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-			n, err = c.sealPage(ctx, tx, db, keys, rows)
-			return err
+			if n, err = c.sealPage(ctx, tx, db, keys, rows); err != nil || n == 0 || note == nil {
+				return err
+			}
+			return note(ctx, tx, n)
 		}); err != nil {
 			return sealed, c.wrap(err)
 		}

@@ -151,14 +151,16 @@ func TestColumn(t *testing.T) {
 		if err := column.Adopt(ctx, db, two); !errors.Is(err, seal.ErrKey) {
 			t.Errorf("a start with another key: %v", err)
 		}
-		if _, err := column.Rewrap(ctx, db, two); !errors.Is(err, seal.ErrKey) {
+		if _, err := column.Rewrap(ctx, db, two, nil); !errors.Is(err, seal.ErrKey) {
 			t.Errorf("another key alone: %v", err)
 		}
 		if err := column.Adopt(ctx, db, both); err != nil || opened(t, db, both, n) != 0 {
 			t.Errorf("a start seals again what others still have to open: %v", err)
 		}
-		if got, err := column.Rewrap(ctx, db, both); err != nil || got != n {
-			t.Errorf("rewrapped %d, %v", got, err)
+		noted := 0
+		note := func(_ context.Context, _ bun.Tx, sealed int) error { noted += sealed; return nil }
+		if got, err := column.Rewrap(ctx, db, both, note); err != nil || got != n || noted != n {
+			t.Errorf("rewrapped %d, noted %d, %v", got, noted, err)
 		}
 		if got := opened(t, db, two, n); got != n {
 			t.Errorf("%d are sealed by the new key", got)
@@ -166,8 +168,8 @@ func TestColumn(t *testing.T) {
 		if err := column.Adopt(ctx, db, two); err != nil {
 			t.Errorf("a start with the new key alone: %v", err)
 		}
-		if got, err := column.Rewrap(ctx, db, both); err != nil || got != 0 {
-			t.Errorf("a second time: %d, %v", got, err)
+		if got, err := column.Rewrap(ctx, db, both, note); err != nil || got != 0 || noted != n {
+			t.Errorf("a second time: %d, noted %d, %v", got, noted, err)
 		}
 	})
 }

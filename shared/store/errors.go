@@ -130,7 +130,8 @@ func unavailable(err error) bool {
 			return true
 		}
 		switch code {
-		case pgLockTimeout, "25006", "57P01", "57P02", "57P03": // read-only standby, shutting down, starting up
+		case pgLockTimeout, "25006", "57P01", "57P02", "57P03", // read-only standby, shutting down, starting up
+			"25P03", "25P04", "57P05": // the transaction was idle or took too long, the session was idle
 			return true
 		}
 		return false

@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -71,6 +72,22 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		h.awaitStatus(p.ID, api.PaymentRefunded, 0)
 		_, err = rpc.Call(as(organizerID), h.client, api.RepeatRefund, again)
 		wantFault(t, err, fault.Conflict)
+		testkit.Eventually(t, 20*time.Second, func() error { // one line, of what was done
+			var lines []api.AuditLine
+			for _, m := range h.nats.Messages(api.AuditStream) {
+				var l api.AuditLine
+				if err := json.Unmarshal(m.Data, &l); err != nil {
+					return err
+				}
+				if l.Act == "payment.repeat_refund" {
+					lines = append(lines, l)
+				}
+			}
+			if len(lines) != 1 || lines[0].Object == "" || lines[0].By.UserID != organizerID {
+				return fmt.Errorf("lines %+v", lines)
+			}
+			return nil
+		})
 		publish("evt_4", "charge.refunded") // the failed one is still on Stripe's list, and is the past
 		agrees(back, bounced, back)
 		if n := len(standin.Made("POST /v1/refunds starlight-refund-")); n != 2 {

@@ -79,7 +79,8 @@ func newHarness(t testing.TB, url string) *harness {
 	n.Stream(api.AuditStream, api.AuditSubjects)
 	h := &harness{
 		t: t, nats: n, url: url, clock: testkit.NewClock(time.Time{}),
-		live:   settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default())),
+		live: settings.Fixed(api.SandboxEnabled.Is(true), api.PaymentPollAfter.Is(api.PaymentPollAfter.Default()),
+			api.ReasonRetention.Is(api.ReasonRetention.Default())),
 		client: rpc.NewClient(n.Conn, rpc.ClientConfig{Name: "gateway"}), log: testkit.Log(t),
 		orders: map[ids.Order]*api.Order{}, payments: map[ids.Order]ids.Payment{}, held: map[ids.Order]*time.Time{},
 	}

@@ -142,3 +142,59 @@ func TestOldCallbacksAreDeleted(t *testing.T) {
 		}
 	})
 }
+
+// What people wrote of refunds is erased when its time is over, by the setting as it is then; what is pending keeps it,
+// and the refunds stay.
+func TestOldReasonsAreErased(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.prepare()
+		defer i.Close()
+		at := store.Time(h.clock.Now())
+		const old = sweepLimit + 5
+		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			p := record.Payment{ID: ids.New[ids.PaymentKind](at), Provider: "sandbox", Status: api.PaymentSucceeded, Amount: 100, Currency: "EUR",
+				RemoteKey: "k", Revision: 1, PollAt: at, CreatedAt: at, UpdatedAt: at}
+			if _, err := tx.NewInsert().Model(&p).Exec(ctx); err != nil {
+				return err
+			}
+			for k := range old + 1 {
+				status := api.RefundSucceeded
+				if k == old {
+					status = api.RefundPending
+				}
+				refund := record.Refund{ID: ids.New[ids.RefundKind](at), PaymentID: p.ID, Amount: 100, Currency: "EUR",
+					Reason: "the buyer is ill", Status: status, CreatedAt: at, UpdatedAt: at, DueAt: at}
+				if _, err := tx.NewInsert().Model(&refund).Exec(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		erase := func(want int) {
+			t.Helper()
+			if err := i.eraseReasons(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := i.count(t, "SELECT count(*) FROM payment_refunds WHERE reason <> ''"); n != want {
+				t.Errorf("%d reasons are left, want %d", n, want)
+			}
+		}
+		h.clock.Advance(api.ReasonRetention.Default() - time.Minute)
+		erase(old + 1)
+		h.clock.Advance(2 * time.Minute)
+		if err := h.live.Change(api.ReasonRetention.Is(2 * api.ReasonRetention.Default())); err != nil {
+			t.Fatal(err)
+		}
+		erase(old + 1)
+		if err := h.live.Change(api.ReasonRetention.Is(api.ReasonRetention.Default())); err != nil {
+			t.Fatal(err)
+		}
+		erase(1)
+		if n := i.count(t, "SELECT count(*) FROM payment_refunds"); n != old+1 {
+			t.Errorf("%d refunds are left", n)
+		}
+	})
+}

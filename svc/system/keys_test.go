@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/code"
+	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
@@ -229,8 +232,45 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 	if got := k.atVenue(t, again[2]); got != api.Admitted {
 		t.Errorf("the ticket with its new code: %s", got)
 	}
+	if lines := hub.lines(k.admin, 2, map[string][]string{"act": {"auth.rotate"}}); len(lines) != 2 || lines[1].Object != second {
+		t.Errorf("the audit log has %+v", lines)
+	}
 	lines := hub.lines(k.admin, 2, map[string][]string{"act": {"auth.withdraw"}})
 	if len(lines) != 2 || lines[1].Object != second || lines[0].By.Service != "admin" {
 		t.Errorf("the audit log has %+v", lines)
+	}
+}
+
+// What seals secrets anew has its lines, and no more of them when all are sealed.
+func TestRewrapIsAudited(t *testing.T) {
+	cfg := config(t.TempDir())
+	s, _, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	keys, err := seal.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrap := func() int {
+		t.Helper()
+		n, err := system.Rewrap(t.Context(), "sqlite:"+filepath.Join(cfg.Data, "sql"), keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	sealed, said := rewrap(), 0
+	if rewrap() != 0 {
+		t.Error("what is sealed is sealed again")
+	}
+	tables := map[string]bool{}
+	for _, l := range s.lines(admin, sealed, url.Values{"act": {"auth.rewrap"}}) { // no table has more than one yet
+		n, err := strconv.Atoi(string(l.After["sealed"]))
+		if said += n; err != nil || l.Object != keys.ID() || l.By.Service != "admin" {
+			t.Errorf("line %+v", l)
+		}
+		tables[string(l.After["table"])] = true
+	}
+	if said != sealed || !tables[`"signing_keys"`] || !tables[`"push_keys"`] {
+		t.Errorf("%d values are sealed, %d are said, of %v", sealed, said, tables)
 	}
 }

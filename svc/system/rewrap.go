@@ -18,7 +18,8 @@ import (
 )
 
 // Rewrap seals the secrets in the databases at url by the first of the keys, and returns how many were sealed by
-// another one, or by none. Services may run meanwhile, once all of them have that key.
+// another one, or by none. Services may run meanwhile, once all of them have that key. The audit log has a line of each
+// transaction that seals.
 func Rewrap(ctx context.Context, url string, keys *seal.Keys) (n int, err error) {
 	for _, r := range services() {
 		if r.sealed == nil {
@@ -40,7 +41,11 @@ func rewrap(ctx context.Context, url string, r role, keys *seal.Keys) (n int, er
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	for _, column := range r.sealed() {
-		sealed, err := column.Rewrap(ctx, db, keys)
+		note := func(ctx context.Context, tx bun.Tx, sealed int) error {
+			return auditlog.Add(ctx, tx, r.name, auditlog.Act{Act: "auth.rewrap", Object: keys.ID(), By: byCommand(),
+				After: map[string]any{"table": column.Table, "sealed": sealed}})
+		}
+		sealed, err := column.Rewrap(ctx, db, keys, note)
 		n += sealed
 		if err != nil {
 			return n, err
@@ -69,17 +74,15 @@ func withRing(ctx context.Context, url, purpose string, keys *seal.Keys,
 }
 
 // Rotate makes the next key of a purpose in the databases at url, and returns the id of the key that waits to sign, and
-// for how long a new one does. The audit log has a line of it.
+// for how long a new one does. The audit log has a line if it was made now.
 func Rotate(ctx context.Context, url, purpose string, keys *seal.Keys) (id string, lead time.Duration, err error) {
 	err = withRing(ctx, url, purpose, keys, func(db *store.DB, service string, ring *keyring.Ring) error {
-		if err := ring.Rotate(ctx); err != nil {
-			return err
-		}
-		id, lead = ring.Public()[0].ID, ring.Lead()
-		return db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err := ring.Rotate(ctx, func(ctx context.Context, tx bun.Tx, id string) error {
 			return auditlog.Add(ctx, tx, service, auditlog.Act{Act: "auth.rotate", Object: id, By: byCommand(),
 				After: map[string]string{"purpose": purpose}})
 		})
+		id, lead = ring.Public()[0].ID, ring.Lead()
+		return err
 	})
 	return id, lead, err
 }

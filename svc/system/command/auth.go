@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/svc/system"
@@ -72,6 +73,11 @@ func (c authVenue) Run(s *streams) error {
 		}
 	}
 	pushed := c.push(s.ctx, venue)
+	if c.Revoke && pushed == nil {
+		if err := c.note(s.ctx, auditlog.Act{Before: credentials{true}}); err != nil {
+			return fmt.Errorf("the credentials of %s are ended, but the audit log has no line of it: %w", id, err)
+		}
+	}
 	if err := c.letSystemIn(s.ctx, venue); err != nil {
 		return err
 	}
@@ -83,16 +89,31 @@ func (c authVenue) Run(s *streams) error {
 		_, err := fmt.Fprintf(s.out, "the credentials of %s are ended\n", id)
 		return err
 	}
-	if err := c.write(s.ctx, venue); err != nil {
+	if err := c.write(s.ctx, venue, pushed == nil); err != nil {
 		return err
 	}
 	if pushed != nil {
-		return fmt.Errorf(
-			"%s is written, but no server knows the venue yet; an embedded one learns of it when it starts: %w",
-			c.out(), pushed)
+		return fmt.Errorf("%s is written, but no server knows the venue yet, nor has the audit log a line of it; an "+
+			"embedded server learns of the venue when it starts: %w", c.out(), pushed)
 	}
 	_, err = fmt.Fprintf(s.out, "%s: for the computer of %s alone\n", c.out(), id)
 	return err
+}
+
+// credentials is what a line of the audit log says of a venue.
+type credentials struct {
+	Credentials bool `json:"credentials"`
+}
+
+// note writes a line of the audit log about the credentials of the venue.
+func (c authVenue) note(ctx context.Context, act auditlog.Act) error {
+	js, done, err := c.connectAs(ctx, roleAdmin)
+	if err != nil {
+		return err
+	}
+	defer done()
+	act.Act, act.Object = "auth.venue", c.ID.String()
+	return auditlog.Publish(ctx, js, roleAdmin, act)
 }
 
 // letSystemIn writes the system's own credentials for a venue of outside servers, where the venue service looks for
@@ -115,7 +136,8 @@ func (c authVenue) out() string {
 	return string(c.ID) + ".creds"
 }
 
-func (c authVenue) write(ctx context.Context, venue *natsconf.Venue) error {
+// write writes the credentials. Nobody gets those that are good now without a line of the audit log.
+func (c authVenue) write(ctx context.Context, venue *natsconf.Venue, good bool) error {
 	creds, err := venue.Credentials(ctx)
 	if err != nil {
 		return err
@@ -123,6 +145,12 @@ func (c authVenue) write(ctx context.Context, venue *natsconf.Venue) error {
 	f, err := os.OpenFile(c.out(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
+	}
+	if good {
+		if err := c.note(ctx, auditlog.Act{After: credentials{true}}); err != nil {
+			err = fmt.Errorf("no credentials are written, as the audit log cannot have a line of it: %w", err)
+			return errors.Join(err, f.Close(), os.Remove(c.out()))
+		}
 	}
 	_, err = f.Write(creds)
 	return errors.Join(err, f.Close())

@@ -45,6 +45,13 @@ func TestAuthVenue(t *testing.T) {
 	fails(t, nil, "not", "auth", "venue", "evt_1", "--data", data)
 	s.does("auth", "venue", venue, "--revoke")
 	linked(false)
+	testkit.Eventually(t, 20*time.Second, func() error { // one line of each, none of what failed
+		log := s.does("audit-log")
+		if n := strings.Count(log, `"auth.venue"`); n != 2 || strings.Count(log, venue) != 2 {
+			return fmt.Errorf("%d lines: %s", n, log)
+		}
+		return nil
+	})
 
 	s.end(syscall.SIGTERM)
 	if _, err := os.Stat(filepath.Join(data, "members")); err == nil {
