@@ -29,7 +29,8 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
+		"messages", "codes", "organizer", "team", "organizerlog", "webhooks", "webhook", "apikeys",
+		"secret", "mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }
 
 func (s *Site) newLooks() (map[string]*look, error) {

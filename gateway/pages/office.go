@@ -3,6 +3,7 @@ package pages
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -83,7 +84,7 @@ func (s *Site) office(v *visit) error {
 	slices.SortStableFunc(drafts, byStart)
 	slices.SortStableFunc(past, func(a, b ownEvent) int { return byStart(b, a) })
 	return v.show("office", map[string]any{"Coming": coming, "Drafts": drafts, "Past": past,
-		"None": len(coming)+len(drafts)+len(past) == 0})
+		"Organizers": mine.Items, "None": len(coming)+len(drafts)+len(past) == 0})
 }
 
 func (v *visit) eventRef() (api.EventRef, error) {
@@ -268,22 +269,46 @@ func (s *Site) officeFile(v *visit) error {
 	var file *rpc.Blob
 	switch name := v.Param("file"); name {
 	case "attendees.csv":
-		file, err = ask(v, api.GetAttendeesCSV, &api.AttendeeExport{EventExport: of})
+		file, err = ask(v, api.GetAttendeesCSV, &api.AttendeeExport{EventExport: of, Query: v.query("q")})
+	case "attendees.xlsx":
+		file, err = ask(v, api.GetAttendeesXLSX, &api.AttendeeWorkbook{EventWorkbook: api.EventWorkbook{EventExport: of,
+			Part: v.part()}, Query: v.query("q")})
 	case "orders.csv":
 		file, err = ask(v, api.GetOrdersCSV, &of)
+	case "orders.xlsx":
+		file, err = ask(v, api.GetOrdersXLSX, &api.EventWorkbook{EventExport: of, Part: v.part()})
+	case "codes.csv":
+		file, err = ask(v, api.GetPromoCodesCSV, &api.PromoExport{EventID: ref.ID, Batch: v.query("batch")})
 	default:
 		file, err = ask(v, api.GetReport, &api.ReportRef{ID: ref.ID, File: name})
 	}
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(file.ContentType, "image/") {
+		v.RC.Response.Header.SetContentType(file.ContentType)
+		v.RC.Response.SetBodyRaw(file.Data)
+		return nil
+	}
+	v.download(file, v.Param("file"))
+	return nil
+}
+
+// part returns which part of a workbook is asked for.
+func (v *visit) part() int {
+	n, err := strconv.Atoi(v.query("part"))
+	if err != nil {
+		return 1
+	}
+	return n
+}
+
+// download hands out a file.
+func (v *visit) download(file *rpc.Blob, name string) {
 	h := &v.RC.Response.Header
 	h.SetContentType(file.ContentType)
-	if name := cmp.Or(file.Filename, v.Param("file")); !strings.HasPrefix(file.ContentType, "image/") {
-		h.Set("Content-Disposition", `attachment; filename="`+strings.Map(plain, name)+`"`)
-	}
+	h.Set("Content-Disposition", `attachment; filename="`+strings.Map(plain, cmp.Or(file.Filename, name))+`"`)
 	v.RC.Response.SetBodyRaw(file.Data)
-	return nil
 }
 
 // plain leaves in a file name what every system takes.

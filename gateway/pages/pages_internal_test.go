@@ -110,6 +110,13 @@ func usedTexts(t *testing.T) (keys []string) {
 	for _, kind := range []string{api.AboutOrders, api.AboutChanges, api.AboutReminders, api.AboutAnnouncements} {
 		keys = append(keys, "kind."+kind)
 	}
+	for _, p := range api.Permissions() {
+		keys = append(keys, "may."+string(p))
+	}
+	for _, scope := range api.Scopes() {
+		keys = append(keys, "scope."+scope)
+	}
+	keys = append(keys, "secret.text_webhook", "secret.text_key")
 	return append(keys, "event.free", "event.from")
 }
 

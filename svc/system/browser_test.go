@@ -260,6 +260,7 @@ func TestOfficeInABrowser(t *testing.T) {
 	admin := s.login(adminEmail)
 	event := s.concert(admin, 20, 0)
 	at := "/office/events/" + event.ID.String()
+	org := "/office/organizers/" + event.OrganizerID.String()
 	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
 	code := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", admin, nil).Items[0].Code
 	c.run(chromedp.Navigate(c.site+"/sign-in?next=/office"), chromedp.SendKeys(`input[name=email]`, adminEmail),
@@ -269,6 +270,8 @@ func TestOfficeInABrowser(t *testing.T) {
 	for name, path := range map[string]string{"office-new": "/office/events/new", "office-edit": at + "/edit", "office-orders": at + "/orders",
 		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
 		"doors": "/door", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
+		"office-messages": at + "/messages", "office-codes": at + "/codes", "organizer": org, "organizer-team": org + "/team",
+		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log",
 		"admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
 		c.open(name, path)
 	}
@@ -291,4 +294,44 @@ func TestOfficeInABrowser(t *testing.T) {
 		}
 	}
 	c.look("door-answer")
+}
+
+// From nothing to an event that is on sale, in a real browser: an account, one form, and one button. What a person must
+// press and fill in is counted.
+func TestFirstEventInABrowser(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	c := s.chromium()
+	clicks, fields := 0, 0
+	press := func(what string) {
+		c.run(chromedp.Click(what))
+		clicks++
+	}
+	fill := func(name, text string) {
+		c.run(chromedp.SendKeys(`main [name=`+name+`]`, text))
+		fields++
+	}
+	c.run(chromedp.Navigate(c.site + "/sign-up?next=/office"))
+	fill("name", "Mina")
+	fill("email", "mina@example.org")
+	fill("password", password)
+	press(`main .go`)
+	c.says("Sell your first ticket today")
+	c.look("office-first")
+	press(`main .go`)
+	c.says("First ticket type")
+	fill("name", "Night of Lights")
+	fill("place", "Old Hall")
+	fill("city", "Berlin")
+	fill("type", "Standard")
+	fill("price", "12,50")
+	press(`main .go`)
+	c.says("Ready to sell?")
+	press(`main .go`)
+	c.says("Published")
+	if clicks != 4 || fields != 8 {
+		t.Errorf("it takes %d presses and %d fields", clicks, fields)
+	}
+	s.browser().get("/").must(t, 200, "Night of Lights", "12.50 EUR")
+	c.quiet("the first event")
 }
