@@ -426,7 +426,7 @@ func TestScenarios(t *testing.T) {
 					t.Errorf("%s is %q", name, a.Header.Get(name))
 				}
 			}
-			if a.Header.Get("Content-Security-Policy") == "" || a.Header.Get("X-Request-Id") == "" || a.Header.Get("Server") != "" {
+			if !strings.Contains(a.Header.Get("Content-Security-Policy"), "base-uri 'none'") || a.Header.Get("X-Request-Id") == "" || a.Header.Get("Server") != "" {
 				t.Errorf("headers are %v", a.Header)
 			}
 		})

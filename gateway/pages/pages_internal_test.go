@@ -201,3 +201,27 @@ func TestSameSite(t *testing.T) {
 		}
 	}
 }
+
+// No script reads a cookie, no form of another site sends one, and with TLS browsers keep it to this host.
+func TestCookies(t *testing.T) {
+	for _, secure := range []bool{true, false} {
+		v := &visit{Request: &Request{RC: &fasthttp.RequestCtx{}, Secure: secure}}
+		v.enter(&api.Tokens{AccessToken: "a", RefreshToken: "r", DeviceToken: "d", ExpiresIn: 900})
+		v.keepOrder("ord_1", "ot_x")
+		n := 0
+		v.RC.Response.Header.VisitAllCookie(func(name, value []byte) {
+			n++
+			var c fasthttp.Cookie
+			if err := c.ParseBytes(value); err != nil {
+				t.Error(err)
+			}
+			if !c.HTTPOnly() || c.SameSite() != fasthttp.CookieSameSiteLaxMode || string(c.Path()) != "/" || len(c.Domain()) > 0 ||
+				c.Secure() != secure || strings.HasPrefix(string(name), "__Host-") != secure {
+				t.Errorf("with TLS %t: %s", secure, value)
+			}
+		})
+		if n < 4 {
+			t.Errorf("%d cookies", n)
+		}
+	}
+}

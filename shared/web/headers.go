@@ -25,5 +25,5 @@ var (
 	frameOptions, deny          = []byte("X-Frame-Options"), []byte("DENY")
 	referrerPolicy, noReferrer  = []byte("Referrer-Policy"), []byte("no-referrer")
 	contentPolicy               = []byte("Content-Security-Policy")
-	nothing                     = []byte("default-src 'none'; frame-ancestors 'none'")
+	nothing                     = []byte("default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
 )
