@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // httpMetrics are the measures of the gateway. Each route has its handles from the start.
@@ -16,6 +17,7 @@ type httpMetrics struct {
 	revoked, blind *observe.Counter
 	unlogged       *observe.Counter
 	limited        map[limitBy]*observe.Counter
+	routes         []*routeMetrics // all of them, complete before the first request
 }
 
 // limitBy says which limit refused a request.
@@ -34,6 +36,7 @@ const (
 type routeMetrics struct {
 	classes [6]*observe.Counter // by the first digit of the status
 	latency *observe.Histogram
+	nanos   atomic.Int64
 }
 
 func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
@@ -62,6 +65,7 @@ func (m *httpMetrics) route(method, path string) *routeMetrics {
 		r.classes[class] = m.registry.Counter("starlight_http_requests_total", "Requests by route and class of status.",
 			"method", method, "route", path, "class", strconv.Itoa(class)+"xx")
 	}
+	m.routes = append(m.routes, r)
 	return r
 }
 
@@ -71,5 +75,24 @@ func (r *routeMetrics) count(status int, took time.Duration) {
 	}
 	if took > 0 {
 		r.latency.Update(took.Seconds())
+		r.nanos.Add(int64(took))
 	}
+}
+
+// Serves returns what the gateway has served since it started, as one endpoint: errors are answers of the class 5xx.
+func (g *Gateway) Serves() []rpc.Announced {
+	var st rpc.EndpointStats
+	var nanos int64
+	for _, r := range g.metrics.routes {
+		for class := 2; class < len(r.classes); class++ {
+			st.Requests += r.classes[class].Get()
+		}
+		st.Errors += r.classes[5].Get()
+		nanos += r.nanos.Load()
+	}
+	if st.Requests > 0 {
+		st.MeanMs = float64(nanos) / float64(st.Requests) / 1e6
+	}
+	st.Busy = g.inFlight.Load()
+	return []rpc.Announced{{Name: "http", Metadata: map[string]string{"access": "public"}, Stats: st}}
 }

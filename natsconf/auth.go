@@ -62,6 +62,24 @@ func Serve(service string, callers ...string) Grant {
 	return g
 }
 
+// Announce lets a role that serves nothing over NATS answer on nats micro who it is and how it does.
+func Announce(name string) Grant {
+	g := Grant{Subscribe: microSubjects(name)}
+	g.Publish = append(g.Publish, "_INBOX.>")
+	for _, asking := range []string{roleDiscovery, roleOps, roleAdmin} {
+		g.Publish = append(g.Publish, InboxPrefix(asking)+".>")
+	}
+	return g
+}
+
+// microSubjects returns the subjects on which a service of a name is asked who it is and how it does.
+func microSubjects(name string) (subjects []string) {
+	for _, verb := range []string{"PING", "INFO", "STATS"} {
+		subjects = append(subjects, "$SRV."+verb, "$SRV."+verb+"."+name, "$SRV."+verb+"."+name+".*")
+	}
+	return subjects
+}
+
 // Discover lets a role ask every service on nats micro who it is and how it does.
 func Discover() Grant { return PublishTo("$SRV.>") }
 

@@ -26,8 +26,8 @@ type SettingRef struct {
 
 // SetSetting is the request of PutSetting: the same text that `nats kv put config KEY VALUE` stores.
 type SetSetting struct {
-	Key   string `json:"-" path:"key"` // what the setting is called, such as ticketing.hold_ttl
-	Value string `json:"value"`        // the text that `nats kv put config KEY VALUE` stores, such as 5m
+	Key   string `json:"-"     path:"key"` // what the setting is called, such as ticketing.hold_ttl
+	Value string `json:"value"`            // the text that `nats kv put config KEY VALUE` stores, such as 5m
 }
 
 // SettingChange is one entry of a setting's history.
@@ -42,19 +42,21 @@ type SettingChange struct {
 // RollbackSetting is the request of the endpoint of that name.
 type RollbackSetting struct {
 	// what the setting is called, such as ticketing.hold_ttl
-	Key string `json:"-" path:"key"`
+	Key string `json:"-"        path:"key"`
 	// from the history; 0 means the value before the present one
-	Revision uint64 `json:"revision" minimum:"0" required:"false" default:"0"`
+	Revision uint64 `json:"revision"            minimum:"0" required:"false" default:"0"`
 }
 
 // ServiceInstance is one running instance of a service, as it describes itself over the NATS micro protocol.
 type ServiceInstance struct {
-	Service   string             `json:"service"`    // what it is called
-	ID        string             `json:"id"`         // of the instance, from the NATS micro protocol
-	Version   string             `json:"version"`    // of the program
-	Healthy   bool               `json:"healthy"`    // answered the ping in time
-	Latency   float64            `json:"latency_ms"` // how long the answer to the ping took
-	StartedAt time.Time          `json:"started_at"` // when it was started
+	Service   string             `json:"service"`            // what it is called
+	ID        string             `json:"id"`                 // of the instance, from the NATS micro protocol
+	Version   string             `json:"version"`            // of the program
+	Zone      string             `json:"zone,omitempty"`     // where it runs, as its operator names it
+	External  bool               `json:"external,omitempty"` // a third-party service: its endpoints are below x.
+	Healthy   bool               `json:"healthy"`            // answered the ping in time
+	Latency   float64            `json:"latency_ms"`         // how long the answer to the ping took
+	StartedAt time.Time          `json:"started_at"`         // when it was started
 	Endpoints []InstanceEndpoint `json:"endpoints"`
 }
 
@@ -67,7 +69,52 @@ type InstanceEndpoint struct {
 	Requests  uint64  `json:"requests"`             // how many it was sent
 	Errors    uint64  `json:"errors"`               // how many it answered with an error
 	MeanMs    float64 `json:"mean_ms"`              // how long it takes on average
+	P99Ms     float64 `json:"p99_ms"`               // what 99 of 100 requests did not exceed, 0 where it is not known
 	LastError string  `json:"last_error,omitempty"` // the newest error
+}
+
+// ExternalPrefix begins the subjects of third-party services: x.NAME.ENDPOINT.
+const ExternalPrefix = "x."
+
+// Mesh is who is there, who may call whom, and where what runs is not what is declared.
+type Mesh struct {
+	Instances []ServiceInstance `json:"instances"` // gateways and third-party services among them
+	Calls     []MeshCall        `json:"calls"`     // as the contract allows them
+	Drift     []Drift           `json:"drift"`     // empty if all is as declared
+}
+
+// MeshCall is that a part of the system may call another.
+type MeshCall struct {
+	From      string `json:"from"`      // the service that calls, or gateway
+	To        string `json:"to"`        // the service that answers
+	Endpoints int    `json:"endpoints"` // how many it may call
+}
+
+// DriftKind says how what runs differs from what is declared.
+type DriftKind string
+
+// The kinds of drift.
+const (
+	DriftAbsent     DriftKind = "absent"     // a declared service of which no instance answers
+	DriftMissing    DriftKind = "missing"    // a declared endpoint that an instance does not serve
+	DriftUndeclared DriftKind = "undeclared" // a service or an endpoint that no declaration has
+	DriftDiffers    DriftKind = "differs"    // an endpoint with another subject, method, path, access rule or schema
+	DriftVersions   DriftKind = "versions"   // instances of one service have several versions
+	DriftUnhealthy  DriftKind = "unhealthy"  // an instance that answers in part
+)
+
+// Drift is one difference between what runs and what is declared.
+type Drift struct {
+	Kind     DriftKind `json:"kind"`               // in which way
+	Service  string    `json:"service"`            // of which service
+	Instance string    `json:"instance,omitempty"` // of which instance, if it is about one
+	Endpoint string    `json:"endpoint,omitempty"` // of which endpoint, if it is about one
+	Detail   string    `json:"detail"`             // for a reader
+}
+
+// TopologyQuery says in which form the topology is drawn.
+type TopologyQuery struct {
+	Format string `query:"format" json:"-"` // svg, which is the default, or mermaid
 }
 
 // The endpoints of the config and discovery services.
@@ -82,16 +129,28 @@ var (
 	DeleteSetting = rpc.Endpoint[SettingRef, rpc.None]{Spec: rpc.Spec{Service: "config", Name: "delete",
 		Method: "DELETE", Path: "/v1/config/{key}", Access: rpc.Admin, Status: 204, Audited: true, StepUp: true,
 		Summary: "Return a setting to its default"}}
-	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{Spec: rpc.Spec{Service: "config", Name: "history",
-		Method: "GET", Path: "/v1/config/{key}/history", Access: rpc.Admin,
-		Summary: "The last values of a setting, newest first"}}
+	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{
+		Spec: rpc.Spec{Service: "config", Name: "history",
+			Method: "GET", Path: "/v1/config/{key}/history", Access: rpc.Admin,
+			Summary: "The last values of a setting, newest first"},
+	}
 	RollbackToSetting = rpc.Endpoint[RollbackSetting, Setting]{Spec: rpc.Spec{Service: "config", Name: "rollback",
 		Method: "POST", Path: "/v1/config/{key}/rollback", Access: rpc.Admin, Audited: true, StepUp: true,
 		Summary: "Return a setting to an earlier value"}}
 
-	ListServices = rpc.Endpoint[rpc.None, List[ServiceInstance]]{Spec: rpc.Spec{Service: "discovery", Name: "services",
-		Method: "GET", Path: "/v1/mesh/services", Access: rpc.Admin,
-		Summary: "Every instance of every service, its endpoints, health, latency and errors"}}
+	ListServices = rpc.Endpoint[rpc.None, List[ServiceInstance]]{
+		Spec: rpc.Spec{Service: "discovery", Name: "services",
+			Method: "GET", Path: "/v1/mesh/services", Access: rpc.Admin,
+			Summary: "Every instance of every service, its endpoints, health, latency and errors"},
+	}
+	GetMesh = rpc.Endpoint[rpc.None, Mesh]{Spec: rpc.Spec{Service: "discovery", Name: "mesh", Method: "GET",
+		Path: "/v1/mesh", Access: rpc.Admin,
+		Summary: "Who is there, who may call whom, and what differs from the contract",
+		Detail: "Drift is what differs: endpoints that are declared and not served, or served and not declared, " +
+			"other schemas, several versions side by side, services without an instance."}}
+	GetTopology = rpc.Endpoint[TopologyQuery, rpc.Blob]{Spec: rpc.Spec{Service: "discovery", Name: "topology",
+		Method: "GET", Path: "/v1/mesh/topology", Access: rpc.Admin,
+		Summary: "The mesh as a picture (SVG), or as a Mermaid diagram"}}
 )
 
 func configEndpoints() []rpc.Descriptor {
@@ -99,4 +158,6 @@ func configEndpoints() []rpc.Descriptor {
 		DeleteSetting.Describe(), GetSettingHistory.Describe(), RollbackToSetting.Describe()}
 }
 
-func discoveryEndpoints() []rpc.Descriptor { return []rpc.Descriptor{ListServices.Describe()} }
+func discoveryEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{ListServices.Describe(), GetMesh.Describe(), GetTopology.Describe()}
+}

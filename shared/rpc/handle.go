@@ -74,7 +74,7 @@ func bind[Req any](s *Server, d Descriptor, run func(context.Context, *Req) (ans
 		s.problems = append(s.problems, err)
 		return nil
 	}
-	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, codec: c, metadata: metadata(d)}
+	b := &binding{server: s, spec: d.Spec, name: d.Service + "." + d.Name, codec: c, metadata: Metadata(d)}
 	b.queue = queue{workers: d.workers(), room: d.queue(), timeout: d.timeout(), patient: d.OwnQueue}
 	b.jobs = make(chan job, d.workers())
 	b.stats.register(s.cfg.Registry, b)
@@ -198,8 +198,9 @@ func attachment(filename string) string {
 	return mime.FormatMediaType("attachment", map[string]string{"filename": filename})
 }
 
-// metadata is what the micro protocol shows of an endpoint.
-func metadata(d Descriptor) map[string]string {
+// Metadata is what the micro protocol shows of an endpoint: access, summary, method and path, and the JSON Schemas of
+// request and response.
+func Metadata(d Descriptor) map[string]string {
 	m := map[string]string{"access": d.Access.String(), "summary": d.Summary}
 	if d.Method != "" {
 		m["method"], m["path"] = d.Method, d.Path

@@ -21,6 +21,7 @@ type microService struct {
 	description string
 	started     time.Time
 	bindings    []*binding
+	announced   func() []Announced // what is served in another way than over NATS; nil: nothing
 	log         func(subject string, err error)
 	subs        []*nats.Subscription
 }
@@ -91,6 +92,10 @@ func (s *microService) info() micro.Info {
 		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: b.spec.Name,
 			Subject: b.spec.Subject(), QueueGroup: s.id.Name, Metadata: maps.Clone(b.metadata)})
 	}
+	for _, a := range s.elsewhere() {
+		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: a.Name, Subject: a.Name,
+			Metadata: a.Metadata})
+	}
 	return info
 }
 
@@ -106,6 +111,13 @@ func (s *microService) stats() micro.Stats {
 			one.AverageProcessingTime = one.ProcessingTime / time.Duration(ran)
 		}
 		one.Data, _ = json.Marshal(own) // numbers and strings: it cannot fail
+		stats.Endpoints = append(stats.Endpoints, one)
+	}
+	for _, a := range s.elsewhere() {
+		one := &micro.EndpointStats{Name: a.Name, Subject: a.Name, NumRequests: int(a.Stats.Requests),
+			NumErrors: int(a.Stats.Errors), LastError: a.Stats.LastError,
+			AverageProcessingTime: time.Duration(a.Stats.MeanMs * float64(time.Millisecond))}
+		one.Data, _ = json.Marshal(a.Stats) // numbers and strings: it cannot fail
 		stats.Endpoints = append(stats.Endpoints, one)
 	}
 	return stats

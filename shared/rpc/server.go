@@ -139,13 +139,15 @@ func (s *Server) Start(ctx context.Context) error {
 }
 
 // flush waits until the NATS server has seen everything sent so far.
-func (s *Server) flush(ctx context.Context) error {
+func (s *Server) flush(ctx context.Context) error { return flush(ctx, s.nc) }
+
+func flush(ctx context.Context, nc *nats.Conn) error {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 	}
-	return s.nc.FlushWithContext(ctx)
+	return nc.FlushWithContext(ctx)
 }
 
 func (s *Server) abandon(err error) error {

@@ -1,9 +1,15 @@
 package discovery_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +38,19 @@ func fail() rpc.Endpoint[rpc.None, rpc.None] {
 		Path: "/v1/things"}}
 }
 
+// contract declares more than an instance of things serves, and less.
+func contract() []rpc.Descriptor {
+	other := fail()
+	other.Path = "/v1/other"
+	missing := ping()
+	missing.Name, missing.Access, missing.Callers = "missing", rpc.Internal, []string{"discovery"}
+	missing.Method, missing.Path = "", ""
+	absent := ping()
+	absent.Service = "absent"
+	return append([]rpc.Descriptor{ping().Describe(), other.Describe(), missing.Describe(), absent.Describe()},
+		api.ListServices.Describe(), api.GetMesh.Describe(), api.GetTopology.Describe())
+}
+
 // harness is a discovery service, and what it discovers.
 type harness struct {
 	t      *testing.T
@@ -44,7 +63,7 @@ func open(t *testing.T) *harness {
 	t.Helper()
 	m := &harness{t: t, nats: testkit.NATS(t)}
 	nc := m.nats.Connect()
-	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, Log: testkit.Log(t)})
+	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, Contract: contract(), Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +243,7 @@ func TestManyInstances(t *testing.T) {
 func TestWithoutNATS(t *testing.T) {
 	m := open(t)
 	nc := m.nats.Connect()
-	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, Log: testkit.Log(t)})
+	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, Contract: contract(), Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,4 +264,100 @@ func TestOnlyForAdministrators(t *testing.T) {
 	if _, err := rpc.Call(stranger, m.client, api.ListServices, &rpc.None{}); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a person gets %v", err)
 	}
+}
+
+// A gateway and a service of somebody else are there as all others are; what differs from the contract is named.
+func TestMesh(t *testing.T) {
+	m := open(t)
+	m.serve(m.nats.Connect(), "things", "1.2.3", things)
+	m.serve(m.nats.Connect(), "things", "1.2.4", things)
+	stop, err := rpc.Announce(t.Context(), m.nats.Connect(), rpc.Announcement{Name: "gateway", Version: "4.5.6",
+		Metadata: map[string]string{"zone": "east"}, Log: testkit.Log(t), Serves: func() []rpc.Announced {
+			return []rpc.Announced{{Name: "http", Stats: rpc.EndpointStats{Requests: 7, Errors: 2, MeanMs: 1.5}}}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := micro.AddService(m.nats.Connect(), micro.Config{Name: "hello", Version: "0.0.1",
+		Endpoint: &micro.EndpointConfig{Subject: "x.hello.greet",
+			Handler: micro.HandlerFunc(func(r micro.Request) { r.Respond(nil) })}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Stop() })
+
+	mesh, err := rpc.Call(m.admin, m.client, api.GetMesh, &rpc.None{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]api.ServiceInstance{}
+	for _, i := range mesh.Instances {
+		byName[i.Service] = i
+	}
+	if g := byName["gateway"]; !g.Healthy || g.Zone != "east" || g.External || len(g.Endpoints) != 1 ||
+		g.Endpoints[0].Requests != 7 || g.Endpoints[0].Errors != 2 || g.Endpoints[0].MeanMs != 1.5 {
+		t.Errorf("the gateway is %+v", g)
+	}
+	if h := byName["hello"]; !h.Healthy || !h.External {
+		t.Errorf("the third-party service is %+v", h)
+	}
+	var drift []string
+	for _, d := range mesh.Drift {
+		drift = append(drift, fmt.Sprintf("%s %s %s", d.Service, d.Kind, d.Endpoint))
+	}
+	want := []string{"absent absent ", "things differs fail", "things differs fail", "things missing missing",
+		"things missing missing", "things versions "}
+	if !slices.Equal(drift, want) {
+		t.Errorf("drift is %q, want %q", drift, want)
+	}
+	calls := []api.MeshCall{{From: "discovery", To: "things", Endpoints: 1}, {From: "gateway", To: "absent", Endpoints: 1},
+		{From: "gateway", To: "discovery", Endpoints: 3}, {From: "gateway", To: "things", Endpoints: 2}}
+	if !slices.Equal(mesh.Calls, calls) {
+		t.Errorf("calls are %+v", mesh.Calls)
+	}
+
+	picture, err := rpc.Call(m.admin, m.client, api.GetTopology, &api.TopologyQuery{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := xml.NewDecoder(bytes.NewReader(picture.Data))
+	boxes := 0
+	for {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("the picture is no XML: %v", err)
+		}
+		if el, ok := token.(xml.StartElement); ok && el.Name.Local == "rect" {
+			boxes++
+		}
+	}
+	if picture.ContentType != "image/svg+xml" || boxes != 5 { // discovery, things, gateway, hello, absent
+		t.Errorf("%s with %d boxes:\n%s", picture.ContentType, boxes, picture.Data)
+	}
+	diagram, err := rpc.Call(m.admin, m.client, api.GetTopology, &api.TopologyQuery{Format: "mermaid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"flowchart LR\n", `things["things 2/2"]`, "class things attention", "gateway -->|1| hello",
+		`absent["absent 0/0"]`} {
+		if !strings.Contains(string(diagram.Data), line) {
+			t.Errorf("the diagram lacks %q:\n%s", line, diagram.Data)
+		}
+	}
+	if _, err := rpc.Call(m.admin, m.client, api.GetTopology, &api.TopologyQuery{Format: "pdf"}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("another format: %v", err)
+	}
+
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if left := m.list("gateway"); len(left) > 0 {
+			return fmt.Errorf("%+v is still there", left)
+		}
+		return nil
+	})
 }

@@ -82,10 +82,14 @@ func services() []role {
 			start: func(ctx context.Context, m *member) (service, error) {
 				return config.New(ctx, config.Deps{JS: m.js, Log: m.log})
 			}},
-		{name: "discovery", description: "who is there and how they do", grants: []natsconf.Grant{natsconf.Discover()},
+		{
+			name:        "discovery",
+			description: "who is there and how they do",
+			grants:      []natsconf.Grant{natsconf.Discover()},
 			start: func(ctx context.Context, m *member) (service, error) {
-				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Log: m.log})
-			}},
+				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Contract: endpoints(), Log: m.log})
+			},
+		},
 		{name: "user", description: "people and sessions", migrations: user.Migrations, sealed: user.Sealed,
 			grants: append(publishes("user"), natsconf.OwnKV(revocation.Bucket)),
 			start: func(ctx context.Context, m *member) (service, error) {
@@ -211,13 +215,22 @@ func operator() natsconf.Grant {
 	settings := api.SettingSubjects
 	return natsconf.Grant{
 		Publish: []string{settings},
-		Subscribe: []string{settings, api.EventSubjects, api.TrafficSubjects, observe.LogSubjects, stream.DeadSubjects,
-			api.AuditSubjects},
+		Subscribe: []string{
+			settings,
+			api.EventSubjects,
+			api.TrafficSubjects,
+			observe.LogSubjects,
+			stream.DeadSubjects,
+			api.AuditSubjects,
+		},
 	}
 }
 
 // endpoints returns all that the services serve.
 func endpoints() []rpc.Descriptor { return slices.Concat(api.All(), line.Endpoints()) }
+
+// Contract returns all endpoints that the services declare, those of the line to venues too.
+func Contract() []rpc.Descriptor { return endpoints() }
 
 // Roles returns every role that may connect, with exactly the permissions that shared/api implies: only the gateway may
 // send to an endpoint that has a path, and only the callers that an internal endpoint names may send to that.
@@ -250,11 +263,16 @@ func Roles() []natsconf.Role {
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject,
 				natsconf.InboxPrefix(roleNode)+".>", natsconf.InboxPrefix(roleAdmin)+".>"),
 			natsconf.SubscribeTo(observe.MetricsSubject, BackupSubject)),
-		natsconf.NewRole(roleGateway, natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)), calls(roleGateway),
+		natsconf.NewRole(
+			roleGateway,
+			natsconf.Announce(roleGateway),
+			natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)),
+			calls(roleGateway),
 			natsconf.ReadKV(revocation.Bucket),
 			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges,
 				api.OrganizerChanges),
-			natsconf.PublishTo(coherence.GatewayConfirms)),
+			natsconf.PublishTo(coherence.GatewayConfirms),
+		),
 	}
 	for _, r := range services() {
 		grants := append([]natsconf.Grant{natsconf.Serve(r.name, callers(r.name)...), calls(r.name)}, r.grants...)

@@ -101,6 +101,9 @@ func (s *System) Close(ctx context.Context) error {
 	working, cancel := beforeDeadline(ctx, lastWords)
 	defer cancel()
 	var errs []error
+	if s.unlist != nil {
+		errs = append(errs, s.unlist())
+	}
 	switch {
 	case s.gateway != nil:
 		errs = append(errs, s.gateway.Shutdown(working))

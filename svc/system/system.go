@@ -49,6 +49,8 @@ type Config struct {
 	Replicas    int    // copies of each stream: 1 or 3
 	DatabaseURL string // PostgreSQL instead of the embedded SQLite
 
+	Zone string // where this process runs, as listings name it: a data centre, a rack; may be empty
+
 	PublicURL       string   // where people reach the gateway; default http(s)://HTTP
 	CallbackURL     string   // where the sandbox provider reaches it; default PublicURL
 	TLSCert, TLSKey string   // PEM files: the gateway speaks TLS
@@ -131,6 +133,7 @@ type System struct {
 	serving  serving
 	gateway  *gateway.Gateway
 	gateConn *nats.Conn
+	unlist   func() error // the gateway from the listings of the mesh; nil before it is there
 
 	httpURL, opsURL string
 	proxies         []netip.Prefix // cfg.TrustedProxies

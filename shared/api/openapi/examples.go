@@ -353,6 +353,8 @@ func settings() []Example {
 		example(api.RollbackToSetting, api.RollbackSetting{Key: key}),
 		example(api.DeleteSetting, api.SettingRef{Key: key}),
 		example(api.ListServices, rpc.None{}),
+		example(api.GetMesh, rpc.None{}),
+		example(api.GetTopology, api.TopologyQuery{Format: "mermaid"}),
 	}
 }
 

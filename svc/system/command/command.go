@@ -37,6 +37,7 @@ type commands struct {
 	Healthy   healthyCommand   `cmd:"" help:"Ask a process whether it is ready; exit 1 if not. For health checks of containers."`
 	Backup    backupCommand    `cmd:"" help:"Write the running system, as it is at one moment, into a file."`
 	Restore   restoreCommand   `cmd:"" help:"Make a data folder of a backup."`
+	Mesh      meshCommand      `cmd:"" help:"Who is there: services, instances, versions, health, latency, errors."`
 	Venue     venueCommand     `cmd:"" help:"The computers of venues, for operators."`
 	Auth      authCommand      `cmd:"" help:"Keys and credentials for an outside NATS server."`
 	Passwords passwordsCommand `cmd:"" help:"Make a file of stolen passwords, which are refused by --passwords."`
@@ -122,6 +123,7 @@ type common struct {
 	NATSCreds    string   `name:"nats-creds" help:"Credentials for it: a folder with ROLE.creds, or a file." type:"path"`
 	VenueCreds   string   `name:"venue-creds" help:"Folder of the system's credentials for venues, with an outside NATS server; default NATS-CREDS/venues." type:"path"`
 	NATSCA       string   `name:"nats-ca" help:"PEM file of the authority that signed its certificate." type:"path"`
+	Zone         string   `help:"Where this process runs, for listings of the mesh: a data centre, a rack."`
 	Replicas     int      `help:"Copies of each stream, 1 or 3."`
 	PublicURL    string   `name:"public-url" help:"Where people reach the gateway; default its own address."`
 	CallbackURL  string   `name:"callback-url" help:"Where the sandbox provider reaches it; default the public URL."`
@@ -139,7 +141,7 @@ type common struct {
 
 func (c *common) config() (system.Config, error) {
 	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds,
-		VenueCreds: c.VenueCreds, NATSCA: c.NATSCA, Replicas: c.Replicas,
+		VenueCreds: c.VenueCreds, NATSCA: c.NATSCA, Replicas: c.Replicas, Zone: c.Zone,
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }),

@@ -65,6 +65,12 @@ func TestAgainstARunningSystem(t *testing.T) {
 	ok("10m", "config", "get", "ticketing.hold_ttl")
 	ok("ready", "logs", "--level", "info")
 	ok("ok ", "audit")
+	ok("gateway", "mesh", "ls")
+	ok("ticketing", "mesh", "map")
+	ok("<svg ", "mesh", "map", "--format", "svg")
+	ok("flowchart LR", "mesh", "map", "--format", "mermaid")
+	ok("REQUESTS/S", "mesh", "top", "--count", "1", "--every", "100ms")
+	ok("all is as declared", "mesh", "drift")
 }
 
 // A mail that the mail server refuses for good is a dead letter, which an operator sees and hands over once more.
