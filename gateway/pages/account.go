@@ -68,7 +68,12 @@ func (s *Site) profileAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
-	data := map[string]any{"Me": me, "Sessions": sessions.Items, "Factors": factors, "Kinds": preferences.Kinds,
+	passkeys, err := ask(v, api.ListPasskeys, &rpc.None{})
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Me": me, "Passkeys": passkeys.Items, "Sessions": sessions.Items,
+		"Factors": factors, "Kinds": preferences.Kinds,
 		"Done": v.query("done")}
 	if failed != nil {
 		return v.again("profile", failed, data)

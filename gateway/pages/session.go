@@ -271,6 +271,12 @@ func (s *Site) provePage(v *visit, err error) error {
 func (s *Site) prove(v *visit) error {
 	proof := &api.Proof{Password: v.form("password")}
 	switch code := v.form("code"); {
+	case v.form("for") == "proof":
+		credential, err := v.credential()
+		if err != nil {
+			return v.again("proof", err, map[string]any{"Next": v.next()})
+		}
+		proof.Passkey = credential
 	case len(code) == 6:
 		proof.Code = code
 	case code != "":
