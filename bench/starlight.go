@@ -160,13 +160,18 @@ func (s *system) prepare(ctx context.Context, ops *Client, email, password strin
 	if err != nil {
 		return err
 	}
-	for _, setting := range append(settingsOfTheBench(), extra...) {
+	own := settingsOfTheBench()
+	for i, setting := range append(own, extra...) {
 		key, value, found := strings.Cut(setting, "=")
 		if !found {
 			return fmt.Errorf("setting %q: want key=value", setting)
 		}
 		err := s.client.call("PUT", "/v1/config/"+url.PathEscape(key), admin,
 			map[string]string{"value": value}, nil, 200)
+		var answer *statusError
+		if i < len(own) && errors.As(err, &answer) && answer.status == 404 {
+			continue // a binary of an earlier commit has no such limit
+		}
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,16 @@
 package system_test
 
 import (
+	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // The token of an order is good for that order and for nothing else, at every endpoint there is.
@@ -86,4 +90,48 @@ func TestGuestDenyMatrix(t *testing.T) {
 	if got := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+other.ID.String()+"/tickets", theirs, nil).Items[0]; got.Holder != ticket.Holder || got.Offer != nil {
 		t.Errorf("a ticket is changed: %+v", got)
 	}
+}
+
+// With an order that an account takes over go its payments: the account reads them, and what gives money back goes to
+// it; the token of the order opens nothing any more.
+func TestClaimedOrderBringsItsPayment(t *testing.T) {
+	t.Parallel()
+	cfg := config(t.TempDir())
+	cfg.Sandbox = true
+	s, _, _ := start(t, cfg)
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	_, owner := s.join("owner@example.org")
+	event := s.concert(owner, 20, 1200)
+	req := seats(event, 2)
+	req.Email = "robin@example.org"
+	made := call[api.CreatedOrder](s, 201, "POST", "/v1/orders", "", req)
+	s.pay(made.AccessToken, made.Order)
+	payment := "/v1/payments/" + call[api.Order](s, 200, "GET", "/v1/orders/"+made.ID.String(), made.AccessToken, nil).PaymentID.String()
+	if got := call[api.Payment](s, 200, "GET", payment, made.AccessToken, nil); got.OrderID != made.ID || got.Status != api.PaymentSucceeded {
+		t.Fatalf("the guest reads %+v", got)
+	}
+	_, robin := s.join(req.Email)
+	_, mallory := s.join("mallory@example.org")
+	s.refused("not_found", "GET", payment, robin, nil)
+	s.confirmByMail(filepath.Join(cfg.Data, "outbox"), req.Email)
+	testkit.Eventually(t, 30*time.Second, func() error {
+		call[api.ClaimedOrders](s, 200, "POST", "/v1/me/orders/claims", robin, nil) // if that was not done by itself yet
+		got, err := s.send("GET", payment, robin, nil)
+		if err == nil && got.status != 200 {
+			err = fmt.Errorf("%d %s", got.status, got.body)
+		}
+		return err
+	})
+	s.refused("unauthenticated", "GET", payment, made.AccessToken, nil)
+	s.refused("not_found", "GET", payment, mallory, nil)
+	call[api.Refund](s, 201, "POST", payment+"/refunds", owner, api.NewRefund{})
+	testkit.Eventually(t, 30*time.Second, func() error {
+		got := call[api.Payment](s, 200, "GET", payment, robin, nil)
+		if got.Status != api.PaymentRefunded {
+			return fmt.Errorf("the payment is %s", got.Status)
+		}
+		return nil
+	})
+	s.await(robin, made.Order, api.OrderRefunded)
 }
