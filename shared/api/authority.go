@@ -8,6 +8,53 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
+// The results of an admission.
+const (
+	Admitted        = "admitted"
+	AlreadyAdmitted = "already_admitted"
+	InvalidCode     = "invalid"       // not a ticket of this system
+	WrongEvent      = "wrong_event"   // a ticket, but of another event
+	RevokedTicket   = "revoked"       // refunded, transferred (an old code), or the event was cancelled
+	NotYetValid     = "not_yet_valid" // the doors are not open yet
+	ExpiredTicket   = "expired"       // the event is over
+	NoReentry       = "no_reentry"    // its holder went out, and the event lets none back in
+	Exited          = "exited"        // its holder went out
+	NotInside       = "not_inside"    // it was shown on the way out, and its holder is not inside
+)
+
+// Admission is the request of AdmitTicket.
+type Admission struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Code    string    `json:"code" minLength:"1"` // what the QR code holds
+	Gate    string    `json:"gate,omitempty"`     // where the scan was made
+}
+
+// AdmissionResult is the answer at the door.
+type AdmissionResult struct {
+	// admitted lets the person in, anything else does not
+	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Ticket          *Ticket    `json:"ticket,omitempty"`
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
+	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
+}
+
+// Scan is one reading of a code at a door. Every one is kept.
+type Scan struct {
+	ID       ids.Admission `json:"id"`
+	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
+	// the answer that was given
+	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Gate   string    `json:"gate,omitempty"` // where the scan was made
+	By     string    `json:"by"`             // who scanned: a user, a key, or the pass of a device
+	At     time.Time `json:"at"`             // when the scan was made
+	// entry: a person comes in. exit: goes out. undo: an admission was taken back
+	Kind    string    `json:"kind" enum:"entry,exit,undo"`
+	VenueID ids.Venue `json:"venue_id,omitempty"` // the venue that decided; absent: this system did
+	// why a person should look at it
+	Flag     string     `json:"flag,omitempty" enum:"shared,twice,revoked,transferred,unknown,foreign"`
+	UndoneAt *time.Time `json:"undone_at,omitempty"` // when the admission was taken back
+}
+
 // Authority is who admits for an event: this system, or a venue that its doors were handed over to.
 type Authority struct {
 	EventID ids.Event `json:"event_id"`

@@ -42,6 +42,8 @@ type Event struct {
 	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"`
 	TicketTypes []TicketType `json:"ticket_types"`
 	Quotas      []Quota      `json:"quotas,omitempty"`   // that ticket types share
+	Tax         Tax          `json:"tax,omitzero"`       // of ticket types and fees that name none
+	Fees        []Fee        `json:"fees,omitempty"`     // beside the tickets, or part of their prices
 	VenueID     ids.Venue    `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
 	// whether people who were scanned as they went out may come in again
 	Reentry string `json:"reentry" enum:"any,none"`
@@ -105,7 +107,9 @@ type NewEvent struct {
 	TicketTypes []NewTicketType `json:"ticket_types" maxItems:"50" required:"false"`
 	// that ticket types share; each type names those that it draws on
 	Quotas  []NewQuota `json:"quotas,omitempty" maxItems:"20"`
-	VenueID ids.Venue  `json:"venue_id,omitempty"` // the venue where it is, if it has a computer of its own
+	Tax     Tax        `json:"tax,omitzero"`                 // of ticket types and fees that name none
+	Fees    []Fee      `json:"fees,omitempty" maxItems:"10"` // beside the tickets, or part of their prices
+	VenueID ids.Venue  `json:"venue_id,omitempty"`           // the venue where it is, if it has a computer of its own
 	// whether people who were scanned as they went out may come in again
 	Reentry string `json:"reentry,omitempty" enum:"any,none" default:"any"`
 	// that buyers may choose from, the default first; without any, all that are switched on
@@ -140,6 +144,9 @@ type PatchEvent struct {
 	Capacity codec.Patch[int] `json:"capacity,omitzero" minimum:"0" maximum:"1000000"`
 	// replaces all quotas; one with an id stays the same quota. Null means none
 	Quotas codec.Patch[[]Quota] `json:"quotas,omitzero" maxItems:"20"`
+	// of ticket types and fees that name none; null means no tax
+	Tax  codec.Patch[Tax]   `json:"tax,omitzero"`
+	Fees codec.Patch[[]Fee] `json:"fees,omitzero" maxItems:"10"` // replaces all fees; null means none
 	// the venue where it is; null means none
 	VenueID codec.Patch[ids.Venue] `json:"venue_id,omitzero"`
 	// whether people who were scanned as they went out may come in again; null means any

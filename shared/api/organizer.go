@@ -26,7 +26,8 @@ type Organizer struct {
 	Currency string `json:"currency,omitempty"`
 	Language string `json:"language,omitempty"` // BCP 47; what pages propose for new events
 	// from the IANA database; what pages propose for new events
-	Timezone  string    `json:"timezone,omitempty"`
+	Timezone string `json:"timezone,omitempty"`
+	SalesTerms
 	Revision  int64     `json:"revision"`   // grows with each change
 	CreatedAt time.Time `json:"created_at"` // when it was made
 	UpdatedAt time.Time `json:"updated_at"` // when it was last changed
@@ -57,6 +58,19 @@ type NewOrganizer struct {
 	Language string `json:"language,omitempty" maxLength:"35"`
 	// from the IANA database; what pages propose for new events
 	Timezone string `json:"timezone,omitempty"`
+	SalesTerms
+}
+
+// SalesTerms are what holds for all sales of an organizer.
+type SalesTerms struct {
+	// whether tax is rounded for each line, or for the sum of a rate; absent: line
+	TaxRounding string `json:"tax_rounding,omitempty" enum:"line,document"`
+	// businesses in other countries of the EU with a VAT number owe the tax themselves
+	ReverseCharge bool `json:"reverse_charge,omitempty"`
+	// paid orders have invoices; needs legal_name, address and country
+	Invoices bool `json:"invoices,omitempty"`
+	// what numbers of invoices begin with, such as RE-: up to 10 of A-Z, 0-9 and -
+	InvoicePrefix string `json:"invoice_prefix,omitempty" pattern:"^[A-Z0-9-]{0,10}$"`
 }
 
 // OrganizerRef names an organizer in a path.
@@ -89,6 +103,14 @@ type PatchOrganizer struct {
 	Language codec.Patch[string] `json:"language,omitzero" maxLength:"35"`
 	// from the IANA database; what pages propose for new events
 	Timezone codec.Patch[string] `json:"timezone,omitzero"`
+	// whether tax is rounded for each line, or for the sum of a rate
+	TaxRounding *string `json:"tax_rounding,omitempty" enum:"line,document"`
+	// whether businesses in other countries of the EU with a VAT number owe the tax themselves
+	ReverseCharge *bool `json:"reverse_charge,omitempty"`
+	// whether paid orders have invoices, which needs legal_name, address and country
+	Invoices *bool `json:"invoices,omitempty"`
+	// what numbers of invoices begin with: up to 10 of A-Z, 0-9 and -
+	InvoicePrefix codec.Patch[string] `json:"invoice_prefix,omitzero" pattern:"^[A-Z0-9-]{0,10}$"`
 }
 
 // Membership is an organizer with what the caller is there.

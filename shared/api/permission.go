@@ -74,13 +74,20 @@ func rolePermissions(role string) []Permission {
 	return nil
 }
 
-// OrganizerTeam says who may do what at all events of an organizer, and what the organizer's own roles are, which the
-// teams of single events may have too.
+// OrganizerTeam says who may do what at all events of an organizer, what the organizer's own roles are, which the teams
+// of single events may have too, and on which terms it sells.
 type OrganizerTeam struct {
 	ID       ids.Organizer `json:"id"`
-	Revision int64         `json:"revision"` // grows with each change of the members and roles
+	Revision int64         `json:"revision"` // grows with each change of the members, roles and terms
 	Members  []TeamMember  `json:"members"`
 	Roles    []Role        `json:"roles,omitempty"` // beside those that every organizer has
+	Selling  SellingTerms  `json:"selling,omitzero"`
+}
+
+// SellingTerms are what services have to know of an organizer to sell for it.
+type SellingTerms struct {
+	SalesTerms
+	Country string `json:"country,omitempty"` // ISO 3166-1 alpha-2
 }
 
 // OwnTeam returns the team of a person's own organizer as it is at first.

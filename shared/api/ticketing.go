@@ -27,20 +27,6 @@ const (
 	TicketRevoked  = "revoked"
 )
 
-// The results of an admission.
-const (
-	Admitted        = "admitted"
-	AlreadyAdmitted = "already_admitted"
-	InvalidCode     = "invalid"       // not a ticket of this system
-	WrongEvent      = "wrong_event"   // a ticket, but of another event
-	RevokedTicket   = "revoked"       // refunded, transferred (an old code), or the event was cancelled
-	NotYetValid     = "not_yet_valid" // the doors are not open yet
-	ExpiredTicket   = "expired"       // the event is over
-	NoReentry       = "no_reentry"    // its holder went out, and the event lets none back in
-	Exited          = "exited"        // its holder went out
-	NotInside       = "not_inside"    // it was shown on the way out, and its holder is not inside
-)
-
 // Availability is what is left of an event. For each ticket type quantity = available + held + sold + leased, unless
 // less is available because a quota that it draws on has less left, or because seats are reserved for codes.
 type Availability struct {
@@ -72,6 +58,7 @@ type NewOrder struct {
 	Email     string     `json:"email,omitempty" format:"email"` // without an account: where tickets and link are mailed
 	Name      string     `json:"name,omitempty"`                 // without an account: of the buyer, on one line
 	Language  string     `json:"language,omitempty"`             // without an account: of the mails, as in Accept-Language
+	Billing   *Billing   `json:"billing,omitempty"`              // whom an invoice is for
 }
 
 // NewOrderItem asks for tickets of one type.
@@ -97,10 +84,16 @@ type Order struct {
 	// pending holds its seats until expires_at; refunding and refunded are about all of its money
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`
-	Total     Money       `json:"total"`
+	Fees      []OrderFee  `json:"fees,omitempty"`
+	Total     Money       `json:"total"`                // what is paid: the gross of all items and fees
+	Taxes     []TaxTotal  `json:"taxes,omitempty"`      // by rate; their gross is the total
 	Discount  Money       `json:"discount,omitzero"`    // what the items cost less than without their discounts
 	PromoCode string      `json:"promo_code,omitempty"` // that was used
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
+	// the buyer is a business in another country of the EU, and owes the tax itself
+	ReverseCharge bool `json:"reverse_charge,omitempty"`
+	// whom the invoice is for; where one order is answered
+	Billing   *Billing    `json:"billing,omitempty"`
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
 	PaidAt    *time.Time  `json:"paid_at,omitempty"`    // when it was paid
@@ -146,39 +139,6 @@ type Ticket struct {
 // TicketRef names a ticket in a path.
 type TicketRef struct {
 	ID ids.Ticket `json:"-" path:"id"`
-}
-
-// Admission is the request of AdmitTicket.
-type Admission struct {
-	EventID ids.Event `json:"-" path:"id"`
-	Code    string    `json:"code" minLength:"1"` // what the QR code holds
-	Gate    string    `json:"gate,omitempty"`     // where the scan was made
-}
-
-// AdmissionResult is the answer at the door.
-type AdmissionResult struct {
-	// admitted lets the person in, anything else does not
-	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,invalid,wrong_event,revoked,not_yet_valid,expired"`
-	Ticket          *Ticket    `json:"ticket,omitempty"`
-	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
-	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
-}
-
-// Scan is one reading of a code at a door. Every one is kept.
-type Scan struct {
-	ID       ids.Admission `json:"id"`
-	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
-	// the answer that was given
-	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
-	Gate   string    `json:"gate,omitempty"` // where the scan was made
-	By     string    `json:"by"`             // who scanned: a user, a key, or the pass of a device
-	At     time.Time `json:"at"`             // when the scan was made
-	// entry: a person comes in. exit: goes out. undo: an admission was taken back
-	Kind    string    `json:"kind" enum:"entry,exit,undo"`
-	VenueID ids.Venue `json:"venue_id,omitempty"` // the venue that decided; absent: this system did
-	// why a person should look at it
-	Flag     string     `json:"flag,omitempty" enum:"shared,twice,revoked,transferred,unknown,foreign"`
-	UndoneAt *time.Time `json:"undone_at,omitempty"` // when the admission was taken back
 }
 
 // EventPage is a page of something that belongs to an event.
@@ -290,6 +250,7 @@ type RefundDue struct {
 	OrderID   ids.Order    `json:"order_id"`
 	PaymentID ids.Payment  `json:"payment_id"`
 	Amount    Money        `json:"amount"`
+	Taxes     []TaxTotal   `json:"taxes,omitempty"`   // what of the amount is of which rate, if the order was taxed
 	Tickets   []ids.Ticket `json:"tickets,omitempty"` // that were revoked for it
 	Reason    string       `json:"reason"`
 }

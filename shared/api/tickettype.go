@@ -28,6 +28,8 @@ type TicketType struct {
 	Hidden bool `json:"hidden,omitempty"`
 	// that it draws on beside its own quantity: what can be bought is the least that any of them has left
 	Quotas []ids.Quota `json:"quotas,omitempty"`
+	// in its price or on top of it; absent: that of the event
+	Tax Tax `json:"tax,omitzero"`
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
@@ -49,6 +51,8 @@ type NewTicketType struct {
 	Hidden bool `json:"hidden,omitempty"`
 	// the ids or names of quotas of the event that it draws on beside its own quantity
 	Quotas []string `json:"quotas,omitempty" maxItems:"20"`
+	// in its price or on top of it; absent: that of the event
+	Tax Tax `json:"tax,omitzero"`
 }
 
 // AddTicketType is the request of the endpoint of that name.
@@ -77,6 +81,8 @@ type PatchTicketType struct {
 	Hidden       *bool                  `json:"hidden,omitempty"`     // whether only a code unlocks it
 	// the ids or names of quotas of the event that it draws on; null means none
 	Quotas codec.Patch[[]string] `json:"quotas,omitzero" maxItems:"20"`
+	// in its price or on top of it; null means that of the event
+	Tax codec.Patch[Tax] `json:"tax,omitzero"`
 }
 
 // TicketTypeRef names a ticket type in a path.

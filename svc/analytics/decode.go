@@ -212,6 +212,11 @@ func orderOf(subject string, o object) *orderChange {
 		for _, item := range o.list("items") {
 			n := item.number("quantity")
 			cost := n*item.in("unit_price").number("amount") - item.in("discount").number("amount")
+			if taxed := item.in("tax"); taxed.text("rate") != "" {
+				cost = taxed.in("gross").number("amount")
+			} else {
+				cost -= item.in("included_fees").number("amount")
+			}
 			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), n, cost})
 		}
 	default:

@@ -251,3 +251,11 @@ func pause(ctx context.Context, attempt int) bool {
 	most := min(time.Millisecond<<min(attempt, 10), 50*time.Millisecond)
 	return run.Pause(ctx, time.Duration(rand.Int64N(int64(most)))+time.Millisecond/2)
 }
+
+// unfinished returns events whose pending change is older than that, oldest first.
+func (b eventStore) unfinished(ctx context.Context, before time.Time) ([]ids.Event, error) {
+	var found []ids.Event
+	err := b.db.Read().NewRaw("SELECT id FROM events WHERE pending_at < ? ORDER BY pending_at LIMIT 100",
+		store.Time(before)).Scan(ctx, &found)
+	return found, err
+}

@@ -25,7 +25,8 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		OrganizerID: cmp.Or(req.OrganizerID, api.OrganizerOf(caller.User)), Status: api.EventDraft,
 		Name: req.Name, Description: req.Description, Category: req.Category,
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
-		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Providers: req.Providers, VenueID: req.VenueID,
+		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Tax: req.Tax,
+		Fees: slices.Clone(req.Fees), Providers: req.Providers, VenueID: req.VenueID,
 		Reentry: req.Reentry, OrderRules: req.OrderRules, Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
@@ -99,6 +100,8 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 				r.AutoCapacity = e.Capacity == 0
 			}
 			req.Quotas.Apply(&e.Quotas)
+			req.Tax.Apply(&e.Tax)
+			req.Fees.Apply(&e.Fees)
 			r.normalize()
 			var c fault.Check
 			checkKnown(&c, before.Event.Quotas, e.Quotas)
@@ -131,7 +134,8 @@ func (r *record) same(other *record) bool {
 	return sameTimes && sameText && slices.Equal(a.Providers, b.Providers) && a.VenueID == b.VenueID &&
 		a.Reentry == b.Reentry && a.OrderRules == b.OrderRules &&
 		a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
-		sameLocation(a.Location, b.Location) && slices.Equal(a.Quotas, b.Quotas)
+		sameLocation(a.Location, b.Location) && slices.Equal(a.Quotas, b.Quotas) && a.Tax == b.Tax &&
+		slices.Equal(a.Fees, b.Fees)
 }
 
 func sameLocation(a, b api.Location) bool {

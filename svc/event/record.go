@@ -34,7 +34,7 @@ func (r *record) UnmarshalJSON(data []byte) error {
 func (r *record) clone() *record {
 	c := *r
 	c.Event.TicketTypes = slices.Clone(r.Event.TicketTypes)
-	c.Event.Quotas = slices.Clone(r.Event.Quotas)
+	c.Event.Quotas, c.Event.Fees = slices.Clone(r.Event.Quotas), slices.Clone(r.Event.Fees)
 	c.Team = slices.Clone(r.Team)
 	return &c
 }

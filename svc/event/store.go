@@ -51,6 +51,8 @@ type row struct {
 	AutoCapacity  bool
 	TicketTypes   []api.TicketType `bun:"type:text"`
 	Quotas        []api.Quota      `bun:"type:text"`
+	Tax           api.Tax          `bun:"type:text"`
+	Fees          []api.Fee        `bun:"type:text"`
 	Providers     []string         `bun:"payment_providers,type:text"`
 	VenueID       ids.Venue
 	Reentry       string
@@ -78,8 +80,9 @@ func rowOf(r *record) *row {
 		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity,
 		TicketTypes: slices.Clip(append([]api.TicketType{}, e.TicketTypes...)),
 		Quotas:      slices.Clip(append([]api.Quota{}, e.Quotas...)),
-		Providers:   slices.Clip(append([]string{}, e.Providers...)),
-		VenueID:     e.VenueID, Reentry: e.Reentry,
+		Tax:         e.Tax, Fees: slices.Clip(append([]api.Fee{}, e.Fees...)),
+		Providers: slices.Clip(append([]string{}, e.Providers...)),
+		VenueID:   e.VenueID, Reentry: e.Reentry,
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
@@ -96,8 +99,9 @@ func (w *row) event() api.Event {
 		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
 			Latitude: w.Latitude, Longitude: w.Longitude},
-		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Providers: w.Providers, VenueID: w.VenueID,
-		Reentry: w.Reentry, CancelReason: w.CancelReason, Revision: w.Revision,
+		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Tax: w.Tax, Fees: w.Fees,
+		Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry, CancelReason: w.CancelReason,
+		Revision:  w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 }
@@ -110,7 +114,7 @@ func (w *row) record() *record {
 // columns are those of an event itself.
 const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.quotas,
-	e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
+	e.tax, e.fees, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
 // one.
@@ -239,7 +243,8 @@ func (b eventStore) replace(ctx context.Context, before storedEvent, c change) (
 		if c.Delete {
 			query = `DELETE FROM events WHERE id = ? AND revision = ? AND pending = ?`
 		}
-		if made, err = one(tx.ExecContext(ctx, query, id, before.Event.Revision, before.pending)); err != nil || !made {
+		if made, err = one(tx.ExecContext(ctx, query, id, before.Event.Revision, before.pending)); err != nil ||
+			!made {
 			return cmp.Or(err, errMoved)
 		}
 		if !c.Delete {
@@ -295,7 +300,12 @@ func replaceTeam(ctx context.Context, tx bun.Tx, before, next *record) error {
 
 // withdraw takes the note of a change away.
 func (b eventStore) withdraw(ctx context.Context, id ids.Event, pending string) error {
-	_, err := b.note(ctx, `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND pending = ?`, id, pending)
+	_, err := b.note(
+		ctx,
+		`UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND pending = ?`,
+		id,
+		pending,
+	)
 	return err
 }
 
@@ -305,14 +315,6 @@ func (b eventStore) note(ctx context.Context, query string, args ...any) (done b
 		return err
 	})
 	return done, err
-}
-
-// unfinished returns events whose pending change is older than that, oldest first.
-func (b eventStore) unfinished(ctx context.Context, before time.Time) ([]ids.Event, error) {
-	var found []ids.Event
-	err := b.db.Read().NewRaw("SELECT id FROM events WHERE pending_at < ? ORDER BY pending_at LIMIT 100",
-		store.Time(before)).Scan(ctx, &found)
-	return found, err
 }
 
 // keepAnswer keeps the answer to the request that wanted the change, if it may be repeated.

@@ -81,6 +81,7 @@ func (r *record) normalize() {
 		t.Name = text.Clean(t.Name)
 		t.SalesStart, t.SalesEnd = stored(t.SalesStart), stored(t.SalesEnd)
 	}
+	r.normalizeCharges()
 }
 
 func stored(t *time.Time) *time.Time {
@@ -111,6 +112,7 @@ func (r *record) check(c *fault.Check, n naming) {
 		r.checkType(c, n, i)
 	}
 	r.checkQuotas(c)
+	r.checkCharges(c, n)
 	r.checkCapacity(c, n)
 	checkProviders(c, e.Providers)
 	checkOrderRules(c, &e.OrderRules)

@@ -111,9 +111,14 @@ func (s *Service) draftWith(
 	if err != nil {
 		return orderRow{}, nil, err
 	}
-	total, discount := price.Total(items)
+	_, discount := price.Total(items)
+	charged := price.Charge(items, termsOf(offer))
+	if check.Field(charged.Total <= maxTotal, "items", "the total is too large"); check.Err() != nil {
+		return orderRow{}, nil, check.Err()
+	}
 	return orderRow{ID: ids.New[ids.OrderKind](now), EventID: event.ID, UserID: user, Status: api.OrderPending,
-		Items: items, Attendees: req.Attendees, Total: total, Discount: discount,
+		Items: charged.Items, Attendees: req.Attendees, Total: charged.Total, Discount: discount,
+		Charges: charges{Fees: charged.Fees, Taxes: charged.Taxes}, GivenBack: []int64{},
 		PromoCode: deal.Text(), PromoCodeID: deal.ID(), Currency: items[0].UnitPrice.Currency,
 		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))), Revision: 1,
 		CreatedAt: now, UpdatedAt: now}, lines, nil

@@ -33,6 +33,9 @@ func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Leas
 		return nil, fault.New(fault.Conflict, "the event is not on sale")
 	case !s.now().Before(offer.Event.EndsAt):
 		return nil, fault.New(fault.Conflict, "the event is over")
+	case offer.Event.ChargesOnTop():
+		return nil, fault.New(fault.Conflict, "tax or fees come on top of the prices, which the till of a venue does "+
+			"not charge")
 	}
 	if _, err := s.inv.Pool(ctx, req.EventID); errors.Is(err, inventory.ErrNoPool) {
 		err = s.setQuantities(ctx, req.EventID, offer.Event.Revision, stockOf(offer), "")

@@ -81,6 +81,8 @@ type decision struct {
 	left    int // tickets that stay valid
 	due     api.RefundDue
 	cause   string // of the revocations, as api.TicketEvent has it
+
+	givenBack []int64 // of the gross of each rate, with this
 }
 
 // decide checks a request against the order and its valid tickets.
@@ -113,6 +115,7 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 			all.due.Amount = *req.Amount
 		}
 		all.revoked, all.left, all.due.Tickets = nil, len(tickets), nil
+		all.carryTax(nil)
 		return all, nil
 	case len(req.Tickets) == 0: // also when the amount is all that is left
 		return all, nil
@@ -123,6 +126,7 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 	}
 	d := decision{row: row, due: all.due}
 	d.due.Amount.Amount, d.due.Tickets = 0, nil
+	rates := make([]int64, len(row.Charges.Taxes))
 	for i, id := range req.Tickets {
 		t, ok := valid[id]
 		check.Field(ok, fieldName("tickets", i), "is no valid ticket of this order, or is named twice")
@@ -132,7 +136,7 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 		delete(valid, id)
 		d.revoked = append(d.revoked, t)
 		d.due.Tickets = append(d.due.Tickets, id)
-		d.due.Amount.Amount += row.cost(t.Position)
+		d.due.Amount.Amount += row.paidFor(t.Position, rates)
 	}
 	if err := check.Err(); err != nil {
 		return decision{}, err
@@ -142,6 +146,7 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 	if d.left == 0 {
 		d.due.Amount.Amount = remaining
 	}
+	d.carryTax(rates)
 	return d, nil
 }
 
@@ -153,6 +158,7 @@ func decideAll(row orderRow, tickets []ticketRow, id ids.Refund, reason string) 
 	for _, t := range tickets {
 		d.due.Tickets = append(d.due.Tickets, t.ID)
 	}
+	d.carryTax(nil)
 	return d
 }
 
@@ -167,17 +173,6 @@ func (d decision) status() string {
 		return api.OrderRefunded
 	}
 	return api.OrderRefunding
-}
-
-// cost is what the ticket at a position cost in this order, its discount taken off.
-func (r orderRow) cost(position int) int64 {
-	for _, item := range r.Items {
-		if position < item.Quantity {
-			return item.CostOf(position)
-		}
-		position -= item.Quantity
-	}
-	return 0
 }
 
 // returnSeats tells the inventory what orders keep after their tickets were revoked. What fails is found by the sweep:

@@ -45,6 +45,8 @@ type orderRow struct {
 	UpdatedAt time.Time       `bun:"updated_at"`
 
 	PromoCodeID ids.PromoCode `bun:"promo_code_id"`
+	Charges     charges       `bun:"charges,type:text"`
+	GivenBack   []int64       `bun:"given_back,type:text"` // of the gross of each tax in Charges
 }
 
 // Key is what a list of orders is sorted by.
@@ -85,6 +87,7 @@ func (r orderRow) order() api.Order {
 	o := api.Order{ID: r.ID, Number: r.Number, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
 		Total: r.money(r.Total), PromoCode: r.PromoCode, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
+	o.Fees, o.Taxes, o.ReverseCharge = r.Charges.Fees, r.Charges.Taxes, r.Charges.ReverseCharge
 	if r.Discount > 0 {
 		o.Discount = r.money(r.Discount)
 	}

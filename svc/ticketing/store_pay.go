@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -93,4 +95,22 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 		return stream.AddAll(ctx, tx, events...)
 	})
 	return verdicts, err
+}
+
+// markUpdated notes that the inventory knows what orders kept at their revisions.
+func (db ticketStore) markUpdated(ctx context.Context, rows []orderRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	known := make([]bun.TupleValues, len(rows))
+	for i, r := range rows {
+		known[i] = bun.Tuple([]any{r.ID, r.Revision})
+	}
+	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		_, err := tx.ExecContext(ctx,
+			"UPDATE orders SET seats_due = ? FROM (VALUES ?) AS v WHERE orders.id = v.column1 AND orders.revision = "+
+				"v.column2",
+			false, bun.List(known))
+		return err
+	})
 }

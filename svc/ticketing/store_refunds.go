@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
@@ -29,19 +30,25 @@ type refundRow struct {
 	Tickets   []ids.Ticket `bun:"tickets,type:text"`
 	Reason    string       `bun:"reason"`
 	CreatedAt time.Time    `bun:"created_at"`
+
+	Taxes []api.TaxTotal `bun:"taxes,type:text"`
 }
 
 func (r refundRow) due() api.RefundDue {
 	return api.RefundDue{RefundID: r.ID, OrderID: r.OrderID, PaymentID: r.PaymentID,
-		Amount: api.Money{Amount: r.Amount, Currency: r.Currency}, Tickets: r.Tickets, Reason: r.Reason}
+		Amount: api.Money{Amount: r.Amount, Currency: r.Currency}, Taxes: r.Taxes,
+		Tickets: r.Tickets, Reason: r.Reason}
 }
 
 func newRefund(due api.RefundDue, now time.Time) refundRow {
 	row := refundRow{ID: due.RefundID, OrderID: due.OrderID, PaymentID: due.PaymentID, Amount: due.Amount.Amount,
 		Currency: due.Amount.Currency,
-		Tickets:  due.Tickets, Reason: due.Reason, CreatedAt: now}
+		Tickets:  due.Tickets, Reason: due.Reason, CreatedAt: now, Taxes: due.Taxes}
 	if row.Tickets == nil {
 		row.Tickets = []ids.Ticket{}
+	}
+	if row.Taxes == nil {
+		row.Taxes = []api.TaxTotal{}
 	}
 	return row
 }
@@ -283,7 +290,12 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 		after.Status, after.Refunded = d.status(), d.row.Refunded+d.due.Amount.Amount
 		after.SeatsDue = d.row.SeatsDue || len(d.revoked) > 0
 		after.UpdatedAt, after.Revision = now, d.row.Revision+1
-		changes[i] = bun.Tuple([]any{after.ID, after.Status, after.Refunded, after.SeatsDue, after.Revision})
+		back, err := json.Marshal(d.givenBack)
+		if err != nil {
+			return err
+		}
+		changes[i] = bun.Tuple([]any{after.ID, after.Status, after.Refunded, after.SeatsDue, after.Revision,
+			string(back)})
 		if d.due.RefundID != "" {
 			refunds = append(refunds, newRefund(d.due, now))
 		}
@@ -300,7 +312,8 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 		}
 	}
 	// Both databases name the columns of VALUES so.
-	_, err := tx.ExecContext(ctx, `UPDATE orders SET status = v.column2, refunded = v.column3, seats_due = v.column4, revision = v.column5, updated_at = ?
+	_, err := tx.ExecContext(ctx, `UPDATE orders SET status = v.column2, refunded = v.column3, seats_due = v.column4, revision = v.column5,
+		given_back = v.column6, updated_at = ?
 		FROM (VALUES ?) AS v WHERE orders.id = v.column1`, now, bun.List(changes))
 	if err != nil {
 		return err
@@ -378,22 +391,4 @@ func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[
 		out[order] = k
 	}
 	return out, err
-}
-
-// markUpdated notes that the inventory knows what orders kept at their revisions.
-func (db ticketStore) markUpdated(ctx context.Context, rows []orderRow) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	known := make([]bun.TupleValues, len(rows))
-	for i, r := range rows {
-		known[i] = bun.Tuple([]any{r.ID, r.Revision})
-	}
-	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		_, err := tx.ExecContext(ctx,
-			"UPDATE orders SET seats_due = ? FROM (VALUES ?) AS v WHERE orders.id = v.column1 AND orders.revision = "+
-				"v.column2",
-			false, bun.List(known))
-		return err
-	})
 }

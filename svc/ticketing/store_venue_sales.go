@@ -3,6 +3,7 @@ package ticketing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
+	"github.com/starlightsymphony/starlight/svc/ticketing/price"
 )
 
 // venueSaleRow is a row of the table venue_sales.
@@ -195,20 +197,32 @@ func (b *selling) writeSale(
 	ctx context.Context, tx tx, event ids.Event, sale *line.Sale, at, now time.Time,
 ) error {
 	name, types := "", map[ids.TicketType]string{}
-	if offer, err := b.offers.Get(ctx, event); err == nil {
-		name = offer.Event.Name
-		for _, t := range offer.Event.TicketTypes {
-			types[t.ID] = t.Name
-		}
+	offer, err := b.offers.Get(ctx, event)
+	if err != nil {
+		return err
+	}
+	name = offer.Event.Name
+	for _, t := range offer.Event.TicketTypes {
+		types[t.ID] = t.Name
 	}
 	row := orderRow{ID: sale.OrderID, EventID: event, UserID: api.BoxOfficeBuyer, Status: api.OrderPaid,
 		Attendees: []api.Attendee{}, Total: sale.Total.Amount, Currency: sale.Total.Currency,
 		PaymentID: paymentOf(sale.OrderID, sale.Total.Amount), ExpiresAt: now, PaidAt: &now, Revision: 1,
 		CreatedAt: store.Time(at), UpdatedAt: now}
 	for _, l := range sale.Lines {
+		i := slices.IndexFunc(row.Items, func(item api.OrderItem) bool {
+			return item.TicketTypeID == l.TicketTypeID && item.UnitPrice == l.UnitPrice
+		})
+		if i >= 0 { // of another lease
+			row.Items[i].Quantity += l.Quantity
+			continue
+		}
 		row.Items = append(row.Items, api.OrderItem{TicketTypeID: l.TicketTypeID, Name: types[l.TicketTypeID],
 			Quantity: l.Quantity, UnitPrice: l.UnitPrice})
 	}
+	charged := price.Charge(row.Items, tillTerms(offer))
+	row.Items, row.GivenBack = charged.Items, []int64{}
+	row.Charges = charges{Fees: charged.Fees, Taxes: charged.Taxes}
 	issue := issuing{sold: map[ids.TicketType]int{}}
 	made := saleMade{payment: api.BoxOfficePayment{Method: sale.Payment.Method,
 		Reference: plain(sale.Payment.Reference)}, by: plain(sale.By), venue: b.venue}

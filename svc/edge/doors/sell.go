@@ -149,6 +149,9 @@ func (e *event) onSale(now time.Time) error {
 		return fault.New(fault.Conflict, "the event is not on sale")
 	case !now.Before(o.EndsAt), e.Closes != nil && now.After(*e.Closes):
 		return fault.New(fault.Conflict, "the event is over")
+	case o.ChargesOnTop():
+		return fault.New(fault.Conflict, "tax or fees come on top of the prices, which the till of a venue does not "+
+			"charge: sell with the system")
 	}
 	return nil
 }

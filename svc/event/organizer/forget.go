@@ -69,7 +69,8 @@ func profile(o *api.Organizer) (map[string]any, error) {
 	all := map[string]any{}
 	err = json.Unmarshal(text, &all)
 	for name := range all {
-		if !slices.Contains([]string{"country", "currency", "language", "timezone", "revision", "updated_at"}, name) {
+		if !slices.Contains([]string{"country", "currency", "language", "timezone", "revision", "updated_at",
+			"tax_rounding", "reverse_charge", "invoices", "invoice_prefix"}, name) {
 			delete(all, name)
 		}
 	}

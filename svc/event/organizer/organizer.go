@@ -113,6 +113,7 @@ type row struct {
 	TeamRevision int64
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
+	Selling      api.SellingTerms `bun:"type:text"`
 
 	Role string `bun:",scanonly"` // of the caller, in a list
 }
@@ -120,22 +121,24 @@ type row struct {
 func rowOf(o *api.Organizer) *row {
 	return &row{ID: o.ID, Slug: o.Slug, Name: o.Name, LegalName: o.LegalName, Address: o.Address, Country: o.Country,
 		TaxID: o.TaxID, Email: o.Email, Phone: o.Phone, Website: o.Website, Currency: o.Currency, Language: o.Language,
-		Timezone: o.Timezone, Revision: o.Revision, TeamRevision: 1, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt}
+		Timezone: o.Timezone, Revision: o.Revision, TeamRevision: 1, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
+		Selling: sellingOf(o)}
 }
 
 func (r *row) organizer() api.Organizer {
 	return api.Organizer{ID: r.ID, Slug: r.Slug, Name: r.Name, LegalName: r.LegalName, Address: r.Address,
 		Country: r.Country, TaxID: r.TaxID, Email: r.Email, Phone: r.Phone, Website: r.Website, Currency: r.Currency,
-		Language: r.Language, Timezone: r.Timezone, Revision: r.Revision, CreatedAt: r.CreatedAt.UTC(),
-		UpdatedAt: r.UpdatedAt.UTC()}
+		Language: r.Language, Timezone: r.Timezone, SalesTerms: r.Selling.SalesTerms, Revision: r.Revision,
+		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
 func (s *Organizers) create(ctx context.Context, req *api.NewOrganizer) (*api.Organizer, error) {
 	now := store.Time(s.now())
 	o := api.Organizer{ID: ids.New[ids.OrganizerKind](now), Name: req.Name, Slug: req.Slug, LegalName: req.LegalName,
 		Address: req.Address, Country: req.Country, TaxID: req.TaxID, Email: req.Email, Phone: req.Phone,
-		Website: req.Website, Currency: req.Currency, Language: req.Language, Timezone: req.Timezone, Revision: 1,
-		CreatedAt: now, UpdatedAt: now}
+		Website: req.Website, Currency: req.Currency, Language: req.Language, Timezone: req.Timezone,
+		SalesTerms: req.SalesTerms,
+		Revision:   1, CreatedAt: now, UpdatedAt: now}
 	chosen := o.Slug != ""
 	if !chosen {
 		o.Slug = slugOf(o.Name, o.ID)
@@ -224,6 +227,7 @@ func check(o *api.Organizer) error {
 		"must be a currency of ISO 4217, such as EUR")
 	c.Field(o.Timezone == "" || text.Zone(o.Timezone), "timezone",
 		"must be a time zone of the IANA database, such as Europe/Berlin")
+	checkSelling(&c, o)
 	if o.Language != "" {
 		tag, err := language.Parse(o.Language)
 		c.Field(err == nil && len(o.Language) <= maxLanguage && !strings.Contains(o.Language, "_"), "language",
@@ -339,6 +343,10 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		req.Currency.Apply(&next.Currency)
 		req.Language.Apply(&next.Language)
 		req.Timezone.Apply(&next.Timezone)
+		setIf(&next.TaxRounding, req.TaxRounding)
+		setIf(&next.ReverseCharge, req.ReverseCharge)
+		setIf(&next.Invoices, req.Invoices)
+		req.InvoicePrefix.Apply(&next.InvoicePrefix)
 		if err := check(next); err != nil || changed == *before {
 			return err
 		}
@@ -350,6 +358,11 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		}
 		if err != nil {
 			return err
+		}
+		if sellingOf(before) != sellingOf(next) {
+			if err := republish(ctx, tx, next.ID); err != nil {
+				return err
+			}
 		}
 		return s.auditProfile(ctx, tx, before, next)
 	})

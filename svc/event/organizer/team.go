@@ -20,6 +20,7 @@ import (
 
 // Columns are SQL for the team of the organizer whose id is the value of %s, for TeamRow.
 const columns = `(SELECT team_revision FROM organizers WHERE id = %s) AS team_revision,
+	(SELECT selling FROM organizers WHERE id = %s) AS team_selling,
 	COALESCE((SELECT string_agg(user_id || ' ' || role, ',') FROM organizer_members WHERE organizer_id = %s), '')
 		AS members,
 	COALESCE((SELECT string_agg(name || ' ' || permissions, ',') FROM organizer_roles WHERE organizer_id = %s), '')
@@ -33,11 +34,13 @@ type TeamRow struct {
 	TeamRevision int64  `bun:",scanonly,nullzero"`
 	Members      string `bun:",scanonly"` // user and role of each: "usr_1 owner,usr_2 door"
 	Roles        string `bun:",scanonly"` // name and permissions of each: "box event.read door.sell"
+
+	TeamSelling api.SellingTerms `bun:",scanonly,type:text"` // on which it sells
 }
 
 // Team returns the team, sorted.
 func (r TeamRow) Team(id ids.Organizer) api.OrganizerTeam {
-	t := api.OrganizerTeam{ID: id, Revision: r.TeamRevision, Members: Members(r.Members)}
+	t := api.OrganizerTeam{ID: id, Revision: r.TeamRevision, Members: Members(r.Members), Selling: r.TeamSelling}
 	for one := range split(r.Roles) {
 		name, list, _ := strings.Cut(one, " ")
 		role := api.Role{Name: name}
@@ -104,7 +107,7 @@ func (s *Organizers) change(
 			return err
 		}
 		next = &api.OrganizerTeam{ID: id, Revision: before.Revision, Members: slices.Clone(before.Members),
-			Roles: slices.Clone(before.Roles)}
+			Roles: slices.Clone(before.Roles), Selling: before.Selling}
 		if err := edit(ctx, tx, next); err != nil {
 			return err
 		}
@@ -236,7 +239,8 @@ func (s *Organizers) make(ctx context.Context, tx bun.Tx, o api.Organizer, owner
 		}
 		return false, err
 	}
-	next := &api.OrganizerTeam{ID: o.ID, Revision: 1, Members: []api.TeamMember{{UserID: owner, Role: api.RoleOwner}}}
+	next := &api.OrganizerTeam{ID: o.ID, Revision: 1, Selling: sellingOf(&o),
+		Members: []api.TeamMember{{UserID: owner, Role: api.RoleOwner}}}
 	return true, publish(ctx, tx, &api.OrganizerTeam{ID: o.ID}, next)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/text"
 )
@@ -89,7 +90,20 @@ func (c *Catalogue) details(lang string, v View, f Facts) ([]detail, error) {
 			}
 			all = append(all, detail{"ticket", line})
 		}
-		all = append(all, detail{"total", f.Order.Total.In(lang)})
+		var included []detail
+		for _, x := range f.Order.Extras() {
+			name := text.OneLine(x.Name)
+			if x.Rate != "" {
+				name += " " + x.Rate + " %"
+			}
+			d := detail{x.Kind, strings.TrimSpace(name + " " + x.Amount.In(lang))}
+			if x.Kind == api.BillIncludedTax {
+				included = append(included, d)
+				continue
+			}
+			all = append(all, d)
+		}
+		all = append(append(all, detail{"total", f.Order.Total.In(lang)}), included...)
 	}
 	var rows []detail
 	for _, d := range all {

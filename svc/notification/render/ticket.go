@@ -157,5 +157,9 @@ func price(lang string, o *api.Order, t ids.TicketType) string {
 	if i < 0 {
 		return ""
 	}
-	return o.Items[i].UnitPrice.In(lang)
+	item := o.Items[i]
+	if item.Tax != nil && !item.Tax.Included { // what was paid, and not a price without its tax
+		return api.Money{Amount: item.GrossOf(item.Quantity - 1), Currency: item.UnitPrice.Currency}.In(lang)
+	}
+	return item.UnitPrice.In(lang)
 }

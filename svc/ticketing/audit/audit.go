@@ -85,6 +85,10 @@ type orderRow struct {
 	EventID ids.Event
 	Status  string
 	Items   []api.OrderItem
+	Charges struct {
+		Fees  []api.OrderFee `json:"fees"`
+		Taxes []api.TaxTotal `json:"taxes"`
+	} `bun:"type:text"`
 
 	PromoCodeID ids.PromoCode
 
@@ -118,7 +122,7 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold, leased FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
-	err = tx.NewRaw(`SELECT id, event_id, status, items, promo_code_id, total, refunded, paid_at, updated_at
+	err = tx.NewRaw(`SELECT id, event_id, status, items, charges, promo_code_id, total, refunded, paid_at, updated_at
 		FROM orders`).Scan(ctx, &r.orders)
 	if err != nil {
 		return nil, err
@@ -262,15 +266,16 @@ func (c ticketCounts) add(order ids.Order, typ ids.TicketType, n int) {
 // auditTickets compares the tickets with the orders.
 func (r *records) auditTickets() Finding {
 	f := Finding{
-		Check: "tickets: an order that was paid has exactly its tickets, those whose money went back are revoked, " +
-			"and no other order has any"}
+		Check: "tickets: an order costs what its lines do, one that was paid has exactly its tickets, those whose " +
+			"money went back are revoked, and no other order has any"}
 	valid := maps.Clone(r.valid)
 	for _, row := range r.orders {
 		f.Compared++
 		issued := map[ids.TicketType]int{}
 		back, prices := int64(0), map[ids.TicketType]int64{}
-		for _, item := range row.Items {
-			prices[item.TicketTypeID] = item.CostOf(item.Quantity - 1) // the least of them
+		order := api.Order{Items: row.Items, Fees: row.Charges.Fees}
+		for i, item := range row.Items {
+			prices[item.TicketTypeID] = order.PaidFor(i, item.Quantity-1) // the least of them
 		}
 		for t, n := range valid[row.ID] {
 			issued[t] += n
@@ -285,7 +290,16 @@ func (r *records) auditTickets() Finding {
 				want[item.TicketTypeID] += item.Quantity
 			}
 		}
+		lines := int64(0)
+		for _, item := range row.Items {
+			lines += item.Gross()
+		}
+		for _, fee := range row.Charges.Fees {
+			lines += fee.Gross()
+		}
 		switch {
+		case lines != row.Total:
+			f.Broken = append(f.Broken, fmt.Sprintf("order %s costs %d and its lines are %d", row.ID, row.Total, lines))
 		case !maps.Equal(issued, want):
 			f.Broken = append(f.Broken,
 				fmt.Sprintf("order %s is %s and has tickets %v, want %v", row.ID, row.Status, issued, want))

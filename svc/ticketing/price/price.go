@@ -1,7 +1,8 @@
-// Package price says what the lines of an order cost with a promo code or an automatic discount.
+// Package price says what an order costs: its lines with a promo code or an automatic discount, then fees and tax, and
+// what of a refund is tax.
 //
-// All amounts are minor units of one currency. A discount of a line is never more than the line costs, and what the
-// order costs is the sum of its lines.
+// All amounts are minor units of one currency. A discount of a line is never more than the line costs, net and tax are
+// the gross of each line and each rate, and what the order costs is the sum of its lines.
 package price
 
 import (
@@ -18,14 +19,21 @@ const whole = 10_000
 
 // ParsePercent returns hundredths of a percent, and whether text is a percentage from 0 to 100 with at most two
 // decimals.
-func ParsePercent(text string) (int64, bool) {
+func ParsePercent(text string) (int64, bool) { return parse(text, 2) }
+
+// parse reads a percentage from 0 to 100 with at most so many decimals, up to three, as a whole number.
+func parse(text string, most int) (int64, bool) {
 	units, decimals, point := strings.Cut(text, ".")
-	if len(units) == 0 || len(units) > 3 || point && len(decimals) == 0 || len(decimals) > 2 ||
+	if len(units) == 0 || len(units) > 3 || point && len(decimals) == 0 || len(decimals) > most ||
 		strings.Trim(units+decimals, "0123456789") != "" {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(units+decimals+"00"[len(decimals):], 10, 64)
-	return n, err == nil && n <= whole
+	n, err := strconv.ParseInt(units+decimals+"000"[len(decimals):most], 10, 64)
+	limit := int64(100)
+	for range most {
+		limit *= 10
+	}
+	return n, err == nil && n <= limit
 }
 
 // Covers reports whether terms are about a line.
@@ -136,7 +144,7 @@ func Best(items []api.OrderItem, terms ...*api.PromoTerms) []api.OrderItem {
 	return out
 }
 
-// Total returns what lines cost together, and how much less that is than without discounts.
+// Total returns what lines cost together by their prices, and how much less that is than without discounts.
 func Total(items []api.OrderItem) (total, discount int64) {
 	for _, item := range items {
 		total += item.Cost()

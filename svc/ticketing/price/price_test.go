@@ -84,9 +84,9 @@ func TestAnyDiscountAddsUp(t *testing.T) {
 				t.Fatalf("a line of %d costs %d", full, item.Cost())
 			}
 			before += full
-			low, high := item.CostOf(item.Quantity-1), item.CostOf(0)
+			low, high := item.GrossOf(item.Quantity-1), item.GrossOf(0)
 			for n := range item.Quantity {
-				tickets += item.CostOf(n)
+				tickets += item.GrossOf(n)
 			}
 			if high-low > 1 {
 				t.Fatalf("tickets of one line cost %d and %d", low, high)

@@ -1,0 +1,95 @@
+package event
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+)
+
+func TestEventsDeclareTaxAndFees(t *testing.T) {
+	w := start(t)
+	req := draftOf("Taxed")
+	req.Tax = api.Tax{Name: " VAT ", Rate: "19", Included: true}
+	req.TicketTypes[0].Tax = api.Tax{Rate: "8.875"}
+	currency := req.TicketTypes[0].Price.Currency
+	req.Fees = []api.Fee{{Name: "Service", Per: api.FeePerTicket, Percent: "2.5"}}
+	e := must(w, anna, api.CreateEvent, req)
+	for _, got := range []*api.Event{e, must(w, anna, api.GetEvent, api.EventRef{ID: e.ID})} {
+		if got.Tax.Name != "VAT" || got.TaxOf(&got.TicketTypes[0]).Rate != "8.875" ||
+			got.TaxOf(&got.TicketTypes[1]).Rate != "19" || len(got.Fees) != 1 || !got.ChargesOnTop() {
+			t.Fatalf("the event is %+v", got)
+		}
+	}
+	got := must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: e.TicketTypes[0].ID,
+		Tax: codec.Patch[api.Tax]{Given: true}})
+	if got.TaxOf(&got.TicketTypes[0]).Rate != "19" {
+		t.Errorf("without its own tax the type has %+v", got.TaxOf(&got.TicketTypes[0]))
+	}
+	fees := []api.Fee{{Name: "Postage", Per: api.FeePerOrder, Amount: api.Money{Amount: 490, Currency: currency},
+		Included: true}}
+	got = must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Fees: codec.To(fees)})
+	if !slices.Equal(got.Fees, fees) || got.ChargesOnTop() || got.Revision != e.Revision+2 {
+		t.Errorf("with other fees it is %+v", got)
+	}
+
+	_, err := call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Tax: codec.To(api.Tax{Rate: "100.001"}),
+		Fees: codec.To([]api.Fee{{Per: "day"}, {Name: "A", Per: api.FeePerOrder, Percent: "1.2345",
+			Amount: api.Money{Amount: 1, Currency: currency}}, {Name: "B", Per: api.FeePerOrder,
+			Amount: api.Money{Amount: 1, Currency: "XXX"}}})})
+	wantCode(t, err, fault.Invalid)
+	want := []string{
+		"fees[0].amount.amount",
+		"fees[0].amount.currency",
+		"fees[0].name",
+		"fees[0].per",
+		"fees[1].amount",
+		"fees[1].percent",
+		"fees[2].amount.currency",
+		"tax.rate",
+	}
+	if got := fields(err); !slices.Equal(got, want) {
+		t.Errorf("at fault are %v, want %v", got, want)
+	}
+}
+
+// The terms on which an organizer sells reach those who sell for it, as its members do.
+func TestSellingTermsReachTheOffer(t *testing.T) {
+	w := start(t)
+	e := w.published("On terms")
+	o := must(w, anna, api.GetOrganizer, api.OrganizerRef{ID: e.OrganizerID})
+	yes, rounding := true, api.RoundPerDocument
+	_, err := call(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, Invoices: &yes,
+		LegalName: codec.Patch[string]{Given: true}, InvoicePrefix: codec.To("re ")})
+	wantCode(t, err, fault.Invalid)
+	if got := fields(err); !slices.Contains(got, "legal_name") || !slices.Contains(got, "invoice_prefix") {
+		t.Errorf("at fault are %v", got)
+	}
+	name := "Anna"
+	must(
+		w,
+		anna,
+		api.UpdateOrganizer,
+		api.PatchOrganizer{ID: o.ID, Name: &name, Invoices: &yes, TaxRounding: &rounding,
+			LegalName: codec.To("Anna GmbH"), Address: codec.To("Weg 1\n10115 Berlin"), Country: codec.To("DE"),
+			InvoicePrefix: codec.To("RE-")},
+	)
+	want := api.SellingTerms{SalesTerms: api.SalesTerms{TaxRounding: rounding, Invoices: true, InvoicePrefix: "RE-"},
+		Country: "DE"}
+	must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: codec.To("again")})
+	seller := rpc.NewClient(w.nats.Connect(), rpc.ClientConfig{Name: "ticketing"})
+	offer, err := rpc.Call(t.Context(), seller, api.GetOffer, &api.OfferRequest{EventID: e.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if offer.Organizer.Selling != want {
+		t.Errorf("the offer has %+v, want %+v", offer.Organizer.Selling, want)
+	}
+	list := must(w, anna, api.ListOrganizers, api.Page{})
+	if len(list.Items) != 1 || !list.Items[0].Invoices || list.Items[0].InvoicePrefix != "RE-" {
+		t.Errorf("the list has %+v", list.Items)
+	}
+}

@@ -1,0 +1,94 @@
+package ticketing
+
+import (
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/svc/ticketing/price"
+)
+
+// charges is what an order is charged beside the prices of its lines.
+type charges struct {
+	Fees          []api.OrderFee `json:"fees,omitempty"`
+	Taxes         []api.TaxTotal `json:"taxes,omitempty"`
+	ReverseCharge bool           `json:"reverse_charge,omitempty"`
+}
+
+// termsOf returns what is charged at an event beside its prices.
+func termsOf(offer *api.Offer) price.Terms {
+	e := &offer.Event
+	return price.Terms{Rounding: offer.Organizer.Selling.TaxRounding, Fees: e.Fees, FeeTax: e.Tax,
+		Tax: func(id ids.TicketType) *api.Tax {
+			t := e.TicketType(id)
+			if t == nil {
+				return nil
+			}
+			tax := e.TaxOf(t)
+			return &tax
+		}}
+}
+
+// tillTerms is termsOf for what a venue has sold: the customer has paid its prices, and all is in them.
+func tillTerms(offer *api.Offer) price.Terms {
+	t := termsOf(offer)
+	onTop := func(f api.Fee) bool { return !f.Included }
+	t.Fees, t.FeeTax.Included = slices.DeleteFunc(slices.Clone(t.Fees), onTop), true
+	of := t.Tax
+	t.Tax = func(id ids.TicketType) *api.Tax {
+		tax := of(id)
+		if tax != nil {
+			tax.Included = true
+		}
+		return tax
+	}
+	return t
+}
+
+// lineAt returns which line of the order a ticket at a position is of, and which of its tickets it is.
+func (r *orderRow) lineAt(position int) (line, n int, ok bool) {
+	for i, item := range r.Items {
+		if position < item.Quantity {
+			return i, position, true
+		}
+		position -= item.Quantity
+	}
+	return 0, 0, false
+}
+
+// paidFor returns what was paid for the ticket at a position, its fees with it, and adds it to the gross of its rates.
+func (r *orderRow) paidFor(position int, rates []int64) int64 {
+	line, n, ok := r.lineAt(position)
+	if !ok {
+		return 0
+	}
+	item := r.Items[line]
+	sum := item.GrossOf(n)
+	r.addTo(rates, item.Tax, sum)
+	for _, fee := range r.Charges.Fees {
+		if fee.TicketTypeID == item.TicketTypeID {
+			part := fee.GrossOf(n)
+			r.addTo(rates, fee.Tax, part)
+			sum += part
+		}
+	}
+	return sum
+}
+
+// addTo adds what was paid for a line to its rate's.
+func (r *orderRow) addTo(rates []int64, of *api.LineTotal, gross int64) {
+	for i, t := range r.Charges.Taxes {
+		if of != nil && of.Rate == t.Rate {
+			rates[i] += gross
+		}
+	}
+}
+
+// carryTax notes what of the amount that goes back is of which rate: of those that are wanted as far as there is as
+// much left of them, else of all.
+func (d *decision) carryTax(want []int64) {
+	d.due.Taxes, d.givenBack = price.Refund(d.row.Charges.Taxes, d.row.GivenBack, want, d.due.Amount.Amount)
+	if d.givenBack == nil {
+		d.givenBack = []int64{}
+	}
+}

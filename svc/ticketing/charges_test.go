@@ -1,0 +1,106 @@
+package ticketing
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+func eur(n int64) api.Money { return api.Money{Amount: n, Currency: "EUR"} }
+
+// charge gives an event tax in its prices and fees on top.
+func charge(o *api.Offer) {
+	o.Event.Tax = api.Tax{Name: "VAT", Rate: "19", Included: true}
+	o.Event.TicketTypes[0].Tax = api.Tax{Name: "VAT", Rate: "7", Included: true}
+	o.Event.Fees = []api.Fee{{Name: "Service", Per: api.FeePerTicket, Amount: eur(150)},
+		{Name: "Postage", Per: api.FeePerOrder, Amount: eur(490)}}
+}
+
+// What a buyer pays is tickets and fees with their tax; a ticket that goes back takes its fee and tax along, and in the
+// end all of both is back.
+func TestChargesArePaidAndGoBack(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 1000)
+		charge(offer)
+		organizer := h.as(ownerOf(offer))
+		b := h.buy(offer, 3)
+		if b.Total != eur(3000+3*150+490) || len(b.Fees) != 2 || len(b.Taxes) != 2 {
+			t.Fatalf("the order: %+v", b.Order)
+		}
+		want := []api.TaxTotal{{Name: "VAT", Rate: "19", Net: eur(790), Tax: eur(150), Gross: eur(940)},
+			{Name: "VAT", Rate: "7", Net: eur(2804), Tax: eur(196), Gross: eur(3000)}}
+		for i := range want {
+			if b.Taxes[i] != want[i] {
+				t.Errorf("tax is %+v, want %+v", b.Taxes[i], want[i])
+			}
+		}
+		var sums [2][3]int64
+		back := func(req api.RefundOrder, amount int64) {
+			t.Helper()
+			due := must(organizer, h, api.DecideRefund, req)
+			gross := int64(0)
+			for _, s := range due.Taxes {
+				gross += s.Gross.Amount
+				for i := range want {
+					if want[i].Rate == s.Rate {
+						sums[i] = [3]int64{
+							sums[i][0] + s.Net.Amount,
+							sums[i][1] + s.Tax.Amount,
+							sums[i][2] + s.Gross.Amount,
+						}
+					}
+				}
+			}
+			if due.Amount != eur(amount) || gross != amount {
+				t.Errorf("%v goes back, of it %+v, want %d", due.Amount, due.Taxes, amount)
+			}
+		}
+		some := eur(333)
+		back(b.refund(&some), 333)
+		back(b.refund(nil, b.tickets[0].ID), 1150)
+		back(b.refund(nil, b.tickets[1].ID), 1150)
+		back(b.refund(nil), 3940-333-2*1150)
+		for i, w := range want {
+			if sums[i] != [3]int64{w.Net.Amount, w.Tax.Amount, w.Gross.Amount} {
+				t.Errorf("of %+v all that went back is %v", w, sums[i])
+			}
+		}
+		h.audit()
+		var due api.RefundDue
+		msgs := h.published(api.OrderRefundDue.Subject)
+		if err := json.Unmarshal(msgs[0].Data, &due); err != nil || len(due.Taxes) != 2 {
+			t.Errorf("what is told of the refund: %+v, %v", due, err)
+		}
+	})
+}
+
+// The counter charges what the shop does; the till of a venue only what its prices have in them.
+func TestChargesAtTheCounter(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 1000)
+		charge(offer)
+		sale := must(h.as(ownerOf(offer)), h, api.CreateSale, api.NewSale{EventID: offer.Event.ID,
+			Items: order(offer, 2).Items, Payment: api.BoxOfficePayment{Method: api.PaidInCash}})
+		if sale.Total != eur(2000+300+490) {
+			t.Errorf("the sale costs %v", sale.Total)
+		}
+		_, err := do(h.as(ownerOf(offer)), h, api.CreateLease, api.NewLease{EventID: offer.Event.ID,
+			VenueID: h.venue(ownerOf(offer)), TicketTypeID: offer.Event.TicketTypes[0].ID, Quantity: 1})
+		if !fault.Is(err, fault.Conflict) {
+			t.Errorf("seats for a till with fees on top: %v", err)
+		}
+		terms := tillTerms(offer)
+		if len(terms.Fees) != 0 || !terms.Tax(offer.Event.TicketTypes[0].ID).Included {
+			t.Errorf("a till charges %+v", terms)
+		}
+		if terms.Tax(ids.TicketType("")) != nil {
+			t.Error("an unknown type has tax")
+		}
+		h.audit()
+	})
+}
