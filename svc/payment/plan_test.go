@@ -1,0 +1,24 @@
+package payment
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// Callbacks that wait are found without a look at all that their provider has ever sent.
+func TestCallbacksThatWaitAreFoundByThemselves(t *testing.T) {
+	db := testkit.Open(t, testkit.SQLite(t), "payment", Migrations())
+	var steps []struct {
+		ID, Parent, Notused int
+		Detail              string
+	}
+	where := (&paymentStore{}).callbacks("stripe").Where
+	err := db.Read().NewRaw("EXPLAIN QUERY PLAN SELECT * FROM payment_callbacks WHERE ("+where+
+		") AND due_at <= '2026' ORDER BY due_at LIMIT 1").Scan(t.Context(), &steps)
+	if err != nil || !strings.Contains(fmt.Sprint(steps), "payment_callbacks_due (provider=? AND due_at<?)") {
+		t.Errorf("%v, %v", steps, err)
+	}
+}
