@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/valyala/fasthttp"
 
@@ -73,7 +74,8 @@ func (g *Gateway) pageCopy(x *exchange, seen *reading) *nearCopy {
 	h := &x.rc.Response.Header
 	c := &nearCopy{p: &proxy{g: g}, status: fasthttp.StatusOK, contentType: bytes.Clone(h.ContentType()),
 		body: bytes.Clone(x.rc.Response.Body())}
-	for _, name := range []string{"Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Vary",
+	c.etag = strings.Trim(string(h.Peek(rpc.HeaderETag)), `"`)
+	for _, name := range []string{rpc.HeaderETag, "Content-Security-Policy", "Referrer-Policy", "Cache-Control", "Vary",
 		"Content-Encoding"} {
 		if value := h.Peek(name); len(value) > 0 {
 			c.headers = append(c.headers, [2][]byte{[]byte(name), bytes.Clone(value)})

@@ -1,8 +1,6 @@
 package pages
 
 import (
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -26,7 +24,7 @@ type asset struct {
 
 type assets struct{ byName map[string]asset }
 
-func newAssets() (*assets, error) {
+func newAssets(zip func([]byte) ([]byte, error)) (*assets, error) {
 	a := &assets{byName: map[string]asset{}}
 	entries, err := assetFiles.ReadDir("assets")
 	if err != nil {
@@ -82,23 +80,11 @@ const compressFrom = 1 << 10
 func (v *visit) write(page []byte) {
 	h := &v.RC.Response.Header
 	if len(page) >= compressFrom && v.RC.Request.Header.HasAcceptEncoding("gzip") {
-		if zipped, err := zip(page); err == nil {
+		if zipped, err := v.site.kept.zip(page); err == nil {
 			h.Set("Content-Encoding", "gzip")
 			v.RC.Response.SetBodyRaw(zipped)
 			return
 		}
 	}
 	v.RC.Response.SetBodyRaw(page)
-}
-
-func zip(b []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	if _, err := w.Write(b); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }

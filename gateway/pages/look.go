@@ -161,6 +161,17 @@ func eventOf(slug string) (ids.Event, error) {
 
 // show writes a page. Its data has what the frame needs, too.
 func (v *visit) show(name string, data map[string]any) error {
+	page, err := v.render(name, data)
+	if err != nil {
+		return err
+	}
+	v.RC.Response.Header.SetContentType("text/html; charset=utf-8")
+	v.write(page)
+	return nil
+}
+
+// render makes a page.
+func (v *visit) render(name string, data map[string]any) ([]byte, error) {
 	l := v.site.looks[v.lang]
 	if data == nil {
 		data = map[string]any{}
@@ -173,10 +184,8 @@ func (v *visit) show(name string, data map[string]any) error {
 	}
 	var b bytes.Buffer
 	if err := l.pages[name].Execute(&b, data); err != nil {
-		return fault.Wrap(fmt.Errorf("pages: %s in %s: %w", name, v.lang, err), fault.Internal,
+		return nil, fault.Wrap(fmt.Errorf("pages: %s in %s: %w", name, v.lang, err), fault.Internal,
 			"the page cannot be shown")
 	}
-	v.RC.Response.Header.SetContentType("text/html; charset=utf-8")
-	v.write(b.Bytes())
-	return nil
+	return b.Bytes(), nil
 }

@@ -33,6 +33,7 @@ type Site struct {
 	match   locale.Matcher
 	zones   locale.Zones
 	renewal renewals
+	kept    kept
 }
 
 // New reads templates, texts and assets.
@@ -42,7 +43,7 @@ func New(cfg Config) (*Site, error) {
 	}
 	s := &Site{cfg: cfg, match: locale.NewMatcher(), renewal: renewals{now: cfg.Now, running: map[string]*renewal{}}}
 	var err error
-	if s.assets, err = newAssets(); err != nil {
+	if s.assets, err = newAssets(s.kept.zip); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
 	}
 	if s.looks, err = s.newLooks(); err != nil {

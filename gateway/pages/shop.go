@@ -25,19 +25,27 @@ func (s *Site) home(v *visit) error {
 	if q.Q != "" && q.Cursor == "" {
 		v.Count(api.FactSearches, "")
 	}
-	return v.show("home", map[string]any{"Events": list.Items, "Next": list.NextCursor, "Q": q.Q, "City": q.City,
+	versions := make([]byte, 0, 40*len(list.Items))
+	for i := range list.Items {
+		versions = append(append(append(versions, list.Items[i].ID...), ' '), list.Items[i].ETag()...)
+	}
+	return v.showKept("home", string(versions), map[string]any{"Events": list.Items, "Next": list.NextCursor,
+		"Q": q.Q, "City": q.City,
 		"Category": q.Category, "From": v.query("from"), "Searched": q.Q != "" || q.City != "" || q.Category != "" ||
-			v.query("from") != ""})
+			v.query("from") != ""}, "Events")
 }
 
 // offer is a ticket type as the page of its event shows it.
 type offer struct {
 	api.TicketType
-	Left   int    // how many can be bought now
+	Left   int    // how many can be bought now, up to plenty
 	Most   int    // that one order may have
 	Choice []int  // what can be chosen
 	State  string // open, soon, over or sold_out
 }
+
+// plenty is a number of tickets from which on no page says how many they are.
+const plenty = 50
 
 // mostPerOrder is what a page offers at a time, whatever the system would let one order have.
 const mostPerOrder = 10
@@ -61,8 +69,8 @@ func (s *Site) event(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.show("event", map[string]any{"Event": e, "Offers": offers, "Open": open,
-		"Over": e.EndsAt.Before(s.cfg.Now())})
+	return v.showKept("event", e.ID.String()+" "+e.ETag(), map[string]any{"Event": e, "Offers": offers, "Open": open,
+		"Over": e.EndsAt.Before(s.cfg.Now())}, "Event")
 }
 
 // offers returns what is sold of an event, and whether anything can be bought now.
@@ -82,6 +90,7 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 	for _, t := range e.TicketTypes {
 		o := offer{TicketType: t, Left: available[t.ID], State: "open"}
 		o.Most = min(mostPerOrder, o.Left)
+		o.Left = min(o.Left, plenty)
 		if t.MaxPerOrder > 0 {
 			o.Most = min(o.Most, t.MaxPerOrder)
 		}
