@@ -5,6 +5,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,6 +53,7 @@ type Config struct {
 	Ready          func(context.Context) bool // answers /readyz; nil means always
 	TrustedProxies []netip.Prefix             // whose X-Forwarded-For and -Proto are believed
 	InFlight       int                        // 0 means DefaultInFlight
+	Signer         ed25519.PrivateKey         // proves identities to third-party services; nil: they have no proof
 	OpenAPI        []byte                     // the document at /openapi.json; nil means no documentation
 	LiveBeat       time.Duration              // between two signs of life of a live stream; 0 means 15 s
 	Now            func() time.Time           // nil means time.Now
@@ -68,6 +70,8 @@ type Gateway struct {
 	teams  *teams
 	nears  map[string]*near // by service
 	joints joints
+
+	external *external
 
 	serving    sync.Once // on the first listener
 	stopLeases func()
@@ -145,6 +149,7 @@ func (g *Gateway) mount() error {
 	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
 	g.handle("GET", "/readyz", g.readyz)
 	g.mountAsides()
+	g.mountExternal()
 	if err := g.mountPages(); err != nil {
 		return err
 	}
@@ -325,6 +330,7 @@ func (g *Gateway) overTLS(rc *fasthttp.RequestCtx) bool {
 // Serve answers requests on ln until Shutdown. It returns nil then.
 func (g *Gateway) Serve(ln net.Listener) error {
 	defer g.traffic.start()()
+	defer g.external.start()()
 	g.serving.Do(g.keepLeases)
 	err := g.app.Server().Serve(ln)
 	if g.draining.Load() && (err == nil || errors.Is(err, net.ErrClosed)) {

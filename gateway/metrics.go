@@ -69,6 +69,18 @@ func (m *httpMetrics) route(method, path string) *routeMetrics {
 	return r
 }
 
+// service returns the measures of a third-party service.
+func (m *httpMetrics) service(name string) *routeMetrics {
+	r := &routeMetrics{latency: m.registry.Histogram("starlight_external_duration_seconds",
+		"How long a request to a third-party service took.", "service", name)}
+	for class := 2; class < len(r.classes); class++ {
+		r.classes[class] = m.registry.Counter("starlight_external_requests_total",
+			"Requests to third-party services by class of status.", "service", name, "class",
+			strconv.Itoa(class)+"xx")
+	}
+	return r
+}
+
 func (r *routeMetrics) count(status int, took time.Duration) {
 	if class := status / 100; class >= 2 && class < len(r.classes) {
 		r.classes[class].Inc()

@@ -126,6 +126,17 @@ func (v *Venue) Revoke(dir string, now time.Time) error {
 // Push makes the servers that nc is connected to know the account as it is now. The connection is of the system
 // account.
 func (v *Venue) Push(ctx context.Context, nc *nats.Conn) error {
+	return (&Account{ID: v.ID, JWT: v.JWT}).Push(ctx, nc)
+}
+
+// Account is an account as its servers shall know it.
+type Account struct {
+	ID  string // for people
+	JWT string // signed by the operator
+}
+
+// Push makes the servers that nc is connected to know the account. The connection is of the system account.
+func (v *Account) Push(ctx context.Context, nc *nats.Conn) error {
 	msg, err := nc.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(v.JWT))
 	if err != nil {
 		return fmt.Errorf("natsconf: telling the servers of %s: %w", v.ID, err)

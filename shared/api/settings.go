@@ -23,9 +23,13 @@ var (
 	MaxUnpaidSeats = settings.Int("ticketing.max_unpaid_seats", 20,
 		"How many unpaid tickets of an event a person may have at a time; 0 means any number.",
 		settings.Between(0, 100000))
-	MaxManualSeats = settings.Int("ticketing.max_manual_seats", 6,
+	MaxManualSeats = settings.Int(
+		"ticketing.max_manual_seats",
+		6,
 		"How many tickets of an event a person may have at a time that wait for a bank transfer or the box office; 0 "+
-			"means any number.", settings.Between(0, 100000))
+			"means any number.",
+		settings.Between(0, 100000),
+	)
 	RenewalPause = settings.Duration("ticketing.renewal_pause", time.Minute,
 		"How long a person has to wait with another order for an event after one that was not paid and had kept its "+
 			"seats for half of ticketing.hold_ttl or more: others go first; 0s means not at all.",
@@ -48,8 +52,12 @@ var (
 	ScanRetention = settings.Duration("ticketing.scan_retention", 180*24*time.Hour,
 		"How long after the end of an event it is kept who scanned at its doors.",
 		settings.Between(24*time.Hour, 10*365*24*time.Hour))
-	DoorsClose = settings.Duration("ticketing.doors_close", 12*time.Hour,
-		"How long after the end of an event tickets are admitted.", settings.Between(time.Duration(0), 30*24*time.Hour))
+	DoorsClose = settings.Duration(
+		"ticketing.doors_close",
+		12*time.Hour,
+		"How long after the end of an event tickets are admitted.",
+		settings.Between(time.Duration(0), 30*24*time.Hour),
+	)
 
 	PaymentProvider = settings.String("payment.provider", "sandbox",
 		"The payment provider of orders that name none.", 40)
@@ -76,18 +84,29 @@ var (
 	SandboxWrongAmount = settings.Int("payment.sandbox_wrong_amount", 0,
 		"Of a hundred payments at the sandbox, how many collect another amount than was asked for.",
 		settings.Between(0, 100))
-	SandboxChangesMind = settings.Int("payment.sandbox_changes_mind", 0,
+	SandboxChangesMind = settings.Int(
+		"payment.sandbox_changes_mind",
+		0,
 		"Of a hundred payments that were declined or cancelled at the sandbox, how many collect the money after all, "+
-			"seconds later.", settings.Between(0, 100))
-	ManualEnabled = settings.Bool("payment.manual", false,
+			"seconds later.",
+		settings.Between(0, 100),
+	)
+	ManualEnabled = settings.Bool(
+		"payment.manual",
+		false,
 		"Whether orders may be paid by bank transfer or at the box office. Such an order keeps its seats for as long "+
-			"as payment.manual_ttl, unpaid.")
+			"as payment.manual_ttl, unpaid.",
+	)
 	ManualTTL = settings.Duration("payment.manual_ttl", 7*24*time.Hour,
 		"How long a buyer may take to pay by bank transfer or at the box office.",
 		settings.Between(time.Minute, 90*24*time.Hour))
-	ManualInstructions = settings.String("payment.manual_instructions", "",
+	ManualInstructions = settings.String(
+		"payment.manual_instructions",
+		"",
 		"Where to pay by bank transfer or at the box office, for buyers to read: holder, bank, account. A | begins a "+
-			"new line.", 2000)
+			"new line.",
+		2000,
+	)
 	PaymentPollAfter = settings.Duration("payment.poll_after", 30*time.Second,
 		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.",
 		settings.Between(time.Second, time.Hour))
@@ -117,9 +136,13 @@ var (
 	SessionTTL = settings.Duration("user.session_ttl", 180*24*time.Hour,
 		"How long a session lasts at most, however often it is refreshed.",
 		settings.Between(time.Hour, 10*365*24*time.Hour))
-	MaxSessions = settings.Int("user.max_sessions", 100,
+	MaxSessions = settings.Int(
+		"user.max_sessions",
+		100,
 		"In how many sessions one person is signed in at a time: one more ends the one that was not used for longest; "+
-			"0 means any number.", settings.Between(0, 1000))
+			"0 means any number.",
+		settings.Between(0, 1000),
+	)
 	PasswordWords = settings.CheckedString("user.password_words", "",
 		"Words that people here expect, such as the names of the organization and its places, with commas between: "+
 			"a new password of little else is refused.", 1000, func(string) error { return nil })
@@ -161,6 +184,13 @@ var (
 	ConnectionsPerAddress = settings.Int("gateway.connections_per_address", 1000,
 		"Connections that one address may have open at a gateway; 0 means any number. It does not bind trusted "+
 			"proxies and the machine itself.", settings.Between(0, 1000000))
+	AllowedServices = settings.CheckedString(
+		"gateway.services",
+		"",
+		"Third-party services that are served below /x/NAME: \"hello\", several with commas between; nothing means "+
+			"none.", 1000,
+		checkServices,
+	)
 	Origins = settings.CheckedString("gateway.origins", "",
 		"Web pages of which origins may call from a browser: \"https://shop.example.org\", several with commas "+
 			"between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins)
@@ -173,9 +203,13 @@ var (
 		"Text messages to one person in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000))
 	SMSPerDay = settings.Int("notification.sms_per_day", 1000,
 		"Text messages to all in a day (UTC); 0 means any number.", settings.Between(0, 1_000_000_000))
-	GuestMails = settings.Int("notification.guest_mails", 10,
+	GuestMails = settings.Int(
+		"notification.guest_mails",
+		10,
 		"Mails about orders without an account in a day (UTC) to one address that has not been confirmed; those about "+
-			"what was paid come beside. 0 means any number.", settings.Between(0, 1_000_000))
+			"what was paid come beside. 0 means any number.",
+		settings.Between(0, 1_000_000),
+	)
 	MailsPerPerson = settings.Int("notification.mails_per_person", 50,
 		"Mails to one person in a day (UTC) that others cause: announcements, changes, reminders, tickets that were "+
 			"given, ends of orders. More are in the list of messages alone. 0 means any number.",
@@ -191,9 +225,13 @@ var (
 	InvitationTTL = settings.Duration("event.invitation_ttl", 30*24*time.Hour,
 		"How long an invitation to a team, or to become a member, waits for its address to be confirmed.",
 		settings.Between(time.Hour, 365*24*time.Hour))
-	ChangeQuiet = settings.Duration("notification.change_quiet", 10*time.Minute,
+	ChangeQuiet = settings.Duration(
+		"notification.change_quiet",
+		10*time.Minute,
 		"How long an event must stay as it is before ticket holders are told of its changes, in one message; less if "+
-			"it begins soon.", settings.Between(time.Duration(0), 24*time.Hour))
+			"it begins soon.",
+		settings.Between(time.Duration(0), 24*time.Hour),
+	)
 
 	LivePerPerson = settings.Int("gateway.live_per_person", 8,
 		"Live streams that one person may have open at a gateway.", settings.Between(1, 1000))
@@ -209,8 +247,12 @@ var (
 	PeopleRetention = settings.Duration("analytics.people_retention", 120*24*time.Hour,
 		"How long after the end of an event marks of its buyers are kept, by which each is counted once.",
 		settings.Between(24*time.Hour, 10*365*24*time.Hour))
-	AnalyticsRetention = settings.Duration("analytics.retention", 5*365*24*time.Hour,
-		"How long after its end the numbers of an event are kept.", settings.Between(24*time.Hour, 50*365*24*time.Hour))
+	AnalyticsRetention = settings.Duration(
+		"analytics.retention",
+		5*365*24*time.Hour,
+		"How long after its end the numbers of an event are kept.",
+		settings.Between(24*time.Hour, 50*365*24*time.Hour),
+	)
 	AnalyticsGeneration = settings.Int("analytics.generation", 0,
 		"Which build of the read model is in force: every change makes every instance fold its streams again from "+
 			"their beginning.", settings.Between(0, 1000000))
@@ -221,6 +263,39 @@ var (
 )
 
 // checkOrigins checks the text of Origins. An origin is a scheme and a host, perhaps with a port, as browsers send it.
+// ExternalServices returns the names of the third-party services that are let in.
+func ExternalServices(l *settings.Live) (names []string) {
+	for name := range strings.SplitSeq(AllowedServices.Get(l), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func checkServices(text string) error {
+	if text == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); !serviceName(name) {
+			return fmt.Errorf("%q is no name of a service: letters from a to z, digits and _", name)
+		}
+	}
+	return nil
+}
+
+// serviceName reports whether a name is safe as a token of a subject and in a path.
+func serviceName(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c >= 'a' && c <= 'z'
+		if !letter && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 32
+}
+
 func checkOrigins(text string) error {
 	if text == "" || text == "*" {
 		return nil
@@ -272,7 +347,7 @@ func Settings() []settings.Definition {
 		PasswordBits, ChallengeBits, StepUpTTL, AdminFactor, SiteName, RelyingParty,
 		RelyingPartyOrigins,
 		RatePerAddress, RatePerPerson, RatePerKey, RateLogin, RateGuests, ViewsPerAddress,
-		ConnectionsPerAddress, Origins,
+		ConnectionsPerAddress, Origins, AllowedServices,
 		SMSCountries, SMSPerPerson, SMSPerDay, GuestMails, MailsPerPerson, AnnouncementsPerEvent,
 		MailsPerOrganizer, ChangeQuiet,
 		MessageRetention, InvitationTTL,

@@ -2,6 +2,7 @@ package system
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net"
@@ -67,6 +68,10 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
+	signer, err := s.signer(roleGateway)
+	if err != nil {
+		return err
+	}
 	document, err := api.OpenAPI(s.cfg.Version)
 	if err != nil {
 		return err
@@ -75,7 +80,7 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		rpc.ClientConfig{Name: roleGateway, Identity: own, Now: s.cfg.Now}), Endpoints: api.All(), Settings: s.live,
 		Revoked: revoked,
 		Log:     s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
-		OpenAPI: document, Now: s.cfg.Now})
+		Signer: signer, OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err
 	}
@@ -87,6 +92,22 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	ln := s.listener
 	s.background(background, "gateway", func(context.Context) error { return s.gateway.Serve(ln) })
 	return nil
+}
+
+// signer returns the key by which a role signs, nil on a NATS server without accounts.
+func (s *System) signer(role string) (ed25519.PrivateKey, error) {
+	creds := s.cfg.NATSCreds
+	if s.embedded != nil {
+		creds = s.embedded.Creds(role)
+	}
+	if creds == "" {
+		return nil, nil
+	}
+	own, err := natsconf.ReadIdentity(creds, role)
+	if err != nil {
+		return nil, err
+	}
+	return own.Sign, nil
 }
 
 // openRevocations opens the list of what access tokens are no longer good. A gateway that loses it is not ready.

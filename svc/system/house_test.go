@@ -112,6 +112,7 @@ var largePackages = map[string]int{
 	"svc/user":         25, // a file for each way to prove who one is, and to lose that again
 
 	"svc/system/command": 18, // a file for each command
+	"natsconf":           16, // the servers, and a file for each kind of member that connects to them
 }
 
 // What a reader can expect of every file.

@@ -206,8 +206,16 @@ func replays() natsconf.Grant {
 
 // reserved are the subjects on which the parts of the system talk to each other, and that no stream keeps.
 func reserved() []string {
-	return []string{"api.>", "$SRV.>", live.Subjects, coherence.Subjects, observe.MetricsSubject, api.AnalyticsPeers,
-		BackupSubject}
+	return []string{
+		"api.>",
+		api.ExternalPrefix + ">",
+		"$SRV.>",
+		live.Subjects,
+		coherence.Subjects,
+		observe.MetricsSubject,
+		api.AnalyticsPeers,
+		BackupSubject,
+	}
 }
 
 // operator lets an operator with the nats tool change live settings, and look on.
@@ -265,7 +273,7 @@ func Roles() []natsconf.Role {
 			natsconf.SubscribeTo(observe.MetricsSubject, BackupSubject)),
 		natsconf.NewRole(
 			roleGateway,
-			natsconf.Announce(roleGateway),
+			natsconf.Announce(roleGateway), natsconf.PublishTo("$SRV.INFO.*", api.ExternalPrefix+">"),
 			natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)),
 			calls(roleGateway),
 			natsconf.ReadKV(revocation.Bucket),

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
@@ -23,6 +21,8 @@ import (
 type authCommand struct {
 	Init  authInit  `cmd:"" help:"Write keys, accounts and credentials, and the configuration of outside servers."`
 	Venue authVenue `cmd:"" help:"Write the credentials of a venue's computer, or end those that it has."`
+
+	Service authService `cmd:"" help:"Write the credentials of a third-party service, or end those that it has."`
 
 	Rotate   authRotate   `cmd:"" help:"Make the next key that signs access tokens or tickets. What earlier ones have signed stays good."`
 	Withdraw authWithdraw `cmd:"" help:"End a signing key that was stolen, at once: what it has signed is good no more."`
@@ -154,24 +154,6 @@ func (c authVenue) write(ctx context.Context, venue *natsconf.Venue, good bool) 
 	}
 	_, err = f.Write(creds)
 	return errors.Join(err, f.Close())
-}
-
-// push tells the running servers, as the system account may.
-func (c authVenue) push(ctx context.Context, venue *natsconf.Venue) error {
-	ctx, cancel := context.WithTimeout(ctx, dialWithin)
-	defer cancel()
-	url := c.natsURL()
-	options := []nats.Option{nats.Name("starlight auth"), nats.Timeout(dialWithin),
-		nats.UserCredentials(filepath.Join(c.Data, "creds", "sys.creds"))}
-	if c.NATSCA != "" {
-		options = append(options, nats.RootCAs(c.NATSCA))
-	}
-	nc, err := nats.Connect(url, options...)
-	if err != nil {
-		return fmt.Errorf("no server answers at %s: %w", url, err)
-	}
-	defer nc.Close()
-	return venue.Push(ctx, nc)
 }
 
 type venueCommand struct {
