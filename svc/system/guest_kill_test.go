@@ -1,0 +1,109 @@
+package system_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// An order without an account, and its way into an account, with the process killed before and after every commit. A
+// client that asks again under its key has one order and the token that opens it; what an account has taken over is its
+// own with its payment, and the token of the order opens nothing.
+func TestGuestAtEveryStep(t *testing.T) {
+	t.Parallel()
+	s := startMortal(t, "")
+	s.unlimited(s.admin)
+	for _, key := range []string{api.RateGuests.Key(), api.MaxGuestOrders.Key(), api.MaxGuestsPerAddress.Key()} {
+		s.set(s.admin, key, "0")
+	}
+	free, priced := s.concert(s.admin, 1000, 0), s.concert(s.admin, 1000, 1500)
+	const email = "robin@example.org"
+	u, robin := s.join(email)
+	s.confirmByMail(filepath.Join(s.cfg.Data, "outbox"), email)
+	order := func(event api.Event, key string, made *api.CreatedOrder) error {
+		req := seats(event, 2)
+		req.Email = email
+		got, err := s.send("POST", "/v1/orders", "", req, "Idempotency-Key", key)
+		if err == nil {
+			err = got.is(201, "")
+		}
+		if err == nil {
+			err = got.decode(made)
+		}
+		return err
+	}
+	reads := func(path, token, text string, status int) error {
+		got, err := s.send("GET", path, token, nil)
+		if err == nil {
+			err = got.is(status, text)
+		}
+		return err
+	}
+	// walk kills at one commit after the other until nothing dies any more.
+	walk := func(what string, least int, at func(n, point int) bool) int {
+		t.Helper()
+		n, deaths := 0, 0
+		for step, alive := 1, 0; alive < 2; step++ {
+			for _, point := range []int{-step, step} {
+				if n++; at(n, point) {
+					deaths, alive = deaths+1, 0
+				} else {
+					alive++
+				}
+			}
+		}
+		t.Logf("%s was killed at %d moments", what, deaths)
+		if deaths < least {
+			t.Errorf("%s has more steps", what)
+		}
+		return n
+	}
+	orders := walk("an order", 1, func(n, point int) bool {
+		var made api.CreatedOrder
+		key := fmt.Sprintf("order-of-a-guest-%d", n)
+		died := s.survive("ticketing", point, func() error { return order(free, key, &made) }, func() error {
+			return reads("/v1/orders/"+made.ID.String(), made.AccessToken, `"status":"paid"`, 200)
+		})
+		var again api.CreatedOrder
+		if err := order(free, key, &again); err != nil || again.ID != made.ID || again.AccessToken != made.AccessToken {
+			t.Errorf("once more under its key: %+v, %v", again, err)
+		}
+		return died
+	})
+	testkit.Eventually(t, 60*time.Second, func() error { // an order may be paid a moment before its seats are
+		if got := s.left(free); got.Sold != 2*orders || got.Held != 0 {
+			return fmt.Errorf("%d orders have %+v", orders, got)
+		}
+		return nil
+	})
+	walk("a claim", 2, func(n, point int) bool {
+		var made api.CreatedOrder
+		if err := order(priced, fmt.Sprintf("claimed-order-of-a-guest-%d", n), &made); err != nil {
+			t.Fatal(err)
+		}
+		s.pay(made.AccessToken, made.Order)
+		path := "/v1/orders/" + made.ID.String()
+		payment := "/v1/payments/" + call[api.Order](s.site, 200, "GET", path, made.AccessToken, nil).PaymentID.String()
+		claim := func() error {
+			got, err := s.send("POST", "/v1/me/orders/claims", robin, nil)
+			if err == nil {
+				err = got.is(200, "")
+			}
+			return err
+		}
+		return s.survive("ticketing payment", point, claim, func() error {
+			if err := reads(path, robin, `"user_id":"`+u.ID.String()+`"`, 200); err != nil {
+				return err
+			}
+			if err := reads(payment, robin, `"user_id":"`+u.ID.String()+`"`, 200); err != nil {
+				return err
+			}
+			return reads(path, made.AccessToken, "", 401)
+		})
+	})
+	mustAudit(t, s.cfg, ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds")))
+}
