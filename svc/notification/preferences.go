@@ -2,9 +2,7 @@ package notification
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -144,8 +143,7 @@ func (s *Service) blockAddress(ctx context.Context, user ids.User, address, reas
 }
 
 func hashed(address string) string {
-	sum := sha256.Sum256([]byte(strings.ToLower(address)))
-	return hex.EncodeToString(sum[:])
+	return opaque.Hash(strings.ToLower(address))
 }
 
 // exportChoices returns the preferences of a person, and the devices.

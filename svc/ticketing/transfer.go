@@ -3,8 +3,6 @@ package ticketing
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"strings"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -63,11 +62,6 @@ func (r offerRow) event(outcome string, now time.Time) api.OfferEvent {
 }
 
 func emailKey(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
-
-func hashToken(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
-}
 
 func offerOver() error { return fault.New(fault.Expired, "this offer is used, taken back or over") }
 
@@ -247,7 +241,7 @@ func (s *Service) mintOffer(ctx context.Context, req *api.MintOffer) (*api.Minte
 	var offer offerRow
 	err := s.db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		err := tx.NewRaw(`UPDATE ticket_offers SET token_hash = ? WHERE id = ? AND status = ? AND expires_at > ?
-			RETURNING *`, hashToken(token), req.OfferID, offerOpen, s.now()).Scan(ctx, &offer)
+			RETURNING *`, opaque.Hash(token), req.OfferID, offerOpen, s.now()).Scan(ctx, &offer)
 		return store.OrNotFound(err, "there is no such offer")
 	})
 	if err != nil {
@@ -263,7 +257,7 @@ func (s *Service) offerByToken(ctx context.Context, token string) (offer offerRo
 	if err := check.Err(); err != nil {
 		return offer, err
 	}
-	err = s.db.Read().NewRaw("SELECT * FROM ticket_offers WHERE token_hash = ?", hashToken(token)).Scan(ctx, &offer)
+	err = s.db.Read().NewRaw("SELECT * FROM ticket_offers WHERE token_hash = ?", opaque.Hash(token)).Scan(ctx, &offer)
 	if err = store.OrNotFound(err, "there is no such token"); fault.Is(err, fault.NotFound) {
 		err = offerOver()
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -38,7 +39,7 @@ func (s *Service) confirm(ctx context.Context, row userRow, field, password stri
 		return proof{}, err
 	}
 	// Not those of the account: who guesses elsewhere does not slow down the owner, who is signed in.
-	a := attempt{account: hashText("session " + rpc.Caller(ctx).Session.String())}
+	a := attempt{account: opaque.Hash("session " + rpc.Caller(ctx).Session.String())}
 	return s.prove(ctx, a, passage{class: hashing.Login}, password,
 		func(ctx context.Context) (userRow, error) { return s.byID(ctx, row.ID) })
 }

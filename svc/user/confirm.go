@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -153,7 +154,7 @@ func (s *Service) mintConfirmation(ctx context.Context, req *api.MintConfirmatio
 		return nil, fault.New(fault.NotFound, gone)
 	}
 	now := s.now()
-	secret, hash := newSecret(confirmationPrefix)
+	secret, hash := opaque.New(confirmationPrefix)
 	var c confirmationRow
 	var row userRow
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -270,12 +271,12 @@ func errUsedConfirmation() error {
 // openConfirmation returns the request whose token this is and that can still be used.
 func (s *Service) openConfirmation(ctx context.Context, secret string) (c confirmationRow, err error) {
 	var check fault.Check
-	check.Field(isSecret(confirmationPrefix, secret), "token", "is not one that was mailed")
+	check.Field(opaque.Is(confirmationPrefix, secret), "token", "is not one that was mailed")
 	if err := check.Err(); err != nil {
 		return c, err
 	}
 	err = s.db.Read().NewRaw("SELECT * FROM email_confirmations WHERE token_hash = ? AND NOT ended",
-		hashText(secret)).Scan(ctx, &c)
+		opaque.Hash(secret)).Scan(ctx, &c)
 	if err = store.OrNotFound(err, "there is no such token"); fault.Is(err, fault.NotFound) ||
 		err == nil && !s.now().Before(c.TokenUntil) {
 		return c, errUsedConfirmation()

@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -26,12 +27,12 @@ const (
 
 // knownDevice returns the hash of a device's token if a login to the account has given it out, and "" if not.
 func (s *Service) knownDevice(ctx context.Context, account address, secret string) (string, error) {
-	if !isSecret(devicePrefix, secret) {
+	if !opaque.Is(devicePrefix, secret) {
 		return "", nil
 	}
 	var hash string
 	err := s.db.Read().NewRaw(`SELECT d.hash FROM devices AS d JOIN users AS u ON u.id = d.user_id
-		WHERE d.hash = ? AND u.email_key = ? AND d.last_used_at > ?`, hashText(secret), account.key,
+		WHERE d.hash = ? AND u.email_key = ? AND d.last_used_at > ?`, opaque.Hash(secret), account.key,
 		s.now().Add(-deviceTTL)).Scan(ctx, &hash)
 	if err = store.OrNotFound(err, "there is no such device"); fault.Is(err, fault.NotFound) {
 		return "", nil

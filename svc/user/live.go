@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -23,7 +24,7 @@ func (s *Service) issueTicket(ctx context.Context, _ *rpc.None) (*api.LiveTicket
 	if _, err := s.current(ctx); err != nil {
 		return nil, err
 	}
-	secret, hash := newSecret(ticketPrefix)
+	secret, hash := opaque.New(ticketPrefix)
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO live_tickets (hash, session_id, expires_at) VALUES (?, ?, ?)",
 			hash, rpc.Caller(ctx).Session, s.now().Add(ticketTTL))
@@ -39,7 +40,7 @@ func (s *Service) issueTicket(ctx context.Context, _ *rpc.None) (*api.LiveTicket
 // any number of instances, one finds it.
 func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LivePass, error) {
 	wrong := fault.New(fault.Unauthenticated, "the ticket is not valid; each is good once, for a minute")
-	if !isSecret(ticketPrefix, req.Ticket) {
+	if !opaque.Is(ticketPrefix, req.Ticket) {
 		return nil, wrong
 	}
 	now := s.now()
@@ -49,7 +50,7 @@ func (s *Service) useTicket(ctx context.Context, req *api.UseTicket) (*api.LiveP
 	}
 	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		return tx.NewRaw("DELETE FROM live_tickets WHERE hash = ? RETURNING session_id, expires_at",
-			hashText(req.Ticket)).Scan(ctx, &ticket)
+			opaque.Hash(req.Ticket)).Scan(ctx, &ticket)
 	})
 	if fault.Is(store.OrNotFound(err, "no ticket"), fault.NotFound) || err == nil && !now.Before(ticket.ExpiresAt) {
 		return nil, wrong

@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/phone"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -49,7 +50,7 @@ type phoneRow struct {
 	RequestedAt time.Time `bun:"requested_at"`
 }
 
-func (r phoneRow) hash(code string) string { return hashText(r.ID.String() + " " + code) }
+func (r phoneRow) hash(code string) string { return opaque.Hash(r.ID.String() + " " + code) }
 
 // requestPhone has a code sent to the number of the caller.
 func (s *Service) requestPhone(ctx context.Context, _ *rpc.None) (*rpc.None, error) {

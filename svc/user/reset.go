@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -44,7 +45,7 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 		return nil, err
 	}
 	now := s.now()
-	reset := resetRow{ID: ids.New[resetKind](now), Address: hashText(account.key), UserID: row.ID, RequestedAt: now}
+	reset := resetRow{ID: ids.New[resetKind](now), Address: opaque.Hash(account.key), UserID: row.ID, RequestedAt: now}
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := s.exclusively(ctx, tx, "resets "+reset.Address); err != nil {
 			return err
@@ -96,7 +97,7 @@ func (s *Service) mintReset(ctx context.Context, req *api.MintReset) (*api.Minte
 		return nil, fault.New(fault.NotFound, gone)
 	}
 	now := s.now()
-	secret, hash := newSecret(resetPrefix)
+	secret, hash := opaque.New(resetPrefix)
 	var row userRow
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var reset resetRow
@@ -155,7 +156,8 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 		if err := clearFailures(ctx, tx, newAttempt(ctx, row.address()).account); err != nil {
 			return nil, err
 		}
-		if reset.Address == hashText(row.EmailKey) && !row.EmailVerified { // who reads the mail has proven the address
+		// who reads the mail has proven the address
+		if reset.Address == opaque.Hash(row.EmailKey) && !row.EmailVerified {
 			row.EmailVerified = true
 			if err := saveUser(ctx, tx, &row, s.now()); err != nil {
 				return nil, err
@@ -176,11 +178,12 @@ func errUsedReset() error {
 func (s *Service) openReset(ctx context.Context, secret string) (resetRow, error) {
 	var reset resetRow
 	var check fault.Check
-	check.Field(isSecret(resetPrefix, secret), "token", "is not one that was mailed")
+	check.Field(opaque.Is(resetPrefix, secret), "token", "is not one that was mailed")
 	if err := check.Err(); err != nil {
 		return reset, err
 	}
-	err := s.db.Read().NewRaw("SELECT * FROM password_resets WHERE token_hash = ?", hashText(secret)).Scan(ctx, &reset)
+	err := s.db.Read().NewRaw("SELECT * FROM password_resets WHERE token_hash = ?", opaque.Hash(secret)).
+		Scan(ctx, &reset)
 	if err = store.OrNotFound(err, "there is no such password reset"); fault.Is(err, fault.NotFound) {
 		return reset, errUsedReset()
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -42,7 +43,7 @@ type challengeRow struct {
 // newChallenge returns what a person whose password was right is asked to go on with, from the same network, and the
 // same device if it is known.
 func (s *Service) newChallenge(ctx context.Context, id ids.User, device string) (challengeRow, string) {
-	secret, hash := newSecret(challengePrefix)
+	secret, hash := opaque.New(challengePrefix)
 	return challengeRow{Hash: hash, UserID: id, DeviceHash: device, Network: network(rpc.From(ctx).Address),
 		ExpiresAt: s.now().Add(challengeTTL)}, secret
 }
@@ -64,10 +65,10 @@ func errLoginOver() error {
 
 // openChallenge returns the login of a challenge that can go on from this network.
 func (s *Service) openChallenge(ctx context.Context, q bun.IDB, secret string) (row challengeRow, err error) {
-	if !isSecret(challengePrefix, secret) {
+	if !opaque.Is(challengePrefix, secret) {
 		return row, errLoginOver()
 	}
-	err = q.NewRaw("SELECT * FROM login_challenges WHERE hash = ?", hashText(secret)).Scan(ctx, &row)
+	err = q.NewRaw("SELECT * FROM login_challenges WHERE hash = ?", opaque.Hash(secret)).Scan(ctx, &row)
 	if err = store.OrNotFound(err, "there is no such login"); err != nil && !fault.Is(err, fault.NotFound) {
 		return row, err
 	}
@@ -80,7 +81,7 @@ func (s *Service) openChallenge(ctx context.Context, q bun.IDB, secret string) (
 // challenge returns the login that a request goes on with.
 func (s *Service) challenge(ctx context.Context, q bun.IDB, req *api.SecondStep) (challengeRow, error) {
 	row, err := s.openChallenge(ctx, q, req.Challenge)
-	if err == nil && row.DeviceHash != "" && row.DeviceHash != hashText(req.DeviceToken) {
+	if err == nil && row.DeviceHash != "" && row.DeviceHash != opaque.Hash(req.DeviceToken) {
 		err = errLoginOver()
 	}
 	return row, err
@@ -186,9 +187,9 @@ func (s *Service) tellRecovery(ctx context.Context, tx bun.Tx, id ids.User) erro
 
 // factorAttempt is an attempt to give a second factor of a person.
 func factorAttempt(ctx context.Context, id ids.User) attempt {
-	a := attempt{account: hashText("factor " + id.String())}
+	a := attempt{account: opaque.Hash("factor " + id.String())}
 	if client := network(rpc.From(ctx).Address); client != "" {
-		a.address = hashText("address " + client)
+		a.address = opaque.Hash("address " + client)
 	}
 	return a
 }

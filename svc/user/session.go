@@ -2,10 +2,8 @@ package user
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -13,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/token"
@@ -140,7 +139,7 @@ func (s *Service) login(ctx context.Context, req *api.Login) (*api.SignIn, error
 	}
 	a := newAttempt(ctx, account)
 	if device != "" {
-		a = attempt{account: hashText("device " + device)}
+		a = attempt{account: opaque.Hash("device " + device)}
 	}
 	p, err := s.prove(ctx, a, passage{hashing.Login, "login", req.Answer}, req.Password,
 		func(ctx context.Context) (userRow, error) { return s.byAddress(ctx, account) })
@@ -201,13 +200,13 @@ type arrival struct {
 // arrive makes a session of a person, on the device of this hash, or on a new one if it is "".
 func (s *Service) arrive(ctx context.Context, user ids.User, deviceToken, device, client string) arrival {
 	if device == "" {
-		deviceToken, device = newSecret(devicePrefix)
+		deviceToken, device = opaque.New(devicePrefix)
 	}
 	now := s.now()
 	a := arrival{deviceToken: deviceToken, session: sessionRow{ID: ids.New[ids.SessionKind](now), UserID: user,
 		CreatedAt: now, LastUsedAt: now, ProvenAt: now, Device: deviceName(client), Address: rpc.From(ctx).Address,
 		DeviceHash: device, ExpiresAt: s.endOf(now, now)}}
-	a.refresh, a.refreshHash = newSecret(refreshPrefix)
+	a.refresh, a.refreshHash = opaque.New(refreshPrefix)
 	return a
 }
 
@@ -232,17 +231,17 @@ func (s *Service) admitted(row *userRow, a arrival) (*api.Tokens, error) {
 // refresh rotates a token. Of several requests with the same token one wins; each of the others meets a used token,
 // takes it for stolen, and ends the session, the winner's new token included.
 func (s *Service) refresh(ctx context.Context, req *api.Refresh) (*api.Tokens, error) {
-	if !isSecret(refreshPrefix, req.RefreshToken) {
+	if !opaque.Is(refreshPrefix, req.RefreshToken) {
 		return nil, errRefresh()
 	}
 	now := s.now()
-	secret, hash := newSecret(refreshPrefix)
+	secret, hash := opaque.New(refreshPrefix)
 	var row userRow
 	var old refreshRow
 	var reused bool
 	err := s.revoking(ctx, func(ctx context.Context, tx bun.Tx) (_ []revocation.Fact, err error) {
 		reused = false
-		presented := hashText(req.RefreshToken)
+		presented := opaque.Hash(req.RefreshToken)
 		if old, err = refreshByHash(ctx, tx, presented); err != nil {
 			return nil, err
 		}
@@ -369,24 +368,4 @@ func (s *Service) publicKeys(context.Context, *rpc.None) (*api.KeySet, error) {
 const (
 	refreshPrefix = "rt_"
 	resetPrefix   = "pr_"
-	secretSize    = 32
 )
-
-// newSecret returns a random secret and its hash, which is all that is stored. 256 bits cannot be guessed, so the hash
-// needs no salt and no work.
-func newSecret(prefix string) (secret, hash string) {
-	raw := make([]byte, secretSize)
-	rand.Read(raw) // never fails, by its documentation
-	secret = prefix + base64.RawURLEncoding.EncodeToString(raw)
-	return secret, hashText(secret)
-}
-
-// isSecret reports whether s has the form that newSecret gives.
-func isSecret(prefix, s string) bool {
-	body, ok := strings.CutPrefix(s, prefix)
-	if !ok || len(body) != base64.RawURLEncoding.EncodedLen(secretSize) {
-		return false
-	}
-	_, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	return err == nil
-}

@@ -2,8 +2,6 @@ package user
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"net/netip"
 	"time"
 
@@ -12,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -53,9 +52,9 @@ type attempt struct {
 }
 
 func newAttempt(ctx context.Context, account address) attempt {
-	a := attempt{account: hashText("account " + account.key)}
+	a := attempt{account: opaque.Hash("account " + account.key)}
 	if client := network(rpc.From(ctx).Address); client != "" {
-		a.address = hashText("address " + client)
+		a.address = opaque.Hash("address " + client)
 	}
 	return a
 }
@@ -75,11 +74,6 @@ func network(s string) string {
 		return ""
 	}
 	return prefix.String()
-}
-
-func hashText(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
 }
 
 type failureRow struct {

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -48,8 +49,8 @@ func (s *Service) pair(ctx context.Context, req *api.PairRequest) (*api.PairedDe
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	secret, hash := newSecret()
-	row, err := s.passes.pair(ctx, hashOf(code), hash, store.Time(s.now()))
+	secret, hash := opaque.New(line.PassPrefix)
+	row, err := s.passes.pair(ctx, opaque.Hash(code), hash, store.Time(s.now()))
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +99,7 @@ func (s *Service) scanHere(ctx context.Context, req *line.Device) (*api.Admissio
 	if err := s.edges.check(ctx, req.Session); err != nil {
 		return nil, err
 	}
-	row, err := s.passes.find(ctx, req.EventID, hashOf(req.Secret))
+	row, err := s.passes.find(ctx, req.EventID, opaque.Hash(req.Secret))
 	if err != nil {
 		return nil, err
 	}

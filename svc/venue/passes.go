@@ -2,9 +2,6 @@ package venue
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"time"
 
@@ -15,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -46,20 +44,6 @@ func (r passRow) pass() api.Pass {
 		CreatedAt: r.CreatedAt.UTC()}
 }
 
-// newSecret returns a random secret and its hash, which is all that is stored. 256 bits cannot be guessed, so the hash
-// needs no salt and no work.
-func newSecret() (secret, hash string) {
-	raw := make([]byte, 32)
-	rand.Read(raw) // never fails, by its documentation
-	secret = line.PassPrefix + base64.RawURLEncoding.EncodeToString(raw)
-	return secret, hashOf(secret)
-}
-
-func hashOf(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return hex.EncodeToString(sum[:])
-}
-
 func (s *Service) createPass(ctx context.Context, req *api.NewPass) (*api.NewPassSecret, error) {
 	if err := s.requireManager(ctx, req.EventID); err != nil {
 		return nil, err
@@ -72,13 +56,14 @@ func (s *Service) createPass(ctx context.Context, req *api.NewPass) (*api.NewPas
 		return nil, err
 	}
 	now := store.Time(s.now())
-	secret, hash := newSecret()
+	secret, hash := opaque.New(line.PassPrefix)
 	pairing, err := s.newPairing(now)
 	if err != nil {
 		return nil, err
 	}
 	row := passRow{ID: ids.New[ids.PassKind](now), EventID: req.EventID, Name: name, Gate: gate, Hash: hash,
-		CreatedBy: rpc.Caller(ctx).User, CreatedAt: now, CodeHash: hashOf(pairing.Code), CodeUntil: &pairing.ExpiresAt}
+		CreatedBy: rpc.Caller(ctx).User, CreatedAt: now, CodeHash: opaque.Hash(pairing.Code),
+		CodeUntil: &pairing.ExpiresAt}
 	if err := s.passes.insert(ctx, row); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package organizer
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -58,8 +58,7 @@ func newSecret(id ids.Key) (secret, hash string) {
 	random := make([]byte, 32)
 	rand.Read(random) // never fails, by its documentation
 	secret = api.KeyPrefix + strings.TrimPrefix(id.String(), "key_") + "_" + hex.EncodeToString(random)
-	sum := sha256.Sum256([]byte(secret))
-	return secret, hex.EncodeToString(sum[:])
+	return secret, opaque.Hash(secret)
 }
 
 func (s *Organizers) createKey(ctx context.Context, req *api.NewAPIKey) (*api.APIKeySecret, error) {

@@ -9,7 +9,6 @@ package guests
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"log/slog"
@@ -23,6 +22,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/keyring"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -145,11 +145,6 @@ func (g *Guests) TokenFor(scope, key, hash string) string {
 	return api.OrderTokenPrefix + base32.StdEncoding.EncodeToString(sum)[:tokenLength]
 }
 
-func hashed(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
-}
-
 // Order is an order of a guest that is being written.
 type Order struct {
 	Guest Row
@@ -166,7 +161,7 @@ func Write(ctx context.Context, tx bun.Tx, in []Order) ([]stream.Message, error)
 	messages := make([]stream.Message, len(in))
 	for i, n := range in {
 		rows[i] = n.Guest
-		tokens[i] = tokenRow{Hash: hashed(n.Token), OrderID: n.Guest.OrderID, CreatedAt: n.Guest.CreatedAt}
+		tokens[i] = tokenRow{Hash: opaque.Hash(n.Token), OrderID: n.Guest.OrderID, CreatedAt: n.Guest.CreatedAt}
 		event := n.Guest.event(n.Guest.CreatedAt)
 		event.Free = n.Free
 		messages[i] = stream.Message{Subject: api.GuestHasOrdered.Subject, Payload: event}

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/opaque"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -50,7 +51,7 @@ func (g *Guests) check(ctx context.Context, req *api.CheckToken) (*api.GuestPass
 	}
 	err := store.Select(ctx, g.DB.Read(), &found, `SELECT g.user_id, g.order_id, t.mailed, g.confirmed_at
 		FROM order_tokens AS t JOIN guests AS g ON g.order_id = t.order_id
-		WHERE t.hash = ? AND g.claimed_by = '' AND g.email <> ''`, hashed(req.Token))
+		WHERE t.hash = ? AND g.claimed_by = '' AND g.email <> ''`, opaque.Hash(req.Token))
 	switch {
 	case err != nil:
 		return nil, err
@@ -61,7 +62,7 @@ func (g *Guests) check(ctx context.Context, req *api.CheckToken) (*api.GuestPass
 	if !found[0].Mailed || found[0].ConfirmedAt != nil {
 		return pass, nil
 	}
-	return pass, g.confirm(ctx, found[0].OrderID, hashed(req.Token))
+	return pass, g.confirm(ctx, found[0].OrderID, opaque.Hash(req.Token))
 }
 
 // confirm notes that the guest of an order reads what is mailed, as a token shows that is still good.
@@ -94,7 +95,7 @@ func (g *Guests) mint(ctx context.Context, req *api.MintLink) (*api.MintedLink, 
 		if r, err = lock(ctx, g.DB, tx, api.OrderOfGuest(req.UserID)); err != nil {
 			return err
 		}
-		return addToken(ctx, tx, tokenRow{Hash: hashed(token), OrderID: r.OrderID, Mailed: true, CreatedAt: now})
+		return addToken(ctx, tx, tokenRow{Hash: opaque.Hash(token), OrderID: r.OrderID, Mailed: true, CreatedAt: now})
 	})
 	if err != nil {
 		return nil, err
@@ -126,7 +127,7 @@ func (g *Guests) renew(ctx context.Context, req *api.OrderRef) (*api.OrderAccess
 		if err := endTokens(ctx, tx, r.OrderID, false); err != nil {
 			return err
 		}
-		return addToken(ctx, tx, tokenRow{Hash: hashed(token), OrderID: r.OrderID, CreatedAt: now})
+		return addToken(ctx, tx, tokenRow{Hash: opaque.Hash(token), OrderID: r.OrderID, CreatedAt: now})
 	})
 	if err != nil {
 		return nil, err
