@@ -19,6 +19,14 @@ import (
 // local is how a browser writes a time without its zone.
 const local = "2006-01-02T15:04"
 
+// asLocal returns a time as a browser takes it for a field, or "" for what is none.
+func asLocal(text string) string {
+	if _, err := time.Parse(local, text); err != nil {
+		return ""
+	}
+	return text
+}
+
 // eventForm is what an organizer writes of an event, as it was written.
 type eventForm struct {
 	Name, Description, Category     string
@@ -113,6 +121,7 @@ func (s *Site) editor(v *visit, id ids.Event, f eventForm, failed error) error {
 	if v.access == "" {
 		return fault.New(fault.Unauthenticated, "sign in first")
 	}
+	f.Starts, f.Ends = asLocal(f.Starts), asLocal(f.Ends)
 	data := map[string]any{"ID": id.String(), "Form": f, "Categories": categories(), "Countries": countries(v.lang),
 		"Zones": zoneNames()}
 	if failed != nil {

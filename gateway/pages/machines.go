@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"net/url"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -20,8 +21,12 @@ func (s *Site) webhooksAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
+	at := v.form("url")
+	if u, err := url.Parse(at); err != nil || !u.IsAbs() { // no browser takes it for a field of this kind
+		at = ""
+	}
 	return v.showOrganizer("webhooks", m, failed, map[string]any{"Hooks": list.Items, "Topics": api.HookTopics(),
-		"URL": v.form("url"), "Name": v.form("name")})
+		"URL": at, "Name": v.form("name")})
 }
 
 // ticked returns which of some words are ticked in a form, under names that begin with a prefix.

@@ -92,6 +92,7 @@ func (s *Site) codesAgain(v *visit, failed error) error {
 			form[name] = ""
 		}
 	}
+	form["until"] = asLocal(form["until"])
 	data := map[string]any{"Event": e, "Codes": rows, "Next": list.NextCursor, "Q": v.query("q"),
 		"Batch": v.query("batch"), "Form": form, "Currency": currencyOf(e), "Key": rand.Text()}
 	if failed != nil {

@@ -25,6 +25,13 @@ import (
 
 const axeVersion = "4.10.3"
 
+// weigh counts what the browser has got for a page, compressed and without pictures. heaviest bounds it, in bytes.
+const (
+	weigh = `performance.getEntriesByType("navigation").concat(performance.getEntriesByType("resource").filter(e => e.initiatorType != "img")).
+		reduce((sum, e) => sum + e.encodedBodySize, 0)`
+	heaviest = 60_000
+)
+
 // chromium is a real browser, which finds every complaint of its console, and everything that it could not load.
 type chromium struct {
 	t    *testing.T
@@ -148,6 +155,9 @@ func (c *chromium) look(name string) {
 				return err
 			}), chromedp.WaitReady("main"), chromedp.Evaluate[chromedp.Void](c.axe))
 			wider := value[bool](c, `document.documentElement.scrollWidth > innerWidth`)
+			if weight := value[int](c, weigh); weight > heaviest {
+				c.t.Errorf("%s has %d bytes, without pictures", name, weight)
+			}
 			violations := value[[]string](c, `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " +
 				v.nodes.map(n => n.html.slice(0, 150) + " " + n.any.map(a => a.message).join("; ")).join(" | ")))`)
 			if wider {

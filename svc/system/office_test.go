@@ -109,6 +109,7 @@ func TestOffice(t *testing.T) {
 	b.send(draft.at+"/cancellation", "reason", "rain").must(t, 400, "tick that you are sure")
 	b.send(draft.at+"/cancellation", "reason", "rain", "sure", "yes").must(t, 200, "Cancelled")
 	buyer.get(held.at).must(t, 200)
+	s.validate()
 }
 
 // Administrators see what runs, and change settings after they have proven who they are. Others see nothing of it.
@@ -137,4 +138,5 @@ func TestAdministrationInTheBrowser(t *testing.T) {
 	set("forever").must(t, 400, "That did not work.")
 	admin.send("/admin/settings", "key", "ticketing.hold_ttl", "do", "default").must(t, 200)
 	admin.get("/admin/audit-log").must(t, 200, "ticketing.hold_ttl")
+	s.validate()
 }

@@ -160,4 +160,5 @@ func TestOfficeOfAnOrganizer(t *testing.T) {
 		t.Errorf("the filter lets through %s", p.text)
 	}
 	b.get(org+"/audit-log.csv").must(t, 200, "event.create_api_key")
+	s.validate()
 }

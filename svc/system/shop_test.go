@@ -21,6 +21,7 @@ import (
 type browser struct {
 	t      *testing.T
 	site   string
+	seen   *seenPages
 	client *http.Client
 }
 
@@ -30,7 +31,7 @@ func (s *site) browser() *browser {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return &browser{s.t, s.url, &http.Client{Jar: jar, Timeout: 30 * time.Second}}
+	return &browser{s.t, s.url, s.seen, &http.Client{Jar: jar, Timeout: 30 * time.Second}}
 }
 
 // page is what a browser shows.
@@ -67,6 +68,7 @@ func (b *browser) do(method, path string, form url.Values, headers ...string) pa
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.seen.add(string(text))
 	return page{resp.Request.URL.RequestURI(), resp.StatusCode, resp.Header, string(text)}
 }
 
@@ -192,6 +194,7 @@ func TestShop(t *testing.T) {
 	}
 	b.send("/sign-in", "email", "ada@example.org", "password", "wrong wrong wrong").must(t, 401, "That did not work.")
 	b.send("/sign-in", "email", "ada@example.org", "password", password, "next", "/account").must(t, 200, "Hello, Ada")
+	s.validate()
 }
 
 // A purchase without an account, with a code: the browser that made the order sees it, and so does who has the mailed link.
@@ -233,6 +236,7 @@ func TestShopForGuests(t *testing.T) {
 	}
 	other.get(code).must(t, 200)
 	other.get("/account").must(t, 200, "You have no tickets yet.")
+	s.validate()
 }
 
 // Who asks for a page at the same time as others shares it, and still sees everything that was acknowledged before. What

@@ -40,6 +40,7 @@ type site struct {
 	t       *testing.T
 	url     string
 	timeout time.Duration // of a request; 0 means none
+	seen    *seenPages
 }
 
 // config is a system of its own on free ports.
@@ -59,7 +60,7 @@ func start(t *testing.T, cfg system.Config) (*site, *system.System, func()) {
 	var once sync.Once
 	stop := func() { once.Do(func() { closeSystem(t, s) }) }
 	t.Cleanup(stop)
-	return &site{t: t, url: s.URL()}, s, stop
+	return &site{t: t, url: s.URL(), seen: &seenPages{}}, s, stop
 }
 
 // denials fails a test for each line of a log that tells of a permission that is missing, or says something twice.
