@@ -62,10 +62,10 @@ func Serve(service string, callers ...string) Grant {
 	return g
 }
 
-// Announce lets a role that serves nothing over NATS answer on nats micro who it is and how it does.
+// Announce lets a role that serves nothing over NATS answer on nats micro who it is and how it does, to those whose
+// inbox is no other's: not to the nats tool.
 func Announce(name string) Grant {
 	g := Grant{Subscribe: microSubjects(name)}
-	g.Publish = append(g.Publish, "_INBOX.>")
 	for _, asking := range []string{roleDiscovery, roleOps, roleAdmin} {
 		g.Publish = append(g.Publish, InboxPrefix(asking)+".>")
 	}

@@ -23,12 +23,15 @@ type Announcement struct {
 	Metadata                   map[string]string  // for listings: instance, zone
 	Serves                     func() []Announced // asked with each INFO and STATS; nil: nothing
 	Log                        *slog.Logger
+
+	// Answers reports whether a question with this inbox may be answered; nil: all may.
+	Answers func(inbox string) bool
 }
 
 // Announce answers PING, INFO and STATS of the micro protocol for such a member, until the returned function is called.
 // It returns once the NATS server knows.
 func Announce(ctx context.Context, nc *nats.Conn, a Announcement) (stop func() error, err error) {
-	s := &microService{nc: nc, description: a.Description, announced: a.Serves,
+	s := &microService{nc: nc, description: a.Description, announced: a.Serves, answers: a.Answers,
 		id: micro.ServiceIdentity{Name: a.Name, Version: a.Version, Metadata: a.Metadata},
 		log: func(subject string, err error) {
 			a.Log.Warn("a request for information about this member was not answered", "subject", subject,

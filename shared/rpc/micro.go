@@ -21,7 +21,8 @@ type microService struct {
 	description string
 	started     time.Time
 	bindings    []*binding
-	announced   func() []Announced // what is served in another way than over NATS; nil: nothing
+	announced   func() []Announced      // what is served in another way than over NATS; nil: nothing
+	answers     func(inbox string) bool // see Announcement; nil: all
 	log         func(subject string, err error)
 	subs        []*nats.Subscription
 }
@@ -58,6 +59,9 @@ func (s *microService) answer(verb micro.Verb, name, id string, content func() a
 		return err
 	}
 	sub, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
+		if s.answers != nil && !s.answers(m.Reply) {
+			return
+		}
 		body, err := json.Marshal(content())
 		if err == nil {
 			err = m.Respond(body)

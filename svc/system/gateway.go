@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -85,7 +86,8 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		return err
 	}
 	s.unlist, err = rpc.Announce(ctx, s.gateConn, rpc.Announcement{Name: roleGateway, Version: s.cfg.Version,
-		Description: "HTTP to NATS", Metadata: s.listed(), Serves: s.gateway.Serves, Log: s.logger(roleGateway)})
+		Description: "HTTP to NATS", Metadata: s.listed(), Serves: s.gateway.Serves,
+		Answers: func(inbox string) bool { return !strings.HasPrefix(inbox, "_INBOX.") }, Log: s.logger(roleGateway)})
 	if err != nil {
 		return err
 	}
