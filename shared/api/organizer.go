@@ -65,12 +65,6 @@ type NewOrganizer struct {
 type SalesTerms struct {
 	// whether tax is rounded for each line, or for the sum of a rate; absent: line
 	TaxRounding string `json:"tax_rounding,omitempty" enum:"line,document"`
-	// businesses in other countries of the EU with a VAT number owe the tax themselves
-	ReverseCharge bool `json:"reverse_charge,omitempty"`
-	// paid orders have invoices; needs legal_name, address and country
-	Invoices bool `json:"invoices,omitempty"`
-	// what numbers of invoices begin with, such as RE-: up to 10 of A-Z, 0-9 and -
-	InvoicePrefix string `json:"invoice_prefix,omitempty" pattern:"^[A-Z0-9-]{0,10}$"`
 }
 
 // OrganizerRef names an organizer in a path.
@@ -105,12 +99,6 @@ type PatchOrganizer struct {
 	Timezone codec.Patch[string] `json:"timezone,omitzero"`
 	// whether tax is rounded for each line, or for the sum of a rate
 	TaxRounding *string `json:"tax_rounding,omitempty" enum:"line,document"`
-	// whether businesses in other countries of the EU with a VAT number owe the tax themselves
-	ReverseCharge *bool `json:"reverse_charge,omitempty"`
-	// whether paid orders have invoices, which needs legal_name, address and country
-	Invoices *bool `json:"invoices,omitempty"`
-	// what numbers of invoices begin with: up to 10 of A-Z, 0-9 and -
-	InvoicePrefix codec.Patch[string] `json:"invoice_prefix,omitzero" pattern:"^[A-Z0-9-]{0,10}$"`
 }
 
 // Membership is an organizer with what the caller is there.

@@ -81,13 +81,7 @@ type OrganizerTeam struct {
 	Revision int64         `json:"revision"` // grows with each change of the members, roles and terms
 	Members  []TeamMember  `json:"members"`
 	Roles    []Role        `json:"roles,omitempty"` // beside those that every organizer has
-	Selling  SellingTerms  `json:"selling,omitzero"`
-}
-
-// SellingTerms are what services have to know of an organizer to sell for it.
-type SellingTerms struct {
-	SalesTerms
-	Country string `json:"country,omitempty"` // ISO 3166-1 alpha-2
+	Selling  SalesTerms    `json:"selling,omitzero"`
 }
 
 // OwnTeam returns the team of a person's own organizer as it is at first.

@@ -149,10 +149,9 @@ func (o *Order) PaidFor(line, n int) int64 {
 
 // The kinds of what a bill has beside its items.
 const (
-	BillFee           = "fee"            // comes on top
-	BillTax           = "tax"            // comes on top
-	BillReverseCharge = "reverse_charge" // tax that is not paid, because the buyer owes it
-	BillIncludedTax   = "included_tax"   // is in what is above, and adds nothing
+	BillFee         = "fee"          // comes on top
+	BillTax         = "tax"          // comes on top
+	BillIncludedTax = "included_tax" // is in what is above, and adds nothing
 )
 
 // BillLine is what a bill has beside its items.
@@ -160,16 +159,14 @@ type BillLine struct {
 	Kind   string
 	Name   string // of the fee or tax, as far as it has one
 	Rate   string // of a tax, percent
-	Amount Money  // less than zero for a reverse charge
+	Amount Money
 }
 
 // Extras returns what the bill of an order has beside its items and the discount: with those, all lines but the kind
 // BillIncludedTax add up to the total.
 func (o *Order) Extras() []BillLine {
 	var onTop, included []BillLine
-	rest := o.Total
 	for _, item := range o.Items {
-		rest.Amount -= item.Cost()
 		onTop, included = addTax(onTop, included, item.Tax)
 	}
 	var all []BillLine
@@ -178,7 +175,6 @@ func (o *Order) Extras() []BillLine {
 		if f.Included {
 			continue
 		}
-		rest.Amount -= f.Amount.Amount
 		i := slices.IndexFunc(all, func(l BillLine) bool { return l.Name == f.Name })
 		if i < 0 {
 			i = len(all)
@@ -186,14 +182,7 @@ func (o *Order) Extras() []BillLine {
 		}
 		all[i].Amount.Amount += f.Amount.Amount
 	}
-	for _, l := range onTop {
-		rest.Amount -= l.Amount.Amount
-	}
-	all = append(all, onTop...)
-	if rest.Amount != 0 {
-		all = append(all, BillLine{Kind: BillReverseCharge, Amount: rest})
-	}
-	return append(all, included...)
+	return append(append(all, onTop...), included...)
 }
 
 func addTax(onTop, included []BillLine, t *LineTotal) ([]BillLine, []BillLine) {

@@ -58,13 +58,14 @@ type NewOrder struct {
 	Email     string     `json:"email,omitempty" format:"email"` // without an account: where tickets and link are mailed
 	Name      string     `json:"name,omitempty"`                 // without an account: of the buyer, on one line
 	Language  string     `json:"language,omitempty"`             // without an account: of the mails, as in Accept-Language
-	Billing   *Billing   `json:"billing,omitempty"`              // whom an invoice is for
 }
 
 // NewOrderItem asks for tickets of one type.
 type NewOrderItem struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	Quantity     int            `json:"quantity" minimum:"1"` // how many; settings and the ticket type limit it
+	// of a type with free_price: what the buyer pays for each, at least its price. Absent: its price
+	UnitPrice *Money `json:"unit_price,omitempty"`
 }
 
 // Attendee is who will come with a ticket.
@@ -90,10 +91,6 @@ type Order struct {
 	Discount  Money       `json:"discount,omitzero"`    // what the items cost less than without their discounts
 	PromoCode string      `json:"promo_code,omitempty"` // that was used
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
-	// the buyer is a business in another country of the EU, and owes the tax itself
-	ReverseCharge bool `json:"reverse_charge,omitempty"`
-	// whom the invoice is for; where one order is answered
-	Billing   *Billing    `json:"billing,omitempty"`
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
 	PaidAt    *time.Time  `json:"paid_at,omitempty"`    // when it was paid

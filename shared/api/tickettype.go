@@ -26,6 +26,8 @@ type TicketType struct {
 	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
 	// it is sold to holders of a code that unlocks it, and shown to them and to the event's team
 	Hidden bool `json:"hidden,omitempty"`
+	// buyers pay what they want: the price is the least
+	FreePrice bool `json:"free_price,omitempty"`
 	// that it draws on beside its own quantity: what can be bought is the least that any of them has left
 	Quotas []ids.Quota `json:"quotas,omitempty"`
 	// in its price or on top of it; absent: that of the event
@@ -49,6 +51,8 @@ type NewTicketType struct {
 	SalesEnd   *time.Time `json:"sales_end,omitempty"` // until when it is sold; absent: until the event ends
 	// it is sold to holders of a code that unlocks it, and shown to them and to the event's team
 	Hidden bool `json:"hidden,omitempty"`
+	// buyers pay what they want: the price is the least
+	FreePrice bool `json:"free_price,omitempty"`
 	// the ids or names of quotas of the event that it draws on beside its own quantity
 	Quotas []string `json:"quotas,omitempty" maxItems:"20"`
 	// in its price or on top of it; absent: that of the event
@@ -79,6 +83,7 @@ type PatchTicketType struct {
 	SalesStart   codec.Patch[time.Time] `json:"sales_start,omitzero"` // null means since the event was published
 	SalesEnd     codec.Patch[time.Time] `json:"sales_end,omitzero"`   // null means until the event ends
 	Hidden       *bool                  `json:"hidden,omitempty"`     // whether only a code unlocks it
+	FreePrice    *bool                  `json:"free_price,omitempty"` // whether buyers pay what they want, at least the price
 	// the ids or names of quotas of the event that it draws on; null means none
 	Quotas codec.Patch[[]string] `json:"quotas,omitzero" maxItems:"20"`
 	// in its price or on top of it; null means that of the event

@@ -29,10 +29,15 @@ func TestEventsDeclareTaxAndFees(t *testing.T) {
 	if got.TaxOf(&got.TicketTypes[0]).Rate != "19" {
 		t.Errorf("without its own tax the type has %+v", got.TaxOf(&got.TicketTypes[0]))
 	}
+	yes := true
+	got = must(w, anna, api.UpdateTicketType, api.PatchTicketType{EventID: e.ID, ID: e.TicketTypes[0].ID, FreePrice: &yes})
+	if !got.TicketTypes[0].FreePrice {
+		t.Errorf("the type is %+v", got.TicketTypes[0])
+	}
 	fees := []api.Fee{{Name: "Postage", Per: api.FeePerOrder, Amount: api.Money{Amount: 490, Currency: currency},
 		Included: true}}
 	got = must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Fees: codec.To(fees)})
-	if !slices.Equal(got.Fees, fees) || got.ChargesOnTop() || got.Revision != e.Revision+2 {
+	if !slices.Equal(got.Fees, fees) || got.ChargesOnTop() || got.Revision != e.Revision+3 {
 		t.Errorf("with other fees it is %+v", got)
 	}
 
@@ -61,24 +66,9 @@ func TestSellingTermsReachTheOffer(t *testing.T) {
 	w := start(t)
 	e := w.published("On terms")
 	o := must(w, anna, api.GetOrganizer, api.OrganizerRef{ID: e.OrganizerID})
-	yes, rounding := true, api.RoundPerDocument
-	_, err := call(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, Invoices: &yes,
-		LegalName: codec.Patch[string]{Given: true}, InvoicePrefix: codec.To("re ")})
-	wantCode(t, err, fault.Invalid)
-	if got := fields(err); !slices.Contains(got, "legal_name") || !slices.Contains(got, "invoice_prefix") {
-		t.Errorf("at fault are %v", got)
-	}
-	name := "Anna"
-	must(
-		w,
-		anna,
-		api.UpdateOrganizer,
-		api.PatchOrganizer{ID: o.ID, Name: &name, Invoices: &yes, TaxRounding: &rounding,
-			LegalName: codec.To("Anna GmbH"), Address: codec.To("Weg 1\n10115 Berlin"), Country: codec.To("DE"),
-			InvoicePrefix: codec.To("RE-")},
-	)
-	want := api.SellingTerms{SalesTerms: api.SalesTerms{TaxRounding: rounding, Invoices: true, InvoicePrefix: "RE-"},
-		Country: "DE"}
+	name, rounding := "Anna", api.RoundPerDocument
+	must(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, Name: &name, TaxRounding: &rounding})
+	want := api.SalesTerms{TaxRounding: rounding}
 	must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: codec.To("again")})
 	seller := rpc.NewClient(w.nats.Connect(), rpc.ClientConfig{Name: "ticketing"})
 	offer, err := rpc.Call(t.Context(), seller, api.GetOffer, &api.OfferRequest{EventID: e.ID})
@@ -89,7 +79,7 @@ func TestSellingTermsReachTheOffer(t *testing.T) {
 		t.Errorf("the offer has %+v, want %+v", offer.Organizer.Selling, want)
 	}
 	list := must(w, anna, api.ListOrganizers, api.Page{})
-	if len(list.Items) != 1 || !list.Items[0].Invoices || list.Items[0].InvoicePrefix != "RE-" {
+	if len(list.Items) != 1 || list.Items[0].TaxRounding != rounding {
 		t.Errorf("the list has %+v", list.Items)
 	}
 }

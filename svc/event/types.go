@@ -17,7 +17,8 @@ import (
 func (s *Service) newType(t api.NewTicketType) api.TicketType {
 	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
 		MaxPerOrder: t.MaxPerOrder, MinPerOrder: t.MinPerOrder, MaxPerPerson: t.MaxPerPerson,
-		SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden, Tax: t.Tax}
+		SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden, Tax: t.Tax,
+		FreePrice: t.FreePrice}
 }
 
 // prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
@@ -100,6 +101,7 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 			req.SalesStart.ApplyTo(&t.SalesStart)
 			req.SalesEnd.ApplyTo(&t.SalesEnd)
 			set(&t.Hidden, req.Hidden)
+			set(&t.FreePrice, req.FreePrice)
 			req.Tax.Apply(&t.Tax)
 			if req.Quotas.Given {
 				var names []string
@@ -160,7 +162,8 @@ func sameType(a, b api.TicketType) bool {
 	sameWindow := sameTime(a.SalesStart, b.SalesStart) && sameTime(a.SalesEnd, b.SalesEnd)
 	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
 		a.MaxPerOrder == b.MaxPerOrder && a.MinPerOrder == b.MinPerOrder && a.MaxPerPerson == b.MaxPerPerson &&
-		a.Hidden == b.Hidden && a.Tax == b.Tax && slices.Equal(a.Quotas, b.Quotas)
+		a.Hidden == b.Hidden && a.Tax == b.Tax && a.FreePrice == b.FreePrice &&
+		slices.Equal(a.Quotas, b.Quotas)
 }
 
 func sameTime(a, b *time.Time) bool {

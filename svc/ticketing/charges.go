@@ -4,15 +4,15 @@ import (
 	"slices"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/svc/ticketing/price"
 )
 
 // charges is what an order is charged beside the prices of its lines.
 type charges struct {
-	Fees          []api.OrderFee `json:"fees,omitempty"`
-	Taxes         []api.TaxTotal `json:"taxes,omitempty"`
-	ReverseCharge bool           `json:"reverse_charge,omitempty"`
+	Fees  []api.OrderFee `json:"fees,omitempty"`
+	Taxes []api.TaxTotal `json:"taxes,omitempty"`
 }
 
 // termsOf returns what is charged at an event beside its prices.
@@ -43,6 +43,24 @@ func tillTerms(offer *api.Offer) price.Terms {
 		return tax
 	}
 	return t
+}
+
+// mostGiven bounds what a buyer gives for a ticket, in minor units, as the price of one is bounded.
+const mostGiven = 1e12
+
+// unitPrice returns what a ticket costs: its price, or what the buyer gives where that is free, at least its price.
+func unitPrice(check *fault.Check, field string, t *api.TicketType, given *api.Money) api.Money {
+	if given == nil {
+		return t.Price
+	}
+	field += ".unit_price"
+	check.Field(t.FreePrice, field, "is only for ticket types whose buyers pay what they want")
+	check.Field(given.Currency == t.Price.Currency, field+".currency", "must be %s", t.Price.Currency)
+	if ok := given.Amount >= t.Price.Amount && given.Amount <= mostGiven; !ok {
+		check.Field(false, field+".amount", "must be from %d to %d", t.Price.Amount, int64(mostGiven))
+		return t.Price
+	}
+	return *given
 }
 
 // lineAt returns which line of the order a ticket at a position is of, and which of its tickets it is.

@@ -3,10 +3,12 @@ package ticketing
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 func eur(n int64) api.Money { return api.Money{Amount: n, Currency: "EUR"} }
@@ -100,6 +102,56 @@ func TestChargesAtTheCounter(t *testing.T) {
 		}
 		if terms.Tax(ids.TicketType("")) != nil {
 			t.Error("an unknown type has tax")
+		}
+		h.audit()
+	})
+}
+
+// Who pays what they want pays no less than the price, and that is what goes back.
+func TestBuyersPayWhatTheyWant(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 500)
+		give := func(m api.Money) api.NewOrder {
+			req := order(offer, 2)
+			req.Items[0].UnitPrice = &m
+			return req
+		}
+		if _, err := do(h.as(person()), h, api.CreateOrder, give(eur(800))); !fault.Is(err, fault.Invalid) {
+			t.Errorf("another price than that of the ticket: %v", err)
+		}
+		h.change(offer.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) {
+			o.Event.TicketTypes[0].FreePrice = true
+		})
+		for _, m := range []api.Money{eur(499), eur(-1), eur(1e12 + 1), {Amount: 800, Currency: "USD"}} {
+			var err error
+			testkit.Eventually(t, 15*time.Second, func() error { // until the change has arrived
+				if _, err = do(h.as(person()), h, api.CreateOrder, give(m)); err == nil {
+					return nil
+				}
+				if f := fault.From(err).Fields; len(f) == 0 || f[0].Field == "items[0].unit_price" {
+					return err
+				}
+				return nil
+			})
+			if !fault.Is(err, fault.Invalid) {
+				t.Errorf("%v is given: %v", m, err)
+			}
+		}
+		if o := must(h.as(person()), h, api.CreateOrder, order(offer, 1)); o.Total != eur(500) {
+			t.Errorf("who names no price pays %v", o.Total)
+		}
+		buyer := person()
+		o := must(h.as(buyer), h, api.CreateOrder, give(eur(800)))
+		if o.Total != eur(1600) || o.Items[0].UnitPrice != eur(800) {
+			t.Fatalf("the order is %+v", o)
+		}
+		b := bought{buyer: buyer, payment: h.pay(buyer, &o.Order)}
+		b.Order = h.becomes(buyer, o.ID, api.OrderPaid)
+		b.tickets = must(h.as(buyer), h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
+		due := must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(nil, b.tickets[0].ID))
+		if due.Amount != eur(800) {
+			t.Errorf("%v goes back", due.Amount)
 		}
 		h.audit()
 	})

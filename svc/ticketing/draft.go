@@ -82,9 +82,10 @@ func (s *Service) draftWith(
 			closed = fault.New(fault.Conflict, "the sale of %s has ended", t.Name)
 		}
 		tickets += item.Quantity
-		total += t.Price.Amount * int64(item.Quantity)
+		each := unitPrice(&check, field, t, item.UnitPrice)
+		total += each.Amount * int64(item.Quantity)
 		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity,
-			UnitPrice: t.Price})
+			UnitPrice: each})
 		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
 	}
 	if most := event.OrderRules.MaxPerOrder; most > 0 {

@@ -87,7 +87,7 @@ func (r orderRow) order() api.Order {
 	o := api.Order{ID: r.ID, Number: r.Number, EventID: r.EventID, UserID: r.UserID, Status: r.Status, Items: r.Items,
 		Total: r.money(r.Total), PromoCode: r.PromoCode, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
-	o.Fees, o.Taxes, o.ReverseCharge = r.Charges.Fees, r.Charges.Taxes, r.Charges.ReverseCharge
+	o.Fees, o.Taxes = r.Charges.Fees, r.Charges.Taxes
 	if r.Discount > 0 {
 		o.Discount = r.money(r.Discount)
 	}

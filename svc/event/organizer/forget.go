@@ -70,7 +70,7 @@ func profile(o *api.Organizer) (map[string]any, error) {
 	err = json.Unmarshal(text, &all)
 	for name := range all {
 		if !slices.Contains([]string{"country", "currency", "language", "timezone", "revision", "updated_at",
-			"tax_rounding", "reverse_charge", "invoices", "invoice_prefix"}, name) {
+			"tax_rounding"}, name) {
 			delete(all, name)
 		}
 	}

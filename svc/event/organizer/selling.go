@@ -2,7 +2,6 @@ package organizer
 
 import (
 	"context"
-	"regexp"
 
 	"github.com/uptrace/bun"
 
@@ -11,24 +10,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
-var prefixRule = regexp.MustCompile(`^[A-Z0-9-]{0,10}$`)
-
-// sellingOf returns what others have to know of an organizer to sell for it.
-func sellingOf(o *api.Organizer) api.SellingTerms {
-	return api.SellingTerms{SalesTerms: o.SalesTerms, Country: o.Country}
-}
-
 // checkSelling records what breaks a rule of the terms on which an organizer sells.
 func checkSelling(c *fault.Check, o *api.Organizer) {
-	c.Field(prefixRule.MatchString(o.InvoicePrefix), "invoice_prefix", "must be up to 10 of A-Z, 0-9 and -")
 	c.Field(o.TaxRounding == "" || o.TaxRounding == api.RoundPerLine || o.TaxRounding == api.RoundPerDocument,
 		"tax_rounding", "must be line or document")
-	if o.Invoices {
-		const needed = "is needed while the organizer writes invoices"
-		c.Field(o.LegalName != "", "legal_name", needed)
-		c.Field(o.Address != "", "address", needed)
-		c.Field(o.Country != "", "country", needed)
-	}
 }
 
 func setIf[T any](field *T, value *T) {
