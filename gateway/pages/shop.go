@@ -30,9 +30,8 @@ func (s *Site) home(v *visit) error {
 		versions = append(append(append(versions, list.Items[i].ID...), ' '), list.Items[i].ETag()...)
 	}
 	return v.showKept("home", string(versions), map[string]any{"Events": list.Items, "Next": list.NextCursor,
-		"Q": q.Q, "City": q.City,
-		"Category": q.Category, "From": v.query("from"), "Searched": q.Q != "" || q.City != "" || q.Category != "" ||
-			v.query("from") != ""}, "Events")
+		"Q": q.Q, "City": q.City, "Category": q.Category, "From": v.query("from"), "Categories": categories(),
+		"Searched": q.Q != "" || q.City != "" || q.Category != "" || v.query("from") != ""}, "Events")
 }
 
 // offer is a ticket type as the page of its event shows it.

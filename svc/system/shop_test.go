@@ -124,6 +124,8 @@ func TestShop(t *testing.T) {
 	if got := b.get("/events/" + event.ID.String()); got.at != path {
 		t.Errorf("the short address leads to %s, not %s", got.at, path)
 	}
+	b.get("/events?category=concert").must(t, 200, "Found for you", event.Name, `<option value="concert" selected>`)
+	b.get("/events?category=comedy").must(t, 200, "Nothing matches that.")
 	b.get("/events/evt_00000000000000000000000000").must(t, 404, "There is nothing here")
 	b.get(path, "Accept-Language", "fr").must(t, 200, "Encore 20")
 
