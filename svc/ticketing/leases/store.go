@@ -132,10 +132,10 @@ func (l *Leases) Of(ctx context.Context, event ids.Event) ([]Row, error) {
 	return rows, err
 }
 
-// Unclosed returns the leases of a venue that are not closed.
+// Unclosed returns the leases of a venue that are not closed, or of which seats are still to be moved.
 func (l *Leases) Unclosed(ctx context.Context, venue ids.Venue) ([]ids.Lease, error) {
 	var list []ids.Lease
-	err := l.db.Read().NewRaw("SELECT id FROM leases WHERE venue_id = ? AND state <> 'closed' ORDER BY id",
+	err := l.db.Read().NewRaw("SELECT id FROM leases WHERE venue_id = ? AND (state <> 'closed' OR due) ORDER BY id",
 		venue).Scan(ctx, &list)
 	return list, store.FaultOf(ctx, err)
 }
