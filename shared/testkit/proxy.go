@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ type Proxy struct {
 	target string
 	pass   sync.RWMutex // held for writing while nothing gets through
 	delay  atomic.Int64 // nanoseconds, each way
+	loss   atomic.Int64 // one in so many segments; 0: none
 	cuts   atomic.Int64 // how often Drop was called
 	closed chan struct{}
 
@@ -62,6 +64,32 @@ func (p *Proxy) Drop() { p.cuts.Add(1) }
 
 // Delay makes everything take so much longer, each way.
 func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
+
+// Lose loses one in n segments of 1,460 bytes on their way. As TCP does, the sender learns of it and sends it once more,
+// and what was sent after it waits until then: for another way there and back, and a fifth of a second. 0 loses none.
+func (p *Proxy) Lose(n int) { p.loss.Store(int64(n)) }
+
+// segment is what a network carries at once, in bytes.
+const segment = 1460
+
+// arrival returns when something that is sent now is there, with what is lost of it on the way.
+func (p *Proxy) arrival(bytes int) time.Time {
+	way := time.Duration(p.delay.Load())
+	at := time.Now().Add(way)
+	loss := int(p.loss.Load())
+	if loss == 0 {
+		return at
+	}
+	again := 0 // how often the unluckiest segment is sent once more
+	for range (bytes + segment - 1) / segment {
+		n := 0
+		for rand.IntN(loss) == 0 {
+			n++
+		}
+		again = max(again, n)
+	}
+	return at.Add(time.Duration(again) * (2*way + 200*time.Millisecond))
+}
 
 func (p *Proxy) accept(ln net.Listener) {
 	for {
@@ -111,7 +139,7 @@ func (p *Proxy) copy(from, to net.Conn, made int64) {
 		for {
 			n, err := from.Read(buf)
 			if n > 0 {
-				parcels <- parcel{append([]byte(nil), buf[:n]...), time.Now().Add(time.Duration(p.delay.Load()))}
+				parcels <- parcel{append([]byte(nil), buf[:n]...), p.arrival(n)}
 			}
 			if err != nil {
 				return

@@ -1,0 +1,107 @@
+package system_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/edge"
+)
+
+// scanMany shows tickets at many gates of the venue at once, n times altogether.
+func (h *hall) scanMany(t *testing.T, tickets []api.Ticket, n int64) {
+	t.Helper()
+	const gates = 64
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: gates}, Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range gates {
+		all.Go(func() {
+			for i := next.Add(1); i <= n; i = next.Add(1) {
+				body, err := json.Marshal(api.Admission{Code: tickets[i%int64(len(tickets))].Code, Gate: "north"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req, err := http.NewRequest("POST", h.edge.url+h.at("/admissions"), bytes.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set("Authorization", "Bearer "+h.pass)
+				req.Header.Set("Content-Type", "application/json")
+				resp, err := client.Do(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answer, err := io.ReadAll(resp.Body)
+				if resp.Body.Close(); err != nil || resp.StatusCode != 200 {
+					t.Errorf("%d %s %v", resp.StatusCode, answer, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// What waits at a venue after an evening without a line comes up over one that takes half a second each way and loses one
+// in fifty segments: all of it, each scan once, while the doors go on. With STARLIGHT_EDGE 100,000 scans wait.
+func TestBacklogOfAVenue(t *testing.T) {
+	t.Parallel()
+	h, tickets := openHall(t)
+	n := int64(6_000)
+	if atHallFor(t) > 0 {
+		n = 100_000
+	}
+	mend := h.line.Pause()
+	defer mend()
+	began := time.Now()
+	h.scanMany(t, tickets, n)
+	took := time.Since(began)
+	status := func() (got edge.Status, err error) {
+		err = did(h.edge, "GET", "/v1/status", "", nil, &got, "", 200)
+		return got, err
+	}
+	waiting, err := status()
+	if err != nil || waiting.Waiting != n {
+		t.Fatalf("the venue is %+v, %v", waiting, err)
+	}
+	h.line.Delay(500 * time.Millisecond)
+	h.line.Lose(50)
+	mend()
+	h.line.Cut()
+	began = time.Now()
+	var up time.Duration // when the line was up, and what was handed up since
+	testkit.Eventually(t, 10*time.Minute, func() error {
+		got, err := status()
+		if err != nil {
+			return err
+		}
+		if got.Line.Up && up == 0 {
+			up = time.Since(began)
+		}
+		if got.Waiting > 0 {
+			return fmt.Errorf("%d entries wait, the line is %+v", got.Waiting, got.Line)
+		}
+		return nil
+	})
+	t.Logf("%d scans in %.1f s; the line was up after %.1f s, and all were at the system after %.1f s", n, took.Seconds(),
+		up.Seconds(), time.Since(began).Seconds())
+	h.line.Delay(0)
+	h.line.Lose(0)
+	h.judge(t)
+	if got := len(h.scans(h.hub, h.owner)); got != int(n) {
+		t.Errorf("the system has %d of %d scans", got, n)
+	}
+}
