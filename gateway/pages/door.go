@@ -12,11 +12,20 @@ func (s *Site) doorRoutes() []Route {
 		{"GET", "/door/{id}", s.door, false},
 		{"POST", "/door/{id}", s.scan, false},
 		{"GET", "/door/{id}/guests", s.guests, false},
+		{"GET", "/pair", s.pairPage, false},
+		{"POST", "/pair", s.pair, false},
 	}
 }
 
 // doors lists the events at whose doors a person may be. Others get the link of their event.
 func (s *Site) doors(v *visit) error {
+	if s.cfg.Here != nil {
+		list, err := ask(v, api.ListEvents, &api.EventQuery{})
+		if err != nil {
+			return err
+		}
+		return v.show("doors", map[string]any{"Events": list.Items})
+	}
 	mine, err := ask(v, api.ListOrganizers, &api.Page{Limit: 50})
 	if err != nil {
 		return err
@@ -53,11 +62,13 @@ func (s *Site) doorWith(v *visit, result *scanned) error {
 	if err != nil {
 		return err
 	}
-	return v.show(
-		"door",
-		map[string]any{"Event": e, "Result": result, "Gate": v.form("gate"), "Out": v.form("way") == "out",
-			"Last": last.Items},
-	)
+	data := map[string]any{"Event": e, "Result": result, "Gate": v.form("gate"), "Out": v.form("way") == "out",
+		"Last": last.Items, "Standing": (*Standing)(nil)}
+	if s.cfg.Here != nil {
+		now := s.cfg.Here.Standing()
+		data["Standing"] = &now
+	}
+	return v.show("door", data)
 }
 
 // scan admits a ticket, or lets its holder out.

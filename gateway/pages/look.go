@@ -29,12 +29,18 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"messages", "codes", "organizer", "team", "organizerlog", "webhooks", "webhook", "apikeys",
+		"pair", "messages", "codes", "organizer", "team", "organizerlog", "webhooks", "webhook", "apikeys",
 		"secret", "mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }
 
+// doorNames are the pages that the computer of a venue has.
+func doorNames() []string { return []string{"doors", "door", "guests", "pair", "problem"} }
+
 func (s *Site) newLooks() (map[string]*look, error) {
-	looks := map[string]*look{}
+	looks, names := map[string]*look{}, pageNames()
+	if s.cfg.Here != nil {
+		names = doorNames()
+	}
 	for _, tag := range locale.Languages() {
 		lang := tag.String()
 		words, err := readTexts(lang)
@@ -46,7 +52,7 @@ func (s *Site) newLooks() (map[string]*look, error) {
 		if frame, err = frame.ParseFS(templates, "templates/frame.html", "templates/parts.html"); err != nil {
 			return nil, err
 		}
-		for _, name := range pageNames() {
+		for _, name := range names {
 			page, err := frame.Clone()
 			if err != nil {
 				return nil, err
@@ -178,6 +184,7 @@ func (v *visit) render(name string, data map[string]any) ([]byte, error) {
 	}
 	data["Lang"], data["Person"], data["SignedIn"] = v.lang, v.name, v.access != ""
 	data["Site"], data["Path"], data["Page"] = v.site.cfg.Name, string(v.RC.RequestURI()), name
+	data["Here"] = v.site.cfg.Here != nil
 	data["Office"] = strings.HasPrefix(string(v.RC.Path()), "/office")
 	if _, given := data["Fault"]; !given {
 		data["Fault"] = (*fault.Error)(nil)

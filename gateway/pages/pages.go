@@ -21,6 +21,7 @@ import (
 // Config says what a Site is.
 type Config struct {
 	Client *rpc.Client
+	Here   Here             // the computer of a venue, which then answers in place of Client; nil: there is none
 	Name   string           // of the shop
 	Now    func() time.Time // nil means time.Now
 }
@@ -60,9 +61,9 @@ type Request struct {
 	Secure bool // the browser speaks TLS, with us or with a proxy
 
 	// As returns the context in which an endpoint is called for who has an access token, "" for nobody: under the same
-	// limits and rules as a request of any client.
+	// limits and rules as a request of any client. Not needed with Here.
 	As func(spec rpc.Spec, access string) (context.Context, error)
-	// Count counts that something was seen, for analytics.
+	// Count counts that something was seen, for analytics. Not needed with Here.
 	Count func(subject, id string)
 }
 
@@ -152,6 +153,9 @@ func (s *Site) Serve(route Route, r *Request) error {
 			err = route.serve(v)
 		}
 	}
+	if fault.Is(err, fault.Unauthenticated) && s.cfg.Here != nil {
+		return v.unpaired()
+	}
 	if fault.Is(err, fault.Unauthenticated) && route.Method == "GET" {
 		v.leave()
 		v.redirect("/sign-in?next=" + url.QueryEscape(string(r.RC.RequestURI())))
@@ -193,6 +197,9 @@ func sameSite(rc *fasthttp.RequestCtx) bool {
 
 // ask calls an endpoint for who looks at the page.
 func ask[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req) (*Resp, error) {
+	if v.site.cfg.Here != nil {
+		return askHere(v, e, req)
+	}
 	ctx, err := v.As(e.Spec, v.token())
 	if err != nil {
 		return nil, err

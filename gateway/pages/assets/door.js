@@ -31,6 +31,8 @@ function show(page) {
     answer.append(word);
     place.replaceChildren(answer);
   }
+  const strip = page?.querySelector(".strip"); // how the computer of the venue is now
+  if (strip) document.querySelector(".strip")?.replaceWith(document.adoptNode(strip));
   tell(place.firstElementChild.dataset.good === "true");
 }
 

@@ -10,6 +10,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
+	"github.com/starlightsymphony/starlight/gateway/pages"
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/listen"
@@ -116,6 +119,9 @@ func (c *edgeCommand) serve(
 	if err != nil {
 		return err
 	}
+	if err := c.mountPages(server, service); err != nil {
+		return err
+	}
 	ln, err := c.listen(registry, log)
 	if err != nil {
 		return explain(err)
@@ -166,6 +172,36 @@ func (c *edgeCommand) serve(
 		}
 	}
 	return failed
+}
+
+// here lets the pages of the doors ask the computer that serves them.
+type here struct {
+	*edge.Server
+	service *edge.Service
+}
+
+// Standing implements pages.Here.
+func (h here) Standing() pages.Standing {
+	s := h.service.Status()
+	return pages.Standing{Up: s.Line.Up, Age: time.Duration(s.ManifestAge) * time.Second, Waiting: s.Waiting,
+		Trouble: s.Trouble}
+}
+
+// mountPages adds the pages of the doors: a browser in the venue's network needs nothing else.
+func (c *edgeCommand) mountPages(server *edge.Server, service *edge.Service) error {
+	site, err := pages.New(pages.Config{Here: here{server, service}, Name: "Starlight Symphony"})
+	if err != nil {
+		return err
+	}
+	var all []edge.Page
+	for _, route := range site.DoorRoutes() {
+		all = append(all, edge.Page{Method: route.Method, Path: route.Path,
+			Serve: func(rc *fasthttp.RequestCtx, param func(string) string, id string) error {
+				return site.Serve(route, &pages.Request{RC: rc, Param: param, ID: id, Secure: c.TLSCert != ""})
+			}})
+	}
+	server.Mount(all)
+	return nil
 }
 
 // listen returns the listener of the devices at the doors.
