@@ -2,7 +2,7 @@
 
 // The ids of examples stand for things of the system at hand: the last of each kind that an answer had.
 const ids = /\b([a-z]{3})_[0-9a-z]{26}\b/g;
-const members = /"(refresh_token|code)":\s*"([^"]*)"/g;
+const members = /"(refresh_token|code|secret)":\s*"([^"]*)"/g;
 const last = {};
 
 const learn = (text) => {
@@ -12,7 +12,7 @@ const learn = (text) => {
 
 // What is not an example stays as it was typed.
 const examples = new Set();
-const placeholders = /"the (refresh_token|code) of the last answer that had one"/g;
+const placeholders = /"the (refresh_token|code|secret) of the last answer that had one"/g;
 const fill = (text) => text
   .replace(ids, (id, kind) => examples.has(id) && last[kind] || id)
   .replace(placeholders, (text, name) => last[name] ? JSON.stringify(last[name]) : text);

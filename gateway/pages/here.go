@@ -76,8 +76,8 @@ func (v *visit) pass(event ids.Event) string {
 	return secret
 }
 
-// pairPage asks for the code of a pairing. The address that a picture leads to has it behind the #, where no server sees
-// it: a script puts it into the form. Only the button uses it up, since programs look at addresses, too.
+// pairPage asks for the code of a pairing. The address that a picture leads to has it behind the #, where no server
+// sees it: a script puts it into the form. Only the button uses it up, since programs look at addresses, too.
 func (s *Site) pairPage(v *visit) error { return v.show("pair", map[string]any{"Code": ""}) }
 
 // pair gets the pass of a code, and opens the door that it is for.
@@ -92,14 +92,33 @@ func (s *Site) pair(v *visit) error {
 	return nil
 }
 
+// isPaired reports whether the browser is that of a device that has a pass for an event, at the system: there passes
+// are for nothing but scans.
+func (v *visit) isPaired(event ids.Event) bool { return v.site.cfg.Here == nil && v.pass(event) != "" }
+
+// scanWithPass admits a ticket, or lets its holder out, at the system with the pass of a device.
+func (s *Site) scanWithPass(v *visit, req *api.Admission) error {
+	out, err := ask(v, api.ScanWithPass, &api.PassScan{EventID: req.EventID, Secret: v.pass(req.EventID),
+		Code: req.Code, Gate: req.Gate, Way: v.form("way")})
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return v.unpaired()
+	case err != nil:
+		return s.cannotScan(v, err)
+	}
+	shown := scanned{Result: out.Result, Ticket: out.Ticket,
+		Good: out.Result == api.Admitted || out.Result == api.Exited}
+	if out.Result == api.AlreadyAdmitted {
+		shown.First = &api.AdmissionResult{FirstAdmittedAt: out.FirstAdmittedAt, FirstGate: out.FirstGate}
+	}
+	return s.doorWith(v, &shown)
+}
+
 // unpaired leads a browser whose pass is over, or that has none, to where it gets one.
 func (v *visit) unpaired() error {
 	if v.cookie(passCookie) != "" {
 		v.setCookie(passCookie, "", 0)
 	}
-	if v.RC.IsGet() {
-		v.redirect("/pair")
-		return nil
-	}
-	return v.fail(fault.New(fault.Unauthenticated, "the pass of this device is over: pair it again"))
+	v.redirect("/pair")
+	return nil
 }

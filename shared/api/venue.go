@@ -123,6 +123,24 @@ type PairedDevice struct {
 	Secret string `json:"secret"`
 }
 
+// PassScan is the request of ScanWithPass.
+type PassScan struct {
+	EventID ids.Event `json:"-" path:"id"`
+	Secret  string    `json:"secret" minLength:"1" maxLength:"100"`            // of the device's pass
+	Code    string    `json:"code" minLength:"1"`                              // what the QR code holds
+	Gate    string    `json:"gate" maxLength:"80" required:"false"`            // unless the pass is for one gate
+	Way     string    `json:"way" enum:"in,out" required:"false" default:"in"` // out: the person goes out
+}
+
+// PassScanResult is the answer to a device at the door.
+type PassScanResult struct {
+	// admitted lets the person in, exited out; anything else does not
+	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Ticket          *Ticket    `json:"ticket,omitempty"`
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
+	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
+}
+
 // PassRef names a pass in a path.
 type PassRef struct {
 	EventID ids.Event `json:"-" path:"id"`
@@ -180,6 +198,12 @@ var (
 		Detail: "A code is good once. If a device finds that it was used already, another one has the pass: it is " +
 			"deleted, and a new one is made.",
 		Faults: rpc.Faults{fault.NotFound: "the code is not known, was used, or is over", fault.Conflict: ""}}}
+	ScanWithPass = rpc.Endpoint[PassScan, PassScanResult]{Spec: rpc.Spec{Service: "venue", Name: "scan_with_pass",
+		Method: "POST", Path: "/v1/events/{id}/pass-scans", Access: rpc.Public, Sealed: true,
+		Summary: "Admit a ticket, or let its holder out, with the pass of a device",
+		Detail: "For devices that are not in the network of a venue, such as a telephone that was paired at the " +
+			"system. While a venue admits for the event, it decides, if there is a line to it.",
+		Faults: rpc.Faults{fault.NotFound: "the device has no pass for this event, or it is over", fault.Conflict: ""}}}
 	ListPasses = rpc.Endpoint[EventRef, List[Pass]]{Spec: rpc.Spec{Service: "venue", Name: "list_passes",
 		Method: "GET", Path: "/v1/events/{id}/passes", Access: rpc.User,
 		Summary: "The devices that may scan at an event",
@@ -198,6 +222,6 @@ const (
 func venueEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateVenue.Describe(), ListVenues.Describe(), GetVenue.Describe(), UpdateVenue.Describe(),
 		GetVenueStatus.Describe(), ReleaseEdge.Describe(), CreateVenueCredentials.Describe(),
-		DeleteVenueCredentials.Describe(), CreatePass.Describe(), PairDevice.Describe(), ListPasses.Describe(),
-		DeletePass.Describe()}
+		DeleteVenueCredentials.Describe(), CreatePass.Describe(), PairDevice.Describe(),
+		ScanWithPass.Describe(), ListPasses.Describe(), DeletePass.Describe()}
 }

@@ -65,8 +65,8 @@ func (p *Proxy) Drop() { p.cuts.Add(1) }
 // Delay makes everything take so much longer, each way.
 func (p *Proxy) Delay(d time.Duration) { p.delay.Store(int64(d)) }
 
-// Lose loses one in n segments of 1,460 bytes on their way. As TCP does, the sender learns of it and sends it once more,
-// and what was sent after it waits until then: for another way there and back, and a fifth of a second. 0 loses none.
+// Lose loses one in n segments of 1,460 bytes on their way. As TCP does, the sender learns of it and sends it once
+// more, and what was sent after it waits until then: for another way there and back, and 0.2 s. 0 loses none.
 func (p *Proxy) Lose(n int) { p.loss.Store(int64(n)) }
 
 // segment is what a network carries at once, in bytes.

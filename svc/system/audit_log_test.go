@@ -52,7 +52,7 @@ func unaudited() map[string]string {
 		"ticketing.withdraw_transfer": buyer, "ticketing.accept_ticket_offer": buyer, "ticketing.refuse_ticket_offer": buyer,
 		"payment.callback": provider, "payment.sandbox_decide": provider,
 		"notification.preview_announcement": "nothing is changed",
-		"ticketing.admit":                   gate, "ticketing.exit": gate,
+		"ticketing.admit":                   gate, "ticketing.exit": gate, "venue.scan_with_pass": gate,
 	}
 }
 

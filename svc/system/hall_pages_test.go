@@ -90,6 +90,49 @@ func TestDoorPagesOfAVenue(t *testing.T) {
 	})
 }
 
+// A telephone with internet is paired at the system, and scans there without an account, also while a venue admits for the
+// event and there is a line to it.
+func TestTelephoneIsPairedAtTheSystem(t *testing.T) {
+	t.Parallel()
+	h, tickets := openHall(t)
+	b := h.hub.browser()
+	door := "/door/" + h.event.ID.String()
+	if p := b.get(door); !strings.HasPrefix(p.at, "/sign-in") {
+		t.Errorf("without a pass: %s", p.at)
+	}
+	p := b.send("/pair", "code", h.pairing(t, "Telephone").Code).must(t, 200, h.event.Name)
+	if p.at != door || strings.Contains(p.text, "/guests") {
+		t.Errorf("it leads to %s: %s", p.at, p.text)
+	}
+	scan := func(ticket api.Ticket, want string, more ...string) {
+		t.Helper()
+		b.send(door, append(more, "code", ticket.Code)...).must(t, 200, want)
+	}
+	scan(tickets[0], "Welcome")
+	if got := h.atVenue(t, tickets[0]); got != api.AlreadyAdmitted {
+		t.Errorf("then at the venue: %s", got)
+	}
+	scan(tickets[0], "Used already")
+	scan(tickets[0], "Goodbye", "way", "out")
+	scan(tickets[0], "Not inside", "way", "out")
+	mend := h.line.Pause()
+	defer mend()
+	if p := b.send(door, "code", tickets[1].Code); p.status < 503 || !strings.Contains(p.text, "Try again") {
+		t.Errorf("without a line: %d %s", p.status, p.text)
+	}
+	mend()
+	call[api.Authority](h.hub, 200, "DELETE", h.at("/authority"), h.owner, nil)
+	h.awaitDoors(t, "hub")
+	scan(tickets[2], "Welcome")
+	scan(tickets[2], "Used already", "gate", "south")
+	for _, pass := range call[api.List[api.Pass]](h.hub, 200, "GET", h.at("/passes"), h.owner, nil).Items {
+		call[any](h.hub, 204, "DELETE", h.at("/passes/"+pass.ID.String()), h.owner, nil)
+	}
+	if p := b.send(door, "code", tickets[3].Code); p.at != "/pair" {
+		t.Errorf("with a pass that was taken away: %s", p.at)
+	}
+}
+
 // atPage returns what the strip of a door's page says of the line.
 func (h *hall) atPage(b *browser, door string) string {
 	if p := b.get(door); strings.Contains(p.text, "No line") {

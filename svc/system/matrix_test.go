@@ -336,6 +336,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewVenueClosure{Reason: "it was stolen"}
 	case "api.venue.pair":
 		return api.PairRequest{Code: "not one"}
+	case "api.venue.scan_with_pass":
+		return api.PassScan{Secret: "not one", Code: "not one"}
 	case "api.venue.create_pass":
 		return api.NewPass{Name: "Scanner"}
 	case "api.event.invite":

@@ -1,6 +1,7 @@
 package venue
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base32"
@@ -108,6 +109,31 @@ func (s *Service) scanHere(ctx context.Context, req *line.Device) (*api.Admissio
 	}
 	return rpc.Call(ctx, s.client, line.VenueScan, &line.AtHub{EventID: req.EventID, PassID: row.ID, Code: req.Code,
 		Gate: req.Gate, Exit: req.Exit})
+}
+
+// scanWithPass decides for a device that is not at a venue.
+func (s *Service) scanWithPass(ctx context.Context, req *api.PassScan) (*api.PassScanResult, error) {
+	var check fault.Check
+	check.Field(req.Secret != "", "secret", "must be given")
+	check.Field(req.Code != "", "code", "must not be empty")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	row, err := s.passes.find(ctx, req.EventID, opaque.Hash(req.Secret))
+	if fault.Is(err, fault.Unauthenticated) {
+		return nil, fault.New(fault.NotFound, "the device has no pass for this event, or it is over: pair it again")
+	}
+	if err != nil {
+		return nil, err
+	}
+	scan := &line.AtHub{EventID: req.EventID, PassID: row.ID, Code: req.Code, Gate: cmp.Or(row.Gate, req.Gate),
+		Exit: req.Way == "out", Forward: true}
+	out, err := rpc.Call(ctx, s.client, line.VenueScan, scan)
+	if err != nil {
+		return nil, err
+	}
+	return &api.PassScanResult{Result: out.Result, Ticket: out.Ticket, FirstAdmittedAt: out.FirstAdmittedAt,
+		FirstGate: out.FirstGate}, nil
 }
 
 // find returns the pass of an event that has a secret, or an Unauthenticated fault.

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -65,10 +66,20 @@ func TestPairing(t *testing.T) {
 			t.Errorf("the secret of before: %v", err)
 		}
 
+		there, err := call(h, stranger(), api.ScanWithPass, api.PassScan{EventID: concert, Secret: got.Secret, Code: "c", Gate: "south"})
+		if err != nil || there.FirstGate != "north by "+made.ID.String() {
+			t.Errorf("a scan away from the venue: %+v %v", there, err)
+		}
+		for event, secret := range map[ids.Event]string{concert: made.Secret, h.show(organizer.User): got.Secret} {
+			if _, err := call(h, stranger(), api.ScanWithPass, api.PassScan{EventID: event, Secret: secret, Code: "c"}); !fault.Is(err, fault.NotFound) {
+				t.Errorf("with a pass that is over, or of another event: %v", err)
+			}
+		}
+
 		again := must(h, organizer, api.CreatePass, api.NewPass{EventID: concert, Name: "Tablet"})
-		there, err := rpc.Call(t.Context(), e.client, line.PairDevice, &line.Pair{Session: e.session(), Code: again.Pairing.Code})
-		if err != nil || there.ID != again.ID {
-			t.Errorf("at the venue: %+v %v", there, err)
+		device, err := rpc.Call(t.Context(), e.client, line.PairDevice, &line.Pair{Session: e.session(), Code: again.Pairing.Code})
+		if err != nil || device.ID != again.ID {
+			t.Errorf("at the venue: %+v %v", device, err)
 		}
 		late := must(h, organizer, api.CreatePass, api.NewPass{EventID: concert, Name: "Late"})
 		h.clock.Advance(10 * time.Minute)

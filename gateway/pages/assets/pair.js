@@ -2,8 +2,6 @@
 // out of the address and the history.
 const code = location.hash.slice(1);
 if (code) {
-  const form = document.querySelector("[data-pair]");
-  form.elements.code.value = code;
+  document.querySelector("[data-pair]").elements.code.value = code;
   history.replaceState(null, "", location.pathname);
-  form.querySelector("button").focus();
 }

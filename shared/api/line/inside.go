@@ -30,6 +30,7 @@ type AtHub struct {
 	Code    string    `json:"code"`
 	Gate    string    `json:"gate,omitempty"`
 	Exit    bool      `json:"exit,omitempty"`
+	Forward bool      `json:"forward,omitempty"` // a venue that admits for the event is asked
 }
 
 // Close ends all that a venue holds that is lost for ever.

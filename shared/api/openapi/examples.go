@@ -67,6 +67,7 @@ const (
 	aFactor     ids.Factor     = "fct_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund     ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                  = "the refresh_token of the last answer that had one"
+	lastSecret                 = "the secret of the last answer that had one"
 	lastCode                   = "the code of the last answer that had one"
 )
 
@@ -211,7 +212,6 @@ func event() []Example {
 		example(api.CreatePass, api.NewPass{EventID: anEvent, Name: "Scanner 1", Gate: "north"}),
 		example(api.PairDevice, api.PairRequest{Code: lastCode}),
 		example(api.ListPasses, api.EventRef{ID: anEvent}),
-		example(api.DeletePass, api.PassRef{EventID: anEvent, ID: aPass}),
 	}
 }
 
@@ -258,6 +258,8 @@ func tickets() []Example {
 		example(api.ExitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
 		example(api.ListAdmissions, at),
 		example(api.UndoAdmission, api.AdmissionRef{EventID: anEvent, ID: aScan}),
+		example(api.ScanWithPass, api.PassScan{EventID: anEvent, Secret: lastSecret, Code: "ST1...", Gate: "north"}),
+		example(api.DeletePass, api.PassRef{EventID: anEvent, ID: aPass}),
 		example(api.ReverseSale, api.ReverseSaleRequest{OrderID: anOrder, Reason: "wrong ticket type",
 			IncludeAdmitted: true}),
 		example(api.SetAuthority, api.NewAuthority{EventID: anEvent, VenueID: aVenue, Policy: "venue",

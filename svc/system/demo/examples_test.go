@@ -35,13 +35,13 @@ type reader struct {
 	base         string
 	admin, token string
 	ids          map[string]string // by prefix
-	seen         map[string]string // refresh_token and code
+	seen         map[string]string // refresh_token, code and secret
 }
 
 var (
 	anyID    = regexp.MustCompile(`\b([a-z]{3})_[0-9a-z]{26}\b`)
-	anyToken = regexp.MustCompile(`"(refresh_token|code)":"([^"]*)"`)
-	unknown  = regexp.MustCompile(`"(refresh_token|code)":"the [^"]* of the last answer that had one"`)
+	anyToken = regexp.MustCompile(`"(refresh_token|code|secret)":"([^"]*)"`)
+	unknown  = regexp.MustCompile(`"(refresh_token|code|secret)":"the [^"]* of the last answer that had one"`)
 )
 
 // fill puts what was seen last into an address or a body.

@@ -33,7 +33,8 @@ func (s *Doors) scan(ctx context.Context, req *api.Admission, exit bool) (*api.A
 		Gate: req.Gate, Exit: exit, By: rpc.Caller(ctx).ID()})
 }
 
-// deviceScan answers a device at a venue whose doors are the system's. The venue service knows that it may scan.
+// deviceScan answers a device that the venue service knows: it may scan. One at a venue asks only when the doors are
+// the system's, and one elsewhere also when they are a venue's.
 func (s *Doors) deviceScan(ctx context.Context, req *line.AtHub) (*api.AdmissionResult, error) {
 	offer, err := s.offers.Get(ctx, req.EventID)
 	if err != nil {
@@ -41,6 +42,10 @@ func (s *Doors) deviceScan(ctx context.Context, req *line.AtHub) (*api.Admission
 	}
 	shown := &api.Admission{EventID: req.EventID, Code: req.Code, Gate: req.Gate}
 	out, elsewhere, err := s.decided(ctx, shown, req.Exit, offer, req.PassID.String())
+	if elsewhere != nil && req.Forward {
+		return s.admitThere(ctx, elsewhere, line.Admit{EventID: req.EventID, Code: strings.TrimSpace(req.Code),
+			Gate: req.Gate, Exit: req.Exit, By: req.PassID.String()})
+	}
 	if elsewhere != nil {
 		return nil, fault.New(fault.Unavailable, "the doors of this event are a venue's, or on the way").After(noLine)
 	}
