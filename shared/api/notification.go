@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
@@ -247,7 +248,9 @@ var (
 		Spec: rpc.Spec{Service: "notification",
 			Name: "subscribe", Method: "POST", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 201,
 			Summary: "Send push messages to a device of the caller",
-			Detail:  "The same endpoint again replaces its keys."},
+			Detail: "The same endpoint again replaces its keys. That of another account moves to the caller with the " +
+				"keys that it has: the browser is the same, with another account signed in.",
+			Faults: rpc.Faults{fault.Conflict: "the endpoint is another account's, and has other keys"}},
 	}
 	DeletePushSubscription = rpc.Endpoint[PushSubscriptionRef, rpc.None]{Spec: rpc.Spec{Service: "notification",
 		Name: "unsubscribe_push", Method: "DELETE", Path: "/v1/me/push-subscriptions", Access: rpc.User, Status: 204,

@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -149,8 +150,13 @@ func (s *Service) subscribe(ctx context.Context, req *api.NewPushSubscription) (
 		id := row.ID
 		err := tx.NewRaw(`INSERT INTO push_subscriptions (id, user_id, endpoint, p256dh, auth, created_at)
 			VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (endpoint) DO UPDATE
-			SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, failures = 0 RETURNING *`,
+			SET user_id = excluded.user_id, p256dh = excluded.p256dh, auth = excluded.auth, failures = 0
+			WHERE push_subscriptions.user_id = excluded.user_id OR
+			push_subscriptions.auth = excluded.auth AND push_subscriptions.p256dh = excluded.p256dh RETURNING *`,
 			row.ID, row.UserID, row.Endpoint, row.P256dh, row.Auth, row.CreatedAt).Scan(ctx, &row)
+		if errors.Is(err, sql.ErrNoRows) { // who merely knows the address of a device does not take it from its owner
+			return fault.New(fault.Conflict, "the endpoint is another account's, and has other keys")
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package notification_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -185,6 +187,49 @@ func TestFailingDevicesAreDropped(t *testing.T) {
 		}
 		if strings.Contains(h.log.String(), service.URL) {
 			t.Error("the log names the endpoint")
+		}
+	})
+}
+
+// Who knows the endpoint of somebody else's device does not take it over without its keys; the same browser does, when
+// another person has signed in there.
+func TestDevicesOfOthersStayTheirs(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada, eve := h.join("ada"), h.join("eve")
+		const endpoint = "https://push.example/of-ada"
+		keys := func(auth byte) api.PushKeys {
+			key, err := ecdh.P256().GenerateKey(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			encode := base64.RawURLEncoding.EncodeToString
+			return api.PushKeys{P256dh: encode(key.PublicKey().Bytes()), Auth: encode(bytes.Repeat([]byte{auth}, 16))}
+		}
+		own, other := keys(1), keys(2)
+		subscribe := func(u api.User, k api.PushKeys) error {
+			_, err := rpc.Call(h.as(u), h.gateway, api.CreatePushSubscription, &api.NewPushSubscription{Endpoint: endpoint, Keys: k})
+			return err
+		}
+		of := func(u api.User) int {
+			return h.count("SELECT count(*) FROM push_subscriptions WHERE endpoint = ? AND user_id = ?", endpoint, u.ID)
+		}
+		if err := subscribe(ada, own); err != nil {
+			t.Fatal(err)
+		}
+		half := api.PushKeys{P256dh: own.P256dh, Auth: other.Auth}
+		for _, k := range []api.PushKeys{other, half, {P256dh: other.P256dh, Auth: own.Auth}} {
+			if err := subscribe(eve, k); !fault.Is(err, fault.Conflict) {
+				t.Errorf("with other keys: %v", err)
+			}
+		}
+		if of(ada) != 1 || of(eve) != 0 {
+			t.Errorf("Ada has %d, Eve %d", of(ada), of(eve))
+		}
+		if err := subscribe(ada, other); err != nil { // her own, renewed
+			t.Error(err)
+		}
+		if err := subscribe(eve, other); err != nil || of(ada) != 0 || of(eve) != 1 {
+			t.Errorf("in the same browser: Ada has %d, Eve %d, %v", of(ada), of(eve), err)
 		}
 	})
 }
