@@ -12,7 +12,7 @@ import (
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), organizerEndpoints(), keyEndpoints(), webhookEndpoints(),
-		ticketingEndpoints(), attendeeEndpoints(),
+		ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(), staffOrderEndpoints(),
 		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), authorityEndpoints(),
 		closureEndpoints(), auditEndpoints())

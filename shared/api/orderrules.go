@@ -16,7 +16,7 @@ type OrderRules struct {
 // CancellationPolicy is how buyers give paid tickets back.
 type CancellationPolicy struct {
 	// whether they get their money back by themselves until the time; otherwise, and later, they ask for it
-	SelfService bool `json:"self_service"`
+	SelfService bool `json:"self_service,omitempty"`
 	// until how long before the event begins
 	MinutesBefore int `json:"minutes_before,omitempty" minimum:"0" maximum:"525600"`
 	// what the organizer keeps of what the tickets cost

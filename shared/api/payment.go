@@ -54,12 +54,13 @@ const (
 	RefundWrongAmount    = "wrong_amount"    // what came was not what was asked for
 	RefundReversed       = "reversed"        // a sale at a counter was taken back there, and its money handed back
 	RefundByOrganizer    = "by_organizer"    // who gave no other reason
+	RefundByBuyer        = "by_buyer"        // who gave tickets back
 )
 
 // RefundReasons returns every refund reason of the system.
 func RefundReasons() []string {
 	return []string{RefundPaidTwice, RefundOrderEnded, RefundSoldOut, RefundEventCancelled,
-		RefundWrongAmount, RefundByOrganizer}
+		RefundWrongAmount, RefundByOrganizer, RefundByBuyer}
 }
 
 // Payment is one attempt to pay an order.

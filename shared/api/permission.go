@@ -24,6 +24,7 @@ const (
 	MayAnnounce      Permission = "announce"      // write to ticket holders
 	MayReadReports   Permission = "reports.read"  // numbers of an event
 	MayReadOrders    Permission = "orders.read"   // orders, tickets and attendees
+	MayEditOrders    Permission = "orders.edit"   // make orders, change their names and notes, mail tickets again
 	MayRefund        Permission = "orders.refund" // cancel and refund
 	MayReadMoney     Permission = "money.read"    // payments, refunds and disputes
 	MayRecordMoney   Permission = "money.record"  // mark payments and refunds as paid
@@ -40,8 +41,8 @@ const (
 // Permissions returns every permission that a role can have, in the order of documentation.
 func Permissions() []Permission {
 	return []Permission{MayReadEvent, MayEditEvent, MayPublishEvent, MayMoveEvent, MayManageTeam, MayAnnounce,
-		MayReadReports, MayReadOrders, MayRefund, MayReadMoney, MayRecordMoney, MayAdmit, MayUndoAdmission, MaySell,
-		MayUseVenues, MayEditOrganizer, MayManageMembers, MayManageKeys}
+		MayReadReports, MayReadOrders, MayEditOrders, MayRefund, MayReadMoney, MayRecordMoney, MayAdmit,
+		MayUndoAdmission, MaySell, MayUseVenues, MayEditOrganizer, MayManageMembers, MayManageKeys}
 }
 
 // The roles that every organizer has. It may add its own.
@@ -63,9 +64,11 @@ func rolePermissions(role string) []Permission {
 		return Permissions()
 	case RoleManager:
 		return []Permission{MayReadEvent, MayEditEvent, MayPublishEvent, MayManageTeam, MayAnnounce, MayReadReports,
-			MayReadOrders, MayRefund, MayReadMoney, MayRecordMoney, MayAdmit, MayUndoAdmission, MaySell, MayUseVenues}
+			MayReadOrders, MayEditOrders, MayRefund, MayReadMoney, MayRecordMoney, MayAdmit, MayUndoAdmission, MaySell,
+			MayUseVenues}
 	case RoleFinance:
-		return []Permission{MayReadEvent, MayReadReports, MayReadOrders, MayRefund, MayReadMoney, MayRecordMoney}
+		return []Permission{MayReadEvent, MayReadReports, MayReadOrders, MayEditOrders, MayRefund, MayReadMoney,
+			MayRecordMoney}
 	case RoleMarketing:
 		return []Permission{MayReadEvent, MayEditEvent, MayAnnounce, MayReadReports}
 	case RoleDoor:

@@ -82,6 +82,7 @@ type Order struct {
 	EventID ids.Event `json:"event_id"`
 	UserID  ids.User  `json:"user_id"`
 	Buyer   *Attendee `json:"buyer,omitempty"` // for the organizer, and for one without an account
+	Note    string    `json:"note,omitempty"`  // for the organizer: what its people say of the order
 	// pending holds its seats until expires_at; refunding and refunded are about all of its money
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`
@@ -91,6 +92,9 @@ type Order struct {
 	Discount  Money       `json:"discount,omitzero"`    // what the items cost less than without their discounts
 	PromoCode string      `json:"promo_code,omitempty"` // that was used
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
+	// what the organizer keeps of what tickets cost that were given back
+	CancellationFee Money `json:"cancellation_fee,omitzero"`
+
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay
 	PaidAt    *time.Time  `json:"paid_at,omitempty"`    // when it was paid

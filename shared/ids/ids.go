@@ -23,27 +23,28 @@ type Kind interface{ Prefix() string }
 
 // The kinds of things.
 type (
-	EventKind       struct{}
-	TicketTypeKind  struct{}
-	UserKind        struct{}
-	OrderKind       struct{}
-	TicketKind      struct{}
-	TicketOfferKind struct{}
-	PaymentKind     struct{}
-	RefundKind      struct{}
-	VenueKind       struct{}
-	AdmissionKind   struct{}
-	SessionKind     struct{}
-	PassKind        struct{}
-	LeaseKind       struct{}
-	OrganizerKind   struct{}
-	KeyKind         struct{}
-	AuditKind       struct{}
-	FactorKind      struct{}
-	PasskeyKind     struct{}
-	QuotaKind       struct{}
-	PromoCodeKind   struct{}
-	ClosureKind     struct{}
+	EventKind        struct{}
+	TicketTypeKind   struct{}
+	UserKind         struct{}
+	OrderKind        struct{}
+	TicketKind       struct{}
+	TicketOfferKind  struct{}
+	PaymentKind      struct{}
+	RefundKind       struct{}
+	VenueKind        struct{}
+	AdmissionKind    struct{}
+	SessionKind      struct{}
+	PassKind         struct{}
+	LeaseKind        struct{}
+	OrganizerKind    struct{}
+	KeyKind          struct{}
+	AuditKind        struct{}
+	FactorKind       struct{}
+	PasskeyKind      struct{}
+	QuotaKind        struct{}
+	PromoCodeKind    struct{}
+	ClosureKind      struct{}
+	CancellationKind struct{}
 
 	IdentityProviderKind struct{}
 	IdentityKind         struct{}
@@ -56,27 +57,28 @@ type (
 
 // The identifiers in use.
 type (
-	Event       = ID[EventKind]
-	TicketType  = ID[TicketTypeKind]
-	User        = ID[UserKind]
-	Order       = ID[OrderKind]
-	Ticket      = ID[TicketKind]
-	TicketOffer = ID[TicketOfferKind]
-	Payment     = ID[PaymentKind]
-	Refund      = ID[RefundKind]
-	Venue       = ID[VenueKind]
-	Admission   = ID[AdmissionKind]
-	Session     = ID[SessionKind]
-	Pass        = ID[PassKind]
-	Lease       = ID[LeaseKind]
-	Organizer   = ID[OrganizerKind]
-	Key         = ID[KeyKind]
-	Audit       = ID[AuditKind]
-	Factor      = ID[FactorKind]
-	Passkey     = ID[PasskeyKind]
-	Quota       = ID[QuotaKind]
-	PromoCode   = ID[PromoCodeKind]
-	Closure     = ID[ClosureKind]
+	Event        = ID[EventKind]
+	TicketType   = ID[TicketTypeKind]
+	User         = ID[UserKind]
+	Order        = ID[OrderKind]
+	Ticket       = ID[TicketKind]
+	TicketOffer  = ID[TicketOfferKind]
+	Payment      = ID[PaymentKind]
+	Refund       = ID[RefundKind]
+	Venue        = ID[VenueKind]
+	Admission    = ID[AdmissionKind]
+	Session      = ID[SessionKind]
+	Pass         = ID[PassKind]
+	Lease        = ID[LeaseKind]
+	Organizer    = ID[OrganizerKind]
+	Key          = ID[KeyKind]
+	Audit        = ID[AuditKind]
+	Factor       = ID[FactorKind]
+	Passkey      = ID[PasskeyKind]
+	Quota        = ID[QuotaKind]
+	PromoCode    = ID[PromoCodeKind]
+	Closure      = ID[ClosureKind]
+	Cancellation = ID[CancellationKind]
 
 	IdentityProvider = ID[IdentityProviderKind]
 	Identity         = ID[IdentityKind]
@@ -88,27 +90,28 @@ type (
 )
 
 // Prefix implements Kind.
-func (EventKind) Prefix() string       { return "evt" }
-func (TicketTypeKind) Prefix() string  { return "tty" }
-func (UserKind) Prefix() string        { return "usr" }
-func (OrderKind) Prefix() string       { return "ord" }
-func (TicketKind) Prefix() string      { return "tkt" }
-func (TicketOfferKind) Prefix() string { return "tof" }
-func (PaymentKind) Prefix() string     { return "pay" }
-func (RefundKind) Prefix() string      { return "rfd" }
-func (VenueKind) Prefix() string       { return "ven" }
-func (AdmissionKind) Prefix() string   { return "adm" }
-func (SessionKind) Prefix() string     { return "ses" }
-func (PassKind) Prefix() string        { return "pas" }
-func (LeaseKind) Prefix() string       { return "lse" }
-func (OrganizerKind) Prefix() string   { return "org" }
-func (KeyKind) Prefix() string         { return "key" }
-func (AuditKind) Prefix() string       { return "aud" }
-func (FactorKind) Prefix() string      { return "fct" }
-func (PasskeyKind) Prefix() string     { return "pky" }
-func (QuotaKind) Prefix() string       { return "quo" }
-func (PromoCodeKind) Prefix() string   { return "pcd" }
-func (ClosureKind) Prefix() string     { return "clo" }
+func (EventKind) Prefix() string        { return "evt" }
+func (TicketTypeKind) Prefix() string   { return "tty" }
+func (UserKind) Prefix() string         { return "usr" }
+func (OrderKind) Prefix() string        { return "ord" }
+func (TicketKind) Prefix() string       { return "tkt" }
+func (TicketOfferKind) Prefix() string  { return "tof" }
+func (PaymentKind) Prefix() string      { return "pay" }
+func (RefundKind) Prefix() string       { return "rfd" }
+func (VenueKind) Prefix() string        { return "ven" }
+func (AdmissionKind) Prefix() string    { return "adm" }
+func (SessionKind) Prefix() string      { return "ses" }
+func (PassKind) Prefix() string         { return "pas" }
+func (LeaseKind) Prefix() string        { return "lse" }
+func (OrganizerKind) Prefix() string    { return "org" }
+func (KeyKind) Prefix() string          { return "key" }
+func (AuditKind) Prefix() string        { return "aud" }
+func (FactorKind) Prefix() string       { return "fct" }
+func (PasskeyKind) Prefix() string      { return "pky" }
+func (QuotaKind) Prefix() string        { return "quo" }
+func (PromoCodeKind) Prefix() string    { return "pcd" }
+func (ClosureKind) Prefix() string      { return "clo" }
+func (CancellationKind) Prefix() string { return "cxl" }
 
 // Prefix implements Kind.
 func (IdentityProviderKind) Prefix() string { return "idp" }

@@ -27,6 +27,7 @@ func consumed() []string {
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
+		api.TicketsWereRequested.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.TicketOffered.Subject, api.TicketOfferEnded.Subject,
 		api.GuestHasOrdered.Subject, api.GuestWantsLink.Subject, api.GuestConfirmed.Subject,
@@ -137,7 +138,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		return step{change: func(ctx context.Context, tx bun.Tx) error {
 			return s.applyEvent(ctx, tx, offer.Event, deleted)
 		}}, nil
-	case api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject:
+	case api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
+		api.TicketsWereRequested.Subject:
 		return s.onOrder(ctx, m)
 	case api.TicketTransferred.Subject, api.TicketWasRevoked.Subject:
 		return s.onTicket(ctx, m)
@@ -238,6 +240,10 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 		return step{notices: about("order_paid"), change: change}, nil
 	case api.OrderHasExpired.Subject:
 		return step{notices: about("order_expired")}, nil
+	case api.TicketsWereRequested.Subject:
+		again := about("order_paid")
+		again[0].cause = m.ID // one more message
+		return step{notices: again}, nil
 	}
 	return step{notices: about("order_cancelled")}, nil
 }

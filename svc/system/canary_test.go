@@ -76,6 +76,9 @@ func (p *leaver) everything(t *testing.T) {
 	call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+tickets[2].ID.String()+"/transfer", p.token,
 		api.Transfer{Email: "zq-third@canary.example", Name: "Zerlina Quixonne"})
 	hub.refund(p.owner, p.order, api.NewRefund{Amount: &api.Money{Amount: 1, Currency: "EUR"}, Reason: reason})
+	call[api.Cancellation](hub, 201, "POST", "/v1/orders/"+p.order.ID.String()+"/cancellations", p.token, map[string]any{"reason": "Quixonne is ill"})
+	call[api.Order](hub, 200, "PATCH", p.at("/orders/"+p.order.ID.String()), p.owner, map[string]any{"note": "Quixonne calls again",
+		"holders": []api.TicketHolder{{TicketID: tickets[0].ID, Holder: zerlina}}})
 
 	// What others say of her.
 	theirs := call[api.Order](hub, 201, "POST", "/v1/orders", p.friend, api.NewOrder{EventID: p.event.ID, Attendees: []api.Attendee{zerlina},

@@ -38,6 +38,8 @@ func mayCall() map[string]string {
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": owners, "event.invite": managers, "event.uninvite": managers,
 		"ticketing.renew_order_access": "", "ticketing.end_order_access": "", "ticketing.update_order": "", "ticketing.export_order": "", "ticketing.forget_order": "", // of guests
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
+		"ticketing.get_cancellation": "buyer", "ticketing.create_cancellation": "buyer", "ticketing.cancellations": money, "ticketing.decide_cancellation": money,
+		"ticketing.create_staff_order": money, "ticketing.update_event_order": money, "ticketing.mail_order_tickets": holders,
 		"analytics.summary": money, "analytics.sales": money, "analytics.attendance": money, "analytics.funnel": money,
 		"analytics.demographics": money, "analytics.forecast": money, "analytics.report": money, "analytics.live": money,
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer", "ticketing.withdraw_transfer": "buyer",
@@ -139,6 +141,7 @@ type world struct {
 	codes, forAll map[string]ids.PromoCode
 	hooks         map[string]ids.Webhook
 	owner         person
+	cancellation  ids.Cancellation // that waits for the organizer
 }
 
 // world makes all things that people may try to reach, or only what the path of one endpoint names and what is always
@@ -211,6 +214,11 @@ func (s *site) world(people []person, admin string, of *rpc.Descriptor) *world {
 	w.scan = call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
 	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
 	w.ticket = s.pay(buyer, w.paid)[0]
+	if of != nil && asks(ids.Cancellation("")) {
+		w.cancellation = call[api.Cancellation](s, 201, "POST", "/v1/orders/"+w.paid.ID.String()+"/cancellations", buyer, map[string]string{}).ID
+	} else if of == nil {
+		w.cancellation = ids.New[ids.CancellationKind](time.Now())
+	}
 	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
 	w.pending = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
 	other := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
@@ -252,6 +260,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			if id = order.ID.String(); d.Subject() == api.ReverseSale.Subject() {
 				id = w.sale.OrderID.String()
 			}
+		case ids.Cancellation:
+			id = w.cancellation.String()
 		case ids.Session:
 			id = w.session.String()
 		case ids.Venue:
@@ -340,6 +350,12 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.PassScan{Secret: "not one", Code: "not one"}
 	case "api.venue.create_pass":
 		return api.NewPass{Name: "Scanner"}
+	case "api.ticketing.create_staff_order":
+		return api.StaffOrder{Items: seats(w.event, 1).Items, Email: "guest@example.org", Complimentary: true}
+	case "api.ticketing.update_event_order":
+		return map[string]string{"note": "calls back"}
+	case "api.ticketing.decide_cancellation":
+		return map[string]string{"decision": api.CancellationDeclined}
 	case "api.event.invite":
 		return api.Invite{Email: "new@example.org", Role: api.RoleDoor}
 	case "api.event.set_organizer":

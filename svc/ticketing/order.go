@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
 
@@ -47,7 +48,12 @@ func (s *Service) makeOrder(
 		return nil, err
 	}
 	now := store.Time(s.now())
-	deal, err := s.codes.Deal(ctx, offer, req.PromoCode)
+	var deal codes.Deal
+	if created.staff == nil {
+		deal, err = s.codes.Deal(ctx, offer, req.PromoCode)
+	} else {
+		user = api.BoxOfficeBuyer // whom no rule about buyers binds, until the guest has the order
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +64,9 @@ func (s *Service) makeOrder(
 	row, lines, err := s.draftWith(req, offer, user, now, deal)
 	if err != nil {
 		return nil, err
+	}
+	if created.staff != nil {
+		created.staff.terms(&row)
 	}
 	created.perPerson, created.free = deal.MaxPerPerson(), row.Total == 0
 	created.eventName, created.message = offer.Event.Name, stream.NewMessage(ctx, "", nil)
@@ -72,7 +81,11 @@ func (s *Service) makeOrder(
 		created.guest.Guest, created.guest.Free = created.guest.Guest.At(row.ID, row.EventID, now), created.free
 	}
 	created.row = row
-	created.limits, created.most = s.unpaidLimitsOf(row), personLimitsOf(&offer.Event, row)
+	if created.staff == nil {
+		created.limits, created.most = s.unpaidLimitsOf(row), personLimitsOf(&offer.Event, row)
+	} else if created.line, err = staffLine(ctx, row, now); err != nil {
+		return nil, err
+	}
 	if err := s.mayHold(ctx, row, created.limits); err != nil {
 		return nil, err
 	}
@@ -178,7 +191,19 @@ func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, 
 		return nil, err
 	}
 	order := row.order()
-	if order.UserID == api.GuestOf(order.ID) && order.UserID == rpc.Caller(ctx).User {
+	switch caller := rpc.Caller(ctx); {
+	case !caller.Owns(order.UserID): // one who may read the orders of the event
+		seen := []api.Order{order}
+		if err := s.addNotes(ctx, seen); err != nil {
+			return nil, err
+		}
+		if order = seen[0]; order.UserID != api.GuestOf(order.ID) {
+			break
+		}
+		if guest, err := s.guests.Of(ctx, order.ID); err == nil {
+			order.Buyer = guest.Buyer()
+		}
+	case order.UserID == api.GuestOf(order.ID):
 		guest, err := s.guests.Own(ctx, order.ID)
 		if err != nil {
 			return nil, err

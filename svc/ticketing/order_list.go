@@ -19,6 +19,9 @@ func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.Lis
 	if err != nil {
 		return nil, err
 	}
+	if err := s.addNotes(ctx, list.Items); err != nil {
+		return nil, err
+	}
 	return list, s.nameBuyers(ctx, list.Items)
 }
 

@@ -38,6 +38,16 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 			s.publishChanges(e.Payment.OrderID)
 		}
 		return err
+	case api.RefundHasSucceeded.Subject: // also when the organizer keeps a part, so that never all is back
+		var e api.RefundEvent
+		if err := msg.Decode(&e); err != nil {
+			return err
+		}
+		done, err := s.db.refundedUpTo(ctx, e.Payment, store.Time(s.now()))
+		if done {
+			s.publishChanges(e.Payment.OrderID)
+		}
+		return err
 	case api.UserDeleted.Subject:
 		var e api.UserEvent
 		if err := msg.Decode(&e); err != nil {
@@ -80,7 +90,8 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 
 // subjects are the domain events that onEvent follows.
 func subjects() []string {
-	return []string{api.PaymentHasSucceeded.Subject, api.PaymentWasRefunded.Subject, api.UserDeleted.Subject,
+	return []string{api.PaymentHasSucceeded.Subject, api.PaymentWasRefunded.Subject,
+		api.RefundHasSucceeded.Subject, api.UserDeleted.Subject,
 		api.UserUpdated.Subject, api.OrderLinksRequested.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.OrganizerTeamChanged.Subject}

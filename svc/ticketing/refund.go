@@ -169,6 +169,8 @@ func (d decision) status() string {
 		return api.OrderPaid
 	case d.row.Total == 0:
 		return api.OrderCancelled
+	case d.due.Amount.Amount == 0 && d.row.Refunded == 0: // the organizer keeps all of its money
+		return api.OrderCancelled
 	case d.due.Amount.Amount == 0: // its money went back before
 		return api.OrderRefunded
 	}

@@ -34,6 +34,7 @@ type orderRow struct {
 	Currency  string          `bun:"currency"`
 	Refunded  int64           `bun:"refunded"`
 	Discount  int64           `bun:"discount"`
+	Fee       int64           `bun:"fee"`
 	PromoCode string          `bun:"promo_code"`
 	SeatsDue  bool            `bun:"seats_due"`
 	Extended  bool            `bun:"extended"`
@@ -94,6 +95,9 @@ func (r orderRow) order() api.Order {
 	if r.Refunded > 0 {
 		o.Refunded = r.money(r.Refunded)
 	}
+	if r.Fee > 0 {
+		o.CancellationFee = r.money(r.Fee)
+	}
 	if r.Status == api.OrderPending {
 		expires := r.ExpiresAt.UTC()
 		o.ExpiresAt = &expires
@@ -136,6 +140,8 @@ type creation struct {
 	perPerson int           // how many orders of a person may use its code; 0 is without bound
 	guest     *guests.Order // who has no account
 	guestMay  guests.Limits
+	staff     *byStaff       // the organizer makes it for a person
+	line      stream.Message // of the audit log, with staff
 
 	remember         bool
 	scope, key, hash string
@@ -285,6 +291,9 @@ func (db ticketStore) announceNew(
 					events = append(events, c.sale.line)
 				}
 			}
+		}
+		if c.line.Subject != "" {
+			events = append(events, c.line)
 		}
 		msg := c.message
 		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: out[i].Out.order(), Tickets: tickets}

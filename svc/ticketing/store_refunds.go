@@ -81,21 +81,6 @@ func insertRefund(ctx context.Context, tx tx, due api.RefundDue, now time.Time) 
 	return n == 1, err
 }
 
-// refunded closes an order whose money is back.
-func (db ticketStore) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
-	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		var rows []orderRow
-		err := tx.NewRaw(
-			"UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? "+
-				"AND status = ? RETURNING *",
-			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
-		if err != nil {
-			return err
-		}
-		return announceOrders(ctx, tx, api.OrderWasRefunded, rows)
-	})
-}
-
 // refundLine is what the audit log has of a refund. Its reason is not among that: a person wrote it.
 type refundLine struct {
 	PaymentID   ids.Payment  `json:"payment_id"`

@@ -179,6 +179,9 @@ func forgetNames(ctx context.Context, tx tx, user ids.User) error {
 	if _, err := tx.ExecContext(ctx, "UPDATE orders SET attendees = '[]' WHERE user_id = ?", user); err != nil {
 		return err
 	}
+	if err := retention.Texts(ctx, tx, "SELECT id FROM orders WHERE user_id = ?", user); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ? OR taken_by = ?", user,
 		user); err != nil {
 		return err

@@ -83,7 +83,8 @@ const (
 // Examples returns the examples. The first of each endpoint is the one that the document shows.
 func Examples() []Example {
 	var all []Example
-	for _, part := range [][]Example{account(), organizer(), event(), promo(), purchase(), tickets(), numbers(),
+	for _, part := range [][]Example{account(), organizer(), event(), promo(), purchase(), tickets(), orders(),
+		counter(), numbers(),
 		messages(), manual(), settings(), ending()} {
 		all = append(all, part...)
 	}
@@ -234,10 +235,6 @@ func purchase() []Example {
 }
 
 func tickets() []Example {
-	page := api.Page{Limit: 10}
-	at := api.EventPage{Page: page, EventID: anEvent}
-	file := api.EventExport{EventID: anEvent}
-	workbook := api.EventWorkbook{EventExport: file, Part: 1}
 	return []Example{
 		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
 		example(api.GetTicket, api.TicketRef{ID: aTicket}),
@@ -246,38 +243,6 @@ func tickets() []Example {
 		example(api.UpdateTicket, api.NewHolder{ID: aTicket, Holder: api.Attendee{Name: "Another Friend",
 			Email: "friend@example.org"}}),
 		example(api.ListTicketOffers, rpc.None{}),
-		example(api.RequestOrderLinks, api.LinksOf{Email: "robin@example.org"}),
-		example(api.ListMyOrders, page),
-		example(api.ListMyTickets, page),
-		example(api.CreateSale, api.NewSale{EventID: anEvent,
-			Items:     []api.NewOrderItem{{TicketTypeID: aType, Quantity: 1}},
-			Payment:   api.BoxOfficePayment{Method: api.PaidByCard, Reference: "T1-000471"},
-			Attendees: []api.Attendee{{Name: "Kim Day"}}}),
-		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
-		example(api.AdmitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
-		example(api.ExitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
-		example(api.ListAdmissions, at),
-		example(api.UndoAdmission, api.AdmissionRef{EventID: anEvent, ID: aScan}),
-		example(api.ScanWithPass, api.PassScan{EventID: anEvent, Secret: lastSecret, Code: "ST1...", Gate: "north"}),
-		example(api.DeletePass, api.PassRef{EventID: anEvent, ID: aPass}),
-		example(api.ReverseSale, api.ReverseSaleRequest{OrderID: anOrder, Reason: "wrong ticket type",
-			IncludeAdmitted: true}),
-		example(api.SetAuthority, api.NewAuthority{EventID: anEvent, VenueID: aVenue, Policy: "venue",
-			Unknown: "refuse"}),
-		example(api.GetAuthority, api.EventRef{ID: anEvent}),
-		example(api.EndAuthority, api.AuthorityEnd{EventID: anEvent}),
-		example(api.ListEventOrders, at),
-		example(api.ListAttendees, api.AttendeePage{EventPage: at, Query: "kim"}),
-		example(api.GetAttendeesCSV, api.AttendeeExport{EventExport: file, Query: "kim"}),
-		example(api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: workbook, Query: "kim"}),
-		example(api.GetOrdersCSV, file),
-		example(api.GetOrdersXLSX, workbook),
-		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Amount: &api.Money{Amount: 500, Currency: "EUR"},
-			Reason: "the view was poor"}),
-		example(api.ListRefunds, api.PaymentRef{ID: aPayment}),
-		example(api.ListDisputes, api.PaymentRef{ID: aPayment}),
-		order(),
-		example(api.CancelOrder, api.OrderRef{ID: anOrder}),
 	}
 }
 

@@ -158,53 +158,85 @@ func (g *Guests) changing(
 	})
 }
 
-// Update changes how the caller, who is the guest of an order, is reached. Another address is mailed a link, and the
-// links that the one before was mailed end.
-func (g *Guests) Update(ctx context.Context, req *api.OrderChange) error {
-	var check fault.Check
-	var email, name, language string
+// Change is what becomes of how a guest is reached, as it was checked.
+type Change struct {
+	order                 ids.Order
+	email, name, language *string
+}
+
+// Some reports whether anything is to change.
+func (c Change) Some() bool { return c.email != nil || c.name != nil || c.language != nil }
+
+// CheckChange finds what cannot stand in a change. It returns also what else the check has found.
+func CheckChange(check *fault.Check, req *api.OrderChange) (Change, error) {
+	c := Change{order: req.ID, language: req.Language}
+	name, language := "", ""
 	if req.Email != nil {
-		email = strings.TrimSpace(*req.Email)
+		email := strings.TrimSpace(*req.Email)
 		check.Field(text.Email(email), "email", "is not an email address")
+		c.email = &email
 	}
 	if req.Name != nil {
 		name = text.Clean(*req.Name)
+		c.name = &name
 	}
 	if req.Language != nil {
 		language = *req.Language
 	}
-	checkPerson(&check, name, language)
-	if err := check.Err(); err != nil {
+	checkPerson(check, name, language)
+	return c, check.Err()
+}
+
+// Update changes how the caller, who is the guest of an order, is reached. Another address is mailed a link, and the
+// links that the one before was mailed end.
+func (g *Guests) Update(ctx context.Context, req *api.OrderChange) error {
+	var check fault.Check
+	c, err := CheckChange(&check, req)
+	if err != nil {
 		return err
 	}
-	now := store.Time(g.Now())
-	return g.changing(ctx, req.ID, func(ctx context.Context, tx bun.Tx, r Row) error {
-		if req.Name != nil {
-			r.Name = name
-		}
-		if req.Language != nil {
-			r.Language = language
-		}
-		moved := req.Email != nil && email != r.Email
-		if moved && EmailKey(email) == r.EmailKey {
-			r.Email, moved = email, false
-		}
-		if moved {
-			if r.Changes >= mostChanges {
-				return fault.New(fault.Conflict, "the address of an order can be changed %d times", mostChanges)
-			}
-			r.Email, r.EmailKey, r.ConfirmedAt = email, EmailKey(email), nil
-			r.Changes++
-			if err := endTokens(ctx, tx, r.OrderID, true); err != nil {
-				return err
-			}
-			if err := stream.Add(ctx, tx, api.GuestWantsLink.Subject, r.event(now)); err != nil {
-				return err
-			}
-		}
-		_, err := tx.ExecContext(ctx, `UPDATE guests SET email = ?, email_key = ?, name = ?, language = ?,
-			confirmed_at = ?, changes = ? WHERE user_id = ?`, r.Email, r.EmailKey, r.Name, r.Language, r.ConfirmedAt,
-			r.Changes, r.UserID)
+	if _, err := g.own(ctx, req.ID); err != nil {
 		return err
+	}
+	return g.DB.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return Apply(ctx, g.DB, tx, c, true, store.Time(g.Now()))
 	})
+}
+
+// Apply changes how the guest of an order is reached, as Update does. The guest may change the address so many times,
+// the organizer more often.
+func Apply(ctx context.Context, db *store.DB, tx bun.Tx, c Change, byGuest bool, now time.Time) error {
+	r, err := lock(ctx, db, tx, c.order)
+	if err != nil {
+		return err
+	}
+	if c.name != nil {
+		r.Name = *c.name
+	}
+	if c.language != nil {
+		r.Language = *c.language
+	}
+	moved := c.email != nil && *c.email != r.Email
+	if moved && EmailKey(*c.email) == r.EmailKey {
+		r.Email, moved = *c.email, false
+	}
+	if moved {
+		if byGuest && r.Changes >= mostChanges {
+			return fault.New(fault.Conflict, "the address of an order can be changed %d times", mostChanges)
+		}
+		r.Email, r.EmailKey, r.ConfirmedAt = *c.email, EmailKey(*c.email), nil
+		if byGuest {
+			r.Changes++
+		}
+		if err := endTokens(ctx, tx, r.OrderID, true); err != nil {
+			return err
+		}
+		if err := stream.Add(ctx, tx, api.GuestWantsLink.Subject, r.event(now)); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE guests SET email = ?, email_key = ?, name = ?, language = ?,
+		confirmed_at = ?, changes = ? WHERE user_id = ?`, r.Email, r.EmailKey, r.Name, r.Language, r.ConfirmedAt,
+		r.Changes, r.UserID)
+	return err
 }

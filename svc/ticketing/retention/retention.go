@@ -129,6 +129,9 @@ func (e Eraser) attendees(ctx context.Context, event ids.Event) (n int, err erro
 					if _, err := guests.Erase(ctx, tx, rows); err != nil {
 						return 0, err
 					}
+					if err := Texts(ctx, tx, "?", bun.List(rows)); err != nil {
+						return 0, err
+					}
 					n, err := changed(tx.ExecContext(ctx,
 						"UPDATE orders SET attendees = '[]' WHERE id IN (?) AND attendees <> '[]'", bun.List(rows)))
 					if err != nil {
@@ -152,6 +155,21 @@ func (e Eraser) attendees(ctx context.Context, event ids.Event) (n int, err erro
 		}
 	}
 	return n, nil
+}
+
+// Texts erases what was written about orders: notes of those who work with them, why tickets were given back, and what
+// was answered. The query finds the orders.
+func Texts(ctx context.Context, tx bun.IDB, orders string, args ...any) error {
+	for _, query := range []string{
+		"DELETE FROM order_notes WHERE order_id IN (" + orders + ")",
+		`UPDATE cancellations SET reason = '', answer = '' WHERE (reason <> '' OR answer <> '')
+			AND order_id IN (` + orders + ")",
+	} {
+		if _, err := tx.ExecContext(ctx, query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tickets takes the names off an event's tickets. A venue that has the event's doors learns of it.

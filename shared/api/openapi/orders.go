@@ -1,0 +1,68 @@
+package openapi
+
+import (
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+const aCancellation ids.Cancellation = "cxl_01k3q8v5z7m2n4p6r8s9t0w1xy"
+
+// orders is what buyers and organizers do with orders that are there.
+func orders() []Example {
+	at := api.EventPage{Page: api.Page{Limit: 10}, EventID: anEvent}
+	note := "sits with the choir"
+	return []Example{
+		example(api.MailOrderTickets, api.OrderRef{ID: anOrder}),
+		example(api.GetCancellation, api.OrderRef{ID: anOrder}),
+		example(api.CreateCancellation, api.NewCancellation{OrderID: anOrder, Tickets: []ids.Ticket{aTicket},
+			Reason: "we are ill"}),
+		example(api.ListCancellations, api.CancellationPage{EventPage: at, Status: api.CancellationGranted}),
+		example(api.DecideCancellation, api.CancellationDecision{EventID: anEvent, ID: aCancellation,
+			Decision: api.CancellationGranted, Answer: "get well soon"}),
+		example(api.UpdateEventOrder, api.OrderEdit{EventID: anEvent, OrderID: anOrder, Note: &note}),
+		example(api.CreateStaffOrder, api.StaffOrder{EventID: anEvent,
+			Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 1}}, Email: "press@example.org",
+			Name: "The Press", Complimentary: true}),
+	}
+}
+
+func counter() []Example {
+	page := api.Page{Limit: 10}
+	at := api.EventPage{Page: page, EventID: anEvent}
+	file := api.EventExport{EventID: anEvent}
+	workbook := api.EventWorkbook{EventExport: file, Part: 1}
+	return []Example{
+		example(api.RequestOrderLinks, api.LinksOf{Email: "robin@example.org"}),
+		example(api.ListMyOrders, page),
+		example(api.ListMyTickets, page),
+		example(api.CreateSale, api.NewSale{EventID: anEvent,
+			Items:     []api.NewOrderItem{{TicketTypeID: aType, Quantity: 1}},
+			Payment:   api.BoxOfficePayment{Method: api.PaidByCard, Reference: "T1-000471"},
+			Attendees: []api.Attendee{{Name: "Kim Day"}}}),
+		example(api.ListOrderTickets, api.OrderRef{ID: anOrder}),
+		example(api.AdmitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
+		example(api.ExitTicket, api.Admission{EventID: anEvent, Code: lastCode, Gate: "main"}),
+		example(api.ListAdmissions, at),
+		example(api.UndoAdmission, api.AdmissionRef{EventID: anEvent, ID: aScan}),
+		example(api.ScanWithPass, api.PassScan{EventID: anEvent, Secret: lastSecret, Code: "ST1...", Gate: "north"}),
+		example(api.DeletePass, api.PassRef{EventID: anEvent, ID: aPass}),
+		example(api.ReverseSale, api.ReverseSaleRequest{OrderID: anOrder, Reason: "wrong ticket type",
+			IncludeAdmitted: true}),
+		example(api.SetAuthority, api.NewAuthority{EventID: anEvent, VenueID: aVenue, Policy: "venue",
+			Unknown: "refuse"}),
+		example(api.GetAuthority, api.EventRef{ID: anEvent}),
+		example(api.EndAuthority, api.AuthorityEnd{EventID: anEvent}),
+		example(api.ListEventOrders, at),
+		example(api.ListAttendees, api.AttendeePage{EventPage: at, Query: "kim"}),
+		example(api.GetAttendeesCSV, api.AttendeeExport{EventExport: file, Query: "kim"}),
+		example(api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: workbook, Query: "kim"}),
+		example(api.GetOrdersCSV, file),
+		example(api.GetOrdersXLSX, workbook),
+		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Amount: &api.Money{Amount: 500, Currency: "EUR"},
+			Reason: "the view was poor"}),
+		example(api.ListRefunds, api.PaymentRef{ID: aPayment}),
+		example(api.ListDisputes, api.PaymentRef{ID: aPayment}),
+		order(),
+		example(api.CancelOrder, api.OrderRef{ID: anOrder}),
+	}
+}
