@@ -42,10 +42,7 @@ func (r cancellationRow) Key() (time.Time, string) { return r.CreatedAt, r.ID.St
 
 func (r cancellationRow) cancellation() api.Cancellation {
 	return api.Cancellation{ID: r.ID, OrderID: r.OrderID, EventID: r.EventID, Status: r.Status, Tickets: r.Tickets,
-		Refund: api.Money{
-			Amount:   r.Refund,
-			Currency: r.Currency,
-		}, Fee: api.Money{Amount: r.Fee, Currency: r.Currency},
+		Refund: api.Money{Amount: r.Refund, Currency: r.Currency}, Fee: api.Money{Amount: r.Fee, Currency: r.Currency},
 		Reason: r.Reason, Answer: r.Answer, CreatedAt: r.CreatedAt.UTC(), DecidedAt: r.DecidedAt}
 }
 
@@ -56,14 +53,15 @@ func returnable(row orderRow, tickets []ticketRow) []ticketRow {
 	})
 }
 
-// worth returns what goes back for tickets of an order by a policy, and what the organizer keeps of what they cost. Of
-// a part of a minor unit that is half or more, the fee has the whole.
+// worth returns what goes back for tickets of an order by a policy, and what the organizer keeps of what they cost: of
+// the money that is neither back nor kept already. Of a part of a minor unit that is half or more, the fee has the
+// whole.
 func worth(row orderRow, tickets []ticketRow, p api.CancellationPolicy) (refund, fee int64) {
 	cost := int64(0)
 	for _, t := range tickets {
 		cost += row.paidFor(t.Position, make([]int64, len(row.Charges.Taxes)))
 	}
-	cost = min(cost, row.Total-row.Refunded)
+	cost = max(min(cost, row.Total-row.Refunded-row.Fee), 0)
 	fee = min((cost*int64(p.FeePercent)+50)/100+p.FeePerTicket*int64(len(tickets)), cost)
 	return cost - fee, fee
 }
@@ -200,11 +198,7 @@ func chosen(tickets []ticketRow, want []ids.Ticket) ([]ticketRow, error) {
 	left := slices.Clone(tickets)
 	for i, id := range want {
 		at := slices.IndexFunc(left, func(t ticketRow) bool { return t.ID == id })
-		check.Field(
-			at >= 0,
-			fieldName("tickets", i),
-			"cannot be given back, is none of this order, or is named twice",
-		)
+		check.Field(at >= 0, fieldName("tickets", i), "cannot be given back, is none of this order, or is named twice")
 		if at >= 0 {
 			out, left = append(out, left[at]), slices.Delete(left, at, at+1)
 		}
@@ -376,10 +370,7 @@ func (r *cancellationRow) settle(order orderRow, valid []ticketRow, amount *api.
 		return fault.New(fault.Conflict, "the order is %s", order.Status)
 	}
 	tickets := returnable(order, valid)
-	good := slices.DeleteFunc(
-		slices.Clone(tickets),
-		func(t ticketRow) bool { return !slices.Contains(r.Tickets, t.ID) },
-	)
+	good := slices.DeleteFunc(slices.Clone(tickets), func(t ticketRow) bool { return !slices.Contains(r.Tickets, t.ID) })
 	if len(good) != len(r.Tickets) {
 		return fault.New(fault.Conflict, "a ticket of it was used, given away or revoked meanwhile")
 	}

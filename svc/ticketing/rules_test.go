@@ -185,3 +185,16 @@ func TestNoPersonLimitsAskForNothing(t *testing.T) {
 		t.Errorf("the limits are %+v", l)
 	}
 }
+
+// What was kept as a fee before, or went back in part, is not there to go back with the next tickets.
+func TestWorthOfWhatIsLeft(t *testing.T) {
+	row := orderRow{Total: 200, Items: []api.OrderItem{{Quantity: 2, UnitPrice: api.Money{Amount: 100, Currency: "EUR"}}}}
+	second := []ticketRow{{Position: 1}}
+	for _, c := range []struct{ refunded, kept, want int64 }{{0, 0, 100}, {80, 20, 100}, {130, 20, 50}, {180, 20, 0},
+		{200, 20, 0}} {
+		row.Refunded, row.Fee = c.refunded, c.kept
+		if refund, fee := worth(row, second, api.CancellationPolicy{}); refund != c.want || fee != 0 {
+			t.Errorf("with %d back and %d kept a ticket is worth %d and %d", c.refunded, c.kept, refund, fee)
+		}
+	}
+}
