@@ -70,21 +70,19 @@ func ticketType(name, price, currency, quantity string) (api.NewTicketType, erro
 	return api.NewTicketType{Name: name, Price: money, Quantity: n}, check.Err()
 }
 
-// categories are those that the editor proposes; texts have their names.
+// categories are those that the editor proposes; texts have their names. Clients may name others.
 func categories() []string {
-	return []string{
-		"concert",
-		"theatre",
-		"comedy",
-		"festival",
-		"conference",
-		"workshop",
-		"sports",
-		"film",
-		"food",
-		"party",
-		"other",
+	return []string{"concert", "theatre", "comedy", "festival", "conference", "workshop", "sports", "film", "food",
+		"party", "other"}
+}
+
+// categoriesWith are the proposed ones, and the one that an event has.
+func categoriesWith(own string) []string {
+	all := categories()
+	if own == "" || slices.Contains(all, own) {
+		return all
 	}
+	return append(all, own)
 }
 
 // country is one that an event can be in.
@@ -122,8 +120,8 @@ func (s *Site) editor(v *visit, id ids.Event, f eventForm, failed error) error {
 		return fault.New(fault.Unauthenticated, "sign in first")
 	}
 	f.Starts, f.Ends = asLocal(f.Starts), asLocal(f.Ends)
-	data := map[string]any{"ID": id.String(), "Form": f, "Categories": categories(), "Countries": countries(v.lang),
-		"Zones": zoneNames()}
+	data := map[string]any{"ID": id.String(), "Form": f, "Categories": categoriesWith(f.Category),
+		"Countries": countries(v.lang), "Zones": zoneNames()}
 	if failed != nil {
 		return v.again("editor", failed, data)
 	}

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"html/template"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,8 +70,14 @@ func (s *Site) newLooks() (map[string]*look, error) {
 // functions are what templates can do.
 func (s *Site) functions(lang string, words texts) template.FuncMap {
 	return template.FuncMap{
-		"t":     words.text,
-		"n":     words.counted,
+		"t": words.text,
+		"n": words.counted,
+		"category": func(name string) string {
+			if slices.Contains(categories(), name) {
+				return words.words["category."+name]
+			}
+			return name
+		},
 		"asset": s.assets.address,
 		"money": func(m api.Money) string { return m.In(lang) },
 		"times": func(m api.Money, n int) api.Money {

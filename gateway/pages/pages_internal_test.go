@@ -225,3 +225,21 @@ func TestCookies(t *testing.T) {
 		}
 	}
 }
+
+// A category that the pages have no words for is shown as it is, and kept when its event is edited.
+func TestCategoryOfAnothersChoice(t *testing.T) {
+	words, err := readTexts("de")
+	if err != nil {
+		t.Fatal(err)
+	}
+	category := (&Site{}).functions("de", words)["category"].(func(string) string)
+	if got := category("theatre") + " " + category("jazz"); got != words.words["category.theatre"]+" jazz" {
+		t.Errorf("the categories are %q", got)
+	}
+	if got := categoriesWith("jazz"); !slices.Contains(got, "jazz") || len(got) != len(categories())+1 {
+		t.Errorf("an event with its own category can be one of %q", got)
+	}
+	if got := categoriesWith("film"); len(got) != len(categories()) {
+		t.Errorf("an event can be one of %q", got)
+	}
+}
