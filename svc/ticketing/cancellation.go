@@ -370,7 +370,8 @@ func (r *cancellationRow) settle(order orderRow, valid []ticketRow, amount *api.
 		return fault.New(fault.Conflict, "the order is %s", order.Status)
 	}
 	tickets := returnable(order, valid)
-	good := slices.DeleteFunc(slices.Clone(tickets), func(t ticketRow) bool { return !slices.Contains(r.Tickets, t.ID) })
+	other := func(t ticketRow) bool { return !slices.Contains(r.Tickets, t.ID) }
+	good := slices.DeleteFunc(slices.Clone(tickets), other)
 	if len(good) != len(r.Tickets) {
 		return fault.New(fault.Conflict, "a ticket of it was used, given away or revoked meanwhile")
 	}
