@@ -29,8 +29,6 @@ type Terms struct {
 	Tax      func(ids.TicketType) *api.Tax // of a ticket type; nil: none
 	Fees     []api.Fee
 	FeeTax   api.Tax // of fees that name none
-	// the buyer owes the tax: prices are what they are without it
-	ReverseCharge bool
 }
 
 // Charges are the lines of an order as they are paid. Total is the sum of the gross of items and fees; if there are
@@ -199,9 +197,6 @@ func taxed(parts []taxable, t Terms, currency string) []api.TaxTotal {
 		net := p.base
 		if p.tax.Included {
 			net -= tax
-		}
-		if t.ReverseCharge {
-			p.rate, tax = 0, 0
 		}
 		money := func(n int64) api.Money { return api.Money{Amount: n, Currency: currency} }
 		line := &api.LineTotal{Name: p.tax.Name, Rate: FormatRate(p.rate), Included: p.tax.Included, Net: money(net),

@@ -55,8 +55,6 @@ func TestCharge(t *testing.T) {
 			Terms{Tax: both(vat("1.6", false))}, 68, []sum{{"1.6", 66, 2, 68}}, nil},
 		"rounded per document": {[]api.OrderItem{line(a, 1, 33), line(b, 1, 33)},
 			Terms{Tax: both(vat("1.6", false)), Rounding: api.RoundPerDocument}, 67, []sum{{"1.6", 66, 1, 67}}, nil},
-		"reverse charge": {two, Terms{Tax: both(vat("19", true)), ReverseCharge: true}, 2803,
-			[]sum{{"0", 2803, 0, 2803}}, nil},
 		"a fee on top, with its own rate": {two, Terms{Tax: both(vat("7", true)), Fees: []api.Fee{{Name: "Service",
 			Per: api.FeePerTicket, Amount: eur(100), Tax: *vat("19", true)}}}, 3735,
 			[]sum{{"19", 336, 64, 400}, {"7", 3117, 218, 3335}}, []int64{300, 100}},
@@ -112,8 +110,7 @@ func drawCharges(t *rapid.T) (Charges, []api.OrderItem, Terms) {
 		items, taxes[typ] = append(items, item), drawTax(t, "rate")
 	}
 	terms := Terms{Tax: func(id ids.TicketType) *api.Tax { return taxes[id] },
-		Rounding:      rapid.SampledFrom([]string{"", api.RoundPerLine, api.RoundPerDocument}).Draw(t, "rounding"),
-		ReverseCharge: rapid.Bool().Draw(t, "reverse charge")}
+		Rounding: rapid.SampledFrom([]string{"", api.RoundPerLine, api.RoundPerDocument}).Draw(t, "rounding")}
 	for range rapid.IntRange(0, 3).Draw(t, "fees") {
 		fee := api.Fee{
 			Name:     "Fee",
@@ -154,9 +151,6 @@ func TestAnyChargesAddUp(t *testing.T) {
 				total.Net.Amount < 0 || total.Tax.Amount < 0 {
 				t.Fatalf("a line of %d: %+v", gross, total)
 			}
-			if terms.ReverseCharge && total.Tax.Amount != 0 {
-				t.Fatalf("tax that the buyer owes: %+v", total)
-			}
 			s := sums[total.Rate]
 			sums[total.Rate] = [3]int64{s[0] + total.Net.Amount, s[1] + total.Tax.Amount, s[2] + gross}
 		}
@@ -188,7 +182,7 @@ func TestAnyChargesAddUp(t *testing.T) {
 		}
 		terms.Fees, terms.FeeTax = nil, api.Tax{}
 		terms.Tax = func(ids.TicketType) *api.Tax { return nil }
-		if plain := Charge(items, terms); !rises(c) && !terms.ReverseCharge && plain.Total != c.Total {
+		if plain := Charge(items, terms); !rises(c) && plain.Total != c.Total {
 			t.Fatalf("%d instead of %d", c.Total, plain.Total)
 		}
 	})
