@@ -2,6 +2,8 @@ package notification_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,5 +119,38 @@ func TestGuestsAreClaimedAndForgotten(t *testing.T) {
 			}
 			return err
 		})
+	})
+}
+
+// Who asks for the tickets once more gets them once more, as often as asked and not more; what is given back meanwhile is
+// not mailed.
+func TestTicketsAreMailedOnceMore(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		ada, e := h.join("ada"), h.concert(h.join("eve"))
+		o, tickets := h.buys(ada, e, 2)
+		h.mails("order_paid", 1)
+		again := func(key string) {
+			h.publish(api.TicketsWereRequested.Subject, key, api.OrderEvent{Order: o})
+		}
+		again("first")
+		again("first")
+		again("second")
+		for _, m := range h.mails("order_paid", 3) {
+			for _, id := range tickets {
+				if !strings.Contains(fmt.Sprint(slices.Collect(maps.Keys(m.parts))), id.String()) {
+					t.Errorf("a mail is without the ticket %s", id)
+				}
+			}
+		}
+		h.settled()
+		h.mails("order_paid", 3)
+		h.mu.Lock()
+		delete(h.held, ada.ID)
+		h.mu.Unlock()
+		again("third")
+		h.settled()
+		if files, err := h.readMails("order_paid"); err != nil || len(files) != 3 {
+			t.Errorf("%d mails of tickets that are given back at last, %v", len(files), err)
+		}
 	})
 }
