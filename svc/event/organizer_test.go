@@ -226,6 +226,7 @@ func TestLastOwnerStays(t *testing.T) {
 func TestOwnOrganizer(t *testing.T) {
 	bothHarnesses(t, func(t *testing.T, w *harness) {
 		w.instance()
+		w.people.set("anna@example.org", anna.User)
 		var wg sync.WaitGroup
 		for i := range 8 {
 			wg.Go(func() {
