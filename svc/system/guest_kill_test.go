@@ -22,8 +22,6 @@ func TestGuestAtEveryStep(t *testing.T) {
 	}
 	free, priced := s.concert(s.admin, 1000, 0), s.concert(s.admin, 1000, 1500)
 	const email = "robin@example.org"
-	u, robin := s.join(email)
-	s.confirmByMail(filepath.Join(s.cfg.Data, "outbox"), email)
 	order := func(event api.Event, key string, made *api.CreatedOrder) error {
 		req := seats(event, 2)
 		req.Email = email
@@ -62,6 +60,7 @@ func TestGuestAtEveryStep(t *testing.T) {
 		}
 		return n
 	}
+	var paths []string
 	orders := walk("an order", 1, func(n, point int) bool {
 		var made api.CreatedOrder
 		key := fmt.Sprintf("order-of-a-guest-%d", n)
@@ -72,11 +71,22 @@ func TestGuestAtEveryStep(t *testing.T) {
 		if err := order(free, key, &again); err != nil || again.ID != made.ID || again.AccessToken != made.AccessToken {
 			t.Errorf("once more under its key: %+v, %v", again, err)
 		}
+		paths = append(paths, "/v1/orders/"+made.ID.String())
 		return died
 	})
 	testkit.Eventually(t, 60*time.Second, func() error { // an order may be paid a moment before its seats are
 		if got := s.left(free); got.Sold != 2*orders || got.Held != 0 {
 			return fmt.Errorf("%d orders have %+v", orders, got)
+		}
+		return nil
+	})
+	u, robin := s.join(email)
+	s.confirmByMail(filepath.Join(s.cfg.Data, "outbox"), email)
+	testkit.Eventually(t, 60*time.Second, func() error { // who confirms an address takes its orders over a moment later
+		for _, path := range paths {
+			if err := reads(path, robin, `"user_id":"`+u.ID.String()+`"`, 200); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
