@@ -127,7 +127,7 @@ func (h *hall) buy(t *testing.T, buyer string, n int) []api.Ticket {
 
 func (h *hall) awaitDoors(t *testing.T, state string) {
 	t.Helper()
-	testkit.Eventually(t, 40*time.Second, func() error { return h.doorsAre(state) })
+	testkit.Eventually(t, 90*time.Second, func() error { return h.doorsAre(state) })
 }
 
 // doorsAre says how the doors are if they are not so.
