@@ -83,3 +83,21 @@ func TestSellingTermsReachTheOffer(t *testing.T) {
 		t.Errorf("the list has %+v", list.Items)
 	}
 }
+
+// What an event asks of its orders is kept, and reaches who sells.
+func TestOrderRulesAreKept(t *testing.T) {
+	bothHarnesses(t, func(t *testing.T, w *harness) {
+		w.instance()
+		req := draftOf("With rules")
+		req.OrderRules = api.OrderRules{MaxPerPerson: 4, Cancellation: api.CancellationPolicy{SelfService: true, FeePercent: 10}}
+		e := must(w, anna, api.CreateEvent, req)
+		if got := must(w, anna, api.GetEvent, api.EventRef{ID: e.ID}); got.OrderRules != req.OrderRules {
+			t.Errorf("the event asks for %+v", got.OrderRules)
+		}
+		rules := api.OrderRules{MinPerOrder: 2}
+		must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, OrderRules: codec.To(rules)})
+		if got := must(w, anna, api.GetEvent, api.EventRef{ID: e.ID}); got.OrderRules != rules {
+			t.Errorf("the changed event asks for %+v", got.OrderRules)
+		}
+	})
+}
