@@ -74,8 +74,7 @@ func rowOf(r *record) *row {
 	e := &r.Event
 	return &row{
 		ID: e.ID, OrganizerID: e.OrganizerID, Status: e.Status, Name: e.Name, Description: e.Description,
-		Category: e.Category,
-		StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: e.Timezone,
+		Category: e.Category, StartsAt: e.StartsAt, EndsAt: e.EndsAt, Timezone: e.Timezone,
 		Place: e.Location.Name, Address: e.Location.Address, City: e.Location.City, CityKey: text.Fold(e.Location.City),
 		Country: e.Location.Country, Latitude: e.Location.Latitude, Longitude: e.Location.Longitude,
 		Capacity: e.Capacity, AutoCapacity: r.AutoCapacity,
@@ -96,8 +95,7 @@ func (w *row) event() api.Event {
 	}
 	return api.Event{
 		ID: w.ID, OrganizerID: w.OrganizerID, Status: w.Status, Name: w.Name, Description: w.Description,
-		Category: w.Category,
-		StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
+		Category: w.Category, StartsAt: w.StartsAt.UTC(), EndsAt: w.EndsAt.UTC(), Timezone: w.Timezone,
 		Location: api.Location{Name: w.Place, Address: w.Address, City: w.City, Country: w.Country,
 			Latitude: w.Latitude, Longitude: w.Longitude},
 		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Tax: w.Tax, Fees: w.Fees,
