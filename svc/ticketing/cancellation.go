@@ -249,24 +249,12 @@ func (s *Service) cancellations(
 	if err != nil {
 		return nil, err
 	}
-	then, after, err := store.DecodeTimeCursor(req.Cursor)
+	query := s.db.Read().NewSelect().Where("event_id = ? AND status = ?", req.EventID, req.Status)
+	rows, next, err := newestOf[cancellationRow](ctx, query, "created_at", req.Cursor, limit)
 	if err != nil {
 		return nil, err
 	}
-	var rows []cancellationRow
-	query := s.db.Read().NewSelect().Model(&rows).Where("event_id = ? AND status = ?", req.EventID, req.Status).
-		OrderExpr("created_at DESC, id DESC").Limit(int64(limit) + 1)
-	if req.Cursor != "" {
-		query = query.Where("(created_at, id) < (?, ?)", then, after)
-	}
-	if err := query.Scan(ctx); err != nil {
-		return nil, err
-	}
-	out := &api.List[api.Cancellation]{Items: []api.Cancellation{}}
-	if len(rows) > limit {
-		rows = rows[:limit]
-		out.NextCursor = cursorAt(rows[limit-1])
-	}
+	out := &api.List[api.Cancellation]{Items: []api.Cancellation{}, NextCursor: next}
 	for _, r := range rows {
 		out.Items = append(out.Items, r.cancellation())
 	}

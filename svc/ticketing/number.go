@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -32,15 +31,6 @@ func numberOf(id ids.Order, attempt int) string {
 		seed /= uint64(len(numberLetters))
 	}
 	return string(out)
-}
-
-// numberIn returns the order number that a person has typed or said, or "" if it is none.
-func numberIn(text string) string {
-	text = strings.ToUpper(strings.NewReplacer(" ", "", "-", "", "#", "").Replace(text))
-	if len(text) < numberLength || len(text) > numberLength+mostNumbers || strings.Trim(text, numberLetters) != "" {
-		return ""
-	}
-	return text
 }
 
 // numbered writes an order whose number another of the event has, with the next one that is free. It reports false if

@@ -3,6 +3,7 @@ package ticketing
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -33,7 +34,7 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		err := s.db.refunded(ctx, e.Payment.OrderID, e.Payment.ID, store.Time(s.now()))
+		_, err := s.db.refunded(ctx, e.Payment, math.MaxInt64, store.Time(s.now())) // all is, whatever it was
 		if err == nil {
 			s.publishChanges(e.Payment.OrderID)
 		}
@@ -43,7 +44,7 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		done, err := s.db.refundedUpTo(ctx, e.Payment, store.Time(s.now()))
+		done, err := s.db.refunded(ctx, e.Payment, e.Payment.Refunded.Amount, store.Time(s.now()))
 		if done {
 			s.publishChanges(e.Payment.OrderID)
 		}

@@ -167,8 +167,14 @@ type keyed interface{ Key() (time.Time, string) }
 func newest[Row keyed](
 	ctx context.Context, db ticketStore, at, column, value, cursor string, limit int,
 ) (rows []Row, next string, err error) {
-	query := db.Read().NewSelect().Model(&rows).Where("? = ?", bun.Ident(column), value).
-		OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
+	return newestOf[Row](ctx, db.Read().NewSelect().Where("? = ?", bun.Ident(column), value), at, cursor, limit)
+}
+
+// newestOf returns a page of what a query selects, newest first.
+func newestOf[Row keyed](
+	ctx context.Context, query *bun.SelectQuery, at, cursor string, limit int,
+) (rows []Row, next string, err error) {
+	query = query.Model(&rows).OrderExpr("? DESC, id DESC", bun.Ident(at)).Limit(int64(limit) + 1)
 	then, after, err := store.DecodeTimeCursor(cursor)
 	if err != nil {
 		return nil, "", err

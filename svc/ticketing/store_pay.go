@@ -115,28 +115,13 @@ func (db ticketStore) markUpdated(ctx context.Context, rows []orderRow) error {
 	})
 }
 
-// refunded closes an order whose money is back.
-func (db ticketStore) refunded(ctx context.Context, order ids.Order, payment ids.Payment, now time.Time) error {
-	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
-		var rows []orderRow
-		err := tx.NewRaw(
-			"UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ? AND payment_id = ? "+
-				"AND status = ? RETURNING *",
-			api.OrderRefunded, now, order, payment, api.OrderRefunding).Scan(ctx, &rows)
-		if err != nil {
-			return err
-		}
-		return announceOrders(ctx, tx, api.OrderWasRefunded, rows)
-	})
-}
-
-// refundedUpTo closes an order of which all that was to go back is back, and reports whether it did.
-func (db ticketStore) refundedUpTo(ctx context.Context, p api.Payment, now time.Time) (done bool, err error) {
+// refunded closes an order of which no more was to go back than is back, and reports whether it did.
+func (db ticketStore) refunded(ctx context.Context, p api.Payment, back int64, now time.Time) (done bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		var rows []orderRow
 		err := tx.NewRaw(`UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ?
 			AND payment_id = ? AND status = ? AND refunded <= ? RETURNING *`,
-			api.OrderRefunded, now, p.OrderID, p.ID, api.OrderRefunding, p.Refunded.Amount).Scan(ctx, &rows)
+			api.OrderRefunded, now, p.OrderID, p.ID, api.OrderRefunding, back).Scan(ctx, &rows)
 		if done = len(rows) > 0; err != nil {
 			return err
 		}
