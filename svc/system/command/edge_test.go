@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,6 +47,19 @@ func TestEdgeDemo(t *testing.T) {
 		t.Logf("%s\n%s", text.String(), log.String())
 	}
 	stop(t, cmd)
+	// That computer is gone with all that it had. It is closed once, however often an operator says so.
+	var reports [2]string
+	for i := range reports {
+		closing := program(t, nil, "venue", "close", regexp.MustCompile("ven_[a-z0-9]+").FindString(text.String()), "--reason", "it was a demo")
+		closing.Dir = dir
+		said, err := closing.CombinedOutput()
+		if reports[i] = string(said); err != nil || !strings.Contains(reports[i], "1 doors, 1 leases, 7 seats unknown") {
+			t.Errorf("%s%v", said, err)
+		}
+	}
+	if reports[0] != reports[1] {
+		t.Errorf("the reports are %q", reports)
+	}
 	s.end(syscall.SIGTERM)
 	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 1 {
 		t.Errorf("it leaves %v behind, %v", left, err)

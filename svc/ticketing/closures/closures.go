@@ -64,7 +64,8 @@ func (c *Closures) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListVenueClosures, c.list)
 }
 
-// close begins a closure of a venue, or takes the one that is not done, and goes through with it.
+// close begins a closure of a venue, or takes the one that is not done, and goes through with it. A venue that has had
+// nothing since its last one is answered with that.
 func (c *Closures) close(ctx context.Context, venue ids.Venue, reason string) (*api.VenueClosure, error) {
 	reason = text.Clean(reason)
 	var check fault.Check
@@ -80,12 +81,19 @@ func (c *Closures) close(ctx context.Context, venue ids.Venue, reason string) (*
 	if scope, key, hash, keyed := rpc.Answer(ctx); keyed { // the same again is the same closure, also when it is done
 		id = ids.Derive[ids.ClosureKind](scope, key, hash)
 	}
-	row, err := c.begin(ctx, Row{ID: id, VenueID: venue, Reason: reason, CreatedBy: rpc.Caller(ctx).User,
-		CreatedAt: now})
+	row, over, err := c.last(ctx, venue)
+	if err == nil && !over {
+		row, err = c.begin(ctx, Row{ID: id, VenueID: venue, Reason: reason, CreatedBy: rpc.Caller(ctx).User,
+			CreatedAt: now})
+	}
 	if err != nil {
 		return nil, err
 	}
-	err = c.finish(ctx, row)
+	if over {
+		err = c.cutOffAgain(ctx, row)
+	} else {
+		err = c.finish(ctx, row)
+	}
 	if errors.Is(err, rpc.ErrDuplicateAnswer) { // another request with the key was faster
 		return nil, err
 	}
@@ -141,6 +149,30 @@ func (c *Closures) finish(ctx context.Context, row Row) error {
 	c.log.WarnContext(ctx, "a venue was closed that is lost for ever", "venue", row.VenueID, "closure", row.ID,
 		"by", row.CreatedBy, "doors", len(events), "leases", len(list))
 	return nil
+}
+
+// last returns the last closure of a venue, and whether there is nothing to close: it is done, the venue has got
+// neither doors nor leases since, and no computer of it was heard of.
+func (c *Closures) last(ctx context.Context, venue ids.Venue) (row Row, over bool, err error) {
+	row, over, err = c.silent(ctx, venue)
+	if err != nil || !over {
+		return row, false, err
+	}
+	events, err := c.doors.Held(ctx, venue)
+	if err != nil {
+		return row, false, err
+	}
+	list, err := c.leases.Unclosed(ctx, venue)
+	return row, len(events)+len(list) == 0, err
+}
+
+// cutOffAgain ends the credentials that were made since a closure was done: there is nothing else to end. The report
+// is kept as the answer to this request, too.
+func (c *Closures) cutOffAgain(ctx context.Context, row Row) error {
+	if _, err := rpc.Call(ctx, c.client, line.WithdrawVenue, &line.VenueRef{VenueID: row.VenueID}); err != nil {
+		return err
+	}
+	return c.done(ctx, row.ID)
 }
 
 // as returns the context of the person who began a closure, for what follows from it: the audit log names them, also

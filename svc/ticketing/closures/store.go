@@ -8,6 +8,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -55,15 +56,43 @@ func (c *Closures) begin(ctx context.Context, want Row) (row Row, err error) {
 	return row, err
 }
 
+// silent returns the last closure of a venue, and whether it is done and no computer of the venue was heard of since.
+func (c *Closures) silent(ctx context.Context, venue ids.Venue) (row Row, silent bool, err error) {
+	err = c.db.Read().NewSelect().Model(&row).Where("venue_id = ?", venue).Order("created_at DESC", "id DESC").
+		Limit(1).Scan(ctx)
+	if err = store.OrNotFound(err, "the venue was never closed"); err != nil || row.DoneAt == nil {
+		if fault.Is(err, fault.NotFound) {
+			err = nil
+		}
+		return row, false, err
+	}
+	now, err := lastHeard(ctx, c.db.Read(), venue)
+	switch {
+	case err != nil:
+		return row, false, store.FaultOf(ctx, err)
+	case len(now) == 0:
+		return row, row.ContactAt == nil, nil
+	}
+	return row, row.ContactAt != nil && row.ContactAt.Equal(now[0].ContactAt), nil
+}
+
+// contact is when the computer of a venue was heard of, and how far its journal was.
+type contact struct {
+	Number    int64
+	ContactAt time.Time
+}
+
+// lastHeard returns the last contact of a venue, if there was one.
+func lastHeard(ctx context.Context, from bun.IDB, venue ids.Venue) (last []contact, err error) {
+	err = from.NewRaw("SELECT number, contact_at FROM journals WHERE venue_id = ? ORDER BY contact_at DESC LIMIT 1",
+		venue).Scan(ctx, &last)
+	return last, err
+}
+
 // cutOff writes that the computer can connect no more. What it has said until then is all that is known.
 func (c *Closures) cutOff(ctx context.Context, row Row, access string) error {
 	return c.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		var last []struct {
-			Number    int64
-			ContactAt time.Time
-		}
-		err := tx.NewRaw("SELECT number, contact_at FROM journals WHERE venue_id = ? ORDER BY contact_at DESC LIMIT 1",
-			row.VenueID).Scan(ctx, &last)
+		last, err := lastHeard(ctx, tx, row.VenueID)
 		if err != nil {
 			return err
 		}
@@ -76,7 +105,7 @@ func (c *Closures) cutOff(ctx context.Context, row Row, access string) error {
 	})
 }
 
-// done writes that nothing is left to do, and keeps the report as the answer to the request.
+// done writes that nothing is left to do, and keeps the report as the answer to the request. It may be repeated.
 func (c *Closures) done(ctx context.Context, id ids.Closure) error {
 	return c.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE closures SET done_at = ? WHERE id = ? AND done_at IS NULL",
