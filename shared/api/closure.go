@@ -75,8 +75,8 @@ var (
 		Detail: "Its credentials are ended, and it is released from the venue; then the system takes the doors of " +
 			"every event from it and closes its leases, without asking it. What was begun goes on by itself after a " +
 			"crash. The same again returns the closure that is not done. It returns one that is done, too, under " +
-			"the same idempotency key, and as long as the venue has got nothing since and no computer of it was heard " +
-			"of. Another computer may then serve the venue, with new credentials.",
+			"the same idempotency key, and as long as the venue has got nothing since and no computer of it was " +
+			"heard of. Another computer may then serve the venue, with new credentials.",
 		Faults: rpc.Faults{fault.NotFound: "there is no such venue", fault.Forbidden: notAdmin,
 			fault.Conflict: ""}}}
 	ListVenueClosures = rpc.Endpoint[VenueClosurePage, List[VenueClosure]]{Spec: rpc.Spec{Service: "ticketing",
