@@ -66,6 +66,20 @@ type CancellationDecision struct {
 	Answer   string           `json:"answer,omitempty" maxLength:"1000"` // for the buyer; several lines of plain text
 }
 
+// CancellationEvent is the payload of CancellationWasDeclined.
+type CancellationEvent struct {
+	ID      ids.Cancellation `json:"id"`
+	OrderID ids.Order        `json:"order_id"`
+	EventID ids.Event        `json:"event_id"`
+	UserID  ids.User         `json:"user_id"`          // who wanted to give the tickets back
+	Total   Money            `json:"total"`            // what the order has cost
+	Answer  string           `json:"answer,omitempty"` // what the organizer said
+}
+
+// CancellationWasDeclined says what the buyer is to be told. What was granted is told by the refund.
+var CancellationWasDeclined = Topic[CancellationEvent]{"ev.ticketing.cancellation.declined",
+	"an organizer has declined to take tickets back"}
+
 // The endpoints by which buyers give paid tickets back.
 var (
 	GetCancellation = rpc.Endpoint[OrderRef, CancellationOptions]{Spec: rpc.Spec{Service: "ticketing",

@@ -3,7 +3,6 @@ package notification
 import (
 	"context"
 	"slices"
-	"strconv"
 
 	"github.com/uptrace/bun"
 
@@ -27,7 +26,7 @@ func consumed() []string {
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
 		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
-		api.TicketsWereRequested.Subject,
+		api.TicketsWereRequested.Subject, api.CancellationWasDeclined.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.TicketOffered.Subject, api.TicketOfferEnded.Subject,
 		api.GuestHasOrdered.Subject, api.GuestWantsLink.Subject, api.GuestConfirmed.Subject,
@@ -141,6 +140,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 	case api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.TicketsWereRequested.Subject:
 		return s.onOrder(ctx, m)
+	case api.CancellationWasDeclined.Subject:
+		return s.onDeclined(ctx, m)
 	case api.TicketTransferred.Subject, api.TicketWasRevoked.Subject:
 		return s.onTicket(ctx, m)
 	case api.TicketOffered.Subject, api.TicketOfferEnded.Subject:
@@ -248,6 +249,17 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 	return step{notices: about("order_cancelled")}, nil
 }
 
+// onDeclined tells a buyer that the tickets stay, and what the organizer has said to that.
+func (s *Service) onDeclined(ctx context.Context, m stream.Msg) (step, error) {
+	var e api.CancellationEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	event, err := s.eventOf(ctx, e.EventID)
+	return step{notices: []notice{{cause: "declined." + e.ID.String(), user: e.UserID, name: "cancellation_declined",
+		bought: e.Total.Amount > 0, facts: render.Facts{Event: event, OrderID: e.OrderID, Reason: e.Answer}}}}, err
+}
+
 func orderCause(name string, order ids.Order) string { return name + "." + order.String() }
 
 // finalMessages returns the messages of which one says that an order is paid, or never will be.
@@ -256,59 +268,6 @@ func finalMessages(order ids.Order, user ids.User) (final []ids.Notification) {
 		final = append(final, messageID(orderCause(name, order), user))
 	}
 	return final
-}
-
-func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
-	var e api.TicketEvent
-	if err := m.Decode(&e); err != nil {
-		return step{}, err
-	}
-	if m.Subject == api.TicketWasRevoked.Subject {
-		return step{change: func(ctx context.Context, tx bun.Tx) error { return revokeHolder(ctx, tx, e) }}, nil
-	}
-	event, err := s.eventOf(ctx, e.EventID)
-	if err != nil {
-		return step{}, err
-	}
-	f := render.Facts{Event: event, Ticket: e.TicketID}
-	return step{
-		notices: []notice{{cause: m.ID, user: e.OwnerID, name: "ticket_received", facts: f}},
-		change:  func(ctx context.Context, tx bun.Tx) error { return changeHolder(ctx, tx, e, sequence(m)) },
-	}, nil
-}
-
-// onOffer mails the token of an offered ticket to the address that it is offered to, and tells its giver how it ended.
-// The message belongs to the giver: the address may have no account.
-func (s *Service) onOffer(ctx context.Context, m stream.Msg) (step, error) {
-	var e api.OfferEvent
-	if err := m.Decode(&e); err != nil {
-		return step{}, err
-	}
-	event, err := s.eventOf(ctx, e.EventID)
-	if err != nil {
-		return step{}, err
-	}
-	n := notice{cause: "offer." + e.OfferID.String(), user: e.OwnerID, name: "ticket_offer", hidden: true,
-		facts: render.Facts{Event: event, Ticket: e.TicketID, OfferID: e.OfferID}}
-	switch e.Outcome {
-	case "":
-	case api.OfferAccepted:
-		n.name, n.hidden = "offer_accepted", false
-	case api.OfferRefused:
-		n.name, n.hidden = "offer_refused", false
-	default: // the giver has taken it back
-		return step{}, nil
-	}
-	n.cause += e.Outcome
-	return step{notices: []notice{n}}, nil
-}
-
-// sequence returns the position of a domain event in its stream, also when it comes from the dead letters.
-func sequence(m stream.Msg) uint64 {
-	if original, err := strconv.ParseUint(m.Header.Get(stream.HeaderDeadSequence), 10, 64); err == nil {
-		return original
-	}
-	return m.Sequence
 }
 
 // onMoney handles failed payments and refunds. Payments name no event: that is found by the tickets of the order, if it

@@ -2,6 +2,7 @@ package notification
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -10,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
@@ -157,4 +159,57 @@ func (s *Service) isStillOn(ctx context.Context, m messageRow, f render.Facts) (
 	}
 	held, err := s.held(ctx, api.HeldTickets{UserID: m.UserID, EventID: m.EventID})
 	return len(held) > 0, err
+}
+
+func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
+	var e api.TicketEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	if m.Subject == api.TicketWasRevoked.Subject {
+		return step{change: func(ctx context.Context, tx bun.Tx) error { return revokeHolder(ctx, tx, e) }}, nil
+	}
+	event, err := s.eventOf(ctx, e.EventID)
+	if err != nil {
+		return step{}, err
+	}
+	f := render.Facts{Event: event, Ticket: e.TicketID}
+	return step{
+		notices: []notice{{cause: m.ID, user: e.OwnerID, name: "ticket_received", facts: f}},
+		change:  func(ctx context.Context, tx bun.Tx) error { return changeHolder(ctx, tx, e, sequence(m)) },
+	}, nil
+}
+
+// onOffer mails the token of an offered ticket to the address that it is offered to, and tells its giver how it ended.
+// The message belongs to the giver: the address may have no account.
+func (s *Service) onOffer(ctx context.Context, m stream.Msg) (step, error) {
+	var e api.OfferEvent
+	if err := m.Decode(&e); err != nil {
+		return step{}, err
+	}
+	event, err := s.eventOf(ctx, e.EventID)
+	if err != nil {
+		return step{}, err
+	}
+	n := notice{cause: "offer." + e.OfferID.String(), user: e.OwnerID, name: "ticket_offer", hidden: true,
+		facts: render.Facts{Event: event, Ticket: e.TicketID, OfferID: e.OfferID}}
+	switch e.Outcome {
+	case "":
+	case api.OfferAccepted:
+		n.name, n.hidden = "offer_accepted", false
+	case api.OfferRefused:
+		n.name, n.hidden = "offer_refused", false
+	default: // the giver has taken it back
+		return step{}, nil
+	}
+	n.cause += e.Outcome
+	return step{notices: []notice{n}}, nil
+}
+
+// sequence returns the position of a domain event in its stream, also when it comes from the dead letters.
+func sequence(m stream.Msg) uint64 {
+	if original, err := strconv.ParseUint(m.Header.Get(stream.HeaderDeadSequence), 10, 64); err == nil {
+		return original
+	}
+	return m.Sequence
 }

@@ -171,10 +171,16 @@ func TestMessagesOfAnOrder(t *testing.T) {
 		h.mu.Lock()
 		h.held[bob.ID] = []api.Ticket{{ID: tickets[1], Code: "ST1.x", OwnerID: bob.ID, TicketTypeID: aType, EventID: e.ID, OrderID: o.ID}}
 		h.mu.Unlock()
+		h.publish(api.CancellationWasDeclined.Subject, "6", api.CancellationEvent{ID: ids.New[ids.CancellationKind](time.Now()), OrderID: o.ID,
+			EventID: e.ID, UserID: ada.ID, Total: api.Money{Amount: 5000, Currency: "EUR"}, Answer: "nobody else wants them"})
 		h.publish(api.TicketTransferred.Subject, "5", api.TicketEvent{TicketTypeID: aType, TicketID: tickets[1], EventID: e.ID, OwnerID: bob.ID, At: h.clock.Now().Add(time.Second)})
 		h.settled()
-		for name, want := range map[string]string{"order_expired": "Nocturne", "order_cancelled": o.ID.String(), "payment_failed": "did not go through: the bank declined it.", "order_refunded": "Reason: for your patience", "ticket_received": "Nocturne"} {
+		for name, want := range map[string]string{"order_expired": "Nocturne", "order_cancelled": o.ID.String(), "payment_failed": "did not go through: the bank declined it.", "order_refunded": "Reason: for your patience", "ticket_received": "Nocturne",
+			"cancellation_declined": "The organizer says: nobody else wants them"} {
 			m := h.mails(name, 1)[0]
+			if name == "order_cancelled" && strings.Contains(m.text(), "charged") { // but it was paid
+				t.Errorf("who has paid reads\n%s", m.text())
+			}
 			to := "ada@"
 			if name == "ticket_received" {
 				to = "bob@"

@@ -38,7 +38,7 @@ func (h *harness) free(u api.User, e api.Event) api.Order {
 // mailsTo returns the templates of all mails that were sent to somebody.
 func (h *harness) mailsTo(address string) (names []string) {
 	h.t.Helper()
-	for _, name := range []string{"welcome", "order_paid", "order_expired", "order_cancelled", "payment_failed", "order_refunded", "announcement",
+	for _, name := range []string{"welcome", "order_paid", "order_expired", "order_cancelled", "payment_failed", "order_refunded", "announcement", "cancellation_declined",
 		"event_changed", "event_cancelled", "reminder", "password_changed", "logins_failed", "phone_changed", "ticket_received"} {
 		files, err := h.readMails(name)
 		if err != nil {
@@ -70,6 +70,9 @@ func TestUnconfirmedAddresses(t *testing.T) {
 		}
 		h.publish(api.PasswordChanged.Subject, "p", api.UserEvent{UserID: victim.ID})
 		h.publish(api.LoginsHaveFailed.Subject, "l", api.UserEvent{UserID: victim.ID})
+		declined := api.CancellationEvent{ID: ids.New[ids.CancellationKind](h.clock.Now()), EventID: e.ID, UserID: victim.ID,
+			OrderID: ids.New[ids.OrderKind](h.clock.Now()), Total: api.Money{Currency: "EUR"}, Answer: "Buy my pills"}
+		h.publish(api.CancellationWasDeclined.Subject, "free", declined)
 		h.settled()
 		for range 5 {
 			call(h, eve, api.CreateAnnouncement, &api.NewAnnouncement{EventID: e.ID, Subject: "Buy", Text: "my pills"})
@@ -84,12 +87,17 @@ func TestUnconfirmedAddresses(t *testing.T) {
 		if got := h.mailsTo("@example.org"); len(got) != 2 { // the welcomes
 			t.Fatalf("mails %v", got)
 		}
-		if inbox := call(h, victim, api.ListNotifications, &api.NotificationQuery{}); len(inbox.Items) != 12 {
+		if inbox := call(h, victim, api.ListNotifications, &api.NotificationQuery{}); len(inbox.Items) != 13 {
 			t.Errorf("%d messages in the inbox", len(inbox.Items))
 		}
 		// What was paid for.
 		h.buys(victim, e, 1)
 		h.mails("order_paid", 1)
+		declined.ID, declined.Total.Amount = ids.New[ids.CancellationKind](h.clock.Now()), 5000
+		h.publish(api.CancellationWasDeclined.Subject, "paid", declined)
+		if m := h.mails("cancellation_declined", 1)[0]; strings.Contains(m.text(), "pills") || strings.Contains(m.text(), "Win.Money") {
+			t.Errorf("a stranger is written\n%s", m.text())
+		}
 		off := moved
 		off.Revision, off.Status, off.CancelReason = 3, api.EventCancelled, "Buy my pills"
 		h.change(api.EventWasCancelled.Subject, off)

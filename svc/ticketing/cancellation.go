@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
@@ -347,6 +348,14 @@ func (db ticketStore) decide(
 		After: map[string]any{"status": row.Status, "order_id": row.OrderID, "refund": row.Refund}})
 	if err != nil {
 		return row, err
+	}
+	if want == api.CancellationDeclined {
+		err := stream.Add(ctx, tx, api.CancellationWasDeclined.Subject, api.CancellationEvent{ID: row.ID,
+			OrderID: row.OrderID, EventID: row.EventID, UserID: order.UserID, Total: order.money(order.Total),
+			Answer: row.Answer})
+		if err != nil {
+			return row, err
+		}
 	}
 	_, err = tx.NewUpdate().Model(&row).WherePK().Exec(ctx)
 	return row, err

@@ -84,8 +84,8 @@ func (s *Service) pairThere(ctx context.Context, req *line.Pair) (*api.PairedDev
 	if err := s.edges.check(ctx, req.Session); err != nil {
 		return nil, err
 	}
-	if wait := s.signIns.spend(req.VenueID, 1, s.now()); wait > 0 {
-		return nil, fault.New(fault.RateLimited, "too many devices are paired at this venue").After(wait)
+	if err := s.edges.tryOnce(ctx, req.VenueID, s.now(), "devices are paired"); err != nil {
+		return nil, err
 	}
 	out, err := s.pair(ctx, &api.PairRequest{Code: req.Code})
 	if err != nil {

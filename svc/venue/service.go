@@ -63,7 +63,6 @@ type Service struct {
 
 	accounts accounts
 	shown    shown
-	signIns  meter
 	logs     meter
 }
 
@@ -77,7 +76,6 @@ func New(d Deps) *Service {
 		store: venues{d.DB, made}, edges: edges{d.DB}, passes: passes{d.DB, made},
 		accounts: accounts{open: map[ids.Venue]*account{}},
 		shown:    shown{servers: map[ids.Venue]*rpc.Server{}, said: map[ids.Venue]line.Status{}},
-		signIns:  meter{most: signIns, pause: signInPause, full: map[ids.Venue]time.Time{}},
 		logs:     meter{most: logLines, pause: logPause, full: map[ids.Venue]time.Time{}}}
 }
 

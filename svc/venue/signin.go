@@ -2,8 +2,9 @@ package venue
 
 import (
 	"context"
-	"sync"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -11,36 +12,34 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// The sign-ins of a venue, at one instance: so many at once, and then one more after each pause. The user service slows
-// down guesses at one account; this bounds what a venue can do with all of them.
+// The sign-ins of a venue, at all instances together: so many at once, and then one more after each pause. The user
+// service slows down guesses at one account; this bounds what a venue can do with all of them.
 const (
 	signIns     = 20
 	signInPause = 3 * time.Second
 )
 
-// meter lets so many things happen at once, and one more after each pause.
-type meter struct {
-	most  int
-	pause time.Duration
-
-	mu   sync.Mutex
-	full map[ids.Venue]time.Time // when all of a venue's are there again
-}
-
-// spend uses n up, and returns for how long there are too few if so.
-func (m *meter) spend(venue ids.Venue, n int, now time.Time) (wait time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	full := m.full[venue]
-	if full.Before(now) {
-		full = now
-	}
-	full = full.Add(time.Duration(n) * m.pause)
-	if wait := full.Sub(now) - time.Duration(m.most)*m.pause; wait > 0 {
-		return wait
-	}
-	m.full[venue] = full
-	return 0
+// tryOnce counts a sign-in or a pairing of a venue, or refuses it with RateLimited. The statement does the counting, so
+// that no two instances count as one.
+func (t edges) tryOnce(ctx context.Context, venue ids.Venue, now time.Time, what string) error {
+	return t.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		most := now.Add((signIns - 1) * signInPause)
+		res, err := tx.ExecContext(ctx, `UPDATE edges SET
+			sign_ins_full = CASE WHEN sign_ins_full < ? THEN ? ELSE sign_ins_full END + ?
+			WHERE venue_id = ? AND sign_ins_full <= ?`,
+			now.UnixMilli(), now.UnixMilli(), signInPause.Milliseconds(), venue, most.UnixMilli())
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 1 {
+			return err
+		}
+		var full int64
+		if err := tx.NewRaw("SELECT sign_ins_full FROM edges WHERE venue_id = ?", venue).Scan(ctx, &full); err != nil {
+			return err
+		}
+		return fault.New(fault.RateLimited, "too many %s at this venue", what).After(time.UnixMilli(full).Sub(most))
+	})
 }
 
 // signIn checks who a person is, and what of the venue's events the person works for.
@@ -48,8 +47,8 @@ func (s *Service) signIn(ctx context.Context, req *line.SignIn) (*line.Staff, er
 	if err := s.edges.check(ctx, req.Session); err != nil {
 		return nil, err
 	}
-	if wait := s.signIns.spend(req.VenueID, 1, s.now()); wait > 0 {
-		return nil, fault.New(fault.RateLimited, "too many people sign in at this venue").After(wait)
+	if err := s.edges.tryOnce(ctx, req.VenueID, s.now(), "people sign in"); err != nil {
+		return nil, err
 	}
 	person, err := rpc.Call(ctx, s.client, line.CheckUserPassword,
 		&line.CheckPassword{Email: req.Email, Password: req.Password, FactorProof: req.FactorProof})

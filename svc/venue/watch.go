@@ -130,6 +130,31 @@ const (
 	logPause = 20 * time.Millisecond
 )
 
+// meter lets so many things happen at once, and one more after each pause, at this instance.
+type meter struct {
+	most  int
+	pause time.Duration
+
+	mu   sync.Mutex
+	full map[ids.Venue]time.Time // when all of a venue's are there again
+}
+
+// spend uses one up, and reports whether there was one.
+func (m *meter) spend(venue ids.Venue, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	full := m.full[venue]
+	if full.Before(now) {
+		full = now
+	}
+	full = full.Add(m.pause)
+	if full.Sub(now) > time.Duration(m.most)*m.pause {
+		return false
+	}
+	m.full[venue] = full
+	return true
+}
+
 // keepLogs keeps lines of a venue's log in the stream of all logs, as far as there is room.
 func (s *Service) keepLogs(ctx context.Context, req *line.Logs) (*rpc.None, error) {
 	if err := s.edges.check(ctx, req.Session); err != nil {
@@ -144,7 +169,7 @@ func (s *Service) keepLogs(ctx context.Context, req *line.Logs) (*rpc.None, erro
 	now := s.now()
 	log := s.deps.EdgeLog(req.VenueID)
 	for _, text := range req.Lines {
-		if s.logs.spend(req.VenueID, 1, now) > 0 || !keepLine(log, text, now) {
+		if !s.logs.spend(req.VenueID, now) || !keepLine(log, text, now) {
 			dropped.Inc()
 		}
 	}

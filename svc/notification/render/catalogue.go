@@ -78,6 +78,7 @@ type View struct {
 	Name             string // of the recipient
 	Event, Was       EventView
 	Moved, Relocated bool
+	Paid             bool // the order was
 	Amount, Reason   string
 	Subject, Text    string
 	Token, Until     string
@@ -110,6 +111,7 @@ func (c *Catalogue) View(lang, name string, f Facts) View {
 			f.Was.Timezone != f.Event.Timezone
 		v.Relocated = f.Was.Place != f.Event.Place
 	}
+	v.Paid = f.Order != nil && f.Order.PaidAt != nil
 	if f.Amount != nil {
 		v.Amount = f.Amount.In(lang)
 	}

@@ -55,6 +55,8 @@ func exampleFacts(template string) Facts {
 		f.OrderID = ids.Derive[ids.OrderKind]("example")
 	case "order_refunded":
 		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.RefundSoldOut
+	case "cancellation_declined":
+		f.OrderID, f.Reason = ids.Derive[ids.OrderKind]("example"), "We keep the seats for you."
 	case "payment_failed":
 		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.FailureDeclined
 	case "ticket_received":

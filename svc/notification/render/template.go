@@ -38,6 +38,7 @@ func Templates() []Template {
 		{"order_expired", api.AboutOrders, "/events/{event}"},
 		{"order_cancelled", api.AboutOrders, ""},
 		{"order_refunded", api.AboutOrders, ""},
+		{"cancellation_declined", api.AboutOrders, "/orders/{order}"},
 		{"payment_failed", api.AboutOrders, "/orders/{order}"},
 		{"ticket_received", api.AboutOrders, "/account"},
 		{"ticket_offer", api.AboutOrders, ""},
