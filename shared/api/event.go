@@ -50,11 +50,17 @@ type Event struct {
 	// that buyers may choose from; without any, all that are switched on
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual"`
 	// what is asked of orders, and what buyers may do about paid ones
-	OrderRules   OrderRules `json:"order_rules,omitzero"`
-	CancelReason string     `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
-	Revision     int64      `json:"revision"`                // grows with each change
-	CreatedAt    time.Time  `json:"created_at"`              // when it was made
-	UpdatedAt    time.Time  `json:"updated_at"`              // when it was last changed
+	OrderRules OrderRules `json:"order_rules,omitzero"`
+	// of name and description, ISO 639, such as de; absent: not said
+	Language string `json:"language,omitempty" pattern:"^[a-z]{2,3}$"`
+	// name and description in other languages; readers of none of them get those of the event itself
+	Translations []Translation `json:"translations,omitempty"`
+	Picture      *Picture      `json:"picture,omitempty"`       // that pages show of it
+	SeriesID     ids.Series    `json:"series_id,omitempty"`     // of which it is one date
+	CancelReason string        `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
+	Revision     int64         `json:"revision"`                // grows with each change
+	CreatedAt    time.Time     `json:"created_at"`              // when it was made
+	UpdatedAt    time.Time     `json:"updated_at"`              // when it was last changed
 }
 
 // ETag implements rpc.ETagger.
@@ -116,6 +122,10 @@ type NewEvent struct {
 	Providers []string `json:"payment_providers,omitempty" enum:"stripe,sandbox,manual" maxItems:"3"`
 	// what is asked of orders, and what buyers may do about paid ones
 	OrderRules OrderRules `json:"order_rules,omitzero"`
+	// of name and description, ISO 639, such as de
+	Language string `json:"language,omitempty" pattern:"^[a-z]{2,3}$"`
+	// name and description in other languages, which need language
+	Translations []Translation `json:"translations,omitempty" maxItems:"10"`
 }
 
 // EventRef names an event in a path.
@@ -155,6 +165,10 @@ type PatchEvent struct {
 	Providers codec.Patch[[]string] `json:"payment_providers,omitzero" enum:"stripe,sandbox,manual" maxItems:"3"`
 	// replaces all of them; null means none
 	OrderRules codec.Patch[OrderRules] `json:"order_rules,omitzero"`
+	// of name and description, ISO 639; null means not said
+	Language codec.Patch[string] `json:"language,omitzero" pattern:"^[a-z]{2,3}$"`
+	// replaces all translations; null means none
+	Translations codec.Patch[[]Translation] `json:"translations,omitzero" maxItems:"10"`
 }
 
 // CancelEventRequest is the request of CancelEvent.

@@ -324,6 +324,9 @@ var (
 		Summary: "End the open payments of orders at their providers, before the orders lose their seats"}}
 	ExportPayments = rpc.Endpoint[PersonRef, List[Payment]]{Spec: rpc.Spec{Service: "payment", Name: "export_person",
 		Access: rpc.Internal, Callers: []string{"user"}, Summary: "A page of the payments of a person"}}
+	GetPaymentMethods = rpc.Endpoint[rpc.None, PaymentMethods]{Spec: rpc.Spec{Service: "payment", Name: "methods",
+		Access: rpc.Internal, Callers: []string{"event"}, Timeout: time.Second,
+		Summary: "Which providers are switched on"}}
 )
 
 func paymentEndpoints() []rpc.Descriptor {
@@ -332,7 +335,13 @@ func paymentEndpoints() []rpc.Descriptor {
 		DecideSandboxPayment.Describe(), GetSandboxCheckout.Describe(), GetSandboxReport.Describe(),
 		GetManualCheckout.Describe(), GetManualPayment.Describe(), MarkPaymentPaid.Describe(),
 		MarkRefundPaid.Describe(),
-		GetTrialBalance.Describe(), ClosePayments.Describe(), ExportPayments.Describe()}
+		GetTrialBalance.Describe(), ClosePayments.Describe(), ExportPayments.Describe(),
+		GetPaymentMethods.Describe()}
+}
+
+// PaymentMethods is the answer of GetPaymentMethods.
+type PaymentMethods struct {
+	Providers []string `json:"providers"` // that take payments now
 }
 
 // PaymentEvent is the payload of the payment topics: the payment as it is after the change.

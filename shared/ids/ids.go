@@ -45,6 +45,7 @@ type (
 	PromoCodeKind    struct{}
 	ClosureKind      struct{}
 	CancellationKind struct{}
+	SeriesKind       struct{}
 
 	IdentityProviderKind struct{}
 	IdentityKind         struct{}
@@ -79,6 +80,7 @@ type (
 	PromoCode    = ID[PromoCodeKind]
 	Closure      = ID[ClosureKind]
 	Cancellation = ID[CancellationKind]
+	Series       = ID[SeriesKind]
 
 	IdentityProvider = ID[IdentityProviderKind]
 	Identity         = ID[IdentityKind]
@@ -112,6 +114,7 @@ func (QuotaKind) Prefix() string        { return "quo" }
 func (PromoCodeKind) Prefix() string    { return "pcd" }
 func (ClosureKind) Prefix() string      { return "clo" }
 func (CancellationKind) Prefix() string { return "cxl" }
+func (SeriesKind) Prefix() string       { return "ser" }
 
 // Prefix implements Kind.
 func (IdentityProviderKind) Prefix() string { return "idp" }

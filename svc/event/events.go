@@ -27,7 +27,8 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		StartsAt: req.StartsAt, EndsAt: req.EndsAt, Timezone: req.Timezone, Location: req.Location,
 		Capacity: req.Capacity, TicketTypes: []api.TicketType{}, Tax: req.Tax,
 		Fees: slices.Clone(req.Fees), Providers: req.Providers, VenueID: req.VenueID,
-		Reentry: req.Reentry, OrderRules: req.OrderRules, Revision: 1, CreatedAt: now, UpdatedAt: now,
+		Reentry: req.Reentry, OrderRules: req.OrderRules, Language: req.Language,
+		Translations: slices.Clone(req.Translations), Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
 	for _, t := range req.TicketTypes {
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
@@ -95,6 +96,8 @@ func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, 
 			req.VenueID.Apply(&e.VenueID)
 			req.Reentry.Apply(&e.Reentry)
 			req.OrderRules.Apply(&e.OrderRules)
+			req.Language.Apply(&e.Language)
+			req.Translations.Apply(&e.Translations)
 			if req.Capacity.Given {
 				req.Capacity.Apply(&e.Capacity)
 				r.AutoCapacity = e.Capacity == 0
@@ -135,7 +138,7 @@ func (r *record) same(other *record) bool {
 		a.Reentry == b.Reentry && a.OrderRules == b.OrderRules &&
 		a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
 		sameLocation(a.Location, b.Location) && slices.Equal(a.Quotas, b.Quotas) && a.Tax == b.Tax &&
-		slices.Equal(a.Fees, b.Fees)
+		slices.Equal(a.Fees, b.Fees) && a.Language == b.Language && slices.Equal(a.Translations, b.Translations)
 }
 
 func sameLocation(a, b api.Location) bool {
@@ -171,19 +174,23 @@ func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, e
 			if r.Event.Status == api.EventPublished {
 				return errUnchanged
 			}
-			var c fault.Check
-			r.check(&c, wholeEvent)
-			c.Field(len(r.Event.TicketTypes) > 0, "ticket_types", "must be at least one")
-			c.Field(len(r.Event.TicketTypes) == 0 || r.Event.Capacity > 0, "capacity", "must be at least 1")
-			c.Field(r.Event.StartsAt.After(s.now()), "starts_at", "must be in the future")
-			if err := c.Err(); err != nil { // the request is well-formed; it is the draft that is not ready
-				f := *fault.From(err)
-				f.Code, f.Detail = fault.Conflict, "the event cannot be published yet: "+f.Detail
-				return &f
+			if missing := r.errors(s.now()); len(missing) > 0 {
+				return notReady(missing)
 			}
 			r.Event.Status = api.EventPublished
 			return nil
 		}})
+}
+
+// notReady is the fault of a draft that lacks something: the request is well-formed.
+func notReady(missing findings) error {
+	var c fault.Check
+	for _, m := range missing {
+		c.Field(false, m.Field, "%s", m.Detail)
+	}
+	f := *fault.From(c.Err())
+	f.Code, f.Detail = fault.Conflict, "the event cannot be published yet: "+f.Detail
+	return &f
 }
 
 func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api.Event, error) {

@@ -59,12 +59,32 @@ func (s *Service) page(ctx context.Context, f filter) (*api.List[api.Event], err
 		return nil, err
 	}
 	page := &api.List[api.Event]{Items: items}
-	if len(page.Items) > limit {
+	if limit = min(limit, fitting(items)); len(page.Items) > limit {
 		page.Items = page.Items[:limit]
 		last := page.Items[limit-1]
 		page.NextCursor = encodeCursor(last.StartsAt, last.ID)
 	}
 	return page, nil
+}
+
+// mostTexts is how many bytes of texts a page of events has, unless the first one has more: a message carries 1 MiB.
+const mostTexts = 400 << 10
+
+// fitting returns how many events, at least one, have no more text than a page may have. JSON may write it at twice its
+// length.
+func fitting(events []api.Event) int {
+	sum := 0
+	for i := range events {
+		e := &events[i]
+		sum += len(e.Name) + len(e.Description)
+		for _, t := range e.Translations {
+			sum += len(t.Name) + len(t.Description)
+		}
+		if sum > mostTexts && i > 0 {
+			return i
+		}
+	}
+	return len(events)
 }
 
 // filter checks a query and turns it into what the database is asked.

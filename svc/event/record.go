@@ -35,6 +35,7 @@ func (r *record) clone() *record {
 	c := *r
 	c.Event.TicketTypes = slices.Clone(r.Event.TicketTypes)
 	c.Event.Quotas, c.Event.Fees = slices.Clone(r.Event.Quotas), slices.Clone(r.Event.Fees)
+	c.Event.Translations = slices.Clone(r.Event.Translations)
 	c.Team = slices.Clone(r.Team)
 	return &c
 }

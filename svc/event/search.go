@@ -74,6 +74,9 @@ const searchVersion = 2
 // beginning or not.
 func searchText(e *api.Event) string {
 	parts := []string{e.Name, e.Description, e.Category, e.Location.Name, e.Location.Address, e.Location.City}
+	for _, t := range e.Translations {
+		parts = append(parts, t.Name, t.Description)
+	}
 	seen := map[string]bool{}
 	var out []string
 	add := func(w string) {

@@ -96,6 +96,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.HandleCached(srv, api.GetEvent, s.cached, s.get)
 	rpc.Handle(srv, api.UpdateEvent, s.update)
 	rpc.Handle(srv, api.DeleteEvent, s.delete)
+	rpc.Handle(srv, api.GetReadiness, s.readiness)
+	rpc.Handle(srv, api.CopyEvent, s.copyEvent)
 	rpc.Handle(srv, api.PublishEvent, s.publish)
 	rpc.Handle(srv, api.CancelEvent, s.cancel)
 	rpc.Handle(srv, api.CreateTicketType, s.addType)

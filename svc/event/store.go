@@ -54,7 +54,11 @@ type row struct {
 	Tax           api.Tax          `bun:"type:text"`
 	Fees          []api.Fee        `bun:"type:text"`
 	OrderRules    api.OrderRules   `bun:"type:text"`
-	Providers     []string         `bun:"payment_providers,type:text"`
+	Language      string
+	Translations  []api.Translation `bun:"type:text"`
+	Picture       *api.Picture      `bun:"type:text"`
+	SeriesID      ids.Series
+	Providers     []string `bun:"payment_providers,type:text"`
 	VenueID       ids.Venue
 	Reentry       string
 	CancelReason  string
@@ -82,7 +86,9 @@ func rowOf(r *record) *row {
 		Quotas:      slices.Clip(append([]api.Quota{}, e.Quotas...)),
 		Tax:         e.Tax, Fees: slices.Clip(append([]api.Fee{}, e.Fees...)),
 		Providers: slices.Clip(append([]string{}, e.Providers...)),
-		VenueID:   e.VenueID, Reentry: e.Reentry, OrderRules: e.OrderRules,
+		VenueID:   e.VenueID, Reentry: e.Reentry, OrderRules: e.OrderRules, Language: e.Language,
+		Translations: slices.Clip(append([]api.Translation{}, e.Translations...)), Picture: e.Picture,
+		SeriesID:     e.SeriesID,
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
@@ -100,7 +106,8 @@ func (w *row) event() api.Event {
 			Latitude: w.Latitude, Longitude: w.Longitude},
 		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Tax: w.Tax, Fees: w.Fees,
 		Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry, CancelReason: w.CancelReason,
-		OrderRules: w.OrderRules, Revision: w.Revision,
+		OrderRules: w.OrderRules, Language: w.Language, Translations: w.Translations, Picture: w.Picture,
+		SeriesID: w.SeriesID, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 }
@@ -113,7 +120,7 @@ func (w *row) record() *record {
 // columns are those of an event itself.
 const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.quotas,
-	e.tax, e.fees, e.order_rules, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at,
+	e.tax, e.fees, e.order_rules, e.language, e.translations, e.picture, e.series_id, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at,
 	e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is

@@ -22,10 +22,12 @@ const (
 	maxDuration    = 366 * 24 * time.Hour
 	maxCapacity    = 1_000_000
 	maxTypes       = 50
-	maxTeam        = 500
-	maxPrice       = 1_000_000_000_000 // minor units: whatever is sold of an event, and in an order, can be summed up
-	mostMinutes    = 525_600           // a year
-	otherCategory  = "other"           // of an event that names none
+	// of an event; with their descriptions they are within what one message carries
+	maxTranslations = 10
+	maxTeam         = 500
+	maxPrice        = 1_000_000_000_000 // minor units: whatever is sold of an event, and in an order, can be summed up
+	mostMinutes     = 525_600           // a year
+	otherCategory   = "other"           // of an event that names none
 )
 
 // Years outside of these are typing errors, and some cannot be written as RFC 3339.
@@ -34,7 +36,10 @@ const (
 	lastYear  = 2200
 )
 
-var categoryRule = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+var (
+	categoryRule = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+	languageRule = regexp.MustCompile(`^[a-z]{2,3}$`)
+)
 
 // naming says how fields are called in the request at hand.
 type naming int
@@ -62,6 +67,10 @@ func (n naming) sum() string {
 func (r *record) normalize() {
 	e := &r.Event
 	e.Name, e.Description = text.Clean(e.Name), text.CleanLines(e.Description)
+	for i := range e.Translations {
+		t := &e.Translations[i]
+		t.Name, t.Description = text.Clean(t.Name), text.CleanLines(t.Description)
+	}
 	e.Category = strings.ToLower(strings.TrimSpace(e.Category))
 	if e.Category == "" {
 		e.Category = otherCategory
@@ -103,6 +112,7 @@ func (r *record) check(c *fault.Check, n naming) {
 	e := &r.Event
 	text.CheckLine(c, "name", e.Name, 1, maxName)
 	text.CheckLines(c, "description", e.Description, 0, maxDescription)
+	checkTranslations(c, e)
 	c.Field(categoryRule.MatchString(e.Category), "category", "must be 1 to 40 of a-z, 0-9 and -")
 	c.Field(text.Zone(e.Timezone), "timezone", "must be a time zone of the IANA database, such as Europe/Berlin")
 	r.checkTimes(c)
@@ -117,6 +127,22 @@ func (r *record) check(c *fault.Check, n naming) {
 	checkProviders(c, e.Providers)
 	checkOrderRules(c, &e.OrderRules)
 	c.Field(e.Reentry == api.ReentryAny || e.Reentry == api.ReentryNone, "reentry", "must be any or none")
+}
+
+// checkTranslations wants each language once, and beside that of the event.
+func checkTranslations(c *fault.Check, e *api.Event) {
+	c.Field(e.Language == "" || languageRule.MatchString(e.Language), "language", "must be a code of ISO 639, such as de")
+	c.Field(len(e.Translations) == 0 || e.Language != "", "language", "is required beside translations")
+	c.Field(len(e.Translations) <= maxTranslations, "translations", "must be at most %d", maxTranslations)
+	for i, t := range e.Translations {
+		field := func(name string) string { return fmt.Sprintf("translations[%d].%s", i, name) }
+		c.Field(languageRule.MatchString(t.Language), field("language"), "must be a code of ISO 639, such as de")
+		same := func(other api.Translation) bool { return other.Language == t.Language }
+		c.Field(t.Language != e.Language && !slices.ContainsFunc(e.Translations[:i], same), field("language"),
+			"is there already")
+		text.CheckLine(c, field("name"), t.Name, 1, maxName)
+		text.CheckLines(c, field("description"), t.Description, 0, maxDescription)
+	}
 }
 
 func checkProviders(c *fault.Check, names []string) {

@@ -73,6 +73,17 @@ func (s *Service) choose(name string) (*provider.Guard, error) {
 	return nil, check.Err()
 }
 
+// methods returns the names of the providers that are switched on.
+func (s *Service) methods(context.Context, *rpc.None) (*api.PaymentMethods, error) {
+	on := &api.PaymentMethods{Providers: []string{}}
+	for _, name := range api.PaymentProviders() {
+		if p := s.providers[name]; p != nil && p.OffReason() == "" {
+			on.Providers = append(on.Providers, name)
+		}
+	}
+	return on, nil
+}
+
 // accept returns the provider if the event's buyers may choose it, and otherwise, if the caller named none, the
 // first that they may choose.
 func (s *Service) accept(p *provider.Guard, asked bool, accepted []string) (*provider.Guard, error) {

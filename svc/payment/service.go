@@ -120,6 +120,7 @@ func New(d Deps) *Service {
 // Register binds the endpoints.
 func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ExportPayments, s.exportPerson)
+	rpc.Handle(srv, api.GetPaymentMethods, s.methods)
 	rpc.Handle(srv, api.CreatePayment, s.createPayment)
 	rpc.Handle(srv, api.GetPayment, s.getPayment)
 	rpc.Handle(srv, api.CreateRefund, s.createRefund)

@@ -85,7 +85,7 @@ func Examples() []Example {
 	var all []Example
 	for _, part := range [][]Example{account(), organizer(), event(), promo(), purchase(), tickets(), orders(),
 		counter(), numbers(),
-		messages(), manual(), settings(), ending()} {
+		messages(), manual(), settings(), ending(), planning(), closing()} {
 		all = append(all, part...)
 	}
 	return all
@@ -199,6 +199,7 @@ func event() []Example {
 		example(api.UpdateTicketType, api.PatchTicketType{EventID: anEvent, ID: aType, Quantity: &quantity,
 			SalesStart: codec.Clear[time.Time]()}),
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
+		example(api.GetReadiness, api.EventRef{ID: anEvent}),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
 		example(api.GetAvailability, api.AvailabilityQuery{ID: anEvent}),
 		example(api.CreateLease, api.NewLease{EventID: anEvent, VenueID: aVenue, TicketTypeID: aType, Quantity: 20}),
@@ -325,7 +326,7 @@ func settings() []Example {
 	}
 }
 
-// ending is what ends things: events are handed over, cancelled and deleted, and an account is closed.
+// ending is what hands things over, and what administrators do about accounts.
 func ending() []Example {
 	off := false
 	return []Example{
@@ -346,6 +347,12 @@ func ending() []Example {
 		example(api.DeleteTeamMember, api.TeamMemberRef{EventID: anEvent, UserID: aUser}),
 		example(api.PutTeamMember, api.SetTeamMember{EventID: anEvent, UserID: aUser, Role: api.RoleManager}),
 		example(api.PutOrganizer, api.SetOrganizer{EventID: anEvent, UserID: aUser}),
+	}
+}
+
+// closing is what ends things: events are cancelled and deleted, and an account is closed.
+func closing() []Example {
+	return []Example{
 		example(api.CreateEvent, concert()),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
 		example(api.CancelEvent, api.CancelEventRequest{ID: anEvent, Reason: "A storm is coming."}),

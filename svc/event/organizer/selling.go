@@ -16,6 +16,13 @@ func checkSelling(c *fault.Check, o *api.Organizer) {
 		"tax_rounding", "must be line or document")
 }
 
+// HasLegalData reports whether an organizer says what documents about tax need: who it is, where, and its tax number.
+func (s *Organizers) HasLegalData(ctx context.Context, id ids.Organizer) (has bool, err error) {
+	err = s.db.Read().NewRaw(`SELECT EXISTS (SELECT 1 FROM organizers WHERE id = ? AND legal_name <> '' AND address <> ''
+		AND tax_id <> '')`, id).Scan(ctx, &has)
+	return has, err
+}
+
 func setIf[T any](field *T, value *T) {
 	if value != nil {
 		*field = *value

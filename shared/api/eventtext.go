@@ -1,0 +1,34 @@
+package api
+
+import "slices"
+
+// Translation is what an event is called, and what there is to say of it, in another language.
+type Translation struct {
+	Language    string `json:"language" pattern:"^[a-z]{2,3}$"`         // ISO 639, such as fr
+	Name        string `json:"name" minLength:"1" maxLength:"200"`      // on one line
+	Description string `json:"description,omitempty" maxLength:"20000"` // several lines of plain text
+}
+
+// Picture is what pages show of an event.
+type Picture struct {
+	Hash   string `json:"hash"`                // names its content
+	Alt    string `json:"alt" maxLength:"300"` // what can be seen on it, for those who cannot
+	Width  int    `json:"width"`               // pixels, of the largest size
+	Height int    `json:"height"`              // pixels, of the largest size
+	Widths []int  `json:"widths"`              // the sizes that there are, the smallest first
+}
+
+// In returns the event with name and description as readers of a language get them: in that language if they are
+// there, otherwise as they are.
+func (e *Event) In(language string) *Event {
+	i := slices.IndexFunc(e.Translations, func(t Translation) bool { return t.Language == language })
+	if i < 0 {
+		return e
+	}
+	in := *e
+	in.Name = e.Translations[i].Name
+	if text := e.Translations[i].Description; text != "" {
+		in.Description = text
+	}
+	return &in
+}

@@ -1,0 +1,117 @@
+package event
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc"
+)
+
+// findings collects what an event lacks.
+type findings []api.Finding
+
+// lacks adds what keeps the event from being published, unless ok.
+func (f *findings) lacks(ok bool, code, field, detail string) {
+	if !ok {
+		*f = append(*f, api.Finding{Code: code, Level: api.FindingError, Field: field, Detail: detail})
+	}
+}
+
+// odd adds what its organizer should look at, unless ok.
+func (f *findings) odd(ok bool, code, field, detail string) {
+	if !ok {
+		*f = append(*f, api.Finding{Code: code, Level: api.FindingHint, Field: field, Detail: detail})
+	}
+}
+
+// errors returns what keeps the event from being published: what breaks a rule by now, and what is missing.
+func (r *record) errors(now time.Time) (all findings) {
+	e := &r.Event
+	var c fault.Check
+	r.check(&c, wholeEvent)
+	if err := c.Err(); err != nil {
+		for _, f := range fault.From(err).Fields {
+			all.lacks(false, "invalid", f.Field, f.Detail)
+		}
+	}
+	all.lacks(len(e.TicketTypes) > 0, "no_ticket_type", "ticket_types", "must be at least one")
+	all.lacks(len(e.TicketTypes) == 0 || e.Capacity > 0, "no_room", "capacity", "must be at least 1")
+	all.lacks(e.StartsAt.After(now), "in_the_past", "starts_at", "must be in the future")
+	return all
+}
+
+// hints returns what is odd about an event, as far as the event alone says it.
+func (r *record) hints(now time.Time) (all findings) {
+	e := &r.Event
+	all.odd(e.Location.Name != "" || e.Location.Address != "", "no_place", "location",
+		"The event names a town, but no hall and no street.")
+	some := len(e.TicketTypes) > 0
+	hidden := func(t api.TicketType) bool { return !t.Hidden }
+	all.odd(!some || slices.ContainsFunc(e.TicketTypes, hidden), "all_hidden", "ticket_types",
+		"Every ticket type is hidden: only who has a code can buy.")
+	late := func(t api.TicketType) bool { return t.SalesEnd != nil && t.SalesEnd.After(e.StartsAt) }
+	all.odd(!slices.ContainsFunc(e.TicketTypes, late), "sale_ends_late", "ticket_types",
+		"Tickets are sold after the event has begun.")
+	open := func(t api.TicketType) bool { return t.SalesEnd == nil || t.SalesEnd.After(now) }
+	all.odd(!some || slices.ContainsFunc(e.TicketTypes, open), "sale_is_over", "ticket_types",
+		"The sale of every ticket type is over.")
+	all.odd(strings.TrimSpace(e.Description) != "", "no_description", "description",
+		"A description tells people why they should come.")
+	all.odd(e.Picture != nil, "no_picture", "picture", "Events with a picture are found more easily.")
+	return all
+}
+
+// costs reports whether an event sells anything for money, and taxed whether it says what tax.
+func (r *record) costs() bool {
+	return slices.ContainsFunc(r.Event.TicketTypes, func(t api.TicketType) bool { return t.Price.Amount > 0 })
+}
+
+func (r *record) taxed() bool {
+	return slices.ContainsFunc(r.Event.TicketTypes, func(t api.TicketType) bool { return r.Event.TaxOf(&t).Rate != "" })
+}
+
+func (s *Service) readiness(ctx context.Context, req *api.EventRef) (*api.Readiness, error) {
+	k, err := s.store.load(ctx, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Require(rpc.Caller(ctx), api.MayReadEvent); err != nil {
+		return nil, err
+	}
+	all := findings{}
+	if k.Event.Status == api.EventDraft {
+		all = append(all, k.errors(s.now())...)
+	}
+	out := &api.Readiness{Ready: len(all) == 0}
+	all.odd(!k.costs() || s.canBePaid(ctx, &k.Event), "no_payment", "payment_providers",
+		"Tickets cost something, but no payment provider that the event takes is switched on: they can be sold at a "+
+			"counter only.")
+	if k.taxed() {
+		legal, err := s.organizers.HasLegalData(ctx, k.Event.OrganizerID)
+		if err != nil {
+			return nil, err
+		}
+		all.odd(legal, "no_legal_data", "tax",
+			"Prices have tax, but the organizer has no legal name, address and tax number yet.")
+	}
+	all = append(all, k.hints(s.now())...)
+	out.Findings = all
+	return out, nil
+}
+
+// canBePaid reports whether a provider that the event takes is switched on. While the payment service does not answer,
+// nothing is said against it.
+func (s *Service) canBePaid(ctx context.Context, e *api.Event) bool {
+	on, err := rpc.Call(ctx, s.client, api.GetPaymentMethods, &rpc.None{})
+	if err != nil {
+		s.log.InfoContext(ctx, "payment providers are not known", "error", err)
+		return true
+	}
+	return slices.ContainsFunc(on.Providers, func(name string) bool {
+		return len(e.Providers) == 0 || slices.Contains(e.Providers, name)
+	})
+}
