@@ -12,8 +12,8 @@ import (
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), planningEndpoints(), organizerEndpoints(),
-		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(), staffOrderEndpoints(),
-		paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
+		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(),
+		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), authorityEndpoints(),
 		closureEndpoints(), auditEndpoints())
 }

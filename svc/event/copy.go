@@ -70,7 +70,8 @@ func (r *record) mayMakeMore(caller rpc.Principal) error {
 		return err
 	}
 	if !r.Organizer.Can(caller, api.MayEditEvent) {
-		return fault.New(fault.Forbidden, "events are made by members of the organizer; the caller works for this one alone")
+		return fault.New(fault.Forbidden,
+			"events are made by members of the organizer; the caller works for this one alone")
 	}
 	return nil
 }

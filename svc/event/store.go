@@ -337,65 +337,6 @@ func keepAnswer(ctx context.Context, tx bun.Tx, c change) error {
 	return idempotency.Keep(ctx, tx, a.Scope, a.Key, a.Hash, a.Status, body)
 }
 
-// filter says which events a list has.
-type filter struct {
-	terms      []term // all must occur
-	category   string
-	cityKey    string
-	country    string
-	from, to   time.Time
-	organizer  ids.Organizer
-	status     string
-	of         ids.User // only events that this person runs or works for
-	afterStart time.Time
-	after      ids.Event // with afterStart: the last one of the page before
-	limit      int
-	impossible bool // no event can match
-}
-
-// list returns events by start, without their teams.
-func (b eventStore) list(ctx context.Context, f filter) ([]api.Event, error) {
-	q := b.db.Read().NewSelect().Model((*row)(nil)).ColumnExpr(columns).Where("e.status = ?", f.status)
-	if len(f.terms) > 0 {
-		if b.db.Postgres() {
-			q = q.Where("e.search @@ ?::tsquery", tsquery(f.terms))
-		} else {
-			q = q.Where("e.num IN (SELECT rowid FROM event_search WHERE event_search MATCH ?)", ftsquery(f.terms))
-		}
-	}
-	equal := func(column, value string) {
-		if value != "" {
-			q = q.Where("? = ?", bun.Ident(column), value)
-		}
-	}
-	equal("e.category", f.category)
-	equal("e.city_key", f.cityKey)
-	equal("e.country", f.country)
-	equal("e.organizer_id", string(f.organizer))
-	if f.of != "" {
-		q = q.Where(`(e.organizer_id IN (SELECT organizer_id FROM organizer_members WHERE user_id = ?)
-			OR e.id IN (SELECT event_id FROM team WHERE user_id = ?))`, f.of, f.of)
-	}
-	if !f.from.IsZero() {
-		q = q.Where("e.ends_at >= ?", store.Time(f.from))
-	}
-	if !f.to.IsZero() {
-		q = q.Where("e.starts_at < ?", store.Time(f.to))
-	}
-	if f.after != "" {
-		q = q.Where("(e.starts_at, e.id) > (?, ?)", store.Time(f.afterStart), f.after)
-	}
-	var rows []row
-	if err := q.OrderExpr("e.starts_at, e.id").Limit(int64(f.limit)).Scan(ctx, &rows); err != nil {
-		return nil, store.OrNotFound(err, "there are no events")
-	}
-	events := make([]api.Event, len(rows))
-	for i := range rows {
-		events[i] = rows[i].event()
-	}
-	return events, nil
-}
-
 // one reports whether a statement changed exactly one row.
 func one(res sql.Result, err error) (bool, error) {
 	if err != nil {

@@ -131,7 +131,8 @@ func (r *record) check(c *fault.Check, n naming) {
 
 // checkTranslations wants each language once, and beside that of the event.
 func checkTranslations(c *fault.Check, e *api.Event) {
-	c.Field(e.Language == "" || languageRule.MatchString(e.Language), "language", "must be a code of ISO 639, such as de")
+	c.Field(e.Language == "" || languageRule.MatchString(e.Language), "language",
+		"must be a code of ISO 639, such as de")
 	c.Field(len(e.Translations) == 0 || e.Language != "", "language", "is required beside translations")
 	c.Field(len(e.Translations) <= maxTranslations, "translations", "must be at most %d", maxTranslations)
 	for i, t := range e.Translations {
