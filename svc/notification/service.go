@@ -160,7 +160,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		s.newWorker(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0, 0),
 		s.newWorker(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, bulkLinger, 0),
 		s.newWorker(api.NotifySMS, 4, 16, s.sendSMS, 0, smsPatience),
-		s.newWorker(api.NotifyPush, pushes, pushes, s.sendPush, 0, pushPatience),
+		s.newWorker(api.NotifyPush, pushes, 4*pushes, s.sendPush, 0, pushPatience),
 	}
 	return s, nil
 }

@@ -70,7 +70,7 @@ const (
 	promptPlaces = 1024
 	tardyPlaces  = 128
 
-	lease     = time.Minute      // of a webhook, while an instance tells it something
+	lease     = 30 * time.Second // of a webhook, while an instance tells it something
 	turn      = 20 * time.Second // after which others get the place
 	slowAfter = time.Second      // an answer is slow
 )
