@@ -142,6 +142,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Every(run.Loop{Name: "follow", Interval: s.cfg.Interval, Wake: s.poked, Do: s.round})
 	g.Every(run.Loop{Name: "line", Interval: lookEvery, Do: s.lookAtLine})
 	g.Go("journal", s.handUpAlways)
+	g.Every(run.Loop{Name: "staff", Interval: s.cfg.Interval, Do: s.checkStaff})
 	g.Every(run.Loop{Name: "mend", Interval: mendEvery, Do: func(context.Context) error { return s.doors.Mend() }})
 	if s.cfg.Logs != nil {
 		g.Every(run.Loop{Name: "logs", Interval: logsEvery, Do: s.handUpLogs})

@@ -49,6 +49,9 @@ type hub struct {
 	hang    chan struct{} // not nil: the journal gets no answer before it is closed
 	hung    int
 	line    edge.Line // how the venue sees it
+	staffed int       // people who were asked about
+
+	signedOut []line.SignedIn
 }
 
 func (h *hub) do(fn func()) {
@@ -141,7 +144,19 @@ func (h *hub) up() {
 		if !ok || r.Password != "correct horse" {
 			return nil, fault.New(fault.Unauthenticated, "email or password is wrong")
 		}
-		return &line.Staff{UserID: userOf(who), Name: who, Roles: []line.StaffRole{{EventID: h.event.EventID, Role: "door"}}}, nil
+		return &line.Staff{UserID: userOf(who), Name: who, Generation: 3, Roles: []line.StaffRole{{EventID: h.event.EventID, Role: "door"}}}, nil
+	})
+	rpc.Handle(h.server, line.CheckStaff, func(_ context.Context, r *line.Staffing) (out *line.SignedInPeople, err error) {
+		return out, locked(func() error {
+			out = &line.SignedInPeople{People: []line.SignedIn{}}
+			for _, p := range r.People {
+				h.staffed++
+				if slices.Contains(h.signedOut, p) {
+					out.People = append(out.People, p)
+				}
+			}
+			return h.check(r.Session)
+		})
 	})
 	h.devices()
 	if err := h.server.Start(h.t.Context()); err != nil {
@@ -647,5 +662,52 @@ func TestWrongInput(t *testing.T) {
 			header.Get("Content-Type") != "application/problem+json" || header.Get("X-Request-Id") == "" {
 			t.Errorf("%s %s: %d %s, want %d", c.method, c.path, status, body, c.want)
 		}
+	}
+}
+
+// Who has signed in stays so through cuts and restarts, and is signed out once the system says so over the line.
+func TestStaffIsSignedOut(t *testing.T) {
+	x := newSite(t, 1)
+	x.admits()
+	signIn := func(who string) string {
+		t.Helper()
+		status, body, _ := x.send("POST", "/v1/sessions", "", api.Login{Email: who + "@example.org", Password: "correct horse"})
+		var got edge.Token
+		if err := json.Unmarshal(body, &got); status != 201 || err != nil {
+			t.Fatalf("%d %s", status, body)
+		}
+		return got.AccessToken
+	}
+	may := func(token string) int {
+		status, _, _ := x.send("GET", x.path("/admissions"), token, nil)
+		return status
+	}
+	dora, again, max := signIn("dora"), signIn("dora"), signIn("max")
+	x.cut()
+	x.do(func() {
+		x.signedOut = []line.SignedIn{{UserID: userOf("dora"), Generation: 3}, {UserID: userOf("max"), Generation: 2}}
+	})
+	x.again()
+	for _, token := range []string{dora, again, max} {
+		if got := may(token); got != 200 {
+			t.Errorf("without a line: %d", got)
+		}
+	}
+	x.up()
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if a, b := may(dora), may(again); a != 401 || b != 401 {
+			return fmt.Errorf("%d %d", a, b)
+		}
+		return nil
+	})
+	before := 0
+	x.do(func() { before = x.staffed })
+	x.eventually("he is asked about once more", func() bool { return x.staffed > before })
+	if got := may(max); got != 200 { // what was ended is from before he signed in
+		t.Errorf("another: %d", got)
+	}
+	x.again()
+	if a, b := may(dora), may(max); a != 401 || b != 200 {
+		t.Errorf("after a restart: %d %d", a, b)
 	}
 }

@@ -50,11 +50,17 @@ func (p *people) find(hash [32]byte) (disk.Session, bool) {
 
 // tidy ends the sessions that are over.
 func (p *people) tidy(write func(func(*disk.Tx) error) error) error {
+	now := p.now()
+	return p.drop(write, func(s disk.Session) bool { return !now.Before(s.Expires) })
+}
+
+// drop ends some sessions, or none if the disk takes no writes.
+func (p *people) drop(write func(func(*disk.Tx) error) error, which func(disk.Session) bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var over [][32]byte
 	for hash, s := range p.list {
-		if !p.now().Before(s.Expires) {
+		if which(s) {
 			over = append(over, hash)
 		}
 	}
@@ -75,6 +81,45 @@ func (p *people) tidy(write func(func(*disk.Tx) error) error) error {
 		}
 	}
 	return err
+}
+
+// signedIn returns who is signed in.
+func (p *people) signedIn() []line.SignedIn {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var all []line.SignedIn
+	for _, s := range p.list {
+		if who := ofStaff(s); !slices.Contains(all, who) {
+			all = append(all, who)
+		}
+	}
+	return all
+}
+
+func ofStaff(s disk.Session) line.SignedIn {
+	return line.SignedIn{UserID: s.Staff.UserID, Generation: s.Staff.Generation}
+}
+
+// checkStaff asks the hub who has been signed out there, and signs them out here.
+func (s *Service) checkStaff(ctx context.Context) error {
+	session, ok := s.talking()
+	if !ok || !s.cfg.Line().Up || s.doors.Fenced() != "" {
+		return nil
+	}
+	ctx, end := s.onThisLine(ctx)
+	defer end()
+	for some := range slices.Chunk(s.people.signedIn(), line.StaffLimit) {
+		out, err := rpc.Call(ctx, s.client, line.CheckStaff, &line.Staffing{Session: session,
+			SignedInPeople: line.SignedInPeople{People: some}})
+		if err != nil {
+			return s.refused(err)
+		}
+		over := func(kept disk.Session) bool { return slices.Contains(out.People, ofStaff(kept)) }
+		if err := s.people.drop(s.doors.Write, over); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // caller is who asks: a person, or a device.

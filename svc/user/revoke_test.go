@@ -3,10 +3,12 @@ package user_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -119,6 +121,64 @@ func TestWhatTakesTokensBack(t *testing.T) {
 			if m.revoked(root) {
 				t.Fatalf("%s: a stranger's token is revoked", c.name)
 			}
+		}
+	})
+}
+
+// Who has signed in at a venue is signed out there by what ends all sessions of a person, and by nothing else.
+func TestSignedInAtVenue(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		(&neighbours{}).serve(t, m)
+		admin, _ := m.admin()
+		for i, c := range []struct {
+			name string
+			do   func(*api.User, *api.Tokens) error
+			out  bool
+		}{
+			{"nothing", func(*api.User, *api.Tokens) error { return nil }, false},
+			{"a log-out elsewhere", func(_ *api.User, own *api.Tokens) error {
+				_, err := rpc.Call(m.as(own), m.gateway, api.EndSession, &rpc.None{})
+				return err
+			}, false},
+			{"a log-out everywhere", func(_ *api.User, own *api.Tokens) error {
+				_, err := rpc.Call(m.as(own), m.gateway, api.EndAllSessions, &rpc.None{})
+				return err
+			}, true},
+			{"another password", func(_ *api.User, own *api.Tokens) error {
+				_, err := rpc.Call(m.as(own), m.gateway, api.ChangeMyPassword,
+					&api.ChangePassword{CurrentPassword: password, NewPassword: "a different sentence"})
+				return err
+			}, true},
+			{"other roles", func(u *api.User, _ *api.Tokens) error {
+				_, err := rpc.Call(m.as(admin), m.gateway, api.SetUserRoles, &api.SetRoles{ID: u.ID, Roles: []string{"admin"}})
+				return err
+			}, true},
+			{"a lock", func(u *api.User, _ *api.Tokens) error {
+				_, err := rpc.Call(m.as(admin), m.gateway, api.LockUser, &api.UserRef{ID: u.ID})
+				return err
+			}, true},
+			{"the end of the account", func(_ *api.User, own *api.Tokens) error {
+				_, err := rpc.Call(m.as(own), m.gateway, api.DeleteMe, &api.DeleteAccount{Password: password})
+				return err
+			}, true},
+		} {
+			email := fmt.Sprintf("staff%d@example.org", i)
+			u := m.register(email, password)
+			own := m.login(email, password)
+			there := must(m.signInElsewhere(email, password, api.FactorProof{}))(t)
+			if err := c.do(u, own); err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			venue := rpc.NewClient(m.nats.Conn, rpc.ClientConfig{Name: "venue"})
+			who := line.SignedIn{UserID: there.ID, Generation: there.Generation}
+			got := must(rpc.Call(t.Context(), venue, line.CheckSignedIn, &line.SignedInPeople{People: []line.SignedIn{who}}))(t)
+			if out := slices.Equal(got.People, []line.SignedIn{who}); out != c.out || !out && len(got.People) > 0 {
+				t.Errorf("after %s: signed out are %+v", c.name, got.People)
+			}
+			_, err := rpc.Call(t.Context(), m.gateway, line.CheckSignedIn, &line.SignedInPeople{People: []line.SignedIn{who}})
+			wantCode(t, err, fault.Forbidden)
+			_, err = rpc.Call(t.Context(), venue, line.CheckSignedIn, &line.SignedInPeople{People: slices.Repeat([]line.SignedIn{who}, line.StaffLimit+1)})
+			wantCode(t, err, fault.TooLarge)
 		}
 	})
 }

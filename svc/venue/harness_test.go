@@ -121,6 +121,9 @@ func (h *harness) others() {
 		}
 		return nil, fault.New(fault.Unauthenticated, "wrong")
 	})
+	rpc.Handle(user, line.CheckSignedIn, func(_ context.Context, req *line.SignedInPeople) (*line.SignedInPeople, error) {
+		return &line.SignedInPeople{People: slices.DeleteFunc(req.People, func(p line.SignedIn) bool { return p.Generation == 4 })}, nil
+	})
 	rpc.Handle(ticketing, line.VenueHello, noted(h, "hello", func(r *line.Hello) line.Session { return r.Session },
 		func() *line.Welcome { return &line.Welcome{Journal: 7} }))
 	rpc.Handle(ticketing, line.VenueState, noted(h, "state", func(r *line.Ask) line.Session { return r.Session },

@@ -29,6 +29,10 @@ func (s *Service) serveHub(a *account) {
 		req.VenueID = a.venue
 		return s.signIn(inside(ctx), req)
 	})
+	rpc.Handle(a.server, line.CheckStaff, func(ctx context.Context, req *line.Staffing) (*line.SignedInPeople, error) {
+		req.VenueID = a.venue
+		return s.staff(inside(ctx), req)
+	})
 	rpc.Handle(a.server, line.GetPage, pass(s, a, line.VenueManifest,
 		func(r *line.Manifest) *line.Session { return &r.Session }))
 	rpc.Handle(a.server, line.Take, pass(s, a, line.VenueTake,

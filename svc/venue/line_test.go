@@ -3,6 +3,7 @@ package venue_test
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -236,7 +237,7 @@ func TestSignInOverTheLine(t *testing.T) {
 		one := h.show(organizer.User, api.TeamMember{UserID: door.User, Role: api.RoleDoor})
 		two := h.show(organizer.User)
 		h.mu.Lock()
-		h.people["door@example.org right"] = line.CheckedUser{ID: door.User, Name: "Dora", Roles: []string{}}
+		h.people["door@example.org right"] = line.CheckedUser{ID: door.User, Name: "Dora", Roles: []string{}, Generation: 4}
 		h.people["admin@example.org right"] = line.CheckedUser{ID: person().User, Name: "Adam", Roles: []string{rpc.RoleAdmin}}
 		h.state.Events = []line.Event{{EventID: one, Offer: h.offers[one]}, {EventID: two, Offer: h.offers[two]}}
 		h.mu.Unlock()
@@ -249,7 +250,7 @@ func TestSignInOverTheLine(t *testing.T) {
 			return rpc.Call(t.Context(), e.client, line.Login, &line.SignIn{Session: e.session(), Email: email, Password: password})
 		}
 		staff, err := signIn("door@example.org", "right")
-		if err != nil || staff.UserID != door.User || staff.Admin || len(staff.Roles) != 1 ||
+		if err != nil || staff.UserID != door.User || staff.Generation != 4 || staff.Admin || len(staff.Roles) != 1 ||
 			staff.Roles[0] != (line.StaffRole{EventID: one, Role: "door"}) {
 			t.Errorf("the door is %+v, %v", staff, err)
 		}
@@ -258,6 +259,17 @@ func TestSignInOverTheLine(t *testing.T) {
 		}
 		if _, err := signIn("door@example.org", "wrong"); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("a wrong password: %v", err)
+		}
+		people := line.SignedInPeople{People: []line.SignedIn{{UserID: door.User, Generation: 3}, {UserID: door.User, Generation: 4}}}
+		out, err := rpc.Call(t.Context(), e.client, line.CheckStaff, &line.Staffing{Session: e.session(), SignedInPeople: people})
+		if err != nil || !slices.Equal(out.People, people.People[:1]) {
+			t.Errorf("signed out are %+v, %v", out, err)
+		}
+		stranger := e.session()
+		stranger.Edge = "another-edge"
+		_, err = rpc.Call(t.Context(), e.client, line.CheckStaff, &line.Staffing{Session: stranger, SignedInPeople: people})
+		if !fault.Is(err, fault.Precondition) {
+			t.Errorf("another computer asks: %v", err)
 		}
 		limited := 0
 		for range 60 { // two instances together let 20 in

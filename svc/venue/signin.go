@@ -61,7 +61,8 @@ func (s *Service) signIn(ctx context.Context, req *line.SignIn) (*line.Staff, er
 		return nil, err
 	}
 	who := rpc.Principal{User: person.ID, Roles: person.Roles}
-	staff := &line.Staff{UserID: person.ID, Name: person.Name, Admin: who.Admin(), Roles: []line.StaffRole{}}
+	staff := &line.Staff{UserID: person.ID, Name: person.Name, Admin: who.Admin(), Roles: []line.StaffRole{},
+		Generation: person.Generation}
 	for _, e := range state.Events {
 		if e.Offer == nil {
 			continue
@@ -71,4 +72,12 @@ func (s *Service) signIn(ctx context.Context, req *line.SignIn) (*line.Staff, er
 		}
 	}
 	return staff, nil
+}
+
+// staff answers which people who have signed in at a venue are to be signed out there.
+func (s *Service) staff(ctx context.Context, req *line.Staffing) (*line.SignedInPeople, error) {
+	if err := s.edges.check(ctx, req.Session); err != nil {
+		return nil, err
+	}
+	return rpc.Call(ctx, s.client, line.CheckSignedIn, &req.SignedInPeople)
 }

@@ -94,6 +94,8 @@ type CheckedUser struct {
 	ID    ids.User `json:"id"`
 	Name  string   `json:"name"`
 	Roles []string `json:"roles"` // as in api.User
+
+	Generation int64 `json:"generation"` // see SignedIn
 }
 
 // CheckUserPassword is the endpoint of the user service for the venue service. Wrong passwords slow down further
@@ -109,7 +111,8 @@ func doors(name, summary string) rpc.Spec {
 
 // Endpoints returns the internal endpoints about venues that services serve. They stand beside those of api.All.
 func Endpoints() []rpc.Descriptor {
-	return slices.Concat(ofTicketing(), ofVenue(), []rpc.Descriptor{CheckUserPassword.Describe()})
+	return slices.Concat(ofTicketing(), ofVenue(),
+		[]rpc.Descriptor{CheckUserPassword.Describe(), CheckSignedIn.Describe()})
 }
 
 // An endpoint comes into its list together with its handler.

@@ -307,6 +307,8 @@ type Staff struct {
 	Name   string      `json:"name"`
 	Admin  bool        `json:"admin,omitempty"`
 	Roles  []StaffRole `json:"roles"`
+
+	Generation int64 `json:"generation"` // of the account at this moment: see SignedIn
 }
 
 // StaffRole is the role of a person at an event of the venue.
