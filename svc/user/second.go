@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -356,37 +355,6 @@ func (s *Service) checkPassword(ctx context.Context, req *line.CheckPassword) (*
 		return nil, err
 	}
 	return &line.CheckedUser{ID: p.row.ID, Name: p.row.Name, Roles: p.row.roles(), Generation: p.row.Generation}, nil
-}
-
-// checkSignedIn answers which of the people who have signed in elsewhere are to be signed out there: whose account is
-// gone or locked, or of a later generation.
-func (s *Service) checkSignedIn(ctx context.Context, req *line.SignedInPeople) (*line.SignedInPeople, error) {
-	if len(req.People) > line.StaffLimit {
-		return nil, fault.New(fault.TooLarge, "at most %d people at a time", line.StaffLimit)
-	}
-	out := &line.SignedInPeople{People: []line.SignedIn{}}
-	if len(req.People) == 0 {
-		return out, nil
-	}
-	list := make([]ids.User, len(req.People))
-	for i, p := range req.People {
-		list[i] = p.UserID
-	}
-	var rows []userRow
-	err := s.db.Read().NewRaw("SELECT id, generation FROM users WHERE id IN (?) AND NOT locked", bun.List(list)).
-		Scan(ctx, &rows)
-	if err != nil {
-		return nil, store.FaultOf(ctx, err)
-	}
-	for _, p := range req.People {
-		stands := slices.ContainsFunc(rows, func(r userRow) bool {
-			return r.ID == p.UserID && r.Generation == p.Generation
-		})
-		if !stands {
-			out.People = append(out.People, p)
-		}
-	}
-	return out, nil
 }
 
 // checkFactor checks the second factor that comes with a password, and that there is one if there has to be.

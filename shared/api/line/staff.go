@@ -6,7 +6,7 @@ import (
 )
 
 // SignedIn is a person who has signed in at a venue, and the generation of the account at that moment. It grows with
-// everything that ends all sessions of a person: another password or address, other roles, a lock, a log-out everywhere.
+// all that ends the sessions of a person: another password or address, other roles, a lock, a log-out everywhere.
 type SignedIn struct {
 	UserID     ids.User `json:"user_id"`
 	Generation int64    `json:"generation"`
