@@ -17,7 +17,11 @@ type line struct {
 	Type     *api.TicketType
 	Quantity int
 	Sum      api.Money
+	Each     string // what is paid for each, of a type with a free price
 }
+
+// Field names the field in which a buyer writes what to pay for each.
+func (l line) Field() string { return "price." + l.Type.ID.String() }
 
 // chosen reads what was chosen at an event's page: a number for each ticket type, by its id.
 func chosen(e *api.Event, value func(name string) string) (lines []line, total api.Money) {
@@ -27,7 +31,13 @@ func chosen(e *api.Event, value func(name string) string) (lines []line, total a
 		if err != nil || n < 1 || n > 1000 {
 			continue
 		}
-		l := line{t, n, api.Money{Amount: t.Price.Amount * int64(n), Currency: t.Price.Currency}}
+		l := line{Type: t, Quantity: n, Sum: api.Money{Amount: t.Price.Amount * int64(n), Currency: t.Price.Currency}}
+		if t.FreePrice {
+			l.Each = cmp.Or(value(l.Field()), t.Price.Decimal())
+			if each, err := api.ParseMoney(strings.ReplaceAll(l.Each, ",", "."), t.Price.Currency); err == nil {
+				l.Sum.Amount = each.Amount * int64(n)
+			}
+		}
 		total.Amount, total.Currency = total.Amount+l.Sum.Amount, l.Sum.Currency
 		lines = append(lines, l)
 	}
@@ -83,8 +93,19 @@ func (s *Site) order(v *visit) error {
 	if v.access == "" {
 		req.Email, req.Name, req.Language = v.form("email"), v.form("name"), v.lang
 	}
+	fields, err := v.fieldsOf(e)
+	if err != nil {
+		return err
+	}
 	for _, l := range lines {
-		req.Items = append(req.Items, api.NewOrderItem{TicketTypeID: l.Type.ID, Quantity: l.Quantity})
+		item := api.NewOrderItem{TicketTypeID: l.Type.ID, Quantity: l.Quantity}
+		if each := fields.amount(l.Field()); l.Type.FreePrice {
+			item.UnitPrice = &each
+		}
+		req.Items = append(req.Items, item)
+	}
+	if err := fields.check.Err(); err != nil {
+		return s.checkoutAgain(v, v.form, err)
 	}
 	o, err := askOnce(v, api.CreateOrder, &req, v.form("key"))
 	if err != nil {

@@ -261,14 +261,13 @@ func (s *Site) changeTicketType(v *visit) error {
 		_, err := ask(v, api.DeleteTicketType, &api.TicketTypeRef{EventID: ref.ID, ID: id})
 		return s.back(v, err)
 	}
+	if v.form("do") == "whole" {
+		return s.wholeTicketType(v, id)
+	}
 	t, err := ticketType(v.form("name"), v.form("price"), v.form("currency"), v.form("quantity"))
 	if err == nil {
-		_, err = ask(
-			v,
-			api.UpdateTicketType,
-			&api.PatchTicketType{EventID: ref.ID, ID: id, Name: &t.Name, Price: &t.Price,
-				Quantity: &t.Quantity},
-		)
+		_, err = ask(v, api.UpdateTicketType, &api.PatchTicketType{EventID: ref.ID, ID: id, Name: &t.Name,
+			Price: &t.Price, Quantity: &t.Quantity})
 	}
 	return s.back(v, err)
 }

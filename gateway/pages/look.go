@@ -30,8 +30,9 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"pair", "messages", "codes", "organizer", "team", "organizerlog", "webhooks", "webhook", "apikeys",
-		"secret", "mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
+		"pair", "messages", "codes", "selling", "tickettype", "organizer", "team", "organizerlog",
+		"webhooks", "webhook", "apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol",
+		"recovery", "forgot", "reset", "confirm"}
 }
 
 // doorNames are the pages that the computer of a venue has.

@@ -38,7 +38,9 @@ func (s *Site) home(v *visit) error {
 type offer struct {
 	api.TicketType
 	Left   int    // how many can be bought now, up to plenty
+	Least  int    // that an order with any of them has
 	Most   int    // that one order may have
+	Person int    // the most that one person may have; 0: any
 	Choice []int  // what can be chosen
 	State  string // open, soon, over or sold_out
 }
@@ -48,6 +50,35 @@ const plenty = 50
 
 // mostPerOrder is what a page offers at a time, whatever the system would let one order have.
 const mostPerOrder = 10
+
+// choose finds what can be chosen: none, or from the fewest to the most that one order may have.
+func (o *offer) choose(rules api.OrderRules) {
+	o.Least = max(1, o.MinPerOrder)
+	o.Person = leastOf(o.MaxPerPerson, rules.MaxPerPerson)
+	o.Most = min(max(mostPerOrder, o.Least), o.Left)
+	o.Left = min(o.Left, plenty)
+	if most := leastOf(o.MaxPerOrder, o.Person, rules.MaxPerOrder); most > 0 {
+		o.Most = min(o.Most, most)
+	}
+	if o.Most < o.Least { // those that are left are too few for an order
+		o.Most = 0
+		return
+	}
+	o.Choice = append(o.Choice, 0)
+	for n := o.Least; n <= o.Most; n++ {
+		o.Choice = append(o.Choice, n)
+	}
+}
+
+// leastOf returns the least of bounds, of which 0 is none.
+func leastOf(bounds ...int) (least int) {
+	for _, n := range bounds {
+		if n > 0 && (least == 0 || n < least) {
+			least = n
+		}
+	}
+	return least
+}
 
 // event shows an event, and what is left of it.
 func (s *Site) event(v *visit) error {
@@ -88,20 +119,13 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 	now := s.cfg.Now()
 	for _, t := range e.TicketTypes {
 		o := offer{TicketType: t, Left: available[t.ID], State: "open"}
-		o.Most = min(mostPerOrder, o.Left)
-		o.Left = min(o.Left, plenty)
-		if t.MaxPerOrder > 0 {
-			o.Most = min(o.Most, t.MaxPerOrder)
-		}
-		for n := range o.Most + 1 {
-			o.Choice = append(o.Choice, n)
-		}
+		o.choose(e.OrderRules)
 		switch {
 		case t.SalesStart != nil && now.Before(*t.SalesStart):
 			o.State = "soon"
 		case t.SalesEnd != nil && !now.Before(*t.SalesEnd), !now.Before(e.EndsAt):
 			o.State = "over"
-		case o.Left == 0:
+		case o.Most == 0:
 			o.State = "sold_out"
 		default:
 			open = true

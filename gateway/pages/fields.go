@@ -1,0 +1,114 @@
+package pages
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+)
+
+// filled is a form as it is shown: as it was sent, or with what is stored.
+type filled struct {
+	v      *visit
+	stored map[string]string
+}
+
+// Of returns what stands in a field; that of a ticked box is yes.
+func (f filled) Of(name string) string {
+	if f.v.RC.IsPost() {
+		return f.v.form(name)
+	}
+	return f.stored[name]
+}
+
+// fields reads what was written into a form, and notes what is wrong with it.
+type fields struct {
+	*visit
+	check    fault.Check
+	zone     *time.Location
+	currency string
+}
+
+// fieldsOf reads times in the zone of an event, and amounts in its currency.
+func (v *visit) fieldsOf(e *api.Event) (*fields, error) {
+	zone, err := time.LoadLocation(e.Timezone)
+	return &fields{visit: v, zone: zone, currency: currencyOf(e)}, err
+}
+
+func (f *fields) text(name string) string { return strings.TrimSpace(f.form(name)) }
+
+func (f *fields) ticked(name string) bool { return f.form(name) == "yes" }
+
+// number reads a number; 0 is one that is not there.
+func (f *fields) number(name string) int {
+	if f.text(name) == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(f.text(name))
+	f.check.Field(err == nil && n >= 0, name, "must be a number")
+	return n
+}
+
+// amount reads money, with a point or a comma.
+func (f *fields) amount(name string) api.Money {
+	if f.text(name) == "" {
+		return api.Money{Currency: f.currency}
+	}
+	m, err := api.ParseMoney(strings.ReplaceAll(f.text(name), ",", "."), f.currency)
+	f.check.Field(err == nil && m.Amount >= 0, name, "must be an amount such as 12.50")
+	return m
+}
+
+// percent reads a number with up to three decimals, which the endpoint judges.
+func (f *fields) percent(name string) string {
+	return strings.TrimSpace(strings.TrimSuffix(strings.ReplaceAll(f.text(name), ",", "."), "%"))
+}
+
+// moment reads a time; null is one that is not there.
+func (f *fields) moment(name string) codec.Patch[time.Time] {
+	if f.text(name) == "" {
+		return codec.Clear[time.Time]()
+	}
+	t, err := time.ParseInLocation(local, f.text(name), f.zone)
+	f.check.Field(err == nil, name, "must be a day and a time")
+	return codec.To(t)
+}
+
+// tax reads a tax; null is one without a rate.
+func (f *fields) tax(prefix string) codec.Patch[api.Tax] {
+	rate := f.percent(prefix + "rate")
+	if rate == "" {
+		return codec.Clear[api.Tax]()
+	}
+	return codec.To(api.Tax{Name: f.text(prefix + "name"), Rate: rate, Included: f.ticked(prefix + "included")})
+}
+
+// The texts of fields: nothing is said of what is none.
+
+func numberText[N int | int64](n N) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(n), 10)
+}
+
+func tickText(on bool) string {
+	if on {
+		return "yes"
+	}
+	return ""
+}
+
+func momentText(t *time.Time, zone *time.Location) string {
+	if t == nil {
+		return ""
+	}
+	return t.In(zone).Format(local)
+}
+
+func taxTexts(into map[string]string, prefix string, t api.Tax) {
+	into[prefix+"name"], into[prefix+"rate"], into[prefix+"included"] = t.Name, t.Rate, tickText(t.Included)
+}

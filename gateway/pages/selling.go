@@ -1,0 +1,211 @@
+package pages
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+)
+
+func (s *Site) sellingRoutes() []Route {
+	return []Route{
+		{"GET", "/office/events/{id}/selling", s.selling, false},
+		{"POST", "/office/events/{id}/selling", s.changeSelling, false},
+		{"GET", "/office/events/{id}/ticket-types/{type}", s.ticketTypePage, false},
+	}
+}
+
+// Fees and quotas are rows of a form, of which the last is empty; one whose name is taken away is taken away.
+const (
+	mostFees   = 10
+	mostQuotas = 20
+)
+
+// selling shows how an event sells: taxes and fees, what orders may have, and how buyers give tickets back.
+func (s *Site) selling(v *visit) error { return s.sellingAgain(v, nil) }
+
+func (s *Site) sellingAgain(v *visit, failed error) error {
+	e, err := v.eventHere()
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Event": e, "Form": filled{v, sellingTexts(e)}, "Currency": currencyOf(e),
+		"Fees":   prefixes("fee", min(len(e.Fees)+1, mostFees)),
+		"Quotas": prefixes("quota", min(len(e.Quotas)+1, mostQuotas))}
+	if failed != nil {
+		return v.again("selling", failed, data)
+	}
+	return v.show("selling", data)
+}
+
+// prefixes are what the names of the fields of each row begin with.
+func prefixes(name string, n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("%s.%d.", name, i))
+	}
+	return all
+}
+
+// sellingTexts is what stands in the form of how an event sells.
+func sellingTexts(e *api.Event) map[string]string {
+	rules, policy := e.OrderRules, e.OrderRules.Cancellation
+	t := map[string]string{
+		"min_per_order":  numberText(rules.MinPerOrder),
+		"max_per_order":  numberText(rules.MaxPerOrder),
+		"max_per_person": numberText(rules.MaxPerPerson),
+		"self_service":   tickText(policy.SelfService),
+		"hours_before":   numberText(policy.MinutesBefore / 60),
+		"fee_percent":    numberText(policy.FeePercent),
+		"reentry":        e.Reentry,
+	}
+	if policy.FeePerTicket > 0 {
+		t["fee_per_ticket"] = api.Money{Amount: policy.FeePerTicket, Currency: currencyOf(e)}.Decimal()
+	}
+	taxTexts(t, "tax.", e.Tax)
+	for i, q := range e.Quotas {
+		p := fmt.Sprintf("quota.%d.", i)
+		t[p+"id"], t[p+"name"], t[p+"capacity"] = q.ID.String(), q.Name, fmt.Sprint(q.Capacity)
+	}
+	like := api.Tax{Name: e.Tax.Name, Included: e.Tax.Included} // a fee with another rate is taxed like the tickets
+	for i, f := range e.Fees {
+		p := fmt.Sprintf("fee.%d.", i)
+		t[p+"name"], t[p+"per"], t[p+"included"] = f.Name, f.Per, tickText(f.Included)
+		if t[p+"value"] = f.Percent + " %"; f.Percent == "" {
+			t[p+"value"] = f.Amount.Decimal()
+		}
+		taxTexts(t, p+"tax.", cmp.Or(f.Tax, like))
+	}
+	taxTexts(t, fmt.Sprintf("fee.%d.tax.", len(e.Fees)), like)
+	return t
+}
+
+func (s *Site) changeSelling(v *visit) error {
+	e, err := v.eventHere()
+	if err != nil {
+		return err
+	}
+	f, err := v.fieldsOf(e)
+	if err != nil {
+		return err
+	}
+	rules := api.OrderRules{MinPerOrder: f.number("min_per_order"), MaxPerOrder: f.number("max_per_order"),
+		MaxPerPerson: f.number("max_per_person"), Cancellation: api.CancellationPolicy{
+			SelfService: f.ticked("self_service"), MinutesBefore: f.number("hours_before") * 60,
+			FeePercent: f.number("fee_percent"), FeePerTicket: f.amount("fee_per_ticket").Amount}}
+	before := e.OrderRules.Cancellation.MinutesBefore
+	if before/60 == rules.Cancellation.MinutesBefore/60 { // hours are shown of it
+		rules.Cancellation.MinutesBefore = before
+	}
+	req := &api.PatchEvent{ID: e.ID, OrderRules: codec.To(rules), Tax: f.tax("tax."), Fees: codec.To(f.fees()),
+		Quotas: codec.To(f.quotas()), Reentry: codec.To(f.text("reentry"))}
+	if err = f.check.Err(); err == nil {
+		_, err = ask(v, api.UpdateEvent, req)
+	}
+	if err != nil {
+		return s.sellingAgain(v, err)
+	}
+	v.redirect("/office/events/" + e.ID.String() + "/selling")
+	return nil
+}
+
+// fees reads the rows of fees.
+func (f *fields) fees() []api.Fee {
+	fees := []api.Fee{}
+	for _, p := range prefixes("fee", mostFees) {
+		if f.text(p+"name") == "" {
+			continue
+		}
+		fee := api.Fee{Name: f.text(p + "name"), Per: f.text(p + "per"), Included: f.ticked(p + "included")}
+		if value := f.text(p + "value"); value != "" && value[len(value)-1] == '%' {
+			fee.Percent = f.percent(p + "value")
+		} else {
+			fee.Amount = f.amount(p + "value")
+		}
+		if tax := f.tax(p + "tax."); tax.Value != nil {
+			fee.Tax = *tax.Value
+		}
+		fees = append(fees, fee)
+	}
+	return fees
+}
+
+func (f *fields) quotas() []api.Quota {
+	quotas := []api.Quota{}
+	for _, p := range prefixes("quota", mostQuotas) {
+		if f.text(p+"name") == "" {
+			continue
+		}
+		quotas = append(quotas, api.Quota{ID: ids.Quota(f.text(p + "id")), Name: f.text(p + "name"),
+			Capacity: f.number(p + "capacity")})
+	}
+	return quotas
+}
+
+// ticketTypePage shows all that can be said of a ticket type.
+func (s *Site) ticketTypePage(v *visit) error { return s.ticketTypeAgain(v, nil) }
+
+func (s *Site) ticketTypeAgain(v *visit, failed error) error {
+	e, err := v.eventHere()
+	if err != nil {
+		return err
+	}
+	f, err := v.fieldsOf(e)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(e.TicketTypes, func(t api.TicketType) bool { return t.ID.String() == v.Param("type") })
+	if i < 0 {
+		return fault.New(fault.NotFound, "there is no such ticket type")
+	}
+	t := e.TicketTypes[i]
+	texts := map[string]string{"name": t.Name, "price": t.Price.Decimal(), "quantity": fmt.Sprint(t.Quantity),
+		"min_per_order": numberText(t.MinPerOrder), "max_per_order": numberText(t.MaxPerOrder),
+		"max_per_person": numberText(t.MaxPerPerson), "sales_start": momentText(t.SalesStart, f.zone),
+		"sales_end": momentText(t.SalesEnd, f.zone), "hidden": tickText(t.Hidden), "free_price": tickText(t.FreePrice)}
+	taxTexts(texts, "tax.", t.Tax)
+	for _, q := range t.Quotas {
+		texts["quota."+q.String()] = "yes"
+	}
+	data := map[string]any{"Event": e, "Type": t, "Form": filled{v, texts}}
+	if failed != nil {
+		return v.again("tickettype", failed, data)
+	}
+	return v.show("tickettype", data)
+}
+
+// wholeTicketType reads all of what the page of a ticket type asks.
+func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
+	e, err := v.eventHere()
+	if err != nil {
+		return err
+	}
+	f, err := v.fieldsOf(e)
+	if err != nil {
+		return err
+	}
+	name, price, quantity, hidden, free := f.text("name"), f.amount("price"), f.number("quantity"), f.ticked("hidden"),
+		f.ticked("free_price")
+	quotas := []string{}
+	for _, q := range e.Quotas {
+		if f.ticked("quota." + q.ID.String()) {
+			quotas = append(quotas, q.ID.String())
+		}
+	}
+	req := &api.PatchTicketType{EventID: e.ID, ID: id, Name: &name, Price: &price, Quantity: &quantity, Hidden: &hidden,
+		FreePrice: &free, MaxPerOrder: codec.To(f.number("max_per_order")),
+		MinPerOrder:  codec.To(f.number("min_per_order")),
+		MaxPerPerson: codec.To(f.number("max_per_person")), SalesStart: f.moment("sales_start"),
+		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax.")}
+	if err = f.check.Err(); err == nil {
+		_, err = ask(v, api.UpdateTicketType, req)
+	}
+	if err != nil {
+		return s.ticketTypeAgain(v, err)
+	}
+	v.redirect("/office/events/" + e.ID.String())
+	return nil
+}

@@ -1,0 +1,89 @@
+package system_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+)
+
+// How an event sells, on pages without scripts: what orders may have, taxes, fees, quotas, and all of a ticket type. The
+// shop offers what they let one buy, and a buyer writes what to pay.
+func TestSellingPages(t *testing.T) {
+	t.Parallel()
+	s, _, _ := start(t, config(t.TempDir()))
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	b, stranger := s.browser(), s.browser()
+	b.send("/sign-up", "name", "Mina", "email", "mina@example.org", "password", password).must(t, 200)
+	stranger.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
+	mina := s.login("mina@example.org")
+	event := s.concert(mina, 20, 1500)
+	at := "/office/events/" + event.ID.String()
+	selling, typ := at+"/selling", at+"/ticket-types/"+event.TicketTypes[0].ID.String()
+	b.get(at).must(t, 200, selling, typ)
+	stranger.send(selling, "max_per_order", "1").must(t, 403)
+	stranger.send(typ, "do", "whole", "name", "Mine", "price", "0", "quantity", "1").must(t, 403)
+	b.get(at+"/ticket-types/nonsense").must(t, 404)
+
+	// What is wrong is said, and what was written stays.
+	wrong := b.send(selling, "max_per_order", "many", "fee.0.name", "Booking", "fee.0.per", "ticket", "fee.0.value", "x").
+		must(t, 400, "max_per_order", "fee.0.value", `value="many"`, `value="Booking"`)
+	if strings.Contains(wrong.text, "min_per_order:") {
+		t.Error("an empty field is called wrong")
+	}
+	b.send(selling, "tax.rate", "19", "tax.name", "VAT", "tax.included", "yes", "min_per_order", "2", "max_per_order", "6",
+		"max_per_person", "8", "self_service", "yes", "hours_before", "48", "fee_percent", "10", "fee_per_ticket", "1,50",
+		"fee.0.name", "Booking", "fee.0.per", "order", "fee.0.value", "2,00", "fee.1.name", "Hall", "fee.1.per", "ticket",
+		"fee.1.value", "3 %", "fee.1.included", "yes", "quota.0.name", "Stalls", "quota.0.capacity", "15", "reentry", "none").
+		must(t, 200, `value="Stalls"`, `value="3 %"`, `value="2.00"`, `value="48"`)
+	e := call[api.Event](s, 200, "GET", "/v1/events/"+event.ID.String(), mina, nil)
+	rules := api.OrderRules{MinPerOrder: 2, MaxPerOrder: 6, MaxPerPerson: 8, Cancellation: api.CancellationPolicy{SelfService: true,
+		MinutesBefore: 48 * 60, FeePercent: 10, FeePerTicket: 150}}
+	if e.OrderRules != rules || e.Tax != (api.Tax{Name: "VAT", Rate: "19", Included: true}) || len(e.Fees) != 2 ||
+		e.Fees[0].Amount.Amount != 200 || e.Fees[1].Percent != "3" || !e.Fees[1].Included || len(e.Quotas) != 1 || e.Reentry != "none" {
+		t.Fatalf("%+v", e)
+	}
+
+	// The same form again changes nothing, and a row without a name is gone.
+	form := []string{"tax.rate", "19", "tax.name", "VAT", "tax.included", "yes", "max_per_order", "6", "fee.0.name", "Booking", "fee.0.per", "order",
+		"fee.0.value", "2.00", "fee.1.name", "", "quota.0.name", "Stalls", "quota.0.id", e.Quotas[0].ID.String(), "quota.0.capacity", "15"}
+	b.send(selling, form...).must(t, 200)
+	now := call[api.Event](s, 200, "GET", "/v1/events/"+event.ID.String(), mina, nil)
+	if len(now.Fees) != 1 || len(now.Quotas) != 1 || now.Quotas[0].ID != e.Quotas[0].ID || now.OrderRules.MinPerOrder != 0 {
+		t.Fatalf("%+v", now)
+	}
+
+	// All of a ticket type.
+	b.send(typ, "do", "whole", "name", "Seat", "price", "free", "quantity", "20").must(t, 400, "price", `value="free"`)
+	b.send(typ, "do", "whole", "name", "Friends", "price", "15,00", "quantity", "20", "free_price", "yes", "min_per_order", "2",
+		"max_per_person", "4", "sales_end", "2020-01-01T12:00", "quota."+e.Quotas[0].ID.String(), "yes").must(t, 200)
+	b.get(typ).must(t, 200, `value="2020-01-01T12:00"`, `value="Friends"`, "Draws on Stalls (15 seats)")
+	shop := "/events/" + event.ID.String()
+	b.get(shop).must(t, 200, "No longer on sale")
+	b.send(typ, "do", "whole", "name", "Friends", "price", "15", "quantity", "20", "free_price", "yes", "min_per_order", "2",
+		"max_per_person", "4", "quota."+e.Quotas[0].ID.String(), "yes").must(t, 200)
+	if got := call[api.Event](s, 200, "GET", "/v1/events/"+event.ID.String(), mina, nil).TicketTypes[0]; !got.FreePrice ||
+		got.MinPerOrder != 2 || got.MaxPerPerson != 4 || got.SalesEnd != nil || len(got.Quotas) != 1 || got.Tax.Rate != "" {
+		t.Fatalf("%+v", got)
+	}
+
+	// The shop offers none, two, three or four of them, and asks what to pay.
+	p := b.get(shop).must(t, 200, "from 15.00 EUR", "At least 2 per order", "At most 4 tickets per person", "An order has at most 6 tickets.",
+		"<option>0</option>", "<option>2</option>", "<option>4</option>")
+	for _, not := range []string{"<option>1</option>", "<option>5</option>", "<option selected>1</option>"} {
+		if strings.Contains(p.text, not) {
+			t.Errorf("the shop offers %s", not)
+		}
+	}
+	id := event.TicketTypes[0].ID.String()
+	checkout := b.get("/checkout?event="+event.ID.String()+"&"+id+"=2").must(t, 200, `name="price.`+id+`"`, `value="15.00"`)
+	pay := []string{"event", event.ID.String(), id, "2", "key", checkout.field(t, "key"), "price." + id}
+	b.send("/checkout", append(pay, "much")...).must(t, 400, "price."+id, `value="much"`)
+	b.send("/checkout", append(pay, "12")...).must(t, 400, "unit_price")
+	ordered := b.send("/checkout", append(pay, "17,50")...).must(t, 200)
+	o := call[api.Order](s, 200, "GET", "/v1"+ordered.at, mina, nil)
+	if o.Total.Amount != 2*1750+200 || o.Items[0].Quantity != 2 {
+		t.Errorf("%+v", o)
+	}
+}
