@@ -9,7 +9,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// httpMetrics are the measures of the gateway. Each route has its handles from the start.
+// httpMetrics are the measures of the gateway. Each route has its handles from the start, and its series from its first
+// request.
 type httpMetrics struct {
 	registry       *observe.Registry
 	none           *routeMetrics // requests that got to no route
@@ -34,8 +35,9 @@ const (
 )
 
 type routeMetrics struct {
-	classes [6]*observe.Counter // by the first digit of the status
-	latency *observe.Histogram
+	classes [6]*observe.Rare // by the first digit of the status
+	latency *observe.RareHistogram
+	shown   atomic.Bool
 	nanos   atomic.Int64
 }
 
@@ -59,10 +61,10 @@ func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 }
 
 func (m *httpMetrics) route(method, path string) *routeMetrics {
-	r := &routeMetrics{latency: m.registry.Histogram("starlight_http_duration_seconds",
+	r := &routeMetrics{latency: m.registry.RareHistogram("starlight_http_duration_seconds",
 		"How long a request took, from its last byte in to its answer.", "method", method, "route", path)}
 	for class := 2; class < len(r.classes); class++ {
-		r.classes[class] = m.registry.Counter("starlight_http_requests_total", "Requests by route and class of status.",
+		r.classes[class] = m.registry.Rare("starlight_http_requests_total", "Requests by route and class of status.",
 			"method", method, "route", path, "class", strconv.Itoa(class)+"xx")
 	}
 	m.routes = append(m.routes, r)
@@ -71,10 +73,10 @@ func (m *httpMetrics) route(method, path string) *routeMetrics {
 
 // service returns the measures of a third-party service.
 func (m *httpMetrics) service(name string) *routeMetrics {
-	r := &routeMetrics{latency: m.registry.Histogram("starlight_external_duration_seconds",
+	r := &routeMetrics{latency: m.registry.RareHistogram("starlight_external_duration_seconds",
 		"How long a request to a third-party service took.", "service", name)}
 	for class := 2; class < len(r.classes); class++ {
-		r.classes[class] = m.registry.Counter("starlight_external_requests_total",
+		r.classes[class] = m.registry.Rare("starlight_external_requests_total",
 			"Requests to third-party services by class of status.", "service", name, "class",
 			strconv.Itoa(class)+"xx")
 	}
@@ -82,6 +84,12 @@ func (m *httpMetrics) service(name string) *routeMetrics {
 }
 
 func (r *routeMetrics) count(status int, took time.Duration) {
+	if !r.shown.Load() { // all classes at once, so that the first failure is already an increase
+		for _, class := range r.classes[2:] {
+			class.Show()
+		}
+		r.shown.Store(true)
+	}
 	if class := status / 100; class >= 2 && class < len(r.classes) {
 		r.classes[class].Inc()
 	}

@@ -32,6 +32,9 @@ type GuardConfig struct {
 	Reserved []string                 // subjects between the parts of the system that no stream keeps, such as api.>
 	Log      *slog.Logger
 	Removed  func(stream string) // called for each stream that was removed; may be nil
+
+	// Seen is called with each declared stream that was looked at, every 30 seconds; may be nil.
+	Seen func(info *jetstream.StreamInfo)
 }
 
 // Guard keeps the streams as they are declared until ctx ends. It may run in several processes.
@@ -103,7 +106,11 @@ func (g *guard) checkAll(ctx context.Context) {
 
 // check repairs a declared stream.
 func (g *guard) check(ctx context.Context, want jetstream.StreamConfig) {
-	if drifted, err := restore(ctx, g.js, want, g.Replicas); err != nil && ctx.Err() == nil {
+	info, drifted, err := restore(ctx, g.js, want, g.Replicas)
+	if info != nil && g.Seen != nil {
+		g.Seen(info)
+	}
+	if err != nil && ctx.Err() == nil {
 		g.failed = true
 		g.Log.Error("a stream cannot be checked", "stream", want.Name, "error", err)
 	} else if len(drifted) > 0 {
@@ -174,17 +181,19 @@ func (g *guard) forbidden(cfg jetstream.StreamConfig) string {
 }
 
 // restore repairs a stream that is there.
-func restore(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int) ([]string, error) {
+func restore(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, replicas int,
+) (info *jetstream.StreamInfo, drifted []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	stream, err := js.Stream(ctx, want.Name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	fixed, drifted := repair(stream.CachedInfo().Config, want, replicas)
+	info = stream.CachedInfo()
+	fixed, drifted := repair(info.Config, want, replicas)
 	if len(drifted) == 0 {
-		return nil, nil
+		return info, nil, nil
 	}
 	_, err = js.UpdateStream(ctx, fixed)
-	return drifted, err
+	return info, drifted, err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/VictoriaMetrics/metrics"
 )
@@ -132,6 +133,64 @@ func (p *parts) sum() (n float64) {
 // Histogram returns a latency histogram in seconds, from half a millisecond to ten seconds.
 func (r *Registry) Histogram(name, help string, labels ...string) *Histogram {
 	return r.HistogramBuckets(name, help, latencyBuckets(), labels...)
+}
+
+// Rare returns a counter whose series exists from its first use: what never happens in a process costs it nothing.
+//
+// Prometheus does not see a series begin: increase() is 0 where it appears with 1. An alert on a single occurrence
+// therefore asks for "x unless x offset 10m", too.
+func (r *Registry) Rare(name, help string, labels ...string) *Rare {
+	r.declare(kindCounter, name, help, labels)
+	return &Rare{make: func() *Counter { return r.Counter(name, help, labels...) }}
+}
+
+// RareHistogram is Histogram for a series that exists from its first use.
+func (r *Registry) RareHistogram(name, help string, labels ...string) *RareHistogram {
+	r.declare(kindHistogram, name, help, labels)
+	return &RareHistogram{make: func() *Histogram { return r.Histogram(name, help, labels...) }}
+}
+
+// Rare is a counter of Registry.Rare.
+type Rare struct {
+	made atomic.Pointer[Counter]
+	make func() *Counter
+}
+
+// Show makes the series without counting, so that what comes next is seen as an increase.
+func (c *Rare) Show() *Counter {
+	if made := c.made.Load(); made != nil {
+		return made
+	}
+	made := c.make() // the same for all who come here at a time
+	c.made.Store(made)
+	return made
+}
+
+// Inc counts one more.
+func (c *Rare) Inc() { c.Show().Inc() }
+
+// Get returns the count.
+func (c *Rare) Get() uint64 {
+	if made := c.made.Load(); made != nil {
+		return made.Get()
+	}
+	return 0
+}
+
+// RareHistogram is a histogram of Registry.RareHistogram.
+type RareHistogram struct {
+	made atomic.Pointer[Histogram]
+	make func() *Histogram
+}
+
+// Update adds a value in seconds.
+func (h *RareHistogram) Update(seconds float64) {
+	made := h.made.Load()
+	if made == nil {
+		made = h.make()
+		h.made.Store(made)
+	}
+	made.Update(seconds)
 }
 
 // HistogramBuckets returns a histogram with its own upper bounds, in increasing order. The bounds of the first call for

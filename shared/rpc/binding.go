@@ -269,6 +269,7 @@ func (b *binding) run(ctx context.Context, h nats.Header, body []byte) (a answer
 }
 
 func (b *binding) panicked(ctx context.Context, p any) {
+	b.stats.crashed.Add(1)
 	b.stats.panics.Inc()
 	b.server.cfg.Log.ErrorContext(ctx, "a handler panicked", "endpoint", b.name, "panic", fmt.Sprint(p),
 		"stack", string(debug.Stack()))

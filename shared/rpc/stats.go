@@ -27,19 +27,23 @@ type EndpointStats struct {
 	P99Ms     float64           `json:"p99_ms"`
 }
 
-// stats counts without locks; one request costs a handful of atomic additions.
+// stats counts without locks, except faults; one request costs a handful of atomic additions. Series of metrics exist
+// from their first use: most endpoints of most processes are never asked.
 type stats struct {
 	requests, replayed, errors, ran, nanos atomic.Uint64
-	shed, expired, panics                  *observe.Counter
-	stray, forged, unknown                 *observe.Counter
-	codes                                  map[fault.Code]*observe.Counter // complete from the start, then only read
-	ok                                     *observe.Counter
-	latency                                *observe.Histogram
+	crashed                                atomic.Uint64    // handlers that panicked
+	panics                                 *observe.Counter // of all endpoints, so that one is an increase
+	shed, expired                          *observe.Rare
+	stray, forged, unknown                 *observe.Rare
+	ok                                     *observe.Rare
+	latency                                *observe.RareHistogram
 	octaves                                [quarters]atomic.Uint64
+	outcome                                func(code fault.Code) *observe.Counter
 	end                                    func() // of the server's part in what servers have in common
 
-	mu   sync.Mutex
-	last string
+	mu    sync.Mutex
+	codes map[fault.Code]*observe.Counter // of the faults so far
+	last  string
 }
 
 // quarters is the number of latency buckets: four per doubling of microseconds, up to about a minute.
@@ -49,35 +53,57 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 	labels := []string{"service", b.spec.Service, "endpoint", b.spec.Name}
 	with := func(more ...string) []string { return append(append([]string{}, labels...), more...) }
 	const requests, help = "starlight_rpc_requests_total", "Requests that ran, by outcome."
-	s.ok = r.Counter(requests, help, with("code", "ok")...)
-	s.codes = map[fault.Code]*observe.Counter{}
-	for _, code := range fault.Codes() {
-		s.codes[code] = r.Counter(requests, help, with("code", string(code))...)
+	s.ok = r.Rare(requests, help, with("code", "ok")...)
+	s.outcome = func(code fault.Code) *observe.Counter {
+		return r.Counter(requests, help, with("code", string(code))...)
 	}
-	s.latency = r.Histogram("starlight_rpc_duration_seconds",
+	s.codes = map[fault.Code]*observe.Counter{}
+	s.latency = r.RareHistogram("starlight_rpc_duration_seconds",
 		"How long a handler took, with decoding and encoding.", labels...)
-	s.shed = r.Counter("starlight_rpc_shed_total",
+	s.shed = r.Rare("starlight_rpc_shed_total",
 		"Requests refused because they could not be served in time.", labels...)
-	s.expired = r.Counter("starlight_rpc_expired_total",
+	s.expired = r.Rare("starlight_rpc_expired_total",
 		"Requests dropped unrun because their caller had stopped waiting.", labels...)
-	s.panics = r.Counter("starlight_rpc_panics_total", "Handlers that panicked.", labels...)
-	s.stray = r.Counter("starlight_rpc_stray_total",
+	s.panics = r.Counter("starlight_rpc_panics_total", "Handlers that panicked.", "service", b.spec.Service)
+	s.stray = r.Rare("starlight_rpc_stray_total",
 		"Messages on the subject of an endpoint that are no requests: streams deliver or republish there.", labels...)
-	s.forged = r.Counter("starlight_rpc_forged_total",
+	s.forged = r.Rare("starlight_rpc_forged_total",
 		"Requests refused because their identity was not proven.", labels...)
-	s.unknown = r.Counter("starlight_rpc_unknown_keys_total",
+	s.unknown = r.Rare("starlight_rpc_unknown_keys_total",
 		"Requests that came again because the keys of sender and receiver had not met.", labels...)
 	// The service hub has a server in the account of each venue.
 	s.end = r.GaugeSum("starlight_rpc_busy", "Requests that wait or run now.",
-		func() float64 { return float64(b.queue.busy()) }, labels...)
+		func() float64 { return float64(b.queue.busy()) }, "service", b.spec.Service)
 }
 
 // took records that a request ran for d.
 func (s *stats) took(d time.Duration) {
-	s.ran.Add(1)
+	if s.ran.Add(1) == 1 {
+		s.show()
+	}
 	s.nanos.Add(uint64(d))
 	s.octaves[bucket(d)].Add(1)
 	s.latency.Update(d.Seconds())
+}
+
+// show makes the series that availability is computed of, so that the first failure is already an increase.
+func (s *stats) show() {
+	s.ok.Show()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, code := range []fault.Code{fault.Internal, fault.Unavailable, fault.Timeout} {
+		s.counter(code)
+	}
+}
+
+// counter returns the counter of a fault. Call it with mu held.
+func (s *stats) counter(code fault.Code) *observe.Counter {
+	c := s.codes[code]
+	if c == nil {
+		c = s.outcome(code)
+		s.codes[code] = c
+	}
+	return c
 }
 
 // bucket returns the index of the quarter octave that d falls into.
@@ -95,10 +121,8 @@ func upper(bucket int) float64 {
 
 func (s *stats) fault(f *fault.Error) {
 	s.errors.Add(1)
-	if c := s.codes[f.Code]; c != nil {
-		c.Inc()
-	}
 	s.mu.Lock()
+	s.counter(f.Code).Inc()
 	s.last = string(f.Code) + ": " + f.Detail
 	s.mu.Unlock()
 }
@@ -107,14 +131,14 @@ func (b *binding) snapshot() EndpointStats {
 	s := &b.stats
 	out := EndpointStats{
 		Requests: s.requests.Load(), Errors: s.errors.Load(), Busy: b.queue.busy(), Replayed: s.replayed.Load(),
-		Shed: s.shed.Get(), Expired: s.expired.Get(), Panics: s.panics.Get(), Codes: map[string]uint64{},
+		Shed: s.shed.Get(), Expired: s.expired.Get(), Panics: s.crashed.Load(), Codes: map[string]uint64{},
 	}
+	s.mu.Lock()
 	for code, c := range s.codes {
 		if n := c.Get(); n > 0 {
 			out.Codes[string(code)] = n
 		}
 	}
-	s.mu.Lock()
 	out.LastError = s.last
 	s.mu.Unlock()
 	if ran := s.ran.Load(); ran > 0 {

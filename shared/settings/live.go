@@ -37,7 +37,7 @@ type Live struct {
 type cell struct {
 	def      Definition
 	value    atomic.Value // the T of the Setting
-	rejected *observe.Counter
+	rejected *observe.Rare
 
 	mu       sync.Mutex // guards the rest, which State shows
 	set      bool
@@ -87,7 +87,7 @@ func Open(
 			cancel()
 			return nil, fmt.Errorf("setting %s is declared twice", key)
 		}
-		l.cells[key] = newCell(def, def.defaultAny(), reg.Counter("starlight_settings_rejected_total",
+		l.cells[key] = newCell(def, def.defaultAny(), reg.Rare("starlight_settings_rejected_total",
 			"Values of settings that were refused; the last good value stayed in force.", "key", key))
 	}
 	watcher, err := l.load(ctx)
@@ -99,7 +99,7 @@ func Open(
 	return l, nil
 }
 
-func newCell(def Definition, v any, rejected *observe.Counter) *cell {
+func newCell(def Definition, v any, rejected *observe.Rare) *cell {
 	c := &cell{def: def, rejected: rejected}
 	c.value.Store(v)
 	return c

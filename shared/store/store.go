@@ -130,6 +130,16 @@ func (db *DB) Ping(ctx context.Context) error {
 // Stats returns the state of the pool that writes, for metrics.
 func (db *DB) Stats() sql.DBStats { return db.write.DB.Stats() }
 
+// Waiting returns how many transactions wait for their turn on SQLite, for metrics.
+func (db *DB) Waiting() int {
+	if db.queue == nil {
+		return 0
+	}
+	db.queue.mu.Lock()
+	defer db.queue.mu.Unlock()
+	return db.queue.waiting.Len()
+}
+
 // flushTimeout bounds the last commit of what was given to TxSoon.
 const flushTimeout = 2 * time.Second
 

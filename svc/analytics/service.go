@@ -73,10 +73,21 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
+	s := &Service{db: db, nc: d.NATS, js: d.JS, client: d.Client, live: d.Live, log: d.Log, now: d.Now,
 		metrics: d.Metrics, fonts: fonts,
 		id: newID(), progress: newProgress(), beatInterval: beatInterval, touched: map[ids.Event]uint64{},
-		peers: map[string]uint64{}}, nil
+		peers: map[string]uint64{}}
+	for _, of := range []string{api.EventsStream, api.AnalyticsStream} {
+		d.Metrics.GaugeFunc("starlight_analytics_behind_seconds",
+			"How long ago all that was in a stream was folded; -1 until that is known.",
+			func() float64 {
+				if at := s.progress.currentAt(of); !at.IsZero() {
+					return s.now().Sub(at).Seconds()
+				}
+				return -1
+			}, "of", of)
+	}
+	return s, nil
 }
 
 // Register binds the endpoints.

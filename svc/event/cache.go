@@ -55,7 +55,7 @@ func newCache(
 	load func(context.Context, ids.Event) (storedEvent, error), now func() time.Time, valid func() bool,
 	metrics *observe.Registry,
 ) *cache {
-	const name, help = "event_cache_reads_total", "Reads of a single event, by whether memory had it."
+	const name, help = "starlight_event_cache_reads_total", "Reads of a single event, by whether memory had it."
 	return &cache{
 		load: load, now: now, valid: valid,
 		hits:    metrics.Counter(name, help, "result", "hit"),

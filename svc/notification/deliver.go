@@ -8,6 +8,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/channel"
 )
@@ -19,6 +20,7 @@ type channelWorker struct {
 	jobs     int           // in progress at a time: while some are sent, others are loaded or recorded
 	sending  chan struct{} // has room for as many as are sent at a time, which is the load of the other side
 	send     func(ctx context.Context, out *outgoing) error
+	delay    *observe.Histogram
 	patience time.Duration // how long a message is tried; 0: as long as the stream has it
 	loads    *batch.Group[api.NotificationJob, *outgoing]
 	outcomes *batch.Group[outcome, struct{}]
@@ -32,10 +34,16 @@ func (s *Service) newWorker(subject string, sending, jobs int, send func(context
 	const limit, queue = 500, 4096
 	return channelWorker{
 		subject: subject, jobs: jobs, sending: make(chan struct{}, sending), send: send, patience: patience,
+		delay: s.Metrics.HistogramBuckets("starlight_notification_delay_seconds",
+			"From the plan of a message, or its job in the stream, to its sending.", delayBuckets(),
+			"consumer", api.NotificationDurable(subject)),
 		loads:    batch.New(limit, queue, s.load, batch.Linger(linger)),
 		outcomes: batch.New(limit, queue, s.storeOutcomes, batch.Linger(linger)),
 	}
 }
+
+// delayBuckets are the bounds of delays in seconds: from a mail server that answers to one that is away.
+func delayBuckets() []float64 { return []float64{1, 5, 15, 60, 300, 1800, 3 * 3600, 24 * 3600} }
 
 // How often and for how long the job of a mail is tried: longer than a mail server is ever down. The last pause is how
 // long a mail may still wait once the server is back.
@@ -102,6 +110,9 @@ func (s *Service) deliver(ctx context.Context, w channelWorker, m stream.Msg) er
 		o, err = s.try(ctx, w, out)
 	}
 	recorded := s.record(ctx, w, *o)
+	if o.status == sent {
+		w.delay.Update(s.Now().Sub(m.Time).Seconds())
+	}
 	if recorded != nil && o.status != "" {
 		unrecorded = o
 	}

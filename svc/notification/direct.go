@@ -87,6 +87,9 @@ func (s *Service) sendDirect(sending context.Context, m directMail) {
 		s.abandon(ctx, m.out.job)
 		return
 	}
+	if o.status == sent {
+		s.urgent().delay.Update(time.Since(m.planned).Seconds())
+	}
 	s.recordSoon(*o)
 }
 

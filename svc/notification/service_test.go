@@ -66,6 +66,16 @@ func TestPasswordReset(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.mails("password_changed", 1)
+		testkit.Eventually(t, 10*time.Second, func() error {
+			var metrics strings.Builder
+			if _, err := h.deps.Metrics.WriteTo(&metrics); err != nil {
+				return err
+			}
+			if want := `starlight_notification_delay_seconds_count{consumer="notify-email-urgent"} 3`; !strings.Contains(metrics.String(), want) {
+				return fmt.Errorf("the delay of three mails is not measured:\n%s", metrics.String())
+			}
+			return nil
+		})
 	})
 }
 

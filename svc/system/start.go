@@ -52,7 +52,8 @@ func (s *System) startNATS(ctx, background context.Context) error {
 		"Streams that were removed because they collected requests or published some.")
 	s.background(background, "stream guard", func(background context.Context) error {
 		return natsconf.Guard(background, js, natsconf.GuardConfig{Streams: api.Streams(), Replicas: s.cfg.Replicas,
-			Reserved: reserved(), Log: s.log, Removed: func(string) { removed.Inc() }})
+			Reserved: reserved(), Log: s.log, Removed: func(string) { removed.Inc() },
+			Seen: s.showStream})
 	})
 	clock, err := stream.NewClock(ctx, js, api.InventoryStream, s.cfg.Now, s.log, s.registry)
 	if err != nil {
@@ -180,6 +181,7 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		if around := s.cfg.AroundCommit; around != nil {
 			m.db.AroundCommit(func(done bool) { around(r.name, done) })
 		}
+		s.showDatabase(m.db)
 		cfg.Answers = idempotency.In(m.db)
 		s.health.Add(observe.Check{Name: "sql " + r.name, Run: m.db.Ping})
 		outbox := &outboxWatch{db: m.db, now: time.Now} // not cfg.Now: it measures a time that passes

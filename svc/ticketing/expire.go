@@ -110,6 +110,9 @@ func (x *expiry) missed(ctx context.Context) ([]inventory.Ref, error) {
 		x.seats = due[len(due)-1]
 	}
 	before := store.Time(x.now().Add(-overdueAfter))
+	oldest, late := x.db.oldestPending(ctx)
+	failed = errors.Join(failed, late)
+	x.metrics.holdLag.Set(max(0, x.now().Sub(oldest).Seconds()))
 	refs, err := x.db.pending(ctx, "expires_at", "<", before, x.overdue, sweepSize)
 	x.overdue = ""
 	if len(refs) == sweepSize {
@@ -266,6 +269,17 @@ func (db ticketStore) endPending(
 		return announceOrders(ctx, tx, topic, moved)
 	})
 	return moved, err
+}
+
+// oldestPending returns the earliest end of a hold that an order still has, or the far future.
+func (db ticketStore) oldestPending(ctx context.Context) (time.Time, error) {
+	var ends []time.Time
+	err := db.Read().NewRaw("SELECT expires_at FROM orders WHERE status = 'pending' ORDER BY expires_at LIMIT 1").
+		Scan(ctx, &ends)
+	if err != nil || len(ends) == 0 {
+		return time.Unix(1<<40, 0), err
+	}
+	return ends[0], nil
 }
 
 // pending returns pending orders after the given one whose column compares so with the value.

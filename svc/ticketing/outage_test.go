@@ -77,3 +77,22 @@ func TestOutageWhileOrdersExpireIsLoggedOnce(t *testing.T) {
 		t.Errorf("logged\n%s", strings.Join(found, ""))
 	}
 }
+
+// How late seats come back is measured from the earliest end of a hold that an order still has.
+func TestOldestPending(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		s := h.start()
+		is := func(want time.Time) {
+			t.Helper()
+			if got, err := s.db.oldestPending(t.Context()); err != nil || !got.Equal(want) {
+				t.Errorf("%v, %v, want %v", got, err, want)
+			}
+		}
+		is(time.Unix(1<<40, 0))
+		o := h.publish(10, 1000)
+		first := must(h.as(person()), h, api.CreateOrder, order(o, 1))
+		h.clock.Advance(time.Minute)
+		must(h.as(person()), h, api.CreateOrder, order(o, 1))
+		is(*first.ExpiresAt)
+	})
+}

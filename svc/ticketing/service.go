@@ -96,6 +96,7 @@ type metrics struct {
 	registry        *observe.Registry
 	refunds, fenced *observe.Counter
 	write           *observe.Histogram
+	holdLag         *observe.Gauge
 }
 
 // branch counts an unusual way that an order's money has gone.
@@ -138,6 +139,8 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 			refunds:  d.Metrics.Counter("starlight_ticketing_refunds_due_total", "Payments that have to go back."),
 			write: d.Metrics.Histogram("starlight_ticketing_write_seconds",
 				"How long one transaction took that writes orders."),
+			holdLag: d.Metrics.Gauge("starlight_ticketing_hold_lag_seconds",
+				"How long the hold of an order has been over whose seats are not back yet; 0: there is none."),
 			fenced: d.Metrics.Counter("starlight_ticketing_fenced_total",
 				"Sales that the inventory accepted and the stock refused. Anything but 0 is a defect."),
 		}}
