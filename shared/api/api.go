@@ -14,7 +14,8 @@ func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), planningEndpoints(), organizerEndpoints(),
 		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(),
 		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
-		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), authorityEndpoints(),
+		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), questionEndpoints(),
+		authorityEndpoints(),
 		closureEndpoints(), auditEndpoints())
 }
 

@@ -26,6 +26,7 @@ type EventAttendee struct {
 	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`                // when the person came in
 	OrderID      ids.Order      `json:"order_id"`
 	TicketID     ids.Ticket     `json:"ticket_id"`
+	Answers      []Answer       `json:"answers,omitempty"` // to what the event asks for each ticket
 }
 
 // AttendeePage is the request of ListAttendees.

@@ -36,6 +36,9 @@ type AdmissionResult struct {
 	Ticket          *Ticket    `json:"ticket,omitempty"`
 	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
 	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
+	// what is asked about the ticket at the door; not by a venue that admits for the event
+	Questions []Question `json:"questions,omitempty"`
+	Answers   []Answer   `json:"answers,omitempty"` // to questions
 }
 
 // Scan is one reading of a code at a door. Every one is kept.

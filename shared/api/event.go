@@ -55,12 +55,14 @@ type Event struct {
 	Language string `json:"language,omitempty" pattern:"^[a-z]{2,3}$"`
 	// name and description in other languages; readers of none of them get those of the event itself
 	Translations []Translation `json:"translations,omitempty"`
-	Picture      *Picture      `json:"picture,omitempty"`       // that pages show of it
-	SeriesID     ids.Series    `json:"series_id,omitempty"`     // of which it is one date
-	CancelReason string        `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
-	Revision     int64         `json:"revision"`                // grows with each change
-	CreatedAt    time.Time     `json:"created_at"`              // when it was made
-	UpdatedAt    time.Time     `json:"updated_at"`              // when it was last changed
+	Picture      *Picture      `json:"picture,omitempty"`   // that pages show of it
+	SeriesID     ids.Series    `json:"series_id,omitempty"` // of which it is one date
+	// what buyers are asked; absent in lists
+	Questions    []Question `json:"questions,omitempty"`
+	CancelReason string     `json:"cancel_reason,omitempty"` // what the organizer said of the cancellation
+	Revision     int64      `json:"revision"`                // grows with each change
+	CreatedAt    time.Time  `json:"created_at"`              // when it was made
+	UpdatedAt    time.Time  `json:"updated_at"`              // when it was last changed
 }
 
 // ETag implements rpc.ETagger.

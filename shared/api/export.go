@@ -14,6 +14,7 @@ type Export struct {
 	Events        []PersonEvent  `json:"events"`        // that the person runs or works for
 	Orders        []Order        `json:"orders"`        // that the person made
 	Tickets       []Ticket       `json:"tickets"`       // that the person owns
+	Answers       []PersonAnswer `json:"answers"`       // to what was asked about these
 	Payments      []Payment      `json:"payments"`      // that the person made
 	Notifications []Notification `json:"notifications"` // messages to the person
 }

@@ -37,8 +37,9 @@ type OrderChange struct {
 
 // OrderRecords is all that is kept about the buyer of an order that was made without an account.
 type OrderRecords struct {
-	Order   Order    `json:"order"`
-	Tickets []Ticket `json:"tickets"`
+	Order   Order          `json:"order"`
+	Tickets []Ticket       `json:"tickets"`
+	Answers []PersonAnswer `json:"answers,omitempty"` // to what was asked about them
 	// whether the buyer has proven to read what is mailed to the address
 	EmailVerified bool   `json:"email_verified"`
 	Language      string `json:"language,omitempty"` // of its mails

@@ -52,6 +52,9 @@ var (
 	ScanRetention = settings.Duration("ticketing.scan_retention", 180*24*time.Hour,
 		"How long after the end of an event it is kept who scanned at its doors.",
 		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+	AnswerRetention = settings.Duration("ticketing.answer_retention", 90*24*time.Hour,
+		"How long after the end of an event the answers of its buyers are kept, unless the question says otherwise.",
+		settings.Between(24*time.Hour, 10*365*24*time.Hour))
 	DoorsClose = settings.Duration(
 		"ticketing.doors_close",
 		12*time.Hour,
@@ -337,7 +340,7 @@ func OriginAllowed(text, origin string) bool {
 func Settings() []settings.Definition {
 	return append([]settings.Definition{HoldTTL, MaxPerOrder, MaxOpenOrders, MaxUnpaidSeats, MaxManualSeats,
 		RenewalPause, MaxGuestOrders, MaxGuestsPerAddress, PaymentGrace, DoorsOpen, DoorsClose,
-		AttendeeRetention, ScanRetention,
+		AttendeeRetention, ScanRetention, AnswerRetention,
 		PaymentProvider, SandboxEnabled, SandboxChallenge, SandboxCaptureDelay, SandboxCallbackDelay, SandboxShuffle,
 		SandboxCopies, SandboxLost,
 		SandboxTimeouts, SandboxWrongAmount, SandboxChangesMind, ManualEnabled, ManualTTL, ManualInstructions,

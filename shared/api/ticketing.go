@@ -55,9 +55,11 @@ type NewOrder struct {
 	PromoCode string `json:"promo_code,omitempty" maxLength:"100"`
 	// who comes, in the order of the items: at most one for each ticket
 	Attendees []Attendee `json:"attendees,omitempty"`
-	Email     string     `json:"email,omitempty" format:"email"` // without an account: where tickets and link are mailed
-	Name      string     `json:"name,omitempty"`                 // without an account: of the buyer, on one line
-	Language  string     `json:"language,omitempty"`             // without an account: of the mails, as in Accept-Language
+	// to what the event asks at checkout; of an order that costs something they can be given later
+	Answers  []Answer `json:"answers,omitempty" maxItems:"2000"`
+	Email    string   `json:"email,omitempty" format:"email"` // without an account: where tickets and link are mailed
+	Name     string   `json:"name,omitempty"`                 // without an account: of the buyer, on one line
+	Language string   `json:"language,omitempty"`             // without an account: of the mails, as in Accept-Language
 }
 
 // NewOrderItem asks for tickets of one type.
@@ -94,6 +96,8 @@ type Order struct {
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
 	// what the organizer keeps of what tickets cost that were given back
 	CancellationFee Money `json:"cancellation_fee,omitzero"`
+	// answers are missing, without which it cannot be paid
+	AnswersDue bool `json:"answers_due,omitempty"`
 
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay

@@ -72,10 +72,11 @@ type RebuiltInventory struct {
 	NoRoom  int       `json:"no_room"` // that should have seats which others have
 }
 
-// PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets. An empty
-// NextCursor ends it.
+// PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets, and
+// then answers. An empty NextCursor ends it.
 type PersonRecords struct {
-	Orders     []Order  `json:"orders"`
-	Tickets    []Ticket `json:"tickets"`
-	NextCursor string   `json:"next_cursor,omitempty"`
+	Orders     []Order        `json:"orders"`
+	Tickets    []Ticket       `json:"tickets"`
+	Answers    []PersonAnswer `json:"answers"` // null on pages of orders and tickets
+	NextCursor string         `json:"next_cursor,omitempty"`
 }

@@ -42,6 +42,8 @@ type (
 	FactorKind       struct{}
 	PasskeyKind      struct{}
 	QuotaKind        struct{}
+	QuestionKind     struct{}
+	ChoiceKind       struct{}
 	PromoCodeKind    struct{}
 	ClosureKind      struct{}
 	CancellationKind struct{}
@@ -77,6 +79,8 @@ type (
 	Factor       = ID[FactorKind]
 	Passkey      = ID[PasskeyKind]
 	Quota        = ID[QuotaKind]
+	Question     = ID[QuestionKind]
+	Choice       = ID[ChoiceKind]
 	PromoCode    = ID[PromoCodeKind]
 	Closure      = ID[ClosureKind]
 	Cancellation = ID[CancellationKind]
@@ -111,6 +115,8 @@ func (AuditKind) Prefix() string        { return "aud" }
 func (FactorKind) Prefix() string       { return "fct" }
 func (PasskeyKind) Prefix() string      { return "pky" }
 func (QuotaKind) Prefix() string        { return "quo" }
+func (QuestionKind) Prefix() string     { return "que" }
+func (ChoiceKind) Prefix() string       { return "cho" }
 func (PromoCodeKind) Prefix() string    { return "pcd" }
 func (ClosureKind) Prefix() string      { return "clo" }
 func (CancellationKind) Prefix() string { return "cxl" }

@@ -52,14 +52,17 @@ func (r *record) copyAt(by time.Duration, now time.Time) *record {
 		id := ids.New[ids.QuotaKind](now)
 		named[e.Quotas[i].ID], e.Quotas[i].ID = id, id
 	}
+	types := map[ids.TicketType]ids.TicketType{}
 	for i := range e.TicketTypes {
 		t := &e.TicketTypes[i]
-		t.ID = ids.New[ids.TicketTypeKind](now)
+		id := ids.New[ids.TicketTypeKind](now)
+		types[t.ID], t.ID = id, id
 		t.Quotas = slices.Clone(t.Quotas)
 		for k, id := range t.Quotas {
 			t.Quotas[k] = named[id]
 		}
 	}
+	e.Questions = copyQuestions(e.Questions, types)
 	c.move(by)
 	return c
 }

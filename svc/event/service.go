@@ -104,6 +104,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.UpdateTicketType, s.updateType)
 	rpc.Handle(srv, api.DeleteTicketType, s.deleteType)
 	rpc.Handle(srv, api.GetCalendar, s.calendar)
+	rpc.Handle(srv, api.GetQuestions, s.questions)
+	rpc.Handle(srv, api.PutQuestions, s.setQuestions)
 	rpc.Handle(srv, api.ListTeam, s.team)
 	rpc.Handle(srv, api.PutTeamMember, s.putMember)
 	rpc.Handle(srv, api.DeleteTeamMember, s.deleteMember)

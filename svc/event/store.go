@@ -54,6 +54,7 @@ type row struct {
 	Tax           api.Tax          `bun:"type:text"`
 	Fees          []api.Fee        `bun:"type:text"`
 	OrderRules    api.OrderRules   `bun:"type:text"`
+	Questions     []api.Question   `bun:"type:text"`
 	Language      string
 	Translations  []api.Translation `bun:"type:text"`
 	Picture       *api.Picture      `bun:"type:text"`
@@ -89,6 +90,7 @@ func rowOf(r *record) *row {
 		VenueID:   e.VenueID, Reentry: e.Reentry, OrderRules: e.OrderRules, Language: e.Language,
 		Translations: slices.Clip(append([]api.Translation{}, e.Translations...)), Picture: e.Picture,
 		SeriesID:     e.SeriesID,
+		Questions:    slices.Clip(append([]api.Question{}, e.Questions...)),
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
 		SearchText: searchText(e), SearchVersion: searchVersion,
 	}
@@ -107,7 +109,7 @@ func (w *row) event() api.Event {
 		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Tax: w.Tax, Fees: w.Fees,
 		Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry, CancelReason: w.CancelReason,
 		OrderRules: w.OrderRules, Language: w.Language, Translations: w.Translations, Picture: w.Picture,
-		SeriesID: w.SeriesID, Revision: w.Revision,
+		SeriesID: w.SeriesID, Questions: w.Questions, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
 }
@@ -117,7 +119,7 @@ func (w *row) record() *record {
 		Organizer: w.TeamRow.Team(w.OrganizerID)}, AutoCapacity: w.AutoCapacity}
 }
 
-// columns are those of an event itself.
+// columns are those of an event itself, but for its questions, which lists do not have.
 const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.quotas,
 	e.tax, e.fees, e.order_rules, e.language, e.translations, e.picture, e.series_id, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at,
@@ -134,7 +136,7 @@ type storedEvent struct {
 // load returns an event with its team, both as of one moment, or a NotFound fault.
 func (b eventStore) load(ctx context.Context, id ids.Event) (storedEvent, error) {
 	var w row
-	err := b.db.Read().NewRaw(`SELECT `+columns+`, e.pending, e.pending_at,
+	err := b.db.Read().NewRaw(`SELECT `+columns+`, e.questions, e.pending, e.pending_at,
 		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team, `+
 		organizer.Columns("e.organizer_id")+`
 		FROM events AS e WHERE e.id = ?`, id).Scan(ctx, &w)

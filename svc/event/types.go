@@ -134,6 +134,7 @@ func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.
 				return fault.New(fault.Conflict, "an event on sale needs a ticket type")
 			}
 			r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
+			r.askWithout(req.ID)
 			r.fitCapacity()
 			return r.checkRoom()
 		}})

@@ -166,6 +166,7 @@ func checkOrderRules(c *fault.Check, r *api.OrderRules) {
 	within(r.MinPerOrder, maxCapacity, "min_per_order")
 	within(r.MaxPerOrder, maxCapacity, "max_per_order")
 	within(r.MaxPerPerson, maxCapacity, "max_per_person")
+	within(r.AnswerMinutesBefore, mostMinutes, "answer_minutes_before")
 	p := r.Cancellation
 	within(p.MinutesBefore, mostMinutes, "cancellation.minutes_before")
 	within(p.FeePercent, 100, "cancellation.fee_percent")

@@ -46,6 +46,9 @@ func mayCall() map[string]string {
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer", "ticketing.withdraw_transfer": "buyer",
 		"ticketing.attendees": money, "ticketing.attendees_csv": money, "ticketing.attendees_xlsx": money, "ticketing.orders_csv": money,
 		"ticketing.orders_xlsx": money, "ticketing.update_ticket": "buyer",
+		"event.questions": team, "event.set_questions": managers, "ticketing.answer_counts": money,
+		"ticketing.order_answers": holders, "ticketing.set_order_answers": holders,
+		"ticketing.ticket_answers": holders + " door", "ticketing.set_ticket_answers": holders + " door",
 		"ticketing.admit": doors, "ticketing.exit": doors, "ticketing.admissions": doors, "ticketing.undo_admission": managers,
 		"ticketing.set_authority": owners, "ticketing.authority": doors, "ticketing.end_authority": managers,
 		"notification.announce": managers, "notification.announcements": managers, "notification.preview_announcement": managers, "notification.ticket_pages": "buyer",
@@ -383,6 +386,10 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"role": api.RoleManager}
 	case "api.ticketing.update_ticket":
 		return api.NewHolder{Holder: api.Attendee{Name: "Ada"}}
+	case "api.event.set_questions":
+		return map[string]any{"questions": []any{map[string]string{"label": "Size", "kind": "number"}}}
+	case "api.ticketing.set_order_answers", "api.ticketing.set_ticket_answers":
+		return map[string]any{"answers": []any{}}
 	case "api.ticketing.transfer_ticket":
 		return map[string]string{"email": "stranger@example.org"}
 	case "api.ticketing.set_authority":

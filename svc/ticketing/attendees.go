@@ -7,9 +7,11 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/questions"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 )
 
 const (
@@ -19,29 +21,38 @@ const (
 
 // attendees lists who comes to an event, for its managers.
 func (s *Service) attendees(ctx context.Context, req *api.AttendeePage) (*api.List[api.EventAttendee], error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.MayReadOrders); err != nil {
+	offer, err := s.offerAs(ctx, req.EventID, api.MayReadOrders)
+	if err != nil {
 		return nil, err
 	}
 	limit, err := store.Limit(req.Limit)
 	if err != nil {
 		return nil, err
 	}
-	items, next, err := s.attending(ctx, req.EventID, text.Fold(strings.TrimSpace(req.Query)), req.Cursor, limit,
-		searchMost)
-	return &api.List[api.EventAttendee]{Items: items, NextCursor: next}, err
+	query := text.Fold(strings.TrimSpace(req.Query))
+	for ; ; limit = max(limit/2, 1) { // until the answers of all fit into a message
+		items, next, err := s.attending(ctx, &offer.Event, query, req.Cursor, limit, searchMost)
+		if err != nil {
+			return nil, err
+		}
+		n, err := api.FitExport(items)
+		if err != nil || n == len(items) || limit == 1 {
+			return &api.List[api.EventAttendee]{Items: items, NextCursor: next}, err
+		}
+	}
 }
 
 // attending returns up to limit attendees who match the folded query, after looking at about most tickets.
 func (s *Service) attending(
-	ctx context.Context, event ids.Event, query, cursor string, limit, most int,
+	ctx context.Context, event *api.Event, query, cursor string, limit, most int,
 ) ([]api.EventAttendee, string, error) {
-	out := []api.EventAttendee{}
+	out, places := []api.EventAttendee{}, []int(nil)
 	size := lookAt
 	if query == "" {
 		size = min(limit, lookAt)
 	}
 	for looked := 0; looked < most; looked += size {
-		rows, next, err := newest[ticketRow](ctx, s.db, "issued_at", "event_id", string(event), cursor, size)
+		rows, next, err := newest[ticketRow](ctx, s.db, "issued_at", "event_id", string(event.ID), cursor, size)
 		if err != nil {
 			return nil, "", err
 		}
@@ -58,19 +69,39 @@ func (s *Service) attending(
 			if !matches(a, query) {
 				continue
 			}
-			out = append(out, a)
+			out, places = append(out, a), append(places, r.Position)
 			if len(out) == limit {
-				if i == len(rows)-1 {
-					return out, next, nil
+				if cursor = next; i < len(rows)-1 {
+					cursor = cursorAt(r)
 				}
-				return out, cursorAt(r), nil
+				return out, cursor, s.addAnswers(ctx, event, out, places)
 			}
 		}
 		if cursor = next; next == "" {
 			break
 		}
 	}
-	return out, cursor, nil
+	return out, cursor, s.addAnswers(ctx, event, out, places)
+}
+
+// addAnswers adds what was answered about the tickets of attendees, by their places in their orders.
+func (s *Service) addAnswers(ctx context.Context, event *api.Event, of []api.EventAttendee, places []int) error {
+	if len(event.Questions) == 0 {
+		return nil
+	}
+	orders := map[ids.Order]bool{}
+	for _, a := range of {
+		orders[a.OrderID] = true
+	}
+	given, err := answers.OfOrders(ctx, s.db.Read(), event, sortedKeys(orders))
+	for i := range of {
+		for _, a := range given[of[i].OrderID] {
+			if questions.PositionOf(a) == places[i] {
+				of[i].Answers = append(of[i].Answers, a)
+			}
+		}
+	}
+	return err
 }
 
 func attendeeOf(r ticketRow, owner api.Contact) api.EventAttendee {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,9 +12,11 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/questions"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/sheet"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 )
 
 // workbookRows is how many rows a workbook has at most.
@@ -21,19 +24,49 @@ const workbookRows = 5000
 
 // table is what managers take away of an event.
 type table struct {
-	name   string // of the file, without an ending
-	header []string
+	name    string // of the file, without an ending
+	columns []string
+	per     string // whose questions of the event are columns behind these: of an order, or of a ticket
 	// page returns up to limit rows, and where the next page begins: "" after the last.
-	page func(ctx context.Context, event ids.Event, query, cursor string, limit int) (rows [][]string, next string,
+	page func(ctx context.Context, event *api.Event, query, cursor string, limit int) (rows [][]string, next string,
 		err error)
+}
+
+// header returns the titles of the columns. What is asked has one for each question, hidden ones too.
+func (t table) header(e *api.Event) []string {
+	titles := slices.Clip(t.columns)
+	for _, q := range e.Questions {
+		if q.Per == t.per {
+			titles = append(titles, q.Label)
+		}
+	}
+	return titles
+}
+
+// answered returns a row with what was answered to the questions behind its columns.
+func answered(e *api.Event, per string, row []string, given []api.Answer) []string {
+	for i := range e.Questions {
+		q := &e.Questions[i]
+		if q.Per != per {
+			continue
+		}
+		cell := ""
+		for _, a := range given {
+			if a.QuestionID == q.ID && (a.Position == nil) == (per == api.AskedPerOrder) {
+				cell = questions.Text(q, a)
+			}
+		}
+		row = append(row, cell)
+	}
+	return row
 }
 
 // registerTables binds the endpoints that give tables as files.
 func (s *Service) registerTables(srv *rpc.Server) {
 	attendees := table{"attendees", []string{"name", "email", "ticket_type_id", "ticket_type_name", "status",
-		"admitted_at", "order_id", "ticket_id"}, s.attendeeRows}
+		"admitted_at", "order_id", "ticket_id"}, api.AskedPerTicket, s.attendeeRows}
 	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
-		"currency", "created_at", "paid_at"}, s.orderRows}
+		"currency", "created_at", "paid_at"}, api.AskedPerOrder, s.orderRows}
 	rpc.HandleParts(srv, api.GetAttendeesCSV,
 		func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
 			return s.csvPart(ctx, attendees, req.EventID, req.Query, at)
@@ -52,16 +85,17 @@ func (s *Service) registerTables(srv *rpc.Server) {
 
 // csvPart returns the lines of a table from a place on, a page of them or what fits into a message.
 func (s *Service) csvPart(ctx context.Context, t table, event ids.Event, query, at string) (rpc.Part, error) {
-	if _, err := s.offerAs(ctx, event, api.MayReadOrders); err != nil {
+	offer, err := s.offerAs(ctx, event, api.MayReadOrders)
+	if err != nil {
 		return rpc.Part{}, err
 	}
 	for limit := lookAt; ; limit /= 2 {
-		rows, next, err := t.page(ctx, event, query, at, limit)
+		rows, next, err := t.page(ctx, &offer.Event, query, at, limit)
 		if err != nil {
 			return rpc.Part{}, err
 		}
 		if at == "" {
-			rows = append([][]string{t.header}, rows...)
+			rows = append([][]string{t.header(&offer.Event)}, rows...)
 		}
 		lines, err := sheet.Lines(rows)
 		if err != nil || len(lines) <= exportBytes || limit == 1 {
@@ -72,12 +106,13 @@ func (s *Service) csvPart(ctx context.Context, t table, event ids.Event, query, 
 
 // workbook returns a part of a table as an Excel workbook.
 func (s *Service) workbook(ctx context.Context, t table, req *api.EventWorkbook, query string) (*rpc.Blob, error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.MayReadOrders); err != nil {
+	offer, err := s.offerAs(ctx, req.EventID, api.MayReadOrders)
+	if err != nil {
 		return nil, err
 	}
 	part, cursor := max(req.Part, 1), ""
 	for k := 1; ; k++ {
-		rows, next, err := t.rows(ctx, req.EventID, query, cursor)
+		rows, next, err := t.rows(ctx, &offer.Event, query, cursor)
 		if err != nil {
 			return nil, err
 		}
@@ -86,7 +121,7 @@ func (s *Service) workbook(ctx context.Context, t table, req *api.EventWorkbook,
 			if k > 1 {
 				name += "-" + strconv.Itoa(k)
 			}
-			return sheet.XLSX(sheet.Table{Name: name, Header: t.header, Rows: rows})
+			return sheet.XLSX(sheet.Table{Name: name, Header: t.header(&offer.Event), Rows: rows})
 		}
 		if cursor = next; cursor == "" {
 			return nil, fault.New(fault.NotFound, "there is no part %d: the last one is %d", part, k)
@@ -96,7 +131,7 @@ func (s *Service) workbook(ctx context.Context, t table, req *api.EventWorkbook,
 
 // rows returns as many rows as a workbook has, and where the next ones begin.
 func (t table) rows(
-	ctx context.Context, event ids.Event, query, cursor string,
+	ctx context.Context, event *api.Event, query, cursor string,
 ) (rows [][]string, next string, err error) {
 	for len(rows) < workbookRows {
 		some, next, err := t.page(ctx, event, query, cursor, min(lookAt, workbookRows-len(rows)))
@@ -112,22 +147,22 @@ func (t table) rows(
 }
 
 func (s *Service) attendeeRows(
-	ctx context.Context, event ids.Event, query, cursor string, limit int,
+	ctx context.Context, event *api.Event, query, cursor string, limit int,
 ) ([][]string, string, error) {
 	some, next, err := s.attending(ctx, event, text.Fold(strings.TrimSpace(query)), cursor, limit, searchMost)
 	rows := make([][]string, len(some))
 	for i, a := range some {
-		rows[i] = []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName, a.Status, stamp(a.AdmittedAt),
-			a.OrderID.String(), a.TicketID.String()}
+		rows[i] = answered(event, api.AskedPerTicket, []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName,
+			a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()}, a.Answers)
 	}
 	return rows, next, err
 }
 
 // orderRows returns at most lookAt orders.
 func (s *Service) orderRows(
-	ctx context.Context, event ids.Event, _, cursor string, limit int,
+	ctx context.Context, event *api.Event, _, cursor string, limit int,
 ) ([][]string, string, error) {
-	some, next, err := newest[orderRow](ctx, s.db, "created_at", "event_id", string(event), cursor, limit)
+	some, next, err := newest[orderRow](ctx, s.db, "created_at", "event_id", string(event.ID), cursor, limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -136,6 +171,10 @@ func (s *Service) orderRows(
 		orders[i] = r.order()
 	}
 	if err := s.nameBuyers(ctx, orders); err != nil {
+		return nil, "", err
+	}
+	given, err := answers.OfOrders(ctx, s.db.Read(), event, orderIDs(some))
+	if err != nil {
 		return nil, "", err
 	}
 	rows := make([][]string, len(some))
@@ -148,9 +187,10 @@ func (s *Service) orderRows(
 		for k, item := range o.Items {
 			tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Name)
 		}
-		rows[i] = []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "),
+		row := []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "),
 			o.Total.Decimal(),
 			some[i].money(some[i].Refunded).Decimal(), o.Total.Currency, stamp(&o.CreatedAt), stamp(o.PaidAt)}
+		rows[i] = answered(event, api.AskedPerOrder, row, given[o.ID])
 	}
 	return rows, next, nil
 }
@@ -169,12 +209,19 @@ const (
 	exportBytes = 512 << 10
 )
 
-// ticketsFirst begins the cursor of a page of tickets. The orders come before them and have a bare cursor.
-const ticketsFirst = "t."
+// What the cursors of pages begin with. The orders come first, and have a bare cursor; tickets and answers follow.
+const (
+	ticketsFirst = "t."
+	answersFirst = "a."
+)
 
-// exportPerson returns a page of the orders, and after them of the tickets, of a person, for the user service.
+// exportPerson returns a page of the orders, and after them of the tickets, and of what was answered about both, of a
+// person, for the user service.
 func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.PersonRecords, error) {
 	out := &api.PersonRecords{Orders: []api.Order{}, Tickets: []api.Ticket{}}
+	if after, in := strings.CutPrefix(req.Cursor, answersFirst); in {
+		return s.exportAnswers(ctx, req.UserID, after)
+	}
 	cursor, inTickets := strings.CutPrefix(req.Cursor, ticketsFirst)
 	var err error
 	if !inTickets {
@@ -187,10 +234,42 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Pe
 	}
 	out.Tickets, out.NextCursor, err = exportPage(ctx, s.db, "issued_at", "owner_id", string(req.UserID), cursor,
 		s.ticket)
-	if out.NextCursor != "" {
-		out.NextCursor = ticketsFirst + out.NextCursor
+	if out.NextCursor = ticketsFirst + out.NextCursor; out.NextCursor == ticketsFirst {
+		out.NextCursor = answersFirst
 	}
 	return out, err
+}
+
+// exportAnswers returns a page of what was answered about the orders and tickets of a person.
+func (s *Service) exportAnswers(ctx context.Context, user ids.User, after string) (*api.PersonRecords, error) {
+	out := &api.PersonRecords{Orders: []api.Order{}, Tickets: []api.Ticket{}, Answers: []api.PersonAnswer{}}
+	rows, next, err := answers.OfPerson(ctx, s.db.Read(), user, ids.Order(after))
+	if err != nil {
+		return nil, err
+	}
+	if next != "" {
+		out.NextCursor = answersFirst + next.String()
+	}
+	for i, r := range rows {
+		e := &api.Event{} // of an event that is not known any more
+		if offer, err := s.offers.Get(ctx, r.EventID); err == nil {
+			e = &offer.Event
+		}
+		a := api.PersonAnswer{OrderID: r.OrderID, Question: r.QuestionID.String(), Answer: r.Pick + r.Value}
+		if r.Position != questions.WholeOrder {
+			a.Position = &rows[i].Position
+		}
+		if q := e.Question(r.QuestionID); q != nil {
+			a.Question = q.Label
+			for _, o := range q.Choices {
+				if o.ID.String() == r.Pick {
+					a.Answer = o.Label
+				}
+			}
+		}
+		out.Answers = append(out.Answers, a)
+	}
+	return out, nil
 }
 
 // exportPage returns a page of records, and the cursor of the next.

@@ -192,8 +192,12 @@ func (s *Service) exportOrder(ctx context.Context, req *api.OrderRef) (*api.Orde
 			kept = append(kept, t)
 		}
 	}
-	return &api.OrderRecords{Order: *order, Tickets: s.tickets(kept), EmailVerified: guest.ConfirmedAt != nil,
-		Language: guest.Language}, nil
+	given, err := s.exportAnswers(ctx, guest.UserID, "") // of one order
+	if err != nil {
+		return nil, err
+	}
+	return &api.OrderRecords{Order: *order, Tickets: s.tickets(kept), Answers: given.Answers,
+		EmailVerified: guest.ConfirmedAt != nil, Language: guest.Language}, nil
 }
 
 // forgetOrder erases the personal data of a guest. What is not paid is given up first.

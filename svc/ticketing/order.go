@@ -80,6 +80,11 @@ func (s *Service) makeOrder(
 		row.UserID = api.GuestOf(row.ID)
 		created.guest.Guest, created.guest.Free = created.guest.Guest.At(row.ID, row.EventID, now), created.free
 	}
+	if len(offer.Event.Questions) > 0 || len(req.Answers) > 0 {
+		if err := created.withAnswers(&row, &offer.Event, req.Answers); err != nil {
+			return nil, err
+		}
+	}
 	created.row = row
 	if created.staff == nil {
 		created.limits, created.most = s.unpaidLimitsOf(row), personLimitsOf(&offer.Event, row)
@@ -295,12 +300,20 @@ func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*a
 		}
 	}
 	var row orderRow
-	err := s.writes.Do(ctx, func(ctx context.Context, tx tx) error {
-		var err error
-		row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, expires, now,
-			api.MaxManualSeats.Get(s.live))
-		return err
-	})
+	begin := func() error {
+		return s.writes.Do(ctx, func(ctx context.Context, tx tx) error {
+			var err error
+			row, err = s.db.beginPayment(ctx, tx, req.OrderID, user, req.PaymentID, expires, now,
+				api.MaxManualSeats.Get(s.live))
+			return err
+		})
+	}
+	err := begin()
+	if errors.Is(err, errAnswersDue) {
+		if err = s.missing(ctx, req.OrderID); err == nil {
+			err = begin()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 )
 
 // What a mail says of a person's tickets is found without looking at all tickets of an event, that of an order without
@@ -17,6 +18,7 @@ func TestQuestionsAboutPeopleAreAnsweredByTheRightIndex(t *testing.T) {
 		heldTickets("order_id"): "(order_id=?)",
 		heldTickets("id"):       "SEARCH tickets USING INDEX sqlite_autoindex_tickets_1 (id=?)",
 		ordersOfBuyers:          "SEARCH orders USING INDEX orders_user (user_id=?)",
+		answers.CountQuery:      "SEARCH a USING INDEX question_answers_event (event_id=?)",
 	} {
 		var steps []struct {
 			ID, Parent, Notused int

@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 )
@@ -48,6 +49,7 @@ type orderRow struct {
 	PromoCodeID ids.PromoCode `bun:"promo_code_id"`
 	Charges     charges       `bun:"charges,type:text"`
 	GivenBack   []int64       `bun:"given_back,type:text"` // of the gross of each tax in Charges
+	AnswersDue  bool          `bun:"answers_due"`          // it cannot be paid before
 }
 
 // Key is what a list of orders is sorted by.
@@ -100,7 +102,7 @@ func (r orderRow) order() api.Order {
 	}
 	if r.Status == api.OrderPending {
 		expires := r.ExpiresAt.UTC()
-		o.ExpiresAt = &expires
+		o.ExpiresAt, o.AnswersDue = &expires, r.AnswersDue
 	}
 	return o
 }
@@ -142,6 +144,7 @@ type creation struct {
 	guestMay  guests.Limits
 	staff     *byStaff       // the organizer makes it for a person
 	line      stream.Message // of the audit log, with staff
+	answers   []answers.Row  // to what the event asks
 
 	remember         bool
 	scope, key, hash string
@@ -269,10 +272,12 @@ func (db ticketStore) announceNew(
 	events := make([]stream.Message, 0, len(written))
 	fresh := setOf(written)
 	var arrivals []guests.Order
+	var given []answers.Row
 	for i, c := range in {
 		if out[i].Err != nil || !fresh[c.row.ID] {
 			continue
 		}
+		given = append(given, c.answers...)
 		if c.guest != nil {
 			arrivals = append(arrivals, *c.guest)
 		}
@@ -307,6 +312,9 @@ func (db ticketStore) announceNew(
 		return err
 	}
 	events = append(events, about...)
+	if err := answers.Insert(ctx, tx, given); err != nil {
+		return err
+	}
 	if err := issue.write(ctx, tx, free); err != nil {
 		return err
 	}
@@ -325,47 +333,6 @@ func (db ticketStore) offeredFree(ctx context.Context, tx tx, in []creation) (ma
 		return nil, nil
 	}
 	return db.offered(ctx, tx, events)
-}
-
-// beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later: of the seats
-// of such orders the user may have so many of an event.
-func (db ticketStore) beginPayment(
-	ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time, mostSeats int,
-) (orderRow, error) {
-	if !expires.IsZero() {
-		if err := db.lockBuyers(ctx, tx, []ids.User{user}); err != nil {
-			return orderRow{}, err
-		}
-	}
-	var row orderRow
-	err := store.Select(ctx, tx, &row, "SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate())
-	if err != nil {
-		return orderRow{}, store.OrNotFound(err, "there is no such order")
-	}
-	switch {
-	case row.Status != api.OrderPending:
-		return orderRow{}, fault.New(fault.Conflict, "the order is %s", row.Status)
-	case !now.Before(row.ExpiresAt):
-		return orderRow{}, fault.New(fault.Expired, "the order has expired")
-	case row.PaymentID == payment && !expires.After(row.ExpiresAt):
-		return row, nil
-	}
-	row.PaymentID, row.UpdatedAt = payment, now
-	if expires.After(row.ExpiresAt) {
-		others, err := unpaidOf(ctx, tx, []ids.User{user}, now)
-		if err != nil {
-			return orderRow{}, err
-		}
-		if err := mayExtend(row, others, mostSeats); err != nil {
-			return orderRow{}, err
-		}
-		row.ExpiresAt, row.Extended = expires, true
-	}
-	row.Revision++
-	_, err = store.Exec(ctx, tx,
-		"UPDATE orders SET payment_id = ?, expires_at = ?, extended = ?, updated_at = ?, revision = ? WHERE id = ?",
-		payment, row.ExpiresAt, row.Extended, now, row.Revision, id)
-	return row, err
 }
 
 func orderIDs(rows []orderRow) []ids.Order {

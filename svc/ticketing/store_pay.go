@@ -13,6 +13,49 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
+// beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later: of the seats
+// of such orders the user may have so many of an event.
+func (db ticketStore) beginPayment(
+	ctx context.Context, tx tx, id ids.Order, user ids.User, payment ids.Payment, expires, now time.Time, mostSeats int,
+) (orderRow, error) {
+	if !expires.IsZero() {
+		if err := db.lockBuyers(ctx, tx, []ids.User{user}); err != nil {
+			return orderRow{}, err
+		}
+	}
+	var row orderRow
+	err := store.Select(ctx, tx, &row, "SELECT * FROM orders WHERE id = ? AND user_id = ? ?", id, user, db.forUpdate())
+	if err != nil {
+		return orderRow{}, store.OrNotFound(err, "there is no such order")
+	}
+	switch {
+	case row.Status != api.OrderPending:
+		return orderRow{}, fault.New(fault.Conflict, "the order is %s", row.Status)
+	case !now.Before(row.ExpiresAt):
+		return orderRow{}, fault.New(fault.Expired, "the order has expired")
+	case row.PaymentID == payment && !expires.After(row.ExpiresAt):
+		return row, nil
+	case row.AnswersDue:
+		return orderRow{}, errAnswersDue
+	}
+	row.PaymentID, row.UpdatedAt = payment, now
+	if expires.After(row.ExpiresAt) {
+		others, err := unpaidOf(ctx, tx, []ids.User{user}, now)
+		if err != nil {
+			return orderRow{}, err
+		}
+		if err := mayExtend(row, others, mostSeats); err != nil {
+			return orderRow{}, err
+		}
+		row.ExpiresAt, row.Extended = expires, true
+	}
+	row.Revision++
+	_, err = store.Exec(ctx, tx,
+		"UPDATE orders SET payment_id = ?, expires_at = ?, extended = ?, updated_at = ?, revision = ? WHERE id = ?",
+		payment, row.ExpiresAt, row.Extended, now, row.Revision, id)
+	return row, err
+}
+
 // receipt is money that has arrived for an order whose seats the inventory has sold.
 type receipt struct {
 	order     ids.Order

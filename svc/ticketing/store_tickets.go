@@ -8,6 +8,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
@@ -152,6 +153,9 @@ func move(ctx context.Context, tx tx, id ids.Ticket, from, to ids.User, holder a
 			return err
 		}
 		row = rows[0]
+		if err := answers.ForgetTicket(ctx, tx, row.OrderID, row.Position); err != nil {
+			return err
+		}
 		if err := retention.Again(ctx, tx, row.EventID); err != nil {
 			return err
 		}
@@ -180,6 +184,9 @@ func forgetNames(ctx context.Context, tx tx, user ids.User) error {
 		return err
 	}
 	if err := retention.Texts(ctx, tx, "SELECT id FROM orders WHERE user_id = ?", user); err != nil {
+		return err
+	}
+	if err := answers.ForgetPerson(ctx, tx, user); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "DELETE FROM ticket_offers WHERE giver = ? OR taken_by = ?", user,

@@ -252,6 +252,10 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 		cursor, inTickets := strings.CutPrefix(req.Cursor, "t.")
 		from, _ := strconv.Atoi(cursor)
 		out := &api.PersonRecords{Orders: []api.Order{}, Tickets: []api.Ticket{}}
+		if strings.HasPrefix(req.Cursor, "a.") {
+			out.Answers = []api.PersonAnswer{{OrderID: ids.Derive[ids.OrderKind]("o"), Question: "Food", Answer: "All"}}
+			return out, nil
+		}
 		if inTickets {
 			for i := from; i < min(from+rows, n.tickets); i++ {
 				out.Tickets = append(out.Tickets,
@@ -260,7 +264,7 @@ func (n *neighbours) serve(t *testing.T, m *harness) {
 						OrderID:      ids.Derive[ids.OrderKind]("o"), OwnerID: req.UserID, Revision: int64(i),
 						EventName: strings.Repeat("n", 400)})
 			}
-			if from+rows < n.tickets {
+			if out.NextCursor = "a."; from+rows < n.tickets {
 				out.NextCursor = "t." + strconv.Itoa(from+rows)
 			}
 			return out, nil
@@ -354,7 +358,7 @@ func TestExport(t *testing.T) {
 			n.set(has{orders: size[0], tickets: size[1]})
 			out := must(m.export(tokens))(t)
 			if out.User.Email != "ada@example.org" || !out.ExportedAt.Equal(m.clock.Now()) || len(out.Sessions) != 1 ||
-				len(out.Events) != 1 || len(out.Payments) != 1 ||
+				len(out.Events) != 1 || len(out.Payments) != 1 || len(out.Answers) != 1 ||
 				len(out.Notifications) != 2 || len(out.Preferences) != 1 || len(out.PushSubscriptions) != 1 {
 				t.Errorf("export %+v", out)
 			}

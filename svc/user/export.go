@@ -47,6 +47,7 @@ func (s *Service) sections() []section {
 		}},
 		{"orders", s.exportOrders},
 		{"tickets", s.exportTickets},
+		{"answers", s.exportAnswers},
 		{"payments", func(ctx context.Context, user ids.User, cursor string) (page, error) {
 			return pageOf(rpc.Call(ctx, s.client, api.ExportPayments, &api.PersonRef{UserID: user, Cursor: cursor}))
 		}},
@@ -204,10 +205,22 @@ func (s *Service) exportOrders(ctx context.Context, user ids.User, cursor string
 	return page{items: r.Orders, next: r.NextCursor, done: r.NextCursor == ""}, nil
 }
 
+// exportTickets is the same of tickets: the first page of answers is left to exportAnswers.
 func (s *Service) exportTickets(ctx context.Context, user ids.User, cursor string) (page, error) {
 	r, err := rpc.Call(ctx, s.client, api.ExportPerson, &api.PersonRef{UserID: user, Cursor: cursor})
 	if err != nil {
 		return page{}, err
 	}
+	if r.Answers != nil {
+		return page{items: r.Tickets, next: cursor, done: true}, nil
+	}
 	return page{items: r.Tickets, next: r.NextCursor, done: r.NextCursor == ""}, nil
+}
+
+func (s *Service) exportAnswers(ctx context.Context, user ids.User, cursor string) (page, error) {
+	r, err := rpc.Call(ctx, s.client, api.ExportPerson, &api.PersonRef{UserID: user, Cursor: cursor})
+	if err != nil {
+		return page{}, err
+	}
+	return page{items: r.Answers, next: r.NextCursor, done: r.NextCursor == ""}, nil
 }

@@ -201,6 +201,8 @@ func event() []Example {
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
 		example(api.GetReadiness, api.EventRef{ID: anEvent}),
 		example(api.PublishEvent, api.EventRef{ID: anEvent}),
+		example(api.PutQuestions, api.QuestionsOf{EventID: anEvent, Questions: asked()}),
+		example(api.GetQuestions, api.EventRef{ID: anEvent}),
 		example(api.GetAvailability, api.AvailabilityQuery{ID: anEvent}),
 		example(api.CreateLease, api.NewLease{EventID: anEvent, VenueID: aVenue, TicketTypeID: aType, Quantity: 20}),
 		example(api.ListLeases, api.EventRef{ID: anEvent}),

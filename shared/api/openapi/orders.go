@@ -7,6 +7,20 @@ import (
 
 const aCancellation ids.Cancellation = "cxl_01k3q8v5z7m2n4p6r8s9t0w1xy"
 
+const aQuestion ids.Question = "que_01k3q8v5z7m2n4p6r8s9t0w1xy"
+
+// asked is what an event may ask.
+func asked() []api.NewQuestion {
+	return []api.NewQuestion{
+		{Label: "What do you eat?", Kind: api.AsksChoice, Choices: []api.NewChoice{{Label: "All"}, {Label: "No meat"},
+			{Label: "Something else"}}},
+		{Label: "What is it?", Kind: api.AsksText, Purpose: "The kitchen cooks for you", RetentionDays: 7,
+			Condition: &api.NewCondition{Question: "What do you eat?", Choices: []string{"Something else"}}},
+		{Label: "Coat number", Kind: api.AsksNumber, At: api.AskedAtDoor},
+		{Label: "May we write to you about the next concert?", Kind: api.AsksConsent, Per: api.AskedPerOrder},
+	}
+}
+
 // orders is what buyers and organizers do with orders that are there.
 func orders() []Example {
 	at := api.EventPage{Page: api.Page{Limit: 10}, EventID: anEvent}
@@ -19,6 +33,12 @@ func orders() []Example {
 		example(api.ListCancellations, api.CancellationPage{EventPage: at, Status: api.CancellationGranted}),
 		example(api.DecideCancellation, api.CancellationDecision{EventID: anEvent, ID: aCancellation,
 			Decision: api.CancellationGranted, Answer: "get well soon"}),
+		example(api.GetOrderAnswers, api.OrderRef{ID: anOrder}),
+		example(api.PutOrderAnswers, api.OrderAnswers{ID: anOrder, Answers: []api.Answer{{QuestionID: aQuestion,
+			Value: api.ConsentGiven}}}),
+		example(api.GetTicketAnswers, api.TicketRef{ID: aTicket}),
+		example(api.PutTicketAnswers, api.TicketAnswers{ID: aTicket, Answers: []api.Answer{}}),
+		example(api.GetAnswerCounts, api.EventRef{ID: anEvent}),
 		example(api.UpdateEventOrder, api.OrderEdit{EventID: anEvent, OrderID: anOrder, Note: &note}),
 		example(api.CreateStaffOrder, api.StaffOrder{EventID: anEvent,
 			Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 1}}, Email: "press@example.org",

@@ -13,9 +13,11 @@ import (
 	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/questions"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
@@ -90,6 +92,13 @@ func (s *Doors) decided(
 		t := v.ticket.Ticket() // without its code: the door has it, or has an old one
 		out.Ticket = &t
 		out.FirstAdmittedAt, out.FirstGate = t.AdmittedAt, v.gate
+		if exit {
+			return out, nil, nil
+		}
+		if out.Questions, out.Answers, err = answers.AtDoor(ctx, s.db.Read(), &offer.Event, t.OrderID,
+			questions.Ticket{Position: v.ticket.Position, Type: t.TicketTypeID}); err != nil {
+			s.log.WarnContext(ctx, "what is asked at the door is not known", "ticket", t.ID, "error", err)
+		}
 	}
 	return out, nil, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 )
 
 // ttl bounds how old an offer can be when the message that tells of its change is lost.
@@ -148,7 +149,7 @@ func (o *Offers) Save(ctx context.Context, offer *api.Offer) error {
 		return err
 	}
 	return o.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, `
+		res, err := tx.ExecContext(ctx, `
 			INSERT INTO offers (event_id, revision, cancelled, offer, ends_at) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (event_id) DO UPDATE SET revision = excluded.revision, cancelled = excluded.cancelled,
 				offer = excluded.offer, ends_at = excluded.ends_at
@@ -157,6 +158,13 @@ func (o *Offers) Save(ctx context.Context, offer *api.Offer) error {
 			store.Time(offer.Event.EndsAt))
 		if err != nil {
 			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 1 {
+			if err := answers.Date(ctx, tx, &offer.Event); err != nil {
+				return err
+			}
 		}
 		return saveTeam(ctx, tx, &offer.Organizer)
 	})

@@ -1,6 +1,6 @@
 // Package retention erases what ticketing keeps of people once it need not be kept any more: the names and addresses of
-// an event's attendees, who scanned at its doors, and old offers of tickets. Orders, tickets, scans and all amounts
-// stay, with ids alone.
+// an event's attendees, what they answered, who scanned at its doors, and old offers of tickets. Orders, tickets, scans
+// and all amounts stay, with ids alone.
 package retention
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
@@ -45,7 +46,8 @@ func (e Eraser) Erase(ctx context.Context) error {
 	now := store.Time(e.Now())
 	return errors.Join(e.findEnds(ctx), e.offers(ctx, now.Add(-OffersKept)),
 		e.each(ctx, "attendees_erased", now.Add(-api.AttendeeRetention.Get(e.Live)), e.attendees),
-		e.each(ctx, "scans_erased", now.Add(-api.ScanRetention.Get(e.Live)), e.scans))
+		e.each(ctx, "scans_erased", now.Add(-api.ScanRetention.Get(e.Live)), e.scans),
+		e.each(ctx, "answers_erased", now.Add(-api.AnswerRetention.Get(e.Live)), e.answers), e.dueAnswers(ctx, now))
 }
 
 // Again has the data of an event erased once more, because some came late, as part of a transaction.
@@ -193,6 +195,18 @@ func (e Eraser) scans(ctx context.Context, event ids.Event) (int, error) {
 		return changed(tx.ExecContext(ctx,
 			"UPDATE admissions SET scanned_by = '' WHERE id IN (?) AND scanned_by <> ''", bun.List(rows)))
 	})
+}
+
+func (e Eraser) answers(ctx context.Context, event ids.Event) (int, error) {
+	return answers.Erase(ctx, e.DB, event)
+}
+
+func (e Eraser) dueAnswers(ctx context.Context, now time.Time) error {
+	n, err := answers.EraseDue(ctx, e.DB, now)
+	if n > 0 {
+		e.Log.InfoContext(ctx, "answers were erased when their questions said", "rows", n)
+	}
+	return err
 }
 
 // walk calls change with the ids of an event's rows, a page at a time, in the order of the index that the table has.
