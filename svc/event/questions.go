@@ -159,7 +159,7 @@ func (s *Service) newChoices(c *fault.Check, field func(string) string, old *api
 	return out
 }
 
-// copyQuestions returns what is asked for another event whose ticket types have other ids. What was hidden stays behind.
+// copyQuestions returns what is asked for another event whose ticket types have other ids, without what was hidden.
 func copyQuestions(all []api.Question, types map[ids.TicketType]ids.TicketType) (out []api.Question) {
 	for _, q := range all {
 		if q.Hidden {
