@@ -12,6 +12,8 @@ func (s *Site) doorRoutes() []Route {
 		{"GET", "/door/{id}", s.door, false},
 		{"POST", "/door/{id}", s.scan, false},
 		{"GET", "/door/{id}/guests", s.guests, false},
+		{"GET", "/door/{id}/scans", s.scans, false},
+		{"POST", "/door/{id}/scans", s.undo, false},
 		{"GET", "/pair", s.pairPage, false},
 		{"POST", "/pair", s.pair, false},
 	}

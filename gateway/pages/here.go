@@ -18,6 +18,13 @@ type Here interface {
 	// Ask answers as an endpoint does, for who shows a token. The request and the answer are pointers to the types of
 	// the endpoint that has the subject. What the computer cannot do is NotFound.
 	Ask(ctx context.Context, subject, token string, req any) (any, error)
+	// SignIn lets a person in who works for an event of the venue. The system says who that is: without a line to it
+	// the fault is Unavailable.
+	SignIn(ctx context.Context, req *api.Login, proof api.FactorProof) (*Entered, error)
+	// SignOut ends the session of a person.
+	SignOut(token string) error
+	// May reports whether who shows a token has a permission at an event.
+	May(token string, event ids.Event, need api.Permission) bool
 	// Standing says how the computer is.
 	Standing() Standing
 }
@@ -43,8 +50,7 @@ func (s Standing) IsOld() bool { return s.Age > 24*time.Hour }
 
 // askHere is ask where the computer of a venue answers.
 func askHere[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req) (*Resp, error) {
-	ctx := rpc.WithMeta(context.Background(), rpc.Meta{RequestID: v.ID})
-	out, err := v.site.cfg.Here.Ask(ctx, e.Subject(), v.token(), req)
+	out, err := v.site.cfg.Here.Ask(v.askingHere(), e.Subject(), v.token(), req)
 	if err != nil {
 		return nil, err
 	}
@@ -55,10 +61,16 @@ func askHere[Req, Resp any](v *visit, e rpc.Endpoint[Req, Resp], req *Req) (*Res
 	return resp, nil
 }
 
-// DoorRoutes returns what the computer of a venue serves: the doors of its events, for devices that have a pass.
+func (v *visit) askingHere() context.Context {
+	return rpc.WithMeta(context.Background(), rpc.Meta{RequestID: v.ID})
+}
+
+// DoorRoutes returns what the computer of a venue serves: the doors of its events, for devices that have a pass and
+// people who have signed in.
 func (s *Site) DoorRoutes() []Route {
-	return append(s.doorRoutes(), Route{"GET", "/", s.doors, false}, Route{"POST", "/language", s.setLanguage, false},
-		Route{"GET", assetPath, s.asset, false})
+	return append(s.doorRoutes(), Route{"GET", "/", s.doors, false}, Route{"GET", "/sign-in", s.staffPage, false},
+		Route{"POST", "/sign-in", s.staffSignIn, false}, Route{"POST", "/sign-out", s.staffSignOut, false},
+		Route{"POST", "/language", s.setLanguage, false}, Route{"GET", assetPath, s.asset, false})
 }
 
 // passCookie has the event of a pass, and its secret.
@@ -114,8 +126,14 @@ func (s *Site) scanWithPass(v *visit, req *api.Admission) error {
 	return s.doorWith(v, &shown)
 }
 
-// unpaired leads a browser whose pass is over, or that has none, to where it gets one.
+// unpaired leads a browser whose pass or session is over, or that has none, to where it gets one. The pass of a device
+// stays when the session of a person on it ends.
 func (v *visit) unpaired() error {
+	if v.staff {
+		v.leave()
+		v.redirect("/sign-in")
+		return nil
+	}
 	if v.cookie(passCookie) != "" {
 		v.setCookie(passCookie, "", 0)
 	}

@@ -30,13 +30,15 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"pair", "messages", "codes", "selling", "tickettype", "organizer", "team", "organizerlog",
+		"scans", "pair", "staff", "messages", "codes", "selling", "tickettype", "organizer", "team", "organizerlog",
 		"webhooks", "webhook", "apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol",
 		"recovery", "forgot", "reset", "confirm"}
 }
 
 // doorNames are the pages that the computer of a venue has.
-func doorNames() []string { return []string{"doors", "door", "guests", "pair", "problem"} }
+func doorNames() []string {
+	return []string{"doors", "door", "guests", "scans", "pair", "staff", "problem"}
+}
 
 func (s *Site) newLooks() (map[string]*look, error) {
 	looks, names := map[string]*look{}, pageNames()
@@ -192,7 +194,7 @@ func (v *visit) render(name string, data map[string]any) ([]byte, error) {
 	}
 	data["Lang"], data["Person"], data["SignedIn"] = v.lang, v.name, v.access != ""
 	data["Site"], data["Path"], data["Page"] = v.site.cfg.Name, string(v.RC.RequestURI()), name
-	data["Here"] = v.site.cfg.Here != nil
+	data["Here"], data["Staff"] = v.site.cfg.Here != nil, v.staff
 	data["Office"] = strings.HasPrefix(string(v.RC.Path()), "/office")
 	if _, given := data["Fault"]; !given {
 		data["Fault"] = (*fault.Error)(nil)

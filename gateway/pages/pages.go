@@ -120,6 +120,7 @@ type visit struct {
 	site    *Site
 	lang    string
 	access  string // the access token; "" for nobody
+	staff   bool   // the person has signed in at the computer of a venue
 	guest   string // the token of the order that the page is about
 	name    string // of the person, for the head of the page
 	renewed bool   // the session was renewed for this request

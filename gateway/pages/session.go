@@ -84,12 +84,15 @@ func (v *visit) leave() {
 
 // identify takes the access token of the browser, or renews it.
 func (v *visit) identify() error {
-	if v.site.cfg.Here != nil {
-		v.access = v.pass("")
-		return nil
-	}
 	if name, err := base64.RawURLEncoding.DecodeString(v.cookie(nameCookie)); err == nil {
 		v.name = string(name)
+	}
+	if v.site.cfg.Here != nil { // a person may do more than a device
+		v.access = v.cookie(accessCookie)
+		if v.staff = v.access != ""; !v.staff {
+			v.access = v.pass("")
+		}
+		return nil
 	}
 	if v.access = v.cookie(accessCookie); v.access != "" {
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -61,6 +62,13 @@ func (h *Server) Ask(ctx context.Context, subject, token string, req any) (any, 
 			return nil, err
 		}
 		return scansOf(out.(api.List[scan])), nil
+	case api.UndoAdmission.Subject():
+		ref := req.(*api.AdmissionRef)
+		out, err := h.undo(x, &undoRef{EventID: ref.EventID, ID: ref.ID})
+		if err != nil {
+			return nil, err
+		}
+		return &scansOf(api.List[scan]{Items: []scan{out.(scan)}}).Items[0], nil
 	case api.ListAttendees.Subject():
 		out, err := h.search(x, req.(*api.AttendeePage))
 		if err != nil {
@@ -79,6 +87,23 @@ func (h *Server) Ask(ctx context.Context, subject, token string, req any) (any, 
 		return h.eventsOf(x.caller)
 	}
 	return nil, fault.New(fault.NotFound, "the computer of a venue does not do this")
+}
+
+// SignIn lets a person in, as POST /v1/sessions does.
+func (h *Server) SignIn(ctx context.Context, req *Login) (*Token, error) { return h.s.signIn(ctx, req) }
+
+// SignOut ends the session of a person, if there is one.
+func (h *Server) SignOut(token string) error {
+	if c := h.s.identify([]byte(token)); c.by != "" {
+		return h.s.signOut(c)
+	}
+	return nil
+}
+
+// May reports whether who shows a token has a permission at an event of the venue.
+func (h *Server) May(token string, event ids.Event, need api.Permission) bool {
+	_, _, _, err := h.s.at(h.s.identify([]byte(token)), event, need)
+	return err == nil
 }
 
 // scansOf returns a list of scans as the system has them.

@@ -163,7 +163,8 @@ func (s *Service) signIn(ctx context.Context, req *Login) (*Token, error) {
 	s.people.mu.Lock()
 	defer s.people.mu.Unlock()
 	s.people.list[hash] = kept
-	return &Token{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(sessionFor / time.Second)}, nil
+	return &Token{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(sessionFor / time.Second),
+		Name: staff.Name}, nil
 }
 
 // signOut ends the session of the caller.

@@ -24,6 +24,7 @@ type Token struct {
 	AccessToken string `json:"access_token"` // for the header Authorization: Bearer, at this venue
 	TokenType   string `json:"token_type"`   // Bearer
 	ExpiresIn   int    `json:"expires_in"`   // seconds
+	Name        string `json:"name"`         // of the person
 }
 
 // Admission is the answer at a door of the venue: that of the system, and what the venue knows of its own knowledge.

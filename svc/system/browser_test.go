@@ -279,7 +279,7 @@ func TestOfficeInABrowser(t *testing.T) {
 	c.look("office")
 	for name, path := range map[string]string{"office-new": "/office/events/new", "office-edit": at + "/edit", "office-orders": at + "/orders",
 		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
-		"doors": "/door", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
+		"doors": "/door", "door-scans": "/door/" + event.ID.String() + "/scans", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
 		"office-messages": at + "/messages", "office-codes": at + "/codes",
 		"office-selling": at + "/selling", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
 		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log",

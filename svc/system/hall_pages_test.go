@@ -3,6 +3,7 @@ package system_test
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,95 @@ func TestDoorPagesOfAVenue(t *testing.T) {
 	})
 }
 
+// admission returns the first admission of a list that can be taken back.
+func (p page) admission(t *testing.T) string {
+	t.Helper()
+	found := regexp.MustCompile(`name="admission" value="(adm_[a-z0-9]+)"`).FindStringSubmatch(p.text)
+	if found == nil {
+		t.Fatalf("nothing can be taken back: %s", p.text)
+	}
+	return found[1]
+}
+
+// Who works at an event signs in at the venue's computer with their account, once, while there is a line; without one
+// they go on, also after a restart, and take back what their part in the team allows. What ends at the system ends there.
+func TestStaffSignsInAtAVenue(t *testing.T) {
+	t.Parallel()
+	h, tickets := openHall(t)
+	dora, _ := h.hub.join("dora@example.org")
+	call[any](h.hub, 200, "PUT", h.at("/team/"+dora.ID.String()), h.owner, api.SetTeamMember{Role: api.RoleDoor})
+	h.hub.join("eve@example.org")
+	h.lineIsUp(t)
+	door := "/door/" + h.event.ID.String()
+	signIn := func(who, password string) (*browser, page) {
+		b := h.edge.browser()
+		b.get("/door").must(t, 200, "sign in with your account")
+		return b, b.send("/sign-in", "email", who+"@example.org", "password", password)
+	}
+	for who, password := range map[string]string{"owner": "wrong horse", "nobody": password} {
+		if _, p := signIn(who, password); p.status != 401 || !strings.Contains(p.text, `name="email" value="`+who) {
+			t.Errorf("%s: %d %s", who, p.status, p.text)
+		}
+	}
+	if _, p := signIn("eve", password); p.status != 403 {
+		t.Errorf("who does not work there: %d %s", p.status, p.text)
+	}
+	boss, p := signIn("owner", password)
+	if p.must(t, 200, h.event.Name, "Sign out"); p.at != "/door" {
+		t.Errorf("it leads to %s", p.at)
+	}
+	var atDoor *browser
+	testkit.Eventually(t, 20*time.Second, func() error { // the team comes with the next answer of the system
+		if atDoor, p = signIn("dora", password); !strings.Contains(p.text, h.event.Name) {
+			return fmt.Errorf("%d %s", p.status, p.text)
+		}
+		return nil
+	})
+
+	mend := h.line.Pause()
+	defer mend()
+	atDoor.send(door, "code", tickets[0].Code, "gate", "north").must(t, 200, "Welcome")
+	boss.send(door, "code", tickets[0].Code).must(t, 200, "Used already", "north")
+	h.p.kill()
+	h.p.again()
+	if p := atDoor.get(door+"/scans").must(t, 200, "Welcome"); strings.Contains(p.text, "Take back") {
+		t.Error("people at the door take admissions back")
+	}
+	id := boss.get(door+"/scans").must(t, 200, "Take back").admission(t)
+	if p := atDoor.send(door+"/scans", "admission", id); p.status != 403 {
+		t.Errorf("people at the door take an admission back: %d %s", p.status, p.text)
+	}
+	for range 2 { // sent twice
+		if p := boss.send(door+"/scans", "admission", id).must(t, 200, "Taken back"); strings.Contains(p.text, "Take back") {
+			t.Errorf("it can be taken back again: %s", p.text)
+		}
+	}
+	atDoor.send(door, "code", tickets[0].Code).must(t, 200, "Welcome")
+	atDoor.send(door, "code", tickets[0].Code, "way", "out").must(t, 200, "Goodbye")
+	testkit.Eventually(t, 60*time.Second, func() error {
+		if _, p := signIn("owner", password); p.status != 503 || !strings.Contains(p.text, "needs the line") {
+			return fmt.Errorf("without a line: %d %s", p.status, p.text)
+		}
+		return nil
+	})
+	boss.get(door).must(t, 200, h.event.Name)
+
+	call[any](h.hub, 204, "DELETE", "/v1/me/sessions", h.owner, nil)
+	boss.get(door).must(t, 200, h.event.Name)
+	mend()
+	testkit.Eventually(t, 60*time.Second, func() error {
+		if p := boss.get(door); p.at != "/sign-in" {
+			return fmt.Errorf("it leads to %s", p.at)
+		}
+		return nil
+	})
+	atDoor.get(door).must(t, 200, h.event.Name)
+	atDoor.send("/sign-out")
+	if p := atDoor.get(door); p.at != "/pair" {
+		t.Errorf("after the end it leads to %s", p.at)
+	}
+}
+
 // A telephone with internet is paired at the system, and scans there without an account, also while a venue admits for the
 // event and there is a line to it.
 func TestTelephoneIsPairedAtTheSystem(t *testing.T) {
@@ -165,4 +255,6 @@ func TestTelephoneIsPairedInABrowser(t *testing.T) {
 	c.look("door-of-a-venue")
 	c.open("door-guests-of-a-venue", "/door/"+h.event.ID.String()+"/guests?q=a")
 	c.open("doors-of-a-venue", "/")
+	c.open("sign-in-at-a-venue", "/sign-in")
+	c.open("scans-of-a-venue", "/door/"+h.event.ID.String()+"/scans")
 }

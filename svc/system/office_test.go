@@ -104,6 +104,16 @@ func TestOffice(t *testing.T) {
 	}
 	b.send(door, "code", "nonsense").must(t, 200, "Not a ticket")
 	b.get(door+"/guests?q=ada").must(t, 200, "ada@example.org")
+	if p := other.get(door + "/scans"); p.status != 403 && p.status != 404 {
+		t.Errorf("a stranger reads what was scanned: %d %s", p.status, p.text)
+	}
+	admission := b.get(door+"/scans").must(t, 200, "Take back").admission(t)
+	if p := other.send(door+"/scans", "admission", admission); p.status != 403 && p.status != 404 {
+		t.Errorf("a stranger takes an admission back: %d %s", p.status, p.text)
+	}
+	b.send(door+"/scans", "admission", admission).must(t, 200, "Taken back")
+	b.send(door+"/scans", "admission", admission).must(t, 200, "Taken back") // sent twice
+	b.send(door, "code", code).must(t, 200, "Welcome")
 
 	// And the end.
 	b.send(draft.at+"/cancellation", "reason", "rain").must(t, 400, "tick that you are sure")

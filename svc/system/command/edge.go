@@ -14,6 +14,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/gateway/pages"
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/listen"
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -178,6 +179,15 @@ func (c *edgeCommand) serve(
 type here struct {
 	*edge.Server
 	service *edge.Service
+}
+
+// SignIn implements pages.Here.
+func (h here) SignIn(ctx context.Context, req *api.Login, proof api.FactorProof) (*pages.Entered, error) {
+	t, err := h.Server.SignIn(ctx, &edge.Login{Login: *req, FactorProof: proof})
+	if err != nil {
+		return nil, err
+	}
+	return &pages.Entered{Token: t.AccessToken, Name: t.Name, For: time.Duration(t.ExpiresIn) * time.Second}, nil
 }
 
 // Standing implements pages.Here.
