@@ -213,18 +213,25 @@ type logsCommand struct {
 	Level   string        `help:"This level and above: debug, info, warn, error." default:"debug"`
 	Request string        `help:"Only lines of this request."`
 	Since   time.Duration `help:"Only lines younger than this." default:"24h"`
+	To      string        `help:"Send them to a log store that takes JSON lines by POST, instead of printing them." placeholder:"URL"`
 }
 
-// Run prints log lines.
+// Run prints log lines, or sends them to a store.
 func (c logsCommand) Run(s *streams) error {
 	js, done, err := c.connect(s.ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	err = observe.Tail(s.ctx, js, observe.TailOptions{Service: c.Service, Level: c.Level, Request: c.Request,
-		Follow: c.Follow, Since: time.Now().Add(-c.Since)},
-		func(e observe.Entry) error { return e.WriteText(s.out) })
+	tail := func(ctx context.Context, fn func(observe.Entry) error) error {
+		return observe.Tail(ctx, js, observe.TailOptions{Service: c.Service, Level: c.Level, Request: c.Request,
+			Follow: c.Follow, Since: time.Now().Add(-c.Since)}, fn)
+	}
+	if c.To != "" {
+		err = c.sendTo(s, tail)
+	} else {
+		err = tail(s.ctx, func(e observe.Entry) error { return e.WriteText(s.out) })
+	}
 	if s.ctx.Err() != nil {
 		return nil
 	}
