@@ -190,12 +190,13 @@ func (s *Site) eventOrders(v *visit) error {
 	if err != nil {
 		return err
 	}
-	list, err := ask(v, api.ListEventOrders, &api.EventPage{EventID: e.ID,
-		Page: api.Page{Limit: 100, Cursor: v.query("cursor")}})
+	list, err := ask(v, api.ListEventOrders, &api.OrderSearch{Query: v.query("q"), EventPage: api.EventPage{
+		EventID: e.ID, Page: api.Page{Limit: 100, Cursor: v.query("cursor")}}})
 	if err != nil {
 		return err
 	}
-	return v.show("orders", map[string]any{"Event": e, "Orders": list.Items, "Next": list.NextCursor})
+	return v.show("orders", map[string]any{"Event": e, "Orders": list.Items, "Next": list.NextCursor,
+		"Q": v.query("q")})
 }
 
 // officeOrder shows an order to who runs the event: its money, its tickets, and what a refund would do.

@@ -152,6 +152,14 @@ type EventPage struct {
 	EventID ids.Event `json:"-" path:"id"`
 }
 
+// OrderSearch is the request of ListEventOrders.
+type OrderSearch struct {
+	EventPage
+	// the number or id of an order, the address of a buyer, or a part of a name, an address or a promo code, without
+	// case and accents. A page of a search may be empty and have a cursor: each looks at a bounded number of orders
+	Query string `json:"-" query:"q"`
+}
+
 // The endpoints of the ticketing service.
 var (
 	GetAvailability = rpc.Endpoint[AvailabilityQuery, Availability]{Spec: rpc.Spec{Service: "ticketing", Scopes: anyKey,
@@ -188,9 +196,9 @@ var (
 		Name: "order_tickets", Method: "GET", Path: "/v1/orders/{id}/tickets", Access: rpc.User, Guests: true,
 		Summary: "The tickets of an order",
 		Faults:  hidden(noOrder, "")}}
-	ListEventOrders = rpc.Endpoint[EventPage, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
+	ListEventOrders = rpc.Endpoint[OrderSearch, List[Order]]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,
 		Name: "event_orders", Method: "GET", Path: "/v1/events/{id}/orders", Access: rpc.User,
-		Summary: "The orders of an event, for its managers",
+		Summary: "The orders of an event, for its managers, or those that have a text",
 		Faults:  forManagers(nil)}}
 	GetTicket = rpc.Endpoint[TicketRef, Ticket]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
 		Name: "get_ticket", Method: "GET", Path: "/v1/tickets/{id}", Access: rpc.User, Guests: true,

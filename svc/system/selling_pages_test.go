@@ -86,4 +86,10 @@ func TestSellingPages(t *testing.T) {
 	if o.Total.Amount != 2*1750+200 || o.Items[0].Quantity != 2 {
 		t.Errorf("%+v", o)
 	}
+
+	// The order is found by what people say of it.
+	for _, q := range []string{o.Number, "mina@example.org", "min"} {
+		b.get(at+"/orders?q="+q).must(t, 200, o.Number, "Mina")
+	}
+	b.get(at+"/orders?q=%3Cscript%3E").must(t, 200, "No order has that.", "&lt;script&gt;")
 }

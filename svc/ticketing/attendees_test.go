@@ -87,7 +87,7 @@ func TestAttendees(t *testing.T) {
 				t.Errorf("attendee %+v", a)
 			}
 		}
-		for _, o := range must(organizer, h, api.ListEventOrders, api.EventPage{EventID: event}).Items {
+		for _, o := range must(organizer, h, api.ListEventOrders, api.OrderSearch{EventPage: api.EventPage{EventID: event}}).Items {
 			if o.UserID == buyers[2] && (o.Buyer == nil || o.Buyer.Name != "Bo") {
 				t.Errorf("the buyer is %+v", o.Buyer)
 			}

@@ -94,7 +94,7 @@ func TestGuestOrder(t *testing.T) {
 		if len(list.Items) != 2 || !strings.Contains(fmt.Sprint(list.Items), "Robin@Example.org") {
 			t.Errorf("attendees are %+v", list.Items)
 		}
-		orders := must(h.as(ownerOf(event)), h, api.ListEventOrders, api.EventPage{EventID: event.Event.ID})
+		orders := must(h.as(ownerOf(event)), h, api.ListEventOrders, api.OrderSearch{EventPage: api.EventPage{EventID: event.Event.ID}})
 		if len(orders.Items) != 1 || orders.Items[0].Buyer == nil || orders.Items[0].Buyer.Email != "Robin@Example.org" {
 			t.Errorf("orders are %+v", orders.Items)
 		}

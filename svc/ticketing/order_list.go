@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -11,18 +12,21 @@ func (s *Service) myOrders(ctx context.Context, req *api.Page) (*api.List[api.Or
 	return s.orderList(ctx, "user_id", string(rpc.Caller(ctx).User), *req)
 }
 
-func (s *Service) eventOrders(ctx context.Context, req *api.EventPage) (*api.List[api.Order], error) {
+func (s *Service) eventOrders(ctx context.Context, req *api.OrderSearch) (*api.List[api.Order], error) {
 	if _, err := s.offerAs(ctx, req.EventID, api.MayReadOrders); err != nil {
 		return nil, err
 	}
-	list, err := s.orderList(ctx, "event_id", string(req.EventID), req.Page)
+	var list *api.List[api.Order]
+	var err error
+	if strings.TrimSpace(req.Query) != "" {
+		list, err = s.searchOrders(ctx, req)
+	} else if list, err = s.orderList(ctx, "event_id", string(req.EventID), req.Page); err == nil {
+		err = s.nameBuyers(ctx, list.Items)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.addNotes(ctx, list.Items); err != nil {
-		return nil, err
-	}
-	return list, s.nameBuyers(ctx, list.Items)
+	return list, s.addNotes(ctx, list.Items)
 }
 
 func (s *Service) orderList(ctx context.Context, column, value string, page api.Page) (*api.List[api.Order], error) {
@@ -30,9 +34,5 @@ func (s *Service) orderList(ctx context.Context, column, value string, page api.
 	if err != nil {
 		return nil, err
 	}
-	out := &api.List[api.Order]{Items: make([]api.Order, len(rows)), NextCursor: next}
-	for i := range rows {
-		out.Items[i] = rows[i].order()
-	}
-	return out, nil
+	return &api.List[api.Order]{Items: ordersOf(rows), NextCursor: next}, nil
 }

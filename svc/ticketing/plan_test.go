@@ -19,6 +19,9 @@ func TestQuestionsAboutPeopleAreAnsweredByTheRightIndex(t *testing.T) {
 		heldTickets("id"):       "SEARCH tickets USING INDEX sqlite_autoindex_tickets_1 (id=?)",
 		ordersOfBuyers:          "SEARCH orders USING INDEX orders_user (user_id=?)",
 		answers.CountQuery:      "SEARCH a USING INDEX question_answers_event (event_id=?)",
+		ordersOfPeople:          "SEARCH orders USING INDEX orders_user (user_id=?)",
+		ordersOfAddress:         "SEARCH guests USING INDEX guests_email (email_key=?)",
+		orderByNumber:           "SEARCH orders USING INDEX orders_number (event_id=? AND number=?)",
 	} {
 		var steps []struct {
 			ID, Parent, Notused int

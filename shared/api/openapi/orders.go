@@ -72,7 +72,7 @@ func counter() []Example {
 			Unknown: "refuse"}),
 		example(api.GetAuthority, api.EventRef{ID: anEvent}),
 		example(api.EndAuthority, api.AuthorityEnd{EventID: anEvent}),
-		example(api.ListEventOrders, at),
+		example(api.ListEventOrders, api.OrderSearch{EventPage: at}),
 		example(api.ListAttendees, api.AttendeePage{EventPage: at, Query: "kim"}),
 		example(api.GetAttendeesCSV, api.AttendeeExport{EventExport: file, Query: "kim"}),
 		example(api.GetAttendeesXLSX, api.AttendeeWorkbook{EventWorkbook: workbook, Query: "kim"}),
