@@ -107,14 +107,25 @@ func (s *Site) order(v *visit) error {
 	if err := fields.check.Err(); err != nil {
 		return s.checkoutAgain(v, v.form, err)
 	}
+	if v.form("asked") != "" {
+		sheet, _ := checkoutSheet(e, lines)
+		req.Answers = v.answersIn(sheet)
+	}
 	o, err := askOnce(v, api.CreateOrder, &req, v.form("key"))
+	if lacksAnswers(err) {
+		return s.askFirst(v, e, lines, req.Answers, err)
+	}
 	if err != nil {
 		return s.checkoutAgain(v, v.form, err)
 	}
 	if o.AccessToken != "" {
 		v.keepOrder(o.ID, o.AccessToken)
 	}
-	v.redirect("/orders/" + o.ID.String())
+	to := "/orders/" + o.ID.String()
+	if o.AnswersDue {
+		to += "/answers"
+	}
+	v.redirect(to)
 	return nil
 }
 
@@ -133,7 +144,7 @@ func (s *Site) orderPage(v *visit) error {
 		return err
 	}
 	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Payment": (*api.Payment)(nil),
-		"Wait": false}
+		"Wait": false, "Asks": (o.Status == api.OrderPaid || o.Status == api.OrderPending) && asks(e)}
 	if o.Status == api.OrderPaid {
 		tickets, err := ask(v, api.ListOrderTickets, &ref)
 		if err != nil {

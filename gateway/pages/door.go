@@ -50,6 +50,7 @@ type scanned struct {
 	Good   bool
 	Ticket *api.Ticket
 	First  *api.AdmissionResult // for one that was admitted before
+	Asked  []askedGroup         // what is asked about the ticket at the door
 }
 
 func (s *Site) door(v *visit) error { return s.doorWith(v, nil) }
@@ -98,6 +99,7 @@ func (s *Site) scan(v *visit) error {
 			return s.cannotScan(v, err)
 		}
 		shown = scanned{Result: in.Result, Good: in.Result == api.Admitted, Ticket: in.Ticket}
+		shown.Asked = askedAtDoor(in)
 		if in.Result == api.AlreadyAdmitted {
 			shown.First = in
 		}

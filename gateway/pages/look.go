@@ -30,7 +30,8 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"scans", "pair", "staff", "messages", "codes", "selling", "tickettype", "organizer", "team", "organizerlog",
+		"scans", "pair", "staff", "messages", "codes", "selling", "tickettype", "questions", "answers",
+		"organizer", "team", "organizerlog",
 		"webhooks", "webhook", "apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol",
 		"recovery", "forgot", "reset", "confirm"}
 }
@@ -95,6 +96,7 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"lines":     func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n\n") },
 		"choosable": choosable,
+		"answer":    answerLine,
 		"countries": func() []country { return countries(lang) },
 		"lowest":    func(e *api.Event) (string, error) { return lowest(lang, words, e) },
 		"hue":       hue,

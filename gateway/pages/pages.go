@@ -86,7 +86,7 @@ func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
 	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(),
-		s.promotionRoutes(), s.sellingRoutes(), s.passkeyRoutes(), s.doorRoutes(), s.adminRoutes())
+		s.promotionRoutes(), s.sellingRoutes(), s.questionRoutes(), s.passkeyRoutes(), s.doorRoutes(), s.adminRoutes())
 }
 
 func (s *Site) shopRoutes() []Route {

@@ -104,6 +104,10 @@ func usedTexts(t *testing.T) (keys []string) {
 		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, "undecided"} {
 		keys = append(keys, "scan."+result)
 	}
+	for _, kind := range questionKinds() {
+		keys = append(keys, "asks."+kind)
+	}
+	keys = append(keys, "answer."+api.ConsentGiven, "answer."+api.ConsentRefused)
 	for _, name := range categories() {
 		keys = append(keys, "category."+name)
 	}

@@ -54,13 +54,14 @@ func prefixes(name string, n int) (all []string) {
 func sellingTexts(e *api.Event) map[string]string {
 	rules, policy := e.OrderRules, e.OrderRules.Cancellation
 	t := map[string]string{
-		"min_per_order":  numberText(rules.MinPerOrder),
-		"max_per_order":  numberText(rules.MaxPerOrder),
-		"max_per_person": numberText(rules.MaxPerPerson),
-		"self_service":   tickText(policy.SelfService),
-		"hours_before":   numberText(policy.MinutesBefore / 60),
-		"fee_percent":    numberText(policy.FeePercent),
-		"reentry":        e.Reentry,
+		"min_per_order":       numberText(rules.MinPerOrder),
+		"max_per_order":       numberText(rules.MaxPerOrder),
+		"max_per_person":      numberText(rules.MaxPerPerson),
+		"self_service":        tickText(policy.SelfService),
+		"hours_before":        numberText(policy.MinutesBefore / 60),
+		"answer_hours_before": numberText(rules.AnswerMinutesBefore / 60),
+		"fee_percent":         numberText(policy.FeePercent),
+		"reentry":             e.Reentry,
 	}
 	if policy.FeePerTicket > 0 {
 		t["fee_per_ticket"] = api.Money{Amount: policy.FeePerTicket, Currency: currencyOf(e)}.Decimal()
@@ -95,7 +96,11 @@ func (s *Site) changeSelling(v *visit) error {
 	rules := api.OrderRules{MinPerOrder: f.number("min_per_order"), MaxPerOrder: f.number("max_per_order"),
 		MaxPerPerson: f.number("max_per_person"), Cancellation: api.CancellationPolicy{
 			SelfService: f.ticked("self_service"), MinutesBefore: f.number("hours_before") * 60,
-			FeePercent: f.number("fee_percent"), FeePerTicket: f.amount("fee_per_ticket").Amount}}
+			FeePercent: f.number("fee_percent"), FeePerTicket: f.amount("fee_per_ticket").Amount},
+		AnswerMinutesBefore: f.number("answer_hours_before") * 60}
+	if was := e.OrderRules.AnswerMinutesBefore; was/60 == rules.AnswerMinutesBefore/60 {
+		rules.AnswerMinutesBefore = was
+	}
 	before := e.OrderRules.Cancellation.MinutesBefore
 	if before/60 == rules.Cancellation.MinutesBefore/60 { // hours are shown of it
 		rules.Cancellation.MinutesBefore = before

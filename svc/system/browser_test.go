@@ -281,7 +281,7 @@ func TestOfficeInABrowser(t *testing.T) {
 		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
 		"doors": "/door", "door-scans": "/door/" + event.ID.String() + "/scans", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
 		"office-messages": at + "/messages", "office-codes": at + "/codes",
-		"office-selling": at + "/selling", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
+		"office-selling": at + "/selling", "office-questions": at + "/questions", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
 		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log",
 		"admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
 		c.open(name, path)

@@ -301,13 +301,28 @@ func TestPagesEscape(t *testing.T) {
 			"location": map[string]any{"name": evil, "address": evil, "city": evil, "country": "DE"}})
 		typ := e.TicketTypes[0].ID.String()
 		call[api.Event](s, 200, "PATCH", "/v1/events/"+e.ID.String()+"/ticket-types/"+typ, admin, map[string]any{"name": evil})
+		asked := call[api.EventQuestions](s, 200, "PUT", "/v1/events/"+e.ID.String()+"/questions", admin, map[string]any{"questions": []any{
+			map[string]any{"label": evil, "kind": "text", "purpose": evil, "help": evil, "required": true},
+			map[string]any{"label": "C", "kind": "choice", "choices": []any{map[string]string{"label": evil}}}}}).Questions
 		b := s.browser()
 		mail := fmt.Sprintf("a%x@example.org", e.ID.String()[20:])
 		pages := []page{b.get("/"), b.get("/events/" + e.ID.String()), b.get("/events?q=" + url.QueryEscape(evil) + "&city=" + url.QueryEscape(evil)),
 			b.get("/sign-in?next=" + url.QueryEscape(evil)), b.send("/sign-in", "email", evil, "password", evil, "next", evil),
 			b.send("/sign-up", "name", evil, "email", mail, "password", password)}
 		checkout := b.get("/checkout?event=" + e.ID.String() + "&" + typ + "=1")
-		pages = append(pages, checkout, b.send("/checkout", "event", e.ID.String(), typ, "1", "key", checkout.field(t, "key")), b.get("/account"))
+		pages = append(pages, checkout, b.send("/checkout", "event", e.ID.String(), typ, "1", "key", checkout.field(t, "key")),
+			b.send("/checkout", "event", e.ID.String(), typ, "1", "key", checkout.field(t, "key"), "asked", "yes", "a."+asked[0].ID.String()+".0", evil), b.get("/account"))
+		o := call[api.Order](s, 201, "POST", "/v1/orders", admin, map[string]any{"event_id": e.ID, "items": []any{map[string]any{"ticket_type_id": typ, "quantity": 1}},
+			"answers": []any{map[string]any{"question_id": asked[0].ID, "position": 0, "value": evil}}})
+		of := s.browser()
+		of.send("/sign-in", "email", adminEmail, "password", password)
+		for _, at := range []string{"/orders/" + o.ID.String() + "/answers", "/office/events/" + e.ID.String() + "/questions", "/office/events/" + e.ID.String() + "/attendees"} {
+			p := of.get(at)
+			if p.must(t, 200); !strings.Contains(p.text, "alert") && !strings.Contains(p.text, "7*7") {
+				t.Errorf("%s does not show %q", at, evil)
+			}
+			pages = append(pages, p)
+		}
 		for _, p := range pages {
 			for _, tag := range []string{"<script>alert", "<img src=x", "<svg onload", "${49}", `href="javascript:`} {
 				if strings.Contains(p.text, tag) {

@@ -73,4 +73,20 @@ addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
 
+// A question that hangs on another one is there when that is answered so.
+for (const form of document.querySelectorAll("form")) {
+  const hanging = form.querySelectorAll("[data-if]");
+  if (!hanging.length) continue;
+  const look = () => {
+    for (const question of hanging) {
+      const given = [...form.querySelectorAll("input, select")].filter((f) => f.name === question.dataset.if && !f.disabled &&
+        (f.type !== "checkbox" || f.checked)).map((f) => f.value);
+      question.hidden = !question.dataset.is.split(" ").some((is) => given.includes(is));
+      for (const field of question.querySelectorAll("input, select")) field.disabled = question.hidden;
+    }
+  };
+  form.addEventListener("change", look);
+  look();
+}
+
 start(document);

@@ -1,0 +1,183 @@
+package pages
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+)
+
+func (s *Site) questionRoutes() []Route {
+	return []Route{
+		{"GET", "/office/events/{id}/questions", s.questions, false},
+		{"POST", "/office/events/{id}/questions", s.changeQuestions, false},
+		{"GET", "/orders/{id}/answers", s.answersPage, false},
+		{"POST", "/orders/{id}/answers", s.setAnswers, false},
+		{"POST", "/door/{id}/answers", s.answerAtDoor, false},
+	}
+}
+
+// questionKinds are the kinds as the editor offers them.
+func questionKinds() []string {
+	return []string{api.AsksText, api.AsksChoice, api.AsksChoices, api.AsksConsent, api.AsksNumber, api.AsksDate,
+		api.AsksCountry, api.AsksPhone}
+}
+
+// questions shows what buyers are asked, and how often what was answered.
+func (s *Site) questions(v *visit) error { return s.questionsAgain(v, nil) }
+
+func (s *Site) questionsAgain(v *visit, failed error) error {
+	e, err := v.eventHere()
+	if err != nil {
+		return err
+	}
+	counts := &api.AnswerCounts{}
+	if e.Status != api.EventDraft && len(e.Questions) > 0 {
+		counts, err = ask(v, api.GetAnswerCounts, &api.EventRef{ID: e.ID})
+		if fault.Is(err, fault.Forbidden) { // of those who write questions not all read orders
+			counts, err = &api.AnswerCounts{}, nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	revision := e.ETag()
+	if v.RC.IsPost() {
+		revision = v.form("revision")
+	}
+	data := map[string]any{"Event": e, "Form": filled{v, questionTexts(e)}, "Kinds": questionKinds(),
+		"Rows": prefixes("q", len(e.Questions)+1), "Conditions": conditions(e), "Counts": counts.Questions,
+		"Revision": revision, "Until": numberText(e.OrderRules.AnswerMinutesBefore / 60)}
+	if failed != nil {
+		return v.again("questions", failed, data)
+	}
+	return v.show("questions", data)
+}
+
+// condition is what another question can depend on.
+type condition struct{ Value, Label string }
+
+func conditions(e *api.Event) (all []condition) {
+	for _, q := range e.Questions {
+		switch {
+		case q.Hidden:
+		case q.Kind == api.AsksConsent:
+			all = append(all, condition{q.ID.String(), q.Label})
+		default:
+			for _, c := range q.Choices {
+				if !c.Hidden {
+					all = append(all, condition{q.ID.String() + "/" + c.ID.String(), q.Label + ": " + c.Label})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// questionTexts is what stands in the form of the questions of an event.
+func questionTexts(e *api.Event) map[string]string {
+	t := map[string]string{fmt.Sprintf("q.%d.place", len(e.Questions)): strconv.Itoa(len(e.Questions) + 1)}
+	for i, q := range e.Questions {
+		p := fmt.Sprintf("q.%d.", i)
+		t[p+"id"], t[p+"label"], t[p+"help"], t[p+"purpose"] = q.ID.String(), q.Label, q.Help, q.Purpose
+		t[p+"kind"], t[p+"per"], t[p+"at"], t[p+"place"] = q.Kind, q.Per, q.At, strconv.Itoa(i+1)
+		t[p+"required"], t[p+"hidden"] = tickText(q.Required), tickText(q.Hidden)
+		t[p+"days"] = numberText(q.RetentionDays)
+		var labels []string
+		for _, c := range q.Choices {
+			if !c.Hidden {
+				labels = append(labels, c.Label)
+			}
+		}
+		t[p+"choices"] = strings.Join(labels, "\n")
+		for _, typ := range q.TicketTypes {
+			t[p+typ.String()] = "yes"
+		}
+		if c := q.Condition; c != nil {
+			t[p+"if."+c.QuestionID.String()] = tickText(len(c.Choices) == 0)
+			for _, id := range c.Choices {
+				t[p+"if."+c.QuestionID.String()+"/"+id.String()] = "yes"
+			}
+		}
+	}
+	return t
+}
+
+func (s *Site) changeQuestions(v *visit) error {
+	e, err := v.eventHere()
+	if err != nil {
+		return err
+	}
+	req := &api.QuestionsOf{EventID: e.ID, IfMatch: `"` + v.form("revision") + `"`, Questions: v.questionsIn(e)}
+	if _, err = ask(v, api.PutQuestions, req); err != nil {
+		return s.questionsAgain(v, err)
+	}
+	v.redirect("/office/events/" + e.ID.String() + "/questions")
+	return nil
+}
+
+// questionsIn reads the rows of questions. One whose label is taken away is taken away.
+func (v *visit) questionsIn(e *api.Event) []api.NewQuestion {
+	type row struct {
+		place int
+		api.NewQuestion
+	}
+	var rows []row
+	for i := range len(e.Questions) + 1 {
+		p := fmt.Sprintf("q.%d.", i)
+		if strings.TrimSpace(v.form(p+"label")) == "" {
+			continue
+		}
+		q := api.NewQuestion{ID: ids.Question(v.form(p + "id")), Label: v.form(p + "label"), Help: v.form(p + "help"),
+			Kind: v.form(p + "kind"), Per: v.form(p + "per"), At: v.form(p + "at"), Purpose: v.form(p + "purpose"),
+			Required: v.form(p+"required") == "yes", Hidden: v.form(p+"hidden") == "yes"}
+		q.RetentionDays, _ = strconv.Atoi(v.form(p + "days"))
+		old := e.Question(q.ID)
+		for line := range strings.Lines(v.form(p + "choices")) {
+			if line = strings.TrimSpace(line); line != "" {
+				q.Choices = append(q.Choices, choiceNamed(old, line))
+			}
+		}
+		for _, t := range e.TicketTypes {
+			if v.form(p+t.ID.String()) == "yes" {
+				q.TicketTypes = append(q.TicketTypes, t.ID)
+			}
+		}
+		for _, c := range conditions(e) {
+			if v.form(p+"if."+c.Value) != "yes" {
+				continue
+			}
+			question, choice, chosen := strings.Cut(c.Value, "/")
+			if q.Condition == nil {
+				q.Condition = &api.NewCondition{Question: question}
+			}
+			if chosen {
+				q.Condition.Choices = append(q.Condition.Choices, choice)
+			}
+		}
+		place, _ := strconv.Atoi(v.form(p + "place"))
+		rows = append(rows, row{place, q})
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return a.place - b.place })
+	all := make([]api.NewQuestion, len(rows))
+	for i, r := range rows {
+		all[i] = r.NewQuestion
+	}
+	return all
+}
+
+// choiceNamed returns the choice that is called so already, or a new one.
+func choiceNamed(q *api.Question, label string) api.NewChoice {
+	if q != nil {
+		for _, c := range q.Choices {
+			if c.Label == label {
+				return api.NewChoice{ID: c.ID, Label: label}
+			}
+		}
+	}
+	return api.NewChoice{Label: label}
+}
