@@ -2,16 +2,22 @@ package system_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/edge"
 )
@@ -104,4 +110,43 @@ func TestBacklogOfAVenue(t *testing.T) {
 	if got := len(h.scans(h.hub, h.owner)); got != int(n) {
 		t.Errorf("the system has %d of %d scans", got, n)
 	}
+}
+
+// A venue has the list of tickets of a large event, which the system reads from its database page after page, and its
+// doors. With STARLIGHT_EDGE there are 200,000 tickets.
+func TestManifestOfAVenue(t *testing.T) {
+	t.Parallel()
+	h, tickets := readyHall(t)
+	n := 5_000
+	if atHallFor(t) > 0 {
+		n = 200_000
+	}
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(h.cfg.Data, "sql"), "ticketing", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, `WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < ?)
+			INSERT INTO tickets (id, order_id, position, event_id, event_name, ticket_type_id, type_name, owner_id, holder_name,
+				holder_email, status, revision, issued_at)
+			SELECT substr(id, 1, 14) || printf('%016d', n), order_id, position + n, event_id, event_name, ticket_type_id,
+				type_name, owner_id, 'Guest with a name ' || n, holder_email, status, revision, issued_at
+			FROM tickets, c WHERE id = ?`, n, tickets[len(tickets)-1].ID)
+		return err
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	call[api.Authority](h.hub, 200, "PUT", h.at("/authority"), h.owner, api.NewAuthority{VenueID: h.venue.ID})
+	h.awaitDoors(t, "venue")
+	took := time.Since(began)
+	got := call[edge.Status](h.edge, 200, "GET", "/v1/status", "", nil)
+	if want := int64(n + len(tickets)); got.Tickets != want {
+		t.Errorf("the venue has %d tickets of %d", got.Tickets, want)
+	}
+	if took > time.Minute { // on a machine that has much else to do
+		t.Errorf("the list took %s", took)
+	}
+	t.Logf("%d tickets, and the doors, were at the venue after %.1f s, in a file of %d MB", got.Tickets, took.Seconds(), got.DiskBytes>>20)
 }

@@ -46,6 +46,14 @@ type hall struct {
 // openHall starts a system and the computer of a venue, and hands the doors of a free event over.
 func openHall(t *testing.T) (*hall, []api.Ticket) {
 	t.Helper()
+	h, tickets := readyHall(t)
+	h.take(t)
+	return h, tickets
+}
+
+// readyHall is openHall before the doors are handed over.
+func readyHall(t *testing.T) (*hall, []api.Ticket) {
+	t.Helper()
 	cfg := config(t.TempDir())
 	cfg.Leaf = "127.0.0.1:0"
 	hub, sys, _ := start(t, cfg)
@@ -60,7 +68,6 @@ func openHall(t *testing.T) (*hall, []api.Ticket) {
 	h.p = spawn(t, "starlight", nil, "edge", "--venue", h.venue.ID.String(), "--hub", "nats-leaf://"+h.line.Addr, "--creds", h.creds,
 		"--data", h.folder, "--http", at)
 	h.edge = &site{t: t, url: "http://" + at}
-	h.take(t)
 	return h, tickets
 }
 
