@@ -289,7 +289,7 @@ func answerLine(e *api.Event, a api.Answer) string {
 	if q == nil {
 		return ""
 	}
-	return q.Label + ": " + questions.Text(q, a)
+	return strings.TrimRight(q.Label, ":") + " – " + questions.Text(q, a)
 }
 
 // doorSheet is what is asked at the door about a ticket, which the form calls the first. What is here is asked: the
@@ -300,6 +300,27 @@ func doorSheet(asked []api.Question, of ids.TicketType) questions.Sheet {
 		all[i].Condition = nil
 	}
 	return questions.Sheet{Questions: all, At: api.AskedAtDoor, Tickets: []questions.Ticket{{Type: of}}}
+}
+
+// orderAnswer is an answer as the office shows it.
+type orderAnswer struct {
+	Position int // of the ticket, counted from 1; 0: the order
+	api.Answer
+}
+
+// answersOf returns what was answered about an order.
+func answersOf(v *visit, e *api.Event, order ids.Order) (all []orderAnswer, err error) {
+	if len(e.Questions) == 0 {
+		return nil, nil
+	}
+	a, err := ask(v, api.GetOrderAnswers, &api.OrderRef{ID: order})
+	if err != nil {
+		return nil, err
+	}
+	for _, given := range a.Answers {
+		all = append(all, orderAnswer{questions.PositionOf(given) + 1, given})
+	}
+	return all, nil
 }
 
 // askedAtDoor lays out what is asked about a ticket that was scanned.

@@ -222,7 +222,12 @@ func (s *Site) officeOrderAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
-	data := map[string]any{"Event": e, "Order": o, "Tickets": tickets.Items, "Refunds": []api.Refund(nil)}
+	answered, err := answersOf(v, e, id)
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Event": e, "Order": o, "Tickets": tickets.Items, "Refunds": []api.Refund(nil),
+		"Answers": answered}
 	if o.PaymentID != "" {
 		refunds, err := ask(v, api.ListRefunds, &api.PaymentRef{ID: o.PaymentID})
 		if err != nil {

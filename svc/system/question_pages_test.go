@@ -64,7 +64,8 @@ func TestQuestionPages(t *testing.T) {
 	form = append(form, "asked", "yes")
 	guest.send("/checkout", form...).must(t, 400, "must be answered for ticket 1")
 	made := guest.send("/checkout", append(form, "a."+fq.ID.String()+".0", fq.Choices[0].ID.String())...).must(t, 200, "answers")
-	b.get("/office/events/"+free.ID.String()+"/attendees").must(t, 200, "Food: All")
+	b.get("/office/events/"+free.ID.String()+"/attendees").must(t, 200, "Food – All")
+	b.get("/office/events/"+free.ID.String()+made.at).must(t, 200, "Ticket 1 · Food – All")
 	b.get("/office/events/"+free.ID.String()+"/questions").must(t, 200, "1 answer", "All")
 
 	// At the door.
