@@ -260,7 +260,9 @@ var (
 	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me",
 		Method: "PATCH", Path: "/v1/me", Access: rpc.User, Sealed: true, Headers: []string{"If-Match"},
 		Summary: "Change the own account",
-		Faults: rpc.Faults{fault.Forbidden: "the password is wrong",
+		Detail: "Another mail address needs the password and takes effect when it is confirmed. Another number in the " +
+			"place of a confirmed one needs a fresh proof.",
+		Faults: rpc.Faults{fault.Forbidden: "the password is wrong, or a fresh proof is needed",
 			fault.Conflict: "the address has an account already"}}}
 	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me",
 		Method: "DELETE", Path: "/v1/me", Access: rpc.User, Sealed: true, Status: 204,

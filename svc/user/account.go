@@ -77,6 +77,11 @@ func (s *Service) updateMe(ctx context.Context, req *api.UpdateProfile) (*api.Us
 	if err != nil {
 		return nil, err
 	}
+	if change.profile != nil && row.PhoneVerified && change.profile.Phone != row.Phone {
+		if err := s.fresh(ctx); err != nil {
+			return nil, err
+		}
+	}
 	take := func(ctx context.Context, tx bun.Tx) (userRow, error) { return s.lock(ctx, tx, row.ID) }
 	var proof *confirmationRow
 	if change.address != nil && change.address.text != row.Email {

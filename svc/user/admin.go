@@ -170,7 +170,9 @@ func (s *Service) setLocked(ctx context.Context, id ids.User, locked bool) (*api
 	return row.user(), nil
 }
 
-func errLocked() error {
+// locked refuses an attempt that was right, of a person whose account is locked.
+func (s *Service) locked(ctx context.Context, id ids.User) error {
+	s.attempted(ctx, "", id, "locked")
 	return fault.New(fault.Forbidden, "this account is locked; ask those who run the system")
 }
 

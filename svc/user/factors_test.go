@@ -2,6 +2,7 @@ package user_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -494,4 +495,65 @@ func (m *harness) twin() {
 		rpc.ServerConfig{Service: "user", Log: log, Registry: registry, Answers: idempotency.In(m.db)})
 	m.newService(registry, log).Register(srv)
 	testkit.Serve(m.t, srv)
+}
+
+// Every attempt to prove who one is has a line in the log: what was shown, whose it is if that is known, from where, and
+// what came of it; and so has every session that begins. What was shown does not stand there.
+func TestAttemptsAreLogged(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		c := newCorp(m)
+		admin, _ := m.admin()
+		p := c.known(admin, nil)
+		c.hire("one", "one@corp.example", true)
+		u := m.register(ada, password)
+		attempts := func(of string) (lines []string) {
+			for text := range strings.Lines(m.log.String()) {
+				var line struct {
+					Msg, At, By, User, Outcome, Address, Session string
+				}
+				if json.Unmarshal([]byte(text), &line) != nil || line.User != of {
+					continue
+				}
+				if line.Msg == "an attempt to prove who one is" {
+					lines = append(lines, strings.Join([]string{line.At, line.By, line.Outcome, line.Address}, " "))
+				} else if line.Msg == "a session has begun" && line.Session != "" {
+					lines = append(lines, "begun "+line.Address)
+				}
+			}
+			return lines
+		}
+		_, err := m.tryLogin("192.0.2.7", ada, "a wrong one")
+		wantCode(t, err, fault.Unauthenticated)
+		_, err = m.tryLogin("192.0.2.7", "nobody@example.org", "a wrong one")
+		wantCode(t, err, fault.Unauthenticated)
+		tokens := m.login(ada, password)
+		a := m.enrol(tokens)
+		challenge := m.asked("").Challenge
+		_, err = m.second("192.0.2.1", api.SecondStep{Challenge: challenge, FactorProof: proofOf("000000")})
+		wantCode(t, err, fault.Unauthenticated)
+		must(m.second("192.0.2.1", api.SecondStep{Challenge: challenge, FactorProof: proofOf(a.code(0))}))(t)
+		_, err = rpc.Call(m.anonymous("192.0.2.8"), m.gateway, api.CreateSessionWithPasskey, &api.PasskeyLogin{Credential: []byte(`{}`)})
+		wantCode(t, err, fault.Unauthenticated)
+		must(rpc.Call(m.as(admin), m.gateway, api.LockUser, &api.UserRef{ID: u.ID}))(t)
+		_, err = m.tryLogin("192.0.2.7", ada, password)
+		wantCode(t, err, fault.Forbidden)
+		const login, step = "user.login ", "user.login_factor "
+		want := []string{login + "password wrong 192.0.2.7", login + "password right 192.0.2.1", "begun 192.0.2.1",
+			login + "password right 192.0.2.1", step + "code wrong 192.0.2.1", step + "code right 192.0.2.1", "begun 192.0.2.1",
+			login + "password right 192.0.2.7", login + " locked 192.0.2.7"}
+		if got := attempts(u.ID.String()); !slices.Equal(got, want) {
+			t.Errorf("the log has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		want = []string{login + "password wrong 192.0.2.7", "user.login_passkey passkey wrong 192.0.2.8"}
+		if got := attempts(""); !slices.Equal(got, want) {
+			t.Errorf("of nobody the log has %q", got)
+		}
+		in := must(rpc.Call(m.as(c.mustSignIn(t, p, "one")), m.gateway, api.GetMe, &rpc.None{}))(t)
+		if got := attempts(in.ID.String()); len(got) != 2 || !strings.HasPrefix(got[0], "user.finish_sign_in provider "+p.ID.String()+" right") {
+			t.Errorf("through a provider: %q", got)
+		}
+		if text := m.log.String(); strings.Contains(text, password) || strings.Contains(text, "a wrong one") || strings.Contains(text, a.code(0)) {
+			t.Error("the log has what was shown")
+		}
+	})
 }

@@ -64,6 +64,7 @@ func (s *Service) passkeyLogin(ctx context.Context, req *api.PasskeyLogin) (*api
 	wrong := fault.New(fault.Unauthenticated, "the passkey is not known here, or its answer is not valid")
 	id, err := s.passkeys.OwnerOf(ctx, req.Credential)
 	if fault.Is(err, fault.NotFound) {
+		s.attempted(ctx, "passkey", "", "wrong")
 		return nil, wrong
 	}
 	if err != nil {
@@ -81,7 +82,7 @@ func (s *Service) passkeyLogin(ctx context.Context, req *api.PasskeyLogin) (*api
 	var row userRow
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if row, err = s.lock(ctx, tx, id); err == nil && row.Locked {
-			err = errLocked()
+			err = s.locked(ctx, id)
 		}
 		if err != nil {
 			return err
@@ -96,13 +97,15 @@ func (s *Service) passkeyLogin(ctx context.Context, req *api.PasskeyLogin) (*api
 	})
 	if errors.Is(err, errWrong) {
 		s.factorGuesses("wrong").Inc()
+		s.attempted(ctx, "passkey", id, "wrong")
 		return nil, wrong
 	}
 	if err != nil {
 		return nil, err
 	}
 	s.factorGuesses("right").Inc()
-	return s.admitted(&row, a)
+	s.attempted(ctx, "passkey", id, "right")
+	return s.admitted(ctx, &row, a)
 }
 
 func (s *Service) listPasskeys(ctx context.Context, _ *rpc.None) (*api.List[api.Passkey], error) {

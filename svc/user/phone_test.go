@@ -135,6 +135,16 @@ func TestProofOfPhone(t *testing.T) {
 			t.Errorf("not verified: %+v", u)
 		}
 		wantCode(t, m.askPhone(tokens), fault.Conflict)
+		old := m.login("ada@example.org", password) // a session that was left open, or stolen
+		m.clock.Advance(api.StepUpTTL.Default() + time.Second)
+		for _, number := range []string{"+4915112345670", ""} {
+			_, err := rpc.Call(m.as(old), m.gateway, api.UpdateMe, &api.UpdateProfile{Profile: codec.To(api.Profile{Phone: number})})
+			if wantCode(t, err, fault.Forbidden); !strings.Contains(fmt.Sprint(fault.From(err).Fields), "step_up") {
+				t.Errorf("the number is to be %q: %v", number, err)
+			}
+		}
+		m.setPhone(old, mobile) // the same
+		tokens = m.login("ada@example.org", password)
 		if all := m.dump(); strings.Contains(all, code) && !strings.Contains(mobile, code) {
 			t.Error("a code is stored")
 		}

@@ -124,7 +124,7 @@ func (s *Service) secondStep(ctx context.Context, req *api.SecondStep) (*api.Tok
 	if err != nil {
 		return nil, err
 	}
-	return s.admitted(&row, a)
+	return s.admitted(ctx, &row, a)
 }
 
 func sessionExists(ctx context.Context, tx bun.Tx, id ids.Session) (exists bool, err error) {
@@ -159,18 +159,26 @@ func (e *evidence) check(check *fault.Check) (given int) {
 
 // useProof uses a second factor of a locked person up, and reports whether it was right.
 func (s *Service) useProof(ctx context.Context, tx bun.Tx, id ids.User, e *evidence) (ok bool, err error) {
+	by := "passkey"
 	switch {
 	case e.Code != "":
+		by = "code"
 		ok, err = s.factors.UseCode(ctx, tx, id, e.Code, s.now())
 	case e.RecoveryCode != "":
+		by = "recovery code"
 		if ok, err = s.factors.UseRecoveryCode(ctx, tx, id, e.RecoveryCode); ok && err == nil {
 			err = s.tellRecovery(ctx, tx, id)
 		}
 	default:
 		ok, err = s.usePasskey(ctx, tx, id, e.purpose, e.passkey)
 	}
-	if ok && err == nil {
+	switch {
+	case err != nil:
+	case ok:
 		s.factorGuesses("right").Inc()
+		s.attempted(ctx, by, id, "right")
+	default:
+		s.attempted(ctx, by, id, "wrong")
 	}
 	return ok, err
 }
@@ -206,7 +214,7 @@ func (s *Service) guess(
 		wrong = false
 		row, err := s.lock(ctx, tx, id)
 		if err == nil && row.Locked {
-			err = errLocked()
+			err = s.locked(ctx, id)
 		}
 		if err != nil {
 			return err

@@ -69,6 +69,7 @@ func (s *Service) prove(
 	}
 	if !ok || !known {
 		s.logins("wrong").Inc()
+		s.attempted(ctx, "password", row.ID, "wrong")
 		counting := context.WithoutCancel(ctx) // even if the caller has gone
 		if err := s.fail(counting, a, claimed, past, row.ID); err != nil {
 			return proof{}, err
@@ -76,6 +77,7 @@ func (s *Service) prove(
 		return proof{}, errWrong
 	}
 	s.logins("right").Inc()
+	s.attempted(ctx, "password", row.ID, "right")
 	right := proof{row: row, failed: past.Failures > 0, attempt: a}
 	if outdated {
 		right.rehash = s.hasher.Hash(password)
@@ -105,7 +107,7 @@ func (s *Service) lockProven(ctx context.Context, tx bun.Tx, p proof) (userRow, 
 		return row, err
 	}
 	if row.Locked { // which only the owner of the password learns
-		return row, errLocked()
+		return row, s.locked(ctx, row.ID)
 	}
 	if p.failed {
 		if err := clearFailures(ctx, tx, p.attempt.account); err != nil {
@@ -180,7 +182,7 @@ func (s *Service) startSession(ctx context.Context, p proof, device string, req 
 	if has.Any() {
 		return &api.SignIn{SecondFactorChallenge: challengeOf(challenge, has)}, nil
 	}
-	tokens, err := s.admitted(&row, a)
+	tokens, err := s.admitted(ctx, &row, a)
 	return &api.SignIn{Tokens: tokens}, err
 }
 
@@ -220,10 +222,12 @@ func (s *Service) endOf(began, used time.Time) time.Time {
 }
 
 // admitted returns what the client of a session that has begun is given.
-func (s *Service) admitted(row *userRow, a arrival) (*api.Tokens, error) {
+func (s *Service) admitted(ctx context.Context, row *userRow, a arrival) (*api.Tokens, error) {
 	tokens, err := s.tokens(row, a.session.ID, a.refresh, a.session.CreatedAt)
 	if err == nil {
 		tokens.DeviceToken = a.deviceToken
+		s.log.InfoContext(ctx, "a session has begun", "user", row.ID, "session", a.session.ID, "address",
+			a.session.Address, "known_device", a.deviceToken == "", "provider_factor", a.session.ProviderFactor)
 	}
 	return tokens, err
 }

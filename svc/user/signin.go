@@ -114,6 +114,7 @@ func (s *Service) confirmed(
 func (s *Service) notConfirmed(ctx context.Context, p *federation.Provider, cause error) error {
 	s.signIns("refused").Inc()
 	s.log.InfoContext(ctx, "a sign-in through an identity provider was refused", "provider", p.ID, "error", cause)
+	s.attempted(ctx, "provider "+p.ID.String(), "", "wrong")
 	err := s.fail(context.WithoutCancel(ctx), networkAttempt(ctx), false, failureRow{}, "")
 	return errors.Join(err, errNotConfirmed)
 }
@@ -187,14 +188,14 @@ func (s *Service) introduce(ctx context.Context, g *guest) error {
 	}
 	account, err := parseAddress(c.Email)
 	if err != nil || !c.EmailVerified || !p.Vouches(account.key[strings.LastIndexByte(account.key, '@')+1:]) {
-		return s.noAccount()
+		return s.noAccount(ctx, p)
 	}
 	g.row, err = s.byAddress(ctx, account)
 	g.link = true
 	switch {
 	case fault.Is(err, fault.NotFound):
 		if !p.CreatesAccounts {
-			return s.noAccount()
+			return s.noAccount(ctx, p)
 		}
 		var check fault.Check
 		name := checkName(&check, text.Shorten(text.OneLine(c.Name), longestName))
@@ -207,7 +208,7 @@ func (s *Service) introduce(ctx context.Context, g *guest) error {
 	case err != nil:
 		return err
 	}
-	return s.mayLink(ctx, s.db.Read(), &g.row)
+	return s.mayLink(ctx, s.db.Read(), p, &g.row)
 }
 
 // complete has a provider say what it has not said yet of a person.
@@ -222,18 +223,19 @@ func (s *Service) complete(ctx context.Context, p *federation.Provider, c *feder
 	return nil
 }
 
-func (s *Service) noAccount() error {
+func (s *Service) noAccount(ctx context.Context, p *federation.Provider) error {
 	s.signIns("unknown").Inc()
+	s.attempted(ctx, "provider "+p.ID.String(), "", "unknown")
 	return fault.New(fault.Forbidden, "no account is linked with this identity: sign in to yours in another way, and "+
 		"link it there")
 }
 
 // mayLink refuses to link an account by its address that is more than its address: one that has rights or a second
 // factor, or whose address is not confirmed here. Its owner links it, signed in.
-func (s *Service) mayLink(ctx context.Context, q bun.IDB, row *userRow) error {
+func (s *Service) mayLink(ctx context.Context, q bun.IDB, p *federation.Provider, row *userRow) error {
 	has, err := s.factors.Count(ctx, q, row.ID)
 	if err == nil && (!row.EmailVerified || row.Admin || row.Locked || has.Any()) {
-		err = s.noAccount()
+		err = s.noAccount(ctx, p)
 	}
 	return err
 }
@@ -279,11 +281,12 @@ func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.attempted(ctx, "provider "+g.provider.ID.String(), row.ID, "right")
 	if has.Any() && !a.session.ProviderFactor {
 		return &api.SignIn{SecondFactorChallenge: challengeOf(challenge, has),
 			ProviderLogoutURL: g.claims.LogoutURL}, nil
 	}
-	tokens, err := s.admitted(&row, a)
+	tokens, err := s.admitted(ctx, &row, a)
 	return &api.SignIn{Tokens: tokens, ProviderLogoutURL: g.claims.LogoutURL}, err
 }
 
@@ -300,7 +303,7 @@ func (s *Service) welcome(ctx context.Context, tx bun.Tx, g *guest) (userRow, er
 		return row, err
 	}
 	if row.Locked {
-		return row, errLocked()
+		return row, s.locked(ctx, row.ID)
 	}
 	if !g.made && !g.link {
 		owner, err := s.federation.Owner(ctx, tx, g.provider, g.claims)
@@ -313,7 +316,7 @@ func (s *Service) welcome(ctx context.Context, tx bun.Tx, g *guest) (userRow, er
 		if row.EmailKey != g.row.EmailKey {
 			return row, errNotConfirmed
 		}
-		if err := s.mayLink(ctx, tx, &row); err != nil {
+		if err := s.mayLink(ctx, tx, g.provider, &row); err != nil {
 			return row, err
 		}
 	}

@@ -136,6 +136,14 @@ func (s *Service) claim(ctx context.Context, past failureRow) (bool, error) {
 	return err == nil, err
 }
 
+// attempted writes to the log that somebody has tried to prove who they are: by what, at which account if there is one,
+// from where, and what came of it. Attempts that come too early are looked at by nobody, and are counted.
+func (s *Service) attempted(ctx context.Context, by string, id ids.User, outcome string) {
+	m := rpc.From(ctx)
+	s.log.InfoContext(ctx, "an attempt to prove who one is", "at", m.Endpoint, "by", by, "user", id, "outcome", outcome,
+		"address", m.Address)
+}
+
 // toldAfter is the failure of which the owner of an account is told.
 const toldAfter = 10
 
