@@ -72,7 +72,12 @@ func (s *Site) profileAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
-	data := map[string]any{"Me": me, "Passkeys": passkeys.Items, "Sessions": sessions.Items,
+	identities, err := ask(v, api.ListIdentities, &rpc.None{})
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Me": me, "Passkeys": passkeys.Items, "Identities": identities.Items,
+		"Providers": v.providers(), "Sessions": sessions.Items,
 		"Factors": factors, "Kinds": preferences.Kinds,
 		"Done": v.query("done")}
 	if failed != nil {

@@ -82,6 +82,12 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 			}
 			return name
 		},
+		"role": func(name string) string { // one of the organizer's own is called as it calls it
+			if slices.Contains(api.Roles(), name) {
+				return words.words["role."+name]
+			}
+			return name
+		},
 		"asset": s.assets.address,
 		"money": func(m api.Money) string { return m.In(lang) },
 		"times": func(m api.Money, n int) api.Money {

@@ -4,6 +4,7 @@
 package pages
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -86,7 +87,8 @@ func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
 	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(),
-		s.promotionRoutes(), s.sellingRoutes(), s.questionRoutes(), s.passkeyRoutes(), s.doorRoutes(), s.adminRoutes())
+		s.promotionRoutes(), s.sellingRoutes(), s.questionRoutes(), s.passkeyRoutes(), s.identityRoutes(),
+		s.doorRoutes(), s.adminRoutes())
 }
 
 func (s *Site) shopRoutes() []Route {
@@ -124,6 +126,7 @@ type visit struct {
 	guest   string // the token of the order that the page is about
 	name    string // of the person, for the head of the page
 	renewed bool   // the session was renewed for this request
+	goal    string // where the person wanted to go, if the request does not say it
 }
 
 // Serve answers a request. A failure is shown as a page, and returned to be logged.
@@ -228,10 +231,7 @@ func (v *visit) query(name string) string { return string(v.RC.QueryArgs().Peek(
 
 // next returns where a person wanted to go: a page of this site, or the front page.
 func (v *visit) next() string {
-	to := v.query("next")
-	if to == "" {
-		to = v.form("next")
-	}
+	to := cmp.Or(v.goal, v.query("next"), v.form("next"))
 	if u, err := url.Parse(to); err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(to, "/") ||
 		strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n") {
 		return "/"

@@ -111,6 +111,9 @@ func usedTexts(t *testing.T) (keys []string) {
 	for _, name := range categories() {
 		keys = append(keys, "category."+name)
 	}
+	for _, role := range api.Roles() {
+		keys = append(keys, "role."+role)
+	}
 	for _, kind := range []string{api.AboutOrders, api.AboutChanges, api.AboutReminders, api.AboutAnnouncements} {
 		keys = append(keys, "kind."+kind)
 	}

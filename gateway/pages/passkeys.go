@@ -63,7 +63,7 @@ func (v *visit) credential() (json.RawMessage, error) {
 
 // signInPasskey signs in without a password, or goes the second step of a login.
 func (s *Site) signInPasskey(v *visit) error {
-	page, data := "signin", map[string]any{"Next": v.next(), "Email": ""}
+	page, data := "signin", v.signInData("")
 	if v.form("for") == "step" {
 		page, data = "code", map[string]any{"Next": v.next()}
 	}

@@ -23,6 +23,7 @@ const (
 	deviceCookie   = "device"   // names the browser in later logins
 	nameCookie     = "person"   // how the person is greeted; no page rests on it
 	stepCookie     = "step"     // a login that waits for its second factor
+	awayCookie     = "away"     // a sign-in that goes on at an identity provider
 	languageCookie = "language" // that was chosen
 )
 
@@ -186,7 +187,11 @@ func (r *renewals) sweep() {
 }
 
 func (s *Site) signInPage(v *visit) error {
-	return v.show("signin", map[string]any{"Next": v.next(), "Email": ""})
+	return v.show("signin", v.signInData(""))
+}
+
+func (v *visit) signInData(email string) map[string]any {
+	return map[string]any{"Next": v.next(), "Email": email, "Providers": v.providers()}
 }
 
 func (s *Site) signIn(v *visit) error {
@@ -194,8 +199,13 @@ func (s *Site) signIn(v *visit) error {
 	done, err := ask(v, api.CreateSession, &api.Login{Email: email, Password: v.form("password"),
 		DeviceToken: v.cookie(deviceCookie), Client: v.browser()})
 	if err != nil {
-		return v.again("signin", err, map[string]any{"Next": v.next(), "Email": email})
+		return v.again("signin", err, v.signInData(email))
 	}
+	return v.signedIn(done)
+}
+
+// signedIn goes on after a first proof: with the second factor, or where the person wanted to go.
+func (v *visit) signedIn(done *api.SignIn) error {
 	if c := done.SecondFactorChallenge; c != nil {
 		v.setCookie(stepCookie, c.Challenge, stepAge)
 		return v.show("code", map[string]any{"Next": v.next()})
@@ -269,10 +279,14 @@ func (s *Site) provePage(v *visit, err error) error {
 		from = u.RequestURI()
 	}
 	v.RC.Response.SetStatusCode(fasthttp.StatusForbidden)
-	if shown := v.show("proof", map[string]any{"Next": from}); shown != nil {
+	if shown := v.show("proof", v.proofData(from)); shown != nil {
 		return shown
 	}
 	return err
+}
+
+func (v *visit) proofData(next string) map[string]any {
+	return map[string]any{"Next": next, "Providers": v.linkedProviders()}
 }
 
 func (s *Site) prove(v *visit) error {
@@ -281,7 +295,7 @@ func (s *Site) prove(v *visit) error {
 	case v.form("for") == "proof":
 		credential, err := v.credential()
 		if err != nil {
-			return v.again("proof", err, map[string]any{"Next": v.next()})
+			return v.again("proof", err, v.proofData(v.next()))
 		}
 		proof.Passkey = credential
 	case len(code) == 6:
@@ -290,7 +304,7 @@ func (s *Site) prove(v *visit) error {
 		proof.RecoveryCode = code
 	}
 	if _, err := ask(v, api.ProveIdentity, proof); err != nil {
-		return v.again("proof", err, map[string]any{"Next": v.next()})
+		return v.again("proof", err, v.proofData(v.next()))
 	}
 	v.redirect(v.next())
 	return nil

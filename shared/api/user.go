@@ -257,13 +257,11 @@ var (
 		Path: "/v1/sessions/current", Access: rpc.User, Enrols: true, Status: 204, Summary: "Log out"}}
 	GetMe = rpc.Endpoint[rpc.None, User]{Spec: rpc.Spec{Service: "user", Name: "get_me", Method: "GET", Path: "/v1/me",
 		Access: rpc.User, Enrols: true, Summary: "Read the own account"}}
-	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me",
-		Method: "PATCH", Path: "/v1/me", Access: rpc.User, Sealed: true, Headers: []string{"If-Match"},
+	UpdateMe = rpc.Endpoint[UpdateProfile, User]{Spec: rpc.Spec{Service: "user", Name: "update_me", Method: "PATCH",
+		Path: "/v1/me", Access: rpc.User, Sealed: true, Headers: []string{"If-Match"},
 		Summary: "Change the own account",
-		Detail: "Another mail address needs the password and takes effect when it is confirmed. Another number in the " +
-			"place of a confirmed one needs a fresh proof.",
-		Faults: rpc.Faults{fault.Forbidden: "the password is wrong, or a fresh proof is needed",
-			fault.Conflict: "the address has an account already"}}}
+		Detail:  "Another mail address needs the password, and another number than a confirmed one a fresh proof.",
+		Faults:  rpc.Faults{fault.Forbidden: "the password is wrong", fault.Conflict: "the address has an account"}}}
 	DeleteMe = rpc.Endpoint[DeleteAccount, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "delete_me",
 		Method: "DELETE", Path: "/v1/me", Access: rpc.User, Sealed: true, Status: 204,
 		Summary: "Delete the own account",

@@ -86,6 +86,7 @@ func TestOfficeOfAnOrganizer(t *testing.T) {
 	b.send(org, "name", "Lamp House", "slug", settings.field(t, "slug"), "currency", "EUR", "website", "no address").must(t, 400, "website")
 	b.send(org, "name", "Lamp House", "slug", settings.field(t, "slug"), "currency", "EUR", "website", "https://lamps.example").must(t, 200, "Saved.", "https://lamps.example", "Lamp House")
 	b.get(org+"/team").must(t, 200, "Mina", "mina@example.org", "scan at the door")
+	b.get(org+"/team", "Accept-Language", "de").must(t, 200, `<option value="door">Einlass</option>`, "<summary>Leitung")
 	b.send(org+"/team", "email", "new@example.org", "role", "nonsense").must(t, 400, "role")
 	b.send(org+"/team", "email", "new@example.org", "role", "door").must(t, 200, "new@example.org", "Invited")
 	if p := b.send(org+"/team", "email", "new@example.org", "do", "withdraw").must(t, 200); strings.Contains(p.text, "new@example.org") {
