@@ -28,6 +28,9 @@ type SettingRef struct {
 type SetSetting struct {
 	Key   string `json:"-"     path:"key"` // what the setting is called, such as ticketing.hold_ttl
 	Value string `json:"value"`            // the text that `nats kv put config KEY VALUE` stores, such as 5m
+
+	// Only look whether the value would be taken: the answer is what the setting would be, and nothing changes.
+	DryRun bool `json:"-" query:"dry_run" default:"false"`
 }
 
 // SettingChange is one entry of a setting's history.

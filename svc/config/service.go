@@ -83,6 +83,10 @@ func (s *Service) get(ctx context.Context, req *api.SettingRef) (*api.Setting, e
 }
 
 func (s *Service) put(ctx context.Context, req *api.SetSetting) (*api.Setting, error) {
+	if req.DryRun {
+		one, err := s.values.Check(ctx, req.Key, req.Value)
+		return &one, err
+	}
 	one, err := s.values.Put(ctx, req.Key, req.Value)
 	return s.changed(ctx, one, err)
 }

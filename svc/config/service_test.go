@@ -122,6 +122,16 @@ func TestReadAndChange(t *testing.T) {
 	}
 	h.holds("10m", false)
 
+	if dry := ask(h, api.PutSetting, &api.SetSetting{Key: key, Value: " 5m ", DryRun: true}); dry.Value != "5m" ||
+		!dry.IsSet || dry.Revision != 0 {
+		t.Errorf("a dry run answers %+v", dry)
+	}
+	refused(h, fault.Invalid, api.PutSetting, &api.SetSetting{Key: key, Value: "soon", DryRun: true})
+	refused(h, fault.NotFound, api.PutSetting, &api.SetSetting{Key: "no.such", Value: "5m", DryRun: true})
+	h.holds("10m", false)
+	if history := ask(h, api.GetSettingHistory, &api.SettingRef{Key: key}).Items; len(history) != 0 {
+		t.Errorf("a dry run is in the history: %+v", history)
+	}
 	before := time.Now().Add(-time.Second)
 	put := ask(h, api.PutSetting, &api.SetSetting{Key: key, Value: " 5m "})
 	if put.Value != "5m" || !put.IsSet || put.Revision == 0 || put.UpdatedAt == nil || put.UpdatedAt.Before(before) {

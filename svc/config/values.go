@@ -134,16 +134,37 @@ func (v *Values) Get(ctx context.Context, key string) (api.Setting, error) {
 	return describe(def, entries[key]), err
 }
 
+// refuse returns the fault of a value that a setting does not take.
+func refuse(def settings.Definition, value string) error {
+	var check fault.Check
+	if err := def.Check(value); err != nil {
+		check.Field(false, "value", "%v", err)
+	}
+	return check.Err()
+}
+
+// Check returns what a setting would be with a value, and changes nothing.
+func (v *Values) Check(ctx context.Context, key, value string) (api.Setting, error) {
+	def, err := v.definition(key)
+	if err != nil {
+		return api.Setting{}, err
+	}
+	if err := refuse(def, value); err != nil {
+		return api.Setting{}, err
+	}
+	one, err := v.Get(ctx, key)
+	one.Value, one.IsSet = strings.TrimSpace(value), true
+	return one, err
+}
+
 // Put changes a setting.
 func (v *Values) Put(ctx context.Context, key, value string) (api.Setting, error) {
 	def, err := v.definition(key)
 	if err != nil {
 		return api.Setting{}, err
 	}
-	if err := def.Check(value); err != nil {
-		var check fault.Check
-		check.Field(false, "value", "%v", err)
-		return api.Setting{}, check.Err()
+	if err := refuse(def, value); err != nil {
+		return api.Setting{}, err
 	}
 	revision, err := v.write(ctx, key, &value)
 	if err != nil {

@@ -140,11 +140,25 @@ type configSet struct {
 	target
 	Key   string `arg:"" help:"The setting."`
 	Value string `arg:"" help:"The new value."`
+
+	DryRun bool `help:"Only look whether the value would be taken, and print the one before and it."`
 }
 
 // Run changes a setting.
 func (c configSet) Run(s *streams) error {
 	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+		if c.DryRun {
+			before, err := v.Get(s.ctx, c.Key)
+			if err != nil {
+				return err
+			}
+			then, err := v.Check(s.ctx, c.Key, c.Value)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(s.out, "%s -> %s\n", before.Value, then.Value)
+			return err
+		}
 		_, err := v.Put(s.ctx, c.Key, c.Value)
 		return err
 	})

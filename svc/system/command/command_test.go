@@ -52,6 +52,9 @@ func TestAgainstARunningSystem(t *testing.T) {
 	}
 	ok("How long an unpaid order keeps its seats.", "config", "list")
 	ok("10m", "config", "get", "ticketing.hold_ttl")
+	ok("10m -> 6m", "config", "set", "--dry-run", "ticketing.hold_ttl", "6m")
+	refused("not a duration", "config", "set", "--dry-run", "ticketing.hold_ttl", "soon")
+	ok("10m", "config", "get", "ticketing.hold_ttl")
 	ok("", "config", "set", "ticketing.hold_ttl", "5m")
 	ok("5m", "config", "get", "ticketing.hold_ttl")
 	refused("not a duration", "config", "set", "ticketing.hold_ttl", "soon")
