@@ -15,7 +15,7 @@ func All() []rpc.Descriptor {
 		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(),
 		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), questionEndpoints(),
-		authorityEndpoints(),
+		authorityEndpoints(), invoiceEndpoints(),
 		closureEndpoints(), auditEndpoints())
 }
 

@@ -65,6 +65,18 @@ type NewOrganizer struct {
 type SalesTerms struct {
 	// whether tax is rounded for each line, or for the sum of a rate; absent: line
 	TaxRounding string `json:"tax_rounding,omitempty" enum:"line,document"`
+	// whether each paid order has an invoice, and each refund a credit note; needs legal_name, address and country
+	Invoices bool `json:"invoices,omitempty"`
+	// what the numbers of invoices begin with: up to 20 of A-Z, 0-9 and -
+	InvoicePrefix string `json:"invoice_prefix,omitempty" pattern:"^[A-Z0-9-]{0,20}$"`
+	// what stands at the end of each invoice, such as why it has no tax; several lines
+	InvoiceNote string `json:"invoice_note,omitempty" maxLength:"500"`
+}
+
+// Selling is how an organizer sells: its terms, and who it is on invoices if it makes some.
+type Selling struct {
+	SalesTerms
+	Seller Seller `json:"seller,omitzero"`
 }
 
 // OrganizerRef names an organizer in a path.
@@ -99,6 +111,12 @@ type PatchOrganizer struct {
 	Timezone codec.Patch[string] `json:"timezone,omitzero"`
 	// whether tax is rounded for each line, or for the sum of a rate
 	TaxRounding *string `json:"tax_rounding,omitempty" enum:"line,document"`
+	// whether each paid order has an invoice, and each refund a credit note; needs legal_name, address and country
+	Invoices *bool `json:"invoices,omitempty"`
+	// what the numbers of invoices begin with: up to 20 of A-Z, 0-9 and -
+	InvoicePrefix codec.Patch[string] `json:"invoice_prefix,omitzero" pattern:"^[A-Z0-9-]{0,20}$"`
+	// what stands at the end of each invoice, such as why it has no tax; several lines
+	InvoiceNote codec.Patch[string] `json:"invoice_note,omitzero" maxLength:"500"`
 }
 
 // Membership is an organizer with what the caller is there.

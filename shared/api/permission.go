@@ -84,7 +84,7 @@ type OrganizerTeam struct {
 	Revision int64         `json:"revision"` // grows with each change of the members, roles and terms
 	Members  []TeamMember  `json:"members"`
 	Roles    []Role        `json:"roles,omitempty"` // beside those that every organizer has
-	Selling  SalesTerms    `json:"selling,omitzero"`
+	Selling  Selling       `json:"selling,omitzero"`
 }
 
 // OwnTeam returns the team of a person's own organizer as it is at first.

@@ -57,6 +57,7 @@ type NewOrder struct {
 	Attendees []Attendee `json:"attendees,omitempty"`
 	// to what the event asks at checkout; of an order that costs something they can be given later
 	Answers  []Answer `json:"answers,omitempty" maxItems:"2000"`
+	Billing  *Billing `json:"billing,omitempty"`              // who stands on the invoice as the buyer
 	Email    string   `json:"email,omitempty" format:"email"` // without an account: where tickets and link are mailed
 	Name     string   `json:"name,omitempty"`                 // without an account: of the buyer, on one line
 	Language string   `json:"language,omitempty"`             // without an account: of the mails, as in Accept-Language
@@ -83,8 +84,9 @@ type Order struct {
 	Number  string    `json:"number,omitempty"`
 	EventID ids.Event `json:"event_id"`
 	UserID  ids.User  `json:"user_id"`
-	Buyer   *Attendee `json:"buyer,omitempty"` // for the organizer, and for one without an account
-	Note    string    `json:"note,omitempty"`  // for the organizer: what its people say of the order
+	Buyer   *Attendee `json:"buyer,omitempty"`   // for the organizer, and for one without an account
+	Billing *Billing  `json:"billing,omitempty"` // where one order is answered: who stands on the invoice as the buyer
+	Note    string    `json:"note,omitempty"`    // for the organizer: what its people say of the order
 	// pending holds its seats until expires_at; refunding and refunded are about all of its money
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`
 	Items     []OrderItem `json:"items"`

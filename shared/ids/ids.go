@@ -48,6 +48,7 @@ type (
 	ClosureKind      struct{}
 	CancellationKind struct{}
 	SeriesKind       struct{}
+	InvoiceKind      struct{}
 
 	IdentityProviderKind struct{}
 	IdentityKind         struct{}
@@ -85,6 +86,7 @@ type (
 	Closure      = ID[ClosureKind]
 	Cancellation = ID[CancellationKind]
 	Series       = ID[SeriesKind]
+	Invoice      = ID[InvoiceKind]
 
 	IdentityProvider = ID[IdentityProviderKind]
 	Identity         = ID[IdentityKind]
@@ -121,6 +123,7 @@ func (PromoCodeKind) Prefix() string    { return "pcd" }
 func (ClosureKind) Prefix() string      { return "clo" }
 func (CancellationKind) Prefix() string { return "cxl" }
 func (SeriesKind) Prefix() string       { return "ser" }
+func (InvoiceKind) Prefix() string      { return "inv" }
 
 // Prefix implements Kind.
 func (IdentityProviderKind) Prefix() string { return "idp" }

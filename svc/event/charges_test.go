@@ -67,8 +67,16 @@ func TestSellingTermsReachTheOffer(t *testing.T) {
 	e := w.published("On terms")
 	o := must(w, anna, api.GetOrganizer, api.OrganizerRef{ID: e.OrganizerID})
 	name, rounding := "Anna", api.RoundPerDocument
-	must(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, Name: &name, TaxRounding: &rounding})
-	want := api.SalesTerms{TaxRounding: rounding}
+	on := true
+	if _, err := call(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, Name: &name, Invoices: &on}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("invoices of nobody: %v", err)
+	}
+	must(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, Name: &name, TaxRounding: &rounding,
+		Invoices: &on, InvoicePrefix: codec.To("RE"), LegalName: codec.To("Anna"), Address: codec.To("Road 1"),
+		Country: codec.To("DE"), TaxID: codec.To("DE123456788")})
+	must(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: o.ID, LegalName: codec.To("Anna GmbH")})
+	want := api.Selling{SalesTerms: api.SalesTerms{TaxRounding: rounding, Invoices: true, InvoicePrefix: "RE"},
+		Seller: api.Seller{LegalName: "Anna GmbH", Address: "Road 1", Country: "DE", TaxID: "DE123456788"}}
 	must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Description: codec.To("again")})
 	seller := rpc.NewClient(w.nats.Connect(), rpc.ClientConfig{Name: "ticketing"})
 	offer, err := rpc.Call(t.Context(), seller, api.GetOffer, &api.OfferRequest{EventID: e.ID})

@@ -48,6 +48,7 @@ func unaudited() map[string]string {
 		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.create_cancellation": buyer,
 		"ticketing.mail_order_tickets": "it changes nothing: a mail comes once more", "ticketing.transfer_ticket": buyer,
 		"ticketing.update_ticket": buyer, "payment.create": buyer,
+		"ticketing.set_billing": buyer, "ticketing.create_invoice": "invoices and credit notes are kept as they are for ever",
 		"ticketing.renew_order_access": buyer, "ticketing.end_order_access": buyer, "ticketing.update_order": buyer,
 		"ticketing.forget_order": buyer, "ticketing.request_order_links": buyer, "ticketing.claim_orders": buyer,
 		"ticketing.withdraw_transfer": buyer, "ticketing.accept_ticket_offer": buyer, "ticketing.refuse_ticket_offer": buyer,

@@ -39,6 +39,8 @@ func mayCall() map[string]string {
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": owners, "event.invite": managers, "event.uninvite": managers,
 		"ticketing.renew_order_access": "", "ticketing.end_order_access": "", "ticketing.update_order": "", "ticketing.export_order": "", "ticketing.forget_order": "", // of guests
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
+		"ticketing.set_billing": holders, "ticketing.create_invoice": holders, "ticketing.order_invoices": holders, "ticketing.order_invoice_pdf": holders,
+		"ticketing.get_invoice": holders, "ticketing.invoice_pdf": holders, "ticketing.invoice_xml": holders, "ticketing.invoices": members, "ticketing.invoices_csv": members,
 		"ticketing.get_cancellation": "buyer", "ticketing.create_cancellation": "buyer", "ticketing.cancellations": money, "ticketing.decide_cancellation": money,
 		"ticketing.create_staff_order": money, "ticketing.update_event_order": money, "ticketing.mail_order_tickets": holders,
 		"analytics.summary": money, "analytics.sales": money, "analytics.attendance": money, "analytics.funnel": money,
@@ -146,6 +148,7 @@ type world struct {
 	hooks         map[string]ids.Webhook
 	owner         person
 	cancellation  ids.Cancellation // that waits for the organizer
+	invoice       ids.Invoice      // of the paid order
 }
 
 // world makes all things that people may try to reach, or only what the path of one endpoint names and what is always
@@ -217,7 +220,28 @@ func (s *site) world(people []person, admin string, of *rpc.Descriptor) *world {
 	call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
 	w.scan = call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
 	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
+	if asks(ids.Invoice("")) {
+		call[api.Organizer](s, 200, "PATCH", w.organizer(), owner, map[string]any{"invoices": true, "legal_name": "Opera", "address": "Road 1", "country": "DE"})
+		defer func() {
+			call[api.Organizer](s, 200, "PATCH", w.organizer(), owner, map[string]any{"invoices": false})
+		}()
+	}
 	w.ticket = s.pay(buyer, w.paid)[0]
+	if asks(ids.Invoice("")) {
+		testkit.Eventually(s.t, 30*time.Second, func() error { // the organizer may not be everywhere yet
+			got, err := s.send("POST", "/v1/orders/"+w.paid.ID.String()+"/invoice", buyer, api.NewInvoice{Billing: someBilling()})
+			if err == nil && got.status != 201 {
+				err = fmt.Errorf("%d %s", got.status, got.body)
+			}
+			if err != nil {
+				return err
+			}
+			var made api.Invoice
+			err = json.Unmarshal(got.body, &made)
+			w.invoice = made.ID
+			return err
+		})
+	}
 	if of != nil && asks(ids.Cancellation("")) {
 		w.cancellation = call[api.Cancellation](s, 201, "POST", "/v1/orders/"+w.paid.ID.String()+"/cancellations", buyer, map[string]string{}).ID
 	} else if of == nil {
@@ -237,6 +261,10 @@ func (s *site) world(people []person, admin string, of *rpc.Descriptor) *world {
 		return json.Unmarshal(got.body, &w.manual)
 	})
 	return w
+}
+
+func someBilling() *api.Billing {
+	return &api.Billing{Name: "Kim Day", Street: "Long Road 1", City: "Kassel", Country: "DE"}
 }
 
 // organizer is the path of the one whose events they are.
@@ -266,6 +294,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			}
 		case ids.Cancellation:
 			id = w.cancellation.String()
+		case ids.Invoice:
+			id = w.invoice.String()
 		case ids.Session:
 			id = w.session.String()
 		case ids.Venue:
@@ -318,6 +348,9 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 	}
 	if d.Subject() == api.DeleteInvitation.Subject() || d.Subject() == api.DeleteOrganizerInvitation.Subject() {
 		path += "?email=new@example.org"
+	}
+	if d.Subject() == api.GetInvoicesCSV.Subject() {
+		path += "?year=2030"
 	}
 	return path
 }
@@ -372,6 +405,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"email": "new@example.org", "role": api.RoleDoor}
 	case "api.event.set_member":
 		return map[string]string{"role": api.RoleOwner}
+	case "api.ticketing.set_billing":
+		return someBilling()
 	case "api.event.set_role":
 		return map[string]any{"permissions": []string{"door.admit", "door.undo"}}
 	case "api.notification.create_webhook":

@@ -59,7 +59,7 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 		return nil, err
 	}
 	tag := row.ID.String() // of this call's hold
-	made := creation{free: true, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
+	made := creation{free: true, offer: offer, eventName: offer.Event.Name, message: stream.NewMessage(ctx, "", nil)}
 	if made.scope, made.key, made.hash, made.remember = rpc.Answer(ctx); made.remember {
 		row.ID = ids.Derive[ids.OrderKind](made.scope, made.key, made.hash)
 	}

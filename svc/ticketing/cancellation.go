@@ -166,14 +166,14 @@ func (s *Service) createCancellation(ctx context.Context, req *api.NewCancellati
 			row.Tickets = append(row.Tickets, t.ID)
 		}
 		row.Refund, row.Fee = worth(order, tickets, offer.Event.OrderRules.Cancellation)
+		if err := retention.Again(ctx, tx, row.EventID); err != nil {
+			return err
+		}
 		if granted {
 			row.Status, row.DecidedAt = api.CancellationGranted, &now
 			if err := s.db.takeBack(ctx, tx, order, valid, tickets, row, now); err != nil {
 				return err
 			}
-		}
-		if err := retention.Again(ctx, tx, row.EventID); err != nil {
-			return err
 		}
 		_, err = tx.NewInsert().Model(&row).Returning("NULL").Exec(ctx)
 		return err

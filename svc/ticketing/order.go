@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 )
 
 // maxTotal bounds an order's total, in minor units, far below overflow.
@@ -46,6 +47,12 @@ func (s *Service) makeOrder(
 	offer, err := s.offerAs(ctx, req.EventID, api.MayVisit)
 	if err != nil {
 		return nil, err
+	}
+	if created.billing = req.Billing; req.Billing != nil {
+		var check fault.Check
+		if req.Billing.Check(&check, "billing."); check.Err() != nil {
+			return nil, check.Err()
+		}
 	}
 	now := store.Time(s.now())
 	var deal codes.Deal
@@ -196,6 +203,13 @@ func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, 
 		return nil, err
 	}
 	order := row.order()
+	if row.Total > 0 {
+		billing, err := invoices.Billing(ctx, s.db.Read(), []ids.Order{row.ID})
+		if err != nil {
+			return nil, err
+		}
+		order.Billing = billing[row.ID]
+	}
 	switch caller := rpc.Caller(ctx); {
 	case !caller.Owns(order.UserID): // one who may read the orders of the event
 		seen := []api.Order{order}

@@ -188,10 +188,14 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 		return err
 	}
 	name := ""
-	if offer, err := s.offers.Get(ctx, order.EventID); err == nil {
+	offer, err := s.offers.Get(ctx, order.EventID)
+	switch {
+	case err == nil:
 		name = offer.Event.Name
+	case !fault.Is(err, fault.NotFound): // whether there is an invoice is not known
+		return err
 	}
-	_, err = s.receipts.Do(ctx, receipt{order: order.ID, payment: p.ID, eventName: name,
+	_, err = s.receipts.Do(ctx, receipt{order: order.ID, payment: p.ID, eventName: name, offer: offer,
 		message: stream.NewMessage(ctx, api.OrderWasPaid.Subject, nil)})
 	switch {
 	case errors.Is(err, errPaidTwice):

@@ -36,6 +36,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
@@ -80,6 +81,7 @@ type Service struct {
 	doors  *doors.Doors
 	ended  *closures.Closures
 	guests *guests.Guests
+	bills  *invoices.Writer
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
@@ -152,6 +154,9 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		}})
 	s.guests = guests.New(guests.Deps{DB: d.DB, Client: d.Client, Live: d.Live, Keys: keys, Log: d.Log, Now: d.Now,
 		Changed: s.publishChanges})
+	if s.bills, err = invoices.NewWriter(d.Log); err != nil {
+		return nil, err
+	}
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	// payers wait for all of a chain of commits: fewer of them are worth a moment
@@ -181,6 +186,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListEventOrders, s.eventOrders)
 	rpc.Handle(srv, api.ListAttendees, s.attendees)
 	s.registerTables(srv)
+	s.registerInvoices(srv)
 	rpc.Handle(srv, api.CreateLease, s.createLease)
 	rpc.Handle(srv, api.ListLeases, s.listLeases)
 	rpc.Handle(srv, api.ResizeLease, s.resizeLease)

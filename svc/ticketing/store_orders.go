@@ -18,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 )
 
 // orderRow is a row of the table orders.
@@ -137,6 +138,8 @@ type creation struct {
 	eventName string
 	message   stream.Message // about it, belonging to the request
 	sale      *saleMade      // at a counter: it is paid as it is written
+	offer     *api.Offer     // of what is paid as it is written, for its invoice
+	billing   *api.Billing   // whom the invoice is made out to
 	limits    unpaidLimits
 	most      *personLimits // how many tickets a person may have; nil is without bound
 	perPerson int           // how many orders of a person may use its code; 0 is without bound
@@ -269,6 +272,7 @@ func (db ticketStore) announceNew(
 	free map[ids.Event]offered, now time.Time,
 ) error {
 	var issue issuing
+	var bills invoices.Batch
 	events := make([]stream.Message, 0, len(written))
 	fresh := setOf(written)
 	var arrivals []guests.Order
@@ -281,11 +285,18 @@ func (db ticketStore) announceNew(
 		if c.guest != nil {
 			arrivals = append(arrivals, *c.guest)
 		}
+		if c.billing != nil {
+			if err := invoices.SetBilling(ctx, tx, c.row.ID, c.billing, now); err != nil {
+				return err
+			}
+		}
 		topic := api.OrderWasHeld
+		order := out[i].Out.order()
 		var tickets []ids.Ticket
 		if c.free {
 			topic = api.OrderWasPaid
 			tickets = issue.order(out[i].Out, c.eventName, now)
+			bills.Paid(c.offer, order, c.billing, 1, now)
 			if c.sale != nil {
 				issue.name(tickets, c.sale.tickets)
 				tickets = c.sale.tickets
@@ -301,7 +312,7 @@ func (db ticketStore) announceNew(
 			events = append(events, c.line)
 		}
 		msg := c.message
-		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: out[i].Out.order(), Tickets: tickets}
+		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: order, Tickets: tickets}
 		events = append(events, msg)
 	}
 	if len(events) == 0 {
@@ -318,7 +329,10 @@ func (db ticketStore) announceNew(
 	if err := issue.write(ctx, tx, free); err != nil {
 		return err
 	}
-	return stream.AddAll(ctx, tx, events...)
+	if err := stream.AddAll(ctx, tx, events...); err != nil {
+		return err
+	}
+	return bills.Issue(ctx, tx)
 }
 
 // offeredFree returns what is known of the events with a free order, which is paid as it is written.
@@ -341,15 +355,4 @@ func orderIDs(rows []orderRow) []ids.Order {
 		out[i] = r.ID
 	}
 	return out
-}
-
-func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent], rows []orderRow) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	events := make([]stream.Message, len(rows))
-	for i, row := range rows {
-		events[i] = stream.Message{Subject: topic.Subject, Payload: api.OrderEvent{Order: row.order()}}
-	}
-	return stream.AddAll(ctx, tx, events...)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 )
 
 // beginPayment ties a payment to a pending order of the user, which lasts until expires, if that is later: of the seats
@@ -61,6 +62,7 @@ type receipt struct {
 	order     ids.Order
 	payment   ids.Payment
 	eventName string
+	offer     *api.Offer     // what its event offers; nil if that is not known
 	message   stream.Message // about it, belonging to the message that told of the payment
 }
 
@@ -95,7 +97,12 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 		var (
 			issue  issuing
 			events []stream.Message
+			bills  invoices.Batch
 		)
+		billing, err := billingOf(ctx, tx, in)
+		if err != nil {
+			return err
+		}
 		for i, r := range in {
 			row, ok := rows[r.order]
 			switch {
@@ -126,8 +133,10 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 			}
 			tickets := issue.order(row, r.eventName, now)
 			msg := r.message
-			msg.Payload = api.OrderEvent{Order: row.order(), Tickets: tickets}
+			order := row.order()
+			msg.Payload = api.OrderEvent{Order: order, Tickets: tickets}
 			events = append(events, msg)
+			bills.Paid(r.offer, order, billing[row.ID], 1, now)
 		}
 		if len(events) == 0 {
 			return nil
@@ -135,7 +144,10 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 		if err := issue.write(ctx, tx, offers); err != nil {
 			return err
 		}
-		return stream.AddAll(ctx, tx, events...)
+		if err := stream.AddAll(ctx, tx, events...); err != nil {
+			return err
+		}
+		return bills.Issue(ctx, tx)
 	})
 	return verdicts, err
 }
@@ -171,4 +183,15 @@ func (db ticketStore) refunded(ctx context.Context, p api.Payment, back int64, n
 		return announceOrders(ctx, tx, api.OrderWasRefunded, rows)
 	})
 	return done, err
+}
+
+func announceOrders(ctx context.Context, tx tx, topic api.Topic[api.OrderEvent], rows []orderRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	events := make([]stream.Message, len(rows))
+	for i, row := range rows {
+		events[i] = stream.Message{Subject: topic.Subject, Payload: api.OrderEvent{Order: row.order()}}
+	}
+	return stream.AddAll(ctx, tx, events...)
 }

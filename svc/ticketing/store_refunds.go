@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 )
 
 // refundRow is a decision that money goes back.
@@ -247,10 +248,22 @@ func (db ticketStore) refundEvent(ctx context.Context, event ids.Event, limit in
 	return done, err
 }
 
-// applyRefunds writes decisions about orders down that the transaction has locked: tickets and stock, orders, what goes
-// back, and the news of it. That the inventory has to be told is noted with the order. The seat of a ticket that was
-// admitted is not for sale again.
+// applyRefunds writes decisions about orders down that the transaction has locked, with their credit notes, as its last
+// step.
 func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decision, now time.Time) error {
+	var notes invoices.Batch
+	if err := db.applyDecisions(ctx, tx, decisions, &notes, now); err != nil {
+		return err
+	}
+	return notes.Issue(ctx, tx)
+}
+
+// applyDecisions is applyRefunds but for the numbers of credit notes: tickets and stock, orders, what goes back, and
+// the news of it. That the inventory has to be told is noted with the order. The seat of a ticket that was admitted is
+// not for sale again.
+func (db ticketStore) applyDecisions(
+	ctx context.Context, tx tx, decisions []decision, notes *invoices.Batch, now time.Time,
+) error {
 	if len(decisions) == 0 {
 		return nil
 	}
@@ -319,6 +332,9 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 		return err
 	}
 	if err := markAll(ctx, tx, changed); err != nil {
+		return err
+	}
+	if err := addCredit(ctx, tx, decisions, notes, now); err != nil {
 		return err
 	}
 	return stream.AddAll(ctx, tx, events...)

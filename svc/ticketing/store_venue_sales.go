@@ -244,6 +244,7 @@ func (b *selling) writeSale(
 	if err := issue.write(ctx, tx, nil); err != nil {
 		return err
 	}
+	b.bills.Paid(offer, row.order(), nil, 1, now)
 	return stream.AddAll(ctx, tx,
 		stream.Message{Subject: api.OrderWasPaid.Subject,
 			Payload: api.OrderEvent{Order: row.order(), Tickets: made.tickets}},
@@ -323,7 +324,7 @@ func (b *selling) revoke(ctx context.Context, tx tx, r *line.Reversal) (map[ids.
 		free = map[ids.TicketType]int{}
 	}
 	d := decideAll(row, tickets, reversalOf(row.ID), api.RefundReversed)
-	return free, b.db.applyRefunds(ctx, tx, []decision{d}, store.Time(b.now()))
+	return free, b.db.applyDecisions(ctx, tx, []decision{d}, &b.bills, store.Time(b.now()))
 }
 
 // givenBack returns what reversed sales gave back to their leases.

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 )
 
@@ -58,10 +59,11 @@ type selling struct {
 	flagged map[ids.Order]verdict
 	over    map[ids.Event]bool // cancelled
 	ignored []string
+	bills   invoices.Batch
 }
 
 // beginSelling asks the inventory for the seats of the sales among entries. Call reset at the beginning of each run of
-// the transaction, apply for each entry, and finish after the commit.
+// the transaction, apply for each entry, last at its end, and finish after the commit.
 func (s *Service) beginSelling(ctx context.Context, venue ids.Venue, entries []line.Entry) (*selling, error) {
 	b := &selling{Service: s, venue: venue, verdicts: map[ids.Order]verdict{}, sales: map[ids.Order]*line.Sale{},
 		events: map[ids.Order]ids.Event{}}
@@ -95,7 +97,7 @@ func (s *Service) sellThere(ctx context.Context, venue ids.Venue, entries []line
 	if err != nil {
 		return doors.Selling{}, err
 	}
-	return doors.Selling{Reset: b.reset, Apply: b.apply, Finish: b.finish}, nil
+	return doors.Selling{Reset: b.reset, Apply: b.apply, Last: b.last, Finish: b.finish}, nil
 }
 
 // takeSeats takes the seats of a sale in the inventory, unless it is booked, and says where they are from.
@@ -199,8 +201,11 @@ func (b *selling) reset(tx tx) {
 	b.batch = b.leases.Batch(tx)
 	b.moved, b.changed = map[ids.Lease]bool{}, map[ids.Order]bool{}
 	b.undo, b.flagged = map[ids.Order]string{}, map[ids.Order]verdict{}
-	b.over, b.ignored = map[ids.Event]bool{}, nil
+	b.over, b.ignored, b.bills = map[ids.Event]bool{}, nil, invoices.Batch{}
 }
+
+// last issues the invoices of what was applied, as the last step of the transaction.
+func (b *selling) last(ctx context.Context, tx tx) error { return b.bills.Issue(ctx, tx) }
 
 // apply applies an entry that is no scan, in the transaction that keeps it.
 func (b *selling) apply(ctx context.Context, tx tx, e line.Entry) error {
@@ -296,7 +301,10 @@ func (s *Service) retrySales(ctx context.Context) error {
 			if err == nil && b.verdicts[row.OrderID].state != saleQuarantined {
 				err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 					b.reset(tx)
-					return b.apply(ctx, tx, e)
+					if err := b.apply(ctx, tx, e); err != nil {
+						return err
+					}
+					return b.last(ctx, tx)
 				})
 				if err == nil {
 					b.finish(ctx)

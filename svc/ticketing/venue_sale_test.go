@@ -132,7 +132,7 @@ func (x *till) hand(stop string, entries ...line.Entry) error {
 		if stop == "commit" {
 			return errKilled
 		}
-		return nil
+		return b.last(ctx, tx)
 	})
 	if err != nil || stop == "finish" {
 		return err

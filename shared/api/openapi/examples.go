@@ -83,7 +83,8 @@ const (
 // Examples returns the examples. The first of each endpoint is the one that the document shows.
 func Examples() []Example {
 	var all []Example
-	for _, part := range [][]Example{account(), organizer(), event(), promo(), purchase(), tickets(), orders(),
+	for _, part := range [][]Example{account(), organizer(), event(), promo(), purchase(), tickets(), invoices(),
+		orders(),
 		counter(), numbers(),
 		messages(), manual(), settings(), ending(), planning(), closing()} {
 		all = append(all, part...)
@@ -174,7 +175,7 @@ func concert() api.NewEvent {
 
 func event() []Example {
 	start := time.Date(2025, 6, 1, 8, 0, 0, 0, time.UTC)
-	quantity := 150
+	quantity, on := 150, true
 	return []Example{
 		example(api.CreateVenue, api.NewVenue{Name: "Philharmonie", Address: "Herbert-von-Karajan-Straße 1, Berlin",
 			Timezone: "Europe/Berlin", Gates: []string{"north", "south"}}),
@@ -189,6 +190,9 @@ func event() []Example {
 		example(api.ListVenueClosures, api.VenueClosurePage{VenueID: aVenue, Page: api.Page{Limit: 10}}),
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
 		example(api.CreateEvent, concert()),
+		example(api.UpdateOrganizer, api.PatchOrganizer{ID: anOrganizer, LegalName: codec.To("Jo Star"),
+			Address: codec.To("Long Road 1\n34117 Kassel"), Country: codec.To("DE"), TaxID: codec.To("DE123456788"),
+			Invoices: &on, InvoicePrefix: codec.To("KO")}),
 		example(api.GetEvent, api.EventRef{ID: anEvent}),
 		example(api.UpdateEvent, api.PatchEvent{ID: anEvent,
 			Description: codec.To("Holst, The Planets, with the lights off. Bring a blanket."),
@@ -230,6 +234,8 @@ func purchase() []Example {
 		example(api.PutSetting, api.SetSetting{Key: api.SandboxEnabled.Key(), Value: "true"}),
 		order(),
 		example(api.GetOrder, api.OrderRef{ID: anOrder}),
+		example(api.PutBilling, api.NewBilling{ID: anOrder, Billing: api.Billing{Name: "Kim Day",
+			Street: "Long Road 1", Postcode: "34117", City: "Kassel", Country: "DE"}}),
 		example(api.CreatePayment, api.NewPayment{OrderID: anOrder, Provider: "sandbox"}),
 		example(api.GetPayment, api.PaymentRef{ID: aPayment}),
 		example(api.GetSandboxCheckout, api.PaymentRef{ID: aPayment}),

@@ -214,7 +214,8 @@ func (g *generator) responses(d rpc.Descriptor) object {
 // mediaType is what a file is, by the end of its address.
 func mediaType(path string) string {
 	for end, media := range map[string]string{".png": "image/png", ".pdf": "application/pdf", ".csv": "text/csv",
-		".ics": "text/calendar", ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
+		".ics": "text/calendar", ".xml": "application/xml",
+		".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"} {
 		if strings.HasSuffix(path, end) {
 			return media
 		}

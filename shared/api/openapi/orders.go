@@ -5,7 +5,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
-const aCancellation ids.Cancellation = "cxl_01k3q8v5z7m2n4p6r8s9t0w1xy"
+const (
+	aCancellation ids.Cancellation = "cxl_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	anInvoice     ids.Invoice      = "inv_01k3q8v5z7m2n4p6r8s9t0w1xy"
+)
 
 const aQuestion ids.Question = "que_01k3q8v5z7m2n4p6r8s9t0w1xy"
 
@@ -43,6 +46,22 @@ func orders() []Example {
 		example(api.CreateStaffOrder, api.StaffOrder{EventID: anEvent,
 			Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 1}}, Email: "press@example.org",
 			Name: "The Press", Complimentary: true}),
+	}
+}
+
+// invoices is what is made out for the order that was paid.
+func invoices() []Example {
+	const year = 2030
+	return []Example{
+		example(api.ListOrderInvoices, api.OrderRef{ID: anOrder}),
+		example(api.GetInvoice, api.InvoiceOf{ID: anInvoice}),
+		example(api.GetInvoicePDF, api.InvoiceFile{ID: anInvoice, Language: "fr"}),
+		example(api.GetInvoiceXML, api.InvoiceOf{ID: anInvoice}),
+		example(api.GetOrderInvoicePDF, api.OrderInvoiceFile{ID: anOrder, Language: "de"}),
+		example(api.CreateInvoice, api.NewInvoice{ID: anOrder, Billing: &api.Billing{Company: "Example AG",
+			Street: "Long Road 1", Postcode: "34117", City: "Kassel", Country: "DE", VATID: "DE123456788"}}),
+		example(api.ListInvoices, api.InvoicePage{Page: api.Page{Limit: 10}, ID: anOrganizer, Year: year}),
+		example(api.GetInvoicesCSV, api.InvoiceExport{ID: anOrganizer, Year: year}),
 	}
 }
 

@@ -48,14 +48,20 @@ func (s *Organizers) Forget(ctx context.Context, user ids.User) error {
 // erase takes the name and all addresses off an organizer whose only member is gone.
 func (s *Organizers) erase(ctx context.Context, id ids.Organizer, user ids.User) error {
 	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.ExecContext(ctx, `UPDATE organizers SET name = ?, slug = substr(id, 5), legal_name = '', address = '',
-			tax_id = '', email = '', phone = '', website = '', revision = revision + 1, updated_at = ?
+		gone, err := tx.ExecContext(ctx, `UPDATE organizers SET name = ?, slug = substr(id, 5), legal_name = '', address = '',
+			tax_id = '', email = '', phone = '', website = '', selling = '{}', revision = revision + 1, updated_at = ?
 			WHERE id = ? AND (name <> ? OR slug <> substr(id, 5)
-				OR legal_name || address || tax_id || email || phone || website <> '')
+				OR legal_name || address || tax_id || email || phone || website <> '' OR selling LIKE '%seller%')
 				AND EXISTS (SELECT 1 FROM organizer_members WHERE organizer_id = ? AND user_id = ?)
 				AND NOT EXISTS (SELECT 1 FROM organizer_members WHERE organizer_id = ? AND user_id <> ?)`,
 			unnamed, store.Time(s.now()), id, unnamed, id, user, id, user)
-		return err
+		if err != nil {
+			return err
+		}
+		if n, err := gone.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+		return republish(ctx, tx, id)
 	})
 }
 

@@ -113,7 +113,7 @@ type row struct {
 	TeamRevision int64
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
-	Selling      api.SalesTerms `bun:"type:text"`
+	Selling      api.Selling `bun:"type:text"`
 
 	Role string `bun:",scanonly"` // of the caller, in a list
 }
@@ -122,13 +122,13 @@ func rowOf(o *api.Organizer) *row {
 	return &row{ID: o.ID, Slug: o.Slug, Name: o.Name, LegalName: o.LegalName, Address: o.Address, Country: o.Country,
 		TaxID: o.TaxID, Email: o.Email, Phone: o.Phone, Website: o.Website, Currency: o.Currency, Language: o.Language,
 		Timezone: o.Timezone, Revision: o.Revision, TeamRevision: 1, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
-		Selling: o.SalesTerms}
+		Selling: sellingOf(o)}
 }
 
 func (r *row) organizer() api.Organizer {
 	return api.Organizer{ID: r.ID, Slug: r.Slug, Name: r.Name, LegalName: r.LegalName, Address: r.Address,
 		Country: r.Country, TaxID: r.TaxID, Email: r.Email, Phone: r.Phone, Website: r.Website, Currency: r.Currency,
-		Language: r.Language, Timezone: r.Timezone, SalesTerms: r.Selling, Revision: r.Revision,
+		Language: r.Language, Timezone: r.Timezone, SalesTerms: r.Selling.SalesTerms, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
@@ -344,6 +344,9 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		req.Language.Apply(&next.Language)
 		req.Timezone.Apply(&next.Timezone)
 		setIf(&next.TaxRounding, req.TaxRounding)
+		setIf(&next.Invoices, req.Invoices)
+		req.InvoicePrefix.Apply(&next.InvoicePrefix)
+		req.InvoiceNote.Apply(&next.InvoiceNote)
 		if err := check(next); err != nil || changed == *before {
 			return err
 		}
@@ -356,7 +359,7 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		if err != nil {
 			return err
 		}
-		if before.SalesTerms != next.SalesTerms {
+		if sellingOf(before) != sellingOf(next) {
 			if err := republish(ctx, tx, next.ID); err != nil {
 				return err
 			}

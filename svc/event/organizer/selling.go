@@ -2,18 +2,43 @@ package organizer
 
 import (
 	"context"
+	"regexp"
 
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/text"
 )
+
+const maxNote = 500
+
+var prefixRule = regexp.MustCompile(`^[A-Z0-9-]{0,20}$`)
 
 // checkSelling records what breaks a rule of the terms on which an organizer sells.
 func checkSelling(c *fault.Check, o *api.Organizer) {
 	c.Field(o.TaxRounding == "" || o.TaxRounding == api.RoundPerLine || o.TaxRounding == api.RoundPerDocument,
 		"tax_rounding", "must be line or document")
+	c.Field(prefixRule.MatchString(o.InvoicePrefix), "invoice_prefix", "must be up to 20 of A-Z, 0-9 and -")
+	o.InvoiceNote = text.CleanLines(o.InvoiceNote)
+	text.CheckLines(c, "invoice_note", o.InvoiceNote, 0, maxNote)
+	if o.Invoices {
+		const needed = "must be given for invoices"
+		c.Field(o.LegalName != "", "legal_name", needed)
+		c.Field(o.Address != "", "address", needed)
+		c.Field(o.Country != "", "country", needed)
+	}
+}
+
+// sellingOf returns how an organizer sells, as services that sell know it.
+func sellingOf(o *api.Organizer) api.Selling {
+	s := api.Selling{SalesTerms: o.SalesTerms}
+	if o.Invoices {
+		s.Seller = api.Seller{LegalName: o.LegalName, Address: o.Address, Country: o.Country, TaxID: o.TaxID,
+			Email: o.Email, Language: o.Language, Timezone: o.Timezone}
+	}
+	return s
 }
 
 // HasLegalData reports whether an organizer says what documents about tax need: who it is, where, and its tax number.

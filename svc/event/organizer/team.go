@@ -35,7 +35,7 @@ type TeamRow struct {
 	Members      string `bun:",scanonly"` // user and role of each: "usr_1 owner,usr_2 door"
 	Roles        string `bun:",scanonly"` // name and permissions of each: "box event.read door.sell"
 
-	TeamSelling api.SalesTerms `bun:",scanonly,type:text"` // on which it sells
+	TeamSelling api.Selling `bun:",scanonly,type:text"` // on which it sells
 }
 
 // Team returns the team, sorted.
@@ -239,7 +239,7 @@ func (s *Organizers) make(ctx context.Context, tx bun.Tx, o api.Organizer, owner
 		}
 		return false, err
 	}
-	next := &api.OrganizerTeam{ID: o.ID, Revision: 1, Selling: o.SalesTerms,
+	next := &api.OrganizerTeam{ID: o.ID, Revision: 1, Selling: sellingOf(&o),
 		Members: []api.TeamMember{{UserID: owner, Role: api.RoleOwner}}}
 	return true, publish(ctx, tx, &api.OrganizerTeam{ID: o.ID}, next)
 }

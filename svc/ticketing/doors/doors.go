@@ -47,7 +47,8 @@ type Deps struct {
 type Selling struct {
 	Reset  func(bun.Tx) // at the beginning of each run of the transaction
 	Apply  func(context.Context, bun.Tx, line.Entry) error
-	Finish func(context.Context) // after the commit
+	Last   func(context.Context, bun.Tx) error // the last step of the transaction
+	Finish func(context.Context)               // after the commit
 }
 
 // Doors is the doors of all events, as one instance of the service sees them.

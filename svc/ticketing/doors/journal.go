@@ -77,7 +77,10 @@ func (s *Doors) keep(ctx context.Context, req *line.Journal) (*line.Receipt, err
 		number = entries[len(entries)-1].Number
 		_, err := tx.ExecContext(ctx, "UPDATE journals SET number = ?, contact_at = ? WHERE venue_id = ? AND edge = ?",
 			number, now, req.VenueID, req.Edge)
-		return err
+		if err != nil {
+			return err
+		}
+		return selling.Last(ctx, tx)
 	})
 	if err != nil {
 		return nil, err

@@ -159,11 +159,12 @@ func (e Eraser) attendees(ctx context.Context, event ids.Event) (n int, err erro
 	return n, nil
 }
 
-// Texts erases what was written about orders: notes of those who work with them, why tickets were given back, and what
-// was answered. The query finds the orders.
+// Texts erases what was written about orders: notes of those who work with them, why tickets were given back and what
+// was answered, and whom invoices are to be made out to. Those that were issued are kept. The query finds the orders.
 func Texts(ctx context.Context, tx bun.IDB, orders string, args ...any) error {
 	for _, query := range []string{
 		"DELETE FROM order_notes WHERE order_id IN (" + orders + ")",
+		"DELETE FROM billing_addresses WHERE order_id IN (" + orders + ")",
 		`UPDATE cancellations SET reason = '', answer = '' WHERE (reason <> '' OR answer <> '')
 			AND order_id IN (` + orders + ")",
 	} {
