@@ -58,7 +58,9 @@ func (s *Site) checkoutAgain(v *visit, value func(string) string, failed error) 
 		return nil
 	}
 	data := map[string]any{"Event": e, "Lines": lines, "Total": total, "Key": rand.Text(),
-		"Back": "/checkout?" + again(e, lines), "Name": value("name"), "Email": value("email"), "Code": value("code")}
+		"Back": "/checkout?" + again(e, lines), "Name": value("name"), "Email": value("email"), "Code": value("code"),
+		"Billing": cmp.Or(billing(value), &api.Billing{}), "Billed": billing(value) != nil,
+		"Countries": countries(v.lang)}
 	if failed != nil {
 		return v.again("checkout", failed, data)
 	}
@@ -89,7 +91,7 @@ func (s *Site) order(v *visit) error {
 		return err
 	}
 	lines, _ := chosen(e, v.form)
-	req := api.NewOrder{EventID: e.ID, PromoCode: v.form("code")}
+	req := api.NewOrder{EventID: e.ID, PromoCode: v.form("code"), Billing: billing(v.form)}
 	if v.access == "" {
 		req.Email, req.Name, req.Language = v.form("email"), v.form("name"), v.lang
 	}
@@ -144,13 +146,21 @@ func (s *Site) orderPage(v *visit) error {
 		return err
 	}
 	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Payment": (*api.Payment)(nil),
-		"Wait": false, "Asks": (o.Status == api.OrderPaid || o.Status == api.OrderPending) && asks(e)}
+		"Wait": false, "Invoices": []api.Invoice(nil),
+		"Asks": (o.Status == api.OrderPaid || o.Status == api.OrderPending) && asks(e)}
 	if o.Status == api.OrderPaid {
 		tickets, err := ask(v, api.ListOrderTickets, &ref)
 		if err != nil {
 			return err
 		}
 		data["Tickets"] = tickets.Items
+	}
+	if o.Total.Amount > 0 && o.PaidAt != nil {
+		invoices, err := ask(v, api.ListOrderInvoices, &ref)
+		if err != nil {
+			return err
+		}
+		data["Invoices"] = invoices.Items
 	}
 	if o.PaymentID != "" && o.Status == api.OrderPending {
 		p, err := ask(v, api.GetPayment, &api.PaymentRef{ID: o.PaymentID})

@@ -31,7 +31,7 @@ func pageNames() []string {
 	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
 		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
 		"scans", "pair", "staff", "messages", "codes", "selling", "tickettype", "questions", "answers",
-		"organizer", "team", "organizerlog",
+		"organizer", "team", "organizerlog", "invoices",
 		"webhooks", "webhook", "apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol",
 		"recovery", "forgot", "reset", "confirm"}
 }

@@ -52,6 +52,7 @@ func (v *visit) showOrganizer(page string, m *api.Membership, failed error, data
 		"edit":    slices.Contains(m.Permissions, api.MayEditOrganizer),
 		"members": slices.Contains(m.Permissions, api.MayManageMembers),
 		"keys":    slices.Contains(m.Permissions, api.MayManageKeys),
+		"money":   slices.Contains(m.Permissions, api.MayReadMoney),
 	}
 	if failed != nil {
 		return v.again(page, failed, data)
@@ -84,11 +85,12 @@ func (s *Site) changeOrganizer(v *visit) error {
 		}
 		return codec.Clear[string]()
 	}
-	name, slug := v.form("name"), v.form("slug")
+	name, slug, invoices := v.form("name"), v.form("slug"), v.form("invoices") != ""
 	_, err = ask(v, api.UpdateOrganizer, &api.PatchOrganizer{ID: m.ID, Name: &name, Slug: &slug,
 		LegalName: patch("legal_name"), Address: patch("address"), Country: patch("country"), TaxID: patch("tax_id"),
 		Email: patch("email"), Phone: patch("phone"), Website: patch("website"), Currency: patch("currency"),
-		Language: patch("language"), Timezone: patch("timezone")})
+		Language: patch("language"), Timezone: patch("timezone"), Invoices: &invoices,
+		InvoicePrefix: patch("invoice_prefix"), InvoiceNote: patch("invoice_note")})
 	if err != nil {
 		return s.organizerAgain(v, err)
 	}

@@ -87,8 +87,8 @@ func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
 	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(),
-		s.promotionRoutes(), s.sellingRoutes(), s.questionRoutes(), s.passkeyRoutes(), s.identityRoutes(),
-		s.doorRoutes(), s.adminRoutes())
+		s.promotionRoutes(), s.sellingRoutes(), s.questionRoutes(), s.invoiceRoutes(), s.passkeyRoutes(),
+		s.identityRoutes(), s.doorRoutes(), s.adminRoutes())
 }
 
 func (s *Site) shopRoutes() []Route {

@@ -85,7 +85,7 @@ type Order struct {
 	EventID ids.Event `json:"event_id"`
 	UserID  ids.User  `json:"user_id"`
 	Buyer   *Attendee `json:"buyer,omitempty"`   // for the organizer, and for one without an account
-	Billing *Billing  `json:"billing,omitempty"` // where one order is answered: who stands on the invoice as the buyer
+	Billing *Billing  `json:"billing,omitempty"` // where one order is answered, and in exports: who stands on the invoice as the buyer
 	Note    string    `json:"note,omitempty"`    // for the organizer: what its people say of the order
 	// pending holds its seats until expires_at; refunding and refunded are about all of its money
 	Status    string      `json:"status" enum:"pending,paid,expired,cancelled,refunding,refunded"`

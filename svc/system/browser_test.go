@@ -282,7 +282,7 @@ func TestOfficeInABrowser(t *testing.T) {
 		"doors": "/door", "door-scans": "/door/" + event.ID.String() + "/scans", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
 		"office-messages": at + "/messages", "office-codes": at + "/codes",
 		"office-selling": at + "/selling", "office-questions": at + "/questions", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
-		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log",
+		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log", "organizer-invoices": org + "/invoices",
 		"admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
 		c.open(name, path)
 	}

@@ -230,6 +230,9 @@ func (s *Service) exportPerson(ctx context.Context, req *api.PersonRef) (*api.Pe
 		if err == nil && out.NextCursor == "" {
 			out.NextCursor = ticketsFirst
 		}
+		if err == nil {
+			err = s.addBilling(ctx, out.Orders)
+		}
 		return out, err
 	}
 	out.Tickets, out.NextCursor, err = exportPage(ctx, s.db, "issued_at", "owner_id", string(req.UserID), cursor,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -12,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/sheet"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
+	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
 // registerInvoices binds the endpoints of invoices.
@@ -76,9 +78,17 @@ func (s *Service) setBilling(ctx context.Context, req *api.NewBilling) (*api.Bil
 		if len(issued) > 0 {
 			return fault.New(fault.Conflict, "the order has its invoice: have it made out anew")
 		}
-		return invoices.SetBilling(ctx, tx, row.ID, &req.Billing, store.Time(s.now()))
+		return setBilling(ctx, tx, row, &req.Billing, store.Time(s.now()))
 	})
 	return &req.Billing, err
+}
+
+// setBilling keeps whom the invoice of an order is made out to, until that has to go.
+func setBilling(ctx context.Context, tx tx, row orderRow, to *api.Billing, now time.Time) error {
+	if err := retention.Again(ctx, tx, row.EventID); err != nil {
+		return err
+	}
+	return invoices.SetBilling(ctx, tx, row.ID, to, now)
 }
 
 // mostDocuments bounds how often the invoice of an order is made out anew.
@@ -124,7 +134,7 @@ func (s *Service) createInvoice(ctx context.Context, req *api.NewInvoice) (*api.
 		of, to := issued[row.ID], known[row.ID]
 		if req.Billing != nil {
 			to = req.Billing
-			if err := invoices.SetBilling(ctx, tx, row.ID, to, now); err != nil {
+			if err := setBilling(ctx, tx, row, to, now); err != nil {
 				return err
 			}
 		}
@@ -255,4 +265,17 @@ func (s *Service) invoicesCSV(ctx context.Context, req *api.InvoiceExport, at st
 	}
 	part.Body, err = sheet.Lines(table)
 	return part, err
+}
+
+// addBilling adds whom the invoices of orders are made out to.
+func (s *Service) addBilling(ctx context.Context, orders []api.Order) error {
+	list := make([]ids.Order, len(orders))
+	for i, o := range orders {
+		list[i] = o.ID
+	}
+	billing, err := invoices.Billing(ctx, s.db.Read(), list)
+	for i := range orders {
+		orders[i].Billing = billing[orders[i].ID]
+	}
+	return err
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
-	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 )
 
 // maxTotal bounds an order's total, in minor units, far below overflow.
@@ -204,11 +203,11 @@ func (s *Service) getOrder(ctx context.Context, req *api.OrderRef) (*api.Order, 
 	}
 	order := row.order()
 	if row.Total > 0 {
-		billing, err := invoices.Billing(ctx, s.db.Read(), []ids.Order{row.ID})
-		if err != nil {
+		one := []api.Order{order}
+		if err := s.addBilling(ctx, one); err != nil {
 			return nil, err
 		}
-		order.Billing = billing[row.ID]
+		order = one[0]
 	}
 	switch caller := rpc.Caller(ctx); {
 	case !caller.Owns(order.UserID): // one who may read the orders of the event
