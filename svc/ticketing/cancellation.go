@@ -19,6 +19,14 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
+// registerCancellations binds the endpoints by which buyers give tickets back.
+func (s *Service) registerCancellations(srv *rpc.Server) {
+	rpc.Handle(srv, api.GetCancellation, s.getCancellation)
+	rpc.Handle(srv, api.CreateCancellation, s.createCancellation)
+	rpc.Handle(srv, api.ListCancellations, s.cancellations)
+	rpc.Handle(srv, api.DecideCancellation, s.decideCancellation)
+}
+
 // cancellationRow is a row of the table cancellations.
 type cancellationRow struct {
 	bun.BaseModel `bun:"table:cancellations,alias:cancellations"`
