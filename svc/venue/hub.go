@@ -18,6 +18,10 @@ const thereWithin = 2 * time.Second
 // and of its caller does not count.
 func (s *Service) serveHub(a *account) {
 	rpc.Handle(a.server, line.SayHello, func(ctx context.Context, req *line.Hello) (*line.Welcome, error) {
+		if req.VenueID != "" && req.VenueID != a.venue { // it must not serve the one with the data of the other
+			return nil, fault.New(fault.Forbidden, "the credentials are those of the venue %s, and the computer was "+
+				"started for %s", a.venue, req.VenueID)
+		}
 		req.VenueID = a.venue
 		return s.hello(inside(ctx), req)
 	})

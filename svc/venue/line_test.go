@@ -106,6 +106,12 @@ func TestEdgeIsWhoItsAccountSays(t *testing.T) {
 		id, n := h.place(person())
 		other, _ := h.place(person())
 		e := h.edge(id, n, "edge-one-1")
+		e.number++
+		if err := e.helloAs(line.Hello{Session: line.Session{VenueID: other, Edge: e.name, Number: e.number}}); !fault.Is(err, fault.Forbidden) ||
+			!strings.Contains(err.Error(), "credentials are those of") {
+			t.Errorf("a computer of another venue: %v", err)
+		}
+		e.number = 0
 		if err := e.hello(); err != nil {
 			t.Fatal(err)
 		}
