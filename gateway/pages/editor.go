@@ -275,7 +275,7 @@ func (s *Site) changeTicketType(v *visit) error {
 func (s *Site) publish(v *visit) error {
 	ref, err := v.eventRef()
 	if err == nil {
-		_, err = ask(v, api.PublishEvent, &ref)
+		_, err = ask(v, api.PublishEvent, &api.EventToPublish{ID: ref.ID})
 	}
 	return s.back(v, err)
 }

@@ -55,7 +55,6 @@ type Event struct {
 	Language string `json:"language,omitempty" pattern:"^[a-z]{2,3}$"`
 	// name and description in other languages; readers of none of them get those of the event itself
 	Translations []Translation `json:"translations,omitempty"`
-	Picture      *Picture      `json:"picture,omitempty"`   // that pages show of it
 	SeriesID     ids.Series    `json:"series_id,omitempty"` // of which it is one date
 	// what buyers are asked; absent in lists
 	Questions    []Question `json:"questions,omitempty"`
@@ -138,6 +137,8 @@ type EventRef struct {
 // PatchEvent is the request of UpdateEvent. What is absent stays as it is, null clears what can be cleared.
 type PatchEvent struct {
 	ID ids.Event `json:"-" path:"id"`
+	// which dates of its series are changed with it; those that are over or cancelled stay as they are
+	Scope string `json:"-" query:"scope" enum:"this,later,all" default:"this"`
 	// the ETag that was read; if it is not the present one, nothing is changed
 	IfMatch string `json:"-" header:"If-Match"`
 	// what it is called, on one line
@@ -175,8 +176,10 @@ type PatchEvent struct {
 
 // CancelEventRequest is the request of CancelEvent.
 type CancelEventRequest struct {
-	ID     ids.Event `json:"-" path:"id"`
-	Reason string    `json:"reason,omitempty" maxLength:"500"` // for the ticket holders
+	ID ids.Event `json:"-" path:"id"`
+	// which dates of its series are cancelled with it, of those that are on sale and not over
+	Scope  string `json:"-" query:"scope" enum:"this,later,all" default:"this"`
+	Reason string `json:"reason,omitempty" maxLength:"500"` // for the ticket holders
 }
 
 // EventQuery is the request of ListEvents.
@@ -190,7 +193,10 @@ type EventQuery struct {
 	From     time.Time `json:"-" query:"from"`     // only events that end then or later
 	To       time.Time `json:"-" query:"to"`       // only events that start before
 	// only those of this organizer, or of this person's own
-	Organizer string `json:"-" query:"organizer"`
+	Organizer string     `json:"-" query:"organizer"`
+	Series    ids.Series `json:"-" query:"series"` // only dates of this series
+	// next: of each series only the date that comes next
+	Dates string `json:"-" query:"dates" enum:"all,next" default:"all"`
 	// anything but published finds only the caller's own
 	Status string `json:"-" query:"status" enum:"draft,published,cancelled" default:"published"`
 }
@@ -270,19 +276,21 @@ var (
 		Faults:  public()}}
 	UpdateEvent = rpc.Endpoint[PatchEvent, Event]{Spec: rpc.Spec{Service: "event", Name: "update", Method: "PATCH",
 		Path: "/v1/events/{id}", Access: rpc.User, Headers: []string{"If-Match"}, MaxBody: 256 << 10, Audited: true,
+		Timeout: seriesTimeout,
 		Summary: "Change an event",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: cancelled + "; " + noRoom + "; or " + busyEvent})}}
 	DeleteEvent = rpc.Endpoint[EventRef, rpc.None]{Spec: rpc.Spec{Service: "event", Name: "delete", Method: "DELETE",
 		Path: "/v1/events/{id}", Access: rpc.User, Status: 204, Audited: true,
 		Summary: "Delete an event that never sold a ticket",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: "tickets of it are held or sold: cancel it instead"})}}
-	PublishEvent = rpc.Endpoint[EventRef, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST",
-		Path: "/v1/events/{id}/publish", Access: rpc.User, Audited: true,
+	PublishEvent = rpc.Endpoint[EventToPublish, Event]{Spec: rpc.Spec{Service: "event", Name: "publish", Method: "POST",
+		Path: "/v1/events/{id}/publish", Access: rpc.User, Audited: true, Timeout: seriesTimeout,
 		Summary: "Put a draft on sale",
 		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled +
 			", or the draft is not complete: errors names what is missing"})}}
 	CancelEvent = rpc.Endpoint[CancelEventRequest, Event]{Spec: rpc.Spec{Service: "event", Name: "cancel",
 		Method: "POST", Path: "/v1/events/{id}/cancel", Access: rpc.User, Sensitive: true, Audited: true,
+		Timeout: seriesTimeout,
 		Summary: "Cancel an event",
 		Faults:  forManagers(rpc.Faults{fault.Conflict: "it is a draft, which is deleted instead"})}}
 	CreateTicketType = rpc.Endpoint[AddTicketType, Event]{Spec: rpc.Spec{Service: "event", Name: "add_ticket_type",

@@ -9,15 +9,6 @@ type Translation struct {
 	Description string `json:"description,omitempty" maxLength:"20000"` // several lines of plain text
 }
 
-// Picture is what pages show of an event.
-type Picture struct {
-	Hash   string `json:"hash"`                // names its content
-	Alt    string `json:"alt" maxLength:"300"` // what can be seen on it, for those who cannot
-	Width  int    `json:"width"`               // pixels, of the largest size
-	Height int    `json:"height"`              // pixels, of the largest size
-	Widths []int  `json:"widths"`              // the sizes that there are, the smallest first
-}
-
 // In returns the event with name and description as readers of a language get them: in that language if they are
 // there, otherwise as they are.
 func (e *Event) In(language string) *Event {

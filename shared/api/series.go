@@ -37,6 +37,60 @@ type CopyOf struct {
 	Name string `json:"name,omitempty" maxLength:"200"`
 }
 
+// Which dates of a series something is done to. Dates that are over stay as they are.
+const (
+	ScopeThis  = "this"  // the event alone
+	ScopeLater = "later" // it, and those that begin later
+	ScopeAll   = "all"
+)
+
+// seriesTimeout is how long a caller waits for what may be about all dates of a series.
+const seriesTimeout = 10 * time.Second
+
+// EventToPublish is the request of PublishEvent.
+type EventToPublish struct {
+	ID ids.Event `json:"-" path:"id"`
+	// which drafts of its series are published with it: all of them, or none
+	Scope string `json:"-" query:"scope" enum:"this,later,all" default:"this"`
+}
+
+// NewSeries is the request of CreateSeries.
+type NewSeries struct {
+	ID ids.Event `json:"-" path:"id"`
+	// RRULE of RFC 5545, of FREQ YEARLY, MONTHLY, WEEKLY or DAILY, such as FREQ=WEEKLY;BYDAY=TU,TH
+	Rule string `json:"rule" minLength:"1" maxLength:"500"`
+	// the last moment at which a date may begin, unless the rule has UNTIL or COUNT
+	Until *time.Time `json:"until,omitempty"`
+	// how many dates there are, the event included, unless the rule has UNTIL or COUNT
+	Count int `json:"count,omitempty" minimum:"0" maximum:"366"`
+	// dates of the rule on which there is no event
+	Except []time.Time `json:"exdates,omitempty" maxItems:"366"`
+	DryRun bool        `json:"dry_run,omitempty"` // the dates are only shown
+}
+
+// EventSeries is the dates of an event that takes place more than once.
+type EventSeries struct {
+	ID    ids.Series   `json:"id,omitempty"` // absent in a preview of a new one
+	Dates []SeriesDate `json:"dates"`        // by their begin, the event itself included
+	dry   bool
+}
+
+// Preview returns the series as what it would be.
+func (s EventSeries) Preview() *EventSeries {
+	s.dry = true
+	return &s
+}
+
+// IsPartial implements rpc.Partial: a preview makes nothing.
+func (s EventSeries) IsPartial() bool { return s.dry }
+
+// SeriesDate is one date of a series.
+type SeriesDate struct {
+	EventID  ids.Event `json:"event_id,omitempty"` // absent if there is no event yet
+	StartsAt time.Time `json:"starts_at"`          // when it begins
+	EndsAt   time.Time `json:"ends_at"`            // when it ends
+}
+
 // The endpoints that plan events.
 var (
 	GetReadiness = rpc.Endpoint[EventRef, Readiness]{Spec: rpc.Spec{Service: "event", Name: "readiness",
@@ -50,8 +104,15 @@ var (
 		Detail: "The copy has the ticket types, quotas, rules and texts of the event, under ids of its own, and the " +
 			"team. Nothing of it is sold.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: inFlight})}}
+	CreateSeries = rpc.Endpoint[NewSeries, EventSeries]{Spec: rpc.Spec{Service: "event", Name: "create_series",
+		Method: "POST", Path: "/v1/events/{id}/series", Access: rpc.User, Status: 201, Idempotent: true, Audited: true,
+		Timeout: seriesTimeout,
+		Summary: "Repeat an event by a rule",
+		Detail: "Each date of the rule that the series lacks becomes a draft, as CopyEvent makes it. The event is the " +
+			"first date; one that is in a series already gets further dates of that. A preview answers with 200.",
+		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; or " + inFlight})}}
 )
 
 func planningEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{GetReadiness.Describe(), CopyEvent.Describe()}
+	return []rpc.Descriptor{GetReadiness.Describe(), CopyEvent.Describe(), CreateSeries.Describe()}
 }

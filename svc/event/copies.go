@@ -23,6 +23,9 @@ func (s *Service) invalidate(ctx context.Context, params string) error {
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, "the path is not readable")
 	}
+	if later(values.Get("scope")) { // of which dates is not known before they are read again: all copies go
+		return s.copies.Invalidate(ctx, "")
+	}
 	// Without an id an event was created, as a draft, which is not shared. Of organizers there are no copies.
 	if id, err := ids.Parse[ids.EventKind](values.Get("id")); err == nil {
 		return s.copies.Invalidate(ctx, id.String())

@@ -78,54 +78,64 @@ func (s *Service) ownName(ctx context.Context, user ids.User) string {
 }
 
 func (s *Service) update(ctx context.Context, req *api.PatchEvent) (*api.Event, error) {
+	if err := checkScope(req.Scope); err != nil {
+		return nil, err
+	}
+	if later(req.Scope) {
+		return s.updateSeries(ctx, req)
+	}
 	return s.edited(ctx, edit{event: req.ID, need: api.MayEditEvent, ifMatch: req.IfMatch, topic: api.EventUpdated,
-		apply: func(r *record) error {
-			if err := r.open(); err != nil {
-				return err
-			}
-			before := r.clone()
-			e := &r.Event
-			set(&e.Name, req.Name)
-			req.Description.Apply(&e.Description)
-			req.Category.Apply(&e.Category)
-			set(&e.StartsAt, req.StartsAt)
-			set(&e.EndsAt, req.EndsAt)
-			set(&e.Timezone, req.Timezone)
-			set(&e.Location, req.Location)
-			req.Providers.Apply(&e.Providers)
-			req.VenueID.Apply(&e.VenueID)
-			req.Reentry.Apply(&e.Reentry)
-			req.OrderRules.Apply(&e.OrderRules)
-			req.Language.Apply(&e.Language)
-			req.Translations.Apply(&e.Translations)
-			if req.Capacity.Given {
-				req.Capacity.Apply(&e.Capacity)
-				r.AutoCapacity = e.Capacity == 0
-			}
-			req.Quotas.Apply(&e.Quotas)
-			req.Tax.Apply(&e.Tax)
-			req.Fees.Apply(&e.Fees)
-			r.normalize()
-			var c fault.Check
-			checkKnown(&c, before.Event.Quotas, e.Quotas)
-			s.nameQuotas(r)
-			r.keepQuotas()
-			r.check(&c, wholeEvent)
-			if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
-				c.Field(e.StartsAt.After(s.now()), "starts_at", "must be in the future")
-			}
-			if err := c.Err(); err != nil {
-				return err
-			}
-			r.fitCapacity()
-			if e.Status == api.EventPublished && e.Capacity < 1 {
-				return fault.New(fault.Conflict, "an event on sale needs room for at least one")
-			}
-			if before.same(r) {
-				return errUnchanged
-			}
-			return nil
-		}})
+		apply: func(r *record) error { return s.patch(r, req) }})
+}
+
+// patch changes what a request names, or returns a fault, or errUnchanged.
+func (s *Service) patch(r *record, req *api.PatchEvent) error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	before := r.clone()
+	e := &r.Event
+	set(&e.Name, req.Name)
+	req.Description.Apply(&e.Description)
+	req.Category.Apply(&e.Category)
+	set(&e.StartsAt, req.StartsAt)
+	set(&e.EndsAt, req.EndsAt)
+	set(&e.Timezone, req.Timezone)
+	set(&e.Location, req.Location)
+	req.Providers.Apply(&e.Providers)
+	req.VenueID.Apply(&e.VenueID)
+	req.Reentry.Apply(&e.Reentry)
+	req.OrderRules.Apply(&e.OrderRules)
+	req.Language.Apply(&e.Language)
+	req.Translations.Apply(&e.Translations)
+	if req.Capacity.Given {
+		req.Capacity.Apply(&e.Capacity)
+		r.AutoCapacity = e.Capacity == 0
+	}
+	req.Quotas.Apply(&e.Quotas)
+	req.Tax.Apply(&e.Tax)
+	req.Fees.Apply(&e.Fees)
+	e.Fees, e.Translations = slices.Clone(e.Fees), slices.Clone(e.Translations) // those of a request are of many dates
+	r.normalize()
+	var c fault.Check
+	checkKnown(&c, before.Event.Quotas, e.Quotas)
+	s.nameQuotas(r)
+	r.keepQuotas()
+	r.check(&c, wholeEvent)
+	if e.Status == api.EventPublished && !e.StartsAt.Equal(before.Event.StartsAt) {
+		c.Field(e.StartsAt.After(s.now()), "starts_at", "must be in the future")
+	}
+	if err := c.Err(); err != nil {
+		return err
+	}
+	r.fitCapacity()
+	if err := r.checkRoom(); err != nil {
+		return err
+	}
+	if before.same(r) {
+		return errUnchanged
+	}
+	return nil
 }
 
 // same reports whether the events are alike but for their ticket types and teams.
@@ -165,8 +175,8 @@ func (r *record) open() error {
 	return nil
 }
 
-func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, error) {
-	return s.edited(ctx, edit{event: req.ID, need: api.MayPublishEvent, topic: api.EventWasPublished,
+func (s *Service) publish(ctx context.Context, req *api.EventToPublish) (*api.Event, error) {
+	ed := edit{event: req.ID, need: api.MayPublishEvent, topic: api.EventWasPublished,
 		apply: func(r *record) error {
 			if err := r.open(); err != nil {
 				return err
@@ -179,7 +189,8 @@ func (s *Service) publish(ctx context.Context, req *api.EventRef) (*api.Event, e
 			}
 			r.Event.Status = api.EventPublished
 			return nil
-		}})
+		}}
+	return s.editedIn(ctx, req.Scope, ed)
 }
 
 // notReady is the fault of a draft that lacks something: the request is well-formed.
@@ -200,7 +211,7 @@ func (s *Service) cancel(ctx context.Context, req *api.CancelEventRequest) (*api
 	if err := c.Err(); err != nil {
 		return nil, err
 	}
-	return s.edited(ctx, edit{event: req.ID, need: api.MayPublishEvent, topic: api.EventWasCancelled,
+	return s.editedIn(ctx, req.Scope, edit{event: req.ID, need: api.MayPublishEvent, topic: api.EventWasCancelled,
 		apply: func(r *record) error {
 			switch r.Event.Status {
 			case api.EventCancelled:

@@ -93,13 +93,15 @@ func fitting(events []api.Event) int {
 func (s *Service) filter(p rpc.Principal, req *api.EventQuery) (filter, error) {
 	f := filter{
 		category: strings.ToLower(strings.TrimSpace(req.Category)), cityKey: text.Fold(strings.TrimSpace(req.City)),
-		country: strings.ToUpper(req.Country), from: req.From, to: req.To, status: req.Status,
+		country: strings.ToUpper(req.Country), from: req.From, to: req.To, status: req.Status, series: req.Series,
+		next: req.Dates == "next",
 	}
 	var c fault.Check
 	c.Field(utf8.RuneCountInString(req.Q) <= maxQuery, "q", "must have at most %d characters", maxQuery)
 	c.Field(f.category == "" || categoryRule.MatchString(f.category), "category", "must be 1 to 40 of a-z, 0-9 and -")
 	c.Field(utf8.RuneCountInString(req.City) <= maxName, "city", "must have at most %d characters", maxName)
 	c.Field(f.country == "" || text.Country(f.country), "country", "must be a country code of ISO 3166-1, such as DE")
+	c.Field(req.Dates == "" || req.Dates == "all" || f.next, "dates", "must be all or next")
 	if !f.from.IsZero() {
 		checkTime(&c, "from", f.from)
 	}
@@ -189,6 +191,8 @@ type filter struct {
 	country    string
 	from, to   time.Time
 	organizer  ids.Organizer
+	series     ids.Series
+	next       bool // only the next date of each series
 	status     string
 	of         ids.User // only events that this person runs or works for
 	afterStart time.Time
@@ -216,6 +220,12 @@ func (b eventStore) list(ctx context.Context, f filter) ([]api.Event, error) {
 	equal("e.city_key", f.cityKey)
 	equal("e.country", f.country)
 	equal("e.organizer_id", string(f.organizer))
+	equal("e.series_id", string(f.series))
+	if f.next {
+		q = q.Where(`(e.series_id = '' OR NOT EXISTS (SELECT 1 FROM events AS x WHERE x.series_id = e.series_id
+			AND x.series_id <> '' AND x.status = e.status AND x.ends_at >= ? AND (x.starts_at, x.id) < (e.starts_at, e.id)))`,
+			store.Time(f.from))
+	}
 	if f.of != "" {
 		q = q.Where(`(e.organizer_id IN (SELECT organizer_id FROM organizer_members WHERE user_id = ?)
 			OR e.id IN (SELECT event_id FROM team WHERE user_id = ?))`, f.of, f.of)

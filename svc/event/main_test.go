@@ -296,7 +296,7 @@ func (w *harness) draft(name string) *api.Event {
 
 func (w *harness) published(name string) *api.Event {
 	w.t.Helper()
-	return must(w, anna, api.PublishEvent, api.EventRef{ID: w.draft(name).ID})
+	return must(w, anna, api.PublishEvent, api.EventToPublish{ID: w.draft(name).ID})
 }
 
 // events returns the domain events about an event so far, as subject and revision.

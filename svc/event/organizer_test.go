@@ -124,9 +124,9 @@ func TestMembersAndRoles(t *testing.T) {
 		wantCode(t, rename(fin, e.ID), fault.Forbidden)
 		wantCode(t, rename(box, e.ID), fault.Forbidden)
 		wantCode(t, rename(ben, other.ID), fault.NotFound)
-		_, err = call(w, mark, api.PublishEvent, api.EventRef{ID: e.ID})
+		_, err = call(w, mark, api.PublishEvent, api.EventToPublish{ID: e.ID})
 		wantCode(t, err, fault.Forbidden)
-		must(w, box, api.PublishEvent, api.EventRef{ID: e.ID})
+		must(w, box, api.PublishEvent, api.EventToPublish{ID: e.ID})
 		if got := must(w, fin, api.ListEvents, api.EventQuery{Status: api.EventDraft}).Items; len(got) != 1 || got[0].OrganizerID != o.ID {
 			t.Errorf("drafts of a member: %+v", got)
 		}

@@ -64,7 +64,7 @@ func TestQuestions(t *testing.T) {
 	}
 
 	// Once it is published they are hidden, and keep kind and choices.
-	must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
+	must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
 	one := newOf(food)
 	one.Choices = []api.NewChoice{one.Choices[0], {Label: "Vegan"}}
 	if got, err = put(one); err != nil {

@@ -26,7 +26,7 @@ func TestTicketTypesShareQuotas(t *testing.T) {
 	if e.Capacity != 120 {
 		t.Errorf("the capacity is %d: 140 tickets share 120 seats", e.Capacity)
 	}
-	must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
+	must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
 	asked := w.ticketing.asked
 	hall.Capacity = 110
 	got := must(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Quotas: codec.To([]api.Quota{hall, students})})

@@ -82,7 +82,7 @@ func TestListPages(t *testing.T) {
 		req := draftOf(fmt.Sprint("night ", i))
 		req.StartsAt = req.StartsAt.Add(time.Duration(i/2) * time.Hour)
 		req.EndsAt = req.StartsAt.Add(time.Hour)
-		must(w, anna, api.PublishEvent, api.EventRef{ID: must(w, anna, api.CreateEvent, req).ID})
+		must(w, anna, api.PublishEvent, api.EventToPublish{ID: must(w, anna, api.CreateEvent, req).ID})
 		want = append(want, req.Name)
 	}
 	var got []string
@@ -299,7 +299,7 @@ func TestCalendar(t *testing.T) {
 	req.EndsAt = req.StartsAt.Add(time.Hour)
 	req.Location.Latitude, req.Location.Longitude = at(52.51), at(13.37)
 	e := must(w, anna, api.CreateEvent, req)
-	must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
+	must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
 
 	read := func() (*ics.VEvent, string) {
 		t.Helper()

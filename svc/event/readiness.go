@@ -61,7 +61,6 @@ func (r *record) hints(now time.Time) (all findings) {
 		"The sale of every ticket type is over.")
 	all.odd(strings.TrimSpace(e.Description) != "", "no_description", "description",
 		"A description tells people why they should come.")
-	all.odd(e.Picture != nil, "no_picture", "picture", "Events with a picture are found more easily.")
 	return all
 }
 

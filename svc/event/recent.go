@@ -57,7 +57,8 @@ func listKey(f filter, fromNow bool) string {
 	if fromNow {
 		f.from = time.Time{}
 	}
-	return fmt.Sprintf("%q %q %q %q %d %d %d %q %d %q", f.category, f.cityKey, f.country, f.organizer,
+	return fmt.Sprintf("%q %q %q %q %q %t %d %d %d %q %d %q", f.category, f.cityKey, f.country, f.organizer,
+		f.series, f.next,
 		f.from.UnixMicro(), f.to.UnixMicro(), f.afterStart.UnixMicro(), f.after, f.limit, tsquery(f.terms))
 }
 

@@ -23,7 +23,7 @@ func TestListsWhileTheDatabaseIsAway(t *testing.T) {
 	concert := w.published("Concert")
 	later := draftOf("Opera")
 	later.StartsAt, later.EndsAt = later.StartsAt.Add(48*time.Hour), later.EndsAt.Add(48*time.Hour)
-	opera := must(w, anna, api.PublishEvent, api.EventRef{ID: must(w, anna, api.CreateEvent, later).ID})
+	opera := must(w, anna, api.PublishEvent, api.EventToPublish{ID: must(w, anna, api.CreateEvent, later).ID})
 	w.draft("Draft")
 	w.clock.Advance(concert.EndsAt.Sub(w.clock.Now()) - time.Hour)
 	w.evicted(5 + 2)

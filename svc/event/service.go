@@ -98,6 +98,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.DeleteEvent, s.delete)
 	rpc.Handle(srv, api.GetReadiness, s.readiness)
 	rpc.Handle(srv, api.CopyEvent, s.copyEvent)
+	rpc.Handle(srv, api.CreateSeries, s.createSeries)
 	rpc.Handle(srv, api.PublishEvent, s.publish)
 	rpc.Handle(srv, api.CancelEvent, s.cancel)
 	rpc.Handle(srv, api.CreateTicketType, s.addType)

@@ -35,11 +35,11 @@ func TestLifecycle(t *testing.T) {
 		e.TicketTypes[0].ID == "" {
 		t.Fatalf("created %+v", e)
 	}
-	e = must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
+	e = must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
 	if e.Status != api.EventPublished || e.Revision != 2 {
 		t.Fatalf("published %+v", e)
 	}
-	if again := must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID}); again.Revision != 2 {
+	if again := must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID}); again.Revision != 2 {
 		t.Error("publishing again changed the event")
 	}
 	e = must(w, anna, api.CancelEvent, api.CancelEventRequest{ID: e.ID, Reason: "rain"})
@@ -53,7 +53,7 @@ func TestLifecycle(t *testing.T) {
 	if got := must(w, nob, api.GetEvent, api.EventRef{ID: e.ID}); got.Status != api.EventCancelled {
 		t.Errorf("the public sees %q", got.Status)
 	}
-	_, err := call(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
+	_, err := call(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
 	wantCode(t, err, fault.Conflict)
 	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: e.ID, Name: at("New")})
 	wantCode(t, err, fault.Conflict)
@@ -83,7 +83,7 @@ func TestPublishNeedsAReadyDraft(t *testing.T) {
 	req := draftOf("Empty")
 	req.TicketTypes = nil
 	empty := must(w, anna, api.CreateEvent, req)
-	_, err := call(w, anna, api.PublishEvent, api.EventRef{ID: empty.ID})
+	_, err := call(w, anna, api.PublishEvent, api.EventToPublish{ID: empty.ID})
 	wantCode(t, err, fault.Conflict)
 	if got := fields(err); !slices.Equal(got, []string{"ticket_types"}) {
 		t.Errorf("fields %v", got)
@@ -91,18 +91,18 @@ func TestPublishNeedsAReadyDraft(t *testing.T) {
 	req = draftOf("No room")
 	req.Capacity = 0
 	req.TicketTypes[0].Quantity, req.TicketTypes[1].Quantity = 0, 0
-	_, err = call(w, anna, api.PublishEvent, api.EventRef{ID: must(w, anna, api.CreateEvent, req).ID})
+	_, err = call(w, anna, api.PublishEvent, api.EventToPublish{ID: must(w, anna, api.CreateEvent, req).ID})
 	wantCode(t, err, fault.Conflict)
 
 	late := w.draft("Late")
 	w.clock.Set(late.StartsAt)
-	_, err = call(w, anna, api.PublishEvent, api.EventRef{ID: late.ID})
+	_, err = call(w, anna, api.PublishEvent, api.EventToPublish{ID: late.ID})
 	wantCode(t, err, fault.Conflict)
 	if got := fields(err); !slices.Equal(got, []string{"starts_at"}) {
 		t.Errorf("fields %v", got)
 	}
 	w.clock.Set(late.StartsAt.Add(-time.Second))
-	must(w, anna, api.PublishEvent, api.EventRef{ID: late.ID})
+	must(w, anna, api.PublishEvent, api.EventToPublish{ID: late.ID})
 	_, err = call(w, anna, api.UpdateEvent, api.PatchEvent{ID: late.ID, StartsAt: at(late.StartsAt.Add(-time.Minute))})
 	if got := fields(err); !slices.Equal(got, []string{"starts_at"}) {
 		t.Errorf("an event on sale was moved into the past: %v", err)
@@ -232,7 +232,7 @@ func TestAccess(t *testing.T) {
 			t.Fatalf("member %+v", e2)
 		}
 		if publish {
-			return must(w, anna, api.PublishEvent, api.EventRef{ID: e.ID})
+			return must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
 		}
 		return e
 	}
@@ -279,7 +279,7 @@ func TestAccess(t *testing.T) {
 			return only(call(w, p, api.PutOrganizer, api.SetOrganizer{EventID: e.ID, UserID: door.User}))
 		}, [6]fault.Code{un, nf, fb, fb, ok, ok}, [6]fault.Code{un, fb, fb, fb, ok, ok}},
 		{"publish", func(p rpc.Principal, e *api.Event) error {
-			return only(call(w, p, api.PublishEvent, api.EventRef{ID: e.ID}))
+			return only(call(w, p, api.PublishEvent, api.EventToPublish{ID: e.ID}))
 		}, [6]fault.Code{un, nf, fb, ok, ok, ok}, [6]fault.Code{un, fb, fb, ok, ok, ok}},
 		{"cancel", func(p rpc.Principal, e *api.Event) error {
 			return only(call(w, p, api.CancelEvent, api.CancelEventRequest{ID: e.ID}))

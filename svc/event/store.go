@@ -57,7 +57,6 @@ type row struct {
 	Questions     []api.Question   `bun:"type:text"`
 	Language      string
 	Translations  []api.Translation `bun:"type:text"`
-	Picture       *api.Picture      `bun:"type:text"`
 	SeriesID      ids.Series
 	Providers     []string `bun:"payment_providers,type:text"`
 	VenueID       ids.Venue
@@ -88,7 +87,7 @@ func rowOf(r *record) *row {
 		Tax:         e.Tax, Fees: slices.Clip(append([]api.Fee{}, e.Fees...)),
 		Providers: slices.Clip(append([]string{}, e.Providers...)),
 		VenueID:   e.VenueID, Reentry: e.Reentry, OrderRules: e.OrderRules, Language: e.Language,
-		Translations: slices.Clip(append([]api.Translation{}, e.Translations...)), Picture: e.Picture,
+		Translations: slices.Clip(append([]api.Translation{}, e.Translations...)),
 		SeriesID:     e.SeriesID,
 		Questions:    slices.Clip(append([]api.Question{}, e.Questions...)),
 		CancelReason: e.CancelReason, Revision: e.Revision, CreatedAt: e.CreatedAt, UpdatedAt: e.UpdatedAt,
@@ -108,7 +107,7 @@ func (w *row) event() api.Event {
 			Latitude: w.Latitude, Longitude: w.Longitude},
 		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Tax: w.Tax, Fees: w.Fees,
 		Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry, CancelReason: w.CancelReason,
-		OrderRules: w.OrderRules, Language: w.Language, Translations: w.Translations, Picture: w.Picture,
+		OrderRules: w.OrderRules, Language: w.Language, Translations: w.Translations,
 		SeriesID: w.SeriesID, Questions: w.Questions, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
@@ -122,7 +121,7 @@ func (w *row) record() *record {
 // columns are those of an event itself, but for its questions, which lists do not have.
 const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.quotas,
-	e.tax, e.fees, e.order_rules, e.language, e.translations, e.picture, e.series_id, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at,
+	e.tax, e.fees, e.order_rules, e.language, e.translations, e.series_id, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at,
 	e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
@@ -136,14 +135,34 @@ type storedEvent struct {
 // load returns an event with its team, both as of one moment, or a NotFound fault.
 func (b eventStore) load(ctx context.Context, id ids.Event) (storedEvent, error) {
 	var w row
-	err := b.db.Read().NewRaw(`SELECT `+columns+`, e.questions, e.pending, e.pending_at,
-		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team, `+
-		organizer.Columns("e.organizer_id")+`
-		FROM events AS e WHERE e.id = ?`, id).Scan(ctx, &w)
+	err := b.db.Read().NewRaw(withTeam()+` WHERE e.id = ?`, id).Scan(ctx, &w)
 	if err != nil {
 		return storedEvent{}, store.OrNotFound(err, api.NoSuchEvent)
 	}
-	return storedEvent{record: w.record(), pending: w.Pending, pendingAt: w.PendingAt}, nil
+	return w.stored(), nil
+}
+
+// loadSeries returns the dates of a series that end after a moment, by their begin, all as of one moment.
+func (b eventStore) loadSeries(ctx context.Context, id ids.Series, after time.Time) ([]storedEvent, error) {
+	var rows []row
+	err := b.db.Read().NewRaw(withTeam()+` WHERE e.series_id = ? AND e.series_id <> '' AND e.ends_at > ?
+		ORDER BY e.starts_at, e.id`, id, store.Time(after)).Scan(ctx, &rows)
+	all := make([]storedEvent, len(rows))
+	for i := range rows {
+		all[i] = rows[i].stored()
+	}
+	return all, err
+}
+
+// withTeam returns SQL that reads events with what may be done to them, and by whom.
+func withTeam() string {
+	return `SELECT ` + columns + `, e.questions, e.pending, e.pending_at,
+		COALESCE((SELECT string_agg(t.user_id || ' ' || t.role, ',') FROM team AS t WHERE t.event_id = e.id), '') AS team, ` +
+		organizer.Columns("e.organizer_id") + ` FROM events AS e`
+}
+
+func (w *row) stored() storedEvent {
+	return storedEvent{record: w.record(), pending: w.Pending, pendingAt: w.PendingAt}
 }
 
 // change is what happens to an event in one step.
@@ -213,14 +232,22 @@ func (b eventStore) insert(ctx context.Context, c change, may func(*api.Organize
 		if err := keepAnswer(ctx, tx, c); err != nil {
 			return err
 		}
-		if _, err := tx.NewInsert().Model(rowOf(c.Next)).Exec(ctx); err != nil {
-			return err
-		}
-		if err := b.countAndNote(ctx, tx, nil, c); err != nil {
-			return err
-		}
-		return publishChange(ctx, tx, c)
+		return b.insertIn(ctx, tx, c)
 	})
+}
+
+// insertIn writes a new event, with what is counted and told of it.
+func (b eventStore) insertIn(ctx context.Context, tx bun.Tx, c change) error {
+	if _, err := tx.NewInsert().Model(rowOf(c.Next)).Exec(ctx); err != nil {
+		return err
+	}
+	if err := replaceTeam(ctx, tx, &record{}, c.Next); err != nil {
+		return err
+	}
+	if err := b.countAndNote(ctx, tx, nil, c); err != nil {
+		return err
+	}
+	return publishChange(ctx, tx, c)
 }
 
 // ensureOrganizer makes the own organizer of the person whom a change gives the event to. One that is another person's
@@ -242,44 +269,47 @@ func (b eventStore) ensureOrganizer(ctx context.Context, tx bun.Tx, c change) er
 // replace makes a change if the event still has the revision and the pending change that it is based on, and reports
 // whether it had.
 func (b eventStore) replace(ctx context.Context, before storedEvent, c change) (made bool, err error) {
-	id := before.Event.ID
 	err = b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		made = false
 		if err := keepAnswer(ctx, tx, c); err != nil {
 			return err
 		}
-		query := `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND revision = ? AND pending = ?`
-		if c.Delete {
-			query = `DELETE FROM events WHERE id = ? AND revision = ? AND pending = ?`
-		}
-		if made, err = one(tx.ExecContext(ctx, query, id, before.Event.Revision, before.pending)); err != nil ||
-			!made {
-			return cmp.Or(err, errMoved)
-		}
-		if !c.Delete {
-			if err := b.ensureOrganizer(ctx, tx, c); err != nil {
-				return err
-			}
-			if _, err := tx.NewUpdate().Model(rowOf(c.Next)).WherePK().Exec(ctx); err != nil {
-				return err
-			}
-			if err := replaceTeam(ctx, tx, before.record, c.Next); err != nil {
-				return err
-			}
-		}
-		noteMade := b.countAndNote
-		if before.pending != "" { // prepare has counted it
-			noteMade = note
-		}
-		if err := noteMade(ctx, tx, before.record, c); err != nil {
-			return err
-		}
-		return publishChange(ctx, tx, c)
+		return b.replaceIn(ctx, tx, before, c)
 	})
 	if err == errMoved {
 		return false, nil
 	}
-	return made, err
+	return err == nil, err
+}
+
+// replaceIn makes a change, or returns errMoved if the event is not as it was.
+func (b eventStore) replaceIn(ctx context.Context, tx bun.Tx, before storedEvent, c change) error {
+	query := `UPDATE events SET pending = '', pending_at = NULL WHERE id = ? AND revision = ? AND pending = ?`
+	if c.Delete {
+		query = `DELETE FROM events WHERE id = ? AND revision = ? AND pending = ?`
+	}
+	made, err := one(tx.ExecContext(ctx, query, before.Event.ID, before.Event.Revision, before.pending))
+	if err != nil || !made {
+		return cmp.Or(err, errMoved)
+	}
+	if !c.Delete {
+		if err := b.ensureOrganizer(ctx, tx, c); err != nil {
+			return err
+		}
+		if _, err := tx.NewUpdate().Model(rowOf(c.Next)).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		if err := replaceTeam(ctx, tx, before.record, c.Next); err != nil {
+			return err
+		}
+	}
+	noteMade := b.countAndNote
+	if before.pending != "" { // prepare has counted it
+		noteMade = note
+	}
+	if err := noteMade(ctx, tx, before.record, c); err != nil {
+		return err
+	}
+	return publishChange(ctx, tx, c)
 }
 
 // replaceTeam writes the members that are new or different, and deletes those that are gone.

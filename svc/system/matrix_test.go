@@ -35,7 +35,7 @@ func mayCall() map[string]string {
 		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for all
 		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
-		"event.readiness": team, "event.copy": owners,
+		"event.readiness": team, "event.copy": owners, "event.create_series": owners,
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": owners, "event.invite": managers, "event.uninvite": managers,
 		"ticketing.renew_order_access": "", "ticketing.end_order_access": "", "ticketing.update_order": "", "ticketing.export_order": "", "ticketing.forget_order": "", // of guests
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
@@ -367,6 +367,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return map[string]string{"name": "Another name"}
 	case "api.user.rename_passkey":
 		return map[string]string{"name": "Another key"}
+	case "api.event.create_series":
+		return api.NewSeries{Rule: "FREQ=DAILY;COUNT=2"}
 	case "api.event.copy":
 		return api.CopyOf{StartsAt: w.event.StartsAt.Add(24 * time.Hour)}
 	case "api.event.add_ticket_type":

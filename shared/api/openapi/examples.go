@@ -204,7 +204,7 @@ func event() []Example {
 			SalesStart: codec.Clear[time.Time]()}),
 		example(api.DeleteTicketType, api.TicketTypeRef{EventID: anEvent, ID: aType}),
 		example(api.GetReadiness, api.EventRef{ID: anEvent}),
-		example(api.PublishEvent, api.EventRef{ID: anEvent}),
+		example(api.PublishEvent, api.EventToPublish{ID: anEvent}),
 		example(api.PutQuestions, api.QuestionsOf{EventID: anEvent, Questions: asked()}),
 		example(api.GetQuestions, api.EventRef{ID: anEvent}),
 		example(api.GetAvailability, api.AvailabilityQuery{ID: anEvent}),
@@ -362,7 +362,7 @@ func ending() []Example {
 func closing() []Example {
 	return []Example{
 		example(api.CreateEvent, concert()),
-		example(api.PublishEvent, api.EventRef{ID: anEvent}),
+		example(api.PublishEvent, api.EventToPublish{ID: anEvent}),
 		example(api.CancelEvent, api.CancelEventRequest{ID: anEvent, Reason: "A storm is coming."}),
 		example(api.CreateEvent, concert()),
 		example(api.DeleteEvent, api.EventRef{ID: anEvent}),

@@ -12,5 +12,6 @@ func planning() []Example {
 	return []Example{
 		example(api.CreateEvent, concert()),
 		example(api.CopyEvent, api.CopyOf{ID: anEvent, StartsAt: next, Name: "Open Air, once more"}),
+		example(api.CreateSeries, api.NewSeries{ID: anEvent, Rule: "FREQ=WEEKLY;BYDAY=FR", Count: 3}),
 	}
 }
