@@ -81,7 +81,11 @@ func (s *Site) eventNamed(v *visit, id string) (*api.Event, error) {
 	if err != nil {
 		return nil, fault.New(fault.NotFound, "there is no such event")
 	}
-	return ask(v, api.GetEvent, &api.EventRef{ID: event})
+	e, err := ask(v, api.GetEvent, &api.EventRef{ID: event})
+	if err != nil {
+		return nil, err
+	}
+	return e.In(v.lang), nil
 }
 
 // order makes the order. The key of the form makes one of it, however often it is sent.
@@ -141,7 +145,7 @@ func (s *Site) orderPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	e, err := ask(v, api.GetEvent, &api.EventRef{ID: o.EventID})
+	e, err := s.eventNamed(v, o.EventID.String())
 	if err != nil {
 		return err
 	}

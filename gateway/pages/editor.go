@@ -33,12 +33,20 @@ type eventForm struct {
 	Starts, Ends, Timezone          string
 	Place, Address, City, Country   string
 	Type, Price, Quantity, Currency string // of the first ticket type, for a new event
+
+	Language string                // of name and description
+	Others   map[string]translated // by language
+	Series   bool                  // whether there are other dates
 }
 
 func (v *visit) eventForm() eventForm {
-	return eventForm{v.form("name"), v.form("description"), v.form("category"), v.form("starts"), v.form("ends"),
-		v.form("timezone"), v.form("place"), v.form("address"), v.form("city"), v.form("country"), v.form("type"),
-		v.form("price"), v.form("quantity"), v.form("currency")}
+	f := eventForm{Name: v.form("name"), Description: v.form("description"), Category: v.form("category"),
+		Starts: v.form("starts"), Ends: v.form("ends"), Timezone: v.form("timezone"), Place: v.form("place"),
+		Address: v.form("address"), City: v.form("city"), Country: v.form("country"), Type: v.form("type"),
+		Price: v.form("price"), Quantity: v.form("quantity"), Currency: v.form("currency"),
+		Series: v.form("scope") != ""}
+	f.readTexts(v)
+	return f
 }
 
 // times reads the two times in the zone of the event.
@@ -174,6 +182,7 @@ func (s *Site) createEvent(v *visit) error {
 		EndsAt:      ends,
 		Timezone:    f.Timezone,
 		Location:    f.location(),
+		Language:    f.Language, Translations: f.translations(nil),
 	}
 	if f.Type != "" {
 		t, err := ticketType(f.Type, f.Price, f.Currency, f.Quantity)
@@ -196,7 +205,11 @@ func (s *Site) editEventPage(v *visit) error {
 		return err
 	}
 	in := func(t time.Time) string { return s.zones.In(t, e.Timezone).Format(local) }
-	return s.editor(v, e.ID, eventForm{Name: e.Name, Description: e.Description, Category: e.Category,
+	others := map[string]translated{}
+	for _, t := range e.Translations {
+		others[t.Language] = translated{t.Name, t.Description}
+	}
+	return s.editor(v, e.ID, eventForm{Language: e.Language, Others: others, Series: e.SeriesID != "", Name: e.Name, Description: e.Description, Category: e.Category,
 		Starts: in(e.StartsAt), Ends: in(e.EndsAt), Timezone: e.Timezone, Place: e.Location.Name,
 		Address: e.Location.Address, City: e.Location.City, Country: e.Location.Country}, nil)
 }
@@ -212,14 +225,20 @@ func (s *Site) editEvent(v *visit) error {
 		return s.editor(v, ref.ID, f, err)
 	}
 	at := f.location()
-	if e, err := ask(v, api.GetEvent, &ref); err != nil {
+	e, err := ask(v, api.GetEvent, &ref)
+	if err != nil {
 		return err
-	} else if e.Location.City == at.City && e.Location.Address == at.Address { // it is where it was on the map
+	}
+	if e.Location.City == at.City && e.Location.Address == at.Address { // it is where it was on the map
 		at.Latitude, at.Longitude = e.Location.Latitude, e.Location.Longitude
 	}
-	_, err = ask(v, api.UpdateEvent, &api.PatchEvent{ID: ref.ID, Name: &f.Name, Description: codec.To(f.Description),
-		Category: codec.To(f.Category), StartsAt: &starts, EndsAt: &ends, Timezone: &f.Timezone, Location: &at})
-	if err != nil {
+	req := &api.PatchEvent{ID: ref.ID, Scope: v.form("scope"), Name: &f.Name, Description: codec.To(f.Description),
+		Category: codec.To(f.Category), StartsAt: &starts, EndsAt: &ends, Location: &at, Language: asText(f.Language),
+		Translations: codec.To(f.translations(e.Translations))}
+	if f.Timezone != e.Timezone { // it is of one date alone
+		req.Timezone = &f.Timezone
+	}
+	if _, err = ask(v, api.UpdateEvent, req); err != nil {
 		return s.editor(v, ref.ID, f, err)
 	}
 	v.redirect("/office/events/" + ref.ID.String())
@@ -275,7 +294,7 @@ func (s *Site) changeTicketType(v *visit) error {
 func (s *Site) publish(v *visit) error {
 	ref, err := v.eventRef()
 	if err == nil {
-		_, err = ask(v, api.PublishEvent, &api.EventToPublish{ID: ref.ID})
+		_, err = ask(v, api.PublishEvent, &api.EventToPublish{ID: ref.ID, Scope: v.form("scope")})
 	}
 	return s.back(v, err)
 }
@@ -290,6 +309,7 @@ func (s *Site) cancelEvent(v *visit) error {
 		check.Field(false, "sure", "tick that you are sure: tickets are revoked and the money goes back")
 		return s.back(v, check.Err())
 	}
-	_, err = ask(v, api.CancelEvent, &api.CancelEventRequest{ID: ref.ID, Reason: v.form("reason")})
+	_, err = ask(v, api.CancelEvent, &api.CancelEventRequest{ID: ref.ID, Scope: v.form("scope"),
+		Reason: v.form("reason")})
 	return s.back(v, err)
 }

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"cmp"
+	"crypto/rand"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ func (s *Site) officeRoutes() []Route {
 		{"POST", "/office/events/{id}/ticket-types/{type}", s.changeTicketType, false},
 		{"POST", "/office/events/{id}/publication", s.publish, false},
 		{"POST", "/office/events/{id}/cancellation", s.cancelEvent, false},
+		{"POST", "/office/events/{id}/copies", s.copyEvent, false},
+		{"POST", "/office/events/{id}/series", s.repeat, false},
 		{"GET", "/office/events/{id}/attendees", s.attendees, false},
 		{"GET", "/office/events/{id}/orders", s.eventOrders, false},
 		{"GET", "/office/events/{id}/orders/{order}", s.officeOrder, false},
@@ -113,7 +116,10 @@ type typeRow struct {
 // dashboard shows how an event stands, and all that can be done with it.
 func (s *Site) dashboard(v *visit) error { return s.dashboardAgain(v, nil) }
 
-func (s *Site) dashboardAgain(v *visit, failed error) error {
+func (s *Site) dashboardAgain(v *visit, failed error) error { return s.dashboardWith(v, failed, nil) }
+
+// dashboardWith shows what was wrong with a change, or the dates that a series would have.
+func (s *Site) dashboardWith(v *visit, failed error, preview *api.EventSeries) error {
 	e, err := v.eventHere()
 	if err != nil {
 		return err
@@ -135,7 +141,17 @@ func (s *Site) dashboardAgain(v *visit, failed error) error {
 	for _, row := range rows {
 		sold += row.Sold
 	}
-	data := map[string]any{"Event": e, "Sold": sold, "Numbers": numbers, "Types": rows,
+	todos, ready, err := s.todos(v, e)
+	if err != nil {
+		return err
+	}
+	dates, err := v.datesOf(e, api.EventPublished, api.EventDraft)
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Todos": todos, "Ready": ready, "Dates": dates, "Preview": preview, "Key": rand.Text(),
+		"Repetition": v.repetition(), "Next": s.zones.In(e.StartsAt, e.Timezone).AddDate(0, 0, 7).Format(local),
+		"Event": e, "Sold": sold, "Numbers": numbers, "Types": rows,
 		"Currency": currencyOf(e), "Over": e.EndsAt.Before(s.cfg.Now())}
 	if failed != nil {
 		return v.again("dashboard", failed, data)

@@ -97,6 +97,9 @@ func usedTexts(t *testing.T) (keys []string) {
 	for _, status := range []string{api.EventPublished, api.EventDraft, api.EventCancelled} {
 		keys = append(keys, "office."+status)
 	}
+	for _, code := range findingCodes() {
+		keys = append(keys, "ready."+code)
+	}
 	for _, status := range []string{"pending", "succeeded", "failed"} {
 		keys = append(keys, "refund."+status)
 	}

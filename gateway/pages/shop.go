@@ -13,7 +13,7 @@ const eventsOnPage = 24
 // home shows what is on, and finds events.
 func (s *Site) home(v *visit) error {
 	q := api.EventQuery{Q: v.query("q"), City: v.query("city"), Category: v.query("category"),
-		From: s.cfg.Now().UTC().Truncate(time.Minute),
+		From: s.cfg.Now().UTC().Truncate(time.Minute), Dates: "next",
 		Page: api.Page{Limit: eventsOnPage, Cursor: v.query("cursor")}}
 	if day, err := time.Parse(time.DateOnly, v.query("from")); err == nil && day.After(q.From) {
 		q.From = day
@@ -25,6 +25,7 @@ func (s *Site) home(v *visit) error {
 	if q.Q != "" && q.Cursor == "" {
 		v.Count(api.FactSearches, "")
 	}
+	inLanguage(list.Items, v.lang)
 	versions := make([]byte, 0, 40*len(list.Items))
 	for i := range list.Items {
 		versions = append(append(append(versions, list.Items[i].ID...), ' '), list.Items[i].ETag()...)
@@ -90,6 +91,7 @@ func (s *Site) event(v *visit) error {
 	if err != nil {
 		return err
 	}
+	e = e.In(v.lang)
 	if here := eventPath(e); string(v.RC.Path()) != here { // it was renamed, or the address is short
 		v.redirect(here)
 		return nil
@@ -99,7 +101,16 @@ func (s *Site) event(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.showKept("event", e.ID.String()+" "+e.ETag(), map[string]any{"Event": e, "Offers": offers, "Open": open,
+	dates, err := v.datesOf(e, api.EventPublished)
+	if err != nil {
+		return err
+	}
+	version := e.ID.String() + " " + e.ETag()
+	dates = others(dates, e.ID)
+	for i := range dates {
+		version += " " + dates[i].ID.String() + " " + dates[i].ETag()
+	}
+	return v.showKept("event", version, map[string]any{"Event": e, "Dates": dates, "Offers": offers, "Open": open,
 		"Over": e.EndsAt.Before(s.cfg.Now())}, "Event")
 }
 
