@@ -209,7 +209,8 @@ func (s *Site) editEventPage(v *visit) error {
 	for _, t := range e.Translations {
 		others[t.Language] = translated{t.Name, t.Description}
 	}
-	return s.editor(v, e.ID, eventForm{Language: e.Language, Others: others, Series: e.SeriesID != "", Name: e.Name, Description: e.Description, Category: e.Category,
+	return s.editor(v, e.ID, eventForm{Language: e.Language, Others: others, Series: e.SeriesID != "", Name: e.Name,
+		Description: e.Description, Category: e.Category,
 		Starts: in(e.StartsAt), Ends: in(e.EndsAt), Timezone: e.Timezone, Place: e.Location.Name,
 		Address: e.Location.Address, City: e.Location.City, Country: e.Location.Country}, nil)
 }

@@ -105,8 +105,8 @@ var (
 			"team. Nothing of it is sold.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: inFlight})}}
 	CreateSeries = rpc.Endpoint[NewSeries, EventSeries]{Spec: rpc.Spec{Service: "event", Name: "create_series",
-		Method: "POST", Path: "/v1/events/{id}/series", Access: rpc.User, Status: 201, Idempotent: true, Audited: true,
-		Timeout: seriesTimeout,
+		Method: "POST", Path: "/v1/events/{id}/series", Access: rpc.User, Status: 201, Idempotent: true,
+		Audited: true, Timeout: seriesTimeout,
 		Summary: "Repeat an event by a rule",
 		Detail: "Each date of the rule that the series lacks becomes a draft, as CopyEvent makes it. The event is the " +
 			"first date; one that is in a series already gets further dates of that. A preview answers with 200.",
