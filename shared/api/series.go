@@ -108,8 +108,8 @@ var (
 		Method: "POST", Path: "/v1/events/{id}/series", Access: rpc.User, Status: 201, Idempotent: true,
 		Audited: true, Timeout: seriesTimeout,
 		Summary: "Repeat an event by a rule",
-		Detail: "Each date of the rule that the series lacks becomes a draft, as CopyEvent makes it. The event is the " +
-			"first date; one that is in a series already gets further dates of that. A preview answers with 200.",
+		Detail: "Each date of the rule that the series lacks becomes a draft, as a copy is made. The event is the " +
+			"first date; one that is in a series already gets further dates of it. A preview answers with 200.",
 		Faults: forManagers(rpc.Faults{fault.Conflict: cancelled + "; or " + inFlight})}}
 )
 

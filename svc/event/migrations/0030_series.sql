@@ -1,8 +1,6 @@
 -- Texts in other languages, as JSON: []api.Translation; and the language of the event's own.
 ALTER TABLE events ADD COLUMN language TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN translations TEXT NOT NULL DEFAULT '[]';
--- What pages show of an event, as JSON: api.Picture. The pictures themselves are kept elsewhere, by their hash.
-ALTER TABLE events ADD COLUMN picture TEXT;
 
 -- Events may be dates of a series.
 ALTER TABLE events ADD COLUMN series_id TEXT NOT NULL DEFAULT '';
