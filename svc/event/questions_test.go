@@ -13,7 +13,7 @@ func newOf(q api.Question) api.NewQuestion {
 	n := api.NewQuestion{ID: q.ID, Label: q.Label, Help: q.Help, Kind: q.Kind, Per: q.Per, At: q.At, Required: q.Required,
 		TicketTypes: q.TicketTypes, Purpose: q.Purpose, RetentionDays: q.RetentionDays, Hidden: q.Hidden}
 	for _, c := range q.Choices {
-		n.Choices = append(n.Choices, api.NewChoice{ID: c.ID, Label: c.Label, Hidden: c.Hidden})
+		n.Choices = append(n.Choices, api.NewChoice(c))
 	}
 	if q.Condition != nil {
 		n.Condition = &api.NewCondition{Question: q.Condition.QuestionID.String()}
