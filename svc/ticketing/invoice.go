@@ -241,6 +241,11 @@ func (s *Service) invoicesCSV(ctx context.Context, req *api.InvoiceExport, at st
 	if err := s.moneyOf(ctx, req.ID); err != nil {
 		return rpc.Part{}, err
 	}
+	var check fault.Check
+	check.Field(req.Year >= 1970 && req.Year <= 9999, "year", "must be a year, such as 2031")
+	if err := check.Err(); err != nil {
+		return rpc.Part{}, err
+	}
 	var after int64
 	if at != "" {
 		var err error

@@ -269,6 +269,9 @@ func TestInvoiceListAndExport(t *testing.T) {
 		if len(lines) != 1+3*2 || !strings.HasPrefix(lines[3], "6.40,H,EUR,") {
 			t.Errorf("the export is\n%s", part.Body)
 		}
+		if _, err := do(h.as(ownerOf(offer)), h, api.GetInvoicesCSV, api.InvoiceExport{ID: id}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("an export of no year: %v", err)
+		}
 	})
 }
 

@@ -94,6 +94,7 @@ func paths(t *testing.T, data []byte) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	var at []string
+	filled := []bool{false}
 	for d := xml.NewDecoder(strings.NewReader(string(data))); ; {
 		token, err := d.Token()
 		if token == nil {
@@ -105,14 +106,22 @@ func paths(t *testing.T, data []byte) map[string]string {
 		switch token := token.(type) {
 		case xml.StartElement:
 			at = append(at, token.Name.Local)
+			filled[len(filled)-1] = true
+			filled = append(filled, false)
 			if token.Name.Space == "" || strings.Contains(token.Name.Space, "cbc") {
 				t.Errorf("%v is in no namespace", at)
 			}
 		case xml.EndElement:
-			at = at[:len(at)-1]
+			if !filled[len(filled)-1] {
+				t.Errorf("%v is empty", at)
+			}
+			at, filled = at[:len(at)-1], filled[:len(filled)-1]
 		case xml.CharData:
-			if key, text := strings.Join(at, "/"), strings.TrimSpace(string(token)); text != "" && found[key] == "" {
-				found[key] = text
+			if key, text := strings.Join(at, "/"), strings.TrimSpace(string(token)); text != "" {
+				filled[len(filled)-1] = true
+				if found[key] == "" {
+					found[key] = text
+				}
 			}
 		}
 	}

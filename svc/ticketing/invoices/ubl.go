@@ -62,7 +62,10 @@ type (
 		Address ublAddress `xml:"cac:PostalAddress"`
 		Tax     *ublTaxID  `xml:"cac:PartyTaxScheme"`                        // BT-31, BT-32, BT-48
 		Name    string     `xml:"cac:PartyLegalEntity>cbc:RegistrationName"` // BT-27, BT-44
-		Contact string     `xml:"cac:Contact>cbc:ElectronicMail,omitempty"`  // BT-43
+		Contact *ublMail   `xml:"cac:Contact"`                               // nil: an element must not be empty
+	}
+	ublMail struct {
+		Address string `xml:"cbc:ElectronicMail"` // BT-43
 	}
 	ublAddress struct {
 		Street   string    `xml:"cbc:StreetName,omitempty"`           // BT-35, BT-50
@@ -192,9 +195,11 @@ func categoryOf(doc *api.Invoice, rate string) ublCategory {
 
 func sellerOf(doc *api.Invoice) ublParty {
 	s := &doc.Seller
-	p := ublParty{ID: &ublRef{doc.OrganizerID.String()}, Address: streetOf(s.Address), Name: s.LegalName,
-		Contact: s.Email}
+	p := ublParty{ID: &ublRef{doc.OrganizerID.String()}, Address: streetOf(s.Address), Name: s.LegalName}
 	p.Address.Country = s.Country
+	if s.Email != "" {
+		p.Contact = &ublMail{s.Email}
+	}
 	if s.TaxID != "" {
 		p.Tax = taxIDOf(s.TaxID)
 	}
