@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -93,7 +94,7 @@ func (s *Service) trySeries(ctx context.Context, req *api.NewSeries) (*api.Event
 	if err != nil {
 		return nil, err
 	}
-	if err := cmpErr(k.mayMakeMore(caller), k.open()); err != nil {
+	if err := cmp.Or(k.mayMakeMore(caller), k.open()); err != nil {
 		return nil, err
 	}
 	if k.pending != "" {
@@ -150,15 +151,6 @@ func (s *Service) trySeries(ctx context.Context, req *api.NewSeries) (*api.Event
 		return nil, err
 	}
 	return out, nil
-}
-
-func cmpErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // newDates returns drafts for the dates that a series lacks.
