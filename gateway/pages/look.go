@@ -28,12 +28,12 @@ type look struct {
 
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
 func pageNames() []string {
-	return []string{"home", "event", "checkout", "order", "account", "signin", "signup", "code", "proof", "leave",
-		"problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder", "doors", "door", "guests",
-		"scans", "pair", "staff", "messages", "codes", "selling", "tickettype", "questions", "answers",
-		"organizer", "team", "organizerlog", "invoices",
-		"webhooks", "webhook", "apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol",
-		"recovery", "forgot", "reset", "confirm"}
+	return []string{"home", "event", "program", "checkout", "order", "account", "signin", "signup", "code",
+		"proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
+		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "selling", "tickettype",
+		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",
+		"apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset",
+		"confirm"}
 }
 
 // doorNames are the pages that the computer of a venue has.

@@ -96,6 +96,7 @@ func (s *Site) shopRoutes() []Route {
 		{"GET", "/", s.home, true},
 		{"GET", "/events", s.home, true},
 		{"GET", "/events/{slug}", s.event, true},
+		{"GET", "/organizers/{slug}", s.program, true},
 		{"GET", "/checkout", s.checkout, false},
 		{"POST", "/checkout", s.order, false},
 		{"GET", "/orders/{id}", s.orderPage, false},

@@ -26,13 +26,37 @@ func (s *Site) home(v *visit) error {
 		v.Count(api.FactSearches, "")
 	}
 	inLanguage(list.Items, v.lang)
-	versions := make([]byte, 0, 40*len(list.Items))
-	for i := range list.Items {
-		versions = append(append(append(versions, list.Items[i].ID...), ' '), list.Items[i].ETag()...)
-	}
-	return v.showKept("home", string(versions), map[string]any{"Events": list.Items, "Next": list.NextCursor,
+	return v.showKept("home", versionsOf(list.Items), map[string]any{"Events": list.Items, "Next": list.NextCursor,
 		"Q": q.Q, "City": q.City, "Category": q.Category, "From": v.query("from"), "Categories": categories(),
 		"Searched": q.Q != "" || q.City != "" || q.Category != "" || v.query("from") != ""}, "Events")
+}
+
+// versionsOf says which events are shown, and as which of their versions.
+func versionsOf(events []api.Event) string {
+	versions := make([]byte, 0, 40*len(events))
+	for i := range events {
+		versions = append(append(append(versions, events[i].ID...), ' '), events[i].ETag()...)
+	}
+	return string(versions)
+}
+
+// program shows what an organizer puts on.
+func (s *Site) program(v *visit) error {
+	o, err := ask(v, api.GetOrganizerProfile, &api.OrganizerName{Name: v.Param("slug")})
+	if err != nil {
+		return err
+	}
+	if here := "/organizers/" + o.Slug; string(v.RC.Path()) != here { // events link by the id
+		v.redirect(here)
+		return nil
+	}
+	list, err := ask(v, api.ListEvents, &api.EventQuery{Organizer: o.ID.String(), Dates: "next",
+		From: s.cfg.Now().UTC().Truncate(time.Minute), Page: api.Page{Limit: eventsOnPage, Cursor: v.query("cursor")}})
+	if err != nil {
+		return err
+	}
+	return v.showKept("program", versionsOf(list.Items), map[string]any{"Organizer": o, "Events": list.Items,
+		"Next": list.NextCursor}, "Events")
 }
 
 // offer is a ticket type as the page of its event shows it.

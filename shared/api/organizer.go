@@ -84,6 +84,19 @@ type OrganizerRef struct {
 	ID ids.Organizer `json:"-" path:"id"`
 }
 
+// OrganizerName is the request of GetOrganizerProfile.
+type OrganizerName struct {
+	Name string `json:"-" path:"id"` // the id of an organizer, or its slug
+}
+
+// OrganizerProfile is what anybody may know of an organizer that has published something.
+type OrganizerProfile struct {
+	ID      ids.Organizer `json:"id"`
+	Name    string        `json:"name"`              // what it is called, on one line
+	Slug    string        `json:"slug"`              // its name in addresses
+	Website string        `json:"website,omitempty"` // an address that begins with https:// or http://
+}
+
 // PatchOrganizer is the request of UpdateOrganizer. What is absent stays as it is, null clears what can be cleared.
 type PatchOrganizer struct {
 	ID ids.Organizer `json:"-" path:"id"`
@@ -196,6 +209,10 @@ var (
 	GetOrganizer = rpc.Endpoint[OrganizerRef, Organizer]{Spec: rpc.Spec{Service: "event", Name: "get_organizer",
 		Method: "GET", Path: "/v1/organizers/{id}", Access: rpc.User, Summary: "Read an organizer, as a member",
 		Faults: rpc.Faults{fault.NotFound: notMember, fault.Forbidden: ""}}}
+	GetOrganizerProfile = rpc.Endpoint[OrganizerName, OrganizerProfile]{Spec: rpc.Spec{Service: "event",
+		Name: "organizer_profile", Method: "GET", Path: "/v1/organizers/{id}/profile", Access: rpc.Public,
+		Summary: "Who an organizer is, by its id or slug",
+		Faults:  rpc.Faults{fault.NotFound: "there is no such organizer, or it has not published anything"}}}
 	UpdateOrganizer = rpc.Endpoint[PatchOrganizer, Organizer]{Spec: rpc.Spec{Service: "event",
 		Name: "update_organizer", Audited: true, Method: "PATCH", Path: "/v1/organizers/{id}", Access: rpc.User,
 		Headers: []string{"If-Match"}, Summary: "Change an organizer",
@@ -275,6 +292,7 @@ func forMembers(need Permission, more rpc.Faults) rpc.Faults {
 
 func organizerEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateOrganizer.Describe(), ListOrganizers.Describe(), GetOrganizer.Describe(),
+		GetOrganizerProfile.Describe(),
 		UpdateOrganizer.Describe(), ListOrganizerMembers.Describe(), PutOrganizerMember.Describe(),
 		DeleteOrganizerMember.Describe(), InviteOrganizerMember.Describe(), DeleteOrganizerInvitation.Describe(),
 		TransferOrganizer.Describe(), ListRoles.Describe(), PutRole.Describe(), DeleteRole.Describe()}

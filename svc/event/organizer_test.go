@@ -92,6 +92,27 @@ func TestOrganizer(t *testing.T) {
 	})
 }
 
+// Anybody may know who an organizer is, by its id or slug, once it has published something: not before.
+func TestOrganizerProfile(t *testing.T) {
+	bothHarnesses(t, func(t *testing.T, w *harness) {
+		o := must(w, anna, api.CreateOrganizer, api.NewOrganizer{Name: "Opera", Slug: "opera", Website: "https://opera.example", Email: "in@opera.example"})
+		draft := draftOf("Tosca")
+		draft.OrganizerID = o.ID
+		e := must(w, anna, api.CreateEvent, draft)
+		for _, name := range []string{o.ID.String(), "opera", "nobody", "'"} {
+			_, err := call(w, rpc.Principal{}, api.GetOrganizerProfile, api.OrganizerName{Name: name})
+			wantCode(t, err, fault.NotFound)
+		}
+		must(w, anna, api.PublishEvent, api.EventToPublish{ID: e.ID})
+		want := api.OrganizerProfile{ID: o.ID, Name: "Opera", Slug: "opera", Website: "https://opera.example"}
+		for _, name := range []string{o.ID.String(), "opera"} {
+			if got := must(w, rpc.Principal{}, api.GetOrganizerProfile, api.OrganizerName{Name: name}); *got != want {
+				t.Errorf("%s is %+v", name, got)
+			}
+		}
+	})
+}
+
 // What a member may do follows from the role's permissions, at all events of the organizer and at no other.
 func TestMembersAndRoles(t *testing.T) {
 	bothHarnesses(t, func(t *testing.T, w *harness) {

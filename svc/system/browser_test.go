@@ -222,6 +222,7 @@ func TestShopInABrowser(t *testing.T) {
 	event := s.concert(admin, 20, 1500)
 	typ := event.TicketTypes[0].ID.String()
 
+	c.open("program", "/organizers/"+event.OrganizerID.String())
 	c.open("home", "/")
 	c.run(chromedp.SetValue(`input[name=q]`, event.Name), chromedp.Submit(`form.search`))
 	c.says("Found for you")

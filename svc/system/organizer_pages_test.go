@@ -85,6 +85,12 @@ func TestOfficeOfAnOrganizer(t *testing.T) {
 	settings := b.get(org).must(t, 200, "Name in addresses")
 	b.send(org, "name", "Lamp House", "slug", settings.field(t, "slug"), "currency", "EUR", "website", "no address").must(t, 400, "website")
 	b.send(org, "name", "Lamp House", "slug", settings.field(t, "slug"), "currency", "EUR", "website", "https://lamps.example").must(t, 200, "Saved.", "https://lamps.example", "Lamp House")
+	seen := s.browser().get("/organizers/"+event.OrganizerID.String()).must(t, 200, "Lamp House", "https://lamps.example", "Nocturne in Blue")
+	if seen.at != "/organizers/"+settings.field(t, "slug") {
+		t.Errorf("the organizer's page is at %s", seen.at)
+	}
+	s.browser().get("/events/"+event.ID.String()).must(t, 200, "/organizers/"+event.OrganizerID.String())
+	s.browser().get("/organizers/nobody").must(t, 404)
 	b.get(org+"/team").must(t, 200, "Mina", "mina@example.org", "scan at the door")
 	b.get(org+"/team", "Accept-Language", "de").must(t, 200, `<option value="door">Einlass</option>`, "<summary>Leitung")
 	b.send(org+"/team", "email", "new@example.org", "role", "nonsense").must(t, 400, "role")

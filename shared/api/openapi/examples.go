@@ -189,6 +189,7 @@ func event() []Example {
 		example(api.CloseVenue, api.NewVenueClosure{VenueID: aVenue, Reason: "the computer was stolen"}),
 		example(api.ListVenueClosures, api.VenueClosurePage{VenueID: aVenue, Page: api.Page{Limit: 10}}),
 		example(api.ListEvents, api.EventQuery{Page: api.Page{Limit: 10}}),
+		example(api.GetOrganizerProfile, api.OrganizerName{Name: anOrganizer.String()}),
 		example(api.CreateEvent, concert()),
 		example(api.UpdateOrganizer, api.PatchOrganizer{ID: anOrganizer, LegalName: codec.To("Jo Star"),
 			Address: codec.To("Long Road 1\n34117 Kassel"), Country: codec.To("DE"), TaxID: codec.To("DE123456788"),

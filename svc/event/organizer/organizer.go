@@ -55,6 +55,7 @@ func (s *Organizers) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreateOrganizer, s.create)
 	rpc.Handle(srv, api.ListOrganizers, s.list)
 	rpc.Handle(srv, api.GetOrganizer, s.get)
+	rpc.Handle(srv, api.GetOrganizerProfile, s.profile)
 	rpc.Handle(srv, api.GetOrganizerTeam, func(ctx context.Context, req *api.OfOrganizer) (*api.OrganizerTeam, error) {
 		return Team(ctx, s.db.Read(), req.OrganizerID)
 	})
@@ -292,6 +293,19 @@ func (s *Organizers) get(ctx context.Context, req *api.OrganizerRef) (*api.Organ
 		return nil, err
 	}
 	return load(ctx, s.db.Read(), req.ID)
+}
+
+// profile returns an organizer to anybody, once it has published something: until then the name of a person who only
+// tries out how to sell is nobody's business.
+func (s *Organizers) profile(ctx context.Context, req *api.OrganizerName) (*api.OrganizerProfile, error) {
+	var r row
+	err := s.db.Read().NewRaw(`SELECT * FROM organizers WHERE (id = ? OR slug = ?) AND EXISTS
+		(SELECT 1 FROM events WHERE organizer_id = organizers.id AND status = ?)`, req.Name, req.Name,
+		api.EventPublished).Scan(ctx, &r)
+	if err != nil {
+		return nil, store.OrNotFound(err, api.NoSuchOrganizer)
+	}
+	return &api.OrganizerProfile{ID: r.ID, Name: r.Name, Slug: r.Slug, Website: r.Website}, nil
 }
 
 // as returns the team of an organizer to a caller who has the permission.
