@@ -28,7 +28,7 @@ type look struct {
 
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
 func pageNames() []string {
-	return []string{"home", "event", "program", "checkout", "order", "account", "signin", "signup", "code",
+	return []string{"home", "event", "embed", "program", "checkout", "order", "account", "signin", "signup", "code",
 		"proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
 		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "selling", "tickettype",
 		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",

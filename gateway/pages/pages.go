@@ -97,6 +97,8 @@ func (s *Site) shopRoutes() []Route {
 		{"GET", "/events", s.home, true},
 		{"GET", "/events/{slug}", s.event, true},
 		{"GET", "/organizers/{slug}", s.program, true},
+		{"GET", "/embed/{slug}", s.embedded, false},
+		{"GET", "/embed.js", s.embedScript, false},
 		{"GET", "/checkout", s.checkout, false},
 		{"POST", "/checkout", s.order, false},
 		{"GET", "/orders/{id}", s.orderPage, false},
@@ -178,12 +180,16 @@ func (s *Site) Serve(route Route, r *Request) error {
 // secure replaces the policy of answers for programs: pages load what this server serves, and nothing else.
 func secure(rc *fasthttp.RequestCtx) {
 	h := &rc.Response.Header
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "+
-		"font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; "+
-		"frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", policy("'none'"))
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Vary", "Cookie, Accept-Language, Accept-Encoding")
+}
+
+// policy lets pages load what this server serves, and some others frame them.
+func policy(frames string) string {
+	return "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; " +
+		"connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors " + frames
 }
 
 // sameSite reports whether a form was sent by a page of ours. Browsers say so in Sec-Fetch-Site; older ones name the
@@ -229,6 +235,14 @@ func (v *visit) redirect(to string) {
 // form returns a field of the form that was sent, and query one of the address.
 func (v *visit) form(name string) string  { return string(v.RC.PostArgs().Peek(name)) }
 func (v *visit) query(name string) string { return string(v.RC.QueryArgs().Peek(name)) }
+
+// origin returns how the browser calls this site.
+func (v *visit) origin() string {
+	if v.Secure {
+		return "https://" + string(v.RC.Host())
+	}
+	return "http://" + string(v.RC.Host())
+}
 
 // next returns where a person wanted to go: a page of this site, or the front page.
 func (v *visit) next() string {

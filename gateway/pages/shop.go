@@ -120,7 +120,38 @@ func (s *Site) event(v *visit) error {
 		v.redirect(here)
 		return nil
 	}
-	v.Count(api.FactViews, id.String())
+	return s.showEvent(v, "event", e)
+}
+
+// embedded is the tickets of an event within the site of its organizer. Any site may frame it: it has nothing that a
+// click could change, and the checkout that it leads to is a page of its own, which none may frame.
+func (s *Site) embedded(v *visit) error {
+	id, err := eventOf(v.Param("slug"))
+	if err != nil {
+		return err
+	}
+	e, err := ask(v, api.GetEvent, &api.EventRef{ID: id})
+	if err != nil {
+		return err
+	}
+	h := &v.RC.Response.Header
+	h.Set("Content-Security-Policy", policy("*"))
+	h.Del("X-Frame-Options")
+	return s.showEvent(v, "embed", e.In(v.lang))
+}
+
+// embedScript is what the site of an organizer loads. Its address stays, so browsers ask for it again.
+func (s *Site) embedScript(v *visit) error {
+	h := &v.RC.Response.Header
+	h.Set("Cache-Control", "public, max-age=3600")
+	h.SetContentType("text/javascript; charset=utf-8")
+	v.write(s.assets.byName["embed.js"].plain)
+	return nil
+}
+
+// showEvent shows an event and what is left of it, on one of the pages about it.
+func (s *Site) showEvent(v *visit, page string, e *api.Event) error {
+	v.Count(api.FactViews, e.ID.String())
 	offers, open, err := s.offers(v, e)
 	if err != nil {
 		return err
@@ -134,7 +165,7 @@ func (s *Site) event(v *visit) error {
 	for i := range dates {
 		version += " " + dates[i].ID.String() + " " + dates[i].ETag()
 	}
-	return v.showKept("event", version, map[string]any{"Event": e, "Dates": dates, "Offers": offers, "Open": open,
+	return v.showKept(page, version, map[string]any{"Event": e, "Dates": dates, "Offers": offers, "Open": open,
 		"Over": e.EndsAt.Before(s.cfg.Now())}, "Event")
 }
 
