@@ -48,6 +48,6 @@ func TestEmbeddedTickets(t *testing.T) {
 		return nil
 	})
 	c.quiet("the site of an organizer")
-	c.picture("embedded")
+	c.picture("embedded.png")
 	c.open("embed", "/embed/"+event.ID.String())
 }
