@@ -38,6 +38,16 @@ func (v *visit) fieldsOf(e *api.Event) (*fields, error) {
 	return &fields{visit: v, zone: zone, currency: currencyOf(e)}, err
 }
 
+// fieldsHere is fieldsOf of the event of the page's address.
+func (v *visit) fieldsHere() (*api.Event, *fields, error) {
+	e, err := v.eventHere()
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := v.fieldsOf(e)
+	return e, f, err
+}
+
 func (f *fields) text(name string) string { return strings.TrimSpace(f.form(name)) }
 
 func (f *fields) ticked(name string) bool { return f.form(name) == "yes" }

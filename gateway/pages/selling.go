@@ -85,11 +85,7 @@ func sellingTexts(e *api.Event) map[string]string {
 }
 
 func (s *Site) changeSelling(v *visit) error {
-	e, err := v.eventHere()
-	if err != nil {
-		return err
-	}
-	f, err := v.fieldsOf(e)
+	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
 	}
@@ -154,11 +150,7 @@ func (f *fields) quotas() []api.Quota {
 func (s *Site) ticketTypePage(v *visit) error { return s.ticketTypeAgain(v, nil) }
 
 func (s *Site) ticketTypeAgain(v *visit, failed error) error {
-	e, err := v.eventHere()
-	if err != nil {
-		return err
-	}
-	f, err := v.fieldsOf(e)
+	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
 	}
@@ -184,11 +176,7 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 
 // wholeTicketType reads all of what the page of a ticket type asks.
 func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
-	e, err := v.eventHere()
-	if err != nil {
-		return err
-	}
-	f, err := v.fieldsOf(e)
+	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
 	}

@@ -107,15 +107,10 @@ func leastOf(bounds ...int) (least int) {
 
 // event shows an event, and what is left of it.
 func (s *Site) event(v *visit) error {
-	id, err := eventOf(v.Param("slug"))
+	e, err := v.eventShown()
 	if err != nil {
 		return err
 	}
-	e, err := ask(v, api.GetEvent, &api.EventRef{ID: id})
-	if err != nil {
-		return err
-	}
-	e = e.In(v.lang)
 	if here := eventPath(e); string(v.RC.Path()) != here { // it was renamed, or the address is short
 		v.redirect(here)
 		return nil
@@ -126,18 +121,14 @@ func (s *Site) event(v *visit) error {
 // embedded is the tickets of an event within the site of its organizer. Any site may frame it: it has nothing that a
 // click could change, and the checkout that it leads to is a page of its own, which none may frame.
 func (s *Site) embedded(v *visit) error {
-	id, err := eventOf(v.Param("slug"))
-	if err != nil {
-		return err
-	}
-	e, err := ask(v, api.GetEvent, &api.EventRef{ID: id})
+	e, err := v.eventShown()
 	if err != nil {
 		return err
 	}
 	h := &v.RC.Response.Header
 	h.Set("Content-Security-Policy", policy("*"))
 	h.Del("X-Frame-Options")
-	return s.showEvent(v, "embed", e.In(v.lang))
+	return s.showEvent(v, "embed", e)
 }
 
 // embedScript is what the site of an organizer loads. Its address stays, so browsers ask for it again.
@@ -147,6 +138,19 @@ func (s *Site) embedScript(v *visit) error {
 	h.SetContentType("text/javascript; charset=utf-8")
 	v.write(s.assets.byName["embed.js"].plain)
 	return nil
+}
+
+// eventShown returns the event of the page's address, in the language of the page.
+func (v *visit) eventShown() (*api.Event, error) {
+	id, err := eventOf(v.Param("slug"))
+	if err != nil {
+		return nil, err
+	}
+	e, err := ask(v, api.GetEvent, &api.EventRef{ID: id})
+	if err != nil {
+		return nil, err
+	}
+	return e.In(v.lang), nil
 }
 
 // showEvent shows an event and what is left of it, on one of the pages about it.
