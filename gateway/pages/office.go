@@ -150,7 +150,8 @@ func (s *Site) dashboardWith(v *visit, failed error, preview *api.EventSeries) e
 		return err
 	}
 	data := map[string]any{"Todos": todos, "Ready": ready, "Dates": dates, "Preview": preview, "Key": rand.Text(),
-		"Repetition": v.repetition(), "Next": s.zones.In(e.StartsAt, e.Timezone).AddDate(0, 0, 7).Format(local),
+		"Shop": v.origin(), "Repetition": v.repetition(),
+		"Next":  s.zones.In(e.StartsAt, e.Timezone).AddDate(0, 0, 7).Format(local),
 		"Event": e, "Sold": sold, "Numbers": numbers, "Types": rows,
 		"Currency": currencyOf(e), "Over": e.EndsAt.Before(s.cfg.Now())}
 	if failed != nil {

@@ -19,7 +19,9 @@ func TestEmbeddedTickets(t *testing.T) {
 	t.Parallel()
 	s, _, _ := start(t, config(t.TempDir()))
 	event := s.concert(s.login(adminEmail), 20, 1500)
-	b := s.browser()
+	b, office := s.browser(), s.browser()
+	office.send("/sign-in", "email", adminEmail, "password", password).must(t, 200)
+	office.get("/office/events/"+event.ID.String()).must(t, 200, s.url+"/embed.js", `data-starlight="`+event.ID.String())
 	for path, framed := range map[string]bool{"/embed/" + event.ID.String(): true, "/events/" + event.ID.String(): false, "/embed/nothing": false} {
 		p := b.get(path)
 		policy, frames := p.header.Get("Content-Security-Policy"), p.header.Get("X-Frame-Options")
