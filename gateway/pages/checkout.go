@@ -105,7 +105,8 @@ func (s *Site) order(v *visit) error {
 	}
 	for _, l := range lines {
 		item := api.NewOrderItem{TicketTypeID: l.Type.ID, Quantity: l.Quantity}
-		if each := fields.amount(l.Field()); l.Type.FreePrice {
+		if l.Type.FreePrice {
+			each := fields.amount(l.Field())
 			item.UnitPrice = &each
 		}
 		req.Items = append(req.Items, item)

@@ -2,7 +2,6 @@ package pages
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,14 +67,11 @@ func (f eventForm) location() api.Location {
 	return api.Location{Name: f.Place, Address: f.Address, City: f.City, Country: f.Country}
 }
 
-// ticketType reads a ticket type that was written.
-func ticketType(name, price, currency, quantity string) (api.NewTicketType, error) {
-	var check fault.Check
-	money, err := api.ParseMoney(strings.ReplaceAll(strings.TrimSpace(price), ",", "."), currency)
-	check.Field(err == nil && money.Amount >= 0, "price", "must be an amount such as 12.50")
-	n, err := strconv.Atoi(strings.TrimSpace(quantity))
-	check.Field(err == nil && n >= 0, "quantity", "must be a number")
-	return api.NewTicketType{Name: name, Price: money, Quantity: n}, check.Err()
+// ticketType reads a ticket type that was written, without what its own page asks.
+func (v *visit) ticketType(name string) (api.NewTicketType, error) {
+	f := fields{visit: v, currency: v.form("currency")}
+	t := api.NewTicketType{Name: name, Price: f.amount("price"), Quantity: f.number("quantity", 0)}
+	return t, f.check.Err()
 }
 
 // categories are those that the editor proposes; texts have their names. Clients may name others.
@@ -185,7 +181,7 @@ func (s *Site) createEvent(v *visit) error {
 		Language:    f.Language, Translations: f.translations(nil),
 	}
 	if f.Type != "" {
-		t, err := ticketType(f.Type, f.Price, f.Currency, f.Quantity)
+		t, err := v.ticketType(f.Type)
 		if err != nil {
 			return s.editor(v, "", f, err)
 		}
@@ -260,7 +256,7 @@ func (s *Site) addTicketType(v *visit) error {
 	if err != nil {
 		return err
 	}
-	t, err := ticketType(v.form("name"), v.form("price"), v.form("currency"), v.form("quantity"))
+	t, err := v.ticketType(v.form("name"))
 	if err == nil {
 		_, err = ask(v, api.CreateTicketType, &api.AddTicketType{EventID: ref.ID, NewTicketType: t})
 	}
@@ -284,7 +280,7 @@ func (s *Site) changeTicketType(v *visit) error {
 	if v.form("do") == "whole" {
 		return s.wholeTicketType(v, id)
 	}
-	t, err := ticketType(v.form("name"), v.form("price"), v.form("currency"), v.form("quantity"))
+	t, err := v.ticketType(v.form("name"))
 	if err == nil {
 		_, err = ask(v, api.UpdateTicketType, &api.PatchTicketType{EventID: ref.ID, ID: id, Name: &t.Name,
 			Price: &t.Price, Quantity: &t.Quantity})

@@ -52,21 +52,23 @@ func (f *fields) text(name string) string { return strings.TrimSpace(f.form(name
 
 func (f *fields) ticked(name string) bool { return f.form(name) == "yes" }
 
-// number reads a number; 0 is one that is not there.
-func (f *fields) number(name string) int {
-	if f.text(name) == "" {
-		return 0
-	}
+// number reads a number that has to be there, and to be so large.
+func (f *fields) number(name string, least int) int {
 	n, err := strconv.Atoi(f.text(name))
-	f.check.Field(err == nil && n >= 0, name, "must be a number")
+	f.check.Field(err == nil && n >= least, name, "must be a number, %d or more", least)
 	return n
 }
 
-// amount reads money, with a point or a comma.
-func (f *fields) amount(name string) api.Money {
+// limit reads a number; 0 is one that is not there.
+func (f *fields) limit(name string) int {
 	if f.text(name) == "" {
-		return api.Money{Currency: f.currency}
+		return 0
 	}
+	return f.number(name, 0)
+}
+
+// amount reads money that has to be there, with a point or a comma.
+func (f *fields) amount(name string) api.Money {
 	m, err := api.ParseMoney(strings.ReplaceAll(f.text(name), ",", "."), f.currency)
 	f.check.Field(err == nil && m.Amount >= 0, name, "must be an amount such as 12.50")
 	return m

@@ -73,17 +73,16 @@ func (v *visit) datesOf(e *api.Event, states ...string) (all []api.Event, err er
 
 // copyEvent makes a draft like the event at another time.
 func (s *Site) copyEvent(v *visit) error {
-	e, err := v.eventHere()
+	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
 	}
-	starts, err := time.ParseInLocation(local, v.form("starts"), s.zones.In(e.StartsAt, e.Timezone).Location())
-	if err != nil {
-		var check fault.Check
-		check.Field(false, "starts", "must be a day and a time")
-		return s.back(v, check.Err())
+	starts := f.moment("starts").Value
+	f.check.Field(starts != nil, "starts", "must be a day and a time")
+	if err := f.check.Err(); err != nil {
+		return s.back(v, err)
 	}
-	made, err := askOnce(v, api.CopyEvent, &api.CopyOf{ID: e.ID, StartsAt: starts}, v.form("key"))
+	made, err := askOnce(v, api.CopyEvent, &api.CopyOf{ID: e.ID, StartsAt: *starts}, v.form("key"))
 	if err != nil {
 		return s.back(v, err)
 	}

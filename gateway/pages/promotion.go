@@ -2,8 +2,6 @@ package pages
 
 import (
 	"crypto/rand"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -102,65 +100,48 @@ func (s *Site) codesAgain(v *visit, failed error) error {
 }
 
 // codeTerms reads what a code is to do.
-func (v *visit) codeTerms(e *api.Event, zone *time.Location) (terms api.PromoTerms, err error) {
-	var check fault.Check
-	terms.Kind = v.form("kind")
-	value := strings.ReplaceAll(strings.TrimSpace(v.form("value")), ",", ".")
+func (f *fields) codeTerms() (terms api.PromoTerms) {
+	terms.Kind = f.form("kind")
 	switch terms.Kind {
 	case api.PromoPercent:
-		terms.Percent = strings.TrimSpace(strings.TrimSuffix(value, "%"))
-		check.Field(terms.Percent != "", "value", "must be a number such as 10")
+		terms.Percent = f.percent("value")
+		f.check.Field(terms.Percent != "", "value", "must be a number such as 10")
 	case api.PromoAmount, api.PromoPrice:
-		m, wrong := api.ParseMoney(value, currencyOf(e))
-		check.Field(wrong == nil && m.Amount >= 0, "value", "must be an amount such as 5.00")
+		m := f.amount("value")
 		if terms.Kind == api.PromoAmount {
 			terms.Amount = &m
 		} else {
 			terms.Price = &m
 		}
 	default:
-		check.Field(false, "kind", "must be percent, amount or price")
+		f.check.Field(false, "kind", "must be percent, amount or price")
 	}
-	if uses := v.form("uses"); uses != "" {
-		terms.MaxUses, err = strconv.Atoi(uses)
-		check.Field(err == nil && terms.MaxUses > 0, "uses", "must be a number")
+	if f.text("uses") != "" {
+		terms.MaxUses = f.number("uses", 1)
 	}
-	if until := v.form("until"); until != "" {
-		t, wrong := time.ParseInLocation(local, until, zone)
-		check.Field(wrong == nil, "until", "must be a day and a time")
-		terms.ValidUntil = &t
-	}
-	if id := v.form("type"); id != "" {
-		typ, wrong := ids.Parse[ids.TicketTypeKind](id)
-		check.Field(wrong == nil, "type", "must be a ticket type")
+	terms.ValidUntil = f.moment("until").Value
+	if id := f.form("type"); id != "" {
+		typ, err := ids.Parse[ids.TicketTypeKind](id)
+		f.check.Field(err == nil, "type", "must be a ticket type")
 		terms.TicketTypeIDs = []ids.TicketType{typ}
 	}
-	return terms, check.Err()
+	return terms
 }
 
 // createCodes makes one code, or many that begin alike.
 func (s *Site) createCodes(v *visit) error {
-	e, err := v.eventHere()
+	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
 	}
-	zone, err := time.LoadLocation(e.Timezone)
-	if err != nil {
-		return err
+	terms, count := f.codeTerms(), 1
+	if f.text("count") != "" {
+		count = f.number("count", 1)
 	}
-	terms, err := v.codeTerms(e, zone)
-	if err != nil {
+	if err := f.check.Err(); err != nil {
 		return s.codesAgain(v, err)
 	}
 	here := "/office/events/" + e.ID.String() + "/codes"
-	count := 1
-	if text := v.form("count"); text != "" {
-		if count, err = strconv.Atoi(text); err != nil {
-			var check fault.Check
-			check.Field(false, "count", "must be a number")
-			return s.codesAgain(v, check.Err())
-		}
-	}
 	if count != 1 {
 		made, err := askOnce(v, api.CreatePromoBatch, &api.NewPromoBatch{EventID: e.ID, Count: count,
 			Prefix: v.form("code"), PromoTerms: terms}, v.form("key"))

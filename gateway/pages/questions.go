@@ -108,12 +108,15 @@ func questionTexts(e *api.Event) map[string]string {
 }
 
 func (s *Site) changeQuestions(v *visit) error {
-	e, err := v.eventHere()
+	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
 	}
-	req := &api.QuestionsOf{EventID: e.ID, IfMatch: `"` + v.form("revision") + `"`, Questions: v.questionsIn(e)}
-	if _, err = ask(v, api.PutQuestions, req); err != nil {
+	req := &api.QuestionsOf{EventID: e.ID, IfMatch: `"` + v.form("revision") + `"`, Questions: f.questionsIn(e)}
+	if err = f.check.Err(); err == nil {
+		_, err = ask(v, api.PutQuestions, req)
+	}
+	if err != nil {
 		return s.questionsAgain(v, err)
 	}
 	v.redirect("/office/events/" + e.ID.String() + "/questions")
@@ -121,7 +124,7 @@ func (s *Site) changeQuestions(v *visit) error {
 }
 
 // questionsIn reads the rows of questions. One whose label is taken away is taken away.
-func (v *visit) questionsIn(e *api.Event) []api.NewQuestion {
+func (f *fields) questionsIn(e *api.Event) []api.NewQuestion {
 	type row struct {
 		place int
 		api.NewQuestion
@@ -129,26 +132,25 @@ func (v *visit) questionsIn(e *api.Event) []api.NewQuestion {
 	var rows []row
 	for i := range len(e.Questions) + 1 {
 		p := fmt.Sprintf("q.%d.", i)
-		if strings.TrimSpace(v.form(p+"label")) == "" {
+		if f.text(p+"label") == "" {
 			continue
 		}
-		q := api.NewQuestion{ID: ids.Question(v.form(p + "id")), Label: v.form(p + "label"), Help: v.form(p + "help"),
-			Kind: v.form(p + "kind"), Per: v.form(p + "per"), At: v.form(p + "at"), Purpose: v.form(p + "purpose"),
-			Required: v.form(p+"required") == "yes", Hidden: v.form(p+"hidden") == "yes"}
-		q.RetentionDays, _ = strconv.Atoi(v.form(p + "days"))
+		q := api.NewQuestion{ID: ids.Question(f.form(p + "id")), Label: f.form(p + "label"), Help: f.form(p + "help"),
+			Kind: f.form(p + "kind"), Per: f.form(p + "per"), At: f.form(p + "at"), Purpose: f.form(p + "purpose"),
+			Required: f.ticked(p + "required"), Hidden: f.ticked(p + "hidden"), RetentionDays: f.limit(p + "days")}
 		old := e.Question(q.ID)
-		for line := range strings.Lines(v.form(p + "choices")) {
+		for line := range strings.Lines(f.form(p + "choices")) {
 			if line = strings.TrimSpace(line); line != "" {
 				q.Choices = append(q.Choices, choiceNamed(old, line))
 			}
 		}
 		for _, t := range e.TicketTypes {
-			if v.form(p+t.ID.String()) == "yes" {
+			if f.ticked(p + t.ID.String()) {
 				q.TicketTypes = append(q.TicketTypes, t.ID)
 			}
 		}
 		for _, c := range conditions(e) {
-			if v.form(p+"if."+c.Value) != "yes" {
+			if !f.ticked(p + "if." + c.Value) {
 				continue
 			}
 			question, choice, chosen := strings.Cut(c.Value, "/")
@@ -159,8 +161,7 @@ func (v *visit) questionsIn(e *api.Event) []api.NewQuestion {
 				q.Condition.Choices = append(q.Condition.Choices, choice)
 			}
 		}
-		place, _ := strconv.Atoi(v.form(p + "place"))
-		rows = append(rows, row{place, q})
+		rows = append(rows, row{f.limit(p + "place"), q})
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return a.place - b.place })
 	all := make([]api.NewQuestion, len(rows))

@@ -89,13 +89,16 @@ func (s *Site) changeSelling(v *visit) error {
 	if err != nil {
 		return err
 	}
-	rules := api.OrderRules{MinPerOrder: f.number("min_per_order"), MaxPerOrder: f.number("max_per_order"),
-		MaxPerPerson: f.number("max_per_person"), Cancellation: api.CancellationPolicy{
-			SelfService: f.ticked("self_service"), MinutesBefore: f.number("hours_before") * 60,
-			FeePercent: f.number("fee_percent"), FeePerTicket: f.amount("fee_per_ticket").Amount},
-		AnswerMinutesBefore: f.number("answer_hours_before") * 60}
+	rules := api.OrderRules{MinPerOrder: f.limit("min_per_order"), MaxPerOrder: f.limit("max_per_order"),
+		MaxPerPerson: f.limit("max_per_person"), Cancellation: api.CancellationPolicy{
+			SelfService: f.ticked("self_service"), MinutesBefore: f.limit("hours_before") * 60,
+			FeePercent: f.limit("fee_percent")},
+		AnswerMinutesBefore: f.limit("answer_hours_before") * 60}
 	if was := e.OrderRules.AnswerMinutesBefore; was/60 == rules.AnswerMinutesBefore/60 {
 		rules.AnswerMinutesBefore = was
+	}
+	if f.text("fee_per_ticket") != "" {
+		rules.Cancellation.FeePerTicket = f.amount("fee_per_ticket").Amount
 	}
 	before := e.OrderRules.Cancellation.MinutesBefore
 	if before/60 == rules.Cancellation.MinutesBefore/60 { // hours are shown of it
@@ -141,7 +144,7 @@ func (f *fields) quotas() []api.Quota {
 			continue
 		}
 		quotas = append(quotas, api.Quota{ID: ids.Quota(f.text(p + "id")), Name: f.text(p + "name"),
-			Capacity: f.number(p + "capacity")})
+			Capacity: f.number(p+"capacity", 0)})
 	}
 	return quotas
 }
@@ -180,8 +183,8 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 	if err != nil {
 		return err
 	}
-	name, price, quantity, hidden, free := f.text("name"), f.amount("price"), f.number("quantity"), f.ticked("hidden"),
-		f.ticked("free_price")
+	name, price, quantity := f.text("name"), f.amount("price"), f.number("quantity", 0)
+	hidden, free := f.ticked("hidden"), f.ticked("free_price")
 	quotas := []string{}
 	for _, q := range e.Quotas {
 		if f.ticked("quota." + q.ID.String()) {
@@ -189,9 +192,9 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 		}
 	}
 	req := &api.PatchTicketType{EventID: e.ID, ID: id, Name: &name, Price: &price, Quantity: &quantity, Hidden: &hidden,
-		FreePrice: &free, MaxPerOrder: codec.To(f.number("max_per_order")),
-		MinPerOrder:  codec.To(f.number("min_per_order")),
-		MaxPerPerson: codec.To(f.number("max_per_person")), SalesStart: f.moment("sales_start"),
+		FreePrice: &free, MaxPerOrder: codec.To(f.limit("max_per_order")),
+		MinPerOrder:  codec.To(f.limit("min_per_order")),
+		MaxPerPerson: codec.To(f.limit("max_per_person")), SalesStart: f.moment("sales_start"),
 		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax.")}
 	if err = f.check.Err(); err == nil {
 		_, err = ask(v, api.UpdateTicketType, req)

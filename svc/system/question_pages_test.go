@@ -25,6 +25,7 @@ func TestQuestionPages(t *testing.T) {
 		return b.send(at, append([]string{"revision", b.get(at).field(t, "revision")}, form...)...)
 	}
 	put(at, "q.0.label", "Name for the list", "q.0.kind", "text").must(t, 400, "questions[0].purpose", `value="Name for the list"`)
+	put(at, "q.0.label", "Food", "q.0.kind", "choice", "q.0.choices", "All", "q.0.days", "soon").must(t, 400, "q.0.days: must be a number", `value="soon"`)
 	for _, at := range []string{at, "/office/events/" + free.ID.String() + "/questions"} {
 		put(at, "q.0.label", "Food", "q.0.kind", "choice", "q.0.required", "yes", "q.0.choices", "All\nOther\n", "q.0.place", "1").must(t, 200, "Other")
 	}

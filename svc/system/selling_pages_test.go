@@ -56,6 +56,7 @@ func TestSellingPages(t *testing.T) {
 
 	// All of a ticket type.
 	b.send(typ, "do", "whole", "name", "Seat", "price", "free", "quantity", "20").must(t, 400, "price", `value="free"`)
+	b.send(typ, "do", "whole", "name", "Seat", "price", "", "quantity", "").must(t, 400, "price: must be", "quantity: must be")
 	b.send(typ, "do", "whole", "name", "Friends", "price", "15,00", "quantity", "20", "free_price", "yes", "min_per_order", "2",
 		"max_per_person", "4", "sales_end", "2020-01-01T12:00", "quota."+e.Quotas[0].ID.String(), "yes").must(t, 200)
 	b.get(typ).must(t, 200, `value="2020-01-01T12:00"`, `value="Friends"`, "Draws on Stalls (15 seats)")

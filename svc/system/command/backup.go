@@ -156,7 +156,8 @@ func unpack(file, dir string) (made system.Backup, err error) {
 	if err != nil {
 		return made, fmt.Errorf("it is no backup, or not whole: %w", err)
 	}
-	return made, json.Unmarshal(text, &made)
+	err = json.Unmarshal(text, &made)
+	return made, err
 }
 
 func writeOut(root *os.Root, name string, from io.Reader) error {

@@ -60,7 +60,8 @@ func recall(data string) (l listening, err error) {
 	if err != nil {
 		return l, err
 	}
-	return l, json.Unmarshal(text, &l)
+	err = json.Unmarshal(text, &l)
+	return l, err
 }
 
 type healthyCommand struct {

@@ -238,5 +238,6 @@ const CountQuery = `SELECT a.question_id, a.pick, COUNT(*) AS times,
 // Counts returns how often what was answered, in no order.
 func Counts(ctx context.Context, db bun.IDB, event ids.Event) ([]Count, error) {
 	var counts []Count
-	return counts, db.NewRaw(CountQuery, event).Scan(ctx, &counts)
+	err := db.NewRaw(CountQuery, event).Scan(ctx, &counts)
+	return counts, err
 }
