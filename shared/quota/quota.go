@@ -46,7 +46,7 @@ func (c Counter) Room(
 	if most == 0 {
 		return nil
 	}
-	if err := Lock(ctx, tx, c.DB, limit.Key()+" "+of); err != nil {
+	if err := c.DB.Alone(ctx, tx, limit.Key()+" "+of); err != nil {
 		return err
 	}
 	var n int
@@ -57,15 +57,6 @@ func (c Counter) Room(
 		return fault.New(fault.Conflict, "there are at most %d %s", most, what)
 	}
 	return nil
-}
-
-// Lock holds up other transactions that lock the same until this one ends. On SQLite there is no other.
-func Lock(ctx context.Context, tx bun.IDB, db *store.DB, what string) error {
-	if !db.Postgres() {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight quota "+what)
-	return err
 }
 
 // Rest returns how long the day still is.

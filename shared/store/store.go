@@ -115,6 +115,16 @@ func (db *DB) Dialect() string { return db.dialect }
 // Postgres reports whether the database is PostgreSQL; otherwise it is SQLite.
 func (db *DB) Postgres() bool { return db.dialect == Postgres }
 
+// Alone holds up other transactions that name the same until this one ends: what it counts stays so. On SQLite there is
+// no other.
+func (db *DB) Alone(ctx context.Context, tx bun.IDB, what string) error {
+	if !db.Postgres() {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", "starlight alone "+what)
+	return err
+}
+
 // Read returns the database for reading outside of a transaction. On SQLite it refuses to write.
 func (db *DB) Read() bun.IDB { return db.read }
 

@@ -55,16 +55,13 @@ func (b eventStore) writeAll(ctx context.Context, all []dated, first func(contex
 }
 
 // sameSeries returns errMoved if a series does not have that many dates any more. Until the transaction ends no other
-// gets past this: on SQLite there is one that writes.
+// gets past this.
 func (b eventStore) sameSeries(ctx context.Context, tx bun.Tx, id ids.Series, dates int) error {
 	if id == "" {
 		return nil
 	}
-	if b.db.Postgres() {
-		key := "starlight series " + id.String()
-		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", key); err != nil {
-			return err
-		}
+	if err := b.db.Alone(ctx, tx, "series "+id.String()); err != nil {
+		return err
 	}
 	var n int
 	err := tx.NewRaw("SELECT count(*) FROM events WHERE series_id = ?", id).Scan(ctx, &n)

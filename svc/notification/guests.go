@@ -40,12 +40,17 @@ func (s *Service) onGuest(ctx context.Context, m stream.Msg) (step, error) {
 		facts: render.Facts{Event: event, OrderID: e.OrderID}}}}, nil
 }
 
-// claimOrder gives the messages and tickets of a guest to the account that has the order now.
-func claimOrder(ctx context.Context, tx bun.Tx, e api.GuestEvent) error {
-	for _, query := range []string{
+// orderClaims are the statements that give what a guest has to an account.
+func orderClaims() []string {
+	return []string{
 		"UPDATE holders SET user_id = ? WHERE user_id = ?",
 		"UPDATE messages SET user_id = ? WHERE user_id = ?",
-	} {
+	}
+}
+
+// claimOrder gives the messages and tickets of a guest to the account that has the order now.
+func claimOrder(ctx context.Context, tx bun.Tx, e api.GuestEvent) error {
+	for _, query := range orderClaims() {
 		if _, err := tx.ExecContext(ctx, query, e.To, e.UserID); err != nil {
 			return err
 		}

@@ -66,14 +66,9 @@ func (s *Service) applyEvent(ctx context.Context, tx bun.Tx, e api.Event, delete
 	return nil
 }
 
-// lockEvent holds up other transactions that lock the event until this one ends. On SQLite there is no other.
+// lockEvent holds up other transactions that lock the event until this one ends.
 func (s *Service) lockEvent(ctx context.Context, tx bun.Tx, id ids.Event) error {
-	if !s.DB.Postgres() {
-		return nil
-	}
-	key := "starlight notification " + id.String()
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", key)
-	return err
+	return s.DB.Alone(ctx, tx, "event "+id.String())
 }
 
 // schedule sets the reminders of an event by its start, and deletes them when the event is not on sale. One that is

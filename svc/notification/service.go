@@ -130,7 +130,7 @@ type Service struct {
 const (
 	urgentMails = 8
 	bulkMails   = 16
-	pushes      = 64 // of which package webpush lets few go to one place
+	pushes      = 1024 // of which package webpush lets few go to one place
 )
 
 var hostRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$`)
@@ -160,7 +160,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 		s.newWorker(api.NotifyEmailUrgent, urgentMails, 4*urgentMails, s.sendMail, 0, 0),
 		s.newWorker(api.NotifyEmailBulk, bulkMails, 16*bulkMails, s.sendMail, bulkLinger, 0),
 		s.newWorker(api.NotifySMS, 4, 16, s.sendSMS, 0, smsPatience),
-		s.newWorker(api.NotifyPush, pushes, 4*pushes, s.sendPush, 0, pushPatience),
+		s.newWorker(api.NotifyPush, pushes, 2*pushes, s.sendPush, 0, pushPatience),
 	}
 	return s, nil
 }

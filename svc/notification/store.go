@@ -129,9 +129,9 @@ type subscriptionRow struct {
 	CreatedAt time.Time            `bun:"created_at"`
 }
 
-// deletePerson deletes what is stored about the owner of a deleted account.
-func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
-	for _, query := range []string{
+// personDeletions are the statements that delete what is stored about a person.
+func personDeletions() []string {
+	return []string{
 		"DELETE FROM deliveries WHERE message_id IN (SELECT id FROM messages WHERE user_id = ?)",
 		"DELETE FROM deferrals WHERE message_id IN (SELECT id FROM messages WHERE user_id = ?)",
 		"DELETE FROM messages WHERE user_id = ?",
@@ -139,7 +139,12 @@ func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
 		"DELETE FROM bounces WHERE user_id = ?",
 		"DELETE FROM push_subscriptions WHERE user_id = ?",
 		"DELETE FROM holders WHERE user_id = ?",
-	} {
+	}
+}
+
+// deletePerson deletes what is stored about the owner of a deleted account.
+func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
+	for _, query := range personDeletions() {
 		if _, err := tx.ExecContext(ctx, query, user); err != nil {
 			return err
 		}

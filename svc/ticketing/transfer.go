@@ -139,7 +139,7 @@ func (db ticketStore) makeOffer(ctx context.Context, offer *offerRow, t *ticketR
 			*offer = waiting
 			return nil
 		}
-		if err := countOffers(ctx, tx, fresh); err != nil {
+		if err := db.countOffers(ctx, tx, fresh); err != nil {
 			return err
 		}
 		*offer = fresh
@@ -152,7 +152,13 @@ func (db ticketStore) makeOffer(ctx context.Context, offer *offerRow, t *ticketR
 }
 
 // countOffers refuses one offer too many by a person, or to an address.
-func countOffers(ctx context.Context, tx tx, offer offerRow) error {
+func (db ticketStore) countOffers(ctx context.Context, tx tx, offer offerRow) error {
+	// The offers of other tickets are counted by other transactions. All of them take these two in this order.
+	for _, what := range []string{"offers by " + offer.Giver.String(), "offers to " + offer.EmailKey} {
+		if err := db.Alone(ctx, tx, what); err != nil {
+			return err
+		}
+	}
 	var by, to int
 	since := offer.CreatedAt.Add(-offersWindow)
 	err := tx.NewRaw(`SELECT (SELECT COUNT(*) FROM ticket_offers WHERE giver = ? AND created_at > ?),

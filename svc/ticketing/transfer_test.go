@@ -163,6 +163,53 @@ func TestOffersAreLimited(t *testing.T) {
 	})
 }
 
+// The bounds of offers hold for such that come at once, at two instances.
+func TestBoundsOfOffersAreExact(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		h.start()
+		event := h.publish(60, 0)
+		made := func(n int, offer func(i int) error) (fine int) {
+			var work sync.WaitGroup
+			errs := make([]error, n)
+			for i := range n {
+				work.Go(func() { errs[i] = offer(i) })
+			}
+			work.Wait()
+			for _, err := range errs {
+				if err == nil {
+					fine++
+				} else if !fault.Is(err, fault.RateLimited) {
+					t.Errorf("an offer: %v", err)
+				}
+			}
+			return fine
+		}
+		ticketsOf := func(buyer ids.User, n int) []api.Ticket {
+			o := must(h.as(buyer), h, api.CreateOrder, order(event, n))
+			return must(h.as(buyer), h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
+		}
+		var tickets []api.Ticket
+		for range 12 {
+			tickets = append(tickets, ticketsOf(person(), 1)...)
+		}
+		if n := made(len(tickets), func(i int) error {
+			_, err := do(h.as(tickets[i].OwnerID), h, api.TransferTicket, api.Transfer{ID: tickets[i].ID, Email: "victim@example.org"})
+			return err
+		}); n != offersToOne {
+			t.Errorf("%d people offer tickets to one address", n)
+		}
+		giver := person()
+		tickets = append(ticketsOf(giver, 20), ticketsOf(giver, 10)...)
+		if n := made(len(tickets), func(i int) error {
+			_, err := do(h.as(giver), h, api.TransferTicket, api.Transfer{ID: tickets[i].ID, Email: fmt.Sprintf("n%d@example.org", i)})
+			return err
+		}); n != offersByOne {
+			t.Errorf("one person makes %d offers", n)
+		}
+	})
+}
+
 // At two instances an offer is accepted twice and refused, while the giver takes it back, gives the ticket to another and
 // comes in with it: one of them has it.
 func TestOneHasTheTicket(t *testing.T) {

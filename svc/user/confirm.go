@@ -64,6 +64,9 @@ func (s *Service) confirmation(row *userRow, a address, session ids.Session) con
 // ask stores a request in the place of those before, and has it mailed. The person is locked. Too many are refused with
 // RateLimited.
 func (s *Service) ask(ctx context.Context, tx bun.Tx, c *confirmationRow) error {
+	if err := s.db.Alone(ctx, tx, "confirmations "+c.AddressKey); err != nil { // others may name the same address
+		return err
+	}
 	since := c.RequestedAt.Add(-confirmationsWindow)
 	var recent int
 	err := tx.NewRaw(`SELECT count(*) FROM email_confirmations

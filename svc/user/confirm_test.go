@@ -2,6 +2,7 @@ package user_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +246,38 @@ func TestConfirmationsPerHour(t *testing.T) {
 		eve = m.login("eve@example.org", password)
 		if _, err := m.moveTo(eve, "victim@example.org"); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// An address gets no more mails to confirm it than five in an hour, also when many accounts name it at once, at two
+// instances.
+func TestManyAccountsNameOneAddress(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		m.twin()
+		const n = 8
+		var tokens [n]*api.Tokens
+		for i := range n {
+			email := fmt.Sprintf("eve%d@example.org", i)
+			m.register(email, password)
+			tokens[i] = m.login(email, password)
+		}
+		var errs [n]error
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() { _, errs[i] = m.moveTo(tokens[i], "victim@example.org") })
+		}
+		wg.Wait()
+		asked := 0
+		for _, err := range errs {
+			if err == nil {
+				asked++
+			} else {
+				wantCode(t, err, fault.RateLimited)
+			}
+		}
+		if asked != 4 { // each has had the mail of the registration
+			t.Errorf("%d accounts have mails sent to one address", asked)
 		}
 	})
 }

@@ -98,7 +98,7 @@ func (s *Service) requestPhone(ctx context.Context, _ *rpc.None) (*rpc.None, err
 // countCodes refuses one code too many for a person, or for a number: by many accounts a stranger would be sent as many
 // messages.
 func (s *Service) countCodes(ctx context.Context, tx bun.Tx, c phoneRow) error {
-	if err := s.exclusively(ctx, tx, "phone "+c.Phone); err != nil {
+	if err := s.db.Alone(ctx, tx, "phone "+c.Phone); err != nil {
 		return err
 	}
 	for _, by := range []struct {

@@ -47,7 +47,7 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 	now := s.now()
 	reset := resetRow{ID: ids.New[resetKind](now), Address: opaque.Hash(account.key), UserID: row.ID, RequestedAt: now}
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := s.exclusively(ctx, tx, "resets "+reset.Address); err != nil {
+		if err := s.db.Alone(ctx, tx, "resets "+reset.Address); err != nil {
 			return err
 		}
 		var recent int
@@ -76,16 +76,6 @@ func (s *Service) requestReset(ctx context.Context, req *api.RequestReset) (*rpc
 		err = nil
 	}
 	return nil, err
-}
-
-// exclusively makes transactions that count under a key wait for each other. SQLite needs no lock: it has one writer.
-func (s *Service) exclusively(ctx context.Context, tx bun.Tx, key string) error {
-	if !s.db.Postgres() {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))",
-		"starlight user "+key)
-	return err
 }
 
 // mintReset makes the token of a reset at the moment when it is mailed, so that the token is in the mail and nowhere

@@ -127,8 +127,11 @@ func (s *Sender) Send(ctx context.Context, to Subscription, m Message) error {
 	if err != nil {
 		return err
 	}
-	status, err := s.post(req)
+	status, err := s.post(req.WithContext(turn.ctx))
 	device := turn.leave(ctx, err == nil && status < 500)
+	if err != nil && turn.cut {
+		return &channel.Busy{Reason: "the push service was silent while others waited", After: firstRest}
+	}
 	if err != nil {
 		err = fault.Wrap(withoutAddress(err), fault.Unavailable, "the push service cannot be reached")
 		return &Failure{error: err, Device: device}
