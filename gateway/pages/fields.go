@@ -38,6 +38,9 @@ func (v *visit) fieldsOf(e *api.Event) (*fields, error) {
 	return &fields{visit: v, zone: zone, currency: currencyOf(e)}, err
 }
 
+// machineFields reads forms about machines, whose days and times are those of UTC.
+func (v *visit) machineFields() *fields { return &fields{visit: v, zone: time.UTC} }
+
 // fieldsHere is fieldsOf of the event of the page's address.
 func (v *visit) fieldsHere() (*api.Event, *fields, error) {
 	e, err := v.eventHere()
@@ -87,6 +90,16 @@ func (f *fields) moment(name string) codec.Patch[time.Time] {
 	t, err := time.ParseInLocation(local, f.text(name), f.zone)
 	f.check.Field(err == nil, name, "must be a day and a time")
 	return codec.To(t)
+}
+
+// day reads the begin of a day; nil is one that is not there.
+func (f *fields) day(name string) *time.Time {
+	if f.text(name) == "" {
+		return nil
+	}
+	t, err := time.ParseInLocation(time.DateOnly, f.text(name), f.zone)
+	f.check.Field(err == nil, name, "must be a day")
+	return &t
 }
 
 // tax reads a tax; null is one without a rate.

@@ -108,13 +108,12 @@ func (s *Site) changeWebhook(v *visit) error {
 		on := v.form("do") == "on"
 		_, err = ask(v, api.UpdateWebhook, &api.PatchWebhook{ID: ref.ID, WebhookID: ref.WebhookID, Enabled: &on})
 	case "replay":
-		var from time.Time
-		if from, err = time.Parse(local, v.form("from")); err != nil {
-			var check fault.Check
-			check.Field(false, "from", "must be a day and a time")
-			return s.webhookAgain(v, check.Err())
+		f := v.machineFields()
+		req := &api.ReplayWebhook{ID: ref.ID, WebhookID: ref.WebhookID}
+		f.moment("from").Apply(&req.From)
+		if err = f.check.Err(); err == nil {
+			_, err = ask(v, api.ReplayWebhookFrom, req)
 		}
-		_, err = ask(v, api.ReplayWebhookFrom, &api.ReplayWebhook{ID: ref.ID, WebhookID: ref.WebhookID, From: from})
 	case "rotate":
 		made, err := ask(v, api.RotateWebhookSecret, &api.RotateWebhook{ID: ref.ID, WebhookID: ref.WebhookID})
 		if err != nil {
@@ -170,15 +169,11 @@ func (s *Site) changeAPIKeys(v *visit) error {
 // changeKey returns a secret if one was made.
 func (s *Site) changeKey(v *visit, org ids.Organizer) (*api.APIKeySecret, error) {
 	if v.form("do") == "create" {
-		req := &api.NewAPIKey{ID: org, Name: v.form("name"), Scopes: v.ticked("scope.", api.Scopes())}
-		if day := v.form("expires"); day != "" {
-			until, err := time.Parse(time.DateOnly, day)
-			if err != nil {
-				var check fault.Check
-				check.Field(false, "expires", "must be a day")
-				return nil, check.Err()
-			}
-			req.ExpiresAt = &until
+		f := v.machineFields()
+		req := &api.NewAPIKey{ID: org, Name: v.form("name"), Scopes: v.ticked("scope.", api.Scopes()),
+			ExpiresAt: f.day("expires")}
+		if err := f.check.Err(); err != nil {
+			return nil, err
 		}
 		return ask(v, api.CreateAPIKey, req)
 	}

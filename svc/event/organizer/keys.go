@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/opaque"
+	"github.com/starlightsymphony/starlight/shared/rotation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
@@ -24,7 +25,6 @@ import (
 const (
 	longestKey = 80 // characters of a name
 	usedEvery  = 15 * time.Minute
-	usualGrace = 24 * time.Hour
 )
 
 type keyRow struct {
@@ -44,13 +44,9 @@ type keyRow struct {
 }
 
 func (r *keyRow) key(now time.Time) api.APIKey {
-	k := api.APIKey{ID: r.ID, OrganizerID: r.OrganizerID, Name: r.Name, Scopes: strings.Fields(r.Scopes),
+	return api.APIKey{ID: r.ID, OrganizerID: r.OrganizerID, Name: r.Name, Scopes: strings.Fields(r.Scopes),
 		CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(), ExpiresAt: store.Given(r.ExpiresAt),
-		LastUsedAt: store.Given(r.UsedAt)}
-	if r.PreviousUntil.After(now) {
-		k.PreviousUntil = store.Given(r.PreviousUntil)
-	}
-	return k
+		LastUsedAt: store.Given(r.UsedAt), PreviousUntil: rotation.Shown(r.PreviousUntil, now)}
 }
 
 // newSecret returns a key with 256 random bits, and its hash.
@@ -219,10 +215,6 @@ func (s *Organizers) deleteKey(ctx context.Context, req *api.APIKeyRef) (*rpc.No
 // rotateKey gives a key another secret. The one before is good for the time of grace, and no earlier one is.
 func (s *Organizers) rotateKey(ctx context.Context, req *api.RotateKey) (*api.APIKeySecret, error) {
 	now := store.Time(s.now())
-	grace := usualGrace
-	if req.Grace != nil {
-		grace = time.Duration(*req.Grace) * time.Second
-	}
 	secret, hash := newSecret(req.KeyID)
 	r, err := s.changeKey(ctx, req.ID, req.KeyID, func(ctx context.Context, tx bun.Tx, r *keyRow) (*keyRow, error) {
 		if !r.ExpiresAt.IsZero() && !r.ExpiresAt.After(now) {
@@ -234,7 +226,7 @@ func (s *Organizers) rotateKey(ctx context.Context, req *api.RotateKey) (*api.AP
 		if err := s.takeKey(ctx, tx, r.OrganizerID); err != nil {
 			return nil, err
 		}
-		r.PreviousHash, r.PreviousUntil, r.Hash = r.Hash, now.Add(grace), hash
+		r.PreviousHash, r.PreviousUntil, r.Hash = r.Hash, rotation.Until(now, req.Grace), hash
 		_, err := tx.NewUpdate().Model(r).Column("hash", "previous_hash", "previous_until").WherePK().Exec(ctx)
 		return r, err
 	})
@@ -258,7 +250,7 @@ func (s *Organizers) checkKey(ctx context.Context, req *api.KeyCheck) (*api.KeyS
 	until := r.ExpiresAt
 	switch {
 	case same(r.Hash):
-	case r.PreviousHash != "" && same(r.PreviousHash) && r.PreviousUntil.After(now):
+	case r.PreviousHash != "" && same(r.PreviousHash) && rotation.Good(r.PreviousUntil, now):
 		if until.IsZero() || r.PreviousUntil.Before(until) {
 			until = r.PreviousUntil
 		}

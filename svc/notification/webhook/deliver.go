@@ -23,6 +23,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rotation"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/notification/channel"
@@ -265,7 +266,7 @@ func (s *Webhooks) signature(r *row, f factRow, now time.Time) (string, error) {
 		return "", err
 	}
 	header, err := Sign(secret, f.ID.String(), now, []byte(f.Body))
-	if err != nil || !now.Before(r.PreviousUntil) {
+	if err != nil || !rotation.Good(r.PreviousUntil, now) {
 		return header, err
 	}
 	place := secretColumn("previous_secret").Place(s.DB, r.ID.String())

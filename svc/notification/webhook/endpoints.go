@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rotation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -26,19 +27,15 @@ import (
 const (
 	longestName = 80 // characters
 	longestURL  = 2000
-	usualGrace  = 24 * time.Hour
 )
 
 func (r *row) webhook(now time.Time) api.Webhook {
 	w := api.Webhook{ID: r.ID, OrganizerID: r.OrganizerID, URL: r.URL, Name: r.Name, Topics: strings.Fields(r.Topics),
 		Enabled: r.Enabled, DisabledReason: r.DisabledReason, Waiting: r.Last - r.Position,
 		FailingSince: store.Given(r.FailingSince), CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(),
-		UpdatedAt: r.UpdatedAt.UTC()}
+		UpdatedAt: r.UpdatedAt.UTC(), PreviousUntil: rotation.Shown(r.PreviousUntil, now)}
 	if r.Enabled && r.Failures > 0 {
 		w.NextAt = store.Given(r.DueAt)
-	}
-	if r.PreviousUntil.After(now) {
-		w.PreviousUntil = store.Given(r.PreviousUntil)
 	}
 	return w
 }
@@ -83,6 +80,19 @@ func (s *Webhooks) require(ctx context.Context, id ids.Organizer, topics *string
 		return nil
 	}
 	return team.Require(rpc.Caller(ctx), api.MayReadOrders)
+}
+
+// requireOf is require for a webhook that is there: who may not read what it is told, or would be told from now on, can
+// neither have it told elsewhere nor have its secret.
+func (s *Webhooks) requireOf(ctx context.Context, organizer ids.Organizer, id ids.Webhook, topics *string) error {
+	if err := s.require(ctx, organizer, topics); err != nil {
+		return err
+	}
+	r, err := s.load(ctx, s.DB.Read(), organizer, id)
+	if err != nil {
+		return err
+	}
+	return s.require(ctx, organizer, &r.Topics)
 }
 
 func newSecret() string {
@@ -245,16 +255,13 @@ func (s *Webhooks) change(
 }
 
 func (s *Webhooks) update(ctx context.Context, req *api.PatchWebhook) (*api.Webhook, error) {
-	if err := s.require(ctx, req.ID, nil); err != nil {
-		return nil, err
-	}
 	var topics *string
 	if req.Topics != nil {
 		joined := strings.Join(*req.Topics, " ")
 		topics = &joined
-		if err := s.require(ctx, req.ID, topics); err != nil {
-			return nil, err
-		}
+	}
+	if err := s.requireOf(ctx, req.ID, req.WebhookID, topics); err != nil {
+		return nil, err
 	}
 	r, err := s.change(ctx, req.ID, req.WebhookID, func(_ bun.Tx, r *row) error {
 		if req.URL != nil {
@@ -296,12 +303,8 @@ func (s *Webhooks) delete(ctx context.Context, req *api.WebhookRef) (*rpc.None, 
 }
 
 func (s *Webhooks) rotate(ctx context.Context, req *api.RotateWebhook) (*api.WebhookSecret, error) {
-	if err := s.require(ctx, req.ID, nil); err != nil {
+	if err := s.requireOf(ctx, req.ID, req.WebhookID, nil); err != nil {
 		return nil, err
-	}
-	grace := usualGrace
-	if req.Grace != nil {
-		grace = time.Duration(*req.Grace) * time.Second
 	}
 	secret := newSecret()
 	r, err := s.change(ctx, req.ID, req.WebhookID, func(_ bun.Tx, r *row) error {
@@ -309,7 +312,8 @@ func (s *Webhooks) rotate(ctx context.Context, req *api.RotateWebhook) (*api.Web
 		if err != nil {
 			return err
 		}
-		r.PreviousSecret, r.PreviousUntil = s.sealed("previous_secret", r.ID, before), store.Time(s.Now().Add(grace))
+		r.PreviousSecret = s.sealed("previous_secret", r.ID, before)
+		r.PreviousUntil = store.Time(rotation.Until(s.Now(), req.Grace))
 		r.Secret = s.sealed("secret", r.ID, secret)
 		return nil
 	})
@@ -321,7 +325,7 @@ func (s *Webhooks) rotate(ctx context.Context, req *api.RotateWebhook) (*api.Web
 
 // replay puts a webhook back to before what happened at a moment or later.
 func (s *Webhooks) replay(ctx context.Context, req *api.ReplayWebhook) (*api.Webhook, error) {
-	if err := s.require(ctx, req.ID, nil); err != nil {
+	if err := s.requireOf(ctx, req.ID, req.WebhookID, nil); err != nil {
 		return nil, err
 	}
 	var c fault.Check

@@ -518,6 +518,36 @@ func TestWhoMayHaveWebhooks(t *testing.T) {
 	if _, err := call(h, keeper(), api.UpdateWebhook, api.PatchWebhook{ID: req.ID, WebhookID: hook.ID, Topics: &none}); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("everything, later: %v", err)
 	}
+	// A webhook that is told about orders stays with those who may read them: it is not told elsewhere, and shows no secret.
+	req.Topics = []string{"order.paid"}
+	orders, err := call(h, h.owner, api.CreateWebhook, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, on := "https://keeper.example.org/", true
+	for name, try := range map[string]func() error{
+		"another address": func() error {
+			_, err := call(h, keeper(), api.UpdateWebhook, api.PatchWebhook{ID: req.ID, WebhookID: orders.ID, URL: &elsewhere})
+			return err
+		},
+		"another address, for less": func() error {
+			_, err := call(h, keeper(), api.UpdateWebhook,
+				api.PatchWebhook{ID: req.ID, WebhookID: orders.ID, URL: &elsewhere, Topics: &[]string{"event.published"}, Enabled: &on})
+			return err
+		},
+		"its secret": func() error {
+			_, err := call(h, keeper(), api.RotateWebhookSecret, api.RotateWebhook{ID: req.ID, WebhookID: orders.ID})
+			return err
+		},
+		"all of it again": func() error {
+			_, err := call(h, keeper(), api.ReplayWebhookFrom, api.ReplayWebhook{ID: req.ID, WebhookID: orders.ID, From: h.clock.Now()})
+			return err
+		},
+	} {
+		if err := try(); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("who may not read orders has %s: %v", name, err)
+		}
+	}
 	foreign := api.WebhookRef{ID: organizerOf(ids.New[ids.EventKind](h.clock.Now())), WebhookID: hook.ID}
 	if _, err := call(h, h.owner, api.GetWebhook, foreign); !fault.Is(err, fault.NotFound) {
 		t.Errorf("of another organizer: %v", err)
