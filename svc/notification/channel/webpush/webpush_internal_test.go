@@ -46,7 +46,8 @@ func TestSealIsThatOfTheRFC(t *testing.T) {
 func TestIsPublic(t *testing.T) {
 	for text, want := range map[string]bool{"142.250.1.1": true, "2a00:1450:4001::1": true, "127.0.0.1": false, "10.1.2.3": false, "169.254.169.254": false,
 		"192.168.1.1": false, "100.64.0.1": false, "::1": false, "fe80::1": false, "fd00::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false,
-		"224.0.0.1": false, "64:ff9b::a00:1": false, "255.255.255.255": false} {
+		"224.0.0.1": false, "64:ff9b::a00:1": false, "::127.0.0.1": false, "::a00:1": false, "fec0::1": false, "3fff::1": false, "5f00::1": false,
+		"2606:4700::1": true, "255.255.255.255": false} {
 		if got := channel.IsPublic(netip.MustParseAddr(text)); got != want {
 			t.Errorf("%s is public: %v", text, got)
 		}
