@@ -3,7 +3,6 @@ package pages
 import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 func (s *Site) doorRoutes() []Route {
@@ -133,61 +132,4 @@ func (s *Site) guests(v *visit) error {
 		}
 	}
 	return v.show("guests", map[string]any{"Event": e, "Q": v.query("q"), "People": list.Items})
-}
-
-func (s *Site) adminRoutes() []Route {
-	return []Route{
-		{"GET", "/admin", s.mesh, false},
-		{"GET", "/admin/settings", s.settings, false},
-		{"POST", "/admin/settings", s.setSetting, false},
-		{"GET", "/admin/audit-log", s.auditLog, false},
-	}
-}
-
-// mesh shows what runs.
-func (s *Site) mesh(v *visit) error {
-	list, err := ask(v, api.ListServices, &rpc.None{})
-	if err != nil {
-		return err
-	}
-	return v.show("mesh", map[string]any{"Instances": list.Items})
-}
-
-func (s *Site) settings(v *visit) error { return s.settingsAgain(v, nil) }
-
-func (s *Site) settingsAgain(v *visit, failed error) error {
-	list, err := ask(v, api.ListSettings, &rpc.None{})
-	if err != nil {
-		return err
-	}
-	data := map[string]any{"Settings": list.Items}
-	if failed != nil {
-		return v.again("settings", failed, data)
-	}
-	return v.show("settings", data)
-}
-
-// setSetting sets a setting, or takes its value back to the default.
-func (s *Site) setSetting(v *visit) error {
-	var err error
-	if v.form("do") == "default" {
-		_, err = ask(v, api.DeleteSetting, &api.SettingRef{Key: v.form("key")})
-	} else {
-		_, err = ask(v, api.PutSetting, &api.SetSetting{Key: v.form("key"), Value: v.form("value")})
-	}
-	if err != nil {
-		return s.settingsAgain(v, err)
-	}
-	v.redirect("/admin/settings#" + v.form("key"))
-	return nil
-}
-
-func (s *Site) auditLog(v *visit) error {
-	list, err := ask(v, api.ListAuditLog, &api.AuditQuery{User: v.query("user"), Act: v.query("act"),
-		Object: v.query("object"), Page: api.Page{Limit: 100, Cursor: v.query("cursor")}})
-	if err != nil {
-		return err
-	}
-	return v.show("auditlog", map[string]any{"Lines": list.Items, "Next": list.NextCursor, "Act": v.query("act"),
-		"Object": v.query("object"), "User": v.query("user")})
 }

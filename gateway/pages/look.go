@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"html/template"
@@ -32,8 +33,8 @@ func pageNames() []string {
 		"proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
 		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "selling", "tickettype",
 		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",
-		"apikeys", "secret", "mesh", "settings", "auditlog", "profile", "enrol", "recovery", "forgot", "reset",
-		"confirm"}
+		"apikeys", "secret", "mesh", "settings", "setting", "logs", "deadletters", "users", "user", "auditlog",
+		"profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }
 
 // doorNames are the pages that the computer of a venue has.
@@ -101,6 +102,7 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"moment":    func(t time.Time, zone string) string { return s.zones.Moment(lang, t, zone) },
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"lines":     func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n\n") },
+		"plainJSON": plainJSON,
 		"choosable": choosable,
 		"answer":    answerLine,
 		"countries": func() []country { return countries(lang) },
@@ -109,6 +111,15 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"eventPath": eventPath,
 		"languages": languageNames,
 	}
+}
+
+// plainJSON writes a value for people: a text without its quotes.
+func plainJSON(value json.RawMessage) string {
+	var text string
+	if json.Unmarshal(value, &text) == nil {
+		return text
+	}
+	return string(value)
 }
 
 // lowest writes from what price on one can come to an event: nothing if it sells nothing.

@@ -87,7 +87,7 @@ func (s *Site) office(v *visit) error {
 	slices.SortStableFunc(drafts, byStart)
 	slices.SortStableFunc(past, func(a, b ownEvent) int { return byStart(b, a) })
 	return v.show("office", map[string]any{"Coming": coming, "Drafts": drafts, "Past": past,
-		"Organizers": mine.Items, "None": len(coming)+len(drafts)+len(past) == 0})
+		"Organizers": mine.Items, "Admin": v.isAdmin(), "None": len(coming)+len(drafts)+len(past) == 0})
 }
 
 func (v *visit) eventRef() (api.EventRef, error) {

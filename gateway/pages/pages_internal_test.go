@@ -2,6 +2,7 @@ package pages
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -127,6 +128,12 @@ func usedTexts(t *testing.T) (keys []string) {
 		keys = append(keys, "scope."+scope)
 	}
 	keys = append(keys, "secret.text_webhook", "secret.text_key")
+	for _, kind := range []api.DriftKind{api.DriftAbsent, api.DriftMissing, api.DriftUndeclared, api.DriftDiffers, api.DriftVersions, api.DriftUnhealthy} {
+		keys = append(keys, "drift."+string(kind))
+	}
+	for _, minutes := range logPeriods() {
+		keys = append(keys, fmt.Sprintf("logs.minutes_%d", minutes))
+	}
 	return append(keys, "event.free", "event.from")
 }
 

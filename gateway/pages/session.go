@@ -2,6 +2,7 @@ package pages
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
@@ -324,6 +325,17 @@ func (s *Site) languageOf(rc *fasthttp.RequestCtx) string {
 		}
 	}
 	return s.match.Language(string(rc.Request.Header.Peek("Accept-Language")))
+}
+
+// isAdmin reports whether the person is an administrator, for what leads there: endpoints judge by themselves.
+func (v *visit) isAdmin() bool {
+	_, rest, _ := strings.Cut(v.access, ".")
+	claims, _, _ := strings.Cut(rest, ".")
+	var said struct {
+		Roles []string `json:"roles"`
+	}
+	text, err := base64.RawURLEncoding.DecodeString(claims)
+	return err == nil && json.Unmarshal(text, &said) == nil && slices.Contains(said.Roles, rpc.RoleAdmin)
 }
 
 func (v *visit) browser() string { return string(v.RC.Request.Header.UserAgent()) }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -120,6 +121,30 @@ type TopologyQuery struct {
 	Format string `query:"format" json:"-"` // svg, which is the default, or mermaid
 }
 
+// LogQuery is the request of ListLogs.
+type LogQuery struct {
+	// only lines of this request: the X-Request-Id of an answer
+	Request string `json:"-" query:"request" maxLength:"100"`
+	Service string `json:"-" query:"service" maxLength:"40"` // only lines of this service
+	// only this level and above: debug, info, warn or error
+	Level string `json:"-" query:"level" maxLength:"10"`
+	// only what was logged at this time or later, RFC 3339; an hour ago if it is not said
+	From string `json:"-" query:"from"`
+	Page
+}
+
+// LogLine is a line of the log of a process.
+type LogLine struct {
+	At        time.Time `json:"at"`                   // when it was logged
+	Level     string    `json:"level"`                // debug, info, warn or error
+	Service   string    `json:"service"`              // which has logged it
+	Instance  string    `json:"instance"`             // of the service
+	Message   string    `json:"message"`              // what has happened
+	RequestID string    `json:"request_id,omitempty"` // of the request that it was logged for
+	// what else the line says, by name; secrets are taken out where lines are written
+	Attributes map[string]json.RawMessage `json:"attributes,omitempty"`
+}
+
 // The endpoints of the config and discovery services.
 var (
 	ListSettings = rpc.Endpoint[rpc.None, List[Setting]]{Spec: rpc.Spec{Service: "config", Name: "list",
@@ -154,6 +179,11 @@ var (
 	GetTopology = rpc.Endpoint[TopologyQuery, rpc.Blob]{Spec: rpc.Spec{Service: "discovery", Name: "topology",
 		Method: "GET", Path: "/v1/mesh/topology", Access: rpc.Admin,
 		Summary: "The mesh as a picture (SVG), or as a Mermaid diagram"}}
+	ListLogs = rpc.Endpoint[LogQuery, List[LogLine]]{Spec: rpc.Spec{Service: "discovery", Name: "logs",
+		Method: "GET", Path: "/v1/logs", Access: rpc.Admin, Timeout: 10 * time.Second,
+		Summary: "What the processes have logged, newest first",
+		Detail: "Of one request with its id, over all services. A page may have fewer lines than the limit, or none, " +
+			"and still a cursor: it then goes on further back. Lines are kept for a week."}}
 )
 
 func configEndpoints() []rpc.Descriptor {
@@ -162,5 +192,5 @@ func configEndpoints() []rpc.Descriptor {
 }
 
 func discoveryEndpoints() []rpc.Descriptor {
-	return []rpc.Descriptor{ListServices.Describe(), GetMesh.Describe(), GetTopology.Describe()}
+	return []rpc.Descriptor{ListServices.Describe(), GetMesh.Describe(), GetTopology.Describe(), ListLogs.Describe()}
 }

@@ -293,6 +293,9 @@ var (
 		Detail: "It leaves the list. If it fails again it comes back, under another id. " +
 			"Where the consumer takes no replays, as analytics, the answer is 409; `starlight rebuild analytics` " +
 			"reads everything again."}}
+	DropDeadLetter = rpc.Endpoint[DeadLetterRef, rpc.None]{Spec: rpc.Spec{Service: "notification", Name: "drop",
+		Method: "DELETE", Path: "/v1/dead-letters/{id}", Access: rpc.Admin, Status: 204, Audited: true, StepUp: true,
+		Summary: "Give up a dead letter for good", Detail: "What it said is not done any more."}}
 
 	ExportMessages = rpc.Endpoint[PersonRef,
 		List[Notification]]{Spec: rpc.Spec{Service: "notification", Name: "export_person", Access: rpc.Internal,
@@ -310,6 +313,7 @@ func notificationEndpoints() []rpc.Descriptor {
 		GetTicketPages.Describe(),
 		GetUnsubscribePage.Describe(), Unsubscribe.Describe(),
 		ListTemplates.Describe(), PreviewTemplate.Describe(), ListDeadLetters.Describe(), ReplayDeadLetter.Describe(),
+		DropDeadLetter.Describe(),
 		ExportMessages.Describe(), ExportChoices.Describe()}
 }
 

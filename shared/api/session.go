@@ -29,6 +29,12 @@ type SessionRef struct {
 	ID ids.Session `json:"-" path:"id"`
 }
 
+// UserSessionQuery is the request of ListUserSessions.
+type UserSessionQuery struct {
+	ID ids.User `json:"-" path:"id"`
+	Page
+}
+
 // GetSession is the request of the internal endpoint GetSessionInfo.
 type GetSession struct {
 	SessionID ids.Session `json:"session_id"`
@@ -61,6 +67,13 @@ var (
 	EndAllSessions = rpc.Endpoint[rpc.None, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "end_sessions",
 		Method: "DELETE", Path: "/v1/me/sessions", Access: rpc.User, Status: 204, Summary: "Log out everywhere",
 		Detail: "Ends every session, the present one too, and makes all devices unknown."}}
+	ListUserSessions = rpc.Endpoint[UserSessionQuery, List[SessionInfo]]{Spec: rpc.Spec{Service: "user",
+		Name: "list_user_sessions", Method: "GET", Path: "/v1/users/{id}/sessions", Access: rpc.Admin,
+		Summary: "Where a person is signed in, newest first"}}
+	EndUserSessions = rpc.Endpoint[UserRef, rpc.None]{Spec: rpc.Spec{Service: "user", Name: "end_user_sessions",
+		Method: "DELETE", Path: "/v1/users/{id}/sessions", Access: rpc.Admin, Audited: true, StepUp: true, Status: 204,
+		Summary: "Sign a person out everywhere",
+		Detail:  "Ends every session and makes all devices unknown; the person may sign in again."}}
 	CheckSession = rpc.Endpoint[SessionCheck, Standing]{Spec: rpc.Spec{Service: "user", Name: "check_session",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: 2 * time.Second,
 		Summary: "Whether a session stands, and with which roles",
@@ -71,6 +84,7 @@ var (
 
 func sessionEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{ListSessions.Describe(), EndOneSession.Describe(), EndAllSessions.Describe(),
+		ListUserSessions.Describe(), EndUserSessions.Describe(),
 		CheckSession.Describe(), GetSessionInfo.Describe()}
 }
 

@@ -138,7 +138,7 @@ type UserRef struct {
 // ListUsersQuery is the request of ListUsers.
 type ListUsersQuery struct {
 	Page
-	Q string `json:"-" query:"q"` // a part of a name or address
+	Q string `json:"-" query:"q"` // a part of a name or address, or an id
 }
 
 // SetRoles is the request of SetUserRoles.

@@ -32,6 +32,8 @@ type TailOptions struct {
 	Follow  bool      // wait for more instead of returning at the end
 }
 
+func (o TailOptions) wants(e Entry) bool { return o.Request == "" || e.RequestID == o.Request }
+
 // Entry is one log line.
 type Entry struct {
 	Time      time.Time
@@ -56,11 +58,22 @@ func Tail(ctx context.Context, js jetstream.JetStream, opts TailOptions, fn func
 		config.DeliverPolicy = jetstream.DeliverByStartTimePolicy
 		config.OptStartTime = &opts.Since
 	}
+	return read(ctx, js, config, opts.Follow, func(e Entry, _ *jetstream.MsgMetadata) error {
+		if !opts.wants(e) {
+			return nil
+		}
+		return fn(e)
+	})
+}
+
+// read is the one reader of the stream: it calls fn for each line that the consumer is sent.
+func read(ctx context.Context, js jetstream.JetStream, config jetstream.OrderedConsumerConfig, follow bool,
+	fn func(Entry, *jetstream.MsgMetadata) error) error {
 	consumer, err := js.OrderedConsumer(ctx, LogStream, config)
 	if err != nil {
 		return fmt.Errorf("reading stream %s: %w", LogStream, err)
 	}
-	if !opts.Follow && consumer.CachedInfo().NumPending == 0 {
+	if !follow && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
 	messages, err := consumer.Messages()
@@ -72,7 +85,7 @@ func Tail(ctx context.Context, js jetstream.JetStream, opts TailOptions, fn func
 	for {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			if opts.Follow && ctx.Err() != nil {
+			if follow && ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("reading stream %s: %w", LogStream, err)
@@ -81,33 +94,38 @@ func Tail(ctx context.Context, js jetstream.JetStream, opts TailOptions, fn func
 		if err != nil {
 			return err
 		}
-		entry := parseEntry(msg.Data())
-		if opts.Request == "" || entry.RequestID == opts.Request {
-			if err := fn(entry); err != nil {
-				return err
-			}
+		if err := fn(parseEntry(msg.Data()), meta); err != nil {
+			return err
 		}
-		if !opts.Follow && meta.NumPending == 0 {
+		if !follow && meta.NumPending == 0 {
 			return nil
 		}
 	}
 }
 
+// Levels returns the levels of lines, the least first.
+func Levels() []string { return []string{"debug", "info", "warn", "error"} }
+
+// IsService reports whether lines can be those of a service of that name; "" is any.
+func IsService(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r == '.' || r == '*' || r == '>' || unicode.IsSpace(r) || unicode.IsControl(r)
+	})
+}
+
 // tailSubjects turns service and level into filter subjects, so that the server sends only what was asked for.
 func tailSubjects(opts TailOptions) ([]string, error) {
 	service := "*"
+	if !IsService(opts.Service) {
+		return nil, errors.New("a service is one word")
+	}
 	if opts.Service != "" {
-		if strings.ContainsFunc(opts.Service, func(r rune) bool {
-			return r == '.' || r == '*' || r == '>' || unicode.IsSpace(r) || unicode.IsControl(r)
-		}) {
-			return nil, errors.New("a service is one word")
-		}
 		service = opts.Service
 	}
 	if opts.Level == "" {
 		return []string{logPrefix + service + ".*"}, nil
 	}
-	levels := []string{"debug", "info", "warn", "error"}
+	levels := Levels()
 	from := slices.Index(levels, strings.ToLower(opts.Level))
 	if from < 0 {
 		return nil, fmt.Errorf("level %q is none of %s", opts.Level, strings.Join(levels, ", "))

@@ -104,19 +104,10 @@ func bury(ctx context.Context, js jetstream.JetStream, consumer, from string, m 
 // is a dead letter again. Without such a letter the fault is NotFound; where the consumer takes no replays it is
 // Conflict, and the letter stays. note is called before, and may refuse.
 func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64, note func(Letter) error) error {
-	dead, err := js.Stream(ctx, DeadStream)
+	dead, l, err := deadLetter(ctx, js, sequence)
 	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
+		return err
 	}
-	m, err := dead.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil &&
-		strings.Contains(strings.TrimPrefix(m.Subject, deadPrefix), ".") {
-		return fault.New(fault.NotFound, "there is no such dead letter")
-	}
-	if err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be read")
-	}
-	l := letter(m)
 	if err := takesReplays(ctx, js, l.Consumer); err != nil {
 		return err
 	}
@@ -135,11 +126,52 @@ func Replay(ctx context.Context, js jetstream.JetStream, sequence uint64, note f
 		jetstream.WithMsgID("replay:"+strconv.FormatUint(sequence, 10))); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be replayed")
 	}
-	if err := dead.DeleteMsg(ctx, sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) &&
-		!errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+	if err := takeOff(ctx, dead, sequence); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the dead letter is replayed, but still listed")
 	}
 	return nil
+}
+
+// Drop takes the dead letter of a sequence off the list for good. Without such a letter the fault is NotFound. note is
+// called before, and may refuse.
+func Drop(ctx context.Context, js jetstream.JetStream, sequence uint64, note func(Letter) error) error {
+	dead, l, err := deadLetter(ctx, js, sequence)
+	if err != nil {
+		return err
+	}
+	if err := note(l); err != nil {
+		return err
+	}
+	if err := takeOff(ctx, dead, sequence); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the dead letter cannot be deleted")
+	}
+	return nil
+}
+
+// deadLetter returns the dead letter of a sequence, and the stream that has it.
+func deadLetter(ctx context.Context, js jetstream.JetStream, sequence uint64) (jetstream.Stream, Letter, error) {
+	dead, err := js.Stream(ctx, DeadStream)
+	if err != nil {
+		return nil, Letter{}, fault.Wrap(err, fault.Unavailable, "the dead letters cannot be read")
+	}
+	m, err := dead.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil &&
+		strings.Contains(strings.TrimPrefix(m.Subject, deadPrefix), ".") {
+		return nil, Letter{}, fault.New(fault.NotFound, "there is no such dead letter")
+	}
+	if err != nil {
+		return nil, Letter{}, fault.Wrap(err, fault.Unavailable, "the dead letter cannot be read")
+	}
+	return dead, letter(m), nil
+}
+
+// takeOff deletes a message, unless that is done.
+func takeOff(ctx context.Context, dead jetstream.Stream, sequence uint64) error {
+	err := dead.DeleteMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return nil
+	}
+	return err
 }
 
 // takesReplays returns a fault unless a consumer has taken replays before: what runs it makes the consumer of its

@@ -120,11 +120,14 @@ func SVG(m *api.Mesh) []byte {
 		at[n.name] = [2]int{margin + n.rank*(boxWidth+columnGap), margin + rows[n.rank]*(boxHeight+rowGap)}
 		rows[n.rank]++
 	}
-	height := 2*margin + max(rows[0], rows[1], rows[2])*(boxHeight+rowGap)
+	width, height := 3*boxWidth+2*columnGap, 2*margin+max(rows[0], rows[1], rows[2])*(boxHeight+rowGap)
+	if rows[2] == 0 { // there are the lines around the services still
+		width -= boxWidth
+	}
+	width += 2 * margin
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" `+
-		`font-size="12"><title>Services, and who may call whom</title>`+"\n",
-		2*margin+3*boxWidth+2*columnGap, height)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[2]d" viewBox="0 0 %[1]d %[2]d" `+
+		`font-family="sans-serif" font-size="12"><title>Services, and who may call whom</title>`+"\n", width, height)
 	for _, c := range edges(m) {
 		drawCall(&b, at[c.From], at[c.To], c)
 	}

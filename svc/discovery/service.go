@@ -1,13 +1,15 @@
 // Package discovery tells who is there: every instance of every service, its endpoints, health and numbers, from what
-// the instances say of themselves over the NATS micro protocol, and where that is not what the contract declares. It
-// keeps nothing and is told nothing.
+// the instances say of themselves over the NATS micro protocol, where that is not what the contract declares, and what
+// they have logged. It keeps nothing and is told nothing.
 package discovery
 
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -16,21 +18,28 @@ import (
 
 // Deps is what the service stands on.
 type Deps struct {
-	NATS     *nats.Conn       // may publish $SRV.>
-	Contract []rpc.Descriptor // what all services declare
+	NATS     *nats.Conn          // may publish $SRV.>
+	JS       jetstream.JetStream // may read the stream of logs
+	Contract []rpc.Descriptor    // what all services declare
 	Log      *slog.Logger
+	Now      func() time.Time // nil means time.Now
 }
 
 // Service is one instance of the discovery service.
 type Service struct {
 	nc       *nats.Conn
+	js       jetstream.JetStream
 	contract []rpc.Descriptor
 	log      *slog.Logger
+	now      func() time.Time
 }
 
 // New returns the service.
 func New(_ context.Context, d Deps) (*Service, error) {
-	return &Service{nc: d.NATS, contract: d.Contract, log: d.Log}, nil
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Service{nc: d.NATS, js: d.JS, contract: d.Contract, log: d.Log, now: d.Now}, nil
 }
 
 // Register binds the endpoints.
@@ -38,6 +47,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListServices, s.services)
 	rpc.Handle(srv, api.GetMesh, s.mesh)
 	rpc.Handle(srv, api.GetTopology, s.topology)
+	rpc.Handle(srv, api.ListLogs, s.logs)
 }
 
 func (s *Service) services(ctx context.Context, _ *rpc.None) (*api.List[api.ServiceInstance], error) {

@@ -48,7 +48,7 @@ func contract() []rpc.Descriptor {
 	absent := ping()
 	absent.Service = "absent"
 	return append([]rpc.Descriptor{ping().Describe(), other.Describe(), missing.Describe(), absent.Describe()},
-		api.ListServices.Describe(), api.GetMesh.Describe(), api.GetTopology.Describe())
+		api.ListServices.Describe(), api.GetMesh.Describe(), api.GetTopology.Describe(), api.ListLogs.Describe())
 }
 
 // harness is a discovery service, and what it discovers.
@@ -63,7 +63,7 @@ func open(t *testing.T) *harness {
 	t.Helper()
 	m := &harness{t: t, nats: testkit.NATS(t)}
 	nc := m.nats.Connect()
-	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, Contract: contract(), Log: testkit.Log(t)})
+	s, err := discovery.New(t.Context(), discovery.Deps{NATS: nc, JS: m.nats.JS, Contract: contract(), Log: testkit.Log(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestMesh(t *testing.T) {
 		t.Errorf("drift is %q, want %q", drift, want)
 	}
 	calls := []api.MeshCall{{From: "discovery", To: "things", Endpoints: 1}, {From: "gateway", To: "absent", Endpoints: 1},
-		{From: "gateway", To: "discovery", Endpoints: 3}, {From: "gateway", To: "things", Endpoints: 2}}
+		{From: "gateway", To: "discovery", Endpoints: 4}, {From: "gateway", To: "things", Endpoints: 2}}
 	if !slices.Equal(mesh.Calls, calls) {
 		t.Errorf("calls are %+v", mesh.Calls)
 	}

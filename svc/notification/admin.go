@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -82,21 +83,33 @@ func (s *Service) listDead(ctx context.Context, req *api.Page) (*api.List[api.De
 	return list, nil
 }
 
-// replayed is the line of the audit log about a replay.
-func replayed(l stream.Letter) auditlog.Act {
-	return auditlog.Act{Object: strconv.FormatUint(l.Sequence, 10),
-		After: map[string]string{"consumer": l.Consumer, "subject": l.Subject, "message": l.ID}}
-}
-
 // replay gives a dead letter to its consumer once more.
 func (s *Service) replay(ctx context.Context, req *api.DeadLetterRef) (*rpc.None, error) {
+	return s.withLetter(ctx, req, stream.Replay, func(said map[string]string) auditlog.Act {
+		return auditlog.Act{After: said}
+	})
+}
+
+// drop gives a dead letter up.
+func (s *Service) drop(ctx context.Context, req *api.DeadLetterRef) (*rpc.None, error) {
+	return s.withLetter(ctx, req, stream.Drop, func(said map[string]string) auditlog.Act {
+		return auditlog.Act{Before: said}
+	})
+}
+
+// withLetter does something with a dead letter once it is in the audit log.
+func (s *Service) withLetter(ctx context.Context, req *api.DeadLetterRef,
+	do func(context.Context, jetstream.JetStream, uint64, func(stream.Letter) error) error,
+	act func(said map[string]string) auditlog.Act) (*rpc.None, error) {
 	sequence, err := strconv.ParseUint(req.ID, 10, 64)
 	if err != nil || sequence == 0 {
 		return nil, fault.New(fault.NotFound, "there is no such dead letter")
 	}
-	return nil, stream.Replay(ctx, s.JS, sequence, func(l stream.Letter) error {
+	return nil, do(ctx, s.JS, sequence, func(l stream.Letter) error {
+		line := act(map[string]string{"consumer": l.Consumer, "subject": l.Subject, "message": l.ID})
+		line.Object = strconv.FormatUint(l.Sequence, 10)
 		return s.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			return auditlog.Add(ctx, tx, "notification", replayed(l))
+			return auditlog.Add(ctx, tx, "notification", line)
 		})
 	})
 }

@@ -260,6 +260,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.PreviewTemplate, s.preview)
 	rpc.Handle(srv, api.ListDeadLetters, s.listDead)
 	rpc.Handle(srv, api.ReplayDeadLetter, s.replay)
+	rpc.Handle(srv, api.DropDeadLetter, s.drop)
 	rpc.Handle(srv, api.ExportMessages, s.exportMessages)
 	rpc.Handle(srv, api.ExportChoices, s.exportChoices)
 	s.hooks.Register(srv)

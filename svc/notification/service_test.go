@@ -564,6 +564,7 @@ func TestDeadLetters(t *testing.T) {
 	onBoth(t, func(t *testing.T, h *harness) {
 		root := h.join("root")
 		root.Roles = []string{rpc.RoleAdmin}
+		proven := rpc.WithPrincipal(t.Context(), rpc.Principal{User: root.ID, Roles: root.Roles, Fresh: true})
 		h.settled()
 		h.publish(api.UserRegistered.Subject, "poison", 5)
 		var list *api.List[api.DeadLetter]
@@ -592,6 +593,19 @@ func TestDeadLetters(t *testing.T) {
 			if _, err := rpc.Call(h.as(root), h.gateway, api.ReplayDeadLetter, &api.DeadLetterRef{ID: id}); !fault.Is(err, fault.NotFound) {
 				t.Errorf("replay of %s: %v", id, err)
 			}
+			if _, err := rpc.Call(proven, h.gateway, api.DropDeadLetter, &api.DeadLetterRef{ID: id}); !fault.Is(err, fault.NotFound) {
+				t.Errorf("the end of %s: %v", id, err)
+			}
+		}
+		last := list.Items[0].ID
+		if _, err := rpc.Call(proven, h.gateway, api.DropDeadLetter, &api.DeadLetterRef{ID: last}); err != nil {
+			t.Fatal(err)
+		}
+		if list = call(h, root, api.ListDeadLetters, &api.Page{}); len(list.Items) != 0 {
+			t.Errorf("letters %+v", list.Items)
+		}
+		if _, err := rpc.Call(h.as(root), h.gateway, api.ReplayDeadLetter, &api.DeadLetterRef{ID: last}); !fault.Is(err, fault.NotFound) {
+			t.Errorf("replay of what was given up: %v", err)
 		}
 	})
 }

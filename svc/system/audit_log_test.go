@@ -220,6 +220,8 @@ func TestEveryActHasItsLine(t *testing.T) {
 			switch d.Subject() {
 			case api.SetUserRoles.Subject():
 				path, body = "/v1/users/"+people[2].id.String()+"/roles", api.SetRoles{Roles: []string{"admin"}}
+			case api.EndUserSessions.Subject():
+				path = "/v1/users/" + people[5].id.String() + "/sessions"
 			case api.LockUser.Subject(), api.UnlockUser.Subject():
 				path = "/v1/users/" + people[5].id.String() + "/lock"
 			case api.ResetSecondFactors.Subject():
@@ -228,6 +230,8 @@ func TestEveryActHasItsLine(t *testing.T) {
 				path = "/v1/users/" + u.ID.String() + "/second-factors"
 			case api.ReplayDeadLetter.Subject():
 				path = "/v1/dead-letters/" + s.deadLetter(admin, operator(t, "user", sys.NATSURL(), cfg.Data+"/creds")) + "/replay"
+			case api.DropDeadLetter.Subject():
+				path = "/v1/dead-letters/" + s.deadLetter(admin, operator(t, "user", sys.NATSURL(), cfg.Data+"/creds"))
 			case api.PutSetting.Subject(), api.DeleteSetting.Subject():
 				path, body = "/v1/config/"+api.DoorsClose.Key(), map[string]string{"value": "11h"}
 				if d.Method == "DELETE" {

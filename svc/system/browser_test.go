@@ -269,6 +269,7 @@ func TestOfficeInABrowser(t *testing.T) {
 	s, _, _ := start(t, config(t.TempDir()))
 	c := s.chromium()
 	admin := s.login(adminEmail)
+	root := call[api.User](s, 200, "GET", "/v1/me", admin, nil)
 	event := s.concert(admin, 20, 0)
 	at := "/office/events/" + event.ID.String()
 	org := "/office/organizers/" + event.OrganizerID.String()
@@ -284,7 +285,8 @@ func TestOfficeInABrowser(t *testing.T) {
 		"office-messages": at + "/messages", "office-codes": at + "/codes",
 		"office-selling": at + "/selling", "office-questions": at + "/questions", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
 		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log", "organizer-invoices": org + "/invoices",
-		"admin": "/admin", "admin-settings": "/admin/settings", "admin-audit-log": "/admin/audit-log"} {
+		"admin": "/admin", "admin-settings": "/admin/settings", "admin-setting": "/admin/settings/ticketing.hold_ttl", "admin-audit-log": "/admin/audit-log",
+		"admin-logs": "/admin/logs", "admin-dead-letters": "/admin/dead-letters", "admin-users": "/admin/users", "admin-user": "/admin/users/" + root.ID.String()} {
 		c.open(name, path)
 	}
 	testkit.Eventually(t, 20*time.Second, func() error {

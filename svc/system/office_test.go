@@ -1,6 +1,7 @@
 package system_test
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -122,31 +123,110 @@ func TestOffice(t *testing.T) {
 	s.validate()
 }
 
-// Administrators see what runs, and change settings after they have proven who they are. Others see nothing of it.
+// Administrators see what runs, read logs, mind dead letters and accounts, and change settings after they have proven who
+// they are. Others see nothing of it, and every act has its line.
 func TestAdministrationInTheBrowser(t *testing.T) {
 	t.Parallel()
-	s, _, _ := start(t, config(t.TempDir()))
+	cfg := config(t.TempDir())
+	s, sys, _ := start(t, cfg)
 	admin, stranger := s.browser(), s.browser()
 	stranger.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
-	for _, path := range []string{"/admin", "/admin/settings", "/admin/audit-log"} {
-		stranger.get(path).must(t, 403, "This is not for you")
+	eve := call[api.User](s, 200, "GET", "/v1/me", s.login("eve@example.org"), nil).ID.String()
+	for _, path := range []string{"", "/mesh.svg", "/logs", "/dead-letters", "/users", "/users/" + eve, "/settings", "/settings/ticketing.hold_ttl", "/audit-log"} {
+		stranger.get("/admin"+path).must(t, 403, "This is not for you")
 	}
+	stranger.get("/office").must(t, 200).mustNot(t, "Administration")
 	if got := s.browser().get("/admin"); !strings.HasPrefix(got.at, "/sign-in") {
 		t.Errorf("/admin leads to %s", got.at)
 	}
-	admin.send("/sign-in", "email", adminEmail, "password", password, "next", "/admin").must(t, 200, "ticketing", "Healthy")
-	set := func(value string) page {
-		return admin.do("POST", "/admin/settings", url.Values{"key": {"ticketing.hold_ttl"}, "value": {value}}, "Referer", s.url+"/admin/settings")
+	admin.send("/sign-in", "email", adminEmail, "password", password, "next", "/office").must(t, 200, `href="/admin"`)
+	admin.get("/admin").must(t, 200, "ticketing", "Healthy", "All that runs is as declared.")
+	if got := admin.get("/admin/mesh.svg"); got.header.Get("Content-Type") != "image/svg+xml" || !strings.Contains(got.text, "<svg") {
+		t.Errorf("%v %.100s", got.header, got.text)
 	}
-	if first := set("7m"); first.status == 403 { // a login is a proof for a while
+
+	// Settings: what would be taken, what is, and back.
+	const hold = "/admin/settings/ticketing.hold_ttl"
+	set := func(what ...string) page {
+		return admin.do("POST", hold, form(what...), "Referer", s.url+hold)
+	}
+	if first := set("value", "7m"); first.status == 403 { // a login is a proof for a while
 		first.must(t, 403, "Is it you?")
-		admin.send("/proof", "password", "wrong", "next", "/admin/settings").must(t, 401)
+		admin.send("/proof", "password", "wrong", "next", hold).must(t, 401)
 		admin.send("/proof", "password", password, "next", first.field(t, "next")).must(t, 200, "ticketing.hold_ttl")
-		set("7m")
+		set("value", "7m")
 	}
-	admin.get("/admin/settings").must(t, 200, `value="7m"`)
-	set("forever").must(t, 400, "That did not work.")
-	admin.send("/admin/settings", "key", "ticketing.hold_ttl", "do", "default").must(t, 200)
-	admin.get("/admin/audit-log").must(t, 200, "ticketing.hold_ttl")
+	admin.get(hold).must(t, 200, `value="7m"`, "In force")
+	set("do", "check", "value", "8m").must(t, 200, "“8m” would be taken", `value="8m"`)
+	set("do", "check", "value", "forever").must(t, 400, "That did not work.")
+	admin.get("/admin/settings?q=HOLD").must(t, 200, "ticketing.hold_ttl", "7m").mustNot(t, "payment.sandbox_lost")
+	admin.get("/admin/settings?q=nothing+at+all").must(t, 200, "No setting has these words.")
+	set("value", "forever").must(t, 400, "That did not work.", `value="forever"`)
+	set("value", "9m").must(t, 200, `value="9m"`)
+	back := set("do", "rollback", "revision", admin.get(hold).field(t, "revision")).must(t, 200, `value="7m"`)
+	set("do", "rollback", "revision", "none").must(t, 404)
+	set("do", "default").must(t, 200)
+	token := s.login(adminEmail)
+	s.lines(token, 1, url.Values{"act": {"config.delete"}})
+	admin.get("/admin/audit-log?object=ticketing.hold_ttl").must(t, 200, "config.put", "config.rollback", "config.delete")
+	admin.get("/admin/audit-log?from=2099-01-01").must(t, 200, "Nothing fits.")
+	admin.get("/admin/audit-log?from=nonsense").must(t, 400, "That did not work.")
+
+	// A request is followed through all services.
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if got := admin.get("/admin/logs?level=info&service=config"); got.status != 200 || !strings.Contains(got.text, "config") || !strings.Contains(got.text, `class="log"`) {
+			return fmt.Errorf("%d %s", got.status, got.text)
+		}
+		return nil
+	})
+	admin.get("/admin/logs?request="+back.header.Get("X-Request-Id")).must(t, 200)
+	admin.get("/admin/logs?request=none").must(t, 200, "Nothing was logged that fits.")
+	admin.get("/admin/logs?service=a.b").must(t, 400, "That did not work.")
+
+	// An account is found, signed out, locked and let in again; no administrator locks the last one out.
+	admin.get("/admin/users?q=eve@").must(t, 200, "Eve", eve)
+	admin.get("/admin/users?q=nobody").must(t, 200, "Nobody is found.")
+	act := func(id, do string) page { return admin.send("/admin/users/"+id, "do", do) }
+	admin.get("/admin/users/"+eve).must(t, 200, "eve@example.org", "Sign out everywhere")
+	act(eve, "sessions").must(t, 200, "Signed in nowhere.")
+	if got := stranger.get("/account"); !strings.HasPrefix(got.at, "/sign-in") {
+		t.Errorf("who was signed out is at %s", got.at)
+	}
+	act(eve, "lock").must(t, 200, "Unlock", "locked")
+	act(eve, "admin").must(t, 409, "unlock it first")
+	act(eve, "unlock").must(t, 200, "Lock")
+	act(eve, "factors").must(t, 200)
+	act(eve, "admin").must(t, 200, "Take the role away")
+	act(eve, "person").must(t, 200, "Make an administrator")
+	act(eve, "nothing").must(t, 404)
+	act("usr_x", "lock").must(t, 404)
+	root := call[api.User](s, 200, "GET", "/v1/me", token, nil).ID.String()
+	act(root, "lock").must(t, 409)
+	act(root, "person").must(t, 409)
+	s.lines(token, 1, url.Values{"act": {"user.end_user_sessions"}, "object": {eve}})
+	s.lines(token, 1, url.Values{"act": {"user.lock"}, "object": {eve}})
+	s.lines(token, 1, url.Values{"act": {"user.unlock"}, "object": {eve}})
+	admin.get("/admin/audit-log?object="+eve).must(t, 200, "user.lock", "What changed")
+
+	// What no consumer could handle is handed over again, or given up.
+	admin.get("/admin/dead-letters").must(t, 200, "every message was handled")
+	letter := s.deadLetter(token, operator(t, "user", sys.NATSURL(), cfg.Data+"/creds"))
+	admin.get("/admin/dead-letters").must(t, 200, "ev.user.user.registered", "Hand over again")
+	admin.send("/admin/dead-letters", "replay", letter).must(t, 200)
+	admin.send("/admin/dead-letters", "replay", letter).must(t, 404, "there is no such dead letter")
+	testkit.Eventually(t, 20*time.Second, func() error { // it fails again
+		letters := call[api.List[api.DeadLetter]](s, 200, "GET", "/v1/dead-letters", token, nil).Items
+		if len(letters) == 0 {
+			return errors.New("there is no dead letter")
+		}
+		for _, l := range letters {
+			admin.send("/admin/dead-letters", "drop", l.ID).must(t, 200)
+		}
+		if got := admin.get("/admin/dead-letters"); !strings.Contains(got.text, "every message was handled") {
+			return errors.New("not all are gone")
+		}
+		return nil
+	})
+	s.lines(token, 1, url.Values{"act": {"notification.drop"}})
 	s.validate()
 }

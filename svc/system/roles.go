@@ -85,9 +85,10 @@ func services() []role {
 		{
 			name:        "discovery",
 			description: "who is there and how they do",
-			grants:      []natsconf.Grant{natsconf.Discover()},
+			grants:      []natsconf.Grant{natsconf.Discover(), natsconf.Follow(observe.LogStream, "*")},
 			start: func(ctx context.Context, m *member) (service, error) {
-				return discovery.New(ctx, discovery.Deps{NATS: m.nc, Contract: endpoints(), Log: m.log})
+				return discovery.New(ctx, discovery.Deps{NATS: m.nc, JS: m.js, Contract: endpoints(), Log: m.log,
+					Now: m.sys.cfg.Now})
 			},
 		},
 		{name: "user", description: "people and sessions", migrations: user.Migrations, sealed: user.Sealed,

@@ -77,11 +77,24 @@ func (b *browser) get(path string, headers ...string) page { return b.do("GET", 
 // send sends a form as a page of the site does.
 func (b *browser) send(path string, fields ...string) page {
 	b.t.Helper()
+	return b.do("POST", path, form(fields...))
+}
+
+// form is what a page sends.
+func form(fields ...string) url.Values {
 	form := url.Values{}
 	for i := 0; i < len(fields); i += 2 {
 		form.Set(fields[i], fields[i+1])
 	}
-	return b.do("POST", path, form)
+	return form
+}
+
+// mustNot fails the test if a page says something.
+func (p page) mustNot(t *testing.T, words string) {
+	t.Helper()
+	if strings.Contains(p.text, words) {
+		t.Fatalf("%s says %q: %s", p.at, words, p.text)
+	}
 }
 
 // must fails the test unless a page has a status and says something.

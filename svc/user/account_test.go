@@ -532,6 +532,44 @@ func TestLock(t *testing.T) {
 	})
 }
 
+// Administrators see where a person is signed in, and sign them out everywhere.
+func TestSessionsOfOthers(t *testing.T) {
+	onBoth(t, func(t *testing.T, m *harness) {
+		admin, root := m.admin()
+		eve := m.register("eve@example.org", password)
+		tokens := m.login("eve@example.org", password)
+		m.login("eve@example.org", password)
+		list := func(who *api.Tokens, id ids.User) (*api.List[api.SessionInfo], error) {
+			return rpc.Call(m.as(who), m.gateway, api.ListUserSessions, &api.UserSessionQuery{ID: id})
+		}
+		end := func(who *api.Tokens, id ids.User) error {
+			_, err := rpc.Call(m.as(who), m.gateway, api.EndUserSessions, &api.UserRef{ID: id})
+			return err
+		}
+		_, err := list(tokens, eve.ID)
+		wantCode(t, err, fault.Forbidden)
+		wantCode(t, end(tokens, root.ID), fault.Forbidden)
+		wantCode(t, end(admin, "usr_00000000000000000000000000"), fault.NotFound)
+		_, err = list(admin, "usr_00000000000000000000000000")
+		wantCode(t, err, fault.NotFound)
+		if got := must(list(admin, eve.ID))(t).Items; len(got) != 2 || got[0].Current || got[0].CreatedAt.IsZero() {
+			t.Errorf("sessions %+v", got)
+		}
+		if err := end(admin, eve.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got := must(list(admin, eve.ID))(t).Items; len(got) != 0 {
+			t.Errorf("sessions left %+v", got)
+		}
+		_, err = rpc.Call(m.as(tokens), m.gateway, api.ListSessions, &api.SessionQuery{})
+		wantCode(t, err, fault.Unauthenticated)
+		if got := must(list(admin, root.ID))(t).Items; len(got) == 0 {
+			t.Error("the administrator is signed out, too")
+		}
+		m.login("eve@example.org", password)
+	})
+}
+
 func TestEnsureAdmin(t *testing.T) {
 	onBoth(t, func(t *testing.T, m *harness) {
 		if _, _, err := m.service.EnsureAdmin(t.Context(), "root@example.org", "short"); !fault.Is(err, fault.Invalid) {
@@ -596,6 +634,10 @@ func TestListUsers(t *testing.T) {
 			if got := must(list(api.ListUsersQuery{Q: q}))(t); len(got.Items) != want {
 				t.Errorf("%q finds %d, want %d", q, len(got.Items), want)
 			}
+		}
+		anna := must(list(api.ListUsersQuery{Q: "anna"}))(t).Items[0]
+		if got := must(list(api.ListUsersQuery{Q: anna.ID.String()}))(t).Items; len(got) != 1 || got[0].ID != anna.ID {
+			t.Errorf("her id finds %+v", got)
 		}
 		for _, bad := range []api.ListUsersQuery{{Page: api.Page{Limit: 201}}, {Page: api.Page{Limit: -1}},
 			{Page: api.Page{Cursor: "x"}},

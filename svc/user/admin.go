@@ -42,7 +42,9 @@ func (s *Service) list(ctx context.Context, req *api.ListUsersQuery) (*api.List[
 	if after != "" {
 		query = query.Where("id < ?", after)
 	}
-	if q != "" {
+	if id, err := ids.Parse[ids.UserKind](q); err == nil {
+		query = query.Where("id = ?", id)
+	} else if q != "" {
 		query = query.Where(`search LIKE ? ESCAPE '\'`, "%"+escapeLike(strings.ToLower(q))+"%")
 	}
 	if err := query.Scan(ctx); err != nil {

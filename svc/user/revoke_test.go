@@ -153,6 +153,10 @@ func TestSignedInAtVenue(t *testing.T) {
 				_, err := rpc.Call(m.as(admin), m.gateway, api.SetUserRoles, &api.SetRoles{ID: u.ID, Roles: []string{"admin"}})
 				return err
 			}, true},
+			{"an administrator's word", func(u *api.User, _ *api.Tokens) error {
+				_, err := rpc.Call(m.as(admin), m.gateway, api.EndUserSessions, &api.UserRef{ID: u.ID})
+				return err
+			}, true},
 			{"a lock", func(u *api.User, _ *api.Tokens) error {
 				_, err := rpc.Call(m.as(admin), m.gateway, api.LockUser, &api.UserRef{ID: u.ID})
 				return err

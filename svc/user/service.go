@@ -169,6 +169,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListSessions, s.sessions)
 	rpc.Handle(srv, api.EndOneSession, s.endOne)
 	rpc.Handle(srv, api.EndAllSessions, s.endAll)
+	rpc.Handle(srv, api.ListUserSessions, s.userSessions)
+	rpc.Handle(srv, api.EndUserSessions, s.endUser)
 	rpc.Handle(srv, api.GetSessionInfo, s.session)
 	rpc.Handle(srv, api.CreateSessionWithFactor, s.secondStep)
 	rpc.Handle(srv, api.ProveIdentity, s.proveAgain)

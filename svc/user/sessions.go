@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
@@ -47,16 +48,33 @@ func (s *Service) sessions(ctx context.Context, req *api.SessionQuery) (*api.Lis
 	if err != nil {
 		return nil, err
 	}
-	limit, err := store.Limit(req.Limit)
+	return s.sessionsOf(ctx, row.ID, req.Page)
+}
+
+// userSessions lists where a person is signed in, for administrators.
+func (s *Service) userSessions(ctx context.Context, req *api.UserSessionQuery) (*api.List[api.SessionInfo], error) {
+	if err := s.currentAdmin(ctx); err != nil {
+		return nil, err
+	}
+	list, err := s.sessionsOf(ctx, req.ID, req.Page)
 	if err != nil {
 		return nil, err
 	}
-	after, err := store.DecodeIDCursor[ids.SessionKind](req.Cursor)
+	_, err = s.byID(ctx, req.ID) // none of nobody is not none
+	return list, err
+}
+
+func (s *Service) sessionsOf(ctx context.Context, id ids.User, page api.Page) (*api.List[api.SessionInfo], error) {
+	limit, err := store.Limit(page.Limit)
+	if err != nil {
+		return nil, err
+	}
+	after, err := store.DecodeIDCursor[ids.SessionKind](page.Cursor)
 	if err != nil {
 		return nil, err
 	}
 	var rows []sessionRow
-	query := s.db.Read().NewSelect().Model(&rows).Where("user_id = ? AND expires_at > ?", row.ID, s.now()).
+	query := s.db.Read().NewSelect().Model(&rows).Where("user_id = ? AND expires_at > ?", id, s.now()).
 		OrderExpr("id DESC").Limit(int64(limit + 1))
 	if after != "" {
 		query = query.Where("id < ?", after)
@@ -100,10 +118,28 @@ func (s *Service) endAll(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
-		row, err := s.lock(ctx, tx, row.ID)
+	return nil, s.endEverywhere(ctx, row.ID, nil)
+}
+
+// endUser signs a person out everywhere, for an administrator.
+func (s *Service) endUser(ctx context.Context, req *api.UserRef) (*rpc.None, error) {
+	if err := s.currentAdmin(ctx); err != nil {
+		return nil, err
+	}
+	return nil, s.endEverywhere(ctx, req.ID, &auditlog.Act{At: s.now(), Object: req.ID.String()})
+}
+
+// endEverywhere ends every session of a person, and says so in the audit log if there is something to say.
+func (s *Service) endEverywhere(ctx context.Context, id ids.User, said *auditlog.Act) error {
+	return s.revoking(ctx, func(ctx context.Context, tx bun.Tx) ([]revocation.Fact, error) {
+		row, err := s.lock(ctx, tx, id)
 		if err != nil {
 			return nil, err
+		}
+		if said != nil {
+			if err := auditlog.Add(ctx, tx, "user", *said); err != nil {
+				return nil, err
+			}
 		}
 		if err := forgetDevices(ctx, tx, row.ID, ""); err != nil {
 			return nil, err

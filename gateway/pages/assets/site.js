@@ -89,4 +89,25 @@ for (const form of document.querySelectorAll("form")) {
   look();
 }
 
+// What changes by itself is looked at again every few seconds, while somebody looks. It has nothing to fill in.
+async function refresh(part) {
+  for (;;) {
+    await new Promise((done) => setTimeout(done, part.dataset.live * 1000));
+    if (document.hidden || part.contains(document.activeElement)) continue;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok || answer.redirected) continue;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById(part.id);
+      if (!fresh) return;
+      document.adoptNode(fresh);
+      await Promise.allSettled([...fresh.querySelectorAll("img")].map((picture) => picture.decode()));
+      part.replaceChildren(...fresh.childNodes);
+    } catch {
+      // The line is away; the next look may find it.
+    }
+  }
+}
+for (const part of document.querySelectorAll("[data-live]")) refresh(part);
+
 start(document);

@@ -332,6 +332,7 @@ func settings() []Example {
 		example(api.ListServices, rpc.None{}),
 		example(api.GetMesh, rpc.None{}),
 		example(api.GetTopology, api.TopologyQuery{Format: "mermaid"}),
+		example(api.ListLogs, api.LogQuery{Level: "warn", Page: api.Page{Limit: 10}}),
 	}
 }
 
@@ -341,6 +342,8 @@ func ending() []Example {
 	return []Example{
 		example(api.ListUsers, api.ListUsersQuery{Page: api.Page{Limit: 10}, Q: "kim"}),
 		example(api.GetUser, api.UserRef{ID: aUser}),
+		example(api.ListUserSessions, api.UserSessionQuery{ID: aUser}),
+		example(api.EndUserSessions, api.UserRef{ID: aUser}),
 		example(api.LockUser, api.UserRef{ID: aUser}), example(api.UnlockUser, api.UserRef{ID: aUser}),
 		example(api.ResetSecondFactors, api.UserRef{ID: aUser}),
 		example(api.CreateIdentityProvider, api.NewIdentityProvider{Name: "Opera Kassel",

@@ -111,6 +111,10 @@ func TestDeadLetters(t *testing.T) {
 		!strings.Contains(errs, "999: there is no such dead letter") {
 		t.Errorf("exit %d, %q", code, errs)
 	}
+	if code, _, errs := run(append([]string{"dead", "drop", "999"}, at...)...); code != 1 ||
+		!strings.Contains(errs, "999: there is no such dead letter") {
+		t.Errorf("exit %d, %q", code, errs)
+	}
 	mails.Answer("DATA", "")
 	if code, out, errs := run(append(replay, at...)...); code != 0 || strings.Count(out, "replayed") != 2 {
 		t.Errorf("exit %d, %q, %q", code, out, errs)

@@ -1,10 +1,13 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -14,6 +17,7 @@ import (
 type deadCommand struct {
 	List   deadList   `cmd:"" help:"Dead letters, oldest first."`
 	Replay deadReplay `cmd:"" help:"Hand dead letters to their consumers once more."`
+	Drop   deadDrop   `cmd:"" help:"Give up dead letters for good."`
 }
 
 // deadPage is how many dead letters are read at a time.
@@ -53,21 +57,42 @@ type deadReplay struct {
 
 // Run replays dead letters.
 func (c deadReplay) Run(s *streams) error {
-	js, done, err := c.connectAs(s.ctx, roleAdmin)
+	return c.each(s, c.ID, "replayed", stream.Replay, func(said map[string]string) auditlog.Act {
+		return auditlog.Act{Act: "notification.replay", After: said}
+	})
+}
+
+type deadDrop struct {
+	target
+	ID []uint64 `arg:"" help:"From the list."`
+}
+
+// Run deletes dead letters.
+func (c deadDrop) Run(s *streams) error {
+	return c.each(s, c.ID, "dropped", stream.Drop, func(said map[string]string) auditlog.Act {
+		return auditlog.Act{Act: "notification.drop", Before: said}
+	})
+}
+
+// each does something with dead letters, each once it is in the audit log.
+func (t target) each(s *streams, ids []uint64, done string,
+	do func(context.Context, jetstream.JetStream, uint64, func(stream.Letter) error) error,
+	act func(said map[string]string) auditlog.Act) error {
+	js, end, err := t.connectAs(s.ctx, roleAdmin)
 	if err != nil {
 		return err
 	}
-	defer done()
-	for _, id := range c.ID {
+	defer end()
+	for _, id := range ids {
 		note := func(l stream.Letter) error {
-			return auditlog.Publish(s.ctx, js, roleAdmin, auditlog.Act{Act: "notification.replay",
-				Object: strconv.FormatUint(l.Sequence, 10),
-				After:  map[string]string{"consumer": l.Consumer, "subject": l.Subject, "message": l.ID}})
+			line := act(map[string]string{"consumer": l.Consumer, "subject": l.Subject, "message": l.ID})
+			line.Object = strconv.FormatUint(l.Sequence, 10)
+			return auditlog.Publish(s.ctx, js, roleAdmin, line)
 		}
-		if err := stream.Replay(s.ctx, js, id, note); err != nil {
+		if err := do(s.ctx, js, id, note); err != nil {
 			return fmt.Errorf("%d: %s", id, fault.From(err).Detail)
 		}
-		fmt.Fprintln(s.out, "replayed", id)
+		fmt.Fprintln(s.out, done, id)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ var withoutExample = []string{"user_confirm_reset", "user_confirm_email", "event
 	"ticketing_accept_ticket_offer", "ticketing_refuse_ticket_offer", "payment_callback_stripe", "payment_callback_sandbox",
 	"payment_repeat_refund", "user_login_factor", "user_confirm_factor", "user_renew_recovery_codes",
 	"user_start_sign_in", "user_finish_sign_in", "user_start_link", "user_finish_link", "user_delete_identity", "user_provider_logout",
-	"user_login_passkey", "user_add_passkey", "user_rename_passkey", "user_delete_passkey", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay"}
+	"user_login_passkey", "user_add_passkey", "user_rename_passkey", "user_delete_passkey", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay", "notification_drop"}
 
 // reader is a client that sends the examples of the document as the page /docs does: with the ids, tokens and codes
 // that it has seen last.
