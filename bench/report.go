@@ -63,7 +63,7 @@ func marks() []Ratio {
 		{Scenario: "growth start", Of: "many", To: "few"},
 		{Scenario: "growth door", Of: "many", To: "few", Mark: 1 / 1.2},
 		{Scenario: "door", Of: "mails", To: "system", Mark: 0.85},
-		{Scenario: "overload", Of: "crowd", To: "usual", Mark: 0.7},
+		{Scenario: "overload", Of: "crowd", To: "usual", Mark: 0.9},
 		{Scenario: "notify", Of: "system", To: "smtp", Mark: 0.7},
 		{Scenario: "analytics", Of: "system", To: "drain", Mark: 0.5},
 		{Scenario: "analytics", Of: "system", To: "acked"},

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/valyala/fasthttp"
 
+	"github.com/starlightsymphony/starlight/gateway/gate"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
@@ -36,6 +37,9 @@ const (
 	idleTimeout  = 75 * time.Second // between requests of a connection
 	headerBytes  = 16 << 10         // request line and headers
 )
+
+// urgentRoom is the part of the requests under way that only urgent ones may come beside: see package gate.
+const urgentRoom = 8
 
 // DefaultInFlight is how many requests are served at the same time before new ones are refused.
 const DefaultInFlight = 8192
@@ -65,6 +69,7 @@ type Gateway struct {
 	app    *fiber.App
 	auth   *authenticator
 	limits *limiter
+	gate   *gate.Gate
 	hub    *hub
 	waits  *waits
 	teams  *teams
@@ -91,6 +96,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.InFlight = DefaultInFlight
 	}
 	g := &Gateway{cfg: cfg, auth: newAuthenticator(cfg), limits: newLimiter(cfg.Now), hub: newHub(cfg),
+		gate:   gate.New(cfg.InFlight, cfg.Now, cfg.Registry),
 		joints: joints{newest: map[string]*question{}}}
 	g.metrics.register(cfg.Registry, &g.inFlight)
 	g.app = fiber.New(fiber.Config{
@@ -144,7 +150,7 @@ func (g *Gateway) mount() error {
 		}
 		taken[at] = true
 		p := newProxy(g, d.Spec)
-		g.handle(d.Method, d.Path, p.serve)
+		g.handle(d.Method, d.Path, p.inTurn)
 	}
 	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
 	g.handle("GET", "/readyz", g.readyz)
@@ -268,7 +274,7 @@ func (g *Gateway) outermost(rc *fasthttp.RequestCtx, routes fasthttp.RequestHand
 	if g.crossOrigin(rc) {
 		return
 	}
-	if n > int64(g.cfg.InFlight) {
+	if n > int64(g.cfg.InFlight+g.cfg.InFlight/urgentRoom+1) {
 		g.metrics.overload.Inc()
 		g.refuse(rc, fault.New(fault.Unavailable, "there are too many requests under way").After(time.Second), true)
 		return

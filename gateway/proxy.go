@@ -69,6 +69,25 @@ func newProxy(g *Gateway, spec rpc.Spec) *proxy {
 	return p
 }
 
+// inTurn answers one request when its turn has come. One that is to wait for a change does not wait for that.
+func (p *proxy) inTurn(x *exchange) error {
+	if p.spec.Live.Is() || p.spec.Waits != "" && wantsToWait(x) {
+		return p.serve(x)
+	}
+	return p.g.inTurn(x, p.spec.Turn(), p.serve)
+}
+
+// inTurn serves a request when its turn has come.
+func (g *Gateway) inTurn(x *exchange, priority rpc.Priority, serve func(*exchange) error) error {
+	if err := g.gate.Enter(priority); err != nil {
+		g.metrics.overload.Inc()
+		x.shed = true
+		return err
+	}
+	defer g.gate.Leave()
+	return serve(x)
+}
+
 // serve answers one request.
 func (p *proxy) serve(x *exchange) error {
 	if err := p.admit(x); err != nil {

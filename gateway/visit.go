@@ -24,11 +24,24 @@ func (g *Gateway) mountPages() error {
 			if err := g.limitAddress(x, rpc.GeneralLimit); err != nil {
 				return err
 			}
-			x.shown = g.servePage(x, site, route)
-			return nil
+			return g.inTurn(x, priorityOf(route), func(x *exchange) error {
+				x.shown = g.servePage(x, site, route)
+				return nil
+			})
 		})
 	}
 	return nil
+}
+
+// priorityOf returns who goes first of those who ask for pages.
+func priorityOf(route pages.Route) rpc.Priority {
+	switch {
+	case strings.HasPrefix(route.Path, "/door"):
+		return rpc.Urgent
+	case route.Shared:
+		return rpc.Browsing
+	}
+	return rpc.Usual
 }
 
 // servePage answers with a page. Those who have no cookies see the same, so who asks for it at the same time shares it:

@@ -130,6 +130,11 @@ func goesOn(reply *nats.Msg, named bool, first string) bool {
 	return reply.Header.Get(rpc.HeaderTransient) != "" && reply.Header.Get(rpc.HeaderETag) == first
 }
 
+// wantsToWait reports whether a caller may want to wait.
+func wantsToWait(x *exchange) bool {
+	return x.rc.IsGet() && (x.rc.QueryArgs().Has(waitParam) || len(x.rc.Request.Header.Peek(waitHeader)) > 0)
+}
+
 // waitOf returns how long a caller wants to wait, at most rpc.LongestWait: by the query, or by a preference, which is
 // ignored where it cannot be read.
 func waitOf(x *exchange) (time.Duration, error) {

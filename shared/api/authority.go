@@ -145,14 +145,14 @@ var (
 		Faults: forManagers(rpc.Faults{fault.Conflict: ""})}}
 	ExitTicket = rpc.Endpoint[Admission, ExitResult]{Spec: rpc.Spec{Service: "ticketing", Name: "exit",
 		Method: "POST", Path: "/v1/events/{id}/exits", Access: rpc.User, Workers: 1024, Queue: 4096,
-		Summary: "Scan a ticket whose holder goes out",
+		Urgent: true, Summary: "Scan a ticket whose holder goes out",
 		Detail: "Its holder may come in again if the event's reentry is any. While a venue admits for the event, it " +
 			"decides on exits, too.",
 		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
 	UndoAdmission = rpc.Endpoint[AdmissionRef, Scan]{Spec: rpc.Spec{Service: "ticketing", Name: "undo_admission",
 		Method: "DELETE", Path: "/v1/events/{id}/admissions/{admission_id}", Access: rpc.User, Audited: true,
-		Summary: "Take an admission back: the ticket is good again",
-		Detail:  "The scan stays in the list, as undone. The same again changes nothing.",
+		Urgent: true, Summary: "Take an admission back: the ticket is good again",
+		Detail: "The scan stays in the list, as undone. The same again changes nothing.",
 		Faults: forManagers(rpc.Faults{fault.NotFound: noEvent + "; or the event has no such scan",
 			fault.Conflict: "the scan did not admit, was not what counts, or its ticket was revoked; or a venue " +
 				"admits for the event: it is undone there"})}}

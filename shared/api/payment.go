@@ -272,7 +272,7 @@ var (
 		Faults:  hidden(notManaged, "")}}
 	ReceiveCallback = rpc.Endpoint[Callback, rpc.None]{Spec: rpc.Spec{Service: "payment", Name: "callback",
 		Method: "POST", Path: "/v1/payments/callbacks/{provider}", Access: rpc.Public, Raw: true,
-		Headers: []string{rpc.AllHeaders}, MaxBody: 256 << 10, Workers: 512, Queue: 4096,
+		Headers: []string{rpc.AllHeaders}, MaxBody: 256 << 10, Workers: 512, Queue: 4096, Urgent: true,
 		Summary: "A provider's signed webhook",
 		Detail:  "The signature is read from the header in which the provider sends it, such as Stripe-Signature.",
 		Faults:  rpc.Faults{fault.Unauthenticated: "the signature is missing, wrong or too old"}}}

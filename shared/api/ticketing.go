@@ -212,7 +212,7 @@ var (
 		Faults:  hidden(noTicket, "")}}
 	AdmitTicket = rpc.Endpoint[Admission, AdmissionResult]{Spec: rpc.Spec{Service: "ticketing", Scopes: doorKeys,
 		Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
-		Summary: "Admit a ticket at the door",
+		Urgent: true, Summary: "Admit a ticket at the door",
 		Detail: "A ticket is admitted once; every later scan answers already_admitted. After a scan on the way out " +
 			"it is admitted again, or the answer is no_reentry, by the event's rule.",
 		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}

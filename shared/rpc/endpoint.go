@@ -103,6 +103,8 @@ type Spec struct {
 	// member of Resp, "id".
 	Location string
 
+	Urgent bool // goes first while there is more to do than can be done: see Turn
+
 	Timeout time.Duration // the longest a caller waits; 0 means DefaultTimeout
 	Workers int           // handlers that run at the same time in one instance; 0 means DefaultWorkers
 	Queue   int           // requests that may wait for a worker before they are shed; 0 means DefaultQueue
@@ -124,6 +126,31 @@ const (
 	LoginLimit         // for endpoints that guess at secrets or write to others: the general limit, and a strict one
 	GuestLimit         // for Optional: of callers without an identity the general limit, and a strict one
 )
+
+// Priority says who goes first while there is more to do than can be done.
+type Priority int
+
+// The priorities.
+const (
+	Urgent     Priority = iota // people stand at a door; a provider reports money
+	Usual                      // what buyers and organizers do
+	Browsing                   // who looks at what there is
+	Priorities                 // how many there are
+)
+
+// String returns the priority as metrics show it.
+func (p Priority) String() string { return [...]string{"urgent", "usual", "browsing"}[p] }
+
+// Turn returns the priority of requests to the endpoint.
+func (s Spec) Turn() Priority {
+	switch {
+	case s.Urgent:
+		return Urgent
+	case s.Method == "GET" && (s.Access == Public || s.Access == Optional):
+		return Browsing
+	}
+	return Usual
+}
 
 // Live says whose changes a live endpoint sends: those that its service publishes on live.Subject(service, token). The
 // zero value is no live endpoint.

@@ -84,13 +84,19 @@ func (q *queue) do(ctx context.Context, fn change) error {
 	}
 }
 
+type firstKey struct{}
+
+// First returns a context whose transactions go before those that wait, where transactions have turns: people stand at
+// a door, and a crowd of buyers writes as much as it can.
+func First(ctx context.Context) context.Context { return context.WithValue(ctx, firstKey{}, true) }
+
 // errGroupLost says that a transaction was rolled back for what another one of its group has met.
 var errGroupLost = errors.New("store: the group was rolled back")
 
 // once runs fn when its turn comes, and returns when its commit has. One that runs again goes first, and lets no other
 // follow it into its group: so it is not rolled back for another a second time.
 func (q *queue) once(ctx context.Context, fn change, again bool) (announced bool, err error) {
-	if err := q.enter(ctx, again); err != nil {
+	if err := q.enter(ctx, again || ctx.Value(firstKey{}) != nil); err != nil {
 		return false, err
 	}
 	g, err := q.join(ctx)

@@ -457,3 +457,26 @@ func TestTxSoon(t *testing.T) {
 		t.Error("what rode was lost when the database was closed")
 	}
 }
+
+// Transactions of First go before those that wait, whatever came earlier.
+func TestFirstGoesFirst(t *testing.T) {
+	onQueue(t, func(t *testing.T, _ *store.DB, g *store.Group) {
+		var order []string // one runs at a time
+		member := func(ctx context.Context, name string) func() {
+			return func() {
+				err := g.Do(ctx, func(ctx context.Context, tx bun.Tx) error {
+					order = append(order, name)
+					return count(ctx, tx, name)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		ctx := context.Background()
+		gather(t, g, member(ctx, "order"), member(ctx, "another"), member(store.First(ctx), "scan"))()
+		if want := []string{"scan", "order", "another"}; !slices.Equal(order, want) {
+			t.Errorf("%v, want %v", order, want)
+		}
+	})
+}

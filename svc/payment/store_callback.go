@@ -75,6 +75,7 @@ func (b *paymentStore) known(ctx context.Context, keys []callbackKey) []batch.Re
 
 // receive stores callbacks that are to be processed later, each once. A result reports whether it is new.
 func (b *paymentStore) receive(ctx context.Context, ins []*callbackRow) []batch.Result[bool] {
+	ctx = store.First(ctx)
 	first := make(map[callbackKey]int, len(ins)) // several of one batch may be the same
 	for i, r := range slices.Backward(ins) {
 		first[r.key()] = i

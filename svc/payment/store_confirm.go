@@ -36,7 +36,7 @@ type confirmation struct {
 func (b *paymentStore) confirm(ctx context.Context, ins []observation) []batch.Result[confirmation] {
 	now := store.Time(b.now())
 	var results []batch.Result[confirmation]
-	err := b.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := b.db.Tx(store.First(ctx), func(ctx context.Context, tx bun.Tx) error {
 		results = make([]batch.Result[confirmation], len(ins))
 		rows, err := b.observed(ctx, tx, ins)
 		if err != nil {

@@ -4,10 +4,11 @@ package throttle
 import (
 	"context"
 	"runtime"
-	"runtime/metrics"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/starlightsymphony/starlight/shared/observe"
 )
 
 // Throttle bounds how many things are done at a time. While the process is busy the bound falls, down to one. While
@@ -41,7 +42,7 @@ func New(most int, requests func() int64) *Throttle {
 	if requests == nil {
 		requests = func() int64 { return 0 }
 	}
-	return &Throttle{most: most, limit: most, isBusy: newScheduling().busy, requests: requests,
+	return &Throttle{most: most, limit: most, isBusy: busyWhile(observe.NewScheduling()), requests: requests,
 		few: int64(runtime.GOMAXPROCS(0))}
 }
 
@@ -139,41 +140,7 @@ const (
 	busyShare = 0.1
 )
 
-// scheduling measures how long goroutines wait until they run. It is not safe for concurrent use.
-type scheduling struct {
-	sample []metrics.Sample
-	before []uint64
-}
-
-func newScheduling() *scheduling {
-	s := &scheduling{sample: []metrics.Sample{{Name: "/sched/latencies:seconds"}}}
-	s.busy()
-	return s
-}
-
-// busy reports whether goroutines waited long since it was called last.
-func (s *scheduling) busy() bool {
-	metrics.Read(s.sample)
-	if s.sample[0].Value.Kind() != metrics.KindFloat64Histogram {
-		return false
-	}
-	h := s.sample[0].Value.Float64Histogram()
-	return s.judge(h.Counts, h.Buckets)
-}
-
-// judge compares a histogram, with the lower bounds of its buckets, with the one before.
-func (s *scheduling) judge(counts []uint64, bounds []float64) bool {
-	if s.before == nil {
-		s.before = make([]uint64, len(counts))
-	}
-	var all, long uint64
-	for i, n := range counts {
-		n -= s.before[i]
-		all += n
-		if bounds[i] >= longWait {
-			long += n
-		}
-	}
-	copy(s.before, counts)
-	return float64(long) > busyShare*float64(all)
+// busyWhile returns whether goroutines waited long since it was asked last.
+func busyWhile(s *observe.Scheduling) func() bool {
+	return func() bool { return s.Waited(longWait) > busyShare }
 }

@@ -127,23 +127,3 @@ func TestCancelledWaitersGiveUpTheirPlace(t *testing.T) {
 		t.Errorf("%d at work, %d waiting", th.used, len(th.waiting))
 	}
 }
-
-// The share of long waits is that since the last look.
-func TestScheduling(t *testing.T) {
-	s := newScheduling()
-	if s.before == nil {
-		t.Fatal("the runtime has no such metric")
-	}
-	for _, c := range []struct {
-		short, long uint64
-		busy        bool
-	}{{0, 0, false}, {100, 0, false}, {100, 9, false}, {80, 20, true}, {100, 0, false}} {
-		counts := make([]uint64, len(s.before))
-		copy(counts, s.before)
-		counts[0] += c.short
-		counts[len(counts)-1] += c.long
-		if got := s.judge(counts, s.sample[0].Value.Float64Histogram().Buckets); got != c.busy {
-			t.Errorf("%d short and %d long waits: busy %v", c.short, c.long, got)
-		}
-	}
-}

@@ -189,7 +189,7 @@ func (s *Doors) hours(e *api.Event) (opens *time.Time, closes time.Time) {
 }
 
 func (s *Doors) commitScans(ctx context.Context, in []scan) []batch.Result[scanned] {
-	out, err := s.db.admit(ctx, in)
+	out, err := s.db.admit(store.First(ctx), in)
 	if err != nil {
 		return batch.Fail[scanned](len(in), err)
 	}
