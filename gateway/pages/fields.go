@@ -1,6 +1,9 @@
 package pages
 
 import (
+	"errors"
+	"io"
+	"mime/multipart"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +55,21 @@ func (v *visit) fieldsHere() (*api.Event, *fields, error) {
 }
 
 func (f *fields) text(name string) string { return strings.TrimSpace(f.form(name)) }
+
+// file reads a file that has to be there.
+func (f *fields) file(name string) []byte {
+	var data []byte
+	sent, err := f.RC.FormFile(name)
+	if err == nil {
+		var in multipart.File
+		if in, err = sent.Open(); err == nil {
+			data, err = io.ReadAll(in)
+			err = errors.Join(err, in.Close())
+		}
+	}
+	f.check.Field(err == nil && len(data) > 0, name, "must be a file that is not empty")
+	return data
+}
 
 func (f *fields) ticked(name string) bool { return f.form(name) == "yes" }
 

@@ -31,7 +31,8 @@ type look struct {
 func pageNames() []string {
 	return []string{"home", "event", "embed", "program", "checkout", "order", "account", "signin", "signup", "code",
 		"proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
-		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "selling", "tickettype",
+		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "imports", "import", "selling",
+		"tickettype",
 		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",
 		"apikeys", "secret", "mesh", "settings", "setting", "logs", "deadletters", "users", "user", "auditlog",
 		"profile", "enrol", "recovery", "forgot", "reset", "confirm"}

@@ -300,6 +300,8 @@ func (s *Site) officeFile(v *visit) error {
 		file, err = ask(v, api.GetOrdersCSV, &of)
 	case "orders.xlsx":
 		file, err = ask(v, api.GetOrdersXLSX, &api.EventWorkbook{EventExport: of, Part: v.part()})
+	case "import-example.csv":
+		file, err = ask(v, api.GetImportExample, &ref)
 	case "codes.csv":
 		file, err = ask(v, api.GetPromoCodesCSV, &api.PromoExport{EventID: ref.ID, Batch: v.query("batch")})
 	default:

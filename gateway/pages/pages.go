@@ -87,8 +87,8 @@ func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
 	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(),
-		s.promotionRoutes(), s.sellingRoutes(), s.questionRoutes(), s.invoiceRoutes(), s.passkeyRoutes(),
-		s.identityRoutes(), s.doorRoutes(), s.adminRoutes())
+		s.promotionRoutes(), s.importRoutes(), s.sellingRoutes(), s.questionRoutes(), s.invoiceRoutes(),
+		s.passkeyRoutes(), s.identityRoutes(), s.doorRoutes(), s.adminRoutes())
 }
 
 func (s *Site) shopRoutes() []Route {
@@ -233,7 +233,13 @@ func (v *visit) redirect(to string) {
 }
 
 // form returns a field of the form that was sent, and query one of the address.
-func (v *visit) form(name string) string  { return string(v.RC.PostArgs().Peek(name)) }
+func (v *visit) form(name string) string {
+	if parts, err := v.RC.MultipartForm(); err == nil { // a form with a file
+		return cmp.Or(parts.Value[name]...)
+	}
+	return string(v.RC.PostArgs().Peek(name))
+}
+
 func (v *visit) query(name string) string { return string(v.RC.QueryArgs().Peek(name)) }
 
 // origin returns how the browser calls this site.

@@ -108,6 +108,15 @@ func usedTexts(t *testing.T) (keys []string) {
 		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, "undecided"} {
 		keys = append(keys, "scan."+result)
 	}
+	for _, status := range []string{api.ImportChecked, api.ImportRunning, api.ImportStopped, api.ImportDone} {
+		keys = append(keys, "import."+status, "import.head_"+status)
+	}
+	for _, status := range []string{api.RowReady, api.RowWrong, api.RowThere, api.RowMade, api.RowFailed} {
+		keys = append(keys, "import.state_"+status)
+	}
+	for _, column := range importColumns() {
+		keys = append(keys, "import.column_"+column)
+	}
 	for _, kind := range questionKinds() {
 		keys = append(keys, "asks."+kind)
 	}

@@ -15,7 +15,7 @@ func All() []rpc.Descriptor {
 		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(),
 		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), questionEndpoints(),
-		authorityEndpoints(), invoiceEndpoints(),
+		authorityEndpoints(), invoiceEndpoints(), importEndpoints(),
 		closureEndpoints(), auditEndpoints())
 }
 

@@ -83,8 +83,9 @@ type GuestEvent struct {
 	UserID  ids.User  `json:"user_id"` // see GuestOf
 	OrderID ids.Order `json:"order_id"`
 	EventID ids.Event `json:"event_id"`
-	To      ids.User  `json:"to,omitempty"`   // with OrderWasClaimed: whose the order is now
-	Free    bool      `json:"free,omitempty"` // with GuestHasOrdered: it costs nothing
+	To      ids.User  `json:"to,omitempty"`    // with OrderWasClaimed: whose the order is now
+	Free    bool      `json:"free,omitempty"`  // with GuestHasOrdered: it costs nothing
+	Quiet   bool      `json:"quiet,omitempty"` // with GuestHasOrdered: the guest is not told
 	At      time.Time `json:"at"`
 }
 

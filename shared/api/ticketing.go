@@ -256,6 +256,7 @@ func ticketingEndpoints() []rpc.Descriptor {
 type OrderEvent struct {
 	Order   Order        `json:"order"`
 	Tickets []ids.Ticket `json:"tickets,omitempty"` // with OrderWasPaid: those that were issued
+	Quiet   bool         `json:"quiet,omitempty"`   // with OrderWasPaid: its buyer is not told
 }
 
 // RefundDue is the payload of OrderRefundDue: a decision that money goes back. The payment service carries it out, once

@@ -49,6 +49,7 @@ type (
 	CancellationKind struct{}
 	SeriesKind       struct{}
 	InvoiceKind      struct{}
+	ImportKind       struct{}
 
 	IdentityProviderKind struct{}
 	IdentityKind         struct{}
@@ -87,6 +88,7 @@ type (
 	Cancellation = ID[CancellationKind]
 	Series       = ID[SeriesKind]
 	Invoice      = ID[InvoiceKind]
+	Import       = ID[ImportKind]
 
 	IdentityProvider = ID[IdentityProviderKind]
 	Identity         = ID[IdentityKind]
@@ -124,6 +126,7 @@ func (ClosureKind) Prefix() string      { return "clo" }
 func (CancellationKind) Prefix() string { return "cxl" }
 func (SeriesKind) Prefix() string       { return "ser" }
 func (InvoiceKind) Prefix() string      { return "inv" }
+func (ImportKind) Prefix() string       { return "imp" }
 
 // Prefix implements Kind.
 func (IdentityProviderKind) Prefix() string { return "idp" }

@@ -47,15 +47,26 @@ func Lines(rows [][]string) ([]byte, error) {
 	return buf.Bytes(), w.Error()
 }
 
-// defuse keeps a spreadsheet from taking a cell for a formula. A plain negative number is none.
+// defuse keeps a spreadsheet from taking a cell for a formula, or what follows in it where the spreadsheet parts cells
+// by semicolons or tabs, as it does in many countries, and knows no quotation marks within one. A plain negative number
+// is no formula.
 func defuse(cell string) string {
-	if cell == "" || !strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+	if !strings.ContainsAny(cell, "=+-@\t\r＝＋－＠") {
 		return cell
 	}
-	if _, err := strconv.ParseInt(cell, 10, 64); err == nil && cell[0] == '-' {
+	if _, err := strconv.ParseFloat(cell, 64); err == nil && cell[0] == '-' {
 		return cell
 	}
-	return "'" + cell
+	var b strings.Builder
+	first := true // nothing but blanks since the cell began
+	for i, r := range cell {
+		if first && strings.ContainsRune("=+-@＝＋－＠", r) || i == 0 && (r == '\t' || r == '\r') {
+			b.WriteByte('\'')
+		}
+		b.WriteRune(r)
+		first = strings.ContainsRune(";\t\r\n\"", r) || first && r == ' '
+	}
+	return b.String()
 }
 
 // XLSX writes a table as an Excel workbook of one sheet. All cells are text, which is never taken for a formula.

@@ -32,6 +32,9 @@ func (s *Service) onGuest(ctx context.Context, m stream.Msg) (step, error) {
 	case api.OrderWasClaimed.Subject:
 		return step{change: func(ctx context.Context, tx bun.Tx) error { return claimOrder(ctx, tx, e) }}, nil
 	}
+	if e.Quiet {
+		return step{}, nil
+	}
 	event, err := s.eventOf(ctx, e.EventID)
 	if err != nil {
 		return step{}, err

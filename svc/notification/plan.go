@@ -238,6 +238,9 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 	switch m.Subject {
 	case api.OrderWasPaid.Subject:
 		change := func(ctx context.Context, tx bun.Tx) error { return insertHolders(ctx, tx, e) }
+		if e.Quiet {
+			return step{change: change}, nil
+		}
 		return step{notices: about("order_paid"), change: change}, nil
 	case api.OrderHasExpired.Subject:
 		return step{notices: about("order_expired")}, nil

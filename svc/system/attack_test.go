@@ -31,7 +31,7 @@ func addressed(path string, event api.Event) string {
 	now := time.Now()
 	path = strings.NewReplacer("/v1/organizers/{id}", "/v1/organizers/"+event.OrganizerID.String(), "/v1/venues/{id}",
 		"/v1/venues/"+ids.New[ids.VenueKind](now).String(), "/v1/users/{id}", "/v1/users/"+ids.New[ids.UserKind](now).String(), "{lease_id}", ids.New[ids.LeaseKind](now).String(), "{webhook_id}",
-		ids.New[ids.WebhookKind](now).String()).Replace(path)
+		ids.New[ids.WebhookKind](now).String(), "{import_id}", ids.New[ids.ImportKind](now).String()).Replace(path)
 	return mangled(path, event.ID.String())
 }
 

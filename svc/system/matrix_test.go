@@ -42,6 +42,8 @@ func mayCall() map[string]string {
 		"ticketing.set_billing": holders, "ticketing.create_invoice": holders, "ticketing.order_invoices": holders, "ticketing.order_invoice_pdf": holders,
 		"ticketing.get_invoice": holders, "ticketing.invoice_pdf": holders, "ticketing.invoice_xml": holders, "ticketing.invoices": members, "ticketing.invoices_csv": members,
 		"ticketing.get_cancellation": "buyer", "ticketing.create_cancellation": "buyer", "ticketing.cancellations": money, "ticketing.decide_cancellation": money,
+		"ticketing.create_import": money, "ticketing.imports": money, "ticketing.get_import": money, "ticketing.import_rows": money,
+		"ticketing.start_import": money, "ticketing.stop_import": money, "ticketing.import_example": money,
 		"ticketing.create_staff_order": money, "ticketing.update_event_order": money, "ticketing.mail_order_tickets": holders,
 		"analytics.summary": money, "analytics.sales": money, "analytics.attendance": money, "analytics.funnel": money,
 		"analytics.demographics": money, "analytics.forecast": money, "analytics.report": money, "analytics.live": money,
@@ -149,6 +151,7 @@ type world struct {
 	owner         person
 	cancellation  ids.Cancellation // that waits for the organizer
 	invoice       ids.Invoice      // of the paid order
+	imported      ids.Import       // that is only checked
 }
 
 // world makes all things that people may try to reach, or only what the path of one endpoint names and what is always
@@ -215,6 +218,9 @@ func (s *site) world(people []person, admin string, of *rpc.Descriptor) *world {
 		}
 		w.codes[p.name] = call[api.PromoCode](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/codes", owner, map[string]string{"name": p.name}).ID
 		w.forAll[p.name] = call[api.PromoCode](s, 201, "POST", w.organizer()+"/codes", owner, map[string]string{"name": p.name}).ID
+	}
+	if asks(ids.Import("")) {
+		w.imported = call[api.Import](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/imports", owner, []byte("email\nvip@example.org\n")).ID
 	}
 	doors := "/v1/events/" + w.event.ID.String() + "/admissions"
 	call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
@@ -296,6 +302,8 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 			id = w.cancellation.String()
 		case ids.Invoice:
 			id = w.invoice.String()
+		case ids.Import:
+			id = w.imported.String()
 		case ids.Session:
 			id = w.session.String()
 		case ids.Venue:
@@ -393,6 +401,8 @@ func (w *world) body(d rpc.Descriptor) any {
 		return api.NewPass{Name: "Scanner"}
 	case "api.ticketing.create_staff_order":
 		return api.StaffOrder{Items: seats(w.event, 1).Items, Email: "guest@example.org", Complimentary: true}
+	case "api.ticketing.create_import":
+		return []byte("email\nvip@example.org\n")
 	case "api.ticketing.update_event_order":
 		return map[string]string{"note": "calls back"}
 	case "api.ticketing.decide_cancellation":

@@ -1,8 +1,11 @@
 package system_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -44,17 +47,18 @@ type page struct {
 
 func (b *browser) do(method, path string, form url.Values, headers ...string) page {
 	b.t.Helper()
-	var body io.Reader
-	if form != nil {
-		body = strings.NewReader(form.Encode())
+	if form == nil {
+		return b.request(method, path, nil, headers...)
 	}
+	return b.request(method, path, strings.NewReader(form.Encode()), append([]string{"Content-Type",
+		"application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"}, headers...)...)
+}
+
+func (b *browser) request(method, path string, body io.Reader, headers ...string) page {
+	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.site+path, body)
 	if err != nil {
 		b.t.Fatal(err)
-	}
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("Sec-Fetch-Site", "same-origin")
 	}
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
@@ -95,6 +99,26 @@ func (p page) mustNot(t *testing.T, words string) {
 	if strings.Contains(p.text, words) {
 		t.Fatalf("%s says %q: %s", p.at, words, p.text)
 	}
+}
+
+// sendFile is send of a form with a file.
+func (b *browser) sendFile(path, name, file string, fields ...string) page {
+	b.t.Helper()
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for i := 0; i < len(fields); i += 2 {
+		if err := form.WriteField(fields[i], fields[i+1]); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	part, err := form.CreateFormFile(name, "list.csv")
+	if err == nil {
+		_, err = part.Write([]byte(file))
+	}
+	if err = errors.Join(err, form.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+	return b.request("POST", path, &body, "Content-Type", form.FormDataContentType(), "Sec-Fetch-Site", "same-origin")
 }
 
 // must fails the test unless a page has a status and says something.

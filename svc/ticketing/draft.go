@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
@@ -198,6 +200,46 @@ func (db ticketStore) overCodeLimits(
 		}
 	}
 	return refused, nil
+}
+
+// availability tells what is left. An event that nobody has ordered from yet has everything.
+func (s *Service) availability(ctx context.Context, req *api.AvailabilityQuery) (rpc.Encoded, error) {
+	offer, err := s.offerAs(ctx, req.ID, api.MayVisit)
+	if err != nil {
+		return rpc.Encoded{}, err
+	}
+	var deal codes.Deal
+	if req.Code != "" {
+		if deal, err = s.codes.Deal(ctx, offer, req.Code); err != nil {
+			return rpc.Encoded{}, err
+		}
+	}
+	pool, err := s.poolOf(ctx, offer)
+	if err != nil {
+		return rpc.Encoded{}, err
+	}
+	team := offer.Can(rpc.Caller(ctx), api.MayReadEvent)
+	out := availabilityOf(offer, &pool, deal, team)
+	text, err := json.Marshal(out)
+	if err != nil {
+		return rpc.Encoded{}, err
+	}
+	answer := rpc.Encoded{JSON: text}
+	hidden := slices.ContainsFunc(offer.Event.TicketTypes, func(t api.TicketType) bool { return t.Hidden })
+	if offer.Require(rpc.Principal{}, api.MayVisit) == nil && !hidden && deal.Code == nil {
+		answer.Shared = time.Millisecond // by those who ask now: the next order changes it
+	}
+	return answer, nil
+}
+
+// poolOf returns what an event has left. One of which nothing was ordered yet has everything.
+func (s *Service) poolOf(ctx context.Context, offer *api.Offer) (inventory.Pool, error) {
+	pool, err := s.inv.Current(ctx, offer.Event.ID)
+	if errors.Is(err, inventory.ErrNoPool) {
+		k := stockOf(offer)
+		return inventory.Unsold(k.lines, k.quotas), nil
+	}
+	return pool, err
 }
 
 // availabilityOf tells what a pool has of what is offered, for who has the deal, or for the event's team.

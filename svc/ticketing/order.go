@@ -1,6 +1,7 @@
 package ticketing
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,6 +60,7 @@ func (s *Service) makeOrder(
 		deal, err = s.codes.Deal(ctx, offer, req.PromoCode)
 	} else {
 		user = api.BoxOfficeBuyer // whom no rule about buyers binds, until the guest has the order
+		deal = created.staff.deal
 	}
 	if err != nil {
 		return nil, err
@@ -81,6 +83,7 @@ func (s *Service) makeOrder(
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
 		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
 	}
+	row.ID = cmp.Or(created.id, row.ID)
 	row.Number = numberOf(row.ID, 0)
 	if created.guest != nil {
 		row.UserID = api.GuestOf(row.ID)

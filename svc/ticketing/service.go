@@ -35,6 +35,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/doors"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
+	"github.com/starlightsymphony/starlight/svc/ticketing/imports"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
@@ -82,6 +83,7 @@ type Service struct {
 	ended  *closures.Closures
 	guests *guests.Guests
 	bills  *invoices.Writer
+	files  *imports.Imports
 	keys   *keyring.Ring
 	relay  *stream.Relay
 
@@ -157,6 +159,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if s.bills, err = invoices.NewWriter(d.Log); err != nil {
 		return nil, err
 	}
+	s.files = s.newImports()
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
 	// payers wait for all of a chain of commits: fewer of them are worth a moment
@@ -212,6 +215,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	s.doors.Register(srv)
 	s.ended.Register(srv)
 	s.codes.Register(srv)
+	s.files.Register(srv)
 
 	rpc.Handle(srv, api.ResizeInventory, s.resize)
 	rpc.Handle(srv, api.BeginPayment, s.beginPayment)
@@ -245,6 +249,8 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Every(run.Loop{Name: "personal data that is due to go", Interval: retention.Every, Jitter: time.Minute,
 		Do: retention.Eraser{DB: s.db.DB, Live: s.live, Log: s.log, Now: s.now}.Erase})
 	work.Every(run.Loop{Name: "promo codes", Interval: codes.SweepEvery, Do: s.codes.Sweep})
+	work.Every(run.Loop{Name: "imports", Interval: imports.WorkEvery, Do: s.files.Work})
+	work.Every(run.Loop{Name: "old imports", Interval: retireEvery, Do: s.files.Forget})
 	work.Every(run.Loop{Name: "leases", Interval: leases.SweepEvery, Do: s.leases.Sweep})
 	work.Every(run.Loop{Name: "venues that are lost", Interval: closures.SweepEvery, Do: s.ended.Sweep})
 	work.Every(run.Loop{Name: "sales in quarantine", Interval: retryEvery, Do: s.retrySales})
@@ -294,40 +300,6 @@ func (s *Service) onTeamChange(msg *nats.Msg) {
 	if json.Unmarshal(msg.Data, &changed) == nil {
 		s.offers.EvictOrganizer(changed.Team.ID)
 	}
-}
-
-// availability tells what is left. An event that nobody has ordered from yet has everything.
-func (s *Service) availability(ctx context.Context, req *api.AvailabilityQuery) (rpc.Encoded, error) {
-	offer, err := s.offerAs(ctx, req.ID, api.MayVisit)
-	if err != nil {
-		return rpc.Encoded{}, err
-	}
-	var deal codes.Deal
-	if req.Code != "" {
-		if deal, err = s.codes.Deal(ctx, offer, req.Code); err != nil {
-			return rpc.Encoded{}, err
-		}
-	}
-	pool, err := s.inv.Current(ctx, req.ID)
-	if err != nil && !errors.Is(err, inventory.ErrNoPool) {
-		return rpc.Encoded{}, err
-	}
-	if err != nil {
-		k := stockOf(offer)
-		pool = inventory.Unsold(k.lines, k.quotas)
-	}
-	team := offer.Can(rpc.Caller(ctx), api.MayReadEvent)
-	out := availabilityOf(offer, &pool, deal, team)
-	text, err := json.Marshal(out)
-	if err != nil {
-		return rpc.Encoded{}, err
-	}
-	answer := rpc.Encoded{JSON: text}
-	hidden := slices.ContainsFunc(offer.Event.TicketTypes, func(t api.TicketType) bool { return t.Hidden })
-	if offer.Require(rpc.Principal{}, api.MayVisit) == nil && !hidden && deal.Code == nil {
-		answer.Shared = time.Millisecond // by those who ask now: the next order changes it
-	}
-	return answer, nil
 }
 
 // resize sets the quantities of an event and the currency it sells in, for the event service.

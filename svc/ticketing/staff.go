@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
@@ -27,6 +28,7 @@ const (
 // byStaff is what an order has that the organizer makes for a person.
 type byStaff struct {
 	complimentary bool
+	deal          codes.Deal
 	until         time.Time // when its seats are for others, unless it is paid
 }
 
@@ -62,7 +64,7 @@ func (s *Service) createStaffOrder(ctx context.Context, req *api.StaffOrder) (*a
 	}
 	guest.Client = "" // the network is the organizer's
 	now := store.Time(s.now())
-	until := store.Time(now.Add(staffHold))
+	until := staffUntil(offer, now)
 	if req.HoldUntil != nil {
 		until = store.Time(*req.HoldUntil)
 		var check fault.Check
@@ -72,13 +74,24 @@ func (s *Service) createStaffOrder(ctx context.Context, req *api.StaffOrder) (*a
 			return nil, err
 		}
 	}
-	if offer.Event.StartsAt.After(now) && offer.Event.StartsAt.Before(until) {
-		until = store.Time(offer.Event.StartsAt)
-	}
+	until = beforeStart(offer, now, until)
 	made := creation{guest: &guests.Order{Guest: guest, Token: guests.NewToken()},
 		staff: &byStaff{complimentary: req.Complimentary, until: until}}
 	made.scope, made.key, made.hash, made.remember = rpc.Answer(ctx)
 	return s.makeOrder(ctx, order, "", made)
+}
+
+// staffUntil is until when an order of the organizer keeps its seats unpaid, if nothing is said of it.
+func staffUntil(offer *api.Offer, now time.Time) time.Time {
+	return beforeStart(offer, now, store.Time(now.Add(staffHold)))
+}
+
+// beforeStart returns a time, or when the event begins, if that is sooner.
+func beforeStart(offer *api.Offer, now, until time.Time) time.Time {
+	if offer.Event.StartsAt.After(now) && offer.Event.StartsAt.Before(until) {
+		return store.Time(offer.Event.StartsAt)
+	}
+	return until
 }
 
 // staffLine is what the audit log has of an order that the organizer has made.

@@ -148,6 +148,8 @@ type creation struct {
 	staff     *byStaff       // the organizer makes it for a person
 	line      stream.Message // of the audit log, with staff
 	answers   []answers.Row  // to what the event asks
+	id        ids.Order      // that the order has to have; "": any
+	quiet     bool           // its buyer is not told of it, if it costs nothing
 
 	remember         bool
 	scope, key, hash string
@@ -283,6 +285,7 @@ func (db ticketStore) announceNew(
 		}
 		given = append(given, c.answers...)
 		if c.guest != nil {
+			c.guest.Quiet = c.quiet && c.free
 			arrivals = append(arrivals, *c.guest)
 		}
 		if c.billing != nil {
@@ -312,7 +315,8 @@ func (db ticketStore) announceNew(
 			events = append(events, c.line)
 		}
 		msg := c.message
-		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: order, Tickets: tickets}
+		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: order, Tickets: tickets,
+			Quiet: c.quiet && c.free}
 		events = append(events, msg)
 	}
 	if len(events) == 0 {

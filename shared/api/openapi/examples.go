@@ -30,6 +30,8 @@ func (e Example) Call() (target string, body []byte, err error) {
 		switch text := fmt.Sprint(value.Interface()); {
 		case f.In == codec.Path:
 			target = strings.Replace(target, "{"+f.Key+"}", text, 1)
+		case f.In == codec.Raw:
+			body = value.Bytes()
 		case f.In == codec.Query && !value.IsZero():
 			query.Set(f.Key, text)
 		}

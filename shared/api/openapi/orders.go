@@ -7,6 +7,7 @@ import (
 
 const (
 	aCancellation ids.Cancellation = "cxl_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	anImport      ids.Import       = "imp_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	anInvoice     ids.Invoice      = "inv_01k3q8v5z7m2n4p6r8s9t0w1xy"
 )
 
@@ -46,6 +47,14 @@ func orders() []Example {
 		example(api.CreateStaffOrder, api.StaffOrder{EventID: anEvent,
 			Items: []api.NewOrderItem{{TicketTypeID: aType, Quantity: 1}}, Email: "press@example.org",
 			Name: "The Press", Complimentary: true}),
+		example(api.GetImportExample, api.EventRef{ID: anEvent}),
+		example(api.CreateImport, api.NewImport{EventID: anEvent,
+			File: []byte("email,name,ticket_type\nmia@example.org,Mia," + aType.String() + "\n")}),
+		example(api.ListImports, api.EventPage{EventID: anEvent}),
+		example(api.ListImportRows, api.ImportRowPage{EventID: anEvent, ID: anImport, Status: api.RowReady}),
+		example(api.StartImport, api.ImportStart{EventID: anEvent, ID: anImport, Mail: true}),
+		example(api.StopImport, api.ImportRef{EventID: anEvent, ID: anImport}),
+		example(api.GetImport, api.ImportRef{EventID: anEvent, ID: anImport}),
 	}
 }
 

@@ -17,6 +17,9 @@ type Deal struct {
 	automatic []*api.PromoTerms
 }
 
+// Granted is a deal that the organizer makes by hand.
+func Granted(t *api.PromoTerms) Deal { return Deal{automatic: []*api.PromoTerms{t}} }
+
 // Deal returns what an order for an event gets with what was entered, which may be nothing.
 func (c *Codes) Deal(ctx context.Context, offer *api.Offer, entered string) (Deal, error) {
 	automatic, err := c.Automatic(ctx, offer)

@@ -150,6 +150,7 @@ type Order struct {
 	Guest Row
 	Token string
 	Free  bool
+	Quiet bool // the guest is not told of it
 }
 
 // Write stores guests and their first tokens, in the transaction that writes their orders, and returns what to publish.
@@ -163,7 +164,7 @@ func Write(ctx context.Context, tx bun.Tx, in []Order) ([]stream.Message, error)
 		rows[i] = n.Guest
 		tokens[i] = tokenRow{Hash: opaque.Hash(n.Token), OrderID: n.Guest.OrderID, CreatedAt: n.Guest.CreatedAt}
 		event := n.Guest.event(n.Guest.CreatedAt)
-		event.Free = n.Free
+		event.Free, event.Quiet = n.Free, n.Quiet
 		messages[i] = stream.Message{Subject: api.GuestHasOrdered.Subject, Payload: event}
 	}
 	if _, err := store.Insert(ctx, tx, rows, ""); err != nil {
