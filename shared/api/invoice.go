@@ -8,6 +8,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/shared/vatid"
 )
 
 // The kinds of invoices.
@@ -36,7 +37,7 @@ type Billing struct {
 	Postcode string `json:"postcode,omitempty" maxLength:"20"` // of the town
 	City     string `json:"city" maxLength:"200"`              // the town
 	Country  string `json:"country" maxLength:"2"`             // ISO 3166-1 alpha-2
-	// a VAT number, in the form of its country
+	// a VAT number, in the form of its country and with its check digits
 	VATID string `json:"vat_id,omitempty" maxLength:"30"`
 }
 
@@ -45,7 +46,7 @@ func (b *Billing) Check(c *fault.Check, within string) {
 	for _, s := range []*string{&b.Company, &b.Name, &b.Postcode, &b.City, &b.Country} {
 		*s = text.Clean(*s)
 	}
-	b.Street, b.Country, b.VATID = text.CleanLines(b.Street), strings.ToUpper(b.Country), cleanVATID(b.VATID)
+	b.Street, b.Country, b.VATID = text.CleanLines(b.Street), strings.ToUpper(b.Country), vatid.Clean(b.VATID)
 	c.Field(b.Company != "" || b.Name != "", within+"name", "must be given, or the company")
 	text.CheckLine(c, within+"company", b.Company, 0, 200)
 	text.CheckLine(c, within+"name", b.Name, 0, 200)
@@ -53,7 +54,8 @@ func (b *Billing) Check(c *fault.Check, within string) {
 	text.CheckLine(c, within+"postcode", b.Postcode, 0, 20)
 	text.CheckLine(c, within+"city", b.City, 1, 200)
 	c.Field(text.Country(b.Country), within+"country", "must be a country code of ISO 3166-1, such as DE")
-	c.Field(b.VATID == "" || IsVATID(b.VATID), within+"vat_id", "is no VAT number of its country, such as DE123456789")
+	c.Field(b.VATID == "" || vatid.Valid(b.VATID), within+"vat_id",
+		"is no VAT number of its country, such as DE123456788, or is mistyped")
 }
 
 // Invoice is an invoice or a credit note. It never changes once it has a number. The amounts of a credit note are

@@ -136,7 +136,7 @@ func TestImportMakesEachOrderOnce(t *testing.T) {
 			t.Fatalf("imported: %+v", done)
 		}
 		rows := h.rowsOf(o, first.ID)
-		if rows[0].Email != "" || rows[0].OrderID == "" {
+		if rows[0].Email+rows[0].Name != "" || rows[0].OrderID == "" || rows[0].Quantity != 2 {
 			t.Errorf("a row that is made still names its person: %+v", rows[0])
 		}
 		seller := h.as(ownerOf(o))

@@ -114,7 +114,8 @@ func (m *Imports) make(ctx context.Context, of *importRow, row *Row) (on bool, e
 		problems = append(problems, api.ImportProblem{Detail: f.Detail})
 	}
 	err = m.DB.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) error {
-		row.Status, row.Problems, row.Data = status, problems, Entry{}
+		row.Status, row.Problems = status, problems
+		row.Data = Entry{TypeName: row.Data.TypeName, Quantity: row.Data.Quantity}
 		if _, err := tx.NewUpdate().Model(row).WherePK().Exec(ctx); err != nil {
 			return err
 		}

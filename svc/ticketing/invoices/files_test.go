@@ -32,7 +32,7 @@ func sample(t *testing.T) (invoice, note api.Invoice) {
 		Taxes: []api.TaxTotal{{Name: "USt", Rate: "19", Net: eur(790), Tax: eur(150), Gross: eur(940)},
 			{Name: "USt", Rate: "7", Net: eur(2804), Tax: eur(196), Gross: eur(3000)}}}
 	to := &api.Billing{Company: "Example AG", Name: "Kim Day", Street: "Long Road 1\nBack yard", Postcode: "8001", City: "Zürich",
-		Country: "CH", VATID: "CHE123456789MWST"}
+		Country: "CH", VATID: "CHE107787577MWST"}
 	var b Batch
 	b.Paid(offer, order, to, 1, now)
 	b.rows[0].Document.Number = "KO-2030-00001"

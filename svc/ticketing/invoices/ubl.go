@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/vatid"
 )
 
 // What a document says of itself and of its tax, by EN 16931 and its code lists.
@@ -208,7 +209,7 @@ func sellerOf(doc *api.Invoice) ublParty {
 
 // taxIDOf returns a VAT number as such, and what else it may be as a number of the seller's tax office.
 func taxIDOf(text string) *ublTaxID {
-	if id, ok := api.VATID(text); ok {
+	if id := vatid.Clean(text); vatid.Valid(id) {
 		return &ublTaxID{id, "VAT"}
 	}
 	return &ublTaxID{text, "FC"}
