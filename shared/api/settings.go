@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -356,5 +357,6 @@ func Settings() []settings.Definition {
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
-		AnalyticsGeneration, AnalyticsIncomplete, LogLevel}, append(creationSettings(), webhookSettings()...)...)
+		AnalyticsGeneration, AnalyticsIncomplete, LogLevel},
+		slices.Concat(creationSettings(), webhookSettings(), trafficSettings())...)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
+	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
 )
 
 // DefaultGrace is how long a call waits for an instance to appear when there is none.
@@ -27,6 +28,8 @@ type ClientConfig struct {
 	// Identity proves who calls and for whom, to servers that have one; nil for a NATS server without accounts.
 	Identity *identity.Identity
 	Now      func() time.Time // nil means time.Now
+
+	Traffic *traffic.Control // rules that change while the system runs; nil: there are none
 }
 
 // Client calls endpoints. It is safe for concurrent use.
@@ -36,6 +39,7 @@ type Client struct {
 	grace    time.Duration
 	identity *identity.Identity
 	now      func() time.Time
+	traffic  *traffic.Control
 	codecs   sync.Map // reflect.Type of a request -> *codec.Request
 }
 
@@ -47,7 +51,8 @@ func NewClient(nc *nats.Conn, cfg ClientConfig) *Client {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Client{nc: nc, name: cfg.Name, grace: cfg.Grace, identity: cfg.Identity, now: cfg.Now}
+	return &Client{nc: nc, name: cfg.Name, grace: cfg.Grace, identity: cfg.Identity, now: cfg.Now,
+		traffic: cfg.Traffic}
 }
 
 // Call asks an endpoint and returns its answer. It waits until the context's deadline, but never longer than the
@@ -114,12 +119,23 @@ func (c *Client) codec(spec Spec, t reflect.Type) (*codec.Request, error) {
 // adds to h what From(ctx) says of the request. The error is a fault too: Unavailable if there is no instance, Timeout
 // if none answered, TooLarge if the body is more than the servers accept.
 func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []byte) (*nats.Msg, error) {
+	rule := c.traffic.Of(spec.Service, spec.Name)
 	wait := spec.timeout()
+	if rule.Timeout > 0 {
+		wait = min(wait, rule.Timeout)
+	}
 	if end, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(end))
 	}
 	if wait <= 0 {
 		return nil, fault.New(fault.Timeout, "the request took too long")
+	}
+	wait, err := c.strike(ctx, rule.Fault, wait)
+	if err != nil {
+		return nil, err
+	}
+	if rule.Again >= wait || !repeatable(spec, h) {
+		rule.Again = 0
 	}
 	m := From(ctx)
 	id := m.RequestID
@@ -132,7 +148,7 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 		if err != nil {
 			return nil, err
 		}
-		reply, err := c.send(ctx, spec, &nats.Msg{Subject: spec.Subject(), Header: h, Data: data}, wait)
+		reply, err := c.send(ctx, spec, &nats.Msg{Subject: spec.Subject(), Header: h, Data: data}, wait, rule.Again)
 		if err != nil {
 			return nil, err
 		}
@@ -148,9 +164,16 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 	return nil, fault.New(fault.Unavailable, "the %s service changes its keys", spec.Service).After(time.Second)
 }
 
-// send sends a message and waits for the reply. The error is a fault.
-func (c *Client) send(ctx context.Context, spec Spec, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	reply, err := c.request(ctx, msg, wait)
+// send sends a message and waits for the reply, and sends it again after a while, if that is not 0. The error is a
+// fault.
+func (c *Client) send(ctx context.Context, spec Spec, msg *nats.Msg, wait, again time.Duration) (*nats.Msg, error) {
+	request := c.request
+	if again > 0 {
+		request = func(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
+			return c.twice(ctx, msg, wait, again)
+		}
+	}
+	reply, err := request(ctx, msg, wait)
 	if errors.Is(err, nats.ErrNoResponders) && c.grace > 0 {
 		reply, err = c.again(ctx, msg, wait)
 	}
@@ -196,6 +219,67 @@ func (c *Client) again(ctx context.Context, msg *nats.Msg, wait time.Duration) (
 		}
 	}
 	return nil, nats.ErrNoResponders
+}
+
+// repeatable reports whether a request may run twice: it reads, or its answer is stored under its key.
+func repeatable(spec Spec, h nats.Header) bool {
+	return spec.Method == "GET" || spec.Idempotent && header(h, HeaderHTTP+IdempotencyKey) != ""
+}
+
+// strike does what a rule wants to go wrong. It returns how long the caller still waits.
+func (c *Client) strike(ctx context.Context, f traffic.Fault, wait time.Duration) (time.Duration, error) {
+	if !c.traffic.Strikes(f) {
+		return wait, nil
+	}
+	if f.Code != "" {
+		return 0, fault.New(f.Code, "this goes wrong on purpose: mesh.faults")
+	}
+	timer := time.NewTimer(min(f.Delay, wait))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if wait -= f.Delay; wait <= 0 || ctx.Err() != nil {
+		return 0, fault.New(fault.Timeout, "the request took too long")
+	}
+	return wait, nil
+}
+
+// twice sends a request that may run twice, once more if there is no answer after a while or the connection was cut.
+// The first answer counts: that of another instance, if the one that was asked first hangs.
+func (c *Client) twice(
+	ctx context.Context, msg *nats.Msg, wait, after time.Duration,
+) (reply *nats.Msg, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var mu sync.Mutex
+	var second *nats.Msg
+	begun := time.AfterFunc(after, func() {
+		if !c.traffic.Again(false) {
+			return
+		}
+		if got, err := c.nc.RequestMsgWithContext(ctx, msg); err == nil {
+			mu.Lock()
+			second = got
+			mu.Unlock()
+			cancel() // the first try
+		}
+	})
+	defer begun.Stop()
+	reply, err = c.nc.RequestMsgWithContext(ctx, msg)
+	if err == nil {
+		return reply, nil
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	switch {
+	case second != nil:
+		return second, nil
+	case errors.Is(err, nats.ErrDisconnected) && begun.Stop() && c.traffic.Again(true):
+		return c.nc.RequestMsgWithContext(ctx, msg) // which waits for the connection
+	}
+	return nil, err
 }
 
 // Shed reports whether a reply refuses a request because the service has too much to do.

@@ -181,6 +181,19 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Calls go wrong on purpose only where that is allowed, and rules name endpoints that are there.
+func TestFaultsOnPurposeHaveToBeAllowed(t *testing.T) {
+	h := open(t)
+	faults := &api.SetSetting{Key: api.MeshFaults.Key(), Value: "event.list=10% delay 200ms"}
+	refused(h, fault.Conflict, api.PutSetting, faults)
+	refused(h, fault.Conflict, api.PutSetting, &api.SetSetting{Key: faults.Key, Value: faults.Value, DryRun: true})
+	ask(h, api.PutSetting, &api.SetSetting{Key: api.MeshFaultsAllowed.Key(), Value: "true"})
+	ask(h, api.PutSetting, faults)
+	ask(h, api.PutSetting, &api.SetSetting{Key: api.MeshFaultsAllowed.Key(), Value: "false"})
+	ask(h, api.PutSetting, &api.SetSetting{Key: faults.Key}) // none can always be set
+	refused(h, fault.Invalid, api.PutSetting, &api.SetSetting{Key: api.MeshTimeouts.Key(), Value: "event.gone=1s"})
+}
+
 func TestOnlyForAdministrators(t *testing.T) {
 	h := open(t)
 	stranger := rpc.WithPrincipal(t.Context(), rpc.Principal{User: ids.New[ids.UserKind](time.Now())})

@@ -143,13 +143,28 @@ func refuse(def settings.Definition, value string) error {
 	return check.Err()
 }
 
-// Check returns what a setting would be with a value, and changes nothing.
-func (v *Values) Check(ctx context.Context, key, value string) (api.Setting, error) {
+// accept finds a setting and refuses what it does not take, or what another setting does not allow.
+func (v *Values) accept(ctx context.Context, key, value string) (settings.Definition, error) {
 	def, err := v.definition(key)
 	if err != nil {
-		return api.Setting{}, err
+		return nil, err
 	}
 	if err := refuse(def, value); err != nil {
+		return nil, err
+	}
+	if key != api.MeshFaults.Key() || strings.TrimSpace(value) == "" {
+		return def, nil
+	}
+	allowed, err := v.Get(ctx, api.MeshFaultsAllowed.Key())
+	if err == nil && allowed.Value != "true" {
+		err = fault.New(fault.Conflict, "%s must be true first", api.MeshFaultsAllowed.Key())
+	}
+	return def, err
+}
+
+// Check returns what a setting would be with a value, and changes nothing.
+func (v *Values) Check(ctx context.Context, key, value string) (api.Setting, error) {
+	if _, err := v.accept(ctx, key, value); err != nil {
 		return api.Setting{}, err
 	}
 	one, err := v.Get(ctx, key)
@@ -159,11 +174,8 @@ func (v *Values) Check(ctx context.Context, key, value string) (api.Setting, err
 
 // Put changes a setting.
 func (v *Values) Put(ctx context.Context, key, value string) (api.Setting, error) {
-	def, err := v.definition(key)
+	def, err := v.accept(ctx, key, value)
 	if err != nil {
-		return api.Setting{}, err
-	}
-	if err := refuse(def, value); err != nil {
 		return api.Setting{}, err
 	}
 	revision, err := v.write(ctx, key, &value)

@@ -78,7 +78,8 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		return err
 	}
 	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn,
-		rpc.ClientConfig{Name: roleGateway, Identity: own, Now: s.cfg.Now}), Endpoints: api.All(), Settings: s.live,
+		rpc.ClientConfig{Name: roleGateway, Identity: own, Now: s.cfg.Now, Traffic: s.traffic}),
+		Endpoints: api.All(), Settings: s.live,
 		Revoked: revoked,
 		Log:     s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
 		Signer: signer, OpenAPI: document, Now: s.cfg.Now})

@@ -156,7 +156,8 @@ type misfortune struct {
 
 const some = 10 // orders
 
-func (c *cluster) misfortunes() []misfortune {
+// misfortunes are those that happen, or for a long test all that can.
+func (c *cluster) misfortunes(long bool) []misfortune {
 	either := func(of []*process) *process { return of[rand.IntN(len(of))] }
 	killed := func(name string, of []*process) misfortune {
 		return misfortune{name + " is killed", func(through func(int)) {
@@ -191,7 +192,51 @@ func (c *cluster) misfortunes() []misfortune {
 	for kind := range kinds() {
 		all = append(all, killed(kind, c.members[kind]))
 	}
-	return all
+	if !long {
+		return all
+	}
+	for _, kind := range []string{"payment", "gateway", "others"} {
+		all = append(all, paused(kind, c.members[kind]))
+	}
+	return append(all, misfortune{"everything is restarted, one after the other", func(through func(int)) {
+		for _, pair := range c.members {
+			for _, p := range pair {
+				p.terminate()
+				p.again()
+				through(some)
+			}
+		}
+		for _, p := range c.nodes {
+			p.terminate()
+			p.again()
+			through(some)
+		}
+	}})
+}
+
+// silence looks on until the returned function is called, which tells for how long at most no order was acknowledged.
+func silence(acknowledged func() int) (longest func() time.Duration) {
+	stop, told := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		last, seen, most := time.Now(), acknowledged(), time.Duration(0)
+		for {
+			select {
+			case <-tick.C:
+			case <-stop:
+				told <- max(most, time.Since(last))
+				return
+			}
+			if n := acknowledged(); n != seen {
+				most, seen, last = max(most, time.Since(last)), n, time.Now()
+			}
+		}
+	}()
+	return func() time.Duration {
+		close(stop)
+		return <-told
+	}
 }
 
 // Whatever happens to a cluster while people buy, one thing after the other: what was acknowledged is there, a seat is
@@ -223,9 +268,9 @@ func TestNemesis(t *testing.T) {
 			c.tellLogs()
 		}
 	})
+	count := func() int { return sales[0].acknowledged() + sales[2].acknowledged() }
 	through := func(n int) { // of buyers at either gateway: one of them may be away
 		t.Helper()
-		count := func() int { return sales[0].acknowledged() + sales[2].acknowledged() }
 		from := count()
 		testkit.Eventually(t, time.Minute, func() error {
 			if got := count() - from; got < n {
@@ -236,13 +281,14 @@ func TestNemesis(t *testing.T) {
 	}
 	start := time.Now()
 	for round := 0; round == 0 || time.Since(start) < long; round++ {
-		all := c.misfortunes()
+		all := c.misfortunes(long > 0)
 		rand.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
 		for _, m := range all {
-			through(some)
-			struck := time.Now()
+			struck, longest := time.Now(), silence(count)
 			m.strike(through)
-			t.Logf("%6.1f s: %s; for %.1f s", struck.Sub(start).Seconds(), m.name, time.Since(struck).Seconds())
+			through(some)
+			t.Logf("%6.1f s: %s; for %.1f s, of which none sold for %.2f s", struck.Sub(start).Seconds(), m.name,
+				time.Since(struck).Seconds(), longest().Seconds())
 		}
 	}
 	through(some)

@@ -139,6 +139,7 @@ func (s *System) startLive(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.traffic = api.Traffic(s.live, s.registry)
 	level := func() { s.level.Set(api.LogLevel.Get(s.live)) }
 	level()
 	s.live.OnChange(api.LogLevel, level)
@@ -171,7 +172,8 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	if err != nil {
 		return err
 	}
-	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name, Identity: own, Now: s.cfg.Now})
+	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name, Identity: own, Now: s.cfg.Now,
+		Traffic: s.traffic})
 	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description,
 		Log: m.log, Registry: s.registry, Identity: own, Now: s.cfg.Now, Metadata: s.listed()}
 	if r.migrations != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
@@ -129,6 +130,7 @@ type System struct {
 	embedded *natsconf.Server // nil with an outside server
 	node     *nats.Conn
 	live     *settings.Live
+	traffic  *traffic.Control
 	members  []*member
 	serving  serving
 	gateway  *gateway.Gateway
