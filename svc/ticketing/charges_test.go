@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,11 @@ func TestChargesArePaidAndGoBack(t *testing.T) {
 			if b.Taxes[i] != want[i] {
 				t.Errorf("tax is %+v, want %+v", b.Taxes[i], want[i])
 			}
+		}
+		file := string(must(organizer, h, api.GetOrdersCSV, api.EventExport{EventID: offer.Event.ID}).Data)
+		if cells := `,35.94,3.46,"19 %: net 7.90, tax 1.50, gross 9.40; 7 %: net 28.04, tax 1.96, gross 30.00"`; !strings.Contains(
+			file, ",39.40,0.00,EUR,") || !strings.Contains(file, cells) {
+			t.Errorf("the file of orders:\n%s", file)
 		}
 		var sums [2][3]int64
 		back := func(req api.RefundOrder, amount int64) {

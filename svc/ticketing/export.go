@@ -66,7 +66,7 @@ func (s *Service) registerTables(srv *rpc.Server) {
 	attendees := table{"attendees", []string{"name", "email", "ticket_type_id", "ticket_type_name", "status",
 		"admitted_at", "order_id", "ticket_id"}, api.AskedPerTicket, s.attendeeRows}
 	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
-		"currency", "created_at", "paid_at"}, api.AskedPerOrder, s.orderRows}
+		"currency", "created_at", "paid_at", "net", "tax", "taxes"}, api.AskedPerOrder, s.orderRows}
 	rpc.HandleParts(srv, api.GetAttendeesCSV,
 		func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
 			return s.csvPart(ctx, attendees, req.EventID, req.Query, at)
@@ -190,9 +190,24 @@ func (s *Service) orderRows(
 		row := []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "),
 			o.Total.Decimal(),
 			some[i].money(some[i].Refunded).Decimal(), o.Total.Currency, stamp(&o.CreatedAt), stamp(o.PaidAt)}
+		row = append(row, taxCells(o)...)
 		rows[i] = answered(event, api.AskedPerOrder, row, given[o.ID])
 	}
 	return rows, next, nil
+}
+
+// taxCells returns what of an order's total is net and what is tax, and how that is of each rate.
+func taxCells(o api.Order) []string {
+	net, tax := o.Total, o.Total
+	tax.Amount = 0
+	rates := make([]string, len(o.Taxes))
+	for i, t := range o.Taxes {
+		tax.Amount += t.Tax.Amount
+		rates[i] = fmt.Sprintf("%s %%: net %s, tax %s, gross %s", t.Rate, t.Net.Decimal(), t.Tax.Decimal(),
+			t.Gross.Decimal())
+	}
+	net.Amount -= tax.Amount
+	return []string{net.Decimal(), tax.Decimal(), strings.Join(rates, "; ")}
 }
 
 // stamp writes a time, or nothing.
