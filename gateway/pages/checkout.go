@@ -17,21 +17,61 @@ type line struct {
 	Type     *api.TicketType
 	Quantity int
 	Sum      api.Money
-	Each     string // what is paid for each, of a type with a free price
+	Price    api.Money // of each: that of the stage that is on sale
+	Stage    string    // what that is called
+	Each     string    // what is paid for each, of a type with a free price
 }
 
 // Field names the field in which a buyer writes what to pay for each.
 func (l line) Field() string { return "price." + l.Type.ID.String() }
 
+// Shown names the field that has the price which the buyer was shown.
+func (l line) Shown() string { return "shown." + l.Type.ID.String() }
+
+// prices tells what ticket types cost now.
+type prices map[ids.TicketType]api.TypeAvailability
+
+// prices asks what the ticket types of an event cost now, if that is more than the event says.
+func (v *visit) prices(e *api.Event) (prices, error) {
+	if !e.Staged() {
+		return nil, nil
+	}
+	now, err := ask(v, api.GetAvailability, &api.AvailabilityQuery{ID: e.ID})
+	if err != nil {
+		return nil, err
+	}
+	p := prices{}
+	for _, t := range now.TicketTypes {
+		p[t.ID] = t
+	}
+	return p, nil
+}
+
+// of returns what each of so many tickets of a type costs, and what the stage is called.
+func (p prices) of(t *api.TicketType, n int) (api.Money, string) {
+	now, known := p[t.ID]
+	switch {
+	case !known:
+		return t.Price, ""
+	case now.Stage == nil:
+		return now.Price, ""
+	case now.Stage.Left > 0 && now.Stage.Left < n && now.Next != nil:
+		return now.Next.Price, now.Next.Name
+	}
+	return now.Price, now.Stage.Name
+}
+
 // chosen reads what was chosen at an event's page: a number for each ticket type, by its id.
-func chosen(e *api.Event, value func(name string) string) (lines []line, total api.Money) {
+func chosen(e *api.Event, now prices, value func(name string) string) (lines []line, total api.Money) {
 	for i := range e.TicketTypes {
 		t := &e.TicketTypes[i]
 		n, err := strconv.Atoi(value(t.ID.String()))
 		if err != nil || n < 1 || n > 1000 {
 			continue
 		}
-		l := line{Type: t, Quantity: n, Sum: api.Money{Amount: t.Price.Amount * int64(n), Currency: t.Price.Currency}}
+		l := line{Type: t, Quantity: n}
+		l.Price, l.Stage = now.of(t, n)
+		l.Sum = api.Money{Amount: l.Price.Amount * int64(n), Currency: l.Price.Currency}
 		if t.FreePrice {
 			l.Each = cmp.Or(value(l.Field()), t.Price.Decimal())
 			if each, err := api.ParseMoney(strings.ReplaceAll(l.Each, ",", "."), t.Price.Currency); err == nil {
@@ -52,7 +92,11 @@ func (s *Site) checkoutAgain(v *visit, value func(string) string, failed error) 
 	if err != nil {
 		return err
 	}
-	lines, total := chosen(e, value)
+	now, err := v.prices(e)
+	if err != nil {
+		return err
+	}
+	lines, total := chosen(e, now, value)
 	if len(lines) == 0 {
 		v.redirect(eventPath(e))
 		return nil
@@ -94,7 +138,7 @@ func (s *Site) order(v *visit) error {
 	if err != nil {
 		return err
 	}
-	lines, _ := chosen(e, v.form)
+	lines, _ := chosen(e, nil, v.form)
 	req := api.NewOrder{EventID: e.ID, PromoCode: v.form("code"), Billing: billing(v.form)}
 	if v.access == "" {
 		req.Email, req.Name, req.Language = v.form("email"), v.form("name"), v.lang
@@ -108,6 +152,10 @@ func (s *Site) order(v *visit) error {
 		if l.Type.FreePrice {
 			each := fields.amount(l.Field())
 			item.UnitPrice = &each
+		}
+		if v.form(l.Shown()) != "" {
+			shown := fields.amount(l.Shown())
+			item.MaxPrice = &shown
 		}
 		req.Items = append(req.Items, item)
 	}

@@ -23,6 +23,7 @@ func (s *Site) sellingRoutes() []Route {
 const (
 	mostFees   = 10
 	mostQuotas = 20
+	mostStages = 10
 )
 
 // selling shows how an event sells: taxes and fees, what orders may have, and how buyers give tickets back.
@@ -149,6 +150,20 @@ func (f *fields) quotas() []api.Quota {
 	return quotas
 }
 
+// stages reads the rows of price stages.
+func (f *fields) stages() []api.Stage {
+	stages := []api.Stage{}
+	for _, p := range prefixes("stage", mostStages) {
+		if f.text(p+"name") == "" {
+			continue
+		}
+		stages = append(stages, api.Stage{ID: ids.Stage(f.text(p + "id")), Name: f.text(p + "name"),
+			Price: f.amount(p + "price"), Quantity: f.limit(p + "quantity"), From: f.moment(p + "from").Value,
+			Until: f.moment(p + "until").Value})
+	}
+	return stages
+}
+
 // ticketTypePage shows all that can be said of a ticket type.
 func (s *Site) ticketTypePage(v *visit) error { return s.ticketTypeAgain(v, nil) }
 
@@ -170,7 +185,14 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 	for _, q := range t.Quotas {
 		texts["quota."+q.String()] = "yes"
 	}
-	data := map[string]any{"Event": e, "Type": t, "Form": filled{v, texts}}
+	for k, st := range t.Stages {
+		p := fmt.Sprintf("stage.%d.", k)
+		texts[p+"id"], texts[p+"name"], texts[p+"price"] = st.ID.String(), st.Name, st.Price.Decimal()
+		texts[p+"quantity"] = numberText(st.Quantity)
+		texts[p+"from"], texts[p+"until"] = momentText(st.From, f.zone), momentText(st.Until, f.zone)
+	}
+	data := map[string]any{"Event": e, "Type": t, "Form": filled{v, texts},
+		"Stages": prefixes("stage", min(len(t.Stages)+1, mostStages))}
 	if failed != nil {
 		return v.again("tickettype", failed, data)
 	}
@@ -195,7 +217,7 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 		FreePrice: &free, MaxPerOrder: codec.To(f.limit("max_per_order")),
 		MinPerOrder:  codec.To(f.limit("min_per_order")),
 		MaxPerPerson: codec.To(f.limit("max_per_person")), SalesStart: f.moment("sales_start"),
-		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax.")}
+		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax."), Stages: codec.To(f.stages())}
 	if err = f.check.Err(); err == nil {
 		_, err = ask(v, api.UpdateTicketType, req)
 	}

@@ -68,6 +68,8 @@ type offer struct {
 	Person int    // the most that one person may have; 0: any
 	Choice []int  // what can be chosen
 	State  string // open, soon, over or sold_out
+	Stage  *api.StageOnSale
+	Next   *api.NextPrice
 }
 
 // plenty is a number of tickets from which on no page says how many they are.
@@ -182,13 +184,15 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 	if err != nil {
 		return nil, false, err
 	}
-	available := map[ids.TicketType]int{}
+	available := map[ids.TicketType]api.TypeAvailability{}
 	for _, t := range left.TicketTypes {
-		available[t.ID] = t.Available
+		available[t.ID] = t
 	}
 	now := s.cfg.Now()
 	for _, t := range e.TicketTypes {
-		o := offer{TicketType: t, Left: available[t.ID], State: "open"}
+		a := available[t.ID]
+		o := offer{TicketType: t, Left: a.Available, State: "open", Stage: a.Stage, Next: a.Next}
+		o.Price, o.Stages = a.Price, nil
 		o.choose(e.OrderRules)
 		switch {
 		case t.SalesStart != nil && now.Before(*t.SalesStart):

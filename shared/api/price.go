@@ -62,12 +62,22 @@ func (e *Event) TaxOf(t *TicketType) Tax {
 type OrderItem struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	Name         string         `json:"name"`                 // of the ticket type, when the order was made
+	StageID      ids.Stage      `json:"stage_id,omitempty"`   // at whose price it was sold
+	Stage        string         `json:"stage,omitempty"`      // what that is called
 	Quantity     int            `json:"quantity" minimum:"1"` // how many tickets
 	UnitPrice    Money          `json:"unit_price"`
 	Discount     Money          `json:"discount,omitzero"` // off all tickets of the line together
 	// what of the price is fees, which have lines of their own and are not in the sums of tax
 	IncludedFees Money      `json:"included_fees,omitzero"`
 	Tax          *LineTotal `json:"tax,omitempty"` // absent: the order has no tax
+}
+
+// Title returns what documents call the line: the ticket type, and the stage at whose price it was sold.
+func (i OrderItem) Title() string {
+	if i.Stage == "" {
+		return i.Name
+	}
+	return i.Name + ", " + i.Stage
 }
 
 // OrderFee is a fee of an order: of all of it, or of the tickets of one line.

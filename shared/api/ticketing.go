@@ -45,6 +45,10 @@ type TypeAvailability struct {
 	Leased    int            `json:"leased" minimum:"0"`    // how many only a venue sells, and has not
 	// how many are kept for holders of codes; they are not available without one
 	Reserved int `json:"reserved,omitempty" minimum:"0"`
+	// what one costs now, before codes and before what comes on top
+	Price Money        `json:"price"`
+	Stage *StageOnSale `json:"stage,omitempty"` // whose price that is; absent: that of the ticket type
+	Next  *NextPrice   `json:"next,omitempty"`  // what it costs afterwards, if that is known to be another price
 }
 
 // NewOrder is the request of CreateOrder.
@@ -69,6 +73,9 @@ type NewOrderItem struct {
 	Quantity     int            `json:"quantity" minimum:"1"` // how many; settings and the ticket type limit it
 	// of a type with free_price: what the buyer pays for each, at least its price. Absent: its price
 	UnitPrice *Money `json:"unit_price,omitempty"`
+	// what each costs by what the buyer was shown: if it is more by now, nothing is ordered, and the answer is
+	// price_changed. Absent: whatever it costs
+	MaxPrice *Money `json:"max_price,omitempty"`
 }
 
 // Attendee is who will come with a ticket.
@@ -176,7 +183,7 @@ var (
 		Detail: "Answers when the seats are decided and on disk. A free order is paid at once. " +
 			"No room is 409 sold_out. Without an account email is needed, and the answer has an access_token that is " +
 			"good for this order alone; an Idempotency-Key is then hard to guess: 16 characters or more.",
-		Faults: rpc.Faults{fault.SoldOut: "there is no room left",
+		Faults: rpc.Faults{fault.SoldOut: "there is no room left", fault.PriceChanged: "it costs more than max_price",
 			fault.Conflict: "the event is not on sale, cancelled or over, or the sale of a ticket type has not begun " +
 				"or has ended", fault.NotFound: "there is no such event, or the caller may not see it"}}}
 	GetOrder = rpc.Endpoint[OrderRef, Order]{Spec: rpc.Spec{Service: "ticketing", Scopes: orderKeys,

@@ -32,6 +32,8 @@ type TicketType struct {
 	Quotas []ids.Quota `json:"quotas,omitempty"`
 	// in its price or on top of it; absent: that of the event
 	Tax Tax `json:"tax,omitzero"`
+	// for how long, or for how many tickets, it has another price: the first that is open counts
+	Stages []Stage `json:"stages,omitempty"`
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
@@ -57,6 +59,8 @@ type NewTicketType struct {
 	Quotas []string `json:"quotas,omitempty" maxItems:"20"`
 	// in its price or on top of it; absent: that of the event
 	Tax Tax `json:"tax,omitzero"`
+	// for how long, or for how many tickets, it has another price: the first that is open counts
+	Stages []Stage `json:"stages,omitempty" maxItems:"10"`
 }
 
 // AddTicketType is the request of the endpoint of that name.
@@ -88,6 +92,8 @@ type PatchTicketType struct {
 	Quotas codec.Patch[[]string] `json:"quotas,omitzero" maxItems:"20"`
 	// in its price or on top of it; null means that of the event
 	Tax codec.Patch[Tax] `json:"tax,omitzero"`
+	// replaces all stages; one with an id stays the same stage, with what was sold of it. Null means none
+	Stages codec.Patch[[]Stage] `json:"stages,omitzero" maxItems:"10"`
 }
 
 // TicketTypeRef names a ticket type in a path.
@@ -140,4 +146,103 @@ func (e *Event) QuotaShares() []QuotaShare {
 		}
 	}
 	return shares
+}
+
+// Stage is another price of a ticket type, for a time, for a number of tickets, or both: early bird, the last days. The
+// first stage of a type that is open and has room for all tickets of an order is what they cost; without one it is the
+// price of the type.
+type Stage struct {
+	ID    ids.Stage  `json:"id,omitempty"`                       // absent in a request: a new one
+	Name  string     `json:"name" minLength:"1" maxLength:"100"` // what buyers read, such as Early bird
+	Price Money      `json:"price"`
+	From  *time.Time `json:"from,omitempty"`  // from when on; absent: since the type is on sale
+	Until *time.Time `json:"until,omitempty"` // until when; absent: as long as the type is on sale
+	// for how many tickets, those of unpaid orders included; 0 means no such bound
+	Quantity int `json:"quantity,omitempty" minimum:"0" maximum:"1000000"`
+}
+
+// IsOpen reports whether the stage is open at a time, as far as that decides.
+func (s *Stage) IsOpen(now time.Time) bool {
+	return (s.From == nil || !now.Before(*s.From)) && (s.Until == nil || now.Before(*s.Until))
+}
+
+// StageFor returns the stage at whose price so many tickets of the type are sold at a time, or nil if that is the price
+// of the type. left tells how many tickets a stage with a quantity has left.
+func (t *TicketType) StageFor(now time.Time, tickets int, left func(*Stage) int) *Stage {
+	for i := range t.Stages {
+		if s := &t.Stages[i]; s.IsOpen(now) && (s.Quantity == 0 || left(s) >= tickets) {
+			return s
+		}
+	}
+	return nil
+}
+
+// PriceAt returns the price of the type at a stage, or without one.
+func (t *TicketType) PriceAt(s *Stage) Money {
+	if s == nil {
+		return t.Price
+	}
+	return s.Price
+}
+
+// StageOnSale is the stage at whose price a ticket type is sold.
+type StageOnSale struct {
+	ID    ids.Stage  `json:"id"`
+	Name  string     `json:"name"`            // what buyers read
+	Until *time.Time `json:"until,omitempty"` // when it ends, if that has a time
+	Left  int        `json:"left,omitempty"`  // how many tickets there are at its price; absent: as many as there are
+}
+
+// NextPrice is what a ticket type costs after the stage that is on sale, or from some time on.
+type NextPrice struct {
+	Name  string     `json:"name,omitempty"` // of the stage; absent: it is the price of the type
+	Price Money      `json:"price"`
+	From  *time.Time `json:"from,omitempty"` // absent: once the tickets of the stage before are sold
+}
+
+// NextAfter returns what the type costs after the stage that is on sale at a time, or nil if nothing is known of that.
+func (t *TicketType) NextAfter(on *Stage, now time.Time, left func(*Stage) int) *NextPrice {
+	var from *time.Time
+	at := now
+	switch {
+	case on == nil: // the stage that begins next
+		for i := range t.Stages {
+			if b := t.Stages[i].From; b != nil && b.After(now) && (from == nil || b.Before(*from)) {
+				from = b
+			}
+		}
+		if from == nil {
+			return nil
+		}
+		at = *from
+	case on.Quantity > 0:
+	case on.Until != nil:
+		from, at = on.Until, *on.Until
+	default:
+		return nil
+	}
+	next := t.StageFor(at, 1, func(s *Stage) int {
+		if s == on {
+			return 0
+		}
+		return left(s)
+	})
+	if next == on {
+		return nil
+	}
+	n := &NextPrice{Price: t.PriceAt(next), From: from}
+	if next != nil {
+		n.Name = next.Name
+	}
+	return n
+}
+
+// Staged reports whether a ticket type of the event has stages.
+func (e *Event) Staged() bool {
+	for i := range e.TicketTypes {
+		if len(e.TicketTypes[i].Stages) > 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -25,6 +25,7 @@ const (
 	NotFound        Code = "not_found"           // it does not exist, or the caller may not know that it does
 	Conflict        Code = "conflict"            // the state of the thing does not allow it now
 	SoldOut         Code = "sold_out"            // no room left
+	PriceChanged    Code = "price_changed"       // it costs more than the caller was shown
 	Expired         Code = "expired"             // it was possible once
 	Precondition    Code = "precondition_failed" // If-Match did not match
 	WrongMethod     Code = "method_not_allowed"  // the address does not take the method
@@ -50,6 +51,7 @@ var catalogue = [...]struct {
 	{WrongMethod, 405, "Not the way to use this address"},
 	{Conflict, 409, "Not possible in the present state"},
 	{SoldOut, 409, "Sold out"},
+	{PriceChanged, 409, "The price has changed"},
 	{Expired, 410, "No longer possible"},
 	{Precondition, 412, "It was changed meanwhile"},
 	{TooLarge, 413, "The request is too large"},

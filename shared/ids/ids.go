@@ -50,6 +50,7 @@ type (
 	SeriesKind       struct{}
 	InvoiceKind      struct{}
 	ImportKind       struct{}
+	StageKind        struct{}
 
 	IdentityProviderKind struct{}
 	IdentityKind         struct{}
@@ -89,6 +90,7 @@ type (
 	Series       = ID[SeriesKind]
 	Invoice      = ID[InvoiceKind]
 	Import       = ID[ImportKind]
+	Stage        = ID[StageKind]
 
 	IdentityProvider = ID[IdentityProviderKind]
 	Identity         = ID[IdentityKind]
@@ -127,6 +129,7 @@ func (CancellationKind) Prefix() string { return "cxl" }
 func (SeriesKind) Prefix() string       { return "ser" }
 func (InvoiceKind) Prefix() string      { return "inv" }
 func (ImportKind) Prefix() string       { return "imp" }
+func (StageKind) Prefix() string        { return "stg" }
 
 // Prefix implements Kind.
 func (IdentityProviderKind) Prefix() string { return "idp" }

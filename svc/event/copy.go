@@ -38,6 +38,11 @@ func (r *record) move(by time.Duration) {
 	for i := range e.TicketTypes {
 		t := &e.TicketTypes[i]
 		t.SalesStart, t.SalesEnd = moved(t.SalesStart), moved(t.SalesEnd)
+		t.Stages = slices.Clone(t.Stages)
+		for k := range t.Stages {
+			s := &t.Stages[k]
+			s.From, s.Until = moved(s.From), moved(s.Until)
+		}
 	}
 }
 
@@ -60,6 +65,10 @@ func (r *record) copyAt(by time.Duration, now time.Time) *record {
 		t.Quotas = slices.Clone(t.Quotas)
 		for k, id := range t.Quotas {
 			t.Quotas[k] = named[id]
+		}
+		t.Stages = slices.Clone(t.Stages)
+		for k := range t.Stages {
+			t.Stages[k].ID = ids.New[ids.StageKind](now)
 		}
 	}
 	e.Questions = copyQuestions(e.Questions, types)

@@ -30,7 +30,10 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		Reentry: req.Reentry, OrderRules: req.OrderRules, Language: req.Language,
 		Translations: slices.Clone(req.Translations), Revision: 1, CreatedAt: now, UpdatedAt: now,
 	}
-	for _, t := range req.TicketTypes {
+	for i, t := range req.TicketTypes {
+		if err := knownStages(wholeEvent, i, nil, t.Stages); err != nil {
+			return nil, err
+		}
 		r.Event.TicketTypes = append(r.Event.TicketTypes, s.newType(t))
 	}
 	for _, q := range req.Quotas {

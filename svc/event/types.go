@@ -18,7 +18,7 @@ func (s *Service) newType(t api.NewTicketType) api.TicketType {
 	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
 		MaxPerOrder: t.MaxPerOrder, MinPerOrder: t.MinPerOrder, MaxPerPerson: t.MaxPerPerson,
 		SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden, Tax: t.Tax,
-		FreePrice: t.FreePrice}
+		FreePrice: t.FreePrice, Stages: s.named(t.Stages)}
 }
 
 // prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
@@ -64,6 +64,9 @@ func (b eventStore) countAndNote(ctx context.Context, tx bun.Tx, before *record,
 }
 
 func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Event, error) {
+	if err := knownStages(naming(0), 0, nil, req.Stages); err != nil {
+		return nil, err
+	}
 	added := s.newType(req.NewTicketType)
 	return s.edited(ctx, edit{event: req.EventID, need: api.MayEditEvent, topic: api.EventUpdated,
 		status: api.CreateTicketType.Success(),
@@ -103,6 +106,14 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 			set(&t.Hidden, req.Hidden)
 			set(&t.FreePrice, req.FreePrice)
 			req.Tax.Apply(&t.Tax)
+			if req.Stages.Given {
+				var stages []api.Stage
+				req.Stages.Apply(&stages)
+				if err := knownStages(naming(i), i, before.Stages, stages); err != nil {
+					return err
+				}
+				t.Stages = s.named(stages)
+			}
 			if req.Quotas.Given {
 				var names []string
 				req.Quotas.Apply(&names)
@@ -164,7 +175,7 @@ func sameType(a, b api.TicketType) bool {
 	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
 		a.MaxPerOrder == b.MaxPerOrder && a.MinPerOrder == b.MinPerOrder && a.MaxPerPerson == b.MaxPerPerson &&
 		a.Hidden == b.Hidden && a.Tax == b.Tax && a.FreePrice == b.FreePrice &&
-		slices.Equal(a.Quotas, b.Quotas)
+		slices.Equal(a.Quotas, b.Quotas) && slices.EqualFunc(a.Stages, b.Stages, sameStage)
 }
 
 func sameTime(a, b *time.Time) bool {

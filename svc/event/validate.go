@@ -89,6 +89,7 @@ func (r *record) normalize() {
 		t := &e.TicketTypes[i]
 		t.Name = text.Clean(t.Name)
 		t.SalesStart, t.SalesEnd = stored(t.SalesStart), stored(t.SalesEnd)
+		normalizeStages(t)
 	}
 	r.normalizeCharges()
 }
@@ -120,7 +121,9 @@ func (r *record) check(c *fault.Check, n naming) {
 	c.Field(len(e.TicketTypes) <= maxTypes, "ticket_types", "must be at most %d", maxTypes)
 	for i := range e.TicketTypes {
 		r.checkType(c, n, i)
+		r.checkStages(c, n, i)
 	}
+	r.checkAllStages(c, n)
 	r.checkQuotas(c)
 	r.checkCharges(c, n)
 	r.checkCapacity(c, n)

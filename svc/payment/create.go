@@ -208,7 +208,7 @@ func describe(order *api.Order) string {
 	const most = 200 // runes
 	var parts []string
 	for _, item := range order.Items {
-		parts = append(parts, fmt.Sprintf("%d × %s", item.Quantity, item.Name))
+		parts = append(parts, fmt.Sprintf("%d × %s", item.Quantity, item.Title()))
 	}
 	text := strings.Join(parts, ", ")
 	if utf8.RuneCountInString(text) <= most {

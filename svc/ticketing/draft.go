@@ -22,12 +22,12 @@ import (
 func (s *Service) draftOrder(
 	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time,
 ) (orderRow, []inventory.Line, error) {
-	return s.draftWith(req, offer, user, now, codes.Deal{})
+	return s.draftWith(req, offer, user, now, codes.Deal{}, nil)
 }
 
-// draftWith is draftOrder for who has a deal.
+// draftWith is draftOrder for who has a deal, at the prices of stages. Without those every ticket type has its price.
 func (s *Service) draftWith(
-	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time, deal codes.Deal,
+	req *api.NewOrder, offer *api.Offer, user ids.User, now time.Time, deal codes.Deal, at *stages,
 ) (orderRow, []inventory.Line, error) {
 	event := &offer.Event
 	var check fault.Check
@@ -84,11 +84,20 @@ func (s *Service) draftWith(
 			closed = fault.New(fault.Conflict, "the sale of %s has ended", t.Name)
 		}
 		tickets += item.Quantity
-		each := unitPrice(&check, field, t, item.UnitPrice)
+		stage := at.stage(t, item.Quantity)
+		each := unitPrice(&check, field, t, t.PriceAt(stage), item.UnitPrice)
 		total += each.Amount * int64(item.Quantity)
-		items = append(items, api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity,
-			UnitPrice: each})
-		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity})
+		line := api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity, UnitPrice: each}
+		if stage != nil {
+			line.StageID, line.Stage = stage.ID, stage.Name
+		}
+		check.Field(item.MaxPrice == nil || item.MaxPrice.Currency == each.Currency, field+".max_price.currency",
+			"must be %s", each.Currency)
+		if item.MaxPrice != nil && each.Amount > item.MaxPrice.Amount && closed == nil {
+			closed = at.dearer(t, each, item.Quantity).About(field+".max_price", "is less than "+each.String())
+		}
+		items = append(items, line)
+		lines = append(lines, inventory.Line{Type: t.ID, N: item.Quantity, Stage: line.StageID})
 	}
 	if most := event.OrderRules.MaxPerOrder; most > 0 {
 		limit = min(limit, most)
@@ -125,6 +134,26 @@ func (s *Service) draftWith(
 		PromoCode: deal.Text(), PromoCodeID: deal.ID(), Currency: items[0].UnitPrice.Currency,
 		ExpiresAt: store.Time(now.Add(api.HoldTTL.Get(s.live))), Revision: 1,
 		CreatedAt: now, UpdatedAt: now}, lines, nil
+}
+
+// manyStages is how often an order whose stage was just sold out is made anew: each time at the price of a later stage,
+// unless places of one come back meanwhile.
+const manyStages = 20
+
+// errStageMoved is an order whose stages are not those that the inventory has.
+var errStageMoved = fault.New(fault.Unavailable, "the prices have just changed: try again").After(time.Second)
+
+// makeOrder is tryOrder until the stages at whose prices the order is are those that it gets.
+func (s *Service) makeOrder(
+	ctx context.Context, req *api.NewOrder, user ids.User, created creation,
+) (*api.Order, error) {
+	for range manyStages {
+		order, err := s.tryOrder(ctx, req, user, created)
+		if !errors.Is(err, errStageMoved) {
+			return order, err
+		}
+	}
+	return nil, errStageMoved
 }
 
 // stock is what an event has to sell.
@@ -219,7 +248,7 @@ func (s *Service) availability(ctx context.Context, req *api.AvailabilityQuery) 
 		return rpc.Encoded{}, err
 	}
 	team := offer.Can(rpc.Caller(ctx), api.MayReadEvent)
-	out := availabilityOf(offer, &pool, deal, team)
+	out := availabilityOf(offer, &pool, deal, team, s.now())
 	text, err := json.Marshal(out)
 	if err != nil {
 		return rpc.Encoded{}, err
@@ -243,7 +272,10 @@ func (s *Service) poolOf(ctx context.Context, offer *api.Offer) (inventory.Pool,
 }
 
 // availabilityOf tells what a pool has of what is offered, for who has the deal, or for the event's team.
-func availabilityOf(offer *api.Offer, pool *inventory.Pool, deal codes.Deal, team bool) *api.Availability {
+func availabilityOf(
+	offer *api.Offer, pool *inventory.Pool, deal codes.Deal, team bool, now time.Time,
+) *api.Availability {
+	left := func(s *api.Stage) int { return pool.StageLeft(stageTerms(offer, s)) }
 	out := &api.Availability{EventID: offer.Event.ID, Code: deal.Offer(&offer.Event),
 		TicketTypes: make([]api.TypeAvailability, 0, len(offer.Event.TicketTypes))}
 	for _, t := range offer.Event.TicketTypes {
@@ -255,9 +287,19 @@ func availabilityOf(offer *api.Offer, pool *inventory.Pool, deal codes.Deal, tea
 		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
 			c, free = pool.Types[i], max(pool.Free(t.ID, deal.ID()), 0)
 		}
-		out.TicketTypes = append(out.TicketTypes,
-			api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: free, Held: c.Held, Sold: c.Sold,
-				Leased: c.Leased, Reserved: pool.Reserved(t.ID, deal.ID())})
+		of := api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: free, Held: c.Held, Sold: c.Sold,
+			Leased: c.Leased, Reserved: pool.Reserved(t.ID, deal.ID()), Price: t.Price}
+		if len(t.Stages) > 0 {
+			stage := t.StageFor(now, 1, left)
+			of.Price, of.Next = t.PriceAt(stage), t.NextAfter(stage, now, left)
+			if stage != nil {
+				of.Stage = &api.StageOnSale{ID: stage.ID, Name: stage.Name, Until: stage.Until}
+				if stage.Quantity > 0 {
+					of.Stage.Left = left(stage)
+				}
+			}
+		}
+		out.TicketTypes = append(out.TicketTypes, of)
 	}
 	return out
 }

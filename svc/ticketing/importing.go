@@ -56,7 +56,7 @@ func imported(e *api.Event, row imports.Entry) (*api.NewOrder, codes.Deal) {
 // checkImported says what is wrong with a row, without making anything.
 func (s *Service) checkImported(offer *api.Offer, e imports.Entry) error {
 	order, deal := imported(&offer.Event, e)
-	row, _, err := s.draftWith(order, offer, api.BoxOfficeBuyer, store.Time(s.now()), deal)
+	row, _, err := s.draftWith(order, offer, api.BoxOfficeBuyer, store.Time(s.now()), deal, nil)
 	if err != nil {
 		return err
 	}

@@ -39,9 +39,9 @@ func (s *Service) createOrder(ctx context.Context, req *api.NewOrder) (*api.Crea
 	return &api.CreatedOrder{Order: *order}, nil
 }
 
-// makeOrder takes the seats, writes the order, and answers when both are on disk. The order of a guest names its buyer
+// tryOrder takes the seats, writes the order, and answers when both are on disk. The order of a guest names its buyer
 // itself. What is to be created has the idempotency key, and the guest.
-func (s *Service) makeOrder(
+func (s *Service) tryOrder(
 	ctx context.Context, req *api.NewOrder, user ids.User, created creation,
 ) (*api.Order, error) {
 	offer, err := s.offerAs(ctx, req.EventID, api.MayVisit)
@@ -69,7 +69,15 @@ func (s *Service) makeOrder(
 		return nil, fault.New(fault.Conflict, "the promo code has a limit for each person: sign in to use it").About(
 			"promo_code", "needs an account")
 	}
-	row, lines, err := s.draftWith(req, offer, user, now, deal)
+	var order ids.Order // that the same request has
+	if created.remember {
+		order = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
+	}
+	var at *stages
+	if created.staff == nil {
+		at = s.stagesAt(offer, order, now)
+	}
+	row, lines, err := s.draftWith(req, offer, user, now, deal, at)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +89,7 @@ func (s *Service) makeOrder(
 	tag := row.ID.String() // of this call's hold
 	if created.remember {
 		// The same request has the same order: two that come at once hold its seats once, and one of them writes it.
-		row.ID = ids.Derive[ids.OrderKind](created.scope, created.key, created.hash)
+		row.ID = order
 	}
 	row.ID = cmp.Or(created.id, row.ID)
 	row.Number = numberOf(row.ID, 0)
@@ -107,7 +115,11 @@ func (s *Service) makeOrder(
 	if created.free {
 		expires = now.Add(freeHold)
 	}
-	if err := s.holdWith(ctx, row.ref(), offer, row.UserID, lines, expires, tag, deal.Use()); err != nil {
+	use := withStages(deal.Use(), offer, row.Items)
+	if err := s.holdWith(ctx, row.ref(), offer, row.UserID, lines, expires, tag, use); err != nil {
+		if at != nil && (errors.Is(err, inventory.ErrStage) || errors.Is(err, inventory.ErrHas)) {
+			return nil, errStageMoved
+		}
 		// it may be held all the same, or be so soon
 		if fault.Is(err, fault.Timeout) && !errors.Is(err, batch.ErrAbandoned) {
 			s.releaseHold(ctx, row.ref(), tag)
@@ -132,8 +144,8 @@ func (s *Service) makeOrder(
 	default: // an order of long ago under the same key, whose answer is not stored any more: it needs no seats
 		s.releaseHold(ctx, made.ref(), tag)
 	}
-	order := made.order()
-	return &order, nil
+	answer := made.order()
+	return &answer, nil
 }
 
 // freeHold is how long the seats of a free order are held until it is written and confirmed. Should its instance not

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -218,6 +219,13 @@ func (s *Service) sellLate(ctx context.Context, row orderRow, lines []inventory.
 	use, err := s.codes.Terms(ctx, row.PromoCodeID)
 	if err != nil {
 		return err
+	}
+	if slices.ContainsFunc(lines, func(l inventory.Line) bool { return l.Stage != "" }) {
+		offer, err := s.offers.Get(ctx, row.EventID)
+		if err != nil {
+			return err
+		}
+		use = withStages(use, offer, row.Items)
 	}
 	return s.inv.Sell(ctx, row.ref(), row.UserID, lines, tag, use)
 }

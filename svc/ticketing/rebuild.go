@@ -174,7 +174,7 @@ func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known i
 	case len(seats) > 0:
 		e.State = inventory.Sold
 		for _, t := range sortedKeys(seats) {
-			e.Lines = append(e.Lines, inventory.Line{Type: t, N: seats[t]})
+			e.Lines = append(e.Lines, inventory.Line{Type: t, N: seats[t], Stage: row.stageOf(t)})
 		}
 	// one that is overdue is about to end
 	case row.Status == api.OrderPending && (known.State != "" || s.now().Before(row.ExpiresAt)):
@@ -187,10 +187,14 @@ func (s *Service) shouldHave(row orderRow, seats map[ids.TicketType]int, known i
 
 // sameSeats reports whether two entries are the same for the pool.
 func sameSeats(a, b inventory.Entry) bool {
-	count := func(e inventory.Entry) map[ids.TicketType]int {
-		n := map[ids.TicketType]int{}
+	type seat struct {
+		Type  ids.TicketType
+		Stage ids.Stage
+	}
+	count := func(e inventory.Entry) map[seat]int {
+		n := map[seat]int{}
 		for _, l := range e.Lines {
-			n[l.Type] += l.N
+			n[seat{l.Type, l.Stage}] += l.N
 		}
 		return n
 	}
@@ -290,6 +294,7 @@ func (db ticketStore) seats(
 		rows[row.ID] = row
 	}
 	for some := range slices.Chunk(sortedKeys(rows), sweepSize) {
+		var found []orderRow // anew: in a row that is used again, what JSON leaves out would be that of the last
 		if err := tx.NewRaw(columns+"id IN (?)", bun.List(some)).Scan(ctx, &found); err != nil {
 			return nil, nil, err
 		}

@@ -100,6 +100,7 @@ func (r *round) apply(o *op) bool {
 		r.uses(&e)
 		if o.kind == mend {
 			r.mended(e.after.Code)
+			r.mendedStages(e.after.Lines)
 		}
 		if _, again := r.after[o.Order]; !again {
 			r.changed = append(r.changed, o.Order)
@@ -119,6 +120,7 @@ func (r *round) entry(order ids.Order) Entry {
 
 // record returns what the commit writes.
 func (r *round) record() record {
+	r.Stages = slices.DeleteFunc(r.Stages, func(s Stage) bool { return s.taken() == 0 })
 	rec := record{Pool: r.Pool, After: r.before.seq, Checkpoint: r.checkpoint, Orders: make([]change, len(r.changed))}
 	for i, id := range r.changed {
 		rec.Orders[i] = change{ID: id, Entry: r.after[id]}
@@ -218,9 +220,9 @@ func (r *round) reduce(o *op, e *roundEntry) {
 				kept = min(k.N, l.N)
 			}
 		}
-		r.add(e.before, []Line{{l.Type, l.N - kept}}, -held, -sold)
+		r.add(e.before, []Line{{l.Type, l.N - kept, l.Stage}}, -held, -sold)
 		if kept > 0 {
-			after.Lines = append(after.Lines, Line{l.Type, kept})
+			after.Lines = append(after.Lines, Line{l.Type, kept, l.Stage})
 		}
 	}
 	switch {
@@ -245,7 +247,7 @@ func (r *round) hold(o *op, e *roundEntry) error {
 		}
 		return nil
 	default:
-		return fault.New(fault.Conflict, "the order has seats already")
+		return ErrHas
 	}
 	if r.Closed {
 		return ErrClosed
@@ -256,7 +258,7 @@ func (r *round) hold(o *op, e *roundEntry) error {
 // fill gives an order that has nothing the seats of the operation, all or none.
 func (r *round) fill(o *op, e *roundEntry) error {
 	held, sold := o.entry.signs()
-	if o.terms != nil && o.kind == hold {
+	if o.terms != nil && o.terms.Code != "" && o.kind == hold {
 		c := r.know(o.terms)
 		if c.full() {
 			return ErrUsedUp
@@ -272,6 +274,10 @@ func (r *round) fill(o *op, e *roundEntry) error {
 		if c < 0 || l.N <= 0 || r.free(c, o.entry.Code) < l.N {
 			r.add(o.entry, o.entry.Lines[:i], -held, -sold)
 			return ErrSoldOut
+		}
+		if l.Stage != "" && !r.hasPlaces(o, l) {
+			r.add(o.entry, o.entry.Lines[:i], -held, -sold)
+			return ErrStage
 		}
 		r.add(o.entry, o.entry.Lines[i:i+1], held, sold)
 	}
@@ -304,6 +310,9 @@ func (r *round) add(e Entry, lines []Line, held, sold int) {
 		c := &r.Types[i]
 		c.Held += held * l.N
 		c.Sold += sold * l.N
+		if l.Stage != "" {
+			r.moveStage(l.Stage, held*l.N, sold*l.N)
+		}
 		if e.Code != "" {
 			r.takes(e.Code, i, (held+sold)*l.N)
 		}

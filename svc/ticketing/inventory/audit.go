@@ -71,6 +71,11 @@ func (l *Ledger) apply(event ids.Event, rec stored) {
 	if rec.After != e.seq && e.seq != 0 {
 		l.broken(rec.seq, "event %s: the record follows %d, not %d", event, rec.After, e.seq)
 	}
+	if e.seq != 0 || rec.After == 0 { // what was before the record of a checkpoint is not known
+		for _, wrong := range rec.Pool.outgrown(&e.Pool) {
+			l.broken(rec.seq, "event %s %s", event, wrong)
+		}
+	}
 	e.Pool, e.seq = rec.Pool, rec.seq
 	touched := map[ids.PromoCode]bool{}
 	for _, c := range rec.Orders {

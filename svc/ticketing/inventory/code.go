@@ -27,7 +27,7 @@ type Code struct {
 // NoUses is the limit of a code that may not be used any more.
 const NoUses = -1
 
-// Terms are what a use of a code depends on.
+// Terms are what the use of a code, and the prices of stages, depend on.
 type Terms struct {
 	Code     ids.PromoCode
 	Limit    int
@@ -35,6 +35,9 @@ type Terms struct {
 
 	// Keep is for SetCode: seats that only holders of the code get. Without any there are none.
 	Keep Reserve
+
+	// Stages are those at whose prices the seats are: an order may have them without a code.
+	Stages []Stage
 }
 
 // used is how many orders use the code.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -177,7 +178,7 @@ func TestCodesAndQuotasAreLinearizable(t *testing.T) {
 				if mutant && kind == "quota" { // forgets a type
 					quota.Types = quota.Types[:1]
 				}
-				err := a.OpenPool(t.Context(), event, 1, []Line{{typ, 1000}, {other, 1000}}, quota)
+				err := a.OpenPool(t.Context(), event, 1, []Line{{Type: typ, N: 1000}, {Type: other, N: 1000}}, quota)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -207,7 +208,7 @@ func TestQuotaIsShared(t *testing.T) {
 	inv := open(t, n)
 	event, hall := newEvent()
 	_, student := newEvent()
-	quantities := []Line{{hall, 10}, {student, 10}}
+	quantities := []Line{{Type: hall, N: 10}, {Type: student, N: 10}}
 	all := api.QuotaShare{ID: newQuota(), Capacity: 8, Types: []ids.TicketType{hall, student}}
 	few := api.QuotaShare{ID: newQuota(), Capacity: 3, Types: []ids.TicketType{student}}
 	if err := inv.OpenPool(t.Context(), event, 1, quantities, all, few); err != nil {
@@ -232,7 +233,7 @@ func TestQuotaIsShared(t *testing.T) {
 	free(5, 0)
 	// One order with both types takes both from the quota that they share, or nothing.
 	ref := newRef(event)
-	err := inv.Hold(t.Context(), ref, anybody, []Line{{hall, 5}, {student, 1}}, time.Now().Add(time.Hour))
+	err := inv.Hold(t.Context(), ref, anybody, []Line{{Type: hall, N: 5}, {Type: student, N: 1}}, time.Now().Add(time.Hour))
 	want(t, err, ErrSoldOut)
 	free(5, 0)
 	want(t, inv.Sell(t.Context(), ref, anybody, one(hall, 3), "paid", nil), nil)
@@ -266,7 +267,7 @@ func TestSeatsAreKeptForACode(t *testing.T) {
 	event, typ := newEvent()
 	_, other := newEvent()
 	quota := api.QuotaShare{ID: newQuota(), Capacity: 10, Types: []ids.TicketType{typ, other}}
-	if err := inv.OpenPool(t.Context(), event, 1, []Line{{typ, 10}, {other, 10}}, quota); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, []Line{{Type: typ, N: 10}, {Type: other, N: 10}}, quota); err != nil {
 		t.Fatal(err)
 	}
 	ofType := Terms{Code: newCode(), Revision: 1, Keep: Reserve{Type: typ, N: 4}}
@@ -308,21 +309,22 @@ func TestSeatsAreKeptForACode(t *testing.T) {
 	ofQuota.Keep.N, ofQuota.Revision = 0, 2
 	want(t, again.SetCode(t.Context(), event, ofQuota), nil)
 	want(t, holdWith(t, again, newRef(event), other, 3, nil), nil)
-	want(t, again.Resize(t.Context(), event, 2, []Line{{typ, 10}, {other, 10}}), nil)
+	want(t, again.Resize(t.Context(), event, 2, []Line{{Type: typ, N: 10}, {Type: other, N: 10}}), nil)
 	if l, err := Audit(t.Context(), n.JS); err != nil || len(l.Broken) > 0 {
 		t.Error(l, err)
 	}
 }
 
-// Any sequence of orders with codes, of changes of limits, reserves and quotas leaves a record that adds up. The mutant
-// that does not count a code is found.
+// Any sequence of orders with codes and at stages, of changes of limits, reserves and quotas leaves a record that adds up.
+// Mutants are found: one that does not count a code, one that counts a stage wrongly, and one that lets it be exceeded.
 func TestRoundsWithCodesAndQuotas(t *testing.T) {
-	broken := func(t *rapid.T, mutant bool) []string {
+	broken := func(t *rapid.T, mutant string) []string {
 		event, typ := newEvent()
 		_, other := newEvent()
 		codes := []ids.PromoCode{newCode(), newCode()}
 		quota := newQuota()
 		types := []ids.TicketType{typ, other}
+		stages := []ids.Stage{"", "stg_a", "stg_b"}
 		shares := func() []api.QuotaShare {
 			return []api.QuotaShare{{ID: quota, Capacity: rapid.IntRange(0, 8).Draw(t, "shared"), Types: types}}
 		}
@@ -336,13 +338,14 @@ func TestRoundsWithCodesAndQuotas(t *testing.T) {
 		for i := range rapid.IntRange(2, 40).Draw(t, "rounds") {
 			r := newRound(st)
 			if i == 0 {
-				r.apply(&op{kind: openPool, entry: Entry{Lines: []Line{{typ, 6}, {other, 6}}}, quotas: shares()})
+				r.apply(&op{kind: openPool, entry: Entry{Lines: []Line{{Type: typ, N: 6}, {Type: other, N: 6}}}, quotas: shares()})
 			}
 			for range rapid.IntRange(1, 4).Draw(t, "operations") {
 				ref := Ref{event, rapid.SampledFrom(orders).Draw(t, "order")}
 				code := rapid.SampledFrom(codes).Draw(t, "code")
 				terms := &Terms{Code: code, Limit: rapid.IntRange(-1, 2).Draw(t, "limit"), Revision: revision}
-				lines := []Line{{rapid.SampledFrom(types).Draw(t, "type"), rapid.IntRange(1, 3).Draw(t, "n")}}
+				lines := []Line{{Type: rapid.SampledFrom(types).Draw(t, "type"), N: rapid.IntRange(1, 3).Draw(t, "n"),
+					Stage: rapid.SampledFrom(stages).Draw(t, "stage")}}
 				o := op{kind: rapid.SampledFrom([]opKind{hold, hold, hold, confirm, release, undo, returnAll, reduce,
 					mend, setCode, openPool}).Draw(t, "kind"), Ref: ref}
 				switch o.kind {
@@ -350,6 +353,12 @@ func TestRoundsWithCodesAndQuotas(t *testing.T) {
 					o.entry = Entry{State: rapid.SampledFrom([]string{Held, Sold}).Draw(t, "state"), Lines: lines, Op: "a"}
 					if rapid.Bool().Draw(t, "with") {
 						o.terms, o.entry.Code = terms, code
+					} else if lines[0].Stage != "" {
+						o.terms = &Terms{}
+					}
+					if o.terms != nil {
+						o.terms.Stages = []Stage{{ID: lines[0].Stage, Limit: rapid.IntRange(0, 4).Draw(t, "places"),
+							Revision: rapid.Int64Range(1, 3).Draw(t, "heard")}}
 					}
 				case undo:
 					o.entry.Op = "a"
@@ -365,16 +374,25 @@ func TestRoundsWithCodesAndQuotas(t *testing.T) {
 					o.terms = terms
 				case openPool:
 					o.revision = r.Revision + 1
-					o.entry.Lines = []Line{{typ, rapid.IntRange(0, 6).Draw(t, "quantity")}, {other, 6}}
+					o.entry.Lines = []Line{{Type: typ, N: rapid.IntRange(0, 6).Draw(t, "quantity")}, {Type: other, N: 6}}
 					o.quotas = shares()
 				}
 				r.apply(&o)
 			}
 			rec := r.record()
-			if mutant {
+			if mutant == "code" {
 				for i := range rec.Codes {
 					rec.Codes[i].Held = 0
 				}
+			}
+			if mutant == "stage" {
+				for i := range rec.Stages {
+					rec.Stages[i].Held++
+				}
+			}
+			if mutant == "full" && len(rec.Stages) > 0 {
+				rec.Stages = slices.Clone(rec.Stages)
+				rec.Stages[0].Limit = 1
 			}
 			for _, c := range rec.Orders {
 				st.set(c)
@@ -387,13 +405,15 @@ func TestRoundsWithCodesAndQuotas(t *testing.T) {
 		return nil
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		if wrong := broken(t, false); wrong != nil {
+		if wrong := broken(t, ""); wrong != nil {
 			t.Fatal(wrong)
 		}
 	})
-	found := false
-	rapid.Check(t, func(t *rapid.T) { found = broken(t, true) != nil || found })
-	if !found {
-		t.Error("the mutant was not found")
+	for _, mutant := range []string{"code", "stage", "full"} {
+		found := false
+		rapid.Check(t, func(t *rapid.T) { found = broken(t, mutant) != nil || found })
+		if !found {
+			t.Errorf("the mutant of a %s was not found", mutant)
+		}
 	}
 }

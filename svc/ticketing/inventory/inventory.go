@@ -53,6 +53,7 @@ var (
 	ErrGone    = fault.New(fault.Expired, "the order holds no seats any more")
 	ErrSold    = fault.New(fault.Conflict, "the order's seats are sold")
 	ErrClosed  = fault.New(fault.Unavailable, "the seats of the event are being counted again").After(time.Second)
+	ErrHas     = fault.New(fault.Conflict, "the order has seats already")
 	ErrHeld    = fault.New(fault.Conflict, "seats of the event are held")
 
 	// ErrBroken is a chain of records that has a gap or does not add up. Rebuilding from SQL mends it.

@@ -68,7 +68,7 @@ func newEvent() (ids.Event, ids.TicketType) {
 
 func newRef(event ids.Event) Ref { return Ref{event, ids.New[ids.OrderKind](time.Now())} }
 
-func one(t ids.TicketType, n int) []Line { return []Line{{t, n}} }
+func one(t ids.TicketType, n int) []Line { return []Line{{Type: t, N: n}} }
 
 const anybody = ids.User("usr_00000000000000000000000000")
 
@@ -309,11 +309,12 @@ func TestAllOrNothing(t *testing.T) {
 	inv := open(t, n)
 	event, seat := newEvent()
 	_, parking := newEvent()
-	if err := inv.OpenPool(t.Context(), event, 1, []Line{{seat, 10}, {parking, 1}}); err != nil {
+	if err := inv.OpenPool(t.Context(), event, 1, []Line{{Type: seat, N: 10}, {Type: parking, N: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	expires := time.Now().Add(time.Hour)
-	for _, lines := range [][]Line{{{seat, 2}, {parking, 2}}, {{parking, 1}, {parking, 1}}, {{seat, 0}}, {{seat, -1}}} {
+	for _, lines := range [][]Line{{{Type: seat, N: 2}, {Type: parking, N: 2}},
+		{{Type: parking, N: 1}, {Type: parking, N: 1}}, {{Type: seat, N: 0}}, {{Type: seat, N: -1}}} {
 		if err := inv.Hold(t.Context(), newRef(event), anybody, lines, expires); !errors.Is(err, ErrSoldOut) {
 			t.Errorf("hold %v: %v", lines, err)
 		}

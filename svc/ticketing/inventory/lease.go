@@ -102,7 +102,7 @@ func beside(ref Ref) string { return "beside " + ref.Order.String() }
 
 func (p *Pool) clone() Pool {
 	return Pool{Revision: p.Revision, Types: slices.Clone(p.Types), Closed: p.Closed, Leases: slices.Clone(p.Leases),
-		Quotas: p.Quotas, Reserves: slices.Clone(p.Reserves)}
+		Quotas: p.Quotas, Reserves: slices.Clone(p.Reserves), Stages: slices.Clone(p.Stages)}
 }
 
 func (p *Pool) lease(id ids.Lease) *Lease {
@@ -204,7 +204,7 @@ func (r *round) sellLeased(o *op, e *roundEntry) error {
 	case e.before.State == Sold && e.before.Op == o.lease.over:
 		return ErrOverLease
 	case e.before.State != "":
-		return fault.New(fault.Conflict, "the order has seats already")
+		return ErrHas
 	case r.Closed:
 		return ErrClosed
 	}
@@ -218,7 +218,7 @@ func (r *round) sellLeased(o *op, e *roundEntry) error {
 			return ErrOverLease
 		}
 		r.giveLease(l, -t.N, o.lease.now)
-		after.Lines = addLine(after.Lines, Line{l.Type, t.N})
+		after.Lines = addLine(after.Lines, Line{Type: l.Type, N: t.N})
 	}
 	r.add(after, after.Lines, 0, +1)
 	e.becomes(after)

@@ -2,9 +2,11 @@ package inventory
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
@@ -228,4 +230,149 @@ func (r *round) resize(o *op) error {
 	r.Types, r.Quotas, r.Reserves = after.Types, after.Quotas, after.Reserves
 	r.Revision, r.exists = o.revision, true
 	return nil
+}
+
+// Stage counts the tickets that orders have at the price of a stage. The pool has those of which any order has some.
+type Stage struct {
+	ID       ids.Stage `json:"i"`
+	Limit    int       `json:"c,omitempty"` // the most tickets; 0 is without bound
+	Held     int       `json:"h"`
+	Sold     int       `json:"s"`
+	Revision int64     `json:"r,omitempty"` // of the event whose limit this is
+}
+
+// ErrStage is the answer to an order at the price of a stage that does not have so many tickets left. It is an
+// ErrSoldOut to whoever cannot have another price.
+var ErrStage = fault.Wrap(ErrSoldOut, fault.SoldOut, "not enough tickets are left at this price")
+
+// taken is how many tickets orders have at the price of the stage.
+func (s Stage) taken() int { return s.Held + s.Sold }
+
+// newest returns the stage with the limit of terms, if those are newer.
+func (s Stage) newest(terms Stage) Stage {
+	if s.ID == "" || terms.Revision > s.Revision {
+		s.ID, s.Limit, s.Revision = terms.ID, terms.Limit, terms.Revision
+	}
+	return s
+}
+
+// StageLeft returns how many tickets a stage has left by the newest limit: that of the terms, or of the pool.
+func (p *Pool) StageLeft(terms Stage) int {
+	s := p.stage(terms.ID).newest(terms)
+	if s.Limit == 0 {
+		return math.MaxInt
+	}
+	return s.Limit - s.taken()
+}
+
+// StageLeft returns how many tickets a stage has left, as this instance sees it.
+func (inv *Inventory) StageLeft(event ids.Event, terms Stage) int {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if st := inv.states[event]; st != nil {
+		return st.StageLeft(terms)
+	}
+	return (&Pool{}).StageLeft(terms)
+}
+
+// StagesOf returns at which stages an order has its seats, as this instance sees it, and whether it has any.
+func (inv *Inventory) StagesOf(ref Ref) (stages map[ids.TicketType]ids.Stage, any bool) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	st := inv.states[ref.Event]
+	if st == nil || st.orders[ref.Order].State == "" {
+		return nil, false
+	}
+	stages = map[ids.TicketType]ids.Stage{}
+	for _, l := range st.orders[ref.Order].Lines {
+		stages[l.Type] = l.Stage
+	}
+	return stages, true
+}
+
+func (p *Pool) stage(id ids.Stage) Stage {
+	if i := p.stageIndex(id); i >= 0 {
+		return p.Stages[i]
+	}
+	return Stage{}
+}
+
+func (p *Pool) stageIndex(id ids.Stage) int {
+	return slices.IndexFunc(p.Stages, func(s Stage) bool { return s.ID == id })
+}
+
+// hasPlaces reports whether a line has room in its stage, whose newest limit it takes over then. What SQL says that an
+// order has is beyond question.
+func (r *round) hasPlaces(o *op, l Line) bool {
+	s := r.stage(l.Stage)
+	if o.terms != nil {
+		if i := slices.IndexFunc(o.terms.Stages, func(s Stage) bool { return s.ID == l.Stage }); i >= 0 {
+			s = s.newest(o.terms.Stages[i])
+		}
+	}
+	s.ID = l.Stage
+	if s.Limit != 0 && s.taken()+l.N > s.Limit && o.kind != mend {
+		return false
+	}
+	if i := r.stageIndex(l.Stage); i >= 0 {
+		r.Stages[i] = s
+	} else {
+		r.Stages = append(r.Stages, s)
+	}
+	return true
+}
+
+// moveStage counts tickets that orders have more, or fewer, at the price of a stage.
+func (p *Pool) moveStage(id ids.Stage, held, sold int) {
+	i := p.stageIndex(id)
+	if i < 0 {
+		i, p.Stages = len(p.Stages), append(p.Stages, Stage{ID: id})
+	}
+	p.Stages[i].Held += held
+	p.Stages[i].Sold += sold
+}
+
+// mendedStages lets stages at whose prices an order is known to have seats have so many.
+func (r *round) mendedStages(lines []Line) {
+	for _, l := range lines {
+		if i := r.stageIndex(l.Stage); i >= 0 && r.Stages[i].Limit != 0 {
+			r.Stages[i].Limit = max(r.Stages[i].Limit, r.Stages[i].taken())
+		}
+	}
+}
+
+func (t *tally) addStage(id ids.Stage, held, sold int) {
+	s := t.stages[id]
+	s.Held += held
+	s.Sold += sold
+	if t.stages[id] = s; s == (Stage{}) {
+		delete(t.stages, id)
+	}
+}
+
+// checkStages returns in words where the counter of a stage is not the sum over the orders.
+func (t *tally) checkStages(p *Pool) (wrong []string) {
+	for _, s := range p.Stages {
+		if sum := t.stages[s.ID]; sum.Held != s.Held || sum.Sold != s.Sold {
+			wrong = append(wrong, fmt.Sprintf("stage %s: the pool says held %d sold %d, its orders say held %d sold %d",
+				s.ID, s.Held, s.Sold, sum.Held, sum.Sold))
+		}
+	}
+	for id, sum := range t.stages {
+		if p.stageIndex(id) < 0 {
+			wrong = append(wrong, fmt.Sprintf("stage %s: the pool does not know it, its orders say held %d sold %d", id,
+				sum.Held, sum.Sold))
+		}
+	}
+	return wrong
+}
+
+// outgrown returns in words which stages have more tickets than they may, and than they had before.
+func (p *Pool) outgrown(before *Pool) (wrong []string) {
+	for _, s := range p.Stages {
+		if s.Limit != 0 && s.taken() > max(s.Limit, before.stage(s.ID).taken()) {
+			wrong = append(wrong, fmt.Sprintf("stage %s: it has %d tickets, and may have %d", s.ID, s.taken(), s.Limit))
+		}
+	}
+	return wrong
 }

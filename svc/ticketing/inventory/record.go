@@ -24,10 +24,11 @@ const (
 	commitHeader = "Starlight-Commit"
 )
 
-// Line is a number of tickets of one type.
+// Line is a number of tickets of one type, at the price of a stage or at that of the type.
 type Line struct {
-	Type ids.TicketType `json:"t"`
-	N    int            `json:"n"`
+	Type  ids.TicketType `json:"t"`
+	N     int            `json:"n"`
+	Stage ids.Stage      `json:"p,omitempty"`
 }
 
 // Counts is the state of one ticket type.
@@ -51,6 +52,7 @@ type Pool struct {
 
 	Quotas   []Quota   `json:"quotas,omitempty"`
 	Reserves []Reserve `json:"reserves,omitempty"`
+	Stages   []Stage   `json:"stages,omitempty"` // at whose prices orders have seats
 }
 
 func (p *Pool) counts(t ids.TicketType) *Counts {
@@ -148,12 +150,13 @@ func poolOf(subject string) (ids.Event, bool) {
 // tally counts the seats of an event's orders by ticket type, and its codes. Leases are counted where they stand: in
 // each record.
 type tally struct {
-	types map[ids.TicketType]*Counts
-	codes map[ids.PromoCode]*codeTally
+	types  map[ids.TicketType]*Counts
+	codes  map[ids.PromoCode]*codeTally
+	stages map[ids.Stage]Stage
 }
 
 func newTally() tally {
-	return tally{map[ids.TicketType]*Counts{}, map[ids.PromoCode]*codeTally{}}
+	return tally{map[ids.TicketType]*Counts{}, map[ids.PromoCode]*codeTally{}, map[ids.Stage]Stage{}}
 }
 
 func (t tally) add(e Entry, sign int) {
@@ -169,13 +172,16 @@ func (t tally) add(e Entry, sign int) {
 		}
 		c.Held += sign * held * l.N
 		c.Sold += sign * sold * l.N
+		if l.Stage != "" {
+			t.addStage(l.Stage, sign*held*l.N, sign*sold*l.N)
+		}
 	}
 }
 
 // check returns in words where the counters of a pool are not the sums over its orders, or are impossible.
 func (t tally) check(p *Pool) []string {
 	wrong := append(p.checkLeases(), p.overdrawn()...)
-	wrong = append(wrong, t.checkReserves(p)...)
+	wrong = append(append(wrong, t.checkReserves(p)...), t.checkStages(p)...)
 	for _, c := range p.Types {
 		sum := Counts{}
 		if s := t.types[c.Type]; s != nil {

@@ -64,7 +64,7 @@ func (b *Batch) Paid(offer *api.Offer, o api.Order, to *api.Billing, sequence in
 		OrderNumber: o.Number, Seller: selling.Seller, Buyer: to, Taxes: o.Taxes, Note: selling.InvoiceNote}
 	doc.Seller.Timezone = cmp.Or(doc.Seller.Timezone, offer.Event.Timezone)
 	for _, item := range o.Items {
-		doc.Lines = append(doc.Lines, lineOf(item.Name, item.Quantity, item.Tax, item.Gross(), o.Total.Currency))
+		doc.Lines = append(doc.Lines, lineOf(item.Title(), item.Quantity, item.Tax, item.Gross(), o.Total.Currency))
 	}
 	for _, fee := range o.Fees {
 		doc.Lines = append(doc.Lines, lineOf(fee.Name, fee.Quantity, fee.Tax, fee.Gross(), o.Total.Currency))
