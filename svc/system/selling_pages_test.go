@@ -93,4 +93,26 @@ func TestSellingPages(t *testing.T) {
 		b.get(at+"/orders?q="+q).must(t, 200, o.Number, "Mina")
 	}
 	b.get(at+"/orders?q=%3Cscript%3E").must(t, 200, "No order has that.", "&lt;script&gt;")
+
+	// Price stages are rows of the type's page. The shop says which is on sale and what comes next; who was shown a
+	// price that is over reads the new one, and has ordered nothing.
+	b.send(typ, "do", "whole", "name", "Seat", "price", "25", "quantity", "20", "stage.0.name", "Early bird").
+		must(t, 400, "stage.0.price", `value="Early bird"`)
+	staged := []string{"do", "whole", "name", "Seat", "price", "25", "quantity", "20", "stage.0.name", "Early bird",
+		"stage.0.price", "20,00", "stage.0.quantity"}
+	b.send(typ, append(staged, "2", "stage.1.name", "Members", "stage.1.price", "22", "stage.1.until",
+		"2020-01-01T12:00")...).must(t, 200)
+	b.get(typ).must(t, 200, `value="Early bird"`, `value="20.00"`, `value="2020-01-01T12:00"`, "stage.2.name")
+	b.get(shop).must(t, 200, "Early bird", "20.00 EUR", "2 at this price", "then 25.00 EUR")
+	b.get("/embed/"+event.ID.String()).must(t, 200, "Early bird", "then 25.00 EUR")
+	first := b.get("/checkout?event="+event.ID.String()+"&"+id+"=2").must(t, 200, "Early bird", "40.00 EUR",
+		`name="shown.`+id+`" value="20.00"`)
+	b.get("/checkout?event="+event.ID.String()+"&"+id+"=3").must(t, 200, "75.00 EUR")
+	buy := []string{"event", event.ID.String(), id, "2", "shown." + id, "20.00", "key"}
+	p = b.send("/checkout", append(buy, first.field(t, "key"))...).must(t, 200, "Seat, Early bird")
+	if o := call[api.Order](s, 200, "GET", "/v1"+p.at, mina, nil); o.Items[0].Gross() != 4000 {
+		t.Errorf("two of the stage cost %+v", o.Items)
+	}
+	b.send("/checkout", append(buy, "another key")...).must(t, 409, "The price has changed", "Nothing has been ordered",
+		`name="shown.`+id+`" value="25.00"`)
 }
