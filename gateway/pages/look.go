@@ -35,7 +35,7 @@ func pageNames() []string {
 		"tickettype",
 		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",
 		"apikeys", "secret", "mesh", "settings", "setting", "logs", "deadletters", "users", "user", "auditlog",
-		"profile", "enrol", "recovery", "forgot", "reset", "confirm"}
+		"money", "checkin", "device", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }
 
 // doorNames are the pages that the computer of a venue has.
@@ -104,6 +104,7 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"iso":       func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"lines":     func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n\n") },
 		"plainJSON": plainJSON,
+		"int":       func(n int64) int { return int(n) },
 		"choosable": choosable,
 		"answer":    answerLine,
 		"countries": func() []country { return countries(lang) },

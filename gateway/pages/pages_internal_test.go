@@ -140,6 +140,9 @@ func usedTexts(t *testing.T) (keys []string) {
 	for _, kind := range []api.DriftKind{api.DriftAbsent, api.DriftMissing, api.DriftUndeclared, api.DriftDiffers, api.DriftVersions, api.DriftUnhealthy} {
 		keys = append(keys, "drift."+string(kind))
 	}
+	for _, state := range []string{"hub", "handing_over", "venue", "returning"} {
+		keys = append(keys, "doors."+state)
+	}
 	for _, minutes := range logPeriods() {
 		keys = append(keys, fmt.Sprintf("logs.minutes_%d", minutes))
 	}

@@ -80,3 +80,18 @@ func ParseMoney(text, code string) (Money, error) {
 	m.Amount = v.Num().Int64()
 	return m, nil
 }
+
+// MoneyMonth is what moved of the money of an event in a month, at one provider and in one currency. What is still owed
+// to buyers is the sum of RefundsOwed less that of Refunded.
+type MoneyMonth struct {
+	Month    string `json:"month"`    // such as 2031-05, in UTC
+	Provider string `json:"provider"` // who has collected it: stripe, manual, box_office:cash
+	// what buyers have paid
+	Collected Money `json:"collected"`
+	// what was decided to go back to buyers; in this month, whenever it does
+	RefundsOwed Money `json:"refunds_owed"`
+	// what has gone back to buyers
+	Refunded Money `json:"refunded"`
+	// what buyers have reclaimed by their banks, less what was won back in this month
+	Disputed Money `json:"disputed"`
+}

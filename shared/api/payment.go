@@ -266,6 +266,11 @@ var (
 		Detail: "A refund may fail days after it had succeeded, when the buyer's bank sends the money back. " +
 			"Repeating one that is under way changes nothing.",
 		Faults: hidden(notManaged+"; or it has no such refund", "the refund has succeeded")}}
+	ListEventMoney = rpc.Endpoint[EventRef, List[MoneyMonth]]{Spec: rpc.Spec{Service: "payment", Name: "event_money",
+		Method: "GET", Path: "/v1/events/{id}/money", Access: rpc.User, Timeout: 10 * time.Second,
+		Summary: "What moved of the money of an event, by month, provider and currency, oldest first",
+		Detail:  "For those who may read its money. The numbers are those of the ledger.",
+		Faults:  hidden("there is no such event, or the caller has no part in it", "")}}
 	ListDisputes = rpc.Endpoint[PaymentRef, List[Dispute]]{Spec: rpc.Spec{Service: "payment", Name: "disputes",
 		Method: "GET", Path: "/v1/payments/{id}/disputes", Access: rpc.User,
 		Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers",
@@ -331,7 +336,8 @@ var (
 
 func paymentEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreatePayment.Describe(), GetPayment.Describe(), CreateRefund.Describe(),
-		ListRefunds.Describe(), RepeatRefund.Describe(), ListDisputes.Describe(), ReceiveCallback.Describe(),
+		ListRefunds.Describe(), RepeatRefund.Describe(), ListDisputes.Describe(), ListEventMoney.Describe(),
+		ReceiveCallback.Describe(),
 		DecideSandboxPayment.Describe(), GetSandboxCheckout.Describe(), GetSandboxReport.Describe(),
 		GetManualCheckout.Describe(), GetManualPayment.Describe(), MarkPaymentPaid.Describe(),
 		MarkRefundPaid.Describe(),

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
@@ -246,6 +247,19 @@ func (s *Service) Managed(ctx context.Context, id ids.Payment, need api.Permissi
 		return nil, err
 	}
 	return row, s.require(ctx, row, need)
+}
+
+// eventMoney answers what moved of the money of an event.
+func (s *Service) eventMoney(ctx context.Context, req *api.EventRef) (*api.List[api.MoneyMonth], error) {
+	offer, err := rpc.Call(ctx, s.client, api.GetOffer, &api.OfferRequest{EventID: req.ID})
+	if err != nil {
+		return nil, err
+	}
+	if err := offer.Require(rpc.Caller(ctx), api.MayReadMoney); err != nil {
+		return nil, err
+	}
+	items, err := ledger.OfEvent(ctx, s.db, req.ID)
+	return &api.List[api.MoneyMonth]{Items: items}, err
 }
 
 // require refuses all who lack a permission at the payment's event. To those who may not see it there is no such

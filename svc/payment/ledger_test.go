@@ -2,10 +2,18 @@ package payment
 
 import (
 	"bytes"
+	"context"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/sandbox"
 )
@@ -44,5 +52,56 @@ func TestReconcile(t *testing.T) {
 				t.Errorf("%s: %d differences, want %d: %q, %v", name, len(differences), tt.want, differences, err)
 			}
 		}
+	})
+}
+
+// The money of an event is the sum of its transfers by month of UTC, for those alone who may read it.
+func TestMoneyOfAnEvent(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.run()
+		ctx, order := h.order()
+		p := h.create(ctx, order.ID)
+		h.mustDecide(p.ID, "succeeded")
+		p = h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+		h.due(p)
+		h.awaitStatus(p.ID, api.PaymentRefunded, 0)
+		month := h.clock.Now().UTC().Format("2006-01")
+		berlin := time.FixedZone("CET", 3600)
+		at := time.Date(2031, 1, 1, 0, 30, 0, 0, berlin) // it is December in UTC
+		err := i.db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			row, err := i.store.payment(ctx, p.ID)
+			if err != nil {
+				return err
+			}
+			amount := api.Money{Amount: 700, Currency: "EUR"}
+			return ledger.Enter(ctx, tx, ledger.Dispute(row, "dp_1", amount, at),
+				ledger.DisputeWon(row, "dp_1", amount, at.AddDate(0, 1, 0)), ledger.Dispute(row, "dp_2", amount, at))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := func(who ids.User, of ids.Event) ([]api.MoneyMonth, error) {
+			got, err := rpc.Call(as(who), h.client, api.ListEventMoney, &api.EventRef{ID: of})
+			if err != nil {
+				return nil, err
+			}
+			return got.Items, nil
+		}
+		eur := func(n int64) api.Money { return api.Money{Amount: n, Currency: "EUR"} }
+		want := []api.MoneyMonth{
+			{Month: month, Provider: "sandbox", Collected: eur(5000), RefundsOwed: eur(5000), Refunded: eur(5000), Disputed: eur(0)},
+			{Month: "2030-12", Provider: "sandbox", Collected: eur(0), RefundsOwed: eur(0), Refunded: eur(0), Disputed: eur(1400)},
+			{Month: "2031-01", Provider: "sandbox", Collected: eur(0), RefundsOwed: eur(0), Refunded: eur(0), Disputed: eur(-700)}}
+		slices.SortFunc(want, func(a, b api.MoneyMonth) int { return strings.Compare(a.Month, b.Month) })
+		if got, err := list(organizerID, order.EventID); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
+		if got, err := list(organizerID, ids.New[ids.EventKind](h.clock.Now())); err != nil || len(got) != 0 {
+			t.Errorf("of another event: %+v, %v", got, err)
+		}
+		_, err = list(doorID, order.EventID)
+		wantFault(t, err, fault.Forbidden)
+		_, err = list(ids.New[ids.UserKind](h.clock.Now()), order.EventID)
+		wantFault(t, err, fault.Forbidden)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 )
 
 // Callbacks that wait are found without a look at all that their provider has ever sent.
@@ -20,5 +21,20 @@ func TestCallbacksThatWaitAreFoundByThemselves(t *testing.T) {
 		") AND due_at <= '2026' ORDER BY due_at LIMIT 1").Scan(t.Context(), &steps)
 	if err != nil || !strings.Contains(fmt.Sprint(steps), "payment_callbacks_due (provider=? AND due_at<?)") {
 		t.Errorf("%v, %v", steps, err)
+	}
+}
+
+// The money of an event is found by its payments, not by a look at all that were ever made.
+func TestMoneyOfAnEventIsFoundByItsPayments(t *testing.T) {
+	db := testkit.Open(t, testkit.SQLite(t), "payment", Migrations())
+	var steps []struct {
+		ID, Parent, Notused int
+		Detail              string
+	}
+	err := db.Read().NewRaw("EXPLAIN QUERY PLAN "+ledger.QueryOfEvent(db), "evt_x").Scan(t.Context(), &steps)
+	plan := fmt.Sprint(steps)
+	if err != nil || !strings.Contains(plan, "payments_event (event_id=?)") || strings.Contains(plan, "SCAN l") ||
+		strings.Contains(plan, "SCAN p") {
+		t.Errorf("%v, %v", plan, err)
 	}
 }

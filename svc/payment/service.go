@@ -127,6 +127,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListRefunds, s.listRefunds)
 	rpc.Handle(srv, api.RepeatRefund, s.repeatRefund)
 	rpc.Handle(srv, api.ListDisputes, s.listDisputes)
+	rpc.Handle(srv, api.ListEventMoney, s.eventMoney)
 	rpc.Handle(srv, api.ClosePayments, s.closePayments)
 	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
 	ledger.Register(srv, s.db)

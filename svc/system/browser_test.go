@@ -282,7 +282,7 @@ func TestOfficeInABrowser(t *testing.T) {
 	for name, path := range map[string]string{"office-new": "/office/events/new", "office-edit": at + "/edit", "office-orders": at + "/orders",
 		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
 		"doors": "/door", "door-scans": "/door/" + event.ID.String() + "/scans", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
-		"office-messages": at + "/messages", "office-codes": at + "/codes", "office-imports": at + "/imports",
+		"office-money": at + "/money", "office-check-in": at + "/check-in", "office-messages": at + "/messages", "office-codes": at + "/codes", "office-imports": at + "/imports",
 		"office-selling": at + "/selling", "office-questions": at + "/questions", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
 		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log", "organizer-invoices": org + "/invoices",
 		"admin": "/admin", "admin-settings": "/admin/settings", "admin-setting": "/admin/settings/ticketing.hold_ttl", "admin-audit-log": "/admin/audit-log",

@@ -116,6 +116,42 @@ func TestOffice(t *testing.T) {
 	b.send(door+"/scans", "admission", admission).must(t, 200, "Taken back") // sent twice
 	b.send(door, "code", code).must(t, 200, "Welcome")
 
+	// Money, as the ledger has it.
+	b.get(draft.at+"/money").must(t, 200, "26.00 EUR", "13.00 EUR", "sandbox")
+	if csv := b.get(draft.at + "/money.csv"); !strings.Contains(csv.text, ",sandbox,EUR,26.00,13.00,13.00,0.00") {
+		t.Errorf("%v %s", csv.header, csv.text)
+	}
+	for _, path := range []string{"/money", "/money.csv", "/check-in"} {
+		if p := other.get(draft.at + path); p.status != 403 && p.status != 404 {
+			t.Errorf("a stranger reads %s: %d %s", path, p.status, p.text)
+		}
+	}
+
+	// Who admits, with which devices, and what a venue sells by itself.
+	checkIn := func(what ...string) page { return b.send(draft.at+"/check-in", what...) }
+	b.get(draft.at+"/check-in").must(t, 200, "This system").mustNot(t, "Hand the doors over")
+	checkIn("do", "pair", "name", "Scanner", "gate", "North").must(t, 200, "data:image/png", "Good until")
+	checkIn("do", "pair", "name", "").must(t, 400, "That did not work.")
+	checkIn("do", "end", "pass", b.get(draft.at+"/check-in").must(t, 200, "Scanner").field(t, "pass")).must(t, 200).mustNot(t, "Scanner")
+	checkIn("do", "end", "pass", "x").must(t, 404)
+	hall := call[api.Venue](s, 201, "POST", "/v1/venues", s.login("mina@example.org"), api.NewVenue{Name: "Old Hall", Timezone: "Europe/Berlin"})
+	key := b.get(draft.at+"/check-in").must(t, 200, "No computer has connected yet").field(t, "key")
+	lease := []string{"do", "lease", "venue", hall.ID.String(), "type", typ, "quantity", "3", "key", key}
+	checkIn(lease...).must(t, 200, "0 sold, 3 left of 3")
+	again := checkIn(lease...).must(t, 200, "0 sold, 3 left of 3") // sent twice
+	if n := strings.Count(again.text, "0 sold, "); n != 1 {
+		t.Errorf("%d leases", n)
+	}
+	leased := again.field(t, "lease")
+	checkIn("do", "lease", "venue", "x", "type", "y", "quantity", "z", "key", "k").must(t, 400, "venue: must be one of yours", "quantity: must be a number")
+	checkIn("do", "resize", "lease", leased, "quantity", "4").must(t, 200, "0 sold, 4 left of 4")
+	checkIn("do", "resize", "lease", leased, "quantity", "none").must(t, 400, "quantity: must be a number")
+	checkIn("do", "close", "lease", leased).must(t, 200).mustNot(t, "0 sold, ")
+	checkIn("do", "hand-over", "venue", "x").must(t, 400, "must be one of yours")
+	checkIn("do", "hand-over", "venue", hall.ID.String(), "policy", "shared", "unknown", "refuse").must(t, 200, "Being handed over", "Ask for the doors back")
+	checkIn("do", "return").must(t, 200).mustNot(t, "Being handed over")
+	checkIn("do", "nothing").must(t, 404)
+
 	// And the end.
 	b.send(draft.at+"/cancellation", "reason", "rain").must(t, 400, "tick that you are sure")
 	b.send(draft.at+"/cancellation", "reason", "rain", "sure", "yes").must(t, 200, "Cancelled")

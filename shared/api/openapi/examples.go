@@ -262,6 +262,7 @@ func numbers() []Example {
 	at := api.EventRef{ID: anEvent}
 	return []Example{
 		example(api.GetEventAnalytics, at),
+		example(api.ListEventMoney, at),
 		example(api.GetSales, api.SeriesQuery{ID: anEvent, Interval: "day"}),
 		example(api.GetAttendance, api.SeriesQuery{ID: anEvent, Interval: "hour"}),
 		example(api.GetFunnel, at),
