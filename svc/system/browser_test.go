@@ -259,7 +259,18 @@ func TestShopInABrowser(t *testing.T) {
 	// With the keyboard alone: to the tickets, and to the next step.
 	c.run(chromedp.Navigate(c.site+"/checkout?event="+event.ID.String()+"&"+typ+"=1"), chromedp.Focus(`main .go`),
 		chromedp.KeyEvent("\r"))
+	c.run(chromedp.WaitVisible(`[data-order]`)) // the page before says the same words
 	c.says("reserviert")
+
+	// What takes the place of the part that had the focus has it then.
+	at = value[string](c, "location.href")
+	p = call[api.Payment](s, 201, "POST", "/v1/orders/"+at[strings.LastIndex(at, "/")+1:]+"/payments", token, api.NewPayment{Provider: "sandbox"})
+	c.run(chromedp.Focus(`[data-order] button.go, [data-order] a.go`))
+	call[any](s, 202, "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"})
+	c.says("Sie sind dabei")
+	if got := value[string](c, `document.activeElement.tagName`); got != "H1" {
+		t.Errorf("the focus is on %s", got)
+	}
 	c.quiet("the keyboard")
 }
 

@@ -31,6 +31,19 @@ function countdown(clock, offset) {
   tick();
 }
 
+// What takes the place of a part of the page takes its focus, too: who uses the keyboard or a screen reader goes on where
+// they were, or where the new part begins.
+function swap(old, fresh) {
+  const held = old.contains(document.activeElement) && document.activeElement;
+  old.replaceWith(document.adoptNode(fresh));
+  if (!held) return;
+  const same = ["name", "href"].filter((key) => held.getAttribute(key))
+    .map((key) => fresh.querySelector(`[${key}="${CSS.escape(held.getAttribute(key))}"]`)).find(Boolean);
+  const place = same ?? fresh.querySelector("h1") ?? fresh;
+  if (!same) place.tabIndex = -1;
+  place.focus();
+}
+
 // An order that is about to change is looked at again, and shown as it is then.
 async function follow(order) {
   let pause = 1500;
@@ -44,7 +57,7 @@ async function follow(order) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.querySelector("[data-order]");
       if (!fresh || fresh.dataset.revision === order.dataset.revision) continue;
-      order.replaceWith(document.adoptNode(fresh));
+      swap(order, fresh);
       document.title = page.title;
       start(fresh);
       return;
