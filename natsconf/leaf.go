@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,9 @@ type Leaf struct {
 	cancel context.CancelFunc // of the watch
 	watch  sync.WaitGroup
 	nc     *nats.Conn // of the watch
+
+	mu    sync.Mutex
+	conns []*nats.Conn // of the parts of the process
 }
 
 // StartLeaf starts the server of a venue. It does not wait for the hub, which may be away.
@@ -291,7 +295,24 @@ func authorities(text []byte) (pool *x509.CertPool, own bool) {
 
 // Connect connects a part of the venue's process, without a socket. The connection comes back by itself when the server
 // is started anew.
-func (l *Leaf) Connect() (*nats.Conn, error) { return l.connect("edge") }
+func (l *Leaf) Connect() (*nats.Conn, error) {
+	nc, err := l.connect("edge")
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = append(l.conns, nc)
+	return nc, nil
+}
+
+// connections returns all that are open.
+func (l *Leaf) connections() []*nats.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = slices.DeleteFunc(l.conns, (*nats.Conn).IsClosed)
+	return append(slices.Clone(l.conns), l.nc)
+}
 
 func (l *Leaf) connect(role string) (*nats.Conn, error) {
 	nc, err := nats.Connect("", append(connectOptions(role, l.cfg.Log, nil), nats.InProcessServer(l))...)

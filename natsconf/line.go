@@ -90,11 +90,25 @@ func (l *Leaf) watchLine(ctx context.Context) {
 	}
 }
 
-// probe asks the hub for a sign of life.
+// probe asks the hub for a sign of life, over each connection: the hub may have lost where the answers to one of them
+// are to go.
 func (l *Leaf) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, lineProbe)
 	defer cancel()
-	_, err := l.nc.RequestWithContext(ctx, lineSubject, nil)
+	all := l.connections()
+	failed := make(chan error, len(all))
+	for _, nc := range all {
+		go func() {
+			_, err := nc.RequestWithContext(ctx, lineSubject, nil)
+			failed <- err
+		}()
+	}
+	var err error
+	for range all {
+		if one := <-failed; err == nil {
+			err = one
+		}
+	}
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return errors.New("no instance of its venue service is connected to this venue")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,6 +132,42 @@ func TestLineSaysWhyItIsCut(t *testing.T) {
 	if n := strings.Count(seen.String(), "true"); n != 2 {
 		t.Errorf("it said %s", &seen)
 	}
+}
+
+// The hub has lost where the answers to one connection of the venue are to go. The line counts as cut, though another one
+// is answered, and its server is started anew.
+func TestLineThatLosesTheAnswersOfOneConnection(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	srv := start(t, natsconf.Config{Dir: dir, Listen: "127.0.0.1:0", Leaf: "127.0.0.1:0"})
+	v, creds := venue(t, srv, dir, "ven_a")
+	hub, err := srv.ConnectVenue(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(hub.Close)
+	var lost atomic.Pointer[string]
+	if _, err := hub.Subscribe("$SRV.PING.hub", func(m *nats.Msg) {
+		if inbox := lost.Load(); inbox == nil || !strings.HasPrefix(m.Reply, *inbox) {
+			_ = m.Respond([]byte("{}"))
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l, nc := line(t, natsconf.LeafConfig{Plain: true, Venue: "ven_a", Hub: srv.LeafURL(), Creds: creds, Patience: time.Second})
+	isUp(t, l, true, 10*time.Second)
+	inbox := nc.NewRespInbox()
+	inbox = inbox[:strings.LastIndex(inbox, ".")]
+	lost.Store(&inbox)
+	isUp(t, l, false, 25*time.Second)
+	testkit.Eventually(t, 15*time.Second, func() error {
+		if state := l.State(); state.Restarts == 0 {
+			return fmt.Errorf("the line is %+v", state)
+		}
+		return nil
+	})
+	lost.Store(nil)
+	isUp(t, l, true, 15*time.Second)
 }
 
 func TestLineNeedsCredentials(t *testing.T) {

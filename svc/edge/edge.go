@@ -31,6 +31,7 @@ type Config struct {
 	Line     func() Line      // how the line to the hub is; nil means up
 	Replace  bool             // take the place of a computer that was released from the venue
 	Interval time.Duration    // between two questions whether something is new; 0 means 2 s
+	Silence  time.Duration    // of the hub, after which the line counts as cut; 0 means 15 s
 	Now      func() time.Time // of the venue's clock; nil means time.Now
 }
 
@@ -83,12 +84,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Interval == 0 {
 		cfg.Interval = askEvery
 	}
+	if cfg.Silence == 0 {
+		cfg.Silence = silentFor
+	}
 	if cfg.Line == nil {
 		cfg.Line = func() Line { return Line{Up: true} }
 	}
 	s := &Service{cfg: cfg, log: cfg.Log, db: cfg.DB, poked: make(chan struct{}, 1), joined: make(chan struct{}, 1),
 		atHub:  make(chan struct{}, hubScans),
 		client: rpc.NewClient(cfg.NATS, rpc.ClientConfig{Name: line.Edge})}
+	s.line.heard = time.Now()
 	s.line.asking, s.line.end = context.WithCancel(context.Background())
 	var err error
 	if s.clock, err = newClock(cfg.DB, cfg.Now); err != nil {
@@ -108,7 +113,7 @@ func New(cfg Config) (*Service, error) {
 	cfg.Registry.GaugeFunc("starlight_edge_clock_skew_seconds", "The venue's clock less the hub's.",
 		func() float64 { return s.clock.Skew().Seconds() })
 	cfg.Registry.GaugeFunc("starlight_edge_line_up", "1 while the hub answers.", func() float64 {
-		if s.cfg.Line().Up {
+		if s.lineNow().Up {
 			return 1
 		}
 		return 0

@@ -48,8 +48,12 @@ type hub struct {
 	status  line.Status
 	hang    chan struct{} // not nil: the journal gets no answer before it is closed
 	hung    int
-	line    edge.Line // how the venue sees it
-	staffed int       // people who were asked about
+	mute    chan struct{} // not nil: questions get no answer before it is closed
+	far     time.Duration // how long the journal is on its way
+	other   *line.Event   // besides, without tickets
+	noList  bool          // lists cannot be read
+	line    edge.Line     // how the venue sees it
+	staffed int           // people who were asked about
 
 	signedOut []line.SignedIn
 }
@@ -89,23 +93,40 @@ func (h *hub) up() {
 		})
 	})
 	rpc.Handle(h.server, line.AskState, func(_ context.Context, r *line.Ask) (out *line.State, err error) {
+		var mute chan struct{}
+		h.do(func() { mute = h.mute })
+		if mute != nil {
+			<-mute
+		}
 		return out, locked(func() error {
 			h.status = r.Status
 			out = &line.State{Now: h.now(), Journal: int64(len(h.journal)), Events: []line.Event{h.event},
 				Keys: []line.Key{{ID: "k1", Public: h.key.Public().(ed25519.PublicKey)}}}
+			if h.other != nil {
+				out.Events = append(out.Events, *h.other)
+			}
 			return h.check(r.Session)
 		})
 	})
 	rpc.Handle(h.server, line.GetPage, func(_ context.Context, r *line.Manifest) (out *line.Page, err error) {
 		return out, locked(func() error {
-			out = h.page(r)
+			if h.noList {
+				return fault.New(fault.Unavailable, "there are no lists now")
+			}
+			if out = (&line.Page{Position: 1}); r.EventID == h.event.EventID {
+				out = h.page(r)
+			}
 			return h.check(r.Session)
 		})
 	})
 	rpc.Handle(h.server, line.Take, func(_ context.Context, r *line.Taken) (*rpc.None, error) {
 		return nil, locked(func() error {
-			if r.Epoch == h.event.Epoch && h.event.State == line.DoorsHandingOver {
-				h.event.State = line.DoorsVenue
+			e := &h.event
+			if r.EventID != e.EventID {
+				e = h.other
+			}
+			if r.Epoch == e.Epoch && e.State == line.DoorsHandingOver {
+				e.State = line.DoorsVenue
 			}
 			return h.check(r.Session)
 		})
@@ -126,6 +147,9 @@ func (h *hub) up() {
 			h.do(func() { h.hung++ })
 			<-hang
 		}
+		var far time.Duration
+		h.do(func() { far = h.far })
+		<-time.After(far)
 		return out, locked(func() error {
 			if err := h.check(r.Session); err != nil {
 				return err
@@ -232,6 +256,8 @@ type site struct {
 	url   string
 	s     *edge.Service
 	stop  func()
+
+	silence time.Duration // of the hub, after which the line counts as cut
 }
 
 const passSecret = "pas.secret-of-a-device"
@@ -272,7 +298,7 @@ func (x *site) start(nc *nats.Conn) {
 	}
 	reg := observe.NewRegistry()
 	x.s, err = edge.New(edge.Config{DB: db, NATS: nc, Log: testkit.Log(x.t), Registry: reg, Version: "1.2.3",
-		Interval: 20 * time.Millisecond, Now: x.now, Line: func() (l edge.Line) {
+		Interval: 20 * time.Millisecond, Silence: x.silence, Now: x.now, Line: func() (l edge.Line) {
 			x.do(func() { l = x.line })
 			return l
 		}})

@@ -9,7 +9,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/svc/edge/disk"
 )
 
@@ -30,10 +29,10 @@ func (s *Service) round(ctx context.Context) error {
 			return err
 		}
 	}
-	ask := &line.Ask{Session: session, Status: s.lineStatus(), Known: s.known()}
+	question := &line.Ask{Session: session, Status: s.lineStatus(), Known: s.known()}
 	_, accepted := s.doors.Journaled()
 	sent, asked := s.cfg.Now(), time.Now() // the one is what the venue's clock says, the other only counts steps
-	state, err := rpc.Call(ctx, s.client, line.AskState, ask)
+	state, err := ask(ctx, s, line.AskState, question)
 	if err != nil {
 		return s.refused(err)
 	}
@@ -43,7 +42,9 @@ func (s *Service) round(ctx context.Context) error {
 	if err := s.doors.Follow(state, !fresh); err != nil {
 		return err
 	}
-	if state.Journal < accepted { // the hub was restored from a backup
+	_, now := s.doors.Journaled()
+	// The hub was restored from a backup, or the answer to what was handed up is lost.
+	if state.Journal < accepted || state.Journal > now {
 		if err := s.doors.Accept(state.Journal); err != nil {
 			return err
 		}
@@ -74,7 +75,7 @@ func (s *Service) hello(ctx context.Context) (line.Session, error) {
 	id := s.db.Identity()
 	session := line.Session{VenueID: id.Venue, Edge: id.Folder, Number: number}
 	sent := s.cfg.Now()
-	welcome, err := rpc.Call(ctx, s.client, line.SayHello, &line.Hello{Session: session, Version: s.cfg.Version,
+	welcome, err := ask(ctx, s, line.SayHello, &line.Hello{Session: session, Version: s.cfg.Version,
 		Key:   line.Key{ID: id.KeyID, Public: id.Key[32:]}, // the second half of a private key is the public one
 		Holds: holds, Journal: journal, Accepted: accepted, Replace: s.cfg.Replace})
 	if fault.Is(err, fault.Precondition) {
@@ -138,17 +139,17 @@ func (s *Service) known() []line.Known {
 	return known
 }
 
-// event reads what is new of an event's tickets, and moves its doors on.
+// event reads what is new of an event's tickets, and moves its doors on. Doors that go back wait for no list.
 func (s *Service) event(ctx context.Context, session line.Session, e *line.Event, asked, until time.Time) error {
+	if e.State == line.DoorsReturning {
+		return s.giveBack(ctx, session, e)
+	}
 	if err := s.read(ctx, session, e, until); err != nil {
 		return err
 	}
 	s.doors.Current(e.EventID, asked)
-	switch e.State {
-	case line.DoorsHandingOver:
+	if e.State == line.DoorsHandingOver {
 		return s.take(ctx, session, e.EventID)
-	case line.DoorsReturning:
-		return s.giveBack(ctx, session, e)
 	}
 	return nil
 }
@@ -156,16 +157,16 @@ func (s *Service) event(ctx context.Context, session line.Session, e *line.Event
 // read reads pages of a manifest until nothing is missing, or for so long.
 func (s *Service) read(ctx context.Context, session line.Session, e *line.Event, until time.Time) error {
 	for ctx.Err() == nil {
-		ask, more := s.doors.NextPage(e.EventID)
+		next, more := s.doors.NextPage(e.EventID)
 		if !more {
 			return nil
 		}
-		ask.Session = session
-		page, err := rpc.Call(ctx, s.client, line.GetPage, &ask)
+		next.Session = session
+		page, err := ask(ctx, s, line.GetPage, &next)
 		if err != nil {
 			return s.refused(err)
 		}
-		if err := s.doors.Page(ask, e.Generation, page); err != nil {
+		if err := s.doors.Page(next, e.Generation, page); err != nil {
 			return err
 		}
 		if !time.Now().Before(until) {
@@ -186,7 +187,7 @@ func (s *Service) take(ctx context.Context, session line.Session, id ids.Event) 
 	if !before.Holds {
 		s.log.Info("the venue admits", "event", id, "epoch", before.Epoch, "tickets", s.doors.Tickets())
 	}
-	_, err = rpc.Call(ctx, s.client, line.Take, &line.Taken{Session: session,
+	_, err = ask(ctx, s, line.Take, &line.Taken{Session: session,
 		Hold: line.Hold{EventID: id, Epoch: before.Epoch, Position: before.Manifest.Position}})
 	if fault.Is(err, fault.Conflict) { // it is over, as the next state will say
 		return nil
@@ -200,10 +201,10 @@ func (s *Service) giveBack(ctx context.Context, session line.Session, e *line.Ev
 	if err != nil {
 		return err
 	}
-	if err := s.handUp(ctx, session); err != nil {
+	if err := s.handUp(ctx, session, journal); err != nil {
 		return err
 	}
-	_, err = rpc.Call(ctx, s.client, line.Return, &line.Returned{Session: session, Journal: journal,
+	_, err = ask(ctx, s, line.Return, &line.Returned{Session: session, Journal: journal,
 		Hold: line.Hold{EventID: e.EventID, Epoch: e.Epoch}})
 	if err != nil {
 		return s.refused(err)
@@ -221,8 +222,9 @@ func (s *Service) handUpAlways(ctx context.Context) error {
 		var err error
 		var grown <-chan struct{} = s.joined
 		if ok && s.doors.Fenced() == "" {
-			if err = s.handUp(ctx, session); err == nil {
-				_, grown, err = s.doors.Journal()
+			last, _ := s.doors.Journaled()
+			if err = s.handUp(ctx, session, last); err == nil {
+				grown = s.doors.Grown()
 			}
 		}
 		pause := retry.Last
@@ -239,18 +241,22 @@ func (s *Service) handUpAlways(ctx context.Context) error {
 	return nil
 }
 
-// handUp hands up all that the hub does not have.
-func (s *Service) handUp(ctx context.Context, session line.Session) error {
+// handUp hands up the journal to an entry, as far as the hub does not have it. What joins meanwhile is handed up in its
+// turn: doors that go back do not wait for those where people come in.
+func (s *Service) handUp(ctx context.Context, session line.Session, last int64) error {
 	s.upload.Lock()
 	defer s.upload.Unlock()
 	ctx, end := s.onThisLine(ctx)
 	defer end()
 	for ctx.Err() == nil {
-		entries, _, err := s.doors.Journal()
+		if _, accepted := s.doors.Journaled(); accepted >= last {
+			return nil
+		}
+		entries, err := s.doors.Journal()
 		if err != nil || len(entries) == 0 {
 			return err
 		}
-		receipt, err := rpc.Call(ctx, s.client, line.HandUp, &line.Journal{Session: session, Entries: entries})
+		receipt, err := ask(ctx, s, line.HandUp, &line.Journal{Session: session, Entries: entries})
 		if err != nil {
 			return s.refused(err)
 		}

@@ -22,7 +22,7 @@ const (
 // overLine returns the session for a request that needs the hub, or says that there is no line for it.
 func (s *Service) overLine(what string) (line.Session, error) {
 	session, ok := s.talking()
-	if !ok || !s.cfg.Line().Up {
+	if !ok || !s.lineNow().Up {
 		return session, fault.New(fault.Unavailable, "%s, and there is no line to the system now", what).After(noLine)
 	}
 	return session, nil

@@ -140,7 +140,7 @@ type Login struct {
 // signIn checks with the hub who a person is. It needs a line.
 func (s *Service) signIn(ctx context.Context, req *Login) (*Token, error) {
 	session, ok := s.talking()
-	if !ok || !s.cfg.Line().Up {
+	if !ok || !s.lineNow().Up {
 		return nil, fault.New(fault.Unavailable, "there is no line to the system, which knows the passwords: sign in "+
 			"when there is one, or scan with a device that has a pass").After(5 * time.Second)
 	}

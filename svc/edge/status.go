@@ -42,7 +42,7 @@ func (s *Service) Status() Status {
 	name := s.venue.Name
 	s.mu.Unlock()
 	id, stock := s.db.Identity(), s.doors.Stock()
-	return Status{VenueID: id.Venue, Name: name, Version: l.Version, Edge: id.Folder, Line: s.cfg.Line(),
+	return Status{VenueID: id.Venue, Name: name, Version: l.Version, Edge: id.Folder, Line: s.lineNow(),
 		Now: s.clock.Now(), Skew: l.Skew, Trouble: s.doors.Trouble(), ManifestAge: l.Manifest, Tickets: l.Tickets,
 		Admitted: l.Admitted, Sales: s.doors.Sales(), Reversals: s.doors.Reversals(), Leased: stock.Leased,
 		Sold: stock.Sold, Left: stock.Left, Waiting: l.Waiting, Journal: last, DiskBytes: s.db.Size()}

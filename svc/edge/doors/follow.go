@@ -222,21 +222,22 @@ func (d *Doors) Hello() (number int64, holds []line.Hold, journal, accepted int6
 	return number, holds, d.last, d.accepted, err
 }
 
-// Journal returns the entries that the hub does not have, as many as fit into a message, and a channel that says when
-// there are more.
-func (d *Doors) Journal() ([]line.Entry, <-chan struct{}, error) {
+// Grown returns a channel that says when the journal has more entries.
+func (d *Doors) Grown() <-chan struct{} { return d.grown }
+
+// Journal returns the entries that the hub does not have, as many as fit into a message.
+func (d *Doors) Journal() (entries []line.Entry, err error) {
 	d.mu.RLock()
 	after, last := d.accepted, d.last
 	d.mu.RUnlock()
 	if after >= last {
-		return nil, d.grown, nil
+		return nil, nil
 	}
-	var entries []line.Entry
-	err := d.db.View(func(tx *disk.Tx) (err error) {
+	err = d.db.View(func(tx *disk.Tx) error {
 		entries, err = tx.Entries(after, mostEntries, mostBytes)
 		return err
 	})
-	return entries, d.grown, err
+	return entries, err
 }
 
 // Bounds of what is handed up at once.
