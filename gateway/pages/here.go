@@ -23,8 +23,6 @@ type Here interface {
 	SignIn(ctx context.Context, req *api.Login, proof api.FactorProof) (*Entered, error)
 	// SignOut ends the session of a person.
 	SignOut(token string) error
-	// May reports whether who shows a token has a permission at an event.
-	May(token string, event ids.Event, need api.Permission) bool
 	// Standing says how the computer is.
 	Standing() Standing
 }

@@ -45,6 +45,8 @@ type AdmissionResult struct {
 type Scan struct {
 	ID       ids.Admission `json:"id"`
 	TicketID ids.Ticket    `json:"ticket_id,omitempty"`
+	Holder   string        `json:"holder,omitempty"`           // the name on the ticket, as it is now
+	TypeName string        `json:"ticket_type_name,omitempty"` // what the type of the ticket is called
 	// the answer that was given
 	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Gate   string    `json:"gate,omitempty"` // where the scan was made
@@ -56,6 +58,7 @@ type Scan struct {
 	// why a person should look at it
 	Flag     string     `json:"flag,omitempty" enum:"shared,twice,revoked,transferred,unknown,foreign"`
 	UndoneAt *time.Time `json:"undone_at,omitempty"` // when the admission was taken back
+	CanUndo  bool       `json:"can_undo,omitempty"`  // it let somebody in, and the caller may take that back; in lists
 }
 
 // Authority is who admits for an event: this system, or a venue that its doors were handed over to.

@@ -68,7 +68,7 @@ func TestDoorsGoBackWhilePeopleComeInElsewhere(t *testing.T) {
 	offer := *other.Offer
 	other.EventID, other.State, other.Offer = ids.New[ids.EventKind](time.Now()), line.DoorsHandingOver, &offer
 	offer.Event.ID = other.EventID
-	x.do(func() { x.other, x.far = &other, 20*time.Millisecond })
+	x.do(func() { x.other, x.far = &other, 200*time.Millisecond })
 	x.eventually("the venue has both", func() bool { return x.other.State == line.DoorsVenue })
 	stranger := code.Sign(code.Payload{Event: other.EventID, Ticket: ids.New[ids.TicketKind](time.Now()), Revision: 1}, "k1", x.key)
 	over := make(chan struct{})

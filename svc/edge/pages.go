@@ -9,7 +9,6 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -100,18 +99,12 @@ func (h *Server) SignOut(token string) error {
 	return nil
 }
 
-// May reports whether who shows a token has a permission at an event of the venue.
-func (h *Server) May(token string, event ids.Event, need api.Permission) bool {
-	_, _, _, err := h.s.at(h.s.identify([]byte(token)), event, need)
-	return err == nil
-}
-
 // scansOf returns a list of scans as the system has them.
 func scansOf(list api.List[scan]) *api.List[api.Scan] {
 	out := &api.List[api.Scan]{Items: make([]api.Scan, len(list.Items)), NextCursor: list.NextCursor}
 	for i, s := range list.Items {
-		out.Items[i] = api.Scan{ID: s.ID, TicketID: s.TicketID, Result: s.Result, Gate: s.Gate, By: s.By, At: s.At,
-			Kind: s.Kind}
+		out.Items[i] = api.Scan{ID: s.ID, TicketID: s.TicketID, Holder: s.Holder, TypeName: s.TypeName,
+			Result: s.Result, Gate: s.Gate, By: s.By, At: s.At, Kind: s.Kind, CanUndo: s.CanUndo}
 	}
 	return out
 }

@@ -66,6 +66,9 @@ type scan struct {
 	By       string        `json:"by"`
 	At       time.Time     `json:"at"`
 	Unknown  bool          `json:"unknown,omitempty"`
+	Holder   string        `json:"holder,omitempty"` // the name on the ticket
+	TypeName string        `json:"ticket_type_name,omitempty"`
+	CanUndo  bool          `json:"can_undo,omitempty"` // it let somebody in, and the caller may take that back
 }
 
 type undoRef struct {
@@ -254,7 +257,8 @@ func (s *Service) admitThere(ctx context.Context, req *line.Admit) (*api.Admissi
 }
 
 func (h *Server) listAdmissions(x *exchange, req *api.EventPage) (any, error) {
-	if _, _, _, err := h.s.at(x.caller, req.EventID, api.MayAdmit); err != nil {
+	e, _, _, err := h.s.at(x.caller, req.EventID, api.MayAdmit)
+	if err != nil {
 		return nil, err
 	}
 	var check fault.Check
@@ -269,8 +273,20 @@ func (h *Server) listAdmissions(x *exchange, req *api.EventPage) (any, error) {
 		return nil, err
 	}
 	out := api.List[scan]{Items: make([]scan, len(entries))}
-	for i, e := range entries {
-		out.Items[i] = scanOf(e)
+	tickets, err := h.s.doors.TicketsOf(req.EventID, entries)
+	if err != nil {
+		return nil, err
+	}
+	may, _ := x.caller.can(e, api.MayUndoAdmission)
+	undone := map[ids.Ticket]bool{} // by a later scan
+	for i, entry := range entries {
+		one := scanOf(entry)
+		if t, known := tickets[one.TicketID]; known {
+			one.Holder, one.TypeName = t.Name, ticketOf(&e.Offer.Event, &t).TypeName
+		}
+		one.CanUndo = may && one.Kind == line.ScanEntry && one.Result == api.Admitted && !undone[one.TicketID]
+		undone[one.TicketID] = undone[one.TicketID] || one.Kind == line.ScanUndo
+		out.Items[i] = one
 	}
 	if next > 0 {
 		out.NextCursor = strconv.FormatInt(next, 10)

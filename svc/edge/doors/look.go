@@ -36,6 +36,28 @@ func (d *Doors) Scans(id ids.Event, before int64, limit int) (list []line.Entry,
 	return list, next, err
 }
 
+// TicketsOf returns the tickets of scans of an event, as far as its list has them.
+func (d *Doors) TicketsOf(id ids.Event, scans []line.Entry) (map[ids.Ticket]line.Ticket, error) {
+	e, _, _ := d.Event(id)
+	found := make(map[ids.Ticket]line.Ticket, len(scans))
+	err := d.db.View(func(tx *disk.Tx) error {
+		for _, s := range scans {
+			if s.Scan == nil || s.Scan.TicketID == "" {
+				continue
+			}
+			t, known, err := tx.Ticket(id, e.Manifest.Generation, s.Scan.TicketID)
+			if err != nil {
+				return err
+			}
+			if known {
+				found[t.ID] = t
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
 // Undo takes an admission back: the ticket is good again. It returns the scan that is undone, and whether it was not
 // before: the same again changes nothing. The faults are those of Scan;
 // NotFound if the event has no such scan; Conflict if it did not admit, or is not the one that counts.

@@ -201,9 +201,11 @@ func (s *Doors) commitScans(ctx context.Context, in []scan) []batch.Result[scann
 }
 
 func (s *Doors) admissions(ctx context.Context, req *api.EventPage) (*api.List[api.Scan], error) {
-	if _, err := s.offers.As(ctx, req.EventID, api.MayAdmit); err != nil {
+	offer, err := s.offers.As(ctx, req.EventID, api.MayAdmit)
+	if err != nil {
 		return nil, err
 	}
+	may := offer.Can(rpc.Caller(ctx), api.MayUndoAdmission)
 	rows, next, err := s.db.newestScans(ctx, req.EventID, req.Page)
 	if err != nil {
 		return nil, err
@@ -211,6 +213,7 @@ func (s *Doors) admissions(ctx context.Context, req *api.EventPage) (*api.List[a
 	out := &api.List[api.Scan]{Items: make([]api.Scan, len(rows)), NextCursor: next}
 	for i, r := range rows {
 		out.Items[i] = r.scan()
+		out.Items[i].CanUndo = may && r.Result == api.Admitted && r.UndoneAt == nil
 	}
 	return out, nil
 }

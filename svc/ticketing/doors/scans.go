@@ -33,11 +33,16 @@ type scanRow struct {
 	Flag     string     `bun:"flag,scanonly"`
 	Aside    bool       `bun:"aside,scanonly"`
 	UndoneAt *time.Time `bun:"undone_at,scanonly"`
+
+	// Of its ticket, in lists.
+	Holder   string `bun:"holder,scanonly"`
+	TypeName string `bun:"type_name,scanonly"`
 }
 
 func (r scanRow) scan() api.Scan {
-	return api.Scan{ID: r.ID, TicketID: r.TicketID, Result: r.Result, Gate: r.Gate, By: r.ScannedBy, At: r.At.UTC(),
-		Kind: r.Kind, VenueID: r.VenueID, Flag: r.Flag, UndoneAt: r.UndoneAt}
+	return api.Scan{ID: r.ID, TicketID: r.TicketID, Holder: r.Holder, TypeName: r.TypeName, Result: r.Result,
+		Gate: r.Gate, By: r.ScannedBy, At: r.At.UTC(), Kind: r.Kind, VenueID: r.VenueID, Flag: r.Flag,
+		UndoneAt: r.UndoneAt}
 }
 
 // insert writes the row with what only some scans have.
@@ -274,10 +279,13 @@ func (db doorStore) newestScans(
 	if err != nil {
 		return nil, "", err
 	}
-	query := db.Read().NewSelect().Model(&rows).ColumnExpr("admissions.*").Where("event_id = ?", event).
-		Order("at DESC", "id DESC").Limit(int64(limit) + 1)
+	query := db.Read().NewSelect().Model(&rows).ColumnExpr("admissions.*").
+		ColumnExpr("COALESCE(t.holder_name, '') AS holder, COALESCE(t.type_name, '') AS type_name").
+		Join("LEFT JOIN tickets AS t ON t.id = admissions.ticket_id AND t.event_id = admissions.event_id").
+		Where("admissions.event_id = ?", event).Order("admissions.at DESC", "admissions.id DESC").
+		Limit(int64(limit) + 1)
 	if page.Cursor != "" {
-		query = query.Where("(at, id) < (?, ?)", then, after)
+		query = query.Where("(admissions.at, admissions.id) < (?, ?)", then, after)
 	}
 	if err := query.Scan(ctx); err != nil {
 		return nil, "", store.FaultOf(ctx, err)
