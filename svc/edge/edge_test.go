@@ -605,6 +605,13 @@ func TestWhoMay(t *testing.T) {
 		t.Fatalf("%s %v", body, err)
 	}
 	undo := x.path("/admissions/" + list.Items[0].ID.String())
+	for who, want := range map[string]bool{"dora": false, "max": true} {
+		var list api.List[api.Scan]
+		_, body, _ := x.send("GET", x.path("/admissions"), tokens[who], nil)
+		if err := json.Unmarshal(body, &list); err != nil || list.Items[0].CanUndo != want || list.Items[0].Holder != x.tickets[0].Name {
+			t.Errorf("%s sees %s %v", who, body, err)
+		}
+	}
 	everyone := map[string]int{"device": 200, "dora": 200, "max": 200, "owner": 200, "visitor": 404, "stranger": 401,
 		"none": 401}
 	managers := map[string]int{"device": 403, "dora": 403, "max": 200, "owner": 200, "visitor": 404, "stranger": 401,

@@ -824,12 +824,24 @@ func TestUndoAdmission(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		offer := h.publish(10, 0)
+		keeper, door := person(), person()
+		offer.Team = []api.TeamMember{{UserID: keeper, Role: "keeper"}, {UserID: door, Role: api.RoleDoor}}
+		offer.Organizer.Roles = []api.Role{{Name: "keeper", Permissions: []api.Permission{api.MayReadEvent, api.MayAdmit, api.MayUndoAdmission}}}
 		b := h.buy(offer, 2)
 		h.scanned(offer, b.tickets[0].Code, api.Admitted)
 		h.scanned(offer, b.tickets[0].Code, api.AlreadyAdmitted)
 		scans := h.admissions(offer)
 		i := slices.IndexFunc(scans, func(sc api.Scan) bool { return sc.Result == api.Admitted })
 		ref := api.AdmissionRef{EventID: offer.Event.ID, ID: scans[i].ID}
+		// Lists say whose tickets they were, and to whom a role allows it that admissions can be taken back.
+		for who, may := range map[ids.User]bool{ownerOf(offer): true, keeper: true, door: false} {
+			list := must(h.as(who), h, api.ListAdmissions, api.EventPage{EventID: offer.Event.ID}).Items
+			for k, sc := range list {
+				if sc.CanUndo != (may && k == i) || sc.TypeName != b.tickets[0].TypeName || sc.Holder != b.tickets[0].Holder.Name {
+					t.Errorf("who may %v sees %+v", may, sc)
+				}
+			}
+		}
 		if _, err := do(h.as(person()), h, api.UndoAdmission, ref); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a stranger undoes it: %v", err)
 		}

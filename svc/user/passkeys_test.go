@@ -103,6 +103,12 @@ func TestPasskeyLogin(t *testing.T) {
 		}
 		_, err := m.addPasskey(tokens, made)
 		wantCode(t, err, fault.Conflict)
+		// At a venue there is no passkey: its owner is told what to do there.
+		_, err = m.signInElsewhere(ada, password, api.FactorProof{})
+		if f := wantCode(t, err, fault.Unauthenticated); !strings.Contains(f.Detail, "pair this device") {
+			t.Errorf("at a venue its owner is told %+v", f)
+		}
+		must(m.signInElsewhere(ada, password, api.FactorProof{RecoveryCode: added.RecoveryCodes[0]}))(t)
 		list := must(rpc.Call(m.as(tokens), m.gateway, api.ListPasskeys, &rpc.None{}))(t).Items
 		if len(list) != 1 || list[0].ID != added.ID || list[0].LastUsedAt != nil {
 			t.Errorf("passkeys %+v", list)

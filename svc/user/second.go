@@ -384,6 +384,10 @@ func (s *Service) checkFactor(ctx context.Context, p *proof, given int, e *evide
 				err = api.FactorMissing()
 			}
 			return true, err
+		case given == 0 && has.Apps == 0:
+			return false, fault.New(fault.Unauthenticated, "the account has passkeys, which work at the address of the "+
+				"system alone: give a recovery code with the password, or pair this device with a code "+
+				"instead").About("code", "is needed")
 		case given == 0:
 			return false, fault.New(fault.Unauthenticated, "the account has a second factor: give a code of the "+
 				"authenticator app, or a recovery code, with the password").About("code", "is needed")
