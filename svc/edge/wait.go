@@ -36,8 +36,8 @@ type turn struct {
 // silentFor is how long the hub may answer nothing before the line counts as cut.
 const silentFor = 15 * time.Second
 
-// lineNow returns how the line is. Somebody may answer at its other end while the hub does not: its database is away, or a
-// process of it hangs.
+// lineNow returns how the line is. Somebody may answer at its other end while the hub does not: its database is away,
+// or a process of it hangs.
 func (s *Service) lineNow() Line {
 	now := s.cfg.Line()
 	s.mu.Lock()

@@ -315,9 +315,7 @@ func (s *Service) proveAgain(ctx context.Context, req *api.Proof) (*rpc.None, er
 	}))
 }
 
-func errWrongCode() error {
-	return fault.New(fault.Forbidden, "the code is wrong or was used already")
-}
+func errWrongCode() error { return fault.New(fault.Forbidden, "the code is wrong or was used already") }
 
 // proven notes that the caller has proven who they are.
 func proven(ctx context.Context, tx bun.Tx, now time.Time) error {
@@ -385,9 +383,8 @@ func (s *Service) checkFactor(ctx context.Context, p *proof, given int, e *evide
 			}
 			return true, err
 		case given == 0 && has.Apps == 0:
-			return false, fault.New(fault.Unauthenticated, "the account has passkeys, which work at the address of the "+
-				"system alone: give a recovery code with the password, or pair this device with a code "+
-				"instead").About("code", "is needed")
+			return false, fault.New(fault.Unauthenticated, "passkeys work at the system alone: give a recovery code "+
+				"with the password, or pair this device with a code instead").About("code", "is needed")
 		case given == 0:
 			return false, fault.New(fault.Unauthenticated, "the account has a second factor: give a code of the "+
 				"authenticator app, or a recovery code, with the password").About("code", "is needed")
