@@ -23,6 +23,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/gateway/gate"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/media"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -58,6 +59,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix             // whose X-Forwarded-For and -Proto are believed
 	InFlight       int                        // 0 means DefaultInFlight
 	Signer         ed25519.PrivateKey         // proves identities to third-party services; nil: they have no proof
+	PublicURL      string                     // where people reach the pages
+	Media          media.Store                // of pictures; nil: none are shown
 	OpenAPI        []byte                     // the document at /openapi.json; nil means no documentation
 	LiveBeat       time.Duration              // between two signs of life of a live stream; 0 means 15 s
 	Now            func() time.Time           // nil means time.Now
@@ -77,6 +80,7 @@ type Gateway struct {
 	joints joints
 
 	external *external
+	uploads  []upload
 
 	serving    sync.Once // on the first listener
 	stopLeases func()
@@ -103,13 +107,15 @@ func New(cfg Config) (*Gateway, error) {
 		Immutable:             true, // values outlive the request: they go into messages
 		StrictRouting:         true,
 		CaseSensitive:         true,
-		BodyLimit:             largestBody(cfg.Endpoints),
+		BodyLimit:             mostBody, // see headRead
 		ReadTimeout:           readTimeout,
 		WriteTimeout:          writeTimeout,
 		IdleTimeout:           idleTimeout,
 		ReadBufferSize:        headerBytes,
 		ErrorHandler:          g.complain,
 		DisableStartupMessage: true,
+
+		DisablePreParseMultipartForm: true, // it would be taken apart before it is known who sent it
 	})
 	g.traffic = newTraffic(cfg)
 	g.nears = newNears(cfg)
@@ -125,17 +131,9 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	routes := g.app.Handler()
+	g.app.Server().HeaderReceived = g.headRead
 	g.app.Server().Handler = func(rc *fasthttp.RequestCtx) { g.outermost(rc, routes) }
 	return g, nil
-}
-
-// largestBody returns the size from which on a body is not even read.
-func largestBody(endpoints []rpc.Descriptor) int {
-	most := rpc.DefaultMaxBody
-	for _, d := range endpoints {
-		most = max(most, d.BodyLimit())
-	}
-	return most
 }
 
 func (g *Gateway) mount() error {
@@ -149,12 +147,16 @@ func (g *Gateway) mount() error {
 			return fmt.Errorf("gateway: %s is declared twice", at)
 		}
 		taken[at] = true
+		if isUpload(d.Spec) {
+			g.takesUploads(d.Method, d.Path, d.BodyLimit())
+		}
 		p := newProxy(g, d.Spec)
 		g.handle(d.Method, d.Path, p.inTurn)
 	}
 	g.handle("GET", "/healthz", func(x *exchange) error { return x.text(200, "ok") })
 	g.handle("GET", "/readyz", g.readyz)
 	g.mountAsides()
+	g.mountMedia()
 	g.mountExternal()
 	if err := g.mountPages(); err != nil {
 		return err
@@ -305,6 +307,10 @@ func (g *Gateway) complain(c *fiber.Ctx, err error) error {
 	}
 	if e != nil {
 		err = web.OfStatus(e.Code, err)
+		if _, is := g.uploadOf(&c.Context().Request.Header); is && e.Code == fiber.StatusRequestEntityTooLarge {
+			g.metrics.limited[byUpload].Inc()
+			err = fault.New(fault.RateLimited, "too many files are being uploaded").After(time.Minute / uploadsInAll)
+		}
 	}
 	g.refuse(c.Context(), err, false)
 	return nil

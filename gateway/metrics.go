@@ -30,6 +30,7 @@ const (
 	byKey     limitBy = "key"
 	byLogin   limitBy = "login"
 	byGuest   limitBy = "guest"   // orders without an account
+	byUpload  limitBy = "upload"  // files
 	byStatus  limitBy = "status"  // of log lines
 	byReading limitBy = "reading" // of what counts as read
 )
@@ -53,7 +54,7 @@ func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 	m.blind = r.Counter("starlight_http_blind_total",
 		"Writes refused because it could not be known which sessions have ended.")
 	m.limited = map[limitBy]*observe.Counter{}
-	for _, by := range []limitBy{byAddress, byPerson, byKey, byLogin, byGuest} {
+	for _, by := range []limitBy{byAddress, byPerson, byKey, byLogin, byGuest, byUpload} {
 		m.limited[by] = r.Counter("starlight_http_rate_limited_total",
 			"Requests refused by a rate limit.", "by", string(by))
 	}

@@ -128,6 +128,9 @@ func (p *proxy) serve(x *exchange) error {
 
 // admit applies the limits and the access rule.
 func (p *proxy) admit(x *exchange) error {
+	if err := p.g.limitUpload(x); err != nil {
+		return err
+	}
 	if err := p.g.limitAddress(x, p.spec.Limit); err != nil {
 		return err
 	}

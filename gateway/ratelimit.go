@@ -38,7 +38,7 @@ type limitKey struct {
 
 // period returns the time in which the tokens of a key come.
 func (k limitKey) period() time.Duration {
-	if k.by == byLogin || k.by == byGuest || k.by == byReading {
+	if k.by == byLogin || k.by == byGuest || k.by == byReading || k.by == byUpload {
 		return time.Minute
 	}
 	return time.Second

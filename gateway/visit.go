@@ -15,13 +15,20 @@ import (
 
 // mountPages mounts what people see in a browser. A page calls endpoints under the same limits and rules as any client.
 func (g *Gateway) mountPages() error {
-	site, err := pages.New(pages.Config{Client: g.cfg.Client, Name: "Starlight Symphony", Now: g.cfg.Now})
+	site, err := pages.New(pages.Config{Client: g.cfg.Client, Name: "Starlight Symphony",
+		PublicURL: g.cfg.PublicURL, Now: g.cfg.Now})
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
+	}
+	for path, most := range pages.Uploads() {
+		g.takesUploads("POST", path, most)
 	}
 	for _, route := range site.Routes() {
 		g.handle(route.Method, route.Path, func(x *exchange) error {
 			if err := g.limitAddress(x, rpc.GeneralLimit); err != nil {
+				return err
+			}
+			if err := g.limitUpload(x); err != nil {
 				return err
 			}
 			return g.inTurn(x, priorityOf(route), func(x *exchange) error {
@@ -36,6 +43,8 @@ func (g *Gateway) mountPages() error {
 // priorityOf returns who goes first of those who ask for pages.
 func priorityOf(route pages.Route) rpc.Priority {
 	switch {
+	case pages.IsFrame(route): // of what may be left out
+		return rpc.Browsing
 	case strings.HasPrefix(route.Path, "/door"):
 		return rpc.Urgent
 	case route.Shared:

@@ -99,6 +99,16 @@ func WriteKV(bucket string) Grant {
 	return g
 }
 
+// ReadObjects lets a role read what is in an object store.
+func ReadObjects(bucket string) Grant { return Replay("OBJ_" + bucket) }
+
+// WriteObjects lets a role read an object store, and put and delete what is in it.
+func WriteObjects(bucket string) Grant {
+	g := ReadObjects(bucket)
+	g.Publish = append(g.Publish, "$O."+bucket+".>", "$JS.API.STREAM.PURGE.OBJ_"+bucket)
+	return g
+}
+
 // OwnKV is WriteKV for a role that alone may write the bucket: checkRoles refuses any other role that could, and an
 // operator may not delete, purge or reshape it.
 func OwnKV(bucket string) Grant {

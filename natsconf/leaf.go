@@ -120,7 +120,7 @@ func StartLeaf(ctx context.Context, cfg LeafConfig) (*Leaf, error) {
 // start starts a server and keeps it.
 func (l *Leaf) start(ctx context.Context) error {
 	opts := &server.Options{
-		ServerName: l.cfg.Name, NoSigs: true, DontListen: true, MaxPayload: maxPayload, MaxPending: maxPending,
+		ServerName: l.cfg.Name, NoSigs: true, DontListen: true, MaxPayload: leafPayload, MaxPending: maxPending,
 		PingInterval: 5 * time.Second, MaxPingsOut: 2, // a line that is cut says nothing
 		LeafNode: server.LeafNodeOpts{
 			ReconnectInterval: leafRedial, DialTimeout: leafDial,

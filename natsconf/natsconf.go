@@ -23,7 +23,8 @@ import (
 
 // Limits of the embedded server. The .conf files say the same.
 const (
-	maxPayload     = 1 << 20   // bytes of one message
+	maxPayload     = 8 << 20   // bytes of one message: a picture that is uploaded
+	leafPayload    = 1 << 20   // the same at a venue
 	maxPending     = 64 << 20  // bytes that wait for a slow client before it is cut off
 	maxControlLine = 16 << 10  // credentials that list many subjects make a long CONNECT
 	maxMemory      = 256 << 20 // bytes of JetStream in memory; the system keeps its streams in files

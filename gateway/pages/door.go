@@ -10,6 +10,7 @@ func (s *Site) doorRoutes() []Route {
 		{"GET", "/door", s.doors, false},
 		{"GET", "/door/{id}", s.door, false},
 		{"POST", "/door/{id}", s.scan, false},
+		{"POST", framePath, s.frame, false},
 		{"GET", "/door/{id}/guests", s.guests, false},
 		{"GET", "/door/{id}/scans", s.scans, false},
 		{"POST", "/door/{id}/scans", s.undo, false},

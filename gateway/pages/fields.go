@@ -1,9 +1,7 @@
 package pages
 
 import (
-	"errors"
 	"io"
-	"mime/multipart"
 	"strconv"
 	"strings"
 	"time"
@@ -56,18 +54,26 @@ func (v *visit) fieldsHere() (*api.Event, *fields, error) {
 
 func (f *fields) text(name string) string { return strings.TrimSpace(f.form(name)) }
 
+// chosen reads a file; nil is one that is not there.
+func (f *fields) chosen(name string) []byte {
+	parts, err := f.multipart()
+	if err != nil || len(parts.File[name]) == 0 {
+		return nil
+	}
+	in, err := parts.File[name][0].Open()
+	if err != nil {
+		return nil
+	}
+	defer in.Close()
+	data, err := io.ReadAll(in) // of a body that is in memory
+	f.check.Field(err == nil, name, "cannot be read")
+	return data
+}
+
 // file reads a file that has to be there.
 func (f *fields) file(name string) []byte {
-	var data []byte
-	sent, err := f.RC.FormFile(name)
-	if err == nil {
-		var in multipart.File
-		if in, err = sent.Open(); err == nil {
-			data, err = io.ReadAll(in)
-			err = errors.Join(err, in.Close())
-		}
-	}
-	f.check.Field(err == nil && len(data) > 0, name, "must be a file that is not empty")
+	data := f.chosen(name)
+	f.check.Field(len(data) > 0, name, "must be a file that is not empty")
 	return data
 }
 

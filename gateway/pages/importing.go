@@ -8,10 +8,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
+// importPath is where files of orders are posted.
+const importPath = "/office/events/{id}/imports"
+
 func (s *Site) importRoutes() []Route {
 	return []Route{
 		{"GET", "/office/events/{id}/imports", s.imports, false},
-		{"POST", "/office/events/{id}/imports", s.upload, false},
+		{"POST", importPath, s.upload, false},
 		{"GET", "/office/events/{id}/imports/{import}", s.importPage, false},
 		{"POST", "/office/events/{id}/imports/{import}", s.runImport, false},
 	}
@@ -59,6 +62,9 @@ func (s *Site) upload(v *visit) error {
 		if title := f.text("column." + name); title != "" {
 			req.Columns = append(req.Columns, name+":"+title)
 		}
+	}
+	if most := api.CreateImport.BodyLimit(); len(req.File) > most { // a form may be a little larger
+		return s.importsAgain(v, fault.New(fault.TooLarge, "the file is larger than %d bytes", most))
 	}
 	if err := f.check.Err(); err != nil {
 		return s.importsAgain(v, err)

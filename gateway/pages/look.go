@@ -111,6 +111,13 @@ func (s *Site) functions(lang string, words texts) template.FuncMap {
 		"lowest":    func(e *api.Event) (string, error) { return lowest(lang, words, e) },
 		"hue":       hue,
 		"eventPath": eventPath,
+		"srcset":    srcset,
+		"isWide":    isWide,
+		"mapOf":     mapOf,
+		"geoOf":     geoOf,
+		"linked":    s.linked,
+		"shortened": shortened,
+		"public":    func() string { return s.cfg.PublicURL },
 		"languages": languageNames,
 	}
 }

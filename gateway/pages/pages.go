@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"mime/multipart"
 	"net/url"
 	"slices"
 	"strings"
@@ -21,10 +22,11 @@ import (
 
 // Config says what a Site is.
 type Config struct {
-	Client *rpc.Client
-	Here   Here             // the computer of a venue, which then answers in place of Client; nil: there is none
-	Name   string           // of the shop
-	Now    func() time.Time // nil means time.Now
+	Client    *rpc.Client
+	Here      Here             // the computer of a venue, which then answers in place of Client; nil: there is none
+	Name      string           // of the shop
+	PublicURL string           // where people reach the shop, for links that they share
+	Now       func() time.Time // nil means time.Now
 }
 
 // Site is all pages. It is safe for concurrent use.
@@ -36,6 +38,7 @@ type Site struct {
 	zones   locale.Zones
 	renewal renewals
 	kept    kept
+	frames  *frames
 }
 
 // New reads templates, texts and assets.
@@ -43,7 +46,8 @@ func New(cfg Config) (*Site, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Site{cfg: cfg, match: locale.NewMatcher(), renewal: renewals{now: cfg.Now, running: map[string]*renewal{}}}
+	s := &Site{cfg: cfg, match: locale.NewMatcher(), frames: newFrames(),
+		renewal: renewals{now: cfg.Now, running: map[string]*renewal{}}}
 	var err error
 	if s.assets, err = newAssets(s.kept.zip); err != nil {
 		return nil, fmt.Errorf("pages: %w", err)
@@ -86,7 +90,7 @@ func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
 
 // Routes returns everything that is to be mounted.
 func (s *Site) Routes() []Route {
-	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(),
+	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(), s.pictureRoutes(),
 		s.promotionRoutes(), s.importRoutes(), s.sellingRoutes(), s.questionRoutes(), s.invoiceRoutes(),
 		s.moneyRoutes(), s.checkInRoutes(), s.passkeyRoutes(), s.identityRoutes(), s.doorRoutes(), s.adminRoutes())
 }
@@ -234,10 +238,18 @@ func (v *visit) redirect(to string) {
 
 // form returns a field of the form that was sent, and query one of the address.
 func (v *visit) form(name string) string {
-	if parts, err := v.RC.MultipartForm(); err == nil { // a form with a file
+	if parts, err := v.multipart(); err == nil { // a form with a file
 		return cmp.Or(parts.Value[name]...)
 	}
 	return string(v.RC.PostArgs().Peek(name))
+}
+
+// multipart returns a form that came in parts. One that is compressed would be unpacked, however large that is.
+func (v *visit) multipart() (*multipart.Form, error) {
+	if len(v.RC.Request.Header.ContentEncoding()) > 0 {
+		return nil, fasthttp.ErrNoMultipartForm
+	}
+	return v.RC.MultipartForm()
 }
 
 func (v *visit) query(name string) string { return string(v.RC.QueryArgs().Peek(name)) }

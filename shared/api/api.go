@@ -12,6 +12,7 @@ import (
 // All returns every endpoint in reading order.
 func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), planningEndpoints(), organizerEndpoints(),
+		pictureEndpoints(),
 		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(),
 		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), questionEndpoints(),

@@ -38,6 +38,7 @@ type Event struct {
 	// of the place, from the IANA database, such as Europe/Berlin
 	Timezone string   `json:"timezone"`
 	Location Location `json:"location"`
+	Image    Picture  `json:"image,omitzero"` // absent: there is none
 	// the ceiling on the sum of the ticket types' quantities
 	Capacity    int          `json:"capacity" minimum:"0" maximum:"1000000"`
 	TicketTypes []TicketType `json:"ticket_types"`
@@ -170,6 +171,8 @@ type PatchEvent struct {
 	OrderRules codec.Patch[OrderRules] `json:"order_rules,omitzero"`
 	// of name and description, ISO 639; null means not said
 	Language codec.Patch[string] `json:"language,omitzero" pattern:"^[a-z]{2,3}$"`
+	// what people read, or hear, who do not see the picture of the event
+	ImageAlt *string `json:"image_alt,omitempty" minLength:"1" maxLength:"500"`
 	// replaces all translations; null means none
 	Translations codec.Patch[[]Translation] `json:"translations,omitzero" maxItems:"10"`
 }

@@ -26,7 +26,8 @@ type Organizer struct {
 	Currency string `json:"currency,omitempty"`
 	Language string `json:"language,omitempty"` // BCP 47; what pages propose for new events
 	// from the IANA database; what pages propose for new events
-	Timezone string `json:"timezone,omitempty"`
+	Timezone string  `json:"timezone,omitempty"`
+	Logo     Picture `json:"logo,omitzero"` // absent: there is none
 	SalesTerms
 	Revision  int64     `json:"revision"`   // grows with each change
 	CreatedAt time.Time `json:"created_at"` // when it was made
@@ -76,7 +77,8 @@ type SalesTerms struct {
 // Selling is how an organizer sells: its terms, and who it is on invoices if it makes some.
 type Selling struct {
 	SalesTerms
-	Seller Seller `json:"seller,omitzero"`
+	Seller Seller  `json:"seller,omitzero"`
+	Logo   Picture `json:"logo,omitzero"` // for what shows who sells
 }
 
 // OrganizerRef names an organizer in a path.
@@ -95,6 +97,7 @@ type OrganizerProfile struct {
 	Name    string        `json:"name"`              // what it is called, on one line
 	Slug    string        `json:"slug"`              // its name in addresses
 	Website string        `json:"website,omitempty"` // an address that begins with https:// or http://
+	Logo    Picture       `json:"logo,omitzero"`     // absent: there is none
 }
 
 // PatchOrganizer is the request of UpdateOrganizer. What is absent stays as it is, null clears what can be cleared.

@@ -358,5 +358,5 @@ func Settings() []settings.Definition {
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
 		AnalyticsGeneration, AnalyticsIncomplete, LogLevel},
-		slices.Concat(creationSettings(), webhookSettings(), trafficSettings())...)
+		slices.Concat(creationSettings(), pictureSettings(), webhookSettings(), trafficSettings())...)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/starlightsymphony/starlight/shared/media"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -128,6 +129,12 @@ func Streams() []jetstream.StreamConfig {
 			Name: AnalyticsStream, Description: "traffic facts",
 			Subjects: []string{TrafficSubjects}, MaxAge: analyticsAge,
 			MaxBytes: analyticsBytes, Duplicates: shortDedupWindow, PersistMode: jetstream.AsyncPersistMode,
+		},
+		{
+			// As an object store has it, but that reads go to the leader: a picture is there once its upload is
+			// acknowledged.
+			Name: media.Stream, Description: "pictures", Subjects: []string{media.Chunks, media.Metadata},
+			Discard: jetstream.DiscardNew, Duplicates: shortDedupWindow, AllowRollup: true,
 		},
 		{
 			Name: ProbeStream, Description: "written to find out whether writing works",

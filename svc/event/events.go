@@ -111,6 +111,8 @@ func (s *Service) patch(r *record, req *api.PatchEvent) error {
 	req.OrderRules.Apply(&e.OrderRules)
 	req.Language.Apply(&e.Language)
 	req.Translations.Apply(&e.Translations)
+	var c fault.Check
+	r.patchAlt(&c, req.ImageAlt)
 	if req.Capacity.Given {
 		req.Capacity.Apply(&e.Capacity)
 		r.AutoCapacity = e.Capacity == 0
@@ -120,7 +122,6 @@ func (s *Service) patch(r *record, req *api.PatchEvent) error {
 	req.Fees.Apply(&e.Fees)
 	e.Fees, e.Translations = slices.Clone(e.Fees), slices.Clone(e.Translations) // those of a request are of many dates
 	r.normalize()
-	var c fault.Check
 	checkKnown(&c, before.Event.Quotas, e.Quotas)
 	s.nameQuotas(r)
 	r.keepQuotas()
@@ -151,7 +152,8 @@ func (r *record) same(other *record) bool {
 		a.Reentry == b.Reentry && a.OrderRules == b.OrderRules &&
 		a.Capacity == b.Capacity && r.AutoCapacity == other.AutoCapacity &&
 		sameLocation(a.Location, b.Location) && slices.Equal(a.Quotas, b.Quotas) && a.Tax == b.Tax &&
-		slices.Equal(a.Fees, b.Fees) && a.Language == b.Language && slices.Equal(a.Translations, b.Translations)
+		slices.Equal(a.Fees, b.Fees) && a.Image == b.Image && a.Language == b.Language &&
+		slices.Equal(a.Translations, b.Translations)
 }
 
 func sameLocation(a, b api.Location) bool {

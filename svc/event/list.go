@@ -78,9 +78,9 @@ func fitting(events []api.Event) int {
 	sum := 0
 	for i := range events {
 		e := &events[i]
-		sum += len(e.Name) + len(e.Description)
+		sum += len(e.Name) + len(e.Description) + len(e.Image.Alt)
 		for _, t := range e.Translations {
-			sum += len(t.Name) + len(t.Description)
+			sum += len(t.Name) + len(t.Description) + len(t.ImageAlt)
 		}
 		if sum > mostTexts && i > 0 {
 			return i

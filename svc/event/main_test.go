@@ -20,6 +20,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/media"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -94,6 +95,7 @@ type harness struct {
 	t         testing.TB
 	nats      *testkit.NATSServer
 	db        *store.DB
+	media     *media.Folder
 	clock     *testkit.Clock
 	service   *Service
 	client    *rpc.Client // the gateway's
@@ -187,6 +189,10 @@ func start(t testing.TB) *harness { return startOn(t, testkit.NATS(t), testkit.S
 func startOn(t testing.TB, n *testkit.NATSServer, url string) *harness {
 	w := &harness{t: t, nats: n, db: testkit.Open(t, url, "event", Migrations()), clock: testkit.NewClock(time.Time{}),
 		ticketing: &ticketing{sold: map[ids.TicketType]int{}, pools: map[ids.Event]api.Resize{}}}
+	var err error
+	if w.media, err = media.NewFolder(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := n.JS.CreateOrUpdateStream(t.Context(),
 		jetstream.StreamConfig{Name: "EVENTS", Subjects: []string{"ev.>"}}); err != nil {
 		t.Fatal(err)
@@ -218,7 +224,7 @@ func (w *harness) instance() *Service {
 		w.t.Fatal(err)
 	}
 	metrics := observe.NewRegistry()
-	s, err := New(w.t.Context(), Deps{DB: w.db, JS: js,
+	s, err := New(w.t.Context(), Deps{DB: w.db, JS: js, Media: w.media,
 		Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "event", Grace: -1}),
 		Log:    testkit.Log(w.t), Metrics: metrics, Now: w.clock.Now})
 	if err != nil {

@@ -20,13 +20,16 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/coherence"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/media"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/event/organizer"
+	"github.com/starlightsymphony/starlight/svc/event/pictures"
 )
 
 //go:embed migrations
@@ -44,18 +47,21 @@ type Deps struct {
 	Metrics *observe.Registry
 	Now     func() time.Time // nil means time.Now
 	Live    *settings.Live   // nil means that the defaults hold
+	Media   media.Store      // of pictures
 }
 
-// How often unfinished changes are looked for, and events of which an older version made what is searched.
+// How often unfinished changes are looked for; and events of which an older version made what is searched, and pictures
+// that nothing has any more.
 const (
-	sweepInterval   = 5 * time.Second
-	reindexInterval = time.Hour
+	sweepInterval = 5 * time.Second
+	hourly        = time.Hour
 )
 
 // Service is the event service.
 type Service struct {
 	store      eventStore
 	organizers *organizer.Organizers
+	pictures   *pictures.Pictures
 	js         jetstream.JetStream
 	client     *rpc.Client
 	log        *slog.Logger
@@ -73,10 +79,11 @@ func New(_ context.Context, d Deps) (*Service, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	pics := &pictures.Pictures{Counter: quota.Counter{DB: d.DB, Live: d.Live, Now: d.Now}, Media: d.Media}
 	organizers := organizer.New(organizer.Deps{DB: d.DB, Client: d.Client, Log: d.Log, Now: d.Now,
-		Live: d.Live})
+		Live: d.Live, Pictures: pics})
 	s := &Service{store: eventStore{db: d.DB, now: d.Now, organizers: organizers}, organizers: organizers, js: d.JS,
-		client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now, live: d.Live}
+		pictures: pics, client: d.Client, log: d.Log, metrics: d.Metrics, now: d.Now, live: d.Live}
 	var err error
 	if s.copies, err = coherence.NewOwner(d.DB, d.JS.Conn(), d.Log, d.Metrics); err != nil {
 		return nil, err
@@ -99,6 +106,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetReadiness, s.readiness)
 	rpc.Handle(srv, api.CopyEvent, s.copyEvent)
 	rpc.Handle(srv, api.CreateSeries, s.createSeries)
+	rpc.Handle(srv, api.PutEventImage, s.setImage)
+	rpc.Handle(srv, api.DeleteEventImage, s.deleteImage)
 	rpc.Handle(srv, api.PublishEvent, s.publish)
 	rpc.Handle(srv, api.CancelEvent, s.cancel)
 	rpc.Handle(srv, api.CreateTicketType, s.addType)
@@ -134,9 +143,10 @@ func (s *Service) Run(ctx context.Context) error {
 	work.Go("consumer", s.consumeUsers)
 	work.Go("lease", s.holder.Run)
 	work.Go("holders of copies", s.sweepHolders)
-	work.Every(run.Loop{Name: "search index", Interval: reindexInterval, Do: s.reindex})
+	work.Every(run.Loop{Name: "search index", Interval: hourly, Do: s.reindex})
 	work.Every(run.Loop{Name: "unfinished changes", Interval: sweepInterval, Do: s.sweep})
 	work.Every(run.Loop{Name: "old invitations", Interval: sweepInterval, Do: s.forgetInvitations})
+	work.Every(run.Loop{Name: "unused pictures", Interval: hourly, Do: s.pictures.Sweep})
 	work.Every(run.Loop{Name: "names of organizers", Interval: sweepInterval, Do: s.organizers.Name})
 	work.Last.Go("outbox", stream.NewRelay(s.store.db, s.js, s.log, s.metrics).Run)
 	return work.Run(ctx)

@@ -55,6 +55,8 @@ type row struct {
 	Fees          []api.Fee        `bun:"type:text"`
 	OrderRules    api.OrderRules   `bun:"type:text"`
 	Questions     []api.Question   `bun:"type:text"`
+	Image         api.Picture      `bun:"type:text"`
+	ImageID       string
 	Language      string
 	Translations  []api.Translation `bun:"type:text"`
 	SeriesID      ids.Series
@@ -86,7 +88,8 @@ func rowOf(r *record) *row {
 		Quotas:      slices.Clip(append([]api.Quota{}, e.Quotas...)),
 		Tax:         e.Tax, Fees: slices.Clip(append([]api.Fee{}, e.Fees...)),
 		Providers: slices.Clip(append([]string{}, e.Providers...)),
-		VenueID:   e.VenueID, Reentry: e.Reentry, OrderRules: e.OrderRules, Language: e.Language,
+		VenueID:   e.VenueID, Reentry: e.Reentry, OrderRules: e.OrderRules, Image: e.Image, ImageID: e.Image.ID,
+		Language:     e.Language,
 		Translations: slices.Clip(append([]api.Translation{}, e.Translations...)),
 		SeriesID:     e.SeriesID,
 		Questions:    slices.Clip(append([]api.Question{}, e.Questions...)),
@@ -107,7 +110,7 @@ func (w *row) event() api.Event {
 			Latitude: w.Latitude, Longitude: w.Longitude},
 		Capacity: w.Capacity, TicketTypes: types, Quotas: w.Quotas, Tax: w.Tax, Fees: w.Fees,
 		Providers: w.Providers, VenueID: w.VenueID, Reentry: w.Reentry, CancelReason: w.CancelReason,
-		OrderRules: w.OrderRules, Language: w.Language, Translations: w.Translations,
+		OrderRules: w.OrderRules, Image: w.Image, Language: w.Language, Translations: w.Translations,
 		SeriesID: w.SeriesID, Questions: w.Questions, Revision: w.Revision,
 		CreatedAt: w.CreatedAt.UTC(), UpdatedAt: w.UpdatedAt.UTC(),
 	}
@@ -121,8 +124,8 @@ func (w *row) record() *record {
 // columns are those of an event itself, but for its questions, which lists do not have.
 const columns = `e.id, e.organizer_id, e.status, e.name, e.description, e.category, e.starts_at, e.ends_at, e.timezone,
 	e.place, e.address, e.city, e.country, e.latitude, e.longitude, e.capacity, e.auto_capacity, e.ticket_types, e.quotas,
-	e.tax, e.fees, e.order_rules, e.language, e.translations, e.series_id, e.payment_providers, e.venue_id, e.reentry, e.cancel_reason, e.revision, e.created_at,
-	e.updated_at`
+	e.tax, e.fees, e.order_rules, e.image, e.language, e.translations, e.series_id, e.payment_providers, e.venue_id,
+	e.reentry, e.cancel_reason, e.revision, e.created_at, e.updated_at`
 
 // storedEvent is an event as it is in the database, with the change that ticketing is being asked about, if there is
 // one.

@@ -70,6 +70,7 @@ func (r *record) normalize() {
 	for i := range e.Translations {
 		t := &e.Translations[i]
 		t.Name, t.Description = text.Clean(t.Name), text.CleanLines(t.Description)
+		t.ImageAlt = text.Clean(t.ImageAlt)
 	}
 	e.Category = strings.ToLower(strings.TrimSpace(e.Category))
 	if e.Category == "" {
@@ -146,6 +147,7 @@ func checkTranslations(c *fault.Check, e *api.Event) {
 			"is there already")
 		text.CheckLine(c, field("name"), t.Name, 1, maxName)
 		text.CheckLines(c, field("description"), t.Description, 0, maxDescription)
+		text.CheckLine(c, field("image_alt"), t.ImageAlt, 0, maxAlt)
 	}
 }
 

@@ -104,6 +104,10 @@ func (w *world) before(d rpc.Descriptor, owner, buyer string) {
 			w.s.t.Fatalf("admission: %+v", got)
 		}
 		w.scan = call[api.List[api.Scan]](w.s, 200, "GET", event+"/admissions", owner, nil).Items[0].ID
+	case api.DeleteEventImage.Subject():
+		call[any](w.s, 200, "PUT", event+"/image?alt=A+stage", owner, aPicture())
+	case api.DeleteLogo.Subject():
+		call[any](w.s, 200, "PUT", w.organizer()+"/logo", owner, aPicture())
 	case api.DeleteInvitation.Subject():
 		call[any](w.s, 201, "POST", event+"/team", owner, api.Invite{Email: "new@example.org", Role: api.RoleDoor})
 	case api.ResizeLease.Subject():

@@ -47,7 +47,7 @@ type chromium struct {
 }
 
 // chromium starts a browser. STARLIGHT_PICTURES names a folder for pictures of the pages that it looks at.
-func (s *site) chromium() *chromium {
+func (s *site) chromium(more ...chromedp.ExecAllocatorOption) *chromium {
 	s.t.Helper()
 	binary, err := exec.LookPath("chromium")
 	if err != nil {
@@ -59,6 +59,7 @@ func (s *site) chromium() *chromium {
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(binary), chromedp.NoSandbox,
 		chromedp.UserDataDir(s.t.TempDir()))
+	options = append(options, more...)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	s.t.Cleanup(stop)
 	ctx, cancel := chromedp.NewContext(allocator)
@@ -222,12 +223,26 @@ func TestShopInABrowser(t *testing.T) {
 	event := s.concert(admin, 20, 1500)
 	typ := event.TicketTypes[0].ID.String()
 
+	call[any](s, 200, "PUT", "/v1/events/"+event.ID.String()+"/image?alt=Hills+under+a+red+evening+sky", admin, aView())
+	call[any](s, 200, "PUT", "/v1/organizers/"+event.OrganizerID.String()+"/logo", admin, aPicture())
+	s.concert(admin, 20, 1500) // without a picture
 	c.open("program", "/organizers/"+event.OrganizerID.String())
+	c.run(chromedp.Navigate(c.site+"/"), chromedp.WaitReady("main"))
+	if moved := value[float64](c, `new Promise(done => { let sum = 0; new PerformanceObserver(list => { for (const e of list.getEntries())
+		sum += e.value }).observe({ type: "layout-shift", buffered: true }); setTimeout(() => done(sum), 300) })`); moved > 0.01 {
+		t.Errorf("the page moves by %v while it loads", moved)
+	}
 	c.open("home", "/")
 	c.run(chromedp.SetValue(`input[name=q]`, event.Name), chromedp.Submit(`form.search`))
 	c.says("Found for you")
-	c.run(chromedp.Click(`.card a`))
+	c.run(chromedp.Click(`.card a[href$="` + event.ID.String() + `"]`))
 	c.says("Tickets")
+	if width := value[int](c, `document.querySelector("img.shot").decode().then(() => document.querySelector("img.shot").naturalWidth)`); width < 480 {
+		t.Errorf("the picture of the event has %d pixels", width)
+	}
+	if linked := value[map[string]any](c, `JSON.parse(document.querySelector("script[type='application/ld+json']").textContent)`); linked["name"] != event.Name || linked["@type"] != "Event" {
+		t.Errorf("machines read %v", linked)
+	}
 	c.look("event")
 	c.run(chromedp.SetValue(`select`, "2"), chromedp.Click(`.offers .go`))
 	c.says("You have an account?")

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/listen"
+	"github.com/starlightsymphony/starlight/shared/media"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -73,6 +74,14 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
+	js, err := jetstream.New(s.gateConn)
+	if err != nil {
+		return err
+	}
+	files, err := s.media(js)
+	if err != nil {
+		return err
+	}
 	document, err := api.OpenAPI(s.cfg.Version)
 	if err != nil {
 		return err
@@ -82,7 +91,7 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		Endpoints: api.All(), Settings: s.live,
 		Revoked: revoked,
 		Log:     s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
-		Signer: signer, OpenAPI: document, Now: s.cfg.Now})
+		Signer: signer, Media: files, PublicURL: s.cfg.PublicURL, OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err
 	}
@@ -95,6 +104,14 @@ func (s *System) startGateway(ctx, background context.Context) error {
 	ln := s.listener
 	s.background(background, "gateway", func(context.Context) error { return s.gateway.Serve(ln) })
 	return nil
+}
+
+// media returns where pictures are kept.
+func (s *System) media(js jetstream.JetStream) (media.Store, error) {
+	if s.cfg.MediaDir == "" {
+		return media.NewObjects(js), nil
+	}
+	return media.NewFolder(s.cfg.MediaDir)
 }
 
 // signer returns the key by which a role signs, nil on a NATS server without accounts.

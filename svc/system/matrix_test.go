@@ -1,8 +1,13 @@
 package system_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,7 +38,7 @@ const (
 func mayCall() map[string]string {
 	return map[string]string{
 		"event.get": team, "event.calendar": team, "ticketing.availability": team, // of a draft; what is published is for all
-		"event.update": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
+		"event.update": managers, "event.set_image": managers, "event.delete_image": managers, "event.delete": managers, "event.publish": managers, "event.cancel": managers,
 		"event.add_ticket_type": managers, "event.update_ticket_type": managers, "event.delete_ticket_type": managers,
 		"event.readiness": team, "event.copy": owners, "event.create_series": owners,
 		"event.list_team": team, "event.set_team_member": managers, "event.delete_team_member": managers, "event.set_organizer": owners, "event.invite": managers, "event.uninvite": managers,
@@ -67,7 +72,7 @@ func mayCall() map[string]string {
 		"ticketing.create_code": managers, "ticketing.create_codes": managers, "ticketing.codes": managers, "ticketing.codes_csv": managers,
 		"ticketing.get_code": managers, "ticketing.update_code": managers, "ticketing.delete_code": managers,
 		"ticketing.create_organizer_code": owners, "ticketing.organizer_codes": owners, "ticketing.update_organizer_code": owners, "ticketing.delete_organizer_code": owners,
-		"event.get_organizer": members, "event.list_members": members, "event.list_roles": members, "event.update_organizer": owners,
+		"event.get_organizer": members, "event.list_members": members, "event.list_roles": members, "event.update_organizer": owners, "event.set_logo": owners, "event.delete_logo": owners,
 		"event.set_member": owners, "event.delete_member": owners, "event.invite_member": owners, "event.uninvite_member": owners,
 		"event.transfer_organizer": owners, "event.set_role": owners, "event.delete_role": owners,
 		"notification.create_webhook": owners, "notification.list_webhooks": owners, "notification.get_webhook": owners, "notification.update_webhook": owners, "notification.delete_webhook": owners,
@@ -360,7 +365,43 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 	if d.Subject() == api.GetInvoicesCSV.Subject() {
 		path += "?year=2030"
 	}
+	if d.Subject() == api.PutEventImage.Subject() {
+		path += "?alt=A+stage"
+	}
 	return path
+}
+
+// aView is a picture as people take them.
+func aView() []byte {
+	m := image.NewRGBA(image.Rect(0, 0, 1600, 900))
+	for y := range 900 {
+		for x := range 1600 {
+			c := color.RGBA{uint8(30 + y/5), uint8(20 + y/14), uint8(90 - y/18), 255}
+			if dx, dy := x-1150, y-420; dx*dx+dy*dy < 130*130 {
+				c = color.RGBA{255, 196, 120, 255}
+			}
+			for i, hill := range []float64{520, 620, 730} {
+				if float64(y) > hill+60*math.Sin(float64(x)/(180+70*float64(i))+2*float64(i)) {
+					c = color.RGBA{uint8(70 - 22*i), uint8(30 - 9*i), uint8(80 - 20*i), 255}
+				}
+			}
+			m.SetRGBA(x, y, c)
+		}
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, m, nil); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// aPicture is a file that can be uploaded.
+func aPicture() []byte {
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 400, 300)), nil); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
 }
 
 // fields yields the fields of a request, those of embedded structs too.
@@ -373,6 +414,8 @@ func (w *world) body(d rpc.Descriptor) any {
 	switch d.Subject() {
 	case "api.event.update", "api.event.update_ticket_type", "api.venue.update", "api.event.update_organizer":
 		return map[string]string{"name": "Another name"}
+	case "api.event.set_image", "api.event.set_logo":
+		return aPicture()
 	case "api.user.rename_passkey":
 		return map[string]string{"name": "Another key"}
 	case "api.event.create_series":

@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/coherence"
+	"github.com/starlightsymphony/starlight/shared/media"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
@@ -103,9 +104,13 @@ func services() []role {
 			}},
 		{name: "event", description: "what is offered", migrations: event.Migrations,
 			grants: append(append(publishes("event"), consumesEvents("event")...),
-				natsconf.SubscribeTo(api.EventChanges), ownsCopies("event")),
+				natsconf.SubscribeTo(api.EventChanges), ownsCopies("event"), natsconf.WriteObjects(media.Bucket)),
 			start: func(ctx context.Context, m *member) (service, error) {
-				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log,
+				files, err := m.sys.media(m.js)
+				if err != nil {
+					return nil, err
+				}
+				return event.New(ctx, event.Deps{DB: m.db, JS: m.js, Client: m.client, Log: m.log, Media: files,
 					Metrics: m.sys.registry, Now: m.sys.cfg.Now, Live: m.sys.live})
 			}},
 		{name: "ticketing", description: "seats, orders, tickets, doors", migrations: ticketing.Migrations,
@@ -277,7 +282,7 @@ func Roles() []natsconf.Role {
 			natsconf.Announce(roleGateway), natsconf.PublishTo("$SRV.INFO.*", api.ExternalPrefix+">"),
 			natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)),
 			calls(roleGateway),
-			natsconf.ReadKV(revocation.Bucket),
+			natsconf.ReadKV(revocation.Bucket), natsconf.ReadObjects(media.Bucket),
 			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges,
 				api.OrganizerChanges),
 			natsconf.PublishTo(coherence.GatewayConfirms),

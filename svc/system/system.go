@@ -50,6 +50,8 @@ type Config struct {
 	Replicas    int    // copies of each stream: 1 or 3
 	DatabaseURL string // PostgreSQL instead of the embedded SQLite
 
+	MediaDir string // folder of pictures, which all gateways and event services see; empty: they are kept in JetStream
+
 	Zone string // where this process runs, as listings name it: a data centre, a rack; may be empty
 
 	PublicURL       string   // where people reach the gateway; default http(s)://HTTP

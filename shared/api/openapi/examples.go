@@ -200,6 +200,8 @@ func event() []Example {
 		example(api.UpdateEvent, api.PatchEvent{ID: anEvent,
 			Description: codec.To("Holst, The Planets, with the lights off. Bring a blanket."),
 			Capacity:    codec.To(2200)}),
+		example(api.DeleteEventImage, api.EventImageRef{ID: anEvent}),
+		example(api.DeleteLogo, api.OrganizerRef{ID: anOrganizer}),
 		example(api.CreateTicketType, api.AddTicketType{EventID: anEvent,
 			NewTicketType: api.NewTicketType{Name: "Balcony", Price: api.Money{Amount: 4000, Currency: "EUR"},
 				Quantity: 100, SalesStart: &start}}),

@@ -49,9 +49,9 @@ func (s *Organizers) Forget(ctx context.Context, user ids.User) error {
 func (s *Organizers) erase(ctx context.Context, id ids.Organizer, user ids.User) error {
 	return s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		gone, err := tx.ExecContext(ctx, `UPDATE organizers SET name = ?, slug = substr(id, 5), legal_name = '', address = '',
-			tax_id = '', email = '', phone = '', website = '', selling = '{}', revision = revision + 1, updated_at = ?
+			tax_id = '', email = '', phone = '', website = '', selling = '{}', logo_id = '', revision = revision + 1, updated_at = ?
 			WHERE id = ? AND (name <> ? OR slug <> substr(id, 5)
-				OR legal_name || address || tax_id || email || phone || website <> '' OR selling LIKE '%seller%')
+				OR legal_name || address || tax_id || email || phone || website <> '' OR logo_id <> '' OR selling LIKE '%seller%')
 				AND EXISTS (SELECT 1 FROM organizer_members WHERE organizer_id = ? AND user_id = ?)
 				AND NOT EXISTS (SELECT 1 FROM organizer_members WHERE organizer_id = ? AND user_id <> ?)`,
 			unnamed, store.Time(s.now()), id, unnamed, id, user, id, user)
@@ -86,7 +86,7 @@ func profile(o *api.Organizer) (map[string]any, error) {
 // private are the members of an organizer that profile leaves out.
 func private(o *api.Organizer) map[string]string {
 	return map[string]string{"name": o.Name, "slug": o.Slug, "legal_name": o.LegalName, "address": o.Address,
-		"tax_id": o.TaxID, "email": o.Email, "phone": o.Phone, "website": o.Website}
+		"tax_id": o.TaxID, "email": o.Email, "phone": o.Phone, "website": o.Website, "logo": o.Logo.ID}
 }
 
 // auditProfile writes a line about what an organizer is. Before is nil for a new one.

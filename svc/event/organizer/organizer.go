@@ -23,6 +23,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/event/pictures"
 )
 
 // Deps is what organizers need.
@@ -32,6 +33,8 @@ type Deps struct {
 	Log    *slog.Logger
 	Now    func() time.Time
 	Live   *settings.Live
+
+	Pictures *pictures.Pictures
 }
 
 // Organizers answers what is asked about organizers.
@@ -41,12 +44,13 @@ type Organizers struct {
 	log    *slog.Logger
 	now    func() time.Time
 
+	pictures *pictures.Pictures
 	quota.Counter
 }
 
 // New returns the organizers in a database.
 func New(d Deps) *Organizers {
-	return &Organizers{db: d.DB, client: d.Client, log: d.Log, now: d.Now,
+	return &Organizers{db: d.DB, client: d.Client, log: d.Log, now: d.Now, pictures: d.Pictures,
 		Counter: quota.Counter{DB: d.DB, Live: d.Live, Now: d.Now}}
 }
 
@@ -56,6 +60,8 @@ func (s *Organizers) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListOrganizers, s.list)
 	rpc.Handle(srv, api.GetOrganizer, s.get)
 	rpc.Handle(srv, api.GetOrganizerProfile, s.profile)
+	rpc.Handle(srv, api.PutLogo, s.setLogo)
+	rpc.Handle(srv, api.DeleteLogo, s.deleteLogo)
 	rpc.Handle(srv, api.GetOrganizerTeam, func(ctx context.Context, req *api.OfOrganizer) (*api.OrganizerTeam, error) {
 		return Team(ctx, s.db.Read(), req.OrganizerID)
 	})
@@ -115,6 +121,7 @@ type row struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	Selling      api.Selling `bun:"type:text"`
+	LogoID       string
 
 	Role string `bun:",scanonly"` // of the caller, in a list
 }
@@ -123,13 +130,14 @@ func rowOf(o *api.Organizer) *row {
 	return &row{ID: o.ID, Slug: o.Slug, Name: o.Name, LegalName: o.LegalName, Address: o.Address, Country: o.Country,
 		TaxID: o.TaxID, Email: o.Email, Phone: o.Phone, Website: o.Website, Currency: o.Currency, Language: o.Language,
 		Timezone: o.Timezone, Revision: o.Revision, TeamRevision: 1, CreatedAt: o.CreatedAt, UpdatedAt: o.UpdatedAt,
-		Selling: sellingOf(o)}
+		Selling: sellingOf(o), LogoID: o.Logo.ID}
 }
 
 func (r *row) organizer() api.Organizer {
 	return api.Organizer{ID: r.ID, Slug: r.Slug, Name: r.Name, LegalName: r.LegalName, Address: r.Address,
 		Country: r.Country, TaxID: r.TaxID, Email: r.Email, Phone: r.Phone, Website: r.Website, Currency: r.Currency,
-		Language: r.Language, Timezone: r.Timezone, SalesTerms: r.Selling.SalesTerms, Revision: r.Revision,
+		Language: r.Language, Timezone: r.Timezone, SalesTerms: r.Selling.SalesTerms,
+		Logo: r.Selling.Logo, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 }
 
@@ -305,7 +313,8 @@ func (s *Organizers) profile(ctx context.Context, req *api.OrganizerName) (*api.
 	if err != nil {
 		return nil, store.OrNotFound(err, api.NoSuchOrganizer)
 	}
-	return &api.OrganizerProfile{ID: r.ID, Name: r.Name, Slug: r.Slug, Website: r.Website}, nil
+	return &api.OrganizerProfile{ID: r.ID, Name: r.Name, Slug: r.Slug, Website: r.Website,
+		Logo: r.Selling.Logo}, nil
 }
 
 // as returns the team of an organizer to a caller who has the permission.
@@ -321,64 +330,4 @@ func (s *Organizers) as(ctx context.Context, db bun.IDB, id ids.Organizer, need 
 // audit writes a line of the audit log.
 func (s *Organizers) audit(ctx context.Context, tx bun.Tx, id ids.Organizer, before, after any) error {
 	return auditlog.Add(ctx, tx, "event", auditlog.Act{At: s.now(), Object: id.String(), Before: before, After: after})
-}
-
-func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.Organizer, error) {
-	var next *api.Organizer
-	err := s.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		// Who has changed the row has it alone until the end.
-		if _, err := tx.ExecContext(ctx, "UPDATE organizers SET revision = revision WHERE id = ?", req.ID); err != nil {
-			return err
-		}
-		if _, err := s.as(ctx, tx, req.ID, api.MayEditOrganizer); err != nil {
-			return err
-		}
-		before, err := load(ctx, tx, req.ID)
-		if err != nil {
-			return err
-		}
-		if !rpc.MatchETag(req.IfMatch, before.ETag()) {
-			return fault.New(fault.Precondition, "the organizer was changed meanwhile")
-		}
-		changed := *before
-		if next = &changed; req.Name != nil {
-			next.Name = *req.Name
-		}
-		if req.Slug != nil {
-			next.Slug = *req.Slug
-		}
-		req.LegalName.Apply(&next.LegalName)
-		req.Address.Apply(&next.Address)
-		req.Country.Apply(&next.Country)
-		req.TaxID.Apply(&next.TaxID)
-		req.Email.Apply(&next.Email)
-		req.Phone.Apply(&next.Phone)
-		req.Website.Apply(&next.Website)
-		req.Currency.Apply(&next.Currency)
-		req.Language.Apply(&next.Language)
-		req.Timezone.Apply(&next.Timezone)
-		setIf(&next.TaxRounding, req.TaxRounding)
-		setIf(&next.Invoices, req.Invoices)
-		req.InvoicePrefix.Apply(&next.InvoicePrefix)
-		req.InvoiceNote.Apply(&next.InvoiceNote)
-		if err := check(next); err != nil || changed == *before {
-			return err
-		}
-		next.Revision++
-		next.UpdatedAt = store.Time(s.now())
-		_, err = tx.NewUpdate().Model(rowOf(next)).ExcludeColumn("team_revision").WherePK().Exec(ctx)
-		if store.IsUnique(err) {
-			return errSlugTaken()
-		}
-		if err != nil {
-			return err
-		}
-		if sellingOf(before) != sellingOf(next) {
-			if err := republish(ctx, tx, next.ID); err != nil {
-				return err
-			}
-		}
-		return s.auditProfile(ctx, tx, before, next)
-	})
-	return next, err
 }

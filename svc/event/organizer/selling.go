@@ -33,7 +33,7 @@ func checkSelling(c *fault.Check, o *api.Organizer) {
 
 // sellingOf returns how an organizer sells, as services that sell know it.
 func sellingOf(o *api.Organizer) api.Selling {
-	s := api.Selling{SalesTerms: o.SalesTerms}
+	s := api.Selling{SalesTerms: o.SalesTerms, Logo: o.Logo}
 	if o.Invoices {
 		s.Seller = api.Seller{LegalName: o.LegalName, Address: o.Address, Country: o.Country, TaxID: o.TaxID,
 			Email: o.Email, Language: o.Language, Timezone: o.Timezone}

@@ -117,6 +117,7 @@ func (d database) url() (string, error) {
 type common struct {
 	database
 	Data         string   `default:"./data" help:"Folder for everything that is kept." type:"path"`
+	MediaDir     string   `name:"media-dir" help:"Folder of pictures, which all gateways and event services see; without it they are kept in JetStream." type:"path"`
 	HTTP         string   `name:"http" default:"127.0.0.1:8080" help:"Address of the gateway."`
 	Ops          string   `default:"127.0.0.1:9090" help:"Address of the operations listener, or off."`
 	NATSURL      string   `name:"nats-url" help:"An outside NATS server, instead of the embedded one."`
@@ -140,7 +141,8 @@ type common struct {
 }
 
 func (c *common) config() (system.Config, error) {
-	cfg := system.Config{Data: c.Data, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL, NATSCreds: c.NATSCreds,
+	cfg := system.Config{Data: c.Data, MediaDir: c.MediaDir, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL,
+		NATSCreds:  c.NATSCreds,
 		VenueCreds: c.VenueCreds, NATSCA: c.NATSCA, Replicas: c.Replicas, Zone: c.Zone,
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
