@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 	"github.com/starlightsymphony/starlight/shared/web"
 )
 
@@ -26,8 +27,9 @@ type exchange struct {
 	principal rpc.Principal
 	until     time.Time // when the access token ends
 	identity  revocation.Identity
-	shed      bool  // refused for want of time
-	shown     error // a failure that a page shows
+	span      *tracing.Span // nil if the request is not traced
+	shed      bool          // refused for want of time
+	shown     error         // a failure that a page shows
 }
 
 // newExchange reads where a request comes from, and gives it its id. The request id is in the answer from now on.

@@ -28,6 +28,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 	"github.com/starlightsymphony/starlight/shared/web"
 )
 
@@ -58,6 +59,7 @@ type Config struct {
 	Ready          func(context.Context) bool // answers /readyz; nil means always
 	TrustedProxies []netip.Prefix             // whose X-Forwarded-For and -Proto are believed
 	InFlight       int                        // 0 means DefaultInFlight
+	Tracer         *tracing.Tracer            // nil: requests are not traced
 	Signer         ed25519.PrivateKey         // proves identities to third-party services; nil: they have no proof
 	PublicURL      string                     // where people reach the pages
 	Media          media.Store                // of pictures; nil: none are shown
@@ -195,10 +197,13 @@ func (g *Gateway) around(rc *fasthttp.RequestCtx, c *fiber.Ctx, m *routeMetrics,
 	start := time.Now()
 	x := g.newExchange(rc)
 	x.fiber = c
+	g.trace(x, m)
 	err := guard(x, serve)
 	if err != nil {
 		web.Problem(x.rc, x.requestID, err)
 	}
+	x.span.SetInt("http.response.status_code", x.rc.Response.StatusCode())
+	x.span.End(cmp.Or(err, x.shown))
 	took := time.Since(start)
 	m.count(x.rc.Response.StatusCode(), took)
 	g.log(x, cmp.Or(err, x.shown), took)

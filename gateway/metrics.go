@@ -36,6 +36,7 @@ const (
 )
 
 type routeMetrics struct {
+	name    string           // of the route, as traces have it
 	classes [6]*observe.Rare // by the first digit of the status
 	latency *observe.RareHistogram
 	shown   atomic.Bool
@@ -62,7 +63,7 @@ func (m *httpMetrics) register(r *observe.Registry, inFlight *atomic.Int64) {
 }
 
 func (m *httpMetrics) route(method, path string) *routeMetrics {
-	r := &routeMetrics{latency: m.registry.RareHistogram("starlight_http_duration_seconds",
+	r := &routeMetrics{name: method + " " + path, latency: m.registry.RareHistogram("starlight_http_duration_seconds",
 		"How long a request took, from its last byte in to its answer.", "method", method, "route", path)}
 	for class := 2; class < len(r.classes); class++ {
 		r.classes[class] = m.registry.Rare("starlight_http_requests_total", "Requests by route and class of status.",
@@ -74,8 +75,8 @@ func (m *httpMetrics) route(method, path string) *routeMetrics {
 
 // service returns the measures of a third-party service.
 func (m *httpMetrics) service(name string) *routeMetrics {
-	r := &routeMetrics{latency: m.registry.RareHistogram("starlight_external_duration_seconds",
-		"How long a request to a third-party service took.", "service", name)}
+	r := &routeMetrics{name: "/x/" + name, latency: m.registry.RareHistogram(
+		"starlight_external_duration_seconds", "How long a request to a third-party service took.", "service", name)}
 	for class := 2; class < len(r.classes); class++ {
 		r.classes[class] = m.registry.Rare("starlight_external_requests_total",
 			"Requests to third-party services by class of status.", "service", name, "class",

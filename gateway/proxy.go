@@ -142,8 +142,7 @@ func (p *proxy) admit(x *exchange) error {
 
 // asker returns how the service is asked, for the answer or the part of it that is named.
 func (p *proxy) asker(x *exchange, params string, body []byte) func(part string) (*nats.Msg, error) {
-	ctx := rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
-		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()})
+	ctx := rpc.WithMeta(context.Background(), x.meta())
 	h := p.headers(x, params)
 	return func(part string) (*nats.Msg, error) {
 		if err := p.g.stands(x); err != nil { // it may have ended since: see wait and parts

@@ -146,6 +146,5 @@ func (g *Gateway) as(x *exchange, spec rpc.Spec, access string) (context.Context
 			return nil, err
 		}
 	}
-	return rpc.WithMeta(context.Background(), rpc.Meta{Principal: x.principal, RequestID: x.requestID,
-		TraceParent: string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), Address: x.address.String()}), nil
+	return rpc.WithMeta(context.Background(), x.meta()), nil
 }

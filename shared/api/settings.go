@@ -263,6 +263,10 @@ var (
 	AnalyticsIncomplete = settings.Bool("analytics.incomplete", false,
 		"Whether the numbers of an event are shown although facts of it were lost before they could be counted.")
 
+	TraceSampled = settings.Int("trace.sampled", 100,
+		"How many of 10,000 requests are traced, where the processes know a collector (--otlp).",
+		settings.Between(0, 10000))
+
 	LogLevel = settings.Level("log.level", slog.LevelInfo, "What is logged: debug, info, warn or error.")
 )
 
@@ -357,6 +361,6 @@ func Settings() []settings.Definition {
 		MessageRetention, InvitationTTL,
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
-		AnalyticsGeneration, AnalyticsIncomplete, LogLevel},
+		AnalyticsGeneration, AnalyticsIncomplete, TraceSampled, LogLevel},
 		slices.Concat(creationSettings(), pictureSettings(), webhookSettings(), trafficSettings())...)
 }

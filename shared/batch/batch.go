@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // ErrAbandoned is within the error of a call whose context ended before a commit took the operation: nothing has
@@ -119,6 +120,9 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	var none Out
 	if err := ctx.Err(); err != nil {
 		return none, gone(fmt.Errorf("%w: %w", ErrAbandoned, err))
+	}
+	if span := tracing.From(ctx).Child("wait for a batch", tracing.Internal); span != nil {
+		defer span.End(nil)
 	}
 	w := g.pool.Get().(*waiter[In, Out])
 	w.in, w.since = in, time.Now()

@@ -18,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // binding is one endpoint with its handler: a bounded set of workers behind a bounded queue. The callbacks of a
@@ -174,6 +175,7 @@ func (b *binding) serve(j job, start time.Time) {
 		b.stats.expired.Inc()
 		return
 	}
+	b.trace(&ctx.meta, j, start)
 	err := b.admit(j.request, &ctx.meta, j.received)
 	var sealed *identity.Sealed
 	var body []byte
@@ -192,6 +194,7 @@ func (b *binding) serve(j job, start time.Time) {
 		err = b.server.acknowledge(ctx, header(h, HeaderParams))
 	}
 	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
+	ctx.meta.Span.End(err)
 	if err == nil {
 		b.stats.ok.Inc()
 		if err = b.respond(j.request, a, sealed); err != nil {
@@ -203,6 +206,19 @@ func (b *binding) serve(j job, start time.Time) {
 		b.log(ctx, f)
 		b.refuse(j.request, f)
 	}
+}
+
+// trace begins the span of a request, if that is traced: with its arrival, so that its time in the queue is seen.
+func (b *binding) trace(m *Meta, j job, start time.Time) {
+	m.Span = b.server.cfg.Tracer.Start(m.TraceParent, b.name, tracing.Server, j.received)
+	if m.Span == nil {
+		return
+	}
+	m.TraceParent = m.Span.Traceparent()
+	m.Span.Set("rpc.system", "nats")
+	m.Span.Set("starlight.caller", m.Caller)
+	m.Span.Set("starlight.request_id", m.RequestID)
+	m.Span.SetInt("starlight.queued_us", int(start.Sub(j.received).Microseconds()))
 }
 
 // admit reads the principal into m and applies the access rule. The gateway has done so already; a service does not

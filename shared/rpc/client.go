@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
 	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // DefaultGrace is how long a call waits for an instance to appear when there is none.
@@ -119,6 +120,24 @@ func (c *Client) codec(spec Spec, t reflect.Type) (*codec.Request, error) {
 // adds to h what From(ctx) says of the request. The error is a fault too: Unavailable if there is no instance, Timeout
 // if none answered, TooLarge if the body is more than the servers accept.
 func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []byte) (*nats.Msg, error) {
+	m := From(ctx)
+	if m.Span == nil {
+		return c.forward(ctx, spec, h, body, ChildTrace(m.TraceParent))
+	}
+	span := m.Span.Child(spec.Service+"."+spec.Name, tracing.Client)
+	span.Set("rpc.system", "nats")
+	reply, err := c.forward(ctx, spec, h, body, span.Traceparent())
+	outcome := err
+	if err == nil {
+		if f := Fault(reply); f != nil {
+			outcome = f
+		}
+	}
+	span.End(outcome)
+	return reply, err
+}
+
+func (c *Client) forward(ctx context.Context, spec Spec, h nats.Header, body []byte, trace string) (*nats.Msg, error) {
 	rule := c.traffic.Of(spec.Service, spec.Name)
 	wait := spec.timeout()
 	if rule.Timeout > 0 {
@@ -142,7 +161,7 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 	if id == "" {
 		id = NewRequestID()
 	}
-	h[HeaderCall] = []string{callHeader(wait, c.name, id, m)}
+	h[HeaderCall] = []string{callHeader(wait, c.name, id, trace, m)}
 	for range mostMeetings {
 		sealed, data, err := c.prove(spec, h, id, m, body)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // requestContext is the context of one request. It does what context.WithDeadline and two values would do, but the
@@ -46,8 +47,11 @@ func (c *requestContext) Err() error {
 
 // Value implements context.Context.
 func (c *requestContext) Value(key any) any {
-	if key == (metaKey{}) {
+	switch key {
+	case metaKey{}:
 		return &c.meta
+	case tracing.Key{}:
+		return c.meta.Span
 	}
 	return c.full().Value(key)
 }

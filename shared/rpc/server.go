@@ -16,6 +16,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // ServerConfig says what a Server is. Service, Log and Registry are required, and Answers if an endpoint is Idempotent.
@@ -32,6 +33,7 @@ type ServerConfig struct {
 	// Identity checks for whom requests are made. Without one, a connection that has credentials serves no request
 	// with a principal; on one that has none, as in tests, nothing could prove a principal, and it is believed.
 	Identity *identity.Identity
+	Tracer   *tracing.Tracer  // nil: requests are not traced
 	Now      func() time.Time // judges the age of proofs; nil means time.Now
 }
 

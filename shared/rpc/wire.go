@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // The NATS headers of a request. A HTTP header that travels along is named HeaderHTTP + its canonical name. What every
@@ -199,6 +200,8 @@ type Meta struct {
 	IdempotencyKey string // as the client gave it; only on endpoints declared Idempotent
 	BodyHash       string // with IdempotencyKey: hex of SHA-256 over method, path, query and body
 
+	Span *tracing.Span // of the work for the request; nil if that is not traced
+
 	passOn string // what proves the principal to the next service, on endpoints with PassesOn
 }
 
@@ -206,7 +209,7 @@ type metaKey struct{}
 
 // WithMeta returns a context that carries m: for work that does not begin with a request, and for tests.
 func WithMeta(ctx context.Context, m Meta) context.Context {
-	return context.WithValue(ctx, metaKey{}, &m)
+	return context.WithValue(tracing.In(ctx, m.Span), metaKey{}, &m)
 }
 
 // WithPrincipal returns a context in which p is the caller and everything else is as before.
@@ -240,6 +243,17 @@ func NewRequestID() string {
 	return string(id)
 }
 
+// Unsampled returns a traceparent without the flag that asks for spans: the trace goes on in logs alone. What is no
+// traceparent stays as it is.
+func Unsampled(traceparent string) string {
+	t, ok := observe.ParseTraceparent(traceparent)
+	if !ok || !t.Sampled {
+		return traceparent
+	}
+	t.Sampled = false
+	return t.String()
+}
+
 // ChildTrace returns the traceparent of a new span below parent, or of a new trace if parent is not valid. A new trace
 // is not sampled, because no caller wants a record of it.
 func ChildTrace(parent string) string {
@@ -254,10 +268,10 @@ func ChildTrace(parent string) string {
 
 // callHeader writes the header of a call. The time the caller still waits is a duration, since clocks disagree; it is
 // rounded up to a millisecond.
-func callHeader(wait time.Duration, caller, id string, m *Meta) string {
+func callHeader(wait time.Duration, caller, id, trace string, m *Meta) string {
 	b := make([]byte, 0, 160)
 	b = strconv.AppendInt(b, int64((wait+time.Millisecond-1)/time.Millisecond), 10)
-	for _, v := range [...]string{caller, id, ChildTrace(m.TraceParent), m.Address} {
+	for _, v := range [...]string{caller, id, trace, m.Address} {
 		b = append(append(b, '|'), v...)
 	}
 	return string(b)

@@ -22,6 +22,13 @@ const sqliteTime = "2006-01-02 15:04:05.999999-07:00"
 // the statements that every purchase runs. The text is a constant, and the arguments are strings, numbers, booleans,
 // times, bytes, or a List of them. What is a piece of SQL to bun, such as bun.Safe, becomes part of the text.
 func Exec(ctx context.Context, tx bun.IDB, query string, args ...any) (sql.Result, error) {
+	span := statement(ctx, query)
+	result, err := exec(ctx, tx, query, args)
+	ended(span, err)
+	return result, err
+}
+
+func exec(ctx context.Context, tx bun.IDB, query string, args []any) (sql.Result, error) {
 	c := liteOf(tx)
 	if c.conn == nil {
 		return tx.ExecContext(ctx, query, args...)
@@ -36,6 +43,13 @@ func Exec(ctx context.Context, tx bun.IDB, query string, args ...any) (sql.Resul
 // Select reads what a query returns into dest, as db.NewRaw(query, args...).Scan(ctx, dest) does, by the terms of
 // Exec: a pointer to a slice takes all rows, one to anything else the first. sql.ErrNoRows means that there is none.
 func Select(ctx context.Context, db bun.IDB, dest any, query string, args ...any) error {
+	span := statement(ctx, query)
+	err := selectInto(ctx, db, dest, query, args)
+	ended(span, err)
+	return err
+}
+
+func selectInto(ctx context.Context, db bun.IDB, dest any, query string, args []any) error {
 	c := liteOf(db)
 	if c.conn == nil {
 		return db.NewRaw(query, args...).Scan(ctx, dest)

@@ -12,6 +12,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // attempts bounds how often a transaction runs that the database keeps refusing.
@@ -45,7 +46,10 @@ func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) er
 	if q == nil {
 		q = &queue{db: db, pool: db.write}
 	}
-	return q.do(ctx, fn)
+	span := db.trace(ctx, "transaction")
+	err := q.do(tracing.In(ctx, span), fn)
+	span.End(err)
+	return err
 }
 
 // change is what a transaction does.

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // recordingTime is what the context of Recording lasts.
@@ -29,16 +30,16 @@ func Recording(ctx context.Context) (context.Context, context.CancelFunc) {
 // handle runs the handler on one message and settles it, or has it wait for another try.
 func (k *consumption) handle(ctx context.Context, it *item) {
 	m := it.msg
-	ctx = rpc.WithMeta(ctx, rpc.Meta{
-		RequestID:   m.Header.Get(rpc.HeaderRequestID),
-		TraceParent: rpc.ChildTrace(m.Header.Get(rpc.HeaderTrace)),
-	})
+	ctx, span := k.trace(ctx, m)
 	log := k.Log.With("message", m.ID, "subject", m.Subject, "delivery", m.Delivery)
 	if m.Delivery > k.MaxDeliver { // the instances that had it before died with it
-		k.bury(ctx, log, it, errors.New("given up by its handlers"))
+		err := errors.New("given up by its handlers")
+		span.End(err)
+		k.bury(ctx, log, it, err)
 		return
 	}
 	err := k.call(ctx, m)
+	span.End(err)
 	old := k.MaxAge > 0 && time.Since(m.Time) > k.MaxAge
 	switch {
 	case err == nil:
@@ -51,6 +52,21 @@ func (k *consumption) handle(ctx context.Context, it *item) {
 	default:
 		k.retry(ctx, log, it, err)
 	}
+}
+
+// trace returns the context of the request that caused a message, and the span of its handling if that is traced.
+func (k *consumption) trace(ctx context.Context, m Msg) (context.Context, *tracing.Span) {
+	meta := rpc.Meta{RequestID: m.Header.Get(rpc.HeaderRequestID), TraceParent: m.Header.Get(rpc.HeaderTrace)}
+	meta.Span = tracing.Of(ctx).Start(meta.TraceParent, k.Durable+" "+m.Subject, tracing.Consumer, time.Now())
+	if meta.Span == nil {
+		meta.TraceParent = rpc.ChildTrace(meta.TraceParent)
+		return rpc.WithMeta(ctx, meta), nil
+	}
+	meta.TraceParent = meta.Span.Traceparent()
+	meta.Span.Set("messaging.system", "nats")
+	meta.Span.Set("starlight.request_id", meta.RequestID)
+	meta.Span.SetInt("messaging.delivery", m.Delivery)
+	return rpc.WithMeta(ctx, meta), meta.Span
 }
 
 // passing reports whether an error is about what the handler needs, and not about the message. Errors of the database

@@ -9,11 +9,15 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // publish sends rows and returns those that are stored. An error means that none is, and that it is not the rows'
 // fault.
 func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err error) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	if len(rows) >= crowd && r.publishTogether(ctx, rows) == nil {
@@ -21,6 +25,7 @@ func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err err
 		for i, row := range rows {
 			acked[i] = row.Seq
 			delete(r.tries, row.Seq)
+			row.trace(ctx, began)
 		}
 		r.sent.Add(len(rows))
 		return acked, nil
@@ -38,6 +43,7 @@ func (r *Relay) publish(ctx context.Context, rows []row) (acked []int64, err err
 		if errs[i] == nil {
 			acked = append(acked, row.Seq)
 			delete(r.tries, row.Seq)
+			row.trace(ctx, began)
 		}
 	}
 	r.sent.Add(len(acked))
@@ -120,8 +126,8 @@ func (r *Relay) send(row row) (jetstream.PubAckFuture, error) {
 func (row row) message() (*nats.Msg, error) {
 	msg := nats.NewMsg(row.Subject)
 	msg.Data = row.Payload
-	var header map[string]string
-	if err := json.Unmarshal([]byte(row.Header), &header); err != nil {
+	header, err := row.header()
+	if err != nil {
 		return nil, err
 	}
 	for k, v := range header {
@@ -129,6 +135,24 @@ func (row row) message() (*nats.Msg, error) {
 	}
 	msg.Header.Set(nats.MsgIdHdr, row.ID)
 	return msg, nil
+}
+
+func (row row) header() (header map[string]string, err error) {
+	err = json.Unmarshal([]byte(row.Header), &header)
+	return header, err
+}
+
+// trace makes the span of a message that is published, if what has caused it is traced.
+func (row row) trace(ctx context.Context, began time.Time) {
+	tracer := tracing.Of(ctx)
+	if tracer == nil {
+		return
+	}
+	if header, err := row.header(); err == nil {
+		span := tracer.Start(header[rpc.HeaderTrace], "publish "+row.Subject, tracing.Producer, began)
+		span.Set("messaging.system", "nats")
+		span.End(nil)
+	}
 }
 
 // settled waits for the answer of the stream.

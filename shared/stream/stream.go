@@ -42,18 +42,27 @@ func (messageKind) Prefix() string { return "msg" }
 
 // Message is a message to be published once its transaction has committed.
 type Message struct {
-	Subject     string
-	Payload     any    // []byte and json.RawMessage are sent as they are, everything else as JSON
-	ID          string // made up if empty; two messages with one id are stored once
-	RequestID   string // these two are taken from the context of Add if empty
+	Subject string
+	Payload any    // []byte and json.RawMessage are sent as they are, everything else as JSON
+	ID      string // made up if empty; two messages with one id are stored once
+	Cause          // taken from the context of Add if empty
+}
+
+// Cause names the request that something belongs to: for code that hands it to a commit which has another context.
+type Cause struct {
+	RequestID   string
 	TraceParent string
 }
 
-// NewMessage returns a message that belongs to the request in ctx: for code that hands it to a commit which has another
-// context.
-func NewMessage(ctx context.Context, subject string, payload any) Message {
+// CauseOf returns the request in ctx.
+func CauseOf(ctx context.Context) Cause {
 	m := rpc.From(ctx)
-	return Message{Subject: subject, Payload: payload, RequestID: m.RequestID, TraceParent: m.TraceParent}
+	return Cause{RequestID: m.RequestID, TraceParent: m.TraceParent}
+}
+
+// NewMessage returns a message that belongs to the request in ctx.
+func NewMessage(ctx context.Context, subject string, payload any) Message {
+	return Message{Subject: subject, Payload: payload, Cause: CauseOf(ctx)}
 }
 
 // Add writes one message to the outbox. See AddAll.

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 	"github.com/starlightsymphony/starlight/svc/notification/channel"
 )
 
@@ -123,7 +124,9 @@ func (s *Service) deliver(ctx context.Context, w channelWorker, m stream.Msg) er
 func (s *Service) try(ctx context.Context, w channelWorker, out *outgoing) (*outcome, error) {
 	job := out.job
 	o := &outcome{job: job, status: sent}
+	span := tracing.From(ctx).Child("send "+job.Channel, tracing.Client)
 	err := s.attempt(ctx, w, out)
+	span.End(err)
 	var never *channel.Undeliverable
 	var late *obsolete
 	var wait *postponed

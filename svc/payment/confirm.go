@@ -5,6 +5,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
@@ -34,6 +35,7 @@ func (s *Service) confirm(ctx context.Context, p provider.Provider, remoteID str
 // observe moves a payment by what was seen of it. The source is what made us look.
 func (s *Service) observe(ctx context.Context, p provider.Provider, source string,
 	in observation) (confirmation, error) {
+	in.cause = stream.CauseOf(ctx)
 	out, err := s.confirmations.Do(ctx, in)
 	if err != nil {
 		return out, err

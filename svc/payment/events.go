@@ -29,7 +29,8 @@ func (b *paymentStore) publish(ctx context.Context, tx bun.Tx, rows ...*record.P
 		default:
 			continue // no other service needs it
 		}
-		msgs = append(msgs, stream.Message{Subject: subject, Payload: api.PaymentEvent{Payment: r.Payment()}})
+		msgs = append(msgs, stream.Message{Subject: subject, Payload: api.PaymentEvent{Payment: r.Payment()},
+			Cause: r.Cause})
 	}
 	if len(msgs) == 0 {
 		return nil

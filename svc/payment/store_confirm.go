@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 	"github.com/starlightsymphony/starlight/svc/payment/record"
@@ -23,6 +24,7 @@ type observation struct {
 	remote   provider.State
 	unknown  bool         // the provider does not know the object
 	callback *callbackRow // what made us look, stored with the outcome; nil if it was another
+	cause    stream.Cause
 }
 
 // confirmation is what an observation came to.
@@ -57,6 +59,7 @@ func (b *paymentStore) confirm(ctx context.Context, ins []observation) []batch.R
 				}
 				out.verdict = move(row, in.remote)
 				if out.verdict != verdictNone {
+					row.Cause = in.cause
 					moved = append(moved, row)
 				}
 				out.payment, out.status = row.ID, row.Status
@@ -145,7 +148,9 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 	}
 	steps := map[step][]ids.Payment{}
 	var mismatched []*record.Payment
+	causes := make(map[ids.Payment]stream.Cause, len(rows))
 	for _, r := range rows {
+		causes[r.ID] = r.Cause
 		s := step{r.Status, r.FailureReason, r.Flag, r.Captured > 0}
 		if slices.Contains(steps[s], r.ID) {
 			continue
@@ -171,6 +176,9 @@ func (b *paymentStore) writeMoves(ctx context.Context, tx bun.Tx, rows []*record
 			if err := ledger.Enter(ctx, tx, captures(after, now)...); err != nil {
 				return err
 			}
+		}
+		for _, r := range after {
+			r.Cause = causes[r.ID]
 		}
 		changed = append(changed, after...)
 	}

@@ -91,7 +91,8 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		Endpoints: api.All(), Settings: s.live,
 		Revoked: revoked,
 		Log:     s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
-		Signer: signer, Media: files, PublicURL: s.cfg.PublicURL, OpenAPI: document, Now: s.cfg.Now})
+		Tracer: s.traces.Tracer(roleGateway), Signer: signer, Media: files, PublicURL: s.cfg.PublicURL,
+		OpenAPI: document, Now: s.cfg.Now})
 	if err != nil {
 		return err
 	}

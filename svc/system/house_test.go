@@ -64,6 +64,7 @@ func TestImports(t *testing.T) {
 			"shared/keyring", "shared/quota", "shared/seal", "shared/auditlog", "shared/testkit", "svc", "bench"},
 		"github.com/go-text/typesetting": {"shared/document"},
 		"go.etcd.io/bbolt":               {"svc/analytics", "svc/edge", "bench"},
+		"go.opentelemetry.io/otel":       {"shared/tracing"},
 	}
 	for _, p := range packages(t) {
 		name := p.name()

@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 	"github.com/starlightsymphony/starlight/svc/user"
 )
 
@@ -175,7 +176,9 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name, Identity: own, Now: s.cfg.Now,
 		Traffic: s.traffic})
 	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description,
-		Log: m.log, Registry: s.registry, Identity: own, Now: s.cfg.Now, Metadata: s.listed()}
+		Log: m.log, Registry: s.registry, Identity: own, Tracer: s.traces.Tracer(r.name), Now: s.cfg.Now,
+		Metadata: s.listed()}
+	background = tracing.With(background, cfg.Tracer)
 	if r.migrations != nil {
 		if m.db, err = store.Open(ctx, s.cfg.databaseURL(), r.name, r.migrations(), m.log); err != nil {
 			return err

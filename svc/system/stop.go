@@ -124,6 +124,7 @@ func (s *System) Close(ctx context.Context) error {
 			s.log.Warn("the stop was not clean", "error", err)
 		}
 	}
+	s.lastTraces(ctx)
 	s.quiet()
 	errs = append(errs, within(ctx, "log shipper", func() error {
 		s.shipped.Wait()
@@ -138,6 +139,15 @@ func (s *System) Close(ctx context.Context) error {
 		errs = append(errs, s.embedded.Shutdown(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// lastTraces sends the traces that still wait. A collector that is away does not hold up the end.
+func (s *System) lastTraces(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastWords/2)
+	defer cancel()
+	if err := s.traces.Close(ctx); err != nil {
+		s.log.Warn("the last traces were not sent", "error", err)
+	}
 }
 
 // beforeDeadline returns a context that ends some time before ctx does.

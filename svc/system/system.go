@@ -27,6 +27,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
 	"github.com/starlightsymphony/starlight/svc/user"
 )
@@ -52,7 +53,8 @@ type Config struct {
 
 	MediaDir string // folder of pictures, which all gateways and event services see; empty: they are kept in JetStream
 
-	Zone string // where this process runs, as listings name it: a data centre, a rack; may be empty
+	Traces string // collector of traces, as in http://collector:4318; empty: requests are not traced
+	Zone   string // where this process runs, as listings name it: a data centre, a rack; may be empty
 
 	PublicURL       string   // where people reach the gateway; default http(s)://HTTP
 	CallbackURL     string   // where the sandbox provider reaches it; default PublicURL
@@ -128,6 +130,7 @@ type System struct {
 	registry *observe.Registry
 	health   *observe.Health
 	shipper  *observe.Shipper
+	traces   *tracing.Exporter // nil: requests are not traced
 
 	embedded *natsconf.Server // nil with an outside server
 	node     *nats.Conn
@@ -174,6 +177,13 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 	s.shipper = observe.NewShipper(s.registry)
 	s.log = s.logger("node")
 	s.shipping = shipping
+	if cfg.Traces != "" {
+		var err error
+		if s.traces, err = tracing.New(ctx, tracing.Config{URL: cfg.Traces, Instance: s.instance,
+			Version: cfg.Version, Log: s.log, Registry: s.registry}); err != nil {
+			return nil, err
+		}
+	}
 	for _, step := range []func(ctx, background context.Context) error{s.listen, s.startNATS, s.startLive,
 		s.startServices, s.startGateway, s.startOps} {
 		if err := step(ctx, background); err != nil {

@@ -296,6 +296,7 @@ func (db ticketStore) announceNew(
 		given = append(given, c.answers...)
 		if c.guest != nil {
 			c.guest.Quiet = c.quiet && c.free
+			c.guest.Cause = c.message.Cause
 			arrivals = append(arrivals, *c.guest)
 		}
 		if c.billing != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 const (
@@ -80,7 +81,9 @@ func guarded[T any](ctx context.Context, g *Guard, call string, fn func(context.
 	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
 	defer cancel()
 	start := time.Now()
+	span := tracing.From(ctx).Child(g.Name()+" "+call, tracing.Client)
 	out, err := g.breaker.Execute(func() (any, error) { return fn(ctx) })
+	span.End(err)
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
 		g.failed(call, "open")

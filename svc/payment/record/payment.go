@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 )
 
 // Payment is a payment as it is stored.
@@ -42,6 +43,8 @@ type Payment struct {
 	PollAt     time.Time
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
+
+	Cause stream.Cause `bun:"-"` // of the change that is being written
 }
 
 // FlagMismatch flags a payment that collected another amount or currency than was asked for.

@@ -125,6 +125,7 @@ type common struct {
 	VenueCreds   string   `name:"venue-creds" help:"Folder of the system's credentials for venues, with an outside NATS server; default NATS-CREDS/venues." type:"path"`
 	NATSCA       string   `name:"nats-ca" help:"PEM file of the authority that signed its certificate." type:"path"`
 	Zone         string   `help:"Where this process runs, for listings of the mesh: a data centre, a rack."`
+	OTLP         string   `name:"otlp" help:"Collector of OpenTelemetry traces, as in http://collector:4318; default none. The setting trace.sampled says how many requests it sees."`
 	Replicas     int      `help:"Copies of each stream, 1 or 3."`
 	PublicURL    string   `name:"public-url" help:"Where people reach the gateway; default its own address."`
 	CallbackURL  string   `name:"callback-url" help:"Where the sandbox provider reaches it; default the public URL."`
@@ -142,8 +143,8 @@ type common struct {
 
 func (c *common) config() (system.Config, error) {
 	cfg := system.Config{Data: c.Data, MediaDir: c.MediaDir, HTTP: c.HTTP, Ops: c.Ops, NATSURL: c.NATSURL,
-		NATSCreds:  c.NATSCreds,
-		VenueCreds: c.VenueCreds, NATSCA: c.NATSCA, Replicas: c.Replicas, Zone: c.Zone,
+		NATSCreds: c.NATSCreds, VenueCreds: c.VenueCreds, NATSCA: c.NATSCA, Replicas: c.Replicas, Zone: c.Zone,
+		Traces:    c.OTLP,
 		PublicURL: strings.TrimRight(c.PublicURL, "/"), CallbackURL: strings.TrimRight(c.CallbackURL, "/"),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		TrustedProxies: slices.DeleteFunc(c.TrustedProxy, func(s string) bool { return s == "" }),

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/questions"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/ticketing/answers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/record"
@@ -67,8 +68,8 @@ func (s *Doors) decided(
 		return nil, nil, err
 	}
 	now := store.Time(s.now())
-	shown := scan{exit: exit, letsBackIn: offer.Event.LetsBackIn(), row: scanRow{ID: ids.New[ids.AdmissionKind](now),
-		EventID: req.EventID, Gate: req.Gate, ScannedBy: by, At: now}}
+	shown := scan{exit: exit, letsBackIn: offer.Event.LetsBackIn(), cause: stream.CauseOf(ctx),
+		row: scanRow{ID: ids.New[ids.AdmissionKind](now), EventID: req.EventID, Gate: req.Gate, ScannedBy: by, At: now}}
 	c, genuine := s.readCode(ctx, shownCode)
 	switch {
 	case !genuine:

@@ -60,6 +60,7 @@ type scan struct {
 	revision   int64
 	exit       bool // the person goes out
 	letsBackIn bool // the event lets people who went out in again
+	cause      stream.Cause
 }
 
 // scanned is the verdict on a scan.
@@ -109,7 +110,9 @@ func (db doorStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				if row.Kind, row.Aside = line.ScanEntry, t.Outside; !row.Aside { // else it is not the first
 					at := row.At
 					t.Status, t.AdmittedAt, gates[t.ID] = api.TicketAdmitted, &at, row.Gate
-					events = append(events, admissionOf(t, row))
+					admitted := admissionOf(t, row)
+					admitted.Cause = s.cause
+					events = append(events, admitted)
 				}
 				if t.Outside = false; door != nil && door.State != line.DoorsHub {
 					row.Flag = api.FlagShared

@@ -151,6 +151,7 @@ type Order struct {
 	Token string
 	Free  bool
 	Quiet bool // the guest is not told of it
+	Cause stream.Cause
 }
 
 // Write stores guests and their first tokens, in the transaction that writes their orders, and returns what to publish.
@@ -165,7 +166,7 @@ func Write(ctx context.Context, tx bun.Tx, in []Order) ([]stream.Message, error)
 		tokens[i] = tokenRow{Hash: opaque.Hash(n.Token), OrderID: n.Guest.OrderID, CreatedAt: n.Guest.CreatedAt}
 		event := n.Guest.event(n.Guest.CreatedAt)
 		event.Free, event.Quiet = n.Free, n.Quiet
-		messages[i] = stream.Message{Subject: api.GuestHasOrdered.Subject, Payload: event}
+		messages[i] = stream.Message{Subject: api.GuestHasOrdered.Subject, Payload: event, Cause: n.Cause}
 	}
 	if _, err := store.Insert(ctx, tx, rows, ""); err != nil {
 		return nil, err
