@@ -27,6 +27,8 @@ seen the id ignores the message. The order of one outbox is kept, but not after 
 payload has a revision or a time. A consumer ignores fields that it does not know. Times are RFC 3339 in UTC, amounts are
 in minor units.
 
+The same for programs: [asyncapi.json](asyncapi.json), AsyncAPI 3.0.
+
 To watch them: ` + "`nats --creds data/creds/ops.creds sub 'ev.>'`" + `
 
 `

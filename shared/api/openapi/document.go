@@ -63,15 +63,9 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 	}
 	g.describeTypes()
 	g.schemas.Named["Problem"] = problemSchema()
-	doc := object{
-		"openapi": "3.1.0",
-		"info": object{
-			"title":       "StarlightSymphony",
-			"version":     Version,
-			"description": introduction,
-			"contact":     object{"name": "StarlightSymphony", "url": "https://github.com/starlightsymphony/starlight"},
-			"license":     object{"name": "Apache-2.0", "identifier": "Apache-2.0"},
-		},
+	return indented(object{
+		"openapi":  "3.1.0",
+		"info":     info(introduction),
 		"servers":  []any{object{"url": "/", "description": "The gateway that serves this document."}},
 		"tags":     tags,
 		"paths":    paths,
@@ -85,7 +79,21 @@ func Document(endpoints []rpc.Descriptor, comments *Comments, examples []Example
 					"description": "The one-time ticket of POST /v1/live/tickets, for clients that cannot send a " +
 						"header."}},
 		},
+	})
+}
+
+// info is what both documents say of the system.
+func info(about string) object {
+	return object{
+		"title":       "StarlightSymphony",
+		"version":     Version,
+		"description": about,
+		"contact":     object{"name": "StarlightSymphony", "url": "https://github.com/starlightsymphony/starlight"},
+		"license":     object{"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 	}
+}
+
+func indented(doc object) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
