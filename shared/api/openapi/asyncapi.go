@@ -11,7 +11,7 @@ import (
 // Events returns the AsyncAPI 3.0 document of the domain events, as indented JSON: a channel for each subject, with the
 // one message that is sent there.
 func Events(topics []api.TopicDescriptor, comments *Comments) ([]byte, error) {
-	g := &generator{comments: comments, schemas: codec.NewSchemas("#/components/schemas/"), requests: map[string]string{}}
+	g := &generator{comments: comments, schemas: codec.NewSchemas("#/components/schemas/")}
 	g.schemas.Annotate = g.annotate
 	channels, operations, messages := object{}, object{}, object{}
 	for _, t := range topics {
@@ -43,14 +43,15 @@ func ref(to string) object { return object{"$ref": "#/components/" + to} }
 // headersSchema is of the NATS headers that each domain event has.
 func headersSchema() object {
 	text := func(about string) object { return object{"type": "string", "description": about} }
-	return object{"type": "object", "description": "NATS headers.", "required": []any{"Nats-Msg-Id"}, "properties": object{
-		"Nats-Msg-Id":       text("Names the message: who has seen it ignores it."),
-		rpc.HeaderRequestID: text("The request that caused it, if one did."),
-		rpc.HeaderTrace:     text("W3C trace context of what caused it."),
-	}}
+	return object{"type": "object", "description": "NATS headers.", "required": []any{"Nats-Msg-Id"},
+		"properties": object{
+			"Nats-Msg-Id":       text("Names the message: who has seen it ignores it."),
+			rpc.HeaderRequestID: text("The request that caused it, if one did."),
+			rpc.HeaderTrace:     text("W3C trace context of what caused it."),
+		}}
 }
 
-const aboutEvents = "What has happened in the system, as JSON in the stream EVENTS, which keeps it for 366 days. A message " +
-	"is published after the transaction of its change has committed, at least once. The order of one service is kept, " +
-	"but not after every failure; where it matters, the payload has a revision or a time. Readers ignore members that " +
-	"they do not know. Times are RFC 3339 in UTC, money is in minor units of an ISO 4217 currency."
+const aboutEvents = "What has happened in the system, as JSON in the stream EVENTS, which keeps it for 366 days. A " +
+	"message is published after the transaction of its change has committed, at least once. The order of one service " +
+	"is kept, but not after every failure; where it matters, the payload has a revision or a time. Readers ignore " +
+	"members that they do not know. Times are RFC 3339 in UTC, money is in minor units of an ISO 4217 currency."
