@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -68,6 +69,31 @@ func TestReadsAreSentAgain(t *testing.T) {
 			t.Errorf("%v after %d calls", err, calls.Load())
 		}
 	})
+}
+
+// A change with a key is not sent again beside its first run, which may be about to succeed.
+func TestSlowChangesAreNotSentAgain(t *testing.T) {
+	url := natsServer(t, server.Options{})
+	nc := connect(t, url)
+	calls := new(atomic.Int32)
+	if _, err := nc.Subscribe(create().Subject(), func(*nats.Msg) { calls.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c := traffic.New([]traffic.Name{{Service: "things", Endpoint: "create"}}, observe.NewRegistry())
+	if err := c.Set(traffic.Rules{Again: "*=20ms", Timeouts: "*=200ms", Budget: 100}); err != nil {
+		t.Fatal(err)
+	}
+	client := rpc.NewClient(connect(t, url), rpc.ClientConfig{Name: "gateway", Traffic: c})
+	_, err := rpc.CallOnce(t.Context(), client, create(), &newThing{}, "one key")
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if !fault.Is(err, fault.Timeout) || calls.Load() != 1 {
+		t.Errorf("%v after %d calls", err, calls.Load())
+	}
 }
 
 // A rule ends a call before its endpoint would, and faults come as they were asked for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"reflect"
 	"sync"
 	"time"
@@ -153,9 +154,7 @@ func (c *Client) forward(ctx context.Context, spec Spec, h nats.Header, body []b
 	if err != nil {
 		return nil, err
 	}
-	if rule.Again >= wait || !repeatable(spec, h) {
-		rule.Again = 0
-	}
+	rule.Again = secondTry(spec, h, wait, rule.Again)
 	m := From(ctx)
 	id := m.RequestID
 	if id == "" {
@@ -240,9 +239,22 @@ func (c *Client) again(ctx context.Context, msg *nats.Msg, wait time.Duration) (
 	return nil, nats.ErrNoResponders
 }
 
-// repeatable reports whether a request may run twice: it reads, or its answer is stored under its key.
-func repeatable(spec Spec, h nats.Header) bool {
-	return spec.Method == "GET" || spec.Idempotent && header(h, HeaderHTTP+IdempotencyKey) != ""
+// onlyIfCut is longer than any call waits.
+const onlyIfCut = time.Duration(math.MaxInt64)
+
+// secondTry returns after how long a request is sent once more, by a rule that says so; 0 means never. What reads may
+// run twice at a time. A change whose answer is stored under its key may run again, but not beside the first run: that
+// one could have the last seat, and the other be told that none is left.
+func secondTry(spec Spec, h nats.Header, wait, rule time.Duration) time.Duration {
+	switch {
+	case rule == 0 || rule >= wait:
+		return 0
+	case spec.Method == "GET":
+		return rule
+	case spec.Idempotent && header(h, HeaderHTTP+IdempotencyKey) != "":
+		return onlyIfCut
+	}
+	return 0
 }
 
 // strike does what a rule wants to go wrong. It returns how long the caller still waits.
@@ -265,7 +277,7 @@ func (c *Client) strike(ctx context.Context, f traffic.Fault, wait time.Duration
 	return wait, nil
 }
 
-// twice sends a request that may run twice, once more if there is no answer after a while or the connection was cut.
+// twice sends a request once more if there is no answer after a while or the connection was cut: see secondTry.
 // The first answer counts: that of another instance, if the one that was asked first hangs.
 func (c *Client) twice(
 	ctx context.Context, msg *nats.Msg, wait, after time.Duration,
