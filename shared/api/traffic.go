@@ -13,7 +13,8 @@ var (
 			"payment.*=4s\", or * for all.", 1000, checkTimes)
 	MeshAgain = settings.CheckedString("mesh.again", "*=1s",
 		"After how long a call that reads is sent once more, to whichever instance comes: \"event.get=200ms, *=1s\". "+
-			"The first answer counts. One with an Idempotency-Key is if its connection is cut. Nothing means never.", 1000,
+			"The first answer counts. One with an Idempotency-Key is if its connection is cut. "+
+			"Nothing means never.", 1000,
 		checkTimes)
 	MeshBudget = settings.Int("mesh.again_budget", 10,
 		"Of a hundred calls, how many may be sent once more; 0 means none.", settings.Between(0, 100))
