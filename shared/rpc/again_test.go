@@ -24,18 +24,17 @@ func hanging(t *testing.T, rules traffic.Rules) (client *rpc.Client, calls *atom
 	calls = new(atomic.Int32)
 	s := rpc.NewServer(connect(t, url), rpc.ServerConfig{Service: "things", Log: testkit.Log(t),
 		Registry: observe.NewRegistry()})
-	hang := func(ctx context.Context) {
+	hang := func(ctx context.Context) error {
 		if calls.Add(1) == 1 {
 			<-ctx.Done()
 		}
+		return ctx.Err()
 	}
 	rpc.Handle(s, get(), func(ctx context.Context, r *thingRef) (*thing, error) {
-		hang(ctx)
-		return &thing{ID: r.ID}, nil
+		return &thing{ID: r.ID}, hang(ctx)
 	})
 	rpc.Handle(s, work(), func(ctx context.Context, _ *rpc.None) (*rpc.None, error) {
-		hang(ctx)
-		return nil, nil
+		return nil, hang(ctx)
 	})
 	testkit.Serve(t, s)
 	c := traffic.New([]traffic.Name{{Service: "things", Endpoint: "get"}, {Service: "things", Endpoint: "work"}},

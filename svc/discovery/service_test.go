@@ -278,13 +278,17 @@ func TestMesh(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := micro.AddService(m.nats.Connect(), micro.Config{Name: "hello", Version: "0.0.1",
+	theirs := m.nats.Connect()
+	other, err := micro.AddService(theirs, micro.Config{Name: "hello", Version: "0.0.1",
 		Endpoint: &micro.EndpointConfig{Subject: "x.hello.greet",
 			Handler: micro.HandlerFunc(func(r micro.Request) { r.Respond(nil) })}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { other.Stop() })
+	if err := theirs.Flush(); err != nil { // before that it may not be there
+		t.Fatal(err)
+	}
 
 	mesh, err := rpc.Call(m.admin, m.client, api.GetMesh, &rpc.None{})
 	if err != nil {
