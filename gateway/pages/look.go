@@ -141,8 +141,12 @@ func lowest(lang string, words texts, e *api.Event) (string, error) {
 		least.Amount, most.Amount = min(least.Amount, t.Price.Amount), max(most.Amount, t.Price.Amount)
 	}
 	switch {
-	case most.Amount == 0:
-		return words.text("event.free")
+	case least.Amount == 0:
+		free, err := words.text("event.free")
+		if most.Amount > 0 {
+			free += " – " + most.In(lang)
+		}
+		return free, err
 	case least == most:
 		return least.In(lang), nil
 	}

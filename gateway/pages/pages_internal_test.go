@@ -272,3 +272,24 @@ func TestCategoryOfAnothersChoice(t *testing.T) {
 		t.Errorf("an event can be one of %q", got)
 	}
 }
+
+// What an event costs at least, in a few words.
+func TestLowestPrice(t *testing.T) {
+	words, err := readTexts("de")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		want   string
+		prices []int64
+	}{{"", nil}, {"Kostenlos", []int64{0}}, {"12,50 EUR", []int64{1250, 1250}}, {"ab 12,50 EUR", []int64{3000, 1250}}, {"Kostenlos – 30,00 EUR", []int64{0, 3000, 1250}}} {
+		e := &api.Event{}
+		for _, p := range c.prices {
+			e.TicketTypes = append(e.TicketTypes, api.TicketType{Price: api.Money{Amount: p, Currency: "EUR"}})
+		}
+		got, err := lowest("de", words, e)
+		if err != nil || strings.ReplaceAll(got, "\u00a0", " ") != c.want {
+			t.Errorf("%v: %q, want %q (%v)", c.prices, got, c.want, err)
+		}
+	}
+}
