@@ -15,6 +15,10 @@ const (
 	// a public /readyz from becoming a way to make the system write.
 	checkTimeout = 2 * time.Second
 	checkFresh   = time.Second
+
+	// slowFor is how long after its last success a check that does not answer in time still passes. A machine that has
+	// too much to do is slow and not broken: to send its requests to the others would be the end of those, too.
+	slowFor = 10 * time.Second
 )
 
 // Check is one question whose answer decides whether the process is ready. A check that probes a store writes to it,
@@ -61,6 +65,7 @@ const (
 type probe struct {
 	Check
 	running atomic.Bool
+	passed  time.Time // last; used by one run of the checks at a time
 }
 
 // NewHealth returns a Health with the given checks. now is the clock that ages reports; nil means time.Now.
@@ -144,7 +149,7 @@ func (h *Health) run(ctx context.Context) Report {
 	r := Report{Ready: true, Checks: make([]Result, len(h.checks))}
 	var wg sync.WaitGroup
 	for i, p := range h.checks {
-		wg.Go(func() { r.Checks[i] = p.run(ctx) })
+		wg.Go(func() { r.Checks[i] = p.run(ctx, h.now) })
 	}
 	wg.Wait()
 	for _, c := range r.Checks {
@@ -154,28 +159,40 @@ func (h *Health) run(ctx context.Context) Report {
 	return r
 }
 
-func (p *probe) run(ctx context.Context) Result {
-	if !p.running.CompareAndSwap(false, true) {
-		return Result{Name: p.Name, Error: "the previous run has not come back"}
-	}
+// errNoAnswer is of a check that has not answered in time.
+var errNoAnswer = errors.New("no answer in " + checkTimeout.String())
+
+// run asks, and notes when it passes. One that is late passes for a while, with the reason in its result.
+func (p *probe) run(ctx context.Context, now func() time.Time) Result {
 	start := time.Now()
+	err := p.ask(ctx)
+	res := Result{Name: p.Name, OK: err == nil, LatencyMS: float64(time.Since(start).Microseconds()) / 1000}
+	if err == nil {
+		p.passed = now()
+		return res
+	}
+	res.Error = scrub(err.Error())
+	late := errors.Is(err, errNoAnswer) || errors.Is(err, context.DeadlineExceeded)
+	res.OK = late && !p.passed.IsZero() && now().Sub(p.passed) < slowFor
+	return res
+}
+
+func (p *probe) ask(ctx context.Context) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("%w: the previous run has not come back", errNoAnswer)
+	}
 	done := make(chan error, 1)
 	go func() {
 		err := p.guarded(ctx)
 		p.running.Store(false)
 		done <- err
 	}()
-	var err error
 	select {
-	case err = <-done:
+	case err := <-done:
+		return err
 	case <-ctx.Done():
-		err = errors.New("no answer in " + checkTimeout.String())
+		return errNoAnswer
 	}
-	res := Result{Name: p.Name, OK: err == nil, LatencyMS: float64(time.Since(start).Microseconds()) / 1000}
-	if err != nil {
-		res.Error = scrub(err.Error())
-	}
-	return res
 }
 
 // guarded turns a panic of a check into a failure: a health question must not end the process.

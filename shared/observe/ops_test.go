@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
@@ -91,6 +92,50 @@ func TestHealthBadChecks(t *testing.T) {
 			return errors.New(r.Checks[1].Error)
 		}
 		return nil
+	})
+}
+
+// A check that is late passes until its last success is ten seconds old: what is slow is not broken. One that fails, fails.
+func TestSlowChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var slow, broken atomic.Bool
+		h := observe.NewHealth(time.Now, observe.Check{Name: "sql", Run: func(ctx context.Context) error {
+			if broken.Load() {
+				return errors.New("disk full")
+			}
+			if slow.Load() {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}})
+		h.Start()
+		if !h.Ready(t.Context()) {
+			t.Fatal("not ready")
+		}
+		began := time.Now()
+		slow.Store(true)
+		time.Sleep(time.Second)
+		if r := h.Report(t.Context()); !r.Ready || r.Checks[0].Error == "" {
+			t.Errorf("late once: %+v", r)
+		}
+		for time.Since(began) < 10*time.Second {
+			time.Sleep(time.Second)
+			h.Report(t.Context())
+		}
+		if r := h.Report(t.Context()); r.Ready {
+			t.Errorf("late for %v: %+v", time.Since(began), r)
+		}
+		slow.Store(false)
+		time.Sleep(time.Second)
+		if !h.Ready(t.Context()) {
+			t.Error("does not recover")
+		}
+		broken.Store(true)
+		time.Sleep(time.Second)
+		if h.Ready(t.Context()) {
+			t.Error("a failure passes")
+		}
 	})
 }
 
