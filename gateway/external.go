@@ -307,7 +307,7 @@ func (e *external) forward(x *exchange, r externalRoute, values map[string]strin
 // identify writes into the headers of a request what it is, and whom it is for.
 func (e *external) identify(x *exchange, name string, h nats.Header, now time.Time) {
 	h[rpc.HeaderRequestID] = []string{x.requestID}
-	h[rpc.HeaderTrace] = []string{rpc.ChildTrace(x.meta().TraceParent)}
+	h[rpc.HeaderTrace] = []string{rpc.ChildTrace(x.traceparent())}
 	principal := x.principal.String()
 	if principal == "" {
 		return

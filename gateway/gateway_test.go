@@ -172,6 +172,20 @@ func (d *door) does(handle func(context.Context) error) {
 	d.handle = handle
 }
 
+// occupy returns once a request is under way that goes on until it is released, and where its status will be.
+func (d *door) occupy() (release func(), status <-chan int) {
+	entered, released := make(chan struct{}), make(chan struct{})
+	d.does(func(context.Context) error {
+		close(entered)
+		<-released
+		return nil
+	})
+	first := make(chan int, 1)
+	go func() { first <- d.do("GET", "/v1/events/"+string(theEvent), "").StatusCode }()
+	<-entered
+	return func() { close(released) }, first
+}
+
 func (d *door) serveUser() {
 	s := d.server("user")
 	rpc.Handle(s, api.GetKeys, func(context.Context, *rpc.None) (*api.KeySet, error) {
@@ -508,19 +522,11 @@ func TestFaultsBecomeProblems(t *testing.T) {
 
 func TestOverloadIsRefused(t *testing.T) {
 	d := open(t, func(c *gateway.Config) { c.InFlight = 1 })
-	entered, release := make(chan struct{}), make(chan struct{})
-	d.does(func(context.Context) error {
-		close(entered)
-		<-release
-		return nil
-	})
-	first := make(chan int, 1)
-	go func() { first <- d.do("GET", "/v1/events/"+string(theEvent), "").StatusCode }()
-	<-entered
+	release, first := d.occupy()
 	if a := d.do("GET", "/v1/events", ""); wantProblem(t, a, 503, fault.Unavailable).Code != "" && a.Header.Get("Retry-After") != "1" {
 		t.Errorf("Retry-After is %q", a.Header.Get("Retry-After"))
 	}
-	close(release)
+	release()
 	if status := <-first; status != 200 {
 		t.Errorf("the first request got %d", status)
 	}

@@ -63,9 +63,10 @@ func (c *mediaCache) get(name string) ([]byte, error) {
 	f = &mediaFile{done: make(chan struct{}), at: c.now()}
 	c.files[name] = f
 	c.mu.Unlock()
-	f.data, f.err = c.ask(name)
+	data, err := c.ask(name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	f.data, f.err = data, err
 	close(f.done)
 	if c.files[name] != f {
 		return f.data, f.err

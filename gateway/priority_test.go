@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"context"
 	"testing"
 
 	"github.com/starlightsymphony/starlight/gateway"
@@ -13,20 +12,12 @@ import (
 // When all places are taken, readers are refused, and the callback of a provider is taken all the same.
 func TestUrgentRequestsHavePlace(t *testing.T) {
 	d := open(t, func(c *gateway.Config) { c.InFlight = 1 })
-	entered, release := make(chan struct{}), make(chan struct{})
-	d.does(func(context.Context) error {
-		close(entered)
-		<-release
-		return nil
-	})
-	first := make(chan int, 1)
-	go func() { first <- d.do("GET", "/v1/events/"+string(theEvent), "").StatusCode }()
-	<-entered
+	release, first := d.occupy()
 	wantProblem(t, d.do("GET", "/v1/events", ""), 503, fault.Unavailable)
 	if a := d.do("POST", "/v1/payments/callbacks/sandbox", "{}"); a.StatusCode != 200 {
 		t.Errorf("a callback: %d %s", a.StatusCode, a.body)
 	}
-	close(release)
+	release()
 	if status := <-first; status != 200 {
 		t.Errorf("the first request got %d", status)
 	}

@@ -16,18 +16,21 @@ func (g *Gateway) trace(x *exchange, m *routeMetrics) {
 		return
 	}
 	sampled := rand.IntN(tracedOf) < api.TraceSampled.Get(g.cfg.Settings)
-	x.span = g.cfg.Tracer.Root(traceparent(x), m.name, sampled)
+	x.span = g.cfg.Tracer.Root(string(x.rc.Request.Header.Peek(rpc.HeaderTrace)), m.name, sampled)
 	x.span.Set("http.request.method", string(x.rc.Method()))
 	x.span.Set("starlight.request_id", x.requestID)
 }
 
-func traceparent(x *exchange) string { return string(x.rc.Request.Header.Peek(rpc.HeaderTrace)) }
+// traceparent is the trace of what a request causes.
+func (x *exchange) traceparent() string {
+	if x.span != nil {
+		return x.span.Traceparent()
+	}
+	return rpc.Unsampled(string(x.rc.Request.Header.Peek(rpc.HeaderTrace)))
+}
 
 // meta is what goes to the services with a request.
 func (x *exchange) meta() rpc.Meta {
-	m := rpc.Meta{Principal: x.principal, RequestID: x.requestID, Address: x.address.String(), Span: x.span}
-	if m.TraceParent = x.span.Traceparent(); m.TraceParent == "" {
-		m.TraceParent = rpc.Unsampled(traceparent(x))
-	}
-	return m
+	return rpc.Meta{Principal: x.principal, RequestID: x.requestID, TraceParent: x.traceparent(),
+		Address: x.address.String(), Span: x.span}
 }

@@ -7,7 +7,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -35,20 +34,7 @@ To watch them: ` + "`nats --creds data/creds/ops.creds sub 'ev.>'`" + `
 
 // docs/events.md has every domain event that shared/api declares, with its payload.
 func TestEventsPage(t *testing.T) {
-	file := filepath.Join("..", "..", "docs", "events.md")
-	got := eventsPage(t)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("the domain events differ from %s; if that is meant: go test ./shared/api -update", file)
-	}
+	isCurrent(t, filepath.Join("..", "..", "docs", "events.md"), eventsPage(t))
 }
 
 // A topic that is declared but not listed in Topics would be missing on the page.

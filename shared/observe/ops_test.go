@@ -97,7 +97,7 @@ func TestHealthBadChecks(t *testing.T) {
 
 // A check that is late passes until its last success is ten seconds old: what is slow is not broken. One that fails, fails.
 func TestSlowChecks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // where sleeping takes no time
 		var slow, broken atomic.Bool
 		h := observe.NewHealth(time.Now, observe.Check{Name: "sql", Run: func(ctx context.Context) error {
 			if broken.Load() {

@@ -123,11 +123,11 @@ func (c *Client) codec(spec Spec, t reflect.Type) (*codec.Request, error) {
 func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []byte) (*nats.Msg, error) {
 	m := From(ctx)
 	if m.Span == nil {
-		return c.forward(ctx, spec, h, body, ChildTrace(m.TraceParent))
+		return c.forward(ctx, m, ChildTrace(m.TraceParent), spec, h, body)
 	}
 	span := m.Span.Child(spec.Service+"."+spec.Name, tracing.Client)
 	span.Set("rpc.system", "nats")
-	reply, err := c.forward(ctx, spec, h, body, span.Traceparent())
+	reply, err := c.forward(ctx, m, span.Traceparent(), spec, h, body)
 	outcome := err
 	if err == nil {
 		if f := Fault(reply); f != nil {
@@ -138,7 +138,9 @@ func (c *Client) Forward(ctx context.Context, spec Spec, h nats.Header, body []b
 	return reply, err
 }
 
-func (c *Client) forward(ctx context.Context, spec Spec, h nats.Header, body []byte, trace string) (*nats.Msg, error) {
+func (c *Client) forward(
+	ctx context.Context, m *Meta, trace string, spec Spec, h nats.Header, body []byte,
+) (*nats.Msg, error) {
 	rule := c.traffic.Of(spec.Service, spec.Name)
 	wait := spec.timeout()
 	if rule.Timeout > 0 {
@@ -155,7 +157,6 @@ func (c *Client) forward(ctx context.Context, spec Spec, h nats.Header, body []b
 		return nil, err
 	}
 	rule.Again = secondTry(spec, h, wait, rule.Again)
-	m := From(ctx)
 	id := m.RequestID
 	if id == "" {
 		id = NewRequestID()
