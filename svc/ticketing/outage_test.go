@@ -85,7 +85,9 @@ func TestOldestPending(t *testing.T) {
 		is := func(want time.Time) {
 			t.Helper()
 			if got, err := s.db.oldestPending(t.Context()); err != nil || !got.Equal(want) {
-				t.Errorf("%v, %v, want %v", got, err, want)
+				var rows []orderRow
+				failed := s.db.Read().NewRaw("SELECT * FROM orders ORDER BY id").Scan(t.Context(), &rows)
+				t.Errorf("%v, %v, want %v; orders: %+v %v", got, err, want, rows, failed)
 			}
 		}
 		is(time.Unix(1<<40, 0))
