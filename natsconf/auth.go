@@ -48,14 +48,15 @@ func NewRole(name string, grants ...Grant) Role {
 // InboxPrefix returns the prefix of the role's inboxes. No other role may subscribe below it.
 func InboxPrefix(role string) string { return "_INBOX_" + role }
 
-// Serve lets a role answer as a service on nats micro: requests on api.<service>, discovery, and replies to the inboxes
-// of the gateway, of discovery, of the nats tool, and of the roles in callers.
+// Serve lets a role answer as a service on nats micro: requests on api.<service> and http.<service>, discovery,
+// and replies to the inboxes of the gateway, of discovery, of the nats tool, and of the roles in callers.
 //
 // The inboxes are listed, although NATS can allow whatever reply was asked for: that keeps a list of open replies for
 // each connection, and delivered stream messages count as asking, so a watcher of a busy bucket would be scanned for
 // it with every message.
 func Serve(service string, callers ...string) Grant {
-	g := Grant{Subscribe: []string{"$SRV.>", "api." + service + ".>"}, Publish: []string{"_INBOX.>"}}
+	g := Grant{Subscribe: []string{"$SRV.>", "api." + service + ".>", "http." + service + ".>"},
+		Publish: []string{"_INBOX.>"}}
 	for _, caller := range append([]string{roleGateway, roleDiscovery, roleOps, roleAdmin}, callers...) {
 		g.Publish = append(g.Publish, InboxPrefix(caller)+".>")
 	}
@@ -310,7 +311,8 @@ func checkRoles(roles []Role) error {
 						r.Name, s, bucket, owner)
 				}
 			}
-			if server.SubjectsCollide(s, "api.>") && strings.ContainsAny(s, "*>") {
+			if server.SubjectsCollide(s, "api.>") && strings.ContainsAny(s, "*>") && !ofOneEndpoint(s) ||
+				server.SubjectsCollide(s, "http.>") && !ofOneEndpoint(s) && r.Name != roleGateway {
 				return fmt.Errorf("natsconf: role %s must not publish %s: name the endpoints", r.Name, s)
 			}
 		}
@@ -326,6 +328,14 @@ func checkRoles(roles []Role) error {
 		}
 	}
 	return nil
+}
+
+// ofOneEndpoint reports whether a subject is of the instances of one endpoint: api.<service>.<endpoint>.*, or http in
+// place of api.
+func ofOneEndpoint(subject string) bool {
+	name, found := strings.CutSuffix(subject, ".*")
+	return found && (strings.HasPrefix(name, "api.") || strings.HasPrefix(name, "http.")) &&
+		strings.Count(name, ".") == 2 && !strings.ContainsAny(name, "*>")
 }
 
 // nextMessage begins the subjects on which a consumer is asked for messages.

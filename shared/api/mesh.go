@@ -60,6 +60,8 @@ type ServiceInstance struct {
 	External  bool               `json:"external,omitempty"` // a third-party service: its endpoints are below x.
 	Healthy   bool               `json:"healthy"`            // answered the ping in time
 	Latency   float64            `json:"latency_ms"`         // how long the answer to the ping took
+	Busy      int64              `json:"busy"`               // requests that wait or run now
+	EjectedBy int                `json:"ejected_by"`         // how many processes leave it alone: see mesh.ejection
 	StartedAt time.Time          `json:"started_at"`         // when it was started
 	Endpoints []InstanceEndpoint `json:"endpoints"`
 }

@@ -362,5 +362,6 @@ func Settings() []settings.Definition {
 		LivePerPerson, LiveStreams,
 		AuditRetention, AnalyticsMinutes, AnalyticsRetention, PeopleRetention,
 		AnalyticsGeneration, AnalyticsIncomplete, TraceSampled, LogLevel},
-		slices.Concat(creationSettings(), pictureSettings(), webhookSettings(), trafficSettings())...)
+		slices.Concat(creationSettings(), pictureSettings(), webhookSettings(), trafficSettings(),
+			choiceSettings())...)
 }

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc/instances"
 	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
 	"github.com/starlightsymphony/starlight/shared/settings"
 )
@@ -23,10 +26,25 @@ var (
 			"Only while mesh.faults_allowed is true.", 1000, checkFaults)
 	MeshFaultsAllowed = settings.Bool("mesh.faults_allowed", false,
 		"Whether mesh.faults counts. For tests: never true where real tickets are sold.")
+
+	MeshEjection = settings.Bool("mesh.ejection", true,
+		"Whether an instance that is silent, or whose calls fail or are slow while those of the others are not, is "+
+			"left alone for a while: at first for 10 seconds, and never all of a service.")
+	MeshZones = settings.Bool("mesh.zones", false,
+		"Whether calls stay in the zone of the process that calls (--zone) while the service has an instance there.")
+	MeshVersions = settings.CheckedString("mesh.versions", "",
+		"The part of the calls of a service that a version gets: \"ticketing=10% 1.5.0, event=50% 1.5.0\", or * for "+
+			"all. The others get the rest. Nothing means that versions make no difference.", 1000, checkVersions)
+	MeshDryRun = settings.Bool("mesh.dry_run", false,
+		"Whether mesh.ejection, mesh.zones and mesh.versions only tell what they would do, in the log and in metrics.")
 )
 
 func trafficSettings() []settings.Definition {
 	return []settings.Definition{MeshTimeouts, MeshAgain, MeshBudget, MeshFaults, MeshFaultsAllowed}
+}
+
+func choiceSettings() []settings.Definition {
+	return []settings.Definition{MeshEjection, MeshZones, MeshVersions, MeshDryRun}
 }
 
 // called returns the endpoints that rules may name.
@@ -63,4 +81,33 @@ func Traffic(live *settings.Live, r *observe.Registry) *traffic.Control {
 	}
 	follow()
 	return c
+}
+
+// Instances returns the choice of instances, whose rules follow the settings. Of zone see package instances.
+func Instances(live *settings.Live, cfg instances.Config) *instances.Set {
+	set := instances.New(cfg)
+	follow := func() {
+		versions, _ := instances.Versions(MeshVersions.Get(live), services()) // the setting was checked alike
+		set.Use(instances.Rules{Eject: MeshEjection.Get(live), Zones: MeshZones.Get(live), Versions: versions,
+			DryRun: MeshDryRun.Get(live)})
+	}
+	for _, def := range choiceSettings() {
+		live.OnChange(def, follow)
+	}
+	follow()
+	return set
+}
+
+// services returns the names of all services.
+func services() (names []string) {
+	for _, d := range All() {
+		names = append(names, d.Service)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func checkVersions(text string) error {
+	_, err := instances.Versions(text, services())
+	return err
 }

@@ -23,6 +23,7 @@ type Announcement struct {
 	Metadata                   map[string]string  // for listings: instance, zone
 	Serves                     func() []Announced // asked with each INFO and STATS; nil: nothing
 	Log                        *slog.Logger
+	Ejects                     func() []string // see ServerConfig; may be nil
 
 	// Answers reports whether a question with this inbox may be answered; nil: all may.
 	Answers func(inbox string) bool
@@ -32,7 +33,8 @@ type Announcement struct {
 // It returns once the NATS server knows.
 func Announce(ctx context.Context, nc *nats.Conn, a Announcement) (stop func() error, err error) {
 	s := &microService{nc: nc, description: a.Description, announced: a.Serves, answers: a.Answers,
-		id: micro.ServiceIdentity{Name: a.Name, Version: a.Version, Metadata: a.Metadata},
+		ejects: a.Ejects,
+		id:     micro.ServiceIdentity{Name: a.Name, Version: a.Version, Metadata: a.Metadata},
 		log: func(subject string, err error) {
 			a.Log.Warn("a request for information about this member was not answered", "subject", subject,
 				"error", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
+	"github.com/starlightsymphony/starlight/shared/rpc/instances"
 	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
 	"github.com/starlightsymphony/starlight/shared/tracing"
 )
@@ -31,7 +33,8 @@ type ClientConfig struct {
 	Identity *identity.Identity
 	Now      func() time.Time // nil means time.Now
 
-	Traffic *traffic.Control // rules that change while the system runs; nil: there are none
+	Traffic   *traffic.Control // rules that change while the system runs; nil: there are none
+	Instances *instances.Set   // among which it may choose; nil: none
 }
 
 // Client calls endpoints. It is safe for concurrent use.
@@ -42,6 +45,7 @@ type Client struct {
 	identity *identity.Identity
 	now      func() time.Time
 	traffic  *traffic.Control
+	choice   *instances.Set
 	codecs   sync.Map // reflect.Type of a request -> *codec.Request
 }
 
@@ -54,7 +58,7 @@ func NewClient(nc *nats.Conn, cfg ClientConfig) *Client {
 		cfg.Now = time.Now
 	}
 	return &Client{nc: nc, name: cfg.Name, grace: cfg.Grace, identity: cfg.Identity, now: cfg.Now,
-		traffic: cfg.Traffic}
+		traffic: cfg.Traffic, choice: cfg.Instances}
 }
 
 // Call asks an endpoint and returns its answer. It waits until the context's deadline, but never longer than the
@@ -186,13 +190,19 @@ func (c *Client) forward(
 // send sends a message and waits for the reply, and sends it again after a while, if that is not 0. The error is a
 // fault.
 func (c *Client) send(ctx context.Context, spec Spec, msg *nats.Msg, wait, again time.Duration) (*nats.Msg, error) {
-	request := c.request
-	if again > 0 {
-		request = func(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-			return c.twice(ctx, msg, wait, again)
-		}
+	var reply *nats.Msg
+	var err error
+	to := c.choice.Pick(spec.Service, nil)
+	switch {
+	case again > 0:
+		reply, err = c.twice(ctx, spec, to, msg, wait, again)
+	case to != nil:
+		ctx, cancel := context.WithTimeout(ctx, wait)
+		reply, err = c.ask(ctx, spec, to, msg)
+		cancel()
+	default:
+		reply, err = c.request(ctx, msg, wait)
 	}
-	reply, err := request(ctx, msg, wait)
 	if errors.Is(err, nats.ErrNoResponders) && c.grace > 0 {
 		reply, err = c.again(ctx, msg, wait)
 	}
@@ -278,10 +288,49 @@ func (c *Client) strike(ctx context.Context, f traffic.Fault, wait time.Duration
 	return wait, nil
 }
 
+// ask sends a request to an instance, and to whichever comes if that is nil or gone by now, which has not run it.
+func (c *Client) ask(ctx context.Context, spec Spec, to *instances.Instance, msg *nats.Msg) (*nats.Msg, error) {
+	if to == nil {
+		return c.nc.RequestMsgWithContext(ctx, msg)
+	}
+	began := time.Now()
+	to.Begin()
+	named := &nats.Msg{Subject: spec.SubjectAt(to.ID), Header: msg.Header, Data: msg.Data}
+	reply, err := c.nc.RequestMsgWithContext(ctx, named)
+	to.End(outcome(spec, time.Since(began), reply, err))
+	if errors.Is(err, nats.ErrNoResponders) {
+		c.choice.Lost(to)
+		return c.nc.RequestMsgWithContext(ctx, msg)
+	}
+	return reply, err
+}
+
+// slowPart of the timeout of an endpoint is what a call takes that is slow.
+const slowPart = 8
+
+// outcome returns what a call tells of the instance that was called.
+func outcome(spec Spec, took time.Duration, reply *nats.Msg, err error) instances.Outcome {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return instances.Failed
+	case err != nil && !errors.Is(err, context.Canceled):
+		return instances.Untold
+	case err == nil && Shed(reply):
+		return instances.Untold
+	case err == nil && strings.HasPrefix(header(reply.Header, HeaderErrorCode), "5"):
+		return instances.Failed
+	case spec.Waits == "" && took > spec.timeout()/slowPart: // also when its caller does not wait for it any more
+		return instances.Slow
+	case err != nil:
+		return instances.Untold
+	}
+	return instances.Good
+}
+
 // twice sends a request once more if there is no answer after a while or the connection was cut: see secondTry.
 // The first answer counts: that of another instance, if the one that was asked first hangs.
 func (c *Client) twice(
-	ctx context.Context, msg *nats.Msg, wait, after time.Duration,
+	ctx context.Context, spec Spec, to *instances.Instance, msg *nats.Msg, wait, after time.Duration,
 ) (reply *nats.Msg, err error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -291,7 +340,7 @@ func (c *Client) twice(
 		if !c.traffic.Again(false) {
 			return
 		}
-		if got, err := c.nc.RequestMsgWithContext(ctx, msg); err == nil {
+		if got, err := c.ask(ctx, spec, c.choice.Pick(spec.Service, to), msg); err == nil {
 			mu.Lock()
 			second = got
 			mu.Unlock()
@@ -299,7 +348,7 @@ func (c *Client) twice(
 		}
 	})
 	defer begun.Stop()
-	reply, err = c.nc.RequestMsgWithContext(ctx, msg)
+	reply, err = c.ask(ctx, spec, to, msg)
 	if err == nil {
 		return reply, nil
 	}

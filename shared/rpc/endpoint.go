@@ -228,6 +228,18 @@ func (s Spec) CheckKey(p Principal) error {
 // Subject returns the NATS subject of the endpoint.
 func (s Spec) Subject() string { return "api." + s.Service + "." + s.Name }
 
+// SubjectAt returns the NATS subject of the endpoint at one instance. Those that HTTP reaches begin with a word of
+// their own, so that the gateway, which may call all of them, needs no second list in its credentials.
+func (s Spec) SubjectAt(instance string) string {
+	if s.Path == "" {
+		return s.Subject() + "." + instance
+	}
+	return "http." + s.Service + "." + s.Name + "." + instance
+}
+
+// HTTPSubjects are the subjects at instances of all endpoints that HTTP reaches.
+const HTTPSubjects = "http.*.*.*"
+
 // Endpoint ties a Spec to the types of its request and response.
 //
 // Fields of Req come from the JSON body by their json tag, or from the URL and the headers by the tags path, query and

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nuid"
 )
+
+// Ejects is the metadata of an INFO answer that has the ids of the instances that the process leaves alone, with commas
+// between.
+const Ejects = "ejects"
 
 // microService is the part of a server that NATS sees: its subscriptions, and its answers to PING, INFO and STATS of
 // the micro protocol, in micro's own types. It stands in for micro.AddService, which counts a request as done without
@@ -21,6 +26,8 @@ type microService struct {
 	description string
 	started     time.Time
 	bindings    []*binding
+	byName      bool
+	ejects      func() []string         // see ServerConfig; may be nil
 	announced   func() []Announced      // what is served in another way than over NATS; nil: nothing
 	answers     func(inbox string) bool // see Announcement; nil: all
 	log         func(subject string, err error)
@@ -38,6 +45,11 @@ func (s *microService) start() error {
 		}
 		s.subs = append(s.subs, sub)
 	}
+	if s.byName {
+		if err := s.takeOwn(); err != nil {
+			return err
+		}
+	}
 	for verb, content := range map[micro.Verb]func() any{
 		micro.PingVerb:  func() any { return micro.Ping{ServiceIdentity: s.id, Type: micro.PingResponseType} },
 		micro.InfoVerb:  func() any { return s.info() },
@@ -48,6 +60,27 @@ func (s *microService) start() error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// takeOwn subscribes to the calls of all endpoints that are for this instance: see Spec.SubjectAt.
+func (s *microService) takeOwn() error {
+	at := map[string]*binding{}
+	for _, b := range s.bindings {
+		at[b.spec.SubjectAt(s.id.ID)] = b
+	}
+	for _, prefix := range []string{"api.", "http."} {
+		subject := prefix + s.id.Name + ".*." + s.id.ID
+		sub, err := s.nc.Subscribe(subject, func(m *nats.Msg) {
+			if b := at[m.Subject]; b != nil {
+				b.accept(m)
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", subject, err)
+		}
+		s.subs = append(s.subs, sub)
 	}
 	return nil
 }
@@ -90,7 +123,14 @@ func (s *microService) stop() error {
 }
 
 func (s *microService) info() micro.Info {
-	info := micro.Info{ServiceIdentity: s.id, Type: micro.InfoResponseType, Description: s.description,
+	id := s.id
+	if s.ejects != nil {
+		if ejected := s.ejects(); len(ejected) > 0 {
+			id.Metadata = maps.Clone(id.Metadata)
+			id.Metadata[Ejects] = strings.Join(ejected, ",")
+		}
+	}
+	info := micro.Info{ServiceIdentity: id, Type: micro.InfoResponseType, Description: s.description,
 		Endpoints: []micro.EndpointInfo{}}
 	for _, b := range s.bindings {
 		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{Name: b.spec.Name,

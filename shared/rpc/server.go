@@ -16,6 +16,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
+	"github.com/starlightsymphony/starlight/shared/rpc/instances"
 	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
@@ -26,6 +27,8 @@ type ServerConfig struct {
 	Instance    string // names this process in listings, may be empty
 	Description string
 	Metadata    map[string]string // more for listings, beside the instance
+	ByName      bool              // takes calls for this very instance too: see package instances
+	Ejects      func() []string   // for listings: whom this process leaves alone; may be nil
 	Log         *slog.Logger
 	Registry    *observe.Registry
 	Answers     Answers
@@ -119,7 +122,8 @@ func (s *Server) Start(ctx context.Context) error {
 	metadata := map[string]string{"instance": s.cfg.Instance}
 	maps.Copy(metadata, s.cfg.Metadata)
 	before := s.nc.LastError()
-	s.micro = &microService{nc: s.nc, bindings: s.bindings, description: s.cfg.Description,
+	s.micro = &microService{nc: s.nc, bindings: s.bindings, description: s.cfg.Description, byName: s.cfg.ByName,
+		ejects: s.cfg.Ejects,
 		id: micro.ServiceIdentity{Name: s.cfg.Service, Version: s.cfg.Version,
 			Metadata: metadata},
 		log: func(subject string, err error) {
@@ -138,6 +142,11 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.ready.Store(true)
 	return nil
+}
+
+// Instance returns by which name the server is called, once it is ready.
+func (s *Server) Instance() instances.Member {
+	return instances.Member{Service: s.cfg.Service, ID: s.micro.id.ID}
 }
 
 // flush waits until the NATS server has seen everything sent so far.

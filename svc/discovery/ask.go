@@ -83,12 +83,36 @@ type asking struct {
 // Instances describes instances, by service, start and id.
 func Instances(found []*Answered) []api.ServiceInstance {
 	out := make([]api.ServiceInstance, 0, len(found))
+	ejected := ejections(found)
 	for _, one := range found {
-		out = append(out, one.describe())
+		described := one.describe()
+		described.EjectedBy = ejected[one.ID]
+		out = append(out, described)
 	}
 	slices.SortFunc(out, func(a, b api.ServiceInstance) int {
 		return cmp.Or(cmp.Compare(a.Service, b.Service), a.StartedAt.Compare(b.StartedAt), cmp.Compare(a.ID, b.ID))
 	})
+	return out
+}
+
+// ejections returns how many processes leave an instance alone, by its id. The members of a process say the same.
+func ejections(found []*Answered) map[string]int {
+	by := map[string]map[string]bool{}
+	for _, one := range found {
+		if one.info == nil || one.info.Metadata[rpc.Ejects] == "" {
+			continue
+		}
+		for id := range strings.SplitSeq(one.info.Metadata[rpc.Ejects], ",") {
+			if by[id] == nil {
+				by[id] = map[string]bool{}
+			}
+			by[id][cmp.Or(one.Metadata["instance"], one.ID)] = true
+		}
+	}
+	out := map[string]int{}
+	for id, processes := range by {
+		out[id] = len(processes)
+	}
 	return out
 }
 
@@ -119,6 +143,7 @@ func (i *Answered) describe() api.ServiceInstance {
 				own = rpc.EndpointStats{Requests: uint64(max(st.NumRequests, 0)), Errors: uint64(max(st.NumErrors, 0)),
 					MeanMs: milliseconds(st.AverageProcessingTime), LastError: st.LastError}
 			}
+			out.Busy += own.Busy
 			one.Requests, one.Errors, one.MeanMs, one.LastError = own.Requests, own.Errors, own.MeanMs, own.LastError
 			one.P99Ms = own.P99Ms
 		}

@@ -15,9 +15,15 @@ import (
 type node struct {
 	name               string
 	instances, healthy int
+	ejected            int // left alone by others
 	requests, errors   uint64
 	drifts             bool
 	rank               int // 0: gateways, 1: services that they call, 2: those that only services call
+}
+
+// needsAttention reports whether instances are missing, ill or left alone, or not as declared.
+func (n *node) needsAttention() bool {
+	return n.healthy == 0 || n.healthy < n.instances || n.ejected > 0 || n.drifts
 }
 
 // nodes returns the services of a mesh, those that no instance answers for too, by rank and name.
@@ -40,6 +46,9 @@ func nodes(m *api.Mesh) []*node {
 		n.instances++
 		if i.Healthy {
 			n.healthy++
+		}
+		if i.EjectedBy > 0 {
+			n.ejected++
 		}
 		if i.External {
 			n.rank = 1
@@ -92,7 +101,7 @@ func Mermaid(m *api.Mesh) string {
 	for _, n := range nodes(m) {
 		name := plainName(n.name)
 		fmt.Fprintf(&b, "  %s[\"%s %d/%d\"]\n", name, name, n.healthy, n.instances)
-		if n.healthy == 0 || n.healthy < n.instances || n.drifts {
+		if n.needsAttention() {
 			fmt.Fprintf(&b, "  class %s attention\n", name)
 		}
 	}
@@ -111,7 +120,7 @@ const (
 )
 
 // SVG returns a mesh as a picture: gateways on the left, then the services that they call, then the others. A red
-// frame says that instances are missing or ill, or that there is drift.
+// frame says that instances are missing, ill or left alone, or that there is drift.
 func SVG(m *api.Mesh) []byte {
 	all := nodes(m)
 	var rows [3]int
@@ -134,12 +143,16 @@ func SVG(m *api.Mesh) []byte {
 	for _, n := range all {
 		x, y := at[n.name][0], at[n.name][1]
 		stroke := "#2b6"
-		if n.healthy == 0 || n.healthy < n.instances || n.drifts {
+		if n.needsAttention() {
 			stroke = "#c22"
 		}
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%d" height="%d" rx="8" fill="#fff" stroke="%s" `+
 			`stroke-width="2"/>`+"\n", x, y, boxWidth, boxHeight, stroke)
 		fmt.Fprintf(&b, `<text x="%d" y="%d" font-weight="bold">%s</text>`, x+12, y+22, escaped(n.name))
+		if n.ejected > 0 {
+			fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#c22" text-anchor="end">%d left alone</text>`, x+boxWidth-12, y+22,
+				n.ejected)
+		}
 		fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#444">%d of %d healthy, %d requests, %d errors</text>`+"\n", x+12, y+42,
 			n.healthy, n.instances, n.requests, n.errors)
 	}

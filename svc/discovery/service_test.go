@@ -177,6 +177,30 @@ func TestTwoInstancesOneStopped(t *testing.T) {
 	}
 }
 
+// An instance that others leave alone is shown with how many processes do, each counted once.
+func TestWhoIsLeftAlone(t *testing.T) {
+	m := open(t)
+	m.serve(m.nats.Connect(), "things", "1.2.3", things)
+	sick := m.list("things")[0].ID
+	for _, process := range []string{"one", "two"} {
+		for _, service := range []string{"a", "b"} {
+			srv := rpc.NewServer(m.nats.Connect(), rpc.ServerConfig{Service: service, Instance: process,
+				Log: testkit.Log(t), Registry: observe.NewRegistry(),
+				Ejects: func() []string { return []string{"unknown", sick} }})
+			testkit.Serve(t, srv)
+		}
+	}
+	for _, i := range m.list("") {
+		if want := map[bool]int{true: 2}[i.ID == sick]; i.EjectedBy != want {
+			t.Errorf("%s is left alone by %d processes, want %d", i.Service, i.EjectedBy, want)
+		}
+	}
+	picture, err := rpc.Call(m.admin, m.client, api.GetTopology, &api.TopologyQuery{})
+	if err != nil || !bytes.Contains(picture.Data, []byte("1 left alone")) {
+		t.Errorf("the picture: %v", err)
+	}
+}
+
 // An instance that is there only in part, as one is that hangs, is shown and is not healthy.
 func TestHalfAnInstance(t *testing.T) {
 	for _, silent := range []micro.Verb{micro.PingVerb, micro.InfoVerb, micro.StatsVerb} {

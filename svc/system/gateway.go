@@ -87,7 +87,8 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		return err
 	}
 	s.gateway, err = gateway.New(gateway.Config{NATS: s.gateConn, Client: rpc.NewClient(s.gateConn,
-		rpc.ClientConfig{Name: roleGateway, Identity: own, Now: s.cfg.Now, Traffic: s.traffic}),
+		rpc.ClientConfig{Name: roleGateway, Identity: own, Now: s.cfg.Now, Traffic: s.traffic,
+			Instances: s.choice}),
 		Endpoints: api.All(), Settings: s.live,
 		Revoked: revoked,
 		Log:     s.logger(roleGateway), Registry: s.registry, Ready: s.health.Ready, TrustedProxies: s.proxies,
@@ -97,7 +98,7 @@ func (s *System) startGateway(ctx, background context.Context) error {
 		return err
 	}
 	s.unlist, err = rpc.Announce(ctx, s.gateConn, rpc.Announcement{Name: roleGateway, Version: s.cfg.Version,
-		Description: "HTTP to NATS", Metadata: s.listed(), Serves: s.gateway.Serves,
+		Description: "HTTP to NATS", Metadata: s.listed(), Serves: s.gateway.Serves, Ejects: s.choice.Ejected,
 		Answers: func(inbox string) bool { return !strings.HasPrefix(inbox, "_INBOX.") }, Log: s.logger(roleGateway)})
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/rpc/instances"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -214,11 +215,13 @@ func replays() natsconf.Grant {
 func reserved() []string {
 	return []string{
 		"api.>",
+		"http.>",
 		api.ExternalPrefix + ">",
 		"$SRV.>",
 		live.Subjects,
 		coherence.Subjects,
 		observe.MetricsSubject,
+		instances.BeatSubject,
 		api.AnalyticsPeers,
 		BackupSubject,
 	}
@@ -255,6 +258,9 @@ func Roles() []natsconf.Role {
 		for _, d := range all {
 			if name == roleGateway && d.Path != "" || slices.Contains(d.Callers, name) {
 				subjects = append(subjects, d.Subject())
+				if name != roleGateway || d.Path == "" { // it has HTTPSubjects
+					subjects = append(subjects, d.SubjectAt("*"))
+				}
 			}
 		}
 		return natsconf.PublishTo(subjects...)
@@ -274,14 +280,14 @@ func Roles() []natsconf.Role {
 		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(stream.ReplaySubjects,
 			api.AuditSubject(roleAdmin), BackupSubject)),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
-			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject,
+			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject, instances.BeatSubject,
 				natsconf.InboxPrefix(roleNode)+".>", natsconf.InboxPrefix(roleAdmin)+".>"),
-			natsconf.SubscribeTo(observe.MetricsSubject, BackupSubject)),
+			natsconf.SubscribeTo(observe.MetricsSubject, BackupSubject, instances.BeatSubject)),
 		natsconf.NewRole(
 			roleGateway,
 			natsconf.Announce(roleGateway), natsconf.PublishTo("$SRV.INFO.*", api.ExternalPrefix+">"),
 			natsconf.PublishTo(api.TrafficSubjectsOf(roleGateway)),
-			calls(roleGateway),
+			calls(roleGateway), natsconf.PublishTo(rpc.HTTPSubjects),
 			natsconf.ReadKV(revocation.Bucket), natsconf.ReadObjects(media.Bucket),
 			natsconf.SubscribeTo(live.Subjects, coherence.GatewaySubjects, api.EventChanges,
 				api.OrganizerChanges),

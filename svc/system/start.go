@@ -20,6 +20,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/quota"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/identity"
+	"github.com/starlightsymphony/starlight/shared/rpc/instances"
 	"github.com/starlightsymphony/starlight/shared/run"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -141,6 +142,8 @@ func (s *System) startLive(ctx, background context.Context) error {
 		return err
 	}
 	s.traffic = api.Traffic(s.live, s.registry)
+	s.choice = api.Instances(s.live, instances.Config{Zone: s.cfg.Zone, Log: s.log, Registry: s.registry,
+		Now: time.Now}) // not cfg.Now: it measures a time that passes
 	level := func() { s.level.Set(api.LogLevel.Get(s.live)) }
 	level()
 	s.live.OnChange(api.LogLevel, level)
@@ -174,10 +177,10 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 		return err
 	}
 	m.client = rpc.NewClient(m.nc, rpc.ClientConfig{Name: r.name, Identity: own, Now: s.cfg.Now,
-		Traffic: s.traffic})
+		Traffic: s.traffic, Instances: s.choice})
 	cfg := rpc.ServerConfig{Service: r.name, Version: s.cfg.Version, Instance: s.instance, Description: r.description,
 		Log: m.log, Registry: s.registry, Identity: own, Tracer: s.traces.Tracer(r.name), Now: s.cfg.Now,
-		Metadata: s.listed()}
+		Metadata: s.listed(), ByName: true, Ejects: s.choice.Ejected}
 	background = tracing.With(background, cfg.Tracer)
 	if r.migrations != nil {
 		if m.db, err = store.Open(ctx, s.cfg.databaseURL(), r.name, r.migrations(), m.log); err != nil {
@@ -225,6 +228,21 @@ func (s *System) startService(ctx, background context.Context, r role) error {
 	return nil
 }
 
+// startBeats says who serves here, and hears of the others.
+func (s *System) startBeats(_, background context.Context) error {
+	speaking, stop := context.WithCancel(background)
+	ended := make(chan struct{})
+	s.silence = func() {
+		stop()
+		<-ended
+	}
+	s.running.run("beats", func() {
+		defer close(ended)
+		s.choice.Run(speaking, s.node, instances.Beat{Version: s.cfg.Version, Zone: s.cfg.Zone}, s.serving.members)
+	})
+	return nil
+}
+
 // listed is what the listings of the mesh have of each member of this process.
 func (s *System) listed() map[string]string {
 	m := map[string]string{"instance": s.instance}
@@ -244,6 +262,18 @@ func (s *serving) add(srv *rpc.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.servers = append(s.servers, srv)
+}
+
+// members returns who serves.
+func (s *serving) members() (out []instances.Member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, srv := range s.servers {
+		if srv.Ready() {
+			out = append(out, srv.Instance())
+		}
+	}
+	return out
 }
 
 // underWay returns how many requests wait or run in this process.

@@ -111,6 +111,9 @@ func (s *System) Close(ctx context.Context) error {
 	case s.listener != nil:
 		errs = append(errs, s.listener.Close())
 	}
+	if s.silence != nil {
+		s.silence() // so that nobody calls by name who is about to go
+	}
 	for _, m := range slices.Backward(s.members) {
 		if m.server != nil && m.server.Ready() {
 			errs = append(errs, m.server.Drain(working))

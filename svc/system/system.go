@@ -24,6 +24,7 @@ import (
 	"github.com/starlightsymphony/starlight/gateway"
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/rpc/instances"
 	"github.com/starlightsymphony/starlight/shared/rpc/traffic"
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -136,6 +137,8 @@ type System struct {
 	node     *nats.Conn
 	live     *settings.Live
 	traffic  *traffic.Control
+	choice   *instances.Set
+	silence  func() // ends saying who serves here; nil before it began
 	members  []*member
 	serving  serving
 	gateway  *gateway.Gateway
@@ -185,7 +188,8 @@ func Start(ctx context.Context, cfg Config) (*System, error) {
 		}
 	}
 	for _, step := range []func(ctx, background context.Context) error{s.listen, s.startNATS, s.startLive,
-		s.startServices, s.startGateway, s.startOps} {
+		s.startServices, s.startGateway, s.startBeats,
+		s.startOps} {
 		if err := step(ctx, background); err != nil {
 			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()

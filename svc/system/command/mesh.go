@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -56,7 +57,8 @@ func (c meshList) Run(s *streams) error {
 			return err
 		}
 		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "SERVICE\tINSTANCE\tVERSION\tZONE\tHEALTHY\tPING\tUP\tENDPOINTS\tREQUESTS\tERRORS")
+		fmt.Fprintln(w, "SERVICE\tINSTANCE\tVERSION\tZONE\tHEALTHY\tEJECTED BY\tPING\tUP\tENDPOINTS\tBUSY\t"+
+			"REQUESTS\tERRORS")
 		for _, i := range m.Instances {
 			var requests, errs uint64
 			for _, e := range i.Endpoints {
@@ -66,22 +68,9 @@ func (c meshList) Run(s *streams) error {
 			if !i.StartedAt.IsZero() {
 				up = time.Since(i.StartedAt).Truncate(time.Second).String()
 			}
-			fmt.Fprintf(
-				w,
-				"%.40s\t%.40s\t%.40s\t%.40s\t%t\t%.1fms\t%s\t%d\t%d\t%d\n",
-				shown(i.Service),
-				shown(i.ID),
-				shown(
-					i.Version,
-				),
-				shown(cmp.Or(i.Zone, "-")),
-				i.Healthy,
-				i.Latency,
-				up,
-				len(i.Endpoints),
-				requests,
-				errs,
-			)
+			fmt.Fprintf(w, "%.40s\t%.40s\t%.40s\t%.40s\t%t\t%d\t%.1fms\t%s\t%d\t%d\t%d\t%d\n", shown(i.Service),
+				shown(i.ID), shown(i.Version), shown(cmp.Or(i.Zone, "-")), i.Healthy, i.EjectedBy, i.Latency, up,
+				len(i.Endpoints), i.Busy, requests, errs)
 		}
 		return w.Flush()
 	})
@@ -117,20 +106,53 @@ func (c meshMap) Run(s *streams) error {
 			_, err = fmt.Fprint(s.out, discovery.Mermaid(m))
 			return err
 		}
-		there := map[string]int{}
+		there := map[string]group{}
 		for _, i := range m.Instances {
-			there[i.Service]++
+			there[i.Service] = there[i.Service].with(i)
 		}
 		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "FROM\tTO\tENDPOINTS\tINSTANCES")
+		fmt.Fprintln(w, "FROM\tTO\tENDPOINTS\tINSTANCES\tVERSIONS\tZONES\tEJECTED\tBUSY")
 		for _, call := range m.Calls {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", call.From, call.To, call.Endpoints, there[call.To])
+			g := there[call.To]
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%d\t%d\n", call.From, call.To, call.Endpoints, g.instances,
+				listed(g.versions), listed(g.zones), g.ejected, g.busy)
 		}
 		if err := w.Flush(); err != nil {
 			return err
 		}
 		return writeDrift(s.out, m)
 	})
+}
+
+// group is the instances of a service.
+type group struct {
+	instances, ejected int
+	busy               int64
+	versions, zones    map[string]int
+}
+
+func (g group) with(i api.ServiceInstance) group {
+	if g.instances++; g.instances == 1 {
+		g.versions, g.zones = map[string]int{}, map[string]int{}
+	}
+	g.versions[i.Version]++
+	if i.Zone != "" {
+		g.zones[i.Zone]++
+	}
+	if i.EjectedBy > 0 {
+		g.ejected++
+	}
+	g.busy += i.Busy
+	return g
+}
+
+// listed returns names with how many have each, or "-".
+func listed(counts map[string]int) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		out = append(out, fmt.Sprintf("%.40s×%d", shown(name), counts[name]))
+	}
+	return cmp.Or(strings.Join(out, " "), "-")
 }
 
 // writeDrift writes what is not as declared, a line each.
@@ -173,12 +195,17 @@ type meshTop struct {
 	target
 	Every time.Duration `default:"2s" help:"Between two looks."`
 	Count int           `default:"0"  help:"How many looks; 0 means until interrupted."`
-	Lines int           `default:"20" help:"How many endpoints, the busiest first."`
+	Lines int           `default:"20" help:"How many lines, the busiest first."`
+
+	Instances bool `help:"A line for each instance, instead of each endpoint."`
 }
 
-// row is an endpoint in meshTop, over all instances.
+// row is an endpoint in meshTop, over all instances; or an instance, over all endpoints.
 type row struct {
 	service, name      string
+	version, zone      string
+	busy               int64
+	ejectedBy          int
 	requests, errors   uint64
 	meanMs, p99        float64
 	instances, healthy int
@@ -198,7 +225,7 @@ func (c meshTop) Run(s *streams) error {
 			if err != nil {
 				return err
 			}
-			now, seconds := rows(m), time.Since(at).Seconds()
+			now, seconds := c.rows(m), time.Since(at).Seconds()
 			if look > 0 {
 				if err := c.show(s.out, before, now, seconds); err != nil || look == c.Count {
 					return err
@@ -215,12 +242,17 @@ func (c meshTop) Run(s *streams) error {
 	})
 }
 
-func rows(m *api.Mesh) map[string]row {
+func (c meshTop) rows(m *api.Mesh) map[string]row {
 	out := map[string]row{}
 	for _, i := range m.Instances {
 		for _, e := range i.Endpoints {
-			r := out[i.Service+" "+e.Name]
-			r.service, r.name = i.Service, e.Name
+			name := e.Name
+			if c.Instances {
+				name = i.ID
+			}
+			r := out[i.Service+" "+name]
+			r.service, r.name = i.Service, name
+			r.version, r.zone, r.busy, r.ejectedBy = i.Version, i.Zone, i.Busy, i.EjectedBy
 			if all := r.requests + e.Requests; all > 0 {
 				r.meanMs = (r.meanMs*float64(r.requests) + e.MeanMs*float64(e.Requests)) / float64(all)
 			}
@@ -228,7 +260,7 @@ func rows(m *api.Mesh) map[string]row {
 			if r.instances++; i.Healthy {
 				r.healthy++
 			}
-			out[i.Service+" "+e.Name] = r
+			out[i.Service+" "+name] = r
 		}
 	}
 	return out
@@ -251,6 +283,15 @@ func (c meshTop) show(out io.Writer, before, now map[string]row, seconds float64
 	})
 	fmt.Fprintf(out, "%s\n", time.Now().Format(time.TimeOnly))
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	if c.Instances {
+		fmt.Fprintln(w, "SERVICE\tINSTANCE\tVERSION\tZONE\tEJECTED BY\tBUSY\tREQUESTS/S\tERRORS/S\tMEAN\tP99")
+		for _, r := range list[:min(len(list), c.Lines)] {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%.1f\t%.1f\t%.2fms\t%.1fms\n", shown(r.service), shown(r.name),
+				shown(r.version), shown(cmp.Or(r.zone, "-")), r.ejectedBy, r.busy, float64(r.requests)/seconds,
+				float64(r.errors)/seconds, r.meanMs, r.p99)
+		}
+		return w.Flush()
+	}
 	fmt.Fprintln(w, "SERVICE\tENDPOINT\tHEALTHY\tREQUESTS/S\tERRORS/S\tMEAN\tP99")
 	for _, r := range list[:min(len(list), c.Lines)] {
 		fmt.Fprintf(w, "%s\t%s\t%d/%d\t%.1f\t%.1f\t%.2fms\t%.1fms\n", shown(r.service), shown(r.name), r.healthy,
