@@ -20,6 +20,9 @@ const (
 	NoReentry       = "no_reentry"    // its holder went out, and the event lets none back in
 	Exited          = "exited"        // its holder went out
 	NotInside       = "not_inside"    // it was shown on the way out, and its holder is not inside
+
+	HandedOut        = "handed_out"         // a product, which lets nobody in: give it to the person
+	AlreadyHandedOut = "already_handed_out" // a product that somebody has
 )
 
 // Admission is the request of AdmitTicket.
@@ -31,10 +34,10 @@ type Admission struct {
 
 // AdmissionResult is the answer at the door.
 type AdmissionResult struct {
-	// admitted lets the person in, anything else does not
-	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	// admitted lets the person in, anything else does not; handed_out is a product that the person gets now
+	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,handed_out,already_handed_out,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Ticket          *Ticket    `json:"ticket,omitempty"`
-	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted or handed out, if it ever was
 	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
 	// what is asked about the ticket at the door; not by a venue that admits for the event
 	Questions []Question `json:"questions,omitempty"`
@@ -48,7 +51,7 @@ type Scan struct {
 	Holder   string        `json:"holder,omitempty"`           // the name on the ticket, as it is now
 	TypeName string        `json:"ticket_type_name,omitempty"` // what the type of the ticket is called
 	// the answer that was given
-	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	Result string    `json:"result,omitempty" enum:"admitted,already_admitted,no_reentry,exited,handed_out,already_handed_out,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Gate   string    `json:"gate,omitempty"` // where the scan was made
 	By     string    `json:"by"`             // who scanned: a user, a key, or the pass of a device
 	At     time.Time `json:"at"`             // when the scan was made
@@ -58,7 +61,7 @@ type Scan struct {
 	// why a person should look at it
 	Flag     string     `json:"flag,omitempty" enum:"shared,twice,revoked,transferred,unknown,foreign"`
 	UndoneAt *time.Time `json:"undone_at,omitempty"` // when the admission was taken back
-	CanUndo  bool       `json:"can_undo,omitempty"`  // it let somebody in, and the caller may take that back; in lists
+	CanUndo  bool       `json:"can_undo,omitempty"`  // it let somebody in or handed something out, and the caller may take that back; in lists
 }
 
 // Authority is who admits for an event: this system, or a venue that its doors were handed over to.

@@ -30,10 +30,11 @@ type Tax struct {
 // Fee is what an event charges beside its tickets, or says of their price. What costs nothing has no fee.
 type Fee struct {
 	Name string `json:"name" minLength:"1" maxLength:"100"` // what documents call it, on one line
-	Per  string `json:"per" enum:"order,ticket"`            // how often it is charged
+	// how often it is charged; of a fee for each ticket products are left out
+	Per string `json:"per" enum:"order,ticket"`
 	// so much each time; either this or percent
 	Amount Money `json:"amount,omitzero"`
-	// of what the tickets cost, with up to three decimals
+	// of what the tickets cost, and for the order its products, too; with up to three decimals
 	Percent string `json:"percent,omitempty" pattern:"^[0-9]{1,3}(\\.[0-9]{1,3})?$"`
 	// it is a part of the tickets' prices, and makes nothing dearer; otherwise it comes on top
 	Included bool `json:"included,omitempty"`
@@ -61,16 +62,21 @@ func (e *Event) TaxOf(t *TicketType) Tax {
 // is tax, or comes on top.
 type OrderItem struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	Name         string         `json:"name"`                 // of the ticket type, when the order was made
-	StageID      ids.Stage      `json:"stage_id,omitempty"`   // at whose price it was sold
-	Stage        string         `json:"stage,omitempty"`      // what that is called
-	Quantity     int            `json:"quantity" minimum:"1"` // how many tickets
-	UnitPrice    Money          `json:"unit_price"`
-	Discount     Money          `json:"discount,omitzero"` // off all tickets of the line together
+	// a product lets nobody in; those stand after the tickets. Absent: tickets
+	Kind      string    `json:"kind,omitempty" enum:"ticket,product"`
+	Name      string    `json:"name"`                 // of the ticket type, when the order was made
+	StageID   ids.Stage `json:"stage_id,omitempty"`   // at whose price it was sold
+	Stage     string    `json:"stage,omitempty"`      // what that is called
+	Quantity  int       `json:"quantity" minimum:"1"` // how many tickets
+	UnitPrice Money     `json:"unit_price"`
+	Discount  Money     `json:"discount,omitzero"` // off all tickets of the line together
 	// what of the price is fees, which have lines of their own and are not in the sums of tax
 	IncludedFees Money      `json:"included_fees,omitzero"`
 	Tax          *LineTotal `json:"tax,omitempty"` // absent: the order has no tax
 }
+
+// IsProduct reports whether the line lets nobody in.
+func (i OrderItem) IsProduct() bool { return i.Kind == KindProduct }
 
 // Title returns what documents call the line: the ticket type, and the stage at whose price it was sold.
 func (i OrderItem) Title() string {

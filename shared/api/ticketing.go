@@ -24,7 +24,9 @@ const (
 const (
 	TicketValid    = "valid"
 	TicketAdmitted = "admitted"
-	TicketRevoked  = "revoked"
+
+	TicketHandedOut = "handed_out" // a product
+	TicketRevoked   = "revoked"
 )
 
 // Availability is what is left of an event. For each ticket type quantity = available + held + sold + leased, unless
@@ -130,12 +132,14 @@ type OrderRef struct {
 	ID ids.Order `json:"-" path:"id"`
 }
 
-// Ticket lets one person in, once.
+// Ticket lets one person in, once, or is a product that is handed out once.
 type Ticket struct {
-	ID   ids.Ticket `json:"id"`
-	Code string     `json:"code,omitempty"` // signed; what the QR code holds; for its owner and the event's managers
-	// a valid one lets a person in, an admitted one has done so, a revoked one does not
-	Status       string         `json:"status" enum:"valid,admitted,revoked"`
+	ID ids.Ticket `json:"id"`
+	// a product lets nobody in; absent: a ticket
+	Kind string `json:"kind,omitempty" enum:"ticket,product"`
+	Code string `json:"code,omitempty"` // signed; what the QR code holds; for its owner and the event's managers
+	// a valid one lets a person in, an admitted one has done so, a revoked one does not; a product is handed out
+	Status       string         `json:"status" enum:"valid,admitted,handed_out,revoked"`
 	EventID      ids.Event      `json:"event_id"`
 	EventName    string         `json:"event_name"` // what the event is called
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
@@ -145,7 +149,7 @@ type Ticket struct {
 	Holder       Attendee       `json:"holder"`
 	Revision     int64          `json:"revision"`              // grows with each transfer; older codes are revoked
 	IssuedAt     time.Time      `json:"issued_at,omitzero"`    // when it was made; absent in answers at a venue
-	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"` // when its holder came in
+	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"` // when its holder came in, or the product was handed out
 	// waits to be accepted by another person; for its owner, where one ticket is answered
 	Offer *TicketOffer `json:"offer,omitempty"`
 }
@@ -221,7 +225,7 @@ var (
 		Name: "admit", Method: "POST", Path: "/v1/events/{id}/admissions", Access: rpc.User, Workers: 1024, Queue: 4096,
 		Urgent: true, Summary: "Admit a ticket at the door",
 		Detail: "A ticket is admitted once; every later scan answers already_admitted. After a scan on the way out " +
-			"it is admitted again, or the answer is no_reentry, by the event's rule.",
+			"it is admitted again, or the answer is no_reentry, by the event's rule. A product is handed_out once.",
 		Faults: forRole("in its team", rpc.Faults{fault.Conflict: ""})}}
 	ListAdmissions = rpc.Endpoint[EventPage, List[Scan]]{Spec: rpc.Spec{Service: "ticketing", Scopes: doorKeys,
 		Name: "admissions", Method: "GET", Path: "/v1/events/{id}/admissions", Access: rpc.User,
@@ -286,6 +290,7 @@ type TicketEvent struct {
 	TicketID     ids.Ticket     `json:"ticket_id"`
 	EventID      ids.Event      `json:"event_id"`
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
+	Kind         string         `json:"kind,omitempty" enum:"ticket,product"` // absent: a ticket
 	OwnerID      ids.User       `json:"owner_id"`
 	Gate         string         `json:"gate,omitempty"`
 	// with TicketWasRevoked: RevokedByCancellation, or empty if the order was refunded or given up

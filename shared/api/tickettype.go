@@ -8,11 +8,25 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 )
 
-// TicketType is a kind of ticket of an event.
+// The kinds of what an event sells.
+const (
+	KindTicket  = "ticket"  // lets one person in
+	KindProduct = "product" // is handed out, once, and lets nobody in: parking, a shirt, a programme
+)
+
+// What a product belongs to.
+const (
+	PerOrder  = "order"  // as many as the product's own limits allow
+	PerTicket = "ticket" // at most one for each ticket of the order
+)
+
+// TicketType is a kind of ticket of an event, or a product that it sells beside them.
 type TicketType struct {
-	ID    ids.TicketType `json:"id"`
-	Name  string         `json:"name" maxLength:"200"` // what it is called, on one line
-	Price Money          `json:"price"`
+	ID ids.TicketType `json:"id"`
+	// a product is sold beside tickets and lets nobody in; absent: a ticket
+	Kind  string `json:"kind,omitempty" enum:"ticket,product"`
+	Name  string `json:"name" maxLength:"200"` // what it is called, on one line; of a variant, such as M
+	Price Money  `json:"price"`
 	// how many tickets there are, sold ones included
 	Quantity int `json:"quantity" minimum:"0" maximum:"1000000"`
 	// the most that one order may have; 0 means no other limit than that of all orders
@@ -34,11 +48,20 @@ type TicketType struct {
 	Tax Tax `json:"tax,omitzero"`
 	// for how long, or for how many tickets, it has another price: the first that is open counts
 	Stages []Stage `json:"stages,omitempty"`
+	// of a product: whether an order has at most one for each of its tickets
+	Per string `json:"per,omitempty" enum:"order,ticket"`
+	// of a product: no order of a buyer is without it; per ticket, it has one for each
+	Required bool `json:"required,omitempty"`
+	// of a product that is a variant: what all of them are called together, such as T-shirt. Per and required are about
+	// all of them together
+	Group string `json:"group,omitempty" maxLength:"100"`
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
 type NewTicketType struct {
-	Name  string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line
+	// a product is sold beside tickets and lets nobody in; it stays what it is
+	Kind  string `json:"kind,omitempty" enum:"ticket,product" default:"ticket"`
+	Name  string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line; of a variant, such as M
 	Price Money  `json:"price"`
 	// how many tickets there are
 	Quantity int `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"`
@@ -61,6 +84,14 @@ type NewTicketType struct {
 	Tax Tax `json:"tax,omitzero"`
 	// for how long, or for how many tickets, it has another price: the first that is open counts
 	Stages []Stage `json:"stages,omitempty" maxItems:"10"`
+	// of a product: whether an order has at most one for each of its tickets; absent: order, or what its group has
+	Per string `json:"per,omitempty" enum:"order,ticket"`
+	// of a product: no order of a buyer is without it; per ticket, it has one for each. One that is added to a group
+	// that is required is so, too
+	Required bool `json:"required,omitempty"`
+	// of a product that is a variant: what all of them are called together, such as T-shirt. All variants have the same
+	// per and required, which are about all of them together
+	Group string `json:"group,omitempty" maxLength:"100"`
 }
 
 // AddTicketType is the request of the endpoint of that name.
@@ -94,6 +125,73 @@ type PatchTicketType struct {
 	Tax codec.Patch[Tax] `json:"tax,omitzero"`
 	// replaces all stages; one with an id stays the same stage, with what was sold of it. Null means none
 	Stages codec.Patch[[]Stage] `json:"stages,omitzero" maxItems:"10"`
+	// of a product, and of all variants of its group: whether an order has at most one for each of its tickets
+	Per *string `json:"per,omitempty" enum:"order,ticket"`
+	// of a product, and of all variants of its group: whether no order of a buyer is without it
+	Required *bool `json:"required,omitempty"`
+	// of a product: of what it is a variant; null means of none. In another group it is as that has it
+	Group codec.Patch[string] `json:"group,omitzero" maxLength:"100"`
+}
+
+// IsProduct reports whether it is sold beside tickets and lets nobody in.
+func (t *TicketType) IsProduct() bool { return t.Kind == KindProduct }
+
+// Title returns what documents call it: a variant with its group before it.
+func (t *TicketType) Title() string {
+	if t.Group == "" {
+		return t.Name
+	}
+	return t.Group + ", " + t.Name
+}
+
+// Product is what an event sells beside tickets, with all of its variants.
+type Product struct {
+	Name     string // of the group, or of the only variant
+	Per      string
+	Required bool
+	Variants []TicketType
+}
+
+// Has reports whether a ticket type is one of the variants.
+func (p *Product) Has(id ids.TicketType) bool {
+	return slices.ContainsFunc(p.Variants, func(t TicketType) bool { return t.ID == id })
+}
+
+// Products returns what the event sells beside tickets, in the order of the first variants.
+func (e *Event) Products() (all []Product) {
+	for _, t := range e.TicketTypes {
+		if !t.IsProduct() {
+			continue
+		}
+		i := slices.IndexFunc(all, func(p Product) bool { return t.Group != "" && p.Variants[0].Group == t.Group })
+		if i >= 0 {
+			all[i].Variants = append(all[i].Variants, t)
+			continue
+		}
+		p := Product{Name: t.Name, Per: t.Per, Required: t.Required, Variants: []TicketType{t}}
+		if t.Group != "" {
+			p.Name = t.Group
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// TicketsFirst returns the items of an order of the event with those that let people in first, as its lines and its
+// tickets stand.
+func (e *Event) TicketsFirst(items []NewOrderItem) []NewOrderItem {
+	product := func(i NewOrderItem) int {
+		if t := e.TicketType(i.TicketTypeID); t != nil && t.IsProduct() {
+			return 1
+		}
+		return 0
+	}
+	return slices.SortedStableFunc(slices.Values(items), func(a, b NewOrderItem) int { return product(a) - product(b) })
+}
+
+// Tickets returns the types of the event that let people in.
+func (e *Event) Tickets() []TicketType {
+	return slices.DeleteFunc(slices.Clone(e.TicketTypes), func(t TicketType) bool { return t.IsProduct() })
 }
 
 // TicketTypeRef names a ticket type in a path.

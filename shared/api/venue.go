@@ -134,10 +134,10 @@ type PassScan struct {
 
 // PassScanResult is the answer to a device at the door.
 type PassScanResult struct {
-	// admitted lets the person in, exited out; anything else does not
-	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,exited,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
+	// admitted lets the person in, exited out; handed_out is a product that the person gets now
+	Result          string     `json:"result" enum:"admitted,already_admitted,no_reentry,exited,handed_out,already_handed_out,not_inside,invalid,wrong_event,revoked,not_yet_valid,expired"`
 	Ticket          *Ticket    `json:"ticket,omitempty"`
-	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted, if it ever was
+	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted or handed out, if it ever was
 	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
 }
 

@@ -2,6 +2,8 @@
 //
 //	ST1.<event>.<ticket>.<revision>.<key id>.<signature>
 //
+// That of a product begins with SP1: a door that has not heard of it yet knows that it lets nobody in.
+//
 // The ids stand without their prefixes and the revision in decimal. The signature is the Ed25519 signature of all that
 // stands before the key id, in base64url without padding. A door that knows the public key checks a code on its own.
 package code
@@ -15,7 +17,10 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
-const version = "ST1"
+const (
+	version = "ST1"
+	product = "SP1"
+)
 
 // maxLength is longer than any code.
 const maxLength = 256
@@ -25,6 +30,7 @@ type Payload struct {
 	Event    ids.Event
 	Ticket   ids.Ticket
 	Revision int64 // of the ticket: a transfer makes the codes before it worthless
+	Product  bool  // it is handed out, and lets nobody in
 }
 
 // Signed is a code that was parsed. Its signature is still to be verified.
@@ -42,7 +48,11 @@ func Sign(p Payload, keyID string, key ed25519.PrivateKey) string {
 }
 
 func (p Payload) body() string {
-	return strings.Join([]string{version, bare(string(p.Event)), bare(string(p.Ticket)),
+	begins := version
+	if p.Product {
+		begins = product
+	}
+	return strings.Join([]string{begins, bare(string(p.Event)), bare(string(p.Ticket)),
 		strconv.FormatInt(p.Revision, 10)}, ".")
 }
 
@@ -52,7 +62,7 @@ func bare(id string) string { return id[strings.IndexByte(id, '_')+1:] }
 // Parse reads a code. It reports false for text of another form.
 func Parse(text string) (Signed, bool) {
 	part := strings.Split(text, ".")
-	if len(text) > maxLength || len(part) != 6 || part[0] != version {
+	if len(text) > maxLength || len(part) != 6 || part[0] != version && part[0] != product {
 		return Signed{}, false
 	}
 	event, err1 := ids.Parse[ids.EventKind](ids.EventKind{}.Prefix() + "_" + part[1])
@@ -63,5 +73,5 @@ func Parse(text string) (Signed, bool) {
 		return Signed{}, false
 	}
 	body := strings.Join(part[:4], ".")
-	return Signed{Payload{event, ticket, revision}, part[4], []byte(body), signature}, true
+	return Signed{Payload{event, ticket, revision, part[0] == product}, part[4], []byte(body), signature}, true
 }

@@ -16,10 +16,19 @@ func TestSignAndParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	want := code.Payload{Event: ids.New[ids.EventKind](now), Ticket: ids.New[ids.TicketKind](now), Revision: 7}
-	got, ok := code.Parse(code.Sign(want, "k1", private))
-	if !ok || got.Payload != want || got.KeyID != "k1" || !ed25519.Verify(public, got.Body, got.Signature) {
-		t.Errorf("%+v %v, want %+v", got, ok, want)
+	for _, product := range []bool{false, true} {
+		want := code.Payload{Event: ids.New[ids.EventKind](now), Ticket: ids.New[ids.TicketKind](now), Revision: 7,
+			Product: product}
+		text := code.Sign(want, "k1", private)
+		got, ok := code.Parse(text)
+		if !ok || got.Payload != want || got.KeyID != "k1" || !ed25519.Verify(public, got.Body, got.Signature) {
+			t.Errorf("%+v %v, want %+v", got, ok, want)
+		}
+		// What a ticket is stands in what was signed: a product's code is not made one of a ticket.
+		other, ok := code.Parse("ST1" + text[3:])
+		if ok && product && ed25519.Verify(public, other.Body, other.Signature) {
+			t.Error("the code of a product passes as that of a ticket")
+		}
 	}
 }
 

@@ -224,8 +224,11 @@ func resultOf(v *doors.Verdict) api.AdmissionResult {
 		return out
 	}
 	out.Ticket = ticketOf(&v.Event, v.Ticket)
-	if v.Result == api.Admitted || v.Result == api.AlreadyAdmitted || v.Result == api.NoReentry {
+	switch v.Result {
+	case api.Admitted, api.AlreadyAdmitted, api.NoReentry:
 		out.Ticket.Status, out.Ticket.AdmittedAt = api.TicketAdmitted, &v.At
+	case api.HandedOut, api.AlreadyHandedOut:
+		out.Ticket.Status, out.Ticket.AdmittedAt = api.TicketHandedOut, &v.At
 	}
 	return out
 }
@@ -234,7 +237,7 @@ func ticketOf(e *api.Event, t *line.Ticket) *api.Ticket {
 	out := &api.Ticket{ID: t.ID, Status: t.Status, EventID: e.ID, EventName: e.Name, TicketTypeID: t.Type,
 		OrderID: t.Order, Holder: api.Attendee{Name: t.Name}, Revision: t.Revision, AdmittedAt: t.Admitted}
 	if kind := e.TicketType(t.Type); kind != nil {
-		out.TypeName = kind.Name
+		out.Kind, out.TypeName = kind.Kind, kind.Title()
 	}
 	return out
 }
@@ -284,7 +287,8 @@ func (h *Server) listAdmissions(x *exchange, req *api.EventPage) (any, error) {
 		if t, known := tickets[one.TicketID]; known {
 			one.Holder, one.TypeName = t.Name, ticketOf(&e.Offer.Event, &t).TypeName
 		}
-		one.CanUndo = may && one.Kind == line.ScanEntry && one.Result == api.Admitted && !undone[one.TicketID]
+		good := one.Result == api.Admitted || one.Result == api.HandedOut
+		one.CanUndo = may && one.Kind == line.ScanEntry && good && !undone[one.TicketID]
 		undone[one.TicketID] = undone[one.TicketID] || one.Kind == line.ScanUndo
 		out.Items[i] = one
 	}

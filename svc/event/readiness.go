@@ -38,8 +38,8 @@ func (r *record) errors(now time.Time) (all findings) {
 			all.lacks(false, "invalid", f.Field, f.Detail)
 		}
 	}
-	all.lacks(len(e.TicketTypes) > 0, "no_ticket_type", "ticket_types", "must be at least one")
-	all.lacks(len(e.TicketTypes) == 0 || e.Capacity > 0, "no_room", "capacity", "must be at least 1")
+	all.lacks(len(e.Tickets()) > 0, "no_ticket_type", "ticket_types", "must be at least one, products aside")
+	all.lacks(len(e.Tickets()) == 0 || e.Capacity > 0, "no_room", "capacity", "must be at least 1")
 	all.lacks(e.StartsAt.After(now), "in_the_past", "starts_at", "must be in the future")
 	return all
 }
@@ -49,16 +49,22 @@ func (r *record) hints(now time.Time) (all findings) {
 	e := &r.Event
 	all.odd(e.Location.Name != "" || e.Location.Address != "", "no_place", "location",
 		"The event names a town, but no hall and no street.")
-	some := len(e.TicketTypes) > 0
+	tickets := e.Tickets()
+	some := len(tickets) > 0
 	hidden := func(t api.TicketType) bool { return !t.Hidden }
-	all.odd(!some || slices.ContainsFunc(e.TicketTypes, hidden), "all_hidden", "ticket_types",
+	all.odd(!some || slices.ContainsFunc(tickets, hidden), "all_hidden", "ticket_types",
 		"Every ticket type is hidden: only who has a code can buy.")
 	late := func(t api.TicketType) bool { return t.SalesEnd != nil && t.SalesEnd.After(e.StartsAt) }
-	all.odd(!slices.ContainsFunc(e.TicketTypes, late), "sale_ends_late", "ticket_types",
+	all.odd(!slices.ContainsFunc(tickets, late), "sale_ends_late", "ticket_types",
 		"Tickets are sold after the event has begun.")
 	open := func(t api.TicketType) bool { return t.SalesEnd == nil || t.SalesEnd.After(now) }
-	all.odd(!some || slices.ContainsFunc(e.TicketTypes, open), "sale_is_over", "ticket_types",
+	all.odd(!some || slices.ContainsFunc(tickets, open), "sale_is_over", "ticket_types",
 		"The sale of every ticket type is over.")
+	for _, p := range e.Products() {
+		sold := func(t api.TicketType) bool { return !t.Hidden && open(t) && t.Quantity > 0 }
+		all.odd(!p.Required || slices.ContainsFunc(p.Variants, sold), "required_not_sold", "ticket_types",
+			"No order can be made: "+p.Name+" is required, and none of it is on sale.")
+	}
 	all.odd(strings.TrimSpace(e.Description) != "", "no_description", "description",
 		"A description tells people why they should come.")
 	return all

@@ -80,10 +80,11 @@ func (r *record) fitCapacity() {
 	}
 }
 
-// total returns how many tickets there may be at most: the quantities, of types that share a quota no more than that.
+// total returns how many people tickets may let in at most: the quantities, of types that share a quota no more than
+// that. Products take no room.
 func (r *record) total() int {
 	sum, shared := 0, map[ids.Quota]int{}
-	for _, t := range r.Event.TicketTypes {
+	for _, t := range r.Event.Tickets() {
 		if len(t.Quotas) > 0 {
 			shared[t.Quotas[0]] += t.Quantity
 			continue

@@ -18,7 +18,8 @@ func (s *Service) newType(t api.NewTicketType) api.TicketType {
 	return api.TicketType{ID: ids.New[ids.TicketTypeKind](s.now()), Name: t.Name, Price: t.Price, Quantity: t.Quantity,
 		MaxPerOrder: t.MaxPerOrder, MinPerOrder: t.MinPerOrder, MaxPerPerson: t.MaxPerPerson,
 		SalesStart: t.SalesStart, SalesEnd: t.SalesEnd, Hidden: t.Hidden, Tax: t.Tax,
-		FreePrice: t.FreePrice, Stages: s.named(t.Stages)}
+		FreePrice: t.FreePrice, Stages: s.named(t.Stages), Kind: t.Kind, Per: t.Per, Required: t.Required,
+		Group: t.Group}
 }
 
 // prepare notes a change that ticketing is about to be asked about, and reports whether the event was still as it was.
@@ -76,6 +77,7 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 			}
 			i := len(r.Event.TicketTypes)
 			r.Event.TicketTypes = append(r.Event.TicketTypes, added)
+			r.joinProduct(i)
 			if err := r.drawOn(naming(i), i, req.Quotas); err != nil {
 				return err
 			}
@@ -121,6 +123,9 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 					return err
 				}
 			}
+			if err := r.patchProduct(i, req); err != nil {
+				return err
+			}
 			if err := r.accept(i); err != nil {
 				return err
 			}
@@ -141,7 +146,7 @@ func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.
 			if i < 0 {
 				return errNoType()
 			}
-			if r.public() && len(r.Event.TicketTypes) == 1 {
+			if tickets := r.Event.Tickets(); r.public() && len(tickets) == 1 && tickets[0].ID == req.ID {
 				return fault.New(fault.Conflict, "an event on sale needs a ticket type")
 			}
 			r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
@@ -175,6 +180,7 @@ func sameType(a, b api.TicketType) bool {
 	return sameWindow && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
 		a.MaxPerOrder == b.MaxPerOrder && a.MinPerOrder == b.MinPerOrder && a.MaxPerPerson == b.MaxPerPerson &&
 		a.Hidden == b.Hidden && a.Tax == b.Tax && a.FreePrice == b.FreePrice &&
+		a.Per == b.Per && a.Required == b.Required && a.Group == b.Group &&
 		slices.Equal(a.Quotas, b.Quotas) && slices.EqualFunc(a.Stages, b.Stages, sameStage)
 }
 

@@ -91,6 +91,7 @@ func (r *record) normalize() {
 		t.Name = text.Clean(t.Name)
 		t.SalesStart, t.SalesEnd = stored(t.SalesStart), stored(t.SalesEnd)
 		normalizeStages(t)
+		r.normalizeProduct(i)
 	}
 	r.normalizeCharges()
 }
@@ -123,6 +124,7 @@ func (r *record) check(c *fault.Check, n naming) {
 	for i := range e.TicketTypes {
 		r.checkType(c, n, i)
 		r.checkStages(c, n, i)
+		r.checkProduct(c, n, i)
 	}
 	r.checkAllStages(c, n)
 	r.checkQuotas(c)

@@ -160,7 +160,8 @@ func (s *Service) draftSale(req *api.NewSale, row orderRow, now time.Time) (*api
 			if len(tickets) < len(row.Attendees) {
 				t.Holder = row.Attendees[len(tickets)]
 			}
-			t.Code = code.Sign(code.Payload{Event: row.EventID, Ticket: t.ID, Revision: 1}, kid, key)
+			t.Code = code.Sign(code.Payload{Event: row.EventID, Ticket: t.ID, Revision: 1,
+				Product: item.IsProduct()}, kid, key)
 			sale.Tickets = append(sale.Tickets, t)
 			tickets = append(tickets, t.ID)
 		}

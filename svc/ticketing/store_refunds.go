@@ -282,7 +282,7 @@ func (db ticketStore) applyDecisions(
 			}
 			events = append(events, stream.Message{Subject: api.TicketWasRevoked.Subject,
 				Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
-					TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Cause: d.cause, At: now}})
+					TicketTypeID: t.TicketTypeID, Kind: t.Kind, OwnerID: t.OwnerID, Cause: d.cause, At: now}})
 		}
 		after := d.row
 		after.Status, after.Refunded = d.status(), d.row.Refunded+d.due.Amount.Amount

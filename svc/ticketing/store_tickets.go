@@ -34,7 +34,7 @@ func (s *issuing) order(row orderRow, eventName string, now time.Time) []ids.Tic
 			t := ticketRow{ID: ids.New[ids.TicketKind](now), OrderID: row.ID, Position: len(made), EventID: row.EventID,
 				EventName:    eventName,
 				TicketTypeID: item.TicketTypeID, TypeName: item.Name, OwnerID: row.UserID, Status: api.TicketValid,
-				Revision: 1, IssuedAt: now}
+				Revision: 1, IssuedAt: now, Kind: item.Kind}
 			if t.Position < len(row.Attendees) {
 				t.HolderName, t.HolderEmail = row.Attendees[t.Position].Name, row.Attendees[t.Position].Email
 			}
@@ -163,7 +163,7 @@ func move(ctx context.Context, tx tx, id ids.Ticket, from, to ids.User, holder a
 			return err
 		}
 		return stream.Add(ctx, tx, api.TicketTransferred.Subject, api.TicketEvent{TicketID: row.ID,
-			EventID: row.EventID, TicketTypeID: row.TicketTypeID, OwnerID: row.OwnerID, At: now})
+			EventID: row.EventID, TicketTypeID: row.TicketTypeID, Kind: row.Kind, OwnerID: row.OwnerID, At: now})
 	}()
 	return row, ok, err
 }

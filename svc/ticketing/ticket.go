@@ -17,7 +17,8 @@ import (
 // good.
 func (s *Service) codeOf(t ticketRow) string {
 	kid, key := s.keys.Private()
-	return code.Sign(code.Payload{Event: t.EventID, Ticket: t.ID, Revision: t.Revision}, kid, key)
+	return code.Sign(code.Payload{Event: t.EventID, Ticket: t.ID, Revision: t.Revision,
+		Product: t.IsProduct()}, kid, key)
 }
 
 // ticket returns a ticket as its owner sees it.

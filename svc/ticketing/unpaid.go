@@ -46,9 +46,22 @@ type unpaid struct {
 	UpdatedAt time.Time
 }
 
-func (u unpaid) seats() (n int) {
+// addTo adds the seats of the order, and what it has of each product, to what a person has. Seats have no type.
+func (u unpaid) addTo(has map[ids.TicketType]int) map[ids.TicketType]int {
 	for _, item := range u.Items {
-		n += item.Quantity
+		of := ids.TicketType("")
+		if item.IsProduct() {
+			of = item.TicketTypeID
+		}
+		has[of] += item.Quantity
+	}
+	return has
+}
+
+// most returns the largest of what a person has: the tickets together, or one product.
+func most(has map[ids.TicketType]int) (n int) {
+	for _, one := range has {
+		n = max(n, one)
 	}
 	return n
 }
@@ -78,7 +91,7 @@ func (db ticketStore) lockBuyers(ctx context.Context, tx tx, users []ids.User) e
 
 // check returns why a person may not have one more order beside those that are there, or nil.
 func (l unpaidLimits) check(order orderRow, others []unpaid, now time.Time) error {
-	open, seats := 0, unpaid{Items: order.Items}.seats()
+	open, has := 0, unpaid{Items: order.Items}.addTo(map[ids.TicketType]int{})
 	soonest := now.Add(time.Minute)
 	for _, o := range others {
 		switch {
@@ -89,7 +102,7 @@ func (l unpaidLimits) check(order orderRow, others []unpaid, now time.Time) erro
 				soonest = o.ExpiresAt
 			}
 			if o.EventID == order.EventID {
-				seats += o.seats()
+				o.addTo(has)
 			}
 		case l.pause > 0 && o.EventID == order.EventID && o.UpdatedAt.Sub(o.CreatedAt) >= l.long &&
 			now.Sub(o.UpdatedAt) < l.pause:
@@ -101,7 +114,7 @@ func (l unpaidLimits) check(order orderRow, others []unpaid, now time.Time) erro
 	if l.orders > 0 && open >= l.orders {
 		return fault.New(fault.RateLimited, "you have %d unpaid orders; pay or cancel one first", open).After(wait)
 	}
-	if l.seats > 0 && seats > l.seats {
+	if seats := most(has); l.seats > 0 && seats > l.seats {
 		return fault.New(fault.RateLimited, "that makes %d unpaid tickets of one event, and a person may have %d; "+
 			"pay or cancel an order first", seats, l.seats).After(wait)
 	}
@@ -170,24 +183,26 @@ func (db ticketStore) overLimits(ctx context.Context, tx tx, in []creation, now 
 
 // mayExtend returns a Conflict if an order may not keep its seats for longer than others, because the person has enough
 // seats of the event that do.
-func mayExtend(order orderRow, others []unpaid, most int) error {
-	seats := unpaid{Items: order.Items}.seats()
+func mayExtend(order orderRow, others []unpaid, limit int) error {
+	has := unpaid{Items: order.Items}.addTo(map[ids.TicketType]int{})
 	for _, o := range others {
 		if o.Extended && o.Status == api.OrderPending && o.EventID == order.EventID && o.ID != order.ID {
-			seats += o.seats()
+			o.addTo(has)
 		}
 	}
-	if most > 0 && seats > most {
+	if seats := most(has); limit > 0 && seats > limit {
 		return fault.New(fault.Conflict, "by a payment that takes days a person may have %d unpaid tickets of an "+
-			"event, and this makes %d; pay in another way", most, seats)
+			"event, and this makes %d; pay in another way", limit, seats)
 	}
 	return nil
 }
 
 // personLimits are how many tickets of an event a person may have, paid or not.
 type personLimits struct {
-	event int // of all types; 0 is without bound
+	event int // of all types, products aside; 0 is without bound
 	types map[ids.TicketType]int
+
+	products map[ids.TicketType]bool // that are no tickets
 }
 
 // personLimitsOf returns the limits for an order, or nil if the event has none: no order is looked at then.
@@ -204,17 +219,29 @@ func personLimitsOf(event *api.Event, row orderRow) *personLimits {
 	if l.event == 0 && l.types == nil {
 		return nil
 	}
+	for _, t := range event.TicketTypes {
+		if t.IsProduct() {
+			if l.products == nil {
+				l.products = map[ids.TicketType]bool{}
+			}
+			l.products[t.ID] = true
+		}
+	}
 	return &l
 }
 
 // check returns why a person who has tickets of the event may not have those of the order too, or nil.
 func (l *personLimits) check(order orderRow, has map[ids.TicketType]int) error {
 	all, wanted := 0, 0
-	for _, n := range has {
-		all += n
+	for t, n := range has {
+		if !l.products[t] {
+			all += n
+		}
 	}
 	for i, item := range order.Items {
-		wanted += item.Quantity
+		if !item.IsProduct() {
+			wanted += item.Quantity
+		}
 		if most := l.types[item.TicketTypeID]; most > 0 && has[item.TicketTypeID]+item.Quantity > most {
 			return fault.New(fault.Conflict, "one buyer may have %d tickets of the type %s, and you have %d", most,
 				item.Name, has[item.TicketTypeID]).About(fieldName("items", i)+".quantity", "is too many for one buyer")

@@ -23,7 +23,7 @@ const ticketsFill = 0.8
 var errTicket = errors.New("edge: a stored ticket is damaged")
 
 // statuses are the states of a ticket, by the byte that stands for them.
-var statuses = [...]string{api.TicketValid, api.TicketAdmitted, api.TicketRevoked}
+var statuses = [...]string{api.TicketValid, api.TicketAdmitted, api.TicketRevoked, api.TicketHandedOut}
 
 func bucketName(event ids.Event, generation int64) []byte {
 	return []byte(string(event) + "." + strconv.FormatInt(generation, 36))

@@ -24,7 +24,7 @@ func (d *event) checkSale(s *api.NewSale) error {
 	if err := check.Err(); err != nil {
 		return err
 	}
-	tickets, total := 0, int64(0)
+	tickets, units, total := 0, 0, int64(0)
 	named := map[ids.TicketType]bool{}
 	for i, item := range s.Items {
 		field := fmt.Sprintf("items[%d]", i)
@@ -45,9 +45,13 @@ func (d *event) checkSale(s *api.NewSale) error {
 		if item.Quantity < 1 || item.Quantity > limit {
 			continue
 		}
-		tickets += item.Quantity
+		if !t.IsProduct() {
+			tickets += item.Quantity
+		}
+		units += item.Quantity
 		total += t.Price.Amount * int64(item.Quantity)
 	}
+	check.Field(units-tickets <= limit, "items", "must be at most %d products together", limit)
 	if most := e.OrderRules.MaxPerOrder; most > 0 {
 		limit = min(limit, most)
 	}

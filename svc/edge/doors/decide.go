@@ -16,7 +16,11 @@ import (
 
 // results are all answers.
 var results = [...]string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket,
-	api.NotYetValid, api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside}
+	api.NotYetValid, api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside,
+	api.HandedOut, api.AlreadyHandedOut}
+
+// letsGo reports whether an answer lets a person in, or a product go.
+func letsGo(result string) bool { return result == api.Admitted || result == api.HandedOut }
 
 // Shown is a code that was shown at a door.
 type Shown struct {
@@ -193,10 +197,10 @@ func (e *event) decide(r *request, s seat, now time.Time) (v verdict, next mark)
 		v.result, v.unknown = e.judge(r, s)
 	}
 	switch v.result {
-	case api.Admitted:
+	case api.Admitted, api.HandedOut:
 		next = v.state.enter(revisionOf(r.code.Revision), now.UnixMilli(), e.gate(r.Gate))
 		v.state, v.gate = next, e.gateName(next.gate)
-	case api.AlreadyAdmitted, api.NoReentry:
+	case api.AlreadyAdmitted, api.NoReentry, api.AlreadyHandedOut:
 		v.gate = e.gateName(v.state.gate)
 	case api.Exited:
 		next = v.state
@@ -216,16 +220,20 @@ func (e *event) judge(r *request, s seat) (result string, unknown bool) {
 	switch {
 	case s.known() && revision < s.hub.revision, revision < s.own.revision, state.status == revoked:
 		return api.RevokedTicket, false
-	case r.Exit && state.status != inside:
+	case r.Exit && (r.code.Product || state.status != inside):
 		return api.NotInside, unknown
 	case r.Exit:
 		return api.Exited, unknown
+	case state.status == inside && r.code.Product:
+		return api.AlreadyHandedOut, unknown
 	case state.status == inside:
 		return api.AlreadyAdmitted, unknown
 	case state.status == outside && !e.Offer.Event.LetsBackIn():
 		return api.NoReentry, unknown
 	case unknown && e.Unknown != line.UnknownAdmit && s.own.status == none:
 		return api.InvalidCode, true
+	case r.code.Product:
+		return api.HandedOut, unknown
 	}
 	return api.Admitted, unknown
 }

@@ -90,7 +90,7 @@ func (d *Doors) Undo(id ids.Event, admission ids.Admission, by string) (scan lin
 	switch {
 	case scan.Number == 0:
 		return scan, false, fault.New(fault.NotFound, "the event has no such scan at this venue")
-	case scan.Scan.Kind != line.ScanEntry || scan.Scan.Result != api.Admitted:
+	case scan.Scan.Kind != line.ScanEntry || !letsGo(scan.Scan.Result):
 		return scan, false, fault.New(fault.Conflict, "the scan did not admit")
 	case undone:
 		return scan, false, nil

@@ -22,7 +22,7 @@ func (e *event) put(t *line.Ticket) {
 		s.hub.status = revoked
 	case t.Status == api.TicketAdmitted && t.Outside:
 		s.hub.status = outside
-	case t.Status == api.TicketAdmitted:
+	case t.Status == api.TicketAdmitted, t.Status == api.TicketHandedOut:
 		s.hub.status = inside
 	default:
 		s.hub.status = valid
@@ -97,7 +97,7 @@ func (e *event) replay(entry *line.Entry) {
 	key := scan.TicketID.Raw()
 	s := e.seats[key]
 	switch {
-	case scan.Kind == line.ScanEntry && scan.Result == api.Admitted:
+	case scan.Kind == line.ScanEntry && letsGo(scan.Result):
 		s.own = s.state().enter(revisionOf(scan.Revision), entry.At.UnixMilli(), e.gate(scan.Gate))
 	case scan.Kind == line.ScanExit && scan.Result != api.NotInside && s.state().status == inside:
 		s.own = s.state()

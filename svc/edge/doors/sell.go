@@ -71,7 +71,8 @@ func (b *selling) sell(e *event, r *request, number int64, now time.Time) (*Sold
 	if err := e.checkSale(&s.NewSale); err != nil { // here, as the event is at this moment
 		return nil, nil, err
 	}
-	lines, taken, err := b.take(e, s.Items)
+	items := e.Offer.Event.TicketsFirst(s.Items)
+	lines, taken, err := b.take(e, items)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,7 +82,7 @@ func (b *selling) sell(e *event, r *request, number int64, now time.Time) (*Sold
 	answer := api.Sale{OrderID: sale.OrderID, EventID: e.EventID, Total: sale.Total, Payment: s.Payment, SoldAt: now}
 	var tickets []line.Ticket
 	own := b.d.db.Identity()
-	for _, item := range s.Items {
+	for _, item := range items {
 		for range item.Quantity {
 			t := line.SoldTicket{ID: ids.New[ids.TicketKind](now), TicketTypeID: item.TicketTypeID}
 			if n := len(sale.Tickets); n < len(s.Attendees) {
@@ -91,7 +92,8 @@ func (b *selling) sell(e *event, r *request, number int64, now time.Time) (*Sold
 			tickets = append(tickets, ticketSold(sale.OrderID, &t))
 			answer.Tickets = append(answer.Tickets, api.SaleTicket{ID: t.ID, TicketTypeID: t.TicketTypeID,
 				Holder: t.Holder,
-				Code:   code.Sign(code.Payload{Event: e.EventID, Ticket: t.ID, Revision: 1}, own.KeyID, own.Key)})
+				Code: code.Sign(code.Payload{Event: e.EventID, Ticket: t.ID, Revision: 1,
+					Product: e.Offer.Event.TicketType(t.TicketTypeID).IsProduct()}, own.KeyID, own.Key)})
 		}
 	}
 	text, err := json.Marshal(answer)
@@ -178,7 +180,7 @@ func (b *selling) take(e *event, items []api.NewOrderItem) (lines []line.SaleLin
 		}
 		if want > 0 {
 			return nil, nil, fault.New(fault.SoldOut, "the venue has %d of %s left to sell, and not %d", left,
-				price.Name, item.Quantity)
+				price.Title(), item.Quantity)
 		}
 	}
 	return lines, taken, nil

@@ -359,7 +359,8 @@ type Sale struct {
 func Sales(ctx context.Context, db *store.DB) ([]Sale, error) {
 	var sales []Sale
 	err := db.Read().NewRaw(`SELECT o.event_id, count(*) AS orders, sum(o.total) AS revenue, sum(t.tickets) AS tickets, sum(t.admitted) AS admitted
-		FROM orders o JOIN (SELECT order_id, count(*) AS tickets, sum(CASE WHEN admitted_at IS NULL THEN 0 ELSE 1 END) AS admitted FROM tickets GROUP BY order_id) t
+		FROM orders o JOIN (SELECT order_id, sum(CASE WHEN kind = '' THEN 1 ELSE 0 END) AS tickets,
+		sum(CASE WHEN admitted_at IS NULL OR kind <> '' THEN 0 ELSE 1 END) AS admitted FROM tickets GROUP BY order_id) t
 		ON t.order_id = o.id WHERE o.paid_at IS NOT NULL GROUP BY o.event_id`).Scan(ctx, &sales)
 	return sales, err
 }

@@ -33,15 +33,15 @@ func (r *records) readDoors(ctx context.Context, tx bun.Tx) error {
 		dest  any
 		query string
 	}{
-		{&d.admitted, "SELECT COUNT(*) FROM tickets WHERE status = 'admitted'"},
+		{&d.admitted, "SELECT COUNT(*) FROM tickets WHERE status IN ('admitted', 'handed_out')"},
 		{&d.flagged, "SELECT COUNT(*) FROM admissions WHERE flag <> ''"},
 		// What is aside without a flag is a person who came in again.
 		{&d.twice, `SELECT ticket_id, venue_id, COUNT(*) AS n FROM admissions
-			WHERE result = 'admitted' AND undone_at IS NULL AND (NOT aside OR flag = 'twice')
+			WHERE result IN ('admitted', 'handed_out') AND undone_at IS NULL AND (NOT aside OR flag = 'twice')
 			GROUP BY ticket_id, venue_id, epoch HAVING COUNT(*) > 1 ORDER BY ticket_id`},
 		{&d.without, `SELECT tickets.id FROM tickets LEFT JOIN admissions
-			ON admissions.ticket_id = tickets.id AND admissions.result = 'admitted' AND NOT admissions.aside
-			WHERE tickets.status = 'admitted' AND admissions.id IS NULL ORDER BY tickets.id`},
+			ON admissions.ticket_id = tickets.id AND admissions.result = tickets.status AND NOT admissions.aside
+			WHERE tickets.status IN ('admitted', 'handed_out') AND admissions.id IS NULL ORDER BY tickets.id`},
 		{&d.journals, `SELECT journals.venue_id, journals.edge, journals.number, COUNT(e.number) AS entries,
 				COALESCE(MAX(e.number), 0) AS top
 			FROM journals LEFT JOIN journal_entries AS e ON e.venue_id = journals.venue_id AND e.edge = journals.edge

@@ -149,6 +149,9 @@ func (s *Doors) signedBySeller(ctx context.Context, c code.Signed) bool {
 
 // decide is the rule of the door: a genuine code of this event, whose holder is not inside, or goes out.
 func (s scan) decide(t record.Ticket, known bool) string {
+	if t.IsProduct() {
+		return s.handOut(t)
+	}
 	inside := t.Status == api.TicketAdmitted && !t.Outside
 	switch {
 	case known && (t.Revision != s.revision || t.Status == api.TicketRevoked):
@@ -165,6 +168,19 @@ func (s scan) decide(t record.Ticket, known bool) string {
 		return api.NoReentry
 	}
 	return api.Admitted
+}
+
+// handOut is the rule for a product: whoever has it gets it once, and nobody comes in by it.
+func (s scan) handOut(t record.Ticket) string {
+	switch {
+	case t.Revision != s.revision || t.Status == api.TicketRevoked:
+		return api.RevokedTicket
+	case s.exit:
+		return api.NotInside
+	case t.Status == api.TicketHandedOut:
+		return api.AlreadyHandedOut
+	}
+	return api.HandedOut
 }
 
 // whyClosed returns why a ticket is not admitted at this time, or nothing.
@@ -214,7 +230,7 @@ func (s *Doors) admissions(ctx context.Context, req *api.EventPage) (*api.List[a
 	out := &api.List[api.Scan]{Items: make([]api.Scan, len(rows)), NextCursor: next}
 	for i, r := range rows {
 		out.Items[i] = r.scan()
-		out.Items[i].CanUndo = may && r.Result == api.Admitted && r.UndoneAt == nil
+		out.Items[i].CanUndo = may && letsGo(r.Result) && r.UndoneAt == nil
 	}
 	return out, nil
 }

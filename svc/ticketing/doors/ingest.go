@@ -18,7 +18,7 @@ import (
 
 // results are what a venue may answer to people who come in.
 var results = [...]string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket,
-	api.NotYetValid, api.ExpiredTicket, api.NoReentry}
+	api.NotYetValid, api.ExpiredTicket, api.NoReentry, api.HandedOut, api.AlreadyHandedOut}
 
 // makesSense reports whether a scan is one that a venue can have made.
 func makesSense(sc *line.Scan) bool {
@@ -75,19 +75,21 @@ func (in *ingest) scan(ctx context.Context, tx tx, sc *line.Scan, row *scanRow) 
 	t, known := in.tickets[sc.TicketID]
 	known = known && t.EventID == row.EventID
 	switch {
-	case sc.Kind == line.ScanEntry && sc.Result != api.Admitted, sc.Result == api.NotInside:
+	case sc.Kind == line.ScanEntry && !letsGo(sc.Result), sc.Result == api.NotInside:
 		return nil
 	case sc.Kind == line.ScanEntry:
 		return in.entry(ctx, tx, sc, row, t, known)
 	case !known:
 		row.Flag = api.FlagUnknown
 		return nil
-	case t.Status != api.TicketAdmitted: // revoked meanwhile, or undone before
+	case t.Status != api.TicketAdmitted && t.Status != api.TicketHandedOut: // revoked meanwhile, or undone before
+		return nil
+	case sc.Kind == line.ScanExit && t.IsProduct():
 		return nil
 	case sc.Kind == line.ScanExit:
 		t.Outside = true
 	default:
-		in.events = append(in.events, undoOf(t))
+		in.events = append(in.events, undoOf(t)...)
 		t.Status, t.AdmittedAt, t.Outside = api.TicketValid, nil, false
 		if err := setAside(ctx, tx, t.ID, *row); err != nil {
 			return err
@@ -108,7 +110,7 @@ func (in *ingest) entry(ctx context.Context, tx tx, sc *line.Scan, row *scanRow,
 	case t.Status == api.TicketAdmitted && t.Outside:
 		row.Aside, t.Outside = true, false
 		return in.change(ctx, tx, t)
-	case t.Status == api.TicketAdmitted:
+	case t.Status == api.TicketAdmitted, t.Status == api.TicketHandedOut:
 		row.Flag, row.Aside = api.FlagTwice, true
 		return nil
 	case sc.Revision != 0 && sc.Revision != t.Revision:
@@ -117,7 +119,10 @@ func (in *ingest) entry(ctx context.Context, tx tx, sc *line.Scan, row *scanRow,
 		row.Flag = api.FlagUnknown
 	}
 	at := row.At
-	t.Status, t.AdmittedAt, t.Outside = api.TicketAdmitted, &at, false
+	if t.Status, t.AdmittedAt, t.Outside = api.TicketAdmitted, &at, false; t.IsProduct() {
+		t.Status = api.TicketHandedOut
+		return in.change(ctx, tx, t)
+	}
 	in.events = append(in.events, admissionOf(t, *row))
 	return in.change(ctx, tx, t)
 }
@@ -138,14 +143,17 @@ func writeTicket(ctx context.Context, tx tx, t record.Ticket) error {
 // setAside notes that the admission of a ticket was undone by a scan.
 func setAside(ctx context.Context, tx tx, ticket ids.Ticket, undo scanRow) error {
 	_, err := tx.ExecContext(ctx, `UPDATE admissions SET aside = ?, undone_at = ?
-		WHERE ticket_id = ? AND result = 'admitted' AND NOT aside`, true, undo.At, ticket)
+		WHERE ticket_id = ? AND `+counts, true, undo.At, ticket)
 	return err
 }
 
-// undoOf is the fact that the admission of a ticket is undone.
-func undoOf(t record.Ticket) stream.Message {
-	return stream.Message{Subject: api.TicketAdmissionUndone.Subject, Payload: api.TicketEvent{TicketID: t.ID,
-		EventID: t.EventID, TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, At: *t.AdmittedAt}}
+// undoOf is the fact that the admission of a ticket is undone. Of products that are handed out nobody is told.
+func undoOf(t record.Ticket) []stream.Message {
+	if t.IsProduct() {
+		return nil
+	}
+	return []stream.Message{{Subject: api.TicketAdmissionUndone.Subject, Payload: api.TicketEvent{TicketID: t.ID,
+		EventID: t.EventID, TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, At: *t.AdmittedAt}}}
 }
 
 // lock reads the tickets of scans, and keeps them from changing until the end of the transaction.

@@ -87,7 +87,7 @@ func (db doorStore) inOrder(ctx context.Context, query *bun.SelectQuery) error {
 func (db doorStore) firstGates(ctx context.Context, rows []record.Ticket) (map[ids.Ticket]string, error) {
 	var admitted []ids.Ticket
 	for _, r := range rows {
-		if r.Status == api.TicketAdmitted {
+		if r.Status == api.TicketAdmitted || r.Status == api.TicketHandedOut {
 			admitted = append(admitted, r.ID)
 		}
 	}
@@ -99,8 +99,8 @@ func (db doorStore) firstGates(ctx context.Context, rows []record.Ticket) (map[i
 		TicketID ids.Ticket
 		Gate     string
 	}
-	err := db.Read().NewRaw(`SELECT ticket_id, gate FROM admissions
-		WHERE ticket_id IN (?) AND result = 'admitted' AND NOT aside`, bun.List(admitted)).Scan(ctx, &scans)
+	err := db.Read().NewRaw("SELECT ticket_id, gate FROM admissions WHERE ticket_id IN (?) AND "+counts,
+		bun.List(admitted)).Scan(ctx, &scans)
 	for _, sc := range scans {
 		gates[sc.TicketID] = sc.Gate
 	}

@@ -117,12 +117,18 @@ func (db doorStore) admit(ctx context.Context, in []scan) ([]scanned, error) {
 				if t.Outside = false; door != nil && door.State != line.DoorsHub {
 					row.Flag = api.FlagShared
 				}
+			case api.HandedOut:
+				at := row.At
+				row.Kind, t.Status, t.AdmittedAt, gates[t.ID] = line.ScanEntry, api.TicketHandedOut, &at, row.Gate
+				if door != nil && door.State != line.DoorsHub {
+					row.Flag = api.FlagShared
+				}
 			case api.Exited:
 				row.Kind, t.Outside = line.ScanExit, true
 			case api.NotInside:
 				row.Kind = line.ScanExit
 			}
-			if row.Result == api.Admitted || row.Result == api.Exited {
+			if letsGo(row.Result) || row.Result == api.Exited {
 				if err := writeTicket(ctx, tx, t); err != nil {
 					return err
 				}
@@ -165,10 +171,16 @@ func admissionOf(t record.Ticket, row scanRow) stream.Message {
 		EventID: t.EventID, TicketTypeID: t.TicketTypeID, OwnerID: t.OwnerID, Gate: row.Gate, At: row.At}}
 }
 
-// wasAdmitted reports whether a result is about a ticket that was admitted, now or before.
+// wasAdmitted reports whether a result is about a ticket that was admitted or handed out, now or before.
 func wasAdmitted(result string) bool {
-	return result == api.Admitted || result == api.AlreadyAdmitted || result == api.NoReentry
+	return letsGo(result) || result == api.AlreadyAdmitted || result == api.NoReentry || result == api.AlreadyHandedOut
 }
+
+// letsGo reports whether a result lets a person in, or a product go.
+func letsGo(result string) bool { return result == api.Admitted || result == api.HandedOut }
+
+// counts is the condition for the scan that counts of a ticket: it was admitted, or handed out.
+const counts = "result IN ('admitted', 'handed_out') AND NOT aside"
 
 // scannedBefore reports whether an earlier run of the transaction has kept the scans after all, and fills in what they
 // were told: one transaction keeps all of them or none.
@@ -215,7 +227,7 @@ func firstGate(ctx context.Context, tx tx, ticket ids.Ticket, known map[ids.Tick
 		return gate, nil
 	}
 	var gates []string
-	const query = "SELECT gate FROM admissions WHERE ticket_id = ? AND result = 'admitted' AND NOT aside"
+	const query = "SELECT gate FROM admissions WHERE ticket_id = ? AND " + counts
 	err := store.Select(ctx, tx, &gates, query, ticket)
 	if len(gates) == 0 {
 		return "", err

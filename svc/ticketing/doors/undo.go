@@ -32,7 +32,7 @@ func (s *Doors) undo(ctx context.Context, req *api.AdmissionRef) (*api.Scan, err
 	return &out, nil
 }
 
-var errNoAdmission = fault.New(fault.Conflict, "the scan is not the admission of a ticket")
+var errNoAdmission = fault.New(fault.Conflict, "the scan is not the admission of a ticket, and handed nothing out")
 
 // undo undoes the scan with the id, and keeps that as a scan of its own.
 func (db doorStore) undo(ctx context.Context, id ids.Admission, undo scanRow) (scanRow, error) {
@@ -43,7 +43,7 @@ func (db doorStore) undo(ctx context.Context, id ids.Admission, undo scanRow) (s
 		if err != nil {
 			return store.OrNotFound(err, "the event has no such scan")
 		}
-		if row.Result != api.Admitted {
+		if !letsGo(row.Result) {
 			return errNoAdmission
 		}
 		var t record.Ticket
@@ -68,7 +68,7 @@ func (db doorStore) undo(ctx context.Context, id ids.Admission, undo scanRow) (s
 			return fault.New(fault.Conflict, "a venue admits for the event: undo it there")
 		case row.Aside:
 			return errNoAdmission
-		case t.Status != api.TicketAdmitted:
+		case t.Status != api.TicketAdmitted && t.Status != api.TicketHandedOut:
 			return fault.New(fault.Conflict, "the ticket is %s", t.Status)
 		}
 		undone := undoOf(t)
@@ -91,7 +91,7 @@ func (db doorStore) undo(ctx context.Context, id ids.Admission, undo scanRow) (s
 			Event: row.EventID, After: map[string]any{"ticket_id": row.TicketID, "undone_at": undo.At}}); err != nil {
 			return err
 		}
-		return stream.AddAll(ctx, tx, undone)
+		return stream.AddAll(ctx, tx, undone...)
 	})
 	return row, err
 }

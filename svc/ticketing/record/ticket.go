@@ -32,6 +32,7 @@ type Ticket struct {
 	IssuedAt     time.Time      `bun:"issued_at"`
 	AdmittedAt   *time.Time     `bun:"admitted_at"`
 	GivenBy      ids.User       `bun:"given_by"` // the owner before; "" if the ticket was never given away
+	Kind         string         `bun:"kind"`     // of api.TicketType
 
 	Outside          bool  `bun:"outside,scanonly"`           // admitted, and gone out again
 	ManifestPosition int64 `bun:"manifest_position,scanonly"` // see Mark
@@ -42,11 +43,14 @@ func (r Ticket) Key() (time.Time, string) { return r.IssuedAt, r.ID.String() }
 
 // Ticket returns the ticket without its code.
 func (r Ticket) Ticket() api.Ticket {
-	return api.Ticket{ID: r.ID, Status: r.Status, EventID: r.EventID, EventName: r.EventName,
+	return api.Ticket{ID: r.ID, Kind: r.Kind, Status: r.Status, EventID: r.EventID, EventName: r.EventName,
 		TicketTypeID: r.TicketTypeID, TypeName: r.TypeName, OrderID: r.OrderID, OwnerID: r.OwnerID,
 		Holder: api.Attendee{Name: r.HolderName, Email: r.HolderEmail}, Revision: r.Revision,
 		IssuedAt: r.IssuedAt.UTC(), AdmittedAt: r.AdmittedAt}
 }
+
+// IsProduct reports whether it lets nobody in.
+func (r Ticket) IsProduct() bool { return r.Kind == api.KindProduct }
 
 // AsGiven is the ticket as it was when it was given away: what its new owner did with it since is not for the one
 // before.
