@@ -41,6 +41,7 @@ type EventSummary struct {
 	OrdersRefunded  int64       `json:"orders_refunded"`  // orders of which all money is back
 	TicketsSold     int64       `json:"tickets_sold"`     // tickets that were issued
 	TicketsRevoked  int64       `json:"tickets_revoked"`  // tickets that were revoked
+	ProductsSold    int64       `json:"products_sold"`    // that are sold beside tickets, less those that were revoked
 	Admitted        int64       `json:"admitted"`         // people who came in
 	NoShows         int64       `json:"no_shows"`         // once the event is over: valid tickets that did not come
 	Revenue         Money       `json:"revenue"`          // what was paid; a refund takes nothing away from it

@@ -21,9 +21,9 @@ type EventAttendee struct {
 	Name         string         `json:"name"`  // of the holder, or of the account that owns the ticket
 	Email        string         `json:"email"` // of the holder, or of the account that owns the ticket
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	TypeName     string         `json:"ticket_type_name"`                     // what the ticket type is called
-	Status       string         `json:"status" enum:"valid,admitted,revoked"` // of the ticket
-	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`                // when the person came in
+	TypeName     string         `json:"ticket_type_name"`                                // what the ticket type is called
+	Status       string         `json:"status" enum:"valid,admitted,handed_out,revoked"` // of the ticket
+	AdmittedAt   *time.Time     `json:"admitted_at,omitempty"`                           // when it was admitted or handed out
 	OrderID      ids.Order      `json:"order_id"`
 	TicketID     ids.Ticket     `json:"ticket_id"`
 	Answers      []Answer       `json:"answers,omitempty"` // to what the event asks for each ticket
@@ -32,6 +32,8 @@ type EventAttendee struct {
 // AttendeePage is the request of ListAttendees.
 type AttendeePage struct {
 	EventPage
+	// product: who gets what is sold beside tickets
+	Kind  string `json:"-" query:"kind" enum:"ticket,product" default:"ticket"`
 	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
 }
 
@@ -43,6 +45,8 @@ type EventExport struct {
 // AttendeeExport is the request of GetAttendeesCSV.
 type AttendeeExport struct {
 	EventExport
+	// product: who gets what is sold beside tickets
+	Kind  string `json:"-" query:"kind" enum:"ticket,product" default:"ticket"`
 	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
 }
 
@@ -56,6 +60,8 @@ type EventWorkbook struct {
 // AttendeeWorkbook is the request of GetAttendeesXLSX.
 type AttendeeWorkbook struct {
 	EventWorkbook
+	// product: who gets what is sold beside tickets
+	Kind  string `json:"-" query:"kind" enum:"ticket,product" default:"ticket"`
 	Query string `json:"-" query:"q"` // a part of the name, address, order id or ticket id, without case and accents
 }
 

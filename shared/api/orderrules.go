@@ -1,7 +1,7 @@
 package api
 
 // OrderRules are what the organizer of an event asks of its orders. 0 means that there is no such bound, or no other
-// than that of all orders. Sales at a counter are bound by max_per_order alone.
+// than that of all orders. Sales at a counter are bound by max_per_order alone. Products do not count as tickets.
 type OrderRules struct {
 	// the fewest tickets of an order, of all ticket types together
 	MinPerOrder int `json:"min_per_order,omitempty" minimum:"0" maximum:"1000000"`
@@ -23,6 +23,6 @@ type CancellationPolicy struct {
 	MinutesBefore int `json:"minutes_before,omitempty" minimum:"0" maximum:"525600"`
 	// what the organizer keeps of what the tickets cost
 	FeePercent int `json:"fee_percent,omitempty" minimum:"0" maximum:"100"`
-	// what the organizer keeps beside that of each ticket, in minor units of the currency of the order
+	// what the organizer keeps beside that of each ticket, but no product, in minor units of the currency of the order
 	FeePerTicket int64 `json:"fee_per_ticket,omitempty" minimum:"0" maximum:"1000000000000"`
 }

@@ -32,7 +32,7 @@ type PromoTerms struct {
 	Pay     int    `json:"pay,omitempty" minimum:"0"`           // with bundle: so many are paid
 	Auto    bool   `json:"automatic,omitempty" default:"false"` // it applies without being entered
 
-	// which ticket types it is for; without any, all
+	// which ticket types and products it is for; without any, all ticket types and no product
 	TicketTypeIDs []ids.TicketType `json:"ticket_type_ids,omitempty" maxItems:"50"`
 	// hidden ones among ticket_type_ids can be bought with it
 	Unlocks bool `json:"unlocks,omitempty"`
@@ -161,7 +161,7 @@ type PromoChanges struct {
 	MinTickets codec.Patch[int] `json:"min_tickets,omitzero" minimum:"0"`
 	// what its types must cost at the least; null is none
 	MinTotal codec.Patch[int64] `json:"min_total,omitzero" minimum:"0"`
-	// null means all
+	// null means all ticket types, and no product
 	TicketTypeIDs codec.Patch[[]ids.TicketType] `json:"ticket_type_ids,omitzero" maxItems:"50"`
 	Reserve       codec.Patch[PromoReserve]     `json:"reserve,omitzero"`     // null keeps no seats
 	ValidFrom     codec.Patch[time.Time]        `json:"valid_from,omitzero"`  // null means at once

@@ -47,7 +47,7 @@ type Question struct {
 	// an order that lacks the answer cannot be paid. At the door it stops nobody
 	Required bool             `json:"required,omitempty"`
 	Choices  []QuestionChoice `json:"choices,omitempty"` // of the kinds choice and choices
-	// for whose tickets it is asked, or for whose orders; without any, for all
+	// for whose tickets it is asked, or for whose orders; without any, for all, but for no products
 	TicketTypes []ids.TicketType `json:"ticket_type_ids,omitempty"`
 	// it is asked only if another one was answered so
 	Condition *QuestionCondition `json:"condition,omitempty"`
@@ -99,7 +99,7 @@ type NewQuestion struct {
 	Required bool `json:"required,omitempty"`
 	// of the kinds choice and choices
 	Choices []NewChoice `json:"choices,omitempty" maxItems:"50"`
-	// for whose tickets it is asked, or for whose orders; without any, for all
+	// for whose tickets it is asked, or for whose orders; without any, for all, but for no products
 	TicketTypes []ids.TicketType `json:"ticket_type_ids,omitempty" maxItems:"50"`
 	// it is asked only if another one was answered so
 	Condition *NewCondition `json:"condition,omitempty"`
@@ -184,8 +184,9 @@ type AnsweredTicket struct {
 	Position     int            `json:"position" minimum:"0"` // in the order, counted from 0
 	TicketID     ids.Ticket     `json:"ticket_id,omitempty"`  // once the order is paid
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
-	TypeName     string         `json:"ticket_type_name"` // what the ticket type is called
-	Name         string         `json:"name,omitempty"`   // who comes with it
+	Kind         string         `json:"kind,omitempty" enum:"ticket,product"` // absent: a ticket
+	TypeName     string         `json:"ticket_type_name"`                     // what the ticket type is called
+	Name         string         `json:"name,omitempty"`                       // who comes with it
 }
 
 // OrderAnswers is the request of PutOrderAnswers.

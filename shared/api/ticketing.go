@@ -55,8 +55,9 @@ type TypeAvailability struct {
 
 // NewOrder is the request of CreateOrder.
 type NewOrder struct {
-	EventID ids.Event      `json:"event_id"`
-	Items   []NewOrderItem `json:"items"` // what to buy, each ticket type once
+	EventID ids.Event `json:"event_id"`
+	// what to buy, each ticket type once; products come with tickets
+	Items []NewOrderItem `json:"items"`
 	// of a discount, hidden ticket types or reserved seats; case and blanks do not count
 	PromoCode string `json:"promo_code,omitempty" maxLength:"100"`
 	// who comes, in the order of the items: at most one for each ticket

@@ -29,6 +29,7 @@ var (
 type Ticket struct {
 	Position int // in its order, counted from 0
 	Type     ids.TicketType
+	Product  bool // what is asked for all tickets is not asked for it
 }
 
 // Sheet is what is asked at one place, about an order, some of its tickets, or both.
@@ -68,7 +69,7 @@ func (s Sheet) Slots() []Slot {
 			}
 		default:
 			for _, t := range s.Tickets {
-				if len(q.TicketTypes) == 0 || slices.Contains(q.TicketTypes, t.Type) {
+				if len(q.TicketTypes) == 0 && !t.Product || slices.Contains(q.TicketTypes, t.Type) {
 					all = append(all, Slot{q, t.Position})
 				}
 			}

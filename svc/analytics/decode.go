@@ -197,6 +197,7 @@ type orderChange struct {
 type orderItem struct {
 	typ            ids.TicketType
 	quantity, cost int64
+	product        bool // no ticket
 }
 
 func orderOf(subject string, o object) *orderChange {
@@ -217,7 +218,8 @@ func orderOf(subject string, o object) *orderChange {
 			} else {
 				cost -= item.in("included_fees").number("amount")
 			}
-			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), n, cost})
+			f.items = append(f.items, orderItem{ids.TicketType(item.text("ticket_type_id")), n, cost,
+				item.text("kind") == api.KindProduct})
 		}
 	default:
 		f.updated = o.time("updated_at")
@@ -248,12 +250,13 @@ type ticketChange struct {
 	id      ids.Ticket
 	event   ids.Event
 	typ     ids.TicketType
+	product bool // no ticket
 	gate    string
 	at      time.Time
 }
 
 func ticketOf(subject string, o object) *ticketChange {
 	return &ticketChange{subject: subject, id: ids.Ticket(o.text("ticket_id")), event: ids.Event(o.text("event_id")),
-		typ:  ids.TicketType(o.text("ticket_type_id")),
+		typ: ids.TicketType(o.text("ticket_type_id")), product: o.text("kind") == api.KindProduct,
 		gate: o.text("gate"), at: o.time("at")}
 }

@@ -230,7 +230,9 @@ func (v *orderChange) fold(f *fold) error {
 func (f *fold) sold(v *orderChange, promo string, minute int64) {
 	var tickets int64
 	for _, item := range v.items {
-		tickets += item.quantity
+		if !item.product {
+			tickets += item.quantity
+		}
 		f.count(v.event, byType, dimension(string(item.typ)), minute, nSold, item.quantity)
 		f.count(v.event, byType, dimension(string(item.typ)), minute, nRevenue, item.cost)
 	}
@@ -291,7 +293,9 @@ func (v *ticketChange) fold(f *fold) error {
 	if v.subject == api.TicketWasRevoked.Subject {
 		if !s.revoked {
 			s.revoked = true
-			f.count(v.event, byEvent, "", minuteOf(v.at), nRevoked, 1)
+			if !v.product {
+				f.count(v.event, byEvent, "", minuteOf(v.at), nRevoked, 1)
+			}
 			f.count(v.event, byType, dimension(string(v.typ)), minuteOf(v.at), nRevoked, 1)
 		}
 		return nil

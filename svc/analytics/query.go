@@ -102,7 +102,7 @@ func currency(o *api.Offer) string {
 
 // quantity returns how many tickets of an event there are.
 func quantity(o *api.Offer) (n int64) {
-	for _, t := range o.Event.TicketTypes {
+	for _, t := range o.Event.Tickets() {
 		n += int64(t.Quantity)
 	}
 	return n
@@ -131,7 +131,11 @@ func summarize(tx *bolt.Tx, o *api.Offer, now time.Time) *api.EventSummary {
 	sum.Quantity = quantity(o)
 	names := typeNames(o)
 	for i := range sum.TicketTypes {
-		sum.TicketTypes[i].Name = names[sum.TicketTypes[i].Key]
+		of := &sum.TicketTypes[i]
+		of.Name = names[of.Key]
+		if t := o.Event.TicketType(ids.TicketType(of.Key)); t != nil && t.IsProduct() {
+			sum.ProductsSold += of.TicketsSold - of.TicketsRevoked
+		}
 	}
 	sum.SellThrough = ratio(c[nSold]-c[nRevoked], sum.Quantity)
 	return sum

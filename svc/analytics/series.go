@@ -193,7 +193,7 @@ func within(tx *bolt.Tx, s *api.Series, kind byte) (out []api.Breakdown) {
 func typeNames(o *api.Offer) map[string]string {
 	names := map[string]string{}
 	for _, t := range o.Event.TicketTypes {
-		names[string(t.ID)] = t.Name
+		names[string(t.ID)] = t.Title()
 	}
 	return names
 }

@@ -27,7 +27,7 @@ func (r orderRow) asked(e *api.Event) questions.Sheet {
 		sheet.Order = append(sheet.Order, item.TicketTypeID)
 		for range item.Quantity {
 			sheet.Tickets = append(sheet.Tickets,
-				questions.Ticket{Position: len(sheet.Tickets), Type: item.TicketTypeID})
+				questions.Ticket{Position: len(sheet.Tickets), Type: item.TicketTypeID, Product: item.IsProduct()})
 		}
 	}
 	return sheet
@@ -167,7 +167,8 @@ func (s *Service) read(ctx context.Context, from bun.IDB, a *answering) error {
 	if len(rows) == 0 {
 		for _, item := range a.row.Items {
 			for range item.Quantity {
-				t := api.AnsweredTicket{Position: len(a.tickets), TicketTypeID: item.TicketTypeID, TypeName: item.Name}
+				t := api.AnsweredTicket{Position: len(a.tickets), TicketTypeID: item.TicketTypeID, Kind: item.Kind,
+					TypeName: item.Name}
 				if t.Position < len(a.row.Attendees) {
 					t.Name = a.row.Attendees[t.Position].Name
 				}
@@ -184,7 +185,7 @@ func (s *Service) read(ctx context.Context, from bun.IDB, a *answering) error {
 			continue
 		}
 		a.tickets = append(a.tickets, api.AnsweredTicket{Position: t.Position, TicketID: t.ID,
-			TicketTypeID: t.TicketTypeID, TypeName: t.TypeName, Name: t.HolderName})
+			TicketTypeID: t.TicketTypeID, Kind: t.Kind, TypeName: t.TypeName, Name: t.HolderName})
 	}
 	a.all, err = answers.Of(ctx, from, &a.offer.Event, a.row.ID)
 	return err
@@ -234,7 +235,8 @@ func (a *answering) asking(all bool) questions.Sheet {
 		sheet.Order = a.row.asked(&a.offer.Event).Order
 	}
 	for _, t := range a.tickets {
-		sheet.Tickets = append(sheet.Tickets, questions.Ticket{Position: t.Position, Type: t.TicketTypeID})
+		sheet.Tickets = append(sheet.Tickets, questions.Ticket{Position: t.Position, Type: t.TicketTypeID,
+			Product: t.Kind == api.KindProduct})
 	}
 	return sheet
 }

@@ -31,7 +31,7 @@ func (s *Service) attendees(ctx context.Context, req *api.AttendeePage) (*api.Li
 	}
 	query := text.Fold(strings.TrimSpace(req.Query))
 	for ; ; limit = max(limit/2, 1) { // until the answers of all fit into a message
-		items, next, err := s.attending(ctx, &offer.Event, query, req.Cursor, limit, searchMost)
+		items, next, err := s.attending(ctx, &offer.Event, req.Kind, query, req.Cursor, limit, searchMost)
 		if err != nil {
 			return nil, err
 		}
@@ -42,17 +42,22 @@ func (s *Service) attendees(ctx context.Context, req *api.AttendeePage) (*api.Li
 	}
 }
 
-// attending returns up to limit attendees who match the folded query, after looking at about most tickets.
+// attending returns up to limit attendees, or people who get products, who match the folded query, after looking at
+// about most tickets.
 func (s *Service) attending(
-	ctx context.Context, event *api.Event, query, cursor string, limit, most int,
+	ctx context.Context, event *api.Event, kind, query, cursor string, limit, most int,
 ) ([]api.EventAttendee, string, error) {
 	out, places := []api.EventAttendee{}, []int(nil)
+	if kind == api.KindTicket {
+		kind = ""
+	}
 	size := lookAt
 	if query == "" {
 		size = min(limit, lookAt)
 	}
 	for looked := 0; looked < most; looked += size {
-		rows, next, err := newest[ticketRow](ctx, s.db, "issued_at", "event_id", string(event.ID), cursor, size)
+		rows, next, err := newestOf[ticketRow](ctx, s.db.Read().NewSelect().Where("event_id = ?", event.ID).
+			Where("kind = ?", kind), "issued_at", cursor, size)
 		if err != nil {
 			return nil, "", err
 		}

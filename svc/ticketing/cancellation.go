@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/products"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
 )
 
@@ -71,7 +72,7 @@ func worth(row orderRow, tickets []ticketRow, p api.CancellationPolicy) (refund,
 		cost += row.paidFor(t.Position, make([]int64, len(row.Charges.Taxes)))
 	}
 	cost = max(min(cost, row.Total-row.Refunded-row.Fee), 0)
-	fee = min((cost*int64(p.FeePercent)+50)/100+p.FeePerTicket*int64(len(tickets)), cost)
+	fee = min((cost*int64(p.FeePercent)+50)/100+p.FeePerTicket*products.Tickets(tickets), cost)
 	return cost - fee, fee
 }
 
@@ -135,9 +136,8 @@ func (s *Service) createCancellation(ctx context.Context, req *api.NewCancellati
 	}
 	var check fault.Check
 	req.Reason = text.CleanLines(req.Reason)
-	text.CheckLines(&check, "reason", req.Reason, 0, 1000)
-	if err := check.Err(); err != nil {
-		return nil, err
+	if text.CheckLines(&check, "reason", req.Reason, 0, 1000); check.Err() != nil {
+		return nil, check.Err()
 	}
 	now := store.Time(s.now())
 	until := selfServiceUntil(&offer.Event)
@@ -178,6 +178,9 @@ func (s *Service) createCancellation(ctx context.Context, req *api.NewCancellati
 			return err
 		}
 		if granted {
+			if err := products.CheckLeft(&offer.Event, valid, tickets); err != nil {
+				return err
+			}
 			row.Status, row.DecidedAt = api.CancellationGranted, &now
 			if err := s.db.takeBack(ctx, tx, order, valid, tickets, row, now); err != nil {
 				return err

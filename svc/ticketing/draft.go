@@ -15,6 +15,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/codes"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/price"
+	"github.com/starlightsymphony/starlight/svc/ticketing/products"
 )
 
 // draftOrder checks a request against the offer and returns the order as it will be written. At a counter a ticket type
@@ -83,11 +84,14 @@ func (s *Service) draftWith(
 		if t.SalesEnd != nil && !now.Before(*t.SalesEnd) {
 			closed = fault.New(fault.Conflict, "the sale of %s has ended", t.Name)
 		}
-		tickets += item.Quantity
+		if !t.IsProduct() {
+			tickets += item.Quantity
+		}
 		stage := at.stage(t, item.Quantity)
 		each := unitPrice(&check, field, t, t.PriceAt(stage), item.UnitPrice)
 		total += each.Amount * int64(item.Quantity)
-		line := api.OrderItem{TicketTypeID: t.ID, Name: t.Name, Quantity: item.Quantity, UnitPrice: each}
+		line := api.OrderItem{TicketTypeID: t.ID, Kind: t.Kind, Name: t.Title(),
+			Quantity: item.Quantity, UnitPrice: each}
 		if stage != nil {
 			line.StageID, line.Stage = stage.ID, stage.Name
 		}
@@ -103,8 +107,10 @@ func (s *Service) draftWith(
 		limit = min(limit, most)
 	}
 	check.Field(tickets <= limit, "items", "must be at most %d tickets together", limit)
+	products.Check(&check, event, req.Items, tickets, api.MaxPerOrder.Get(s.live), user)
 	if rules := event.OrderRules; user != api.BoxOfficeBuyer {
-		check.Field(tickets >= rules.MinPerOrder, "items", "must be at least %d tickets together", rules.MinPerOrder)
+		check.Field(tickets >= rules.MinPerOrder || tickets == 0, "items", "must be at least %d tickets together",
+			rules.MinPerOrder)
 		check.Field(rules.MaxPerPerson == 0 || tickets <= rules.MaxPerPerson, "items",
 			"must be at most %d tickets for one buyer", rules.MaxPerPerson)
 	}
@@ -119,6 +125,7 @@ func (s *Service) draftWith(
 	if closed != nil && user != api.BoxOfficeBuyer {
 		return orderRow{}, nil, closed
 	}
+	slices.SortStableFunc(items, products.Last) // attendees and answers count the tickets
 	items, err := deal.Apply(items)
 	if err != nil {
 		return orderRow{}, nil, err

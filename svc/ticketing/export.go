@@ -64,19 +64,26 @@ func answered(e *api.Event, per string, row []string, given []api.Answer) []stri
 // registerTables binds the endpoints that give tables as files.
 func (s *Service) registerTables(srv *rpc.Server) {
 	attendees := table{"attendees", []string{"name", "email", "ticket_type_id", "ticket_type_name", "status",
-		"admitted_at", "order_id", "ticket_id"}, api.AskedPerTicket, s.attendeeRows}
+		"admitted_at", "order_id", "ticket_id"}, api.AskedPerTicket, s.attendeeRows("")}
+	products := table{"products", attendees.columns, api.AskedPerTicket, s.attendeeRows(api.KindProduct)}
+	of := func(kind string) table {
+		if kind == api.KindProduct {
+			return products
+		}
+		return attendees
+	}
 	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
 		"currency", "created_at", "paid_at", "net", "tax", "taxes"}, api.AskedPerOrder, s.orderRows}
 	rpc.HandleParts(srv, api.GetAttendeesCSV,
 		func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
-			return s.csvPart(ctx, attendees, req.EventID, req.Query, at)
+			return s.csvPart(ctx, of(req.Kind), req.EventID, req.Query, at)
 		})
 	rpc.HandleParts(srv, api.GetOrdersCSV,
 		func(ctx context.Context, req *api.EventExport, at string) (rpc.Part, error) {
 			return s.csvPart(ctx, orders, req.EventID, "", at)
 		})
 	rpc.Handle(srv, api.GetAttendeesXLSX, func(ctx context.Context, req *api.AttendeeWorkbook) (*rpc.Blob, error) {
-		return s.workbook(ctx, attendees, &req.EventWorkbook, req.Query)
+		return s.workbook(ctx, of(req.Kind), &req.EventWorkbook, req.Query)
 	})
 	rpc.Handle(srv, api.GetOrdersXLSX, func(ctx context.Context, req *api.EventWorkbook) (*rpc.Blob, error) {
 		return s.workbook(ctx, orders, req, "")
@@ -146,16 +153,20 @@ func (t table) rows(
 	return rows, cursor, nil
 }
 
+// attendeeRows returns how rows are made of who comes, or of who gets products.
 func (s *Service) attendeeRows(
-	ctx context.Context, event *api.Event, query, cursor string, limit int,
-) ([][]string, string, error) {
-	some, next, err := s.attending(ctx, event, text.Fold(strings.TrimSpace(query)), cursor, limit, searchMost)
-	rows := make([][]string, len(some))
-	for i, a := range some {
-		rows[i] = answered(event, api.AskedPerTicket, []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName,
-			a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()}, a.Answers)
+	kind string,
+) func(ctx context.Context, event *api.Event, query, cursor string, limit int) ([][]string, string, error) {
+	return func(ctx context.Context, event *api.Event, query, cursor string, limit int) ([][]string, string, error) {
+		folded := text.Fold(strings.TrimSpace(query))
+		some, next, err := s.attending(ctx, event, kind, folded, cursor, limit, searchMost)
+		rows := make([][]string, len(some))
+		for i, a := range some {
+			rows[i] = answered(event, api.AskedPerTicket, []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName,
+				a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()}, a.Answers)
+		}
+		return rows, next, err
 	}
-	return rows, next, err
 }
 
 // orderRows returns at most lookAt orders.

@@ -196,14 +196,15 @@ func (b *selling) noStock(ctx context.Context, tx tx, sale *line.Sale, state str
 func (b *selling) writeSale(
 	ctx context.Context, tx tx, event ids.Event, sale *line.Sale, at, now time.Time,
 ) error {
-	name, types := "", map[ids.TicketType]string{}
+	name, types := "", map[ids.TicketType]*api.TicketType{}
 	offer, err := b.offers.Get(ctx, event)
 	if err != nil {
 		return err
 	}
 	name = offer.Event.Name
-	for _, t := range offer.Event.TicketTypes {
-		types[t.ID] = t.Name
+	for i := range offer.Event.TicketTypes {
+		t := &offer.Event.TicketTypes[i]
+		types[t.ID] = t
 	}
 	row := orderRow{ID: sale.OrderID, EventID: event, UserID: api.BoxOfficeBuyer, Status: api.OrderPaid,
 		Attendees: []api.Attendee{}, Total: sale.Total.Amount, Currency: sale.Total.Currency,
@@ -217,7 +218,8 @@ func (b *selling) writeSale(
 			row.Items[i].Quantity += l.Quantity
 			continue
 		}
-		row.Items = append(row.Items, api.OrderItem{TicketTypeID: l.TicketTypeID, Name: types[l.TicketTypeID],
+		t := types[l.TicketTypeID]
+		row.Items = append(row.Items, api.OrderItem{TicketTypeID: t.ID, Kind: t.Kind, Name: t.Title(),
 			Quantity: l.Quantity, UnitPrice: l.UnitPrice})
 	}
 	charged := price.Charge(row.Items, tillTerms(offer))
@@ -230,7 +232,8 @@ func (b *selling) writeSale(
 		issue.sold[t.TicketTypeID]++
 		made.tickets = append(made.tickets, t.ID)
 		issue.tickets = append(issue.tickets, ticketRow{ID: t.ID, OrderID: row.ID, Position: i, EventID: event,
-			EventName: name, TicketTypeID: t.TicketTypeID, TypeName: types[t.TicketTypeID], OwnerID: row.UserID,
+			EventName: name, TicketTypeID: t.TicketTypeID, Kind: types[t.TicketTypeID].Kind,
+			TypeName: types[t.TicketTypeID].Title(), OwnerID: row.UserID,
 			HolderName: plain(t.Holder.Name), HolderEmail: plain(t.Holder.Email), Status: api.TicketValid, Revision: 1,
 			IssuedAt: store.Time(at)})
 	}

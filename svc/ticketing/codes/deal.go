@@ -88,18 +88,18 @@ func (d Deal) MaxPerPerson() int {
 }
 
 // covers reports whether the code is about a ticket type.
-func (d Deal) covers(t ids.TicketType) bool {
-	return d.Code != nil && price.Covers(&d.Code.Terms, api.OrderItem{TicketTypeID: t})
+func (d Deal) covers(t *api.TicketType) bool {
+	return d.Code != nil && price.Covers(&d.Code.Terms, api.OrderItem{TicketTypeID: t.ID, Kind: t.Kind})
 }
 
 // Shows reports whether a ticket type can be bought, as far as that it is hidden.
 func (d Deal) Shows(t *api.TicketType) bool {
-	return !t.Hidden || d.covers(t.ID) && d.Code.Terms.Unlocks
+	return !t.Hidden || d.covers(t) && d.Code.Terms.Unlocks
 }
 
 // Opens reports whether a ticket type is on sale already that is not for others.
 func (d Deal) Opens(t *api.TicketType, now time.Time) bool {
-	return d.covers(t.ID) && d.Code.Terms.SalesStart != nil && !now.Before(*d.Code.Terms.SalesStart)
+	return d.covers(t) && d.Code.Terms.SalesStart != nil && !now.Before(*d.Code.Terms.SalesStart)
 }
 
 // Apply returns the lines of an order as they cost. A code that is for none of them is refused.

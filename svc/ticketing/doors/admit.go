@@ -97,7 +97,8 @@ func (s *Doors) decided(
 			return out, nil, nil
 		}
 		if out.Questions, out.Answers, err = answers.AtDoor(ctx, s.db.Read(), &offer.Event, t.OrderID,
-			questions.Ticket{Position: v.ticket.Position, Type: t.TicketTypeID}); err != nil {
+			questions.Ticket{Position: v.ticket.Position, Type: t.TicketTypeID,
+				Product: v.ticket.IsProduct()}); err != nil {
 			s.log.WarnContext(ctx, "what is asked at the door is not known", "ticket", t.ID, "error", err)
 		}
 	}

@@ -96,7 +96,7 @@ func columnsOf(titles, said []string, e *api.Event) (columns, error) {
 	_, email := c.at[api.ImportEmail]
 	check.Field(email, "file", "has no column %s: its titles are %s", api.ImportEmail, strings.Join(titles, ", "))
 	_, typ := c.at[api.ImportTicketType]
-	check.Field(typ || len(e.TicketTypes) == 1, "file", "has no column %s: its titles are %s", api.ImportTicketType,
+	check.Field(typ || len(e.Tickets()) == 1, "file", "has no column %s: its titles are %s", api.ImportTicketType,
 		strings.Join(titles, ", "))
 	return c, check.Err()
 }

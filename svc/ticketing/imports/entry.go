@@ -248,7 +248,7 @@ func choiceNames(q *api.Question) (names []string) {
 
 // typeOf finds a ticket type by its name or id; the only one needs no name.
 func (r *reader) typeOf(name string) (found *api.TicketType) {
-	types := r.event.TicketTypes
+	types := r.event.Tickets() // a row is an order, and none is of products alone
 	if name == "" && len(types) == 1 {
 		return &types[0]
 	}
@@ -267,7 +267,7 @@ func (r *reader) typeOf(name string) (found *api.TicketType) {
 }
 
 func typeNames(e *api.Event) (names []string) {
-	for _, t := range e.TicketTypes {
+	for _, t := range e.Tickets() {
 		names = append(names, t.Name)
 	}
 	return names

@@ -25,6 +25,9 @@ func TestDocumentsAddUp(t *testing.T) {
 			taxes[k] = &api.Tax{Name: "VAT", Rate: rapid.SampledFrom(rates).Draw(t, "rate"), Included: rapid.Bool().Draw(t, "included")}
 			items = append(items, api.OrderItem{TicketTypeID: k, Name: string(k), Quantity: rapid.IntRange(1, 9).Draw(t, "n"),
 				UnitPrice: api.Money{Amount: rapid.Int64Range(0, 1e6).Draw(t, "price"), Currency: currency}})
+			if rapid.Bool().Draw(t, "product") {
+				items[len(items)-1].Kind = api.KindProduct
+			}
 		}
 		c := price.Charge(items, price.Terms{Rounding: rapid.SampledFrom([]string{"line", "document"}).Draw(t, "rounding"),
 			Tax:    func(id ids.TicketType) *api.Tax { return taxes[id] },

@@ -106,6 +106,9 @@ func drawCharges(t *rapid.T) (Charges, []api.OrderItem, Terms) {
 		item := api.OrderItem{TicketTypeID: typ, Quantity: rapid.IntRange(1, 20).Draw(t, "n"),
 			UnitPrice: money(rapid.OneOf(rapid.Int64Range(0, 50), rapid.Int64Range(0, 100_000),
 				rapid.Int64Range(0, 1e11)).Draw(t, "price"))}
+		if i > 0 && rapid.Bool().Draw(t, "product") {
+			item.Kind = api.KindProduct
+		}
 		item.Discount = money(rapid.Int64Range(0, item.Cost()).Draw(t, "discount"))
 		items, taxes[typ] = append(items, item), drawTax(t, "rate")
 	}
@@ -162,6 +165,11 @@ func TestAnyChargesAddUp(t *testing.T) {
 		}
 		for _, fee := range c.Fees {
 			add(fee.Tax, fee.Gross())
+			for _, item := range c.Items {
+				if item.IsProduct() && item.TicketTypeID == fee.TicketTypeID {
+					t.Fatalf("a product is charged the fee of a ticket: %+v", fee)
+				}
+			}
 			if fee.TicketTypeID == "" {
 				loose += fee.Gross()
 			}

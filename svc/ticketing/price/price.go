@@ -36,9 +36,9 @@ func parse(text string, most int) (int64, bool) {
 	return n, err == nil && n <= limit
 }
 
-// Covers reports whether terms are about a line.
+// Covers reports whether terms are about a line. Of products they are only if they name them.
 func Covers(t *api.PromoTerms, item api.OrderItem) bool {
-	return len(t.TicketTypeIDs) == 0 || slices.Contains(t.TicketTypeIDs, item.TicketTypeID)
+	return len(t.TicketTypeIDs) == 0 && !item.IsProduct() || slices.Contains(t.TicketTypeIDs, item.TicketTypeID)
 }
 
 // Qualifies reports whether the lines have what terms ask for: so many tickets, and of such a value.

@@ -64,6 +64,9 @@ func TestAnyDiscountAddsUp(t *testing.T) {
 			types = append(types, ids.Derive[ids.TicketTypeKind](string(rune('a'+i))))
 			items = append(items, line(types[i], rapid.IntRange(1, 20).Draw(t, "n"), rapid.OneOf(rapid.Int64Range(0, 5000),
 				rapid.Int64Range(0, 1e11)).Draw(t, "price")))
+			if rapid.Bool().Draw(t, "product") {
+				items[i].Kind = api.KindProduct
+			}
 		}
 		terms := api.PromoTerms{
 			Kind:    rapid.SampledFrom([]string{api.PromoNone, api.PromoPercent, api.PromoAmount, api.PromoPrice, api.PromoBundle}).Draw(t, "kind"),
@@ -77,9 +80,14 @@ func TestAnyDiscountAddsUp(t *testing.T) {
 		}
 		best := Best(items, &terms, &api.PromoTerms{Kind: api.PromoPercent, Percent: "5"})
 		total, discount := Total(best)
-		var before, tickets int64
+		var before, covered, tickets int64
 		for i, item := range best {
 			full := items[i].Cost()
+			if !item.IsProduct() {
+				covered += full
+			} else if len(terms.TicketTypeIDs) == 0 && item.Discount.Amount > 0 {
+				t.Fatalf("a product that nothing names is %v cheaper", item.Discount)
+			}
 			if item.Cost() < 0 || item.Cost() > full {
 				t.Fatalf("a line of %d costs %d", full, item.Cost())
 			}
@@ -99,7 +107,7 @@ func TestAnyDiscountAddsUp(t *testing.T) {
 			t.Fatalf("%d off, and %d were possible", discount, five)
 		}
 		if terms.Kind == api.PromoAmount && len(terms.TicketTypeIDs) == 0 && terms.MaxTickets == 0 && Qualifies(&terms, items) {
-			if got := sumOf(Discounts(&terms, items)); got != min(terms.Amount.Amount, before) {
+			if got := sumOf(Discounts(&terms, items)); got != min(terms.Amount.Amount, covered) {
 				t.Fatalf("%d of %d are off", got, terms.Amount.Amount)
 			}
 		}
