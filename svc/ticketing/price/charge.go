@@ -104,8 +104,8 @@ type charged struct {
 	mode bool
 }
 
-// fee returns what a fee comes to: per ticket for each line of tickets that costs something, per order once, or once for
-// each mode of tax if it is a part of the prices, which then have it taken out.
+// fee returns what a fee comes to: per ticket for each line of tickets that costs something, per order once, or once
+// for each mode of tax if it is a part of the prices, which then have it taken out.
 func (c *Charges) fee(f api.Fee, taxes []api.Tax) []charged {
 	percent, _ := ParseRate(f.Percent)
 	currency := c.Items[0].UnitPrice.Currency
