@@ -81,8 +81,8 @@ func CheckLeft(e *api.Event, valid, back []record.Ticket) error {
 		needs := min(tickets, 1)
 		if p.Per == api.PerTicket {
 			needs = tickets
-			check.Field(waiting <= tickets, "tickets", "would leave %d of %s for %d tickets: give those back, too", waiting,
-				p.Name, tickets)
+			check.Field(waiting <= tickets, "tickets", "would leave %d of %s for %d tickets: give those back, too",
+				waiting, p.Name, tickets)
 		} else {
 			check.Field(waiting == 0 || tickets > 0, "tickets", "would leave %s without a ticket: give that back, too",
 				p.Name)
