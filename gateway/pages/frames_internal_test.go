@@ -30,8 +30,8 @@ func (counter) Ask(_ context.Context, _, token string, req any) (any, error) {
 func (counter) SignIn(context.Context, *api.Login, api.FactorProof) (*Entered, error) {
 	return nil, errors.New("not asked")
 }
-func (counter) SignOut(string) error { return nil }
-func (counter) Standing() Standing   { return Standing{} }
+func (counter) SignOut(context.Context, string) error { return nil }
+func (counter) Standing() Standing                    { return Standing{} }
 
 // frameOf is a frame with a code, as a browser sends it.
 func frameOf(t *testing.T, text string) []byte {

@@ -22,7 +22,7 @@ type Here interface {
 	// the fault is Unavailable.
 	SignIn(ctx context.Context, req *api.Login, proof api.FactorProof) (*Entered, error)
 	// SignOut ends the session of a person.
-	SignOut(token string) error
+	SignOut(ctx context.Context, token string) error
 	// Standing says how the computer is.
 	Standing() Standing
 }

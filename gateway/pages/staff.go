@@ -43,7 +43,7 @@ func (s *Site) staffSignIn(v *visit) error {
 }
 
 func (s *Site) staffSignOut(v *visit) error {
-	if err := s.cfg.Here.SignOut(v.cookie(accessCookie)); err != nil {
+	if err := s.cfg.Here.SignOut(v.askingHere(), v.cookie(accessCookie)); err != nil {
 		return err
 	}
 	v.leave()

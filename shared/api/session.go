@@ -11,7 +11,7 @@ import (
 // SessionInfo is where a person is signed in.
 type SessionInfo struct {
 	ID         ids.Session `json:"id"`
-	Device     string      `json:"device"`       // what the client said of itself: its User-Agent
+	Device     string      `json:"device"`       // what the client said of itself: its User-Agent; or the venue's name
 	Address    string      `json:"address"`      // where it was last used from
 	CreatedAt  time.Time   `json:"created_at"`   // when the person logged in
 	LastUsedAt time.Time   `json:"last_used_at"` // when it was last refreshed, or else made
@@ -19,6 +19,8 @@ type SessionInfo struct {
 	Current    bool        `json:"current"`      // whether it is the one that asks
 	// the identity provider through which it began; absent: none
 	ProviderID ids.IdentityProvider `json:"provider_id,omitempty"`
+	// the venue at whose own computer it began; absent: none
+	VenueID ids.Venue `json:"venue_id,omitempty"`
 }
 
 // SessionQuery is the request of ListSessions.

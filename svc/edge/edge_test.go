@@ -55,7 +55,9 @@ type hub struct {
 	line    edge.Line     // how the venue sees it
 	staffed int           // people who were asked about
 
-	signedOut []line.SignedIn
+	signedOut []line.SignedIn // with a session: that one alone
+	signedIn  line.SignedIn   // who was asked about last
+	left      []line.SignedIn // who has said so
 }
 
 func (h *hub) do(fn func()) {
@@ -168,14 +170,25 @@ func (h *hub) up() {
 		if !ok || r.Password != "correct horse" {
 			return nil, fault.New(fault.Unauthenticated, "email or password is wrong")
 		}
-		return &line.Staff{UserID: userOf(who), Name: who, Generation: 3, Roles: []line.StaffRole{{EventID: h.event.EventID, Role: "door"}}}, nil
+		return &line.Staff{UserID: userOf(who), Name: who, Generation: 3,
+			Roles: []line.StaffRole{{EventID: h.event.EventID, Role: "door"}}, SessionID: ids.New[ids.SessionKind](time.Now())}, nil
+	})
+	rpc.Handle(h.server, line.Logout, func(_ context.Context, r *line.EndedSession) (*rpc.None, error) {
+		return nil, locked(func() error {
+			h.left = append(h.left, line.SignedIn{UserID: r.UserID, Generation: 3, SessionID: r.SessionID})
+			return h.check(r.Session)
+		})
 	})
 	rpc.Handle(h.server, line.CheckStaff, func(_ context.Context, r *line.Staffing) (out *line.SignedInPeople, err error) {
 		return out, locked(func() error {
 			out = &line.SignedInPeople{People: []line.SignedIn{}}
 			for _, p := range r.People {
 				h.staffed++
-				if slices.Contains(h.signedOut, p) {
+				asked := slices.ContainsFunc(h.signedOut, func(out line.SignedIn) bool {
+					return out == p || out == line.SignedIn{UserID: p.UserID, Generation: p.Generation}
+				})
+				h.signedIn = p
+				if asked {
 					out.People = append(out.People, p)
 				}
 			}
@@ -743,4 +756,29 @@ func TestStaffIsSignedOut(t *testing.T) {
 	if a, b := may(dora), may(max); a != 401 || b != 200 {
 		t.Errorf("after a restart: %d %d", a, b)
 	}
+
+	// One of two sessions is ended alone, there or here.
+	x.eventually("his session is known", func() bool { return x.signedIn.UserID == userOf("max") })
+	var other edge.Token
+	testkit.Eventually(t, 20*time.Second, func() error { // a line may just have begun
+		status, body, _ := x.send("POST", "/v1/sessions", "", api.Login{Email: "max@example.org", Password: "correct horse"})
+		if status != 201 {
+			return fmt.Errorf("%d %s", status, body)
+		}
+		return json.Unmarshal(body, &other)
+	})
+	x.do(func() { x.signedOut = []line.SignedIn{x.signedIn} })
+	testkit.Eventually(t, 20*time.Second, func() error {
+		if got := may(max); got != 401 {
+			return fmt.Errorf("the ended session: %d", got)
+		}
+		return nil
+	})
+	if got := may(other.AccessToken); got != 200 {
+		t.Errorf("the other session: %d", got)
+	}
+	if status, _, _ := x.send("DELETE", "/v1/sessions/current", other.AccessToken, nil); status != 204 || may(other.AccessToken) != 401 {
+		t.Errorf("signed out: %d, and then %d", status, may(other.AccessToken))
+	}
+	x.eventually("the system is told", func() bool { return len(x.left) == 1 && x.left[0].SessionID != "" })
 }

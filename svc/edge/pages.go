@@ -92,9 +92,9 @@ func (h *Server) Ask(ctx context.Context, subject, token string, req any) (any, 
 func (h *Server) SignIn(ctx context.Context, req *Login) (*Token, error) { return h.s.signIn(ctx, req) }
 
 // SignOut ends the session of a person, if there is one.
-func (h *Server) SignOut(token string) error {
+func (h *Server) SignOut(ctx context.Context, token string) error {
 	if c := h.s.identify([]byte(token)); c.by != "" {
-		return h.s.signOut(c)
+		return h.s.signOut(ctx, c)
 	}
 	return nil
 }

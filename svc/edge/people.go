@@ -17,9 +17,6 @@ import (
 	"github.com/starlightsymphony/starlight/svc/edge/disk"
 )
 
-// sessionFor is how long a person is signed in at a venue.
-const sessionFor = 24 * time.Hour
-
 // tokenPrefix begins the tokens of people, so that they are told from the secrets of devices.
 const tokenPrefix = "ses."
 
@@ -97,7 +94,7 @@ func (p *people) signedIn() []line.SignedIn {
 }
 
 func ofStaff(s disk.Session) line.SignedIn {
-	return line.SignedIn{UserID: s.Staff.UserID, Generation: s.Staff.Generation}
+	return line.SignedIn{UserID: s.Staff.UserID, Generation: s.Staff.Generation, SessionID: s.Staff.SessionID}
 }
 
 // checkStaff asks the hub who has been signed out there, and signs them out here.
@@ -156,25 +153,34 @@ func (s *Service) signIn(ctx context.Context, req *Login) (*Token, error) {
 	rand.Read(secret) // never fails, by its documentation
 	token := tokenPrefix + base64.RawURLEncoding.EncodeToString(secret)
 	hash := sha256.Sum256([]byte(token))
-	kept := disk.Session{Staff: *staff, Expires: s.clock.Now().Add(sessionFor)}
+	kept := disk.Session{Staff: *staff, Expires: s.clock.Now().Add(line.SignInFor)}
 	if err := s.doors.Write(func(tx *disk.Tx) error { return tx.PutSession(hash, kept) }); err != nil {
 		return nil, err
 	}
 	s.people.mu.Lock()
 	defer s.people.mu.Unlock()
 	s.people.list[hash] = kept
-	return &Token{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(sessionFor / time.Second),
+	return &Token{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(line.SignInFor / time.Second),
 		Name: staff.Name}, nil
 }
 
-// signOut ends the session of the caller.
-func (s *Service) signOut(c caller) error {
+// signOut ends the session of the caller. Without a line the system lists it until its day is over.
+func (s *Service) signOut(ctx context.Context, c caller) error {
+	kept, ok := s.people.find(c.token)
 	if err := s.doors.Write(func(tx *disk.Tx) error { return tx.DeleteSession(c.token) }); err != nil {
 		return err
 	}
 	s.people.mu.Lock()
-	defer s.people.mu.Unlock()
 	delete(s.people.list, c.token)
+	s.people.mu.Unlock()
+	session, talking := s.talking()
+	if !ok || kept.Staff.SessionID == "" || !talking || !s.lineNow().Up {
+		return nil
+	}
+	if _, err := rpc.Call(ctx, s.client, line.Logout, &line.EndedSession{Session: session, UserID: kept.Staff.UserID,
+		SessionID: kept.Staff.SessionID}); err != nil {
+		s.log.InfoContext(ctx, "the system was not told that somebody has signed out", "error", s.refused(err))
+	}
 	return nil
 }
 

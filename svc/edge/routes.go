@@ -104,7 +104,7 @@ func (h *Server) mount() error {
 			if x.caller.by == "" {
 				return nil, errStranger()
 			}
-			return nil, h.s.signOut(x.caller)
+			return nil, h.s.signOut(x, x.caller)
 		}),
 		route(h, "GET", "/v1/status", true, 200, func(*exchange, *none) (any, error) { return h.s.Status(), nil }),
 		route(h, "GET", "/v1/events", false, 200, h.listEvents),

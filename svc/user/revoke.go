@@ -2,14 +2,12 @@ package user
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/revocation"
@@ -89,37 +87,6 @@ func (s *Service) check(ctx context.Context, req *api.SessionCheck) (*api.Standi
 	missing, err := s.mustEnrol(ctx, s.db.Read(), &row.userRow)
 	return &api.Standing{Roles: row.roles(), Fresh: s.freshUntil(row.ProvenAt).After(s.now()),
 		MustEnrol: missing && !row.ProviderFactor}, err
-}
-
-// checkSignedIn answers which of the people who have signed in elsewhere are to be signed out there: whose account is
-// gone or locked, or of a later generation.
-func (s *Service) checkSignedIn(ctx context.Context, req *line.SignedInPeople) (*line.SignedInPeople, error) {
-	if len(req.People) > line.StaffLimit {
-		return nil, fault.New(fault.TooLarge, "at most %d people at a time", line.StaffLimit)
-	}
-	out := &line.SignedInPeople{People: []line.SignedIn{}}
-	if len(req.People) == 0 {
-		return out, nil
-	}
-	list := make([]ids.User, len(req.People))
-	for i, p := range req.People {
-		list[i] = p.UserID
-	}
-	var rows []userRow
-	err := s.db.Read().NewRaw("SELECT id, generation FROM users WHERE id IN (?) AND NOT locked", bun.List(list)).
-		Scan(ctx, &rows)
-	if err != nil {
-		return nil, store.FaultOf(ctx, err)
-	}
-	for _, p := range req.People {
-		stands := slices.ContainsFunc(rows, func(r userRow) bool {
-			return r.ID == p.UserID && r.Generation == p.Generation
-		})
-		if !stands {
-			out.People = append(out.People, p)
-		}
-	}
-	return out, nil
 }
 
 // freshUntil returns until when a proof counts.

@@ -135,6 +135,8 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.RegisterUser, s.register)
 	rpc.Handle(srv, api.CreateSession, s.login)
 	rpc.Handle(srv, line.CheckUserPassword, s.checkPassword)
+	rpc.Handle(srv, line.BeginVenueSession, s.beginAtVenue)
+	rpc.Handle(srv, line.EndVenueSession, s.endAtVenue)
 	rpc.Handle(srv, line.CheckSignedIn, s.checkSignedIn)
 	rpc.Handle(srv, api.RefreshSession, s.refresh)
 	rpc.Handle(srv, api.EndSession, s.logout)

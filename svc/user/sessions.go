@@ -32,12 +32,14 @@ type sessionRow struct {
 	ProviderFactor bool                 `bun:"provider_factor"` // which has asked for a second factor
 
 	ProviderSession string `bun:"provider_session"` // sid: the session there
+
+	VenueID ids.Venue `bun:"venue_id"` // at which it began, if it did
 }
 
 func (r *sessionRow) info(current ids.Session) api.SessionInfo {
 	return api.SessionInfo{ID: r.ID, Device: r.Device, Address: r.Address, CreatedAt: r.CreatedAt.UTC(),
 		LastUsedAt: r.LastUsedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), Current: r.ID == current,
-		ProviderID: r.ProviderID}
+		ProviderID: r.ProviderID, VenueID: r.VenueID}
 }
 
 const noSession = "there is no such session"

@@ -45,6 +45,8 @@ type harness struct {
 	asked  []string // what ticketing was asked, with the identity that came along
 	state  line.State
 	people map[string]line.CheckedUser
+	begun  []line.VenueSession
+	ended  []line.EndedSession
 }
 
 // instance is one of the service.
@@ -120,6 +122,18 @@ func (h *harness) others() {
 			return &p, nil
 		}
 		return nil, fault.New(fault.Unauthenticated, "wrong")
+	})
+	rpc.Handle(user, line.BeginVenueSession, func(_ context.Context, req *line.VenueSession) (*line.BegunSession, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.begun = append(h.begun, *req)
+		return &line.BegunSession{SessionID: ids.New[ids.SessionKind](h.clock.Now())}, nil
+	})
+	rpc.Handle(user, line.EndVenueSession, func(_ context.Context, req *line.EndedSession) (*rpc.None, error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.ended = append(h.ended, *req)
+		return nil, nil
 	})
 	rpc.Handle(user, line.CheckSignedIn, func(_ context.Context, req *line.SignedInPeople) (*line.SignedInPeople, error) {
 		return &line.SignedInPeople{People: slices.DeleteFunc(req.People, func(p line.SignedIn) bool { return p.Generation == 4 })}, nil

@@ -37,6 +37,10 @@ func (s *Service) serveHub(a *account) {
 		req.VenueID = a.venue
 		return s.staff(inside(ctx), req)
 	})
+	rpc.Handle(a.server, line.Logout, func(ctx context.Context, req *line.EndedSession) (*rpc.None, error) {
+		req.VenueID = a.venue
+		return s.signOut(inside(ctx), req)
+	})
 	rpc.Handle(a.server, line.GetPage, pass(s, a, line.VenueManifest,
 		func(r *line.Manifest) *line.Session { return &r.Session }))
 	rpc.Handle(a.server, line.Take, pass(s, a, line.VenueTake,

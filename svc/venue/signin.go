@@ -71,7 +71,28 @@ func (s *Service) signIn(ctx context.Context, req *line.SignIn) (*line.Staff, er
 			staff.Roles = append(staff.Roles, line.StaffRole{EventID: e.EventID, Role: role})
 		}
 	}
+	if !staff.Admin && len(staff.Roles) == 0 {
+		return staff, nil
+	}
+	venue, err := s.store.load(ctx, req.VenueID)
+	if err != nil {
+		return nil, err
+	}
+	begun, err := rpc.Call(ctx, s.client, line.BeginVenueSession, &line.VenueSession{UserID: person.ID,
+		Generation: person.Generation, VenueID: req.VenueID, Venue: venue.Name})
+	if err != nil {
+		return nil, err
+	}
+	staff.SessionID = begun.SessionID
 	return staff, nil
+}
+
+// signOut ends a session that has begun at a venue.
+func (s *Service) signOut(ctx context.Context, req *line.EndedSession) (*rpc.None, error) {
+	if err := s.edges.check(ctx, req.Session); err != nil {
+		return nil, err
+	}
+	return rpc.Call(ctx, s.client, line.EndVenueSession, req)
 }
 
 // staff answers which people who have signed in at a venue are to be signed out there.

@@ -112,7 +112,8 @@ func doors(name, summary string) rpc.Spec {
 // Endpoints returns the internal endpoints about venues that services serve. They stand beside those of api.All.
 func Endpoints() []rpc.Descriptor {
 	return slices.Concat(ofTicketing(), ofVenue(),
-		[]rpc.Descriptor{CheckUserPassword.Describe(), CheckSignedIn.Describe()})
+		[]rpc.Descriptor{CheckUserPassword.Describe(), CheckSignedIn.Describe(),
+			BeginVenueSession.Describe(), EndVenueSession.Describe()})
 }
 
 // An endpoint comes into its list together with its handler.

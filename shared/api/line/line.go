@@ -309,6 +309,8 @@ type Staff struct {
 	Roles  []StaffRole `json:"roles"`
 
 	Generation int64 `json:"generation"` // of the account at this moment: see SignedIn
+
+	SessionID ids.Session `json:"session_id,omitempty"` // that has begun, unless the person has no part there
 }
 
 // StaffRole is the role of a person at an event of the venue.
