@@ -179,7 +179,7 @@ func (s *Service) signOut(ctx context.Context, c caller) error {
 	}
 	if _, err := rpc.Call(ctx, s.client, line.Logout, &line.EndedSession{Session: session, UserID: kept.Staff.UserID,
 		SessionID: kept.Staff.SessionID}); err != nil {
-		s.log.InfoContext(ctx, "the system was not told that somebody has signed out", "error", s.refused(err))
+		s.log.InfoContext(ctx, "the system was not told of a sign-out", "error", s.refused(err))
 	}
 	return nil
 }

@@ -60,17 +60,17 @@ var (
 	CheckStaff = rpc.Endpoint[Staffing, SignedInPeople]{Spec: hub("staff", "Who of the staff is signed out")}
 
 	// Logout tells that a person has signed out at a venue.
-	Logout = rpc.Endpoint[EndedSession, rpc.None]{Spec: hub("sign_out", "Somebody has signed out at the venue")}
+	Logout = rpc.Endpoint[EndedSession, rpc.None]{Spec: hub("sign_out", "A person has signed out at the venue")}
 
 	// BeginVenueSession and EndVenueSession are endpoints of the user service for the venue service. A session at a
 	// venue is a row that its person sees and can end; it has no tokens.
 	BeginVenueSession = rpc.Endpoint[VenueSession, BegunSession]{Spec: rpc.Spec{Service: "user",
 		Name: "begin_venue_session", Access: rpc.Internal, Callers: []string{"venue"}, Timeout: patience,
-		Summary: "Somebody has signed in at a venue",
+		Summary: "A person has signed in at a venue",
 		Faults:  rpc.Faults{fault.Unauthenticated: "the account has changed since the password was checked"}}}
 	EndVenueSession = rpc.Endpoint[EndedSession, rpc.None]{Spec: rpc.Spec{Service: "user",
 		Name: "end_venue_session", Access: rpc.Internal, Callers: []string{"venue"}, Timeout: patience,
-		Summary: "Somebody has signed out at a venue"}}
+		Summary: "A person has signed out at a venue"}}
 
 	// CheckSignedIn is the endpoint of the user service for the venue service.
 	CheckSignedIn = rpc.Endpoint[SignedInPeople, SignedInPeople]{Spec: rpc.Spec{Service: "user",
