@@ -141,7 +141,8 @@ func askedGroups(
 func sheetOf(a *api.AnswerSheet, whole bool, at string) questions.Sheet {
 	sheet := questions.Sheet{Questions: a.Questions, At: at}
 	for _, t := range a.Tickets {
-		sheet.Tickets = append(sheet.Tickets, questions.Ticket{Position: t.Position, Type: t.TicketTypeID})
+		sheet.Tickets = append(sheet.Tickets, questions.Ticket{Position: t.Position, Type: t.TicketTypeID,
+			Product: t.Kind == api.KindProduct})
 		if whole {
 			sheet.Order = append(sheet.Order, t.TicketTypeID)
 		}
@@ -198,10 +199,12 @@ func (s *Site) setAnswers(v *visit) error {
 // checkoutSheet is what is asked about an order that is not made yet.
 func checkoutSheet(e *api.Event, lines []line) (questions.Sheet, []api.AnsweredTicket) {
 	a := &api.AnswerSheet{Questions: e.Questions}
+	lines = slices.Clone(lines)
+	slices.SortStableFunc(lines, ticketsFirst)
 	for _, l := range lines {
 		for range l.Quantity {
 			a.Tickets = append(a.Tickets, api.AnsweredTicket{Position: len(a.Tickets), TicketTypeID: l.Type.ID,
-				TypeName: l.Type.Name})
+				Kind: l.Type.Kind, TypeName: l.Type.Title()})
 		}
 	}
 	return sheetOf(a, true, api.AskedAtCheckout), a.Tickets

@@ -101,6 +101,9 @@ func (s *Site) checkoutAgain(v *visit, value func(string) string, failed error) 
 		v.redirect(eventPath(e))
 		return nil
 	}
+	if asked, err := s.addOns(v, e, lines, value); asked || err != nil {
+		return err
+	}
 	data := map[string]any{"Event": e, "Lines": lines, "Total": total, "Key": rand.Text(),
 		"Back": "/checkout?" + again(e, lines), "Name": value("name"), "Email": value("email"), "Code": value("code"),
 		"Billing": cmp.Or(billing(value), &api.Billing{}), "Billed": billing(value) != nil,
@@ -113,7 +116,7 @@ func (s *Site) checkoutAgain(v *visit, value func(string) string, failed error) 
 
 // again returns the query of the checkout of the same lines.
 func again(e *api.Event, lines []line) string {
-	q := url.Values{"event": {e.ID.String()}}
+	q := url.Values{"event": {e.ID.String()}, "addons": {"yes"}}
 	for _, l := range lines {
 		q.Set(l.Type.ID.String(), strconv.Itoa(l.Quantity))
 	}
@@ -198,7 +201,8 @@ func (s *Site) orderPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Payment": (*api.Payment)(nil),
+	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Products": []api.Ticket(nil),
+		"Payment": (*api.Payment)(nil),
 		"Wait": false, "Invoices": []api.Invoice(nil),
 		"Asks": (o.Status == api.OrderPaid || o.Status == api.OrderPending) && asks(e)}
 	if o.Status == api.OrderPaid {
@@ -206,7 +210,7 @@ func (s *Site) orderPage(v *visit) error {
 		if err != nil {
 			return err
 		}
-		data["Tickets"] = tickets.Items
+		data["Tickets"], data["Products"] = ofKinds(tickets.Items)
 	}
 	if o.Total.Amount > 0 && o.PaidAt != nil {
 		invoices, err := ask(v, api.ListOrderInvoices, &ref)

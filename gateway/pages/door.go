@@ -98,9 +98,10 @@ func (s *Site) scan(v *visit) error {
 		if err != nil {
 			return s.cannotScan(v, err)
 		}
-		shown = scanned{Result: in.Result, Good: in.Result == api.Admitted, Ticket: in.Ticket}
+		shown = scanned{Result: in.Result, Good: in.Result == api.Admitted || in.Result == api.HandedOut,
+			Ticket: in.Ticket}
 		shown.Asked = askedAtDoor(in)
-		if in.Result == api.AlreadyAdmitted {
+		if in.Result == api.AlreadyAdmitted || in.Result == api.AlreadyHandedOut {
 			shown.First = in
 		}
 	}

@@ -71,6 +71,9 @@ func (f eventForm) location() api.Location {
 func (v *visit) ticketType(name string) (api.NewTicketType, error) {
 	f := fields{visit: v, currency: v.form("currency")}
 	t := api.NewTicketType{Name: name, Price: f.amount("price"), Quantity: f.number("quantity", 0)}
+	if v.form("kind") == api.KindProduct {
+		t.Kind, t.Per, t.Group, t.Required = api.KindProduct, v.form("per"), f.text("group"), f.ticked("required")
+	}
 	return t, f.check.Err()
 }
 

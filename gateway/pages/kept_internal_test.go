@@ -28,7 +28,7 @@ func stall(t testing.TB) (*Site, *api.Event, map[string]any) {
 		offers = append(offers, offer{TicketType: api.TicketType{ID: ids.New[ids.TicketTypeKind](at), Name: fmt.Sprint("Seat ", i),
 			Price: api.Money{Amount: 1500, Currency: "EUR"}, Quantity: 100}, Left: 20, Most: 10, Choice: []int{0, 1, 2}, State: "open"})
 	}
-	return s, e, map[string]any{"Event": e, "Dates": []api.Event(nil), "Offers": offers, "Open": true, "Over": false}
+	return s, e, map[string]any{"Event": e, "Dates": []api.Event(nil), "Offers": offers, "Products": []offer(nil), "Open": true, "Over": false}
 }
 
 func (s *Site) look(t testing.TB, e *api.Event, data map[string]any, change func(*visit)) *visit {

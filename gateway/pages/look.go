@@ -29,8 +29,8 @@ type look struct {
 
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
 func pageNames() []string {
-	return []string{"home", "event", "embed", "program", "checkout", "order", "account", "signin", "signup", "code",
-		"proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
+	return []string{"home", "event", "embed", "program", "addons", "checkout", "order", "account", "signin", "signup",
+		"code", "proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
 		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "imports", "import", "selling",
 		"tickettype",
 		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",
@@ -133,11 +133,12 @@ func plainJSON(value json.RawMessage) string {
 
 // lowest writes from what price on one can come to an event: nothing if it sells nothing.
 func lowest(lang string, words texts, e *api.Event) (string, error) {
-	if len(e.TicketTypes) == 0 {
+	tickets := e.Tickets()
+	if len(tickets) == 0 {
 		return "", nil
 	}
-	least, most := e.TicketTypes[0].Price, e.TicketTypes[0].Price
-	for _, t := range e.TicketTypes[1:] {
+	least, most := tickets[0].Price, tickets[0].Price
+	for _, t := range tickets[1:] {
 		least.Amount, most.Amount = min(least.Amount, t.Price.Amount), max(most.Amount, t.Price.Amount)
 	}
 	switch {

@@ -139,7 +139,9 @@ func (s *Site) dashboardWith(v *visit, failed error, preview *api.EventSeries) e
 	}
 	sold := 0
 	for _, row := range rows {
-		sold += row.Sold
+		if !row.IsProduct() {
+			sold += row.Sold
+		}
 	}
 	todos, ready, err := s.todos(v, e)
 	if err != nil {
@@ -187,19 +189,28 @@ func currencyOf(e *api.Event) string {
 	return "EUR"
 }
 
+// kind returns whether a list is of who comes, or of who gets products.
+func (v *visit) kind() string {
+	if v.query("kind") == api.KindProduct {
+		return api.KindProduct
+	}
+	return api.KindTicket
+}
+
 // attendees lists who comes, and finds them.
 func (s *Site) attendees(v *visit) error {
 	e, err := v.eventHere()
 	if err != nil {
 		return err
 	}
-	list, err := ask(v, api.ListAttendees, &api.AttendeePage{Query: v.query("q"),
+	kind := v.kind()
+	list, err := ask(v, api.ListAttendees, &api.AttendeePage{Query: v.query("q"), Kind: kind,
 		EventPage: api.EventPage{EventID: e.ID, Page: api.Page{Limit: 100, Cursor: v.query("cursor")}}})
 	if err != nil {
 		return err
 	}
 	return v.show("attendees", map[string]any{"Event": e, "People": list.Items, "Next": list.NextCursor,
-		"Q": v.query("q")})
+		"Q": v.query("q"), "Kind": kind, "HasProducts": len(e.Products()) > 0})
 }
 
 func (s *Site) eventOrders(v *visit) error {
@@ -292,10 +303,11 @@ func (s *Site) officeFile(v *visit) error {
 	var file *rpc.Blob
 	switch name := v.Param("file"); name {
 	case "attendees.csv":
-		file, err = ask(v, api.GetAttendeesCSV, &api.AttendeeExport{EventExport: of, Query: v.query("q")})
+		file, err = ask(v, api.GetAttendeesCSV, &api.AttendeeExport{EventExport: of, Query: v.query("q"),
+			Kind: v.kind()})
 	case "attendees.xlsx":
 		file, err = ask(v, api.GetAttendeesXLSX, &api.AttendeeWorkbook{EventWorkbook: api.EventWorkbook{EventExport: of,
-			Part: v.part()}, Query: v.query("q")})
+			Part: v.part()}, Query: v.query("q"), Kind: v.kind()})
 	case "orders.csv":
 		file, err = ask(v, api.GetOrdersCSV, &of)
 	case "orders.xlsx":

@@ -89,7 +89,7 @@ func usedTexts(t *testing.T) (keys []string) {
 			keys = append(keys, "order.text_"+status)
 		}
 	}
-	for _, status := range []string{api.TicketValid, api.TicketAdmitted, api.TicketRevoked} {
+	for _, status := range []string{api.TicketValid, api.TicketAdmitted, api.TicketHandedOut, api.TicketRevoked} {
 		keys = append(keys, "ticket."+status)
 	}
 	for _, provider := range []string{"sandbox", "stripe", "manual"} {
@@ -105,7 +105,7 @@ func usedTexts(t *testing.T) (keys []string) {
 		keys = append(keys, "refund."+status)
 	}
 	for _, result := range []string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket, api.NotYetValid,
-		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, "undecided"} {
+		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, api.HandedOut, api.AlreadyHandedOut, "undecided"} {
 		keys = append(keys, "scan."+result)
 	}
 	for _, status := range []string{api.ImportChecked, api.ImportRunning, api.ImportStopped, api.ImportDone} {

@@ -181,6 +181,7 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 		"min_per_order": numberText(t.MinPerOrder), "max_per_order": numberText(t.MaxPerOrder),
 		"max_per_person": numberText(t.MaxPerPerson), "sales_start": momentText(t.SalesStart, f.zone),
 		"sales_end": momentText(t.SalesEnd, f.zone), "hidden": tickText(t.Hidden), "free_price": tickText(t.FreePrice)}
+	texts["group"], texts["per"], texts["required"] = t.Group, t.Per, tickText(t.Required)
 	taxTexts(texts, "tax.", t.Tax)
 	for _, q := range t.Quotas {
 		texts["quota."+q.String()] = "yes"
@@ -191,7 +192,7 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 		texts[p+"quantity"] = numberText(st.Quantity)
 		texts[p+"from"], texts[p+"until"] = momentText(st.From, f.zone), momentText(st.Until, f.zone)
 	}
-	data := map[string]any{"Event": e, "Type": t, "Form": filled{v, texts},
+	data := map[string]any{"Event": e, "Type": &t, "Form": filled{v, texts},
 		"Stages": prefixes("stage", min(len(t.Stages)+1, mostStages))}
 	if failed != nil {
 		return v.again("tickettype", failed, data)
@@ -218,6 +219,10 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 		MinPerOrder:  codec.To(f.limit("min_per_order")),
 		MaxPerPerson: codec.To(f.limit("max_per_person")), SalesStart: f.moment("sales_start"),
 		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax."), Stages: codec.To(f.stages())}
+	if t := e.TicketType(id); t != nil && t.IsProduct() {
+		per, required := f.text("per"), f.ticked("required")
+		req.Per, req.Required, req.Group = &per, &required, codec.To(f.text("group"))
+	}
 	if err = f.check.Err(); err == nil {
 		_, err = ask(v, api.UpdateTicketType, req)
 	}

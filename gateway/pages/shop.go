@@ -1,9 +1,11 @@
 package pages
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
@@ -142,6 +144,144 @@ func (s *Site) embedScript(v *visit) error {
 	return nil
 }
 
+// split parts what is sold into tickets and products.
+func split(offers []offer) (tickets, products []offer) {
+	for _, o := range offers {
+		if o.IsProduct() {
+			products = append(products, o)
+		} else {
+			tickets = append(tickets, o)
+		}
+	}
+	return tickets, products
+}
+
+// addOn is a product as the step of the checkout shows it that asks what is bought beside tickets.
+type addOn struct {
+	api.Product
+	Offers []offer // its variants
+	Fixed  int     // how many of its only variant come with the tickets; 0: the buyer chooses
+	Need   int     // how many are chosen at the least, of all variants together
+	Most   int     // how many are chosen at the most, of all variants together; 0: each variant has its own bound
+	Wrong  bool    // that was not met
+}
+
+// Chosen is what stands in the field of a variant.
+func (a addOn) Chosen(value func(string) string, o offer) int {
+	n, err := strconv.Atoi(value(o.ID.String()))
+	if err == nil {
+		return n
+	}
+	if a.Fixed > 0 || a.Need == 1 && len(a.Offers) == 1 {
+		return a.Need
+	}
+	return 0
+}
+
+// addOns asks what is bought beside tickets, if the event sells such and it was not asked, or not answered as it can
+// be. It reports whether it did.
+func (s *Site) addOns(v *visit, e *api.Event, lines []line, value func(string) string) (bool, error) {
+	if len(e.Products()) == 0 || v.RC.IsPost() {
+		return false, nil
+	}
+	offers, _, err := s.offers(v, e)
+	if err != nil {
+		return false, err
+	}
+	tickets := 0
+	for _, l := range lines {
+		if !l.Type.IsProduct() {
+			tickets += l.Quantity
+		}
+	}
+	if tickets == 0 {
+		v.redirect(eventPath(e))
+		return true, nil
+	}
+	all := addOnsOf(e, offers, tickets)
+	var wrong fault.Check
+	answered := value("addons") != ""
+	for i := range all {
+		a, n := &all[i], 0
+		for _, l := range lines {
+			if a.Has(l.Type.ID) {
+				n += l.Quantity
+			}
+		}
+		a.Wrong = answered && (n < a.Need || a.Most > 0 && n > a.Most)
+		wrong.Field(!a.Wrong, a.Name, "must be another number")
+	}
+	if len(all) == 0 || answered && wrong.Err() == nil {
+		return false, nil
+	}
+	data := map[string]any{"Event": e, "AddOns": all, "Lines": lines, "Value": value}
+	if answered {
+		return true, v.again("addons", wrong.Err(), data)
+	}
+	return true, v.show("addons", data)
+}
+
+// addOnsOf returns what can be bought beside so many tickets.
+func addOnsOf(e *api.Event, offers []offer, tickets int) (all []addOn) {
+	for _, p := range e.Products() {
+		a := addOn{Product: p}
+		if p.Per == api.PerTicket {
+			a.Most = tickets
+		}
+		switch {
+		case p.Required && p.Per == api.PerTicket:
+			a.Need = tickets
+		case p.Required:
+			a.Need = 1
+		}
+		for _, o := range offers {
+			if !p.Has(o.ID) {
+				continue
+			}
+			if a.Most > 0 {
+				for len(o.Choice) > 0 && o.Choice[len(o.Choice)-1] > a.Most {
+					o.Choice = o.Choice[:len(o.Choice)-1]
+				}
+			}
+			a.Offers = append(a.Offers, o)
+		}
+		if a.Need == tickets && a.Need > 0 && len(a.Offers) == 1 && p.Per == api.PerTicket {
+			a.Fixed = a.Need
+		}
+		open := false
+		for _, o := range a.Offers {
+			open = open || o.State == "open"
+		}
+		if open || p.Required {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// ofKinds parts tickets from products.
+func ofKinds(all []api.Ticket) (tickets, products []api.Ticket) {
+	for _, t := range all {
+		if t.Kind == api.KindProduct {
+			products = append(products, t)
+		} else {
+			tickets = append(tickets, t)
+		}
+	}
+	return tickets, products
+}
+
+// ticketsFirst compares lines as an order has them.
+func ticketsFirst(a, b line) int {
+	switch {
+	case a.Type.IsProduct() == b.Type.IsProduct():
+		return 0
+	case b.Type.IsProduct():
+		return -1
+	}
+	return 1
+}
+
 // eventShown returns the event of the page's address, in the language of the page.
 func (v *visit) eventShown() (*api.Event, error) {
 	id, err := eventOf(v.Param("slug"))
@@ -171,8 +311,10 @@ func (s *Site) showEvent(v *visit, page string, e *api.Event) error {
 	for i := range dates {
 		version += " " + dates[i].ID.String() + " " + dates[i].ETag()
 	}
-	return v.showKept(page, version, map[string]any{"Event": e, "Dates": dates, "Offers": offers, "Open": open,
-		"Over": e.EndsAt.Before(s.cfg.Now())}, "Event")
+	tickets, products := split(offers)
+	return v.showKept(page, version, map[string]any{"Event": e, "Dates": dates, "Offers": tickets, "Open": open,
+		"Products": products,
+		"Over":     e.EndsAt.Before(s.cfg.Now())}, "Event")
 }
 
 // offers returns what is sold of an event, and whether anything can be bought now.
@@ -193,7 +335,11 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 		a := available[t.ID]
 		o := offer{TicketType: t, Left: a.Available, State: "open", Stage: a.Stage, Next: a.Next}
 		o.Price, o.Stages = a.Price, nil
-		o.choose(e.OrderRules)
+		if t.IsProduct() {
+			o.choose(api.OrderRules{})
+		} else {
+			o.choose(e.OrderRules)
+		}
 		switch {
 		case t.SalesStart != nil && now.Before(*t.SalesStart):
 			o.State = "soon"
@@ -202,7 +348,7 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 		case o.Most == 0:
 			o.State = "sold_out"
 		default:
-			open = true
+			open = open || !t.IsProduct()
 		}
 		offers = append(offers, o)
 	}

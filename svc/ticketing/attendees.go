@@ -48,6 +48,11 @@ func (s *Service) attending(
 	ctx context.Context, event *api.Event, kind, query, cursor string, limit, most int,
 ) ([]api.EventAttendee, string, error) {
 	out, places := []api.EventAttendee{}, []int(nil)
+	var check fault.Check
+	check.Field(kind == "" || kind == api.KindTicket || kind == api.KindProduct, "kind", "must be ticket or product")
+	if err := check.Err(); err != nil {
+		return nil, "", err
+	}
 	if kind == api.KindTicket {
 		kind = ""
 	}

@@ -67,10 +67,13 @@ func (s *Service) registerTables(srv *rpc.Server) {
 		"admitted_at", "order_id", "ticket_id"}, api.AskedPerTicket, s.attendeeRows("")}
 	products := table{"products", attendees.columns, api.AskedPerTicket, s.attendeeRows(api.KindProduct)}
 	of := func(kind string) table {
-		if kind == api.KindProduct {
+		switch kind {
+		case "", api.KindTicket:
+			return attendees
+		case api.KindProduct:
 			return products
 		}
-		return attendees
+		return table{page: s.attendeeRows(kind)} // which says what is wrong
 	}
 	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
 		"currency", "created_at", "paid_at", "net", "tax", "taxes"}, api.AskedPerOrder, s.orderRows}

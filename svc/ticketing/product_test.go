@@ -130,6 +130,14 @@ func TestProductsComeWithTickets(t *testing.T) {
 				t.Errorf("%d of kind %q are listed, %d are in the file, want %d", len(list.Items), kind, n, want)
 			}
 		}
+		if _, err := do(organizer, h, api.ListAttendees, api.AttendeePage{Kind: "shirt",
+			EventPage: api.EventPage{EventID: o.Event.ID}}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a list of what is not sold: %v", err)
+		}
+		if _, err := do(organizer, h, api.GetAttendeesCSV, api.AttendeeExport{Kind: "shirt",
+			EventExport: api.EventExport{EventID: o.Event.ID}}); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a file of what is not sold: %v", err)
+		}
 		lists("", 3)
 		lists(api.KindTicket, 3)
 		lists(api.KindProduct, 9)

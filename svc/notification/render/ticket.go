@@ -94,7 +94,11 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 	top := w.y
 	d.QR(d.Width-pageMargin-codeSize, top, codeSize, p.Codes[n], black())
 	column := width - codeSize - 24
-	rows := []detail{{"type", text.OneLine(t.TypeName)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
+	kind, says := "type", "ticket.note"
+	if t.Kind == api.KindProduct {
+		kind, says = "product", "product.note"
+	}
+	rows := []detail{{kind, text.OneLine(t.TypeName)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
 		{"holder", v.Name}, {"order", t.OrderID.String()}, {"number", t.ID.String()}}
 	for _, row := range rows {
 		if row.Value == "" {
@@ -105,7 +109,7 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 			return nil, err
 		}
 		w.text(pageMargin, column, label, document.Style{Size: labelSize}, 1)
-		bold := row.Label == "type" || row.Label == "holder"
+		bold := row.Label == kind || row.Label == "holder"
 		w.text(pageMargin, column, row.Value, document.Style{Size: valueSize, Bold: bold}, 3)
 		w.y += 9
 	}
@@ -119,7 +123,7 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 	w.y += 12
 	d.Rect(pageMargin, w.y, width, 0.8, grey())
 	w.y += 22
-	note, err := c.part(p.Language, "ticket.note", v)
+	note, err := c.part(p.Language, says, v)
 	if err != nil {
 		return nil, err
 	}
