@@ -39,7 +39,10 @@ func kinds() map[string][]string {
 		"others": {"config", "discovery", "event", "user", "notification", "analytics", "venue", "audit"}}
 }
 
-func startCluster(t *testing.T) *cluster {
+func startCluster(t *testing.T) *cluster { return startClusterOf(t, "") }
+
+// startClusterOf starts a cluster in which the first process of each kind is another program: "" is this one.
+func startClusterOf(t *testing.T, program string) *cluster {
 	t.Helper()
 	c := &cluster{t: t, members: map[string][]*process{}}
 	dir := t.TempDir()
@@ -59,6 +62,9 @@ func startCluster(t *testing.T) *cluster {
 		for i, address := range addresses {
 			p := &process{t: t, args: append([]string{"run"}, roles...), log: filepath.Join(t.TempDir(), kind), env: append([]string{actAs + "=starlight",
 				"STARLIGHT_DATA=" + filepath.Join(c.cfg.Data, fmt.Sprintf("%s-%d", kind, i)), "STARLIGHT_HTTP=" + address, "STARLIGHT_PUBLIC_URL=http://" + addresses[0]}, env...)}
+			if i == 0 {
+				p.program = program
+			}
 			c.members[kind] = append(c.members[kind], p)
 			starting.Go(func() {
 				if err := p.start(); err != nil {

@@ -2,6 +2,7 @@ package system_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -76,6 +77,8 @@ type process struct {
 	env  []string
 	cmd  *exec.Cmd
 	log  string
+
+	program string // another one than the test binary
 }
 
 // spawn starts a process and waits until it says that it is ready.
@@ -90,7 +93,7 @@ func spawn(t *testing.T, as string, env []string, args ...string) *process {
 }
 
 func (p *process) start() error {
-	p.cmd = exec.Command(os.Args[0], p.args...)
+	p.cmd = exec.Command(cmp.Or(p.program, os.Args[0]), p.args...)
 	p.cmd.Env = append(os.Environ(), p.env...)
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

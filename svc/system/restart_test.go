@@ -1,0 +1,173 @@
+package system_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
+)
+
+// persistent buyers make one order after the other, each under a key of its own. What is not acknowledged is sent again
+// with the same key, to the other gateway, as a client does that wants its order.
+type persistent struct {
+	c     *cluster
+	event api.Event
+	token string
+	stop  chan struct{}
+	wg    sync.WaitGroup
+
+	mu         sync.Mutex
+	orders     []api.Order
+	requests   int
+	failed     map[string]int // requests, by status or "no answer"
+	again      int            // orders that were not acknowledged at once
+	most       int            // requests for one order
+	longest    time.Duration  // from the first request for an order to its acknowledgement
+	unexpected []string       // other answers than 201 and 5xx
+}
+
+func (c *cluster) persistent(event api.Event, token string, buyers int) *persistent {
+	p := &persistent{c: c, event: event, token: token, stop: make(chan struct{}), failed: map[string]int{}}
+	for buyer := range buyers {
+		p.wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-p.stop:
+					return
+				default:
+					p.buy(fmt.Sprintf("buyer-%d-order-%d", buyer, n), buyer)
+				}
+			}
+		})
+	}
+	return p
+}
+
+// buy makes an order, however often it has to ask, within half a minute.
+func (p *persistent) buy(key string, at int) {
+	began := time.Now()
+	for try := 1; time.Since(began) < 30*time.Second; try++ {
+		s := *p.c.sites[(at+try)%len(p.c.sites)]
+		s.timeout = 4 * time.Second
+		got, err := s.send("POST", "/v1/orders", p.token, seats(p.event, 1), "Idempotency-Key", key)
+		var o api.Order
+		acknowledged := err == nil && got.status == 201 && json.Unmarshal(got.body, &o) == nil
+		p.mu.Lock()
+		p.requests++
+		switch {
+		case acknowledged:
+			p.orders = append(p.orders, o)
+			p.most, p.longest = max(p.most, try), max(p.longest, time.Since(began))
+			if try > 1 {
+				p.again++
+			}
+		case err != nil:
+			p.failed["no answer"]++
+		case got.status >= 500:
+			p.failed[fmt.Sprint(got.status)]++
+		default:
+			p.unexpected = append(p.unexpected, fmt.Sprintf("%s: %d %s", key, got.status, got.body))
+		}
+		p.mu.Unlock()
+		if acknowledged {
+			return
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unexpected = append(p.unexpected, key+" was not acknowledged within half a minute")
+}
+
+func (p *persistent) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.orders)
+}
+
+// through waits until so many more orders are acknowledged.
+func (p *persistent) through(n int) {
+	p.c.t.Helper()
+	from := p.count()
+	testkit.Eventually(p.c.t, time.Minute, func() error {
+		if got := p.count() - from; got < n {
+			return fmt.Errorf("%d of %d orders", got, n)
+		}
+		return nil
+	})
+}
+
+// persist begins a sale of free tickets to persistent buyers.
+func (c *cluster) persist() *persistent {
+	c.t.Helper()
+	s := c.sites[0]
+	admin := s.login(adminEmail)
+	s.unlimited(admin)
+	s.set(admin, "user.access_ttl", "30m")
+	admin = s.login(adminEmail)
+	c.t.Cleanup(func() {
+		if c.t.Failed() {
+			c.tellLogs()
+		}
+	})
+	p := c.persistent(s.concert(admin, 100_000, 0), admin, 4)
+	p.through(some)
+	return p
+}
+
+// judge ends the sale. Each order that was acknowledged is there, and nothing else is sold.
+func (p *persistent) judge() {
+	t, s := p.c.t, p.c.sites[0]
+	t.Helper()
+	close(p.stop)
+	p.wg.Wait()
+	t.Logf("%d requests for %d orders; failed: %v; %d orders were asked for again, at most %d times, for %.1f s",
+		p.requests, len(p.orders), p.failed, p.again, p.most-1, p.longest.Seconds())
+	for _, what := range p.unexpected {
+		t.Error(what)
+	}
+	ids := map[string]bool{}
+	for _, o := range p.orders {
+		ids[o.ID.String()] = true
+		testkit.Eventually(t, 30*time.Second, func() error {
+			got, err := s.send("GET", "/v1/orders/"+o.ID.String(), p.token, nil)
+			var there api.Order
+			if err != nil || got.status != 200 || json.Unmarshal(got.body, &there) != nil || there.Status != api.OrderPaid {
+				return fmt.Errorf("order %s: %d %s %v", o.ID, got.status, got.body, err)
+			}
+			return nil
+		})
+	}
+	if left := s.left(p.event); len(ids) != len(p.orders) || left.Sold != len(p.orders) || left.Held != 0 {
+		t.Errorf("%d orders were acknowledged, %d of them different ones: %+v", len(p.orders), len(ids), left)
+	}
+	mustAudit(t, p.c.cfg, ops(t, p.c.natsURL, p.c.creds))
+}
+
+// Everything is restarted while people buy, one process after the other, as for an update. What a buyer is not
+// acknowledged at once, the same request with the same key is, and it makes one order.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	p := c.persist()
+	began := time.Now()
+	restart := func(process *process) {
+		process.terminate()
+		process.again()
+		p.through(some)
+	}
+	for _, pair := range c.members {
+		for _, process := range pair {
+			restart(process)
+		}
+	}
+	for _, node := range c.nodes {
+		restart(node)
+	}
+	t.Logf("in %.0f s", time.Since(began).Seconds())
+	p.judge()
+}
