@@ -305,6 +305,12 @@ func TestWhatIsHeardIsChecked(t *testing.T) {
 	if got := h.calls(100, nil); got[i.ID] == 0 {
 		t.Errorf("it was heard of: %v", got)
 	}
+	delete(h.beating, "b")
+	h.beating["other"] = instances.Beat{Process: "other", Members: []instances.Member{{Service: "things", ID: "b"}}}
+	h.seconds(3)
+	if got := h.calls(100, nil); got["b"] > 0 {
+		t.Errorf("it is frozen, and another one spoke for it: %v", got)
+	}
 }
 
 func TestVersionsAreRead(t *testing.T) {
