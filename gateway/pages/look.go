@@ -33,7 +33,7 @@ func pageNames() []string {
 		"code", "proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
 		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "imports", "import", "selling",
 		"tickettype",
-		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "webhooks", "webhook",
+		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "earnings", "webhooks", "webhook",
 		"apikeys", "secret", "mesh", "settings", "setting", "logs", "deadletters", "users", "user", "auditlog",
 		"money", "checkin", "device", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }

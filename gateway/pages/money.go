@@ -1,9 +1,13 @@
 package pages
 
 import (
+	"cmp"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/sheet"
 )
 
@@ -11,6 +15,8 @@ func (s *Site) moneyRoutes() []Route {
 	return []Route{
 		{"GET", "/office/events/{id}/money", s.eventMoney, false},
 		{"GET", "/office/events/{id}/money.csv", s.eventMoneyFile, false},
+		{"GET", "/office/organizers/{org}/money", s.organizerMoney, false},
+		{"GET", "/office/organizers/{org}/money.csv", s.organizerMoneyFile, false},
 	}
 }
 
@@ -63,7 +69,11 @@ func (s *Site) eventMoneyFile(v *visit) error {
 	if err != nil {
 		return err
 	}
-	table := sheet.Table{Name: "money-" + e.ID.String(), Header: []string{"month", "provider", "currency", "collected",
+	return v.moneyFile(e.ID.String(), months)
+}
+
+func (v *visit) moneyFile(of string, months []api.MoneyMonth) error {
+	table := sheet.Table{Name: "money-" + of, Header: []string{"month", "provider", "currency", "collected",
 		"refunds_owed", "refunded", "disputed"}}
 	for _, m := range months {
 		table.Rows = append(table.Rows, []string{m.Month, m.Provider, m.Collected.Currency, m.Collected.Decimal(),
@@ -75,4 +85,52 @@ func (s *Site) eventMoneyFile(v *visit) error {
 	}
 	v.download(file, "money.csv")
 	return nil
+}
+
+// organizerMoney shows what came in for all events of an organizer and what went back, and the taxes of a year.
+func (s *Site) organizerMoney(v *visit) error {
+	m, months, err := v.organizerMoneyHere()
+	if err != nil {
+		return err
+	}
+	this := time.Now().Year()
+	year, err := strconv.Atoi(cmp.Or(v.query("year"), strconv.Itoa(this)))
+	if err != nil {
+		return fault.New(fault.NotFound, "there is no such year")
+	}
+	taxes, err := ask(v, api.ListOrganizerTaxes, &api.InvoiceExport{ID: m.ID, Year: year})
+	if err != nil {
+		return err
+	}
+	years := []int{this}
+	if len(months) > 0 {
+		first, _ := strconv.Atoi(months[0].Month[:4])
+		for y := this - 1; y >= first; y-- {
+			years = append(years, y)
+		}
+	}
+	slices.Reverse(months) // the newest is what is looked for
+	return v.showOrganizer("earnings", m, nil, map[string]any{"Months": months, "Sums": sumUp(months),
+		"Taxes": taxes.Items, "Year": year, "Years": years})
+}
+
+func (v *visit) organizerMoneyHere() (*api.Membership, []api.MoneyMonth, error) {
+	m, err := v.organizerHere()
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := ask(v, api.ListOrganizerMoney, &api.OrganizerRef{ID: m.ID})
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, list.Items, nil
+}
+
+// organizerMoneyFile is the same for a spreadsheet.
+func (s *Site) organizerMoneyFile(v *visit) error {
+	m, months, err := v.organizerMoneyHere()
+	if err != nil {
+		return err
+	}
+	return v.moneyFile(m.ID.String(), months)
 }

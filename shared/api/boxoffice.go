@@ -139,4 +139,6 @@ type SaleEvent struct {
 	Payment BoxOfficePayment `json:"payment"`
 	By      string           `json:"by"`                 // who sold it: a user, a key, or a device at a venue
 	VenueID ids.Venue        `json:"venue_id,omitempty"` // that sold it by itself
+	// whose event it was; absent in what was sold before sales said so
+	OrganizerID ids.Organizer `json:"organizer_id,omitempty"`
 }

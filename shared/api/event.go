@@ -358,7 +358,7 @@ var (
 		Access: rpc.Internal, Callers: []string{"ticketing", "payment", "notification", "venue", "audit"}, Workers: 256,
 		Summary: "What an event offers, and its team"}}
 	GetOrganizerTeam = rpc.Endpoint[OfOrganizer, OrganizerTeam]{Spec: rpc.Spec{Service: "event", Name: "organizer_team",
-		Access: rpc.Internal, Callers: []string{"audit", "notification"},
+		Access: rpc.Internal, Callers: []string{"audit", "notification", "payment"},
 		Summary: "Who may do what for an organizer"}}
 	LeaseEvents = rpc.Endpoint[rpc.LeaseRequest, rpc.Lease]{Spec: rpc.Spec{Service: "event", Name: "lease",
 		Access: rpc.Internal, Callers: []string{"gateway"}, Timeout: time.Second,

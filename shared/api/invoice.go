@@ -145,10 +145,17 @@ type InvoicePage struct {
 	Year int           `json:"-" query:"year" minimum:"0" maximum:"9999"` // of the numbers; absent: the newest
 }
 
-// InvoiceExport is the request of GetInvoicesCSV.
+// InvoiceExport is the request of GetInvoicesCSV and ListOrganizerTaxes.
 type InvoiceExport struct {
 	ID   ids.Organizer `json:"-" path:"id"`
 	Year int           `json:"-" query:"year" minimum:"1970" maximum:"9999" required:"true"` // of the numbers
+}
+
+// TaxMonth is what the invoices of a month say of a rate, less the credit notes of that month. It is negative when more
+// was given back than sold.
+type TaxMonth struct {
+	Month string `json:"month"` // of the day of issue, at the seller: 2031-05
+	TaxTotal
 }
 
 const noInvoice = "there is no such invoice, or the caller is neither its buyer nor allowed to read it"
@@ -197,10 +204,16 @@ var (
 		Detail: "A row for each document and rate of tax, in the order of numbers. side is S for an invoice and H " +
 			"for a credit note, as in DATEV; amounts are positive.",
 		Faults: forMembers(MayReadMoney, nil)}}
+	ListOrganizerTaxes = rpc.Endpoint[InvoiceExport, List[TaxMonth]]{Spec: rpc.Spec{Service: "ticketing",
+		Scopes: readKeys, Name: "organizer_taxes", Method: "GET", Path: "/v1/organizers/{id}/taxes",
+		Access: rpc.User, Timeout: 10 * time.Second,
+		Summary: "The taxes of an organizer's year by month, rate and currency, as its invoices have them",
+		Detail:  "Credit notes count in the month in which they were issued. What has no invoice is not in it.",
+		Faults:  forMembers(MayReadMoney, nil)}}
 )
 
 func invoiceEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{PutBilling.Describe(), CreateInvoice.Describe(), ListOrderInvoices.Describe(),
 		GetOrderInvoicePDF.Describe(), GetInvoice.Describe(), GetInvoicePDF.Describe(), GetInvoiceXML.Describe(),
-		ListInvoices.Describe(), GetInvoicesCSV.Describe()}
+		ListInvoices.Describe(), GetInvoicesCSV.Describe(), ListOrganizerTaxes.Describe()}
 }

@@ -81,8 +81,8 @@ func ParseMoney(text, code string) (Money, error) {
 	return m, nil
 }
 
-// MoneyMonth is what moved of the money of an event in a month, at one provider and in one currency. What is still owed
-// to buyers is the sum of RefundsOwed less that of Refunded.
+// MoneyMonth is what moved of the money of an event, or of an organizer, in a month, at one provider and in one
+// currency. What is still owed to buyers is the sum of RefundsOwed less that of Refunded.
 type MoneyMonth struct {
 	Month    string `json:"month"`    // such as 2031-05, in UTC
 	Provider string `json:"provider"` // who has collected it: stripe, manual, box_office:cash

@@ -33,6 +33,8 @@ type BeginPaymentOf struct {
 type Payable struct {
 	Order     Order    `json:"order"`
 	Providers []string `json:"providers,omitempty"` // that the event accepts; empty means any
+	// whose event it is now; "" in answers of an instance from before payments had it
+	OrganizerID ids.Organizer `json:"organizer_id,omitempty"`
 }
 
 // RefundOrder is the request of the internal endpoint of that name: NewRefund with the order that was paid and the id

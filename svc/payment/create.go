@@ -12,7 +12,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
-	"github.com/starlightsymphony/starlight/svc/payment/ledger"
 	"github.com/starlightsymphony/starlight/svc/payment/provider"
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
@@ -135,8 +134,8 @@ func (s *Service) openPayment(ctx context.Context, p *provider.Guard, req *api.N
 		}
 		now := store.Time(s.now())
 		row, err := s.creations.Do(ctx, &record.Payment{
-			ID: id, OrderID: order.ID, EventID: order.EventID, UserID: order.UserID, Provider: p.Name(),
-			Status: api.PaymentRequiresAction,
+			ID: id, OrderID: order.ID, EventID: order.EventID, OrganizerID: payable.OrganizerID,
+			UserID: order.UserID, Provider: p.Name(), Status: api.PaymentRequiresAction,
 			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
 			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)),
 			CreatedAt: now, UpdatedAt: now,
@@ -247,19 +246,6 @@ func (s *Service) Managed(ctx context.Context, id ids.Payment, need api.Permissi
 		return nil, err
 	}
 	return row, s.require(ctx, row, need)
-}
-
-// eventMoney answers what moved of the money of an event.
-func (s *Service) eventMoney(ctx context.Context, req *api.EventRef) (*api.List[api.MoneyMonth], error) {
-	offer, err := rpc.Call(ctx, s.client, api.GetOffer, &api.OfferRequest{EventID: req.ID})
-	if err != nil {
-		return nil, err
-	}
-	if err := offer.Require(rpc.Caller(ctx), api.MayReadMoney); err != nil {
-		return nil, err
-	}
-	items, err := ledger.OfEvent(ctx, s.db, req.ID)
-	return &api.List[api.MoneyMonth]{Items: items}, err
 }
 
 // require refuses all who lack a permission at the payment's event. To those who may not see it there is no such

@@ -87,8 +87,9 @@ func (s *Service) onSale(ctx context.Context, m stream.Msg) error {
 	if !ok {
 		return fault.New(fault.Unavailable, "the provider %s is not there", api.BoxOffice)
 	}
-	row := &record.Payment{ID: o.PaymentID, EventID: o.EventID, OrderID: o.ID, UserID: o.UserID,
-		Provider: api.BoxOffice, Method: sale.Payment.Method, Status: api.PaymentSucceeded, Amount: o.Total.Amount,
+	row := &record.Payment{ID: o.PaymentID, EventID: o.EventID, OrganizerID: sale.OrganizerID,
+		OrderID: o.ID, UserID: o.UserID, Provider: api.BoxOffice, Method: sale.Payment.Method,
+		Status: api.PaymentSucceeded, Amount: o.Total.Amount,
 		Currency: o.Total.Currency, Captured: o.Total.Amount, CapturedIn: o.Total.Currency,
 		Description: sale.Payment.Reference, RemoteKey: "box-office-" + o.PaymentID.String(),
 		RemoteID: o.PaymentID.String(), Revision: 1, PollAt: now, CreatedAt: now, UpdatedAt: now}

@@ -65,6 +65,9 @@ type harness struct {
 
 	accepted []string // the providers of every event
 	refusal  error    // of ticketing
+	// of events that have another organizer than organizerID by now; nil: the event is gone
+	moved map[ids.Event]*api.OrganizerTeam
+	older bool // ticketing does not say whose event it is
 }
 
 const (
@@ -138,7 +141,11 @@ func (h *harness) serveTicketing() {
 			return nil, h.refusal
 		}
 		h.payments[req.OrderID], h.held[req.OrderID] = req.PaymentID, req.HoldUntil
-		return &api.Payable{Order: *h.orders[req.OrderID], Providers: h.accepted}, nil
+		out := &api.Payable{Order: *h.orders[req.OrderID], Providers: h.accepted}
+		if !h.older {
+			out.OrganizerID = api.OrganizerOf(organizerID)
+		}
+		return out, nil
 	})
 	rpc.Handle(srv, api.DecideRefund, func(_ context.Context, req *api.RefundOrder) (*api.RefundDue, error) {
 		h.mu.Lock()
@@ -164,13 +171,30 @@ const (
 	organizerID = ids.User("usr_01kqx0m0q0q0q0q0q0q0q0q0q3")
 )
 
-// serveOffers answers GetOffer: every event has the same team.
+// serveOffers answers GetOffer and GetOrganizerTeam: every event has the same team, unless a test has moved it.
 func (h *harness) serveOffers() {
 	h.t.Helper()
 	srv := rpc.NewServer(h.nats.Connect(), rpc.ServerConfig{Service: "event", Log: testkit.Log(h.t), Registry: observe.NewRegistry()})
 	rpc.Handle(srv, api.GetOffer, func(_ context.Context, req *api.OfferRequest) (*api.Offer, error) {
-		return &api.Offer{Organizer: api.OwnTeam(organizerID), Event: api.Event{ID: req.EventID, OrganizerID: api.OrganizerOf(organizerID)},
+		h.mu.Lock()
+		team, moved := h.moved[req.EventID]
+		h.mu.Unlock()
+		if !moved {
+			own := api.OwnTeam(organizerID)
+			team = &own
+		}
+		if team == nil {
+			return nil, fault.New(fault.NotFound, api.NoSuchEvent)
+		}
+		return &api.Offer{Organizer: *team, Event: api.Event{ID: req.EventID, OrganizerID: team.ID},
 			Team: []api.TeamMember{{UserID: managerID, Role: api.RoleManager}, {UserID: doorID, Role: api.RoleDoor}}}, nil
+	})
+	rpc.Handle(srv, api.GetOrganizerTeam, func(_ context.Context, req *api.OfOrganizer) (*api.OrganizerTeam, error) {
+		team := api.OwnTeam(organizerID)
+		if team.ID = req.OrganizerID; team.ID == api.OrganizerOf(organizerID) {
+			team.Members = append(team.Members, api.TeamMember{UserID: managerID, Role: api.RoleFinance}, api.TeamMember{UserID: doorID, Role: api.RoleDoor})
+		}
+		return &team, nil
 	})
 	testkit.Serve(h.t, srv)
 }

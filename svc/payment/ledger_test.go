@@ -105,3 +105,60 @@ func TestMoneyOfAnEvent(t *testing.T) {
 		wantFault(t, err, fault.Forbidden)
 	})
 }
+
+// The money of an organizer is that of the payments that were made for it, wherever their events are by now. Payments
+// that do not say for whom they were made are those of the organizer that has the event.
+func TestMoneyOfAnOrganizer(t *testing.T) {
+	onBoth(t, func(t *testing.T, h *harness) {
+		i := h.run()
+		pay := func(back bool) *api.Order {
+			ctx, order := h.order()
+			p := h.create(ctx, order.ID)
+			h.mustDecide(p.ID, "succeeded")
+			p = h.awaitStatus(p.ID, api.PaymentSucceeded, 0)
+			if back {
+				h.due(p)
+				h.awaitStatus(p.ID, api.PaymentRefunded, 0)
+			}
+			return order
+		}
+		stranger := ids.New[ids.UserKind](h.clock.Now())
+		other := api.OwnTeam(stranger)
+		moved := pay(true)
+		h.mu.Lock()
+		h.older = true
+		h.mu.Unlock()
+		pay(false)
+		theirs, gone := pay(false), pay(false)
+		h.mu.Lock()
+		h.moved = map[ids.Event]*api.OrganizerTeam{moved.EventID: &other, theirs.EventID: &other, gone.EventID: nil}
+		h.mu.Unlock()
+		list := func(who, of ids.User) ([]api.MoneyMonth, error) {
+			got, err := rpc.Call(as(who), h.client, api.ListOrganizerMoney, &api.OrganizerRef{ID: api.OrganizerOf(of)})
+			if err != nil {
+				return nil, err
+			}
+			return got.Items, nil
+		}
+		eur := func(n int64) api.Money { return api.Money{Amount: n, Currency: "EUR"} }
+		month := h.clock.Now().UTC().Format("2006-01")
+		want := []api.MoneyMonth{{Month: month, Provider: "sandbox", Collected: eur(10000), RefundsOwed: eur(5000), Refunded: eur(5000), Disputed: eur(0)}}
+		for _, who := range []ids.User{organizerID, managerID} {
+			if got, err := list(who, organizerID); err != nil || !slices.Equal(got, want) {
+				t.Errorf("%+v, %v, want %+v", got, err, want)
+			}
+		}
+		want[0].Collected, want[0].RefundsOwed, want[0].Refunded = eur(5000), eur(0), eur(0)
+		if got, err := list(organizerID, stranger); err != nil || !slices.Equal(got, want) {
+			t.Errorf("of the other: %+v, %v, want %+v", got, err, want)
+		}
+		_, err := list(doorID, organizerID)
+		wantFault(t, err, fault.Forbidden)
+		_, err = list(stranger, organizerID)
+		wantFault(t, err, fault.NotFound)
+		var left int
+		if err := i.db.Read().NewRaw("SELECT COUNT(*) FROM payments WHERE organizer_id = ''").Scan(t.Context(), &left); err != nil || left > 0 {
+			t.Errorf("%d payments are nobody's, %v", left, err)
+		}
+	})
+}

@@ -84,6 +84,7 @@ type Service struct {
 const (
 	sweepInterval = time.Second
 	sweepLimit    = 1000
+	assignEvery   = 15 * time.Second
 	pollWorkers   = 16
 	refundWorkers = 16
 )
@@ -127,10 +128,9 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListRefunds, s.listRefunds)
 	rpc.Handle(srv, api.RepeatRefund, s.repeatRefund)
 	rpc.Handle(srv, api.ListDisputes, s.listDisputes)
-	rpc.Handle(srv, api.ListEventMoney, s.eventMoney)
 	rpc.Handle(srv, api.ClosePayments, s.closePayments)
 	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
-	ledger.Register(srv, s.db)
+	ledger.Register(srv, s.db, s.client)
 	for _, p := range s.providers {
 		if r, ok := p.Provider.(provider.Resident); ok {
 			r.Register(srv, s)
@@ -159,6 +159,8 @@ func (s *Service) background() *run.Group {
 	}
 	g.Every(run.Loop{Name: "payments", Interval: sweepInterval, Do: s.sweepPayments})
 	g.Every(run.Loop{Name: "refunds", Interval: sweepInterval, Wake: s.refundsDue, Do: s.sweepRefunds})
+	g.Every(run.Loop{Name: "organizers of payments", Interval: assignEvery,
+		Do: func(ctx context.Context) error { return ledger.Assign(ctx, s.db, s.client) }})
 	g.Every(run.Loop{Name: "old callbacks", Interval: time.Hour, Jitter: time.Minute, Do: s.deleteCallbacks})
 	g.Every(run.Loop{Name: "old reasons", Interval: time.Hour, Jitter: time.Minute, Do: s.eraseReasons})
 	return g

@@ -310,7 +310,7 @@ func TestOfficeInABrowser(t *testing.T) {
 		"doors": "/door", "door-scans": "/door/" + event.ID.String() + "/scans", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
 		"office-money": at + "/money", "office-check-in": at + "/check-in", "office-messages": at + "/messages", "office-codes": at + "/codes", "office-imports": at + "/imports",
 		"office-selling": at + "/selling", "office-questions": at + "/questions", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
-		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log", "organizer-invoices": org + "/invoices",
+		"organizer-webhooks": org + "/webhooks", "organizer-keys": org + "/api-keys", "organizer-log": org + "/audit-log", "organizer-invoices": org + "/invoices", "organizer-money": org + "/money",
 		"admin": "/admin", "admin-settings": "/admin/settings", "admin-setting": "/admin/settings/ticketing.hold_ttl", "admin-audit-log": "/admin/audit-log",
 		"admin-logs": "/admin/logs", "admin-dead-letters": "/admin/dead-letters", "admin-users": "/admin/users", "admin-user": "/admin/users/" + root.ID.String()} {
 		c.open(name, path)

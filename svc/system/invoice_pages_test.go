@@ -29,6 +29,7 @@ func TestInvoicePages(t *testing.T) {
 	b.send(org, form...).must(t, 400, "legal_name")
 	b.send(org, append(form, "legal_name", "Mina Day", "address", "Road 1", "country", "DE")...).must(t, 200, `name="invoices" value="yes" checked`, "Small business")
 	b.get(org+"/invoices").must(t, 200, "There are no invoices yet")
+	b.get(org+"/money").must(t, 200, "Nobody has paid anything yet")
 
 	typ := event.TicketTypes[0].ID.String()
 	buyer := s.browser()
@@ -60,8 +61,14 @@ func TestInvoicePages(t *testing.T) {
 			t.Errorf("%s: %d %.300s", path, got.status, got.text)
 		}
 	}
+	b.get(org+"/money").must(t, 200, "Paid by buyers", "30.00 EUR", "sandbox", fmt.Sprintf("Taxes of %d", time.Now().Year()), "0 %", "25.00 EUR")
+	b.get(org+"/money?year=soon").must(t, 404)
+	if got := b.get(org + "/money.csv"); got.status != 200 || !strings.Contains(got.text, "sandbox,EUR,30.00,5.00") {
+		t.Errorf("the file is %d %s", got.status, got.text)
+	}
 	other := s.browser()
 	other.send("/sign-up", "name", "Eve", "email", "eve@example.org", "password", password).must(t, 200)
 	other.get(org+"/invoices").must(t, 404)
+	other.get(org+"/money").must(t, 404)
 	other.get(file).must(t, 404)
 }

@@ -45,7 +45,7 @@ func mayCall() map[string]string {
 		"ticketing.renew_order_access": "", "ticketing.end_order_access": "", "ticketing.update_order": "", "ticketing.export_order": "", "ticketing.forget_order": "", // of guests
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
 		"ticketing.set_billing": holders, "ticketing.create_invoice": holders, "ticketing.order_invoices": holders, "ticketing.order_invoice_pdf": holders,
-		"ticketing.get_invoice": holders, "ticketing.invoice_pdf": holders, "ticketing.invoice_xml": holders, "ticketing.invoices": members, "ticketing.invoices_csv": members,
+		"ticketing.get_invoice": holders, "ticketing.invoice_pdf": holders, "ticketing.invoice_xml": holders, "ticketing.invoices": members, "ticketing.invoices_csv": members, "ticketing.organizer_taxes": members,
 		"ticketing.get_cancellation": "buyer", "ticketing.create_cancellation": "buyer", "ticketing.cancellations": money, "ticketing.decide_cancellation": money,
 		"ticketing.create_import": money, "ticketing.imports": money, "ticketing.get_import": money, "ticketing.import_rows": money,
 		"ticketing.start_import": money, "ticketing.stop_import": money, "ticketing.import_example": money,
@@ -68,7 +68,7 @@ func mayCall() map[string]string {
 		"venue.create_credentials": "owner admin", "venue.delete_credentials": "owner admin",
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
 		"ticketing.reverse_sale": money, "ticketing.leases": managers, "ticketing.flagged_sales": money, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
-		"payment.manual_payment": holders, "payment.mark_paid": money, "payment.mark_refund_paid": money, "payment.repeat_refund": money, "payment.disputes": money, "payment.event_money": money,
+		"payment.manual_payment": holders, "payment.mark_paid": money, "payment.mark_refund_paid": money, "payment.repeat_refund": money, "payment.disputes": money, "payment.event_money": money, "payment.organizer_money": members,
 		"ticketing.create_code": managers, "ticketing.create_codes": managers, "ticketing.codes": managers, "ticketing.codes_csv": managers,
 		"ticketing.get_code": managers, "ticketing.update_code": managers, "ticketing.delete_code": managers,
 		"ticketing.create_organizer_code": owners, "ticketing.organizer_codes": owners, "ticketing.update_organizer_code": owners, "ticketing.delete_organizer_code": owners,
@@ -362,7 +362,7 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 	if d.Subject() == api.DeleteInvitation.Subject() || d.Subject() == api.DeleteOrganizerInvitation.Subject() {
 		path += "?email=new@example.org"
 	}
-	if d.Subject() == api.GetInvoicesCSV.Subject() {
+	if d.Subject() == api.GetInvoicesCSV.Subject() || d.Subject() == api.ListOrganizerTaxes.Subject() {
 		path += "?year=2030"
 	}
 	if d.Subject() == api.PutEventImage.Subject() {

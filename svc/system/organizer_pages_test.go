@@ -30,7 +30,7 @@ func TestOfficeOfAnOrganizer(t *testing.T) {
 	event := s.concert(mina, 20, 0)
 	at := "/office/events/" + event.ID.String()
 	org := regexp.MustCompile(`/office/organizers/org_[a-z0-9]+`).FindString(b.get("/office").must(t, 200, "You work for").text)
-	for _, path := range []string{org, org + "/team", org + "/webhooks", org + "/api-keys", org + "/audit-log", org + "/audit-log.csv", org + "/invoices"} {
+	for _, path := range []string{org, org + "/team", org + "/webhooks", org + "/api-keys", org + "/audit-log", org + "/audit-log.csv", org + "/invoices", org + "/money", org + "/money.csv"} {
 		other.get(path).must(t, 404)
 	}
 

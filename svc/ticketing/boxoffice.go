@@ -22,13 +22,15 @@ import (
 type saleMade struct {
 	payment api.BoxOfficePayment
 	by      string
-	venue   ids.Venue // that sold it by itself
+	of      ids.Organizer // whose event it is
+	venue   ids.Venue     // that sold it by itself
 	tickets []ids.Ticket
 	line    stream.Message // of the audit log; none for a sale that a venue reports
 }
 
 func (m *saleMade) event(row orderRow) api.SaleEvent {
-	return api.SaleEvent{Order: row.order(), Payment: m.payment, By: m.by, VenueID: m.venue}
+	return api.SaleEvent{Order: row.order(), Payment: m.payment, By: m.by, VenueID: m.venue,
+		OrganizerID: m.of}
 }
 
 // paymentOf is the payment of an order that was sold at a counter; "" if it cost nothing.
@@ -66,7 +68,8 @@ func (s *Service) createSale(ctx context.Context, req *api.NewSale) (*api.Sale, 
 	row.Number, row.PaymentID = numberOf(row.ID, 0), paymentOf(row.ID, row.Total)
 	sale, tickets := s.draftSale(req, row, now)
 	made.row = row
-	made.sale = &saleMade{payment: req.Payment, by: rpc.Caller(ctx).ID(), tickets: tickets}
+	made.sale = &saleMade{payment: req.Payment, by: rpc.Caller(ctx).ID(), of: offer.Event.OrganizerID,
+		tickets: tickets}
 	made.sale.line, err = auditlog.NewMessage(ctx, "ticketing", auditlog.Act{At: now, Object: row.ID.String(),
 		Event: row.EventID, After: map[string]any{"total": row.money(row.Total), "method": req.Payment.Method,
 			"tickets": len(tickets)}})

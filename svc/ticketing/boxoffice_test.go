@@ -136,9 +136,16 @@ func TestSaleAtACounter(t *testing.T) {
 				t.Errorf("ticket %d is %s", i, a.Result)
 			}
 		}
+		testkit.Eventually(t, 10*time.Second, func() error { // the outbox follows on the answer
+			if n := len(h.published(api.OrderWasPaid.Subject)) + len(h.published(api.OrderWasSold.Subject)); n < 2 {
+				return fmt.Errorf("%d events were published", n)
+			}
+			return nil
+		})
 		var sold api.SaleEvent
 		if msgs := h.published(api.OrderWasSold.Subject); len(msgs) != 1 || json.Unmarshal(msgs[0].Data, &sold) != nil ||
-			sold.Payment != in.Payment || sold.By != seller.String() || sold.Order.PaymentID != order.PaymentID {
+			sold.Payment != in.Payment || sold.By != seller.String() || sold.Order.PaymentID != order.PaymentID ||
+			sold.OrganizerID != o.Event.OrganizerID || sold.OrganizerID == "" {
 			t.Errorf("%d sales were published, %+v", len(msgs), sold)
 		}
 		if paid := h.published(api.OrderWasPaid.Subject); len(paid) != 1 {

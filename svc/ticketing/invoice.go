@@ -41,6 +41,7 @@ func (s *Service) registerInvoices(srv *rpc.Server) {
 	})
 	rpc.Handle(srv, api.ListInvoices, s.invoicesOf)
 	rpc.HandleParts(srv, api.GetInvoicesCSV, s.invoicesCSV)
+	rpc.Handle(srv, api.ListOrganizerTaxes, s.taxesOf)
 }
 
 // editableOrder returns an order to its buyer, and to those who may edit the orders of the event.
@@ -241,9 +242,7 @@ func (s *Service) invoicesCSV(ctx context.Context, req *api.InvoiceExport, at st
 	if err := s.moneyOf(ctx, req.ID); err != nil {
 		return rpc.Part{}, err
 	}
-	var check fault.Check
-	check.Field(req.Year >= 1970 && req.Year <= 9999, "year", "must be a year, such as 2031")
-	if err := check.Err(); err != nil {
+	if err := checkYear(req.Year); err != nil {
 		return rpc.Part{}, err
 	}
 	var after int64
@@ -270,6 +269,24 @@ func (s *Service) invoicesCSV(ctx context.Context, req *api.InvoiceExport, at st
 	}
 	part.Body, err = sheet.Lines(table)
 	return part, err
+}
+
+func checkYear(year int) error {
+	var check fault.Check
+	check.Field(year >= 1970 && year <= 9999, "year", "must be a year, such as 2031")
+	return check.Err()
+}
+
+// taxesOf returns what the invoices of an organizer's year say of each rate of tax.
+func (s *Service) taxesOf(ctx context.Context, req *api.InvoiceExport) (*api.List[api.TaxMonth], error) {
+	if err := s.moneyOf(ctx, req.ID); err != nil {
+		return nil, err
+	}
+	if err := checkYear(req.Year); err != nil {
+		return nil, err
+	}
+	items, err := invoices.Taxes(ctx, s.db.DB, req.ID, req.Year)
+	return &api.List[api.TaxMonth]{Items: items}, err
 }
 
 // addBilling adds whom the invoices of orders are made out to.

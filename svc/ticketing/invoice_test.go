@@ -145,6 +145,27 @@ func TestInvoices(t *testing.T) {
 			list[2].Gross != some || list[1].RefundID == list[2].RefundID {
 			t.Errorf("after refunds of a ticket and an amount: %+v", list)
 		}
+		paid := map[string]int64{}
+		for _, doc := range list {
+			for _, of := range doc.Taxes {
+				if doc.Kind == api.CreditNote {
+					of.Gross.Amount *= -1
+				}
+				paid[of.Name+of.Rate] += of.Gross.Amount
+			}
+		}
+		taxes := must(organizer, h, api.ListOrganizerTaxes, api.InvoiceExport{ID: doc.OrganizerID, Year: year}).Items
+		if len(taxes) != len(paid) {
+			t.Errorf("the taxes are %+v, want %v", taxes, paid)
+		}
+		for _, of := range taxes {
+			if of.Month != doc.IssuedOn[:7] || of.Gross != eur(paid[of.Name+of.Rate]) || of.Net.Amount+of.Tax.Amount != of.Gross.Amount {
+				t.Errorf("the taxes say %+v, the documents %v", of, paid)
+			}
+		}
+		if before := must(organizer, h, api.ListOrganizerTaxes, api.InvoiceExport{ID: doc.OrganizerID, Year: year - 1}).Items; len(before) != 0 {
+			t.Errorf("the year before has %+v", before)
+		}
 		if name := list[1].Lines[1].Name; name != "1 × type 0" {
 			t.Errorf("the ticket is called %q", name)
 		}

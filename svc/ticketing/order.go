@@ -350,7 +350,8 @@ func (s *Service) beginPayment(ctx context.Context, req *api.BeginPaymentOf) (*a
 	if err != nil {
 		return nil, err
 	}
-	return &api.Payable{Order: row.order(), Providers: offer.Event.Providers}, nil
+	return &api.Payable{Order: row.order(), Providers: offer.Event.Providers,
+		OrganizerID: offer.Event.OrganizerID}, nil
 }
 
 // holdUntil lets a pending order of the user keep its seats for longer, until the event begins at most, because its

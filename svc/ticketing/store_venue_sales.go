@@ -227,7 +227,7 @@ func (b *selling) writeSale(
 	row.Charges = charges{Fees: charged.Fees, Taxes: charged.Taxes}
 	issue := issuing{sold: map[ids.TicketType]int{}}
 	made := saleMade{payment: api.BoxOfficePayment{Method: sale.Payment.Method,
-		Reference: plain(sale.Payment.Reference)}, by: plain(sale.By), venue: b.venue}
+		Reference: plain(sale.Payment.Reference)}, by: plain(sale.By), of: offer.Event.OrganizerID, venue: b.venue}
 	for i, t := range sale.Tickets {
 		issue.sold[t.TicketTypeID]++
 		made.tickets = append(made.tickets, t.ID)

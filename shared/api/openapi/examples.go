@@ -265,6 +265,7 @@ func numbers() []Example {
 	return []Example{
 		example(api.GetEventAnalytics, at),
 		example(api.ListEventMoney, at),
+		example(api.ListOrganizerMoney, api.OrganizerRef{ID: anOrganizer}),
 		example(api.GetSales, api.SeriesQuery{ID: anEvent, Interval: "day"}),
 		example(api.GetAttendance, api.SeriesQuery{ID: anEvent, Interval: "hour"}),
 		example(api.GetFunnel, at),

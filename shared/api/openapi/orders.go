@@ -71,6 +71,7 @@ func invoices() []Example {
 			Street: "Long Road 1", Postcode: "34117", City: "Kassel", Country: "DE", VATID: "DE123456788"}}),
 		example(api.ListInvoices, api.InvoicePage{Page: api.Page{Limit: 10}, ID: anOrganizer, Year: year}),
 		example(api.GetInvoicesCSV, api.InvoiceExport{ID: anOrganizer, Year: year}),
+		example(api.ListOrganizerTaxes, api.InvoiceExport{ID: anOrganizer, Year: year}),
 	}
 }
 

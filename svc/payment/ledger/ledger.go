@@ -24,7 +24,6 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
-	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/payment/record"
 )
@@ -147,12 +146,4 @@ func TrialBalance(ctx context.Context, db *store.DB) ([]api.AccountBalance, erro
 			Credit: api.Money{Amount: r.Credit, Currency: r.Currency}}
 	}
 	return out, err
-}
-
-// Register binds the endpoint that shows the ledger in db.
-func Register(srv *rpc.Server, db *store.DB) {
-	rpc.Handle(srv, api.GetTrialBalance, func(ctx context.Context, _ *rpc.None) (*api.List[api.AccountBalance], error) {
-		items, err := TrialBalance(ctx, db)
-		return &api.List[api.AccountBalance]{Items: items}, err
-	})
 }

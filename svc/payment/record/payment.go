@@ -20,6 +20,7 @@ type Payment struct {
 
 	ID            ids.Payment `bun:",pk"`
 	EventID       ids.Event
+	OrganizerID   ids.Organizer // of the event when the payment was begun; "" is not known yet, see ledger.Assign
 	OrderID       ids.Order
 	UserID        ids.User
 	Provider      string

@@ -4,28 +4,32 @@ import (
 	"context"
 
 	"github.com/starlightsymphony/starlight/shared/api"
-	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
 
 // QueryOfEvent sums the transfers of an event up. The month is that of UTC, as each database writes it.
-func QueryOfEvent(db *store.DB) string {
+func QueryOfEvent(db *store.DB) string { return queryBy(db, "event_id") }
+
+// QueryOfOrganizer sums the transfers of all payments up that were made for an organizer.
+func QueryOfOrganizer(db *store.DB) string { return queryBy(db, "organizer_id") }
+
+func queryBy(db *store.DB, column string) string {
 	month := "substr(l.at, 1, 7)"
 	if db.Postgres() {
 		month = "to_char(l.at AT TIME ZONE 'UTC', 'YYYY-MM')"
 	}
 	return `SELECT ` + month + ` AS month, p.provider, p.method, l.currency, l.kind, SUM(l.amount) AS amount
-		FROM payments AS p JOIN ledger_transfers AS l ON l.payment_id = p.id WHERE p.event_id = ?
+		FROM payments AS p JOIN ledger_transfers AS l ON l.payment_id = p.id WHERE p.` + column + ` = ?
 		GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`
 }
 
-// OfEvent returns what moved of the money of an event by month, provider and currency, oldest first.
-func OfEvent(ctx context.Context, db *store.DB, id ids.Event) ([]api.MoneyMonth, error) {
+// months returns what a query for an id says moved, by month, provider and currency, oldest first.
+func months(ctx context.Context, db *store.DB, query, id string) ([]api.MoneyMonth, error) {
 	var rows []struct {
 		Month, Provider, Method, Currency, Kind string
 		Amount                                  int64
 	}
-	if err := db.Read().NewRaw(QueryOfEvent(db), id).Scan(ctx, &rows); err != nil {
+	if err := db.Read().NewRaw(query, id).Scan(ctx, &rows); err != nil {
 		return nil, err
 	}
 	out := []api.MoneyMonth{}
