@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -203,7 +204,7 @@ func (s *Site) orderPage(v *visit) error {
 	}
 	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Products": []api.Ticket(nil),
 		"Payment": (*api.Payment)(nil),
-		"Wait": false, "Invoices": []api.Invoice(nil),
+		"Wait":    false, "MayExchange": false, "Invoices": []api.Invoice(nil),
 		"Asks": (o.Status == api.OrderPaid || o.Status == api.OrderPending) && asks(e)}
 	if o.Status == api.OrderPaid {
 		tickets, err := ask(v, api.ListOrderTickets, &ref)
@@ -211,6 +212,8 @@ func (s *Site) orderPage(v *visit) error {
 			return err
 		}
 		data["Tickets"], data["Products"] = ofKinds(tickets.Items)
+		until := e.StartsAt.Add(-time.Duration(e.OrderRules.Exchange.MinutesBefore) * time.Minute)
+		data["MayExchange"] = e.OrderRules.Exchange.SelfService && s.cfg.Now().Before(until)
 	}
 	if o.Total.Amount > 0 && o.PaidAt != nil {
 		invoices, err := ask(v, api.ListOrderInvoices, &ref)

@@ -33,7 +33,8 @@ func pageNames() []string {
 		"code", "proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
 		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "imports", "import", "selling",
 		"tickettype",
-		"questions", "answers", "organizer", "team", "organizerlog", "invoices", "earnings", "webhooks", "webhook",
+		"questions", "answers", "exchange", "organizer", "team", "organizerlog", "invoices", "earnings", "webhooks",
+		"webhook",
 		"apikeys", "secret", "mesh", "settings", "setting", "logs", "deadletters", "users", "user", "auditlog",
 		"money", "checkin", "device", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }

@@ -255,7 +255,10 @@ func (s *Site) officeOrderAgain(v *visit, failed error) error {
 		return err
 	}
 	data := map[string]any{"Event": e, "Order": o, "Tickets": tickets.Items, "Refunds": []api.Refund(nil),
-		"Answers": answered}
+		"Answers": answered, "Pays": o.PaymentID}
+	if o.PaymentID == "" && len(o.Credits) > 0 {
+		data["Pays"] = o.Credits[0].PaymentID
+	}
 	if o.PaymentID != "" {
 		refunds, err := ask(v, api.ListRefunds, &api.PaymentRef{ID: o.PaymentID})
 		if err != nil {
@@ -273,6 +276,7 @@ func (s *Site) officeOrderAgain(v *visit, failed error) error {
 func (s *Site) refund(v *visit) error {
 	req := &api.NewRefund{Reason: v.form("reason")}
 	var err error
+	req.OrderID, _ = ids.Parse[ids.OrderKind](v.Param("order"))
 	if req.PaymentID, err = ids.Parse[ids.PaymentKind](v.form("payment")); err != nil {
 		return fault.New(fault.NotFound, "there is no such payment")
 	}

@@ -92,7 +92,8 @@ func (s *Site) Variant(rc *fasthttp.RequestCtx) string {
 func (s *Site) Routes() []Route {
 	return slices.Concat(s.shopRoutes(), s.accountRoutes(), s.officeRoutes(), s.organizerRoutes(), s.pictureRoutes(),
 		s.promotionRoutes(), s.importRoutes(), s.sellingRoutes(), s.questionRoutes(), s.invoiceRoutes(),
-		s.moneyRoutes(), s.checkInRoutes(), s.passkeyRoutes(), s.identityRoutes(), s.doorRoutes(), s.adminRoutes())
+		s.moneyRoutes(), s.exchangeRoutes(),
+		s.checkInRoutes(), s.passkeyRoutes(), s.identityRoutes(), s.doorRoutes(), s.adminRoutes())
 }
 
 func (s *Site) shopRoutes() []Route {

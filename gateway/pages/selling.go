@@ -63,9 +63,17 @@ func sellingTexts(e *api.Event) map[string]string {
 		"answer_hours_before": numberText(rules.AnswerMinutesBefore / 60),
 		"fee_percent":         numberText(policy.FeePercent),
 		"reentry":             e.Reentry,
+		"exchange":            tickText(rules.Exchange.SelfService),
+		"exchange_types":      tickText(rules.Exchange.OtherTypes),
+		"exchange_dates":      tickText(rules.Exchange.OtherDates),
+		"exchange_cheaper":    tickText(rules.Exchange.Cheaper),
+		"exchange_hours":      numberText(rules.Exchange.MinutesBefore / 60),
 	}
 	if policy.FeePerTicket > 0 {
 		t["fee_per_ticket"] = api.Money{Amount: policy.FeePerTicket, Currency: currencyOf(e)}.Decimal()
+	}
+	if fee := rules.Exchange.FeePerTicket; fee > 0 {
+		t["exchange_fee"] = api.Money{Amount: fee, Currency: currencyOf(e)}.Decimal()
 	}
 	taxTexts(t, "tax.", e.Tax)
 	for i, q := range e.Quotas {
@@ -105,6 +113,7 @@ func (s *Site) changeSelling(v *visit) error {
 	if before/60 == rules.Cancellation.MinutesBefore/60 { // hours are shown of it
 		rules.Cancellation.MinutesBefore = before
 	}
+	rules.Exchange = f.exchange(e.OrderRules.Exchange)
 	req := &api.PatchEvent{ID: e.ID, OrderRules: codec.To(rules), Tax: f.tax("tax."), Fees: codec.To(f.fees()),
 		Quotas: codec.To(f.quotas()), Reentry: codec.To(f.text("reentry"))}
 	if err = f.check.Err(); err == nil {
@@ -115,6 +124,20 @@ func (s *Site) changeSelling(v *visit) error {
 	}
 	v.redirect("/office/events/" + e.ID.String() + "/selling")
 	return nil
+}
+
+// exchange reads for what buyers may exchange tickets.
+func (f *fields) exchange(was api.ExchangePolicy) api.ExchangePolicy {
+	p := api.ExchangePolicy{SelfService: f.ticked("exchange"), OtherTypes: f.ticked("exchange_types"),
+		OtherDates: f.ticked("exchange_dates"), Cheaper: f.ticked("exchange_cheaper"),
+		MinutesBefore: f.limit("exchange_hours") * 60}
+	if was.MinutesBefore/60 == p.MinutesBefore/60 { // hours are shown of it
+		p.MinutesBefore = was.MinutesBefore
+	}
+	if f.text("exchange_fee") != "" {
+		p.FeePerTicket = f.amount("exchange_fee").Amount
+	}
+	return p
 }
 
 // fees reads the rows of fees.

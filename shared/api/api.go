@@ -17,7 +17,7 @@ func All() []rpc.Descriptor {
 		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), questionEndpoints(),
 		authorityEndpoints(), invoiceEndpoints(), importEndpoints(),
-		closureEndpoints(), auditEndpoints())
+		closureEndpoints(), exchangeEndpoints(), auditEndpoints())
 }
 
 // Topic is a kind of domain event: the subject it is published on, in stream EVENTS, and the type of its payload.

@@ -11,6 +11,8 @@ type OrderRules struct {
 	MaxPerPerson int `json:"max_per_person,omitempty" minimum:"0" maximum:"1000000"`
 	// what buyers may do about paid orders by themselves; absent: they ask, and the organizer decides
 	Cancellation CancellationPolicy `json:"cancellation,omitzero"`
+	// for what buyers may exchange tickets by themselves; absent: for nothing
+	Exchange ExchangePolicy `json:"exchange,omitzero"`
 	// until how long before the event begins buyers may change what they answered
 	AnswerMinutesBefore int `json:"answer_minutes_before,omitempty" minimum:"0" maximum:"525600"`
 }

@@ -55,12 +55,13 @@ const (
 	RefundReversed       = "reversed"        // a sale at a counter was taken back there, and its money handed back
 	RefundByOrganizer    = "by_organizer"    // who gave no other reason
 	RefundByBuyer        = "by_buyer"        // who gave tickets back
+	RefundExchanged      = "exchanged"       // the tickets were exchanged for others that cost less
 )
 
 // RefundReasons returns every refund reason of the system.
 func RefundReasons() []string {
 	return []string{RefundPaidTwice, RefundOrderEnded, RefundSoldOut, RefundEventCancelled,
-		RefundWrongAmount, RefundByOrganizer, RefundByBuyer}
+		RefundWrongAmount, RefundByOrganizer, RefundByBuyer, RefundExchanged}
 }
 
 // Payment is one attempt to pay an order.
@@ -143,6 +144,9 @@ type Refund struct {
 // is 0.
 type NewRefund struct {
 	PaymentID ids.Payment `json:"-" path:"id"`
+	// what money goes back of; absent: the order that the payment was made for. Another is one whose credits have money
+	// of it. What is more than is left of the payment goes back by the other payments of the order
+	OrderID ids.Order `json:"order_id,omitempty"`
 	// whose price goes back and that are revoked; not together with amount
 	Tickets []ids.Ticket `json:"tickets,omitempty" maxItems:"500"`
 	// how much goes back, in the currency that was paid

@@ -106,6 +106,14 @@ type Order struct {
 	Discount  Money       `json:"discount,omitzero"`    // what the items cost less than without their discounts
 	PromoCode string      `json:"promo_code,omitempty"` // that was used
 	Refunded  Money       `json:"refunded,omitzero"`    // what goes back, or is back; absent if nothing is
+	// what of that pays the orders that its tickets were exchanged for, and so does not leave
+	Credited Money `json:"credited,omitzero"`
+	// of an exchange: the order whose tickets are revoked when it is paid
+	ExchangeOf ids.Order `json:"exchange_of,omitempty"`
+	// of an exchange: money of that order which pays a part of the total
+	Credits []OrderCredit `json:"credits,omitempty"`
+	// of an exchange: what is to be paid beside the credits, or was
+	Due Money `json:"due,omitzero"`
 	// what the organizer keeps of what tickets cost that were given back
 	CancellationFee Money `json:"cancellation_fee,omitzero"`
 	// answers are missing, without which it cannot be paid
@@ -124,6 +132,23 @@ func (o Order) ETag() string { return strconv.FormatInt(o.Revision, 36) }
 
 // IsTransient implements rpc.Transient: a pending order is about to be paid or to end, and a refund is under way.
 func (o Order) IsTransient() bool { return o.Status == OrderPending || o.Status == OrderRefunding }
+
+// ToPay returns what its buyer pays for an order: the total, without what credits pay of it.
+func (o Order) ToPay() Money {
+	if o.ExchangeOf != "" {
+		return o.Due
+	}
+	return o.Total
+}
+
+// Credit is what credits pay of an order.
+func (o Order) Credit() Money {
+	sum := Money{Currency: o.Total.Currency}
+	for _, c := range o.Credits {
+		sum.Amount += c.Amount.Amount
+	}
+	return sum
+}
 
 // LiveSubject returns where changes of an order are published.
 func (r OrderRef) LiveSubject() string { return live.Subject("ticketing", r.ID.String()) }
@@ -268,7 +293,7 @@ func ticketingEndpoints() []rpc.Descriptor {
 type OrderEvent struct {
 	Order   Order        `json:"order"`
 	Tickets []ids.Ticket `json:"tickets,omitempty"` // with OrderWasPaid: those that were issued
-	Quiet   bool         `json:"quiet,omitempty"`   // with OrderWasPaid: its buyer is not told
+	Quiet   bool         `json:"quiet,omitempty"`   // with OrderWasPaid and OrderWasCancelled: its buyer is not told
 }
 
 // RefundDue is the payload of OrderRefundDue: a decision that money goes back. The payment service carries it out, once
@@ -294,7 +319,7 @@ type TicketEvent struct {
 	Kind         string         `json:"kind,omitempty" enum:"ticket,product"` // absent: a ticket
 	OwnerID      ids.User       `json:"owner_id"`
 	Gate         string         `json:"gate,omitempty"`
-	// with TicketWasRevoked: RevokedByCancellation, or empty if the order was refunded or given up
+	// with TicketWasRevoked: RevokedByCancellation, RevokedByExchange, or empty if the order was refunded or given up
 	Cause string    `json:"cause,omitempty"`
 	At    time.Time `json:"at"`
 }

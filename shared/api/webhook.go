@@ -15,6 +15,7 @@ const (
 	HookOrderCancelled    = "order.cancelled"
 	HookOrderExpired      = "order.expired"
 	HookOrderRefunded     = "order.refunded"
+	HookOrderExchanged    = "order.exchanged"
 	HookTicketIssued      = "ticket.issued"
 	HookTicketTransferred = "ticket.transferred"
 	HookTicketRevoked     = "ticket.revoked"
@@ -28,9 +29,9 @@ const (
 
 // HookTopics returns the topics of webhooks in the order of documentation.
 func HookTopics() []string {
-	return []string{HookOrderPaid, HookOrderCancelled, HookOrderExpired, HookOrderRefunded, HookTicketIssued,
-		HookTicketTransferred, HookTicketRevoked, HookTicketAdmitted, HookAdmissionUndone, HookEventPublished,
-		HookEventUpdated, HookEventCancelled, HookEventDeleted}
+	return []string{HookOrderPaid, HookOrderCancelled, HookOrderExpired, HookOrderRefunded, HookOrderExchanged,
+		HookTicketIssued, HookTicketTransferred, HookTicketRevoked, HookTicketAdmitted, HookAdmissionUndone,
+		HookEventPublished, HookEventUpdated, HookEventCancelled, HookEventDeleted}
 }
 
 // Webhook is where a system of an organizer is told what happens.

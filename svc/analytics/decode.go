@@ -54,6 +54,13 @@ func (r *reader) read(subject string, data []byte, persistent time.Time) (change
 			return nil, unreadable(subject, err)
 		}
 		return v, nil
+	case api.TicketsWereExchanged.Subject:
+		o, err := r.object(data)
+		v := exchangeOf(o)
+		if err = o.err(err); err != nil || v.order == "" || v.id == "" {
+			return nil, unreadable(subject, err)
+		}
+		return v, nil
 	case api.RefundHasSucceeded.Subject, api.RefundHasFailed.Subject:
 		o, err := r.object(data)
 		v := refundOf(o.in("refund"))
@@ -186,8 +193,8 @@ type orderChange struct {
 	subject                string
 	id                     ids.Order
 	event                  ids.Event
-	buyer                  *buyer // of a paid one
-	payment                ids.Payment
+	buyer                  *buyer        // of a paid one
+	payments               []ids.Payment // that have paid it: its own, and those of credits
 	promo                  string
 	total                  int64 // minor units
 	items                  []orderItem
@@ -207,7 +214,11 @@ func orderOf(subject string, o object) *orderChange {
 		f.created = o.time("created_at")
 	case api.OrderWasPaid.Subject:
 		f.created = o.time("created_at")
-		f.paid, f.updated, f.payment = o.time("paid_at"), o.time("updated_at"), ids.Payment(o.text("payment_id"))
+		f.paid, f.updated = o.time("paid_at"), o.time("updated_at")
+		f.payments = []ids.Payment{ids.Payment(o.text("payment_id"))}
+		for _, c := range o.list("credits") {
+			f.payments = append(f.payments, ids.Payment(c.text("payment_id")))
+		}
 		f.total = o.in("total").number("amount")
 		f.buyer = &buyer{user: ids.User(o.text("user_id")), event: f.event}
 		for _, item := range o.list("items") {
@@ -242,6 +253,14 @@ func refundOf(o object) *refundChange {
 	return &refundChange{id: ids.Refund(o.text("id")), order: ids.Order(o.text("order_id")),
 		payment: ids.Payment(o.text("payment_id")),
 		amount:  o.in("amount").number("amount"), at: o.time("updated_at")}
+}
+
+// exchangeOf reads what of the sales of an order pays another one: for the event of the old order that is as if it went
+// back, and for that of the new one as if it came.
+func exchangeOf(o object) *refundChange {
+	return &refundChange{id: ids.Refund(o.text("refund_id") + "/credit"), order: ids.Order(o.text("order_id")),
+		payment: ids.Payment(o.text("payment_id")),
+		amount:  o.in("credit").number("amount"), at: o.time("at")}
 }
 
 // ticketChange is what happened to a ticket.

@@ -218,7 +218,7 @@ func (v *orderChange) fold(f *fold) error {
 		}
 		step(seenHeld, nHeld, v.created) // a free order is paid at once
 		if step(seenPaid, nPaid, when) {
-			s.payment = v.payment
+			s.payments = v.payments
 			f.sold(v, promo, minuteOf(when))
 			f.countRefunds(s)
 		}
@@ -276,7 +276,7 @@ func (f *fold) countRefunds(s *orderState) {
 		return
 	}
 	for id, r := range s.refunds {
-		if !r.Counted && !r.Failed && r.Payment == s.payment {
+		if !r.Counted && !r.Failed && slices.Contains(s.payments, r.Payment) {
 			f.count(s.event, byEvent, "", r.At, nRefunds, r.Amount)
 			r.Counted = true
 			s.refunds[id] = r

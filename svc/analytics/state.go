@@ -5,19 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
 // orderState makes the facts of an order count once each, in whatever order they come.
 type orderState struct {
-	event   ids.Event
-	seen    uint8 // bits
-	payment ids.Payment
-	refunds map[ids.Refund]refund
+	event    ids.Event
+	seen     uint8         // bits
+	payments []ids.Payment // that have paid it
+	refunds  map[ids.Refund]refund
 }
 
-// refund is money that went back. Only what was taken by the payment that paid the order counts against its revenue.
+// refund is money that went back. Only what was taken by a payment that paid the order counts against its revenue.
 type refund struct {
 	Payment ids.Payment `json:"p"`
 	Amount  int64       `json:"a"`
@@ -130,7 +131,11 @@ func eventOf(state []byte) (ids.Event, error) {
 }
 
 func (s *orderState) bytes() ([]byte, error) {
-	b := appendText(appendText([]byte{s.seen}, string(s.event)), string(s.payment))
+	payments := make([]string, len(s.payments))
+	for i, p := range s.payments {
+		payments[i] = string(p)
+	}
+	b := appendText(appendText([]byte{s.seen}, string(s.event)), strings.Join(payments, " "))
 	if len(s.refunds) == 0 {
 		return b, nil
 	}
@@ -147,11 +152,14 @@ func (s *orderState) read(b []byte) error {
 	if err != nil {
 		return err
 	}
-	payment, b, err := cutText(b)
+	payments, b, err := cutText(b)
 	if err != nil {
 		return err
 	}
-	s.event, s.payment = ids.Event(event), ids.Payment(payment)
+	s.event, s.payments = ids.Event(event), nil
+	for p := range strings.SplitSeq(payments, " ") {
+		s.payments = append(s.payments, ids.Payment(p))
+	}
 	if len(b) == 0 {
 		return nil
 	}

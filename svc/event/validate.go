@@ -177,8 +177,13 @@ func checkOrderRules(c *fault.Check, r *api.OrderRules) {
 	p := r.Cancellation
 	within(p.MinutesBefore, mostMinutes, "cancellation.minutes_before")
 	within(p.FeePercent, 100, "cancellation.fee_percent")
-	c.Field(p.FeePerTicket >= 0 && p.FeePerTicket <= maxPrice, "order_rules.cancellation.fee_per_ticket",
-		"must be from 0 to %d, in the currency's smallest unit", int64(maxPrice))
+	fee := func(n int64, field string) {
+		c.Field(n >= 0 && n <= maxPrice, "order_rules."+field+".fee_per_ticket",
+			"must be from 0 to %d, in the currency's smallest unit", int64(maxPrice))
+	}
+	fee(p.FeePerTicket, "cancellation")
+	within(r.Exchange.MinutesBefore, mostMinutes, "exchange.minutes_before")
+	fee(r.Exchange.FeePerTicket, "exchange")
 }
 
 func checkLocation(c *fault.Check, l api.Location) {

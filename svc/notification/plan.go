@@ -1,6 +1,7 @@
 package notification
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -249,6 +250,9 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 		again[0].cause = m.ID // one more message
 		return step{notices: again}, nil
 	}
+	if e.Quiet { // its tickets were exchanged
+		return step{}, nil
+	}
 	return step{notices: about("order_cancelled")}, nil
 }
 
@@ -297,7 +301,8 @@ func (s *Service) onMoney(ctx context.Context, m stream.Msg) (step, error) {
 		}
 		n.cause, n.user, n.name = "order_refunded."+e.Refund.ID.String(), e.Payment.UserID, "order_refunded"
 		n.bought = true
-		n.facts = render.Facts{OrderID: e.Payment.OrderID, Amount: &e.Refund.Amount, Code: e.Refund.Reason}
+		n.facts = render.Facts{OrderID: cmp.Or(e.Refund.OrderID, e.Payment.OrderID), Amount: &e.Refund.Amount,
+			Code: e.Refund.Reason}
 		if !slices.Contains(api.RefundReasons(), e.Refund.Reason) {
 			n.facts.Code, n.facts.Reason = "", e.Refund.Reason
 		}

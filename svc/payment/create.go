@@ -129,14 +129,14 @@ func (s *Service) openPayment(ctx context.Context, p *provider.Guard, req *api.N
 			}
 			continue
 		}
-		if order.Total.Amount <= 0 {
+		if order.ToPay().Amount <= 0 {
 			return nil, fault.New(fault.Conflict, "there is nothing to pay")
 		}
 		now := store.Time(s.now())
 		row, err := s.creations.Do(ctx, &record.Payment{
 			ID: id, OrderID: order.ID, EventID: order.EventID, OrganizerID: payable.OrganizerID,
 			UserID: order.UserID, Provider: p.Name(), Status: api.PaymentRequiresAction,
-			Amount: order.Total.Amount, Currency: order.Total.Currency, Description: describe(order),
+			Amount: order.ToPay().Amount, Currency: order.Total.Currency, Description: describe(order),
 			RemoteKey: remoteKey(id), Revision: 1, PollAt: now.Add(api.PaymentPollAfter.Get(s.live)),
 			CreatedAt: now, UpdatedAt: now,
 		})

@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -33,8 +34,8 @@ func (s *Service) createRefund(ctx context.Context, req *api.NewRefund) (*api.Re
 		id = ids.Derive[ids.RefundKind](scope, key, hash)
 	}
 	due, err := rpc.Call(ctx, s.client, api.DecideRefund, &api.RefundOrder{RefundID: id,
-		OrderID: payment.OrderID, PaymentID: payment.ID, Tickets: req.Tickets, Amount: req.Amount, Reason: req.Reason,
-		KeepTickets: req.KeepTickets})
+		OrderID: cmp.Or(req.OrderID, payment.OrderID), PaymentID: payment.ID, Tickets: req.Tickets,
+		Amount: req.Amount, Reason: req.Reason, KeepTickets: req.KeepTickets})
 	hidden := !rpc.Caller(ctx).Owns(payment.UserID)
 	if f := fault.From(err); hidden && f != nil && f.Code == fault.Forbidden && len(f.Fields) == 0 {
 		return nil, missing

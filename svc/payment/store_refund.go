@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -29,7 +30,8 @@ func (b *paymentStore) addRefund(ctx context.Context, tx bun.Tx, due api.RefundD
 	payment := payments[0]
 	now := store.Time(b.now())
 	row := &record.Refund{
-		ID: due.RefundID, PaymentID: payment.ID, OrderID: payment.OrderID, Amount: due.Amount.Amount,
+		ID: due.RefundID, PaymentID: payment.ID, OrderID: cmp.Or(due.OrderID, payment.OrderID),
+		Amount:   due.Amount.Amount,
 		Currency: due.Amount.Currency, Tickets: due.Tickets,
 		Reason: due.Reason, Status: api.RefundPending, DueAt: now, CreatedAt: now, UpdatedAt: now,
 	}

@@ -114,7 +114,11 @@ func TestMalformedRequests(t *testing.T) {
 		}
 		for f := range fields(d.Request) {
 			if name := f.Tag.Get("query"); name != "" && f.Type.Name() != "string" { // text may be anything
-				s.refused("invalid", d.Method, addressed(d.Path, event)+"?"+name+"=yesterday*", admin, nil)
+				path := addressed(d.Path, event)
+				if strings.HasPrefix(path, "/v1/orders/") {
+					path = strings.Replace(path, "evt_", "ord_", 1)
+				}
+				s.refused("invalid", d.Method, path+"?"+name+"=yesterday*", admin, nil)
 				checked++
 			}
 		}

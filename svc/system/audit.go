@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	auditservice "github.com/starlightsymphony/starlight/svc/audit"
@@ -146,7 +147,7 @@ func auditAll(ctx context.Context, tickets, money *store.DB, js jetstream.JetStr
 }
 
 // auditMoney compares what was collected with the orders: what is kept of a payment is what is kept of the order that
-// it paid, nothing is kept of any other, and every paid order has its payment.
+// it paid and of those that have credits of it, nothing is kept of any other, and every paid order has its payment.
 func auditMoney(ctx context.Context, tickets, money *store.DB) (audit.Finding, error) {
 	f := audit.Finding{Check: "money: what was collected has paid an order or goes back, and every paid order is " +
 		"paid for"}
@@ -158,26 +159,30 @@ func auditMoney(ctx context.Context, tickets, money *store.DB) (audit.Finding, e
 	if err != nil {
 		return f, err
 	}
-	orders := make(map[ids.Payment]audit.Paid, len(receipts))
+	owners, kept := map[ids.Payment]ids.Order{}, map[ids.Payment]api.Money{}
 	for _, r := range receipts {
-		orders[r.PaymentID] = r
+		sum := kept[r.PaymentID]
+		kept[r.PaymentID] = api.Money{Amount: sum.Amount + r.Kept.Amount, Currency: r.Kept.Currency}
+		if !r.Credit {
+			owners[r.PaymentID] = r.OrderID
+		}
 	}
 	for _, c := range captured {
 		f.Compared++
-		r, found := orders[c.ID]
-		delete(orders, c.ID)
+		of, found := kept[c.ID]
+		delete(kept, c.ID)
 		switch {
 		case !found && c.Kept.Amount != 0:
 			f.Broken = append(f.Broken, fmt.Sprintf("payment %s of order %s has paid for nothing: %v",
 				c.ID, c.OrderID, c.Kept))
-		case found && (r.Kept != c.Kept || r.OrderID != c.OrderID):
-			f.Broken = append(f.Broken, fmt.Sprintf("payment %s keeps %v of order %s, and order %s keeps %v", c.ID,
-				c.Kept, c.OrderID, r.OrderID, r.Kept))
+		case found && (of != c.Kept || owners[c.ID] != c.OrderID):
+			f.Broken = append(f.Broken, fmt.Sprintf("payment %s keeps %v of order %s, and orders keep %v of it, %s "+
+				"first", c.ID, c.Kept, c.OrderID, of, owners[c.ID]))
 		}
 	}
-	for _, r := range orders {
+	for id := range kept {
 		f.Broken = append(f.Broken, fmt.Sprintf("order %s is paid by payment %q, which collected nothing",
-			r.OrderID, r.PaymentID))
+			owners[id], id))
 	}
 	return f, nil
 }

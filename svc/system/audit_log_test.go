@@ -45,7 +45,7 @@ func unaudited() map[string]string {
 		"user.add_passkey": own, "user.rename_passkey": own, "user.delete_passkey": own,
 		"notification.mark_read": own, "notification.set_preferences": own, "notification.subscribe": own,
 		"notification.unsubscribe_push": own, "notification.unsubscribe": own,
-		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.create_cancellation": buyer,
+		"ticketing.create_order": buyer, "ticketing.cancel_order": buyer, "ticketing.create_cancellation": buyer, "ticketing.create_exchange": buyer,
 		"ticketing.mail_order_tickets": "it changes nothing: a mail comes once more", "ticketing.transfer_ticket": buyer,
 		"ticketing.update_ticket": buyer, "payment.create": buyer,
 		"ticketing.set_billing": buyer, "ticketing.create_invoice": "invoices and credit notes are kept as they are for ever",
@@ -96,6 +96,9 @@ func (w *world) before(d rpc.Descriptor, owner, buyer string) {
 	w.s.t.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	switch d.Subject() {
+	case api.CreateStaffExchange.Subject():
+		w.event = call[api.Event](w.s, 201, "POST", event+"/ticket-types", owner,
+			api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1})
 	case api.EndAuthority.Subject():
 		call[any](w.s, 200, "PUT", event+"/authority", owner, api.NewAuthority{VenueID: w.venue.ID})
 	case api.UndoAdmission.Subject():

@@ -56,25 +56,22 @@ func auditNumbers(ctx context.Context, tickets, money *store.DB, js jetstream.Je
 	return f, nil
 }
 
-// refundsByEvent returns what is back of the payments that paid the orders of each event, in minor units.
+// refundsByEvent returns what is back of the money that has paid the orders of each event, or pays other orders, in
+// minor units.
 func refundsByEvent(ctx context.Context, tickets, money *store.DB) (map[ids.Event]int64, error) {
 	receipts, err := audit.Receipts(ctx, tickets)
 	if err != nil {
 		return nil, err
 	}
-	captured, err := ledger.Captures(ctx, money)
+	back, err := ledger.Back(ctx, money)
 	if err != nil {
 		return nil, err
 	}
-	events := make(map[ids.Payment]ids.Event, len(receipts))
+	out, err := audit.Credited(ctx, tickets)
 	for _, r := range receipts {
-		events[r.PaymentID] = r.EventID
+		of := ledger.OfOrder{OrderID: r.OrderID, PaymentID: r.PaymentID}
+		out[r.EventID] += back[of]
+		delete(back, of) // a payment may have paid an order and, by way of others, a credit of it
 	}
-	out := map[ids.Event]int64{}
-	for _, c := range captured {
-		if event, paid := events[c.ID]; paid {
-			out[event] += c.Back.Amount
-		}
-	}
-	return out, nil
+	return out, err
 }

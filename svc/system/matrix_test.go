@@ -46,7 +46,7 @@ func mayCall() map[string]string {
 		"ticketing.get_order": holders, "ticketing.cancel_order": holders, "ticketing.order_tickets": holders, "ticketing.event_orders": money,
 		"ticketing.set_billing": holders, "ticketing.create_invoice": holders, "ticketing.order_invoices": holders, "ticketing.order_invoice_pdf": holders,
 		"ticketing.get_invoice": holders, "ticketing.invoice_pdf": holders, "ticketing.invoice_xml": holders, "ticketing.invoices": members, "ticketing.invoices_csv": members, "ticketing.organizer_taxes": members,
-		"ticketing.get_cancellation": "buyer", "ticketing.create_cancellation": "buyer", "ticketing.cancellations": money, "ticketing.decide_cancellation": money,
+		"ticketing.get_cancellation": "buyer", "ticketing.create_cancellation": "buyer", "ticketing.cancellations": money, "ticketing.get_exchange": holders, "ticketing.create_exchange": "buyer", "ticketing.create_staff_exchange": money, "ticketing.decide_cancellation": money,
 		"ticketing.create_import": money, "ticketing.imports": money, "ticketing.get_import": money, "ticketing.import_rows": money,
 		"ticketing.start_import": money, "ticketing.stop_import": money, "ticketing.import_example": money,
 		"ticketing.create_staff_order": money, "ticketing.update_event_order": money, "ticketing.mail_order_tickets": holders,
@@ -448,6 +448,9 @@ func (w *world) body(d rpc.Descriptor) any {
 		return []byte("email\nvip@example.org\n")
 	case "api.ticketing.update_event_order":
 		return map[string]string{"note": "calls back"}
+	case "api.ticketing.create_exchange", "api.ticketing.create_staff_exchange":
+		last := w.event.TicketTypes[len(w.event.TicketTypes)-1].ID // of an event with one type, that of the ticket
+		return api.ExchangeFor{Tickets: []ids.Ticket{w.ticket.ID}, TicketTypeID: last}
 	case "api.ticketing.decide_cancellation":
 		return map[string]string{"decision": api.CancellationDeclined}
 	case "api.event.invite":

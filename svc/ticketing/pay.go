@@ -1,6 +1,7 @@
 package ticketing
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -35,7 +36,8 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		_, err := s.db.refunded(ctx, e.Payment, math.MaxInt64, store.Time(s.now())) // all is, whatever it was
+		_, err := s.db.refunded(ctx, e.Payment.OrderID, e.Payment, "", math.MaxInt64, // all is, whatever it was
+			store.Time(s.now()))
 		if err == nil {
 			s.publishChanges(e.Payment.OrderID)
 		}
@@ -45,9 +47,10 @@ func (s *Service) onEvent(ctx context.Context, msg stream.Msg) error {
 		if err := msg.Decode(&e); err != nil {
 			return err
 		}
-		done, err := s.db.refunded(ctx, e.Payment, e.Payment.Refunded.Amount, store.Time(s.now()))
+		order := cmp.Or(e.Refund.OrderID, e.Payment.OrderID)
+		done, err := s.db.refunded(ctx, order, e.Payment, e.Refund.ID, e.Payment.Refunded.Amount, store.Time(s.now()))
 		if done {
-			s.publishChanges(e.Payment.OrderID)
+			s.publishChanges(order)
 		}
 		return err
 	case api.UserDeleted.Subject:
@@ -197,6 +200,7 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 		return err
 	}
 	_, err = s.receipts.Do(ctx, receipt{order: order.ID, payment: p.ID, eventName: name, offer: offer,
+		swaps:   order.ExchangeOf,
 		message: stream.NewMessage(ctx, api.OrderWasPaid.Subject, nil)})
 	switch {
 	case errors.Is(err, errPaidTwice):
@@ -205,11 +209,17 @@ func (s *Service) recordPayment(ctx context.Context, p api.Payment) error {
 	case errors.Is(err, errNotPayable):
 		due.Reason = api.RefundOrderEnded
 		return s.refundPayment(ctx, order, due, "given_up")
+	case errors.Is(err, errExchangeOver):
+		due.Reason = api.RefundOrderEnded
+		return s.refundPayment(ctx, order, due, "exchange_over")
 	case errors.Is(err, errFenced):
 		due.Reason = api.RefundSoldOut
 		return s.refundPayment(ctx, order, due, "fenced")
 	case err == nil && late:
 		s.metrics.branch("late_resold")
+	}
+	if err == nil && order.ExchangeOf != "" {
+		s.afterExchange(ctx, order.ExchangeOf)
 	}
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -81,6 +83,7 @@ type decision struct {
 	left    int // tickets that stay valid
 	due     api.RefundDue
 	cause   string // of the revocations, as api.TicketEvent has it
+	moved   int64  // what of the amount does not leave, because it pays another order
 
 	givenBack []int64 // of the gross of each rate, with this
 }
@@ -90,7 +93,7 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 	switch {
 	case row.Status != api.OrderPaid:
 		return decision{}, fault.New(fault.Conflict, "the order is %s", row.Status)
-	case row.PaymentID != req.PaymentID:
+	case !row.isPaidBy(req.PaymentID):
 		return decision{}, fault.New(fault.Conflict, "the order was paid by another payment")
 	}
 	remaining := row.Total - row.Refunded
@@ -171,7 +174,7 @@ func (d decision) status() string {
 		return api.OrderCancelled
 	case d.due.Amount.Amount == 0 && d.row.Refunded == 0: // the organizer keeps all of its money
 		return api.OrderCancelled
-	case d.due.Amount.Amount == 0: // its money went back before
+	case d.due.Amount.Amount == d.moved: // its money went back before, or pays another order
 		return api.OrderRefunded
 	}
 	return api.OrderRefunding
@@ -270,4 +273,58 @@ func (s *Service) closePayments(ctx context.Context, orders []ids.Order) (map[id
 		closed[id] = true
 	}
 	return closed, nil
+}
+
+// seatsDue returns orders after the given one whose revoked tickets the inventory still counts as sold.
+func (db ticketStore) seatsDue(ctx context.Context, after ids.Order, limit int) ([]ids.Order, error) {
+	var list []ids.Order
+	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due AND id > ? ORDER BY id LIMIT ?", after,
+		limit).Scan(ctx, &list)
+	return list, err
+}
+
+// seated is the condition for a ticket that takes a seat: a valid one, and one that was admitted before it was revoked.
+const seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
+
+// remaining is an order with the lines of the seats that it has after its refunds.
+type remaining struct {
+	row   orderRow
+	lines []inventory.Line
+	given []inventory.Take // that go back to leases
+}
+
+// remainingSeats returns what orders have.
+func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[ids.Order]remaining, error) {
+	rows, err := db.orders(ctx, db.Read(), id) // before the tickets: a newer revision is noticed by settled
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[ids.Order]remaining, len(rows))
+	for id, row := range rows {
+		out[id] = remaining{row: row}
+	}
+	var counts []struct {
+		OrderID      ids.Order
+		TicketTypeID ids.TicketType
+		N            int
+	}
+	err = db.Read().NewRaw(
+		"SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id IN (?) AND ? GROUP BY order_id, "+
+			"ticket_type_id",
+		bun.List(id), bun.Safe(seated)).Scan(ctx, &counts)
+	for _, c := range counts {
+		k := out[c.OrderID]
+		k.lines = append(k.lines, inventory.Line{Type: c.TicketTypeID, N: c.N})
+		out[c.OrderID] = k
+	}
+	if err != nil {
+		return nil, err
+	}
+	given, err := db.givenBack(ctx, id)
+	for order, takes := range given {
+		k := out[order]
+		k.given = takes
+		out[order] = k
+	}
+	return out, err
 }

@@ -177,6 +177,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetOrder, s.getOrder)
 	rpc.Handle(srv, api.CancelOrder, s.cancelOrder)
 	s.registerCancellations(srv)
+	s.registerExchanges(srv)
 	rpc.Handle(srv, api.CreateStaffOrder, s.createStaffOrder)
 	rpc.Handle(srv, api.UpdateEventOrder, s.updateEventOrder)
 	rpc.Handle(srv, api.MailOrderTickets, s.mailOrderTickets)

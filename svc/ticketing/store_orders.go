@@ -51,6 +51,10 @@ type orderRow struct {
 	Charges     charges       `bun:"charges,type:text"`
 	GivenBack   []int64       `bun:"given_back,type:text"` // of the gross of each tax in Charges
 	AnswersDue  bool          `bun:"answers_due"`          // it cannot be paid before
+
+	ExchangeOf ids.Order `bun:"exchange_of"`
+	Exchange   exchange  `bun:"exchange,type:text"`
+	Credited   int64     `bun:"credited"` // of Refunded: what pays other orders
 }
 
 // Key is what a list of orders is sorted by.
@@ -62,7 +66,7 @@ func (r orderRow) ref() inventory.Ref { return inventory.Ref{Event: r.EventID, O
 func (r orderRow) paidBy(p ids.Payment) bool { return r.PaidAt != nil && r.PaymentID == p }
 
 // paidAtOnce reports whether the order was paid as it was written, so that its seats may be only held for a moment.
-func (r orderRow) paidAtOnce() bool { return r.Total == 0 || r.UserID == api.BoxOfficeBuyer }
+func (r orderRow) paidAtOnce() bool { return r.toPay() == 0 || r.UserID == api.BoxOfficeBuyer }
 
 // ended reports whether the order has no seats and waits for no money.
 func (r orderRow) ended() bool { return r.Status != api.OrderPending && r.Status != api.OrderPaid }
@@ -108,6 +112,7 @@ func (r orderRow) order() api.Order {
 	if r.Refunded > 0 {
 		o.Refunded = r.money(r.Refunded)
 	}
+	r.showExchange(&o)
 	if r.Fee > 0 {
 		o.CancellationFee = r.money(r.Fee)
 	}
@@ -160,6 +165,7 @@ type creation struct {
 	answers   []answers.Row  // to what the event asks
 	id        ids.Order      // that the order has to have; "": any
 	quiet     bool           // its buyer is not told of it, if it costs nothing
+	swap      *decision      // of an exchange that is paid at once: about the old order, made by the transaction
 
 	remember         bool
 	scope, key, hash string
@@ -173,6 +179,10 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 	out := make([]batch.Result[orderRow], len(in))
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		clear(out)
+		over, err := db.lockExchanged(ctx, tx, in)
+		if err != nil {
+			return err
+		}
 		free, err := db.offeredFree(ctx, tx, in)
 		if err != nil {
 			return err
@@ -197,6 +207,9 @@ func (db ticketStore) create(ctx context.Context, in []creation, now time.Time) 
 		var rows []orderRow
 		for i, c := range in {
 			switch now := currency[c.row.EventID]; {
+			case over[i] != nil:
+				out[i].Err = over[i]
+				continue
 			case refused[i] != nil:
 				out[i].Err = refused[i]
 				continue
@@ -289,6 +302,7 @@ func (db ticketStore) announceNew(
 	fresh := setOf(written)
 	var arrivals []guests.Order
 	var given []answers.Row
+	var swaps []decision
 	for i, c := range in {
 		if out[i].Err != nil || !fresh[c.row.ID] {
 			continue
@@ -311,6 +325,10 @@ func (db ticketStore) announceNew(
 			topic = api.OrderWasPaid
 			tickets = issue.order(out[i].Out, c.eventName, now)
 			bills.Paid(c.offer, order, c.billing, 1, now)
+			if c.swap != nil {
+				swaps = append(swaps, *c.swap)
+				events = append(events, c.swap.exchanged(order, now))
+			}
 			if c.sale != nil {
 				issue.name(tickets, c.sale.tickets)
 				tickets = c.sale.tickets
@@ -339,6 +357,9 @@ func (db ticketStore) announceNew(
 	}
 	events = append(events, about...)
 	if err := answers.Insert(ctx, tx, given); err != nil {
+		return err
+	}
+	if err := db.revokeWith(ctx, tx, &issue, swaps, &bills, now); err != nil {
 		return err
 	}
 	if err := issue.write(ctx, tx, free); err != nil {

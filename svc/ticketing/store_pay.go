@@ -63,6 +63,7 @@ type receipt struct {
 	payment   ids.Payment
 	eventName string
 	offer     *api.Offer     // what its event offers; nil if that is not known
+	swaps     ids.Order      // the order whose tickets are exchanged for its; "" if it is no exchange
 	message   stream.Message // about it, belonging to the message that told of the payment
 }
 
@@ -76,9 +77,12 @@ var (
 // that payment had paid it before), errPaidTwice or errNotPayable.
 func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]error, error) {
 	verdicts := make([]error, len(in))
-	id := make([]ids.Order, len(in))
-	for i, r := range in {
-		id[i] = r.order
+	id := make([]ids.Order, 0, len(in))
+	for _, r := range in {
+		id = append(id, r.order)
+		if r.swaps != "" {
+			id = append(id, r.swaps)
+		}
 	}
 	err := db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		clear(verdicts)
@@ -98,7 +102,12 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 			issue  issuing
 			events []stream.Message
 			bills  invoices.Batch
+			swaps  []decision
 		)
+		old, err := db.exchangedOf(ctx, tx, in, rows)
+		if err != nil {
+			return err
+		}
 		billing, err := billingOf(ctx, tx, in)
 		if err != nil {
 			return err
@@ -121,6 +130,12 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 				verdicts[i] = errNotPayable
 				continue
 			}
+			var swap *decision
+			if row.ExchangeOf != "" {
+				if swap, verdicts[i] = old.swap(&row); verdicts[i] != nil {
+					continue
+				}
+			}
 			row = row.finished(true, now)
 			row.PaymentID, row.UpdatedAt = r.payment, now
 			row.Revision++
@@ -137,9 +152,19 @@ func (db ticketStore) pay(ctx context.Context, in []receipt, now time.Time) ([]e
 			msg.Payload = api.OrderEvent{Order: order, Tickets: tickets}
 			events = append(events, msg)
 			bills.Paid(r.offer, order, billing[row.ID], 1, now)
+			if swap != nil {
+				swaps = append(swaps, *swap)
+				events = append(events, swap.exchanged(order, now))
+				if err := setCredits(ctx, tx, row); err != nil {
+					return err
+				}
+			}
 		}
 		if len(events) == 0 {
 			return nil
+		}
+		if err := db.revokeWith(ctx, tx, &issue, swaps, &bills, now); err != nil {
+			return err
 		}
 		if err := issue.write(ctx, tx, offers); err != nil {
 			return err
@@ -170,13 +195,30 @@ func (db ticketStore) markUpdated(ctx context.Context, rows []orderRow) error {
 	})
 }
 
-// refunded closes an order of which no more was to go back than is back, and reports whether it did.
-func (db ticketStore) refunded(ctx context.Context, p api.Payment, back int64, now time.Time) (done bool, err error) {
+// refunded notes that a refund of an order has succeeded, which may be "", and closes the order if no more was to go
+// back than is back of the payment. One whose money is of several payments, or pays another order, is closed when each
+// of its refunds has succeeded. It reports whether it has closed it.
+func (db ticketStore) refunded(
+	ctx context.Context, order ids.Order, p api.Payment, refund ids.Refund, back int64, now time.Time,
+) (done bool, err error) {
 	err = db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
+		// two refunds of the order at once: the second sees the first
+		if err := db.lockOrder(ctx, tx, order); err != nil {
+			if fault.Is(err, fault.NotFound) {
+				return nil
+			}
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE refunds SET done_at = ? WHERE id = ? AND done_at IS NULL", now,
+			refund); err != nil {
+			return err
+		}
 		var rows []orderRow
 		err := tx.NewRaw(`UPDATE orders SET status = ?, updated_at = ?, revision = revision + 1 WHERE id = ?
-			AND payment_id = ? AND status = ? AND refunded <= ? RETURNING *`,
-			api.OrderRefunded, now, p.OrderID, p.ID, api.OrderRefunding, back).Scan(ctx, &rows)
+			AND status = ? AND CASE WHEN exchange_of = '' AND credited = 0 THEN payment_id = ? AND refunded <= ?
+			ELSE NOT EXISTS (SELECT 1 FROM refunds AS r WHERE r.order_id = orders.id AND r.amount > 0
+				AND r.done_at IS NULL) END RETURNING *`,
+			api.OrderRefunded, now, order, api.OrderRefunding, p.ID, back).Scan(ctx, &rows)
 		if done = len(rows) > 0; err != nil {
 			return err
 		}

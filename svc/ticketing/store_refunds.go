@@ -15,7 +15,6 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
-	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/invoices"
 )
 
@@ -32,7 +31,8 @@ type refundRow struct {
 	Reason    string       `bun:"reason"`
 	CreatedAt time.Time    `bun:"created_at"`
 
-	Taxes []api.TaxTotal `bun:"taxes,type:text"`
+	Taxes  []api.TaxTotal `bun:"taxes,type:text"`
+	DoneAt *time.Time     `bun:"done_at"` // when the money was back
 }
 
 func (r refundRow) due() api.RefundDue {
@@ -61,9 +61,10 @@ func (db ticketStore) recordRefundDue(ctx context.Context, due api.RefundDue, no
 		if first, err = insertRefund(ctx, tx, due, now); err != nil || !first {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE orders SET status = ?, payment_id = ?, refunded = total, updated_at = ?, revision = revision + 1
+		if _, err := tx.ExecContext(ctx, `UPDATE orders SET status = ?, payment_id = ?, updated_at = ?, revision = revision + 1,
+			refunded = CASE WHEN exchange_of = '' THEN total ELSE ? END
 			WHERE id = ? AND status IN ('pending', 'expired', 'cancelled')`,
-			api.OrderRefunding, due.PaymentID, now, due.OrderID); err != nil {
+			api.OrderRefunding, due.PaymentID, now, due.Amount.Amount, due.OrderID); err != nil {
 			return err
 		}
 		return stream.Add(ctx, tx, api.OrderRefundDue.Subject, due)
@@ -128,6 +129,8 @@ func (db ticketStore) refund(
 			Object: due.RefundID.String(), Event: row.EventID, After: line}); err != nil {
 			return err
 		}
+		_, parts, _ := d.settle()
+		due = d.dues(parts)[0]
 		return db.applyRefunds(ctx, tx, []decision{d}, now)
 	})
 	return due, err
@@ -264,8 +267,23 @@ func (db ticketStore) applyRefunds(ctx context.Context, tx tx, decisions []decis
 func (db ticketStore) applyDecisions(
 	ctx context.Context, tx tx, decisions []decision, notes *invoices.Batch, now time.Time,
 ) error {
+	returned, changed, err := db.writeDecisions(ctx, tx, decisions, notes, now)
+	if err != nil {
+		return err
+	}
+	if err := restock(ctx, tx, returned); err != nil {
+		return err
+	}
+	return markAll(ctx, tx, changed)
+}
+
+// writeDecisions is applyDecisions without stock and marks: it returns how many tickets of each type come back, and
+// which were changed.
+func (db ticketStore) writeDecisions(
+	ctx context.Context, tx tx, decisions []decision, notes *invoices.Batch, now time.Time,
+) (map[ids.TicketType]int, map[ids.Event][]ids.Ticket, error) {
 	if len(decisions) == 0 {
-		return nil
+		return nil, nil, nil
 	}
 	returned := map[ids.TicketType]int{}
 	var revoked []ids.Ticket
@@ -284,26 +302,32 @@ func (db ticketStore) applyDecisions(
 				Payload: api.TicketEvent{TicketID: t.ID, EventID: t.EventID,
 					TicketTypeID: t.TicketTypeID, Kind: t.Kind, OwnerID: t.OwnerID, Cause: d.cause, At: now}})
 		}
-		after := d.row
-		after.Status, after.Refunded = d.status(), d.row.Refunded+d.due.Amount.Amount
+		after, parts, _ := d.settle()
+		after.Status, after.Credited = d.status(), d.row.Credited+d.moved
 		after.SeatsDue = d.row.SeatsDue || len(d.revoked) > 0
 		after.UpdatedAt, after.Revision = now, d.row.Revision+1
 		back, err := json.Marshal(d.givenBack)
 		if err != nil {
-			return err
+			return nil, nil, err
+		}
+		swapped, err := json.Marshal(after.Exchange)
+		if err != nil {
+			return nil, nil, err
 		}
 		changes[i] = bun.Tuple([]any{after.ID, after.Status, after.Refunded, after.SeatsDue, after.Revision,
-			string(back)})
-		if d.due.RefundID != "" {
-			refunds = append(refunds, newRefund(d.due, now))
-		}
-		if d.due.Amount.Amount > 0 {
-			events = append(events, stream.Message{Subject: api.OrderRefundDue.Subject, Payload: d.due})
+			string(back), after.Credited, string(swapped)})
+		for _, due := range d.dues(parts) {
+			if due.RefundID != "" {
+				refunds = append(refunds, newRefund(due, now))
+			}
+			if due.Amount.Amount > 0 {
+				events = append(events, stream.Message{Subject: api.OrderRefundDue.Subject, Payload: due})
+			}
 		}
 		switch after.Status {
 		case api.OrderCancelled:
 			events = append(events, stream.Message{Subject: api.OrderWasCancelled.Subject,
-				Payload: api.OrderEvent{Order: after.order()}})
+				Payload: api.OrderEvent{Order: after.order(), Quiet: d.cause == api.RevokedByExchange}})
 		case api.OrderRefunded:
 			events = append(events, stream.Message{Subject: api.OrderWasRefunded.Subject,
 				Payload: api.OrderEvent{Order: after.order()}})
@@ -311,85 +335,25 @@ func (db ticketStore) applyDecisions(
 	}
 	// Both databases name the columns of VALUES so.
 	_, err := tx.ExecContext(ctx, `UPDATE orders SET status = v.column2, refunded = v.column3, seats_due = v.column4, revision = v.column5,
-		given_back = v.column6, updated_at = ?
+		given_back = v.column6, credited = v.column7, exchange = v.column8, updated_at = ?
 		FROM (VALUES ?) AS v WHERE orders.id = v.column1`, now, bun.List(changes))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(refunds) > 0 {
 		if _, err := tx.NewInsert().Model(&refunds).On("CONFLICT (id) DO NOTHING").Returning("NULL").Exec(
 			ctx); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	if len(revoked) > 0 {
 		if _, err := tx.ExecContext(ctx, "UPDATE tickets SET status = ? WHERE id IN (?)", api.TicketRevoked,
 			bun.List(revoked)); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	if err := restock(ctx, tx, returned); err != nil {
-		return err
-	}
-	if err := markAll(ctx, tx, changed); err != nil {
-		return err
-	}
 	if err := addCredit(ctx, tx, decisions, notes, now); err != nil {
-		return err
+		return nil, nil, err
 	}
-	return stream.AddAll(ctx, tx, events...)
-}
-
-// seatsDue returns orders after the given one whose revoked tickets the inventory still counts as sold.
-func (db ticketStore) seatsDue(ctx context.Context, after ids.Order, limit int) ([]ids.Order, error) {
-	var list []ids.Order
-	err := db.Read().NewRaw("SELECT id FROM orders WHERE seats_due AND id > ? ORDER BY id LIMIT ?", after,
-		limit).Scan(ctx, &list)
-	return list, err
-}
-
-// seated is the condition for a ticket that takes a seat: a valid one, and one that was admitted before it was revoked.
-const seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
-
-// remaining is an order with the lines of the seats that it has after its refunds.
-type remaining struct {
-	row   orderRow
-	lines []inventory.Line
-	given []inventory.Take // that go back to leases
-}
-
-// remainingSeats returns what orders have.
-func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[ids.Order]remaining, error) {
-	rows, err := db.orders(ctx, db.Read(), id) // before the tickets: a newer revision is noticed by settled
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[ids.Order]remaining, len(rows))
-	for id, row := range rows {
-		out[id] = remaining{row: row}
-	}
-	var counts []struct {
-		OrderID      ids.Order
-		TicketTypeID ids.TicketType
-		N            int
-	}
-	err = db.Read().NewRaw(
-		"SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id IN (?) AND ? GROUP BY order_id, "+
-			"ticket_type_id",
-		bun.List(id), bun.Safe(seated)).Scan(ctx, &counts)
-	for _, c := range counts {
-		k := out[c.OrderID]
-		k.lines = append(k.lines, inventory.Line{Type: c.TicketTypeID, N: c.N})
-		out[c.OrderID] = k
-	}
-	if err != nil {
-		return nil, err
-	}
-	given, err := db.givenBack(ctx, id)
-	for order, takes := range given {
-		k := out[order]
-		k.given = takes
-		out[order] = k
-	}
-	return out, err
+	return returned, changed, stream.AddAll(ctx, tx, events...)
 }

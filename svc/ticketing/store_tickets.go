@@ -19,7 +19,8 @@ type ticketRow = record.Ticket
 // issuing collects the tickets of the orders that a transaction pays for.
 type issuing struct {
 	tickets []ticketRow
-	sold    map[ids.TicketType]int
+	sold    map[ids.TicketType]int     // without what comes back
+	revoked map[ids.Event][]ids.Ticket // in the same transaction
 }
 
 // order adds the tickets of a paid order and returns their ids.
@@ -68,7 +69,10 @@ func (s *issuing) write(ctx context.Context, tx tx, known map[ids.Event]offered)
 			return err
 		}
 	}
-	changed := map[ids.Event][]ids.Ticket{}
+	changed := s.revoked
+	if changed == nil {
+		changed = map[ids.Event][]ids.Ticket{}
+	}
 	for _, t := range s.tickets {
 		if o, ok := known[t.EventID]; o.handed || !ok {
 			changed[t.EventID] = append(changed[t.EventID], t.ID)

@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -26,7 +27,7 @@ type unpaidLimits struct {
 func (s *Service) unpaidLimitsOf(row orderRow) unpaidLimits {
 	l := unpaidLimits{orders: api.MaxOpenOrders.Get(s.live), seats: api.MaxUnpaidSeats.Get(s.live),
 		pause: api.RenewalPause.Get(s.live)}
-	if row.Total == 0 || l == (unpaidLimits{}) {
+	if row.toPay() == 0 || l == (unpaidLimits{}) {
 		return unpaidLimits{}
 	}
 	l.long = api.HoldTTL.Get(s.live) / 2
@@ -203,6 +204,8 @@ type personLimits struct {
 	types map[ids.TicketType]int
 
 	products map[ids.TicketType]bool // that are no tickets
+
+	leaving map[ids.TicketType]int // what the person has and gives up for the order
 }
 
 // personLimitsOf returns the limits for an order, or nil if the event has none: no order is looked at then.
@@ -233,6 +236,12 @@ func personLimitsOf(event *api.Event, row orderRow) *personLimits {
 // check returns why a person who has tickets of the event may not have those of the order too, or nil.
 func (l *personLimits) check(order orderRow, has map[ids.TicketType]int) error {
 	all, wanted := 0, 0
+	if l.leaving != nil {
+		has = maps.Clone(has)
+		for t, n := range l.leaving {
+			has[t] -= n
+		}
+	}
 	for t, n := range has {
 		if !l.products[t] {
 			all += n

@@ -22,7 +22,7 @@ import (
 func orderTopics() map[string]string {
 	return map[string]string{api.OrderWasPaid.Subject: api.HookOrderPaid, api.OrderWasSold.Subject: api.HookOrderPaid,
 		api.OrderWasCancelled.Subject: api.HookOrderCancelled, api.OrderHasExpired.Subject: api.HookOrderExpired,
-		api.OrderWasRefunded.Subject: api.HookOrderRefunded}
+		api.OrderWasRefunded.Subject: api.HookOrderRefunded, api.TicketsWereExchanged.Subject: api.HookOrderExchanged}
 }
 
 func ticketTopics() map[string]string {
@@ -99,6 +99,7 @@ type (
 		Status   string    `json:"status"`
 		Total    api.Money `json:"total"`
 		Refunded api.Money `json:"refunded,omitzero"`
+		Exchange ids.Order `json:"exchange_of,omitempty"`
 		Revision int64     `json:"revision"`
 	}
 	ticketData struct {
@@ -126,13 +127,13 @@ type (
 func facts(m stream.Msg) (list []hookFact, event ids.Event, organizer ids.Organizer, at time.Time, err error) {
 	at = m.Time
 	if topic, ok := orderTopics()[m.Subject]; ok {
-		var e api.OrderEvent // of a sale, it has what is read here, too
+		var e api.OrderEvent // of a sale or an exchange, it has what is read here, too
 		if err = m.Decode(&e); err != nil {
 			return nil, "", "", at, err
 		}
 		o := e.Order
 		list = append(list, hookFact{topic, o.ID.String(),
-			orderData{o.ID, o.EventID, o.Status, o.Total, o.Refunded, o.Revision}})
+			orderData{o.ID, o.EventID, o.Status, o.Total, o.Refunded, o.ExchangeOf, o.Revision}})
 		for _, id := range e.Tickets {
 			if topic == api.HookOrderPaid {
 				list = append(list, hookFact{api.HookTicketIssued, id.String(),

@@ -15,7 +15,6 @@ type Collected struct {
 	ID      ids.Payment
 	OrderID ids.Order
 	Kept    api.Money // without what goes back, or is back
-	Back    api.Money // what is back
 }
 
 // Captures returns all money that was ever collected.
@@ -25,7 +24,28 @@ func Captures(ctx context.Context, db *store.DB) ([]Collected, error) {
 	out := make([]Collected, len(rows))
 	for i, r := range rows {
 		out[i] = Collected{ID: r.ID, OrderID: r.OrderID, Kept: api.Money{Amount: r.Captured - r.Refunding,
-			Currency: r.CapturedIn}, Back: api.Money{Amount: r.Refunded, Currency: r.CapturedIn}}
+			Currency: r.CapturedIn}}
+	}
+	return out, err
+}
+
+// OfOrder is the money of a payment that has paid an order, or a part of it.
+type OfOrder struct {
+	OrderID   ids.Order
+	PaymentID ids.Payment
+}
+
+// Back returns what is back of payments for each order, in minor units.
+func Back(ctx context.Context, db *store.DB) (map[OfOrder]int64, error) {
+	var rows []struct {
+		OfOrder
+		Amount int64
+	}
+	err := db.Read().NewRaw(`SELECT order_id, payment_id, SUM(amount) AS amount FROM payment_refunds WHERE status = ?
+		GROUP BY order_id, payment_id`, api.RefundSucceeded).Scan(ctx, &rows)
+	out := make(map[OfOrder]int64, len(rows))
+	for _, r := range rows {
+		out[r.OfOrder] = r.Amount
 	}
 	return out, err
 }

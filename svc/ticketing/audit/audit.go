@@ -59,7 +59,8 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 			"over the leases, within capacity and quotas, and codes are used as often as orders use them, and " +
 			"may",
 			Compared: ledger.Checked, Broken: ledger.Broken},
-		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditLeases(ledger), r.auditDoors(),
+		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditExchanges(),
+		r.auditLeases(ledger), r.auditDoors(),
 	}, nil
 }
 
@@ -92,6 +93,7 @@ type orderRow struct {
 
 	PromoCodeID ids.PromoCode
 
+	exchanged
 	Total     int64
 	Refunded  int64
 	Fee       int64 // that the organizer keeps of tickets that were given back
@@ -123,8 +125,8 @@ func readRecords(ctx context.Context, db *store.DB) (*records, error) {
 	if err := tx.NewRaw("SELECT ticket_type_id, event_id, sold, leased FROM stock").Scan(ctx, &r.stock); err != nil {
 		return nil, err
 	}
-	err = tx.NewRaw(`SELECT id, event_id, status, items, charges, promo_code_id, total, refunded, fee, paid_at, updated_at
-		FROM orders`).Scan(ctx, &r.orders)
+	err = tx.NewRaw(`SELECT id, event_id, status, items, charges, promo_code_id, total, refunded, fee, paid_at, updated_at,
+		exchange_of, exchange, credited FROM orders`).Scan(ctx, &r.orders)
 	if err != nil {
 		return nil, err
 	}
@@ -317,35 +319,6 @@ func (r *records) auditTickets() Finding {
 		f.Broken = append(f.Broken, fmt.Sprintf("tickets %v belong to order %s, which does not exist", valid[id], id))
 	}
 	return f
-}
-
-// Paid is what an order says about its money.
-type Paid struct {
-	OrderID   ids.Order
-	EventID   ids.Event
-	PaymentID ids.Payment
-	Kept      api.Money // its total without what goes back; nothing, if it is not paid
-}
-
-// Receipts returns the orders that money has paid for, whatever became of them afterwards.
-func Receipts(ctx context.Context, db *store.DB) ([]Paid, error) {
-	var rows []struct {
-		ID        ids.Order
-		EventID   ids.Event
-		PaymentID ids.Payment
-		Total     int64
-		Refunded  int64
-		Fee       int64 // that the organizer keeps of tickets that were given back
-		Currency  string
-	}
-	err := db.Read().NewRaw(`SELECT id, event_id, payment_id, total, refunded, currency FROM orders
-		WHERE paid_at IS NOT NULL AND total > 0`).Scan(ctx, &rows)
-	out := make([]Paid, len(rows))
-	for i, r := range rows {
-		out[i] = Paid{OrderID: r.ID, EventID: r.EventID, PaymentID: r.PaymentID,
-			Kept: api.Money{Amount: r.Total - r.Refunded, Currency: r.Currency}}
-	}
-	return out, err
 }
 
 // Sale is what the ledger says of an event: all that was ever paid, refunded or not.
