@@ -132,7 +132,8 @@ func (f *fields) tax(prefix string) codec.Patch[api.Tax] {
 	if rate == "" {
 		return codec.Clear[api.Tax]()
 	}
-	return codec.To(api.Tax{Name: f.text(prefix + "name"), Rate: rate, Included: f.ticked(prefix + "included")})
+	return codec.To(api.Tax{Name: f.text(prefix + "name"), Rate: rate, Included: f.ticked(prefix + "included"),
+		ReverseCharge: f.ticked(prefix + "reverse")})
 }
 
 // The texts of fields: nothing is said of what is none.
@@ -160,4 +161,5 @@ func momentText(t *time.Time, zone *time.Location) string {
 
 func taxTexts(into map[string]string, prefix string, t api.Tax) {
 	into[prefix+"name"], into[prefix+"rate"], into[prefix+"included"] = t.Name, t.Rate, tickText(t.Included)
+	into[prefix+"reverse"] = tickText(t.ReverseCharge)
 }

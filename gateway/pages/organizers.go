@@ -88,11 +88,13 @@ func (s *Site) changeOrganizer(v *visit) error {
 		return codec.Clear[string]()
 	}
 	name, slug, invoices := v.form("name"), v.form("slug"), v.form("invoices") != ""
+	reverse, unanswered := v.form("reverse_charge"), v.form("vat_unanswered")
 	_, err = ask(v, api.UpdateOrganizer, &api.PatchOrganizer{ID: m.ID, Name: &name, Slug: &slug,
 		LegalName: patch("legal_name"), Address: patch("address"), Country: patch("country"), TaxID: patch("tax_id"),
 		Email: patch("email"), Phone: patch("phone"), Website: patch("website"), Currency: patch("currency"),
 		Language: patch("language"), Timezone: patch("timezone"), Invoices: &invoices,
-		InvoicePrefix: patch("invoice_prefix"), InvoiceNote: patch("invoice_note")})
+		InvoicePrefix: patch("invoice_prefix"), InvoiceNote: patch("invoice_note"),
+		ReverseCharge: &reverse, VATUnanswered: &unanswered})
 	if err != nil {
 		return s.organizerAgain(v, err)
 	}

@@ -58,6 +58,39 @@ func (b *Billing) Check(c *fault.Check, within string) {
 		"is no VAT number of its country, such as DE123456788, or is mistyped")
 }
 
+// On which word an organizer sells without tax to businesses of other member states of the EU.
+const (
+	ReverseOff       = "off"
+	ReverseConfirmed = "confirmed" // VIES has said that the VAT number was given out
+	ReverseFormat    = "format"    // the number has the form and the check digits of its country
+)
+
+// What becomes of an order if VIES gives no answer.
+const (
+	UnansweredTax    = "tax"    // it is sold with tax
+	UnansweredRefuse = "refuse" // it is not made
+	UnansweredAccept = "accept" // the form and check digits of the number are enough
+)
+
+// What was found out of a VAT number.
+const (
+	VATConfirmed  = "confirmed"  // VIES knows it
+	VATUnknown    = "unknown"    // VIES does not know it: the order has tax
+	VATUnanswered = "unanswered" // VIES gave no answer in time
+	VATUnchecked  = "unchecked"  // VIES was not asked: the organizer does not want it
+)
+
+// VATCheck is what was found out of the VAT number of a business in another member state of the EU, as its order was
+// made.
+type VATCheck struct {
+	// what VIES says of it; unchecked if the organizer does not want it to be asked. With unknown, and with unanswered
+	// unless the organizer accepts that, the order has tax
+	Outcome string    `json:"outcome" enum:"confirmed,unknown,unanswered,unchecked"`
+	At      time.Time `json:"at"` // when VIES said so, or was asked
+	// by which VIES knows that it was asked, for the organizer's records: the consultation number
+	Reference string `json:"reference,omitempty"`
+}
+
 // Invoice is an invoice or a credit note. It never changes once it has a number. The amounts of a credit note are
 // positive: it gives them back.
 type Invoice struct {
@@ -95,9 +128,11 @@ type InvoiceLine struct {
 	Quantity int    `json:"quantity" minimum:"1"` // how many; the amounts are of all together
 	TaxName  string `json:"tax_name,omitempty"`   // what the tax is called
 	Rate     string `json:"rate"`                 // percent
-	Net      Money  `json:"net"`
-	Tax      Money  `json:"tax"`
-	Gross    Money  `json:"gross"`
+	// the buyer owes the tax: the rate is 0
+	ReverseCharge bool  `json:"reverse_charge,omitempty"`
+	Net           Money `json:"net"`
+	Tax           Money `json:"tax"`
+	Gross         Money `json:"gross"`
 }
 
 // InvoiceRef names an invoice.

@@ -72,6 +72,13 @@ type SalesTerms struct {
 	InvoicePrefix string `json:"invoice_prefix,omitempty" pattern:"^[A-Z0-9-]{0,20}$"`
 	// what stands at the end of each invoice, such as why it has no tax; several lines
 	InvoiceNote string `json:"invoice_note,omitempty" maxLength:"500"`
+	// whether businesses of other member states of the EU pay without the taxes that say so, and owe them themselves:
+	// off, which absent means, too; confirmed, if VIES knows the VAT number; format, by its form and check digits
+	// alone. Needs invoices, and a VAT number of the EU as tax_id
+	ReverseCharge string `json:"reverse_charge,omitempty" enum:"off,confirmed,format"`
+	// what becomes of an order if VIES gives no answer: tax, which absent means, too: it is sold with tax; refuse: it
+	// is not made; accept: by the form and check digits of the number
+	VATUnanswered string `json:"vat_unanswered,omitempty" enum:"tax,refuse,accept"`
 }
 
 // Selling is how an organizer sells: its terms, and who it is on invoices if it makes some.
@@ -133,6 +140,10 @@ type PatchOrganizer struct {
 	InvoicePrefix codec.Patch[string] `json:"invoice_prefix,omitzero" pattern:"^[A-Z0-9-]{0,20}$"`
 	// what stands at the end of each invoice, such as why it has no tax; several lines
 	InvoiceNote codec.Patch[string] `json:"invoice_note,omitzero" maxLength:"500"`
+	// whether businesses of other member states of the EU pay without the taxes that say so: see Organizer
+	ReverseCharge *string `json:"reverse_charge,omitempty" enum:"off,confirmed,format"`
+	// what becomes of an order if VIES gives no answer
+	VATUnanswered *string `json:"vat_unanswered,omitempty" enum:"tax,refuse,accept"`
 }
 
 // Membership is an organizer with what the caller is there.

@@ -25,6 +25,10 @@ type Tax struct {
 	Rate string `json:"rate" pattern:"^[0-9]{1,3}(\\.[0-9]{1,3})?$"`
 	// whether prices have it in them; otherwise it comes on top
 	Included bool `json:"included,omitempty"`
+	// businesses of other member states of the EU pay without it and owe it themselves, if the organizer's
+	// reverse_charge allows it: only for what is taxed where its buyer is, such as virtual attendance; admission to a
+	// place is taxed there, for businesses too
+	ReverseCharge bool `json:"reverse_charge,omitempty"`
 }
 
 // Fee is what an event charges beside its tickets, or says of their price. What costs nothing has no fee.
@@ -48,6 +52,13 @@ func (e *Event) ChargesOnTop() bool {
 		tax := e.TaxOf(&t)
 		return tax.Rate != "" && !tax.Included
 	}) || slices.ContainsFunc(e.Fees, func(f Fee) bool { return !f.Included })
+}
+
+// OwedByBusinesses reports whether businesses of other member states of the EU may owe the tax of something themselves.
+func (e *Event) OwedByBusinesses() bool {
+	return e.Tax.ReverseCharge || slices.ContainsFunc(e.TicketTypes, func(t TicketType) bool {
+		return t.Tax.ReverseCharge
+	}) || slices.ContainsFunc(e.Fees, func(f Fee) bool { return f.Tax.ReverseCharge })
 }
 
 // TaxOf returns the tax of a ticket type: its own, or that of the event.
@@ -101,19 +112,28 @@ type LineTotal struct {
 	Name string `json:"name,omitempty"` // what the tax is called
 	Rate string `json:"rate"`           // percent
 	// whether the price had it in it
-	Included bool  `json:"included,omitempty"`
-	Net      Money `json:"net"`
-	Tax      Money `json:"tax"`
-	Gross    Money `json:"gross"`
+	Included bool `json:"included,omitempty"`
+	// the buyer owes the tax: the rate is 0, and of a price that has the tax in it only the net is paid
+	ReverseCharge bool  `json:"reverse_charge,omitempty"`
+	Net           Money `json:"net"`
+	Tax           Money `json:"tax"`
+	Gross         Money `json:"gross"`
 }
 
 // TaxTotal is what a document has of one rate: net + tax = gross, each the sum of its lines.
 type TaxTotal struct {
-	Name  string `json:"name,omitempty"` // what the tax is called
-	Rate  string `json:"rate"`           // percent
-	Net   Money  `json:"net"`
-	Tax   Money  `json:"tax"`
-	Gross Money  `json:"gross"`
+	Name string `json:"name,omitempty"` // what the tax is called
+	Rate string `json:"rate"`           // percent
+	// the buyer owes the tax: no other total of rate 0 has these lines
+	ReverseCharge bool  `json:"reverse_charge,omitempty"`
+	Net           Money `json:"net"`
+	Tax           Money `json:"tax"`
+	Gross         Money `json:"gross"`
+}
+
+// Has reports whether a line is one of those whose sum the total is.
+func (t TaxTotal) Has(l *LineTotal) bool {
+	return l != nil && l.Rate == t.Rate && l.ReverseCharge == t.ReverseCharge
 }
 
 // Cost returns what the tickets of the line cost together by their price, in minor units: without tax that comes on
@@ -168,6 +188,9 @@ const (
 	BillFee         = "fee"          // comes on top
 	BillTax         = "tax"          // comes on top
 	BillIncludedTax = "included_tax" // is in what is above, and adds nothing
+
+	// is in what is above and not paid, so that it is 0 or less: the buyer owes the tax to the authorities
+	BillReverseCharge = "reverse_charge"
 )
 
 // BillLine is what a bill has beside its items.
@@ -182,12 +205,19 @@ type BillLine struct {
 // BillIncludedTax add up to the total.
 func (o *Order) Extras() []BillLine {
 	var onTop, included []BillLine
+	owed := BillLine{Kind: BillReverseCharge, Amount: Money{Currency: o.Total.Currency}}
 	for _, item := range o.Items {
 		onTop, included = addTax(onTop, included, item.Tax)
+		if item.Tax != nil && item.Tax.ReverseCharge {
+			owed.Amount.Amount += item.Tax.Gross.Amount - (item.Cost() - item.IncludedFees.Amount)
+		}
 	}
 	var all []BillLine
 	for _, f := range o.Fees {
 		onTop, included = addTax(onTop, included, f.Tax)
+		if f.Tax != nil && f.Tax.ReverseCharge {
+			owed.Amount.Amount += f.Tax.Gross.Amount - f.Amount.Amount
+		}
 		if f.Included {
 			continue
 		}
@@ -197,6 +227,9 @@ func (o *Order) Extras() []BillLine {
 			all = append(all, BillLine{Kind: BillFee, Name: f.Name, Amount: Money{Currency: f.Amount.Currency}})
 		}
 		all[i].Amount.Amount += f.Amount.Amount
+	}
+	if o.ReverseCharge {
+		all = append(all, owed)
 	}
 	return append(append(all, onTop...), included...)
 }

@@ -118,6 +118,10 @@ type Order struct {
 	CancellationFee Money `json:"cancellation_fee,omitzero"`
 	// answers are missing, without which it cannot be paid
 	AnswersDue bool `json:"answers_due,omitempty"`
+	// lines have no tax: the buyer, a business of another member state of the EU, owes it
+	ReverseCharge bool `json:"reverse_charge,omitempty"`
+	// what was found out of the buyer's VAT number; absent: the order depends on none
+	VATCheck *VATCheck `json:"vat_check,omitempty"`
 
 	ExpiresAt *time.Time  `json:"expires_at,omitempty"` // while pending
 	PaymentID ids.Payment `json:"payment_id,omitempty"` // the newest attempt to pay

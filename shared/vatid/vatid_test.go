@@ -63,6 +63,34 @@ func TestWhatIsNoNumber(t *testing.T) {
 	}
 }
 
+// Of which member state a number is, and where its owner may be.
+func TestUnion(t *testing.T) {
+	countries := map[string]bool{}
+	for _, id := range given() {
+		countries[Country(id)] = true
+	}
+	for _, c := range members() {
+		if !countries[c] {
+			t.Errorf("no number is one of %s", c)
+		}
+	}
+	for id, want := range map[string]string{"DE136695976": "DE", "EL094259216": "GR", "GB123456782": "", "XI110305878": "",
+		"CHE107787577MWST": "", "DE136695977": "", "US123": "", "GR094259216": "", "": ""} {
+		if got := Country(id); got != want {
+			t.Errorf("%q is one of %q, want %q", id, got, want)
+		}
+	}
+	for _, c := range []struct {
+		id, country string
+		want        bool
+	}{{"EL094259216", "GR", true}, {"EL094259216", "EL", false}, {"DE136695976", "DE", true}, {"DE136695976", "AT", false},
+		{"FR83404833048", "MC", true}, {"FR83404833048", "FR", true}, {"DE136695976", "MC", false}, {"", "", false}} {
+		if got := At(c.id, c.country); got != c.want {
+			t.Errorf("%s in %s: %v", c.id, c.country, got)
+		}
+	}
+}
+
 // No text makes a check fail in another way.
 func FuzzValid(f *testing.F) {
 	for _, id := range given() {

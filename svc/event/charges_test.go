@@ -109,3 +109,39 @@ func TestOrderRulesAreKept(t *testing.T) {
 		}
 	})
 }
+
+// Whoever sells without tax to businesses abroad has a VAT number and makes invoices.
+func TestReverseChargeNeedsANumber(t *testing.T) {
+	w := start(t)
+	e := w.published("Reversed")
+	name := "Anna"
+	change := func(mode, unanswered, taxID string) error {
+		_, err := call(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: e.OrganizerID, Name: &name, ReverseCharge: &mode,
+			VATUnanswered: &unanswered, TaxID: codec.To(taxID)})
+		return err
+	}
+	err := change(api.ReverseConfirmed, api.UnansweredTax, "12/345/67890")
+	if got := fields(err); !slices.Equal(got, []string{"invoices", "tax_id"}) {
+		t.Errorf("without number and invoices: %v", got)
+	}
+	on := true
+	must(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: e.OrganizerID, Name: &name, Invoices: &on,
+		LegalName: codec.To("Anna"), Address: codec.To("Road 1"), Country: codec.To("DE")})
+	if got := fields(change("always", "later", "CHE107787577MWST")); !slices.Equal(got, []string{"reverse_charge", "vat_unanswered"}) {
+		t.Errorf("with what there is not: %v", got)
+	}
+	if got := fields(change(api.ReverseFormat, "", "CHE107787577MWST")); !slices.Equal(got, []string{"tax_id"}) {
+		t.Errorf("with a number from elsewhere: %v", got)
+	}
+	if err := change(api.ReverseConfirmed, api.UnansweredRefuse, "DE 136 695 976"); err != nil {
+		t.Fatal(err)
+	}
+	got := must(w, anna, api.GetOrganizer, api.OrganizerRef{ID: e.OrganizerID})
+	if got.ReverseCharge != api.ReverseConfirmed || got.VATUnanswered != api.UnansweredRefuse {
+		t.Errorf("the organizer has %+v", got.SalesTerms)
+	}
+	off := false
+	if _, err := call(w, anna, api.UpdateOrganizer, api.PatchOrganizer{ID: e.OrganizerID, Invoices: &off}); !fault.Is(err, fault.Invalid) {
+		t.Errorf("without invoices: %v", err)
+	}
+}

@@ -34,6 +34,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/notification/webhook"
 	"github.com/starlightsymphony/starlight/svc/payment"
 	"github.com/starlightsymphony/starlight/svc/ticketing"
+	"github.com/starlightsymphony/starlight/svc/ticketing/vies"
 	"github.com/starlightsymphony/starlight/svc/user"
 	"github.com/starlightsymphony/starlight/svc/user/passwords"
 	"github.com/starlightsymphony/starlight/svc/venue"
@@ -121,8 +122,13 @@ func services() []role {
 				natsconf.SubscribeTo(api.EventChanges, api.OrganizerChanges),
 				publishesLive("ticketing")),
 			start: func(ctx context.Context, m *member) (service, error) {
+				registry, err := vies.NewClient(m.sys.cfg.VIESURL, m.sys.cfg.Now)
+				if err != nil {
+					return nil, err
+				}
 				return ticketing.New(ctx, ticketing.Deps{DB: m.db, NATS: m.nc, JS: m.js, Client: m.client,
-					Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now, Keys: m.sys.cfg.Keys})
+					Live: m.sys.live, Log: m.log, Metrics: m.sys.registry, Now: m.sys.cfg.Now, Keys: m.sys.cfg.Keys,
+					VIES: registry})
 			}},
 		{name: "payment", description: "money", migrations: payment.Migrations,
 			grants: append(publishes("payment"), consumesEvents("payment")...),

@@ -66,6 +66,7 @@ type Config struct {
 	SandboxSecret             string // of the sandbox provider's signature
 	OpsToken                  string // opens the operations listener from elsewhere
 	Stripe                    stripe.Config
+	VIESURL                   string // of what confirms VAT numbers; default that of the European Commission
 
 	Keys *seal.Keys `json:"-"` // seal the secrets in the databases; nil: they lie there in plain
 

@@ -1,12 +1,15 @@
 package ticketing
 
 import (
+	"context"
 	"slices"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/store"
+	"github.com/starlightsymphony/starlight/shared/vatid"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
 	"github.com/starlightsymphony/starlight/svc/ticketing/price"
 )
@@ -15,6 +18,13 @@ import (
 type charges struct {
 	Fees  []api.OrderFee `json:"fees,omitempty"`
 	Taxes []api.TaxTotal `json:"taxes,omitempty"`
+	// what was found out of the buyer's VAT number, if the order depends on it
+	VAT *api.VATCheck `json:"vat,omitempty"`
+}
+
+// reverse reports whether the buyer owes the tax of something.
+func (c *charges) reverse() bool {
+	return slices.ContainsFunc(c.Taxes, func(t api.TaxTotal) bool { return t.ReverseCharge })
 }
 
 // termsOf returns what is charged at an event beside its prices.
@@ -29,6 +39,94 @@ func termsOf(offer *api.Offer) price.Terms {
 			tax := e.TaxOf(t)
 			return &tax
 		}}
+}
+
+// chargeBusiness makes an order one whose buyer owes the tax, if its organizer sells so and the buyer is a business in
+// another member state, as far as anybody can tell. No other order waits for VIES.
+func (s *Service) chargeBusiness(ctx context.Context, row *orderRow, offer *api.Offer, to *api.Billing) error {
+	selling := &offer.Organizer.Selling
+	if to == nil || row.Total == 0 || selling.ReverseCharge == "" || selling.ReverseCharge == api.ReverseOff ||
+		!acrossBorder(&selling.Seller, to) {
+		return nil
+	}
+	reversed := reverseCharge(*row, offer)
+	if !reversed.Charges.reverse() {
+		return nil
+	}
+	check, err := s.checkVAT(ctx, selling, to.VATID)
+	if err != nil {
+		return err
+	}
+	switch check.Outcome {
+	case api.VATUnknown:
+	case api.VATUnanswered:
+		if selling.VATUnanswered == api.UnansweredRefuse {
+			return fault.New(fault.Unavailable, "VIES, which confirms VAT numbers, gives no answer: try again").After(
+				unansweredPause).About("billing.vat_id", "cannot be confirmed now; without it the order has tax")
+		}
+		if selling.VATUnanswered == api.UnansweredAccept {
+			*row = reversed
+		}
+	default:
+		*row = reversed
+	}
+	row.Charges.VAT = &check
+	return nil
+}
+
+// unansweredPause is after how long a buyer may try again whose number could not be confirmed.
+const unansweredPause = 10 * time.Second
+
+// acrossBorder reports whether a buyer is a business of another member state than the seller: by its number, which has
+// its form and check digits, and by the address.
+func acrossBorder(seller *api.Seller, to *api.Billing) bool {
+	from, at := vatid.Country(vatid.Clean(seller.TaxID)), vatid.Country(to.VATID)
+	return from != "" && at != "" && from != at && seller.Country != at && vatid.At(to.VATID, to.Country)
+}
+
+// reverseCharge returns an order as it is if its buyer owes the taxes that say so.
+func reverseCharge(row orderRow, offer *api.Offer) orderRow {
+	items := slices.Clone(row.Items)
+	for i := range items {
+		items[i].Tax, items[i].IncludedFees = nil, api.Money{}
+	}
+	terms := termsOf(offer)
+	terms.Reverse = true
+	charged := price.Charge(items, terms)
+	row.Items, row.Total = charged.Items, charged.Total
+	row.Charges = charges{Fees: charged.Fees, Taxes: charged.Taxes}
+	return row
+}
+
+// checkVAT finds out what there is to know of a number, as the organizer wants it.
+func (s *Service) checkVAT(ctx context.Context, selling *api.Selling, number string) (api.VATCheck, error) {
+	check := api.VATCheck{Outcome: api.VATUnchecked, At: store.Time(s.now()).UTC()}
+	if selling.ReverseCharge != api.ReverseConfirmed {
+		return check, nil
+	}
+	answer, err := s.vies.Ask(ctx, number, vatid.Clean(selling.Seller.TaxID))
+	switch {
+	case ctx.Err() != nil:
+		return check, ctx.Err()
+	case err != nil:
+		check.Outcome = api.VATUnanswered
+		return check, nil
+	case answer.Known:
+		check.Outcome = api.VATConfirmed
+	default:
+		check.Outcome = api.VATUnknown
+	}
+	check.At, check.Reference = store.Time(answer.At).UTC(), answer.Reference
+	return check, nil
+}
+
+// sameBusiness refuses to make the invoice of an order without tax out to anybody but the business that owes it.
+func (r *orderRow) sameBusiness(before, to *api.Billing) error {
+	if !r.Charges.reverse() || before != nil && before.VATID == to.VATID && before.Country == to.Country {
+		return nil
+	}
+	return fault.New(fault.Conflict, "the order has no tax because of its buyer's VAT number and country").About(
+		"vat_id", "must stay, and so must country")
 }
 
 // tillTerms is termsOf for what a venue has sold: the customer has paid its prices, and all is in them.
@@ -175,7 +273,7 @@ func (r *orderRow) paidFor(position int, rates []int64) int64 {
 // addTo adds what was paid for a line to its rate's.
 func (r *orderRow) addTo(rates []int64, of *api.LineTotal, gross int64) {
 	for i, t := range r.Charges.Taxes {
-		if of != nil && of.Rate == t.Rate {
+		if t.Has(of) {
 			rates[i] += gross
 		}
 	}

@@ -76,7 +76,7 @@ func (s *Service) registerTables(srv *rpc.Server) {
 		return table{page: s.attendeeRows(kind)} // which says what is wrong
 	}
 	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
-		"currency", "created_at", "paid_at", "net", "tax", "taxes"}, api.AskedPerOrder, s.orderRows}
+		"currency", "created_at", "paid_at", "net", "tax", "taxes", "reverse_charge"}, api.AskedPerOrder, s.orderRows}
 	rpc.HandleParts(srv, api.GetAttendeesCSV,
 		func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
 			return s.csvPart(ctx, of(req.Kind), req.EventID, req.Query, at)
@@ -217,11 +217,19 @@ func taxCells(o api.Order) []string {
 	rates := make([]string, len(o.Taxes))
 	for i, t := range o.Taxes {
 		tax.Amount += t.Tax.Amount
-		rates[i] = fmt.Sprintf("%s %%: net %s, tax %s, gross %s", t.Rate, t.Net.Decimal(), t.Tax.Decimal(),
+		rate := t.Rate + " %"
+		if t.ReverseCharge {
+			rate = "reverse charge"
+		}
+		rates[i] = fmt.Sprintf("%s: net %s, tax %s, gross %s", rate, t.Net.Decimal(), t.Tax.Decimal(),
 			t.Gross.Decimal())
 	}
 	net.Amount -= tax.Amount
-	return []string{net.Decimal(), tax.Decimal(), strings.Join(rates, "; ")}
+	reverse := ""
+	if o.ReverseCharge {
+		reverse = "yes"
+	}
+	return []string{net.Decimal(), tax.Decimal(), strings.Join(rates, "; "), reverse}
 }
 
 // stamp writes a time, or nothing.

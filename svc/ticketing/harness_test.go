@@ -26,6 +26,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
+	"github.com/starlightsymphony/starlight/svc/ticketing/vies"
 )
 
 func TestMain(m *testing.M) { testkit.Main(m) }
@@ -38,6 +39,7 @@ type harness struct {
 	db    *store.DB
 	clock *testkit.Clock
 	live  *settings.Live
+	vies  vies.Registry
 	conn  *nats.Conn // of the callers
 	log   *slog.Logger
 
@@ -132,7 +134,7 @@ func (h *harness) start() *Service {
 	}
 	s, err := New(h.t.Context(), Deps{DB: h.db, NATS: nc, JS: js,
 		Client: rpc.NewClient(nc, rpc.ClientConfig{Name: "ticketing"}), Live: h.live,
-		Log: h.log, Metrics: observe.NewRegistry(), Now: h.clock.Now})
+		Log: h.log, Metrics: observe.NewRegistry(), Now: h.clock.Now, VIES: h.vies})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -79,6 +79,13 @@ func (s *Service) setBilling(ctx context.Context, req *api.NewBilling) (*api.Bil
 		if len(issued) > 0 {
 			return fault.New(fault.Conflict, "the order has its invoice: have it made out anew")
 		}
+		known, err := invoices.Billing(ctx, tx, []ids.Order{row.ID})
+		if err != nil {
+			return err
+		}
+		if err := row.sameBusiness(known[row.ID], &req.Billing); err != nil {
+			return err
+		}
 		return setBilling(ctx, tx, row, &req.Billing, store.Time(s.now()))
 	})
 	return &req.Billing, err
@@ -134,6 +141,13 @@ func (s *Service) createInvoice(ctx context.Context, req *api.NewInvoice) (*api.
 		}
 		of, to := issued[row.ID], known[row.ID]
 		if req.Billing != nil {
+			before := to
+			if of.Documents > 0 {
+				before = of.Document.Buyer
+			}
+			if err := row.sameBusiness(before, req.Billing); err != nil {
+				return err
+			}
 			to = req.Billing
 			if err := setBilling(ctx, tx, row, to, now); err != nil {
 				return err
@@ -338,9 +352,9 @@ func (d *decision) returned() (list []invoices.Returned) {
 	for _, t := range d.revoked {
 		r := invoices.Returned{Name: t.TypeName, Quantity: 1}
 		if line, _, ok := d.row.lineAt(t.Position); ok && d.row.Items[line].Tax != nil {
-			r.Rate = d.row.Items[line].Tax.Rate
+			r.Tax = d.row.Items[line].Tax
 		}
-		i := slices.IndexFunc(list, func(o invoices.Returned) bool { return o.Name == r.Name && o.Rate == r.Rate })
+		i := slices.IndexFunc(list, func(o invoices.Returned) bool { return o.Name == r.Name && o.Tax == r.Tax })
 		if i >= 0 {
 			list[i].Quantity++
 			continue

@@ -84,6 +84,9 @@ func (s *Service) tryOrder(
 	if created.staff != nil {
 		created.staff.terms(&row)
 	}
+	if err := s.chargeBusiness(ctx, &row, offer, req.Billing); err != nil {
+		return nil, err
+	}
 	created.perPerson, created.free = deal.MaxPerPerson(), row.Total == 0
 	created.eventName, created.message = offer.Event.Name, stream.NewMessage(ctx, "", nil)
 	tag := row.ID.String() // of this call's hold

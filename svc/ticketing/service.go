@@ -41,6 +41,7 @@ import (
 	"github.com/starlightsymphony/starlight/svc/ticketing/leases"
 	"github.com/starlightsymphony/starlight/svc/ticketing/offers"
 	"github.com/starlightsymphony/starlight/svc/ticketing/retention"
+	"github.com/starlightsymphony/starlight/svc/ticketing/vies"
 )
 
 //go:embed migrations
@@ -62,7 +63,8 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *observe.Registry
 	Now     func() time.Time
-	Keys    *seal.Keys // seal the secrets in the database; nil: they lie there in plain
+	Keys    *seal.Keys    // seal the secrets in the database; nil: they lie there in plain
+	VIES    vies.Registry // knows which VAT numbers were given out
 }
 
 // Service is one instance of the ticketing service.
@@ -83,6 +85,7 @@ type Service struct {
 	ended  *closures.Closures
 	guests *guests.Guests
 	bills  *invoices.Writer
+	vies   *vies.Guard
 	files  *imports.Imports
 	keys   *keyring.Ring
 	relay  *stream.Relay
@@ -159,6 +162,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	if s.bills, err = invoices.NewWriter(d.Log); err != nil {
 		return nil, err
 	}
+	s.vies = vies.NewGuard(d.VIES, d.Metrics, d.Log, d.Now)
 	s.files = s.newImports()
 	s.relay = stream.NewRelay(d.DB, d.JS, d.Log, d.Metrics)
 	s.creations = batch.New(batchSize, 16*batchSize, s.commitCreations)
@@ -277,6 +281,7 @@ func (s *Service) Close() {
 	s.receipts.Close()
 	s.doors.Close()
 	s.inv.Close()
+	s.vies.Close()
 }
 
 // onChange drops an event's offer from the cache as soon as anybody has heard of a change.

@@ -106,6 +106,7 @@ func (r orderRow) order() api.Order {
 		Total: r.money(r.Total), PromoCode: r.PromoCode, PaymentID: r.PaymentID, PaidAt: r.PaidAt, Revision: r.Revision,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC()}
 	o.Fees, o.Taxes = r.Charges.Fees, r.Charges.Taxes
+	o.ReverseCharge, o.VATCheck = r.Charges.reverse(), r.Charges.VAT
 	if r.Discount > 0 {
 		o.Discount = r.money(r.Discount)
 	}

@@ -32,6 +32,8 @@ func (s *Organizers) update(ctx context.Context, req *api.PatchOrganizer) (*api.
 		req.Timezone.Apply(&next.Timezone)
 		setIf(&next.TaxRounding, req.TaxRounding)
 		setIf(&next.Invoices, req.Invoices)
+		setIf(&next.ReverseCharge, req.ReverseCharge)
+		setIf(&next.VATUnanswered, req.VATUnanswered)
 		req.InvoicePrefix.Apply(&next.InvoicePrefix)
 		req.InvoiceNote.Apply(&next.InvoiceNote)
 		return check(next)

@@ -3,6 +3,7 @@ package organizer
 import (
 	"context"
 	"regexp"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/shared/vatid"
 )
 
 const maxNote = 500
@@ -28,6 +30,23 @@ func checkSelling(c *fault.Check, o *api.Organizer) {
 		c.Field(o.LegalName != "", "legal_name", needed)
 		c.Field(o.Address != "", "address", needed)
 		c.Field(o.Country != "", "country", needed)
+	}
+	checkReverseCharge(c, o)
+}
+
+// checkReverseCharge records what an organizer lacks whose buyers owe the tax: the law wants an invoice with both VAT
+// numbers.
+func checkReverseCharge(c *fault.Check, o *api.Organizer) {
+	known := []string{"", api.UnansweredTax, api.UnansweredRefuse, api.UnansweredAccept}
+	c.Field(slices.Contains(known, o.VATUnanswered), "vat_unanswered", "must be tax, refuse or accept")
+	switch o.ReverseCharge {
+	case "", api.ReverseOff:
+	case api.ReverseConfirmed, api.ReverseFormat:
+		c.Field(o.Invoices, "invoices", "must be made for reverse charge")
+		c.Field(vatid.Country(vatid.Clean(o.TaxID)) != "", "tax_id",
+			"must be a VAT number of a member state of the EU for reverse charge")
+	default:
+		c.Field(false, "reverse_charge", "must be off, confirmed or format")
 	}
 }
 

@@ -31,6 +31,7 @@ func check(cfg system.Config) error {
 		{"STARLIGHT_PUBLIC_URL", base(cfg.PublicURL)},
 		{"STARLIGHT_CALLBACK_URL", base(cfg.CallbackURL)},
 		{"STARLIGHT_STRIPE_URL", base(cfg.Stripe.URL)},
+		{"STARLIGHT_VIES_URL", base(cfg.VIESURL)},
 		{"STARLIGHT_SMTP_URL", outside(cfg.SMTPURL, "smtp://user:password@host:port or the same with smtps", "smtp",
 			"smtps")},
 		{"STARLIGHT_SMS_URL", outside(cfg.SMSURL, "https://account:token@host?from=NUMBER", "https", "http")},

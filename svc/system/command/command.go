@@ -133,6 +133,7 @@ type common struct {
 	TLSKey       string   `name:"tls-key" help:"PEM file of the certificate's key." type:"path"`
 	TrustedProxy []string `name:"trusted-proxy" help:"Address or range whose X-Forwarded-For counts."`
 	StripeURL    string   `name:"stripe-url" help:"Where the API of Stripe is; default https://api.stripe.com. STARLIGHT_STRIPE_KEY, or the file that STARLIGHT_STRIPE_KEY_FILE names, switches Stripe on."`
+	VIESURL      string   `name:"vies-url" help:"Where the service is that confirms VAT numbers; default that of the European Commission. It is asked for organizers alone that want it."`
 	MailFrom     string   `name:"mail-from" help:"Sender of all mails, as in \"Tickets <tickets@example.org>\"; default no-reply at the public URL's host."`
 	PushPrivate  bool     `name:"push-private" help:"Push endpoints may be in private networks and without TLS."`
 	AdminEmail   string   `name:"admin-email" help:"Address of the first administrator."`
@@ -161,7 +162,7 @@ func (c *common) config() (system.Config, error) {
 	if cfg.DatabaseURL, err = c.url(); err != nil {
 		return cfg, err
 	}
-	cfg.Stripe.URL = c.StripeURL
+	cfg.Stripe.URL, cfg.VIESURL = c.StripeURL, c.VIESURL
 	for name, to := range map[string]*string{"STARLIGHT_ADMIN_PASSWORD": &cfg.AdminPassword,
 		"STARLIGHT_SANDBOX_SECRET": &cfg.SandboxSecret, "STARLIGHT_OPS_TOKEN": &cfg.OpsToken,
 		"STARLIGHT_STRIPE_KEY": &cfg.Stripe.Key, "STARLIGHT_STRIPE_WEBHOOK_SECRET": &cfg.Stripe.WebhookSecrets,

@@ -38,7 +38,7 @@ func sample(t *testing.T) (invoice, note api.Invoice) {
 	b.rows[0].Document.Number = "KO-2030-00001"
 	b.Refund(Issued{Row: b.rows[0], Documents: 1}, api.RefundDue{RefundID: "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy", Amount: eur(1000),
 		Taxes: []api.TaxTotal{{Name: "USt", Rate: "7", Net: eur(935), Tax: eur(65), Gross: eur(1000)}}},
-		[]Returned{{Name: "Parkett", Quantity: 1, Rate: "7"}}, now)
+		[]Returned{{Name: "Parkett", Quantity: 1, Tax: order.Items[0].Tax}}, now)
 	b.rows[1].Document.Number = "KO-2030-00002"
 	return b.rows[0].Document, b.rows[1].Document
 }
@@ -162,5 +162,56 @@ func TestUBL(t *testing.T) {
 	plain.Seller.TaxID = ""
 	if _, err := UBL(&plain); !fault.Is(err, fault.Conflict) {
 		t.Errorf("tax without a number for it: %v", err)
+	}
+}
+
+// What the buyer owes the tax of is category AE with its reason, beside what has tax, and the words of the law are on
+// paper; a credit note is alike.
+func TestReverseChargeOnFiles(t *testing.T) {
+	invoice, note := sample(t)
+	for _, doc := range []*api.Invoice{&invoice, &note} {
+		doc.Buyer.VATID, doc.Buyer.Country = "ATU12345675", "AT"
+		l, sum := &doc.Lines[0], &doc.Taxes[len(doc.Taxes)-1]
+		l.Rate, l.ReverseCharge, l.Net, l.Tax = "0", true, l.Gross, eur(0)
+		sum.Rate, sum.ReverseCharge, sum.Net, sum.Tax, sum.Gross = "0", true, l.Gross, eur(0), l.Gross
+	}
+	for root, doc := range map[string]*api.Invoice{"Invoice": &invoice, "CreditNote": &note} {
+		file, err := UBL(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(file.Data)
+		subtotal := strings.Index(text, "VATEX-EU-AE")
+		if subtotal < 0 || strings.Count(text, "VATEX-EU-AE") != 1 || strings.Count(text, "<cbc:ID>AE</cbc:ID>") != 2 ||
+			!strings.Contains(text, "<cbc:TaxExemptionReason>Steuerschuldnerschaft des Leistungsempfängers<") {
+			t.Errorf("the %s:\n%s", root, text)
+		}
+		// the schema has the code before the reason, and both behind the rate
+		part := text[strings.LastIndex(text[:subtotal], "<cac:TaxCategory>"):]
+		order := []string{"<cbc:ID>AE<", "<cbc:Percent>0<", "<cbc:TaxExemptionReasonCode>", "<cbc:TaxExemptionReason>", "<cac:TaxScheme>"}
+		for _, name := range order {
+			i := strings.Index(part, name)
+			if i < 0 {
+				t.Fatalf("%s has no %s in its order", root, name)
+			}
+			part = part[i:]
+		}
+		if rows := Records(doc); rows[len(rows)-1][len(Header())-1] != "yes" || len(rows) > 1 && rows[0][len(Header())-1] != "" {
+			t.Errorf("the rows of the %s: %v", root, rows)
+		}
+		w, err := NewWriter(testkit.Log(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.PDF(doc, "en"); err != nil {
+			t.Error(err)
+		}
+	}
+	without := invoice
+	buyer := *invoice.Buyer
+	buyer.VATID = ""
+	without.Buyer = &buyer
+	if _, err := UBL(&without); !fault.Is(err, fault.Conflict) {
+		t.Errorf("without the buyer's number: %v", err)
 	}
 }

@@ -81,8 +81,8 @@ func lineOf(name string, quantity int, tax *api.LineTotal, gross int64, currency
 		t := whole(api.Money{Amount: gross, Currency: currency})
 		return api.InvoiceLine{Name: name, Quantity: quantity, Rate: t.Rate, Net: t.Net, Tax: t.Tax, Gross: t.Gross}
 	}
-	return api.InvoiceLine{Name: name, Quantity: quantity, TaxName: tax.Name, Rate: tax.Rate, Net: tax.Net,
-		Tax: tax.Tax, Gross: tax.Gross}
+	return api.InvoiceLine{Name: name, Quantity: quantity, TaxName: tax.Name, Rate: tax.Rate,
+		ReverseCharge: tax.ReverseCharge, Net: tax.Net, Tax: tax.Tax, Gross: tax.Gross}
 }
 
 // whole is an amount without tax.
@@ -100,7 +100,7 @@ type Issued struct {
 type Returned struct {
 	Name     string
 	Quantity int
-	Rate     string // of their tax
+	Tax      *api.LineTotal // of their line; nil: it has none
 }
 
 // Refund adds the credit note of a refund to the newest invoice of its order.
@@ -117,12 +117,12 @@ func (b *Batch) Refund(of Issued, due api.RefundDue, back []Returned, now time.T
 	for _, t := range doc.Taxes {
 		var names []string
 		for _, r := range back {
-			if cmp.Or(r.Rate, untaxed) == t.Rate {
+			if t.Has(r.Tax) || r.Tax == nil && t.Rate == untaxed && !t.ReverseCharge {
 				names = append(names, fmt.Sprintf("%d × %s", r.Quantity, r.Name))
 			}
 		}
 		doc.Lines = append(doc.Lines, api.InvoiceLine{Name: strings.Join(names, ", "), Quantity: 1, TaxName: t.Name,
-			Rate: t.Rate, Net: t.Net, Tax: t.Tax, Gross: t.Gross})
+			Rate: t.Rate, ReverseCharge: t.ReverseCharge, Net: t.Net, Tax: t.Tax, Gross: t.Gross})
 	}
 	b.add(doc, of.Prefix, of.Documents+1, now)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -249,7 +250,11 @@ func (p *page) sums() {
 		p.y += leading
 	}
 	for _, t := range p.doc.Taxes {
-		row(strings.TrimSpace(t.Name+" "+percent(t.Rate)), t.Net, t.Tax, t.Gross)
+		name := t.Name
+		if t.ReverseCharge {
+			name = p.own.reverse
+		}
+		row(strings.TrimSpace(name+" "+percent(t.Rate)), t.Net, t.Tax, t.Gross)
 	}
 	style.Bold = true
 	p.y += 3
@@ -261,7 +266,11 @@ func (p *page) sums() {
 		}
 		return w.paid
 	})
-	for _, s := range []string{thanks, p.doc.Note} {
+	reverse := ""
+	if reversed(p.doc) {
+		reverse = p.both(func(w words) string { return w.reverse })
+	}
+	for _, s := range []string{reverse, thanks, p.doc.Note} {
 		if s == "" {
 			continue
 		}
@@ -273,6 +282,11 @@ func (p *page) sums() {
 		}
 		p.y += 6
 	}
+}
+
+// reversed reports whether the buyer owes the tax of something on a document.
+func reversed(doc *api.Invoice) bool {
+	return slices.ContainsFunc(doc.Taxes, func(t api.TaxTotal) bool { return t.ReverseCharge })
 }
 
 // foot writes who it is from and how many pages there are on each.

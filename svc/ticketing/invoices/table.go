@@ -8,7 +8,8 @@ import (
 // currency, date, document and text.
 func Header() []string {
 	return []string{"gross", "side", "currency", "issued_on", "number", "text", "kind", "corrects", "tax_rate", "net",
-		"tax", "event_on", "order_number", "order_id", "refund_id", "buyer", "buyer_country", "buyer_vat_id"}
+		"tax", "event_on", "order_number", "order_id", "refund_id", "buyer", "buyer_country", "buyer_vat_id",
+		"reverse_charge"}
 }
 
 // Records returns the rows of a document in a bookkeeping: one for each rate of tax.
@@ -31,7 +32,15 @@ func Records(doc *api.Invoice) [][]string {
 	for i, t := range doc.Taxes {
 		rows[i] = []string{t.Gross.Decimal(), side, t.Gross.Currency, doc.IssuedOn, doc.Number, doc.EventName, doc.Kind,
 			corrects, t.Rate, t.Net.Decimal(), t.Tax.Decimal(), doc.EventOn, doc.OrderNumber, doc.OrderID.String(),
-			doc.RefundID.String(), name, buyer.Country, buyer.VATID}
+			doc.RefundID.String(), name, buyer.Country, buyer.VATID, yes(t.ReverseCharge)}
 	}
 	return rows
+}
+
+// yes writes what is so; what is not is an empty cell.
+func yes(so bool) string {
+	if so {
+		return "yes"
+	}
+	return ""
 }

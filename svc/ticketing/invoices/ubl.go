@@ -23,6 +23,8 @@ const (
 	standardRate   = "S"
 	exempt         = "E"
 	outOfScope     = "O" // no tax, and no tax number of the seller
+	reverseCharge  = "AE"
+	reverseCode    = "VATEX-EU-AE" // of the reason for it
 )
 
 // The parts of UBL 2.1 that EN 16931 uses here, in the order of its schema. Names have the prefixes that the root
@@ -97,10 +99,11 @@ type (
 		Category ublCategory `xml:"cac:TaxCategory"`
 	}
 	ublCategory struct {
-		ID     string `xml:"cbc:ID"`                           // BT-118, BT-151
-		Rate   string `xml:"cbc:Percent,omitempty"`            // BT-119, BT-152
-		Reason string `xml:"cbc:TaxExemptionReason,omitempty"` // BT-120
-		Scheme string `xml:"cac:TaxScheme>cbc:ID"`
+		ID         string `xml:"cbc:ID"`                               // BT-118, BT-151
+		Rate       string `xml:"cbc:Percent,omitempty"`                // BT-119, BT-152
+		ReasonCode string `xml:"cbc:TaxExemptionReasonCode,omitempty"` // BT-121
+		Reason     string `xml:"cbc:TaxExemptionReason,omitempty"`     // BT-120
+		Scheme     string `xml:"cac:TaxScheme>cbc:ID"`
 	}
 	ublSums struct {
 		Lines  ublAmount `xml:"cbc:LineExtensionAmount"` // BT-106
@@ -134,6 +137,8 @@ func UBL(doc *api.Invoice) (*rpc.Blob, error) {
 			"an electronic invoice needs the address of the buyer, which was not given")
 	case doc.Tax.Amount != 0 && doc.Seller.TaxID == "":
 		return nil, fault.New(fault.Conflict, "an electronic invoice needs the tax number of the seller")
+	case reversed(doc) && (doc.Seller.TaxID == "" || doc.Buyer.VATID == ""): // BR-AE-2
+		return nil, fault.New(fault.Conflict, "an electronic invoice with reverse charge needs both VAT numbers")
 	}
 	out := ublDocument{CAC: ublNamespace + "CommonAggregateComponents-2", CBC: ublNamespace + "CommonBasicComponents-2",
 		Specification: specification, Number: doc.Number, IssueDate: doc.IssuedOn, Note: doc.Note,
@@ -145,8 +150,12 @@ func UBL(doc *api.Invoice) (*rpc.Blob, error) {
 		out.Order = &ublRef{doc.OrderNumber}
 	}
 	for _, t := range doc.Taxes {
-		c := categoryOf(doc, t.Rate)
-		if c.ID != standardRate {
+		c := categoryOf(doc, t.Rate, t.ReverseCharge)
+		switch c.ID {
+		case standardRate:
+		case reverseCharge:
+			c.ReasonCode, c.Reason = reverseCode, wordsOf(doc.Seller.Language).reverse
+		default:
 			c.Reason = cmp.Or(doc.Note, wordsOf(doc.Seller.Language).untaxed)
 		}
 		out.Tax.Subtotals = append(out.Tax.Subtotals,
@@ -162,8 +171,8 @@ func UBL(doc *api.Invoice) (*rpc.Blob, error) {
 	for i, l := range doc.Lines {
 		quantity := ublQuantity{pieces, strconv.Itoa(l.Quantity)}
 		line := ublLine{ID: strconv.Itoa(i + 1), Net: ublAmountOf(l.Net),
-			Name: cmp.Or(l.Name, wordsOf(doc.Seller.Language).refund), Category: categoryOf(doc, l.Rate),
-			Price: ublAmountOf(l.Net), For: quantity}
+			Name:     cmp.Or(l.Name, wordsOf(doc.Seller.Language).refund),
+			Category: categoryOf(doc, l.Rate, l.ReverseCharge), Price: ublAmountOf(l.Net), For: quantity}
 		if doc.Kind == api.CreditNote {
 			line.Credited = &quantity
 			out.CreditLines = append(out.CreditLines, line)
@@ -184,8 +193,10 @@ func UBL(doc *api.Invoice) (*rpc.Blob, error) {
 func ublAmountOf(m api.Money) ublAmount { return ublAmount{m.Currency, m.Decimal()} }
 
 // categoryOf returns of which kind of tax a rate is.
-func categoryOf(doc *api.Invoice, rate string) ublCategory {
+func categoryOf(doc *api.Invoice, rate string, reverse bool) ublCategory {
 	switch {
+	case reverse:
+		return ublCategory{ID: reverseCharge, Rate: untaxed, Scheme: "VAT"}
 	case rate != untaxed:
 		return ublCategory{ID: standardRate, Rate: rate, Scheme: "VAT"}
 	case doc.Seller.TaxID == "":

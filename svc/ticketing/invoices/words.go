@@ -8,6 +8,7 @@ type words struct {
 	refund         string // a line of a credit note that names no tickets
 	paid, returned string // whole sentences
 	untaxed        string // why there is no tax
+	reverse        string // the words of the law where the buyer owes it: Art. 226 (11a) of Directive 2006/112/EC
 }
 
 func wordsOf(lang string) words {
@@ -19,7 +20,8 @@ func wordsOf(lang string) words {
 			quantity: "Menge", rate: "Satz", net: "Netto", tax: "Steuer", gross: "Brutto", total: "Summe",
 			refund: "Erstattung", paid: "Der Betrag ist bezahlt.",
 			returned: "Der Betrag wird auf dem Weg erstattet, auf dem er bezahlt wurde.",
-			untaxed:  "Ohne Ausweis von Umsatzsteuer"}
+			untaxed:  "Ohne Ausweis von Umsatzsteuer",
+			reverse:  "Steuerschuldnerschaft des Leistungsempfängers"}
 	case "fr":
 		return words{invoice: "Facture", creditNote: "Avoir", number: "Numéro", date: "Date",
 			corrects: "Sur la facture", order: "Commande", event: "Événement", eventOn: "Date de la prestation",
@@ -27,19 +29,20 @@ func wordsOf(lang string) words {
 			rate: "Taux", net: "HT", tax: "Taxe", gross: "TTC", total: "Total", refund: "Remboursement",
 			paid:     "Le montant est réglé.",
 			returned: "Le montant est remboursé par le moyen de paiement utilisé.",
-			untaxed:  "Taxe non applicable"}
+			untaxed:  "Taxe non applicable", reverse: "Autoliquidation"}
 	case "es":
 		return words{invoice: "Factura", creditNote: "Factura rectificativa", number: "Número", date: "Fecha",
 			corrects: "De la factura", order: "Pedido", event: "Evento", eventOn: "Fecha de la prestación",
 			taxID: "NIF-IVA o número fiscal", billedTo: "Facturado a", description: "Descripción",
 			quantity: "Cantidad", rate: "Tipo", net: "Base", tax: "Impuesto", gross: "Importe", total: "Total",
 			refund: "Devolución", paid: "El importe está pagado.",
-			returned: "El importe se devuelve por el medio con el que se pagó.", untaxed: "Sin impuesto"}
+			returned: "El importe se devuelve por el medio con el que se pagó.", untaxed: "Sin impuesto",
+			reverse: "Inversión del sujeto pasivo"}
 	}
 	return words{invoice: "Invoice", creditNote: "Credit note", number: "Number", date: "Date",
 		corrects: "For invoice", order: "Order", event: "Event", eventOn: "Date of supply",
 		taxID: "VAT or tax number", billedTo: "Billed to", description: "Description", quantity: "Quantity",
 		rate: "Rate", net: "Net", tax: "Tax", gross: "Gross", total: "Total", refund: "Refund",
 		paid: "The amount has been paid.", returned: "The amount goes back the way it was paid.",
-		untaxed: "No tax is charged"}
+		untaxed: "No tax is charged", reverse: "Reverse charge"}
 }

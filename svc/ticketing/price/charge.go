@@ -1,6 +1,7 @@
 package price
 
 import (
+	"cmp"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -29,6 +30,7 @@ type Terms struct {
 	Tax      func(ids.TicketType) *api.Tax // of a ticket type; nil: none
 	Fees     []api.Fee
 	FeeTax   api.Tax // of fees that name none
+	Reverse  bool    // the buyer owes the taxes that say so: nothing is paid of them, on top or inside
 }
 
 // Charges are the lines of an order as they are paid. Total is the sum of the gross of items and fees; if there are
@@ -184,8 +186,7 @@ func taxed(parts []taxable, t Terms, currency string) []api.TaxTotal {
 		included bool
 	}
 	base, given := map[mode]int64{}, map[mode]int64{}
-	sums := map[string]*api.TaxTotal{}
-	var rates []int64
+	var out []api.TaxTotal
 	for i := range parts {
 		p := &parts[i]
 		p.rate, _ = ParseRate(p.tax.Rate)
@@ -201,26 +202,39 @@ func taxed(parts []taxable, t Terms, currency string) []api.TaxTotal {
 		if p.tax.Included {
 			net -= tax
 		}
-		money := func(n int64) api.Money { return api.Money{Amount: n, Currency: currency} }
-		line := &api.LineTotal{Name: p.tax.Name, Rate: FormatRate(p.rate), Included: p.tax.Included, Net: money(net),
-			Tax: money(tax), Gross: money(net + tax)}
-		*p.total = line
-		sum := sums[line.Rate]
-		if sum == nil {
-			sum = &api.TaxTotal{Name: line.Name, Rate: line.Rate, Net: money(0), Tax: money(0), Gross: money(0)}
-			sums[line.Rate] = sum
-			rates = append(rates, p.rate)
+		reverse := t.Reverse && p.tax.ReverseCharge
+		if reverse {
+			p.rate, tax = 0, 0
 		}
-		sum.Net.Amount += net
-		sum.Tax.Amount += tax
-		sum.Gross.Amount += net + tax
+		money := func(n int64) api.Money { return api.Money{Amount: n, Currency: currency} }
+		line := &api.LineTotal{Name: p.tax.Name, Rate: FormatRate(p.rate), Included: p.tax.Included,
+			ReverseCharge: reverse, Net: money(net), Tax: money(tax), Gross: money(net + tax)}
+		*p.total = line
+		k := slices.IndexFunc(out, func(sum api.TaxTotal) bool { return sum.Has(line) })
+		if k < 0 {
+			k = len(out)
+			out = append(out, api.TaxTotal{Name: line.Name, Rate: line.Rate, ReverseCharge: reverse, Net: money(0),
+				Tax: money(0), Gross: money(0)})
+		}
+		out[k].Net.Amount += net
+		out[k].Tax.Amount += tax
+		out[k].Gross.Amount += net + tax
 	}
-	slices.SortFunc(rates, func(a, b int64) int { return int(b - a) })
-	out := make([]api.TaxTotal, len(rates))
-	for i, rate := range rates {
-		out[i] = *sums[FormatRate(rate)]
-	}
+	slices.SortStableFunc(out, highestFirst)
 	return out
+}
+
+// highestFirst orders the sums of a document by their rates; what the buyer owes comes last.
+func highestFirst(a, b api.TaxTotal) int {
+	if a.ReverseCharge != b.ReverseCharge {
+		if a.ReverseCharge {
+			return 1
+		}
+		return -1
+	}
+	x, _ := ParseRate(a.Rate)
+	y, _ := ParseRate(b.Rate)
+	return cmp.Compare(y, x)
 }
 
 // Refund says what of an amount that goes back is of which rate. The taxes are those of the order, before has what went
@@ -258,7 +272,7 @@ func Refund(taxes []api.TaxTotal, before, want []int64, amount int64) (now []api
 		}
 		tax := nearest(t.Tax.Amount, after[i]+take[i], t.Gross.Amount) - nearest(t.Tax.Amount, after[i], t.Gross.Amount)
 		after[i] += take[i]
-		back := api.TaxTotal{Name: t.Name, Rate: t.Rate, Net: t.Net, Tax: t.Tax, Gross: t.Gross}
+		back := t
 		back.Net.Amount, back.Tax.Amount, back.Gross.Amount = take[i]-tax, tax, take[i]
 		now = append(now, back)
 	}

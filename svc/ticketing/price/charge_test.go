@@ -1,6 +1,7 @@
 package price
 
 import (
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -63,6 +64,16 @@ func TestCharge(t *testing.T) {
 			[]sum{{"19", 281, 53, 334}, {"7", 2804, 197, 3001}}, []int64{334}},
 		"a fee without tax beside taxed tickets": {two, Terms{Tax: both(vat("7", true)), Fees: []api.Fee{{Name: "Gift",
 			Per: api.FeePerOrder, Amount: eur(50)}}}, 3385, []sum{{"7", 3117, 218, 3335}, {"0", 50, 0, 50}}, []int64{50}},
+		"owed by the buyer, of prices with tax": {two, Terms{Reverse: true, Tax: func(typ ids.TicketType) *api.Tax {
+			return &api.Tax{Name: "VAT", Rate: "19", Included: true, ReverseCharge: typ == a}
+		}}, 2521 + 335, []sum{{"19", 282, 53, 335}, {"0", 2521, 0, 2521}}, nil},
+		"owed by the buyer, on top of prices": {two, Terms{Reverse: true, Tax: both(&api.Tax{Rate: "19", ReverseCharge: true})},
+			3335, []sum{{"0", 3335, 0, 3335}}, nil},
+		"beside what has no tax at all": {two, Terms{Reverse: true, Tax: func(typ ids.TicketType) *api.Tax {
+			return &api.Tax{Rate: map[bool]string{true: "19", false: "0"}[typ == a], ReverseCharge: typ == a}
+		}}, 3335, []sum{{"0", 335, 0, 335}, {"0", 3000, 0, 3000}}, nil},
+		"nothing is owed by a person": {two, Terms{Tax: both(&api.Tax{Rate: "19", Included: true, ReverseCharge: true})},
+			3335, []sum{{"19", 2803, 532, 3335}}, nil},
 		"no fee on what is free": {[]api.OrderItem{line(a, 2, 0)}, Terms{Tax: both(nil), Fees: []api.Fee{{Name: "F",
 			Per: api.FeePerTicket, Amount: eur(50)}, {Name: "G", Per: api.FeePerOrder, Amount: eur(50)}}}, 0, nil, nil},
 	} {
@@ -92,7 +103,9 @@ func drawTax(t *rapid.T, label string) *api.Tax {
 	if rate == "" {
 		return nil
 	}
-	return vat(rate, rapid.Bool().Draw(t, label+" included"))
+	tax := vat(rate, rapid.Bool().Draw(t, label+" included"))
+	tax.ReverseCharge = rapid.Bool().Draw(t, label+" where the buyer is")
+	return tax
 }
 
 // drawCharges returns the charges of any order.
@@ -113,10 +126,11 @@ func drawCharges(t *rapid.T) (Charges, []api.OrderItem, Terms) {
 		items, taxes[typ] = append(items, item), drawTax(t, "rate")
 	}
 	terms := Terms{Tax: func(id ids.TicketType) *api.Tax { return taxes[id] },
-		Rounding: rapid.SampledFrom([]string{"", api.RoundPerLine, api.RoundPerDocument}).Draw(t, "rounding")}
-	for range rapid.IntRange(0, 3).Draw(t, "fees") {
+		Rounding: rapid.SampledFrom([]string{"", api.RoundPerLine, api.RoundPerDocument}).Draw(t, "rounding"),
+		Reverse:  rapid.Bool().Draw(t, "reverse charge")}
+	for i := range rapid.IntRange(0, 3).Draw(t, "fees") {
 		fee := api.Fee{
-			Name:     "Fee",
+			Name:     "Fee " + strconv.Itoa(i),
 			Per:      rapid.SampledFrom([]string{api.FeePerOrder, api.FeePerTicket}).Draw(t, "per"),
 			Included: rapid.Bool().Draw(t, "in the price"),
 		}
@@ -143,7 +157,11 @@ func TestAnyChargesAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c, items, terms := drawCharges(t)
 		order := api.Order{Items: c.Items, Fees: c.Fees}
-		sums := map[string][3]int64{}
+		type rate struct {
+			rate    string
+			reverse bool
+		}
+		sums := map[rate][3]int64{}
 		var lines, tickets, loose int64
 		add := func(total *api.LineTotal, gross int64) {
 			lines += gross
@@ -154,8 +172,9 @@ func TestAnyChargesAddUp(t *testing.T) {
 				total.Net.Amount < 0 || total.Tax.Amount < 0 {
 				t.Fatalf("a line of %d: %+v", gross, total)
 			}
-			s := sums[total.Rate]
-			sums[total.Rate] = [3]int64{s[0] + total.Net.Amount, s[1] + total.Tax.Amount, s[2] + gross}
+			at := rate{total.Rate, total.ReverseCharge}
+			s := sums[at]
+			sums[at] = [3]int64{s[0] + total.Net.Amount, s[1] + total.Tax.Amount, s[2] + gross}
 		}
 		for i, item := range c.Items {
 			add(item.Tax, item.Gross())
@@ -180,7 +199,7 @@ func TestAnyChargesAddUp(t *testing.T) {
 		var gross int64
 		for _, s := range c.Taxes {
 			gross += s.Gross.Amount
-			if got := sums[s.Rate]; got != [3]int64{s.Net.Amount, s.Tax.Amount, s.Gross.Amount} ||
+			if got := sums[rate{s.Rate, s.ReverseCharge}]; got != [3]int64{s.Net.Amount, s.Tax.Amount, s.Gross.Amount} ||
 				s.Net.Amount+s.Tax.Amount != s.Gross.Amount {
 				t.Fatalf("at %s %% lines have %v, and the sums are %+v", s.Rate, got, s)
 			}
@@ -188,12 +207,61 @@ func TestAnyChargesAddUp(t *testing.T) {
 		if len(sums) != len(c.Taxes) || len(c.Taxes) > 0 && gross != c.Total {
 			t.Fatalf("%d rates are shown of %d, with %d of %d", len(c.Taxes), len(sums), gross, c.Total)
 		}
+		for _, s := range c.Taxes {
+			order.ReverseCharge = order.ReverseCharge || s.ReverseCharge
+		}
+		var billed int64
+		for _, item := range c.Items {
+			billed += item.Cost()
+		}
+		for _, l := range order.Extras() {
+			if l.Kind != api.BillIncludedTax {
+				billed += l.Amount.Amount
+			}
+		}
+		if billed != c.Total {
+			t.Fatalf("the bill comes to %d, and %d is paid", billed, c.Total)
+		}
+		owedByBuyer(t, c, items, terms)
+		terms.Reverse = false
+		c = Charge(items, terms)
 		terms.Fees, terms.FeeTax = nil, api.Tax{}
 		terms.Tax = func(ids.TicketType) *api.Tax { return nil }
 		if plain := Charge(items, terms); !rises(c) && plain.Total != c.Total {
 			t.Fatalf("%d instead of %d", c.Total, plain.Total)
 		}
 	})
+}
+
+// owedByBuyer checks that of what the buyer owes the tax of just the net is paid, and that all else is as it would be.
+func owedByBuyer(t *rapid.T, c Charges, items []api.OrderItem, terms Terms) {
+	plain := terms
+	plain.Reverse = false
+	taxed := Charge(items, plain)
+	same := func(got, was *api.LineTotal, says bool) {
+		if got == nil || was == nil || !terms.Reverse || !says {
+			if (got == nil) != (was == nil) || got != nil && *got != *was {
+				t.Fatalf("a line is %+v, and without reverse charge %+v", got, was)
+			}
+			return
+		}
+		if !got.ReverseCharge || got.Rate != "0" || got.Tax.Amount != 0 || got.Net != was.Net || got.Gross != was.Net {
+			t.Fatalf("of %+v the buyer pays %+v", was, got)
+		}
+	}
+	for i, item := range c.Items {
+		tax := terms.Tax(item.TicketTypeID)
+		same(item.Tax, taxed.Items[i].Tax, tax != nil && tax.ReverseCharge)
+	}
+	for i, fee := range c.Fees {
+		tax := terms.FeeTax
+		for _, f := range terms.Fees {
+			if f.Name == fee.Name && f.Tax.Rate != "" {
+				tax = f.Tax
+			}
+		}
+		same(fee.Tax, taxed.Fees[i].Tax, tax.ReverseCharge)
+	}
 }
 
 // rises reports whether something comes on top of the prices.
@@ -218,7 +286,8 @@ func TestAnyRefundsAddUp(t *testing.T) {
 		c, _, _ := drawCharges(t)
 		left := c.Total
 		var before []int64
-		sums := map[string][3]int64{}
+		sums := map[api.TaxTotal][3]int64{}
+		kind := func(s api.TaxTotal) api.TaxTotal { return api.TaxTotal{Rate: s.Rate, ReverseCharge: s.ReverseCharge} }
 		for left > 0 {
 			amount := rapid.Int64Range(1, left).Draw(t, "amount")
 			if rapid.Bool().Draw(t, "all") {
@@ -235,8 +304,8 @@ func TestAnyRefundsAddUp(t *testing.T) {
 				if s.Net.Amount < 0 || s.Tax.Amount < 0 || s.Net.Amount+s.Tax.Amount != s.Gross.Amount {
 					t.Fatalf("a part: %+v", s)
 				}
-				all := sums[s.Rate]
-				sums[s.Rate] = [3]int64{all[0] + s.Net.Amount, all[1] + s.Tax.Amount, all[2] + s.Gross.Amount}
+				all := sums[kind(s)]
+				sums[kind(s)] = [3]int64{all[0] + s.Net.Amount, all[1] + s.Tax.Amount, all[2] + s.Gross.Amount}
 			}
 			if len(c.Taxes) > 0 && gross != amount {
 				t.Fatalf("%d is given back as %+v", amount, now)
@@ -244,7 +313,7 @@ func TestAnyRefundsAddUp(t *testing.T) {
 			before, left = after, left-amount
 		}
 		for _, s := range c.Taxes {
-			if got := sums[s.Rate]; got != [3]int64{s.Net.Amount, s.Tax.Amount, s.Gross.Amount} {
+			if got := sums[kind(s)]; got != [3]int64{s.Net.Amount, s.Tax.Amount, s.Gross.Amount} {
 				t.Fatalf("of %+v all that went back is %v", s, got)
 			}
 		}
