@@ -2,6 +2,7 @@ package ticketing
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,57 @@ func TestBuyersPayWhatTheyWant(t *testing.T) {
 		due := must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(nil, b.tickets[0].ID))
 		if due.Amount != eur(800) {
 			t.Errorf("%v goes back", due.Amount)
+		}
+		h.audit()
+	})
+}
+
+// What the organizer gives away has no tax; what it sells to a person by itself has that of the event, and all of it
+// goes back with the order.
+func TestTaxOfStaffOrders(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 1000)
+		charge(offer)
+		organizer := h.as(ownerOf(offer))
+		staff := api.StaffOrder{EventID: offer.Event.ID, Items: order(offer, 2).Items, Email: "kim@example.org", Name: "Kim"}
+		sold := must(organizer, h, api.CreateStaffOrder, staff)
+		want := []api.TaxTotal{{Name: "VAT", Rate: "19", Net: eur(664), Tax: eur(126), Gross: eur(790)},
+			{Name: "VAT", Rate: "7", Net: eur(1869), Tax: eur(131), Gross: eur(2000)}}
+		if sold.Total != eur(2790) || !slices.Equal(sold.Taxes, want) || sold.ReverseCharge {
+			t.Errorf("what is sold: %v of %+v", sold.Total, sold.Taxes)
+		}
+		staff.Complimentary = true
+		given := must(organizer, h, api.CreateStaffOrder, staff)
+		if given.Total.Amount != 0 || len(given.Taxes) != 0 || len(given.Fees) != 0 || given.Items[0].Tax != nil {
+			t.Errorf("what is given away: %+v", given)
+		}
+		h.audit()
+	})
+}
+
+// A sale at the counter that is taken back gives back the tax of each rate, all of it.
+func TestTaxOfASaleThatIsTakenBack(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(10, 1000)
+		charge(offer)
+		organizer := h.as(ownerOf(offer))
+		sale := must(organizer, h, api.CreateSale, api.NewSale{EventID: offer.Event.ID, Items: order(offer, 2).Items,
+			Payment: api.BoxOfficePayment{Method: api.PaidInCash}})
+		must(organizer, h, api.ReverseSale, api.ReverseSaleRequest{OrderID: sale.OrderID, Reason: "wrong date"})
+		var due api.RefundDue
+		msgs := h.published(api.OrderRefundDue.Subject)
+		if len(msgs) != 1 {
+			t.Fatalf("%d refunds are told of", len(msgs))
+		}
+		if err := json.Unmarshal(msgs[0].Data, &due); err != nil {
+			t.Fatal(err)
+		}
+		want := []api.TaxTotal{{Name: "VAT", Rate: "19", Net: eur(664), Tax: eur(126), Gross: eur(790)},
+			{Name: "VAT", Rate: "7", Net: eur(1869), Tax: eur(131), Gross: eur(2000)}}
+		if due.Amount != eur(2790) || !slices.Equal(due.Taxes, want) {
+			t.Errorf("%v goes back, of it %+v", due.Amount, due.Taxes)
 		}
 		h.audit()
 	})

@@ -76,7 +76,8 @@ func (s *Service) registerTables(srv *rpc.Server) {
 		return table{page: s.attendeeRows(kind)} // which says what is wrong
 	}
 	orders := table{"orders", []string{"order_id", "status", "buyer", "email", "tickets", "total", "refunded",
-		"currency", "created_at", "paid_at", "net", "tax", "taxes", "reverse_charge"}, api.AskedPerOrder, s.orderRows}
+		"currency", "created_at", "paid_at", "net", "tax", "taxes", "reverse_charge",
+		"stage_ids", "stages"}, api.AskedPerOrder, s.orderRows}
 	rpc.HandleParts(srv, api.GetAttendeesCSV,
 		func(ctx context.Context, req *api.AttendeeExport, at string) (rpc.Part, error) {
 			return s.csvPart(ctx, of(req.Kind), req.EventID, req.Query, at)
@@ -204,10 +205,23 @@ func (s *Service) orderRows(
 		row := []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "),
 			o.Total.Decimal(),
 			some[i].money(some[i].Refunded).Decimal(), o.Total.Currency, stamp(&o.CreatedAt), stamp(o.PaidAt)}
-		row = append(row, taxCells(o)...)
+		row = append(append(row, taxCells(o)...), stageCells(o)...)
 		rows[i] = answered(event, api.AskedPerOrder, row, given[o.ID])
 	}
 	return rows, next, nil
+}
+
+// stageCells returns at the prices of which stages the tickets of an order were sold: one for each of its lines, and
+// nothing where a line was sold at the price of its ticket type.
+func stageCells(o api.Order) []string {
+	list, names := make([]string, len(o.Items)), make([]string, len(o.Items))
+	for i, item := range o.Items {
+		list[i], names[i] = item.StageID.String(), item.Stage
+	}
+	if strings.Join(list, "") == "" {
+		return []string{"", ""}
+	}
+	return []string{strings.Join(list, "; "), strings.Join(names, "; ")}
 }
 
 // taxCells returns what of an order's total is net and what is tax, and how that is of each rate.

@@ -1,7 +1,10 @@
 package ticketing
 
 import (
+	"bytes"
+	"encoding/csv"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,6 +189,33 @@ func TestStageIsResized(t *testing.T) {
 		}
 		if err := hold(1, older); !errors.Is(err, inventory.ErrStage) {
 			t.Errorf("one more than the stage has: %v", err)
+		}
+	})
+}
+
+// The file of orders says at the price of which stage each line was sold.
+func TestStagesInTheFileOfOrders(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o := h.publish(10, 2500, 3000)
+		early := h.stage(o, api.Stage{Name: "Early bird", Quantity: 1}, 2000)
+		for range 2 {
+			req := order(o, 1)
+			req.Items = append([]api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[1].ID, Quantity: 1}}, req.Items[0])
+			h.clock.Advance(time.Second)
+			must(h.as(person()), h, api.CreateOrder, req)
+		}
+		file := must(h.as(ownerOf(o)), h, api.GetOrdersCSV, api.EventExport{EventID: o.Event.ID}).Data
+		rows, err := csv.NewReader(bytes.NewReader(file)).ReadAll()
+		if err != nil || len(rows) != 3 {
+			t.Fatalf("%d rows: %v", len(rows), err)
+		}
+		ids, names := slices.Index(rows[0], "stage_ids"), slices.Index(rows[0], "stages")
+		if got := rows[2]; got[ids] != "; "+early.ID.String() || got[names] != "; Early bird" {
+			t.Errorf("of the order at the stage: %q, %q", got[ids], got[names])
+		}
+		if got := rows[1]; got[ids] != "" || got[names] != "" {
+			t.Errorf("of the order after it: %q, %q", got[ids], got[names])
 		}
 	})
 }
