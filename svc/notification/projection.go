@@ -40,6 +40,7 @@ func (s *Service) applyEvent(ctx context.Context, tx bun.Tx, e api.Event, delete
 		Set("revision = excluded.revision, status = excluded.status, name = excluded.name, starts_at = " +
 			"excluded.starts_at").
 		Set("ends_at = excluded.ends_at, timezone = excluded.timezone, place = excluded.place").
+		Set("names = excluded.names").
 		Where("known_events.revision <= excluded.revision").Exec(ctx)
 	if err != nil {
 		return err

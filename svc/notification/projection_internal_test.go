@@ -12,9 +12,11 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/notification/render"
 )
 
 // withProjection runs a test on both databases with a service that has nothing but the projection, with one event.
@@ -287,5 +289,38 @@ func TestQuotasAreExact(t *testing.T) {
 		if n := taken.Load(); n != limit+1 {
 			t.Error("the next day has no quota of its own")
 		}
+	})
+}
+
+// What is known of an event has its names, those of its newest revision, and each reader gets the own.
+func TestAnEventIsCalledByItsNameInALanguage(t *testing.T) {
+	withProjection(t, func(t *testing.T, s *Service, _ *testkit.Clock, e api.Event) {
+		e.Revision++
+		e.Name, e.Translations = "The Magic Flute", []api.Translation{{Language: "de", Name: "Die Zauberflöte"}}
+		s.applied(t, e)
+		fonts, err := document.NewFonts(document.FontConfig{Log: testkit.Log(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.texts, err = render.New(fonts, "Tickets"); err != nil {
+			t.Fatal(err)
+		}
+		called := func(want map[string]string) {
+			t.Helper()
+			row, known, err := knownEvent(t.Context(), s.DB.Read(), e.ID)
+			if err != nil || !known {
+				t.Fatal(known, err)
+			}
+			for lang, name := range want {
+				if v := s.texts.View(lang, "", render.Facts{Event: row.event()}); v.Event.Name != name {
+					t.Errorf("in %s it is called %q, want %q", lang, v.Event.Name, name)
+				}
+			}
+		}
+		called(map[string]string{"de": "Die Zauberflöte", "en": "The Magic Flute", "fr": "The Magic Flute"})
+		e.Revision++
+		e.Translations = []api.Translation{{Language: "fr", Name: "La Flûte enchantée"}}
+		s.applied(t, e)
+		called(map[string]string{"de": "The Magic Flute", "fr": "La Flûte enchantée"})
 	})
 }

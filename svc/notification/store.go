@@ -69,23 +69,25 @@ type deliveryRow struct {
 type eventRow struct {
 	bun.BaseModel `bun:"table:known_events,alias:known_events"`
 
-	ID       ids.Event `bun:"id,pk"`
-	Revision int64     `bun:"revision"`
-	Status   string    `bun:"status"`
-	Name     string    `bun:"name"`
-	StartsAt time.Time `bun:"starts_at"`
-	EndsAt   time.Time `bun:"ends_at"`
-	Timezone string    `bun:"timezone"`
-	Place    string    `bun:"place"`
+	ID       ids.Event         `bun:"id,pk"`
+	Revision int64             `bun:"revision"`
+	Status   string            `bun:"status"`
+	Name     string            `bun:"name"`
+	Names    map[string]string `bun:"names,type:text"` // in other languages, by them
+	StartsAt time.Time         `bun:"starts_at"`
+	EndsAt   time.Time         `bun:"ends_at"`
+	Timezone string            `bun:"timezone"`
+	Place    string            `bun:"place"`
 }
 
 func (r eventRow) event() *render.Event {
-	return &render.Event{ID: r.ID, Name: r.Name, StartsAt: r.StartsAt.UTC(),
+	return &render.Event{ID: r.ID, Name: r.Name, Names: r.Names, StartsAt: r.StartsAt.UTC(),
 		EndsAt: r.EndsAt.UTC(), Timezone: r.Timezone, Place: r.Place, Revision: r.Revision}
 }
 
 func rowOf(e api.Event) eventRow {
-	return eventRow{ID: e.ID, Revision: e.Revision, Status: e.Status, Name: e.Name, StartsAt: store.Time(e.StartsAt),
+	return eventRow{ID: e.ID, Revision: e.Revision, Status: e.Status, Name: e.Name,
+		Names: render.Names(e), StartsAt: store.Time(e.StartsAt),
 		EndsAt: store.Time(e.EndsAt), Timezone: e.Timezone, Place: render.Place(e.Location)}
 }
 

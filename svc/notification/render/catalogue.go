@@ -3,6 +3,7 @@
 package render
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	html "html/template"
@@ -129,8 +130,8 @@ func (c *Catalogue) reason(lang string, f Facts) string {
 }
 
 func (c *Catalogue) event(lang string, e *Event) EventView {
-	return EventView{Name: text.OneLine(e.Name), When: c.zones.Span(lang, e.StartsAt, e.EndsAt, e.Timezone),
-		Where: text.OneLine(e.Place)}
+	return EventView{Name: text.OneLine(cmp.Or(e.Names[lang], e.Name)),
+		When: c.zones.Span(lang, e.StartsAt, e.EndsAt, e.Timezone), Where: text.OneLine(e.Place)}
 }
 
 // part is a named piece of a message: subject, short, body, action.

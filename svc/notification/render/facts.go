@@ -44,13 +44,15 @@ func (f Facts) AboutOrder() ids.Order {
 
 // Event is an event as messages show it.
 type Event struct {
-	ID       ids.Event `json:"id"`
-	Name     string    `json:"name"`
-	StartsAt time.Time `json:"starts_at"`
-	EndsAt   time.Time `json:"ends_at"`
-	Timezone string    `json:"timezone"`
-	Place    string    `json:"place"`
-	Revision int64     `json:"revision,omitempty"`
+	ID   ids.Event `json:"id"`
+	Name string    `json:"name"`
+	// in other languages, by them: that of a reader whose language is not here is Name
+	Names    map[string]string `json:"names,omitempty"`
+	StartsAt time.Time         `json:"starts_at"`
+	EndsAt   time.Time         `json:"ends_at"`
+	Timezone string            `json:"timezone"`
+	Place    string            `json:"place"`
+	Revision int64             `json:"revision,omitempty"`
 }
 
 // Moved reports whether an event takes place at another time, or elsewhere, than it was.
@@ -61,8 +63,17 @@ func Moved(was, now Event) bool {
 
 // EventOf returns an event as messages show it.
 func EventOf(e api.Event) *Event {
-	return &Event{ID: e.ID, Name: e.Name, StartsAt: e.StartsAt.UTC(), EndsAt: e.EndsAt.UTC(), Timezone: e.Timezone,
-		Place: Place(e.Location), Revision: e.Revision}
+	return &Event{ID: e.ID, Name: e.Name, Names: Names(e), StartsAt: e.StartsAt.UTC(),
+		EndsAt: e.EndsAt.UTC(), Timezone: e.Timezone, Place: Place(e.Location), Revision: e.Revision}
+}
+
+// Names returns what an event is called in other languages than its own, by them.
+func Names(e api.Event) map[string]string {
+	names := make(map[string]string, len(e.Translations))
+	for _, t := range e.Translations {
+		names[t.Language] = t.Name
+	}
+	return names
 }
 
 // Place writes a location on one line.

@@ -1,0 +1,2 @@
+-- What an event is called in other languages, by them, as JSON.
+ALTER TABLE known_events ADD COLUMN names TEXT NOT NULL DEFAULT '{}';
