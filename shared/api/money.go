@@ -4,8 +4,11 @@ import (
 	"errors"
 	"math/big"
 	"strings"
+	"time"
 
 	"github.com/bojanz/currency"
+
+	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
 // Money is an amount in the minor unit of an ISO 4217 currency: 2500 EUR is twenty-five euros.
@@ -95,3 +98,12 @@ type MoneyMonth struct {
 	// what buyers have reclaimed by their banks, less what was won back in this month
 	Disputed Money `json:"disputed"`
 }
+
+// ListOrganizerMoney is an endpoint of the payment service.
+var ListOrganizerMoney = rpc.Endpoint[OrganizerRef, List[MoneyMonth]]{Spec: rpc.Spec{Service: "payment",
+	Name: "organizer_money", Scopes: readKeys, Method: "GET", Path: "/v1/organizers/{id}/money", Access: rpc.User,
+	Timeout: 10 * time.Second,
+	Summary: "What moved of the money of all events of an organizer, by month, provider and currency, oldest first",
+	Detail: "The numbers are those of the ledger. A payment and its refunds belong to the organizer that had " +
+		"the event when it was begun.",
+	Faults: forMembers(MayReadMoney, nil)}}

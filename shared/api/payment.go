@@ -275,13 +275,6 @@ var (
 		Summary: "What moved of the money of an event, by month, provider and currency, oldest first",
 		Detail:  "For those who may read its money. The numbers are those of the ledger.",
 		Faults:  hidden("there is no such event, or the caller has no part in it", "")}}
-	ListOrganizerMoney = rpc.Endpoint[OrganizerRef, List[MoneyMonth]]{Spec: rpc.Spec{Service: "payment",
-		Name: "organizer_money", Scopes: readKeys, Method: "GET", Path: "/v1/organizers/{id}/money", Access: rpc.User,
-		Timeout: 10 * time.Second,
-		Summary: "What moved of the money of all events of an organizer, by month, provider and currency, oldest first",
-		Detail: "The numbers are those of the ledger. A payment belongs to the organizer that had the event when it " +
-			"was begun, and so do its refunds, whoever has the event by then.",
-		Faults: forMembers(MayReadMoney, nil)}}
 	ListDisputes = rpc.Endpoint[PaymentRef, List[Dispute]]{Spec: rpc.Spec{Service: "payment", Name: "disputes",
 		Method: "GET", Path: "/v1/payments/{id}/disputes", Access: rpc.User,
 		Summary: "Who reclaims the money of a payment by a bank, oldest first, for the event's managers",

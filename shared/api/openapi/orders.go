@@ -37,11 +37,7 @@ func orders() []Example {
 		example(api.ListCancellations, api.CancellationPage{EventPage: at, Status: api.CancellationGranted}),
 		example(api.DecideCancellation, api.CancellationDecision{EventID: anEvent, ID: aCancellation,
 			Decision: api.CancellationGranted, Answer: "get well soon"}),
-		example(api.GetExchange, api.ExchangeQuery{OrderID: anOrder, Tickets: []ids.Ticket{aTicket}}),
-		example(api.CreateExchange, api.NewExchange{OrderID: anOrder, ExchangeFor: api.ExchangeFor{
-			Tickets: []ids.Ticket{aTicket}, TicketTypeID: aType}}),
-		example(api.CreateStaffExchange, api.StaffExchange{EventID: anEvent, OrderID: anOrder,
-			ExchangeFor: api.ExchangeFor{Tickets: []ids.Ticket{aTicket}, TicketTypeID: aType}}),
+		example(api.GetExchange, api.ExchangeQuery{OrderID: anOrder}),
 		example(api.GetOrderAnswers, api.OrderRef{ID: anOrder}),
 		example(api.PutOrderAnswers, api.OrderAnswers{ID: anOrder, Answers: []api.Answer{{QuestionID: aQuestion,
 			Value: api.ConsentGiven}}}),

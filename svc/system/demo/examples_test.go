@@ -20,11 +20,12 @@ import (
 	"github.com/starlightsymphony/starlight/svc/system/demo"
 )
 
-// withoutExample are the endpoints that need a file, or what only a mail, an authenticator, a provider or a failure brings.
+// withoutExample are the endpoints that need a file, or another ticket type than the last one seen, or what only a mail,
+// an authenticator, a provider or a failure brings.
 var withoutExample = []string{"user_confirm_reset", "user_confirm_email", "event_delete_member", "user_request_phone_confirmation", "user_confirm_phone", "ticketing_transfer_ticket", "ticketing_withdraw_transfer",
 	"ticketing_renew_order_access", "ticketing_end_order_access", "ticketing_update_order", "ticketing_export_order", "ticketing_forget_order", "ticketing_claim_orders",
 	"ticketing_accept_ticket_offer", "ticketing_refuse_ticket_offer", "payment_callback_stripe", "payment_callback_sandbox",
-	"event_set_image", "event_set_logo", "payment_repeat_refund", "user_login_factor", "user_confirm_factor", "user_renew_recovery_codes",
+	"event_set_image", "event_set_logo", "ticketing_create_exchange", "ticketing_create_staff_exchange", "payment_repeat_refund", "user_login_factor", "user_confirm_factor", "user_renew_recovery_codes",
 	"user_start_sign_in", "user_finish_sign_in", "user_start_link", "user_finish_link", "user_delete_identity", "user_provider_logout",
 	"user_login_passkey", "user_add_passkey", "user_rename_passkey", "user_delete_passkey", "notification_unsubscribe", "notification_unsubscribe_page", "notification_replay", "notification_drop"}
 
