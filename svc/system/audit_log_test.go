@@ -202,6 +202,8 @@ func TestEveryActHasItsLine(t *testing.T) {
 			more := call[api.Event](s, 201, "POST", "/v1/events/"+e.ID.String()+"/ticket-types", p.token,
 				api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1})
 			path = "/v1/events/" + e.ID.String() + "/ticket-types/" + more.TicketTypes[1].ID.String()
+		case api.CreateStaffExchange.Subject():
+			path = "/v1/events/" + e.ID.String() + "/orders/" + w.paid.ID.String() + "/exchanges"
 		case api.PutOrganizer.Subject():
 			body = api.SetOrganizer{UserID: people[5].id}
 		case api.MarkRefundPaid.Subject():

@@ -2,10 +2,13 @@ package ticketing
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -199,10 +202,13 @@ func TestTaxOfASaleThatIsTakenBack(t *testing.T) {
 			Payment: api.BoxOfficePayment{Method: api.PaidInCash}})
 		must(organizer, h, api.ReverseSale, api.ReverseSaleRequest{OrderID: sale.OrderID, Reason: "wrong date"})
 		var due api.RefundDue
-		msgs := h.published(api.OrderRefundDue.Subject)
-		if len(msgs) != 1 {
-			t.Fatalf("%d refunds are told of", len(msgs))
-		}
+		var msgs []*jetstream.RawStreamMsg
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if msgs = h.published(api.OrderRefundDue.Subject); len(msgs) != 1 {
+				return fmt.Errorf("%d refunds are told of", len(msgs))
+			}
+			return nil
+		})
 		if err := json.Unmarshal(msgs[0].Data, &due); err != nil {
 			t.Fatal(err)
 		}
