@@ -165,7 +165,7 @@ func (s *Service) draftExchange(
 	if !slices.ContainsFunc(order.Attendees, named) {
 		order.Attendees = nil
 	}
-	row, lines, err := s.draftWith(order, x.to, user, x.now, codes.Deal{}, at)
+	row, lines, err := s.draftWith(order, withoutRequired(x.to), user, x.now, codes.Deal{}, at)
 	if err != nil {
 		return row, nil, err
 	}
@@ -179,6 +179,16 @@ func (s *Service) draftExchange(
 		return row, nil, fault.New(fault.Conflict, "the total is too large")
 	}
 	return row, lines, nil
+}
+
+// withoutRequired returns an event that requires no products: those that came with the old tickets stay the buyer's.
+func withoutRequired(o *api.Offer) *api.Offer {
+	out := *o
+	out.Event.TicketTypes = slices.Clone(o.Event.TicketTypes)
+	for i := range out.Event.TicketTypes {
+		out.Event.TicketTypes[i].Required = false
+	}
+	return &out
 }
 
 // exchangeOffers says what it costs to exchange the tickets for those of each type that is for the caller.
