@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -50,7 +51,7 @@ func (s *Service) getExchange(ctx context.Context, req *api.ExchangeQuery) (*api
 	if err != nil {
 		return nil, err
 	}
-	all = returnable(row, all)
+	all = slices.DeleteFunc(returnable(row, all), ticketRow.IsProduct)
 	for _, t := range all {
 		out.Tickets = append(out.Tickets, t.ID)
 	}

@@ -17,6 +17,10 @@ func TestTicketsWithProductsAreExchanged(t *testing.T) {
 		vip.Kind, vip.Per, vip.Required = "", "", false
 		o.Event.OrderRules.Exchange = api.ExchangePolicy{SelfService: true, OtherTypes: true}
 		b := h.buys(o, 1, 0, 0, 0, 1, 1)
+		options := must(h.as(b.buyer), h, api.GetExchange, api.ExchangeQuery{OrderID: b.ID})
+		if len(options.Tickets) != 1 || len(options.Offers) != 1 || options.Offers[0].TicketTypeID != vip.ID {
+			t.Errorf("what can be exchanged: %+v", options)
+		}
 		for _, ticket := range b.tickets {
 			made, err := h.exchange(b.buyer, b.ID, o, 6, ticket.ID)
 			if ticket.Kind == api.KindProduct {
