@@ -186,10 +186,10 @@ func (d *decision) exchanged(order api.Order, now time.Time) stream.Message {
 // lockExchanged locks the old orders of exchanges that a transaction is to write, before anything else is locked, and
 // decides about those whose new orders are paid at once. It returns those that cannot be, by their places.
 func (db ticketStore) lockExchanged(ctx context.Context, tx tx, in []creation) (map[int]error, error) {
-	var list, fresh []ids.Order
+	var list []ids.Order
 	for i := range in {
 		if in[i].swap = nil; in[i].row.ExchangeOf != "" {
-			list, fresh = append(list, in[i].row.ExchangeOf), append(fresh, in[i].row.ID)
+			list = append(list, in[i].row.ExchangeOf)
 		}
 	}
 	if len(list) == 0 {
