@@ -190,7 +190,10 @@ func TestShop(t *testing.T) {
 		id := regexp.MustCompile(`pay_[a-z0-9]+`).FindString(p.text)
 		call[any](s, 202, "POST", "/v1/sandbox/payments/"+id, "", api.SandboxOutcome{Outcome: outcome})
 	}
-	decide(b.send(held.at+"/payments", "key", held.field(t, "key")).must(t, 200, "On to the payment"), "declined")
+	leaving := b.send(held.at+"/payments", "key", held.field(t, "key")).must(t, 200, "On to the payment")
+	state := func(p page) string { return regexp.MustCompile(`data-revision="[^"]*"`).FindString(p.text) }
+	open := b.get(held.at)
+	decide(leaving, "declined")
 	said := func(words string) page {
 		t.Helper()
 		var p page
@@ -203,6 +206,9 @@ func TestShop(t *testing.T) {
 		return p
 	}
 	declined := said("The payment did not go through")
+	if state(open) == state(declined) || state(open) == "" { // it looks for another state than its own
+		t.Errorf("a page that is open does not learn that the payment was declined: %s", state(declined))
+	}
 	decide(b.send(held.at+"/payments", "key", declined.field(t, "key")), "succeeded")
 	paid := said("You&#39;re going!")
 	codes := regexp.MustCompile(`/orders/ord_[a-z0-9]+/tickets/tkt_[a-z0-9]+/qr.png`).FindAllString(paid.text, -1)
