@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -190,18 +189,11 @@ func (s *Site) order(v *visit) error {
 
 // orderPage shows an order: what is to be paid, or the tickets. With ?wait= it answers when the order has changed.
 func (s *Site) orderPage(v *visit) error {
-	ref, err := orderOf(v)
+	o, e, err := s.orderAndEvent(v)
 	if err != nil {
 		return err
 	}
-	o, err := ask(v, api.GetOrder, &ref)
-	if err != nil {
-		return err
-	}
-	e, err := s.eventNamed(v, o.EventID.String())
-	if err != nil {
-		return err
-	}
+	ref := api.OrderRef{ID: o.ID}
 	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Products": []api.Ticket(nil),
 		"Payment": (*api.Payment)(nil),
 		"Wait":    false, "MayExchange": false, "Invoices": []api.Invoice(nil),
@@ -212,8 +204,8 @@ func (s *Site) orderPage(v *visit) error {
 			return err
 		}
 		data["Tickets"], data["Products"] = ofKinds(tickets.Items)
-		until := e.StartsAt.Add(-time.Duration(e.OrderRules.Exchange.MinutesBefore) * time.Minute)
-		data["MayExchange"] = e.OrderRules.Exchange.SelfService && s.cfg.Now().Before(until)
+		until := e.ExchangeUntil()
+		data["MayExchange"] = until != nil && s.cfg.Now().Before(*until)
 	}
 	if o.Total.Amount > 0 && o.PaidAt != nil {
 		invoices, err := ask(v, api.ListOrderInvoices, &ref)
@@ -233,6 +225,20 @@ func (s *Site) orderPage(v *visit) error {
 		data["Wait"] = true
 	}
 	return v.show("order", data)
+}
+
+// orderAndEvent returns the order in the address, and its event.
+func (s *Site) orderAndEvent(v *visit) (*api.Order, *api.Event, error) {
+	ref, err := orderOf(v)
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := ask(v, api.GetOrder, &ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := s.eventNamed(v, o.EventID.String())
+	return o, e, err
 }
 
 func orderOf(v *visit) (api.OrderRef, error) {

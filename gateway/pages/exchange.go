@@ -29,18 +29,11 @@ func (s *Site) exchangePage(v *visit) error { return s.exchangeAgain(v, nil) }
 // exchangeAgain shows for what tickets of an order can be exchanged, and what that costs: for the buyer, and for those
 // who work with the orders of the event.
 func (s *Site) exchangeAgain(v *visit, failed error) error {
-	ref, err := orderOf(v)
+	o, e, err := s.orderAndEvent(v)
 	if err != nil {
 		return err
 	}
-	o, err := ask(v, api.GetOrder, &ref)
-	if err != nil {
-		return err
-	}
-	e, err := s.eventNamed(v, o.EventID.String())
-	if err != nil {
-		return err
-	}
+	ref := api.OrderRef{ID: o.ID}
 	all, err := ask(v, api.ListOrderTickets, &ref)
 	if err != nil {
 		return err

@@ -32,6 +32,21 @@ type Cancellation struct {
 	DecidedAt *time.Time `json:"decided_at,omitempty"` // when it was granted or declined
 }
 
+// CancelUntil returns until when buyers give tickets back by themselves, or nil if they never do.
+func (e *Event) CancelUntil() *time.Time {
+	p := e.OrderRules.Cancellation
+	return e.selfServiceUntil(p.SelfService, p.MinutesBefore)
+}
+
+// selfServiceUntil returns the time of a policy so long before the event begins, or nil if it lets buyers do nothing.
+func (e *Event) selfServiceUntil(selfService bool, minutesBefore int) *time.Time {
+	if !selfService {
+		return nil
+	}
+	until := e.StartsAt.Add(-time.Duration(minutesBefore) * time.Minute)
+	return &until
+}
+
 // NewCancellation is the request of CreateCancellation.
 type NewCancellation struct {
 	OrderID ids.Order    `json:"-" path:"id"`

@@ -56,6 +56,12 @@ type StaffExchange struct {
 	ExchangeFor
 }
 
+// ExchangeUntil returns until when buyers exchange tickets by themselves, or nil if they never do.
+func (e *Event) ExchangeUntil() *time.Time {
+	p := e.OrderRules.Exchange
+	return e.selfServiceUntil(p.SelfService, p.MinutesBefore)
+}
+
 // ExchangeQuery is the request of GetExchange.
 type ExchangeQuery struct {
 	OrderID ids.Order `json:"-" path:"id"`

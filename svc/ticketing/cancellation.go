@@ -76,16 +76,6 @@ func worth(row orderRow, tickets []ticketRow, p api.CancellationPolicy) (refund,
 	return cost - fee, fee
 }
 
-// selfServiceUntil returns until when buyers give tickets back by themselves, or nil if they never do.
-func selfServiceUntil(e *api.Event) *time.Time {
-	p := e.OrderRules.Cancellation
-	if !p.SelfService {
-		return nil
-	}
-	until := e.StartsAt.Add(-time.Duration(p.MinutesBefore) * time.Minute)
-	return &until
-}
-
 // ownOrder returns an order of the caller with what its event offers.
 func (s *Service) ownOrder(ctx context.Context, id ids.Order) (orderRow, *api.Offer, error) {
 	row, err := s.db.order(ctx, id)
@@ -104,7 +94,7 @@ func (s *Service) getCancellation(ctx context.Context, req *api.OrderRef) (*api.
 	if err != nil {
 		return nil, err
 	}
-	out := &api.CancellationOptions{Tickets: []ids.Ticket{}, Until: selfServiceUntil(&offer.Event),
+	out := &api.CancellationOptions{Tickets: []ids.Ticket{}, Until: offer.Event.CancelUntil(),
 		Refund: row.money(0), Fee: row.money(0)}
 	out.SelfService = out.Until != nil && s.now().Before(*out.Until)
 	if row.Status == api.OrderPaid {
@@ -140,7 +130,7 @@ func (s *Service) createCancellation(ctx context.Context, req *api.NewCancellati
 		return nil, check.Err()
 	}
 	now := store.Time(s.now())
-	until := selfServiceUntil(&offer.Event)
+	until := offer.Event.CancelUntil()
 	row := cancellationRow{ID: ids.New[ids.CancellationKind](now), OrderID: req.OrderID, EventID: offer.Event.ID,
 		UserID: rpc.Caller(ctx).User, Status: api.CancellationOpen, Reason: req.Reason, CreatedAt: now}
 	granted := until != nil && now.Before(*until)

@@ -39,7 +39,7 @@ func (s *Service) getExchange(ctx context.Context, req *api.ExchangeQuery) (*api
 		return nil, err
 	}
 	p := x.from.Event.OrderRules.Exchange
-	out := &api.ExchangeOptions{Tickets: []ids.Ticket{}, Until: exchangeUntil(&x.from.Event), EventID: x.to.Event.ID,
+	out := &api.ExchangeOptions{Tickets: []ids.Ticket{}, Until: x.from.Event.ExchangeUntil(), EventID: x.to.Event.ID,
 		OtherDates: p.OtherDates && x.from.Event.SeriesID != "", Credit: row.money(0), Offers: []api.ExchangeOffer{}}
 	out.Allowed = x.allowed() == nil && (!staff || x.from.Can(rpc.Caller(ctx), api.MayEditOrders))
 	err = store.Select(ctx, s.db.Read(), &out.Pending, `SELECT COALESCE(MAX(id), '') FROM orders WHERE exchange_of = ?
@@ -77,13 +77,7 @@ func (s *Service) createExchange(ctx context.Context, req *api.NewExchange) (*ap
 }
 
 func (s *Service) createStaffExchange(ctx context.Context, req *api.StaffExchange) (*api.Order, error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.MayEditOrders); err != nil {
-		return nil, err
-	}
-	row, err := s.db.order(ctx, req.OrderID)
-	if err == nil && row.EventID != req.EventID {
-		err = fault.New(fault.NotFound, "there is no such order")
-	}
+	row, err := s.orderToEdit(ctx, req.EventID, req.OrderID)
 	if err != nil {
 		return nil, err
 	}

@@ -26,16 +26,6 @@ type swapping struct {
 	now     time.Time
 }
 
-// exchangeUntil returns until when buyers exchange tickets by themselves, or nil if they never do.
-func exchangeUntil(e *api.Event) *time.Time {
-	p := e.OrderRules.Exchange
-	if !p.SelfService {
-		return nil
-	}
-	until := e.StartsAt.Add(-time.Duration(p.MinutesBefore) * time.Minute)
-	return &until
-}
-
 // swappingOf returns an exchange of an order for tickets of an event; "" is its own.
 func (s *Service) swappingOf(ctx context.Context, old orderRow, to ids.Event, staff bool) (*swapping, error) {
 	from, err := s.offers.Get(ctx, old.EventID)
@@ -61,7 +51,7 @@ func (s *Service) swappingOf(ctx context.Context, old orderRow, to ids.Event, st
 
 // allowed returns why the caller may exchange nothing, or nil.
 func (x *swapping) allowed() error {
-	until := exchangeUntil(&x.from.Event)
+	until := x.from.Event.ExchangeUntil()
 	series := x.from.Event.SeriesID
 	switch {
 	case x.old.UserID == api.BoxOfficeBuyer:

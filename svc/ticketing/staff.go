@@ -100,15 +100,21 @@ func staffLine(ctx context.Context, row orderRow, now time.Time) (stream.Message
 		After: map[string]any{"total": row.money(row.Total), "discount": row.money(row.Discount), "items": row.Items}})
 }
 
-// updateEventOrder changes the names, the address or the note of an order, for the organizer.
-func (s *Service) updateEventOrder(ctx context.Context, req *api.OrderEdit) (*api.Order, error) {
-	if _, err := s.offerAs(ctx, req.EventID, api.MayEditOrders); err != nil {
-		return nil, err
+// orderToEdit returns an order of an event to those who may edit its orders.
+func (s *Service) orderToEdit(ctx context.Context, event ids.Event, id ids.Order) (orderRow, error) {
+	if _, err := s.offerAs(ctx, event, api.MayEditOrders); err != nil {
+		return orderRow{}, err
 	}
-	row, err := s.db.order(ctx, req.OrderID)
-	if err == nil && row.EventID != req.EventID {
+	row, err := s.db.order(ctx, id)
+	if err == nil && row.EventID != event {
 		err = fault.New(fault.NotFound, "there is no such order")
 	}
+	return row, err
+}
+
+// updateEventOrder changes the names, the address or the note of an order, for the organizer.
+func (s *Service) updateEventOrder(ctx context.Context, req *api.OrderEdit) (*api.Order, error) {
+	row, err := s.orderToEdit(ctx, req.EventID, req.OrderID)
 	if err != nil {
 		return nil, err
 	}

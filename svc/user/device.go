@@ -93,17 +93,7 @@ func deviceName(userAgent string) string {
 
 // enter stores the session of a locked person.
 func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival) error {
-	res, err := tx.NewInsert().Model(&a.session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has started it
-		return err
-	}
-	if err := s.made.Take(ctx, tx, api.SessionsPerPerson, row.ID.String(), "sessions of a person", 1); err != nil {
-		return err
-	}
-	if err := s.endOldest(ctx, tx, row.ID, a.session.ID); err != nil {
+	if fresh, err := s.addSession(ctx, tx, &a.session); err != nil || !fresh {
 		return err
 	}
 	if err := s.useDevice(ctx, tx, a.session); err != nil {
@@ -113,6 +103,23 @@ func (s *Service) enter(ctx context.Context, tx bun.Tx, row *userRow, a arrival)
 		return err
 	}
 	return insertRefresh(ctx, tx, a.refreshHash, a.session.ID, a.session.ExpiresAt)
+}
+
+// addSession writes a session of a locked person, and ends those that are too many beside it. It reports false if an
+// earlier run of the transaction has done it.
+func (s *Service) addSession(ctx context.Context, tx bun.Tx, session *sessionRow) (fresh bool, err error) {
+	res, err := tx.NewInsert().Model(session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	person := session.UserID
+	if err := s.made.Take(ctx, tx, api.SessionsPerPerson, person.String(), "sessions of a person", 1); err != nil {
+		return false, err
+	}
+	return true, s.endOldest(ctx, tx, person, session.ID)
 }
 
 // endOldest ends those sessions of a locked person that were not used for longest and are too many beside a new one.

@@ -6,7 +6,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
@@ -28,17 +27,8 @@ func (s *Service) beginAtVenue(ctx context.Context, req *line.VenueSession) (*li
 		if err != nil {
 			return err
 		}
-		res, err := tx.NewInsert().Model(&session).On("CONFLICT (id) DO NOTHING").Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 { // an earlier run has done it
-			return err
-		}
-		if err := s.made.Take(ctx, tx, api.SessionsPerPerson, row.ID.String(), "sessions of a person", 1); err != nil {
-			return err
-		}
-		return s.endOldest(ctx, tx, row.ID, session.ID)
+		_, err = s.addSession(ctx, tx, &session)
+		return err
 	})
 	return &line.BegunSession{SessionID: session.ID}, err
 }
