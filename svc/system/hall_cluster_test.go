@@ -49,11 +49,6 @@ func TestClusterOfAVenue(t *testing.T) {
 	e.x.signIn()
 	e.leaseSeats()
 	e.x.open(50, 2)
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.tellLogs()
-		}
-	})
 	const some = 60
 	var all []mishap
 	for _, of := range []struct {

@@ -269,11 +269,6 @@ func TestNemesis(t *testing.T) {
 	for _, s := range c.sites {
 		sales = append(sales, s.sale(plenty, admin, 3), s.sale(scarce, admin, 1))
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.tellLogs()
-		}
-	})
 	count := func() int { return sales[0].acknowledged() + sales[2].acknowledged() }
 	through := func(n int) { // of buyers at either gateway: one of them may be away
 		t.Helper()
@@ -360,17 +355,6 @@ func (c *cluster) judge(sales []*sale, plenty, scarce api.Event) {
 				}
 				return nil
 			})
-		}
-	}
-}
-
-// tellLogs shows what each process said last.
-func (c *cluster) tellLogs() {
-	for kind, pair := range c.members {
-		for i, p := range pair {
-			text, _ := os.ReadFile(p.log)
-			lines := strings.Split(string(text), "\n")
-			c.t.Logf("%s %d:\n%s", kind, i, strings.Join(lines[max(0, len(lines)-15):], "\n"))
 		}
 	}
 }

@@ -85,7 +85,7 @@ type process struct {
 func spawn(t *testing.T, as string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, args: args, env: append(env, actAs+"="+as), log: filepath.Join(t.TempDir(), "log")}
-	t.Cleanup(p.kill)
+	t.Cleanup(p.end)
 	if err := p.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +126,17 @@ func (p *process) kill() {
 	p.cmd.Wait()
 }
 
+// end kills the process, and shows what it said last if the test failed.
+func (p *process) end() {
+	p.kill()
+	if !p.t.Failed() {
+		return
+	}
+	said, _ := os.ReadFile(p.log)
+	lines := strings.Split(string(said), "\n")
+	p.t.Logf("%v said:\n%s", p.args, strings.Join(lines[max(0, len(lines)-20):], "\n"))
+}
+
 // again starts the process anew after it was killed.
 func (p *process) again() {
 	p.t.Helper()
@@ -141,7 +152,9 @@ func (p *process) terminate() {
 		p.t.Fatal(err)
 	}
 	if err := p.cmd.Wait(); err != nil {
-		p.t.Errorf("the process did not end cleanly: %v", err)
+		said, _ := os.ReadFile(p.log)
+		_, race, _ := strings.Cut(string(said), "WARNING: DATA RACE")
+		p.t.Errorf("the process %v did not end cleanly: %v\n%s", p.args, err, race[:min(len(race), 10_000)])
 	}
 }
 

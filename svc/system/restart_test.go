@@ -109,11 +109,6 @@ func (c *cluster) persist() *persistent {
 	s.unlimited(admin)
 	s.set(admin, "user.access_ttl", "30m")
 	admin = s.login(adminEmail)
-	c.t.Cleanup(func() {
-		if c.t.Failed() {
-			c.tellLogs()
-		}
-	})
 	p := c.persistent(s.concert(admin, 100_000, 0), admin, 4)
 	p.through(some)
 	return p

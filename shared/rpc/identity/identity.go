@@ -119,13 +119,14 @@ func (i *Identity) Meet(certificate string) (role string, err error) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	known := slices.DeleteFunc(i.roles[p.Role], func(old *peer) bool { return old.id == p.id })
-	known = slices.Insert(known, 0, p)
+	if i.peers[p.id] != nil { // another request has just met it
+		return p.Role, nil
+	}
+	known := append([]*peer{p}, i.roles[p.Role]...)
 	for _, old := range known[min(len(known), mostPeers):] {
 		delete(i.peers, old.id)
 	}
-	i.roles[p.Role] = slices.Clip(slices.Clone(known[:min(len(known), mostPeers)]))
-	i.peers[p.id] = p
+	i.roles[p.Role], i.peers[p.id] = known[:min(len(known), mostPeers)], p
 	return p.Role, nil
 }
 

@@ -6,7 +6,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,6 +234,32 @@ func TestReplacedKeys(t *testing.T) {
 	}
 	if _, err := gateway.Meet("made up"); !errors.Is(err, identity.ErrForged) {
 		t.Errorf("met a stranger: %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// Requests that meet the same service at once, while others prove to it, disturb nobody.
+func TestMeetingAtOnce(t *testing.T) {
+	a := authority{}
+	gateway := a.identity(t, "gateway", "g")
+	for n := range 50 {
+		certificate := fmt.Sprintf("p%d", n)
+		payment := a.identity(t, "payment", certificate)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for _, err := range []error{second(gateway.Meet(certificate)), second(payment.Meet("g"))} {
+					if err != nil {
+						t.Error(err)
+					}
+				}
+				if err := payment.Check(gateway.Prove("payment", request(), noon, false), request(), noon); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 
