@@ -74,7 +74,7 @@ func (p *parcels) want(got <-chan answer, status int, body string) {
 		if a.StatusCode != status || a.body != body {
 			p.t.Errorf("got %d %s, want %d %s", a.StatusCode, a.body, status, body)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Within(20 * time.Second)):
 		p.t.Fatal("no answer")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/settings"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // mayPublish asks the server itself: the publish is followed by a round trip, and a refusal arrives before its answer.
@@ -50,7 +51,7 @@ func refused(t *testing.T, nc *nats.Conn, do func() error) bool {
 	select {
 	case err := <-errs:
 		return errors.Is(err, nats.ErrPermissionViolation)
-	case <-time.After(5 * time.Second):
+	case <-time.After(testkit.Within(5 * time.Second)):
 		t.Fatal("the error handler was not called")
 		return false
 	}
@@ -223,7 +224,7 @@ func TestRolesCanWork(t *testing.T) {
 			if e.Key() != "log.level" || string(e.Value()) != "debug" {
 				t.Fatalf("watched %s = %s", e.Key(), e.Value())
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(testkit.Within(5 * time.Second)):
 			t.Fatal("the watch is silent")
 		}
 		break

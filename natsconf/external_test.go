@@ -13,6 +13,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 func external(t *testing.T) string {
@@ -50,7 +51,7 @@ func outside(t *testing.T, conf string, change func(*server.Options)) *server.Se
 		srv.Shutdown()
 		srv.WaitForShutdown()
 	})
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(testkit.Within(10 * time.Second)) {
 		t.Fatalf("%s: not ready", conf)
 	}
 	return srv

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // wire stands before a server and can go dead: it takes connections and bytes, and passes nothing on.
@@ -110,7 +111,7 @@ func TestConnectionLeavesAHungServerAndComesBack(t *testing.T) {
 	start := time.Now()
 	select {
 	case <-reconnected:
-	case <-time.After(10 * time.Second):
+	case <-time.After(testkit.Within(10 * time.Second)):
 	}
 	if took := time.Since(start); took > 6*time.Second || nc.ConnectedUrl() == home {
 		t.Fatalf("after %s the connection is at %q", took, nc.ConnectedUrl())

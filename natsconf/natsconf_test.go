@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // roles is a small house with every kind of role in it.
@@ -101,17 +103,12 @@ func ensured(t testing.TB, srv *natsconf.Server) jetstream.JetStream {
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("did not happen: %s", what)
+	testkit.Eventually(t, 10*time.Second, func() error {
+		if !ok() {
+			return fmt.Errorf("did not happen: %s", what)
 		}
-	}
+		return nil
+	})
 }
 
 func TestRestartKeepsEverything(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/natsconf"
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 func inventory(t testing.TB, js jetstream.JetStream) jetstream.StreamConfig {
@@ -185,7 +186,7 @@ func TestGuardRemovesStreams(t *testing.T) {
 			if got != name {
 				t.Errorf("%s was removed, not %s", got, name)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Within(10 * time.Second)):
 			t.Fatalf("%s was not removed", name)
 		}
 		if _, err := admin.Stream(t.Context(), name); !errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -104,7 +104,7 @@ func TestCloseEndsTheWait(t *testing.T) {
 		if !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Accept says %v, want net.ErrClosed", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(testkit.Within(10 * time.Second)):
 		t.Fatal("Accept does not end")
 	}
 }

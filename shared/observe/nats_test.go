@@ -200,7 +200,7 @@ func TestTailFollows(t *testing.T) {
 			if m != want {
 				t.Errorf("got %q, want %q", m, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Within(10 * time.Second)):
 			t.Fatalf("%q does not arrive", want)
 		}
 	}

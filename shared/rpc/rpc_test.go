@@ -74,7 +74,7 @@ func natsServer(t testing.TB, opts server.Options) string {
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(5 * time.Second) {
+	if !s.ReadyForConnections(testkit.Within(5 * time.Second)) {
 		t.Fatal("nats is not ready")
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
@@ -842,15 +842,12 @@ func microStats(t *testing.T, m *mesh, name string) *micro.EndpointStats {
 // eventually polls until ok or for five seconds.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	end := time.Now().Add(5 * time.Second)
-	for !ok() {
-		if time.Now().After(end) {
-			t.Fatal("it did not happen within five seconds")
+	testkit.Eventually(t, 5*time.Second, func() error {
+		if !ok() {
+			return errors.New("it did not happen")
 		}
-		<-tick.C
-	}
+		return nil
+	})
 }
 
 func BenchmarkRoundTrip(b *testing.B) {

@@ -54,7 +54,7 @@ func (n *NATSServer) Start() {
 		n.t.Fatal(err)
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(Within(10 * time.Second)) {
 		n.t.Fatal("testkit: the NATS server is not ready after 10 seconds")
 	}
 	n.Server = srv

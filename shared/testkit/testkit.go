@@ -16,6 +16,7 @@ import (
 // often at first, so that a quick success costs little.
 func Eventually(t testing.TB, timeout time.Duration, check func() error) {
 	t.Helper()
+	timeout = Within(timeout)
 	deadline := time.Now().Add(timeout)
 	wait := time.Millisecond
 	for {
@@ -32,6 +33,10 @@ func Eventually(t testing.TB, timeout time.Duration, check func() error) {
 		wait = min(2*wait, 50*time.Millisecond)
 	}
 }
+
+// Within returns how long to wait for what takes at most d: longer if the race detector is on. A test that passes never
+// waits so long.
+func Within(d time.Duration) time.Duration { return d * slower }
 
 // Missing skips a test for which the machine lacks something, and says what. If CI=true the test fails.
 func Missing(t testing.TB, what string) {

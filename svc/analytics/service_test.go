@@ -535,7 +535,7 @@ func TestKilledInMidFold(t *testing.T) {
 	}
 	select {
 	case <-w.nats.JS.PublishAsyncComplete():
-	case <-time.After(60 * time.Second):
+	case <-time.After(testkit.Within(60 * time.Second)):
 		t.Fatal("the facts are not published")
 	}
 	mid := 0

@@ -55,13 +55,13 @@ func (e *evening) noHolds() error {
 	return nil
 }
 
-// leaseSeats leases seats to the venue, and waits until it can sell them.
+// leaseSeats leases more seats to the venue than its tills can sell, however slow all else is.
 func (e *evening) leaseSeats() {
 	e.t.Helper()
 	key := fmt.Sprintf("lease-%d", rand.Uint64())
 	testkit.Eventually(e.t, 60*time.Second, func() error {
 		return did(e.hub, "POST", e.at("/leases"), e.owner, api.NewLease{VenueID: e.hall.venue.ID,
-			TicketTypeID: e.event.TicketTypes[0].ID, Quantity: 300}, &e.lease, key, 201)
+			TicketTypeID: e.event.TicketTypes[0].ID, Quantity: 3000}, &e.lease, key, 201)
 	})
 	e.steps.lease = e.lease
 }
@@ -160,13 +160,13 @@ func (e *evening) mishaps() []mishap {
 			e.reentry(api.ReentryAny)
 		}},
 		{"the lease grows and shrinks", true, func() {
-			e.resize(600)
+			e.resize(6000)
 			x.through(some, 5, 10)
 			var now api.List[api.Lease]
 			testkit.Eventually(e.t, 30*time.Second, func() error { return did(e.hub, "GET", e.at("/leases"), e.owner, nil, &now, "", 200) })
 			for _, l := range now.Items {
 				if l.ID == e.lease.ID {
-					e.resize(l.Sold + 250)
+					e.resize(l.Sold + 2500)
 				}
 			}
 			x.through(some, 5, 10)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system/command"
 )
 
@@ -60,7 +61,7 @@ func act(as string) int {
 	}
 	srv.ConfigureLogger()
 	srv.Start()
-	if !srv.ReadyForConnections(20 * time.Second) {
+	if !srv.ReadyForConnections(testkit.Within(20 * time.Second)) {
 		return 1
 	}
 	os.Stdout.WriteString("ready\n")

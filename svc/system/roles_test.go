@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/stream"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/analytics"
 	"github.com/starlightsymphony/starlight/svc/notification"
 	"github.com/starlightsymphony/starlight/svc/system"
@@ -85,7 +86,7 @@ func (a *asked) refused(verb string, subjects []string, do func(string) error) m
 					out[s] = true
 				}
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Within(10 * time.Second)):
 			a.t.Fatal("the server did not refuse what no role may")
 		}
 	}

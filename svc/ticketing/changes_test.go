@@ -9,6 +9,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc/live"
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // Every change of an order is published once it can be read, whichever instance makes it: who waits for it reads it
@@ -30,7 +31,7 @@ func TestChangesOfOrdersArePublished(t *testing.T) {
 		// until waits for the order to have a status by what is published alone: it reads after each message.
 		until := func(id ids.Order, status string) {
 			t.Helper()
-			limit := time.After(15 * time.Second)
+			limit := time.After(testkit.Within(15 * time.Second))
 			for {
 				select {
 				case subject := <-published:

@@ -89,7 +89,7 @@ func TestFullDisk(t *testing.T) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Within(20 * time.Second)):
 		t.Fatalf("with room again the process goes on; readyz says %s", health())
 	}
 	if err := s.cmd.Wait(); s.cmd.ProcessState.ExitCode() != 1 {

@@ -137,7 +137,7 @@ func secureServer(t *testing.T, dir string) *server.Server {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 	})
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(testkit.Within(10 * time.Second)) {
 		t.Fatal("not ready")
 	}
 	return srv

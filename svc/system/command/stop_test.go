@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
 // A mail server that takes connections and does not answer does not keep the program from stopping.
@@ -41,7 +43,7 @@ func TestStopIsBounded(t *testing.T) {
 	select {
 	case c := <-called:
 		defer c.Close()
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Within(20 * time.Second)):
 		t.Fatal("no mail is sent")
 	}
 	start := time.Now()

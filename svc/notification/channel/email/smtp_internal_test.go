@@ -130,7 +130,7 @@ func TestSilentServerIsLeft(t *testing.T) {
 			if taken := command == "RSET"; (err == nil) != taken || err != nil && !fault.Is(err, fault.Unavailable) {
 				t.Errorf("silent after %q: %v", command, err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(testkit.Within(10 * time.Second)):
 			t.Fatalf("silent after %q: the mail still waits", command)
 		}
 	}
