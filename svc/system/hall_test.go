@@ -134,7 +134,14 @@ func (h *hall) buy(t *testing.T, buyer string, n int) []api.Ticket {
 
 func (h *hall) awaitDoors(t *testing.T, state string) {
 	t.Helper()
-	testkit.Eventually(t, 90*time.Second, func() error { return h.doorsAre(state) })
+	testkit.Eventually(t, 90*time.Second, func() error {
+		err := h.doorsAre(state)
+		if err == nil {
+			return nil
+		}
+		venue, failed := h.edge.send("GET", "/v1/status", "", nil)
+		return fmt.Errorf("%w; the venue says %s %v", err, venue.body, failed)
+	})
 }
 
 // doorsAre says how the doors are if they are not so.
