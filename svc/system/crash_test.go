@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -111,6 +112,37 @@ func (f *fuse) survive(services string, point int, act func() error, outcome fun
 	return died
 }
 
+// everyMoment says that a process is killed at each moment there is, and not only at some of them.
+func everyMoment() bool { return os.Getenv("STARLIGHT_STEPS") == "all" }
+
+// moments calls once for moments at which a process can die: before the first commit of an act, after it, before the
+// second, and so on, until it has survived twice. It takes some of them by chance, and with STARLIGHT_STEPS=all each: then
+// it died at least so often.
+func (f *fuse) moments(what string, least int, once func(n, point int) (died bool)) (deaths int) {
+	f.t.Helper()
+	n, step, most := 0, 1, 4
+	if everyMoment() {
+		most = 1
+	}
+	for alive := 0; alive < 2; step += 1 + rand.IntN(most) {
+		sides := []int{-step, step}
+		if !everyMoment() {
+			sides = sides[:1+rand.IntN(2)]
+		}
+		for _, point := range sides {
+			if alive++; once(n, point) {
+				deaths, alive = deaths+1, 0
+			}
+			n++
+		}
+	}
+	f.t.Logf("%s was killed at %d moments", what, deaths)
+	if everyMoment() && deaths < least || deaths == 0 {
+		f.t.Errorf("%s has more steps", what)
+	}
+	return deaths
+}
+
 // mortal is the whole system in a process that can be told to die.
 type mortal struct {
 	*site
@@ -168,31 +200,25 @@ func TestKillAtEveryStep(t *testing.T) {
 			return got.is(202, "")
 		}
 	}
-	deaths := 0
-	for step, alive := 1, 0; alive < 2; step++ {
-		for _, point := range []int{-step, step} {
-			o, pay := buy()
-			if s.survive("payment ticketing", point, consent(pay), status(o, api.OrderPaid)) {
-				deaths++
-				alive = 0
-			} else {
-				alive++
-			}
-		}
-	}
-	t.Logf("a purchase was killed at %d moments", deaths)
 	// Before and after three commits: the consent, the callback with what it means, the tickets. After the last commit the
 	// outcome is there to be seen, so that moment may be missed.
-	if deaths < 5 {
-		t.Error("the way of a purchase has more steps")
-	}
-	deaths = 0
-	for n, alive := 0, 0; alive < 2 || n < len(paid); n++ {
-		point := n/2 + 1
-		if n%2 == 0 {
-			point = -point
+	s.moments("a purchase", 5, func(_, point int) bool {
+		o, pay := buy()
+		return s.survive("payment ticketing", point, consent(pay), status(o, api.OrderPaid))
+	})
+	refund := func(n int) func() error {
+		return func() error {
+			got, err := s.send("POST", "/v1/payments/"+payments[n].String()+"/refunds", admin, api.NewRefund{}, "Idempotency-Key", "refund-"+payments[n].String())
+			if err != nil {
+				return err
+			}
+			return got.is(201, "")
 		}
-		if n == len(paid) {
+	}
+	// The last moment may be missed here, too; and commits of what comes together are one.
+	refunded := 0
+	s.moments("a refund", 10, func(n, point int) bool {
+		if refunded = n + 1; n == len(paid) {
 			buy()
 			testkit.Eventually(t, 60*time.Second, func() error {
 				if err := consent(payments[n])(); err != nil {
@@ -201,24 +227,10 @@ func TestKillAtEveryStep(t *testing.T) {
 				return status(paid[n], api.OrderPaid)()
 			})
 		}
-		refund := func() error {
-			got, err := s.send("POST", "/v1/payments/"+payments[n].String()+"/refunds", admin, api.NewRefund{}, "Idempotency-Key", "refund-"+payments[n].String())
-			if err != nil {
-				return err
-			}
-			return got.is(201, "")
-		}
-		if s.survive("payment ticketing", point, refund, status(paid[n], api.OrderRefunded)) {
-			deaths++
-			alive = 0
-		} else {
-			alive++
-		}
-	}
-	t.Logf("a refund was killed at %d moments", deaths)
-	// The last moment may be missed here, too; and commits of what comes together are one.
-	if deaths < 10 {
-		t.Error("the way of a refund has more steps")
+		return s.survive("payment ticketing", point, refund(n), status(paid[n], api.OrderRefunded))
+	})
+	for ; refunded < len(paid); refunded++ {
+		testkit.Eventually(t, 60*time.Second, refund(refunded))
 	}
 	testkit.Eventually(t, 60*time.Second, func() error {
 		if got := s.left(event); got.Sold != 0 || got.Held != 0 {

@@ -41,27 +41,8 @@ func TestGuestAtEveryStep(t *testing.T) {
 		}
 		return err
 	}
-	// walk kills at one commit after the other until nothing dies any more.
-	walk := func(what string, least int, at func(n, point int) bool) int {
-		t.Helper()
-		n, deaths := 0, 0
-		for step, alive := 1, 0; alive < 2; step++ {
-			for _, point := range []int{-step, step} {
-				if n++; at(n, point) {
-					deaths, alive = deaths+1, 0
-				} else {
-					alive++
-				}
-			}
-		}
-		t.Logf("%s was killed at %d moments", what, deaths)
-		if deaths < least {
-			t.Errorf("%s has more steps", what)
-		}
-		return n
-	}
 	var paths []string
-	orders := walk("an order", 1, func(n, point int) bool {
+	s.moments("an order", 1, func(n, point int) bool {
 		var made api.CreatedOrder
 		key := fmt.Sprintf("order-of-a-guest-%d", n)
 		died := s.survive("ticketing", point, func() error { return order(free, key, &made) }, func() error {
@@ -75,8 +56,8 @@ func TestGuestAtEveryStep(t *testing.T) {
 		return died
 	})
 	testkit.Eventually(t, 60*time.Second, func() error { // an order may be paid a moment before its seats are
-		if got := s.left(free); got.Sold != 2*orders || got.Held != 0 {
-			return fmt.Errorf("%d orders have %+v", orders, got)
+		if got := s.left(free); got.Sold != 2*len(paths) || got.Held != 0 {
+			return fmt.Errorf("%d orders have %+v", len(paths), got)
 		}
 		return nil
 	})
@@ -90,7 +71,7 @@ func TestGuestAtEveryStep(t *testing.T) {
 		}
 		return nil
 	})
-	walk("a claim", 2, func(n, point int) bool {
+	s.moments("a claim", 2, func(n, point int) bool {
 		var made api.CreatedOrder
 		if err := order(priced, fmt.Sprintf("claimed-order-of-a-guest-%d", n), &made); err != nil {
 			t.Fatal(err)

@@ -678,6 +678,7 @@ func TestCrossedThings(t *testing.T) {
 	t.Parallel()
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
+	s.unlimited(admin)
 	_, rival := s.join("rival@example.org")
 	ours, theirs := s.concert(admin, 10, 0), s.concert(rival, 10, 0)
 	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(ours, 1))
