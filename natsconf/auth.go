@@ -191,7 +191,8 @@ func Ops(grants ...Grant) Role {
 // Admin returns the role of operators who manage JetStream, but for the owned buckets: these they can neither write nor
 // reshape.
 func Admin(grants ...Grant) Role {
-	r := NewRole(roleAdmin, append(grants, Discover(), PublishTo("$JS.API.>", "$JS.ACK.>", "$JS.FC.>"))...)
+	r := NewRole(roleAdmin, append(grants, Discover(), PublishTo("$JS.API.>", "$JS.ACK.>", "$JS.FC.>",
+		"$JS.SNAPSHOT.ACK.>", "$JS.SNAPSHOT.RESTORE.>"))...)
 	r.Operator, r.Admin = true, true
 	return r
 }

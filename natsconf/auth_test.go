@@ -88,6 +88,8 @@ func TestPermissions(t *testing.T) {
 		{"$JS.API.STREAM.CREATE.X", "admin"},
 		{"$JS.API.STREAM.UPDATE.EVENTS", "admin config"},
 		{"$JS.API.STREAM.RESTORE.X", "admin"},
+		{"$JS.SNAPSHOT.ACK.X.y.1.1", "admin"},
+		{"$JS.SNAPSHOT.RESTORE.X.y", "admin"},
 		{"$JS.API.STREAM.INFO.EVENTS", "admin ops notification config"},
 		{"$JS.API.CONSUMER.CREATE.EVENTS.x", "admin ops"},
 		{"$JS.API.CONSUMER.CREATE.EVENTS.notification", "admin notification"},

@@ -140,6 +140,8 @@ func TestRoles(t *testing.T) {
 		"$JS.API.STREAM.RESTORE.X":              {"admin"},
 		"$JS.API.STREAM.RESTORE.EVENTS":         {"admin"},
 		"$JS.API.STREAM.SNAPSHOT.EVENTS":        {"admin"},
+		"$JS.SNAPSHOT.ACK.EVENTS.x.1.1":         {"admin"},
+		"$JS.SNAPSHOT.RESTORE.EVENTS.x":         {"admin"},
 		"$JS.API.STREAM.PURGE.EVENTS":           {"admin"},
 		"$JS.API.STREAM.MSG.DELETE.EVENTS":      {"admin"},
 		"$JS.API.STREAM.MSG.DELETE.DEAD":        {"notification", "admin"},
