@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,6 +191,46 @@ func TestSeveralRelaysPublishEachMessageOnceAndInOrder(t *testing.T) {
 			expect(t, n, 1000)
 		})
 	}
+}
+
+// While deploy/backup holds its locks nothing leaves the outbox. Then all of it does.
+func TestBackupHoldsTheOutbox(t *testing.T) {
+	script, err := os.ReadFile("../../deploy/backup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, locks, found := strings.Cut(string(script), "SET lock_timeout = '30s';\n")
+	locks, _, ends := strings.Cut(locks, ";\n")
+	if !found || !ends {
+		t.Fatal("there are no locks")
+	}
+	db := testkit.Open(t, testkit.Postgres(t), "ticketing", nil)
+	n := testkit.NATS(t)
+	n.Stream("EVENTS", "ev.>")
+	err = db.Tx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.ExecContext(ctx, locks); err != nil {
+			return err
+		}
+		relay(t, db, n)
+		add(t, db, numbered("ev.a", 0, 10)...)
+		testkit.Eventually(t, long, func() error {
+			const waits = `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+			var waiting int
+			if err := db.Read().NewRaw(waits).Scan(ctx, &waiting); err != nil || waiting == 0 {
+				return fmt.Errorf("%d relays wait: %v", waiting, err)
+			}
+			return nil
+		})
+		expect(t, n, 0)
+		_, err := tx.ExecContext(ctx, "SELECT pg_advisory_unlock_all()")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty(t, db)
+	expect(t, n, 10)
 }
 
 func TestOutageDelaysAndLosesNothing(t *testing.T) {

@@ -123,8 +123,10 @@ func TestClusterScript(t *testing.T) {
 		t.Fatal("there are no roles")
 	}
 	sameRoles(t, "deploy/cluster", strings.Fields(m[1]))
-	if out, err := exec.CommandContext(t.Context(), "bash", "-n", filepath.Join(root, "deploy/cluster")).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+	for _, script := range []string{"deploy/cluster", "deploy/backup"} {
+		if out, err := exec.CommandContext(t.Context(), "bash", "-n", filepath.Join(root, script)).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
 	}
 }
 
