@@ -15,6 +15,8 @@ COPY --from=fonts /usr/share/fonts /usr/share/fonts
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /starlight /starlight
 COPY --from=build --chown=65532:65532 /data /data
+# The audit folds the streams beside the ledger, in a file.
+ENV TMPDIR=/data
 USER 65532:65532
 VOLUME /data
 EXPOSE 8080 9090

@@ -123,7 +123,7 @@ func TestClusterScript(t *testing.T) {
 		t.Fatal("there are no roles")
 	}
 	sameRoles(t, "deploy/cluster", strings.Fields(m[1]))
-	for _, script := range []string{"deploy/cluster", "deploy/backup"} {
+	for _, script := range []string{"deploy/cluster", "deploy/backup", "deploy/kubernetes/secrets"} {
 		if out, err := exec.CommandContext(t.Context(), "bash", "-n", filepath.Join(root, script)).CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
