@@ -47,6 +47,13 @@ func (e *evening) lineUp() {
 	})
 }
 
+// waiting is how many entries of the venue's journal the system does not have. The venue may write more than a system
+// without processors to spare can take, and doors that go back wait for all of them.
+func (e *evening) waiting() int64 {
+	e.t.Helper()
+	return call[edge.Status](e.edge, 200, "GET", "/v1/status", "", nil).Waiting
+}
+
 // noHolds says what is held if something is: what was not paid has to expire.
 func (e *evening) noHolds() error {
 	if got := e.hub.left(e.event); got.Held != 0 {
@@ -217,7 +224,7 @@ func TestHourOfAVenue(t *testing.T) {
 	t.Parallel()
 	long := atHallFor(t)
 	hall, hub, venue := openMortalHall(t, 100_000, 1500)
-	pace := 200 * time.Millisecond
+	pace := testkit.Within(200 * time.Millisecond) // not more than the system can take, or doors that go back wait for it
 	if long > 10*time.Minute {
 		pace = time.Second
 	}
@@ -241,7 +248,8 @@ func TestHourOfAVenue(t *testing.T) {
 			if failed := e.x.failures() - before; m.calm && failed > 0 {
 				t.Errorf("%s, and %d scans at the venue were not answered: %s", m.name, failed, e.x.lastFailure())
 			}
-			t.Logf("%6.1f s: %s; for %.1f s", struck.Sub(start).Seconds(), m.name, time.Since(struck).Seconds())
+			t.Logf("%6.1f s: %s; for %.1f s; then %d entries are not at the system", struck.Sub(start).Seconds(), m.name,
+				time.Since(struck).Seconds(), e.waiting())
 		}
 	}
 	e.lineUp()
