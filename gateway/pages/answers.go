@@ -162,9 +162,14 @@ func (s *Site) answersAgain(v *visit, sent []api.Answer, failed error) error {
 	if err != nil {
 		return err
 	}
-	e, err := ask(v, api.GetEvent, &api.EventRef{ID: a.EventID})
+	e, err := s.eventNamed(v, a.EventID.String())
 	if err != nil {
 		return err
+	}
+	a.Questions = api.QuestionsIn(a.Questions, v.lang)
+	called := e.Called()
+	for i := range a.Tickets {
+		a.Tickets[i].TypeName = called.Type(v.lang, a.Tickets[i].TicketTypeID, a.Tickets[i].TypeName)
 	}
 	given := a.Answers
 	if failed != nil {
@@ -327,7 +332,7 @@ func answersOf(v *visit, e *api.Event, order ids.Order) (all []orderAnswer, err 
 }
 
 // askedAtDoor lays out what is asked about a ticket that was scanned.
-func askedAtDoor(in *api.AdmissionResult) []askedGroup {
+func askedAtDoor(in *api.AdmissionResult, lang string) []askedGroup {
 	if in.Ticket == nil || len(in.Questions) == 0 {
 		return nil
 	}
@@ -336,6 +341,6 @@ func askedAtDoor(in *api.AdmissionResult) []askedGroup {
 	for i := range given {
 		given[i].Position = &first
 	}
-	return askedGroups(doorSheet(in.Questions, in.Ticket.TicketTypeID),
+	return askedGroups(doorSheet(api.QuestionsIn(in.Questions, lang), in.Ticket.TicketTypeID),
 		[]api.AnsweredTicket{{TicketTypeID: in.Ticket.TicketTypeID}}, given, nil)
 }

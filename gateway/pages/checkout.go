@@ -42,6 +42,9 @@ func (v *visit) prices(e *api.Event) (prices, error) {
 	}
 	p := prices{}
 	for _, t := range now.TicketTypes {
+		if of := e.TicketType(t.ID); of != nil {
+			t = inWords(of, t)
+		}
 		p[t.ID] = t
 	}
 	return p, nil
@@ -194,16 +197,16 @@ func (s *Site) orderPage(v *visit) error {
 		return err
 	}
 	ref := api.OrderRef{ID: o.ID}
-	data := map[string]any{"Order": o, "Event": e, "Tickets": []api.Ticket(nil), "Products": []api.Ticket(nil),
-		"Payment": (*api.Payment)(nil),
-		"Wait":    false, "MayExchange": false, "Invoices": []api.Invoice(nil),
+	data := map[string]any{"Order": e.Called().Order(v.lang, o), "Event": e,
+		"Tickets": []api.Ticket(nil), "Products": []api.Ticket(nil), "Payment": (*api.Payment)(nil),
+		"Wait": false, "MayExchange": false, "Invoices": []api.Invoice(nil),
 		"Asks": (o.Status == api.OrderPaid || o.Status == api.OrderPending) && asks(e)}
 	if o.Status == api.OrderPaid {
 		tickets, err := ask(v, api.ListOrderTickets, &ref)
 		if err != nil {
 			return err
 		}
-		data["Tickets"], data["Products"] = ofKinds(tickets.Items)
+		data["Tickets"], data["Products"] = ofKinds(v.ticketsIn(e, tickets.Items))
 		until := e.ExchangeUntil()
 		data["MayExchange"] = until != nil && s.cfg.Now().Before(*until)
 	}

@@ -100,7 +100,7 @@ func (s *Site) scan(v *visit) error {
 		}
 		shown = scanned{Result: in.Result, Good: in.Result == api.Admitted || in.Result == api.HandedOut,
 			Ticket: in.Ticket}
-		shown.Asked = askedAtDoor(in)
+		shown.Asked = askedAtDoor(in, v.lang)
 		if in.Result == api.AlreadyAdmitted || in.Result == api.AlreadyHandedOut {
 			shown.First = in
 		}

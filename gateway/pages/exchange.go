@@ -51,6 +51,8 @@ func (s *Site) exchangeAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
+	all.Items = v.ticketsIn(e, all.Items)
+	at := e
 	var tickets []choice[api.Ticket]
 	for _, t := range all.Items {
 		if slices.Contains(options.Tickets, t.ID) {
@@ -66,7 +68,14 @@ func (s *Site) exchangeAgain(v *visit, failed error) error {
 		}
 		for _, d := range list {
 			dates = append(dates, choice[api.Event]{d, d.ID == options.EventID})
+			if d.ID == options.EventID {
+				at = &d
+			}
 		}
+	}
+	called := at.Called()
+	for i := range options.Offers {
+		options.Offers[i].Name = called.Type(v.lang, options.Offers[i].TicketTypeID, options.Offers[i].Name)
 	}
 	data := map[string]any{"Order": o, "Event": e, "Options": options, "Tickets": tickets, "Dates": dates,
 		"Back": exchangeBack(v, o.ID)}

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,6 +162,92 @@ func inLanguage(events []api.Event, lang string) {
 	for i := range events {
 		events[i] = *events[i].In(lang)
 	}
+}
+
+// otherLanguages are those beside that of an event in which the forms of its parts ask for words: none before that is
+// known.
+func otherLanguages(e *api.Event) [][2]string {
+	if e.Language == "" {
+		return nil
+	}
+	return slices.DeleteFunc(languageNames(), func(l [2]string) bool { return l[0] == e.Language })
+}
+
+// notAsked returns the words that are in languages that a form does not ask for. They stay.
+func notAsked[T interface{ Locale() string }](all []T, asked [][2]string) []T {
+	return slices.DeleteFunc(slices.Clone(all), func(t T) bool {
+		return slices.ContainsFunc(asked, func(l [2]string) bool { return l[0] == t.Locale() })
+	})
+}
+
+// typeTexts is what stands in the form of a ticket type in other languages.
+func typeTexts(texts map[string]string, t *api.TicketType) {
+	for _, in := range t.Translations {
+		texts["name_"+in.Language], texts["group_"+in.Language] = in.Name, in.Group
+	}
+	for k, s := range t.Stages {
+		for _, in := range s.Translations {
+			texts[fmt.Sprintf("stage.%d.name_%s", k, in.Language)] = in.Name
+		}
+	}
+}
+
+// typeIn reads what a ticket type is called in other languages. One whose group alone is, is called there as it is.
+func (f *fields) typeIn(e *api.Event, t *api.TicketType) []api.TypeTranslation {
+	languages := otherLanguages(e)
+	all := notAsked(t.Translations, languages)
+	for _, l := range languages {
+		in := api.TypeTranslation{Language: l[0], Name: f.text("name_" + l[0]), Group: f.text("group_" + l[0])}
+		if in.Name = cmp.Or(in.Name, f.text("name")); f.text("name_"+l[0]) != "" || in.Group != "" {
+			all = append(all, in)
+		}
+	}
+	return all
+}
+
+// stageIn reads what a price stage is called in other languages; before is what the ticket type had.
+func (f *fields) stageIn(e *api.Event, prefix string, id ids.Stage, before []api.Stage) (all []api.StageTranslation) {
+	languages := otherLanguages(e)
+	for _, s := range before {
+		if s.ID == id {
+			all = notAsked(s.Translations, languages)
+		}
+	}
+	for _, l := range languages {
+		if name := f.text(prefix + "name_" + l[0]); name != "" {
+			all = append(all, api.StageTranslation{Language: l[0], Name: name})
+		}
+	}
+	return all
+}
+
+// inWords returns what is left of a ticket type with its stages called as the type that is shown calls them.
+func inWords(t *api.TicketType, left api.TypeAvailability) api.TypeAvailability {
+	for _, s := range t.Stages {
+		if on := left.Stage; on != nil && on.ID == s.ID {
+			named := *on
+			named.Name, left.Stage = s.Name, &named
+		}
+		if next := left.Next; next != nil && next.ID == s.ID {
+			named := *next
+			named.Name, left.Next = s.Name, &named
+		}
+	}
+	return left
+}
+
+// ticketsIn returns tickets of an event that is shown in the language of the page, as it calls them.
+func (v *visit) ticketsIn(e *api.Event, tickets []api.Ticket) []api.Ticket {
+	called := e.Called()
+	tickets = slices.Clone(tickets)
+	for i := range tickets {
+		t := &tickets[i]
+		t.TypeName = called.Type(v.lang, t.TicketTypeID, t.TypeName)
+		if in, ok := api.InLanguage(e.Translations, v.lang); ok {
+			t.EventName = in.Name
+		}
+	}
+	return tickets
 }
 
 // others returns the dates but one, up to a dozen.

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -51,7 +52,8 @@ func (s *Site) questionsAgain(v *visit, failed error) error {
 	}
 	data := map[string]any{"Event": e, "Form": filled{v, questionTexts(e)}, "Kinds": questionKinds(),
 		"Rows": prefixes("q", len(e.Questions)+1), "Conditions": conditions(e), "Counts": counts.Questions,
-		"Revision": revision, "Until": numberText(e.OrderRules.AnswerMinutesBefore / 60)}
+		"Languages": otherLanguages(e),
+		"Revision":  revision, "Until": numberText(e.OrderRules.AnswerMinutesBefore / 60)}
 	if failed != nil {
 		return v.again("questions", failed, data)
 	}
@@ -94,6 +96,13 @@ func questionTexts(e *api.Event) map[string]string {
 			}
 		}
 		t[p+"choices"] = strings.Join(labels, "\n")
+		for _, in := range q.Translations {
+			t[p+"label_"+in.Language], t[p+"help_"+in.Language] = in.Label, in.Help
+			t[p+"purpose_"+in.Language] = in.Purpose
+		}
+		for _, l := range otherLanguages(e) {
+			t[p+"choices_"+l[0]] = choicesIn(&q, l[0])
+		}
 		for _, typ := range q.TicketTypes {
 			t[p+typ.String()] = "yes"
 		}
@@ -144,6 +153,7 @@ func (f *fields) questionsIn(e *api.Event) []api.NewQuestion {
 				q.Choices = append(q.Choices, choiceNamed(old, line))
 			}
 		}
+		f.questionIn(e, p, old, &q)
 		for _, t := range e.TicketTypes {
 			if f.ticked(p + t.ID.String()) {
 				q.TicketTypes = append(q.TicketTypes, t.ID)
@@ -171,12 +181,49 @@ func (f *fields) questionsIn(e *api.Event) []api.NewQuestion {
 	return all
 }
 
+// choicesIn returns what can be chosen in another language, on the lines of what it translates.
+func choicesIn(q *api.Question, language string) string {
+	var lines []string
+	for _, c := range q.Choices {
+		if !c.Hidden {
+			in, _ := api.InLanguage(c.Translations, language)
+			lines = append(lines, in.Label)
+		}
+	}
+	return strings.TrimRight(strings.Join(lines, "\n"), "\n")
+}
+
+// questionIn reads a question in other languages. Its choices are on the lines of those that they translate.
+func (f *fields) questionIn(e *api.Event, p string, old *api.Question, q *api.NewQuestion) {
+	languages := otherLanguages(e)
+	if old != nil {
+		q.Translations = notAsked(old.Translations, languages)
+	}
+	for k := range q.Choices {
+		q.Choices[k].Translations = notAsked(q.Choices[k].Translations, languages)
+	}
+	for _, l := range languages {
+		in := api.QuestionTranslation{Language: l[0], Label: f.text(p + "label_" + l[0]),
+			Help: f.text(p + "help_" + l[0]), Purpose: f.text(p + "purpose_" + l[0])}
+		if in.Label != "" || in.Help != "" || in.Purpose != "" {
+			in.Label = cmp.Or(in.Label, f.text(p+"label"))
+			q.Translations = append(q.Translations, in)
+		}
+		for k, line := range strings.Split(f.form(p+"choices_"+l[0]), "\n") {
+			if line = strings.TrimSpace(line); line != "" && k < len(q.Choices) {
+				q.Choices[k].Translations = append(q.Choices[k].Translations,
+					api.ChoiceTranslation{Language: l[0], Label: line})
+			}
+		}
+	}
+}
+
 // choiceNamed returns the choice that is called so already, or a new one.
 func choiceNamed(q *api.Question, label string) api.NewChoice {
 	if q != nil {
 		for _, c := range q.Choices {
 			if c.Label == label {
-				return api.NewChoice{ID: c.ID, Label: label}
+				return api.NewChoice{ID: c.ID, Label: label, Translations: c.Translations}
 			}
 		}
 	}

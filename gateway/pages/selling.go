@@ -173,16 +173,17 @@ func (f *fields) quotas() []api.Quota {
 	return quotas
 }
 
-// stages reads the rows of price stages.
-func (f *fields) stages() []api.Stage {
+// stages reads the rows of price stages; before are those that there were.
+func (f *fields) stages(e *api.Event, before []api.Stage) []api.Stage {
 	stages := []api.Stage{}
 	for _, p := range prefixes("stage", mostStages) {
 		if f.text(p+"name") == "" {
 			continue
 		}
-		stages = append(stages, api.Stage{ID: ids.Stage(f.text(p + "id")), Name: f.text(p + "name"),
-			Price: f.amount(p + "price"), Quantity: f.limit(p + "quantity"), From: f.moment(p + "from").Value,
-			Until: f.moment(p + "until").Value})
+		id := ids.Stage(f.text(p + "id"))
+		stages = append(stages, api.Stage{ID: id, Name: f.text(p + "name"), Price: f.amount(p + "price"),
+			Quantity: f.limit(p + "quantity"), From: f.moment(p + "from").Value, Until: f.moment(p + "until").Value,
+			Translations: f.stageIn(e, p, id, before)})
 	}
 	return stages
 }
@@ -205,6 +206,7 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 		"max_per_person": numberText(t.MaxPerPerson), "sales_start": momentText(t.SalesStart, f.zone),
 		"sales_end": momentText(t.SalesEnd, f.zone), "hidden": tickText(t.Hidden), "free_price": tickText(t.FreePrice)}
 	texts["group"], texts["per"], texts["required"] = t.Group, t.Per, tickText(t.Required)
+	typeTexts(texts, &t)
 	taxTexts(texts, "tax.", t.Tax)
 	for _, q := range t.Quotas {
 		texts["quota."+q.String()] = "yes"
@@ -216,7 +218,7 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 		texts[p+"from"], texts[p+"until"] = momentText(st.From, f.zone), momentText(st.Until, f.zone)
 	}
 	data := map[string]any{"Event": e, "Type": &t, "Form": filled{v, texts},
-		"Stages": prefixes("stage", min(len(t.Stages)+1, mostStages))}
+		"Stages": prefixes("stage", min(len(t.Stages)+1, mostStages)), "Languages": otherLanguages(e)}
 	if failed != nil {
 		return v.again("tickettype", failed, data)
 	}
@@ -228,6 +230,10 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 	e, f, err := v.fieldsHere()
 	if err != nil {
 		return err
+	}
+	t := e.TicketType(id)
+	if t == nil {
+		return fault.New(fault.NotFound, "there is no such ticket type")
 	}
 	name, price, quantity := f.text("name"), f.amount("price"), f.number("quantity", 0)
 	hidden, free := f.ticked("hidden"), f.ticked("free_price")
@@ -241,8 +247,9 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 		FreePrice: &free, MaxPerOrder: codec.To(f.limit("max_per_order")),
 		MinPerOrder:  codec.To(f.limit("min_per_order")),
 		MaxPerPerson: codec.To(f.limit("max_per_person")), SalesStart: f.moment("sales_start"),
-		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax."), Stages: codec.To(f.stages())}
-	if t := e.TicketType(id); t != nil && t.IsProduct() {
+		SalesEnd: f.moment("sales_end"), Quotas: codec.To(quotas), Tax: f.tax("tax."),
+		Stages: codec.To(f.stages(e, t.Stages)), Translations: codec.To(f.typeIn(e, t))}
+	if t.IsProduct() {
 		per, required := f.text("per"), f.ticked("required")
 		req.Per, req.Required, req.Group = &per, &required, codec.To(f.text("group"))
 	}

@@ -332,7 +332,7 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 	}
 	now := s.cfg.Now()
 	for _, t := range e.TicketTypes {
-		a := available[t.ID]
+		a := inWords(&t, available[t.ID])
 		o := offer{TicketType: t, Left: a.Available, State: "open", Stage: a.Stage, Next: a.Next}
 		o.Price, o.Stages = a.Price, nil
 		if t.IsProduct() {

@@ -119,10 +119,22 @@ type Invoice struct {
 	Tax    Money         `json:"tax"`
 	Gross  Money         `json:"gross"`          // net and tax: what was paid, or goes back
 	Note   string        `json:"note,omitempty"` // of the seller; several lines
+	// of what the event and its ticket types are called here, ISO 639; absent: not said
+	Language string `json:"language,omitempty"`
+	// what they were called in other languages when this was issued
+	Translations []InvoiceTranslation `json:"translations,omitempty"`
+}
+
+// InvoiceTranslation is what stands on an invoice in another language of its event.
+type InvoiceTranslation struct {
+	Language  string   `json:"language"`   // ISO 639, such as fr
+	EventName string   `json:"event_name"` // what the event was called
+	Lines     []string `json:"lines"`      // the name of each line, in the order of the lines
 }
 
 // InvoiceLine is a line of an invoice: net + tax = gross.
 type InvoiceLine struct {
+	TicketTypeID ids.TicketType `json:"ticket_type_id,omitempty"` // whose tickets it is about; absent: something else
 	// of the ticket type or fee; of a credit note what goes back, as far as it is tickets
 	Name     string `json:"name"`
 	Quantity int    `json:"quantity" minimum:"1"` // how many; the amounts are of all together

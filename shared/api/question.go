@@ -57,6 +57,8 @@ type Question struct {
 	RetentionDays int `json:"retention_days,omitempty" minimum:"0" maximum:"3650"`
 	// it is asked no more; what was answered is kept
 	Hidden bool `json:"hidden,omitempty"`
+	// label, help and purpose in other languages; readers of none of them get those above
+	Translations []QuestionTranslation `json:"translations,omitempty"`
 }
 
 // Question returns the question with an id, or nil.
@@ -75,6 +77,8 @@ type QuestionChoice struct {
 	Label string     `json:"label" maxLength:"200"` // on one line
 	// it can be chosen no more; who has chosen it has it
 	Hidden bool `json:"hidden,omitempty"`
+	// the label in other languages; readers of none of them get that above
+	Translations []ChoiceTranslation `json:"translations,omitempty"`
 }
 
 // QuestionCondition is how a question before was answered.
@@ -108,6 +112,8 @@ type NewQuestion struct {
 	// how many days after the event its answers are kept; 0: as long as the setting ticketing.answer_retention says
 	RetentionDays int  `json:"retention_days,omitempty" minimum:"0" maximum:"3650"`
 	Hidden        bool `json:"hidden,omitempty"` // it is asked no more
+	// label, help and purpose in other languages, which need the language of the event
+	Translations []QuestionTranslation `json:"translations,omitempty" maxItems:"10"`
 }
 
 // NewChoice is something to choose, as the organizer writes it.
@@ -115,6 +121,8 @@ type NewChoice struct {
 	ID     ids.Choice `json:"id,omitempty"`                        // of one that is there already
 	Label  string     `json:"label" minLength:"1" maxLength:"200"` // on one line
 	Hidden bool       `json:"hidden,omitempty"`                    // it can be chosen no more
+	// the label in other languages, which need the language of the event
+	Translations []ChoiceTranslation `json:"translations,omitempty" maxItems:"10"`
 }
 
 // NewCondition is how a question before must have been answered.

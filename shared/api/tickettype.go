@@ -55,6 +55,8 @@ type TicketType struct {
 	// of a product that is a variant: what all of them are called together, such as T-shirt. Per and required are about
 	// all of them together
 	Group string `json:"group,omitempty" maxLength:"100"`
+	// name and group in other languages; readers of none of them get those above
+	Translations []TypeTranslation `json:"translations,omitempty"`
 }
 
 // NewTicketType is a ticket type as the organizer first describes it.
@@ -92,6 +94,8 @@ type NewTicketType struct {
 	// of a product that is a variant: what all of them are called together, such as T-shirt. All variants have the same
 	// per and required, which are about all of them together
 	Group string `json:"group,omitempty" maxLength:"100"`
+	// name and group in other languages, which need the language of the event
+	Translations []TypeTranslation `json:"translations,omitempty" maxItems:"10"`
 }
 
 // AddTicketType is the request of the endpoint of that name.
@@ -131,6 +135,8 @@ type PatchTicketType struct {
 	Required *bool `json:"required,omitempty"`
 	// of a product: of what it is a variant; null means of none. In another group it is as that has it
 	Group codec.Patch[string] `json:"group,omitzero" maxLength:"100"`
+	// replaces all translations; null means none
+	Translations codec.Patch[[]TypeTranslation] `json:"translations,omitzero" maxItems:"10"`
 }
 
 // IsProduct reports whether it is sold beside tickets and lets nobody in.
@@ -257,6 +263,8 @@ type Stage struct {
 	Until *time.Time `json:"until,omitempty"` // until when; absent: as long as the type is on sale
 	// for how many tickets, those of unpaid orders included; 0 means no such bound
 	Quantity int `json:"quantity,omitempty" minimum:"0" maximum:"1000000"`
+	// the name in other languages, which need the language of the event
+	Translations []StageTranslation `json:"translations,omitempty" maxItems:"10"`
 }
 
 // IsOpen reports whether the stage is open at a time, as far as that decides.
@@ -293,7 +301,8 @@ type StageOnSale struct {
 
 // NextPrice is what a ticket type costs after the stage that is on sale, or from some time on.
 type NextPrice struct {
-	Name  string     `json:"name,omitempty"` // of the stage; absent: it is the price of the type
+	ID    ids.Stage  `json:"id,omitempty"`   // of the stage; absent: it is the price of the type
+	Name  string     `json:"name,omitempty"` // of the stage
 	Price Money      `json:"price"`
 	From  *time.Time `json:"from,omitempty"` // absent: once the tickets of the stage before are sold
 }
@@ -330,7 +339,7 @@ func (t *TicketType) NextAfter(on *Stage, now time.Time, left func(*Stage) int) 
 	}
 	n := &NextPrice{Price: t.PriceAt(next), From: from}
 	if next != nil {
-		n.Name = next.Name
+		n.ID, n.Name = next.ID, next.Name
 	}
 	return n
 }

@@ -81,7 +81,7 @@ func (s *Service) newQuestions(c *fault.Check, e *api.Event, in []api.NewQuestio
 		q := api.Question{ID: n.ID, Label: text.Clean(n.Label), Help: text.Clean(n.Help), Kind: n.Kind,
 			Per: orElse(n.Per, api.AskedPerTicket), At: orElse(n.At, api.AskedAtCheckout), Required: n.Required,
 			TicketTypes: n.TicketTypes, Purpose: text.Clean(n.Purpose), RetentionDays: n.RetentionDays,
-			Hidden: n.Hidden}
+			Hidden: n.Hidden, Translations: questionTexts(n.Translations)}
 		var old *api.Question
 		if q.ID != "" {
 			at := slices.IndexFunc(e.Questions, func(o api.Question) bool { return o.ID == q.ID })
@@ -102,6 +102,7 @@ func (s *Service) newQuestions(c *fault.Check, e *api.Event, in []api.NewQuestio
 		}
 		q.Choices = s.newChoices(c, field, old, published, n.Choices)
 		checkQuestion(c, field, e, &q)
+		checkQuestionTexts(c, field, e, &q)
 		q.Condition = newCondition(c, field, out, &q, n.Condition)
 		out = append(out, q)
 	}
@@ -136,7 +137,8 @@ func (s *Service) newChoices(c *fault.Check, field func(string) string, old *api
 	}
 	for k, n := range in {
 		of := func(name string) string { return field(fmt.Sprintf("choices[%d].%s", k, name)) }
-		choice := api.QuestionChoice{ID: n.ID, Label: text.Clean(n.Label), Hidden: n.Hidden}
+		choice := api.QuestionChoice{ID: n.ID, Label: text.Clean(n.Label), Hidden: n.Hidden,
+			Translations: choiceTexts(n.Translations)}
 		text.CheckLine(c, of("label"), choice.Label, 1, maxChoiceLabel)
 		if choice.ID == "" {
 			choice.ID = ids.New[ids.ChoiceKind](s.now())

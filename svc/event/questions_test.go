@@ -11,7 +11,8 @@ import (
 
 func newOf(q api.Question) api.NewQuestion {
 	n := api.NewQuestion{ID: q.ID, Label: q.Label, Help: q.Help, Kind: q.Kind, Per: q.Per, At: q.At, Required: q.Required,
-		TicketTypes: q.TicketTypes, Purpose: q.Purpose, RetentionDays: q.RetentionDays, Hidden: q.Hidden}
+		TicketTypes: q.TicketTypes, Purpose: q.Purpose, RetentionDays: q.RetentionDays, Hidden: q.Hidden,
+		Translations: q.Translations}
 	for _, c := range q.Choices {
 		n.Choices = append(n.Choices, api.NewChoice(c))
 	}

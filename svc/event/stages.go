@@ -47,6 +47,10 @@ func normalizeStages(t *api.TicketType) {
 	for i := range t.Stages {
 		s := &t.Stages[i]
 		s.Name, s.From, s.Until = text.Clean(s.Name), stored(s.From), stored(s.Until)
+		s.Translations = slices.Clone(s.Translations)
+		for l := range s.Translations {
+			s.Translations[l].Name = text.Clean(s.Translations[l].Name)
+		}
 	}
 }
 
@@ -59,6 +63,9 @@ func (r *record) checkStages(c *fault.Check, n naming, i int) {
 		s := &t.Stages[k]
 		field := func(name string) string { return n.of(i, fmt.Sprintf("stages[%d].%s", k, name)) }
 		text.CheckLine(c, field("name"), s.Name, 1, maxStageName)
+		alsoIn(c, field, &r.Event, s.Translations, func(of func(string) string, in api.StageTranslation) {
+			text.CheckLine(c, of("name"), in.Name, 1, maxStageName)
+		})
 		c.Field(s.Price.Amount >= 0 && s.Price.Amount <= maxPrice, field("price.amount"),
 			"must be from 0 to %d, in the currency's smallest unit", int64(maxPrice))
 		c.Field(s.Price.Currency == t.Price.Currency, field("price.currency"), "must be %s, as of the ticket type",
@@ -88,5 +95,5 @@ func (r *record) checkAllStages(c *fault.Check, n naming) {
 
 func sameStage(a, b api.Stage) bool {
 	return a.ID == b.ID && a.Name == b.Name && a.Price == b.Price && a.Quantity == b.Quantity &&
-		sameTime(a.From, b.From) && sameTime(a.Until, b.Until)
+		sameTime(a.From, b.From) && sameTime(a.Until, b.Until) && slices.Equal(a.Translations, b.Translations)
 }

@@ -38,7 +38,6 @@ const (
 
 var (
 	categoryRule = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
-	languageRule = regexp.MustCompile(`^[a-z]{2,3}$`)
 )
 
 // naming says how fields are called in the request at hand.
@@ -91,6 +90,7 @@ func (r *record) normalize() {
 		t.Name = text.Clean(t.Name)
 		t.SalesStart, t.SalesEnd = stored(t.SalesStart), stored(t.SalesEnd)
 		normalizeStages(t)
+		normalizeTexts(t)
 		r.normalizeProduct(i)
 	}
 	r.normalizeCharges()
@@ -116,6 +116,7 @@ func (r *record) check(c *fault.Check, n naming) {
 	text.CheckLine(c, "name", e.Name, 1, maxName)
 	text.CheckLines(c, "description", e.Description, 0, maxDescription)
 	checkTranslations(c, e)
+	r.checkTextSize(c, n)
 	c.Field(categoryRule.MatchString(e.Category), "category", "must be 1 to 40 of a-z, 0-9 and -")
 	c.Field(text.Zone(e.Timezone), "timezone", "must be a time zone of the IANA database, such as Europe/Berlin")
 	r.checkTimes(c)
@@ -125,7 +126,9 @@ func (r *record) check(c *fault.Check, n naming) {
 		r.checkType(c, n, i)
 		r.checkStages(c, n, i)
 		r.checkProduct(c, n, i)
+		r.checkTexts(c, n, i)
 	}
+	checkTextsOfQuestions(c, e)
 	r.checkAllStages(c, n)
 	r.checkQuotas(c)
 	r.checkCharges(c, n)
@@ -133,24 +136,6 @@ func (r *record) check(c *fault.Check, n naming) {
 	checkProviders(c, e.Providers)
 	checkOrderRules(c, &e.OrderRules)
 	c.Field(e.Reentry == api.ReentryAny || e.Reentry == api.ReentryNone, "reentry", "must be any or none")
-}
-
-// checkTranslations wants each language once, and beside that of the event.
-func checkTranslations(c *fault.Check, e *api.Event) {
-	c.Field(e.Language == "" || languageRule.MatchString(e.Language), "language",
-		"must be a code of ISO 639, such as de")
-	c.Field(len(e.Translations) == 0 || e.Language != "", "language", "is required beside translations")
-	c.Field(len(e.Translations) <= maxTranslations, "translations", "must be at most %d", maxTranslations)
-	for i, t := range e.Translations {
-		field := func(name string) string { return fmt.Sprintf("translations[%d].%s", i, name) }
-		c.Field(languageRule.MatchString(t.Language), field("language"), "must be a code of ISO 639, such as de")
-		same := func(other api.Translation) bool { return other.Language == t.Language }
-		c.Field(t.Language != e.Language && !slices.ContainsFunc(e.Translations[:i], same), field("language"),
-			"is there already")
-		text.CheckLine(c, field("name"), t.Name, 1, maxName)
-		text.CheckLines(c, field("description"), t.Description, 0, maxDescription)
-		text.CheckLine(c, field("image_alt"), t.ImageAlt, 0, maxAlt)
-	}
 }
 
 func checkProviders(c *fault.Check, names []string) {

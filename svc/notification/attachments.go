@@ -70,7 +70,7 @@ func (s *Service) getTicketPages(ctx context.Context, req *api.OrderRef) (*rpc.B
 	if len(tickets) == 0 {
 		return nil, fault.New(fault.NotFound, "there are no valid tickets of this order")
 	}
-	event, err := s.eventOf(ctx, tickets[0].EventID)
+	event, err := s.eventAndTypes(ctx, tickets[0].EventID)
 	if err != nil {
 		return nil, err
 	}

@@ -227,9 +227,12 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 		return step{}, err
 	}
 	o := e.Order
-	event, err := s.eventOf(ctx, o.EventID)
+	event, err := s.eventAndTypes(ctx, o.EventID)
 	if err != nil {
 		return step{}, err
+	}
+	if event != nil {
+		event.Called = event.Called.Of(&o)
 	}
 	about := func(name string) []notice {
 		f := render.Facts{Event: event, Order: &o}
@@ -319,9 +322,18 @@ func (s *Service) onMoney(ctx context.Context, m stream.Msg) (step, error) {
 	return step{notices: []notice{n}}, nil
 }
 
-// eventOf returns an event. One that the projection does not have yet, since domain events come in no certain order, is
-// asked for; one that does not exist is nil.
+// eventOf returns an event, without what its ticket types are called.
 func (s *Service) eventOf(ctx context.Context, id ids.Event) (*render.Event, error) {
+	e, err := s.eventAndTypes(ctx, id)
+	if e != nil {
+		e.Called = nil
+	}
+	return e, err
+}
+
+// eventAndTypes returns an event. One that the projection does not have yet, since domain events come in no certain
+// order, is asked for; one that does not exist is nil.
+func (s *Service) eventAndTypes(ctx context.Context, id ids.Event) (*render.Event, error) {
 	if id == "" {
 		return nil, nil
 	}
@@ -330,7 +342,9 @@ func (s *Service) eventOf(ctx context.Context, id ids.Event) (*render.Event, err
 		return nil, err
 	}
 	if known {
-		return row.event(), nil
+		e := row.event()
+		e.Called = row.Called
+		return e, nil
 	}
 	offer, err := s.offer(ctx, id)
 	if fault.Is(err, fault.NotFound) {
@@ -339,7 +353,9 @@ func (s *Service) eventOf(ctx context.Context, id ids.Event) (*render.Event, err
 	if err != nil {
 		return nil, err
 	}
-	return render.EventOf(offer.Event), nil
+	e := render.EventOf(offer.Event)
+	e.Called = offer.Event.Called()
+	return e, nil
 }
 
 // recipientsOf returns how to reach the people of notices.

@@ -40,7 +40,7 @@ func (s *Service) applyEvent(ctx context.Context, tx bun.Tx, e api.Event, delete
 		Set("revision = excluded.revision, status = excluded.status, name = excluded.name, starts_at = " +
 			"excluded.starts_at").
 		Set("ends_at = excluded.ends_at, timezone = excluded.timezone, place = excluded.place").
-		Set("names = excluded.names").
+		Set("names = excluded.names, called = excluded.called").
 		Where("known_events.revision <= excluded.revision").Exec(ctx)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (s *Service) onTicket(ctx context.Context, m stream.Msg) (step, error) {
 	if m.Subject == api.TicketWasRevoked.Subject {
 		return step{change: func(ctx context.Context, tx bun.Tx) error { return revokeHolder(ctx, tx, e) }}, nil
 	}
-	event, err := s.eventOf(ctx, e.EventID)
+	event, err := s.eventAndTypes(ctx, e.EventID)
 	if err != nil {
 		return step{}, err
 	}

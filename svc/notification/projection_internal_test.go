@@ -324,3 +324,24 @@ func TestAnEventIsCalledByItsNameInALanguage(t *testing.T) {
 		called(map[string]string{"de": "The Magic Flute", "fr": "La Flûte enchantée"})
 	})
 }
+
+// Messages that name ticket types know what these are called in other languages, as the newest revision has it; those
+// that do not carry none of it.
+func TestTicketTypesAreCalledByTheirNamesInALanguage(t *testing.T) {
+	withProjection(t, func(t *testing.T, s *Service, _ *testkit.Clock, e api.Event) {
+		e.Language, e.TicketTypes = "en", []api.TicketType{{ID: "tty_a", Name: "Adult",
+			Translations: []api.TypeTranslation{{Language: "de", Name: "Kind"}}}}
+		for _, name := range []string{"Groß", "Erwachsene"} {
+			e.Revision++
+			e.TicketTypes[0].Translations[0].Name = name
+			s.applied(t, e)
+		}
+		got, err := s.eventAndTypes(t.Context(), e.ID)
+		if err != nil || got.Called.Type("de", "tty_a", "") != "Erwachsene" || got.Called.Type("fr", "tty_a", "Adult") != "Adult" {
+			t.Errorf("%v, %+v", err, got)
+		}
+		if got, err := s.eventOf(t.Context(), e.ID); err != nil || got.Called != nil {
+			t.Errorf("%v, %+v", err, got)
+		}
+	})
+}

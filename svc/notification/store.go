@@ -73,7 +73,8 @@ type eventRow struct {
 	Revision int64             `bun:"revision"`
 	Status   string            `bun:"status"`
 	Name     string            `bun:"name"`
-	Names    map[string]string `bun:"names,type:text"` // in other languages, by them
+	Names    map[string]string `bun:"names,type:text"`  // in other languages, by them
+	Called   api.Called        `bun:"called,type:text"` // its ticket types
 	StartsAt time.Time         `bun:"starts_at"`
 	EndsAt   time.Time         `bun:"ends_at"`
 	Timezone string            `bun:"timezone"`
@@ -87,7 +88,7 @@ func (r eventRow) event() *render.Event {
 
 func rowOf(e api.Event) eventRow {
 	return eventRow{ID: e.ID, Revision: e.Revision, Status: e.Status, Name: e.Name,
-		Names: render.Names(e), StartsAt: store.Time(e.StartsAt),
+		Names: render.Names(e), Called: e.Called(), StartsAt: store.Time(e.StartsAt),
 		EndsAt: store.Time(e.EndsAt), Timezone: e.Timezone, Place: render.Place(e.Location)}
 }
 

@@ -47,12 +47,14 @@ type Event struct {
 	ID   ids.Event `json:"id"`
 	Name string    `json:"name"`
 	// in other languages, by them: that of a reader whose language is not here is Name
-	Names    map[string]string `json:"names,omitempty"`
-	StartsAt time.Time         `json:"starts_at"`
-	EndsAt   time.Time         `json:"ends_at"`
-	Timezone string            `json:"timezone"`
-	Place    string            `json:"place"`
-	Revision int64             `json:"revision,omitempty"`
+	Names map[string]string `json:"names,omitempty"`
+	// its ticket types and stages in other languages, of messages that name some
+	Called   api.Called `json:"called,omitempty"`
+	StartsAt time.Time  `json:"starts_at"`
+	EndsAt   time.Time  `json:"ends_at"`
+	Timezone string     `json:"timezone"`
+	Place    string     `json:"place"`
+	Revision int64      `json:"revision,omitempty"`
 }
 
 // Moved reports whether an event takes place at another time, or elsewhere, than it was.

@@ -83,6 +83,9 @@ func (c *Catalogue) details(lang string, v View, f Facts) ([]detail, error) {
 	if f.Order != nil {
 		all = append(all, detail{"order", f.Order.ID.String()})
 		for _, item := range f.Order.Items {
+			if f.Event != nil {
+				item = f.Event.Called.Item(lang, item)
+			}
 			line := fmt.Sprintf("%d × %s, %s", item.Quantity, text.OneLine(item.Title()), item.UnitPrice.In(lang))
 			if off := item.Discount; off.Amount > 0 {
 				off.Amount = -off.Amount

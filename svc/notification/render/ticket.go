@@ -98,7 +98,11 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 	if t.Kind == api.KindProduct {
 		kind, says = "product", "product.note"
 	}
-	rows := []detail{{kind, text.OneLine(t.TypeName)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
+	called := t.TypeName
+	if p.Event != nil {
+		called = p.Event.Called.Type(p.Language, t.TicketTypeID, called)
+	}
+	rows := []detail{{kind, text.OneLine(called)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
 		{"holder", v.Name}, {"order", t.OrderID.String()}, {"number", t.ID.String()}}
 	for _, row := range rows {
 		if row.Value == "" {

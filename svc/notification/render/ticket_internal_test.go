@@ -82,6 +82,31 @@ func TestTicketPageOfAnOwner(t *testing.T) {
 	}
 }
 
+// Tickets and mails call what was bought as their readers do.
+func TestTicketTypesInTheReadersLanguage(t *testing.T) {
+	c, p := printer(t)
+	p = p.first(1)
+	p.Language, p.Tickets[0].TypeName = "de", "Stehplatz"
+	want, err := c.TicketsPDF(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ := p.Tickets[0].TicketTypeID
+	p.Tickets[0].TypeName = "Standing"
+	p.Event.Called = api.Called{typ.String(): {"de": "Stehplatz"}, "stg_a": {"de": "Frühbucher"}}
+	if got, err := c.TicketsPDF(p); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the page does not say what it is in German, %v", err)
+	}
+	p.Order.Items[0].Name, p.Order.Items[0].StageID, p.Order.Items[0].Stage, p.Order.Items[0].Quantity = "Standing", "stg_a", "Early", 1
+	for lang, want := range map[string]string{"de": "1 × Stehplatz, Frühbucher", "en": "1 × Standing, Early"} {
+		f := Facts{Event: p.Event, Order: p.Order}
+		m, err := c.Message(lang, "order_paid", c.View(lang, "Ada", f), f, Links{})
+		if err != nil || !strings.Contains(m.Text, want) {
+			t.Errorf("in %s: %v\n%s", lang, err, m.Text)
+		}
+	}
+}
+
 // A document is cheap: fonts are not parsed for it, and it has the letters that it uses.
 func TestTicketPagesAreCheap(t *testing.T) {
 	c, p := printer(t)
