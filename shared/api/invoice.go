@@ -162,14 +162,16 @@ type InvoiceOf struct {
 // InvoiceFile is the request of GetInvoicePDF.
 type InvoiceFile struct {
 	ID ids.Invoice `json:"-" path:"id"`
-	// of the reader, as in Accept-Language; what it is called in that of the seller stands beside it
+	// of the reader, as in Accept-Language: what everything is called in it stands beside the seller's language, or
+	// else, what it is called in another language of the event
 	Language string `json:"-" query:"language"`
 }
 
 // OrderInvoiceFile is the request of GetOrderInvoicePDF.
 type OrderInvoiceFile struct {
 	ID ids.Order `json:"-" path:"id"`
-	// of the reader, as in Accept-Language; what it is called in that of the seller stands beside it
+	// of the reader, as in Accept-Language: what everything is called in it stands beside the seller's language, or
+	// else, what it is called in another language of the event
 	Language string `json:"-" query:"language"`
 }
 

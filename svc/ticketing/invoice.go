@@ -350,7 +350,7 @@ func addCredit(ctx context.Context, tx tx, decisions []decision, notes *invoices
 // returned is the tickets that a decision revokes, as a credit note has them.
 func (d *decision) returned() (list []invoices.Returned) {
 	for _, t := range d.revoked {
-		r := invoices.Returned{Name: t.TypeName, Quantity: 1}
+		r := invoices.Returned{Type: t.TicketTypeID, Name: t.TypeName, Quantity: 1}
 		if line, _, ok := d.row.lineAt(t.Position); ok && d.row.Items[line].Tax != nil {
 			r.Tax = d.row.Items[line].Tax
 		}

@@ -3,6 +3,8 @@ package ticketing
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -187,6 +189,57 @@ func TestInvoices(t *testing.T) {
 			}
 		}
 		h.audit()
+	})
+}
+
+// An invoice has the words of all languages of its event, as they are when it is issued; so has its credit note, whatever
+// they become.
+func TestInvoicesAreInTheLanguagesOfTheEvent(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		offer := h.publish(20, 1000)
+		charge(offer)
+		invoicing(offer)
+		say := func(o *api.Offer, event, typ string) {
+			o.Event.Language, o.Event.Translations = "de", []api.Translation{{Language: "en", Name: event}}
+			o.Event.TicketTypes = slices.Clone(o.Event.TicketTypes)
+			o.Event.TicketTypes[0].Translations = []api.TypeTranslation{{Language: "en", Name: typ}}
+		}
+		h.change(offer.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) { say(o, "Starlit night", "Stalls") })
+		b := h.buys(offer, 3)
+		file := func(reader string) string {
+			blob := must(h.as(b.buyer), h, api.GetOrderInvoicePDF, api.OrderInvoiceFile{ID: b.ID, Language: reader})
+			return string(blob.Data)
+		}
+		doc, plain, german, french := h.invoicesOf(b)[0], file(""), file("de"), file("fr")
+		if own := doc.Lines[0]; own.Name != "type 0" || own.TicketTypeID != offer.Event.TicketTypes[0].ID ||
+			doc.EventName != offer.Event.Name || doc.Language != "de" || len(doc.Translations) != 1 {
+			t.Fatalf("the invoice is %+v", doc)
+		}
+		if in := doc.Translations[0]; in.Language != "en" || in.EventName != "Starlit night" || len(in.Lines) != len(doc.Lines) ||
+			in.Lines[0] != "Stalls" || in.Lines[1] != doc.Lines[1].Name {
+			t.Errorf("in English it is %+v", in)
+		}
+		if plain != german || plain != file("en") || plain == french {
+			t.Error("an event in German and English has no invoice in both")
+		}
+
+		h.change(offer.Event.ID, api.EventUpdated.Subject, func(o *api.Offer) { say(o, "Night", "Pit") })
+		some := eur(2)
+		must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(nil, b.tickets[0].ID))
+		must(h.as(ownerOf(offer)), h, api.DecideRefund, b.refund(&some))
+		list := h.invoicesOf(b)
+		if !reflect.DeepEqual(list[0], doc) || file("de") != plain {
+			t.Errorf("the invoice was %+v and is %+v", doc, list[0])
+		}
+		for _, note := range list[1:] {
+			if in := note.Translations; len(in) != 1 || len(in[0].Lines) != len(note.Lines) || in[0].EventName != "Starlit night" {
+				t.Errorf("the credit note is %+v", note)
+			}
+		}
+		if note := list[1]; note.Lines[1].Name != "1 × type 0" || note.Translations[0].Lines[1] != "1 × Stalls" {
+			t.Errorf("the credit note is %+v", note)
+		}
 	})
 }
 

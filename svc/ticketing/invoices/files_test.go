@@ -1,6 +1,7 @@
 package invoices
 
 import (
+	"bytes"
 	"encoding/xml"
 	"os"
 	"strings"
@@ -66,6 +67,56 @@ func TestPDF(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A document names things in the words of its event, and below in those of its second language if they differ: that of
+// the reader, or else one of the event.
+func TestPDFInBothLanguages(t *testing.T) {
+	w, err := NewWriter(testkit.Log(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(own string, names ...string) *page {
+		doc := &api.Invoice{Language: own, EventName: "Abend", Seller: api.Seller{Language: "de"}, Lines: []api.InvoiceLine{{Name: "Parkett"}}}
+		for i := 0; i < len(names); i += 2 {
+			doc.Translations = append(doc.Translations, api.InvoiceTranslation{Language: names[i], Lines: []string{names[i+1]}})
+		}
+		return &page{Writer: w, doc: doc, lang: "de"}
+	}
+	for _, test := range []struct {
+		page                *page
+		reader, other, name string
+	}{
+		{of("de"), "", "", ""},
+		{of("de"), "fr", "fr", ""},
+		{of("de", "en", "Stalls", "fr", "Parterre"), "", "en", "Stalls"},
+		{of("de", "en", "Stalls", "fr", "Parterre"), "de-AT", "en", "Stalls"},
+		{of("de", "en", "Stalls", "fr", "Parterre"), "fr-CH", "fr", "Parterre"},
+		{of("de", "en", "Stalls"), "es", "es", ""},
+		{of("de", "en", "Parkett"), "en", "en", ""},
+		{of("de", "pl", "Parter", "fr", "Parterre"), "", "fr", "Parterre"},
+		{of("en", "de", "Sperrsitz"), "", "en", "Sperrsitz"}, // the seller's language is not that of the event
+	} {
+		p := test.page
+		p.otherLang = w.other(p.doc, p.lang, test.reader)
+		name := p.under("Parkett", func(in api.InvoiceTranslation) string { return lineIn(in, 0) })
+		if p.otherLang != test.other || name != test.name {
+			t.Errorf("%s of %+v for %q: %q, %q", p.doc.Language, p.doc.Translations, test.reader, p.otherLang, name)
+		}
+	}
+	invoice, _ := sample(t)
+	before, err := w.PDF(&invoice, "en")
+	if err != nil {
+		t.Fatal(err)
+	}
+	invoice.Language, invoice.Translations = "de", []api.InvoiceTranslation{{Language: "en", Lines: []string{"Stalls", "Service"}}}
+	after, err := w.PDF(&invoice, "en")
+	if err != nil || bytes.Equal(before.Data, after.Data) {
+		t.Errorf("no line has a name in English, %v", err)
+	}
+	if again, err := w.PDF(&invoice, ""); err != nil || !bytes.Equal(again.Data, after.Data) {
+		t.Errorf("without a reader it is not in both languages of the event, %v", err)
 	}
 }
 

@@ -61,10 +61,13 @@ func (b *Batch) Paid(offer *api.Offer, o api.Order, to *api.Billing, sequence in
 	selling := &offer.Organizer.Selling
 	doc := api.Invoice{Kind: api.InvoiceIssued, OrganizerID: offer.Event.OrganizerID, EventID: o.EventID,
 		EventName: offer.Event.Name, EventOn: b.day(offer.Event.StartsAt, offer.Event.Timezone), OrderID: o.ID,
-		OrderNumber: o.Number, Seller: selling.Seller, Buyer: to, Taxes: o.Taxes, Note: selling.InvoiceNote}
+		OrderNumber: o.Number, Seller: selling.Seller, Buyer: to, Taxes: o.Taxes, Note: selling.InvoiceNote,
+		Language: offer.Event.Language, Translations: translations(&offer.Event, &o)}
 	doc.Seller.Timezone = cmp.Or(doc.Seller.Timezone, offer.Event.Timezone)
 	for _, item := range o.Items {
-		doc.Lines = append(doc.Lines, lineOf(item.Title(), item.Quantity, item.Tax, item.Gross(), o.Total.Currency))
+		line := lineOf(item.Title(), item.Quantity, item.Tax, item.Gross(), o.Total.Currency)
+		line.TicketTypeID = item.TicketTypeID
+		doc.Lines = append(doc.Lines, line)
 	}
 	for _, fee := range o.Fees {
 		doc.Lines = append(doc.Lines, lineOf(fee.Name, fee.Quantity, fee.Tax, fee.Gross(), o.Total.Currency))
@@ -73,6 +76,25 @@ func (b *Batch) Paid(offer *api.Offer, o api.Order, to *api.Billing, sequence in
 		doc.Taxes = []api.TaxTotal{whole(o.Total)}
 	}
 	b.add(doc, selling.InvoicePrefix, sequence, now)
+}
+
+// translations returns what the event and the lines of an order are called in other languages now. Fees have one name.
+func translations(e *api.Event, o *api.Order) (all []api.InvoiceTranslation) {
+	called := e.Called()
+	for _, language := range e.Languages() {
+		if language == e.Language {
+			continue
+		}
+		t := api.InvoiceTranslation{Language: language, EventName: e.In(language).Name}
+		for _, item := range o.Items {
+			t.Lines = append(t.Lines, called.Item(language, item).Title())
+		}
+		for _, fee := range o.Fees {
+			t.Lines = append(t.Lines, fee.Name)
+		}
+		all = append(all, t)
+	}
+	return all
 }
 
 // lineOf returns a line that costs gross, with its tax if it has any.
@@ -98,6 +120,7 @@ type Issued struct {
 
 // Returned is tickets that go back.
 type Returned struct {
+	Type     ids.TicketType
 	Name     string
 	Quantity int
 	Tax      *api.LineTotal // of their line; nil: it has none
@@ -105,7 +128,7 @@ type Returned struct {
 
 // Refund adds the credit note of a refund to the newest invoice of its order.
 func (b *Batch) Refund(of Issued, due api.RefundDue, back []Returned, now time.Time) {
-	doc := credit(of)
+	issued, doc := of.Document, credit(of)
 	doc.RefundID = due.RefundID
 	if due.Amount == of.Document.Gross {
 		b.add(doc, of.Prefix, of.Documents+1, now)
@@ -114,17 +137,43 @@ func (b *Batch) Refund(of Issued, due api.RefundDue, back []Returned, now time.T
 	if doc.Taxes, doc.Lines = due.Taxes, nil; len(doc.Taxes) == 0 {
 		doc.Taxes = []api.TaxTotal{whole(due.Amount)}
 	}
+	doc.Translations = slices.Clone(doc.Translations)
+	for i := range doc.Translations {
+		doc.Translations[i].Lines = nil
+	}
 	for _, t := range doc.Taxes {
-		var names []string
-		for _, r := range back {
-			if t.Has(r.Tax) || r.Tax == nil && t.Rate == untaxed && !t.ReverseCharge {
-				names = append(names, fmt.Sprintf("%d × %s", r.Quantity, r.Name))
-			}
+		of := func(r Returned) bool { return t.Has(r.Tax) || r.Tax == nil && t.Rate == untaxed && !t.ReverseCharge }
+		doc.Lines = append(doc.Lines, api.InvoiceLine{Name: namesOf(back, of, Returned.name), Quantity: 1,
+			TaxName: t.Name, Rate: t.Rate, ReverseCharge: t.ReverseCharge, Net: t.Net, Tax: t.Tax, Gross: t.Gross})
+		for i := range doc.Translations {
+			in := &doc.Translations[i]
+			in.Lines = append(in.Lines, namesOf(back, of, func(r Returned) string { return r.nameIn(&issued, i) }))
 		}
-		doc.Lines = append(doc.Lines, api.InvoiceLine{Name: strings.Join(names, ", "), Quantity: 1, TaxName: t.Name,
-			Rate: t.Rate, ReverseCharge: t.ReverseCharge, Net: t.Net, Tax: t.Tax, Gross: t.Gross})
 	}
 	b.add(doc, of.Prefix, of.Documents+1, now)
+}
+
+func (r Returned) name() string { return r.Name }
+
+// nameIn returns what the tickets are called in one of the languages of the invoice on which they were.
+func (r Returned) nameIn(invoice *api.Invoice, language int) string {
+	for i, l := range invoice.Lines {
+		if l.TicketTypeID == r.Type && r.Type != "" {
+			return lineIn(invoice.Translations[language], i)
+		}
+	}
+	return r.Name
+}
+
+// namesOf names the tickets of a line.
+func namesOf(back []Returned, of func(Returned) bool, name func(Returned) string) string {
+	var names []string
+	for _, r := range back {
+		if of(r) {
+			names = append(names, fmt.Sprintf("%d × %s", r.Quantity, name(r)))
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // Cancel adds the credit note of all of an invoice that another will follow.

@@ -37,16 +37,14 @@ func NewWriter(log *slog.Logger) (*Writer, error) {
 	return &Writer{fonts: fonts, match: locale.NewMatcher()}, err
 }
 
-// PDF writes a document in the language of its seller, with what everything is called in that of the reader beside it,
-// if that is another.
+// PDF writes a document in the language of its seller. What everything is called in that of the reader stands beside
+// it, or else in another one of the event. What the event and its tickets are called there is what it was at the issue.
 func (w *Writer) PDF(doc *api.Invoice, reader string) (*rpc.Blob, error) {
-	own := w.match.Language(cmp.Or(doc.Seller.Language, reader))
+	own := w.match.Language(cmp.Or(doc.Seller.Language, ours(doc.Language), reader))
 	p := page{Writer: w, doc: doc, own: wordsOf(own), lang: own}
-	if reader != "" {
-		if other := w.match.Language(reader); other != own {
-			words := wordsOf(other)
-			p.other, p.otherLang = &words, other
-		}
+	if other := w.other(doc, own, reader); other != "" {
+		words := wordsOf(other)
+		p.other, p.otherLang = &words, other
 	}
 	p.begin()
 	p.head()
@@ -55,6 +53,35 @@ func (w *Writer) PDF(doc *api.Invoice, reader string) (*rpc.Blob, error) {
 	p.foot()
 	data, err := document.PDF(p.title()+" "+doc.Number, doc.IssuedAt, p.pages...)
 	return &rpc.Blob{ContentType: "application/pdf", Filename: doc.Number + ".pdf", Data: data}, err
+}
+
+// other returns the second language of a document, or "".
+func (w *Writer) other(doc *api.Invoice, own, reader string) string {
+	if reader != "" {
+		if other := w.match.Language(reader); other != own {
+			return other
+		}
+	}
+	if len(doc.Translations) == 0 {
+		return ""
+	}
+	if first := ours(doc.Language); first != own && first != "" {
+		return first
+	}
+	for _, t := range doc.Translations {
+		if first := ours(t.Language); first != own && first != "" {
+			return first
+		}
+	}
+	return ""
+}
+
+// ours returns a language if there are words in it, otherwise "".
+func ours(language string) string {
+	if locale.Is(language) {
+		return language
+	}
+	return ""
 }
 
 // page is the pages of a document that is being written.
@@ -89,6 +116,26 @@ func (p *page) both(of func(words) string) string {
 		return of(p.own)
 	}
 	return of(p.own) + " / " + of(*p.other)
+}
+
+// under returns what something on the document is called in another of its languages, or "" if that is no other name.
+func (p *page) under(name string, of func(api.InvoiceTranslation) string) string {
+	for _, language := range []string{p.otherLang, p.lang} {
+		for _, t := range p.doc.Translations {
+			if in := of(t); t.Language == language && in != "" && in != name {
+				return in
+			}
+		}
+	}
+	return ""
+}
+
+// lineIn returns what a line is called in a language, or "".
+func lineIn(t api.InvoiceTranslation, line int) string {
+	if line >= len(t.Lines) {
+		return ""
+	}
+	return t.Lines[line]
 }
 
 func (p *page) title() string {
@@ -167,7 +214,8 @@ func (p *page) head() {
 		fact(func(w words) string { return w.corrects }, doc.Corrects.Number+" ("+p.date(doc.Corrects.IssuedOn)+")")
 	}
 	fact(func(w words) string { return w.order }, doc.OrderNumber)
-	fact(func(w words) string { return w.event }, doc.EventName)
+	fact(func(w words) string { return w.event }, strings.TrimSpace(doc.EventName+"\n"+
+		p.under(doc.EventName, func(t api.InvoiceTranslation) string { return t.EventName })))
 	fact(func(w words) string { return w.eventOn }, p.date(doc.EventOn))
 	fact(func(w words) string { return w.taxID }, doc.Seller.TaxID)
 	p.y = max(p.y, left) + 24
@@ -218,11 +266,17 @@ func percent(rate string) string { return rate + " %" }
 func (p *page) lines() {
 	p.tableHead()
 	style := document.Style{Size: size}
-	for _, l := range p.doc.Lines {
+	for i, l := range p.doc.Lines {
 		name := cmp.Or(l.Name, p.both(func(w words) string { return w.refund }))
-		lines := p.fonts.Wrap(name, style, columns()[0]-margin-30, 4)
+		width := columns()[0] - margin - 30
+		lines := p.fonts.Wrap(name, style, width, 4)
+		under := p.under(l.Name, func(t api.InvoiceTranslation) string { return lineIn(t, i) })
+		var below []document.Text
+		if under != "" {
+			below = p.fonts.Wrap(under, style, width, 4)
+		}
 		before := p.d
-		if p.room(float64(len(lines)) * leading); p.d != before {
+		if p.room(float64(len(lines)+len(below)) * leading); p.d != before {
 			p.tableHead()
 		}
 		for i, v := range []string{fmt.Sprint(l.Quantity), percent(l.Rate), p.amount(l.Net), p.amount(l.Tax),
@@ -231,6 +285,10 @@ func (p *page) lines() {
 		}
 		for _, line := range lines {
 			p.d.Text(margin, p.y, line, black())
+			p.y += leading
+		}
+		for _, line := range below {
+			p.d.Text(margin, p.y, line, grey())
 			p.y += leading
 		}
 		p.y += 2
