@@ -366,9 +366,12 @@ func TestExchangeExpires(t *testing.T) {
 		h.becomes(buyer, swap.ID, api.OrderPaid)
 		other := h.payDue(buyer, &again.Order)
 		h.becomes(buyer, again.ID, api.OrderRefunding)
-		if due := h.dues(); due[other] != 2500 || len(due) != 1 {
-			t.Errorf("goes back: %v", due)
-		}
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if due := h.dues(); due[other] != 2500 || len(due) != 1 {
+				return fmt.Errorf("goes back: %v", due)
+			}
+			return nil
+		})
 		h.booksBalance(map[ids.Payment]int64{made.PaymentID: 1000, id: 2500, other: 2500})
 	})
 }
