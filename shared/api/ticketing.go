@@ -330,7 +330,9 @@ type TicketEvent struct {
 
 // The topics of the ticketing service.
 var (
-	OrderWasHeld      = Topic[OrderEvent]{"ev.ticketing.order.held", "seats are held for an order"}
+	OrderWasHeld = Topic[OrderEvent]{"ev.ticketing.order.held", "seats are held for an order"}
+	OrderIsDue   = Topic[OrderEvent]{"ev.ticketing.order.due",
+		"the organizer made an order for a person with an account, who has to pay it"}
 	OrderWasPaid      = Topic[OrderEvent]{"ev.ticketing.order.paid", "an order is paid and has its tickets"}
 	OrderWasSold      = Topic[SaleEvent]{"ev.ticketing.order.sold", "an order was sold and paid at a counter"}
 	OrderHasExpired   = Topic[OrderEvent]{"ev.ticketing.order.expired", "an order was not paid in time"}

@@ -40,7 +40,7 @@ func eventTopics() []TopicDescriptor {
 func ticketingTopics() []TopicDescriptor {
 	return append([]TopicDescriptor{OrderWasHeld.Describe(), OrderWasPaid.Describe(), OrderWasSold.Describe(),
 		TicketsWereRequested.Describe(), CancellationWasDeclined.Describe(), TicketsWereExchanged.Describe(),
-		OrderHasExpired.Describe(), OrderWasCancelled.Describe(), OrderRefundDue.Describe(),
+		OrderIsDue.Describe(), OrderHasExpired.Describe(), OrderWasCancelled.Describe(), OrderRefundDue.Describe(),
 		OrderWasRefunded.Describe(), TicketWasRevoked.Describe(), TicketTransferred.Describe(),
 		TicketAdmission.Describe(), TicketAdmissionUndone.Describe(), TicketOffered.Describe(),
 		TicketOfferEnded.Describe()}, guestTopics()...)

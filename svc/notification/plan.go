@@ -26,7 +26,7 @@ func consumed() []string {
 		api.RecoveryCodeWasUsed.Subject,
 		api.EventUpdated.Subject, api.EventWasPublished.Subject, api.EventWasCancelled.Subject,
 		api.EventDeleted.Subject,
-		api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
+		api.OrderWasPaid.Subject, api.OrderIsDue.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
 		api.TicketsWereRequested.Subject, api.CancellationWasDeclined.Subject,
 		api.TicketTransferred.Subject, api.TicketWasRevoked.Subject,
 		api.TicketOffered.Subject, api.TicketOfferEnded.Subject,
@@ -138,8 +138,8 @@ func (s *Service) stepFor(ctx context.Context, m stream.Msg) (step, error) {
 		return step{change: func(ctx context.Context, tx bun.Tx) error {
 			return s.applyEvent(ctx, tx, offer.Event, deleted)
 		}}, nil
-	case api.OrderWasPaid.Subject, api.OrderHasExpired.Subject, api.OrderWasCancelled.Subject,
-		api.TicketsWereRequested.Subject:
+	case api.OrderWasPaid.Subject, api.OrderIsDue.Subject, api.OrderHasExpired.Subject,
+		api.OrderWasCancelled.Subject, api.TicketsWereRequested.Subject:
 		return s.onOrder(ctx, m)
 	case api.CancellationWasDeclined.Subject:
 		return s.onDeclined(ctx, m)
@@ -246,6 +246,11 @@ func (s *Service) onOrder(ctx context.Context, m stream.Msg) (step, error) {
 			return step{change: change}, nil
 		}
 		return step{notices: about("order_paid"), change: change}, nil
+	case api.OrderIsDue.Subject:
+		due := o.ToPay()
+		to := about("order_due")
+		to[0].facts = render.Facts{Event: event, OrderID: o.ID, Amount: &due}
+		return step{notices: to}, nil
 	case api.OrderHasExpired.Subject:
 		return step{notices: about("order_expired")}, nil
 	case api.TicketsWereRequested.Subject:

@@ -33,7 +33,7 @@ func follows(name string) bool { return name == "order_paid" || name == "ticket_
 func isLimited(name string) bool {
 	switch name {
 	case "ticket_received", "event_changed", "reminder", "announcement", "order_expired", "order_cancelled",
-		"payment_failed", "cancellation_declined":
+		"payment_failed", "cancellation_declined", "order_due":
 		return true
 	}
 	return false

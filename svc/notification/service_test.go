@@ -174,6 +174,9 @@ func TestMessagesOfAnOrder(t *testing.T) {
 		h.settled()
 		h.publish(api.OrderHasExpired.Subject, "1", api.OrderEvent{Order: o})
 		h.publish(api.OrderWasCancelled.Subject, "2", api.OrderEvent{Order: o})
+		swap := o
+		swap.ID, swap.ExchangeOf, swap.Due = ids.New[ids.OrderKind](time.Now()), o.ID, api.Money{Amount: 725, Currency: "EUR"}
+		h.publish(api.OrderIsDue.Subject, "7", api.OrderEvent{Order: swap})
 		payment := api.Payment{ID: ids.New[ids.PaymentKind](time.Now()), OrderID: ids.New[ids.OrderKind](time.Now()), UserID: ada.ID,
 			Amount: api.Money{Amount: 5000, Currency: "EUR"}, FailureReason: api.FailureDeclined}
 		h.publish(api.PaymentHasFailed.Subject, "3", api.PaymentEvent{Payment: payment})
@@ -186,7 +189,7 @@ func TestMessagesOfAnOrder(t *testing.T) {
 		h.publish(api.TicketTransferred.Subject, "5", api.TicketEvent{TicketTypeID: aType, TicketID: tickets[1], EventID: e.ID, OwnerID: bob.ID, At: h.clock.Now().Add(time.Second)})
 		h.settled()
 		for name, want := range map[string]string{"order_expired": "Nocturne", "order_cancelled": o.ID.String(), "payment_failed": "did not go through: the bank declined it.", "order_refunded": "Reason: for your patience", "ticket_received": "Nocturne",
-			"cancellation_declined": "The organizer says: nobody else wants them"} {
+			"order_due": "7.25", "cancellation_declined": "The organizer says: nobody else wants them"} {
 			m := h.mails(name, 1)[0]
 			if name == "order_cancelled" && strings.Contains(m.text(), "charged") { // but it was paid
 				t.Errorf("who has paid reads\n%s", m.text())

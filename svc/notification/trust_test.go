@@ -38,7 +38,7 @@ func (h *harness) free(u api.User, e api.Event) api.Order {
 // mailsTo returns the templates of all mails that were sent to somebody.
 func (h *harness) mailsTo(address string) (names []string) {
 	h.t.Helper()
-	for _, name := range []string{"welcome", "order_paid", "order_expired", "order_cancelled", "payment_failed", "order_refunded", "announcement", "cancellation_declined",
+	for _, name := range []string{"welcome", "order_paid", "order_due", "order_expired", "order_cancelled", "payment_failed", "order_refunded", "announcement", "cancellation_declined",
 		"event_changed", "event_cancelled", "reminder", "password_changed", "logins_failed", "phone_changed", "ticket_received"} {
 		files, err := h.readMails(name)
 		if err != nil {

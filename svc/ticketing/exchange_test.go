@@ -3,12 +3,15 @@ package ticketing
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
@@ -284,6 +287,33 @@ func TestExchangePolicy(t *testing.T) {
 		h.booksBalance(map[ids.Payment]int64{made.PaymentID: 4000})
 		if due := h.dues(); due[made.PaymentID] != 1000 {
 			t.Errorf("goes back: %v", due)
+		}
+	})
+}
+
+// Who owes something for an exchange that the organizer makes is told so, and who makes it is not.
+func TestBuyersAreToldWhatTheyOwe(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o, buyer, other := h.exchangeable(5, 1000, 3500), person(), person()
+		own := h.paidOrder(other, o, 1)
+		if _, err := h.exchange(other, own.ID, o, 1, h.ticketsOf(other, own.ID)[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		made := h.paidOrder(buyer, o, 1)
+		swap := must(h.as(ownerOf(o)), h, api.CreateStaffExchange, api.StaffExchange{EventID: o.Event.ID, OrderID: made.ID,
+			ExchangeFor: api.ExchangeFor{Tickets: []ids.Ticket{h.ticketsOf(buyer, made.ID)[0].ID}, TicketTypeID: o.Event.TicketTypes[1].ID}})
+		var due []*jetstream.RawStreamMsg
+		testkit.Eventually(t, 15*time.Second, func() error {
+			if due = h.published(api.OrderIsDue.Subject); len(due) == 0 {
+				return errors.New("nobody is told")
+			}
+			return nil
+		})
+		var told api.OrderEvent
+		if err := json.Unmarshal(due[0].Data, &told); err != nil || len(due) != 1 || told.Order.ID != swap.ID || told.Order.UserID != buyer ||
+			told.Order.ToPay() != eur(2500) {
+			t.Errorf("%d are told, %+v %v", len(due), told.Order, err)
 		}
 	})
 }

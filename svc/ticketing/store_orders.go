@@ -344,6 +344,11 @@ func (db ticketStore) announceNew(
 		if c.line.Subject != "" {
 			events = append(events, c.line)
 		}
+		if c.staff != nil && c.guest == nil && !c.free { // guests get a link to what was made for them
+			due := c.message
+			due.Subject, due.Payload = api.OrderIsDue.Subject, api.OrderEvent{Order: order}
+			events = append(events, due)
+		}
 		msg := c.message
 		msg.Subject, msg.Payload = topic.Subject, api.OrderEvent{Order: order, Tickets: tickets,
 			Quiet: c.quiet && c.free}

@@ -53,6 +53,8 @@ func exampleFacts(template string) Facts {
 			Items: []api.OrderItem{{Name: "Balcony", Quantity: 2, UnitPrice: price}}}
 	case "guest_order":
 		f.OrderID = ids.Derive[ids.OrderKind]("example")
+	case "order_due":
+		f.OrderID, f.Amount = ids.Derive[ids.OrderKind]("example"), &price
 	case "order_refunded":
 		f.OrderID, f.Amount, f.Code = ids.Derive[ids.OrderKind]("example"), &price, api.RefundSoldOut
 	case "cancellation_declined":

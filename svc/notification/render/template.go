@@ -35,6 +35,7 @@ func Templates() []Template {
 		{"phone_confirmation", api.AboutAccount, ""},
 		{"guest_order", api.AboutOrders, "/orders/{order}"},
 		{"order_paid", api.AboutOrders, "/orders/{order}"},
+		{"order_due", api.AboutOrders, "/orders/{order}"},
 		{"order_expired", api.AboutOrders, "/events/{event}"},
 		{"order_cancelled", api.AboutOrders, ""},
 		{"order_refunded", api.AboutOrders, ""},
