@@ -61,9 +61,10 @@ type story struct {
 // told is an order of the story.
 type told struct {
 	bought
-	kind  int  // which type
-	code  bool // whether it uses the code
-	seats int  // that it has
+	kind  int   // which type
+	code  bool  // whether it uses the code
+	seats int   // that it has
+	from  *told // whose first tickets it is exchanged for, once it is paid
 }
 
 const storyCode = "early-riser"
@@ -81,6 +82,7 @@ func newStory(t *rapid.T, h *harness, s *Service, atCommit *atomic.Pointer[func(
 	invoicing(o)
 	h.share(o, st.hall)
 	h.stage(o, api.Stage{Name: "Early", Quantity: st.early}, 1500)
+	o.Event.OrderRules.Exchange = api.ExchangePolicy{SelfService: true, OtherTypes: true, Cheaper: true}
 	o.Event.OrderRules.Cancellation = api.CancellationPolicy{SelfService: true, FeePercent: 10}
 	terms := percent("33.33")
 	terms.MaxUses = st.uses
@@ -91,17 +93,18 @@ func newStory(t *rapid.T, h *harness, s *Service, atCommit *atomic.Pointer[func(
 
 func (st *story) run(t *rapid.T) {
 	t.Repeat(map[string]func(*rapid.T){
-		"":       st.check,
-		"order":  st.order,
-		"pay":    st.pay,
-		"late":   st.payLate,
-		"cancel": st.cancel,
-		"expire": st.expire,
-		"refund": st.refund,
-		"money":  st.refundMoney,
-		"return": st.giveBack,
-		"resize": st.resize,
-		"lose":   st.lose,
+		"":         st.check,
+		"order":    st.order,
+		"pay":      st.pay,
+		"late":     st.payLate,
+		"cancel":   st.cancel,
+		"expire":   st.expire,
+		"refund":   st.refund,
+		"money":    st.refundMoney,
+		"return":   st.giveBack,
+		"exchange": st.exchange,
+		"resize":   st.resize,
+		"lose":     st.lose,
 	})
 }
 
@@ -145,9 +148,16 @@ func (st *story) pick(t *rapid.T, fit func(*told) bool) *told {
 	return rapid.SampledFrom(some).Draw(t, "which")
 }
 
+// has returns which orders have a status and seats, and no exchange of theirs that waits to be paid.
 func (st *story) has(status string) func(*told) bool {
-	return func(o *told) bool { return o.Status == status && o.seats > 0 }
+	return func(o *told) bool {
+		waits := slices.ContainsFunc(st.orders, func(x *told) bool { return x.from == o && x.Status == api.OrderPending })
+		return o.Status == status && o.seats > 0 && !waits
+	}
 }
+
+// first returns which of the paid orders are no exchanges: refunds are of one payment.
+func (st *story) first(o *told) bool { return st.has(api.OrderPaid)(o) && o.from == nil }
 
 // killed does a step that dies before or after one of its commits, and then once more.
 func (st *story) killed(t *rapid.T, step func(context.Context) error) {
@@ -194,7 +204,7 @@ func (st *story) order(t *rapid.T) {
 // receive tells that an order is paid.
 func (st *story) receive(t *rapid.T, o *told) {
 	o.payment = ids.New[ids.PaymentKind](st.h.clock.Now())
-	p := api.Payment{ID: o.payment, OrderID: o.ID, UserID: o.buyer, Amount: o.Total, Status: api.PaymentSucceeded}
+	p := api.Payment{ID: o.payment, OrderID: o.ID, UserID: o.buyer, Amount: o.ToPay(), Status: api.PaymentSucceeded}
 	st.killed(t, func(ctx context.Context) error { return st.s.recordPayment(ctx, p) })
 }
 
@@ -206,12 +216,37 @@ func (st *story) pay(t *rapid.T) {
 	if len(o.tickets) != o.seats {
 		t.Fatalf("%d tickets for %d seats", len(o.tickets), o.seats)
 	}
+	if o.from != nil {
+		st.gone(o.from, o.seats)
+	}
+}
+
+// exchange is a buyer who exchanges tickets for those of the other type: at once, or when the difference is paid.
+func (st *story) exchange(t *rapid.T) {
+	from := st.pick(t, st.has(api.OrderPaid))
+	o := &told{kind: 1 - from.kind, seats: rapid.IntRange(1, len(from.tickets)).Draw(t, "tickets"), from: from}
+	var some []ids.Ticket
+	for _, ticket := range from.tickets[:o.seats] {
+		some = append(some, ticket.ID)
+	}
+	made, err := st.h.exchange(from.buyer, from.ID, st.offer, o.kind, some...)
+	if fits := o.seats <= st.free(o.kind); fits != (err == nil) || !fits && !fault.Is(err, fault.SoldOut) {
+		t.Fatalf("an exchange for %d of type %d, when %d are left: %v", o.seats, o.kind, st.free(o.kind), err)
+	}
+	if err != nil {
+		return
+	}
+	o.buyer, o.Order = from.buyer, &made.Order
+	if st.orders = append(st.orders, o); o.Status == api.OrderPaid {
+		o.tickets = must(st.h.as(o.buyer), st.h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
+		st.gone(from, o.seats)
+	}
 }
 
 // payLate pays an order that has lost its seats: it has them again if they are free, at its price, and else the money
 // goes back.
 func (st *story) payLate(t *rapid.T) {
-	o := st.pick(t, func(o *told) bool { return o.Status == api.OrderExpired })
+	o := st.pick(t, func(o *told) bool { return o.Status == api.OrderExpired && o.from == nil })
 	n := o.Items[0].Quantity
 	want := api.OrderRefunding
 	atItsPrice := o.Items[0].StageID == "" || n <= st.early-st.atStage()
@@ -247,7 +282,7 @@ func (st *story) expire(t *rapid.T) {
 
 // refund refunds some tickets, or all.
 func (st *story) refund(t *rapid.T) {
-	o := st.pick(t, st.has(api.OrderPaid))
+	o := st.pick(t, st.first)
 	n := rapid.IntRange(1, len(o.tickets)).Draw(t, "tickets")
 	var some []ids.Ticket
 	for _, ticket := range o.tickets[:n] {
@@ -269,7 +304,7 @@ func (st *story) gone(o *told, n int) {
 
 // refundMoney sends a cent back, for which nobody loses a seat.
 func (st *story) refundMoney(t *rapid.T) {
-	o := st.pick(t, func(o *told) bool { return st.has(api.OrderPaid)(o) && o.Total.Amount > o.Refunded.Amount+100 })
+	o := st.pick(t, func(o *told) bool { return st.first(o) && o.Total.Amount > o.Refunded.Amount+100 })
 	amount := eur(rapid.Int64Range(1, 50).Draw(t, "cents"))
 	req := o.bought.refund(&amount)
 	st.killed(t, func(ctx context.Context) error {
