@@ -227,7 +227,7 @@ func (v *Venue) joined(ctx context.Context, cable *Cable) error {
 	}
 	var sum api.EventSummary
 	return v.until(ctx, v.hub, "the numbers", v.at("/analytics"), v.owner, &sum, func() bool {
-		return sum.TicketsSold-sum.TicketsRevoked == 5 && sum.Admitted == 3
+		return sum.TicketsSold-sum.TicketsRevoked == 5 && sum.Admitted == 3 && sum.Refunds.Amount > 0
 	})
 }
 
