@@ -36,9 +36,7 @@ const (
 	lastYear  = 2200
 )
 
-var (
-	categoryRule = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
-)
+var categoryRule = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
 // naming says how fields are called in the request at hand.
 type naming int
