@@ -34,6 +34,7 @@ const (
 	externalTimeout = 5 * time.Second        // of a request
 	externalToken   = time.Minute            // how long the proof of an identity is good
 	mostRoutes      = 200                    // of one service
+	externalShare   = 8                      // of all requests under way, at most this part are for one service
 )
 
 // The header of a request to a third-party service that proves its Starlight-Principal: a JWT for x.NAME, signed by
@@ -49,7 +50,24 @@ type external struct {
 
 	mu     sync.RWMutex
 	routes map[string][]externalRoute // by service
-	counts map[string]*routeMetrics   // by service
+	known  map[string]*externalService
+}
+
+// externalService is what stays of a service while it announces its routes again and again.
+type externalService struct {
+	metrics *routeMetrics
+	load    *throttle // over all of its routes: one that hangs takes no room from what does not
+}
+
+// service returns what is known of an allowed service, from the first time on.
+func (e *external) service(name string) *externalService {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.known[name] == nil {
+		e.known[name] = &externalService{metrics: e.g.metrics.service(name),
+			load: &throttle{most: max(1, e.g.cfg.InFlight/externalShare)}}
+	}
+	return e.known[name]
 }
 
 // externalRoute is an endpoint of a third-party service.
@@ -61,7 +79,7 @@ type externalRoute struct {
 
 func (g *Gateway) mountExternal() {
 	e := &external{g: g, signer: g.cfg.Signer, routes: map[string][]externalRoute{},
-		counts: map[string]*routeMetrics{}, metrics: g.metrics.route("any", "/x/{service}/*")}
+		known: map[string]*externalService{}, metrics: g.metrics.route("any", "/x/{service}/*")}
 	g.external = e
 	if e.signer != nil {
 		sum := sha256.Sum256(e.signer.Public().(ed25519.PublicKey))
@@ -129,9 +147,6 @@ func (e *external) look(ctx context.Context) {
 		}
 		e.mu.Lock()
 		e.routes[name] = routes
-		if e.counts[name] == nil {
-			e.counts[name] = e.g.metrics.service(name)
-		}
 		e.mu.Unlock()
 	}
 	e.mu.Lock()
@@ -198,7 +213,9 @@ func (e *external) route(name, subject string, metadata map[string]string) (exte
 	spec := rpc.Spec{Service: name, Name: strings.TrimPrefix(subject, api.ExternalPrefix+name+"."),
 		Method: metadata["method"], Path: path, Access: access, Raw: true, Idempotent: true,
 		Headers: []string{fasthttp.HeaderContentType}}
-	return externalRoute{subject: subject, segments: strings.Split(path[1:], "/"), proxy: newProxy(e.g, spec)}, true
+	r := externalRoute{subject: subject, segments: strings.Split(path[1:], "/"), proxy: newProxy(e.g, spec)}
+	r.proxy.load = e.service(name).load
+	return r, true
 }
 
 // match returns the values of the path, or false if the route has another path.
@@ -257,10 +274,7 @@ func (e *external) serve(x *exchange) error {
 	if err != nil {
 		status = fault.From(err).Code.Status()
 	}
-	e.mu.RLock()
-	m := e.counts[name]
-	e.mu.RUnlock()
-	m.count(status, time.Since(start))
+	e.service(name).metrics.count(status, time.Since(start))
 	return err
 }
 

@@ -27,18 +27,18 @@ type proxy struct {
 	every   bool      // all of them do but credentials
 	cache   string    // Cache-Control of a success
 	varies  bool      // the answer depends on the caller
-	load    throttle
+	load    *throttle
 	metrics *routeMetrics // of what is served from copies
 }
 
 type forward struct{ http, nats string }
 
 func newProxy(g *Gateway, spec rpc.Spec) *proxy {
-	p := &proxy{g: g, spec: spec, names: codec.PathNames(spec.Path), varies: spec.Access != rpc.Public}
+	p := &proxy{g: g, spec: spec, names: codec.PathNames(spec.Path), varies: spec.Access != rpc.Public,
+		load: &throttle{most: max(1, g.cfg.InFlight/throttleShare)}}
 	if spec.Near != nil {
 		p.metrics = g.metrics.route(spec.Method, spec.Path)
 	}
-	p.load.most = max(1, g.cfg.InFlight/throttleShare)
 	headers := slices.Clone(spec.Headers)
 	if p.every = slices.Contains(headers, rpc.AllHeaders); p.every {
 		headers = nil
