@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -21,10 +22,11 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// look is the pages in one language.
+// look is the pages in one language. Each is read when it is shown first: all of them are 60 MB and half a second, and
+// hardly anybody sees half of them.
 type look struct {
 	texts texts
-	pages map[string]*template.Template
+	pages map[string]func() (*template.Template, error)
 }
 
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
@@ -55,19 +57,19 @@ func (s *Site) newLooks() (map[string]*look, error) {
 		if err != nil {
 			return nil, err
 		}
-		l := &look{texts: words, pages: map[string]*template.Template{}}
+		l := &look{texts: words, pages: map[string]func() (*template.Template, error){}}
 		frame := template.New("frame.html").Funcs(s.functions(lang, words)).Option("missingkey=error")
 		if frame, err = frame.ParseFS(templates, "templates/frame.html", "templates/parts.html"); err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			page, err := frame.Clone()
-			if err != nil {
-				return nil, err
-			}
-			if l.pages[name], err = page.ParseFS(templates, "templates/"+name+".html"); err != nil {
-				return nil, err
-			}
+			l.pages[name] = sync.OnceValues(func() (*template.Template, error) {
+				page, err := frame.Clone()
+				if err != nil {
+					return nil, err
+				}
+				return page.ParseFS(templates, "templates/"+name+".html")
+			})
 		}
 		looks[lang] = l
 	}
@@ -234,7 +236,11 @@ func (v *visit) render(name string, data map[string]any) ([]byte, error) {
 		data["Fault"] = (*fault.Error)(nil)
 	}
 	var b bytes.Buffer
-	if err := l.pages[name].Execute(&b, data); err != nil {
+	page, err := l.pages[name]()
+	if err == nil {
+		err = page.Execute(&b, data)
+	}
+	if err != nil {
 		return nil, fault.Wrap(fmt.Errorf("pages: %s in %s: %w", name, v.lang, err), fault.Internal,
 			"the page cannot be shown")
 	}

@@ -21,6 +21,24 @@ import (
 	"github.com/starlightsymphony/starlight/shared/locale"
 )
 
+// Pages are read when they are first shown; each can be read, in each language.
+func TestPagesAreRead(t *testing.T) {
+	looks, err := new(Site).newLooks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lang, l := range looks {
+		if len(l.pages) != len(pageNames()) {
+			t.Errorf("there are %d pages in %s", len(l.pages), lang)
+		}
+		for name, read := range l.pages {
+			if page, err := read(); err != nil || page.Lookup("main") == nil {
+				t.Errorf("%s in %s: %v", name, lang, err)
+			}
+		}
+	}
+}
+
 // Every language has words for everything that a page says, with the same gaps to fill in.
 func TestTexts(t *testing.T) {
 	english, err := readTexts("en")
