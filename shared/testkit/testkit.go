@@ -4,9 +4,12 @@
 package testkit
 
 import (
+	"flag"
 	"io"
 	"log/slog"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -37,6 +40,21 @@ func Eventually(t testing.TB, timeout time.Duration, check func() error) {
 // Within returns how long to wait for what takes at most d: longer if the race detector is on. A test that passes never
 // waits so long.
 func Within(d time.Duration) time.Duration { return d * slower }
+
+// AtOnce lets n parallel tests run for each processor, for a package whose tests wait most of the time. It is called
+// before they run; -parallel has precedence, and with the race detector there is one for each as always: then they
+// compute most of the time.
+func AtOnce(n int) {
+	flag.Parse()
+	given := slower > 1
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return
+	}
+	if err := flag.Set("test.parallel", strconv.Itoa(n*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err) // cannot happen: every test binary has the flag, and it is a number
+	}
+}
 
 // Missing skips a test for which the machine lacks something, and says what. If CI=true the test fails.
 func Missing(t testing.TB, what string) {

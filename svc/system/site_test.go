@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 	if as := os.Getenv(actAs); as != "" { // this process is a part of a system under test
 		os.Exit(act(as))
 	}
+	testkit.AtOnce(3)
 	testkit.Main(m)
 }
 
