@@ -75,7 +75,13 @@ func (c *chromium) listen(_ context.Context, t *chromedp.Target) error {
 		return fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL)
 	})
 	hear(c, t, runtime.ConsoleAPICalled, func(e runtime.EventConsoleAPICalled) string { return "console: " + string(e.Type) })
-	hear(c, t, runtime.ExceptionThrown, func(e runtime.EventExceptionThrown) string { return e.ExceptionDetails.Text })
+	hear(c, t, runtime.ExceptionThrown, func(e runtime.EventExceptionThrown) string {
+		said := e.ExceptionDetails.Text
+		if o := e.ExceptionDetails.Exception; o != nil {
+			said += " " + o.Description
+		}
+		return said
+	})
 	hear(c, t, network.ResponseReceived, func(e network.EventResponseReceived) string {
 		if e.Response.Status < 400 {
 			return ""
@@ -178,10 +184,13 @@ func (c *chromium) picture(name string) {
 	if c.dir == "" {
 		return
 	}
-	png, err := chromedp.Run(c.ctx, chromedp.CaptureScreenshot())
-	if err != nil {
-		c.t.Fatal(err)
-	}
+	var png []byte
+	testkit.Eventually(c.t, 20*time.Second, func() (err error) { // a page that is being left gives none, and never says so
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		defer cancel()
+		png, err = chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		return err
+	})
 	if err := os.WriteFile(filepath.Join(c.dir, name), png, 0o644); err != nil {
 		c.t.Fatal(err)
 	}

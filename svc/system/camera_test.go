@@ -35,8 +35,8 @@ func held(t *testing.T, code []byte) *image.Gray {
 	return frame
 }
 
-// film writes what a camera sees as a file that Chromium takes for a camera: YUV4MPEG2.
-func film(t *testing.T, frame *image.Gray) string {
+// film writes what a camera sees to a file that Chromium takes for a camera: YUV4MPEG2.
+func film(t *testing.T, path string, frame *image.Gray) string {
 	t.Helper()
 	w, h := frame.Rect.Dx(), frame.Rect.Dy()
 	var b bytes.Buffer
@@ -46,7 +46,6 @@ func film(t *testing.T, frame *image.Gray) string {
 		b.Write(frame.Pix)
 		b.Write(bytes.Repeat([]byte{128}, w*h/2))
 	}
-	path := filepath.Join(t.TempDir(), "camera.y4m")
 	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +71,7 @@ func TestCameraInABrowser(t *testing.T) {
 
 	c := s.chromium(chromedp.Flag("use-fake-device-for-media-stream", true),
 		chromedp.Flag("use-fake-ui-for-media-stream", true),
-		chromedp.Flag("use-file-for-fake-video-capture", film(t, frame)),
+		chromedp.Flag("use-file-for-fake-video-capture", film(t, filepath.Join(t.TempDir(), "camera.y4m"), frame)),
 		chromedp.Flag("disable-blink-features", "BarcodeDetector"))
 	c.run(chromedp.Navigate(c.site+"/sign-in?next="+door), chromedp.SendKeys(`input[name=email]`, adminEmail),
 		chromedp.SendKeys(`input[name=password]`, password), chromedp.Click(`.fields .go`))
