@@ -310,12 +310,23 @@ func TestOfficeInABrowser(t *testing.T) {
 	org := "/office/organizers/" + event.OrganizerID.String()
 	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
 	code := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", admin, nil).Items[0].Code
-	c.run(chromedp.Navigate(c.site+"/sign-in?next=/office"), chromedp.SendKeys(`input[name=email]`, adminEmail),
+	call[api.Event](s, 201, "POST", "/v1/events/"+event.ID.String()+"/ticket-types", admin, api.NewTicketType{Name: "Cushion",
+		Kind: api.KindProduct, Price: api.Money{Amount: 300, Currency: "EUR"}, Quantity: 5, Per: api.PerTicket})
+	call[api.Event](s, 201, "POST", "/v1/events/"+event.ID.String()+"/ticket-types", admin, api.NewTicketType{Name: "Balcony",
+		Price: api.Money{Amount: 2500, Currency: "EUR"}, Quantity: 5})
+	call[api.IdentityProvider](s, 201, "POST", "/v1/identity-providers", admin, api.NewIdentityProvider{Name: "Corp & Sons",
+		Issuer: openCorp(t, s.url+"/sign-in/return").URL, ClientID: "starlight", ClientSecret: "secret",
+		RedirectURIs: []string{s.url + "/sign-in/return"}, Domains: []string{"corp.example"}, CreatesAccounts: true})
+	c.run(chromedp.Navigate(c.site + "/sign-in?next=/office"))
+	c.says("Sign in with Corp & Sons")
+	c.look("sign-in-with-a-provider")
+	c.run(chromedp.SendKeys(`input[name=email]`, adminEmail),
 		chromedp.SendKeys(`input[name=password]`, password), chromedp.Click(`.fields .go`))
 	c.says(event.Name)
 	c.look("office")
 	for name, path := range map[string]string{"office-new": "/office/events/new", "office-edit": at + "/edit", "office-orders": at + "/orders",
-		"office-order": at + "/orders/" + order.ID.String(), "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
+		"office-order": at + "/orders/" + order.ID.String(), "office-exchange": at + "/orders/" + order.ID.String() + "/exchange",
+		"addons": "/checkout?event=" + event.ID.String() + "&" + event.TicketTypes[0].ID.String() + "=2", "office-attendees": at + "/attendees", "door-guests": "/door/" + event.ID.String() + "/guests?q=a",
 		"doors": "/door", "door-scans": "/door/" + event.ID.String() + "/scans", "pair-at-the-system": "/pair", "account-settings": "/account/settings", "forgot": "/forgot", "reset": "/reset?token=x", "confirm": "/confirm?token=x",
 		"office-money": at + "/money", "office-check-in": at + "/check-in", "office-messages": at + "/messages", "office-codes": at + "/codes", "office-imports": at + "/imports",
 		"office-selling": at + "/selling", "office-questions": at + "/questions", "office-type": at + "/ticket-types/" + event.TicketTypes[0].ID.String(), "organizer": org, "organizer-team": org + "/team",
