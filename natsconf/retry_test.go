@@ -16,7 +16,7 @@ func TestRetry(t *testing.T) {
 	electing := &jetstream.APIError{Code: 503, ErrorCode: 10008, Description: "JetStream system temporarily unavailable"}
 	watching := &nats.APIError{Code: 503, ErrorCode: 10008, Description: electing.Description} // what the watch of a bucket returns
 	tries := 0
-	for _, electing := range []error{electing, watching} {
+	for _, electing := range []error{electing, watching, jetstream.ErrBucketNotFound} { // one is made again, or not read of yet
 		tries = 0
 		err := natsconf.Retry(t.Context(), func(context.Context) error {
 			if tries++; tries < 3 {

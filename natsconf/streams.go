@@ -91,9 +91,12 @@ func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.Stre
 	return drifted, err
 }
 
-// passing reports whether trying again may help: JetStream is starting, electing, or somebody else was faster.
+// passing reports whether trying again may help: JetStream is starting, electing, or somebody else was faster. What
+// another process has made is not there for a moment if it could not be stored and is made again, or if a leader that
+// was just elected has not read of it yet.
 func passing(err error) bool {
 	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) ||
+		errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) ||
 		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, nats.ErrReconnectBufExceeded) {
 		return true
