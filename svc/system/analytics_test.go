@@ -100,6 +100,7 @@ func (s *site) refund(token string, o api.Order, what api.NewRefund) {
 // What people do is in the numbers of the event: the same as the ledger says, in every form, before and after the read
 // model is built again.
 func TestAnalytics(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	log := &testkit.Buffer{}
 	cfg.Sandbox, cfg.LogTo = true, log

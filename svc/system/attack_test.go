@@ -56,6 +56,7 @@ func documented(t *testing.T, what string, got answer) {
 
 // Whatever is thrown at an endpoint, it answers a documented problem, and nothing is lost.
 func TestMalformedRequests(t *testing.T) {
+	t.Parallel()
 	s, sys, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	s.unlimited(admin)

@@ -414,6 +414,7 @@ func (s *site) proveAuditLog(data string, connect func(context.Context) (jetstre
 
 // A setting has its line also when it was written with a tool, which cannot pass for a person.
 func TestSettingsAreAudited(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, sys, _ := start(t, cfg)
 	admin := s.login(adminEmail)
@@ -474,6 +475,7 @@ func TestSettingsAreAudited(t *testing.T) {
 
 // Whoever guesses at the password of an administrator leaves lines, and so does the administrator.
 func TestLoginsOfAdministratorsAreAudited(t *testing.T) {
+	t.Parallel()
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	s.join("ada@example.org")
@@ -490,6 +492,7 @@ func TestLoginsOfAdministratorsAreAudited(t *testing.T) {
 
 // Who may read what, with what filters.
 func TestAuditLogIsReadByWhoMay(t *testing.T) {
+	t.Parallel()
 	s, _, _ := start(t, config(t.TempDir()))
 	admin := s.login(adminEmail)
 	s.unlimited(admin)

@@ -24,6 +24,7 @@ func (s *site) balance(admin string) (accounts map[string]int64, total int64) {
 // A sale at a counter is a paid order with its tickets, and its money stands in the ledger under how it was paid. A
 // refund of it is owed until a manager says that it was paid out.
 func TestBoxOffice(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, _, stop := start(t, cfg)
 	admin := s.login(adminEmail)

@@ -246,7 +246,8 @@ func (p *leaver) streams(t *testing.T) (found []string) {
 	}
 	defer done()
 	messages := 0
-	for s := range js.ListStreams(t.Context()).Info() {
+	all := js.ListStreams(t.Context())
+	for s := range all.Info() {
 		if s.State.Msgs == 0 {
 			continue
 		}
@@ -269,6 +270,9 @@ func (p *leaver) streams(t *testing.T) (found []string) {
 				break
 			}
 		}
+	}
+	if err := all.Err(); err != nil { // or only some of them were searched
+		t.Fatal(err)
 	}
 	if messages < 100 {
 		t.Errorf("only %d messages were searched", messages)

@@ -98,6 +98,7 @@ func (i *intruder) attempts(event ids.Event) map[string]func() {
 
 // With the credentials of no role can one act for a person.
 func TestForgedRequests(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, sys, _ := start(t, cfg)
 	_, token := s.join("olga@example.org")
@@ -120,6 +121,7 @@ func TestForgedRequests(t *testing.T) {
 
 // What a person types to sign in reaches the user service, and no other role, whatever it subscribes to and stores.
 func TestCollectedPasswords(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, sys, _ := start(t, cfg)
 	secrets := []string{password, "a new battery"}

@@ -243,6 +243,7 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 
 // What seals secrets anew has its lines, and no more of them when all are sealed.
 func TestRewrapIsAudited(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, _, _ := start(t, cfg)
 	admin := s.login(adminEmail)

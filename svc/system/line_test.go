@@ -33,6 +33,7 @@ func leafURL(t *testing.T, sys *system.System) string {
 // The computer of a venue connects with the credentials that its owner got, reaches the venue service and nothing else,
 // and is cut off when they are revoked.
 func TestLineOfAVenue(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	cfg.Leaf = "127.0.0.1:0"
 	s, sys, _ := start(t, cfg)

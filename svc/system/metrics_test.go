@@ -57,6 +57,7 @@ const rareMetrics = `^starlight_(rpc_(shed|expired|forged|stray|unknown_keys)_to
 // Every metric that a dashboard or a rule names is shown by a system that sells, admits and mails, or by the computer of
 // a venue, and a Prometheus that scrapes them answers each query.
 func TestDashboardsShowWhatIs(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	cfg.Leaf = "127.0.0.1:0"
 	hub, sys, _ := start(t, cfg)

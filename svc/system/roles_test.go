@@ -118,6 +118,7 @@ func durables() map[string][][2]string {
 // What the roles of the running system may publish and hear, asked of the server: to each subject exactly those that it
 // is for.
 func TestRoles(t *testing.T) {
+	t.Parallel()
 	srv := serverOfRoles(t)
 	var names []string
 	for _, r := range system.Roles() {
@@ -222,6 +223,7 @@ func TestRoles(t *testing.T) {
 
 // A service cannot take the messages of another one, nor make it deaf.
 func TestConsumersOfOthers(t *testing.T) {
+	t.Parallel()
 	srv := serverOfRoles(t)
 	streams := func(role string) jetstream.JetStream {
 		js, err := jetstream.New(ask(t, srv, role).nc, jetstream.WithDefaultTimeout(2*time.Second))

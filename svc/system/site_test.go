@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,7 @@ func TestMain(m *testing.M) {
 		os.Exit(act(as))
 	}
 	testkit.AtOnce(3)
+	debug.SetGCPercent(400) // systems come and go, and what they leave behind is looked through less often
 	testkit.Main(m)
 }
 

@@ -46,6 +46,7 @@ func (s *site) unpaid(token string, o api.Order) {
 }
 
 func TestMainPath(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, sys, stop := start(t, cfg)
 	admin := s.login(adminEmail)
@@ -162,6 +163,7 @@ func TestMainPath(t *testing.T) {
 }
 
 func TestSettingsAreLive(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, sys, _ := start(t, cfg)
 	admin := s.login(adminEmail)
@@ -248,6 +250,7 @@ func TestSettingsAreLive(t *testing.T) {
 }
 
 func TestPasswordReset(t *testing.T) {
+	t.Parallel()
 	cfg := config(t.TempDir())
 	s, _, _ := start(t, cfg)
 	s.join("ada@example.org")
