@@ -72,6 +72,7 @@ func (e *external) service(name string) *externalService {
 
 // externalRoute is an endpoint of a third-party service.
 type externalRoute struct {
+	service  *externalService
 	subject  string
 	segments []string // of the path, names in braces
 	proxy    *proxy
@@ -213,8 +214,9 @@ func (e *external) route(name, subject string, metadata map[string]string) (exte
 	spec := rpc.Spec{Service: name, Name: strings.TrimPrefix(subject, api.ExternalPrefix+name+"."),
 		Method: metadata["method"], Path: path, Access: access, Raw: true, Idempotent: true,
 		Headers: []string{fasthttp.HeaderContentType}}
-	r := externalRoute{subject: subject, segments: strings.Split(path[1:], "/"), proxy: newProxy(e.g, spec)}
-	r.proxy.load = e.service(name).load
+	r := externalRoute{service: e.service(name), subject: subject, segments: strings.Split(path[1:], "/"),
+		proxy: newProxy(e.g, spec)}
+	r.proxy.load = r.service.load
 	return r, true
 }
 
@@ -274,7 +276,7 @@ func (e *external) serve(x *exchange) error {
 	if err != nil {
 		status = fault.From(err).Code.Status()
 	}
-	e.service(name).metrics.count(status, time.Since(start))
+	r.service.metrics.count(status, time.Since(start))
 	return err
 }
 

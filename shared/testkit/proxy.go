@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -172,4 +173,28 @@ func (p *Proxy) forward(to io.Writer, one parcel, made int64) error {
 	}
 	_, err := to.Write(one.data)
 	return err
+}
+
+// given are the ports that FreeAddress has returned.
+var given sync.Map
+
+// FreeAddress returns an address that is free, and outside of the ports that systems give out by themselves: one of
+// those may be given to another process before it is used here. No test gets one of another.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	const lowest, ports = 12000, 18000
+	for range 100 {
+		port := lowest + rand.IntN(ports)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		defer ln.Close()
+		return ln.Addr().String()
+	}
+	t.Fatal("no port is free")
+	return ""
 }

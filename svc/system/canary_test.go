@@ -133,7 +133,7 @@ func TestAPersonLeavesNothing(t *testing.T) {
 			leaf := strings.TrimPrefix(leafURL(t, sys), "nats-leaf://")
 			p.open(t, leaf)
 			call[api.Lease](hub, 201, "POST", p.at("/leases"), owner, api.NewLease{VenueID: p.venue.ID, TicketTypeID: p.event.TicketTypes[0].ID, Quantity: 5})
-			at := freeAddress(t)
+			at := testkit.FreeAddress(t)
 			p.p = spawn(t, "starlight", nil, "edge", "--venue", p.venue.ID.String(), "--hub", "nats-leaf://"+p.line.Addr, "--creds", p.creds,
 				"--data", p.folder, "--http", at)
 			p.edge = &site{t: t, url: "http://" + at}

@@ -154,7 +154,7 @@ type mortal struct {
 func startMortal(t *testing.T, smtpURL string) *mortal {
 	t.Helper()
 	cfg := config(t.TempDir())
-	cfg.HTTP, cfg.NATS, cfg.Leaf = freeAddress(t), freeAddress(t), freeAddress(t)
+	cfg.HTTP, cfg.NATS, cfg.Leaf = testkit.FreeAddress(t), testkit.FreeAddress(t), testkit.FreeAddress(t)
 	p := spawn(t, "crashing", nil, cfg.Data, cfg.HTTP, cfg.NATS, cfg.Leaf, smtpURL)
 	s := &site{t: t, url: "http://" + cfg.HTTP, timeout: 5 * time.Second}
 	admin := s.login(adminEmail)

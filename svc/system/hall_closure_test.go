@@ -20,7 +20,7 @@ func (h *hall) loseVenue(t *testing.T) {
 	t.Helper()
 	h.owner = h.hub.login(adminEmail) // who has just proven who they are
 	h.open(t, h.cfg.Leaf)
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	h.p = spawn(t, "venue", nil, h.folder, h.venue.ID.String(), h.line.Addr, h.creds, at, "0s")
 	h.edge = &site{t: t, url: "http://" + at, timeout: 5 * time.Second}
 	h.take(t)

@@ -35,7 +35,7 @@ func TestClusterOfAVenue(t *testing.T) {
 		"--out", h.creds}, io.Discard, os.Stderr); exit != 0 {
 		t.Fatal("starlight auth venue")
 	}
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	h.p = spawn(t, "venue", nil, h.folder, h.venue.ID.String(), h.line.Addr+",nats-leaf://"+c.leafs[1]+",nats-leaf://"+c.leafs[2],
 		h.creds, at, "0s")
 	h.edge = &site{t: t, url: "http://" + at, timeout: 5 * time.Second}

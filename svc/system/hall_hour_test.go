@@ -196,7 +196,7 @@ func (e *evening) mishaps() []mishap {
 
 // second starts another computer with the venue's credentials, which admits nobody.
 func (e *evening) second() {
-	at := freeAddress(e.t)
+	at := testkit.FreeAddress(e.t)
 	p := spawn(e.t, "venue", nil, filepath.Join(e.t.TempDir(), "edge"), e.hall.venue.ID.String(), e.line.Addr, e.creds, at, "0s")
 	other := &site{t: e.t, url: "http://" + at, timeout: 5 * time.Second}
 	testkit.Eventually(e.t, 30*time.Second, func() error {

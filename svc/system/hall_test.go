@@ -64,7 +64,7 @@ func readyHall(t *testing.T) (*hall, []api.Ticket) {
 	_, buyer := hub.join("buyer@example.org")
 	tickets := h.buy(t, buyer, 6)
 	h.open(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	h.p = spawn(t, "starlight", nil, "edge", "--venue", h.venue.ID.String(), "--hub", "nats-leaf://"+h.line.Addr, "--creds", h.creds,
 		"--data", h.folder, "--http", at)
 	h.edge = &site{t: t, url: "http://" + at}
@@ -82,7 +82,7 @@ func openMortalHall(t *testing.T, quantity int, price int64) (h *hall, hub, venu
 	h = &hall{hub: m.site, owner: owner, event: m.concert(owner, quantity, price), cfg: m.cfg,
 		connect: ops(t, "nats://"+m.cfg.NATS, filepath.Join(m.cfg.Data, "creds"))}
 	h.open(t, m.cfg.Leaf)
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	h.p = spawn(t, "venue", nil, h.folder, h.venue.ID.String(), h.line.Addr, h.creds, at, "0s")
 	h.edge = &site{t: t, url: "http://" + at, timeout: 5 * time.Second}
 	h.take(t)

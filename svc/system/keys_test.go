@@ -115,7 +115,7 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 	k.hall = &hall{hub: hub, owner: owner, event: hub.concert(owner, 1000, 0), cfg: cfg}
 	old := k.buy(t, buyer, 4)
 	k.open(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	k.p = spawn(t, "starlight", nil, "edge", "--venue", k.venue.ID.String(), "--hub", "nats-leaf://"+k.line.Addr, "--creds", k.creds,
 		"--data", k.folder, "--http", at)
 	k.edge = &site{t: t, url: "http://" + at}

@@ -179,7 +179,7 @@ func (s *site) shortHolds(admin string) {
 func TestKillInTheMiddleOfASale(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	cfg := config(t.TempDir())
-	cfg.HTTP, cfg.NATS = freeAddress(t), freeAddress(t)
+	cfg.HTTP, cfg.NATS = testkit.FreeAddress(t), testkit.FreeAddress(t)
 	p := spawn(t, "starlight", []string{"STARLIGHT_ADMIN_PASSWORD=" + password},
 		"up", "--data", cfg.Data, "--http", cfg.HTTP, "--nats", cfg.NATS, "--ops", "off", "--admin-email", adminEmail)
 	s := &site{t: t, url: "http://" + cfg.HTTP}
@@ -220,7 +220,7 @@ func TestCluster(t *testing.T) {
 	if exit := command.Main([]string{"auth", "init", dir}, io.Discard, os.Stderr); exit != 0 {
 		t.Fatal("starlight auth init")
 	}
-	address, hub := freeAddress(t), freeAddress(t)
+	address, hub := testkit.FreeAddress(t), testkit.FreeAddress(t)
 	nats := spawn(t, "nats-server", nil, filepath.Join(dir, "hub.conf"), hub)
 	base := system.Config{Data: t.TempDir(), DatabaseURL: database}
 	env := []string{"STARLIGHT_NATS_URL=nats://" + hub, "STARLIGHT_NATS_CREDS=" + filepath.Join(dir, "creds"), "STARLIGHT_DATABASE_URL=" + database, "STARLIGHT_REPLICAS=1",

@@ -71,7 +71,7 @@ func TestDashboardsShowWhatIs(t *testing.T) {
 	tickets := hub.pay(buyer, order)
 	h.atHub(t, tickets[0])
 	h.open(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
-	at, opsOfVenue := freeAddress(t), freeAddress(t)
+	at, opsOfVenue := testkit.FreeAddress(t), testkit.FreeAddress(t)
 	h.p = spawn(t, "starlight", nil, "edge", "--venue", h.venue.ID.String(), "--hub", "nats-leaf://"+h.line.Addr,
 		"--creds", h.creds, "--data", h.folder, "--http", at, "--ops", opsOfVenue)
 	h.edge = &site{t: t, url: "http://" + at}
@@ -168,7 +168,7 @@ func prometheus(t *testing.T, targets ...string) (ask func(expr string) (int, er
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, at := t.TempDir(), freeAddress(t)
+	dir, at := t.TempDir(), testkit.FreeAddress(t)
 	cfg := fmt.Sprintf("global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [%q]\n"+
 		"scrape_configs:\n- {job_name: starlight, honor_labels: true, static_configs: [{targets: [%s]}]}\n",
 		filepath.Join(rules, "*.rules.yml"), strings.Join(targets, ", "))

@@ -57,7 +57,7 @@ func startClusterOf(t *testing.T, program string) *cluster {
 		"STARLIGHT_VENUE_CREDS=" + filepath.Join(dir, "members", "venue", "venues"),
 		"STARLIGHT_REPLICAS=3", "STARLIGHT_OPS=off", "STARLIGHT_ADMIN_EMAIL=" + adminEmail, "STARLIGHT_ADMIN_PASSWORD=" + password}
 	var starting sync.WaitGroup
-	addresses := []string{freeAddress(t), freeAddress(t)}
+	addresses := []string{testkit.FreeAddress(t), testkit.FreeAddress(t)}
 	for kind, roles := range kinds() {
 		for i, address := range addresses {
 			p := &process{t: t, args: append([]string{"run"}, roles...), log: filepath.Join(t.TempDir(), kind), env: append([]string{actAs + "=starlight",
@@ -109,7 +109,7 @@ func (c *cluster) startNodes(dir string) {
 	var ports []string // old, new, old, new ...
 	for i := range 3 {
 		for _, base := range []int{6222, 7422} {
-			ports = append(ports, fmt.Sprintf("127.0.0.1:%d", base+i), freeAddress(c.t))
+			ports = append(ports, fmt.Sprintf("127.0.0.1:%d", base+i), testkit.FreeAddress(c.t))
 		}
 		c.leafs = append(c.leafs, ports[len(ports)-1])
 	}
@@ -124,7 +124,7 @@ func (c *cluster) startNodes(dir string) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		address := freeAddress(c.t)
+		address := testkit.FreeAddress(c.t)
 		urls = append(urls, "nats://"+address)
 		p := &process{t: c.t, args: []string{conf, address}, env: []string{actAs + "=nats-server"}, log: filepath.Join(c.t.TempDir(), "log")}
 		c.nodes = append(c.nodes, p)

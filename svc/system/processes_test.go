@@ -7,14 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -157,28 +155,4 @@ func (p *process) terminate() {
 		_, race, _ := strings.Cut(string(said), "WARNING: DATA RACE")
 		p.t.Errorf("the process %v did not end cleanly: %v\n%s", p.args, err, race[:min(len(race), 10_000)])
 	}
-}
-
-// given are the ports that freeAddress has returned.
-var given sync.Map
-
-// freeAddress returns an address that is free, and outside of the ports that systems give out by themselves: one of
-// those may be given to another process before it is used here. No test gets one of another.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	const lowest, ports = 12000, 18000
-	for range 100 {
-		port := lowest + rand.IntN(ports)
-		if _, taken := given.LoadOrStore(port, true); taken {
-			continue
-		}
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		defer ln.Close()
-		return ln.Addr().String()
-	}
-	t.Fatal("no port is free")
-	return ""
 }

@@ -17,9 +17,9 @@ import (
 // Stopped in the middle of a sale, the system answers what it has begun: there is no order of which its buyer was not
 // told, and none is forgotten. The same keys give the same answers after the restart.
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
-	address, data := freeAddress(t), t.TempDir()
+	address, data := testkit.FreeAddress(t), t.TempDir()
 	p := spawn(t, "starlight", []string{"STARLIGHT_ADMIN_PASSWORD=" + password},
-		"up", "--data", data, "--http", address, "--nats", freeAddress(t), "--ops", "off", "--admin-email", adminEmail)
+		"up", "--data", data, "--http", address, "--nats", testkit.FreeAddress(t), "--ops", "off", "--admin-email", adminEmail)
 	s := &site{t: t, url: "http://" + address}
 	admin := s.login(adminEmail)
 	s.unlimited(admin)

@@ -107,7 +107,7 @@ func startCollector(t *testing.T, to string) (url string) {
 	if err != nil {
 		testkit.Missing(t, "otelcol is not installed; .ci/run builds it")
 	}
-	at := freeAddress(t)
+	at := testkit.FreeAddress(t)
 	file := filepath.Join(t.TempDir(), "otelcol.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, `
 receivers: {otlp: {protocols: {http: {endpoint: %q}}}}
@@ -118,19 +118,7 @@ service:
 `, at, to), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var said strings.Builder
-	cmd := exec.CommandContext(t.Context(), path, "--config", file)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("otelcol: %s", &said)
-		}
-	})
+	run(t, path, "--config", file)
 	testkit.Eventually(t, 30*time.Second, func() error {
 		resp, err := http.Post("http://"+at+"/v1/traces", "application/json", strings.NewReader(`{}`))
 		if err == nil {

@@ -167,7 +167,7 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 	if err != nil {
 		testkit.Missing(t, "prometheus is not installed (Debian package prometheus)")
 	}
-	dir, at := t.TempDir(), freeAddress(t)
+	dir, at := t.TempDir(), testkit.FreeAddress(t)
 	put := func(name, text string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -190,20 +190,8 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 		text := changed(string(read(t, file)), `(?m)^    interval: 30s$`, "    interval: 1s")
 		put(filepath.Base(file), regexp.MustCompile(`(?m)^        for: \d+m$`).ReplaceAllString(text, "        for: 1s"))
 	}
-	log := &strings.Builder{}
-	cmd := exec.CommandContext(t.Context(), path, "--config.file", filepath.Join(dir, "prometheus.yml"),
-		"--storage.tsdb.path", filepath.Join(dir, "tsdb"), "--web.listen-address", at, "--log.level", "warn")
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("prometheus: %s", log)
-		}
-	})
+	run(t, path, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "tsdb"),
+		"--web.listen-address", at, "--log.level", "warn")
 	p := &prometheusServer{"http://" + at}
 	testkit.Eventually(t, 30*time.Second, func() error {
 		got, err := p.ask("starlight_instances")
