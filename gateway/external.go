@@ -276,7 +276,7 @@ func (e *external) serve(x *exchange) error {
 	if err != nil {
 		status = fault.From(err).Code.Status()
 	}
-	r.service.metrics.count(status, time.Since(start))
+	r.service.metrics.count(status, start, time.Since(start), x.span)
 	return err
 }
 

@@ -205,7 +205,7 @@ func (g *Gateway) around(rc *fasthttp.RequestCtx, c *fiber.Ctx, m *routeMetrics,
 	x.span.SetInt("http.response.status_code", x.rc.Response.StatusCode())
 	x.span.End(cmp.Or(err, x.shown))
 	took := time.Since(start)
-	m.count(x.rc.Response.StatusCode(), took)
+	m.count(x.rc.Response.StatusCode(), start, took, x.span)
 	g.log(x, cmp.Or(err, x.shown), took)
 }
 
@@ -326,7 +326,7 @@ func (g *Gateway) refuse(rc *fasthttp.RequestCtx, err error, shed bool) {
 	x := g.newExchange(rc)
 	x.shed = shed
 	web.Problem(rc, x.requestID, err)
-	g.metrics.none.count(rc.Response.StatusCode(), 0)
+	g.metrics.none.count(rc.Response.StatusCode(), time.Time{}, 0, nil)
 	g.log(x, err, 0)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // httpMetrics are the measures of the gateway. Each route has its handles from the start, and its series from its first
@@ -85,7 +86,8 @@ func (m *httpMetrics) service(name string) *routeMetrics {
 	return r
 }
 
-func (r *routeMetrics) count(status int, took time.Duration) {
+// count counts an answer. Without a time it is none of a route; the span, if there is one, is the way to its trace.
+func (r *routeMetrics) count(status int, start time.Time, took time.Duration, span *tracing.Span) {
 	if !r.shown.Load() { // all classes at once, so that the first failure is already an increase
 		for _, class := range r.classes[2:] {
 			class.Show()
@@ -96,7 +98,7 @@ func (r *routeMetrics) count(status int, took time.Duration) {
 		r.classes[class].Inc()
 	}
 	if took > 0 {
-		r.latency.Update(took.Seconds())
+		r.latency.UpdateTraced(took.Seconds(), span.TraceID(), start.Add(took))
 		r.nanos.Add(int64(took))
 	}
 }

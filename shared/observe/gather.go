@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/synadia-io/orbit.go/natsext"
+
+	"github.com/starlightsymphony/starlight/shared/observe/exposition"
 )
 
 // MetricsSubject is where every process answers with its metrics.
@@ -19,6 +21,10 @@ const MetricsSubject = "ops.metrics"
 
 const (
 	instanceHeader = "Starlight-Instance"
+
+	// exemplarsHeader is that of a question that wants exemplars in the answer. An older version does not know it, and
+	// one that asks without it would show them where they are a mistake.
+	exemplarsHeader = "Starlight-Exemplars"
 
 	// gatherWait is how long a collection waits at all, gatherStall how long after the latest answer. An instance that
 	// is slower than that is missing from one scrape, which starlight_instances shows.
@@ -40,7 +46,7 @@ func AnswerMetrics(nc *nats.Conn, instance string, reg *Registry, log *slog.Logg
 		answer := nats.NewMsg(msg.Reply)
 		answer.Header.Set(instanceHeader, instance)
 		var err error
-		if answer.Data, err = pack(reg); err == nil {
+		if answer.Data, err = pack(reg, msg.Header.Get(exemplarsHeader) != ""); err == nil {
 			err = nc.PublishMsg(answer)
 		}
 		if err != nil {
@@ -54,10 +60,14 @@ func AnswerMetrics(nc *nats.Conn, instance string, reg *Registry, log *slog.Logg
 }
 
 // pack writes the exposition compressed, which keeps it far below the largest message NATS takes.
-func pack(reg *Registry) ([]byte, error) {
+func pack(reg *Registry, exemplars bool) ([]byte, error) {
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
-	if _, err := reg.WriteTo(z); err != nil {
+	e := reg.exposition()
+	if exemplars {
+		reg.withExemplars(e)
+	}
+	if _, err := e.Write(z, exposition.Text); err != nil {
 		return nil, err
 	}
 	if err := z.Close(); err != nil {
@@ -84,30 +94,43 @@ func unpack(data []byte) ([]byte, error) {
 // GatherMetrics writes the metrics of every process as one exposition: each family once, each sample with the label
 // instance. The metrics of the calling process come from reg directly, so they are there even without NATS; the
 // returned error then says why the others are not.
-func GatherMetrics(ctx context.Context, w io.Writer, nc *nats.Conn, instance string, reg *Registry) error {
-	e := newExposition()
+func GatherMetrics(
+	ctx context.Context, w io.Writer, f exposition.Format, nc *nats.Conn, instance string, reg *Registry,
+) error {
+	e := exposition.New()
 	var own bytes.Buffer
-	if _, err := reg.WriteTo(&own); err != nil {
+	mine := reg.exposition()
+	if f == exposition.OpenMetrics {
+		reg.withExemplars(mine)
+	}
+	if _, err := mine.Write(&own, exposition.Text); err != nil {
 		return err
 	}
-	e.add(own.Bytes(), instance)
+	e.Add(own.Bytes(), instance)
 
-	others, gatherErr := gatherOthers(ctx, e, nc, instance)
-	e.describe("starlight_instances", family{kindGauge, "Processes whose metrics are in this answer."})
-	e.addSamples(fmt.Appendf(nil, "starlight_instances %d\n", others+1), "")
-	if _, err := e.writeTo(w); err != nil {
+	others, gatherErr := gatherOthers(ctx, e, f, nc, instance)
+	e.Describe("starlight_instances",
+		exposition.Family{Kind: exposition.Gauge, Help: "Processes whose metrics are in this answer."})
+	e.AddSamples(fmt.Appendf(nil, "starlight_instances %d\n", others+1), "")
+	if _, err := e.Write(w, f); err != nil {
 		return err
 	}
 	return gatherErr
 }
 
-func gatherOthers(ctx context.Context, e *exposition, nc *nats.Conn, self string) (int, error) {
+func gatherOthers(
+	ctx context.Context, e *exposition.Set, f exposition.Format, nc *nats.Conn, self string,
+) (int, error) {
 	if nc == nil {
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, gatherWait)
 	defer cancel()
-	answers, err := natsext.RequestMany(ctx, nc, MetricsSubject, nil, natsext.RequestManyStall(gatherStall))
+	question := nats.NewMsg(MetricsSubject)
+	if f == exposition.OpenMetrics {
+		question.Header.Set(exemplarsHeader, "true")
+	}
+	answers, err := natsext.RequestManyMsg(ctx, nc, question, natsext.RequestManyStall(gatherStall))
 	if err != nil {
 		return 0, fmt.Errorf("asking on %s: %w", MetricsSubject, err)
 	}
@@ -131,7 +154,7 @@ func gatherOthers(ctx context.Context, e *exposition, nc *nats.Conn, self string
 			continue
 		}
 		seen[instance] = true
-		e.add(text, instance)
+		e.Add(text, instance)
 	}
 	return len(seen) - 1, errors.Join(errs...)
 }

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"github.com/starlightsymphony/starlight/shared/observe/exposition"
 )
 
 // The handles that a Registry gives out. All are safe for concurrent use and cheap to update; keep the handle rather
@@ -18,16 +22,6 @@ type (
 	Float     = metrics.FloatCounter        // Add(x), for sums such as seconds or bytes of unknown size
 	Gauge     = metrics.Gauge               // Set, Inc, Dec, Add
 	Histogram = metrics.PrometheusHistogram // Update(seconds), UpdateDuration(start)
-)
-
-// kind is the type of a family as the text format names it.
-type kind string
-
-const (
-	kindCounter   kind = "counter"
-	kindGauge     kind = "gauge"
-	kindHistogram kind = "histogram"
-	kindSummary   kind = "summary"
 )
 
 // latencyBuckets are the upper bounds, in seconds, of every histogram made by Histogram: fine around the few
@@ -46,40 +40,38 @@ type Registry struct {
 	set *metrics.Set
 
 	mu       sync.Mutex
-	families map[string]family
+	families map[string]exposition.Family
 	sums     map[string]*parts // of GaugeSum, by series
-}
 
-type family struct {
-	kind kind
-	help string
+	exemplars map[string]*exemplars // by series
 }
 
 // NewRegistry returns a registry that has the metrics of the Go runtime and of the process and nothing else.
 func NewRegistry() *Registry {
-	return &Registry{set: metrics.NewSet(), families: make(map[string]family), sums: make(map[string]*parts)}
+	return &Registry{set: metrics.NewSet(), families: make(map[string]exposition.Family), sums: make(map[string]*parts),
+		exemplars: make(map[string]*exemplars)}
 }
 
 // Counter returns the counter of that name and labels. The name must end in _total.
 func (r *Registry) Counter(name, help string, labels ...string) *Counter {
-	return r.set.GetOrCreateCounter(r.declare(kindCounter, name, help, labels))
+	return r.set.GetOrCreateCounter(r.declare(exposition.Counter, name, help, labels))
 }
 
 // FloatCounter is Counter for sums that are not whole numbers. The name must end in _total.
 func (r *Registry) FloatCounter(name, help string, labels ...string) *Float {
-	return r.set.GetOrCreateFloatCounter(r.declare(kindCounter, name, help, labels))
+	return r.set.GetOrCreateFloatCounter(r.declare(exposition.Counter, name, help, labels))
 }
 
 // Gauge returns the gauge of that name and labels, to be set by the caller.
 func (r *Registry) Gauge(name, help string, labels ...string) *Gauge {
-	return r.set.GetOrCreateGauge(r.declare(kindGauge, name, help, labels), nil)
+	return r.set.GetOrCreateGauge(r.declare(exposition.Gauge, name, help, labels), nil)
 }
 
 // GaugeFunc registers a gauge whose value is asked for when metrics are read. fn must be quick and safe for concurrent
 // use. A second registration of the same series replaces the first, so that a service can be started again in the same
 // process.
 func (r *Registry) GaugeFunc(name, help string, fn func() float64, labels ...string) {
-	series := r.declare(kindGauge, name, help, labels)
+	series := r.declare(exposition.Gauge, name, help, labels)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.set.UnregisterMetric(series)
@@ -89,7 +81,7 @@ func (r *Registry) GaugeFunc(name, help string, fn func() float64, labels ...str
 // GaugeSum is GaugeFunc for a series that several parts of a process have in common: its value is the sum of theirs. A
 // part that ends calls remove.
 func (r *Registry) GaugeSum(name, help string, fn func() float64, labels ...string) (remove func()) {
-	series := r.declare(kindGauge, name, help, labels)
+	series := r.declare(exposition.Gauge, name, help, labels)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := r.sums[series]
@@ -140,14 +132,16 @@ func (r *Registry) Histogram(name, help string, labels ...string) *Histogram {
 // Prometheus does not see a series begin: increase() is 0 where it appears with 1. An alert on a single occurrence
 // therefore asks for "x unless x offset 10m", too.
 func (r *Registry) Rare(name, help string, labels ...string) *Rare {
-	r.declare(kindCounter, name, help, labels)
+	r.declare(exposition.Counter, name, help, labels)
 	return &Rare{make: func() *Counter { return r.Counter(name, help, labels...) }}
 }
 
 // RareHistogram is Histogram for a series that exists from its first use.
 func (r *Registry) RareHistogram(name, help string, labels ...string) *RareHistogram {
-	r.declare(kindHistogram, name, help, labels)
-	return &RareHistogram{make: func() *Histogram { return r.Histogram(name, help, labels...) }}
+	r.declare(exposition.Histogram, name, help, labels)
+	labels = slices.Clone(labels)
+	return &RareHistogram{make: func() *Histogram { return r.Histogram(name, help, labels...) },
+		exemplarsOf: func() *exemplars { return r.exemplarsOf(name, labels) }}
 }
 
 // Rare is a counter of Registry.Rare.
@@ -181,6 +175,9 @@ func (c *Rare) Get() uint64 {
 type RareHistogram struct {
 	made atomic.Pointer[Histogram]
 	make func() *Histogram
+
+	exemplars   atomic.Pointer[exemplars] // from the first request that is traced
+	exemplarsOf func() *exemplars
 }
 
 // Update adds a value in seconds.
@@ -193,42 +190,58 @@ func (h *RareHistogram) Update(seconds float64) {
 	made.Update(seconds)
 }
 
+// UpdateTraced is Update for what a request took that ended at a moment and has a trace, which OpenMetrics then shows
+// as the exemplar of its bucket. It is Update, and no more, if the trace has no id: then the request is not sampled.
+func (h *RareHistogram) UpdateTraced(seconds float64, trace [16]byte, at time.Time) {
+	h.Update(seconds)
+	if trace == [16]byte{} {
+		return
+	}
+	kept := h.exemplars.Load()
+	if kept == nil {
+		kept = h.exemplarsOf() // the same for all who come here at a time
+		h.exemplars.Store(kept)
+	}
+	kept.keep(exemplar{trace, seconds, at})
+}
+
 // HistogramBuckets returns a histogram with its own upper bounds, in increasing order. The bounds of the first call for
 // a series stay.
 func (r *Registry) HistogramBuckets(name, help string, bounds []float64, labels ...string) *Histogram {
-	return r.set.GetOrCreatePrometheusHistogramExt(r.declare(kindHistogram, name, help, labels), bounds)
+	return r.set.GetOrCreatePrometheusHistogramExt(r.declare(exposition.Histogram, name, help, labels), bounds)
 }
 
-// WriteTo writes everything in the Prometheus text format: families by name, each with HELP and TYPE.
+// WriteTo writes everything in the Prometheus text format: families by name, each with HELP and TYPE. It has no
+// exemplars.
 func (r *Registry) WriteTo(w io.Writer) (int64, error) {
-	return r.exposition().writeTo(w)
+	return r.exposition().Write(w, exposition.Text)
 }
 
-func (r *Registry) exposition() *exposition {
+func (r *Registry) exposition() *exposition.Set {
 	// Values are read before families: a series made meanwhile is missing from both or only described.
 	var buf bytes.Buffer
 	r.set.WritePrometheus(&buf)
 	writeRuntime(&buf)
 
-	e := newExposition()
+	e := exposition.New()
 	r.mu.Lock()
 	for name, f := range r.families {
-		e.describe(name, f)
+		e.Describe(name, f)
 	}
 	r.mu.Unlock()
 	for name, f := range runtimeFamilies() {
-		e.describe(name, f)
+		e.Describe(name, f)
 	}
-	e.addSamples(buf.Bytes(), "")
+	e.AddSamples(buf.Bytes(), "")
 	return e
 }
 
 // declare remembers the family and returns the full name of the series.
-func (r *Registry) declare(k kind, name, help string, labels []string) string {
+func (r *Registry) declare(k exposition.Kind, name, help string, labels []string) string {
 	if help == "" {
 		panic(fmt.Sprintf("observe: metric %s has no help text", name))
 	}
-	if (k == kindCounter) != strings.HasSuffix(name, "_total") {
+	if (k == exposition.Counter) != strings.HasSuffix(name, "_total") {
 		panic(fmt.Sprintf("observe: metric %s: counters, and only counters, end in _total", name))
 	}
 	if !validName(name) {
@@ -239,11 +252,11 @@ func (r *Registry) declare(k kind, name, help string, labels []string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	known, ok := r.families[name]
-	if ok && known.kind != k {
-		panic(fmt.Sprintf("observe: metric %s is both a %s and a %s", name, known.kind, k))
+	if ok && known.Kind != k {
+		panic(fmt.Sprintf("observe: metric %s is both a %s and a %s", name, known.Kind, k))
 	}
 	if !ok {
-		r.families[name] = family{kind: k, help: help}
+		r.families[name] = exposition.Family{Kind: k, Help: help}
 	}
 	return series
 }
@@ -269,20 +282,11 @@ func seriesName(name string, labels []string) string {
 		}
 		b.WriteString(labels[i])
 		b.WriteString(`="`)
-		b.WriteString(escapeLabel(labels[i+1]))
+		b.WriteString(exposition.EscapeLabel(labels[i+1]))
 		b.WriteByte('"')
 	}
 	b.WriteByte('}')
 	return b.String()
-}
-
-// escapeLabel makes a value safe between the quotes of the text format.
-func escapeLabel(v string) string {
-	v = strings.ToValidUTF8(v, "\uFFFD")
-	if !strings.ContainsAny(v, "\\\"\n") { // a Replacer has a table of 4 kB
-		return v
-	}
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(v)
 }
 
 func validName(s string) bool {

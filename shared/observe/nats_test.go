@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/observe/exposition"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 )
 
@@ -60,7 +61,7 @@ func TestGatherMetrics(t *testing.T) {
 
 	// The asking process also answers on the subject, like every process: it must be counted once.
 	var buf bytes.Buffer
-	err := observe.GatherMetrics(ctx, &buf, srv.Connect(), "gateway-1", sampleRegistry())
+	err := observe.GatherMetrics(ctx, &buf, exposition.Text, srv.Connect(), "gateway-1", sampleRegistry())
 	if err == nil || !strings.Contains(err.Error(), "broken-1") {
 		t.Errorf("error is %v, want one about broken-1", err)
 	}
@@ -86,7 +87,7 @@ func TestGatherMetrics(t *testing.T) {
 func TestGatherWithoutOthers(t *testing.T) {
 	srv := testkit.NATS(t)
 	var buf bytes.Buffer
-	if err := observe.GatherMetrics(t.Context(), &buf, srv.Conn, "lonely-1", sampleRegistry()); err != nil {
+	if err := observe.GatherMetrics(t.Context(), &buf, exposition.Text, srv.Conn, "lonely-1", sampleRegistry()); err != nil {
 		t.Fatal(err)
 	}
 	srv.Stop()
@@ -94,7 +95,7 @@ func TestGatherWithoutOthers(t *testing.T) {
 		buf.Reset()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		// an error is allowed, an empty answer not
-		_ = observe.GatherMetrics(ctx, &buf, nc, "lonely-1", sampleRegistry())
+		_ = observe.GatherMetrics(ctx, &buf, exposition.Text, nc, "lonely-1", sampleRegistry())
 		cancel()
 		if !strings.Contains(buf.String(), `starlight_queue_depth{instance="lonely-1"`) {
 			t.Errorf("own metrics are missing:\n%s", buf.String())

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/starlightsymphony/starlight/shared/observe/exposition"
 )
 
 // Ops is the operations listener: metrics of every process, health in detail, profiles. It belongs on a loopback or an
@@ -111,11 +113,13 @@ func (o *Ops) Serve(ctx context.Context, ln net.Listener) error {
 
 func (o *Ops) metrics(w http.ResponseWriter, r *http.Request) {
 	var buf bytes.Buffer
-	if err := GatherMetrics(r.Context(), &buf, o.NATS, o.Instance, o.Registry); err != nil {
+	f := exposition.FormatFor(strings.Join(r.Header.Values("Accept"), ","))
+	if err := GatherMetrics(r.Context(), &buf, f, o.NATS, o.Instance, o.Registry); err != nil {
 		// What could be gathered is still worth showing; starlight_instances tells that some are missing.
 		o.Log.WarnContext(r.Context(), "metrics of other processes are missing", "error", err)
 	}
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", f.ContentType())
+	w.Header().Set("Vary", "Accept")
 	w.Write(buf.Bytes())
 }
 

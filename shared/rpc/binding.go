@@ -101,7 +101,7 @@ func (b *binding) answerQuickly(r *nats.Msg) (done bool) {
 	if !ok {
 		return false
 	}
-	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
+	b.stats.took(start, nil) // before the reply, so that its receiver finds it counted
 	b.stats.ok.Inc()
 	if err := b.respond(r, a, nil); err != nil {
 		b.lost(err)
@@ -193,7 +193,7 @@ func (b *binding) serve(j job, start time.Time) {
 	if err == nil && b.acknowledges() {
 		err = b.server.acknowledge(ctx, header(h, HeaderParams))
 	}
-	b.stats.took(time.Since(start)) // before the reply, so that its receiver finds it counted
+	b.stats.took(start, ctx.meta.Span) // before the reply, so that its receiver finds it counted
 	ctx.meta.Span.End(err)
 	if err == nil {
 		b.stats.ok.Inc()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/tracing"
 )
 
 // EndpointStats is what one instance counted for one endpoint since it started: the data member of an endpoint in the
@@ -76,14 +77,15 @@ func (s *stats) register(r *observe.Registry, b *binding) {
 		func() float64 { return float64(b.queue.busy()) }, "service", b.spec.Service)
 }
 
-// took records that a request ran for d.
-func (s *stats) took(d time.Duration) {
+// took records that a request ran from start until now. The span, if it has one, is the way to its trace.
+func (s *stats) took(start time.Time, span *tracing.Span) {
+	d := time.Since(start)
 	if s.ran.Add(1) == 1 {
 		s.show()
 	}
 	s.nanos.Add(uint64(d))
 	s.octaves[bucket(d)].Add(1)
-	s.latency.Update(d.Seconds())
+	s.latency.UpdateTraced(d.Seconds(), span.TraceID(), start.Add(d))
 }
 
 // show makes the series that availability is computed of, so that the first failure is already an increase.

@@ -35,6 +35,14 @@ func (s *Span) Traceparent() string {
 	return observe.Trace{TraceID: c.TraceID(), SpanID: c.SpanID(), Sampled: true}.String()
 }
 
+// TraceID returns the id of the trace, which is zero for a nil span.
+func (s *Span) TraceID() [16]byte {
+	if s == nil {
+		return [16]byte{}
+	}
+	return s.span.SpanContext().TraceID()
+}
+
 // Set says something of the step, by a name of OpenTelemetry's conventions where there is one. What is said must not be
 // a secret, nor tell who somebody is.
 func (s *Span) Set(name, value string) {
