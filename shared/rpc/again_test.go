@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,6 +94,32 @@ func TestSlowChangesAreNotSentAgain(t *testing.T) {
 	if !fault.Is(err, fault.Timeout) || calls.Load() != 1 {
 		t.Errorf("%v after %d calls", err, calls.Load())
 	}
+}
+
+// A call leaves nothing behind that reads its header or its body: they are the caller's again, and used again.
+func TestSecondTriesEndWithTheirCall(t *testing.T) {
+	w := newTwins(t, traffic.Rules{Again: "*=1ms", Budget: 100})
+	var n atomic.Int64
+	w.handle = func(int, context.Context) error { // about as long as the second try waits
+		timer := time.NewTimer(time.Duration(n.Add(1)%20) * 100 * time.Microsecond)
+		defer timer.Stop()
+		<-timer.C
+		return nil
+	}
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			h, body := nats.Header{}, []byte("{}")
+			for range 250 {
+				if _, err := w.client.Forward(t.Context(), reading().Spec, h, body); err != nil {
+					t.Error(err)
+				}
+				clear(h)
+				body[0] = '{'
+			}
+		})
+	}
+	callers.Wait()
 }
 
 // A rule ends a call before its endpoint would, and faults come as they were asked for.

@@ -328,36 +328,39 @@ func outcome(spec Spec, took time.Duration, reply *nats.Msg, err error) instance
 }
 
 // twice sends a request once more if there is no answer after a while or the connection was cut: see secondTry.
-// The first answer counts: that of another instance, if the one that was asked first hangs.
+// The first answer counts: that of another instance, if the one that was asked first hangs. Nothing reads the message
+// when it returns: its header and its body are the caller's again.
 func (c *Client) twice(
 	ctx context.Context, spec Spec, to *instances.Instance, msg *nats.Msg, wait, after time.Duration,
-) (reply *nats.Msg, err error) {
+) (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	var mu sync.Mutex
 	var second *nats.Msg
-	begun := time.AfterFunc(after, func() {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(after, func() {
+		defer close(ended)
 		if !c.traffic.Again(false) {
 			return
 		}
 		if got, err := c.ask(ctx, spec, c.choice.Pick(spec.Service, to), msg); err == nil {
-			mu.Lock()
 			second = got
-			mu.Unlock()
 			cancel() // the first try
 		}
 	})
-	defer begun.Stop()
-	reply, err = c.ask(ctx, spec, to, msg)
-	if err == nil {
-		return reply, nil
+	reply, err := c.ask(ctx, spec, to, msg)
+	alone := timer.Stop()
+	if !alone {
+		if err == nil {
+			cancel() // the second try
+		}
+		<-ended
 	}
-	mu.Lock()
-	defer mu.Unlock()
 	switch {
+	case err == nil:
+		return reply, nil
 	case second != nil:
 		return second, nil
-	case errors.Is(err, nats.ErrDisconnected) && begun.Stop() && c.traffic.Again(true):
+	case alone && errors.Is(err, nats.ErrDisconnected) && c.traffic.Again(true):
 		return c.nc.RequestMsgWithContext(ctx, msg) // which waits for the connection
 	}
 	return nil, err

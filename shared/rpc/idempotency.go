@@ -37,6 +37,9 @@ func Answer(ctx context.Context) (scope, key, hash string, ok bool) {
 
 func answerScope(m *Meta) string { return m.Endpoint + ":" + m.Principal.ID() }
 
+// AnswerScope returns the scope of the answers of an endpoint to a caller, an account or an API key.
+func (s Spec) AnswerScope(caller string) string { return s.Service + "." + s.Name + ":" + caller }
+
 // once runs an idempotent request, or gives the answer that an earlier run stored.
 func (b *binding) once(ctx context.Context, key string, h nats.Header, body []byte) (answer, error) {
 	const longest = 255
