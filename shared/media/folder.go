@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Folder keeps files in a folder: of one machine, or one that several machines mount.
@@ -15,6 +16,9 @@ type Folder struct{ dir string }
 func NewFolder(dir string) (*Folder, error) {
 	return &Folder{dir}, os.MkdirAll(dir, 0o700)
 }
+
+// newFiles matches the names of files that are being written.
+const newFiles = ".new-*"
 
 // path spreads files over folders of about the same size.
 func (f *Folder) path(name string) string { return filepath.Join(f.dir, name[:2], name) }
@@ -28,7 +32,7 @@ func (f *Folder) Put(_ context.Context, name string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	tmp, err := os.CreateTemp(filepath.Dir(path), newFiles)
 	if err != nil {
 		return err
 	}
@@ -76,4 +80,19 @@ func (f *Folder) Delete(_ context.Context, name string) error {
 		return err
 	}
 	return nil
+}
+
+// Sweep implements Store: a Put that was cut off leaves its file under another name.
+func (f *Folder) Sweep(ctx context.Context, before time.Time) error {
+	left, err := filepath.Glob(filepath.Join(f.dir, "*", newFiles))
+	for _, path := range left {
+		info, failed := os.Lstat(path)
+		if failed == nil && info.ModTime().Before(before) {
+			failed = os.Remove(path)
+		}
+		if failed != nil && !errors.Is(failed, fs.ErrNotExist) { // another instance may sweep, too
+			err = errors.Join(err, failed)
+		}
+	}
+	return errors.Join(err, ctx.Err())
 }

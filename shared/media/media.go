@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"time"
 )
 
 // ErrNotFound is returned where there is no file of a name.
@@ -22,6 +23,9 @@ type Store interface {
 	Get(ctx context.Context, name string) ([]byte, error)
 	// Delete takes a file away, if it is there.
 	Delete(ctx context.Context, name string) error
+	// Sweep takes away what crashes have left that belongs to no file, and was last written before a moment: the time
+	// that a Put under way may still need.
+	Sweep(ctx context.Context, before time.Time) error
 }
 
 // nameRule keeps names safe in paths, in addresses and as tokens.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -85,3 +87,44 @@ func (o *Objects) Delete(ctx context.Context, name string) error {
 	}
 	return err
 }
+
+// Sweep implements Store. A Put that was cut off leaves chunks without metadata, and a Delete chunks whose metadata
+// says that they are deleted. Chunks are listed before metadata, so those of a file that is finished meanwhile are
+// known.
+func (o *Objects) Sweep(ctx context.Context, before time.Time) error {
+	bucket, err := o.open(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := o.js.Stream(ctx, Stream)
+	if err != nil {
+		return fmt.Errorf("media: %w", err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(Chunks))
+	if err != nil || len(info.State.Subjects) == 0 {
+		return err
+	}
+	files, err := bucket.List(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrNoObjectsFound) {
+		return fmt.Errorf("media: list: %w", err)
+	}
+	for _, f := range files {
+		delete(info.State.Subjects, chunksOf(f.NUID))
+	}
+	for subject := range info.State.Subjects {
+		last, err := stream.GetLastMsgForSubject(ctx, subject)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound): // deleted meanwhile
+			continue
+		case err == nil && last.Time.Before(before):
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(subject))
+		}
+		if err != nil {
+			return fmt.Errorf("media: sweep %s: %w", subject, err)
+		}
+	}
+	return nil
+}
+
+// chunksOf returns the subject of the chunks of a file.
+func chunksOf(nuid string) string { return strings.TrimSuffix(Chunks, ">") + nuid }

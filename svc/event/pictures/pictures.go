@@ -104,8 +104,9 @@ const isUsed = `(EXISTS (SELECT 1 FROM events AS e WHERE e.image_id = p.id AND e
 
 const sweptAtATime = 100
 
-// Sweep notes which pictures are used, and takes away those that have not been for a day. A picture cannot come back
-// into use after so long: whoever gives it to another event has read it a moment before.
+// Sweep notes which pictures are used, and takes away those that have not been for a day, and what is left of files
+// that were never finished. A picture cannot come back into use after so long: whoever gives it to another event has
+// read it a moment before.
 func (p *Pictures) Sweep(ctx context.Context) error {
 	now := store.Time(p.Now())
 	err := p.DB.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -122,6 +123,9 @@ func (p *Pictures) Sweep(ctx context.Context) error {
 		if gone, err = p.remove(ctx, now.Add(-unusedFor)); gone < sweptAtATime {
 			break
 		}
+	}
+	if err == nil {
+		err = p.Media.Sweep(ctx, now.Add(-unusedFor))
 	}
 	return err
 }
