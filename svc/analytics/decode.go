@@ -241,7 +241,7 @@ func orderOf(subject string, o object) *orderChange {
 
 // refundChange is the part of api.RefundEvent that counts.
 type refundChange struct {
-	id      ids.Refund
+	id      string // of the refund, or of what an exchange has taken
 	order   ids.Order
 	payment ids.Payment
 	amount  int64 // minor units
@@ -250,7 +250,7 @@ type refundChange struct {
 }
 
 func refundOf(o object) *refundChange {
-	return &refundChange{id: ids.Refund(o.text("id")), order: ids.Order(o.text("order_id")),
+	return &refundChange{id: o.text("id"), order: ids.Order(o.text("order_id")),
 		payment: ids.Payment(o.text("payment_id")),
 		amount:  o.in("amount").number("amount"), at: o.time("updated_at")}
 }
@@ -258,7 +258,7 @@ func refundOf(o object) *refundChange {
 // exchangeOf reads what of the sales of an order pays another one: for the event of the old order that is as if it went
 // back, and for that of the new one as if it came.
 func exchangeOf(o object) *refundChange {
-	return &refundChange{id: ids.Refund(o.text("refund_id") + "/credit"), order: ids.Order(o.text("order_id")),
+	return &refundChange{id: o.text("refund_id") + "/credit", order: ids.Order(o.text("order_id")),
 		payment: ids.Payment(o.text("payment_id")),
 		amount:  o.in("credit").number("amount"), at: o.time("at")}
 }

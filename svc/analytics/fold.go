@@ -261,7 +261,7 @@ func (v *refundChange) fold(f *fold) error {
 		f.count(s.event, byEvent, "", before.At, nRefunds, -before.Amount)
 	}
 	if s.refunds == nil {
-		s.refunds = map[ids.Refund]refund{}
+		s.refunds = map[string]refund{}
 	}
 	s.refunds[v.id] = refund{Payment: v.payment, Amount: v.amount, At: minuteOf(v.at), Failed: v.failed,
 		Changed: changed}

@@ -101,10 +101,17 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 			at := paidAt.Add(time.Duration(k) * time.Hour)
 			refund := api.Refund{ID: ids.Derive[ids.RefundKind](fmt.Sprint(i), fmt.Sprint(k)), OrderID: o.ID,
 				PaymentID: o.PaymentID, Amount: api.Money{Amount: 1000, Currency: "EUR"}, UpdatedAt: at}
+			l.revoked++
+			l.refunds += 1000
 			facts = append(facts, publish(api.TicketWasRevoked.Subject,
 				api.TicketEvent{TicketID: ids.Derive[ids.TicketKind](fmt.Sprint(i), fmt.Sprint(k)), EventID: event,
-					TicketTypeID: typ, OwnerID: o.UserID, At: at}),
-				publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
+					TicketTypeID: typ, OwnerID: o.UserID, At: at}))
+			if rapid.Bool().Draw(t, "exchanged") { // its price pays another order
+				facts = append(facts, publish(api.TicketsWereExchanged.Subject, api.ExchangeEvent{RefundID: refund.ID,
+					OrderID: o.ID, EventID: event, PaymentID: o.PaymentID, Credit: refund.Amount, At: at}))
+				continue
+			}
+			facts = append(facts, publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
 			// after it had succeeded
 			fails := rapid.SampledFrom([]string{"", "", "fails", "is repeated"}).Draw(t, "refund fails")
 			if fails != "" {
@@ -117,8 +124,6 @@ func history(t *rapid.T, event ids.Event) ([]published, *recount) {
 				facts = append(facts, publish(api.RefundHasSucceeded.Subject, api.RefundEvent{Refund: refund}))
 				l.refunds += 1000
 			}
-			l.revoked++
-			l.refunds += 1000
 		}
 		if gone == n {
 			facts = append(facts, publish(api.OrderWasRefunded.Subject, api.OrderEvent{Order: o}))

@@ -13,9 +13,9 @@ import (
 // orderState makes the facts of an order count once each, in whatever order they come.
 type orderState struct {
 	event    ids.Event
-	seen     uint8         // bits
-	payments []ids.Payment // that have paid it
-	refunds  map[ids.Refund]refund
+	seen     uint8             // bits
+	payments []ids.Payment     // that have paid it
+	refunds  map[string]refund // by what a refundChange is called
 }
 
 // refund is money that went back. Only what was taken by a payment that paid the order counts against its revenue.
