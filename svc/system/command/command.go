@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/garbage"
 	"github.com/starlightsymphony/starlight/shared/seal"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
@@ -55,9 +55,7 @@ type streams struct {
 
 // Main runs a command line and returns the exit code of the process.
 func Main(args []string, stdout, stderr io.Writer) int {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(150) // the live heap is small; 100 costs more processor time than it saves memory
-	}
+	garbage.Start()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -258,6 +256,7 @@ func serve(s *streams, cfg system.Config, stopWithin time.Duration, demo bool) e
 	if err := remember(cfg, sys); err != nil {
 		fmt.Fprintln(s.err, "starlight: the commands will need --nats-url:", err)
 	}
+	go garbage.Tend(s.ctx)
 	fmt.Fprintln(s.out, sys.Ready())
 	select {
 	case <-s.ctx.Done():
