@@ -176,9 +176,10 @@ func Consume(stream string, durables ...string) Grant {
 	return g
 }
 
-// An operator has the nats tool. Two roles are for operators: ops, who look and change live settings, and admin, who
-// manage JetStream. NATS permissions see the name of a stream, not what it shall collect or publish again, so only
-// admin may create, change and restore streams: its credentials belong into a safe, and onto no machine that serves.
+// An operator has the nats tool. Two roles are for operators: ops, who look and change some live settings, and admin,
+// who change all of them and manage JetStream. NATS permissions see the name of a stream, not what it shall collect or
+// publish again, so only admin may create, change and restore streams: its credentials belong into a safe, and onto no
+// machine that serves.
 
 // Ops returns the role of operators who look at the services and read JetStream. Beyond that they may do only what they
 // are granted.

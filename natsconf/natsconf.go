@@ -23,11 +23,12 @@ import (
 
 // Limits of the embedded server. The .conf files say the same.
 const (
-	maxPayload     = 8 << 20   // bytes of one message: a picture that is uploaded
-	leafPayload    = 1 << 20   // the same at a venue
-	maxPending     = 64 << 20  // bytes that wait for a slow client before it is cut off
-	maxControlLine = 16 << 10  // credentials that list many subjects make a long CONNECT
-	maxMemory      = 256 << 20 // bytes of JetStream in memory; the system keeps its streams in files
+	maxPayload     = 8 << 20         // bytes of one message: a picture that is uploaded
+	leafPayload    = 1 << 20         // the same at a venue
+	maxPending     = 64 << 20        // bytes that wait for a slow client before it is cut off
+	maxControlLine = 32 << 10        // credentials that list many subjects make a long CONNECT
+	firstWord      = 5 * time.Second // of a client, which may wait for the processor when everybody connects at once
+	maxMemory      = 256 << 20       // bytes of JetStream in memory; the system keeps its streams in files
 
 	// maxStore is far above any disk on purpose. Left to itself the server takes three quarters of what is free at
 	// start, as if nothing were stored yet: a folder that holds more than that refuses writes after a restart.
@@ -146,6 +147,7 @@ func (cfg Config) options(auth *authority) (*server.Options, error) {
 		MaxPayload:         maxPayload,
 		MaxPending:         maxPending,
 		MaxControlLine:     maxControlLine,
+		AuthTimeout:        firstWord.Seconds(),
 	}
 	if err := auth.apply(opts); err != nil {
 		return nil, err

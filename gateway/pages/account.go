@@ -79,7 +79,7 @@ func (s *Site) profileAgain(v *visit, failed error) error {
 	data := map[string]any{"Me": me, "Passkeys": passkeys.Items, "Identities": identities.Items,
 		"Providers": v.providers(), "Sessions": sessions.Items,
 		"Factors": factors, "Kinds": preferences.Kinds,
-		"Done": v.query("done")}
+		"Done": v.query("done"), "Declined": v.query("declined") != ""}
 	if failed != nil {
 		return v.again("profile", failed, data)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
 	"github.com/starlightsymphony/starlight/shared/rpc"
+	"github.com/starlightsymphony/starlight/shared/settings"
 )
 
 func (s *Site) adminRoutes() []Route {
@@ -108,7 +109,15 @@ func (s *Site) settingAgain(v *visit, failed error, would *api.Setting) error {
 	if v.RC.IsPost() {
 		value = v.form("value")
 	}
-	data := map[string]any{"Setting": one, "History": history.Items, "Value": value, "Would": would}
+	above, base := "", "" // the setting above a key of the base, and the base below one of the environment
+	if name, inBase := settings.CutBase(one.Key); inBase {
+		above = name
+	}
+	if one.Base != nil {
+		base = *one.Base
+	}
+	data := map[string]any{"Setting": one, "Above": above, "Base": base, "History": history.Items, "Value": value,
+		"Would": would}
 	if failed != nil {
 		return v.again("setting", failed, data)
 	}

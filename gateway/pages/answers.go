@@ -212,6 +212,17 @@ func checkoutSheet(e *api.Event, lines []line) (questions.Sheet, []api.AnsweredT
 				Kind: l.Type.Kind, TypeName: l.Type.Title()})
 		}
 	}
+	for _, l := range lines { // what comes with tickets has the positions after all else
+		for _, p := range l.Type.Includes {
+			t := e.TicketType(p.TicketTypeID)
+			for range p.Quantity * l.Quantity {
+				if t != nil {
+					a.Tickets = append(a.Tickets, api.AnsweredTicket{Position: len(a.Tickets), TicketTypeID: t.ID,
+						Kind: t.Kind, TypeName: t.Title()})
+				}
+			}
+		}
+	}
 	return sheetOf(a, true, api.AskedAtCheckout), a.Tickets
 }
 
@@ -255,7 +266,16 @@ func (s *Site) answerAtDoor(v *visit) error {
 	if err != nil {
 		return fault.New(fault.NotFound, "there is no such ticket")
 	}
-	a, err := ask(v, api.GetTicketAnswers, &api.TicketRef{ID: ticket})
+	paired := v.isPaired(ref.ID)
+	var a *api.AnswerSheet
+	if paired {
+		a, err = ask(v, api.AnswerWithPass, &api.PassAnswers{EventID: ref.ID, Secret: v.pass(ref.ID), TicketID: ticket})
+	} else {
+		a, err = ask(v, api.GetTicketAnswers, &api.TicketRef{ID: ticket})
+	}
+	if paired && fault.Is(err, fault.NotFound) {
+		return v.unpaired()
+	}
 	if err != nil {
 		return err
 	}
@@ -263,9 +283,11 @@ func (s *Site) answerAtDoor(v *visit) error {
 		return fault.New(fault.Conflict, "the ticket was revoked")
 	}
 	here := a.Tickets[0].Position
-	door := doorSheet(a.Questions, a.Tickets[0].TicketTypeID)
+	shown := slices.DeleteFunc(slices.Clone(a.Questions), func(q api.Question) bool { return !v.wasShown(q.ID) })
+	door := doorSheet(api.QuestionsIn(shown, v.lang), a.Tickets[0].TicketTypeID)
+	sent := v.answersIn(door)
 	put := &api.TicketAnswers{ID: ticket, Answers: []api.Answer{}}
-	for _, given := range v.answersIn(door) {
+	for _, given := range sent {
 		given.Position = &here
 		put.Answers = append(put.Answers, given)
 	}
@@ -277,11 +299,28 @@ func (s *Site) answerAtDoor(v *visit) error {
 			}
 		}
 	}
-	if _, err := ask(v, api.PutTicketAnswers, put); err != nil {
+	if paired {
+		_, err = ask(v, api.AnswerWithPass, &api.PassAnswers{EventID: ref.ID, Secret: v.pass(ref.ID), TicketID: ticket,
+			Answers: put.Answers})
+	} else {
+		_, err = ask(v, api.PutTicketAnswers, put)
+	}
+	if fault.Is(err, fault.Invalid) { // the form once more, with what is wrong
+		v.RC.Response.SetStatusCode(fault.Invalid.Status())
+		return s.doorWith(v, &scanned{Result: "unnoted", Ticket: &api.Ticket{ID: ticket},
+			Asked: askedGroups(door, []api.AnsweredTicket{{TicketTypeID: a.Tickets[0].TicketTypeID}}, sent, err)})
+	}
+	if err != nil {
 		return err
 	}
 	v.redirect("/door/" + ref.ID.String())
 	return nil
+}
+
+// wasShown reports whether the form of a ticket that was scanned asks a question. One that does not say asks all.
+func (v *visit) wasShown(id ids.Question) bool {
+	shown := v.RC.PostArgs().PeekMulti("shown")
+	return len(shown) == 0 || slices.ContainsFunc(shown, func(b []byte) bool { return string(b) == id.String() })
 }
 
 // asks reports whether an event asks its buyers anything.
@@ -332,15 +371,15 @@ func answersOf(v *visit, e *api.Event, order ids.Order) (all []orderAnswer, err 
 }
 
 // askedAtDoor lays out what is asked about a ticket that was scanned.
-func askedAtDoor(in *api.AdmissionResult, lang string) []askedGroup {
-	if in.Ticket == nil || len(in.Questions) == 0 {
+func askedAtDoor(t *api.Ticket, asked []api.Question, answers []api.Answer, lang string) []askedGroup {
+	if t == nil || len(asked) == 0 {
 		return nil
 	}
 	first := 0
-	given := slices.Clone(in.Answers)
+	given := slices.Clone(answers)
 	for i := range given {
 		given[i].Position = &first
 	}
-	return askedGroups(doorSheet(api.QuestionsIn(in.Questions, lang), in.Ticket.TicketTypeID),
-		[]api.AnsweredTicket{{TicketTypeID: in.Ticket.TicketTypeID}}, given, nil)
+	return askedGroups(doorSheet(api.QuestionsIn(asked, lang), t.TicketTypeID),
+		[]api.AnsweredTicket{{TicketTypeID: t.TicketTypeID}}, given, nil)
 }

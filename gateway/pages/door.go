@@ -10,6 +10,7 @@ func (s *Site) doorRoutes() []Route {
 		{"GET", "/door", s.doors, false},
 		{"GET", "/door/{id}", s.door, false},
 		{"POST", "/door/{id}", s.scan, false},
+		{"POST", "/door/{id}/answers", s.answerAtDoor, false},
 		{"POST", framePath, s.frame, false},
 		{"GET", "/door/{id}/guests", s.guests, false},
 		{"GET", "/door/{id}/scans", s.scans, false},
@@ -100,7 +101,7 @@ func (s *Site) scan(v *visit) error {
 		}
 		shown = scanned{Result: in.Result, Good: in.Result == api.Admitted || in.Result == api.HandedOut,
 			Ticket: in.Ticket}
-		shown.Asked = askedAtDoor(in, v.lang)
+		shown.Asked = askedAtDoor(in.Ticket, in.Questions, in.Answers, v.lang)
 		if in.Result == api.AlreadyAdmitted || in.Result == api.AlreadyHandedOut {
 			shown.First = in
 		}

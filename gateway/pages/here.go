@@ -117,7 +117,8 @@ func (s *Site) scanWithPass(v *visit, req *api.Admission) error {
 		return s.cannotScan(v, err)
 	}
 	shown := scanned{Result: out.Result, Ticket: out.Ticket,
-		Good: out.Result == api.Admitted || out.Result == api.Exited || out.Result == api.HandedOut}
+		Asked: askedAtDoor(out.Ticket, out.Questions, out.Answers, v.lang),
+		Good:  out.Result == api.Admitted || out.Result == api.Exited || out.Result == api.HandedOut}
 	if out.Result == api.AlreadyAdmitted || out.Result == api.AlreadyHandedOut {
 		shown.First = &api.AdmissionResult{FirstAdmittedAt: out.FirstAdmittedAt, FirstGate: out.FirstGate}
 	}

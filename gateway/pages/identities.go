@@ -13,15 +13,17 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
-// returnPath is the page to which identity providers send people back: one of a provider's redirect URIs.
+// returnPath is the page to which identity providers send people back: one of a provider's redirect URIs. Each has its
+// own below it, so that an answer of one is not taken for another's.
 const returnPath = "/sign-in/return"
 
 func (s *Site) identityRoutes() []Route {
 	return []Route{
-		{"GET", "/sign-in/with/{provider}", s.startSignIn, false},
-		{"GET", "/account/identities/{provider}", s.startLink, false},
+		{"POST", "/sign-in/with/{provider}", s.startSignIn, false},
+		{"POST", "/account/identities/{provider}", s.startLink, false},
 		{"POST", "/account/identities", s.unlink, false},
 		{"GET", returnPath, s.returned, false},
+		{"GET", returnPath + "/{provider}", s.returned, false},
 	}
 }
 
@@ -31,9 +33,13 @@ type away struct {
 	Token string `json:"token"`
 	Next  string `json:"next"`
 	Link  bool   `json:"link,omitempty"` // an account is to be linked, and nobody signed in
+	At    string `json:"at"`             // what people know the provider by
 }
 
-const awayAge = 10 * time.Minute
+const (
+	awayAge     = 10 * time.Minute
+	longestGoal = 1000 // bytes of an address that a cookie has room for, beside the login token
+)
 
 // providers returns the identity providers of the system. Without an answer the other ways to sign in are there.
 func (v *visit) providers() []api.SignInProvider {
@@ -55,55 +61,60 @@ func (v *visit) linkedProviders() []api.SignInProvider {
 	})
 }
 
-// leaving is the request that a person goes to a provider with. Links lead there, not forms: browsers would not let a
-// form go on to another host. So other sites must not begin it.
-func (v *visit) leaving() (*api.NewSignIn, error) {
-	if !sameSite(v.RC) {
-		return nil, fault.New(fault.Forbidden, "the link is on another site")
-	}
+// leaveFor begins something at a provider, and leads there. Forms begin it, which other sites cannot send: an address
+// could be where a person is led after signing in here, and begin what they do not mean. The form itself may not lead
+// to another host, so a page does.
+func (s *Site) leaveFor(v *visit, link bool, start func(*api.NewSignIn) (*api.StartedSignIn, error)) error {
 	id, err := ids.Parse[ids.IdentityProviderKind](v.Param("provider"))
 	if err != nil {
-		return nil, fault.New(fault.NotFound, "there is no such identity provider")
+		return fault.New(fault.NotFound, "there is no such identity provider")
 	}
-	back := url.URL{Scheme: "http", Host: string(v.RC.Host()), Path: returnPath}
-	if v.Secure {
-		back.Scheme = "https"
+	req := &api.NewSignIn{ProviderID: id, RedirectURI: v.origin() + returnPath + "/" + id.String(),
+		Fresh: v.form("fresh") != ""}
+	started, err := start(req)
+	if fault.Is(err, fault.Invalid) { // the provider has the page of all
+		req.RedirectURI = v.origin() + returnPath
+		started, err = start(req)
 	}
-	return &api.NewSignIn{ProviderID: id, RedirectURI: back.String(), Fresh: v.query("fresh") != ""}, nil
-}
-
-func (v *visit) leaveFor(started *api.StartedSignIn, next string, link bool) error {
-	kept, err := json.Marshal(away{Token: started.LoginToken, Next: next, Link: link})
+	if err != nil {
+		return err
+	}
+	gone := away{Token: started.LoginToken, Next: v.next(), Link: link}
+	if len(gone.Next) > longestGoal {
+		gone.Next = "/"
+	}
+	for _, p := range v.providers() {
+		if p.ID == id {
+			gone.At = p.Name
+		}
+	}
+	kept, err := json.Marshal(gone)
 	if err != nil {
 		return err
 	}
 	v.setCookie(awayCookie, base64.RawURLEncoding.EncodeToString(kept), awayAge)
-	v.redirect(started.AuthorizeURL)
-	return nil
+	return v.show("away", map[string]any{"To": started.AuthorizeURL, "Name": gone.At})
 }
 
 func (s *Site) startSignIn(v *visit) error {
-	req, err := v.leaving()
+	stranger := v.stranger()
+	err := s.leaveFor(v, false, func(req *api.NewSignIn) (*api.StartedSignIn, error) {
+		return ask(stranger, api.StartSignIn, req)
+	})
 	if err != nil {
-		return err
+		return stranger.again("signin", err, v.signInData(""))
 	}
-	started, err := ask(v.stranger(), api.StartSignIn, req)
-	if err != nil {
-		return v.stranger().again("signin", err, v.signInData(""))
-	}
-	return v.leaveFor(started, v.next(), false)
+	return nil
 }
 
 func (s *Site) startLink(v *visit) error {
-	req, err := v.leaving()
-	if err != nil {
-		return err
-	}
-	started, err := ask(v, api.StartLink, req)
+	err := s.leaveFor(v, true, func(req *api.NewSignIn) (*api.StartedSignIn, error) {
+		return ask(v, api.StartLink, req)
+	})
 	if err != nil {
 		return s.settled(v, err)
 	}
-	return v.leaveFor(started, "", true)
+	return nil
 }
 
 func (s *Site) unlink(v *visit) error {
@@ -123,22 +134,40 @@ func (s *Site) returned(v *visit) error {
 		err = json.Unmarshal(text, &kept)
 	}
 	v.setCookie(awayCookie, "", 0)
+	v.goal = kept.Next
 	stranger := v.stranger()
-	if err != nil || kept.Token == "" || v.query("code") == "" { // or the person has changed their mind there
+	switch {
+	case err != nil || kept.Token == "":
 		return stranger.again("signin", fault.New(fault.Unauthenticated, "this sign-in is over; start again"),
 			v.signInData(""))
+	case v.query("code") == "" && kept.Link: // the person has changed their mind there
+		v.redirect("/account/settings?declined=yes")
+		return nil
+	case v.query("code") == "":
+		data := v.signInData("")
+		data["Declined"] = kept.At
+		return stranger.show("signin", data)
 	}
 	back := api.ReturnedSignIn{LoginToken: kept.Token, State: v.query("state"), Code: v.query("code"),
-		Issuer: v.query("iss")}
+		Issuer: v.query("iss"), RedirectURI: v.origin() + string(v.RC.Path())}
 	if kept.Link {
-		_, err := ask(v, api.FinishLink, &back)
-		return s.settled(v, err)
+		return s.finishLink(v, &back)
 	}
-	v.goal = kept.Next
 	done, err := ask(stranger, api.FinishSignIn, &api.FinishedSignIn{ReturnedSignIn: back,
 		DeviceToken: v.cookie(deviceCookie), Client: v.browser(), Speaks: v.lang})
 	if err != nil {
 		return stranger.again("signin", err, v.signInData(""))
 	}
 	return v.signedIn(done)
+}
+
+// finishLink ends a link. Who is signed in no more signs in first, and begins again: the code is kept in no address.
+func (s *Site) finishLink(v *visit, back *api.ReturnedSignIn) error {
+	_, err := ask(v, api.FinishLink, back)
+	if fault.Is(err, fault.Unauthenticated) {
+		v.leave()
+		v.redirect("/sign-in?next=" + url.QueryEscape("/account/settings"))
+		return nil
+	}
+	return s.settled(v, err)
 }

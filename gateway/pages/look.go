@@ -32,12 +32,14 @@ type look struct {
 // pageNames are the pages. Each defines "title" and "main", which the frame stands around.
 func pageNames() []string {
 	return []string{"home", "event", "embed", "program", "addons", "checkout", "order", "account", "signin", "signup",
-		"code", "proof", "leave", "problem", "office", "editor", "dashboard", "attendees", "orders", "officeorder",
+		"code", "proof", "leave", "away", "problem", "office", "editor", "dashboard", "attendees", "orders",
+		"officeorder",
 		"doors", "door", "guests", "scans", "pair", "staff", "messages", "codes", "imports", "import", "selling",
 		"tickettype",
 		"questions", "answers", "exchange", "organizer", "team", "organizerlog", "invoices", "earnings", "webhooks",
 		"webhook",
 		"apikeys", "secret", "mesh", "settings", "setting", "logs", "deadletters", "users", "user", "auditlog",
+		"duepayouts", "payouts",
 		"money", "checkin", "device", "profile", "enrol", "recovery", "forgot", "reset", "confirm"}
 }
 

@@ -2,12 +2,14 @@ package pages
 
 import (
 	"cmp"
+	"crypto/rand"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/sheet"
 )
 
@@ -17,6 +19,9 @@ func (s *Site) moneyRoutes() []Route {
 		{"GET", "/office/events/{id}/money.csv", s.eventMoneyFile, false},
 		{"GET", "/office/organizers/{org}/money", s.organizerMoney, false},
 		{"GET", "/office/organizers/{org}/money.csv", s.organizerMoneyFile, false},
+		{"GET", "/admin/payouts", s.duePayouts, false},
+		{"GET", "/admin/payouts/{org}", s.payouts, false},
+		{"POST", "/admin/payouts/{org}", s.changePayouts, false},
 	}
 }
 
@@ -102,6 +107,10 @@ func (s *Site) organizerMoney(v *visit) error {
 	if err != nil {
 		return err
 	}
+	balances, paid, err := v.paidOut(m.ID)
+	if err != nil {
+		return err
+	}
 	years := []int{this}
 	if len(months) > 0 {
 		first, _ := strconv.Atoi(months[0].Month[:4])
@@ -111,7 +120,8 @@ func (s *Site) organizerMoney(v *visit) error {
 	}
 	slices.Reverse(months) // the newest is what is looked for
 	return v.showOrganizer("earnings", m, nil, map[string]any{"Months": months, "Sums": sumUp(months),
-		"Taxes": taxes.Items, "Year": year, "Years": years})
+		"Taxes": taxes.Items, "Year": year, "Years": years, "Balances": balances, "Payouts": paid.Items,
+		"Next": paid.NextCursor})
 }
 
 func (v *visit) organizerMoneyHere() (*api.Membership, []api.MoneyMonth, error) {
@@ -133,4 +143,93 @@ func (s *Site) organizerMoneyFile(v *visit) error {
 		return err
 	}
 	return v.moneyFile(m.ID.String(), months)
+}
+
+// duePayouts shows administrators which organizers are to be paid.
+func (s *Site) duePayouts(v *visit) error {
+	list, err := ask(v, api.ListDuePayouts, &api.Page{Cursor: v.query("cursor")})
+	if err != nil {
+		return err
+	}
+	names := map[ids.Organizer]string{}
+	for _, due := range list.Items {
+		if names[due.OrganizerID] != "" {
+			continue
+		}
+		o, err := ask(v, api.GetOrganizer, &api.OrganizerRef{ID: due.OrganizerID})
+		if fault.Is(err, fault.NotFound) { // it is owed all the same
+			o, err = &api.Organizer{Name: due.OrganizerID.String()}, nil
+		}
+		if err != nil {
+			return err
+		}
+		names[due.OrganizerID] = cmp.Or(o.LegalName, o.Name)
+	}
+	return v.show("duepayouts", map[string]any{"Due": list.Items, "Next": list.NextCursor, "Names": names})
+}
+
+// payouts shows administrators what an organizer is due and was paid.
+func (s *Site) payouts(v *visit) error { return s.payoutsAgain(v, nil) }
+
+func (s *Site) payoutsAgain(v *visit, failed error) error {
+	o, err := v.payee()
+	if err != nil {
+		return err
+	}
+	balances, list, err := v.paidOut(o.ID)
+	if err != nil {
+		return err
+	}
+	data := map[string]any{"Organizer": o, "Balances": balances, "Payouts": list.Items, "Next": list.NextCursor,
+		"Amount": v.form("amount"), "Currency": v.form("currency"), "Reference": v.form("reference"),
+		"Key": rand.Text()}
+	if failed != nil {
+		return v.again("payouts", failed, data)
+	}
+	return v.show("payouts", data)
+}
+
+// payee returns the organizer of the page's address. Its members read what the page shows in their office.
+func (v *visit) payee() (*api.Organizer, error) {
+	if !v.isAdmin() {
+		return nil, fault.New(fault.Forbidden, "only administrators pay organizers")
+	}
+	id, err := ids.Parse[ids.OrganizerKind](v.Param("org"))
+	if err != nil {
+		return nil, fault.New(fault.NotFound, api.NoSuchOrganizer)
+	}
+	return ask(v, api.GetOrganizer, &api.OrganizerRef{ID: id})
+}
+
+// paidOut returns what an organizer is due by currency, and a page of what it was paid.
+func (v *visit) paidOut(id ids.Organizer) ([]api.OrganizerBalance, *api.List[api.Payout], error) {
+	balances, err := ask(v, api.ListOrganizerBalances, &api.OrganizerRef{ID: id})
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err := ask(v, api.ListPayouts, &api.PayoutPage{OrganizerID: id,
+		Page: api.Page{Cursor: v.query("cursor")}})
+	return balances.Items, list, err
+}
+
+// changePayouts records that an organizer was paid, or that money came back.
+func (s *Site) changePayouts(v *visit) error {
+	o, err := v.payee()
+	if err != nil {
+		return err
+	}
+	if sent := v.form("returned"); sent != "" {
+		_, err = ask(v, api.ReturnPayout, &api.PayoutRef{ID: ids.Payout(sent)})
+	} else {
+		f := &fields{visit: v, currency: v.form("currency")}
+		req := &api.NewPayout{OrganizerID: o.ID, Amount: f.amount("amount"), Reference: f.text("reference")}
+		if err = f.check.Err(); err == nil {
+			_, err = askOnce(v, api.CreatePayout, req, v.form("key"))
+		}
+	}
+	if err != nil {
+		return s.payoutsAgain(v, err)
+	}
+	v.redirect("/admin/payouts/" + o.ID.String())
+	return nil
 }

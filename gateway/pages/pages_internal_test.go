@@ -123,7 +123,7 @@ func usedTexts(t *testing.T) (keys []string) {
 		keys = append(keys, "refund."+status)
 	}
 	for _, result := range []string{api.Admitted, api.AlreadyAdmitted, api.InvalidCode, api.WrongEvent, api.RevokedTicket, api.NotYetValid,
-		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, api.HandedOut, api.AlreadyHandedOut, "undecided"} {
+		api.ExpiredTicket, api.NoReentry, api.Exited, api.NotInside, api.HandedOut, api.AlreadyHandedOut, "undecided", "unnoted"} {
 		keys = append(keys, "scan."+result)
 	}
 	for _, status := range []string{api.ImportChecked, api.ImportRunning, api.ImportStopped, api.ImportDone} {

@@ -18,7 +18,6 @@ func (s *Site) questionRoutes() []Route {
 		{"POST", "/office/events/{id}/questions", s.changeQuestions, false},
 		{"GET", "/orders/{id}/answers", s.answersPage, false},
 		{"POST", "/orders/{id}/answers", s.setAnswers, false},
-		{"POST", "/door/{id}/answers", s.answerAtDoor, false},
 	}
 }
 
@@ -36,15 +35,9 @@ func (s *Site) questionsAgain(v *visit, failed error) error {
 	if err != nil {
 		return err
 	}
-	counts := &api.AnswerCounts{}
-	if e.Status != api.EventDraft && len(e.Questions) > 0 {
-		counts, err = ask(v, api.GetAnswerCounts, &api.EventRef{ID: e.ID})
-		if fault.Is(err, fault.Forbidden) { // of those who write questions not all read orders
-			counts, err = &api.AnswerCounts{}, nil
-		}
-		if err != nil {
-			return err
-		}
+	counts, refused, err := v.answersTo(e)
+	if err != nil {
+		return err
 	}
 	revision := e.ETag()
 	if v.RC.IsPost() {
@@ -52,12 +45,32 @@ func (s *Site) questionsAgain(v *visit, failed error) error {
 	}
 	data := map[string]any{"Event": e, "Form": filled{v, questionTexts(e)}, "Kinds": questionKinds(),
 		"Rows": prefixes("q", len(e.Questions)+1), "Conditions": conditions(e), "Counts": counts.Questions,
+		"Refused": refused.Items, "Next": refused.NextCursor,
 		"Languages": otherLanguages(e),
 		"Revision":  revision, "Until": numberText(e.OrderRules.AnswerMinutesBefore / 60)}
 	if failed != nil {
 		return v.again("questions", failed, data)
 	}
 	return v.show("questions", data)
+}
+
+// answersTo returns how often what was answered, and which answers of a door could not be kept. Of those who write
+// questions not all read orders: they see nothing of that.
+func (v *visit) answersTo(e *api.Event) (*api.AnswerCounts, *api.List[api.RefusedAnswer], error) {
+	counts, refused := &api.AnswerCounts{}, &api.List[api.RefusedAnswer]{}
+	if e.Status == api.EventDraft || len(e.Questions) == 0 {
+		return counts, refused, nil
+	}
+	given, err := ask(v, api.GetAnswerCounts, &api.EventRef{ID: e.ID})
+	if fault.Is(err, fault.Forbidden) {
+		return counts, refused, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	refused, err = ask(v, api.ListRefusedAnswers, &api.EventPage{EventID: e.ID,
+		Page: api.Page{Cursor: v.query("cursor")}})
+	return given, refused, err
 }
 
 // condition is what another question can depend on.

@@ -188,6 +188,24 @@ func (f *fields) stages(e *api.Event, before []api.Stage) []api.Stage {
 	return stages
 }
 
+// includes reads which products tickets come with, and what part of their price each of them is.
+func (f *fields) includes(e *api.Event) []api.IncludeProduct {
+	list := []api.IncludeProduct{}
+	for _, t := range e.TicketTypes {
+		name := "with." + t.ID.String()
+		n := f.limit(name)
+		if !t.IsProduct() || n == 0 {
+			continue
+		}
+		p := api.IncludeProduct{TicketTypeID: t.ID.String(), Quantity: n, Price: api.Money{Currency: f.currency}}
+		if f.text(name+".price") != "" {
+			p.Price = f.amount(name + ".price")
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
 // ticketTypePage shows all that can be said of a ticket type.
 func (s *Site) ticketTypePage(v *visit) error { return s.ticketTypeAgain(v, nil) }
 
@@ -216,6 +234,10 @@ func (s *Site) ticketTypeAgain(v *visit, failed error) error {
 		texts[p+"id"], texts[p+"name"], texts[p+"price"] = st.ID.String(), st.Name, st.Price.Decimal()
 		texts[p+"quantity"] = numberText(st.Quantity)
 		texts[p+"from"], texts[p+"until"] = momentText(st.From, f.zone), momentText(st.Until, f.zone)
+	}
+	for _, p := range t.Includes {
+		texts["with."+p.TicketTypeID.String()] = fmt.Sprint(p.Quantity)
+		texts["with."+p.TicketTypeID.String()+".price"] = p.Price.Decimal()
 	}
 	data := map[string]any{"Event": e, "Type": &t, "Form": filled{v, texts},
 		"Stages": prefixes("stage", min(len(t.Stages)+1, mostStages)), "Languages": otherLanguages(e)}
@@ -252,6 +274,8 @@ func (s *Site) wholeTicketType(v *visit, id ids.TicketType) error {
 	if t.IsProduct() {
 		per, required := f.text("per"), f.ticked("required")
 		req.Per, req.Required, req.Group = &per, &required, codec.To(f.text("group"))
+	} else {
+		req.Includes = codec.To(f.includes(e))
 	}
 	if err = f.check.Err(); err == nil {
 		_, err = ask(v, api.UpdateTicketType, req)

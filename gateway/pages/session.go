@@ -192,7 +192,7 @@ func (s *Site) signInPage(v *visit) error {
 }
 
 func (v *visit) signInData(email string) map[string]any {
-	return map[string]any{"Next": v.next(), "Email": email, "Providers": v.providers()}
+	return map[string]any{"Next": v.next(), "Email": email, "Providers": v.providers(), "Declined": ""}
 }
 
 func (s *Site) signIn(v *visit) error {

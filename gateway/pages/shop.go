@@ -1,7 +1,9 @@
 package pages
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -72,6 +74,23 @@ type offer struct {
 	State  string // open, soon, over or sold_out
 	Stage  *api.StageOnSale
 	Next   *api.NextPrice
+	Comes  string // what each ticket comes with; "" for nothing
+}
+
+// comes says what tickets of a type come with.
+func comes(e *api.Event, t *api.TicketType) string {
+	var all []string
+	for _, p := range t.Includes {
+		of := e.TicketType(p.TicketTypeID)
+		switch {
+		case of == nil:
+		case p.Quantity == 1:
+			all = append(all, of.Title())
+		default:
+			all = append(all, fmt.Sprintf("%d × %s", p.Quantity, of.Title()))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // plenty is a number of tickets from which on no page says how many they are.
@@ -198,7 +217,7 @@ func (s *Site) addOns(v *visit, e *api.Event, lines []line, value func(string) s
 		v.redirect(eventPath(e))
 		return true, nil
 	}
-	all := addOnsOf(e, offers, tickets)
+	all := addOnsOf(e, offers, lines, tickets)
 	var wrong fault.Check
 	answered := value("addons") != ""
 	for i := range all {
@@ -221,10 +240,19 @@ func (s *Site) addOns(v *visit, e *api.Event, lines []line, value func(string) s
 	return true, v.show("addons", data)
 }
 
-// addOnsOf returns what can be bought beside so many tickets.
-func addOnsOf(e *api.Event, offers []offer, tickets int) (all []addOn) {
+// addOnsOf returns what can be bought beside lines with so many tickets. Who has a product with a ticket needs none.
+func addOnsOf(e *api.Event, offers []offer, lines []line, all int) (list []addOn) {
 	for _, p := range e.Products() {
-		a := addOn{Product: p}
+		a, tickets := addOn{Product: p}, all
+		for _, l := range lines {
+			if p.ServedBy(l.Type) {
+				tickets -= l.Quantity
+			}
+		}
+		if tickets < all && (tickets == 0 && p.Per == api.PerTicket) {
+			continue
+		}
+		p.Required = p.Required && (tickets == all || p.Per == api.PerTicket)
 		if p.Per == api.PerTicket {
 			a.Most = tickets
 		}
@@ -253,10 +281,10 @@ func addOnsOf(e *api.Event, offers []offer, tickets int) (all []addOn) {
 			open = open || o.State == "open"
 		}
 		if open || p.Required {
-			all = append(all, a)
+			list = append(list, a)
 		}
 	}
-	return all
+	return list
 }
 
 // ofKinds parts tickets from products.
@@ -332,8 +360,13 @@ func (s *Site) offers(v *visit, e *api.Event) (offers []offer, open bool, err er
 	}
 	now := s.cfg.Now()
 	for _, t := range e.TicketTypes {
-		a := inWords(&t, available[t.ID])
-		o := offer{TicketType: t, Left: a.Available, State: "open", Stage: a.Stage, Next: a.Next}
+		of, sold := available[t.ID]
+		if t.Hidden && !sold { // tickets come with it
+			continue
+		}
+		a := inWords(&t, of)
+		o := offer{TicketType: t, Left: a.Available, State: "open", Stage: a.Stage, Next: a.Next,
+			Comes: comes(e, &t)}
 		o.Price, o.Stages = a.Price, nil
 		if t.IsProduct() {
 			o.choose(api.OrderRules{})

@@ -14,7 +14,8 @@ func All() []rpc.Descriptor {
 	return slices.Concat(userEndpoints(), eventEndpoints(), planningEndpoints(), organizerEndpoints(),
 		pictureEndpoints(),
 		keyEndpoints(), webhookEndpoints(), ticketingEndpoints(), attendeeEndpoints(), cancellationEndpoints(),
-		staffOrderEndpoints(), paymentEndpoints(), notificationEndpoints(), analyticsEndpoints(), configEndpoints(),
+		staffOrderEndpoints(), paymentEndpoints(), payoutEndpoints(), notificationEndpoints(), analyticsEndpoints(),
+		configEndpoints(),
 		discoveryEndpoints(), venueEndpoints(), leaseEndpoints(), promoEndpoints(), questionEndpoints(),
 		authorityEndpoints(), invoiceEndpoints(), importEndpoints(),
 		closureEndpoints(), exchangeEndpoints(), auditEndpoints())

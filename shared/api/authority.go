@@ -39,7 +39,7 @@ type AdmissionResult struct {
 	Ticket          *Ticket    `json:"ticket,omitempty"`
 	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted or handed out, if it ever was
 	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
-	// what is asked about the ticket at the door; not by a venue that admits for the event
+	// what is asked about the ticket at the door
 	Questions []Question `json:"questions,omitempty"`
 	Answers   []Answer   `json:"answers,omitempty"` // to questions
 }

@@ -242,6 +242,7 @@ func (c Called) Type(language string, id ids.TicketType, otherwise string) strin
 func (c Called) Item(language string, i OrderItem) OrderItem {
 	i.Name = c.Type(language, i.TicketTypeID, i.Name)
 	i.Stage = cmp.Or(c[i.StageID.String()][language], i.Stage)
+	i.IncludedIn = c.Type(language, i.IncludedInID, i.IncludedIn)
 	return i
 }
 

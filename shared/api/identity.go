@@ -43,7 +43,8 @@ type NewIdentityProvider struct {
 	ClientID string `json:"client_id" minLength:"1" maxLength:"300"`
 	// of this system at the provider; absent if that asks for none
 	ClientSecret string `json:"client_secret" maxLength:"1000" required:"false"`
-	// the https pages to which the provider may send people back; http on a loopback address
+	// the https pages to which the provider may send people back; http on a loopback address. {id} becomes the id of
+	// the provider. An answer without iss is refused at a page that another provider has, too: it could be of that one
 	RedirectURIs []string `json:"redirect_uris" minItems:"1" maxItems:"10"`
 	// of the mail addresses that the provider vouches for, such as example.org; those below it are others
 	Domains []string `json:"domains" maxItems:"50" required:"false"`
@@ -108,6 +109,9 @@ type ReturnedSignIn struct {
 	State      string `json:"state"`         // the parameter of the page's address
 	Code       string `json:"code"`          // the parameter of the page's address
 	Issuer     string `json:"iss,omitempty"` // the parameter of the page's address, if it is there
+	// The page's address without its parameters, from which it is seen whether it is this provider's. Without it an
+	// answer that has no iss is refused while there is more than one provider.
+	RedirectURI string `json:"redirect_uri,omitempty"`
 }
 
 // FinishedSignIn is the request of FinishSignIn.

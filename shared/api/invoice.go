@@ -135,6 +135,8 @@ type InvoiceTranslation struct {
 // InvoiceLine is a line of an invoice: net + tax = gross.
 type InvoiceLine struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id,omitempty"` // whose tickets it is about; absent: something else
+	// the tickets that its products came with; absent: they were bought by themselves
+	IncludedInID ids.TicketType `json:"included_in_id,omitempty"`
 	// of the ticket type or fee; of a credit note what goes back, as far as it is tickets
 	Name     string `json:"name"`
 	Quantity int    `json:"quantity" minimum:"1"` // how many; the amounts are of all together

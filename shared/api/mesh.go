@@ -15,14 +15,23 @@ type Setting struct {
 	Bounds    string     `json:"bounds,omitempty"`     // what values may be
 	Default   string     `json:"default"`              // in force unless another is set
 	Value     string     `json:"value"`                // what is in force
-	IsSet     bool       `json:"is_set"`               // false: the default is in force
+	IsSet     bool       `json:"is_set"`               // false: that of the base is in force, or the default
 	Revision  uint64     `json:"revision"`             // 0 when never set
 	UpdatedAt *time.Time `json:"updated_at,omitempty"` // when it was last set
+
+	// where the value in force comes from, each above the one before
+	Source string `json:"source" enum:"default,base,environment"`
+	// what the base says, if it says something: the layer that several environments have in common, whose keys are
+	// those of the settings after "base."
+	Base *string `json:"base,omitempty"`
+	// who may change it on NATS: operators, who have ops.creds, or only administrators; over REST only these do
+	Access string `json:"access" enum:"operators,admins"`
 }
 
 // SettingRef names a setting in a path.
 type SettingRef struct {
-	Key string `json:"-" path:"key"` // what the setting is called, such as ticketing.hold_ttl
+	// what the setting is called, such as ticketing.hold_ttl, or base.ticketing.hold_ttl in the base
+	Key string `json:"-" path:"key"`
 }
 
 // SetSetting is the request of PutSetting: the same text that `nats kv put config KEY VALUE` stores.
@@ -38,9 +47,11 @@ type SetSetting struct {
 type SettingChange struct {
 	Revision uint64    `json:"revision"`          // names the entry, for a rollback
 	Value    string    `json:"value"`             // what was set
-	Deleted  bool      `json:"deleted,omitempty"` // the setting was returned to its default
+	Deleted  bool      `json:"deleted,omitempty"` // the setting was returned to the base, or to its default
 	Valid    bool      `json:"valid"`             // false: refused by the services, which stayed with the value before
 	At       time.Time `json:"at"`                // when it was set
+	// who set it: a person, or the service "nats" for a tool that wrote to NATS; empty if it is not known any more
+	By AuditAuthor `json:"by"`
 }
 
 // RollbackSetting is the request of the endpoint of that name.
@@ -158,7 +169,7 @@ var (
 		Summary: "Change a setting; in force everywhere within a second"}}
 	DeleteSetting = rpc.Endpoint[SettingRef, rpc.None]{Spec: rpc.Spec{Service: "config", Name: "delete",
 		Method: "DELETE", Path: "/v1/config/{key}", Access: rpc.Admin, Status: 204, Audited: true, StepUp: true,
-		Summary: "Return a setting to its default"}}
+		Summary: "Return a setting to the base, or to its default"}}
 	GetSettingHistory = rpc.Endpoint[SettingRef, List[SettingChange]]{
 		Spec: rpc.Spec{Service: "config", Name: "history",
 			Method: "GET", Path: "/v1/config/{key}/history", Access: rpc.Admin,

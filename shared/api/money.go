@@ -8,6 +8,8 @@ import (
 
 	"github.com/bojanz/currency"
 
+	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 )
 
@@ -107,3 +109,81 @@ var ListOrganizerMoney = rpc.Endpoint[OrganizerRef, List[MoneyMonth]]{Spec: rpc.
 	Detail: "The numbers are those of the ledger. A payment and its refunds belong to the organizer that had " +
 		"the event when it was begun.",
 	Faults: forMembers(MayReadMoney, nil)}}
+
+// OrganizerBalance is what an organizer is to be paid in a currency: Collected − Returned − PaidOut.
+type OrganizerBalance struct {
+	Collected Money `json:"collected"` // by payment providers: what was taken at a counter is with the organizer
+	Returned  Money `json:"returned"`  // what goes back to buyers, or was reclaimed by their banks
+	PaidOut   Money `json:"paid_out"`  // what the organizer has got
+	Due       Money `json:"due"`       // below zero: more was returned after a payout than came in since
+}
+
+// DuePayout is what an organizer is to be paid in a currency.
+type DuePayout struct {
+	OrganizerID ids.Organizer    `json:"organizer_id"`
+	Balance     OrganizerBalance `json:"balance"`
+}
+
+// Payout is money that an organizer was paid of what its buyers have paid.
+type Payout struct {
+	ID          ids.Payout    `json:"id"`
+	OrganizerID ids.Organizer `json:"organizer_id"`
+	Amount      Money         `json:"amount"`
+	Reference   string        `json:"reference"`             // what the organizer finds on the statement of its bank
+	By          ids.User      `json:"by"`                    // the administrator who has recorded it
+	CreatedAt   time.Time     `json:"created_at"`            // when it was recorded
+	ReturnedAt  *time.Time    `json:"returned_at,omitempty"` // when the money had come back; absent if it has not
+}
+
+// NewPayout records that an organizer was paid.
+type NewPayout struct {
+	OrganizerID ids.Organizer `json:"-" path:"id"`
+	Amount      Money         `json:"amount"`
+	Reference   string        `json:"reference" minLength:"1" maxLength:"140"` // what the bank was given
+}
+
+// PayoutRef names a payout.
+type PayoutRef struct {
+	ID ids.Payout `json:"-" path:"id"`
+}
+
+// PayoutPage asks for a page of the payouts of an organizer.
+type PayoutPage struct {
+	OrganizerID ids.Organizer `json:"-" path:"id"`
+	Page
+}
+
+// The endpoints about what organizers are paid, which the payment service serves.
+var (
+	ListOrganizerBalances = rpc.Endpoint[OrganizerRef, List[OrganizerBalance]]{Spec: rpc.Spec{Service: "payment",
+		Name: "organizer_balances", Scopes: readKeys, Method: "GET", Path: "/v1/organizers/{id}/balances",
+		Access: rpc.User, Timeout: 10 * time.Second,
+		Summary: "What an organizer is to be paid, by currency",
+		Faults:  forMembers(MayReadMoney, nil)}}
+	ListDuePayouts = rpc.Endpoint[Page, List[DuePayout]]{Spec: rpc.Spec{Service: "payment", Name: "due_payouts",
+		Method: "GET", Path: "/v1/payouts/due", Access: rpc.Admin, Timeout: 30 * time.Second,
+		Summary: "All organizers that are to be paid something, by their ids and by currency",
+		Faults:  rpc.Faults{fault.NotFound: "", fault.Forbidden: notAdmin, fault.Conflict: ""}}}
+	CreatePayout = rpc.Endpoint[NewPayout, Payout]{Spec: rpc.Spec{Service: "payment", Name: "create_payout",
+		Method: "POST", Path: "/v1/organizers/{id}/payouts", Access: rpc.Admin, Status: 201, Idempotent: true,
+		Audited: true, StepUp: true, Timeout: 10 * time.Second,
+		Summary: "Record that an organizer was paid",
+		Detail: "The system moves no money to banks: who does that records it here, and the ledger has it. It is " +
+			"never more than what is due.",
+		Faults: rpc.Faults{fault.NotFound: NoSuchOrganizer, fault.Forbidden: notAdmin,
+			fault.Conflict: "less than that is due"}}}
+	ReturnPayout = rpc.Endpoint[PayoutRef, Payout]{Spec: rpc.Spec{Service: "payment", Name: "return_payout",
+		Method: "POST", Path: "/v1/payouts/{id}/return", Access: rpc.Admin, Audited: true, StepUp: true,
+		Summary: "Record that the money of a payout has come back, or was never sent",
+		Detail:  "It is due again. Once more changes nothing.",
+		Faults:  rpc.Faults{fault.NotFound: "there is no such payout", fault.Forbidden: notAdmin, fault.Conflict: ""}}}
+	ListPayouts = rpc.Endpoint[PayoutPage, List[Payout]]{Spec: rpc.Spec{Service: "payment", Name: "list_payouts",
+		Scopes: readKeys, Method: "GET", Path: "/v1/organizers/{id}/payouts", Access: rpc.User,
+		Summary: "What an organizer was paid, newest first",
+		Faults:  forMembers(MayReadMoney, nil)}}
+)
+
+func payoutEndpoints() []rpc.Descriptor {
+	return []rpc.Descriptor{ListOrganizerBalances.Describe(), ListDuePayouts.Describe(), CreatePayout.Describe(),
+		ReturnPayout.Describe(), ListPayouts.Describe()}
+}

@@ -69,18 +69,42 @@ func (e *Event) TaxOf(t *TicketType) Tax {
 	return e.Tax
 }
 
+// IncludedProduct is a product that each ticket of a type comes with. Its price is a part of the ticket's.
+type IncludedProduct struct {
+	TicketTypeID ids.TicketType `json:"ticket_type_id"`                    // of the product, or of a variant
+	Quantity     int            `json:"quantity" minimum:"1" maximum:"20"` // how many, with each ticket
+	// what each of them is of the ticket's price, taxed as the product is; the rest is taxed as the ticket
+	Price Money `json:"price"`
+}
+
+// IncludeProduct is an IncludedProduct as the organizer describes it.
+type IncludeProduct struct {
+	// the id of a product of the event, or its name; of a variant with the group before it, such as T-shirt, M
+	TicketTypeID string `json:"ticket_type_id" minLength:"1" maxLength:"302"`
+	// how many, with each ticket; of all products together at most 20
+	Quantity int `json:"quantity" minimum:"1" maximum:"20" required:"false" default:"1"`
+	// what each of them is of the ticket's price. All together they are no more than the price of the ticket and of
+	// any of its stages
+	Price Money `json:"price"`
+}
+
 // OrderItem is a line of an order. Its tickets cost quantity times unit_price less the discount; tax has what of that
-// is tax, or comes on top.
+// is tax, or comes on top. Products that come with tickets have lines of their own, at their part of the price, and the
+// line of the tickets has the rest.
 type OrderItem struct {
 	TicketTypeID ids.TicketType `json:"ticket_type_id"`
 	// a product lets nobody in; those stand after the tickets. Absent: tickets
-	Kind      string    `json:"kind,omitempty" enum:"ticket,product"`
-	Name      string    `json:"name"`                 // of the ticket type, when the order was made
-	StageID   ids.Stage `json:"stage_id,omitempty"`   // at whose price it was sold
-	Stage     string    `json:"stage,omitempty"`      // what that is called
-	Quantity  int       `json:"quantity" minimum:"1"` // how many tickets
-	UnitPrice Money     `json:"unit_price"`
-	Discount  Money     `json:"discount,omitzero"` // off all tickets of the line together
+	Kind    string    `json:"kind,omitempty" enum:"ticket,product"`
+	Name    string    `json:"name"`               // of the ticket type, when the order was made
+	StageID ids.Stage `json:"stage_id,omitempty"` // at whose price it was sold
+	Stage   string    `json:"stage,omitempty"`    // what that is called
+	// the tickets that the products came with, equally many with each, in the order of the tickets; absent: they were
+	// bought by themselves
+	IncludedInID ids.TicketType `json:"included_in_id,omitempty"`
+	IncludedIn   string         `json:"included_in,omitempty"` // what that type was called
+	Quantity     int            `json:"quantity" minimum:"1"`  // how many tickets
+	UnitPrice    Money          `json:"unit_price"`
+	Discount     Money          `json:"discount,omitzero"` // off all tickets of the line together
 	// what of the price is fees, which have lines of their own and are not in the sums of tax
 	IncludedFees Money      `json:"included_fees,omitzero"`
 	Tax          *LineTotal `json:"tax,omitempty"` // absent: the order has no tax
@@ -89,12 +113,40 @@ type OrderItem struct {
 // IsProduct reports whether the line lets nobody in.
 func (i OrderItem) IsProduct() bool { return i.Kind == KindProduct }
 
-// Title returns what documents call the line: the ticket type, and the stage at whose price it was sold.
+// Title returns what documents call the line: the ticket type, and the stage at whose price it was sold, or the tickets
+// that it came with.
 func (i OrderItem) Title() string {
-	if i.Stage == "" {
-		return i.Name
+	switch {
+	case i.IncludedInID != "":
+		return i.Name + " (" + i.IncludedIn + ")"
+	case i.Stage != "":
+		return i.Name + ", " + i.Stage
 	}
-	return i.Name + ", " + i.Stage
+	return i.Name
+}
+
+// LineAt returns which line the ticket at a position in an order is of, and which of its tickets it is, from 0 on.
+func LineAt(items []OrderItem, position int) (line, n int, ok bool) {
+	for i, item := range items {
+		if position < item.Quantity {
+			return i, position, true
+		}
+		position -= item.Quantity
+	}
+	return 0, 0, false
+}
+
+// Included calls back with each line of products that came with the tickets of a line, and how many with each of them.
+func Included(items []OrderItem, line int, f func(line, each int)) {
+	of := items[line]
+	if of.IsProduct() || of.Quantity == 0 {
+		return
+	}
+	for i, item := range items {
+		if item.IncludedInID == of.TicketTypeID {
+			f(i, item.Quantity/of.Quantity)
+		}
+	}
 }
 
 // OrderFee is a fee of an order: of all of it, or of the tickets of one line.

@@ -229,6 +229,16 @@ type ChoiceCount struct {
 	Count  int    `json:"count" minimum:"0"` // by how many orders or tickets
 }
 
+// RefusedAnswer is an answer that a venue has taken at its doors without a line, and that could not be kept.
+type RefusedAnswer struct {
+	TicketID ids.Ticket `json:"ticket_id"`
+	Answer   Answer     `json:"answer"` // without a position: it is about the ticket
+	Reason   string     `json:"reason"` // in words
+	VenueID  ids.Venue  `json:"venue_id"`
+	By       string     `json:"by"` // who gave it: a user, or the pass of a device
+	At       time.Time  `json:"at"` // by the venue's clock
+}
+
 const answersClosed = "the order has ended, the ticket was revoked, or the time to change answers is over"
 
 // The endpoints about questions: the event service has the questions, ticketing the answers.
@@ -271,6 +281,13 @@ var (
 			"answer what is asked there.",
 		Faults: rpc.Faults{fault.NotFound: noTicket, fault.Forbidden: "the caller may see the ticket, but is not " +
 			"allowed to do this", fault.Conflict: answersClosed}}}
+	ListRefusedAnswers = rpc.Endpoint[EventPage, List[RefusedAnswer]]{Spec: rpc.Spec{Service: "ticketing",
+		Scopes: readKeys, Name: "refused_answers", Method: "GET", Path: "/v1/events/{id}/refused-answers",
+		Access:  rpc.User,
+		Summary: "Answers that venues have taken at the door and that were not kept, newest first",
+		Detail: "Without a line a venue asks what it last knew. An answer is not kept if the question or the ticket " +
+			"was gone when it arrived. It is erased when other answers are.",
+		Faults: forManagers(nil)}}
 	GetAnswerCounts = rpc.Endpoint[EventRef, AnswerCounts]{Spec: rpc.Spec{Service: "ticketing", Scopes: readKeys,
 		Name: "answer_counts", Method: "GET", Path: "/v1/events/{id}/answer-counts", Access: rpc.User,
 		Summary: "How often what was answered, for those who may read the orders of an event",
@@ -281,5 +298,5 @@ var (
 func questionEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{GetQuestions.Describe(), PutQuestions.Describe(), GetOrderAnswers.Describe(),
 		PutOrderAnswers.Describe(), GetTicketAnswers.Describe(), PutTicketAnswers.Describe(),
-		GetAnswerCounts.Describe()}
+		GetAnswerCounts.Describe(), ListRefusedAnswers.Describe()}
 }

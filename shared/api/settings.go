@@ -49,13 +49,13 @@ var (
 		settings.Between(time.Duration(0), 30*24*time.Hour))
 	AttendeeRetention = settings.Duration("ticketing.attendee_retention", 180*24*time.Hour,
 		"How long after the end of an event the names and mail addresses of its attendees are kept.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	ScanRetention = settings.Duration("ticketing.scan_retention", 180*24*time.Hour,
 		"How long after the end of an event it is kept who scanned at its doors.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	AnswerRetention = settings.Duration("ticketing.answer_retention", 90*24*time.Hour,
 		"How long after the end of an event the answers of its buyers are kept, unless the question says otherwise.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	DoorsClose = settings.Duration(
 		"ticketing.doors_close",
 		12*time.Hour,
@@ -64,10 +64,10 @@ var (
 	)
 
 	PaymentProvider = settings.String("payment.provider", "sandbox",
-		"The payment provider of orders that name none.", 40)
+		"The payment provider of orders that name none.", 40).ForAdmins()
 	SandboxEnabled = settings.Bool("payment.sandbox", false,
 		"Whether the built-in sandbox provider accepts payments. It moves no money: never true where real tickets "+
-			"are sold.")
+			"are sold.").ForAdmins()
 	SandboxChallenge = settings.Bool("payment.sandbox_challenge", false,
 		"Whether a payer of the sandbox has to pass a second step, as with 3-D Secure.")
 	SandboxCaptureDelay = settings.Duration("payment.sandbox_capture_delay", 0,
@@ -100,7 +100,7 @@ var (
 		false,
 		"Whether orders may be paid by bank transfer or at the box office. Such an order keeps its seats for as long "+
 			"as payment.manual_ttl, unpaid.",
-	)
+	).ForAdmins()
 	ManualTTL = settings.Duration("payment.manual_ttl", 7*24*time.Hour,
 		"How long a buyer may take to pay by bank transfer or at the box office.",
 		settings.Between(time.Minute, 90*24*time.Hour))
@@ -110,36 +110,37 @@ var (
 		"Where to pay by bank transfer or at the box office, for buyers to read: holder, bank, account. A | begins a "+
 			"new line.",
 		2000,
-	)
+	).ForAdmins()
 	PaymentPollAfter = settings.Duration("payment.poll_after", 30*time.Second,
 		"How long a payment may be unfinished before the provider is asked, in case a callback was lost.",
 		settings.Between(time.Second, time.Hour))
 	RefundStepUp = settings.Int("payment.refund_step_up", 20000,
 		"Refunds of more than this in a day (UTC) by one person, in minor units of their currency, need a fresh "+
 			"proof of who makes them; 0 means "+
-			"that none do.", settings.Between(0, 1000000000))
+			"that none do.", settings.Between(0, 1000000000)).ForAdmins()
 	CallbackRetention = settings.Duration("payment.callback_retention", 30*24*time.Hour,
 		"How long the callbacks of payment providers are kept once they have been dealt with. Providers repeat a "+
 			"callback for up to three days.",
-		settings.Between(4*24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(4*24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 
 	ReasonRetention = settings.Duration("payment.reason_retention", 180*24*time.Hour,
 		"How long after a refund the reason is kept that a person wrote.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 
 	AccessTTL = settings.Duration("user.access_ttl", 15*time.Minute,
-		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest))
+		"How long an access token is valid.", settings.Between(10*time.Second, token.Longest)).ForAdmins()
 	AccessKeyLifetime = settings.Duration("user.key_lifetime", 90*24*time.Hour,
 		"After how long the key that signs access tokens is followed by a new one.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	TicketKeyLifetime = settings.Duration("ticketing.key_lifetime", 365*24*time.Hour,
 		"After how long the key that signs tickets is followed by a new one. Tickets of earlier keys stay good.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	RefreshTTL = settings.Duration("user.refresh_ttl", 30*24*time.Hour,
-		"How long a session lasts without being refreshed.", settings.Between(time.Minute, 365*24*time.Hour))
+		"How long a session lasts without being refreshed.",
+		settings.Between(time.Minute, 365*24*time.Hour)).ForAdmins()
 	SessionTTL = settings.Duration("user.session_ttl", 180*24*time.Hour,
 		"How long a session lasts at most, however often it is refreshed.",
-		settings.Between(time.Hour, 10*365*24*time.Hour))
+		settings.Between(time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	MaxSessions = settings.Int(
 		"user.max_sessions",
 		100,
@@ -149,26 +150,26 @@ var (
 	)
 	PasswordWords = settings.CheckedString("user.password_words", "",
 		"Words that people here expect, such as the names of the organization and its places, with commas between: "+
-			"a new password of little else is refused.", 1000, func(string) error { return nil })
+			"a new password of little else is refused.", 1000, func(string) error { return nil }).ForAdmins()
 	PasswordBits = settings.Int("user.password_bits", 20,
 		"How hard to guess a new password is at least, by estimate: it withstands two to the power of this many "+
-			"guesses; 0 means that the length will do.", settings.Between(0, 60))
+			"guesses; 0 means that the length will do.", settings.Between(0, 60)).ForAdmins()
 	ChallengeBits = settings.Int("user.challenge_bits", 18,
 		"How hard the challenge is that clients solve before they log in or register while very many do: each one "+
 			"more doubles the work, and more load adds up to 6; 0 means that there is none.", settings.Between(0, 30))
 	StepUpTTL = settings.Duration("user.step_up_ttl", 10*time.Minute,
 		"How long a login or a proof counts for what asks for a fresh one: roles, settings, larger refunds, second "+
-			"factors.", settings.Between(time.Minute, 24*time.Hour))
+			"factors.", settings.Between(time.Minute, 24*time.Hour)).ForAdmins()
 	AdminFactor = settings.Bool("user.admin_second_factor", false,
-		"Whether administrators must have a second factor. One without may do nothing but enrol one.")
+		"Whether administrators must have a second factor. One without may do nothing but enrol one.").ForAdmins()
 	SiteName = settings.String("user.site_name", "Starlight",
-		"What people know the system by: authenticator apps and passkeys show it.", 60)
+		"What people know the system by: authenticator apps and passkeys show it.", 60).ForAdmins()
 	RelyingParty = settings.CheckedString("user.relying_party", "localhost",
 		"The domain that passkeys are for: the host of the pages that people sign in at, or a domain above it. "+
-			"Passkeys for another one are lost when it changes.", 253, checkHost)
+			"Passkeys for another one are lost when it changes.", 253, checkHost).ForAdmins()
 	RelyingPartyOrigins = settings.CheckedString("user.relying_party_origins", "http://localhost:8080",
 		"The pages at which passkeys may be used: \"https://shop.example.org\", several with commas between.", 1000,
-		checkOrigins)
+		checkOrigins).ForAdmins()
 
 	RatePerAddress = settings.Int("gateway.rate_per_address", 1000,
 		"Requests a second that one address may make; 0 means any number.", settings.Between(0, 1000000))
@@ -194,10 +195,10 @@ var (
 		"Third-party services that are served below /x/NAME: \"hello\", several with commas between; nothing means "+
 			"none.", 1000,
 		checkServices,
-	)
+	).ForAdmins()
 	Origins = settings.CheckedString("gateway.origins", "",
 		"Web pages of which origins may call from a browser: \"https://shop.example.org\", several with commas "+
-			"between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins)
+			"between, or * for all; nothing means those of the gateway alone.", 1000, checkOrigins).ForAdmins()
 
 	SMSCountries = settings.CheckedString("notification.sms_countries", "",
 		"To the mobile phones of which countries text messages go, ISO 3166-1 alpha-2: \"DE,AT,CH\", or * for all; "+
@@ -225,7 +226,7 @@ var (
 		settings.Between(0, 1_000_000_000))
 	MessageRetention = settings.Duration("notification.retention", 400*24*time.Hour,
 		"How long messages stay in the list of messages, and what is known of their delivery.",
-		settings.Between(7*24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(7*24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	InvitationTTL = settings.Duration("event.invitation_ttl", 30*24*time.Hour,
 		"How long an invitation to a team, or to become a member, waits for its address to be confirmed.",
 		settings.Between(time.Hour, 365*24*time.Hour))
@@ -244,19 +245,20 @@ var (
 
 	AnalyticsMinutes = settings.Duration("analytics.minutes", 90*24*time.Hour,
 		"How long numbers are kept by the minute; older ones are kept by the quarter of an hour.",
-		settings.Between(time.Hour, 10*365*24*time.Hour))
+		settings.Between(time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	AuditRetention = settings.Duration("audit.retention", 5*365*24*time.Hour,
-		"How long the lines of the audit log are kept.", settings.Between(400*24*time.Hour, 30*365*24*time.Hour))
+		"How long the lines of the audit log are kept.",
+		settings.Between(400*24*time.Hour, 30*365*24*time.Hour)).ForAdmins()
 
 	PeopleRetention = settings.Duration("analytics.people_retention", 120*24*time.Hour,
 		"How long after the end of an event marks of its buyers are kept, by which each is counted once.",
-		settings.Between(24*time.Hour, 10*365*24*time.Hour))
+		settings.Between(24*time.Hour, 10*365*24*time.Hour)).ForAdmins()
 	AnalyticsRetention = settings.Duration(
 		"analytics.retention",
 		5*365*24*time.Hour,
 		"How long after its end the numbers of an event are kept.",
 		settings.Between(24*time.Hour, 50*365*24*time.Hour),
-	)
+	).ForAdmins()
 	AnalyticsGeneration = settings.Int("analytics.generation", 0,
 		"Which build of the read model is in force: every change makes every instance fold its streams again from "+
 			"their beginning.", settings.Between(0, 1000000))

@@ -29,7 +29,8 @@ const (
 	ConfigStream    = kvStream + settings.Bucket
 	// RevocationsStream keeps what package revocation writes and reads.
 	RevocationsStream = kvStream + revocation.Bucket
-	SettingSubjects   = kvSubject + settings.Bucket + ".>"
+	settingPrefix     = kvSubject + settings.Bucket + "."
+	SettingSubjects   = settingPrefix + ">"
 
 	// InventoryPrefix begins the subjects of the inventory's keys.
 	InventoryPrefix = kvSubject + InventoryBucket + "."
@@ -44,6 +45,9 @@ const (
 
 // EventSubjectsOf returns the subjects of a service's domain events.
 func EventSubjectsOf(service string) string { return eventPrefix + service + ".>" }
+
+// SettingSubject returns the subject of the values of a live setting.
+func SettingSubject(key string) string { return settingPrefix + key }
 
 // TrafficSubjectsOf returns the subjects of what a role has counted.
 func TrafficSubjectsOf(role string) string { return trafficPrefix + role + ".>" }

@@ -280,6 +280,10 @@ var (
 	RebuildInventory = rpc.Endpoint[RebuildOf, RebuiltInventory]{Spec: rpc.Spec{Service: "ticketing",
 		Name: "rebuild_inventory", Access: rpc.Internal, Callers: []string{"admin"}, Timeout: 2 * time.Minute,
 		Audited: true, Summary: "Make the inventory of an event what SQL says, while it is on sale"}}
+	RebuildStock = rpc.Endpoint[RebuildOf, RebuiltStock]{Spec: rpc.Spec{Service: "ticketing",
+		Name: "rebuild_stock", Access: rpc.Internal, Callers: []string{"admin"}, Timeout: 2 * time.Minute,
+		Audited: true, Summary: "Make what SQL counts as sold and leased of an event what its tickets, leases and " +
+			"sales say, while it is on sale"}}
 )
 
 func ticketingEndpoints() []rpc.Descriptor {
@@ -289,7 +293,7 @@ func ticketingEndpoints() []rpc.Descriptor {
 		GetTicketQR.Describe(), TransferTicket.Describe(), AdmitTicket.Describe(), ListAdmissions.Describe(),
 		ResizeInventory.Describe(), BeginPayment.Describe(), DecideRefund.Describe(), GetHeldTickets.Describe(),
 		ExportPerson.Describe(),
-		RebuildInventory.Describe(), WithdrawTransfer.Describe(), ListTicketOffers.Describe(),
+		RebuildInventory.Describe(), RebuildStock.Describe(), WithdrawTransfer.Describe(), ListTicketOffers.Describe(),
 		AcceptTicketOffer.Describe(), RefuseTicketOffer.Describe(), MintOfferToken.Describe()}, guestEndpoints()...)
 }
 

@@ -58,8 +58,8 @@ type HeldTickets struct {
 	TicketID ids.Ticket `json:"ticket_id,omitempty"`
 }
 
-// RebuildOf is the request of the internal endpoint RebuildInventory: an event, or the one before the one that is
-// meant.
+// RebuildOf is the request of the internal endpoints RebuildInventory and RebuildStock: an event, or the one before the
+// one that is meant.
 type RebuildOf struct {
 	EventID ids.Event `json:"event_id,omitempty"`
 	After   ids.Event `json:"after,omitempty"` // without event_id: the first event after this one
@@ -72,6 +72,37 @@ type RebuiltInventory struct {
 	Mended  int       `json:"mended"`  // whose seats were not what SQL says
 	Waiting int       `json:"waiting"` // that differ, but were changed a moment ago
 	NoRoom  int       `json:"no_room"` // that should have seats which others have
+}
+
+// What is summed up of seats.
+const (
+	StockSold   = "sold"   // of a ticket type: its tickets that take a seat; of a lease: those of its sales
+	StockLeased = "leased" // of a ticket type: what its leases have left
+)
+
+// StockSum is a sum that was not what the rows say of which it is the sum: of a ticket type, or of a lease.
+type StockSum struct {
+	Type  ids.TicketType `json:"ticket_type_id,omitempty"`
+	Lease ids.Lease      `json:"lease_id,omitempty"`
+	What  string         `json:"what"` // StockSold or StockLeased
+	Was   int            `json:"was"`  // 0 as well if there is no row
+	Is    int            `json:"is"`   // what the rows say
+}
+
+// Name says of what and of which thing it is the sum, for people.
+func (s StockSum) Name() string {
+	if s.Lease != "" {
+		return s.What + " of " + s.Lease.String()
+	}
+	return s.What + " of " + s.Type.String()
+}
+
+// RebuiltStock is what became of an event's sums. Without an event there is none left.
+type RebuiltStock struct {
+	EventID  ids.Event  `json:"event_id,omitempty"`
+	Compared int        `json:"compared"` // how many sums there are
+	Mended   []StockSum `json:"mended"`
+	Left     []StockSum `json:"left"` // that differ still: there is no row, or no room for so many
 }
 
 // PersonRecords is a page of what ticketing knows about a person: orders, and when there are no more, tickets, and

@@ -55,6 +55,8 @@ type TicketType struct {
 	// of a product that is a variant: what all of them are called together, such as T-shirt. Per and required are about
 	// all of them together
 	Group string `json:"group,omitempty" maxLength:"100"`
+	// of a ticket: products that each of them comes with
+	Includes []IncludedProduct `json:"includes,omitempty"`
 	// name and group in other languages; readers of none of them get those above
 	Translations []TypeTranslation `json:"translations,omitempty"`
 }
@@ -94,6 +96,8 @@ type NewTicketType struct {
 	// of a product that is a variant: what all of them are called together, such as T-shirt. All variants have the same
 	// per and required, which are about all of them together
 	Group string `json:"group,omitempty" maxLength:"100"`
+	// of a ticket: products that each of them comes with
+	Includes []IncludeProduct `json:"includes,omitempty" maxItems:"10"`
 	// name and group in other languages, which need the language of the event
 	Translations []TypeTranslation `json:"translations,omitempty" maxItems:"10"`
 }
@@ -135,6 +139,8 @@ type PatchTicketType struct {
 	Required *bool `json:"required,omitempty"`
 	// of a product: of what it is a variant; null means of none. In another group it is as that has it
 	Group codec.Patch[string] `json:"group,omitzero" maxLength:"100"`
+	// of a ticket: replaces all products that each of them comes with; null means none. Orders keep what they have
+	Includes codec.Patch[[]IncludeProduct] `json:"includes,omitzero" maxItems:"10"`
 	// replaces all translations; null means none
 	Translations codec.Patch[[]TypeTranslation] `json:"translations,omitzero" maxItems:"10"`
 }
@@ -226,15 +232,35 @@ type QuotaShare struct {
 	Types    []ids.TicketType `json:"types"`
 }
 
+// ServedBy reports whether tickets of a type come with one of the variants.
+func (p *Product) ServedBy(t *TicketType) bool {
+	return slices.ContainsFunc(t.Includes, func(i IncludedProduct) bool { return p.Has(i.TicketTypeID) })
+}
+
+// IncludedIn returns the ticket types that come with a product.
+func (e *Event) IncludedIn(product ids.TicketType) (all []*TicketType) {
+	for i := range e.TicketTypes {
+		t := &e.TicketTypes[i]
+		if slices.ContainsFunc(t.Includes, func(p IncludedProduct) bool { return p.TicketTypeID == product }) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // Hides reports whether the event has ticket types that only a code unlocks.
 func (e *Event) Hides() bool {
 	return slices.ContainsFunc(e.TicketTypes, func(t TicketType) bool { return t.Hidden })
 }
 
-// Shown returns the event as those see it who are not in its team: without what is hidden.
+// Shown returns the event as those see it who are not in its team: without what is hidden. A hidden product stays that
+// a ticket in sight comes with, because buyers read what they get; it is not sold to them alone.
 func (e *Event) Shown() Event {
 	shown := *e
-	shown.TicketTypes = slices.DeleteFunc(slices.Clone(e.TicketTypes), func(t TicketType) bool { return t.Hidden })
+	shown.TicketTypes = slices.DeleteFunc(slices.Clone(e.TicketTypes), func(t TicketType) bool {
+		seen := func(of *TicketType) bool { return !of.Hidden }
+		return t.Hidden && !slices.ContainsFunc(e.IncludedIn(t.ID), seen)
+	})
 	return shown
 }
 

@@ -25,7 +25,7 @@ var (
 		"Calls that go wrong on purpose: \"event.list=10% delay 200ms, ticketing.create_order=5% error unavailable\". "+
 			"Only while mesh.faults_allowed is true.", 1000, checkFaults)
 	MeshFaultsAllowed = settings.Bool("mesh.faults_allowed", false,
-		"Whether mesh.faults counts. For tests: never true where real tickets are sold.")
+		"Whether mesh.faults counts. For tests: never true where real tickets are sold.").ForAdmins()
 
 	MeshEjection = settings.Bool("mesh.ejection", true,
 		"Whether an instance that is silent, or whose calls fail or are slow while those of the others are not, is "+

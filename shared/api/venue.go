@@ -139,6 +139,17 @@ type PassScanResult struct {
 	Ticket          *Ticket    `json:"ticket,omitempty"`
 	FirstAdmittedAt *time.Time `json:"first_admitted_at,omitempty"` // when it was first admitted or handed out, if it ever was
 	FirstGate       string     `json:"first_gate,omitempty"`        // where that was
+	Questions       []Question `json:"questions,omitempty"`         // what is asked about the ticket at the door
+	Answers         []Answer   `json:"answers,omitempty"`           // to questions
+}
+
+// PassAnswers is the request of AnswerWithPass.
+type PassAnswers struct {
+	EventID  ids.Event  `json:"-" path:"id"`
+	Secret   string     `json:"secret" minLength:"1" maxLength:"100"` // of the device's pass
+	TicketID ids.Ticket `json:"ticket_id"`                            // that was scanned
+	// all to what is asked at the door; what is left out is not answered. Without this nothing is changed
+	Answers []Answer `json:"answers,omitzero" maxItems:"200" required:"false"`
 }
 
 // PassRef names a pass in a path.
@@ -204,6 +215,14 @@ var (
 		Detail: "For devices that are not in the network of a venue, such as a telephone that was paired at the " +
 			"system. While a venue admits for the event, it decides, if there is a line to it.",
 		Faults: rpc.Faults{fault.NotFound: "the device has no pass for this event, or it is over", fault.Conflict: ""}}}
+	AnswerWithPass = rpc.Endpoint[PassAnswers, AnswerSheet]{Spec: rpc.Spec{Service: "venue", Name: "answer_with_pass",
+		Method: "POST", Path: "/v1/events/{id}/pass-answers", Access: rpc.Public, Sealed: true, Audited: true,
+		MaxBody: 64 << 10,
+		Summary: "Answer what is asked at the door about a ticket, with the pass of a device",
+		Detail: "Without answers it reads what is asked there, and what was answered to that. Nothing else of the " +
+			"ticket or its order is in reach of a device.",
+		Faults: rpc.Faults{fault.NotFound: "the device has no pass for this event, or it is over; or the event has " +
+			"no such ticket", fault.Conflict: answersClosed}}}
 	ListPasses = rpc.Endpoint[EventRef, List[Pass]]{Spec: rpc.Spec{Service: "venue", Name: "list_passes",
 		Method: "GET", Path: "/v1/events/{id}/passes", Access: rpc.User,
 		Summary: "The devices that may scan at an event",
@@ -223,5 +242,5 @@ func venueEndpoints() []rpc.Descriptor {
 	return []rpc.Descriptor{CreateVenue.Describe(), ListVenues.Describe(), GetVenue.Describe(), UpdateVenue.Describe(),
 		GetVenueStatus.Describe(), ReleaseEdge.Describe(), CreateVenueCredentials.Describe(),
 		DeleteVenueCredentials.Describe(), CreatePass.Describe(), PairDevice.Describe(),
-		ScanWithPass.Describe(), ListPasses.Describe(), DeletePass.Describe()}
+		ScanWithPass.Describe(), AnswerWithPass.Describe(), ListPasses.Describe(), DeletePass.Describe()}
 }

@@ -133,13 +133,14 @@ var WebhookWasDisabled = Topic[WebhookEvent]{"ev.notification.webhook.disabled",
 // Live settings of webhooks.
 var (
 	WebhookPrivate = settings.Bool("notification.webhook_private", false,
-		"Whether webhooks may be in private networks, and without TLS. Organizers can then reach what this system can.")
+		"Whether webhooks may be in private networks, and without TLS. Organizers can then reach what this system "+
+			"can.").ForAdmins()
 	WebhookPatience = settings.Duration("notification.webhook_patience", 3*24*time.Hour,
 		"For how long a webhook that takes nothing is tried again before it is switched off.",
 		settings.Between(time.Minute, 30*24*time.Hour))
 	WebhookRetention = settings.Duration("notification.webhook_retention", 30*24*time.Hour,
 		"How long facts are kept for webhooks that were not told, or are to be told again, and the log of attempts.",
-		settings.Between(time.Hour, 400*24*time.Hour))
+		settings.Between(time.Hour, 400*24*time.Hour)).ForAdmins()
 )
 
 func webhookSettings() []settings.Definition {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 )
@@ -96,6 +98,19 @@ func KeepFor(ctx context.Context, tx bun.IDB, status int, resp any) error {
 // Delete deletes one answer, as part of a transaction.
 func Delete(ctx context.Context, tx bun.IDB, scope, key string) error {
 	_, err := tx.ExecContext(ctx, "DELETE FROM answers WHERE scope = ? AND key = ?", scope, key)
+	return err
+}
+
+// DeleteOf deletes what a caller was answered, as part of a transaction. An answer shows what the caller had sent: it
+// goes with the account.
+func DeleteOf(ctx context.Context, tx bun.IDB, caller ids.User) error {
+	var scopes []string
+	for _, e := range api.All() {
+		if e.Idempotent {
+			scopes = append(scopes, e.AnswerScope(caller.String()))
+		}
+	}
+	_, err := tx.ExecContext(ctx, "DELETE FROM answers WHERE scope IN (?)", bun.List(scopes))
 	return err
 }
 

@@ -31,6 +31,7 @@ type (
 	TicketOfferKind  struct{}
 	PaymentKind      struct{}
 	RefundKind       struct{}
+	PayoutKind       struct{}
 	VenueKind        struct{}
 	AdmissionKind    struct{}
 	SessionKind      struct{}
@@ -71,6 +72,7 @@ type (
 	TicketOffer  = ID[TicketOfferKind]
 	Payment      = ID[PaymentKind]
 	Refund       = ID[RefundKind]
+	Payout       = ID[PayoutKind]
 	Venue        = ID[VenueKind]
 	Admission    = ID[AdmissionKind]
 	Session      = ID[SessionKind]
@@ -110,6 +112,7 @@ func (TicketKind) Prefix() string       { return "tkt" }
 func (TicketOfferKind) Prefix() string  { return "tof" }
 func (PaymentKind) Prefix() string      { return "pay" }
 func (RefundKind) Prefix() string       { return "rfd" }
+func (PayoutKind) Prefix() string       { return "pyo" }
 func (VenueKind) Prefix() string        { return "ven" }
 func (AdmissionKind) Prefix() string    { return "adm" }
 func (SessionKind) Prefix() string      { return "ses" }

@@ -39,10 +39,8 @@ type cell struct {
 	value    atomic.Value // the T of the Setting
 	rejected *observe.Rare
 
-	mu       sync.Mutex // guards the rest, which State shows
-	set      bool
-	revision uint64 // of the bucket entry looked at last
-	refused  string // why that entry is not in force; "" when it is
+	mu     sync.Mutex // guards the rest, which State shows
+	layers [layerCount]layer
 }
 
 type listener struct {
@@ -54,7 +52,8 @@ type listener struct {
 type State struct {
 	Spec
 	Value    string `json:"value"`             // in force, as text
-	Set      bool   `json:"set"`               // false: the default holds
+	Source   Source `json:"source"`            // where it comes from
+	Set      bool   `json:"set"`               // false: the base or the default holds
 	Revision uint64 `json:"revision"`          // of the newest entry of the key, 0 if there was none
 	Refused  string `json:"refused,omitempty"` // why the newest entry is not in force
 }
@@ -151,12 +150,15 @@ func (l *Live) State(key string) (s State, ok bool) {
 func (c *cell) state() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	_, from := c.resolve()
+	own := c.layers[environment]
 	return State{
 		Spec:     c.def.Spec(),
 		Value:    c.def.formatAny(c.value.Load()),
-		Set:      c.set,
-		Revision: c.revision,
-		Refused:  c.refused,
+		Source:   from,
+		Set:      own.set,
+		Revision: own.revision,
+		Refused:  own.refused,
 	}
 }
 
@@ -171,7 +173,7 @@ func Fixed(overrides ...Override) *Live {
 	l := &Live{cells: make(map[string]*cell, len(overrides)), fixed: true}
 	for _, o := range overrides {
 		c := newCell(o.def, o.value, nil)
-		c.set = true
+		c.layers[environment] = layer{value: o.value, set: true}
 		l.cells[o.def.Spec().Key] = c
 	}
 	return l

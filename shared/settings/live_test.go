@@ -247,10 +247,11 @@ func TestBucketMadeAnew(t *testing.T) {
 	if err := f.nats.JS.DeleteKeyValue(t.Context(), settings.Bucket); err != nil {
 		t.Fatal(err)
 	}
-	kv, err := f.nats.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: settings.Bucket})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var kv jetstream.KeyValue
+	testkit.Eventually(t, 10*time.Second, func() (err error) { // the server may still be clearing the folder
+		kv, err = f.nats.JS.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: settings.Bucket})
+		return err
+	})
 	if _, err := kv.PutString(t.Context(), "ticketing.hold_ttl", "8m"); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,9 @@
 // Its value lives as text in the JetStream key-value bucket "config" and is read with HoldTTL.Get(live), which costs a
 // map lookup. A change of the key, by `nats kv put config ticketing.hold_ttl 5m` too, reaches every process within
 // a second. Text that does not pass the check changes nothing: the last good value stays.
+//
+// Below the layer of such values is a base with the same keys after "base.", for what several environments have in
+// common: a key that the environment does not set has the value of the base, and without one its default.
 package settings
 
 import (
@@ -50,6 +53,7 @@ type Spec struct {
 	Doc     string   `json:"doc"`
 	Bounds  string   `json:"bounds,omitempty"`  // for people: "1s to 24h"
 	Options []string `json:"options,omitempty"` // of an enum
+	Access  Access   `json:"access"`
 }
 
 // Definition is a setting of any type.
@@ -79,10 +83,17 @@ func (s *Setting[T]) Spec() Spec {
 	return spec
 }
 
+// ForAdmins returns the setting as one that administrators alone may change.
+func (s *Setting[T]) ForAdmins() *Setting[T] {
+	guarded := *s
+	guarded.spec.Access = Admins
+	return &guarded
+}
+
 // Key returns the key in the bucket.
 func (s *Setting[T]) Key() string { return s.spec.Key }
 
-// Default returns the value that holds when the bucket has none.
+// Default returns the value that holds when the bucket has none in any layer.
 func (s *Setting[T]) Default() T { return s.def }
 
 // Check says whether text would be accepted.
@@ -232,10 +243,11 @@ var keyPattern = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$`)
 
 // declare panics on a declaration that contradicts itself: every start of the program, and every test, finds it.
 func declare[T comparable](spec Spec, def T, parse func(string) (T, error), format func(T) string) *Setting[T] {
-	if !keyPattern.MatchString(spec.Key) || spec.Doc == "" {
+	_, inBase := CutBase(spec.Key)
+	if !keyPattern.MatchString(spec.Key) || inBase || spec.Doc == "" {
 		panic(fmt.Sprintf("settings: bad declaration of %q", spec.Key))
 	}
-	spec.Default = format(def)
+	spec.Default, spec.Access = format(def), Operators
 	if back, err := parse(spec.Default); err != nil || back != def {
 		panic(fmt.Sprintf("settings: the default %s of %s does not pass its own check: %v", spec.Default, spec.Key,
 			err))

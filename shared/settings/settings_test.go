@@ -96,6 +96,7 @@ func TestContradictionsPanic(t *testing.T) {
 		"default out of bounds": func() { settings.Int("a.b", 0, "Doc.", settings.Between(1, 2)) },
 		"wild key":              func() { settings.Bool("a.>", true, "Doc.") },
 		"key of one word":       func() { settings.Bool("a", true, "Doc.") },
+		"key of the base":       func() { settings.Bool("base.a", true, "Doc.") },
 		"no documentation":      func() { settings.Bool("a.b", true, "") },
 	}
 	for name, declare := range tests {

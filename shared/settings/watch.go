@@ -50,8 +50,10 @@ func (l *Live) load(ctx context.Context) (jetstream.KeyWatcher, error) {
 			}
 			// All there. What was set before and is not there now was deleted while the watch was off.
 			for key, c := range l.cells {
-				if !present[key] {
-					l.reset(c, 0)
+				for at := range layerCount {
+					if !present[keyAt(key, at)] {
+						l.put(c, at, layer{})
+					}
 				}
 			}
 			return watcher, nil
@@ -129,7 +131,8 @@ func (l *Live) drink(ctx context.Context, watcher jetstream.KeyWatcher) error {
 func (l *Live) apply(ctx context.Context, entry jetstream.KeyValueEntry) {
 	l.at.Seq = max(l.at.Seq, entry.Revision())
 	key := entry.Key()
-	c, ok := l.cells[key]
+	name, inBase := CutBase(key)
+	c, ok := l.cells[name]
 	if !ok {
 		if entry.Operation() == jetstream.KeyValuePut && !l.unknown[key] && len(l.unknown) < maxUnknown {
 			l.unknown[key] = true
@@ -137,56 +140,59 @@ func (l *Live) apply(ctx context.Context, entry jetstream.KeyValueEntry) {
 		}
 		return
 	}
+	at := environment
+	if inBase {
+		at = base
+	}
 	if entry.Operation() != jetstream.KeyValuePut {
-		l.reset(c, entry.Revision())
+		l.put(c, at, layer{revision: entry.Revision()})
 		return
 	}
 	v, err := c.def.parseAny(string(entry.Value()))
 	if err == nil {
-		l.put(c, v, true, entry.Revision())
+		l.put(c, at, layer{value: v, set: true, revision: entry.Revision()})
 		return
 	}
-	l.refuse(ctx, c, entry, err)
+	l.refuse(ctx, c, at, entry, err)
 }
 
-// put stores a value and tells those who listen if it is another one.
-func (l *Live) put(c *cell, v any, set bool, revision uint64) {
+// put changes one layer of a setting and tells those who listen if another value is in force.
+func (l *Live) put(c *cell, at int, to layer) {
 	c.mu.Lock()
+	c.layers[at] = to
+	v, from := c.resolve()
 	old := c.value.Swap(v)
-	c.set, c.revision, c.refused = set, revision, ""
 	c.mu.Unlock()
 	if old == v {
 		return
 	}
 	key := c.def.Spec().Key
 	l.log.Info("setting changed", "setting", key, "from", c.def.formatAny(old), "to", c.def.formatAny(v),
-		"revision", revision)
+		"source", from, "revision", to.revision)
 	l.notify(key)
 }
 
-func (l *Live) reset(c *cell, revision uint64) { l.put(c, c.def.defaultAny(), false, revision) }
-
 // refuse leaves the last good value in force. That is looked up in the history, so that a process that starts, or comes
 // back, while the newest entry is bad behaves like those that were there all the time.
-func (l *Live) refuse(ctx context.Context, c *cell, entry jetstream.KeyValueEntry, reason error) {
+func (l *Live) refuse(ctx context.Context, c *cell, at int, entry jetstream.KeyValueEntry, reason error) {
 	c.mu.Lock()
-	repeated := c.refused != "" && c.revision == entry.Revision()
+	repeated := c.layers[at].refused != "" && c.layers[at].revision == entry.Revision()
 	c.mu.Unlock()
 	if repeated {
 		return // a new watch brought it again
 	}
 	if v, set, ok := l.lastGood(ctx, c.def, entry); ok {
-		l.put(c, v, set, entry.Revision())
+		l.put(c, at, layer{value: v, set: set, revision: entry.Revision()})
 	}
 	c.mu.Lock()
-	c.refused, c.revision = reason.Error(), entry.Revision()
+	c.layers[at].refused, c.layers[at].revision = reason.Error(), entry.Revision()
 	c.mu.Unlock()
 	c.rejected.Inc()
 	l.log.Warn("value of a setting refused", "setting", entry.Key(), "error", reason, "revision", entry.Revision(),
 		"in_force", c.def.formatAny(c.value.Load()))
 }
 
-// lastGood returns the newest acceptable value before bad: the default, with set false, if that was a deletion. ok is
+// lastGood returns the newest acceptable value before bad: none, with set false, if that was a deletion. ok is
 // false when the history does not reach back far enough to tell.
 func (l *Live) lastGood(ctx context.Context, def Definition, bad jetstream.KeyValueEntry) (v any, set, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -201,7 +207,7 @@ func (l *Live) lastGood(ctx context.Context, def Definition, bad jetstream.KeyVa
 			break
 		}
 		if entry.Operation() != jetstream.KeyValuePut {
-			v, set, ok = def.defaultAny(), false, true
+			v, set, ok = nil, false, true
 			continue
 		}
 		if parsed, err := def.parseAny(string(entry.Value())); err == nil {

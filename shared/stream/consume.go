@@ -178,7 +178,7 @@ func (k *consumption) run(ctx context.Context) {
 	defer cancel()
 	over := make(chan struct{})
 	var workers, attendant sync.WaitGroup
-	for range k.Concurrency {
+	k.hand.hire = func() {
 		workers.Go(func() {
 			for it := k.hand.next(); it != nil; it = k.hand.next() {
 				k.handle(handling, it)

@@ -35,18 +35,23 @@ type hand struct {
 	limit   int           // messages in line or running beyond which none is taken
 	ackWait time.Duration // after which the server gives a message that it hears nothing of to another instance
 	freed   chan struct{} // wakes the one that waits for room
+	hire    func()        // starts one more worker: whoever consumes little has few
+	most    int           // workers
 
 	mu       sync.Mutex
 	waiting  sync.Cond        // workers wait for the line to get longer, or for the stop
 	items    map[uint64]*item // by sequence in the stream
 	line     []*item
 	busy     int // in line or running
+	workers  int // that were started
+	resting  int // of them, those that wait
 	stopping bool
 }
 
 func newHand(c Consumer) *hand {
 	// While a handler runs, the next message is on its way.
-	h := &hand{limit: 2 * c.Concurrency, ackWait: c.AckWait, freed: make(chan struct{}, 1), items: map[uint64]*item{}}
+	h := &hand{limit: 2 * c.Concurrency, most: c.Concurrency, ackWait: c.AckWait,
+		freed: make(chan struct{}, 1), items: map[uint64]*item{}}
 	h.waiting.L = &h.mu
 	return h
 }
@@ -85,6 +90,10 @@ func (h *hand) queue(it *item) {
 	it.state = inLine
 	h.line = append(h.line, it)
 	h.busy++
+	if len(h.line) > h.resting && h.workers < h.most {
+		h.workers++
+		h.hire()
+	}
 	h.waiting.Signal()
 }
 
@@ -94,7 +103,9 @@ func (h *hand) next() *item {
 	defer h.mu.Unlock()
 	for !h.stopping {
 		if len(h.line) == 0 {
+			h.resting++
 			h.waiting.Wait()
+			h.resting--
 			continue
 		}
 		it := h.line[0]

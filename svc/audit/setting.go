@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,9 +23,6 @@ import (
 type setting struct {
 	Value *string `json:"value,omitempty"` // nil: the default holds
 }
-
-// byTool is who writes a setting without the config service: a holder of the credentials ops or admin.
-const byTool = "nats"
 
 // followSettings puts a line into the chain for each value in the bucket of settings, whoever wrote it, until ctx ends.
 // It begins with the history that the bucket has, of which most have their line already.
@@ -51,6 +47,10 @@ func (s *Service) watchSettings(ctx context.Context, good func()) error {
 	if err != nil {
 		return err
 	}
+	claims, err := auditlog.OpenClaims(ctx, s.JS)
+	if err != nil {
+		return err
+	}
 	watcher, err := kv.WatchAll(ctx, jetstream.IncludeHistory())
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (s *Service) watchSettings(ctx context.Context, good func()) error {
 				continue
 			}
 			after := settingOf(e)
-			if err := s.addSetting(ctx, e, before[e.Key()], after); err != nil {
+			if err := s.addSetting(ctx, claims, e, before[e.Key()], after); err != nil {
 				return err
 			}
 			before[e.Key()] = after
@@ -88,16 +88,18 @@ func settingOf(e jetstream.KeyValueEntry) setting {
 }
 
 // addSetting puts the line of a value into the chain. Its id is that of the revision, so that it is there once.
-func (s *Service) addSetting(ctx context.Context, e jetstream.KeyValueEntry, before, after setting) error {
+func (s *Service) addSetting(
+	ctx context.Context, claims auditlog.Claims, e jetstream.KeyValueEntry, before, after setting,
+) error {
 	if e.Created().Before(s.Now().Add(-api.AuditRetention.Get(s.Live))) {
 		return nil // it was deleted
 	}
 	act := auditlog.Act{Act: "config.put", Object: e.Key(), At: e.Created(), Before: before, After: after,
-		By: &api.AuditAuthor{Service: byTool}}
+		By: &api.AuditAuthor{Service: auditlog.ByTool}}
 	if after.Value == nil {
 		act.Act = "config.delete"
 	}
-	line, err := auditlog.NewLine(ctx, byTool, act)
+	line, err := auditlog.NewLine(ctx, auditlog.ByTool, act)
 	if err != nil {
 		return err
 	}
@@ -107,12 +109,11 @@ func (s *Service) addSetting(ctx context.Context, e jetstream.KeyValueEntry, bef
 	if err != nil || there {
 		return err
 	}
-	claim, err := s.claimOf(ctx, e.Revision())
+	claim, err := claims.Of(ctx, e)
 	if err != nil {
 		return err
 	}
-	if claim != nil && claim.Object == e.Key() && e.Created().Sub(claim.At).Abs() < claimFor &&
-		bytes.Equal(claim.After["value"], line.After["value"]) {
+	if claim != nil && claim.By != (api.AuditAuthor{}) {
 		line.By, line.Act = claim.By, claim.Act
 	}
 	data, err := json.Marshal(line)
@@ -124,50 +125,6 @@ func (s *Service) addSetting(ctx context.Context, e jetstream.KeyValueEntry, bef
 		return err
 	}
 	return s.log.append(ctx, r)
-}
-
-// claimFor is how long a claim is good, since NATS and the config service may have different clocks.
-const claimFor = 5 * time.Minute
-
-// claimOf returns what the config service has said that it is about to write, and only it can say so. It is nil for a
-// revision that names none: that was written with a tool. A tool could name one that is there, which is why the value
-// counts, too.
-func (s *Service) claimOf(ctx context.Context, revision uint64) (*api.AuditLine, error) {
-	m, err := s.message(ctx, api.ConfigStream, func(of jetstream.Stream) (*jetstream.RawStreamMsg, error) {
-		return of.GetMsg(ctx, revision)
-	})
-	if err != nil || m == nil {
-		return nil, err
-	}
-	id, err := ids.Parse[ids.AuditKind](m.Header.Get(api.HeaderAuditClaim))
-	if err != nil {
-		return nil, nil
-	}
-	m, err = s.message(ctx, api.AuditStream, func(of jetstream.Stream) (*jetstream.RawStreamMsg, error) {
-		return of.GetLastMsgForSubject(ctx, api.AuditClaim(id))
-	})
-	if err != nil || m == nil {
-		return nil, err
-	}
-	line := new(api.AuditLine)
-	if err := json.Unmarshal(m.Data, line); err != nil {
-		return nil, fmt.Errorf("the claim %s is not readable: %w", id, err)
-	}
-	return line, nil
-}
-
-// message reads one message of a stream; nil if it is not there.
-func (s *Service) message(ctx context.Context, name string, get func(jetstream.Stream) (*jetstream.RawStreamMsg, error),
-) (*jetstream.RawStreamMsg, error) {
-	of, err := s.JS.Stream(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	m, err := get(of)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	return m, err
 }
 
 // deleteOld deletes lines after audit.retention. The chain goes on, and says what was deleted.

@@ -95,7 +95,7 @@ func (s *Service) reset(ctx context.Context, req *api.SettingRef) (*rpc.None, er
 	if err := s.values.Reset(ctx, req.Key); err != nil {
 		return nil, err
 	}
-	s.log.InfoContext(ctx, "setting returned to its default", "setting", req.Key, "by", rpc.Caller(ctx).User)
+	s.log.InfoContext(ctx, "setting taken out", "setting", req.Key, "by", rpc.Caller(ctx).User)
 	return nil, nil
 }
 

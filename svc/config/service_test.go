@@ -26,9 +26,12 @@ const key = "ticketing.hold_ttl" // default 10m, from 1s to 24h
 // harness is a running config service and an administrator who calls it.
 type harness struct {
 	t      *testing.T
+	nats   *testkit.NATSServer
 	kv     jetstream.KeyValue
 	client *rpc.Client
 	admin  context.Context
+
+	registry *observe.Registry // of the first instance
 }
 
 func open(t *testing.T) *harness {
@@ -39,18 +42,30 @@ func open(t *testing.T) *harness {
 		t.Fatal(err)
 	}
 	srv.Stream(api.AuditStream, api.AuditSubjects)
-	s, err := config.New(t.Context(), config.Deps{JS: srv.JS, Log: testkit.Log(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := rpc.NewServer(srv.Conn, rpc.ServerConfig{Service: "config", Log: testkit.Log(t),
-		Registry: observe.NewRegistry()})
-	s.Register(server)
-	testkit.Serve(t, server)
-	admin := rpc.WithPrincipal(t.Context(),
+	h := &harness{t: t, nats: srv, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"})}
+	h.registry = h.instance()
+	h.admin = rpc.WithPrincipal(t.Context(),
 		rpc.Principal{User: ids.New[ids.UserKind](time.Now()), Roles: []string{rpc.RoleAdmin},
 			Fresh: true})
-	return &harness{t: t, kv: kv, client: rpc.NewClient(srv.Connect(), rpc.ClientConfig{Name: "gateway"}), admin: admin}
+	return h
+}
+
+// instance starts one of the service, with a connection of its own, and returns what it counts.
+func (h *harness) instance() *observe.Registry {
+	h.t.Helper()
+	nc, registry := h.nats.Connect(), observe.NewRegistry()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := config.New(h.t.Context(), config.Deps{JS: js, Log: testkit.Log(h.t)})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	server := rpc.NewServer(nc, rpc.ServerConfig{Service: "config", Log: testkit.Log(h.t), Registry: registry})
+	s.Register(server)
+	testkit.Serve(h.t, server)
+	return registry
 }
 
 // ask calls an endpoint as the administrator; the call must succeed.
@@ -102,7 +117,8 @@ func (h *harness) holds(value string, set bool) {
 	if there := api.HoldTTL.Get(live); there != want {
 		h.t.Errorf("the service says %s, but %s is in force", value, there)
 	}
-	if state, _ := live.State(key); state.Set != set || state.Revision != got.Revision {
+	if state, _ := live.State(key); state.Set != set || state.Revision != got.Revision ||
+		string(state.Source) != got.Source {
 		h.t.Errorf("the service says revision %d, set %v; in force is %+v", got.Revision, got.IsSet, state)
 	}
 }
@@ -116,7 +132,7 @@ func TestReadAndChange(t *testing.T) {
 	for i, one := range all {
 		spec := api.Settings()[i].Spec()
 		if one.Key != spec.Key || one.Doc == "" || one.Kind == "" || one.Value != spec.Default || one.IsSet ||
-			one.Revision != 0 || one.UpdatedAt != nil {
+			one.Access != string(spec.Access) || one.Source != "default" || one.Base != nil || one.Revision != 0 || one.UpdatedAt != nil {
 			t.Errorf("setting %d is %+v", i, one)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/settings"
@@ -22,7 +23,7 @@ type Values struct {
 	js   jetstream.JetStream
 	kv   jetstream.KeyValue
 	defs []settings.Definition
-	// claim says beforehand, for the audit log, who writes a value, nil for the default; nil: the writer is not known
+	// claim says beforehand, for the audit log, who writes a value, nil to take it out; nil: the writer is not known
 	claim func(ctx context.Context, key string, value *string) (ids.Audit, error)
 }
 
@@ -41,15 +42,6 @@ func unavailable(err error) error {
 		return fault.Wrap(err, fault.Conflict, "it has just been changed by another writer")
 	}
 	return fault.Wrap(err, fault.Unavailable, "the settings cannot be reached")
-}
-
-// definition finds a setting. Only keys that are declared ever reach the bucket.
-func (v *Values) definition(key string) (settings.Definition, error) {
-	i := slices.IndexFunc(v.defs, func(d settings.Definition) bool { return d.Spec().Key == key })
-	if i < 0 {
-		return nil, fault.New(fault.NotFound, "there is no such setting")
-	}
-	return v.defs[i], nil
 }
 
 // entries returns the history of keys, newest first.
@@ -85,53 +77,33 @@ func (v *Values) entries(ctx context.Context, keys ...string) (map[string][]jets
 
 func isPut(e jetstream.KeyValueEntry) bool { return e.Operation() == jetstream.KeyValuePut }
 
-// describe tells what holds of a setting: the newest acceptable value, as every process decides it too.
-func describe(def settings.Definition, entries []jetstream.KeyValueEntry) api.Setting {
-	spec := def.Spec()
-	out := api.Setting{Key: spec.Key, Kind: string(spec.Kind), Doc: spec.Doc, Bounds: spec.Bounds,
-		Default: spec.Default, Value: spec.Default}
-	if len(entries) == 0 {
-		return out
-	}
-	at := entries[0].Created().UTC()
-	out.Revision, out.UpdatedAt = entries[0].Revision(), &at
-	for _, e := range entries {
-		if !isPut(e) {
-			return out
-		}
-		if def.Check(string(e.Value())) == nil {
-			out.Value, out.IsSet = strings.TrimSpace(string(e.Value())), true
-			return out
-		}
-	}
-	return out
-}
-
 // List returns every setting in the order of documentation.
 func (v *Values) List(ctx context.Context) ([]api.Setting, error) {
-	keys := make([]string, 0, len(v.defs))
+	places := make([]place, 0, len(v.defs))
+	var keys []string
 	for _, def := range v.defs {
-		keys = append(keys, def.Spec().Key)
+		p := place{Definition: def, key: def.Spec().Key}
+		places, keys = append(places, p), append(keys, p.keys()...)
 	}
 	entries, err := v.entries(ctx, keys...)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]api.Setting, 0, len(v.defs))
-	for i, def := range v.defs {
-		out = append(out, describe(def, entries[keys[i]]))
+	out := make([]api.Setting, 0, len(places))
+	for _, p := range places {
+		out = append(out, p.describe(entries))
 	}
 	return out, nil
 }
 
 // Get returns a setting.
 func (v *Values) Get(ctx context.Context, key string) (api.Setting, error) {
-	def, err := v.definition(key)
+	p, err := v.place(key)
 	if err != nil {
 		return api.Setting{}, err
 	}
-	entries, err := v.entries(ctx, key)
-	return describe(def, entries[key]), err
+	entries, err := v.entries(ctx, p.keys()...)
+	return p.describe(entries), err
 }
 
 // refuse returns the fault of a value that a setting does not take.
@@ -144,37 +116,41 @@ func refuse(def settings.Definition, value string) error {
 }
 
 // accept finds a setting and refuses what it does not take, or what another setting does not allow.
-func (v *Values) accept(ctx context.Context, key, value string) (settings.Definition, error) {
-	def, err := v.definition(key)
+func (v *Values) accept(ctx context.Context, key, value string) (place, error) {
+	p, err := v.place(key)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	if err := refuse(def, value); err != nil {
-		return nil, err
+	if err := refuse(p, value); err != nil {
+		return p, err
 	}
-	if key != api.MeshFaults.Key() || strings.TrimSpace(value) == "" {
-		return def, nil
+	if p.Spec().Key != api.MeshFaults.Key() || strings.TrimSpace(value) == "" {
+		return p, nil
 	}
 	allowed, err := v.Get(ctx, api.MeshFaultsAllowed.Key())
 	if err == nil && allowed.Value != "true" {
 		err = fault.New(fault.Conflict, "%s must be true first", api.MeshFaultsAllowed.Key())
 	}
-	return def, err
+	return p, err
 }
 
 // Check returns what a setting would be with a value, and changes nothing.
 func (v *Values) Check(ctx context.Context, key, value string) (api.Setting, error) {
-	if _, err := v.accept(ctx, key, value); err != nil {
+	p, err := v.accept(ctx, key, value)
+	if err != nil {
 		return api.Setting{}, err
 	}
 	one, err := v.Get(ctx, key)
-	one.Value, one.IsSet = strings.TrimSpace(value), true
+	one.Value, one.IsSet, one.Source = strings.TrimSpace(value), true, string(settings.FromEnvironment)
+	if p.inBase {
+		one.Source = string(settings.FromBase)
+	}
 	return one, err
 }
 
 // Put changes a setting.
 func (v *Values) Put(ctx context.Context, key, value string) (api.Setting, error) {
-	def, err := v.accept(ctx, key, value)
+	p, err := v.accept(ctx, key, value)
 	if err != nil {
 		return api.Setting{}, err
 	}
@@ -182,13 +158,13 @@ func (v *Values) Put(ctx context.Context, key, value string) (api.Setting, error
 	if err != nil {
 		return api.Setting{}, unavailable(err)
 	}
-	return v.written(ctx, def, revision)
+	return v.written(ctx, p, revision)
 }
 
-// write stores a value, or the default for nil, as the bucket's own client does, and returns its revision. What was
+// write stores a value, or takes it out for nil, as the bucket's own client does, and returns its revision. What was
 // claimed for it travels along.
 func (v *Values) write(ctx context.Context, key string, value *string, opts ...jetstream.PublishOpt) (uint64, error) {
-	m := nats.NewMsg("$KV." + Bucket + "." + key)
+	m := nats.NewMsg(api.SettingSubject(key))
 	if value == nil {
 		m.Header.Set("KV-Operation", "DEL")
 	} else {
@@ -213,17 +189,24 @@ const wrongLastSequence jetstream.ErrorCode = 10071
 
 // written returns a setting right after a value was stored. It asks for that very revision, because a replica that is
 // behind may not show it yet.
-func (v *Values) written(ctx context.Context, def settings.Definition, revision uint64) (api.Setting, error) {
-	e, err := v.kv.GetRevision(ctx, def.Spec().Key, revision)
+func (v *Values) written(ctx context.Context, p place, revision uint64) (api.Setting, error) {
+	e, err := v.kv.GetRevision(ctx, p.key, revision)
 	if err != nil {
 		return api.Setting{}, unavailable(err)
 	}
-	return describe(def, []jetstream.KeyValueEntry{e}), nil
+	entries := make(map[string][]jetstream.KeyValueEntry)
+	if !p.inBase {
+		if entries, err = v.entries(ctx, settings.BaseKey(p.key)); err != nil {
+			return api.Setting{}, err
+		}
+	}
+	entries[p.key] = []jetstream.KeyValueEntry{e}
+	return p.describe(entries), nil
 }
 
-// Reset returns a setting to its default.
+// Reset takes a setting out of its layer: it has the value of the base again, or its default.
 func (v *Values) Reset(ctx context.Context, key string) error {
-	if _, err := v.definition(key); err != nil {
+	if _, err := v.place(key); err != nil {
 		return err
 	}
 	if _, err := v.write(ctx, key, nil); err != nil {
@@ -232,9 +215,10 @@ func (v *Values) Reset(ctx context.Context, key string) error {
 	return nil
 }
 
-// History returns what was stored for a setting, newest first: values, refused ones too, and returns to the default.
+// History returns what was stored for a setting, newest first: values, refused ones too, and deletions.
+// Each says who wrote it.
 func (v *Values) History(ctx context.Context, key string) ([]api.SettingChange, error) {
-	def, err := v.definition(key)
+	p, err := v.place(key)
 	if err != nil {
 		return nil, err
 	}
@@ -242,21 +226,47 @@ func (v *Values) History(ctx context.Context, key string) ([]api.SettingChange, 
 	if err != nil {
 		return nil, err
 	}
+	authors, err := v.authors(ctx, entries[key])
+	if err != nil {
+		return nil, unavailable(err)
+	}
 	out := make([]api.SettingChange, 0, len(entries[key]))
 	for _, e := range entries[key] {
 		change := api.SettingChange{Revision: e.Revision(), Value: string(e.Value()), Deleted: !isPut(e),
-			At: e.Created().UTC()}
-		change.Valid = change.Deleted || def.Check(change.Value) == nil
+			At: e.Created().UTC(), By: authors[e.Revision()]}
+		change.Valid = change.Deleted || p.Check(change.Value) == nil
 		out = append(out, change)
 	}
 	return out, nil
 }
 
-// Rollback returns a setting to an entry of its history: to the value, or to the default if the entry is a return to
-// that. Revision 0 means what was in force before the newest entry. It fails with Conflict if the setting changes
-// meanwhile: what was looked at is no longer what would be replaced.
+// authors returns who wrote the entries of a history with the newest first, by revision. A claim counts once, for the
+// value that came first: one that a tool has stored again, header and all, is the tool's.
+func (v *Values) authors(ctx context.Context, entries []jetstream.KeyValueEntry) (map[uint64]api.AuditAuthor, error) {
+	claims, err := auditlog.OpenClaims(ctx, v.js)
+	if err != nil {
+		return nil, err
+	}
+	out, used := make(map[uint64]api.AuditAuthor, len(entries)), make(map[ids.Audit]bool)
+	for _, e := range slices.Backward(entries) {
+		claim, err := claims.Of(ctx, e)
+		if err != nil {
+			return nil, err
+		}
+		if claim == nil || used[claim.ID] {
+			out[e.Revision()] = api.AuditAuthor{Service: auditlog.ByTool}
+			continue
+		}
+		out[e.Revision()], used[claim.ID] = claim.By, true
+	}
+	return out, nil
+}
+
+// Rollback returns a setting to an entry of its history: to the value, or out of its layer if the entry is a deletion.
+// Revision 0 means what was in force before the newest entry. It fails with Conflict if the setting changes meanwhile:
+// what was looked at is no longer what would be replaced.
 func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api.Setting, error) {
-	def, err := v.definition(key)
+	p, err := v.place(key)
 	if err != nil {
 		return api.Setting{}, err
 	}
@@ -265,7 +275,7 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 		return api.Setting{}, err
 	}
 	entries := all[key]
-	target, found := earlier(entries, revision, def)
+	target, found := earlier(entries, revision, p)
 	switch {
 	case !found && revision != 0:
 		return api.Setting{}, fault.New(fault.NotFound, "its history has no revision %d", revision)
@@ -273,13 +283,13 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 		return api.Setting{}, fault.New(fault.Conflict, "it was never set")
 	}
 	newest := entries[0].Revision()
-	if !found || !isPut(target) { // before the first value there was the default
+	if !found || !isPut(target) { // before the first value there was none
 		if _, err := v.write(ctx, key, nil, jetstream.WithExpectLastSequencePerSubject(newest)); err != nil {
 			return api.Setting{}, unavailable(err)
 		}
 		return v.Get(ctx, key)
 	}
-	if err := def.Check(string(target.Value())); err != nil {
+	if err := p.Check(string(target.Value())); err != nil {
 		var check fault.Check
 		check.Field(false, "revision", "its value was refused: %v", err)
 		return api.Setting{}, check.Err()
@@ -289,7 +299,7 @@ func (v *Values) Rollback(ctx context.Context, key string, revision uint64) (api
 	if err != nil {
 		return api.Setting{}, unavailable(err)
 	}
-	return v.written(ctx, def, written)
+	return v.written(ctx, p, written)
 }
 
 // earlier finds the entry to return to, in a history with the newest first.

@@ -25,6 +25,12 @@ func (h *hub) devices() {
 		return &api.PairedDevice{Pass: api.Pass{ID: ids.New[ids.PassKind](h.now()), EventID: h.event.EventID, CreatedBy: userOf("owner")},
 			Secret: deviceSecret}, nil
 	})
+	rpc.Handle(h.server, line.AnswerAtHub, func(_ context.Context, r *line.DeviceAnswers) (*api.AnswerSheet, error) {
+		if r.Secret != deviceSecret {
+			return nil, fault.New(fault.NotFound, "the device has no pass")
+		}
+		return &api.AnswerSheet{EventID: h.event.EventID, OrderID: ids.New[ids.OrderKind](h.now()), Answers: r.Answers}, nil
+	})
 	rpc.Handle(h.server, line.ScanAtHub, func(_ context.Context, r *line.Device) (*api.AdmissionResult, error) {
 		if r.Secret != deviceSecret {
 			return nil, fault.New(fault.Unauthenticated, "the device has no pass for this event")

@@ -75,6 +75,14 @@ func (h *Server) Ask(ctx context.Context, subject, token string, req any) (any, 
 		}
 		list := out.(api.List[api.EventAttendee])
 		return &list, nil
+	case api.GetTicketAnswers.Subject():
+		return h.answers(x, req.(*api.TicketRef).ID, nil)
+	case api.PutTicketAnswers.Subject():
+		out, err := h.putAnswers(x, req.(*api.TicketAnswers))
+		if err != nil {
+			return nil, err
+		}
+		return out, nil
 	case api.GetEvent.Subject():
 		e, _, _, err := h.s.at(x.caller, req.(*api.EventRef).ID, api.MayAdmit)
 		if err != nil {

@@ -115,6 +115,8 @@ func (h *Server) mount() error {
 		route(h, "POST", "/v1/events/{id}/exits", false, 200, h.exit),
 		route(h, "GET", "/v1/events/{id}/attendees", false, 200, h.search),
 		route(h, "GET", "/v1/events/{id}/leases", false, 200, h.leases),
+		route(h, api.GetTicketAnswers.Method, api.GetTicketAnswers.Path, false, 200, h.getAnswers),
+		route(h, api.PutTicketAnswers.Method, api.PutTicketAnswers.Path, false, 200, h.putAnswers),
 		route(h, "POST", api.CreateSale.Path, false, 201, h.sell),
 		route(h, "POST", api.ReverseSale.Path, false, 200, h.reverse),
 	)
@@ -223,7 +225,7 @@ func resultOf(v *doors.Verdict) api.AdmissionResult {
 	if v.Ticket == nil || v.Ticket.Type == "" || v.Ticket.Order == "" {
 		return out
 	}
-	out.Ticket = ticketOf(&v.Event, v.Ticket)
+	out.Ticket, out.Questions, out.Answers = ticketOf(&v.Event, v.Ticket), v.Questions, v.Answers
 	switch v.Result {
 	case api.Admitted, api.AlreadyAdmitted, api.NoReentry:
 		out.Ticket.Status, out.Ticket.AdmittedAt = api.TicketAdmitted, &v.At

@@ -71,6 +71,13 @@ func (r *record) copyAt(by time.Duration, now time.Time) *record {
 			t.Stages[k].ID = ids.New[ids.StageKind](now)
 		}
 	}
+	for i := range e.TicketTypes {
+		t := &e.TicketTypes[i]
+		t.Includes = slices.Clone(t.Includes)
+		for k := range t.Includes {
+			t.Includes[k].TicketTypeID = types[t.Includes[k].TicketTypeID]
+		}
+	}
 	e.Questions = copyQuestions(e.Questions, types)
 	c.move(by)
 	return c

@@ -45,6 +45,9 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		if err := r.drawOn(wholeEvent, i, t.Quotas); err != nil {
 			return nil, err
 		}
+		if err := r.include(wholeEvent, i, t.Includes); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.validate(wholeEvent); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/auditlog"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
@@ -193,7 +194,7 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 		return err
 	}
 	if m.Subject == api.UserDeleted.Subject {
-		return s.organizers.Forget(ctx, e.UserID)
+		return s.forget(ctx, e.UserID)
 	}
 	var some bool
 	err := s.store.db.Read().NewRaw(`SELECT EXISTS (SELECT 1 FROM invitations)
@@ -221,6 +222,16 @@ func (s *Service) onAddress(ctx context.Context, m stream.Msg) error {
 		}
 	}
 	return nil
+}
+
+// forget removes a person whose account is gone. Once more changes nothing.
+func (s *Service) forget(ctx context.Context, user ids.User) error {
+	if err := s.organizers.Forget(ctx, user); err != nil {
+		return err
+	}
+	return s.store.db.Tx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return idempotency.DeleteOf(ctx, tx, user)
+	})
 }
 
 // accept makes an invitation take effect, unless the person works for the event already.

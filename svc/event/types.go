@@ -85,6 +85,9 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 			if err := r.drawOn(naming(i), i, req.Quotas); err != nil {
 				return err
 			}
+			if err := r.include(naming(i), i, req.Includes); err != nil {
+				return err
+			}
 			return r.accept(i)
 		}})
 }
@@ -127,6 +130,13 @@ func (s *Service) updateType(ctx context.Context, req *api.PatchTicketType) (*ap
 					return err
 				}
 			}
+			if req.Includes.Given {
+				var list []api.IncludeProduct
+				req.Includes.Apply(&list)
+				if err := r.include(naming(i), i, list); err != nil {
+					return err
+				}
+			}
 			if err := r.patchProduct(i, req); err != nil {
 				return err
 			}
@@ -153,6 +163,9 @@ func (s *Service) deleteType(ctx context.Context, req *api.TicketTypeRef) (*rpc.
 			}
 			if tickets := r.Event.Tickets(); r.public() && len(tickets) == 1 && tickets[0].ID == req.ID {
 				return fault.New(fault.Conflict, "an event on sale needs a ticket type")
+			}
+			if with := r.Event.IncludedIn(req.ID); len(with) > 0 {
+				return fault.New(fault.Conflict, "%s includes the product", with[0].Name)
 			}
 			r.Event.TicketTypes = slices.Delete(r.Event.TicketTypes, i, i+1)
 			r.askWithout(req.ID)
@@ -186,7 +199,7 @@ func sameType(a, b api.TicketType) bool {
 		a.MaxPerOrder == b.MaxPerOrder && a.MinPerOrder == b.MinPerOrder && a.MaxPerPerson == b.MaxPerPerson &&
 		a.Hidden == b.Hidden && a.Tax == b.Tax && a.FreePrice == b.FreePrice &&
 		a.Per == b.Per && a.Required == b.Required && a.Group == b.Group &&
-		slices.Equal(a.Translations, b.Translations) &&
+		slices.Equal(a.Translations, b.Translations) && slices.Equal(a.Includes, b.Includes) &&
 		slices.Equal(a.Quotas, b.Quotas) && slices.EqualFunc(a.Stages, b.Stages, sameStage)
 }
 

@@ -127,6 +127,7 @@ func (r *record) check(c *fault.Check, n naming) {
 		r.checkTexts(c, n, i)
 	}
 	checkTextsOfQuestions(c, e)
+	r.checkIncluded(c, n)
 	r.checkAllStages(c, n)
 	r.checkQuotas(c)
 	r.checkCharges(c, n)

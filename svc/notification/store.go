@@ -9,6 +9,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/svc/notification/render"
@@ -152,7 +153,7 @@ func deletePerson(ctx context.Context, tx bun.Tx, user ids.User) error {
 			return err
 		}
 	}
-	return nil
+	return idempotency.DeleteOf(ctx, tx, user)
 }
 
 // deleteOld deletes messages and mailings whose retention is over.

@@ -1,7 +1,6 @@
 package payment
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -73,16 +72,7 @@ func TestWhatHappensAfterwards(t *testing.T) {
 		_, err = rpc.Call(as(organizerID), h.client, api.RepeatRefund, again)
 		wantFault(t, err, fault.Conflict)
 		testkit.Eventually(t, 20*time.Second, func() error { // one line, of what was done
-			var lines []api.AuditLine
-			for _, m := range h.nats.Messages(api.AuditStream) {
-				var l api.AuditLine
-				if err := json.Unmarshal(m.Data, &l); err != nil {
-					return err
-				}
-				if l.Act == "payment.repeat_refund" {
-					lines = append(lines, l)
-				}
-			}
+			lines := h.audited("payment.repeat_refund")
 			if len(lines) != 1 || lines[0].Object == "" || lines[0].By.UserID != organizerID {
 				return fmt.Errorf("lines %+v", lines)
 			}

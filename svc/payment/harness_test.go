@@ -450,3 +450,18 @@ func (i *instance) audit(t testing.TB) {
 		return nil
 	})
 }
+
+// audited are the lines of the audit log about an act.
+func (h *harness) audited(act string) (lines []api.AuditLine) {
+	h.t.Helper()
+	for _, m := range h.nats.Messages(api.AuditStream) {
+		var l api.AuditLine
+		if err := json.Unmarshal(m.Data, &l); err != nil {
+			h.t.Fatal(err)
+		}
+		if l.Act == act {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}

@@ -24,16 +24,19 @@ func TestCallbacksThatWaitAreFoundByThemselves(t *testing.T) {
 	}
 }
 
-// The money of an event, and that of an organizer, is found by its payments, not by a look at all that were ever made.
+// The money of an event, and that of an organizer, is found by its payments, not by a look at all that were ever made;
+// and so is what an organizer is due, and was paid.
 func TestMoneyOfAnEventIsFoundByItsPayments(t *testing.T) {
 	db := testkit.Open(t, testkit.SQLite(t), "payment", Migrations())
 	for query, index := range map[string]string{ledger.QueryOfEvent(db): "payments_event (event_id=?)",
-		ledger.QueryOfOrganizer(db): "payments_organizer (organizer_id=?)"} {
+		ledger.QueryOfOrganizer(db): "payments_organizer (organizer_id=?)",
+		ledger.QueryOfBalances():    "payments_organizer (organizer_id=?)",
+		ledger.QueryOfPayouts:       "payouts_organizer (organizer_id=?)"} {
 		var steps []struct {
 			ID, Parent, Notused int
 			Detail              string
 		}
-		err := db.Read().NewRaw("EXPLAIN QUERY PLAN "+query, "x").Scan(t.Context(), &steps)
+		err := db.Read().NewRaw("EXPLAIN QUERY PLAN "+query, "x", "y", 1, "z").Scan(t.Context(), &steps)
 		plan := fmt.Sprint(steps)
 		if err != nil || !strings.Contains(plan, index) || strings.Contains(plan, "SCAN l") || strings.Contains(plan, "SCAN p") {
 			t.Errorf("%v, %v", plan, err)

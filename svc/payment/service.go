@@ -130,7 +130,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.ListDisputes, s.listDisputes)
 	rpc.Handle(srv, api.ClosePayments, s.closePayments)
 	rpc.Handle(srv, api.ReceiveCallback, s.receiveCallback)
-	ledger.Register(srv, s.db, s.client)
+	ledger.Register(srv, s.db, s.client, s.now)
 	for _, p := range s.providers {
 		if r, ok := p.Provider.(provider.Resident); ok {
 			r.Register(srv, s)

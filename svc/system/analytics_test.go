@@ -23,26 +23,27 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
 	"github.com/starlightsymphony/starlight/svc/system/command"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 )
 
 // first opens a live stream and returns the data of its first event.
-func (s *site) first(path, token string) (name string, data []byte) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
+func first(s *systemtest.Site, path, token string) (name string, data []byte) {
+	s.T.Helper()
+	ctx, cancel := context.WithTimeout(s.T.Context(), 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", s.url+path, nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", s.URL+path, nil)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
-		s.t.Fatalf("GET %s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
+		s.T.Fatalf("GET %s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
@@ -54,21 +55,21 @@ func (s *site) first(path, token string) (name string, data []byte) {
 			return name, data
 		}
 	}
-	s.t.Fatalf("GET %s: no event: %v", path, lines.Err())
+	s.T.Fatalf("GET %s: no event: %v", path, lines.Err())
 	return "", nil
 }
 
 // summary waits until the numbers of an event are what want says, and returns them as they came.
-func (s *site) summary(token string, event api.Event, want api.Numbers) []byte {
-	s.t.Helper()
+func summary(s *systemtest.Site, token string, event api.Event, want api.Numbers) []byte {
+	s.T.Helper()
 	var body []byte
-	testkit.Eventually(s.t, 60*time.Second, func() error {
-		got, err := s.send("GET", "/v1/events/"+event.ID.String()+"/analytics", token, nil)
-		if err != nil || got.status != 200 {
-			return fmt.Errorf("%d %s %w", got.status, got.body, err)
+	testkit.Eventually(s.T, 60*time.Second, func() error {
+		got, err := s.Send("GET", "/v1/events/"+event.ID.String()+"/analytics", token, nil)
+		if err != nil || got.Status != 200 {
+			return fmt.Errorf("%d %s %w", got.Status, got.Body, err)
 		}
 		var e api.EventSummary
-		if err := json.Unmarshal(got.body, &e); err != nil {
+		if err := json.Unmarshal(got.Body, &e); err != nil {
 			return err
 		}
 		n := api.Numbers{Views: e.Views, OrdersHeld: e.OrdersHeld, OrdersPaid: e.OrdersPaid, OrdersExpired: e.OrdersExpired, OrdersCancelled: e.OrdersCancelled,
@@ -76,19 +77,19 @@ func (s *site) summary(token string, event api.Event, want api.Numbers) []byte {
 		if n != want {
 			return fmt.Errorf("the numbers are %+v, want %+v", n, want)
 		}
-		body = got.body
+		body = got.Body
 		return nil
 	})
 	return body
 }
 
 // refund gives money back and waits until it is there.
-func (s *site) refund(token string, o api.Order, what api.NewRefund) {
-	s.t.Helper()
+func refund(s *systemtest.Site, token string, o api.Order, what api.NewRefund) {
+	s.T.Helper()
 	path := "/v1/payments/" + o.PaymentID.String() + "/refunds"
-	r := call[api.Refund](s, 201, "POST", path, token, what)
-	testkit.Eventually(s.t, 60*time.Second, func() error {
-		for _, one := range call[api.List[api.Refund]](s, 200, "GET", path, token, nil).Items {
+	r := systemtest.Call[api.Refund](s, 201, "POST", path, token, what)
+	testkit.Eventually(s.T, 60*time.Second, func() error {
+		for _, one := range systemtest.Call[api.List[api.Refund]](s, 200, "GET", path, token, nil).Items {
 			if one.ID == r.ID && one.Status == api.RefundSucceeded {
 				return nil
 			}
@@ -101,58 +102,58 @@ func (s *site) refund(token string, o api.Order, what api.NewRefund) {
 // model is built again.
 func TestAnalytics(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	log := &testkit.Buffer{}
 	cfg.Sandbox, cfg.LogTo = true, log
-	s, sys, stop := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	_, organizer := s.join("organizer@example.org")
-	deleted := s.concert(organizer, 5, 2500) // is not in the overview below
-	call[any](s, 204, "DELETE", "/v1/events/"+deleted.ID.String(), organizer, nil)
-	event := s.concert(organizer, 40, 2500)
+	s, sys, stop := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	_, organizer := s.Join("organizer@example.org")
+	deleted := s.Concert(organizer, 5, 2500) // is not in the overview below
+	systemtest.Call[any](s, 204, "DELETE", "/v1/events/"+deleted.ID.String(), organizer, nil)
+	event := s.Concert(organizer, 40, 2500)
 	path := "/v1/events/" + event.ID.String()
 	creds := filepath.Join(cfg.Data, "creds")
 	poison(t, sys.NATSURL(), creds)
 
-	call[api.List[api.Event]](s, 200, "GET", "/v1/events?q=concert", "", nil)
+	systemtest.Call[api.List[api.Event]](s, 200, "GET", "/v1/events?q=concert", "", nil)
 	var buyers []string
 	var orders []api.Order
 	var door []api.Ticket
 	for i := range 5 {
-		_, buyer := s.join(fmt.Sprintf("buyer%d@example.org", i))
-		call[api.User](s, 200, "PATCH", "/v1/me", buyer, api.UpdateProfile{Profile: codec.To(api.Profile{BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})})
-		if got, err := s.send("GET", path, buyer, nil, "Referer", "https://news.example.com/a/page?q=1"); err != nil || got.status != 200 {
-			t.Fatalf("a view: %d %v", got.status, err)
+		_, buyer := s.Join(fmt.Sprintf("buyer%d@example.org", i))
+		systemtest.Call[api.User](s, 200, "PATCH", "/v1/me", buyer, api.UpdateProfile{Profile: codec.To(api.Profile{BirthYear: 1990, City: "Berlin", Country: "DE", ShareDemographics: true})})
+		if got, err := s.Send("GET", path, buyer, nil, "Referer", "https://news.example.com/a/page?q=1"); err != nil || got.Status != 200 {
+			t.Fatalf("a view: %d %v", got.Status, err)
 		}
-		o := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(event, 2))
-		tickets := s.pay(buyer, o)
+		o := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyer, systemtest.Seats(event, 2))
+		tickets := s.Pay(buyer, o)
 		buyers, door = append(buyers, buyer), append(door, tickets[0])
-		orders = append(orders, call[api.Order](s, 200, "GET", "/v1/orders/"+o.ID.String(), buyer, nil))
+		orders = append(orders, systemtest.Call[api.Order](s, 200, "GET", "/v1/orders/"+o.ID.String(), buyer, nil))
 	}
-	gone := call[api.Order](s, 201, "POST", "/v1/orders", buyers[0], seats(event, 1))
-	call[api.Order](s, 200, "POST", "/v1/orders/"+gone.ID.String()+"/cancel", buyers[0], nil)
+	gone := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyers[0], systemtest.Seats(event, 1))
+	systemtest.Call[api.Order](s, 200, "POST", "/v1/orders/"+gone.ID.String()+"/cancel", buyers[0], nil)
 	for i, gate := range []string{"north", "north", "south"} {
 		scan := api.Admission{Code: door[i].Code, Gate: gate}
 		for range 2 { // the second time counts nothing
-			call[api.AdmissionResult](s, 200, "POST", path+"/admissions", organizer, scan)
+			systemtest.Call[api.AdmissionResult](s, 200, "POST", path+"/admissions", organizer, scan)
 		}
 	}
-	s.refund(organizer, orders[3], api.NewRefund{Amount: &api.Money{Amount: 700, Currency: "EUR"}})
-	s.refund(organizer, orders[4], api.NewRefund{})
+	refund(s, organizer, orders[3], api.NewRefund{Amount: &api.Money{Amount: 700, Currency: "EUR"}})
+	refund(s, organizer, orders[4], api.NewRefund{})
 
 	want := api.Numbers{Views: 5, OrdersHeld: 6, OrdersPaid: 5, OrdersCancelled: 1, OrdersRefunded: 1, TicketsSold: 10, TicketsRevoked: 2, Admitted: 3, Revenue: 25000, Refunds: 5700}
-	before := s.summary(organizer, event, want)
+	before := summary(s, organizer, event, want)
 	var sum api.EventSummary
 	if err := json.Unmarshal(before, &sum); err != nil {
 		t.Fatal(err)
 	}
-	if left := s.left(event); int64(left.Sold) != sum.TicketsSold-sum.TicketsRevoked {
+	if left := s.Left(event); int64(left.Sold) != sum.TicketsSold-sum.TicketsRevoked {
 		t.Errorf("ticketing has sold %d, analytics %d less %d", left.Sold, sum.TicketsSold, sum.TicketsRevoked)
 	}
 	var paid, back int64
 	for i, o := range orders {
-		o = call[api.Order](s, 200, "GET", "/v1/orders/"+o.ID.String(), buyers[i], nil)
+		o = systemtest.Call[api.Order](s, 200, "GET", "/v1/orders/"+o.ID.String(), buyers[i], nil)
 		paid, back = paid+o.Total.Amount, back+o.Refunded.Amount
 	}
 	if paid != sum.Revenue.Amount || back != sum.Refunds.Amount || sum.Net.Amount != paid-back || sum.Revenue.Currency != "EUR" {
@@ -163,11 +164,11 @@ func TestAnalytics(t *testing.T) {
 	}
 	people := func() error {
 		var d api.Demographics
-		got, err := s.send("GET", path+"/analytics/demographics", organizer, nil)
-		if err == nil && got.status != 200 {
-			err = fmt.Errorf("%d %s", got.status, got.body)
+		got, err := s.Send("GET", path+"/analytics/demographics", organizer, nil)
+		if err == nil && got.Status != 200 {
+			err = fmt.Errorf("%d %s", got.Status, got.Body)
 		}
-		if err := errors.Join(err, json.Unmarshal(got.body, &d)); err != nil {
+		if err := errors.Join(err, json.Unmarshal(got.Body, &d)); err != nil {
 			return err
 		}
 		if len(d.Countries.Groups) != 1 || d.Countries.Groups[0] != (api.Group{Name: "DE", People: 5}) || len(d.AgeBands.Groups) != 1 || len(d.Cities.Groups) != 1 {
@@ -176,29 +177,29 @@ func TestAnalytics(t *testing.T) {
 		return nil
 	}
 	testkit.Eventually(t, 30*time.Second, people)
-	at := call[api.Series](s, 200, "GET", path+"/analytics/attendance?interval=hour", organizer, nil)
+	at := systemtest.Call[api.Series](s, 200, "GET", path+"/analytics/attendance?interval=hour", organizer, nil)
 	if len(at.Gates) != 2 || at.Gates[0].Admitted != 2 || at.Gates[1].Admitted != 1 {
 		t.Errorf("gates %+v", at.Gates)
 	}
-	sales := call[api.Series](s, 200, "GET", path+"/analytics/sales?interval=day", organizer, nil)
+	sales := systemtest.Call[api.Series](s, 200, "GET", path+"/analytics/sales?interval=day", organizer, nil)
 	if len(sales.Types) != 1 || sales.Types[0].Name == "" || sales.Types[0].TicketsSold != 10 || sales.Types[0].Numbers.Revenue != 25000 {
 		t.Errorf("sales by ticket type %+v", sales.Types)
 	}
 	for _, more := range []string{"funnel", "forecast"} {
-		call[map[string]any](s, 200, "GET", path+"/analytics/"+more, organizer, nil)
+		systemtest.Call[map[string]any](s, 200, "GET", path+"/analytics/"+more, organizer, nil)
 	}
-	if o := call[api.Overview](s, 200, "GET", "/v1/analytics/overview", organizer, nil); len(o.Items) != 1 || o.Items[0].Revenue != sum.Revenue || o.Searches != 1 {
+	if o := systemtest.Call[api.Overview](s, 200, "GET", "/v1/analytics/overview", organizer, nil); len(o.Items) != 1 || o.Items[0].Revenue != sum.Revenue || o.Searches != 1 {
 		t.Errorf("overview %+v", o)
 	}
-	if name, data := s.first(path+"/analytics/live", organizer); name != "snapshot" || !bytes.Equal(data, before) {
+	if name, data := first(s, path+"/analytics/live", organizer); name != "snapshot" || !bytes.Equal(data, before) {
 		t.Errorf("live: %s %s, want %s", name, data, before)
 	}
-	s.reports(organizer, path)
-	s.strangers(buyers[0], path)
+	reports(s, organizer, path)
+	strangers(s, buyers[0], path)
 
-	connect := ops(t, sys.NATSURL(), creds)
-	s.buried(connect, admin)
-	mustAudit(t, cfg, connect)
+	connect := systemtest.Ops(t, sys.NATSURL(), creds)
+	buried(s, connect, admin)
+	systemtest.MustAudit(t, cfg, connect)
 	findings, err := system.Audit(t.Context(), system.AuditConfig{Data: cfg.Data, DatabaseURL: cfg.DatabaseURL, Connect: connect})
 	if err != nil || !slices.ContainsFunc(findings, func(f audit.Finding) bool {
 		return strings.HasPrefix(f.Check, "analytics") && f.Compared == 1 && len(f.Broken) == 0
@@ -220,15 +221,15 @@ func TestAnalytics(t *testing.T) {
 	same := func() {
 		t.Helper()
 		testkit.Eventually(t, 60*time.Second, people)
-		if after := s.summary(organizer, event, want); !bytes.Equal(after, before) {
+		if after := summary(s, organizer, event, want); !bytes.Equal(after, before) {
 			t.Errorf("built again: %s\nbefore: %s", after, before)
 		}
 	}
 	same()
 	stop()
-	mustAudit(t, cfg, stopped)
-	s, _, _ = start(t, cfg)
-	organizer = s.login("organizer@example.org")
+	systemtest.MustAudit(t, cfg, systemtest.Stopped)
+	s, _, _ = systemtest.Start(t, cfg)
+	organizer = s.Login("organizer@example.org")
 	same()
 }
 
@@ -250,22 +251,22 @@ func poison(t *testing.T, url, creds string) {
 }
 
 // buried looks for the poison among the dead letters of analytics, which cannot be replayed and stay.
-func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func(), error), admin string) {
-	s.t.Helper()
-	js, done, err := connect(s.t.Context())
+func buried(s *systemtest.Site, connect func(context.Context) (jetstream.JetStream, func(), error), admin string) {
+	s.T.Helper()
+	js, done, err := connect(s.T.Context())
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer done()
-	dead, err := js.Stream(s.t.Context(), stream.DeadStream)
+	dead, err := js.Stream(s.T.Context(), stream.DeadStream)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	if msg, err := dead.GetLastMsgForSubject(s.t.Context(), "dead.analytics"); err != nil || string(msg.Data) != `{"order":{"id":7}}` {
-		s.t.Errorf("the event that cannot be read is no dead letter of analytics: %v", err)
+	if msg, err := dead.GetLastMsgForSubject(s.T.Context(), "dead.analytics"); err != nil || string(msg.Data) != `{"order":{"id":7}}` {
+		s.T.Errorf("the event that cannot be read is no dead letter of analytics: %v", err)
 	}
 	letters := func() (ids []string) {
-		for _, l := range call[api.List[api.DeadLetter]](s, 200, "GET", "/v1/dead-letters", admin, nil).Items {
+		for _, l := range systemtest.Call[api.List[api.DeadLetter]](s, 200, "GET", "/v1/dead-letters", admin, nil).Items {
 			if l.Consumer == "analytics" {
 				ids = append(ids, l.ID)
 			}
@@ -274,34 +275,34 @@ func (s *site) buried(connect func(context.Context) (jetstream.JetStream, func()
 	}
 	found := letters()
 	if len(found) != 1 {
-		s.t.Fatalf("dead letters of analytics: %v", found)
+		s.T.Fatalf("dead letters of analytics: %v", found)
 	}
-	s.refused("conflict", "POST", "/v1/dead-letters/"+found[0]+"/replay", admin, nil)
+	s.Refused("conflict", "POST", "/v1/dead-letters/"+found[0]+"/replay", admin, nil)
 	if left := letters(); !slices.Equal(left, found) {
-		s.t.Errorf("after the refusal %v are left", left)
+		s.T.Errorf("after the refusal %v are left", left)
 	}
 }
 
 // reports downloads every report in every form.
-func (s *site) reports(token, path string) {
-	s.t.Helper()
+func reports(s *systemtest.Site, token, path string) {
+	s.T.Helper()
 	for _, name := range []string{"sales", "funnel", "arrivals", "demographics"} {
 		for form, want := range map[string][2]string{"csv": {"text/csv", ""}, "svg": {"image/svg+xml", "<svg"}, "png": {"image/png", "\x89PNG"}, "pdf": {"application/pdf", "%PDF-"}} {
-			got, err := s.send("GET", path+"/reports/"+name+"."+form, token, nil)
-			if err != nil || got.status != 200 || !strings.HasPrefix(got.header.Get("Content-Type"), want[0]) || !bytes.HasPrefix(got.body, []byte(want[1])) || len(got.body) == 0 {
-				s.t.Errorf("report %s.%s: %d %s %v, %d bytes", name, form, got.status, got.header.Get("Content-Type"), err, len(got.body))
+			got, err := s.Send("GET", path+"/reports/"+name+"."+form, token, nil)
+			if err != nil || got.Status != 200 || !strings.HasPrefix(got.Header.Get("Content-Type"), want[0]) || !bytes.HasPrefix(got.Body, []byte(want[1])) || len(got.Body) == 0 {
+				s.T.Errorf("report %s.%s: %d %s %v, %d bytes", name, form, got.Status, got.Header.Get("Content-Type"), err, len(got.Body))
 			}
 		}
 	}
-	s.refused("not_found", "GET", path+"/reports/secrets.csv", token, nil)
+	s.Refused("not_found", "GET", path+"/reports/secrets.csv", token, nil)
 }
 
 // strangers may read none of it, and who has no token neither.
-func (s *site) strangers(stranger, path string) {
-	s.t.Helper()
+func strangers(s *systemtest.Site, stranger, path string) {
+	s.T.Helper()
 	for _, p := range []string{"/analytics", "/analytics/sales", "/analytics/demographics", "/analytics/live", "/reports/sales.csv"} {
-		s.refused("forbidden", "GET", path+p, stranger, nil)
-		s.refused("unauthenticated", "GET", path+p, "", nil)
+		s.Refused("forbidden", "GET", path+p, stranger, nil)
+		s.Refused("unauthenticated", "GET", path+p, "", nil)
 	}
-	s.refused("not_found", "GET", "/v1/events/evt_00000000000000000000000000/analytics", stranger, nil)
+	s.Refused("not_found", "GET", "/v1/events/evt_00000000000000000000000000/analytics", stranger, nil)
 }

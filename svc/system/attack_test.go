@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // mangled replaces the names in a path.
@@ -37,31 +38,31 @@ func addressed(path string, event api.Event) string {
 
 // documented fails the test unless an answer is one that the documentation tells of: a success, or a problem with a code
 // of the catalogue, the status that belongs to it, and a request id; never a defect.
-func documented(t *testing.T, what string, got answer) {
+func documented(t *testing.T, what string, got systemtest.Answer) {
 	t.Helper()
-	if got.status < 400 {
+	if got.Status < 400 {
 		return
 	}
-	var p problem
-	if got.header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(got.body, &p) != nil || p.RequestID == "" || p.Title == "" || p.Status != got.status {
-		t.Errorf("%s: %d %.200s is no problem document", what, got.status, got.body)
+	var p systemtest.Problem
+	if got.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(got.Body, &p) != nil || p.RequestID == "" || p.Title == "" || p.Status != got.Status {
+		t.Errorf("%s: %d %.200s is no problem document", what, got.Status, got.Body)
 		return
 	}
 	code := fault.Code(p.Code)
-	special := got.status == 408 // of HTTP itself
-	if got.status >= 500 || !slices.Contains(fault.Codes(), code) || !special && code.Status() != got.status {
-		t.Errorf("%s: %d %.200s", what, got.status, got.body)
+	special := got.Status == 408 // of HTTP itself
+	if got.Status >= 500 || !slices.Contains(fault.Codes(), code) || !special && code.Status() != got.Status {
+		t.Errorf("%s: %d %.200s", what, got.Status, got.Body)
 	}
 }
 
 // Whatever is thrown at an endpoint, it answers a documented problem, and nothing is lost.
 func TestMalformedRequests(t *testing.T) {
 	t.Parallel()
-	s, sys, _ := start(t, config(t.TempDir()))
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	event := s.concert(admin, 10, 1000)
-	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(event, 2))
+	s, sys, _ := systemtest.Start(t, systemtest.Config(t.TempDir()))
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	event := s.Concert(admin, 10, 1000)
+	order := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", admin, systemtest.Seats(event, 2))
 	id := ids.New[ids.EventKind](time.Now()).String()
 	bodies := map[string][]byte{
 		"unknown field": []byte(`{"surprise":1}`), "wrong types": []byte(`{"email":1,"name":[],"items":{},"quantity":"x","capacity":"y","value":{},"roles":7,"code":{},"outcome":[]}`),
@@ -73,7 +74,7 @@ func TestMalformedRequests(t *testing.T) {
 	check := func(what, method, path string, body any, headers ...string) {
 		t.Helper()
 		what = fmt.Sprintf("%s %.100s with %s", method, path, what)
-		got, err := s.send(method, path, admin, body, headers...)
+		got, err := s.Send(method, path, admin, body, headers...)
 		if err != nil {
 			if len(fmt.Sprint(body)) < 1<<20 { // else the server closed the connection on a body that it does not want
 				t.Errorf("%s: %v", what, err)
@@ -81,8 +82,8 @@ func TestMalformedRequests(t *testing.T) {
 			return
 		}
 		checked++
-		if documented(t, what, got); got.status < 400 {
-			t.Errorf("%s: %d %.200s", what, got.status, got.body)
+		if documented(t, what, got); got.Status < 400 {
+			t.Errorf("%s: %d %.200s", what, got.Status, got.Body)
 		}
 	}
 	for _, d := range api.All() {
@@ -109,7 +110,7 @@ func TestMalformedRequests(t *testing.T) {
 			path := addressed(d.Path, event)
 			for _, query := range []string{"cursor=%00", "cursor=!!!!", "cursor=bm90LWEtY3Vyc29y", "cursor=" + strings.Repeat("A", 4000), "limit=-1", "limit=0x10", "limit=201", "limit=x",
 				"limit=100000000000000000000", "cursor=%ff", "limit=%zz"} {
-				s.refused("invalid", "GET", path+"?"+query, admin, nil)
+				s.Refused("invalid", "GET", path+"?"+query, admin, nil)
 				checked++
 			}
 		}
@@ -119,7 +120,7 @@ func TestMalformedRequests(t *testing.T) {
 				if strings.HasPrefix(path, "/v1/orders/") {
 					path = strings.Replace(path, "evt_", "ord_", 1)
 				}
-				s.refused("invalid", d.Method, path+"?"+name+"=yesterday*", admin, nil)
+				s.Refused("invalid", d.Method, path+"?"+name+"=yesterday*", admin, nil)
 				checked++
 			}
 		}
@@ -130,22 +131,22 @@ func TestMalformedRequests(t *testing.T) {
 	if checked < 1000 {
 		t.Errorf("only %d answers were checked", checked)
 	}
-	s.wildEvents(admin)
-	s.wildOrders(admin, event)
+	wildEvents(s, admin)
+	wildOrders(s, admin, event)
 
 	// All of this has changed nothing.
-	if got := s.left(event); got.Held != 2 || got.Available != 8 {
+	if got := s.Left(event); got.Held != 2 || got.Available != 8 {
 		t.Errorf("after all that: %+v", got)
 	}
-	if got := call[api.Order](s, 200, "GET", "/v1/orders/"+order.ID.String(), admin, nil); got.Revision != order.Revision {
+	if got := systemtest.Call[api.Order](s, 200, "GET", "/v1/orders/"+order.ID.String(), admin, nil); got.Revision != order.Revision {
 		t.Errorf("after all that the order is %+v", got)
 	}
-	s.noPanics(sys.OpsURL())
+	noPanics(s, sys.OpsURL())
 }
 
 // wildEvents offers events that are wrong in one thing each.
-func (s *site) wildEvents(admin string) {
-	s.t.Helper()
+func wildEvents(s *systemtest.Site, admin string) {
+	s.T.Helper()
 	event := func(change string) []byte {
 		start := time.Now().AddDate(0, 1, 0).UTC().Format(time.RFC3339)
 		end := time.Now().AddDate(0, 1, 1).UTC().Format(time.RFC3339)
@@ -162,7 +163,7 @@ func (s *site) wildEvents(admin string) {
 	kind := func(price, currency, quantity string) string {
 		return fmt.Sprintf(`ticket_types=[{"name":"T","price":{"amount":%s,"currency":%q},"quantity":%s}]`, price, currency, quantity)
 	}
-	good := call[api.Event](s, 201, "POST", "/v1/events", admin, event("name=\"Good\""))
+	good := systemtest.Call[api.Event](s, 201, "POST", "/v1/events", admin, event("name=\"Good\""))
 	types := "/v1/events/" + good.ID.String() + "/ticket-types"
 	for _, change := range []string{kind("1", "EUR", "-5"), kind("-1", "EUR", "5"), kind("9223372036854775807", "EUR", "5"), kind("92233720368547758070", "EUR", "5"), kind("1.5", "EUR", "5"),
 		kind("1", "XXQ", "5"), kind("1", "eur", "5"), kind("1", "", "5"), kind("1", "EUR", "99999999999"), kind("1", "EUR", "1e3"), kind(`"1"`, "EUR", "5"), kind("1", "EUR", "9223372036854775807"),
@@ -170,23 +171,23 @@ func (s *site) wildEvents(admin string) {
 		`ends_at="1999-01-01T00:00:00Z"`, `ends_at="9999-12-31T23:59:59Z"`, `name=""`, `name="a\r\nb"`, `name="a\u0000b"`, `name="` + strings.Repeat("x", 100000) + `"`,
 		`location={"name":"H","city":"B","country":"Q1"}`, `location={"name":"H","city":"B","country":"DE","latitude":95,"longitude":1}`, `location={"name":"H","city":"B","country":"DE","latitude":1}`,
 		`category="a\nb"`, `surprise=1`} {
-		s.refused("invalid", "POST", "/v1/events", admin, event(change))
+		s.Refused("invalid", "POST", "/v1/events", admin, event(change))
 		if name, value, _ := strings.Cut(change, "="); name != "ticket_types" {
-			s.refused("invalid", "PATCH", "/v1/events/"+good.ID.String(), admin, fmt.Appendf(nil, `{%q:%s}`, name, value))
+			s.Refused("invalid", "PATCH", "/v1/events/"+good.ID.String(), admin, fmt.Appendf(nil, `{%q:%s}`, name, value))
 		} else {
 			one := []byte(strings.Trim(value, "[]"))
-			s.refused("invalid", "POST", types, admin, one)
-			s.refused("invalid", "PATCH", types+"/"+good.TicketTypes[0].ID.String(), admin, one)
+			s.Refused("invalid", "POST", types, admin, one)
+			s.Refused("invalid", "PATCH", types+"/"+good.TicketTypes[0].ID.String(), admin, one)
 		}
 	}
-	if got := call[api.Event](s, 200, "GET", "/v1/events/"+good.ID.String(), admin, nil); got.Revision != good.Revision {
-		s.t.Errorf("refused changes have changed the event: %+v", got)
+	if got := systemtest.Call[api.Event](s, 200, "GET", "/v1/events/"+good.ID.String(), admin, nil); got.Revision != good.Revision {
+		s.T.Errorf("refused changes have changed the event: %+v", got)
 	}
 }
 
 // wildOrders asks for seats in every wrong way.
-func (s *site) wildOrders(admin string, event api.Event) {
-	s.t.Helper()
+func wildOrders(s *systemtest.Site, admin string, event api.Event) {
+	s.T.Helper()
 	kind := event.TicketTypes[0].ID.String()
 	line := func(id, quantity string) string {
 		return fmt.Sprintf(`{"ticket_type_id":%q,"quantity":%s}`, id, quantity)
@@ -194,42 +195,42 @@ func (s *site) wildOrders(admin string, event api.Event) {
 	for _, items := range []string{"", line(kind, "0"), line(kind, "-1"), line(kind, "-9223372036854775808"), line(kind, "9223372036854775807"), line(kind, "9223372036854775808"), line(kind, "1e3"),
 		line(kind, "1.5"), line(kind, `"1"`), line(kind, "null"), line("*", "1"), line(">", "1"), line("", "1"), line(kind+".x", "1"), line(event.ID.String(), "1"),
 		line(kind, "2") + "," + line(kind, "-1"), line(kind, "9223372036854775807") + "," + line(kind, "9223372036854775807"), strings.TrimSuffix(strings.Repeat(line(kind, "1")+",", 1000), ","), "null"} {
-		got, err := s.send("POST", "/v1/orders", admin, fmt.Appendf(nil, `{"event_id":%q,"items":[%s]}`, event.ID, items))
-		if documented(s.t, "items "+items, got); err != nil || got.status != 400 {
-			s.t.Errorf("items %.200s: %d %.200s %v", items, got.status, got.body, err)
+		got, err := s.Send("POST", "/v1/orders", admin, fmt.Appendf(nil, `{"event_id":%q,"items":[%s]}`, event.ID, items))
+		if documented(s.T, "items "+items, got); err != nil || got.Status != 400 {
+			s.T.Errorf("items %.200s: %d %.200s %v", items, got.Status, got.Body, err)
 		}
 	}
 	for _, id := range []string{`"*"`, `">"`, `""`, `"evt_*"`, "1", "null", "{}", fmt.Sprintf("%q", event.ID.String()+"\x00")} {
-		got, err := s.send("POST", "/v1/orders", admin, fmt.Appendf(nil, `{"event_id":%s,"items":[%s]}`, id, line(kind, "1")))
-		if documented(s.t, "event_id "+id, got); err != nil || got.status != 400 {
-			s.t.Errorf("event_id %s: %d %.200s %v", id, got.status, got.body, err)
+		got, err := s.Send("POST", "/v1/orders", admin, fmt.Appendf(nil, `{"event_id":%s,"items":[%s]}`, id, line(kind, "1")))
+		if documented(s.T, "event_id "+id, got); err != nil || got.Status != 400 {
+			s.T.Errorf("event_id %s: %d %.200s %v", id, got.Status, got.Body, err)
 		}
 	}
 }
 
 // noPanics reads on the operations listener that no handler has panicked.
-func (s *site) noPanics(ops string) {
-	s.t.Helper()
+func noPanics(s *systemtest.Site, ops string) {
+	s.T.Helper()
 	resp, err := http.Get(ops + "/metrics")
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	panics := 0
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "starlight_") && strings.Contains(line, "panics_total{") {
 			panics++
 			if !strings.HasSuffix(line, " 0\n") {
-				s.t.Error(strings.TrimSpace(line))
+				s.T.Error(strings.TrimSpace(line))
 			}
 		}
 	}
 	if panics == 0 {
-		s.t.Error("there is no metric for panics")
+		s.T.Error("there is no metric for panics")
 	}
 }
 
@@ -254,26 +255,26 @@ func order(client *http.Client, url, token, body, key string) (status int, text 
 // A thousand orders at once for a hundred seats, over HTTP, from a few accounts: paid ones and free ones.
 func TestThousandBuyers(t *testing.T) {
 	const buyers, seats = 1000, 100
-	cfg := config(t.TempDir())
-	s, _, stop := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
+	cfg := systemtest.Config(t.TempDir())
+	s, _, stop := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
 	tokens := []string{admin}
 	for i := range 3 {
-		_, token := s.join(fmt.Sprintf("buyer%d@example.org", i))
+		_, token := s.Join(fmt.Sprintf("buyer%d@example.org", i))
 		tokens = append(tokens, token)
 	}
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 200, MaxIdleConnsPerHost: 200}}
 	defer client.CloseIdleConnections()
 	for _, price := range []int64{1000, 0} {
-		event := s.concert(admin, seats, price)
+		event := s.Concert(admin, seats, price)
 		body := fmt.Sprintf(`{"event_id":%q,"items":[{"ticket_type_id":%q,"quantity":1}]}`, event.ID, event.TicketTypes[0].ID)
 		var won, lost atomic.Int64
 		var wg sync.WaitGroup
 		for i := range buyers {
 			wg.Go(func() {
 				for {
-					status, text, err := order(client, s.url, tokens[i%len(tokens)], body, fmt.Sprintf("buyer-%d-%d", price, i))
+					status, text, err := order(client, s.URL, tokens[i%len(tokens)], body, fmt.Sprintf("buyer-%d-%d", price, i))
 					switch {
 					case err == nil && status == 201:
 						won.Add(1)
@@ -292,10 +293,10 @@ func TestThousandBuyers(t *testing.T) {
 		if won.Load() != seats || lost.Load() != buyers-seats {
 			t.Errorf("%d orders for %d seats, %d sold out", won.Load(), seats, lost.Load())
 		}
-		if got := s.left(event); got.Held+got.Sold != seats || got.Available != 0 || (got.Sold == 0) != (price > 0) {
+		if got := s.Left(event); got.Held+got.Sold != seats || got.Available != 0 || (got.Sold == 0) != (price > 0) {
 			t.Errorf("price %d: %+v", price, got)
 		}
 	}
 	stop()
-	mustAudit(t, cfg, stopped)
+	systemtest.MustAudit(t, cfg, systemtest.Stopped)
 }

@@ -3,7 +3,6 @@ package system_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/audit"
 	"github.com/starlightsymphony/starlight/svc/system"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // unaudited says why an endpoint that changes something is not in the audit log.
@@ -78,59 +78,46 @@ func TestEveryChangeIsAuditedOrExempt(t *testing.T) {
 	}
 }
 
-// lines returns the lines of the audit log about an act, newest first, once there are n.
-func (s *site) lines(admin string, n int, query url.Values) (lines []api.AuditEntry) {
-	s.t.Helper()
-	testkit.Eventually(s.t, 20*time.Second, func() error {
-		lines = call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?"+query.Encode(), admin, nil).Items
-		if len(lines) < n {
-			return fmt.Errorf("%d lines of %v, want %d", len(lines), query, n)
-		}
-		return nil
-	})
-	return lines
-}
-
 // before brings a world to where an act can be done, for those that cannot be done at once.
 func (w *world) before(d rpc.Descriptor, owner, buyer string) {
-	w.s.t.Helper()
+	w.s.T.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	switch d.Subject() {
 	case api.CreateStaffExchange.Subject():
-		w.event = call[api.Event](w.s, 201, "POST", event+"/ticket-types", owner,
+		w.event = systemtest.Call[api.Event](w.s, 201, "POST", event+"/ticket-types", owner,
 			api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1})
 	case api.EndAuthority.Subject():
-		call[any](w.s, 200, "PUT", event+"/authority", owner, api.NewAuthority{VenueID: w.venue.ID})
+		systemtest.Call[any](w.s, 200, "PUT", event+"/authority", owner, api.NewAuthority{VenueID: w.venue.ID})
 	case api.UndoAdmission.Subject():
-		got := call[api.AdmissionResult](w.s, 200, "POST", event+"/admissions", owner, map[string]string{"code": w.ticket.Code})
+		got := systemtest.Call[api.AdmissionResult](w.s, 200, "POST", event+"/admissions", owner, map[string]string{"code": w.ticket.Code})
 		if got.Result != api.Admitted {
-			w.s.t.Fatalf("admission: %+v", got)
+			w.s.T.Fatalf("admission: %+v", got)
 		}
-		w.scan = call[api.List[api.Scan]](w.s, 200, "GET", event+"/admissions", owner, nil).Items[0].ID
+		w.scan = systemtest.Call[api.List[api.Scan]](w.s, 200, "GET", event+"/admissions", owner, nil).Items[0].ID
 	case api.DeleteEventImage.Subject():
-		call[any](w.s, 200, "PUT", event+"/image?alt=A+stage", owner, aPicture())
+		systemtest.Call[any](w.s, 200, "PUT", event+"/image?alt=A+stage", owner, systemtest.APicture())
 	case api.DeleteLogo.Subject():
-		call[any](w.s, 200, "PUT", w.organizer()+"/logo", owner, aPicture())
+		systemtest.Call[any](w.s, 200, "PUT", w.organizer()+"/logo", owner, systemtest.APicture())
 	case api.DeleteInvitation.Subject():
-		call[any](w.s, 201, "POST", event+"/team", owner, api.Invite{Email: "new@example.org", Role: api.RoleDoor})
+		systemtest.Call[any](w.s, 201, "POST", event+"/team", owner, api.Invite{Email: "new@example.org", Role: api.RoleDoor})
 	case api.ResizeLease.Subject():
-		w.lease = call[api.Lease](w.s, 201, "POST", event+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
+		w.lease = systemtest.Call[api.Lease](w.s, 201, "POST", event+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
 			TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 2})
 	}
 }
 
 // dueByHand returns a refund that is to be paid out by hand.
 func (w *world) dueByHand(owner string) ids.Refund {
-	w.s.t.Helper()
+	w.s.T.Helper()
 	payment := "/v1/payments/" + w.manual.ID.String()
-	call[api.Payment](w.s, 200, "POST", payment+"/mark-paid", owner, api.MarkPaid{Amount: api.Money{Amount: 1000, Currency: "EUR"}})
+	systemtest.Call[api.Payment](w.s, 200, "POST", payment+"/mark-paid", owner, api.MarkPaid{Amount: api.Money{Amount: 1000, Currency: "EUR"}})
 	var due api.Refund
-	testkit.Eventually(w.s.t, 20*time.Second, func() error { // once the order is paid
-		got, err := w.s.send("POST", payment+"/refunds", owner, api.NewRefund{})
-		if err != nil || got.status != 201 {
-			return fmt.Errorf("%d %s %v", got.status, got.body, err)
+	testkit.Eventually(w.s.T, 20*time.Second, func() error { // once the order is paid
+		got, err := w.s.Send("POST", payment+"/refunds", owner, api.NewRefund{})
+		if err != nil || got.Status != 201 {
+			return fmt.Errorf("%d %s %v", got.Status, got.Body, err)
 		}
-		return json.Unmarshal(got.body, &due)
+		return json.Unmarshal(got.Body, &due)
 	})
 	return due.ID
 }
@@ -139,14 +126,18 @@ const (
 	organizers  = "see TestChangesOfOrganizersAreAudited of the event service"
 	keysOfThem  = "see TestKeys of the event service"
 	hooksOfThem = "see TestChangesAreAudited of the webhooks"
+	payouts     = "see TestPayouts of the payment service"
 	providers   = "see TestIdentityProviders of the user service"
 )
 
 // elsewhere are the audited acts that are not done here, and why.
 var elsewhere = map[string]string{
-	"payment.repeat_refund": "needs a refund that fails after it had succeeded: see TestWhatHappensAfterwards of the payment service",
-	"venue.pair":            "is done by a device: see TestPairing of the venue service",
-	"config.rollback":       "see TestSettingsAreAudited",
+	"payment.repeat_refund":  "needs a refund that fails after it had succeeded: see TestWhatHappensAfterwards of the payment service",
+	"payment.create_payout":  payouts,
+	"payment.return_payout":  payouts,
+	"venue.pair":             "is done by a device: see TestPairing of the venue service",
+	"venue.answer_with_pass": "is done by a device: see TestDeviceAnswersAtTheDoor of ticketing",
+	"config.rollback":        "see TestSettingsAreAudited",
 
 	"user.create_identity_provider": providers,
 	"user.update_identity_provider": providers,
@@ -175,20 +166,20 @@ var elsewhere = map[string]string{
 // Every audited act is done once, and has its line: who, from where, what and to what.
 func TestEveryActHasItsLine(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Sandbox = true
-	s, sys, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	s.set(admin, api.ManualEnabled.Key(), "true")
-	people := s.cast(admin, filepath.Join(cfg.Data, "outbox"))
+	s, sys, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	s.Set(admin, api.ManualEnabled.Key(), "true")
+	people := cast(s, admin, cfg)
 	owner, buyer := people[4], people[3]
 	for _, d := range api.All() {
 		name := d.Service + "." + d.Name
 		if !d.Audited || d.Path == "" || elsewhere[name] != "" {
 			continue
 		}
-		w := s.world(people, admin, &d)
+		w := newWorld(s, people, admin, &d)
 		w.before(d, owner.token, buyer.token)
 		p, e := owner, w.event
 		path, body := w.path(d, e, p), w.body(d)
@@ -199,7 +190,7 @@ func TestEveryActHasItsLine(t *testing.T) {
 		case api.PublishEvent.Subject(), api.DeleteEvent.Subject():
 			path = w.path(d, w.draft, p)
 		case api.DeleteTicketType.Subject():
-			more := call[api.Event](s, 201, "POST", "/v1/events/"+e.ID.String()+"/ticket-types", p.token,
+			more := systemtest.Call[api.Event](s, 201, "POST", "/v1/events/"+e.ID.String()+"/ticket-types", p.token,
 				api.NewTicketType{Name: "More", Price: api.Money{Amount: 1, Currency: "EUR"}, Quantity: 1})
 			path = "/v1/events/" + e.ID.String() + "/ticket-types/" + more.TicketTypes[1].ID.String()
 		case api.CreateStaffExchange.Subject():
@@ -215,7 +206,7 @@ func TestEveryActHasItsLine(t *testing.T) {
 		case api.CreateVenue.Subject():
 			body = api.NewVenue{Name: "Hall", Timezone: "UTC"}
 		case api.ReverseSale.Subject():
-			sold := call[api.Sale](s, 201, "POST", "/v1/box-office/sales", p.token, api.NewSale{EventID: e.ID,
+			sold := systemtest.Call[api.Sale](s, 201, "POST", "/v1/box-office/sales", p.token, api.NewSale{EventID: e.ID,
 				Items:   []api.NewOrderItem{{TicketTypeID: e.TicketTypes[0].ID, Quantity: 1}},
 				Payment: api.BoxOfficePayment{Method: "cash"}})
 			path, body = "/v1/box-office/sales/"+sold.OrderID.String()+"/reversal", map[string]any{}
@@ -225,7 +216,7 @@ func TestEveryActHasItsLine(t *testing.T) {
 		}
 		if d.Access == rpc.Admin {
 			p = people[1]
-			p.id = call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
+			p.id = systemtest.Call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
 			switch d.Subject() {
 			case api.SetUserRoles.Subject():
 				path, body = "/v1/users/"+people[2].id.String()+"/roles", api.SetRoles{Roles: []string{"admin"}}
@@ -234,13 +225,13 @@ func TestEveryActHasItsLine(t *testing.T) {
 			case api.LockUser.Subject(), api.UnlockUser.Subject():
 				path = "/v1/users/" + people[5].id.String() + "/lock"
 			case api.ResetSecondFactors.Subject():
-				u, token := s.join("enrolled@example.org")
-				s.enrol(token)
+				u, token := s.Join("enrolled@example.org")
+				enrol(s, token)
 				path = "/v1/users/" + u.ID.String() + "/second-factors"
 			case api.ReplayDeadLetter.Subject():
-				path = "/v1/dead-letters/" + s.deadLetter(admin, operator(t, "user", sys.NATSURL(), cfg.Data+"/creds")) + "/replay"
+				path = "/v1/dead-letters/" + s.DeadLetter(admin, systemtest.Operator(t, "user", sys.NATSURL(), cfg.Data+"/creds")) + "/replay"
 			case api.DropDeadLetter.Subject():
-				path = "/v1/dead-letters/" + s.deadLetter(admin, operator(t, "user", sys.NATSURL(), cfg.Data+"/creds"))
+				path = "/v1/dead-letters/" + s.DeadLetter(admin, systemtest.Operator(t, "user", sys.NATSURL(), cfg.Data+"/creds"))
 			case api.PutSetting.Subject(), api.DeleteSetting.Subject():
 				path, body = "/v1/config/"+api.DoorsClose.Key(), map[string]string{"value": "11h"}
 				if d.Method == "DELETE" {
@@ -248,18 +239,18 @@ func TestEveryActHasItsLine(t *testing.T) {
 				}
 			}
 		}
-		var got answer
+		var got systemtest.Answer
 		testkit.Eventually(t, 20*time.Second, func() (err error) { // the refund may not have reached its provider yet
-			got, err = s.send(d.Method, path, p.token, body, "User-Agent", "Test/1.0")
-			if err == nil && got.status >= 300 {
-				err = fmt.Errorf("%s %s: %d %s", d.Method, path, got.status, got.body)
+			got, err = s.Send(d.Method, path, p.token, body, "User-Agent", "Test/1.0")
+			if err == nil && got.Status >= 300 {
+				err = fmt.Errorf("%s %s: %d %s", d.Method, path, got.Status, got.Body)
 			}
 			return err
 		})
 		var line *api.AuditEntry
 		testkit.Eventually(t, 20*time.Second, func() error {
-			for _, l := range s.lines(admin, 0, url.Values{"act": {name}}) {
-				if l.By.RequestID == got.header.Get("X-Request-Id") {
+			for _, l := range s.Lines(admin, 0, url.Values{"act": {name}}) {
+				if l.By.RequestID == got.Header.Get("X-Request-Id") {
 					line = &l
 					return nil
 				}
@@ -274,41 +265,19 @@ func TestEveryActHasItsLine(t *testing.T) {
 			t.Errorf("%s: which event? %+v", name, line)
 		}
 	}
-	s.canary(admin)
-	s.proveAuditLog(cfg.Data, ops(t, sys.NATSURL(), cfg.Data+"/creds"))
+	canary(s, admin)
+	proveAuditLog(s, cfg.Data, systemtest.Ops(t, sys.NATSURL(), cfg.Data+"/creds"))
 }
 
 // enrol gives a person an authenticator app.
-func (s *site) enrol(token string) {
-	s.t.Helper()
-	e := call[api.Enrolment](s, 201, "POST", "/v1/me/second-factors", token, api.NewFactor{Name: "telephone"})
+func enrol(s *systemtest.Site, token string) {
+	s.T.Helper()
+	e := systemtest.Call[api.Enrolment](s, 201, "POST", "/v1/me/second-factors", token, api.NewFactor{Name: "telephone"})
 	code, err := totp.GenerateCode(e.Secret, time.Now())
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	call[api.RecoveryCodes](s, 200, "POST", "/v1/me/second-factors/"+e.ID.String()+"/confirm", token, api.FirstCode{Code: code})
-}
-
-// deadLetter publishes, as the user service, what no other can handle, and returns the id of the dead letter that it becomes.
-func (s *site) deadLetter(admin string, connect func(context.Context) (jetstream.JetStream, func(), error)) (id string) {
-	s.t.Helper()
-	js, done, err := connect(s.t.Context())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer done()
-	if _, err := js.Publish(s.t.Context(), api.UserRegistered.Subject, []byte("5")); err != nil {
-		s.t.Fatal(err)
-	}
-	testkit.Eventually(s.t, 60*time.Second, func() error {
-		list := call[api.List[api.DeadLetter]](s, 200, "GET", "/v1/dead-letters", admin, nil).Items
-		if len(list) == 0 {
-			return errors.New("there is no dead letter")
-		}
-		id = list[0].ID
-		return nil
-	})
-	return id
+	systemtest.Call[api.RecoveryCodes](s, 200, "POST", "/v1/me/second-factors/"+e.ID.String()+"/confirm", token, api.FirstCode{Code: code})
 }
 
 // bindEdge has a computer serve a venue, as its hello would.
@@ -332,18 +301,18 @@ func bindEdge(t *testing.T, cfg system.Config, venue ids.Venue) {
 }
 
 // canary fails if a line has an address of a person, or a secret.
-func (s *site) canary(admin string) {
-	s.t.Helper()
+func canary(s *systemtest.Site, admin string) {
+	s.T.Helper()
 	for cursor := ""; ; {
-		page := call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?limit=200&cursor="+cursor, admin, nil)
+		page := systemtest.Call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?limit=200&cursor="+cursor, admin, nil)
 		for _, l := range page.Items {
 			text, err := json.Marshal(l)
 			if err != nil {
-				s.t.Fatal(err)
+				s.T.Fatal(err)
 			}
-			for _, no := range []string{"example.org", password, "dp_", "-----BEGIN"} {
+			for _, no := range []string{"example.org", systemtest.Password, "dp_", "-----BEGIN"} {
 				if strings.Contains(string(text), no) {
-					s.t.Errorf("%q is in the audit log: %s", no, text)
+					s.T.Errorf("%q is in the audit log: %s", no, text)
 				}
 			}
 		}
@@ -354,33 +323,33 @@ func (s *site) canary(admin string) {
 }
 
 // proveAuditLog proves the chain.
-func (s *site) proveAuditLog(data string, connect func(context.Context) (jetstream.JetStream, func(), error)) {
-	s.t.Helper()
-	js, done, err := connect(s.t.Context())
+func proveAuditLog(s *systemtest.Site, data string, connect func(context.Context) (jetstream.JetStream, func(), error)) {
+	s.T.Helper()
+	js, done, err := connect(s.T.Context())
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer done()
-	db, err := store.Open(s.t.Context(), "sqlite:"+data+"/sql", "audit", nil, nil)
+	db, err := store.Open(s.T.Context(), "sqlite:"+data+"/sql", "audit", nil, nil)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer db.Close()
 	whole := func() error { // what was done a moment ago may be on its way to the log
-		n, broken, err := audit.Verify(s.t.Context(), db, js)
+		n, broken, err := audit.Verify(s.T.Context(), db, js)
 		if err != nil || n == 0 || len(broken) > 0 {
 			return fmt.Errorf("%d lines, broken: %v, %v", n, broken, err)
 		}
 		return nil
 	}
-	testkit.Eventually(s.t, 20*time.Second, whole)
+	testkit.Eventually(s.T, 20*time.Second, whole)
 	for _, change := range []string{
 		"UPDATE lines SET data = replace(data, 'at', 'AT') WHERE number = 3",
 		"UPDATE lines SET act = 'nothing' WHERE number = 4",
 		"DELETE FROM lines WHERE number = 5",
 		"DELETE FROM lines WHERE number = (SELECT number FROM head)",
 	} {
-		err := db.Tx(s.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		err := db.Tx(s.T.Context(), func(ctx context.Context, tx bun.Tx) error {
 			for _, q := range []string{"DROP TABLE IF EXISTS saved", "CREATE TABLE saved AS SELECT * FROM lines", change} {
 				if _, err := tx.ExecContext(ctx, q); err != nil {
 					return err
@@ -389,12 +358,12 @@ func (s *site) proveAuditLog(data string, connect func(context.Context) (jetstre
 			return nil
 		})
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
-		if _, broken, err := audit.Verify(s.t.Context(), db, js); err != nil || len(broken) == 0 {
-			s.t.Errorf("%s was not found: %v", change, err)
+		if _, broken, err := audit.Verify(s.T.Context(), db, js); err != nil || len(broken) == 0 {
+			s.T.Errorf("%s was not found: %v", change, err)
 		}
-		err = db.Tx(s.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		err = db.Tx(s.T.Context(), func(ctx context.Context, tx bun.Tx) error {
 			// Lines that were added meanwhile stay.
 			for _, q := range []string{
 				"DELETE FROM lines WHERE number <= (SELECT max(number) FROM saved)", "INSERT INTO lines SELECT * FROM saved", "DROP TABLE saved",
@@ -406,27 +375,27 @@ func (s *site) proveAuditLog(data string, connect func(context.Context) (jetstre
 			return nil
 		})
 		if err != nil {
-			s.t.Fatal(err)
+			s.T.Fatal(err)
 		}
 	}
-	testkit.Eventually(s.t, 20*time.Second, whole)
+	testkit.Eventually(s.T, 20*time.Second, whole)
 }
 
 // A setting has its line also when it was written with a tool, which cannot pass for a person.
 func TestSettingsAreAudited(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
-	s, sys, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	me := call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
+	cfg := systemtest.Config(t.TempDir())
+	s, sys, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	me := systemtest.Call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
 	key := api.DoorsClose.Key()
-	s.set(admin, key, "10h")
+	s.Set(admin, key, "10h")
 	query := url.Values{"object": {key}}
-	first := s.lines(admin, 1, query)[0]
+	first := s.Lines(admin, 1, query)[0]
 	if first.Act != "config.put" || first.By.UserID != me || string(first.After["value"]) != `"10h"` || first.Before != nil {
 		t.Errorf("by the API: %+v", first)
 	}
-	js, done, err := ops(t, sys.NATSURL(), cfg.Data+"/creds")(t.Context())
+	js, done, err := systemtest.Ops(t, sys.NATSURL(), cfg.Data+"/creds")(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +407,7 @@ func TestSettingsAreAudited(t *testing.T) {
 	if _, err := kv.PutString(t.Context(), key, "9h"); err != nil {
 		t.Fatal(err)
 	}
-	second := s.lines(admin, 2, query)[0]
+	second := s.Lines(admin, 2, query)[0]
 	if second.By.UserID != "" || second.By.Service != "nats" || string(second.Before["value"]) != `"10h"` ||
 		string(second.After["value"]) != `"9h"` {
 		t.Errorf("by a tool: %+v", second)
@@ -460,15 +429,15 @@ func TestSettingsAreAudited(t *testing.T) {
 	if _, err := js.PublishMsg(t.Context(), forged); err != nil {
 		t.Fatal(err)
 	}
-	if third := s.lines(admin, 3, query)[0]; third.By.UserID != "" || third.By.Service != "nats" {
+	if third := s.Lines(admin, 3, query)[0]; third.By.UserID != "" || third.By.Service != "nats" {
 		t.Errorf("by a tool that named a claim: %+v", third)
 	}
-	call[api.Setting](s, 200, "POST", "/v1/config/"+key+"/rollback", admin, map[string]any{})
-	if fourth := s.lines(admin, 4, query)[0]; fourth.Act != "config.rollback" || fourth.By.UserID != me {
+	systemtest.Call[api.Setting](s, 200, "POST", "/v1/config/"+key+"/rollback", admin, map[string]any{})
+	if fourth := s.Lines(admin, 4, query)[0]; fourth.Act != "config.rollback" || fourth.By.UserID != me {
 		t.Errorf("rolled back: %+v", fourth)
 	}
-	call[rpc.None](s, 204, "DELETE", "/v1/config/"+key, admin, nil)
-	if fifth := s.lines(admin, 5, query)[0]; fifth.Act != "config.delete" || fifth.By.UserID != me || fifth.After != nil {
+	systemtest.Call[rpc.None](s, 204, "DELETE", "/v1/config/"+key, admin, nil)
+	if fifth := s.Lines(admin, 5, query)[0]; fifth.Act != "config.delete" || fifth.By.UserID != me || fifth.After != nil {
 		t.Errorf("deleted: %+v", fifth)
 	}
 }
@@ -476,14 +445,14 @@ func TestSettingsAreAudited(t *testing.T) {
 // Whoever guesses at the password of an administrator leaves lines, and so does the administrator.
 func TestLoginsOfAdministratorsAreAudited(t *testing.T) {
 	t.Parallel()
-	s, _, _ := start(t, config(t.TempDir()))
-	admin := s.login(adminEmail)
-	s.join("ada@example.org")
-	for _, email := range []string{adminEmail, "ada@example.org"} {
-		s.refused("unauthenticated", "POST", "/v1/sessions", "", map[string]string{"email": email, "password": "wrong guess"})
+	s, _, _ := systemtest.Start(t, systemtest.Config(t.TempDir()))
+	admin := s.Login(systemtest.AdminEmail)
+	s.Join("ada@example.org")
+	for _, email := range []string{systemtest.AdminEmail, "ada@example.org"} {
+		s.Refused("unauthenticated", "POST", "/v1/sessions", "", map[string]string{"email": email, "password": "wrong guess"})
 	}
-	me := call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
-	lines := s.lines(admin, 2, url.Values{"act": {"user.login"}})
+	me := systemtest.Call[api.User](s, 200, "GET", "/v1/me", admin, nil).ID
+	lines := s.Lines(admin, 2, url.Values{"act": {"user.login"}})
 	if len(lines) != 2 || !lines[0].Refused || lines[1].Refused || lines[0].Object != me.String() ||
 		lines[0].By.UserID != "" || lines[0].By.Address == "" {
 		t.Errorf("%+v", lines)
@@ -493,24 +462,24 @@ func TestLoginsOfAdministratorsAreAudited(t *testing.T) {
 // Who may read what, with what filters.
 func TestAuditLogIsReadByWhoMay(t *testing.T) {
 	t.Parallel()
-	s, _, _ := start(t, config(t.TempDir()))
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	who, owner := s.join("owner@example.org")
-	_, other := s.join("other@example.org")
-	e := s.concert(owner, 5, 0)
-	s.concert(other, 5, 0)
+	s, _, _ := systemtest.Start(t, systemtest.Config(t.TempDir()))
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	who, owner := s.Join("owner@example.org")
+	_, other := s.Join("other@example.org")
+	e := s.Concert(owner, 5, 0)
+	s.Concert(other, 5, 0)
 	event := "/v1/events/" + e.ID.String() + "/audit-log"
-	s.lines(admin, 2, url.Values{"event": {e.ID.String()}})
-	for _, l := range call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items {
+	s.Lines(admin, 2, url.Values{"event": {e.ID.String()}})
+	for _, l := range systemtest.Call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items {
 		if l.EventID != e.ID || l.By.UserID != who.ID || l.By.SessionID == "" {
 			t.Errorf("%+v", l)
 		}
 	}
-	call[api.Event](s, 200, "PATCH", "/v1/events/"+e.ID.String(), admin, map[string]string{"name": "By an administrator"})
+	systemtest.Call[api.Event](s, 200, "PATCH", "/v1/events/"+e.ID.String(), admin, map[string]string{"name": "By an administrator"})
 	var seen api.AuditEntry
 	testkit.Eventually(t, 10*time.Second, func() error {
-		seen = call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items[0]
+		seen = systemtest.Call[api.List[api.AuditEntry]](s, 200, "GET", event, owner, nil).Items[0]
 		if seen.Act != "event.update" {
 			return fmt.Errorf("the newest is %s", seen.Act)
 		}
@@ -520,15 +489,15 @@ func TestAuditLogIsReadByWhoMay(t *testing.T) {
 		string(seen.After["name"]) != `"By an administrator"` || string(seen.Before["name"]) != `"`+e.Name+`"` || len(seen.After) != 1 {
 		t.Errorf("of another one: %+v", seen)
 	}
-	s.refused("forbidden", "GET", event, other, nil)
-	s.refused("forbidden", "GET", "/v1/audit-log", owner, nil)
-	s.refused("unauthenticated", "GET", "/v1/audit-log", "", nil)
+	s.Refused("forbidden", "GET", event, other, nil)
+	s.Refused("forbidden", "GET", "/v1/audit-log", owner, nil)
+	s.Refused("unauthenticated", "GET", "/v1/audit-log", "", nil)
 	for _, query := range []string{"user=ada", "event=x", "from=yesterday", "to=1", "cursor=x", "limit=0", "limit=201", "cursor=MA"} {
-		s.refused("invalid", "GET", "/v1/audit-log?"+query, admin, nil)
+		s.Refused("invalid", "GET", "/v1/audit-log?"+query, admin, nil)
 	}
 	var numbers []int64
 	for cursor := ""; ; {
-		page := call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?limit=2&cursor="+cursor, admin, nil)
+		page := systemtest.Call[api.List[api.AuditEntry]](s, 200, "GET", "/v1/audit-log?limit=2&cursor="+cursor, admin, nil)
 		for _, l := range page.Items {
 			numbers = append(numbers, l.Number)
 		}
@@ -542,7 +511,7 @@ func TestAuditLogIsReadByWhoMay(t *testing.T) {
 		}
 	}
 	past := url.Values{"to": {time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)}}
-	if old := s.lines(admin, 0, past); len(old) != 0 {
+	if old := s.Lines(admin, 0, past); len(old) != 0 {
 		t.Errorf("%d lines of an hour ago", len(old))
 	}
 }

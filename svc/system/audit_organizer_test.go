@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,29 +14,30 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // An organizer reads what was done to it and to its events, while they were its own, and nothing of others.
 func TestAuditLogOfAnOrganizer(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Sandbox = true
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	people := s.cast(admin, filepath.Join(cfg.Data, "outbox"))
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	people := cast(s, admin, cfg)
 	stranger, buyer, owner, finance := people[2], people[3], people[4], people[7]
 	mine, theirs := api.OrganizerOf(owner.id), api.OrganizerOf(stranger.id)
 	log := "/v1/organizers/" + mine.String() + "/audit-log"
 
-	moved := s.concert(owner.token, 5, 1000)
-	order := call[api.Order](s, 201, "POST", "/v1/orders", buyer.token, seats(moved, 1))
-	s.pay(buyer.token, order)
-	order = call[api.Order](s, 200, "GET", "/v1/orders/"+order.ID.String(), buyer.token, nil)
-	s.refund(owner.token, order, api.NewRefund{})
+	moved := s.Concert(owner.token, 5, 1000)
+	order := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyer.token, systemtest.Seats(moved, 1))
+	s.Pay(buyer.token, order)
+	order = systemtest.Call[api.Order](s, 200, "GET", "/v1/orders/"+order.ID.String(), buyer.token, nil)
+	refund(s, owner.token, order, api.NewRefund{})
 	acts := func(token, log string) (acts []string) {
 		t.Helper()
-		for _, l := range call[api.List[api.AuditEntry]](s, 200, "GET", log+"?limit=200", token, nil).Items {
+		for _, l := range systemtest.Call[api.List[api.AuditEntry]](s, 200, "GET", log+"?limit=200", token, nil).Items {
 			acts = append(acts, l.Act+" "+l.EventID.String())
 		}
 		return acts
@@ -54,36 +54,36 @@ func TestAuditLogOfAnOrganizer(t *testing.T) {
 	has(owner.token, log, "payment.refund "+moved.ID.String())
 	has(owner.token, log, "event.invite_member ")
 	has(owner.token, log, "event.publish "+moved.ID.String())
-	for _, l := range call[api.List[api.AuditEntry]](s, 200, "GET", log, admin, nil).Items {
+	for _, l := range systemtest.Call[api.List[api.AuditEntry]](s, 200, "GET", log, admin, nil).Items {
 		if l.By.UserID != "" && l.By.Address == "" {
 			t.Errorf("an administrator does not see from where: %+v", l)
 		}
 	}
 
 	// What is done after the event has become another's is in the log of that one alone.
-	call[api.TeamMember](s, 200, "PUT", "/v1/events/"+moved.ID.String()+"/team/"+stranger.id.String(), owner.token,
+	systemtest.Call[api.TeamMember](s, 200, "PUT", "/v1/events/"+moved.ID.String()+"/team/"+stranger.id.String(), owner.token,
 		map[string]string{"role": api.RoleManager})
-	call[api.Event](s, 200, "PUT", "/v1/events/"+moved.ID.String()+"/organizer", owner.token, api.SetOrganizer{UserID: stranger.id})
-	call[api.Event](s, 200, "PATCH", "/v1/events/"+moved.ID.String(), admin, map[string]string{"name": "Moved"})
+	systemtest.Call[api.Event](s, 200, "PUT", "/v1/events/"+moved.ID.String()+"/organizer", owner.token, api.SetOrganizer{UserID: stranger.id})
+	systemtest.Call[api.Event](s, 200, "PATCH", "/v1/events/"+moved.ID.String(), admin, map[string]string{"name": "Moved"})
 	has(stranger.token, "/v1/organizers/"+theirs.String()+"/audit-log", "event.update "+moved.ID.String())
 	if got := acts(owner.token, log); slices.Contains(got, "event.update "+moved.ID.String()) {
 		t.Errorf("the log of the one before has %q", got)
 	}
 
-	s.refused("not_found", "GET", log, stranger.token, nil)
-	s.refused("forbidden", "GET", log, finance.token, nil)
-	s.refused("not_found", "GET", log+".csv", stranger.token, nil)
-	s.refused("invalid", "GET", log+"?event=x", owner.token, nil)
-	s.refused("invalid", "GET", log+".csv?from=yesterday", owner.token, nil)
-	s.refused("not_found", "GET", "/v1/organizers/org_0123456789abcdefghjkmnpqrs/audit-log", owner.token, nil)
+	s.Refused("not_found", "GET", log, stranger.token, nil)
+	s.Refused("forbidden", "GET", log, finance.token, nil)
+	s.Refused("not_found", "GET", log+".csv", stranger.token, nil)
+	s.Refused("invalid", "GET", log+"?event=x", owner.token, nil)
+	s.Refused("invalid", "GET", log+".csv?from=yesterday", owner.token, nil)
+	s.Refused("not_found", "GET", "/v1/organizers/org_0123456789abcdefghjkmnpqrs/audit-log", owner.token, nil)
 
-	got, err := s.send("GET", log+".csv", owner.token, nil)
-	if err != nil || got.status != 200 {
-		t.Fatalf("%d %s %v", got.status, got.body, err)
+	got, err := s.Send("GET", log+".csv", owner.token, nil)
+	if err != nil || got.Status != 200 {
+		t.Fatalf("%d %s %v", got.Status, got.Body, err)
 	}
-	rows, err := csv.NewReader(strings.NewReader(string(got.body))).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(string(got.Body))).ReadAll()
 	if err != nil || len(rows) != 1+len(acts(owner.token, log)) || rows[0][3] != "act" {
-		t.Errorf("%d rows, %v: %s", len(rows), err, got.body)
+		t.Errorf("%d rows, %v: %s", len(rows), err, got.Body)
 	}
 
 	// Lines whose organizer was not known when they came get it later.

@@ -12,20 +12,21 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // A backup is made while people buy; then everything is destroyed. What was acknowledged before the backup was asked for
 // is there again, whatever was on its way finds its end, and the records agree.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
-	s := startMortal(t, "")
-	s.unlimited(s.admin)
-	s.anyOrders(s.admin)
-	event := s.concert(s.admin, 5000, 1500)
+	s := systemtest.StartMortal(t, "")
+	s.Unlimited(s.Admin)
+	s.AnyOrders(s.Admin)
+	event := s.Concert(s.Admin, 5000, 1500)
 	starlight := func(args ...string) {
 		t.Helper()
 		cmd := exec.Command(os.Args[0], args...)
-		cmd.Env = append(os.Environ(), actAs+"=starlight")
+		cmd.Env = append(os.Environ(), systemtest.ActAs+"=starlight")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("starlight %v: %v\n%s", args, err, out)
 		}
@@ -38,7 +39,7 @@ func TestBackupUnderLoad(t *testing.T) {
 		for range 4 {
 			buyers.Go(func() {
 				for !over.Load() {
-					if o, err := purchase(s.site, s.admin, event); err == nil {
+					if o, err := purchase(s.Site, s.Admin, event); err == nil {
 						mu.Lock()
 						known = append(known, o)
 						mu.Unlock()
@@ -64,59 +65,59 @@ func TestBackupUnderLoad(t *testing.T) {
 		more(15)
 		before := count()
 		file := filepath.Join(t.TempDir(), "backup")
-		starlight("backup", file, "--data", s.cfg.Data, "--nats-url", "nats://"+s.cfg.NATS)
+		starlight("backup", file, "--data", s.Cfg.Data, "--nats-url", "nats://"+s.Cfg.NATS)
 		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 			t.Fatalf("the backup: %v %v", info, err)
 		}
-		if left, err := filepath.Glob(filepath.Join(s.cfg.Data, "backup-*")); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(s.Cfg.Data, "backup-*")); err != nil || len(left) > 0 {
 			t.Errorf("left in the data folder: %v %v", left, err)
 		}
 		more(5)
-		s.p.kill()
+		s.P.Kill()
 		over.Store(true)
 		buyers.Wait()
-		if err := os.RemoveAll(s.cfg.Data); err != nil {
+		if err := os.RemoveAll(s.Cfg.Data); err != nil {
 			t.Fatal(err)
 		}
-		starlight("restore", file, "--data", s.cfg.Data)
-		s.p.again()
+		starlight("restore", file, "--data", s.Cfg.Data)
+		s.P.Again()
 		t.Logf("round %d: %d orders before the backup, %d when all was destroyed", round, before, len(known))
-		s.admin = s.login(adminEmail)
+		s.Admin = s.Login(systemtest.AdminEmail)
 		there := 0
 		for i, o := range known {
-			got, err := s.send("GET", "/v1/orders/"+o.ID.String(), s.admin, nil)
+			got, err := s.Send("GET", "/v1/orders/"+o.ID.String(), s.Admin, nil)
 			switch {
 			case err != nil:
 				t.Fatal(err)
-			case got.status == 200 && i < before:
-				s.await(s.admin, o, api.OrderPaid)
+			case got.Status == 200 && i < before:
+				s.Await(s.Admin, o, api.OrderPaid)
 				there++
-			case got.status == 200: // its buyer may not have come to pay
+			case got.Status == 200: // its buyer may not have come to pay
 				there++
 			case i < before:
-				t.Errorf("order %d, paid before the backup, is gone: %d %s", i, got.status, got.body)
+				t.Errorf("order %d, paid before the backup, is gone: %d %s", i, got.Status, got.Body)
 			}
 		}
 		if there == len(known) {
 			t.Errorf("all %d orders are there: the backup is not of the moment", there)
 		}
-		mustAudit(t, s.cfg, ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds")))
+		systemtest.MustAudit(t, s.Cfg, systemtest.Ops(t, "nats://"+s.Cfg.NATS, filepath.Join(s.Cfg.Data, "creds")))
 	}
 }
 
 // purchase buys a seat, as far as the system lets it.
-func purchase(s *site, token string, event api.Event) (o api.Order, err error) {
+func purchase(s *systemtest.Site, token string, event api.Event) (o api.Order, err error) {
 	var p api.Payment
-	if err := did(s, "POST", "/v1/orders", token, seats(event, 1), &o, "", 201); err != nil {
+	if err := systemtest.Did(s, "POST", "/v1/orders", token, systemtest.Seats(event, 1), &o, "", 201); err != nil {
 		return o, err
 	}
-	if err := did(s, "POST", "/v1/orders/"+o.ID.String()+"/payments", token, api.NewPayment{Provider: "sandbox"}, &p, "", 201); err != nil {
+	if err := systemtest.Did(s, "POST", "/v1/orders/"+o.ID.String()+"/payments", token, api.NewPayment{Provider: "sandbox"}, &p, "", 201); err != nil {
 		return o, err
 	}
-	if err := did(s, "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"}, nil, "", 202); err != nil {
+	if err := systemtest.Did(s, "POST", "/v1/sandbox/payments/"+p.ID.String(), "", api.SandboxOutcome{Outcome: "succeeded"}, nil, "", 202); err != nil {
 		return o, err
 	}
-	if err := did(s, "GET", "/v1/orders/"+o.ID.String()+"?wait=5s", token, nil, &o, "", 200); err != nil {
+	if err := systemtest.Did(s, "GET", "/v1/orders/"+o.ID.String()+"?wait=5s", token, nil, &o, "", 200); err != nil {
 		return o, err
 	}
 	if o.Status != api.OrderPaid {

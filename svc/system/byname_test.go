@@ -8,26 +8,27 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // twoConfigs is a system, and a process in another zone, with another version, that runs the config service once more.
 type twoConfigs struct {
-	*site
+	*systemtest.Site
 	t     *testing.T
 	admin string
-	other *process
+	other *systemtest.Process
 	first string // the version of the system
 }
 
 func startTwoConfigs(t *testing.T) *twoConfigs {
 	t.Helper()
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Zone, cfg.Version = "east", "0.0.1"
-	s, sys, _ := start(t, cfg)
-	c := &twoConfigs{site: s, t: t, first: cfg.Version}
-	c.admin = s.login(adminEmail)
-	s.unlimited(c.admin)
-	c.other = spawn(t, "starlight", []string{"STARLIGHT_NATS_URL=" + sys.NATSURL(), "STARLIGHT_OPS=off",
+	s, sys, _ := systemtest.Start(t, cfg)
+	c := &twoConfigs{Site: s, t: t, first: cfg.Version}
+	c.admin = s.Login(systemtest.AdminEmail)
+	s.Unlimited(c.admin)
+	c.other = systemtest.Spawn(t, "starlight", []string{"STARLIGHT_NATS_URL=" + sys.NATSURL(), "STARLIGHT_OPS=off",
 		"STARLIGHT_NATS_CREDS=" + filepath.Join(cfg.Data, "creds"), "STARLIGHT_DATA=" + t.TempDir(), "STARLIGHT_ZONE=west",
 		"STARLIGHT_DATABASE_URL=postgres://nobody@localhost/none"}, "run", "config")
 	return c
@@ -36,7 +37,7 @@ func startTwoConfigs(t *testing.T) *twoConfigs {
 // served returns how many calls each config service has answered: that of the system, and that of the other process.
 func (c *twoConfigs) served() (own, other uint64, otherVersion string) {
 	c.t.Helper()
-	for _, i := range call[api.List[api.ServiceInstance]](c.site, 200, "GET", "/v1/mesh/services", c.admin, nil).Items {
+	for _, i := range systemtest.Call[api.List[api.ServiceInstance]](c.Site, 200, "GET", "/v1/mesh/services", c.admin, nil).Items {
 		if i.Service != "config" {
 			continue
 		}
@@ -60,9 +61,9 @@ func (c *twoConfigs) goTo(other bool) {
 		own, others, _ := c.served()
 		for range n {
 			began := time.Now()
-			got, err := c.send("GET", "/v1/config", c.admin, nil)
-			if took := time.Since(began); err != nil || got.status != 200 || took > 900*time.Millisecond {
-				return fmt.Errorf("%d after %v: %v", got.status, took, err) // the second try of a read is after a second
+			got, err := c.Send("GET", "/v1/config", c.admin, nil)
+			if took := time.Since(began); err != nil || got.Status != 200 || took > 900*time.Millisecond {
+				return fmt.Errorf("%d after %v: %v", got.Status, took, err) // the second try of a read is after a second
 			}
 		}
 		owns, othersThen, _ := c.served()
@@ -82,23 +83,23 @@ func TestInstancesByName(t *testing.T) {
 	if version == "" {
 		t.Fatal("the other process is not listed")
 	}
-	c.set(c.admin, "mesh.versions", "config=100% "+version)
+	c.Set(c.admin, "mesh.versions", "config=100% "+version)
 	c.goTo(true)
-	resume := c.other.pause()
+	resume := c.other.Pause()
 	c.goTo(false)
 	resume()
 	c.goTo(true)
-	c.other.kill()
+	c.other.Kill()
 	c.goTo(false)
-	c.other.again()
+	c.other.Again()
 	c.goTo(true)
-	c.set(c.admin, "mesh.versions", "")
-	c.set(c.admin, "mesh.zones", "true")
+	c.Set(c.admin, "mesh.versions", "")
+	c.Set(c.admin, "mesh.zones", "true")
 	c.goTo(false)
-	c.set(c.admin, "mesh.versions", "config=100% "+version) // a version is more than a zone
+	c.Set(c.admin, "mesh.versions", "config=100% "+version) // a version is more than a zone
 	c.goTo(true)
-	c.other.terminate()
+	c.other.Terminate()
 	c.goTo(false)
-	c.other.again()
-	call[struct{}](c.site, 400, "PUT", "/v1/config/mesh.versions", c.admin, map[string]string{"value": "nobody=10% 1.0.0"})
+	c.other.Again()
+	systemtest.Call[struct{}](c.Site, 400, "PUT", "/v1/config/mesh.versions", c.admin, map[string]string{"value": "nobody=10% 1.0.0"})
 }

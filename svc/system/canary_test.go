@@ -21,6 +21,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // canaries are texts that nobody but one person has.
@@ -30,7 +31,7 @@ const reason = "Zerlina is ill"
 
 // leaver is a person who does everything there is to do and then leaves.
 type leaver struct {
-	*hall
+	*systemtest.Hall
 	admin, friend, token string
 	person               api.User
 	order                api.Order
@@ -39,76 +40,76 @@ type leaver struct {
 // everything walks through what has her name, her addresses, or what she wrote.
 func (p *leaver) everything(t *testing.T) {
 	t.Helper()
-	hub, mail := p.hub, "zq-canary@canary.example"
-	team := p.at("/team")
-	call[api.TeamMember](hub, 201, "POST", team, p.owner, api.Invite{Email: mail, Role: api.RoleDoor})
-	call[api.TeamMember](hub, 201, "POST", "/v1/organizers/"+p.event.OrganizerID.String()+"/members", p.owner,
+	hub, mail := p.Hub, "zq-canary@canary.example"
+	team := p.At("/team")
+	systemtest.Call[api.TeamMember](hub, 201, "POST", team, p.Owner, api.Invite{Email: mail, Role: api.RoleDoor})
+	systemtest.Call[api.TeamMember](hub, 201, "POST", "/v1/organizers/"+p.Event.OrganizerID.String()+"/members", p.Owner,
 		map[string]string{"email": mail, "role": api.RoleDoor})
-	p.person = call[api.User](hub, 201, "POST", "/v1/users", "", api.Register{Email: mail, Password: password, Name: "Zerlina Quixonne"})
-	p.token = hub.login(mail)
-	hub.confirm(p.cfg, mail)
-	call[any](hub, 200, "PATCH", "/v1/me", p.token, map[string]any{"profile": map[string]any{"phone": "+4951123456789",
+	p.person = systemtest.Call[api.User](hub, 201, "POST", "/v1/users", "", api.Register{Email: mail, Password: systemtest.Password, Name: "Zerlina Quixonne"})
+	p.token = hub.Login(mail)
+	hub.Confirm(p.Cfg, mail)
+	systemtest.Call[any](hub, 200, "PATCH", "/v1/me", p.token, map[string]any{"profile": map[string]any{"phone": "+4951123456789",
 		"city": "Quixby", "country": "DE", "birth_year": 1980, "share_demographics": true}})
-	call[any](hub, 200, "PATCH", "/v1/me", p.token, map[string]any{"email": "zq-second@canary.example", "current_password": password})
-	call[any](hub, 202, "POST", "/v1/password-resets", "", api.RequestReset{Email: mail})
-	hub.refused("unauthenticated", "POST", "/v1/sessions", "", api.Login{Email: mail, Password: "not Quixonne at all"})
-	call[any](hub, 201, "POST", "/v1/me/push-subscriptions", p.token, map[string]any{"endpoint": "https://push.canary.example/push-zq",
+	systemtest.Call[any](hub, 200, "PATCH", "/v1/me", p.token, map[string]any{"email": "zq-second@canary.example", "current_password": systemtest.Password})
+	systemtest.Call[any](hub, 202, "POST", "/v1/password-resets", "", api.RequestReset{Email: mail})
+	hub.Refused("unauthenticated", "POST", "/v1/sessions", "", api.Login{Email: mail, Password: "not Quixonne at all"})
+	systemtest.Call[any](hub, 201, "POST", "/v1/me/push-subscriptions", p.token, map[string]any{"endpoint": "https://push.canary.example/push-zq",
 		"keys": map[string]string{"p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4", "auth": "BTBZMqHH6r4Tts7J_aSIgg"}})
-	call[any](hub, 200, "GET", "/v1/events?q=Zerlina+Quixonne", "", nil)
+	systemtest.Call[any](hub, 200, "GET", "/v1/events?q=Zerlina+Quixonne", "", nil)
 
-	o := call[api.Organizer](hub, 201, "POST", "/v1/organizers", p.token, api.NewOrganizer{Name: "Zerlina Quixonne", LegalName: "Zerlina Quixonne",
+	o := systemtest.Call[api.Organizer](hub, 201, "POST", "/v1/organizers", p.token, api.NewOrganizer{Name: "Zerlina Quixonne", LegalName: "Zerlina Quixonne",
 		Address: "Quittengasse 7", Email: mail, Phone: "+4951123456789", Slug: "zq-canary"})
-	call[any](hub, 200, "PATCH", "/v1/organizers/"+o.ID.String(), p.token, map[string]any{"name": "Quixonne", "address": "Quittengasse 8", "website": "https://zq-canary.example"})
+	systemtest.Call[any](hub, 200, "PATCH", "/v1/organizers/"+o.ID.String(), p.token, map[string]any{"name": "Quixonne", "address": "Quittengasse 8", "website": "https://zq-canary.example"})
 
 	zerlina := api.Attendee{Name: "Zerlina Quixonne", Email: mail}
-	order := seats(p.event, 3)
+	order := systemtest.Seats(p.Event, 3)
 	order.Attendees = []api.Attendee{zerlina}
-	got, err := hub.send("POST", "/v1/orders", p.token, order, "Idempotency-Key", "zq-canary-1", "User-Agent", "QuixPhone")
-	if err != nil || got.status != 201 {
-		t.Fatalf("%d %s %v", got.status, got.body, err)
+	got, err := hub.Send("POST", "/v1/orders", p.token, order, "Idempotency-Key", "zq-canary-1", "User-Agent", "QuixPhone")
+	if err != nil || got.Status != 201 {
+		t.Fatalf("%d %s %v", got.Status, got.Body, err)
 	}
-	if err := json.Unmarshal(got.body, &p.order); err != nil {
+	if err := json.Unmarshal(got.Body, &p.order); err != nil {
 		t.Fatal(err)
 	}
-	tickets := hub.pay(p.token, p.order)
-	p.order = call[api.Order](hub, 200, "GET", "/v1/orders/"+p.order.ID.String(), p.token, nil)
-	call[api.Ticket](hub, 200, "PATCH", "/v1/tickets/"+tickets[1].ID.String(), p.token, map[string]any{"holder": zerlina})
-	call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+tickets[2].ID.String()+"/transfer", p.token,
+	tickets := hub.Pay(p.token, p.order)
+	p.order = systemtest.Call[api.Order](hub, 200, "GET", "/v1/orders/"+p.order.ID.String(), p.token, nil)
+	systemtest.Call[api.Ticket](hub, 200, "PATCH", "/v1/tickets/"+tickets[1].ID.String(), p.token, map[string]any{"holder": zerlina})
+	systemtest.Call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+tickets[2].ID.String()+"/transfer", p.token,
 		api.Transfer{Email: "zq-third@canary.example", Name: "Zerlina Quixonne"})
-	hub.refund(p.owner, p.order, api.NewRefund{Amount: &api.Money{Amount: 1, Currency: "EUR"}, Reason: reason})
-	call[api.Cancellation](hub, 201, "POST", "/v1/orders/"+p.order.ID.String()+"/cancellations", p.token, map[string]any{"reason": "Quixonne is ill"})
-	call[api.Order](hub, 200, "PATCH", p.at("/orders/"+p.order.ID.String()), p.owner, map[string]any{"note": "Quixonne calls again",
+	refund(hub, p.Owner, p.order, api.NewRefund{Amount: &api.Money{Amount: 1, Currency: "EUR"}, Reason: reason})
+	systemtest.Call[api.Cancellation](hub, 201, "POST", "/v1/orders/"+p.order.ID.String()+"/cancellations", p.token, map[string]any{"reason": "Quixonne is ill"})
+	systemtest.Call[api.Order](hub, 200, "PATCH", p.At("/orders/"+p.order.ID.String()), p.Owner, map[string]any{"note": "Quixonne calls again",
 		"holders": []api.TicketHolder{{TicketID: tickets[0].ID, Holder: zerlina}}})
 
 	// What others say of her.
-	theirs := call[api.Order](hub, 201, "POST", "/v1/orders", p.friend, api.NewOrder{EventID: p.event.ID, Attendees: []api.Attendee{zerlina},
-		Items: []api.NewOrderItem{{TicketTypeID: p.event.TicketTypes[0].ID, Quantity: 3}}})
-	given := hub.pay(p.friend, theirs)
-	call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+given[1].ID.String()+"/transfer", p.friend, api.Transfer{Email: mail})
-	call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+given[2].ID.String()+"/transfer", p.friend, api.Transfer{Email: "zq-third@canary.example"})
-	sale := p.sale(1)
+	theirs := systemtest.Call[api.Order](hub, 201, "POST", "/v1/orders", p.friend, api.NewOrder{EventID: p.Event.ID, Attendees: []api.Attendee{zerlina},
+		Items: []api.NewOrderItem{{TicketTypeID: p.Event.TicketTypes[0].ID, Quantity: 3}}})
+	given := hub.Pay(p.friend, theirs)
+	systemtest.Call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+given[1].ID.String()+"/transfer", p.friend, api.Transfer{Email: mail})
+	systemtest.Call[api.Ticket](hub, 200, "POST", "/v1/tickets/"+given[2].ID.String()+"/transfer", p.friend, api.Transfer{Email: "zq-third@canary.example"})
+	sale := p.Sale(1)
 	sale.Attendees = []api.Attendee{zerlina}
-	for _, s := range []*site{hub, p.edge} {
-		token := map[*site]string{hub: p.owner, p.edge: p.pass}[s]
-		got, err := s.send("POST", "/v1/box-office/sales", token, sale, "Idempotency-Key", "zq-1")
-		if err != nil || got.status != 201 {
-			t.Fatalf("%d %s %v", got.status, got.body, err)
+	for _, s := range []*systemtest.Site{hub, p.Edge} {
+		token := map[*systemtest.Site]string{hub: p.Owner, p.Edge: p.Pass}[s]
+		got, err := s.Send("POST", "/v1/box-office/sales", token, sale, "Idempotency-Key", "zq-1")
+		if err != nil || got.Status != 201 {
+			t.Fatalf("%d %s %v", got.Status, got.Body, err)
 		}
 	}
-	call[any](hub, 202, "POST", p.at("/announcements"), p.owner, api.NewAnnouncement{Subject: "Doors", Text: "They open at six."})
-	call[any](hub, 200, "PUT", "/v1/users/"+p.person.ID.String()+"/lock", p.admin, nil)
-	call[any](hub, 200, "DELETE", "/v1/users/"+p.person.ID.String()+"/lock", p.admin, nil)
-	p.token = hub.login(mail)
+	systemtest.Call[any](hub, 202, "POST", p.At("/announcements"), p.Owner, api.NewAnnouncement{Subject: "Doors", Text: "They open at six."})
+	systemtest.Call[any](hub, 200, "PUT", "/v1/users/"+p.person.ID.String()+"/lock", p.admin, nil)
+	systemtest.Call[any](hub, 200, "DELETE", "/v1/users/"+p.person.ID.String()+"/lock", p.admin, nil)
+	p.token = hub.Login(mail)
 	testkit.Eventually(t, 30*time.Second, func() error { // once the venue knows the ticket
-		if got := p.atVenue(t, given[0]); got != api.Admitted && got != api.AlreadyAdmitted {
+		if got := p.AtVenue(t, given[0]); got != api.Admitted && got != api.AlreadyAdmitted {
 			return fmt.Errorf("at the venue: %s", got)
 		}
 		return nil
 	})
-	call[any](hub, 200, "GET", "/v1/me/export", p.token, nil)
-	for _, path := range []string{p.at("/attendees.csv"), p.at("/orders.csv")} {
-		if got, err := hub.send("GET", path, p.owner, nil); err != nil || got.status != 200 || !strings.Contains(string(got.body), "Quixonne") {
-			t.Fatalf("%s: %d %s %v", path, got.status, got.body, err)
+	systemtest.Call[any](hub, 200, "GET", "/v1/me/export", p.token, nil)
+	for _, path := range []string{p.At("/attendees.csv"), p.At("/orders.csv")} {
+		if got, err := hub.Send("GET", path, p.Owner, nil); err != nil || got.Status != 200 || !strings.Contains(string(got.Body), "Quixonne") {
+			t.Fatalf("%s: %d %s %v", path, got.Status, got.Body, err)
 		}
 	}
 }
@@ -120,24 +121,25 @@ func TestAPersonLeavesNothing(t *testing.T) {
 	for name, url := range map[string]func(testing.TB) string{store.SQLite: func(testing.TB) string { return "" }, store.Postgres: testkit.Postgres} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := config(t.TempDir())
+			cfg := systemtest.Config(t.TempDir())
 			cfg.Leaf, cfg.Sandbox, cfg.DatabaseURL = "127.0.0.1:0", true, url(t)
-			hub, sys, stop := start(t, cfg)
-			p := &leaver{admin: hub.login(adminEmail)}
-			hub.unlimited(p.admin)
-			_, owner := hub.join("owner@example.org")
-			_, p.friend = hub.join("friend@example.org")
-			hub.confirm(cfg, "friend@example.org")
-			connect := operator(t, "admin", sys.NATSURL(), filepath.Join(cfg.Data, "creds"))
-			p.hall = &hall{hub: hub, owner: owner, event: hub.concert(owner, 100, 1000), cfg: cfg, connect: connect}
-			leaf := strings.TrimPrefix(leafURL(t, sys), "nats-leaf://")
-			p.open(t, leaf)
-			call[api.Lease](hub, 201, "POST", p.at("/leases"), owner, api.NewLease{VenueID: p.venue.ID, TicketTypeID: p.event.TicketTypes[0].ID, Quantity: 5})
+			hub, sys, stop := systemtest.Start(t, cfg)
+			hub.Keys = true
+			p := &leaver{admin: hub.Login(systemtest.AdminEmail)}
+			hub.Unlimited(p.admin)
+			_, owner := hub.Join("owner@example.org")
+			_, p.friend = hub.Join("friend@example.org")
+			hub.Confirm(cfg, "friend@example.org")
+			connect := systemtest.Operator(t, "admin", sys.NATSURL(), filepath.Join(cfg.Data, "creds"))
+			p.Hall = &systemtest.Hall{Hub: hub, Owner: owner, Event: hub.Concert(owner, 100, 1000), Cfg: cfg, Connect: connect}
+			leaf := strings.TrimPrefix(systemtest.LeafURL(t, sys), "nats-leaf://")
+			p.Open(t, leaf)
+			systemtest.Call[api.Lease](hub, 201, "POST", p.At("/leases"), owner, api.NewLease{VenueID: p.Venue.ID, TicketTypeID: p.Event.TicketTypes[0].ID, Quantity: 5})
 			at := testkit.FreeAddress(t)
-			p.p = spawn(t, "starlight", nil, "edge", "--venue", p.venue.ID.String(), "--hub", "nats-leaf://"+p.line.Addr, "--creds", p.creds,
-				"--data", p.folder, "--http", at)
-			p.edge = &site{t: t, url: "http://" + at}
-			p.take(t)
+			p.P = systemtest.Spawn(t, "starlight", nil, "edge", "--venue", p.Venue.ID.String(), "--hub", "nats-leaf://"+p.Line.Addr, "--creds", p.Creds,
+				"--data", p.Folder, "--http", at)
+			p.Edge = &systemtest.Site{T: t, URL: "http://" + at}
+			p.Take(t)
 			p.everything(t)
 			if found := p.tables(t); len(found) < 20 {
 				t.Fatalf("the search finds too little: %q", found)
@@ -150,11 +152,11 @@ func TestAPersonLeavesNothing(t *testing.T) {
 				defer done()
 				return drained(t.Context(), js)
 			})
-			call[any](hub, 204, "DELETE", "/v1/me", p.token, api.DeleteAccount{Password: password})
+			systemtest.Call[any](hub, 204, "DELETE", "/v1/me", p.token, api.DeleteAccount{Password: systemtest.Password})
 
 			// Others have said of her that she comes.
 			said := []string{"ticketing.orders.", "ticketing.tickets.", "ticketing.venue_sales.", "ticketing.ticket_offers.",
-				"ticketing.refunds.reason", "payment.payment_refunds.reason", "ticketing.answers."}
+				"ticketing.refunds.reason", "payment.payment_refunds.reason", "ticketing.answers.", "payment.answers."}
 			testkit.Eventually(t, 60*time.Second, func() error {
 				return nothing(slices.DeleteFunc(p.tables(t), func(found string) bool {
 					return slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(found, s) })
@@ -171,23 +173,23 @@ func TestAPersonLeavesNothing(t *testing.T) {
 				p.update(t, service, query)
 				p.update(t, service, "UPDATE answers SET at = ?")
 			}
-			p.cfg.NATS = strings.TrimPrefix(sys.NATSURL(), "nats://")
-			p.cfg.Leaf = leaf
-			p.hub, _, stop = start(t, p.cfg)
+			p.Cfg.NATS = strings.TrimPrefix(sys.NATSURL(), "nats://")
+			p.Cfg.Leaf = leaf
+			p.Hub, _, stop = systemtest.Start(t, p.Cfg)
 			testkit.Eventually(t, 60*time.Second, func() error { return nothing(p.tables(t)) })
 			if err := nothing(p.streams(t)); err != nil {
 				t.Error(err)
 			}
 			testkit.Eventually(t, 60*time.Second, func() error { // the venue reads it by its line
-				got, err := p.edge.send("GET", p.at("/attendees?q=Quix"), p.pass, nil)
-				if err == nil && strings.Contains(string(got.body), "Quix") {
-					err = fmt.Errorf("%d %s", got.status, got.body)
+				got, err := p.Edge.Send("GET", p.At("/attendees?q=Quix"), p.Pass, nil)
+				if err == nil && strings.Contains(string(got.Body), "Quix") {
+					err = fmt.Errorf("%d %s", got.Status, got.Body)
 				}
 				return err
 			})
 			stop()
-			p.p.kill()
-			if err := nothing(append(files(t, p.cfg.Data), files(t, p.folder)...)); err != nil {
+			p.P.Kill()
+			if err := nothing(append(files(t, p.Cfg.Data), files(t, p.Folder)...)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -196,10 +198,10 @@ func TestAPersonLeavesNothing(t *testing.T) {
 
 // database is where the tables are.
 func (p *leaver) database() string {
-	if p.cfg.DatabaseURL != "" {
-		return p.cfg.DatabaseURL
+	if p.Cfg.DatabaseURL != "" {
+		return p.Cfg.DatabaseURL
 	}
-	return "sqlite:" + filepath.Join(p.cfg.Data, "sql")
+	return "sqlite:" + filepath.Join(p.Cfg.Data, "sql")
 }
 
 // update sets times of a database to half a year ago.
@@ -240,14 +242,21 @@ func (p *leaver) tables(t *testing.T) (found []string) {
 // streams returns where streams and buckets have something of hers.
 func (p *leaver) streams(t *testing.T) (found []string) {
 	t.Helper()
-	js, done, err := p.connect(t.Context())
+	js, done, err := p.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer done()
-	messages := 0
+	var streams []*jetstream.StreamInfo
 	all := js.ListStreams(t.Context())
-	for s := range all.Info() {
+	for s := range all.Info() { // its time runs while they are taken, so they are searched afterwards
+		streams = append(streams, s)
+	}
+	if err := all.Err(); err != nil {
+		t.Fatal(err)
+	}
+	messages := 0
+	for _, s := range streams {
 		if s.State.Msgs == 0 {
 			continue
 		}
@@ -270,9 +279,6 @@ func (p *leaver) streams(t *testing.T) (found []string) {
 				break
 			}
 		}
-	}
-	if err := all.Err(); err != nil { // or only some of them were searched
-		t.Fatal(err)
 	}
 	if messages < 100 {
 		t.Errorf("only %d messages were searched", messages)

@@ -12,17 +12,18 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // What is made beyond the limit of a day is refused until the next day, in every service.
 func TestCreationsAreLimited(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	_, ada := s.join("ada@example.org")
-	e := s.concert(ada, 5, 0)
+	cfg := systemtest.Config(t.TempDir())
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	_, ada := s.Join("ada@example.org")
+	e := s.Concert(ada, 5, 0)
 	event, organizer := "/v1/events/"+e.ID.String(), "/v1/organizers/"+e.OrganizerID.String()
 	type made struct {
 		limit        *settings.Setting[int]
@@ -61,28 +62,28 @@ func TestCreationsAreLimited(t *testing.T) {
 		{api.VenuesPerPerson, 0, "POST", "/v1/venues", func(n int) any { return api.NewVenue{Name: fmt.Sprint(n), Timezone: "UTC"} }},
 		{api.PassesPerEvent, 0, "POST", event + "/passes", func(n int) any { return api.NewPass{Name: fmt.Sprint(n)} }},
 		{api.DevicesPerPerson, 0, "POST", "/v1/me/push-subscriptions", push},
-		{api.SessionsPerPerson, 1, "POST", "/v1/sessions", func(int) any { return api.Login{Email: "ada@example.org", Password: password} }},
+		{api.SessionsPerPerson, 1, "POST", "/v1/sessions", func(int) any { return api.Login{Email: "ada@example.org", Password: systemtest.Password} }},
 	} {
-		s.set(admin, m.limit.Key(), strconv.Itoa(m.before+2))
+		s.Set(admin, m.limit.Key(), strconv.Itoa(m.before+2))
 		for n := range 2 {
-			call[any](s, 201, m.method, m.path, ada, m.body(n))
+			systemtest.Call[any](s, 201, m.method, m.path, ada, m.body(n))
 		}
 		n := 1
-		var refused answer
+		var refused systemtest.Answer
 		until := func(status int) { // the setting may not be everywhere yet
 			testkit.Eventually(t, 10*time.Second, func() (err error) {
 				n++
-				if refused, err = s.send(m.method, m.path, ada, m.body(n)); err == nil && refused.status != status {
-					err = fmt.Errorf("%s: %d %s, want %d", m.limit.Key(), refused.status, refused.body, status)
+				if refused, err = s.Send(m.method, m.path, ada, m.body(n)); err == nil && refused.Status != status {
+					err = fmt.Errorf("%s: %d %s, want %d", m.limit.Key(), refused.Status, refused.Body, status)
 				}
 				return err
 			})
 		}
 		until(429)
-		if wait, err := strconv.Atoi(refused.header.Get("Retry-After")); err != nil || wait < 1 || wait > 24*60*60 {
-			t.Errorf("%s: Retry-After is %q", m.limit.Key(), refused.header.Get("Retry-After"))
+		if wait, err := strconv.Atoi(refused.Header.Get("Retry-After")); err != nil || wait < 1 || wait > 24*60*60 {
+			t.Errorf("%s: Retry-After is %q", m.limit.Key(), refused.Header.Get("Retry-After"))
 		}
-		s.set(admin, m.limit.Key(), "0")
+		s.Set(admin, m.limit.Key(), "0")
 		until(201)
 	}
 }

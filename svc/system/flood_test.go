@@ -12,6 +12,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 	"github.com/starlightsymphony/starlight/svc/user/challenge"
 )
 
@@ -29,14 +30,14 @@ func floodTime(t *testing.T) time.Duration {
 }
 
 // from sends a request from an address, and once more with the answer to a challenge, if it gets one.
-func (s *site) from(address, path string, body any) (got answer, asked bool) {
-	got, err := s.send("POST", path, "", body, "X-Forwarded-For", address)
+func from(s *systemtest.Site, address, path string, body any) (got systemtest.Answer, asked bool) {
+	got, err := s.Send("POST", path, "", body, "X-Forwarded-For", address)
 	var p struct{ Challenge *fault.Challenge }
-	if err != nil || got.status != http.StatusTooManyRequests || json.Unmarshal(got.body, &p) != nil ||
+	if err != nil || got.Status != http.StatusTooManyRequests || json.Unmarshal(got.Body, &p) != nil ||
 		p.Challenge == nil {
 		return got, false
 	}
-	got, _ = s.send("POST", path, "", body, "X-Forwarded-For", address, "Challenge-Answer", challenge.Solve(p.Challenge))
+	got, _ = s.Send("POST", path, "", body, "X-Forwarded-For", address, "Challenge-Answer", challenge.Solve(p.Challenge))
 	return got, true
 }
 
@@ -45,16 +46,16 @@ func (s *site) from(address, path string, body any) (got answer, asked bool) {
 // machine, too.
 func TestFloodOfLogins(t *testing.T) {
 	const attackers, each = 16, 4
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.TrustedProxies = []string{"127.0.0.1"}
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.join("stranger@example.org")
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Join("stranger@example.org")
 	limit := os.Getenv("STARLIGHT_FLOOD_LIMIT") // of each address
 	if limit == "" {
 		limit = "0"
 	}
-	s.set(admin, "gateway.rate_login", limit)
+	s.Set(admin, "gateway.rate_login", limit)
 	until := time.Now().Add(floodTime(t))
 	var all sync.WaitGroup
 	for i := range attackers {
@@ -63,11 +64,11 @@ func TestFloodOfLogins(t *testing.T) {
 			all.Go(func() {
 				for k := 0; time.Now().Before(until); k++ {
 					if n%2 == 0 {
-						s.from(address, "/v1/users", api.Register{Email: adminEmail, Password: password, Name: "Eve"})
+						from(s, address, "/v1/users", api.Register{Email: systemtest.AdminEmail, Password: systemtest.Password, Name: "Eve"})
 						continue
 					}
-					s.from(address, "/v1/sessions",
-						api.Login{Email: fmt.Sprintf("nobody%d-%d-%d@example.org", i, n, k), Password: password})
+					from(s, address, "/v1/sessions",
+						api.Login{Email: fmt.Sprintf("nobody%d-%d-%d@example.org", i, n, k), Password: systemtest.Password})
 				}
 			})
 		}
@@ -76,11 +77,11 @@ func TestFloodOfLogins(t *testing.T) {
 	challenges := 0
 	for i := 0; time.Now().Before(until) || i == 0; i++ {
 		begun := time.Now()
-		got, asked := s.from(fmt.Sprintf("192.0.%d.1", i%250), "/v1/sessions",
-			api.Login{Email: "stranger@example.org", Password: password})
+		got, asked := from(s, fmt.Sprintf("192.0.%d.1", i%250), "/v1/sessions",
+			api.Login{Email: "stranger@example.org", Password: systemtest.Password})
 		took = append(took, time.Since(begun))
-		if got.status != http.StatusCreated {
-			t.Fatalf("login %d of a stranger: %d %s", i, got.status, got.body)
+		if got.Status != http.StatusCreated {
+			t.Fatalf("login %d of a stranger: %d %s", i, got.Status, got.Body)
 		}
 		if asked {
 			challenges++

@@ -16,6 +16,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/svc/system"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // intruder is somebody with the NATS credentials of a role.
@@ -99,10 +100,10 @@ func (i *intruder) attempts(event ids.Event) map[string]func() {
 // With the credentials of no role can one act for a person.
 func TestForgedRequests(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
-	s, sys, _ := start(t, cfg)
-	_, token := s.join("olga@example.org")
-	event := s.concert(token, 10, 1000)
+	cfg := systemtest.Config(t.TempDir())
+	s, sys, _ := systemtest.Start(t, cfg)
+	_, token := s.Join("olga@example.org")
+	event := s.Concert(token, 10, 1000)
 	for _, role := range system.Roles() {
 		i := intrude(t, cfg, sys, role.Name)
 		for name, attempt := range i.attempts(event.ID) {
@@ -110,21 +111,21 @@ func TestForgedRequests(t *testing.T) {
 			if err := i.nc.Flush(); err != nil {
 				t.Fatal(err)
 			}
-			if got := call[api.Event](s, 200, "GET", "/v1/events/"+string(event.ID), token, nil); got.Status != api.EventPublished {
+			if got := systemtest.Call[api.Event](s, 200, "GET", "/v1/events/"+string(event.ID), token, nil); got.Status != api.EventPublished {
 				t.Fatalf("%s cancelled an event by %s", role.Name, name)
 			}
 		}
 	}
 	// What an endpoint was sent is handled before what it is sent now.
-	call[api.Event](s, 200, "POST", "/v1/events/"+string(event.ID)+"/cancel", token, nil)
+	systemtest.Call[api.Event](s, 200, "POST", "/v1/events/"+string(event.ID)+"/cancel", token, nil)
 }
 
 // What a person types to sign in reaches the user service, and no other role, whatever it subscribes to and stores.
 func TestCollectedPasswords(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
-	s, sys, _ := start(t, cfg)
-	secrets := []string{password, "a new battery"}
+	cfg := systemtest.Config(t.TempDir())
+	s, sys, _ := systemtest.Start(t, cfg)
+	secrets := []string{systemtest.Password, "a new battery"}
 	endpoints := []string{api.CreateSession.Subject(), api.RegisterUser.Subject(), api.ChangeMyPassword.Subject(), api.ConfirmPasswordReset.Subject()}
 	type collected struct {
 		role string
@@ -154,12 +155,12 @@ func TestCollectedPasswords(t *testing.T) {
 		all = append(all, c)
 	}
 	var tokens api.Tokens
-	s.send("POST", "/v1/users", "", api.Register{Email: "olga@example.org", Password: password, Name: "Olga"})
-	if got, err := s.send("POST", "/v1/sessions", "", api.Login{Email: "olga@example.org", Password: password}); err == nil {
-		_ = json.Unmarshal(got.body, &tokens)
+	s.Send("POST", "/v1/users", "", api.Register{Email: "olga@example.org", Password: systemtest.Password, Name: "Olga"})
+	if got, err := s.Send("POST", "/v1/sessions", "", api.Login{Email: "olga@example.org", Password: systemtest.Password}); err == nil {
+		_ = json.Unmarshal(got.Body, &tokens)
 	}
-	s.send("POST", "/v1/me/password", tokens.AccessToken, map[string]string{"current_password": secrets[0], "new_password": secrets[1]})
-	s.send("POST", "/v1/sessions", "", map[string]string{"email": "olga@example.org", "password": secrets[1]})
+	s.Send("POST", "/v1/me/password", tokens.AccessToken, map[string]string{"current_password": secrets[0], "new_password": secrets[1]})
+	s.Send("POST", "/v1/sessions", "", map[string]string{"email": "olga@example.org", "password": secrets[1]})
 	check := func(role, subject string, data []byte) {
 		t.Helper()
 		for _, secret := range append(secrets, "refresh_token") {

@@ -59,7 +59,7 @@ func TestImports(t *testing.T) {
 	only := map[string][]string{ // a library, and where it may be imported
 		"github.com/gofiber/fiber/v2":              {"gateway", "bench", "svc/edge"},
 		"github.com/nats-io/nats.go/micro":         {"shared/rpc", "svc/discovery"}, // discovery reads what micro says
-		"github.com/nats-io/nats-server/v2/server": {"natsconf", "shared/testkit", "bench"},
+		"github.com/nats-io/nats-server/v2/server": {"natsconf", "shared/testkit", "svc/system/systemtest", "bench"},
 		"github.com/uptrace/bun": {"shared/store", "shared/stream", "shared/idempotency", "shared/coherence",
 			"shared/keyring", "shared/quota", "shared/seal", "shared/auditlog", "shared/testkit", "svc", "bench"},
 		"github.com/go-text/typesetting": {"shared/document"},
@@ -168,7 +168,7 @@ var privateNames = []string{"books", "desk", "mood", "remorse", "lane", "moot", 
 
 // Names and texts are in the words that a reader would search for.
 func TestWords(t *testing.T) {
-	exempt := []string{"svc/system/demo", "bench", "shared/testkit"} // stories, and a Unix account
+	exempt := []string{"svc/system/demo", "svc/system/systemtest", "bench", "shared/testkit"} // stories, and a Unix account
 	for _, p := range packages(t) {
 		if under(p.name(), exempt...) {
 			continue

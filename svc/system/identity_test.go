@@ -19,6 +19,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // knownWithin is how soon every gateway knows that a session has ended.
@@ -26,59 +27,59 @@ const knownWithin = time.Second
 
 // pair is a system with a second gateway in a process of its own, as far as NATS can tell.
 type pair struct {
-	*site
+	*systemtest.Site
 	cfg   system.Config
 	sys   *system.System
-	sites []*site // of both gateways
+	sites []*systemtest.Site // of both gateways
 	admin string
 }
 
 func startPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{cfg: config(t.TempDir())}
+	p := &pair{cfg: systemtest.Config(t.TempDir())}
 	p.cfg.Sandbox = true
-	p.site, p.sys, _ = start(t, p.cfg)
-	p.sites = []*site{p.site, p.gateway()}
-	p.admin = p.login(adminEmail)
-	p.unlimited(p.admin)
+	p.Site, p.sys, _ = systemtest.Start(t, p.cfg)
+	p.sites = []*systemtest.Site{p.Site, p.gateway()}
+	p.admin = p.Login(systemtest.AdminEmail)
+	p.Unlimited(p.admin)
 	return p
 }
 
 // gateway starts one more gateway.
-func (p *pair) gateway() *site {
-	p.t.Helper()
-	s, _, _ := start(p.t, system.Config{Roles: []string{"gateway"}, Data: p.t.TempDir(), HTTP: "127.0.0.1:0", Ops: "off",
+func (p *pair) gateway() *systemtest.Site {
+	p.T.Helper()
+	s, _, _ := systemtest.Start(p.T, system.Config{Roles: []string{"gateway"}, Data: p.T.TempDir(), HTTP: "127.0.0.1:0", Ops: "off",
 		NATSURL: p.sys.NATSURL(), NATSCreds: filepath.Join(p.cfg.Data, "creds"), LogTo: io.Discard})
 	return s
 }
 
 // promote makes a person an administrator, or takes that away.
 func (p *pair) promote(id ids.User, roles ...string) {
-	p.t.Helper()
-	call[api.User](p.site, 200, "PUT", "/v1/users/"+id.String()+"/roles", p.admin,
+	p.T.Helper()
+	systemtest.Call[api.User](p.Site, 200, "PUT", "/v1/users/"+id.String()+"/roles", p.admin,
 		api.SetRoles{Roles: append([]string{}, roles...)})
 }
 
 // ended checks that a token is refused everywhere within a second, also by a gateway that is started afterwards.
 func (p *pair) ended(what, token string, restarted bool) {
-	p.t.Helper()
+	p.T.Helper()
 	sites := p.sites
-	testkit.Eventually(p.t, knownWithin, func() error { return refuses(sites, token) })
+	testkit.Eventually(p.T, knownWithin, func() error { return refuses(sites, token) })
 	if restarted {
-		if err := refuses([]*site{p.gateway()}, token); err != nil {
-			p.t.Errorf("%s, at a gateway that was started since: %v", what, err)
+		if err := refuses([]*systemtest.Site{p.gateway()}, token); err != nil {
+			p.T.Errorf("%s, at a gateway that was started since: %v", what, err)
 		}
 	}
 }
 
 // refuses returns an error unless the token is refused for a read and for a write by all gateways.
-func refuses(sites []*site, token string) error {
+func refuses(sites []*systemtest.Site, token string) error {
 	for i, s := range sites {
 		for _, method := range []string{"GET", "POST"} {
 			path := map[string]string{"GET": "/v1/me/tickets", "POST": "/v1/orders"}[method]
-			got, err := s.send(method, path, token, nil)
-			if err != nil || got.status != 401 {
-				return fmt.Errorf("gateway %d: %s %s: %d %s %v", i, method, path, got.status, got.body, err)
+			got, err := s.Send(method, path, token, nil)
+			if err != nil || got.Status != 401 {
+				return fmt.Errorf("gateway %d: %s %s: %d %s %v", i, method, path, got.Status, got.Body, err)
 			}
 		}
 	}
@@ -93,57 +94,57 @@ func TestEndedIdentitiesEnd(t *testing.T) {
 	end := func(what string, restarted bool, do func(u api.User, email, token string)) {
 		t.Helper()
 		email := strings.ReplaceAll(what, " ", "-") + "@example.org"
-		u, token := p.join(email)
+		u, token := p.Join(email)
 		if strings.Contains(what, "admin") {
 			p.promote(u.ID, "admin")
-			token = p.login(email)
+			token = p.Login(email)
 		}
 		for _, s := range p.sites {
-			call[any](s, 200, "GET", "/v1/me/tickets", token, nil)
+			systemtest.Call[any](s, 200, "GET", "/v1/me/tickets", token, nil)
 		}
 		do(u, email, token)
 		p.ended(what, token, restarted)
 	}
 	end("logout", false, func(_ api.User, _, token string) {
-		call[any](p.sites[1], 204, "DELETE", "/v1/sessions/current", token, nil)
+		systemtest.Call[any](p.sites[1], 204, "DELETE", "/v1/sessions/current", token, nil)
 	})
 	end("demoted admin", true, func(u api.User, _, token string) {
-		call[any](p.sites[1], 200, "GET", "/v1/config", token, nil)
+		systemtest.Call[any](p.sites[1], 200, "GET", "/v1/config", token, nil)
 		p.promote(u.ID)
 		// Before the second is over, too: what only administrators may do is asked at the source.
 		for _, s := range p.sites {
-			if got, err := s.send("PUT", "/v1/config/payment.sandbox", token,
-				map[string]string{"value": "true"}); err != nil || got.status != 401 && got.status != 403 {
-				t.Errorf("a setting right after the demotion: %d %s", got.status, got.body)
+			if got, err := s.Send("PUT", "/v1/config/payment.sandbox", token,
+				map[string]string{"value": "true"}); err != nil || got.Status != 401 && got.Status != 403 {
+				t.Errorf("a setting right after the demotion: %d %s", got.Status, got.Body)
 			}
 		}
 	})
 	end("deleted admin", true, func(_ api.User, _, token string) {
-		call[any](p.sites[1], 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
+		systemtest.Call[any](p.sites[1], 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: systemtest.Password})
 	})
 	end("deleted", false, func(_ api.User, _, token string) {
-		call[any](p.site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
+		systemtest.Call[any](p.Site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: systemtest.Password})
 	})
 	end("logout everywhere", true, func(_ api.User, email, _ string) {
-		call[any](p.sites[1], 204, "DELETE", "/v1/me/sessions", p.login(email), nil)
+		systemtest.Call[any](p.sites[1], 204, "DELETE", "/v1/me/sessions", p.Login(email), nil)
 	})
 	end("ended by another session", false, func(_ api.User, email, _ string) {
-		own := p.login(email)
-		all := call[api.List[api.SessionInfo]](p.site, 200, "GET", "/v1/me/sessions", own, nil).Items
+		own := p.Login(email)
+		all := systemtest.Call[api.List[api.SessionInfo]](p.Site, 200, "GET", "/v1/me/sessions", own, nil).Items
 		if len(all) != 2 || !all[0].Current || !strings.HasPrefix(all[1].Device, "Go-http-client") {
 			t.Errorf("sessions %+v", all)
 		}
-		call[any](p.sites[1], 204, "DELETE", "/v1/me/sessions/"+all[1].ID.String(), own, nil)
+		systemtest.Call[any](p.sites[1], 204, "DELETE", "/v1/me/sessions/"+all[1].ID.String(), own, nil)
 		for _, s := range p.sites {
-			call[any](s, 200, "GET", "/v1/me/tickets", own, nil)
+			systemtest.Call[any](s, 200, "GET", "/v1/me/tickets", own, nil)
 		}
 	})
 	end("another long sentence", false, func(_ api.User, email, _ string) {
-		own := p.login(email)
-		call[any](p.site, 204, "POST", "/v1/me/password", own, api.ChangePassword{CurrentPassword: password,
+		own := p.Login(email)
+		systemtest.Call[any](p.Site, 204, "POST", "/v1/me/password", own, api.ChangePassword{CurrentPassword: systemtest.Password,
 			NewPassword: "a different sentence"})
 		for _, s := range p.sites {
-			call[any](s, 200, "GET", "/v1/me/tickets", own, nil) // the session that did it goes on
+			systemtest.Call[any](s, 200, "GET", "/v1/me/tickets", own, nil) // the session that did it goes on
 		}
 	})
 }
@@ -152,25 +153,25 @@ func TestEndedIdentitiesEnd(t *testing.T) {
 func TestResetEndsTheThief(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
-	_, organizer := p.join("organizer@example.org")
-	_, owner := p.join("owner@example.org")
-	thief := p.login("owner@example.org")
-	event := p.concert(organizer, 10, 0)
-	order := call[api.Order](p.site, 201, "POST", "/v1/orders", owner, seats(event, 3))
-	tickets := call[api.List[api.Ticket]](p.site, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", owner, nil).Items
-	transfer := func(s *site, ticket api.Ticket) answer {
+	_, organizer := p.Join("organizer@example.org")
+	_, owner := p.Join("owner@example.org")
+	thief := p.Login("owner@example.org")
+	event := p.Concert(organizer, 10, 0)
+	order := systemtest.Call[api.Order](p.Site, 201, "POST", "/v1/orders", owner, systemtest.Seats(event, 3))
+	tickets := systemtest.Call[api.List[api.Ticket]](p.Site, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", owner, nil).Items
+	transfer := func(s *systemtest.Site, ticket api.Ticket) systemtest.Answer {
 		t.Helper()
-		got, err := s.send("POST", "/v1/tickets/"+ticket.ID.String()+"/transfer", thief,
-			map[string]string{"email": adminEmail}) // who has confirmed it
+		got, err := s.Send("POST", "/v1/tickets/"+ticket.ID.String()+"/transfer", thief,
+			map[string]string{"email": systemtest.AdminEmail}) // who has confirmed it
 		if err != nil {
 			t.Fatal(err)
 		}
 		return got
 	}
-	if got := transfer(p.sites[1], tickets[0]); got.status != 200 {
-		t.Fatalf("before the reset: %d %s", got.status, got.body)
+	if got := transfer(p.sites[1], tickets[0]); got.Status != 200 {
+		t.Fatalf("before the reset: %d %s", got.Status, got.Body)
 	}
-	call[any](p.site, 202, "POST", "/v1/password-resets", "", api.RequestReset{Email: "owner@example.org"})
+	systemtest.Call[any](p.Site, 202, "POST", "/v1/password-resets", "", api.RequestReset{Email: "owner@example.org"})
 	var token string
 	testkit.Eventually(t, 20*time.Second, func() error {
 		if token = regexp.MustCompile(`pr_[A-Za-z0-9_-]{43}`).FindString(mailbox(t, p.cfg)); token == "" {
@@ -178,42 +179,15 @@ func TestResetEndsTheThief(t *testing.T) {
 		}
 		return nil
 	})
-	call[any](p.site, 204, "POST", "/v1/password-resets/confirm", "", api.ConfirmReset{Token: token,
+	systemtest.Call[any](p.Site, 204, "POST", "/v1/password-resets/confirm", "", api.ConfirmReset{Token: token,
 		NewPassword: "a different sentence"})
 	for i, s := range p.sites { // at once: a transfer is decided at the source
-		if got := transfer(s, tickets[i+1]); got.status != 401 {
-			t.Errorf("after the reset: %d %s", got.status, got.body)
+		if got := transfer(s, tickets[i+1]); got.Status != 401 {
+			t.Errorf("after the reset: %d %s", got.Status, got.Body)
 		}
 	}
 	p.ended("the thief", thief, true)
 	p.ended("the owner's old session", owner, false)
-}
-
-// confirm proves the address of an account with the token that was mailed there.
-func (s *site) confirm(cfg system.Config, email string) {
-	s.t.Helper()
-	token := regexp.MustCompile(`ec_[A-Za-z0-9_-]{43}`)
-	testkit.Eventually(s.t, 60*time.Second, func() error {
-		files, err := filepath.Glob(filepath.Join(cfg.Data, "outbox", "*.eml"))
-		if err != nil {
-			return err
-		}
-		for _, file := range files {
-			raw, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			text := strings.ReplaceAll(string(raw), "=\r\n", "")
-			if found := token.FindString(text); found != "" && strings.Contains(text, "<"+email+">") {
-				got, err := s.send("POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: found})
-				if err == nil {
-					err = got.is(204, "")
-				}
-				return err
-			}
-		}
-		return errors.New("no mail has the token")
-	})
 }
 
 // mailbox returns all mails that were sent so far, with their lines joined.
@@ -238,10 +212,10 @@ func mailbox(t *testing.T, cfg system.Config) string {
 func TestStreamEndsWithItsSession(t *testing.T) {
 	t.Parallel()
 	p := startPair(t)
-	_, token := p.join("ada@example.org")
+	_, token := p.Join("ada@example.org")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", p.sites[1].url+"/v1/live", nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", p.sites[1].URL+"/v1/live", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +228,7 @@ func TestStreamEndsWithItsSession(t *testing.T) {
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() && !strings.HasPrefix(lines.Text(), "data: ") {
 	}
-	call[any](p.site, 204, "DELETE", "/v1/sessions/current", token, nil)
+	systemtest.Call[any](p.Site, 204, "DELETE", "/v1/sessions/current", token, nil)
 	since := time.Now()
 	var rest []string
 	for lines.Scan() {
@@ -270,18 +244,18 @@ func (p *pair) states() map[string]func(u api.User, email, token string) {
 	return map[string]func(u api.User, email, token string){
 		"valid": func(api.User, string, string) {},
 		"logged out": func(_ api.User, _, token string) {
-			call[any](p.site, 204, "DELETE", "/v1/sessions/current", token, nil)
+			systemtest.Call[any](p.Site, 204, "DELETE", "/v1/sessions/current", token, nil)
 		},
 		"demoted": func(u api.User, _, _ string) { p.promote(u.ID) }, // of administrators alone
 		"locked": func(u api.User, _, _ string) {
-			call[any](p.site, 200, "PUT", "/v1/users/"+u.ID.String()+"/lock", p.admin, nil)
+			systemtest.Call[any](p.Site, 200, "PUT", "/v1/users/"+u.ID.String()+"/lock", p.admin, nil)
 		},
 		"deleted": func(_ api.User, _, token string) {
-			call[any](p.site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: password})
+			systemtest.Call[any](p.Site, 204, "DELETE", "/v1/me", token, api.DeleteAccount{Password: systemtest.Password})
 		},
 		"password changed": func(_ api.User, email, _ string) {
-			call[any](p.site, 204, "POST", "/v1/me/password", p.login(email),
-				api.ChangePassword{CurrentPassword: password, NewPassword: "a different sentence"})
+			systemtest.Call[any](p.Site, 204, "POST", "/v1/me/password", p.Login(email),
+				api.ChangePassword{CurrentPassword: systemtest.Password, NewPassword: "a different sentence"})
 		},
 	}
 }
@@ -290,20 +264,20 @@ func (p *pair) states() map[string]func(u api.User, email, token string) {
 func (p *pair) ranks() map[string]func(u api.User, token string) {
 	start := time.Now().AddDate(0, 1, 0).UTC().Truncate(time.Second)
 	draft := func(token string) api.Event {
-		return call[api.Event](p.site, 201, "POST", "/v1/events", token, api.NewEvent{Name: "Draft", StartsAt: start,
+		return systemtest.Call[api.Event](p.Site, 201, "POST", "/v1/events", token, api.NewEvent{Name: "Draft", StartsAt: start,
 			EndsAt: start.Add(time.Hour), Timezone: "UTC", Location: api.Location{Name: "Hall", City: "Berlin", Country: "DE"},
 			TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
 	}
-	event := p.concert(p.admin, 100, 0)
+	event := p.Concert(p.admin, 100, 0)
 	return map[string]func(u api.User, token string){
 		"administrator": func(u api.User, _ string) { p.promote(u.ID, "admin") }, // no other rule is in the way
 		"organizer":     func(_ api.User, token string) { draft(token) },
 		"manager": func(u api.User, _ string) {
-			call[any](p.site, 200, "PUT", "/v1/events/"+event.ID.String()+"/team/"+u.ID.String(), p.admin,
+			systemtest.Call[any](p.Site, 200, "PUT", "/v1/events/"+event.ID.String()+"/team/"+u.ID.String(), p.admin,
 				map[string]string{"role": api.RoleManager})
 		},
 		"buyer": func(_ api.User, token string) {
-			call[api.Order](p.site, 201, "POST", "/v1/orders", token, seats(event, 1))
+			systemtest.Call[api.Order](p.Site, 201, "POST", "/v1/orders", token, systemtest.Seats(event, 1))
 		},
 	}
 }
@@ -324,18 +298,18 @@ func TestDenyMatrix(t *testing.T) {
 
 // deny tries everything as a person of a rank in each state, and returns how much that was.
 func (p *pair) deny(rank string, become func(u api.User, token string)) (checked int) {
-	t := p.t
+	t := p.T
 	t.Helper()
 	for state, end := range p.states() {
 		if state == "demoted" && rank != "administrator" || state == "locked" && rank == "administrator" {
 			continue // others have no role, and an administrator is demoted first
 		}
 		email := rank + "-" + strings.ReplaceAll(state, " ", "-") + "@example.org"
-		u, first := p.join(email)
+		u, first := p.Join(email)
 		become(u, first)
-		token := p.login(email)
+		token := p.Login(email)
 		for _, s := range p.sites {
-			call[any](s, 200, "GET", "/v1/me", token, nil)
+			systemtest.Call[any](s, 200, "GET", "/v1/me", token, nil)
 		}
 		end(u, email, token)
 		if state != "valid" {
@@ -347,13 +321,13 @@ func (p *pair) deny(rank string, become func(u api.User, token string)) (checked
 			}
 			path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
 			for i, s := range p.sites {
-				got, err := s.send(d.Method, path, token, nil)
+				got, err := s.Send(d.Method, path, token, nil)
 				if err != nil {
 					t.Fatalf("%s %s: %v", d.Method, path, err)
 				}
 				checked++
-				if (got.status == 401) != (state != "valid") {
-					t.Errorf("%s %s, %s, %s, gateway %d: %d %s", d.Method, d.Path, rank, state, i, got.status, got.body)
+				if (got.Status == 401) != (state != "valid") {
+					t.Errorf("%s %s, %s, %s, gateway %d: %d %s", d.Method, d.Path, rank, state, i, got.Status, got.Body)
 				}
 			}
 		}
@@ -369,15 +343,15 @@ func ends(d rpc.Descriptor) bool {
 // denyWithoutFactor tries everything as an administrator who lacks the second factor that is required by now, and
 // returns how much that was.
 func (p *pair) denyWithoutFactor() (checked int) {
-	p.t.Helper()
-	u, _ := p.join("factor-missing@example.org")
+	p.T.Helper()
+	u, _ := p.Join("factor-missing@example.org")
 	p.promote(u.ID, "admin")
-	token := p.login("factor-missing@example.org")
-	p.set(p.admin, api.AdminFactor.Key(), "true")
+	token := p.Login("factor-missing@example.org")
+	p.Set(p.admin, api.AdminFactor.Key(), "true")
 	for _, s := range p.sites {
-		testkit.Eventually(p.t, knownWithin, func() error {
-			if got, err := s.send("GET", "/v1/me/tickets", token, nil); err != nil || got.status != 403 {
-				return fmt.Errorf("%d %s %v", got.status, got.body, err)
+		testkit.Eventually(p.T, knownWithin, func() error {
+			if got, err := s.Send("GET", "/v1/me/tickets", token, nil); err != nil || got.Status != 403 {
+				return fmt.Errorf("%d %s %v", got.Status, got.Body, err)
 			}
 			return nil
 		})
@@ -388,13 +362,13 @@ func (p *pair) denyWithoutFactor() (checked int) {
 		}
 		path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
 		for i, s := range p.sites {
-			got, err := s.send(d.Method, path, token, nil)
+			got, err := s.Send(d.Method, path, token, nil)
 			if err != nil {
-				p.t.Fatalf("%s %s: %v", d.Method, path, err)
+				p.T.Fatalf("%s %s: %v", d.Method, path, err)
 			}
 			checked++
-			if got.status == 401 || (got.status == 403) == d.Enrols {
-				p.t.Errorf("%s %s, factor missing, gateway %d: %d %s", d.Method, d.Path, i, got.status, got.body)
+			if got.Status == 401 || (got.Status == 403) == d.Enrols {
+				p.T.Errorf("%s %s, factor missing, gateway %d: %d %s", d.Method, d.Path, i, got.Status, got.Body)
 			}
 		}
 	}

@@ -23,12 +23,13 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/system"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // keyed is a system with two gateways and a venue, whose keys are changed while people come and go.
 type keyed struct {
 	*pair
-	*hall
+	*systemtest.Hall
 	database string
 }
 
@@ -93,9 +94,9 @@ func keyOf(t api.Ticket) string {
 }
 
 // tokenOf returns the access token of an answer to a login or a refresh.
-func tokenOf(a answer) string {
+func tokenOf(a systemtest.Answer) string {
 	var tokens api.Tokens
-	_ = json.Unmarshal(a.body, &tokens) // a token that is none is refused
+	_ = json.Unmarshal(a.Body, &tokens) // a token that is none is refused
 	return tokens.AccessToken
 }
 
@@ -103,23 +104,23 @@ func tokenOf(a answer) string {
 // notices. A stolen key ends at once, and with it what it has signed, and nothing else: sessions and tickets stay.
 func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Leaf, cfg.Sandbox = "127.0.0.1:0", true
-	hub, sys, _ := start(t, cfg)
-	k := &keyed{pair: &pair{site: hub, cfg: cfg, sys: sys}, database: "sqlite:" + filepath.Join(cfg.Data, "sql")}
-	k.sites = []*site{hub, k.gateway()}
-	k.admin = hub.login(adminEmail)
-	hub.unlimited(k.admin)
-	_, owner := hub.join("owner@example.org")
-	_, buyer := hub.join("buyer@example.org")
-	k.hall = &hall{hub: hub, owner: owner, event: hub.concert(owner, 1000, 0), cfg: cfg}
-	old := k.buy(t, buyer, 4)
-	k.open(t, strings.TrimPrefix(leafURL(t, sys), "nats-leaf://"))
+	hub, sys, _ := systemtest.Start(t, cfg)
+	k := &keyed{pair: &pair{Site: hub, cfg: cfg, sys: sys}, database: "sqlite:" + filepath.Join(cfg.Data, "sql")}
+	k.sites = []*systemtest.Site{hub, k.gateway()}
+	k.admin = hub.Login(systemtest.AdminEmail)
+	hub.Unlimited(k.admin)
+	_, owner := hub.Join("owner@example.org")
+	_, buyer := hub.Join("buyer@example.org")
+	k.Hall = &systemtest.Hall{Hub: hub, Owner: owner, Event: hub.Concert(owner, 1000, 0), Cfg: cfg}
+	old := k.Buy(t, buyer, 4)
+	k.Open(t, strings.TrimPrefix(systemtest.LeafURL(t, sys), "nats-leaf://"))
 	at := testkit.FreeAddress(t)
-	k.p = spawn(t, "starlight", nil, "edge", "--venue", k.venue.ID.String(), "--hub", "nats-leaf://"+k.line.Addr, "--creds", k.creds,
-		"--data", k.folder, "--http", at)
-	k.edge = &site{t: t, url: "http://" + at}
-	k.take(t)
+	k.P = systemtest.Spawn(t, "starlight", nil, "edge", "--venue", k.Venue.ID.String(), "--hub", "nats-leaf://"+k.Line.Addr, "--creds", k.Creds,
+		"--data", k.Folder, "--http", at)
+	k.Edge = &systemtest.Site{T: t, URL: "http://" + at}
+	k.Take(t)
 
 	// Load: everybody is served, whatever happens to the keys.
 	ctx, stop := context.WithCancel(t.Context())
@@ -129,14 +130,14 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 		done.Go(func() {
 			s := k.sites[i%2]
 			for ctx.Err() == nil {
-				got, err := s.send("POST", "/v1/sessions", "", api.Login{Email: "buyer@example.org", Password: password})
-				if err != nil || got.status != 201 {
-					t.Errorf("a login: %d %s %v", got.status, got.body, err)
+				got, err := s.Send("POST", "/v1/sessions", "", api.Login{Email: "buyer@example.org", Password: systemtest.Password})
+				if err != nil || got.Status != 201 {
+					t.Errorf("a login: %d %s %v", got.Status, got.Body, err)
 					return
 				}
 				for range 20 {
-					if got, err := k.sites[(i+1)%2].send("GET", "/v1/me/tickets", tokenOf(got), nil); err != nil || got.status != 200 {
-						t.Errorf("a read: %d %s %v", got.status, got.body, err)
+					if got, err := k.sites[(i+1)%2].Send("GET", "/v1/me/tickets", tokenOf(got), nil); err != nil || got.Status != 200 {
+						t.Errorf("a read: %d %s %v", got.Status, got.Body, err)
 						return
 					}
 					served.Add(1)
@@ -153,65 +154,65 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 	first := k.kidOf(t, buyer)
 	second := k.rotate(t, "user", "access")
 	testkit.Eventually(t, 90*time.Second, func() error { // instances read the keys every minute, and when they are asked
-		if now := k.kidOf(t, hub.login("buyer@example.org")); now != second {
+		if now := k.kidOf(t, hub.Login("buyer@example.org")); now != second {
 			return fmt.Errorf("%s signs", now)
 		}
 		return nil
 	})
-	call[any](k.sites[1], 200, "GET", "/v1/me", buyer, nil) // of the first key
+	systemtest.Call[any](k.sites[1], 200, "GET", "/v1/me", buyer, nil) // of the first key
 
 	// Tickets, with the line cut.
-	heal := k.line.Pause()
+	heal := k.Line.Pause()
 	k.rotate(t, "ticketing", "tickets")
 	var fresh []api.Ticket
 	testkit.Eventually(t, 90*time.Second, func() error {
-		fresh = k.buy(t, buyer, 1)
+		fresh = k.Buy(t, buyer, 1)
 		if keyOf(fresh[0]) == keyOf(old[0]) {
 			return errors.New("the first key signs")
 		}
 		return nil
 	})
-	if got := k.atVenue(t, old[0]); got != api.Admitted {
+	if got := k.AtVenue(t, old[0]); got != api.Admitted {
 		t.Errorf("an old ticket at a venue without a line: %s", got)
 	}
 	heal()
 	testkit.Eventually(t, 60*time.Second, func() error {
-		if got := k.atVenue(t, fresh[0]); got != api.Admitted {
+		if got := k.AtVenue(t, fresh[0]); got != api.Admitted {
 			return fmt.Errorf("a new ticket with the line back: %s", got)
 		}
 		return nil
 	})
-	if got := k.atVenue(t, old[1]); got != api.Admitted {
+	if got := k.AtVenue(t, old[1]); got != api.Admitted {
 		t.Errorf("an old ticket with the line back: %s", got)
 	}
 	stop()
 	done.Wait()
 
 	// A stolen key of access tokens.
-	stolen := hub.login("buyer@example.org")
-	session := call[api.Tokens](hub, 201, "POST", "/v1/sessions", "", api.Login{Email: "buyer@example.org", Password: password})
+	stolen := hub.Login("buyer@example.org")
+	session := systemtest.Call[api.Tokens](hub, 201, "POST", "/v1/sessions", "", api.Login{Email: "buyer@example.org", Password: systemtest.Password})
 	k.withdraw(t, "access", second)
 	testkit.Eventually(t, 3*time.Second, func() error { return refuses(k.sites, stolen) })
-	if err := refuses([]*site{k.gateway()}, stolen); err != nil {
+	if err := refuses([]*systemtest.Site{k.gateway()}, stolen); err != nil {
 		t.Errorf("at a gateway that was started since: %v", err)
 	}
 	for _, s := range k.sites {
-		call[any](s, 200, "GET", "/v1/me", buyer, nil) // the first key was not stolen
+		systemtest.Call[any](s, 200, "GET", "/v1/me", buyer, nil) // the first key was not stolen
 	}
 	testkit.Eventually(t, 20*time.Second, func() error {
-		got, err := hub.send("POST", "/v1/sessions/refresh", "", api.Refresh{RefreshToken: session.RefreshToken})
-		if err == nil && got.status != 200 {
-			return fmt.Errorf("%d %s", got.status, got.body)
+		got, err := hub.Send("POST", "/v1/sessions/refresh", "", api.Refresh{RefreshToken: session.RefreshToken})
+		if err == nil && got.Status != 200 {
+			return fmt.Errorf("%d %s", got.Status, got.Body)
 		}
 		session.AccessToken = tokenOf(got)
 		return err
 	})
 	testkit.Eventually(t, 20*time.Second, func() error {
-		got, err := k.sites[1].send("GET", "/v1/me", session.AccessToken, nil)
+		got, err := k.sites[1].Send("GET", "/v1/me", session.AccessToken, nil)
 		if err != nil {
 			return err
 		}
-		return got.is(200, "")
+		return got.Is(200, "")
 	})
 	if k.kidOf(t, session.AccessToken) != first {
 		t.Error("the key before does not sign again while the next is too new")
@@ -220,22 +221,22 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 	// A stolen key of tickets.
 	k.withdraw(t, "tickets", keyOf(old[2]))
 	testkit.Eventually(t, 30*time.Second, func() error { // what the venue decides is refused at the next answer of the hub
-		if got := k.atVenue(t, old[3]); got != api.InvalidCode {
+		if got := k.AtVenue(t, old[3]); got != api.InvalidCode {
 			return fmt.Errorf("a code of the stolen key: %s", got)
 		}
 		return nil
 	})
-	again := call[api.List[api.Ticket]](hub, 200, "GET", "/v1/orders/"+old[2].OrderID.String()+"/tickets", buyer, nil).Items
+	again := systemtest.Call[api.List[api.Ticket]](hub, 200, "GET", "/v1/orders/"+old[2].OrderID.String()+"/tickets", buyer, nil).Items
 	if keyOf(again[2]) == keyOf(old[2]) {
 		t.Fatal("the code is still of the stolen key")
 	}
-	if got := k.atVenue(t, again[2]); got != api.Admitted {
+	if got := k.AtVenue(t, again[2]); got != api.Admitted {
 		t.Errorf("the ticket with its new code: %s", got)
 	}
-	if lines := hub.lines(k.admin, 2, map[string][]string{"act": {"auth.rotate"}}); len(lines) != 2 || lines[1].Object != second {
+	if lines := hub.Lines(k.admin, 2, map[string][]string{"act": {"auth.rotate"}}); len(lines) != 2 || lines[1].Object != second {
 		t.Errorf("the audit log has %+v", lines)
 	}
-	lines := hub.lines(k.admin, 2, map[string][]string{"act": {"auth.withdraw"}})
+	lines := hub.Lines(k.admin, 2, map[string][]string{"act": {"auth.withdraw"}})
 	if len(lines) != 2 || lines[1].Object != second || lines[0].By.Service != "admin" {
 		t.Errorf("the audit log has %+v", lines)
 	}
@@ -244,9 +245,9 @@ func TestKeysRotateAndAreWithdrawn(t *testing.T) {
 // What seals secrets anew has its lines, and no more of them when all are sealed.
 func TestRewrapIsAudited(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
+	cfg := systemtest.Config(t.TempDir())
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
 	keys, err := seal.Parse(base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +265,7 @@ func TestRewrapIsAudited(t *testing.T) {
 		t.Error("what is sealed is sealed again")
 	}
 	tables := map[string]bool{}
-	for _, l := range s.lines(admin, sealed, url.Values{"act": {"auth.rewrap"}}) { // no table has more than one yet
+	for _, l := range s.Lines(admin, sealed, url.Values{"act": {"auth.rewrap"}}) { // no table has more than one yet
 		n, err := strconv.Atoi(string(l.After["sealed"]))
 		if said += n; err != nil || l.Object != keys.ID() || l.By.Service != "admin" {
 			t.Errorf("line %+v", l)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // Tickets come by mail as they are at the API: the codes to be scanned, and the event for the calendar.
@@ -23,23 +24,23 @@ func TestTicketsByMail(t *testing.T) {
 	t.Parallel()
 	smtp, web := testkit.Port(t), testkit.Port(t)
 	mails, _ := testkit.Maildev(t, smtp, web)
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.SMTPURL = "smtp://127.0.0.1:" + smtp
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	event := s.concert(admin, 100, 0)
-	_, ada := s.join("ada@example.org")
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	event := s.Concert(admin, 100, 0)
+	_, ada := s.Join("ada@example.org")
 	testkit.Eventually(t, 30*time.Second, func() error { // tickets that cost nothing go to addresses that are confirmed
 		all, err := mails()
 		for _, m := range all {
 			if token := regexp.MustCompile(`ec_[A-Za-z0-9_-]{43}`).FindString(m.Text); token != "" {
-				call[struct{}](s, 204, "POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: token})
+				systemtest.Call[struct{}](s, 204, "POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: token})
 				return err
 			}
 		}
 		return errors.Join(errors.New("the welcome has not arrived"), err)
 	})
-	o := call[api.Order](s, 201, "POST", "/v1/orders", ada, seats(event, 2))
+	o := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", ada, systemtest.Seats(event, 2))
 	var m testkit.Mail
 	testkit.Eventually(t, 30*time.Second, func() error {
 		all, err := mails()
@@ -73,23 +74,23 @@ func TestTicketsByMail(t *testing.T) {
 		t.Fatalf("%s is not among %+v", name, m.Attachments)
 		return nil
 	}
-	tickets := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+o.ID.String()+"/tickets", ada, nil).Items
+	tickets := systemtest.Call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+o.ID.String()+"/tickets", ada, nil).Items
 	for i, ticket := range tickets {
-		code, err := s.send("GET", "/v1/tickets/"+ticket.ID.String()+"/qr.png", ada, nil)
-		if err != nil || code.status != 200 || !bytes.Equal(enclosed(fmt.Sprintf("ticket-%d-%s.png", i+1, ticket.ID)), code.body) {
-			t.Errorf("the code of ticket %d is another one than at the API: %d, %v", i, code.status, err)
+		code, err := s.Send("GET", "/v1/tickets/"+ticket.ID.String()+"/qr.png", ada, nil)
+		if err != nil || code.Status != 200 || !bytes.Equal(enclosed(fmt.Sprintf("ticket-%d-%s.png", i+1, ticket.ID)), code.Body) {
+			t.Errorf("the code of ticket %d is another one than at the API: %d, %v", i, code.Status, err)
 		}
 	}
-	pages, err := s.send("GET", "/v1/orders/"+o.ID.String()+"/tickets.pdf", ada, nil)
-	if mailed := enclosed("tickets-" + o.ID.String() + ".pdf"); err != nil || pages.status != 200 || !bytes.HasPrefix(mailed, []byte("%PDF-")) || len(pages.body) != len(mailed) {
-		t.Errorf("%d bytes of tickets by mail, %d at the API, %d, %v", len(mailed), len(pages.body), pages.status, err)
+	pages, err := s.Send("GET", "/v1/orders/"+o.ID.String()+"/tickets.pdf", ada, nil)
+	if mailed := enclosed("tickets-" + o.ID.String() + ".pdf"); err != nil || pages.Status != 200 || !bytes.HasPrefix(mailed, []byte("%PDF-")) || len(pages.Body) != len(mailed) {
+		t.Errorf("%d bytes of tickets by mail, %d at the API, %d, %v", len(mailed), len(pages.Body), pages.Status, err)
 	}
-	if other, err := s.send("GET", "/v1/orders/"+o.ID.String()+"/tickets.pdf", admin, nil); err != nil || other.status != 404 {
-		t.Errorf("tickets of somebody else: %d, %v", other.status, err)
+	if other, err := s.Send("GET", "/v1/orders/"+o.ID.String()+"/tickets.pdf", admin, nil); err != nil || other.Status != 404 {
+		t.Errorf("tickets of somebody else: %d, %v", other.Status, err)
 	}
-	calendar, err := s.send("GET", "/v1/events/"+event.ID.String()+"/calendar.ics", "", nil)
-	if got := enclosed(event.ID.String() + ".ics"); err != nil || calendar.status != 200 || !bytes.Equal(got, calendar.body) {
-		t.Errorf("the calendar file is\n%s, at the API it is\n%s, %v", got, calendar.body, err)
+	calendar, err := s.Send("GET", "/v1/events/"+event.ID.String()+"/calendar.ics", "", nil)
+	if got := enclosed(event.ID.String() + ".ics"); err != nil || calendar.Status != 200 || !bytes.Equal(got, calendar.Body) {
+		t.Errorf("the calendar file is\n%s, at the API it is\n%s, %v", got, calendar.Body, err)
 	}
 }
 
@@ -99,9 +100,9 @@ func TestMailAtEveryStep(t *testing.T) {
 	t.Parallel()
 	smtp, web := testkit.Port(t), testkit.Port(t)
 	mails, _ := testkit.Maildev(t, smtp, web)
-	s := startMortal(t, "smtp://127.0.0.1:"+smtp)
-	event := s.concert(s.admin, 10000, 0)
-	s.set(s.admin, api.AnnouncementsPerEvent.Key(), "0")
+	s := systemtest.StartMortal(t, "smtp://127.0.0.1:"+smtp)
+	event := s.Concert(s.Admin, 10000, 0)
+	s.Set(s.Admin, api.AnnouncementsPerEvent.Key(), "0")
 	// about returns the mails that speak of something.
 	about := func(text string) (found []testkit.Mail, err error) {
 		all, err := mails()
@@ -118,29 +119,29 @@ func TestMailAtEveryStep(t *testing.T) {
 	died := map[string]bool{} // by what the mail speaks of
 	previous := ""            // what the mail before spoke of
 	post := func(path, key string, body any, want int, answer any) error {
-		got, err := s.send("POST", path, s.admin, body, "Idempotency-Key", key)
+		got, err := s.Send("POST", path, s.Admin, body, "Idempotency-Key", key)
 		if err == nil {
-			err = got.is(want, "")
+			err = got.Is(want, "")
 		}
 		if err == nil {
-			err = json.Unmarshal(got.body, answer)
+			err = json.Unmarshal(got.Body, answer)
 		}
 		return err
 	}
 	// commit makes the notification service commit something, and with it what rides on the next commit.
 	commit := func() error {
-		got, err := s.send("PUT", "/v1/me/notification-preferences", s.admin,
+		got, err := s.Send("PUT", "/v1/me/notification-preferences", s.Admin,
 			api.Preferences{Kinds: []api.Preference{{Kind: api.AboutReminders, Email: true, Push: true, Inbox: true}}})
 		if err == nil {
-			err = got.is(200, "")
+			err = got.Is(200, "")
 		}
 		return err
 	}
 	killed := func(what string, least int, act func(key string) (text string, err error)) {
 		t.Helper()
-		s.moments("the way from "+what+" to the mail", least, func(_, point int) bool {
+		s.Moments("the way from "+what+" to the mail", least, func(_, point int) bool {
 			var text string
-			dead := s.survive("notification", point, func() (err error) {
+			dead := s.Survive("notification", point, func() (err error) {
 				text, err = act(fmt.Sprintf("%s %d", what, point))
 				return err
 			}, func() error {
@@ -158,7 +159,7 @@ func TestMailAtEveryStep(t *testing.T) {
 	}
 	killed("an order", 4, func(key string) (string, error) {
 		var o api.Order
-		err := post("/v1/orders", key, seats(event, 1), 201, &o)
+		err := post("/v1/orders", key, systemtest.Seats(event, 1), 201, &o)
 		return o.ID.String(), err
 	})
 	killed("an announcement", 6, func(key string) (string, error) {
@@ -166,7 +167,7 @@ func TestMailAtEveryStep(t *testing.T) {
 		return "This is " + key + ".", post("/v1/events/"+event.ID.String()+"/announcements", key, api.NewAnnouncement{Subject: "News", Text: "This is " + key + "."}, 202, &a)
 	})
 	// What a killed process had in hand comes again when its time is over.
-	js, done, err := ops(t, "nats://"+s.cfg.NATS, filepath.Join(s.cfg.Data, "creds"))(t.Context())
+	js, done, err := systemtest.Ops(t, "nats://"+s.Cfg.NATS, filepath.Join(s.Cfg.Data, "creds"))(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func TestMailAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d mails came twice", again, len(died))
-	if again == 0 && everyMoment() {
+	if again == 0 && systemtest.EveryMoment() {
 		t.Error("no moment was between the sending and its record")
 	}
 }
@@ -209,19 +210,19 @@ func TestCheckoutWithoutMailServer(t *testing.T) {
 	smtp, web := testkit.Port(t), testkit.Port(t)
 	trouble := testkit.NewMailServer(t, "127.0.0.1:"+smtp)
 	trouble.Silence(true)
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.SMTPURL = "smtp://127.0.0.1:" + smtp
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.set(admin, "payment.sandbox", "true")
-	event := s.concert(admin, 1000, 1500)
-	_, ada := s.join("ada@example.org")
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Set(admin, "payment.sandbox", "true")
+	event := s.Concert(admin, 1000, 1500)
+	_, ada := s.Join("ada@example.org")
 	var orders []api.Order
 	buy := func() {
 		t.Helper()
 		for range 4 {
-			o := call[api.Order](s, 201, "POST", "/v1/orders", ada, seats(event, 1))
-			s.pay(ada, o)
+			o := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", ada, systemtest.Seats(event, 1))
+			s.Pay(ada, o)
 			orders = append(orders, o)
 		}
 	}
@@ -273,10 +274,10 @@ func TestCheckoutWithoutMailServer(t *testing.T) {
 func TestMailIsSentOnceThoughDeliveredAgain(t *testing.T) {
 	t.Parallel()
 	slow := testkit.NewMailServer(t, "127.0.0.1:0")
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.SMTPURL = "smtp://" + slow.Addr
-	s, sys, _ := start(t, cfg)
-	js, done, err := operator(t, "admin", sys.NATSURL(), filepath.Join(cfg.Data, "creds"))(t.Context())
+	s, sys, _ := systemtest.Start(t, cfg)
+	js, done, err := systemtest.Operator(t, "admin", sys.NATSURL(), filepath.Join(cfg.Data, "creds"))(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +294,7 @@ func TestMailIsSentOnceThoughDeliveredAgain(t *testing.T) {
 	slow.SilenceAfter("DATA")
 	const people = 3
 	for i := range people {
-		s.join(fmt.Sprintf("slow%d@example.org", i))
+		s.Join(fmt.Sprintf("slow%d@example.org", i))
 	}
 	testkit.Eventually(t, 30*time.Second, func() error {
 		info, err := jobs.Info(t.Context())

@@ -1,15 +1,8 @@
 package system_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"image"
-	"image/color"
-	"image/jpeg"
-	"math"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,6 +14,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/rpc/codec"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // Who may do what with the things of others. An endpoint of api.All with an id in its path that is not here, and not for
@@ -55,7 +50,7 @@ func mayCall() map[string]string {
 		"ticketing.get_ticket": holders, "ticketing.ticket_qr": holders, "ticketing.transfer_ticket": "buyer", "ticketing.withdraw_transfer": "buyer",
 		"ticketing.attendees": money, "ticketing.attendees_csv": money, "ticketing.attendees_xlsx": money, "ticketing.orders_csv": money,
 		"ticketing.orders_xlsx": money, "ticketing.update_ticket": "buyer",
-		"event.questions": team, "event.set_questions": managers, "ticketing.answer_counts": money,
+		"event.questions": team, "event.set_questions": managers, "ticketing.answer_counts": money, "ticketing.refused_answers": money,
 		"ticketing.order_answers": holders, "ticketing.set_order_answers": holders,
 		"ticketing.ticket_answers": holders + " door", "ticketing.set_ticket_answers": holders + " door",
 		"ticketing.admit": doors, "ticketing.exit": doors, "ticketing.admissions": doors, "ticketing.undo_admission": managers,
@@ -69,6 +64,7 @@ func mayCall() map[string]string {
 		"venue.create_pass": managers, "venue.list_passes": managers, "venue.delete_pass": managers,
 		"ticketing.reverse_sale": money, "ticketing.leases": managers, "ticketing.flagged_sales": money, "ticketing.create_lease": "owner admin", "ticketing.resize_lease": "owner admin", "ticketing.close_lease": "owner admin",
 		"payment.manual_payment": holders, "payment.mark_paid": money, "payment.mark_refund_paid": money, "payment.repeat_refund": money, "payment.disputes": money, "payment.event_money": money, "payment.organizer_money": members,
+		"payment.organizer_balances": members, "payment.list_payouts": members,
 		"ticketing.create_code": managers, "ticketing.create_codes": managers, "ticketing.codes": managers, "ticketing.codes_csv": managers,
 		"ticketing.get_code": managers, "ticketing.update_code": managers, "ticketing.delete_code": managers,
 		"ticketing.create_organizer_code": owners, "ticketing.organizer_codes": owners, "ticketing.update_organizer_code": owners, "ticketing.delete_organizer_code": owners,
@@ -88,56 +84,29 @@ type person struct {
 }
 
 // cast are the people of the matrix. The stranger runs an event too, and has a ticket to it.
-func (s *site) cast(admin, outbox string) []person {
-	s.t.Helper()
+func cast(s *systemtest.Site, admin string, cfg system.Config) []person {
+	s.T.Helper()
 	people := []person{{name: "anonymous"}, {name: "admin", token: admin}}
 	for _, name := range []string{"stranger", "buyer", "owner", "manager", "door", "finance"} {
-		u, token := s.join(name + "@example.org")
+		u, token := s.Join(name + "@example.org")
 		people = append(people, person{name, token, u.ID})
 	}
 	stranger := people[2].token
-	call[api.Order](s, 201, "POST", "/v1/orders", stranger, seats(s.concert(stranger, 5, 0), 1))
+	systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", stranger, systemtest.Seats(s.Concert(stranger, 5, 0), 1))
 	owner, finance := people[4], people[7]
-	s.concert(owner.token, 1, 0) // which makes the organizer
-	s.confirmByMail(outbox, "finance@example.org")
-	got := call[api.TeamMember](s, 201, "POST", "/v1/organizers/"+api.OrganizerOf(owner.id).String()+"/members", owner.token,
+	s.Concert(owner.token, 1, 0) // which makes the organizer
+	s.Confirm(cfg, "finance@example.org")
+	got := systemtest.Call[api.TeamMember](s, 201, "POST", "/v1/organizers/"+api.OrganizerOf(owner.id).String()+"/members", owner.token,
 		map[string]string{"email": "finance@example.org", "role": api.RoleFinance})
 	if got.UserID != finance.id {
-		s.t.Fatalf("invited is %+v", got)
+		s.T.Fatalf("invited is %+v", got)
 	}
 	return people
 }
 
-// confirmByMail confirms the address of a person, by the mail in the outbox.
-func (s *site) confirmByMail(outbox, email string) {
-	s.t.Helper()
-	testkit.Eventually(s.t, 30*time.Second, func() error {
-		files, err := filepath.Glob(filepath.Join(outbox, "*.eml"))
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				return err
-			}
-			if !strings.Contains(string(text), email) {
-				continue
-			}
-			for _, word := range strings.Fields(strings.ReplaceAll(string(text), "=\r\n", "")) {
-				if strings.HasPrefix(word, "ec_") {
-					call[any](s, 204, "POST", "/v1/email-confirmations/confirm", "", api.ConfirmEmail{Token: word})
-					return nil
-				}
-			}
-		}
-		return fmt.Errorf("no mail to %s confirms it, of %d", email, len(files))
-	})
-}
-
 // world is a set of things that belong to the owner and the buyer, none of which was touched yet.
 type world struct {
-	s             *site
+	s             *systemtest.Site
 	admin         string
 	event, draft  api.Event
 	paid, pending api.Order
@@ -161,8 +130,8 @@ type world struct {
 
 // world makes all things that people may try to reach, or only what the path of one endpoint names and what is always
 // there.
-func (s *site) world(people []person, admin string, of *rpc.Descriptor) *world {
-	s.t.Helper()
+func newWorld(s *systemtest.Site, people []person, admin string, of *rpc.Descriptor) *world {
+	s.T.Helper()
 	asked := map[reflect.Type]bool{}
 	if of != nil {
 		for f := range fields(of.Request) {
@@ -177,99 +146,99 @@ func (s *site) world(people []person, admin string, of *rpc.Descriptor) *world {
 	w := &world{s: s, admin: admin, owner: who["owner"], members: map[string]ids.User{}, passes: map[string]ids.Pass{}, keys: map[string]ids.Key{},
 		codes: map[string]ids.PromoCode{}, forAll: map[string]ids.PromoCode{}, hooks: map[string]ids.Webhook{}}
 	owner, buyer := who["owner"].token, who["buyer"].token
-	s.login("buyer@example.org")
-	w.session = call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
-	w.event = s.concert(owner, 10, 1000)
-	w.draft = call[api.Event](s, 201, "POST", "/v1/events", owner, api.NewEvent{Name: "Secret", StartsAt: w.event.StartsAt, EndsAt: w.event.EndsAt, Timezone: "UTC",
+	s.Login("buyer@example.org")
+	w.session = systemtest.Call[api.List[api.SessionInfo]](s, 200, "GET", "/v1/me/sessions?limit=1", buyer, nil).Items[0].ID
+	w.event = s.Concert(owner, 10, 1000)
+	w.draft = systemtest.Call[api.Event](s, 201, "POST", "/v1/events", owner, api.NewEvent{Name: "Secret", StartsAt: w.event.StartsAt, EndsAt: w.event.EndsAt, Timezone: "UTC",
 		Location: w.event.Location, TicketTypes: []api.NewTicketType{{Name: "T", Price: api.Money{Currency: "EUR"}, Quantity: 1}}})
 	for _, p := range people {
 		if asks(ids.Pass("")) {
-			w.passes[p.name] = call[api.NewPassSecret](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/passes", owner, api.NewPass{Name: p.name}).ID
+			w.passes[p.name] = systemtest.Call[api.NewPassSecret](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/passes", owner, api.NewPass{Name: p.name}).ID
 		}
 		if !asks(ids.User("")) {
 			continue
 		}
-		w.members[p.name] = call[api.User](s, 201, "POST", "/v1/users", "",
-			api.Register{Email: ids.New[ids.UserKind](time.Now()).String() + "@example.org", Password: password, Name: "Member"}).ID
-		call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.RoleDoor})
+		w.members[p.name] = systemtest.Call[api.User](s, 201, "POST", "/v1/users", "",
+			api.Register{Email: ids.New[ids.UserKind](time.Now()).String() + "@example.org", Password: systemtest.Password, Name: "Member"}).ID
+		systemtest.Call[any](s, 200, "PUT", "/v1/events/"+w.event.ID.String()+"/team/"+w.members[p.name].String(), owner, map[string]string{"role": api.RoleDoor})
 	}
-	for _, k := range call[api.List[api.APIKey]](s, 200, "GET", w.organizer()+"/api-keys", owner, nil).Items { // of the world before
-		call[any](s, 204, "DELETE", w.organizer()+"/api-keys/"+k.ID.String(), owner, nil)
+	for _, k := range systemtest.Call[api.List[api.APIKey]](s, 200, "GET", w.organizer()+"/api-keys", owner, nil).Items { // of the world before
+		systemtest.Call[any](s, 204, "DELETE", w.organizer()+"/api-keys/"+k.ID.String(), owner, nil)
 	}
 	for _, p := range people {
 		if asks("") {
-			call[api.Role](s, 200, "PUT", w.organizer()+"/roles/of-"+p.name, owner, map[string]any{"permissions": []string{"door.admit"}})
+			systemtest.Call[api.Role](s, 200, "PUT", w.organizer()+"/roles/of-"+p.name, owner, map[string]any{"permissions": []string{"door.admit"}})
 		}
 		if asks(ids.Key("")) {
-			w.keys[p.name] = call[api.APIKeySecret](s, 201, "POST", w.organizer()+"/api-keys", owner, map[string]any{"name": p.name, "scopes": []string{api.ScopeRead}}).ID
+			w.keys[p.name] = systemtest.Call[api.APIKeySecret](s, 201, "POST", w.organizer()+"/api-keys", owner, map[string]any{"name": p.name, "scopes": []string{api.ScopeRead}}).ID
 		}
 		if asks(ids.Webhook("")) {
-			w.hooks[p.name] = call[api.WebhookSecret](s, 201, "POST", w.organizer()+"/webhooks", owner, map[string]any{"url": "https://192.88.99.1/", "topics": []string{"event.deleted"}}).ID
+			w.hooks[p.name] = systemtest.Call[api.WebhookSecret](s, 201, "POST", w.organizer()+"/webhooks", owner, map[string]any{"url": "https://192.88.99.1/", "topics": []string{"event.deleted"}}).ID
 		}
 	}
 	for _, e := range []api.Event{w.event, w.draft} {
 		for _, role := range []string{api.RoleManager, api.RoleDoor} {
-			call[any](s, 200, "PUT", "/v1/events/"+e.ID.String()+"/team/"+who[role].id.String(), owner, map[string]string{"role": role})
+			systemtest.Call[any](s, 200, "PUT", "/v1/events/"+e.ID.String()+"/team/"+who[role].id.String(), owner, map[string]string{"role": role})
 		}
 	}
-	w.venue = call[api.Venue](s, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC"})
-	w.lease = call[api.Lease](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
+	w.venue = systemtest.Call[api.Venue](s, 201, "POST", "/v1/venues", owner, api.NewVenue{Name: "Hall", Timezone: "UTC"})
+	w.lease = systemtest.Call[api.Lease](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/leases", owner, api.NewLease{VenueID: w.venue.ID,
 		TicketTypeID: w.event.TicketTypes[0].ID, Quantity: 1})
-	w.sale = call[api.Sale](s, 201, "POST", "/v1/box-office/sales", owner, api.NewSale{EventID: w.event.ID, Items: seats(w.event, 1).Items,
+	w.sale = systemtest.Call[api.Sale](s, 201, "POST", "/v1/box-office/sales", owner, api.NewSale{EventID: w.event.ID, Items: systemtest.Seats(w.event, 1).Items,
 		Payment: api.BoxOfficePayment{Method: api.PaidInCash}})
 	for _, p := range people {
 		if !asks(ids.PromoCode("")) {
 			break
 		}
-		w.codes[p.name] = call[api.PromoCode](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/codes", owner, map[string]string{"name": p.name}).ID
-		w.forAll[p.name] = call[api.PromoCode](s, 201, "POST", w.organizer()+"/codes", owner, map[string]string{"name": p.name}).ID
+		w.codes[p.name] = systemtest.Call[api.PromoCode](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/codes", owner, map[string]string{"name": p.name}).ID
+		w.forAll[p.name] = systemtest.Call[api.PromoCode](s, 201, "POST", w.organizer()+"/codes", owner, map[string]string{"name": p.name}).ID
 	}
 	if asks(ids.Import("")) {
-		w.imported = call[api.Import](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/imports", owner, []byte("email\nvip@example.org\n")).ID
+		w.imported = systemtest.Call[api.Import](s, 201, "POST", "/v1/events/"+w.event.ID.String()+"/imports", owner, []byte("email\nvip@example.org\n")).ID
 	}
 	doors := "/v1/events/" + w.event.ID.String() + "/admissions"
-	call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
-	w.scan = call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
-	w.paid = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
+	systemtest.Call[api.AdmissionResult](s, 200, "POST", doors, owner, map[string]string{"code": "nonsense"})
+	w.scan = systemtest.Call[api.List[api.Scan]](s, 200, "GET", doors, owner, nil).Items[0].ID
+	w.paid = systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyer, systemtest.Seats(w.event, 1))
 	if asks(ids.Invoice("")) {
-		call[api.Organizer](s, 200, "PATCH", w.organizer(), owner, map[string]any{"invoices": true, "legal_name": "Opera", "address": "Road 1", "country": "DE"})
+		systemtest.Call[api.Organizer](s, 200, "PATCH", w.organizer(), owner, map[string]any{"invoices": true, "legal_name": "Opera", "address": "Road 1", "country": "DE"})
 		defer func() {
-			call[api.Organizer](s, 200, "PATCH", w.organizer(), owner, map[string]any{"invoices": false})
+			systemtest.Call[api.Organizer](s, 200, "PATCH", w.organizer(), owner, map[string]any{"invoices": false})
 		}()
 	}
-	w.ticket = s.pay(buyer, w.paid)[0]
+	w.ticket = s.Pay(buyer, w.paid)[0]
 	if asks(ids.Invoice("")) {
-		testkit.Eventually(s.t, 30*time.Second, func() error { // the organizer may not be everywhere yet
-			got, err := s.send("POST", "/v1/orders/"+w.paid.ID.String()+"/invoice", buyer, api.NewInvoice{Billing: someBilling()})
-			if err == nil && got.status != 201 {
-				err = fmt.Errorf("%d %s", got.status, got.body)
+		testkit.Eventually(s.T, 30*time.Second, func() error { // the organizer may not be everywhere yet
+			got, err := s.Send("POST", "/v1/orders/"+w.paid.ID.String()+"/invoice", buyer, api.NewInvoice{Billing: someBilling()})
+			if err == nil && got.Status != 201 {
+				err = fmt.Errorf("%d %s", got.Status, got.Body)
 			}
 			if err != nil {
 				return err
 			}
 			var made api.Invoice
-			err = json.Unmarshal(got.body, &made)
+			err = json.Unmarshal(got.Body, &made)
 			w.invoice = made.ID
 			return err
 		})
 	}
 	if of != nil && asks(ids.Cancellation("")) {
-		w.cancellation = call[api.Cancellation](s, 201, "POST", "/v1/orders/"+w.paid.ID.String()+"/cancellations", buyer, map[string]string{}).ID
+		w.cancellation = systemtest.Call[api.Cancellation](s, 201, "POST", "/v1/orders/"+w.paid.ID.String()+"/cancellations", buyer, map[string]string{}).ID
 	} else if of == nil {
 		w.cancellation = ids.New[ids.CancellationKind](time.Now())
 	}
-	w.paid = call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
-	w.pending = call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
-	other := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(w.event, 1))
-	testkit.Eventually(s.t, 30*time.Second, func() error { // the setting may not be everywhere yet
-		got, err := s.send("POST", "/v1/orders/"+other.ID.String()+"/payments", buyer, api.NewPayment{Provider: "manual"})
-		if err == nil && got.status != 201 {
-			err = fmt.Errorf("%d %s", got.status, got.body)
+	w.paid = systemtest.Call[api.Order](s, 200, "GET", "/v1/orders/"+w.paid.ID.String(), buyer, nil)
+	w.pending = systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyer, systemtest.Seats(w.event, 1))
+	other := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyer, systemtest.Seats(w.event, 1))
+	testkit.Eventually(s.T, 30*time.Second, func() error { // the setting may not be everywhere yet
+		got, err := s.Send("POST", "/v1/orders/"+other.ID.String()+"/payments", buyer, api.NewPayment{Provider: "manual"})
+		if err == nil && got.Status != 201 {
+			err = fmt.Errorf("%d %s", got.Status, got.Body)
 		}
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(got.body, &w.manual)
+		return json.Unmarshal(got.Body, &w.manual)
 	})
 	return w
 }
@@ -355,7 +324,7 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 		case ids.Webhook:
 			id = w.hooks[p.name].String()
 		default:
-			w.s.t.Fatalf("%s: what is the %s in its path?", d.Subject(), name)
+			w.s.T.Fatalf("%s: what is the %s in its path?", d.Subject(), name)
 		}
 		path = strings.ReplaceAll(path, "{"+name+"}", id)
 	}
@@ -371,39 +340,6 @@ func (w *world) path(d rpc.Descriptor, e api.Event, p person) string {
 	return path
 }
 
-// aView is a picture as people take them.
-func aView() []byte {
-	m := image.NewRGBA(image.Rect(0, 0, 1600, 900))
-	for y := range 900 {
-		for x := range 1600 {
-			c := color.RGBA{uint8(30 + y/5), uint8(20 + y/14), uint8(90 - y/18), 255}
-			if dx, dy := x-1150, y-420; dx*dx+dy*dy < 130*130 {
-				c = color.RGBA{255, 196, 120, 255}
-			}
-			for i, hill := range []float64{520, 620, 730} {
-				if float64(y) > hill+60*math.Sin(float64(x)/(180+70*float64(i))+2*float64(i)) {
-					c = color.RGBA{uint8(70 - 22*i), uint8(30 - 9*i), uint8(80 - 20*i), 255}
-				}
-			}
-			m.SetRGBA(x, y, c)
-		}
-	}
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, m, nil); err != nil {
-		panic(err)
-	}
-	return b.Bytes()
-}
-
-// aPicture is a file that can be uploaded.
-func aPicture() []byte {
-	var b bytes.Buffer
-	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 400, 300)), nil); err != nil {
-		panic(err)
-	}
-	return b.Bytes()
-}
-
 // fields yields the fields of a request, those of embedded structs too.
 func fields(t reflect.Type) func(func(reflect.StructField) bool) {
 	return slices.Values(slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Anonymous }))
@@ -415,7 +351,7 @@ func (w *world) body(d rpc.Descriptor) any {
 	case "api.event.update", "api.event.update_ticket_type", "api.venue.update", "api.event.update_organizer":
 		return map[string]string{"name": "Another name"}
 	case "api.event.set_image", "api.event.set_logo":
-		return aPicture()
+		return systemtest.APicture()
 	case "api.user.rename_passkey":
 		return map[string]string{"name": "Another key"}
 	case "api.event.create_series":
@@ -443,7 +379,7 @@ func (w *world) body(d rpc.Descriptor) any {
 	case "api.venue.create_pass":
 		return api.NewPass{Name: "Scanner"}
 	case "api.ticketing.create_staff_order":
-		return api.StaffOrder{Items: seats(w.event, 1).Items, Email: "guest@example.org", Complimentary: true}
+		return api.StaffOrder{Items: systemtest.Seats(w.event, 1).Items, Email: "guest@example.org", Complimentary: true}
 	case "api.ticketing.create_import":
 		return []byte("email\nvip@example.org\n")
 	case "api.ticketing.update_event_order":
@@ -503,17 +439,17 @@ func (w *world) body(d rpc.Descriptor) any {
 
 // seen is everything that could have been changed, as an administrator sees it.
 func (w *world) seen() string {
-	w.s.t.Helper()
+	w.s.T.Helper()
 	event := "/v1/events/" + w.event.ID.String()
 	var b strings.Builder
 	for _, path := range []string{w.organizer(), w.organizer() + "/members", w.organizer() + "/roles", w.organizer() + "/api-keys", event, event + "/team", event + "/admissions", event + "/leases", event + "/passes", "/v1/events/" + w.draft.ID.String(), "/v1/orders/" + w.paid.ID.String(),
 		"/v1/orders/" + w.pending.ID.String(), "/v1/tickets/" + w.ticket.ID.String(), "/v1/payments/" + w.paid.PaymentID.String(),
 		"/v1/venues/" + w.venue.ID.String()} {
-		got, err := w.s.send("GET", path, w.admin, nil)
-		if err != nil || got.status != 200 {
-			w.s.t.Fatalf("%s: %d %v", path, got.status, err)
+		got, err := w.s.Send("GET", path, w.admin, nil)
+		if err != nil || got.Status != 200 {
+			w.s.T.Fatalf("%s: %d %v", path, got.Status, err)
 		}
-		fmt.Fprintf(&b, "%s: %s\n", path, got.body)
+		fmt.Fprintf(&b, "%s: %s\n", path, got.Body)
 	}
 	return b.String()
 }
@@ -521,21 +457,22 @@ func (w *world) seen() string {
 // Who may do what with whose things, made from the declarations: first all who may not try, and nothing changes; then all who may.
 func TestAccessMatrix(t *testing.T) {
 	t.Parallel()
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Sandbox = true
-	s, _, _ := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	s.set(admin, api.ManualEnabled.Key(), "true")
-	people := s.cast(admin, filepath.Join(cfg.Data, "outbox"))
+	s, _, _ := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	s.Set(admin, api.ManualEnabled.Key(), "true")
+	s.Set(admin, api.HoldTTL.Key(), "1h") // nothing changes by itself, however slow the machine is
+	people := cast(s, admin, cfg)
 	may := mayCall()
-	reading := s.world(people, admin, nil)
+	reading := newWorld(s, people, admin, nil)
 	checked := 0
-	try := func(d rpc.Descriptor, w *world, e api.Event, p person) (answer, string) {
+	try := func(d rpc.Descriptor, w *world, e api.Event, p person) (systemtest.Answer, string) {
 		t.Helper()
 		checked++
 		what := fmt.Sprintf("%s %s as %s", d.Method, d.Path, p.name)
-		got, err := s.send(d.Method, w.path(d, e, p), p.token, w.body(d))
+		got, err := s.Send(d.Method, w.path(d, e, p), p.token, w.body(d))
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -552,7 +489,7 @@ func TestAccessMatrix(t *testing.T) {
 		}
 		w := reading
 		if d.Method != "GET" {
-			w = s.world(people, admin, &d)
+			w = newWorld(s, people, admin, &d)
 		}
 		ofEvent := strings.HasPrefix(d.Path, "/v1/events/")
 		before := w.seen()
@@ -577,13 +514,13 @@ func TestAccessMatrix(t *testing.T) {
 				want, secret = 401, 401
 			}
 			if d.Access == rpc.User {
-				if got, what := try(d, w, w.event, p); got.status != want {
-					t.Errorf("%s: %d %s, want %d", what, got.status, got.body, want)
+				if got, what := try(d, w, w.event, p); got.Status != want {
+					t.Errorf("%s: %d %s, want %d", what, got.Status, got.Body, want)
 				}
 			}
 			if ofEvent {
-				if got, what := try(d, w, w.draft, p); got.status != secret {
-					t.Errorf("%s, a draft: %d %s, want %d", what, got.status, got.body, secret)
+				if got, what := try(d, w, w.draft, p); got.Status != secret {
+					t.Errorf("%s, a draft: %d %s, want %d", what, got.Status, got.Body, secret)
 				}
 			}
 		}
@@ -603,11 +540,11 @@ func TestAccessMatrix(t *testing.T) {
 			}
 			// A conflict is an answer to a caller who may: another one has done it before.
 			got, what := try(d, w, e, p)
-			if d.Subject() == api.RepeatRefund.Subject() && strings.Contains(string(got.body), "no such refund") {
+			if d.Subject() == api.RepeatRefund.Subject() && strings.Contains(string(got.Body), "no such refund") {
 				continue // which those who may not are not told
 			}
-			if got.status >= 300 && got.status != 409 {
-				t.Errorf("%s: %d %s", what, got.status, got.body)
+			if got.Status >= 300 && got.Status != 409 {
+				t.Errorf("%s: %d %s", what, got.Status, got.Body)
 			}
 		}
 	}
@@ -623,12 +560,12 @@ func TestAccessMatrix(t *testing.T) {
 		if d.Method != "GET" || d.Access != rpc.User || d.Live.Is() || len(codec.PathNames(d.Path)) > 0 {
 			continue
 		}
-		got, err := s.send("GET", d.Path, people[2].token, nil)
-		if err != nil || got.status != 200 {
-			t.Errorf("%s as %s: %d %v", d.Path, people[2].name, got.status, err)
+		got, err := s.Send("GET", d.Path, people[2].token, nil)
+		if err != nil || got.Status != 200 {
+			t.Errorf("%s as %s: %d %v", d.Path, people[2].name, got.Status, err)
 		}
 		for _, foreign := range []string{reading.paid.ID.String(), reading.ticket.ID.String(), reading.paid.PaymentID.String(), "buyer@example.org"} {
-			if strings.Contains(string(got.body), foreign) {
+			if strings.Contains(string(got.Body), foreign) {
 				t.Errorf("%s shows the stranger %s", d.Path, foreign)
 			}
 		}
@@ -638,20 +575,20 @@ func TestAccessMatrix(t *testing.T) {
 // The rule at the door of every endpoint: who is anonymous, who is not an administrator, and what HTTP does not reach.
 func TestAccessRules(t *testing.T) {
 	t.Parallel()
-	s, _, _ := start(t, config(t.TempDir()))
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	_, stranger := s.join("stranger@example.org")
+	s, _, _ := systemtest.Start(t, systemtest.Config(t.TempDir()))
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	_, stranger := s.Join("stranger@example.org")
 	for _, d := range api.All() {
 		path := mangled(d.Path, ids.New[ids.EventKind](time.Now()).String())
 		refused := func(who, token string, want int) {
 			t.Helper()
-			got, err := s.send(d.Method, path, token, nil)
+			got, err := s.Send(d.Method, path, token, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.status != want {
-				t.Errorf("%s %s as %s: %d %s, want %d", d.Method, d.Path, who, got.status, got.body, want)
+			if got.Status != want {
+				t.Errorf("%s %s as %s: %d %s, want %d", d.Method, d.Path, who, got.Status, got.Body, want)
 			}
 		}
 		switch d.Access {
@@ -665,8 +602,8 @@ func TestAccessRules(t *testing.T) {
 			refused("a bad token", "not.a.token", 401)
 		case rpc.Internal:
 			for _, path := range []string{"/api/" + d.Service + "/" + d.Name, "/" + d.Subject(), "/v1/" + d.Service + "/" + d.Name} {
-				if got, err := s.send("POST", path, admin, nil); err != nil || got.status != 404 && got.status != 405 {
-					t.Errorf("%s over HTTP: %d %s %v", d.Subject(), got.status, got.body, err)
+				if got, err := s.Send("POST", path, admin, nil); err != nil || got.Status != 404 && got.Status != 405 {
+					t.Errorf("%s over HTTP: %d %s %v", d.Subject(), got.Status, got.Body, err)
 				}
 			}
 		}
@@ -676,25 +613,25 @@ func TestAccessRules(t *testing.T) {
 // Ids of one thing where those of another belong.
 func TestCrossedThings(t *testing.T) {
 	t.Parallel()
-	s, _, _ := start(t, config(t.TempDir()))
-	admin := s.login(adminEmail)
-	s.unlimited(admin)
-	_, rival := s.join("rival@example.org")
-	ours, theirs := s.concert(admin, 10, 0), s.concert(rival, 10, 0)
-	order := call[api.Order](s, 201, "POST", "/v1/orders", admin, seats(ours, 1))
-	ticket := call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", admin, nil).Items[0]
+	s, _, _ := systemtest.Start(t, systemtest.Config(t.TempDir()))
+	admin := s.Login(systemtest.AdminEmail)
+	s.Unlimited(admin)
+	_, rival := s.Join("rival@example.org")
+	ours, theirs := s.Concert(admin, 10, 0), s.Concert(rival, 10, 0)
+	order := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", admin, systemtest.Seats(ours, 1))
+	ticket := systemtest.Call[api.List[api.Ticket]](s, 200, "GET", "/v1/orders/"+order.ID.String()+"/tickets", admin, nil).Items[0]
 
 	mixed := api.NewOrder{EventID: ours.ID, Items: []api.NewOrderItem{{TicketTypeID: theirs.TicketTypes[0].ID, Quantity: 1}}}
-	if got, err := s.send("POST", "/v1/orders", rival, mixed); err != nil || got.status != 400 && got.status != 404 {
-		t.Errorf("an order of one event for seats of another: %d %s", got.status, got.body)
+	if got, err := s.Send("POST", "/v1/orders", rival, mixed); err != nil || got.Status != 400 && got.Status != 404 {
+		t.Errorf("an order of one event for seats of another: %d %s", got.Status, got.Body)
 	}
 	path := "/v1/events/" + theirs.ID.String()
-	s.refused("not_found", "PATCH", path+"/ticket-types/"+ours.TicketTypes[0].ID.String(), rival, map[string]string{"name": "Mine"})
-	s.refused("not_found", "DELETE", path+"/ticket-types/"+ours.TicketTypes[0].ID.String(), rival, nil)
-	if got := call[api.AdmissionResult](s, 200, "POST", path+"/admissions", rival, api.Admission{Code: ticket.Code}); got.Result != api.WrongEvent || got.Ticket != nil {
+	s.Refused("not_found", "PATCH", path+"/ticket-types/"+ours.TicketTypes[0].ID.String(), rival, map[string]string{"name": "Mine"})
+	s.Refused("not_found", "DELETE", path+"/ticket-types/"+ours.TicketTypes[0].ID.String(), rival, nil)
+	if got := systemtest.Call[api.AdmissionResult](s, 200, "POST", path+"/admissions", rival, api.Admission{Code: ticket.Code}); got.Result != api.WrongEvent || got.Ticket != nil {
 		t.Errorf("a ticket at the door of another event: %+v", got)
 	}
-	if got := call[api.AdmissionResult](s, 200, "POST", "/v1/events/"+ours.ID.String()+"/admissions", admin, api.Admission{Code: ticket.Code}); got.Result != api.Admitted {
+	if got := systemtest.Call[api.AdmissionResult](s, 200, "POST", "/v1/events/"+ours.ID.String()+"/admissions", admin, api.Admission{Code: ticket.Code}); got.Result != api.Admitted {
 		t.Errorf("the same ticket at its own door: %+v", got)
 	}
 	for _, d := range api.All() { // an id of every wrong kind
@@ -708,8 +645,8 @@ func TestCrossedThings(t *testing.T) {
 					continue
 				}
 				target := mangled(d.Path, fmt.Sprint(id))
-				if got, err := s.send(d.Method, target, admin, nil); err != nil || got.status != 400 && got.status != 404 {
-					t.Errorf("%s %s: %d %s", d.Method, target, got.status, got.body)
+				if got, err := s.Send(d.Method, target, admin, nil); err != nil || got.Status != 400 && got.Status != 404 {
+					t.Errorf("%s %s: %d %s", d.Method, target, got.Status, got.Body)
 				}
 			}
 		}

@@ -81,7 +81,8 @@ type member struct {
 func services() []role {
 	return []role{
 		{name: "config", description: "live settings", grants: []natsconf.Grant{
-			natsconf.WriteKV(settings.Bucket), natsconf.PublishTo(api.AuditClaims("config"))},
+			natsconf.WriteKV(settings.Bucket), natsconf.PublishTo(api.AuditClaims("config")),
+			natsconf.Follow(api.AuditStream)}, // for the claims
 			start: func(ctx context.Context, m *member) (service, error) {
 				return config.New(ctx, config.Deps{JS: m.js, Log: m.log})
 			}},
@@ -233,20 +234,22 @@ func reserved() []string {
 	}
 }
 
-// operator lets an operator with the nats tool change live settings, and look on.
+// operator lets an operator with the nats tool look on.
 func operator() natsconf.Grant {
-	settings := api.SettingSubjects
-	return natsconf.Grant{
-		Publish: []string{settings},
-		Subscribe: []string{
-			settings,
-			api.EventSubjects,
-			api.TrafficSubjects,
-			observe.LogSubjects,
-			stream.DeadSubjects,
-			api.AuditSubjects,
-		},
+	return natsconf.SubscribeTo(api.SettingSubjects, api.EventSubjects, api.TrafficSubjects, observe.LogSubjects,
+		stream.DeadSubjects, api.AuditSubjects)
+}
+
+// tunes lets an operator change the live settings that are for operators, each by its name: NATS itself refuses the
+// others, and keys that there are not.
+func tunes() natsconf.Grant {
+	var subjects []string
+	for _, def := range api.Settings() {
+		if spec := def.Spec(); spec.Access == settings.Operators {
+			subjects = append(subjects, api.SettingSubject(spec.Key))
+		}
 	}
+	return natsconf.PublishTo(subjects...)
 }
 
 // endpoints returns all that the services serve.
@@ -282,8 +285,8 @@ func Roles() []natsconf.Role {
 		return slices.Compact(out)
 	}
 	roles := []natsconf.Role{
-		natsconf.Ops(operator()),
-		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(stream.ReplaySubjects,
+		natsconf.Ops(operator(), tunes()),
+		natsconf.Admin(calls(roleAdmin), operator(), natsconf.PublishTo(api.SettingSubjects, stream.ReplaySubjects,
 			api.AuditSubject(roleAdmin), BackupSubject)),
 		natsconf.NewRole(roleNode, natsconf.ManageStreams(api.Streams()), natsconf.ReadKV(settings.Bucket),
 			natsconf.PublishTo(observe.LogSubjects, api.ProbeSubjects, observe.MetricsSubject, instances.BeatSubject,

@@ -133,6 +133,10 @@ func TestRoles(t *testing.T) {
 		"$JS.API.STREAM.DELETE.KV_inventory":    nil,
 		"$JS.API.STREAM.UPDATE.KV_inventory":    {"node"},
 		"$KV.config.ticketing.hold_ttl":         {"config", "ops", "admin"},
+		"$KV.config.base.ticketing.hold_ttl":    {"config", "admin"},
+		"$KV.config.payment.provider":           {"config", "admin"},
+		"$KV.config.audit.retention":            {"config", "admin"},
+		"$KV.config.ticketing.hold_tll":         {"config", "admin"}, // there is none
 		"$JS.API.STREAM.DELETE.EVENTS":          {"admin"},
 		"$JS.API.STREAM.DELETE.LOGS":            {"admin"},
 		"$JS.API.STREAM.DELETE.X":               {"admin", "node"},

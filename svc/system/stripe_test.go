@@ -13,6 +13,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
 	"github.com/starlightsymphony/starlight/svc/payment/stripe"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // TestStripeOverHTTP buys a ticket at Stripe: the system is given a key, a buyer is sent to the checkout, and a signed
@@ -31,13 +32,13 @@ func TestStripeOverHTTP(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Stripe = stripe.Config{Key: "sk_test_system", WebhookSecrets: secret, URL: server.URL}
-	s, _, _ := start(t, cfg)
-	organizer := s.login(adminEmail)
-	_, buyer := s.join("buyer@example.org")
-	order := call[api.Order](s, 201, "POST", "/v1/orders", buyer, seats(s.concert(organizer, 5, 1000), 1))
-	p := call[api.Payment](s, 201, "POST", "/v1/orders/"+order.ID.String()+"/payments", buyer, api.NewPayment{Provider: "stripe"})
+	s, _, _ := systemtest.Start(t, cfg)
+	organizer := s.Login(systemtest.AdminEmail)
+	_, buyer := s.Join("buyer@example.org")
+	order := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", buyer, systemtest.Seats(s.Concert(organizer, 5, 1000), 1))
+	p := systemtest.Call[api.Payment](s, 201, "POST", "/v1/orders/"+order.ID.String()+"/payments", buyer, api.NewPayment{Provider: "stripe"})
 	if p.CheckoutURL != "https://checkout.stripe.com/c/pay/cs_test_1" {
 		t.Fatalf("the checkout is at %q", p.CheckoutURL)
 	}
@@ -53,12 +54,12 @@ func TestStripeOverHTTP(t *testing.T) {
 	}{{"whsec_other", 401}, {secret, 200}, {secret, 200}} {
 		signed := webhook.GenerateTestSignedPayload(&webhook.UnsignedPayload{Payload: []byte(body), Secret: tt.secret, Timestamp: time.Now()})
 		testkit.Eventually(t, 30*time.Second, func() error {
-			got, err := s.send("POST", "/v1/payments/callbacks/stripe", "", []byte(body), "Stripe-Signature", signed.Header)
-			if err == nil && got.status != tt.want {
-				t.Fatalf("signed with %s: %d %s, want %d", tt.secret, got.status, got.body, tt.want)
+			got, err := s.Send("POST", "/v1/payments/callbacks/stripe", "", []byte(body), "Stripe-Signature", signed.Header)
+			if err == nil && got.Status != tt.want {
+				t.Fatalf("signed with %s: %d %s, want %d", tt.secret, got.Status, got.Body, tt.want)
 			}
 			return err
 		})
 	}
-	s.await(buyer, order, api.OrderPaid)
+	s.Await(buyer, order, api.OrderPaid)
 }

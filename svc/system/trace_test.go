@@ -10,6 +10,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // A callback of a payment is one trace, from the gateway through all services and their queues to the mail, which tells
@@ -17,20 +18,20 @@ import (
 func TestAPurchaseIsOneTrace(t *testing.T) {
 	t.Parallel()
 	collector := testkit.NewCollector(t)
-	cfg := config(t.TempDir())
+	cfg := systemtest.Config(t.TempDir())
 	cfg.Sandbox, cfg.Traces = true, collector.URL
-	s, _, stop := start(t, cfg)
-	admin := s.login(adminEmail)
-	s.set(admin, api.TraceSampled.Key(), "0")
+	s, _, stop := systemtest.Start(t, cfg)
+	admin := s.Login(systemtest.AdminEmail)
+	s.Set(admin, api.TraceSampled.Key(), "0")
 	const asked = "00-11111111111111111111111111111111-2222222222222222-01"
-	if _, err := s.send("GET", "/v1/events", "", nil, "traceparent", asked); err != nil {
+	if _, err := s.Send("GET", "/v1/events", "", nil, "traceparent", asked); err != nil {
 		t.Fatal(err)
 	}
-	_, ada := s.join("ada@example.org")
-	event := s.concert(admin, 10, 2500)
-	s.set(admin, api.TraceSampled.Key(), "10000")
-	order := call[api.Order](s, 201, "POST", "/v1/orders", ada, seats(event, 1))
-	s.pay(ada, order)
+	_, ada := s.Join("ada@example.org")
+	event := s.Concert(admin, 10, 2500)
+	s.Set(admin, api.TraceSampled.Key(), "10000")
+	order := systemtest.Call[api.Order](s, 201, "POST", "/v1/orders", ada, systemtest.Seats(event, 1))
+	s.Pay(ada, order)
 	testkit.Eventually(t, 30*time.Second, func() error {
 		for _, one := range collector.Spans() {
 			if one.Name == "send email" {

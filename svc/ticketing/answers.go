@@ -91,6 +91,8 @@ type answering struct {
 	edits bool // who may change them
 	door  bool // who scans
 
+	pass ids.Pass // of the device that scans; empty: it is a person or a key
+
 	tickets []api.AnsweredTicket
 	all     []api.Answer // about the whole order
 }
@@ -288,7 +290,13 @@ func (s *Service) setAnswers(
 	if err != nil {
 		return nil, err
 	}
+	return s.write(ctx, a, in)
+}
+
+// write replaces what the caller may answer.
+func (s *Service) write(ctx context.Context, a *answering, in []api.Answer) (*api.AnswerSheet, error) {
 	changed := false
+	var err error
 	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		changed = false
 		if err := s.read(ctx, tx, a); err != nil {
@@ -310,6 +318,9 @@ func (s *Service) setAnswers(
 		if a.all, err = answers.Of(ctx, tx, e, a.row.ID); err != nil {
 			return err
 		}
+		if err := markAsked(ctx, tx, e, a.row.ID); err != nil {
+			return err
+		}
 		if changed, err = settle(ctx, tx, a); err != nil {
 			return err
 		}
@@ -321,8 +332,13 @@ func (s *Service) setAnswers(
 		if a.own {
 			return nil
 		}
-		return auditlog.Add(ctx, tx, "ticketing", auditlog.Act{At: a.now, Object: a.row.ID.String(), Event: e.ID,
-			After: map[string]any{"answers": len(kept)}})
+		act := auditlog.Act{At: a.now, Object: a.row.ID.String(), Event: e.ID,
+			After: map[string]any{"answers": len(kept)}}
+		if a.pass != "" {
+			act.Act = api.AnswerWithPass.Service + "." + api.AnswerWithPass.Name
+			act.After = map[string]any{"answers": len(kept), "pass": a.pass}
+		}
+		return auditlog.Add(ctx, tx, "ticketing", act)
 	})
 	if err != nil {
 		return nil, err
@@ -362,33 +378,7 @@ func (s *Service) answerCounts(ctx context.Context, req *api.EventRef) (*api.Ans
 		return nil, err
 	}
 	for _, q := range offer.Event.Questions {
-		out.Questions = append(out.Questions, countOf(q, counts))
+		out.Questions = append(out.Questions, answers.CountOf(q, counts))
 	}
 	return out, nil
-}
-
-// countOf returns the counts of one question. What nobody has chosen of its choices is there with 0.
-func countOf(q api.Question, counts []answers.Count) api.QuestionCount {
-	out := api.QuestionCount{Question: q}
-	times := map[string]int{}
-	for _, c := range counts {
-		if c.QuestionID != q.ID {
-			continue
-		}
-		out.Answered += c.Answered
-		if c.Pick != "" {
-			times[c.Pick] = c.Times
-		}
-	}
-	for _, o := range q.Choices {
-		if n := times[o.ID.String()]; n > 0 || !o.Hidden {
-			out.Choices = append(out.Choices, api.ChoiceCount{Choice: o.ID.String(), Label: o.Label, Count: n})
-		}
-		delete(times, o.ID.String())
-	}
-	for _, pick := range sortedKeys(times) {
-		out.Choices = append(out.Choices, api.ChoiceCount{Choice: pick, Count: times[pick]})
-	}
-	slices.SortStableFunc(out.Choices, func(a, b api.ChoiceCount) int { return b.Count - a.Count })
-	return out
 }

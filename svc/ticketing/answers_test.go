@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/questions"
@@ -267,6 +268,47 @@ func TestAnswersOfATicket(t *testing.T) {
 		}
 		if a, b := mine(giver), mine(friend); a != 0 || b != 1 {
 			t.Errorf("the giver takes away %d answers, the friend %d", a, b)
+		}
+	})
+}
+
+// A device answers what is asked at the door about a ticket of its event, and sees nothing else that was answered.
+func TestDeviceAnswersAtTheDoor(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		q := h.asking(0)
+		_, ticket := h.pays(q, q.eats(0, 2), says(q.what, 0, "canary"))
+		ask := line.AnswersAtHub{EventID: q.Event.ID, PassID: ids.New[ids.PassKind](h.clock.Now()), TicketID: ticket.ID}
+		if got := must(t.Context(), h, line.VenueAnswers, ask); len(got.Questions) != 1 || got.Questions[0].ID != q.coat.ID ||
+			len(got.Answers) != 0 || len(got.Tickets) != 1 {
+			t.Errorf("the device sees %+v", got)
+		}
+		ask.Answers = []api.Answer{{QuestionID: q.coat.ID, Value: "471"}} // without a position: it is about the ticket
+		if got := must(t.Context(), h, line.VenueAnswers, ask); len(got.Answers) != 1 || got.Answers[0].Value != "471" {
+			t.Errorf("the device sees %+v", got)
+		}
+		ask.Answers = nil // nothing is changed
+		if got := must(t.Context(), h, line.VenueAnswers, ask); len(got.Answers) != 1 || got.Answers[0].Value != "471" {
+			t.Errorf("the device sees %+v", got)
+		}
+		for name, answer := range map[string]api.Answer{"what is asked at checkout": q.eats(0, 0), "nonsense": says(q.coat, 0, "x"),
+			"another ticket": says(q.coat, 1, "1")} {
+			ask.Answers = []api.Answer{answer}
+			if _, err := do(t.Context(), h, line.VenueAnswers, ask); !fault.Is(err, fault.Invalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		other := h.asking(0)
+		ask.EventID, ask.Answers = other.Event.ID, []api.Answer{}
+		if _, err := do(t.Context(), h, line.VenueAnswers, ask); !fault.Is(err, fault.NotFound) {
+			t.Errorf("with the pass of another event: %v", err)
+		}
+		ask.EventID = q.Event.ID
+		if got := must(t.Context(), h, line.VenueAnswers, ask); len(got.Answers) != 0 {
+			t.Errorf("what is left out is answered: %+v", got)
+		}
+		if all := must(h.as(ownerOf(q.Offer)), h, api.GetTicketAnswers, api.TicketRef{ID: ticket.ID}); len(all.Answers) != 2 {
+			t.Errorf("of the buyer's answers are left %+v", all.Answers)
 		}
 	})
 }

@@ -102,8 +102,10 @@ func (s *Service) getCancellation(ctx context.Context, req *api.OrderRef) (*api.
 		if err != nil {
 			return nil, err
 		}
-		tickets := returnable(row, all)
-		out.Refund.Amount, out.Fee.Amount = worth(row, tickets, offer.Event.OrderRules.Cancellation)
+		all = returnable(row, all)
+		tickets := products.Alone(row.Items, all)
+		out.Refund.Amount, out.Fee.Amount = worth(row, products.With(row.Items, tickets, all),
+			offer.Event.OrderRules.Cancellation)
 		for _, t := range tickets {
 			out.Tickets = append(out.Tickets, t.ID)
 		}
@@ -155,10 +157,12 @@ func (s *Service) createCancellation(ctx context.Context, req *api.NewCancellati
 		case len(before) > 0:
 			return fault.New(fault.Conflict, "the organizer has not decided about the last wish yet")
 		}
-		tickets, err := chosen(returnable(order, valid), req.Tickets)
+		back := returnable(order, valid)
+		tickets, err := chosen(products.Alone(order.Items, back), req.Tickets)
 		if err != nil {
 			return err
 		}
+		tickets = products.With(order.Items, tickets, back)
 		row.Currency, row.Tickets = order.Currency, []ids.Ticket{}
 		for _, t := range tickets {
 			row.Tickets = append(row.Tickets, t.ID)
@@ -168,7 +172,7 @@ func (s *Service) createCancellation(ctx context.Context, req *api.NewCancellati
 			return err
 		}
 		if granted {
-			if err := products.CheckLeft(&offer.Event, valid, tickets); err != nil {
+			if err := products.CheckLeft(&offer.Event, order.Items, valid, tickets); err != nil {
 				return err
 			}
 			row.Status, row.DecidedAt = api.CancellationGranted, &now

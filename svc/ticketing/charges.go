@@ -242,13 +242,7 @@ func withStages(use *inventory.Terms, offer *api.Offer, items []api.OrderItem) *
 
 // lineAt returns which line of the order a ticket at a position is of, and which of its tickets it is.
 func (r *orderRow) lineAt(position int) (line, n int, ok bool) {
-	for i, item := range r.Items {
-		if position < item.Quantity {
-			return i, position, true
-		}
-		position -= item.Quantity
-	}
-	return 0, 0, false
+	return api.LineAt(r.Items, position)
 }
 
 // paidFor returns what was paid for the ticket at a position, its fees with it, and adds it to the gross of its rates.
@@ -286,4 +280,30 @@ func (d *decision) carryTax(want []int64) {
 	if d.givenBack == nil {
 		d.givenBack = []int64{}
 	}
+}
+
+// withIncluded adds the seats of what comes with tickets to the lines of an order: those of a type are one line.
+func withIncluded(lines []inventory.Line, items []api.OrderItem) []inventory.Line {
+	for _, item := range items {
+		if item.IncludedInID == "" {
+			continue
+		}
+		i := slices.IndexFunc(lines, func(l inventory.Line) bool { return l.Type == item.TicketTypeID })
+		if i >= 0 {
+			lines[i].N += item.Quantity
+			continue
+		}
+		lines = append(lines, inventory.Line{Type: item.TicketTypeID, N: item.Quantity})
+	}
+	return lines
+}
+
+// stageOf returns at the price of which stage the order has tickets of a type, or "".
+func (r orderRow) stageOf(t ids.TicketType) ids.Stage {
+	for _, item := range r.Items {
+		if item.TicketTypeID == t {
+			return item.StageID
+		}
+	}
+	return ""
 }

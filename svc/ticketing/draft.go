@@ -126,10 +126,12 @@ func (s *Service) draftWith(
 		return orderRow{}, nil, closed
 	}
 	slices.SortStableFunc(items, products.Last) // attendees and answers count the tickets
-	items, err := deal.Apply(items)
+	whole, err := deal.Apply(items)             // a discount is of tickets with what they come with
 	if err != nil {
 		return orderRow{}, nil, err
 	}
+	items = products.Apart(event, whole)
+	lines = withIncluded(lines, items)
 	_, discount := price.Total(items)
 	charged := price.Charge(items, termsOf(offer))
 	if check.Field(charged.Total <= maxTotal, "items", "the total is too large"); check.Err() != nil {
@@ -293,6 +295,13 @@ func availabilityOf(
 		free := c.Capacity
 		if i := slices.IndexFunc(pool.Types, func(c inventory.Counts) bool { return c.Type == t.ID }); i >= 0 {
 			c, free = pool.Types[i], max(pool.Free(t.ID, deal.ID()), 0)
+			if len(t.Includes) > 0 {
+				together := []inventory.Line{{Type: t.ID, N: 1}}
+				for _, p := range t.Includes {
+					together = append(together, inventory.Line{Type: p.TicketTypeID, N: p.Quantity})
+				}
+				free = pool.FreeTogether(together, deal.ID())
+			}
 		}
 		of := api.TypeAvailability{ID: t.ID, Quantity: c.Capacity, Available: free, Held: c.Held, Sold: c.Sold,
 			Leased: c.Leased, Reserved: pool.Reserved(t.ID, deal.ID()), Price: t.Price}

@@ -18,6 +18,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/stream"
 	"github.com/starlightsymphony/starlight/svc/ticketing/guests"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/products"
 )
 
 // registerExchanges binds the endpoints by which tickets are exchanged.
@@ -51,7 +52,8 @@ func (s *Service) getExchange(ctx context.Context, req *api.ExchangeQuery) (*api
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(returnable(row, all), ticketRow.IsProduct)
+	back := returnable(row, all)
+	all = slices.DeleteFunc(slices.Clone(back), ticketRow.IsProduct)
 	for _, t := range all {
 		out.Tickets = append(out.Tickets, t.ID)
 	}
@@ -60,10 +62,11 @@ func (s *Service) getExchange(ctx context.Context, req *api.ExchangeQuery) (*api
 			return nil, err
 		}
 	}
+	x.going = products.With(row.Items, x.tickets, back)
 	if len(x.tickets) == 0 || !out.Allowed {
 		return out, nil
 	}
-	out.Credit.Amount, _ = worth(row, x.tickets, api.CancellationPolicy{})
+	out.Credit.Amount, _ = worth(row, x.going, api.CancellationPolicy{})
 	out.Offers, err = s.exchangeOffers(ctx, x)
 	return out, err
 }
@@ -123,9 +126,11 @@ func (s *Service) exchange(
 	if err != nil {
 		return nil, err
 	}
-	if x.tickets, err = chosen(returnable(old, all), req.Tickets); err != nil {
+	all = returnable(old, all)
+	if x.tickets, err = chosen(products.Alone(old.Items, all), req.Tickets); err != nil {
 		return nil, err
 	}
+	x.going = products.With(old.Items, x.tickets, all)
 	if err := x.fits(t); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type swapping struct {
 	from    *api.Offer  // of the event of the old order
 	to      *api.Offer  // of that of the new one
 	tickets []ticketRow // of the old order
+	going   []ticketRow // those, and what came with them
 	staff   bool        // the organizer does it
 	now     time.Time
 }
@@ -130,9 +131,9 @@ func (x *swapping) price(row *orderRow) {
 	}
 	c := price.Charge(items, terms)
 	row.Items, row.Total, row.Charges = c.Items, c.Total, charges{Fees: c.Fees, Taxes: c.Taxes}
-	worth, _ := worth(x.old, x.tickets, api.CancellationPolicy{})
+	worth, _ := worth(x.old, x.going, api.CancellationPolicy{})
 	row.ExchangeOf, row.Exchange = x.old.ID, exchange{Worth: worth}
-	for _, t := range x.tickets {
+	for _, t := range x.going {
 		row.Exchange.Tickets = append(row.Exchange.Tickets, t.ID)
 	}
 	row.Exchange.draw(x.old, min(worth, row.Total))
@@ -284,7 +285,7 @@ func (l *personLimits) without(x *swapping) {
 		return
 	}
 	l.leaving = map[ids.TicketType]int{}
-	for _, t := range x.tickets {
+	for _, t := range x.going {
 		l.leaving[t.TicketTypeID]++
 	}
 }

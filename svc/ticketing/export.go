@@ -64,7 +64,7 @@ func answered(e *api.Event, per string, row []string, given []api.Answer) []stri
 // registerTables binds the endpoints that give tables as files.
 func (s *Service) registerTables(srv *rpc.Server) {
 	attendees := table{"attendees", []string{"name", "email", "ticket_type_id", "ticket_type_name", "status",
-		"admitted_at", "order_id", "ticket_id"}, api.AskedPerTicket, s.attendeeRows("")}
+		"admitted_at", "order_id", "ticket_id", "stage_id", "stage"}, api.AskedPerTicket, s.attendeeRows("")}
 	products := table{"products", attendees.columns, api.AskedPerTicket, s.attendeeRows(api.KindProduct)}
 	of := func(kind string) table {
 		switch kind {
@@ -164,13 +164,33 @@ func (s *Service) attendeeRows(
 	return func(ctx context.Context, event *api.Event, query, cursor string, limit int) ([][]string, string, error) {
 		folded := text.Fold(strings.TrimSpace(query))
 		some, next, err := s.attending(ctx, event, kind, folded, cursor, limit, searchMost)
+		if err != nil {
+			return nil, "", err
+		}
+		of := map[ids.Order]bool{}
+		for _, a := range some {
+			of[a.OrderID] = true
+		}
+		orders, err := s.db.orders(ctx, s.db.Read(), sortedKeys(of))
 		rows := make([][]string, len(some))
 		for i, a := range some {
+			stage := stageOf(orders[a.OrderID].Items, a.TicketTypeID)
 			rows[i] = answered(event, api.AskedPerTicket, []string{a.Name, a.Email, a.TicketTypeID.String(), a.TypeName,
-				a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String()}, a.Answers)
+				a.Status, stamp(a.AdmittedAt), a.OrderID.String(), a.TicketID.String(), stage.StageID.String(),
+				stage.Stage}, a.Answers)
 		}
 		return rows, next, err
 	}
+}
+
+// stageOf returns the line of an order at whose price tickets of a type were sold: all of them at the same.
+func stageOf(items []api.OrderItem, t ids.TicketType) (line api.OrderItem) {
+	for _, item := range items {
+		if item.TicketTypeID == t && item.IncludedInID == "" {
+			return item
+		}
+	}
+	return line
 }
 
 // orderRows returns at most lookAt orders.
@@ -200,7 +220,10 @@ func (s *Service) orderRows(
 		}
 		tickets := make([]string, len(o.Items))
 		for k, item := range o.Items {
-			tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Name)
+			tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Name) // its stage has a column
+			if item.IncludedInID != "" {
+				tickets[k] = fmt.Sprintf("%d × %s", item.Quantity, item.Title())
+			}
 		}
 		row := []string{o.ID.String(), o.Status, buyer.Name, buyer.Email, strings.Join(tickets, "; "),
 			o.Total.Decimal(),

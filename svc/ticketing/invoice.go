@@ -351,8 +351,11 @@ func addCredit(ctx context.Context, tx tx, decisions []decision, notes *invoices
 func (d *decision) returned() (list []invoices.Returned) {
 	for _, t := range d.revoked {
 		r := invoices.Returned{Type: t.TicketTypeID, Name: t.TypeName, Quantity: 1}
-		if line, _, ok := d.row.lineAt(t.Position); ok && d.row.Items[line].Tax != nil {
-			r.Tax = d.row.Items[line].Tax
+		if line, _, ok := d.row.lineAt(t.Position); ok {
+			r.Tax, r.With = d.row.Items[line].Tax, d.row.Items[line].IncludedInID
+			if r.With != "" {
+				r.Name = d.row.Items[line].Title()
+			}
 		}
 		i := slices.IndexFunc(list, func(o invoices.Returned) bool { return o.Name == r.Name && o.Tax == r.Tax })
 		if i >= 0 {

@@ -23,7 +23,10 @@ func (s *Service) createLease(ctx context.Context, req *api.NewLease) (*api.Leas
 		return nil, err
 	}
 	var check fault.Check
-	check.Field(offer.Event.TicketType(req.TicketTypeID) != nil, "ticket_type_id", "is no ticket type of this event")
+	t := offer.Event.TicketType(req.TicketTypeID)
+	check.Field(t != nil, "ticket_type_id", "is no ticket type of this event")
+	check.Field(t == nil || len(t.Includes) == 0, "ticket_type_id",
+		"includes products, which the till of a venue does not sell with tickets")
 	check.Field(req.Quantity >= 1, "quantity", "must be at least 1")
 	if err := check.Err(); err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package ticketing
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -379,6 +381,127 @@ func TestVenuesSellProducts(t *testing.T) {
 		}
 		if n := len(h.published(api.TicketAdmission.Subject)); n != 0 {
 			t.Errorf("%d visitors are told of", n)
+		}
+		h.audit()
+	})
+}
+
+// A ticket comes with products: they have lines of their own at their part of its price and its discount, each taxed at
+// its own rate, are taken with it in one step, and go back with it; nobody gives them back alone.
+func TestTicketsComeWithProducts(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		o := h.publish(10, 12000, 4000)
+		o.Event.TicketTypes[1].Kind, o.Event.TicketTypes[1].Per = api.KindProduct, api.PerOrder
+		o.Event.TicketTypes[1].Quantity, o.Event.TicketTypes[1].Hidden = 5, true
+		o.Event.TicketTypes[0].Includes = []api.IncludedProduct{{TicketTypeID: o.Event.TicketTypes[1].ID, Quantity: 2,
+			Price: eur(1500)}}
+		o.Event.TicketTypes[0].Tax = api.Tax{Name: "VAT", Rate: "7", Included: true}
+		o.Event.TicketTypes[1].Tax = api.Tax{Name: "VAT", Rate: "19", Included: true}
+		o.Event.OrderRules.Cancellation = api.CancellationPolicy{SelfService: true}
+		invoicing(o)
+		h.code(o, "half", percent("50"))
+		if a := must(h.as(person()), h, api.GetAvailability, api.AvailabilityQuery{ID: o.Event.ID}).TicketTypes; len(a) != 1 ||
+			a[0].Available != 2 {
+			t.Errorf("what is left: %+v", a)
+		}
+		b := bought{buyer: person()}
+		made := must(h.as(b.buyer), h, api.CreateOrder, with(o, 2, "half"))
+		if i := made.Items; made.Total != eur(12000) || len(i) != 2 || i[0].UnitPrice != eur(9000) || i[0].Gross() != 9000 ||
+			i[1].UnitPrice != eur(1500) || i[1].Quantity != 4 || i[1].Gross() != 3000 || i[1].Title() != "type 1 (type 0)" {
+			t.Fatalf("the order: %+v", made)
+		}
+		want := []api.TaxTotal{{Name: "VAT", Rate: "19", Net: eur(2521), Tax: eur(479), Gross: eur(3000)},
+			{Name: "VAT", Rate: "7", Net: eur(8411), Tax: eur(589), Gross: eur(9000)}}
+		if !slices.Equal(made.Taxes, want) {
+			t.Errorf("its taxes are %+v", made.Taxes)
+		}
+		if _, err := do(h.as(person()), h, api.CreateOrder, order(o, 1)); !fault.Is(err, fault.SoldOut) {
+			t.Errorf("a ticket whose products are sold out: %v", err)
+		}
+		b.payment = h.pay(b.buyer, &made.Order)
+		h.becomes(b.buyer, made.ID, api.OrderPaid)
+		ref := api.OrderRef{ID: made.ID}
+		b.tickets = must(h.as(b.buyer), h, api.ListOrderTickets, ref).Items
+		if len(b.tickets) != 6 || b.tickets[2].Kind != api.KindProduct || b.tickets[2].TypeName != "type 1" {
+			t.Fatalf("the tickets are %+v", b.tickets)
+		}
+		back := func(id ids.Ticket) (*api.Cancellation, error) {
+			return do(h.as(b.buyer), h, api.CreateCancellation, api.NewCancellation{OrderID: made.ID, Tickets: []ids.Ticket{id}})
+		}
+		if _, err := back(b.tickets[2].ID); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a product alone: %v", err)
+		}
+		if file := must(h.as(ownerOf(o)), h, api.GetOrdersCSV, api.EventExport{EventID: o.Event.ID}).Data; !bytes.Contains(file,
+			[]byte(",2 × type 0; 4 × type 1 (type 0),")) {
+			t.Errorf("the file of orders says %s", file)
+		}
+		if may := must(h.as(b.buyer), h, api.GetCancellation, ref); len(may.Tickets) != 2 || may.Refund != eur(12000) {
+			t.Errorf("what can be given back: %+v", may)
+		}
+		c, err := back(b.tickets[1].ID)
+		if err != nil || c.Refund != eur(6000) || !slices.Equal(c.Tickets, []ids.Ticket{b.tickets[1].ID, b.tickets[4].ID,
+			b.tickets[5].ID}) {
+			t.Errorf("the second ticket went back as %+v, %v", c, err)
+		}
+		h.audit()
+		h.balance()
+		if _, err := do(h.as(person()), h, api.CreateOrder, order(o, 1)); err != nil {
+			t.Errorf("the products came back: %v", err)
+		}
+	})
+}
+
+// Two kinds of tickets come with the same product, which is sold alone, too: of a hundred buyers at two instances as
+// many get theirs as the product is there for, all of it or nothing, and what they give back others get.
+func TestTicketsWithProductsUnderRaces(t *testing.T) {
+	each(t, func(t *testing.T, h *harness) {
+		h.start()
+		h.start()
+		o := h.publish(100, 12000, 9000, 4000)
+		types := o.Event.TicketTypes
+		types[2].Kind, types[2].Per, types[2].Quantity = api.KindProduct, api.PerOrder, 31
+		types[0].Includes = []api.IncludedProduct{{TicketTypeID: types[2].ID, Quantity: 2, Price: eur(1500)}}
+		types[1].Includes = []api.IncludedProduct{{TicketTypeID: types[2].ID, Quantity: 1, Price: eur(1500)}}
+		rush := func(buyers int) (dinners int, made map[ids.Order]ids.User) {
+			made = map[ids.Order]ids.User{}
+			var mu sync.Mutex
+			var all sync.WaitGroup
+			for i := range buyers {
+				all.Go(func() {
+					buyer, req := person(), order(o, 1)
+					req.Items[0].TicketTypeID = types[i%2].ID
+					if i%4 == 0 { // and one more dinner
+						req.Items = append(req.Items, api.NewOrderItem{TicketTypeID: types[2].ID, Quantity: 1})
+					}
+					got, err := h.createWithRetry(buyer, req)
+					mu.Lock()
+					defer mu.Unlock()
+					switch {
+					case fault.Is(err, fault.SoldOut):
+					case err != nil:
+						t.Error(err)
+					default:
+						made[got.ID] = buyer
+						for _, item := range got.Items[1:] {
+							dinners += item.Quantity
+						}
+					}
+				})
+			}
+			all.Wait()
+			return dinners, made
+		}
+		dinners, made := rush(100)
+		if dinners < 30 || dinners > 31 { // the last one is for a ticket with one
+			t.Errorf("%d of 31 dinners were sold", dinners)
+		}
+		h.audit()
+		for id, buyer := range made {
+			must(h.as(buyer), h, api.CancelOrder, api.OrderRef{ID: id})
+		}
+		if dinners, _ = rush(100); dinners < 30 || dinners > 31 {
+			t.Errorf("%d of 31 dinners were sold after all came back", dinners)
 		}
 		h.audit()
 	})

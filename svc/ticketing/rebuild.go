@@ -19,6 +19,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/svc/ticketing/audit"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/record"
+	"github.com/starlightsymphony/starlight/svc/ticketing/recount"
 )
 
 // rebuildWithin bounds the rebuild of one event.
@@ -41,6 +43,44 @@ func (s *Service) rebuildInventory(ctx context.Context, req *api.RebuildOf) (*ap
 		return nil, err
 	}
 	return s.rebuild(ctx, event)
+}
+
+// rebuildStock makes the sums of an event what the rows say of which they are the sums, for operators: of the event
+// that is named, or of the next one after another. What is sold of a ticket type is the number of its tickets that take
+// a seat, what is sold of a lease is in its sales, and what is leased of a ticket type is what its leases have left.
+//
+// The sums are compared as of one moment first, which holds nobody up. If they differ, they are made anew under the
+// locks of whoever changes them, so that sales may go on meanwhile, and compared once more.
+func (s *Service) rebuildStock(ctx context.Context, req *api.RebuildOf) (*api.RebuiltStock, error) {
+	event := req.EventID
+	if event == "" {
+		var err error
+		if event, err = recount.Next(ctx, s.db.DB, req.After); err != nil || event == "" {
+			return &api.RebuiltStock{}, err
+		}
+	}
+	out := &api.RebuiltStock{EventID: event, Mended: []api.StockSum{}}
+	before, err := recount.Read(ctx, s.db.DB, event)
+	if err != nil {
+		return nil, err
+	}
+	out.Compared, out.Left = before.Sums(), before.Wrong()
+	if len(out.Left) == 0 {
+		return out, nil
+	}
+	mended, err := recount.Mend(ctx, s.db.DB, event)
+	if err != nil {
+		return nil, err
+	}
+	out.Mended = append(out.Mended, mended...)
+	after, err := recount.Read(ctx, s.db.DB, event)
+	if err != nil {
+		return nil, err
+	}
+	out.Left = after.Wrong()
+	s.log.WarnContext(ctx, "sums of an event were not what its tickets and leases say", "event", event,
+		"mended", len(out.Mended), "left", len(out.Left))
+	return out, nil
 }
 
 // refill rebuilds the inventory of an event whose pool is gone, or was never filled in again, before any seat of it is
@@ -269,7 +309,7 @@ func (db ticketStore) seats(
 	err = tx.NewRaw(
 		"SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE event_id = ? AND ? GROUP BY order_id, "+
 			"ticket_type_id",
-		event, bun.Safe(seated)).Scan(ctx, &counts)
+		event, bun.Safe(record.Seated)).Scan(ctx, &counts)
 	if err != nil {
 		return nil, nil, err
 	}

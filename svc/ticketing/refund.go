@@ -18,6 +18,8 @@ import (
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/ticketing/inventory"
+	"github.com/starlightsymphony/starlight/svc/ticketing/products"
+	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
 // decideRefund revokes tickets of a paid order and says how much of its money goes back, for a manager of the event.
@@ -143,6 +145,13 @@ func decide(row orderRow, tickets []ticketRow, req *api.RefundOrder) (decision, 
 	}
 	if err := check.Err(); err != nil {
 		return decision{}, err
+	}
+	// What came with them goes with them.
+	named := len(d.revoked)
+	d.revoked = products.With(row.Items, d.revoked, tickets)
+	for _, t := range d.revoked[named:] {
+		d.due.Tickets = append(d.due.Tickets, t.ID)
+		d.due.Amount.Amount += row.paidFor(t.Position, rates)
 	}
 	d.left = len(tickets) - len(d.revoked)
 	d.due.Amount.Amount = min(d.due.Amount.Amount, remaining)
@@ -283,9 +292,6 @@ func (db ticketStore) seatsDue(ctx context.Context, after ids.Order, limit int) 
 	return list, err
 }
 
-// seated is the condition for a ticket that takes a seat: a valid one, and one that was admitted before it was revoked.
-const seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
-
 // remaining is an order with the lines of the seats that it has after its refunds.
 type remaining struct {
 	row   orderRow
@@ -311,7 +317,7 @@ func (db ticketStore) remainingSeats(ctx context.Context, id ...ids.Order) (map[
 	err = db.Read().NewRaw(
 		"SELECT order_id, ticket_type_id, COUNT(*) AS n FROM tickets WHERE order_id IN (?) AND ? GROUP BY order_id, "+
 			"ticket_type_id",
-		bun.List(id), bun.Safe(seated)).Scan(ctx, &counts)
+		bun.List(id), bun.Safe(record.Seated)).Scan(ctx, &counts)
 	for _, c := range counts {
 		k := out[c.OrderID]
 		k.lines = append(k.lines, inventory.Line{Type: c.TicketTypeID, N: c.N})

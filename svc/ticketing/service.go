@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/batch"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/keyring"
@@ -216,6 +217,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetTicketAnswers, s.ticketAnswers)
 	rpc.Handle(srv, api.PutTicketAnswers, s.setTicketAnswers)
 	rpc.Handle(srv, api.GetAnswerCounts, s.answerCounts)
+	rpc.Handle(srv, line.VenueAnswers, s.deviceAnswers)
 	s.guests.Register(srv)
 	s.doors.Register(srv)
 	s.ended.Register(srv)
@@ -228,6 +230,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.GetHeldTickets, s.heldTickets)
 	rpc.Handle(srv, api.ExportPerson, s.exportPerson)
 	rpc.Handle(srv, api.RebuildInventory, s.rebuildInventory)
+	rpc.Handle(srv, api.RebuildStock, s.rebuildStock)
 }
 
 // Run does the work in the background until ctx ends, and then finishes what is under way.

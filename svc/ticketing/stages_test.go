@@ -198,8 +198,8 @@ func TestStageIsResized(t *testing.T) {
 	})
 }
 
-// The file of orders says at the price of which stage each line was sold.
-func TestStagesInTheFileOfOrders(t *testing.T) {
+// The files of orders and of attendees say at the price of which stage tickets were sold.
+func TestStagesInFiles(t *testing.T) {
 	each(t, func(t *testing.T, h *harness) {
 		h.start()
 		o := h.publish(10, 2500, 3000)
@@ -208,7 +208,15 @@ func TestStagesInTheFileOfOrders(t *testing.T) {
 			req := order(o, 1)
 			req.Items = append([]api.NewOrderItem{{TicketTypeID: o.Event.TicketTypes[1].ID, Quantity: 1}}, req.Items[0])
 			h.clock.Advance(time.Second)
-			must(h.as(person()), h, api.CreateOrder, req)
+			buyer := person()
+			made := must(h.as(buyer), h, api.CreateOrder, req)
+			h.pay(buyer, &made.Order)
+			h.becomes(buyer, made.ID, api.OrderPaid)
+		}
+		attending := must(h.as(ownerOf(o)), h, api.GetAttendeesCSV,
+			api.AttendeeExport{EventExport: api.EventExport{EventID: o.Event.ID}}).Data
+		if n := bytes.Count(attending, []byte(early.ID.String()+",Early bird\n")); n != 1 {
+			t.Errorf("%d attendees at the stage: %s", n, attending)
 		}
 		file := must(h.as(ownerOf(o)), h, api.GetOrdersCSV, api.EventExport{EventID: o.Event.ID}).Data
 		rows, err := csv.NewReader(bytes.NewReader(file)).ReadAll()

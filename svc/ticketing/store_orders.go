@@ -76,21 +76,13 @@ func (r orderRow) money(amount int64) api.Money {
 }
 
 func (r orderRow) lines() []inventory.Line {
-	lines := make([]inventory.Line, len(r.Items))
-	for i, item := range r.Items {
-		lines[i] = inventory.Line{Type: item.TicketTypeID, N: item.Quantity, Stage: item.StageID}
-	}
-	return lines
-}
-
-// stageOf returns at the price of which stage the order has tickets of a type, or "".
-func (r orderRow) stageOf(t ids.TicketType) ids.Stage {
+	lines := make([]inventory.Line, 0, len(r.Items))
 	for _, item := range r.Items {
-		if item.TicketTypeID == t {
-			return item.StageID
+		if item.IncludedInID == "" {
+			lines = append(lines, inventory.Line{Type: item.TicketTypeID, N: item.Quantity, Stage: item.StageID})
 		}
 	}
-	return ""
+	return withIncluded(lines, r.Items)
 }
 
 // finished returns the row as it is paid, if free, and unchanged otherwise.

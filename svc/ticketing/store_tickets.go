@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/idempotency"
 	"github.com/starlightsymphony/starlight/shared/ids"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/stream"
@@ -176,6 +177,9 @@ func move(ctx context.Context, tx tx, id ids.Ticket, from, to ids.User, holder a
 func (db ticketStore) forgetPerson(ctx context.Context, user ids.User) error {
 	return db.TxRepeatable(ctx, func(ctx context.Context, tx tx) error {
 		if err := guests.ForgetAccount(ctx, tx, user); err != nil {
+			return err
+		}
+		if err := idempotency.DeleteOf(ctx, tx, user); err != nil {
 			return err
 		}
 		return forgetNames(ctx, tx, user)

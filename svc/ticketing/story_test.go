@@ -44,7 +44,8 @@ func TestAnyStory(t *testing.T) {
 	})
 }
 
-// story is an event, and what is expected of it.
+// story is an event of two ticket types and a dinner, which comes with tickets of the second, and what is expected of
+// it.
 type story struct {
 	h        *harness
 	s        *Service
@@ -53,6 +54,7 @@ type story struct {
 	offer    *api.Offer
 	quantity [2]int // of its types
 	hall     int    // what both may have together
+	dinners  int    // that there are, bought by themselves or with tickets
 	early    int    // tickets of the first type with the price of its stage
 	uses     int    // of the code
 	orders   []*told
@@ -61,10 +63,12 @@ type story struct {
 // told is an order of the story.
 type told struct {
 	bought
-	kind  int   // which type
-	code  bool  // whether it uses the code
-	seats int   // that it has
-	from  *told // whose first tickets it is exchanged for, once it is paid
+	kind   int          // which type
+	code   bool         // whether it uses the code
+	seats  int          // that it has
+	extra  []api.Ticket // dinners that were bought by themselves
+	extras int          // how many of them it has
+	from   *told        // whose first tickets it is exchanged for, once it is paid
 }
 
 const storyCode = "early-riser"
@@ -81,6 +85,11 @@ func newStory(t *rapid.T, h *harness, s *Service, atCommit *atomic.Pointer[func(
 	charge(o)
 	invoicing(o)
 	h.share(o, st.hall)
+	st.dinners = rapid.IntRange(0, 8).Draw(t, "dinners")
+	dinner := api.TicketType{ID: ids.New[ids.TicketTypeKind](h.clock.Now()), Kind: api.KindProduct, Name: "Dinner",
+		Per: api.PerOrder, Price: eur(799), Quantity: st.dinners, Tax: api.Tax{Name: "VAT", Rate: "7", Included: true}}
+	o.Event.TicketTypes = append(o.Event.TicketTypes, dinner)
+	o.Event.TicketTypes[1].Includes = []api.IncludedProduct{{TicketTypeID: dinner.ID, Quantity: 1, Price: eur(333)}}
 	h.stage(o, api.Stage{Name: "Early", Quantity: st.early}, 1500)
 	o.Event.OrderRules.Exchange = api.ExchangePolicy{SelfService: true, OtherTypes: true, Cheaper: true}
 	o.Event.OrderRules.Cancellation = api.CancellationPolicy{SelfService: true, FeePercent: 10}
@@ -101,6 +110,7 @@ func (st *story) run(t *rapid.T) {
 		"expire":   st.expire,
 		"refund":   st.refund,
 		"money":    st.refundMoney,
+		"product":  st.refundProduct,
 		"return":   st.giveBack,
 		"exchange": st.exchange,
 		"resize":   st.resize,
@@ -116,13 +126,46 @@ func (st *story) free(kind int) int {
 			used += o.seats
 		}
 	}
-	return min(st.quantity[kind]-used, st.hall-all)
+	left := min(st.quantity[kind]-used, st.hall-all)
+	if kind == 1 {
+		left = min(left, st.dinnersLeft())
+	}
+	return left
+}
+
+// meals returns how many dinners an order has.
+func (o *told) meals() int { return o.extras + o.kind*o.seats }
+
+func (st *story) dinnersLeft() int {
+	left := st.dinners
+	for _, o := range st.orders {
+		left -= o.meals()
+	}
+	return left
+}
+
+// load reads the tickets of a paid order.
+func (st *story) load(t *rapid.T, o *told) {
+	o.tickets, o.extra = nil, nil
+	products := 0
+	for _, ticket := range must(st.h.as(o.buyer), st.h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items {
+		if ticket.Kind != api.KindProduct {
+			o.tickets = append(o.tickets, ticket)
+			continue
+		}
+		if products++; products <= o.extras {
+			o.extra = append(o.extra, ticket)
+		}
+	}
+	if len(o.tickets) != o.seats || products != o.meals() {
+		t.Fatalf("%d tickets for %d seats, and %d dinners for %d", len(o.tickets), o.seats, products, o.meals())
+	}
 }
 
 // used returns how often the code is used.
 func (st *story) used() (n int) {
 	for _, o := range st.orders {
-		if o.code && o.seats > 0 {
+		if o.code && o.seats+o.extras > 0 {
 			n++
 		}
 	}
@@ -183,17 +226,21 @@ func (st *story) killed(t *rapid.T, step func(context.Context) error) {
 
 func (st *story) order(t *rapid.T) {
 	o := &told{kind: rapid.IntRange(0, 1).Draw(t, "type"), seats: rapid.IntRange(1, 3).Draw(t, "seats"),
-		code: rapid.Bool().Draw(t, "code")}
+		code: rapid.Bool().Draw(t, "code"), extras: rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "dinners")}
 	req := api.NewOrder{EventID: st.offer.Event.ID, Billing: billing(), Items: []api.NewOrderItem{{
 		TicketTypeID: st.offer.Event.TicketTypes[o.kind].ID, Quantity: o.seats}}}
+	if o.extras > 0 {
+		req.Items = append(req.Items, api.NewOrderItem{TicketTypeID: st.offer.Event.TicketTypes[2].ID, Quantity: o.extras})
+	}
 	if o.code {
 		req.PromoCode = storyCode
 	}
 	o.buyer = person()
 	made, err := st.h.createWithRetry(o.buyer, req)
-	if fits := o.seats <= st.free(o.kind) && (!o.code || st.used() < st.uses); fits != (err == nil) ||
+	if fits := o.seats <= st.free(o.kind) && o.meals() <= st.dinnersLeft() && (!o.code || st.used() < st.uses); fits != (err == nil) ||
 		!fits && !fault.Is(err, fault.SoldOut) {
-		t.Fatalf("an order of %d of type %d, code %v, when %d are left: %v", o.seats, o.kind, o.code, st.free(o.kind), err)
+		t.Fatalf("an order of %d of type %d and %d dinners, code %v, when %d and %d are left: %v", o.seats, o.kind, o.meals(),
+			o.code, st.free(o.kind), st.dinnersLeft(), err)
 	}
 	if err == nil {
 		o.Order = made
@@ -212,10 +259,7 @@ func (st *story) pay(t *rapid.T) {
 	o := st.pick(t, st.has(api.OrderPending))
 	st.receive(t, o)
 	o.Order = st.h.becomes(o.buyer, o.ID, api.OrderPaid)
-	o.tickets = must(st.h.as(o.buyer), st.h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
-	if len(o.tickets) != o.seats {
-		t.Fatalf("%d tickets for %d seats", len(o.tickets), o.seats)
-	}
+	st.load(t, o)
 	if o.from != nil {
 		st.gone(o.from, o.seats)
 	}
@@ -238,7 +282,7 @@ func (st *story) exchange(t *rapid.T) {
 	}
 	o.buyer, o.Order = from.buyer, &made.Order
 	if st.orders = append(st.orders, o); o.Status == api.OrderPaid {
-		o.tickets = must(st.h.as(o.buyer), st.h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
+		st.load(t, o)
 		st.gone(from, o.seats)
 	}
 }
@@ -247,22 +291,28 @@ func (st *story) exchange(t *rapid.T) {
 // goes back.
 func (st *story) payLate(t *rapid.T) {
 	o := st.pick(t, func(o *told) bool { return o.Status == api.OrderExpired && o.from == nil })
-	n := o.Items[0].Quantity
+	n, extras := o.Items[0].Quantity, 0
+	for _, item := range o.Items {
+		if item.IsProduct() && item.IncludedInID == "" {
+			extras = item.Quantity
+		}
+	}
 	want := api.OrderRefunding
 	atItsPrice := o.Items[0].StageID == "" || n <= st.early-st.atStage()
-	if n <= st.free(o.kind) && atItsPrice && (!o.code || st.used() < st.uses) {
+	if n <= st.free(o.kind) && extras+o.kind*n <= st.dinnersLeft() && atItsPrice && (!o.code || st.used() < st.uses) {
 		want = api.OrderPaid
 	}
 	st.receive(t, o)
 	if o.Order = st.h.becomes(o.buyer, o.ID, want); want == api.OrderPaid {
-		o.seats = n
-		o.tickets = must(st.h.as(o.buyer), st.h, api.ListOrderTickets, api.OrderRef{ID: o.ID}).Items
+		o.seats, o.extras = n, extras
+		st.load(t, o)
 	}
 }
 
 func (st *story) cancel(t *rapid.T) {
 	o := st.pick(t, st.has(api.OrderPending))
-	o.Order, o.seats = must(st.h.as(o.buyer), st.h, api.CancelOrder, api.OrderRef{ID: o.ID}), 0
+	o.Order = must(st.h.as(o.buyer), st.h, api.CancelOrder, api.OrderRef{ID: o.ID})
+	o.seats, o.extras = 0, 0
 	if o.Status != api.OrderCancelled {
 		t.Fatalf("it is %s", o.Status)
 	}
@@ -275,7 +325,8 @@ func (st *story) expire(t *rapid.T) {
 	st.h.clock.Advance(2 * time.Minute)
 	for _, o := range st.orders {
 		if pending(o) {
-			o.Order, o.seats = st.h.becomes(o.buyer, o.ID, api.OrderExpired), 0
+			o.Order = st.h.becomes(o.buyer, o.ID, api.OrderExpired)
+			o.seats, o.extras = 0, 0
 		}
 	}
 }
@@ -294,6 +345,18 @@ func (st *story) refund(t *rapid.T) {
 		return err
 	})
 	st.gone(o, n)
+}
+
+// refundProduct refunds a dinner that was bought by itself, of an order that may have no tickets any more.
+func (st *story) refundProduct(t *rapid.T) {
+	o := st.pick(t, func(o *told) bool { return o.Status == api.OrderPaid && len(o.extra) > 0 && o.from == nil })
+	req := o.bought.refund(nil, o.extra[0].ID)
+	st.killed(t, func(ctx context.Context) error {
+		_, err := st.s.decideRefund(ctx, &req)
+		return err
+	})
+	o.extra, o.extras = o.extra[1:], o.extras-1
+	st.gone(o, 0)
 }
 
 // gone says that an order has lost its first n tickets.
@@ -317,8 +380,14 @@ func (st *story) refundMoney(t *rapid.T) {
 // giveBack is a buyer who gives a ticket back for less than it cost.
 func (st *story) giveBack(t *rapid.T) {
 	o := st.pick(t, st.has(api.OrderPaid))
-	must(st.h.as(o.buyer), st.h, api.CreateCancellation, api.NewCancellation{OrderID: o.ID,
-		Tickets: []ids.Ticket{o.tickets[0].ID}})
+	back := []ids.Ticket{o.tickets[0].ID}
+	if o.seats == 1 { // no dinner stays without a ticket
+		for _, dinner := range o.extra {
+			back = append(back, dinner.ID)
+		}
+		o.extra, o.extras = nil, 0
+	}
+	must(st.h.as(o.buyer), st.h, api.CreateCancellation, api.NewCancellation{OrderID: o.ID, Tickets: back})
 	st.gone(o, 1)
 }
 
@@ -333,7 +402,8 @@ func (st *story) resize(t *rapid.T) {
 	shares[0].Capacity = hall
 	e := &st.offer.Event
 	e.Revision++
-	quantities := map[ids.TicketType]int{e.TicketTypes[0].ID: st.quantity[0], e.TicketTypes[1].ID: st.quantity[1]}
+	quantities := map[ids.TicketType]int{e.TicketTypes[0].ID: st.quantity[0], e.TicketTypes[1].ID: st.quantity[1],
+		e.TicketTypes[2].ID: st.dinners}
 	_, err := do(t.Context(), st.h, api.ResizeInventory, api.Resize{EventID: e.ID, Revision: e.Revision,
 		Quantities: quantities, Quotas: shares})
 	if all > hall != fault.Is(err, fault.Conflict) || all <= hall && err != nil {
@@ -356,19 +426,21 @@ func (st *story) lose(t *rapid.T) {
 
 // check compares the system with the model.
 func (st *story) check(t *rapid.T) {
-	var held, sold [2]int
+	var held, sold [3]int
 	for _, o := range st.orders {
+		of := &sold
 		if o.Status == api.OrderPending {
-			held[o.kind] += o.seats
-		} else {
-			sold[o.kind] += o.seats
+			of = &held
 		}
+		of[o.kind] += o.seats
+		of[2] += o.meals()
 	}
+	left := []int{st.free(0), st.free(1), st.dinnersLeft()}
 	testkit.Eventually(st.h.t, 15*time.Second, func() error {
 		got := must(t.Context(), st.h, api.GetAvailability, api.AvailabilityQuery{ID: st.offer.Event.ID})
 		for i, a := range got.TicketTypes {
-			if a.Available != st.free(i) || len(st.orders) > 0 && (a.Held != held[i] || a.Sold != sold[i]) {
-				return fmt.Errorf("type %d: %+v, want %d held, %d sold, %d left", i, a, held[i], sold[i], st.free(i))
+			if a.Available != left[i] || len(st.orders) > 0 && (a.Held != held[i] || a.Sold != sold[i]) {
+				return fmt.Errorf("type %d: %+v, want %d held, %d sold, %d left", i, a, held[i], sold[i], left[i])
 			}
 		}
 		return nil

@@ -2,15 +2,19 @@ package ticketing
 
 import (
 	"context"
+	"slices"
 
 	"github.com/starlightsymphony/starlight/shared/api"
+	"github.com/starlightsymphony/starlight/shared/api/line"
 	"github.com/starlightsymphony/starlight/shared/code"
 	"github.com/starlightsymphony/starlight/shared/document"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/questions"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/store"
 	"github.com/starlightsymphony/starlight/shared/text"
+	"github.com/starlightsymphony/starlight/svc/ticketing/record"
 )
 
 // codeOf returns the code of a ticket. It is the same at every call, until the key is changed; codes made before stay
@@ -186,4 +190,55 @@ func (s *Service) heldTickets(ctx context.Context, req *api.HeldTickets) (*api.L
 		return nil, err
 	}
 	return &api.List[api.Ticket]{Items: s.tickets(rows)}, nil
+}
+
+// deviceAnswers reads what is asked at the door about a ticket, for a device that the venue service knows, or writes
+// what it answers to that.
+func (s *Service) deviceAnswers(ctx context.Context, req *line.AnswersAtHub) (*api.AnswerSheet, error) {
+	t, err := s.db.ticket(ctx, req.TicketID)
+	if err == nil && t.EventID != req.EventID {
+		err = fault.New(fault.NotFound, "there is no such ticket")
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := &answering{only: t.ID, door: true, pass: req.PassID, now: store.Time(s.now())}
+	if a.row, err = s.db.order(ctx, t.OrderID); err != nil {
+		return nil, err
+	}
+	if a.offer, err = s.offers.Get(ctx, t.EventID); err != nil {
+		return nil, err
+	}
+	if req.Answers != nil {
+		return s.write(ctx, a, atTicket(req.Answers, t.Position))
+	}
+	if err := s.read(ctx, s.db.Read(), a); err != nil {
+		return nil, err
+	}
+	return a.sheet(), nil
+}
+
+// atTicket returns answers as those about a ticket, where they do not say what they are about.
+func atTicket(in []api.Answer, position int) []api.Answer {
+	in = slices.Clone(in)
+	for i := range in {
+		if in[i].Position == nil {
+			in[i].Position = &position
+		}
+	}
+	return in
+}
+
+// markAsked lets a venue learn what is asked about the tickets of an order now, and what was answered.
+func markAsked(ctx context.Context, tx tx, e *api.Event, order ids.Order) error {
+	if !questions.AsksAtDoor(e.Questions) {
+		return nil
+	}
+	var tickets []ids.Ticket
+	err := tx.NewRaw("SELECT id FROM tickets WHERE order_id = ? AND status <> 'revoked' ORDER BY position",
+		order).Scan(ctx, &tickets)
+	if err != nil {
+		return err
+	}
+	return record.Mark(ctx, tx, e.ID, tickets...)
 }

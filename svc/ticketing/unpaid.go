@@ -50,6 +50,9 @@ type unpaid struct {
 // addTo adds the seats of the order, and what it has of each product, to what a person has. Seats have no type.
 func (u unpaid) addTo(has map[ids.TicketType]int) map[ids.TicketType]int {
 	for _, item := range u.Items {
+		if item.IncludedInID != "" { // the tickets are bounded
+			continue
+		}
 		of := ids.TicketType("")
 		if item.IsProduct() {
 			of = item.TicketTypeID
@@ -247,11 +250,21 @@ func (l *personLimits) check(order orderRow, has map[ids.TicketType]int) error {
 			all += n
 		}
 	}
+	with := map[ids.TicketType]int{} // what comes with tickets: of the product somebody may buy as many fewer
+	for _, item := range order.Items {
+		if item.IncludedInID != "" {
+			with[item.TicketTypeID] += item.Quantity
+		}
+	}
 	for i, item := range order.Items {
+		if item.IncludedInID != "" {
+			continue
+		}
 		if !item.IsProduct() {
 			wanted += item.Quantity
 		}
-		if most := l.types[item.TicketTypeID]; most > 0 && has[item.TicketTypeID]+item.Quantity > most {
+		if most := l.types[item.TicketTypeID]; most > 0 &&
+			has[item.TicketTypeID]+with[item.TicketTypeID]+item.Quantity > most {
 			return fault.New(fault.Conflict, "one buyer may have %d tickets of the type %s, and you have %d", most,
 				item.Name, has[item.TicketTypeID]).About(fieldName("items", i)+".quantity", "is too many for one buyer")
 		}

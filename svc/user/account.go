@@ -326,6 +326,9 @@ func (s *Service) erase(ctx context.Context, tx bun.Tx, row *userRow) error {
 			return err
 		}
 	}
+	if err := idempotency.DeleteOf(ctx, tx, row.ID); err != nil {
+		return err
+	}
 	// The stored answer to an idempotent registration shows the account.
 	if err := idempotency.DeleteAbout(ctx, tx, row.ID.String()); err != nil {
 		return err

@@ -50,6 +50,10 @@ func (s *Service) createProvider(ctx context.Context, req *api.NewIdentityProvid
 		Name: req.Name, Issuer: req.Issuer, ClientID: req.ClientID, RedirectURIs: req.RedirectURIs,
 		Domains: req.Domains, CreatesAccounts: req.CreatesAccounts, SecondFactor: req.SecondFactor, Enabled: true,
 		Revision: 1, CreatedAt: now, UpdatedAt: now}}
+	p.RedirectURIs = slices.Clone(p.RedirectURIs)
+	for i, u := range p.RedirectURIs {
+		p.RedirectURIs[i] = strings.ReplaceAll(u, "{id}", p.ID.String())
+	}
 	p.SetSecret(req.ClientSecret)
 	if err := checkProvider(p); err != nil {
 		return nil, err

@@ -148,16 +148,38 @@ func (s *Service) confirmReset(ctx context.Context, req *api.ConfirmReset) (*rpc
 		}
 		// who reads the mail has proven the address
 		if reset.Address == opaque.Hash(row.EmailKey) && !row.EmailVerified {
-			row.EmailVerified = true
-			if err := saveUser(ctx, tx, &row, s.now()); err != nil {
-				return nil, err
-			}
-			if err := s.publish(ctx, tx, api.UserUpdated, row.ID); err != nil {
+			if err := s.proveAddress(ctx, tx, &row); err != nil {
 				return nil, err
 			}
 		}
 		return s.replacePassword(ctx, tx, &row, hash, "")
 	})
+}
+
+// proveAddress confirms the address of an account for the first time, and takes away the ways to sign in to it but the
+// password: somebody else may have registered with the address, and kept a way back. Authenticator apps stay, as no one
+// signs in by them alone.
+func (s *Service) proveAddress(ctx context.Context, tx bun.Tx, row *userRow) error {
+	row.EmailVerified = true
+	if err := saveUser(ctx, tx, row, s.now()); err != nil {
+		return err
+	}
+	if err := s.publish(ctx, tx, api.UserUpdated, row.ID); err != nil {
+		return err
+	}
+	linked, err := s.federation.Identities(ctx, tx, row.ID)
+	if err != nil {
+		return err
+	}
+	for _, i := range linked {
+		if err := s.federation.Unlink(ctx, tx, row.ID, i.ID); err != nil {
+			return err
+		}
+		if err := s.tellIdentity(ctx, tx, api.IdentityWasUnlinked, row.ID, i.Provider); err != nil {
+			return err
+		}
+	}
+	return s.passkeys.RemoveAll(ctx, tx, row.ID)
 }
 
 func errUsedReset() error {

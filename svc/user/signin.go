@@ -12,6 +12,7 @@ import (
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/ids"
+	"github.com/starlightsymphony/starlight/shared/revocation"
 	"github.com/starlightsymphony/starlight/shared/rpc"
 	"github.com/starlightsymphony/starlight/shared/text"
 	"github.com/starlightsymphony/starlight/svc/user/factor"
@@ -75,9 +76,12 @@ func (s *Service) providerFault(ctx context.Context, p *federation.Provider, err
 	}
 	s.signIns("unavailable").Inc()
 	s.log.WarnContext(ctx, "an identity provider is not there, or answers what it should not", "provider", p.ID,
-		"error", err)
+		"error", excerpt(err))
 	return fault.New(fault.Unavailable, "%s does not answer; try again later", p.Name).After(5 * time.Second)
 }
+
+// excerpt returns an error for the log: a provider may have written it, at any length.
+func excerpt(err error) string { return text.Shorten(text.OneLine(err.Error()), 500) }
 
 // errNotConfirmed is the error of a sign-in that is over, was used, or that the provider does not confirm.
 var errNotConfirmed = errors.New("user: the sign-in is not confirmed")
@@ -100,6 +104,9 @@ func (s *Service) confirmed(
 	if !fresh {
 		return nil, nil, errNotConfirmed
 	}
+	if err := s.attributed(ctx, p, a, r); err != nil {
+		return nil, nil, err
+	}
 	c, err := s.federation.Finish(ctx, p, a, federation.Return{State: r.State, Code: r.Code, Issuer: r.Issuer})
 	if errors.Is(err, federation.ErrRefused) {
 		return nil, nil, s.notConfirmed(ctx, p, err)
@@ -110,10 +117,35 @@ func (s *Service) confirmed(
 	return p, c, nil
 }
 
+// attributed refuses an answer that could be of another provider than that of the attempt, to which its code would be
+// told: a provider may send a browser on to another one, with its own state. Who sends an answer says so by iss, or by
+// the page to which it sends the browser, if no other provider has that page.
+func (s *Service) attributed(
+	ctx context.Context, p *federation.Provider, a federation.Attempt, r api.ReturnedSignIn,
+) error {
+	mixed := r.RedirectURI != "" && r.RedirectURI != a.RedirectURI
+	if !mixed && r.Issuer == "" {
+		all, err := s.federation.Providers(ctx)
+		if err != nil {
+			return err
+		}
+		mixed = slices.ContainsFunc(all, func(other federation.Provider) bool {
+			return other.Enabled && other.ID != p.ID &&
+				(r.RedirectURI == "" || slices.Contains(other.RedirectURIs, a.RedirectURI))
+		})
+	}
+	if !mixed {
+		return nil
+	}
+	return s.notConfirmed(ctx, p, errors.New("the answer may be of another provider: it has no iss, and its page is "+
+		"not this provider's alone, or is not said"))
+}
+
 // notConfirmed counts a sign-in that a provider does not confirm, for the network that it comes from.
 func (s *Service) notConfirmed(ctx context.Context, p *federation.Provider, cause error) error {
 	s.signIns("refused").Inc()
-	s.log.InfoContext(ctx, "a sign-in through an identity provider was refused", "provider", p.ID, "error", cause)
+	s.log.InfoContext(ctx, "a sign-in through an identity provider was refused", "provider", p.ID, "error",
+		excerpt(cause))
 	s.attempted(ctx, "provider "+p.ID.String(), "", "wrong")
 	err := s.fail(context.WithoutCancel(ctx), networkAttempt(ctx), false, failureRow{}, "")
 	return errors.Join(err, errNotConfirmed)
@@ -231,8 +263,12 @@ func (s *Service) noAccount(ctx context.Context, p *federation.Provider) error {
 }
 
 // mayLink refuses to link an account by its address that is more than its address: one that has rights or a second
-// factor, or whose address is not confirmed here. Its owner links it, signed in.
+// factor, or whose address is not confirmed here. Its owner links it, signed in. But an account whose address nobody
+// has proven is nobody's: whom a provider could have made one for, takes it over.
 func (s *Service) mayLink(ctx context.Context, q bun.IDB, p *federation.Provider, row *userRow) error {
+	if !row.EmailVerified && !row.Admin && !row.Locked && p.CreatesAccounts {
+		return nil
+	}
 	has, err := s.factors.Count(ctx, q, row.ID)
 	if err == nil && (!row.EmailVerified || row.Admin || row.Locked || has.Any()) {
 		err = s.noAccount(ctx, p)
@@ -260,23 +296,23 @@ func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
 	asked.ProviderID, asked.ProviderSession = g.provider.ID, g.claims.Session
 	var row userRow
 	var has factor.Count
-	err = s.db.TxRepeatable(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	err = s.revoking(ctx, func(ctx context.Context, tx bun.Tx) (ended []revocation.Fact, err error) {
 		if p, err := s.federation.Hold(ctx, tx, g.provider.ID, false); err != nil || !p.Enabled {
-			return errors.Join(err, errNotConfirmed)
+			return nil, errors.Join(err, errNotConfirmed)
 		}
-		if row, err = s.welcome(ctx, tx, &g); err != nil {
-			return err
+		if row, ended, err = s.welcome(ctx, tx, &g, a.session.ID); err != nil {
+			return nil, err
 		}
 		if err := s.federation.Used(ctx, tx, g.provider, g.claims); err != nil {
-			return err
+			return nil, err
 		}
 		if has, err = s.factors.Count(ctx, tx, row.ID); err != nil {
-			return err
+			return nil, err
 		}
 		if has.Any() && !a.session.ProviderFactor {
-			return insertChallenge(ctx, tx, &asked)
+			return ended, insertChallenge(ctx, tx, &asked)
 		}
-		return s.enter(ctx, tx, &row, a)
+		return ended, s.enter(ctx, tx, &row, a)
 	})
 	if err != nil {
 		return nil, err
@@ -290,39 +326,60 @@ func (s *Service) admit(ctx context.Context, g guest) (*api.SignIn, error) {
 	return &api.SignIn{Tokens: tokens, ProviderLogoutURL: g.claims.LogoutURL}, err
 }
 
-// welcome locks the person of a guest, after making or linking the account if it has to be.
-func (s *Service) welcome(ctx context.Context, tx bun.Tx, g *guest) (userRow, error) {
+// welcome locks the person of a guest, after making, linking or taking over the account if it has to be: from then on
+// its sessions are over, but for the one to keep.
+func (s *Service) welcome(
+	ctx context.Context, tx bun.Tx, g *guest, keep ids.Session,
+) (row userRow, ended []revocation.Fact, err error) {
 	if g.made {
 		fresh := g.row
 		if err := s.insert(ctx, tx, &fresh, acceptedLanguages(g.request.Speaks), nil); err != nil {
-			return fresh, err
+			return fresh, nil, err
 		}
 	}
-	row, err := s.lock(ctx, tx, g.row.ID)
-	if err != nil {
-		return row, err
+	if row, err = s.lock(ctx, tx, g.row.ID); err != nil {
+		return row, nil, err
 	}
 	if row.Locked {
-		return row, s.locked(ctx, row.ID)
+		return row, nil, s.locked(ctx, row.ID)
 	}
 	if !g.made && !g.link {
 		owner, err := s.federation.Owner(ctx, tx, g.provider, g.claims)
 		if fault.Is(err, fault.NotFound) || err == nil && owner != row.ID { // unlinked since
 			err = errNotConfirmed
 		}
-		return row, err
+		return row, nil, err
 	}
 	if g.link {
 		if row.EmailKey != g.row.EmailKey {
-			return row, errNotConfirmed
+			return row, nil, errNotConfirmed
 		}
 		if err := s.mayLink(ctx, tx, g.provider, &row); err != nil {
-			return row, err
+			return row, nil, err
+		}
+		if !row.EmailVerified {
+			if ended, err = s.takeOver(ctx, tx, &row, keep); err != nil {
+				return row, nil, err
+			}
 		}
 	}
 	_, fresh, err := s.federation.Link(ctx, tx, row.ID, g.provider, g.claims)
 	if err == nil && fresh && g.link {
 		err = s.tellIdentity(ctx, tx, api.IdentityWasLinked, row.ID, g.provider.Name)
 	}
-	return row, err
+	return row, ended, err
+}
+
+// takeOver gives an account whose address nobody had proven to who has now: nothing that it was opened with before
+// opens it any more, and no second factor is asked for.
+func (s *Service) takeOver(
+	ctx context.Context, tx bun.Tx, row *userRow, keep ids.Session,
+) ([]revocation.Fact, error) {
+	if err := s.proveAddress(ctx, tx, row); err != nil {
+		return nil, err
+	}
+	if err := s.factors.RemoveAll(ctx, tx, row.ID); err != nil {
+		return nil, err
+	}
+	return s.replacePassword(ctx, tx, row, "", keep)
 }

@@ -153,6 +153,11 @@ func (h *harness) others() {
 	rpc.Handle(ticketing, line.VenueScan, func(_ context.Context, r *line.AtHub) (*api.AdmissionResult, error) {
 		return &api.AdmissionResult{Result: api.Admitted, FirstGate: r.Gate + " by " + r.PassID.String()}, nil
 	})
+	rpc.Handle(ticketing, line.VenueAnswers, func(_ context.Context, r *line.AnswersAtHub) (*api.AnswerSheet, error) {
+		return &api.AnswerSheet{EventID: r.EventID, OrderID: ids.New[ids.OrderKind](h.clock.Now()),
+			Tickets: []api.AnsweredTicket{{TicketID: r.TicketID, TicketTypeID: ids.New[ids.TicketTypeKind](h.clock.Now()),
+				Name: r.PassID.String()}}, Answers: r.Answers, Open: r.Answers != nil}, nil
+	})
 	for _, s := range []*rpc.Server{event, user, ticketing} {
 		testkit.Serve(h.t, s)
 	}

@@ -57,6 +57,12 @@ func (s *Service) serveHub(a *account) {
 		req.VenueID = a.venue
 		return s.scanHere(inside(ctx), req)
 	})
+	rpc.Handle(a.server, line.AnswerAtHub, func(
+		ctx context.Context, req *line.DeviceAnswers,
+	) (*api.AnswerSheet, error) {
+		req.VenueID = a.venue
+		return s.answerHere(inside(ctx), req)
+	})
 	rpc.Handle(a.server, line.HandLogs, func(ctx context.Context, req *line.Logs) (*rpc.None, error) {
 		req.VenueID = a.venue
 		return s.keepLogs(inside(ctx), req)

@@ -121,7 +121,7 @@ func (s *Service) scanWithPass(ctx context.Context, req *api.PassScan) (*api.Pas
 	}
 	row, err := s.passes.find(ctx, req.EventID, opaque.Hash(req.Secret))
 	if fault.Is(err, fault.Unauthenticated) {
-		return nil, fault.New(fault.NotFound, "the device has no pass for this event, or it is over: pair it again")
+		return nil, errNoPass()
 	}
 	if err != nil {
 		return nil, err
@@ -133,13 +133,57 @@ func (s *Service) scanWithPass(ctx context.Context, req *api.PassScan) (*api.Pas
 		return nil, err
 	}
 	return &api.PassScanResult{Result: out.Result, Ticket: out.Ticket, FirstAdmittedAt: out.FirstAdmittedAt,
-		FirstGate: out.FirstGate}, nil
+		FirstGate: out.FirstGate, Questions: out.Questions, Answers: out.Answers}, nil
 }
 
-// find returns the pass of an event that has a secret, or an Unauthenticated fault.
+// answerHere answers for a device at a venue, about a ticket that the venue does not have.
+func (s *Service) answerHere(ctx context.Context, req *line.DeviceAnswers) (*api.AnswerSheet, error) {
+	if err := s.edges.check(ctx, req.Session); err != nil {
+		return nil, err
+	}
+	row, err := s.passes.find(ctx, "", opaque.Hash(req.Secret))
+	if fault.Is(err, fault.Unauthenticated) {
+		return nil, errNoPass()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Call(ctx, s.client, line.VenueAnswers, &line.AnswersAtHub{EventID: row.EventID, PassID: row.ID,
+		TicketID: req.TicketID, Answers: req.Answers})
+}
+
+// answerWithPass answers for a device that is not at a venue.
+func (s *Service) answerWithPass(ctx context.Context, req *api.PassAnswers) (*api.AnswerSheet, error) {
+	var check fault.Check
+	check.Field(req.Secret != "", "secret", "must be given")
+	check.Field(req.TicketID != "", "ticket_id", "must be given")
+	if err := check.Err(); err != nil {
+		return nil, err
+	}
+	row, err := s.passes.find(ctx, req.EventID, opaque.Hash(req.Secret))
+	if fault.Is(err, fault.Unauthenticated) {
+		return nil, errNoPass()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Call(ctx, s.client, line.VenueAnswers, &line.AnswersAtHub{EventID: req.EventID, PassID: row.ID,
+		TicketID: req.TicketID, Answers: req.Answers})
+}
+
+func errNoPass() error {
+	return fault.New(fault.NotFound, "the device has no pass for this event, or it is over: pair it again")
+}
+
+// find returns the pass of an event that has a secret, or of any with "". If there is none, the fault is
+// Unauthenticated.
 func (t passes) find(ctx context.Context, event ids.Event, hash string) (passRow, error) {
 	var rows []passRow
-	err := t.db.Read().NewSelect().Model(&rows).Where("event_id = ? AND hash = ?", event, hash).Limit(1).Scan(ctx)
+	query := t.db.Read().NewSelect().Model(&rows).Where("hash = ?", hash).Limit(1)
+	if event != "" {
+		query = query.Where("event_id = ?", event)
+	}
+	err := query.Scan(ctx)
 	switch {
 	case err != nil:
 		return passRow{}, store.FaultOf(ctx, err)

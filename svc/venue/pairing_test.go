@@ -76,6 +76,33 @@ func TestPairing(t *testing.T) {
 			}
 		}
 
+		ticket := ids.New[ids.TicketKind](h.clock.Now())
+		given := []api.Answer{{QuestionID: ids.New[ids.QuestionKind](h.clock.Now()), Value: "471"}}
+		for name, ask := range map[string]func(event ids.Event, secret string, in []api.Answer) (*api.AnswerSheet, error){
+			"at the venue": func(_ ids.Event, secret string, in []api.Answer) (*api.AnswerSheet, error) {
+				return rpc.Call(t.Context(), e.client, line.AnswerAtHub, &line.DeviceAnswers{Session: e.session(),
+					Secret: secret, TicketID: ticket, Answers: in})
+			},
+			"elsewhere": func(event ids.Event, secret string, in []api.Answer) (*api.AnswerSheet, error) {
+				return call(h, stranger(), api.AnswerWithPass, api.PassAnswers{EventID: event, Secret: secret, TicketID: ticket,
+					Answers: in})
+			}} {
+			for _, in := range [][]api.Answer{nil, given, {}} { // nil reads, and the others write
+				sheet, err := ask(concert, got.Secret, in)
+				if err != nil || sheet.EventID != concert || sheet.Tickets[0].Name != made.ID.String() ||
+					sheet.Tickets[0].TicketID != ticket || len(sheet.Answers) != len(in) || sheet.Open != (in != nil) {
+					t.Errorf("%s: %+v %v", name, sheet, err)
+				}
+			}
+			if _, err := ask(concert, made.Secret, given); !fault.Is(err, fault.NotFound) {
+				t.Errorf("%s with a secret that is over: %v", name, err)
+			}
+		}
+		if _, err := call(h, stranger(), api.AnswerWithPass, api.PassAnswers{EventID: h.show(organizer.User), Secret: got.Secret,
+			TicketID: ticket, Answers: given}); !fault.Is(err, fault.NotFound) {
+			t.Errorf("the pass of another event answers: %v", err)
+		}
+
 		again := must(h, organizer, api.CreatePass, api.NewPass{EventID: concert, Name: "Tablet"})
 		device, err := rpc.Call(t.Context(), e.client, line.PairDevice, &line.Pair{Session: e.session(), Code: again.Pairing.Code})
 		if err != nil || device.ID != again.ID {

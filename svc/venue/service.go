@@ -93,6 +93,7 @@ func (s *Service) Register(srv *rpc.Server) {
 	rpc.Handle(srv, api.CreatePass, s.createPass)
 	rpc.Handle(srv, api.PairDevice, s.pair)
 	rpc.Handle(srv, api.ScanWithPass, s.scanWithPass)
+	rpc.Handle(srv, api.AnswerWithPass, s.answerWithPass)
 	rpc.Handle(srv, api.ListPasses, s.listPasses)
 	rpc.Handle(srv, api.DeletePass, s.deletePass)
 

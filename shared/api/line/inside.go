@@ -33,6 +33,14 @@ type AtHub struct {
 	Forward bool      `json:"forward,omitempty"` // a venue that admits for the event is asked
 }
 
+// AnswersAtHub are what a device answers about a ticket. The venue service knows the pass.
+type AnswersAtHub struct {
+	EventID  ids.Event    `json:"event_id"` // of the pass
+	PassID   ids.Pass     `json:"pass_id"`
+	TicketID ids.Ticket   `json:"ticket_id"`
+	Answers  []api.Answer `json:"answers"` // null: it reads what is asked
+}
+
 // Close ends all that a venue holds that is lost for ever.
 type Close struct {
 	VenueID ids.Venue `json:"venue_id"`
@@ -57,6 +65,9 @@ var (
 	// VenueScan decides on a code as at a door of the system. The gate of the pass is known already.
 	VenueScan = rpc.Endpoint[AtHub, api.AdmissionResult]{Spec: doors("venue_scan",
 		"A scan of a device at a venue whose doors are the system's")}
+	// VenueAnswers answers as api.AnswerWithPass.
+	VenueAnswers = rpc.Endpoint[AnswersAtHub, api.AnswerSheet]{Spec: doors("venue_answers",
+		"What a device answers about a ticket at the door")}
 )
 
 // CloseVenue is api.CloseVenue for an operator.
@@ -120,7 +131,7 @@ func Endpoints() []rpc.Descriptor {
 func ofTicketing() []rpc.Descriptor {
 	return []rpc.Descriptor{VenueHello.Describe(), VenueState.Describe(), VenueManifest.Describe(),
 		VenueTake.Describe(), VenueReturn.Describe(), VenueJournal.Describe(), VenueScan.Describe(),
-		CloseVenue.Describe()}
+		VenueAnswers.Describe(), CloseVenue.Describe()}
 }
 
 func ofVenue() []rpc.Descriptor {

@@ -157,6 +157,9 @@ type Manifest struct {
 	Since   int64      `json:"since"`           // position; 0 asks for all
 	After   ids.Ticket `json:"after,omitempty"` // the last ticket of the page before
 	Limit   int        `json:"limit"`           // at most ManifestLimit
+
+	// Accepted is up to which number the hub had the journal when the edge asked. The hub does not need it.
+	Accepted int64 `json:"-"`
 }
 
 // ManifestLimit is the largest page of a manifest, in tickets. It fits into one message.
@@ -184,6 +187,7 @@ type Ticket struct {
 	Gate     string         `json:"g,omitempty"` // of the first admission
 	Outside  bool           `json:"x,omitempty"` // admitted, and gone out again
 	Position int64          `json:"p,omitempty"` // of its last change
+	Asked    *Asked         `json:"q,omitempty"` // absent where there is nothing to know
 }
 
 // Taken says that the edge has written to its disk that it admits for an event. Returned says that it has written that
@@ -211,7 +215,8 @@ type Receipt struct {
 	Journal int64 `json:"journal"`
 }
 
-// Entry is something that the venue has decided. Exactly one of Scan, Sale, Reversal, LeaseCut and LeaseDone is there.
+// Entry is something that the venue has decided. Exactly one of Scan, Sale, Reversal, Answers, LeaseCut
+// and LeaseDone is there.
 type Entry struct {
 	Number  int64     `json:"number"` // 1, 2, 3, ... of the venue's edge
 	EventID ids.Event `json:"event_id"`
@@ -221,6 +226,8 @@ type Entry struct {
 	Sale    *Sale     `json:"sale,omitempty"`
 	// Reversal takes back a sale that stands before.
 	Reversal *Reversal `json:"reversal,omitempty"`
+	// Answers are to what is asked at the door about a ticket.
+	Answers *Answers `json:"answers,omitempty"`
 	// LeaseCut gives unsold seats of a lease back.
 	LeaseCut *LeaseCut `json:"lease_cut,omitempty"`
 	// LeaseDone says that the venue sells no more from a closing lease; all of its sales stand before.

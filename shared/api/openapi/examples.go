@@ -68,6 +68,7 @@ const (
 	aScan       ids.Admission  = "adm_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aFactor     ids.Factor     = "fct_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	aRefund     ids.Refund     = "rfd_01k3q8v5z7m2n4p6r8s9t0w1xy"
+	aPayout     ids.Payout     = "pyo_01k3q8v5z7m2n4p6r8s9t0w1xy"
 	lastToken                  = "the refresh_token of the last answer that had one"
 	lastSecret                 = "the secret of the last answer that had one"
 	lastCode                   = "the code of the last answer that had one"
@@ -316,6 +317,12 @@ func manual() []Example {
 		example(api.GetManualCheckout, api.PaymentRef{ID: aPayment}),
 		example(api.GetManualPayment, api.ManualPaymentRef{Reference: aPayment.String()}),
 		example(api.MarkPaymentPaid, api.MarkPaid{ID: aPayment, Amount: api.Money{Amount: 5000, Currency: "EUR"}}),
+		example(api.ListOrganizerBalances, api.OrganizerRef{ID: anOrganizer}),
+		example(api.ListDuePayouts, api.Page{}),
+		example(api.CreatePayout, api.NewPayout{OrganizerID: anOrganizer,
+			Amount: api.Money{Amount: 2000, Currency: "EUR"}, Reference: "Tickets until May"}),
+		example(api.ReturnPayout, api.PayoutRef{ID: aPayout}),
+		example(api.ListPayouts, api.PayoutPage{OrganizerID: anOrganizer}),
 		example(api.CreateRefund, api.NewRefund{PaymentID: aPayment, Reason: "the buyer is ill"}),
 		example(api.MarkRefundPaid, api.RefundRef{PaymentID: aPayment, RefundID: aRefund}),
 		example(api.GetSandboxReport, rpc.None{}),

@@ -34,7 +34,8 @@ const (
 	lockWait = time.Second // for another process to let the file go
 )
 
-// The buckets. Those of manifests are within tickets, named by event and generation.
+// The buckets. Those of manifests are within tickets and asked, named by event and generation, and those of answers at
+// the door are within given, named by event.
 var (
 	metaBucket     = []byte("meta")
 	eventsBucket   = []byte("events")
@@ -44,6 +45,8 @@ var (
 	sessionsBucket = []byte("sessions")
 	leasesBucket   = []byte("leases")
 	answersBucket  = []byte("answers")
+	askedBucket    = []byte("asked")
+	givenBucket    = []byte("given")
 )
 
 // The keys of meta.
@@ -117,7 +120,7 @@ func (db *DB) open() error {
 // begin makes the buckets of a new file, or checks those of an old one.
 func (db *DB) begin(tx *bolt.Tx, venue ids.Venue) error {
 	for _, name := range [][]byte{metaBucket, eventsBucket, overBucket, ticketsBucket, journalBucket, sessionsBucket,
-		leasesBucket, answersBucket} {
+		leasesBucket, answersBucket, askedBucket, givenBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return err
 		}

@@ -65,15 +65,17 @@ func (tx *Tx) DeleteEvent(id ids.Event) error {
 	if err := tx.bolt.Bucket(eventsBucket).Delete([]byte(id)); err != nil {
 		return err
 	}
-	tickets := tx.bolt.Bucket(ticketsBucket)
-	var names [][]byte
-	c := tickets.Cursor()
-	for k, _ := c.Seek([]byte(id)); bytes.HasPrefix(k, []byte(id)); k, _ = c.Next() {
-		names = append(names, append([]byte{}, k...))
-	}
-	for _, name := range names {
-		if err := tickets.DeleteBucket(name); err != nil {
-			return err
+	for _, of := range [][]byte{ticketsBucket, askedBucket, givenBucket} {
+		all := tx.bolt.Bucket(of)
+		var names [][]byte
+		c := all.Cursor()
+		for k, _ := c.Seek([]byte(id)); bytes.HasPrefix(k, []byte(id)); k, _ = c.Next() {
+			names = append(names, append([]byte{}, k...))
+		}
+		for _, name := range names {
+			if err := all.DeleteBucket(name); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

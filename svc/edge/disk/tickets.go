@@ -42,11 +42,14 @@ func (tx *Tx) PutTickets(event ids.Event, generation int64, tickets []line.Ticke
 			return err
 		}
 	}
-	return nil
+	return tx.putAsked(event, generation, tickets)
 }
 
 // DropTickets forgets a generation of an event's manifest.
 func (tx *Tx) DropTickets(event ids.Event, generation int64) error {
+	if err := deleteIfThere(tx.bolt.Bucket(askedBucket), bucketName(event, generation)); err != nil {
+		return err
+	}
 	return deleteIfThere(tx.bolt.Bucket(ticketsBucket), bucketName(event, generation))
 }
 

@@ -35,6 +35,8 @@ func (d *event) checkSale(s *api.NewSale) error {
 		}
 		check.Field(!named[t.ID], field+".ticket_type_id", "is named twice")
 		named[t.ID] = true
+		check.Field(len(t.Includes) == 0, field+".ticket_type_id", "includes products, which this till does not sell "+
+			"with tickets")
 		check.Field(item.UnitPrice == nil, field+".unit_price", "is not for the till of a venue")
 		check.Field(item.Quantity >= 1, field+".quantity", "must be at least 1")
 		check.Field(item.Quantity <= limit, field+".quantity", "must be at most %d", limit)

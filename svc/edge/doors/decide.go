@@ -40,6 +40,9 @@ type Verdict struct {
 	At       time.Time     // of the admission that counts; zero without one
 	Gate     string        // of that
 	Manifest time.Duration // the age of the manifest
+
+	Questions []api.Question // what is asked about the ticket of a person who comes in
+	Answers   []api.Answer   // to that, so far
 }
 
 // request is a scan, a sale, or a reversal, on its way to a decision.
@@ -86,7 +89,9 @@ func (d *Doors) Scan(ctx context.Context, s Shown) (*Verdict, error) {
 		out.At = time.UnixMilli(v.state.at).UTC()
 	}
 	if v.of {
-		if out.Ticket, err = d.ticket(s.EventID, v.reading, req.code.Payload); err != nil {
+		of := &disk.Event{Event: line.Event{EventID: s.EventID, Offer: v.offer},
+			Manifest: disk.Manifest{Generation: v.reading}}
+		if err = d.look(out, of, req.code.Payload, s.Exit); err != nil {
 			return nil, err
 		}
 	}
@@ -164,17 +169,19 @@ func (d *Doors) key(id string) ed25519.PublicKey {
 	return d.keys[id]
 }
 
-// ticket returns what is known of a ticket.
-func (d *Doors) ticket(event ids.Event, generation int64, p code.Payload) (*line.Ticket, error) {
-	t := line.Ticket{ID: p.Ticket, Revision: p.Revision}
-	err := d.db.View(func(tx *disk.Tx) error {
-		stored, there, err := tx.Ticket(event, generation, p.Ticket)
-		if there {
-			t = stored
+// look adds to a verdict what is known of its ticket, and what is asked about it.
+func (d *Doors) look(v *Verdict, e *disk.Event, p code.Payload, exit bool) error {
+	v.Ticket = &line.Ticket{ID: p.Ticket, Revision: p.Revision}
+	return d.db.View(func(tx *disk.Tx) error {
+		a, there, err := askingOf(tx, e, p.Ticket)
+		if err != nil || !there {
+			return err
 		}
-		return err
+		if v.Ticket = &a.ticket; !exit {
+			v.Questions, v.Answers = a.shown(&e.Offer.Event)
+		}
+		return nil
 	})
-	return &t, err
 }
 
 // decide is the rule of the door, for what is known of the ticket at this moment.

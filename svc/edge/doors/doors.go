@@ -59,7 +59,9 @@ type metrics struct {
 	sold    *observe.Counter
 	tickets *observe.Counter
 	back    *observe.Counter
-	commit  *observe.Histogram
+
+	answered *observe.Counter
+	commit   *observe.Histogram
 }
 
 // event is an event in memory.
@@ -191,6 +193,8 @@ func (d *Doors) instrument(r *observe.Registry) {
 	d.metrics.sold = r.Counter("starlight_edge_sales_total", "Sales at the till.")
 	d.metrics.tickets = r.Counter("starlight_edge_tickets_sold_total", "Tickets of sales at the till.")
 	d.metrics.back = r.Counter("starlight_edge_reversals_total", "Sales that were taken back at the till.")
+	d.metrics.answered = r.Counter("starlight_edge_answers_total",
+		"Tickets about which answers were changed at the doors.")
 	r.GaugeFunc("starlight_edge_seats_leased", "Seats in the leases of the venue's events, sold ones included.",
 		func() float64 { return float64(d.Stock().Leased) })
 	r.GaugeFunc("starlight_edge_seats_sold", "Seats that were sold from those leases.",

@@ -17,7 +17,7 @@ func (d *Doors) NextPage(id ids.Event) (line.Manifest, bool) {
 	if e == nil {
 		return line.Manifest{}, false
 	}
-	ask := line.Manifest{EventID: id, Limit: line.ManifestLimit}
+	ask := line.Manifest{EventID: id, Limit: line.ManifestLimit, Accepted: d.accepted}
 	m := e.Manifest
 	switch {
 	case e.Generation != m.Generation || !m.Complete:
@@ -57,6 +57,9 @@ func (d *Doors) Page(ask line.Manifest, generation int64, page *line.Page) error
 	}
 	return d.update(func(tx *disk.Tx) error {
 		if err := tx.PutTickets(e.EventID, generation, page.Tickets); err != nil {
+			return err
+		}
+		if err := tx.DropGiven(e.EventID, page.Tickets, ask.Accepted); err != nil {
 			return err
 		}
 		return tx.PutEvent(&next)
@@ -101,6 +104,9 @@ func (d *Doors) reading(e *event, ask line.Manifest, page *line.Page) error {
 			}
 		}
 		if err := tx.PutTickets(e.EventID, r.Generation, page.Tickets); err != nil {
+			return err
+		}
+		if err := tx.DropGiven(e.EventID, page.Tickets, ask.Accepted); err != nil {
 			return err
 		}
 		if done {

@@ -156,18 +156,23 @@ func (w *writer) text(x, width float64, line string, style document.Style, most 
 	}
 }
 
-// price returns what a ticket of the type cost in an order.
+// price returns what a ticket of the type cost in an order, with the products that came with it. A product that came
+// with a ticket has no price of its own.
 func price(lang string, o *api.Order, t ids.TicketType) string {
 	if o == nil {
 		return ""
 	}
 	i := slices.IndexFunc(o.Items, func(item api.OrderItem) bool { return item.TicketTypeID == t })
-	if i < 0 {
+	if i < 0 || o.Items[i].IncludedInID != "" {
 		return ""
 	}
-	item := o.Items[i]
-	if item.Tax != nil && !item.Tax.Included { // what was paid, and not a price without its tax
-		return api.Money{Amount: item.GrossOf(item.Quantity - 1), Currency: item.UnitPrice.Currency}.In(lang)
+	unit := func(item api.OrderItem) int64 {
+		if item.Tax != nil && !item.Tax.Included { // what was paid, and not a price without its tax
+			return item.GrossOf(item.Quantity - 1)
+		}
+		return item.UnitPrice.Amount
 	}
-	return item.UnitPrice.In(lang)
+	sum := api.Money{Amount: unit(o.Items[i]), Currency: o.Items[i].UnitPrice.Currency}
+	api.Included(o.Items, i, func(line, each int) { sum.Amount += int64(each) * unit(o.Items[line]) })
+	return sum.In(lang)
 }

@@ -140,3 +140,24 @@ func BenchmarkTicketPages(b *testing.B) {
 		})
 	}
 }
+
+// A ticket costs what was paid for it with the products that came with it, and those have no price of their own.
+func TestPriceOfATicketWithProducts(t *testing.T) {
+	const conference, dinner, shirt = ids.TicketType("tty_c"), ids.TicketType("tty_d"), ids.TicketType("tty_s")
+	eur := func(amount int64) api.Money { return api.Money{Amount: amount, Currency: "EUR"} }
+	o := &api.Order{Items: []api.OrderItem{
+		{TicketTypeID: conference, Quantity: 3, UnitPrice: eur(9000)},
+		{TicketTypeID: shirt, Kind: api.KindProduct, Quantity: 1, UnitPrice: eur(1500)},
+		{TicketTypeID: dinner, Kind: api.KindProduct, IncludedInID: conference, Quantity: 6, UnitPrice: eur(1500)},
+	}}
+	for typ, want := range map[ids.TicketType]string{conference: "120.00 EUR", shirt: "15.00 EUR", dinner: ""} {
+		if got := price("en", o, typ); got != want {
+			t.Errorf("%s costs %q, want %q", typ, got, want)
+		}
+	}
+	o.Items[0].Tax = &api.LineTotal{Rate: "10", Net: eur(27000), Tax: eur(2700), Gross: eur(29700)} // on top
+	o.Items[2].Tax = &api.LineTotal{Rate: "20", Net: eur(9000), Tax: eur(1800), Gross: eur(10800)}
+	if got, want := price("en", o, conference), "135.00 EUR"; got != want {
+		t.Errorf("with its taxes it costs %s, want %s", got, want)
+	}
+}

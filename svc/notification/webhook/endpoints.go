@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/web"
+
 	"github.com/uptrace/bun"
 
 	"github.com/starlightsymphony/starlight/shared/api"
@@ -52,7 +54,7 @@ func (s *Webhooks) check(r *row) error {
 	c.Field(good, "url", "must be a https address without a name or password in it")
 	if good && !private {
 		at, err := netip.ParseAddr(u.Hostname())
-		public := (err != nil || channel.IsPublic(at)) && !channel.IsLocal(u.Hostname())
+		public := (err != nil || web.IsPublic(at)) && !channel.IsLocal(u.Hostname())
 		c.Field(public, "url", "must be a public address")
 	}
 	topics := strings.Fields(r.Topics)

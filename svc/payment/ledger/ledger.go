@@ -12,6 +12,7 @@
 //	refund_failed  provider:<name> → refunds_payable  the money did not arrive, and is with the provider again
 //	dispute      disputes → provider:<name>         the provider has taken what a payer reclaims
 //	dispute_won  provider:<name> → disputes         and has given it back to us
+//	payout       sales → bank                       an organizer was paid; back, if the money came back
 //
 // The arrow goes from the account that is debited to the one that is credited.
 package ledger
@@ -59,6 +60,7 @@ const (
 	suspense       = "suspense"        // what came without having been asked for
 	refundsPayable = "refunds_payable" // what buyers are owed
 	disputes       = "disputes"        // what buyers have reclaimed by their banks
+	bank           = "bank"            // what organizers were paid
 )
 
 // accountOf is the money that a provider has collected.
@@ -139,7 +141,11 @@ func TrialBalance(ctx context.Context, db *store.DB) ([]api.AccountBalance, erro
 			SELECT debit AS account, currency, amount AS debit, 0 AS credit FROM ledger_transfers
 			UNION ALL
 			SELECT credit, currency, 0, amount FROM ledger_transfers
-		) AS entries GROUP BY account, currency ORDER BY currency, account`).Scan(ctx, &rows)
+			UNION ALL
+			SELECT CASE returns WHEN '' THEN ?0 ELSE ?1 END, currency, amount, 0 FROM payouts
+			UNION ALL
+			SELECT CASE returns WHEN '' THEN ?1 ELSE ?0 END, currency, 0, amount FROM payouts
+		) AS entries GROUP BY account, currency ORDER BY currency, account`, sales, bank).Scan(ctx, &rows)
 	out := make([]api.AccountBalance, len(rows))
 	for i, r := range rows {
 		out[i] = api.AccountBalance{Account: r.Account, Debit: api.Money{Amount: r.Debit, Currency: r.Currency},

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -12,8 +13,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/starlightsymphony/starlight/natsconf"
+	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/shared/observe"
+	"github.com/starlightsymphony/starlight/shared/settings"
 	"github.com/starlightsymphony/starlight/svc/config"
 	"github.com/starlightsymphony/starlight/svc/system"
 )
@@ -35,16 +38,18 @@ const (
 	roleAdmin = "admin"
 )
 
+// creds returns the credentials: a file, or a folder with one for each role.
+func (t target) creds() string {
+	return cmp.Or(t.NATSCreds, filepath.Join(t.Data, "creds"))
+}
+
 // connect returns JetStream as ops sees it, and a function that ends the connection.
 func (t target) connect(ctx context.Context) (jetstream.JetStream, func(), error) {
 	return t.connectAs(ctx, roleOps)
 }
 
 func (t target) connectAs(ctx context.Context, role string) (jetstream.JetStream, func(), error) {
-	creds := t.NATSCreds
-	if creds == "" {
-		creds = filepath.Join(t.Data, "creds")
-	}
+	creds := t.creds()
 	ctx, cancel := context.WithTimeout(ctx, dialWithin)
 	defer cancel()
 	url := t.natsURL()
@@ -64,14 +69,15 @@ type configCommand struct {
 	List     configList     `cmd:"" help:"Every setting with its value and documentation."`
 	Get      configGet      `cmd:"" help:"Print the value in force."`
 	Set      configSet      `cmd:"" help:"Change a setting."`
-	Reset    configReset    `cmd:"" help:"Return a setting to its default."`
+	Reset    configReset    `cmd:"" help:"Return a setting to the base, or to its default."`
 	History  configHistory  `cmd:"" help:"The last values of a setting, newest first."`
 	Rollback configRollback `cmd:"" help:"Return a setting to the value before, or to a revision."`
+	Base     configBase     `cmd:"" help:"Make the base, which environments have in common, say what a file says."`
 }
 
-// open reaches the settings of the running system.
-func (t target) open(ctx context.Context) (*config.Values, func(), error) {
-	js, done, err := t.connect(ctx)
+// openAs reaches the settings of the running system.
+func (t target) openAs(ctx context.Context, role string) (*config.Values, func(), error) {
+	js, done, err := t.connectAs(ctx, role)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,9 +89,24 @@ func (t target) open(ctx context.Context) (*config.Values, func(), error) {
 	return values, done, nil
 }
 
-// with does something with the settings of the running system.
+// with reads the settings of the running system.
 func (t target) with(ctx context.Context, key string, do func(*config.Values) error) error {
-	values, done, err := t.open(ctx)
+	return t.withAs(ctx, roleOps, key, do)
+}
+
+// change changes a setting of the running system, as whoever may: see settings.Access.
+func (t target) change(ctx context.Context, key string, do func(*config.Values) error) error {
+	if settings.AccessTo(api.Settings(), key) == settings.Operators {
+		return t.with(ctx, key, do)
+	}
+	return t.withAs(ctx, roleAdmin, key, do)
+}
+
+func (t target) withAs(ctx context.Context, role, key string, do func(*config.Values) error) error {
+	if own, err := natsconf.ReadIdentity(t.creds(), role); role == roleAdmin && (err != nil || own.Role != roleAdmin) {
+		return fmt.Errorf("%s: administrators alone may change it, in the browser or with admin.creds", key)
+	}
+	values, done, err := t.openAs(ctx, role)
 	if err != nil {
 		return err
 	}
@@ -111,9 +132,10 @@ func (c configList) Run(s *streams) error {
 			return err
 		}
 		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "SETTING\tVALUE\tDEFAULT\tBOUNDS\tWHAT IT IS")
+		fmt.Fprintln(w, "SETTING\tVALUE\tDEFAULT\tBOUNDS\tFROM\tFOR\tWHAT IT IS")
 		for _, one := range all {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", one.Key, one.Value, one.Default, one.Bounds, one.Doc)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", one.Key, one.Value, one.Default, one.Bounds, one.Source,
+				one.Access, one.Doc)
 		}
 		return w.Flush()
 	})
@@ -146,7 +168,11 @@ type configSet struct {
 
 // Run changes a setting.
 func (c configSet) Run(s *streams) error {
-	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+	do := c.change
+	if c.DryRun {
+		do = c.with
+	}
+	return do(s.ctx, c.Key, func(v *config.Values) error {
 		if c.DryRun {
 			before, err := v.Get(s.ctx, c.Key)
 			if err != nil {
@@ -169,9 +195,9 @@ type configReset struct {
 	Key string `arg:"" help:"The setting."`
 }
 
-// Run returns a setting to its default.
+// Run takes a setting out of its layer.
 func (c configReset) Run(s *streams) error {
-	return c.with(s.ctx, c.Key, func(v *config.Values) error { return v.Reset(s.ctx, c.Key) })
+	return c.change(s.ctx, c.Key, func(v *config.Values) error { return v.Reset(s.ctx, c.Key) })
 }
 
 type configHistory struct {
@@ -187,7 +213,7 @@ func (c configHistory) Run(s *streams) error {
 			return err
 		}
 		w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(w, "REVISION\tAT\tVALUE")
+		fmt.Fprintln(w, "REVISION\tAT\tBY\tVALUE")
 		for _, one := range changes {
 			value := strconv.Quote(one.Value) // another tool may have written anything
 			switch {
@@ -196,7 +222,8 @@ func (c configHistory) Run(s *streams) error {
 			case !one.Valid:
 				value += "  refused"
 			}
-			fmt.Fprintf(w, "%d\t%s\t%s\n", one.Revision, one.At.Format(time.RFC3339), value)
+			by := cmp.Or(one.By.UserID.String(), one.By.Service, "unknown")
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", one.Revision, one.At.Format(time.RFC3339), by, value)
 		}
 		return w.Flush()
 	})
@@ -210,13 +237,50 @@ type configRollback struct {
 
 // Run returns a setting to an earlier value and prints it.
 func (c configRollback) Run(s *streams) error {
-	return c.with(s.ctx, c.Key, func(v *config.Values) error {
+	return c.change(s.ctx, c.Key, func(v *config.Values) error {
 		one, err := v.Rollback(s.ctx, c.Key, c.Revision)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(s.out, one.Value)
 		return err
+	})
+}
+
+type configBase struct {
+	target
+	File string `arg:"" help:"Lines such as \"ticketing.hold_ttl = 5m\"; what has no line leaves the base." type:"existingfile"`
+
+	DryRun bool `help:"Only print what would change."`
+}
+
+// Run makes the base say what a file says, and prints what that changes.
+func (c configBase) Run(s *streams) error {
+	file, err := os.Open(c.File)
+	if err != nil {
+		return err
+	}
+	defer file.Close() // of no interest: it was read
+	wanted, err := config.ParseBase(file)
+	if err != nil {
+		return fmt.Errorf("%s: %s", c.File, fault.From(err).Detail)
+	}
+	role := roleAdmin
+	if c.DryRun {
+		role = roleOps
+	}
+	return c.withAs(s.ctx, role, c.File, func(v *config.Values) error {
+		plan, err := v.PlanBase(s.ctx, wanted)
+		if err != nil {
+			return err
+		}
+		for _, change := range plan {
+			fmt.Fprintln(s.out, change)
+		}
+		if c.DryRun {
+			return nil
+		}
+		return v.SetBase(s.ctx, plan)
 	})
 }
 

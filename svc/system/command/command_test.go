@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -66,6 +67,33 @@ func TestAgainstARunningSystem(t *testing.T) {
 	refused("no revision 999", "config", "rollback", "ticketing.hold_ttl", "999")
 	ok("", "config", "reset", "ticketing.hold_ttl")
 	ok("10m", "config", "get", "ticketing.hold_ttl")
+	ok(" nats ", "config", "history", "ticketing.hold_ttl")
+	base := filepath.Join(t.TempDir(), "base.conf")
+	file := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(base, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file("ticketing.hold_ttl = 8m\nuser.site_name = Nocturne\nlog.level = loud\n")
+	refused("log.level: value: ", "config", "base", base)
+	file("ticketing.hold_ttl = 8m\nuser.site_name = Nocturne\n")
+	ok("ticketing.hold_ttl: (none) -> 8m", "config", "base", "--dry-run", base)
+	ok("10m", "config", "get", "ticketing.hold_ttl")
+	ok("user.site_name: (none) -> Nocturne", "config", "base", base)
+	ok("8m", "config", "get", "ticketing.hold_ttl")
+	ok(" base ", "config", "list")
+	ok("", "config", "set", "payment.sandbox", "true") // with admin.creds
+	if err := os.Remove(filepath.Join(data, "creds", "admin.creds")); err != nil {
+		t.Fatal(err)
+	}
+	refused("administrators alone", "config", "set", "payment.sandbox", "false")
+	refused("administrators alone", "config", "reset", "base.ticketing.hold_ttl")
+	refused("administrators alone", "config", "base", base)
+	ok("", "config", "set", "ticketing.hold_ttl", "9m")
+	refused("administrators alone", "config", "set", "payment.sandbox", "false", "--nats-creds",
+		filepath.Join(data, "creds", "ops.creds"))
+	ok("true", "config", "get", "payment.sandbox")
 	ok("ready", "logs", "--level", "info")
 	ok("ok ", "audit")
 	ok("gateway", "mesh", "ls")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 // A collector of OpenTelemetry takes the traces of a purchase at a system of two processes, and hands them on as what
@@ -25,11 +26,11 @@ func TestCollector(t *testing.T) {
 	behind := testkit.NewCollector(t)
 	cfg := config(t)
 	cfg.Traces = startCollector(t, behind.URL)
-	s := start(t, cfg)
-	join(t, s, cfg, "ticketing")
-	sell(t, s) // with all of the season, which nobody has to see
-	set(t, s, api.TraceSampled.Key(), "10000")
-	sell(t, s)
+	s, sys, _ := systemtest.Start(t, cfg)
+	join(t, sys, cfg, "ticketing")
+	sell(t, sys) // with all of the season, which nobody has to see
+	s.Set(s.Login(systemtest.AdminEmail), api.TraceSampled.Key(), "10000")
+	sell(t, sys)
 
 	want := []string{
 		"gateway POST /v1/payments/callbacks/{provider}", "gateway payment.callback", "payment payment.callback",

@@ -10,11 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/starlightsymphony/starlight/shared/testkit"
+	"github.com/starlightsymphony/starlight/svc/system/systemtest"
 )
 
 const (
@@ -26,16 +28,19 @@ const (
 // wellAndQuiet are metrics that have no series as long as nothing goes wrong and nobody has asked for the thing, and
 // what is shown only while it is above zero.
 var wellAndQuiet = regexp.MustCompile(`starlight_(rpc_(shed|expired|forged|stray)_total|consumer_replays_waiting|` +
-	`payment_provider_errors_total|payment_observations_total\{verdict=~"mismatch|ticketing_flagged_scans_total|` +
+	`payment_provider_errors_total|payment_observations_total\{verdict=~"mismatch|` +
+	`ticketing_(flagged_scans_total|venue_sales_flagged_total|journal_refused_total)|` +
 	`notification_(refused_total|webhook_attempts_total|messages_total\{outcome="failed"))|> 0$`)
 
-// A Prometheus with the configuration and the rules that are delivered scrapes a system that sells. Each panel has data,
-// each rule is evaluated, and the alert about a process that is gone begins and ends. What venues show is not here.
+// A Prometheus with the configuration and the rules that are delivered scrapes a system that sells, and a venue that
+// admits. Each panel has data, each rule is evaluated and names metrics that there are, and the alert about a process
+// that is gone begins and ends.
 func TestPrometheus(t *testing.T) {
 	cfg := config(t)
-	s := start(t, cfg)
-	p := startPrometheus(t, strings.TrimPrefix(s.OpsURL(), "http://"))
-	kill := join(t, s, cfg, "ticketing")
+	cfg.Leaf = "127.0.0.1:0"
+	hub, s, _ := systemtest.Start(t, cfg)
+	p := startPrometheus(t, strings.TrimPrefix(s.OpsURL(), "http://"), venue(t, hub, s, cfg))
+	member := join(t, s, cfg, "ticketing")
 	// A series begins with its first request, which is no increase of it: of three at two processes one is.
 	const orders = `starlight_rpc_requests_total{service="ticketing",endpoint="create_order",code="ok"}`
 	for n := range 3 {
@@ -66,10 +71,11 @@ func TestPrometheus(t *testing.T) {
 	p.holds(t, `count(count by (instance) (starlight_rpc_busy{service="ticketing"})) == 2`)
 	p.holds(t, `absent({exported_instance!=""}) and on() up{job="starlight"} == 1`)
 	p.evaluated(t)
+	p.knows(t)
 
 	const gone = `ALERTS{alertname="StarlightInstanceMissing",alertstate="firing"}`
 	p.holds(t, `starlight_instances == 2 unless on() `+gone)
-	kill()
+	member.Kill()
 	p.holds(t, gone)
 	join(t, s, cfg, "ticketing")
 	p.holds(t, `starlight_instances == 2 unless on() `+gone)
@@ -116,7 +122,42 @@ func (p *prometheusServer) evaluated(t *testing.T) {
 	})
 }
 
-// panels are the queries of the dashboards by file, but that of venues, and by title with their number.
+// rareMetrics have no series in a system in which nothing went wrong, and nothing unusual happened.
+var rareMetrics = regexp.MustCompile(`^starlight_(rpc_(shed|expired|forged|stray|unknown_keys)_total|` +
+	`settings_rejected_total|notification_(refused|webhook_attempts)_total|` +
+	`payment_(observations|refunds|disputes|provider_errors)_total|` +
+	`ticketing_(venue_sales_flagged|flagged_scans|forwarded_scans|journal_refused|branches)_total)$`)
+
+// knows fails the test unless there is each metric that a rule names.
+func (p *prometheusServer) knows(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, file := range files {
+		for _, expr := range regexp.MustCompile(`(?m)^ +expr: (?:\|\n(?: {10,}.*\n)+|.*$)`).FindAllString(string(read(t, file)), -1) {
+			for _, name := range regexp.MustCompile(`[a-z_:]*\bstarlight_[a-z_]+`).FindAllString(expr, -1) {
+				named[name] = !strings.Contains(name, ":") && !rareMetrics.MatchString(name)
+			}
+		}
+	}
+	var names []string
+	if err := p.get("/api/v1/label/__name__/values", &names); err != nil {
+		t.Fatal(err)
+	}
+	if len(named) < 30 {
+		t.Errorf("the rules name %d metrics", len(named))
+	}
+	for name, shown := range named {
+		if shown && !slices.Contains(names, name) {
+			t.Errorf("a rule names %s, which nothing shows", name)
+		}
+	}
+}
+
+// panels are the queries of the dashboards by file, and by title with their number.
 func panels(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	files, err := filepath.Glob(boards)
@@ -140,9 +181,7 @@ func panels(t *testing.T) map[string]map[string]string {
 				queries[fmt.Sprintf("%s #%d", panel.Title, i+1)] = anyOf.ReplaceAllString(target.Expr, ".*")
 			}
 		}
-		if name := filepath.Base(file); name != "edge.json" {
-			all[name] = queries
-		}
+		all[filepath.Base(file)] = queries
 	}
 	return all
 }
@@ -160,8 +199,8 @@ func read(t *testing.T, file string) []byte {
 type prometheusServer struct{ url string }
 
 // startPrometheus starts a Prometheus with the configuration and the rules that are delivered, except that it scrapes
-// target, and that everything goes by seconds: it looks every second, and alerts wait for one.
-func startPrometheus(t *testing.T, target string) *prometheusServer {
+// the targets, and that everything goes by seconds: it looks every second, and alerts wait for one.
+func startPrometheus(t *testing.T, targets ...string) *prometheusServer {
 	t.Helper()
 	path, err := exec.LookPath("prometheus")
 	if err != nil {
@@ -179,7 +218,7 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 		}
 		return regexp.MustCompile(pattern).ReplaceAllString(text, by)
 	}
-	text := changed(string(read(t, configured)), `gateway:9090`, target)
+	text := changed(string(read(t, configured)), `gateway:9090`, strings.Join(targets, `", "`))
 	text = changed(text, `/etc/prometheus/rules`, dir)
 	put("prometheus.yml", changed(text, `_interval: 15s`, "_interval: 1s"))
 	files, err := filepath.Glob(rules)
@@ -191,7 +230,7 @@ func startPrometheus(t *testing.T, target string) *prometheusServer {
 		put(filepath.Base(file), regexp.MustCompile(`(?m)^        for: \d+m$`).ReplaceAllString(text, "        for: 1s"))
 	}
 	run(t, path, "--config.file", filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path", filepath.Join(dir, "tsdb"),
-		"--web.listen-address", at, "--log.level", "warn")
+		"--web.listen-address", at, "--log.level", "warn", "--enable-feature", "exemplar-storage")
 	p := &prometheusServer{"http://" + at}
 	testkit.Eventually(t, 30*time.Second, func() error {
 		got, err := p.ask("starlight_instances")

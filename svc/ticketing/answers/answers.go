@@ -173,16 +173,7 @@ func AtDoor(
 		return nil, nil, err
 	}
 	sheet.Known = all
-	var asked []api.Question
-	var given []api.Answer
-	for _, slot := range sheet.Asked(all) {
-		asked = append(asked, *slot.Question)
-		for _, a := range all {
-			if a.QuestionID == slot.ID && questions.PositionOf(a) == slot.Position {
-				given = append(given, a)
-			}
-		}
-	}
+	asked, given := sheet.Shown(all)
 	return asked, given, nil
 }
 

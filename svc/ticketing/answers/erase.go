@@ -53,24 +53,49 @@ func ForgetPerson(ctx context.Context, tx bun.IDB, user ids.User) error {
 			AND t.position = question_answers.position AND t.owner_id <> ?0)`, user); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `DELETE FROM question_answers WHERE (order_id, position) IN
-		(SELECT order_id, position FROM tickets WHERE owner_id = ?)`, user)
+	if _, err := tx.ExecContext(ctx, `DELETE FROM question_answers WHERE (order_id, position) IN
+		(SELECT order_id, position FROM tickets WHERE owner_id = ?)`, user); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `DELETE FROM refused_answers WHERE ticket_id IN
+		(SELECT id FROM tickets WHERE owner_id = ?)`, user)
 	return err
 }
 
 // ForgetTicket erases what was answered about a ticket: another person comes with it.
 func ForgetTicket(ctx context.Context, tx bun.IDB, order ids.Order, position int) error {
-	_, err := tx.ExecContext(ctx, "DELETE FROM question_answers WHERE order_id = ? AND position = ?", order, position)
+	if _, err := tx.ExecContext(ctx, "DELETE FROM question_answers WHERE order_id = ? AND position = ?", order,
+		position); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `DELETE FROM refused_answers WHERE ticket_id IN
+		(SELECT id FROM tickets WHERE order_id = ? AND position = ?)`, order, position)
 	return err
 }
 
 // page is how many rows one transaction erases.
 const page = 1000
 
-// Erase erases the answers about an event, but for those to questions that say themselves when.
-func Erase(ctx context.Context, db *store.DB, event ids.Event) (int, error) {
-	return erase(ctx, db, `event_id = ? AND question_id NOT IN
+// Erase erases the answers about an event, but for those to questions that say themselves when. The venue that has its
+// doors reads its list anew.
+func Erase(ctx context.Context, db *store.DB, event ids.Event, now time.Time) (int, error) {
+	if _, err := write(ctx, db, `DELETE FROM refused_answers WHERE event_id = ? AND question_id NOT IN
+		(SELECT question_id FROM answer_dates WHERE event_id = ?)`, event, event); err != nil {
+		return 0, err
+	}
+	n, err := erase(ctx, db, `event_id = ? AND question_id NOT IN
 		(SELECT question_id FROM answer_dates WHERE event_id = ?)`, event, event)
+	if err == nil && n > 0 {
+		err = readAnew(ctx, db, event, now)
+	}
+	return n, err
+}
+
+// readAnew begins another generation of the list that a venue has of an event, as the doors do: answers are in it.
+func readAnew(ctx context.Context, db *store.DB, event ids.Event, now time.Time) error {
+	_, err := write(ctx, db, `UPDATE doors SET generation = CASE WHEN generation >= ?0 THEN generation + 1 ELSE ?0 END
+		WHERE event_id = ?1 AND state <> 'hub'`, now.UnixMilli(), event)
+	return err
 }
 
 // EraseDue erases the answers to questions that say themselves when, as far as that was before a time.
@@ -92,7 +117,14 @@ func EraseDue(ctx context.Context, db *store.DB, now time.Time) (n int, err erro
 				AND erase_at = ?`, d.EventID, d.QuestionID, d.EraseAt); err != nil {
 				return n, err
 			}
+			if _, err := write(ctx, db, "DELETE FROM refused_answers WHERE event_id = ? AND question_id = ?", d.EventID,
+				d.QuestionID); err != nil {
+				return n, err
+			}
 			some, err := erase(ctx, db, "event_id = ? AND question_id = ?", d.EventID, d.QuestionID)
+			if err == nil && some > 0 {
+				err = readAnew(ctx, db, d.EventID, now)
+			}
 			if n += some; err != nil {
 				return n, err
 			}

@@ -60,7 +60,7 @@ func Compare(ctx context.Context, db *store.DB, ledger *inventory.Ledger) ([]Fin
 			"may",
 			Compared: ledger.Checked, Broken: ledger.Broken},
 		r.auditStock(ledger, moving), orders, r.auditTickets(), r.auditExchanges(),
-		r.auditLeases(ledger), r.auditDoors(),
+		r.auditLeases(ledger), r.auditDoors(), r.auditFence(),
 	}, nil
 }
 
@@ -182,6 +182,30 @@ func (r *records) auditStock(ledger *inventory.Ledger, moving map[ids.TicketType
 	return f
 }
 
+// auditFence compares the fence with the tickets, of all events: both change in one transaction.
+func (r *records) auditFence() Finding {
+	f := Finding{Check: "fence: what the stock counts as sold is the number of tickets that take a seat"}
+	seats := map[ids.TicketType]int{}
+	for _, of := range r.seated {
+		for t, n := range of {
+			seats[t] += n
+		}
+	}
+	for _, row := range r.stock {
+		f.Compared++
+		if n := seats[row.TicketTypeID]; n != row.Sold {
+			f.Broken = append(f.Broken,
+				fmt.Sprintf("ticket type %s: the stock says %d sold, and %d tickets take a seat", row.TicketTypeID,
+					row.Sold, n))
+		}
+		delete(seats, row.TicketTypeID)
+	}
+	for _, t := range slices.Sorted(maps.Keys(seats)) {
+		f.Broken = append(f.Broken, fmt.Sprintf("ticket type %s: the stock knows nothing of %d tickets", t, seats[t]))
+	}
+	return f
+}
+
 // auditOrders compares the orders with what the inventory keeps for them. It also returns by how much SQL is ahead of
 // the inventory, by ticket type, because of orders on their way.
 func (r *records) auditOrders(ledger *inventory.Ledger) (Finding, map[ids.TicketType]int) {
@@ -278,7 +302,11 @@ func (r *records) auditTickets() Finding {
 		back, prices := int64(0), map[ids.TicketType]int64{}
 		order := api.Order{Items: row.Items, Fees: row.Charges.Fees}
 		for i, item := range row.Items {
-			prices[item.TicketTypeID] = order.PaidFor(i, item.Quantity-1) // the least of them
+			least := order.PaidFor(i, item.Quantity-1)
+			if of, known := prices[item.TicketTypeID]; known { // a product was bought, and came with a ticket
+				least = min(least, of)
+			}
+			prices[item.TicketTypeID] = least
 		}
 		for t, n := range valid[row.ID] {
 			issued[t] += n

@@ -68,8 +68,8 @@ type Doors struct {
 }
 
 type metrics struct {
-	forwarded, refused, restored *observe.Counter
-	registry                     *observe.Registry
+	forwarded, refused, restored, unanswered *observe.Counter
+	registry                                 *observe.Registry
 }
 
 // flagged counts a scan that a person should look at.
@@ -94,6 +94,8 @@ func New(d Deps) *Doors {
 				"Scans that were passed on to the venue that admits."),
 			refused: d.Metrics.Counter("starlight_ticketing_journal_refused_total",
 				"Entries of a venue's journal that made no sense. Anything but 0 is a defect of the venue's program."),
+			unanswered: d.Metrics.Counter("starlight_ticketing_refused_answers_total",
+				"Answers that a venue has taken at its doors, and that could not be kept."),
 			restored: d.Metrics.Counter("starlight_ticketing_doors_adopted_total",
 				"Doors that a venue turned out to hold: this database was restored from a backup."),
 		}}
@@ -115,6 +117,7 @@ func (s *Doors) Register(srv *rpc.Server) {
 	})
 	rpc.Handle(srv, api.ListAdmissions, s.admissions)
 	rpc.Handle(srv, api.UndoAdmission, s.undo)
+	rpc.Handle(srv, api.ListRefusedAnswers, s.refusedAnswers)
 	rpc.Handle(srv, api.SetAuthority, s.handOver)
 	rpc.Handle(srv, api.GetAuthority, s.authority)
 	rpc.Handle(srv, api.EndAuthority, s.takeBack)

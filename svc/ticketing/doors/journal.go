@@ -53,6 +53,10 @@ func (s *Doors) keep(ctx context.Context, req *line.Journal) (*line.Receipt, err
 		return nil, err
 	}
 	entries := following(number, req.Entries)
+	asking, err := s.offersOf(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
 	selling, err := s.sell(ctx, req.VenueID, sales(entries, trusted))
 	if err != nil {
 		return nil, err
@@ -64,7 +68,8 @@ func (s *Doors) keep(ctx context.Context, req *line.Journal) (*line.Receipt, err
 			return err
 		}
 		selling.Reset(tx)
-		done = &ingest{db: s.db, apply: selling.Apply, venue: req.VenueID, edge: req.Edge, trusted: trusted}
+		done = &ingest{db: s.db, apply: selling.Apply, venue: req.VenueID, edge: req.Edge, trusted: trusted,
+			asking: asking}
 		entries := following(number, entries)
 		if err := done.all(ctx, tx, entries); err != nil || len(entries) == 0 {
 			return err
@@ -88,6 +93,12 @@ func (s *Doors) keep(ctx context.Context, req *line.Journal) (*line.Receipt, err
 	selling.Finish(ctx)
 	for _, flag := range done.flags {
 		s.metrics.flagged(flag)
+	}
+	for _, r := range done.unanswered {
+		s.metrics.unanswered.Inc()
+		s.log.WarnContext(ctx, "an answer that a venue has taken is not kept: it is among the event's refused answers",
+			"venue", req.VenueID, "event", r.EventID, "ticket", r.TicketID, "question", r.QuestionID,
+			"reason", r.Reason)
 	}
 	for _, n := range done.refused {
 		s.metrics.refused.Inc()
@@ -117,7 +128,7 @@ func following(number int64, entries []line.Entry) []line.Entry {
 func sales(entries []line.Entry, trusted map[ids.Event]bool) []line.Entry {
 	var out []line.Entry
 	for _, e := range entries {
-		if kindOf(e) != "" && trusted[e.EventID] {
+		if kindOf(e) != "" && e.Answers == nil && trusted[e.EventID] {
 			out = append(out, e)
 		}
 	}
@@ -133,6 +144,8 @@ func kindOf(e line.Entry) string {
 		return "sale"
 	case e.Reversal != nil:
 		return "reversal"
+	case e.Answers != nil:
+		return "answers"
 	case e.LeaseCut != nil:
 		return "lease_cut"
 	case e.LeaseDone != "":
@@ -246,12 +259,15 @@ type ingest struct {
 	venue   ids.Venue
 	edge    string
 	trusted map[ids.Event]bool
+	asking  map[ids.Event]*api.Event // those that answers are about
 
 	tickets map[ids.Ticket]record.Ticket
 	changed map[ids.Event][]ids.Ticket
 	events  []stream.Message
 	flags   []string
 	refused []int64
+
+	unanswered []refusedRow
 }
 
 // entryRow is a row of the table journal_entries.
@@ -290,7 +306,7 @@ func (in *ingest) all(ctx context.Context, tx tx, entries []line.Entry) error {
 		if rows[from].Kind == "" || !in.trusted[e.EventID] {
 			rows[from].Kind = "refused"
 			in.refused = append(in.refused, e.Number)
-		} else if err := in.apply(ctx, tx, e); err != nil {
+		} else if err := in.other(ctx, tx, e); err != nil {
 			return err
 		}
 		in.tickets = nil // which the entry may have changed
@@ -303,6 +319,14 @@ func (in *ingest) all(ctx context.Context, tx tx, entries []line.Entry) error {
 		return err
 	}
 	return stream.AddAll(ctx, tx, in.events...)
+}
+
+// other applies an entry that is no scan.
+func (in *ingest) other(ctx context.Context, tx tx, e line.Entry) error {
+	if e.Answers != nil {
+		return in.answers(ctx, tx, e)
+	}
+	return in.apply(ctx, tx, e)
 }
 
 func (in *ingest) row(e line.Entry, kind string) entryRow {

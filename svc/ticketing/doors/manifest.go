@@ -20,8 +20,9 @@ const (
 )
 
 // page returns tickets of an event: without since all of them, in the order in which they were issued, which has an
-// index; with it those that have changed, in the order of their changes.
-func (db doorStore) page(ctx context.Context, req *line.Manifest, limit int) (*line.Page, error) {
+// index; with it those that have changed, in the order of their changes. The event, which may be nil, says what is
+// asked about them.
+func (db doorStore) page(ctx context.Context, req *line.Manifest, e *api.Event, limit int) (*line.Page, error) {
 	var rows []record.Ticket
 	query := db.Read().NewSelect().Model(&rows).ColumnExpr("tickets.*").Where("event_id = ?", req.EventID).
 		Limit(int64(limit) + 1)
@@ -50,15 +51,26 @@ func (db doorStore) page(ctx context.Context, req *line.Manifest, limit int) (*l
 	if err != nil {
 		return nil, err
 	}
+	asked, err := db.asked(ctx, e, rows)
+	if err != nil {
+		return nil, err
+	}
 	out := &line.Page{Tickets: make([]line.Ticket, 0, min(len(rows), limit))}
 	size := 0
 	for i, r := range rows {
-		if size += ticketBytes + 2*len(r.HolderName) + 2*len(gates[r.ID]); i == limit || i > 0 && size > mostBytes {
+		size += ticketBytes + 2*len(r.HolderName) + 2*len(gates[r.ID])
+		if asked != nil {
+			size += sizeOf(asked[i])
+		}
+		if i == limit || i > 0 && size > mostBytes {
 			out.More = true
 			break
 		}
 		t := line.Ticket{ID: r.ID, Type: r.TicketTypeID, Order: r.OrderID, Name: r.HolderName, Revision: r.Revision,
 			Status: r.Status, Gate: gates[r.ID], Outside: r.Outside, Position: r.ManifestPosition}
+		if asked != nil {
+			t.Asked = asked[i]
+		}
 		if r.AdmittedAt != nil {
 			at := r.AdmittedAt.UTC()
 			t.Admitted = &at

@@ -29,6 +29,7 @@ type doorRow struct {
 	Position   int64     `bun:"position"`
 	Generation int64     `bun:"generation"`
 	ChangedAt  time.Time `bun:"changed_at"`
+	Asks       string    `bun:"asks,scanonly"` // see asksHash
 }
 
 // closesHub reports whether the system admits nothing.

@@ -207,6 +207,9 @@ func (s *Doors) state(ctx context.Context, req *line.Ask) (*line.State, error) {
 			return nil, err
 		}
 		if err == nil {
+			if e.Generation, err = s.generation(ctx, r, &offer.Event, now); err != nil {
+				return nil, store.FaultOf(ctx, err)
+			}
 			opens, closes := s.hours(&offer.Event)
 			e.Opens, e.Closes = opens, &closes
 		}
@@ -300,7 +303,14 @@ func (s *Doors) manifest(ctx context.Context, req *line.Manifest) (*line.Page, e
 	if limit <= 0 || limit > line.ManifestLimit {
 		limit = line.ManifestLimit
 	}
-	page, err := s.db.page(ctx, req, limit)
+	var event *api.Event
+	offer, err := s.offers.Get(ctx, req.EventID)
+	if err == nil {
+		event = &offer.Event
+	} else if !fault.Is(err, fault.NotFound) {
+		return nil, err
+	}
+	page, err := s.db.page(ctx, req, event, limit)
 	if err != nil {
 		return nil, store.FaultOf(ctx, err)
 	}

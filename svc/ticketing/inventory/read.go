@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -343,4 +344,29 @@ func readMessages(
 
 func unreachable(err error) error {
 	return fault.Wrap(err, fault.Unavailable, "the inventory cannot be reached").After(time.Second)
+}
+
+// FreeTogether returns how many times all of the lines can be held together: the first by an order with the code, and
+// what comes with it.
+func (p *Pool) FreeTogether(lines []Line, code ids.PromoCode) int {
+	least := math.MaxInt
+	for _, l := range lines {
+		least = min(least, max(p.Free(l.Type, code), 0)/l.N)
+	}
+	own := p.reserve(code)
+	for _, q := range p.Quotas {
+		each, of := 0, -1
+		for _, l := range lines {
+			if i := p.index(l.Type); i >= 0 && slices.Contains(q.Types, i) {
+				each += l.N
+				if code != "" && own >= 0 && p.covers(p.Reserves[own], i) {
+					of = own
+				}
+			}
+		}
+		if each > 0 {
+			least = min(least, max(p.quotaLeft(q, of), 0)/each)
+		}
+	}
+	return least
 }

@@ -66,7 +66,7 @@ func (b *Batch) Paid(offer *api.Offer, o api.Order, to *api.Billing, sequence in
 	doc.Seller.Timezone = cmp.Or(doc.Seller.Timezone, offer.Event.Timezone)
 	for _, item := range o.Items {
 		line := lineOf(item.Title(), item.Quantity, item.Tax, item.Gross(), o.Total.Currency)
-		line.TicketTypeID = item.TicketTypeID
+		line.TicketTypeID, line.IncludedInID = item.TicketTypeID, item.IncludedInID
 		doc.Lines = append(doc.Lines, line)
 	}
 	for _, fee := range o.Fees {
@@ -124,6 +124,7 @@ type Returned struct {
 	Name     string
 	Quantity int
 	Tax      *api.LineTotal // of their line; nil: it has none
+	With     ids.TicketType // of the tickets that they came with; "": they were bought by themselves
 }
 
 // Refund adds the credit note of a refund to the newest invoice of its order.
@@ -158,7 +159,7 @@ func (r Returned) name() string { return r.Name }
 // nameIn returns what the tickets are called in one of the languages of the invoice on which they were.
 func (r Returned) nameIn(invoice *api.Invoice, language int) string {
 	for i, l := range invoice.Lines {
-		if l.TicketTypeID == r.Type && r.Type != "" {
+		if l.TicketTypeID == r.Type && l.IncludedInID == r.With && r.Type != "" {
 			return lineIn(invoice.Translations[language], i)
 		}
 	}

@@ -107,7 +107,8 @@ type charged struct {
 }
 
 // fee returns what a fee comes to: per ticket for each line of tickets that costs something, per order once, or once
-// for each mode of tax if it is a part of the prices, which then have it taken out.
+// for each mode of tax if it is a part of the prices, which then have it taken out. A ticket costs what comes with it,
+// too.
 func (c *Charges) fee(f api.Fee, taxes []api.Tax) []charged {
 	percent, _ := ParseRate(f.Percent)
 	currency := c.Items[0].UnitPrice.Currency
@@ -138,8 +139,10 @@ func (c *Charges) fee(f api.Fee, taxes []api.Tax) []charged {
 			if item.IsProduct() {
 				continue
 			}
-			amount := rated(item.Cost(), percent)
-			if item.Cost() > 0 {
+			cost := item.Cost()
+			api.Included(c.Items, i, func(line, _ int) { cost += c.Items[line].Cost() })
+			amount := rated(cost, percent)
+			if cost > 0 {
 				amount += f.Amount.Amount * int64(item.Quantity)
 			}
 			if f.Included {

@@ -144,6 +144,37 @@ func Best(items []api.OrderItem, terms ...*api.PromoTerms) []api.OrderItem {
 	return out
 }
 
+// Apart takes out of a line what comes with its tickets: parts are lines of that, at their part of the price of the
+// tickets. What the line is cheaper by is spread over it and them in proportion, so that together they cost what the
+// line did. A part is never more than is left of the price.
+func Apart(item api.OrderItem, parts []api.OrderItem) (api.OrderItem, []api.OrderItem) {
+	whole, off := item.UnitPrice.Amount*int64(item.Quantity), item.Discount.Amount
+	all := slices.Clone(parts)
+	for i := range all {
+		p := &all[i]
+		each := int64(p.Quantity / item.Quantity)
+		p.UnitPrice.Amount = min(p.UnitPrice.Amount, item.UnitPrice.Amount/each)
+		item.UnitPrice.Amount -= p.UnitPrice.Amount * each
+	}
+	if off == 0 {
+		return item, all
+	}
+	var passed, given int64
+	for i := range all {
+		p := &all[i]
+		passed += p.UnitPrice.Amount * int64(p.Quantity)
+		upTo := share(off, passed, whole)
+		if upTo > given {
+			p.Discount = api.Money{Amount: upTo - given, Currency: item.Discount.Currency}
+		}
+		given = upTo
+	}
+	if item.Discount.Amount -= given; item.Discount.Amount == 0 {
+		item.Discount = api.Money{}
+	}
+	return item, all
+}
+
 // Total returns what lines cost together by their prices, and how much less that is than without discounts.
 func Total(items []api.OrderItem) (total, discount int64) {
 	for _, item := range items {

@@ -13,6 +13,9 @@ import (
 	"github.com/starlightsymphony/starlight/shared/ids"
 )
 
+// Seated is the condition for a ticket that takes a seat: a valid one, and one that was admitted before it was revoked.
+const Seated = "(status <> 'revoked' OR admitted_at IS NOT NULL)"
+
 // Ticket is a row of the table tickets.
 type Ticket struct {
 	bun.BaseModel `bun:"table:tickets,alias:tickets"`

@@ -199,7 +199,7 @@ func (e Eraser) scans(ctx context.Context, event ids.Event) (int, error) {
 }
 
 func (e Eraser) answers(ctx context.Context, event ids.Event) (int, error) {
-	return answers.Erase(ctx, e.DB, event)
+	return answers.Erase(ctx, e.DB, event, store.Time(e.Now()))
 }
 
 func (e Eraser) dueAnswers(ctx context.Context, now time.Time) error {

@@ -2,12 +2,12 @@ package federation
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
+	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,23 +31,24 @@ const (
 	metadataTTL   = time.Hour       // of what a provider says of itself
 	failureTTL    = 2 * time.Second // before one that did not say so is asked again
 	mostAnswer    = 1 << 20         // bytes of an answer
-	mostCalls     = 32              // at the same time, to all providers: one that is slow holds no more
+	mostHeader    = 64 << 10        // bytes of its header
+	mostCalls     = 16              // at the same time, to one provider: one that is slow holds up no other
 )
 
 // client speaks with providers.
 type client struct {
-	http  *http.Client
-	now   func() time.Time
-	calls chan struct{}
+	own, foreign http.RoundTripper // to hosts that administrators have named, and to those that providers have
+	now          func() time.Time
 
 	mu    sync.Mutex
 	known map[string]metadata // by issuer
+	calls map[string]int      // that are under way, by issuer
 }
 
 // metadata is what a provider says of itself.
 type metadata struct {
 	provider *oidc.Provider
-	keys     oidc.KeySet
+	keys     *keySet
 	err      error
 	until    time.Time
 
@@ -58,55 +59,28 @@ type metadata struct {
 }
 
 func newClient(now func() time.Time) *client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxConnsPerHost = mostCalls
-	return &client{now: now, calls: make(chan struct{}, mostCalls), known: map[string]metadata{},
-		http: &http.Client{Timeout: answerTimeout, Transport: guarded{transport},
-			// What is asked has a fixed address. Elsewhere it could be inside.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	own := http.DefaultTransport.(*http.Transport).Clone()
+	own.MaxConnsPerHost, own.MaxResponseHeaderBytes = mostCalls, mostHeader
+	foreign := own.Clone()
+	foreign.DialContext = (&net.Dialer{Timeout: answerTimeout, Control: refuseInside}).DialContext
+	return &client{own: own, foreign: foreign, now: now, known: map[string]metadata{}, calls: map[string]int{}}
 }
 
-// guarded speaks TLS, but with this machine, and reads so much and no more.
-type guarded struct{ http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if !safe(r.URL) {
-		return nil, fmt.Errorf("%s is neither https nor on this machine", r.URL.Redacted())
-	}
-	resp, err := g.RoundTripper.RoundTrip(r)
-	if err == nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, mostAnswer), resp.Body}
-	}
-	return resp, err
-}
-
-// safe reports whether what goes to an address stays secret on its way.
-func safe(u *url.URL) bool {
-	if u.Scheme == "https" {
-		return u.Host != ""
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return u.Scheme == "http" && (u.Hostname() == "localhost" || err == nil && ip.IsLoopback())
-}
-
-// isSafe is safe for text.
-func isSafe(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && safe(u)
-}
-
-// enter takes one of the calls to providers.
-func (c *client) enter() (leave func(), err error) {
-	select {
-	case c.calls <- struct{}{}:
-		return func() { <-c.calls }, nil
-	default:
+// enter takes one of the calls to a provider.
+func (c *client) enter(issuer string) (leave func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls[issuer] >= mostCalls {
 		return nil, fmt.Errorf("%w: %d calls are under way", ErrUnavailable, mostCalls)
 	}
+	c.calls[issuer]++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.calls[issuer]--; c.calls[issuer] == 0 {
+			delete(c.calls, issuer)
+		}
+	}, nil
 }
 
 // metadata returns what a provider says of itself.
@@ -135,7 +109,7 @@ func (c *client) metadata(ctx context.Context, issuer string) (metadata, error) 
 }
 
 func (c *client) discover(ctx context.Context, issuer string) (m metadata, err error) {
-	if m.provider, err = oidc.NewProvider(oidc.ClientContext(ctx, c.http), issuer); err != nil {
+	if m.provider, err = oidc.NewProvider(oidc.ClientContext(ctx, c.http(issuer)), issuer); err != nil {
 		return m, err
 	}
 	if err := m.provider.Claims(&m); err != nil {
@@ -149,13 +123,12 @@ func (c *client) discover(ctx context.Context, issuer string) (m metadata, err e
 	if err := m.provider.Claims(&where); err != nil {
 		return m, err
 	}
-	for _, u := range []string{m.provider.Endpoint().AuthURL, m.provider.Endpoint().TokenURL, where.Keys} {
-		if !isSafe(u) {
-			return m, fmt.Errorf("the endpoint %q is neither https nor on this machine", u)
+	for _, text := range []string{m.provider.Endpoint().AuthURL, m.provider.Endpoint().TokenURL, where.Keys} {
+		if u, err := url.Parse(text); err != nil || !mayAsk(issuer, u) {
+			return m, fmt.Errorf("the endpoint %.200q is neither https nor the provider's on this machine", text)
 		}
 	}
-	// The keys are read for more than one request.
-	m.keys = oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), c.http), where.Keys)
+	m.keys = newKeySet(c.http(issuer), where.Keys, c.now)
 	return m, nil
 }
 
@@ -178,7 +151,7 @@ func (m metadata) config(p *Provider, redirect string) *oauth2.Config {
 
 // authorizeURL returns where a browser goes for an attempt.
 func (c *client) authorizeURL(ctx context.Context, p *Provider, a Attempt) (string, error) {
-	leave, err := c.enter()
+	leave, err := c.enter(p.Issuer)
 	if err != nil {
 		return "", err
 	}
@@ -213,6 +186,7 @@ type Claims struct {
 	Session       string    // sid: the session there; "": it does not say
 	LogoutURL     string    // where a browser ends that session; "": the provider does not say
 
+	issuer  string
 	missing func(context.Context) error // reads what the token did not say
 }
 
@@ -238,7 +212,7 @@ type wireClaims struct {
 
 // exchange turns the code of an attempt into claims.
 func (c *client) exchange(ctx context.Context, p *Provider, a Attempt, r Return) (*Claims, error) {
-	leave, err := c.enter()
+	leave, err := c.enter(p.Issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +229,7 @@ func (c *client) exchange(ctx context.Context, p *Provider, a Attempt, r Return)
 	case r.Code == "" || len(r.Code) > longestCode:
 		return nil, fmt.Errorf("%w: there is no code", ErrRefused)
 	}
-	ctx = oidc.ClientContext(ctx, c.http)
+	ctx = oidc.ClientContext(ctx, c.http(p.Issuer))
 	tokens, err := m.config(p, a.RedirectURI).Exchange(ctx, r.Code, oauth2.VerifierOption(a.verifier()))
 	if err != nil {
 		return nil, exchangeError(err)
@@ -264,7 +238,7 @@ func (c *client) exchange(ctx context.Context, p *Provider, a Attempt, r Return)
 	if !ok {
 		return nil, fmt.Errorf("%w: the answer has no ID token", ErrRefused)
 	}
-	keys := &noted{KeySet: m.keys}
+	keys := &noted{keySet: m.keys}
 	verified, err := oidc.NewVerifier(p.Issuer, keys, &oidc.Config{ClientID: p.ClientID, Now: c.now,
 		SupportedSigningAlgs: m.Algorithms}).Verify(ctx, raw)
 	switch {
@@ -290,10 +264,10 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 	switch {
 	case !same(t.Nonce, a.nonce()):
 		return refuse("the nonce is another attempt's")
-	case t.Subject == "" || len(t.Subject) > 255:
+	case t.Subject == "" || len(t.Subject) > 255 || strings.ContainsRune(t.Subject, 0):
 		return refuse("there is no subject")
-	case len(w.Session) > longestSession:
-		return refuse("the name of the session is too long")
+	case len(w.Session) > longestSession || strings.ContainsRune(w.Session, 0):
+		return refuse("the name of the session is too long, or none")
 	case w.Party != "" && w.Party != p.ClientID || w.Party == "" && len(t.Audience) > 1:
 		return refuse("it is for another party")
 	case t.IssuedAt.After(c.now().Add(clockSkew)):
@@ -302,7 +276,7 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 		return refuse("the access token is another's")
 	}
 	claims := &Claims{Subject: t.Subject, Email: w.Email, EmailVerified: bool(w.EmailVerified), Name: w.Name,
-		Session: w.Session}
+		Session: w.Session, issuer: p.Issuer}
 	if w.AuthTime > 0 {
 		claims.ProvenAt = time.Unix(int64(w.AuthTime), 0).UTC()
 	}
@@ -311,22 +285,26 @@ func (c *client) check(t *oidc.IDToken, tokens *oauth2.Token, m metadata, p *Pro
 	}
 	claims.Methods = append(w.Methods, w.Class)
 	if w.Email == "" && m.provider.UserInfoEndpoint() != "" {
-		claims.missing = func(ctx context.Context) error { return c.complete(ctx, m, tokens, claims) }
+		claims.missing = func(ctx context.Context) error { return c.complete(ctx, p, m, tokens, claims) }
 	}
 	return claims, nil
 }
 
 // complete asks the provider for what the ID token did not say.
-func (c *client) complete(ctx context.Context, m metadata, tokens *oauth2.Token, claims *Claims) error {
-	info, err := m.provider.UserInfo(oidc.ClientContext(ctx, c.http), oauth2.StaticTokenSource(tokens))
+func (c *client) complete(ctx context.Context, p *Provider, m metadata, tokens *oauth2.Token, claims *Claims) error {
+	var object json.RawMessage
+	err := ask(ctx, c.http(p.Issuer), m.provider.UserInfoEndpoint(), tokens.AccessToken, &object)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	var w wireClaims
-	if err := info.Claims(&w); err != nil {
+	var w struct {
+		wireClaims
+		Subject string `json:"sub"`
+	}
+	if err := errors.Join(unambiguous(object), json.Unmarshal(object, &w)); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	if info.Subject != claims.Subject {
+	if w.Subject != claims.Subject {
 		return fmt.Errorf("%w: the user info is another's", ErrRefused)
 	}
 	claims.Email, claims.EmailVerified = w.Email, bool(w.EmailVerified)
@@ -334,21 +312,6 @@ func (c *client) complete(ctx context.Context, m metadata, tokens *oauth2.Token,
 		claims.Name = w.Name
 	}
 	return nil
-}
-
-// noted notes that keys could not be read, which is no fault of the token.
-type noted struct {
-	oidc.KeySet
-	failed error
-}
-
-// VerifySignature implements oidc.KeySet.
-func (n *noted) VerifySignature(ctx context.Context, jwt string) ([]byte, error) {
-	payload, err := n.KeySet.VerifySignature(ctx, jwt)
-	if err != nil && strings.HasPrefix(err.Error(), "fetching keys") {
-		n.failed = err
-	}
-	return payload, err
 }
 
 // exchangeError tells a provider that refuses a code from one that does not answer, or does not know this system. What

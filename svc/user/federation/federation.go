@@ -233,7 +233,7 @@ func (s *Store) Complete(ctx context.Context, c *Claims) error {
 	if c.missing == nil {
 		return nil
 	}
-	leave, err := s.client.enter()
+	leave, err := s.client.enter(c.issuer)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -37,7 +38,7 @@ func (s *Store) Logout(ctx context.Context, p *Provider, token string) (Logout, 
 
 // logout checks a logout token, which names a person, a session at the provider, or both.
 func (c *client) logout(ctx context.Context, p *Provider, raw string) (*oidc.LogoutToken, error) {
-	leave, err := c.enter()
+	leave, err := c.enter(p.Issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -46,15 +47,16 @@ func (c *client) logout(ctx context.Context, p *Provider, raw string) (*oidc.Log
 	if err != nil {
 		return nil, err
 	}
-	keys := &noted{KeySet: m.keys}
+	keys := &noted{keySet: m.keys}
 	t, err := oidc.NewVerifier(p.Issuer, keys, &oidc.Config{ClientID: p.ClientID, Now: c.now,
-		SupportedSigningAlgs: m.Algorithms}).VerifyLogout(oidc.ClientContext(ctx, c.http), raw)
+		SupportedSigningAlgs: m.Algorithms}).VerifyLogout(ctx, raw)
 	switch {
 	case keys.failed != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, keys.failed)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-	case t.Subject == "" && t.SessionID == "" || t.Expiry.After(c.now().Add(longestLogout)):
+	case t.Subject == "" && t.SessionID == "" || strings.ContainsRune(t.Subject+t.SessionID, 0) ||
+		t.Expiry.After(c.now().Add(longestLogout)):
 		return nil, fmt.Errorf("%w: the token names no one, or is good for too long", ErrRefused)
 	}
 	return t, nil
@@ -64,7 +66,7 @@ func (c *client) logout(ctx context.Context, p *Provider, raw string) (*oidc.Log
 // does not say. The token shows the provider that the request comes from who was signed in there, so it need not ask.
 func (m metadata) logoutURL(p *Provider, idToken string) string {
 	u, err := url.Parse(m.EndSession)
-	if err != nil || m.EndSession == "" || !safe(u) {
+	if err != nil || m.EndSession == "" || !mayAsk(p.Issuer, u) {
 		return ""
 	}
 	q := u.Query()

@@ -329,6 +329,12 @@ func (s *Store) Rename(
 	return renamed.passkey(), store.OrNotFound(err, noPasskey)
 }
 
+// RemoveAll removes all passkeys of a person.
+func (s *Store) RemoveAll(ctx context.Context, tx bun.Tx, user ids.User) error {
+	_, err := tx.ExecContext(ctx, "DELETE FROM passkeys WHERE user_id = ?", user)
+	return err
+}
+
 // Remove removes a passkey of a person. The fault is NotFound.
 func (s *Store) Remove(ctx context.Context, tx bun.Tx, user ids.User, id ids.Passkey) error {
 	res, err := tx.ExecContext(ctx, "DELETE FROM passkeys WHERE id = ? AND user_id = ?", id, user)

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/web"
+
 	"github.com/starlightsymphony/starlight/shared/fault"
 	"github.com/starlightsymphony/starlight/svc/notification/channel"
 )
@@ -183,7 +185,7 @@ func (s *Sender) IsAllowed(endpoint string) bool {
 	if s.private {
 		return u.Scheme == "https" || u.Scheme == "http"
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !channel.IsPublic(ip) {
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !web.IsPublic(ip) {
 		return false
 	}
 	return u.Scheme == "https"

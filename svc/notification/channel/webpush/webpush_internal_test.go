@@ -9,8 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/starlightsymphony/starlight/shared/web"
+
 	"github.com/starlightsymphony/starlight/shared/fault"
-	"github.com/starlightsymphony/starlight/svc/notification/channel"
 )
 
 // The example of RFC 8291, section 5.
@@ -48,7 +49,7 @@ func TestIsPublic(t *testing.T) {
 		"192.168.1.1": false, "100.64.0.1": false, "::1": false, "fe80::1": false, "fd00::1": false, "::ffff:127.0.0.1": false, "0.0.0.0": false,
 		"224.0.0.1": false, "64:ff9b::a00:1": false, "::127.0.0.1": false, "::a00:1": false, "fec0::1": false, "3fff::1": false, "5f00::1": false,
 		"2606:4700::1": true, "255.255.255.255": false} {
-		if got := channel.IsPublic(netip.MustParseAddr(text)); got != want {
+		if got := web.IsPublic(netip.MustParseAddr(text)); got != want {
 			t.Errorf("%s is public: %v", text, got)
 		}
 	}

@@ -1,0 +1,3 @@
+// Package faults has tests alone: of whole systems whose processes are killed, hang and are cut off while people use
+// them.
+package faults
