@@ -51,6 +51,8 @@ const (
 	tidyEvery = time.Hour
 	keepFor   = 90 * 24 * time.Hour // entries of the journal that the hub has
 	answerFor = 24 * time.Hour      // answers under idempotency keys
+
+	mostEntries = 2000 // of the journal are handed up at once
 )
 
 // Service is the computer of a venue.
@@ -70,7 +72,10 @@ type Service struct {
 	session line.Session // the zero Number: no hello yet
 	venue   api.Venue    // as of the last hello
 
-	upload sync.Mutex // one hands up at a time
+	upload struct {
+		sync.Mutex     // one hands up at a time
+		together   int // entries of the journal that the hub gets at once
+	}
 
 	line   turn
 	joined chan struct{} // the line is up
@@ -93,7 +98,7 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, log: cfg.Log, db: cfg.DB, poked: make(chan struct{}, 1), joined: make(chan struct{}, 1),
 		atHub:  make(chan struct{}, hubScans),
 		client: rpc.NewClient(cfg.NATS, rpc.ClientConfig{Name: line.Edge})}
-	s.line.heard = time.Now()
+	s.line.heard, s.upload.together = time.Now(), mostEntries
 	s.line.asking, s.line.end = context.WithCancel(context.Background())
 	var err error
 	if s.clock, err = newClock(cfg.DB, cfg.Now); err != nil {

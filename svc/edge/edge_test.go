@@ -50,6 +50,7 @@ type hub struct {
 	hung    int
 	mute    chan struct{} // not nil: questions get no answer before it is closed
 	far     time.Duration // how long the journal is on its way
+	takes   int           // not 0: more entries of the journal take too long
 	other   *line.Event   // besides, without tickets
 	noList  bool          // lists cannot be read
 	line    edge.Line     // how the venue sees it
@@ -155,6 +156,9 @@ func (h *hub) up() {
 		return out, locked(func() error {
 			if err := h.check(r.Session); err != nil {
 				return err
+			}
+			if h.takes > 0 && len(r.Entries) > h.takes {
+				return fault.New(fault.Timeout, "that is too much for the time that there is")
 			}
 			for _, e := range r.Entries {
 				if e.Number == int64(len(h.journal))+1 {

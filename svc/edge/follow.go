@@ -252,13 +252,21 @@ func (s *Service) handUp(ctx context.Context, session line.Session, last int64) 
 		if _, accepted := s.doors.Journaled(); accepted >= last {
 			return nil
 		}
-		entries, err := s.doors.Journal()
+		entries, err := s.doors.Journal(s.upload.together)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
+		began := time.Now()
 		receipt, err := ask(ctx, s, line.HandUp, &line.Journal{Session: session, Entries: entries})
+		if fault.Is(err, fault.Timeout) && len(entries) > 1 && ctx.Err() == nil {
+			s.upload.together = len(entries) / 2 // a hub that is slow would begin all of them anew, for ever
+			continue
+		}
 		if err != nil {
 			return s.refused(err)
+		}
+		if time.Since(began) < line.HandUp.Timeout/4 {
+			s.upload.together = min(2*s.upload.together, mostEntries)
 		}
 		if err := s.doors.Accept(receipt.Journal); err != nil {
 			return err

@@ -104,3 +104,18 @@ func TestDoorsGoBackWithoutTheList(t *testing.T) {
 	})
 	x.eventually("the doors are back", func() bool { return x.event.State == line.DoorsHub && len(x.journal) == 1 })
 }
+
+// A hub that is so slow that it takes a few entries of the journal in the time of a request gets them a few at a time, not
+// the same many for ever.
+func TestSlowHubTakesTheJournal(t *testing.T) {
+	x := newSite(t, 20)
+	x.admits()
+	hang := make(chan struct{})
+	x.do(func() { x.hang = hang })
+	for _, ticket := range x.tickets {
+		x.scan(ticket)
+	}
+	x.do(func() { x.hang, x.takes = nil, 3 })
+	close(hang)
+	x.eventually("all scans are at the hub", func() bool { return len(x.journal) == 20 })
+}

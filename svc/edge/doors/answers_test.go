@@ -94,7 +94,7 @@ func (x *inquiry) sees(i, answers int, asked ...api.Question) {
 // entries returns the answers of the journal.
 func (x *inquiry) entries() (out []line.Entry) {
 	x.t.Helper()
-	entries, err := x.d.Journal()
+	entries, err := x.d.Journal(2000)
 	if err != nil {
 		x.t.Fatal(err)
 	}

@@ -177,7 +177,7 @@ func TestAdmission(t *testing.T) {
 		t.Errorf("after a restart %+v", v)
 	}
 	h.want(h.code(old), "", api.Admitted)
-	entries, err := h.d.Journal()
+	entries, err := h.d.Journal(2000)
 	if err != nil || len(entries) != 9 {
 		t.Fatalf("%d entries, %v", len(entries), err)
 	}
@@ -458,7 +458,7 @@ func TestJournalGoesUp(t *testing.T) {
 	if err := h.d.Accept(2); err != nil {
 		t.Fatal(err)
 	}
-	if entries, err := h.d.Journal(); err != nil || len(entries) != 1 || entries[0].Number != 3 {
+	if entries, err := h.d.Journal(2000); err != nil || len(entries) != 1 || entries[0].Number != 3 {
 		t.Errorf("%+v %v", entries, err)
 	}
 	if err := h.d.Accept(3); err != nil {
@@ -471,7 +471,7 @@ func TestJournalGoesUp(t *testing.T) {
 	if err := h.d.Accept(1); err != nil { // the hub was restored
 		t.Fatal(err)
 	}
-	if entries, err := h.d.Journal(); err != nil || len(entries) != 2 {
+	if entries, err := h.d.Journal(2000); err != nil || len(entries) != 2 {
 		t.Errorf("%+v %v", entries, err)
 	}
 	if err := h.d.Accept(4); err == nil {

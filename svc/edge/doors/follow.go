@@ -225,8 +225,8 @@ func (d *Doors) Hello() (number int64, holds []line.Hold, journal, accepted int6
 // Grown returns a channel that says when the journal has more entries.
 func (d *Doors) Grown() <-chan struct{} { return d.grown }
 
-// Journal returns the entries that the hub does not have, as many as fit into a message.
-func (d *Doors) Journal() (entries []line.Entry, err error) {
+// Journal returns the next entries that the hub does not have: so many at most, and no more than fit into a message.
+func (d *Doors) Journal(most int) (entries []line.Entry, err error) {
 	d.mu.RLock()
 	after, last := d.accepted, d.last
 	d.mu.RUnlock()
@@ -234,17 +234,14 @@ func (d *Doors) Journal() (entries []line.Entry, err error) {
 		return nil, nil
 	}
 	err = d.db.View(func(tx *disk.Tx) error {
-		entries, err = tx.Entries(after, mostEntries, mostBytes)
+		entries, err = tx.Entries(after, most, mostBytes)
 		return err
 	})
 	return entries, err
 }
 
-// Bounds of what is handed up at once.
-const (
-	mostEntries = 2000
-	mostBytes   = 500_000
-)
+// mostBytes is how much is handed up at once.
+const mostBytes = 500_000
 
 // saveEvery is how many acknowledged entries may be sent again after a crash.
 const saveEvery = 10_000

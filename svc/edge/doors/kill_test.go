@@ -265,7 +265,7 @@ func TestKilledTills(t *testing.T) {
 	x.open()
 	kept := map[string]int{}
 	for after := int64(0); ; {
-		entries, err := x.d.Journal()
+		entries, err := x.d.Journal(2000)
 		if err != nil {
 			t.Fatal(err)
 		}

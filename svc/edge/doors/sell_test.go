@@ -101,7 +101,7 @@ func (x *till) tell(journal int64) {
 
 func (x *till) journal() []line.Entry {
 	x.t.Helper()
-	entries, err := x.d.Journal()
+	entries, err := x.d.Journal(2000)
 	if err != nil {
 		x.t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestForeignDoorsSellNothing(t *testing.T) {
 	x.event.Epoch, x.event.Leases[0].Closing = 2, true
 	x.tell(0)
 	x.refused(x.sale(1, ""), fault.Conflict)
-	if entries, _ := x.d.Journal(); len(entries) != 0 {
+	if entries, _ := x.d.Journal(2000); len(entries) != 0 {
 		t.Errorf("journal is %+v", entries)
 	}
 }

@@ -21,10 +21,16 @@ import (
 )
 
 // journal keeps and applies what a venue has decided. A request has what fits into a message, so that a slow line takes
-// few of them; a transaction has less, so that orders do not wait for it.
+// few of them; a transaction has less, so that orders do not wait for it. When half of the time for an answer is over
+// no more is begun: a venue that hears nothing sends all of it again.
 func (s *Doors) journal(ctx context.Context, req *line.Journal) (receipt *line.Receipt, err error) {
 	part, rest := *req, req.Entries
-	for first := true; first || len(rest) > 0; first = false {
+	half, end := ctx, func() {}
+	if deadline, ok := ctx.Deadline(); ok {
+		half, end = context.WithTimeout(ctx, time.Until(deadline)/2)
+	}
+	defer end()
+	for first := true; first || len(rest) > 0 && half.Err() == nil; first = false {
 		n := min(len(rest), batchSize)
 		part.Entries, rest = rest[:n], rest[n:]
 		now, err := s.keep(ctx, &part)
