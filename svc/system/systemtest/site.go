@@ -210,18 +210,18 @@ func (s *Site) Refused(code string, method, path, token string, body any) Proble
 	return p
 }
 
-// Login returns an access token. Who is told that it took too long asks again, as people do: beside other systems, one
-// that just starts may need longer than a request has.
+// Login returns an access token. Who is told that it took too long, or hears nothing, asks again, as people do: beside
+// other systems, one that just starts may need longer than a request has.
 func (s *Site) Login(email string) string {
 	s.T.Helper()
 	var tokens api.Tokens
 	testkit.Eventually(s.T, 20*time.Second, func() error {
 		got, err := s.Send("POST", "/v1/sessions", "", api.Login{Email: email, Password: Password})
-		if err == nil && got.Status == 504 {
-			return fmt.Errorf("POST /v1/sessions: %s", got.Body)
+		if err != nil || got.Status == 504 {
+			return fmt.Errorf("POST /v1/sessions: %v, %s", err, got.Body)
 		}
-		if err != nil || got.Status != 201 {
-			s.T.Fatalf("POST /v1/sessions: %v, %d %s, want 201", err, got.Status, got.Body)
+		if got.Status != 201 {
+			s.T.Fatalf("POST /v1/sessions: %d %s, want 201", got.Status, got.Body)
 		}
 		return json.Unmarshal(got.Body, &tokens)
 	})
