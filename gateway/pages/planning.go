@@ -17,7 +17,7 @@ import (
 // findingCodes are what an event may lack, as texts name it. What breaks a rule has the words of the service.
 func findingCodes() []string {
 	return []string{"no_ticket_type", "no_room", "in_the_past", "no_payment", "no_legal_data", "no_place", "all_hidden",
-		"sale_ends_late", "sale_is_over", "required_not_sold", "no_description"}
+		"sale_ends_late", "sale_is_over", "required_not_sold", "no_quantity", "no_description"}
 }
 
 // todo is something that an event lacks, and where that is changed.

@@ -67,7 +67,7 @@ type NewTicketType struct {
 	Kind  string `json:"kind,omitempty" enum:"ticket,product" default:"ticket"`
 	Name  string `json:"name" minLength:"1" maxLength:"200"` // what it is called, on one line; of a variant, such as M
 	Price Money  `json:"price"`
-	// how many tickets there are
+	// how many tickets there are; absent: as many as the smallest of its quotas has
 	Quantity int `json:"quantity" minimum:"0" maximum:"1000000" required:"false" default:"0"`
 	// the most that one order may have; 0 means no other limit than that of all orders
 	MaxPerOrder int `json:"max_per_order,omitempty" minimum:"0" maximum:"1000000" default:"0"`

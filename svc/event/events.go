@@ -45,6 +45,7 @@ func (s *Service) create(ctx context.Context, req *api.NewEvent) (*api.Event, er
 		if err := r.drawOn(wholeEvent, i, t.Quotas); err != nil {
 			return nil, err
 		}
+		r.countByQuotas(i)
 		if err := r.include(wholeEvent, i, t.Includes); err != nil {
 			return nil, err
 		}

@@ -88,3 +88,31 @@ func TestHiddenTypesAreForTheTeam(t *testing.T) {
 		}
 	}
 }
+
+// A new type that draws on quotas and has no number of its own has as many tickets as the smallest of them.
+func TestTypesAreCountedByTheirQuotas(t *testing.T) {
+	w := start(t)
+	req := draftOf("Shared")
+	req.Quotas = []api.NewQuota{{Name: "Hall", Capacity: 120}, {Name: "Students", Capacity: 20}}
+	req.Capacity = 0
+	req.TicketTypes[0].Quotas, req.TicketTypes[0].Quantity = []string{"Hall"}, 0
+	req.TicketTypes[1].Quotas, req.TicketTypes[1].Quantity = []string{"Hall", "Students"}, 0
+	e := must(w, anna, api.CreateEvent, req)
+	if e.TicketTypes[0].Quantity != 120 || e.TicketTypes[1].Quantity != 20 || e.Capacity != 120 {
+		t.Errorf("made %+v", e)
+	}
+	one := req.TicketTypes[0]
+	one.Name = "Late"
+	e = must(w, anna, api.CreateTicketType, api.AddTicketType{EventID: e.ID, NewTicketType: one})
+	if e.TicketTypes[2].Quantity != 120 {
+		t.Errorf("added %+v", e.TicketTypes[2])
+	}
+	// One that has no tickets and no quota is something to look at.
+	one.Name, one.Quotas = "None", nil
+	e = must(w, anna, api.CreateTicketType, api.AddTicketType{EventID: e.ID, NewTicketType: one})
+	ready := must(w, anna, api.GetReadiness, api.EventRef{ID: e.ID})
+	found := slices.ContainsFunc(ready.Findings, func(f api.Finding) bool { return f.Code == "no_quantity" })
+	if !found || !ready.Ready {
+		t.Errorf("it is %+v", ready)
+	}
+}

@@ -65,6 +65,9 @@ func (r *record) hints(now time.Time) (all findings) {
 		all.odd(!p.Required || slices.ContainsFunc(p.Variants, sold), "required_not_sold", "ticket_types",
 			"No order can be made: "+p.Name+" is required, and none of it is on sale.")
 	}
+	for _, t := range tickets {
+		all.odd(t.Quantity > 0 || e.Capacity == 0, "no_quantity", "ticket_types", "There are no tickets of "+t.Name+".")
+	}
 	all.odd(strings.TrimSpace(e.Description) != "", "no_description", "description",
 		"A description tells people why they should come.")
 	return all

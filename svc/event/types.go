@@ -85,6 +85,7 @@ func (s *Service) addType(ctx context.Context, req *api.AddTicketType) (*api.Eve
 			if err := r.drawOn(naming(i), i, req.Quotas); err != nil {
 				return err
 			}
+			r.countByQuotas(i)
 			if err := r.include(naming(i), i, req.Includes); err != nil {
 				return err
 			}
@@ -361,6 +362,19 @@ func (r *record) drawOn(n naming, i int, names []string) error {
 	}
 	r.Event.TicketTypes[i].Quotas = quotas
 	return c.Err()
+}
+
+// countByQuotas gives a new ticket type that has no number of its own that of the smallest quota it draws on.
+func (r *record) countByQuotas(i int) {
+	t := &r.Event.TicketTypes[i]
+	if t.Quantity != 0 {
+		return
+	}
+	for _, q := range r.Event.Quotas {
+		if slices.Contains(t.Quotas, q.ID) && (t.Quantity == 0 || q.Capacity < t.Quantity) {
+			t.Quantity = q.Capacity
+		}
+	}
 }
 
 func (r *record) checkQuotas(c *fault.Check) {
