@@ -48,7 +48,7 @@ func exampleFacts(template string) Facts {
 	case "webhook_disabled":
 		f.Event, f.Provider = nil, "hooks.example.org"
 	case "order_paid", "order_expired", "order_cancelled":
-		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), EventID: event,
+		f.Order = &api.Order{ID: ids.Derive[ids.OrderKind]("example"), Number: "7KX4P", EventID: event,
 			Total: api.Money{Amount: 8400, Currency: "EUR"},
 			Items: []api.OrderItem{{Name: "Balcony", Quantity: 2, UnitPrice: price}}}
 	case "guest_order":
