@@ -102,8 +102,12 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 	if p.Event != nil {
 		called = p.Event.Called.Type(p.Language, t.TicketTypeID, called)
 	}
+	order := t.OrderID.String()
+	if p.Order != nil && p.Order.ID == t.OrderID { // who got a ticket from another does not see the order
+		order = cmp.Or(p.Order.Number, order)
+	}
 	rows := []detail{{kind, text.OneLine(called)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
-		{"holder", v.Name}, {"order", t.OrderID.String()}, {"number", t.ID.String()}}
+		{"holder", v.Name}, {"order", order}, {"number", t.ID.String()}}
 	for _, row := range rows {
 		if row.Value == "" {
 			continue

@@ -82,6 +82,28 @@ func TestTicketPageOfAnOwner(t *testing.T) {
 	}
 }
 
+// A ticket names its order as people call it, and none that its holder does not see.
+func TestTicketPageNamesItsOrder(t *testing.T) {
+	c, p := printer(t)
+	p = p.first(1)
+	page := func(number string, of ids.Order) []byte {
+		t.Helper()
+		p.Order.Number, p.Tickets[0].OrderID = number, of
+		data, err := c.TicketsPDF(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	own, other := p.Order.ID, ids.Derive[ids.OrderKind]("another")
+	if bytes.Equal(page("7KX4P", own), page("", own)) {
+		t.Error("the page does not say the number of its order")
+	}
+	if !bytes.Equal(page("7KX4P", other), page("", other)) {
+		t.Error("the page says the number of another order")
+	}
+}
+
 // Tickets and mails call what was bought as their readers do.
 func TestTicketTypesInTheReadersLanguage(t *testing.T) {
 	c, p := printer(t)
