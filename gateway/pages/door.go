@@ -1,6 +1,9 @@
 package pages
 
 import (
+	"encoding/json"
+	"fmt"
+
 	"github.com/starlightsymphony/starlight/shared/api"
 	"github.com/starlightsymphony/starlight/shared/fault"
 )
@@ -8,6 +11,7 @@ import (
 func (s *Site) doorRoutes() []Route {
 	return []Route{
 		{"GET", "/door", s.doors, false},
+		{"GET", "/door.webmanifest", s.doorApp, false},
 		{"GET", "/door/{id}", s.door, false},
 		{"POST", "/door/{id}", s.scan, false},
 		{"POST", "/door/{id}/answers", s.answerAtDoor, false},
@@ -135,4 +139,45 @@ func (s *Site) guests(v *visit) error {
 		}
 	}
 	return v.show("guests", map[string]any{"Event": e, "Q": v.query("q"), "People": list.Items})
+}
+
+// webManifest says how a browser installs pages like an app: https://www.w3.org/TR/appmanifest/.
+type webManifest struct {
+	ID              string            `json:"id"`
+	Name            string            `json:"name"`
+	ShortName       string            `json:"short_name"`
+	Lang            string            `json:"lang"`
+	StartURL        string            `json:"start_url"`
+	Display         string            `json:"display"`
+	BackgroundColor string            `json:"background_color"`
+	ThemeColor      string            `json:"theme_color"`
+	Icons           []webManifestIcon `json:"icons"`
+}
+
+type webManifestIcon struct {
+	Source string `json:"src"`
+	Sizes  string `json:"sizes"`
+	Type   string `json:"type"`
+}
+
+// doorApp lets a browser put the doors beside the apps of a telephone: they open there without its bars.
+func (s *Site) doorApp(v *visit) error {
+	icon, err := s.assets.address("icon.svg")
+	if err != nil {
+		return err
+	}
+	door, err := s.looks[v.lang].texts.text("door.title")
+	if err != nil {
+		return err
+	}
+	const ground = "#14142b" // as that of the icon
+	app, err := json.Marshal(webManifest{ID: "/door", Name: door + " · " + s.cfg.Name, ShortName: door, Lang: v.lang,
+		StartURL: "/door", Display: "standalone", BackgroundColor: ground, ThemeColor: ground,
+		Icons: []webManifestIcon{{Source: icon, Sizes: "any", Type: "image/svg+xml"}}})
+	if err != nil {
+		return fmt.Errorf("pages: %w", err)
+	}
+	v.RC.Response.Header.SetContentType("application/manifest+json")
+	v.write(app)
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
@@ -231,5 +232,21 @@ func (c *Chromium) Says(words string) {
 			return fmt.Errorf("the page says %q, %v", text, err)
 		}
 		return nil
+	})
+}
+
+// Installable fails the test unless the browser would put the page that it shows beside its apps.
+func (c *Chromium) Installable() {
+	c.T.Helper()
+	testkit.Eventually(c.T, 20*time.Second, func() (err error) {
+		c.Run(chromedp.Func(func(_ context.Context, t *chromedp.Target) error {
+			got, failed := cdp.Call(c.Ctx, t, page.GetInstallabilityErrors, cdp.Empty{})
+			if failed == nil && len(got.InstallabilityErrors) > 0 {
+				failed = fmt.Errorf("the page cannot be installed: %+v", got.InstallabilityErrors)
+			}
+			err = failed
+			return nil
+		}))
+		return err
 	})
 }

@@ -242,6 +242,7 @@ func TestTelephoneIsPairedInABrowser(t *testing.T) {
 	defer mend()
 	c.Run(chromedp.SetValue(`input[name=code]`, tickets[0].Code), chromedp.KeyEvent("\r"))
 	c.Says("Welcome")
+	c.Installable()
 	c.Look("door-of-a-venue")
 	c.Open("door-guests-of-a-venue", "/door/"+h.Event.ID.String()+"/guests?q=a")
 	c.Open("doors-of-a-venue", "/")
