@@ -101,6 +101,14 @@ func TestTypesAreCountedByTheirQuotas(t *testing.T) {
 	if e.TicketTypes[0].Quantity != 120 || e.TicketTypes[1].Quantity != 20 || e.Capacity != 120 {
 		t.Errorf("made %+v", e)
 	}
+	if e = must(w, anna, api.CreateEvent, func() api.NewEvent { // a quota may be none yet, whichever is named first
+		none := req
+		none.Quotas = []api.NewQuota{{Name: "Students", Capacity: 0}, {Name: "Hall", Capacity: 120}}
+		return none
+	}()); e.TicketTypes[1].Quantity != 0 {
+		t.Errorf("made %+v", e.TicketTypes[1])
+	}
+	e = must(w, anna, api.CreateEvent, req)
 	one := req.TicketTypes[0]
 	one.Name = "Late"
 	e = must(w, anna, api.CreateTicketType, api.AddTicketType{EventID: e.ID, NewTicketType: one})

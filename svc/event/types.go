@@ -367,12 +367,13 @@ func (r *record) drawOn(n naming, i int, names []string) error {
 // countByQuotas gives a new ticket type that has no number of its own that of the smallest quota it draws on.
 func (r *record) countByQuotas(i int) {
 	t := &r.Event.TicketTypes[i]
-	if t.Quantity != 0 {
+	if t.Quantity != 0 || len(t.Quotas) == 0 {
 		return
 	}
+	t.Quantity = maxCapacity
 	for _, q := range r.Event.Quotas {
-		if slices.Contains(t.Quotas, q.ID) && (t.Quantity == 0 || q.Capacity < t.Quantity) {
-			t.Quantity = q.Capacity
+		if slices.Contains(t.Quotas, q.ID) {
+			t.Quantity = min(t.Quantity, q.Capacity)
 		}
 	}
 }
