@@ -119,10 +119,7 @@ func (s *Service) scanWithPass(ctx context.Context, req *api.PassScan) (*api.Pas
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	row, err := s.passes.find(ctx, req.EventID, opaque.Hash(req.Secret))
-	if fault.Is(err, fault.Unauthenticated) {
-		return nil, errNoPass()
-	}
+	row, err := s.passOf(ctx, req.EventID, req.Secret)
 	if err != nil {
 		return nil, err
 	}
@@ -141,10 +138,7 @@ func (s *Service) answerHere(ctx context.Context, req *line.DeviceAnswers) (*api
 	if err := s.edges.check(ctx, req.Session); err != nil {
 		return nil, err
 	}
-	row, err := s.passes.find(ctx, "", opaque.Hash(req.Secret))
-	if fault.Is(err, fault.Unauthenticated) {
-		return nil, errNoPass()
-	}
+	row, err := s.passOf(ctx, "", req.Secret)
 	if err != nil {
 		return nil, err
 	}
@@ -160,10 +154,7 @@ func (s *Service) answerWithPass(ctx context.Context, req *api.PassAnswers) (*ap
 	if err := check.Err(); err != nil {
 		return nil, err
 	}
-	row, err := s.passes.find(ctx, req.EventID, opaque.Hash(req.Secret))
-	if fault.Is(err, fault.Unauthenticated) {
-		return nil, errNoPass()
-	}
+	row, err := s.passOf(ctx, req.EventID, req.Secret)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +162,14 @@ func (s *Service) answerWithPass(ctx context.Context, req *api.PassAnswers) (*ap
 		TicketID: req.TicketID, Answers: req.Answers})
 }
 
-func errNoPass() error {
-	return fault.New(fault.NotFound, "the device has no pass for this event, or it is over: pair it again")
+// passOf returns the pass whose secret a device has, of an event or of any with "". Without one it is told to be paired
+// again: it is nobody who could sign in.
+func (s *Service) passOf(ctx context.Context, event ids.Event, secret string) (passRow, error) {
+	row, err := s.passes.find(ctx, event, opaque.Hash(secret))
+	if fault.Is(err, fault.Unauthenticated) {
+		err = fault.New(fault.NotFound, "the device has no pass for this event, or it is over: pair it again")
+	}
+	return row, err
 }
 
 // find returns the pass of an event that has a secret, or of any with "". If there is none, the fault is
