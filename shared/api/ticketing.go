@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 
@@ -130,6 +131,9 @@ type Order struct {
 	CreatedAt time.Time   `json:"created_at"`           // when it was made
 	UpdatedAt time.Time   `json:"updated_at"`           // when it was last changed
 }
+
+// Called returns what people call an order: its number, or its id where it has none.
+func (o Order) Called() string { return cmp.Or(o.Number, o.ID.String()) }
 
 // ETag implements rpc.ETagger.
 func (o Order) ETag() string { return strconv.FormatInt(o.Revision, 36) }

@@ -2,7 +2,6 @@ package render
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"strings"
 
@@ -82,7 +81,7 @@ func paragraphs(body string) (all [][]string) {
 func (c *Catalogue) details(lang string, v View, f Facts) ([]detail, error) {
 	all := []detail{{"event", v.Event.Name}, {"when", v.Event.When}, {"where", v.Event.Where}}
 	if f.Order != nil {
-		all = append(all, detail{"order", cmp.Or(f.Order.Number, f.Order.ID.String())})
+		all = append(all, detail{"order", f.Order.Called()})
 		for _, item := range f.Order.Items {
 			if f.Event != nil {
 				item = f.Event.Called.Item(lang, item)

@@ -104,7 +104,7 @@ func (c *Catalogue) ticketPage(p Tickets, n int) (*document.Drawing, error) {
 	}
 	order := t.OrderID.String()
 	if p.Order != nil && p.Order.ID == t.OrderID { // who got a ticket from another does not see the order
-		order = cmp.Or(p.Order.Number, order)
+		order = p.Order.Called()
 	}
 	rows := []detail{{kind, text.OneLine(called)}, {"price", price(p.Language, p.Order, t.TicketTypeID)},
 		{"holder", v.Name}, {"order", order}, {"number", t.ID.String()}}
